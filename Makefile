@@ -1,0 +1,58 @@
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-lowest bench lint format docs lock clean
+
+BIN := .venv/bin
+PLUGIN := $(wildcard tests/plugin/pyproject.toml)
+INPUTS := pyproject.toml scripts/venv.sh requirements/bootstrap.lock
+PATHS := $(wildcard src tests scripts benchmarks demo docs)
+export PYTHON
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+setup: .venv/.stamp ## make .venv, the development environment
+
+demo: .venv-demo/.stamp ## run the demo on real data: the core and what the demo needs, nothing else
+	.venv-demo/bin/python demo/run.py
+
+test: lint ## check style, types and layers, then run all tests
+	$(BIN)/pytest -n 2 --dist worksteal --timeout 300
+	$(if $(wildcard src/headwater/cli),$(BIN)/python scripts/cli_reference.py --check)
+
+test-lowest: .venv-lowest/.stamp ## run the unit tests on the lowest versions that pyproject.toml allows
+	.venv-lowest/bin/pytest -n 2 --timeout 300 tests/unit
+
+bench: .venv/.stamp ## run the benchmarks
+	$(BIN)/python -m benchmarks
+
+lint: .venv/.stamp ## check style, types and layers
+	$(BIN)/ruff check $(PATHS)
+	$(BIN)/ruff format --check $(PATHS)
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: .venv/.stamp ## format the code and fix what can be fixed
+	$(BIN)/ruff check --fix $(PATHS)
+	$(BIN)/ruff format $(PATHS)
+
+docs: .venv/.stamp ## write the generated pages anew
+	$(BIN)/python scripts/cli_reference.py
+
+lock: .venv/.stamp ## write requirements/*.lock anew, at the newest versions that pyproject.toml allows
+	scripts/lock.sh
+
+clean: ## remove what can be made anew, all but .venv
+	rm -rf .venv-demo .venv-lowest build dist htmlcov .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find src tests scripts $(wildcard benchmarks demo docs) -name __pycache__ -prune -exec rm -rf {} +
+
+.venv/.stamp: $(INPUTS) $(PLUGIN) requirements/dev.lock
+	scripts/venv.sh .venv requirements/dev.lock
+	@touch $@
+
+.venv-demo/.stamp: $(INPUTS) requirements/demo.lock
+	scripts/venv.sh .venv-demo requirements/demo.lock
+	@touch $@
+
+.venv-lowest/.stamp: $(INPUTS) $(PLUGIN) requirements/lowest.lock
+	scripts/venv.sh .venv-lowest requirements/lowest.lock
+	@touch $@

@@ -1,0 +1,20 @@
+#!/bin/sh
+# Write requirements/*.lock anew, and refuse one that names a host or a folder of this machine.
+set -eu
+uv=.venv/bin/uv
+
+compile() {
+    out=$1
+    shift
+    "$uv" pip compile --quiet --upgrade --universal --python-version 3.11 --no-header --no-emit-index-url --no-emit-find-links --output-file "requirements/$out" "$@" >/dev/null
+}
+
+echo uv | compile bootstrap.lock -
+compile demo.lock pyproject.toml --extra demo
+compile dev.lock pyproject.toml --extra demo --extra pandas --extra polars --extra testing --group dev
+compile lowest.lock pyproject.toml --extra pandas --extra polars --extra testing --group xdist --resolution lowest-direct
+
+if grep -nE '://|file:|@ |(^| )/' requirements/*.lock; then
+    echo "a lock file names a host or a folder" >&2
+    exit 1
+fi
