@@ -1,0 +1,83 @@
+"""Instants and durations: the one clock, and microseconds since 1970 in UTC."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+
+Clock = Callable[[], datetime]
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+MIN_MICROS = -(2**63)
+MAX_MICROS = 2**63 - 1
+
+_UNITS = {"us": 1, "ms": 1_000, "s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000, "w": 604_800_000_000}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|s|m|h|d|w)")
+
+
+def system_clock() -> datetime:
+    """The time now, UTC."""
+    return datetime.now(UTC)
+
+
+def to_micros(when: datetime | date | str | int) -> int:
+    """Microseconds since 1970 (UTC) of an instant; a naive datetime is taken as UTC.
+
+    Args:
+        when: a datetime, a date (its midnight, UTC), ISO text, or microseconds already.
+
+    Raises:
+        ValueError: text that is no ISO date or time.
+    """
+    if isinstance(when, int):
+        return when
+    if isinstance(when, str):
+        when = datetime.fromisoformat(when.strip())
+    if not isinstance(when, datetime):
+        when = datetime(when.year, when.month, when.day, tzinfo=UTC)
+    if when.tzinfo is None:
+        when = when.replace(tzinfo=UTC)
+    return (when - EPOCH) // MICROSECOND
+
+
+def from_micros(micros: int) -> datetime:
+    """The UTC datetime of microseconds since 1970."""
+    return EPOCH + timedelta(microseconds=micros)
+
+
+def parse_duration(value: timedelta | str) -> timedelta:
+    """A duration from `timedelta` or text such as `"7d"`, `"1h30m"`, `"250ms"`.
+
+    Raises:
+        ValueError: text of another form; the message shows the right one.
+    """
+    if isinstance(value, timedelta):
+        return value
+    text = value.strip().lower() if isinstance(value, str) else ""
+    if text in ("0", "0s"):
+        return timedelta(0)
+    parts = _DURATION.findall(text)
+    if not parts or _DURATION.sub("", text).strip():
+        raise ValueError(f"{value!r} is not a duration; write it as '7d', '6h', '30m' or '1h30m', or give a timedelta")
+    return timedelta(microseconds=round(sum(float(n) * _UNITS[unit] for n, unit in parts)))
+
+
+def format_duration(value: timedelta | None) -> str:
+    """The shortest text that `parse_duration` reads back: `6h`, `1d12h`; `none` for None."""
+    if value is None:
+        return "none"
+    rest = value // MICROSECOND
+    if rest == 0:
+        return "0s"
+    sign, rest, text = ("-" if rest < 0 else ""), abs(rest), ""
+    for unit in ("d", "h", "m", "s", "ms", "us"):
+        count, rest = divmod(rest, _UNITS[unit])
+        text += f"{count}{unit}" if count else ""
+    return sign + text
+
+
+def duration_micros(value: timedelta | None) -> int:
+    """Microseconds of a duration; None counts as 0 (a ttl of 0 is none)."""
+    return 0 if value is None else value // MICROSECOND

@@ -1,0 +1,1 @@
+"""Compute: reads, writes, materialization: the rooms below at work together."""

@@ -1,0 +1,1 @@
+"""Definitions: entities, sources, features, views and services as frozen values."""

@@ -1,0 +1,35 @@
+"""Entity: what features are about, and the join keys that find it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from headwater.definitions.place import calling_place
+from headwater.types import DType
+
+
+@dataclass(frozen=True)
+class Entity:
+    """Something features describe, found by one or more join keys.
+
+    Attributes:
+        name: the entity's name, unique in the project.
+        join_keys: name → dtype of each key, in order; a key may be of any scalar dtype but a float.
+        description: for people.
+        tags: free labels.
+    """
+
+    name: str
+    join_keys: Mapping[str, DType]
+    description: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    place: str = field(default_factory=calling_place, compare=False, repr=False, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.join_keys, Mapping):
+            object.__setattr__(self, "join_keys", dict(self.join_keys))
+        object.__setattr__(self, "tags", dict(self.tags or {}))
+
+    def __hash__(self) -> int:
+        return hash((self.name, tuple(self.join_keys)))

@@ -1,0 +1,112 @@
+"""Sources: where a view's rows come from, and which columns hold their times."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, ClassVar
+
+from headwater.clock import parse_duration
+from headwater.types import DType
+
+CSV_NULLS = ("", "NA", "NULL")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """What every source names.
+
+    Attributes:
+        event_time: the column that says when a row became true; None: valid always (a dimension table).
+        created_time: the column that says when a row was known; None: at event time + `delay`.
+        event_id: the column that tells events apart, where a source may repeat them.
+        delay: how long after its event time a row is known, where no column says so.
+    """
+
+    kind: ClassVar[str] = ""
+
+    event_time: str | None = None
+    created_time: str | None = None
+    event_id: str | None = None
+    delay: timedelta | str = timedelta(0)
+    problems: tuple[str, ...] = field(default=(), init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        try:
+            object.__setattr__(self, "delay", parse_duration(self.delay))
+        except ValueError as bad:
+            object.__setattr__(self, "delay", timedelta(0))
+            object.__setattr__(self, "problems", (f"delay: {bad}",))
+
+    @property
+    def delay_time(self) -> timedelta:
+        """`delay` as a timedelta."""
+        assert isinstance(self.delay, timedelta)
+        return self.delay
+
+    @property
+    def location(self) -> str:
+        """Where the data is, for people; empty where the source has no place."""
+        return ""
+
+
+@dataclass(frozen=True)
+class ParquetSource(Source):
+    """Parquet files: a file, a folder, a glob (`data/**/*.parquet`, hive partitions become columns), `s3://` or `gs://`."""
+
+    kind: ClassVar[str] = "parquet"
+    path: str = ""
+
+    @property
+    def location(self) -> str:
+        return str(self.path)
+
+
+@dataclass(frozen=True)
+class CSVSource(Source):
+    """CSV files with a header; `nulls` are the texts that mean NULL; columns are cast to the declared dtypes."""
+
+    kind: ClassVar[str] = "csv"
+    path: str = ""
+    nulls: tuple[str, ...] = field(default=CSV_NULLS, kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        nulls = (self.nulls,) if isinstance(self.nulls, str) else tuple(self.nulls)
+        object.__setattr__(self, "nulls", nulls)
+
+    @property
+    def location(self) -> str:
+        return str(self.path)
+
+
+@dataclass(frozen=True)
+class SQLSource(Source):
+    """A query over other sources, named in `tables`; written in DuckDB's dialect."""
+
+    kind: ClassVar[str] = "sql"
+    query: str = ""
+    tables: Mapping[str, Source] = field(default_factory=dict, kw_only=True)
+
+    def __hash__(self) -> int:
+        return hash((self.query, tuple(self.tables)))
+
+
+@dataclass(frozen=True, eq=False)
+class TableSource(Source):
+    """A table in memory (pandas, polars, pyarrow, or a list of dicts); it lives in the store object that was given it."""
+
+    kind: ClassVar[str] = "table"
+    table: Any = None
+
+
+@dataclass(frozen=True)
+class PushSource(Source):
+    """Filled by `write` alone; its history is the offline log."""
+
+    kind: ClassVar[str] = "push"
+    schema: Mapping[str, DType] | None = field(default=None, kw_only=True)
+
+    def __hash__(self) -> int:
+        return hash((self.event_time, self.created_time))

@@ -1,0 +1,185 @@
+"""FeatureView: the features of one entity from one source, and selections of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any
+
+from headwater.clock import parse_duration
+from headwater.definitions.entity import Entity
+from headwater.definitions.feature import Feature
+from headwater.definitions.place import calling_place
+from headwater.definitions.sources import Source
+from headwater.errors import FeatureNotFound, nearest
+from headwater.types import DType
+
+_DURATIONS = ("ttl", "freshness_sla")
+
+
+@dataclass(frozen=True)
+class FeatureView:
+    """Features of one entity from one source; (name, version) is immutable once applied.
+
+    Attributes:
+        name: unique in the project.
+        entity: an entity, a list of them, or `()` for global values.
+        source: where the rows come from.
+        features: the features, in the order users see.
+        version: `major.minor.patch`; left out, `apply` numbers the view.
+        join_key_map: join key → the source's column, where they differ.
+        ttl: how old a value may be to be used at all; None or 0 is no limit.
+        freshness_sla: how old it may be before it is stale.
+        availability_sla: the share of reads, 0 to 1, that should find a value.
+        owner, description, tags: for people; changed in place.
+    """
+
+    name: str
+    entity: Entity | Iterable[Entity] = field(kw_only=True)
+    source: Source = field(kw_only=True)
+    features: Iterable[Feature] = field(kw_only=True)
+    version: str | None = field(default=None, kw_only=True)
+    join_key_map: Mapping[str, str] = field(default_factory=dict, kw_only=True)
+    ttl: timedelta | str | None = field(default=None, kw_only=True)
+    freshness_sla: timedelta | str | None = field(default=None, kw_only=True)
+    availability_sla: float | None = field(default=None, kw_only=True)
+    owner: str = field(default="", kw_only=True)
+    description: str = field(default="", kw_only=True)
+    tags: Mapping[str, str] = field(default_factory=dict, kw_only=True)
+    problems: tuple[str, ...] = field(default=(), init=False, compare=False, repr=False)
+    place: str = field(default_factory=calling_place, compare=False, repr=False, kw_only=True)
+
+    def __post_init__(self) -> None:
+        problems = []
+        for name in _DURATIONS:
+            value = getattr(self, name)
+            if value is not None:
+                try:
+                    object.__setattr__(self, name, parse_duration(value))
+                except ValueError as bad:
+                    problems.append(f"{name}: {bad}")
+                    object.__setattr__(self, name, None)
+        entity = self.entity
+        object.__setattr__(self, "entity", (entity,) if isinstance(entity, (Entity, str)) else tuple(entity or ()))
+        object.__setattr__(self, "features", tuple(self.features))
+        object.__setattr__(self, "join_key_map", dict(self.join_key_map or {}))
+        object.__setattr__(self, "tags", dict(self.tags or {}))
+        object.__setattr__(self, "problems", tuple(problems))
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.version))
+
+    @property
+    def entities(self) -> tuple[Entity, ...]:
+        """The entities; empty for a global view."""
+        return self.entity  # type: ignore[return-value]
+
+    @property
+    def join_keys(self) -> dict[str, DType]:
+        """Name → dtype of every join key, in the order of the entities; empty for a global view."""
+        return {key: dtype for entity in self.entities for key, dtype in entity.join_keys.items()}
+
+    @property
+    def feature_list(self) -> tuple[Feature, ...]:
+        """The features, typed."""
+        return self.features  # type: ignore[return-value]
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """The names of the features, in order."""
+        return tuple(feature.name for feature in self.feature_list)
+
+    def key_column(self, join_key: str) -> str:
+        """The source's column that holds a join key."""
+        return self.join_key_map.get(join_key, join_key)
+
+    @property
+    def ttl_time(self) -> timedelta | None:
+        """The ttl, None where there is none (0 included)."""
+        return self.ttl or None  # type: ignore[return-value]
+
+    @property
+    def sla_time(self) -> timedelta | None:
+        """The view's freshness SLA."""
+        return self.freshness_sla  # type: ignore[return-value]
+
+    def feature(self, name: str) -> Feature:
+        """The feature of that name.
+
+        Raises:
+            FeatureNotFound: naming the features there are.
+        """
+        for feature in self.feature_list:
+            if feature.name == name:
+                return feature
+        version = f" ({self.version})" if self.version else ""
+        raise FeatureNotFound(
+            f"'{self.name}:{name}': view {self.name!r}{version} has {', '.join(self.feature_names)}{nearest(name, self.feature_names)}"
+        )
+
+    def __getitem__(self, names: str | tuple[str, ...]) -> FeatureSelection:
+        return FeatureSelection(self)[names]
+
+    def alias(self, name: str, join_key_map: Mapping[str, str] | None = None) -> FeatureSelection:
+        """The same view by other columns of the request: its features carry the alias's name.
+
+        Args:
+            name: the alias, e.g. `dest_airport`.
+            join_key_map: join key → the column of the spine or request.
+        """
+        return FeatureSelection(self, alias=name, join_key_map=dict(join_key_map or {}))
+
+    def rename(self, names: Mapping[str, str]) -> FeatureSelection:
+        """The whole view with some output columns renamed."""
+        return FeatureSelection(self).rename(names)
+
+
+@dataclass(frozen=True)
+class FeatureSelection:
+    """Some features of a view as a service or request asks for them.
+
+    Attributes:
+        view: the view object.
+        names: the features asked for; None is all of them.
+        alias: the alias whose name the features carry, or None.
+        join_key_map: join key → column of the request, for an alias.
+        renames: feature → output column.
+    """
+
+    view: FeatureView
+    names: tuple[str, ...] | None = None
+    alias: str | None = None
+    join_key_map: Mapping[str, str] = field(default_factory=dict)
+    renames: Mapping[str, str] = field(default_factory=dict)
+
+    def __hash__(self) -> int:
+        return hash((self.view, self.names, self.alias))
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """The names of the features asked for, in order."""
+        return self.view.feature_names if self.names is None else self.names
+
+    def __getitem__(self, names: str | tuple[str, ...]) -> FeatureSelection:
+        wanted = (names,) if isinstance(names, str) else tuple(names)
+        for name in wanted:
+            self.view.feature(name)
+        return replace(self, names=wanted)
+
+    def rename(self, names: Mapping[str, str]) -> FeatureSelection:
+        """The same selection with some output columns renamed.
+
+        Raises:
+            FeatureNotFound: a name that the selection does not hold.
+        """
+        for name in names:
+            if name not in self.feature_names:
+                raise FeatureNotFound(
+                    f"'{self.view.name}:{name}' is not selected; the selection has {', '.join(self.feature_names)}"
+                    f"{nearest(name, self.feature_names)}"
+                )
+        return replace(self, renames={**self.renames, **names})
+
+
+Selectable = Any  # str | FeatureView | FeatureSelection

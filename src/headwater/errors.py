@@ -1,0 +1,177 @@
+"""Every error headwater raises, in one tree.
+
+HeadwaterError
+├── DefinitionError               features.py is wrong; `.problems` lists everything found
+├── ConfigError                   headwater.toml, an environment variable or an argument is wrong
+├── UsageError                    a call that cannot mean anything (also a ValueError)
+├── NotFound                      a name nobody registered; the message gives the nearest
+│   ├── FeatureNotFound
+│   ├── FeatureViewNotFound
+│   ├── FeatureServiceNotFound
+│   ├── EntityNotFound
+│   └── VersionNotFound
+├── DataError                     data that does not fit its definition
+│   ├── SourceError               a source is missing, unreadable, or lacks a column
+│   ├── SpineError                the training rows: no timestamp, NaT, a key of another type
+│   ├── EntityKeyError            the keys of a read or delete
+│   └── RowsRejected              rows given to `write`; `.problems` lists them
+├── RegistryError
+│   ├── RegistryConflict          somebody else applied first; nothing was changed
+│   ├── VersionConflict           a changed definition under a version that exists
+│   └── ChangeRefused             promote, rollback or retire would break something
+├── StoreError
+│   ├── Unavailable               the store cannot be reached, or not in time
+│   ├── StorageFull               no room left; what was acknowledged is kept
+│   ├── StoreReadOnly             the folder or server takes no writes
+│   ├── LogMismatch               this host's offline log is not the store's
+│   └── FormatError               bytes written by a newer or foreign program
+├── ConsistencyError
+│   ├── ConsistencyNotSupported   a level this store cannot give
+│   ├── SessionRequired           a level that needs a session came without one
+│   └── ConsistencyLost           the session's history is gone; `.session` goes on
+└── MissingExtra                  an optional package is not installed (also an ImportError)
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+
+class HeadwaterError(Exception):
+    """The root: `except hw.HeadwaterError` catches everything headwater raises."""
+
+
+class _WithProblems(HeadwaterError):
+    """An error that reports several problems at once, each in a line of its own."""
+
+    def __init__(self, message: str, problems: Sequence[str] = ()) -> None:
+        self.problems: tuple[str, ...] = tuple(problems)
+        super().__init__("\n  ".join([message, *self.problems]))
+
+
+class DefinitionError(_WithProblems):
+    """Definitions are wrong; `.problems` names each place and the nearest valid name."""
+
+
+class ConfigError(HeadwaterError):
+    """A setting is unknown or has a bad value."""
+
+
+class UsageError(HeadwaterError, ValueError):
+    """Arguments that cannot mean anything together."""
+
+
+class NotFound(HeadwaterError, LookupError):
+    """A name that nobody registered."""
+
+
+class FeatureNotFound(NotFound):
+    """No such feature in that view version."""
+
+
+class FeatureViewNotFound(NotFound):
+    """No such feature view."""
+
+
+class FeatureServiceNotFound(NotFound):
+    """No such feature service."""
+
+
+class EntityNotFound(NotFound):
+    """No such entity."""
+
+
+class VersionNotFound(NotFound):
+    """No such version of a view or service."""
+
+
+class DataError(HeadwaterError):
+    """Data that does not fit its definition."""
+
+
+class SourceError(DataError):
+    """A source is missing, unreadable, or lacks a column."""
+
+
+class SpineError(DataError):
+    """The spine lacks a column, has a NaT, or a key of another type."""
+
+
+class EntityKeyError(DataError):
+    """The entity keys of a read, write or delete are incomplete or of another type."""
+
+
+class RowsRejected(DataError, _WithProblems):
+    """Rows given to `write` that no version can take; nothing was written."""
+
+
+class RegistryError(HeadwaterError):
+    """The registry refused or cannot do something."""
+
+
+class RegistryConflict(RegistryError):
+    """Another process applied first; nothing was changed by this one."""
+
+
+class VersionConflict(RegistryError):
+    """A definition changed under a version that is already registered."""
+
+
+class ChangeRefused(RegistryError):
+    """Promote, rollback or retire would break something that is named."""
+
+
+class StoreError(HeadwaterError):
+    """An online store, offline engine or log failed."""
+
+
+class Unavailable(StoreError):
+    """The store cannot be reached, or not in time."""
+
+
+class StorageFull(StoreError):
+    """No room left on the device; everything acknowledged before is kept."""
+
+
+class StoreReadOnly(StoreError):
+    """The store takes no writes."""
+
+
+class LogMismatch(StoreError):
+    """The offline log is not the one that the registry or online store knows."""
+
+
+class FormatError(StoreError):
+    """Stored bytes were written by a newer headwater or by something else."""
+
+
+class ConsistencyError(HeadwaterError):
+    """A consistency level cannot be given."""
+
+
+class ConsistencyNotSupported(ConsistencyError):
+    """The configured store cannot give that level."""
+
+
+class SessionRequired(ConsistencyError):
+    """That level needs a session."""
+
+
+class ConsistencyLost(ConsistencyError):
+    """What the session has seen cannot be guaranteed any more; `.session` is a fresh one."""
+
+    def __init__(self, message: str, session: Any = None) -> None:
+        super().__init__(message)
+        self.session = session
+
+
+class MissingExtra(HeadwaterError, ImportError):
+    """An optional package is missing; the message is the line that installs it."""
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """The hint for a misspelt name: `; did you mean 'temp'?`, or nothing where none is near."""
+    close = difflib.get_close_matches(str(name), [str(n) for n in names], n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else ""

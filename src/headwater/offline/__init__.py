@@ -1,0 +1,1 @@
+"""Offline: the point-in-time query, the engines that run it, and the offline log."""

@@ -1,0 +1,178 @@
+"""What an offline engine is asked for, and what it gives."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from headwater.definitions.sources import Source
+from headwater.planning.resolve import OutputColumn, ResolvedView
+from headwater.planning.watermark import Watermark
+
+POSITION = "__position"
+ARRIVAL = "__arrival"
+CREATED = "created_time"
+"""Reserved columns of the offline log: place in the log, arrival (microseconds), and the created time a row carries."""
+
+
+@dataclass(frozen=True)
+class LogPart:
+    """Rows of the offline log that share one set of columns, as the user wrote them, with `__position` and `__arrival`.
+
+    Attributes:
+        columns: the user's columns in these rows (the reserved `created_time` among them where the rows carry it).
+        table: the rows, where they are in the log's head.
+        files: the Parquet files that hold them, where they were rolled.
+    """
+
+    columns: frozenset[str]
+    table: pa.Table | None = None
+    files: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class LogSlice:
+    """One view's part of the offline log up to a position, fixed at the call.
+
+    Attributes:
+        parts: its rows; a view version takes the parts that have all of its columns and skips the others.
+        deletes: the view's delete marks: join keys in clear, and `__through` (D, microseconds); one row a key, the greatest D.
+        purges: digest of a purged key → D; matched through `digests`.
+        position: the log's position at the call.
+    """
+
+    parts: tuple[LogPart, ...] = ()
+    deletes: pa.Table | None = None
+    purges: Mapping[bytes, int] = field(default_factory=dict)
+    position: int = 0
+    digests: KeyDigests | None = None
+
+
+class KeyDigests(Protocol):
+    """How purged keys are told: a salted digest of each key."""
+
+    def __call__(self, keys: pa.Table) -> list[bytes]:
+        """The digest of each row of join keys (columns in the entity's order)."""
+        ...
+
+
+@dataclass(frozen=True)
+class ViewInput:
+    """A resolved view with the data of its history.
+
+    Attributes:
+        view: the version, its keys in the request, the features asked for.
+        source: its source; None where only the log is asked.
+        log: its slice of the offline log; None where there is none.
+    """
+
+    view: ResolvedView
+    source: Source | None
+    log: LogSlice | None = None
+
+
+@dataclass(frozen=True)
+class HistoryRequest:
+    """One point-in-time join.
+
+    Attributes:
+        spine: a pandas, polars or pyarrow table, a Parquet path, or SQL; None: every known entity at `at`.
+        timestamp_column: the spine's timestamp; None: `timestamp` or `event_timestamp`, where `at` is not given.
+        at: microseconds: the same instant for every row.
+        views: the views to join.
+        columns: the output columns, in order.
+        as_known: whether only rows known at the spine's time count.
+        include: any of `status`, `event_time`.
+    """
+
+    spine: Any
+    views: tuple[ViewInput, ...]
+    columns: tuple[OutputColumn, ...]
+    timestamp_column: str | None = None
+    at: int | None = None
+    as_known: bool = True
+    include: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ChangesRequest:
+    """The newest known row of each key, for materialization.
+
+    A source row counts where `source_after` < known_at ≤ `end`; a log row where (position > `since.position` and known_at ≤ `end`)
+    or `since.end` < known_at ≤ `end`; either only where known_at > D of its key.
+
+    Attributes:
+        view: the view version, whole, with its source and log.
+        end: microseconds.
+        source_after: microseconds; the start of the lookback.
+        since: the watermark before the run.
+        log_until: log rows after this position are left out.
+        keys: only these keys (columns named like the join keys), or None for all.
+    """
+
+    view: ViewInput
+    end: int
+    source_after: int
+    since: Watermark
+    log_until: int
+    keys: pa.Table | None = None
+
+
+@dataclass
+class ChangeCounts:
+    """What a run read and left out, filled while its batches are consumed."""
+
+    rows: int = 0
+    keys: int = 0
+    null_keys: int = 0
+    null_times: int = 0
+    future: int = 0
+    skipped: int = 0
+
+
+class HistoryRun(Protocol):
+    """A point-in-time join, fixed to its versions and log position; each `batches()` runs it anew."""
+
+    @property
+    def schema(self) -> pa.Schema: ...
+
+    def batches(self, rows: int) -> Iterator[pa.RecordBatch]: ...
+
+    def statements(self) -> Sequence[str]: ...
+
+    def counts(self) -> Mapping[str, Mapping[str, int]]:
+        """Per view: matched, no_row, expired, not_known, same_instant; complete once the batches were consumed."""
+        ...
+
+
+class OfflineEngine(ABC):
+    """Runs the point-in-time query over sources and the log; holds no registry and resolves nothing."""
+
+    @abstractmethod
+    def source_schema(self, source: Source) -> pa.Schema:
+        """Names and types of a source's columns.
+
+        Raises:
+            SourceError: the source is missing or unreadable.
+        """
+
+    @abstractmethod
+    def history(self, request: HistoryRequest) -> HistoryRun:
+        """Prepare a point-in-time join; bad input is refused here, before anything runs."""
+
+    @abstractmethod
+    def changes(self, request: ChangesRequest, counts: ChangeCounts) -> Iterator[pa.RecordBatch]:
+        """The newest known row of each key, in batches.
+
+        Columns: the join keys by name; `__event` and `__created` (int64 microseconds; the least int64 where the view has no event
+        time); `__origin` (int8: 0 source, 1 log); `__position` (int64); every feature of the version by name, in its dtype.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release the engine's connection and temporary files."""

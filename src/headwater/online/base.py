@@ -1,0 +1,68 @@
+"""What an online store must do: move bytes to keys in batches; it knows no feature, codec or clock."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from headwater.types import ConsistencyLevel
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a store can do beyond the least; the core asks this, never the vendor.
+
+    Attributes:
+        levels: the consistency levels it can give.
+        atomic_meta: whether `put` writes rows and meta in one transaction.
+    """
+
+    levels: frozenset[ConsistencyLevel]
+    atomic_meta: bool = False
+
+
+class OnlineStore(ABC):
+    """Bytes under keys, in batches.
+
+    Rows begin with the header of `headwater.online.codec`; `headwater.online.guard` says when one may replace another.
+    Every method is safe to call from several threads; `put` and `compare_and_put` are atomic for each key, also between processes.
+    """
+
+    capabilities: Capabilities
+
+    @abstractmethod
+    def multi_get(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """The bytes under each key, None where there is none; order and repeats are kept."""
+
+    @abstractmethod
+    def put(self, rows: Iterable[tuple[bytes, bytes]], meta: Mapping[bytes, bytes] | None = None) -> list[bool]:
+        """Put each row where the guard allows it; then write `meta` entries as they are.
+
+        Returns:
+            For each row whether it was applied (False: superseded by what is stored).
+        """
+
+    @abstractmethod
+    def compare_and_put(self, key: bytes, sequence: int, row: bytes | None) -> bool:
+        """Replace the row whose write sequence is `sequence` (0: no row is there) as it is, or remove it (None).
+
+        Returns:
+            Whether the stored sequence was that one.
+        """
+
+    @abstractmethod
+    def delete(self, keys: Iterable[bytes]) -> None:
+        """Remove keys without a guard; one that is not there is a no-op."""
+
+    @abstractmethod
+    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Every key that begins with a prefix, with its bytes; order is the store's own; rows written meanwhile may be missing."""
+
+    @abstractmethod
+    def info(self) -> Mapping[str, str | int]:
+        """What `status` shows: kind, place, entries, bytes, warnings."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release clients and files this object opened; closing twice is a no-op."""

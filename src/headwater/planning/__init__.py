@@ -1,0 +1,1 @@
+"""Planning: pure functions from (registry snapshot, source schemas, request) to a plan."""

@@ -1,0 +1,71 @@
+"""Row layout: where each feature of a view version lies in its packed online row."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+from headwater.definitions.view import FeatureView
+from headwater.types import DType
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One feature's place in a row.
+
+    Attributes:
+        name: the feature.
+        dtype: its dtype.
+        bit: its bit in the null bitmap, which is also its place among the features in order of name.
+        offset: where its value starts in the fixed block; None where its width varies.
+        variable: its place among the values of varying width; None where it is fixed.
+    """
+
+    name: str
+    dtype: DType
+    bit: int
+    offset: int | None
+    variable: int | None
+
+
+@dataclass(frozen=True)
+class RowLayout:
+    """The slots of a view version's features; the same for any order of the same features."""
+
+    slots: tuple[Slot, ...]
+    fixed_size: int
+    variable_count: int
+
+    @classmethod
+    def of(cls, view: FeatureView) -> RowLayout:
+        """The layout of a view's features: in order of name, wide fixed values first."""
+        by_name = sorted(view.feature_list, key=lambda f: f.name)
+        order = sorted(range(len(by_name)), key=lambda i: (-(by_name[i].dtype.width or 0), i))
+        slots: list[Slot | None] = [None] * len(by_name)
+        offset = variables = 0
+        for i in order:
+            feature, width = by_name[i], by_name[i].dtype.width
+            if width is None:
+                slots[i] = Slot(feature.name, feature.dtype, i, None, variables)
+                variables += 1
+            else:
+                slots[i] = Slot(feature.name, feature.dtype, i, offset, None)
+                offset += width
+        return cls(tuple(s for s in slots if s is not None), offset, variables)
+
+    @property
+    def bitmap_size(self) -> int:
+        """Bytes of the null bitmap."""
+        return (len(self.slots) + 7) // 8
+
+    @cached_property
+    def fingerprint(self) -> int:
+        """32 bits that name the slots; stored in every row."""
+        text = ";".join(f"{s.name}={s.dtype}" for s in self.slots)
+        return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest(), "big")
+
+    @cached_property
+    def by_name(self) -> dict[str, Slot]:
+        """The slots by feature name."""
+        return {slot.name: slot for slot in self.slots}

@@ -1,0 +1,337 @@
+"""Resolve: references and a registry snapshot become one resolved request, the same for every use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+from headwater.definitions.feature import Feature
+from headwater.definitions.fingerprint import fingerprint
+from headwater.definitions.service import FeatureService
+from headwater.definitions.view import FeatureSelection, FeatureView
+from headwater.errors import FeatureNotFound, UsageError, VersionNotFound, nearest
+from headwater.planning.layout import RowLayout
+from headwater.planning.references import Reference, parse_reference
+from headwater.planning.snapshot import PinnedSelection, RegistrySnapshot, ServiceVersion, ViewRecord, ViewVersion
+from headwater.types import DType
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedKey:
+    """One join key of a view in a request.
+
+    Attributes:
+        name: the join key.
+        dtype: its dtype.
+        column: the column of the spine or request that holds it.
+        source_column: the column of the view's source that holds it.
+    """
+
+    name: str
+    dtype: DType
+    column: str
+    source_column: str
+
+
+@dataclass(frozen=True)
+class ResolvedView:
+    """One view version as a request uses it; the same view under two aliases is resolved twice.
+
+    Attributes:
+        label: the alias, else the view's name (`name@version` where two versions are asked for at once).
+        definition: the version.
+        live: whether it is the live version.
+        keys: its join keys, in order; empty for a global view.
+        features: the features asked for, in the order first asked.
+    """
+
+    label: str
+    definition: ViewVersion
+    live: bool
+    keys: tuple[ResolvedKey, ...]
+    features: tuple[Feature, ...]
+
+    @property
+    def view(self) -> FeatureView:
+        """The definition, with its version."""
+        return self.definition.view
+
+    @property
+    def name(self) -> str:
+        """The view's name."""
+        return self.definition.view.name
+
+    @property
+    def version(self) -> str:
+        """The view's version."""
+        return self.definition.version
+
+    @cached_property
+    def layout(self) -> RowLayout:
+        """The layout of the version's online rows."""
+        return RowLayout.of(self.view)
+
+
+@dataclass(frozen=True, slots=True)
+class OutputColumn:
+    """One column of the answer: which feature of which resolved view it shows."""
+
+    name: str
+    view: int
+    feature: Feature
+
+
+@dataclass(frozen=True)
+class ResolvedRequest:
+    """What a request means: versions, keys, layouts and output columns.
+
+    Attributes:
+        views: the view versions to read, each once.
+        columns: the output columns in the order asked for.
+        service: (name, version) of the service asked for, or None.
+    """
+
+    views: tuple[ResolvedView, ...]
+    columns: tuple[OutputColumn, ...]
+    service: tuple[str, str] | None = None
+
+    @cached_property
+    def join_keys(self) -> dict[str, DType]:
+        """Column of the spine or request → dtype, for every key of every view, in order of first use."""
+        return {key.column: key.dtype for view in self.views for key in view.keys}
+
+    @cached_property
+    def versions(self) -> dict[str, str]:
+        """View label → version."""
+        return {view.label: view.version for view in self.views}
+
+    def check_columns(self, taken: Iterable[str], what: str) -> None:
+        """Refuse output columns named like a column of the spine or request.
+
+        Raises:
+            UsageError: naming both, with the way out.
+        """
+        taken = set(taken)
+        for column in self.columns:
+            if column.name in taken:
+                raise UsageError(
+                    f"feature '{self.views[column.view].name}:{column.feature.name}' would be named {column.name!r}, "
+                    f"like a column of the {what}; pass full_names=True or rename() the feature"
+                )
+
+
+@dataclass
+class _Draft:
+    """Selections while they are gathered: views keyed by label, columns in order."""
+
+    views: dict[str, tuple[ViewVersion, bool, Mapping[str, str]]] = field(default_factory=dict)
+    features: dict[str, dict[str, Feature]] = field(default_factory=dict)
+    columns: list[tuple[str, str, Feature]] = field(default_factory=list)
+
+
+def pin(snapshot: RegistrySnapshot, item: Any, *, prefer: Mapping[str, str] | None = None) -> PinnedSelection:
+    """One item of a features list, pinned to a version and expanded.
+
+    Args:
+        snapshot: the registry.
+        item: a reference, a view or a selection.
+        prefer: view → the version that a text reference means where the live one lacks the feature (within one `apply`).
+
+    Raises:
+        NotFound: an unknown view, version or feature, with the nearest name.
+        UsageError: an item of another form.
+    """
+    if isinstance(item, PinnedSelection):
+        return item
+    if isinstance(item, str):
+        return _pin_text(snapshot, parse_reference(item), prefer or {})
+    if isinstance(item, FeatureView):
+        item = FeatureSelection(item)
+    if isinstance(item, FeatureSelection):
+        version = _version_of(snapshot, item.view)
+        return PinnedSelection(item.view.name, version.version, item.feature_names, item.alias, item.join_key_map, item.renames)
+    if isinstance(item, FeatureService):
+        raise UsageError(f"feature service {item.name!r} stands inside a list; pass the service alone, or list its features")
+    raise UsageError(f"{item!r} is not a feature; give 'view:feature', a view, or view['feature']")
+
+
+def _pin_text(snapshot: RegistrySnapshot, reference: Reference, prefer: Mapping[str, str]) -> PinnedSelection:
+    if reference.feature is None:
+        if reference.name in snapshot.services:
+            raise UsageError(f"{reference.name!r} is a feature service; pass it alone, not inside a list")
+        raise UsageError(f"{reference.name!r} names a view; write '{reference}:*' for all of its features")
+    record = snapshot.view(reference.name)
+    version = record.version(reference.version)
+    if reference.version is None and reference.feature != "*" and reference.feature not in version.view.feature_names:
+        preferred = record.versions.get(prefer.get(reference.name, ""))
+        if preferred is not None and reference.feature in preferred.view.feature_names:
+            version = preferred
+        else:
+            _refuse_text(record, version, reference)
+    names = version.view.feature_names if reference.feature == "*" else (version.view.feature(reference.feature).name,)
+    return PinnedSelection(reference.name, version.version, names)
+
+
+def _refuse_text(record: ViewRecord, live: ViewVersion, reference: Reference) -> None:
+    """Say that the live version lacks the feature, and which version has it."""
+    for other in reversed(record.fed):
+        if reference.feature in other.view.feature_names:
+            raise FeatureNotFound(
+                f"'{reference}': the live version {live.version} of view {record.name!r} has no {reference.feature!r}, "
+                f"version {other.version} has: write '{record.name}@{other.version}:{reference.feature}', "
+                f"or run materialize (then promote, where it is not numbered by apply) so that {other.version} goes live"
+            )
+    live.view.feature(str(reference.feature))
+
+
+def _version_of(snapshot: RegistrySnapshot, view: FeatureView) -> ViewVersion:
+    """The registered version that has an object's definition, newest first."""
+    record = snapshot.view(view.name)
+    if view.version is not None and view.version in record.versions:
+        found = record.versions[view.version]
+        if found.view is view or found.fingerprint == fingerprint(view):
+            return found
+        raise VersionNotFound(
+            f"feature view {view.name!r}: version {view.version} is registered with another definition; "
+            "apply it under a new version, or try it with FeatureStore.in_memory([…])"
+        )
+    mark = fingerprint(view)
+    found_all = [v for v in record.versions.values() if v.fingerprint == mark and view.version in (None, v.version)]
+    if not found_all:
+        raise VersionNotFound(
+            f"no registered version of feature view {view.name!r} has this definition; "
+            "apply it first, or try it with FeatureStore.in_memory([…])"
+        )
+    return max(found_all, key=lambda v: (v.retired_at is None, v.version == record.live, v.revision))
+
+
+def service_version(snapshot: RegistrySnapshot, features: Any) -> ServiceVersion | None:
+    """The service version that `features` names, or None where it is a list of features.
+
+    Raises:
+        NotFound: a bare name that is no service.
+    """
+    if isinstance(features, FeatureService):
+        record = snapshot.service(features.name)
+        if features.version is not None:
+            return record.version(features.version)
+        wanted = tuple(expand(pin(snapshot, item) for item in features.items))
+        for version in sorted(record.versions.values(), key=lambda v: -v.revision):
+            if tuple(expand(version.selections)) == wanted and version.full_names == features.full_names:
+                return version
+        raise VersionNotFound(f"no registered version of feature service {features.name!r} has this list of features; apply it first")
+    if isinstance(features, str):
+        reference = parse_reference(features)
+        if reference.feature is None:
+            if reference.name in snapshot.views and reference.name not in snapshot.services:
+                raise UsageError(f"{features!r} names a view; write ['{features}:*'] for all of its features")
+            return snapshot.service(reference.name).version(reference.version)
+    return None
+
+
+def expand(selections: Iterable[PinnedSelection]) -> Iterator[tuple[Any, ...]]:
+    """Selections column by column: equal lists of columns compare equal however they were grouped."""
+    for s in selections:
+        for name in s.names:
+            yield s.view, s.version, name, s.alias, tuple(sorted(s.join_key_map.items())), s.renames.get(name)
+
+
+def resolve(snapshot: RegistrySnapshot, features: Any, *, full_names: bool | None = None) -> ResolvedRequest:
+    """Turn what the user asked for into views, versions, keys, layouts and output columns.
+
+    Args:
+        snapshot: the registry at one revision.
+        features: a list of references, views and selections; one of them; a service or its name.
+        full_names: name columns `view__feature`; None follows the service, else False.
+
+    Raises:
+        NotFound: an unknown name, with the nearest.
+        UsageError: two columns of one name, two uses of one alias that differ, keys that differ in type.
+    """
+    service = service_version(snapshot, features)
+    items: Iterable[Any]
+    if service is not None:
+        items = service.selections
+    elif isinstance(features, (str, FeatureView, FeatureSelection)):
+        items = (features,)
+    else:
+        items = features
+    draft = _Draft()
+    full = service.full_names if full_names is None and service is not None else bool(full_names)
+    pinned = _labelled([pin(snapshot, item) for item in items])
+    if not pinned:
+        raise UsageError("no features were asked for; give a list such as ['view:feature'] or a service")
+    for label, selection in pinned:
+        _gather(snapshot, draft, label, selection, full)
+    views = tuple(
+        ResolvedView(label, version, live, _keys(version.view, key_map), tuple(draft.features[label].values()))
+        for label, (version, live, key_map) in draft.views.items()
+    )
+    _check_keys(views)
+    _check_names(draft)
+    places = {label: i for i, label in enumerate(draft.views)}
+    columns = tuple(OutputColumn(name, places[label], feature) for name, label, feature in draft.columns)
+    return ResolvedRequest(views, columns, None if service is None else (service.name, service.version))
+
+
+def _labelled(selections: list[PinnedSelection]) -> list[tuple[str, PinnedSelection]]:
+    """Give each selection its label; two versions of one view in a request carry their versions."""
+    versions: dict[str, set[str]] = {}
+    for s in selections:
+        versions.setdefault(s.alias or s.view, set()).add(s.version)
+    return [(s.alias or (f"{s.view}@{s.version}" if len(versions[s.view]) > 1 else s.view), s) for s in selections]
+
+
+def _gather(snapshot: RegistrySnapshot, draft: _Draft, label: str, selection: PinnedSelection, full: bool) -> None:
+    record = snapshot.view(selection.view)
+    version = record.version(selection.version)
+    key_map = dict(selection.join_key_map)
+    for name in key_map:
+        if name not in version.view.join_keys:
+            keys = version.view.join_keys
+            raise UsageError(f"alias {label!r}: {name!r} is not a join key of view {record.name!r}, which has {', '.join(keys)}{nearest(name, keys)}")
+    known = draft.views.setdefault(label, (version, version.version == record.live, key_map))
+    if known[0] is not version or known[2] != key_map:
+        raise UsageError(f"{label!r} is asked for twice with different views or keys; give each alias a name of its own")
+    for name in selection.names:
+        feature = version.view.feature(name)
+        draft.features.setdefault(label, {})[name] = feature
+        prefixed = selection.alias is not None or full
+        output = selection.renames.get(name) or (f"{label.replace('@', '__')}__{name}" if prefixed else name)
+        draft.columns.append((output, label, feature))
+
+
+def _keys(view: FeatureView, key_map: Mapping[str, str]) -> tuple[ResolvedKey, ...]:
+    return tuple(ResolvedKey(name, dtype, key_map.get(name, name), view.key_column(name)) for name, dtype in view.join_keys.items())
+
+
+def _check_keys(views: tuple[ResolvedView, ...]) -> None:
+    seen: dict[str, tuple[DType, str]] = {}
+    for view in views:
+        for key in view.keys:
+            dtype, label = seen.setdefault(key.column, (key.dtype, view.label))
+            both_integers = dtype.name.startswith("int") and key.dtype.name.startswith("int")
+            if dtype != key.dtype and not both_integers:
+                raise UsageError(f"column {key.column!r} is {dtype} for view {label!r} and {key.dtype} for view {view.label!r}")
+
+
+def _check_names(draft: _Draft) -> None:
+    seen: dict[str, str] = {}
+    for name, label, feature in draft.columns:
+        reference = f"{label}:{feature.name}"
+        if name in seen:
+            raise UsageError(f"'{seen[name]}' and '{reference}' would both be named {name!r}; pass full_names=True or rename() one of them")
+        seen[name] = reference
+
+
+def whole_view(record: ViewRecord, version: ViewVersion) -> ResolvedView:
+    """A view version with all of its features under its own keys, as writes and runs use it."""
+    view = version.view
+    return ResolvedView(view.name, version, version.version == record.live, _keys(view, {}), view.feature_list)
+
+
+def with_features(view: ResolvedView, names: Iterable[str]) -> ResolvedView:
+    """The same resolved view with other features asked for."""
+    return replace(view, features=tuple(view.view.feature(name) for name in names))

@@ -1,0 +1,166 @@
+"""The registry as one immutable value: what every plan is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from headwater.definitions.entity import Entity
+from headwater.definitions.view import FeatureView
+from headwater.errors import FeatureServiceNotFound, FeatureViewNotFound, VersionNotFound, nearest
+
+
+def version_key(version: str) -> tuple[int, ...]:
+    """Versions in order: 1.10.0 after 1.9.0."""
+    return tuple(int(part) for part in version.split("."))
+
+
+@dataclass(frozen=True)
+class ViewVersion:
+    """One immutable version of a view.
+
+    Attributes:
+        view: the definition, with `version` filled in and what is changed in place up to date.
+        fingerprint: of its meaning.
+        automatic: whether `apply` numbered it, so that it goes live by itself.
+        created_at, updated_at: when it was applied first, and changed in place last (UTC).
+        retired_at: when it was retired; None while it is fed.
+        revision: the registry revision that added it.
+    """
+
+    view: FeatureView
+    fingerprint: str
+    automatic: bool
+    created_at: datetime
+    updated_at: datetime
+    retired_at: datetime | None = None
+    revision: int = 0
+
+    @property
+    def version(self) -> str:
+        """`major.minor.patch`."""
+        assert self.view.version is not None
+        return self.view.version
+
+
+@dataclass(frozen=True)
+class PinnedSelection:
+    """Features of one view version as a service stores them: expanded, in order."""
+
+    view: str
+    version: str
+    names: tuple[str, ...]
+    alias: str | None = None
+    join_key_map: Mapping[str, str] = field(default_factory=dict)
+    renames: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ServiceVersion:
+    """One immutable version of a service."""
+
+    name: str
+    version: str
+    selections: tuple[PinnedSelection, ...]
+    fingerprint: str
+    automatic: bool
+    created_at: datetime
+    updated_at: datetime
+    full_names: bool = False
+    owner: str = ""
+    description: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    retired_at: datetime | None = None
+    revision: int = 0
+
+
+@dataclass(frozen=True)
+class ViewRecord:
+    """All versions of a view, the live one and the one that was live before it."""
+
+    name: str
+    versions: Mapping[str, ViewVersion]
+    live: str | None
+    previous: str | None = None
+    waiting: str | None = None
+
+    def version(self, version: str | None = None) -> ViewVersion:
+        """A version, the live one by default.
+
+        Raises:
+            VersionNotFound: naming the versions there are.
+        """
+        wanted = version or self.live
+        if wanted is None:
+            raise VersionNotFound(f"feature view {self.name!r} is retired: no version is live; name one of {', '.join(self.versions)}")
+        if wanted not in self.versions:
+            raise VersionNotFound(f"feature view {self.name!r} has no version {wanted!r}; it has {', '.join(self.versions)}")
+        return self.versions[wanted]
+
+    @property
+    def fed(self) -> tuple[ViewVersion, ...]:
+        """The versions not retired, oldest first."""
+        alive = [v for v in self.versions.values() if v.retired_at is None]
+        return tuple(sorted(alive, key=lambda v: version_key(v.version)))
+
+
+@dataclass(frozen=True)
+class ServiceRecord:
+    """All versions of a service, the live one and the one that was live before it."""
+
+    name: str
+    versions: Mapping[str, ServiceVersion]
+    live: str | None
+    previous: str | None = None
+    waiting: str | None = None
+
+    def version(self, version: str | None = None) -> ServiceVersion:
+        """A version, the live one by default.
+
+        Raises:
+            VersionNotFound: naming the versions there are.
+        """
+        wanted = version or self.live
+        if wanted is None:
+            raise VersionNotFound(f"feature service {self.name!r} is retired: no version is live; name one of {', '.join(self.versions)}")
+        if wanted not in self.versions:
+            raise VersionNotFound(f"feature service {self.name!r} has no version {wanted!r}; it has {', '.join(self.versions)}")
+        return self.versions[wanted]
+
+
+@dataclass(frozen=True)
+class RegistrySnapshot:
+    """Everything that is registered, at one revision."""
+
+    project: str
+    revision: int = 0
+    entities: Mapping[str, Entity] = field(default_factory=dict)
+    views: Mapping[str, ViewRecord] = field(default_factory=dict)
+    services: Mapping[str, ServiceRecord] = field(default_factory=dict)
+
+    def view(self, name: str) -> ViewRecord:
+        """The record of a view.
+
+        Raises:
+            FeatureViewNotFound: with the nearest name.
+        """
+        if name not in self.views:
+            raise FeatureViewNotFound(f"no feature view {name!r}{nearest(name, self.views)}{_registered('views', self.views)}")
+        return self.views[name]
+
+    def service(self, name: str) -> ServiceRecord:
+        """The record of a service.
+
+        Raises:
+            FeatureServiceNotFound: with the nearest name.
+        """
+        if name not in self.services:
+            raise FeatureServiceNotFound(
+                f"no feature service {name!r}{nearest(name, self.services)}{_registered('services', self.services)}"
+            )
+        return self.services[name]
+
+
+def _registered(kind: str, names: Mapping[str, object]) -> str:
+    return f"; registered {kind}: {', '.join(names)}" if names else f"; no {kind} are registered: run `headwater apply`"

@@ -1,0 +1,138 @@
+"""What users hand in as rows (pandas, polars, pyarrow, dicts) as Arrow tables, and key columns matched to their dtypes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from headwater.errors import DataError, HeadwaterError
+from headwater.types import DType
+
+
+def is_pandas(data: Any) -> bool:
+    """Whether this is a pandas frame, without importing pandas."""
+    return type(data).__module__.partition(".")[0] == "pandas" and hasattr(data, "iloc")
+
+
+def as_table(data: Any, what: str) -> pa.Table:
+    """An Arrow table of what the user gave; a pandas NaN becomes NULL, the pandas index is left out.
+
+    Args:
+        data: a pandas or polars frame, a pyarrow table, batch or reader, a list of dicts, or a dict of lists (scalars are repeated).
+        what: what the data is, for errors ("spine", "rows", …).
+
+    Raises:
+        DataError: data of another form, or columns that do not fit one type each.
+    """
+    try:
+        if isinstance(data, pa.Table):
+            return data
+        if isinstance(data, pa.RecordBatch):
+            return pa.Table.from_batches([data])
+        if isinstance(data, pa.RecordBatchReader):
+            return data.read_all()
+        if is_pandas(data):
+            return pa.Table.from_pandas(data, preserve_index=False).replace_schema_metadata(None)
+        if hasattr(data, "__arrow_c_stream__"):
+            return pa.table(data)
+        if isinstance(data, Mapping):
+            return _table_of_columns(data)
+        if isinstance(data, Sequence) and not isinstance(data, (str, bytes)) and all(isinstance(row, Mapping) for row in data):
+            return table_of_rows(data)
+    except (pa.ArrowException, ValueError, TypeError, OverflowError) as bad:
+        if isinstance(bad, HeadwaterError):
+            raise
+        raise DataError(f"{what}: {bad}") from bad
+    raise DataError(f"{what}: cannot read a {type(data).__name__}; give a pandas, polars or pyarrow table, a list of dicts or a dict of lists")
+
+
+def table_of_rows(rows: Sequence[Mapping[str, Any]], names: Iterable[str] = ()) -> pa.Table:
+    """A table of dicts: every key of any row is a column (those in `names` first); a missing one is NULL."""
+    columns = dict.fromkeys(names)
+    for row in rows:
+        columns.update(dict.fromkeys(row))
+    return pa.table({name: pa.array([row.get(name) for row in rows]) for name in columns})
+
+
+def _table_of_columns(data: Mapping[str, Any]) -> pa.Table:
+    lengths = {len(column) for column in data.values() if is_column(column)}
+    if len(lengths) > 1:
+        raise ValueError(f"columns differ in length: {', '.join(f'{n} has {len(c)}' for n, c in data.items() if is_column(c))}")
+    size = lengths.pop() if lengths else 1
+    return pa.table({name: _column(column) if is_column(column) else pa.array([column] * size) for name, column in data.items()})
+
+
+def is_column(value: Any) -> bool:
+    """Whether a value is a column of values rather than one value."""
+    if isinstance(value, (str, bytes, bytearray, Mapping)) or value is None:
+        return False
+    return isinstance(value, (Sequence, np.ndarray, pa.Array, pa.ChunkedArray)) or hasattr(value, "__array__") and getattr(value, "ndim", 0) == 1
+
+
+def _column(column: Any) -> pa.Array | pa.ChunkedArray:
+    if isinstance(column, (pa.Array, pa.ChunkedArray)):
+        return column
+    if hasattr(column, "__arrow_c_stream__") or hasattr(column, "__arrow_c_array__"):
+        return pa.chunked_array(column) if hasattr(column, "__arrow_c_stream__") else pa.array(column)
+    return pa.array(column)
+
+
+def match_key(column: pa.Array | pa.ChunkedArray, dtype: DType, where: str, error: type[HeadwaterError], *, pandas: bool = False) -> pa.ChunkedArray:
+    """A key column as its join key's type, integers always as int64; a value no key can have becomes NULL.
+
+    Any integer width matches an integer key; plain, large, view and dictionary-encoded text a text key; a pandas float column of
+    whole numbers and NaN an integer key (that is how pandas holds an integer key with gaps); timestamps of any unit a timestamp key.
+
+    Args:
+        column: the values.
+        dtype: the join key's dtype.
+        where: what the column is, for the error ("spine column 'airport'").
+        error: what to raise.
+        pandas: whether the column came from pandas.
+
+    Raises:
+        error: any other difference of type: never a silent cast.
+    """
+    chunked = pa.chunked_array([column]) if isinstance(column, pa.Array) else column
+    if pa.types.is_dictionary(chunked.type):
+        chunked = chunked.cast(chunked.type.value_type)
+    given, wanted = chunked.type, (pa.int64() if dtype.name == "int32" else dtype.arrow)
+    if pa.types.is_null(given):
+        return pa.chunked_array([pa.nulls(len(chunked), wanted)])
+    if given == wanted:
+        return chunked
+    if dtype.name in ("int32", "int64"):
+        if pa.types.is_uint64(given):
+            return pc.if_else(pc.greater(chunked, pa.scalar(2**63 - 1, pa.uint64())), None, chunked).cast(wanted)
+        if pa.types.is_integer(given):
+            return chunked.cast(wanted)
+        if pandas and pa.types.is_floating(given):
+            whole = pc.or_kleene(pc.is_null(chunked, nan_is_null=True), pc.equal(pc.floor(chunked), chunked))
+            if pc.all(whole).as_py() is not False and not pc.any(pc.is_inf(chunked)).as_py():
+                return pc.if_else(pc.is_nan(chunked), None, chunked).cast(wanted, safe=False)
+            raise error(f"{where} holds floats that are not whole numbers; the join key is {dtype}")
+    if dtype.name == "string" and (pa.types.is_large_string(given) or pa.types.is_string_view(given)):
+        return chunked.cast(wanted)
+    if dtype.name == "bytes" and (pa.types.is_large_binary(given) or pa.types.is_binary_view(given) or pa.types.is_fixed_size_binary(given)):
+        return chunked.cast(wanted)
+    if dtype.name == "timestamp" and pa.types.is_timestamp(given):
+        return _exact_micros(chunked)
+    if dtype.name == "date" and pa.types.is_date64(given):
+        return chunked.cast(wanted)
+    raise error(f"{where} is {given}; the join key is {dtype}: cast the column (headwater never casts a key silently)")
+
+
+def _exact_micros(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Timestamps in microseconds, UTC; one that lies between two microseconds becomes NULL (no key is there)."""
+    if column.type.unit == "ns":
+        nanos = column.cast(pa.int64())
+        micros = pc.divide(nanos, 1000)
+        exact = pc.equal(pc.multiply(micros, 1000), nanos)
+        return pc.if_else(exact, micros, None).cast(pa.timestamp("us")).cast(pa.timestamp("us", tz="UTC"))
+    if column.type.tz is None:
+        column = column.cast(pa.timestamp("us"))
+    return column.cast(pa.timestamp("us", tz="UTC"))

@@ -1,0 +1,24 @@
+"""Watermark: how far a view version is materialized, in time and in the offline log."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from headwater.clock import MIN_MICROS
+
+
+@dataclass(frozen=True, slots=True)
+class Watermark:
+    """How far a version is materialized.
+
+    Attributes:
+        end: every row known at or before this instant (microseconds, UTC) is online.
+        position: every row of the offline log up to this position was looked at.
+    """
+
+    end: int = MIN_MICROS
+    position: int = 0
+
+    def reaches(self, other: Watermark) -> bool:
+        """Whether both parts are as far as the other's."""
+        return self.end >= other.end and self.position >= other.position

@@ -1,0 +1,1 @@
+"""Registry: the only room that writes metadata: definitions, versions, leases."""

@@ -1,0 +1,198 @@
+"""Dtypes and their Arrow forms, statuses, and the closed sets users may also write as text."""
+
+from __future__ import annotations
+
+import enum
+import re
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+_FIXED = {"int32": 4, "int64": 8, "float32": 4, "float64": 8, "bool": 1, "timestamp": 8, "date": 4}
+_ARROW: dict[str, pa.DataType] = {
+    "int32": pa.int32(),
+    "int64": pa.int64(),
+    "float32": pa.float32(),
+    "float64": pa.float64(),
+    "bool": pa.bool_(),
+    "string": pa.string(),
+    "bytes": pa.binary(),
+    "timestamp": pa.timestamp("us", tz="UTC"),
+    "date": pa.date32(),
+}
+_NUMPY = {"int32": "<i4", "int64": "<i8", "float32": "<f4", "float64": "<f8", "bool": "|u1", "timestamp": "<i8", "date": "<i4"}
+_NAMED = re.compile(r"(array|embedding)<(.+)>$")
+
+
+@dataclass(frozen=True, slots=True)
+class DType:
+    """A feature's or join key's type.
+
+    Attributes:
+        name: `int32`, `int64`, `float32`, `float64`, `bool`, `string`, `bytes`, `timestamp` (microseconds, UTC),
+            `date`, `array` or `embedding`.
+        element: the element type of an array.
+        dim: the length of an embedding (of float32).
+    """
+
+    name: str
+    element: DType | None = None
+    dim: int | None = None
+
+    def __str__(self) -> str:
+        if self.name == "array":
+            return f"array<{self.element}>"
+        return f"embedding<{self.dim}>" if self.name == "embedding" else self.name
+
+    def __repr__(self) -> str:
+        if self.name == "array":
+            return f"Array({self.element!r})"
+        return f"Embedding({self.dim})" if self.name == "embedding" else self.name.capitalize()
+
+    @classmethod
+    def parse(cls, text: str) -> DType:
+        """The dtype that `str()` wrote."""
+        found = _NAMED.match(text)
+        if found is None:
+            if text not in _ARROW:
+                raise ValueError(f"{text!r} is not a dtype; they are {', '.join(_ARROW)}, array<…>, embedding<…>")
+            return cls(text)
+        inner = found.group(2)
+        return cls("array", element=cls.parse(inner)) if found.group(1) == "array" else cls("embedding", dim=int(inner))
+
+    @property
+    def arrow(self) -> pa.DataType:
+        """The Arrow type in results: lists for arrays, fixed-size lists of float32 for embeddings."""
+        if self.name == "array":
+            assert self.element is not None
+            return pa.list_(self.element.arrow)
+        if self.name == "embedding":
+            assert self.dim is not None
+            return pa.list_(pa.float32(), self.dim)
+        return _ARROW[self.name]
+
+    @property
+    def width(self) -> int | None:
+        """Bytes of a stored value, None where it varies."""
+        if self.name == "embedding":
+            assert self.dim is not None
+            return 4 * self.dim
+        return _FIXED.get(self.name)
+
+    @property
+    def numpy(self) -> np.dtype[Any] | None:
+        """The little-endian NumPy form of a stored scalar (bool as uint8, times as integers), None where it varies."""
+        form = _NUMPY.get(self.name)
+        return None if form is None else np.dtype(form)
+
+    @property
+    def numeric(self) -> bool:
+        """Whether a value is one number (bool included), so that it fits a matrix."""
+        return self.name in ("int32", "int64", "float32", "float64", "bool")
+
+    def accepts(self, value: Any) -> bool:
+        """Whether a Python value (a default, say) is of this type without a cast that loses something."""
+        if value is None:
+            return True
+        match self.name:
+            case "int32" | "int64":
+                bits = 31 if self.name == "int32" else 63
+                return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and -(2**bits) <= value < 2**bits
+            case "float32" | "float64":
+                return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+            case "bool":
+                return isinstance(value, (bool, np.bool_))
+            case "string":
+                return isinstance(value, str)
+            case "bytes":
+                return isinstance(value, (bytes, bytearray))
+            case "timestamp":
+                return isinstance(value, datetime)
+            case "date":
+                return isinstance(value, date) and not isinstance(value, datetime)
+            case "array":
+                element = self.element
+                return isinstance(value, (list, tuple, np.ndarray)) and element is not None and all(element.accepts(v) for v in value)
+            case _:
+                return isinstance(value, (list, tuple, np.ndarray)) and len(value) == self.dim and all(Float32.accepts(v) and v is not None for v in value)
+
+
+Int32 = DType("int32")
+Int64 = DType("int64")
+Float32 = DType("float32")
+Float64 = DType("float64")
+Bool = DType("bool")
+String = DType("string")
+Bytes = DType("bytes")
+Timestamp = DType("timestamp")
+Date = DType("date")
+
+
+def Array(element: DType) -> DType:  # noqa: N802 - written as a type
+    """A list of any length; elements may be NULL."""
+    return DType("array", element=element)
+
+
+def Embedding(dim: int) -> DType:  # noqa: N802 - written as a type
+    """A vector of `dim` float32 numbers, none of them NULL."""
+    return DType("embedding", dim=dim)
+
+
+class Status(enum.StrEnum):
+    """What stands behind one value, online and in history."""
+
+    PRESENT = "PRESENT"
+    NULL = "NULL"
+    STALE = "STALE"
+    EXPIRED = "EXPIRED"
+    NOT_KNOWN = "NOT_KNOWN"
+    NOT_FOUND = "NOT_FOUND"
+    UNAVAILABLE = "UNAVAILABLE"
+
+
+STATUSES: tuple[Status, ...] = tuple(Status)
+"""A status's place in this tuple is its code in columns of uint8."""
+
+
+class FeatureKind(enum.StrEnum):
+    """How a feature's values are compared and summarised."""
+
+    NUMERICAL = "numerical"
+    CATEGORICAL = "categorical"
+    EMBEDDING = "embedding"
+
+    @classmethod
+    def of(cls, dtype: DType) -> FeatureKind:
+        """The kind that follows from a dtype."""
+        if dtype.name == "embedding":
+            return cls.EMBEDDING
+        numbers = dtype.numeric and dtype.name != "bool"
+        return cls.NUMERICAL if numbers else cls.CATEGORICAL
+
+
+class ConsistencyLevel(enum.StrEnum):
+    """What a read may miss."""
+
+    EVENTUAL = "eventual"
+    MONOTONIC_READ = "monotonic_read"
+    SESSION = "session"
+    STRONG = "strong"
+
+
+class StalePolicy(enum.StrEnum):
+    """What a read does with a value older than its SLA."""
+
+    FLAG = "flag"
+    DROP = "drop"
+    REFRESH = "refresh"
+
+
+class WriteTarget(enum.StrEnum):
+    """Where `write` puts rows."""
+
+    ONLINE = "online"
+    OFFLINE = "offline"
+    BOTH = "both"
