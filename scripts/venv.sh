@@ -38,6 +38,9 @@ if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
 fi
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r requirements/bootstrap.lock
 
+# A proxy's certificate stands in the system's store, where there is one; uv looks only into its own unless told.
+[ ! -e /etc/ssl/certs/ca-certificates.crt ] || export UV_SYSTEM_CERTS=true
+
 set -- --editable .
 [ ! -e tests/plugin/pyproject.toml ] || [ "$venv" = .venv-demo ] || set -- "$@" --editable tests/plugin
 "$venv/bin/uv" pip sync --quiet --python "$venv/bin/python" "$lock"
