@@ -10,7 +10,7 @@ fail() {
 }
 
 find_python() {
-    for python in ${PYTHON:-} python3 python3.11 python3.12 python3.13; do
+    for python in ${PYTHON:-python3 python3.11 python3.12 python3.13}; do
         if "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
             echo "$python"
             return
