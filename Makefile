@@ -17,7 +17,7 @@ demo: .venv-demo/.stamp ## run the demo on real data: the core and what the demo
 
 test: lint ## check style, types and layers, then run all tests
 	$(BIN)/pytest -n 2 --dist worksteal --timeout 300
-	$(if $(wildcard src/headwater/cli),$(BIN)/python scripts/cli_reference.py --check)
+	$(if $(wildcard src/headwater/cli/__init__.py),$(BIN)/python scripts/cli_reference.py --check)
 
 test-lowest: .venv-lowest/.stamp ## run the unit tests on the lowest versions that pyproject.toml allows
 	.venv-lowest/bin/pytest -n 2 --timeout 300 tests/unit
