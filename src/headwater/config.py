@@ -1,0 +1,164 @@
+"""Settings: `headwater.toml`, the environment, and their defaults."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from headwater.clock import parse_duration
+from headwater.errors import ConfigError, nearest
+
+FILE = "headwater.toml"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything `headwater.toml` can say; paths are as written, relative to `folder`.
+
+    Attributes:
+        folder: the project's folder.
+        project: the project's name; part of every online key.
+        definitions: files that hold definitions.
+        registry_url: SQLAlchemy URL of the registry.
+        online_url: URL of the online store.
+        offline_engine: name of the offline engine.
+        offline_memory_limit: how much memory the offline engine may use, e.g. `2GB`.
+        offline_threads: how many threads the offline engine may use; None: every core.
+        offline_log: the offline log's folder.
+        materialize_lookback: how far back a run looks for source rows that came late.
+        freshness_function: `linear` or `exponential`.
+        freshness_half_life: half-life of the exponential function; None: the SLA.
+        freshness_refresh: whether stale reads ask for a refresh.
+    """
+
+    folder: Path
+    project: str = "headwater"
+    definitions: tuple[str, ...] = ("features.py",)
+    registry_url: str = "sqlite:///.headwater/registry.db"
+    online_url: str = "lmdb:.headwater/online"
+    offline_engine: str = "duckdb"
+    offline_memory_limit: str | None = None
+    offline_threads: int | None = None
+    offline_log: str = ".headwater/log"
+    materialize_lookback: timedelta = timedelta(days=1)
+    freshness_function: str = "linear"
+    freshness_half_life: timedelta | None = None
+    freshness_refresh: bool = False
+    origins: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError("must be a text that is not empty")
+    return value
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    if isinstance(value, str):
+        value = [part.strip() for part in value.split(",")]
+    if not isinstance(value, (list, tuple)) or not all(isinstance(v, str) and v for v in value):
+        raise ValueError("must be a list of file names")
+    return tuple(value)
+
+
+def _flag(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.lower() in ("true", "false", "1", "0", "yes", "no"):
+        return value.lower() in ("true", "1", "yes")
+    raise ValueError("must be true or false")
+
+
+def _count(value: Any) -> int:
+    if isinstance(value, str) and value.isdigit():
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError("must be a whole number of at least 1")
+    return value
+
+
+def _function(value: Any) -> str:
+    if value not in ("linear", "exponential"):
+        raise ValueError("must be 'linear' or 'exponential'")
+    return str(value)
+
+
+_KEYS = {
+    "project": ("project", _text),
+    "definitions": ("definitions", _texts),
+    "registry.url": ("registry_url", _text),
+    "online.url": ("online_url", _text),
+    "offline.engine": ("offline_engine", _text),
+    "offline.memory_limit": ("offline_memory_limit", _text),
+    "offline.threads": ("offline_threads", _count),
+    "offline.log": ("offline_log", _text),
+    "materialize.lookback": ("materialize_lookback", parse_duration),
+    "freshness.function": ("freshness_function", _function),
+    "freshness.half_life": ("freshness_half_life", parse_duration),
+    "freshness.refresh": ("freshness_refresh", _flag),
+}
+
+
+def load_settings(folder: str | Path = ".", environ: Mapping[str, str] | None = None, **given: Any) -> Settings:
+    """Settings of a project folder: what is given, then the environment, then the file, then defaults.
+
+    Args:
+        folder: the project's folder, or its `headwater.toml`.
+        environ: the environment; `HEADWATER_ONLINE_URL` sets `[online] url`.
+        given: values by attribute name; None is not given.
+
+    Raises:
+        ConfigError: a folder that is not there, an unknown key (with the nearest), a bad value; each with its place.
+    """
+    root = Path(folder)
+    if root.name == FILE and root.is_file():
+        root = root.parent
+    if not root.is_dir():
+        raise ConfigError(f"{root}: no such folder; `headwater init {root}` makes a project there")
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    file = root / FILE
+    if file.is_file():
+        for key, value in _read_file(file).items():
+            _set(values, origins, key, value, f"{file}: {key}")
+    environment = os.environ if environ is None else environ
+    for key in _KEYS:
+        variable = "HEADWATER_" + key.upper().replace(".", "_")
+        if environment.get(variable):
+            _set(values, origins, key, environment[variable], f"environment variable {variable}")
+    settings = Settings(root.resolve(), **values, origins=origins)
+    return replace(settings, **{name: value for name, value in given.items() if value is not None})
+
+
+def _set(values: dict[str, Any], origins: dict[str, str], key: str, value: Any, where: str) -> None:
+    attribute, check = _KEYS[key]
+    try:
+        values[attribute] = check(value)
+    except (ValueError, TypeError) as bad:
+        raise ConfigError(f"{where} = {value!r}: {bad}") from None
+    origins[attribute] = where
+
+
+def _read_file(file: Path) -> dict[str, Any]:
+    """The file's settings by dotted key, unknown ones refused."""
+    try:
+        data = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as bad:
+        raise ConfigError(f"{file}: not TOML: {bad}") from None
+    flat: dict[str, Any] = {}
+    for key, value in data.items():
+        if isinstance(value, dict):
+            flat.update({f"{key}.{inner}": deep for inner, deep in value.items()})
+        else:
+            flat[key] = value
+    for key in flat:
+        if key not in _KEYS:
+            section, _, name = key.rpartition(".")
+            shown = f"[{section}] {name}" if section else name
+            raise ConfigError(f"{file}: unknown key {shown!r}{nearest(key, _KEYS)}; the keys are {', '.join(_KEYS)}")
+    return flat

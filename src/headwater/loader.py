@@ -1,0 +1,125 @@
+"""What is found at run time: stores and engines through entry points, missing extras, and the project's definitions."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import traceback
+from collections.abc import Iterable, Iterator
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from headwater.definitions.entity import Entity
+from headwater.definitions.service import FeatureService
+from headwater.definitions.view import FeatureView
+from headwater.errors import ConfigError, DefinitionError, MissingExtra, nearest
+
+ONLINE_STORES = "headwater.online_stores"
+OFFLINE_ENGINES = "headwater.offline_engines"
+
+_EXTRAS = {"redis": "redis", "boto3": "dynamodb", "aiobotocore": "dynamodb", "psycopg": "postgres", "pyspark": "spark", "pandas": "pandas"}
+
+
+def load_plugin(group: str, name: str) -> Any:
+    """The class that an entry point names.
+
+    Args:
+        group: `headwater.online_stores` or `headwater.offline_engines`.
+        name: the URL's scheme, or the engine's name.
+
+    Raises:
+        ConfigError: nobody registered that name; the message gives those there are.
+        MissingExtra: its package needs another that is not installed.
+    """
+    found = {point.name: point for point in entry_points(group=group)}
+    scheme = name.partition("+")[0]
+    point = found.get(name) or found.get(scheme)
+    if point is None:
+        kind = "online store" if group == ONLINE_STORES else "offline engine"
+        raise ConfigError(f"no {kind} {name!r}{nearest(name, found)}; installed: {', '.join(sorted(found))}")
+    try:
+        return point.load()
+    except ModuleNotFoundError as missing:
+        raise missing_extra(missing.name or name) from missing
+
+
+def missing_extra(module: str) -> MissingExtra:
+    """The error that says which extra installs a missing module."""
+    package = module.partition(".")[0]
+    extra = _EXTRAS.get(package)
+    line = f"pip install 'headwater[{extra}]'" if extra else f"pip install {package}"
+    return MissingExtra(f"{package} is not installed: {line}")
+
+
+def load_definitions(folder: Path, files: Iterable[str]) -> list[Any]:
+    """The entities, views and services that a project's files define, in order.
+
+    Args:
+        folder: the project's folder; it is importable while the files run.
+        files: file names or globs, relative to the folder.
+
+    Raises:
+        DefinitionError: a file that is missing or fails, with its place.
+    """
+    found: dict[int, Any] = {}
+    sys.path.insert(0, str(folder))
+    before = set(sys.modules)
+    try:
+        for file in _files(folder, files):
+            for value in _definitions(_run(file, folder)):
+                found[id(value)] = value
+    finally:
+        sys.path.remove(str(folder))
+        _forget(folder, before)
+    return list(found.values())
+
+
+def _files(folder: Path, files: Iterable[str]) -> Iterator[Path]:
+    for name in files:
+        matches = sorted(folder.glob(name)) if any(c in name for c in "*?[") else [folder / name]
+        if not matches or not all(match.is_file() for match in matches):
+            raise DefinitionError(f"{folder / name}: no such file; `definitions` in headwater.toml names it")
+        yield from matches
+
+
+def _run(file: Path, folder: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"_headwater_project_{file.stem}", file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except DefinitionError:
+        raise
+    except (Exception, SystemExit) as bad:
+        raise DefinitionError(f"{_place(bad, file)}: {type(bad).__name__}: {bad}") from bad
+    finally:
+        sys.modules.pop(spec.name, None)
+    return module
+
+
+def _place(bad: BaseException, file: Path) -> str:
+    """The innermost line of the user's file that the failure passed through."""
+    if isinstance(bad, SyntaxError) and bad.filename:
+        return f"{Path(bad.filename).name}:{bad.lineno}"
+    lines = [f.lineno for f in traceback.extract_tb(bad.__traceback__) if f.filename == str(file)]
+    return f"{file.name}:{lines[-1]}" if lines else file.name
+
+
+def _definitions(module: ModuleType) -> Iterator[Any]:
+    """Definitions at the top of a module, also in lists, tuples and dicts there."""
+    for name, value in vars(module).items():
+        if name.startswith("__"):
+            continue
+        values = value if isinstance(value, (list, tuple)) else value.values() if isinstance(value, dict) else (value,)
+        yield from (v for v in values if isinstance(v, (Entity, FeatureView, FeatureService)))
+
+
+def _forget(folder: Path, before: set[str]) -> None:
+    """Drop modules imported from the project, so that the next load sees its files as they are then."""
+    for name in set(sys.modules) - before:
+        file = getattr(sys.modules[name], "__file__", None)
+        if file and Path(file).is_relative_to(folder):
+            del sys.modules[name]
