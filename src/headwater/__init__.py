@@ -41,7 +41,7 @@ _DOOR = {
 
 _MODULES = ("errors", "freshness", "skew", "testing")
 
-__all__ = [  # noqa: PLE0604 - the door's own names, sorted
+__all__ = [
     "Array",
     "Bool",
     "Bytes",

@@ -19,7 +19,14 @@ from headwater.errors import ConfigError, DefinitionError, MissingExtra, nearest
 ONLINE_STORES = "headwater.online_stores"
 OFFLINE_ENGINES = "headwater.offline_engines"
 
-_EXTRAS = {"redis": "redis", "boto3": "dynamodb", "aiobotocore": "dynamodb", "psycopg": "postgres", "pyspark": "spark", "pandas": "pandas"}
+_EXTRAS = {
+    "redis": "redis",
+    "boto3": "dynamodb",
+    "aiobotocore": "dynamodb",
+    "psycopg": "postgres",
+    "pyspark": "spark",
+    "pandas": "pandas",
+}
 
 
 def load_plugin(group: str, name: str) -> Any:

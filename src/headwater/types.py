@@ -23,7 +23,15 @@ _ARROW: dict[str, pa.DataType] = {
     "timestamp": pa.timestamp("us", tz="UTC"),
     "date": pa.date32(),
 }
-_NUMPY = {"int32": "<i4", "int64": "<i8", "float32": "<f4", "float64": "<f8", "bool": "|u1", "timestamp": "<i8", "date": "<i4"}
+_NUMPY = {
+    "int32": "<i4",
+    "int64": "<i8",
+    "float32": "<f4",
+    "float64": "<f8",
+    "bool": "|u1",
+    "timestamp": "<i8",
+    "date": "<i4",
+}
 _NAMED = re.compile(r"(array|embedding)<(.+)>$")
 
 
@@ -100,7 +108,11 @@ class DType:
         match self.name:
             case "int32" | "int64":
                 bits = 31 if self.name == "int32" else 63
-                return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and -(2**bits) <= value < 2**bits
+                return (
+                    isinstance(value, (int, np.integer))
+                    and not isinstance(value, bool)
+                    and -(2**bits) <= value < 2**bits
+                )
             case "float32" | "float64":
                 return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
             case "bool":
@@ -115,9 +127,17 @@ class DType:
                 return isinstance(value, date) and not isinstance(value, datetime)
             case "array":
                 element = self.element
-                return isinstance(value, (list, tuple, np.ndarray)) and element is not None and all(element.accepts(v) for v in value)
+                return (
+                    isinstance(value, (list, tuple, np.ndarray))
+                    and element is not None
+                    and all(element.accepts(v) for v in value)
+                )
             case _:
-                return isinstance(value, (list, tuple, np.ndarray)) and len(value) == self.dim and all(Float32.accepts(v) and v is not None for v in value)
+                return (
+                    isinstance(value, (list, tuple, np.ndarray))
+                    and len(value) == self.dim
+                    and all(Float32.accepts(v) and v is not None for v in value)
+                )
 
 
 Int32 = DType("int32")
@@ -131,12 +151,12 @@ Timestamp = DType("timestamp")
 Date = DType("date")
 
 
-def Array(element: DType) -> DType:  # noqa: N802 - written as a type
+def Array(element: DType) -> DType:
     """A list of any length; elements may be NULL."""
     return DType("array", element=element)
 
 
-def Embedding(dim: int) -> DType:  # noqa: N802 - written as a type
+def Embedding(dim: int) -> DType:
     """A vector of `dim` float32 numbers, none of them NULL."""
     return DType("embedding", dim=dim)
 

@@ -20,7 +20,9 @@ def canonical_sql(query: str) -> str:
         tree = sqlglot.parse_one(query, dialect="duckdb")
     except sqlglot.errors.SqlglotError:
         return " ".join(query.split())
-    return normalize_identifiers(tree, dialect="duckdb").sql(dialect="duckdb", comments=False, normalize_functions="upper")
+    return normalize_identifiers(tree, dialect="duckdb").sql(
+        dialect="duckdb", comments=False, normalize_functions="upper"
+    )
 
 
 def _source_meaning(source: Source) -> dict[str, Any]:

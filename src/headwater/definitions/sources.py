@@ -95,7 +95,7 @@ class SQLSource(Source):
 
 @dataclass(frozen=True, eq=False)
 class TableSource(Source):
-    """A table in memory (pandas, polars, pyarrow, or a list of dicts); it lives in the store object that was given it."""
+    """A table in memory: pandas, polars, pyarrow or a list of dicts; it lives in the store object that was given it."""
 
     kind: ClassVar[str] = "table"
     table: Any = None

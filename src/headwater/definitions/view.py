@@ -115,7 +115,8 @@ class FeatureView:
                 return feature
         version = f" ({self.version})" if self.version else ""
         raise FeatureNotFound(
-            f"'{self.name}:{name}': view {self.name!r}{version} has {', '.join(self.feature_names)}{nearest(name, self.feature_names)}"
+            f"'{self.name}:{name}': view {self.name!r}{version} has {', '.join(self.feature_names)}"
+            f"{nearest(name, self.feature_names)}"
         )
 
     def __getitem__(self, names: str | tuple[str, ...]) -> FeatureSelection:

@@ -41,7 +41,8 @@ class LogSlice:
 
     Attributes:
         parts: its rows; a view version takes the parts that have all of its columns and skips the others.
-        deletes: the view's delete marks: join keys in clear, and `__through` (D, microseconds); one row a key, the greatest D.
+        deletes: the view's delete marks: join keys in clear, and `__through` (D, microseconds); one row a key, the
+            greatest D.
         purges: digest of a purged key → D; matched through `digests`.
         position: the log's position at the call.
     """
@@ -103,7 +104,8 @@ class HistoryRequest:
 class ChangesRequest:
     """The newest known row of each key, for materialization.
 
-    A source row counts where `source_after` < known_at ≤ `end`; a log row where (position > `since.position` and known_at ≤ `end`)
+    A source row counts where `source_after` < known_at ≤ `end`; a log row where (position > `since.position` and
+    known_at ≤ `end`)
     or `since.end` < known_at ≤ `end`; either only where known_at > D of its key.
 
     Attributes:
@@ -169,8 +171,10 @@ class OfflineEngine(ABC):
     def changes(self, request: ChangesRequest, counts: ChangeCounts) -> Iterator[pa.RecordBatch]:
         """The newest known row of each key, in batches.
 
-        Columns: the join keys by name; `__event` and `__created` (int64 microseconds; the least int64 where the view has no event
-        time); `__origin` (int8: 0 source, 1 log); `__position` (int64); every feature of the version by name, in its dtype.
+        Columns: the join keys by name; `__event` and `__created` (int64 microseconds; the least int64 where the view
+            has no event
+        time); `__origin` (int8: 0 source, 1 log); `__position` (int64); every feature of the version by name, in its
+        dtype.
         """
 
     @abstractmethod

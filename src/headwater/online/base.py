@@ -26,7 +26,8 @@ class OnlineStore(ABC):
     """Bytes under keys, in batches.
 
     Rows begin with the header of `headwater.online.codec`; `headwater.online.guard` says when one may replace another.
-    Every method is safe to call from several threads; `put` and `compare_and_put` are atomic for each key, also between processes.
+    Every method is safe to call from several threads; `put` and `compare_and_put` are atomic for each key, also
+    between processes.
     """
 
     capabilities: Capabilities
@@ -57,7 +58,7 @@ class OnlineStore(ABC):
 
     @abstractmethod
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Every key that begins with a prefix, with its bytes; order is the store's own; rows written meanwhile may be missing."""
+        """Every key with a prefix, and its bytes, in the store's own order; rows written meanwhile may be missing."""
 
     @abstractmethod
     def info(self) -> Mapping[str, str | int]:

@@ -137,7 +137,8 @@ def pin(snapshot: RegistrySnapshot, item: Any, *, prefer: Mapping[str, str] | No
     Args:
         snapshot: the registry.
         item: a reference, a view or a selection.
-        prefer: view → the version that a text reference means where the live one lacks the feature (within one `apply`).
+        prefer: view → the version that a text reference means where the live one lacks the feature (within one
+            `apply`).
 
     Raises:
         NotFound: an unknown view, version or feature, with the nearest name.
@@ -151,9 +152,13 @@ def pin(snapshot: RegistrySnapshot, item: Any, *, prefer: Mapping[str, str] | No
         item = FeatureSelection(item)
     if isinstance(item, FeatureSelection):
         version = _version_of(snapshot, item.view)
-        return PinnedSelection(item.view.name, version.version, item.feature_names, item.alias, item.join_key_map, item.renames)
+        return PinnedSelection(
+            item.view.name, version.version, item.feature_names, item.alias, item.join_key_map, item.renames
+        )
     if isinstance(item, FeatureService):
-        raise UsageError(f"feature service {item.name!r} stands inside a list; pass the service alone, or list its features")
+        raise UsageError(
+            f"feature service {item.name!r} stands inside a list; pass the service alone, or list its features"
+        )
     raise UsageError(f"{item!r} is not a feature; give 'view:feature', a view, or view['feature']")
 
 
@@ -181,7 +186,7 @@ def _refuse_text(record: ViewRecord, live: ViewVersion, reference: Reference) ->
             raise FeatureNotFound(
                 f"'{reference}': the live version {live.version} of view {record.name!r} has no {reference.feature!r}, "
                 f"version {other.version} has: write '{record.name}@{other.version}:{reference.feature}', "
-                f"or run materialize (then promote, where it is not numbered by apply) so that {other.version} goes live"
+                f"or run materialize (then promote, where it is not numbered by apply) so that it goes live"
             )
     live.view.feature(str(reference.feature))
 
@@ -221,7 +226,9 @@ def service_version(snapshot: RegistrySnapshot, features: Any) -> ServiceVersion
         for version in sorted(record.versions.values(), key=lambda v: -v.revision):
             if tuple(expand(version.selections)) == wanted and version.full_names == features.full_names:
                 return version
-        raise VersionNotFound(f"no registered version of feature service {features.name!r} has this list of features; apply it first")
+        raise VersionNotFound(
+            f"no registered version of feature service {features.name!r} has this list of features; apply it first"
+        )
     if isinstance(features, str):
         reference = parse_reference(features)
         if reference.feature is None:
@@ -291,10 +298,15 @@ def _gather(snapshot: RegistrySnapshot, draft: _Draft, label: str, selection: Pi
     for name in key_map:
         if name not in version.view.join_keys:
             keys = version.view.join_keys
-            raise UsageError(f"alias {label!r}: {name!r} is not a join key of view {record.name!r}, which has {', '.join(keys)}{nearest(name, keys)}")
+            raise UsageError(
+                f"alias {label!r}: {name!r} is not a join key of view {record.name!r}, "
+                f"which has {', '.join(keys)}{nearest(name, keys)}"
+            )
     known = draft.views.setdefault(label, (version, version.version == record.live, key_map))
     if known[0] is not version or known[2] != key_map:
-        raise UsageError(f"{label!r} is asked for twice with different views or keys; give each alias a name of its own")
+        raise UsageError(
+            f"{label!r} is asked for twice with different views or keys; give each alias a name of its own"
+        )
     for name in selection.names:
         feature = version.view.feature(name)
         draft.features.setdefault(label, {})[name] = feature
@@ -304,7 +316,10 @@ def _gather(snapshot: RegistrySnapshot, draft: _Draft, label: str, selection: Pi
 
 
 def _keys(view: FeatureView, key_map: Mapping[str, str]) -> tuple[ResolvedKey, ...]:
-    return tuple(ResolvedKey(name, dtype, key_map.get(name, name), view.key_column(name)) for name, dtype in view.join_keys.items())
+    return tuple(
+        ResolvedKey(name, dtype, key_map.get(name, name), view.key_column(name))
+        for name, dtype in view.join_keys.items()
+    )
 
 
 def _check_keys(views: tuple[ResolvedView, ...]) -> None:
@@ -314,7 +329,9 @@ def _check_keys(views: tuple[ResolvedView, ...]) -> None:
             dtype, label = seen.setdefault(key.column, (key.dtype, view.label))
             both_integers = dtype.name.startswith("int") and key.dtype.name.startswith("int")
             if dtype != key.dtype and not both_integers:
-                raise UsageError(f"column {key.column!r} is {dtype} for view {label!r} and {key.dtype} for view {view.label!r}")
+                raise UsageError(
+                    f"column {key.column!r} is {dtype} for view {label!r} and {key.dtype} for view {view.label!r}"
+                )
 
 
 def _check_names(draft: _Draft) -> None:
@@ -322,7 +339,10 @@ def _check_names(draft: _Draft) -> None:
     for name, label, feature in draft.columns:
         reference = f"{label}:{feature.name}"
         if name in seen:
-            raise UsageError(f"'{seen[name]}' and '{reference}' would both be named {name!r}; pass full_names=True or rename() one of them")
+            raise UsageError(
+                f"'{seen[name]}' and '{reference}' would both be named {name!r}; "
+                "pass full_names=True or rename() one of them"
+            )
         seen[name] = reference
 
 

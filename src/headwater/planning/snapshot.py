@@ -93,9 +93,13 @@ class ViewRecord:
         """
         wanted = version or self.live
         if wanted is None:
-            raise VersionNotFound(f"feature view {self.name!r} is retired: no version is live; name one of {', '.join(self.versions)}")
+            raise VersionNotFound(
+                f"feature view {self.name!r} is retired: no version is live; name one of {', '.join(self.versions)}"
+            )
         if wanted not in self.versions:
-            raise VersionNotFound(f"feature view {self.name!r} has no version {wanted!r}; it has {', '.join(self.versions)}")
+            raise VersionNotFound(
+                f"feature view {self.name!r} has no version {wanted!r}; it has {', '.join(self.versions)}"
+            )
         return self.versions[wanted]
 
     @property
@@ -123,9 +127,13 @@ class ServiceRecord:
         """
         wanted = version or self.live
         if wanted is None:
-            raise VersionNotFound(f"feature service {self.name!r} is retired: no version is live; name one of {', '.join(self.versions)}")
+            raise VersionNotFound(
+                f"feature service {self.name!r} is retired: no version is live; name one of {', '.join(self.versions)}"
+            )
         if wanted not in self.versions:
-            raise VersionNotFound(f"feature service {self.name!r} has no version {wanted!r}; it has {', '.join(self.versions)}")
+            raise VersionNotFound(
+                f"feature service {self.name!r} has no version {wanted!r}; it has {', '.join(self.versions)}"
+            )
         return self.versions[wanted]
 
 
@@ -146,7 +154,9 @@ class RegistrySnapshot:
             FeatureViewNotFound: with the nearest name.
         """
         if name not in self.views:
-            raise FeatureViewNotFound(f"no feature view {name!r}{nearest(name, self.views)}{_registered('views', self.views)}")
+            raise FeatureViewNotFound(
+                f"no feature view {name!r}{nearest(name, self.views)}{_registered('views', self.views)}"
+            )
         return self.views[name]
 
     def service(self, name: str) -> ServiceRecord:

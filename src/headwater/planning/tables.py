@@ -1,4 +1,4 @@
-"""What users hand in as rows (pandas, polars, pyarrow, dicts) as Arrow tables, and key columns matched to their dtypes."""
+"""What users hand in as rows, as Arrow tables; key columns matched to their dtypes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ def as_table(data: Any, what: str) -> pa.Table:
     """An Arrow table of what the user gave; a pandas NaN becomes NULL, the pandas index is left out.
 
     Args:
-        data: a pandas or polars frame, a pyarrow table, batch or reader, a list of dicts, or a dict of lists (scalars are repeated).
+        data: a pandas or polars frame, a pyarrow table, batch or reader, a list of dicts, or a dict of lists (scalars
+            are repeated).
         what: what the data is, for errors ("spine", "rows", …).
 
     Raises:
@@ -41,13 +42,20 @@ def as_table(data: Any, what: str) -> pa.Table:
             return pa.table(data)
         if isinstance(data, Mapping):
             return _table_of_columns(data)
-        if isinstance(data, Sequence) and not isinstance(data, (str, bytes)) and all(isinstance(row, Mapping) for row in data):
+        if (
+            isinstance(data, Sequence)
+            and not isinstance(data, (str, bytes))
+            and all(isinstance(row, Mapping) for row in data)
+        ):
             return table_of_rows(data)
     except (pa.ArrowException, ValueError, TypeError, OverflowError) as bad:
         if isinstance(bad, HeadwaterError):
             raise
         raise DataError(f"{what}: {bad}") from bad
-    raise DataError(f"{what}: cannot read a {type(data).__name__}; give a pandas, polars or pyarrow table, a list of dicts or a dict of lists")
+    raise DataError(
+        f"{what}: cannot read a {type(data).__name__}; "
+        "give a pandas, polars or pyarrow table, a list of dicts or a dict of lists"
+    )
 
 
 def table_of_rows(rows: Sequence[Mapping[str, Any]], names: Iterable[str] = ()) -> pa.Table:
@@ -61,16 +69,22 @@ def table_of_rows(rows: Sequence[Mapping[str, Any]], names: Iterable[str] = ()) 
 def _table_of_columns(data: Mapping[str, Any]) -> pa.Table:
     lengths = {len(column) for column in data.values() if is_column(column)}
     if len(lengths) > 1:
-        raise ValueError(f"columns differ in length: {', '.join(f'{n} has {len(c)}' for n, c in data.items() if is_column(c))}")
+        raise ValueError(
+            f"columns differ in length: {', '.join(f'{n} has {len(c)}' for n, c in data.items() if is_column(c))}"
+        )
     size = lengths.pop() if lengths else 1
-    return pa.table({name: _column(column) if is_column(column) else pa.array([column] * size) for name, column in data.items()})
+    return pa.table(
+        {name: _column(column) if is_column(column) else pa.array([column] * size) for name, column in data.items()}
+    )
 
 
 def is_column(value: Any) -> bool:
     """Whether a value is a column of values rather than one value."""
     if isinstance(value, (str, bytes, bytearray, Mapping)) or value is None:
         return False
-    return isinstance(value, (Sequence, np.ndarray, pa.Array, pa.ChunkedArray)) or hasattr(value, "__array__") and getattr(value, "ndim", 0) == 1
+    return isinstance(value, (Sequence, np.ndarray, pa.Array, pa.ChunkedArray)) or (
+        hasattr(value, "__array__") and getattr(value, "ndim", 0) == 1
+    )
 
 
 def _column(column: Any) -> pa.Array | pa.ChunkedArray:
@@ -81,11 +95,15 @@ def _column(column: Any) -> pa.Array | pa.ChunkedArray:
     return pa.array(column)
 
 
-def match_key(column: pa.Array | pa.ChunkedArray, dtype: DType, where: str, error: type[HeadwaterError], *, pandas: bool = False) -> pa.ChunkedArray:
+def match_key(
+    column: pa.Array | pa.ChunkedArray, dtype: DType, where: str, error: type[HeadwaterError], *, pandas: bool = False
+) -> pa.ChunkedArray:
     """A key column as its join key's type, integers always as int64; a value no key can have becomes NULL.
 
-    Any integer width matches an integer key; plain, large, view and dictionary-encoded text a text key; a pandas float column of
-    whole numbers and NaN an integer key (that is how pandas holds an integer key with gaps); timestamps of any unit a timestamp key.
+    Any integer width matches an integer key; plain, large, view and dictionary-encoded text a text key; a pandas
+    float column of
+    whole numbers and NaN an integer key (that is how pandas holds an integer key with gaps); timestamps of any unit a
+    timestamp key.
 
     Args:
         column: the values.
@@ -117,7 +135,9 @@ def match_key(column: pa.Array | pa.ChunkedArray, dtype: DType, where: str, erro
             raise error(f"{where} holds floats that are not whole numbers; the join key is {dtype}")
     if dtype.name == "string" and (pa.types.is_large_string(given) or pa.types.is_string_view(given)):
         return chunked.cast(wanted)
-    if dtype.name == "bytes" and (pa.types.is_large_binary(given) or pa.types.is_binary_view(given) or pa.types.is_fixed_size_binary(given)):
+    if dtype.name == "bytes" and (
+        pa.types.is_large_binary(given) or pa.types.is_binary_view(given) or pa.types.is_fixed_size_binary(given)
+    ):
         return chunked.cast(wanted)
     if dtype.name == "timestamp" and pa.types.is_timestamp(given):
         return _exact_micros(chunked)

@@ -1,0 +1,1 @@
+"""Engines that run the point-in-time query, one file each."""
