@@ -1,0 +1,15 @@
+"""What proves a store, an engine or a registry: conformance suites, the brute-force oracle, strategies (extra `testing`)."""
+
+from __future__ import annotations
+
+from headwater.errors import MissingExtra
+
+try:
+    import hypothesis  # noqa: F401 - named here, so that one line says what is missing
+    import pytest
+except ImportError as missing:
+    raise MissingExtra("headwater.testing needs pytest and hypothesis: pip install 'headwater[testing]'") from missing
+
+pytest.register_assert_rewrite(
+    "headwater.testing.offline_suite", "headwater.testing.online_suite", "headwater.testing.registry_suite"
+)

@@ -1,0 +1,248 @@
+"""The contract of history and of online reads as a brute-force reference in plain Python: slow, and obviously right.
+
+Source, log and spine times are integers of nanoseconds since 1970 (UTC), so that every unit fits; arrivals, deletes, ttl, delay and all
+answers are microseconds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from headwater.clock import MIN_MICROS
+from headwater.planning.watermark import Watermark
+from headwater.types import Status
+
+Key = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class OracleView:
+    """What of a view version the answer depends on.
+
+    Attributes:
+        defaults: every feature of the version → its default (None: none).
+        ttl: microseconds; 0 is none.
+        delay: microseconds after its event time at which a source row is known, where the source names no created time.
+        event_time: whether the source names an event time.
+        created_time: whether the source names a created time.
+        slas: feature → freshness SLA in microseconds, where it has one.
+    """
+
+    defaults: Mapping[str, Any]
+    ttl: int = 0
+    delay: int = 0
+    event_time: bool = True
+    created_time: bool = False
+    slas: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SourceRow:
+    """A row of the source: key, features by name, event and created time (nanoseconds; None is NULL, or not named)."""
+
+    key: Key
+    values: Mapping[str, Any]
+    event: int | None = None
+    created: int | None = None
+
+
+@dataclass(frozen=True)
+class LogRow:
+    """A row of the offline log; `created` (nanoseconds) is the one it carries, None where it carries none."""
+
+    key: Key
+    values: Mapping[str, Any]
+    event: int | None
+    arrival: int
+    position: int
+    created: int | None = None
+
+
+@dataclass(frozen=True)
+class Delete:
+    """A delete mark: the key's rows with known_at ≤ `through` (microseconds) are hidden from reads at or after it."""
+
+    key: Key
+    through: int
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A row in the form that is compared: all times in microseconds."""
+
+    key: Key
+    values: Mapping[str, Any]
+    event: int
+    created: int
+    from_log: bool
+    position: int = 0
+
+    @property
+    def known_at(self) -> int:
+        """The instant from which the row counts."""
+        return max(self.event, self.created)
+
+    @property
+    def order(self) -> tuple[Any, ...]:
+        """Rules 1 to 5: of two rows that count, the one with the greater order is the answer."""
+        content = () if self.from_log else tuple(value_order(self.values[name]) for name in sorted(self.values))
+        return (self.event, self.created, self.from_log, self.position, content)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a view says to one key at one instant.
+
+    Attributes:
+        status: PRESENT where a row matched, else why there is none.
+        fact: the row that matched.
+        values: the features' values, defaults filled in.
+        statuses: one per feature.
+    """
+
+    status: Status
+    fact: Fact | None
+    values: Mapping[str, Any]
+    statuses: Mapping[str, Status]
+
+
+def ceil_micros(nanos: int) -> int:
+    """Event and created times round up, so that nothing counts before its time."""
+    return -(-nanos // 1000)
+
+
+def floor_micros(nanos: int) -> int:
+    """The spine's times round down, so that nothing after them counts."""
+    return nanos // 1000
+
+
+def value_order(value: Any) -> tuple[Any, ...]:
+    """Rule 5 for one value: NULL lowest, NaN highest, text by its UTF-8 bytes, lists by element."""
+    if value is None:
+        return (0,)
+    if isinstance(value, float) and math.isnan(value):
+        return (2,)
+    if isinstance(value, str):
+        return (1, value.encode())
+    if isinstance(value, (list, tuple)):
+        return (1, tuple(value_order(element) for element in value))
+    return (1, value)
+
+
+def facts(view: OracleView, source: Iterable[SourceRow], log: Iterable[LogRow] = ()) -> list[Fact]:
+    """The rows that can count at all: no NULL key, event time or created time, and of the log those with every feature."""
+    found = []
+    for row in source:
+        created = row.created if view.created_time else 0
+        event = row.event if view.event_time else 0
+        if None in row.key or event is None or created is None:
+            continue
+        event_micros = ceil_micros(event) if view.event_time else MIN_MICROS
+        without_created = event_micros + view.delay if view.event_time else MIN_MICROS
+        created_micros = ceil_micros(created) if view.created_time else without_created
+        found.append(Fact(row.key, _only(view, row.values), event_micros, created_micros, from_log=False))
+    for entry in log:
+        event = entry.event if view.event_time else 0
+        if None in entry.key or event is None or not set(view.defaults) <= set(entry.values):
+            continue
+        event_micros = ceil_micros(event) if view.event_time else MIN_MICROS
+        created_micros = entry.arrival if entry.created is None else ceil_micros(entry.created)
+        found.append(Fact(entry.key, _only(view, entry.values), event_micros, created_micros, True, entry.position))
+    return found
+
+
+def answer(
+    view: OracleView, rows: Iterable[Fact], deletes: Sequence[Delete], key: Key, at: int, *, as_known: bool = True
+) -> Answer:
+    """What history says to a key at an instant (microseconds)."""
+    visible = [row for row in rows if row.key == key and None not in key and not _hidden(row, deletes, at)]
+    in_time = [row for row in visible if row.event <= at and not _expired(view, row, at)]
+    candidates = [row for row in in_time if _known(row, at, as_known)]
+    if candidates:
+        return _matched(view, max(candidates, key=lambda row: row.order))
+    if in_time:
+        return _absent(view, Status.NOT_KNOWN)
+    if any(_known(row, at, as_known) for row in visible):
+        return _absent(view, Status.EXPIRED)
+    return _absent(view, Status.NOT_KNOWN if visible else Status.NOT_FOUND)
+
+
+def online_answer(view: OracleView, rows: Iterable[Fact], deletes: Sequence[Delete], key: Key, now: int) -> Answer:
+    """What an online read says to a key at `now` (microseconds), where all of `rows` that are known were put."""
+    visible = [row for row in rows if row.key == key and None not in key and not _hidden(row, deletes, now)]
+    known = [row for row in visible if row.known_at <= now]
+    if not known:
+        return _absent(view, Status.NOT_FOUND)
+    best = max(known, key=lambda row: row.order)
+    if _expired(view, best, now):
+        return _absent(view, Status.EXPIRED)
+    found = _matched(view, best)
+    stale = {name for name, sla in view.slas.items() if view.event_time and now - best.event > sla}
+    statuses = {
+        name: Status.STALE if name in stale and status is Status.PRESENT else status
+        for name, status in found.statuses.items()
+    }
+    return Answer(Status.PRESENT, best, found.values, statuses)
+
+
+def known_entities(rows: Iterable[Fact], deletes: Sequence[Delete], at: int, *, as_known: bool = True) -> set[Key]:
+    """The keys of which any row is known at an instant, an expired one too: what history without a spine lists."""
+    return {row.key for row in rows if _known(row, at, as_known) and not _hidden(row, deletes, at)}
+
+
+def changes(
+    rows: Iterable[Fact], deletes: Sequence[Delete], *, end: int, source_after: int, since: Watermark, log_until: int
+) -> dict[Key, Fact]:
+    """What a materialization up to `end` puts: of each key the greatest row that the run takes (microseconds)."""
+    best: dict[Key, Fact] = {}
+    for row in rows:
+        if row.from_log:
+            taken = row.position <= log_until and (row.position > since.position or row.known_at > since.end)
+        else:
+            taken = row.known_at > source_after
+        deleted = any(mark.key == row.key and row.known_at <= mark.through for mark in deletes)
+        if taken and row.known_at <= end and not deleted and (row.key not in best or row.order > best[row.key].order):
+            best[row.key] = row
+    return best
+
+
+def counts(answers: Sequence[Answer], instants: Sequence[int]) -> dict[str, int]:
+    """`matched`, `no_row`, `expired` and `not_known` of one view, and `same_instant` within `matched`."""
+    told = Counter(given.status for given in answers)
+    same = sum(given.fact is not None and given.fact.event == at for given, at in zip(answers, instants, strict=True))
+    return {
+        "matched": told[Status.PRESENT],
+        "no_row": told[Status.NOT_FOUND],
+        "expired": told[Status.EXPIRED],
+        "not_known": told[Status.NOT_KNOWN],
+        "same_instant": same,
+    }
+
+
+def _only(view: OracleView, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: values[name] for name in view.defaults}
+
+
+def _known(row: Fact, at: int, as_known: bool) -> bool:
+    return row.event <= at and (not as_known or row.created <= at)
+
+
+def _expired(view: OracleView, row: Fact, at: int) -> bool:
+    return view.event_time and view.ttl > 0 and row.event < at - view.ttl
+
+
+def _hidden(row: Fact, deletes: Sequence[Delete], at: int) -> bool:
+    return any(mark.key == row.key and row.known_at <= mark.through <= at for mark in deletes)
+
+
+def _matched(view: OracleView, row: Fact) -> Answer:
+    statuses = {name: Status.NULL if row.values[name] is None else Status.PRESENT for name in view.defaults}
+    return Answer(Status.PRESENT, row, row.values, statuses)
+
+
+def _absent(view: OracleView, status: Status) -> Answer:
+    return Answer(status, None, view.defaults, dict.fromkeys(view.defaults, status))
