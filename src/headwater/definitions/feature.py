@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from headwater.clock import parse_duration
+from headwater.definitions.defaults import canonical
 from headwater.definitions.place import calling_place
 from headwater.types import DType, FeatureKind
 
@@ -56,6 +57,8 @@ class Feature:
             except ValueError as bad:
                 problems.append(f"freshness_sla: {bad}")
                 object.__setattr__(self, "freshness_sla", None)
+        if isinstance(self.dtype, DType) and self.dtype.accepts(self.default):
+            object.__setattr__(self, "default", canonical(self.dtype, self.default))
         object.__setattr__(self, "tags", dict(self.tags or {}))
         object.__setattr__(self, "problems", tuple(problems))
 

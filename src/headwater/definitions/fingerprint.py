@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -10,10 +11,12 @@ import sqlglot
 from sqlglot.optimizer.normalize_identifiers import normalize_identifiers
 
 from headwater.clock import duration_micros
+from headwater.definitions.defaults import encode_value
 from headwater.definitions.sources import CSVSource, PushSource, Source, SQLSource
 from headwater.definitions.view import FeatureView
 
 
+@lru_cache(maxsize=1024)
 def canonical_sql(query: str) -> str:
     """A query without comments, layout or letter case of keywords; as written where it does not parse."""
     try:
@@ -54,7 +57,7 @@ def meaning(view: FeatureView) -> dict[str, Any]:
         "source": _source_meaning(view.source),
         "ttl": duration_micros(view.ttl_time),
         "features": {
-            f.name: {"dtype": str(f.dtype), "column": f.source_column, "default": repr(f.default)}
+            f.name: {"dtype": str(f.dtype), "column": f.source_column, "default": encode_value(f.dtype, f.default)}
             for f in sorted(view.feature_list, key=lambda f: f.name)
         },
     }

@@ -27,6 +27,8 @@ class ViewVersion:
         created_at, updated_at: when it was applied first, and changed in place last (UTC).
         retired_at: when it was retired; None while it is fed.
         revision: the registry revision that added it.
+        held: whether it was rolled back from, so that only `promote` makes it live again.
+        log_head: the offline log's head when it was applied.
     """
 
     view: FeatureView
@@ -36,6 +38,8 @@ class ViewVersion:
     updated_at: datetime
     retired_at: datetime | None = None
     revision: int = 0
+    held: bool = False
+    log_head: int = 0
 
     @property
     def version(self) -> str:
@@ -73,11 +77,20 @@ class ServiceVersion:
     tags: Mapping[str, str] = field(default_factory=dict)
     retired_at: datetime | None = None
     revision: int = 0
+    held: bool = False
 
 
 @dataclass(frozen=True)
 class ViewRecord:
-    """All versions of a view, the live one and the one that was live before it."""
+    """All versions of a view.
+
+    Attributes:
+        name: the view.
+        versions: every version ever applied, retired ones too.
+        live: the live version; None where the view was removed.
+        previous: the version that was live before it.
+        waiting: the version that goes live by itself once it is materialized as far as the live one.
+    """
 
     name: str
     versions: Mapping[str, ViewVersion]
@@ -111,7 +124,7 @@ class ViewRecord:
 
 @dataclass(frozen=True)
 class ServiceRecord:
-    """All versions of a service, the live one and the one that was live before it."""
+    """All versions of a service; its pointers are those of `ViewRecord`."""
 
     name: str
     versions: Mapping[str, ServiceVersion]
@@ -135,6 +148,12 @@ class ServiceRecord:
                 f"feature service {self.name!r} has no version {wanted!r}; it has {', '.join(self.versions)}"
             )
         return self.versions[wanted]
+
+    @property
+    def fed(self) -> tuple[ServiceVersion, ...]:
+        """The versions not retired, oldest first."""
+        alive = [v for v in self.versions.values() if v.retired_at is None]
+        return tuple(sorted(alive, key=lambda v: version_key(v.version)))
 
 
 @dataclass(frozen=True)

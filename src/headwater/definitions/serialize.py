@@ -1,0 +1,182 @@
+"""Definitions as plain, JSON-able data with a format version, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from headwater.clock import MICROSECOND
+from headwater.definitions.defaults import decode_value, encode_value
+from headwater.definitions.entity import Entity
+from headwater.definitions.feature import Feature
+from headwater.definitions.sources import CSVSource, ParquetSource, PushSource, Source, SQLSource, TableSource
+from headwater.definitions.view import FeatureView
+from headwater.errors import FormatError
+from headwater.types import DType
+
+FORMAT = 1
+"""Of every dictionary written here; a reader refuses a greater one."""
+
+PLACE = "registry"
+"""Where a definition read back says that it was written."""
+
+
+def entity_to_dict(entity: Entity) -> dict[str, Any]:
+    """An entity as plain data; join keys in order."""
+    return {
+        "format": FORMAT,
+        "name": entity.name,
+        "join_keys": [[name, str(dtype)] for name, dtype in entity.join_keys.items()],
+        "description": entity.description,
+        "tags": dict(entity.tags),
+    }
+
+
+def entity_from_dict(data: Mapping[str, Any]) -> Entity:
+    """The entity that `entity_to_dict` wrote.
+
+    Raises:
+        FormatError: data of a newer format.
+    """
+    _check_format(data, "entity")
+    keys = {name: DType.parse(dtype) for name, dtype in data["join_keys"]}
+    return Entity(data["name"], keys, data["description"], data["tags"], place=PLACE)
+
+
+def source_to_dict(source: Source) -> dict[str, Any]:
+    """A source as plain data; a table in memory without its rows."""
+    data: dict[str, Any] = {
+        "kind": source.kind,
+        "event_time": source.event_time,
+        "created_time": source.created_time,
+        "event_id": source.event_id,
+        "delay": _micros(source.delay_time),
+    }
+    match source:
+        case ParquetSource():
+            data["path"] = str(source.path)
+        case CSVSource():
+            data["path"], data["nulls"] = str(source.path), list(source.nulls)
+        case SQLSource():
+            data["query"] = source.query
+            data["tables"] = [[name, source_to_dict(table)] for name, table in source.tables.items()]
+        case PushSource() if source.schema is not None:
+            data["schema"] = [[name, str(dtype)] for name, dtype in source.schema.items()]
+    return data
+
+
+def source_from_dict(data: Mapping[str, Any]) -> Source:
+    """The source that `source_to_dict` wrote; a table in memory has no rows.
+
+    Raises:
+        FormatError: a kind of source that this headwater does not know.
+    """
+    times: dict[str, Any] = {name: data[name] for name in ("event_time", "created_time", "event_id")}
+    times["delay"] = data["delay"] * MICROSECOND
+    match data["kind"]:
+        case "parquet":
+            return ParquetSource(data["path"], **times)
+        case "csv":
+            return CSVSource(data["path"], nulls=tuple(data["nulls"]), **times)
+        case "sql":
+            tables = {name: source_from_dict(table) for name, table in data["tables"]}
+            return SQLSource(data["query"], tables=tables, **times)
+        case "table":
+            return TableSource(**times)
+        case "push":
+            columns = data.get("schema")
+            schema = None if columns is None else {name: DType.parse(dtype) for name, dtype in columns}
+            return PushSource(schema=schema, **times)
+    raise FormatError(f"a source of kind {data['kind']!r} was written by a newer headwater; upgrade this one")
+
+
+def feature_to_dict(feature: Feature) -> dict[str, Any]:
+    """A feature as plain data; the default in the form of its dtype."""
+    return {
+        "name": feature.name,
+        "dtype": str(feature.dtype),
+        "column": feature.column,
+        "description": feature.description,
+        "default": encode_value(feature.dtype, feature.default),
+        "kind": None if feature.kind is None else str(feature.kind),
+        "freshness_sla": _micros(feature.freshness_sla),
+        "owner": feature.owner,
+        "tags": dict(feature.tags),
+    }
+
+
+def feature_from_dict(data: Mapping[str, Any]) -> Feature:
+    """The feature that `feature_to_dict` wrote."""
+    dtype = DType.parse(data["dtype"])
+    return Feature(
+        data["name"],
+        dtype,
+        column=data["column"],
+        description=data["description"],
+        default=decode_value(dtype, data["default"]),
+        kind=data["kind"],
+        freshness_sla=_duration(data["freshness_sla"]),
+        owner=data["owner"],
+        tags=data["tags"],
+        place=PLACE,
+    )
+
+
+def view_to_dict(view: FeatureView) -> dict[str, Any]:
+    """A view as plain data, its entities within, so that a version never changes with them."""
+    return {
+        "format": FORMAT,
+        "name": view.name,
+        "version": view.version,
+        "entities": [entity_to_dict(entity) for entity in view.entities],
+        "source": source_to_dict(view.source),
+        "features": [feature_to_dict(feature) for feature in view.feature_list],
+        "join_key_map": dict(view.join_key_map),
+        "ttl": _micros(view.ttl),
+        "freshness_sla": _micros(view.freshness_sla),
+        "availability_sla": view.availability_sla,
+        "owner": view.owner,
+        "description": view.description,
+        "tags": dict(view.tags),
+    }
+
+
+def view_from_dict(data: Mapping[str, Any]) -> FeatureView:
+    """The view that `view_to_dict` wrote, equal in fingerprint.
+
+    Raises:
+        FormatError: data of a newer format.
+    """
+    _check_format(data, "feature view")
+    return FeatureView(
+        data["name"],
+        entity=[entity_from_dict(entity) for entity in data["entities"]],
+        source=source_from_dict(data["source"]),
+        features=[feature_from_dict(feature) for feature in data["features"]],
+        version=data["version"],
+        join_key_map=data["join_key_map"],
+        ttl=_duration(data["ttl"]),
+        freshness_sla=_duration(data["freshness_sla"]),
+        availability_sla=data["availability_sla"],
+        owner=data["owner"],
+        description=data["description"],
+        tags=data["tags"],
+        place=PLACE,
+    )
+
+
+def _check_format(data: Mapping[str, Any], what: str) -> None:
+    if data["format"] > FORMAT:
+        raise FormatError(
+            f"{what} {data.get('name')!r} is stored in format {data['format']}; this headwater reads {FORMAT}: upgrade it"
+        )
+
+
+def _micros(value: timedelta | str | None) -> int | None:
+    assert not isinstance(value, str)
+    return None if value is None else value // MICROSECOND
+
+
+def _duration(micros: int | None) -> timedelta | None:
+    return None if micros is None else micros * MICROSECOND
