@@ -1,4 +1,4 @@
-"""What proves a store, an engine or a registry: conformance suites, the brute-force oracle, strategies (extra `testing`)."""
+"""What proves a store, an engine or a registry: conformance suites, the oracle, strategies (extra `testing`)."""
 
 from __future__ import annotations
 

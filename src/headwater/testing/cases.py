@@ -41,7 +41,7 @@ class ViewCase:
     Attributes:
         selection: the features asked for, of a view with a version.
         oracle: what of the view the answer depends on.
-        rows: the source's rows; `log`: the offline log's; `deletes`: delete marks in clear; `purges`: those under a digest.
+        rows: the source's rows; `log`: the offline log's; `deletes`: marks in clear; `purges`: under a digest.
         parts: `log` as an engine gets it.
     """
 

@@ -1,7 +1,7 @@
 """The contract of history and of online reads as a brute-force reference in plain Python: slow, and obviously right.
 
-Source, log and spine times are integers of nanoseconds since 1970 (UTC), so that every unit fits; arrivals, deletes, ttl, delay and all
-answers are microseconds.
+Source, log and spine times are integers of nanoseconds since 1970 (UTC), so that every unit fits; arrivals, deletes,
+ttl, delay and all answers are microseconds.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def value_order(value: Any) -> tuple[Any, ...]:
 
 
 def facts(view: OracleView, source: Iterable[SourceRow], log: Iterable[LogRow] = ()) -> list[Fact]:
-    """The rows that can count at all: no NULL key, event time or created time, and of the log those with every feature."""
+    """The rows that can count at all: no NULL key, event time or created time, of the log those with every feature."""
     found = []
     for row in source:
         created = row.created if view.created_time else 0

@@ -1,0 +1,232 @@
+"""The conformance suite of offline engines: every answer beside the brute-force oracle's."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from headwater.clock import MIN_MICROS
+from headwater.definitions.sources import ParquetSource, Source, TableSource
+from headwater.definitions.view import FeatureSelection
+from headwater.errors import SpineError
+from headwater.offline.base import ChangeCounts, ChangesRequest, HistoryRequest, OfflineEngine, ViewInput
+from headwater.planning.watermark import Watermark
+from headwater.testing.cases import HistoryCase, ViewCase, plain, plain_rows
+from headwater.testing.dense import dense_case
+from headwater.testing.oracle import Fact, changes, counts
+from headwater.testing.pools import MIDNIGHT
+from headwater.testing.strategies import entity_cases, history_cases, log_instants, view_cases
+
+EXAMPLES = settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[
+        HealthCheck.function_scoped_fixture,
+        HealthCheck.too_slow,
+        HealthCheck.data_too_large,
+        HealthCheck.differing_executors,
+    ],
+)
+"""How many random cases each test tries; a slow engine's suite may set its own with a Hypothesis profile."""
+
+FEW = settings(EXAMPLES, max_examples=50)
+
+
+class OfflineEngineSuite:
+    """Subclass it and give the fixture `engine`."""
+
+    @pytest.fixture
+    def engine(self) -> OfflineEngine:
+        """The engine to be proven, empty."""
+        raise NotImplementedError("give a fixture named `engine`")
+
+    @EXAMPLES
+    @given(case=history_cases())
+    def test_history_equals_the_oracle(self, engine: OfflineEngine, case: HistoryCase) -> None:
+        check_history(engine, case)
+
+    @FEW
+    @given(case=history_cases(max_views=2), groups=st.integers(1, 3))
+    def test_history_over_files_equals_the_oracle(self, engine: OfflineEngine, case: HistoryCase, groups: int) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            filed = on_files(case, Path(folder), groups)
+            spine = Path(folder) / "spine.parquet"
+            pq.write_table(case.spine, spine)
+            check_history(engine, filed[0], spine=str(spine), sources=filed[1])
+
+    @EXAMPLES
+    @given(case=entity_cases())
+    def test_without_a_spine_every_known_entity_is_a_row(self, engine: OfflineEngine, case: HistoryCase) -> None:
+        found = plain_rows(run(engine, case.request()).to_pylist())
+        names = list(case.keys)
+        wanted = [dict(zip(names, key, strict=True)) for key in zip(*case.keys.values(), strict=True)]
+        expected = plain_rows([{**key, **row} for key, row in zip(wanted, case.expected(), strict=True)])
+        columns = list(expected[0]) if expected else names
+        shown = [{name: row[name] for name in columns} for row in found]
+        assert sorted(shown, key=repr) == sorted(expected, key=repr)
+
+    @EXAMPLES
+    @given(case=view_cases(), data=st.data())
+    def test_changes_equal_the_oracle(self, engine: OfflineEngine, case: ViewCase, data: Any) -> None:
+        end, before, since = (data.draw(log_instants(), label=name) for name in ("end", "source_after", "since"))
+        before = data.draw(st.sampled_from([MIN_MICROS, before]))
+        mark = Watermark(data.draw(st.sampled_from([MIN_MICROS, since])), data.draw(st.integers(0, 3)))
+        until = data.draw(st.sampled_from([2**62, 2]), label="log_until")
+        expected = changes(case.facts(), case.marks, end=end, source_after=before, since=mark, log_until=until)
+        found = changed(engine, case, ChangesRequest(changes_input(case), end, before, mark, until))
+        assert found == {key: fact_row(fact) for key, fact in expected.items()}
+
+    @pytest.mark.parametrize("ttl", [0, 40])
+    @pytest.mark.parametrize("late", [0.0, 0.9])
+    @pytest.mark.parametrize("keys", [2, 200])
+    def test_many_rows_a_key(self, engine: OfflineEngine, keys: int, late: float, ttl: int) -> None:
+        check_history(engine, dense_case(rows=3_000, spine=1_000, keys=keys, span=600, late=late, ttl=ttl, seed=keys))
+
+    def test_many_rows_a_key_as_if_known(self, engine: OfflineEngine) -> None:
+        check_history(engine, dense_case(rows=3_000, spine=1_000, keys=2, span=600, as_known=False))
+
+    def test_it_may_be_consumed_again(self, engine: OfflineEngine) -> None:
+        case = dense_case(rows=200, spine=100, keys=5, span=60)
+        history = engine.history(case.request())
+        first, second = (pa.Table.from_batches(history.batches(7), history.schema) for _ in range(2))
+        assert first.equals(second) and first.num_rows == 100
+        assert history.statements()
+
+    def test_a_read_left_half_way_does_not_stop_the_next(self, engine: OfflineEngine) -> None:
+        case = dense_case(rows=200, spine=100, keys=5, span=60)
+        history = engine.history(case.request())
+        batches = history.batches(7)
+        next(batches)
+        check_history(engine, case)
+
+    @pytest.mark.parametrize("kind", ["missing", "null", "text"])
+    def test_a_timestamp_that_is_none_is_refused(self, engine: OfflineEngine, kind: str) -> None:
+        case = dense_case(rows=5, spine=3, keys=2, span=60)
+        assert case.spine is not None
+        if kind == "missing":
+            spine = case.spine.drop_columns(["timestamp"])
+        else:
+            bad = pa.nulls(3, pa.timestamp("us")) if kind == "null" else pa.array(["now"] * 3)
+            spine = case.spine.set_column(1, "timestamp", bad)
+        with pytest.raises(SpineError):
+            run(engine, case.request(spine=spine))
+
+    @pytest.mark.parametrize(
+        "keys", [pa.array(["0", "1", "2"]), pa.array([0.0, 1.0, 2.0]), pa.array([True, False, True])]
+    )
+    def test_a_key_of_another_type_is_refused(self, engine: OfflineEngine, keys: pa.Array) -> None:
+        case = dense_case(rows=5, spine=3, keys=2, span=60)
+        assert case.spine is not None
+        with pytest.raises(SpineError):
+            run(engine, case.request(spine=case.spine.set_column(0, "thing", keys)))
+
+    def test_a_spine_without_its_key_is_refused(self, engine: OfflineEngine) -> None:
+        case = dense_case(rows=5, spine=3, keys=2, span=60)
+        assert case.spine is not None
+        with pytest.raises(SpineError):
+            run(engine, case.request(spine=case.spine.drop_columns(["thing"])))
+
+
+def run(engine: OfflineEngine, request: HistoryRequest) -> pa.Table:
+    """The whole answer of a request."""
+    history = engine.history(request)
+    return pa.Table.from_batches(history.batches(1000), history.schema)
+
+
+def check_history(
+    engine: OfflineEngine, case: HistoryCase, spine: Any = None, sources: dict[str, Source] | None = None
+) -> None:
+    """Assert that rows, order, spine columns, values, statuses, event times and counts are those of the oracle."""
+    assert case.spine is not None
+    history = engine.history(case.request(spine, sources))
+    found = pa.Table.from_batches(history.batches(5), history.schema)
+    assert found.num_rows == case.spine.num_rows
+    assert found.column_names[: case.spine.num_columns] == case.spine.column_names
+    if spine is None:
+        assert found.select(case.spine.column_names).equals(case.spine.replace_schema_metadata(None))
+    expected = plain_rows(case.expected())
+    added = found.drop_columns(case.spine.column_names)
+    shown = plain_rows(added.to_pylist())
+    assert shown == expected if expected else not shown
+    check_types(case, added)
+    for view in case.views:
+        told = {
+            name: history.counts()[view.label][name]
+            for name in ("matched", "no_row", "expired", "not_known", "same_instant")
+        }
+        assert told == counts(case.answers(view), case.instants)
+
+
+def check_types(case: HistoryCase, found: pa.Table) -> None:
+    """Assert that features come in the Arrow type of their dtype."""
+    for view in case.views:
+        for feature in view.selection.view.feature_list:
+            name = f"{view.label}__{feature.name}"
+            assert name not in found.column_names or found.schema.field(name).type == feature.dtype.arrow
+        assert found.schema.field(f"{view.label}__event_time").type == pa.timestamp("us", tz="UTC")
+
+
+def on_files(case: HistoryCase, folder: Path, groups: int) -> tuple[HistoryCase, dict[str, Source]]:
+    """The same case with sources in Parquet files of small row groups, and the log rolled into files."""
+    sources: dict[str, Source] = {}
+    views = []
+    for view in case.views:
+        definition = view.selection.view
+        source = definition.source
+        if isinstance(source, TableSource):
+            place = folder / definition.name
+            place.mkdir()
+            half = source.table.num_rows // 2
+            for i, part in enumerate((source.table.slice(0, half), source.table.slice(half))):
+                pq.write_table(part, place / f"{i}.parquet", row_group_size=groups)
+            options: dict[str, Any] = {
+                "event_time": source.event_time,
+                "created_time": source.created_time,
+                "delay": source.delay,
+            }
+            sources[definition.name] = ParquetSource(str(place / "*.parquet"), **options)
+        parts = []
+        for i, part in enumerate(view.parts):
+            file = folder / f"log-{view.label}-{i}.parquet"
+            pq.write_table(part.table, file, row_group_size=groups)
+            parts.append(replace(part, table=None, files=(file,)))
+        views.append(replace(view, parts=tuple(parts)))
+    return replace(case, views=tuple(views)), sources
+
+
+def changes_input(case: ViewCase) -> ViewInput:
+    """A view version, whole, with its source and log."""
+    whole = replace(case, selection=FeatureSelection(case.selection.view))
+    resolved = HistoryCase((whole,), None, at=MIDNIGHT // 1000).resolved().views[0]
+    return ViewInput(resolved, case.selection.view.source, case.slice())
+
+
+def changed(engine: OfflineEngine, case: ViewCase, request: ChangesRequest) -> dict[Any, Any]:
+    """What `changes` gives, by key."""
+    names = list(case.selection.view.join_keys)
+    found: dict[Any, Any] = {}
+    for batch in engine.changes(request, ChangeCounts()):
+        for row in batch.to_pylist():
+            key = tuple(row.pop(name) for name in names)
+            assert key not in found
+            found[key] = {name: plain(value) for name, value in row.items()}
+    return found
+
+
+def fact_row(fact: Fact) -> dict[str, Any]:
+    """A fact as a row of `changes`."""
+    times = {
+        "__event": fact.event,
+        "__created": fact.created,
+        "__origin": int(fact.from_log),
+        "__position": fact.position,
+    }
+    return {**times, **{name: plain(value) for name, value in fact.values.items()}}

@@ -1,0 +1,291 @@
+"""Hypothesis strategies for views, sources, logs, deletes and spines, over small ranges: ties and edges are common."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+from hypothesis import strategies as st
+
+from headwater.definitions.entity import Entity
+from headwater.definitions.feature import Feature
+from headwater.definitions.sources import PushSource, Source, TableSource
+from headwater.definitions.view import FeatureSelection, FeatureView
+from headwater.offline.base import ARRIVAL, CREATED, POSITION, LogPart
+from headwater.testing.cases import HistoryCase, ViewCase
+from headwater.testing.oracle import Delete, Key, LogRow, OracleView, SourceRow, floor_micros
+from headwater.testing.pools import (
+    DTYPES,
+    KEY_SETS,
+    KEYS,
+    MIDNIGHT,
+    SPINE_TIME_FORMS,
+    TIME_FORMS,
+    Stored,
+    TimeForm,
+    key_forms,
+    stored_forms,
+    time_column,
+    value_column,
+)
+from headwater.types import DType
+
+
+def values(dtype: DType) -> st.SearchStrategy[Any]:
+    """Values of a dtype, NULL among them."""
+    return st.sampled_from([None, *stored_forms(dtype)[0].values])
+
+
+def keys(names: Sequence[str], nullable: bool = True) -> st.SearchStrategy[Key]:
+    """Keys of some join keys, from few values; NULL parts among them."""
+    pools = {name: KEYS[name][1][:2] for name in names}
+    return st.tuples(*(st.sampled_from([*pool, *pool, *pool, None] if nullable else pool) for pool in pools.values()))
+
+
+def _pick(draw: Callable[..., Any], *choices: Any) -> Any:
+    return draw(st.sampled_from(choices))
+
+
+@st.composite
+def feature_lists(draw: Callable[..., Any]) -> list[tuple[Feature, Stored]]:
+    """One to three features of any dtype, in any order, with how the source holds them."""
+    names = draw(st.permutations(["a", "b", "c"]))[: _pick(draw, 1, 2, 2, 3)]
+    found = []
+    for name in names:
+        dtype = draw(st.sampled_from(DTYPES))
+        default = draw(st.sampled_from(stored_forms(dtype)[0].values)) if draw(st.booleans()) else None
+        if isinstance(default, float) and math.isnan(default):
+            default = None
+        feature = Feature(name, dtype, column=_pick(draw, None, f"{name}_column"), default=default)
+        found.append((feature, draw(st.sampled_from(stored_forms(dtype)))))
+    return found
+
+
+class _Shape(NamedTuple):
+    """What is drawn of a view before its rows."""
+
+    view: FeatureView
+    oracle: OracleView
+    stored: Mapping[str, pa.DataType]
+    rows: st.SearchStrategy[dict[str, Any]]
+    keys: tuple[str, ...]
+    events: TimeForm
+    createds: TimeForm
+
+
+@st.composite
+def view_cases(draw: Callable[..., Any], name: str = "v0", key_sets: Sequence[tuple[str, ...]] = KEY_SETS) -> ViewCase:
+    """A view with its source, log and deletes, asked for whole or in part, by its own name or an alias."""
+    shape = draw(_shapes(name, key_sets))
+    pushed = isinstance(shape.view.source, PushSource)
+    rows = () if pushed else tuple(draw(st.lists(_source_rows(shape), min_size=_pick(draw, 0, 1, 6), max_size=12)))
+    with_log = pushed or draw(st.booleans())
+    batches = draw(st.lists(_log_batches(shape), max_size=3)) if with_log else []
+    log, parts = _positioned(shape, batches)
+    marks = st.lists(st.builds(Delete, keys(shape.keys, nullable=False), log_instants()), max_size=3)
+    deletes = tuple(draw(marks)) if draw(st.booleans()) else ()
+    purged = {mark.key: mark for mark in draw(marks)} if _pick(draw, False, False, True) else {}
+    view = shape.view
+    if not pushed:
+        view = _with_source(view, TableSource(_source_table(shape, rows), **_source_options(view.source)))
+    selection = _selection(draw, view)
+    return ViewCase(selection, shape.oracle, rows, log, parts, deletes, tuple(purged.values()))
+
+
+@st.composite
+def _shapes(draw: Callable[..., Any], name: str, key_sets: Sequence[tuple[str, ...]]) -> _Shape:
+    features = draw(feature_lists())
+    names = draw(st.sampled_from(key_sets))
+    timed, created = _pick(draw, True, True, True, False), draw(st.booleans())
+    delay = 0 if created or not timed else _pick(draw, 0, 0, 1, 1_000_000)
+    options: dict[str, Any] = {
+        "event_time": "happened" if timed else None,
+        "created_time": "learnt" if created else None,
+        "delay": timedelta(microseconds=delay),
+    }
+    ttl = _pick(draw, 0, 1, 1_000_000, 2_000_000) if timed else 0
+    source = PushSource(**options) if _pick(draw, False, False, False, True) else TableSource(None, **options)
+    view = FeatureView(
+        name,
+        entity=_entities(names),
+        source=source,
+        features=[feature for feature, _ in features],
+        version="1.0.0",
+        join_key_map={key: f"{key}_of_source" for key in names if draw(st.booleans())},
+        ttl=timedelta(microseconds=ttl) if ttl or draw(st.booleans()) else None,
+    )
+    oracle = OracleView({f.name: f.default for f, _ in features}, ttl, delay, timed, created)
+    forms = {feature.name: form.arrow for feature, form in features}
+    pools = {feature.name: st.sampled_from([None, *form.values]) for feature, form in features}
+    return _Shape(
+        view, oracle, forms, st.fixed_dictionaries(pools), names, draw(_few_instants()), draw(_few_instants())
+    )
+
+
+@st.composite
+def _few_instants(draw: Callable[..., Any]) -> TimeForm:
+    """A form of times with two to five instants, so that rows tie."""
+    form = draw(st.sampled_from(TIME_FORMS))
+    few = draw(st.lists(st.sampled_from(form.instants), min_size=2, max_size=5, unique=True))
+    return TimeForm(form.arrow, form.unit, few)
+
+
+def _entities(names: tuple[str, ...]) -> list[Entity]:
+    """One entity of all the keys, or of a text key and a number two."""
+    if names == ("text", "num"):
+        return [Entity(f"{name}_entity", {name: KEYS[name][0]}) for name in names]
+    return [Entity("_".join(names), {name: KEYS[name][0] for name in names})] if names else []
+
+
+def _source_options(source: Source) -> dict[str, Any]:
+    return {"event_time": source.event_time, "created_time": source.created_time, "delay": source.delay}
+
+
+def _with_source(view: FeatureView, source: Source) -> FeatureView:
+    return FeatureView(
+        view.name,
+        entity=view.entities,
+        source=source,
+        features=view.feature_list,
+        version=view.version,
+        join_key_map=view.join_key_map,
+        ttl=view.ttl_time,
+    )
+
+
+def _selection(draw: Callable[..., Any], view: FeatureView) -> FeatureSelection:
+    selection = FeatureSelection(view)
+    if _pick(draw, False, False, True):
+        moved = {key: f"other_{key}" for key in view.join_keys if draw(st.booleans())}
+        selection = view.alias(f"{view.name}_alias", join_key_map=moved)
+    if draw(st.booleans()):
+        return selection
+    names = draw(st.permutations(view.feature_names))
+    return selection[tuple(names[: draw(st.integers(1, len(names)))])]
+
+
+def log_instants() -> st.SearchStrategy[int]:
+    """Instants of arrivals, deletes and runs (microseconds), at and beside the times of rows."""
+    steps = [MIDNIGHT // 1000 + k * 1_000_000 + fine for k in range(-1, 4) for fine in (0, 0, 1, -1)]
+    return st.sampled_from(steps)
+
+
+def _source_rows(shape: _Shape) -> st.SearchStrategy[SourceRow]:
+    timed, created = shape.oracle.event_time, shape.oracle.created_time
+    event: st.SearchStrategy[Any] = st.sampled_from([*shape.events.instants, None]) if timed else st.none()
+    known: st.SearchStrategy[Any] = st.sampled_from([*shape.createds.instants, None]) if created else st.none()
+    return st.builds(SourceRow, keys(shape.keys), shape.rows, event, known)
+
+
+class _Batch(NamedTuple):
+    """One write: its rows (without position), the feature its columns lack, and the column of created times."""
+
+    rows: list[tuple[Key, dict[str, Any], int | None, int]]
+    arrival: int
+    lacks: str | None
+    created: str | None
+
+
+def _log_batches(shape: _Shape) -> st.SearchStrategy[_Batch]:
+    event: st.SearchStrategy[Any] = st.sampled_from(shape.events.instants) if shape.oracle.event_time else st.none()
+    row = st.tuples(keys(shape.keys, nullable=False), shape.rows, event, st.sampled_from(shape.createds.instants))
+    created = [None, CREATED, "learnt"] if shape.oracle.created_time else [None, CREATED]
+    lacking = [None, None, None, *shape.stored]
+    return st.builds(
+        _Batch,
+        st.lists(row, min_size=1, max_size=4),
+        log_instants(),
+        st.sampled_from(lacking),
+        st.sampled_from(created),
+    )
+
+
+def _positioned(shape: _Shape, batches: list[_Batch]) -> tuple[tuple[LogRow, ...], tuple[LogPart, ...]]:
+    """The batches as the log numbers them: positions and arrivals both ascend."""
+    rows: list[LogRow] = []
+    parts = []
+    for batch, arrival in zip(batches, sorted(b.arrival for b in batches), strict=True):
+        mine: list[LogRow] = []
+        for key, content, event, created in batch.rows:
+            carried = created if batch.created else None
+            kept = {name: value for name, value in content.items() if name != batch.lacks}
+            mine.append(LogRow(key, kept, event, arrival, len(rows) + len(mine) + 1, carried))
+        rows += mine
+        table = _log_table(shape, batch, mine)
+        parts.append(LogPart(frozenset(table.column_names) - {POSITION, ARRIVAL}, table))
+    return tuple(rows), tuple(parts)
+
+
+def _data_columns(shape: _Shape, rows: Sequence[SourceRow | LogRow]) -> dict[str, pa.Array]:
+    view = shape.view
+    columns = {}
+    for i, (key, dtype) in enumerate(view.join_keys.items()):
+        columns[view.key_column(key)] = value_column([row.key[i] for row in rows], dtype.arrow)
+    if shape.oracle.event_time:
+        columns["happened"] = time_column([row.event for row in rows], shape.events)
+    for feature in view.feature_list:
+        if all(feature.name in row.values for row in rows):
+            content = [row.values[feature.name] for row in rows]
+            columns[feature.source_column] = value_column(content, shape.stored[feature.name])
+    return columns
+
+
+def _source_table(shape: _Shape, rows: Sequence[SourceRow]) -> pa.Table:
+    columns = _data_columns(shape, rows)
+    if shape.oracle.created_time:
+        columns["learnt"] = time_column([row.created for row in rows], shape.createds)
+    return pa.table({**columns, "unrelated": pa.array(["x"] * len(rows), pa.string())})
+
+
+def _log_table(shape: _Shape, batch: _Batch, rows: Sequence[LogRow]) -> pa.Table:
+    columns = _data_columns(shape, rows)
+    if batch.created:
+        columns[batch.created] = time_column([row.created for row in rows], shape.createds)
+    columns[POSITION] = pa.array([row.position for row in rows], pa.int64())
+    columns[ARRIVAL] = pa.array([row.arrival for row in rows], pa.int64())
+    return pa.table(columns)
+
+
+@st.composite
+def history_cases(draw: Callable[..., Any], max_views: int = 3) -> HistoryCase:
+    """A spine over one to three views, with a timestamp column or at one instant."""
+    views = tuple(draw(view_cases(f"v{i}")) for i in range(_pick(draw, *range(1, max_views + 1))))
+    as_known = _pick(draw, True, True, False)
+    size = draw(st.integers(0, 12))
+    columns, content = {}, {}
+    for case in views:
+        for name, column in zip(case.selection.view.join_keys, case.key_columns, strict=True):
+            dtype, pool = KEYS[name]
+            few = [*pool[:2], *pool[:2], *pool[:3], None]
+            content[column] = draw(st.lists(st.sampled_from(few), min_size=size, max_size=size))
+            columns[column] = value_column(content[column], draw(st.sampled_from(key_forms(dtype))))
+    columns["row"] = pa.array(range(size), pa.int64())
+    if draw(st.integers(0, 4)) == 0:
+        at = draw(log_instants())
+        return HistoryCase(views, pa.table(columns), content, [at] * size, at=at, as_known=as_known)
+    form = draw(st.sampled_from(SPINE_TIME_FORMS))
+    instants = draw(st.lists(st.sampled_from(form.instants), min_size=size, max_size=size))
+    name = _pick(draw, "timestamp", "event_timestamp", "asked_at")
+    columns[name] = time_column(instants, form)
+    given = name if name == "asked_at" else None
+    return HistoryCase(
+        views, pa.table(columns), content, [floor_micros(at) for at in instants], given, as_known=as_known
+    )
+
+
+@st.composite
+def entity_cases(draw: Callable[..., Any]) -> HistoryCase:
+    """A join without a spine: views that share their join keys, at one instant."""
+    names = draw(st.sampled_from([("text",), ("num",), ("text", "num")]))
+    count = _pick(draw, 1, 2)
+    views = [
+        draw(view_cases(f"v{i}", [names]).filter(lambda case: case.oracle.event_time and not case.selection.alias))
+        for i in range(count)
+    ]
+    if _pick(draw, False, False, True):
+        views.append(draw(view_cases("overall", [()]).filter(lambda case: not case.selection.alias)))
+    case = HistoryCase(tuple(views), None, at=draw(log_instants()), as_known=_pick(draw, True, True, False))
+    return case.entities()
