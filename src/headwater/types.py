@@ -165,7 +165,7 @@ def fits(given: pa.DataType, dtype: DType) -> bool:
     """Whether a column of an Arrow type can hold a dtype's values without a cast that may lose something.
 
     Integers fit wider integers and floats (a float holds every whole number that its mantissa does; a value beyond is an
-    error when it is read), any width of floats a wider one, plain, large, view and dictionary-encoded text a string,
+    error when it is read), decimals (SQL's sums) an int64 or float64 likewise, any width of floats a wider one, plain, large, view and dictionary-encoded text a string,
     timestamps of any unit and dates a timestamp, lists by their elements; a column of NULLs fits everything.
     """
     if pa.types.is_dictionary(given):
@@ -176,10 +176,12 @@ def fits(given: pa.DataType, dtype: DType) -> bool:
         case "int32" | "int64":
             bits = 32 if dtype.name == "int32" else 64
             signed = pa.types.is_signed_integer(given) and given.bit_width <= bits
-            return signed or (pa.types.is_unsigned_integer(given) and given.bit_width < bits)
+            decimal = bits == 64 and pa.types.is_decimal(given) and given.scale == 0
+            return signed or decimal or (pa.types.is_unsigned_integer(given) and given.bit_width < bits)
         case "float32" | "float64":
             narrow = pa.types.is_floating(given) and given.bit_width <= (32 if dtype.name == "float32" else 64)
-            return narrow or pa.types.is_integer(given)
+            decimal = dtype.name == "float64" and pa.types.is_decimal(given)
+            return narrow or decimal or pa.types.is_integer(given)
         case "string":
             return pa.types.is_large_string(given) or pa.types.is_string_view(given)
         case "bytes":
@@ -253,69 +255,3 @@ class WriteTarget(enum.StrEnum):
     ONLINE = "online"
     OFFLINE = "offline"
     BOTH = "both"
-
-
-class Fit(enum.Enum):
-    """How a column's values become a dtype's: as they are, or value by value, each checked to lose nothing."""
-
-    EXACT = "exact"
-    CHECKED = "checked"
-
-
-_EXACT_BITS = {"int32": 32, "int64": 64, "float32": 25, "float64": 54}
-"""Signed integers of up to so many bits fit a number exactly."""
-
-
-def fit(given: pa.DataType, dtype: DType) -> Fit | None:
-    """Whether a source's column of an Arrow type can become a dtype without loss; None where it cannot.
-
-    Integers and floats widen; 64-bit integers, decimals and nanoseconds are checked value by value; text, bytes, lists and
-    dictionaries match whatever their encoding; nothing becomes text, and text becomes nothing else (CSV is cast apart).
-    """
-    if pa.types.is_dictionary(given):
-        given = given.value_type
-    if pa.types.is_null(given):
-        return Fit.EXACT
-    if dtype.name in ("int32", "int64", "float32", "float64"):
-        return _fit_number(given, dtype.name)
-    if dtype.name in ("array", "embedding"):
-        return _fit_list(given, dtype)
-    checks: dict[str, bool] = {
-        "bool": pa.types.is_boolean(given),
-        "string": pa.types.is_string(given) or pa.types.is_large_string(given) or pa.types.is_string_view(given),
-        "bytes": pa.types.is_binary(given)
-        or pa.types.is_large_binary(given)
-        or pa.types.is_binary_view(given)
-        or pa.types.is_fixed_size_binary(given),
-        "timestamp": pa.types.is_timestamp(given) or pa.types.is_date(given),
-        "date": pa.types.is_date(given),
-    }
-    if not checks[dtype.name]:
-        return None
-    return Fit.CHECKED if pa.types.is_timestamp(given) and given.unit == "ns" else Fit.EXACT
-
-
-def _fit_number(given: pa.DataType, name: str) -> Fit | None:
-    if pa.types.is_integer(given):
-        bits = given.bit_width + pa.types.is_unsigned_integer(given)
-        if bits <= _EXACT_BITS[name]:
-            return Fit.EXACT
-        return None if name == "int32" else Fit.CHECKED
-    if pa.types.is_floating(given) and name.startswith("float"):
-        return Fit.EXACT if given.bit_width <= int(name[5:]) else None
-    if pa.types.is_decimal(given):
-        whole = given.scale == 0 and name == "int64"
-        return Fit.CHECKED if whole or name == "float64" else None
-    return None
-
-
-def _fit_list(given: pa.DataType, dtype: DType) -> Fit | None:
-    is_list = pa.types.is_list(given) or pa.types.is_large_list(given) or pa.types.is_fixed_size_list(given)
-    if not is_list:
-        return None
-    if dtype.name == "array":
-        assert dtype.element is not None
-        return fit(given.value_type, dtype.element)
-    if pa.types.is_fixed_size_list(given) and given.list_size != dtype.dim:
-        return None
-    return Fit.CHECKED if fit(given.value_type, Float32) is not None else None
