@@ -16,8 +16,9 @@ from headwater.planning.watermark import Watermark
 
 POSITION = "__position"
 ARRIVAL = "__arrival"
+THROUGH = "__through"
 CREATED = "created_time"
-"""Reserved columns of the offline log: place in the log, arrival (microseconds), and the created time a row carries."""
+"""Reserved columns of the offline log: a row's own place in the log, arrival (microseconds), and the created time a row carries."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,13 @@ class LogPart:
         columns: the user's columns in these rows (the reserved `created_time` among them where the rows carry it).
         table: the rows, where they are in the log's head.
         files: the Parquet files that hold them, where they were rolled.
+        schema: names and types of the user's columns in these rows.
     """
 
     columns: frozenset[str]
     table: pa.Table | None = None
     files: tuple[Path, ...] = ()
+    schema: pa.Schema | None = None
 
 
 @dataclass(frozen=True)

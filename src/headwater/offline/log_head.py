@@ -1,0 +1,196 @@
+"""The head of the offline log: batches as they are stored, read back into one table a shape."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import sqlalchemy as sa
+from numpy.typing import NDArray
+
+from headwater.offline.base import ARRIVAL, POSITION
+from headwater.offline.log_tables import head, shapes
+
+ROWS_A_BATCH = 65_536
+
+
+def encode_schema(schema: pa.Schema) -> bytes:
+    """A shape as stored: names and types, nothing else."""
+    return bytes(pa.schema([pa.field(f.name, f.type) for f in schema]).serialize())
+
+
+def encode_batch(table: pa.Table) -> bytes:
+    """Rows as one Arrow IPC message, without its schema."""
+    batches = table.combine_chunks().to_batches()
+    if not batches:
+        return bytes(pa.RecordBatch.from_pylist([], schema=table.schema).serialize())
+    return bytes(batches[0].serialize())
+
+
+def decode_batch(message: bytes, schema: pa.Schema) -> pa.RecordBatch:
+    """What `encode_batch` wrote."""
+    return pa.ipc.read_record_batch(pa.py_buffer(message), schema)
+
+
+def stamped(table: pa.Table, positions: NDArray[np.int64], arrival: int | NDArray[np.int64]) -> pa.Table:
+    """The rows with the log's own two columns."""
+    arrivals = np.full(len(positions), arrival, np.int64) if isinstance(arrival, int) else arrival
+    return table.append_column(POSITION, pa.array(positions, pa.int64())).append_column(
+        ARRIVAL, pa.array(arrivals, pa.int64())
+    )
+
+
+class Shapes:
+    """The sets of columns that rows of each view came with, by the number under which the log keeps them."""
+
+    def __init__(self) -> None:
+        self._schemas: dict[int, pa.Schema] = {}
+        self._numbers: dict[tuple[str, bytes], int] = {}
+
+    def number(self, connection: sa.Connection, view: str, schema: bytes) -> int:
+        """The number of a shape, given within a write transaction where it is new."""
+        known = self._numbers.get((view, schema))
+        if known is not None:
+            return known
+        same = sa.select(shapes.c.id).where(shapes.c.view == view, shapes.c.schema == schema)
+        found = connection.execute(same).scalar_one_or_none()
+        if found is not None:
+            # remembered only once it was read back: the transaction that adds it may still be undone
+            self._numbers[view, schema] = found
+            return int(found)
+        return int(connection.execute(shapes.insert().values(view=view, schema=schema)).inserted_primary_key[0])
+
+    def schema(self, connection: sa.Connection, number: int) -> pa.Schema:
+        """The columns of a shape."""
+        if number not in self._schemas:
+            found = connection.execute(sa.select(shapes.c.schema).where(shapes.c.id == number)).scalar_one()
+            self._schemas[number] = pa.ipc.read_schema(pa.py_buffer(found))
+        return self._schemas[number]
+
+
+@dataclass
+class _Cached:
+    """A view's head as this process read it last: rows after `rolled`, up to `upto`."""
+
+    epoch: int
+    rolled: int
+    upto: int = 0
+    tables: dict[int, pa.Table] = field(default_factory=dict)
+
+
+class HeadReader:
+    """Reads a view's head, decoding only the batches that came since it looked last."""
+
+    def __init__(self, known: Shapes) -> None:
+        self._shapes = known
+        self._views: dict[str, _Cached] = {}
+        self._lock = threading.Lock()
+
+    def read(self, connection: sa.Connection, view: str, rolled: int, epoch: int) -> dict[int, pa.Table]:
+        """The head's rows by shape, stamped, in order of position.
+
+        Args:
+            connection: a transaction that sees one state.
+            view: the view.
+            rolled: its rows up to this position are in files.
+            epoch: counts the times its head was rewritten.
+        """
+        mine = (head.c.view == view) & (head.c.first > rolled)
+        newest = connection.execute(sa.select(sa.func.max(head.c.last)).where(mine)).scalar_one()
+        if newest is None:
+            return {}
+        with self._lock:
+            cached = self._views.get(view)
+            # a transaction begun before a roll must find what the roll took away, so it reads anew
+            if cached is None or cached.epoch != epoch or cached.rolled > rolled:
+                cached = self._views[view] = _Cached(epoch, rolled)
+            if newest > cached.upto or rolled > cached.rolled:
+                self._refresh(connection, mine, cached, rolled)
+            tables = dict(cached.tables)
+        # another transaction may have seen more than this one
+        cut = {shape: between(table, rolled, newest) for shape, table in tables.items()}
+        return {shape: table for shape, table in cut.items() if table.num_rows}
+
+    def _refresh(self, connection: sa.Connection, mine: sa.ColumnElement[bool], cached: _Cached, rolled: int) -> None:
+        columns = (head.c.first, head.c.last, head.c.shape, head.c.rows, head.c.arrival, head.c.offsets, head.c.batch)
+        query = sa.select(*columns).where(mine, head.c.first > cached.upto).order_by(head.c.first)
+        fresh = connection.execute(query).all()
+        added = decode_rows(connection, self._shapes, fresh)
+        for shape in {*cached.tables, *added}:
+            old = cached.tables.get(shape)
+            kept = [] if old is None else [between(old, rolled, None)]
+            cached.tables[shape] = pa.concat_tables([*kept, *added.get(shape, ())]).combine_chunks()
+        cached.rolled = rolled
+        if fresh:
+            cached.upto = max(cached.upto, max(row.last for row in fresh))
+
+    def forget(self) -> None:
+        """Drop what was read."""
+        with self._lock:
+            self._views.clear()
+
+
+def decode_rows(
+    connection: sa.Connection, known: Shapes, rows: Sequence[sa.Row[tuple[int, int, int, int, int, bytes, bytes]]]
+) -> dict[int, list[pa.Table]]:
+    """Rows of the head's table (first, last, shape, rows, arrival, offsets, batch) as stamped tables by shape."""
+    grouped: dict[int, list[sa.Row[tuple[int, int, int, int, int, bytes, bytes]]]] = {}
+    for row in rows:
+        grouped.setdefault(row[2], []).append(row)
+    return {shape: [_decode_shape(known.schema(connection, shape), group)] for shape, group in grouped.items()}
+
+
+def _decode_shape(schema: pa.Schema, rows: Sequence[sa.Row[tuple[int, int, int, int, int, bytes, bytes]]]) -> pa.Table:
+    batches = [decode_batch(row[6], schema) for row in rows]
+    positions = [
+        row[0] + (np.arange(row[3]) if row[5] is None else np.frombuffer(row[5], "<i4").astype(np.int64))
+        for row in rows
+    ]
+    arrivals = np.repeat([row[4] for row in rows], [row[3] for row in rows]).astype(np.int64)
+    return stamped(pa.Table.from_batches(batches, schema), np.concatenate(positions).astype(np.int64), arrivals)
+
+
+def between(table: pa.Table, after: int, until: int | None) -> pa.Table:
+    """The rows with `after` < position ≤ `until`; positions are ascending, so that this is a slice."""
+    positions = table.column(POSITION).to_numpy()
+    start = int(np.searchsorted(positions, after, "right"))
+    stop = len(positions) if until is None else int(np.searchsorted(positions, until, "right"))
+    return table.slice(start, max(stop - start, 0))
+
+
+def offsets_of(positions: NDArray[np.int64]) -> bytes | None:
+    """Positions counted from the first, as stored; None where they follow one another."""
+    if len(positions) == 0 or int(positions[-1] - positions[0]) == len(positions) - 1:
+        return None
+    return (positions - positions[0]).astype("<i4").tobytes()
+
+
+def insert_rows(
+    connection: sa.Connection, view: str, shape: int, table: pa.Table, positions: NDArray[np.int64], arrival: int
+) -> None:
+    """Store rows of one shape in the head, in batches of bounded size."""
+    values: list[Mapping[str, object]] = []
+    for start in range(0, len(positions), ROWS_A_BATCH):
+        some = positions[start : start + ROWS_A_BATCH]
+        values.append(
+            {
+                "first": int(some[0]),
+                "last": int(some[-1]),
+                "view": view,
+                "shape": shape,
+                "rows": len(some),
+                "arrival": arrival,
+                "offsets": offsets_of(some),
+                "batch": encode_batch(table.slice(start, ROWS_A_BATCH)),
+            }
+        )
+    if values:
+        connection.execute(head.insert(), values)
+
+
+def as_columns(schema: pa.Schema) -> frozenset[str]:
+    """The user's columns of a shape."""
+    return frozenset(schema.names) - {POSITION, ARRIVAL}

@@ -1,0 +1,228 @@
+"""Tables of the offline log in the registry's database, their migrations, and the two kinds of transaction on them."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import sqlalchemy as sa
+
+from headwater.clock import MIN_MICROS, Clock, to_micros
+from headwater.errors import FormatError, StorageFull, StoreError, StoreReadOnly, Unavailable
+
+FORMAT = 1
+"""The version of these tables and of what their columns hold."""
+
+metadata = sa.MetaData()
+
+formats = sa.Table("log_format", metadata, sa.Column("version", sa.Integer, nullable=False))
+
+counter = sa.Table(
+    "log_counter",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("log_id", sa.String(36), nullable=False),
+    sa.Column("salt", sa.LargeBinary, nullable=False),
+    sa.Column("position", sa.BigInteger, nullable=False),
+    sa.Column("head_rows", sa.BigInteger, nullable=False),
+)
+
+views = sa.Table(
+    "log_views",
+    metadata,
+    sa.Column("view", sa.String(255), primary_key=True),
+    sa.Column("arrival", sa.BigInteger, nullable=False),
+    sa.Column("through", sa.BigInteger, nullable=False),
+    sa.Column("rolled", sa.BigInteger, nullable=False),
+    sa.Column("epoch", sa.BigInteger, nullable=False),
+    sa.Column("purges", sa.Integer, nullable=False),
+)
+
+shapes = sa.Table(
+    "log_shapes",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("view", sa.String(255), nullable=False),
+    sa.Column("schema", sa.LargeBinary, nullable=False),
+)
+
+head = sa.Table(
+    "log_head",
+    metadata,
+    sa.Column("first", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("last", sa.BigInteger, nullable=False),
+    sa.Column("view", sa.String(255), nullable=False),
+    sa.Column("shape", sa.Integer, nullable=False),
+    sa.Column("rows", sa.Integer, nullable=False),
+    sa.Column("arrival", sa.BigInteger, nullable=False),
+    sa.Column("offsets", sa.LargeBinary),
+    sa.Column("batch", sa.LargeBinary, nullable=False),
+    sa.Index("log_head_view", "view", "first"),
+)
+
+files = sa.Table(
+    "log_files",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("view", sa.String(255), nullable=False),
+    sa.Column("shape", sa.Integer, nullable=False),
+    sa.Column("name", sa.String(255), nullable=False),
+    sa.Column("first", sa.BigInteger, nullable=False),
+    sa.Column("last", sa.BigInteger, nullable=False),
+    sa.Column("rows", sa.BigInteger, nullable=False),
+    sa.Column("replaced_at", sa.BigInteger),
+    sa.Index("log_files_view", "view"),
+)
+
+deletes = sa.Table(
+    "log_deletes",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("view", sa.String(255), nullable=False),
+    sa.Column("position", sa.BigInteger, nullable=False),
+    sa.Column("digest", sa.LargeBinary, nullable=False),
+    sa.Column("through", sa.BigInteger, nullable=False),
+    sa.Column("shape", sa.Integer, nullable=False),
+    sa.Column("key", sa.LargeBinary, nullable=False),
+    sa.Index("log_deletes_view", "view", "digest"),
+)
+
+purges = sa.Table(
+    "log_purges",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("view", sa.String(255), nullable=False),
+    sa.Column("position", sa.BigInteger, nullable=False),
+    sa.Column("digest", sa.LargeBinary, nullable=False),
+    sa.Column("through", sa.BigInteger, nullable=False),
+    sa.Column("asked_at", sa.BigInteger, nullable=False),
+    sa.Column("erased_at", sa.BigInteger),
+    sa.Index("log_purges_view", "view", "digest"),
+)
+
+
+def _first_tables(connection: sa.Connection) -> None:
+    metadata.create_all(connection, checkfirst=False)
+    identity = uuid.uuid4()
+    connection.execute(
+        counter.insert().values(id=1, log_id=str(identity), salt=uuid.uuid4().bytes, position=0, head_rows=0)
+    )
+    connection.execute(formats.insert().values(version=0))
+
+
+MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (_first_tables,)
+"""Step i brings the tables from version i to version i + 1."""
+
+
+def migrate(engine: sa.Engine) -> None:
+    """Bring the tables to this version; what another process did meanwhile is found done.
+
+    Raises:
+        FormatError: a newer headwater wrote them.
+    """
+    found = _version(engine)
+    if found == FORMAT:
+        return
+    try:
+        with writing(engine) as connection:
+            # looked at again under the lock: somebody else may have been first
+            found = _read_version(connection)
+            for step in MIGRATIONS[found:]:
+                step(connection)
+            if found < FORMAT:
+                connection.execute(formats.update().values(version=FORMAT))
+    except StoreError:
+        if _version(engine) != FORMAT:
+            raise
+
+
+def _version(engine: sa.Engine) -> int:
+    with reading(engine) as connection:
+        found = _read_version(connection)
+    if found > FORMAT:
+        raise FormatError(f"the offline log has format {found}, this headwater reads up to {FORMAT}: upgrade headwater")
+    return found
+
+
+def _read_version(connection: sa.Connection) -> int:
+    if not sa.inspect(connection).has_table(formats.name):
+        return 0
+    return int(connection.execute(sa.select(formats.c.version)).scalar_one())
+
+
+@contextmanager
+def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """One transaction that holds the write lock from its start; committed at the end, undone on an error.
+
+    Raises:
+        StorageFull, StoreReadOnly, Unavailable: what the database said, in headwater's words.
+    """
+    with _translated(), engine.connect() as connection:
+        _begin(connection, "BEGIN IMMEDIATE")
+        if connection.dialect.name != "sqlite" and sa.inspect(connection).has_table(counter.name):
+            connection.execute(sa.select(counter.c.id).with_for_update())
+        yield connection
+        connection.commit()
+
+
+@contextmanager
+def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """One transaction that sees a single state of the tables."""
+    with _translated(), engine.connect() as connection:
+        if connection.dialect.name == "sqlite":
+            _begin(connection, "BEGIN")
+        else:
+            connection = connection.execution_options(isolation_level="REPEATABLE READ")
+        yield connection
+        connection.rollback()
+
+
+def _begin(connection: sa.Connection, statement: str) -> None:
+    """Start the transaction now: Python's sqlite3 would wait for the first row that is changed."""
+    connection.begin()
+    if connection.dialect.name == "sqlite":
+        raw = connection.connection.dbapi_connection
+        if not getattr(raw, "in_transaction", False):
+            connection.exec_driver_sql(statement)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except sa.exc.OperationalError as bad:
+        text = str(bad.orig)
+        if "full" in text:
+            raise StorageFull(
+                f"offline log: no room left to write ({text}); everything acknowledged before is kept"
+            ) from bad
+        if "readonly" in text or "read-only" in text:
+            raise StoreReadOnly(
+                f"offline log: its database takes no writes ({text}); check the permissions of the registry's folder"
+            ) from bad
+        raise Unavailable(f"offline log: its database cannot be used ({text})") from bad
+    except sa.exc.DBAPIError as bad:
+        raise StoreError(f"offline log: its database refused: {bad.orig}") from bad
+
+
+def now_micros(connection: sa.Connection, clock: Clock) -> int:
+    """The log's clock: the database's where several hosts share one, else the store's."""
+    if connection.dialect.name == "sqlite":
+        return to_micros(clock())
+    micros = sa.cast(sa.func.floor(sa.extract("epoch", sa.func.clock_timestamp()) * 1_000_000), sa.BigInteger)
+    return int(connection.execute(sa.select(micros)).scalar_one())
+
+
+def view_state(connection: sa.Connection, view: str) -> sa.Row[tuple[int, int, int, int, int]]:
+    """(arrival, through, rolled, epoch, purges) of a view; a row is made where there is none (in a write transaction)."""
+    query = sa.select(views.c.arrival, views.c.through, views.c.rolled, views.c.epoch, views.c.purges).where(
+        views.c.view == view
+    )
+    found = connection.execute(query).one_or_none()
+    if found is None:
+        connection.execute(
+            views.insert().values(view=view, arrival=MIN_MICROS, through=MIN_MICROS, rolled=0, epoch=0, purges=0)
+        )
+        found = connection.execute(query).one()
+    return found
