@@ -1,0 +1,330 @@
+"""The conformance suite of online stores: bytes, guard and atomicity, below the codec and the reader."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from headwater.clock import MIN_MICROS
+from headwater.errors import FormatError
+from headwater.online.base import OnlineStore
+from headwater.online.codec import CODEC_VERSION, MAGIC, emptied, header, replaced, sequence_of
+from headwater.online.meta import log_id_key, pack_log_id, read_watermarks, watermark_entry
+from headwater.planning.watermark import Watermark
+from headwater.testing.online_rows import (
+    PLAIN_ROWS,
+    PROJECT,
+    Order,
+    batch_of,
+    key_of,
+    order_of,
+    plain_row,
+    plain_rows,
+    push_view,
+    rows_of,
+    through_of,
+)
+from headwater.types import Bytes, ConsistencyLevel, Int64, String
+
+EXAMPLES = settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.differing_executors],
+)
+
+_TIMES = st.integers(-2, 3)
+_ORDERS = st.builds(Order, _TIMES, _TIMES, st.integers(0, 1), st.integers(0, 2))
+_STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("put"), st.lists(st.tuples(st.integers(0, 2), _ORDERS), min_size=1, max_size=5)),
+        st.tuples(st.just("delete"), st.tuples(st.integers(0, 2), _TIMES)),
+        st.tuples(st.just("remove"), st.integers(0, 2)),
+    ),
+    max_size=12,
+)
+
+
+class OnlineStoreSuite:
+    """Subclass it, give the fixture `store`, and say how to reach its bytes past it.
+
+    `raw_get` and `raw_set` go around the store's own methods: what it writes is checked apart from what it reads.
+    """
+
+    @pytest.fixture
+    def store(self) -> OnlineStore:
+        """The store to be proven, empty and open."""
+        raise NotImplementedError("give a fixture named `store`")
+
+    def raw_get(self, store: Any, key: bytes) -> bytes | None:
+        """The bytes under a key, by the vendor's client."""
+        raise NotImplementedError
+
+    def raw_set(self, store: Any, key: bytes, data: bytes) -> None:
+        """Set the bytes under a key, by the vendor's client."""
+        raise NotImplementedError
+
+    def test_what_is_put_is_there_as_it_is(self, store: OnlineStore) -> None:
+        key, row = plain_row(1)
+        assert store.put([(key, row)]) == [True]
+        assert self.raw_get(store, key) == row
+
+    def test_what_is_there_is_read_as_it_is(self, store: OnlineStore) -> None:
+        key, row = plain_row(1)
+        for data in (row, b"", b"\0", b"anything", bytes(range(256))):
+            self.raw_set(store, key, data)
+            assert store.multi_get([key]) == [data]
+
+    def test_missing_shuffled_and_repeated_keys_keep_their_places(self, store: OnlineStore) -> None:
+        rows = dict(plain_rows([Order(i) for i in range(5)]))
+        store.put(rows.items())
+        asked = [key_of(n) for n in (3, 99, 0, 3, 4, 0, -1, 3)]
+        assert store.multi_get(asked) == [rows.get(key) for key in asked]
+        assert store.multi_get([]) == []
+
+    def test_putting_nothing_is_nothing(self, store: OnlineStore) -> None:
+        assert store.put([]) == []
+        assert list(store.scan(b"")) == []
+
+    def test_ten_thousand_keys_are_written_and_read_at_once(self, store: OnlineStore) -> None:
+        rows = plain_rows([Order(i) for i in range(10_000)], text="some text that takes room")
+        assert store.put(iter(rows)) == [True] * 10_000
+        asked = [key for key, _ in reversed(rows)]
+        assert store.multi_get(asked) == [row for _, row in reversed(rows)]
+
+    def test_large_rows(self, store: OnlineStore) -> None:
+        rows = [plain_row(i, text="x" * size) for i, size in enumerate((0, 1_000, 100_000, 300_000))]
+        store.put(rows)
+        assert store.multi_get([key for key, _ in rows]) == [row for _, row in rows]
+
+    def test_the_store_grows(self, store: OnlineStore) -> None:
+        for start in range(0, 20_000, 5_000):
+            store.put(plain_rows([Order()] * 5_000, start=start, text="x" * 1_000))
+        assert all(row is not None for row in store.multi_get([key_of(n) for n in range(0, 20_000, 97)]))
+
+    @EXAMPLES
+    @given(steps=_STEPS)
+    def test_the_guard_holds(self, store: OnlineStore, steps: list[Any]) -> None:
+        store.delete([key_of(n) for n in range(3)])
+        stored: dict[int, Order | None] = {}
+        through: dict[int, int] = {}
+        for step, given_ in steps:
+            if step == "put":
+                rows = [plain_row(number, order) for number, order in given_]
+                assert store.put(rows) == [self._put(stored, through, *pair) for pair in given_]
+            elif step == "delete":
+                number, until = given_
+                self._empty(store, key_of(number), until)
+                stored[number], through[number] = None, max(until, through.get(number, MIN_MICROS))
+            else:
+                store.delete([key_of(given_)])
+                stored.pop(given_, None), through.pop(given_, None)
+        found = store.multi_get([key_of(n) for n in range(3)])
+        assert [order_of(row) for row in found] == [stored.get(n) for n in range(3)]
+        assert [through_of(row) for row in found] == [through.get(n, MIN_MICROS) for n in range(3)]
+
+    @staticmethod
+    def _put(stored: dict[int, Order | None], through: dict[int, int], number: int, order: Order) -> bool:
+        before = stored.get(number)
+        allowed = (before is None or order >= before) and order.known_at > through.get(number, MIN_MICROS)
+        if allowed:
+            stored[number] = order
+        return allowed
+
+    @staticmethod
+    def _empty(store: OnlineStore, key: bytes, until: int) -> None:
+        (row,) = store.multi_get([key])
+        assert store.compare_and_put(key, sequence_of(row), emptied(row, until))
+
+    def test_late_equal_and_repeated_puts(self, store: OnlineStore) -> None:
+        key, row = plain_row(1, Order(5, 5), "first")
+        assert store.put([(key, row), (key, row), plain_row(1, Order(5, 4)), plain_row(1, Order(4, 9))]) == [
+            True,
+            True,
+            False,
+            False,
+        ]
+        assert store.put([plain_row(1, Order(5, 5), "again")]) == [True]
+        (found,) = store.multi_get([key])
+        assert found is not None and found.endswith(b"again")
+
+    def test_each_applied_put_counts_the_sequence(self, store: OnlineStore) -> None:
+        for event in (1, 2, 1, 3, 3):
+            store.put([plain_row(1, Order(event))])
+        assert sequence_of(store.multi_get([key_of(1)])[0]) == 4
+        for event in range(4, 300):
+            store.put([plain_row(1, Order(event))])
+        assert sequence_of(store.multi_get([key_of(1)])[0]) == 300
+
+    def test_compare_and_put_wants_the_stored_sequence(self, store: OnlineStore) -> None:
+        key, row = plain_row(1, Order(9))
+        assert not store.compare_and_put(key, 1, row)
+        assert store.multi_get([key]) == [None]
+        assert store.compare_and_put(key, 0, row)
+        assert not store.compare_and_put(key, 0, row)
+        older = replaced(row, plain_row(1, Order(1))[1])
+        assert store.compare_and_put(key, 1, older)
+        assert store.multi_get([key]) == [older]
+        assert not store.compare_and_put(key, 1, None)
+        assert store.compare_and_put(key, 2, None)
+        assert store.multi_get([key]) == [None]
+
+    def test_a_delete_keeps_its_time_in_the_row(self, store: OnlineStore) -> None:
+        key, _ = plain_row(1, Order(5, 5))
+        store.put([plain_row(1, Order(5, 5))])
+        self._empty(store, key, 10)
+        assert store.put([plain_row(1, Order(6, 10)), plain_row(1, Order(10, 3))]) == [False, False]
+        assert store.put([plain_row(1, Order(2, 11))]) == [True]
+        told = header(store.multi_get([key])[0])
+        assert told is not None and (told.through, told.event, told.sequence, told.emptied) == (10, 2, 3, False)
+
+    def test_removing_keys(self, store: OnlineStore) -> None:
+        store.put(plain_rows([Order()] * 3))
+        store.delete([key_of(0), key_of(99), key_of(0), key_of(2)])
+        assert [row is None for row in store.multi_get([key_of(n) for n in range(3)])] == [True, False, True]
+
+    def test_a_scan_gives_every_key_of_a_prefix(self, store: OnlineStore) -> None:
+        rows = dict(plain_rows([Order(i) for i in range(300)]))
+        store.put(rows.items())
+        for key in (b"\xff", b"\xff\xff", b"\xff\xff\x01", b"\xfe\xff", b"\xfe"):
+            self.raw_set(store, key, b"x" + key)
+        assert dict(store.scan(PLAIN_ROWS.prefix)) == rows
+        assert dict(store.scan(b"\xff\xff")) == {key: b"x" + key for key in (b"\xff\xff", b"\xff\xff\x01")}
+        assert set(dict(store.scan(b"\xfe\xff"))) == {b"\xfe\xff"}
+        assert len(list(store.scan(b""))) == 305
+        assert list(store.scan(b"nothing here")) == []
+
+    def test_rows_may_change_under_a_scan(self, store: OnlineStore) -> None:
+        store.put(plain_rows([Order()] * 500))
+        seen = set()
+        for i, (key, row) in enumerate(store.scan(PLAIN_ROWS.prefix)):
+            assert header(row) is not None
+            seen.add(key)
+            if i % 100 == 0:
+                store.put(plain_rows([Order(i)] * 600))
+                store.delete([key])
+        assert {key_of(n) for n in range(500)} - seen == set()
+
+    def test_versions_and_views_lie_side_by_side(self, store: OnlineStore) -> None:
+        views = [
+            push_view(name, {"id": Int64}, {"x": Int64}, version=v) for name in ("a", "b") for v in ("1.0.0", "1.0.1")
+        ]
+        spaces = [rows_of(view) for view in views]
+        for n, (view, space) in enumerate(zip(views, spaces, strict=True)):
+            store.put(space.encode(batch_of(view, [{"id": 1, "x": n}])))
+        assert [len(list(store.scan(space.prefix))) for space in spaces] == [1, 1, 1, 1]
+        store.delete(key for key, _ in store.scan(spaces[0].prefix))
+        assert [len(list(store.scan(space.prefix))) for space in spaces] == [0, 1, 1, 1]
+
+    def test_keys_of_any_text_and_bytes_do_not_collide(self, store: OnlineStore) -> None:
+        parts = ["", "a", "ab", "b", "a|b", "\0", "é", "\U0001f600", "x" * 600, "x" * 601]
+        view = push_view("texts", {"left": String, "right": String}, {"x": String})
+        raw = push_view("raws", {"left": Bytes, "right": Bytes}, {"x": String})
+        texts = [{"left": a, "right": b, "x": a + "/" + b} for a in parts for b in parts]
+        bytes_ = [{"left": row["left"].encode(), "right": row["right"].encode(), "x": row["x"]} for row in texts]
+        for space, rows in ((rows_of(view), batch_of(view, texts)), (rows_of(raw), batch_of(raw, bytes_))):
+            pairs = space.encode(rows)
+            assert len({key for key, _ in pairs}) == len(texts)
+            assert all(store.put(pairs))
+            assert store.multi_get([key for key, _ in pairs]) == [row for _, row in pairs]
+            assert dict(store.scan(space.prefix)) == dict(pairs)
+
+    def test_meta_is_written_as_it_is(self, store: OnlineStore) -> None:
+        first, second = Watermark(5, 7), Watermark(3, 9)
+        store.put([plain_row(1)], watermark_entry(PROJECT, "plain", "1.0.0", first))
+        assert read_watermarks(store, PROJECT, [("plain", "1.0.0"), ("plain", "2.0.0")]) == {
+            ("plain", "1.0.0"): first,
+            ("plain", "2.0.0"): None,
+        }
+        store.put([], watermark_entry(PROJECT, "plain", "1.0.0", second))
+        store.put([], {log_id_key(PROJECT): pack_log_id(PROJECT, "the log")})
+        assert read_watermarks(store, PROJECT, [("plain", "1.0.0")]) == {("plain", "1.0.0"): second}
+        assert store.multi_get([log_id_key(PROJECT)]) == [pack_log_id(PROJECT, "the log")]
+        assert len(list(store.scan(PLAIN_ROWS.prefix))) == 1
+
+    @pytest.mark.parametrize("foreign", [b"", b"\0", b"not a row", bytes(200)])
+    def test_a_put_makes_foreign_bytes_whole(self, store: OnlineStore, foreign: bytes) -> None:
+        key, row = plain_row(1)
+        self.raw_set(store, key, foreign)
+        assert store.put([(key, row)]) == [True]
+        assert store.multi_get([key]) == [row]
+        self.raw_set(store, key, foreign)
+        assert store.compare_and_put(key, 0, row)
+
+    def test_rows_of_a_newer_codec_are_left_alone(self, store: OnlineStore) -> None:
+        key, row = plain_row(1)
+        newer = bytes([MAGIC | (CODEC_VERSION + 1)]) + row[1:]
+        self.raw_set(store, key, newer)
+        with pytest.raises(FormatError):
+            store.put([plain_row(1, Order(99))])
+        assert self.raw_get(store, key) == newer
+
+    def test_threads_that_write_the_same_keys_leave_the_greatest(self, store: OnlineStore) -> None:
+        writers, keys = 50, 10
+        orders = [[Order((n * 7 + key) % 23, n) for key in range(keys)] for n in range(writers)]
+        with ThreadPoolExecutor(16) as pool:
+            applied = list(pool.map(lambda mine: store.put(plain_rows(mine)), orders))
+        found = store.multi_get([key_of(n) for n in range(keys)])
+        assert [order_of(row) for row in found] == [max(mine[key] for mine in orders) for key in range(keys)]
+        counted = [sum(done[key] for done in applied) for key in range(keys)]
+        assert [sequence_of(row) for row in found] == counted
+
+    def test_compare_and_put_loses_no_update(self, store: OnlineStore) -> None:
+        key = key_of(1)
+
+        def add(_: int) -> None:
+            while True:
+                (row,) = store.multi_get([key])
+                told = header(row)
+                event = told.event + 1 if told is not None else 1
+                if store.compare_and_put(key, sequence_of(row), replaced(row, plain_row(1, Order(event))[1])):
+                    return
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(add, range(100)))
+        assert order_of(store.multi_get([key])[0]) == Order(100)
+
+    def test_a_reader_beside_a_writer_sees_whole_rows_that_never_go_back(self, store: OnlineStore) -> None:
+        keys = [key_of(n) for n in range(50)]
+        done = threading.Event()
+
+        def write() -> None:
+            for event in range(40):
+                store.put(plain_rows([Order(event)] * 50, text=f"{event}" * (event + 1)))
+            done.set()
+
+        _beside(write, lambda: self._read_forwards(store, keys, done))
+
+    @staticmethod
+    def _read_forwards(store: OnlineStore, keys: list[bytes], done: threading.Event) -> None:
+        last = [-1] * len(keys)
+        while not done.is_set():
+            for i, row in enumerate(store.multi_get(keys)):
+                told = header(row)
+                if row is None or told is None:
+                    continue
+                assert told.event >= last[i]
+                assert row.endswith(f"{told.event}".encode() * (told.event + 1))
+                last[i] = told.event
+
+    def test_it_says_what_it_is(self, store: OnlineStore) -> None:
+        store.put(plain_rows([Order()] * 3))
+        assert {"kind", "place", "entries"} <= set(store.info())
+        assert store.info()["entries"] == 3
+        assert ConsistencyLevel.EVENTUAL in store.capabilities.levels
+
+    def test_closing_twice_is_nothing(self, store: OnlineStore) -> None:
+        store.close()
+        store.close()
+
+
+def _beside(work: Callable[[], None], watch: Callable[[], None]) -> None:
+    """Run two functions in two threads; what either raises is raised."""
+    with ThreadPoolExecutor(2) as pool:
+        for future in [pool.submit(work), pool.submit(watch)]:
+            future.result(timeout=120)
