@@ -164,10 +164,15 @@ def Embedding(dim: int) -> DType:
 def fits(given: pa.DataType, dtype: DType) -> bool:
     """Whether a column of an Arrow type can hold a dtype's values without a cast that may lose something.
 
-    Integers fit wider integers and floats (a float holds every whole number that its mantissa does; a value beyond is an
-    error when it is read), decimals (SQL's sums) an int64 or float64 likewise, any width of floats a wider one, plain, large, view and dictionary-encoded text a string,
-    timestamps of any unit and dates a timestamp, lists by their elements; a column of NULLs fits everything.
+    Integers fit wider integers and floats (a float holds every whole number that its mantissa does; a value beyond is
+    an error when it is read), decimals (SQL's sums) an int64 or float64 likewise, any width of floats a wider one,
+    plain, large, view and dictionary-encoded text a string, timestamps of any unit and dates a timestamp, lists by
+    their elements; a column of NULLs fits everything.
     """
+    return bool(_fits(given, dtype))
+
+
+def _fits(given: pa.DataType, dtype: DType) -> Any:
     if pa.types.is_dictionary(given):
         given = given.value_type
     if pa.types.is_null(given) or given == dtype.arrow:
@@ -196,7 +201,7 @@ def fits(given: pa.DataType, dtype: DType) -> bool:
             return pa.types.is_date(given)
         case "array" | "embedding":
             listed = pa.types.is_list(given) or pa.types.is_large_list(given) or pa.types.is_fixed_size_list(given)
-            return listed and fits(given.value_type, dtype.element or Float32)
+            return listed and _fits(given.value_type, dtype.element or Float32)
     return False
 
 

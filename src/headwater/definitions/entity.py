@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from headwater.definitions.coerce import as_dict
 from headwater.definitions.place import calling_place
 from headwater.types import DType
 
@@ -24,12 +25,14 @@ class Entity:
     join_keys: Mapping[str, DType]
     description: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
+    problems: tuple[str, ...] = field(default=(), init=False, compare=False, repr=False)
     place: str = field(default_factory=calling_place, compare=False, repr=False, kw_only=True)
 
     def __post_init__(self) -> None:
-        if isinstance(self.join_keys, Mapping):
-            object.__setattr__(self, "join_keys", dict(self.join_keys))
-        object.__setattr__(self, "tags", dict(self.tags or {}))
+        problems: list[str] = []
+        object.__setattr__(self, "join_keys", as_dict(self.join_keys, "join_keys", problems))
+        object.__setattr__(self, "tags", as_dict(self.tags, "tags", problems))
+        object.__setattr__(self, "problems", tuple(problems))
 
     def __hash__(self) -> int:
         return hash((self.name, tuple(self.join_keys)))

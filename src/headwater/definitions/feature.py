@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from headwater.clock import parse_duration
+from headwater.definitions.coerce import as_dict
 from headwater.definitions.defaults import canonical
 from headwater.definitions.place import calling_place
 from headwater.types import DType, FeatureKind
@@ -42,7 +43,7 @@ class Feature:
     place: str = field(default_factory=calling_place, compare=False, repr=False, kw_only=True)
 
     def __post_init__(self) -> None:
-        problems = []
+        problems: list[str] = []
         if self.kind is None and isinstance(self.dtype, DType):
             object.__setattr__(self, "kind", FeatureKind.of(self.dtype))
         elif self.kind is not None:
@@ -59,7 +60,7 @@ class Feature:
                 object.__setattr__(self, "freshness_sla", None)
         if isinstance(self.dtype, DType) and self.dtype.accepts(self.default):
             object.__setattr__(self, "default", canonical(self.dtype, self.default))
-        object.__setattr__(self, "tags", dict(self.tags or {}))
+        object.__setattr__(self, "tags", as_dict(self.tags, "tags", problems))
         object.__setattr__(self, "problems", tuple(problems))
 
     def __hash__(self) -> int:

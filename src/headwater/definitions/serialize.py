@@ -169,7 +169,7 @@ def view_from_dict(data: Mapping[str, Any]) -> FeatureView:
 def _check_format(data: Mapping[str, Any], what: str) -> None:
     if data["format"] > FORMAT:
         raise FormatError(
-            f"{what} {data.get('name')!r} is stored in format {data['format']}; this headwater reads {FORMAT}: upgrade it"
+            f"{what} {data.get('name')!r} has format {data['format']}; this headwater reads {FORMAT}: upgrade it"
         )
 
 

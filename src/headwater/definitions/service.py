@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from headwater.definitions.coerce import as_dict, as_tuple
 from headwater.definitions.place import calling_place
+from headwater.definitions.view import FeatureSelection, FeatureView
 
 
 @dataclass(frozen=True)
@@ -28,12 +30,16 @@ class FeatureService:
     description: str = field(default="", kw_only=True)
     tags: Mapping[str, str] = field(default_factory=dict, kw_only=True)
     full_names: bool = field(default=False, kw_only=True)
+    problems: tuple[str, ...] = field(default=(), init=False, compare=False, repr=False)
     place: str = field(default_factory=calling_place, compare=False, repr=False, kw_only=True)
 
     def __post_init__(self) -> None:
-        features = self.features
-        object.__setattr__(self, "features", (features,) if isinstance(features, str) else tuple(features))
-        object.__setattr__(self, "tags", dict(self.tags or {}))
+        problems: list[str] = []
+        one = isinstance(self.features, (str, FeatureView, FeatureSelection))
+        features = (self.features,) if one else as_tuple(self.features, "features", problems)
+        object.__setattr__(self, "features", features)
+        object.__setattr__(self, "tags", as_dict(self.tags, "tags", problems))
+        object.__setattr__(self, "problems", tuple(problems))
 
     def __hash__(self) -> int:
         return hash((self.name, self.version))

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from headwater.clock import parse_duration
+from headwater.definitions.coerce import as_dict, as_tuple
 from headwater.definitions.entity import Entity
 from headwater.definitions.feature import Feature
 from headwater.definitions.place import calling_place
@@ -51,7 +52,7 @@ class FeatureView:
     place: str = field(default_factory=calling_place, compare=False, repr=False, kw_only=True)
 
     def __post_init__(self) -> None:
-        problems = []
+        problems: list[str] = []
         for name in _DURATIONS:
             value = getattr(self, name)
             if value is not None:
@@ -60,11 +61,11 @@ class FeatureView:
                 except ValueError as bad:
                     problems.append(f"{name}: {bad}")
                     object.__setattr__(self, name, None)
-        entity = self.entity
-        object.__setattr__(self, "entity", (entity,) if isinstance(entity, (Entity, str)) else tuple(entity or ()))
-        object.__setattr__(self, "features", tuple(self.features))
-        object.__setattr__(self, "join_key_map", dict(self.join_key_map or {}))
-        object.__setattr__(self, "tags", dict(self.tags or {}))
+        entity = (self.entity,) if isinstance(self.entity, (Entity, str)) else as_tuple(self.entity, "entity", problems)
+        object.__setattr__(self, "entity", entity)
+        object.__setattr__(self, "features", as_tuple(self.features, "features", problems))
+        object.__setattr__(self, "join_key_map", as_dict(self.join_key_map, "join_key_map", problems))
+        object.__setattr__(self, "tags", as_dict(self.tags, "tags", problems))
         object.__setattr__(self, "problems", tuple(problems))
 
     def __hash__(self) -> int:
@@ -73,7 +74,7 @@ class FeatureView:
     @property
     def entities(self) -> tuple[Entity, ...]:
         """The entities; empty for a global view."""
-        return self.entity  # type: ignore[return-value]
+        return tuple(entity for entity in self.entity if isinstance(entity, Entity))  # type: ignore[union-attr]
 
     @property
     def join_keys(self) -> dict[str, DType]:
@@ -83,7 +84,7 @@ class FeatureView:
     @property
     def feature_list(self) -> tuple[Feature, ...]:
         """The features, typed."""
-        return self.features  # type: ignore[return-value]
+        return tuple(feature for feature in self.features if isinstance(feature, Feature))
 
     @property
     def feature_names(self) -> tuple[str, ...]:

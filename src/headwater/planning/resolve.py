@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from headwater.definitions.feature import Feature
-from headwater.definitions.fingerprint import fingerprint
-from headwater.definitions.service import FeatureService
 from headwater.definitions.view import FeatureSelection, FeatureView
-from headwater.errors import FeatureNotFound, UsageError, VersionNotFound, nearest
+from headwater.errors import UsageError, nearest
 from headwater.planning.layout import RowLayout
-from headwater.planning.references import Reference, parse_reference
-from headwater.planning.snapshot import PinnedSelection, RegistrySnapshot, ServiceVersion, ViewRecord, ViewVersion
+from headwater.planning.pins import pin, service_version
+from headwater.planning.snapshot import PinnedSelection, RegistrySnapshot, ViewRecord, ViewVersion
 from headwater.types import DType
 
 
@@ -129,120 +127,6 @@ class _Draft:
     views: dict[str, tuple[ViewVersion, bool, Mapping[str, str]]] = field(default_factory=dict)
     features: dict[str, dict[str, Feature]] = field(default_factory=dict)
     columns: list[tuple[str, str, Feature]] = field(default_factory=list)
-
-
-def pin(snapshot: RegistrySnapshot, item: Any, *, prefer: Mapping[str, str] | None = None) -> PinnedSelection:
-    """One item of a features list, pinned to a version and expanded.
-
-    Args:
-        snapshot: the registry.
-        item: a reference, a view or a selection.
-        prefer: view → the version that a text reference means where the live one lacks the feature (within one
-            `apply`).
-
-    Raises:
-        NotFound: an unknown view, version or feature, with the nearest name.
-        UsageError: an item of another form.
-    """
-    if isinstance(item, PinnedSelection):
-        return item
-    if isinstance(item, str):
-        return _pin_text(snapshot, parse_reference(item), prefer or {})
-    if isinstance(item, FeatureView):
-        item = FeatureSelection(item)
-    if isinstance(item, FeatureSelection):
-        version = _version_of(snapshot, item.view)
-        return PinnedSelection(
-            item.view.name, version.version, item.feature_names, item.alias, item.join_key_map, item.renames
-        )
-    if isinstance(item, FeatureService):
-        raise UsageError(
-            f"feature service {item.name!r} stands inside a list; pass the service alone, or list its features"
-        )
-    raise UsageError(f"{item!r} is not a feature; give 'view:feature', a view, or view['feature']")
-
-
-def _pin_text(snapshot: RegistrySnapshot, reference: Reference, prefer: Mapping[str, str]) -> PinnedSelection:
-    if reference.feature is None:
-        if reference.name in snapshot.services:
-            raise UsageError(f"{reference.name!r} is a feature service; pass it alone, not inside a list")
-        raise UsageError(f"{reference.name!r} names a view; write '{reference}:*' for all of its features")
-    record = snapshot.view(reference.name)
-    version = record.version(reference.version)
-    if reference.version is None and reference.feature != "*" and reference.feature not in version.view.feature_names:
-        preferred = record.versions.get(prefer.get(reference.name, ""))
-        if preferred is not None and reference.feature in preferred.view.feature_names:
-            version = preferred
-        else:
-            _refuse_text(record, version, reference)
-    names = version.view.feature_names if reference.feature == "*" else (version.view.feature(reference.feature).name,)
-    return PinnedSelection(reference.name, version.version, names)
-
-
-def _refuse_text(record: ViewRecord, live: ViewVersion, reference: Reference) -> None:
-    """Say that the live version lacks the feature, and which version has it."""
-    for other in reversed(record.fed):
-        if reference.feature in other.view.feature_names:
-            raise FeatureNotFound(
-                f"'{reference}': the live version {live.version} of view {record.name!r} has no {reference.feature!r}, "
-                f"version {other.version} has: write '{record.name}@{other.version}:{reference.feature}', "
-                f"or run materialize (then promote, where it is not numbered by apply) so that it goes live"
-            )
-    live.view.feature(str(reference.feature))
-
-
-def _version_of(snapshot: RegistrySnapshot, view: FeatureView) -> ViewVersion:
-    """The registered version that has an object's definition, newest first."""
-    record = snapshot.view(view.name)
-    if view.version is not None and view.version in record.versions:
-        found = record.versions[view.version]
-        if found.view is view or found.fingerprint == fingerprint(view):
-            return found
-        raise VersionNotFound(
-            f"feature view {view.name!r}: version {view.version} is registered with another definition; "
-            "apply it under a new version, or try it with FeatureStore.in_memory([…])"
-        )
-    mark = fingerprint(view)
-    found_all = [v for v in record.versions.values() if v.fingerprint == mark and view.version in (None, v.version)]
-    if not found_all:
-        raise VersionNotFound(
-            f"no registered version of feature view {view.name!r} has this definition; "
-            "apply it first, or try it with FeatureStore.in_memory([…])"
-        )
-    return max(found_all, key=lambda v: (v.retired_at is None, v.version == record.live, v.revision))
-
-
-def service_version(snapshot: RegistrySnapshot, features: Any) -> ServiceVersion | None:
-    """The service version that `features` names, or None where it is a list of features.
-
-    Raises:
-        NotFound: a bare name that is no service.
-    """
-    if isinstance(features, FeatureService):
-        record = snapshot.service(features.name)
-        if features.version is not None:
-            return record.version(features.version)
-        wanted = tuple(expand(pin(snapshot, item) for item in features.items))
-        for version in sorted(record.versions.values(), key=lambda v: -v.revision):
-            if tuple(expand(version.selections)) == wanted and version.full_names == features.full_names:
-                return version
-        raise VersionNotFound(
-            f"no registered version of feature service {features.name!r} has this list of features; apply it first"
-        )
-    if isinstance(features, str):
-        reference = parse_reference(features)
-        if reference.feature is None:
-            if reference.name in snapshot.views and reference.name not in snapshot.services:
-                raise UsageError(f"{features!r} names a view; write ['{features}:*'] for all of its features")
-            return snapshot.service(reference.name).version(reference.version)
-    return None
-
-
-def expand(selections: Iterable[PinnedSelection]) -> Iterator[tuple[Any, ...]]:
-    """Selections column by column: equal lists of columns compare equal however they were grouped."""
-    for s in selections:
-        for name in s.names:
-            yield s.view, s.version, name, s.alias, tuple(sorted(s.join_key_map.items())), s.renames.get(name)
 
 
 def resolve(snapshot: RegistrySnapshot, features: Any, *, full_names: bool | None = None) -> ResolvedRequest:

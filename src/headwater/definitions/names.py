@@ -1,0 +1,65 @@
+"""Names: what entities, views, features, keys and versions may be called."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from headwater.errors import nearest
+
+MAX_NAME = 128
+RESERVED_PREFIX = "__"
+RESERVED_SUFFIXES = ("__status", "__event_time")
+"""Columns of results that stand beside a value."""
+
+_VERSION = re.compile(r"(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})$")
+
+
+def name_problem(name: Any, what: str) -> str | None:
+    """Why something cannot be a name, None where it can."""
+    if not isinstance(name, str):
+        return f"the name of {what} is text, not {name!r}"
+    if not name:
+        return f"the name of {what} is empty"
+    if not name.isidentifier():
+        return f"{name!r} cannot name {what}: letters, digits and '_', not a digit first"
+    if name.startswith(RESERVED_PREFIX):
+        return f"{name!r} cannot name {what}: names that begin with '__' are headwater's own"
+    for suffix in RESERVED_SUFFIXES:
+        if name.endswith(suffix):
+            return f"{name!r} cannot name {what}: results name columns so that stand beside a value ('…{suffix}')"
+    if len(name) > MAX_NAME:
+        return f"the name of {what} is longer than {MAX_NAME} letters: {name[:40]}…"
+    return None
+
+
+def version_problem(version: Any) -> str | None:
+    """Why something cannot be a version, None where it can or is left out."""
+    if version is None or (isinstance(version, str) and _VERSION.match(version)):
+        return None
+    return f"version {version!r} is not major.minor.patch, such as '1.0.0'; leave it out to have `apply` number it"
+
+
+def repeated(names: Iterable[str]) -> list[tuple[str, str]]:
+    """Pairs of names that are the same, or differ only in the case of letters, which some engines do not tell apart."""
+    seen: dict[str, str] = {}
+    pairs = []
+    for name in names:
+        folded = name.casefold()
+        if folded in seen:
+            pairs.append((seen[folded], name))
+        seen.setdefault(folded, name)
+    return pairs
+
+
+def is_text(value: Any) -> bool:
+    """Whether a value is text that is not empty."""
+    return isinstance(value, str) and bool(value)
+
+
+def of_those(name: Any, names: Iterable[str], what: str) -> str:
+    """The end of an error for an unknown name: what there is, and the nearest."""
+    known = [str(n) for n in names]
+    shown = ", ".join(known[:20]) + (", …" if len(known) > 20 else "")
+    return f"; {what} has {shown or 'none'}{nearest(str(name), known)}"

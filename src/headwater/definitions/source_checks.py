@@ -1,0 +1,197 @@
+"""Checks of a view's source: its settings, its query, and its columns against keys and features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
+from pathlib import PurePath
+from typing import Any
+
+import pyarrow as pa
+import sqlglot
+from sqlglot import exp
+
+from headwater.definitions.names import is_text, of_those
+from headwater.definitions.sources import CSVSource, ParquetSource, PushSource, Source, SQLSource, TableSource
+from headwater.definitions.view import FeatureView
+from headwater.errors import HeadwaterError, nearest
+from headwater.types import DType, fits
+
+Schemas = Callable[[Source], pa.Schema | None]
+"""The columns of a source; None where they cannot be known. May raise a HeadwaterError, which becomes a problem."""
+
+RESERVED_COLUMN = "created_time"
+"""Rows given to `write` may carry it where the source names no created time."""
+
+
+def check_settings(source: Any, where: str = "source") -> Iterator[str]:
+    """Problems of a source that show without looking at its data."""
+    if not isinstance(source, Source):
+        yield f"{where}: a source is wanted, such as hw.ParquetSource('…', event_time='…'), not {source!r}"
+        return
+    yield from (f"{where}.{problem}" for problem in source.problems)
+    for name in ("event_time", "created_time", "event_id"):
+        value = getattr(source, name)
+        if value is not None and not is_text(value):
+            yield f"{where}.{name}: the name of a column is wanted, not {value!r}"
+    if source.created_time is not None and source.event_time is None:
+        yield f"{where}: created_time needs an event_time; without one every row is valid always"
+    if source.delay_time < timedelta(0):
+        yield f"{where}.delay: {source.delay_time} is negative; a row cannot be known before its event time"
+    if isinstance(source, (ParquetSource, CSVSource)) and not (
+        is_text(source.path) or isinstance(source.path, PurePath)
+    ):
+        yield f"{where}.path: a path is wanted, not {source.path!r}"
+    if isinstance(source, CSVSource) and not all(isinstance(null, str) for null in source.nulls):
+        yield f"{where}.nulls: the texts that mean NULL are wanted, not {source.nulls!r}"
+    if isinstance(source, PushSource) and source.schema is not None:
+        yield from _check_schema(source.schema, where)
+    if isinstance(source, SQLSource):
+        yield from _check_query(source, where)
+
+
+def _check_schema(schema: Any, where: str) -> Iterator[str]:
+    if not isinstance(schema, Mapping):
+        yield f"{where}.schema: column → dtype is wanted, not {schema!r}"
+        return
+    for name, dtype in schema.items():
+        if not isinstance(dtype, DType):
+            yield f"{where}.schema: column {name!r} is {dtype!r}; give a dtype such as hw.Float64"
+
+
+def _check_query(source: SQLSource, where: str) -> Iterator[str]:
+    if not isinstance(source.tables, Mapping):
+        yield f"{where}.tables: name → source is wanted, not {source.tables!r}"
+        return
+    for name, table in source.tables.items():
+        if isinstance(table, PushSource):
+            yield f"{where}.tables[{name!r}]: a push source has no table to query; its rows are in the offline log"
+        yield from check_settings(table, f"{where}.tables[{name!r}]")
+    if not is_text(source.query):
+        yield f"{where}.query: a SELECT is wanted, not {source.query!r}"
+        return
+    try:
+        trees = [tree for tree in sqlglot.parse(source.query, dialect="duckdb") if tree is not None]
+    except sqlglot.errors.SqlglotError as bad:
+        yield f"{where}.query: {_first_line(bad)}"
+        return
+    if len(trees) != 1 or not isinstance(trees[0], exp.Query):
+        yield f"{where}.query: one SELECT is wanted, not {'several statements' if len(trees) > 1 else source.query!r}"
+        return
+    named = {cte.alias_or_name for cte in trees[0].find_all(exp.CTE)}
+    known = {str(name).casefold() for name in source.tables} | {name.casefold() for name in named}
+    used = {t.name: None for t in trees[0].find_all(exp.Table) if t.name.isidentifier() and not t.db}
+    for name in used:
+        if name.casefold() not in known:
+            yield f"{where}.query: table {name!r} is not in tables={{…}}{nearest(name, source.tables)}"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).replace("\x1b[4m", "").replace("\x1b[0m", "").strip().partition("\n")[0]
+
+
+def check_columns(view: FeatureView, schemas: Schemas | None) -> Iterator[tuple[str | None, str]]:
+    """Problems of a view's columns in its source, each with the feature that it is about.
+
+    The view's own settings must be right.
+    """
+    schema = _schema_of(view.source, schemas)
+    if isinstance(schema, str):
+        yield None, schema
+    elif schema is not None:
+        yield from _check_times(view, schema)
+        yield from _check_keys(view, schema)
+        yield from _check_features(view, schema)
+
+
+def _schema_of(source: Source, schemas: Schemas | None) -> pa.Schema | str | None:
+    """The columns of a source, or why they cannot be had; None where nobody can know."""
+    if isinstance(source, PushSource):
+        declared = source.schema
+        return None if declared is None else pa.schema([(name, dtype.arrow) for name, dtype in declared.items()])
+    if schemas is None:
+        return None
+    try:
+        return schemas(source)
+    except HeadwaterError as bad:
+        return f"source: {bad}"
+
+
+def _column(schema: pa.Schema, name: str, what: str) -> pa.DataType | str:
+    """The type of a column, or the problem that there is none."""
+    if name not in schema.names:
+        return f"{what}: the source has no column {name!r}{of_those(name, schema.names, 'it')}"
+    return schema.field(name).type
+
+
+def _check_times(view: FeatureView, schema: pa.Schema) -> Iterator[tuple[None, str]]:
+    source = view.source
+    for setting in ("event_time", "created_time", "event_id"):
+        name = getattr(source, setting)
+        if name is None:
+            continue
+        given = _column(schema, name, setting)
+        if isinstance(given, str):
+            yield None, given
+        elif setting != "event_id" and not _is_time(given, source):
+            yield None, f"{setting}: column {name!r} is {given}, not a time; cast it in a SQLSource or in the data"
+
+
+def _is_time(given: pa.DataType, source: Source) -> bool:
+    # a CSV's columns are cast when they are read
+    return (
+        isinstance(source, CSVSource)
+        or pa.types.is_null(given)
+        or pa.types.is_timestamp(given)
+        or pa.types.is_date(given)
+    )
+
+
+def _check_keys(view: FeatureView, schema: pa.Schema) -> Iterator[tuple[None, str]]:
+    for key, dtype in view.join_keys.items():
+        name = view.key_column(key)
+        given = _column(schema, name, f"join key {key}")
+        if isinstance(given, str):
+            hint = "" if key in view.join_key_map else f" (join_key_map={{{key!r}: …}} names another)"
+            yield None, given + hint
+        elif not isinstance(view.source, CSVSource) and not _key_fits(given, dtype, view.source):
+            yield None, f"join key {key}: column {name!r} is {given}, the key is {dtype}; keys are never cast silently"
+
+
+def _key_fits(given: pa.DataType, dtype: DType, source: Source) -> bool:
+    if pa.types.is_dictionary(given):
+        given = given.value_type
+    if dtype.name in ("int32", "int64"):
+        # pandas holds an integer key with gaps as floats
+        return (
+            pa.types.is_integer(given)
+            or pa.types.is_null(given)
+            or (_is_pandas(source) and pa.types.is_floating(given))
+        )
+    return fits(given, dtype)
+
+
+def _is_pandas(source: Source) -> bool:
+    return isinstance(source, TableSource) and type(source.table).__module__.partition(".")[0] == "pandas"
+
+
+def _check_features(view: FeatureView, schema: pa.Schema) -> Iterator[tuple[str, str]]:
+    for feature in view.feature_list:
+        given = _column(schema, feature.source_column, "column")
+        if isinstance(given, str):
+            yield feature.name, given
+        elif not isinstance(view.source, CSVSource) and not _feature_fits(given, feature.dtype, view.source):
+            yield feature.name, f"column {feature.source_column!r} is {given}, the feature is {feature.dtype}"
+
+
+def _feature_fits(given: pa.DataType, dtype: DType, source: Source) -> bool:
+    if fits(given, dtype):
+        return True
+    if not isinstance(source, TableSource):
+        return False
+    if isinstance(source.table, (list, dict)):
+        # Python's numbers have one width
+        wide = {"int32": DType("int64"), "float32": DType("float64"), "embedding": DType("array", DType("float64"))}
+        return fits(given, wide.get(dtype.name, dtype))
+    # pandas holds whole numbers and flags with gaps as floats and objects
+    return _is_pandas(source) and dtype.name in ("int32", "int64") and pa.types.is_floating(given)

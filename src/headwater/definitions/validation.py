@@ -1,0 +1,241 @@
+"""Validation: everything that is wrong with a project's definitions, found together, each with its place."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from headwater.clock import format_duration
+from headwater.definitions.entity import Entity
+from headwater.definitions.feature import Feature
+from headwater.definitions.fingerprint import fingerprint
+from headwater.definitions.names import is_text, name_problem, of_those, repeated, version_problem
+from headwater.definitions.service import FeatureService
+from headwater.definitions.service_checks import check_items
+from headwater.definitions.source_checks import RESERVED_COLUMN, Schemas, check_columns, check_settings
+from headwater.definitions.view import FeatureView
+from headwater.errors import nearest
+from headwater.types import DType, FeatureKind
+
+KEY_DTYPES = ("int32", "int64", "string", "bytes", "bool", "timestamp", "date")
+
+
+@dataclass
+class Findings:
+    """Definitions sorted by kind, and what is wrong with them.
+
+    Attributes:
+        entities: those given and those that views carry.
+        views, services: as given, each once.
+        problems: one line each: `features.py:12 weather.temp: …`.
+        bad: (kind, name) of what has a problem, kind being `entity`, `view` or `service`.
+    """
+
+    entities: list[Entity] = field(default_factory=list)
+    views: list[FeatureView] = field(default_factory=list)
+    services: list[FeatureService] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    bad: set[tuple[str, Any]] = field(default_factory=set)
+
+    def report(self, kind: str, definition: Any, problems: Iterable[str], feature: str | None = None) -> None:
+        """Note the problems of a definition, or of one of its features."""
+        for problem in problems:
+            subject = definition.name if is_text(definition.name) else f"a {kind}"
+            place = getattr(definition, "place", "")
+            full = f"{subject}.{feature}" if feature is not None else subject
+            self.problems.append(f"{place} {full}: {problem}".strip())
+            self.bad.add((kind, definition.name if isinstance(definition.name, str) else None))
+
+
+def check(
+    definitions: Iterable[Any],
+    schemas: Schemas | None = None,
+    registered: Mapping[str, Sequence[FeatureView]] | None = None,
+) -> Findings:
+    """Everything that is wrong with definitions; raises nothing.
+
+    Args:
+        definitions: entities, views and services; one object given twice counts once.
+        schemas: the columns of a source; left out, sources are not looked at.
+        registered: versions of views that references may mean although they are not among the definitions.
+    """
+    found = _sorted(definitions)
+    for entity in found.entities:
+        found.report("entity", entity, _entity_problems(entity))
+    for view in found.views:
+        _check_view(found, view, schemas)
+    known: dict[str, list[FeatureView]] = {}
+    for view in [*found.views, *(v for versions in (registered or {}).values() for v in versions)]:
+        if isinstance(view.name, str):
+            known.setdefault(view.name, []).append(view)
+    for service in found.services:
+        problems = [*_common_problems(service, "a feature service"), *check_items(service, known)]
+        found.report("service", service, problems)
+    _check_repeats(found)
+    return found
+
+
+def _sorted(definitions: Iterable[Any]) -> Findings:
+    found = Findings()
+    unique = list({id(definition): definition for definition in definitions}.values())
+    for definition in unique:
+        match definition:
+            case Entity():
+                found.entities.append(definition)
+            case FeatureView():
+                found.views.append(definition)
+            case FeatureService():
+                found.services.append(definition)
+            case _:
+                found.problems.append(
+                    f"{definition!r} is not a definition; give entities, feature views and feature services"
+                )
+    for view in found.views:
+        for entity in view.entities:
+            if not any(entity is other or entity == other for other in found.entities):
+                found.entities.append(entity)
+    return found
+
+
+def _check_repeats(found: Findings) -> None:
+    for kind, definitions in (("entity", found.entities), ("view", found.views), ("service", found.services)):
+        seen: dict[Any, Any] = {}
+        for definition in definitions:
+            name = definition.name if isinstance(definition.name, str) else None
+            if name is None:
+                continue
+            if name in seen:
+                first = seen[name].place
+                found.report(
+                    kind, definition, [f"the name is taken: {f'{first} defines' if first else 'there is'} another"]
+                )
+            seen.setdefault(name, definition)
+    views = {view.name: view for view in found.views if isinstance(view.name, str)}
+    for service in found.services:
+        if isinstance(service.name, str) and service.name in views:
+            place = views[service.name].place
+            found.report("service", service, [f"a feature view has this name{f' ({place})' if place else ''}"])
+
+
+def _common_problems(definition: Any, what: str) -> Iterator[str]:
+    """Names, versions and texts, alike for views and services."""
+    problem = name_problem(definition.name, what)
+    if problem is not None:
+        yield problem
+    problem = version_problem(getattr(definition, "version", None))
+    if problem is not None:
+        yield problem
+    yield from definition.problems
+    for name in ("owner", "description"):
+        value = getattr(definition, name, "")
+        if not isinstance(value, str):
+            yield f"{name}: text is wanted, not {value!r}"
+    for key, value in definition.tags.items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            yield f"tags: text → text is wanted, not {key!r}: {value!r}"
+
+
+def _entity_problems(entity: Entity) -> Iterator[str]:
+    yield from _common_problems(entity, "an entity")
+    if not entity.join_keys and not entity.problems:
+        yield "an entity has at least one join key; for global values give a view entity=()"
+    for key, dtype in entity.join_keys.items():
+        problem = name_problem(key, "a join key")
+        if problem is not None:
+            yield problem
+        if not isinstance(dtype, DType):
+            yield f"join key {key!r} is {dtype!r}; give a dtype such as hw.String"
+        elif dtype.name not in KEY_DTYPES:
+            yield f"join key {key!r} is {dtype}; a key is one of {', '.join(KEY_DTYPES)}"
+    yield from _case_problems([key for key in entity.join_keys if isinstance(key, str)], "join key")
+
+
+def _case_problems(names: Iterable[str], what: str) -> Iterator[str]:
+    for first, second in repeated(names):
+        if first == second:
+            yield f"{what} {first!r} is there twice"
+        else:
+            yield f"{what}s {first!r} and {second!r} differ only in the case of letters"
+
+
+def _check_view(found: Findings, view: FeatureView, schemas: Schemas | None) -> None:
+    problems = [*_common_problems(view, "a feature view"), *_view_problems(view, found.entities)]
+    found.report("view", view, problems)
+    bad = bool(problems)
+    for feature in view.features:
+        if not isinstance(feature, Feature):
+            found.report("view", view, [f"{feature!r} is not a feature; write hw.Feature('name', hw.Float64)"])
+            bad = True
+            continue
+        about = list(_feature_problems(feature, view))
+        found.report("view", view, about, feature.name if is_text(feature.name) else "a feature")
+        bad = bad or bool(about)
+    if bad or any(("entity", entity.name) in found.bad for entity in view.entities):
+        found.bad.add(("view", view.name if isinstance(view.name, str) else None))
+        return
+    for name, problem in check_columns(view, schemas):
+        found.report("view", view, [problem], name)
+    try:
+        fingerprint(view)
+    except Exception as bad_view:  # a definition of a form that no check above knows
+        found.report("view", view, [f"cannot be read: {bad_view}"])
+
+
+def _view_problems(view: FeatureView, entities: Sequence[Entity]) -> Iterator[str]:
+    names = [entity.name for entity in entities if isinstance(entity.name, str)]
+    for entity in view.entity:  # type: ignore[union-attr]
+        if not isinstance(entity, Entity):
+            hint = f"; {entity} is defined: give the object" if entity in names else nearest(str(entity), names)
+            yield f"unknown entity {entity!r}: an hw.Entity is wanted{hint}"
+    yield from check_settings(view.source)
+    yield from _case_problems((key for entity in view.entities for key in entity.join_keys), "join key")
+    for key, column in view.join_key_map.items():
+        if key not in view.join_keys:
+            yield f"join_key_map: {key!r} is no join key of this view{of_those(key, view.join_keys, 'it')}"
+        elif not is_text(column):
+            yield f"join_key_map: the column of {key!r} is wanted, not {column!r}"
+    if not view.features and not view.problems:
+        yield "a feature view has at least one feature"
+    named = [feature.name for feature in view.feature_list if isinstance(feature.name, str)]
+    yield from _case_problems(named, "feature")
+    ttl, sla = view.ttl, view.freshness_sla
+    if isinstance(ttl, timedelta) and ttl < timedelta(0):
+        yield f"ttl: {format_duration(ttl)} is negative; leave it out for no limit"
+    if isinstance(sla, timedelta) and sla <= timedelta(0):
+        yield f"freshness_sla: {format_duration(sla)} is not above zero"
+    share = view.availability_sla
+    if share is not None and not _is_share(share):
+        yield f"availability_sla: {share!r} is not a share from 0 to 1, such as 0.99"
+
+
+def _is_share(value: Any) -> bool:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and not math.isnan(value) and 0 <= value <= 1
+
+
+def _feature_problems(feature: Feature, view: FeatureView) -> Iterator[str]:
+    yield from _common_problems(feature, "a feature")
+    keys = {key.casefold(): key for key in view.join_keys if isinstance(key, str)}
+    if isinstance(feature.name, str) and feature.name.casefold() in keys:
+        yield f"join key {keys[feature.name.casefold()]!r} has this name; rename the feature (column= keeps its column)"
+    if feature.column is not None and not is_text(feature.column):
+        yield f"column: the name of a column is wanted, not {feature.column!r}"
+    elif feature.source_column == RESERVED_COLUMN and getattr(view.source, "created_time", None) != RESERVED_COLUMN:
+        yield f"column {RESERVED_COLUMN!r} is when a written row was known: name it as the source's, or give another"
+    if not isinstance(feature.dtype, DType):
+        yield f"{feature.dtype!r} is not a dtype; give one such as hw.Float64"
+        return
+    if feature.dtype.name == "embedding" and not (isinstance(feature.dtype.dim, int) and feature.dtype.dim > 0):
+        yield f"an embedding has a length above zero, not {feature.dtype.dim!r}"
+    elif not feature.dtype.accepts(feature.default):
+        yield f"the default {feature.default!r} is not {feature.dtype}"
+    if feature.kind is FeatureKind.NUMERICAL and not feature.dtype.numeric:
+        yield f"kind: {feature.dtype} is not numerical"
+    if feature.kind is FeatureKind.EMBEDDING and feature.dtype.name not in ("embedding", "array"):
+        yield f"kind: {feature.dtype} is not an embedding"
+    sla = feature.freshness_sla
+    if isinstance(sla, timedelta) and sla <= timedelta(0):
+        yield f"freshness_sla: {format_duration(sla)} is not above zero"

@@ -1,0 +1,111 @@
+"""Advance: the registry snapshot that stages lead to; the registry stores exactly this."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, TypeVar
+
+from headwater.definitions.entity import Entity
+from headwater.definitions.fingerprint import fingerprint
+from headwater.definitions.view import FeatureView
+from headwater.planning.snapshot import RegistrySnapshot, ServiceRecord, ServiceVersion, ViewRecord, ViewVersion
+from headwater.planning.stages import Action, Kind, Stage
+
+R = TypeVar("R", ViewRecord, ServiceRecord)
+
+
+def advance(
+    snapshot: RegistrySnapshot, stages: Iterable[Stage], *, now: datetime, log_head: int = 0
+) -> RegistrySnapshot:
+    """The snapshot after stages, one revision later; the same snapshot where there are none.
+
+    Args:
+        snapshot: the registry that the stages were planned on.
+        stages: in order.
+        now: what new and changed versions bear (UTC).
+        log_head: the offline log's head, which new view versions remember.
+    """
+    stages = tuple(stages)
+    if not stages:
+        return snapshot
+    revision = snapshot.revision + 1
+    entities, views, services = dict(snapshot.entities), dict(snapshot.views), dict(snapshot.services)
+    for stage in stages:
+        match stage.kind:
+            case Kind.ENTITY if stage.action is Action.REMOVE:
+                entities.pop(stage.name, None)
+            case Kind.ENTITY:
+                assert isinstance(stage.definition, Entity)
+                entities[stage.name] = stage.definition
+            case Kind.VIEW:
+                record = views.get(stage.name) or ViewRecord(stage.name, {}, None)
+                views[stage.name] = _advance_view(record, stage, now, revision, log_head)
+            case Kind.SERVICE:
+                service = services.get(stage.name) or ServiceRecord(stage.name, {}, None)
+                services[stage.name] = _advance_service(service, stage, now, revision)
+    return replace(snapshot, revision=revision, entities=entities, views=views, services=services)
+
+
+def _advance_view(record: ViewRecord, stage: Stage, now: datetime, revision: int, log_head: int) -> ViewRecord:
+    view = stage.definition
+    if view is None:
+        return _move(record, stage, now)
+    assert isinstance(view, FeatureView) and view.version is not None
+    if stage.action is Action.UPDATE:
+        version = replace(record.versions[view.version], view=view, updated_at=now)
+    else:
+        version = ViewVersion(view, fingerprint(view), stage.automatic, now, now, revision=revision, log_head=log_head)
+    return _pointed(replace(record, versions={**record.versions, view.version: version}), stage)
+
+
+def _advance_service(record: ServiceRecord, stage: Stage, now: datetime, revision: int) -> ServiceRecord:
+    version = stage.definition
+    if version is None:
+        return _move(record, stage, now)
+    assert isinstance(version, ServiceVersion)
+    if stage.action is Action.UPDATE:
+        kept = record.versions[version.version]
+        version = replace(kept, owner=version.owner, description=version.description, tags=version.tags, updated_at=now)
+    else:
+        version = replace(version, created_at=now, updated_at=now, revision=revision)
+    return _pointed(replace(record, versions={**record.versions, version.version: version}), stage)
+
+
+def _pointed(record: R, stage: Stage) -> R:
+    """The pointers after a version was added: the first is live at once, an automatic one waits."""
+    if stage.live:
+        return replace(record, live=stage.version, previous=record.live, waiting=None)
+    return replace(record, waiting=stage.version) if stage.waits else record
+
+
+def _move(record: R, stage: Stage, now: datetime) -> R:
+    version = stage.version
+    assert version is not None
+    match stage.action:
+        case Action.AWAIT:
+            return replace(record, waiting=None if version == record.live else version)
+        case Action.RETIRE:
+            record = _changed(record, version, retired_at=now)
+            return replace(
+                record,
+                live=None if record.live == version else record.live,
+                previous=None if record.previous == version else record.previous,
+                waiting=None if record.waiting == version else record.waiting,
+            )
+        case Action.GO_LIVE | Action.PROMOTE:
+            record = _changed(record, version, held=False)
+            previous = record.previous if record.live == version else record.live
+            return replace(record, live=version, previous=previous, waiting=None)
+        case Action.ROLL_BACK:
+            assert record.live is not None
+            record = _changed(record, record.live, held=True)
+            return replace(record, live=version, previous=None)
+        case _:
+            raise AssertionError(stage)
+
+
+def _changed(record: R, version: str, **changes: Any) -> R:
+    versions: Mapping[str, Any] = record.versions
+    return replace(record, versions={**versions, version: replace(versions[version], **changes)})

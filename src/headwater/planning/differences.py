@@ -1,0 +1,176 @@
+"""Differences of definitions: what makes a new version and which bump it needs, and what is changed in place."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from headwater.clock import MICROSECOND, format_duration
+from headwater.definitions.entity import Entity
+from headwater.definitions.fingerprint import meaning
+from headwater.definitions.serialize import entity_to_dict, source_to_dict, view_to_dict
+from headwater.definitions.view import FeatureView
+from headwater.planning.snapshot import PinnedSelection, ServiceVersion
+
+_IN_PLACE = ("owner", "description", "tags", "freshness_sla", "availability_sla")
+_FEATURE_IN_PLACE = ("description", "kind", "freshness_sla", "owner", "tags")
+_DURATIONS = ("ttl", "delay", "freshness_sla")
+
+
+class Bump(enum.StrEnum):
+    """How a version number must rise."""
+
+    PATCH = "patch"
+    MINOR = "minor"
+    MAJOR = "major"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What two definitions differ in.
+
+    Attributes:
+        lines: one line for each difference, for people.
+        bump: the bump it needs; None where nothing that a version fixes differs.
+    """
+
+    lines: tuple[str, ...]
+    bump: Bump | None
+
+    def __bool__(self) -> bool:
+        return bool(self.lines)
+
+
+NO_DIFFERENCE = Difference((), None)
+
+
+def version_difference(old: FeatureView, new: FeatureView) -> Difference:
+    """What a version fixes and these two views differ in: major where something is removed or altered, else minor."""
+    before, after = meaning(old), meaning(new)
+    altered = [
+        *_entity_lines(before["entity"], after["entity"]),
+        *_value_lines(
+            "", {k: before[k] for k in ("ttl", "join_key_map")}, {k: after[k] for k in ("ttl", "join_key_map")}
+        ),
+        *_value_lines("source.", before["source"], after["source"]),
+    ]
+    added = []
+    features, kept = after["features"], before["features"]
+    for name in [*kept, *(name for name in features if name not in kept)]:
+        if name not in features:
+            altered.append(f"feature {name} removed")
+        elif name not in kept:
+            added.append(f"feature {name} added ({features[name]['dtype']})")
+        else:
+            altered += _value_lines(f"feature {name}: ", kept[name], features[name])
+    bump = Bump.MAJOR if altered else Bump.MINOR if added else None
+    return Difference((*altered, *added), bump)
+
+
+def in_place_difference(old: FeatureView, new: FeatureView) -> Difference:
+    """What `apply` updates under the same version: texts, owners, tags, SLAs, kinds, locations of data."""
+    before, after = view_to_dict(old), view_to_dict(new)
+    lines = list(_value_lines("", _part(before, _IN_PLACE), _part(after, _IN_PLACE)))
+    lines += _location_lines("source", source_to_dict(old.source), source_to_dict(new.source))
+    for name, feature in {f["name"]: f for f in after["features"]}.items():
+        for kept in before["features"]:
+            if kept["name"] == name:
+                lines += _value_lines(
+                    f"feature {name}: ", _part(kept, _FEATURE_IN_PLACE), _part(feature, _FEATURE_IN_PLACE)
+                )
+    return Difference(tuple(lines), None)
+
+
+def entity_difference(old: Entity, new: Entity) -> Difference:
+    """What two entities of one name differ in; `bump` is major where views of it need a new version."""
+    before, after = entity_to_dict(old), entity_to_dict(new)
+    lines = list(_value_lines("", _part(before, ("description", "tags")), _part(after, ("description", "tags"))))
+    if before["join_keys"] == after["join_keys"]:
+        return Difference(tuple(lines), None)
+    return Difference((f"join keys: {_keys(before['join_keys'])} → {_keys(after['join_keys'])}", *lines), Bump.MAJOR)
+
+
+def service_version_difference(old: ServiceVersion, new: ServiceVersion) -> Difference:
+    """What two versions of a service differ in: minor where columns are only appended, else major."""
+    before, after = _columns(old.selections), _columns(new.selections)
+    if before == after and old.full_names == new.full_names:
+        return Difference((), None)
+    lines = [f"{column} removed" for column in before if column not in after]
+    lines += [f"{column} added" for column in after if column not in before]
+    if old.full_names != new.full_names:
+        lines.append(f"full_names: {old.full_names} → {new.full_names}")
+    appended = after[: len(before)] == before and old.full_names == new.full_names
+    return Difference(tuple(lines) or ("order of the columns",), Bump.MINOR if appended else Bump.MAJOR)
+
+
+def service_in_place_difference(old: ServiceVersion, new: ServiceVersion) -> Difference:
+    """What `apply` updates in a service under the same version."""
+    names = ("owner", "description", "tags")
+    before, after = ({name: _plain(getattr(v, name)) for name in names} for v in (old, new))
+    return Difference(tuple(_value_lines("", before, after)), None)
+
+
+def _plain(value: Any) -> Any:
+    return dict(value) if isinstance(value, Mapping) else value
+
+
+def _part(data: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    return {name: data[name] for name in names}
+
+
+def _columns(selections: Sequence[PinnedSelection]) -> list[str]:
+    """One text a column, equal where the columns are."""
+    lines = []
+    for s in selections:
+        alias = f" as {s.alias}" if s.alias else ""
+        keys = "".join(f" by {key}={column}" for key, column in sorted(s.join_key_map.items()))
+        for name in s.names:
+            renamed = f" → {s.renames[name]}" if name in s.renames else ""
+            lines.append(f"{s.view}@{s.version}:{name}{renamed}{alias}{keys}")
+    return lines
+
+
+def _entity_lines(before: list[Any], after: list[Any]) -> Iterator[str]:
+    if before != after:
+        old, new = ("; ".join(f"{name} ({_keys(keys)})" for name, keys in side) or "none" for side in (before, after))
+        yield f"entity: {old} → {new}"
+
+
+def _keys(keys: Sequence[Sequence[str]]) -> str:
+    return ", ".join(f"{name} {dtype}" for name, dtype in keys) or "none"
+
+
+def _value_lines(prefix: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
+    for name in [*before, *(name for name in after if name not in before)]:
+        old, new = before.get(name), after.get(name)
+        if old != new and name == "query":
+            yield f"{prefix}query changed"
+        elif old != new:
+            yield f"{prefix}{name.replace('_', ' ')}: {_show(name, old)} → {_show(name, new)}"
+
+
+def _location_lines(prefix: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
+    """Where the data is, and the wording of a query whose meaning is the same."""
+    for name in ("path", "query"):
+        old, new = before.get(name), after.get(name)
+        if old is not None and new is not None and old != new:
+            yield f"{prefix}.{name}: {old} → {new}" if name == "path" else f"{prefix}.query: written differently"
+    tables = dict(after.get("tables", ()))
+    for name, table in before.get("tables", ()):
+        if name in tables:
+            yield from _location_lines(f"{prefix}.tables.{name}", table, tables[name])
+
+
+def _show(name: str, value: Any) -> str:
+    if name in _DURATIONS and isinstance(value, int):
+        value = value * MICROSECOND if value else None
+    if isinstance(value, timedelta):
+        return format_duration(value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k}={v}" for k, v in value.items()) or "none"
+    if value is None or value == "":
+        return "none"
+    return str(value)

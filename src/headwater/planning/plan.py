@@ -1,0 +1,63 @@
+"""Plan: the stages that an apply runs, and the registry revision that they were made on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from headwater.planning.stages import Kind, Stage, html_table
+
+
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """A definition that is registered as it is; `note` says why it is not live, or is still there."""
+
+    kind: Kind
+    name: str
+    version: str | None = None
+    note: str = ""
+
+    def __str__(self) -> str:
+        version = f" {self.version}" if self.version else ""
+        return f"= {self.kind.words} {self.name}:{version} unchanged" + (f"; {self.note}" if self.note else "")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `apply` does.
+
+    Attributes:
+        project: the project's name.
+        revision: the registry revision that the plan was made on; apply refuses another.
+        stages: the steps, in order.
+        unchanged: what needs none.
+    """
+
+    project: str
+    revision: int
+    stages: tuple[Stage, ...] = ()
+    unchanged: tuple[Unchanged, ...] = ()
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to do."""
+        return bool(self.stages)
+
+    def __str__(self) -> str:
+        notes = [str(unchanged) for unchanged in self.unchanged if unchanged.note]
+        rest = sum(not unchanged.note for unchanged in self.unchanged)
+        summary = f"{len(self.stages)} change{'' if len(self.stages) == 1 else 's'}" if self.stages else "no changes"
+        return "\n".join([*map(str, self.stages), *notes, f"{summary}, {rest} unchanged"])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for `--json`."""
+        return {
+            "project": self.project,
+            "revision": self.revision,
+            "stages": [stage.to_dict() for stage in self.stages],
+            "unchanged": [
+                {"kind": str(u.kind), "name": u.name, "version": u.version, "note": u.note} for u in self.unchanged
+            ],
+        }
+
+    def _repr_html_(self) -> str:
+        return html_table(self.stages) if self.stages else f"<p>{self}</p>"
