@@ -5,7 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
 
+from headwater.errors import ConfigError
 from headwater.types import ConsistencyLevel
 
 
@@ -32,21 +35,42 @@ class OnlineStore(ABC):
 
     capabilities: Capabilities
 
+    @classmethod
+    def from_url(cls, url: str, folder: Path) -> Self:
+        """A store of its own for a URL (`lmdb:.headwater/online`); who makes it closes it.
+
+        Args:
+            url: with the scheme that the entry point is named by.
+            folder: the project's, which relative paths start from.
+
+        Raises:
+            ConfigError: a URL of another form.
+        """
+        raise ConfigError(f"{cls.__name__} cannot be made from a URL ({url!r}): give the store object")
+
     @abstractmethod
     def multi_get(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """The bytes under each key, None where there is none; order and repeats are kept."""
 
     @abstractmethod
     def put(self, rows: Iterable[tuple[bytes, bytes]], meta: Mapping[bytes, bytes] | None = None) -> list[bool]:
-        """Put each row where the guard allows it; then write `meta` entries as they are.
+        """Put each row where the guard allows it, in the order given; then write `meta` entries as they are.
+
+        When it returns, the rows are as durable as the store makes them. When it raises, some of the rows may have
+        been put, and `meta` not: to put the same rows again is harmless.
 
         Returns:
             For each row whether it was applied (False: superseded by what is stored).
+
+        Raises:
+            FormatError: a stored row was written by a newer headwater.
         """
 
     @abstractmethod
     def compare_and_put(self, key: bytes, sequence: int, row: bytes | None) -> bool:
         """Replace the row whose write sequence is `sequence` (0: no row is there) as it is, or remove it (None).
+
+        `codec.emptied` and `codec.replaced` make rows with the next sequence.
 
         Returns:
             Whether the stored sequence was that one.
