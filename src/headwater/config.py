@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -14,6 +15,8 @@ from headwater.clock import parse_duration
 from headwater.errors import ConfigError, nearest
 
 FILE = "headwater.toml"
+
+_MEMORY = re.compile(r"\d+(\.\d+)? ?[KMGT]i?B", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,8 @@ def _text(value: Any) -> str:
 def _texts(value: Any) -> tuple[str, ...]:
     if isinstance(value, str):
         value = [part.strip() for part in value.split(",")]
-    if not isinstance(value, (list, tuple)) or not all(isinstance(v, str) and v for v in value):
-        raise ValueError("must be a list of file names")
+    if not isinstance(value, (list, tuple)) or not value or not all(isinstance(v, str) and v for v in value):
+        raise ValueError("must be a list of file names that is not empty")
     return tuple(value)
 
 
@@ -88,18 +91,31 @@ def _function(value: Any) -> str:
     return str(value)
 
 
+def _memory(value: Any) -> str:
+    if not isinstance(value, str) or _MEMORY.fullmatch(value.strip()) is None:
+        raise ValueError("must be an amount of memory such as '500MB' or '2GB'")
+    return value.strip()
+
+
+def _lasting(value: Any) -> timedelta:
+    found = parse_duration(value)
+    if not found:
+        raise ValueError("must be more than 0")
+    return found
+
+
 _KEYS = {
     "project": ("project", _text),
     "definitions": ("definitions", _texts),
     "registry.url": ("registry_url", _text),
     "online.url": ("online_url", _text),
     "offline.engine": ("offline_engine", _text),
-    "offline.memory_limit": ("offline_memory_limit", _text),
+    "offline.memory_limit": ("offline_memory_limit", _memory),
     "offline.threads": ("offline_threads", _count),
     "offline.log": ("offline_log", _text),
     "materialize.lookback": ("materialize_lookback", parse_duration),
     "freshness.function": ("freshness_function", _function),
-    "freshness.half_life": ("freshness_half_life", parse_duration),
+    "freshness.half_life": ("freshness_half_life", _lasting),
     "freshness.refresh": ("freshness_refresh", _flag),
 }
 
@@ -150,6 +166,8 @@ def _read_file(file: Path) -> dict[str, Any]:
         data = tomllib.loads(file.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as bad:
         raise ConfigError(f"{file}: not TOML: {bad}") from None
+    except OSError as bad:
+        raise ConfigError(f"{file}: cannot be read: {bad.strerror}") from None
     flat: dict[str, Any] = {}
     for key, value in data.items():
         if isinstance(value, dict):
@@ -158,7 +176,14 @@ def _read_file(file: Path) -> dict[str, Any]:
             flat[key] = value
     for key in flat:
         if key not in _KEYS:
-            section, _, name = key.rpartition(".")
-            shown = f"[{section}] {name}" if section else name
-            raise ConfigError(f"{file}: unknown key {shown!r}{nearest(key, _KEYS)}; the keys are {', '.join(_KEYS)}")
+            raise ConfigError(f"{file}: {_unknown(key)}; the keys are {', '.join(_KEYS)}")
     return flat
+
+
+def _unknown(key: str) -> str:
+    """What is wrong with a key that nobody reads."""
+    section, _, name = key.rpartition(".")
+    if any(known.startswith(f"{key}.") for known in _KEYS):
+        return f"{key!r} is a section: write [{key}], then its keys in lines of their own"
+    shown = f"[{section}] {name}" if section else name
+    return f"unknown key {shown!r}{nearest(key, _KEYS)}"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import sys
 import traceback
 from collections.abc import Iterable, Iterator
+from importlib.machinery import SourceFileLoader
 from importlib.metadata import entry_points
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 from headwater.definitions.entity import Entity
@@ -43,13 +45,15 @@ def load_plugin(group: str, name: str) -> Any:
     found = {point.name: point for point in entry_points(group=group)}
     scheme = name.partition("+")[0]
     point = found.get(name) or found.get(scheme)
+    kind = "online store" if group == ONLINE_STORES else "offline engine"
     if point is None:
-        kind = "online store" if group == ONLINE_STORES else "offline engine"
         raise ConfigError(f"no {kind} {name!r}{nearest(name, found)}; installed: {', '.join(sorted(found))}")
     try:
         return point.load()
     except ModuleNotFoundError as missing:
-        raise missing_extra(missing.name or name) from missing
+        if missing.name is None or point.module.startswith(missing.name):
+            raise ConfigError(f"{kind} {point.name!r} names {point.value}, which is not there: {missing}") from missing
+        raise missing_extra(missing.name) from missing
 
 
 def missing_extra(module: str) -> MissingExtra:
@@ -70,17 +74,49 @@ def load_definitions(folder: Path, files: Iterable[str]) -> list[Any]:
     Raises:
         DefinitionError: a file that is missing or fails, with its place.
     """
+    folder = folder.resolve()
     found: dict[int, Any] = {}
-    sys.path.insert(0, str(folder))
-    before = set(sys.modules)
-    try:
+    with _importable(folder):
         for file in _files(folder, files):
             for value in _definitions(_run(file, folder)):
                 found[id(value)] = value
-    finally:
-        sys.path.remove(str(folder))
-        _forget(folder, before)
     return list(found.values())
+
+
+@contextlib.contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    """The folder importable, and its modules read anew: what was imported from it before is as it was afterwards."""
+    writes_bytecode = sys.dont_write_bytecode
+    before = _modules_of(folder)
+    for name in before:
+        del sys.modules[name]
+    sys.path.insert(0, str(folder))
+    # two versions of a file written within a second may have one size: Python's cache would take them for one
+    sys.dont_write_bytecode = True
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.dont_write_bytecode = writes_bytecode
+        sys.path.remove(str(folder))
+        for name in _modules_of(folder):
+            del sys.modules[name]
+        sys.modules.update(before)
+
+
+def _modules_of(folder: Path) -> dict[str, ModuleType]:
+    """The modules that were imported from a folder, installed packages below it aside."""
+    found = {}
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if (
+            name != "__main__"
+            and file
+            and Path(file).is_relative_to(folder)
+            and "site-packages" not in Path(file).parts
+        ):
+            found[name] = module
+    return found
 
 
 def _files(folder: Path, files: Iterable[str]) -> Iterator[Path]:
@@ -91,19 +127,31 @@ def _files(folder: Path, files: Iterable[str]) -> Iterator[Path]:
         yield from matches
 
 
+class _SourceAlone(SourceFileLoader):
+    """Reads the file itself, never its cached bytecode."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
 def _run(file: Path, folder: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"_headwater_project_{file.stem}", file)
+    """The file's module, under the name that other files import it by, so that each definition is there once."""
+    name = ".".join(file.relative_to(folder).with_suffix("").parts) if file.is_relative_to(folder) else file.stem
+    present = sys.modules.get(name)
+    if present is not None and getattr(present, "__file__", None) == str(file):
+        return present
+    if present is not None or name in sys.stdlib_module_names:
+        name = f"_headwater_project_{name}"
+    spec = importlib.util.spec_from_file_location(name, file, loader=_SourceAlone(name, str(file)))
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
+    sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
     except DefinitionError:
         raise
     except (Exception, SystemExit) as bad:
         raise DefinitionError(f"{_place(bad, file)}: {type(bad).__name__}: {bad}") from bad
-    finally:
-        sys.modules.pop(spec.name, None)
     return module
 
 
@@ -122,11 +170,3 @@ def _definitions(module: ModuleType) -> Iterator[Any]:
             continue
         values = value if isinstance(value, (list, tuple)) else value.values() if isinstance(value, dict) else (value,)
         yield from (v for v in values if isinstance(v, (Entity, FeatureView, FeatureService)))
-
-
-def _forget(folder: Path, before: set[str]) -> None:
-    """Drop modules imported from the project, so that the next load sees its files as they are then."""
-    for name in set(sys.modules) - before:
-        file = getattr(sys.modules[name], "__file__", None)
-        if file and Path(file).is_relative_to(folder):
-            del sys.modules[name]
