@@ -1,0 +1,127 @@
+"""The suite of online stores whose data several processes reach by one URL."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headwater.loader import ONLINE_STORES, load_plugin
+from headwater.online.base import OnlineStore
+from headwater.online.codec import header, replaced, sequence_of
+from headwater.testing.online_rows import Order, key_of, order_of, plain_row, plain_rows
+from headwater.testing.online_suite import OnlineStoreSuite
+
+Place = tuple[str, Path]
+
+
+class SharedOnlineStoreSuite(OnlineStoreSuite):
+    """Subclass it and give the fixture `place`: a URL, whose scheme finds the store, and the folder it starts from."""
+
+    @pytest.fixture(scope="class")
+    def processes(self) -> Iterator[ProcessPoolExecutor]:
+        """Two other processes."""
+        with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+            yield pool
+
+    @pytest.fixture
+    def place(self) -> Place:
+        """The URL of an empty store, and a folder."""
+        raise NotImplementedError("give a fixture named `place`")
+
+    @pytest.fixture
+    def store(self, place: Place) -> Any:
+        """The store of the URL, through its entry point."""
+        store = open_store(place)
+        yield store
+        store.close()
+
+    def test_it_is_still_there_when_opened_again(self, store: OnlineStore, place: Place) -> None:
+        key, row = plain_row(1)
+        store.put([(key, row)])
+        store.close()
+        again = open_store(place)
+        assert again.multi_get([key]) == [row]
+        again.close()
+
+    def test_another_process_sees_what_was_put(
+        self, store: OnlineStore, place: Place, processes: ProcessPoolExecutor
+    ) -> None:
+        store.put([plain_row(1, Order(7))])
+        assert processes.submit(_read, place, [key_of(1), key_of(2)]).result(120) == [Order(7), None]
+        store.put([plain_row(1, Order(8))])
+        assert processes.submit(_read, place, [key_of(1)]).result(120) == [Order(8)]
+
+    def test_processes_that_write_the_same_keys_leave_the_greatest(
+        self, store: OnlineStore, place: Place, processes: ProcessPoolExecutor
+    ) -> None:
+        keys = 10
+        orders = [[Order((n * 7 + key) % 23, n) for key in range(keys)] for n in range(40)]
+        pending = [processes.submit(_put, place, mine) for mine in orders]
+        applied = [store.put(plain_rows(mine)) for mine in orders] + [done.result(120) for done in pending]
+        found = store.multi_get([key_of(n) for n in range(keys)])
+        assert [order_of(row) for row in found] == [max(mine[key] for mine in orders) for key in range(keys)]
+        assert [sequence_of(row) for row in found] == [sum(done[key] for done in applied) for key in range(keys)]
+
+    def test_compare_and_put_loses_no_update_between_processes(
+        self, store: OnlineStore, place: Place, processes: ProcessPoolExecutor
+    ) -> None:
+        pending = [processes.submit(_add, place, 20) for _ in range(2)]
+        _add_to(store, 20)
+        for done in pending:
+            done.result(timeout=120)
+        assert order_of(store.multi_get([key_of(1)])[0]) == Order(60)
+
+    def test_another_process_makes_the_store_grow(
+        self, store: OnlineStore, place: Place, processes: ProcessPoolExecutor
+    ) -> None:
+        processes.submit(_fill, place, 5_000).result(timeout=120)
+        assert all(row is not None for row in store.multi_get([key_of(n) for n in range(0, 5_000, 97)]))
+        store.put(plain_rows([Order(1)] * 5_000, text="y" * 1_000))
+        assert order_of(store.multi_get([key_of(4_999)])[0]) == Order(1)
+
+
+def open_store(place: Place) -> OnlineStore:
+    """The store that a URL's scheme names, found through the entry points."""
+    url, folder = place
+    store: OnlineStore = load_plugin(ONLINE_STORES, url.partition(":")[0]).from_url(url, folder)
+    return store
+
+
+def _read(place: Place, keys: list[bytes]) -> list[Order | None]:
+    store = open_store(place)
+    found = [order_of(row) for row in store.multi_get(keys)]
+    store.close()
+    return found
+
+
+def _put(place: Place, orders: list[Order]) -> list[bool]:
+    store = open_store(place)
+    applied = store.put(plain_rows(orders))
+    store.close()
+    return applied
+
+
+def _add(place: Place, times: int) -> None:
+    store = open_store(place)
+    _add_to(store, times)
+    store.close()
+
+
+def _add_to(store: OnlineStore, times: int) -> None:
+    key = key_of(1)
+    while times:
+        (row,) = store.multi_get([key])
+        told = header(row)
+        event = told.event + 1 if told is not None else 1
+        times -= store.compare_and_put(key, sequence_of(row), replaced(row, plain_row(1, Order(event))[1]))
+
+
+def _fill(place: Place, count: int) -> None:
+    store = open_store(place)
+    store.put(plain_rows([Order()] * count, text="x" * 1_000))
+    store.close()

@@ -1,0 +1,35 @@
+"""The embedded store against the suite of online stores."""
+
+import pytest
+
+from headwater.online.stores.lmdb import LMDBOnlineStore
+from headwater.testing.shared_suite import SharedOnlineStoreSuite, open_store
+
+
+class _LMDBSuite(SharedOnlineStoreSuite):
+    # LMDB opens a path once a process: its own client is the store's environment
+
+    def raw_get(self, store, key):
+        return store._shared.read(lambda txn: txn.get(key))
+
+    def raw_set(self, store, key, data):
+        store._shared.write(lambda txn: txn.put(key, data))
+
+
+class TestLMDBOnlineStore(_LMDBSuite):
+    @pytest.fixture
+    def place(self, tmp_path):
+        return "lmdb:online", tmp_path
+
+    def test_two_stores_of_a_path_are_one(self, store, place):
+        other = open_store(place)
+        other.put([(b"key", b"row")])
+        other.close()
+        assert store.multi_get([b"key"]) == [b"row"]
+        assert isinstance(store, LMDBOnlineStore)
+
+
+class TestLMDBOnlineStoreWithASmallMap(_LMDBSuite):
+    @pytest.fixture
+    def place(self, tmp_path):
+        return "lmdb:online?map_size=65536&sync=off", tmp_path

@@ -1,0 +1,128 @@
+"""An online store on one SQLite file: what a third party writes to add a store."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from headwater.errors import ConfigError, Unavailable
+from headwater.online.base import Capabilities, OnlineStore
+from headwater.online.codec import sequence_of
+from headwater.online.guard import merge
+from headwater.types import ConsistencyLevel
+
+_BATCH = 500  # SQLite takes at least 999 parameters a statement
+_PUT = "INSERT INTO rows VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET row = excluded.row"
+
+
+class SQLiteOnlineStore(OnlineStore):
+    """Rows in one table; a put begins by taking the write lock, so that it is atomic, also between processes."""
+
+    capabilities = Capabilities(levels=frozenset(ConsistencyLevel), atomic_meta=True)
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._lock = threading.RLock()
+        self._open: sqlite3.Connection | None = sqlite3.connect(
+            path, timeout=60, isolation_level=None, check_same_thread=False
+        )
+        self._open.execute("PRAGMA journal_mode = WAL")
+        self._open.execute("CREATE TABLE IF NOT EXISTS rows (key BLOB PRIMARY KEY, row BLOB NOT NULL) WITHOUT ROWID")
+
+    @classmethod
+    def from_url(cls, url: str, folder: Path) -> SQLiteOnlineStore:
+        """The store of `sqlitekv:path`."""
+        path = url.partition(":")[2]
+        if not path:
+            raise ConfigError(f"{url!r} names no file; write sqlitekv:path/to/file")
+        return cls(folder / path)
+
+    def multi_get(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        found: dict[bytes, bytes] = {}
+        wanted = list(dict.fromkeys(keys))
+        with self._reading() as connection:
+            for start in range(0, len(wanted), _BATCH):
+                some = wanted[start : start + _BATCH]
+                marks = ",".join("?" * len(some))
+                found.update(connection.execute(f"SELECT key, row FROM rows WHERE key IN ({marks})", some))
+        return [found.get(key) for key in keys]
+
+    def put(self, rows: Iterable[tuple[bytes, bytes]], meta: Mapping[bytes, bytes] | None = None) -> list[bool]:
+        applied = []
+        with self._writing() as connection:
+            for key, row in rows:
+                merged = merge(self._get(connection, key), row)
+                applied.append(merged is not None)
+                if merged is not None:
+                    connection.execute(_PUT, (key, merged))
+            connection.executemany(_PUT, (meta or {}).items())
+        return applied
+
+    def compare_and_put(self, key: bytes, sequence: int, row: bytes | None) -> bool:
+        with self._writing() as connection:
+            if sequence_of(self._get(connection, key)) != sequence:
+                return False
+            if row is None:
+                connection.execute("DELETE FROM rows WHERE key = ?", (key,))
+            else:
+                connection.execute(_PUT, (key, row))
+        return True
+
+    def delete(self, keys: Iterable[bytes]) -> None:
+        with self._writing() as connection:
+            connection.executemany("DELETE FROM rows WHERE key = ?", ((key,) for key in keys))
+
+    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        last = prefix
+        compare = ">="
+        while True:
+            with self._reading() as connection:
+                page = connection.execute(
+                    f"SELECT key, row FROM rows WHERE key {compare} ? ORDER BY key LIMIT 1000", (last,)
+                ).fetchall()
+            for key, row in page:
+                if not key.startswith(prefix):
+                    return
+                yield key, row
+            if not page:
+                return
+            last, compare = page[-1][0], ">"
+
+    def info(self) -> Mapping[str, str | int]:
+        with self._reading() as connection:
+            entries, size = connection.execute(
+                "SELECT count(*), coalesce(sum(length(key) + length(row)), 0) FROM rows"
+            ).fetchone()
+        return {"kind": "sqlitekv", "place": str(self.path), "entries": entries, "bytes": size, "warnings": ""}
+
+    def close(self) -> None:
+        with self._lock:
+            if self._open is not None:
+                self._open.close()
+            self._open = None
+
+    @staticmethod
+    def _get(connection: sqlite3.Connection, key: bytes) -> bytes | None:
+        found = connection.execute("SELECT row FROM rows WHERE key = ?", (key,)).fetchone()
+        return None if found is None else found[0]
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            if self._open is None:
+                raise Unavailable(f"{self.path}: the store was closed")
+            yield self._open
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        with self._reading() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
