@@ -105,26 +105,14 @@ def _importable(folder: Path) -> Iterator[None]:
 
 
 def _modules_of(folder: Path) -> dict[str, ModuleType]:
-    """The modules that were imported from a folder, installed packages below it aside."""
+    """The modules that were imported from a folder; not installed packages below it, nor headwater where it lies there."""
     found = {}
     for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if (
-            name != "__main__"
-            and file
-            and Path(file).is_relative_to(folder)
-            and "site-packages" not in Path(file).parts
-        ):
+        file = Path(getattr(module, "__file__", None) or "/")
+        kept = name == "__main__" or name.partition(".")[0] == "headwater" or "site-packages" in file.parts
+        if not kept and file.is_relative_to(folder):
             found[name] = module
     return found
-
-
-def _files(folder: Path, files: Iterable[str]) -> Iterator[Path]:
-    for name in files:
-        matches = sorted(folder.glob(name)) if any(c in name for c in "*?[") else [folder / name]
-        if not matches or not all(match.is_file() for match in matches):
-            raise DefinitionError(f"{folder / name}: no such file; `definitions` in headwater.toml names it")
-        yield from matches
 
 
 class _SourceAlone(SourceFileLoader):
