@@ -105,7 +105,7 @@ def _importable(folder: Path) -> Iterator[None]:
 
 
 def _modules_of(folder: Path) -> dict[str, ModuleType]:
-    """The modules that were imported from a folder; not installed packages below it, nor headwater where it lies there."""
+    """The modules imported from a folder; not installed packages below it, nor headwater where it lies there."""
     found = {}
     for name, module in list(sys.modules.items()):
         file = Path(getattr(module, "__file__", None) or "/")
@@ -113,6 +113,14 @@ def _modules_of(folder: Path) -> dict[str, ModuleType]:
         if not kept and file.is_relative_to(folder):
             found[name] = module
     return found
+
+
+def _files(folder: Path, files: Iterable[str]) -> Iterator[Path]:
+    for name in files:
+        matches = sorted(folder.glob(name)) if any(c in name for c in "*?[") else [folder / name]
+        if not matches or not all(match.is_file() for match in matches):
+            raise DefinitionError(f"{folder / name}: no such file; `definitions` in headwater.toml names it")
+        yield from matches
 
 
 class _SourceAlone(SourceFileLoader):
