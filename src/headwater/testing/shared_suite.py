@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,6 @@ Place = tuple[str, Path]
 
 class SharedOnlineStoreSuite(OnlineStoreSuite):
     """Subclass it and give the fixture `place`: a URL, whose scheme finds the store, and the folder it starts from."""
-
-    @pytest.fixture(scope="class")
-    def processes(self) -> Iterator[ProcessPoolExecutor]:
-        """Two other processes."""
-        with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
-            yield pool
 
     @pytest.fixture
     def place(self) -> Place:
@@ -48,38 +42,30 @@ class SharedOnlineStoreSuite(OnlineStoreSuite):
         assert again.multi_get([key]) == [row]
         again.close()
 
-    def test_another_process_sees_what_was_put(
-        self, store: OnlineStore, place: Place, processes: ProcessPoolExecutor
-    ) -> None:
+    def test_another_process_sees_what_was_put(self, store: OnlineStore, place: Place) -> None:
         store.put([plain_row(1, Order(7))])
-        assert processes.submit(_read, place, [key_of(1), key_of(2)]).result(120) == [Order(7), None]
+        assert _processes().submit(_read, place, [key_of(1), key_of(2)]).result(120) == [Order(7), None]
         store.put([plain_row(1, Order(8))])
-        assert processes.submit(_read, place, [key_of(1)]).result(120) == [Order(8)]
+        assert _processes().submit(_read, place, [key_of(1)]).result(120) == [Order(8)]
 
-    def test_processes_that_write_the_same_keys_leave_the_greatest(
-        self, store: OnlineStore, place: Place, processes: ProcessPoolExecutor
-    ) -> None:
+    def test_processes_that_write_the_same_keys_leave_the_greatest(self, store: OnlineStore, place: Place) -> None:
         keys = 10
         orders = [[Order((n * 7 + key) % 23, n) for key in range(keys)] for n in range(40)]
-        pending = [processes.submit(_put, place, mine) for mine in orders]
+        pending = [_processes().submit(_put, place, mine) for mine in orders]
         applied = [store.put(plain_rows(mine)) for mine in orders] + [done.result(120) for done in pending]
         found = store.multi_get([key_of(n) for n in range(keys)])
         assert [order_of(row) for row in found] == [max(mine[key] for mine in orders) for key in range(keys)]
         assert [sequence_of(row) for row in found] == [sum(done[key] for done in applied) for key in range(keys)]
 
-    def test_compare_and_put_loses_no_update_between_processes(
-        self, store: OnlineStore, place: Place, processes: ProcessPoolExecutor
-    ) -> None:
-        pending = [processes.submit(_add, place, 20) for _ in range(2)]
+    def test_compare_and_put_loses_no_update_between_processes(self, store: OnlineStore, place: Place) -> None:
+        pending = [_processes().submit(_add, place, 20) for _ in range(2)]
         _add_to(store, 20)
         for done in pending:
             done.result(timeout=120)
         assert order_of(store.multi_get([key_of(1)])[0]) == Order(60)
 
-    def test_another_process_makes_the_store_grow(
-        self, store: OnlineStore, place: Place, processes: ProcessPoolExecutor
-    ) -> None:
-        processes.submit(_fill, place, 5_000).result(timeout=120)
+    def test_another_process_makes_the_store_grow(self, store: OnlineStore, place: Place) -> None:
+        _processes().submit(_fill, place, 5_000).result(timeout=120)
         assert all(row is not None for row in store.multi_get([key_of(n) for n in range(0, 5_000, 97)]))
         store.put(plain_rows([Order(1)] * 5_000, text="y" * 1_000))
         assert order_of(store.multi_get([key_of(4_999)])[0]) == Order(1)
@@ -90,6 +76,12 @@ def open_store(place: Place) -> OnlineStore:
     url, folder = place
     store: OnlineStore = load_plugin(ONLINE_STORES, url.partition(":")[0]).from_url(url, folder)
     return store
+
+
+@cache
+def _processes() -> ProcessPoolExecutor:
+    """Two other processes, which live as long as this one: starting them is the dear part."""
+    return ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn"))
 
 
 def _read(place: Place, keys: list[bytes]) -> list[Order | None]:
