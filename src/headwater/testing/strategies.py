@@ -120,16 +120,16 @@ def _shapes(draw: Callable[..., Any], name: str, key_sets: Sequence[tuple[str, .
     oracle = OracleView({f.name: f.default for f, _ in features}, ttl, delay, timed, created)
     forms = {feature.name: form.arrow for feature, form in features}
     pools = {feature.name: st.sampled_from([None, *form.values]) for feature, form in features}
-    return _Shape(
-        view, oracle, forms, st.fixed_dictionaries(pools), names, draw(_few_instants()), draw(_few_instants())
-    )
+    events = draw(_few_instants())
+    createds = events if draw(st.booleans()) else draw(_few_instants())
+    return _Shape(view, oracle, forms, st.fixed_dictionaries(pools), names, events, createds)
 
 
 @st.composite
 def _few_instants(draw: Callable[..., Any]) -> TimeForm:
-    """A form of times with two to five instants, so that rows tie."""
+    """A form of times with two to four instants, so that rows tie."""
     form = draw(st.sampled_from(TIME_FORMS))
-    few = draw(st.lists(st.sampled_from(form.instants), min_size=2, max_size=5, unique=True))
+    few = draw(st.lists(st.sampled_from(form.instants), min_size=2, max_size=4, unique=True))
     return TimeForm(form.arrow, form.unit, few)
 
 
@@ -181,9 +181,9 @@ def _source_rows(shape: _Shape) -> st.SearchStrategy[SourceRow]:
 
 
 class _Batch(NamedTuple):
-    """One write: its rows (without position), the feature its columns lack, and the column of created times."""
+    """One write: its rows (created None: at once), the feature its columns lack, the column of created times."""
 
-    rows: list[tuple[Key, dict[str, Any], int | None, int]]
+    rows: list[tuple[Key, dict[str, Any], int | None, int | None]]
     arrival: int
     lacks: str | None
     created: str | None
@@ -191,7 +191,9 @@ class _Batch(NamedTuple):
 
 def _log_batches(shape: _Shape) -> st.SearchStrategy[_Batch]:
     event: st.SearchStrategy[Any] = st.sampled_from(shape.events.instants) if shape.oracle.event_time else st.none()
-    row = st.tuples(keys(shape.keys, nullable=False), shape.rows, event, st.sampled_from(shape.createds.instants))
+    at_once = [None] * 2 if shape.events is shape.createds and shape.oracle.event_time else []
+    created_at: st.SearchStrategy[Any] = st.sampled_from([*shape.createds.instants, *at_once])
+    row = st.tuples(keys(shape.keys, nullable=False), shape.rows, event, created_at)
     created = [None, CREATED, "learnt"] if shape.oracle.created_time else [None, CREATED]
     lacking = [None, None, None, *shape.stored]
     return st.builds(
@@ -210,7 +212,7 @@ def _positioned(shape: _Shape, batches: list[_Batch]) -> tuple[tuple[LogRow, ...
     for batch, arrival in zip(batches, sorted(b.arrival for b in batches), strict=True):
         mine: list[LogRow] = []
         for key, content, event, created in batch.rows:
-            carried = created if batch.created else None
+            carried = (event if created is None else created) if batch.created else None
             kept = {name: value for name, value in content.items() if name != batch.lacks}
             mine.append(LogRow(key, kept, event, arrival, len(rows) + len(mine) + 1, carried))
         rows += mine
