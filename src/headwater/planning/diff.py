@@ -26,6 +26,7 @@ from headwater.planning.differences import (
 from headwater.planning.numbering import AnyRecord, AnyVersion, Choice, choose
 from headwater.planning.pins import holds, pin, pinned_by, service_fingerprint
 from headwater.planning.plan import Plan, Unchanged
+from headwater.planning.pointers import superseded
 from headwater.planning.resolve import resolve
 from headwater.planning.snapshot import RegistrySnapshot, ServiceRecord, ServiceVersion, ViewVersion
 from headwater.planning.stages import Action, Kind, Stage
@@ -89,6 +90,7 @@ def plan(
         raise VersionConflict("\n".join(draft.conflicts))
     if whole_project:
         _plan_removal(draft, findings)
+    draft.add(*superseded(draft.after))
     return Plan(snapshot.project, snapshot.revision, tuple(draft.stages), tuple(draft.unchanged))
 
 

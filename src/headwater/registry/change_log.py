@@ -1,0 +1,62 @@
+"""The change log: who changed what of the registry, and when."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import msgspec
+import sqlalchemy as sa
+
+from headwater.clock import from_micros
+from headwater.registry.tables import changes, revisions
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One stage that was run.
+
+    Attributes:
+        revision: the revision that it belongs to.
+        at: when (UTC).
+        who: by whom, as the caller said.
+        what: the call: apply, promote, roll back, retire, go live.
+        kind, name, version: of what.
+        action: what was done, as `stages.Action` names it.
+        details: one line a difference.
+    """
+
+    revision: int
+    at: datetime
+    who: str
+    what: str
+    kind: str
+    name: str
+    version: str | None
+    action: str
+    details: tuple[str, ...]
+
+
+def read_changes(connection: sa.Connection, name: str | None) -> list[Change]:
+    """The log, oldest first; of one name, or of all."""
+    query = (
+        sa.select(changes, revisions.c.at, revisions.c.who, revisions.c.what)
+        .join(revisions, revisions.c.revision == changes.c.revision)
+        .order_by(changes.c.revision, changes.c.place)
+    )
+    if name is not None:
+        query = query.where(changes.c.name == name)
+    return [
+        Change(
+            row.revision,
+            from_micros(row.at),
+            row.who,
+            row.what,
+            row.kind,
+            row.name,
+            row.version,
+            row.action,
+            tuple(msgspec.json.decode(row.stage)["details"]),
+        )
+        for row in connection.execute(query)
+    ]

@@ -1,0 +1,112 @@
+"""FeatureDefinition: everything that is registered of one feature in one version, as one frozen value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from types import MappingProxyType
+
+from headwater.definitions.feature import Feature
+from headwater.definitions.sources import Source, SQLSource
+from headwater.definitions.view import FeatureView
+from headwater.planning.layout import RowLayout
+from headwater.planning.snapshot import ViewVersion
+from headwater.types import DType, FeatureKind
+
+
+@dataclass(frozen=True)
+class FeatureDefinition:
+    """One feature of one version of a view.
+
+    Attributes:
+        feature_name: `view:feature`.
+        feature_type: numerical, categorical or embedding.
+        data_type: its dtype.
+        description: the feature's.
+        owner: the feature's, else the view's.
+        tags: the view's, with the feature's over them.
+        source_query: the query or read that gives the view's rows.
+        transformation_logic: the SQL that computes the feature; empty where a column is taken as it is.
+        dependencies: the source columns or tables that it comes from, `place:column`.
+        freshness_sla_minutes: how old it may be before it is stale, the feature's, else the view's; None where unset.
+        availability_sla: the share of reads, 0 to 1, that should find a value; None where unset.
+        version: of the view.
+        schema_version: eight hex digits that name the names and dtypes of the version's features.
+        created_at: when the version was applied (UTC).
+        updated_at: when it was changed in place last (UTC).
+    """
+
+    feature_name: str
+    feature_type: FeatureKind
+    data_type: DType
+    description: str
+    owner: str
+    tags: Mapping[str, str]
+    source_query: str
+    transformation_logic: str
+    dependencies: tuple[str, ...]
+    freshness_sla_minutes: float | None
+    availability_sla: float | None
+    version: str
+    schema_version: str
+    created_at: datetime
+    updated_at: datetime
+
+    def __hash__(self) -> int:
+        return hash((self.feature_name, self.version))
+
+
+def define(version: ViewVersion, name: str) -> FeatureDefinition:
+    """The definition of a feature in a version.
+
+    Raises:
+        FeatureNotFound: the version has none of that name.
+    """
+    view, feature = version.view, version.view.feature(name)
+    sla = feature.freshness_sla or view.sla_time
+    return FeatureDefinition(
+        feature_name=f"{view.name}:{feature.name}",
+        feature_type=FeatureKind(feature.kind or FeatureKind.of(feature.dtype)),
+        data_type=feature.dtype,
+        description=feature.description,
+        owner=feature.owner or view.owner,
+        tags=MappingProxyType({**view.tags, **feature.tags}),
+        source_query=_source_query(view),
+        transformation_logic=view.source.query if isinstance(view.source, SQLSource) else "",
+        dependencies=_dependencies(view.source, feature),
+        freshness_sla_minutes=sla.total_seconds() / 60 if isinstance(sla, timedelta) else None,
+        availability_sla=view.availability_sla,
+        version=version.version,
+        schema_version=f"{RowLayout.of(view).fingerprint:08x}",
+        created_at=version.created_at,
+        updated_at=version.updated_at,
+    )
+
+
+def _source_query(view: FeatureView) -> str:
+    """The view's rows as a query that people can read; its source's name stands for a table or a push source."""
+    source = view.source
+    if isinstance(source, SQLSource):
+        return source.query
+    names = {view.key_column(key): key for key in view.join_keys}
+    names |= {time: time for time in (source.event_time, source.created_time) if time is not None}
+    columns = [*names.items(), *((feature.source_column, feature.name) for feature in view.feature_list)]
+    listed = ", ".join(_quoted(c) if c == name else f"{_quoted(c)} AS {_quoted(name)}" for c, name in columns)
+    return f"SELECT {listed} FROM {_place(source)}"
+
+
+def _quoted(name: str) -> str:
+    if name.isidentifier():
+        return name
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _place(source: Source) -> str:
+    return "'" + source.location.replace("'", "''") + "'" if source.location else source.kind
+
+
+def _dependencies(source: Source, feature: Feature) -> tuple[str, ...]:
+    if isinstance(source, SQLSource):
+        return tuple(f"{name}: {table.location or table.kind}" for name, table in source.tables.items())
+    return (f"{source.location or source.kind}:{feature.source_column}",)

@@ -1,0 +1,100 @@
+"""Leases: which writes and runs are in flight, so that a purge knows when none that began before it can be any more."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+
+from headwater.clock import Clock, from_micros, to_micros
+from headwater.registry.tables import leases
+from headwater.registry.transactions import reading, writing
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Something in flight.
+
+    Attributes:
+        id: random.
+        kind: `write` or `run`.
+        about: what it works on.
+        holder: who, for people.
+        started_at: when it began (UTC).
+        expires_at: when it counts as gone unless renewed (UTC): its holder has died, or must stop by then.
+    """
+
+    id: str
+    kind: str
+    about: str
+    holder: str
+    started_at: datetime
+    expires_at: datetime
+
+
+class Leases:
+    """The leases of a registry.
+
+    Args:
+        engine: of the registry's database.
+        clock: says when a lease begins and ends.
+    """
+
+    def __init__(self, engine: sa.Engine, clock: Clock) -> None:
+        self._engine = engine
+        self._clock = clock
+
+    def acquire(self, kind: str, about: str = "", *, holder: str = "", lasts: timedelta) -> Lease:
+        """Begin something; expired leases are removed on the way."""
+        now = self._clock()
+        lease = Lease(uuid.uuid4().hex, kind, about, holder, now, now + lasts)
+        with writing(self._engine) as connection:
+            connection.execute(leases.delete().where(leases.c.expires_at <= to_micros(now)))
+            connection.execute(
+                leases.insert().values(
+                    id=lease.id,
+                    kind=kind,
+                    about=about,
+                    holder=holder,
+                    started_at=to_micros(lease.started_at),
+                    expires_at=to_micros(lease.expires_at),
+                )
+            )
+        return lease
+
+    def renew(self, lease: Lease, *, lasts: timedelta) -> bool:
+        """Make a lease last from now on; False where it has expired, and its holder must stop."""
+        now = self._clock()
+        alive = (leases.c.id == lease.id) & (leases.c.expires_at > to_micros(now))
+        with writing(self._engine) as connection:
+            changed = connection.execute(leases.update().where(alive).values(expires_at=to_micros(now + lasts)))
+        return changed.rowcount == 1
+
+    def release(self, lease: Lease) -> None:
+        """End something; a lease that is gone is a no-op."""
+        with writing(self._engine) as connection:
+            connection.execute(leases.delete().where(leases.c.id == lease.id))
+
+    @contextmanager
+    def held(self, kind: str, about: str = "", *, holder: str = "", lasts: timedelta) -> Iterator[Lease]:
+        """A lease for the length of a block."""
+        lease = self.acquire(kind, about, holder=holder, lasts=lasts)
+        try:
+            yield lease
+        finally:
+            self.release(lease)
+
+    def running(self, kind: str | None = None) -> list[Lease]:
+        """The leases that have not expired, oldest first."""
+        query = sa.select(leases).where(leases.c.expires_at > to_micros(self._clock())).order_by(leases.c.started_at)
+        if kind is not None:
+            query = query.where(leases.c.kind == kind)
+        with reading(self._engine) as connection:
+            rows = connection.execute(query).all()
+        return [
+            Lease(r.id, r.kind, r.about, r.holder, from_micros(r.started_at), from_micros(r.expires_at)) for r in rows
+        ]

@@ -1,0 +1,89 @@
+"""Migrations: the registry's schema from nothing to the newest, one step after the other, each run once.
+
+A step is never changed once it was released: a new one follows it.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from headwater.errors import FormatError
+from headwater.registry import tables
+from headwater.registry.transactions import place, reading, writing
+
+_FIRST = (
+    "CREATE TABLE registry_setting (name VARCHAR(64) NOT NULL PRIMARY KEY, value TEXT NOT NULL)",
+    "CREATE TABLE registry_revision (revision BIGINT NOT NULL PRIMARY KEY, at BIGINT NOT NULL, who TEXT NOT NULL, "
+    "what VARCHAR(32) NOT NULL)",
+    "CREATE TABLE registry_change (revision BIGINT NOT NULL, place INTEGER NOT NULL, kind VARCHAR(16) NOT NULL, "
+    "name VARCHAR(255) NOT NULL, version VARCHAR(64), action VARCHAR(16) NOT NULL, stage TEXT NOT NULL, "
+    "PRIMARY KEY (revision, place))",
+    "CREATE INDEX registry_change_name ON registry_change (kind, name)",
+    "CREATE TABLE registry_entity (name VARCHAR(255) NOT NULL PRIMARY KEY, definition TEXT NOT NULL)",
+    "CREATE TABLE registry_pointer (kind VARCHAR(16) NOT NULL, name VARCHAR(255) NOT NULL, live VARCHAR(64), "
+    "previous VARCHAR(64), waiting VARCHAR(64), PRIMARY KEY (kind, name))",
+    "CREATE TABLE registry_version (kind VARCHAR(16) NOT NULL, name VARCHAR(255) NOT NULL, "
+    "version VARCHAR(64) NOT NULL, definition TEXT NOT NULL, automatic INTEGER NOT NULL, held INTEGER NOT NULL, "
+    "log_head BIGINT NOT NULL, revision BIGINT NOT NULL, created_at BIGINT NOT NULL, updated_at BIGINT NOT NULL, "
+    "retired_at BIGINT, PRIMARY KEY (kind, name, version))",
+    "CREATE TABLE registry_watermark (view VARCHAR(255) NOT NULL, version VARCHAR(64) NOT NULL, "
+    "known_until BIGINT NOT NULL, position BIGINT NOT NULL, at BIGINT NOT NULL, PRIMARY KEY (view, version))",
+    "CREATE TABLE registry_lease (id VARCHAR(36) NOT NULL PRIMARY KEY, kind VARCHAR(16) NOT NULL, about TEXT NOT NULL, "
+    "holder TEXT NOT NULL, started_at BIGINT NOT NULL, expires_at BIGINT NOT NULL)",
+)
+
+STEPS: tuple[tuple[str, ...], ...] = (_FIRST,)
+"""Each step's statements, in SQL that SQLite and PostgreSQL both take."""
+
+_SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS registry_schema (version INTEGER NOT NULL PRIMARY KEY, applied_at BIGINT NOT NULL)"
+)
+
+
+def migrate(engine: sa.Engine, now: int) -> None:
+    """Bring a database to the newest schema; one that is there already is only looked at.
+
+    Args:
+        engine: the database's.
+        now: microseconds.
+
+    Raises:
+        FormatError: the database was written by a newer headwater.
+        StoreReadOnly: it needs steps, and takes no writes.
+    """
+    if _check(engine) == len(STEPS):
+        return
+    try:
+        with writing(engine) as connection:
+            _run(connection, now)
+    except (sa.exc.IntegrityError, sa.exc.ProgrammingError):
+        # another process took the same steps first
+        if _check(engine) != len(STEPS):
+            raise
+
+
+def _check(engine: sa.Engine) -> int:
+    with reading(engine) as connection:
+        found = _version(connection)
+    if found > len(STEPS):
+        raise FormatError(
+            f"registry {place(engine)}: has schema {found}, this headwater knows up to {len(STEPS)}: upgrade headwater"
+        )
+    return found
+
+
+def _version(connection: sa.Connection) -> int:
+    if not sa.inspect(connection).has_table(tables.schema.name):
+        return 0
+    return connection.execute(sa.select(sa.func.max(tables.schema.c.version))).scalar() or 0
+
+
+def _run(connection: sa.Connection, now: int) -> None:
+    if connection.dialect.name == "postgresql":
+        # no table to lock is there yet; the number is arbitrary
+        connection.execute(sa.text("SELECT pg_advisory_xact_lock(6837264)"))
+    connection.execute(sa.text(_SCHEMA))
+    for number, step in enumerate(STEPS[_version(connection) :], start=_version(connection) + 1):
+        for statement in step:
+            connection.execute(sa.text(statement))
+        connection.execute(tables.schema.insert().values(version=number, applied_at=now))

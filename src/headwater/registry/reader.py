@@ -1,0 +1,125 @@
+"""RegistryReader: the registry as others read it, a snapshot at one revision, looked at anew now and then."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+
+from headwater.clock import from_micros
+from headwater.definitions.view import FeatureSelection
+from headwater.errors import StoreError, UsageError
+from headwater.planning.references import parse_reference
+from headwater.planning.snapshot import RegistrySnapshot
+from headwater.planning.watermark import Watermark
+from headwater.registry.change_log import Change, read_changes
+from headwater.registry.feature_definition import FeatureDefinition, define
+from headwater.registry.rows import read_revision, read_snapshot
+from headwater.registry.tables import settings, watermarks
+from headwater.registry.transactions import reading
+
+REFRESH = timedelta(seconds=5)
+
+
+class RegistryReader:
+    """Reads a registry; safe to use from several threads.
+
+    Args:
+        engine: of a database that `migrate` has seen; the caller disposes of it.
+        project: the project's name.
+        refresh: how long a snapshot is used before the database is asked whether it is still the newest.
+    """
+
+    def __init__(self, engine: sa.Engine, project: str, *, refresh: timedelta = REFRESH) -> None:
+        self.engine = engine
+        self.project = project
+        self._refresh = refresh.total_seconds()
+        self._lock = threading.RLock()
+        self._snapshot: RegistrySnapshot | None = None
+        self._checked = float("-inf")
+
+    def snapshot(self) -> RegistrySnapshot:
+        """The registry; as of at most `refresh` ago, or of its last answer where the database cannot be reached."""
+        known = self._snapshot
+        if known is not None and time.monotonic() - self._checked < self._refresh:
+            return known
+        with self._lock:
+            try:
+                return self._look()
+            except StoreError:
+                if self._snapshot is None:
+                    raise
+                # serving goes on through an outage of the registry
+                self._checked = time.monotonic()
+                return self._snapshot
+
+    def refresh(self) -> RegistrySnapshot:
+        """The registry as it is now.
+
+        Raises:
+            Unavailable: the database cannot be reached.
+        """
+        with self._lock:
+            return self._look()
+
+    def _look(self) -> RegistrySnapshot:
+        asked = time.monotonic()
+        with reading(self.engine) as connection:
+            self._snapshot = read_snapshot(connection, self.project, self._snapshot)
+        self._checked = asked
+        return self._snapshot
+
+    def revision_in(self, connection: sa.Connection) -> int:
+        """The newest revision as another transaction of the same database sees it."""
+        return read_revision(connection)
+
+    def snapshot_in(self, connection: sa.Connection) -> RegistrySnapshot:
+        """The registry as another transaction of the same database sees it."""
+        return read_snapshot(connection, self.project, self._snapshot)
+
+    def get_feature_definition(
+        self, reference: str | FeatureSelection, version: str | None = None
+    ) -> FeatureDefinition:
+        """What is registered of one feature, in the live version or any past one.
+
+        Args:
+            reference: `view:feature`, `view@1.0.0:feature`, or `view["feature"]`.
+            version: of the view; the live one by default.
+
+        Raises:
+            NotFound: no such view, version or feature; with the nearest name.
+            UsageError: not a reference to one feature, or two versions.
+        """
+        if isinstance(reference, FeatureSelection):
+            if len(reference.feature_names) != 1:
+                raise UsageError(f"one feature is wanted, not {', '.join(reference.feature_names)}")
+            reference = f"{reference.view.name}:{reference.feature_names[0]}"
+        parsed = parse_reference(reference)
+        if parsed.feature in (None, "*"):
+            raise UsageError(f"{reference!r} is not one feature; write '{parsed.name}:feature'")
+        if version is not None and parsed.version not in (None, version):
+            raise UsageError(f"{reference!r} names version {parsed.version}, version= names {version}")
+        found = self.snapshot().view(parsed.name).version(version or parsed.version)
+        return define(found, str(parsed.feature))
+
+    def watermarks(self) -> Mapping[tuple[str, str], tuple[Watermark, datetime]]:
+        """(view, version) → how far it was materialized by the registry's account, and when that was noted (UTC).
+
+        The online store's own watermark counts; this mirror is for `status`.
+        """
+        with reading(self.engine) as connection:
+            rows = connection.execute(sa.select(watermarks)).all()
+        return {(r.view, r.version): (Watermark(r.known_until, r.position), from_micros(r.at)) for r in rows}
+
+    def setting(self, name: str) -> str | None:
+        """A value stored by `FeatureRegistry.get_or_set`; None where there is none."""
+        with reading(self.engine) as connection:
+            return connection.execute(sa.select(settings.c.value).where(settings.c.name == name)).scalar()
+
+    def changes(self, name: str | None = None) -> list[Change]:
+        """The change log, oldest first; of one entity, view or service, or of all."""
+        with reading(self.engine) as connection:
+            return read_changes(connection, name)

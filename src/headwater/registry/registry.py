@@ -1,0 +1,150 @@
+"""FeatureRegistry: the registry as it is written, one revision a transaction."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from headwater.clock import Clock, system_clock, to_micros
+from headwater.errors import RegistryConflict, RegistryError
+from headwater.planning.advance import advance
+from headwater.planning.plan import Plan
+from headwater.planning.snapshot import RegistrySnapshot
+from headwater.planning.stages import Stage
+from headwater.planning.watermark import Watermark
+from headwater.registry.migrations import migrate
+from headwater.registry.reader import REFRESH, RegistryReader
+from headwater.registry.rows import read_revision, read_snapshot, write_changes, write_revision
+from headwater.registry.tables import settings, watermarks
+from headwater.registry.transactions import open_engine, place, writing
+
+
+def open_registry(
+    url: str, folder: Path, project: str, *, clock: Clock = system_clock, refresh: timedelta = REFRESH
+) -> FeatureRegistry:
+    """Open the registry of a project, and make it where it is not there yet; `close` it in the end.
+
+    Args:
+        url: an SQLAlchemy URL; a relative SQLite path is relative to `folder`; `sqlite://` lives in memory.
+        folder: the project's folder.
+        project: the project's name.
+        clock: what a migration notes as its time.
+        refresh: how long a snapshot is used before it is looked at anew.
+
+    Raises:
+        ConfigError: a URL that cannot be read.
+        RegistryError: the registry is that of another project.
+        StoreReadOnly, Unavailable, FormatError: what the database said.
+    """
+    return FeatureRegistry(open_engine(url, folder), project, clock=clock, refresh=refresh)
+
+
+class FeatureRegistry(RegistryReader):
+    """A registry that can be written.
+
+    Args:
+        engine: of its database; `close` disposes of it.
+        project: the project's name; a registry belongs to one project.
+        clock: what a migration notes as its time.
+        refresh: how long a snapshot is used before it is looked at anew.
+    """
+
+    def __init__(
+        self, engine: sa.Engine, project: str, *, clock: Clock = system_clock, refresh: timedelta = REFRESH
+    ) -> None:
+        super().__init__(engine, project, refresh=refresh)
+        migrate(engine, to_micros(clock()))
+        owner = self.setting("project")
+        if owner is None:
+            owner = self.get_or_set("project", project)
+        if owner != project:
+            raise RegistryError(
+                f"registry {place(engine)}: belongs to project {owner!r}, not {project!r}; "
+                "give each project a database of its own ([registry] url)"
+            )
+
+    def apply(self, plan: Plan, *, now: datetime, log_head: int = 0, who: str = "") -> RegistrySnapshot:
+        """Run a plan's stages in one transaction: all of it or nothing; a plan of none is a no-op.
+
+        Args:
+            plan: made on this registry.
+            now: UTC; what the new and changed versions bear.
+            log_head: the offline log's head, which new versions remember.
+            who: for the change log.
+
+        Returns:
+            The registry after it.
+
+        Raises:
+            RegistryConflict: the registry was changed since the plan was made; nothing was changed by this one.
+            StoreReadOnly, StorageFull, Unavailable: what the database said.
+        """
+        if not plan.stages:
+            return self.refresh()
+        return self.commit(plan.stages, plan.revision, now=now, log_head=log_head, who=who, what="apply")
+
+    def commit(
+        self, stages: Iterable[Stage], revision: int, *, now: datetime, what: str, log_head: int = 0, who: str = ""
+    ) -> RegistrySnapshot:
+        """Run stages that were planned on a revision, in one transaction.
+
+        Raises:
+            RegistryConflict: the registry is at another revision.
+        """
+        stages = tuple(stages)
+        conflict = RegistryConflict(
+            f"registry {place(self.engine)}: somebody changed it since this was planned (on revision {revision}); "
+            "nothing was changed: look at the plan again, then apply"
+        )
+        try:
+            with writing(self.engine) as connection:
+                if read_revision(connection) != revision:
+                    raise conflict
+                before = read_snapshot(connection, self.project, self._snapshot)
+                after = advance(before, stages, now=now, log_head=log_head)
+                write_revision(connection, after.revision, stages, at=to_micros(now), who=who, what=what)
+                write_changes(connection, before, after)
+        except sa.exc.IntegrityError as other:
+            # the other's transaction took the revision while this one ran
+            raise conflict from other
+        return self.refresh()
+
+    def get_or_set(self, name: str, value: str | None = None) -> str:
+        """A setting's value, stored once and for all by whoever asks first.
+
+        Args:
+            name: at most 64 letters.
+            value: what is stored where there is none yet; left out, a new random id.
+        """
+        found = self.setting(name)
+        if found is not None:
+            return found
+        try:
+            with writing(self.engine) as connection:
+                found = connection.execute(sa.select(settings.c.value).where(settings.c.name == name)).scalar()
+                if found is None:
+                    found = value if value is not None else uuid.uuid4().hex
+                    connection.execute(settings.insert().values(name=name, value=found))
+        except sa.exc.IntegrityError:
+            found = self.setting(name)
+            assert found is not None
+        return found
+
+    def record_watermarks(self, marks: Mapping[tuple[str, str], Watermark], *, now: datetime) -> None:
+        """Note how far versions are materialized, as the online store has it; no revision is taken."""
+        if not marks:
+            return
+        with writing(self.engine) as connection:
+            for (view, version), mark in marks.items():
+                here = (watermarks.c.view == view) & (watermarks.c.version == version)
+                values = {"known_until": mark.end, "position": mark.position, "at": to_micros(now)}
+                if connection.execute(watermarks.update().where(here).values(values)).rowcount == 0:
+                    connection.execute(watermarks.insert().values(view=view, version=version, **values))
+
+    def close(self) -> None:
+        """Close the database's connections."""
+        self.engine.dispose()

@@ -1,0 +1,214 @@
+"""Rows: registry snapshots read from the tables, and what changed between two of them written back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from headwater.clock import from_micros, to_micros
+from headwater.definitions.entity import Entity
+from headwater.definitions.fingerprint import fingerprint
+from headwater.definitions.serialize import FORMAT, entity_from_dict, entity_to_dict, view_from_dict, view_to_dict
+from headwater.errors import FormatError
+from headwater.planning.numbering import AnyRecord, AnyVersion
+from headwater.planning.pins import service_fingerprint
+from headwater.planning.snapshot import (
+    PinnedSelection,
+    RegistrySnapshot,
+    ServiceRecord,
+    ServiceVersion,
+    ViewRecord,
+    ViewVersion,
+    version_key,
+)
+from headwater.planning.stages import Kind, Stage
+from headwater.registry.tables import changes, entities, pointers, revisions, versions
+
+
+def read_revision(connection: sa.Connection) -> int:
+    """The newest revision; 0 where nothing was applied yet."""
+    return connection.execute(sa.select(sa.func.max(revisions.c.revision))).scalar() or 0
+
+
+def read_snapshot(connection: sa.Connection, project: str, known: RegistrySnapshot | None = None) -> RegistrySnapshot:
+    """Everything that is registered, as one transaction sees it.
+
+    Args:
+        connection: in a transaction.
+        project: the project's name.
+        known: a snapshot read before, whose values are taken where their rows are the same.
+    """
+    revision = read_revision(connection)
+    if known is not None and known.revision == revision:
+        return known
+    found = {
+        row.name: entity_from_dict(msgspec.json.decode(row.definition))
+        for row in connection.execute(sa.select(entities).order_by(entities.c.name))
+    }
+    views: dict[str, dict[str, ViewVersion]] = {}
+    services: dict[str, dict[str, ServiceVersion]] = {}
+    for row in connection.execute(sa.select(versions)):
+        if row.kind == Kind.VIEW:
+            views.setdefault(row.name, {})[row.version] = _view_version(row)
+        else:
+            services.setdefault(row.name, {})[row.version] = _service_version(row)
+    view_records: dict[str, ViewRecord] = {}
+    service_records: dict[str, ServiceRecord] = {}
+    for row in connection.execute(sa.select(pointers).order_by(pointers.c.name)):
+        where = (row.live, row.previous, row.waiting)
+        if row.kind == Kind.VIEW:
+            view_records[row.name] = ViewRecord(row.name, _ordered(views[row.name]), *where)
+        else:
+            service_records[row.name] = ServiceRecord(row.name, _ordered(services[row.name]), *where)
+    return RegistrySnapshot(project, revision, found, view_records, service_records)
+
+
+def _ordered(found: dict[str, Any]) -> dict[str, Any]:
+    return {version: found[version] for version in sorted(found, key=version_key)}
+
+
+def _view_version(row: sa.Row[Any]) -> ViewVersion:
+    view = view_from_dict(msgspec.json.decode(row.definition))
+    # worked out anew: what SQL means is this headwater's to say, not that of the one that stored it
+    return ViewVersion(view, fingerprint(view), log_head=row.log_head, **_common(row))
+
+
+def _service_version(row: sa.Row[Any]) -> ServiceVersion:
+    data = msgspec.json.decode(row.definition)
+    if data["format"] > FORMAT:
+        raise FormatError(f"feature service {row.name!r} has format {data['format']}; this headwater reads {FORMAT}")
+    selections = tuple(
+        PinnedSelection(s["view"], s["version"], tuple(s["names"]), s["alias"], s["join_key_map"], s["renames"])
+        for s in data["selections"]
+    )
+    return ServiceVersion(
+        row.name,
+        row.version,
+        selections,
+        service_fingerprint(selections, data["full_names"]),
+        full_names=data["full_names"],
+        owner=data["owner"],
+        description=data["description"],
+        tags=data["tags"],
+        **_common(row),
+    )
+
+
+def _common(row: sa.Row[Any]) -> dict[str, Any]:
+    return {
+        "automatic": bool(row.automatic),
+        "held": bool(row.held),
+        "revision": row.revision,
+        "created_at": from_micros(row.created_at),
+        "updated_at": from_micros(row.updated_at),
+        "retired_at": None if row.retired_at is None else from_micros(row.retired_at),
+    }
+
+
+def write_changes(connection: sa.Connection, before: RegistrySnapshot, after: RegistrySnapshot) -> None:
+    """Write what differs between two snapshots, the first of which is what the tables hold."""
+    for name in before.entities:
+        if name not in after.entities:
+            connection.execute(entities.delete().where(entities.c.name == name))
+    for name, entity in after.entities.items():
+        _write_entity(connection, before.entities.get(name), entity)
+    records: tuple[tuple[Kind, Mapping[str, AnyRecord], Mapping[str, AnyRecord]], ...] = (
+        (Kind.VIEW, before.views, after.views),
+        (Kind.SERVICE, before.services, after.services),
+    )
+    for kind, old, new in records:
+        for name, record in new.items():
+            if old.get(name) is not record:
+                _write_record(connection, kind, old.get(name), record)
+
+
+def _write_entity(connection: sa.Connection, old: Entity | None, new: Entity) -> None:
+    if old is new:
+        return
+    row = {"name": new.name, "definition": _json(entity_to_dict(new))}
+    statement = entities.insert() if old is None else entities.update().where(entities.c.name == new.name)
+    connection.execute(statement.values(row))
+
+
+def _write_record(connection: sa.Connection, kind: Kind, old: AnyRecord | None, new: AnyRecord) -> None:
+    row = {"kind": str(kind), "name": new.name, "live": new.live, "previous": new.previous, "waiting": new.waiting}
+    here = (pointers.c.kind == str(kind)) & (pointers.c.name == new.name)
+    connection.execute((pointers.insert() if old is None else pointers.update().where(here)).values(row))
+    known: Mapping[str, AnyVersion] = {} if old is None else old.versions
+    for version in new.versions.values():
+        found = known.get(version.version)
+        if found is version:
+            continue
+        row = _version_row(kind, new.name, version)
+        if found is None:
+            connection.execute(versions.insert().values(row))
+        else:
+            same = (versions.c.kind == str(kind)) & (versions.c.name == new.name)
+            connection.execute(versions.update().where(same & (versions.c.version == version.version)).values(row))
+
+
+def _version_row(kind: Kind, name: str, version: AnyVersion) -> dict[str, Any]:
+    data = view_to_dict(version.view) if isinstance(version, ViewVersion) else _service_dict(version)
+    return {
+        "kind": str(kind),
+        "name": name,
+        "version": version.version,
+        "definition": _json(data),
+        "automatic": int(version.automatic),
+        "held": int(version.held),
+        "log_head": version.log_head if isinstance(version, ViewVersion) else 0,
+        "revision": version.revision,
+        "created_at": to_micros(version.created_at),
+        "updated_at": to_micros(version.updated_at),
+        "retired_at": None if version.retired_at is None else to_micros(version.retired_at),
+    }
+
+
+def _service_dict(service: ServiceVersion) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "name": service.name,
+        "version": service.version,
+        "selections": [
+            {
+                "view": s.view,
+                "version": s.version,
+                "names": list(s.names),
+                "alias": s.alias,
+                "join_key_map": dict(s.join_key_map),
+                "renames": dict(s.renames),
+            }
+            for s in service.selections
+        ],
+        "full_names": service.full_names,
+        "owner": service.owner,
+        "description": service.description,
+        "tags": dict(service.tags),
+    }
+
+
+def write_revision(
+    connection: sa.Connection, revision: int, stages: Iterable[Stage], *, at: int, who: str, what: str
+) -> None:
+    """Take a revision and note what it changes; only one transaction can take each."""
+    connection.execute(revisions.insert().values(revision=revision, at=at, who=who, what=what))
+    rows = [
+        {
+            "revision": revision,
+            "place": number,
+            "kind": str(stage.kind),
+            "name": stage.name,
+            "version": stage.version,
+            "action": str(stage.action),
+            "stage": _json(stage.to_dict()),
+        }
+        for number, stage in enumerate(stages)
+    ]
+    connection.execute(changes.insert(), rows)
+
+
+def _json(data: Any) -> str:
+    return msgspec.json.encode(data).decode()

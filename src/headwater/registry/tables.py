@@ -1,0 +1,97 @@
+"""The registry's tables, as the newest migration leaves them; times are microseconds since 1970 (UTC)."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, String, Table, Text
+
+metadata = MetaData()
+
+schema = Table(
+    "registry_schema",
+    metadata,
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("applied_at", BigInteger, nullable=False),
+)
+
+settings = Table(
+    "registry_setting",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+revisions = Table(
+    "registry_revision",
+    metadata,
+    Column("revision", BigInteger, primary_key=True, autoincrement=False),
+    Column("at", BigInteger, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("what", String(32), nullable=False),
+)
+
+changes = Table(
+    "registry_change",
+    metadata,
+    Column("revision", BigInteger, primary_key=True, autoincrement=False),
+    Column("place", Integer, primary_key=True, autoincrement=False),
+    Column("kind", String(16), nullable=False),
+    Column("name", String(255), nullable=False),
+    Column("version", String(64)),
+    Column("action", String(16), nullable=False),
+    Column("stage", Text, nullable=False),
+    Index("registry_change_name", "kind", "name"),
+)
+
+entities = Table(
+    "registry_entity",
+    metadata,
+    Column("name", String(255), primary_key=True),
+    Column("definition", Text, nullable=False),
+)
+
+pointers = Table(
+    "registry_pointer",
+    metadata,
+    Column("kind", String(16), primary_key=True),
+    Column("name", String(255), primary_key=True),
+    Column("live", String(64)),
+    Column("previous", String(64)),
+    Column("waiting", String(64)),
+)
+
+versions = Table(
+    "registry_version",
+    metadata,
+    Column("kind", String(16), primary_key=True),
+    Column("name", String(255), primary_key=True),
+    Column("version", String(64), primary_key=True),
+    Column("definition", Text, nullable=False),
+    Column("automatic", Integer, nullable=False),
+    Column("held", Integer, nullable=False),
+    Column("log_head", BigInteger, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Column("retired_at", BigInteger),
+)
+
+watermarks = Table(
+    "registry_watermark",
+    metadata,
+    Column("view", String(255), primary_key=True),
+    Column("version", String(64), primary_key=True),
+    Column("known_until", BigInteger, nullable=False),
+    Column("position", BigInteger, nullable=False),
+    Column("at", BigInteger, nullable=False),
+)
+
+leases = Table(
+    "registry_lease",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("kind", String(16), nullable=False),
+    Column("about", Text, nullable=False),
+    Column("holder", Text, nullable=False),
+    Column("started_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+)

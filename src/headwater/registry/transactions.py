@@ -1,0 +1,178 @@
+"""Transactions on the registry's database, its engine, and what the database says in headwater's errors."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.pool import NullPool, QueuePool
+
+from headwater.errors import ConfigError, FormatError, StorageFull, StoreError, StoreReadOnly, Unavailable
+from headwater.loader import missing_extra
+
+BUSY_SECONDS = 30.0
+"""How long a transaction waits for another one of another process, before `Unavailable`."""
+
+MEMORY = "sqlite://"
+
+
+def open_engine(url: str, folder: Path) -> sa.Engine:
+    """The engine of a registry's database; nothing is connected yet.
+
+    Args:
+        url: an SQLAlchemy URL; a relative SQLite path is relative to `folder`; `sqlite://` lives in memory.
+        folder: the project's folder.
+
+    Raises:
+        ConfigError: a URL that cannot be read.
+        MissingExtra: its driver is not installed.
+        StoreReadOnly: the database is not there and its folder cannot be made.
+    """
+    try:
+        parsed = sa.make_url(url)
+        if parsed.get_backend_name() == "sqlite":
+            return _sqlite(parsed, folder)
+        engine = sa.create_engine(parsed, pool_pre_ping=True)
+    except ModuleNotFoundError as missing:
+        raise missing_extra(missing.name or url) from missing
+    except sa.exc.ArgumentError as bad:
+        raise ConfigError(
+            f"[registry] url: {url!r} is not a URL such as sqlite:///.headwater/registry.db "
+            "or postgresql+psycopg://user:password@host/db"
+        ) from bad
+    return _closed_after_fork(engine)
+
+
+def _sqlite(url: sa.URL, folder: Path) -> sa.Engine:
+    if url.database in (None, "", ":memory:"):
+        # one connection, lent to one thread at a time
+        engine = sa.create_engine(
+            MEMORY,
+            poolclass=QueuePool,
+            pool_size=1,
+            max_overflow=0,
+            pool_timeout=BUSY_SECONDS,
+            connect_args={"check_same_thread": False},
+        )
+        event.listen(engine, "connect", _on_connect)
+        return engine
+    assert url.database is not None
+    path = folder / url.database
+    if not path.exists():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as bad:
+            raise StoreReadOnly(f"registry {path}: its folder cannot be made: {bad.strerror}") from bad
+    if path.exists() and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
+        return sa.create_engine(MEMORY, poolclass=NullPool, creator=lambda: _connect_read_only(path))
+    engine = sa.create_engine(
+        url.set(database=str(path)), connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False}
+    )
+    event.listen(engine, "connect", _on_connect)
+    return _closed_after_fork(engine)
+
+
+def _on_connect(connection: Any, _record: object) -> None:
+    """SQLite alone: readers beside a writer, and waiting for other processes."""
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout={int(BUSY_SECONDS * 1000)}")
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.close()
+
+
+def _connect_read_only(path: Path) -> sqlite3.Connection:
+    """A database in a folder that takes no writes; where no writer has left its files there, nobody can be writing."""
+    base = f"{path.resolve().as_uri()}?mode=ro"
+    connection = sqlite3.connect(base, uri=True, timeout=BUSY_SECONDS, check_same_thread=False)
+    try:
+        connection.execute("SELECT 1 FROM sqlite_master")
+    except sqlite3.OperationalError:
+        connection.close()
+        connection = sqlite3.connect(f"{base}&immutable=1", uri=True, check_same_thread=False)
+    return connection
+
+
+def _closed_after_fork(engine: sa.Engine) -> sa.Engine:
+    """A child process opens connections of its own: SQLite's locks and a server's socket do not survive a fork."""
+    kept = weakref.ref(engine)
+
+    def forget() -> None:
+        found = kept()
+        if found is not None:
+            found.dispose(close=False)
+
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=forget)
+    return engine
+
+
+@contextmanager
+def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """One transaction that may write; committed at the end, undone on an error. On SQLite it holds the write lock.
+
+    Raises:
+        StorageFull, StoreReadOnly, Unavailable, FormatError: what the database said.
+    """
+    with translated(engine), engine.connect() as connection:
+        _begin(connection, "BEGIN IMMEDIATE")
+        yield connection
+        connection.commit()
+
+
+@contextmanager
+def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """One transaction that sees a single state of the database."""
+    with translated(engine), engine.connect() as connection:
+        if connection.dialect.name != "sqlite":
+            connection = connection.execution_options(isolation_level="REPEATABLE READ")
+        _begin(connection, "BEGIN")
+        yield connection
+        connection.rollback()
+
+
+def _begin(connection: sa.Connection, statement: str) -> None:
+    """Begin now: Python's sqlite3 would wait for the first statement that writes."""
+    connection.begin()
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(statement)
+
+
+@contextmanager
+def translated(engine: sa.Engine) -> Iterator[None]:
+    """What the database says, in headwater's errors."""
+    try:
+        yield
+    except sa.exc.TimeoutError as bad:
+        raise Unavailable(f"registry {place(engine)}: every connection is in use") from bad
+    except sa.exc.IntegrityError:
+        raise
+    except sa.exc.DBAPIError as bad:
+        raise _error(place(engine), bad) from bad
+
+
+def _error(where: str, bad: sa.exc.DBAPIError) -> StoreError:
+    text = str(bad.orig).strip()
+    said = text.casefold()
+    if "readonly" in said or "read-only" in said or "permission denied" in said:
+        return StoreReadOnly(
+            f"registry {where}: takes no writes ({text}); check the permissions of the file and its folder"
+        )
+    if "is full" in said or "no space" in said or ("disk i/o" in said and "full" in said):
+        return StorageFull(f"registry {where}: no room left ({text}); everything acknowledged before is kept")
+    if "not a database" in said or "malformed" in said:
+        return FormatError(f"registry {where}: is no headwater registry, or damaged ({text})")
+    if "locked" in said:
+        return Unavailable(f"registry {where}: another process held it for {BUSY_SECONDS:.0f} s ({text}); try again")
+    return Unavailable(f"registry {where}: cannot be used ({text})")
+
+
+def place(engine: sa.Engine) -> str:
+    """Where a registry is, without its password."""
+    return engine.url.database or "in memory" if engine.dialect.name == "sqlite" else engine.url.render_as_string()
