@@ -9,7 +9,7 @@ import hypothesis.strategies as st
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from headwater.definitions.entity import Entity
 from headwater.definitions.feature import Feature
@@ -67,6 +67,7 @@ def view_of(*features: Feature, source: Source | None = None, **other: Any) -> F
     return FeatureView("v", entity=AIRPORT, source=source or PushSource(event_time="t"), features=features, **other)
 
 
+@settings(deadline=None)
 @given(st.sampled_from(list(DEFAULTS)).flatmap(lambda dtype: st.tuples(st.just(dtype), DEFAULTS[dtype])))
 def test_a_default_of_every_dtype_reads_back_equal(case: tuple[DType, Any]) -> None:
     dtype, default = case
