@@ -1,0 +1,151 @@
+"""Runs the point-in-time query for one view: which lowering, ties, why rows are missing; leaves the chosen rows in a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlglot import exp
+
+from headwater.definitions.feature import Feature
+from headwater.offline import missing, pit, ties
+from headwater.offline.pit import Join, Packing
+from headwater.offline.relations import column, union_all
+from headwater.offline.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What one view's join came to.
+
+    Attributes:
+        matched: a table of (rn, t, ordinal, event).
+        missed: a table of (rn, why); None where every row matched.
+        counts: matched, no_row, expired, not_known, same_instant.
+    """
+
+    matched: str
+    missed: str | None
+    counts: dict[str, int]
+
+
+def choose(space: Workspace, label: str, join: Join, spine_rows: int, features: Sequence[Feature]) -> Chosen:
+    """For each spine row the row that the contract gives it, by its ordinal.
+
+    Args:
+        space: the run's tables.
+        label: part of their names.
+        join: the view and the spine.
+        spine_rows: how many rows the spine has.
+        features: every feature of the view, for ties.
+    """
+    picked, flagged = _pick(space, label, join, spine_rows)
+    settled = _settle(space, label, join, picked, flagged, features)
+    same = exp.Sum(this=exp.Case().when(column("event").eq(column("t")), exp.convert(1)).else_(exp.convert(0)))
+    matched, same_instant = space.rows(exp.select(exp.Count(this=exp.Star()), same).from_(exp.to_table(picked)))[0]
+    counts = {
+        "matched": int(matched),
+        "no_row": 0,
+        "expired": 0,
+        "not_known": 0,
+        "same_instant": int(same_instant or 0),
+    }
+    if counts["matched"] == spine_rows:
+        return Chosen(settled, None, counts)
+    why = _explain(space, label, join, picked)
+    of = {missing.NOT_FOUND: "no_row", missing.EXPIRED: "expired", missing.NOT_KNOWN: "not_known"}
+    grouped = exp.select(column("why"), exp.Count(this=exp.Star())).from_(exp.to_table(why)).group_by(column("why"))
+    for code, count in space.rows(grouped):
+        counts[of[int(code)]] = int(count)
+    return Chosen(settled, why, counts)
+
+
+def _pick(space: Workspace, label: str, join: Join, spine_rows: int) -> tuple[str, bool]:
+    """The table of picked rows, and whether its `tie` says where an equal row stands."""
+    name = f"picked_{label}"
+    packing = _packing(space, join)
+    if packing is None or not packing.fits or not space.powers.wide_integers:
+        return _created(space, name, pit.pick_ranked(join)), False
+    if not space.powers.asof_join or _pairs(space, join, spine_rows) <= space.powers.pairs_limit:
+        return _created(space, name, pit.pick_pairs(join, packing)), True
+    only = exp.Not(this=join.deleted(join.keys)) if join.rows.deletes is not None else None
+    last = _created(space, f"last_{label}", pit.pick_asof(join, packing, only))
+    steps = None
+    if join.lag is None and space.rows(pit.late_count(packing, last))[0][0]:
+        steps = _created(space, f"steps_{label}", pit.known_steps(join, packing, last))
+    query = pit.pick_repaired(join, packing, last, steps)
+    if join.rows.deletes is not None:
+        query = union_all([query, pit.pick_ranked(join, join.deleted(join.keys))])
+    return _created(space, name, query), False
+
+
+def _packing(space: Workspace, join: Join) -> Packing | None:
+    """None where no row is in reach."""
+    first, last, created_first, created_last = space.rows(pit.ranges(join))[0]
+    if first is None:
+        return None
+    lag = join.rows.lag
+    return Packing.of((int(first), int(last)), (int(created_first), int(created_last)), join.rows.size, lag)
+
+
+def _pairs(space: Workspace, join: Join, spine_rows: int) -> float:
+    most = float(spine_rows) * join.rows.size
+    return most if most <= space.powers.pairs_limit else float(space.rows(pit.pair_count(join))[0][0])
+
+
+def _created(space: Workspace, name: str, query: exp.Query) -> str:
+    space.create(name, query)
+    return space.table(name)
+
+
+def _settle(space: Workspace, label: str, join: Join, picked: str, flagged: bool, features: Sequence[Feature]) -> str:
+    """The table of picked rows with exact ties decided by rule 5."""
+    if join.rows.source is None:
+        return picked
+    query = ties.flagged(picked, join.rows) if flagged else ties.found(picked, join.rows)
+    heads = _created(space, f"tied_{label}", query)
+    if not space.rows(exp.select(exp.Count(this=exp.Star())).from_(exp.to_table(heads)))[0][0]:
+        return picked
+    members = _created(space, f"members_{label}", ties.members(join.rows, heads))
+    winners = _created(space, f"winners_{label}", ties.winners(join.rows, members, features))
+    ordinal = exp.Coalesce(this=column("winner", "w"), expressions=[column("ordinal", "p")])
+    query = (
+        exp.select(column("rn", "p"), column("t", "p"), ordinal.as_("ordinal"), column("event", "p"))
+        .from_(exp.to_table(picked).as_("p"))
+        .join(exp.to_table(winners).as_("w"), on=column("ordinal", "p").eq(column("head", "w")), join_type="left")
+    )
+    return _created(space, f"settled_{label}", query)
+
+
+def _explain(space: Workspace, label: str, join: Join, picked: str) -> str:
+    """The table of (rn, why) of the rows that picked nothing."""
+    missed = _created(space, f"missed_{label}", missing.missed(join, picked))
+    if join.rows.deletes is None:
+        return _created(space, f"why_{label}", missing.by_key(join, missed))
+    names = tuple(join.rows.key_names)
+    deleted = join.deleted(names)
+    rows = exp.select(exp.Star()).from_(exp.to_table(missed))
+    marked = _created(space, f"missed_deleted_{label}", rows.where(deleted))
+    others = _created(space, f"missed_others_{label}", rows.where(exp.Not(this=deleted.copy())))
+    return _created(space, f"why_{label}", union_all([missing.by_pairs(join, marked), missing.by_key(join, others)]))
+
+
+def answer(join: Join, chosen: Chosen, features: Sequence[str]) -> exp.Query:
+    """rn, event, why (NULL: matched) and the features f0… of every spine row, in the spine's order.
+
+    Args:
+        join: the view and the spine.
+        chosen: its chosen rows.
+        features: the features asked for.
+    """
+    values = [column(f"f{i}", "w") for i in range(len(features))]
+    query: exp.Query = (
+        exp.select(column("rn", "c"), column("event", "c"), exp.cast(exp.Null(), "tinyint").as_("why"), *values)
+        .from_(exp.to_table(chosen.matched).as_("c"))
+        .join(join.rows.wide(features).subquery("w"), on=column("ordinal", "c").eq(column("ordinal", "w")))
+    )
+    if chosen.missed is not None:
+        nothing = [exp.Null().as_(f"f{i}") for i in range(len(features))]
+        lost = exp.select(column("rn"), exp.cast(exp.Null(), "bigint").as_("event"), column("why"), *nothing)
+        query = exp.union(query, lost.from_(exp.to_table(chosen.missed)), distinct=False)
+    return exp.select(exp.Star()).from_(query.subquery("a")).order_by(column("rn"))

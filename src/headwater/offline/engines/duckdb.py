@@ -1,0 +1,302 @@
+"""The embedded engine: DuckDB in this process, its statements run where Ctrl-C can stop them."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotYet
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import duckdb
+import pyarrow as pa
+from sqlglot import exp
+
+from headwater.definitions.sources import Source
+from headwater.errors import HeadwaterError, SourceError, StorageFull, StoreError
+from headwater.observer import Observer, Progress, silent
+from headwater.offline.base import ChangeCounts, ChangesRequest, HistoryRequest, HistoryRun, OfflineEngine, ViewInput
+from headwater.offline.changes import run_changes
+from headwater.offline.engines.duckdb_columns import FAILED
+from headwater.offline.engines.duckdb_sources import source_schema
+from headwater.offline.engines.duckdb_views import check_view, open_view
+from headwater.offline.history import PointInTimeRun
+from headwater.offline.relations import ViewRows
+from headwater.offline.workspace import Powers
+
+T = TypeVar("T")
+
+POWERS = Powers(wide_integers=True, asof_join=True, pairs_limit=100_000_000)
+_WAIT = 0.2
+"""Seconds between two looks at how far a statement is."""
+
+
+class DuckDBEngine(OfflineEngine):
+    """Sources, log and spine in DuckDB; what does not fit the memory limit goes to a temporary folder.
+
+    Args:
+        folder: the project's folder, to which paths of sources are relative; None: the working directory.
+        memory_limit: e.g. `"2GB"`; None: DuckDB's own (four fifths of the machine's).
+        threads: None: every core.
+        temp_folder: where what exceeds the limit goes; None: a folder of its own, removed on `close`.
+        observer: told how far long statements are.
+        powers: what the query may use; to be changed in tests alone.
+    """
+
+    def __init__(
+        self,
+        folder: Path | str | None = None,
+        memory_limit: str | None = None,
+        threads: int | None = None,
+        temp_folder: Path | str | None = None,
+        *,
+        observer: Observer = silent,
+        powers: Powers = POWERS,
+    ) -> None:
+        self.folder = Path(folder) if folder is not None else Path.cwd()
+        self.observer = observer
+        self.powers = powers
+        self._settings = {"memory_limit": memory_limit, "threads": threads}
+        self._temp_given = None if temp_folder is None else Path(temp_folder)
+        self._temp: Path | None = None
+        self._database: duckdb.DuckDBPyConnection | None = None
+        self._lock = threading.Lock()
+        self._pool: ThreadPoolExecutor | None = None
+        self._names = itertools.count()
+
+    def source_schema(self, source: Source) -> pa.Schema:
+        with self._workspace() as space:
+            return source_schema(space, source, self.folder, _place(source))
+
+    def history(self, request: HistoryRequest) -> HistoryRun:
+        for view in request.views:
+            with self._workspace() as space:
+                check_view(space, view, self.folder)
+        return PointInTimeRun(request, self._workspace, folder=self.temp_folder, base=self.folder)
+
+    def changes(self, request: ChangesRequest, counts: ChangeCounts) -> Iterator[pa.RecordBatch]:
+        return run_changes(request, counts, self._workspace)
+
+    def close(self) -> None:
+        with self._lock:
+            if self._pool is not None:
+                self._pool.shutdown(wait=True)
+                self._pool = None
+            if self._database is not None:
+                self._database.close()
+                self._database = None
+            if self._temp is not None:
+                shutil.rmtree(self._temp, ignore_errors=True)
+                self._temp = None
+
+    @property
+    def temp_folder(self) -> Path:
+        """The folder for temporary files, made when first asked for."""
+        if self._temp is None:
+            if self._temp_given is not None:
+                self._temp_given.mkdir(parents=True, exist_ok=True)
+            self._temp = Path(tempfile.mkdtemp(prefix="headwater-", dir=self._temp_given))
+        return self._temp
+
+    def _workspace(self, label: str = "") -> DuckDBWorkspace:
+        with self._lock:
+            if self._database is None:
+                self._database = self._open()
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(thread_name_prefix="headwater-duckdb")
+            return DuckDBWorkspace(self, self._database.cursor(), self._pool, f"hw{next(self._names)}", label)
+
+    def _open(self) -> duckdb.DuckDBPyConnection:
+        config: dict[str, Any] = {name: value for name, value in self._settings.items() if value is not None}
+        config["temp_directory"] = str(self.temp_folder)
+        try:
+            database = duckdb.connect(":memory:", config=config)
+            database.execute("SET GLOBAL TimeZone = 'UTC'")
+            database.execute("SET GLOBAL python_enable_replacements = false")
+        except duckdb.Error as bad:
+            raise StoreError(f"duckdb: {bad}") from bad
+        return database
+
+
+class DuckDBWorkspace:
+    """One run's tables in an engine's database, under names of its own."""
+
+    def __init__(
+        self, engine: DuckDBEngine, cursor: duckdb.DuckDBPyConnection, pool: ThreadPoolExecutor, prefix: str, label: str
+    ) -> None:
+        self.powers = engine.powers
+        self.statements: list[str] = []
+        self._engine = engine
+        self._cursor = cursor
+        self._pool = pool
+        self._prefix = prefix
+        self._label = label
+        self._shown: dict[str, Any] = {}
+        self._streams: list[duckdb.DuckDBPyConnection] = []
+        self._names = itertools.count()
+        self._closed = False
+
+    def __enter__(self) -> DuckDBWorkspace:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def name(self, text: str) -> str:
+        """A name of its own in this run."""
+        return f"{self._prefix}_{text}{next(self._names)}"
+
+    def run(self, sql: str) -> None:
+        """Run a statement."""
+        self.statements.append(sql)
+        self._wait(self._cursor, lambda: self._cursor.execute(sql))
+
+    def fetch(self, sql: str) -> list[tuple[Any, ...]]:
+        """A short answer."""
+        self.statements.append(sql)
+        return self._wait(self._cursor, lambda: self._cursor.execute(sql).fetchall())
+
+    def schema_of(self, sql: str) -> pa.Schema:
+        """The Arrow schema of a query's answer."""
+        limited = f"SELECT * FROM ({sql}) LIMIT 0"
+        return self._wait(self._cursor, lambda: _reader(self._cursor.sql(limited), 1).schema)
+
+    def show(self, name: str, data: Any) -> None:
+        """Let queries see an Arrow table, dataset or reader under a name."""
+        self._shown[name] = data
+        self._cursor.register(name, data)
+
+    def arrow(self, query: exp.Query) -> pa.Table:
+        """An answer as a table."""
+        sql = self._render(query)
+        self.statements.append(sql)
+        return self._wait(self._cursor, lambda: _reader(self._cursor.sql(sql), 100_000).read_all())
+
+    def load(self, name: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
+        failed: list[BaseException] = []
+
+        def guarded() -> Iterator[pa.RecordBatch]:
+            try:
+                yield from batches
+            except BaseException as bad:
+                failed.append(bad)
+                raise
+
+        shown = self.name("input")
+        self._cursor.register(shown, pa.RecordBatchReader.from_batches(schema, guarded()))
+        try:
+            self.run(f'CREATE TABLE "{self._prefix}_{name}" AS SELECT * FROM {shown}')
+        except HeadwaterError:
+            if failed:
+                raise failed[0] from None
+            raise
+        finally:
+            self._cursor.unregister(shown)
+
+    def table(self, name: str) -> str:
+        """The full name of a table that `load` or `create` makes."""
+        return f"{self._prefix}_{name}"
+
+    def create(self, name: str, query: exp.Query) -> None:
+        self.run(f'CREATE TABLE "{self._prefix}_{name}" AS {self._render(query)}')
+
+    def rows(self, query: exp.Query) -> list[tuple[Any, ...]]:
+        return self.fetch(self._render(query))
+
+    def stream(self, query: exp.Query, rows: int) -> Iterator[pa.RecordBatch]:
+        yield from self.stream_sql(self._render(query), rows)
+
+    def stream_sql(self, sql: str, rows: int) -> Iterator[pa.RecordBatch]:
+        """A long answer to a statement as text."""
+        self.statements.append(sql)
+        cursor = self._cursor.cursor()
+        self._streams.append(cursor)
+        for name, data in self._shown.items():
+            cursor.register(name, data)
+        try:
+            reader = self._wait(cursor, lambda: _reader(cursor.sql(sql), rows))
+            while (batch := self._wait(cursor, lambda: next(reader, None))) is not None:
+                yield batch
+        finally:
+            self._streams.remove(cursor)
+            cursor.close()
+
+    def view_rows(self, view: ViewInput, label: str, features: Sequence[str]) -> ViewRows:
+        return open_view(self, view, label, features, self._engine.folder)
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        for stream in self._streams:
+            stream.close()
+        with suppress(duckdb.Error):
+            found = self._cursor.execute(
+                "SELECT table_name, table_type FROM information_schema.tables WHERE starts_with(table_name, ?)",
+                [f"{self._prefix}_"],
+            ).fetchall()
+            for name, kind in sorted(found, key=lambda row: row[1], reverse=True):
+                if name not in self._shown:
+                    self._cursor.execute(f'DROP {"VIEW" if kind == "VIEW" else "TABLE"} IF EXISTS "{name}"')
+        self._cursor.close()
+        self._shown.clear()
+
+    def _render(self, query: exp.Query) -> str:
+        return query.sql(dialect="duckdb")
+
+    def _wait(self, cursor: duckdb.DuckDBPyConnection, job: Callable[[], T]) -> T:
+        """Run a statement on a worker thread, since one on the main thread never sees Ctrl-C; interrupt it where the wait ends early."""
+        future: Future[T] = self._pool.submit(job)
+        try:
+            while True:
+                try:
+                    return future.result(timeout=_WAIT)
+                except NotYet:
+                    if future.done():
+                        return future.result()
+                    self._tell(cursor)
+        except duckdb.Error as bad:
+            raise _translated(bad) from bad
+        except BaseException:
+            while not future.done():
+                cursor.interrupt()
+                with suppress(BaseException):
+                    future.exception(timeout=0.05)
+            raise
+
+    def _tell(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        if self._label and self._engine.observer is not silent:
+            share = cursor.query_progress()
+            if share >= 0:
+                self._engine.observer(Progress(self._label, int(share), 100, "%"))
+
+
+def _reader(relation: duckdb.DuckDBPyRelation, rows: int) -> pa.RecordBatchReader:
+    """The answer as a stream; the method's name differs between DuckDB's versions."""
+    read = getattr(relation, "to_arrow_reader", None) or relation.fetch_arrow_reader
+    return read(rows)
+
+
+def _place(source: Source) -> str:
+    return f"{source.kind} source {source.location!r}" if source.location else f"{source.kind} source"
+
+
+def _translated(bad: duckdb.Error) -> HeadwaterError:
+    text = str(bad)
+    if FAILED in text:
+        return SourceError(text.split(FAILED, 1)[1])
+    if isinstance(bad, duckdb.OutOfMemoryException):
+        return StoreError(f"duckdb: {text}; raise [offline] memory_limit, or lower threads")
+    if "No space left" in text:
+        return StorageFull(f"duckdb: {text}")
+    if isinstance(
+        bad,
+        (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException, duckdb.IOException, duckdb.DataError),
+    ):
+        return SourceError(f"duckdb: {text}")
+    return StoreError(f"duckdb: {text}")

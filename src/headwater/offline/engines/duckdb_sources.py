@@ -1,0 +1,350 @@
+"""Sources and log parts as DuckDB relations: files as views, what has no row numbers of its own as tables."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.fs as fs
+import pyarrow.parquet as pq
+
+from headwater.definitions.sources import CSVSource, ParquetSource, PushSource, Source, SQLSource, TableSource
+from headwater.errors import DataError, SourceError, nearest
+from headwater.offline.engines.duckdb_columns import name_sql, text_sql
+from headwater.offline.engines.duckdb_text import cast_text, cast_time, misfits
+from headwater.planning.tables import as_table, is_pandas, match_key
+from headwater.types import DType
+
+ROW = "__row"
+_REMOTE = re.compile(r"^(s3|gs|gcs|abfs|az)://")
+
+
+class Session(Protocol):
+    """A connection to the engine, with the names of one run."""
+
+    def run(self, sql: str) -> None:
+        """Run a statement."""
+        ...
+
+    def fetch(self, sql: str) -> list[tuple[Any, ...]]:
+        """A short answer."""
+        ...
+
+    def schema_of(self, sql: str) -> pa.Schema:
+        """The Arrow schema of a query's answer."""
+        ...
+
+    def show(self, name: str, data: Any) -> None:
+        """Let queries see an Arrow table, dataset or reader under a name."""
+        ...
+
+    def name(self, text: str) -> str:
+        """A name of its own in this run."""
+        ...
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The columns asked of a source, with what they will be.
+
+    Attributes:
+        keys: column → dtype of a join key.
+        times: the event and created time columns.
+        values: column → dtypes of the features it holds.
+    """
+
+    keys: Mapping[str, DType] = field(default_factory=dict)
+    times: tuple[str, ...] = ()
+    values: Mapping[str, tuple[DType, ...]] = field(default_factory=dict)
+
+    @property
+    def columns(self) -> list[str]:
+        """Every column, once."""
+        return list(dict.fromkeys([*self.keys, *self.times, *self.values]))
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A source as a relation.
+
+    Attributes:
+        name: the view or table.
+        schema: its columns, `__row` aside.
+        size: the end of its row numbers.
+        row: the column of its row numbers.
+        prunes: whether a filter on a time column spares reading.
+        lenient: whether its values were Python's own.
+    """
+
+    name: str
+    schema: pa.Schema
+    size: int
+    row: str = ROW
+    prunes: bool = False
+    lenient: bool = False
+
+
+def check_columns(schema: pa.Schema, wanted: Sequence[str], where: str) -> None:
+    """Refuse a source that lacks a column.
+
+    Raises:
+        SourceError: with the nearest name and those there are.
+    """
+    for name in wanted:
+        if name not in schema.names:
+            there = ", ".join(n for n in schema.names if not n.startswith("__"))
+            raise SourceError(f"{where} has no column {name!r}{nearest(name, schema.names)}; it has {there}")
+
+
+def open_source(session: Session, source: Source, folder: Path, wanted: Wanted, where: str) -> Opened:
+    """A source with row numbers that stay the same for the run.
+
+    Raises:
+        SourceError: a source that is missing, unreadable, or lacks a column.
+    """
+    match source:
+        case ParquetSource() if not _REMOTE.match(source.location):
+            return _open_parquet(session, parquet_files(source, folder, where), wanted, where)
+        case ParquetSource():
+            return _open_remote(session, source, wanted, where)
+        case CSVSource():
+            return _open_csv(session, source, folder, wanted, where)
+        case SQLSource():
+            query = sql_query(session, source, folder, where)
+            return _materialized(session, query, session.schema_of(query), wanted, where)
+        case TableSource():
+            return _open_table(session, source, wanted, where)
+    raise SourceError(f"{where}: the duckdb engine cannot read a {type(source).__name__}")
+
+
+def source_schema(session: Session, source: Source, folder: Path, where: str) -> pa.Schema:
+    """Names and Arrow types of a source's columns; those of a CSV are text."""
+    match source:
+        case ParquetSource() if not _REMOTE.match(source.location):
+            files = parquet_files(source, folder, where)
+            return session.schema_of(f"SELECT * FROM {_read_parquet(files)}")
+        case ParquetSource():
+            return _remote(source, where).schema
+        case CSVSource():
+            return session.schema_of(f"SELECT * FROM {_read_csv(source, csv_files(source, folder, where))}")
+        case SQLSource():
+            return session.schema_of(sql_query(session, source, folder, where))
+        case TableSource():
+            return _table_of(source, where).schema
+        case PushSource():
+            return pa.schema([(name, dtype.arrow) for name, dtype in (source.schema or {}).items()])
+    raise SourceError(f"{where}: the duckdb engine cannot read a {type(source).__name__}")
+
+
+# -- files
+
+
+def _files(location: str, folder: Path, suffixes: tuple[str, ...], where: str) -> list[str]:
+    """The files of a path, folder or glob, in order of name."""
+    path = Path(location) if Path(location).is_absolute() else folder / location
+    if any(mark in location for mark in "*?["):
+        pattern = str(path.relative_to(path.anchor))
+        found = sorted(str(p) for p in Path(path.anchor or ".").glob(pattern) if p.is_file())
+    elif path.is_dir():
+        found = sorted(str(p) for s in suffixes for p in path.rglob(f"*{s}") if p.is_file() and not _hidden(p, path))
+    else:
+        found = [str(path)] if path.is_file() else []
+    if not found:
+        raise SourceError(f"{where}: no file at {path}; paths are relative to the project folder {folder}")
+    return found
+
+
+def _hidden(path: Path, root: Path) -> bool:
+    return any(part.startswith(("_", ".")) for part in path.relative_to(root).parts)
+
+
+def parquet_files(source: ParquetSource, folder: Path, where: str) -> list[str]:
+    """The Parquet files of a source.
+
+    Raises:
+        SourceError: none is there.
+    """
+    return _files(source.location, folder, (".parquet", ".pq", ".parq"), where)
+
+
+def csv_files(source: CSVSource, folder: Path, where: str) -> list[str]:
+    """The CSV files of a source.
+
+    Raises:
+        SourceError: none is there.
+    """
+    return _files(source.location, folder, (".csv", ".csv.gz", ".tsv"), where)
+
+
+def _list_sql(items: Sequence[str]) -> str:
+    return "[" + ", ".join(text_sql(item) for item in items) + "]"
+
+
+def _read_parquet(files: Sequence[str]) -> str:
+    hive = any("=" in part for file in files for part in Path(file).parent.parts)
+    options = f"hive_partitioning = {str(hive).lower()}" + (", union_by_name = true" if len(files) > 1 else "")
+    return f"read_parquet({_list_sql(files)}, {options})"
+
+
+def _open_parquet(session: Session, files: Sequence[str], wanted: Wanted, where: str) -> Opened:
+    table = _read_parquet(files)
+    schema = session.schema_of(f"SELECT * FROM {table}")
+    check_columns(schema, wanted.columns, where)
+    try:
+        most = [pq.read_metadata(file).num_rows for file in files]
+    except (pa.ArrowException, OSError) as bad:
+        raise SourceError(f"{where}: {bad}") from bad
+    bits = max(1, max(most).bit_length())
+    row = "file_row_number" if len(files) == 1 else f"(CAST(file_index AS BIGINT) << {bits}) | file_row_number"
+    name = session.name("file")
+    session.run(f"CREATE VIEW {name} AS SELECT *, {row} AS {ROW} FROM {table}")
+    return Opened(name, schema, most[0] if len(files) == 1 else len(files) << bits, prunes=True)
+
+
+def _remote(source: ParquetSource, where: str) -> ds.Dataset:
+    try:
+        filesystem, path = fs.FileSystem.from_uri(re.sub(r"^gcs://", "gs://", source.location))
+        return ds.dataset(path, filesystem=filesystem, format="parquet", partitioning="hive")
+    except (pa.ArrowException, OSError, ValueError) as bad:
+        raise SourceError(f"{where}: cannot read {source.location}: {bad}") from bad
+
+
+def _open_remote(session: Session, source: ParquetSource, wanted: Wanted, where: str) -> Opened:
+    dataset, shown = _remote(source, where), session.name("remote")
+    session.show(shown, dataset)
+    return _materialized(session, f"SELECT * FROM {shown}", dataset.schema, wanted, where)
+
+
+def _read_csv(source: CSVSource, files: Sequence[str], *, typed: bool = False) -> str:
+    mark = r"E'\t'" if source.location.endswith((".tsv", ".tab")) else "','"
+    types = "sample_size = -1" if typed else "all_varchar = true"
+    nulls = _list_sql(source.nulls) if source.nulls else "['']"
+    return f"read_csv({_list_sql(files)}, header = true, delim = {mark}, quote = '\"', escape = '\"', nullstr = {nulls}, {types})"
+
+
+def _open_csv(session: Session, source: CSVSource, folder: Path, wanted: Wanted, where: str) -> Opened:
+    files = csv_files(source, folder, where)
+    raw = session.name("csv")
+    names = session.schema_of(f"SELECT * FROM {_read_csv(source, files)}")
+    check_columns(names, wanted.columns, where)
+    kept = ", ".join(name_sql(n) for n in wanted.columns) or "NULL AS nothing"
+    # the first line of a file is its header, so that its first row stands in line 2
+    session.run(
+        f"CREATE TABLE {raw} AS SELECT {kept}, row_number() OVER () + 1 AS __row FROM {_read_csv(source, files)}"
+    )
+    casts: dict[str, str] = {}
+    for column in wanted.columns:
+        dtypes = [d for d in (wanted.keys.get(column), *wanted.values.get(column, ())) if d is not None]
+        time = column in wanted.times
+        if len({str(d) for d in dtypes}) > 1 or (time and any(d.name != "timestamp" for d in dtypes)):
+            raise SourceError(
+                f"{where}: column {column!r} is declared as {', '.join(map(str, dtypes))}; a CSV column is cast to one dtype"
+            )
+        casts[column] = cast_time(column) if time else cast_text(column, dtypes[0])
+        what = "a time" if time else str(dtypes[0])
+        _refuse_misfit(session, column, casts[column], raw, f"{where}: {', '.join(files[:3])}", what)
+    typed = session.name("rows")
+    columns = ", ".join(f"{cast} AS {name_sql(column)}" for column, cast in casts.items()) or "NULL AS nothing"
+    session.run(f"CREATE TABLE {typed} AS SELECT {columns} FROM {raw} ORDER BY __row")
+    session.run(f"DROP TABLE {raw}")
+    return Opened(typed, session.schema_of(f"SELECT * FROM {typed}"), _count(session, typed), row="rowid")
+
+
+def _refuse_misfit(session: Session, column: str, cast: str, table: str, where: str, what: str) -> None:
+    for row, text in session.fetch(misfits(column, cast, table)):
+        raise SourceError(
+            f"{where}: column {column!r}, line {row}: {text!r} is not {what}; correct it, or name it in nulls=(…)"
+        )
+
+
+# -- queries and tables
+
+
+def sql_query(session: Session, source: SQLSource, folder: Path, where: str) -> str:
+    """The query with each of its tables in front, named as the user named it."""
+    parts = []
+    for name, table in source.tables.items():
+        inner = f"{where}, table {name!r}"
+        parts.append(f"{name_sql(name)} AS (SELECT * FROM {_plain(session, table, folder, inner)})")
+    query = source.query.strip().rstrip(";").rstrip()
+    if not parts:
+        return f"SELECT * FROM (\n{query}\n)"
+    return f"WITH {', '.join(parts)} SELECT * FROM (\n{query}\n)"
+
+
+def _plain(session: Session, source: Source, folder: Path, where: str) -> str:
+    """What a query's FROM names for one of its tables."""
+    match source:
+        case ParquetSource() if not _REMOTE.match(source.location):
+            return _read_parquet(parquet_files(source, folder, where))
+        case ParquetSource():
+            shown = session.name("remote")
+            session.show(shown, _remote(source, where))
+            return shown
+        case CSVSource():
+            return _read_csv(source, csv_files(source, folder, where), typed=True)
+        case SQLSource():
+            return f"({sql_query(session, source, folder, where)})"
+        case TableSource():
+            shown = session.name("table")
+            session.show(shown, _readable(_table_of(source, where)))
+            return shown
+    raise SourceError(f"{where}: a query cannot read a {type(source).__name__}")
+
+
+def _materialized(session: Session, query: str, schema: pa.Schema, wanted: Wanted, where: str) -> Opened:
+    check_columns(schema, wanted.columns, where)
+    name = session.name("rows")
+    kept = ", ".join(name_sql(n) for n in wanted.columns) or "NULL AS nothing"
+    session.run(f"CREATE TABLE {name} AS SELECT {kept} FROM ({query})")
+    return Opened(name, schema, _count(session, name), row="rowid")
+
+
+def _count(session: Session, table: str) -> int:
+    return int(session.fetch(f"SELECT count(*) FROM {table}")[0][0])
+
+
+def _table_of(source: TableSource, where: str) -> pa.Table:
+    if source.table is None:
+        raise SourceError(
+            f"{where}: its table lives in the store object that was given it; give this store the table (sources=…) or use a file"
+        )
+    try:
+        return as_table(source.table, where)
+    except DataError as bad:
+        raise SourceError(str(bad)) from bad
+
+
+def _readable(table: pa.Table) -> pa.Table:
+    """The table without Arrow types that DuckDB cannot take in."""
+    for i, column in enumerate(table.schema):
+        if pa.types.is_float16(column.type):
+            table = table.set_column(i, column.name, table.column(i).cast(pa.float32()))
+    return table
+
+
+def _open_table(session: Session, source: TableSource, wanted: Wanted, where: str) -> Opened:
+    table = _table_of(source, where)
+    check_columns(table.schema, wanted.columns, where)
+    table = _readable(table.select(wanted.columns))
+    for name, dtype in wanted.keys.items():
+        if name not in wanted.values and name not in wanted.times:
+            matched = match_key(
+                table.column(name), dtype, f"{where}: column {name!r}", SourceError, pandas=is_pandas(source.table)
+            )
+            table = table.set_column(table.column_names.index(name), name, matched)
+    lenient = isinstance(source.table, (list, tuple, Mapping)) or is_pandas(source.table)
+    return show_table(session, table, lenient=lenient)
+
+
+def show_table(session: Session, table: pa.Table, *, lenient: bool) -> Opened:
+    """An Arrow table with row numbers."""
+    name = session.name("table")
+    session.show(name, table.append_column(ROW, pa.array(np.arange(table.num_rows, dtype=np.int64))))
+    return Opened(name, table.schema, table.num_rows, lenient=lenient)

@@ -1,0 +1,39 @@
+"""CSV columns to their declared dtypes, in DuckDB's words: each text that does not cast is told by column, value and row."""
+
+from __future__ import annotations
+
+from headwater.offline.engines.duckdb_columns import name_sql, text_sql, type_name
+from headwater.types import DType
+
+_WHOLE = r"^\s*[+-]?\d+(\.0*)?\s*$"
+_FINE = r"(\.\d{6})\d+"
+_BEYOND = r"\.\d{6}\d*[1-9]"
+
+
+def cast_text(column: str, dtype: DType) -> str:
+    """The value of a column of text, NULL where the text is no such value."""
+    sql = name_sql(column)
+    if dtype.name == "string":
+        return sql
+    if dtype.name == "bytes":
+        return f"encode({sql})"
+    if dtype.name in ("int32", "int64"):
+        return f"CASE WHEN regexp_matches({sql}, {text_sql(_WHOLE)}) THEN TRY_CAST({sql} AS {type_name(dtype)}) END"
+    if dtype.name == "timestamp":
+        return f"CAST(TRY_CAST({sql} AS TIMESTAMPTZ) AS TIMESTAMP)"
+    if dtype.name == "date":
+        return f"CASE WHEN TRY_CAST({sql} AS TIMESTAMP) = TRY_CAST({sql} AS DATE) THEN TRY_CAST({sql} AS DATE) END"
+    return f"TRY_CAST({sql} AS {type_name(dtype)})"
+
+
+def cast_time(column: str) -> str:
+    """The time in a column of text (ISO 8601; UTC where no zone is written), finer than microseconds rounded up."""
+    sql = name_sql(column)
+    cut = f"TRY_CAST(regexp_replace({sql}, {text_sql(_FINE)}, {text_sql(chr(92) + '1')}) AS TIMESTAMPTZ)"
+    finer = f"CASE WHEN regexp_matches({sql}, {text_sql(_BEYOND)}) THEN 1 ELSE 0 END"
+    return f"make_timestamp(epoch_us({cut}) + {finer})"
+
+
+def misfits(column: str, cast: str, table: str) -> str:
+    """The first row whose text is there but has no value: (row, text)."""
+    return f"SELECT __row, {name_sql(column)} FROM {table} WHERE {name_sql(column)} IS NOT NULL AND ({cast}) IS NULL ORDER BY __row LIMIT 1"

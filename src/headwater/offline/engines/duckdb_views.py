@@ -1,0 +1,275 @@
+"""A view's source and its slice of the log as the relations that the point-in-time query joins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from sqlglot import exp
+
+from headwater.clock import MIN_MICROS, duration_micros
+from headwater.definitions.feature import Feature
+from headwater.definitions.sources import CSVSource, PushSource, Source
+from headwater.errors import SourceError
+from headwater.offline.base import ARRIVAL, CREATED, POSITION, THROUGH, LogPart, LogSlice, ViewInput
+from headwater.offline.engines.duckdb_columns import event_range, is_time, key, micros, name_sql, text_sql, tree, value
+from headwater.offline.engines.duckdb_sources import (
+    Opened,
+    Session,
+    Wanted,
+    check_columns,
+    open_source,
+    show_table,
+    source_schema,
+)
+from headwater.offline.pit import hidden_rows
+from headwater.offline.relations import Relation, ViewRows, column
+from headwater.planning.resolve import ResolvedView
+from headwater.planning.tables import match_key
+from headwater.types import DType
+
+_FAR = 2**62
+"""Longer than any time apart (microseconds); a ttl or delay beyond is held at it."""
+
+
+class ViewSession(Session, Protocol):
+    """A session that can also run the query's trees."""
+
+    def table(self, name: str) -> str:
+        """The full name of a table."""
+        ...
+
+    def create(self, name: str, query: exp.Query) -> None:
+        """Make a table of a query's rows."""
+        ...
+
+    def arrow(self, query: exp.Query) -> pa.Table:
+        """An answer as a table."""
+        ...
+
+    def rows(self, query: exp.Query) -> list[tuple[object, ...]]:
+        """A short answer."""
+        ...
+
+
+def where_of(view: ResolvedView) -> str:
+    """A view version as errors name it."""
+    return f"view {view.name!r} ({view.version})"
+
+
+def check_view(session: Session, view: ViewInput, folder: Path) -> None:
+    """Refuse a source that lacks a column of the view, or holds one in a type that does not fit.
+
+    Raises:
+        SourceError: naming view, column and both types.
+    """
+    source, where = view.source, where_of(view.view)
+    if source is None or isinstance(source, PushSource):
+        return
+    schema = source_schema(session, source, folder, where)
+    wanted = _wanted(view.view, source, view.view.view.feature_list)
+    check_columns(schema, wanted.columns, f"{where}: its source")
+    if not isinstance(source, CSVSource):
+        _relation(view.view, source, Opened("x", schema, 0, lenient=True), view.view.view.feature_list, where)
+
+
+def _wanted(view: ResolvedView, source: Source, features: Sequence[Feature]) -> Wanted:
+    values: dict[str, tuple[DType, ...]] = {}
+    for feature in features:
+        values[feature.source_column] = (*values.get(feature.source_column, ()), feature.dtype)
+    times = tuple(t for t in (source.event_time, source.created_time) if t is not None)
+    return Wanted({k.source_column: k.dtype for k in view.keys}, times, values)
+
+
+def open_view(session: ViewSession, view: ViewInput, label: str, features: Sequence[str], folder: Path) -> ViewRows:
+    """The rows of a view version.
+
+    Args:
+        session: one run's tables.
+        view: the view with its data.
+        label: part of the names of its tables.
+        features: the features to be among the columns.
+        folder: the project's folder.
+    """
+    resolved, source, where = view.view, view.source, where_of(view.view)
+    chosen = [resolved.view.feature(name) for name in features]
+    declared = resolved.view.source
+    relation = None
+    if source is not None and not isinstance(source, PushSource):
+        opened = open_source(session, source, folder, _wanted(resolved, source, chosen), where)
+        relation = _relation(resolved, source, opened, chosen, where)
+    parts = (
+        [] if view.log is None else [_part(session, resolved, p, chosen, where) for p in fitting(resolved, view.log)]
+    )
+    if relation is None and not parts:
+        empty = show_table(session, _empty(resolved, chosen), lenient=False)
+        relation = _relation(resolved, declared, empty, chosen, where)
+    rows = ViewRows(
+        source=relation,
+        log=tuple(parts),
+        key_count=len(resolved.keys),
+        timed=declared.event_time is not None,
+        delay=max(-_FAR, min(_FAR, duration_micros(declared.delay_time))),
+    )
+    deletes = None if view.log is None else _deletes(session, resolved, view.log, rows)
+    if deletes is None:
+        return rows
+    name = f"hidden_{label}"
+    session.create(name, hidden_rows(rows, deletes))
+    return rows.hiding(session.table(name), deletes)
+
+
+def fitting(view: ResolvedView, log: LogSlice) -> list[LogPart]:
+    """The parts of the log that have all columns of the version."""
+    source = view.view.source
+    needed = {k.source_column for k in view.keys} | {f.source_column for f in view.view.feature_list}
+    if source.event_time is not None:
+        needed.add(source.event_time)
+    return [part for part in log.parts if needed <= part.columns]
+
+
+def _empty(view: ResolvedView, features: Sequence[Feature]) -> pa.Table:
+    """No rows, with the columns that the view declares."""
+    source = view.view.source
+    columns = {f.source_column: f.dtype.arrow for f in features}
+    columns |= {k.source_column: k.dtype.arrow for k in view.keys}
+    columns |= {t: pa.timestamp("us", tz="UTC") for t in (source.event_time, source.created_time) if t is not None}
+    return pa.schema(list(columns.items())).empty_table()
+
+
+def _relation(view: ResolvedView, source: Source, opened: Opened, features: Sequence[Feature], where: str) -> Relation:
+    types = {field.name: field.type for field in opened.schema}
+    event = None if source.event_time is None else micros(source.event_time, types[source.event_time], where)
+    return Relation(
+        table=exp.to_table(opened.name),
+        ordinal=column(opened.row),
+        size=opened.size,
+        keys=tuple(key(k.source_column, types[k.source_column], k.dtype, where) for k in view.keys),
+        event=event,
+        created=None if source.created_time is None else micros(source.created_time, types[source.created_time], where),
+        features=_values(features, types, where, opened.lenient),
+        event_range=event_range(source.event_time, types[source.event_time])
+        if opened.prunes and source.event_time is not None
+        else None,
+    )
+
+
+def _values(
+    features: Sequence[Feature], types: dict[str, pa.DataType], where: str, lenient: bool
+) -> dict[str, exp.Expression]:
+    return {
+        f.name: value(f.source_column, types[f.source_column], f.dtype, f"{where}, feature {f.name!r}", lenient=lenient)
+        for f in features
+    }
+
+
+def _part(session: Session, view: ResolvedView, part: LogPart, features: Sequence[Feature], where: str) -> Relation:
+    """Rows of the log, read as this version reads them."""
+    where = f"{where}, offline log"
+    if part.table is not None:
+        name, schema = session.name("log"), part.table.schema
+        session.show(name, part.table)
+    else:
+        files = "[" + ", ".join(text_sql(str(file)) for file in part.files) + "]"
+        name = session.name("log")
+        session.run(f"CREATE VIEW {name} AS SELECT * FROM read_parquet({files}, union_by_name = true)")
+        schema = session.schema_of(f"SELECT * FROM {name}")
+    types = {field.name: field.type for field in schema}
+    source = view.view.source
+    carried = [c for c in (source.created_time, CREATED) if c is not None and c in types]
+    created = [
+        micros(c, types[c], where).sql("duckdb") for c in dict.fromkeys(carried) if not pa.types.is_null(types[c])
+    ]
+    arrival = f"epoch_us({name_sql(ARRIVAL)})" if is_time(types[ARRIVAL]) else name_sql(ARRIVAL)
+    return Relation(
+        table=exp.to_table(name),
+        ordinal=column(POSITION),
+        size=_last_position(part) + 1,
+        keys=tuple(key(k.source_column, types[k.source_column], k.dtype, where) for k in view.keys),
+        event=None if source.event_time is None else _log_event(source.event_time, types, where),
+        created=tree(f"coalesce({', '.join([*created, arrival])})"),
+        features=_values(features, types, where, True),
+    )
+
+
+def _log_event(name: str, types: dict[str, pa.DataType], where: str) -> exp.Expression:
+    if pa.types.is_null(types[name]):
+        return tree("CAST(NULL AS BIGINT)")
+    return micros(name, types[name], where)
+
+
+def _last_position(part: LogPart) -> int:
+    """The greatest position in a part; from the footers of files."""
+    if part.table is not None:
+        return (
+            max(part.table.column(POSITION).to_pylist(), default=0)
+            if part.table.num_rows < 2
+            else int(np.max(part.table.column(POSITION).to_numpy()))
+        )
+    last = 0
+    for file in part.files:
+        try:
+            found = pq.ParquetFile(file)
+            place = found.schema_arrow.get_field_index(POSITION)
+            for group in range(found.metadata.num_row_groups):
+                statistics = found.metadata.row_group(group).column(place).statistics
+                if statistics is None or not statistics.has_min_max:
+                    numbers = found.read_row_group(group, columns=[POSITION]).column(0).to_numpy()
+                    last = max([last, *map(int, numbers[-1:]), int(numbers.max())] if len(numbers) else [last])
+                else:
+                    last = max(last, int(statistics.max))
+        except (pa.ArrowException, OSError) as bad:
+            raise SourceError(f"offline log: {file}: {bad}") from bad
+    return last
+
+
+def _deletes(session: ViewSession, view: ResolvedView, log: LogSlice, rows: ViewRows) -> str | None:
+    """A table of keys (k0…) and `through`, of deletes and purges alike; None where there are none."""
+    found = []
+    if log.deletes is not None and log.deletes.num_rows:
+        keys = [_plain_key(log.deletes.column(k.name), k.dtype, k.name) for k in view.keys]
+        found.append(_marks(keys, log.deletes.column(THROUGH).cast(pa.int64()), rows))
+    if log.purges and log.digests is not None:
+        purged = _purged(session, view, log, rows)
+        if purged is not None:
+            found.append(purged)
+    if not found:
+        return None
+    name = session.name("deletes")
+    session.show(name, pa.concat_tables(found))
+    return name
+
+
+def _plain_key(values: pa.ChunkedArray, dtype: DType, name: str) -> pa.ChunkedArray:
+    """Key values in the form of the query: timestamps as int64."""
+    matched = match_key(values, dtype, f"offline log: deleted key {name!r}", SourceError)
+    return matched.cast(pa.int64()) if dtype.name == "timestamp" else matched
+
+
+def _marks(keys: list[pa.ChunkedArray], through: pa.ChunkedArray, rows: ViewRows) -> pa.Table:
+    columns = (
+        dict(zip(rows.key_names, keys, strict=False)) if keys else {"k0": pa.array(np.zeros(len(through), np.int64))}
+    )
+    return pa.table({**columns, "through": through})
+
+
+def _purged(session: ViewSession, view: ResolvedView, log: LogSlice, rows: ViewRows) -> pa.Table | None:
+    """The purged keys among those that still have rows, told by their digests."""
+    assert log.digests is not None
+    names = [column(k) for k in rows.key_names]
+    there = session.arrow(exp.select(*names).distinct().from_(rows.narrow().subquery("r")))
+    shown = {k.name: _shown_key(there.column(i), k.dtype) for i, k in enumerate(view.keys)}
+    table = pa.table(shown) if shown else there.select([])
+    through = [log.purges.get(digest, MIN_MICROS) for digest in log.digests(table)]
+    kept = [i for i, d in enumerate(through) if d != MIN_MICROS]
+    if not kept:
+        return None
+    return there.take(kept).append_column("through", pa.array([through[i] for i in kept], pa.int64()))
+
+
+def _shown_key(values: pa.ChunkedArray, dtype: DType) -> pa.ChunkedArray:
+    return values.cast(pa.timestamp("us", tz="UTC")) if dtype.name == "timestamp" else values

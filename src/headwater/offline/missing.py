@@ -1,0 +1,91 @@
+"""Why a spine row has no value: NOT_KNOWN, EXPIRED or NOT_FOUND, worked out only for the rows that missed."""
+
+from __future__ import annotations
+
+from sqlglot import exp
+
+from headwater.offline.pit import Join
+from headwater.offline.relations import big, column, number
+from headwater.types import STATUSES, Status
+
+MATCHED = STATUSES.index(Status.PRESENT)
+NOT_FOUND = STATUSES.index(Status.NOT_FOUND)
+NOT_KNOWN = STATUSES.index(Status.NOT_KNOWN)
+EXPIRED = STATUSES.index(Status.EXPIRED)
+
+
+def missed(join: Join, picked: str) -> exp.Select:
+    """(rn, t, keys): the spine rows that picked nothing; keys are NULL where the spine's are."""
+    keys = [column(name, "s").as_(f"k{i}") for i, name in enumerate(join.keys)] or [big(0).as_("k0")]
+    return (
+        exp.select(column("rn", "s"), column("t", "s"), *keys)
+        .from_(exp.to_table(join.spine).as_("s"))
+        .join(exp.to_table(picked).as_("p"), on=column("rn", "s").eq(column("rn", "p")), join_type="anti")
+    )
+
+
+def _code(in_time: exp.Expression, known: exp.Expression, there: exp.Expression) -> exp.Expression:
+    """A row within the ttl (not yet known, or it had matched), else a known one (expired, likewise), else any at all."""
+    case = exp.Case().when(in_time, number(NOT_KNOWN)).when(known, number(EXPIRED)).when(there, number(NOT_KNOWN))
+    return exp.cast(case.else_(number(NOT_FOUND)), "tinyint")
+
+
+def by_pairs(join: Join, table: str) -> exp.Select:
+    """(rn, why) of the missed rows, from all rows of their keys that no delete hides."""
+    t, event = column("t", "s"), column("event", "r")
+    in_time: exp.Expression = event <= t
+    if join.ttl and join.rows.timed:
+        in_time = exp.and_(in_time, event >= t - number(join.ttl))
+    on, deleted = join.same_key(), join.not_deleted()
+    why = _code(_some(in_time), _some(_known_at(join) <= t), _some(exp.true()))
+    return (
+        exp.select(column("rn", "s"), why.as_("why"))
+        .from_(exp.to_table(table).as_("s"))
+        .join(
+            join.rows.visible("r").subquery("r"), on=on if deleted is None else exp.and_(on, deleted), join_type="left"
+        )
+        .group_by(column("rn", "s"))
+    )
+
+
+def _some(condition: exp.Expression) -> exp.Expression:
+    """Whether a joined row meets a condition."""
+    there = exp.Not(this=exp.Is(this=column("event", "r"), expression=exp.Null()))
+    return exp.Max(this=exp.Case().when(exp.and_(there, condition), number(1)).else_(number(0))).eq(number(1))
+
+
+def _known_at(join: Join) -> exp.Expression:
+    event = column("event", "r")
+    return exp.Greatest(this=event, expressions=[column("created", "r")]) if join.as_known else event
+
+
+def by_key(join: Join, table: str) -> exp.Select:
+    """(rn, why) of the missed rows, from each key's least known_at and its last event at or before t; deletes are not looked at.
+
+    All rows within the ttl are unknown, else one would have matched; one beyond it is known exactly where the least known_at is reached.
+    """
+    keys = [column(k, "r") for k in join.rows.key_names]
+    least = exp.select(
+        *keys, exp.Min(this=_known_at(join)).as_("known"), exp.Min(this=column("event", "r")).as_("event")
+    )
+    least = least.from_(_rows_of(join, table).subquery("r")).group_by(*[k.copy() for k in keys])
+    t = column("t", "s")
+    reached, there = column("known", "l") <= t, exp.Not(this=exp.Is(this=column("known", "l"), expression=exp.Null()))
+    select = exp.select(column("rn", "s")).from_(exp.to_table(table).as_("s"))
+    select = select.join(least.subquery("l"), on=join.same_key("s", "l"), join_type="left")
+    if join.lag == 0:
+        return select.select(_code(exp.false(), reached, there).as_("why"))
+    if not join.ttl or not join.rows.timed:
+        return select.select(_code(column("event", "l") <= t, reached, there).as_("why"))
+    young = column("event", "r") >= t - number(join.ttl)
+    last = _rows_of(join, table).subquery("r")
+    select = select.join(last, on=exp.and_(join.same_key(), t >= column("event", "r")), join_type="asof left")
+    return select.select(_code(young, reached, there).as_("why"))
+
+
+def _rows_of(join: Join, table: str) -> exp.Select:
+    """The rows of the keys that missed."""
+    names = [*join.rows.key_names, "event", "created"]
+    missed_keys = exp.to_table(table).as_("m")
+    rows = exp.select(*[column(n, "a") for n in names]).from_(join.rows.narrow().subquery("a"))
+    return rows.join(missed_keys, on=join.same_key("a", "m"), join_type="semi")

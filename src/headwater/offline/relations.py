@@ -1,0 +1,193 @@
+"""The rows of a view as the point-in-time query sees them: keys, times in microseconds, and an ordinal, whatever holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from sqlglot import exp
+
+from headwater.clock import MIN_MICROS
+
+
+class EventRange(Protocol):
+    """A filter on a relation's own event column, so that an engine reads only the row groups and partitions it reaches."""
+
+    def __call__(self, lower: int | None, upper: int | None) -> exp.Expression | None:
+        """Keeps every row with lower ≤ event time ≤ upper (microseconds; None: open); it may keep others too."""
+        ...
+
+
+@dataclass(frozen=True)
+class Relation:
+    """Rows in one place: expressions over one item of FROM.
+
+    Attributes:
+        table: the item of FROM.
+        ordinal: a number of its own for each row, from 0 to `size` - 1; of log rows the position in the log.
+        size: the end of the ordinals.
+        keys: the join keys, in order, in the form that the spine's have (integers as int64).
+        event: event time in microseconds, rounded up; None where rows are valid always.
+        created: created time in microseconds, rounded up; None: `delay` after the event time.
+        features: feature → its value in its dtype.
+        event_range: a filter for the engine's scan.
+    """
+
+    table: exp.Expression
+    ordinal: exp.Expression
+    size: int
+    keys: tuple[exp.Expression, ...]
+    event: exp.Expression | None
+    created: exp.Expression | None
+    features: Mapping[str, exp.Expression]
+    event_range: EventRange | None = None
+
+
+@dataclass(frozen=True)
+class ViewRows:
+    """All rows of a view version: its source's and its log's.
+
+    Attributes:
+        source: the source's rows; None where only the log has any.
+        log: the log's rows that have all columns of the version.
+        key_count: how many join keys there are; a global view has one that is the same in every row.
+        timed: whether rows have an event time.
+        delay: microseconds after its event time at which a source row without a created time is known.
+        deletes: a table of (k0…, through): the D of each delete; None where there are none.
+        hidden: a table of (ordinal, until) of the rows that a delete hides from reads at `until` and later; None where there are none.
+    """
+
+    source: Relation | None
+    log: tuple[Relation, ...]
+    key_count: int
+    timed: bool
+    delay: int
+    hidden: str | None = None
+    deletes: str | None = None
+
+    @property
+    def lag(self) -> int | None:
+        """How long after its event time every row is known, where that is the same for all; None where it differs."""
+        if self.log or self.source is None or self.source.created is not None:
+            return None
+        return self.delay if self.timed else 0
+
+    @property
+    def source_size(self) -> int:
+        """How many ordinals the source's rows take; those of log rows begin there."""
+        return 0 if self.source is None else self.source.size
+
+    @property
+    def size(self) -> int:
+        """The end of all ordinals."""
+        return self.source_size + max((part.size for part in self.log), default=0)
+
+    @property
+    def key_names(self) -> list[str]:
+        """The names of the key columns."""
+        return [f"k{i}" for i in range(max(1, self.key_count))]
+
+    def hiding(self, hidden: str, deletes: str) -> ViewRows:
+        """The same rows with those in `hidden` (ordinal, until) not seen by reads at `until` and later."""
+        return replace(self, hidden=hidden, deletes=deletes)
+
+    def _parts(self) -> list[tuple[Relation, exp.Expression, bool]]:
+        """Each relation with the ordinal of its rows among all rows, and whether it is the log's."""
+        parts: list[tuple[Relation, exp.Expression, bool]] = []
+        if self.source is not None:
+            parts.append((self.source, self.source.ordinal, False))
+        shift = self.source_size
+        for part in self.log:
+            parts.append(
+                (part, exp.Add(this=part.ordinal.copy(), expression=number(shift)) if shift else part.ordinal, True)
+            )
+        return parts
+
+    def narrow(self, lower: int | None = None, upper: int | None = None, *, nulls: bool = False) -> exp.Query:
+        """Columns k0…, event, created, ordinal: all that choosing needs.
+
+        Args:
+            lower, upper: event times outside of these need not be read.
+            nulls: whether rows with a NULL key or time are kept.
+        """
+        queries = []
+        for part, ordinal, _ in self._parts():
+            event = part.event if part.event is not None else big(MIN_MICROS)
+            columns = [k.copy().as_(f"k{i}") for i, k in enumerate(part.keys)] or [big(0).as_("k0")]
+            select = exp.select(
+                *columns, event.copy().as_("event"), self._created(part).as_("created"), ordinal.copy().as_("ordinal")
+            )
+            select = select.from_(part.table.copy())
+            if part.event_range is not None and (lower is not None or upper is not None):
+                reach = part.event_range(lower, upper)
+                select = select.where(reach) if reach is not None else select
+            if not nulls:
+                needed = [*part.keys, part.event, part.created]
+                select = select.where(*[is_not_null(e) for e in needed if e is not None])
+            queries.append(select)
+        return union_all(queries)
+
+    def _created(self, part: Relation) -> exp.Expression:
+        if part.created is not None:
+            return part.created.copy()
+        if part.event is None:
+            return big(MIN_MICROS)
+        return part.event.copy() if not self.delay else exp.Add(this=part.event.copy(), expression=number(self.delay))
+
+    def visible(self, alias: str, lower: int | None = None, upper: int | None = None) -> exp.Query:
+        """`narrow` with `until`, the instant from which a delete hides the row (NULL: never), where anything was deleted."""
+        rows = self.narrow(lower, upper)
+        if self.hidden is None:
+            return rows
+        columns = [column(name, "n") for name in (*self.key_names, "event", "created", "ordinal")]
+        return (
+            exp.select(*columns, column("until", "h"))
+            .from_(rows.subquery("n"))
+            .join(
+                exp.to_table(self.hidden).as_("h"),
+                on=equal(column("ordinal", "n"), column("ordinal", "h")),
+                join_type="left",
+            )
+        )
+
+    def wide(self, names: Sequence[str], *, source_only: bool = False) -> exp.Query:
+        """Columns ordinal, f0… for the features named."""
+        queries = []
+        for part, ordinal, logged in self._parts():
+            if not (source_only and logged):
+                values = [part.features[name].copy().as_(f"f{i}") for i, name in enumerate(names)]
+                queries.append(exp.select(ordinal.copy().as_("ordinal"), *values).from_(part.table.copy()))
+        return union_all(queries)
+
+
+def column(name: str, table: str | None = None) -> exp.Column:
+    """A quoted column."""
+    return exp.column(exp.to_identifier(name, quoted=True), table=table)
+
+
+def number(value: int) -> exp.Expression:
+    """An integer literal."""
+    return exp.convert(value)
+
+
+def big(value: int) -> exp.Expression:
+    """An integer literal of 64 bits; the least one has no literal of its own."""
+    if value == MIN_MICROS:
+        return exp.cast(exp.Literal.string(str(value)), "bigint")
+    return exp.cast(number(value), "bigint")
+
+
+def equal(left: exp.Expression, right: exp.Expression) -> exp.EQ:
+    """Left = right."""
+    return exp.EQ(this=left, expression=right)
+
+
+def is_not_null(value: exp.Expression) -> exp.Expression:
+    """Value IS NOT NULL."""
+    return exp.Not(this=exp.Is(this=exp.Paren(this=value.copy()), expression=exp.Null()))
+
+
+def union_all(queries: Sequence[exp.Query]) -> exp.Query:
+    """The rows of all queries."""
+    return queries[0] if len(queries) == 1 else exp.union(*queries, distinct=False)

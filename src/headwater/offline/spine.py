@@ -1,0 +1,293 @@
+"""The spine: the training rows as they were given, and beside them their instants and keys in the query's form."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from headwater.errors import DataError, SpineError, UsageError, nearest
+from headwater.planning.tables import as_table, is_pandas, match_key
+from headwater.types import DType
+
+TIMESTAMPS = ("timestamp", "event_timestamp")
+_QUERY = re.compile(r"\s*(--[^\n]*\n\s*)*\(*\s*(select|with|from|values|table)\b", re.IGNORECASE)
+Query = Callable[[str], tuple[pa.Schema, Iterator[pa.RecordBatch]]]
+_MICROS = {"s": 1_000_000, "ms": 1_000, "us": 1}
+_SHOWN = 10
+_BATCH = 131_072
+
+
+class Spine(ABC):
+    """Training rows, read batch by batch, as often as wanted.
+
+    Attributes:
+        keys: column → dtype of each join key.
+        timestamp_column: the column of the instants; None where all have the same.
+        at: that instant (microseconds).
+        given: what the user gave.
+    """
+
+    def __init__(self, keys: Mapping[str, DType], timestamp_column: str | None, at: int | None, given: Any) -> None:
+        self.keys = dict(keys)
+        self.timestamp_column = timestamp_column
+        self.at = at
+        self.given = given
+
+    @property
+    @abstractmethod
+    def schema(self) -> pa.Schema:
+        """The spine's own columns."""
+
+    @abstractmethod
+    def batches(self, rows: int, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """The rows in order, in batches of `rows` and a last one of fewer."""
+
+    def prepare(self) -> None:
+        """Refuse a missing column or one of another type.
+
+        Raises:
+            SpineError: naming the column.
+        """
+        names = self.schema.names
+        if self.at is None:
+            self.timestamp_column = _timestamp_of(names, self.timestamp_column)
+            _check_time(self.schema.field(self.timestamp_column))
+        for name, dtype in self.keys.items():
+            if name not in names:
+                raise SpineError(
+                    f"the spine has no column {name!r} (a join key){nearest(name, names)}; it has {', '.join(names)}"
+                )
+            match_key(
+                pa.chunked_array([], self.schema.field(name).type),
+                dtype,
+                f"spine column {name!r}",
+                SpineError,
+                pandas=self.from_pandas,
+            )
+
+    @property
+    def from_pandas(self) -> bool:
+        """Whether a pandas frame was given, in which a float column may hold an integer key."""
+        return is_pandas(self.given)
+
+    @property
+    def narrow_schema(self) -> pa.Schema:
+        """rn, t and the keys c0…."""
+        keys = [(f"c{i}", _key_type(dtype)) for i, dtype in enumerate(self.keys.values())]
+        return pa.schema([("rn", pa.int64()), ("t", pa.int64()), *keys])
+
+    def narrow(self, seen: Callable[[int, int, int], None]) -> Iterator[pa.RecordBatch]:
+        """rn, t (microseconds, rounded down) and the keys of each row.
+
+        Args:
+            seen: told of each batch its number of rows, and its least and greatest t.
+
+        Raises:
+            SpineError: a NULL timestamp, by its row, or a key of another type.
+        """
+        wanted = [*self.keys, *([self.timestamp_column] if self.timestamp_column is not None else [])]
+        first = 0
+        for batch in self.batches(_BATCH, list(dict.fromkeys(wanted))):
+            size = batch.num_rows
+            t = np.full(size, self.at, np.int64) if self.at is not None else self._instants(batch, first)
+            if size:
+                seen(size, int(t.min()), int(t.max()))
+            keys = [self._key(batch.column(name), name, dtype) for name, dtype in self.keys.items()]
+            numbers = pa.array(np.arange(first, first + size, dtype=np.int64))
+            yield pa.RecordBatch.from_arrays([numbers, pa.array(t), *keys], schema=self.narrow_schema)
+            first += size
+
+    def _instants(self, batch: pa.RecordBatch, first: int) -> NDArray[np.int64]:
+        assert self.timestamp_column is not None
+        column = batch.column(self.timestamp_column)
+        if column.null_count:
+            bad = np.flatnonzero(np.asarray(column.is_null())) + first
+            rows = ", ".join(map(str, bad[:_SHOWN])) + (", …" if len(bad) > _SHOWN else "")
+            raise SpineError(
+                f"spine column {self.timestamp_column!r} has no timestamp (NULL or NaT) in row {rows} (the first is 0)"
+            )
+        return floor_micros(column, self.timestamp_column)
+
+    def _key(self, column: pa.Array, name: str, dtype: DType) -> pa.Array:
+        found = match_key(column, dtype, f"spine column {name!r}", SpineError, pandas=self.from_pandas).combine_chunks()
+        found = found if isinstance(found, pa.Array) else pa.concat_arrays(found.chunks)
+        return found.cast(pa.int64()) if dtype.name == "timestamp" else found
+
+
+def _key_type(dtype: DType) -> pa.DataType:
+    return pa.int64() if dtype.name in ("int32", "timestamp") else dtype.arrow
+
+
+def _timestamp_of(names: list[str], wanted: str | None) -> str:
+    if wanted is not None:
+        if wanted not in names:
+            raise SpineError(f"the spine has no column {wanted!r}{nearest(wanted, names)}; it has {', '.join(names)}")
+        return wanted
+    for name in TIMESTAMPS:
+        if name in names:
+            return name
+    raise SpineError(
+        f"the spine has no column 'timestamp' or 'event_timestamp'; name yours with timestamp_column=… (it has {', '.join(names)}), "
+        "or give one instant for all rows with at=…"
+    )
+
+
+def _check_time(field: pa.Field) -> None:
+    kind = field.type
+    if not (pa.types.is_timestamp(kind) or pa.types.is_date(kind) or pa.types.is_null(kind)):
+        raise SpineError(f"spine column {field.name!r} is {kind}, not a timestamp or date; parse it first")
+
+
+def floor_micros(column: pa.Array, name: str) -> NDArray[np.int64]:
+    """Microseconds since 1970 of timestamps or dates without NULLs; finer ones rounded down, so that nothing after them counts.
+
+    Raises:
+        SpineError: an instant too far away for 64 bits of microseconds.
+    """
+    if pa.types.is_date(column.type):
+        column = column.cast(pa.timestamp("s" if pa.types.is_date32(column.type) else "ms"))
+    counted = np.asarray(column.cast(pa.int64()))
+    if column.type.unit == "ns":
+        return np.asarray(np.floor_divide(counted, 1000), np.int64)
+    scale = _MICROS[column.type.unit]
+    if len(counted) and max(abs(int(counted.min())), abs(int(counted.max()))) > 2**62 // scale:
+        raise SpineError(f"spine column {name!r} holds an instant beyond the range of microseconds")
+    return np.asarray(counted * scale, np.int64)
+
+
+class TableSpine(Spine):
+    """A spine in memory, or mapped from a file."""
+
+    def __init__(
+        self, table: pa.Table, keys: Mapping[str, DType], timestamp_column: str | None, at: int | None, given: Any
+    ) -> None:
+        super().__init__(keys, timestamp_column, at, given)
+        self.table = table
+
+    @property
+    def schema(self) -> pa.Schema:
+        return self.table.schema.remove_metadata()
+
+    def batches(self, rows: int, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+        table = self.table if columns is None else self.table.select(columns)
+        for start in range(0, self.table.num_rows, rows):
+            yield one_batch(table.slice(start, rows), min(rows, self.table.num_rows - start))
+
+
+class ParquetSpine(Spine):
+    """A spine in a Parquet file."""
+
+    def __init__(self, path: Path, keys: Mapping[str, DType], timestamp_column: str | None, at: int | None) -> None:
+        super().__init__(keys, timestamp_column, at, path)
+        try:
+            with pq.ParquetFile(path) as file:
+                self._schema = file.schema_arrow.remove_metadata()
+        except (pa.ArrowException, OSError) as bad:
+            raise SpineError(f"cannot read the spine {path}: {bad}") from bad
+
+    @property
+    def schema(self) -> pa.Schema:
+        return self._schema
+
+    def batches(self, rows: int, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+        with pq.ParquetFile(self.given) as file:
+            held: list[pa.RecordBatch] = []
+            count = 0
+            for batch in file.iter_batches(batch_size=min(rows, _BATCH), columns=columns):
+                held.append(batch if columns is None else batch.select(columns))
+                count += batch.num_rows
+                while count >= rows:
+                    table = pa.Table.from_batches(held)
+                    yield one_batch(table.slice(0, rows), rows)
+                    held, count = table.slice(rows).to_batches(), count - rows
+            if count:
+                yield one_batch(pa.Table.from_batches(held), count)
+
+
+def one_batch(table: pa.Table, size: int) -> pa.RecordBatch:
+    """The rows of a table as one batch."""
+    columns = [_joined(column) for column in table.columns]
+    if not columns:
+        return pa.RecordBatch.from_struct_array(pa.array([{}] * size, pa.struct([])))
+    return pa.RecordBatch.from_arrays(columns, schema=table.schema.remove_metadata())
+
+
+def _joined(column: pa.ChunkedArray) -> pa.Array:
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    joined = column.combine_chunks()
+    return joined if isinstance(joined, pa.Array) else pa.concat_arrays(joined.chunks)
+
+
+def open_spine(
+    given: Any,
+    keys: Mapping[str, DType],
+    timestamp_column: str | None,
+    at: int | None,
+    *,
+    query: Query,
+    folder: Path,
+    base: Path,
+) -> Spine:
+    """The spine that the user gave, checked.
+
+    Args:
+        given: a pandas, polars or pyarrow table, rows, a Parquet path, or SQL.
+        keys: column → dtype of each join key.
+        timestamp_column: see `Spine`.
+        at: see `Spine`.
+        query: runs SQL; gives the schema and the batches of the answer.
+        folder: where the answer of SQL is kept while the spine lives.
+        base: the project's folder, where a relative path is looked for after the working directory.
+
+    Raises:
+        SpineError: a missing column, a key of another type, an unreadable file.
+        UsageError: both a timestamp column and `at`.
+    """
+    if at is not None and timestamp_column is not None:
+        raise UsageError("give timestamp_column or at, not both: at is one instant for every row")
+    spine: Spine
+    if isinstance(given, str) and _QUERY.match(given) and not Path(given).suffix == ".parquet":
+        spine = TableSpine(_kept(query, given, folder), keys, timestamp_column, at, given)
+    elif isinstance(given, (str, Path)):
+        spine = ParquetSpine(_found(Path(given), base), keys, timestamp_column, at)
+    else:
+        try:
+            spine = TableSpine(as_table(given, "spine"), keys, timestamp_column, at, given)
+        except DataError as bad:
+            raise SpineError(str(bad)) from bad
+    spine.prepare()
+    return spine
+
+
+def _found(path: Path, base: Path) -> Path:
+    for candidate in (path, base / path):
+        if candidate.is_file():
+            return candidate
+    raise SpineError(
+        f"no spine at {path}: give a table, the path of a Parquet file, or SQL that begins with SELECT, WITH or FROM"
+    )
+
+
+def _kept(query: Query, text: str, folder: Path) -> pa.Table:
+    """An answer in a file that is mapped into memory and has no name any more, so that it is gone with the table."""
+    schema, batches = query(text)
+    handle, name = tempfile.mkstemp(suffix=".arrow", dir=folder)
+    os.close(handle)
+    try:
+        with pa.OSFile(name, "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+            for batch in batches:
+                writer.write_batch(batch)
+        return pa.ipc.open_file(pa.memory_map(name)).read_all()
+    finally:
+        Path(name).unlink()

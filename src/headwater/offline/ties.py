@@ -1,0 +1,105 @@
+"""Rule 5: of source rows equal in key, event and created time, the greatest, compared feature by feature in order of name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlglot import exp
+
+from headwater.definitions.feature import Feature
+from headwater.offline.relations import ViewRows, column, is_not_null, number
+from headwater.types import DType
+
+
+def flagged(picked: str, rows: ViewRows) -> exp.Select:
+    """The picked ordinals beside which `tie` says that an equal row stands; a log row has none (its position decides)."""
+    return (
+        exp.select(column("ordinal"))
+        .distinct()
+        .from_(exp.to_table(picked))
+        .where(column("tie"), column("ordinal") < number(rows.source_size))
+    )
+
+
+def found(picked: str, rows: ViewRows) -> exp.Select:
+    """The picked ordinals beside which an equal source row stands, looked up by key and times."""
+    keys = rows.key_names
+    heads = (
+        exp.select(*[column(n) for n in (*keys, "event", "created", "ordinal")]).distinct().from_(exp.to_table(picked))
+    )
+    heads = heads.where(column("ordinal") < number(rows.source_size))
+    on = _same(keys, "h", "r")
+    return (
+        exp.select(column("ordinal", "h").as_("ordinal"))
+        .distinct()
+        .from_(heads.subquery("h"))
+        .join(rows.narrow().subquery("r"), on=exp.and_(on, column("ordinal", "r") < column("ordinal", "h")))
+    )
+
+
+def _same(keys: Sequence[str], left: str, right: str) -> exp.Expression:
+    return exp.and_(*[column(n, left).eq(column(n, right)) for n in (*keys, "event", "created")])
+
+
+def members(rows: ViewRows, tied: str) -> exp.Select:
+    """(head, ordinal): every source row that ties with a head, the head among them."""
+    names = [*rows.key_names, "event", "created"]
+    heads = exp.select(*[column(n, "n") for n in names], column("ordinal", "n")).from_(rows.narrow().subquery("n"))
+    heads = heads.join(
+        exp.to_table(tied).as_("x"), on=column("ordinal", "n").eq(column("ordinal", "x")), join_type="semi"
+    )
+    return (
+        exp.select(column("ordinal", "h").as_("head"), column("ordinal", "r").as_("ordinal"))
+        .from_(heads.subquery("h"))
+        .join(rows.narrow().subquery("r"), on=_same(rows.key_names, "h", "r"))
+        .where(column("ordinal", "r") < number(rows.source_size))
+    )
+
+
+def winners(rows: ViewRows, tied: str, features: Sequence[Feature]) -> exp.Select:
+    """(head, winner): for each head the ordinal of the row that rule 5 chooses.
+
+    Args:
+        rows: the view's rows.
+        tied: a table of (head, ordinal) from `members`.
+        features: every feature of the view.
+    """
+    ordered = sorted(features, key=lambda f: f.name)
+    order = [
+        exp.Ordered(this=key, desc=True)
+        for i, f in enumerate(ordered)
+        for key in sort_keys(column(f"f{i}", "w"), f.dtype)
+    ]
+    order.append(exp.Ordered(this=column("ordinal", "m"), desc=True))
+    place = exp.Window(this=exp.RowNumber(), partition_by=[column("head", "m")], order=exp.Order(expressions=order))
+    wide = rows.wide([f.name for f in ordered], source_only=True)
+    ranked = (
+        exp.select(column("head", "m"), column("ordinal", "m").as_("winner"), place.as_("place"))
+        .from_(exp.to_table(tied).as_("m"))
+        .join(wide.subquery("w"), on=column("ordinal", "m").eq(column("ordinal", "w")))
+    )
+    return exp.select(column("head"), column("winner")).from_(ranked.subquery("q")).where(column("place").eq(number(1)))
+
+
+def sort_keys(value: exp.Expression, dtype: DType) -> list[exp.Expression]:
+    """Expressions, none of them NULL first or last by an engine's own rule, that order values as rule 5 says.
+
+    NULL lowest, then numbers, NaN highest; text by its UTF-8 bytes; arrays by element, a NULL element lowest, a beginning before the whole.
+    """
+    present = exp.Case().when(is_not_null(value), number(1)).else_(number(0))
+    if dtype.name in ("float32", "float64"):
+        nan = exp.Case().when(exp.IsNan(this=value.copy()), number(1)).else_(number(0))
+        return [present, nan, value.copy()]
+    if dtype.name == "array" and dtype.element is not None:
+        return [present, _elements(value.copy(), dtype.element)]
+    return [present, value.copy()]
+
+
+def _elements(value: exp.Expression, dtype: DType) -> exp.Expression:
+    """An array as an array of comparable structs, one an element."""
+    element = exp.to_identifier("x")
+    x = exp.column(element.copy())
+    fields = [
+        exp.PropertyEQ(this=exp.to_identifier(f"p{i}"), expression=key) for i, key in enumerate(sort_keys(x, dtype))
+    ]
+    return exp.Transform(this=value, expression=exp.Lambda(this=exp.Struct(expressions=fields), expressions=[element]))
