@@ -99,7 +99,8 @@ def view_cases(draw: Callable[..., Any], name: str = "v0", key_sets: Sequence[tu
 def _shapes(draw: Callable[..., Any], name: str, key_sets: Sequence[tuple[str, ...]]) -> _Shape:
     features = draw(feature_lists())
     names = draw(st.sampled_from(key_sets))
-    timed, created = _pick(draw, True, True, True, False), draw(st.booleans())
+    timed = _pick(draw, True, True, True, False)
+    created = timed and draw(st.booleans())
     delay = 0 if created or not timed else _pick(draw, 0, 0, 1, 1_000_000)
     options: dict[str, Any] = {
         "event_time": "happened" if timed else None,
