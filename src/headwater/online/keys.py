@@ -58,6 +58,7 @@ class KeySpace:
     Attributes:
         prefix: the namespace; `OnlineStore.scan` takes it.
         dtypes: of the join keys, in order; none for a global view, all of whose rows share one key.
+        may_be_long: whether a key may exceed `LONGEST`.
     """
 
     def __init__(self, prefix: bytes, dtypes: Sequence[DType]) -> None:
@@ -66,6 +67,7 @@ class KeySpace:
         tags = [bytes((_VERSION | _TAGS[dtype.name],)) for dtype in self.dtypes]
         self._heads = [prefix + tag if i == 0 else tag for i, tag in enumerate(tags)]
         self._only = prefix + bytes((_VERSION,))
+        self.may_be_long = any(dtype.name in ("string", "bytes") for dtype in self.dtypes) or len(self.dtypes) > 40
 
     def encode(self, columns: Sequence[Sequence[Any]], rows: int) -> list[bytes | None]:
         """The whole key of each row of Python values; None where a join key is NULL or out of what its type holds.

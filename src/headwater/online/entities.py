@@ -1,0 +1,273 @@
+"""Entities: the keys of a read or delete, in every form users hand them in, checked and laid out as columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from headwater.clock import EPOCH, MICROSECOND
+from headwater.errors import DataError, EntityKeyError, nearest
+from headwater.planning.tables import as_table, is_column, is_pandas, match_key
+from headwater.types import DType
+
+_NONE = type(None)
+_EXACT: dict[str, frozenset[type]] = {
+    "int32": frozenset({int, _NONE}),
+    "int64": frozenset({int, _NONE}),
+    "string": frozenset({str, _NONE}),
+    "bytes": frozenset({bytes, _NONE}),
+    "bool": frozenset({bool, _NONE}),
+    "timestamp": frozenset({_NONE}),
+    "date": frozenset({date, _NONE}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class EntityBatch:
+    """Join keys as columns of Python values: int, str, bytes, bool, datetime (UTC), date, or None.
+
+    Attributes:
+        size: how many rows the answer has.
+        columns: request column → its values; a repeated one holds a single value.
+        repeated: the columns given as one value for all rows.
+    """
+
+    size: int
+    columns: dict[str, list[Any]]
+    repeated: frozenset[str] = frozenset()
+
+    def values(self, name: str) -> list[Any]:
+        """A column with one value for each row."""
+        column = self.columns[name]
+        return column * self.size if name in self.repeated else column
+
+
+def entity_batch(entities: Any, keys: Mapping[str, DType]) -> EntityBatch:
+    """The join keys of a request.
+
+    Args:
+        entities: a list of dicts; a dict of lists, in which a scalar is repeated; a pandas, polars or pyarrow table,
+            whose other columns are left alone; for a single join key a list, array or series of values; None where no
+            key is needed.
+        keys: request column → dtype.
+
+    Raises:
+        EntityKeyError: a join key that is missing, unknown, or of another type, with the row and the nearest name.
+    """
+    if entities is None:
+        entities = {}
+    if isinstance(entities, Mapping):
+        return _from_columns(entities, keys)
+    if type(entities) is list or isinstance(entities, tuple):
+        if entities and isinstance(entities[0], Mapping):
+            return _from_rows(entities, keys)
+        return _from_values(entities, keys)
+    if _is_table(entities):
+        return _from_table(entities, keys)
+    if isinstance(entities, (str, bytes)) or not (is_column(entities) or hasattr(entities, "__arrow_c_stream__")):
+        raise EntityKeyError(f"entities: one {type(entities).__name__} alone; give a list: [{entities!r}]")
+    return _from_values(entities, keys)
+
+
+def _is_table(entities: Any) -> bool:
+    if isinstance(entities, (pa.Table, pa.RecordBatch, pa.RecordBatchReader)):
+        return True
+    return (is_pandas(entities) and entities.ndim == 2) or (
+        hasattr(entities, "__arrow_c_stream__") and hasattr(entities, "columns")
+    )
+
+
+def _from_rows(rows: Sequence[Any], keys: Mapping[str, DType]) -> EntityBatch:
+    try:
+        columns = {name: [row[name] for row in rows] for name in keys}
+        sizes = set(map(len, rows))
+    except (KeyError, TypeError):
+        sizes = set()
+    if sizes != {len(keys)}:
+        _refuse_rows(rows, keys)
+    return EntityBatch(len(rows), {name: key_values(column, keys[name], name) for name, column in columns.items()})
+
+
+def _refuse_rows(rows: Sequence[Any], keys: Mapping[str, DType]) -> None:
+    for i, row in enumerate(rows):
+        if not isinstance(row, Mapping):
+            raise EntityKeyError(f"entities, row {i}: {row!r} is no dict; {_needed(keys)}")
+        _check_names(row, keys, f"entities, row {i}")
+
+
+def _from_columns(entities: Mapping[str, Any], keys: Mapping[str, DType]) -> EntityBatch:
+    _check_names(entities, keys, "entities")
+    single = [name for name in keys if not is_column(entities[name]) and not _is_series(entities[name])]
+    sizes = {name: len(entities[name]) for name in keys if name not in single}
+    if len(set(sizes.values())) > 1:
+        lengths = ", ".join(f"{name} has {size}" for name, size in sizes.items())
+        raise EntityKeyError(f"entities differ in length: {lengths}")
+    columns = {
+        name: key_values([entities[name]] if name in single else entities[name], keys[name], name) for name in keys
+    }
+    if not sizes:
+        return EntityBatch(1, columns)
+    return EntityBatch(next(iter(sizes.values())), columns, frozenset(single))
+
+
+def _from_values(values: Any, keys: Mapping[str, DType]) -> EntityBatch:
+    if len(keys) != 1:
+        if len(values) == 0:
+            return EntityBatch(0, {name: [] for name in keys})
+        raise EntityKeyError(f"entities: a plain list fits a single join key; {_needed(keys)}")
+    ((name, dtype),) = keys.items()
+    column = key_values(values, dtype, name)
+    return EntityBatch(len(column), {name: column})
+
+
+def _from_table(entities: Any, keys: Mapping[str, DType]) -> EntityBatch:
+    try:
+        table = as_table(entities, "entities")
+    except DataError as bad:
+        raise EntityKeyError(str(bad)) from bad
+    missing = [name for name in keys if name not in table.column_names]
+    if missing:
+        lacking, hint = ", ".join(map(repr, missing)), nearest(missing[0], table.column_names)
+        raise EntityKeyError(
+            f"entities: the table has no column {lacking}{hint}; it has {', '.join(table.column_names)}"
+        )
+    pandas = is_pandas(entities)
+    columns = {name: _arrow_values(table.column(name), dtype, name, pandas) for name, dtype in keys.items()}
+    return EntityBatch(table.num_rows, columns)
+
+
+def _check_names(given: Mapping[str, Any], keys: Mapping[str, DType], where: str) -> None:
+    missing = [name for name in keys if name not in given]
+    extra = [name for name in given if name not in keys]
+    if extra:
+        hint = nearest(extra[0], keys)
+        raise EntityKeyError(f"{where}: {extra[0]!r} is not a join key of this request{hint}; {_needed(keys)}")
+    if missing:
+        raise EntityKeyError(f"{where}: no {', '.join(map(repr, missing))}; {_needed(keys)}")
+
+
+def _needed(keys: Mapping[str, DType]) -> str:
+    names = ", ".join(f"{name} ({dtype})" for name, dtype in keys.items())
+    return f"the join keys are {names}" if keys else "no join keys are needed"
+
+
+def key_values(values: Any, dtype: DType, name: str) -> list[Any]:
+    """A column of join keys as Python values of its dtype; None for a NULL or a value no key can have.
+
+    Raises:
+        EntityKeyError: a value of another type, with its row: never a silent cast.
+    """
+    if type(values) is list:
+        return values if _EXACT[dtype.name].issuperset(map(type, values)) else _normalised(values, dtype, name)
+    if _is_series(values):
+        pandas = is_pandas(values)
+        column = (
+            pa.array(values, from_pandas=True)
+            if pandas
+            else values
+            if isinstance(values, _ARROW)
+            else pa.chunked_array(values)
+        )
+        return _arrow_values(column, dtype, name, pandas)
+    if isinstance(values, np.ndarray) and values.dtype.kind == "M":
+        return _arrow_values(pa.array(values), dtype, name, False)
+    return key_values(list(values.tolist() if isinstance(values, np.ndarray) else values), dtype, name)
+
+
+_ARROW = (pa.Array, pa.ChunkedArray)
+
+
+def _is_series(values: Any) -> bool:
+    return isinstance(values, _ARROW) or is_pandas(values) or hasattr(values, "__arrow_c_stream__")
+
+
+def _arrow_values(column: Any, dtype: DType, name: str, pandas: bool) -> list[Any]:
+    matched = match_key(column, dtype, f"entities: join key {name!r}", EntityKeyError, pandas=pandas)
+    values: list[Any] = matched.to_pylist()
+    return (
+        [value.astimezone(EPOCH.tzinfo) if value is not None else None for value in values]
+        if dtype.name == "timestamp"
+        else values
+    )
+
+
+def _normalised(values: list[Any], dtype: DType, name: str) -> list[Any]:
+    normal = _NORMAL[dtype.name]
+    out = []
+    for i, value in enumerate(values):
+        try:
+            out.append(None if value is None else normal(value))
+        except TypeError:
+            raise EntityKeyError(
+                f"entities, row {i}: join key {name!r} is {value!r} ({type(value).__name__}); the join key is {dtype}: "
+                "headwater never casts a key silently"
+            ) from None
+    return out
+
+
+def _integer(value: Any) -> int:
+    if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
+        return int(value)
+    raise TypeError
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return str.__str__(value)
+    raise TypeError
+
+
+def _bytes(value: Any) -> bytes:
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value)
+    raise TypeError
+
+
+def _truth(value: Any) -> bool:
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    raise TypeError
+
+
+def _instant(value: Any) -> datetime | None:
+    if isinstance(value, np.datetime64):
+        return _from_datetime64(value)
+    if not isinstance(value, datetime):
+        raise TypeError
+    if getattr(value, "nanosecond", 0):
+        return None
+    if value != value:  # pandas' NaT is a datetime
+        return None
+    aware = value if value.tzinfo is not None else value.replace(tzinfo=EPOCH.tzinfo)
+    return EPOCH + (aware - EPOCH) // MICROSECOND * MICROSECOND
+
+
+def _from_datetime64(value: np.datetime64) -> datetime | None:
+    micros = value.astype("datetime64[us]")
+    if np.isnat(value) or micros != value:
+        return None
+    return EPOCH + int(micros.astype(np.int64)) * MICROSECOND
+
+
+def _day(value: Any) -> date:
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return value
+    if isinstance(value, np.datetime64) and value.dtype == np.dtype("datetime64[D]") and not np.isnat(value):
+        return EPOCH.date() + (int(value.astype(np.int64)) * 86_400_000_000) * MICROSECOND
+    raise TypeError
+
+
+_NORMAL: dict[str, Callable[[Any], Any]] = {
+    "int32": _integer,
+    "int64": _integer,
+    "string": _text,
+    "bytes": _bytes,
+    "bool": _truth,
+    "timestamp": _instant,
+    "date": _day,
+}

@@ -1,0 +1,454 @@
+"""OnlineResult: the answer to one read, columnar, with a status for each value; most of it made when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from headwater.clock import EPOCH, to_micros
+from headwater.errors import FeatureNotFound, UsageError, nearest
+from headwater.freshness import Freshness
+from headwater.online.decode import DecodedRows, RowDecoder
+from headwater.online.entities import EntityBatch
+from headwater.online.frames import to_html, to_pandas
+from headwater.online.values import Damaged, instant, python_values
+from headwater.types import STATUSES, DType, Status
+
+if TYPE_CHECKING:
+    import pandas
+
+_CODE = {status: code for code, status in enumerate(STATUSES)}
+
+
+@dataclass(frozen=True, slots=True)
+class ReadView:
+    """What a prepared reader knows of one view.
+
+    Attributes:
+        label: the view's name in the request, or its alias.
+        version: its version.
+        key_columns: the request's columns that find its rows.
+        decoder: reads its rows; its slots are the features asked for.
+        timed: whether its rows have event times.
+        ttl: microseconds, None for no limit.
+        slas: of each feature asked for, microseconds, None for none.
+        defaults: of each feature asked for, None for none.
+    """
+
+    label: str
+    version: str
+    key_columns: tuple[str, ...]
+    decoder: RowDecoder
+    timed: bool
+    ttl: int | None
+    slas: tuple[int | None, ...]
+    defaults: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadColumn:
+    """One output column: which view it is from, and which of the features asked for there."""
+
+    name: str
+    view: int
+    feature: int
+    dtype: DType
+
+
+@dataclass(frozen=True, slots=True)
+class ViewRead:
+    """One view's rows in one read, by distinct key.
+
+    Attributes:
+        view: what is known of it beforehand.
+        rows: its rows.
+        inverse: for each row of the answer its place among them; None where they are the same.
+        future: places of rows not known yet.
+        expired: places of rows older than the ttl.
+    """
+
+    view: ReadView
+    rows: DecodedRows
+    inverse: list[int] | None
+    future: list[int]
+    expired: list[int]
+
+    @property
+    def missing(self) -> list[int]:
+        """Places that have no value to show, so that the default stands in."""
+        return (
+            [*self.rows.absent, *self.future, *self.expired] if self.rows.absent or self.future or self.expired else []
+        )
+
+
+@dataclass(frozen=True)
+class FeatureVector:
+    """The features of one entity as a model takes them.
+
+    Attributes:
+        entity_id: the key itself for one join key, else a dict of them.
+        features: output column → value.
+        feature_timestamp: the oldest event time among the views (UTC); None where no view has one.
+        feature_timestamps: view label → event time (UTC) or None.
+        computation_timestamp: the newest created time among the views' rows (UTC); None where no row was found.
+        version_info: view label → version.
+        metadata: `statuses` by column, and `service` where one was asked for.
+    """
+
+    entity_id: Any
+    features: dict[str, Any]
+    feature_timestamp: datetime | None
+    feature_timestamps: dict[str, datetime | None]
+    computation_timestamp: datetime | None
+    version_info: dict[str, str]
+    metadata: dict[str, Any]
+    _scores: tuple[tuple[int | None, int | None], ...] = field(default=(), repr=False, compare=False)
+    _freshness: Freshness = field(default_factory=Freshness, repr=False, compare=False)
+    _now: int = field(default=0, repr=False, compare=False)
+
+    def calculate_freshness(self, now: datetime | None = None) -> float:
+        """The lowest freshness over the views, 0 to 1; 0 where one has no row.
+
+        Args:
+            now: naive is UTC; the time of the read unless given.
+        """
+        at = self._now if now is None else to_micros(now)
+        scores = [0.0 if event is None else self._freshness.score(at - event, sla) for event, sla in self._scores]
+        return min(scores, default=1.0)
+
+
+class OnlineResult:
+    """Values, statuses and times of one read, in the order of the entities.
+
+    Python values: timestamps are UTC datetimes, dates are dates, arrays and embeddings lists. A float32 becomes the
+    float of its shortest decimal form (1.111), which is the stored value again as float32; `to_arrow` and `to_numpy`
+    are exact.
+    """
+
+    def __init__(
+        self,
+        batch: EntityBatch,
+        keys: Mapping[str, DType],
+        columns: Sequence[ReadColumn],
+        reads: Sequence[ViewRead],
+        now: int,
+        drop: bool,
+        max_age: int | None,
+        freshness: Freshness,
+        service: tuple[str, str] | None,
+    ) -> None:
+        self._batch, self._keys, self._columns, self._reads = batch, keys, columns, reads
+        self._now, self._drop, self._max_age, self._function = now, drop, max_age, freshness
+        self._service = service
+
+    def __len__(self) -> int:
+        return self._batch.size
+
+    def __repr__(self) -> str:
+        return f"OnlineResult({len(self)} rows, features {', '.join(c.name for c in self._columns)})"
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the feature columns, in the order asked for."""
+        return [column.name for column in self._columns]
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """View label → version."""
+        return {read.view.label: read.view.version for read in self._reads}
+
+    def to_dict(self) -> dict[str, list[Any]]:
+        """Column → values: keys first, then features in the order asked for."""
+        batch = self._batch
+        out = {name: batch.values(name) if name in batch.repeated else list(batch.columns[name]) for name in self._keys}
+        values = [self._values(read) for read in self._reads]
+        for column in self._columns:
+            out[column.name] = values[column.view][column.feature]
+        return out
+
+    def to_pylist(self) -> list[dict[str, Any]]:
+        """One dict for each row."""
+        columns = self.to_dict()
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+    # -- values
+
+    def _values(self, read: ViewRead) -> list[list[Any]]:
+        """The view's columns, one value for each row of the answer."""
+        columns = read.rows.columns()
+        missing, damaged = read.missing, read.rows.damaged
+        if missing:
+            for column, default in zip(columns, read.view.defaults, strict=True):
+                for i in missing:
+                    column[i] = default if type(default) is not list else list(default)
+        if damaged:
+            for column in columns:
+                for i in damaged:
+                    column[i] = None
+        if self._drop:
+            for f, column in enumerate(columns):
+                for i in self._stale_places(read, f).tolist():
+                    column[i] = None
+        if read.inverse is None:
+            return columns
+        return [_spread(column, read.inverse) for column in columns]
+
+    def _codes(self, column: ReadColumn) -> NDArray[np.uint8]:
+        """The statuses of a column, as places in `STATUSES`, by distinct key."""
+        read = self._reads[column.view]
+        codes = self._row_codes[column.view].copy()
+        present = codes == _CODE[Status.PRESENT]
+        stale = self._stale_places(read, column.feature)
+        codes[stale] = _CODE[Status.STALE]
+        nulls = read.rows.nulls(column.feature)
+        if nulls is not None:
+            codes[present & nulls] = _CODE[Status.NULL]
+        return codes
+
+    @cached_property
+    def _row_codes(self) -> list[NDArray[np.uint8]]:
+        out = []
+        for read in self._reads:
+            codes = np.full(read.rows.size, _CODE[Status.PRESENT], np.uint8)
+            codes[read.expired] = _CODE[Status.EXPIRED]
+            codes[[*read.rows.absent, *read.future]] = _CODE[Status.NOT_FOUND]
+            codes[list(read.rows.damaged)] = _CODE[Status.UNAVAILABLE]
+            out.append(codes)
+        return out
+
+    def _stale_places(self, read: ViewRead, feature: int) -> NDArray[np.intp]:
+        """Places of rows that are there and older than the feature's SLA."""
+        sla = self._sla(read.view, feature)
+        if sla is None or not read.view.timed:
+            return np.empty(0, np.intp)
+        old = read.rows.events() < self._now - sla
+        old[[*read.missing, *read.rows.damaged]] = False
+        return np.flatnonzero(old)
+
+    def _sla(self, view: ReadView, feature: int) -> int | None:
+        return self._max_age if self._max_age is not None else view.slas[feature]
+
+    # -- beside the values
+
+    @property
+    def statuses(self) -> dict[str, list[Status]]:
+        """Column → the status of each value."""
+        return {c.name: [STATUSES[code] for code in self._spread_codes(c).tolist()] for c in self._columns}
+
+    def status_codes(self) -> dict[str, NDArray[np.uint8]]:
+        """Column → the status of each value as its place in `types.STATUSES` (uint8)."""
+        return {column.name: self._spread_codes(column) for column in self._columns}
+
+    def _spread_codes(self, column: ReadColumn) -> NDArray[np.uint8]:
+        inverse = self._reads[column.view].inverse
+        codes = self._codes(column)
+        return codes if inverse is None else codes[inverse]
+
+    @property
+    def event_times(self) -> dict[str, list[datetime | None]]:
+        """View label → the event time (UTC) of each row; None where there is no value or the view has no event time."""
+        return {read.view.label: self._times(read, read.rows.events()) for read in self._reads}
+
+    def _times(self, read: ViewRead, micros: NDArray[np.int64]) -> list[datetime | None]:
+        gone = {*read.missing, *read.rows.damaged}
+        times = [None if i in gone or not read.view.timed else _instant(at) for i, at in enumerate(micros.tolist())]
+        return times if read.inverse is None else _spread(times, read.inverse)
+
+    def freshness(self) -> dict[str, list[float | None]]:
+        """View label → the freshness of each row, 0 to 1; None where there is no value.
+
+        By the strictest SLA among the features asked for (or the read's `max_age`); 1 where there is none, and where
+        the view has no event time. A row known within the tolerance after `now` counts as new.
+        """
+        out: dict[str, list[float | None]] = {}
+        for read in self._reads:
+            scores = np.ones(read.rows.size)
+            if read.view.timed:
+                # in floats: no age overflows
+                ages = float(self._now) - read.rows.events().astype(np.float64)
+                scores = self._function.score(ages, self._strictest(read.view))
+            gone = {*read.missing, *read.rows.damaged}
+            values = [None if i in gone else score for i, score in enumerate(scores.tolist())]
+            out[read.view.label] = values if read.inverse is None else _spread(values, read.inverse)
+        return out
+
+    def _strictest(self, view: ReadView) -> int | None:
+        slas = [sla for f in range(len(view.slas)) if (sla := self._sla(view, f)) is not None]
+        return min(slas, default=None)
+
+    @property
+    def problems(self) -> dict[Any, str]:
+        """Damaged rows: entity key (a tuple for several join keys) → view, version and what is wrong."""
+        out: dict[Any, str] = {}
+        for read in self._reads:
+            if not read.rows.damaged:
+                continue
+            columns = [self._batch.values(name) for name in read.view.key_columns]
+            places = range(len(self)) if read.inverse is None else read.inverse
+            for row, place in enumerate(places):
+                if place in read.rows.damaged:
+                    key = tuple(column[row] for column in columns)
+                    text = f"{read.view.label} {read.view.version}: the stored row is {read.rows.damaged[place]}"
+                    known = out.get(key[0] if len(key) == 1 else key)
+                    if known is None or text not in known:
+                        out[key[0] if len(key) == 1 else key] = text if known is None else f"{known}; {text}"
+        return out
+
+    # -- forms
+
+    def to_numpy(
+        self, dtype: Any = "float32", columns: Sequence[str] | None = None, missing: float = float("nan")
+    ) -> NDArray[Any]:
+        """A (rows, features) matrix without the keys; a value that is not there is `missing`, else its default.
+
+        Args:
+            dtype: of the matrix.
+            columns: the features to take, in order; all unless given.
+            missing: what stands for a value that is not there and has no default.
+
+        Raises:
+            UsageError: a feature that is not one number.
+            FeatureNotFound: a column that was not asked for.
+        """
+        wanted = [self._column(name) for name in columns] if columns is not None else list(self._columns)
+        for column in wanted:
+            if not column.dtype.numeric:
+                raise UsageError(
+                    f"feature {column.name!r} is {column.dtype}, not a number: leave it out with columns=[…]"
+                )
+        out = np.empty((len(self), len(wanted)), dtype)
+        for place, column in enumerate(wanted):
+            out[:, place] = self._matrix_column(column, out.dtype, missing)
+        return out
+
+    def _column(self, name: str) -> ReadColumn:
+        for column in self._columns:
+            if column.name == name:
+                return column
+        names = self.columns
+        raise FeatureNotFound(f"{name!r} is not in this result, which has {', '.join(names)}{nearest(name, names)}")
+
+    def _matrix_column(self, column: ReadColumn, dtype: np.dtype[Any], missing: float) -> NDArray[Any]:
+        read = self._reads[column.view]
+        values = read.rows.numbers(column.feature)
+        nulls, gone, damaged = read.rows.nulls(column.feature), read.missing, read.rows.damaged
+        if nulls is not None or gone or damaged or self._drop:
+            values = values.astype(dtype)
+            if nulls is not None:
+                values[nulls] = missing
+            default = read.view.defaults[column.feature]
+            values[gone] = missing if default is None else default
+            values[list(damaged)] = missing
+            if self._drop:
+                values[self._stale_places(read, column.feature)] = missing
+        return values if read.inverse is None else values[read.inverse]
+
+    def to_arrow(self) -> pa.Table:
+        """A table in the dtypes of the keys and features, exact; NULL for a value not there and without a default."""
+        batch = self._batch
+        arrays = {name: pa.array(batch.values(name), dtype.arrow) for name, dtype in self._keys.items()}
+        values = self.to_dict()
+        for column in self._columns:
+            arrays[column.name] = pa.array(values[column.name], column.dtype.arrow)
+        return pa.table(arrays)
+
+    def to_pandas(self, types: str = "nullable") -> pandas.DataFrame:
+        """A pandas frame; `types` as in history: "nullable" (Int64, boolean, string), "numpy", "arrow"."""
+        return to_pandas(self.to_arrow(), types)
+
+    def vectors(self) -> list[FeatureVector]:
+        """One `FeatureVector` for each row, in the order asked for."""
+        values, statuses, times = self.to_pylist(), self.statuses, self.event_times
+        slas = [self._strictest(read.view) for read in self._reads]
+        events = [self._known(read, read.rows.events()) for read in self._reads]
+        created = [self._known(read, read.rows.created()) for read in self._reads]
+        out = []
+        for row, record in enumerate(values):
+            stamps = {label: column[row] for label, column in times.items()}
+            known = [stamp for stamp in stamps.values() if stamp is not None]
+            made = [at for column in created if (at := column[row]) is not None]
+            keys = {name: record.pop(name) for name in self._keys}
+            scores = tuple(
+                (
+                    self._now if not read.view.timed and events[v][row] is not None else events[v][row],
+                    slas[v] if read.view.timed else None,
+                )
+                for v, read in enumerate(self._reads)
+            )
+            metadata: dict[str, Any] = {"statuses": {name: column[row] for name, column in statuses.items()}}
+            if self._service is not None:
+                metadata["service"] = "@".join(self._service)
+            out.append(
+                FeatureVector(
+                    entity_id=next(iter(keys.values())) if len(keys) == 1 else keys,
+                    features=record,
+                    feature_timestamp=min(known, default=None),
+                    feature_timestamps=stamps,
+                    computation_timestamp=_instant(max(made)) if made else None,
+                    version_info=self.versions,
+                    metadata=metadata,
+                    _scores=scores,
+                    _freshness=self._function,
+                    _now=self._now,
+                )
+            )
+        return out
+
+    def _known(self, read: ViewRead, micros: NDArray[np.int64]) -> list[int | None]:
+        """Times in microseconds for each row of the answer; None where there is no value."""
+        gone = {*read.missing, *read.rows.damaged}
+        values = [None if i in gone else at for i, at in enumerate(micros.tolist())]
+        return values if read.inverse is None else _spread(values, read.inverse)
+
+    def _repr_html_(self) -> str:
+        return to_html(self.to_dict(), self.statuses)
+
+
+def _spread(column: Sequence[Any], inverse: list[int]) -> list[Any]:
+    """A column by distinct key as one value for each row."""
+    if len(inverse) < 2:
+        return [column[i] for i in inverse]
+    return list(itemgetter(*inverse)(column))
+
+
+def _instant(micros: int) -> datetime | None:
+    try:
+        return instant(micros)
+    except Damaged:
+        return None
+
+
+def python_default(value: Any, dtype: DType) -> Any:
+    """A default as results give values of its dtype."""
+    if value is None:
+        return None
+    match dtype.name:
+        case "float64":
+            return float(value)
+        case "float32":
+            return python_values(np.array([value], np.float32), dtype)[0]
+        case "int32" | "int64":
+            return int(value)
+        case "bool":
+            return bool(value)
+        case "timestamp":
+            aware = value if value.tzinfo is not None else value.replace(tzinfo=EPOCH.tzinfo)
+            return aware.astimezone(EPOCH.tzinfo)
+        case "date":
+            return value.date() if isinstance(value, datetime) else value
+        case "embedding":
+            return python_values(np.array([value], np.float32), dtype)[0]
+        case "array":
+            assert dtype.element is not None
+            return [python_default(item, dtype.element) for item in value]
+        case "bytes":
+            return bytes(value)
+    return value
