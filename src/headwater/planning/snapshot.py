@@ -8,7 +8,7 @@ from datetime import datetime
 
 from headwater.definitions.entity import Entity
 from headwater.definitions.view import FeatureView
-from headwater.errors import FeatureServiceNotFound, FeatureViewNotFound, VersionNotFound, nearest
+from headwater.errors import EntityNotFound, FeatureServiceNotFound, FeatureViewNotFound, VersionNotFound, nearest
 
 
 def version_key(version: str) -> tuple[int, ...]:
@@ -165,6 +165,18 @@ class RegistrySnapshot:
     entities: Mapping[str, Entity] = field(default_factory=dict)
     views: Mapping[str, ViewRecord] = field(default_factory=dict)
     services: Mapping[str, ServiceRecord] = field(default_factory=dict)
+
+    def entity(self, name: str) -> Entity:
+        """An entity.
+
+        Raises:
+            EntityNotFound: with the nearest name.
+        """
+        if name not in self.entities:
+            raise EntityNotFound(
+                f"no entity {name!r}{nearest(name, self.entities)}{_registered('entities', self.entities)}"
+            )
+        return self.entities[name]
 
     def view(self, name: str) -> ViewRecord:
         """The record of a view.

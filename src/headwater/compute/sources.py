@@ -1,0 +1,118 @@
+"""Sources with their data: tables that live in one store object, and rows that tests read instead of sources."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pyarrow as pa
+
+from headwater.definitions.entity import Entity
+from headwater.definitions.fingerprint import fingerprint
+from headwater.definitions.service import FeatureService
+from headwater.definitions.source_checks import Schemas
+from headwater.definitions.sources import PushSource, Source, SQLSource, TableSource
+from headwater.definitions.view import FeatureSelection, FeatureView
+from headwater.errors import SourceError
+from headwater.offline.base import OfflineEngine
+from headwater.planning.snapshot import ViewVersion
+from headwater.planning.tables import as_table
+
+
+class BoundSources:
+    """What one store object knows of data that the registry cannot hold."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, Any] = {}
+        self._tables: dict[tuple[str, str], Source] = {}
+
+    def replace_rows(self, view: str, rows: Any) -> None:
+        """Read these rows instead of the view's source, whatever its version."""
+        self._rows[view] = as_table(rows, f"sources[{view!r}]")
+
+    def remember(self, definitions: Iterable[Any]) -> None:
+        """Keep the tables that views among these hold."""
+        for item in definitions:
+            view = item.view if isinstance(item, FeatureSelection) else item
+            if isinstance(view, FeatureView) and isinstance(view.source, Source) and _holds_table(view.source):
+                self._tables[view.name, fingerprint(view)] = view.source
+
+    def source_of(self, version: ViewVersion) -> Source:
+        """A version's source with its data.
+
+        Raises:
+            SourceError: a table that another store object was given.
+        """
+        view = version.view
+        if view.name in self._rows:
+            return self._instead(view)
+        if not _holds_table(view.source):
+            return view.source
+        found = self._tables.get((view.name, version.fingerprint))
+        if found is None:
+            raise SourceError(
+                f"view {view.name!r}: its source is a table in memory of the store object that applied it; "
+                "apply the definition with this store object, or use ParquetSource"
+            )
+        return found
+
+    def schemas(self, engine: OfflineEngine, definitions: Iterable[Any]) -> Schemas:
+        """The columns of the sources of these definitions, as `plan` asks for them."""
+        views = [d for d in definitions if isinstance(d, FeatureView)]
+        replaced = {id(view.source): self._instead(view) for view in views if view.name in self._rows}
+
+        def schema(source: Source) -> pa.Schema | None:
+            if isinstance(source, PushSource) and id(source) not in replaced:
+                return None
+            return engine.source_schema(replaced.get(id(source), source))
+
+        return schema
+
+    def _instead(self, view: FeatureView) -> TableSource:
+        source = view.source
+        return TableSource(
+            self._rows[view.name],
+            event_time=source.event_time,
+            created_time=source.created_time if source.created_time in self._rows[view.name].column_names else None,
+            event_id=source.event_id,
+            delay=source.delay,
+        )
+
+
+def _holds_table(source: Source) -> bool:
+    if isinstance(source, SQLSource):
+        return any(_holds_table(table) for table in source.tables.values())
+    return isinstance(source, TableSource)
+
+
+def with_parts(definitions: Iterable[Any]) -> list[Any]:
+    """Definitions and the entities and views that they hold, each once, parts first."""
+    found: dict[int, Any] = {}
+    named: set[tuple[type, str]] = set()
+    given = list(definitions)
+    for item in given:
+        named.add((type(item), getattr(item, "name", "")))
+    for item in given:
+        for part in (*_parts(item), item):
+            key = (type(part), getattr(part, "name", ""))
+            if part is item or key not in named:
+                found[id(part)] = part
+                named.add(key)
+    return list(found.values())
+
+
+def _parts(item: Any) -> Iterable[Any]:
+    if isinstance(item, FeatureView):
+        yield from (entity for entity in item.entities if isinstance(entity, Entity))
+    if isinstance(item, FeatureService):
+        for view in views_in(item):
+            yield from _parts(view)
+            yield view
+
+
+def views_in(features: Any) -> list[FeatureView]:
+    """The view objects in a features argument."""
+    items = features.items if isinstance(features, FeatureService) else features
+    items = items if isinstance(items, (list, tuple)) else (items,)
+    views = (item.view if isinstance(item, FeatureSelection) else item for item in items)
+    return [view for view in views if isinstance(view, FeatureView)]

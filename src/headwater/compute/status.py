@@ -1,0 +1,150 @@
+"""Status: how every view version stands, and what the parts of a store say about themselves."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from headwater.clock import MIN_MICROS, from_micros
+from headwater.compute.rooms import Rooms
+from headwater.errors import StoreError
+from headwater.online.meta import read_watermarks
+from headwater.planning.snapshot import RegistrySnapshot, ServiceRecord, ViewRecord
+from headwater.planning.watermark import Watermark
+
+
+@dataclass(frozen=True)
+class VersionStatus:
+    """How one view version stands.
+
+    Attributes:
+        view, version: which one.
+        state: `live`, `waiting` (goes live once materialized), `previous` (fed, to roll back to), `beside` or
+            `retired`.
+        watermark: every row known up to then is online (UTC); None: never materialized.
+        behind: how long ago that is; None where there is no watermark.
+        position: the log position that was looked at last.
+        log_behind: how many log positions came after it.
+        ttl, freshness_sla: of the view.
+    """
+
+    view: str
+    version: str
+    state: str
+    watermark: datetime | None = None
+    behind: timedelta | None = None
+    position: int = 0
+    log_behind: int = 0
+    ttl: timedelta | None = None
+    freshness_sla: timedelta | None = None
+
+
+@dataclass(frozen=True)
+class StoreStatus:
+    """How a store stands.
+
+    Attributes:
+        project: its name.
+        now: the instant this was asked at (UTC).
+        revision: the registry's.
+        versions: every view version, retired ones last.
+        services: service → its live version.
+        registry, log, online: what these parts say: kind, place, sizes.
+        warnings: what somebody should look at.
+    """
+
+    project: str
+    now: datetime
+    revision: int
+    versions: tuple[VersionStatus, ...] = ()
+    services: Mapping[str, str] = field(default_factory=dict)
+    registry: Mapping[str, Any] = field(default_factory=dict)
+    log: Mapping[str, Any] = field(default_factory=dict)
+    online: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    def _repr_html_(self) -> str:
+        names = ("view", "version", "state", "watermark", "behind", "log_behind")
+        head = "".join(f"<th>{name}</th>" for name in names)
+        rows = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(str(getattr(v, name)))}</td>" for name in names) + "</tr>"
+            for v in self.versions
+        )
+        return f"<table><tr>{head}</tr>{rows}</table>" + "".join(f"<p>{html.escape(w)}</p>" for w in self.warnings)
+
+
+def status(rooms: Rooms, now: int, registry: Mapping[str, Any]) -> StoreStatus:
+    """How a store stands at `now` (microseconds); what cannot be reached is told as a warning."""
+    snapshot = rooms.registry.refresh()
+    head = rooms.log.head_position()
+    warnings: list[str] = []
+    online, marks = _online(rooms, snapshot, warnings)
+    versions = [v for record in snapshot.views.values() for v in _versions(record, marks, head, now)]
+    versions.sort(key=lambda v: v.state == "retired")
+    warnings += _waiting(snapshot)
+    services = {name: record.live for name, record in snapshot.services.items() if record.live is not None}
+    return StoreStatus(
+        snapshot.project,
+        from_micros(now),
+        snapshot.revision,
+        tuple(versions),
+        services,
+        registry,
+        {"id": rooms.log.log_id, "position": head},
+        online,
+        tuple(warnings),
+    )
+
+
+_Marks = Mapping[tuple[str, str], Watermark | None]
+
+
+def _online(rooms: Rooms, snapshot: RegistrySnapshot, warnings: list[str]) -> tuple[Mapping[str, Any], _Marks]:
+    """What the online store says; the registry's mirror of the watermarks where it cannot be reached."""
+    try:
+        pairs = [(r.name, v) for r in snapshot.views.values() for v in r.versions]
+        info = dict(rooms.online.info())
+        warnings += [str(info.pop("warnings"))] if info.get("warnings") else []
+        return info, read_watermarks(rooms.online, rooms.project, pairs)
+    except StoreError as bad:
+        warnings.append(f"the online store cannot be read ({bad}); watermarks are the registry's mirror of them")
+        return {}, {pair: mark for pair, (mark, _) in rooms.registry.watermarks().items()}
+
+
+def _versions(record: ViewRecord, marks: _Marks, head: int, now: int) -> Iterator[VersionStatus]:
+    for version in reversed(tuple(record.versions.values())):
+        mark = marks.get((record.name, version.version))
+        timed = mark is not None and mark.end > MIN_MICROS
+        yield VersionStatus(
+            record.name,
+            version.version,
+            _state(record, version.version),
+            from_micros(mark.end) if mark is not None and timed else None,
+            timedelta(microseconds=max(0, now - mark.end)) if mark is not None and timed else None,
+            mark.position if mark is not None else 0,
+            head - (mark.position if mark is not None else 0),
+            version.view.ttl_time,
+            version.view.sla_time,
+        )
+
+
+def _state(record: ViewRecord, version: str) -> str:
+    if record.versions[version].retired_at is not None:
+        return "retired"
+    named = {record.live: "live", record.waiting: "waiting", record.previous: "previous"}
+    return named.get(version, "beside")
+
+
+def _waiting(snapshot: RegistrySnapshot) -> Iterator[str]:
+    """A line for each version that has not gone live yet."""
+    records: tuple[ViewRecord | ServiceRecord, ...] = (*snapshot.views.values(), *snapshot.services.values())
+    for record in records:
+        if record.waiting is not None:
+            kind = "view" if isinstance(record, ViewRecord) else "service"
+            yield (
+                f"feature {kind} {record.name}: {record.waiting} goes live once it is materialized as far as "
+                f"{record.live}: run materialize"
+            )

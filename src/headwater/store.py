@@ -1,0 +1,474 @@
+"""FeatureStore: the public door; it holds a store's parts and hands each call to the room that does the work."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from headwater.clock import Clock, parse_duration, system_clock, to_micros
+from headwater.compute import delete as deleting
+from headwater.compute import materialize as materializing
+from headwater.compute import retrieval
+from headwater.compute import status as statuses
+from headwater.compute import write as writing
+from headwater.compute.reports import DeleteReport, MaterializeReport, WriteReport
+from headwater.compute.rooms import Rooms
+from headwater.compute.sources import BoundSources, views_in, with_parts
+from headwater.config import Settings, load_settings
+from headwater.definitions.entity import Entity
+from headwater.definitions.view import FeatureView
+from headwater.errors import FeatureViewNotFound, nearest
+from headwater.loader import OFFLINE_ENGINES, ONLINE_STORES, load_definitions, load_plugin
+from headwater.observer import Observer, silent
+from headwater.offline.base import OfflineEngine
+from headwater.offline.log import OfflineLog
+from headwater.offline.result import HistoryResult
+from headwater.online.base import OnlineStore
+from headwater.online.meta import read_watermarks
+from headwater.online.result import OnlineResult
+from headwater.online.session import Session
+from headwater.planning.catalog import ServiceInfo, ViewInfo, service_info, view_info
+from headwater.planning.diff import plan as make_plan
+from headwater.planning.plan import Plan
+from headwater.planning.watermark import Watermark
+from headwater.registry.leases import Leases
+from headwater.registry.registry import FeatureRegistry, open_registry
+from headwater.registry.versions import FeatureVersionManager
+from headwater.types import ConsistencyLevel, StalePolicy, WriteTarget
+
+_PREPARED = 256
+
+
+class FeatureStore:
+    """A feature store: definitions, history, online rows, in one process.
+
+    Use it with `with`, or `close()` it. Safe to use from several threads; make it before a fork, it opens its files
+    after.
+
+    Args:
+        path: the project's folder, or its `headwater.toml`.
+        registry: URL or `FeatureRegistry`; default: the settings'.
+        online: URL or `OnlineStore`.
+        offline: the engine's name, or an `OfflineEngine`.
+        clock: what tells the time, UTC; default: the system's.
+        observer: is told of progress; default: nobody.
+
+    Raises:
+        ConfigError: a folder that is not there, a bad setting or URL.
+        MissingExtra: a store's package is not installed; the message is the line that installs it.
+    """
+
+    def __init__(
+        self,
+        path: str | Path = ".",
+        *,
+        registry: str | FeatureRegistry | None = None,
+        online: str | OnlineStore | None = None,
+        offline: str | OfflineEngine | None = None,
+        clock: Clock | None = None,
+        observer: Observer = silent,
+    ) -> None:
+        settings = load_settings(
+            path,
+            registry_url=registry if isinstance(registry, str) else None,
+            online_url=online if isinstance(online, str) else None,
+            offline_engine=offline if isinstance(offline, str) else None,
+        )
+        log = settings.folder / settings.offline_log
+        self._assemble(settings, registry, online, offline, clock or system_clock, observer, log)
+
+    @classmethod
+    def in_memory(
+        cls,
+        definitions: Iterable[Any],
+        *,
+        sources: Mapping[str, Any] | None = None,
+        clock: Clock | None = None,
+        path: str | Path = ".",
+        observer: Observer = silent,
+    ) -> Self:
+        """A store with nothing on disk, its definitions applied: for tests, notebooks, and to try a changed definition.
+
+        Args:
+            definitions: entities, views and services.
+            sources: view → its rows, with its source's own columns (a table or a list of dicts), read instead of its
+                source; a view that is not named reads its own source.
+            clock: what tells the time.
+            path: the folder that relative paths of sources start from.
+            observer: is told of progress.
+
+        Raises:
+            DefinitionError: everything that is wrong with the definitions.
+            FeatureViewNotFound: `sources` names no view of the definitions.
+        """
+        store = cls.__new__(cls)
+        settings = replace(load_settings(path, environ={}), registry_url="sqlite://", online_url="memory:")
+        store._assemble(settings, None, None, None, clock or system_clock, observer, None)
+        try:
+            definitions = with_parts(definitions)
+            names = [d.name for d in definitions if isinstance(d, FeatureView)]
+            for name, rows in (sources or {}).items():
+                if name not in names:
+                    raise FeatureViewNotFound(f"sources: no view {name!r} among the definitions{nearest(name, names)}")
+                store._sources.replace_rows(name, rows)
+            store.apply(definitions)
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    def _assemble(
+        self,
+        settings: Settings,
+        registry: str | FeatureRegistry | None,
+        online: str | OnlineStore | None,
+        offline: str | OfflineEngine | None,
+        clock: Clock,
+        observer: Observer,
+        log: Path | None,
+    ) -> None:
+        """Open the parts; those given as objects stay the caller's to close."""
+        self.settings = settings
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._prepared: dict[Any, retrieval.PreparedReader] = {}
+        self._owned: list[Any] = []
+        self._sources = BoundSources()
+        try:
+            self._registry = (
+                registry
+                if isinstance(registry, FeatureRegistry)
+                else self._own(open_registry(settings.registry_url, settings.folder, settings.project, clock=clock))
+            )
+            engine = offline if isinstance(offline, OfflineEngine) else self._own(_open_engine(settings, observer))
+            store = online if isinstance(online, OnlineStore) else self._own(_open_online(settings))
+            self._rooms = Rooms(
+                project=settings.project,
+                registry=self._registry,
+                versions=FeatureVersionManager(self._registry),
+                leases=Leases(self._registry.engine, clock),
+                engine=engine,
+                log=OfflineLog(self._registry.engine, log, clock),
+                online=store,
+                clock=clock,
+                source_of=self._sources.source_of,
+                lookback=settings.materialize_lookback,
+                observer=observer,
+            )
+        except BaseException:
+            self.close()
+            raise
+
+    def _own(self, part: Any) -> Any:
+        self._owned.append(part)
+        return part
+
+    # definitions
+
+    @property
+    def registry(self) -> FeatureRegistry:
+        """The registry: snapshots, past versions, feature definitions, the change log."""
+        return self._registry
+
+    def plan(self, definitions: Iterable[Any] | None = None) -> Plan:
+        """What `apply` would do.
+
+        Args:
+            definitions: entities, views and services; None: the project's files, and what they no longer have is
+                removed.
+
+        Raises:
+            DefinitionError: everything that is wrong, together, each with its place.
+            VersionConflict: changed definitions under versions that are registered.
+        """
+        whole = definitions is None
+        if definitions is None:
+            definitions = load_definitions(self.settings.folder, self.settings.definitions)
+        definitions = with_parts(definitions)
+        self._sources.remember(definitions)
+        snapshot = self._registry.refresh()
+        schemas = self._sources.schemas(self._rooms.engine, definitions)
+        return make_plan(snapshot, definitions, schemas, whole_project=whole, now=self._clock())
+
+    def apply(self, definitions: Iterable[Any] | None = None) -> Plan:
+        """Register definitions: all or nothing.
+
+        Args:
+            definitions: as in `plan`; a list adds and changes, only the project's files remove.
+
+        Returns:
+            The plan that was run.
+
+        Raises:
+            DefinitionError, VersionConflict: as in `plan`; nothing was changed.
+            RegistryConflict: somebody else applied meanwhile; nothing was changed.
+        """
+        plan = self.plan(definitions)
+        self._registry.apply(plan, now=self._clock(), log_head=self._rooms.log.head_position())
+        return plan
+
+    def promote(self, name: str, version: str, force: bool = False) -> None:
+        """Make a version of a view or service live.
+
+        Raises:
+            ChangeRefused: it is not materialized as far as the live one (`force` overrides), or is retired.
+        """
+        self._rooms.versions.promote(name, version, watermarks=self._watermarks(), now=self._clock(), force=force)
+
+    def rollback(self, name: str) -> None:
+        """Make the version of a view or service live that was live before.
+
+        Raises:
+            ChangeRefused: none was live before, or it is retired.
+        """
+        self._rooms.versions.rollback(name, now=self._clock())
+
+    def retire(self, name: str, version: str) -> None:
+        """End the feeding of a version.
+
+        Raises:
+            ChangeRefused: it is live, or pinned by services that are named.
+        """
+        self._rooms.versions.retire(name, version, now=self._clock())
+
+    def _watermarks(self) -> dict[tuple[str, str], Watermark]:
+        views = self._registry.refresh().views.values()
+        pairs = [(record.name, version) for record in views for version in record.versions]
+        marks = read_watermarks(self._rooms.online, self.settings.project, pairs)
+        return {pair: mark for pair, mark in marks.items() if mark is not None}
+
+    def get_feature_view(self, name: str, version: str | None = None) -> ViewInfo:
+        """A registered view: its definition, join keys and output schema; the live version by default."""
+        return view_info(self._registry.snapshot().view(name), version)
+
+    def get_feature_service(self, name: str, version: str | None = None) -> ServiceInfo:
+        """A registered service: its pinned features, join keys and output schema; the live version by default."""
+        return service_info(self._registry.snapshot(), name, version)
+
+    def get_entity(self, name: str) -> Entity:
+        """A registered entity."""
+        return self._registry.snapshot().entity(name)
+
+    def list_feature_views(self) -> list[ViewInfo]:
+        """The live version of every view."""
+        return [view_info(r) for r in self._registry.snapshot().views.values() if r.live is not None]
+
+    def list_feature_services(self) -> list[ServiceInfo]:
+        """The live version of every service."""
+        snapshot = self._registry.snapshot()
+        return [service_info(snapshot, r.name) for r in snapshot.services.values() if r.live is not None]
+
+    def list_entities(self) -> list[Entity]:
+        """Every entity."""
+        return list(self._registry.snapshot().entities.values())
+
+    def refresh_registry(self) -> None:
+        """See at once what other processes applied (else within five seconds)."""
+        self._registry.refresh()
+
+    # history
+
+    def get_historical_features(
+        self,
+        spine: Any,
+        features: Any,
+        timestamp_column: str | None = None,
+        at: datetime | str | None = None,
+        as_known: bool = True,
+        full_names: bool | None = None,
+        include: Sequence[str] = (),
+    ) -> HistoryResult:
+        """Join features to training rows, point-in-time correct: one row out for each spine row, in order.
+
+        Args:
+            spine: a pandas, polars or pyarrow table, a Parquet path, or SQL; None with `at`: every known entity.
+            features: references, views, selections; a service or its name.
+            timestamp_column: default: `timestamp` or `event_timestamp`.
+            at: one instant for all rows, instead of a column.
+            as_known: False: also what was learnt later counts (the metadata says so).
+            full_names: name columns `view__feature`.
+            include: `status`, `event_time`: columns to add.
+
+        Raises:
+            NotFound, UsageError: as `resolve` says.
+            SpineError: a missing column, a NaT, a key of another type.
+        """
+        self._sources.remember(views_in(features))
+        return retrieval.historical(
+            self._rooms,
+            spine,
+            features,
+            timestamp_column=timestamp_column,
+            at=None if at is None else to_micros(at),
+            as_known=as_known,
+            full_names=full_names,
+            include=(include,) if isinstance(include, str) else tuple(include),
+        )
+
+    # online
+
+    def materialize(
+        self,
+        views: Sequence[str] | str | None = None,
+        start: datetime | str | None = None,
+        end: datetime | str | None = None,
+        entities: Any = None,
+        force: bool = False,
+    ) -> MaterializeReport:
+        """Put online what is missing up to now, of every version that is fed; a killed run is made whole by the next.
+
+        Args:
+            views: view names (or `view@version`); None: all.
+            start, end: only rows known in (start, end]; with a `start` the watermark stays.
+            entities: only these keys; the watermark stays.
+            force: make each selected key what history has now; not with `start` or `end`.
+        """
+        return materializing.materialize(
+            self._rooms,
+            [views] if isinstance(views, str) else views,
+            start=None if start is None else to_micros(start),
+            end=None if end is None else to_micros(end),
+            entities=entities,
+            force=force,
+        )
+
+    def write(
+        self,
+        view: str,
+        rows: Any,
+        to: WriteTarget | str = WriteTarget.BOTH,
+        session: Session | None = None,
+        durability: int = 0,
+        errors: str = "raise",
+    ) -> WriteReport:
+        """Write rows of a view to its history and online; give them created times and a retry changes nothing.
+
+        Args:
+            view: its name.
+            rows: a table or a list of dicts with the source's own columns.
+            to: `both`, `offline`, or `online` (cache only: no history, not refilled).
+            session: is advanced.
+            durability: how many replicas to wait for.
+            errors: `raise`: a bad row writes nothing and all are named; `report`: the good rows are written.
+
+        Raises:
+            RowsRejected: `.problems` names every bad row.
+        """
+        return writing.write(self._rooms, view, rows, to=to, errors=errors, durability=durability, session=session)
+
+    def delete(self, view: str, entities: Any, purge: bool = False, session: Session | None = None) -> DeleteReport:
+        """Hide every row of some keys known by now, online and in history, for reads from now on.
+
+        Args:
+            view: its name.
+            entities: the keys, in any form that reads take.
+            purge: also erase them, by a later materialize.
+            session: is advanced.
+        """
+        return deleting.delete(self._rooms, view, entities, purge=purge, session=session)
+
+    def prepare(
+        self,
+        features: Any,
+        consistency: ConsistencyLevel | str | None = None,
+        registry_refresh: timedelta | str = "5s",
+        full_names: bool | None = None,
+    ) -> retrieval.PreparedReader:
+        """Resolve names, versions and layouts once; `.read(entities)` is then one round trip.
+
+        Raises:
+            NotFound, UsageError: as `resolve` says.
+            ConsistencyNotSupported: a level that the store cannot give.
+            ChangeRefused: a version that is neither live nor materialized as far as the live one.
+        """
+        return retrieval.prepare(
+            self._rooms,
+            features,
+            consistency=consistency,
+            registry_refresh=parse_duration(registry_refresh),
+            full_names=full_names,
+            freshness=self.settings.freshness_function,
+            half_life=self.settings.freshness_half_life,
+        )
+
+    def get_online_features(
+        self,
+        features: Any,
+        entities: Any,
+        request: Mapping[str, Any] | None = None,
+        consistency: ConsistencyLevel | str = ConsistencyLevel.EVENTUAL,
+        session: Session | None = None,
+        stale: StalePolicy | str = StalePolicy.FLAG,
+        max_age: timedelta | str | None = None,
+        now: datetime | str | None = None,
+        full_names: bool | None = None,
+    ) -> OnlineResult:
+        """Read features of some entities: `prepare` (cached) and `read`."""
+        return self._reader(features, full_names).read(
+            entities, request, consistency=consistency, session=session, stale=stale, max_age=max_age, now=now
+        )
+
+    def _reader(self, features: Any, full_names: bool | None) -> retrieval.PreparedReader:
+        """The cached reader of a features argument."""
+        key = (
+            tuple(features) if isinstance(features, list) else features,
+            full_names,
+            self._registry.snapshot().revision,
+        )
+        found = self._prepared.get(key)
+        if found is None:
+            found = self.prepare(features, full_names=full_names)
+            with self._lock:
+                if len(self._prepared) >= _PREPARED:
+                    self._prepared.clear()
+                self._prepared[key] = found
+        return found
+
+    def session(self) -> Session:
+        """A new session; its token travels to other processes."""
+        return Session(self._rooms.store_name)
+
+    def status(self, now: datetime | str | None = None) -> statuses.StoreStatus:
+        """How every version stands, and what the parts say of themselves."""
+        registry = {"url": _without_password(self.settings.registry_url)}
+        return statuses.status(self._rooms, to_micros(now if now is not None else self._clock()), registry)
+
+    def close(self) -> None:
+        """Release what this object opened; what was given to it stays the caller's. Closing twice is a no-op."""
+        self._prepared.clear()
+        while self._owned:
+            self._owned.pop().close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _open_online(settings: Settings) -> OnlineStore:
+    scheme = settings.online_url.partition(":")[0]
+    found: type[OnlineStore] = load_plugin(ONLINE_STORES, scheme)
+    return found.from_url(settings.online_url, settings.folder)
+
+
+def _open_engine(settings: Settings, observer: Observer) -> OfflineEngine:
+    engine: OfflineEngine = load_plugin(OFFLINE_ENGINES, settings.offline_engine)(
+        settings.folder,
+        memory_limit=settings.offline_memory_limit,
+        threads=settings.offline_threads,
+        observer=observer,
+    )
+    return engine
+
+
+def _without_password(url: str) -> str:
+    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", url)
