@@ -1,1 +1,1 @@
-"""Compute: reads, writes, materialization: the rooms below at work together."""
+"""Compute: writes, deletes, materialization and retrieval, made of the registry, the offline and the online rooms."""

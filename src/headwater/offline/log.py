@@ -137,6 +137,19 @@ class OfflineLog:
         with reading(self._engine) as connection:
             return now_micros(connection, self._clock)
 
+    def arrival(self, view: str) -> int:
+        """The arrival that a row of a view would have now, microseconds: after every delete, not before another row."""
+        with reading(self._engine) as connection:
+            query = sa.select(views.c.arrival, views.c.through).where(views.c.view == view)
+            found = connection.execute(query).one_or_none()
+            return self._arrival(
+                connection, *((MIN_MICROS, MIN_MICROS) if found is None else (found.arrival, found.through))
+            )
+
+    def _arrival(self, connection: sa.Connection, earlier: int, through: int) -> int:
+        after = MIN_MICROS if through == MIN_MICROS else through + 1
+        return max(now_micros(connection, self._clock), earlier, after)
+
     def append(
         self, view: str, groups: Sequence[RowGroup], readings: Iterable[RowReading] = (), check: Check | None = None
     ) -> list[Appended]:
@@ -157,11 +170,7 @@ class OfflineLog:
                 check(connection)
             after, head_rows = self._take(connection, count, count)
             state = view_state(connection, view)
-            arrival = max(
-                now_micros(connection, self._clock),
-                state.arrival,
-                state.through + 1 if state.through > MIN_MICROS else MIN_MICROS,
-            )
+            arrival = self._arrival(connection, state.arrival, state.through)
             if state.purges:
                 groups, dropped = self._without_purged(connection, view, groups, list(readings), arrival)
                 connection.execute(counter.update().values(head_rows=counter.c.head_rows - dropped))
@@ -242,6 +251,11 @@ class OfflineLog:
             return np.full(keys.num_rows, MIN_MICROS, np.int64)
         return np.array([through.get(digest, MIN_MICROS) for digest in self.digests(keys)], np.int64)
 
+    def purges_after(self, view: str, position: int, until: int | None) -> dict[bytes, int]:
+        """Digest → D of the purges with `position` < theirs ≤ `until` (None: all)."""
+        with reading(self._engine) as connection:
+            return purged_through(connection, view, until, after=position)
+
     def purges_to_erase(self, view: str, before: int) -> Mapping[bytes, int]:
         """Digest → D of the purges asked for before an instant (microseconds) whose rows are not erased yet."""
         query = sa.select(purges.c.digest, sa.func.max(purges.c.through)).where(
@@ -319,7 +333,7 @@ class OfflineLog:
     def _view(self, connection: sa.Connection, view: str) -> tuple[int, int, int]:
         query = sa.select(views.c.rolled, views.c.epoch, views.c.purges).where(views.c.view == view)
         found = connection.execute(query).one_or_none()
-        return (0, 0, 0) if found is None else (found.rolled, found.epoch, found.purges)
+        return (0, 0, 0) if found is None else (int(found.rolled), int(found.epoch), int(found.purges))
 
     def _file_parts(self, connection: sa.Connection, view: str, until: int | None) -> list[LogPart]:
         found = live_files(connection, view, until)
@@ -351,7 +365,7 @@ class OfflineLog:
         return [_table_part(table) for table in cut if table.num_rows]
 
     def deletes_after(self, view: str, keys: Sequence[str], position: int, until: int) -> pa.Table | None:
-        """Delete marks with `position` < theirs ≤ `until`: the keys and `__through`, one row a key; None: there are none."""
+        """Delete marks with `position` < theirs ≤ `until`: the keys and `__through`, one row a key; None: none."""
         with reading(self._engine) as connection:
             return delete_marks(connection, self._shapes, view, keys, until, after=position)
 

@@ -1,4 +1,4 @@
-"""Rolled files of the offline log: the head's rows written as Parquet, small files merged, what nobody names removed."""
+"""Rolled files of the offline log: the head's rows as Parquet, small files merged, what nobody names removed."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -121,7 +122,7 @@ class LogFolder:
             (self.path / name).unlink(missing_ok=True)
 
     def remove_unnamed(self, known: Iterable[str]) -> None:
-        """Remove this log's files that nobody registered: a crash left them. Only while the log's write lock is held."""
+        """Remove this log's files that a crash left unregistered; only while the log's write lock is held."""
         named = set(known)
         for file in self.path.glob(self._prefix + "*"):
             if file.name not in named:
@@ -209,7 +210,7 @@ def _with_small_files(
     return pa.concat_tables([*earlier, table]).sort_by(POSITION), list(small)
 
 
-def live_files(connection: sa.Connection, view: str, until: int | None) -> list[sa.Row[tuple[int, str, int]]]:
+def live_files(connection: sa.Connection, view: str, until: int | None) -> list[Any]:
     """(shape, name, last position) of the files that hold a view's rows, in order."""
     query = (
         sa.select(files.c.shape, files.c.name, files.c.last)
@@ -231,7 +232,7 @@ def cut_file(folder: LogFolder, name: str, until: int) -> pa.Table:
 def rewrite_files(
     connection: sa.Connection, folder: LogFolder, view: str, keep: Callable[[pa.Table], pa.Table]
 ) -> list[str]:
-    """Replace each file of a view by the rows that `keep` leaves; returns the files to remove once that is committed."""
+    """Replace each file of a view by the rows that `keep` leaves; the files to remove once that is committed."""
     query = sa.select(files.c.id, files.c.shape, files.c.name, files.c.replaced_at).where(files.c.view == view)
     gone: list[str] = []
     for number, shape, name, replaced_at in connection.execute(query).all():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -61,7 +62,9 @@ class Shapes:
             # remembered only once it was read back: the transaction that adds it may still be undone
             self._numbers[view, schema] = found
             return int(found)
-        return int(connection.execute(shapes.insert().values(view=view, schema=schema)).inserted_primary_key[0])
+        added = connection.execute(shapes.insert().values(view=view, schema=schema)).inserted_primary_key
+        assert added is not None
+        return int(added[0])
 
     def schema(self, connection: sa.Connection, number: int) -> pa.Schema:
         """The columns of a shape."""
@@ -133,17 +136,15 @@ class HeadReader:
             self._views.clear()
 
 
-def decode_rows(
-    connection: sa.Connection, known: Shapes, rows: Sequence[sa.Row[tuple[int, int, int, int, int, bytes, bytes]]]
-) -> dict[int, list[pa.Table]]:
+def decode_rows(connection: sa.Connection, known: Shapes, rows: Sequence[Any]) -> dict[int, list[pa.Table]]:
     """Rows of the head's table (first, last, shape, rows, arrival, offsets, batch) as stamped tables by shape."""
-    grouped: dict[int, list[sa.Row[tuple[int, int, int, int, int, bytes, bytes]]]] = {}
+    grouped: dict[int, list[Any]] = {}
     for row in rows:
         grouped.setdefault(row[2], []).append(row)
     return {shape: [_decode_shape(known.schema(connection, shape), group)] for shape, group in grouped.items()}
 
 
-def _decode_shape(schema: pa.Schema, rows: Sequence[sa.Row[tuple[int, int, int, int, int, bytes, bytes]]]) -> pa.Table:
+def _decode_shape(schema: pa.Schema, rows: Sequence[Any]) -> pa.Table:
     batches = [decode_batch(row[6], schema) for row in rows]
     positions = [
         row[0] + (np.arange(row[3]) if row[5] is None else np.frombuffer(row[5], "<i4").astype(np.int64))
@@ -165,7 +166,7 @@ def offsets_of(positions: NDArray[np.int64]) -> bytes | None:
     """Positions counted from the first, as stored; None where they follow one another."""
     if len(positions) == 0 or int(positions[-1] - positions[0]) == len(positions) - 1:
         return None
-    return (positions - positions[0]).astype("<i4").tobytes()
+    return bytes((positions - positions[0]).astype("<i4").tobytes())
 
 
 def insert_rows(

@@ -59,7 +59,7 @@ def _micros(column: pa.ChunkedArray, otherwise: NDArray[np.int64]) -> NDArray[np
 
 
 class Digests:
-    """Salted digests of keys (`KeyDigests`): a key of equal values has the same one, whatever the width of its integers."""
+    """Salted digests of keys (`KeyDigests`): equal values have equal ones, whatever the width of integers."""
 
     def __init__(self, salt: bytes) -> None:
         self._salt = salt
@@ -97,9 +97,11 @@ def _encoded(value: Any) -> bytes:
     return kind + _LENGTH.pack(len(body)) + body
 
 
-def purged_through(connection: sa.Connection, view: str, until: int | None = None) -> dict[bytes, int]:
-    """Digest → D of every purge of a view."""
-    query = sa.select(purges.c.digest, sa.func.max(purges.c.through)).where(purges.c.view == view)
+def purged_through(connection: sa.Connection, view: str, until: int | None = None, after: int = 0) -> dict[bytes, int]:
+    """Digest → D of a view's purges with `after` < position ≤ `until`."""
+    query = sa.select(purges.c.digest, sa.func.max(purges.c.through)).where(
+        purges.c.view == view, purges.c.position > after
+    )
     if until is not None:
         query = query.where(purges.c.position <= until)
     return {bytes(digest): int(through) for digest, through in connection.execute(query.group_by(purges.c.digest))}

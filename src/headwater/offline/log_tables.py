@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -214,8 +215,8 @@ def now_micros(connection: sa.Connection, clock: Clock) -> int:
     return int(connection.execute(sa.select(micros)).scalar_one())
 
 
-def view_state(connection: sa.Connection, view: str) -> sa.Row[tuple[int, int, int, int, int]]:
-    """(arrival, through, rolled, epoch, purges) of a view; a row is made where there is none (in a write transaction)."""
+def view_state(connection: sa.Connection, view: str) -> Any:
+    """(arrival, through, rolled, epoch, purges) of a view, made where there is none: in a write transaction."""
     query = sa.select(views.c.arrival, views.c.through, views.c.rolled, views.c.epoch, views.c.purges).where(
         views.c.view == view
     )

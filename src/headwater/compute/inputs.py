@@ -1,0 +1,25 @@
+"""A resolved view with its source and its part of the offline log, as the engine takes it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from headwater.compute.rooms import Rooms
+from headwater.compute.rows import RowVersion
+from headwater.definitions.sources import PushSource
+from headwater.offline.base import LogSlice, ViewInput
+from headwater.planning.resolve import ResolvedView
+
+
+def view_input(rooms: Rooms, view: ResolvedView, until: int | None = None) -> ViewInput:
+    """A view with the data of its history, up to a log position (None: all there is)."""
+    log = rooms.log.slice(view.name, [key.name for key in view.keys], until)
+    return with_log(rooms, view, log)
+
+
+def with_log(rooms: Rooms, view: ResolvedView, log: LogSlice) -> ViewInput:
+    """A view with its source and those parts of the log that it takes."""
+    version = RowVersion(view)
+    parts = tuple(part for part in log.parts if part.schema is not None and version.takes(part.schema))
+    source = rooms.source_of(view.definition)
+    return ViewInput(view, None if isinstance(source, PushSource) else source, replace(log, parts=parts))

@@ -1,0 +1,124 @@
+"""Materialize: what history has and the online store lacks, for every version that is fed, up to now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import date, datetime
+from typing import Any
+
+from headwater.clock import from_micros, to_micros
+from headwater.compute.erase import erase_purged
+from headwater.compute.reports import MaterializeReport, RunReport
+from headwater.compute.rooms import Rooms
+from headwater.compute.run import Bounds, Run
+from headwater.errors import UsageError
+from headwater.online.meta import read_watermarks
+from headwater.planning.resolve import ResolvedView, whole_view
+from headwater.planning.snapshot import RegistrySnapshot
+from headwater.planning.watermark import Watermark
+
+Instant = datetime | date | str | int
+
+
+def materialize(
+    rooms: Rooms,
+    views: str | Iterable[str] | None = None,
+    *,
+    start: Instant | None = None,
+    end: Instant | None = None,
+    entities: Any = None,
+    force: bool = False,
+) -> MaterializeReport:
+    """Bring the online store up to now.
+
+    Args:
+        rooms: the store's parts.
+        views: names of views, or `view@version`; None: all.
+        start, end: bounds of known_at, both included; an end in the future is now.
+        entities: only these keys.
+        force: each selected key becomes what history has now, newer values and all.
+
+    Raises:
+        UsageError: force with start or end, or an end before the start.
+        LogMismatch: the online store belongs to another offline log.
+    """
+    bounds = _bounds(rooms, start, end, entities, force)
+    rooms.claim_online()
+    snapshot = rooms.registry.refresh()
+    targets = _targets(snapshot, views)
+    if entities is not None and not targets:
+        raise UsageError("entities were given, and no view that has versions")
+    _raise_position(rooms, targets)
+    rooms.log.roll(sorted({target.name for target in targets}))
+    runs = [Run(rooms, target, bounds).run() for target in targets]
+    for name in sorted({target.name for target in targets}):
+        erased = erase_purged(rooms, snapshot.view(name))
+        if erased:
+            runs = [replace(run, erased=erased) if run.view == name else run for run in runs]
+    return _go_live(rooms, tuple(runs))
+
+
+def _bounds(rooms: Rooms, start: Instant | None, end: Instant | None, entities: Any, force: bool) -> Bounds:
+    if force and (start is not None or end is not None):
+        raise UsageError("force makes keys equal to history now: leave start and end away")
+    bounds = Bounds(
+        None if start is None else _instant("start", start),
+        None if end is None else min(_instant("end", end), rooms.now()),
+        entities,
+        force,
+    )
+    if bounds.start is not None and bounds.start > (rooms.now() if bounds.end is None else bounds.end):
+        last = "now" if bounds.end is None else from_micros(bounds.end).isoformat()
+        raise UsageError(f"start {from_micros(bounds.start).isoformat()} is after the end, {last}")
+    return bounds
+
+
+def _instant(name: str, value: Instant) -> int:
+    try:
+        return to_micros(value)
+    except (ValueError, TypeError) as bad:
+        raise UsageError(f"{name}={value!r} is no time: write 2024-05-01 or 2024-05-01T12:00:00+00:00") from bad
+
+
+def _targets(snapshot: RegistrySnapshot, views: str | Iterable[str] | None) -> list[ResolvedView]:
+    """The versions to feed: of the views named, all that are not retired, or just the one named."""
+    names = list(snapshot.views) if views is None else [views] if isinstance(views, str) else list(views)
+    targets: dict[tuple[str, str], ResolvedView] = {}
+    for item in names:
+        name, _, wanted = str(getattr(item, "name", item)).partition("@")
+        record = snapshot.view(name)
+        chosen = [record.version(wanted)] if wanted else list(record.fed)
+        for version in chosen:
+            if version.retired_at is not None:
+                raise UsageError(f"{name}@{version.version} is retired and not fed any more; promote a version first")
+            targets[name, version.version] = whole_view(record, version)
+    return list(targets.values())
+
+
+def _raise_position(rooms: Rooms, targets: Sequence[ResolvedView]) -> None:
+    """Where the registry was restored and the online store has seen later positions, none of them is given again."""
+    marks = read_watermarks(rooms.online, rooms.project, [(t.name, t.version) for t in targets])
+    seen = max((mark.position for mark in marks.values() if mark is not None), default=0)
+    if seen > rooms.log.head_position():
+        rooms.log.raise_position(seen)
+
+
+def _go_live(rooms: Rooms, runs: tuple[RunReport, ...]) -> MaterializeReport:
+    """Let versions that are materialized as far as the live ones go live by themselves."""
+    before = rooms.registry.refresh()
+    found = rooms.versions.go_live(watermarks(rooms, before), now=rooms.clock())
+    after = rooms.registry.refresh()
+    told = tuple(replace(run, live=_went_live(run, before, after)) for run in runs)
+    return MaterializeReport(told, tuple(f"{kind} {name}: {why}" for (kind, name), why in found.reasons.items()))
+
+
+def _went_live(run: RunReport, before: RegistrySnapshot, after: RegistrySnapshot) -> bool:
+    return before.view(run.view).live != after.view(run.view).live == run.version
+
+
+def watermarks(rooms: Rooms, snapshot: RegistrySnapshot) -> dict[tuple[str, str], Watermark]:
+    """How far every version is materialized, as the online store has it; one that is missing never was."""
+    pairs = [(view.name, version) for view in snapshot.views.values() for version in view.versions]
+    marks = read_watermarks(rooms.online, rooms.project, pairs)
+    return {pair: mark for pair, mark in marks.items() if mark is not None}

@@ -1,0 +1,162 @@
+"""What writes, deletes and runs say about themselves."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A small HTML table."""
+    top = "".join(f"<th>{html.escape(name)}</th>" for name in head)
+    body = "".join("<tr>" + "".join(f"<td>{html.escape(_shown(v))}</td>" for v in row) + "</tr>" for row in rows)
+    return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    if isinstance(value, datetime):
+        return value.isoformat(sep=" ")
+    return "-" if value is None else str(value)
+
+
+@dataclass(frozen=True)
+class WriteReport:
+    """What became of the rows of one write.
+
+    Attributes:
+        applied: rows put online in at least one version; with `to="offline"`, rows in the log.
+        superseded: rows that a newer value, or a delete, kept out online, in every version that takes them.
+        rejected: rows that no version can take (`errors="report"`).
+        future: rows not known yet: in the log, put online when their time comes.
+        skipped: times that a version left out a row, since the row lacks its columns.
+        durable: whether the online store keeps what it acknowledged as asked for.
+        problems: why rows were rejected.
+        position: the log position of the last row; 0 where none went to the log.
+    """
+
+    applied: int = 0
+    superseded: int = 0
+    rejected: int = 0
+    future: int = 0
+    skipped: int = 0
+    durable: bool = True
+    problems: tuple[str, ...] = ()
+    position: int = 0
+
+    def _repr_html_(self) -> str:
+        names = ("applied", "superseded", "rejected", "future", "skipped", "durable")
+        problems = "".join(f"<br>{html.escape(p)}" for p in self.problems[:20])
+        return _table(names, [[getattr(self, name) for name in names]]) + problems
+
+
+@dataclass(frozen=True)
+class DeleteReport:
+    """What a delete did.
+
+    Attributes:
+        deleted: how many keys were marked.
+        found: for how many of them a row was online.
+        through: D, the latest: rows known up to then are hidden.
+        position: the log position of the last mark.
+        purge: whether the keys are also erased, by a later materialize or worker.
+    """
+
+    deleted: int
+    found: int
+    through: datetime | None
+    position: int
+    purge: bool = False
+
+    def _repr_html_(self) -> str:
+        names = [field.name for field in fields(self)]
+        return _table(names, [[getattr(self, name) for name in names]])
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """What one run did for one view version.
+
+    Attributes:
+        view, version: what was materialized.
+        rows: rows that were looked at.
+        keys: keys that a row was put for.
+        applied: rows put.
+        superseded: rows kept out by a newer value or a delete.
+        removed: rows taken away, since history has none (`force`).
+        future: rows that are not known yet.
+        null_keys, null_times: rows left out for a NULL key or time.
+        skipped: rows of the log that lack the version's columns.
+        deleted: delete marks that were put again.
+        erased: rows of purged keys that were erased.
+        seconds: how long it took.
+        watermark: the end up to which the version is materialized now; None where it has none.
+        live: whether the version went live by this run.
+    """
+
+    view: str
+    version: str
+    rows: int = 0
+    keys: int = 0
+    applied: int = 0
+    superseded: int = 0
+    removed: int = 0
+    future: int = 0
+    null_keys: int = 0
+    null_times: int = 0
+    skipped: int = 0
+    deleted: int = 0
+    erased: int = 0
+    seconds: float = 0.0
+    watermark: datetime | None = None
+    live: bool = False
+
+    @property
+    def rows_per_second(self) -> float:
+        """Rows looked at in a second."""
+        return self.rows / self.seconds if self.seconds else 0.0
+
+
+_COLUMNS = ("view", "version", "rows", "keys", "applied", "superseded", "removed", "future", "seconds", "watermark")
+
+
+@dataclass(frozen=True)
+class MaterializeReport:
+    """What `materialize` did, one `RunReport` a view version.
+
+    Attributes:
+        runs: in the order they ran.
+        waiting: why a version did not go live by itself, where something stands in its way.
+    """
+
+    runs: tuple[RunReport, ...] = ()
+    waiting: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """Rows looked at, in all."""
+        return sum(run.rows for run in self.runs)
+
+    @property
+    def applied(self) -> int:
+        """Rows put, in all."""
+        return sum(run.applied for run in self.runs)
+
+    @property
+    def seconds(self) -> float:
+        """How long it took, in all."""
+        return sum(run.seconds for run in self.runs)
+
+    def __getitem__(self, view: str) -> RunReport:
+        """The run of a view (`weather`, its newest version that ran) or a version (`weather@1.0.0`)."""
+        for run in reversed(self.runs):
+            if view in (run.view, f"{run.view}@{run.version}"):
+                return run
+        raise KeyError(view)
+
+    def _repr_html_(self) -> str:
+        return _table(_COLUMNS, [[getattr(run, name) for name in _COLUMNS] for run in self.runs])

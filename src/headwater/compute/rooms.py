@@ -1,0 +1,97 @@
+"""The rooms that one store object holds, and the settings that all of compute shares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from headwater.clock import Clock, to_micros
+from headwater.definitions.sources import Source
+from headwater.errors import LogMismatch
+from headwater.observer import Observer, silent
+from headwater.offline.base import OfflineEngine
+from headwater.offline.log import OfflineLog
+from headwater.online.base import OnlineStore
+from headwater.online.meta import log_id_key, pack_log_id, unpack_log_id
+from headwater.planning.snapshot import ViewVersion
+from headwater.registry.leases import Leases
+from headwater.registry.registry import FeatureRegistry
+from headwater.registry.versions import FeatureVersionManager
+
+LOOKBACK = timedelta(days=1)
+TOLERANCE = timedelta(seconds=5)
+"""How far ahead of the clock a row may be known and still be put online: clocks of several hosts differ."""
+LEASE_TIME = timedelta(minutes=10)
+RUN = "run"
+"""The kind of lease that a materialization holds."""
+
+
+def own_source(version: ViewVersion) -> Source:
+    """The source as it is defined."""
+    return version.view.source
+
+
+@dataclass
+class Rooms:
+    """One store object's parts.
+
+    Attributes:
+        project: the project's name; part of every online key.
+        registry: definitions and versions.
+        versions: moves live pointers.
+        leases: says which runs are in flight.
+        engine: runs the point-in-time query.
+        log: the offline log.
+        online: the online store.
+        clock: the one clock.
+        source_of: a version's source with its data (tables live in the store object).
+        lookback: how far back a run looks for source rows that came late.
+        tolerance: how far ahead of the clock a row may be known and still be put online.
+        lease_time: how long a run may be held up before it counts as dead.
+        observer: is told of progress.
+    """
+
+    project: str
+    registry: FeatureRegistry
+    engine: OfflineEngine
+    log: OfflineLog
+    online: OnlineStore
+    clock: Clock
+    versions: FeatureVersionManager
+    source_of: Callable[[ViewVersion], Source] = own_source
+    lookback: timedelta = LOOKBACK
+    tolerance: timedelta = TOLERANCE
+    lease_time: timedelta = LEASE_TIME
+    observer: Observer = silent
+    leases: Leases = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.leases = Leases(self.registry.engine, self.clock)
+
+    def now(self) -> int:
+        """The time now, microseconds."""
+        return to_micros(self.clock())
+
+    @property
+    def store_name(self) -> str:
+        """The name of the online store that sessions bear."""
+        return f"{self.project}:{self.log.log_id}"
+
+    def claim_online(self) -> None:
+        """Make sure, before a write, that the online store belongs to this offline log; an empty one becomes its own.
+
+        Raises:
+            LogMismatch: another log feeds it.
+        """
+        key = log_id_key(self.project)
+        found = self.online.multi_get([key])[0]
+        if found is None:
+            self.online.put([], {key: pack_log_id(self.project, self.log.log_id)})
+            return
+        _, log_id = unpack_log_id(found)
+        if log_id != self.log.log_id:
+            raise LogMismatch(
+                f"the online store is fed by offline log {log_id}, this registry's is {self.log.log_id}: use the same "
+                "[registry] url on every host that writes, or empty the online store and run materialize"
+            )

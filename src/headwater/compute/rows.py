@@ -1,0 +1,323 @@
+"""Rows given to `write`, held against every version that is fed: which version takes which row, and why none does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from headwater.compute.cast import Column, Fitted, fit, fit_time, plain
+from headwater.definitions.sources import PushSource
+from headwater.errors import DataError, nearest
+from headwater.offline.base import CREATED
+from headwater.offline.log import RowGroup
+from headwater.offline.log_marks import RowReading
+from headwater.planning.resolve import ResolvedView
+from headwater.planning.tables import as_table, is_pandas
+from headwater.types import DType, Int64, fits
+
+TIME = "time"
+
+
+@dataclass(frozen=True)
+class RowVersion:
+    """What one view version asks of a row."""
+
+    view: ResolvedView
+
+    @cached_property
+    def reading(self) -> RowReading:
+        """Which columns hold its keys and times."""
+        source = self.view.view.source
+        return RowReading(tuple(k.source_column for k in self.view.keys), source.event_time, source.created_time)
+
+    @cached_property
+    def needs(self) -> dict[str, tuple[DType | None, ...]]:
+        """Column → what it must fit (None: a time), for every column that a complete row has."""
+        needs: dict[str, list[DType | None]] = {}
+        if self.reading.event is not None:
+            needs.setdefault(self.reading.event, []).append(None)
+        for key in self.view.keys:
+            needs.setdefault(key.source_column, []).append(Int64 if key.dtype.name == "int32" else key.dtype)
+        for feature in self.view.view.feature_list:
+            needs.setdefault(feature.source_column, []).append(feature.dtype)
+        return {name: tuple(dict.fromkeys(dtypes)) for name, dtypes in needs.items()}
+
+    @cached_property
+    def times(self) -> frozenset[str]:
+        """The columns it reads as times."""
+        return frozenset(n for n in (self.reading.event, self.reading.created, CREATED) if n is not None)
+
+    @cached_property
+    def known(self) -> frozenset[str]:
+        """Every column a row may have for it; the source's others are asked for where one turns up."""
+        source = self.view.view.source
+        more = [source.created_time, source.event_id, CREATED]
+        if isinstance(source, PushSource):
+            more += list(source.schema or ())
+        return frozenset(self.needs) | {name for name in more if name is not None}
+
+    def takes(self, schema: pa.Schema) -> bool:
+        """Whether rows of the log with these columns are complete for it, and of types it can hold."""
+        for name, wanted in self.needs.items():
+            at = schema.get_field_index(name)
+            if at < 0 or not all(_holds(schema.field(at).type, dtype) for dtype in wanted):
+                return False
+        return True
+
+
+def _holds(given: pa.DataType, dtype: DType | None) -> bool:
+    if dtype is None:
+        return bool(pa.types.is_timestamp(given))
+    both_floats = dtype.name == "float32" and pa.types.is_floating(given)
+    return bool(both_floats or fits(given, dtype))
+
+
+@dataclass
+class Checked:
+    """The rows of a write, checked.
+
+    Attributes:
+        count: how many rows there were.
+        groups: the good rows, by their columns and the versions that take them.
+        takers: for each group, the places (among the versions) of those that take it.
+        problems: why each bad row is refused, in order of rows.
+        rejected: how many rows are bad.
+        skipped: how many times a version left out a good row.
+    """
+
+    count: int
+    groups: list[RowGroup] = field(default_factory=list)
+    takers: list[tuple[int, ...]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    rejected: int = 0
+    skipped: int = 0
+
+
+@dataclass
+class _Raw:
+    """Rows that share a set of columns, as the user gave them."""
+
+    columns: dict[str, Column]
+    rows: NDArray[np.int64]
+    pandas: bool = False
+
+
+def check_rows(view: str, data: Any, versions: Sequence[RowVersion], more: Callable[[], Iterable[str]]) -> Checked:
+    """Hold rows against the versions that are fed.
+
+    Args:
+        view: the view's name, for errors.
+        data: a table or a list of dicts with the source's own columns.
+        versions: the versions that are fed, the one that problems are told for first.
+        more: names the other columns of the sources; asked only where a column is in no definition.
+
+    Raises:
+        DataError: data that is no table.
+    """
+    raws, count = _raw_groups(view, data)
+    checked = Checked(count)
+    reasons: dict[int, list[str]] = {}
+    known = frozenset().union(*(version.known for version in versions))
+    for raw in raws:
+        unknown = [name for name in raw.columns if name not in known]
+        if unknown:
+            known = known | {name for name in more() if not name.startswith("__")}
+            unknown = [name for name in unknown if name not in known]
+        if unknown:
+            text = "; ".join(_unknown(name, versions, known) for name in unknown)
+            reasons.update({int(row): [text] for row in raw.rows})
+        else:
+            _check_group(raw, versions, checked, reasons)
+    checked.rejected = len(reasons)
+    checked.problems = _told(reasons, count)
+    return checked
+
+
+def _raw_groups(view: str, data: Any) -> tuple[list[_Raw], int]:
+    if isinstance(data, Mapping) and not any(isinstance(v, (list, tuple, np.ndarray)) for v in data.values()):
+        data = [data]
+    if isinstance(data, (list, tuple)):
+        wrong = next((i for i, row in enumerate(data) if not isinstance(row, Mapping)), None)
+        if wrong is not None:
+            raise DataError(
+                f"rows of {view!r}: row {wrong} is a {type(data[wrong]).__name__}; each row is a dict of column → value"
+            )
+        groups: dict[frozenset[str], list[int]] = {}
+        for i, row in enumerate(data):
+            groups.setdefault(frozenset(row), []).append(i)
+        raws = []
+        for places in groups.values():
+            first = data[places[0]]
+            columns: dict[str, Column] = {str(name): [data[i][name] for i in places] for name in first}
+            raws.append(_Raw(columns, np.array(places, np.int64)))
+        return raws, len(data)
+    table = as_table(data, f"rows of {view!r}")
+    columns = {name: table.column(i) for i, name in enumerate(table.column_names)}
+    if len(columns) != table.num_columns:
+        raise DataError(f"rows of {view!r}: two columns of one name among {', '.join(table.column_names)}")
+    return [_Raw(columns, np.arange(table.num_rows, dtype=np.int64), is_pandas(data))], table.num_rows
+
+
+def _unknown(name: str, versions: Sequence[RowVersion], known: Iterable[str]) -> str:
+    for version in versions:
+        for key in version.view.keys:
+            if key.name == name:
+                return f"unknown column {name!r}: the source's column of that join key is {key.source_column!r}"
+        for feature in version.view.view.feature_list:
+            if feature.name == name:
+                return f"unknown column {name!r}: the source's column of that feature is {feature.source_column!r}"
+    return f"unknown column {name!r}{nearest(name, known)}"
+
+
+def _check_group(raw: _Raw, versions: Sequence[RowVersion], checked: Checked, reasons: dict[int, list[str]]) -> None:
+    """Find which versions take which rows of a group; keep the good rows, note why the bad ones are refused."""
+    size = len(raw.rows)
+    fitted: dict[tuple[str, DType | None], Fitted] = {}
+    taken = np.zeros(size, np.int64)
+    whys: list[_Why] = []
+    for i, version in enumerate(versions):
+        why = _Why.of(raw, version, fitted)
+        whys.append(why)
+        taken |= why.good.astype(np.int64) << i
+    bad = taken == 0
+    if bad.any():
+        best = min(whys, key=lambda why: len(why.missing))
+        for at in np.flatnonzero(bad):
+            reasons[int(raw.rows[at])] = best.told(raw, int(at))
+    for mask in np.unique(taken[~bad]):
+        places = np.flatnonzero(taken == mask)
+        takers = tuple(i for i in range(len(versions)) if mask >> i & 1)
+        table = _stored(raw, [versions[i] for i in takers], versions, fitted)
+        checked.groups.append(
+            RowGroup(table if len(places) == size else table.take(pa.array(places)), raw.rows[places])
+        )
+        checked.takers.append(takers)
+        checked.skipped += (len(versions) - len(takers)) * len(places)
+
+
+@dataclass
+class _Why:
+    """Which rows of a group a version takes, and what is wrong with the others."""
+
+    version: RowVersion
+    good: NDArray[np.bool_]
+    missing: list[str]
+    unfit: dict[tuple[str, DType | None], NDArray[np.bool_]]
+    nulls: dict[str, NDArray[np.bool_]]
+
+    @classmethod
+    def of(cls, raw: _Raw, version: RowVersion, fitted: dict[tuple[str, DType | None], Fitted]) -> _Why:
+        size = len(raw.rows)
+        missing = [name for name in version.needs if name not in raw.columns]
+        why = cls(version, np.full(size, not missing), missing, {}, {})
+        wanted = [(name, dtype) for name, dtypes in version.needs.items() for dtype in dtypes]
+        wanted += [(name, None) for name in sorted(version.times) if (name, None) not in wanted]
+        for name, dtype in wanted:
+            if name not in raw.columns:
+                continue
+            found = _fitted(raw, name, dtype, fitted)
+            if found.bad is not None:
+                why.unfit[name, dtype] = found.bad
+                why.good &= ~found.bad
+        for name, dtype in _never_null(version):
+            if name in raw.columns:
+                values = _fitted(raw, name, dtype, fitted)
+                if values.values.null_count:
+                    why.nulls[name] = ~values.values.is_valid().to_numpy(zero_copy_only=False).astype(bool)
+                    why.good &= ~why.nulls[name]
+        return why
+
+    def told(self, raw: _Raw, at: int) -> list[str]:
+        """What is wrong with one row."""
+        keys, event = self.version.reading.keys, self.version.reading.event
+        found = []
+        for name in self.missing:
+            what = "time" if name == event else "key" if name in keys else "feature"
+            found.append(f"no column {name!r} ({what})")
+        for (name, dtype), bad in self.unfit.items():
+            if bad[at]:
+                value = _value(raw.columns[name], at)
+                found.append(f"column {name!r}: {value!r} is not a {'time' if dtype is None else dtype}")
+        for name, null in self.nulls.items():
+            if null[at] and not any(n == name and bad[at] for (n, _), bad in self.unfit.items()):
+                found.append(f"key {name!r} is NULL" if name in keys else f"time {name!r} is NULL")
+        return found
+
+
+def _value(column: Column, at: int) -> Any:
+    value = column[at]
+    return value.as_py() if isinstance(value, pa.Scalar) else value
+
+
+def _never_null(version: RowVersion) -> list[tuple[str, DType | None]]:
+    keys: list[tuple[str, DType | None]] = [
+        (k.source_column, Int64 if k.dtype.name == "int32" else k.dtype) for k in version.view.keys
+    ]
+    return keys if version.reading.event is None else [*keys, (version.reading.event, None)]
+
+
+def _fitted(raw: _Raw, name: str, dtype: DType | None, known: dict[tuple[str, DType | None], Fitted]) -> Fitted:
+    if (name, dtype) not in known:
+        column = raw.columns[name]
+        known[name, dtype] = fit_time(column) if dtype is None else fit(column, dtype, pandas=raw.pandas)
+    return known[name, dtype]
+
+
+def _stored(
+    raw: _Raw,
+    takers: Sequence[RowVersion],
+    versions: Sequence[RowVersion],
+    fitted: dict[tuple[str, DType | None], Fitted],
+) -> pa.Table:
+    """A group's columns in the types the log keeps: of the dtypes declared for a column the one all takers can read."""
+    columns = {}
+    for name in raw.columns:
+        wanted = dict.fromkeys(d for v in takers for d in v.needs.get(name, ()))
+        if any(name in version.times for version in takers):
+            wanted = {None: None, **wanted}
+        if wanted:
+            columns[name] = _fitted(raw, name, _widest(list(wanted)), fitted).values
+        else:
+            columns[name] = _as_given(raw, name, versions, fitted)
+    return pa.table(columns)
+
+
+def _widest(dtypes: list[DType | None]) -> DType | None:
+    """The dtype whose values all others can hold: a time before all, an integer before a float, the wider float."""
+    if None in dtypes or len(dtypes) == 1:
+        return dtypes[0] if len(dtypes) == 1 else None
+    for dtype in sorted(dtypes, key=lambda d: str(d) != "float64"):
+        if dtype is not None and all(_holds(dtype.arrow, other) for other in dtypes):
+            return dtype
+    return dtypes[0]
+
+
+def _as_given(
+    raw: _Raw, name: str, versions: Sequence[RowVersion], fitted: dict[tuple[str, DType | None], Fitted]
+) -> pa.Array:
+    """A column that no taker reads: in the dtype another version declares where it fits, else in a plain type."""
+    for version in versions:
+        for dtype in version.needs.get(name, ()):
+            found = _fitted(raw, name, dtype, fitted)
+            if found.bad is None:
+                return found.values
+    column = raw.columns[name]
+    try:
+        return plain(column if isinstance(column, pa.ChunkedArray) else pa.array(column))
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        return pa.array([None if value is None else str(value) for value in column], pa.string())
+
+
+def _told(reasons: Mapping[int, list[str]], count: int) -> list[str]:
+    """One line a bad row; one line for all where every row is bad for the same reason."""
+    texts = {row: "; ".join(found) for row, found in reasons.items()}
+    distinct = set(texts.values())
+    if count > 1 and len(texts) == count and len(distinct) == 1:
+        return [f"rows 0 to {count - 1}: {distinct.pop()}"]
+    return [f"row {row}: {texts[row]}" for row in sorted(texts)]

@@ -1,0 +1,295 @@
+"""Write: rows into the offline log, then online, for every version that is fed and can take them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import sqlalchemy as sa
+from numpy.typing import NDArray
+
+from headwater.clock import MIN_MICROS, duration_micros
+from headwater.compute.project import known_at, project
+from headwater.compute.reports import WriteReport
+from headwater.compute.rooms import Rooms
+from headwater.compute.rows import Checked, RowVersion, check_rows
+from headwater.definitions.sources import PushSource
+from headwater.errors import ConsistencyNotSupported, RegistryConflict, RowsRejected, SourceError, UsageError
+from headwater.offline.base import ARRIVAL, POSITION
+from headwater.offline.log import Appended
+from headwater.offline.log_head import stamped
+from headwater.online.base import Capabilities
+from headwater.online.session import Session
+from headwater.online.view_rows import ViewRows
+from headwater.planning.resolve import whole_view
+from headwater.planning.snapshot import RegistrySnapshot, ViewRecord
+from headwater.types import WriteTarget
+
+ATTEMPTS = 10
+CHUNK = 65_536
+
+
+class Changed(Exception):
+    """The registry moved on between the checks and the log's transaction."""
+
+
+def unchanged(rooms: Rooms, snapshot: RegistrySnapshot) -> Callable[[sa.Connection], None]:
+    """A check for the log's transaction: it feeds the versions of the revision that it sees itself."""
+
+    def check(connection: sa.Connection) -> None:
+        if rooms.registry.revision_in(connection) != snapshot.revision:
+            raise Changed
+
+    return check
+
+
+def fed_versions(record: ViewRecord) -> list[RowVersion]:
+    """The versions that are fed, the live one first, then from the newest.
+
+    Raises:
+        UsageError: all are retired.
+    """
+    fed = sorted(record.fed, key=lambda v: (v.version == record.live, v.revision), reverse=True)
+    if not fed:
+        raise UsageError(f"feature view {record.name!r} takes no rows: all of its versions are retired")
+    return [RowVersion(whole_view(record, version)) for version in fed]
+
+
+def write(
+    rooms: Rooms,
+    view: str,
+    rows: Any,
+    *,
+    to: WriteTarget | str = WriteTarget.BOTH,
+    errors: str = "raise",
+    durability: int = 0,
+    session: Session | None = None,
+) -> WriteReport:
+    """Write rows of one view.
+
+    Args:
+        rooms: the store's parts.
+        view: the view.
+        rows: a table or a list of dicts with the source's own columns; an explicit None is NULL.
+        to: `both`; `offline`: the log alone; `online`: cache-only, no history and not filled again.
+        errors: `raise`: one bad row and nothing is written; `report`: the good rows are written.
+        durability: how many replicas must have the rows before the call returns.
+        session: advanced by the write.
+
+    Raises:
+        RowsRejected: rows that no version can take; `.problems` names them all.
+        LogMismatch: the online store belongs to another offline log.
+    """
+    target = _target(to)
+    if errors not in ("raise", "report"):
+        raise UsageError(f"errors={errors!r}: write 'raise' or 'report'")
+    check_durability(rooms.online.capabilities, durability)
+    if session is not None:
+        session.check(rooms.store_name)
+    if target is not WriteTarget.OFFLINE:
+        rooms.claim_online()
+    snapshot = rooms.registry.snapshot()
+    for _ in range(ATTEMPTS):
+        record = snapshot.view(view)
+        versions = fed_versions(record)
+        checked = check_rows(view, rows, versions, lambda v=versions: _source_columns(rooms, v))  # type: ignore[misc]
+        if checked.rejected and errors == "raise":
+            snapshot = _refuse(rooms, snapshot, view, checked)
+            continue
+        try:
+            if target is WriteTarget.ONLINE:
+                done = write_cached(rooms, view, versions, checked, errors)
+            else:
+                done = _write_checked(rooms, snapshot, view, versions, checked, target)
+        except Changed:
+            snapshot = rooms.registry.refresh()
+            continue
+        if session is not None and target is not WriteTarget.OFFLINE:
+            session.advance(rooms.store_name)
+        return done
+    raise RegistryConflict(f"{view}: the registry changed {ATTEMPTS} times while the rows were written; try again")
+
+
+def _refuse(rooms: Rooms, snapshot: RegistrySnapshot, view: str, checked: Checked) -> RegistrySnapshot:
+    """Raise, unless a newer revision of the registry may take the rows."""
+    newer = rooms.registry.refresh()
+    if newer.revision != snapshot.revision:
+        return newer
+    raise RowsRejected(
+        f"{view}: {checked.rejected} of {checked.count} rows are wrong; nothing was written", checked.problems
+    )
+
+
+def _target(to: WriteTarget | str) -> WriteTarget:
+    try:
+        return WriteTarget(to)
+    except ValueError:
+        raise UsageError(f"to={to!r}: write {', '.join(repr(t.value) for t in WriteTarget)}") from None
+
+
+def check_durability(capabilities: Capabilities, durability: int) -> None:
+    """Refuse to wait for replicas that a store cannot have.
+
+    Raises:
+        UsageError: not a count.
+        ConsistencyNotSupported: the store has no replicas.
+    """
+    if isinstance(durability, bool) or not isinstance(durability, int) or durability < 0:
+        raise UsageError(f"durability={durability!r}: give the number of replicas to wait for, 0 for none")
+    if durability and not getattr(capabilities, "replicas", False):
+        raise ConsistencyNotSupported(
+            f"durability={durability}: this online store is one node and has no replicas; leave it at 0"
+        )
+
+
+def _source_columns(rooms: Rooms, versions: Sequence[RowVersion]) -> list[str]:
+    """Every column of the versions' sources, those that no feature uses too."""
+    names: list[str] = []
+    for version in versions:
+        source = rooms.source_of(version.view.definition)
+        if isinstance(source, PushSource):
+            continue
+        try:
+            names += rooms.engine.source_schema(source).names
+        except SourceError:
+            # a source that cannot be read now has no more columns to name
+            continue
+    return names
+
+
+def _write_checked(
+    rooms: Rooms,
+    snapshot: RegistrySnapshot,
+    view: str,
+    versions: Sequence[RowVersion],
+    checked: Checked,
+    target: WriteTarget,
+) -> WriteReport:
+    appended: list[Appended] = []
+    if checked.groups:
+        readings = [version.reading for version in versions]
+        appended = rooms.log.append(view, checked.groups, readings, unchanged(rooms, snapshot))
+    position = max((a.table.column(POSITION)[-1].as_py() for a in appended if a.table.num_rows), default=0)
+    kept = sum(a.table.num_rows for a in appended)
+    purged = checked.count - checked.rejected - kept
+    if target is WriteTarget.OFFLINE:
+        return report(checked, applied=kept, superseded=purged, position=position)
+    takers = zip(appended, checked.takers, strict=True)
+    fates = put_rows(rooms, versions, checked.count, [(a.table, a.rows, places) for a, places in takers])
+    return report(checked, fates.applied, fates.superseded + purged, fates.future, position)
+
+
+def report(checked: Checked, applied: int, superseded: int, future: int = 0, position: int = 0) -> WriteReport:
+    """The report of a write whose rows were checked."""
+    return WriteReport(
+        applied=applied,
+        superseded=superseded,
+        rejected=checked.rejected,
+        future=future,
+        skipped=checked.skipped,
+        problems=tuple(checked.problems),
+        position=position,
+    )
+
+
+@dataclass(frozen=True)
+class Fates:
+    """What became of rows online, each counted once: put in a version, else withheld in one, else superseded in all."""
+
+    applied: int
+    superseded: int
+    future: int
+
+
+Placed = tuple[pa.Table, NDArray[np.int64], tuple[int, ...]]
+"""Stamped rows, the place of each in the write, and the versions that take them."""
+
+
+def put_rows(rooms: Rooms, versions: Sequence[RowVersion], count: int, groups: Sequence[Placed]) -> Fates:
+    """Put rows online for every version that takes them; what is not known yet is withheld.
+
+    Args:
+        rooms: the store's parts.
+        versions: the versions that are fed.
+        count: how many rows the write had.
+        groups: its good rows.
+    """
+    put, withheld, taken = np.zeros(count, bool), np.zeros(count, bool), np.zeros(count, bool)
+    for i, version in enumerate(versions):
+        mine = [(project(version, table), rows) for table, rows, takers in groups if i in takers and table.num_rows]
+        if not mine:
+            continue
+        batch, rows = _in_order(mine)
+        taken[rows] = True
+        future = known_at(batch) > _horizon(rooms, groups)
+        if future.any():
+            withheld[rows[future]] = True
+            batch, rows = batch.filter(pa.array(~future)), rows[~future]
+        encoder = ViewRows(rooms.project, version.view)
+        for start in range(0, batch.num_rows, CHUNK):
+            applied = rooms.online.put(encoder.encode(batch.slice(start, CHUNK)))
+            put[rows[start : start + CHUNK][np.array(applied, bool)]] = True
+    withheld &= ~put
+    return Fates(int(put.sum()), int((taken & ~put & ~withheld).sum()), int(withheld.sum()))
+
+
+def _horizon(rooms: Rooms, groups: Sequence[Placed]) -> int:
+    """Rows known after this instant are withheld; what the log's own clock has seen arrive is never ahead of it."""
+    arrived = max((table.column(ARRIVAL)[0].as_py() for table, _, _ in groups if table.num_rows), default=MIN_MICROS)
+    return max(rooms.now(), arrived) + duration_micros(rooms.tolerance)
+
+
+def _in_order(batches: list[tuple[pa.RecordBatch, NDArray[np.int64]]]) -> tuple[pa.RecordBatch, NDArray[np.int64]]:
+    """The rows of all groups as the user gave them: of rows that the guard holds for equal the last one stands."""
+    if len(batches) == 1:
+        return batches[0]
+    rows = np.concatenate([some for _, some in batches])
+    order = np.argsort(rows, kind="stable")
+    table = pa.Table.from_batches([batch for batch, _ in batches]).take(pa.array(order)).combine_chunks()
+    return table.to_batches()[0], rows[order]
+
+
+def write_cached(rooms: Rooms, view: str, versions: Sequence[RowVersion], checked: Checked, errors: str) -> WriteReport:
+    """Put rows online alone (`to="online"`): origin log, position 0; one from the future is rejected.
+
+    Raises:
+        RowsRejected: a row from the future, with `errors="raise"`.
+    """
+    arrival = rooms.log.arrival(view)
+    groups: list[Placed] = []
+    late: list[int] = []
+    purged = 0
+    for group, takers in zip(checked.groups, checked.takers, strict=True):
+        table = stamped(group.table, np.zeros(group.table.num_rows, np.int64), arrival)
+        future, gone = _unfit_for_cache(rooms, view, [versions[i] for i in takers], table, arrival)
+        late += [int(row) for row in group.rows[future]]
+        purged += int((gone & ~future).sum())
+        keep = ~(future | gone)
+        groups.append((table.filter(pa.array(keep)), group.rows[keep], takers))
+    if late:
+        text = "known in the future: a cache-only row is not kept for later; write it with to='both'"
+        checked.problems += [f"row {row}: {text}" for row in sorted(late)]
+        checked.rejected += len(late)
+        if errors == "raise":
+            wrong = f"{view}: {checked.rejected} of {checked.count} rows are wrong; nothing was written"
+            raise RowsRejected(wrong, checked.problems)
+    fates = put_rows(rooms, versions, checked.count, groups)
+    return report(checked, fates.applied, fates.superseded + purged, fates.future)
+
+
+def _unfit_for_cache(
+    rooms: Rooms, view: str, takers: Sequence[RowVersion], table: pa.Table, arrival: int
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which rows some version would see in the future, and which are at or below a purge in every version."""
+    horizon = max(rooms.now(), arrival) + duration_micros(rooms.tolerance)
+    future, gone = np.zeros(table.num_rows, bool), np.ones(table.num_rows, bool)
+    for version in takers:
+        batch = project(version, table)
+        known = known_at(batch)
+        future |= known > horizon
+        keys = pa.Table.from_batches([batch]).select([key.name for key in version.view.keys])
+        gone &= known <= rooms.log.purged(view, keys)
+    return future, gone
