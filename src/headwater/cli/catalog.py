@@ -1,0 +1,253 @@
+"""The registry's contents as rows and fields, for `list` and `show`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from headwater.cli.sheet import Drawable, Fields, Sheet
+from headwater.clock import format_duration
+from headwater.errors import NotFound, nearest
+
+if TYPE_CHECKING:
+    from headwater.planning.plan import Plan
+    from headwater.planning.snapshot import (
+        RegistrySnapshot,
+        ServiceRecord,
+        ServiceVersion,
+        ViewRecord,
+        ViewVersion,
+    )
+
+Row = dict[str, Any]
+
+
+def state(record: ViewRecord | ServiceRecord, version: ViewVersion | ServiceVersion) -> str:
+    """How a version stands.
+
+    `live`, `waiting` (goes live by itself once materialized), `previous` (to roll back to), `beside`, or `retired`.
+    """
+    if version.retired_at is not None:
+        return "retired"
+    named = {record.live: "live", record.waiting: "waiting", record.previous: "previous"}
+    return named.get(version.version, "beside")
+
+
+def beside(snapshot: RegistrySnapshot, plan: Plan) -> Iterator[tuple[str, str]]:
+    """Name and version of what a plan names, that has a version of the user's own and is not live; views first."""
+    named = [(s.kind, s.name, s.version) for s in plan.stages] + [(u.kind, u.name, u.version) for u in plan.unchanged]
+    for kind, records in (("view", snapshot.views), ("service", snapshot.services)):
+        wanted = dict.fromkeys((name, version) for k, name, version in named if k == kind and version is not None)
+        for name, version in wanted:
+            record: ViewRecord | ServiceRecord | None = records.get(name)
+            if record is not None and version in record.versions:
+                found = record.versions[version]
+                if not found.automatic and state(record, found) in ("beside", "previous"):
+                    yield name, version
+
+
+def views(snapshot: RegistrySnapshot) -> list[Row]:
+    """A row for each version of each view, oldest first."""
+    return [_view_row(record, version) for record in snapshot.views.values() for version in record.versions.values()]
+
+
+def _view_row(record: ViewRecord, version: ViewVersion) -> Row:
+    view = version.view
+    return {
+        "name": view.name,
+        "version": version.version,
+        "state": state(record, version),
+        "entity": [entity.name for entity in view.entities],
+        "features": len(view.feature_list),
+        "source": view.source.kind,
+        "ttl": view.ttl_time,
+        "freshness_sla": view.sla_time,
+        "owner": view.owner,
+        "description": view.description,
+    }
+
+
+def features(snapshot: RegistrySnapshot) -> list[Row]:
+    """A row for each feature of each live version."""
+    return [
+        {
+            "name": f"{record.name}:{feature.name}",
+            "version": record.live,
+            "dtype": str(feature.dtype),
+            "kind": feature.kind,
+            "default": feature.default,
+            "owner": feature.owner or version.view.owner,
+            "description": feature.description,
+        }
+        for record in snapshot.views.values()
+        for version in record.versions.values()
+        if version.version == record.live
+        for feature in version.view.feature_list
+    ]
+
+
+def entities(snapshot: RegistrySnapshot) -> list[Row]:
+    """A row for each entity."""
+    return [
+        {
+            "name": entity.name,
+            "join_keys": {key: str(dtype) for key, dtype in entity.join_keys.items()},
+            "description": entity.description,
+        }
+        for entity in snapshot.entities.values()
+    ]
+
+
+def services(snapshot: RegistrySnapshot) -> list[Row]:
+    """A row for each version of each service."""
+    return [
+        {
+            "name": record.name,
+            "version": version.version,
+            "state": state(record, version),
+            "features": sum(len(selection.names) for selection in version.selections),
+            "views": list(dict.fromkeys(f"{selection.view}@{selection.version}" for selection in version.selections)),
+            "owner": version.owner,
+            "description": version.description,
+        }
+        for record in snapshot.services.values()
+        for version in record.versions.values()
+    ]
+
+
+LISTS: dict[str, Callable[[RegistrySnapshot], list[Row]]] = {
+    "views": views,
+    "features": features,
+    "entities": entities,
+    "services": services,
+}
+
+
+def sheet(title: str, rows: list[Row]) -> Sheet:
+    """Rows of one kind as a table, without the columns that are empty in all of them."""
+    columns = list(rows[0])
+    return Sheet.of(
+        title, [c.replace("_", " ") for c in columns], [[_cell(c, row[c]) for c in columns] for row in rows]
+    )
+
+
+def _cell(column: str, value: Any) -> Any:
+    if column in ("ttl", "freshness_sla", "delay"):
+        return None if value is None else format_duration(value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {inner}" for key, inner in value.items())
+    if isinstance(value, list) and all(isinstance(inner, str) for inner in value):
+        return ", ".join(value)
+    return value
+
+
+def feature_fields(definition: Any) -> Fields:
+    """A feature definition, field by field."""
+    names = [field.name for field in dataclasses.fields(definition)]
+    return Fields([(name.replace("_", " "), _cell(name, getattr(definition, name))) for name in names])
+
+
+def described(snapshot: RegistrySnapshot, name: str) -> tuple[Row, list[Drawable]]:
+    """All of one view, service or entity, as data and as drawn.
+
+    Args:
+        snapshot: the registry.
+        name: its name; `name@1.0.0` for a version, else the live one (the newest where none is live).
+
+    Raises:
+        NotFound: no such name, with the nearest.
+    """
+    bare, _, version = name.partition("@")
+    if bare in snapshot.views:
+        return _described_view(snapshot.views[bare], version)
+    if bare in snapshot.services:
+        return _described_service(snapshot.services[bare], version)
+    if bare in snapshot.entities:
+        row = next(row for row in entities(snapshot) if row["name"] == bare)
+        row["views"] = [
+            record.name
+            for record in snapshot.views.values()
+            if any(e.name == bare for v in record.versions.values() for e in v.view.entities)
+        ]
+        return row, [_fields(row, f"entity {bare}")]
+    known = [*snapshot.views, *snapshot.services, *snapshot.entities]
+    rest = f"; registered: {', '.join(known)}" if known else "; nothing is registered: run 'headwater apply'"
+    raise NotFound(f"no view, service or entity {bare!r}{nearest(bare, known)}{rest}")
+
+
+def _described_view(record: ViewRecord, version: str) -> tuple[Row, list[Drawable]]:
+    found = record.version(version or record.live or list(record.versions)[-1])
+    view, source = found.view, found.view.source
+    row = _view_row(record, found) | {
+        "join_keys": {key: str(dtype) for key, dtype in view.join_keys.items()},
+        "location": source.location,
+        "event_time": source.event_time,
+        "created_time": source.created_time,
+        "delay": source.delay_time or None,
+        "availability_sla": view.availability_sla,
+        "tags": dict(view.tags),
+        "created_at": found.created_at,
+        "updated_at": found.updated_at,
+        "retired_at": found.retired_at,
+    }
+    listed = [
+        {
+            "name": feature.name,
+            "dtype": str(feature.dtype),
+            "column": feature.source_column,
+            "default": feature.default,
+            "freshness_sla": feature.freshness_sla,
+            "description": feature.description,
+        }
+        for feature in view.feature_list
+    ]
+    drawn = _fields(row, f"feature view {view.name}")
+    row["features"], row["versions"] = listed, _versions(record)
+    return row, [drawn, sheet("features", listed), sheet("versions", row["versions"])]
+
+
+def _described_service(record: ServiceRecord, version: str) -> tuple[Row, list[Drawable]]:
+    found = record.version(version or record.live or list(record.versions)[-1])
+    row: Row = {
+        "name": found.name,
+        "version": found.version,
+        "state": state(record, found),
+        "full_names": found.full_names or None,
+        "owner": found.owner,
+        "description": found.description,
+        "tags": dict(found.tags),
+        "created_at": found.created_at,
+        "updated_at": found.updated_at,
+    }
+    listed = [
+        {
+            "feature": f"{s.view}@{s.version}:{name}",
+            "alias": s.alias,
+            "keys": dict(s.join_key_map),
+            "renamed": s.renames.get(name),
+        }
+        for s in found.selections
+        for name in s.names
+    ]
+    drawn = _fields(row, f"feature service {found.name}")
+    row["features"], row["versions"] = listed, _versions(record)
+    return row, [drawn, sheet("features", listed), sheet("versions", row["versions"])]
+
+
+def _versions(record: ViewRecord | ServiceRecord) -> list[Row]:
+    versions: list[ViewVersion | ServiceVersion] = list(record.versions.values())
+    return [
+        {
+            "version": version.version,
+            "state": state(record, version),
+            "numbered": "by apply" if version.automatic else "by its author",
+            "created_at": version.created_at,
+            "retired_at": version.retired_at,
+        }
+        for version in versions
+    ]
+
+
+def _fields(row: Row, title: str) -> Fields:
+    return Fields([(name.replace("_", " "), _cell(name, value)) for name, value in row.items()], title)

@@ -1,0 +1,113 @@
+"""`headwater plan`, `apply`, `list` and `show`: the definitions and what the registry holds of them."""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from headwater.cli import catalog, complete
+from headwater.cli.run import Run, command
+from headwater.cli.sheet import Line, Lines
+
+if TYPE_CHECKING:
+    from headwater.planning.plan import Plan
+    from headwater.store import FeatureStore
+
+
+class Listed(enum.StrEnum):
+    """What `list` can be narrowed to."""
+
+    VIEWS = "views"
+    FEATURES = "features"
+    ENTITIES = "entities"
+    SERVICES = "services"
+
+
+def register(app: typer.Typer) -> None:
+    """Add this file's commands."""
+    command(app)(plan)
+    command(app)(apply)
+    command(app, "list")(list_)
+    command(app)(show)
+
+
+def plan(run: Run) -> None:
+    """Show what apply would change.
+
+    What is added, changed (with the bump it needs), changed in place, and removed; nothing is written.
+    """
+    with run.store() as store:
+        found = store.plan()
+    run.answer(found, Lines(str(found)))
+
+
+def apply(
+    run: Run,
+    promote: Annotated[
+        bool,
+        typer.Option("--promote", help="Also promote versions of your own numbering that stand beside the live one."),
+    ] = False,
+) -> None:
+    """Register the project's definitions, all or nothing.
+
+    The plan is shown first. The first version of a view or service is live at once; a later one that apply numbers goes
+    live when it is materialized as far as the live one; one with a version of its own stands beside until promoted.
+    """
+    with run.store() as store:
+        found = store.plan()
+        run.say(Lines(str(found)))
+        store.apply()
+        run.say(Line("applied" if found else "nothing to apply", "green"))
+        promoted = _promote(run, store, found) if promote else []
+    run.answer({**found.to_dict(), "promoted": promoted})
+
+
+def _promote(run: Run, store: FeatureStore, plan: Plan) -> list[dict[str, str]]:
+    """Promote what the plan names, has a version of the user's own, and is not live."""
+    promoted = []
+    for name, version in catalog.beside(store.registry.snapshot(), plan):
+        store.promote(name, version)
+        promoted.append({"name": name, "version": version})
+        run.say(Line(f"{name}: {version} is live", "green"))
+    return promoted
+
+
+def list_(
+    run: Run,
+    what: Annotated[
+        Listed | None,
+        typer.Argument(help="views, features, entities or services.", show_default="everything", metavar="KIND"),
+    ] = None,
+) -> None:
+    """List views, features, entities and services."""
+    with run.store() as store:
+        snapshot = store.registry.snapshot()
+    kinds = [what] if what is not None else [Listed.VIEWS, Listed.ENTITIES, Listed.SERVICES]
+    data: dict[str, Any] = {str(kind): catalog.LISTS[kind](snapshot) for kind in kinds}
+    if not any(data.values()):
+        run.answer(data, Line("nothing is registered: run 'headwater apply'", "dim"))
+        return
+    run.answer(data, *(catalog.sheet(kind, rows) for kind, rows in data.items() if rows))
+
+
+def show(
+    run: Run,
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="A view, service or entity (view@1.0.0 for a version), or a feature (view:feature).",
+            autocompletion=complete.names,
+        ),
+    ],
+) -> None:
+    """Show one view, service, entity or feature, with its versions."""
+    with run.store() as store:
+        if ":" in name:
+            definition = store.registry.get_feature_definition(name)
+            run.answer(definition, catalog.feature_fields(definition))
+        else:
+            data, drawables = catalog.described(store.registry.snapshot(), name)
+            run.answer(data, *drawables)

@@ -1,0 +1,19 @@
+"""Modules of this room that take long to import, loaded when first used: `--help` must not wait for Rich or Arrow."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from headwater.cli import draw, files, sample
+
+__all__ = ["draw", "files", "sample"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(f"headwater.cli.{name}")
+    globals()[name] = module
+    return module

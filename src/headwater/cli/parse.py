@@ -1,0 +1,126 @@
+"""Text of the command line as values: instants, durations, keys, features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from headwater.clock import parse_duration, to_micros
+from headwater.errors import EntityKeyError, UsageError, nearest
+
+if TYPE_CHECKING:
+    from headwater.types import DType
+
+
+def instant(text: str) -> datetime:
+    """An instant from ISO text, or how long ago (`-2h`); without a zone it is UTC."""
+    if text.startswith("-"):
+        return datetime.now(UTC) - duration(text[1:])
+    try:
+        when = datetime.fromisoformat(text.strip())
+        to_micros(when)
+    except (ValueError, OverflowError):
+        raise typer.BadParameter(
+            f"{text!r} is not a time; write it as 2026-07-01, 2026-07-01T12:00 or 2026-07-01T12:00+02:00 "
+            "(without a zone it is UTC), or as -2h for two hours ago"
+        ) from None
+    return when.replace(tzinfo=UTC) if when.tzinfo is None else when
+
+
+def duration(text: str) -> timedelta:
+    """A duration such as `5m`."""
+    try:
+        return parse_duration(text)
+    except ValueError as bad:
+        raise typer.BadParameter(str(bad)) from None
+
+
+def features(given: Sequence[str]) -> list[str] | str:
+    """What `--features` names: references, each option or comma one more, or a service alone."""
+    names = [name.strip() for text in given for name in text.split(",") if name.strip()]
+    if not names:
+        raise UsageError("no features: write --features weather:temp,weather:wind_speed or --features SERVICE")
+    return names[0] if len(names) == 1 and ":" not in names[0] else names
+
+
+def entities(given: Sequence[str], join_keys: Mapping[str, DType]) -> dict[str, Any]:
+    """The entities that `--key airport=JFK --key airport=LGA` names, as a column of values for each key.
+
+    A key given once holds for every row; keys given several times are rows side by side.
+
+    Args:
+        given: `key=value` texts.
+        join_keys: name → dtype of the keys that are asked for.
+
+    Raises:
+        UsageError: text without `=`.
+        EntityKeyError: a key that is not asked for or missing, a value of another type, columns of different lengths.
+    """
+    columns: dict[str, list[Any]] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            example = next(iter(join_keys), "airport")
+            raise UsageError(f"--key {text}: write --key {example}=VALUE")
+        columns.setdefault(name.strip(), []).append(_key_value(name.strip(), value, join_keys))
+    missing = [name for name in join_keys if name not in columns]
+    if missing:
+        raise EntityKeyError(
+            f"no value for {_named(missing)}: add {' '.join(f'--key {name}=VALUE' for name in missing)}"
+        )
+    lengths = {name: len(values) for name, values in columns.items() if len(values) > 1}
+    if len(set(lengths.values())) > 1:
+        counts = ", ".join(f"{name} {count}" for name, count in lengths.items())
+        raise EntityKeyError(f"keys given several times must be given equally often; given: {counts}")
+    rows = max(lengths.values(), default=1)
+    return {name: values * rows if len(values) < rows else values for name, values in columns.items()}
+
+
+def _key_value(name: str, text: str, join_keys: Mapping[str, DType]) -> Any:
+    if name not in join_keys:
+        keys = f"the keys are {', '.join(join_keys)}" if join_keys else "no keys are needed"
+        raise EntityKeyError(f"--key {name}: no such join key; {keys}{nearest(name, join_keys)}")
+    dtype = join_keys[name]
+    try:
+        return _CASTS[dtype.name](text)
+    except (ValueError, OverflowError):
+        raise EntityKeyError(f"--key {name}={text}: the join key {name!r} is {dtype}, and {text!r} is none") from None
+
+
+def _named(names: Iterable[str]) -> str:
+    return ", ".join(f"join key {name!r}" for name in names)
+
+
+def _int(bits: int) -> Callable[[str], int]:
+    def cast(text: str) -> int:
+        value = int(text)
+        if not -(2**bits) <= value < 2**bits:
+            raise ValueError(text)
+        return value
+
+    return cast
+
+
+def _bool(text: str) -> bool:
+    if text.lower() not in ("true", "false", "1", "0"):
+        raise ValueError(text)
+    return text.lower() in ("true", "1")
+
+
+def _timestamp(text: str) -> datetime:
+    when = datetime.fromisoformat(text)
+    return when.replace(tzinfo=UTC) if when.tzinfo is None else when
+
+
+_CASTS: dict[str, Callable[[str], Any]] = {
+    "int32": _int(31),
+    "int64": _int(63),
+    "bool": _bool,
+    "string": str,
+    "bytes": str.encode,
+    "timestamp": _timestamp,
+    "date": date.fromisoformat,
+}

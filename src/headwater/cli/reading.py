@@ -1,0 +1,114 @@
+"""`headwater get` and `history`: values for inference, and training sets."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from headwater.cli import complete, later, parse, values
+from headwater.cli.run import Run, command
+from headwater.errors import UsageError
+
+_SHOWN = 10
+
+FeaturesOption = Annotated[
+    list[str],
+    typer.Option(
+        "--features",
+        metavar="NAMES",
+        help="view:feature, view:* or a service; more by comma or by repeating it.",
+        autocompletion=complete.references,
+    ),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this file's commands."""
+    command(app)(get)
+    command(app)(history)
+
+
+def get(
+    run: Run,
+    features: FeaturesOption,
+    key: Annotated[
+        list[str] | None,
+        typer.Option("--key", metavar="NAME=VALUE", help="A join key's value; repeat it for more entities."),
+    ] = None,
+    consistency: Annotated[
+        str, typer.Option(help="eventual, or strong: sees every write acknowledged before.")
+    ] = "eventual",
+    now: Annotated[
+        Any, typer.Option(parser=parse.instant, metavar="TIME", help="Read as of this time.", show_default="now")
+    ] = None,
+    max_age: Annotated[
+        Any,
+        typer.Option("--max-age", parser=parse.duration, metavar="DURATION", help="A freshness SLA for this read: 5m."),
+    ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show keys, stores, round trips and the time of each step.")
+    ] = False,
+) -> None:
+    """Read features of some entities from the online store.
+
+    Each value comes with its status, event time, age and freshness.
+    """
+    asked = parse.features(features)
+    with run.store() as store:
+        reader = store.prepare(asked, consistency=consistency)
+        entities = parse.entities(key or [], reader.join_keys)
+        at = now or datetime.now(UTC)
+        result = reader.read(entities, max_age=max_age, now=at)
+        data, sheet = values.read(reader.request, result, at)
+    run.answer(data, sheet)
+    run.warn([f"damaged row of {key}: {problem}" for key, problem in result.problems.items()])
+
+
+def history(
+    run: Run,
+    features: FeaturesOption,
+    spine: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="SPINE", help="Training rows: a .parquet or .csv file, or SQL. Without: every entity --at."
+        ),
+    ] = None,
+    timestamp: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="The spine's time column.", show_default="timestamp or event_timestamp"),
+    ] = None,
+    at: Annotated[Any, typer.Option(parser=parse.instant, metavar="TIME", help="One time for every row.")] = None,
+    include: Annotated[
+        str, typer.Option(metavar="status,event_time", help="Columns to add beside each feature or view.")
+    ] = "",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="FILE", help="Where to write: .parquet or .csv; without, a few rows are shown."
+        ),
+    ] = None,
+) -> None:
+    """Join features to training rows, point-in-time correct.
+
+    One row out for each row of the spine, in order, with what was known at its time.
+    """
+    if spine is None and at is None:
+        raise UsageError("no rows: name a spine (a .parquet or .csv file, or SQL), or --at TIME for every known entity")
+    if out is not None:
+        later.files.check_extension(out, later.files.WRITABLE)
+    names = parse.features(features)
+    with run.store() as store:
+        result = store.get_historical_features(
+            later.files.read_spine(spine, store.registry.snapshot(), names),
+            names,
+            timestamp_column=timestamp,
+            at=at,
+            include=tuple(part.strip() for part in include.split(",") if part.strip()),
+        )
+        taken = later.files.write_result(result, out, None if run.json else _SHOWN)
+        data, drawn = values.joined(result, taken, None if out is None else str(out))
+    run.answer(data, *drawn)
+    run.warn(result.metadata.warnings)

@@ -1,0 +1,69 @@
+"""Reports of writes and runs as tables and lines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from headwater.cli.sheet import Drawable, Line, Sheet
+
+if TYPE_CHECKING:
+    from headwater.compute.reports import MaterializeReport, WriteReport
+
+_MOST_PROBLEMS = 20
+_NOTES = {
+    "future": "not known yet: put online when their time comes",
+    "null_keys": "left out: a NULL key",
+    "null_times": "left out: a NULL time",
+    "skipped": "left out: they lack this version's columns",
+    "removed": "removed: history has none",
+    "erased": "erased: purged",
+}
+
+
+def materialized(report: MaterializeReport) -> Sequence[Drawable]:
+    """A row for each view version, then what was left out and why."""
+    if not report.runs:
+        return [Line("nothing to materialize: no views are registered ('headwater apply')", "dim")]
+    columns = ["view", "version", "rows", "keys", "applied", "superseded", "seconds", "rows/s", "watermark"]
+    rows = [
+        (
+            run.view,
+            run.version,
+            run.rows,
+            run.keys,
+            run.applied,
+            run.superseded,
+            round(run.seconds, 2),
+            round(run.rows_per_second),
+            run.watermark,
+        )
+        for run in report.runs
+    ]
+    notes = [
+        f"{run.view}@{run.version}: {getattr(run, name):,} rows {words}"
+        for run in report.runs
+        for name, words in _NOTES.items()
+        if getattr(run, name)
+    ]
+    live = [Line(f"{run.view}: {run.version} is live", "green") for run in report.runs if run.live]
+    waiting = [Line(reason, "yellow") for reason in report.waiting]
+    return [Sheet(columns, rows), *(Line(n, "dim") for n in notes), *live, *waiting]
+
+
+def written(view: str, report: WriteReport) -> Sequence[Drawable]:
+    """One line of counts, then the rows that were not taken."""
+    counts = [
+        f"{getattr(report, name):,} {name}"
+        for name in ("applied", "superseded", "future", "skipped", "rejected")
+        if name == "applied" or getattr(report, name)
+    ]
+    lines: list[Drawable] = [Line(f"{view}: {', '.join(counts)}", "yellow" if report.rejected else "green")]
+    if report.future:
+        lines.append(Line("future rows are in the log, and go online when their time comes", "dim"))
+    if not report.durable:
+        lines.append(Line("applied, not durable as asked for", "yellow"))
+    lines += [Line(f"  {problem}", "yellow") for problem in report.problems[:_MOST_PROBLEMS]]
+    if len(report.problems) > _MOST_PROBLEMS:
+        lines.append(Line(f"  … and {len(report.problems) - _MOST_PROBLEMS} more (--json shows all)", "dim"))
+    return lines

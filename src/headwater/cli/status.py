@@ -1,0 +1,67 @@
+"""`headwater status`: how every version stands, and what the stores say."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from headwater.cli import parse
+from headwater.cli.plain import age
+from headwater.cli.run import Run, command
+from headwater.cli.sheet import Drawable, Fields, Line, Sheet
+from headwater.clock import format_duration
+
+if TYPE_CHECKING:
+    from headwater.compute.status import StoreStatus
+
+
+def register(app: typer.Typer) -> None:
+    """Add this file's command."""
+    command(app)(status)
+
+
+def status(
+    run: Run,
+    now: Annotated[
+        Any, typer.Option(parser=parse.instant, metavar="TIME", help="How it stands at this time.", show_default="now")
+    ] = None,
+) -> None:
+    """Show how far each version is materialized, and what is wrong."""
+    with run.store() as store:
+        found = store.status(now)
+    run.answer(found, *_drawn(found))
+    run.warn(found.warnings)
+
+
+def _drawn(found: StoreStatus) -> list[Drawable]:
+    title = f"{found.project}: registry revision {found.revision}"
+    if not found.versions:
+        return [Line(title, "bold"), Line("nothing is registered: run 'headwater apply'", "dim"), *_parts(found)]
+    rows = [
+        [
+            version.view,
+            version.version,
+            version.state,
+            "never" if version.watermark is None else version.watermark,
+            None if version.behind is None else age(version.behind),
+            version.log_behind or None,
+            None if version.ttl is None else format_duration(version.ttl),
+            None if version.freshness_sla is None else format_duration(version.freshness_sla),
+        ]
+        for version in found.versions
+    ]
+    columns = ["view", "version", "state", "materialized to", "behind", "log rows behind", "ttl", "freshness sla"]
+    services = [[name, version] for name, version in found.services.items()]
+    return [
+        Sheet.of(title, columns, rows),
+        *([Sheet(["service", "live"], services)] if services else []),
+        *_parts(found),
+    ]
+
+
+def _parts(found: StoreStatus) -> list[Drawable]:
+    """What the registry, the log and the online store say of themselves, a line each."""
+    parts = (("registry", found.registry), ("offline log", found.log), ("online", found.online))
+    told = [(name, ", ".join(f"{key} {value}" for key, value in said.items())) for name, said in parts]
+    return [Fields(told)]

@@ -1,0 +1,85 @@
+"""Read values and joined rows, as data and as tables."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from headwater.cli.plain import age
+from headwater.cli.sheet import Drawable, Line, Sheet
+
+if TYPE_CHECKING:
+    from headwater.cli.files import Taken
+    from headwater.offline.result import HistoryResult
+    from headwater.online.result import OnlineResult
+    from headwater.planning.resolve import ResolvedRequest
+
+_COUNTS = ("matched", "no_row", "expired", "not_known", "same_instant")
+
+
+def read(request: ResolvedRequest, result: OnlineResult, now: datetime) -> tuple[dict[str, Any], Sheet]:
+    """One read: for each entity and feature the value, its status, event time, age and freshness.
+
+    Args:
+        request: what was asked for: which column is of which view.
+        result: the answer.
+        now: the time of the read.
+    """
+    columns, statuses = result.to_dict(), result.statuses
+    times, scores = result.event_times, result.freshness()
+    rows, drawn = [], []
+    for place in range(len(result)):
+        keys = {name: columns[name][place] for name in request.join_keys}
+        found = {}
+        for column in request.columns:
+            label, name = request.views[column.view].label, column.name
+            time = times[label][place]
+            found[name] = {
+                "value": columns[name][place],
+                "status": statuses[name][place],
+                "event_time": time,
+                "age": None if time is None else max((now - time).total_seconds(), 0.0),
+                "freshness": scores[label][place],
+            }
+            drawn.append([*keys.values(), name, *_cells(found[name], time, now)])
+        rows.append({"keys": keys, "features": found})
+    heads = [*request.join_keys, "feature", "value", "status", "event time", "age", "freshness"]
+    return {"rows": rows, "versions": result.versions, "now": now}, Sheet(heads, drawn)
+
+
+def _cells(found: dict[str, Any], time: datetime | None, now: datetime) -> list[Any]:
+    value, score = found["value"], found["freshness"]
+    return [
+        # an identifier is no amount: it is shown without separators
+        str(value) if isinstance(value, int) and not isinstance(value, bool) else value,
+        found["status"],
+        time,
+        None if time is None else age(max(now - time, now - now)),
+        None if score is None else f"{score:.2f}",
+    ]
+
+
+def joined(result: HistoryResult, taken: Taken, file: str | None) -> tuple[dict[str, Any], list[Drawable]]:
+    """A history that was run through: counts by view, and its rows where no file has them."""
+    metadata = result.metadata
+    views = {
+        label: {"version": metadata.versions[label]} | {name: getattr(counts, name) for name in _COUNTS}
+        for label, counts in metadata.views.items()
+    }
+    data: dict[str, Any] = {
+        "rows": taken.rows,
+        "file": file,
+        "as_known": metadata.as_known,
+        "at": metadata.at,
+        "views": views,
+        "warnings": list(metadata.warnings),
+    }
+    columns = ["view", "version", *(name.replace("_", " ") for name in _COUNTS)]
+    drawn: list[Drawable] = [Sheet(columns, [[label, *found.values()] for label, found in views.items()])]
+    if file is not None:
+        return data, [*drawn, Line(f"wrote {taken.rows:,} rows to {file}", "green")]
+    data["data"] = taken.first
+    names = list(taken.first[0]) if taken.first else []
+    rest = taken.rows - len(taken.first)
+    more = f"… and {rest:,} more rows; --out FILE writes them all" if rest else f"{taken.rows:,} rows"
+    return data, [Sheet(names, [list(row.values()) for row in taken.first]), Line(more, "dim"), *drawn]

@@ -1,0 +1,97 @@
+"""`headwater materialize`, `write` and `delete`: what changes the data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from headwater.cli import complete, later, parse, reports
+from headwater.cli.run import Run, command
+from headwater.cli.sheet import Line
+from headwater.errors import UsageError
+
+View = Annotated[str, typer.Argument(metavar="VIEW", help="A feature view.", autocompletion=complete.views)]
+KeyOption = Annotated[
+    list[str], typer.Option("--key", metavar="NAME=VALUE", help="A join key's value; repeat it for more entities.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this file's commands."""
+    command(app)(materialize)
+    command(app)(write)
+    command(app)(delete)
+
+
+def materialize(
+    run: Run,
+    views: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="VIEW", help="Views; all unless given.", autocompletion=complete.views),
+    ] = None,
+    start: Annotated[
+        Any, typer.Option(parser=parse.instant, metavar="TIME", help="Only rows known after it; moves no watermark.")
+    ] = None,
+    end: Annotated[
+        Any, typer.Option(parser=parse.instant, metavar="TIME", help="Only rows known up to it; now unless given.")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Make each key as history is now, even where that removes or sets back.")
+    ] = False,
+) -> None:
+    """Fill the online store with what is missing up to now.
+
+    Every version that is not retired is filled. A run that was killed is simply run again. With --start the watermark
+    stays where it is.
+    """
+    with run.store() as store:
+        report = store.materialize(views or None, start=start, end=end, force=force)
+    run.answer(report, *reports.materialized(report))
+
+
+def write(
+    run: Run,
+    view: View,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Rows: .parquet, .csv, .json or .jsonl.")],
+    to: Annotated[str, typer.Option(help="both, offline (history alone) or online (a cache: no history).")] = "both",
+    errors: Annotated[
+        str, typer.Option(help="raise: a bad row writes nothing; report: the good rows are written.")
+    ] = "raise",
+) -> None:
+    """Write rows to history and to the online store.
+
+    The rows have the source's own columns. With a created time they are safe to write twice.
+    """
+    with run.store() as store:
+        dtypes = later.files.source_columns(store.registry.snapshot().view(view).version().view)
+        report = store.write(view, later.files.read_table(file, dtypes), to=to, errors=errors)
+    run.answer(report, *reports.written(view, report))
+
+
+def delete(
+    run: Run,
+    view: View,
+    key: KeyOption,
+    purge: Annotated[
+        bool, typer.Option("--purge", help="Also erase the values for good, with the next materialize.")
+    ] = False,
+) -> None:
+    """Delete entities from the online store and from history.
+
+    What is known of them up to now is hidden, defaults apply; what is learnt later revives them.
+    """
+    with run.store() as store:
+        join_keys = store.registry.snapshot().view(view).version().view.join_keys
+        if not join_keys:
+            raise UsageError(f"feature view {view!r} is global: it has no join keys to delete by")
+        entities = parse.entities(key, join_keys)
+        store.delete(view, entities, purge=purge)
+    count = len(next(iter(entities.values())))
+    done = "purged" if purge else "deleted"
+    rest = "; the next materialize erases the values" if purge else ""
+    run.answer(
+        {"view": view, "entities": entities, "purge": purge},
+        Line(f"{view}: {done} {count} {'entity' if count == 1 else 'entities'}{rest}", "green"),
+    )
