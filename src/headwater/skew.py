@@ -1,6 +1,6 @@
 """Consistency and skew: how alike two values of a feature are, online and offline say, as pure formulas.
 
-Consistency(a, b) = 1 - |a - b| / max(|a|, |b|), clamped to [0, 1]; 1 where both are 0 or both NULL, 0 where one is NULL.
+Consistency(a, b) = 1 - |a - b| / max(|a|, |b|), clamped to [0, 1]; 1 where both are 0 or both NULL, 0 where one is.
 Categorical: 1 where equal, else 0. Embedding: the cosine of the angle between them, clamped to [0, 1].
 Skew = mean |a - b| over the pairs of which neither is NULL.
 """

@@ -185,6 +185,8 @@ def _check_features(view: FeatureView, schema: pa.Schema) -> Iterator[tuple[str,
 
 
 def _feature_fits(given: pa.DataType, dtype: DType, source: Source) -> bool:
+    if dtype.name == "embedding" and pa.types.is_fixed_size_list(given) and given.list_size != dtype.dim:
+        return False
     if fits(given, dtype):
         return True
     if not isinstance(source, TableSource):

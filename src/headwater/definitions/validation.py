@@ -150,11 +150,11 @@ def _entity_problems(entity: Entity) -> Iterator[str]:
             yield f"join key {key!r} is {dtype!r}; give a dtype such as hw.String"
         elif dtype.name not in KEY_DTYPES:
             yield f"join key {key!r} is {dtype}; a key is one of {', '.join(KEY_DTYPES)}"
-    yield from _case_problems([key for key in entity.join_keys if isinstance(key, str)], "join key")
+    yield from _case_problems(entity.join_keys, "join key")
 
 
-def _case_problems(names: Iterable[str], what: str) -> Iterator[str]:
-    for first, second in repeated(names):
+def _case_problems(names: Iterable[Any], what: str) -> Iterator[str]:
+    for first, second in repeated(name for name in names if isinstance(name, str)):
         if first == second:
             yield f"{what} {first!r} is there twice"
         else:
@@ -199,8 +199,7 @@ def _view_problems(view: FeatureView, entities: Sequence[Entity]) -> Iterator[st
             yield f"join_key_map: the column of {key!r} is wanted, not {column!r}"
     if not view.features and not view.problems:
         yield "a feature view has at least one feature"
-    named = [feature.name for feature in view.feature_list if isinstance(feature.name, str)]
-    yield from _case_problems(named, "feature")
+    yield from _case_problems((feature.name for feature in view.feature_list), "feature")
     ttl, sla = view.ttl, view.freshness_sla
     if isinstance(ttl, timedelta) and ttl < timedelta(0):
         yield f"ttl: {format_duration(ttl)} is negative; leave it out for no limit"

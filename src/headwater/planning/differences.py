@@ -98,8 +98,16 @@ def service_version_difference(old: ServiceVersion, new: ServiceVersion) -> Diff
     before, after = _columns(old.selections), _columns(new.selections)
     if before == after and old.full_names == new.full_names:
         return Difference((), None)
-    lines = [f"{column} removed" for column in before if column not in after]
-    lines += [f"{column} added" for column in after if column not in before]
+    versions, others = dict(before), dict(after)
+    lines = list(
+        dict.fromkeys(
+            f"{column.partition(':')[0]}: {version} → {others[column]}"
+            for column, version in before
+            if others.get(column, version) != version
+        )
+    )
+    lines += [f"{column} removed" for column, _ in before if column not in others]
+    lines += [f"{column} added" for column, _ in after if column not in versions]
     if old.full_names != new.full_names:
         lines.append(f"full_names: {old.full_names} → {new.full_names}")
     appended = after[: len(before)] == before and old.full_names == new.full_names
@@ -121,15 +129,15 @@ def _part(data: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
     return {name: data[name] for name in names}
 
 
-def _columns(selections: Sequence[PinnedSelection]) -> list[str]:
-    """One text a column, equal where the columns are."""
+def _columns(selections: Sequence[PinnedSelection]) -> list[tuple[str, str]]:
+    """One text a column, equal where the columns are, with the version that it is pinned to."""
     lines = []
     for s in selections:
         alias = f" as {s.alias}" if s.alias else ""
         keys = "".join(f" by {key}={column}" for key, column in sorted(s.join_key_map.items()))
         for name in s.names:
             renamed = f" → {s.renames[name]}" if name in s.renames else ""
-            lines.append(f"{s.view}@{s.version}:{name}{renamed}{alias}{keys}")
+            lines.append((f"{s.view}:{name}{renamed}{alias}{keys}", s.version))
     return lines
 
 
