@@ -12,7 +12,17 @@ from typing import Any
 import typer
 
 PAGE = Path(__file__).parent.parent / "docs" / "cli.md"
-HEAD = "# The `headwater` command\n\nWritten by `make docs` from the command's own help.\n"
+HEAD = """# The `headwater` command
+
+Every command takes `--json`, `--project PATH` and `--debug`, before its name or after it. Its exit code is 0, 1 (failed),
+2 (wrong use) or 130 (interrupted). An error is one message on standard error, without a traceback unless `--debug`; with
+`--json` it is an object there: `{"error": {"type": …, "message": …, "problems": […]}}`. Tables are drawn for people, and are
+plain, whole text in a pipe; `--json` is for machines. `headwater --install-completion` makes the shell complete commands,
+options, and the names of views, features and versions.
+
+This page is written by `make docs` from the command's own help.
+"""
+SHARED = ("json", "project", "debug")
 
 
 def root_command() -> Any:
@@ -39,7 +49,8 @@ def cell(text: object) -> str:
 
 def rows(command: Any, context: Any) -> Iterator[str]:
     """One table row for each parameter, arguments first."""
-    shown = [p for p in command.get_params(context) if not getattr(p, "hidden", False) and p.name != "help"]
+    left_out = ("help", *SHARED) if context.parent else ("help",)
+    shown = [p for p in command.get_params(context) if not getattr(p, "hidden", False) and p.name not in left_out]
     for parameter in sorted(shown, key=lambda p: p.param_type_name != "argument"):
         record = parameter.get_help_record(context)
         if record:

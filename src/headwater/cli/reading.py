@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +12,14 @@ import typer
 from headwater.cli import complete, later, parse, values
 from headwater.cli.run import Run, command
 from headwater.errors import UsageError
+
+
+class Consistency(enum.StrEnum):
+    """The levels that one read alone, without a session, can ask for."""
+
+    EVENTUAL = "eventual"
+    STRONG = "strong"
+
 
 _SHOWN = 10
 
@@ -39,8 +48,8 @@ def get(
         typer.Option("--key", metavar="NAME=VALUE", help="A join key's value; repeat it for more entities."),
     ] = None,
     consistency: Annotated[
-        str, typer.Option(help="eventual, or strong: sees every write acknowledged before.")
-    ] = "eventual",
+        Consistency, typer.Option(help="strong: sees every write acknowledged before.")
+    ] = Consistency.EVENTUAL,
     now: Annotated[
         Any, typer.Option(parser=parse.instant, metavar="TIME", help="Read as of this time.", show_default="now")
     ] = None,
@@ -58,7 +67,7 @@ def get(
     """
     asked = parse.features(features)
     with run.store() as store:
-        reader = store.prepare(asked, consistency=consistency)
+        reader = store.prepare(asked, consistency=consistency.value)
         entities = parse.entities(key or [], reader.join_keys)
         at = now or datetime.now(UTC)
         result = reader.read(entities, max_age=max_age, now=at)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +12,22 @@ from headwater.cli import complete, later, parse, reports
 from headwater.cli.run import Run, command
 from headwater.cli.sheet import Line
 from headwater.errors import UsageError
+
+
+class To(enum.StrEnum):
+    """Where `write` puts rows."""
+
+    BOTH = "both"
+    OFFLINE = "offline"
+    ONLINE = "online"
+
+
+class Errors(enum.StrEnum):
+    """What `write` does about bad rows."""
+
+    RAISE = "raise"
+    REPORT = "report"
+
 
 View = Annotated[str, typer.Argument(metavar="VIEW", help="A feature view.", autocompletion=complete.views)]
 KeyOption = Annotated[
@@ -55,10 +72,12 @@ def write(
     run: Run,
     view: View,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Rows: .parquet, .csv, .json or .jsonl.")],
-    to: Annotated[str, typer.Option(help="both, offline (history alone) or online (a cache: no history).")] = "both",
+    to: Annotated[
+        To, typer.Option(help="To history and online, to history alone, or online alone (a cache: no history).")
+    ] = To.BOTH,
     errors: Annotated[
-        str, typer.Option(help="raise: a bad row writes nothing; report: the good rows are written.")
-    ] = "raise",
+        Errors, typer.Option(help="raise: a bad row writes nothing; report: the good rows are written.")
+    ] = Errors.RAISE,
 ) -> None:
     """Write rows to history and to the online store.
 
@@ -66,7 +85,7 @@ def write(
     """
     with run.store() as store:
         dtypes = later.files.source_columns(store.registry.snapshot().view(view).version().view)
-        report = store.write(view, later.files.read_table(file, dtypes), to=to, errors=errors)
+        report = store.write(view, later.files.read_table(file, dtypes), to=to.value, errors=errors.value)
     run.answer(report, *reports.written(view, report))
 
 
