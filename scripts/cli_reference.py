@@ -14,11 +14,11 @@ import typer
 PAGE = Path(__file__).parent.parent / "docs" / "cli.md"
 HEAD = """# The `headwater` command
 
-Every command takes `--json`, `--project PATH` and `--debug`, before its name or after it. Its exit code is 0, 1 (failed),
-2 (wrong use) or 130 (interrupted). An error is one message on standard error, without a traceback unless `--debug`; with
-`--json` it is an object there: `{"error": {"type": …, "message": …, "problems": […]}}`. Tables are drawn for people, and are
-plain, whole text in a pipe; `--json` is for machines. `headwater --install-completion` makes the shell complete commands,
-options, and the names of views, features and versions.
+Every command takes `--json`, `--project PATH` and `--debug`, before its name or after it. Its exit code is 0, 1
+(failed), 2 (wrong use) or 130 (interrupted). An error is one message on standard error, without a traceback
+unless `--debug`; with `--json` it is an object there: `{"error": {"type": …, "message": …, "problems": […]}}`.
+Tables are drawn for people, and are plain, whole text in a pipe; `--json` is for machines. `headwater
+--install-completion` makes the shell complete commands, options, and the names of views, features and versions.
 
 This page is written by `make docs` from the command's own help.
 """
