@@ -56,6 +56,11 @@ class RegistryReader:
                 self._checked = time.monotonic()
                 return self._snapshot
 
+    @property
+    def latest(self) -> RegistrySnapshot | None:
+        """The newest snapshot that was read; nothing is asked of the database."""
+        return self._snapshot
+
     def refresh(self) -> RegistrySnapshot:
         """The registry as it is now.
 

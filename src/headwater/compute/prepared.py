@@ -1,0 +1,298 @@
+"""PreparedReader: names, versions and layouts resolved once; each read is then one round trip to the online store."""
+
+from __future__ import annotations
+
+import threading
+import time
+import warnings as python_warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from headwater.clock import duration_micros, parse_duration, to_micros
+from headwater.compute.follow import follow
+from headwater.compute.materialize import watermarks
+from headwater.compute.rooms import Rooms
+from headwater.errors import (
+    ChangeRefused,
+    ConsistencyNotSupported,
+    SessionRequired,
+    StoreError,
+    UsageError,
+    nearest,
+)
+from headwater.freshness import Freshness
+from headwater.online.base import OnlineStore
+from headwater.online.reader import OnlineReader
+from headwater.online.result import OnlineResult
+from headwater.online.session import Session
+from headwater.planning.pointers import behind
+from headwater.planning.resolve import ResolvedRequest, resolve
+from headwater.planning.snapshot import RegistrySnapshot
+from headwater.registry.reader import REFRESH
+from headwater.types import ConsistencyLevel, DType, StalePolicy
+
+_NEEDS_SESSION = frozenset({ConsistencyLevel.SESSION, ConsistencyLevel.MONOTONIC_READ})
+
+
+@dataclass(frozen=True)
+class Explained:
+    """One read, taken apart.
+
+    Attributes:
+        result: what it gave.
+        keys: how many distinct keys were asked for.
+        views: view label → version.
+        store: what the online store says of itself (kind, place).
+        round_trips: calls to the store.
+        steps: what was done, and the milliseconds it took, in order.
+    """
+
+    result: OnlineResult
+    keys: int
+    views: Mapping[str, str]
+    store: Mapping[str, str | int]
+    round_trips: int
+    steps: tuple[tuple[str, float], ...]
+
+
+class PreparedReader:
+    """Reads one set of features; safe to use from several threads.
+
+    Its columns never change: where a live pointer moves, the reader follows to a version that has them all, else it stays
+    on the version it has, warns once, and says so in `warnings`.
+    """
+
+    def __init__(
+        self,
+        rooms: Rooms,
+        features: Any,
+        *,
+        consistency: ConsistencyLevel | str | None = None,
+        registry_refresh: timedelta = REFRESH,
+        full_names: bool | None = None,
+        freshness: Freshness | None = None,
+    ) -> None:
+        self._rooms = rooms
+        self._features = features
+        self._freshness = freshness
+        self._level = _level(rooms.online, consistency)
+        self._refresh = registry_refresh.total_seconds()
+        self._lock = threading.Lock()
+        self._snapshot = self._look()
+        self._next = time.monotonic() + self._refresh
+        request = resolve(self._snapshot, features, full_names=full_names)
+        _check_fed(rooms, self._snapshot, request)
+        self._reader = self._of(request)
+        self.warnings: tuple[str, ...] = ()
+
+    def _of(self, request: ResolvedRequest) -> OnlineReader:
+        rooms = self._rooms
+        tolerance = duration_micros(rooms.tolerance)
+        return OnlineReader(request, rooms.online, rooms.project, freshness=self._freshness, future_tolerance=tolerance)
+
+    @property
+    def request(self) -> ResolvedRequest:
+        """What the features resolve to now."""
+        return self._reader.request
+
+    @property
+    def join_keys(self) -> Mapping[str, DType]:
+        """Name → dtype of each key that `entities` must have."""
+        return self._reader.join_keys
+
+    @property
+    def request_fields(self) -> Mapping[str, DType]:
+        """Name → dtype of each value that `request` must have; none where no feature is computed on demand."""
+        return {}
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """View label → version that is read."""
+        return self._reader.versions
+
+    def refresh(self) -> None:
+        """See at once what other processes applied or promoted.
+
+        Raises:
+            Unavailable: the registry cannot be reached.
+        """
+        self._follow(self._rooms.registry.refresh())
+
+    def read(
+        self,
+        entities: Any,
+        request: Mapping[str, Any] | None = None,
+        consistency: ConsistencyLevel | str | None = None,
+        session: Session | None = None,
+        stale: StalePolicy | str = StalePolicy.FLAG,
+        max_age: timedelta | str | None = None,
+        now: datetime | str | int | None = None,
+    ) -> OnlineResult:
+        """Read the features of entities, in one call to the store.
+
+        Args:
+            entities: a list of dicts; a dict of lists, in which a scalar is repeated; a table; for a single join key a plain
+                list of values. Order and repeats are kept.
+            request: values for on-demand features.
+            consistency: for this read; None: as prepared, else eventual.
+            session: what it has seen this read sees too; it is advanced.
+            stale: `flag` or `drop` values past their SLA.
+            max_age: a freshness SLA for this read alone.
+            now: the instant of the read; None: the store's clock.
+
+        Raises:
+            EntityKeyError: join keys that are missing, unknown or of another type.
+            SessionRequired: a level that needs a session came without one.
+            ConsistencyNotSupported: a level that the store cannot give.
+            StoreError: the store cannot be read.
+        """
+        if request:
+            self._refuse_request(request)
+        if consistency is not None or session is not None or self._level is not None:
+            self._check_session(consistency, session)
+        rooms = self._rooms
+        if time.monotonic() >= self._next or rooms.registry.latest is not self._snapshot:
+            self._follow(self._look())
+        at = to_micros(rooms.clock()) if now is None else _instant(now)
+        policy = stale if stale is StalePolicy.FLAG else _policy(stale)
+        age = None if max_age is None else _age(max_age)
+        result = self._reader.read(entities, now=at, stale=policy, max_age=age)
+        if session is not None:
+            session.advance(rooms.store_name)
+        return result
+
+    def explain(
+        self,
+        entities: Any,
+        *,
+        stale: StalePolicy | str = StalePolicy.FLAG,
+        max_age: timedelta | str | None = None,
+        now: datetime | str | int | None = None,
+    ) -> Explained:
+        """`read`, with the time of each step; arguments as there."""
+        marks = [time.perf_counter()]
+        if time.monotonic() >= self._next or self._rooms.registry.latest is not self._snapshot:
+            self._follow(self._look())
+        reader = self._reader
+        at = self._rooms.now() if now is None else _instant(now)
+        marks.append(time.perf_counter())
+        plan = reader.plan_keys(entities)
+        marks.append(time.perf_counter())
+        rows = self._rooms.online.multi_get(plan.keys)
+        marks.append(time.perf_counter())
+        age = None if max_age is None else _age(max_age)
+        result = reader.decode(plan, rows, now=at, stale=_policy(stale), max_age=age)
+        result.to_dict()
+        marks.append(time.perf_counter())
+        names = ("look at the registry", "find the keys", "get the rows", "decode")
+        steps = tuple((name, 1e3 * (end - start)) for name, start, end in zip(names, marks, marks[1:], strict=False))
+        store = {key: value for key, value in self._rooms.online.info().items() if key in ("kind", "place")}
+        return Explained(result, len(plan.keys), dict(reader.versions), store, 1, steps)
+
+    def _look(self) -> RegistrySnapshot:
+        """The registry, asked again where the refresh time is over; its last answer where it cannot be reached."""
+        registry = self._rooms.registry
+        if self._refresh >= REFRESH.total_seconds():
+            return registry.snapshot()
+        try:
+            return registry.refresh()
+        except StoreError:
+            return registry.snapshot()
+
+    def _follow(self, snapshot: RegistrySnapshot) -> None:
+        with self._lock:
+            self._next = time.monotonic() + self._refresh
+            if snapshot is self._snapshot:
+                return
+            followed = follow(snapshot, self._features, self._reader.request)
+            if followed.request != self._reader.request:
+                self._reader = self._of(followed.request)
+            fresh = [text for text in followed.warnings if text not in self.warnings]
+            self.warnings = followed.warnings
+            self._snapshot = snapshot
+        for text in fresh:
+            python_warnings.warn(text, UserWarning, stacklevel=4)
+
+    def _check_session(self, consistency: ConsistencyLevel | str | None, session: Session | None) -> None:
+        level = self._level if consistency is None else _level(self._rooms.online, consistency)
+        if level in _NEEDS_SESSION and session is None:
+            raise SessionRequired(f"consistency={level.value!r} needs a session: pass session=store.session()")
+        if session is not None:
+            session.check(self._rooms.store_name)
+
+    def _refuse_request(self, request: Mapping[str, Any]) -> None:
+        names = ", ".join(map(repr, request))
+        raise UsageError(f"request: no feature asked for takes {names}; leave request away")
+
+
+def _level(store: OnlineStore, level: ConsistencyLevel | str | None) -> ConsistencyLevel | None:
+    """A consistency level that the store can give.
+
+    Raises:
+        UsageError: no such level.
+        ConsistencyNotSupported: it cannot.
+    """
+    if level is None:
+        return None
+    try:
+        wanted = ConsistencyLevel(level)
+    except ValueError:
+        levels = [item.value for item in ConsistencyLevel]
+        raise UsageError(
+            f"consistency={level!r} is not one of {', '.join(levels)}{nearest(str(level), levels)}"
+        ) from None
+    if wanted not in store.capabilities.levels:
+        given = ", ".join(sorted(item.value for item in store.capabilities.levels))
+        raise ConsistencyNotSupported(f"consistency={wanted.value!r}: this online store gives {given}")
+    return wanted
+
+
+def _policy(stale: StalePolicy | str) -> StalePolicy:
+    try:
+        policy = StalePolicy(stale)
+    except ValueError:
+        policies = [item.value for item in StalePolicy]
+        raise UsageError(
+            f"stale={stale!r} is not one of {', '.join(policies)}{nearest(str(stale), policies)}"
+        ) from None
+    if policy is StalePolicy.REFRESH:
+        raise UsageError("stale='refresh': features cannot be computed at read time yet; write 'flag' or 'drop'")
+    return policy
+
+
+def _age(max_age: timedelta | str) -> int:
+    try:
+        age = duration_micros(parse_duration(max_age))
+    except ValueError as bad:
+        raise UsageError(f"max_age: {bad}") from None
+    if age < 0:
+        raise UsageError(f"max_age={max_age!r} is negative")
+    return age
+
+
+def _instant(now: datetime | str | int) -> int:
+    try:
+        return to_micros(now)
+    except (ValueError, TypeError, AttributeError):
+        raise UsageError(f"now={now!r} is no time: give a datetime, or text like 2024-05-01T12:00:00+00:00") from None
+
+
+def _check_fed(rooms: Rooms, snapshot: RegistrySnapshot, request: ResolvedRequest) -> None:
+    """Refuse a version that is neither live nor materialized as far as the live one.
+
+    Raises:
+        ChangeRefused: naming both versions.
+    """
+    beside = [view for view in request.views if not view.live]
+    if not beside:
+        return
+    marks = watermarks(rooms, snapshot)
+    for view in beside:
+        record = snapshot.view(view.name)
+        why = behind(snapshot, view.definition, marks)
+        if view.definition.retired_at is not None:
+            why = f"{view.version} is retired and not fed any more, live is {record.live}"
+        if why is not None:
+            raise ChangeRefused(f"feature view {view.name!r}: {why}; run materialize, or read '{view.name}:…'")
