@@ -10,7 +10,7 @@ from headwater.definitions.service import FeatureService
 from headwater.definitions.view import FeatureSelection, FeatureView
 from headwater.errors import nearest
 
-_REFERENCE = re.compile(r"(?P<view>[^@:\s]+)(?:@(?P<version>[^:\s]+))?(?::(?P<feature>[^:\s]+))?$")
+_REFERENCE = re.compile(r"(?P<view>[^@:\s]+)(?:@(?P<version>[^@:\s]+))?(?::(?P<feature>[^:\s]+))?$")
 
 Known = Mapping[str, Sequence[FeatureView]]
 

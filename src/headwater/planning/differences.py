@@ -10,7 +10,7 @@ from typing import Any
 
 from headwater.clock import MICROSECOND, format_duration
 from headwater.definitions.entity import Entity
-from headwater.definitions.fingerprint import meaning
+from headwater.definitions.fingerprint import canonical_sql, meaning
 from headwater.definitions.serialize import entity_to_dict, source_to_dict, view_to_dict
 from headwater.definitions.view import FeatureView
 from headwater.planning.snapshot import PinnedSelection, ServiceVersion
@@ -162,10 +162,12 @@ def _value_lines(prefix: str, before: Mapping[str, Any], after: Mapping[str, Any
 
 def _location_lines(prefix: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
     """Where the data is, and the wording of a query whose meaning is the same."""
-    for name in ("path", "query"):
-        old, new = before.get(name), after.get(name)
-        if old is not None and new is not None and old != new:
-            yield f"{prefix}.{name}: {old} → {new}" if name == "path" else f"{prefix}.query: written differently"
+    old, new = before.get("path"), after.get("path")
+    if old is not None and new is not None and old != new:
+        yield f"{prefix}.path: {old} → {new}"
+    old, new = before.get("query"), after.get("query")
+    if old is not None and new is not None and old != new and canonical_sql(old) == canonical_sql(new):
+        yield f"{prefix}.query: written differently"
     tables = dict(after.get("tables", ()))
     for name, table in before.get("tables", ()):
         if name in tables:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from headwater.errors import UsageError
 
-_REFERENCE = re.compile(r"(?P<view>[^@:\s]+)(?:@(?P<version>[^:\s]+))?(?::(?P<feature>[^:\s]+))?$")
+_REFERENCE = re.compile(r"(?P<view>[^@:\s]+)(?:@(?P<version>[^@:\s]+))?(?::(?P<feature>[^:\s]+))?$")
 
 
 @dataclass(frozen=True, slots=True)

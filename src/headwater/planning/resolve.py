@@ -97,8 +97,12 @@ class ResolvedRequest:
 
     @cached_property
     def join_keys(self) -> dict[str, DType]:
-        """Column of the spine or request → dtype, for every key of every view, in order of first use."""
-        return {key.column: key.dtype for view in self.views for key in view.keys}
+        """Column of the spine or request → dtype, the widest of every view's, in order of first use."""
+        found: dict[str, DType] = {}
+        for key in (key for view in self.views for key in view.keys):
+            if found.setdefault(key.column, key.dtype).name == "int32":
+                found[key.column] = key.dtype
+        return found
 
     @cached_property
     def versions(self) -> dict[str, str]:

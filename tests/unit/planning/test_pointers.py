@@ -1,0 +1,174 @@
+"""Promote, rollback, retire: what they do, what they refuse, and what they say."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from headwater.definitions.entity import Entity
+from headwater.definitions.feature import Feature
+from headwater.definitions.service import FeatureService
+from headwater.definitions.sources import PushSource
+from headwater.definitions.view import FeatureView
+from headwater.errors import ChangeRefused, FeatureViewNotFound, VersionNotFound
+from headwater.planning.advance import advance
+from headwater.planning.diff import plan
+from headwater.planning.pointers import Watermarks, go_live, promote, retire, roll_back
+from headwater.planning.snapshot import RegistrySnapshot
+from headwater.planning.stages import Action, Kind, Stage
+from headwater.planning.watermark import Watermark
+from headwater.types import Float64, String
+
+NOW = datetime(2024, 1, 1, tzinfo=UTC)
+V1, V2 = ("weather", "1.0.0"), ("weather", "2.0.0")
+
+
+def view(*names: str, **other: Any) -> FeatureView:
+    airport = Entity("airport", {"airport": String})
+    features = [Feature(n, Float64) for n in names]
+    return FeatureView("weather", entity=airport, source=PushSource(event_time="t"), features=features, **other)
+
+
+def applied(*lists: list[Any], log_head: int = 0) -> RegistrySnapshot:
+    snapshot = RegistrySnapshot("p")
+    for definitions in lists:
+        stages = plan(snapshot, definitions, whole_project=False, now=NOW).stages
+        snapshot = advance(snapshot, stages, now=NOW, log_head=log_head)
+    return snapshot
+
+
+def run(snapshot: RegistrySnapshot, stages: tuple[Stage, ...]) -> RegistrySnapshot:
+    return advance(snapshot, stages, now=NOW)
+
+
+@pytest.fixture
+def two() -> RegistrySnapshot:
+    """1.0.0 live, 2.0.0 beside."""
+    return applied([view("a", version="1.0.0")], [view("b", version="2.0.0")], log_head=3)
+
+
+@pytest.mark.parametrize(
+    ("marks", "refused"),
+    [
+        ({V1: Watermark(5, 5), V2: Watermark(5, 5)}, False),
+        ({V1: Watermark(5, 5), V2: Watermark(6, 7)}, False),
+        ({V1: Watermark(5, 5), V2: Watermark(4, 9)}, True),
+        ({V1: Watermark(5, 5), V2: Watermark(9, 4)}, True),
+        ({V1: Watermark(5, 5)}, True),
+        ({V2: Watermark(0, 3)}, False),
+        ({V2: Watermark(9, 2)}, True),
+        ({}, True),
+    ],
+)
+def test_promote_needs_both_parts_of_the_watermark(two: RegistrySnapshot, marks: Watermarks, refused: bool) -> None:
+    if refused:
+        with pytest.raises(
+            ChangeRefused, match=r"version 2\.0\.0 is not materialized as far as the live one: .*or force"
+        ):
+            promote(two, "weather", "2.0.0", marks, force=False)
+        marks = {}
+    after = run(two, promote(two, "weather", "2.0.0", marks, force=refused))
+    assert (after.views["weather"].live, after.views["weather"].previous) == ("2.0.0", "1.0.0")
+
+
+def test_where_nothing_was_ever_written_or_materialized_there_is_nothing_to_reach() -> None:
+    snapshot = applied([view("a", version="1.0.0")], [view("b", version="2.0.0")])
+    assert promote(snapshot, "weather", "2.0.0", {}, force=False)
+
+
+def test_promote_says_how_far_each_is(two: RegistrySnapshot) -> None:
+    marks = {V1: Watermark(1_000_000, 4), V2: Watermark(position=2)}
+    with pytest.raises(ChangeRefused) as refused:
+        promote(two, "weather", "2.0.0", marks, force=False)
+    assert "2.0.0 is materialized from the log alone (log position 2)" in str(refused.value)
+    assert "the live 1.0.0 up to 1970-01-01 00:00:01.000000 UTC (log position 4)" in str(refused.value)
+    with pytest.raises(ChangeRefused, match=r"2\.0\.0 is materialized not at all"):
+        promote(two, "weather", "2.0.0", {V1: Watermark(1, 1)}, force=False)
+
+
+def test_promote_refuses_what_is_not_there_or_retired(two: RegistrySnapshot) -> None:
+    with pytest.raises(FeatureViewNotFound, match="did you mean 'weather'"):
+        promote(two, "wether", "2.0.0", {}, force=True)
+    with pytest.raises(VersionNotFound, match=r"no version '3\.0\.0'; it has 1\.0\.0, 2\.0\.0"):
+        promote(two, "weather", "3.0.0", {}, force=True)
+    with pytest.raises(ChangeRefused, match="is retired"):
+        promote(run(two, retire(two, "weather", "2.0.0")), "weather", "2.0.0", {}, force=True)
+    assert promote(two, "weather", "1.0.0", {}, force=False) == ()
+
+
+def test_promote_of_another_version_means_that_nothing_waits_any_more() -> None:
+    snapshot = applied([view("a", version="1.0.0")], [view("b", version="2.0.0")], [view("a", "c")])
+    assert snapshot.views["weather"].waiting == "1.1.0"
+    after = run(snapshot, promote(snapshot, "weather", "2.0.0", {}, force=True))
+    assert after.views["weather"].waiting is None
+
+
+def test_rollback_goes_back_once(two: RegistrySnapshot) -> None:
+    with pytest.raises(ChangeRefused, match=r"no version was live before 1\.0\.0; promote one of 2\.0\.0"):
+        roll_back(two, "weather")
+    promoted = run(two, promote(two, "weather", "2.0.0", {}, force=True))
+    back = run(promoted, roll_back(promoted, "weather"))
+    record = back.views["weather"]
+    assert (record.live, record.previous, record.versions["2.0.0"].held) == ("1.0.0", None, True)
+    with pytest.raises(ChangeRefused, match="no version was live before"):
+        roll_back(back, "weather")
+    again = run(back, promote(back, "weather", "2.0.0", {}, force=True)).views["weather"]
+    assert (again.live, again.previous, again.versions["2.0.0"].held) == ("2.0.0", "1.0.0", False)
+
+
+def test_retire_refuses_what_is_live_or_pinned(two: RegistrySnapshot) -> None:
+    with pytest.raises(ChangeRefused, match=r"1\.0\.0 is live; promote another first"):
+        retire(two, "weather", "1.0.0")
+    pinned = advance(
+        two,
+        plan(two, [FeatureService("model", ["weather@2.0.0:b"])], whole_project=False, now=NOW).stages,
+        now=NOW,
+    )
+    with pytest.raises(ChangeRefused, match=r"2\.0\.0 is pinned by model@1\.0\.0"):
+        retire(pinned, "weather", "2.0.0")
+    after = run(two, retire(two, "weather", "2.0.0"))
+    assert after.views["weather"].versions["2.0.0"].retired_at == NOW
+    assert retire(after, "weather", "2.0.0") == ()
+
+
+def test_retiring_the_version_before_leaves_nothing_to_roll_back_to(two: RegistrySnapshot) -> None:
+    promoted = run(two, promote(two, "weather", "2.0.0", {}, force=True))
+    after = run(promoted, retire(promoted, "weather", "1.0.0"))
+    assert after.views["weather"].previous is None
+    with pytest.raises(ChangeRefused, match="no version was live before"):
+        roll_back(after, "weather")
+
+
+def test_a_service_is_promoted_once_each_version_it_pins_is_as_far() -> None:
+    snapshot = applied(
+        [view("a", version="1.0.0"), FeatureService("model", ["weather:a"])],
+        [view("a", "b", version="2.0.0"), FeatureService("model", ["weather@2.0.0:b"])],
+    )
+    marks = {V1: Watermark(5, 5)}
+    with pytest.raises(ChangeRefused, match=r"feature service 'model': .* weather 2\.0\.0 is materialized not at all"):
+        promote(snapshot, "model", "2.0.0", marks, force=False)
+    after = run(snapshot, promote(snapshot, "model", "2.0.0", {**marks, V2: Watermark(5, 5)}, force=False))
+    assert after.services["model"].live == "2.0.0"
+    back = run(after, roll_back(after, "model"))
+    assert back.services["model"].live == "1.0.0"
+    assert back.services["model"].versions["2.0.0"].held
+
+
+def test_a_version_goes_live_by_itself_only_once_a_run_filled_it() -> None:
+    snapshot = applied([view("a")], [view("a", "b")])
+    found = go_live(snapshot, {})
+    assert found.stages == ()
+    assert found.reasons == {(Kind.VIEW, "weather"): "1.1.0 is not materialized"}
+    (stage,) = go_live(snapshot, {("weather", "1.1.0"): Watermark()}).stages
+    assert (stage.action, stage.base, stage.version) == (Action.GO_LIVE, "1.0.0", "1.1.0")
+    behind = go_live(snapshot, {("weather", "1.1.0"): Watermark(4, 4), V1: Watermark(5, 4)})
+    assert "1.1.0 is materialized up to" in behind.reasons[Kind.VIEW, "weather"]
+
+
+def test_what_waits_longer_than_a_newer_one_is_retired_with_the_old_ones() -> None:
+    snapshot = applied([view("a")], [view("a", "b")], [view("a", "b", "c")])
+    found = go_live(snapshot, {("weather", "1.2.0"): Watermark()})
+    assert [(s.action, s.version) for s in found.stages] == [(Action.GO_LIVE, "1.2.0"), (Action.RETIRE, "1.1.0")]
+    assert [v.version for v in run(snapshot, found.stages).views["weather"].fed] == ["1.0.0", "1.2.0"]

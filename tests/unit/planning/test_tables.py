@@ -1,0 +1,132 @@
+"""What users hand in as rows, and key columns matched to their dtypes."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from headwater.errors import DataError, EntityKeyError
+from headwater.planning.tables import as_table, is_pandas, match_key, table_of_rows
+from headwater.types import Bool, Bytes, Date, DType, Int32, Int64, String, Timestamp
+
+EXPECTED = {"a": [1, 2], "b": ["x", None]}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pa.table(EXPECTED),
+        pa.table(EXPECTED).to_batches()[0],
+        pa.table(EXPECTED).to_reader(),
+        pd.DataFrame(EXPECTED),
+        pd.DataFrame(EXPECTED, index=[7, 8]),
+        pl.DataFrame(EXPECTED),
+        [{"a": 1, "b": "x"}, {"a": 2, "b": None}],
+        [{"a": 1, "b": "x"}, {"a": 2}],
+        EXPECTED,
+        {"a": np.array([1, 2]), "b": ("x", None)},
+        {"a": pd.Series([1, 2]), "b": pa.array(["x", None])},
+    ],
+    ids=lambda data: type(data).__name__,
+)
+def test_every_form_of_rows(data: Any) -> None:
+    assert as_table(data, "rows").to_pydict() == EXPECTED
+
+
+def test_scalars_are_repeated() -> None:
+    assert as_table({"user": 7, "item": [1, 2, 3]}, "entities").to_pydict() == {"user": [7, 7, 7], "item": [1, 2, 3]}
+    assert as_table({"user": 7, "name": "x"}, "entities").to_pydict() == {"user": [7], "name": ["x"]}
+
+
+def test_a_pandas_nan_is_null_and_any_other_a_value() -> None:
+    assert as_table(pd.DataFrame({"x": [1.0, float("nan")]}), "rows").column("x").null_count == 1
+    assert as_table({"x": [1.0, float("nan")]}, "rows").column("x").null_count == 0
+    assert is_pandas(pd.DataFrame())
+    assert not is_pandas(pl.DataFrame())
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (5, "cannot read a int"),
+        ("x", "cannot read a str"),
+        ([1, 2], "cannot read a list"),
+        ({"a": [1], "b": [1, 2]}, "columns differ in length: a has 1, b has 2"),
+        ([{"a": 1}, {"a": "x"}], "rows: "),
+        ({"a": [2**70]}, "rows: "),
+    ],
+)
+def test_what_is_no_table(data: Any, said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        as_table(data, "rows")
+
+
+def test_columns_of_dicts_in_order_of_their_first_use() -> None:
+    assert table_of_rows([{"b": 1}, {"a": 2}], ["c"]).column_names == ["c", "b", "a"]
+
+
+def match(values: Any, dtype: DType, *, pandas: bool = False) -> list[Any]:
+    column = values if isinstance(values, pa.Array) else pa.array(values)
+    found: list[Any] = match_key(column, dtype, "column 'k'", EntityKeyError, pandas=pandas).to_pylist()
+    return found
+
+
+NANOS = pa.array([1_000, 1_001, None], pa.timestamp("ns"))
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "expected"),
+    [
+        (pa.array([1, None], pa.int8()), Int64, [1, None]),
+        (pa.array([1, 2**64 - 1], pa.uint64()), Int64, [1, None]),
+        (pa.array([2**40], pa.int64()), Int32, [2**40]),
+        (pa.array(["a", None], pa.large_string()), String, ["a", None]),
+        (pa.array(["a"], pa.string_view()), String, ["a"]),
+        (pa.array(["a", "b", "a"]).dictionary_encode(), String, ["a", "b", "a"]),
+        (pa.array([1, 2]).dictionary_encode(), Int64, [1, 2]),
+        (pa.nulls(2), String, [None, None]),
+        (pa.array([b"x"], pa.large_binary()), Bytes, [b"x"]),
+        (pa.array([b"xy"], pa.binary(2)), Bytes, [b"xy"]),
+        (pa.array([True]), Bool, [True]),
+        (pa.array([date(2024, 1, 1)], pa.date64()), Date, [date(2024, 1, 1)]),
+        (pa.array([datetime(2024, 1, 1)], pa.timestamp("s")), Timestamp, [datetime(2024, 1, 1, tzinfo=UTC)]),
+        (NANOS, Timestamp, [datetime(1970, 1, 1, 0, 0, 0, 1, tzinfo=UTC), None, None]),
+    ],
+    ids=str,
+)
+def test_keys_that_match(values: pa.Array, dtype: DType, expected: list[Any]) -> None:
+    assert match(values, dtype) == expected
+
+
+def test_pandas_holds_an_integer_key_with_gaps_as_floats() -> None:
+    assert match([1.0, float("nan"), None], Int64, pandas=True) == [1, None, None]
+    with pytest.raises(EntityKeyError, match="not whole numbers"):
+        match([1.5], Int64, pandas=True)
+    with pytest.raises(EntityKeyError, match="not whole numbers"):
+        match([float("inf")], Int64, pandas=True)
+    with pytest.raises(EntityKeyError, match="never casts a key silently"):
+        match([1.0], Int64)
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [
+        ([1], String),
+        (["1"], Int64),
+        ([True], Int64),
+        ([1], Bool),
+        (["x"], Bytes),
+        ([b"x"], String),
+        ([1], Timestamp),
+        ([1], Date),
+    ],
+)
+def test_keys_of_another_type_are_never_cast(values: Any, dtype: DType) -> None:
+    with pytest.raises(EntityKeyError, match=r"column 'k' is .*; the join key is"):
+        match(values, dtype)
