@@ -60,6 +60,10 @@ class DecodedRows(ABC):
         """Python values of each column asked for, fresh lists; None for a NULL, anything where there is no row."""
 
     @abstractmethod
+    def matrix(self, columns: Sequence[int], dtype: Any) -> NDArray[Any]:
+        """A new (keys, columns) matrix of numeric columns; anything where there is no value."""
+
+    @abstractmethod
     def numbers(self, column: int) -> NDArray[Any]:
         """A fixed-width column as stored numbers, an embedding as a matrix; anything where there is no value."""
 
@@ -177,10 +181,19 @@ class RowDecoder:
                 "itemsize": self.end,
             }
         )
-        groups: dict[str, list[int]] = {}
+        self._group_columns()
+
+    def _group_columns(self) -> None:
+        """Columns of one dtype that lie in one matrix are converted at once."""
+        together: dict[tuple[str, DType], list[int]] = {}
         for column, (name, _) in enumerate(self.sources):
-            groups.setdefault(name, []).append(column)
-        self.groups = groups
+            if name:
+                together.setdefault((name, self.slots[column].dtype), []).append(column)
+        self.groups: list[tuple[str, DType, list[int], list[int] | None]] = []
+        for (name, dtype), columns in together.items():
+            places = [self.sources[column][1] for column in columns]
+            whole = dtype.name == "embedding" or places == list(range(self.table[name].shape[0]))
+            self.groups.append((name, dtype, columns, None if whole else places))
 
 
 @lru_cache(maxsize=512)
@@ -274,9 +287,14 @@ class FewRows(DecodedRows):
 
     def _converted(self, column: int, slot: Slot) -> list[Any]:
         numbers = self.numbers(column)
-        if slot.dtype.name in _RANGES and self.damaged:
+        if slot.dtype.name in _RANGES:
             numbers = _harmless(numbers, self.damaged)
         return python_values(numbers, slot.dtype)
+
+    def matrix(self, columns: Sequence[int], dtype: Any) -> NDArray[Any]:
+        places = [self.decoder.places[column] for column in columns]
+        values = [[body[place] for place in places] for body in self._bodies]
+        return np.array(values, dtype).reshape(self.size, len(places))
 
     def numbers(self, column: int) -> NDArray[Any]:
         slot, place = self.decoder.slots[column], self.decoder.places[column]
@@ -318,11 +336,14 @@ class ManyRows(DecodedRows):
         blocks = self._blocks(rows)
         buffer = b"".join(blocks)
         end, mark, size = decoder.end, decoder.mark, self.size
+        zeros = bytes(size)
         if any(buffer[i::end] != mark[i : i + 1] * size for i in range(6)):
             blocks = [self._checked(i, row, block) for i, (row, block) in enumerate(zip(rows, blocks, strict=True))]
             buffer = b"".join(blocks)
         self._table = np.frombuffer(buffer, decoder.table)
-        self._has_nulls = bool(self._table["bits"].any())
+        self._has_nulls = any(
+            buffer[i::end] != zeros for i in range(HEADER_SIZE, HEADER_SIZE + decoder.layout.bitmap_size)
+        )
         self._variable: dict[int, list[Any]] = {}
         if decoder.variable:
             self._decode_variable(rows)
@@ -406,16 +427,12 @@ class ManyRows(DecodedRows):
                     self.damaged.setdefault(i, f"{slot.name} is outside the years 1 to 9999")
 
     def columns(self) -> list[list[Any]]:
-        decoder = self.decoder
-        out: list[list[Any]] = [[]] * len(decoder.slots)
-        for name, members in decoder.groups.items():
-            if not name:
-                for c in members:
-                    out[c] = list(self._variable[c])
-                continue
-            for dtype, columns in _by_dtype(decoder.slots, members):
-                for c, values in zip(columns, self._group(name, dtype, columns), strict=True):
-                    out[c] = values
+        out: list[list[Any]] = [[]] * len(self.decoder.slots)
+        for name, dtype, columns, places in self.decoder.groups:
+            for c, values in zip(columns, self._group(name, dtype, places), strict=True):
+                out[c] = values
+        for c, values in self._variable.items():
+            out[c] = list(values)
         if self._has_nulls:
             for c, column in enumerate(out):
                 nulls = self.nulls(c)
@@ -424,20 +441,26 @@ class ManyRows(DecodedRows):
                         column[i] = None
         return out
 
-    def _group(self, name: str, dtype: DType, columns: Sequence[int]) -> list[list[Any]]:
+    def _group(self, name: str, dtype: DType, places: list[int] | None) -> list[list[Any]]:
         """The values of columns that lie in one matrix and have one dtype."""
         matrix = self._table[name]
         if dtype.name == "embedding":
             return [python_values(matrix, dtype)]
-        places = [self.decoder.sources[c][1] for c in columns]
-        turned = matrix.T
-        if places != list(range(matrix.shape[1])):
-            turned = turned[places]
-        if dtype.name in _RANGES and self.damaged:
-            return [python_values(_harmless(row, self.damaged), dtype) for row in turned]
+        turned = matrix.T if places is None else matrix.T[places]
         if dtype.name in _RANGES:
-            return [python_values(row, dtype) for row in turned]
+            return [python_values(_harmless(row, self.damaged), dtype) for row in turned]
         return python_values(turned, dtype)
+
+    def matrix(self, columns: Sequence[int], dtype: Any) -> NDArray[Any]:
+        sources = [self.decoder.sources[column] for column in columns]
+        if len({name for name, _ in sources}) == 1:
+            block = self._table[sources[0][0]]
+            places = [place for _, place in sources]
+            return (block if places == list(range(block.shape[1])) else block[:, places]).astype(dtype)
+        out = np.empty((self.size, len(columns)), dtype)
+        for place, column in enumerate(columns):
+            out[:, place] = self.numbers(column)
+        return out
 
     def numbers(self, column: int) -> NDArray[Any]:
         name, place = self.decoder.sources[column]
@@ -471,15 +494,10 @@ class ManyRows(DecodedRows):
         return future, [i for i in np.flatnonzero(old < oldest).tolist() if i not in gone]
 
 
-def _by_dtype(slots: Sequence[Slot], columns: Sequence[int]) -> list[tuple[DType, list[int]]]:
-    grouped: dict[DType, list[int]] = {}
-    for c in columns:
-        grouped.setdefault(slots[c].dtype, []).append(c)
-    return list(grouped.items())
-
-
-def _harmless(numbers: NDArray[Any], places: Iterable[int]) -> NDArray[Any]:
+def _harmless(numbers: NDArray[Any], places: Mapping[int, str]) -> NDArray[Any]:
     """The numbers with those of damaged rows at 0."""
+    if not places:
+        return numbers
     out = numbers.copy()
     out[list(places)] = 0
     return out

@@ -16,6 +16,7 @@ from headwater.planning.tables import as_table, is_column, is_pandas, match_key
 from headwater.types import DType
 
 _NONE = type(None)
+_PLAIN = frozenset({str, int, bytes, _NONE})
 _EXACT: dict[str, frozenset[type]] = {
     "int32": frozenset({int, _NONE}),
     "int64": frozenset({int, _NONE}),
@@ -27,7 +28,7 @@ _EXACT: dict[str, frozenset[type]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class EntityBatch:
     """Join keys as columns of Python values: int, str, bytes, bool, datetime (UTC), date, or None.
 
@@ -61,12 +62,12 @@ def entity_batch(entities: Any, keys: Mapping[str, DType]) -> EntityBatch:
     """
     if entities is None:
         entities = {}
-    if isinstance(entities, Mapping):
-        return _from_columns(entities, keys)
     if type(entities) is list or isinstance(entities, tuple):
-        if entities and isinstance(entities[0], Mapping):
+        if entities and type(entities[0]) not in _PLAIN and isinstance(entities[0], Mapping):
             return _from_rows(entities, keys)
         return _from_values(entities, keys)
+    if isinstance(entities, Mapping):
+        return _from_columns(entities, keys)
     if _is_table(entities):
         return _from_table(entities, keys)
     if isinstance(entities, (str, bytes)) or not (is_column(entities) or hasattr(entities, "__arrow_c_stream__")):

@@ -25,7 +25,7 @@ FUTURE_TOLERANCE = 5_000_000
 """Microseconds by which a row may be known later than a read's `now` and still count: clocks of hosts differ."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class KeySpan:
     """One view's share of a plan's keys.
 
@@ -42,7 +42,7 @@ class KeySpan:
     long_keys: dict[int, bytes]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class KeyPlan:
     """What one read asks the store for.
 
@@ -87,7 +87,7 @@ class OnlineReader:
         self.freshness = freshness or Freshness()
         self.future_tolerance = future_tolerance
         self._keys = dict(request.join_keys)
-        self._spaces = [_space(project, view) for view in request.views]
+        self._spaces = [(tuple(key.column for key in view.keys), _space(project, view)) for view in request.views]
         self._views = [_read_view(view) for view in request.views]
         places = [{feature.name: i for i, feature in enumerate(view.features)} for view in request.views]
         self._columns = tuple(
@@ -130,10 +130,7 @@ class OnlineReader:
         """
         batch = entity_batch(entities, self._keys)
         keys: list[bytes] = []
-        spans = [
-            self._span(batch, view, space, keys) for view, space in zip(self.request.views, self._spaces, strict=True)
-        ]
-        return KeyPlan(batch, keys, spans)
+        return KeyPlan(batch, keys, [self._span(batch, names, space, keys) for names, space in self._spaces])
 
     def decode(
         self,
@@ -158,9 +155,8 @@ class OnlineReader:
             self.request.service,
         )
 
-    def _span(self, batch: EntityBatch, view: ResolvedView, space: KeySpace, keys: list[bytes]) -> KeySpan:
-        names = [key.column for key in view.keys]
-        repeated = batch.repeated.issuperset(names) and batch.size != 1
+    def _span(self, batch: EntityBatch, names: Sequence[str], space: KeySpace, keys: list[bytes]) -> KeySpan:
+        repeated = batch.size != 1 and batch.repeated.issuperset(names)
         try:
             if repeated:
                 found = space.encode([batch.columns[name] for name in names], 1)
@@ -184,9 +180,9 @@ class OnlineReader:
             inverse = [places[key] for key in found]
             inverse = inverse * batch.size if repeated else inverse
         long_keys: dict[int, bytes] = {}
-        if space.may_be_long:
+        if space.may_be_long and whole and max(map(len, whole)) > LONGEST:
             long_keys = {i: key for i, key in enumerate(whole) if len(key) > LONGEST}
-            whole = [digested(key) for key in whole] if long_keys else whole
+            whole = [digested(key) for key in whole]
         start = len(keys)
         keys += whole
         return KeySpan(start, len(keys), inverse, long_keys)

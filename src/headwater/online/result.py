@@ -63,7 +63,7 @@ class ReadColumn:
     dtype: DType
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class ViewRead:
     """One view's rows in one read, by distinct key.
 
@@ -73,6 +73,7 @@ class ViewRead:
         inverse: for each row of the answer its place among them; None where they are the same.
         future: places of rows not known yet.
         expired: places of rows older than the ttl.
+        missing: all places that have no value to show, so that the default stands in.
     """
 
     view: ReadView
@@ -80,13 +81,10 @@ class ViewRead:
     inverse: list[int] | None
     future: list[int]
     expired: list[int]
+    missing: list[int] = field(init=False)
 
-    @property
-    def missing(self) -> list[int]:
-        """Places that have no value to show, so that the default stands in."""
-        return (
-            [*self.rows.absent, *self.future, *self.expired] if self.rows.absent or self.future or self.expired else []
-        )
+    def __post_init__(self) -> None:
+        self.missing = [*self.rows.absent, *self.future, *self.expired]
 
 
 @dataclass(frozen=True)
@@ -324,9 +322,12 @@ class OnlineResult:
                 raise UsageError(
                     f"feature {column.name!r} is {column.dtype}, not a number: leave it out with columns=[…]"
                 )
+        if len({column.view for column in wanted}) == 1:
+            return self._matrix(self._reads[wanted[0].view], [column.feature for column in wanted], dtype, missing)
         out = np.empty((len(self), len(wanted)), dtype)
-        for place, column in enumerate(wanted):
-            out[:, place] = self._matrix_column(column, out.dtype, missing)
+        for view, read in enumerate(self._reads):
+            places = [i for i, column in enumerate(wanted) if column.view == view]
+            out[:, places] = self._matrix(read, [wanted[i].feature for i in places], dtype, missing)
         return out
 
     def _column(self, name: str) -> ReadColumn:
@@ -336,20 +337,22 @@ class OnlineResult:
         names = self.columns
         raise FeatureNotFound(f"{name!r} is not in this result, which has {', '.join(names)}{nearest(name, names)}")
 
-    def _matrix_column(self, column: ReadColumn, dtype: np.dtype[Any], missing: float) -> NDArray[Any]:
-        read = self._reads[column.view]
-        values = read.rows.numbers(column.feature)
-        nulls, gone, damaged = read.rows.nulls(column.feature), read.missing, read.rows.damaged
-        if nulls is not None or gone or damaged or self._drop:
-            values = values.astype(dtype)
+    def _matrix(self, read: ViewRead, features: Sequence[int], dtype: Any, missing: float) -> NDArray[Any]:
+        """Features of one view as a matrix, a row for each of the answer."""
+        rows = read.rows
+        out = rows.matrix(features, dtype)
+        for place, feature in enumerate(features):
+            nulls = rows.nulls(feature)
             if nulls is not None:
-                values[nulls] = missing
-            default = read.view.defaults[column.feature]
-            values[gone] = missing if default is None else default
-            values[list(damaged)] = missing
+                out[nulls, place] = missing
+            if read.missing:
+                default = read.view.defaults[feature]
+                out[read.missing, place] = missing if default is None else default
             if self._drop:
-                values[self._stale_places(read, column.feature)] = missing
-        return values if read.inverse is None else values[read.inverse]
+                out[self._stale_places(read, feature), place] = missing
+        if rows.damaged:
+            out[list(rows.damaged)] = missing
+        return out if read.inverse is None else out[read.inverse]
 
     def to_arrow(self) -> pa.Table:
         """A table in the dtypes of the keys and features, exact; NULL for a value not there and without a default."""
