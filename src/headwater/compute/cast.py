@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import date, datetime
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from headwater.clock import to_micros
 from headwater.types import DType, Timestamp
 
 Column: TypeAlias = pa.ChunkedArray | list[Any]
@@ -18,6 +20,7 @@ Column: TypeAlias = pa.ChunkedArray | list[Any]
 
 _MICROS = pa.timestamp("us", tz="UTC")
 _WHOLE = {"float32": 2**24, "float64": 2**53}
+_ALONE = {"string": {str, type(None)}, "bytes": {bytes, type(None)}, "date": {date, type(None)}}
 _PER_UNIT = {"s": 1_000_000, "ms": 1_000, "us": 1}
 
 
@@ -45,19 +48,22 @@ def fit(column: Column, dtype: DType, *, pandas: bool = False) -> Fitted:
         dtype: what they shall be.
         pandas: whether they came from pandas, which holds integers with gaps as floats.
     """
+    if dtype == Timestamp and isinstance(column, list):
+        return _instants(column, up=False)
     return _fit(column, dtype, lambda array: _arrow(array, dtype, pandas))
 
 
 def fit_time(column: Column) -> Fitted:
     """A column of times (timestamps of any unit, aware or naive in UTC, or dates) in microseconds, rounded up."""
-    return _fit(column, Timestamp, lambda array: _times(array, up=True))
+    return _instants(column, up=True) if isinstance(column, list) else _times(plain(column), up=True)
 
 
 def _fit(column: Column, dtype: DType, convert: Callable[[pa.Array], Fitted]) -> Fitted:
-    if isinstance(column, pa.ChunkedArray):
+    if not isinstance(column, list):
         return convert(plain(column))
-    # bytes beside text would be taken for bytes, so that these are looked at one by one
-    if dtype.name not in ("bytes", "string"):
+    # Arrow takes text beside bytes for bytes, and cuts a datetime beside a date, so that these are looked at one by one
+    exact = _ALONE.get(dtype.name)
+    if exact is None or exact.issuperset(map(type, column)):
         try:
             found = convert(pa.array(column))
         except (pa.ArrowException, TypeError, ValueError, OverflowError):
@@ -68,27 +74,46 @@ def _fit(column: Column, dtype: DType, convert: Callable[[pa.Array], Fitted]) ->
 
 
 def _one_by_one(column: Sequence[Any], dtype: DType, convert: Callable[[pa.Array], Fitted]) -> Fitted:
-    good = [value if _accepts(dtype, value) else None for value in column]
-    bad = np.fromiter((g is None and v is not None for g, v in zip(good, column, strict=True)), bool, len(column))
+    given = np.fromiter((value is not None for value in column), bool, len(column))
+    good = [value if dtype.accepts(value) else None for value in column]
+    bad = given & np.fromiter((value is None for value in good), bool, len(column))
+    hint = dtype.arrow if dtype.name in ("string", "bytes", "date", "array", "embedding") else None
     try:
-        found = convert(pa.array(good, _hint(dtype)))
+        found = convert(pa.array(good, hint))
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
-        return Fitted(
-            pa.nulls(len(column), dtype.arrow), np.fromiter((v is not None for v in column), bool, len(column))
-        )
+        return Fitted(pa.nulls(len(column), dtype.arrow), given)
     both = bad if found.bad is None else bad | found.bad
     return Fitted(found.values, both if both.any() else None)
 
 
-def _accepts(dtype: DType, value: Any) -> bool:
-    if dtype == Timestamp and hasattr(value, "year"):
-        return True
-    return dtype.accepts(value)
+def _instants(column: Sequence[Any], *, up: bool) -> Fitted:
+    """Python times in microseconds; what is none is bad."""
+    if {datetime, type(None)}.issuperset(map(type, column)):
+        try:
+            return Fitted(
+                pa.array([None if value is None else to_micros(value) for value in column], pa.int64()).cast(_MICROS)
+            )
+        except OverflowError:
+            pass
+    found = [_instant(value, up) for value in column]
+    bad = np.fromiter((f is _NO_TIME for f in found), bool, len(found))
+    values = pa.array([None if f is _NO_TIME else f for f in found], pa.int64()).cast(_MICROS)
+    return Fitted(values, bad if bad.any() else None)
 
 
-def _hint(dtype: DType) -> pa.DataType | None:
-    """The type to read Python values by; None where Arrow shall see for itself, so that nothing is rounded."""
-    return dtype.arrow if dtype.name in ("string", "bytes", "array", "embedding") else None
+_NO_TIME = object()
+
+
+def _instant(value: Any, up: bool) -> Any:
+    if value is None or (isinstance(value, (datetime, np.datetime64)) and value != value):
+        return None
+    if isinstance(value, np.datetime64):
+        micros = value.astype("datetime64[us]")
+        return int(micros.astype(np.int64)) + (1 if up and micros != value else 0)
+    if not isinstance(value, date):
+        return _NO_TIME
+    # pandas' timestamps are datetimes with nanoseconds beside
+    return to_micros(value) + (1 if up and getattr(value, "nanosecond", 0) else 0)
 
 
 def plain(column: pa.ChunkedArray | pa.Array) -> pa.Array:

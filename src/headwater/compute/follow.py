@@ -40,8 +40,8 @@ def following(features: Any) -> frozenset[str]:
 def follow(snapshot: RegistrySnapshot, features: Any, request: ResolvedRequest) -> Followed:
     """The request on a newer registry.
 
-    A view follows its live pointer to a version that has every column asked for, in its dtype, under the same join keys;
-    else it stays on the version it has. A service asked for by name alone follows alike, as a whole.
+    A view follows its live pointer to a version that has every column asked for, in its dtype, under the same join
+    keys; else it stays on the version it has. A service asked for by name alone follows alike, as a whole.
 
     Args:
         snapshot: the newer registry.
@@ -114,7 +114,7 @@ def _follow_service(snapshot: RegistrySnapshot, features: Any, request: Resolved
     cut = _cut(newer, request)
     if cut is None:
         live = newer.service[1] if newer.service else ""
-        why = f"feature service {name!r}: reads stay on {version}, since the live version {live} lacks some of its columns"
+        why = f"feature service {name!r}: reads stay on {version}, since the live {live} lacks some of its columns"
         return Followed(stays, (f"{why}; prepare anew",))
     return Followed(cut)
 

@@ -60,8 +60,8 @@ class Explained:
 class PreparedReader:
     """Reads one set of features; safe to use from several threads.
 
-    Its columns never change: where a live pointer moves, the reader follows to a version that has them all, else it stays
-    on the version it has, warns once, and says so in `warnings`.
+    Its columns never change: where a live pointer moves, the reader follows to a version that has them all, else it
+    stays on the version it has, warns once, and says so in `warnings`.
     """
 
     def __init__(
@@ -133,8 +133,8 @@ class PreparedReader:
         """Read the features of entities, in one call to the store.
 
         Args:
-            entities: a list of dicts; a dict of lists, in which a scalar is repeated; a table; for a single join key a plain
-                list of values. Order and repeats are kept.
+            entities: a list of dicts; a dict of lists, in which a scalar is repeated; a table; for a single join key a
+                plain list of values. Order and repeats are kept.
             request: values for on-demand features.
             consistency: for this read; None: as prepared, else eventual.
             session: what it has seen this read sees too; it is advanced.
