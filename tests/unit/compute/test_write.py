@@ -10,7 +10,6 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from tests.unit.compute.conftest import AIRPORT, T0, Bench, row, weather
 
 import headwater as hw
 from headwater.clock import to_micros
@@ -22,6 +21,7 @@ from headwater.errors import (
     RowsRejected,
     UsageError,
 )
+from tests.unit.compute.conftest import AIRPORT, T0, Bench, row, weather
 
 
 def logged(bench: Bench, view: str = "weather") -> list[dict[str, Any]]:
