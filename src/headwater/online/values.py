@@ -246,7 +246,7 @@ def shortest_one(number: float) -> float:
     if number != number or number in (float("inf"), float("-inf")):
         return number
     packed = _FLOAT.pack(number)
-    for digits in (6, 7, 8):
+    for digits in range(1, 9):
         candidate = float(f"{number:.{digits}g}")
         try:
             if _FLOAT.pack(candidate) == packed:
