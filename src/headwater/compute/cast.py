@@ -113,7 +113,8 @@ def _instant(value: Any, up: bool) -> Any:
     if not isinstance(value, date):
         return _NO_TIME
     # pandas' timestamps are datetimes with nanoseconds beside
-    return to_micros(value) + (1 if up and getattr(value, "nanosecond", 0) else 0)
+    finer: int = getattr(value, "nanosecond", 0)
+    return to_micros(value) + (1 if up and finer else 0)
 
 
 def plain(column: pa.ChunkedArray | pa.Array) -> pa.Array:

@@ -7,8 +7,11 @@ from dataclasses import replace
 from datetime import date, datetime
 from typing import Any
 
+import pyarrow as pa
+
 from headwater.clock import from_micros, to_micros
 from headwater.compute.erase import erase_purged
+from headwater.compute.keys import key_table
 from headwater.compute.reports import MaterializeReport, RunReport
 from headwater.compute.rooms import Rooms
 from headwater.compute.run import Bounds, Run
@@ -47,11 +50,11 @@ def materialize(
     rooms.claim_online()
     snapshot = rooms.registry.refresh()
     targets = _targets(snapshot, views)
-    if entities is not None and not targets:
-        raise UsageError("entities were given, and no view that has versions")
+    # keys are looked at for every view before the first run begins
+    planned = [Run(rooms, target, bounds, _keys(target, entities)) for target in targets]
     _raise_position(rooms, targets)
     rooms.log.roll(sorted({target.name for target in targets}))
-    runs = [Run(rooms, target, bounds).run() for target in targets]
+    runs = [run.run() for run in planned]
     for name in sorted({target.name for target in targets}):
         erased = erase_purged(rooms, snapshot.view(name))
         if erased:
@@ -65,7 +68,6 @@ def _bounds(rooms: Rooms, start: Instant | None, end: Instant | None, entities: 
     bounds = Bounds(
         None if start is None else _instant("start", start),
         None if end is None else min(_instant("end", end), rooms.now()),
-        entities,
         force,
     )
     if bounds.start is not None and bounds.start > (rooms.now() if bounds.end is None else bounds.end):
@@ -94,6 +96,12 @@ def _targets(snapshot: RegistrySnapshot, views: str | Iterable[str] | None) -> l
                 raise UsageError(f"{name}@{version.version} is retired and not fed any more; promote a version first")
             targets[name, version.version] = whole_view(record, version)
     return list(targets.values())
+
+
+def _keys(target: ResolvedView, entities: Any) -> pa.Table | None:
+    if entities is None:
+        return None
+    return key_table(entities, target.view.join_keys, f"materialize {target.name!r}")
 
 
 def _raise_position(rooms: Rooms, targets: Sequence[ResolvedView]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import pyarrow as pa
 
@@ -14,7 +13,6 @@ from headwater.compute.delete import hide_rows
 from headwater.compute.erase import hide_purged
 from headwater.compute.force import Seen, remove_unknown, replace_newer
 from headwater.compute.inputs import with_log
-from headwater.compute.keys import key_table
 from headwater.compute.reports import RunReport
 from headwater.compute.rooms import RUN, Rooms
 from headwater.errors import Unavailable
@@ -36,19 +34,12 @@ class Bounds:
     Attributes:
         start: the user's own start; None: from the watermark.
         end: the user's own end, at most now; None: now.
-        entities: only these keys; None: all.
         force: make each selected key equal to history now.
     """
 
     start: int | None = None
     end: int | None = None
-    entities: Any = None
     force: bool = False
-
-    @property
-    def moves(self) -> bool:
-        """Whether the run may move the watermark: it takes everything up to its end."""
-        return self.start is None and self.entities is None
 
 
 @dataclass
@@ -59,11 +50,13 @@ class Run:
         rooms: the store's parts.
         view: the version, whole.
         bounds: what was asked for.
+        keys: only these (columns named like the join keys); None: all.
     """
 
     rooms: Rooms
     view: ResolvedView
     bounds: Bounds
+    keys: pa.Table | None = None
     _counts: ChangeCounts = field(default_factory=ChangeCounts)
     _keys: int = 0
     _applied: int = 0
@@ -84,13 +77,10 @@ class Run:
             since = self._since()
             end = self.rooms.now() if self.bounds.end is None else self.bounds.end
             log = self.rooms.log.slice(self.view.name, rows.names)
-            keys = self._key_table()
             deleted = self._hide_again(rows, log, since)
             seen = Seen() if self._whole else None
-            self._put(
-                rows, self.rooms.engine.changes(self._request(log, since, end, keys), self._counts), seen, log, lease
-            )
-            removed = 0 if seen is None else remove_unknown(self.rooms, rows, seen, keys, log.position)
+            self._put(rows, self.rooms.engine.changes(self._request(log, since, end), self._counts), seen, log, lease)
+            removed = 0 if seen is None else remove_unknown(self.rooms, rows, seen, self.keys, log.position)
             reached = self._finish(since, Watermark(end, log.position), log)
         return self._report(deleted, removed, time.monotonic() - began, reached)
 
@@ -105,12 +95,7 @@ class Run:
         pair = (self.view.name, self.view.version)
         return read_watermarks(self.rooms.online, self.rooms.project, [pair])[pair] or Watermark()
 
-    def _key_table(self) -> pa.Table | None:
-        if self.bounds.entities is None:
-            return None
-        return key_table(self.bounds.entities, self.view.view.join_keys, f"materialize {self.view.name!r}")
-
-    def _request(self, log: LogSlice, since: Watermark, end: int, keys: pa.Table | None) -> ChangesRequest:
+    def _request(self, log: LogSlice, since: Watermark, end: int) -> ChangesRequest:
         after = since.end if since.end == MIN_MICROS else since.end - duration_micros(self.rooms.lookback)
         if self._whole:
             after, since = MIN_MICROS, Watermark()
@@ -118,7 +103,7 @@ class Run:
             # the window alone: no row of the log counts for its position
             after = self.bounds.start - 1
             since = Watermark(after, log.position)
-        return ChangesRequest(with_log(self.rooms, self.view, log), end, after, since, log.position, keys)
+        return ChangesRequest(with_log(self.rooms, self.view, log), end, after, since, log.position, self.keys)
 
     def _hide_again(self, rows: ViewRows, log: LogSlice, since: Watermark) -> int:
         """Put the marks since the watermark again: a crash may have left them out, or a restored folder lost them."""
@@ -164,7 +149,7 @@ class Run:
         late = self.rooms.log.purges_after(self.view.name, log.position, None)
         if late:
             hide_purged(self.rooms, self.view, late)
-        if not self.bounds.moves or reached.end <= since.end:
+        if self.bounds.start is not None or self.keys is not None or reached.end <= since.end:
             return since
         name, version = self.view.name, self.view.version
         self.rooms.online.put([], watermark_entry(self.rooms.project, name, version, reached))

@@ -37,7 +37,19 @@ from headwater.offline.log_marks import (
     insert_purges,
     purged_through,
 )
-from headwater.offline.log_tables import counter, head, migrate, now_micros, purges, reading, view_state, views, writing
+from headwater.offline.log_tables import (
+    counter,
+    empty_wal,
+    head,
+    migrate,
+    now_micros,
+    overwrite_removed,
+    purges,
+    reading,
+    view_state,
+    views,
+    writing,
+)
 
 HEAD_ROWS = 50_000
 """How many rows the head may hold before it is rolled into files."""
@@ -235,6 +247,7 @@ class OfflineLog:
             now = max(now_micros(connection, self._clock), state.arrival)
             through = [max(now, at) for at in known]
             if purge:
+                overwrite_removed(connection)
                 insert_purges(connection, view, digests, through, after + 1, now)
             else:
                 insert_deletes(connection, self._shapes, view, keys, digests, through, after + 1)
@@ -280,6 +293,7 @@ class OfflineLog:
 
         gone: list[str] = []
         with self._writing() as connection:
+            overwrite_removed(connection)
             state = view_state(connection, view)
             self._rewrite_head(connection, view, keep)
             if self._folder is not None:
@@ -290,6 +304,7 @@ class OfflineLog:
                 .where(purges.c.view == view, purges.c.digest.in_(list(through)), purges.c.erased_at.is_(None))
                 .values(erased_at=now_micros(connection, self._clock))
             )
+        empty_wal(self._engine)
         if self._folder is not None:
             self._folder.remove(gone)
 
@@ -381,6 +396,7 @@ class OfflineLog:
                 return
         self._folder.claim()
         with self._writing() as connection:
+            overwrite_removed(connection)
             roll_head(connection, self._folder, self._shapes, names, now_micros(connection, self._clock))
 
 

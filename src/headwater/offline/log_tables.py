@@ -179,6 +179,19 @@ def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
         connection.rollback()
 
 
+def overwrite_removed(connection: sa.Connection) -> None:
+    """Let what this connection removes from now on be overwritten, so that nothing of it stays in SQLite's free pages."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("PRAGMA secure_delete = ON")
+
+
+def empty_wal(engine: sa.Engine) -> None:
+    """Bring SQLite's write-ahead log into the database and empty it: older pages lie there in clear until then."""
+    if engine.dialect.name == "sqlite":
+        with _translated(), engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
 def _begin(connection: sa.Connection, statement: str) -> None:
     """Start the transaction now: Python's sqlite3 would wait for the first row that is changed."""
     connection.begin()

@@ -156,6 +156,7 @@ def test_a_purge_is_a_delete_first_then_erases(bench: Bench) -> None:
     assert erase_purged(bench.rooms, record) == 1
     assert through(bench, "secret") is None
     assert files_with(bench.folder / "log", b"secret") == []
+    assert not any(b"secret" in file.read_bytes() for file in bench.folder.glob("registry.db*"))
     # what the marks hide stays hidden, and what is learnt later is stored as ever
     assert bench.write("weather", [row("secret", 3.0, created_time=T0)]).superseded == 1
     assert bench.write("weather", [row("secret", 3.0, created_time=T0)], to="online").superseded == 1

@@ -1,0 +1,332 @@
+"""Materialize: what a run takes, where its watermark stands, force, entities, versions, deletes, purges, lost folders."""
+
+import shutil
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import headwater as hw
+from headwater.clock import to_micros
+from headwater.errors import EntityKeyError, FeatureViewNotFound, SourceError, UsageError
+from headwater.observer import Progress
+from headwater.online.meta import read_watermarks
+from headwater.online.stores.lmdb import LMDBOnlineStore
+from headwater.planning.watermark import Watermark
+from tests.unit.compute.conftest import AIRPORT, T0, Bench, row, weather
+
+TEMP = hw.Feature("temp", hw.Float64, column="temp_f")
+WIND = hw.Feature("wind", hw.Float64)
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+
+
+def mark(bench: Bench, version: str = "1.0.0", view: str = "weather") -> Watermark | None:
+    return read_watermarks(bench.rooms.online, "test", [(view, version)])[view, version]
+
+
+def temps(bench: Bench, *keys: str) -> list[Any]:
+    return bench.values("weather:temp", list(keys))
+
+
+def test_the_newest_known_row_of_each_key_is_put(bench: Bench) -> None:
+    bench.rows["weather"] = [row("A", 1.0, T0 - HOUR), row("A", 2.0, T0), row("B", 3.0, T0), row("C", 4.0, T0 + HOUR), row(None, 5.0, T0), row("D", None, T0)]
+    bench.apply(AIRPORT, weather())
+    run = bench.materialize()["weather"]
+    assert temps(bench, "A", "B", "C", "D") == [2.0, 3.0, None, None]
+    assert (run.keys, run.applied, run.superseded, run.null_keys, run.watermark) == (3, 3, 0, 1, T0)
+    assert run.rows_per_second >= 0
+    found = mark(bench)
+    assert found == Watermark(to_micros(T0), 0)
+    assert bench.registry.watermarks()["weather", "1.0.0"][0] == found
+    bench.pass_time(hours=2)
+    again = bench.materialize()["weather"]
+    assert temps(bench, "A", "B", "C", "D") == [2.0, 3.0, 4.0, None]
+    assert again.watermark == bench.at
+
+
+def test_only_what_is_new_is_read_but_for_the_lookback(bench: Bench) -> None:
+    bench.rows["weather"] = [row("A", 1.0, T0 - 3 * DAY)]
+    bench.apply(AIRPORT, weather())
+    bench.materialize()
+    # late within the lookback: taken; behind it: not, but for force
+    bench.rows["weather"] += [row("B", 2.0, T0 - 12 * HOUR), row("C", 3.0, T0 - 2 * DAY)]
+    bench.pass_time(hours=1)
+    run = bench.materialize()["weather"]
+    assert temps(bench, "A", "B", "C") == [1.0, 2.0, None] and run.keys == 1
+    bench.materialize(force=True)
+    assert temps(bench, "A", "B", "C") == [1.0, 2.0, 3.0]
+
+
+def test_a_later_value_is_never_overwritten_by_a_run(bench: Bench) -> None:
+    bench.rows["weather"] = [row("A", 1.0, T0 - HOUR)]
+    bench.apply(AIRPORT, weather())
+    bench.write("weather", [row("A", 9.0, T0)])
+    run = bench.materialize()["weather"]
+    assert temps(bench, "A") == [9.0] and run.keys == 1
+    bench.write("weather", [row("B", 9.0)], to="online")
+    bench.rows["weather"] += [row("B", 1.0, T0 - HOUR)]
+    run = bench.materialize(force=True)["weather"]
+    assert temps(bench, "B") == [1.0]
+
+
+def test_rows_of_the_log_that_were_not_put_are_put(bench: Bench) -> None:
+    bench.apply(AIRPORT, weather())
+    bench.write("weather", [row("A", 1.0)], to="offline")
+    bench.write("weather", [row("B", 2.0, T0 + HOUR)])
+    run = bench.materialize()["weather"]
+    assert temps(bench, "A", "B") == [1.0, None]
+    assert mark(bench) == Watermark(to_micros(T0), 2) and run.future == 1
+    bench.pass_time(hours=2)
+    bench.materialize()
+    # its position was looked at before, its time has come since
+    assert temps(bench, "A", "B") == [1.0, 2.0]
+    assert list((bench.folder / "log").glob("*.parquet")), "the head was rolled"
+
+
+def test_an_end_moves_the_watermark_forward_only(bench: Bench) -> None:
+    bench.rows["weather"] = [row("A", 1.0, T0 - 5 * HOUR), row("A", 2.0, T0 - HOUR)]
+    bench.apply(AIRPORT, weather())
+    bench.materialize(end=T0 - 3 * HOUR)
+    assert temps(bench, "A") == [1.0] and mark(bench) == Watermark(to_micros(T0 - 3 * HOUR), 0)
+    bench.write("weather", [row("B", 2.0)], to="offline")
+    bench.materialize(end=T0 - 4 * HOUR)
+    assert mark(bench) == Watermark(to_micros(T0 - 3 * HOUR), 0)
+    bench.materialize(end=T0 + DAY)
+    assert temps(bench, "A", "B") == [2.0, 2.0] and mark(bench) == Watermark(to_micros(T0), 1)
+
+
+def test_a_start_or_entities_leave_the_watermark(bench: Bench) -> None:
+    bench.rows["weather"] = [row("A", 1.0, T0 - 5 * DAY), row("B", 2.0, T0 - 2 * DAY), row("C", 3.0, T0)]
+    bench.apply(AIRPORT, weather())
+    bench.write("weather", [row("L", 1.0, T0 - 2 * DAY, created_time=T0 - 2 * DAY)], to="offline")
+    bench.materialize("weather", start=T0 - 2 * DAY, end="2023-12-31")
+    assert temps(bench, "A", "B", "C", "L") == [None, 2.0, None, 1.0] and mark(bench) is None
+    bench.materialize(["weather"], entities=["A"])
+    assert temps(bench, "A", "B", "C") == [1.0, 2.0, None] and mark(bench) is None
+    bench.materialize()
+    bench.rows["weather"] += [row("A", 9.0, T0 - 4 * DAY)]
+    bench.materialize(start=T0 - 5 * DAY)
+    assert temps(bench, "A") == [9.0] and mark(bench) == Watermark(to_micros(T0), 1)
+
+
+def test_force_makes_keys_equal_to_history(bench: Bench) -> None:
+    bench.rows["weather"] = [row("A", 1.0, T0 - HOUR), row("B", 2.0, T0 - HOUR), row("C", 3.0, T0 - HOUR)]
+    bench.apply(AIRPORT, weather())
+    bench.materialize()
+    # corrected to earlier and to nothing
+    bench.rows["weather"] = [row("A", 5.0, T0 - 2 * HOUR), row("C", 6.0, T0 - 2 * HOUR)]
+    bench.write("weather", [row("L", 7.0)])
+    run = bench.materialize(entities=["A", "B"], force=True)["weather"]
+    assert temps(bench, "A", "B", "C", "L") == [5.0, None, 3.0, 7.0]
+    assert (run.applied, run.superseded, run.removed) == (1, 0, 1)
+    run = bench.materialize(force=True)["weather"]
+    assert temps(bench, "A", "B", "C", "L") == [5.0, None, 6.0, 7.0]
+    assert run.removed == 0
+    with pytest.raises(UsageError, match="force"):
+        bench.materialize(force=True, start=T0)
+
+
+def test_force_keeps_what_the_log_took_after_its_start(bench: Bench) -> None:
+    bench.rows["weather"] = [row("A", 1.0, T0 - HOUR)]
+    bench.apply(AIRPORT, weather())
+    written = []
+
+    def observe(progress: Progress) -> None:
+        if not written and not progress.finished:
+            written.append(bench.write("weather", [row("A", 8.0), row("New", 9.0)]))
+
+    bench.rooms.observer = observe
+    bench.materialize(force=True)
+    assert written and temps(bench, "A", "New") == [8.0, 9.0]
+
+
+def test_force_keeps_d(bench: Bench) -> None:
+    bench.apply(AIRPORT, weather())
+    bench.write("weather", [row("A", 1.0)])
+    bench.delete("weather", ["A"])
+    bench.write("weather", [row("A", 2.0)], to="online")
+    bench.pass_time(seconds=1)
+    bench.materialize(force=True)
+    assert temps(bench, "A") == [None]
+    assert bench.write("weather", [row("A", 1.0, created_time=T0)], to="online").superseded == 1
+
+
+def test_a_source_without_times_is_taken_whole(bench: Bench) -> None:
+    facts = hw.FeatureView("facts", entity=AIRPORT, source=hw.TableSource(event_time=None), features=[hw.Feature("alt", hw.Int64)])
+    bench.rows["facts"] = [{"airport": "A", "alt": 1}, {"airport": "B", "alt": 2}]
+    bench.apply(AIRPORT, facts)
+    bench.materialize()
+    bench.rows["facts"] = [{"airport": "A", "alt": 5}]
+    bench.pass_time(days=10)
+    run = bench.materialize()["facts"]
+    assert bench.values("facts:alt", ["A", "B"]) == [5, None] and run.removed == 1
+    bench.write("facts", [{"airport": "A", "alt": 6}, {"airport": "C", "alt": 7}])
+    bench.materialize()
+    assert bench.values("facts:alt", ["A", "B", "C"]) == [6, None, 7]
+
+
+def test_every_version_is_fed_and_goes_live_by_itself(bench: Bench) -> None:
+    bench.rows["weather"] = [row("A", 1.0, T0 - HOUR, wind=2.0)]
+    bench.apply(AIRPORT, weather())
+    bench.materialize()
+    bench.apply(weather(features=[TEMP, WIND]))
+    assert bench.registry.refresh().view("weather").live == "1.0.0"
+    bench.pass_time(hours=1)
+    report = bench.materialize()
+    assert bench.registry.refresh().view("weather").live == "1.1.0"
+    assert [(run.version, run.live) for run in report.runs] == [("1.0.0", False), ("1.1.0", True)]
+    assert bench.read(["weather:*"], ["A"]) == {"airport": ["A"], "temp": [1.0], "wind": [2.0]}
+    assert report["weather@1.0.0"].version == "1.0.0" and report["weather"].version == "1.1.0"
+    with pytest.raises(KeyError):
+        report["wether"]
+    assert "1.1.0" in report._repr_html_()
+    only = bench.materialize("weather@1.0.0")
+    assert [run.version for run in only.runs] == ["1.0.0"]
+
+
+def test_a_version_waits_until_it_is_as_far(bench: Bench) -> None:
+    bench.rows["weather"] = [row("A", 1.0, T0 - HOUR, wind=2.0)]
+    bench.apply(AIRPORT, weather())
+    bench.materialize()
+    bench.apply(weather(features=[TEMP, WIND]))
+    bench.pass_time(hours=1)
+    bench.materialize("weather@1.0.0")
+    report = bench.materialize("weather@1.1.0", end=T0)
+    assert bench.registry.refresh().view("weather").live == "1.0.0"
+    assert any("weather" in why for why in report.waiting)
+
+
+def test_rows_that_a_version_lacks_columns_for_are_skipped(bench: Bench) -> None:
+    bench.apply(AIRPORT, weather())
+    bench.apply(weather(features=[TEMP, WIND]))
+    bench.write("weather", [row("A", 1.0), row("B", 2.0, wind=1.0)], to="offline")
+    bench.materialize()
+    assert bench.registry.refresh().view("weather").live == "1.1.0"
+    assert bench.values("weather:temp", ["A", "B"]) == [None, 2.0]
+    assert bench.values("weather@1.0.0:temp", ["A", "B"]) == [1.0, 2.0]
+
+
+def test_deletes_hold_and_are_put_again(bench: Bench) -> None:
+    bench.rows["weather"] = [row("A", 1.0, T0 - HOUR), row("B", 1.0, T0 - HOUR)]
+    bench.apply(AIRPORT, weather())
+    bench.materialize()
+    bench.pass_time(minutes=1)
+    # the mark alone, as a crash between the log and the online store leaves it
+    bench.rooms.log.delete("weather", pa.table({"airport": ["A"]}), [to_micros(T0)])
+    bench.rooms.log.delete("weather", pa.table({"airport": ["B"]}), [to_micros(T0)], purge=True)
+    assert temps(bench, "A", "B") == [1.0, 1.0]
+    run = bench.materialize()["weather"]
+    assert temps(bench, "A", "B") == [None, None] and run.deleted == 2
+    assert bench.materialize(force=True)["weather"].keys == 0
+    assert temps(bench, "A", "B") == [None, None]
+
+
+def test_a_purge_is_worked_off_by_a_later_run(bench: Bench) -> None:
+    bench.apply(AIRPORT, weather())
+    bench.write("weather", [row("secret", 1.0), row("B", 2.0)])
+    bench.delete("weather", ["secret"], purge=True)
+    assert bench.materialize()["weather"].erased == 0
+    bench.pass_time(minutes=30)
+    assert bench.materialize()["weather"].erased == 1
+    assert temps(bench, "secret", "B") == [None, 2.0]
+    stored = [file.read_bytes() for file in (bench.folder / "log").glob("*.parquet")]
+    assert stored and not any(b"secret" in content for content in stored)
+
+
+def test_a_lost_or_old_online_folder_is_made_whole(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, LMDBOnlineStore(tmp_path / "online", sync=False))
+    bench.rows["weather"] = [row("A", 1.0, T0 - 30 * DAY)]
+    bench.apply(AIRPORT, weather())
+    bench.write("weather", [row("B", 2.0, T0 - 20 * DAY), row("C", 2.0, T0 - 20 * DAY)])
+    bench.materialize()
+    bench.rooms.online.close()
+    shutil.copytree(tmp_path / "online", tmp_path / "old")
+
+    def reopen() -> None:
+        bench.rooms.online = LMDBOnlineStore(tmp_path / "online", sync=False)
+
+    reopen()
+    bench.pass_time(days=3)
+    bench.rows["weather"] += [row("A", 5.0, T0 + HOUR)]
+    bench.write("weather", [row("B", 6.0, T0 + HOUR)])
+    bench.delete("weather", ["C"])
+    bench.materialize()
+    bench.rooms.online.close()
+    shutil.rmtree(tmp_path / "online")
+    shutil.copytree(tmp_path / "old", tmp_path / "online")
+    reopen()
+    assert temps(bench, "A", "B", "C") == [1.0, 2.0, 2.0]
+    bench.pass_time(seconds=1)
+    bench.materialize()
+    assert temps(bench, "A", "B", "C") == [5.0, 6.0, None]
+    bench.rooms.online.close()
+    shutil.rmtree(tmp_path / "online")
+    reopen()
+    bench.materialize()
+    assert temps(bench, "A", "B", "C") == [5.0, 6.0, None]
+    # D is back too
+    assert bench.write("weather", [row("C", 1.0, created_time=T0)]).superseded == 1
+    bench.close()
+
+
+def test_a_restored_registry_gives_no_position_twice(bench: Bench) -> None:
+    bench.apply(AIRPORT, weather())
+    from headwater.online.meta import watermark_entry
+
+    bench.rooms.online.put([], watermark_entry("test", "weather", "1.0.0", Watermark(to_micros(T0 - DAY), 100)))
+    bench.materialize()
+    assert bench.write("weather", [row("A", 1.0)]).position == 101
+
+
+def test_parquet_sources_and_progress(bench: Bench) -> None:
+    count = 5000
+    table = pa.table({"origin": [f"k{i % 100}" for i in range(count)], "at": pa.array([T0 - timedelta(seconds=i) for i in range(count)], pa.timestamp("us", "UTC")), "temp_f": [float(i) for i in range(count)]})
+    pq.write_table(table, bench.folder / "w.parquet")
+    bench.apply(AIRPORT, weather(source=hw.ParquetSource("w.parquet", event_time="at")))
+    seen: list[Progress] = []
+    bench.rooms.observer = seen.append
+    run = bench.materialize()["weather"]
+    assert (run.rows, run.keys) == (count, 100) and seen[-1].finished and seen[-1].done == count
+    assert temps(bench, "k0", "k99") == [0.0, 99.0]
+    (bench.folder / "w.parquet").unlink()
+    with pytest.raises(SourceError, match=r"w\.parquet"):
+        bench.materialize()
+    assert mark(bench) == Watermark(to_micros(T0), 0)
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        ({"views": "wether"}, FeatureViewNotFound),
+        ({"entities": [None]}, EntityKeyError),
+        ({"entities": [{"port": 1}]}, EntityKeyError),
+        ({"start": T0 + DAY}, UsageError),
+        ({"start": T0, "end": T0 - DAY}, UsageError),
+        ({"end": "whenever"}, UsageError),
+    ],
+)
+def test_wrong_use(bench: Bench, call: dict[str, Any], error: type[Exception]) -> None:
+    bench.apply(AIRPORT, weather())
+    with pytest.raises(error):
+        bench.materialize(**call)
+
+
+def test_a_retired_version_is_not_fed(bench: Bench) -> None:
+    bench.apply(AIRPORT, weather())
+    bench.apply(weather(features=[TEMP, WIND]))
+    bench.rooms.versions.promote("weather", "1.1.0", watermarks={}, now=bench.at, force=True)
+    bench.rooms.versions.retire("weather", "1.0.0", now=bench.at)
+    assert [run.version for run in bench.materialize().runs] == ["1.1.0"]
+    with pytest.raises(UsageError, match="retired"):
+        bench.materialize("weather@1.0.0")
+
+
+def test_an_instant_before_every_row(bench: Bench) -> None:
+    bench.rows["weather"] = [row("A", 1.0, datetime(1970, 1, 2, tzinfo=T0.tzinfo))]
+    bench.apply(AIRPORT, weather())
+    bench.materialize(end=datetime(1970, 1, 1, tzinfo=T0.tzinfo))
+    assert temps(bench, "A") == [None]
