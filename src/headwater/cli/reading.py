@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -67,12 +68,19 @@ def get(
     """
     asked = parse.features(features)
     with run.store() as store:
+        started = time.perf_counter()
         reader = store.prepare(asked, consistency=consistency.value)
+        prepared = 1000 * (time.perf_counter() - started)
         entities = parse.entities(key or [], reader.join_keys)
         at = now or datetime.now(UTC)
-        result = reader.read(entities, max_age=max_age, now=at)
+        told = reader.explain(entities, max_age=max_age, now=at) if explain else None
+        result = reader.read(entities, max_age=max_age, now=at) if told is None else told.result
         data, sheet = values.read(reader.request, result, at)
-    run.answer(data, sheet)
+    if told is None:
+        run.answer(data, sheet)
+    else:
+        steps, drawn = values.explained(told, prepared)
+        run.answer(data | {"explain": steps}, sheet, *drawn)
     run.warn([f"damaged row of {key}: {problem}" for key, problem in result.problems.items()])
 
 

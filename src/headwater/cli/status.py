@@ -63,5 +63,5 @@ def _drawn(found: StoreStatus) -> list[Drawable]:
 def _parts(found: StoreStatus) -> list[Drawable]:
     """What the registry, the log and the online store say of themselves, a line each."""
     parts = (("registry", found.registry), ("offline log", found.log), ("online", found.online))
-    told = [(name, ", ".join(f"{key} {value}" for key, value in said.items())) for name, said in parts]
+    told = [(name, ", ".join(f"{key} {value}" for key, value in said.items() if value != "")) for name, said in parts]
     return [Fields(told)]

@@ -10,6 +10,7 @@ from headwater.cli.sheet import Drawable, Line, Sheet
 
 if TYPE_CHECKING:
     from headwater.cli.files import Taken
+    from headwater.compute.prepared import Explained
     from headwater.offline.result import HistoryResult
     from headwater.online.result import OnlineResult
     from headwater.planning.resolve import ResolvedRequest
@@ -57,6 +58,26 @@ def _cells(found: dict[str, Any], time: datetime | None, now: datetime) -> list[
         None if time is None else age(max(now - time, now - now)),
         None if score is None else f"{score:.2f}",
     ]
+
+
+def explained(told: Explained, prepared: float) -> tuple[dict[str, Any], list[Drawable]]:
+    """How a read was done.
+
+    Args:
+        told: the read, taken apart.
+        prepared: milliseconds that went by before it, to resolve names, versions and layouts.
+    """
+    steps = [("prepare: names, versions, layouts", prepared), *told.steps]
+    data = {
+        "keys": told.keys,
+        "round_trips": told.round_trips,
+        "store": dict(told.store),
+        "steps": [{"step": name, "ms": round(ms, 4)} for name, ms in steps],
+    }
+    trips = "1 round trip" if told.round_trips == 1 else f"{told.round_trips} round trips"
+    place = " ".join(str(value) for value in told.store.values())
+    head = f"{told.keys} distinct keys in {trips} to {place}" if told.keys != 1 else f"1 key in {trips} to {place}"
+    return data, [Line(head, "dim"), Sheet(["step", "ms"], [[name, f"{ms:.3f}"] for name, ms in steps])]
 
 
 def joined(result: HistoryResult, taken: Taken, file: str | None) -> tuple[dict[str, Any], list[Drawable]]:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from headwater.cli import complete, later, parse, reports
+from headwater.cli.plain import plain
 from headwater.cli.run import Run, command
 from headwater.cli.sheet import Line
 from headwater.errors import UsageError
@@ -106,11 +107,10 @@ def delete(
         if not join_keys:
             raise UsageError(f"feature view {view!r} is global: it has no join keys to delete by")
         entities = parse.entities(key, join_keys)
-        store.delete(view, entities, purge=purge)
-    count = len(next(iter(entities.values())))
+        report = store.delete(view, entities, purge=purge)
     done = "purged" if purge else "deleted"
     rest = "; the next materialize erases the values" if purge else ""
     run.answer(
-        {"view": view, "entities": entities, "purge": purge},
-        Line(f"{view}: {done} {count} {'entity' if count == 1 else 'entities'}{rest}", "green"),
+        {"view": view, **plain(report)},
+        Line(f"{view}: {done} {report.deleted} {'entity' if report.deleted == 1 else 'entities'}{rest}", "green"),
     )

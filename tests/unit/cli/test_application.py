@@ -68,7 +68,7 @@ def test_version(capsys):
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
-        (["aply"], "Did you mean 'apply'"),
+        (["aply"], "'aply'"),
         (["plan", "--nothing"], "--nothing"),
         (["show"], "NAME"),
         (["get", "--features", "a:b", "--now", "noon"], "'noon' is not a time"),
