@@ -107,7 +107,7 @@ class HistoryRequest:
 class ChangesRequest:
     """The newest known row of each key, for materialization.
 
-    A source row counts where `source_after` < known_at ≤ `end`; a log row where (position > `since.position` and
+    A source row counts where `source_after` < known_at ≤ `end` (the least int64 is no bound); a log row where (position > `since.position` and
     known_at ≤ `end`)
     or `since.end` < known_at ≤ `end`; either only where known_at > D of its key.
 

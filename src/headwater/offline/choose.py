@@ -9,7 +9,8 @@ from sqlglot import exp
 
 from headwater.definitions.feature import Feature
 from headwater.offline import missing, pit, ties
-from headwater.offline.pit import Join, Packing
+from headwater.offline.packing import Packing
+from headwater.offline.pit import Join
 from headwater.offline.relations import column, union_all
 from headwater.offline.workspace import Workspace
 
@@ -108,12 +109,7 @@ def _settle(space: Workspace, label: str, join: Join, picked: str, flagged: bool
         return picked
     members = _created(space, f"members_{label}", ties.members(join.rows, heads))
     winners = _created(space, f"winners_{label}", ties.winners(join.rows, members, features))
-    ordinal = exp.Coalesce(this=column("winner", "w"), expressions=[column("ordinal", "p")])
-    query = (
-        exp.select(column("rn", "p"), column("t", "p"), ordinal.as_("ordinal"), column("event", "p"))
-        .from_(exp.to_table(picked).as_("p"))
-        .join(exp.to_table(winners).as_("w"), on=column("ordinal", "p").eq(column("head", "w")), join_type="left")
-    )
+    query = ties.settled(picked, winners, ["rn", "t", "event"])
     return _created(space, f"settled_{label}", query)
 
 

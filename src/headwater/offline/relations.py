@@ -151,12 +151,14 @@ class ViewRows:
             )
         )
 
-    def wide(self, names: Sequence[str], *, source_only: bool = False) -> exp.Query:
-        """Columns ordinal, f0… for the features named."""
+    def wide(self, names: Sequence[str], *, source_only: bool = False, keys: bool = False) -> exp.Query:
+        """Columns ordinal, f0… for the features named, and the keys k0… where asked for."""
         queries = []
         for part, ordinal, logged in self._parts():
             if not (source_only and logged):
                 values = [part.features[name].copy().as_(f"f{i}") for i, name in enumerate(names)]
+                if keys:
+                    values += [k.copy().as_(f"k{i}") for i, k in enumerate(part.keys)] or [big(0).as_("k0")]
                 queries.append(exp.select(ordinal.copy().as_("ordinal"), *values).from_(part.table.copy()))
         return union_all(queries)
 

@@ -81,6 +81,16 @@ def winners(rows: ViewRows, tied: str, features: Sequence[Feature]) -> exp.Selec
     return exp.select(column("head"), column("winner")).from_(ranked.subquery("q")).where(column("place").eq(number(1)))
 
 
+def settled(picked: str, winners: str, names: Sequence[str]) -> exp.Select:
+    """The picked rows, each tied one by its winner: the columns named, and ordinal."""
+    ordinal = exp.Coalesce(this=column("winner", "w"), expressions=[column("ordinal", "p")])
+    return (
+        exp.select(*[column(name, "p") for name in names], ordinal.as_("ordinal"))
+        .from_(exp.to_table(picked).as_("p"))
+        .join(exp.to_table(winners).as_("w"), on=column("ordinal", "p").eq(column("head", "w")), join_type="left")
+    )
+
+
 def sort_keys(value: exp.Expression, dtype: DType) -> list[exp.Expression]:
     """Expressions, none of them NULL first or last by an engine's own rule, that order values as rule 5 says.
 

@@ -66,6 +66,10 @@ class Workspace(Protocol):
         """A view's source and log as relations, all named features among their columns."""
         ...
 
+    def skipped_rows(self, view: ViewInput, after: int, until: int) -> int:
+        """How many log rows with after < position ≤ until lack a column that the version needs."""
+        ...
+
     def __enter__(self) -> Workspace: ...
 
     def __exit__(self, *exc: object) -> None:

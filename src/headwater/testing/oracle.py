@@ -203,7 +203,7 @@ def changes(
         if row.from_log:
             taken = row.position <= log_until and (row.position > since.position or row.known_at > since.end)
         else:
-            taken = row.known_at > source_after
+            taken = row.known_at > source_after or source_after == MIN_MICROS
         deleted = any(mark.key == row.key and row.known_at <= mark.through for mark in deletes)
         if taken and row.known_at <= end and not deleted and (row.key not in best or row.order > best[row.key].order):
             best[row.key] = row

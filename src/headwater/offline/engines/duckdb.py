@@ -24,7 +24,7 @@ from headwater.offline.base import ChangeCounts, ChangesRequest, HistoryRequest,
 from headwater.offline.changes import run_changes
 from headwater.offline.engines.duckdb_columns import FAILED
 from headwater.offline.engines.duckdb_sources import source_schema
-from headwater.offline.engines.duckdb_views import check_view, open_view
+from headwater.offline.engines.duckdb_views import check_view, count_skipped, open_view
 from headwater.offline.history import PointInTimeRun
 from headwater.offline.relations import ViewRows
 from headwater.offline.workspace import Powers
@@ -228,6 +228,9 @@ class DuckDBWorkspace:
 
     def view_rows(self, view: ViewInput, label: str, features: Sequence[str]) -> ViewRows:
         return open_view(self, view, label, features, self._engine.folder)
+
+    def skipped_rows(self, view: ViewInput, after: int, until: int) -> int:
+        return count_skipped(self, view, after, until)
 
     def close(self) -> None:
         if self._closed:

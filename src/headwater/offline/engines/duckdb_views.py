@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -32,6 +33,7 @@ from headwater.planning.resolve import ResolvedView
 from headwater.planning.tables import match_key
 from headwater.types import DType
 
+_REACH = "reach"
 _FAR = 2**62
 """Longer than any time apart (microseconds); a ttl or delay beyond is held at it."""
 
@@ -103,7 +105,9 @@ def open_view(session: ViewSession, view: ViewInput, label: str, features: Seque
         opened = open_source(session, source, folder, _wanted(resolved, source, chosen), where)
         relation = _relation(resolved, source, opened, chosen, where)
     parts = (
-        [] if view.log is None else [_part(session, resolved, p, chosen, where) for p in fitting(resolved, view.log)]
+        []
+        if view.log is None
+        else [_named(session, _part(session, resolved, p, chosen, where), None) for p in fitting(resolved, view.log)]
     )
     if relation is None and not parts:
         empty = show_table(session, _empty(resolved, chosen), lenient=False)
@@ -132,6 +136,32 @@ def fitting(view: ResolvedView, log: LogSlice) -> list[LogPart]:
     return [part for part in log.parts if needed <= part.columns]
 
 
+def count_skipped(session: Session, view: ViewInput, after: int, until: int) -> int:
+    """How many log rows with after < position ≤ until lack a column that the version needs."""
+    if view.log is None:
+        return 0
+    taken = fitting(view.view, view.log)
+    skipped = 0
+    for part in view.log.parts:
+        if any(part is other for other in taken):
+            continue
+        name, _ = _log_table(session, part)
+        within = f"{POSITION} > {after} AND {POSITION} <= {until}"
+        skipped += int(session.fetch(f"SELECT count(*) FROM {name} WHERE {within}")[0][0])
+    return skipped
+
+
+def _log_table(session: Session, part: LogPart) -> tuple[str, pa.Schema]:
+    """The name of a part of the log, and its columns."""
+    name = session.name("log")
+    if part.table is not None:
+        session.show(name, part.table)
+        return name, part.table.schema
+    files = "[" + ", ".join(text_sql(str(file)) for file in part.files) + "]"
+    session.run(f"CREATE VIEW {name} AS SELECT * FROM read_parquet({files}, union_by_name = true)")
+    return name, session.schema_of(f"SELECT * FROM {name}")
+
+
 def _empty(view: ResolvedView, features: Sequence[Feature]) -> pa.Table:
     """No rows, with the columns that the view declares."""
     source = view.view.source
@@ -152,9 +182,36 @@ def _relation(view: ResolvedView, source: Source, opened: Opened, features: Sequ
         event=event,
         created=None if source.created_time is None else micros(source.created_time, types[source.created_time], where),
         features=_values(features, types, where, opened.lenient),
-        event_range=event_range(source.event_time, types[source.event_time])
+        event_range=event_range(_REACH, types[source.event_time])
         if opened.prunes and source.event_time is not None
         else None,
+    )
+
+
+def _named(session: Session, relation: Relation, reach: str | None) -> Relation:
+    """The same rows behind a view, so that the query names columns where the source needs expressions.
+
+    Args:
+        session: one run's tables.
+        relation: the rows.
+        reach: the source's own event column, kept for filters.
+    """
+    columns = {f"k{i}": k for i, k in enumerate(relation.keys)} | {"ordinal": relation.ordinal}
+    columns |= {n: e for n, e in (("event", relation.event), ("created", relation.created)) if e is not None}
+    columns |= {f"f_{name}": e for name, e in relation.features.items()}
+    if reach is not None:
+        columns[_REACH] = column(reach)
+    chosen = ", ".join(f"{e.sql('duckdb')} AS {name_sql(n)}" for n, e in columns.items())
+    name = session.name("view")
+    session.run(f"CREATE VIEW {name} AS SELECT {chosen} FROM {relation.table.sql('duckdb')}")
+    return replace(
+        relation,
+        table=exp.to_table(name),
+        ordinal=column("ordinal"),
+        keys=tuple(column(f"k{i}") for i in range(len(relation.keys))),
+        event=None if relation.event is None else column("event"),
+        created=None if relation.created is None else column("created"),
+        features={name: column(f"f_{name}") for name in relation.features},
     )
 
 
@@ -170,14 +227,7 @@ def _values(
 def _part(session: Session, view: ResolvedView, part: LogPart, features: Sequence[Feature], where: str) -> Relation:
     """Rows of the log, read as this version reads them."""
     where = f"{where}, offline log"
-    if part.table is not None:
-        name, schema = session.name("log"), part.table.schema
-        session.show(name, part.table)
-    else:
-        files = "[" + ", ".join(text_sql(str(file)) for file in part.files) + "]"
-        name = session.name("log")
-        session.run(f"CREATE VIEW {name} AS SELECT * FROM read_parquet({files}, union_by_name = true)")
-        schema = session.schema_of(f"SELECT * FROM {name}")
+    name, schema = _log_table(session, part)
     types = {field.name: field.type for field in schema}
     source = view.view.source
     carried = [c for c in (source.created_time, CREATED) if c is not None and c in types]
@@ -219,7 +269,7 @@ def _last_position(part: LogPart) -> int:
                 statistics = found.metadata.row_group(group).column(place).statistics
                 if statistics is None or not statistics.has_min_max:
                     numbers = found.read_row_group(group, columns=[POSITION]).column(0).to_numpy()
-                    last = max([last, *map(int, numbers[-1:]), int(numbers.max())] if len(numbers) else [last])
+                    last = max(last, int(np.max(numbers, initial=0)))
                 else:
                     last = max(last, int(statistics.max))
         except (pa.ArrowException, OSError) as bad:
