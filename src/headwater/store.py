@@ -37,7 +37,6 @@ from headwater.planning.catalog import ServiceInfo, ViewInfo, service_info, view
 from headwater.planning.diff import plan as make_plan
 from headwater.planning.plan import Plan
 from headwater.planning.watermark import Watermark
-from headwater.registry.leases import Leases
 from headwater.registry.registry import FeatureRegistry, open_registry
 from headwater.registry.versions import FeatureVersionManager
 from headwater.types import ConsistencyLevel, StalePolicy, WriteTarget
@@ -152,7 +151,6 @@ class FeatureStore:
                 project=settings.project,
                 registry=self._registry,
                 versions=FeatureVersionManager(self._registry),
-                leases=Leases(self._registry.engine, clock),
                 engine=engine,
                 log=OfflineLog(self._registry.engine, log, clock),
                 online=store,
