@@ -44,7 +44,8 @@ def make_view(
 
 def snapshot(*views: FeatureView) -> RegistrySnapshot:
     records = {
-        v.name: ViewRecord(v.name, {"1.0.0": ViewVersion(v, fingerprint(v), False, WHEN, WHEN)}, live="1.0.0") for v in views
+        v.name: ViewRecord(v.name, {"1.0.0": ViewVersion(v, fingerprint(v), False, WHEN, WHEN)}, live="1.0.0")
+        for v in views
     }
     return RegistrySnapshot(PROJECT, 1, {}, records)
 

@@ -59,7 +59,9 @@ SCALARS = st.sampled_from(list(VALUES))
 DTYPES = st.one_of(
     SCALARS,
     st.builds(Embedding, st.integers(1, 4)),
-    st.recursive(st.builds(Array, SCALARS | st.just(Embedding(2))), lambda inner: st.builds(Array, inner), max_leaves=2),
+    st.recursive(
+        st.builds(Array, SCALARS | st.just(Embedding(2))), lambda inner: st.builds(Array, inner), max_leaves=2
+    ),
 )
 
 
@@ -105,7 +107,12 @@ def rows_and_decoder(dtypes: list[DType], rows: list[list[Any]]) -> tuple[list[b
 
 @settings(deadline=None, max_examples=60)
 @given(tables())
-@example(([Embedding(2), Float64, Date, Timestamp], [[[0.0, -0.0], math.nan, date(1, 1, 1), datetime.max.replace(tzinfo=UTC)]]))
+@example(
+    (
+        [Embedding(2), Float64, Date, Timestamp],
+        [[[0.0, -0.0], math.nan, date(1, 1, 1), datetime.max.replace(tzinfo=UTC)]],
+    )
+)
 @example(([Array(Array(String)), Array(Embedding(2))], [[[None, [], ["", None]], [[1.0, 2.0], None]]]))
 def test_every_value_comes_back_bit_for_bit(table: tuple[list[DType], list[list[Any]]]) -> None:
     dtypes, rows = table
@@ -164,13 +171,19 @@ def test_a_damaged_row_says_what_is_wrong() -> None:
 
 @settings(deadline=None)
 @given(
-    st.tuples(st.integers(-(2**63), 2**63 - 1), st.integers(-(2**63), 2**63 - 1), st.integers(0, 1), st.integers(0, 2**63 - 1)),
-    st.tuples(st.integers(-(2**63), 2**63 - 1), st.integers(-(2**63), 2**63 - 1), st.integers(0, 1), st.integers(0, 2**63 - 1)),
+    st.tuples(
+        st.integers(-(2**63), 2**63 - 1), st.integers(-(2**63), 2**63 - 1), st.integers(0, 1), st.integers(0, 2**63 - 1)
+    ),
+    st.tuples(
+        st.integers(-(2**63), 2**63 - 1), st.integers(-(2**63), 2**63 - 1), st.integers(0, 1), st.integers(0, 2**63 - 1)
+    ),
 )
 def test_the_order_of_headers_is_the_order_of_their_bytes(a: tuple[int, ...], b: tuple[int, ...]) -> None:
     view = make_view({"x": Float64})
     names = ("event", "created", "origin", "position")
-    packed = encode_batch(RowLayout.of(view), batch(view, [{"user": "u", **dict(zip(names, o, strict=True))} for o in (a, b)]))
+    packed = encode_batch(
+        RowLayout.of(view), batch(view, [{"user": "u", **dict(zip(names, o, strict=True))} for o in (a, b)])
+    )
     assert (packed[0][ORDER] < packed[1][ORDER]) == (a < b)
     told = header(packed[0])
     assert told is not None
@@ -215,7 +228,13 @@ def test_a_long_key_rides_in_its_row_and_outlives_a_delete() -> None:
     assert long_key(emptied(keyed, 5, keep_key=False)) is None
     for copies in (1, MANY):
         rows = [row] * copies + [keyed, keyed, keyed, row, emptied(keyed, 5), emptied(keyed, 5, keep_key=False)]
-        keys = {copies: b"k" * 600, copies + 1: b"other", copies + 3: b"k" * 600, copies + 4: b"k" * 600, copies + 5: b"k" * 600}
+        keys = {
+            copies: b"k" * 600,
+            copies + 1: b"other",
+            copies + 3: b"k" * 600,
+            copies + 4: b"k" * 600,
+            copies + 5: b"k" * 600,
+        }
         decoded = decoder.decode(rows, keys)
         assert decoded.absent == [copies + 1, copies + 4, copies + 5]
         assert sorted(decoded.damaged) == [copies + 2, copies + 3]
@@ -248,7 +267,15 @@ def test_a_time_that_python_cannot_hold_makes_the_row_unavailable() -> None:
 def test_slices_of_a_batch_encode_alike() -> None:
     view = make_view({"a": Float64, "s": String, "v": Array(String), "n": Array(Int64), "e": Embedding(2), "b": Bool})
     rows = [
-        {"user": str(i), "a": float(i), "s": "x" * i, "v": [None, str(i)], "n": [i, None], "e": [i, -i], "b": bool(i % 2)}
+        {
+            "user": str(i),
+            "a": float(i),
+            "s": "x" * i,
+            "v": [None, str(i)],
+            "n": [i, None],
+            "e": [i, -i],
+            "b": bool(i % 2),
+        }
         if i % 3
         else {"user": str(i)}
         for i in range(10)

@@ -19,7 +19,14 @@ ORDERS = st.tuples(SMALL, SMALL, st.integers(0, 1), st.integers(0, 2))
 
 def row(order: tuple[int, ...], value: int = 0) -> bytes:
     event, created, origin, position = order
-    fields: dict[str, Any] = {"user": "u", "x": value, "event": event, "created": created, "origin": origin, "position": position}
+    fields: dict[str, Any] = {
+        "user": "u",
+        "x": value,
+        "event": event,
+        "created": created,
+        "origin": origin,
+        "position": position,
+    }
     return encode_batch(LAYOUT, batch(VIEW, [fields]))[0]
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -338,12 +339,13 @@ class _Environment:
         return Unavailable(f"the online store {self.path}: {text}")
 
     def _is_full(self) -> bool:
-        """Whether a short write, which LMDB reports as an I/O error, means a full disk."""
+        """Whether a short write, which LMDB reports as an I/O error, means a full disk or the largest file allowed."""
         try:
-            room = os.statvfs(self.path)
-            return room.f_bavail * room.f_frsize < CHUNK_BYTES
+            room, size = os.statvfs(self.path), self.data.stat().st_size
         except OSError:
             return False
+        limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+        return room.f_bavail * room.f_frsize < CHUNK_BYTES or (limit >= 0 and size + CHUNK_BYTES > limit)
 
 
 class _Overtaken(Exception):

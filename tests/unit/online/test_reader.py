@@ -1,0 +1,330 @@
+"""Reads: which status, value and time stand for each key, told by a ten-line reference."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headwater.clock import from_micros
+from headwater.definitions.feature import Feature
+from headwater.errors import EntityKeyError, FeatureNotFound, UsageError
+from headwater.freshness import Freshness, FreshnessFunction
+from headwater.online.codec import emptied
+from headwater.online.stores.memory import MemoryOnlineStore
+from headwater.types import (
+    Array,
+    Date,
+    Embedding,
+    Float32,
+    Float64,
+    Int64,
+    StalePolicy,
+    Status,
+    String,
+    Timestamp,
+)
+from tests.unit.online.support import DAY, HOUR, NOW, SECOND, batch, make_view, put, reader, rows_of
+
+TOLERANCE = 5 * SECOND
+TIMES = st.sampled_from(
+    [NOW + d for d in (0, 1, TOLERANCE, TOLERANCE + 1, -1, -HOUR, -HOUR - 1, -2 * HOUR, -2 * HOUR - 1, -DAY, -DAY - 1)]
+)
+ROW = st.fixed_dictionaries(
+    {"event": TIMES, "created": TIMES, "a": st.none() | st.integers(0, 5), "b": st.none() | st.just(2.5)}
+)
+
+
+class CountingStore(MemoryOnlineStore):
+    """Counts round trips and keys."""
+
+    calls: list[int]
+
+    def multi_get(self, keys: Any) -> list[bytes | None]:
+        self.calls = [*getattr(self, "calls", []), len(keys)]
+        return super().multi_get(keys)
+
+
+def expected(row: Any, feature: str, sla: int, default: Any, drop: bool) -> tuple[Status, Any]:
+    if row is None or max(row["event"], row["created"]) > NOW + TOLERANCE:
+        return Status.NOT_FOUND, default
+    if row["event"] < NOW - DAY:
+        return Status.EXPIRED, default
+    if row[feature] is None:
+        return Status.NULL, None
+    if NOW - row["event"] > sla:
+        return Status.STALE, None if drop else row[feature]
+    return Status.PRESENT, row[feature]
+
+
+@settings(deadline=None)
+@given(
+    st.dictionaries(st.sampled_from("uvwxyz"), ROW),
+    st.lists(st.none() | st.sampled_from("uvwxyz"), max_size=25),
+    st.booleans(),
+)
+def test_status_value_and_time_of_every_key(rows: dict[str, Any], keys: list[str | None], drop: bool) -> None:
+    view = make_view(
+        [Feature("a", Int64, default=9, freshness_sla="2h"), Feature("b", Float64)], ttl="1d", freshness_sla="1h"
+    )
+    store = MemoryOnlineStore()
+    put(store, view, [{"user": key, **row} for key, row in rows.items()])
+    policy = StalePolicy.DROP if drop else StalePolicy.FLAG
+    result = reader(store, ["view:*"], view).read(keys, now=NOW, stale=policy)
+    told = [
+        [expected(rows.get(key or ""), f, sla, d, drop) for key in keys]
+        for f, sla, d in (("a", 2 * HOUR, 9), ("b", HOUR, None))
+    ]
+    assert result.to_dict() == {
+        "user": keys,
+        "a": [value for _, value in told[0]],
+        "b": [value for _, value in told[1]],
+    }
+    assert result.statuses == {"a": [status for status, _ in told[0]], "b": [status for status, _ in told[1]]}
+    shown = [status not in (Status.NOT_FOUND, Status.EXPIRED) for status, _ in told[0]]
+    times = [from_micros(rows[key or ""]["event"]) if there else None for key, there in zip(keys, shown, strict=True)]
+    assert result.event_times == {"view": times}
+    scores = [
+        max(0.0, 1 - max(0, NOW - rows[key or ""]["event"]) / HOUR) if there else None
+        for key, there in zip(keys, shown, strict=True)
+    ]
+    assert result.freshness() == {"view": [None if s is None else pytest.approx(s) for s in scores]}
+    matrix = result.to_numpy("float64")
+    assert matrix.shape == (len(keys), 2)
+    for place, column in enumerate(told):
+        wanted = [np.nan if value is None else float(value) for _, value in column]
+        np.testing.assert_array_equal(matrix[:, place], wanted)
+    assert result.to_arrow().to_pydict() == result.to_dict()
+    assert [vector.features for vector in result.vectors()] == [
+        {name: row[name] for name in ("a", "b")} for row in result.to_pylist()
+    ]
+
+
+def test_a_read_makes_one_round_trip_and_gets_each_key_once() -> None:
+    user = make_view({"age": Int64}, {"user": Int64}, name="users")
+    item = make_view({"price": Float64}, {"item": Int64}, name="items")
+    pair = make_view({"seen": Int64}, {"user": Int64, "item": Int64}, name="pairs")
+    everyone = make_view({"day": Int64}, {}, name="globals")
+    store = CountingStore()
+    put(store, user, [{"user": 7, "age": 40}])
+    put(store, item, [{"item": i, "price": float(i)} for i in range(200)])
+    put(store, pair, [{"user": 7, "item": 3, "seen": 1}])
+    put(store, everyone, [{"day": 5}])
+    prepared = reader(store, ["users:*", "items:*", "pairs:*", "globals:*"], user, item, pair, everyone)
+    assert list(prepared.join_keys) == ["user", "item"]
+    items = [*range(200), 3, 3, 500]
+    result = prepared.read({"user": 7, "item": items}, now=NOW)
+    assert store.calls == [1 + 201 + 201 + 1]
+    found = result.to_dict()
+    assert found["user"] == [7] * 203
+    assert found["age"] == [40] * 203
+    assert found["price"] == [*map(float, range(200)), 3.0, 3.0, None]
+    assert [i for i, seen in enumerate(found["seen"]) if seen] == [3, 200, 201]
+    assert found["day"] == [5] * 203
+    assert len(result.to_numpy(columns=["seen", "price"])) == 203
+    assert prepared.read({"user": 7, "item": []}, now=NOW).to_dict() == {
+        c: [] for c in ("user", "item", "age", "price", "seen", "day")
+    }
+
+
+def test_order_and_repeats_of_keys_are_kept() -> None:
+    view, store = make_view({"x": Int64}), MemoryOnlineStore()
+    put(store, view, [{"user": f"u{i}", "x": i} for i in range(100)])
+    keys = [f"u{i * 37 % 120}" for i in range(300)]
+    found = reader(store, ["view:x"], view).read(keys, now=NOW).to_dict()
+    assert found == {"user": keys, "x": [i if (i := int(key[1:])) < 100 else None for key in keys]}
+
+
+def test_a_damaged_row_is_named_and_the_rest_is_served() -> None:
+    view, store = make_view({"x": Int64, "s": String}, {"a": String, "b": Int64}), MemoryOnlineStore()
+    put(store, view, [{"a": f"u{i}", "b": 1, "x": i, "s": str(i)} for i in range(40)])
+    keys = rows_of(view).stored_keys(batch(view, [{"a": "u3", "b": 1}, {"a": "u5", "b": 1}]))
+    store._rows[keys[0] or b""] = store._rows[keys[0] or b""][:-1]
+    store._rows[keys[1] or b""] = b"junk"
+    for count in (8, 40):
+        result = reader(store, ["view:*"], view).read({"a": [f"u{i}" for i in range(count)], "b": 1}, now=NOW)
+        wanted = [None if i in (3, 5) else i for i in range(count)]
+        assert result.to_dict()["x"] == wanted
+        assert result.statuses["x"] == [Status.UNAVAILABLE if i in (3, 5) else Status.PRESENT for i in range(count)]
+        assert list(result.problems) == [("u3", 1), ("u5", 1)]
+        assert "view 1.0.0: the stored row is" in result.problems["u5", 1]
+        assert result.event_times["view"][3] is None
+        assert np.isnan(result.to_numpy(columns=["x"])[[3, 5], 0]).all()
+
+
+def test_an_unavailable_value_is_none_never_the_default() -> None:
+    view, store = make_view([Feature("x", Int64, default=7)]), MemoryOnlineStore()
+    put(store, view, [{"user": "u", "x": 1}])
+    (key,) = store._rows
+    store._rows[key] = b"junk"
+    result = reader(store, ["view:x"], view).read(["u", "v"], now=NOW)
+    assert result.to_dict()["x"] == [None, 7]
+    assert list(result.problems) == ["u"]
+
+
+def test_a_deleted_row_is_not_found_and_takes_the_default() -> None:
+    view, store = make_view([Feature("x", Int64, default=7)]), MemoryOnlineStore()
+    put(store, view, [{"user": "u", "x": 1}])
+    (key,) = store._rows
+    assert store.compare_and_put(key, 1, emptied(store._rows[key], NOW))
+    result = reader(store, ["view:x"], view).read(["u"], now=NOW)
+    assert (result.to_dict()["x"], result.statuses["x"]) == ([7], [Status.NOT_FOUND])
+
+
+def test_a_view_without_event_time_never_expires_nor_goes_stale() -> None:
+    view, store = make_view({"x": Int64}, timed=False, ttl="1s", freshness_sla="1s"), MemoryOnlineStore()
+    put(store, view, [{"user": "u", "x": 1}])
+    result = reader(store, ["view:x"], view).read(["u"], now=NOW, max_age=1)
+    assert (result.to_dict()["x"], result.statuses["x"]) == ([1], [Status.PRESENT])
+    assert result.event_times == {"view": [None]}
+    assert result.freshness() == {"view": [1.0]}
+    (vector,) = result.vectors()
+    assert vector.feature_timestamp is None
+    assert vector.calculate_freshness() == 1.0
+
+
+def test_max_age_is_the_sla_of_one_read() -> None:
+    view, store = make_view({"x": Int64}, freshness_sla="1d"), MemoryOnlineStore()
+    put(store, view, [{"user": "u", "x": 1, "event": NOW - HOUR}])
+    prepared = reader(store, ["view:x"], view)
+    assert prepared.read(["u"], now=NOW).statuses["x"] == [Status.PRESENT]
+    assert prepared.read(["u"], now=NOW, max_age=HOUR).statuses["x"] == [Status.PRESENT]
+    strict = prepared.read(["u"], now=NOW, max_age=HOUR - 1)
+    assert strict.statuses["x"] == [Status.STALE]
+    assert strict.to_dict()["x"] == [1]
+
+
+def test_long_keys_are_read_by_their_digest() -> None:
+    view, store = make_view({"x": Int64}), MemoryOnlineStore()
+    keys = ["k" * 1000 + str(i) for i in range(30)]
+    put(store, view, [{"user": key, "x": i} for i, key in enumerate(keys)])
+    prepared = reader(store, ["view:x"], view)
+    for count in (3, 30):
+        assert prepared.read([*keys[:count], "k" * 1000], now=NOW).to_dict()["x"] == [*range(count), None]
+    stored = {key: row for key, row in store._rows.items()}
+    first, second = list(stored)[:2]
+    store._rows[first] = stored[second]
+    assert prepared.read(keys, now=NOW).statuses["x"].count(Status.NOT_FOUND) == 1
+
+
+def test_the_same_view_by_two_columns() -> None:
+    airport, store = make_view({"elevation": Float64}, {"airport": String}, name="airports"), MemoryOnlineStore()
+    put(store, airport, [{"airport": "JFK", "elevation": 13.0}, {"airport": "DEN", "elevation": 5431.0}])
+    features = [airport.alias(name, join_key_map={"airport": name})["elevation"] for name in ("origin", "dest")]
+    result = reader(store, features, airport).read(
+        [{"origin": "JFK", "dest": "DEN"}, {"origin": "DEN", "dest": "XXX"}], now=NOW
+    )
+    assert result.to_dict() == {
+        "origin": ["JFK", "DEN"], "dest": ["DEN", "XXX"], "origin__elevation": [13.0, 5431.0], "dest__elevation": [5431.0, None]
+    }  # fmt: skip
+    assert list(result.event_times) == ["origin", "dest"]
+    assert result.versions == {"origin": "1.0.0", "dest": "1.0.0"}
+
+
+def test_defaults_are_values_of_their_dtype_and_not_shared() -> None:
+    features = [
+        Feature("f", Float64, default=1), Feature("s", Float32, default=1.111), Feature("t", Timestamp, default=datetime(2024, 1, 1)),
+        Feature("a", Array(Float64), default=[1, None]), Feature("e", Embedding(2), default=(1, 2)), Feature("d", Date),
+    ]  # fmt: skip
+    view = make_view(features)
+    found = reader(MemoryOnlineStore(), ["view:*"], view).read(["u", "v"], now=NOW).to_dict()
+    assert {name: column[0] for name, column in found.items()} == {
+        "user": "u", "f": 1.0, "s": 1.111, "t": datetime(2024, 1, 1, tzinfo=UTC), "a": [1.0, None], "e": [1.0, 2.0], "d": None
+    }  # fmt: skip
+    assert isinstance(found["f"][0], float)
+    assert found["a"][0] is not found["a"][1]
+
+
+def test_vectors_carry_times_versions_and_statuses() -> None:
+    first, second = (
+        make_view({"x": Int64}, name="a", freshness_sla="2h"),
+        make_view({"y": Int64}, name="b", freshness_sla="4h"),
+    )
+    store = MemoryOnlineStore()
+    put(store, first, [{"user": "u", "x": 1, "event": NOW - HOUR, "created": NOW - HOUR + 5}])
+    put(store, second, [{"user": "u", "y": 2, "event": NOW - 3 * HOUR}])
+    found, missing = reader(store, ["a:x", "b:y"], first, second).read(["u", "v"], now=NOW).vectors()
+    assert (found.entity_id, found.features) == ("u", {"x": 1, "y": 2})
+    assert found.feature_timestamp == from_micros(NOW - 3 * HOUR)
+    assert found.feature_timestamps == {"a": from_micros(NOW - HOUR), "b": from_micros(NOW - 3 * HOUR)}
+    assert found.computation_timestamp == from_micros(NOW - HOUR + 5)
+    assert found.version_info == {"a": "1.0.0", "b": "1.0.0"}
+    assert found.metadata["statuses"] == {"x": Status.PRESENT, "y": Status.PRESENT}
+    assert found.calculate_freshness() == pytest.approx(0.25)
+    assert found.calculate_freshness(from_micros(NOW - 3 * HOUR)) == 1.0
+    assert found.calculate_freshness(from_micros(NOW + DAY)) == 0.0
+    assert missing.feature_timestamp is None
+    assert missing.computation_timestamp is None
+    assert missing.calculate_freshness() == 0.0
+    composite = make_view({"x": Int64}, {"a": String, "b": Int64})
+    (vector,) = reader(store, ["view:x"], composite).read([{"a": "u", "b": 1}], now=NOW).vectors()
+    assert vector.entity_id == {"a": "u", "b": 1}
+
+
+def test_freshness_follows_the_function_of_the_project() -> None:
+    view, store = make_view({"x": Int64}, freshness_sla="1h"), MemoryOnlineStore()
+    put(store, view, [{"user": "u", "x": 1, "event": NOW - HOUR}])
+    halves = Freshness(FreshnessFunction.EXPONENTIAL)
+    result = reader(store, ["view:x"], view, freshness=halves).read(["u"], now=NOW)
+    assert result.freshness() == {"view": [0.5]}
+    assert result.vectors()[0].calculate_freshness() == 0.5
+
+
+def test_frames_keep_the_dtypes() -> None:
+    view, store = make_view({"i": Int64, "f": Float32, "s": String, "e": Embedding(2)}), MemoryOnlineStore()
+    put(store, view, [{"user": "u", "i": 2**60 + 1, "f": 1.111, "s": "x", "e": [1.111, 2.0]}])
+    result = reader(store, ["view:*"], view).read(["u", "v"], now=NOW)
+    assert result.to_dict()["e"][0] == [1.111, 2.0]
+    table = result.to_arrow()
+    assert table.column("f").to_pylist()[0] == np.float32(1.111)
+    frame = result.to_pandas()
+    assert frame.dtypes.astype(str).to_dict() == {
+        "user": "string",
+        "i": "Int64",
+        "f": "float32",
+        "s": "string",
+        "e": "object",
+    }
+    assert frame["i"].tolist()[0] == 2**60 + 1
+    assert str(result.to_pandas(types="numpy").dtypes["i"]) == "float64"
+    assert "int64" in str(result.to_pandas(types="arrow").dtypes["i"])
+    with pytest.raises(UsageError, match="nullable"):
+        result.to_pandas(types="odd")
+
+
+def test_a_matrix_takes_numbers_alone() -> None:
+    view, store = make_view({"i": Int64, "s": String, "f": Float32}), MemoryOnlineStore()
+    put(store, view, [{"user": str(n), "i": n, "s": "x", "f": n / 2} for n in range(50)])
+    for count in (3, 50):
+        result = reader(store, ["view:*"], view).read([*map(str, range(count)), "?"], now=NOW)
+        with pytest.raises(UsageError, match="feature 's' is string"):
+            result.to_numpy()
+        matrix = result.to_numpy("float64", columns=["f", "i"], missing=-1)
+        assert matrix.tolist() == [[n / 2, n] for n in range(count)] + [[-1, -1]]
+        with pytest.raises(FeatureNotFound, match="did you mean 'f'"):
+            result.to_numpy(columns=["ff"])
+
+
+def test_a_notebook_shows_a_table() -> None:
+    view, store = make_view([Feature("x", Float32, default=0.5), Feature("s", String)]), MemoryOnlineStore()
+    put(store, view, [{"user": "<u>", "x": 1.111, "s": "a&b"}])
+    html = reader(store, ["view:*"], view).read(["<u>", *map(str, range(30))], now=NOW)._repr_html_()
+    assert "1.111<" in html
+    assert "&lt;u&gt;" in html
+    assert "a&amp;b" in html
+    assert "NOT_FOUND" in html
+    assert "11 more rows" in html
+
+
+def test_wrong_use_is_told_before_anything_is_read() -> None:
+    view, store = make_view({"user_id": Int64}, {"user": String}), CountingStore()
+    with pytest.raises(EntityKeyError, match="surrogate"):
+        reader(store, ["view:*"], view).read(["\ud800"], now=NOW)
+    with pytest.raises(EntityKeyError, match="row 0"):
+        reader(store, ["view:*"], view).read([3], now=NOW)
+    assert not hasattr(store, "calls")
+    clash = make_view({"user": Int64}, {"user": String})
+    with pytest.raises(UsageError, match="would be named 'user'"):
+        reader(store, ["view:*"], clash)
