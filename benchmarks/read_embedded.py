@@ -2,7 +2,8 @@
 
     python benchmarks/read_embedded.py [--entities 100000] [--repeat 400] [--json]
 
-Each measured pair alternates, so that both see the same machine; figures are medians in microseconds, from keys to a dict of lists.
+Each measured pair alternates, so that both see the same machine; figures are medians in microseconds, from keys to a
+dict of lists.
 """
 
 from __future__ import annotations
@@ -134,61 +135,38 @@ def side_by_side(a: Callable[[Any], Any], b: Callable[[Any], Any], picks: list[A
 
 
 def measure(entities: int, repeat: int) -> list[dict[str, Any]]:
-    results = []
-    rng = random.Random(7)
-    for key_type, users in (
-        (String, [f"user-{i:07d}" for i in range(entities)]),
-        (Int64, [i * 7919 for i in range(entities)]),
-    ):
-        with tempfile.TemporaryDirectory() as folder:
-            snapshot = snapshot_of(make_views(5, key_type))
-            store = LMDBOnlineStore(Path(folder) / "online")
-            first = RegistrySnapshot("bench", 1, {}, {"view0": snapshot.views["view0"]})
-            fill(store, first, users, 1)
-            size = int(store.info()["bytes"]) / entities
-            results.append(
-                {"what": "bytes an entity", "key": str(key_type), "ours": size, "raw": None, "ratio": size / 250}
-            )
-            fill(store, snapshot, users, 1)
-            env = lmdb.open(str(Path(folder) / "raw"), map_size=1 << 34)
-            fill_raw(env, users, 5, 1)
-            one = OnlineReader(resolve(snapshot, ["view0:*"]), store, "bench")
-            five = OnlineReader(resolve(snapshot, [f"view{v}:*" for v in range(5)]), store, "bench")
-            for count in (1, 10, 100, 1_000):
-                picks = [rng.sample(users, count) for _ in range(repeat if count < 1_000 else repeat // 4)]
-                ours, raw = side_by_side(lambda keys: one.read(keys, now=NOW).to_dict(), raw_read(env, 1), picks)
-                results.append(
-                    {
-                        "what": f"{count} keys, to_dict",
-                        "key": str(key_type),
-                        "ours": ours,
-                        "raw": raw,
-                        "ratio": ours / raw,
-                    }
-                )
-                ours, raw = side_by_side(lambda keys: one.read(keys, now=NOW).to_numpy(), raw_matrix(env), picks)
-                results.append(
-                    {
-                        "what": f"{count} keys, to_numpy",
-                        "key": str(key_type),
-                        "ours": ours,
-                        "raw": raw,
-                        "ratio": ours / raw,
-                    }
-                )
-            picks = [rng.sample(users, 100) for _ in range(repeat)]
-            ours, raw = side_by_side(lambda keys: five.read(keys, now=NOW).to_dict(), raw_read(env, 5), picks)
-            results.append(
-                {
-                    "what": "5 views, 100 keys, to_dict",
-                    "key": str(key_type),
-                    "ours": ours,
-                    "raw": raw,
-                    "ratio": ours / raw,
-                }
-            )
-            store.close()
-            env.close()
+    texts, numbers = [f"user-{i:07d}" for i in range(entities)], [i * 7919 for i in range(entities)]
+    return [*measure_keys(String, texts, repeat), *measure_keys(Int64, numbers, repeat)]
+
+
+def measure_keys(key_type: Any, users: list[Any], repeat: int) -> list[dict[str, Any]]:
+    rng, results = random.Random(7), []
+
+    def record(what: str, ours: float, raw: float | None, ratio: float) -> None:
+        results.append({"what": what, "key": str(key_type), "ours": ours, "raw": raw, "ratio": ratio})
+
+    with tempfile.TemporaryDirectory() as folder:
+        snapshot = snapshot_of(make_views(5, key_type))
+        store = LMDBOnlineStore(Path(folder) / "online")
+        fill(store, RegistrySnapshot("bench", 1, {}, {"view0": snapshot.views["view0"]}), users, 1)
+        size = int(store.info()["bytes"]) / len(users)
+        record("bytes an entity, of 250", size, None, size / 250)
+        fill(store, snapshot, users, 1)
+        env = lmdb.open(str(Path(folder) / "raw"), map_size=1 << 34)
+        fill_raw(env, users, 5, 1)
+        one = OnlineReader(resolve(snapshot, ["view0:*"]), store, "bench")
+        five = OnlineReader(resolve(snapshot, [f"view{v}:*" for v in range(5)]), store, "bench")
+        for count in (1, 10, 100, 1_000):
+            picks = [rng.sample(users, count) for _ in range(repeat if count < 1_000 else repeat // 4)]
+            ours, raw = side_by_side(lambda keys: one.read(keys, now=NOW).to_dict(), raw_read(env, 1), picks)
+            record(f"{count} keys, to_dict", ours, raw, ours / raw)
+            ours, raw = side_by_side(lambda keys: one.read(keys, now=NOW).to_numpy(), raw_matrix(env), picks)
+            record(f"{count} keys, to_numpy", ours, raw, ours / raw)
+        picks = [rng.sample(users, 100) for _ in range(repeat)]
+        ours, raw = side_by_side(lambda keys: five.read(keys, now=NOW).to_dict(), raw_read(env, 5), picks)
+        record("5 views, 100 keys, to_dict", ours, raw, ours / raw)
+        store.close()
+        env.close()
     return results
 
 

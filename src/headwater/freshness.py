@@ -26,8 +26,11 @@ def linear(age: float | NDArray[Any], sla: float) -> float | NDArray[np.float64]
 
     Args:
         age: now − event time, in any unit; a negative age counts as 0, NaN gives NaN.
-        sla: the freshness SLA in the same unit, greater than 0.
+        sla: the freshness SLA in the same unit; with 0, only what has no age is fresh.
     """
+    if sla <= 0:
+        fresh: NDArray[np.float64] = np.where(np.asarray(age) > 0, 0.0, 1.0)
+        return fresh if isinstance(age, np.ndarray) else float(fresh)
     if isinstance(age, np.ndarray):
         score: NDArray[np.float64] = np.clip(1.0 - np.maximum(age, 0) / sla, 0.0, 1.0)
         return score
@@ -73,6 +76,6 @@ class Freshness:
             half_life = self.half_life or sla
             if half_life:
                 return exponential(age, half_life)
-        elif sla:
+        elif sla is not None:
             return linear(age, sla)
         return np.ones(len(age)) if isinstance(age, np.ndarray) else 1.0

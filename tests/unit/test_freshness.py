@@ -15,6 +15,11 @@ def test_linear_falls_to_nothing_at_the_sla() -> None:
     assert [linear(age, 100) for age in (-5, 0, 25, 100, 1_000)] == [1.0, 1.0, 0.75, 0.0, 0.0]
 
 
+def test_an_sla_of_nothing_leaves_only_the_new_fresh() -> None:
+    assert [linear(age, 0) for age in (-1, 0, 1)] == [1.0, 1.0, 0.0]
+    assert linear(np.array([-1, 0, 1]), 0).tolist() == [1.0, 1.0, 0.0]
+
+
 def test_exponential_halves_with_each_half_life() -> None:
     assert [exponential(age, 100) for age in (-5, 0, 100, 200)] == [1.0, 1.0, 0.5, 0.25]
 

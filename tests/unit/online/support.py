@@ -60,7 +60,7 @@ def rows_of(view: FeatureView) -> ViewRows:
 
 
 def batch(view: FeatureView, rows: Sequence[Mapping[str, Any]]) -> pa.RecordBatch:
-    """Rows with keys and features by name, and optionally event, created, origin and position, as an engine gives them."""
+    """Rows with keys and features by name, and where they differ event, created, origin and position."""
     timed = view.source.event_time is not None
     event = [row.get("event", NOW if timed else MIN_MICROS) for row in rows]
     columns: dict[str, pa.Array] = {

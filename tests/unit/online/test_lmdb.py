@@ -221,7 +221,7 @@ def test_a_writer_killed_at_any_moment_never_tears_a_row_nor_loses_one_it_acknow
         if not writer:
             write_forever(store, acknowledge)
         os.close(acknowledge)
-        with open(told, "rb") as lines:
+        with os.fdopen(told, "rb") as lines:
             last = int(lines.readline())
             end = time.monotonic() + rng.uniform(0.0, 0.15)
             while time.monotonic() < end:

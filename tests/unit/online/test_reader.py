@@ -203,7 +203,7 @@ def test_long_keys_are_read_by_their_digest() -> None:
     prepared = reader(store, ["view:x"], view)
     for count in (3, 30):
         assert prepared.read([*keys[:count], "k" * 1000], now=NOW).to_dict()["x"] == [*range(count), None]
-    stored = {key: row for key, row in store._rows.items()}
+    stored = dict(store._rows)
     first, second = list(stored)[:2]
     store._rows[first] = stored[second]
     assert prepared.read(keys, now=NOW).statuses["x"].count(Status.NOT_FOUND) == 1
@@ -217,22 +217,35 @@ def test_the_same_view_by_two_columns() -> None:
         [{"origin": "JFK", "dest": "DEN"}, {"origin": "DEN", "dest": "XXX"}], now=NOW
     )
     assert result.to_dict() == {
-        "origin": ["JFK", "DEN"], "dest": ["DEN", "XXX"], "origin__elevation": [13.0, 5431.0], "dest__elevation": [5431.0, None]
-    }  # fmt: skip
+        "origin": ["JFK", "DEN"],
+        "dest": ["DEN", "XXX"],
+        "origin__elevation": [13.0, 5431.0],
+        "dest__elevation": [5431.0, None],
+    }
     assert list(result.event_times) == ["origin", "dest"]
     assert result.versions == {"origin": "1.0.0", "dest": "1.0.0"}
 
 
 def test_defaults_are_values_of_their_dtype_and_not_shared() -> None:
     features = [
-        Feature("f", Float64, default=1), Feature("s", Float32, default=1.111), Feature("t", Timestamp, default=datetime(2024, 1, 1)),
-        Feature("a", Array(Float64), default=[1, None]), Feature("e", Embedding(2), default=(1, 2)), Feature("d", Date),
-    ]  # fmt: skip
+        Feature("f", Float64, default=1),
+        Feature("s", Float32, default=1.111),
+        Feature("t", Timestamp, default=datetime(2024, 1, 1)),
+        Feature("a", Array(Float64), default=[1, None]),
+        Feature("e", Embedding(2), default=(1, 2)),
+        Feature("d", Date),
+    ]
     view = make_view(features)
     found = reader(MemoryOnlineStore(), ["view:*"], view).read(["u", "v"], now=NOW).to_dict()
     assert {name: column[0] for name, column in found.items()} == {
-        "user": "u", "f": 1.0, "s": 1.111, "t": datetime(2024, 1, 1, tzinfo=UTC), "a": [1.0, None], "e": [1.0, 2.0], "d": None
-    }  # fmt: skip
+        "user": "u",
+        "f": 1.0,
+        "s": 1.111,
+        "t": datetime(2024, 1, 1, tzinfo=UTC),
+        "a": [1.0, None],
+        "e": [1.0, 2.0],
+        "d": None,
+    }
     assert isinstance(found["f"][0], float)
     assert found["a"][0] is not found["a"][1]
 
