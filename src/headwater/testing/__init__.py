@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from headwater.errors import MissingExtra
 
 try:
@@ -13,3 +15,6 @@ except ImportError as missing:
 pytest.register_assert_rewrite(
     "headwater.testing.offline_suite", "headwater.testing.online_suite", "headwater.testing.registry_suite"
 )
+
+SCALE = int(os.environ.get("HEADWATER_TEST_SCALE", "1"))
+"""How many times the usual number of random cases the suites try; set by the environment for a longer search."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from headwater.clock import from_micros
+from headwater.clock import from_micros, to_micros
 from headwater.definitions.fingerprint import fingerprint
 from headwater.definitions.sources import Source
 from headwater.definitions.view import FeatureSelection
@@ -107,7 +107,8 @@ class KeyTableDigests:
 
 
 def _digest(key: Key) -> bytes:
-    return hashlib.blake2b(repr(key).encode(), digest_size=16).digest()
+    parts = [to_micros(part) if isinstance(part, datetime) else part for part in key]
+    return hashlib.blake2b(repr(parts).encode(), digest_size=16).digest()
 
 
 @dataclass(frozen=True)
@@ -175,11 +176,12 @@ class HistoryCase:
             for key, at in zip(keys, self.instants, strict=True)
         ]
 
-    def expected(self) -> list[dict[str, Any]]:
-        """The added columns of each spine row: values, statuses and event times."""
+    def expected(self, answers: Mapping[str, Sequence[Answer]] | None = None) -> list[dict[str, Any]]:
+        """The added columns of each spine row: values, statuses and event times; `answers` by label, where known."""
         rows: list[dict[str, Any]] = [{} for _ in self.instants]
         for case in self.views:
-            for row, given in zip(rows, self.answers(case), strict=True):
+            told = self.answers(case) if answers is None else answers[case.label]
+            for row, given in zip(rows, told, strict=True):
                 row.update(_columns(case, given))
         return rows
 

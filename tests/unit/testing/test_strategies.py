@@ -12,7 +12,7 @@ from headwater.testing.strategies import entity_cases, history_cases
 from headwater.types import Status
 
 SEEDED = settings(
-    max_examples=150, derandomize=True, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+    max_examples=100, derandomize=True, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
 )
 
 
