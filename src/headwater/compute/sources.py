@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -10,13 +10,13 @@ import pyarrow as pa
 from headwater.definitions.entity import Entity
 from headwater.definitions.fingerprint import fingerprint
 from headwater.definitions.service import FeatureService
-from headwater.definitions.source_checks import Schemas
+from headwater.definitions.source_checks import Read, Schemas
 from headwater.definitions.sources import PushSource, Source, SQLSource, TableSource
 from headwater.definitions.view import FeatureSelection, FeatureView
 from headwater.errors import SourceError
 from headwater.offline.base import OfflineEngine
 from headwater.planning.snapshot import ViewVersion
-from headwater.planning.tables import as_table
+from headwater.planning.tables import as_table, is_pandas
 
 
 class BoundSources:
@@ -24,11 +24,15 @@ class BoundSources:
 
     def __init__(self) -> None:
         self._rows: dict[str, Any] = {}
+        self._columns: dict[str, list[str]] = {}
         self._tables: dict[tuple[str, str], Source] = {}
 
     def replace_rows(self, view: str, rows: Any) -> None:
         """Read these rows instead of the view's source, whatever its version."""
-        self._rows[view] = as_table(rows, f"sources[{view!r}]")
+        table = as_table(rows, f"sources[{view!r}]")
+        self._columns[view] = table.column_names
+        # Python's numbers and pandas' have one width and are taken as such; a stream can be read only once
+        self._rows[view] = rows if is_pandas(rows) or isinstance(rows, (list, tuple, Mapping)) else table
 
     def remember(self, definitions: Iterable[Any]) -> None:
         """Keep the tables that views among these hold."""
@@ -61,10 +65,11 @@ class BoundSources:
         views = [d for d in definitions if isinstance(d, FeatureView)]
         replaced = {id(view.source): self._instead(view) for view in views if view.name in self._rows}
 
-        def schema(source: Source) -> pa.Schema | None:
-            if isinstance(source, PushSource) and id(source) not in replaced:
-                return None
-            return engine.source_schema(replaced.get(id(source), source))
+        def schema(source: Source) -> pa.Schema | Read | None:
+            instead = replaced.get(id(source))
+            if instead is not None:
+                return Read(engine.source_schema(instead), instead)
+            return None if isinstance(source, PushSource) else engine.source_schema(source)
 
         return schema
 
@@ -73,7 +78,7 @@ class BoundSources:
         return TableSource(
             self._rows[view.name],
             event_time=source.event_time,
-            created_time=source.created_time if source.created_time in self._rows[view.name].column_names else None,
+            created_time=source.created_time if source.created_time in self._columns[view.name] else None,
             event_id=source.event_id,
             delay=source.delay,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import PurePath
 from typing import Any
@@ -15,9 +16,23 @@ from headwater.definitions.names import is_text, of_those
 from headwater.definitions.sources import CSVSource, ParquetSource, PushSource, Source, SQLSource, TableSource
 from headwater.definitions.view import FeatureView
 from headwater.errors import HeadwaterError, nearest
-from headwater.types import DType, fits
+from headwater.types import Array, DType, Float64, Int64, fits
 
-Schemas = Callable[[Source], pa.Schema | None]
+
+@dataclass(frozen=True)
+class Read:
+    """The columns of a source, where another stands in for it: rows that a test gave, say.
+
+    Attributes:
+        schema: the columns.
+        source: what they were read from.
+    """
+
+    schema: pa.Schema
+    source: Source
+
+
+Schemas = Callable[[Source], pa.Schema | Read | None]
 """The columns of a source; None where they cannot be known. May raise a HeadwaterError, which becomes a problem."""
 
 RESERVED_COLUMN = "created_time"
@@ -95,26 +110,27 @@ def check_columns(view: FeatureView, schemas: Schemas | None) -> Iterator[tuple[
 
     The view's own settings must be right.
     """
-    schema = _schema_of(view.source, schemas)
-    if isinstance(schema, str):
-        yield None, schema
-    elif schema is not None:
-        yield from _check_times(view, schema)
-        yield from _check_keys(view, schema)
-        yield from _check_features(view, schema)
+    read = _read(view.source, schemas)
+    if isinstance(read, str):
+        yield None, read
+    elif read is not None:
+        yield from _check_times(view, read)
+        yield from _check_keys(view, read)
+        yield from _check_features(view, read)
 
 
-def _schema_of(source: Source, schemas: Schemas | None) -> pa.Schema | str | None:
+def _read(source: Source, schemas: Schemas | None) -> Read | str | None:
     """The columns of a source, or why they cannot be had; None where nobody can know."""
-    if isinstance(source, PushSource):
-        declared = source.schema
-        return None if declared is None else pa.schema([(name, dtype.arrow) for name, dtype in declared.items()])
-    if schemas is None:
-        return None
     try:
-        return schemas(source)
+        found = None if schemas is None else schemas(source)
     except HeadwaterError as bad:
         return f"source: {bad}"
+    if isinstance(found, Read):
+        return found
+    if isinstance(source, PushSource):
+        declared = source.schema or {}
+        found = pa.schema([(name, dtype.arrow) for name, dtype in declared.items()]) if declared else None
+    return None if found is None else Read(found, source)
 
 
 def _column(schema: pa.Schema, name: str, what: str) -> pa.DataType | str:
@@ -124,16 +140,16 @@ def _column(schema: pa.Schema, name: str, what: str) -> pa.DataType | str:
     return schema.field(name).type
 
 
-def _check_times(view: FeatureView, schema: pa.Schema) -> Iterator[tuple[None, str]]:
+def _check_times(view: FeatureView, read: Read) -> Iterator[tuple[None, str]]:
     source = view.source
     for setting in ("event_time", "created_time", "event_id"):
         name = getattr(source, setting)
         if name is None:
             continue
-        given = _column(schema, name, setting)
+        given = _column(read.schema, name, setting)
         if isinstance(given, str):
             yield None, given
-        elif setting != "event_id" and not _is_time(given, source):
+        elif setting != "event_id" and not _is_time(given, read.source):
             yield None, f"{setting}: column {name!r} is {given}, not a time; cast it in a SQLSource or in the data"
 
 
@@ -147,14 +163,14 @@ def _is_time(given: pa.DataType, source: Source) -> bool:
     )
 
 
-def _check_keys(view: FeatureView, schema: pa.Schema) -> Iterator[tuple[None, str]]:
+def _check_keys(view: FeatureView, read: Read) -> Iterator[tuple[None, str]]:
     for key, dtype in view.join_keys.items():
         name = view.key_column(key)
-        given = _column(schema, name, f"join key {key}")
+        given = _column(read.schema, name, f"join key {key}")
         if isinstance(given, str):
             hint = "" if key in view.join_key_map else f" (join_key_map={{{key!r}: …}} names another)"
             yield None, given + hint
-        elif not isinstance(view.source, CSVSource) and not _key_fits(given, dtype, view.source):
+        elif not isinstance(read.source, CSVSource) and not _key_fits(given, dtype, read.source):
             yield None, f"join key {key}: column {name!r} is {given}, the key is {dtype}; keys are never cast silently"
 
 
@@ -168,32 +184,48 @@ def _key_fits(given: pa.DataType, dtype: DType, source: Source) -> bool:
             or pa.types.is_null(given)
             or (_is_pandas(source) and pa.types.is_floating(given))
         )
-    return fits(given, dtype)
+    # a date is no timestamp key: keys are never cast
+    return fits(given, dtype) and not (dtype.name == "timestamp" and pa.types.is_date(given))
 
 
 def _is_pandas(source: Source) -> bool:
     return isinstance(source, TableSource) and type(source.table).__module__.partition(".")[0] == "pandas"
 
 
-def _check_features(view: FeatureView, schema: pa.Schema) -> Iterator[tuple[str, str]]:
+def _is_python(source: Source) -> bool:
+    """Whether its values were Python's own, or pandas', whose numbers have one width."""
+    python = isinstance(source, TableSource) and isinstance(source.table, (list, tuple, Mapping))
+    return python or _is_pandas(source)
+
+
+def _check_features(view: FeatureView, read: Read) -> Iterator[tuple[str, str]]:
     for feature in view.feature_list:
-        given = _column(schema, feature.source_column, "column")
+        name, dtype = feature.source_column, feature.dtype
+        given = _column(read.schema, name, "column")
         if isinstance(given, str):
             yield feature.name, given
-        elif not isinstance(view.source, CSVSource) and not _feature_fits(given, feature.dtype, view.source):
-            yield feature.name, f"column {feature.source_column!r} is {given}, the feature is {feature.dtype}"
+        elif not isinstance(read.source, CSVSource) and not _feature_fits(given, dtype, read.source):
+            gaps = _is_pandas(read.source) and dtype.name in ("int32", "int64") and pa.types.is_floating(given)
+            hint = "; pandas holds whole numbers with gaps as floats: .astype('Int64')" if gaps else ""
+            yield feature.name, f"column {name!r} is {given}, the feature is {dtype}{hint}"
 
 
 def _feature_fits(given: pa.DataType, dtype: DType, source: Source) -> bool:
     if dtype.name == "embedding" and pa.types.is_fixed_size_list(given) and given.list_size != dtype.dim:
         return False
-    if fits(given, dtype):
-        return True
-    if not isinstance(source, TableSource):
-        return False
-    if isinstance(source.table, (list, dict)):
-        # Python's numbers have one width
-        wide = {"int32": DType("int64"), "float32": DType("float64"), "embedding": DType("array", DType("float64"))}
-        return fits(given, wide.get(dtype.name, dtype))
-    # pandas holds whole numbers and flags with gaps as floats and objects
-    return _is_pandas(source) and dtype.name in ("int32", "int64") and pa.types.is_floating(given)
+    return fits(given, dtype) or (_is_python(source) and fits(given, _widest(dtype)))
+
+
+def _widest(dtype: DType) -> DType:
+    """The dtype as which Python holds such values."""
+    match dtype.name:
+        case "int32":
+            return Int64
+        case "float32":
+            return Float64
+        case "embedding":
+            return Array(Float64)
+        case "array" if dtype.element is not None:
+            return Array(_widest(dtype.element))
+        case _:
+            return dtype

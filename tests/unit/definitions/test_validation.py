@@ -12,6 +12,7 @@ import pytest
 from headwater.definitions.entity import Entity
 from headwater.definitions.feature import Feature
 from headwater.definitions.service import FeatureService
+from headwater.definitions.source_checks import Read
 from headwater.definitions.sources import CSVSource, ParquetSource, PushSource, Source, SQLSource, TableSource
 from headwater.definitions.validation import check
 from headwater.definitions.view import FeatureView
@@ -319,8 +320,19 @@ def test_python_rows_and_pandas_frames_hold_numbers_in_their_own_way() -> None:
     assert problems(view(*small, source=rows), columns=wide) == []
     frame = TableSource(pd.DataFrame(), event_time="t")
     floats = pa.schema({"id": pa.float64(), "t": pa.timestamp("us"), "n": pa.float64()})
-    keyed = view(Feature("n", Int64), source=frame, entity=Entity("e", {"id": Int64}))
+    keyed = view(Feature("n", Float32), source=frame, entity=Entity("e", {"id": Int64}))
     assert problems(keyed, columns=floats) == []
+    gaps = view(Feature("n", Int64), source=frame, entity=Entity("e", {"id": Int64}))
+    assert "whole numbers with gaps as floats: .astype('Int64')" in only(gaps, columns=floats)
+
+
+def test_rows_that_stand_in_for_a_source_are_looked_at_instead() -> None:
+    rows = TableSource([{}], event_time="t")
+    wide = pa.schema({"airport": pa.string(), "t": pa.timestamp("us"), "f": pa.float64()})
+    small = view(Feature("f", Float32), source=PushSource(event_time="t"))
+    assert check([small], lambda source: Read(wide, rows)).problems == []
+    missing = view(Feature("g", Float32), source=PushSource(event_time="t"))
+    assert "no column 'g'" in check([missing], lambda source: Read(wide, rows)).problems[0]
 
 
 def test_a_push_source_is_checked_against_its_own_schema() -> None:
