@@ -113,7 +113,7 @@ class _RateColumn(ProgressColumn):
 
 
 class ProgressBars:
-    """An observer that draws each long step as a bar on standard error, gone when all have ended."""
+    """An observer that draws each long step as a bar on standard error; nothing of it stays."""
 
     def __init__(self) -> None:
         console = Console(file=sys.stderr, highlight=False, emoji=False, markup=False)
@@ -132,7 +132,6 @@ class ProgressBars:
         self._lock = threading.Lock()
 
     def __enter__(self) -> ProgressBars:
-        self._bars.start()
         return self
 
     def __exit__(
@@ -142,6 +141,7 @@ class ProgressBars:
 
     def __call__(self, progress: observer.Progress) -> None:
         with self._lock:
+            self._bars.start()
             task = self._tasks.get(progress.step)
             if task is None:
                 task = self._tasks[progress.step] = self._bars.add_task(progress.step, unit=progress.unit, total=None)

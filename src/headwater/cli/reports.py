@@ -36,7 +36,7 @@ def materialized(report: MaterializeReport) -> Sequence[Drawable]:
             run.superseded,
             round(run.seconds, 2),
             round(run.rows_per_second),
-            run.watermark,
+            None if run.watermark is None else run.watermark.replace(microsecond=0),
         )
         for run in report.runs
     ]

@@ -119,7 +119,7 @@ def command(app: typer.Typer, name: str | None = None) -> Callable[[Body], Body]
             json, project, debug = (given.pop(option) for option in ("json", "project", "debug"))
             run = Run(before.folder if project is None else project, before.json or json, before.debug or debug)
             try:
-                with _warnings_as_lines():
+                with _warnings_as_lines(shown=not run.json):
                     body(run, **given)
             except KeyboardInterrupt:
                 print("interrupted", file=sys.stderr)
@@ -147,11 +147,15 @@ def command(app: typer.Typer, name: str | None = None) -> Callable[[Body], Body]
 
 
 @contextlib.contextmanager
-def _warnings_as_lines() -> Iterator[None]:
-    """Python's warnings as one line each, without the place in the code that raised them."""
+def _warnings_as_lines(*, shown: bool) -> Iterator[None]:
+    """Python's warnings as one line each, without their place in the code; none beside JSON."""
     with warnings.catch_warnings():
-        warnings.showwarning = _show_warning
+        warnings.showwarning = _show_warning if shown else _leave_out
         yield
+
+
+def _leave_out(message: Warning | str, *place: Any, **more: Any) -> None:
+    pass
 
 
 def _show_warning(message: Warning | str, *place: Any, **more: Any) -> None:

@@ -43,7 +43,7 @@ def _drawn(found: StoreStatus) -> list[Drawable]:
             version.view,
             version.version,
             version.state,
-            "never" if version.watermark is None else version.watermark,
+            "never" if version.watermark is None else version.watermark.replace(microsecond=0),
             None if version.behind is None else age(version.behind),
             version.log_behind or None,
             None if version.ttl is None else format_duration(version.ttl),

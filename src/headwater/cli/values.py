@@ -52,7 +52,7 @@ def _cells(found: dict[str, Any], time: datetime | None, now: datetime) -> list[
     value, score = found["value"], found["freshness"]
     return [
         # an identifier is no amount: it is shown without separators
-        str(value) if isinstance(value, int) and not isinstance(value, bool) else value,
+        repr(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value,
         found["status"],
         time,
         None if time is None else age(max(now - time, now - now)),

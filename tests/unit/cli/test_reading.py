@@ -1,0 +1,102 @@
+"""`get` and `history`, on the sample project."""
+
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+
+AIRPORTS = [part for code in ("JFK", "LGA", "ORD", "XXX") for part in ("--key", f"airport={code}")]
+
+
+def test_get_shows_value_status_event_time_age_and_freshness(command, filled):
+    data = command.json(filled, "get", "--features", "weather:temp,weather:reports", *AIRPORTS)
+    assert [row["keys"]["airport"] for row in data["rows"]] == ["JFK", "LGA", "ORD", "XXX"]
+    temp = [row["features"]["temp"] for row in data["rows"]]
+    assert [t["status"] for t in temp] == ["PRESENT", "STALE", "EXPIRED", "NOT_FOUND"]
+    assert 1200 <= temp[0]["age"] < 1800 and 0.7 < temp[0]["freshness"] < 0.9 and isinstance(temp[0]["value"], float)
+    assert temp[1]["freshness"] == 0 and temp[1]["value"] is not None
+    assert temp[2] == temp[3] | {"status": "EXPIRED"}
+    assert temp[3] == {"value": None, "status": "NOT_FOUND", "event_time": None, "age": None, "freshness": None}
+    assert data["rows"][3]["features"]["reports"]["value"] == 0
+    assert data["versions"] == {"weather": "1.0.0"}
+    lines = command(filled, "get", "--features", "weather:temp", *AIRPORTS).splitlines()
+    assert lines[0].split() == ["airport", "feature", "value", "status", "event", "time", "age", "freshness"]
+    assert lines[3].split()[:2] == ["LGA", "temp"] and "STALE" in lines[3]
+
+
+def test_get_at_another_time_and_with_another_sla(command, filled):
+    keys = ["--key", "airport=JFK"]
+    stale = command.json(filled, "get", "--features", "weather:temp", *keys, "--max-age", "5m")
+    assert stale["rows"][0]["features"]["temp"]["status"] == "STALE"
+    past = command.json(filled, "get", "--features", "weather:temp", *keys, "--now", "-30d")
+    assert past["rows"][0]["features"]["temp"]["status"] == "NOT_FOUND"
+
+
+def test_get_explain_shows_keys_round_trips_and_steps(command, filled):
+    data = command.json(filled, "get", "--features", "delay_model", "--key", "airport=JFK", "--explain")
+    assert list(data["rows"][0]["features"]) == ["temp", "wind_speed", "elevation"]
+    assert (data["explain"]["keys"], data["explain"]["round_trips"]) == (2, 1)
+    assert all(step["ms"] >= 0 for step in data["explain"]["steps"]) and len(data["explain"]["steps"]) >= 4
+    out = command(
+        filled, "get", "--features", "delay_model", "--key", "airport=JFK", "--explain", "--consistency", "strong"
+    )
+    assert "2 distinct keys in 1 round trip" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "part", "code"),
+    [
+        (["--features", "weather:tmp", "--key", "airport=JFK"], "FeatureNotFound", "temp", 1),
+        (["--features", "wether:temp", "--key", "airport=JFK"], "FeatureViewNotFound", "did you mean 'weather'", 1),
+        (["--features", "weather", "--key", "airport=JFK"], "UsageError", "weather:*", 2),
+        (["--features", "weather:temp", "--key", "airprt=JFK"], "EntityKeyError", "did you mean 'airport'", 1),
+        (["--features", "weather:temp", "--key", "JFK"], "UsageError", "--key airport=VALUE", 2),
+        (["--features", "weather:temp"], "EntityKeyError", "--key airport=VALUE", 1),
+    ],
+)
+def test_get_of_what_is_not_there(command, filled, arguments, kind, part, code):
+    error = command.error(filled, "get", *arguments, code=code)
+    assert error["type"] == kind and part in error["message"]
+
+
+def test_history_writes_the_training_set(command, filled, tmp_path):
+    spine = filled / "data" / "flights.parquet"
+    out = command(filled, "history", spine, "--features", "delay_model", "-o", tmp_path / "train.parquet")
+    assert "wrote 2,000 rows" in out and "weather" in out
+    table, flights = pq.read_table(tmp_path / "train.parquet"), pq.read_table(spine)
+    assert table.column_names == [*flights.column_names, "temp", "wind_speed", "elevation"]
+    assert table["flight"] == flights["flight"] and table["temp"].null_count < 500
+    data = command.json(filled, "history", spine, "--features", "delay_model", "-o", tmp_path / "train.csv")
+    counts = data["views"]["weather"]
+    assert data["rows"] == counts["matched"] + counts["no_row"] + counts["expired"] + counts["not_known"] == 2000
+    assert counts["version"] == "1.0.0" and data["file"] == str(tmp_path / "train.csv")
+    assert pyarrow.csv.read_csv(tmp_path / "train.csv").num_rows == 2000
+
+
+def test_history_takes_a_csv_or_sql_spine_or_every_entity(command, filled, tmp_path, monkeypatch):
+    (tmp_path / "spine.csv").write_text("airport,timestamp\nJFK,2020-01-01T00:00:00Z\nNA,2020-01-01T00:00:00Z\n")
+    data = command.json(filled, "history", tmp_path / "spine.csv", "--features", "weather:temp,weather:reports")
+    assert [row["airport"] for row in data["data"]] == ["JFK", None]
+    assert [row["reports"] for row in data["data"]] == [0, 0]
+    monkeypatch.chdir(filled)
+    sql = "SELECT airport, now() AS at FROM 'data/flights.parquet' LIMIT 15"
+    out = command(filled, "history", sql, "--features", "weather:temp", "--timestamp", "at", "--include", "status")
+    assert "temp__status" in out and "… and 5 more rows" in out
+    data = command.json(filled, "history", "--at", "-1h", "--features", "weather:*")
+    assert sorted(row["airport"] for row in data["data"]) == ["BOS", "DEN", "EWR", "JFK", "LGA", "ORD"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part", "code"),
+    [
+        (["--features", "weather:temp"], "--at", 2),
+        (["nowhere.parquet", "--features", "weather:temp"], "nowhere.parquet", 1),
+        (["spine.txt", "--features", "weather:temp"], ".parquet, .csv", 2),
+        (["SELECT 1 AS x", "--features", "weather:temp"], "timestamp", 1),
+        (["SELECT FROM WHERE", "--features", "weather:temp"], "", 1),
+        (["--at", "-1h", "--features", "weather:temp", "-o", "out.xlsx"], ".parquet, .csv", 2),
+        (["--at", "-1h", "--features", "weather:temp", "-o", "no/such/folder/out.parquet"], "out.parquet", 1),
+        (["--at", "-1h", "--features", "nothing:temp"], "nothing", 1),
+    ],
+)
+def test_history_of_what_is_not_there(command, filled, arguments, part, code):
+    assert part in command.error(filled, "history", *arguments, code=code)["message"]
