@@ -107,9 +107,9 @@ class HistoryRequest:
 class ChangesRequest:
     """The newest known row of each key, for materialization.
 
-    A source row counts where `source_after` < known_at ≤ `end` (the least int64 is no bound); a log row where (position > `since.position` and
-    known_at ≤ `end`)
-    or `since.end` < known_at ≤ `end`; either only where known_at > D of its key.
+    A source row counts where `source_after` < known_at ≤ `end` (the least int64 is no bound); a log row where
+    (position > `since.position` and known_at ≤ `end`) or `since.end` < known_at ≤ `end`; either only where known_at > D
+    of its key.
 
     Attributes:
         view: the view version, whole, with its source and log.
@@ -144,7 +144,14 @@ class HistoryRun(Protocol):
     """A point-in-time join, fixed to its versions and log position; each `batches()` runs it anew."""
 
     @property
-    def schema(self) -> pa.Schema: ...
+    def schema(self) -> pa.Schema:
+        """The spine's columns, then the features'."""
+        ...
+
+    @property
+    def spine_columns(self) -> Sequence[str]:
+        """The names of the spine's columns."""
+        ...
 
     def batches(self, rows: int) -> Iterator[pa.RecordBatch]: ...
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +12,6 @@ import pyarrow.compute as pc
 from headwater.definitions.feature import Feature
 from headwater.errors import StoreError
 from headwater.offline.base import HistoryRequest
-from headwater.offline.missing import EXPIRED, NOT_FOUND, NOT_KNOWN
 from headwater.planning.resolve import OutputColumn, ResolvedView
 from headwater.types import STATUSES, Status
 
@@ -102,7 +100,3 @@ def view_columns(view: ResolvedView, place: int, request: HistoryRequest) -> Vie
         timed=view.view.source.event_time is not None,
         include=request.include,
     )
-
-
-ABSENT: tuple[int, ...] = (NOT_FOUND, NOT_KNOWN, EXPIRED)
-_Any = Any

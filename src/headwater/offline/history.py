@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 from sqlglot import exp
 
@@ -20,7 +19,6 @@ from headwater.offline.pit import Join
 from headwater.offline.relations import ViewRows, column, number
 from headwater.offline.spine import Spine, one_batch, open_spine
 from headwater.offline.workspace import Workspace
-from headwater.planning.resolve import ResolvedView
 from headwater.types import DType
 
 _FAR = 2**62
@@ -125,6 +123,11 @@ class PointInTimeRun:
     def schema(self) -> pa.Schema:
         """The spine's columns, then the features' as asked for."""
         return self._schema
+
+    @property
+    def spine_columns(self) -> Sequence[str]:
+        """The names of the spine's columns."""
+        return list(self._spine_schema.names)
 
     def counts(self) -> Mapping[str, Mapping[str, int]]:
         """Per view label: matched, no_row, expired, not_known, same_instant; complete once the batches were consumed."""
@@ -261,11 +264,3 @@ class _Aligned:
         rest = table.slice(rows)
         self._held, self._rows = (rest.to_batches() if rest.num_rows else []), rest.num_rows
         return one_batch(table.slice(0, rows), rows)
-
-
-def labels(views: Sequence[ResolvedView]) -> list[str]:
-    """The labels of views."""
-    return [view.label for view in views]
-
-
-_ = np

@@ -2,64 +2,269 @@
 
 from __future__ import annotations
 
+import html
+import os
 from collections.abc import Iterator, Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from headwater.errors import MissingExtra, StorageFull, StoreError, UsageError
 from headwater.offline.base import HistoryRequest, HistoryRun, OfflineEngine
+from headwater.planning.tables import is_pandas
+
+if TYPE_CHECKING:
+    import pandas
+    import polars
 
 BATCH = 65_536
+_ROW_GROUP = 131_072
+_SHOWN = 20
+
+
+class ViewCounts(dict[str, int]):
+    """How one view's join went: counts of spine rows, by name and as attributes.
+
+    `matched`, `no_row`, `expired` and `not_known` add up to the spine; `same_instant` counts within `matched`.
+    """
+
+    @property
+    def matched(self) -> int:
+        """Rows with a value (or a NULL that the source gave)."""
+        return self["matched"]
+
+    @property
+    def no_row(self) -> int:
+        """Rows whose key is NULL, unknown or deleted."""
+        return self["no_row"]
+
+    @property
+    def expired(self) -> int:
+        """Rows whose newest known row is older than the ttl."""
+        return self["expired"]
+
+    @property
+    def not_known(self) -> int:
+        """Rows whose key has rows that were not known at the time."""
+        return self["not_known"]
+
+    @property
+    def same_instant(self) -> int:
+        """Matched rows whose event time is the spine's own instant."""
+        return self["same_instant"]
+
+    @property
+    def total(self) -> int:
+        """Rows of the spine."""
+        return self.matched + self.no_row + self.expired + self.not_known
 
 
 @dataclass
 class HistoryMetadata:
-    """What a join was, and what it found."""
+    """What a join was, and once it was consumed what it found.
+
+    Attributes:
+        as_known: whether only what was known at the row's time counted.
+        at: the instant of every row (microseconds), where one was given.
+        versions: view label → version.
+        views: view label → counts.
+        warnings: what looks wrong, and what to check.
+    """
 
     as_known: bool
     at: int | None
     versions: Mapping[str, str]
-    views: Mapping[str, Any] = field(default_factory=dict)
+    views: Mapping[str, ViewCounts] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
 
 class HistoryResult:
-    """A point-in-time join, fixed to the versions and the log position of the call."""
+    """A point-in-time join, fixed to the versions and the log position of the call; each use of it runs it.
+
+    The columns are the spine's, unchanged, then the features in the order asked for; a status stands beside its feature, a view's event time
+    behind the view's last feature. Rows are the spine's, in order.
+    """
 
     def __init__(self, engine: OfflineEngine, request: HistoryRequest) -> None:
         self._request = request
         self._run: HistoryRun = engine.history(request)
-        self.metadata = HistoryMetadata(
-            request.as_known, request.at, {v.view.label: v.view.version for v in request.views}
-        )
+        versions = {v.view.label: v.view.version for v in request.views}
+        self.metadata = HistoryMetadata(request.as_known, request.at, versions)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Names and Arrow types of the columns."""
+        return self._run.schema
 
     def to_batches(self, rows: int = BATCH) -> Iterator[pa.RecordBatch]:
-        """The rows in batches."""
-        yield from self._run.batches(rows)
-        self.metadata.views = self._run.counts()
+        """The rows in batches of `rows` and a last one of fewer, in bounded memory.
+
+        Raises:
+            SourceError: a source that cannot be read, or a value that does not fit its dtype.
+        """
+        if rows < 1:
+            raise UsageError(f"rows={rows}: a batch has at least one row")
+        return self._batches(rows)
+
+    def _batches(self, rows: int) -> Iterator[pa.RecordBatch]:
+        with closing(self._run.batches(rows)) as batches:  # type: ignore[type-var]
+            yield from batches
+        self._note()
+
+    def _note(self) -> None:
+        self.metadata.views = {label: ViewCounts(found) for label, found in self._run.counts().items()}
+        self.metadata.warnings = tuple(_warnings(self._request, self.metadata.views))
 
     def to_arrow(self) -> pa.Table:
-        """The rows as an Arrow table."""
+        """The rows as an Arrow table; timestamps in microseconds, UTC."""
         return pa.Table.from_batches(self.to_batches(), self._run.schema)
 
-    def to_pandas(self, types: str = "nullable") -> Any:
-        """The rows as a pandas frame."""
-        return self.to_arrow().to_pandas()
+    def to_pandas(self, types: str = "nullable") -> pandas.DataFrame:
+        """The rows as a pandas frame; the columns and the index of a pandas spine are its own.
 
-    def to_polars(self) -> Any:
-        """The rows as a polars frame."""
-        import polars
+        Args:
+            types: "nullable": Int64, boolean, string, floats as NumPy floats; "numpy": NumPy's own, NULL as NaN or None;
+                "arrow": Arrow's.
 
-        return polars.from_arrow(self.to_arrow())
+        Raises:
+            MissingExtra: pandas is not installed.
+            UsageError: another `types`.
+        """
+        given = self._request.spine
+        if not is_pandas(given):
+            return frame(self.to_arrow(), types)
+        added = self.to_arrow().select(self._added)
+        features = frame(added, types)
+        features.index = given.index
+        return _pandas().concat([given, features], axis=1)
+
+    def to_polars(self) -> polars.DataFrame:
+        """The rows as a polars frame; the columns of a polars spine are its own.
+
+        Raises:
+            MissingExtra: polars is not installed.
+        """
+        try:
+            import polars
+        except ModuleNotFoundError as missing:
+            raise MissingExtra("polars is not installed: pip install 'headwater[polars]'") from missing
+        given = self._request.spine
+        table = self.to_arrow()
+        if isinstance(given, polars.DataFrame):
+            return given.hstack(_polars_frame(polars, table.select(self._added)))
+        return _polars_frame(polars, table)
+
+    @property
+    def _added(self) -> list[str]:
+        """The columns that are not the spine's."""
+        return [name for name in self._run.schema.names if name not in set(self._run.spine_columns)]
 
     def to_parquet(self, path: str | Path) -> Path:
-        """Write the rows to a Parquet file."""
-        pq.write_table(self.to_arrow(), path)
-        return Path(path)
+        """Write the rows to a Parquet file, which appears whole or not at all.
+
+        Raises:
+            StorageFull: no room is left.
+            StoreError: the place cannot be written.
+        """
+        path = Path(path)
+        partial = path.with_name(f".{path.name}.{os.getpid()}-{id(self):x}.partial")
+        try:
+            with pq.ParquetWriter(partial, self._run.schema) as writer:
+                for batch in self.to_batches(_ROW_GROUP):
+                    writer.write_batch(batch)
+            partial.replace(path)
+        except OSError as bad:
+            full = bad.errno == 28 or "No space left" in str(bad)
+            raise (StorageFull if full else StoreError)(f"cannot write {path}: {bad}") from bad
+        finally:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+        return path
 
     def sql(self) -> str:
-        """Every statement."""
+        """Every statement of a run, in order; where it was not consumed yet, it is run for them."""
         return ";\n".join(self._run.statements())
+
+    def _repr_html_(self) -> str:
+        with closing(self._run.batches(_SHOWN)) as batches:  # type: ignore[type-var]
+            first = next(batches, None)
+        self._note()
+        names = self._run.schema.names
+        rows = [] if first is None else list(zip(*(column.to_pylist() for column in first.columns), strict=True))
+        head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
+        body = "".join(
+            "<tr>" + "".join(f"<td>{'' if v is None else html.escape(str(v))}</td>" for v in row) + "</tr>"
+            for row in rows
+        )
+        notes = "".join(f"<p>{html.escape(note)}</p>" for note in [*_summaries(self.metadata), *self.metadata.warnings])
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{notes}"
+
+
+def _summaries(metadata: HistoryMetadata) -> Iterator[str]:
+    for label, found in metadata.views.items():
+        parts = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in found.items())
+        yield f"{label} {metadata.versions[label]}: {parts}"
+
+
+def _warnings(request: HistoryRequest, views: Mapping[str, ViewCounts]) -> Iterator[str]:
+    """What counts say that users should look at."""
+    timed = {v.view.label: v.view.view.source.event_time is not None for v in request.views}
+    for label, found in views.items():
+        total = found.total
+        if timed[label] and found.same_instant * 2 > found.matched:
+            yield (
+                f"view {label!r}: {found.same_instant:,} of {found.matched:,} matched rows have the very instant of their spine row; where the "
+                "spine is the event log itself, each row leaks into its own features: give the source a created_time or a delay"
+            )
+        if found.not_known * 2 > total:
+            yield (
+                f"view {label!r}: {found.not_known:,} of {total:,} rows had data that was not known yet; check whether created_time is the time "
+                "of a load (then name a delay instead), and the zones of the time columns (naive is UTC)"
+            )
+        elif (total - found.matched) * 2 > total:
+            yield (
+                f"view {label!r}: {total - found.matched:,} of {total:,} rows found no value ({found.no_row:,} no row, {found.expired:,} expired, "
+                f"{found.not_known:,} not known); check the join keys, the ttl, and the zones of the time columns (naive is UTC)"
+            )
+
+
+def _pandas() -> Any:
+    try:
+        import pandas
+    except ModuleNotFoundError as missing:
+        raise MissingExtra("pandas is not installed: pip install 'headwater[pandas]'") from missing
+    return pandas
+
+
+def _polars_frame(polars: Any, table: pa.Table) -> Any:
+    made = polars.from_arrow(table)
+    return made if isinstance(made, polars.DataFrame) else made.to_frame()
+
+
+def frame(table: pa.Table, types: str) -> pandas.DataFrame:
+    """An Arrow table as a pandas frame; see `HistoryResult.to_pandas`."""
+    pd = _pandas()
+    if types == "numpy":
+        return table.to_pandas()
+    if types == "arrow":
+        return table.to_pandas(types_mapper=pd.ArrowDtype)
+    if types != "nullable":
+        raise UsageError(f"types={types!r}: it is 'nullable', 'numpy' or 'arrow'")
+    nullable = {
+        pa.int8(): pd.Int8Dtype(),
+        pa.int16(): pd.Int16Dtype(),
+        pa.int32(): pd.Int32Dtype(),
+        pa.int64(): pd.Int64Dtype(),
+        pa.uint8(): pd.UInt8Dtype(),
+        pa.uint16(): pd.UInt16Dtype(),
+        pa.uint32(): pd.UInt32Dtype(),
+        pa.uint64(): pd.UInt64Dtype(),
+        pa.bool_(): pd.BooleanDtype(),
+        pa.string(): pd.StringDtype(),
+        pa.large_string(): pd.StringDtype(),
+    }
+    return table.to_pandas(types_mapper=nullable.get)
