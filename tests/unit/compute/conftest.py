@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 import headwater as hw
@@ -40,6 +42,7 @@ class Bench:
         self.at = T0
         self.folder = folder
         self.rows: dict[str, list[dict[str, Any]]] = {}
+        self.source_tables: dict[str, Any] = {}
         self.registry = open_registry(url, folder, "test", clock=self.clock)
         self.rooms = Rooms(
             project="test",
@@ -56,15 +59,18 @@ class Bench:
         return self.at
 
     def source_of(self, version: ViewVersion) -> Source:
-        source = version.view.source
+        source, name = version.view.source, version.view.name
         if isinstance(source, hw.TableSource):
-            return hw.TableSource(
-                self.rows.get(version.view.name, []),
-                event_time=source.event_time,
-                created_time=source.created_time,
-                delay=source.delay,
-            )
+            table = self.source_tables.get(name, self.rows.get(name) or self._no_rows(version))
+            return dataclasses.replace(source, table=table)
         return source
+
+    def _no_rows(self, version: ViewVersion) -> pa.Table:
+        view, source = version.view, version.view.source
+        columns = {view.key_column(name): dtype.arrow for name, dtype in view.join_keys.items()}
+        columns |= {feature.source_column: feature.dtype.arrow for feature in view.feature_list}
+        columns |= {t: pa.timestamp("us", "UTC") for t in (source.event_time, source.created_time) if t is not None}
+        return pa.schema(list(columns.items())).empty_table()
 
     def pass_time(self, **span: float) -> None:
         self.at += timedelta(**span)
