@@ -1,4 +1,4 @@
-"""The conformance suite of online stores: bytes, guard and atomicity, below the codec and the reader."""
+"""The conformance suite of online stores: bytes, guard and atomicity, and reads through the real codec."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from headwater.online.base import OnlineStore
 from headwater.online.codec import CODEC_VERSION, MAGIC, emptied, header, replaced, sequence_of
 from headwater.online.meta import log_id_key, pack_log_id, read_watermarks, watermark_entry
 from headwater.planning.watermark import Watermark
+from headwater.testing import SCALE
 from headwater.testing.online_rows import (
     PLAIN_ROWS,
     PROJECT,
@@ -30,10 +31,11 @@ from headwater.testing.online_rows import (
     rows_of,
     through_of,
 )
+from headwater.testing.read_suite import OnlineReadSuite
 from headwater.types import Bytes, ConsistencyLevel, Int64, String
 
 EXAMPLES = settings(
-    max_examples=60,
+    max_examples=40 * SCALE,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.differing_executors],
 )
@@ -50,7 +52,7 @@ _STEPS = st.lists(
 )
 
 
-class OnlineStoreSuite:
+class OnlineStoreSuite(OnlineReadSuite):
     """Subclass it, give the fixture `store`, and say how to reach its bytes past it.
 
     `raw_get` and `raw_set` go around the store's own methods: what it writes is checked apart from what it reads.
@@ -60,14 +62,6 @@ class OnlineStoreSuite:
     def store(self) -> OnlineStore:
         """The store to be proven, empty and open."""
         raise NotImplementedError("give a fixture named `store`")
-
-    def raw_get(self, store: Any, key: bytes) -> bytes | None:
-        """The bytes under a key, by the vendor's client."""
-        raise NotImplementedError
-
-    def raw_set(self, store: Any, key: bytes, data: bytes) -> None:
-        """Set the bytes under a key, by the vendor's client."""
-        raise NotImplementedError
 
     def test_what_is_put_is_there_as_it_is(self, store: OnlineStore) -> None:
         key, row = plain_row(1)
@@ -80,7 +74,7 @@ class OnlineStoreSuite:
             self.raw_set(store, key, data)
             assert store.multi_get([key]) == [data]
 
-    def test_missing_shuffled_and_repeated_keys_keep_their_places(self, store: OnlineStore) -> None:
+    def test_rows_of_missing_shuffled_and_repeated_keys_keep_their_places(self, store: OnlineStore) -> None:
         rows = dict(plain_rows([Order(i) for i in range(5)]))
         store.put(rows.items())
         asked = [key_of(n) for n in (3, 99, 0, 3, 4, 0, -1, 3)]

@@ -26,10 +26,11 @@ from headwater.planning.snapshot import RegistrySnapshot
 from headwater.planning.watermark import Watermark
 from headwater.registry.registry import FeatureRegistry, open_registry
 from headwater.registry.versions import FeatureVersionManager
+from headwater.testing import SCALE
 from headwater.types import Float64, Int64, String
 
 EXAMPLES = settings(
-    max_examples=25,
+    max_examples=25 * SCALE,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.differing_executors],
 )
