@@ -126,7 +126,7 @@ class Play:
                     assert status in (Status.NOT_FOUND, Status.EXPIRED)
 
 
-@settings(max_examples=60, deadline=None, report_multiple_bugs=False, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, deadline=None, report_multiple_bugs=False, suppress_health_check=[HealthCheck.too_slow])
 @given(kind=shape, steps=st.lists(step, min_size=1, max_size=10))
 def test_online_equals_history(kind: str, steps: list[tuple[str, Any]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -135,7 +135,7 @@ def test_online_equals_history(kind: str, steps: list[tuple[str, Any]]) -> None:
             for name, what in steps:
                 play.source_table()
                 play.run(name, what)
-                if not play.behind:
+                if not play.behind and name in ("write", "force", "materialize", "erase"):
                     play.compare()
             play.source_table()
             play.run("materialize", None)
