@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         ViewRecord,
         ViewVersion,
     )
+    from headwater.registry.feature_definition import FeatureDefinition
 
 Row = dict[str, Any]
 
@@ -142,10 +143,11 @@ def _cell(column: str, value: Any) -> Any:
     return value
 
 
-def feature_fields(definition: Any) -> Fields:
-    """A feature definition, field by field."""
-    names = [field.name for field in dataclasses.fields(definition)]
-    return Fields([(name.replace("_", " "), _cell(name, getattr(definition, name))) for name in names])
+def described_feature(definition: FeatureDefinition) -> tuple[Row, list[Drawable]]:
+    """All of one feature, as data and as drawn."""
+    row = {field.name: getattr(definition, field.name) for field in dataclasses.fields(definition)}
+    row |= {"data_type": str(definition.data_type), "dependencies": list(definition.dependencies)}
+    return row, [_fields(row, f"feature {definition.feature_name}")]
 
 
 def described(snapshot: RegistrySnapshot, name: str) -> tuple[Row, list[Drawable]]:

@@ -106,8 +106,7 @@ def show(
     """Show one view, service, entity or feature, with its versions."""
     with run.store() as store:
         if ":" in name:
-            definition = store.registry.get_feature_definition(name)
-            run.answer(definition, catalog.feature_fields(definition))
+            data, drawn = catalog.described_feature(store.registry.get_feature_definition(name))
         else:
-            data, drawables = catalog.described(store.registry.snapshot(), name)
-            run.answer(data, *drawables)
+            data, drawn = catalog.described(store.registry.snapshot(), name)
+    run.answer(data, *drawn)

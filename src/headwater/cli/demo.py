@@ -70,8 +70,10 @@ def demo(run: Run) -> None:
             _serve(walk, store)
             _correct(walk, store, folder)
     total = sum(step["seconds"] for step in walk.steps)
-    sheet = Sheet(["step", "seconds"], [[s["command"], f"{s['seconds']:.3f}"] for s in walk.steps])
-    run.say("", sheet, Line(f"{total:.2f} seconds in all; 'headwater init PATH' writes this project to keep", "dim"))
+    sheet = Sheet(["step", "seconds"], [[s["command"].partition(" --")[0], f"{s['seconds']:.3f}"] for s in walk.steps])
+    run.say(
+        Line(""), sheet, Line(f"{total:.2f} seconds in all; 'headwater init PATH' writes this project to keep", "dim")
+    )
     if run.json:
         run.answer({"steps": walk.steps, "seconds": round(total, 4)})
 

@@ -86,6 +86,7 @@ def _table(sheet: Sheet) -> Table:
         title_style="bold",
         pad_edge=False,
         show_edge=False,
+        padding=(0, 1, 0, 0),
     )
     for i, name in enumerate(sheet.columns):
         numbers = bool(sheet.rows) and all(_is_number(row[i]) or row[i] is None for row in sheet.rows)

@@ -25,7 +25,7 @@ def materialized(report: MaterializeReport) -> Sequence[Drawable]:
     """A row for each view version, then what was left out and why."""
     if not report.runs:
         return [Line("nothing to materialize: no views are registered ('headwater apply')", "dim")]
-    columns = ["view", "version", "rows", "keys", "applied", "superseded", "seconds", "rows/s", "watermark"]
+    columns = ["view", "version", "rows", "keys", "applied", "superseded", "seconds", "materialized to"]
     rows = [
         (
             run.view,
@@ -33,9 +33,8 @@ def materialized(report: MaterializeReport) -> Sequence[Drawable]:
             run.rows,
             run.keys,
             run.applied,
-            run.superseded,
+            run.superseded or None,
             round(run.seconds, 2),
-            round(run.rows_per_second),
             None if run.watermark is None else run.watermark.replace(microsecond=0),
         )
         for run in report.runs
@@ -48,7 +47,7 @@ def materialized(report: MaterializeReport) -> Sequence[Drawable]:
     ]
     live = [Line(f"{run.view}: {run.version} is live", "green") for run in report.runs if run.live]
     waiting = [Line(reason, "yellow") for reason in report.waiting]
-    return [Sheet(columns, rows), *(Line(n, "dim") for n in notes), *live, *waiting]
+    return [Sheet.of("", columns, rows), *(Line(n, "dim") for n in notes), *live, *waiting]
 
 
 def written(view: str, report: WriteReport) -> Sequence[Drawable]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
@@ -36,45 +37,44 @@ def write_data(folder: Path, now: datetime) -> None:
     """
     now = now.replace(second=0, microsecond=0)
     chance = np.random.default_rng(SEED)
-    weather = _weather(chance, now)
-    pq.write_table(weather, folder / "weather.parquet")
+    weather = pa.concat_tables(_weather(chance, now, code) for code in AIRPORTS)
+    silent = pa.array([t > now - SILENT.get(c, LAST_REPORT) for c, t in zip(*_columns(weather), strict=True)])
+    reported = weather.filter(pc.invert(silent))
+    pq.write_table(reported, folder / "weather.parquet")
     pq.write_table(_flights(chance, weather, now), folder / "flights.parquet")
     codes, facts = list(AIRPORTS), list(AIRPORTS.values())
     airports = pa.table({"code": codes, "city": [f[0] for f in facts], "elevation": [f[1] for f in facts]})
     pyarrow.csv.write_csv(airports, folder / "airports.csv")
-    (folder / "correction.csv").write_text(_correction(weather, now), encoding="utf-8")
+    (folder / "correction.csv").write_text(_correction(reported, now), encoding="utf-8")
 
 
-def _weather(chance: np.random.Generator, now: datetime) -> pa.Table:
-    """A report an hour and airport; known five minutes after, one in twenty an hour or more after."""
-    times, parts = [now - LAST_REPORT - timedelta(hours=h) for h in range(24 * DAYS, -1, -1)], []
-    for code, (_, _, usual) in AIRPORTS.items():
-        kept = [t for t in times if t <= now - SILENT.get(code, LAST_REPORT)]
-        hours = np.array([t.hour + t.minute / 60 for t in kept])
-        temp = usual + 9 * np.sin((hours - 14) / 24 * 2 * np.pi) + np.cumsum(chance.normal(0, 0.6, len(kept)))
-        late = np.where(chance.random(len(kept)) < 0.05, chance.integers(60, 180, len(kept)), 5)
-        parts.append(
-            {
-                "airport": [code] * len(kept),
-                "time": kept,
-                "observed_at": [
-                    min(t + timedelta(minutes=int(m)), now - LAST_REPORT / 2) for t, m in zip(kept, late, strict=True)
-                ],
-                "temp": temp.round(1),
-                "wind_speed": np.abs(chance.normal(9, 5, len(kept))).round(1),
-                "reports": [t.hour + 1 for t in kept],
-            }
-        )
-    return pa.concat_tables(
-        pa.table({n: pa.array(v, _TIME) if n in ("time", "observed_at") else pa.array(v) for n, v in part.items()})
-        for part in parts
+def _columns(weather: pa.Table) -> tuple[list[str], list[datetime]]:
+    return weather["airport"].to_pylist(), weather["time"].to_pylist()
+
+
+def _weather(chance: np.random.Generator, now: datetime, code: str) -> pa.Table:
+    """A report an hour; known five minutes after, one in twenty an hour or more after."""
+    times = [now - LAST_REPORT - timedelta(hours=h) for h in range(24 * DAYS, -1, -1)]
+    size, usual = len(times), AIRPORTS[code][2]
+    hours = np.array([t.hour + t.minute / 60 for t in times])
+    temp = usual + 9 * np.sin((hours - 14) / 24 * 2 * np.pi) + np.cumsum(chance.normal(0, 0.6, size))
+    late = np.where(chance.random(size) < 0.05, chance.integers(60, 180, size), 5)
+    known = [min(t + timedelta(minutes=int(m)), now - LAST_REPORT / 2) for t, m in zip(times, late, strict=True)]
+    return pa.table(
+        {
+            "airport": [code] * size,
+            "time": pa.array(times, _TIME),
+            "observed_at": pa.array(known, _TIME),
+            "temp": temp.round(1),
+            "wind_speed": np.abs(chance.normal(9, 5, size)).round(1),
+            "reports": [t.hour + 1 for t in times],
+        }
     )
 
 
 def _flights(chance: np.random.Generator, weather: pa.Table, now: datetime) -> pa.Table:
-    """Departures with their delay in minutes: it grows with the wind and in the cold."""
-    rows = chance.integers(0, weather.num_rows, FLIGHTS)
-    picked = weather.take(pa.array(rows))
+    """Departures with their delay in minutes: it grows with the wind and in the cold, reported or not."""
+    picked = weather.take(pa.array(chance.integers(0, weather.num_rows, FLIGHTS)))
     after = chance.integers(5, 60, FLIGHTS)
     times = [t + timedelta(minutes=int(m)) for t, m in zip(picked["time"].to_pylist(), after, strict=True)]
     wind, temp = picked["wind_speed"].to_numpy(), picked["temp"].to_numpy()

@@ -51,7 +51,7 @@ def _drawn(found: StoreStatus) -> list[Drawable]:
         ]
         for version in found.versions
     ]
-    columns = ["view", "version", "state", "materialized to", "behind", "log rows behind", "ttl", "freshness sla"]
+    columns = ["view", "version", "state", "materialized to", "behind", "log rows behind", "ttl", "sla"]
     services = [[name, version] for name, version in found.services.items()]
     return [
         Sheet.of(title, columns, rows),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from headwater.cli.plain import age
 from headwater.cli.sheet import Drawable, Line, Sheet
+from headwater.clock import from_micros
 
 if TYPE_CHECKING:
     from headwater.cli.files import Taken
@@ -91,7 +92,7 @@ def joined(result: HistoryResult, taken: Taken, file: str | None) -> tuple[dict[
         "rows": taken.rows,
         "file": file,
         "as_known": metadata.as_known,
-        "at": metadata.at,
+        "at": None if metadata.at is None else from_micros(metadata.at),
         "views": views,
         "warnings": list(metadata.warnings),
     }

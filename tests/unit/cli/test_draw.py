@@ -17,8 +17,8 @@ def test_a_sheet_is_a_table_with_numbers_to_the_right(capsys):
     lines = [line.rstrip() for line in drawn(capsys, Sheet(["airport", "n", "ok", "time"], rows, "title")).splitlines()]
     assert lines[0] == "title"
     assert lines[1].split() == ["airport", "n", "ok", "time"]
-    assert lines[3] == "JFK               1   -      2026-07-01 00:00:00Z"
-    assert lines[4] == "a long name   1,000   true   -"
+    assert lines[3] == "JFK              1  -     2026-07-01 00:00:00Z"
+    assert lines[4] == "a long name  1,000  true  -"
 
 
 def test_empty_columns_are_left_out_but_the_first():
