@@ -1,190 +1,116 @@
-"""Reads from the embedded store, beside raw LMDB gets with row-by-row msgspec decoding, side by side in one run.
+"""Reads from the embedded store through a prepared reader, beside raw LMDB gets with row-by-row msgspec decoding.
 
-    python benchmarks/read_embedded.py [--entities 100000] [--repeat 400] [--json]
-
-Each measured pair alternates, so that both see the same machine; figures are medians in microseconds, from keys to a
-dict of lists.
+From keys to a dict of lists (`to_dict`), or to a float32 matrix (`to_numpy`); ours checks ttl, freshness and status of
+every value on the way. Each pair of reads takes the same keys, one after the other, by turns who is first.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import random
 import tempfile
 import time
-from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import timedelta
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import lmdb
-import msgspec
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from headwater.definitions.entity import Entity
-from headwater.definitions.feature import Feature
-from headwater.definitions.fingerprint import fingerprint
-from headwater.definitions.sources import PushSource
-from headwater.definitions.view import FeatureView
-from headwater.online.reader import OnlineReader
-from headwater.online.stores.lmdb import LMDBOnlineStore
-from headwater.online.view_rows import ViewRows
-from headwater.planning.resolve import resolve, whole_view
-from headwater.planning.snapshot import RegistrySnapshot, ViewRecord, ViewVersion
-from headwater.types import Float64, Int64, String
+import headwater as hw
+from benchmarks import raw_reads
+from benchmarks.figures import Figure, Options, run_script
+from benchmarks.projects import MICROS, NAMES, START, make_project, open_project, views
+from benchmarks.raw_reads import Reads, percentiles
 
-EVENT = 1_700_000_000_000_000
-NOW = EVENT + 60_000_000
-NAMES = [f"f{i}" for i in range(10)]
+NOW = START + timedelta(hours=1)
+TARGETS = {1: 20.0, 10: 30.0}
+"""Microseconds, of reads of few keys; of more it is the ratio."""
 
 
-def snapshot_of(views: list[FeatureView]) -> RegistrySnapshot:
-    when = datetime(2024, 1, 1, tzinfo=UTC)
-    records = {
-        v.name: ViewRecord(v.name, {"1.0.0": ViewVersion(v, fingerprint(v), False, when, when)}, live="1.0.0")
-        for v in views
-    }
-    return RegistrySnapshot("bench", 1, {}, records)
+def measure(options: Options) -> list[Figure]:
+    """Text keys, then integers."""
+    entities, repeats = (2_000, 60) if options.quick else (100_000, 3_000)
+    texts: list[Any] = [f"user-{i:07d}" for i in range(entities)]
+    numbers: list[Any] = [i * 7919 for i in range(entities)]
+    figures = []
+    for users, dtype in ((texts, hw.String), (numbers, hw.Int64)):
+        with tempfile.TemporaryDirectory() as scratch:
+            figures += _of_keys(Path(scratch), users, dtype, repeats, options.seed)
+    return figures
 
 
-def make_views(count: int, key_type: Any) -> list[FeatureView]:
-    user = Entity("user", {"user": key_type})
+def _of_keys(folder: Path, users: list[Any], dtype: hw.DType, repeats: int, seed: int) -> list[Figure]:
+    rng, figures = random.Random(seed), []
+    tables = [np.random.default_rng(seed + v).standard_normal((len(users), len(NAMES))) for v in range(5)]
+    environment = raw_reads.fill(folder / "raw", users, tables)
+    with _filled(folder, users, dtype, tables) as store:
+        for count in (1, 5):
+            reader = store.prepare([f"view{v}:*" for v in range(count)])
+            _check(reader, environment, count, users[:50])
+            for keys in (1, 10, 100, 1_000):
+                picks = [rng.sample(users, keys) for _ in range(repeats if keys < 1_000 else repeats // 6)]
+                about = f"{keys} {dtype} keys, {count} view{'s' * (count > 1)} x {len(NAMES)}"
+                for form, ours, raw in _forms(reader, environment, count):
+                    mine, theirs = _by_turns(ours, raw, picks)
+                    figures.append(_figure(f"read {about}, {form}", keys, count, form, mine, theirs))
+    environment.close()
+    return figures
+
+
+def _forms(reader: Any, environment: lmdb.Environment, count: int) -> list[tuple[str, Reads, Reads]]:
     return [
-        FeatureView(
-            f"view{v}",
-            entity=user,
-            source=PushSource(event_time="ts"),
-            version="1.0.0",
-            ttl="7d",
-            freshness_sla="1d",
-            features=[Feature(f"v{v}_{name}", Float64) for name in NAMES],
-        )
-        for v in range(count)
+        ("to_dict", lambda keys: reader.read(keys).to_dict(), raw_reads.lists(environment, count)),
+        ("to_numpy", lambda keys: reader.read(keys).to_numpy(), raw_reads.matrix(environment, count)),
     ]
 
 
-def fill(store: LMDBOnlineStore, snapshot: RegistrySnapshot, users: list[Any], seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    order = rng.permutation(len(users))
-    for record in snapshot.views.values():
-        view = whole_view(record, record.version())
-        columns = {name: rng.random(len(users)) for name in view.view.feature_names}
-        stamps = pa.array(np.full(len(users), EVENT), pa.int64())
-        batch = pa.record_batch(
-            {
-                "user": pa.array([users[i] for i in order]),
-                "__event": stamps,
-                "__created": stamps,
-                "__origin": pa.array(np.zeros(len(users)), pa.int8()),
-                "__position": pa.array(np.zeros(len(users)), pa.int64()),
-                **columns,
-            }
+def _filled(
+    folder: Path, users: list[Any], dtype: hw.DType, tables: list[np.ndarray[Any, np.dtype[np.float64]]]
+) -> hw.FeatureStore:
+    """A store with a row of each view for each user."""
+    project = folder / "project"
+    make_project(project)
+    when = pa.array([START] * len(users), MICROS)
+    for v, table in enumerate(tables):
+        columns = {name: table[:, i] for i, name in enumerate(NAMES)}
+        pq.write_table(
+            pa.table({"user": users, "event_time": when, "created_time": when, **columns}), project / f"view{v}.parquet"
         )
-        store.put(ViewRows("bench", view).encode(batch))
+    store = open_project(project, NOW)
+    store.apply(views("view{view}.parquet", count=len(tables), key=dtype))
+    store.materialize()
+    return store
 
 
-def fill_raw(env: lmdb.Environment, users: list[Any], views: int, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    rows = [
-        (f"{v}:{user}".encode(), msgspec.msgpack.encode(row))
-        for v in range(views)
-        for user, row in zip(users, rng.random((len(users), 10)).tolist(), strict=True)
-    ]
-    with env.begin(write=True) as txn, txn.cursor() as cursor:
-        cursor.putmulti(sorted(rows))
+def _check(reader: Any, environment: lmdb.Environment, count: int, users: list[Any]) -> None:
+    """Both sides give the same."""
+    for _, ours, raw in _forms(reader, environment, count):
+        mine, theirs = ours(users), raw(users)
+        assert mine == theirs if isinstance(mine, dict) else np.array_equal(mine, theirs)
 
 
-def raw_read(env: lmdb.Environment, views: int) -> Callable[[list[Any]], dict[str, list[Any]]]:
-    decode = msgspec.msgpack.Decoder(list[float]).decode
-
-    def read(users: list[Any]) -> dict[str, list[Any]]:
-        out: dict[str, list[Any]] = {"user": list(users)}
-        with env.begin() as txn:
-            get = txn.get
-            for v in range(views):
-                rows = [decode(get(f"{v}:{user}".encode())) for user in users]
-                out.update(zip([f"v{v}_{name}" for name in NAMES], map(list, zip(*rows, strict=True)), strict=True))
-        return out
-
-    return read
-
-
-def raw_matrix(env: lmdb.Environment) -> Callable[[list[Any]], np.ndarray]:
-    decode = msgspec.msgpack.Decoder(list[float]).decode
-
-    def read(users: list[Any]) -> np.ndarray:
-        with env.begin() as txn:
-            get = txn.get
-            return np.array([decode(get(f"0:{user}".encode())) for user in users], "float32")
-
-    return read
-
-
-def side_by_side(a: Callable[[Any], Any], b: Callable[[Any], Any], picks: list[Any]) -> tuple[float, float]:
+def _by_turns(ours: Reads, raw: Reads, picks: list[list[Any]]) -> tuple[tuple[float, float], tuple[float, float]]:
     times: tuple[list[float], list[float]] = ([], [])
-    for i, pick in enumerate(picks):
+    for i, keys in enumerate(picks):
         for side in (0, 1) if i % 2 else (1, 0):
-            work = (a, b)[side]
-            start = time.perf_counter()
-            work(pick)
-            times[side].append(time.perf_counter() - start)
-    return median(times[0]) * 1e6, median(times[1]) * 1e6
+            work = raw if side else ours
+            began = time.perf_counter()
+            work(keys)
+            times[side].append((time.perf_counter() - began) * 1e6)
+    return percentiles(times[0]), percentiles(times[1])
 
 
-def measure(entities: int, repeat: int) -> list[dict[str, Any]]:
-    texts, numbers = [f"user-{i:07d}" for i in range(entities)], [i * 7919 for i in range(entities)]
-    return [*measure_keys(String, texts, repeat), *measure_keys(Int64, numbers, repeat)]
-
-
-def measure_keys(key_type: Any, users: list[Any], repeat: int) -> list[dict[str, Any]]:
-    rng, results = random.Random(7), []
-
-    def record(what: str, ours: float, raw: float | None, ratio: float) -> None:
-        results.append({"what": what, "key": str(key_type), "ours": ours, "raw": raw, "ratio": ratio})
-
-    with tempfile.TemporaryDirectory() as folder:
-        snapshot = snapshot_of(make_views(5, key_type))
-        store = LMDBOnlineStore(Path(folder) / "online")
-        fill(store, RegistrySnapshot("bench", 1, {}, {"view0": snapshot.views["view0"]}), users, 1)
-        size = int(store.info()["bytes"]) / len(users)
-        record("bytes an entity, of 250", size, None, size / 250)
-        fill(store, snapshot, users, 1)
-        env = lmdb.open(str(Path(folder) / "raw"), map_size=1 << 34)
-        fill_raw(env, users, 5, 1)
-        one = OnlineReader(resolve(snapshot, ["view0:*"]), store, "bench")
-        five = OnlineReader(resolve(snapshot, [f"view{v}:*" for v in range(5)]), store, "bench")
-        for count in (1, 10, 100, 1_000):
-            picks = [rng.sample(users, count) for _ in range(repeat if count < 1_000 else repeat // 4)]
-            ours, raw = side_by_side(lambda keys: one.read(keys, now=NOW).to_dict(), raw_read(env, 1), picks)
-            record(f"{count} keys, to_dict", ours, raw, ours / raw)
-            ours, raw = side_by_side(lambda keys: one.read(keys, now=NOW).to_numpy(), raw_matrix(env), picks)
-            record(f"{count} keys, to_numpy", ours, raw, ours / raw)
-        picks = [rng.sample(users, 100) for _ in range(repeat)]
-        ours, raw = side_by_side(lambda keys: five.read(keys, now=NOW).to_dict(), raw_read(env, 5), picks)
-        record("5 views, 100 keys, to_dict", ours, raw, ours / raw)
-        store.close()
-        env.close()
-    return results
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--entities", type=int, default=100_000)
-    parser.add_argument("--repeat", type=int, default=400)
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    results = measure(options.entities, options.repeat)
-    if options.json:
-        print(json.dumps(results, indent=2))
-        return
-    print(f"{'':32}{'key':8}{'ours':>10}{'raw':>10}{'ratio':>8}")
-    for r in results:
-        raw = "" if r["raw"] is None else f"{r['raw']:.1f}"
-        print(f"{r['what']:32}{r['key']:8}{r['ours']:10.1f}{raw:>10}{r['ratio']:8.2f}")
+def _figure(
+    what: str, keys: int, count: int, form: str, mine: tuple[float, float], theirs: tuple[float, float]
+) -> Figure:
+    target: float | None = None
+    if count == 1:
+        target = (1.1 if form == "to_dict" else 0.85) if keys >= 100 else TARGETS[keys] if form == "to_dict" else None
+    more = {"p99": f"{mine[1]:.0f} / {theirs[1]:.0f}"}
+    return Figure(what, mine[0], theirs[0], "µs", target, "ratio" if keys >= 100 else "value", 1, more)
 
 
 if __name__ == "__main__":
-    main()
+    run_script("read_embedded", __doc__ or "", measure)

@@ -1,0 +1,172 @@
+"""Figures: what a benchmark found, drawn as a table and written as JSON with the machine it was found on."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.table import Table
+
+OUT = Path(__file__).parent / "out"
+SEED = 20_130_101
+PACKAGES = ("headwater", "duckdb", "pyarrow", "numpy", "lmdb", "msgspec", "sqlglot", "sqlalchemy")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One row of a table.
+
+    Attributes:
+        what: what was measured.
+        ours: headwater's figure; None where it could not be had.
+        raw: the raw store's or engine's, from the same run.
+        unit: of both.
+        target: the most that the ratio, or else our own figure, may be; None: there is no target.
+        of: what the target bounds.
+        runs: how many measurements the figure is the median of.
+        more: further figures, by name.
+        note: what else should be known.
+    """
+
+    what: str
+    ours: float | None
+    raw: float | None
+    unit: str
+    target: float | None = None
+    of: Literal["ratio", "value"] = "ratio"
+    runs: int = 1
+    more: dict[str, Any] = field(default_factory=dict)
+    note: str = ""
+
+    @property
+    def ratio(self) -> float | None:
+        """Ours over raw."""
+        return self.ours / self.raw if self.ours is not None and self.raw else None
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the target is met; None where there is none, or no figure."""
+        found = self.ratio if self.of == "ratio" else self.ours
+        return None if self.target is None or found is None else found <= self.target
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**asdict(self), "ratio": self.ratio, "met": self.met}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a script was asked for.
+
+    Attributes:
+        quick: small sizes, to see that it runs; the figures mean little.
+        seed: of all random data.
+        runs: how often each slow measurement is repeated; None: the script's own number.
+    """
+
+    quick: bool = False
+    seed: int = SEED
+    runs: int | None = None
+
+
+def machine() -> dict[str, Any]:
+    """What it was measured on: processor, cores, memory, load, versions."""
+    return {
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
+        "system": platform.platform(terse=True),
+        "python": platform.python_version(),
+        "load": [round(load, 2) for load in os.getloadavg()],
+        "versions": {name: found for name in PACKAGES if (found := _version(name))},
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def run_script(name: str, about: str, measure: Callable[[Options], list[Figure]]) -> None:
+    """The command of one script: options, measurement, table, and `out/NAME.json`."""
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=about)
+    parser.add_argument("--quick", action="store_true", help="small sizes: shows that it runs")
+    parser.add_argument("--seed", type=int, default=SEED, help="of all random data")
+    parser.add_argument("--runs", type=int, help="how often each slow measurement is repeated")
+    given = parser.parse_args()
+    options = Options(given.quick, given.seed, given.runs)
+    before = machine()
+    figures = measure(options)
+    drawn = [figure.as_dict() for figure in figures]
+    document = {
+        "benchmark": name,
+        "quick": options.quick,
+        "seed": options.seed,
+        "machine": {**before, "load_after": machine()["load"]},
+        "figures": drawn,
+    }
+    OUT.mkdir(exist_ok=True)
+    (OUT / f"{name}.json").write_text(json.dumps(document, indent=2) + "\n")
+    draw(name + (" (quick)" if options.quick else ""), drawn)
+
+
+COLUMNS = ("what", "ours", "raw", "unit", "ratio", "target", "met", "more")
+
+
+def draw(title: str, figures: Sequence[dict[str, Any]]) -> None:
+    """A table on the terminal."""
+    table = Table(title=title, title_justify="left")
+    for name in COLUMNS:
+        table.add_column(name, justify="left" if name in ("what", "unit", "more", "met") else "right")
+    for figure in figures:
+        table.add_row(*cells(figure))
+    console = Console()
+    console.width = max(console.width, 150)
+    console.print(table)
+
+
+def markdown(figures: Sequence[dict[str, Any]]) -> str:
+    """The table for a page."""
+    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + "|".join("---" for _ in COLUMNS) + "|"]
+    lines += ["| " + " | ".join(cells(figure)) + " |" for figure in figures]
+    return "\n".join(lines) + "\n"
+
+
+def cells(figure: dict[str, Any]) -> tuple[str, ...]:
+    """One row of a table as text."""
+    target = "" if figure["target"] is None else f"≤ {figure['target']:g}{'x' if figure['of'] == 'ratio' else ''}"
+    more = [f"{name} {_short(value)}" for name, value in figure["more"].items()]
+    met = {None: "", True: "yes", False: "no"}[figure["met"]]
+    ratio = "" if figure["ratio"] is None else f"{figure['ratio']:.2f}x"
+    extra = "; ".join([*more, *([figure["note"]] if figure["note"] else [])])
+    return (figure["what"], _short(figure["ours"]), _short(figure["raw"]), figure["unit"], ratio, target, met, extra)
+
+
+def _short(value: Any) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, float):
+        return f"{value:,}" if isinstance(value, int) else str(value)
+    digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2 if abs(value) >= 1 else 3
+    return f"{value:,.{digits}f}"
