@@ -1,1 +1,1 @@
-"""Benchmarks: headwater beside the raw store or engine in the same run, a script each; `python -m benchmarks` runs all."""
+"""Benchmarks: headwater beside the raw store or engine in the same run, a script each; the package runs all."""

@@ -1,9 +1,8 @@
 """Materialize: 1M rows of Parquet into 100k entities online, beside DuckDB's arg_max and LMDB's putmulti.
 
-
 Ours guards every row, keeps times and the watermark, and answers ties by the contract; the raw side keeps the values
-alone, as msgpack. Each measurement is a process of its own with a new store, ours and raw by turns; imports and apply come before.
-Bytes a value are the blocks of the store's file that are in use after it.
+alone, as msgpack. Each measurement is a process of its own with a new store, ours and raw by turns; imports and apply
+come before. Bytes a value are the blocks of the store's file that are in use after it.
 """
 
 from __future__ import annotations
