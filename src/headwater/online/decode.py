@@ -98,6 +98,9 @@ class RowDecoder:
         self.end = fixed_end(layout)
         self.variable = layout.variable_count > 0
         self.blank = self.mark + bytes(self.end - 6)
+        self.sizes = {self.end}
+        self.bitmap = range(HEADER_SIZE, HEADER_SIZE + layout.bitmap_size)
+        self._stripes: dict[int, tuple[list[tuple[int, bytes]], bytes]] = {}
         self.plain = all(slot.dtype.name in _AS_THEY_ARE for slot in self.slots)
         self._body_struct()
         self._table_dtype()
@@ -112,6 +115,15 @@ class RowDecoder:
         if long_keys:
             rows = [_verified(row, long_keys.get(i)) for i, row in enumerate(rows)]
         return FewRows(self, rows) if len(rows) < MANY else ManyRows(self, rows)
+
+    def stripes(self, size: int) -> tuple[list[tuple[int, bytes]], bytes]:
+        """Columns of bytes of `size` sound rows side by side: of the mark, each with its place, and of no NULLs."""
+        found = self._stripes.get(size)
+        if found is None:
+            if len(self._stripes) > 64:
+                self._stripes.clear()
+            found = self._stripes[size] = ([(i, self.mark[i : i + 1] * size) for i in range(6)], bytes(size))
+        return found
 
     def problem(self, row: bytes) -> str:
         """Why bytes are no row of this layout; empty where they are one whose values are gone."""
@@ -335,15 +347,13 @@ class ManyRows(DecodedRows):
         super().__init__(decoder, len(rows))
         blocks = self._blocks(rows)
         buffer = b"".join(blocks)
-        end, mark, size = decoder.end, decoder.mark, self.size
-        zeros = bytes(size)
-        if any(buffer[i::end] != mark[i : i + 1] * size for i in range(6)):
+        end, (mark, zeros) = decoder.end, decoder.stripes(self.size)
+        if True in [buffer[i::end] != stripe for i, stripe in mark]:
             blocks = [self._checked(i, row, block) for i, (row, block) in enumerate(zip(rows, blocks, strict=True))]
             buffer = b"".join(blocks)
         self._table = np.frombuffer(buffer, decoder.table)
-        self._has_nulls = any(
-            buffer[i::end] != zeros for i in range(HEADER_SIZE, HEADER_SIZE + decoder.layout.bitmap_size)
-        )
+        self._times = self._table["times"].astype(np.uint64)
+        self._has_nulls = True in [buffer[i::end] != zeros for i in decoder.bitmap]
         self._variable: dict[int, list[Any]] = {}
         if decoder.variable:
             self._decode_variable(rows)
@@ -352,18 +362,19 @@ class ManyRows(DecodedRows):
 
     def _blocks(self, rows: Sequence[bytes | None]) -> Sequence[bytes]:
         """The fixed part of each row; a blank one where there is none."""
-        decoder, end = self.decoder, self.decoder.end
-        if None in rows:
+        decoder, end, found = self.decoder, self.decoder.end, rows
+        try:
+            sizes = set(map(len, found))  # type: ignore[arg-type]
+        except TypeError:
             self.absent = [i for i, row in enumerate(rows) if row is None]
-            blank = decoder.blank
-            rows = [blank if row is None else row for row in rows]
-        found: Sequence[bytes] = rows  # type: ignore[assignment]
-        if not decoder.variable and set(map(len, found)) == {end}:
-            return found
-        return [
-            row[:end] if (len(row) >= end if decoder.variable else len(row) == end) else self._refused(i, row)
-            for i, row in enumerate(found)
-        ]
+            found = [decoder.blank if row is None else row for row in rows]
+            sizes = set(map(len, found))  # type: ignore[arg-type]
+        whole: Sequence[bytes] = found  # type: ignore[assignment]
+        if decoder.variable:
+            return [row[:end] if len(row) >= end else self._refused(i, row) for i, row in enumerate(whole)]
+        if sizes == decoder.sizes:
+            return whole
+        return [row if len(row) == end else self._refused(i, row) for i, row in enumerate(whole)]
 
     def _checked(self, place: int, row: bytes | None, block: bytes) -> bytes:
         return self._refused(place, row) if row is not None and block[:6] != self.decoder.mark else block
@@ -475,23 +486,23 @@ class ManyRows(DecodedRows):
         return mask if mask.any() else None
 
     def events(self) -> NDArray[np.int64]:
-        return flip_sign(self._table["times"][:, 0].astype(np.uint64).view(np.int64)).view(np.int64)
+        return flip_sign(self._times[:, 0].astype(np.int64)).view(np.int64)
 
     def created(self) -> NDArray[np.int64]:
-        return flip_sign(self._table["times"][:, 1].astype(np.uint64).view(np.int64)).view(np.int64)
+        return flip_sign(self._times[:, 1].astype(np.int64)).view(np.int64)
 
     def judge(self, known_until: int, expired_before: int | None) -> tuple[list[int], list[int]]:
-        times, limit = self._table["times"], np.uint64(known_until + SIGN)
+        times, limit = self._times, known_until + SIGN
         future: list[int] = []
-        if times.max() > limit:
-            future = np.flatnonzero((times > limit).any(axis=1)).tolist()
+        if int(times.max()) > limit:
+            future = np.flatnonzero((times > np.uint64(limit)).any(axis=1)).tolist()
         if expired_before is None:
             return future, []
-        old, oldest = times[:, 0], np.uint64(expired_before + SIGN)
-        if not self.absent and not self.damaged and old.min() >= oldest:
+        old, oldest = times[:, 0], max(0, expired_before + SIGN)
+        if not self.absent and not self.damaged and int(old.min()) >= oldest:
             return future, []
         gone = {*self.absent, *self.damaged, *future}
-        return future, [i for i in np.flatnonzero(old < oldest).tolist() if i not in gone]
+        return future, [i for i in np.flatnonzero(old < np.uint64(oldest)).tolist() if i not in gone]
 
 
 def _harmless(numbers: NDArray[Any], places: Mapping[int, str]) -> NDArray[Any]:

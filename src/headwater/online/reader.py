@@ -130,7 +130,7 @@ class OnlineReader:
         """
         batch = entity_batch(entities, self._keys)
         keys: list[bytes] = []
-        return KeyPlan(batch, keys, [self._span(batch, names, space, keys) for names, space in self._spaces])
+        return KeyPlan(batch, keys, [_span(batch, names, space, keys) for names, space in self._spaces])
 
     def decode(
         self,
@@ -155,38 +155,6 @@ class OnlineReader:
             self.request.service,
         )
 
-    def _span(self, batch: EntityBatch, names: Sequence[str], space: KeySpace, keys: list[bytes]) -> KeySpan:
-        repeated = batch.size != 1 and batch.repeated.issuperset(names)
-        try:
-            if repeated:
-                found = space.encode([batch.columns[name] for name in names], 1)
-            elif batch.repeated:
-                found = space.encode([batch.values(name) for name in names], batch.size)
-            else:
-                found = space.encode([batch.columns[name] for name in names], batch.size)
-        except UnicodeEncodeError as bad:
-            raise EntityKeyError(
-                f"entities: join key {bad.object!r} holds half of a surrogate pair; it is no text"
-            ) from bad
-        if repeated and not batch.size:
-            found = []
-        distinct = dict.fromkeys(found)
-        whole: list[bytes] = list(distinct)  # type: ignore[arg-type]
-        inverse: list[int] | None = None
-        if None in distinct or len(distinct) != len(found) or repeated:
-            whole = [key for key in whole if key is not None]
-            places: dict[bytes | None, int] = {key: i for i, key in enumerate(whole)}
-            places[None] = len(whole)
-            inverse = [places[key] for key in found]
-            inverse = inverse * batch.size if repeated else inverse
-        long_keys: dict[int, bytes] = {}
-        if space.may_be_long and whole and max(map(len, whole)) > LONGEST:
-            long_keys = {i: key for i, key in enumerate(whole) if len(key) > LONGEST}
-            whole = [digested(key) for key in whole]
-        start = len(keys)
-        keys += whole
-        return KeySpan(start, len(keys), inverse, long_keys)
-
     def _view_read(self, view: ReadView, span: KeySpan, rows: Sequence[bytes | None], now: int) -> ViewRead:
         part: Sequence[bytes | None] = (
             rows if span.start == 0 and span.stop == len(rows) else rows[span.start : span.stop]
@@ -196,6 +164,41 @@ class OnlineReader:
         decoded = view.decoder.decode(part, span.long_keys)
         future, expired = decoded.judge(now + self.future_tolerance, None if view.ttl is None else now - view.ttl)
         return ViewRead(view, decoded, span.inverse, future, expired)
+
+
+def _span(batch: EntityBatch, names: Sequence[str], space: KeySpace, keys: list[bytes]) -> KeySpan:
+    """One view's share of the keys, which are added to those of the plan."""
+    repeated = batch.size != 1 and batch.repeated.issuperset(names)
+    whole = found = _encoded(batch, names, space, repeated)
+    inverse: list[int] | None = None
+    # one text key is as distinct as its value, whose hash is often known; other values may be out of range, and no key
+    distinct: set[Any] = set(batch.columns[names[0]] if len(names) == 1 and space.may_be_long else found)
+    if repeated or None in distinct or len(distinct) != len(found):
+        whole = [key for key in dict.fromkeys(found) if key is not None]
+        places: dict[bytes | None, int] = {key: i for i, key in enumerate(whole)}
+        places[None] = len(whole)
+        inverse = [places[key] for key in found] * (batch.size if repeated else 1)
+    long_keys: dict[int, bytes] = {}
+    if space.may_be_long and whole and max(map(len, whole)) > LONGEST:  # type: ignore[arg-type]
+        long_keys = {i: key for i, key in enumerate(whole) if key is not None and len(key) > LONGEST}
+        whole = [digested(key) for key in whole if key is not None]
+    start = len(keys)
+    keys += whole  # type: ignore[arg-type]
+    return KeySpan(start, len(keys), inverse, long_keys)
+
+
+def _encoded(batch: EntityBatch, names: Sequence[str], space: KeySpace, repeated: bool) -> list[bytes | None]:
+    """The whole key of each row; of one row where all join keys are repeated over the batch."""
+    try:
+        if repeated:
+            return space.encode([batch.columns[name] for name in names], 1) if batch.size else []
+        if batch.repeated:
+            return space.encode([batch.values(name) for name in names], batch.size)
+        return space.encode([batch.columns[name] for name in names], batch.size)
+    except UnicodeEncodeError as bad:
+        raise EntityKeyError(
+            f"entities: join key {bad.object!r} holds half of a surrogate pair; it is no text"
+        ) from bad
 
 
 def _space(project: str, view: ResolvedView) -> KeySpace:

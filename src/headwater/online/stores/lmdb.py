@@ -73,7 +73,7 @@ class LMDBOnlineStore(OnlineStore):
         return cls(folder / place, **options)
 
     def multi_get(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        return self._open().read(lambda txn: list(map(txn.get, keys)))
+        return self._open().get(keys)
 
     def put(self, rows: Iterable[tuple[bytes, bytes]], meta: Mapping[bytes, bytes] | None = None) -> list[bool]:
         shared, applied = self._open(), []
@@ -157,6 +157,24 @@ class _Environment:
         self._close()
         self.gate, self._opening = Gate(), threading.Lock()
 
+    def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """The bytes under each key; what `read` would do, on the shortest road while nothing is amiss."""
+        env = self._env
+        if env is not None and not self._lockless and self._in_place():
+            self.gate.enter()
+            try:
+                if env is self._env:
+                    txn = env.begin()
+                    try:
+                        return list(map(txn.get, keys))
+                    finally:
+                        txn.abort()
+            except lmdb.Error:
+                pass  # told, or mended, below
+            finally:
+                self.gate.leave()
+        return self.read(lambda txn: list(map(txn.get, keys)))
+
     def read(self, work: Callable[[Any], _T]) -> _T:
         """Run work in a read transaction.
 
@@ -230,15 +248,19 @@ class _Environment:
         self._map_size = 2 * int(env.info()["map_size"])
         env.set_mapsize(self._map_size)
 
-    def _check_place(self, *, always: bool) -> None:
-        """Reopen where the folder was deleted or replaced: at once where it was deleted or this is a write."""
-        if self._file < 0:
-            return
-        now = time.monotonic()
+    def _in_place(self) -> bool:
+        """Whether the file is known to lie where it was opened: a deleted one is told at once, a moved one soon."""
         try:
-            if not always and now - self._checked < PLACE_CHECK and os.fstat(self._file).st_nlink:
-                return
-            self._checked = now
+            return time.monotonic() - self._checked < PLACE_CHECK and os.fstat(self._file).st_nlink > 0
+        except OSError:
+            return False
+
+    def _check_place(self, *, always: bool) -> None:
+        """Reopen where the folder was deleted or replaced."""
+        if self._file < 0 or (not always and self._in_place()):
+            return
+        self._checked = time.monotonic()
+        try:
             there = self.data.stat()
             same = (there.st_dev, there.st_ino) == self._identity
         except OSError:
