@@ -69,7 +69,12 @@ def produce(bench: Bench, round_: int) -> None:
     now = bench.at
     numbers = [10 * ROWS + round_ * 100 + i for i in range(40)]
     rows = [
-        {"user": i % 13, "at": now - timedelta(minutes=i), "created_time": now, **{f"f{j}": float(n + j) for j in range(FEATURES)}}
+        {
+            "user": i % 13,
+            "at": now - timedelta(minutes=i),
+            "created_time": now,
+            **{f"f{j}": float(n + j) for j in range(FEATURES)},
+        }
         for i, n in enumerate(numbers)
     ]
     bench.write("activity", rows[:20], to="both")
@@ -87,7 +92,14 @@ def state(folder: Path) -> tuple[dict[Any, Any], Any]:
     for key, row in bench.rooms.online.scan(rows.prefix):
         told = header(row)
         assert told is not None
-        found[rows.decode_key(key, row)] = (told.event, told.created, told.origin, told.position, told.through, row[47:])
+        found[rows.decode_key(key, row)] = (
+            told.event,
+            told.created,
+            told.origin,
+            told.position,
+            told.through,
+            row[47:],
+        )
     marks = read_watermarks(bench.rooms.online, "test", [("activity", "1.0.0")])
     bench.close()
     return found, marks

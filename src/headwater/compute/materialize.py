@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import date, datetime
 from typing import Any
@@ -16,10 +16,8 @@ from headwater.compute.reports import MaterializeReport, RunReport
 from headwater.compute.rooms import Rooms
 from headwater.compute.run import Bounds, Run
 from headwater.errors import UsageError
-from headwater.online.meta import read_watermarks
 from headwater.planning.resolve import ResolvedView, whole_view
 from headwater.planning.snapshot import RegistrySnapshot
-from headwater.planning.watermark import Watermark
 
 Instant = datetime | date | str | int
 
@@ -52,7 +50,6 @@ def materialize(
     targets = _targets(snapshot, views)
     # keys are looked at for every view before the first run begins
     planned = [Run(rooms, target, bounds, _keys(target, entities)) for target in targets]
-    _raise_position(rooms, targets)
     rooms.log.roll(sorted({target.name for target in targets}))
     runs = [run.run() for run in planned]
     for name in sorted({target.name for target in targets}):
@@ -104,18 +101,10 @@ def _keys(target: ResolvedView, entities: Any) -> pa.Table | None:
     return key_table(entities, target.view.join_keys, f"materialize {target.name!r}")
 
 
-def _raise_position(rooms: Rooms, targets: Sequence[ResolvedView]) -> None:
-    """Where the registry was restored and the online store has seen later positions, none of them is given again."""
-    marks = read_watermarks(rooms.online, rooms.project, [(t.name, t.version) for t in targets])
-    seen = max((mark.position for mark in marks.values() if mark is not None), default=0)
-    if seen > rooms.log.head_position():
-        rooms.log.raise_position(seen)
-
-
 def _go_live(rooms: Rooms, runs: tuple[RunReport, ...]) -> MaterializeReport:
     """Let versions that are materialized as far as the live ones go live by themselves."""
     before = rooms.registry.refresh()
-    found = rooms.versions.go_live(watermarks(rooms, before), now=rooms.clock())
+    found = rooms.versions.go_live(rooms.watermarks(before), now=rooms.clock())
     after = rooms.registry.refresh()
     told = tuple(replace(run, live=_went_live(run, before, after)) for run in runs)
     return MaterializeReport(told, tuple(f"{kind} {name}: {why}" for (kind, name), why in found.reasons.items()))
@@ -123,10 +112,3 @@ def _go_live(rooms: Rooms, runs: tuple[RunReport, ...]) -> MaterializeReport:
 
 def _went_live(run: RunReport, before: RegistrySnapshot, after: RegistrySnapshot) -> bool:
     return before.view(run.view).live != after.view(run.view).live == run.version
-
-
-def watermarks(rooms: Rooms, snapshot: RegistrySnapshot) -> dict[tuple[str, str], Watermark]:
-    """How far every version is materialized, as the online store has it; one that is missing never was."""
-    pairs = [(view.name, version) for view in snapshot.views.values() for version in view.versions]
-    marks = read_watermarks(rooms.online, rooms.project, pairs)
-    return {pair: mark for pair, mark in marks.items() if mark is not None}

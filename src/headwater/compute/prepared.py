@@ -12,7 +12,6 @@ from typing import Any
 
 from headwater.clock import duration_micros, parse_duration, to_micros
 from headwater.compute.follow import follow
-from headwater.compute.materialize import watermarks
 from headwater.compute.rooms import Rooms
 from headwater.errors import (
     ChangeRefused,
@@ -288,7 +287,7 @@ def _check_fed(rooms: Rooms, snapshot: RegistrySnapshot, request: ResolvedReques
     beside = [view for view in request.views if not view.live]
     if not beside:
         return
-    marks = watermarks(rooms, snapshot)
+    marks = rooms.watermarks(snapshot)
     for view in beside:
         record = snapshot.view(view.name)
         why = behind(snapshot, view.definition, marks)

@@ -13,8 +13,9 @@ from headwater.observer import Observer, silent
 from headwater.offline.base import OfflineEngine
 from headwater.offline.log import OfflineLog
 from headwater.online.base import OnlineStore
-from headwater.online.meta import log_id_key, pack_log_id, unpack_log_id
-from headwater.planning.snapshot import ViewVersion
+from headwater.online.meta import log_id_key, pack_log_id, read_watermarks, unpack_log_id
+from headwater.planning.snapshot import RegistrySnapshot, ViewVersion
+from headwater.planning.watermark import Watermark
 from headwater.registry.leases import Leases
 from headwater.registry.registry import FeatureRegistry
 from headwater.registry.versions import FeatureVersionManager
@@ -65,6 +66,7 @@ class Rooms:
     lease_time: timedelta = LEASE_TIME
     observer: Observer = silent
     leases: Leases = field(init=False)
+    _claimed: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         self.leases = Leases(self.registry.engine, self.clock)
@@ -72,6 +74,12 @@ class Rooms:
     def now(self) -> int:
         """The time now, microseconds."""
         return to_micros(self.clock())
+
+    def watermarks(self, snapshot: RegistrySnapshot) -> dict[tuple[str, str], Watermark]:
+        """(view, version) → how far it is materialized, as the online store has it; one that is missing never was."""
+        pairs = [(view.name, version) for view in snapshot.views.values() for version in view.versions]
+        marks = read_watermarks(self.online, self.project, pairs)
+        return {pair: mark for pair, mark in marks.items() if mark is not None}
 
     @property
     def store_name(self) -> str:
@@ -84,6 +92,11 @@ class Rooms:
         Raises:
             LogMismatch: another log feeds it.
         """
+        if not self._claimed:
+            # the registry may have been restored from an older copy: what the store has seen is not given again
+            marks = self.watermarks(self.registry.snapshot())
+            self.log.claim(max((mark.position for mark in marks.values()), default=0))
+            self._claimed = True
         key = log_id_key(self.project)
         found = self.online.multi_get([key])[0]
         if found is None:

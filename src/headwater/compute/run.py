@@ -81,7 +81,7 @@ class Run:
             seen = Seen() if self._whole else None
             self._put(rows, self.rooms.engine.changes(self._request(log, since, end), self._counts), seen, log, lease)
             removed = 0 if seen is None else remove_unknown(self.rooms, rows, seen, self.keys, log.position)
-            reached = self._finish(since, Watermark(end, log.position), log)
+            reached = self._finish(Watermark(end, log.position), log)
         return self._report(deleted, removed, time.monotonic() - began, reached)
 
     @property
@@ -144,11 +144,13 @@ class Run:
                 )
             self._renewed = now
 
-    def _finish(self, since: Watermark, reached: Watermark, log: LogSlice) -> Watermark:
+    def _finish(self, reached: Watermark, log: LogSlice) -> Watermark:
         """Move the watermark, forward only and both parts together, once the rows are there."""
         late = self.rooms.log.purges_after(self.view.name, log.position, None)
         if late:
             hide_purged(self.rooms, self.view, late)
+        # looked at again: another run may have moved it meanwhile
+        since = self._since()
         if self.bounds.start is not None or self.keys is not None or reached.end <= since.end:
             return since
         name, version = self.view.name, self.view.version

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,7 +111,6 @@ class OfflineLog:
 
     Raises:
         FormatError: a newer headwater wrote the log.
-        LogMismatch: the folder belongs to another log.
     """
 
     def __init__(self, engine: sa.Engine, folder: Path | None, clock: Clock) -> None:
@@ -126,8 +125,6 @@ class OfflineLog:
         self._shapes = Shapes()
         self._head = HeadReader(self._shapes)
         self._folder = None if folder is None else LogFolder(folder, self.log_id)
-        if self._folder is not None:
-            self._folder.check()
 
     @contextmanager
     def _writing(self) -> Iterator[sa.Connection]:
@@ -139,10 +136,25 @@ class OfflineLog:
         with reading(self._engine) as connection:
             return int(connection.execute(sa.select(counter.c.position)).scalar_one())
 
-    def raise_position(self, position: int) -> None:
-        """Give no position up to this one any more: an online store has seen it (the registry was restored)."""
+    def claim(self, position: int) -> None:
+        """Before this process's first write: check that the folder is this log's, and give no position twice.
+
+        Where the registry was restored from an older copy, positions that an online store or the folder's files have
+        seen are not given again, and those files, which the registry no longer names, are set aside.
+
+        Args:
+            position: the greatest that the online store has seen.
+
+        Raises:
+            LogMismatch: the folder belongs to another log.
+        """
         with self._writing() as connection:
-            connection.execute(counter.update().where(counter.c.position < position).values(position=position))
+            head = int(connection.execute(sa.select(counter.c.position)).scalar_one())
+            if self._folder is not None:
+                self._folder.check()
+                position = max(position, self._folder.set_aside(head))
+            if position > head:
+                connection.execute(counter.update().values(position=position))
 
     def now(self) -> int:
         """The log's clock, microseconds: the database's where several hosts share one, else the store's."""
@@ -189,8 +201,10 @@ class OfflineLog:
             appended = self._insert(connection, view, groups, after, arrival)
             if arrival != state.arrival:
                 connection.execute(views.update().where(views.c.view == view).values(arrival=arrival))
-        if head_rows > HEAD_ROWS and self._folder is not None:
-            self.roll()
+        if head_rows > HEAD_ROWS:
+            # the rows are safe in the head; a folder that takes no files is told by the next materialize
+            with suppress(StoreError):
+                self.roll()
         return appended
 
     def _take(self, connection: sa.Connection, positions: int, rows: int) -> tuple[int, int]:

@@ -121,6 +121,20 @@ class LogFolder:
         for name in names:
             (self.path / name).unlink(missing_ok=True)
 
+    def set_aside(self, head: int) -> int:
+        """Give other names to files with positions after the head's, so that they are never taken for a crash's.
+
+        Returns:
+            The greatest position in them; 0 where there are none.
+        """
+        greatest = 0
+        for file in self.path.glob(self._prefix + "*.parquet"):
+            last = int(file.name.removesuffix(".parquet").split("-")[-2])
+            if last > head:
+                greatest = max(greatest, last)
+                file.rename(file.with_name(f"restored-{file.name}"))
+        return greatest
+
     def remove_unnamed(self, known: Iterable[str]) -> None:
         """Remove this log's files that a crash left unregistered; only while the log's write lock is held."""
         named = set(known)

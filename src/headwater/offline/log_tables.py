@@ -180,7 +180,7 @@ def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
 
 
 def overwrite_removed(connection: sa.Connection) -> None:
-    """Let what this connection removes from now on be overwritten, so that nothing of it stays in SQLite's free pages."""
+    """Let what this connection removes be overwritten, so that nothing of it stays in SQLite's free pages."""
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql("PRAGMA secure_delete = ON")
 

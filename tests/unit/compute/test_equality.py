@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import headwater as hw
 from headwater.compute.retrieval import historical
 from headwater.types import Status
-from tests.unit.compute.conftest import T0, Bench
+from tests.unit.compute.conftest import Bench
 
 KEYS = (1, 2, 3)
 THING = hw.Entity("thing", join_keys={"thing": hw.Int64})
@@ -24,7 +24,11 @@ values = st.one_of(st.none(), st.integers(0, 3))
 steps_back = st.integers(-4, 6)
 row_of = st.fixed_dictionaries(
     {"thing": keys, "x": values, "at": steps_back},
-    optional={"y": st.sampled_from(["", "é", None]), "seen": st.one_of(st.none(), steps_back), "created_time": steps_back},
+    optional={
+        "y": st.sampled_from(["", "é", None]),
+        "seen": st.one_of(st.none(), steps_back),
+        "created_time": steps_back,
+    },
 )
 step = st.one_of(
     st.tuples(st.just("write"), st.lists(row_of, min_size=1, max_size=3)),
@@ -46,7 +50,11 @@ def view_of(kind: str) -> hw.FeatureView:
     return hw.FeatureView(
         "v",
         entity=THING,
-        source=hw.TableSource(event_time=event, created_time="seen" if kind == "created" else None, delay="1s" if kind == "timed" else "0s"),
+        source=hw.TableSource(
+            event_time=event,
+            created_time="seen" if kind == "created" else None,
+            delay="1s" if kind == "timed" else "0s",
+        ),
         features=[X, Y],
         ttl="3s" if kind == "ttl" else None,
     )
@@ -73,8 +81,16 @@ class Play:
         self.behind = False
 
     def source_table(self) -> None:
-        names = {"thing": pa.int64(), "x": pa.int64(), "y": pa.string(), "at": pa.timestamp("us", "UTC"), "seen": pa.timestamp("us", "UTC")}
-        self.bench.source_tables["v"] = pa.Table.from_pylist(self.bench.rows.get("v", []), pa.schema(list(names.items())))
+        names = {
+            "thing": pa.int64(),
+            "x": pa.int64(),
+            "y": pa.string(),
+            "at": pa.timestamp("us", "UTC"),
+            "seen": pa.timestamp("us", "UTC"),
+        }
+        self.bench.source_tables["v"] = pa.Table.from_pylist(
+            self.bench.rows.get("v", []), pa.schema(list(names.items()))
+        )
 
     def run(self, name: str, what: Any) -> None:
         bench = self.bench
@@ -114,7 +130,9 @@ class Play:
         bench = self.bench
         bench.pass_time(microseconds=50)
         found = bench.reader(["v:*"]).read(list(KEYS))
-        spine = pa.table({"thing": list(KEYS), "timestamp": pa.array([bench.at] * len(KEYS), pa.timestamp("us", "UTC"))})
+        spine = pa.table(
+            {"thing": list(KEYS), "timestamp": pa.array([bench.at] * len(KEYS), pa.timestamp("us", "UTC"))}
+        )
         history = historical(bench.rooms, spine, ["v:*"], include=("status",)).to_arrow().to_pydict()
         online = found.to_dict()
         for i, key in enumerate(KEYS):

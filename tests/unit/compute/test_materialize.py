@@ -1,6 +1,7 @@
-"""Materialize: what a run takes, where its watermark stands, force, entities, versions, deletes, purges, lost folders."""
+"""Materialize: what a run takes, where its watermark stands, force, versions, deletes, purges, lost folders."""
 
 import shutil
+import threading
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import headwater as hw
 from headwater.clock import to_micros
 from headwater.errors import EntityKeyError, FeatureViewNotFound, SourceError, UsageError
 from headwater.observer import Progress
-from headwater.online.meta import read_watermarks
+from headwater.online.meta import read_watermarks, watermark_entry
 from headwater.online.stores.lmdb import LMDBOnlineStore
 from headwater.planning.watermark import Watermark
 from tests.unit.compute.conftest import AIRPORT, T0, Bench, row, weather
@@ -33,7 +34,14 @@ def temps(bench: Bench, *keys: str) -> list[Any]:
 
 
 def test_the_newest_known_row_of_each_key_is_put(bench: Bench) -> None:
-    bench.rows["weather"] = [row("A", 1.0, T0 - HOUR), row("A", 2.0, T0), row("B", 3.0, T0), row("C", 4.0, T0 + HOUR), row(None, 5.0, T0), row("D", None, T0)]
+    bench.rows["weather"] = [
+        row("A", 1.0, T0 - HOUR),
+        row("A", 2.0, T0),
+        row("B", 3.0, T0),
+        row("C", 4.0, T0 + HOUR),
+        row(None, 5.0, T0),
+        row("D", None, T0),
+    ]
     bench.apply(AIRPORT, weather())
     run = bench.materialize()["weather"]
     assert temps(bench, "A", "B", "C", "D") == [2.0, 3.0, None, None]
@@ -156,7 +164,9 @@ def test_force_keeps_d(bench: Bench) -> None:
 
 
 def test_a_source_without_times_is_taken_whole(bench: Bench) -> None:
-    facts = hw.FeatureView("facts", entity=AIRPORT, source=hw.TableSource(event_time=None), features=[hw.Feature("alt", hw.Int64)])
+    facts = hw.FeatureView(
+        "facts", entity=AIRPORT, source=hw.TableSource(event_time=None), features=[hw.Feature("alt", hw.Int64)]
+    )
     bench.rows["facts"] = [{"airport": "A", "alt": 1}, {"airport": "B", "alt": 2}]
     bench.apply(AIRPORT, facts)
     bench.materialize()
@@ -275,8 +285,6 @@ def test_a_lost_or_old_online_folder_is_made_whole(tmp_path: Path) -> None:
 
 def test_a_restored_registry_gives_no_position_twice(bench: Bench) -> None:
     bench.apply(AIRPORT, weather())
-    from headwater.online.meta import watermark_entry
-
     bench.rooms.online.put([], watermark_entry("test", "weather", "1.0.0", Watermark(to_micros(T0 - DAY), 100)))
     bench.materialize()
     assert bench.write("weather", [row("A", 1.0)]).position == 101
@@ -284,7 +292,13 @@ def test_a_restored_registry_gives_no_position_twice(bench: Bench) -> None:
 
 def test_parquet_sources_and_progress(bench: Bench) -> None:
     count = 5000
-    table = pa.table({"origin": [f"k{i % 100}" for i in range(count)], "at": pa.array([T0 - timedelta(seconds=i) for i in range(count)], pa.timestamp("us", "UTC")), "temp_f": [float(i) for i in range(count)]})
+    table = pa.table(
+        {
+            "origin": [f"k{i % 100}" for i in range(count)],
+            "at": pa.array([T0 - timedelta(seconds=i) for i in range(count)], pa.timestamp("us", "UTC")),
+            "temp_f": [float(i) for i in range(count)],
+        }
+    )
     pq.write_table(table, bench.folder / "w.parquet")
     bench.apply(AIRPORT, weather(source=hw.ParquetSource("w.parquet", event_time="at")))
     seen: list[Progress] = []
@@ -330,3 +344,24 @@ def test_an_instant_before_every_row(bench: Bench) -> None:
     bench.apply(AIRPORT, weather())
     bench.materialize(end=datetime(1970, 1, 1, tzinfo=T0.tzinfo))
     assert temps(bench, "A") == [None]
+
+
+def test_two_runs_at_once_are_harmless(lmdb_bench: Bench) -> None:
+    bench = lmdb_bench
+    bench.rows["weather"] = [row(f"k{i}", float(i), T0 - timedelta(minutes=i)) for i in range(50)]
+    bench.apply(AIRPORT, weather())
+    problems: list[BaseException] = []
+
+    def run(end: datetime) -> None:
+        try:
+            bench.materialize(end=end)
+        except BaseException as bad:
+            problems.append(bad)
+
+    threads = [threading.Thread(target=run, args=(T0 - timedelta(minutes=m),)) for m in (0, 20, 10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not problems and mark(bench) == Watermark(to_micros(T0), 0)
+    assert temps(bench, *[f"k{i}" for i in range(50)]) == [float(i) for i in range(50)]
