@@ -39,7 +39,7 @@ def read_snapshot(connection: sa.Connection, project: str, known: RegistrySnapsh
     Args:
         connection: in a transaction.
         project: the project's name.
-        known: a snapshot read before, whose values are taken where their rows are the same.
+        known: a snapshot read before, which is the answer where its revision is still the newest.
     """
     revision = read_revision(connection)
     if known is not None and known.revision == revision:

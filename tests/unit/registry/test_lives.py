@@ -1,0 +1,186 @@
+"""Whatever is applied, promoted, rolled back and retired in whatever order: what must always hold of a registry."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import hypothesis.strategies as st
+from hypothesis import settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from headwater.definitions.entity import Entity
+from headwater.definitions.feature import Feature
+from headwater.definitions.fingerprint import fingerprint
+from headwater.definitions.service import FeatureService
+from headwater.definitions.sources import PushSource
+from headwater.definitions.view import FeatureView
+from headwater.errors import ChangeRefused, DefinitionError, NotFound, VersionConflict
+from headwater.planning.diff import plan
+from headwater.planning.pins import expand, pinned_by
+from headwater.planning.resolve import resolve
+from headwater.planning.watermark import Watermark
+from headwater.registry.registry import FeatureRegistry, open_registry
+from headwater.registry.versions import FeatureVersionManager
+from headwater.types import Float64, String
+
+NOW = datetime(2024, 1, 1, tzinfo=UTC)
+AIRPORT = Entity("airport", {"airport": String})
+NAMES = ("v", "w")
+VERSIONS = (None, None, None, "1.0.0", "1.1.0", "2.0.0")
+SETS = ("a", "b", "ab", "abc", "bc")
+ITEMS = ("v:a", "v:b", "v:*", "w:a", "w:*", "v@1.0.0:a")
+
+
+def view(name: str, features: str, version: str | None, owner: str = "") -> FeatureView:
+    made = [Feature(f"{name}_{f}" if f != "a" else "a", Float64, column=f) for f in features]
+    return FeatureView(
+        name, entity=AIRPORT, source=PushSource(event_time="t"), features=made, version=version, owner=owner
+    )
+
+
+VIEWS = st.builds(
+    view, st.sampled_from(NAMES), st.sampled_from(SETS), st.sampled_from(VERSIONS), st.sampled_from(["", "x"])
+)
+
+
+class Lives(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.registry: FeatureRegistry = open_registry("sqlite://", Path(tempfile.gettempdir()), "p", clock=lambda: NOW)
+        self.versions = FeatureVersionManager(self.registry)
+        self.meanings: dict[tuple[str, str], Any] = {}
+        self.held: set[tuple[str, str]] = set()
+        self.marks: dict[tuple[str, str], Watermark] = {}
+        self.end = 0
+
+    def teardown(self) -> None:
+        self.registry.close()
+
+    def apply(self, definitions: list[Any], whole: bool) -> None:
+        try:
+            found = plan(self.registry.refresh(), definitions, whole_project=whole, now=NOW)
+        except (DefinitionError, VersionConflict):
+            return
+        self.registry.apply(found, now=NOW)
+        again = plan(self.registry.refresh(), definitions, whole_project=whole, now=NOW)
+        assert not again.stages, f"{found}\n\nagain:\n{again}"
+        snapshot = self.registry.snapshot()
+        for definition in definitions:
+            if isinstance(definition, FeatureView):
+                versions = snapshot.views[definition.name].fed
+                assert any(v.fingerprint == fingerprint(definition) for v in versions)
+                assert resolve(snapshot, [definition]).views[0].name == definition.name
+            if isinstance(definition, FeatureService):
+                request = resolve(snapshot, definition)
+                assert request.service is not None
+
+    @initialize(one=VIEWS)
+    def begin(self, one: FeatureView) -> None:
+        self.apply([one], whole=True)
+
+    @rule(views=st.lists(VIEWS, max_size=2, unique_by=lambda v: v.name), whole=st.sampled_from([False, False, True]))
+    def apply_views(self, views: list[FeatureView], whole: bool) -> None:
+        self.apply(views, whole)
+
+    @rule(
+        views=st.lists(VIEWS, max_size=2, unique_by=lambda v: v.name),
+        items=st.lists(st.sampled_from(ITEMS), min_size=1, max_size=2, unique=True),
+        objects=st.booleans(),
+        version=st.sampled_from(VERSIONS),
+        full_names=st.booleans(),
+    )
+    def apply_service(
+        self, views: list[FeatureView], items: list[str], objects: bool, version: str | None, full_names: bool
+    ) -> None:
+        listed = [*views] if objects and views else items
+        self.apply([*views, FeatureService("s", listed, version=version, full_names=full_names)], whole=False)
+
+    @rule(some=st.sets(st.sampled_from(NAMES)))
+    def materialize(self, some: set[str]) -> None:
+        self.end += 1
+        for name in some & set(self.registry.snapshot().views):
+            for version in self.registry.snapshot().views[name].fed:
+                self.marks[name, version.version] = Watermark(self.end, self.end)
+        before = self.registry.snapshot()
+        for stage in self.versions.go_live(self.marks, now=NOW).stages:
+            if stage.live and stage.kind == "view":
+                assert (stage.name, stage.version) not in self.held, "rolled back from: only promote makes it live"
+                live = before.views[stage.name].live
+                assert self.marks[stage.name, str(stage.version)].reaches(
+                    self.marks.get((stage.name, str(live)), Watermark())
+                )
+
+    @rule(
+        name=st.sampled_from([*NAMES, "s"]),
+        version=st.sampled_from(["1.0.0", "1.1.0", "2.0.0", "3.0.0"]),
+        force=st.booleans(),
+    )
+    def promote(self, name: str, version: str, force: bool) -> None:
+        try:
+            self.versions.promote(name, version, watermarks=self.marks, now=NOW, force=force)
+        except (ChangeRefused, NotFound):
+            return
+        self.held.discard((name, version))
+        records: Any = {**self.registry.snapshot().views, **self.registry.snapshot().services}
+        assert records[name].live == version
+
+    @rule(name=st.sampled_from([*NAMES, "s"]))
+    def roll_back(self, name: str) -> None:
+        before: Any = {**self.registry.refresh().views, **self.registry.snapshot().services}
+        try:
+            self.versions.rollback(name, now=NOW)
+        except (ChangeRefused, NotFound):
+            return
+        self.held.add((name, before[name].live))
+        after: Any = {**self.registry.snapshot().views, **self.registry.snapshot().services}
+        assert after[name].live == before[name].previous
+
+    @rule(name=st.sampled_from([*NAMES, "s"]), version=st.sampled_from(["1.0.0", "1.1.0", "2.0.0"]))
+    def retire(self, name: str, version: str) -> None:
+        with suppress(ChangeRefused, NotFound):
+            self.versions.retire(name, version, now=NOW)
+
+    @invariant()
+    def the_database_holds_what_was_planned(self) -> None:
+        assert FeatureRegistry(self.registry.engine, "p").snapshot() == self.registry.snapshot()
+
+    @invariant()
+    def versions_never_change(self) -> None:
+        snapshot = self.registry.snapshot()
+        for record in snapshot.views.values():
+            for version in record.versions.values():
+                known = self.meanings.setdefault((record.name, version.version), version.fingerprint)
+                assert known == version.fingerprint == fingerprint(version.view)
+        for service in snapshot.services.values():
+            for pinned in service.versions.values():
+                columns = (tuple(expand(pinned.selections)), pinned.full_names)
+                assert self.meanings.setdefault((service.name, pinned.version), columns) == columns
+
+    @invariant()
+    def pointers_are_at_versions_that_are_fed(self) -> None:
+        snapshot = self.registry.snapshot()
+        for record in (*snapshot.views.values(), *snapshot.services.values()):
+            fed = {version.version for version in record.fed}
+            assert {record.live, record.previous, record.waiting} - {None} <= fed
+            assert (record.live is None) == (not fed)
+            assert record.live is None or record.live not in (record.previous, record.waiting)
+
+    @invariant()
+    def what_is_pinned_is_fed(self) -> None:
+        snapshot = self.registry.snapshot()
+        for name, version in pinned_by(snapshot):
+            assert snapshot.views[name].versions[version].retired_at is None
+
+    @invariant()
+    def live_services_can_be_read(self) -> None:
+        for service in self.registry.snapshot().services.values():
+            if service.live is not None:
+                resolve(self.registry.snapshot(), service.name)
+
+
+Lives.TestCase.settings = settings(max_examples=60, stateful_step_count=15, deadline=None)
+TestLives = Lives.TestCase
