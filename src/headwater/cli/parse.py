@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from headwater.types import DType
 
 
+INCLUDABLE = ("status", "event_time")
+
+
 def instant(text: str) -> datetime:
     """An instant from ISO text, or how long ago (`-2h`); without a zone it is UTC."""
     if text.startswith("-"):
@@ -44,6 +47,15 @@ def features(given: Sequence[str]) -> list[str] | str:
     if not names:
         raise UsageError("no features: write --features weather:temp,weather:wind_speed or --features SERVICE")
     return names[0] if len(names) == 1 and ":" not in names[0] else names
+
+
+def included(text: str) -> tuple[str, ...]:
+    """What `--include` adds beside the features."""
+    parts = tuple(part.strip() for part in text.split(",") if part.strip())
+    for part in parts:
+        if part not in INCLUDABLE:
+            raise UsageError(f"--include {part}: write {' or '.join(INCLUDABLE)}{nearest(part, INCLUDABLE)}")
+    return parts
 
 
 def entities(given: Sequence[str], join_keys: Mapping[str, DType]) -> dict[str, Any]:

@@ -116,14 +116,14 @@ def history(
         raise UsageError("no rows: name a spine (a .parquet or .csv file, or SQL), or --at TIME for every known entity")
     if out is not None:
         later.files.check_extension(out, later.files.WRITABLE)
-    names = parse.features(features)
+    names, beside = parse.features(features), parse.included(include)
     with run.store() as store:
         result = store.get_historical_features(
             later.files.read_spine(spine, store.registry.snapshot(), names),
             names,
             timestamp_column=timestamp,
             at=at,
-            include=tuple(part.strip() for part in include.split(",") if part.strip()),
+            include=beside,
         )
         taken = later.files.write_result(result, out, None if run.json else _SHOWN)
         data, drawn = values.joined(result, taken, None if out is None else str(out))

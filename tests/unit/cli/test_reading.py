@@ -91,6 +91,7 @@ def test_history_takes_a_csv_or_sql_spine_or_every_entity(command, filled, tmp_p
         (["--features", "weather:temp"], "--at", 2),
         (["nowhere.parquet", "--features", "weather:temp"], "nowhere.parquet", 1),
         (["spine.txt", "--features", "weather:temp"], ".parquet, .csv", 2),
+        (["data/flights.parquet", "--features", "weather:temp", "--include", "statuses"], "did you mean 'status'", 2),
         (["SELECT 1 AS x", "--features", "weather:temp"], "timestamp", 1),
         (["SELECT FROM WHERE", "--features", "weather:temp"], "", 1),
         (["--at", "-1h", "--features", "weather:temp", "-o", "out.xlsx"], ".parquet, .csv", 2),
