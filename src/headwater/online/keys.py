@@ -58,14 +58,15 @@ class KeySpace:
     Attributes:
         prefix: the namespace; `OnlineStore.scan` takes it.
         dtypes: of the join keys, in order; none for a global view, all of whose rows share one key.
+        tags: what tells each join key's type in a key; of spaces of equal tags, keys differ by their prefix alone.
         may_be_long: whether a key may exceed `LONGEST`.
     """
 
     def __init__(self, prefix: bytes, dtypes: Sequence[DType]) -> None:
         self.prefix = prefix
         self.dtypes = tuple(dtypes)
-        tags = [bytes((_VERSION | _TAGS[dtype.name],)) for dtype in self.dtypes]
-        self._heads = [prefix + tag if i == 0 else tag for i, tag in enumerate(tags)]
+        self.tags = tuple(bytes((_VERSION | _TAGS[dtype.name],)) for dtype in self.dtypes)
+        self._heads = [prefix + tag if i == 0 else tag for i, tag in enumerate(self.tags)]
         self._only = prefix + bytes((_VERSION,))
         self.may_be_long = any(dtype.name in ("string", "bytes") for dtype in self.dtypes) or len(self.dtypes) > 40
 

@@ -16,7 +16,7 @@ from headwater.freshness import Freshness
 from headwater.online.base import OnlineStore
 from headwater.online.decode import row_decoder
 from headwater.online.entities import EntityBatch, entity_batch
-from headwater.online.keys import LONGEST, KeySpace, digested, namespace
+from headwater.online.keys import LONGEST, NAMESPACE_SIZE, KeySpace, digested, namespace
 from headwater.online.result import OnlineResult, ReadColumn, ReadView, ViewRead, python_default
 from headwater.planning.resolve import ResolvedRequest, ResolvedView
 from headwater.types import DType, StalePolicy
@@ -130,7 +130,24 @@ class OnlineReader:
         """
         batch = entity_batch(entities, self._keys)
         keys: list[bytes] = []
-        return KeyPlan(batch, keys, [_span(batch, names, space, keys) for names, space in self._spaces])
+        spans: list[KeySpan] = []
+        known: dict[Any, tuple[list[bytes], list[int] | None]] = {}
+        for names, space in self._spaces:
+            alike = (names, space.tags)
+            found = known.get(alike)
+            if found is None:
+                whole, inverse = known[alike] = _distinct(batch, names, space)
+            else:
+                inverse, prefix = found[1], space.prefix
+                whole = [prefix + key[NAMESPACE_SIZE:] for key in found[0]]
+            long_keys: dict[int, bytes] = {}
+            if space.may_be_long and whole and max(map(len, whole)) > LONGEST:
+                long_keys = {i: key for i, key in enumerate(whole) if len(key) > LONGEST}
+                whole = [digested(key) for key in whole]
+            start = len(keys)
+            keys = keys + whole if keys else whole
+            spans.append(KeySpan(start, len(keys), inverse, long_keys))
+        return KeyPlan(batch, keys, spans)
 
     def decode(
         self,
@@ -166,25 +183,18 @@ class OnlineReader:
         return ViewRead(view, decoded, span.inverse, future, expired)
 
 
-def _span(batch: EntityBatch, names: Sequence[str], space: KeySpace, keys: list[bytes]) -> KeySpan:
-    """One view's share of the keys, which are added to those of the plan."""
+def _distinct(batch: EntityBatch, names: Sequence[str], space: KeySpace) -> tuple[list[bytes], list[int] | None]:
+    """The distinct whole keys of a view, and for each row the place of its own, after the last where it is NULL."""
     repeated = batch.size != 1 and batch.repeated.issuperset(names)
-    whole = found = _encoded(batch, names, space, repeated)
-    inverse: list[int] | None = None
+    found = _encoded(batch, names, space, repeated)
     # one text key is as distinct as its value, whose hash is often known; other values may be out of range, and no key
     distinct: set[Any] = set(batch.columns[names[0]] if len(names) == 1 and space.may_be_long else found)
-    if repeated or None in distinct or len(distinct) != len(found):
-        whole = [key for key in dict.fromkeys(found) if key is not None]
-        places: dict[bytes | None, int] = {key: i for i, key in enumerate(whole)}
-        places[None] = len(whole)
-        inverse = [places[key] for key in found] * (batch.size if repeated else 1)
-    long_keys: dict[int, bytes] = {}
-    if space.may_be_long and whole and max(map(len, whole)) > LONGEST:  # type: ignore[arg-type]
-        long_keys = {i: key for i, key in enumerate(whole) if key is not None and len(key) > LONGEST}
-        whole = [digested(key) for key in whole if key is not None]
-    start = len(keys)
-    keys += whole  # type: ignore[arg-type]
-    return KeySpan(start, len(keys), inverse, long_keys)
+    if not repeated and None not in distinct and len(distinct) == len(found):
+        return found, None  # type: ignore[return-value]
+    whole = [key for key in dict.fromkeys(found) if key is not None]
+    places: dict[bytes | None, int] = {key: i for i, key in enumerate(whole)}
+    places[None] = len(whole)
+    return whole, [places[key] for key in found] * (batch.size if repeated else 1)
 
 
 def _encoded(batch: EntityBatch, names: Sequence[str], space: KeySpace, repeated: bool) -> list[bytes | None]:

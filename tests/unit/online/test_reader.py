@@ -218,6 +218,23 @@ def test_long_keys_are_read_by_their_digest() -> None:
     assert prepared.read(keys, now=NOW).statuses["x"].count(Status.NOT_FOUND) == 1
 
 
+def test_views_of_the_same_join_keys_share_the_work_and_not_the_rows() -> None:
+    views = [make_view({f"x{v}": Int64}, name=f"view{v}") for v in range(3)]
+    store, long = CountingStore(), "k" * 1000
+    for v, view in enumerate(views):
+        put(store, view, [{"user": user, f"x{v}": 10 * v + i} for i, user in enumerate(("a", long, "b"))][v:])
+    keys = ["b", None, long, "a", "b", "c"] * 5
+    result = reader(store, ["view0:*", "view1:*", "view2:*"], *views).read(keys, now=NOW)
+    assert store.calls == [3 * 4]
+    assert result.to_dict() == {
+        "user": keys,
+        "x0": [2, None, 1, 0, 2, None] * 5,
+        "x1": [12, None, 11, None, 12, None] * 5,
+        "x2": [22, None, None, None, 22, None] * 5,
+    }
+    assert np.isnan(result.to_numpy(columns=["x2", "x0"])[3]).tolist() == [True, False]
+
+
 def test_the_same_view_by_two_columns() -> None:
     airport, store = make_view({"elevation": Float64}, {"airport": String}, name="airports"), MemoryOnlineStore()
     put(store, airport, [{"airport": "JFK", "elevation": 13.0}, {"airport": "DEN", "elevation": 5431.0}])
