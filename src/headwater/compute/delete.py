@@ -65,8 +65,11 @@ def delete(
         except Changed:
             snapshot = rooms.registry.refresh()
             continue
-        for version in keys.versions:
-            hide_rows(rooms, version, keys.table, marked.through)
+        try:
+            for version in keys.versions:
+                hide_rows(rooms, version, keys.table, marked.through)
+        except StoreError as bad:
+            raise type(bad)(f"{bad}; the delete is in the offline log, the next materialize puts it online") from bad
         if session is not None:
             session.advance(rooms.store_name)
         found = sum(at > MIN_MICROS for at in known)

@@ -1,9 +1,10 @@
-"""Purges: keys told by their digests, hidden where a crash left them, and erased once nothing old is in flight."""
+"""Erasing: purged keys, told by their digests, once nothing old is in flight; rows of retired versions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from itertools import islice
 
 from headwater.clock import MIN_MICROS, duration_micros, to_micros
 from headwater.compute.delete import hide_row
@@ -11,12 +12,33 @@ from headwater.compute.rooms import RUN, Rooms
 from headwater.compute.rows import RowVersion
 from headwater.errors import FormatError
 from headwater.online.codec import header
+from headwater.online.meta import watermark_key
 from headwater.online.view_rows import ViewRows
 from headwater.planning.resolve import ResolvedView, whole_view
 from headwater.planning.snapshot import ViewRecord
 
 WRITE_TIME = timedelta(minutes=10)
 """How long a write may take at most: purges asked for within it are not erased yet."""
+
+RETIRED_ROWS = timedelta(minutes=10)
+"""How long the rows of a retired version stay, for readers that have not seen it retired yet."""
+
+_CHUNK = 10_000
+
+
+def remove_retired(rooms: Rooms, record: ViewRecord) -> int:
+    """Remove the online rows of versions that were retired a while ago; how many there were."""
+    removed = 0
+    for version in record.versions.values():
+        if version.retired_at is None or version.retired_at > rooms.clock() - RETIRED_ROWS:
+            continue
+        rows = rooms.online.scan(ViewRows(rooms.project, whole_view(record, version)).prefix)
+        while keys := [key for key, _ in islice(rows, _CHUNK)]:
+            rooms.online.delete(keys)
+            removed += len(keys)
+        if removed:
+            rooms.online.delete([watermark_key(rooms.project, record.name, version.version)])
+    return removed
 
 
 def _rows_of(rooms: Rooms, view: ResolvedView, through: Mapping[bytes, int]) -> Iterator[tuple[bytes, bytes, int]]:

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from headwater.clock import from_micros, to_micros
-from headwater.compute.erase import erase_purged
+from headwater.compute.erase import erase_purged, remove_retired
 from headwater.compute.keys import key_table
 from headwater.compute.reports import MaterializeReport, RunReport
 from headwater.compute.rooms import Rooms
@@ -53,6 +53,7 @@ def materialize(
     rooms.log.roll(sorted({target.name for target in targets}))
     runs = [run.run() for run in planned]
     for name in sorted({target.name for target in targets}):
+        remove_retired(rooms, snapshot.view(name))
         erased = erase_purged(rooms, snapshot.view(name))
         if erased:
             runs = [replace(run, erased=erased) if run.view == name else run for run in runs]

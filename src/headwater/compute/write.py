@@ -17,7 +17,14 @@ from headwater.compute.reports import WriteReport
 from headwater.compute.rooms import Rooms
 from headwater.compute.rows import Checked, RowVersion, check_rows
 from headwater.definitions.sources import PushSource
-from headwater.errors import ConsistencyNotSupported, RegistryConflict, RowsRejected, SourceError, UsageError
+from headwater.errors import (
+    ConsistencyNotSupported,
+    RegistryConflict,
+    RowsRejected,
+    SourceError,
+    StoreError,
+    UsageError,
+)
 from headwater.offline.base import ARRIVAL, POSITION
 from headwater.offline.log import Appended
 from headwater.offline.log_head import stamped
@@ -91,7 +98,8 @@ def write(
         session.check(rooms.store_name)
     if target is not WriteTarget.OFFLINE:
         rooms.claim_online()
-    snapshot = rooms.registry.snapshot()
+    # a cache-only write has no transaction of the log to look at the registry in
+    snapshot = rooms.registry.refresh() if target is WriteTarget.ONLINE else rooms.registry.snapshot()
     for _ in range(ATTEMPTS):
         record = snapshot.view(view)
         versions = fed_versions(record)
@@ -178,7 +186,13 @@ def _write_checked(
     if target is WriteTarget.OFFLINE:
         return report(checked, applied=kept, superseded=purged, position=position)
     takers = zip(appended, checked.takers, strict=True)
-    fates = put_rows(rooms, versions, checked.count, [(a.table, a.rows, places) for a, places in takers])
+    try:
+        fates = put_rows(rooms, versions, checked.count, [(a.table, a.rows, places) for a, places in takers])
+    except StoreError as bad:
+        bad.add_note(
+            f"the rows are in the offline log (up to position {position}): the next materialize puts them online"
+        )
+        raise
     return report(checked, fates.applied, fates.superseded + purged, fates.future, position)
 
 

@@ -365,3 +365,20 @@ def test_two_runs_at_once_are_harmless(lmdb_bench: Bench) -> None:
         thread.join()
     assert not problems and mark(bench) == Watermark(to_micros(T0), 0)
     assert temps(bench, *[f"k{i}" for i in range(50)]) == [float(i) for i in range(50)]
+
+
+def test_the_rows_of_a_retired_version_go_after_a_while(lmdb_bench: Bench) -> None:
+    bench = lmdb_bench
+    bench.rows["weather"] = [row(f"k{i}", float(i), T0 - HOUR, wind=1.0) for i in range(30)]
+    bench.apply(AIRPORT, weather())
+    bench.materialize()
+    old = bench.reader(["weather@1.0.0:temp"])
+    bench.apply(weather(features=[TEMP, WIND]))
+    bench.materialize()
+    bench.rooms.versions.retire("weather", "1.0.0", now=bench.at)
+    bench.materialize()
+    assert old.read(["k7"]).to_dict()["temp"] == [7.0]
+    bench.pass_time(minutes=11)
+    bench.materialize()
+    assert old.read(["k7"]).to_dict()["temp"] == [None] and mark(bench) is None
+    assert temps(bench, "k7") == [7.0] and mark(bench, "1.1.0") == Watermark(to_micros(bench.at), 0)

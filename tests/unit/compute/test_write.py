@@ -19,8 +19,10 @@ from headwater.errors import (
     FeatureViewNotFound,
     LogMismatch,
     RowsRejected,
+    StorageFull,
     UsageError,
 )
+from headwater.online.stores.memory import MemoryOnlineStore
 from tests.unit.compute.conftest import AIRPORT, T0, Bench, row, weather
 
 
@@ -373,3 +375,19 @@ def test_zones(bench: Bench) -> None:
     naive = datetime(2023, 12, 31, 23, 0)
     bench.write("weather", [row("A", 1.0, at=naive)])
     assert bench.reader(["weather:temp"]).read(["A"]).event_times["weather"] == [naive.replace(tzinfo=UTC)]
+
+
+def test_an_online_store_that_fails_after_the_log_says_that_the_rows_are_kept(bench: Bench) -> None:
+    class Full(MemoryOnlineStore):
+        def put(self, rows: Any, meta: Any = None) -> list[bool]:
+            if list(rows):
+                raise StorageFull("no room")
+            return super().put([], meta)
+
+    bench.rooms.online = Full()
+    bench.apply(AIRPORT, weather())
+    with pytest.raises(StorageFull, match="position 1"):
+        bench.write("weather", [row("A", 1.0)])
+    bench.rooms.online = MemoryOnlineStore()
+    bench.materialize()
+    assert bench.values("weather:temp", ["A"]) == [1.0]
