@@ -189,10 +189,8 @@ def _write_checked(
     try:
         fates = put_rows(rooms, versions, checked.count, [(a.table, a.rows, places) for a, places in takers])
     except StoreError as bad:
-        bad.add_note(
-            f"the rows are in the offline log (up to position {position}): the next materialize puts them online"
-        )
-        raise
+        kept = f"the rows are in the offline log (up to position {position}), the next materialize puts them online"
+        raise type(bad)(f"{bad}; {kept}") from bad
     return report(checked, fates.applied, fates.superseded + purged, fates.future, position)
 
 
