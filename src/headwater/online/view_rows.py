@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 
@@ -48,14 +47,15 @@ class ViewRows:
             batch: the join keys by name, `__event`, `__created`, `__origin`, `__position`, and every feature of the
                 version, as `OfflineEngine.changes` gives them.
         """
-        pairs: Sequence[tuple[bytes | None, bytes]] = list(
-            zip(self.whole_keys(batch), encode_batch(self.layout, batch), strict=True)
-        )
-        return [
-            (key, row) if len(key) <= LONGEST else (digested(key), with_key(row, key))
-            for key, row in pairs
-            if key is not None
-        ]
+        keys, rows = self.whole_keys(batch), encode_batch(self.layout, batch)
+        if None in keys or (self.keys.may_be_long and any(len(key) > LONGEST for key in keys if key is not None)):
+            return [
+                (key, row) if len(key) <= LONGEST else (digested(key), with_key(row, key))
+                for key, row in zip(keys, rows, strict=True)
+                if key is not None
+            ]
+        whole = cast(list[bytes], keys)
+        return list(zip(whole, rows, strict=True))
 
     def decode_key(self, key: bytes, row: bytes | None = None) -> tuple[Any, ...]:
         """The join key values of a stored key, in order; see `KeySpace.decode`."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice, pairwise
+from itertools import islice
+from operator import eq, le
 from typing import Any
 
 from headwater.online.guard import merge
@@ -33,7 +34,10 @@ def runs(rows: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[_Rows, bool]]:
 
 def chunks(run: _Rows) -> Iterator[tuple[Sequence[int], bool]]:
     """Places of a run in order of key, cut into transactions of bounded size, each with whether it is the last."""
-    order = sorted(range(len(run)), key=[key for key, _ in run].__getitem__)
+    keys = [key for key, _ in run]
+    order: Sequence[int] = range(len(run))
+    if not all(map(le, keys, keys[1:])):
+        order = sorted(order, key=keys.__getitem__)
     start = size = 0
     for at, i in enumerate(order):
         size += len(run[i][1])
@@ -76,7 +80,8 @@ def _put_fresh(txn: Any, items: _Rows, chunk: Sequence[int]) -> Sequence[int] | 
         if not beyond and cursor.key() <= last:
             return None
         rows = [items[i] for i in chunk]
-        if any(a[0] == b[0] for a, b in pairwise(rows)):
+        keys = [key for key, _ in rows]
+        if any(map(eq, keys, keys[1:])):
             return None
         cursor.putmulti(rows, append=beyond)
     return chunk
