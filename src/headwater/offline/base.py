@@ -44,8 +44,8 @@ class LogSlice:
 
     Attributes:
         parts: its rows; a view version takes the parts that have all of its columns and skips the others.
-        deletes: the view's delete marks: join keys in clear, and `__through` (D, microseconds); one row a key, the
-            greatest D.
+        deletes: the view's delete marks: join keys in clear, and `__through` (D, microseconds); one row a mark, of
+            which a key may have several.
         purges: digest of a purged key → D; matched through `digests`.
         position: the log's position at the call.
     """

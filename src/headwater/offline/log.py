@@ -353,7 +353,7 @@ class OfflineLog:
             parts = self._file_parts(connection, view, until) + self._head_parts(connection, view, rolled, epoch, until)
             return LogSlice(
                 parts=tuple(parts),
-                deletes=delete_marks(connection, self._shapes, view, keys, until),
+                deletes=delete_marks(connection, self._shapes, view, keys, until, every=True),
                 purges=purged_through(connection, view, until) if purged else {},
                 position=position if until is None else until,
                 digests=self.digests,

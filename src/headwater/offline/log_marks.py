@@ -179,9 +179,16 @@ def insert_purges(
 
 
 def delete_marks(
-    connection: sa.Connection, shapes: Shapes, view: str, keys: Sequence[str], until: int | None = None, after: int = 0
+    connection: sa.Connection,
+    shapes: Shapes,
+    view: str,
+    keys: Sequence[str],
+    until: int | None = None,
+    after: int = 0,
+    *,
+    every: bool = False,
 ) -> pa.Table | None:
-    """The delete marks of a view whose join keys are those named: the keys, and `__through`, the greatest D of each.
+    """The delete marks of a view whose join keys are those named: the keys, and `__through`.
 
     Args:
         connection: a transaction that sees one state.
@@ -190,20 +197,21 @@ def delete_marks(
         keys: the names of the join keys.
         until: only marks up to this position.
         after: only marks after this position.
+        every: every D of a key, as history needs them (each hides from its own instant on); else the greatest.
     """
     query = sa.select(deletes.c.digest, deletes.c.shape, deletes.c.key, deletes.c.through).where(
         deletes.c.view == view, deletes.c.position > after
     )
     if until is not None:
         query = query.where(deletes.c.position <= until)
-    latest: dict[tuple[bytes, int], tuple[int, bytes]] = {}
+    latest: dict[tuple[bytes, int, int], tuple[int, bytes]] = {}
     for digest, shape, key, through in connection.execute(query):
-        mark = (digest, shape)
+        mark = (digest, shape, through if every else 0)
         if mark not in latest or latest[mark][0] < through:
             latest[mark] = (through, key)
     batches: dict[int, list[pa.RecordBatch]] = {}
     limits: dict[int, list[int]] = {}
-    for (_, shape), (through, key) in latest.items():
+    for (_, shape, _), (through, key) in latest.items():
         schema = shapes.schema(connection, shape)
         if set(schema.names) == set(keys):
             batches.setdefault(shape, []).append(decode_batch(key, schema))
