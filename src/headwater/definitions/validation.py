@@ -175,13 +175,32 @@ def _check_view(found: Findings, view: FeatureView, schemas: Schemas | None) -> 
         bad = bad or bool(about)
     if bad or any(("entity", entity.name) in found.bad for entity in view.entities):
         found.bad.add(("view", view.name if isinstance(view.name, str) else None))
+    # columns are looked at beside other problems, so that all are told at once, but for a form that cannot be looked up
+    if _has_form(view):
+        for name, problem in check_columns(view, schemas):
+            found.report("view", view, [problem], name)
+    if bad:
         return
-    for name, problem in check_columns(view, schemas):
-        found.report("view", view, [problem], name)
     try:
         fingerprint(view)
     except Exception as bad_view:  # a definition of a form that no check above knows
         found.report("view", view, [f"cannot be read: {bad_view}"])
+
+
+def _has_form(view: FeatureView) -> bool:
+    """Whether keys, features and source are what they should be, so that their columns can be looked up."""
+    features = all(
+        isinstance(f, Feature) and isinstance(f.dtype, DType) and f.dtype.dim != 0 and is_text(f.source_column)
+        for f in view.features
+    )
+    entities = all(
+        isinstance(e, Entity)
+        and isinstance(e.join_keys, dict)
+        and all(isinstance(d, DType) for d in e.join_keys.values())
+        for e in view.entity  # type: ignore[union-attr]
+    )
+    columns = all(is_text(column) for column in view.join_key_map.values())
+    return features and entities and columns and not any(check_settings(view.source))
 
 
 def _view_problems(view: FeatureView, entities: Sequence[Entity]) -> Iterator[str]:

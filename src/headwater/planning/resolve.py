@@ -226,6 +226,8 @@ def _check_names(draft: _Draft) -> None:
     seen: dict[str, str] = {}
     for name, label, feature in draft.columns:
         reference = f"{label}:{feature.name}"
+        if seen.get(name) == reference:
+            raise UsageError(f"'{reference}' is asked for twice; leave one out, or rename() it")
         if name in seen:
             raise UsageError(
                 f"'{seen[name]}' and '{reference}' would both be named {name!r}; "

@@ -142,7 +142,7 @@ def test_full_names(snapshot: RegistrySnapshot) -> None:
             UsageError,
             "'weather:temp' and 'delay:temp' would both be named 'temp'; pass full_names=True",
         ),
-        (["weather:temp", "weather:temp"], UsageError, "would both be named 'temp'"),
+        (["weather:temp", "weather:temp"], UsageError, "is asked for twice"),
         ([FACTS.alias("a"), WEATHER.alias("a")], UsageError, "'a' is asked for twice"),
         (
             [FACTS.alias("a", {"airprt": "x"})],
