@@ -46,13 +46,13 @@ class LogSlice:
         parts: its rows; a view version takes the parts that have all of its columns and skips the others.
         deletes: the view's delete marks: join keys in clear, and `__through` (D, microseconds); one row a mark, of
             which a key may have several.
-        purges: digest of a purged key → D; matched through `digests`.
+        purges: digest of a purged key → every D of it, ascending; matched through `digests`.
         position: the log's position at the call.
     """
 
     parts: tuple[LogPart, ...] = ()
     deletes: pa.Table | None = None
-    purges: Mapping[bytes, int] = field(default_factory=dict)
+    purges: Mapping[bytes, tuple[int, ...]] = field(default_factory=dict)
     position: int = 0
     digests: KeyDigests | None = None
 

@@ -15,7 +15,7 @@ from headwater.errors import EntityKeyError
 from headwater.offline import ties
 from headwater.offline.base import ChangeCounts, ChangesRequest
 from headwater.offline.packing import Packing
-from headwater.offline.relations import ViewRows, column, is_not_null, number
+from headwater.offline.relations import Tree, ViewRows, column, is_not_null, number
 from headwater.offline.workspace import Workspace
 from headwater.planning.resolve import ResolvedView
 from headwater.planning.tables import match_key
@@ -57,24 +57,24 @@ class _Window:
     keys: str | None
 
     @property
-    def known(self) -> exp.Expression:
+    def known(self) -> Tree:
         """known_at of row r."""
         return exp.Greatest(this=column("event", "r"), expressions=[column("created", "r")])
 
     @property
-    def position(self) -> exp.Expression:
+    def position(self) -> Tree:
         """The position of a log row r."""
         return column("ordinal", "r") - number(self.rows.source_size)
 
     @property
-    def from_log(self) -> exp.Expression:
+    def from_log(self) -> Tree:
         """Whether row r is the log's."""
         return column("ordinal", "r") >= number(self.rows.source_size)
 
-    def taken(self) -> exp.Expression:
+    def taken(self) -> Tree:
         """Row r is in the run's window, apart from `end`."""
         request = self.request
-        source: exp.Expression = exp.Not(this=self.from_log)
+        source: Tree = exp.Not(this=self.from_log)
         if request.source_after != MIN_MICROS:
             source = exp.and_(source, self.known > number(request.source_after))
         log = exp.and_(self.from_log, self.position <= number(request.log_until))
@@ -83,7 +83,7 @@ class _Window:
             log = exp.and_(log, fresh)
         return exp.or_(source, log)
 
-    def select(self, *columns: exp.Expression, nulls: bool = False) -> exp.Select:
+    def select(self, *columns: Tree, nulls: bool = False) -> exp.Select:
         """Columns of the rows r, of the wanted keys alone."""
         select = exp.select(*columns).from_(self.rows.narrow(nulls=nulls).subquery("r"))
         if self.keys is not None:
@@ -112,10 +112,10 @@ def _counted(space: Workspace, window: _Window, counts: ChangeCounts) -> Packing
     sound, end = exp.and_(keys, timed), number(window.request.end)
     taken = exp.and_(sound, window.taken(), window.known <= end)
 
-    def count(condition: exp.Expression) -> exp.Expression:
+    def count(condition: Tree) -> Tree:
         return exp.CountIf(this=condition)
 
-    def over(function: type[exp.AggFunc], name: str) -> exp.Expression:
+    def over(function: type[exp.AggFunc], name: str) -> Tree:
         return function(this=exp.Case().when(taken, column(name, "r")))
 
     query = window.select(
@@ -145,9 +145,9 @@ def _newest(space: Workspace, window: _Window, packing: Packing) -> str:
         conditions.append(exp.Not(this=exp.In(this=column("ordinal", "r"), query=gone.subquery())))
     if packing.fits and space.powers.wide_integers:
         packed = packing.pack(column("event", "r"), column("created", "r"), column("ordinal", "r"))
-        best, low = exp.Max(this=column("p")), exp.Max(this=packing.inverted(column("p")))
+        greatest, low = exp.Max(this=column("p")), exp.Max(this=packing.inverted(column("p")))
         rows = window.select(*keys, packed.as_("p")).where(*conditions).subquery("q")
-        found = exp.select(best.as_("best"), low.as_("low")).from_(rows)
+        found = exp.select(greatest.as_("best"), low.as_("low")).from_(rows)
         found = found.group_by(*[column(k) for k in window.rows.key_names])
         tie = packing.ordinal(column("best")).neq(packing.ordinal(packing.inverted(column("low"))))
         best = column("best")
@@ -163,7 +163,7 @@ def _newest(space: Workspace, window: _Window, packing: Packing) -> str:
     return space.table("newest")
 
 
-def _ranked(window: _Window, keys: list[exp.Column], conditions: list[exp.Expression]) -> exp.Select:
+def _ranked(window: _Window, keys: list[exp.Column], conditions: list[Tree]) -> exp.Select:
     """The same by ranking; every row may have a tie."""
     names = ["ordinal", "event", "created"]
     order = [exp.Ordered(this=column(n, "r"), desc=True) for n in ("event", "created", "ordinal")]

@@ -172,10 +172,10 @@ class PointInTimeRun:
         if self.spine is None:
             self._list_entities(space, parts, seen)
         for part in parts:
-            view = part.input.view
+            resolved = part.input.view
             place = {name: f"c{i}" for i, name in enumerate(self._keys)}
-            ttl = min(_FAR, duration_micros(view.view.ttl_time))
-            keys = tuple(place[k.column] for k in view.keys)
+            ttl = min(_FAR, duration_micros(resolved.view.ttl_time))
+            keys = tuple(place[k.column] for k in resolved.keys)
             first, last = (seen.first, seen.last) if seen.rows else (0, 0)
             part.join = Join(space.table("spine"), keys, part.rows, ttl, self._request.as_known, first, last)
         return parts

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlglot import exp
 
 from headwater.offline.pit import Join
-from headwater.offline.relations import big, column, number
+from headwater.offline.relations import Tree, big, column, number
 from headwater.types import STATUSES, Status
 
 MATCHED = STATUSES.index(Status.PRESENT)
@@ -24,7 +24,7 @@ def missed(join: Join, picked: str) -> exp.Select:
     )
 
 
-def _code(in_time: exp.Expression, known: exp.Expression, there: exp.Expression) -> exp.Expression:
+def _code(in_time: Tree, known: Tree, there: Tree) -> Tree:
     """A row within the ttl (not yet known, or it had matched), else a known one (expired, likewise), else any at all."""
     case = exp.Case().when(in_time, number(NOT_KNOWN)).when(known, number(EXPIRED)).when(there, number(NOT_KNOWN))
     return exp.cast(case.else_(number(NOT_FOUND)), "tinyint")
@@ -33,7 +33,7 @@ def _code(in_time: exp.Expression, known: exp.Expression, there: exp.Expression)
 def by_pairs(join: Join, table: str) -> exp.Select:
     """(rn, why) of the missed rows, from all rows of their keys that no delete hides."""
     t, event = column("t", "s"), column("event", "r")
-    in_time: exp.Expression = event <= t
+    in_time: Tree = event <= t
     if join.ttl and join.rows.timed:
         in_time = exp.and_(in_time, event >= t - number(join.ttl))
     on, deleted = join.same_key(), join.not_deleted()
@@ -41,20 +41,18 @@ def by_pairs(join: Join, table: str) -> exp.Select:
     return (
         exp.select(column("rn", "s"), why.as_("why"))
         .from_(exp.to_table(table).as_("s"))
-        .join(
-            join.rows.visible("r").subquery("r"), on=on if deleted is None else exp.and_(on, deleted), join_type="left"
-        )
+        .join(join.rows.visible().subquery("r"), on=on if deleted is None else exp.and_(on, deleted), join_type="left")
         .group_by(column("rn", "s"))
     )
 
 
-def _some(condition: exp.Expression) -> exp.Expression:
+def _some(condition: Tree) -> Tree:
     """Whether a joined row meets a condition."""
     there = exp.Not(this=exp.Is(this=column("event", "r"), expression=exp.Null()))
     return exp.Max(this=exp.Case().when(exp.and_(there, condition), number(1)).else_(number(0))).eq(number(1))
 
 
-def _known_at(join: Join) -> exp.Expression:
+def _known_at(join: Join) -> Tree:
     event = column("event", "r")
     return exp.Greatest(this=event, expressions=[column("created", "r")]) if join.as_known else event
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 
-from headwater.offline.relations import big, number
+from headwater.offline.relations import Tree, big, number
 
 PACKED_BITS = 126
 
@@ -46,14 +46,14 @@ class Packing:
     def _mask(self) -> int:
         return (1 << self.ordinal_bits) - 1
 
-    def pack(self, event: exp.Expression, created: exp.Expression, ordinal: exp.Expression) -> exp.Expression:
+    def pack(self, event: Tree, created: Tree, ordinal: Tree) -> Tree:
         """The packed number of a row."""
         packed = _shift(_offset(event, self.event_min, self.event_max), self.created_bits + self.ordinal_bits)
         if self.created_bits:
             packed = _or(packed, _shift(_offset(created, self.created_min, self.created_max), self.ordinal_bits))
         return _or(packed, _wide(ordinal))
 
-    def bound(self, t: exp.Expression) -> exp.Expression:
+    def bound(self, t: Tree) -> Tree:
         """The greatest packed number of an event time ≤ t; t must not be before `event_min`."""
         within = exp.Least(this=t, expressions=[big(self.event_max)])
         below = self.created_bits + self.ordinal_bits
@@ -61,20 +61,20 @@ class Packing:
             _shift(_offset(within, self.event_min, self.event_max), below), exp.cast(number((1 << below) - 1), "int128")
         )
 
-    def inverted(self, packed: exp.Expression) -> exp.Expression:
+    def inverted(self, packed: Tree) -> Tree:
         """The packed number with its ordinal turned round, so that the greatest has the least ordinal."""
         return exp.BitwiseXor(this=packed, expression=exp.cast(number(self._mask), "int128"))
 
-    def ordinal(self, packed: exp.Expression) -> exp.Expression:
+    def ordinal(self, packed: Tree) -> Tree:
         """The ordinal in a packed number."""
         return exp.cast(exp.BitwiseAnd(this=packed, expression=exp.cast(number(self._mask), "int128")), "bigint")
 
-    def event(self, packed: exp.Expression) -> exp.Expression:
+    def event(self, packed: Tree) -> Tree:
         """The event time in a packed number."""
         field = exp.BitwiseRightShift(this=packed, expression=number(self.created_bits + self.ordinal_bits))
         return _absolute(exp.paren(field), self.event_min)
 
-    def created(self, packed: exp.Expression) -> exp.Expression:
+    def created(self, packed: Tree) -> Tree:
         """The created time in a packed number."""
         if not self.created_bits:
             return self.event(packed) + number(self.lag)
@@ -83,24 +83,24 @@ class Packing:
         return _absolute(exp.paren(exp.BitwiseAnd(this=field, expression=mask)), self.created_min)
 
 
-def _offset(value: exp.Expression, least: int, greatest: int) -> exp.Expression:
+def _offset(value: Tree, least: int, greatest: int) -> Tree:
     """How far a value is above the least one, as a wide integer; wide already where 64 bits do not hold it."""
     if greatest - least < 2**63:
         return _wide(value - big(least))
     return exp.paren(_wide(value) - _wide(big(least)))
 
 
-def _absolute(offset: exp.Expression, least: int) -> exp.Expression:
+def _absolute(offset: Tree, least: int) -> Tree:
     return exp.cast(offset + _wide(big(least)), "bigint")
 
 
-def _wide(value: exp.Expression) -> exp.Expression:
+def _wide(value: Tree) -> Tree:
     return exp.cast(value, "int128")
 
 
-def _shift(value: exp.Expression, bits: int) -> exp.Expression:
+def _shift(value: Tree, bits: int) -> Tree:
     return exp.paren(exp.BitwiseLeftShift(this=value, expression=number(bits)))
 
 
-def _or(left: exp.Expression, right: exp.Expression) -> exp.Expression:
+def _or(left: Tree, right: Tree) -> Tree:
     return exp.paren(exp.BitwiseOr(this=left, expression=right))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from sqlglot import exp
 
 from headwater.offline.packing import Packing
-from headwater.offline.relations import ViewRows, big, column, is_not_null, number, union_all
+from headwater.offline.relations import Tree, ViewRows, big, column, is_not_null, number, union_all
 
 
 @dataclass(frozen=True)
@@ -54,40 +54,40 @@ class Join:
         lag = self.rows.lag
         return None if lag is None else max(0, lag)
 
-    def spine_rows(self, extra: exp.Expression | None = None) -> exp.Select:
+    def spine_rows(self, extra: Tree | None = None) -> exp.Select:
         """rn, t and the keys, of spine rows with all keys."""
         keys = [column(name).as_(f"k{i}") for i, name in enumerate(self.keys)] or [big(0).as_("k0")]
         select = exp.select(column("rn"), column("t"), *keys).from_(exp.to_table(self.spine))
         select = select.where(*[is_not_null(column(name)) for name in self.keys])
         return select if extra is None else select.where(extra)
 
-    def deleted(self, names: tuple[str, ...]) -> exp.Expression:
+    def deleted(self, names: tuple[str, ...]) -> Tree:
         """The condition that a key, in the columns named, has a delete mark."""
         assert self.rows.deletes is not None
         same = [column(k, "d").eq(column(name)) for k, name in zip(self.rows.key_names, names, strict=False)]
         marks = exp.select(number(1)).from_(exp.to_table(self.rows.deletes).as_("d"))
         return exp.Exists(this=marks.where(*same) if same else marks)
 
-    def same_key(self, left: str = "s", right: str = "r") -> exp.Expression:
+    def same_key(self, left: str = "s", right: str = "r") -> Tree:
         """The condition that both sides have the same key."""
         return exp.and_(*[column(k, left).eq(column(k, right)) for k in self.rows.key_names])
 
-    def event_reached(self) -> exp.Expression:
+    def event_reached(self) -> Tree:
         """Event ≤ t (and the lag passed), of spine row s and feature row r."""
         t = column("t", "s")
         return column("event", "r") <= (t - number(self.lag) if self.lag else t)
 
-    def known(self) -> exp.Expression | None:
+    def known(self) -> Tree | None:
         """Created ≤ t, where rows differ in that."""
         return column("created", "r") <= column("t", "s") if self.lag is None else None
 
-    def in_ttl(self) -> exp.Expression | None:
+    def in_ttl(self) -> Tree | None:
         """Event ≥ t − ttl, the edge included."""
         if not self.ttl or not self.rows.timed:
             return None
         return column("event", "r") >= column("t", "s") - number(self.ttl)
 
-    def not_deleted(self) -> exp.Expression | None:
+    def not_deleted(self) -> Tree | None:
         """T < until, where deletes hide rows."""
         if self.rows.hidden is None:
             return None
@@ -95,17 +95,17 @@ class Join:
             exp.Is(this=column("until", "r"), expression=exp.Null()), column("t", "s") < column("until", "r")
         )
 
-    def counting(self) -> exp.Expression:
+    def counting(self) -> Tree:
         """Same key, and the row counts at t."""
         return _all(self.same_key(), self.event_reached(), self.known(), self.in_ttl(), self.not_deleted())
 
 
-def _all(*conditions: exp.Expression | None) -> exp.Expression:
+def _all(*conditions: Tree | None) -> Tree:
     return exp.and_(*[c for c in conditions if c is not None])
 
 
 def pair_count(join: Join) -> exp.Select:
-    """How many (spine row, feature row) pairs share a key: one row, `pairs`."""
+    """How many (spine row, feature row) pairs share a key, and how many keys do: one row of two."""
     keys = join.rows.key_names
     of_key = [column(k) for k in keys]
     spine = (
@@ -117,7 +117,7 @@ def pair_count(join: Join) -> exp.Select:
     rows = exp.select(*of_key, exp.Count(this=exp.Star()).as_("n")).from_(rows.subquery("b")).group_by(*of_key)
     pairs = exp.Sum(this=exp.cast(column("n", "s"), "double") * column("n", "r"))
     return (
-        exp.select(exp.Coalesce(this=pairs, expressions=[number(0)]).as_("pairs"))
+        exp.select(exp.Coalesce(this=pairs, expressions=[number(0)]), exp.Count(this=exp.Star()))
         .from_(spine.subquery("s"))
         .join(rows.subquery("r"), on=join.same_key())
     )
@@ -130,9 +130,20 @@ def ranges(join: Join) -> exp.Select:
     return exp.select(*values).from_(rows).where(_reach(join))
 
 
-def _reach(join: Join) -> exp.Expression:
+def delays(join: Join) -> exp.Select:
+    """How many rows the join may read, and how long after its event time one is known on average: one row of two."""
+    late = exp.cast(column("created", "r"), "double") - exp.cast(column("event", "r"), "double")
+    rows = join.rows.narrow(join.lower, join.upper).subquery("r")
+    return (
+        exp.select(exp.Count(this=exp.Star()), exp.Avg(this=exp.Greatest(this=late, expressions=[number(0)])))
+        .from_(rows)
+        .where(_reach(join))
+    )
+
+
+def _reach(join: Join) -> Tree:
     """The rows of the spine's range of time, by conditions on r."""
-    conditions: list[exp.Expression] = [exp.true()]
+    conditions: list[Tree] = [exp.true()]
     if join.upper is not None:
         conditions.append(column("event", "r") <= number(join.upper))
     if join.lower is not None:
@@ -142,48 +153,40 @@ def _reach(join: Join) -> exp.Expression:
     return exp.and_(*conditions)
 
 
-def _candidates(join: Join, extra: exp.Expression | None = None, *, visible: bool = True) -> exp.Select:
-    """The feature rows that a join may read, one `extra` column added."""
-    rows = join.rows.visible("r", join.lower, join.upper) if visible else join.rows.narrow(join.lower, join.upper)
+def _candidates(join: Join) -> exp.Select:
+    """The feature rows that a join may read."""
+    rows = join.rows.visible(join.lower, join.upper)
     names = [*join.rows.key_names, "event", "created", "ordinal"]
-    if visible and join.rows.hidden is not None:
+    if join.rows.hidden is not None:
         names.append("until")
-    columns: list[exp.Expression] = [column(name, "r") for name in names]
-    if extra is not None:
-        columns.append(extra)
-    return exp.select(*columns).from_(rows.subquery("r")).where(_reach(join))
+    return exp.select(*[column(name, "r") for name in names]).from_(rows.subquery("r")).where(_reach(join))
 
 
-def _packed(packing: Packing) -> exp.Expression:
+def _packed(packing: Packing) -> Tree:
     return packing.pack(column("event", "r"), column("created", "r"), column("ordinal", "r"))
 
 
-def pick_pairs(join: Join, packing: Packing, only: exp.Expression | None = None) -> exp.Select:
+def pick_pairs(join: Join, packing: Packing, only: Tree | None = None) -> exp.Select:
     """`picked` by hash join and the greatest packed number; `tie` says that an equal row stands beside."""
-    packed = column("p", "r")
-    best = (
-        exp.select(
-            column("rn", "s"),
-            exp.AnyValue(this=column("t", "s")).as_("t"),
-            exp.Max(this=packed).as_("best"),
-            exp.Max(this=packing.inverted(packed)).as_("low"),
-        )
+    pairs = (
+        exp.select(column("rn", "s"), _packed(packing).as_("p"))
         .from_(join.spine_rows(only).subquery("s"))
-        .join(_candidates(join, _packed(packing).as_("p")).subquery("r"), on=join.counting())
-        .group_by(column("rn", "s"))
+        .join(_candidates(join).subquery("r"), on=join.counting())
     )
-    packed, low = column("best"), column("low")
-    tie = packing.ordinal(packed).neq(packing.ordinal(packing.inverted(low)))
-    return exp.select(
+    greatest = exp.select(
         column("rn"),
-        column("t"),
-        packing.ordinal(packed).as_("ordinal"),
-        packing.event(packed).as_("event"),
-        tie.as_("tie"),
-    ).from_(best.subquery("b"))
+        exp.Max(this=column("p")).as_("best"),
+        exp.Max(this=packing.inverted(column("p"))).as_("low"),
+    )
+    greatest = greatest.from_(pairs.subquery("q")).group_by(column("rn"))
+    best, low = column("best"), column("low")
+    tie = packing.ordinal(best).neq(packing.ordinal(packing.inverted(low)))
+    return exp.select(
+        column("rn"), packing.ordinal(best).as_("ordinal"), packing.event(best).as_("event"), tie.as_("tie")
+    ).from_(greatest.subquery("b"))
 
 
-def pick_ranked(join: Join, only: exp.Expression | None = None) -> exp.Select:
+def pick_ranked(join: Join, only: Tree | None = None) -> exp.Select:
     """`picked` by ranking all pairs."""
     keys = [column(k, "s") for k in join.rows.key_names]
     order = [exp.Ordered(this=column(name, "r"), desc=True) for name in ("event", "created", "ordinal")]
@@ -198,7 +201,7 @@ def pick_ranked(join: Join, only: exp.Expression | None = None) -> exp.Select:
     return exp.select(*[column(n) for n in names]).from_(ranked.subquery("x")).where(column("place").eq(number(1)))
 
 
-def pick_asof(join: Join, packing: Packing, only: exp.Expression | None = None) -> exp.Select:
+def pick_asof(join: Join, packing: Packing, only: Tree | None = None) -> exp.Select:
     """The last row with event ≤ t, known or not: rn, t, keys, `best` (packed) and its created time."""
     reached = column("t") - number(join.lag) if join.lag else column("t")
     enough = reached.copy() >= number(packing.event_min)
@@ -216,33 +219,43 @@ def pick_asof(join: Join, packing: Packing, only: exp.Expression | None = None) 
     )
 
 
-def known_steps(join: Join, packing: Packing, picked: str) -> exp.Select:
-    """Of keys with a picked row that was not yet known: the rows that raise the greatest packed number, in order of known_at.
+def known_steps(join: Join, packing: Packing, picked: str | None) -> exp.Select:
+    """(keys, known, p): the rows that raise their key's greatest packed number, in order of known_at.
 
     A row counts at t exactly when known_at ≤ t, so the last step at or before t is the answer.
+
+    Args:
+        join: the view and the spine.
+        packing: the packed number.
+        picked: only keys with a row here that was not yet known; None: all keys.
     """
-    keys = [column(k) for k in join.rows.key_names]
-    late = exp.select(*[k.copy() for k in keys]).distinct().from_(exp.to_table(picked)).where(_late(packing))
+    keys = join.rows.key_names
     known = exp.Greatest(this=column("event", "r"), expressions=[column("created", "r")])
-    rows = exp.select(
-        *[column(k, "r") for k in join.rows.key_names], known.as_("known"), exp.Max(this=_packed(packing)).as_("p")
-    )
+    rows = exp.select(*[column(k, "r") for k in keys], known.as_("known"), _packed(packing).as_("p"))
     rows = rows.from_(join.rows.narrow(join.lower, join.upper).subquery("r")).where(_reach(join))
-    rows = rows.join(late.subquery("l"), on=join.same_key("l", "r"), join_type="semi")
-    rows = rows.group_by(*[column(k, "r") for k in join.rows.key_names], known.copy())
+    if picked is not None:
+        late = exp.select(*[column(k) for k in keys]).distinct().from_(exp.to_table(picked)).where(_late(packing))
+        rows = rows.join(late.subquery("l"), on=join.same_key("l", "r"), join_type="semi")
+    # rows of one known_at are peers: of these only the greatest equals the maximum
     ordered = exp.Order(expressions=[exp.Ordered(this=column("known"))])
-    top = exp.Window(this=exp.Max(this=column("p")), partition_by=[k.copy() for k in keys], order=ordered)
-    stepped = exp.select(*[k.copy() for k in keys], column("known"), column("p"), top.as_("top")).from_(
-        rows.subquery("g")
-    )
-    return (
-        exp.select(*[k.copy() for k in keys], column("known"), column("p"))
-        .from_(stepped.subquery("w"))
-        .where(column("p").eq(column("top")))
+    top = exp.Window(this=exp.Max(this=column("p")), partition_by=[column(k) for k in keys], order=ordered)
+    columns = [column(n) for n in (*keys, "known", "p")]
+    stepped = exp.select(*columns, top.as_("top")).from_(rows.subquery("g"))
+    return exp.select(*[c.copy() for c in columns]).from_(stepped.subquery("w")).where(column("p").eq(column("top")))
+
+
+def pick_stepped(join: Join, packing: Packing, steps: str, only: Tree | None = None) -> exp.Select:
+    """`picked` from the steps of all keys: the last one known at t."""
+    names = ["rn", "t", *join.rows.key_names]
+    on = exp.and_(join.same_key("s", "r"), column("t", "s") >= column("known", "r"))
+    found = exp.select(*[column(n, "s") for n in names], column("p", "r").as_("best"))
+    found = found.from_(join.spine_rows(only).subquery("s"))
+    return _unpacked(
+        join, packing, found.join(exp.to_table(steps).as_("r"), on=on, join_type="asof").subquery("f"), None
     )
 
 
-def _late(packing: Packing) -> exp.Expression:
+def _late(packing: Packing) -> Tree:
     """A picked row whose created time is after t."""
     return packing.created(column("best")) > column("t")
 
@@ -269,7 +282,7 @@ def pick_repaired(join: Join, packing: Packing, picked: str, steps: str | None) 
     return union_all(queries)
 
 
-def _unpacked(join: Join, packing: Packing, table: exp.Expression, where: exp.Expression | None) -> exp.Select:
+def _unpacked(join: Join, packing: Packing, table: Tree, where: Tree | None) -> exp.Select:
     best = column("best")
     select = exp.select(
         column("rn"),
@@ -318,7 +331,7 @@ def entities(
     for rows, names in views:
         by_name = dict(zip(names, rows.key_names, strict=False))
         picked = [column(by_name[name], "r").as_(name, quoted=True) for name in columns] or [big(0).as_("k0")]
-        select = exp.select(*picked).from_(rows.visible("r", None, at if rows.timed else None).subquery("r"))
+        select = exp.select(*picked).from_(rows.visible(None, at if rows.timed else None).subquery("r"))
         select = select.where(column("event", "r") <= number(at))
         if as_known:
             select = select.where(column("created", "r") <= number(at))

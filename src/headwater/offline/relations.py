@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from sqlglot import exp
 
 from headwater.clock import MIN_MICROS
 
+if TYPE_CHECKING:
+    Tree = exp.Expr
+else:
+    Tree = exp.Expression  # sqlglot before 27 has no wider name
+
 
 class EventRange(Protocol):
     """A filter on a relation's own event column, so that an engine reads only the row groups and partitions it reaches."""
 
-    def __call__(self, lower: int | None, upper: int | None) -> exp.Expression | None:
+    def __call__(self, lower: int | None, upper: int | None) -> Tree | None:
         """Keeps every row with lower ≤ event time ≤ upper (microseconds; None: open); it may keep others too."""
         ...
 
@@ -34,13 +39,13 @@ class Relation:
         event_range: a filter for the engine's scan.
     """
 
-    table: exp.Expression
-    ordinal: exp.Expression
+    table: Tree
+    ordinal: Tree
     size: int
-    keys: tuple[exp.Expression, ...]
-    event: exp.Expression | None
-    created: exp.Expression | None
-    features: Mapping[str, exp.Expression]
+    keys: tuple[Tree, ...]
+    event: Tree | None
+    created: Tree | None
+    features: Mapping[str, Tree]
     event_range: EventRange | None = None
 
 
@@ -92,9 +97,9 @@ class ViewRows:
         """The same rows with those in `hidden` (ordinal, until) not seen by reads at `until` and later."""
         return replace(self, hidden=hidden, deletes=deletes)
 
-    def _parts(self) -> list[tuple[Relation, exp.Expression, bool]]:
+    def _parts(self) -> list[tuple[Relation, Tree, bool]]:
         """Each relation with the ordinal of its rows among all rows, and whether it is the log's."""
-        parts: list[tuple[Relation, exp.Expression, bool]] = []
+        parts: list[tuple[Relation, Tree, bool]] = []
         if self.source is not None:
             parts.append((self.source, self.source.ordinal, False))
         shift = self.source_size
@@ -128,14 +133,14 @@ class ViewRows:
             queries.append(select)
         return union_all(queries)
 
-    def _created(self, part: Relation) -> exp.Expression:
+    def _created(self, part: Relation) -> Tree:
         if part.created is not None:
             return part.created.copy()
         if part.event is None:
             return big(MIN_MICROS)
         return part.event.copy() if not self.delay else exp.Add(this=part.event.copy(), expression=number(self.delay))
 
-    def visible(self, alias: str, lower: int | None = None, upper: int | None = None) -> exp.Query:
+    def visible(self, lower: int | None = None, upper: int | None = None) -> exp.Query:
         """`narrow` with `until`, the instant from which a delete hides the row (NULL: never), where anything was deleted."""
         rows = self.narrow(lower, upper)
         if self.hidden is None:
@@ -168,24 +173,24 @@ def column(name: str, table: str | None = None) -> exp.Column:
     return exp.column(exp.to_identifier(name, quoted=True), table=table)
 
 
-def number(value: int) -> exp.Expression:
+def number(value: int) -> Tree:
     """An integer literal."""
     return exp.convert(value)
 
 
-def big(value: int) -> exp.Expression:
+def big(value: int) -> Tree:
     """An integer literal of 64 bits; the least one has no literal of its own."""
     if value == MIN_MICROS:
         return exp.cast(exp.Literal.string(str(value)), "bigint")
     return exp.cast(number(value), "bigint")
 
 
-def equal(left: exp.Expression, right: exp.Expression) -> exp.EQ:
+def equal(left: Tree, right: Tree) -> exp.EQ:
     """Left = right."""
     return exp.EQ(this=left, expression=right)
 
 
-def is_not_null(value: exp.Expression) -> exp.Expression:
+def is_not_null(value: Tree) -> Tree:
     """Value IS NOT NULL."""
     return exp.Not(this=exp.Is(this=exp.Paren(this=value.copy()), expression=exp.Null()))
 

@@ -140,7 +140,8 @@ class HistoryResult:
         added = self.to_arrow().select(self._added)
         features = frame(added, types)
         features.index = given.index
-        return _pandas().concat([given, features], axis=1)
+        joined: pandas.DataFrame = _pandas().concat([given, features], axis=1)
+        return joined
 
     def to_polars(self) -> polars.DataFrame:
         """The rows as a polars frame; the columns of a polars spine are its own.

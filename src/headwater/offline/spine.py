@@ -257,7 +257,7 @@ def open_spine(
     if at is not None and timestamp_column is not None:
         raise UsageError("give timestamp_column or at, not both: at is one instant for every row")
     spine: Spine
-    if isinstance(given, str) and _QUERY.match(given) and not Path(given).suffix == ".parquet":
+    if isinstance(given, str) and _QUERY.match(given) and Path(given).suffix != ".parquet":
         spine = TableSpine(_kept(query, given, folder), keys, timestamp_column, at, given)
     elif isinstance(given, (str, Path)):
         spine = ParquetSpine(_found(Path(given), base), keys, timestamp_column, at)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlglot import exp
 
 from headwater.definitions.feature import Feature
-from headwater.offline.relations import ViewRows, column, is_not_null, number
+from headwater.offline.relations import Tree, ViewRows, column, is_not_null, number
 from headwater.types import DType
 
 
@@ -37,7 +37,7 @@ def found(picked: str, rows: ViewRows) -> exp.Select:
     )
 
 
-def _same(keys: Sequence[str], left: str, right: str) -> exp.Expression:
+def _same(keys: Sequence[str], left: str, right: str) -> Tree:
     return exp.and_(*[column(n, left).eq(column(n, right)) for n in (*keys, "event", "created")])
 
 
@@ -91,7 +91,7 @@ def settled(picked: str, winners: str, names: Sequence[str]) -> exp.Select:
     )
 
 
-def sort_keys(value: exp.Expression, dtype: DType) -> list[exp.Expression]:
+def sort_keys(value: Tree, dtype: DType) -> list[Tree]:
     """Expressions, none of them NULL first or last by an engine's own rule, that order values as rule 5 says.
 
     NULL lowest, then numbers, NaN highest; text by its UTF-8 bytes; arrays by element, a NULL element lowest, a beginning before the whole.
@@ -105,7 +105,7 @@ def sort_keys(value: exp.Expression, dtype: DType) -> list[exp.Expression]:
     return [present, value.copy()]
 
 
-def _elements(value: exp.Expression, dtype: DType) -> exp.Expression:
+def _elements(value: Tree, dtype: DType) -> Tree:
     """An array as an array of comparable structs, one an element."""
     element = exp.to_identifier("x")
     x = exp.column(element.copy())

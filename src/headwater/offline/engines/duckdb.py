@@ -31,7 +31,7 @@ from headwater.offline.workspace import Powers
 
 T = TypeVar("T")
 
-POWERS = Powers(wide_integers=True, asof_join=True, pairs_limit=100_000_000)
+POWERS = Powers(wide_integers=True, asof_join=True, pairs_limit=60_000_000)
 _WAIT = 0.2
 """Seconds between two looks at how far a statement is."""
 

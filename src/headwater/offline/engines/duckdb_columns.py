@@ -9,7 +9,7 @@ from sqlglot import exp, parse_one
 
 from headwater.clock import from_micros
 from headwater.errors import SourceError
-from headwater.offline.relations import EventRange, column
+from headwater.offline.relations import EventRange, Tree, column
 from headwater.types import DType, fits
 
 FAILED = "headwater:"
@@ -47,7 +47,7 @@ def text_sql(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def tree(sql: str) -> exp.Expression:
+def tree(sql: str) -> Tree:
     """An expression in DuckDB's own words."""
     return parse_one(sql, dialect="duckdb")
 
@@ -57,7 +57,7 @@ def is_time(given: pa.DataType) -> bool:
     return bool(pa.types.is_timestamp(given) or pa.types.is_date(given))
 
 
-def micros(name: str, given: pa.DataType, where: str) -> exp.Expression:
+def micros(name: str, given: pa.DataType, where: str) -> Tree:
     """A time column as microseconds since 1970 (int64), finer times rounded up.
 
     Raises:
@@ -85,7 +85,7 @@ def event_range(name: str, given: pa.DataType) -> EventRange:
         text = when.strftime("%Y-%m-%d") if kind == "DATE" else when.strftime("%Y-%m-%d %H:%M:%S.%f")
         return f"CAST('{text}{'+00' if kind.startswith('TIMESTAMPTZ') else ''}' AS {kind})"
 
-    def within(lower: int | None, upper: int | None) -> exp.Expression | None:
+    def within(lower: int | None, upper: int | None) -> Tree | None:
         sql = name_sql(name)
         ends = [(">=", None if lower is None else literal(lower - 86_400_000_000 if kind == "DATE" else lower - 1))]
         ends.append(("<=", None if upper is None else literal(upper)))
@@ -95,7 +95,7 @@ def event_range(name: str, given: pa.DataType) -> EventRange:
     return within
 
 
-def key(name: str, given: pa.DataType, dtype: DType, where: str) -> exp.Expression:
+def key(name: str, given: pa.DataType, dtype: DType, where: str) -> Tree:
     """A key column in the form that the spine's keys have: integers and timestamps as int64.
 
     Raises:
@@ -118,7 +118,7 @@ def key(name: str, given: pa.DataType, dtype: DType, where: str) -> exp.Expressi
     )
 
 
-def value(name: str, given: pa.DataType, dtype: DType, where: str, *, lenient: bool = False) -> exp.Expression:
+def value(name: str, given: pa.DataType, dtype: DType, where: str, *, lenient: bool = False) -> Tree:
     """A feature's column in its dtype; a value that would not survive is an error when it is read.
 
     Args:
@@ -162,7 +162,7 @@ def _may_lose(given: pa.DataType, dtype: DType) -> bool:
     )
 
 
-def _checked(name: str, cast: str, given: pa.DataType, dtype: DType, where: str) -> exp.Expression:
+def _checked(name: str, cast: str, given: pa.DataType, dtype: DType, where: str) -> Tree:
     """A cast whose result must turn back into the value."""
     sql = name_sql(name)
     back = f"CAST({cast} AS {_own_type(given)})"
@@ -207,6 +207,6 @@ def _whole_vector(sql: str, cast: str, dtype: DType, name: str, where: str) -> s
     return f"CASE WHEN {bad} THEN error({text} || CAST({sql} AS VARCHAR)) ELSE {cast} END"
 
 
-def ordinal_column(name: str) -> exp.Expression:
+def ordinal_column(name: str) -> Tree:
     """A row number as int64."""
     return exp.cast(column(name), "bigint")

@@ -28,7 +28,7 @@ from headwater.offline.engines.duckdb_sources import (
     source_schema,
 )
 from headwater.offline.pit import hidden_rows
-from headwater.offline.relations import Relation, ViewRows, column
+from headwater.offline.relations import Relation, Tree, ViewRows, column
 from headwater.planning.resolve import ResolvedView
 from headwater.planning.tables import match_key
 from headwater.types import DType
@@ -215,9 +215,7 @@ def _named(session: Session, relation: Relation, reach: str | None) -> Relation:
     )
 
 
-def _values(
-    features: Sequence[Feature], types: dict[str, pa.DataType], where: str, lenient: bool
-) -> dict[str, exp.Expression]:
+def _values(features: Sequence[Feature], types: dict[str, pa.DataType], where: str, lenient: bool) -> dict[str, Tree]:
     return {
         f.name: value(f.source_column, types[f.source_column], f.dtype, f"{where}, feature {f.name!r}", lenient=lenient)
         for f in features
@@ -246,7 +244,7 @@ def _part(session: Session, view: ResolvedView, part: LogPart, features: Sequenc
     )
 
 
-def _log_event(name: str, types: dict[str, pa.DataType], where: str) -> exp.Expression:
+def _log_event(name: str, types: dict[str, pa.DataType], where: str) -> Tree:
     if pa.types.is_null(types[name]):
         return tree("CAST(NULL AS BIGINT)")
     return micros(name, types[name], where)
@@ -314,11 +312,10 @@ def _purged(session: ViewSession, view: ResolvedView, log: LogSlice, rows: ViewR
     there = session.arrow(exp.select(*names).distinct().from_(rows.narrow().subquery("r")))
     shown = {k.name: _shown_key(there.column(i), k.dtype) for i, k in enumerate(view.keys)}
     table = pa.table(shown) if shown else there.select([])
-    through = [log.purges.get(digest, MIN_MICROS) for digest in log.digests(table)]
-    kept = [i for i, d in enumerate(through) if d != MIN_MICROS]
-    if not kept:
+    marks = [(i, through) for i, digest in enumerate(log.digests(table)) for through in log.purges.get(digest, ())]
+    if not marks:
         return None
-    return there.take(kept).append_column("through", pa.array([through[i] for i in kept], pa.int64()))
+    return there.take([i for i, _ in marks]).append_column("through", pa.array([t for _, t in marks], pa.int64()))
 
 
 def _shown_key(values: pa.ChunkedArray, dtype: DType) -> pa.ChunkedArray:
