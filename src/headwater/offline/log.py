@@ -23,7 +23,6 @@ from headwater.offline.log_head import (
     as_columns,
     between,
     decode_rows,
-    encode_schema,
     insert_rows,
     stamped,
 )
@@ -35,6 +34,7 @@ from headwater.offline.log_marks import (
     hidden_stamped,
     insert_deletes,
     insert_purges,
+    purge_marks,
     purged_through,
 )
 from headwater.offline.log_tables import (
@@ -234,7 +234,7 @@ class OfflineLog:
         for group in groups:
             positions = after + 1 + np.searchsorted(places, group.rows).astype(np.int64)
             if len(positions):
-                shape = self._shapes.number(connection, view, encode_schema(group.table.schema))
+                shape = self._shapes.number(connection, view, group.table.schema)
                 insert_rows(connection, view, shape, group.table, positions, arrival)
             appended.append(Appended(stamped(group.table, positions, arrival), group.rows))
         return appended
@@ -354,7 +354,7 @@ class OfflineLog:
             return LogSlice(
                 parts=tuple(parts),
                 deletes=delete_marks(connection, self._shapes, view, keys, until, every=True),
-                purges=purged_through(connection, view, until) if purged else {},
+                purges=purge_marks(connection, view, until) if purged else {},
                 position=position if until is None else until,
                 digests=self.digests,
             )

@@ -82,7 +82,9 @@ class LogFolder:
         name = f"{self._prefix}{view}-{positions[0].as_py()}-{positions[-1].as_py()}-{uuid.uuid4().hex[:8]}.parquet"
         sink = pa.BufferOutputStream()
         marked = table.replace_schema_metadata({"headwater_log_format": str(FORMAT)})
-        pq.write_table(marked, sink, compression="zstd", compression_level=1)
+        # a dictionary of numbers that hardly repeat costs more than the writing
+        texts = [f.name for f in table.schema if pa.types.is_string(f.type) or pa.types.is_binary(f.type)]
+        pq.write_table(marked, sink, compression="zstd", compression_level=1, use_dictionary=texts)
         self._publish(self.path / name, sink.getvalue())
         return name
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,9 +19,9 @@ from headwater.offline.log_tables import head, shapes
 ROWS_A_BATCH = 65_536
 
 
-def encode_schema(schema: pa.Schema) -> bytes:
-    """A shape as stored: names and types, nothing else."""
-    return bytes(pa.schema([pa.field(f.name, f.type) for f in schema]).serialize())
+def _columns_text(schema: pa.Schema) -> str:
+    """Names and types in order: what tells shapes apart (Arrow's own bytes of a schema differ from time to time)."""
+    return json.dumps([[f.name, str(f.type)] for f in schema], ensure_ascii=False)
 
 
 def encode_batch(table: pa.Table) -> bytes:
@@ -49,20 +50,24 @@ class Shapes:
 
     def __init__(self) -> None:
         self._schemas: dict[int, pa.Schema] = {}
-        self._numbers: dict[tuple[str, bytes], int] = {}
+        self._numbers: dict[tuple[str, str], int] = {}
 
-    def number(self, connection: sa.Connection, view: str, schema: bytes) -> int:
+    def number(self, connection: sa.Connection, view: str, schema: pa.Schema) -> int:
         """The number of a shape, given within a write transaction where it is new."""
-        known = self._numbers.get((view, schema))
+        columns = _columns_text(schema)
+        known = self._numbers.get((view, columns))
         if known is not None:
             return known
-        same = sa.select(shapes.c.id).where(shapes.c.view == view, shapes.c.schema == schema)
+        same = sa.select(shapes.c.id).where(shapes.c.view == view, shapes.c.columns == columns)
         found = connection.execute(same).scalar_one_or_none()
         if found is not None:
             # remembered only once it was read back: the transaction that adds it may still be undone
-            self._numbers[view, schema] = found
+            self._numbers[view, columns] = found
             return int(found)
-        added = connection.execute(shapes.insert().values(view=view, schema=schema)).inserted_primary_key
+        stored = bytes(pa.schema([pa.field(f.name, f.type) for f in schema]).serialize())
+        added = connection.execute(
+            shapes.insert().values(view=view, columns=columns, schema=stored)
+        ).inserted_primary_key
         assert added is not None
         return int(added[0])
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from headwater.clock import MIN_MICROS, to_micros
 from headwater.offline.base import ARRIVAL, CREATED, THROUGH
-from headwater.offline.log_head import Shapes, decode_batch, encode_batch, encode_schema
+from headwater.offline.log_head import Shapes, decode_batch, encode_batch
 from headwater.offline.log_tables import deletes, purges
 
 _LENGTH = struct.Struct("<I")
@@ -107,6 +107,17 @@ def purged_through(connection: sa.Connection, view: str, until: int | None = Non
     return {bytes(digest): int(through) for digest, through in connection.execute(query.group_by(purges.c.digest))}
 
 
+def purge_marks(connection: sa.Connection, view: str, until: int | None = None) -> dict[bytes, tuple[int, ...]]:
+    """Digest → every D of it, ascending: each hides from its own instant on."""
+    query = sa.select(purges.c.digest, purges.c.through).where(purges.c.view == view).order_by(purges.c.through)
+    if until is not None:
+        query = query.where(purges.c.position <= until)
+    found: dict[bytes, tuple[int, ...]] = {}
+    for digest, through in connection.execute(query):
+        found[bytes(digest)] = (*found.get(bytes(digest), ()), int(through))
+    return found
+
+
 def hidden(
     table: pa.Table,
     arrivals: NDArray[np.int64],
@@ -144,7 +155,7 @@ def insert_deletes(
     position: int,
 ) -> None:
     """Add delete marks, one a key."""
-    shape = shapes.number(connection, view, encode_schema(keys.schema))
+    shape = shapes.number(connection, view, keys.schema)
     connection.execute(
         deletes.insert(),
         [
@@ -164,11 +175,16 @@ def insert_deletes(
 def insert_purges(
     connection: sa.Connection, view: str, digests: Sequence[bytes], through: Sequence[int], position: int, now: int
 ) -> None:
-    """Add purge marks; delete marks of the same keys, which hold them in clear, go."""
-    connection.execute(
-        deletes.delete().where(deletes.c.view == view, deletes.c.digest == sa.bindparam("purged")),
-        [{"purged": digest} for digest in digests],
-    )
+    """Add purge marks; delete marks of the same keys, which hold them in clear, become such marks too."""
+    for digest in digests:
+        mine = (deletes.c.view == view) & (deletes.c.digest == digest)
+        earlier = connection.execute(sa.select(deletes.c.position, deletes.c.through).where(mine)).all()
+        if earlier:
+            marks = [
+                {"view": view, "position": at, "digest": digest, "through": d, "asked_at": now} for at, d in earlier
+            ]
+            connection.execute(purges.insert(), marks)
+            connection.execute(deletes.delete().where(mine))
     connection.execute(
         purges.insert(),
         [

@@ -45,7 +45,9 @@ shapes = sa.Table(
     metadata,
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("view", sa.String(255), nullable=False),
+    sa.Column("columns", sa.Text, nullable=False),
     sa.Column("schema", sa.LargeBinary, nullable=False),
+    sa.UniqueConstraint("view", "columns"),
 )
 
 head = sa.Table(
@@ -126,7 +128,7 @@ def migrate(engine: sa.Engine) -> None:
     if found == FORMAT:
         return
     try:
-        with writing(engine) as connection:
+        with writing(engine, locked=False) as connection:
             # looked at again under the lock: somebody else may have been first
             found = _read_version(connection)
             for step in MIGRATIONS[found:]:
@@ -153,15 +155,19 @@ def _read_version(connection: sa.Connection) -> int:
 
 
 @contextmanager
-def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """One transaction that holds the write lock from its start; committed at the end, undone on an error.
+def writing(engine: sa.Engine, *, locked: bool = True) -> Iterator[sa.Connection]:
+    """One transaction that holds the log's lock from its start; committed at the end, undone on an error.
+
+    Args:
+        engine: the database's.
+        locked: whether the tables are there to be locked; SQLite's own lock is taken all the same.
 
     Raises:
         StorageFull, StoreReadOnly, Unavailable: what the database said, in headwater's words.
     """
     with _translated(), engine.connect() as connection:
         _begin(connection, "BEGIN IMMEDIATE")
-        if connection.dialect.name != "sqlite" and sa.inspect(connection).has_table(counter.name):
+        if locked and connection.dialect.name != "sqlite":
             connection.execute(sa.select(counter.c.id).with_for_update())
         yield connection
         connection.commit()

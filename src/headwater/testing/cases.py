@@ -79,7 +79,10 @@ class ViewCase:
         return LogSlice(
             parts=self.parts,
             deletes=self._delete_table(),
-            purges={_digest(mark.key): mark.through for mark in self.purges},
+            purges={
+                _digest(key): tuple(sorted(mark.through for mark in self.purges if mark.key == key))
+                for key in {mark.key for mark in self.purges}
+            },
             position=max((row.position for row in self.log), default=0),
             digests=KeyTableDigests(tuple(self.selection.view.join_keys)),
         )

@@ -123,7 +123,7 @@ def test_arrival_is_after_every_delete_and_a_delete_after_every_arrival(log: Off
     assert log.append("x", [group(rows(["a"], [1.0]))])[0].table.column("__arrival").to_pylist() == [to_micros(T0)]
 
 
-def test_delete_marks_come_back_one_a_key_with_the_greatest_d(log: OfflineLog, clock: Ticking) -> None:
+def test_every_delete_mark_comes_back(log: OfflineLog, clock: Ticking) -> None:
     log.delete("w", pa.table({"k": ["a", "b"]}), [MIN_MICROS] * 2)
     before = log.head_position()
     clock.at += timedelta(minutes=1)
@@ -131,6 +131,7 @@ def test_delete_marks_come_back_one_a_key_with_the_greatest_d(log: OfflineLog, c
     marks = log.slice("w", ["k"]).deletes
     assert marks is not None
     assert sorted(marks.to_pylist(), key=str) == [
+        {"k": "a", "__through": to_micros(T0)},
         {"k": "a", "__through": to_micros(clock.at)},
         {"k": "b", "__through": to_micros(T0)},
     ]
@@ -157,7 +158,7 @@ def test_a_purge_drops_old_rows_on_append_and_erases_what_is_there(
     log.append("w", [group(new)], [READING])
     found = log.slice("w", ["k"])
     assert found.deletes is None
-    assert list(found.purges.values()) == [mark.through[0]]
+    assert list(found.purges.values()) == [(mark.through[0], mark.through[0])]
     assert found.digests is not None and found.digests(pa.table({"k": ["secret-a"]}))[0] in found.purges
     assert log.purged("w", pa.table({"k": ["secret-a", "b"]})).tolist() == [mark.through[0], MIN_MICROS]
 
@@ -340,3 +341,10 @@ def test_a_folder_that_takes_no_files_does_not_undo_a_write(
     assert content(log) == [(1, "a", 1.0)]
     with pytest.raises(StoreError, match="log"):
         log.roll()
+
+
+def test_rows_of_equal_columns_are_one_part_in_every_process(log: OfflineLog, tmp_path: Path, clock: Ticking) -> None:
+    for i in range(20):
+        writer = OfflineLog(engine_of(tmp_path), tmp_path / "log", clock)
+        writer.append("w", [group(rows([str(i)], [1.0]))])
+    assert len(log.slice("w", ["k"]).parts) == 1
