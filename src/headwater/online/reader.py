@@ -17,7 +17,9 @@ from headwater.online.base import OnlineStore
 from headwater.online.decode import row_decoder
 from headwater.online.entities import EntityBatch, entity_batch
 from headwater.online.keys import LONGEST, NAMESPACE_SIZE, KeySpace, digested, namespace
-from headwater.online.result import OnlineResult, ReadColumn, ReadView, ViewRead, python_default
+from headwater.online.result import OnlineResult
+from headwater.online.values import python_default
+from headwater.online.view_read import ReadColumn, ReadView, ViewRead
 from headwater.planning.resolve import ResolvedRequest, ResolvedView
 from headwater.types import DType, StalePolicy
 

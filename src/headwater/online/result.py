@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from operator import itemgetter
@@ -13,114 +12,19 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from headwater.clock import EPOCH, to_micros
 from headwater.errors import FeatureNotFound, UsageError, nearest
 from headwater.freshness import Freshness
-from headwater.online.decode import DecodedRows, RowDecoder
 from headwater.online.entities import EntityBatch
 from headwater.online.frames import to_html, to_pandas
-from headwater.online.values import Damaged, instant, python_values
+from headwater.online.values import Damaged, instant
+from headwater.online.vector import FeatureVector as FeatureVector
+from headwater.online.view_read import ReadColumn, ReadView, ViewRead
 from headwater.types import STATUSES, DType, Status
 
 if TYPE_CHECKING:
     import pandas
 
 _CODE = {status: code for code, status in enumerate(STATUSES)}
-
-
-@dataclass(frozen=True, slots=True)
-class ReadView:
-    """What a prepared reader knows of one view.
-
-    Attributes:
-        label: the view's name in the request, or its alias.
-        version: its version.
-        key_columns: the request's columns that find its rows.
-        decoder: reads its rows; its slots are the features asked for.
-        timed: whether its rows have event times.
-        ttl: microseconds, None for no limit.
-        slas: of each feature asked for, microseconds, None for none.
-        defaults: of each feature asked for, None for none.
-    """
-
-    label: str
-    version: str
-    key_columns: tuple[str, ...]
-    decoder: RowDecoder
-    timed: bool
-    ttl: int | None
-    slas: tuple[int | None, ...]
-    defaults: tuple[Any, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ReadColumn:
-    """One output column: which view it is from, and which of the features asked for there."""
-
-    name: str
-    view: int
-    feature: int
-    dtype: DType
-
-
-@dataclass(eq=False, slots=True)
-class ViewRead:
-    """One view's rows in one read, by distinct key.
-
-    Attributes:
-        view: what is known of it beforehand.
-        rows: its rows.
-        inverse: for each row of the answer its place among them; None where they are the same.
-        future: places of rows not known yet.
-        expired: places of rows older than the ttl.
-        missing: all places that have no value to show, so that the default stands in.
-    """
-
-    view: ReadView
-    rows: DecodedRows
-    inverse: list[int] | None
-    future: list[int]
-    expired: list[int]
-    missing: list[int] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.missing = [*self.rows.absent, *self.future, *self.expired]
-
-
-@dataclass(frozen=True)
-class FeatureVector:
-    """The features of one entity as a model takes them.
-
-    Attributes:
-        entity_id: the key itself for one join key, else a dict of them.
-        features: output column → value.
-        feature_timestamp: the oldest event time among the views (UTC); None where no view has one.
-        feature_timestamps: view label → event time (UTC) or None.
-        computation_timestamp: the newest created time among the views' rows (UTC); None where no row was found.
-        version_info: view label → version.
-        metadata: `statuses` by column, and `service` where one was asked for.
-    """
-
-    entity_id: Any
-    features: dict[str, Any]
-    feature_timestamp: datetime | None
-    feature_timestamps: dict[str, datetime | None]
-    computation_timestamp: datetime | None
-    version_info: dict[str, str]
-    metadata: dict[str, Any]
-    _scores: tuple[tuple[int | None, int | None], ...] = field(default=(), repr=False, compare=False)
-    _freshness: Freshness = field(default_factory=Freshness, repr=False, compare=False)
-    _now: int = field(default=0, repr=False, compare=False)
-
-    def calculate_freshness(self, now: datetime | None = None) -> float:
-        """The lowest freshness over the views, 0 to 1; 0 where one has no row.
-
-        Args:
-            now: naive is UTC; the time of the read unless given.
-        """
-        at = self._now if now is None else to_micros(now)
-        scores = [0.0 if event is None else self._freshness.score(at - event, sla) for event, sla in self._scores]
-        return min(scores, default=1.0)
 
 
 class OnlineResult:
@@ -427,31 +331,3 @@ def _instant(micros: int) -> datetime | None:
         return instant(micros)
     except Damaged:
         return None
-
-
-def python_default(value: Any, dtype: DType) -> Any:
-    """A default as results give values of its dtype."""
-    if value is None:
-        return None
-    match dtype.name:
-        case "float64":
-            return float(value)
-        case "float32":
-            return python_values(np.array([value], np.float32), dtype)[0]
-        case "int32" | "int64":
-            return int(value)
-        case "bool":
-            return bool(value)
-        case "timestamp":
-            aware = value if value.tzinfo is not None else value.replace(tzinfo=EPOCH.tzinfo)
-            return aware.astimezone(EPOCH.tzinfo)
-        case "date":
-            return value.date() if isinstance(value, datetime) else value
-        case "embedding":
-            return python_values(np.array([value], np.float32), dtype)[0]
-        case "array":
-            assert dtype.element is not None
-            return [python_default(item, dtype.element) for item in value]
-        case "bytes":
-            return bytes(value)
-    return value

@@ -254,3 +254,31 @@ def shortest_one(number: float) -> float:
         except OverflowError:
             continue
     return float(f"{number:.9g}")
+
+
+def python_default(value: Any, dtype: DType) -> Any:
+    """A default as results give values of its dtype."""
+    if value is None:
+        return None
+    match dtype.name:
+        case "float64":
+            return float(value)
+        case "float32":
+            return python_values(np.array([value], np.float32), dtype)[0]
+        case "int32" | "int64":
+            return int(value)
+        case "bool":
+            return bool(value)
+        case "timestamp":
+            aware = value if value.tzinfo is not None else value.replace(tzinfo=EPOCH.tzinfo)
+            return aware.astimezone(EPOCH.tzinfo)
+        case "date":
+            return value.date() if isinstance(value, datetime) else value
+        case "embedding":
+            return python_values(np.array([value], np.float32), dtype)[0]
+        case "array":
+            assert dtype.element is not None
+            return [python_default(item, dtype.element) for item in value]
+        case "bytes":
+            return bytes(value)
+    return value

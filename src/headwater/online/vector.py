@@ -1,0 +1,46 @@
+"""FeatureVector: the features of one entity as a model takes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from headwater.clock import to_micros
+from headwater.freshness import Freshness
+
+
+@dataclass(frozen=True)
+class FeatureVector:
+    """The features of one entity as a model takes them.
+
+    Attributes:
+        entity_id: the key itself for one join key, else a dict of them.
+        features: output column → value.
+        feature_timestamp: the oldest event time among the views (UTC); None where no view has one.
+        feature_timestamps: view label → event time (UTC) or None.
+        computation_timestamp: the newest created time among the views' rows (UTC); None where no row was found.
+        version_info: view label → version.
+        metadata: `statuses` by column, and `service` where one was asked for.
+    """
+
+    entity_id: Any
+    features: dict[str, Any]
+    feature_timestamp: datetime | None
+    feature_timestamps: dict[str, datetime | None]
+    computation_timestamp: datetime | None
+    version_info: dict[str, str]
+    metadata: dict[str, Any]
+    _scores: tuple[tuple[int | None, int | None], ...] = field(default=(), repr=False, compare=False)
+    _freshness: Freshness = field(default_factory=Freshness, repr=False, compare=False)
+    _now: int = field(default=0, repr=False, compare=False)
+
+    def calculate_freshness(self, now: datetime | None = None) -> float:
+        """The lowest freshness over the views, 0 to 1; 0 where one has no row.
+
+        Args:
+            now: naive is UTC; the time of the read unless given.
+        """
+        at = self._now if now is None else to_micros(now)
+        scores = [0.0 if event is None else self._freshness.score(at - event, sla) for event, sla in self._scores]
+        return min(scores, default=1.0)
