@@ -10,7 +10,7 @@ import pyarrow as pa
 from sqlglot import exp
 
 from headwater.clock import duration_micros
-from headwater.errors import UsageError
+from headwater.errors import SourceError, SpineError, UsageError
 from headwater.offline import pit
 from headwater.offline.base import HistoryRequest, ViewInput
 from headwater.offline.choose import answer, choose
@@ -92,7 +92,10 @@ class PointInTimeRun:
         space = self._workspace("spine")
 
         def query(sql: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
-            return space.schema_of(sql), space.stream_sql(sql, 100_000)
+            try:
+                return space.schema_of(sql), space.stream_sql(sql, 100_000)
+            except SourceError as bad:
+                raise SpineError(f"the spine's query does not run: {bad}") from bad
 
         with space:
             return open_spine(

@@ -117,7 +117,7 @@ def open_source(session: Session, source: Source, folder: Path, wanted: Wanted, 
             return _open_csv(session, source, folder, wanted, where)
         case SQLSource():
             query = sql_query(session, source, folder, where)
-            return _materialized(session, query, session.schema_of(query), wanted, where)
+            return _materialized(session, query, _query_schema(session, query, where), wanted, where)
         case TableSource():
             return _open_table(session, source, wanted, where)
     raise SourceError(f"{where}: the duckdb engine cannot read a {type(source).__name__}")
@@ -134,7 +134,7 @@ def source_schema(session: Session, source: Source, folder: Path, where: str) ->
         case CSVSource():
             return session.schema_of(f"SELECT * FROM {_read_csv(source, csv_files(source, folder, where))}")
         case SQLSource():
-            return session.schema_of(sql_query(session, source, folder, where))
+            return _query_schema(session, sql_query(session, source, folder, where), where)
         case TableSource():
             return _table_of(source, where).schema
         case PushSource():
@@ -278,6 +278,13 @@ def sql_query(session: Session, source: SQLSource, folder: Path, where: str) -> 
     return f"WITH {', '.join(parts)} SELECT * FROM (\n{query}\n)"
 
 
+def _query_schema(session: Session, query: str, where: str) -> pa.Schema:
+    try:
+        return session.schema_of(query)
+    except SourceError as bad:
+        raise SourceError(f"{where}: its query does not run: {bad}") from bad
+
+
 def _plain(session: Session, source: Source, folder: Path, where: str) -> str:
     """What a query's FROM names for one of its tables."""
     match source:
@@ -319,6 +326,17 @@ def _table_of(source: TableSource, where: str) -> pa.Table:
         return as_table(source.table, where)
     except DataError as bad:
         raise SourceError(str(bad)) from bad
+
+
+def table_schema(source: TableSource, keys: Mapping[str, DType], where: str) -> pa.Schema:
+    """The columns of a table as they will be: in pandas a float column may hold an integer key."""
+    schema = _table_of(source, where).schema
+    if is_pandas(source.table):
+        for name, dtype in keys.items():
+            place = schema.get_field_index(name)
+            if place >= 0 and dtype.name.startswith("int") and pa.types.is_floating(schema.field(place).type):
+                schema = schema.set(place, pa.field(name, pa.int64()))
+    return schema
 
 
 def _readable(table: pa.Table) -> pa.Table:

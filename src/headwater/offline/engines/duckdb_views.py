@@ -14,7 +14,7 @@ from sqlglot import exp
 
 from headwater.clock import MIN_MICROS, duration_micros
 from headwater.definitions.feature import Feature
-from headwater.definitions.sources import CSVSource, PushSource, Source
+from headwater.definitions.sources import CSVSource, PushSource, Source, TableSource
 from headwater.errors import SourceError
 from headwater.offline.base import ARRIVAL, CREATED, POSITION, THROUGH, LogPart, LogSlice, ViewInput
 from headwater.offline.engines.duckdb_columns import event_range, is_time, key, micros, name_sql, text_sql, tree, value
@@ -26,6 +26,7 @@ from headwater.offline.engines.duckdb_sources import (
     open_source,
     show_table,
     source_schema,
+    table_schema,
 )
 from headwater.offline.pit import hidden_rows
 from headwater.offline.relations import Relation, Tree, ViewRows, column
@@ -72,7 +73,10 @@ def check_view(session: Session, view: ViewInput, folder: Path) -> None:
     source, where = view.source, where_of(view.view)
     if source is None or isinstance(source, PushSource):
         return
-    schema = source_schema(session, source, folder, where)
+    if isinstance(source, TableSource):
+        schema = table_schema(source, {k.source_column: k.dtype for k in view.view.keys}, where)
+    else:
+        schema = source_schema(session, source, folder, where)
     wanted = _wanted(view.view, source, view.view.view.feature_list)
     check_columns(schema, wanted.columns, f"{where}: its source")
     if not isinstance(source, CSVSource):
@@ -104,6 +108,7 @@ def open_view(session: ViewSession, view: ViewInput, label: str, features: Seque
     if source is not None and not isinstance(source, PushSource):
         opened = open_source(session, source, folder, _wanted(resolved, source, chosen), where)
         relation = _relation(resolved, source, opened, chosen, where)
+        relation = _named(session, relation, source.event_time if opened.prunes else None)
     parts = (
         []
         if view.log is None
