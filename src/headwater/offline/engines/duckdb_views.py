@@ -187,7 +187,7 @@ def _relation(view: ResolvedView, source: Source, opened: Opened, features: Sequ
         event=event,
         created=None if source.created_time is None else micros(source.created_time, types[source.created_time], where),
         features=_values(features, types, where, opened.lenient),
-        event_range=event_range(source.event_time, types[source.event_time])
+        event_range=event_range(_REACH, types[source.event_time])
         if opened.prunes and source.event_time is not None
         else None,
     )
