@@ -22,8 +22,8 @@ from headwater.offline.log_head import (
     Shapes,
     as_columns,
     between,
-    decode_rows,
     insert_rows,
+    rewrite_head,
     stamped,
 )
 from headwater.offline.log_marks import (
@@ -309,7 +309,8 @@ class OfflineLog:
         with self._writing() as connection:
             overwrite_removed(connection)
             state = view_state(connection, view)
-            self._rewrite_head(connection, view, keep)
+            removed = rewrite_head(connection, self._shapes, view, keep)
+            connection.execute(counter.update().values(head_rows=counter.c.head_rows - removed))
             if self._folder is not None:
                 gone = rewrite_files(connection, self._folder, view, keep)
             connection.execute(views.update().where(views.c.view == view).values(epoch=state.epoch + 1))
@@ -321,19 +322,6 @@ class OfflineLog:
         empty_wal(self._engine)
         if self._folder is not None:
             self._folder.remove(gone)
-
-    def _rewrite_head(self, connection: sa.Connection, view: str, keep: Callable[[pa.Table], pa.Table]) -> None:
-        columns = (head.c.first, head.c.last, head.c.shape, head.c.rows, head.c.arrival, head.c.offsets, head.c.batch)
-        for row in connection.execute(sa.select(*columns).where(head.c.view == view)).all():
-            before = decode_rows(connection, self._shapes, [row])[row.shape][0]
-            after = keep(before)
-            if after.num_rows == before.num_rows:
-                continue
-            connection.execute(head.delete().where(head.c.first == row.first))
-            positions = after.column(POSITION).to_numpy()
-            insert_rows(connection, view, row.shape, after.drop_columns([POSITION, ARRIVAL]), positions, row.arrival)
-            left = before.num_rows - after.num_rows
-            connection.execute(counter.update().values(head_rows=counter.c.head_rows - left))
 
     def slice(self, view: str, keys: Sequence[str], until: int | None = None) -> LogSlice:
         """A view's part of the log, fixed.

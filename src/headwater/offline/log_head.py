@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -195,6 +195,22 @@ def insert_rows(
         )
     if values:
         connection.execute(head.insert(), values)
+
+
+def rewrite_head(connection: sa.Connection, known: Shapes, view: str, keep: Callable[[pa.Table], pa.Table]) -> int:
+    """Replace each batch of a view by the rows that `keep` leaves; how many rows went."""
+    columns = (head.c.first, head.c.last, head.c.shape, head.c.rows, head.c.arrival, head.c.offsets, head.c.batch)
+    removed = 0
+    for row in connection.execute(sa.select(*columns).where(head.c.view == view)).all():
+        before = decode_rows(connection, known, [row])[row.shape][0]
+        after = keep(before)
+        if after.num_rows == before.num_rows:
+            continue
+        connection.execute(head.delete().where(head.c.first == row.first))
+        positions = after.column(POSITION).to_numpy()
+        insert_rows(connection, view, row.shape, after.drop_columns([POSITION, ARRIVAL]), positions, row.arrival)
+        removed += before.num_rows - after.num_rows
+    return removed
 
 
 def as_columns(schema: pa.Schema) -> frozenset[str]:
