@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from headwater.clock import EPOCH, MICROSECOND
 from headwater.errors import DataError, EntityKeyError, nearest
-from headwater.planning.tables import as_table, is_column, is_pandas, match_key
+from headwater.planning.tables import as_table, is_column, is_pandas, is_polars, match_key
 from headwater.types import DType
 
 _NONE = type(None)
@@ -70,7 +70,7 @@ def entity_batch(entities: Any, keys: Mapping[str, DType]) -> EntityBatch:
         return _from_columns(entities, keys)
     if _is_table(entities):
         return _from_table(entities, keys)
-    if isinstance(entities, (str, bytes)) or not (is_column(entities) or hasattr(entities, "__arrow_c_stream__")):
+    if isinstance(entities, (str, bytes)) or not (is_column(entities) or _is_series(entities)):
         raise EntityKeyError(f"entities: one {type(entities).__name__} alone; give a list: [{entities!r}]")
     return _from_values(entities, keys)
 
@@ -78,9 +78,9 @@ def entity_batch(entities: Any, keys: Mapping[str, DType]) -> EntityBatch:
 def _is_table(entities: Any) -> bool:
     if isinstance(entities, (pa.Table, pa.RecordBatch, pa.RecordBatchReader)):
         return True
-    return (is_pandas(entities) and entities.ndim == 2) or (
-        hasattr(entities, "__arrow_c_stream__") and hasattr(entities, "columns")
-    )
+    if is_pandas(entities):
+        return bool(entities.ndim == 2)
+    return hasattr(entities, "columns") and (is_polars(entities) or hasattr(entities, "__arrow_c_stream__"))
 
 
 def _from_rows(rows: Sequence[Any], keys: Mapping[str, DType]) -> EntityBatch:
@@ -167,14 +167,7 @@ def key_values(values: Any, dtype: DType, name: str) -> list[Any]:
         return values if _EXACT[dtype.name].issuperset(map(type, values)) else _normalised(values, dtype, name)
     if _is_series(values):
         pandas = is_pandas(values)
-        column = (
-            pa.array(values, from_pandas=True)
-            if pandas
-            else values
-            if isinstance(values, _ARROW)
-            else pa.chunked_array(values)
-        )
-        return _arrow_values(column, dtype, name, pandas)
+        return _arrow_values(_arrow_column(values, pandas), dtype, name, pandas)
     if isinstance(values, np.ndarray) and values.dtype.kind == "M":
         return _arrow_values(pa.array(values), dtype, name, False)
     return key_values(list(values.tolist() if isinstance(values, np.ndarray) else values), dtype, name)
@@ -184,7 +177,15 @@ _ARROW = (pa.Array, pa.ChunkedArray)
 
 
 def _is_series(values: Any) -> bool:
-    return isinstance(values, _ARROW) or is_pandas(values) or hasattr(values, "__arrow_c_stream__")
+    return isinstance(values, _ARROW) or is_pandas(values) or is_polars(values) or hasattr(values, "__arrow_c_stream__")
+
+
+def _arrow_column(values: Any, pandas: bool) -> pa.Array | pa.ChunkedArray:
+    if isinstance(values, _ARROW):
+        return values
+    if pandas:
+        return pa.array(values, from_pandas=True)
+    return pa.chunked_array(values) if hasattr(values, "__arrow_c_stream__") else values.to_arrow()
 
 
 def _arrow_values(column: Any, dtype: DType, name: str, pandas: bool) -> list[Any]:

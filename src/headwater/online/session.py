@@ -52,7 +52,7 @@ class Session:
         """
         try:
             fields = msgspec.msgpack.decode(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
-        except (binascii.Error, ValueError, TypeError) as bad:
+        except (binascii.Error, msgspec.MsgspecError, ValueError, TypeError) as bad:
             raise UsageError(f"{token!r} is not a session token: pass on what `session.token` gave") from bad
         if isinstance(fields, list) and fields and isinstance(fields[0], int) and fields[0] > TOKEN_VERSION:
             raise FormatError("the session token was made by a newer headwater: upgrade this one")

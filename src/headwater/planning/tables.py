@@ -18,6 +18,11 @@ def is_pandas(data: Any) -> bool:
     return type(data).__module__.partition(".")[0] == "pandas" and hasattr(data, "iloc")
 
 
+def is_polars(data: Any) -> bool:
+    """Whether this is a polars frame or series, without importing polars; old ones have no Arrow stream."""
+    return type(data).__module__.partition(".")[0] == "polars" and hasattr(data, "to_arrow")
+
+
 def as_table(data: Any, what: str) -> pa.Table:
     """An Arrow table of what the user gave; a pandas NaN becomes NULL, the pandas index is left out.
 
@@ -40,6 +45,8 @@ def as_table(data: Any, what: str) -> pa.Table:
             return pa.Table.from_pandas(data, preserve_index=False).replace_schema_metadata(None)
         if hasattr(data, "__arrow_c_stream__"):
             return pa.table(data)
+        if is_polars(data):
+            return data.to_arrow()
         if isinstance(data, Mapping):
             return _table_of_columns(data)
         if (
@@ -92,7 +99,7 @@ def _column(column: Any) -> pa.Array | pa.ChunkedArray:
         return column
     if hasattr(column, "__arrow_c_stream__") or hasattr(column, "__arrow_c_array__"):
         return pa.chunked_array(column) if hasattr(column, "__arrow_c_stream__") else pa.array(column)
-    return pa.array(column)
+    return column.to_arrow() if is_polars(column) else pa.array(column)
 
 
 def match_key(
