@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score, roc_curve
+from threadpoolctl import threadpool_limits
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -59,7 +60,8 @@ def train(frame: pd.DataFrame, features: list[str]) -> HistGradientBoostingClass
     """Fit on the flights that arrived, to the end of September."""
     rows = frame[frame[LABEL].notna() & (frame[TIME] < TEST_FROM)]
     model = HistGradientBoostingClassifier(categorical_features="from_dtype", early_stopping=False, random_state=0)
-    return model.fit(matrix(rows, features), rows[LABEL].astype(bool))
+    with threadpool_limits(1, "openmp"):  # threads that wait for each other take minutes on a busy machine
+        return model.fit(matrix(rows, features), rows[LABEL].astype(bool))
 
 
 def score(name: str, model: HistGradientBoostingClassifier, frame: pd.DataFrame, features: list[str]) -> Scored:
