@@ -5,7 +5,9 @@ from __future__ import annotations
 from headwater.errors import FormatError
 from headwater.online.codec import CREATED, EVENT, HEADER_SIZE, ORDER, SEQUENCE, THROUGH, VERSION_BYTE, ZERO, is_newer
 
-_NEXT = {(n).to_bytes(8, "big"): (n + 1).to_bytes(8, "big") for n in range(256)}
+# (sequence, D) → what follows it, for the many rows that were written a few times and never deleted
+_NEXT = {n.to_bytes(8, "big") + ZERO: (n + 1).to_bytes(8, "big") + ZERO for n in range(1024)}
+_BOTH = slice(SEQUENCE.start, THROUGH.stop)
 
 
 def merge(stored: bytes | None, new: bytes) -> bytes | None:
@@ -23,12 +25,13 @@ def merge(stored: bytes | None, new: bytes) -> bytes | None:
         return _over_foreign(stored, new)
     if new[ORDER] < stored[ORDER]:
         return None
-    through = stored[THROUGH]
-    if through != ZERO and new[EVENT] <= through and new[CREATED] <= through:
-        return None
-    sequence = stored[SEQUENCE]
-    following = _NEXT.get(sequence) or (int.from_bytes(sequence, "big") + 1).to_bytes(8, "big")
-    return new[:6] + following + through + new[22:]
+    following = _NEXT.get(stored[_BOTH])
+    if following is None:
+        through = stored[THROUGH]
+        if through != ZERO and new[EVENT] <= through and new[CREATED] <= through:
+            return None
+        following = (int.from_bytes(stored[SEQUENCE], "big") + 1).to_bytes(8, "big") + through
+    return new[:6] + following + new[22:]
 
 
 def _over_foreign(stored: bytes, new: bytes) -> bytes:
