@@ -323,7 +323,7 @@ class FeatureStore:
 
         Args:
             views: view names (or `view@version`); None: all.
-            start, end: only rows known in (start, end]; with a `start` the watermark stays.
+            start, end: only rows known in [start, end]; with a `start` the watermark stays.
             entities: only these keys; the watermark stays.
             force: make each selected key what history has now; not with `start` or `end`.
         """
