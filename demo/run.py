@@ -97,11 +97,11 @@ def learn(training: pd.DataFrame, dataset: Dataset) -> Predict:
     with step("Load scikit-learn and matplotlib"):
         import model
 
-    with step("The same features joined without care: each delay as if known at the scheduled departure"):
+    with step("Join without care: each delay as if known at its flight's scheduled departure"):
         leaky, warnings = join_with_a_leak(dataset)
         for warning in warnings:
             warn(warning)
-    with step("Train on January to September, test on October to December: does a flight arrive over 15 minutes late?"):
+    with step("Train to September, test from October on: does a flight arrive over 15 minutes late?"):
         honest = [*model.SCHEDULE, *(name for name in training.columns if name not in FLIGHT)]
         plain = [name for name in honest if name not in HISTORY]
         promised = training.assign(**{name: leaky[name] for name in HISTORY})

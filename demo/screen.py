@@ -40,7 +40,8 @@ def warn(text: str) -> None:
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], left: int = 1) -> None:
     """Draw a table; the first `left` columns are text, the others numbers."""
-    drawn = Table(title=title, title_justify="left", title_style="italic", header_style="bold")
+    say(title, style="italic")
+    drawn = Table(header_style="bold")
     for place, column in enumerate(columns):
         drawn.add_column(column, justify="left" if place < left else "right", overflow="fold")
     for row in rows:

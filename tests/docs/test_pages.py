@@ -62,3 +62,10 @@ def test_readme_s_first_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
         assert (page.parent / target).exists(), f"{page.name} links {target}"
+
+
+def test_architecture_names_files_that_exist() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    for name in re.findall(r"`([a-z_/]+(?:\.py|/))`", page):
+        base = ROOT if name.startswith("tests/") else ROOT / "src" / "headwater"
+        assert (base / name).exists(), f"architecture.md names {name}"
