@@ -185,7 +185,7 @@ def _arrow_column(values: Any, pandas: bool) -> pa.Array | pa.ChunkedArray:
         return values
     if pandas:
         return pa.array(values, from_pandas=True)
-    return pa.chunked_array(values) if hasattr(values, "__arrow_c_stream__") else values.to_arrow()
+    return values.to_arrow() if is_polars(values) else pa.chunked_array(values)
 
 
 def _arrow_values(column: Any, dtype: DType, name: str, pandas: bool) -> list[Any]:

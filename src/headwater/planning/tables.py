@@ -19,7 +19,10 @@ def is_pandas(data: Any) -> bool:
 
 
 def is_polars(data: Any) -> bool:
-    """Whether this is a polars frame or series, without importing polars; old ones have no Arrow stream."""
+    """Whether this is a polars frame or series, without importing polars.
+
+    Its `to_arrow` serves: old ones have no Arrow stream, new ones stream categories in views that Arrow cannot decode.
+    """
     return type(data).__module__.partition(".")[0] == "polars" and hasattr(data, "to_arrow")
 
 
@@ -43,10 +46,10 @@ def as_table(data: Any, what: str) -> pa.Table:
             return data.read_all()
         if is_pandas(data):
             return pa.Table.from_pandas(data, preserve_index=False).replace_schema_metadata(None)
-        if hasattr(data, "__arrow_c_stream__"):
-            return pa.table(data)
         if is_polars(data):
             return data.to_arrow()
+        if hasattr(data, "__arrow_c_stream__"):
+            return pa.table(data)
         if isinstance(data, Mapping):
             return _table_of_columns(data)
         if (
@@ -89,17 +92,19 @@ def is_column(value: Any) -> bool:
     """Whether a value is a column of values rather than one value."""
     if isinstance(value, (str, bytes, bytearray, Mapping)) or value is None:
         return False
-    return isinstance(value, (Sequence, np.ndarray, pa.Array, pa.ChunkedArray)) or (
-        hasattr(value, "__array__") and getattr(value, "ndim", 0) == 1
+    return (
+        isinstance(value, (Sequence, np.ndarray, pa.Array, pa.ChunkedArray))
+        or is_polars(value)
+        or (hasattr(value, "__array__") and getattr(value, "ndim", 0) == 1)
     )
 
 
 def _column(column: Any) -> pa.Array | pa.ChunkedArray:
     if isinstance(column, (pa.Array, pa.ChunkedArray)):
         return column
-    if hasattr(column, "__arrow_c_stream__") or hasattr(column, "__arrow_c_array__"):
-        return pa.chunked_array(column) if hasattr(column, "__arrow_c_stream__") else pa.array(column)
-    return column.to_arrow() if is_polars(column) else pa.array(column)
+    if is_polars(column):
+        return column.to_arrow()
+    return pa.chunked_array(column) if hasattr(column, "__arrow_c_stream__") else pa.array(column)
 
 
 def match_key(

@@ -145,3 +145,8 @@ def test_values_become_plain_ones_of_their_type(dtype: DType, values: Any, expec
 def test_a_value_of_another_type_is_never_cast(dtype: DType, value: Any) -> None:
     with pytest.raises(EntityKeyError, match="never casts a key silently"):
         key_values([value], dtype, "k")
+
+
+def test_polars_categories_are_text_keys() -> None:
+    for dtype in (pl.Categorical, pl.Enum(["a", "b"])):
+        assert key_values(pl.Series("k", ["b", None, "a"], dtype=dtype), String, "k") == ["b", None, "a"]

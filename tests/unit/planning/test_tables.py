@@ -130,3 +130,10 @@ def test_pandas_holds_an_integer_key_with_gaps_as_floats() -> None:
 def test_keys_of_another_type_are_never_cast(values: Any, dtype: DType) -> None:
     with pytest.raises(EntityKeyError, match=r"column 'k' is .*; the join key is"):
         match(values, dtype)
+
+
+def test_polars_categories_are_text() -> None:
+    text = pl.Series("k", ["a", None, "b"], dtype=pl.Categorical)
+    for data in (pl.DataFrame([text]), {"k": text}):
+        column = as_table(data, "rows")["k"]
+        assert match_key(column, String, "k", EntityKeyError).to_pylist() == ["a", None, "b"]
