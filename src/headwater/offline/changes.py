@@ -189,7 +189,7 @@ def _settled(space: Workspace, window: _Window, newest: str, features: list[Feat
 
 
 def _answer(window: _Window, newest: str, features: list[Feature]) -> exp.Select:
-    """ordinal, event, created, position (NULL: the source's), the keys k0… and the features f0… of the chosen rows."""
+    """event, created, position (NULL: the source's), the keys k0… and the features f0… of the chosen rows, by key."""
     position = exp.Case().when(exp.Not(this=window.from_log), exp.Null()).else_(window.position)
     names = [f.name for f in features]
     wide = window.rows.wide(names, keys=True).subquery("w")
@@ -203,6 +203,8 @@ def _answer(window: _Window, newest: str, features: list[Feature]) -> exp.Select
         )
         .from_(exp.to_table(newest).as_("r"))
         .join(wide, on=column("ordinal", "r").eq(column("ordinal", "w")))
+        # a store that keeps its keys in order then fills each page once
+        .order_by(*[column(k, "w") for k in window.rows.key_names])
     )
 
 
