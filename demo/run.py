@@ -117,9 +117,7 @@ def learn(training: pd.DataFrame, dataset: Dataset) -> Predict:
             ["model", "area under ROC", "late among the 10% flagged"],
             [(r.name, f"{r.auc:.3f}", f"{r.late_among_flagged:.1%}") for r in results],
         )
-        say(
-            "The features were chosen with these months in view: compare the models, do not take the scores as held out."
-        )
+        say("The features were chosen with these months in view: compare the models, the scores are not held out.")
         model.plot_leak(results, PICTURE)
         promise, truth = results[2].auc, results[3].auc
         say(f"The leak promises {promise:.3f}; served what is really known, that model gives {truth:.3f}.")
