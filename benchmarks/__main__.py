@@ -32,7 +32,8 @@ def main() -> int:
     figures = [figure for document in documents for figure in document["figures"]]
     (OUT / "all.json").write_text(json.dumps(documents, indent=2) + "\n")
     (OUT / "all.md").write_text(markdown(figures))
-    draw("all figures" + (" (quick)" if given.quick else ""), figures)
+    if len(names) > 1:
+        draw("all figures" + (" (quick)" if given.quick else ""), figures)
     for name in failed:
         print(f"benchmarks.{name} failed; its error is above", file=sys.stderr)
     return 1 if failed else 0

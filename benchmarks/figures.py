@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import platform
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -78,6 +79,35 @@ class Options:
     runs: int | None = None
 
 
+class Bystanders:
+    """What other processes used of the machine since this was made: figures beside busy neighbours mean little."""
+
+    def __init__(self) -> None:
+        self._began, self._all, self._own = time.perf_counter(), _all_seconds(), _own_seconds()
+
+    def cores(self) -> float | None:
+        """How many cores they kept busy, on average; None where the system does not tell."""
+        if self._all is None:
+            return None
+        others = (_all_seconds() or 0.0) - self._all - (_own_seconds() - self._own)
+        return round(max(0.0, others) / (time.perf_counter() - self._began), 2)
+
+
+def _all_seconds() -> float | None:
+    """Seconds that all cores together were busy since the system started."""
+    try:
+        words = Path("/proc/stat").read_text().split("\n", 1)[0].split()
+    except OSError:
+        return None
+    user, nice, system, _, _, *interrupts = map(int, words[1:8])
+    return (user + nice + system + sum(interrupts)) / os.sysconf("SC_CLK_TCK")
+
+
+def _own_seconds() -> float:
+    """Seconds that this process and those it started and awaited were busy."""
+    return sum(os.times()[:4])
+
+
 def machine() -> dict[str, Any]:
     """What it was measured on: processor, cores, memory, load, versions."""
     return {
@@ -116,19 +146,21 @@ def run_script(name: str, about: str, measure: Callable[[Options], list[Figure]]
     parser.add_argument("--runs", type=int, help="how often each slow measurement is repeated")
     given = parser.parse_args()
     options = Options(given.quick, given.seed, given.runs)
-    before = machine()
+    before, watch = machine(), Bystanders()
     figures = measure(options)
+    busy = watch.cores()
     drawn = [figure.as_dict() for figure in figures]
     document = {
         "benchmark": name,
         "quick": options.quick,
         "seed": options.seed,
-        "machine": {**before, "load_after": machine()["load"]},
+        "machine": {**before, "load_after": machine()["load"], "cores_used_by_others": busy},
         "figures": drawn,
     }
     OUT.mkdir(exist_ok=True)
     (OUT / f"{name}.json").write_text(json.dumps(document, indent=2) + "\n")
-    draw(name + (" (quick)" if options.quick else ""), drawn)
+    others = "" if busy is None else f"; others used {busy:.2f} of {os.cpu_count()} cores meanwhile"
+    draw(name + (" (quick)" if options.quick else "") + others, drawn)
 
 
 COLUMNS = ("what", "ours", "raw", "unit", "ratio", "target", "met", "more")
