@@ -120,8 +120,8 @@ def _counted(space: Workspace, window: _Window, counts: ChangeCounts) -> Packing
 
     query = window.select(
         count(taken),
-        count(exp.Not(this=keys)),
-        count(exp.and_(keys, exp.Not(this=timed))),
+        count(exp.not_(keys)),
+        count(exp.and_(keys, exp.not_(timed))),
         count(exp.and_(sound, window.taken(), window.known > end)),
         *[over(f, name) for name in ("event", "created") for f in (exp.Min, exp.Max)],
         nulls=True,

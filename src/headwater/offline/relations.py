@@ -37,6 +37,7 @@ class Relation:
         created: created time in microseconds, rounded up; None: `delay` after the event time.
         features: feature → its value in its dtype.
         event_range: a filter for the engine's scan.
+        bounds: the least and greatest event and created time, where files tell; at least as wide as the rows'.
     """
 
     table: Tree
@@ -47,6 +48,7 @@ class Relation:
     created: Tree | None
     features: Mapping[str, Tree]
     event_range: EventRange | None = None
+    bounds: tuple[int, int, int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,11 @@ class ViewRows:
         if self.log or self.source is None or self.source.created is not None:
             return None
         return self.delay if self.timed else 0
+
+    @property
+    def bounds(self) -> tuple[int, int, int, int] | None:
+        """The least and greatest event and created time, where they are known without reading."""
+        return self.source.bounds if self.source is not None and not self.log else None
 
     @property
     def source_size(self) -> int:

@@ -156,7 +156,8 @@ class HistoryResult:
         given = self._request.spine
         table = self.to_arrow()
         if isinstance(given, polars.DataFrame):
-            return given.hstack(_polars_frame(polars, table.select(self._added)))
+            joined: polars.DataFrame = given.hstack(_polars_frame(polars, table.select(self._added)))
+            return joined
         return _polars_frame(polars, table)
 
     @property

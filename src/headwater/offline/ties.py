@@ -37,6 +37,16 @@ def found(picked: str, rows: ViewRows) -> exp.Select:
     )
 
 
+def marked(picked: str, heads: str) -> exp.Select:
+    """`picked` with its `tie`, from the ordinals that have an equal row beside them."""
+    tie = exp.Not(this=exp.Is(this=column("ordinal", "x"), expression=exp.Null()))
+    return (
+        exp.select(column("rn", "p"), column("ordinal", "p"), column("event", "p"), tie.as_("tie"))
+        .from_(exp.to_table(picked).as_("p"))
+        .join(exp.to_table(heads).as_("x"), on=column("ordinal", "p").eq(column("ordinal", "x")), join_type="left")
+    )
+
+
 def _same(keys: Sequence[str], left: str, right: str) -> Tree:
     return exp.and_(*[column(n, left).eq(column(n, right)) for n in (*keys, "event", "created")])
 

@@ -20,7 +20,7 @@ class Powers:
     Attributes:
         wide_integers: integers of 128 bits, into which (event, created, ordinal) are packed.
         asof_join: an as-of join.
-        pairs_limit: with more (spine row, feature row) pairs per key than this the as-of join is the faster way.
+        pairs_limit: more (spine row, feature row) pairs than this are not joined: windows of time or as-of joins are faster.
     """
 
     wide_integers: bool = False

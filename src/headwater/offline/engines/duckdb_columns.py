@@ -63,6 +63,8 @@ def micros(name: str, given: pa.DataType, where: str) -> Tree:
     Raises:
         SourceError: a column that is no time.
     """
+    if pa.types.is_null(given):
+        return tree("CAST(NULL AS BIGINT)")  # a column of NULLs fits everything: its rows are left out
     sql = name_sql(name)
     if not is_time(given):
         raise SourceError(f"{where}: column {name!r} is {given}, not a timestamp or date; cast it, e.g. in a SQLSource")
@@ -74,6 +76,8 @@ def micros(name: str, given: pa.DataType, where: str) -> Tree:
 
 def event_range(name: str, given: pa.DataType) -> EventRange:
     """The filter on a time column that DuckDB takes down to row groups and partitions."""
+    if pa.types.is_null(given):
+        return lambda lower, upper: None
     kind = "DATE" if pa.types.is_date(given) else "TIMESTAMP_NS" if given.unit == "ns" else "TIMESTAMP"
     if pa.types.is_timestamp(given) and given.tz is not None:
         kind = "TIMESTAMPTZ_NS" if given.unit == "ns" else "TIMESTAMPTZ"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -80,6 +83,7 @@ class Opened:
         row: the column of its row numbers.
         prunes: whether a filter on a time column spares reading.
         lenient: whether its values were Python's own.
+        files: the Parquet files it reads.
     """
 
     name: str
@@ -88,6 +92,7 @@ class Opened:
     row: str = ROW
     prunes: bool = False
     lenient: bool = False
+    files: tuple[str, ...] = ()
 
 
 def check_columns(schema: pa.Schema, wanted: Sequence[str], where: str) -> None:
@@ -204,7 +209,37 @@ def _open_parquet(session: Session, files: Sequence[str], wanted: Wanted, where:
     row = "file_row_number" if len(files) == 1 else f"(CAST(file_index AS BIGINT) << {bits}) | file_row_number"
     name = session.name("file")
     session.run(f"CREATE VIEW {name} AS SELECT *, {row} AS {ROW} FROM {table}")
-    return Opened(name, schema, most[0] if len(files) == 1 else len(files) << bits, prunes=True)
+    return Opened(name, schema, most[0] if len(files) == 1 else len(files) << bits, prunes=True, files=tuple(files))
+
+
+def time_range(files: Sequence[str], column: str) -> tuple[int, int] | None:
+    """The least and greatest time in a column (microseconds, rounded up), from the footers; None where they do not tell."""
+    least: list[int] = []
+    greatest: list[int] = []
+    for file in files:
+        with pq.ParquetFile(file) as parquet:
+            places = [i for i in range(len(parquet.schema)) if parquet.schema.column(i).path == column]
+            scale = _scale(parquet.schema.column(places[0])) if len(places) == 1 else None
+            if scale is None:
+                return None
+            for group in range(parquet.metadata.num_row_groups):
+                part = parquet.metadata.row_group(group).column(places[0])
+                found = part.statistics
+                if found is not None and found.has_min_max:
+                    least.append(math.ceil(found.min_raw * scale))
+                    greatest.append(math.ceil(found.max_raw * scale))
+                elif found is None or found.null_count != part.num_values:
+                    return None
+    return (min(least), max(greatest)) if least else None
+
+
+def _scale(column: Any) -> Fraction | None:
+    """Microseconds in one unit of a time column of a file; the file's own type tells, not Arrow's."""
+    told = json.loads(column.logical_type.to_json())
+    if told["Type"] == "Date":
+        return Fraction(86_400_000_000)
+    scales = {"milliseconds": Fraction(1000), "microseconds": Fraction(1), "nanoseconds": Fraction(1, 1000)}
+    return scales.get(told.get("timeUnit")) if told["Type"] == "Timestamp" else None
 
 
 def _remote(source: ParquetSource, where: str) -> ds.Dataset:

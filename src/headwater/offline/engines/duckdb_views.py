@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from sqlglot import exp
 
-from headwater.clock import MIN_MICROS, duration_micros
+from headwater.clock import duration_micros
 from headwater.definitions.feature import Feature
 from headwater.definitions.sources import CSVSource, PushSource, Source, TableSource
 from headwater.errors import SourceError
@@ -27,6 +27,7 @@ from headwater.offline.engines.duckdb_sources import (
     show_table,
     source_schema,
     table_schema,
+    time_range,
 )
 from headwater.offline.pit import hidden_rows
 from headwater.offline.relations import Relation, Tree, ViewRows, column
@@ -190,7 +191,22 @@ def _relation(view: ResolvedView, source: Source, opened: Opened, features: Sequ
         event_range=event_range(_REACH, types[source.event_time])
         if opened.prunes and source.event_time is not None
         else None,
+        bounds=_bounds(source, opened),
     )
+
+
+def _bounds(source: Source, opened: Opened) -> tuple[int, int, int, int] | None:
+    """The ranges of both times, from the footers of files."""
+    if not opened.files or source.event_time is None:
+        return None
+    event = time_range(opened.files, source.event_time)
+    if event is None:
+        return None
+    if source.created_time is not None:
+        created = time_range(opened.files, source.created_time)
+        return None if created is None else (*event, *created)
+    delay = max(-_FAR, min(_FAR, duration_micros(source.delay_time)))
+    return (*event, event[0] + delay, event[1] + delay)
 
 
 def _named(session: Session, relation: Relation, reach: str | None) -> Relation:

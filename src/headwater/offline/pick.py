@@ -1,0 +1,123 @@
+"""Which lowering of the point-in-time query a view takes: by how many pairs its keys make, and what the engine can do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sqlglot import exp
+
+from headwater.offline import asof, pit, ties, windows
+from headwater.offline.packing import Packing
+from headwater.offline.pit import Join
+from headwater.offline.relations import union_all
+from headwater.offline.workspace import Workspace
+
+_SAMPLED = 100_000
+"""Of more rows than this only a part is counted."""
+_ROWS = 4
+"""How many of a key's rows a window holds at first."""
+_WIDER = 16
+_ROUNDS = 3
+_LATE = 0.3
+"""The share of late rows from which on finding the known ones for all keys is cheaper than repairing."""
+
+
+def created(space: Workspace, name: str, query: exp.Query) -> str:
+    """The name of a table with a query's rows."""
+    space.create(name, query)
+    return space.table(name)
+
+
+def pick(space: Workspace, label: str, join: Join, spine_rows: int) -> tuple[str, float]:
+    """The table of picked rows (rn, ordinal, event, tie), and how many rows a spine row's key has, about.
+
+    Args:
+        space: the run's tables.
+        label: part of their names.
+        join: the view and the spine.
+        spine_rows: how many rows the spine has.
+    """
+    name, packing = f"picked_{label}", _packing(space, join)
+    if packing is None or not packing.fits or not space.powers.wide_integers:
+        return _looked_up(space, name, join, pit.pick_ranked(join)), join.rows.size
+    pairs = _pairs(space, join, spine_rows)
+    density = pairs / max(1, spine_rows)
+    if not space.powers.asof_join or pairs <= space.powers.pairs_limit:
+        return created(space, name, pit.pick_pairs(join, packing)), density
+    tables = _pick_many(space, label, join, packing, density)
+    if len(tables) == 1:
+        return tables[0], density
+    parts = [exp.select(exp.Star()).from_(exp.to_table(table)) for table in tables]
+    return created(space, name, union_all(parts)), density
+
+
+def _packing(space: Workspace, join: Join) -> Packing | None:
+    """None where no row is in reach."""
+    first, last, created_first, created_last = join.rows.bounds or space.rows(pit.ranges(join))[0]
+    if first is None:
+        return None
+    lag = join.rows.lag
+    return Packing.of((int(first), int(last)), (int(created_first), int(created_last)), join.rows.size, lag)
+
+
+def _sample(join: Join) -> int:
+    # odd, so that it does not keep step with how a file repeats its keys
+    return max(1, join.rows.size // _SAMPLED) | 1
+
+
+def _pairs(space: Workspace, join: Join, spine_rows: int) -> float:
+    """How many pairs share a key; where there cannot be too many nobody counts."""
+    most = float(spine_rows) * join.rows.size
+    if most <= space.powers.pairs_limit:
+        return most
+    return float(space.rows(windows.pair_count(join, _sample(join)))[0][0])
+
+
+def _pick_many(space: Workspace, label: str, join: Join, packing: Packing, density: float) -> list[str]:
+    """Tables of picked rows, for keys with many rows: by windows while those make few pairs, the rest by as-of joins."""
+    late = 0.0
+    if join.rows.timed and join.lag is None:
+        late = float(space.rows(windows.delay(join, _sample(join)))[0][0] or 0)
+    span, limit = packing.event_max - packing.event_min, space.powers.pairs_limit
+    width = max(1, int(max(_ROWS * span / max(1.0, density), 2 * late, join.lag or 0)))
+    tables: list[str] = []
+    for turn in range(_ROUNDS if join.rows.timed else 0):
+        if float(space.rows(windows.pair_count(join, _sample(join), (packing, width)))[0][0]) > limit:
+            break
+        tables.append(created(space, f"window_{turn}_{label}", windows.pick_windowed(join, packing, width)))
+        if join.ttl and width >= join.ttl:
+            return tables
+        rest = created(space, f"rest_{turn}_{label}", windows.remaining(join, tables[-1]))
+        join = replace(join, spine=rest)
+        count = int(space.rows(exp.select(exp.Count(this=exp.Star())).from_(exp.to_table(rest)))[0][0])
+        if not count:
+            return tables
+        if _pairs(space, join, count) <= limit:
+            return [*tables, created(space, f"last_{label}", pit.pick_pairs(join, packing))]
+        width *= _WIDER
+    often_late = late * density > _LATE * span
+    return [*tables, _looked_up(space, f"asof_{label}", join, _by_asof(space, label, join, packing, often_late))]
+
+
+def _by_asof(space: Workspace, label: str, join: Join, packing: Packing, often_late: bool) -> exp.Query:
+    """The query of picked rows by as-of joins; spine rows of deleted keys are ranked."""
+    only = exp.Not(this=join.deleted(join.keys)) if join.rows.deletes is not None else None
+    query: exp.Query
+    if join.lag is None and (often_late or not join.rows.timed):
+        steps = created(space, f"steps_{label}", asof.known_steps(join, packing, None))
+        query = asof.pick_stepped(join, packing, steps, only)
+    else:
+        last = created(space, f"reached_{label}", asof.pick_asof(join, packing, only))
+        late = join.lag is None and space.rows(asof.late_count(packing, last))[0][0]
+        steps_of = created(space, f"steps_{label}", asof.known_steps(join, packing, last)) if late else None
+        query = asof.pick_repaired(join, packing, last, steps_of)
+    if join.rows.deletes is not None:
+        query = union_all([query, pit.pick_ranked(join, join.deleted(join.keys))])
+    return query
+
+
+def _looked_up(space: Workspace, name: str, join: Join, query: exp.Query) -> str:
+    """The table of picked rows of a query that cannot tell ties by itself."""
+    found = created(space, f"found_{name}", query)
+    heads = created(space, f"equal_{name}", ties.found(found, join.rows))
+    return created(space, name, ties.marked(found, heads))

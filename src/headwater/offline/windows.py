@@ -1,0 +1,88 @@
+"""The point-in-time query within windows of time: few pairs even where keys have many rows.
+
+A row that counts and lies in the window before t beats every earlier one, for the greater event time decides first. So a
+spine row that finds any row in its window has its answer; only the others look further back.
+"""
+
+from __future__ import annotations
+
+from sqlglot import exp
+
+from headwater.offline.packing import Packing
+from headwater.offline.pit import Join, candidates, greatest, packed, reach
+from headwater.offline.relations import Tree, big, column, number, union_all
+
+
+def pick_windowed(join: Join, packing: Packing, width: int) -> exp.Select:
+    """`picked` of the spine rows that find a row in their own window of `width` microseconds or the one before."""
+    rows = exp.select(exp.Star(), _window(column("event", "x"), packing, width).as_("w"))
+    rows = rows.from_(candidates(join).subquery("x"))
+    same = exp.and_(column("w", "s").eq(column("w", "r")), join.counting())
+    pairs = exp.select(column("rn", "s"), packed(packing).as_("p")).from_(_doubled(join, packing, width).subquery("s"))
+    return greatest(pairs.join(rows.subquery("r"), on=same), packing)
+
+
+def _window(time: Tree, packing: Packing, width: int) -> Tree:
+    return exp.IntDiv(this=exp.paren(time - big(packing.event_min)), expression=number(width))
+
+
+def _doubled(join: Join, packing: Packing, width: int) -> exp.Query:
+    """Each spine row twice: with its own window and with the one before."""
+    spine = join.spine_rows().subquery("a")
+    own = _window(column("t", "a"), packing, width)
+    names = [column(n, "a") for n in ("rn", "t", *join.rows.key_names)]
+    once = exp.select(*names, own.as_("w")).from_(spine)
+    before = exp.select(*[n.copy() for n in names], (own.copy() - number(1)).as_("w")).from_(spine.copy())
+    return union_all([once, before])
+
+
+def pair_count(join: Join, sample: int, windows: tuple[Packing, int] | None = None) -> exp.Select:
+    """How many (spine row, feature row) pairs share a key, and a window where those are given: one row of one.
+
+    Args:
+        join: the view and the spine.
+        sample: only each `sample`-th feature row is counted, for so many.
+        windows: the packing and the width of the windows.
+    """
+    names = list(join.rows.key_names)
+    sampled = exp.Mod(this=column("ordinal", "r"), expression=number(sample)).eq(number(0))
+    rows = (
+        exp.select(*[column(n, "r") for n in names])
+        .from_(join.rows.narrow(join.lower, join.upper).subquery("r"))
+        .where(reach(join))
+    )
+    spine: exp.Query = join.spine_rows()
+    if sample > 1:
+        rows = rows.where(sampled)
+    if windows is not None:
+        rows = rows.select(_window(column("event", "r"), *windows).as_("w"))
+        spine = _doubled(join, *windows)
+        names.append("w")
+    counted = exp.select(*[column(n) for n in names], exp.Count(this=exp.Star()).as_("n")).from_(rows.subquery("g"))
+    counted = counted.group_by(*[column(n) for n in names])
+    pairs = exp.Sum(this=exp.cast(column("n", "r"), "double")) * number(sample)
+    return (
+        exp.select(exp.Coalesce(this=pairs, expressions=[number(0)]))
+        .from_(spine.subquery("s"))
+        .join(counted.subquery("r"), on=exp.and_(*[column(n, "s").eq(column(n, "r")) for n in names]))
+    )
+
+
+def delay(join: Join, sample: int) -> exp.Select:
+    """How long after its event time a row is known, on average (microseconds): one row of one."""
+    late = exp.cast(column("created", "r"), "double") - exp.cast(column("event", "r"), "double")
+    rows = exp.select(exp.Avg(this=exp.Greatest(this=late, expressions=[number(0)])))
+    rows = rows.from_(join.rows.narrow(join.lower, join.upper).subquery("r")).where(reach(join))
+    return rows.where(exp.Mod(this=column("ordinal", "r"), expression=number(sample)).eq(number(0)))
+
+
+def remaining(join: Join, picked: str) -> exp.Select:
+    """The spine's rows, with all keys, that picked nothing."""
+    names = ["rn", "t", *dict.fromkeys(join.keys)]
+    here = [exp.Not(this=exp.Is(this=column(k, "s"), expression=exp.Null())) for k in join.keys]
+    return (
+        exp.select(*[column(n, "s") for n in names])
+        .from_(exp.to_table(join.spine).as_("s"))
+        .join(exp.to_table(picked).as_("p"), on=column("rn", "s").eq(column("rn", "p")), join_type="anti")
+        .where(*here)
+    )
