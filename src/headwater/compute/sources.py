@@ -75,13 +75,23 @@ class BoundSources:
 
     def _instead(self, view: FeatureView) -> TableSource:
         source = view.source
+        rows = self._rows[view.name]
+        if not self._columns[view.name]:
+            rows = pa.table({name: pa.nulls(0) for name in _columns_of(view)})
         return TableSource(
-            self._rows[view.name],
+            rows,
             event_time=source.event_time,
             created_time=source.created_time if source.created_time in self._columns[view.name] else None,
             event_id=source.event_id,
             delay=source.delay,
         )
+
+
+def _columns_of(view: FeatureView) -> dict[str, None]:
+    """The columns of its source that a view reads: what an empty list of rows has."""
+    keys = (view.key_column(key) for key in view.join_keys)
+    times = (view.source.event_time, view.source.created_time, view.source.event_id)
+    return dict.fromkeys([*keys, *filter(None, times), *(f.source_column for f in view.feature_list)])
 
 
 def _holds_table(source: Source) -> bool:

@@ -73,7 +73,15 @@ def table_of_rows(rows: Sequence[Mapping[str, Any]], names: Iterable[str] = ()) 
     columns = dict.fromkeys(names)
     for row in rows:
         columns.update(dict.fromkeys(row))
-    return pa.table({name: pa.array([row.get(name) for row in rows]) for name in columns})
+    return pa.table({name: _inferred([row.get(name) for row in rows]) for name in columns})
+
+
+def _inferred(values: list[Any]) -> pa.Array:
+    """An array of Python values; the nanoseconds of pandas' timestamps, which Arrow would cut off, are kept."""
+    array = pa.array(values)
+    if pa.types.is_timestamp(array.type) and any(getattr(value, "nanosecond", 0) for value in values):
+        return pa.array(values, pa.timestamp("ns", array.type.tz))
+    return array
 
 
 def _table_of_columns(data: Mapping[str, Any]) -> pa.Table:
@@ -104,6 +112,8 @@ def _column(column: Any) -> pa.Array | pa.ChunkedArray:
         return column
     if is_polars(column):
         return column.to_arrow()
+    if isinstance(column, list):
+        return _inferred(column)
     return pa.chunked_array(column) if hasattr(column, "__arrow_c_stream__") else pa.array(column)
 
 

@@ -382,3 +382,24 @@ def test_the_rows_of_a_retired_version_go_after_a_while(lmdb_bench: Bench) -> No
     bench.materialize()
     assert old.read(["k7"]).to_dict()["temp"] == [None] and mark(bench) is None
     assert temps(bench, "k7") == [7.0] and mark(bench, "1.1.0") == Watermark(to_micros(bench.at), 0)
+
+
+def test_rows_without_a_key_or_a_time_are_counted_each_once() -> None:
+    route = hw.Entity("route", join_keys={"origin": hw.String, "dest": hw.String})
+    delay = hw.FeatureView(
+        "delay",
+        entity=route,
+        source=hw.ParquetSource("none.parquet", event_time="at", created_time="known"),
+        features=[hw.Feature("minutes", hw.Float64)],
+    )
+    whole = {"origin": "JFK", "dest": "LAX", "at": T0, "known": T0, "minutes": 1.0}
+    gaps: list[dict[str, Any]] = [{}, {"origin": None}, {"dest": None}, {"at": None}, {"known": None}]
+    rows = [{**whole, **gap} for gap in gaps]
+    with hw.FeatureStore.in_memory([route, delay], sources={"delay": rows}, clock=lambda: T0) as store:
+        run = store.materialize()["delay"]
+    assert (run.rows, run.null_keys, run.null_times) == (1, 2, 2)
+    with hw.FeatureStore.in_memory([route, delay], sources={"delay": rows[-1:]}, clock=lambda: T0) as store:
+        run = store.materialize()["delay"]
+        assert (run.rows, run.null_times) == (0, 1)
+        spine = [{"origin": "JFK", "dest": "LAX", "timestamp": T0}]
+        assert store.get_historical_features(spine, ["delay:minutes"]).to_arrow()["minutes"].to_pylist() == [None]

@@ -138,3 +138,16 @@ def test_prepare_checks_its_arguments(bench: Bench) -> None:
     assert reader.read(["A"], now=T0 + HOUR).freshness() == {"weather": [0.5]}
     with pytest.raises(UsageError):
         prepare(bench.rooms, ["weather"])
+
+
+@pytest.mark.parametrize("empty", [[], {}])
+def test_an_empty_list_stands_in_for_a_source(empty: Any) -> None:
+    view = hw.FeatureView(
+        "weather",
+        entity=AIRPORT,
+        source=hw.ParquetSource("none.parquet", event_time="at", created_time="known"),
+        features=[hw.Feature("temp", hw.Float64, default=1.5)],
+    )
+    with hw.FeatureStore.in_memory([AIRPORT, view], sources={"weather": empty}, clock=lambda: T0) as store:
+        history = store.get_historical_features([{"airport": "JFK", "timestamp": T0}], ["weather:temp"])
+        assert history.to_arrow()["temp"].to_pylist() == [1.5]

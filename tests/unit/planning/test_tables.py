@@ -137,3 +137,10 @@ def test_polars_categories_are_text() -> None:
     for data in (pl.DataFrame([text]), {"k": text}):
         column = as_table(data, "rows")["k"]
         assert match_key(column, String, "k", EntityKeyError).to_pylist() == ["a", None, "b"]
+
+
+def test_nanoseconds_of_pandas_timestamps_are_kept() -> None:
+    fine = pd.Timestamp("2024-01-01 00:00:00.000000001", tz="UTC")
+    for data in ([{"t": None}, {"t": fine}], {"t": [None, fine]}):
+        column = as_table(data, "rows")["t"]
+        assert (column.type, column.cast(pa.int64()).to_pylist()) == (pa.timestamp("ns", "UTC"), [None, fine.value])
