@@ -83,16 +83,16 @@ def view_cases(draw: Callable[..., Any], name: str = "v0", key_sets: Sequence[tu
     pushed = isinstance(shape.view.source, PushSource)
     rows = () if pushed else tuple(draw(st.lists(_source_rows(shape), min_size=_pick(draw, 0, 1, 6), max_size=12)))
     with_log = pushed or draw(st.booleans())
-    batches = draw(st.lists(_log_batches(shape), max_size=3)) if with_log else []
+    batches = draw(st.lists(_log_batches(shape, rows), max_size=3)) if with_log else []
     log, parts = _positioned(shape, batches)
     marks = st.lists(st.builds(Delete, keys(shape.keys, nullable=False), log_instants()), max_size=3)
     deletes = tuple(draw(marks)) if draw(st.booleans()) else ()
-    purged = {mark.key: mark for mark in draw(marks)} if _pick(draw, False, False, True) else {}
+    purges = tuple(draw(marks)) if _pick(draw, False, False, True) else ()
     view = shape.view
     if not pushed:
         view = _with_source(view, TableSource(_source_table(shape, rows), **_source_options(view.source)))
     selection = _selection(draw, view)
-    return ViewCase(selection, shape.oracle, rows, log, parts, deletes, tuple(purged.values()))
+    return ViewCase(selection, shape.oracle, rows, log, parts, deletes, purges)
 
 
 @st.composite
@@ -181,8 +181,11 @@ def _source_rows(shape: _Shape) -> st.SearchStrategy[SourceRow]:
     return st.builds(SourceRow, keys(shape.keys), shape.rows, event, known)
 
 
+_AT_ONCE = -1
+
+
 class _Batch(NamedTuple):
-    """One write: its rows (created None: at once), the feature its columns lack, the column of created times."""
+    """One write: its rows (created None: NULL), the feature its columns lack, the column of created times."""
 
     rows: list[tuple[Key, dict[str, Any], int | None, int | None]]
     arrival: int
@@ -190,12 +193,21 @@ class _Batch(NamedTuple):
     created: str | None
 
 
-def _log_batches(shape: _Shape) -> st.SearchStrategy[_Batch]:
+def _log_batches(shape: _Shape, source: Sequence[SourceRow]) -> st.SearchStrategy[_Batch]:
     event: st.SearchStrategy[Any] = st.sampled_from(shape.events.instants) if shape.oracle.event_time else st.none()
-    at_once = [None] * 2 if shape.events is shape.createds and shape.oracle.event_time else []
-    created_at: st.SearchStrategy[Any] = st.sampled_from([*shape.createds.instants, *at_once])
+    at_once = [_AT_ONCE] if shape.events is shape.createds and shape.oracle.event_time else []
+    created_at: st.SearchStrategy[Any] = st.sampled_from([*shape.createds.instants, None])
     row = st.tuples(keys(shape.keys, nullable=False), shape.rows, event, created_at)
-    created = [None, CREATED, "learnt"] if shape.oracle.created_time else [None, CREATED]
+    tying = [
+        (row.key, row.event, created)
+        for row in source
+        for created in ([row.created] if shape.oracle.created_time else at_once)
+        if None not in row.key and (row.event is not None or not shape.oracle.event_time) and created is not None
+    ]
+    if tying:
+        same = st.tuples(st.sampled_from(tying), shape.rows).map(lambda d: (d[0][0], d[1], d[0][1], d[0][2]))
+        row = st.one_of(row, same)
+    created = [None, CREATED, "learnt", "learnt"] if shape.oracle.created_time else [None, CREATED, CREATED]
     lacking = [None, None, None, *shape.stored]
     return st.builds(
         _Batch,
@@ -213,7 +225,7 @@ def _positioned(shape: _Shape, batches: list[_Batch]) -> tuple[tuple[LogRow, ...
     for batch, arrival in zip(batches, sorted(b.arrival for b in batches), strict=True):
         mine: list[LogRow] = []
         for key, content, event, created in batch.rows:
-            carried = (event if created is None else created) if batch.created else None
+            carried = (event if created == _AT_ONCE else created) if batch.created else None
             kept = {name: value for name, value in content.items() if name != batch.lacks}
             mine.append(LogRow(key, kept, event, arrival, len(rows) + len(mine) + 1, carried))
         rows += mine
