@@ -4,15 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score, roc_curve
 from threadpoolctl import threadpool_limits
 
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
+threadpool_limits(1, "openmp")  # on a busy machine threads that wait for each other take minutes
 
 LABEL = "arr_late"
 TIME = "scheduled_departure"
@@ -60,8 +59,7 @@ def train(frame: pd.DataFrame, features: list[str]) -> HistGradientBoostingClass
     """Fit on the flights that arrived, to the end of September."""
     rows = frame[frame[LABEL].notna() & (frame[TIME] < TEST_FROM)]
     model = HistGradientBoostingClassifier(categorical_features="from_dtype", early_stopping=False, random_state=0)
-    with threadpool_limits(1, "openmp"):  # threads that wait for each other take minutes on a busy machine
-        return model.fit(matrix(rows, features), rows[LABEL].astype(bool))
+    return model.fit(matrix(rows, features), rows[LABEL].astype(bool))
 
 
 def score(name: str, model: HistGradientBoostingClassifier, frame: pd.DataFrame, features: list[str]) -> Scored:
@@ -72,7 +70,8 @@ def score(name: str, model: HistGradientBoostingClassifier, frame: pd.DataFrame,
 
 def plot_leak(results: Sequence[Scored], path: Path) -> None:
     """Save the ROC curves, and the areas under them as bars."""
-    figure, (curves, bars) = plt.subplots(1, 2, figsize=(12, 5), width_ratios=(1, 1.2), layout="constrained")
+    figure = Figure(figsize=(12, 5), layout="constrained")
+    curves, bars = figure.subplots(1, 2, width_ratios=(1, 1.2))
     for scored, color in zip(results, ("#999999", "#1b7837", "#c51b7d", "#f1b6da"), strict=True):
         false, true, _ = roc_curve(scored.late, scored.probability)
         curves.plot(false, true, color=color, label=scored.name)
@@ -84,4 +83,3 @@ def plot_leak(results: Sequence[Scored], path: Path) -> None:
     bars.invert_yaxis()
     figure.suptitle("A leak looks like skill until the model is served")
     figure.savefig(path, dpi=110)
-    plt.close(figure)
