@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 
@@ -28,6 +29,13 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|s|m|h|d|w)")
 def system_clock() -> datetime:
     """The time now, UTC."""
     return datetime.now(UTC)
+
+
+def ticker(clock: Clock) -> Callable[[], int]:
+    """What tells a clock's time in microseconds since 1970; for the system's clock without a datetime between."""
+    if clock is system_clock:
+        return lambda: time.time_ns() // 1_000
+    return lambda: to_micros(clock())
 
 
 def to_micros(when: datetime | date | str | int) -> int:

@@ -154,7 +154,7 @@ class PreparedReader:
         rooms = self._rooms
         if time.monotonic() >= self._next or rooms.registry.latest is not self._snapshot:
             self._follow(self._look())
-        at = to_micros(rooms.clock()) if now is None else _instant(now)
+        at = rooms.now() if now is None else _instant(now)
         policy = stale if stale is StalePolicy.FLAG else _policy(stale)
         age = None if max_age is None else _age(max_age)
         result = self._reader.read(entities, now=at, stale=policy, max_age=age)

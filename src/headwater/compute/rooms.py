@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cached_property
 
-from headwater.clock import Clock, to_micros
+from headwater.clock import Clock, ticker
 from headwater.definitions.sources import Source
 from headwater.errors import LogMismatch
 from headwater.observer import Observer, silent
@@ -71,9 +72,10 @@ class Rooms:
     def __post_init__(self) -> None:
         self.leases = Leases(self.registry.engine, self.clock)
 
-    def now(self) -> int:
-        """The time now, microseconds."""
-        return to_micros(self.clock())
+    @cached_property
+    def now(self) -> Callable[[], int]:
+        """Tells the time now, microseconds."""
+        return ticker(self.clock)
 
     def watermarks(self, snapshot: RegistrySnapshot) -> dict[tuple[str, str], Watermark]:
         """(view, version) → how far it is materialized, as the online store has it; one that is missing never was."""

@@ -76,6 +76,9 @@ class FewRows(DecodedRows):
 
     def columns(self) -> list[list[Any]]:
         bodies, out = self._bodies, []
+        if self.form.plain and not self._has_nulls and bodies:
+            by_place = [*zip(*bodies, strict=True)]
+            return [list(by_place[place]) for place in self.form.places]
         for c, (slot, place) in enumerate(zip(self.form.slots, self.form.places, strict=True)):
             if slot.variable is not None:
                 column = list(self._variable[c])
