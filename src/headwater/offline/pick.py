@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from sqlglot import exp
 
@@ -40,11 +40,15 @@ def pick(space: Workspace, label: str, join: Join, spine_rows: int) -> tuple[str
     name, packing = f"picked_{label}", _packing(space, join)
     if packing is None or not packing.fits or not space.powers.wide_integers:
         return _looked_up(space, name, join, pit.pick_ranked(join)), join.rows.size
-    pairs = _pairs(space, join, spine_rows)
+    limit = space.powers.pairs_limit
+    if not space.powers.asof_join or float(spine_rows) * join.rows.size <= limit:
+        return created(space, name, pit.pick_pairs(join, packing)), join.rows.size
+    sample = _Sample.of(space, label, join)
+    pairs = sample.pairs(join)
     density = pairs / max(1, spine_rows)
-    if not space.powers.asof_join or pairs <= space.powers.pairs_limit:
+    if pairs <= limit:
         return created(space, name, pit.pick_pairs(join, packing)), density
-    tables = _pick_many(space, label, join, packing, density)
+    tables = _pick_many(space, label, join, packing, sample, density)
     if len(tables) == 1:
         return tables[0], density
     parts = [exp.select(exp.Star()).from_(exp.to_table(table)) for table in tables]
@@ -60,29 +64,40 @@ def _packing(space: Workspace, join: Join) -> Packing | None:
     return Packing.of((int(first), int(last)), (int(created_first), int(created_last)), join.rows.size, lag)
 
 
-def _sample(join: Join) -> int:
-    # odd, so that it does not keep step with how a file repeats its keys
-    return max(1, join.rows.size // _SAMPLED) | 1
+@dataclass(frozen=True)
+class _Sample:
+    """Some of a view's rows, by which pairs are estimated: one for each `every` rows."""
+
+    space: Workspace
+    table: str
+    every: int
+
+    @classmethod
+    def of(cls, space: Workspace, label: str, join: Join) -> _Sample:
+        """A sample of about a hundred thousand rows."""
+        # odd, so that it does not keep step with how a file repeats its keys
+        every = max(1, join.rows.size // _SAMPLED) | 1
+        return cls(space, created(space, f"sample_{label}", windows.sampled(join, every)), every)
+
+    def pairs(self, join: Join, window: tuple[Packing, int] | None = None) -> float:
+        """About how many pairs share a key (and a window)."""
+        return self.every * float(self.space.rows(windows.pair_count(join, self.table, window))[0][0])
+
+    def delay(self) -> float:
+        """How long after its event time a row is known, on average (microseconds)."""
+        return float(self.space.rows(windows.delay(self.table))[0][0] or 0)
 
 
-def _pairs(space: Workspace, join: Join, spine_rows: int) -> float:
-    """How many pairs share a key; where there cannot be too many nobody counts."""
-    most = float(spine_rows) * join.rows.size
-    if most <= space.powers.pairs_limit:
-        return most
-    return float(space.rows(windows.pair_count(join, _sample(join)))[0][0])
-
-
-def _pick_many(space: Workspace, label: str, join: Join, packing: Packing, density: float) -> list[str]:
+def _pick_many(
+    space: Workspace, label: str, join: Join, packing: Packing, sample: _Sample, density: float
+) -> list[str]:
     """Tables of picked rows, for keys with many rows: by windows while those make few pairs, the rest by as-of joins."""
-    late = 0.0
-    if join.rows.timed and join.lag is None:
-        late = float(space.rows(windows.delay(join, _sample(join)))[0][0] or 0)
+    late = sample.delay() if join.rows.timed and join.lag is None else 0.0
     span, limit = packing.event_max - packing.event_min, space.powers.pairs_limit
-    width = max(1, int(max(_ROWS * span / max(1.0, density), 2 * late, join.lag or 0)))
+    width = max(1, int(max(_ROWS * span / max(1.0, density), late, join.lag or 0)))
     tables: list[str] = []
     for turn in range(_ROUNDS if join.rows.timed else 0):
-        if float(space.rows(windows.pair_count(join, _sample(join), (packing, width)))[0][0]) > limit:
+        if sample.pairs(join, (packing, width)) > limit:
             break
         tables.append(created(space, f"window_{turn}_{label}", windows.pick_windowed(join, packing, width)))
         if join.ttl and width >= join.ttl:
@@ -92,7 +107,7 @@ def _pick_many(space: Workspace, label: str, join: Join, packing: Packing, densi
         count = int(space.rows(exp.select(exp.Count(this=exp.Star())).from_(exp.to_table(rest)))[0][0])
         if not count:
             return tables
-        if _pairs(space, join, count) <= limit:
+        if sample.pairs(join) <= limit:
             return [*tables, created(space, f"last_{label}", pit.pick_pairs(join, packing))]
         width *= _WIDER
     often_late = late * density > _LATE * span

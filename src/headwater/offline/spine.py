@@ -59,6 +59,9 @@ class Spine(ABC):
             SpineError: naming the column.
         """
         names = self.schema.names
+        for name in names:
+            if names.count(name) > 1:
+                raise SpineError(f"the spine has {names.count(name)} columns named {name!r}; rename one")
         if self.at is None:
             self.timestamp_column = _timestamp_of(names, self.timestamp_column)
             _check_time(self.schema.field(self.timestamp_column))

@@ -36,31 +36,32 @@ def _doubled(join: Join, packing: Packing, width: int) -> exp.Query:
     return union_all([once, before])
 
 
-def pair_count(join: Join, sample: int, windows: tuple[Packing, int] | None = None) -> exp.Select:
-    """How many (spine row, feature row) pairs share a key, and a window where those are given: one row of one.
+def sampled(join: Join, sample: int) -> exp.Select:
+    """Keys, event and created time of each `sample`-th feature row that the join may read."""
+    names = [*join.rows.key_names, "event", "created"]
+    rows = join.rows.narrow(join.lower, join.upper).subquery("r")
+    every = exp.Mod(this=column("ordinal", "r"), expression=number(sample)).eq(number(0))
+    return exp.select(*[column(n, "r") for n in names]).from_(rows).where(reach(join), every)
+
+
+def pair_count(join: Join, rows: str, windows: tuple[Packing, int] | None = None) -> exp.Select:
+    """How many (spine row, sampled row) pairs share a key, and a window where those are given: one row of one.
 
     Args:
         join: the view and the spine.
-        sample: only each `sample`-th feature row is counted, for so many.
+        rows: a table of `sampled` rows.
         windows: the packing and the width of the windows.
     """
     names = list(join.rows.key_names)
-    sampled = exp.Mod(this=column("ordinal", "r"), expression=number(sample)).eq(number(0))
-    rows = (
-        exp.select(*[column(n, "r") for n in names])
-        .from_(join.rows.narrow(join.lower, join.upper).subquery("r"))
-        .where(reach(join))
-    )
+    few = exp.select(*[column(n) for n in names]).from_(exp.to_table(rows))
     spine: exp.Query = join.spine_rows()
-    if sample > 1:
-        rows = rows.where(sampled)
     if windows is not None:
-        rows = rows.select(_window(column("event", "r"), *windows).as_("w"))
+        few = few.select(_window(column("event"), *windows).as_("w"))
         spine = _doubled(join, *windows)
         names.append("w")
-    counted = exp.select(*[column(n) for n in names], exp.Count(this=exp.Star()).as_("n")).from_(rows.subquery("g"))
+    counted = exp.select(*[column(n) for n in names], exp.Count(this=exp.Star()).as_("n")).from_(few.subquery("g"))
     counted = counted.group_by(*[column(n) for n in names])
-    pairs = exp.Sum(this=exp.cast(column("n", "r"), "double")) * number(sample)
+    pairs = exp.Sum(this=exp.cast(column("n", "r"), "double"))
     return (
         exp.select(exp.Coalesce(this=pairs, expressions=[number(0)]))
         .from_(spine.subquery("s"))
@@ -68,12 +69,10 @@ def pair_count(join: Join, sample: int, windows: tuple[Packing, int] | None = No
     )
 
 
-def delay(join: Join, sample: int) -> exp.Select:
-    """How long after its event time a row is known, on average (microseconds): one row of one."""
-    late = exp.cast(column("created", "r"), "double") - exp.cast(column("event", "r"), "double")
-    rows = exp.select(exp.Avg(this=exp.Greatest(this=late, expressions=[number(0)])))
-    rows = rows.from_(join.rows.narrow(join.lower, join.upper).subquery("r")).where(reach(join))
-    return rows.where(exp.Mod(this=column("ordinal", "r"), expression=number(sample)).eq(number(0)))
+def delay(rows: str) -> exp.Select:
+    """How long after its event time a sampled row is known, on average (microseconds): one row of one."""
+    late = exp.cast(column("created"), "double") - exp.cast(column("event"), "double")
+    return exp.select(exp.Avg(this=exp.Greatest(this=late, expressions=[number(0)]))).from_(exp.to_table(rows))
 
 
 def remaining(join: Join, picked: str) -> exp.Select:
