@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 
+from headwater.errors import UsageError
+
 Clock = Callable[[], datetime]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -45,14 +47,19 @@ def to_micros(when: datetime | date | str | int) -> int:
         when: a datetime, a date (its midnight, UTC), ISO text, or microseconds already.
 
     Raises:
-        ValueError: text that is no ISO date or time.
+        UsageError: text that is no ISO date or time, or something else.
     """
     if isinstance(when, int):
         return when
-    if isinstance(when, str):
-        when = datetime.fromisoformat(when.strip())
-    if not isinstance(when, datetime):
-        when = datetime(when.year, when.month, when.day, tzinfo=UTC)
+    try:
+        if isinstance(when, str):
+            when = datetime.fromisoformat(when.strip())
+        if not isinstance(when, datetime):
+            when = datetime(when.year, when.month, when.day, tzinfo=UTC)
+    except (ValueError, AttributeError):
+        raise UsageError(
+            f"{when!r} is no time: give a datetime, or text like 2024-05-01 or 2024-05-01T12:00:00+00:00"
+        ) from None
     if when.tzinfo is None:
         when = when.replace(tzinfo=UTC)
     return (when - EPOCH) // MICROSECOND
@@ -67,7 +74,7 @@ def parse_duration(value: timedelta | str) -> timedelta:
     """A duration from `timedelta` or text such as `"7d"`, `"1h30m"`, `"250ms"`.
 
     Raises:
-        ValueError: text of another form; the message shows the right one.
+        UsageError: text of another form; the message shows the right one.
     """
     if isinstance(value, timedelta):
         return value
@@ -76,7 +83,7 @@ def parse_duration(value: timedelta | str) -> timedelta:
         return timedelta(0)
     parts = _DURATION.findall(text)
     if not parts or _DURATION.sub("", text).strip():
-        raise ValueError(f"{value!r} is not a duration; write it as '7d', '6h', '30m' or '1h30m', or give a timedelta")
+        raise UsageError(f"{value!r} is not a duration; write it as '7d', '6h', '30m' or '1h30m', or give a timedelta")
     return timedelta(microseconds=round(sum(float(n) * _UNITS[unit] for n, unit in parts)))
 
 

@@ -330,8 +330,8 @@ class FeatureStore:
         return materializing.materialize(
             self._rooms,
             [views] if isinstance(views, str) else views,
-            start=None if start is None else to_micros(start),
-            end=None if end is None else to_micros(end),
+            start=start,
+            end=end,
             entities=entities,
             force=force,
         )

@@ -15,7 +15,7 @@ from headwater.compute.rooms import Rooms
 from headwater.compute.write import ATTEMPTS, Changed, unchanged
 from headwater.errors import RegistryConflict, StoreError
 from headwater.online.codec import emptied, header, micros_bytes, replaced, with_key
-from headwater.online.session import Session
+from headwater.online.session import Session, check_session
 from headwater.online.view_rows import ViewRows
 from headwater.planning.resolve import ResolvedView, whole_view
 from headwater.planning.snapshot import ViewRecord
@@ -51,13 +51,14 @@ def delete(
     Raises:
         EntityKeyError: keys that lack a join key, are NULL or of another type.
     """
-    if session is not None:
-        session.check(rooms.store_name)
+    check_session(session, rooms.store_name)
     rooms.claim_online()
     snapshot = rooms.registry.snapshot()
     for _ in range(ATTEMPTS):
         record = snapshot.view(view)
         keys = delete_keys(record, entities)
+        if not keys.table.num_rows:
+            return DeleteReport(0, 0, None, 0, purge)
         stored = [_stored(rooms, version, keys.table) for version in keys.versions]
         known = [max(_known(row) for row in rows) for rows in zip(*(rows for _, rows in stored), strict=True)]
         try:

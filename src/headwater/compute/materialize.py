@@ -83,6 +83,8 @@ def _instant(name: str, value: Instant) -> int:
 
 def _targets(snapshot: RegistrySnapshot, views: str | Iterable[str] | None) -> list[ResolvedView]:
     """The versions to feed: of the views named, all that are not retired, or just the one named."""
+    if views is not None and not isinstance(views, Iterable):
+        raise UsageError(f"views: names such as ['weather'] are wanted, not {views!r}")
     names = list(snapshot.views) if views is None else [views] if isinstance(views, str) else list(views)
     targets: dict[tuple[str, str], ResolvedView] = {}
     for item in names:

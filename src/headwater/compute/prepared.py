@@ -25,7 +25,7 @@ from headwater.freshness import Freshness
 from headwater.online.base import OnlineStore
 from headwater.online.reader import OnlineReader
 from headwater.online.result import OnlineResult
-from headwater.online.session import Session
+from headwater.online.session import Session, check_session
 from headwater.planning.pointers import behind
 from headwater.planning.resolve import ResolvedRequest, resolve
 from headwater.planning.snapshot import RegistrySnapshot
@@ -218,8 +218,7 @@ class PreparedReader:
         level = self._level if consistency is None else _level(self._rooms.online, consistency)
         if level in _NEEDS_SESSION and session is None:
             raise SessionRequired(f"consistency={level.value!r} needs a session: pass session=store.session()")
-        if session is not None:
-            session.check(self._rooms.store_name)
+        check_session(session, self._rooms.store_name)
 
     def _refuse_request(self, request: Mapping[str, Any]) -> None:
         names = ", ".join(map(repr, request))

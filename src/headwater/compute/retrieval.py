@@ -10,12 +10,16 @@ from headwater.clock import duration_micros
 from headwater.compute.inputs import view_input
 from headwater.compute.prepared import Explained, PreparedReader
 from headwater.compute.rooms import Rooms
+from headwater.errors import UsageError, nearest
 from headwater.freshness import Freshness, FreshnessFunction
 from headwater.offline.base import HistoryRequest
 from headwater.offline.result import HistoryResult
 from headwater.planning.resolve import resolve
 from headwater.registry.reader import REFRESH
 from headwater.types import ConsistencyLevel
+
+INCLUDABLE = ("status", "event_time")
+"""What history can show beside the features."""
 
 __all__ = ["Explained", "PreparedReader", "historical", "prepare"]
 
@@ -47,6 +51,9 @@ def historical(
         NotFound, UsageError: as `resolve` says.
         SpineError: a missing column, a NaT, a key of another type.
     """
+    for name in include:
+        if name not in INCLUDABLE:
+            raise UsageError(f"include={name!r}: write {' or '.join(map(repr, INCLUDABLE))}{nearest(name, INCLUDABLE)}")
     request = resolve(rooms.registry.snapshot(), features, full_names=full_names)
     # one position for all views, so that a row is either in all of them or in none
     until = rooms.log.head_position()

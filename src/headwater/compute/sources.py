@@ -13,7 +13,7 @@ from headwater.definitions.service import FeatureService
 from headwater.definitions.source_checks import Read, Schemas
 from headwater.definitions.sources import PushSource, Source, SQLSource, TableSource
 from headwater.definitions.view import FeatureSelection, FeatureView
-from headwater.errors import SourceError
+from headwater.errors import DefinitionError, SourceError
 from headwater.offline.base import OfflineEngine
 from headwater.planning.snapshot import ViewVersion
 from headwater.planning.tables import as_table, is_pandas
@@ -63,7 +63,11 @@ class BoundSources:
     def schemas(self, engine: OfflineEngine, definitions: Iterable[Any]) -> Schemas:
         """The columns of the sources of these definitions, as `plan` asks for them."""
         views = [d for d in definitions if isinstance(d, FeatureView)]
-        replaced = {id(view.source): self._instead(view) for view in views if view.name in self._rows}
+        replaced = {
+            id(view.source): self._instead(view)
+            for view in views
+            if view.name in self._rows and isinstance(view.source, Source)
+        }
 
         def schema(source: Source) -> pa.Schema | Read | None:
             instead = replaced.get(id(source))
@@ -104,6 +108,8 @@ def with_parts(definitions: Iterable[Any]) -> list[Any]:
     """Definitions and the entities and views that they hold, each once, parts first."""
     found: dict[int, Any] = {}
     named: set[tuple[type, str]] = set()
+    if not isinstance(definitions, Iterable):
+        raise DefinitionError(f"definitions: a list of entities, views and services is wanted, not {definitions!r}")
     given = list(definitions)
     for item in given:
         named.add((type(item), getattr(item, "name", "")))

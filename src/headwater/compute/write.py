@@ -29,7 +29,7 @@ from headwater.offline.base import ARRIVAL, POSITION
 from headwater.offline.log import Appended
 from headwater.offline.log_head import stamped
 from headwater.online.base import Capabilities
-from headwater.online.session import Session
+from headwater.online.session import Session, check_session
 from headwater.online.view_rows import ViewRows
 from headwater.planning.resolve import whole_view
 from headwater.planning.snapshot import RegistrySnapshot, ViewRecord
@@ -94,8 +94,7 @@ def write(
     if errors not in ("raise", "report"):
         raise UsageError(f"errors={errors!r}: write 'raise' or 'report'")
     check_durability(rooms.online.capabilities, durability)
-    if session is not None:
-        session.check(rooms.store_name)
+    check_session(session, rooms.store_name)
     if target is not WriteTarget.OFFLINE:
         rooms.claim_online()
     # a cache-only write has no transaction of the log to look at the registry in

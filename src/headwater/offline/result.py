@@ -86,8 +86,8 @@ class HistoryMetadata:
 class HistoryResult:
     """A point-in-time join, fixed to the versions and the log position of the call; each use of it runs it.
 
-    The columns are the spine's, unchanged, then the features in the order asked for; a status stands beside its feature, a view's event time
-    behind the view's last feature. Rows are the spine's, in order.
+    The columns are the spine's, unchanged, then the features in the order asked for; a status stands beside its
+    feature, a view's event time behind the view's last feature. Rows are the spine's, in order.
     """
 
     def __init__(self, engine: OfflineEngine, request: HistoryRequest) -> None:
@@ -128,8 +128,8 @@ class HistoryResult:
         """The rows as a pandas frame; the columns and the index of a pandas spine are its own.
 
         Args:
-            types: "nullable": Int64, boolean, string, floats as NumPy floats; "numpy": NumPy's own, NULL as NaN or None;
-                "arrow": Arrow's.
+            types: "nullable": Int64, boolean, string, floats as NumPy floats; "numpy": NumPy's own, NULL as NaN or
+                None; "arrow": Arrow's.
 
         Raises:
             MissingExtra: pandas is not installed.
@@ -159,7 +159,8 @@ class HistoryResult:
         if isinstance(given, polars.DataFrame):
             joined: polars.DataFrame = given.hstack(_polars_frame(polars, table.select(self._added)))
             return joined
-        return _polars_frame(polars, table)
+        whole: polars.DataFrame = _polars_frame(polars, table)
+        return whole
 
     @property
     def _added(self) -> list[str]:
@@ -220,18 +221,21 @@ def _warnings(request: HistoryRequest, views: Mapping[str, ViewCounts]) -> Itera
         total = found.total
         if timed[label] and found.same_instant * 2 > found.matched:
             yield (
-                f"view {label!r}: {found.same_instant:,} of {found.matched:,} matched rows have the very instant of their spine row; where the "
-                "spine is the event log itself, each row leaks into its own features: give the source a created_time or a delay"
+                f"view {label!r}: {found.same_instant:,} of {found.matched:,} matched rows have the very instant of "
+                "their spine row; where the spine is the event log itself, each row leaks into its own features: "
+                "give the source a created_time or a delay"
             )
         if found.not_known * 2 > total:
             yield (
-                f"view {label!r}: {found.not_known:,} of {total:,} rows had data that was not known yet; check whether created_time is the time "
-                "of a load (then name a delay instead), and the zones of the time columns (naive is UTC)"
+                f"view {label!r}: {found.not_known:,} of {total:,} rows had data that was not known yet; check whether "
+                "created_time is the time of a load (then name a delay instead), and the zones of the time columns "
+                "(naive is UTC)"
             )
         elif (total - found.matched) * 2 > total:
             yield (
-                f"view {label!r}: {total - found.matched:,} of {total:,} rows found no value ({found.no_row:,} no row, {found.expired:,} expired, "
-                f"{found.not_known:,} not known); check the join keys, the ttl, and the zones of the time columns (naive is UTC)"
+                f"view {label!r}: {total - found.matched:,} of {total:,} rows found no value ({found.no_row:,} no row, "
+                f"{found.expired:,} expired, {found.not_known:,} not known); check the join keys, the ttl, and the "
+                "zones of the time columns (naive is UTC)"
             )
 
 

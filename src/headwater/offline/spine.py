@@ -140,8 +140,8 @@ def _timestamp_of(names: list[str], wanted: str | None) -> str:
         if name in names:
             return name
     raise SpineError(
-        f"the spine has no column 'timestamp' or 'event_timestamp'; name yours with timestamp_column=… (it has {', '.join(names)}), "
-        "or give one instant for all rows with at=…"
+        f"the spine has no column 'timestamp' or 'event_timestamp' (it has {', '.join(names)}); "
+        "name yours with timestamp_column=…, or give one instant for all rows with at=…"
     )
 
 
@@ -152,7 +152,7 @@ def _check_time(field: pa.Field) -> None:
 
 
 def floor_micros(column: pa.Array, name: str) -> NDArray[np.int64]:
-    """Microseconds since 1970 of timestamps or dates without NULLs; finer ones rounded down, so that nothing after them counts.
+    """Microseconds since 1970 of timestamps or dates without NULLs; finer ones rounded down, so that nothing leaks.
 
     Raises:
         SpineError: an instant too far away for 64 bits of microseconds.

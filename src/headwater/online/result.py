@@ -217,7 +217,7 @@ class OnlineResult:
             missing: what stands for a value that is not there and has no default.
 
         Raises:
-            UsageError: a feature that is not one number.
+            UsageError: a feature that is not one number; a dtype that cannot hold a value or `missing`.
             FeatureNotFound: a column that was not asked for.
         """
         wanted = [self._column(name) for name in columns] if columns is not None else list(self._columns)
@@ -226,6 +226,14 @@ class OnlineResult:
                 raise UsageError(
                     f"feature {column.name!r} is {column.dtype}, not a number: leave it out with columns=[…]"
                 )
+        try:
+            return self._matrices(wanted, dtype, missing)
+        except (TypeError, ValueError, OverflowError) as bad:
+            raise UsageError(
+                f"to_numpy(dtype={dtype!r}, missing={missing!r}): {bad}; give a dtype that holds values and `missing`"
+            ) from bad
+
+    def _matrices(self, wanted: Sequence[ReadColumn], dtype: Any, missing: float) -> NDArray[Any]:
         if len({column.view for column in wanted}) == 1:
             return self._matrix(self._reads[wanted[0].view], [column.feature for column in wanted], dtype, missing)
         out = np.empty((len(self), len(wanted)), dtype)

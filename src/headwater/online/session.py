@@ -92,3 +92,16 @@ class Session:
             raise UsageError(
                 f"the session is of store {self.store!r}, not of {store!r}: begin one with store.session()"
             )
+
+
+def check_session(session: Session | None, store: str) -> None:
+    """Refuse what is no session, or one of another store; None is none.
+
+    Raises:
+        UsageError: saying what to pass.
+    """
+    if session is None:
+        return
+    if not isinstance(session, Session):
+        raise UsageError(f"session={session!r}: pass store.session(), or hw.Session.from_token(token)")
+    session.check(store)

@@ -151,8 +151,10 @@ def resolve(snapshot: RegistrySnapshot, features: Any, *, full_names: bool | Non
         items = service.selections
     elif isinstance(features, (str, FeatureView, FeatureSelection)):
         items = (features,)
-    else:
+    elif isinstance(features, Iterable):
         items = features
+    else:
+        raise UsageError(f"features: a list such as ['view:feature'] or a service is wanted, not {features!r}")
     draft = _Draft()
     full = service.full_names if full_names is None and service is not None else bool(full_names)
     pinned = _labelled([pin(snapshot, item) for item in items])

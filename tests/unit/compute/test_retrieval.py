@@ -1,5 +1,7 @@
 """History with its log: versions, deletes, a position that is fixed at the call."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -8,7 +10,7 @@ import pytest
 
 import headwater as hw
 from headwater.compute.retrieval import historical, prepare
-from headwater.errors import FeatureNotFound, UsageError
+from headwater.errors import DefinitionError, FeatureNotFound, SpineError, UsageError
 from headwater.offline.result import HistoryResult
 from tests.unit.compute.conftest import AIRPORT, T0, Bench, row, weather
 
@@ -151,3 +153,50 @@ def test_an_empty_list_stands_in_for_a_source(empty: Any) -> None:
     with hw.FeatureStore.in_memory([AIRPORT, view], sources={"weather": empty}, clock=lambda: T0) as store:
         history = store.get_historical_features([{"airport": "JFK", "timestamp": T0}], ["weather:temp"])
         assert history.to_arrow()["temp"].to_pylist() == [1.5]
+
+
+@pytest.mark.parametrize("features", [None, 5])
+def test_what_is_no_list_of_features(bench: Bench, features: Any) -> None:
+    with pytest.raises(UsageError, match="a list such as"):
+        join(bench, features, "A")
+
+
+def test_spines_and_instants_that_cannot_mean_anything() -> None:
+    spine = pa.table({"airport": ["A"], "timestamp": [T0]})
+    twice = pa.Table.from_arrays([*spine.columns, spine["airport"]], names=["airport", "timestamp", "airport"])
+    rows = [row("A", 1.0, T0)]
+    with hw.FeatureStore.in_memory([AIRPORT, weather()], sources={"weather": rows}, clock=lambda: T0) as store:
+        with pytest.raises(UsageError, match="include='stat': write 'status' or 'event_time'; did you mean 'status'"):
+            store.get_historical_features(spine, ["weather:temp"], include=("stat",))
+        with pytest.raises(SpineError, match="2 columns named 'airport'"):
+            store.get_historical_features(twice, ["weather:temp"])
+        with pytest.raises(UsageError, match="'yesterday' is no time"):
+            store.get_historical_features(spine.select(["airport"]), ["weather:temp"], at="yesterday")
+        offset = spine.set_column(1, "timestamp", spine["timestamp"].cast(pa.timestamp("us", "+05:30")))
+        assert store.get_historical_features(offset, ["weather:temp"]).to_polars()["timestamp"].to_list() == [T0]
+
+
+def test_calls_that_cannot_mean_anything() -> None:
+    rows = [row("A", 1.0, T0)]
+    wrong: Any = 5
+    with hw.FeatureStore.in_memory([AIRPORT, weather()], sources={"weather": rows}, clock=lambda: T0) as store:
+        store.materialize()
+        calls: list[Callable[[], Any]] = [
+            lambda: store.materialize(wrong),
+            lambda: store.materialize(start="x"),
+            lambda: store.prepare(["weather:temp"], registry_refresh="x"),
+            lambda: store.get_online_features(["weather:temp"], ["A"], session=wrong),
+            lambda: store.write("weather", rows, session=wrong),
+            lambda: store.delete("weather", ["A"], session=wrong),
+            lambda: store.get_online_features(["weather:temp"], ["A"]).to_numpy(dtype="foo"),
+            lambda: store.get_online_features(["weather:temp"], ["B"]).to_numpy(dtype="int64", missing=float("nan")),
+        ]
+        for call in calls:
+            with pytest.raises(UsageError):
+                call()
+        with pytest.raises(DefinitionError, match="a list of entities"):
+            store.plan(wrong)
+        assert store.delete("weather", []).deleted == 0
+        source = replace(weather(), source=wrong)
+        with pytest.raises(DefinitionError, match="a source is wanted"):
+            hw.FeatureStore.in_memory([AIRPORT, source], sources={"weather": rows})
