@@ -18,7 +18,7 @@ POSITION = "__position"
 ARRIVAL = "__arrival"
 THROUGH = "__through"
 CREATED = "created_time"
-"""Reserved columns of the offline log: a row's own place in the log, arrival (microseconds), and the created time a row carries."""
+"""Reserved columns of the offline log: a row's place in it, its arrival (microseconds), the created time it carries."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Runs the point-in-time query for one view: which lowering, ties, why rows are missing; leaves the chosen rows in a table."""
+"""Runs the point-in-time query for one view: picks rows, settles ties, says why rows are missing."""
 
 from __future__ import annotations
 

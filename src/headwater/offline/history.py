@@ -1,4 +1,4 @@
-"""A point-in-time join from spine to batches: loads the spine, runs the query for each view, and sets the columns side by side."""
+"""A point-in-time join from spine to batches: the query of each view is run, and their columns set side by side."""
 
 from __future__ import annotations
 
@@ -82,7 +82,8 @@ class PointInTimeRun:
         for f in added:
             if f.name in self._spine_schema.names:
                 raise UsageError(
-                    f"{f.name!r} would stand in the answer twice: the spine has a column of that name; pass full_names=True or rename the feature"
+                    f"{f.name!r} would stand in the answer twice: the spine has a column of that name; "
+                    "pass full_names=True or rename the feature"
                 )
         by_name = {f.name: f for f in added}
         self._schema = pa.schema([*self._spine_schema, *(by_name[name] for name in self._order)])
@@ -112,13 +113,15 @@ class PointInTimeRun:
         for view in timed:
             if {k.column for k in view.keys} != names:
                 raise UsageError(
-                    f"views {timed[0].label!r} and {view.label!r} have different join keys, so there is no list of entities for both; give a spine"
+                    f"views {timed[0].label!r} and {view.label!r} have different join keys, "
+                    "so there is no list of entities for both; give a spine"
                 )
         for view in keyed:
             missing = [k.column for k in view.keys if k.column not in names]
             if missing:
                 raise UsageError(
-                    f"view {view.label!r} is joined by {', '.join(missing)}, which no list of entities has; give a spine"
+                    f"view {view.label!r} is joined by {', '.join(missing)}, which no list of entities has; "
+                    "give a spine"
                 )
         self._keys = {k.column: k.dtype for k in timed[0].keys} if timed else {}
 
@@ -133,7 +136,7 @@ class PointInTimeRun:
         return list(self._spine_schema.names)
 
     def counts(self) -> Mapping[str, Mapping[str, int]]:
-        """Per view label: matched, no_row, expired, not_known, same_instant; complete once the batches were consumed."""
+        """Per view label: matched, no_row, expired, not_known, same_instant; complete once batches were consumed."""
         return self._counts
 
     def statements(self) -> Sequence[str]:

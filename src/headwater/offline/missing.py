@@ -25,7 +25,7 @@ def missed(join: Join, picked: str) -> exp.Select:
 
 
 def _code(in_time: Tree, known: Tree, there: Tree) -> Tree:
-    """A row within the ttl (not yet known, or it had matched), else a known one (expired, likewise), else any at all."""
+    """A row within the ttl (not yet known, or it had matched), else a known one (expired), else any at all."""
     case = exp.Case().when(in_time, number(NOT_KNOWN)).when(known, number(EXPIRED)).when(there, number(NOT_KNOWN))
     return exp.cast(case.else_(number(NOT_FOUND)), "tinyint")
 
@@ -58,9 +58,10 @@ def _known_at(join: Join) -> Tree:
 
 
 def by_key(join: Join, table: str) -> exp.Select:
-    """(rn, why) of the missed rows, from each key's least known_at and its last event at or before t; deletes are not looked at.
+    """(rn, why) of the missed rows, from each key's least known_at and its last event at or before t.
 
-    All rows within the ttl are unknown, else one would have matched; one beyond it is known exactly where the least known_at is reached.
+    All rows within the ttl are unknown, else one would have matched; one beyond it is known exactly where the least
+    known_at is reached. Deletes are not looked at.
     """
     keys = [column(k, "r") for k in join.rows.key_names]
     least = exp.select(

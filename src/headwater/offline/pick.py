@@ -1,4 +1,4 @@
-"""Which lowering of the point-in-time query a view takes: by how many pairs its keys make, and what the engine can do."""
+"""Which lowering of the point-in-time query a view takes: by how many pairs its keys make, and the engine's powers."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _SAMPLED = 100_000
 """Of more rows than this only a part is counted."""
 _ROWS = 4
 """How many of a key's rows a window holds at first."""
-_WIDER = 16
-_ROUNDS = 3
+_WIDER = 4
+_ROUNDS = 4
 _LATE = 0.3
 """The share of late rows from which on finding the known ones for all keys is cheaper than repairing."""
 
@@ -91,10 +91,10 @@ class _Sample:
 def _pick_many(
     space: Workspace, label: str, join: Join, packing: Packing, sample: _Sample, density: float
 ) -> list[str]:
-    """Tables of picked rows, for keys with many rows: by windows while those make few pairs, the rest by as-of joins."""
+    """Tables of picked rows, for keys with many rows: by windows while they make few pairs, the rest by as-of joins."""
     late = sample.delay() if join.rows.timed and join.lag is None else 0.0
     span, limit = packing.event_max - packing.event_min, space.powers.pairs_limit
-    width = max(1, int(max(_ROWS * span / max(1.0, density), late, join.lag or 0)))
+    width = max(1, int(max(_ROWS * span / max(1.0, density), 1.5 * late, join.lag or 0)))
     tables: list[str] = []
     for turn in range(_ROUNDS if join.rows.timed else 0):
         if sample.pairs(join, (packing, width)) > limit:

@@ -1,4 +1,4 @@
-"""The rows of a view as the point-in-time query sees them: keys, times in microseconds, and an ordinal, whatever holds them."""
+"""The rows of a view as the point-in-time query sees them: keys, times in microseconds, and an ordinal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ else:
 
 
 class EventRange(Protocol):
-    """A filter on a relation's own event column, so that an engine reads only the row groups and partitions it reaches."""
+    """A filter on a relation's own event column: an engine reads only the row groups and partitions that it reaches."""
 
     def __call__(self, lower: int | None, upper: int | None) -> Tree | None:
         """Keeps every row with lower ≤ event time ≤ upper (microseconds; None: open); it may keep others too."""
@@ -62,7 +62,7 @@ class ViewRows:
         timed: whether rows have an event time.
         delay: microseconds after its event time at which a source row without a created time is known.
         deletes: a table of (k0…, through): the D of each delete; None where there are none.
-        hidden: a table of (ordinal, until) of the rows that a delete hides from reads at `until` and later; None where there are none.
+        hidden: a table of (ordinal, until) of the rows that a delete hides from reads at `until` and later, or None.
     """
 
     source: Relation | None
@@ -148,7 +148,7 @@ class ViewRows:
         return part.event.copy() if not self.delay else exp.Add(this=part.event.copy(), expression=number(self.delay))
 
     def visible(self, lower: int | None = None, upper: int | None = None) -> exp.Query:
-        """`narrow` with `until`, the instant from which a delete hides the row (NULL: never), where anything was deleted."""
+        """`narrow`, with `until` where anything was deleted: from then on the row is hidden (NULL: never)."""
         rows = self.narrow(lower, upper)
         if self.hidden is None:
             return rows

@@ -248,11 +248,11 @@ def _pandas() -> Any:
 
 
 def _polars_frame(polars: Any, table: pa.Table) -> Any:
-    for i, field in enumerate(table.schema):
+    for i, named in enumerate(table.schema):
         # polars knows zones by name alone
-        if pa.types.is_timestamp(field.type) and re.fullmatch(r"[+-]\d\d:\d\d", field.type.tz or ""):
-            utc = table.column(i).cast(pa.timestamp(field.type.unit, "UTC"))
-            table = table.set_column(i, field.name, utc)
+        if pa.types.is_timestamp(named.type) and re.fullmatch(r"[+-]\d\d:\d\d", named.type.tz or ""):
+            utc = table.column(i).cast(pa.timestamp(named.type.unit, "UTC"))
+            table = table.set_column(i, named.name, utc)
     made = polars.from_arrow(table)
     return made if isinstance(made, polars.DataFrame) else made.to_frame()
 

@@ -1,4 +1,4 @@
-"""Rule 5: of source rows equal in key, event and created time, the greatest, compared feature by feature in order of name."""
+"""Rule 5: of source rows equal in key and times the greatest, compared feature by feature in order of name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from headwater.types import DType
 
 
 def flagged(picked: str, rows: ViewRows) -> exp.Select:
-    """The picked ordinals beside which `tie` says that an equal row stands; a log row has none (its position decides)."""
+    """The picked ordinals beside which, by `tie`, an equal row stands; a log row has none (its position decides)."""
     return (
         exp.select(column("ordinal"))
         .distinct()
@@ -104,7 +104,8 @@ def settled(picked: str, winners: str, names: Sequence[str]) -> exp.Select:
 def sort_keys(value: Tree, dtype: DType) -> list[Tree]:
     """Expressions, none of them NULL first or last by an engine's own rule, that order values as rule 5 says.
 
-    NULL lowest, then numbers, NaN highest; text by its UTF-8 bytes; arrays by element, a NULL element lowest, a beginning before the whole.
+    NULL lowest, then numbers, NaN highest; text by its UTF-8 bytes; arrays by element, a NULL element lowest, a
+    beginning before the whole.
     """
     present = exp.Case().when(is_not_null(value), number(1)).else_(number(0))
     if dtype.name in ("float32", "float64"):

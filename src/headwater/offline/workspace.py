@@ -20,7 +20,8 @@ class Powers:
     Attributes:
         wide_integers: integers of 128 bits, into which (event, created, ordinal) are packed.
         asof_join: an as-of join.
-        pairs_limit: more (spine row, feature row) pairs than this are not joined: windows of time or as-of joins are faster.
+        pairs_limit: more (spine row, feature row) pairs than this are not joined: windows of time or as-of joins are
+            faster.
     """
 
     wide_integers: bool = False

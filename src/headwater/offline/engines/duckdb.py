@@ -253,7 +253,7 @@ class DuckDBWorkspace:
         return query.sql(dialect="duckdb")
 
     def _wait(self, cursor: duckdb.DuckDBPyConnection, job: Callable[[], T]) -> T:
-        """Run a statement on a worker thread, since one on the main thread never sees Ctrl-C; interrupt it where the wait ends early."""
+        """Run a statement on a worker thread: on the main thread it never sees Ctrl-C; a wait that ends stops it."""
         future: Future[T] = self._pool.submit(job)
         try:
             while True:

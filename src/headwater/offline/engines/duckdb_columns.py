@@ -1,4 +1,4 @@
-"""DuckDB's expressions for a source's columns: times as microseconds, keys and features in their dtypes, nothing lost on the way."""
+"""DuckDB's expressions for a source's columns: times as microseconds, keys and features in their dtypes."""
 
 from __future__ import annotations
 
@@ -118,7 +118,8 @@ def key(name: str, given: pa.DataType, dtype: DType, where: str) -> Tree:
     if pa.types.is_null(form):
         return tree(f"CAST(NULL AS {'BIGINT' if dtype.name in ('int32', 'timestamp') else type_name(dtype)})")
     raise SourceError(
-        f"{where}: column {name!r} is {given}, but the join key is {dtype}; headwater never casts a key: cast the column"
+        f"{where}: column {name!r} is {given}, but the join key is {dtype}; "
+        "headwater never casts a key: cast the column"
     )
 
 
@@ -140,7 +141,8 @@ def value(name: str, given: pa.DataType, dtype: DType, where: str, *, lenient: b
     if not fits(given, dtype):
         if not (lenient and _python_fits(given, dtype)):
             raise SourceError(
-                f"{where}: column {name!r} is {given}, which does not fit {dtype} without loss; declare the feature so or cast the column"
+                f"{where}: column {name!r} is {given}, which does not fit {dtype} without loss; "
+                "declare the feature so or cast the column"
             )
         if dtype.name == "int32":
             return _checked(name, cast, given, dtype, where)

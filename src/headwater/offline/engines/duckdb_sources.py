@@ -213,7 +213,7 @@ def _open_parquet(session: Session, files: Sequence[str], wanted: Wanted, where:
 
 
 def time_range(files: Sequence[str], column: str) -> tuple[int, int] | None:
-    """The least and greatest time in a column (microseconds, rounded up), from the footers; None where they do not tell."""
+    """The least and greatest time in a column (microseconds, rounded up), from footers; None where they do not tell."""
     least: list[int] = []
     greatest: list[int] = []
     for file in files:
@@ -260,7 +260,8 @@ def _read_csv(source: CSVSource, files: Sequence[str], *, typed: bool = False) -
     mark = r"E'\t'" if source.location.endswith((".tsv", ".tab")) else "','"
     types = "sample_size = -1" if typed else "all_varchar = true"
     nulls = _list_sql(source.nulls) if source.nulls else "['']"
-    return f"read_csv({_list_sql(files)}, header = true, delim = {mark}, quote = '\"', escape = '\"', nullstr = {nulls}, {types})"
+    marks = f"header = true, delim = {mark}, quote = '\"', escape = '\"', nullstr = {nulls}"
+    return f"read_csv({_list_sql(files)}, {marks}, {types})"
 
 
 def _open_csv(session: Session, source: CSVSource, folder: Path, wanted: Wanted, where: str) -> Opened:
@@ -279,7 +280,8 @@ def _open_csv(session: Session, source: CSVSource, folder: Path, wanted: Wanted,
         time = column in wanted.times
         if len({str(d) for d in dtypes}) > 1 or (time and any(d.name != "timestamp" for d in dtypes)):
             raise SourceError(
-                f"{where}: column {column!r} is declared as {', '.join(map(str, dtypes))}; a CSV column is cast to one dtype"
+                f"{where}: column {column!r} is declared as {', '.join(map(str, dtypes))}; "
+                "a CSV column is cast to one dtype"
             )
         casts[column] = cast_time(column) if time else cast_text(column, dtypes[0])
         what = "a time" if time else str(dtypes[0])
@@ -355,7 +357,8 @@ def _count(session: Session, table: str) -> int:
 def _table_of(source: TableSource, where: str) -> pa.Table:
     if source.table is None:
         raise SourceError(
-            f"{where}: its table lives in the store object that was given it; give this store the table (sources=…) or use a file"
+            f"{where}: its table lives in the store object that was given it; "
+            "give this store the table (sources=…) or use a file"
         )
     try:
         return as_table(source.table, where)

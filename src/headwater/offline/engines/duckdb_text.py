@@ -1,4 +1,4 @@
-"""CSV columns to their declared dtypes, in DuckDB's words: each text that does not cast is told by column, value and row."""
+"""CSV columns to their declared dtypes, in DuckDB's words; a text that does not cast is told by column and line."""
 
 from __future__ import annotations
 
@@ -36,4 +36,6 @@ def cast_time(column: str) -> str:
 
 def misfits(column: str, cast: str, table: str) -> str:
     """The first row whose text is there but has no value: (row, text)."""
-    return f"SELECT __row, {name_sql(column)} FROM {table} WHERE {name_sql(column)} IS NOT NULL AND ({cast}) IS NULL ORDER BY __row LIMIT 1"
+    sql = name_sql(column)
+    bad = f"{sql} IS NOT NULL AND ({cast}) IS NULL"
+    return f"SELECT __row, {sql} FROM {table} WHERE {bad} ORDER BY __row LIMIT 1"
