@@ -187,3 +187,8 @@ def _unknown(key: str) -> str:
         return f"{key!r} is a section: write [{key}], then its keys in lines of their own"
     shown = f"[{section}] {name}" if section else name
     return f"unknown key {shown!r}{nearest(key, _KEYS)}"
+
+
+def without_password(url: str) -> str:
+    """A URL as it may be shown."""
+    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", url)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -17,26 +16,25 @@ from headwater.compute import materialize as materializing
 from headwater.compute import retrieval
 from headwater.compute import status as statuses
 from headwater.compute import write as writing
+from headwater.compute.opening import open_engine, open_online
 from headwater.compute.reports import DeleteReport, MaterializeReport, WriteReport
 from headwater.compute.rooms import Rooms
 from headwater.compute.sources import BoundSources, views_in, with_parts
-from headwater.config import Settings, load_settings
+from headwater.config import Settings, load_settings, without_password
 from headwater.definitions.entity import Entity
 from headwater.definitions.view import FeatureView
 from headwater.errors import FeatureViewNotFound, nearest
-from headwater.loader import OFFLINE_ENGINES, ONLINE_STORES, load_definitions, load_plugin
+from headwater.loader import load_definitions
 from headwater.observer import Observer, silent
 from headwater.offline.base import OfflineEngine
 from headwater.offline.log import OfflineLog
 from headwater.offline.result import HistoryResult
 from headwater.online.base import OnlineStore
-from headwater.online.meta import read_watermarks
 from headwater.online.result import OnlineResult
 from headwater.online.session import Session
 from headwater.planning.catalog import ServiceInfo, ViewInfo, service_info, view_info
 from headwater.planning.diff import plan as make_plan
 from headwater.planning.plan import Plan
-from headwater.planning.watermark import Watermark
 from headwater.registry.registry import FeatureRegistry, open_registry
 from headwater.registry.versions import FeatureVersionManager
 from headwater.types import ConsistencyLevel, StalePolicy, WriteTarget
@@ -145,8 +143,8 @@ class FeatureStore:
                 if isinstance(registry, FeatureRegistry)
                 else self._own(open_registry(settings.registry_url, settings.folder, settings.project, clock=clock))
             )
-            engine = offline if isinstance(offline, OfflineEngine) else self._own(_open_engine(settings, observer))
-            store = online if isinstance(online, OnlineStore) else self._own(_open_online(settings))
+            engine = offline if isinstance(offline, OfflineEngine) else self._own(open_engine(settings, observer))
+            store = online if isinstance(online, OnlineStore) else self._own(open_online(settings))
             self._rooms = Rooms(
                 project=settings.project,
                 registry=self._registry,
@@ -217,7 +215,8 @@ class FeatureStore:
         Raises:
             ChangeRefused: it is not materialized as far as the live one (`force` overrides), or is retired.
         """
-        self._rooms.versions.promote(name, version, watermarks=self._watermarks(), now=self._clock(), force=force)
+        marks = self._rooms.watermarks(self._registry.refresh())
+        self._rooms.versions.promote(name, version, watermarks=marks, now=self._clock(), force=force)
 
     def rollback(self, name: str) -> None:
         """Make the version of a view or service live that was live before.
@@ -234,12 +233,6 @@ class FeatureStore:
             ChangeRefused: it is live, or pinned by services that are named.
         """
         self._rooms.versions.retire(name, version, now=self._clock())
-
-    def _watermarks(self) -> dict[tuple[str, str], Watermark]:
-        views = self._registry.refresh().views.values()
-        pairs = [(record.name, version) for record in views for version in record.versions]
-        marks = read_watermarks(self._rooms.online, self.settings.project, pairs)
-        return {pair: mark for pair, mark in marks.items() if mark is not None}
 
     def get_feature_view(self, name: str, version: str | None = None) -> ViewInfo:
         """A registered view: its definition, join keys and output schema; the live version by default."""
@@ -434,7 +427,7 @@ class FeatureStore:
 
     def status(self, now: datetime | str | None = None) -> statuses.StoreStatus:
         """How every version stands, and what the parts say of themselves."""
-        registry = {"url": _without_password(self.settings.registry_url)}
+        registry = {"url": without_password(self.settings.registry_url)}
         return statuses.status(self._rooms, to_micros(now if now is not None else self._clock()), registry)
 
     def close(self) -> None:
@@ -450,23 +443,3 @@ class FeatureStore:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _open_online(settings: Settings) -> OnlineStore:
-    scheme = settings.online_url.partition(":")[0]
-    found: type[OnlineStore] = load_plugin(ONLINE_STORES, scheme)
-    return found.from_url(settings.online_url, settings.folder)
-
-
-def _open_engine(settings: Settings, observer: Observer) -> OfflineEngine:
-    engine: OfflineEngine = load_plugin(OFFLINE_ENGINES, settings.offline_engine)(
-        settings.folder,
-        memory_limit=settings.offline_memory_limit,
-        threads=settings.offline_threads,
-        observer=observer,
-    )
-    return engine
-
-
-def _without_password(url: str) -> str:
-    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", url)
