@@ -14,6 +14,7 @@ import hashlib
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -176,9 +177,16 @@ _WIDE = {">B": "u1", ">i": "i4", ">q": "i8"}
 
 
 def _records(numbers: np.ndarray[Any, Any], head: bytes) -> list[bytes]:
-    table = np.empty(len(numbers), [("head", f"S{len(head)}"), ("number", numbers.dtype)])
+    record, whole = _record_dtypes(len(head), numbers.dtype)
+    table = np.empty(len(numbers), record)
     table["head"], table["number"] = head, numbers
-    return table.view(f"V{table.dtype.itemsize}").tolist() if len(table) else []
+    return table.view(whole).tolist() if len(table) else []
+
+
+@lru_cache(maxsize=64)
+def _record_dtypes(head: int, number: np.dtype[Any]) -> tuple[np.dtype[Any], np.dtype[Any]]:
+    record = np.dtype([("head", f"S{head}"), ("number", number)])
+    return record, np.dtype(f"V{record.itemsize}")
 
 
 def _texts(pieces: Iterable[bytes], head: bytes, last: bool) -> list[bytes | None]:
