@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from headwater.cli.plain import age
 from headwater.cli.sheet import Drawable, Line, Sheet
-from headwater.clock import from_micros
 
 if TYPE_CHECKING:
     from headwater.cli.files import Taken
@@ -92,7 +91,7 @@ def joined(result: HistoryResult, taken: Taken, file: str | None) -> tuple[dict[
         "rows": taken.rows,
         "file": file,
         "as_known": metadata.as_known,
-        "at": None if metadata.at is None else from_micros(metadata.at),
+        "at": metadata.at,
         "views": views,
         "warnings": list(metadata.warnings),
     }

@@ -27,7 +27,7 @@ class VersionStatus:
         watermark: every row known up to then is online (UTC); None: never materialized.
         behind: how long ago that is; None where there is no watermark.
         position: the log position that was looked at last.
-        log_behind: how many log positions came after it.
+        log_behind: how many rows of the view's log came after it.
         ttl, freshness_sla: of the view.
     """
 
@@ -82,7 +82,7 @@ def status(rooms: Rooms, now: int, registry: Mapping[str, Any]) -> StoreStatus:
     head = rooms.log.head_position()
     warnings: list[str] = []
     online, marks = _online(rooms, snapshot, warnings)
-    versions = [v for record in snapshot.views.values() for v in _versions(record, marks, head, now)]
+    versions = [v for record in snapshot.views.values() for v in _versions(rooms, record, marks, now)]
     versions.sort(key=lambda v: v.state == "retired")
     warnings += _waiting(snapshot)
     services = {name: record.live for name, record in snapshot.services.items() if record.live is not None}
@@ -114,7 +114,7 @@ def _online(rooms: Rooms, snapshot: RegistrySnapshot, warnings: list[str]) -> tu
         return {}, {pair: mark for pair, (mark, _) in rooms.registry.watermarks().items()}
 
 
-def _versions(record: ViewRecord, marks: _Marks, head: int, now: int) -> Iterator[VersionStatus]:
+def _versions(rooms: Rooms, record: ViewRecord, marks: _Marks, now: int) -> Iterator[VersionStatus]:
     for version in reversed(tuple(record.versions.values())):
         mark = marks.get((record.name, version.version))
         timed = mark is not None and mark.end > MIN_MICROS
@@ -125,7 +125,7 @@ def _versions(record: ViewRecord, marks: _Marks, head: int, now: int) -> Iterato
             from_micros(mark.end) if mark is not None and timed else None,
             timedelta(microseconds=max(0, now - mark.end)) if mark is not None and timed else None,
             mark.position if mark is not None else 0,
-            head - (mark.position if mark is not None else 0),
+            rooms.log.rows_after(record.name, mark.position if mark is not None else 0),
             version.view.ttl_time,
             version.view.sla_time,
         )

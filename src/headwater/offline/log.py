@@ -46,6 +46,7 @@ from headwater.offline.log_tables import (
     overwrite_removed,
     purges,
     reading,
+    rows_after,
     view_state,
     views,
     writing,
@@ -135,6 +136,11 @@ class OfflineLog:
         """The position of the newest row or mark; 0 where nothing was written yet."""
         with reading(self._engine) as connection:
             return int(connection.execute(sa.select(counter.c.position)).scalar_one())
+
+    def rows_after(self, view: str, position: int) -> int:
+        """How many rows of a view lie after a position."""
+        with reading(self._engine) as connection:
+            return rows_after(connection, view, position)
 
     def claim(self, position: int) -> None:
         """Before this process's first write: check that the folder is this log's, and give no position twice.

@@ -246,3 +246,14 @@ def view_state(connection: sa.Connection, view: str) -> Any:
         )
         found = connection.execute(query).one()
     return found
+
+
+def rows_after(connection: sa.Connection, view: str, position: int) -> int:
+    """How many of a view's rows lie after a position, in the head and in files."""
+    after = sa.func.coalesce(sa.func.sum(head.c.rows), 0)
+    found = int(connection.execute(sa.select(after).where(head.c.view == view, head.c.first > position)).scalar_one())
+    live = (files.c.view == view) & files.c.replaced_at.is_(None) & (files.c.last > position)
+    for file in connection.execute(sa.select(files.c.last, files.c.rows).where(live)):
+        # a file that begins before the position holds at most as many rows after it as there are positions
+        found += min(file.rows, file.last - position)
+    return found

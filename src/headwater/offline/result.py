@@ -8,12 +8,14 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from headwater.clock import from_micros
 from headwater.errors import MissingExtra, StorageFull, StoreError, UsageError
 from headwater.offline.base import HistoryRequest, HistoryRun, OfflineEngine
 from headwater.planning.tables import is_pandas
@@ -70,14 +72,14 @@ class HistoryMetadata:
 
     Attributes:
         as_known: whether only what was known at the row's time counted.
-        at: the instant of every row (microseconds), where one was given.
+        at: the instant of every row (UTC), where one was given.
         versions: view label → version.
         views: view label → counts.
         warnings: what looks wrong, and what to check.
     """
 
     as_known: bool
-    at: int | None
+    at: datetime | None
     versions: Mapping[str, str]
     views: Mapping[str, ViewCounts] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
@@ -94,7 +96,9 @@ class HistoryResult:
         self._request = request
         self._run: HistoryRun = engine.history(request)
         versions = {v.view.label: v.view.version for v in request.views}
-        self.metadata = HistoryMetadata(request.as_known, request.at, versions)
+        self.metadata = HistoryMetadata(
+            request.as_known, None if request.at is None else from_micros(request.at), versions
+        )
 
     @property
     def schema(self) -> pa.Schema:

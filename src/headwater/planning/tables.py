@@ -156,11 +156,11 @@ def match_key(
                 return pc.if_else(pc.is_nan(chunked), None, chunked).cast(wanted, safe=False)
             raise error(f"{where} holds floats that are not whole numbers; the join key is {dtype}")
     if dtype.name == "string" and (pa.types.is_large_string(given) or pa.types.is_string_view(given)):
-        return chunked.cast(wanted)
+        return plain(chunked, wanted)
     if dtype.name == "bytes" and (
         pa.types.is_large_binary(given) or pa.types.is_binary_view(given) or pa.types.is_fixed_size_binary(given)
     ):
-        return chunked.cast(wanted)
+        return plain(chunked, wanted)
     if dtype.name == "timestamp" and pa.types.is_timestamp(given):
         return _exact_micros(chunked)
     if dtype.name == "date" and pa.types.is_date64(given):
@@ -178,3 +178,12 @@ def _exact_micros(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if column.type.tz is None:
         column = column.cast(pa.timestamp("us"))
     return column.cast(pa.timestamp("us", tz="UTC"))
+
+
+def plain(column: pa.ChunkedArray, wanted: pa.DataType) -> pa.ChunkedArray:
+    """Text or bytes of any encoding in the plain one."""
+    try:
+        return column.cast(wanted)
+    except pa.ArrowNotImplementedError:
+        # pyarrow below 18 casts no views
+        return pa.chunked_array([pa.array(chunk.to_pylist(), wanted) for chunk in column.chunks], wanted)
