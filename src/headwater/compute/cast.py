@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from headwater.clock import to_micros
+from headwater.planning.tables import decoded
 from headwater.types import DType, Timestamp
 
 Column: TypeAlias = pa.ChunkedArray | list[Any]
@@ -125,9 +126,9 @@ def plain(column: pa.ChunkedArray | pa.Array) -> pa.Array:
     if pa.types.is_dictionary(array.type):
         array = array.cast(array.type.value_type)
     if pa.types.is_large_string(array.type) or pa.types.is_string_view(array.type):
-        return array.cast(pa.string())
+        return decoded(array, pa.string())
     if pa.types.is_large_binary(array.type) or pa.types.is_binary_view(array.type):
-        return array.cast(pa.binary())
+        return decoded(array, pa.binary())
     return array
 
 

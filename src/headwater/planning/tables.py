@@ -156,11 +156,11 @@ def match_key(
                 return pc.if_else(pc.is_nan(chunked), None, chunked).cast(wanted, safe=False)
             raise error(f"{where} holds floats that are not whole numbers; the join key is {dtype}")
     if dtype.name == "string" and (pa.types.is_large_string(given) or pa.types.is_string_view(given)):
-        return plain(chunked, wanted)
+        return decoded(chunked, wanted)
     if dtype.name == "bytes" and (
         pa.types.is_large_binary(given) or pa.types.is_binary_view(given) or pa.types.is_fixed_size_binary(given)
     ):
-        return plain(chunked, wanted)
+        return decoded(chunked, wanted)
     if dtype.name == "timestamp" and pa.types.is_timestamp(given):
         return _exact_micros(chunked)
     if dtype.name == "date" and pa.types.is_date64(given):
@@ -180,10 +180,12 @@ def _exact_micros(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column.cast(pa.timestamp("us", tz="UTC"))
 
 
-def plain(column: pa.ChunkedArray, wanted: pa.DataType) -> pa.ChunkedArray:
-    """Text or bytes of any encoding in the plain one."""
+def decoded(column: pa.Array | pa.ChunkedArray, wanted: pa.DataType) -> Any:
+    """Text or bytes of a large, fixed-size or view encoding in the plain one; an array stays an array."""
     try:
         return column.cast(wanted)
     except pa.ArrowNotImplementedError:
         # pyarrow below 18 casts no views
+        if isinstance(column, pa.Array):
+            return pa.array(column.to_pylist(), wanted)
         return pa.chunked_array([pa.array(chunk.to_pylist(), wanted) for chunk in column.chunks], wanted)
