@@ -32,6 +32,14 @@ from headwater.offline.workspace import Powers
 T = TypeVar("T")
 
 POWERS = Powers(wide_integers=True, asof_join=True, pairs_limit=60_000_000)
+_OF_THE_DATA = (
+    duckdb.ParserException,
+    duckdb.BinderException,
+    duckdb.CatalogException,
+    duckdb.InvalidInputException,
+    duckdb.IOException,
+    duckdb.DataError,
+)
 _WAIT = 0.2
 """Seconds between two looks at how far a statement is."""
 
@@ -297,9 +305,4 @@ def _translated(bad: duckdb.Error) -> HeadwaterError:
         return StoreError(f"duckdb: {text}; raise [offline] memory_limit, or lower threads")
     if "No space left" in text:
         return StorageFull(f"duckdb: {text}")
-    if isinstance(
-        bad,
-        (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException, duckdb.IOException, duckdb.DataError),
-    ):
-        return SourceError(f"duckdb: {text}")
-    return StoreError(f"duckdb: {text}")
+    return (SourceError if isinstance(bad, _OF_THE_DATA) else StoreError)(f"duckdb: {text}")

@@ -149,9 +149,18 @@ def value(name: str, given: pa.DataType, dtype: DType, where: str, *, lenient: b
         return tree(_whole_vector(sql, cast, dtype, name, where))
     if dtype.name == "embedding":
         return tree(_whole_vector(sql, cast, dtype, name, where))
-    if dtype.name == "timestamp" and pa.types.is_timestamp(given) and given.unit != "ns":
-        return tree(f"make_timestamp(epoch_us({sql}))")
+    if dtype.name == "timestamp" and pa.types.is_timestamp(given):
+        return tree(_timestamp(sql, given, f"{where}: column {name!r} ({given})"))
     return _checked(name, cast, given, dtype, where) if _may_lose(given, dtype) else tree(cast)
+
+
+def _timestamp(sql: str, given: pa.DataType, where: str) -> str:
+    """A timestamp in microseconds; one between two of them is an error."""
+    if given.unit != "ns":
+        return f"make_timestamp(epoch_us({sql}))"
+    text = text_sql(f"{FAILED}{where} holds a value that timestamp cannot hold exactly: ")
+    failed = f"error({text} || CAST({sql} AS VARCHAR))"
+    return f"CASE WHEN epoch_ns({sql}) % 1000 <> 0 THEN {failed} ELSE make_timestamp(epoch_ns({sql}) // 1000) END"
 
 
 def _may_lose(given: pa.DataType, dtype: DType) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
@@ -122,7 +123,9 @@ def open_source(session: Session, source: Source, folder: Path, wanted: Wanted, 
             return _open_csv(session, source, folder, wanted, where)
         case SQLSource():
             query = sql_query(session, source, folder, where)
-            return _materialized(session, query, _query_schema(session, query, where), wanted, where)
+            return _materialized(
+                session, query, _schema_of(session, query, f"{where}: its query does not run"), wanted, where
+            )
         case TableSource():
             return _open_table(session, source, wanted, where)
     raise SourceError(f"{where}: the duckdb engine cannot read a {type(source).__name__}")
@@ -133,13 +136,13 @@ def source_schema(session: Session, source: Source, folder: Path, where: str) ->
     match source:
         case ParquetSource() if not _REMOTE.match(source.location):
             files = parquet_files(source, folder, where)
-            return session.schema_of(f"SELECT * FROM {_read_parquet(files)}")
+            return _schema_of(session, f"SELECT * FROM {_read_parquet(files)}", where)
         case ParquetSource():
             return _remote(source, where).schema
         case CSVSource():
-            return session.schema_of(f"SELECT * FROM {_read_csv(source, csv_files(source, folder, where))}")
+            return _schema_of(session, f"SELECT * FROM {_read_csv(source, csv_files(source, folder, where))}", where)
         case SQLSource():
-            return _query_schema(session, sql_query(session, source, folder, where), where)
+            return _schema_of(session, sql_query(session, source, folder, where), f"{where}: its query does not run")
         case TableSource():
             return _table_of(source, where).schema
         case PushSource():
@@ -155,7 +158,8 @@ def _files(location: str, folder: Path, suffixes: tuple[str, ...], where: str) -
     path = Path(location) if Path(location).is_absolute() else folder / location
     if any(mark in location for mark in "*?["):
         pattern = str(path.relative_to(path.anchor))
-        found = sorted(str(p) for p in Path(path.anchor or ".").glob(pattern) if p.is_file())
+        fixed = Path(*itertools.takewhile(lambda part: not any(mark in part for mark in "*?["), path.parts))
+        found = sorted(str(p) for p in Path(path.anchor or ".").glob(pattern) if p.is_file() and not _hidden(p, fixed))
     elif path.is_dir():
         found = sorted(str(p) for s in suffixes for p in path.rglob(f"*{s}") if p.is_file() and not _hidden(p, path))
     else:
@@ -199,7 +203,7 @@ def _read_parquet(files: Sequence[str]) -> str:
 
 def _open_parquet(session: Session, files: Sequence[str], wanted: Wanted, where: str) -> Opened:
     table = _read_parquet(files)
-    schema = session.schema_of(f"SELECT * FROM {table}")
+    schema = _schema_of(session, f"SELECT * FROM {table}", where)
     check_columns(schema, wanted.columns, where)
     try:
         most = [pq.read_metadata(file).num_rows for file in files]
@@ -315,11 +319,11 @@ def sql_query(session: Session, source: SQLSource, folder: Path, where: str) -> 
     return f"WITH {', '.join(parts)} SELECT * FROM (\n{query}\n)"
 
 
-def _query_schema(session: Session, query: str, where: str) -> pa.Schema:
+def _schema_of(session: Session, query: str, where: str) -> pa.Schema:
     try:
         return session.schema_of(query)
     except SourceError as bad:
-        raise SourceError(f"{where}: its query does not run: {bad}") from bad
+        raise SourceError(f"{where}: {bad}") from bad
 
 
 def _plain(session: Session, source: Source, folder: Path, where: str) -> str:
