@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import tempfile
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,9 @@ import pyarrow.parquet as pq
 import headwater as hw
 from benchmarks import raw_reads
 from benchmarks.figures import Figure, Options, run_script
-from benchmarks.projects import MICROS, NAMES, START, make_project, open_project, views
+from benchmarks.projects import MICROS, NAMES, make_project, views
 from benchmarks.raw_reads import Reads, percentiles
 
-NOW = START + timedelta(hours=1)
 TARGETS = {1: 20.0, 10: 30.0}
 """Microseconds, of reads of few keys; of more it is the ratio."""
 
@@ -72,13 +71,13 @@ def _filled(
     """A store with a row of each view for each user."""
     project = folder / "project"
     make_project(project)
-    when = pa.array([START] * len(users), MICROS)
+    when = pa.array([datetime.now(UTC) - timedelta(hours=1)] * len(users), MICROS)
     for v, table in enumerate(tables):
         columns = {name: table[:, i] for i, name in enumerate(NAMES)}
         pq.write_table(
             pa.table({"user": users, "event_time": when, "created_time": when, **columns}), project / f"view{v}.parquet"
         )
-    store = open_project(project, NOW)
+    store = hw.FeatureStore(project)
     store.apply(views("view{view}.parquet", count=len(tables), key=dtype))
     store.materialize()
     return store
