@@ -412,7 +412,10 @@ class FeatureStore:
             full_names,
             self._registry.snapshot().revision,
         )
-        found = self._prepared.get(key)
+        try:
+            found = self._prepared.get(key)
+        except TypeError:  # a set, say, has no hash
+            return self.prepare(features, full_names=full_names)
         if found is None:
             found = self.prepare(features, full_names=full_names)
             with self._lock:

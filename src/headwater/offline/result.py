@@ -177,6 +177,7 @@ class HistoryResult:
         Raises:
             StorageFull: no room is left.
             StoreError: the place cannot be written.
+            UsageError: a column of the spine has a type that Parquet lacks.
         """
         path = Path(path)
         partial = path.with_name(f".{path.name}.{os.getpid()}-{id(self):x}.partial")
@@ -185,6 +186,8 @@ class HistoryResult:
                 for batch in self.to_batches(_ROW_GROUP):
                     writer.write_batch(batch)
             partial.replace(path)
+        except pa.ArrowNotImplementedError as bad:
+            raise UsageError(f"cannot write {path}: {bad}; cast that column of the spine, or leave it out") from bad
         except OSError as bad:
             full = bad.errno == 28 or "No space left" in str(bad)
             raise (StorageFull if full else StoreError)(f"cannot write {path}: {bad}") from bad

@@ -37,6 +37,8 @@ def as_table(data: Any, what: str) -> pa.Table:
     Raises:
         DataError: data of another form, or columns that do not fit one type each.
     """
+    if (is_pandas(data) or is_polars(data)) and not hasattr(data, "columns"):
+        raise DataError(f"{what}: one column alone, a {type(data).__name__}; give a frame: .to_frame()")
     try:
         if isinstance(data, pa.Table):
             return data

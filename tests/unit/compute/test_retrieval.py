@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -161,13 +162,17 @@ def test_what_is_no_list_of_features(bench: Bench, features: Any) -> None:
         join(bench, features, "A")
 
 
-def test_spines_and_instants_that_cannot_mean_anything() -> None:
+def test_spines_and_instants_that_cannot_mean_anything(tmp_path: Path) -> None:
     spine = pa.table({"airport": ["A"], "timestamp": [T0]})
     twice = pa.Table.from_arrays([*spine.columns, spine["airport"]], names=["airport", "timestamp", "airport"])
     rows = [row("A", 1.0, T0)]
     with hw.FeatureStore.in_memory([AIRPORT, weather()], sources={"weather": rows}, clock=lambda: T0) as store:
         with pytest.raises(UsageError, match="include='stat': write 'status' or 'event_time'; did you mean 'status'"):
             store.get_historical_features(spine, ["weather:temp"], include=("stat",))
+        odd = spine.append_column("odd", pa.array([(1, 2, 3)], pa.month_day_nano_interval()))
+        with pytest.raises(UsageError, match="month_day_nano_interval; cast that column"):
+            store.get_historical_features(odd, ["weather:temp"]).to_parquet(tmp_path / "out.parquet")
+        assert not list(tmp_path.iterdir())
         with pytest.raises(SpineError, match="2 columns named 'airport'"):
             store.get_historical_features(twice, ["weather:temp"])
         with pytest.raises(UsageError, match="'yesterday' is no time"):
@@ -197,6 +202,7 @@ def test_calls_that_cannot_mean_anything() -> None:
         with pytest.raises(DefinitionError, match="a list of entities"):
             store.plan(wrong)
         assert store.delete("weather", []).deleted == 0
+        assert store.get_online_features({"weather:temp"}, ["A"]).to_dict()["temp"] == [1.0]
         source = replace(weather(), source=wrong)
         with pytest.raises(DefinitionError, match="a source is wanted"):
             hw.FeatureStore.in_memory([AIRPORT, source], sources={"weather": rows})

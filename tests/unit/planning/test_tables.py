@@ -60,6 +60,8 @@ def test_a_pandas_nan_is_null_and_any_other_a_value() -> None:
         ({"a": [1], "b": [1, 2]}, "columns differ in length: a has 1, b has 2"),
         ([{"a": 1}, {"a": "x"}], "rows: "),
         ({"a": [2**70]}, "rows: "),
+        (pd.Series([1]), "one column alone"),
+        (pl.Series([1]), "one column alone"),
     ],
 )
 def test_what_is_no_table(data: Any, said: str) -> None:
