@@ -43,11 +43,13 @@ def pick(space: Workspace, label: str, join: Join, spine_rows: int) -> tuple[str
     limit = space.powers.pairs_limit
     if not space.powers.asof_join or float(spine_rows) * join.rows.size <= limit:
         return created(space, name, pit.pick_pairs(join, packing)), join.rows.size
-    sample = _Sample.of(space, label, join)
-    pairs = sample.pairs(join)
+    # odd, so that it does not keep step with how a file repeats its keys
+    every = max(1, join.rows.size // _SAMPLED) | 1
+    pairs = every * float(space.rows(windows.sampled_pairs(join, every))[0][0])
     density = pairs / max(1, spine_rows)
     if pairs <= limit:
         return created(space, name, pit.pick_pairs(join, packing)), density
+    sample = _Sample(space, created(space, f"sample_{label}", windows.sampled(join, every)), every)
     tables = _pick_many(space, label, join, packing, sample, density)
     if len(tables) == 1:
         return tables[0], density
@@ -72,13 +74,6 @@ class _Sample:
     table: str
     every: int
 
-    @classmethod
-    def of(cls, space: Workspace, label: str, join: Join) -> _Sample:
-        """A sample of about a hundred thousand rows."""
-        # odd, so that it does not keep step with how a file repeats its keys
-        every = max(1, join.rows.size // _SAMPLED) | 1
-        return cls(space, created(space, f"sample_{label}", windows.sampled(join, every)), every)
-
     def pairs(self, join: Join, window: tuple[Packing, int] | None = None) -> float:
         """About how many pairs share a key (and a window)."""
         return self.every * float(self.space.rows(windows.pair_count(join, self.table, window))[0][0])
@@ -94,7 +89,7 @@ def _pick_many(
     """Tables of picked rows, for keys with many rows: by windows while they make few pairs, the rest by as-of joins."""
     late = sample.delay() if join.rows.timed and join.lag is None else 0.0
     span, limit = packing.event_max - packing.event_min, space.powers.pairs_limit
-    width = max(1, int(max(_ROWS * span / max(1.0, density), 1.5 * late, join.lag or 0)))
+    width = max(1, int(max(_ROWS * span / max(1.0, density), late, join.lag or 0)))
     tables: list[str] = []
     for turn in range(_ROUNDS if join.rows.timed else 0):
         if sample.pairs(join, (packing, width)) > limit:

@@ -44,6 +44,15 @@ def sampled(join: Join, sample: int) -> exp.Select:
     return exp.select(*[column(n, "r") for n in names]).from_(rows).where(reach(join), every)
 
 
+def sampled_pairs(join: Join, sample: int) -> exp.Select:
+    """How many pairs share a key, by the keys alone of each `sample`-th feature row: one row of one."""
+    names = join.rows.key_names
+    rows = join.rows.narrow(join.lower, join.upper).subquery("r")
+    every = exp.Mod(this=column("ordinal", "r"), expression=number(sample)).eq(number(0))
+    few = exp.select(*[column(n, "r") for n in names]).from_(rows).where(every)
+    return _counted(join.spine_rows(), few, names)
+
+
 def pair_count(join: Join, rows: str, windows: tuple[Packing, int] | None = None) -> exp.Select:
     """How many (spine row, sampled row) pairs share a key, and a window where those are given: one row of one.
 
@@ -59,7 +68,12 @@ def pair_count(join: Join, rows: str, windows: tuple[Packing, int] | None = None
         few = few.select(_window(column("event"), *windows).as_("w"))
         spine = _doubled(join, *windows)
         names.append("w")
-    counted = exp.select(*[column(n) for n in names], exp.Count(this=exp.Star()).as_("n")).from_(few.subquery("g"))
+    return _counted(spine, few, names)
+
+
+def _counted(spine: exp.Query, rows: exp.Select, names: list[str]) -> exp.Select:
+    """How many pairs of both are equal in the columns named."""
+    counted = exp.select(*[column(n) for n in names], exp.Count(this=exp.Star()).as_("n")).from_(rows.subquery("g"))
     counted = counted.group_by(*[column(n) for n in names])
     pairs = exp.Sum(this=exp.cast(column("n", "r"), "double"))
     return (
