@@ -37,19 +37,17 @@ def by_pairs(join: Join, table: str) -> exp.Select:
     if join.ttl and join.rows.timed:
         in_time = exp.and_(in_time, event >= t - number(join.ttl))
     on, deleted = join.same_key(), join.not_deleted()
-    why = _code(_some(in_time), _some(_known_at(join) <= t), _some(exp.true()))
-    return (
-        exp.select(column("rn", "s"), why.as_("why"))
+    # the strongest reason that any row gives: 3 within the ttl, 2 known, 1 there at all
+    there = exp.Is(this=column("event", "r"), expression=exp.Null())
+    reason = exp.Case().when(there, number(0)).when(in_time, number(3)).when(_known_at(join) <= t, number(2))
+    strongest = (
+        exp.select(column("rn", "s"), exp.Max(this=reason.else_(number(1))).as_("reason"))
         .from_(exp.to_table(table).as_("s"))
         .join(join.rows.visible().subquery("r"), on=on if deleted is None else exp.and_(on, deleted), join_type="left")
         .group_by(column("rn", "s"))
     )
-
-
-def _some(condition: Tree) -> Tree:
-    """Whether a joined row meets a condition."""
-    there = exp.Not(this=exp.Is(this=column("event", "r"), expression=exp.Null()))
-    return exp.Max(this=exp.Case().when(exp.and_(there, condition), number(1)).else_(number(0))).eq(number(1))
+    found = [column("reason").eq(number(n)) for n in (3, 2, 1)]
+    return exp.select(column("rn"), _code(*found).as_("why")).from_(strongest.subquery("g"))
 
 
 def _known_at(join: Join) -> Tree:

@@ -47,7 +47,7 @@ def sampled(join: Join, sample: int) -> exp.Select:
 def sampled_pairs(join: Join, sample: int) -> exp.Select:
     """How many pairs share a key, by the keys alone of each `sample`-th feature row: one row of one."""
     names = join.rows.key_names
-    rows = join.rows.narrow(join.lower, join.upper).subquery("r")
+    rows = join.rows.narrow(join.lower, join.upper, nulls=True).subquery("r")
     every = exp.Mod(this=column("ordinal", "r"), expression=number(sample)).eq(number(0))
     few = exp.select(*[column(n, "r") for n in names]).from_(rows).where(every)
     return _counted(join.spine_rows(), few, names)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -40,6 +42,8 @@ _OF_THE_DATA = (
     duckdb.IOException,
     duckdb.DataError,
 )
+_NICE = 5
+"""By how much the engine's threads are nicer than the process."""
 _WAIT = 0.2
 """Seconds between two looks at how far a statement is."""
 
@@ -113,10 +117,11 @@ class DuckDBEngine(OfflineEngine):
 
     def _workspace(self, label: str = "") -> DuckDBWorkspace:
         with self._lock:
-            if self._database is None:
-                self._database = self._open()
             if self._pool is None:
-                self._pool = ThreadPoolExecutor(thread_name_prefix="headwater-duckdb")
+                self._pool = ThreadPoolExecutor(thread_name_prefix="headwater-duckdb", initializer=_give_way)
+            if self._database is None:
+                # on one of the pool's threads: those that DuckDB starts take after it
+                self._database = self._pool.submit(self._open).result()
             return DuckDBWorkspace(self, self._database.cursor(), self._pool, f"hw{next(self._names)}", label)
 
     def _open(self) -> duckdb.DuckDBPyConnection:
@@ -285,6 +290,13 @@ class DuckDBWorkspace:
             share = cursor.query_progress()
             if share >= 0:
                 self._engine.observer(Progress(self._label, int(share), 100, "%"))
+
+
+def _give_way() -> None:
+    """Let this thread, and those it starts, stand back for threads that serve reads where cores are few."""
+    if sys.platform == "linux":
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.nice(0) + _NICE)
 
 
 def _reader(relation: duckdb.DuckDBPyRelation, rows: int) -> pa.RecordBatchReader:
