@@ -18,6 +18,7 @@ from headwater.compute.run import Bounds, Run
 from headwater.errors import UsageError
 from headwater.planning.resolve import ResolvedView, whole_view
 from headwater.planning.snapshot import RegistrySnapshot
+from headwater.planning.watermark import Watermark
 
 Instant = datetime | date | str | int
 
@@ -51,13 +52,23 @@ def materialize(
     # keys are looked at for every view before the first run begins
     planned = [Run(rooms, target, bounds, _keys(target, entities)) for target in targets]
     rooms.log.roll(sorted({target.name for target in targets}))
-    runs = [run.run() for run in planned]
+    runs = _run(planned)
     for name in sorted({target.name for target in targets}):
         remove_retired(rooms, snapshot.view(name))
         erased = erase_purged(rooms, snapshot.view(name))
         if erased:
             runs = [replace(run, erased=erased) if run.view == name else run for run in runs]
     return _go_live(rooms, tuple(runs))
+
+
+def _run(planned: list[Run]) -> list[RunReport]:
+    """Run them in turn; all versions of a view as far as its first, so that none lags behind the live one."""
+    reached: dict[str, Watermark | None] = {}
+    reports = []
+    for run in planned:
+        reports.append(run.run(reached.get(run.view.name)))
+        reached.setdefault(run.view.name, run.reached)
+    return reports
 
 
 def _bounds(rooms: Rooms, start: Instant | None, end: Instant | None, entities: Any, force: bool) -> Bounds:

@@ -51,20 +51,25 @@ class Run:
         view: the version, whole.
         bounds: what was asked for.
         keys: only these (columns named like the join keys); None: all.
+        reached: how far it read, once it has run.
     """
 
     rooms: Rooms
     view: ResolvedView
     bounds: Bounds
     keys: pa.Table | None = None
+    reached: Watermark | None = None
     _counts: ChangeCounts = field(default_factory=ChangeCounts)
     _keys: int = 0
     _applied: int = 0
     _superseded: int = 0
     _renewed: float = 0.0
 
-    def run(self) -> RunReport:
+    def run(self, alike: Watermark | None = None) -> RunReport:
         """Do it.
+
+        Args:
+            alike: how far the run of another version of the view has just read: this one reads as far, no further.
 
         Raises:
             SourceError: the source is missing or does not fit the view.
@@ -75,14 +80,22 @@ class Run:
         with self.rooms.leases.held(RUN, about, lasts=self.rooms.lease_time) as lease:
             rows = ViewRows(self.rooms.project, self.view)
             since = self._since()
-            end = self.rooms.now() if self.bounds.end is None else self.bounds.end
-            log = self.rooms.log.slice(self.view.name, rows.names)
+            end, log = self._extent(rows, alike)
+            self.reached = Watermark(end, log.position)
             deleted = self._hide_again(rows, log, since)
             seen = Seen() if self._whole else None
             self._put(rows, self.rooms.engine.changes(self._request(log, since, end), self._counts), seen, log, lease)
             removed = 0 if seen is None else remove_unknown(self.rooms, rows, seen, self.keys, log.position)
-            reached = self._finish(Watermark(end, log.position), log)
+            reached = self._finish(self.reached, log)
         return self._report(deleted, removed, time.monotonic() - began, reached)
+
+    def _extent(self, rows: ViewRows, alike: Watermark | None) -> tuple[int, LogSlice]:
+        """Up to when, and the log up to where; as far as another version's run, but where a purge came in between."""
+        # under this run's lease no purge is worked off; one between the two runs may have been
+        if alike is not None and not self.rooms.log.purges_after(self.view.name, alike.position, None):
+            return alike.end, self.rooms.log.slice(self.view.name, rows.names, alike.position)
+        end = self.rooms.now() if self.bounds.end is None else self.bounds.end
+        return end, self.rooms.log.slice(self.view.name, rows.names)
 
     @property
     def _whole(self) -> bool:

@@ -1,7 +1,9 @@
 """Materialize: what a run takes, where its watermark stands, force, versions, deletes, purges, lost folders."""
 
+import dataclasses
 import shutil
 import threading
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -196,6 +198,59 @@ def test_every_version_is_fed_and_goes_live_by_itself(bench: Bench) -> None:
     assert "1.1.0" in report._repr_html_()
     only = bench.materialize("weather@1.0.0")
     assert [run.version for run in only.runs] == ["1.0.0"]
+
+
+class Ticking(Bench):
+    """A bench whose clock goes on with every look, as the system's does."""
+
+    def clock(self) -> datetime:
+        self.pass_time(milliseconds=1)
+        return self.at
+
+
+@pytest.fixture
+def ticking(tmp_path: Path) -> Iterator[Bench]:
+    made = Ticking(tmp_path)
+    yield made
+    made.close()
+
+
+def test_the_versions_of_a_view_are_taken_equally_far(ticking: Bench) -> None:
+    ticking.rows["weather"] = [row("A", 1.0, T0 - HOUR, wind=2.0)]
+    ticking.apply(AIRPORT, weather())
+    ticking.materialize()
+    ticking.apply(weather(features=[TEMP, WIND]))
+    ticking.write("weather", [row("A", 3.0, T0, wind=4.0)])
+    ticking.materialize()
+    assert ticking.registry.refresh().view("weather").live == "1.1.0"
+    assert mark(ticking, "1.0.0") == mark(ticking, "1.1.0") is not None
+    # the one before goes on being read, as a service that pins it does, and can be promoted
+    assert ticking.values("weather@1.0.0:temp", ["A"]) == [3.0]
+    marks = ticking.rooms.watermarks(ticking.registry.refresh())
+    ticking.rooms.versions.promote("weather", "1.0.0", watermarks=marks, now=ticking.at)
+    assert ticking.registry.refresh().view("weather").live == "1.0.0"
+
+
+def test_a_version_reads_on_where_a_purge_came_between_two_runs(ticking: Bench) -> None:
+    ticking.rows["weather"] = [row("A", 1.0, T0 - HOUR, wind=2.0), row("B", 5.0, T0 - HOUR, wind=2.0)]
+    ticking.apply(AIRPORT, weather())
+    ticking.materialize()
+    ticking.apply(weather(features=[TEMP, WIND]))
+    done: list[Progress] = []
+
+    def purge_after_the_first(progress: Progress) -> None:
+        if progress.finished and not done:
+            done.append(progress)
+            ticking.delete("weather", ["A"], purge=True)
+
+    ticking.rooms = dataclasses.replace(ticking.rooms, observer=purge_after_the_first)
+    ticking.materialize()
+    first, second = mark(ticking, "1.0.0"), mark(ticking, "1.1.0")
+    assert done and first is not None and second is not None and second.reaches(first)
+    assert second.position > first.position
+    for version in ("1.0.0", "1.1.0"):
+        ticking.materialize()
+        assert ticking.values(f"weather@{version}:temp", ["A", "B"]) == [None, 5.0]
 
 
 def test_a_version_waits_until_it_is_as_far(bench: Bench) -> None:
