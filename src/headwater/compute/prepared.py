@@ -289,8 +289,11 @@ def _check_fed(rooms: Rooms, snapshot: RegistrySnapshot, request: ResolvedReques
     marks = rooms.watermarks(snapshot)
     for view in beside:
         record = snapshot.view(view.name)
-        why = behind(snapshot, view.definition, marks)
         if view.definition.retired_at is not None:
-            why = f"{view.version} is retired and not fed any more, live is {record.live}"
+            raise ChangeRefused(
+                f"feature view {view.name!r}: {view.version} is retired and not fed any more, live is {record.live}; "
+                f"read '{view.name}:…'"
+            )
+        why = behind(snapshot, view.definition, marks)
         if why is not None:
             raise ChangeRefused(f"feature view {view.name!r}: {why}; run materialize, or read '{view.name}:…'")

@@ -68,7 +68,7 @@ def _refuse_text(record: ViewRecord, live: ViewVersion, reference: Reference) ->
             raise FeatureNotFound(
                 f"'{reference}': the live version {live.version} of view {record.name!r} has no {reference.feature!r}, "
                 f"version {other.version} has: write '{record.name}@{other.version}:{reference.feature}', "
-                f"or run materialize (then promote, where it is not numbered by apply) so that it goes live"
+                f"or make it live: run materialize, then promote {record.name} {other.version} if it still is not"
             )
     live.view.feature(str(reference.feature))
 

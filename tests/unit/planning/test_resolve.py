@@ -129,7 +129,11 @@ def test_full_names(snapshot: RegistrySnapshot) -> None:
         ([""], UsageError, "is not a reference"),
         (["wether:temp"], FeatureViewNotFound, "did you mean 'weather'"),
         (["weather:tmp"], FeatureNotFound, "has temp, wind; did you mean 'temp'"),
-        (["weather:rain"], FeatureNotFound, r"version 1\.1\.0 has: write 'weather@1\.1\.0:rain', or run materialize"),
+        (
+            ["weather:rain"],
+            FeatureNotFound,
+            r"version 1\.1\.0 has: write 'weather@1\.1\.0:rain', or make it live: run materialize",
+        ),
         (["weather@9.0.0:temp"], VersionNotFound, r"it has 1\.0\.0, 1\.1\.0"),
         ("modle", FeatureServiceNotFound, "did you mean 'model'"),
         ("model@2.0.0", VersionNotFound, r"it has 1\.0\.0"),
