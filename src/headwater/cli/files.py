@@ -38,12 +38,13 @@ def source_columns(view: FeatureView) -> dict[str, DType]:
     return columns | {name: Timestamp for name in times if name is not None and name not in columns}
 
 
-def read_table(path: Path, dtypes: Mapping[str, DType]) -> pa.Table | list[dict[str, Any]]:
+def read_table(path: Path, dtypes: Mapping[str, DType], *, strict: bool = True) -> pa.Table | list[dict[str, Any]]:
     """The rows of a file.
 
     Args:
         path: a .parquet, .csv, .json (a list of objects) or .jsonl file (an object a line).
         dtypes: the columns known beforehand: text is read as these; any other is as it looks.
+        strict: refuse text that is not of its dtype; else it stays text, for `write` to name its row.
 
     Raises:
         UsageError: another extension.
@@ -55,11 +56,11 @@ def read_table(path: Path, dtypes: Mapping[str, DType]) -> pa.Table | list[dict[
             case ".parquet":
                 return pyarrow.parquet.read_table(path)
             case ".csv":
-                return _read_csv(path, dtypes)
+                return _read_csv(path, dtypes, strict)
             case ".jsonl":
-                return _typed_rows(path, _json_lines(path), dtypes)
+                return _typed_rows(path, _json_lines(path), dtypes, strict)
             case _:
-                return _typed_rows(path, _json_rows(path), dtypes)
+                return _typed_rows(path, _json_rows(path), dtypes, strict)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except (pa.ArrowException, OSError, UnicodeDecodeError) as bad:
@@ -76,32 +77,42 @@ def check_extension(path: Path, allowed: tuple[str, ...]) -> None:
         raise UsageError(f"{path}: the kind of a file is told by its name: use one of {', '.join(allowed)}")
 
 
-def _read_csv(path: Path, dtypes: Mapping[str, DType]) -> pa.Table:
+def _read_csv(path: Path, dtypes: Mapping[str, DType], strict: bool) -> pa.Table | list[dict[str, Any]]:
     """Columns that are known are read as text and cast one by one, so that an error names column, row and value."""
     options = pyarrow.csv.ConvertOptions(
         column_types={name: pa.string() for name in dtypes}, null_values=list(CSV_NULLS), strings_can_be_null=True
     )
     table = pyarrow.csv.read_csv(path, convert_options=options)
     columns = {
-        name: _cast(path, name, table[name], dtypes[name]) if name in dtypes else table[name]
+        name: _cast(path, name, table[name], dtypes[name], strict) if name in dtypes else table[name]
         for name in table.column_names
     }
-    return pa.table(columns)
+    if not any(isinstance(column, list) for column in columns.values()):
+        return pa.table(columns)
+    lists = [column if isinstance(column, list) else column.to_pylist() for column in columns.values()]
+    return [dict(zip(columns, row, strict=True)) for row in zip(*lists, strict=True)]
 
 
-def _cast(path: Path, name: str, column: pa.ChunkedArray, dtype: DType) -> pa.ChunkedArray | pa.Array:
+def _cast(
+    path: Path, name: str, column: pa.ChunkedArray, dtype: DType, strict: bool
+) -> pa.ChunkedArray | pa.Array | list[Any]:
+    """A column of text as its dtype; a list, the bad texts in it as they are, where not strict."""
     if dtype == String:
         return column
     if dtype.name not in ("timestamp", "date", "array", "embedding", "bytes"):
         with contextlib.suppress(pa.ArrowInvalid):
             return column.cast(dtype.arrow)
-    values = []
+    values: list[Any] = []
+    bad = False
     for row, text in enumerate(column.to_pylist()):
         try:
             values.append(None if text is None else from_text(text, dtype))
         except (ValueError, pa.ArrowInvalid):
-            raise DataError(f"{path}: row {row}, column {name!r}: {text!r} is not {dtype}") from None
-    return pa.array(values, dtype.arrow)
+            if strict:
+                raise DataError(f"{path}: row {row}, column {name!r}: {text!r} is not {dtype}") from None
+            bad = True
+            values.append(text)
+    return values if bad else pa.array(values, dtype.arrow)
 
 
 def from_text(text: str, dtype: DType) -> Any:
@@ -147,7 +158,7 @@ def _json_lines(path: Path) -> list[Any]:
     return rows
 
 
-def _typed_rows(path: Path, rows: Iterable[Any], dtypes: Mapping[str, DType]) -> list[dict[str, Any]]:
+def _typed_rows(path: Path, rows: Iterable[Any], dtypes: Mapping[str, DType], strict: bool) -> list[dict[str, Any]]:
     """JSON has no times, dates or bytes: text in such a column is read as one."""
     typed = {name: dtype for name, dtype in dtypes.items() if dtype.name in ("timestamp", "date", "bytes")}
     found = []
@@ -159,9 +170,9 @@ def _typed_rows(path: Path, rows: Iterable[Any], dtypes: Mapping[str, DType]) ->
                 try:
                     row[name] = from_text(row[name], typed[name])
                 except ValueError:
-                    raise DataError(
-                        f"{path}: row {number}, column {name!r}: {row[name]!r} is not {typed[name]}"
-                    ) from None
+                    if strict:
+                        place = f"{path}: row {number}, column {name!r}"
+                        raise DataError(f"{place}: {row[name]!r} is not {typed[name]}") from None
         found.append(row)
     return found
 

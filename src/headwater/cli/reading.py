@@ -46,7 +46,9 @@ def get(
     features: FeaturesOption,
     key: Annotated[
         list[str] | None,
-        typer.Option("--key", metavar="NAME=VALUE", help="A join key's value; repeat it for more entities."),
+        typer.Option(
+            "--key", metavar="NAME=VALUE", help="A join key's value; repeat it for other keys and for more entities."
+        ),
     ] = None,
     consistency: Annotated[
         Consistency, typer.Option(help="strong: sees every write acknowledged before.")

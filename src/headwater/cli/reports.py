@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 _MOST_PROBLEMS = 20
 _NOTES = {
-    "future": "not known yet: put online when their time comes",
+    "future": "not known yet: put online when the time comes",
     "null_keys": "left out: a NULL key",
     "null_times": "left out: a NULL time",
-    "skipped": "left out: they lack this version's columns",
+    "skipped": "left out: without this version's columns",
     "removed": "removed: history has none",
     "erased": "erased: purged",
 }
@@ -40,7 +40,7 @@ def materialized(report: MaterializeReport) -> Sequence[Drawable]:
         for run in report.runs
     ]
     notes = [
-        f"{run.view}@{run.version}: {getattr(run, name):,} rows {words}"
+        f"{run.view}@{run.version}: {_rows(getattr(run, name))} {words}"
         for run in report.runs
         for name, words in _NOTES.items()
         if getattr(run, name)
@@ -48,6 +48,10 @@ def materialized(report: MaterializeReport) -> Sequence[Drawable]:
     live = [Line(f"{run.view}: {run.version} is live", "green") for run in report.runs if run.live]
     waiting = [Line(reason, "yellow") for reason in report.waiting]
     return [Sheet.of("", columns, rows), *(Line(n, "dim") for n in notes), *live, *waiting]
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} row{'' if count == 1 else 's'}"
 
 
 def written(view: str, report: WriteReport) -> Sequence[Drawable]:

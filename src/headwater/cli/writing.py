@@ -32,7 +32,10 @@ class Errors(enum.StrEnum):
 
 View = Annotated[str, typer.Argument(metavar="VIEW", help="A feature view.", autocompletion=complete.views)]
 KeyOption = Annotated[
-    list[str], typer.Option("--key", metavar="NAME=VALUE", help="A join key's value; repeat it for more entities.")
+    list[str],
+    typer.Option(
+        "--key", metavar="NAME=VALUE", help="A join key's value; repeat it for other keys and for more entities."
+    ),
 ]
 
 
@@ -86,7 +89,8 @@ def write(
     """
     with run.store() as store:
         dtypes = later.files.source_columns(store.registry.snapshot().view(view).version().view)
-        report = store.write(view, later.files.read_table(file, dtypes), to=to.value, errors=errors.value)
+        rows = later.files.read_table(file, dtypes, strict=False)
+        report = store.write(view, rows, to=to.value, errors=errors.value)
     run.answer(report, *reports.written(view, report))
 
 

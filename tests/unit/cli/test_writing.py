@@ -73,6 +73,26 @@ def test_bad_rows_write_nothing_or_are_reported(command, project, tmp_path):
     assert temp(command, project)[0] == 99.5
 
 
+@pytest.mark.parametrize("kind", ["csv", "json", "jsonl"])
+def test_cells_that_cannot_be_read_are_bad_rows(command, project, tmp_path, kind):
+    rows = [row(), row(time="noon"), row(temp="warm" if kind != "csv" else "hot, dry")]
+    path = tmp_path / f"rows.{kind}"
+    match kind:
+        case "csv":
+            lines = [",".join(rows[0]), *(",".join(f'"{value}"' for value in one.values()) for one in rows)]
+            path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        case "json":
+            path.write_text(json.dumps(rows), encoding="utf-8")
+        case "jsonl":
+            path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    error = command.error(project, "write", "weather", path)
+    assert error["type"] == "RowsRejected" and len(error["problems"]) == 2
+    assert "row 1: column 'time': 'noon'" in error["problems"][0]
+    out = command(project, "write", "weather", path, "--errors", "report")
+    assert "1 applied" in out and "2 rejected" in out
+    assert temp(command, project)[0] == 99.5
+
+
 def test_write_of_what_is_not_there(command, project, tmp_path):
     assert "did you mean" in command.error(project, "write", "wether", tmp_path / "rows.csv")["message"]
     assert "no such file" in command.error(project, "write", "weather", tmp_path / "rows.csv")["message"]
