@@ -71,7 +71,8 @@ def _sqlite(url: sa.URL, folder: Path) -> sa.Engine:
         except OSError as bad:
             raise StoreReadOnly(f"registry {path}: its folder cannot be made: {bad.strerror}") from bad
     if path.exists() and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
-        return sa.create_engine(MEMORY, poolclass=NullPool, creator=lambda: _connect_read_only(path))
+        read_only = url.set(database=str(path))
+        return sa.create_engine(read_only, poolclass=NullPool, creator=lambda: _connect_read_only(path))
     engine = sa.create_engine(
         url.set(database=str(path)), connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False}
     )
