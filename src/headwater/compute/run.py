@@ -164,7 +164,9 @@ class Run:
             hide_purged(self.rooms, self.view, late)
         # looked at again: another run may have moved it meanwhile
         since = self._since()
-        if self.bounds.start is not None or self.keys is not None or reached.end <= since.end:
+        # on a clock that stands still a run can reach later positions of the log at the same end
+        ahead = reached.end > since.end if self.bounds.end is not None else reached.reaches(since) and reached != since
+        if self.bounds.start is not None or self.keys is not None or not ahead:
             return since
         name, version = self.view.name, self.view.version
         self.rooms.online.put([], watermark_entry(self.rooms.project, name, version, reached))

@@ -198,6 +198,17 @@ def _arrow_values(column: Any, dtype: DType, name: str, pandas: bool) -> list[An
     )
 
 
+def key_array(values: list[Any], wanted: pa.DataType) -> pa.Array:
+    """Join keys as an Arrow array; a number beyond an integer type's range, which no key can be, is NULL."""
+    try:
+        return pa.array(values, wanted)
+    except (OverflowError, pa.ArrowInvalid):
+        if not pa.types.is_integer(wanted):
+            raise
+        end = 1 << (wanted.bit_width - 1)
+        return pa.array([v if v is not None and -end <= v < end else None for v in values], wanted)
+
+
 def _normalised(values: list[Any], dtype: DType, name: str) -> list[Any]:
     normal = _NORMAL[dtype.name]
     out = []

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from headwater.errors import FeatureNotFound, UsageError, nearest
 from headwater.freshness import Freshness
-from headwater.online.entities import EntityBatch
+from headwater.online.entities import EntityBatch, key_array
 from headwater.online.frames import to_html, to_pandas
 from headwater.online.values import Damaged, instant
 from headwater.online.vector import FeatureVector as FeatureVector
@@ -269,7 +269,7 @@ class OnlineResult:
     def to_arrow(self) -> pa.Table:
         """A table in the dtypes of the keys and features, exact; NULL for a value not there and without a default."""
         batch = self._batch
-        arrays = {name: pa.array(batch.values(name), dtype.arrow) for name, dtype in self._keys.items()}
+        arrays = {name: key_array(batch.values(name), dtype.arrow) for name, dtype in self._keys.items()}
         values = self.to_dict()
         for column in self._columns:
             arrays[column.name] = pa.array(values[column.name], column.dtype.arrow)
