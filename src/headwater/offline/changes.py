@@ -178,11 +178,11 @@ def _settled(space: Workspace, window: _Window, newest: str, features: list[Feat
     """The same table with exact ties decided by rule 5."""
     if window.rows.source is None:
         return newest
-    space.create("tied", ties.flagged(newest, window.rows))
-    tied = space.table("tied")
-    if not space.rows(exp.select(exp.Count(this=exp.Star())).from_(exp.to_table(tied)))[0][0]:
+    space.create("heads", ties.newest_heads(newest, window.rows))
+    heads = space.table("heads")
+    if not space.rows(exp.select(exp.Count(this=exp.Star())).from_(exp.to_table(heads)))[0][0]:
         return newest
-    space.create("members", ties.members(window.rows, tied))
+    space.create("members", ties.members(window.rows, heads))
     space.create("winners", ties.winners(window.rows, space.table("members"), features))
     space.create("settled", ties.settled(newest, space.table("winners"), ["event", "created"]))
     return space.table("settled")

@@ -74,10 +74,10 @@ def _settle(space: Workspace, label: str, join: Join, picked: str, features: Seq
     """The table of picked rows with exact ties decided by rule 5."""
     if join.rows.source is None:
         return picked
-    heads = created(space, f"tied_{label}", ties.flagged(picked, join.rows))
+    heads = created(space, f"heads_{label}", ties.heads(picked, join.spine_rows(), join.rows))
     if not space.rows(exp.select(exp.Count(this=exp.Star())).from_(exp.to_table(heads)))[0][0]:
         return picked
-    members = created(space, f"members_{label}", ties.members(join.rows, heads))
+    members = created(space, f"members_{label}", ties.members(join.rows, heads, join.lower, join.upper))
     winners = created(space, f"winners_{label}", ties.winners(join.rows, members, features))
     query = ties.settled(picked, winners, ["rn", "event"])
     return created(space, f"settled_{label}", query)

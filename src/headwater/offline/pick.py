@@ -29,7 +29,7 @@ def created(space: Workspace, name: str, query: exp.Query) -> str:
 
 
 def pick(space: Workspace, label: str, join: Join, spine_rows: int) -> tuple[str, float]:
-    """The table of picked rows (rn, ordinal, event, tie), and how many rows a spine row's key has, about.
+    """The table of picked rows (rn, ordinal, event, tied), and how many rows a spine row's key has, about.
 
     Args:
         space: the run's tables.
@@ -129,5 +129,5 @@ def _by_asof(space: Workspace, label: str, join: Join, packing: Packing, often_l
 def _looked_up(space: Workspace, name: str, join: Join, query: exp.Query) -> str:
     """The table of picked rows of a query that cannot tell ties by itself."""
     found = created(space, f"found_{name}", query)
-    heads = created(space, f"equal_{name}", ties.found(found, join.rows))
-    return created(space, name, ties.marked(found, heads))
+    equal = created(space, f"equal_{name}", ties.found(found, join.rows))
+    return created(space, name, ties.marked(found, equal))

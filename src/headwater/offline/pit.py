@@ -2,7 +2,7 @@
 
 Trees without a dialect; an engine renders them. One meaning is lowered in four ways: `pick_pairs` here (join on the
 key, keep the greatest packed number), the same within windows of time (`windows`), as-of joins (`asof`) for keys with
-many rows, and `pick_ranked` here, where nothing can be packed. The answer is a table `picked`: rn, ordinal, event, tie.
+many rows, and `pick_ranked` here, where nothing can be packed. The answer is a table `picked`: rn, ordinal, event, tied.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ def pick_pairs(join: Join, packing: Packing) -> exp.Select:
 
 
 def greatest(pairs: exp.Select, packing: Packing) -> exp.Select:
-    """`picked` from pairs of (rn, packed number); of equal rows `tie` tells, as the least ordinal is another one."""
+    """`picked` from pairs of (rn, packed number); `tied` tells of equal rows, where the least ordinal is another."""
     found = exp.select(
         column("rn"),
         exp.Max(this=column("p")).as_("best"),
@@ -156,9 +156,10 @@ def greatest(pairs: exp.Select, packing: Packing) -> exp.Select:
     )
     found = found.from_(pairs.subquery("q")).group_by(column("rn"))
     best, low = column("best"), column("low")
-    tie = packing.ordinal(best).neq(packing.ordinal(packing.inverted(low)))
+    another = packing.ordinal(best).neq(packing.ordinal(packing.inverted(low)))
+    tied = exp.Case().when(another, packing.created(best))
     return exp.select(
-        column("rn"), packing.ordinal(best).as_("ordinal"), packing.event(best).as_("event"), tie.as_("tie")
+        column("rn"), packing.ordinal(best).as_("ordinal"), packing.event(best).as_("event"), tied.as_("tied")
     ).from_(found.subquery("b"))
 
 

@@ -11,13 +11,35 @@ from headwater.offline.relations import Tree, ViewRows, column, is_not_null, num
 from headwater.types import DType
 
 
-def flagged(picked: str, rows: ViewRows) -> exp.Select:
-    """The picked ordinals beside which, by `tie`, an equal row stands; a log row has none (its position decides)."""
+def heads(picked: str, spine: exp.Select, rows: ViewRows) -> exp.Select:
+    """(k0…, event, created, ordinal): each picked row beside which an equal one stands.
+
+    A log row has none, for its position decides.
+
+    Args:
+        picked: rn, ordinal, event, and `tied`: the created time of a row that has an equal one, else NULL.
+        spine: rn and the keys k0….
+        rows: the view's rows.
+    """
+    columns = [*[column(n, "s") for n in rows.key_names], column("event", "p"), column("tied", "p").as_("created")]
     return (
-        exp.select(column("ordinal"))
+        exp.select(*columns, column("ordinal", "p"))
         .distinct()
-        .from_(exp.to_table(picked))
-        .where(column("tie"), column("ordinal") < number(rows.source_size))
+        .from_(exp.to_table(picked).as_("p"))
+        .join(spine.subquery("s"), on=column("rn", "p").eq(column("rn", "s")))
+        .where(is_not_null(column("tied", "p")), column("ordinal", "p") < number(rows.source_size))
+    )
+
+
+def newest_heads(newest: str, rows: ViewRows) -> exp.Select:
+    """The same of a table of (ordinal, tie) that knows neither keys nor times."""
+    names = [*rows.key_names, "event", "created", "ordinal"]
+    ties = exp.select(column("ordinal")).from_(exp.to_table(newest))
+    ties = ties.where(column("tie"), column("ordinal") < number(rows.source_size))
+    return (
+        exp.select(*[column(n, "n") for n in names])
+        .from_(rows.narrow().subquery("n"))
+        .join(ties.subquery("x"), on=column("ordinal", "n").eq(column("ordinal", "x")), join_type="semi")
     )
 
 
@@ -37,13 +59,13 @@ def found(picked: str, rows: ViewRows) -> exp.Select:
     )
 
 
-def marked(picked: str, heads: str) -> exp.Select:
-    """`picked` with its `tie`, from the ordinals that have an equal row beside them."""
-    tie = exp.Not(this=exp.Is(this=column("ordinal", "x"), expression=exp.Null()))
+def marked(picked: str, equal: str) -> exp.Select:
+    """`picked` with `tied`, from the ordinals that have an equal row beside them."""
+    tied = exp.Case().when(is_not_null(column("ordinal", "x")), column("created", "p"))
     return (
-        exp.select(column("rn", "p"), column("ordinal", "p"), column("event", "p"), tie.as_("tie"))
+        exp.select(column("rn", "p"), column("ordinal", "p"), column("event", "p"), tied.as_("tied"))
         .from_(exp.to_table(picked).as_("p"))
-        .join(exp.to_table(heads).as_("x"), on=column("ordinal", "p").eq(column("ordinal", "x")), join_type="left")
+        .join(exp.to_table(equal).as_("x"), on=column("ordinal", "p").eq(column("ordinal", "x")), join_type="left")
     )
 
 
@@ -51,17 +73,18 @@ def _same(keys: Sequence[str], left: str, right: str) -> Tree:
     return exp.and_(*[column(n, left).eq(column(n, right)) for n in (*keys, "event", "created")])
 
 
-def members(rows: ViewRows, tied: str) -> exp.Select:
-    """(head, ordinal): every source row that ties with a head, the head among them."""
-    names = [*rows.key_names, "event", "created"]
-    heads = exp.select(*[column(n, "n") for n in names], column("ordinal", "n")).from_(rows.narrow().subquery("n"))
-    heads = heads.join(
-        exp.to_table(tied).as_("x"), on=column("ordinal", "n").eq(column("ordinal", "x")), join_type="semi"
-    )
+def members(rows: ViewRows, heads: str, lower: int | None = None, upper: int | None = None) -> exp.Select:
+    """(head, ordinal): every source row that ties with a head, the head among them.
+
+    Args:
+        rows: the view's rows.
+        heads: a table from `heads` or `newest_heads`.
+        lower, upper: event times outside of these need not be read.
+    """
     return (
         exp.select(column("ordinal", "h").as_("head"), column("ordinal", "r").as_("ordinal"))
-        .from_(heads.subquery("h"))
-        .join(rows.narrow().subquery("r"), on=_same(rows.key_names, "h", "r"))
+        .from_(exp.to_table(heads).as_("h"))
+        .join(rows.narrow(lower, upper).subquery("r"), on=_same(rows.key_names, "h", "r"))
         .where(column("ordinal", "r") < number(rows.source_size))
     )
 
