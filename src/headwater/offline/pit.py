@@ -2,7 +2,7 @@
 
 Trees without a dialect; an engine renders them. One meaning is lowered in four ways: `pick_pairs` here (join on the
 key, keep the greatest packed number), the same within windows of time (`windows`), as-of joins (`asof`) for keys with
-many rows, and `pick_ranked` here, where nothing can be packed. The answer is a table `picked`: rn, ordinal, event, tied.
+many rows, and `pick_ranked` here, where nothing can be packed. The answer is `picked`: rn, ordinal, event, tied.
 """
 
 from __future__ import annotations
