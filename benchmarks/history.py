@@ -72,6 +72,8 @@ def measure(options: Options) -> list[Figure]:
         few = _data(Path(scratch) / "few", rows, FEW_KEYS if not options.quick else 10, options.seed + 7)
         figures.append(_compare(f"{_size(rows)}, {_count(few)} keys", few, None, runs, 1.15))
         figures.append(_compare(f"{_size(rows)}, {_count(few)} keys, limit 500MB", few, "500MB", runs, None))
+        most = _data(Path(scratch) / "most", rows, rows // 10, options.seed + 8)
+        figures.append(_compare(f"{_size(rows)}, {_count(most)} keys", most, None, runs, 0.95))
         for part in (100, 10):
             small = _data(Path(scratch) / f"part{part}", rows // part, MANY_KEYS // part, options.seed + part)
             figures.append(_compare(f"{_size(rows // part)}, {_count(small)} keys", small, None, runs, None))
