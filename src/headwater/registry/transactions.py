@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -84,8 +85,21 @@ def _on_connect(connection: Any, _record: object) -> None:
     """SQLite alone: readers beside a writer, and waiting for other processes."""
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout={int(BUSY_SECONDS * 1000)}")
-    cursor.execute("PRAGMA journal_mode=WAL")
+    _write_ahead(cursor)
     cursor.close()
+
+
+def _write_ahead(cursor: sqlite3.Cursor) -> None:
+    """Switch to the write-ahead log; SQLite does not wait for others at that, so that this does."""
+    until = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as bad:
+            if "locked" not in str(bad) or time.monotonic() > until:
+                raise
+            time.sleep(0.005)
 
 
 def _connect_read_only(path: Path) -> sqlite3.Connection:
