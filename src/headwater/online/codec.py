@@ -15,7 +15,7 @@ little-endian.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -258,9 +258,3 @@ def _column(batch: pa.RecordBatch, slot: Slot) -> pa.Array:
     column = batch.column(slot.name)
     wanted = slot.dtype.arrow
     return column if column.type == wanted else pc.cast(column, wanted)
-
-
-def iter_headers(rows: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, Header | None]]:
-    """Keys with the headers of their rows, for scans; None for a damaged row."""
-    for key, row in rows:
-        yield key, header(row)

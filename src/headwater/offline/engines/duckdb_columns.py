@@ -9,7 +9,7 @@ from sqlglot import exp, parse_one
 
 from headwater.clock import from_micros
 from headwater.errors import SourceError
-from headwater.offline.relations import EventRange, Tree, column
+from headwater.offline.relations import EventRange, Tree
 from headwater.types import DType, fits
 
 FAILED = "headwater:"
@@ -220,8 +220,3 @@ def _whole_vector(sql: str, cast: str, dtype: DType, name: str, where: str) -> s
     text = text_sql(f"{FAILED}{where}: column {name!r} holds a vector that is not {dtype.dim} numbers: ")
     bad = f"len({sql}) <> {dtype.dim} OR list_count({sql}) <> {dtype.dim}"
     return f"CASE WHEN {bad} THEN error({text} || CAST({sql} AS VARCHAR)) ELSE {cast} END"
-
-
-def ordinal_column(name: str) -> Tree:
-    """A row number as int64."""
-    return exp.cast(column(name), "bigint")
