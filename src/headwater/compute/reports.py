@@ -89,7 +89,8 @@ class RunReport:
         superseded: rows kept out by a newer value or a delete.
         removed: rows taken away, since history has none (`force`).
         future: rows that are not known yet.
-        null_keys, null_times: rows left out for a NULL key or time.
+        null_keys: rows left out for a NULL key, of those the run was about.
+        null_times: rows of the source left out for a NULL event or created time.
         skipped: rows of the log that lack the version's columns.
         deleted: delete marks that were put again.
         erased: rows of purged keys that were erased.

@@ -130,7 +130,15 @@ class ChangesRequest:
 
 @dataclass
 class ChangeCounts:
-    """What a run read and left out, filled while its batches are consumed."""
+    """What a run read and left out, filled while its batches are consumed.
+
+    Attributes:
+        rows: rows in the run's window; `keys`: how many keys have one.
+        null_keys: rows of the window that are left out for a NULL key.
+        null_times: rows of the source and the log that are never known, for a NULL event or created time.
+        future: rows that are known after the end.
+        skipped: log rows that lack a column of the version.
+    """
 
     rows: int = 0
     keys: int = 0
@@ -158,7 +166,7 @@ class HistoryRun(Protocol):
     def statements(self) -> Sequence[str]: ...
 
     def counts(self) -> Mapping[str, Mapping[str, int]]:
-        """Per view: matched, no_row, expired, not_known, same_instant; complete once the batches were consumed."""
+        """Per view: matched, no_row, expired, not_known, same_instant, null_times; complete once it was consumed."""
         ...
 
 

@@ -30,7 +30,8 @@ def run_changes(
     view = request.view.view
     features = sorted(view.view.feature_list, key=lambda f: f.name)
     with workspace(f"read {view.name}@{view.version}") as space:
-        rows = space.view_rows(request.view, "0", [f.name for f in features])
+        after = None if request.source_after == MIN_MICROS else request.source_after
+        rows = space.view_rows(request.view, "0", [f.name for f in features], after)
         window = _Window(rows, request, _wanted_keys(space, request))
         packing = _counted(space, window, counts)
         counts.skipped += space.skipped_rows(request.view, request.since.position, request.log_until)
@@ -109,8 +110,8 @@ def _counted(space: Workspace, window: _Window, counts: ChangeCounts) -> Packing
     """Fill the counts of what is read and left out; the packing of what is taken, None where nothing is."""
     keys = exp.and_(*[is_not_null(column(k, "r")) for k in window.rows.key_names])
     timed = exp.and_(is_not_null(column("event", "r")), is_not_null(column("created", "r")))
-    sound, end = exp.and_(keys, timed), number(window.request.end)
-    taken = exp.and_(sound, window.taken(), window.known <= end)
+    inside, end = exp.and_(timed, window.taken()), number(window.request.end)
+    taken = exp.and_(keys, inside, window.known <= end)
 
     def count(condition: Tree) -> Tree:
         return exp.CountIf(this=condition)
@@ -120,20 +121,19 @@ def _counted(space: Workspace, window: _Window, counts: ChangeCounts) -> Packing
 
     query = window.select(
         count(taken),
-        count(exp.not_(keys)),
-        count(exp.and_(keys, exp.not_(timed))),
-        count(exp.and_(sound, window.taken(), window.known > end)),
+        count(exp.and_(exp.not_(keys), inside, window.known <= end)),
+        count(exp.and_(keys, inside, window.known > end)),
         *[over(f, name) for name in ("event", "created") for f in (exp.Min, exp.Max)],
         nulls=True,
     )
     found = space.rows(query)[0]
     counts.rows += int(found[0] or 0)
     counts.null_keys += int(found[1] or 0)
-    counts.null_times += int(found[2] or 0)
-    counts.future += int(found[3] or 0)
+    counts.null_times += window.rows.null_times
+    counts.future += int(found[2] or 0)
     if not found[0]:
         return None
-    return Packing.of((int(found[4]), int(found[5])), (int(found[6]), int(found[7])), window.rows.size, window.rows.lag)
+    return Packing.of((int(found[3]), int(found[4])), (int(found[5]), int(found[6])), window.rows.size, window.rows.lag)
 
 
 def _newest(space: Workspace, window: _Window, packing: Packing) -> str:

@@ -136,7 +136,7 @@ class PointInTimeRun:
         return list(self._spine_schema.names)
 
     def counts(self) -> Mapping[str, Mapping[str, int]]:
-        """Per view label: matched, no_row, expired, not_known, same_instant; complete once batches were consumed."""
+        """Per view label: the counts of `ViewCounts`; complete once batches were consumed."""
         return self._counts
 
     def statements(self) -> Sequence[str]:
@@ -227,7 +227,7 @@ class PointInTimeRun:
     def _joined(self, space: Workspace, part: _Part, label: str, seen: _Seen, rows: int) -> Iterator[pa.RecordBatch]:
         assert part.join is not None
         chosen = choose(space, label, part.join, seen.rows, part.input.view.view.feature_list)
-        part.counts.update(chosen.counts)
+        part.counts.update(chosen.counts, null_times=part.rows.null_times)
         return space.stream(answer(part.join, chosen, [f.name for f in part.columns.features]), rows)
 
 

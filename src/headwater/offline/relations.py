@@ -61,6 +61,7 @@ class ViewRows:
         key_count: how many join keys there are; a global view has one that is the same in every row.
         timed: whether rows have an event time.
         delay: microseconds after its event time at which a source row without a created time is known.
+        null_times: how many rows are left out for a NULL event or created time.
         deletes: a table of (k0…, through): the D of each delete; None where there are none.
         hidden: a table of (ordinal, until) of the rows that a delete hides from reads at `until` and later, or None.
     """
@@ -70,6 +71,7 @@ class ViewRows:
     key_count: int
     timed: bool
     delay: int
+    null_times: int = 0
     hidden: str | None = None
     deletes: str | None = None
 

@@ -30,9 +30,10 @@ _SHOWN = 20
 
 
 class ViewCounts(dict[str, int]):
-    """How one view's join went: counts of spine rows, by name and as attributes.
+    """How one view's join went: counts by name and as attributes.
 
-    `matched`, `no_row`, `expired` and `not_known` add up to the spine; `same_instant` counts within `matched`.
+    Spine rows: `matched`, `no_row`, `expired` and `not_known` add up to the spine; `same_instant` counts within
+    `matched`. Rows of the view: `null_times`.
     """
 
     @property
@@ -59,6 +60,11 @@ class ViewCounts(dict[str, int]):
     def same_instant(self) -> int:
         """Matched rows whose event time is the spine's own instant."""
         return self["same_instant"]
+
+    @property
+    def null_times(self) -> int:
+        """Rows of the source and the log that are left out for a NULL event or created time."""
+        return self["null_times"]
 
     @property
     def total(self) -> int:

@@ -63,8 +63,13 @@ class Workspace(Protocol):
         """The answer to a user's own query."""
         ...
 
-    def view_rows(self, view: ViewInput, label: str, features: Sequence[str]) -> ViewRows:
-        """A view's source and log as relations, all named features among their columns."""
+    def view_rows(
+        self, view: ViewInput, label: str, features: Sequence[str], known_after: int | None = None
+    ) -> ViewRows:
+        """A view's source and log as relations, all named features among their columns.
+
+        Source rows known at `known_after` (microseconds) or before need not be read; None: all may be wanted.
+        """
         ...
 
     def skipped_rows(self, view: ViewInput, after: int, until: int) -> int:

@@ -29,6 +29,7 @@ from headwater.testing.oracle import (
     answer,
     facts,
     known_entities,
+    null_times,
 )
 
 _WHEN = datetime(2024, 1, 1, tzinfo=UTC)
@@ -71,6 +72,11 @@ class ViewCase:
     def facts(self) -> list[Fact]:
         """The rows that can count."""
         return facts(self.oracle, self.rows, self.log)
+
+    @property
+    def null_times(self) -> int:
+        """How many rows are left out for a NULL time."""
+        return null_times(self.oracle, self.rows, self.log)
 
     def slice(self) -> LogSlice | None:
         """The view's slice of the log, None where there is none."""

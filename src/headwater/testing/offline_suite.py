@@ -89,12 +89,27 @@ class OfflineEngineSuite(PointInTimeSuite):
     @EXAMPLES
     @given(case=view_cases(), data=st.data())
     def test_changes_equal_the_oracle(self, engine: OfflineEngine, case: ViewCase, data: Any) -> None:
+        self._check_changes(engine, case, changes_input(case), data)
+
+    @EXAMPLES
+    @given(case=view_cases(), groups=st.integers(1, 3), data=st.data())
+    def test_changes_over_files_equal_the_oracle(
+        self, engine: OfflineEngine, case: ViewCase, groups: int, data: Any
+    ) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            filed, sources = on_files(HistoryCase((case,), None), Path(folder), groups)
+            asked = changes_input(filed.views[0])
+            asked = replace(asked, source=sources.get(case.selection.view.name, asked.source))
+            self._check_changes(engine, case, asked, data)
+
+    @staticmethod
+    def _check_changes(engine: OfflineEngine, case: ViewCase, asked: ViewInput, data: Any) -> None:
         end, before, since = (data.draw(log_instants(), label=name) for name in ("end", "source_after", "since"))
         before = data.draw(st.sampled_from([MIN_MICROS, before]))
         mark = Watermark(data.draw(st.sampled_from([MIN_MICROS, since])), data.draw(st.integers(0, 3)))
         until = data.draw(st.sampled_from([2**62, 2]), label="log_until")
         expected = changes(case.facts(), case.marks, end=end, source_after=before, since=mark, log_until=until)
-        found = changed(engine, case, ChangesRequest(changes_input(case), end, before, mark, until))
+        found = changed(engine, case, ChangesRequest(asked, end, before, mark, until))
         assert found == {key: fact_row(fact) for key, fact in expected.items()}
 
     def test_it_may_be_consumed_again(self, engine: OfflineEngine) -> None:
@@ -169,6 +184,7 @@ def check_history(
             for name in ("matched", "no_row", "expired", "not_known", "same_instant")
         }
         assert told == counts(answers[view.label], case.instants)
+        assert history.counts()[view.label]["null_times"] == view.null_times
 
 
 def check_types(case: HistoryCase, found: pa.Table) -> None:
@@ -217,13 +233,14 @@ def changes_input(case: ViewCase) -> ViewInput:
 
 def changed(engine: OfflineEngine, case: ViewCase, request: ChangesRequest) -> dict[Any, Any]:
     """What `changes` gives, by key."""
-    names = list(case.selection.view.join_keys)
+    names, counted = list(case.selection.view.join_keys), ChangeCounts()
     found: dict[Any, Any] = {}
-    for batch in engine.changes(request, ChangeCounts()):
+    for batch in engine.changes(request, counted):
         for row in batch.to_pylist():
             key = tuple(row.pop(name) for name in names)
             assert key not in found
             found[key] = {name: plain(value) for name, value in row.items()}
+    assert counted.null_times == case.null_times
     return found
 
 

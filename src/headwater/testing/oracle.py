@@ -10,6 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any
 
 from headwater.clock import MIN_MICROS
@@ -153,6 +154,15 @@ def facts(view: OracleView, source: Iterable[SourceRow], log: Iterable[LogRow] =
         created_micros = entry.arrival if entry.created is None else ceil_micros(entry.created)
         found.append(Fact(entry.key, _only(view, entry.values), event_micros, created_micros, True, entry.position))
     return found
+
+
+def null_times(view: OracleView, source: Iterable[SourceRow], log: Iterable[LogRow] = ()) -> int:
+    """How many rows are left out for a NULL event or created time, of the log among those with every feature."""
+    logged = [entry for entry in log if set(view.defaults) <= set(entry.values)]
+    events = [*(row.event for row in source), *(entry.event for entry in logged)]
+    without_event = [view.event_time and event is None for event in events]
+    without_created = [view.created_time and row.created is None for row in source]
+    return sum(a or b for a, b in zip_longest(without_event, without_created, fillvalue=False))
 
 
 def answer(

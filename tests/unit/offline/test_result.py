@@ -106,6 +106,23 @@ def test_counts_add_up_to_the_spine(engine):
     assert counts.total == 5 and dict(counts)["matched"] == 1
 
 
+def test_rows_without_a_time_are_counted(engine, tmp_path):
+    rows = [("JFK", at(0), at(1)), ("JFK", None, at(1)), ("JFK", at(0), None), (None, None, None)]
+    columns = dict(zip(("airport", "happened", "learnt"), zip(*rows, strict=True), strict=True))
+    data = pa.table(columns | {"temp": [1.0] * 4})
+    pq.write_table(data, tmp_path / "a.parquet")
+    sources = [
+        (hw.TableSource(data, event_time="happened", created_time="learnt"), 3),
+        (hw.ParquetSource(str(tmp_path / "a.parquet"), event_time="happened", created_time="learnt"), 3),
+        (hw.ParquetSource(str(tmp_path / "a.parquet"), event_time="happened"), 2),
+        (hw.ParquetSource(str(tmp_path / "a.parquet"), event_time=None), 0),
+    ]
+    for source, count in sources:
+        asked = ask(engine, spine(("JFK", 1)), [view(source)])
+        assert asked.to_arrow()["temp"].to_pylist() == [1.0]
+        assert (asked.metadata.views["weather"].null_times, asked.metadata.views["weather"].total) == (count, 1)
+
+
 def test_a_spine_that_is_the_event_log_itself_warns(engine):
     source = table(*[("JFK", at(i), 1.0) for i in range(4)])
     asked = ask(engine, spine(*[("JFK", i) for i in range(4)]), [view(source)])

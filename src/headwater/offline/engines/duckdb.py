@@ -25,8 +25,9 @@ from headwater.observer import Observer, Progress, silent
 from headwater.offline.base import ChangeCounts, ChangesRequest, HistoryRequest, HistoryRun, OfflineEngine, ViewInput
 from headwater.offline.changes import run_changes
 from headwater.offline.engines.duckdb_columns import FAILED
+from headwater.offline.engines.duckdb_log import count_skipped
 from headwater.offline.engines.duckdb_sources import source_schema
-from headwater.offline.engines.duckdb_views import check_view, count_skipped, open_view
+from headwater.offline.engines.duckdb_views import check_view, open_view
 from headwater.offline.history import PointInTimeRun
 from headwater.offline.relations import ViewRows
 from headwater.offline.workspace import Powers
@@ -239,8 +240,10 @@ class DuckDBWorkspace:
             self._streams.remove(cursor)
             cursor.close()
 
-    def view_rows(self, view: ViewInput, label: str, features: Sequence[str]) -> ViewRows:
-        return open_view(self, view, label, features, self._engine.folder)
+    def view_rows(
+        self, view: ViewInput, label: str, features: Sequence[str], known_after: int | None = None
+    ) -> ViewRows:
+        return open_view(self, view, label, features, self._engine.folder, known_after)
 
     def skipped_rows(self, view: ViewInput, after: int, until: int) -> int:
         return count_skipped(self, view, after, until)

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,11 +14,13 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.fs as fs
 import pyarrow.parquet as pq
+from sqlglot import exp
 
 from headwater.definitions.sources import CSVSource, ParquetSource, PushSource, Source, SQLSource, TableSource
 from headwater.errors import DataError, SourceError, nearest
 from headwater.offline.engines.duckdb_columns import name_sql, text_sql
 from headwater.offline.engines.duckdb_text import cast_text, cast_time, misfits
+from headwater.offline.engines.footers import read_footers
 from headwater.planning.tables import as_table, is_pandas, match_key
 from headwater.types import DType
 
@@ -50,6 +49,26 @@ class Session(Protocol):
 
     def name(self, text: str) -> str:
         """A name of its own in this run."""
+        ...
+
+
+class ViewSession(Session, Protocol):
+    """A session that can also run the query's trees."""
+
+    def table(self, name: str) -> str:
+        """The full name of a table."""
+        ...
+
+    def create(self, name: str, query: exp.Query) -> None:
+        """Make a table of a query's rows."""
+        ...
+
+    def arrow(self, query: exp.Query) -> pa.Table:
+        """An answer as a table."""
+        ...
+
+    def rows(self, query: exp.Query) -> list[tuple[object, ...]]:
+        """A short answer."""
         ...
 
 
@@ -82,18 +101,16 @@ class Opened:
         schema: its columns, `__row` aside.
         size: the end of its row numbers.
         row: the column of its row numbers.
-        prunes: whether a filter on a time column spares reading.
         lenient: whether its values were Python's own.
-        files: the Parquet files it reads.
+        footers: of the Parquet files it reads, where a filter on a time column spares reading; else empty.
     """
 
     name: str
     schema: pa.Schema
     size: int
     row: str = ROW
-    prunes: bool = False
     lenient: bool = False
-    files: tuple[str, ...] = ()
+    footers: tuple[pq.FileMetaData, ...] = ()
 
 
 def check_columns(schema: pa.Schema, wanted: Sequence[str], where: str) -> None:
@@ -205,45 +222,13 @@ def _open_parquet(session: Session, files: Sequence[str], wanted: Wanted, where:
     table = _read_parquet(files)
     schema = _schema_of(session, f"SELECT * FROM {table}", where)
     check_columns(schema, wanted.columns, where)
-    try:
-        most = [pq.read_metadata(file).num_rows for file in files]
-    except (pa.ArrowException, OSError) as bad:
-        raise SourceError(f"{where}: {bad}") from bad
-    bits = max(1, max(most).bit_length())
+    footers = read_footers(files, where)
+    most = max(footer.num_rows for footer in footers)
+    bits = max(1, most.bit_length())
     row = "file_row_number" if len(files) == 1 else f"(CAST(file_index AS BIGINT) << {bits}) | file_row_number"
     name = session.name("file")
     session.run(f"CREATE VIEW {name} AS SELECT *, {row} AS {ROW} FROM {table}")
-    return Opened(name, schema, most[0] if len(files) == 1 else len(files) << bits, prunes=True, files=tuple(files))
-
-
-def time_range(files: Sequence[str], column: str) -> tuple[int, int] | None:
-    """The least and greatest time in a column (microseconds, rounded up), from footers; None where they do not tell."""
-    least: list[int] = []
-    greatest: list[int] = []
-    for file in files:
-        with pq.ParquetFile(file) as parquet:
-            places = [i for i in range(len(parquet.schema)) if parquet.schema.column(i).path == column]
-            scale = _scale(parquet.schema.column(places[0])) if len(places) == 1 else None
-            if scale is None:
-                return None
-            for group in range(parquet.metadata.num_row_groups):
-                part = parquet.metadata.row_group(group).column(places[0])
-                found = part.statistics
-                if found is not None and found.has_min_max:
-                    least.append(math.ceil(found.min_raw * scale))
-                    greatest.append(math.ceil(found.max_raw * scale))
-                elif found is None or found.null_count != part.num_values:
-                    return None
-    return (min(least), max(greatest)) if least else None
-
-
-def _scale(column: Any) -> Fraction | None:
-    """Microseconds in one unit of a time column of a file; the file's own type tells, not Arrow's."""
-    told = json.loads(column.logical_type.to_json())
-    if told["Type"] == "Date":
-        return Fraction(86_400_000_000)
-    scales = {"milliseconds": Fraction(1000), "microseconds": Fraction(1), "nanoseconds": Fraction(1, 1000)}
-    return scales.get(told.get("timeUnit")) if told["Type"] == "Timestamp" else None
+    return Opened(name, schema, most if len(files) == 1 else len(files) << bits, footers=footers)
 
 
 def _remote(source: ParquetSource, where: str) -> ds.Dataset:

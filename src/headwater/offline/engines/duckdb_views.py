@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from sqlglot import exp
@@ -15,49 +13,29 @@ from sqlglot import exp
 from headwater.clock import duration_micros
 from headwater.definitions.feature import Feature
 from headwater.definitions.sources import CSVSource, PushSource, Source, TableSource
-from headwater.errors import SourceError
-from headwater.offline.base import ARRIVAL, CREATED, POSITION, THROUGH, LogPart, LogSlice, ViewInput
-from headwater.offline.engines.duckdb_columns import event_range, is_time, key, micros, name_sql, text_sql, tree, value
+from headwater.offline.base import ARRIVAL, CREATED, POSITION, ViewInput
+from headwater.offline.engines.duckdb_columns import event_range, is_time, key, micros, name_sql, tree, value
+from headwater.offline.engines.duckdb_log import ShownPart, deletes_of, fitting, show_part
 from headwater.offline.engines.duckdb_sources import (
     Opened,
     Session,
+    ViewSession,
     Wanted,
     check_columns,
     open_source,
     show_table,
     source_schema,
     table_schema,
-    time_range,
 )
+from headwater.offline.engines.footers import null_count, time_range
 from headwater.offline.pit import hidden_rows
 from headwater.offline.relations import Relation, Tree, ViewRows, column
 from headwater.planning.resolve import ResolvedView
-from headwater.planning.tables import match_key
 from headwater.types import DType
 
 _REACH = "reach"
 _FAR = 2**62
 """Longer than any time apart (microseconds); a ttl or delay beyond is held at it."""
-
-
-class ViewSession(Session, Protocol):
-    """A session that can also run the query's trees."""
-
-    def table(self, name: str) -> str:
-        """The full name of a table."""
-        ...
-
-    def create(self, name: str, query: exp.Query) -> None:
-        """Make a table of a query's rows."""
-        ...
-
-    def arrow(self, query: exp.Query) -> pa.Table:
-        """An answer as a table."""
-        ...
-
-    def rows(self, query: exp.Query) -> list[tuple[object, ...]]:
-        """A short answer."""
-        ...
 
 
 def where_of(view: ResolvedView) -> str:
@@ -92,7 +70,14 @@ def _wanted(view: ResolvedView, source: Source, features: Sequence[Feature]) -> 
     return Wanted({k.source_column: k.dtype for k in view.keys}, times, values)
 
 
-def open_view(session: ViewSession, view: ViewInput, label: str, features: Sequence[str], folder: Path) -> ViewRows:
+def open_view(
+    session: ViewSession,
+    view: ViewInput,
+    label: str,
+    features: Sequence[str],
+    folder: Path,
+    known_after: int | None = None,
+) -> ViewRows:
     """The rows of a view version.
 
     Args:
@@ -101,20 +86,24 @@ def open_view(session: ViewSession, view: ViewInput, label: str, features: Seque
         label: part of the names of its tables.
         features: the features to be among the columns.
         folder: the project's folder.
+        known_after: source rows known at this instant (microseconds) or before may be left out; None: none may.
     """
     resolved, source, where = view.view, view.source, where_of(view.view)
     chosen = [resolved.view.feature(name) for name in features]
     declared = resolved.view.source
-    relation = None
+    relation, null_times = None, 0
     if source is not None and not isinstance(source, PushSource):
         opened = open_source(session, source, folder, _wanted(resolved, source, chosen), where)
         relation = _relation(resolved, source, opened, chosen, where)
-        relation = _named(session, relation, source.event_time if opened.prunes else None)
-    parts = (
-        []
-        if view.log is None
-        else [_named(session, _part(session, resolved, p, chosen, where), None) for p in fitting(resolved, view.log)]
-    )
+        reach = source.event_time if opened.footers else None
+        relation = _named(session, relation, reach, _late(source, opened, known_after))
+        null_times += _null_times(session, opened.name, opened.footers, (source.event_time, source.created_time))
+    parts = []
+    for part in () if view.log is None else fitting(resolved, view.log):
+        inside = f"{where}, offline log"
+        shown = show_part(session, part, inside)
+        parts.append(_named(session, _part(resolved, shown, chosen, inside), None))
+        null_times += _null_times(session, shown.name, shown.footers, (declared.event_time,))
     if relation is None and not parts:
         empty = show_table(session, _empty(resolved, chosen), lenient=False)
         relation = _relation(resolved, declared, empty, chosen, where)
@@ -124,48 +113,14 @@ def open_view(session: ViewSession, view: ViewInput, label: str, features: Seque
         key_count=len(resolved.keys),
         timed=declared.event_time is not None,
         delay=max(-_FAR, min(_FAR, duration_micros(declared.delay_time))),
+        null_times=null_times,
     )
-    deletes = None if view.log is None else _deletes(session, resolved, view.log, rows)
+    deletes = None if view.log is None else deletes_of(session, resolved, view.log, rows)
     if deletes is None:
         return rows
     name = f"hidden_{label}"
     session.create(name, hidden_rows(rows, deletes))
     return rows.hiding(session.table(name), deletes)
-
-
-def fitting(view: ResolvedView, log: LogSlice) -> list[LogPart]:
-    """The parts of the log that have all columns of the version."""
-    source = view.view.source
-    needed = {k.source_column for k in view.keys} | {f.source_column for f in view.view.feature_list}
-    if source.event_time is not None:
-        needed.add(source.event_time)
-    return [part for part in log.parts if needed <= part.columns]
-
-
-def count_skipped(session: Session, view: ViewInput, after: int, until: int) -> int:
-    """How many log rows with after < position ≤ until lack a column that the version needs."""
-    if view.log is None:
-        return 0
-    taken = fitting(view.view, view.log)
-    skipped = 0
-    for part in view.log.parts:
-        if any(part is other for other in taken):
-            continue
-        name, _ = _log_table(session, part)
-        within = f"{POSITION} > {after} AND {POSITION} <= {until}"
-        skipped += int(session.fetch(f"SELECT count(*) FROM {name} WHERE {within}")[0][0])
-    return skipped
-
-
-def _log_table(session: Session, part: LogPart) -> tuple[str, pa.Schema]:
-    """The name of a part of the log, and its columns."""
-    name = session.name("log")
-    if part.table is not None:
-        session.show(name, part.table)
-        return name, part.table.schema
-    files = "[" + ", ".join(text_sql(str(file)) for file in part.files) + "]"
-    session.run(f"CREATE VIEW {name} AS SELECT * FROM read_parquet({files}, union_by_name = true)")
-    return name, session.schema_of(f"SELECT * FROM {name}")
 
 
 def _empty(view: ResolvedView, features: Sequence[Feature]) -> pa.Table:
@@ -189,7 +144,7 @@ def _relation(view: ResolvedView, source: Source, opened: Opened, features: Sequ
         created=None if source.created_time is None else micros(source.created_time, types[source.created_time], where),
         features=_values(features, types, where, opened.lenient),
         event_range=event_range(_REACH, types[source.event_time])
-        if opened.prunes and source.event_time is not None
+        if opened.footers and source.event_time is not None
         else None,
         bounds=_bounds(source, opened),
     )
@@ -197,25 +152,59 @@ def _relation(view: ResolvedView, source: Source, opened: Opened, features: Sequ
 
 def _bounds(source: Source, opened: Opened) -> tuple[int, int, int, int] | None:
     """The ranges of both times, from the footers of files."""
-    if not opened.files or source.event_time is None:
+    if not opened.footers or source.event_time is None:
         return None
-    event = time_range(opened.files, source.event_time)
+    event = time_range(opened.footers, source.event_time)
     if event is None:
         return None
     if source.created_time is not None:
-        created = time_range(opened.files, source.created_time)
+        created = time_range(opened.footers, source.created_time)
         return None if created is None else (*event, *created)
     delay = max(-_FAR, min(_FAR, duration_micros(source.delay_time)))
     return (*event, event[0] + delay, event[1] + delay)
 
 
-def _named(session: Session, relation: Relation, reach: str | None) -> Relation:
+def _late(source: Source, opened: Opened, known_after: int | None) -> list[Tree]:
+    """Filters of which each row known after an instant passes one, and no row two; none: all rows are wanted.
+
+    Each compares columns with constants alone, so that DuckDB leaves out the row groups that cannot pass it. One
+    filter that asked for either time to be late would be tried row by row.
+    """
+    if known_after is None or not opened.footers:
+        return []
+    delay = 0 if source.created_time is not None else max(0, duration_micros(source.delay_time))
+    found = []
+    for name in (source.event_time, source.created_time):
+        if name is not None:
+            late = event_range(name, opened.schema.field(name).type)(known_after + 1 - delay, None)
+            if late is None:
+                return []
+            found.append(late)
+    if len(found) == 2:
+        found[1] = exp.and_(exp.Not(this=exp.paren(found[0].copy())), found[1])
+    return found
+
+
+def _null_times(session: Session, table: str, footers: Sequence[pq.FileMetaData], columns: Sequence[str | None]) -> int:
+    """How many rows have a NULL time; read only where footers do not tell."""
+    names = list(dict.fromkeys(name for name in columns if name is not None))
+    told = [null_count(footers, name) if footers else None for name in names]
+    known = [count for count in told if count is not None]
+    # NULLs of both columns may stand in one row
+    if len(known) == len(names) and sum(count > 0 for count in known) < 2:
+        return sum(known)
+    missing = " OR ".join(f"{name_sql(name)} IS NULL" for name in names)
+    return int(session.fetch(f"SELECT count(*) FROM {table} WHERE {missing}")[0][0])
+
+
+def _named(session: Session, relation: Relation, reach: str | None, only: Sequence[Tree] = ()) -> Relation:
     """The same rows behind a view, so that the query names columns where the source needs expressions.
 
     Args:
         session: one run's tables.
         relation: the rows.
         reach: the source's own event column, kept for filters.
+        only: rows that pass one of these; none: all.
     """
     columns = {f"k{i}": k for i, k in enumerate(relation.keys)} | {"ordinal": relation.ordinal}
     columns |= {n: e for n, e in (("event", relation.event), ("created", relation.created)) if e is not None}
@@ -223,8 +212,9 @@ def _named(session: Session, relation: Relation, reach: str | None) -> Relation:
     if reach is not None:
         columns[_REACH] = column(reach)
     chosen = ", ".join(f"{e.sql('duckdb')} AS {name_sql(n)}" for n, e in columns.items())
-    name = session.name("view")
-    session.run(f"CREATE VIEW {name} AS SELECT {chosen} FROM {relation.table.sql('duckdb')}")
+    name, query = session.name("view"), f"SELECT {chosen} FROM {relation.table.sql('duckdb')}"
+    query = " UNION ALL ".join(f"{query} WHERE {late.sql('duckdb')}" for late in only) or query
+    session.run(f"CREATE VIEW {name} AS {query}")
     return replace(
         relation,
         table=exp.to_table(name),
@@ -243,11 +233,9 @@ def _values(features: Sequence[Feature], types: dict[str, pa.DataType], where: s
     }
 
 
-def _part(session: Session, view: ResolvedView, part: LogPart, features: Sequence[Feature], where: str) -> Relation:
+def _part(view: ResolvedView, shown: ShownPart, features: Sequence[Feature], where: str) -> Relation:
     """Rows of the log, read as this version reads them."""
-    where = f"{where}, offline log"
-    name, schema = _log_table(session, part)
-    types = {field.name: field.type for field in schema}
+    types = {field.name: field.type for field in shown.schema}
     source = view.view.source
     carried = [c for c in (source.created_time, CREATED) if c is not None and c in types]
     created = [
@@ -255,9 +243,9 @@ def _part(session: Session, view: ResolvedView, part: LogPart, features: Sequenc
     ]
     arrival = f"epoch_us({name_sql(ARRIVAL)})" if is_time(types[ARRIVAL]) else name_sql(ARRIVAL)
     return Relation(
-        table=exp.to_table(name),
+        table=exp.to_table(shown.name),
         ordinal=column(POSITION),
-        size=_last_position(part) + 1,
+        size=shown.size,
         keys=tuple(key(k.source_column, types[k.source_column], k.dtype, where) for k in view.keys),
         event=None if source.event_time is None else _log_event(source.event_time, types, where),
         created=tree(f"coalesce({', '.join([*created, arrival])})"),
@@ -269,75 +257,3 @@ def _log_event(name: str, types: dict[str, pa.DataType], where: str) -> Tree:
     if pa.types.is_null(types[name]):
         return tree("CAST(NULL AS BIGINT)")
     return micros(name, types[name], where)
-
-
-def _last_position(part: LogPart) -> int:
-    """The greatest position in a part; from the footers of files."""
-    if part.table is not None:
-        return (
-            max(part.table.column(POSITION).to_pylist(), default=0)
-            if part.table.num_rows < 2
-            else int(np.max(part.table.column(POSITION).to_numpy()))
-        )
-    last = 0
-    for file in part.files:
-        try:
-            found = pq.ParquetFile(file)
-            place = found.schema_arrow.get_field_index(POSITION)
-            for group in range(found.metadata.num_row_groups):
-                statistics = found.metadata.row_group(group).column(place).statistics
-                if statistics is None or not statistics.has_min_max:
-                    numbers = found.read_row_group(group, columns=[POSITION]).column(0).to_numpy()
-                    last = max(last, int(np.max(numbers, initial=0)))
-                else:
-                    last = max(last, int(statistics.max))
-        except (pa.ArrowException, OSError) as bad:
-            raise SourceError(f"offline log: {file}: {bad}") from bad
-    return last
-
-
-def _deletes(session: ViewSession, view: ResolvedView, log: LogSlice, rows: ViewRows) -> str | None:
-    """A table of keys (k0…) and `through`, of deletes and purges alike; None where there are none."""
-    found = []
-    if log.deletes is not None and log.deletes.num_rows:
-        keys = [_plain_key(log.deletes.column(k.name), k.dtype, k.name) for k in view.keys]
-        found.append(_marks(keys, log.deletes.column(THROUGH).cast(pa.int64()), rows))
-    if log.purges and log.digests is not None:
-        purged = _purged(session, view, log, rows)
-        if purged is not None:
-            found.append(purged)
-    if not found:
-        return None
-    name = session.name("deletes")
-    session.show(name, pa.concat_tables(found))
-    return name
-
-
-def _plain_key(values: pa.ChunkedArray, dtype: DType, name: str) -> pa.ChunkedArray:
-    """Key values in the form of the query: timestamps as int64."""
-    matched = match_key(values, dtype, f"offline log: deleted key {name!r}", SourceError)
-    return matched.cast(pa.int64()) if dtype.name == "timestamp" else matched
-
-
-def _marks(keys: list[pa.ChunkedArray], through: pa.ChunkedArray, rows: ViewRows) -> pa.Table:
-    columns = (
-        dict(zip(rows.key_names, keys, strict=False)) if keys else {"k0": pa.array(np.zeros(len(through), np.int64))}
-    )
-    return pa.table({**columns, "through": through})
-
-
-def _purged(session: ViewSession, view: ResolvedView, log: LogSlice, rows: ViewRows) -> pa.Table | None:
-    """The purged keys among those that still have rows, told by their digests."""
-    assert log.digests is not None
-    names = [column(k) for k in rows.key_names]
-    there = session.arrow(exp.select(*names).distinct().from_(rows.narrow().subquery("r")))
-    shown = {k.name: _shown_key(there.column(i), k.dtype) for i, k in enumerate(view.keys)}
-    table = pa.table(shown) if shown else there.select([])
-    marks = [(i, through) for i, digest in enumerate(log.digests(table)) for through in log.purges.get(digest, ())]
-    if not marks:
-        return None
-    return there.take([i for i, _ in marks]).append_column("through", pa.array([t for _, t in marks], pa.int64()))
-
-
-def _shown_key(values: pa.ChunkedArray, dtype: DType) -> pa.ChunkedArray:
-    return values.cast(pa.timestamp("us", tz="UTC")) if dtype.name == "timestamp" else values

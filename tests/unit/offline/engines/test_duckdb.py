@@ -10,10 +10,10 @@ import pytest
 
 import headwater as hw
 from headwater.clock import MIN_MICROS
-from headwater.errors import SourceError
+from headwater.errors import HeadwaterError, SourceError
 from headwater.offline.base import ChangeCounts, ChangesRequest, LogPart, LogSlice, ViewInput
 from headwater.offline.engines.duckdb import DuckDBEngine
-from headwater.offline.engines.duckdb_sources import time_range
+from headwater.offline.engines.footers import null_count, read_footers, time_range
 from headwater.planning.resolve import whole_view
 from headwater.planning.watermark import Watermark
 from tests.unit.offline.asking import ask, at, registered, spine, table, view
@@ -196,21 +196,30 @@ def test_what_a_source_lacks_is_named(engine):
 def test_ranges_of_time_come_from_the_file_itself(tmp_path):
     stamps = pa.array([-1500, None, 1500], pa.timestamp("ns"))
     pq.write_table(pa.table({"t": stamps}), tmp_path / "ns.parquet")
-    assert time_range([str(tmp_path / "ns.parquet")], "t") == (-1, 2)
+    assert time_range(read_footers([tmp_path / "ns.parquet"], "here"), "t") == (-1, 2)
     pq.write_table(pa.table({"t": stamps.cast(pa.timestamp("us"), safe=False)}), tmp_path / "us.parquet", version="1.0")
-    assert time_range([str(tmp_path / "us.parquet")], "t") == (-1, 1)
+    assert time_range(read_footers([tmp_path / "us.parquet"], "here"), "t") == (-1, 1)
     pq.write_table(pa.table({"t": stamps}), tmp_path / "none.parquet", write_statistics=False)
-    assert time_range([str(tmp_path / "none.parquet")], "t") is None
+    assert time_range(read_footers([tmp_path / "none.parquet"], "here"), "t") is None
     pq.write_table(pa.table({"t": stamps}), tmp_path / "old.parquet", use_deprecated_int96_timestamps=True)
-    assert time_range([str(tmp_path / "old.parquet")], "t") is None
+    assert time_range(read_footers([tmp_path / "old.parquet"], "here"), "t") is None
 
 
-def changed(engine, source, log=None, keys=None):
+def test_nulls_are_told_by_the_file(tmp_path):
+    pq.write_table(pa.table({"t": [None, 1, None], "u": [1, 2, 3]}), tmp_path / "a.parquet", row_group_size=2)
+    pq.write_table(pa.table({"t": pa.nulls(1, pa.int64())}), tmp_path / "b.parquet")
+    both = read_footers([tmp_path / "a.parquet", tmp_path / "b.parquet"], "here")
+    assert (null_count(both, "t"), null_count(both, "u")) == (3, None)
+    pq.write_table(pa.table({"t": [None]}), tmp_path / "c.parquet", write_statistics=False)
+    assert null_count(read_footers([tmp_path / "c.parquet"], "here"), "t") is None
+
+
+def changed(engine, source, log=None, keys=None, after=MIN_MICROS):
     snapshot = registered([view(source)])
     whole = whole_view(snapshot.view("weather"), snapshot.view("weather").version())
     micros = int(at(10).timestamp() * 1_000_000)
     counts = ChangeCounts()
-    request = ChangesRequest(ViewInput(whole, source, log), micros, MIN_MICROS, Watermark(), 2**62, keys)
+    request = ChangesRequest(ViewInput(whole, source, log), micros, after, Watermark(), 2**62, keys)
     found = [row for batch in engine.changes(request, counts) for row in batch.to_pylist()]
     return {row["airport"]: row["temp"] for row in found}, counts
 
@@ -228,6 +237,27 @@ def test_changes_are_the_newest_row_of_each_key_and_count_what_is_left_out(engin
     assert found == {"JFK": 2.0, "EWR": 4.0}
     assert (counts.rows, counts.null_keys, counts.null_times, counts.future) == (3, 1, 1, 1)
     assert changed(engine, source, keys=pa.table({"airport": ["EWR", "ORD"]}))[0] == {"EWR": 4.0}
+
+
+def test_row_groups_known_before_the_run_are_not_read(engine, tmp_path):
+    """Their bytes are damaged: who reads them fails."""
+    happened = [at(i) if i < 8 else at(i - 8) for i in range(12)]
+    learnt = [at(i + 1) if i < 8 else at(i) for i in range(12)]
+    rows = {"airport": [f"k{i % 3}" for i in range(12)], "happened": happened, "learnt": learnt}
+    file = tmp_path / "a.parquet"
+    pq.write_table(pa.table(rows | {"temp": [float(i) for i in range(12)]}), file, row_group_size=4)
+    old = pq.read_metadata(file).row_group(0)
+    data = bytearray(file.read_bytes())
+    for part in (old.column(i) for i in range(old.num_columns)):
+        start = min(filter(None, (part.dictionary_page_offset, part.data_page_offset)))
+        data[start : start + part.total_compressed_size] = b"\xff" * part.total_compressed_size
+    file.write_bytes(data)
+    source = hw.ParquetSource("a.parquet", event_time="happened", created_time="learnt")
+    with pytest.raises(HeadwaterError):
+        changed(engine, source)
+    # of the groups that are read one happened late, the other was learnt late of; its last row is not known yet
+    found, counts = changed(engine, source, after=int(at(4.5).timestamp() * 1_000_000))
+    assert found == {"k0": 6.0, "k1": 7.0, "k2": 5.0} and (counts.rows, counts.future) == (7, 1)
 
 
 def test_changes_skip_log_rows_without_the_columns(engine):

@@ -1,0 +1,128 @@
+"""The offline log's parts and delete marks as DuckDB relations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from sqlglot import exp
+
+from headwater.errors import SourceError
+from headwater.offline.base import POSITION, THROUGH, LogPart, LogSlice, ViewInput
+from headwater.offline.engines.duckdb_columns import text_sql
+from headwater.offline.engines.duckdb_sources import Session, ViewSession
+from headwater.offline.engines.footers import greatest, read_footers
+from headwater.offline.relations import ViewRows, column
+from headwater.planning.resolve import ResolvedView
+from headwater.planning.tables import match_key
+from headwater.types import DType
+
+
+@dataclass(frozen=True)
+class ShownPart:
+    """A part of the log as queries see it.
+
+    Attributes:
+        name: the table or view.
+        schema: its columns.
+        size: the end of its positions.
+        footers: of its files, where it has any.
+    """
+
+    name: str
+    schema: pa.Schema
+    size: int
+    footers: tuple[pq.FileMetaData, ...] = ()
+
+
+def show_part(session: Session, part: LogPart, where: str) -> ShownPart:
+    """Let queries see a part of the log.
+
+    Raises:
+        SourceError: a file that is missing or damaged.
+    """
+    name = session.name("log")
+    if part.table is not None:
+        session.show(name, part.table)
+        last = int(np.max(part.table.column(POSITION).to_numpy(), initial=0))
+        return ShownPart(name, part.table.schema, last + 1)
+    footers = read_footers(part.files, where)
+    files = "[" + ", ".join(text_sql(str(file)) for file in part.files) + "]"
+    session.run(f"CREATE VIEW {name} AS SELECT * FROM read_parquet({files}, union_by_name = true)")
+    told = greatest(footers, POSITION)
+    if told is None:
+        told = int(session.fetch(f"SELECT coalesce(max({POSITION}), 0) FROM {name}")[0][0])
+    return ShownPart(name, session.schema_of(f"SELECT * FROM {name}"), told + 1, footers)
+
+
+def fitting(view: ResolvedView, log: LogSlice) -> list[LogPart]:
+    """The parts of the log that have all columns of the version."""
+    source = view.view.source
+    needed = {k.source_column for k in view.keys} | {f.source_column for f in view.view.feature_list}
+    if source.event_time is not None:
+        needed.add(source.event_time)
+    return [part for part in log.parts if needed <= part.columns]
+
+
+def count_skipped(session: Session, view: ViewInput, after: int, until: int) -> int:
+    """How many log rows with after < position ≤ until lack a column that the version needs."""
+    if view.log is None:
+        return 0
+    taken = fitting(view.view, view.log)
+    skipped = 0
+    for part in view.log.parts:
+        if any(part is other for other in taken):
+            continue
+        name = show_part(session, part, f"view {view.view.name!r}, offline log").name
+        within = f"{POSITION} > {after} AND {POSITION} <= {until}"
+        skipped += int(session.fetch(f"SELECT count(*) FROM {name} WHERE {within}")[0][0])
+    return skipped
+
+
+def deletes_of(session: ViewSession, view: ResolvedView, log: LogSlice, rows: ViewRows) -> str | None:
+    """A table of keys (k0…) and `through`, of deletes and purges alike; None where there are none."""
+    found = []
+    if log.deletes is not None and log.deletes.num_rows:
+        keys = [_plain_key(log.deletes.column(k.name), k.dtype, k.name) for k in view.keys]
+        found.append(_marks(keys, log.deletes.column(THROUGH).cast(pa.int64()), rows))
+    if log.purges and log.digests is not None:
+        purged = _purged(session, view, log, rows)
+        if purged is not None:
+            found.append(purged)
+    if not found:
+        return None
+    name = session.name("deletes")
+    session.show(name, pa.concat_tables(found))
+    return name
+
+
+def _plain_key(values: pa.ChunkedArray, dtype: DType, name: str) -> pa.ChunkedArray:
+    """Key values in the form of the query: timestamps as int64."""
+    matched = match_key(values, dtype, f"offline log: deleted key {name!r}", SourceError)
+    return matched.cast(pa.int64()) if dtype.name == "timestamp" else matched
+
+
+def _marks(keys: list[pa.ChunkedArray], through: pa.ChunkedArray, rows: ViewRows) -> pa.Table:
+    columns = (
+        dict(zip(rows.key_names, keys, strict=False)) if keys else {"k0": pa.array(np.zeros(len(through), np.int64))}
+    )
+    return pa.table({**columns, "through": through})
+
+
+def _purged(session: ViewSession, view: ResolvedView, log: LogSlice, rows: ViewRows) -> pa.Table | None:
+    """The purged keys among those that still have rows, told by their digests."""
+    assert log.digests is not None
+    names = [column(k) for k in rows.key_names]
+    there = session.arrow(exp.select(*names).distinct().from_(rows.narrow().subquery("r")))
+    shown = {k.name: _shown_key(there.column(i), k.dtype) for i, k in enumerate(view.keys)}
+    table = pa.table(shown) if shown else there.select([])
+    marks = [(i, through) for i, digest in enumerate(log.digests(table)) for through in log.purges.get(digest, ())]
+    if not marks:
+        return None
+    return there.take([i for i, _ in marks]).append_column("through", pa.array([t for _, t in marks], pa.int64()))
+
+
+def _shown_key(values: pa.ChunkedArray, dtype: DType) -> pa.ChunkedArray:
+    return values.cast(pa.timestamp("us", tz="UTC")) if dtype.name == "timestamp" else values

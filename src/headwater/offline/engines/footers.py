@@ -1,0 +1,87 @@
+"""What the footers of Parquet files tell without reading them: rows, NULLs and ranges of time."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from headwater.errors import SourceError
+
+
+def read_footers(files: Sequence[str | Path], where: str) -> tuple[pq.FileMetaData, ...]:
+    """The footer of each file.
+
+    Raises:
+        SourceError: a file that is missing or not Parquet.
+    """
+    found = []
+    for file in files:
+        try:
+            found.append(pq.read_metadata(file))
+        except (pa.ArrowException, OSError) as bad:
+            raise SourceError(f"{where}: {file}: {bad}") from bad
+    return tuple(found)
+
+
+def null_count(footers: Sequence[pq.FileMetaData], column: str) -> int | None:
+    """How many NULLs a flat column holds; None where a footer does not tell."""
+    total = 0
+    for _, part in _chunks(footers, column):
+        if part is None or part.statistics is None or not part.statistics.has_null_count:
+            return None
+        total += part.statistics.null_count
+    return total
+
+
+def greatest(footers: Sequence[pq.FileMetaData], column: str) -> int | None:
+    """The greatest number in a column of integers without NULLs; None where a footer does not tell."""
+    most = -1
+    for _, part in _chunks(footers, column):
+        if part is None or part.statistics is None or not part.statistics.has_min_max:
+            return None
+        most = max(most, part.statistics.max_raw)
+    return most if footers else None
+
+
+def time_range(footers: Sequence[pq.FileMetaData], column: str) -> tuple[int, int] | None:
+    """The least and greatest time in a column (microseconds, rounded up); None where a footer does not tell."""
+    least: list[int] = []
+    most: list[int] = []
+    for described, part in _chunks(footers, column):
+        scale = None if described is None else _scale(described)
+        if part is None or scale is None:
+            return None
+        found = part.statistics
+        if found is not None and found.has_min_max:
+            least.append(math.ceil(found.min_raw * scale))
+            most.append(math.ceil(found.max_raw * scale))
+        elif found is None or found.null_count != part.num_values:
+            return None
+    return (min(least), max(most)) if least else None
+
+
+def _chunks(footers: Sequence[pq.FileMetaData], column: str) -> Iterator[tuple[Any, Any]]:
+    """What a column is in each file, and its part of each row group; None for a file that lacks it."""
+    for footer in footers:
+        places = [i for i in range(len(footer.schema)) if footer.schema.column(i).path == column]
+        if len(places) != 1:
+            yield None, None
+            continue
+        for group in range(footer.num_row_groups):
+            yield footer.schema.column(places[0]), footer.row_group(group).column(places[0])
+
+
+def _scale(column: Any) -> Fraction | None:
+    """Microseconds in one unit of a time column of a file; the file's own type tells, not Arrow's."""
+    told = json.loads(column.logical_type.to_json())
+    if told["Type"] == "Date":
+        return Fraction(86_400_000_000)
+    scales = {"milliseconds": Fraction(1000), "microseconds": Fraction(1), "nanoseconds": Fraction(1, 1000)}
+    return scales.get(told.get("timeUnit")) if told["Type"] == "Timestamp" else None
