@@ -40,25 +40,24 @@ def ticker(clock: Clock) -> Callable[[], int]:
     return lambda: to_micros(clock())
 
 
-def to_micros(when: datetime | date | str | int) -> int:
+def to_micros(when: datetime | date | str) -> int:
     """Microseconds since 1970 (UTC) of an instant; a naive datetime is taken as UTC.
 
     Args:
-        when: a datetime, a date (its midnight, UTC), ISO text, or microseconds already.
+        when: a datetime, a date (its midnight, UTC), or ISO text.
 
     Raises:
-        UsageError: text that is no ISO date or time, or something else.
+        UsageError: text that is no ISO date or time, or something else, such as a bare number.
     """
-    if isinstance(when, int):
-        return when
     try:
         if isinstance(when, str):
             when = datetime.fromisoformat(when.strip())
         if not isinstance(when, datetime):
             when = datetime(when.year, when.month, when.day, tzinfo=UTC)
     except (ValueError, AttributeError):
+        bare = " (a bare number does not say its unit)" if isinstance(when, (int, float)) else ""
         raise UsageError(
-            f"{when!r} is no time: give a datetime, or text like 2024-05-01 or 2024-05-01T12:00:00+00:00"
+            f"{when!r} is no time{bare}: give a datetime, or text like 2024-05-01 or 2024-05-01T12:00:00+00:00"
         ) from None
     if when.tzinfo is None:
         when = when.replace(tzinfo=UTC)

@@ -205,6 +205,29 @@ def _fits(given: pa.DataType, dtype: DType) -> Any:
     return False
 
 
+def fitting_dtype(given: pa.DataType) -> DType | None:
+    """The dtype that a column of an Arrow type fits as it is; None where none does."""
+    if pa.types.is_dictionary(given):
+        return fitting_dtype(given.value_type)
+    if pa.types.is_fixed_size_list(given) and fits(given.value_type, Float32):
+        return Embedding(given.list_size)
+    if pa.types.is_list(given) or pa.types.is_large_list(given) or pa.types.is_fixed_size_list(given):
+        element = fitting_dtype(given.value_type)
+        return None if element is None else Array(element)
+    scalars = (Bool, Int32, Int64, Float32, Float64, String, Bytes, Date, Timestamp)
+    # an integer too wide for int64 is no float: it would lose digits
+    return next(
+        (d for d in scalars if fits(given, d) and (d.name[:5] != "float" or not pa.types.is_integer(given))), None
+    )
+
+
+def declare_hint(given: pa.DataType) -> str:
+    """The end of an error about a column that does not fit its feature: how to declare it, or to cast it."""
+    dtype = fitting_dtype(given)
+    cast = "cast the column in the data or in a SQLSource"
+    return f"; no dtype fits: {cast}" if dtype is None else f"; declare it hw.{dtype!r}, or {cast}"
+
+
 class Status(enum.StrEnum):
     """What stands behind one value, online and in history."""
 

@@ -20,7 +20,7 @@ from headwater.planning.resolve import ResolvedView, whole_view
 from headwater.planning.snapshot import RegistrySnapshot
 from headwater.planning.watermark import Watermark
 
-Instant = datetime | date | str | int
+Instant = datetime | date | str
 
 
 def materialize(
@@ -88,8 +88,8 @@ def _bounds(rooms: Rooms, start: Instant | None, end: Instant | None, entities: 
 def _instant(name: str, value: Instant) -> int:
     try:
         return to_micros(value)
-    except (ValueError, TypeError) as bad:
-        raise UsageError(f"{name}={value!r} is no time: write 2024-05-01 or 2024-05-01T12:00:00+00:00") from bad
+    except ValueError as bad:
+        raise UsageError(f"{name}: {bad}") from None
 
 
 def _targets(snapshot: RegistrySnapshot, views: str | Iterable[str] | None) -> list[ResolvedView]:

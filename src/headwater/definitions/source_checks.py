@@ -16,7 +16,7 @@ from headwater.definitions.names import is_text, of_those
 from headwater.definitions.sources import CSVSource, ParquetSource, PushSource, Source, SQLSource, TableSource
 from headwater.definitions.view import FeatureView
 from headwater.errors import HeadwaterError, nearest
-from headwater.types import Array, DType, Float64, Int64, fits
+from headwater.types import Array, DType, Float64, Int64, declare_hint, fits
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,16 @@ class Read:
 
 Schemas = Callable[[Source], pa.Schema | Read | None]
 """The columns of a source; None where they cannot be known. May raise a HeadwaterError, which becomes a problem."""
+
+_WORDS = (
+    "all analyse analyze and any array as asc asymmetric both case cast check collate column constraint create "
+    "default deferrable desc describe distinct do else end except false fetch for foreign from group having in "
+    "initially intersect into lambda lateral leading limit not null offset on only or order pivot placing primary "
+    "qualify references returning select show some summarize symmetric table then to trailing true union unique "
+    "unpivot using variadic when where window with "
+)
+_RESERVED = frozenset(_WORDS.split())
+"""Words that DuckDB takes for a name only in double quotes."""
 
 RESERVED_COLUMN = "created_time"
 """Rows given to `write` may carry it where the source names no created time."""
@@ -88,7 +98,7 @@ def _check_query(source: SQLSource, where: str) -> Iterator[str]:
     try:
         trees = [tree for tree in sqlglot.parse(source.query, dialect="duckdb") if tree is not None]
     except sqlglot.errors.SqlglotError as bad:
-        yield f"{where}.query: {_first_line(bad)}"
+        yield f"{where}.query: {_quoting_hint(source.query)}{_first_line(bad)}"
         return
     if len(trees) != 1 or not isinstance(trees[0], exp.Query):
         yield f"{where}.query: one SELECT is wanted, not {'several statements' if len(trees) > 1 else source.query!r}"
@@ -101,6 +111,32 @@ def _check_query(source: SQLSource, where: str) -> Iterator[str]:
             yield f"{where}.query: table {name!r} is not in tables={{…}}{nearest(name, source.tables)}"
 
 
+def _quoting_hint(query: str) -> str:
+    """What to do about words of SQL that stand where a query names a column or table; empty where none does."""
+    try:
+        tokens = sqlglot.tokenize(query, dialect="duckdb")
+    except sqlglot.errors.SqlglotError:
+        return ""
+    around = [None, *tokens, None]
+    words = [
+        token.text
+        for before, token, after in zip(around, tokens, around[2:], strict=False)
+        if token.text.casefold() in _RESERVED and _opens(before) and _closes(after)
+    ]
+    named = ", ".join(f'"{word}"' for word in dict.fromkeys(words))
+    return f"{named} is a word of SQL, and in double quotes the name of a column or table: " if words else ""
+
+
+def _opens(token: sqlglot.Token | None) -> bool:
+    """Whether a name may follow: a SELECT, FROM, comma, point, parenthesis or operator."""
+    return token is not None and token.text.casefold() in ("select", "from", "join", ",", ".", "(", "=", "+", "-", "*")
+
+
+def _closes(token: sqlglot.Token | None) -> bool:
+    """Whether a name may stand before it, and no more of an expression than that."""
+    return token is None or token.text.casefold() in ("from", "as", ",", ".", ")", "=", "+", "-", "where", "join", ";")
+
+
 def _first_line(error: Exception) -> str:
     return str(error).replace("\x1b[4m", "").replace("\x1b[0m", "").strip().partition("\n")[0]
 
@@ -110,13 +146,47 @@ def check_columns(view: FeatureView, schemas: Schemas | None) -> Iterator[tuple[
 
     The view's own settings must be right.
     """
+    yield from _check_csv_dtypes(view)
     read = _read(view.source, schemas)
     if isinstance(read, str):
         yield None, read
+    elif read is not None and (mark := _other_separator(read)) is not None:
+        yield (
+            None,
+            f"source: {read.source.location} has one column, {read.schema.names[0]!r}: its fields are parted by "
+            f"{mark!r}, those of a CSVSource by ',' (of a .tsv file by tabs); write the file anew with commas",
+        )
     elif read is not None:
         yield from _check_times(view, read)
         yield from _check_keys(view, read)
         yield from _check_features(view, read)
+
+
+def _other_separator(read: Read) -> str | None:
+    """What parts the fields of a CSV that was read as one column; None where nothing seems to."""
+    if not isinstance(read.source, CSVSource) or len(read.schema) != 1:
+        return None
+    return next((mark for mark in ";\t|," if mark in read.schema.names[0]), None)
+
+
+def _check_csv_dtypes(view: FeatureView) -> Iterator[tuple[str | None, str]]:
+    """A CSV's column is cast to one dtype, whatever reads it."""
+    if not isinstance(view.source, CSVSource):
+        return
+    users: dict[str, tuple[str, str]] = {}
+    times = {view.source.created_time: "created_time", view.source.event_time: "event_time"}
+    users |= {column: (setting, "a time") for column, setting in times.items() if column is not None}
+    keys = [(f"join key {key}", view.key_column(key), dtype) for key, dtype in view.join_keys.items()]
+    features = [(f.name, f.source_column, f.dtype) for f in view.feature_list]
+    for user, column, dtype in [*keys, *features]:
+        wanted = "a time" if column in times and dtype.name == "timestamp" else str(dtype)
+        first, held = users.setdefault(column, (user, wanted))
+        if held != wanted:
+            yield (
+                None if user.startswith("join key ") else user,
+                f"column {column!r} of a CSV is cast to one dtype; it is {held} for {first} and {wanted} here: declare "
+                "both alike, or make two columns in a SQLSource",
+            )
 
 
 def _read(source: Source, schemas: Schemas | None) -> Read | str | None:
@@ -124,7 +194,8 @@ def _read(source: Source, schemas: Schemas | None) -> Read | str | None:
     try:
         found = None if schemas is None else schemas(source)
     except HeadwaterError as bad:
-        return f"source: {bad}"
+        hint = _quoting_hint(source.query) if isinstance(source, SQLSource) and "syntax error" in str(bad) else ""
+        return f"source: {hint}{bad}"
     if isinstance(found, Read):
         return found
     if isinstance(source, PushSource):
@@ -206,7 +277,9 @@ def _check_features(view: FeatureView, read: Read) -> Iterator[tuple[str, str]]:
             yield feature.name, given
         elif not isinstance(read.source, CSVSource) and not _feature_fits(given, dtype, read.source):
             gaps = _is_pandas(read.source) and dtype.name in ("int32", "int64") and pa.types.is_floating(given)
-            hint = "; pandas holds whole numbers with gaps as floats: .astype('Int64')" if gaps else ""
+            hint = declare_hint(given)
+            if gaps:
+                hint = "; pandas holds whole numbers with gaps as floats: .astype('Int64')"
             yield feature.name, f"column {name!r} is {given}, the feature is {dtype}{hint}"
 
 

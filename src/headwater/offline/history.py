@@ -94,7 +94,7 @@ class PointInTimeRun:
 
         def query(sql: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
             try:
-                return space.schema_of(sql), space.stream_sql(sql, 100_000)
+                return space.schema_of(sql), _named_spine(space.stream_sql(sql, 100_000))
             except SourceError as bad:
                 raise SpineError(f"the spine's query does not run: {bad}") from bad
 
@@ -229,6 +229,14 @@ class PointInTimeRun:
         chosen = choose(space, label, part.join, seen.rows, part.input.view.view.feature_list)
         part.counts.update(chosen.counts, null_times=part.rows.null_times)
         return space.stream(answer(part.join, chosen, [f.name for f in part.columns.features]), rows)
+
+
+def _named_spine(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The answer to the spine's query, its errors named so: a value that does not cast shows only when it is read."""
+    try:
+        yield from batches
+    except SourceError as bad:
+        raise SpineError(f"the spine's query fails: {bad}") from bad
 
 
 def _listing(parts: list[_Part]) -> list[_Part]:

@@ -24,6 +24,10 @@ _QUERY = re.compile(r"\s*(--[^\n]*\n\s*)*\(*\s*(select|with|from|values|table)\b
 Query = Callable[[str], tuple[pa.Schema, Iterator[pa.RecordBatch]]]
 _MICROS = {"s": 1_000_000, "ms": 1_000, "us": 1}
 _SHOWN = 10
+_FORMS = (
+    "a spine is a table, the path of a Parquet file, or SQL that begins with SELECT, WITH or FROM "
+    "(a CSV: \"SELECT * FROM read_csv('spine.csv')\", or pandas.read_csv('spine.csv', parse_dates=['timestamp']))"
+)
 _BATCH = 131_072
 
 
@@ -196,7 +200,7 @@ class ParquetSpine(Spine):
             with pq.ParquetFile(path) as file:
                 self._schema = file.schema_arrow.remove_metadata()
         except (pa.ArrowException, OSError) as bad:
-            raise SpineError(f"cannot read the spine {path}: {bad}") from bad
+            raise SpineError(f"cannot read the spine {path} as Parquet: {bad}; {_FORMS}") from bad
 
     @property
     def schema(self) -> pa.Schema:
@@ -263,7 +267,7 @@ def open_spine(
     if isinstance(given, str) and _QUERY.match(given) and Path(given).suffix != ".parquet":
         spine = TableSpine(_kept(query, given, folder), keys, timestamp_column, at, given)
     elif isinstance(given, (str, Path)):
-        spine = ParquetSpine(_found(Path(given), base), keys, timestamp_column, at)
+        spine = ParquetSpine(_found(given, base), keys, timestamp_column, at)
     else:
         try:
             spine = TableSpine(as_table(given, "spine"), keys, timestamp_column, at, given)
@@ -273,13 +277,11 @@ def open_spine(
     return spine
 
 
-def _found(path: Path, base: Path) -> Path:
-    for candidate in (path, base / path):
+def _found(given: str | Path, base: Path) -> Path:
+    for candidate in (Path(given), base / given):
         if candidate.is_file():
             return candidate
-    raise SpineError(
-        f"no spine at {path}: give a table, the path of a Parquet file, or SQL that begins with SELECT, WITH or FROM"
-    )
+    raise SpineError(f"spine {str(given)!r} is neither SQL nor a file here or in {base}: {_FORMS}")
 
 
 def _kept(query: Query, text: str, folder: Path) -> pa.Table:

@@ -252,6 +252,23 @@ def test_a_query_may_name_its_own_tables() -> None:
     assert problems(view(source=SQLSource(query, tables={"f": SOURCE}, event_time="t")), columns=None) == []
 
 
+def test_a_word_of_sql_as_a_name_is_told() -> None:
+    query = "SELECT airport, t, select AS temp FROM f"
+    found = only(view(source=SQLSource(query, tables={"f": SOURCE}, event_time="t")), columns=None)
+    assert 'source.query: "select" is a word of SQL' in found
+
+
+def test_a_word_of_sql_that_only_the_engine_refuses_is_told() -> None:
+    def schemas(source: Source) -> pa.Schema | None:
+        raise SourceError(f"duckdb: {said}")
+
+    source = SQLSource("SELECT airport, t, temp, order FROM f ORDER BY t", tables={"f": SOURCE}, event_time="t")
+    said = "Parser Error: syntax error at or near"
+    assert '"order" is a word of SQL' in check([view(source=source)], schemas).problems[0]
+    said = "Catalog Error: no such table"
+    assert "word of SQL" not in check([view(source=source)], schemas).problems[0]
+
+
 @pytest.mark.parametrize(
     ("definition", "said"),
     [
@@ -261,11 +278,11 @@ def test_a_query_may_name_its_own_tables() -> None:
         ),
         (view(Feature("tmp", Float64)), "did you mean 'temp'?"),
         (view(Feature("word", Float64)), "weather.word: column 'word' is dictionary"),
-        (view(Feature("temp", Int64)), "column 'temp' is double, the feature is int64"),
+        (view(Feature("temp", Int64)), "column 'temp' is double, the feature is int64; declare it hw.Float64, or cast"),
         (view(Feature("big", Int32)), "column 'big' is int64, the feature is int32"),
         (view(Feature("temp", Float32)), "column 'temp' is double, the feature is float32"),
         (view(Feature("temp", Bool)), "the feature is bool"),
-        (view(Feature("vector", Embedding(2))), "the feature is embedding<2>"),
+        (view(Feature("vector", Embedding(2))), "the feature is embedding<2>; declare it hw.Embedding(3)"),
         (view(join_key_map={"airport": "origin"}), "join key airport: the source has no column 'origin'"),
         (view(entity=Entity("e", {"code": String})), "(join_key_map={'code': …} names another)"),
         (view(entity=Entity("e", {"n": String})), "column 'n' is int32, the key is string"),
@@ -304,6 +321,32 @@ def test_a_csv_is_cast_so_that_only_names_count() -> None:
     csv = CSVSource("w.csv", event_time="t")
     assert problems(view(TEMP, Feature("n", Int64), source=csv), columns=text) == []
     assert "no column 'x'" in only(view(Feature("x", Int64), source=csv), columns=text)
+
+
+@pytest.mark.parametrize("mark", [";", "|", "\t"])
+def test_a_csv_of_other_separators_is_one_problem(mark: str) -> None:
+    text = pa.schema([(mark.join(COLUMNS.names), pa.string())])
+    found = only(view(source=CSVSource("w.csv", event_time="t")), columns=text)
+    assert f"w.csv has one column, {mark.join(COLUMNS.names)!r}: its fields are parted by {mark!r}" in found
+
+
+@pytest.mark.parametrize(
+    ("features", "said"),
+    [
+        ([Feature("temp", Float64), Feature("text", String, column="temp")], "weather.text: column 'temp' of a CSV"),
+        ([Feature("code", Bytes, column="airport")], "it is string for join key airport and bytes here"),
+        ([Feature("when", Date, column="t")], "it is a time for event_time and date here"),
+    ],
+)
+def test_a_column_of_a_csv_has_one_dtype(features: list[Feature], said: str) -> None:
+    text = pa.schema([(name, pa.string()) for name in COLUMNS.names])
+    assert said in only(view(*features, source=CSVSource("w.csv", event_time="t")), columns=text)
+
+
+def test_a_column_of_a_csv_may_be_read_twice_alike() -> None:
+    text = pa.schema([(name, pa.string()) for name in COLUMNS.names])
+    twice = [TEMP, Feature("again", Float64, column="temp"), Feature("at", Timestamp, column="t")]
+    assert problems(view(*twice, source=CSVSource("w.csv", event_time="t")), columns=text) == []
 
 
 def test_python_rows_and_pandas_frames_hold_numbers_in_their_own_way() -> None:

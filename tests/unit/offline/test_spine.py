@@ -118,7 +118,23 @@ def test_missing_columns_and_files(engine):
     with pytest.raises(SpineError, match="timestamp_column"):
         temps(engine, {"airport": ["JFK"], "when": [NOON]})
     assert temps(engine, {"airport": ["JFK"], "when": [NOON]}, timestamp_column="when") == [1.0]
-    with pytest.raises(SpineError, match=r"no spine at nowhere\.parquet"):
-        temps(engine, "nowhere.parquet")
+    for given in ("nowhere.parquet", "nowhere.csv", "all flights", "", "DELETE FROM flights"):
+        with pytest.raises(SpineError, match=f"spine '{given}' is neither SQL nor a file here or in .*read_csv"):
+            temps(engine, given)
     with pytest.raises(SpineError, match="does not run"):
         temps(engine, "SELECT * FROM nowhere")
+
+
+def test_a_csv_is_no_spine_but_its_query_is(engine, tmp_path):
+    path = tmp_path / "spine.csv"
+    path.write_text(f"airport,timestamp\nJFK,{NOON.isoformat()}\n")
+    for given in (path, str(path)):
+        with pytest.raises(SpineError, match=r"cannot read the spine .*spine\.csv as Parquet.*read_csv"):
+            temps(engine, given)
+    assert temps(engine, f"SELECT * FROM read_csv('{path}')") == [1.0]
+
+
+def test_a_query_that_fails_half_way_names_the_spine(engine):
+    query = "SELECT 'JFK' AS airport, CAST(v AS TIMESTAMP) AS timestamp FROM (VALUES ('2024-03-10'), ('noon')) t(v)"
+    with pytest.raises(SpineError, match=r"the spine's query fails: .*noon"):
+        temps(engine, query)

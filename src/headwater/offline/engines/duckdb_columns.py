@@ -10,7 +10,7 @@ from sqlglot import exp, parse_one
 from headwater.clock import from_micros
 from headwater.errors import SourceError
 from headwater.offline.relations import EventRange, Tree
-from headwater.types import DType, fits
+from headwater.types import DType, declare_hint, fits
 
 FAILED = "headwater:"
 """Begins the text of an error that a query raises by itself, to be shown without DuckDB's words."""
@@ -141,8 +141,7 @@ def value(name: str, given: pa.DataType, dtype: DType, where: str, *, lenient: b
     if not fits(given, dtype):
         if not (lenient and _python_fits(given, dtype)):
             raise SourceError(
-                f"{where}: column {name!r} is {given}, which does not fit {dtype} without loss; "
-                "declare the feature so or cast the column"
+                f"{where}: column {name!r} is {given}, which does not fit {dtype} without loss{declare_hint(given)}"
             )
         if dtype.name == "int32":
             return _checked(name, cast, given, dtype, where)
