@@ -15,6 +15,12 @@ class TestDuckDBEngine(OfflineEngineSuite):
         yield engine
         engine.close()
 
+    @pytest.fixture
+    def bounded(self, tmp_path):
+        engine = DuckDBEngine(memory_limit="150MB", temp_folder=tmp_path / "temp")
+        yield engine
+        engine.close()
+
 
 class TestDuckDBEngineByAsOfJoin(PointInTimeSuite):
     @pytest.fixture
