@@ -13,7 +13,7 @@ except ImportError as missing:
     raise MissingExtra("headwater.testing needs pytest and hypothesis: pip install 'headwater[testing]'") from missing
 
 pytest.register_assert_rewrite(
-    *(f"headwater.testing.{room}_suite" for room in ("offline", "online", "read", "registry", "shared"))
+    *(f"headwater.testing.{room}_suite" for room in ("offline", "online", "read", "refill", "registry", "shared"))
 )
 
 SCALE = int(os.environ.get("HEADWATER_TEST_SCALE", "1"))

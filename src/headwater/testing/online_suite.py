@@ -32,6 +32,7 @@ from headwater.testing.online_rows import (
     through_of,
 )
 from headwater.testing.read_suite import OnlineReadSuite
+from headwater.testing.refill_suite import OnlineRefillSuite
 from headwater.types import Bytes, ConsistencyLevel, Int64, String
 
 EXAMPLES = settings(
@@ -52,10 +53,12 @@ _STEPS = st.lists(
 )
 
 
-class OnlineStoreSuite(OnlineReadSuite):
+class OnlineStoreSuite(OnlineReadSuite, OnlineRefillSuite):
     """Subclass it, give the fixture `store`, and say how to reach its bytes past it.
 
     `raw_get` and `raw_set` go around the store's own methods: what it writes is checked apart from what it reads.
+    How a store runs out of room is its vendor's affair: a store that has a disk or a limit needs a test of its own that
+    a put without room raises `StorageFull` and loses nothing that was acknowledged.
     """
 
     @pytest.fixture
