@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import sqlalchemy as sa
 
+from headwater import sql_transactions
 from headwater.clock import MIN_MICROS, Clock, to_micros
-from headwater.errors import FormatError, StorageFull, StoreError, StoreReadOnly, Unavailable
+from headwater.errors import FormatError, StoreError
 
 FORMAT = 1
 """The version of these tables and of what their columns hold."""
+
+_WHAT = "offline log in"
+"""What errors say of the database."""
 
 metadata = sa.MetaData()
 
@@ -165,24 +169,18 @@ def writing(engine: sa.Engine, *, locked: bool = True) -> Iterator[sa.Connection
     Raises:
         StorageFull, StoreReadOnly, Unavailable: what the database said, in headwater's words.
     """
-    with _translated(), engine.connect() as connection:
-        _begin(connection, "BEGIN IMMEDIATE")
-        if locked and connection.dialect.name != "sqlite":
-            connection.execute(sa.select(counter.c.id).with_for_update())
-        yield connection
-        connection.commit()
+    try:
+        with sql_transactions.writing(engine, _WHAT) as connection:
+            if locked and connection.dialect.name != "sqlite":
+                connection.execute(sa.select(counter.c.id).with_for_update())
+            yield connection
+    except sa.exc.IntegrityError as bad:
+        raise StoreError(f"{_WHAT} {sql_transactions.place(engine)}: refused a row: {bad.orig}") from bad
 
 
-@contextmanager
-def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
+def reading(engine: sa.Engine) -> AbstractContextManager[sa.Connection]:
     """One transaction that sees a single state of the tables."""
-    with _translated(), engine.connect() as connection:
-        if connection.dialect.name == "sqlite":
-            _begin(connection, "BEGIN")
-        else:
-            connection = connection.execution_options(isolation_level="REPEATABLE READ")
-        yield connection
-        connection.rollback()
+    return sql_transactions.reading(engine, _WHAT)
 
 
 def overwrite_removed(connection: sa.Connection) -> None:
@@ -194,36 +192,8 @@ def overwrite_removed(connection: sa.Connection) -> None:
 def empty_wal(engine: sa.Engine) -> None:
     """Bring SQLite's write-ahead log into the database and empty it: older pages lie there in clear until then."""
     if engine.dialect.name == "sqlite":
-        with _translated(), engine.connect() as connection:
+        with sql_transactions.translated(engine, _WHAT), engine.connect() as connection:
             connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
-
-
-def _begin(connection: sa.Connection, statement: str) -> None:
-    """Start the transaction now: Python's sqlite3 would wait for the first row that is changed."""
-    connection.begin()
-    if connection.dialect.name == "sqlite":
-        raw = connection.connection.dbapi_connection
-        if not getattr(raw, "in_transaction", False):
-            connection.exec_driver_sql(statement)
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except sa.exc.OperationalError as bad:
-        text = str(bad.orig)
-        if "full" in text:
-            raise StorageFull(
-                f"offline log: no room left to write ({text}); everything acknowledged before is kept"
-            ) from bad
-        if "readonly" in text or "read-only" in text:
-            raise StoreReadOnly(
-                f"offline log: its database takes no writes ({text}); check the permissions of the registry's folder"
-            ) from bad
-        raise Unavailable(f"offline log: its database cannot be used ({text})") from bad
-    except sa.exc.DBAPIError as bad:
-        raise StoreError(f"offline log: its database refused: {bad.orig}") from bad
 
 
 def now_micros(connection: sa.Connection, clock: Clock) -> int:

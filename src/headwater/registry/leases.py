@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from headwater.clock import Clock, from_micros, to_micros
 from headwater.registry.tables import leases
-from headwater.registry.transactions import reading, writing
+from headwater.sql_transactions import reading, writing
 
 
 @dataclass(frozen=True, slots=True)

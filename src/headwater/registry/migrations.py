@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from headwater.errors import FormatError
 from headwater.registry import tables
-from headwater.registry.transactions import place, reading, writing
+from headwater.sql_transactions import place, reading, writing
 
 _FIRST = (
     "CREATE TABLE registry_setting (name VARCHAR(64) NOT NULL PRIMARY KEY, value TEXT NOT NULL)",

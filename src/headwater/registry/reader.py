@@ -19,7 +19,7 @@ from headwater.registry.change_log import Change, read_changes
 from headwater.registry.feature_definition import FeatureDefinition, define
 from headwater.registry.rows import read_revision, read_snapshot
 from headwater.registry.tables import settings, watermarks
-from headwater.registry.transactions import reading
+from headwater.sql_transactions import reading
 
 REFRESH = timedelta(seconds=5)
 

@@ -16,11 +16,12 @@ from headwater.planning.plan import Plan
 from headwater.planning.snapshot import RegistrySnapshot
 from headwater.planning.stages import Stage
 from headwater.planning.watermark import Watermark
+from headwater.registry.engine import open_engine
 from headwater.registry.migrations import migrate
 from headwater.registry.reader import REFRESH, RegistryReader
 from headwater.registry.rows import read_revision, read_snapshot, write_changes, write_revision
 from headwater.registry.tables import settings, watermarks
-from headwater.registry.transactions import open_engine, place, writing
+from headwater.sql_transactions import place, writing
 
 
 def open_registry(

@@ -1,16 +1,16 @@
-"""The conformance suite of registries: one database, several that write to it, versions that never change."""
+"""The conformance suite of registries: what is applied reads back, one wins, versions never change."""
 
 from __future__ import annotations
 
-import multiprocessing
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -18,16 +18,28 @@ from headwater.definitions.entity import Entity
 from headwater.definitions.feature import Feature
 from headwater.definitions.fingerprint import fingerprint
 from headwater.definitions.service import FeatureService
-from headwater.definitions.sources import PushSource
+from headwater.definitions.sources import CSVSource, ParquetSource, PushSource, SQLSource
 from headwater.definitions.view import FeatureView
-from headwater.errors import ChangeRefused, RegistryConflict, RegistryError, VersionConflict, VersionNotFound
+from headwater.errors import (
+    ChangeRefused,
+    FeatureNotFound,
+    RegistryConflict,
+    RegistryError,
+    UsageError,
+    VersionConflict,
+    VersionNotFound,
+)
 from headwater.planning.diff import plan
+from headwater.planning.plan import Plan
 from headwater.planning.snapshot import RegistrySnapshot
 from headwater.planning.watermark import Watermark
+from headwater.registry import tables
+from headwater.registry.leases import Leases
 from headwater.registry.registry import FeatureRegistry, open_registry
 from headwater.registry.versions import FeatureVersionManager
+from headwater.sql_transactions import reading, writing
 from headwater.testing import SCALE
-from headwater.types import Float64, Int64, String
+from headwater.types import Embedding, Float64, Int64, String, Timestamp
 
 EXAMPLES = settings(
     max_examples=25 * SCALE,
@@ -44,41 +56,62 @@ Place = tuple[str, Path]
 
 
 def view_of(*names: str, name: str = "v", **options: Any) -> FeatureView:
-    """A view with some of the features a, b, c and d."""
-    features = [Feature(feature, _DTYPES[feature]) for feature in names]
+    """A view with features of these names."""
+    features = [Feature(feature, _DTYPES.get(feature, Float64)) for feature in names]
     return FeatureView(name, entity=THING, source=PushSource(event_time="at"), features=features, **options)
 
 
-def apply(registry: FeatureRegistry, definitions: Sequence[Any], *, now: datetime = NOW) -> RegistrySnapshot:
+def planned(registry: FeatureRegistry, definitions: Sequence[Any], *, whole: bool = False) -> Plan:
+    """A plan on what the registry holds."""
+    return plan(registry.refresh(), definitions, whole_project=whole, now=NOW)
+
+
+def apply(
+    registry: FeatureRegistry, definitions: Sequence[Any], *, now: datetime = NOW, whole: bool = False
+) -> RegistrySnapshot:
     """Plan on what the registry holds, and apply."""
-    return registry.apply(plan(registry.refresh(), definitions, whole_project=False, now=now), now=now)
+    found = plan(registry.refresh(), definitions, whole_project=whole, now=now)
+    return registry.apply(found, now=now, log_head=3, who="me")
+
+
+RICH = FeatureView(
+    "rich",
+    entity=[THING, Entity("day", {"day": Timestamp})],
+    source=SQLSource(
+        "SELECT * FROM f", tables={"f": CSVSource("f.csv"), "g": ParquetSource("g")}, event_time="t", delay="5m"
+    ),
+    features=[
+        Feature(
+            "a", Float64, default=float("inf"), description="words", owner="you", tags={"x": "y"}, freshness_sla="5m"
+        ),
+        Feature("b", Embedding(2), default=[1, 2]),
+        Feature("c", Timestamp, default=datetime(2020, 1, 1), kind="categorical"),
+    ],
+    join_key_map={"id": "origin"},
+    ttl="6h",
+    freshness_sla="1h",
+    availability_sla=0.99,
+    owner="me",
+    description="ü",
+    tags={"tier": "gold"},
+)
+"""A view with every option there is."""
 
 
 class RegistrySuite:
-    """Subclass it and give the fixture `place`: the URL of an empty database, and the folder it is relative to."""
+    """A registry by itself; subclass it and give the fixture `place`: an empty database, in memory or of its own."""
 
     @pytest.fixture
     def place(self) -> Place:
-        """The URL of an empty database, and a folder."""
+        """The URL of an empty database, and the folder it is relative to."""
         raise NotImplementedError("give a fixture named `place`")
 
     @pytest.fixture
-    def open_another(self, place: Place) -> Iterator[Callable[[], FeatureRegistry]]:
-        """Opens the same registry once more, as another process would."""
-        opened: list[FeatureRegistry] = []
-
-        def again() -> FeatureRegistry:
-            opened.append(open_registry(*place, PROJECT, refresh=timedelta(0)))
-            return opened[-1]
-
-        yield again
-        for registry in opened:
-            registry.close()
-
-    @pytest.fixture
-    def registry(self, open_another: Callable[[], FeatureRegistry]) -> FeatureRegistry:
+    def registry(self, place: Place) -> Iterator[FeatureRegistry]:
         """The registry."""
-        return open_another()
+        found = open_registry(*place, PROJECT, refresh=timedelta(0), clock=lambda: NOW)
+        yield found
+        found.close()
 
     def test_a_new_registry_holds_nothing(self, registry: FeatureRegistry) -> None:
         snapshot = registry.snapshot()
@@ -91,24 +124,13 @@ class RegistrySuite:
         assert (record.live, version.version, version.automatic) == ("1.0.0", "1.0.0", True)
         assert (version.created_at, version.updated_at, version.retired_at) == (NOW, NOW, None)
 
-    def test_another_sees_what_was_applied(
-        self, registry: FeatureRegistry, open_another: Callable[[], FeatureRegistry]
-    ) -> None:
-        view = view_of("a", "c", ttl="6h", freshness_sla="1h", owner="me", tags={"tier": "gold"}, description="é")
-        service = FeatureService("model", ["v:c", "v:a"])
-        applied = apply(registry, [THING, view, service])
-        found = open_another().snapshot()
-        assert found.entities["thing"] == THING
-        assert found.view("v").version().view == applied.view("v").version().view
-        assert found.view("v").version().fingerprint == fingerprint(view)
-        assert [selection.names for selection in found.service("model").version().selections] == [("c",), ("a",)]
-
     def test_what_is_registered_needs_no_change(self, registry: FeatureRegistry) -> None:
         definitions = [THING, view_of("a", "b"), FeatureService("model", ["v:a"])]
         revision = apply(registry, definitions).revision
         again = plan(registry.refresh(), definitions, whole_project=True, now=NOW)
         assert not again and "no changes" in str(again)
         assert registry.apply(again, now=NOW).revision == revision
+        assert len(registry.changes()) == 3
         assert not plan(registry.refresh(), [THING, view_of("b", "a")], whole_project=False, now=NOW)
 
     def test_a_bump_says_what_changed(self, registry: FeatureRegistry) -> None:
@@ -224,75 +246,183 @@ class RegistrySuite:
             assert fingerprint(view) in {version.fingerprint for version in record.fed}
             seen = {number: version.fingerprint for number, version in record.versions.items()}
 
-    def test_of_two_applies_at_once_one_wins(
-        self, registry: FeatureRegistry, open_another: Callable[[], FeatureRegistry]
+    def test_everything_reads_back_as_planned(self, registry: FeatureRegistry) -> None:
+        other = view_of("temp", name="weather")
+        service = FeatureService(
+            "model", [RICH["a", "b"].rename({"a": "z"}), other.alias("dest", {"id": "d"})], tags={"k": "v"}
+        )
+        found = apply(registry, [THING, RICH, other, service])
+        assert registry.snapshot() is found
+        version = found.views["rich"].versions["1.0.0"]
+        assert (version.view.source, version.view.feature_list) == (RICH.source, RICH.feature_list)
+        assert (version.created_at, version.updated_at, version.log_head, version.automatic) == (NOW, NOW, 3, True)
+        assert found.services["model"].version().selections[0].renames == {"a": "z"}
+        assert FeatureRegistry(registry.engine, PROJECT).snapshot() == found
+        assert not planned(registry, [THING, RICH, other, service]).stages
+
+    def test_any_past_version_can_be_looked_up(self, registry: FeatureRegistry) -> None:
+        apply(registry, [view_of("a", version="1.0.0")])
+        apply(registry, [view_of("a", "b", version="2.0.0")], now=NOW + timedelta(days=1))
+        with pytest.raises(FeatureNotFound, match="'v:b': view 'v'"):
+            registry.get_feature_definition("v:b")
+        definition = registry.get_feature_definition("v:b", version="2.0.0")
+        assert definition == registry.get_feature_definition("v@2.0.0:b")
+        assert (definition.version, definition.created_at) == ("2.0.0", NOW + timedelta(days=1))
+        FeatureVersionManager(registry).retire("v", "2.0.0", now=NOW)
+        assert registry.get_feature_definition("v:b", "2.0.0").feature_name == "v:b"
+        with pytest.raises(VersionNotFound, match=r"it has 1\.0\.0, 2\.0\.0"):
+            registry.get_feature_definition("v:b", "3.0.0")
+
+    def test_a_feature_definition_holds_everything(self, registry: FeatureRegistry) -> None:
+        apply(registry, [RICH, view_of("a")])
+        found = registry.get_feature_definition(RICH["a"])
+        assert found.feature_name == "rich:a"
+        assert (found.feature_type, found.data_type, found.description) == ("numerical", Float64, "words")
+        assert (found.owner, found.tags) == ("you", {"tier": "gold", "x": "y"})
+        assert (found.source_query, found.transformation_logic) == ("SELECT * FROM f", "SELECT * FROM f")
+        assert found.dependencies == ("f: f.csv", "g: g")
+        assert (found.freshness_sla_minutes, found.availability_sla) == (5.0, 0.99)
+        assert (found.version, len(found.schema_version), found.created_at, found.updated_at) == ("1.0.0", 8, NOW, NOW)
+        vector = registry.get_feature_definition("rich:b")
+        assert (vector.freshness_sla_minutes, vector.owner, vector.feature_type) == (60.0, "me", "embedding")
+        assert registry.get_feature_definition("v:a").source_query == "SELECT id, at, a FROM push"
+        with pytest.raises(AttributeError):
+            found.owner = "else"  # type: ignore[misc]
+        with pytest.raises(TypeError):
+            found.tags["x"] = "z"  # type: ignore[index]
+        assert hash(found)
+
+    @pytest.mark.parametrize(
+        ("reference", "version", "said"),
+        [
+            ("rich", None, "not one feature"),
+            ("rich:*", None, "not one feature"),
+            ("rich@1.0.0:a", "2.0.0", "names version 1.0.0"),
+        ],
+    )
+    def test_what_is_not_one_feature(
+        self, registry: FeatureRegistry, reference: str, version: str | None, said: str
     ) -> None:
-        other = open_another()
-        mine = plan(registry.refresh(), [THING, view_of("a")], whole_project=False, now=NOW)
-        theirs = plan(other.refresh(), [THING, view_of("b", name="w")], whole_project=False, now=NOW)
-        other.apply(theirs, now=NOW)
-        with pytest.raises(RegistryConflict):
-            registry.apply(mine, now=NOW)
-        assert set(registry.refresh().views) == {"w"}
-        assert set(apply(registry, [THING, view_of("a")]).views) == {"v", "w"}
+        with pytest.raises(UsageError, match=said):
+            registry.get_feature_definition(reference, version)
+        with pytest.raises(UsageError, match="one feature is wanted"):
+            registry.get_feature_definition(RICH["a", "b"])
 
-    def test_many_appliers_lose_nothing(self, open_another: Callable[[], FeatureRegistry]) -> None:
-        def add(number: int) -> None:
-            mine = open_another()
-            while True:
-                try:
-                    apply(mine, [THING, view_of("a", name=f"view{number}")])
-                    return
-                except RegistryConflict:
-                    time.sleep(0.001 * number)
+    def test_pointers_move_and_the_change_log_says_who(self, registry: FeatureRegistry) -> None:
+        apply(registry, [view_of("a")])
+        apply(registry, [view_of("a", "d", owner="x")])
+        manager = FeatureVersionManager(registry, who="op")
+        marks = {("v", "1.0.0"): Watermark(5, 5)}
+        assert manager.go_live(marks, now=NOW).reasons
+        assert manager.go_live({**marks, ("v", "1.1.0"): Watermark(5, 5)}, now=NOW).stages
+        manager.rollback("v", now=NOW)
+        record = registry.refresh().views["v"]
+        assert (record.live, record.previous, record.versions["1.1.0"].held) == ("1.0.0", None, True)
+        with pytest.raises(ChangeRefused):
+            manager.promote("v", "1.1.0", watermarks=marks, now=NOW)
+        manager.promote("v", "1.1.0", watermarks=marks, now=NOW, force=True)
+        manager.retire("v", "1.0.0", now=NOW + timedelta(days=1))
+        assert FeatureRegistry(registry.engine, PROJECT).snapshot() == registry.refresh()
+        log = [(c.revision, c.who, c.what, c.version) for c in registry.changes("v")]
+        assert log == [
+            (1, "me", "apply", "1.0.0"),
+            (2, "me", "apply", "1.1.0"),
+            (3, "op", "go live", "1.1.0"),
+            (4, "op", "roll back", "1.0.0"),
+            (5, "op", "promote", "1.1.0"),
+            (6, "op", "retire", "1.0.0"),
+        ]
+        assert registry.changes("v")[1].details == ("feature d added (float64)", "owner: none → x")
+        assert registry.changes("v")[5].at == NOW + timedelta(days=1)
 
+    def test_what_is_removed_is_gone_and_may_come_back(self, registry: FeatureRegistry) -> None:
+        apply(registry, [THING, view_of("a")], whole=True)
+        found = apply(registry, [], whole=True)
+        assert (found.entities, found.views["v"].live) == ({}, None)
+        found = apply(registry, [THING, view_of("a")], whole=True)
+        assert (found.entities, found.views["v"].live) == ({"thing": THING}, "1.0.1")
+
+    def test_a_plan_on_an_old_revision_is_a_conflict(self, registry: FeatureRegistry) -> None:
+        stale = planned(registry, [view_of("a")])
+        before = apply(registry, [view_of("a", name="other")])
+        with pytest.raises(RegistryConflict, match=r"somebody changed it since this was planned \(on revision 0\)"):
+            registry.apply(stale, now=NOW)
+        assert registry.refresh() == before
+
+    def test_threads_that_apply_lose_nothing(self, registry: FeatureRegistry) -> None:
         with ThreadPoolExecutor(8) as pool:
-            list(pool.map(add, range(16)))
-        snapshot = open_another().snapshot()
+            list(pool.map(lambda number: apply_until_it_wins(registry, f"view{number}"), range(16)))
+        snapshot = registry.refresh()
         assert set(snapshot.views) == {f"view{number}" for number in range(16)}
         assert snapshot.revision == 16
 
-    def test_killed_in_the_middle_it_is_at_one_revision(
-        self, place: Place, open_another: Callable[[], FeatureRegistry]
-    ) -> None:
-        before = 0
-        for attempt in range(2):
-            process = multiprocessing.get_context("spawn").Process(target=_apply_for_ever, args=(*place, attempt))
-            process.start()
-            deadline = time.monotonic() + 60
-            while open_another().snapshot().revision < before + 3 and time.monotonic() < deadline:
-                time.sleep(0.01 * (attempt + 1))
-            process.kill()
-            process.join()
-            snapshot = open_another().snapshot()
-            assert snapshot.revision >= before + 3
-            assert len(snapshot.views) == snapshot.revision
-            assert all(record.version().view.entities == (THING,) for record in snapshot.views.values())
-            before = snapshot.revision
+    def test_a_snapshot_is_looked_at_anew_after_a_while(self, registry: FeatureRegistry) -> None:
+        slow = FeatureRegistry(registry.engine, PROJECT, refresh=timedelta(hours=1))
+        quick = FeatureRegistry(registry.engine, PROJECT, refresh=timedelta(0))
+        assert slow.snapshot().revision == quick.snapshot().revision == 0
+        apply(registry, [view_of("a")])
+        assert slow.snapshot().revision == 0
+        assert quick.snapshot().revision == 1
+        assert slow.refresh().revision == 1
+        assert slow.snapshot() is slow.snapshot()
 
-    def test_watermarks_are_mirrored(
-        self, registry: FeatureRegistry, open_another: Callable[[], FeatureRegistry]
-    ) -> None:
-        registry.record_watermarks({("v", "1.0.0"): Watermark(5, 7)}, now=NOW)
-        registry.record_watermarks({("v", "1.0.0"): Watermark(6, 8), ("w", "1.0.0"): Watermark()}, now=NOW)
-        assert open_another().watermarks() == {
-            ("v", "1.0.0"): (Watermark(6, 8), NOW),
-            ("w", "1.0.0"): (Watermark(), NOW),
-        }
+    def test_another_transaction_sees_the_registry(self, registry: FeatureRegistry) -> None:
+        snapshot = apply(registry, [view_of("a")])
+        with writing(registry.engine) as connection:
+            assert registry.revision_in(connection) == 1
+            assert registry.snapshot_in(connection) == snapshot
 
-    def test_a_setting_is_stored_once_and_for_all(
-        self, registry: FeatureRegistry, open_another: Callable[[], FeatureRegistry]
-    ) -> None:
-        assert registry.setting("log_id") is None
-        first = registry.get_or_set("log_id")
-        assert (open_another().get_or_set("log_id"), registry.setting("log_id")) == (first, first)
+    def test_settings_are_stored_once(self, registry: FeatureRegistry) -> None:
+        assert registry.setting("log") is None
+        first = registry.get_or_set("log")
+        assert registry.get_or_set("log") == first == registry.setting("log")
+        assert registry.get_or_set("other", "x") == "x"
+        with ThreadPoolExecutor(8) as pool:
+            assert len(set(pool.map(lambda n: registry.get_or_set("raced", str(n)), range(16)))) == 1
 
-    def test_another_project_is_refused(self, registry: FeatureRegistry, place: Place) -> None:
-        with pytest.raises(RegistryError, match="another"):
-            open_registry(*place, "another")
+    def test_another_project_is_refused(self, registry: FeatureRegistry) -> None:
+        with pytest.raises(RegistryError, match="belongs to project 'conformance', not 'another'"):
+            FeatureRegistry(registry.engine, "another")
+
+    def test_watermarks_are_mirrored_without_a_revision(self, registry: FeatureRegistry) -> None:
+        later = NOW + timedelta(hours=1)
+        registry.record_watermarks({("w", "1.0.0"): Watermark(1, 2), ("w", "2.0.0"): Watermark()}, now=NOW)
+        registry.record_watermarks({("w", "1.0.0"): Watermark(3, 4)}, now=later)
+        registry.record_watermarks({}, now=later)
+        told = {("w", "1.0.0"): (Watermark(3, 4), later), ("w", "2.0.0"): (Watermark(), NOW)}
+        assert registry.watermarks() == FeatureRegistry(registry.engine, PROJECT).watermarks() == told
+        assert registry.refresh().revision == 0
+
+    def test_leases_end_by_themselves_unless_renewed(self, registry: FeatureRegistry) -> None:
+        time = [NOW]
+        leases = Leases(registry.engine, lambda: time[0])
+        first = leases.acquire("write", "weather", holder="host:1", lasts=timedelta(minutes=1))
+        time[0] += timedelta(seconds=30)
+        with leases.held("run", lasts=timedelta(minutes=1)) as run:
+            assert leases.running() == [first, run]
+            assert leases.running("write") == [first]
+            assert first.started_at == NOW
+            time[0] += timedelta(seconds=31)
+            assert leases.running() == [run]
+            assert not leases.renew(first, lasts=timedelta(minutes=1))
+            assert leases.renew(run, lasts=timedelta(minutes=5))
+            time[0] += timedelta(minutes=4)
+            assert [lease.id for lease in leases.running()] == [run.id]
+        assert leases.running() == []
+        leases.release(first)
+        time[0] += timedelta(hours=1)
+        leases.acquire("write", lasts=timedelta(minutes=1))
+        with reading(registry.engine) as connection:
+            assert connection.execute(sa.select(sa.func.count()).select_from(tables.leases)).scalar() == 1
 
 
-def _apply_for_ever(url: str, folder: Path, attempt: int) -> None:
-    registry = open_registry(url, folder, PROJECT, refresh=timedelta(0))
-    for number in range(10_000):
-        apply(registry, [THING, view_of("a", "b", name=f"view{attempt}_{number}")])
+def apply_until_it_wins(registry: FeatureRegistry, name: str) -> None:
+    """Apply a view, again after each conflict."""
+    pause = 0.001
+    while True:
+        try:
+            apply(registry, [view_of("a", name=name)])
+            return
+        except RegistryConflict:
+            time.sleep(pause)
+            pause *= 1.5

@@ -1,4 +1,4 @@
-"""Transactions on the registry's database, its engine, and what the database says in headwater's errors."""
+"""The engine of a registry's database: SQLite in a file or in memory, or a server."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import os
 import sqlite3
 import time
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +13,9 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.pool import NullPool, QueuePool
 
-from headwater.errors import ConfigError, FormatError, StorageFull, StoreError, StoreReadOnly, Unavailable
+from headwater import sql_transactions
+from headwater.errors import ConfigError, StoreReadOnly
 from headwater.loader import missing_extra
-
-BUSY_SECONDS = 30.0
-"""How long a transaction waits for another one of another process, before `Unavailable`."""
 
 MEMORY = "sqlite://"
 
@@ -59,7 +55,7 @@ def _sqlite(url: sa.URL, folder: Path) -> sa.Engine:
             poolclass=QueuePool,
             pool_size=1,
             max_overflow=0,
-            pool_timeout=BUSY_SECONDS,
+            pool_timeout=sql_transactions.BUSY_SECONDS,
             connect_args={"check_same_thread": False},
         )
         event.listen(engine, "connect", _on_connect)
@@ -75,7 +71,7 @@ def _sqlite(url: sa.URL, folder: Path) -> sa.Engine:
         read_only = url.set(database=str(path))
         return sa.create_engine(read_only, poolclass=NullPool, creator=lambda: _connect_read_only(path))
     engine = sa.create_engine(
-        url.set(database=str(path)), connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False}
+        url.set(database=str(path)), connect_args={"timeout": sql_transactions.BUSY_SECONDS, "check_same_thread": False}
     )
     event.listen(engine, "connect", _on_connect)
     return _closed_after_fork(engine)
@@ -84,14 +80,14 @@ def _sqlite(url: sa.URL, folder: Path) -> sa.Engine:
 def _on_connect(connection: Any, _record: object) -> None:
     """SQLite alone: readers beside a writer, and waiting for other processes."""
     cursor = connection.cursor()
-    cursor.execute(f"PRAGMA busy_timeout={int(BUSY_SECONDS * 1000)}")
+    cursor.execute(f"PRAGMA busy_timeout={int(sql_transactions.BUSY_SECONDS * 1000)}")
     _write_ahead(cursor)
     cursor.close()
 
 
 def _write_ahead(cursor: sqlite3.Cursor) -> None:
     """Switch to the write-ahead log; SQLite does not wait for others at that, so that this does."""
-    until = time.monotonic() + BUSY_SECONDS
+    until = time.monotonic() + sql_transactions.BUSY_SECONDS
     while True:
         try:
             cursor.execute("PRAGMA journal_mode=WAL")
@@ -105,7 +101,7 @@ def _write_ahead(cursor: sqlite3.Cursor) -> None:
 def _connect_read_only(path: Path) -> sqlite3.Connection:
     """A database in a folder that takes no writes; where no writer has left its files there, nobody can be writing."""
     base = f"{path.resolve().as_uri()}?mode=ro"
-    connection = sqlite3.connect(base, uri=True, timeout=BUSY_SECONDS, check_same_thread=False)
+    connection = sqlite3.connect(base, uri=True, timeout=sql_transactions.BUSY_SECONDS, check_same_thread=False)
     try:
         connection.execute("SELECT 1 FROM sqlite_master")
     except sqlite3.OperationalError:
@@ -126,68 +122,3 @@ def _closed_after_fork(engine: sa.Engine) -> sa.Engine:
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=forget)
     return engine
-
-
-@contextmanager
-def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """One transaction that may write; committed at the end, undone on an error. On SQLite it holds the write lock.
-
-    Raises:
-        StorageFull, StoreReadOnly, Unavailable, FormatError: what the database said.
-    """
-    with translated(engine), engine.connect() as connection:
-        _begin(connection, "BEGIN IMMEDIATE")
-        yield connection
-        connection.commit()
-
-
-@contextmanager
-def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """One transaction that sees a single state of the database."""
-    with translated(engine), engine.connect() as connection:
-        if connection.dialect.name != "sqlite":
-            connection = connection.execution_options(isolation_level="REPEATABLE READ")
-        _begin(connection, "BEGIN")
-        yield connection
-        connection.rollback()
-
-
-def _begin(connection: sa.Connection, statement: str) -> None:
-    """Begin now: Python's sqlite3 would wait for the first statement that writes."""
-    connection.begin()
-    if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql(statement)
-
-
-@contextmanager
-def translated(engine: sa.Engine) -> Iterator[None]:
-    """What the database says, in headwater's errors."""
-    try:
-        yield
-    except sa.exc.TimeoutError as bad:
-        raise Unavailable(f"registry {place(engine)}: every connection is in use") from bad
-    except sa.exc.IntegrityError:
-        raise
-    except sa.exc.DBAPIError as bad:
-        raise _error(place(engine), bad) from bad
-
-
-def _error(where: str, bad: sa.exc.DBAPIError) -> StoreError:
-    text = str(bad.orig).strip()
-    said = text.casefold()
-    if "readonly" in said or "read-only" in said or "permission denied" in said:
-        return StoreReadOnly(
-            f"registry {where}: takes no writes ({text}); check the permissions of the file and its folder"
-        )
-    if "is full" in said or "no space" in said or ("disk i/o" in said and "full" in said):
-        return StorageFull(f"registry {where}: no room left ({text}); everything acknowledged before is kept")
-    if "not a database" in said or "malformed" in said:
-        return FormatError(f"registry {where}: is no headwater registry, or damaged ({text})")
-    if "locked" in said:
-        return Unavailable(f"registry {where}: another process held it for {BUSY_SECONDS:.0f} s ({text}); try again")
-    return Unavailable(f"registry {where}: cannot be used ({text})")
-
-
-def place(engine: sa.Engine) -> str:
-    """Where a registry is, without its password."""
-    return engine.url.database or "in memory" if engine.dialect.name == "sqlite" else engine.url.render_as_string()

@@ -1,15 +1,13 @@
-"""Whatever is applied, promoted, rolled back and retired in whatever order: what must always hold of a registry."""
+"""The suite of a registry's life: what always holds, whatever is applied, promoted, rolled back and retired."""
 
 from __future__ import annotations
 
-import tempfile
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import hypothesis.strategies as st
-from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from headwater.definitions.entity import Entity
@@ -22,6 +20,7 @@ from headwater.errors import ChangeRefused, DefinitionError, NotFound, VersionCo
 from headwater.planning.diff import plan
 from headwater.planning.pins import expand, pinned_by
 from headwater.planning.resolve import resolve
+from headwater.planning.snapshot import ServiceRecord, ViewRecord
 from headwater.planning.watermark import Watermark
 from headwater.registry.registry import FeatureRegistry, open_registry
 from headwater.registry.versions import FeatureVersionManager
@@ -36,6 +35,7 @@ ITEMS = ("v:a", "v:b", "v:*", "w:a", "w:*", "v@1.0.0:a")
 
 
 def view(name: str, features: str, version: str | None, owner: str = "") -> FeatureView:
+    """A view with a feature for each letter."""
     made = [Feature(f"{name}_{f}" if f != "a" else "a", Float64, column=f) for f in features]
     return FeatureView(
         name, entity=AIRPORT, source=PushSource(event_time="t"), features=made, version=version, owner=owner
@@ -47,10 +47,16 @@ VIEWS = st.builds(
 )
 
 
-class Lives(RuleBasedStateMachine):
+class RegistryLives(RuleBasedStateMachine):
+    """A state machine; subclass it, give `place`, and name its `TestCase` where pytest looks for tests."""
+
+    def place(self) -> tuple[str, Path]:
+        """The URL of an empty database, another one at each call, and the folder it is relative to."""
+        raise NotImplementedError("give a method named `place`")
+
     def __init__(self) -> None:
         super().__init__()
-        self.registry: FeatureRegistry = open_registry("sqlite://", Path(tempfile.gettempdir()), "p", clock=lambda: NOW)
+        self.registry: FeatureRegistry = open_registry(*self.place(), "p", clock=lambda: NOW)
         self.versions = FeatureVersionManager(self.registry)
         self.meanings: dict[tuple[str, str], Any] = {}
         self.held: set[tuple[str, str]] = set()
@@ -58,9 +64,11 @@ class Lives(RuleBasedStateMachine):
         self.end = 0
 
     def teardown(self) -> None:
+        """Close the registry."""
         self.registry.close()
 
     def apply(self, definitions: list[Any], whole: bool) -> None:
+        """Plan and apply; what was applied needs no change and can be asked for."""
         try:
             found = plan(self.registry.refresh(), definitions, whole_project=whole, now=NOW)
         except (DefinitionError, VersionConflict):
@@ -80,10 +88,12 @@ class Lives(RuleBasedStateMachine):
 
     @initialize(one=VIEWS)
     def begin(self, one: FeatureView) -> None:
+        """A registry begins with one view."""
         self.apply([one], whole=True)
 
     @rule(views=st.lists(VIEWS, max_size=2, unique_by=lambda v: v.name), whole=st.sampled_from([False, False, True]))
     def apply_views(self, views: list[FeatureView], whole: bool) -> None:
+        """Views alone."""
         self.apply(views, whole)
 
     @rule(
@@ -96,11 +106,13 @@ class Lives(RuleBasedStateMachine):
     def apply_service(
         self, views: list[FeatureView], items: list[str], objects: bool, version: str | None, full_names: bool
     ) -> None:
+        """A service, with or without views."""
         listed = [*views] if objects and views else items
         self.apply([*views, FeatureService("s", listed, version=version, full_names=full_names)], whole=False)
 
     @rule(some=st.sets(st.sampled_from(NAMES)))
     def materialize(self, some: set[str]) -> None:
+        """Some views get as far as there is."""
         self.end += 1
         for name in some & set(self.registry.snapshot().views):
             for version in self.registry.snapshot().views[name].fed:
@@ -120,6 +132,7 @@ class Lives(RuleBasedStateMachine):
         force=st.booleans(),
     )
     def promote(self, name: str, version: str, force: bool) -> None:
+        """One version, if it may."""
         try:
             self.versions.promote(name, version, watermarks=self.marks, now=NOW, force=force)
         except (ChangeRefused, NotFound):
@@ -130,6 +143,7 @@ class Lives(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from([*NAMES, "s"]))
     def roll_back(self, name: str) -> None:
+        """To the one before."""
         before: Any = {**self.registry.refresh().views, **self.registry.snapshot().services}
         try:
             self.versions.rollback(name, now=NOW)
@@ -141,15 +155,18 @@ class Lives(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from([*NAMES, "s"]), version=st.sampled_from(["1.0.0", "1.1.0", "2.0.0"]))
     def retire(self, name: str, version: str) -> None:
+        """One version, if it may."""
         with suppress(ChangeRefused, NotFound):
             self.versions.retire(name, version, now=NOW)
 
     @invariant()
     def the_database_holds_what_was_planned(self) -> None:
+        """Read anew it is the same."""
         assert FeatureRegistry(self.registry.engine, "p").snapshot() == self.registry.snapshot()
 
     @invariant()
     def versions_never_change(self) -> None:
+        """A number means one definition."""
         snapshot = self.registry.snapshot()
         for record in snapshot.views.values():
             for version in record.versions.values():
@@ -162,8 +179,10 @@ class Lives(RuleBasedStateMachine):
 
     @invariant()
     def pointers_are_at_versions_that_are_fed(self) -> None:
+        """Live, previous and waiting."""
         snapshot = self.registry.snapshot()
-        for record in (*snapshot.views.values(), *snapshot.services.values()):
+        records: list[ViewRecord | ServiceRecord] = [*snapshot.views.values(), *snapshot.services.values()]
+        for record in records:
             fed = {version.version for version in record.fed}
             assert {record.live, record.previous, record.waiting} - {None} <= fed
             assert (record.live is None) == (not fed)
@@ -171,16 +190,14 @@ class Lives(RuleBasedStateMachine):
 
     @invariant()
     def what_is_pinned_is_fed(self) -> None:
+        """By services."""
         snapshot = self.registry.snapshot()
         for name, version in pinned_by(snapshot):
             assert snapshot.views[name].versions[version].retired_at is None
 
     @invariant()
     def live_services_can_be_read(self) -> None:
+        """They resolve."""
         for service in self.registry.snapshot().services.values():
             if service.live is not None:
                 resolve(self.registry.snapshot(), service.name)
-
-
-Lives.TestCase.settings = settings(max_examples=60, stateful_step_count=15, deadline=None)
-TestLives = Lives.TestCase
