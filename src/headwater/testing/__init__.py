@@ -12,9 +12,8 @@ try:
 except ImportError as missing:
     raise MissingExtra("headwater.testing needs pytest and hypothesis: pip install 'headwater[testing]'") from missing
 
-pytest.register_assert_rewrite(
-    *(f"headwater.testing.{room}_suite" for room in ("offline", "online", "read", "refill", "registry", "shared"))
-)
+_SUITES = ("lives", "log", "offline", "online", "read", "refill", "registry", "shared", "shared_registry")
+pytest.register_assert_rewrite(*(f"headwater.testing.{room}_suite" for room in _SUITES))
 
 SCALE = int(os.environ.get("HEADWATER_TEST_SCALE", "1"))
 """How many times the usual number of random cases the suites try; set by the environment for a longer search."""
