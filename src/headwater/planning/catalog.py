@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -15,8 +16,52 @@ from headwater.planning.snapshot import RegistrySnapshot, ServiceVersion, ViewRe
 from headwater.types import DType
 
 
+class _Info(ABC):
+    """What a version of a view and one of a service tell alike."""
+
+    live: bool
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    @abstractmethod
+    def version(self) -> str:
+        """`major.minor.patch`."""
+
+    @property
+    @abstractmethod
+    def join_keys(self) -> dict[str, DType]:
+        """Column of the spine or request → dtype, of each join key."""
+
+    @property
+    @abstractmethod
+    def _columns(self) -> list[tuple[str, DType, str]]:
+        """Name, dtype and a note of each feature, in order."""
+
+    @property
+    def request_fields(self) -> Mapping[str, DType]:
+        """What a request must bring beside the keys: nothing."""
+        return {}
+
+    @property
+    def output_schema(self) -> pa.Schema:
+        """The columns that reading it whole gives: keys, then features."""
+        keys = [(name, dtype.arrow) for name, dtype in self.join_keys.items()]
+        return pa.schema([*keys, *((name, dtype.arrow) for name, dtype, _ in self._columns)])
+
+    def _repr_html_(self) -> str:
+        caption = f"{self.name} {self.version}{', live' if self.live else ''}"
+        rows = ((name, str(dtype), note) for name, dtype, note in self._columns)
+        body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+        head = "<tr><th>feature</th><th>dtype</th><th></th></tr>"
+        return f"<table><caption>{html.escape(caption)}</caption>{head}{body}</table>"
+
+
 @dataclass(frozen=True)
-class ViewInfo:
+class ViewInfo(_Info):
     """One version of a view.
 
     Attributes:
@@ -33,12 +78,10 @@ class ViewInfo:
 
     @property
     def name(self) -> str:
-        """The view's name."""
         return self.definition.name
 
     @property
     def version(self) -> str:
-        """`major.minor.patch`."""
         return self.registered.version
 
     @property
@@ -48,27 +91,15 @@ class ViewInfo:
 
     @property
     def join_keys(self) -> dict[str, DType]:
-        """Name → dtype of each join key."""
         return self.definition.join_keys
 
     @property
-    def request_fields(self) -> Mapping[str, DType]:
-        """What a request must bring beside the keys: nothing."""
-        return {}
-
-    @property
-    def output_schema(self) -> pa.Schema:
-        """The columns that `view:*` gives: keys, then features."""
-        keys = [(name, dtype.arrow) for name, dtype in self.join_keys.items()]
-        return pa.schema([*keys, *((f.name, f.dtype.arrow) for f in self.features)])
-
-    def _repr_html_(self) -> str:
-        caption = f"{self.name} {self.version}{', live' if self.live else ''}"
-        return _html(caption, ((f.name, str(f.dtype), f.description) for f in self.features))
+    def _columns(self) -> list[tuple[str, DType, str]]:
+        return [(f.name, f.dtype, f.description) for f in self.features]
 
 
 @dataclass(frozen=True)
-class ServiceInfo:
+class ServiceInfo(_Info):
     """One version of a service.
 
     Attributes:
@@ -85,12 +116,10 @@ class ServiceInfo:
 
     @property
     def name(self) -> str:
-        """The service's name."""
         return self.registered.name
 
     @property
     def version(self) -> str:
-        """`major.minor.patch`."""
         return self.registered.version
 
     @property
@@ -100,24 +129,12 @@ class ServiceInfo:
 
     @property
     def join_keys(self) -> dict[str, DType]:
-        """Column of the spine or request → dtype, of each key."""
         return self.request.join_keys
 
     @property
-    def request_fields(self) -> Mapping[str, DType]:
-        """What a request must bring beside the keys: nothing."""
-        return {}
-
-    @property
-    def output_schema(self) -> pa.Schema:
-        """The columns that a read gives: keys, then features."""
-        keys = [(name, dtype.arrow) for name, dtype in self.join_keys.items()]
-        return pa.schema([*keys, *((c.name, c.feature.dtype.arrow) for c in self.request.columns)])
-
-    def _repr_html_(self) -> str:
-        caption = f"{self.name} {self.version}{', live' if self.live else ''}"
+    def _columns(self) -> list[tuple[str, DType, str]]:
         columns = zip(self.request.columns, self.features, strict=True)
-        return _html(caption, ((c.name, str(c.feature.dtype), reference) for c, reference in columns))
+        return [(c.name, c.feature.dtype, reference) for c, reference in columns]
 
 
 def view_info(record: ViewRecord, version: str | None = None) -> ViewInfo:
@@ -141,9 +158,3 @@ def service_info(snapshot: RegistrySnapshot, name: str, version: str | None = No
     found = record.version(version)
     request = resolve(snapshot, f"{name}@{found.version}")
     return ServiceInfo(found, found.version == record.live, tuple(record.versions), request)
-
-
-def _html(caption: str, rows: Iterable[tuple[str, ...]]) -> str:
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    head = "<tr><th>feature</th><th>dtype</th><th></th></tr>"
-    return f"<table><caption>{html.escape(caption)}</caption>{head}{body}</table>"
