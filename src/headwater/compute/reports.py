@@ -8,12 +8,11 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
+from headwater.planning.frames import to_html
+
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A small HTML table."""
-    top = "".join(f"<th>{html.escape(name)}</th>" for name in head)
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(_shown(v))}</td>" for v in row) + "</tr>" for row in rows)
-    return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
+    return to_html(head, ([_shown(value) for value in row] for row in rows))
 
 
 def _shown(value: Any) -> str:

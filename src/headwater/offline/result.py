@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import html
 import os
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from headwater.clock import from_micros
-from headwater.errors import MissingExtra, StorageFull, StoreError, UsageError
+from headwater.errors import StorageFull, StoreError, UsageError
 from headwater.offline.base import HistoryRequest, HistoryRun, OfflineEngine
-from headwater.planning.tables import is_pandas
+from headwater.planning.frames import to_html, to_pandas, to_polars
+from headwater.planning.tables import is_pandas, is_polars
 
 if TYPE_CHECKING:
     import pandas
@@ -147,12 +147,8 @@ class HistoryResult:
         """
         given = self._request.spine
         if not is_pandas(given):
-            return frame(self.to_arrow(), types)
-        added = self.to_arrow().select(self._added)
-        features = frame(added, types)
-        features.index = given.index
-        joined: pandas.DataFrame = _pandas().concat([given, features], axis=1)
-        return joined
+            return to_pandas(self.to_arrow(), types)
+        return to_pandas(self.to_arrow().select(self._added), types, beside=given)
 
     def to_polars(self) -> polars.DataFrame:
         """The rows as a polars frame; the columns of a polars spine are its own.
@@ -160,17 +156,10 @@ class HistoryResult:
         Raises:
             MissingExtra: polars is not installed.
         """
-        try:
-            import polars
-        except ModuleNotFoundError as missing:
-            raise MissingExtra("polars is not installed: pip install 'headwater[polars]'") from missing
         given = self._request.spine
-        table = self.to_arrow()
-        if isinstance(given, polars.DataFrame):
-            joined: polars.DataFrame = given.hstack(_polars_frame(polars, table.select(self._added)))
-            return joined
-        whole: polars.DataFrame = _polars_frame(polars, table)
-        return whole
+        if not (is_polars(given) and hasattr(given, "hstack")):
+            return to_polars(self.to_arrow())
+        return to_polars(self.to_arrow().select(self._added), beside=given)
 
     @property
     def _added(self) -> list[str]:
@@ -212,13 +201,9 @@ class HistoryResult:
         self._note()
         names = self._run.schema.names
         rows = [] if first is None else list(zip(*(column.to_pylist() for column in first.columns), strict=True))
-        head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
-        body = "".join(
-            "<tr>" + "".join(f"<td>{'' if v is None else html.escape(str(v))}</td>" for v in row) + "</tr>"
-            for row in rows
-        )
+        shown = (["" if value is None else str(value) for value in row] for row in rows)
         notes = "".join(f"<p>{html.escape(note)}</p>" for note in [*_summaries(self.metadata), *self.metadata.warnings])
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{notes}"
+        return to_html(names, shown) + notes
 
 
 def _summaries(metadata: HistoryMetadata) -> Iterator[str]:
@@ -250,46 +235,3 @@ def _warnings(request: HistoryRequest, views: Mapping[str, ViewCounts]) -> Itera
                 f"{found.expired:,} expired, {found.not_known:,} not known); check the join keys, the ttl, and the "
                 "zones of the time columns (naive is UTC)"
             )
-
-
-def _pandas() -> Any:
-    try:
-        import pandas
-    except ModuleNotFoundError as missing:
-        raise MissingExtra("pandas is not installed: pip install 'headwater[pandas]'") from missing
-    return pandas
-
-
-def _polars_frame(polars: Any, table: pa.Table) -> Any:
-    for i, named in enumerate(table.schema):
-        # polars knows zones by name alone
-        if pa.types.is_timestamp(named.type) and re.fullmatch(r"[+-]\d\d:\d\d", named.type.tz or ""):
-            utc = table.column(i).cast(pa.timestamp(named.type.unit, "UTC"))
-            table = table.set_column(i, named.name, utc)
-    made = polars.from_arrow(table)
-    return made if isinstance(made, polars.DataFrame) else made.to_frame()
-
-
-def frame(table: pa.Table, types: str) -> pandas.DataFrame:
-    """An Arrow table as a pandas frame; see `HistoryResult.to_pandas`."""
-    pd = _pandas()
-    if types == "numpy":
-        return table.to_pandas()
-    if types == "arrow":
-        return table.to_pandas(types_mapper=pd.ArrowDtype)
-    if types != "nullable":
-        raise UsageError(f"types={types!r}: it is 'nullable', 'numpy' or 'arrow'")
-    nullable = {
-        pa.int8(): pd.Int8Dtype(),
-        pa.int16(): pd.Int16Dtype(),
-        pa.int32(): pd.Int32Dtype(),
-        pa.int64(): pd.Int64Dtype(),
-        pa.uint8(): pd.UInt8Dtype(),
-        pa.uint16(): pd.UInt16Dtype(),
-        pa.uint32(): pd.UInt32Dtype(),
-        pa.uint64(): pd.UInt64Dtype(),
-        pa.bool_(): pd.BooleanDtype(),
-        pa.string(): pd.StringDtype(),
-        pa.large_string(): pd.StringDtype(),
-    }
-    return table.to_pandas(types_mapper=nullable.get)

@@ -1,4 +1,4 @@
-"""A result as a pandas frame and as the HTML table that notebooks show."""
+"""A result as the HTML table that notebooks show."""
 
 from __future__ import annotations
 
@@ -6,46 +6,12 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
-from headwater.errors import MissingExtra, UsageError
 from headwater.types import Status
 
 if TYPE_CHECKING:
-    import pandas
+    pass
 
 SHOWN = 20
-
-
-def to_pandas(table: pa.Table, types: str) -> pandas.DataFrame:
-    """An Arrow table as a pandas frame.
-
-    Args:
-        table: the result.
-        types: "nullable": Int64, boolean, string, floats as NumPy floats; "numpy": NumPy's own, NULL as NaN or None;
-            "arrow": Arrow's.
-
-    Raises:
-        MissingExtra: pandas is not installed.
-        UsageError: another `types`.
-    """
-    try:
-        import pandas as pd
-    except ModuleNotFoundError as missing:
-        raise MissingExtra("pandas is not installed: pip install 'headwater[pandas]'") from missing
-    if types == "numpy":
-        return table.to_pandas()
-    if types == "arrow":
-        return table.to_pandas(types_mapper=pd.ArrowDtype)
-    if types != "nullable":
-        raise UsageError(f"types={types!r}: it is 'nullable', 'numpy' or 'arrow'")
-    nullable: dict[Any, Any] = {
-        pa.int32(): pd.Int32Dtype(),
-        pa.int64(): pd.Int64Dtype(),
-        pa.bool_(): pd.BooleanDtype(),
-        pa.string(): pd.StringDtype(),
-    }
-    return table.to_pandas(types_mapper=nullable.get)
 
 
 def to_html(columns: Mapping[str, Sequence[Any]], statuses: Mapping[str, Sequence[Status]]) -> str:

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from headwater.errors import FeatureNotFound, UsageError, nearest
 from headwater.freshness import Freshness
 from headwater.online.entities import EntityBatch, key_array
-from headwater.online.frames import to_html, to_pandas
+from headwater.online.frames import to_html
 from headwater.online.values import Damaged, instant
 from headwater.online.vector import FeatureVector as FeatureVector
 from headwater.online.view_read import ReadColumn, ReadView, ViewRead
+from headwater.planning.frames import to_pandas
 from headwater.types import STATUSES, DType, Status
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ import pyarrow as pa
 
 from headwater.definitions.feature import Feature
 from headwater.definitions.view import FeatureView
+from headwater.planning.frames import to_html
 from headwater.planning.resolve import ResolvedRequest, resolve, whole_view
 from headwater.planning.snapshot import RegistrySnapshot, ServiceVersion, ViewRecord, ViewVersion
 from headwater.types import DType
@@ -55,9 +55,7 @@ class _Info(ABC):
     def _repr_html_(self) -> str:
         caption = f"{self.name} {self.version}{', live' if self.live else ''}"
         rows = ((name, str(dtype), note) for name, dtype, note in self._columns)
-        body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-        head = "<tr><th>feature</th><th>dtype</th><th></th></tr>"
-        return f"<table><caption>{html.escape(caption)}</caption>{head}{body}</table>"
+        return to_html(("feature", "dtype", ""), rows, caption)
 
 
 @dataclass(frozen=True)
