@@ -1,6 +1,7 @@
 """Online equals history at the same instant, whatever was written, deleted, materialized and changed before."""
 
 import tempfile
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -21,6 +22,8 @@ STEP = timedelta(seconds=10)
 KEYS = [1, 2]
 TTL, SLA = timedelta(seconds=100), timedelta(seconds=45)
 US = pa.timestamp("us", tz="UTC")
+THING = hw.Entity("thing", join_keys={"k": hw.Int64})
+X, Y = hw.Feature("x", hw.Float64, default=-1.0), hw.Feature("y", hw.String)
 
 _OFFSETS = st.sampled_from([-120, -100, -50, -10, -10, 0, 0, 60, 120])
 _ROWS = st.lists(
@@ -36,57 +39,124 @@ _ROWS = st.lists(
     min_size=1,
     max_size=3,
 )
+_VIEWS = st.sampled_from(["v", "v", "facts", "overall"])
+
+
+@dataclass
+class Model:
+    """What is known of a view, and of each version what runs and writes have taken.
+
+    Attributes:
+        keyed: whether it has the entity's key; a global view has none.
+        timed: whether its source has times; a dimension table has none.
+        cached: rows of cache-only writes are in `taken` alone.
+    """
+
+    file: Path
+    keyed: bool = True
+    timed: bool = True
+    views: dict[str, OracleView] = field(default_factory=dict)
+    taken: dict[str, tuple[list[SourceRow], list[LogRow]]] = field(default_factory=dict)
+    source: list[SourceRow] = field(default_factory=list)
+    log: list[LogRow] = field(default_factory=list)
+    deletes: list[Delete] = field(default_factory=list)
+    purged: set[tuple[int, ...]] = field(default_factory=set)
+    readable: set[str] = field(default_factory=set)
+
+    def add_version(self, version, **defaults):
+        """A version from now on."""
+        ttl = TTL // timedelta(microseconds=1) if self.timed and self.keyed else 0
+        slas = dict.fromkeys(defaults, SLA // timedelta(microseconds=1)) if self.timed else {}
+        self.views[version] = OracleView(defaults, ttl, 0, self.timed, self.timed, slas)
+        self.taken[version] = ([], [])
+
+    def key(self, row):
+        """The key of a drawn row."""
+        return (row["k"],) if self.keyed else ()
+
+    def save(self):
+        """The source's rows, as a file."""
+        columns = {
+            "k": pa.array([row.key[0] if self.keyed else 0 for row in self.source], pa.int64()),
+            "x": pa.array([row.values["x"] for row in self.source], pa.float64()),
+            "y": pa.array([row.values["y"] for row in self.source], pa.string()),
+        }
+        for name in ("event", "created"):
+            times = [(getattr(row, name) or 0) // 1000 for row in self.source]
+            columns[name] = pa.array(times, pa.int64()).cast(US)
+        pq.write_table(pa.table(columns), self.file)
+
+    def definition(self, name, *features):
+        """The view with these features."""
+        times = {"event_time": "event", "created_time": "created"} if self.timed else {"event_time": None}
+        more = {"freshness_sla": SLA} if self.timed else {}
+        return hw.FeatureView(
+            name,
+            entity=THING if self.keyed else (),
+            source=hw.ParquetSource(str(self.file), **times),
+            features=list(features),
+            ttl=TTL if self.timed and self.keyed else None,
+            **more,
+        )
+
+    def take(self, version, now, keys=None, *, again=False):
+        """What a run up to `now` takes of some keys (None: all); `again`: nothing else stays."""
+        view, (source, log) = self.views[version], self.taken[version]
+
+        def wanted(row):
+            return keys is None or row.key in keys
+
+        if again or not self.timed:
+            source[:] = [row for row in source if not wanted(row)]
+            log[:] = [row for row in log if not wanted(row)]
+        for row in self.source:
+            if wanted(row) and row not in source and _known(facts(view, [row]), now):
+                source.append(row)
+        for row in self.log:
+            if wanted(row) and row not in log and _known(facts(view, [], [row]), now):
+                log.append(row)
+
+
+def _known(found, now):
+    return all(fact.known_at <= now for fact in found)
 
 
 class Equality(RuleBasedStateMachine):
-    """One view over a file that grows, its writes and deletes, and a second version from some moment on."""
+    """Views over files that grow, a dimension table and a global one among them, their writes and deletes."""
 
-    url = "memory:"
+    embedded = False
 
     def __init__(self):
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
-        self.file = Path(self.folder.name) / "source.parquet"
         self.when = START
-        self.source, self.log, self.deletes, self.purged = [], [], [], set()
-        self.views = {"1.0.0": OracleView({"x": -1.0}, 100_000_000, 0, True, True, {"x": 45_000_000})}
-        self.taken = {"1.0.0": ([], [])}
-        self.readable = {"1.0.0"}
-        self._save()
+        path = Path(self.folder.name)
+        self.models = {
+            "v": Model(path / "v.parquet"),
+            "facts": Model(path / "facts.parquet", timed=False),
+            "overall": Model(path / "overall.parquet", keyed=False),
+        }
+        for model in self.models.values():
+            model.add_version("1.0.0", x=-1.0)
+            model.readable = {"1.0.0"}
+            model.save()
 
     @initialize()
     def begin(self):
-        self.store = hw.FeatureStore.in_memory([self._entity(), self._view("x")], clock=lambda: self.when)
+        definitions = [THING, *(model.definition(name, X) for name, model in self.models.items())]
+        if self.embedded:
+            self.store = self._open()
+            self.store.apply(definitions)
+        else:
+            self.store = hw.FeatureStore.in_memory(definitions, clock=lambda: self.when)
+
+    def _open(self):
+        return hw.FeatureStore(self.folder.name, clock=lambda: self.when)
 
     def teardown(self):
         if hasattr(self, "store"):
             self.store.close()
         self.folder.cleanup()
-
-    @staticmethod
-    def _entity():
-        return hw.Entity("thing", join_keys={"k": hw.Int64})
-
-    def _view(self, *names):
-        every = {"x": hw.Feature("x", hw.Float64, default=-1.0), "y": hw.Feature("y", hw.String)}
-        return hw.FeatureView(
-            "v",
-            entity=self._entity(),
-            source=hw.ParquetSource(str(self.file), event_time="event", created_time="created"),
-            features=[every[name] for name in names],
-            ttl=TTL,
-            freshness_sla=SLA,
-        )
-
-    def _save(self):
-        columns = {
-            "k": pa.array([row.key[0] for row in self.source], pa.int64()),
-            "event": pa.array([row.event // 1000 for row in self.source], pa.int64()).cast(US),
-            "created": pa.array([row.created // 1000 for row in self.source], pa.int64()).cast(US),
-            "x": pa.array([row.values["x"] for row in self.source], pa.float64()),
-            "y": pa.array([row.values["y"] for row in self.source], pa.string()),
-        }
-        pq.write_table(pa.table(columns), self.file)
 
     @property
     def now(self):
@@ -98,136 +168,169 @@ class Equality(RuleBasedStateMachine):
     def _at(self, offset):
         return self.when + timedelta(seconds=offset)
 
-    @rule(rows=_ROWS)
-    def the_source_grows(self, rows):
+    @rule(name=_VIEWS, rows=_ROWS)
+    def the_source_grows(self, name, rows):
         self._pass_time()
+        model = self.models[name]
         for row in rows:
-            event, created = (to_micros(self._at(row[name])) * 1000 for name in ("event", "created"))
-            self.source.append(SourceRow((row["k"],), {"x": row["x"], "y": row["y"]}, event, created))
-        self._save()
+            times = [to_micros(self._at(row[time])) * 1000 if model.timed else None for time in ("event", "created")]
+            model.source.append(SourceRow(model.key(row), {"x": row["x"], "y": row["y"]}, *times))
+        model.save()
 
-    @rule(rows=_ROWS, to=st.sampled_from(["both", "both", "offline"]), carried=st.booleans(), with_y=st.booleans())
-    def write(self, rows, to, carried, with_y):
+    @rule(
+        name=_VIEWS,
+        rows=_ROWS,
+        to=st.sampled_from(["both", "both", "offline", "online"]),
+        carried=st.booleans(),
+        with_y=st.booleans(),
+    )
+    def write(self, name, rows, to, carried, with_y):
         self._pass_time()
-        names = ("x", "y") if with_y and "1.1.0" in self.views else ("x",)
+        model = self.models[name]
+        names = ("x", "y") if with_y and "1.1.0" in model.views else ("x",)
         given, kept = [], []
         for row in rows:
-            times = {"event": self._at(row["event"]), **({"created": self._at(row["created"])} if carried else {})}
-            given.append({"k": row["k"], **times, **{name: row[name] for name in names}})
-            created = to_micros(times["created"]) * 1000 if carried else None
+            times = {"event": self._at(row["event"])} if model.timed else {}
+            if carried:
+                times["created" if model.timed else "created_time"] = self._at(row["created"])
+            key = {"k": row["k"]} if model.keyed else {}
             content = {name: row[name] for name in names}
-            kept.append(
-                LogRow(
-                    (row["k"],), content, to_micros(times["event"]) * 1000, self.now, len(self.log) + len(kept), created
-                )
-            )
-        self.store.write("v", given, to=to)
-        purged = {mark.key: mark.through for mark in self.deletes if mark.key in self.purged}
+            given.append({**key, **times, **content})
+            event = to_micros(times["event"]) * 1000 if model.timed else None
+            created = to_micros(self._at(row["created"])) * 1000 if carried else None
+            position = 0 if to == "online" else len(model.log) + len(kept) + 1
+            kept.append(LogRow(model.key(row), content, event, self.now, position, created))
+        self.store.write(name, given, to=to, errors="report")
+        purged = {mark.key: mark.through for mark in model.deletes if mark.key in model.purged}
         for row in kept:
-            known = max(row.event, row.created if row.created is not None else row.arrival * 1000) // 1000
+            created = row.arrival if row.created is None else row.created // 1000
+            known = max(created, row.event // 1000) if model.timed else created
             if known <= purged.get(row.key, -(2**63)):
                 continue
-            self.log.append(row)
-            if to == "both" and known <= self.now:
-                for _, log in self.taken.values():
-                    log.append(row)
+            if to != "online":
+                model.log.append(row)
+            if to != "offline" and known <= self.now:
+                self._put(model, row)
 
-    @rule(key=st.sampled_from(KEYS), purge=st.sampled_from([False, False, False, True]))
-    def delete(self, key, purge):
+    @staticmethod
+    def _put(model, row):
+        """The row is online; of two that are equal in every respect the later one stands."""
+        for version, (_, log) in model.taken.items():
+            if set(model.views[version].defaults) <= row.values.keys():
+                log[:] = [other for other in log if replace(other, values=row.values) != row]
+                log.append(row)
+
+    @rule(name=_VIEWS, key=st.sampled_from(KEYS), purge=st.sampled_from([False, False, False, True]))
+    def delete(self, name, key, purge):
         self._pass_time()
-        self.store.delete("v", [key], purge=purge)
-        self.deletes.append(Delete((key,), self.now))
+        model = self.models[name]
+        self.store.delete(name, [{"k": key}] if model.keyed else [{}], purge=purge)
+        model.deletes.append(Delete(model.key({"k": key}), self.now))
         if purge:
-            self.purged.add((key,))
+            model.purged.add(model.key({"k": key}))
 
     @rule()
     def materialize(self):
         self._pass_time()
         self.store.materialize()
-        for version in self.views:
-            self._take(version, KEYS)
-        self.readable = set(self.views)
+        for model in self.models.values():
+            for version in model.views:
+                model.take(version, self.now)
+            model.readable = set(model.views)
 
-    @rule(keys=st.sets(st.sampled_from(KEYS), min_size=1), drop=st.booleans())
-    def force(self, keys, drop):
+    @rule(name=_VIEWS, keys=st.sets(st.sampled_from(KEYS), min_size=1), drop=st.booleans())
+    def force(self, name, keys, drop):
         self._pass_time()
+        model = self.models[name]
+        wanted = {model.key({"k": key}) for key in keys}
         if drop:
-            self.source = [row for row in self.source if row.key[0] not in keys]
-            self._save()
-        self.store.materialize(["v"], entities=[{"k": key} for key in sorted(keys)], force=True)
-        for version in self.views:
-            self._take(version, keys, again=True)
+            model.source = [row for row in model.source if row.key not in wanted]
+            model.save()
+        entities = [{"k": key} for key in sorted(keys)] if model.keyed else None
+        self.store.materialize([name], entities=entities, force=True)
+        for version in model.views:
+            model.take(version, self.now, wanted, again=True)
 
-    def _take(self, version, keys, again=False):
-        view, (source, log) = self.views[version], self.taken[version]
-        if again:
-            source[:] = [row for row in source if row.key[0] not in keys]
-            log[:] = [row for row in log if row.key[0] not in keys]
-        for row in self.source:
-            if row.key[0] in keys and row not in source and self._known(facts(view, [row])):
-                source.append(row)
-        for row in self.log:
-            if row.key[0] in keys and row not in log and self._known(facts(view, [], [row])):
-                log.append(row)
-
-    def _known(self, found):
-        return all(fact.known_at <= self.now for fact in found)
-
-    @precondition(lambda self: "1.1.0" not in self.views)
+    @precondition(lambda self: "1.1.0" not in self.models["v"].views)
     @rule()
     def a_feature_is_added(self):
         self._pass_time()
-        self.store.apply([self._entity(), self._view("x", "y")])
-        self.views["1.1.0"] = OracleView(
-            {"x": -1.0, "y": None}, 100_000_000, 0, True, True, {"x": 45_000_000, "y": 45_000_000}
-        )
-        self.taken["1.1.0"] = ([], [])
+        model = self.models["v"]
+        self.store.apply([THING, model.definition("v", X, Y)])
+        model.add_version("1.1.0", x=-1.0, y=None)
+
+    @precondition(lambda self: self.embedded)
+    @rule()
+    def it_is_opened_again(self):
+        self.store.close()
+        self.store = self._open()
+
+    def _versions(self):
+        return [(name, model, version) for name, model in self.models.items() for version in model.views]
 
     @invariant()
     def online_equals_the_oracle(self):
         if not hasattr(self, "store"):
             return
-        for version in self.readable:
-            view, (source, log) = self.views[version], self.taken[version]
-            found = self.store.get_online_features([f"v@{version}:{n}" for n in view.defaults], {"k": [*KEYS, None, 9]})
+        keys = [*KEYS, None, 9]
+        for name, model, version in self._versions():
+            if version not in model.readable:
+                continue
+            view, (source, log) = model.views[version], model.taken[version]
+            # a view without a key is asked for beside one that has it
+            features = [f"{name}@{version}:{feature}" for feature in view.defaults]
+            asked = features if model.keyed else [*features, "v@1.0.0:x"]
+            found = self.store.get_online_features(asked, {"k": keys}, full_names=True)
             rows = facts(view, source, log)
-            expected = [online_answer(view, rows, self.deletes, (key,), self.now) for key in [*KEYS, None, 9]]
-            for name in view.defaults:
-                assert list(map(plain, found.to_dict()[name])) == [plain(told.values[name]) for told in expected]
-                assert found.statuses[name] == [told.statuses[name] for told in expected]
+            at = [(key,) if model.keyed else () for key in keys]
+            expected = [online_answer(view, rows, model.deletes, key, self.now) for key in at]
+            for feature in view.defaults:
+                told = list(map(plain, found.to_dict()[f"{name}__{feature}"]))
+                assert told == [plain(one.values[feature]) for one in expected]
+                assert found.statuses[f"{name}__{feature}"] == [one.statuses[feature] for one in expected]
 
     @rule(back=st.integers(1, 6))
     def history_equals_the_oracle(self, back):
         past = self.when - back * STEP
-        keys = [*KEYS, *(key for key in KEYS if (key,) not in self.purged), None]
-        times = [*([self.when] * len(KEYS)), *([past] * (len(keys) - 1 - len(KEYS))), self.when]
-        spine = pa.table({"k": pa.array(keys, pa.int64()), "timestamp": pa.array(times, US)})
-        for version, view in self.views.items():
-            result = self.store.get_historical_features(
-                spine, [f"v@{version}:{n}" for n in view.defaults], include=("status",)
+        for name, model, version in self._versions():
+            # what was purged is gone from the past too
+            earlier = [key for key in KEYS if model.key({"k": key}) not in model.purged]
+            asked = [*((key, self.when) for key in [*KEYS, None]), *((key, past) for key in earlier)]
+            spine = pa.table(
+                {"k": pa.array([k for k, _ in asked], pa.int64()), "timestamp": pa.array([t for _, t in asked], US)}
             )
+            view = model.views[version]
+            features = [f"{name}@{version}:{feature}" for feature in view.defaults]
+            result = self.store.get_historical_features(spine, features, include=("status",))
             found = result.to_arrow().to_pydict()
-            rows = facts(view, self.source, self.log)
-            expected = [
-                answer(view, rows, self.deletes, (key,), to_micros(at)) for key, at in zip(keys, times, strict=True)
-            ]
-            for name in view.defaults:
-                assert list(map(plain, found[name])) == [plain(told.values[name]) for told in expected]
-                assert found[f"{name}__status"] == [told.statuses[name] for told in expected]
+            rows = facts(view, model.source, model.log)
+            at = [((key,) if model.keyed else (), to_micros(when)) for key, when in asked]
+            expected = [answer(view, rows, model.deletes, key, when) for key, when in at]
+            for feature in view.defaults:
+                assert list(map(plain, found[feature])) == [plain(one.values[feature]) for one in expected]
+                assert found[f"{feature}__status"] == [one.statuses[feature] for one in expected]
 
 
-Equality.TestCase.settings = settings(
-    max_examples=10 * SCALE, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
-)
+class EmbeddedEquality(Equality):
+    """The same on LMDB and files, closed and opened again in between."""
+
+    embedded = True
+
+
+for machine in (Equality, EmbeddedEquality):
+    machine.TestCase.settings = settings(
+        max_examples=6 * SCALE, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
+    )
 TestEquality = Equality.TestCase
+TestEmbeddedEquality = EmbeddedEquality.TestCase
 
 
 def test_a_second_delete_does_not_bring_back_what_the_first_one_hid():
     machine = Equality()
     machine.begin()
-    machine.write([{"k": 1, "event": -10, "created": -10, "x": 1.5, "y": None}], "both", True, False)
-    machine.delete(1, False)
-    machine.delete(1, False)
+    machine.write("v", [{"k": 1, "event": -10, "created": -10, "x": 1.5, "y": None}], "both", True, False)
+    machine.delete("v", 1, False)
+    machine.delete("v", 1, False)
     for back in (0, 1, 2):
         machine.history_equals_the_oracle(back)
     machine.online_equals_the_oracle()
