@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,7 +17,7 @@ from headwater.compute import materialize as materializing
 from headwater.compute import retrieval
 from headwater.compute import status as statuses
 from headwater.compute import write as writing
-from headwater.compute.opening import open_engine, open_online
+from headwater.compute.opening import Closed, open_engine, open_online
 from headwater.compute.reports import DeleteReport, MaterializeReport, WriteReport
 from headwater.compute.rooms import Rooms
 from headwater.compute.sources import BoundSources, views_in, with_parts
@@ -137,29 +138,39 @@ class FeatureStore:
         self._prepared: dict[Any, retrieval.PreparedReader] = {}
         self._owned: list[Any] = []
         self._sources = BoundSources()
+        self._observer = observer
+        self._log_folder = log
         try:
             self._registry = (
                 registry
                 if isinstance(registry, FeatureRegistry)
-                else self._own(open_registry(settings.registry_url, settings.folder, settings.project, clock=clock))
+                # a look at what is registered, or would be, leaves nothing in the folder: the first write makes it
+                else self._own(
+                    open_registry(settings.registry_url, settings.folder, settings.project, clock=clock, make=False)
+                )
             )
-            engine = offline if isinstance(offline, OfflineEngine) else self._own(open_engine(settings, observer))
-            store = online if isinstance(online, OnlineStore) else self._own(open_online(settings))
-            self._rooms = Rooms(
-                project=settings.project,
-                registry=self._registry,
-                versions=FeatureVersionManager(self._registry),
-                engine=engine,
-                log=OfflineLog(self._registry.engine, log, clock),
-                online=store,
-                clock=clock,
-                source_of=self._sources.source_of,
-                lookback=settings.materialize_lookback,
-                observer=observer,
-            )
+            self._engine = offline if isinstance(offline, OfflineEngine) else self._own(open_engine(settings, observer))
+            self._online = online if isinstance(online, OnlineStore) else self._own(open_online(settings))
         except BaseException:
             self.close()
             raise
+
+    @cached_property
+    def _rooms(self) -> Rooms:
+        """The parts together; the registry and the log are made where they are not there yet."""
+        self._registry.make()
+        return Rooms(
+            project=self.settings.project,
+            registry=self._registry,
+            versions=FeatureVersionManager(self._registry),
+            engine=self._engine,
+            log=OfflineLog(self._registry.engine, self._log_folder, self._clock),
+            online=self._online,
+            clock=self._clock,
+            source_of=self._sources.source_of,
+            lookback=self.settings.materialize_lookback,
+            observer=self._observer,
+        )
 
     def _own(self, part: Any) -> Any:
         self._owned.append(part)
@@ -189,7 +200,7 @@ class FeatureStore:
         definitions = with_parts(definitions)
         self._sources.remember(definitions)
         snapshot = self._registry.refresh()
-        schemas = self._sources.schemas(self._rooms.engine, definitions)
+        schemas = self._sources.schemas(self._engine, definitions)
         return make_plan(snapshot, definitions, schemas, whole_project=whole, now=self._clock())
 
     def apply(self, definitions: Iterable[Any] | None = None) -> Plan:
@@ -438,6 +449,18 @@ class FeatureStore:
         self._prepared.clear()
         while self._owned:
             self._owned.pop().close()
+        gone: Any = Closed(f"this FeatureStore of {self.settings.project!r}")
+        self._registry = self._engine = self._online = self._rooms = gone
+
+    def __repr__(self) -> str:
+        settings = self.settings
+        if isinstance(self._registry, Closed):
+            return f"<FeatureStore {settings.project}: closed>"
+        registry, online = without_password(settings.registry_url), without_password(settings.online_url)
+        return (
+            f"<FeatureStore {settings.project} in {settings.folder}: "
+            f"registry {registry}, online {online}, offline {settings.offline_engine}>"
+        )
 
     def __enter__(self) -> Self:
         return self

@@ -1,8 +1,11 @@
-"""Opening: the online store and the offline engine that settings name."""
+"""Opening: the online store and the offline engine that settings name; what stands for them once they are closed."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from headwater.config import Settings
+from headwater.errors import Unavailable
 from headwater.loader import OFFLINE_ENGINES, ONLINE_STORES, load_plugin
 from headwater.observer import Observer
 from headwater.offline.base import OfflineEngine
@@ -32,3 +35,17 @@ def open_engine(settings: Settings, observer: Observer) -> OfflineEngine:
         observer=observer,
     )
     return engine
+
+
+class Closed:
+    """Stands in for the parts of a store that was closed: whatever is asked of them is refused.
+
+    Args:
+        what: the store, for the error.
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __getattr__(self, name: str) -> Any:
+        raise Unavailable(f"{self._what} was closed: open another, or use it within `with`")

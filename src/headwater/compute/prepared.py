@@ -111,6 +111,11 @@ class PreparedReader:
         """View label → version that is read."""
         return self._reader.versions
 
+    def __repr__(self) -> str:
+        columns = ", ".join(column.name for column in self.request.columns)
+        versions = ", ".join(f"{label} {version}" for label, version in self.versions.items())
+        return f"<PreparedReader {columns} by {', '.join(self.join_keys) or 'no key'}: {versions}>"
+
     def refresh(self) -> None:
         """See at once what other processes applied or promoted.
 

@@ -15,6 +15,12 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     return to_html(head, ([_shown(value) for value in row] for row in rows))
 
 
+def _counts(report: Any, names: Iterable[str]) -> str:
+    """The counts that are not 0: `2 applied, 1 skipped`."""
+    found = ((name, getattr(report, name)) for name in names)
+    return ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in found if count)
+
+
 def _shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.3f}"
@@ -23,7 +29,7 @@ def _shown(value: Any) -> str:
     return "-" if value is None else str(value)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class WriteReport:
     """What became of the rows of one write.
 
@@ -46,6 +52,11 @@ class WriteReport:
     durable: bool = True
     problems: tuple[str, ...] = ()
     position: int = 0
+
+    def __repr__(self) -> str:
+        counts = _counts(self, ("applied", "superseded", "rejected", "future", "skipped"))
+        first = f"; {self.problems[0]}" if self.problems else ""
+        return f"<WriteReport {counts or 'nothing'}{'' if self.durable else ', not durable'}{first}>"
 
     def _repr_html_(self) -> str:
         names = ("applied", "superseded", "rejected", "future", "skipped", "durable")
@@ -76,7 +87,7 @@ class DeleteReport:
         return _table(names, [[getattr(self, name) for name in names]])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RunReport:
     """What one run did for one view version.
 
@@ -115,16 +126,28 @@ class RunReport:
     watermark: datetime | None = None
     live: bool = False
 
+    def __repr__(self) -> str:
+        return f"<RunReport {self}>"
+
+    def __str__(self) -> str:
+        counts = _counts(self, _RUN_COUNTS) or "nothing new"
+        until = "" if self.watermark is None else f", up to {_shown(self.watermark)}"
+        return f"{self.view}@{self.version}: {counts}{until}{', now live' if self.live else ''} ({self.seconds:.1f} s)"
+
     @property
     def rows_per_second(self) -> float:
         """Rows looked at in a second."""
         return self.rows / self.seconds if self.seconds else 0.0
 
 
+_RUN_COUNTS = (
+    *("rows", "keys", "applied", "superseded", "removed", "future"),
+    *("null_keys", "null_times", "skipped", "deleted", "erased"),
+)
 _COLUMNS = ("view", "version", "rows", "keys", "applied", "superseded", "removed", "future", "seconds", "watermark")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MaterializeReport:
     """What `materialize` did, one `RunReport` a view version.
 
@@ -150,6 +173,9 @@ class MaterializeReport:
     def seconds(self) -> float:
         """How long it took, in all."""
         return sum(run.seconds for run in self.runs)
+
+    def __repr__(self) -> str:
+        return f"<MaterializeReport {'; '.join([*map(str, self.runs), *self.waiting]) or 'of no view'}>"
 
     def __getitem__(self, view: str) -> RunReport:
         """The run of a view (`weather`, its newest version that ran) or a version (`weather@1.0.0`)."""

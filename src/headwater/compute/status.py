@@ -42,7 +42,7 @@ class VersionStatus:
     freshness_sla: timedelta | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class StoreStatus:
     """How a store stands.
 
@@ -65,6 +65,12 @@ class StoreStatus:
     log: Mapping[str, Any] = field(default_factory=dict)
     online: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        versions = ", ".join(f"{v.view}@{v.version} {v.state}" for v in self.versions) or "nothing registered"
+        count = len(self.warnings)
+        warned = f"; {count} warning{'' if count == 1 else 's'}" if count else ""
+        return f"<StoreStatus {self.project}, revision {self.revision}: {versions}{warned}>"
 
     def _repr_html_(self) -> str:
         names = ("view", "version", "state", "watermark", "behind", "log_behind")

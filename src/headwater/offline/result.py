@@ -195,6 +195,11 @@ class HistoryResult:
         """Every statement of a run, in order; where it was not consumed yet, it is run for them."""
         return ";\n".join(self._run.statements())
 
+    def __repr__(self) -> str:
+        views = ", ".join(f"{label} {version}" for label, version in self.metadata.versions.items())
+        found = "; ".join(_summaries(self.metadata)) or f"of {views}, not read yet"
+        return f"<HistoryResult {', '.join(self._run.schema.names)}: {found}>"
+
     def _repr_html_(self) -> str:
         with closing(self._run.batches(_SHOWN)) as batches:  # type: ignore[type-var]
             first = next(batches, None)

@@ -22,7 +22,7 @@ class Unchanged:
         return f"= {self.kind.words} {self.name}:{version} unchanged" + (f"; {self.note}" if self.note else "")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan:
     """What `apply` does.
 
@@ -47,6 +47,9 @@ class Plan:
         rest = sum(not unchanged.note for unchanged in self.unchanged)
         summary = f"{len(self.stages)} change{'' if len(self.stages) == 1 else 's'}" if self.stages else "no changes"
         return "\n".join([*map(str, self.stages), *notes, f"{summary}, {rest} unchanged"])
+
+    def __repr__(self) -> str:
+        return f"<Plan for {self.project} on revision {self.revision}: {str(self).rpartition(chr(10))[2]}>"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for `--json`."""

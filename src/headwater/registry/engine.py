@@ -30,7 +30,6 @@ def open_engine(url: str, folder: Path) -> sa.Engine:
     Raises:
         ConfigError: a URL that cannot be read.
         MissingExtra: its driver is not installed.
-        StoreReadOnly: the database is not there and its folder cannot be made.
     """
     try:
         parsed = sa.make_url(url)
@@ -62,11 +61,6 @@ def _sqlite(url: sa.URL, folder: Path) -> sa.Engine:
         return engine
     assert url.database is not None
     path = folder / url.database
-    if not path.exists():
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as bad:
-            raise StoreReadOnly(f"registry {path}: its folder cannot be made: {bad.strerror}") from bad
     if path.exists() and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
         read_only = url.set(database=str(path))
         return sa.create_engine(read_only, poolclass=NullPool, creator=lambda: _connect_read_only(path))
@@ -75,6 +69,34 @@ def _sqlite(url: sa.URL, folder: Path) -> sa.Engine:
     )
     event.listen(engine, "connect", _on_connect)
     return _closed_after_fork(engine)
+
+
+def exists(engine: sa.Engine) -> bool:
+    """Whether there is a database to read; one that is no file of SQLite's is asked itself."""
+    file = _file(engine)
+    return file is None or file.exists()
+
+
+def make_folder(engine: sa.Engine) -> None:
+    """Make the folder of a SQLite file that is not there yet.
+
+    Raises:
+        StoreReadOnly: it cannot be made, or takes no files.
+    """
+    file = _file(engine)
+    if file is None or file.exists():
+        return
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as bad:
+        raise StoreReadOnly(f"registry {file}: its folder cannot be made: {bad.strerror}") from bad
+    if not os.access(file.parent, os.W_OK):
+        raise StoreReadOnly(f"registry {file}: is not there, and its folder takes no writes")
+
+
+def _file(engine: sa.Engine) -> Path | None:
+    on_disk = engine.dialect.name == "sqlite" and engine.url.database
+    return Path(engine.url.database or "") if on_disk else None
 
 
 def _on_connect(connection: Any, _record: object) -> None:

@@ -72,10 +72,17 @@ class RegistryReader:
 
     def _look(self) -> RegistrySnapshot:
         asked = time.monotonic()
-        with reading(self.engine) as connection:
-            self._snapshot = read_snapshot(connection, self.project, self._snapshot)
+        if self._is_there():
+            with reading(self.engine) as connection:
+                self._snapshot = read_snapshot(connection, self.project, self._snapshot)
+        else:
+            self._snapshot = self._snapshot or RegistrySnapshot(self.project)
         self._checked = asked
         return self._snapshot
+
+    def _is_there(self) -> bool:
+        """Whether there is a database to ask; a registry that was never made is empty."""
+        return True
 
     def revision_in(self, connection: sa.Connection) -> int:
         """The newest revision as another transaction of the same database sees it."""
@@ -115,16 +122,22 @@ class RegistryReader:
 
         The online store's own watermark counts; this mirror is for `status`.
         """
+        if not self._is_there():
+            return {}
         with reading(self.engine) as connection:
             rows = connection.execute(sa.select(watermarks)).all()
         return {(r.view, r.version): (Watermark(r.known_until, r.position), from_micros(r.at)) for r in rows}
 
     def setting(self, name: str) -> str | None:
         """A value stored by `FeatureRegistry.get_or_set`; None where there is none."""
+        if not self._is_there():
+            return None
         with reading(self.engine) as connection:
             return connection.execute(sa.select(settings.c.value).where(settings.c.name == name)).scalar()
 
     def changes(self, name: str | None = None) -> list[Change]:
         """The change log, oldest first; of one entity, view or service, or of all."""
+        if not self._is_there():
+            return []
         with reading(self.engine) as connection:
             return read_changes(connection, name)

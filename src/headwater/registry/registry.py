@@ -16,7 +16,7 @@ from headwater.planning.plan import Plan
 from headwater.planning.snapshot import RegistrySnapshot
 from headwater.planning.stages import Stage
 from headwater.planning.watermark import Watermark
-from headwater.registry.engine import open_engine
+from headwater.registry.engine import exists, make_folder, open_engine
 from headwater.registry.migrations import migrate
 from headwater.registry.reader import REFRESH, RegistryReader
 from headwater.registry.rows import read_revision, read_snapshot, write_changes, write_revision
@@ -25,9 +25,15 @@ from headwater.sql_transactions import place, writing
 
 
 def open_registry(
-    url: str, folder: Path, project: str, *, clock: Clock = system_clock, refresh: timedelta = REFRESH
+    url: str,
+    folder: Path,
+    project: str,
+    *,
+    clock: Clock = system_clock,
+    refresh: timedelta = REFRESH,
+    make: bool = True,
 ) -> FeatureRegistry:
-    """Open the registry of a project, and make it where it is not there yet; `close` it in the end.
+    """Open the registry of a project; `close` it in the end.
 
     Args:
         url: an SQLAlchemy URL; a relative SQLite path is relative to `folder`; `sqlite://` lives in memory.
@@ -35,13 +41,14 @@ def open_registry(
         project: the project's name.
         clock: what a migration notes as its time.
         refresh: how long a snapshot is used before it is looked at anew.
+        make: make it now where it is not there yet; else with the first write, and until then it is empty.
 
     Raises:
         ConfigError: a URL that cannot be read.
         RegistryError: the registry is that of another project.
         StoreReadOnly, Unavailable, FormatError: what the database said.
     """
-    return FeatureRegistry(open_engine(url, folder), project, clock=clock, refresh=refresh)
+    return FeatureRegistry(open_engine(url, folder), project, clock=clock, refresh=refresh, make=make)
 
 
 class FeatureRegistry(RegistryReader):
@@ -52,21 +59,52 @@ class FeatureRegistry(RegistryReader):
         project: the project's name; a registry belongs to one project.
         clock: what a migration notes as its time.
         refresh: how long a snapshot is used before it is looked at anew.
+        make: make its tables now where there are none; else with the first write.
     """
 
     def __init__(
-        self, engine: sa.Engine, project: str, *, clock: Clock = system_clock, refresh: timedelta = REFRESH
+        self,
+        engine: sa.Engine,
+        project: str,
+        *,
+        clock: Clock = system_clock,
+        refresh: timedelta = REFRESH,
+        make: bool = True,
     ) -> None:
         super().__init__(engine, project, refresh=refresh)
-        migrate(engine, to_micros(clock()))
-        owner = self.setting("project")
-        if owner is None:
-            owner = self.get_or_set("project", project)
-        if owner != project:
-            raise RegistryError(
-                f"registry {place(engine)}: belongs to project {owner!r}, not {project!r}; "
-                "give each project a database of its own ([registry] url)"
-            )
+        self._clock = clock
+        self._made = False
+        if make or exists(engine):
+            self.make()
+
+    def make(self) -> None:
+        """Make the database's tables where there are none; every write does so first.
+
+        Raises:
+            RegistryError: the registry is that of another project.
+            StoreReadOnly, Unavailable, FormatError: what the database said.
+        """
+        with self._lock:
+            if self._made:
+                return
+            make_folder(self.engine)
+            migrate(self.engine, to_micros(self._clock()))
+            self._made = True
+            try:
+                owner = self.setting("project") or self.get_or_set("project", self.project)
+                if owner != self.project:
+                    raise RegistryError(
+                        f"registry {place(self.engine)}: belongs to project {owner!r}, not {self.project!r}; "
+                        "give each project a database of its own ([registry] url)"
+                    )
+            except BaseException:
+                self._made = False
+                raise
+
+    def _is_there(self) -> bool:
+        if not self._made and exists(self.engine):
+            self.make()  # somebody else made it meanwhile
+        return self._made
 
     def apply(self, plan: Plan, *, now: datetime, log_head: int = 0, who: str = "") -> RegistrySnapshot:
         """Run a plan's stages in one transaction: all of it or nothing; a plan of none is a no-op.
@@ -96,6 +134,7 @@ class FeatureRegistry(RegistryReader):
         Raises:
             RegistryConflict: the registry is at another revision.
         """
+        self.make()
         stages = tuple(stages)
         conflict = RegistryConflict(
             f"registry {place(self.engine)}: somebody changed it since this was planned (on revision {revision}); "
@@ -121,6 +160,7 @@ class FeatureRegistry(RegistryReader):
             name: at most 64 letters.
             value: what is stored where there is none yet; left out, a new random id.
         """
+        self.make()
         found = self.setting(name)
         if found is not None:
             return found
@@ -139,6 +179,7 @@ class FeatureRegistry(RegistryReader):
         """Note how far versions are materialized, as the online store has it; no revision is taken."""
         if not marks:
             return
+        self.make()
         with writing(self.engine) as connection:
             for (view, version), mark in marks.items():
                 here = (watermarks.c.view == view) & (watermarks.c.version == version)
@@ -149,3 +190,15 @@ class FeatureRegistry(RegistryReader):
     def close(self) -> None:
         """Close the database's connections."""
         self.engine.dispose()
+
+    def __repr__(self) -> str:
+        known = self.latest
+        held = "not read yet" if known is None else f"revision {known.revision}, {counted(known)}"
+        return f"<FeatureRegistry {self.project} ({place(self.engine)}): {held}>"
+
+
+def counted(snapshot: RegistrySnapshot) -> str:
+    """How many views, services and entities are registered: `2 views, 1 service, 1 entity`."""
+    kinds = (("view", "views"), ("service", "services"), ("entity", "entities"))
+    sizes = (len(snapshot.views), len(snapshot.services), len(snapshot.entities))
+    return ", ".join(f"{size} {one if size == 1 else many}" for size, (one, many) in zip(sizes, kinds, strict=True))

@@ -16,6 +16,8 @@ def test_plan_shows_what_apply_would_do_and_changes_nothing(command, fresh):
         assert line in out
     assert command.json(fresh, "list") == {"views": [], "entities": [], "services": []}
     assert "nothing is registered" in command(fresh, "list")
+    command.both(fresh, "show", "weather", code=1)
+    assert not (fresh / ".headwater").exists()
 
 
 def test_plan_in_json_holds_the_stages(command, fresh):

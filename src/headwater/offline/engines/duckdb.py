@@ -20,7 +20,7 @@ import pyarrow as pa
 from sqlglot import exp
 
 from headwater.definitions.sources import Source
-from headwater.errors import HeadwaterError, SourceError, StorageFull, StoreError
+from headwater.errors import HeadwaterError, SourceError, StorageFull, StoreError, Unavailable
 from headwater.observer import Observer, Progress, silent
 from headwater.offline.base import ChangeCounts, ChangesRequest, HistoryRequest, HistoryRun, OfflineEngine, ViewInput
 from headwater.offline.changes import run_changes
@@ -81,6 +81,7 @@ class DuckDBEngine(OfflineEngine):
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
         self._names = itertools.count()
+        self._closed = False
 
     def source_schema(self, source: Source) -> pa.Schema:
         with self._workspace() as space:
@@ -97,6 +98,7 @@ class DuckDBEngine(OfflineEngine):
 
     def close(self) -> None:
         with self._lock:
+            self._closed = True
             if self._pool is not None:
                 self._pool.shutdown(wait=True)
                 self._pool = None
@@ -118,6 +120,8 @@ class DuckDBEngine(OfflineEngine):
 
     def _workspace(self, label: str = "") -> DuckDBWorkspace:
         with self._lock:
+            if self._closed:
+                raise Unavailable("the duckdb engine was closed")
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(thread_name_prefix="headwater-duckdb", initializer=_give_way)
             if self._database is None:
