@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,7 +14,7 @@ from headwater.cli.sheet import Drawable, Fields, Line, Sheet
 from headwater.clock import format_duration
 
 if TYPE_CHECKING:
-    from headwater.compute.status import StoreStatus
+    from headwater.compute.status import StoreStatus, VersionStatus
 
 
 def register(app: typer.Typer) -> None:
@@ -47,7 +48,7 @@ def _drawn(found: StoreStatus) -> list[Drawable]:
             None if version.behind is None else age(version.behind),
             version.log_behind or None,
             None if version.ttl is None else format_duration(version.ttl),
-            None if version.freshness_sla is None else format_duration(version.freshness_sla),
+            None if version.freshness_sla is None else _sla(version, found.now),
         ]
         for version in found.versions
     ]
@@ -58,6 +59,19 @@ def _drawn(found: StoreStatus) -> list[Drawable]:
         *([Sheet(["service", "live"], services)] if services else []),
         *_parts(found),
     ]
+
+
+def _sla(version: VersionStatus, now: datetime) -> str:
+    """The SLA, whether the newest row meets it now, and how old that row is."""
+    assert version.freshness_sla is not None
+    sla = format_duration(version.freshness_sla)
+    if version.state == "retired":
+        return sla
+    told = {True: "met", False: "missed", None: "unknown"}[version.fresh]
+    if version.newest is None:
+        return f"{sla} {told}"
+    seen = " seen" if version.fresh is None else ""
+    return f"{sla} {told} (newest{seen} {age(max(timedelta(0), now - version.newest))})"
 
 
 def _parts(found: StoreStatus) -> list[Drawable]:

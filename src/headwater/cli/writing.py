@@ -70,6 +70,7 @@ def materialize(
     with run.store() as store:
         report = store.materialize(views or None, start=start, end=end, force=force)
     run.answer(report, *reports.materialized(report))
+    run.warn(report.warnings)
 
 
 def write(

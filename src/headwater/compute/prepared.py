@@ -27,7 +27,7 @@ from headwater.online.reader import OnlineReader
 from headwater.online.result import OnlineResult
 from headwater.online.session import Session, check_session
 from headwater.planning.pointers import behind
-from headwater.planning.resolve import ResolvedRequest, resolve
+from headwater.planning.resolve import ResolvedRequest, ResolvedView, resolve
 from headwater.planning.snapshot import RegistrySnapshot
 from headwater.registry.reader import REFRESH
 from headwater.types import ConsistencyLevel, DType, StalePolicy
@@ -282,6 +282,17 @@ def _instant(now: datetime | str) -> int:
         raise UsageError(f"now: {bad}") from None
 
 
+def _retired_pin(snapshot: RegistrySnapshot, service: str, version: str, view: ResolvedView) -> str:
+    """Why a service's version that pins a retired version of a view cannot be read, and what to read instead."""
+    record = snapshot.service(service)
+    retired = ", which is retired," if record.version(version).retired_at is not None else ""
+    instead = f"read {service!r}, which is {record.live} now" if record.live not in (None, version) else "apply it anew"
+    return (
+        f"feature service '{service}@{version}'{retired} pins '{view.name}@{view.version}', which is retired and not "
+        f"fed any more: {instead} (a service with a version= of its own keeps what it pins fed until you retire it)"
+    )
+
+
 def _check_fed(rooms: Rooms, snapshot: RegistrySnapshot, request: ResolvedRequest) -> None:
     """Refuse a version that is neither live nor materialized as far as the live one.
 
@@ -295,6 +306,8 @@ def _check_fed(rooms: Rooms, snapshot: RegistrySnapshot, request: ResolvedReques
     for view in beside:
         record = snapshot.view(view.name)
         if view.definition.retired_at is not None:
+            if request.service is not None:
+                raise ChangeRefused(_retired_pin(snapshot, *request.service, view))
             raise ChangeRefused(
                 f"feature view {view.name!r}: {view.version} is retired and not fed any more, live is {record.live}; "
                 f"read '{view.name}:…'"

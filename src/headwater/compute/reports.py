@@ -107,6 +107,7 @@ class RunReport:
         seconds: how long it took.
         watermark: the end up to which the version is materialized now; None where it has none.
         live: whether the version went live by this run.
+        warnings: what looks odd in the data: files that lack a column.
     """
 
     view: str
@@ -125,6 +126,7 @@ class RunReport:
     seconds: float = 0.0
     watermark: datetime | None = None
     live: bool = False
+    warnings: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"<RunReport {self}>"
@@ -158,6 +160,11 @@ class MaterializeReport:
 
     runs: tuple[RunReport, ...] = ()
     waiting: tuple[str, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Of all runs."""
+        return tuple(warning for run in self.runs for warning in run.warnings)
 
     @property
     def rows(self) -> int:

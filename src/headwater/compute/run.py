@@ -186,6 +186,10 @@ class Run:
             null_keys=self._counts.null_keys,
             null_times=self._counts.null_times,
             skipped=self._counts.skipped,
+            warnings=tuple(
+                f"{self.view.name}@{self.view.version}: column {name!r} is missing in {files}: NULL in their rows"
+                for name, files in self._counts.lacking.items()
+            ),
             deleted=deleted,
             seconds=seconds,
             watermark=None if reached.end == MIN_MICROS else from_micros(reached.end),

@@ -6,14 +6,20 @@ import html
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 
-from headwater.clock import MIN_MICROS, from_micros
+from headwater.clock import MIN_MICROS, duration_micros, from_micros
 from headwater.compute.rooms import Rooms
 from headwater.errors import StoreError
+from headwater.online.codec import header
+from headwater.online.keys import namespace
 from headwater.online.meta import read_watermarks
-from headwater.planning.snapshot import RegistrySnapshot, ServiceRecord, ViewRecord
+from headwater.planning.snapshot import RegistrySnapshot, ServiceRecord, ViewRecord, ViewVersion
 from headwater.planning.watermark import Watermark
+
+LOOKED_AT = 10_000
+"""How many rows of a version are looked at for the newest; a scan of all of a large store would take long."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,10 @@ class VersionStatus:
         position: the log position that was looked at last.
         log_behind: how many rows of the view's log came after it.
         ttl, freshness_sla: of the view.
+        newest: the newest event time online, for a view with a freshness SLA that is not retired (UTC); where
+            `fresh` is None the newest of those rows that were looked at.
+        fresh: whether the newest row is within the view's SLA; None where there is no SLA, no row, or where telling
+            would take a look at too many rows.
     """
 
     view: str
@@ -40,6 +50,8 @@ class VersionStatus:
     log_behind: int = 0
     ttl: timedelta | None = None
     freshness_sla: timedelta | None = None
+    newest: datetime | None = None
+    fresh: bool | None = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -73,7 +85,7 @@ class StoreStatus:
         return f"<StoreStatus {self.project}, revision {self.revision}: {versions}{warned}>"
 
     def _repr_html_(self) -> str:
-        names = ("view", "version", "state", "watermark", "behind", "log_behind")
+        names = ("view", "version", "state", "watermark", "behind", "log_behind", "freshness_sla", "newest", "fresh")
         head = "".join(f"<th>{name}</th>" for name in names)
         rows = "".join(
             "<tr>" + "".join(f"<td>{html.escape(str(getattr(v, name)))}</td>" for name in names) + "</tr>"
@@ -124,6 +136,7 @@ def _versions(rooms: Rooms, record: ViewRecord, marks: _Marks, now: int) -> Iter
     for version in reversed(tuple(record.versions.values())):
         mark = marks.get((record.name, version.version))
         timed = mark is not None and mark.end > MIN_MICROS
+        newest, fresh = _freshness(rooms, version, now)
         yield VersionStatus(
             record.name,
             version.version,
@@ -134,7 +147,31 @@ def _versions(rooms: Rooms, record: ViewRecord, marks: _Marks, now: int) -> Iter
             rooms.log.rows_after(record.name, mark.position if mark is not None else 0),
             version.view.ttl_time,
             version.view.sla_time,
+            newest,
+            fresh,
         )
+
+
+def _freshness(rooms: Rooms, version: ViewVersion, now: int) -> tuple[datetime | None, bool | None]:
+    """The newest event time among the first rows of a version, and whether it is within the SLA, where that tells."""
+    view, sla = version.view, version.view.sla_time
+    if sla is None or version.retired_at is not None or view.source.event_time is None:
+        return None, None
+    looked_at, newest = 0, MIN_MICROS
+    try:
+        for _, row in islice(rooms.online.scan(namespace(rooms.project, view.name, version.version)), LOOKED_AT):
+            looked_at += 1
+            found = header(row)
+            if found is not None and not found.emptied:
+                newest = max(newest, found.event)
+    except StoreError:  # `status` has a warning of it already
+        return None, None
+    if newest == MIN_MICROS:
+        return None, None
+    if now - newest <= duration_micros(sla):
+        return from_micros(newest), True
+    # a row further on may be newer
+    return from_micros(newest), None if looked_at == LOOKED_AT else False
 
 
 def _state(record: ViewRecord, version: str) -> str:

@@ -13,10 +13,14 @@ import sqlglot
 from sqlglot import exp
 
 from headwater.definitions.names import is_text, of_those
-from headwater.definitions.sources import CSVSource, ParquetSource, PushSource, Source, SQLSource, TableSource
+from headwater.definitions.sources import LACKING, CSVSource, ParquetSource, PushSource, Source, SQLSource, TableSource
 from headwater.definitions.view import FeatureView
 from headwater.errors import HeadwaterError, nearest
 from headwater.types import Array, DType, Float64, Int64, declare_hint, fits
+
+
+class Note(str):
+    """Something to know about a source that is no problem."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +146,7 @@ def _first_line(error: Exception) -> str:
 
 
 def check_columns(view: FeatureView, schemas: Schemas | None) -> Iterator[tuple[str | None, str]]:
-    """Problems of a view's columns in its source, each with the feature that it is about.
+    """Problems of a view's columns in its source, each with the feature that it is about; a `Note` is no problem.
 
     The view's own settings must be right.
     """
@@ -211,6 +215,18 @@ def _column(schema: pa.Schema, name: str, what: str) -> pa.DataType | str:
     return schema.field(name).type
 
 
+def _lacking(schema: pa.Schema, name: str) -> str | None:
+    """Which files of a source lack a column; None where none does."""
+    found = (schema.field(name).metadata or {}).get(LACKING)
+    return None if found is None else found.decode()
+
+
+def _check_every_file(schema: pa.Schema, name: str, what: str) -> Iterator[tuple[None, str]]:
+    lacking = _lacking(schema, name)
+    if lacking is not None:
+        yield None, f"{what}: column {name!r} is missing in {lacking}; every file of a source has its keys and times"
+
+
 def _check_times(view: FeatureView, read: Read) -> Iterator[tuple[None, str]]:
     source = view.source
     for setting in ("event_time", "created_time", "event_id"):
@@ -222,6 +238,8 @@ def _check_times(view: FeatureView, read: Read) -> Iterator[tuple[None, str]]:
             yield None, given
         elif setting != "event_id" and not _is_time(given, read.source):
             yield None, f"{setting}: column {name!r} is {given}, not a time; cast it in a SQLSource or in the data"
+        else:
+            yield from _check_every_file(read.schema, name, setting)
 
 
 def _is_time(given: pa.DataType, source: Source) -> bool:
@@ -243,6 +261,8 @@ def _check_keys(view: FeatureView, read: Read) -> Iterator[tuple[None, str]]:
             yield None, given + hint
         elif not isinstance(read.source, CSVSource) and not _key_fits(given, dtype, read.source):
             yield None, f"join key {key}: column {name!r} is {given}, the key is {dtype}; keys are never cast silently"
+        else:
+            yield from _check_every_file(read.schema, name, f"join key {key}")
 
 
 def _key_fits(given: pa.DataType, dtype: DType, source: Source) -> bool:
@@ -281,6 +301,8 @@ def _check_features(view: FeatureView, read: Read) -> Iterator[tuple[str, str]]:
             if gaps:
                 hint = "; pandas holds whole numbers with gaps as floats: .astype('Int64')"
             yield feature.name, f"column {name!r} is {given}, the feature is {dtype}{hint}"
+        elif (files := _lacking(read.schema, name)) is not None:
+            yield feature.name, Note(f"column {name!r} is missing in {files}: NULL in their rows")
 
 
 def _feature_fits(given: pa.DataType, dtype: DType, source: Source) -> bool:

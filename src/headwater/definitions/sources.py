@@ -10,6 +10,9 @@ from typing import Any, ClassVar
 from headwater.clock import parse_duration
 from headwater.types import DType
 
+LACKING = b"headwater.lacking"
+"""In the metadata of a column of a source: which files lack it (text)."""
+
 CSV_NULLS = ("", "NA", "NULL")
 
 

@@ -15,7 +15,7 @@ from headwater.definitions.fingerprint import fingerprint
 from headwater.definitions.names import is_text, name_problem, of_those, repeated, version_problem
 from headwater.definitions.service import FeatureService
 from headwater.definitions.service_checks import check_items
-from headwater.definitions.source_checks import RESERVED_COLUMN, Schemas, check_columns, check_settings
+from headwater.definitions.source_checks import RESERVED_COLUMN, Note, Schemas, check_columns, check_settings
 from headwater.definitions.view import FeatureView
 from headwater.errors import nearest
 from headwater.types import DType, FeatureKind
@@ -31,6 +31,7 @@ class Findings:
         entities: those given and those that views carry.
         views, services: as given, each once.
         problems: one line each: `features.py:12 weather.temp: …`.
+        notes: lines of the same form about what is no problem, but good to know.
         bad: (kind, name) of what has a problem, kind being `entity`, `view` or `service`.
     """
 
@@ -38,15 +39,20 @@ class Findings:
     views: list[FeatureView] = field(default_factory=list)
     services: list[FeatureService] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     bad: set[tuple[str, Any]] = field(default_factory=set)
 
     def report(self, kind: str, definition: Any, problems: Iterable[str], feature: str | None = None) -> None:
-        """Note the problems of a definition, or of one of its features."""
+        """Take down the problems of a definition, or of one of its features."""
         for problem in problems:
             subject = definition.name if is_text(definition.name) else f"a {kind}"
             place = getattr(definition, "place", "")
             full = f"{subject}.{feature}" if feature is not None else subject
-            self.problems.append(f"{place} {full}: {problem}".strip())
+            line = f"{place} {full}: {problem}".strip()
+            if isinstance(problem, Note):
+                self.notes.append(line)
+                continue
+            self.problems.append(line)
             self.bad.add((kind, definition.name if isinstance(definition.name, str) else None))
 
 

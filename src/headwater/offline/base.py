@@ -138,6 +138,7 @@ class ChangeCounts:
         null_times: rows of the source and the log that are never known, for a NULL event or created time.
         future: rows that are known after the end.
         skipped: log rows that lack a column of the version.
+        lacking: a feature's column that some files of the source lack, so that their rows have NULL there → which.
     """
 
     rows: int = 0
@@ -146,6 +147,7 @@ class ChangeCounts:
     null_times: int = 0
     future: int = 0
     skipped: int = 0
+    lacking: dict[str, str] = field(default_factory=dict)
 
 
 class HistoryRun(Protocol):
@@ -175,7 +177,7 @@ class OfflineEngine(ABC):
 
     @abstractmethod
     def source_schema(self, source: Source) -> pa.Schema:
-        """Names and types of a source's columns.
+        """Names and types of a source's columns; one that some of its files lack says which (`LACKING`).
 
         Raises:
             SourceError: the source is missing or unreadable.

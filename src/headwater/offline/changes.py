@@ -32,6 +32,7 @@ def run_changes(
     with workspace(f"read {view.name}@{view.version}") as space:
         after = None if request.source_after == MIN_MICROS else request.source_after
         rows = space.view_rows(request.view, "0", [f.name for f in features], after)
+        counts.lacking.update(rows.lacking)
         window = _Window(rows, request, _wanted_keys(space, request))
         packing = _counted(space, window, counts)
         counts.skipped += space.skipped_rows(request.view, request.since.position, request.log_until)

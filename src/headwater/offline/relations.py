@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from sqlglot import exp
@@ -64,6 +64,7 @@ class ViewRows:
         null_times: how many rows are left out for a NULL event or created time.
         deletes: a table of (k0…, through): the D of each delete; None where there are none.
         hidden: a table of (ordinal, until) of the rows that a delete hides from reads at `until` and later, or None.
+        lacking: a feature's column that some of the source's files lack → which.
     """
 
     source: Relation | None
@@ -74,6 +75,7 @@ class ViewRows:
     null_times: int = 0
     hidden: str | None = None
     deletes: str | None = None
+    lacking: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def lag(self) -> int | None:

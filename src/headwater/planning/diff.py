@@ -7,13 +7,16 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+import pyarrow as pa
+
 from headwater.definitions.entity import Entity
 from headwater.definitions.fingerprint import fingerprint
 from headwater.definitions.service import FeatureService
-from headwater.definitions.source_checks import Schemas
+from headwater.definitions.source_checks import Read, Schemas
+from headwater.definitions.sources import Source
 from headwater.definitions.validation import Findings, check
 from headwater.definitions.view import FeatureSelection, FeatureView
-from headwater.errors import DefinitionError, HeadwaterError, NotFound, UsageError, VersionConflict
+from headwater.errors import DefinitionError, HeadwaterError, NotFound, SourceError, UsageError, VersionConflict
 from headwater.planning.advance import advance
 from headwater.planning.differences import (
     Difference,
@@ -72,6 +75,9 @@ def plan(
         VersionConflict: changed definitions under versions that are registered, together.
     """
     definitions = list(definitions)
+    out_of_reach: list[str] = []
+    if schemas is not None:
+        schemas = _forgiving(schemas, _unchanged_sources(snapshot, definitions), out_of_reach)
     findings = check(definitions, schemas, _registered(snapshot, None if not whole_project else definitions))
     draft = _Draft(snapshot, snapshot, now, problems=list(findings.problems))
     _check_names(draft, findings)
@@ -91,7 +97,43 @@ def plan(
     if whole_project:
         _plan_removal(draft, findings)
     draft.add(*superseded(draft.after))
-    return Plan(snapshot.project, snapshot.revision, tuple(draft.stages), tuple(draft.unchanged))
+    warnings = (*out_of_reach, *findings.notes)
+    return Plan(snapshot.project, snapshot.revision, tuple(draft.stages), tuple(draft.unchanged), warnings)
+
+
+def _unchanged_sources(snapshot: RegistrySnapshot, definitions: list[Any]) -> dict[int, str]:
+    """The sources, by identity, that only views have that are registered as they are; each with the view's name."""
+    views = [d for d in definitions if isinstance(d, FeatureView)]
+    changed = {id(view.source) for view in views if not _is_registered(snapshot, view)}
+    return {id(view.source): view.name for view in views if id(view.source) not in changed}
+
+
+def _is_registered(snapshot: RegistrySnapshot, view: FeatureView) -> bool:
+    """Whether a version is registered that differs in nothing from a view."""
+    record = snapshot.views.get(view.name) if isinstance(view.name, str) else None
+    if record is None:
+        return False
+    try:
+        mark = fingerprint(view)
+    except Exception:  # a definition of a form that the checks will tell
+        return False
+    versions = [v for v in record.versions.values() if v.fingerprint == mark and view.version in (None, v.version)]
+    return any(not in_place_difference(version.view, view) for version in versions)
+
+
+def _forgiving(schemas: Schemas, unchanged: Mapping[int, str], warnings: list[str]) -> Schemas:
+    """The same columns, but a source of `unchanged` that cannot be read now is a warning."""
+
+    def columns(source: Source) -> pa.Schema | Read | None:
+        try:
+            return schemas(source)
+        except SourceError as bad:
+            if id(source) not in unchanged:
+                raise
+            warnings.append(f"feature view {unchanged[id(source)]} is unchanged, but its source cannot be read: {bad}")
+            return None
+
+    return columns
 
 
 def _attempt(draft: _Draft, step: Any, definition: Any) -> None:

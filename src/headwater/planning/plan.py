@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,12 +32,14 @@ class Plan:
         revision: the registry revision that the plan was made on; apply refuses another.
         stages: the steps, in order.
         unchanged: what needs none.
+        warnings: what is no reason to refuse, but good to know: files that lack a column, a source that cannot be read.
     """
 
     project: str
     revision: int
     stages: tuple[Stage, ...] = ()
     unchanged: tuple[Unchanged, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         """Whether there is anything to do."""
@@ -46,7 +49,8 @@ class Plan:
         notes = [str(unchanged) for unchanged in self.unchanged if unchanged.note]
         rest = sum(not unchanged.note for unchanged in self.unchanged)
         summary = f"{len(self.stages)} change{'' if len(self.stages) == 1 else 's'}" if self.stages else "no changes"
-        return "\n".join([*map(str, self.stages), *notes, f"{summary}, {rest} unchanged"])
+        warnings = [f"! {warning}" for warning in self.warnings]
+        return "\n".join([*map(str, self.stages), *notes, *warnings, f"{summary}, {rest} unchanged"])
 
     def __repr__(self) -> str:
         return f"<Plan for {self.project} on revision {self.revision}: {str(self).rpartition(chr(10))[2]}>"
@@ -60,7 +64,9 @@ class Plan:
             "unchanged": [
                 {"kind": str(u.kind), "name": u.name, "version": u.version, "note": u.note} for u in self.unchanged
             ],
+            "warnings": list(self.warnings),
         }
 
     def _repr_html_(self) -> str:
-        return html_table(self.stages) if self.stages else f"<p>{self}</p>"
+        warnings = "".join(f"<p>{html.escape(warning)}</p>" for warning in self.warnings)
+        return (html_table(self.stages) if self.stages else f"<p>{html.escape(str(self))}</p>") + warnings

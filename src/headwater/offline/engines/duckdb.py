@@ -85,7 +85,7 @@ class DuckDBEngine(OfflineEngine):
 
     def source_schema(self, source: Source) -> pa.Schema:
         with self._workspace() as space:
-            return source_schema(space, source, self.folder, _place(source))
+            return source_schema(space, source, self.folder, _place(source), every_file=True)
 
     def history(self, request: HistoryRequest) -> HistoryRun:
         for view in request.views:

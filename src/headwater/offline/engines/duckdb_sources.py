@@ -16,11 +16,11 @@ import pyarrow.fs as fs
 import pyarrow.parquet as pq
 from sqlglot import exp
 
-from headwater.definitions.sources import CSVSource, ParquetSource, PushSource, Source, SQLSource, TableSource
+from headwater.definitions.sources import LACKING, CSVSource, ParquetSource, PushSource, Source, SQLSource, TableSource
 from headwater.errors import DataError, SourceError, nearest
 from headwater.offline.engines.duckdb_columns import name_sql, text_sql
 from headwater.offline.engines.duckdb_text import cast_text, cast_time, misfits
-from headwater.offline.engines.footers import read_footers
+from headwater.offline.engines.footers import lacking, read_footers
 from headwater.planning.tables import as_table, is_pandas, match_key
 from headwater.types import DType
 
@@ -103,6 +103,7 @@ class Opened:
         row: the column of its row numbers.
         lenient: whether its values were Python's own.
         footers: of the Parquet files it reads, where a filter on a time column spares reading; else empty.
+        lacking: column → which of its files lack it.
     """
 
     name: str
@@ -111,6 +112,7 @@ class Opened:
     row: str = ROW
     lenient: bool = False
     footers: tuple[pq.FileMetaData, ...] = ()
+    lacking: Mapping[str, str] = field(default_factory=dict)
 
 
 def check_columns(schema: pa.Schema, wanted: Sequence[str], where: str) -> None:
@@ -148,12 +150,21 @@ def open_source(session: Session, source: Source, folder: Path, wanted: Wanted, 
     raise SourceError(f"{where}: the duckdb engine cannot read a {type(source).__name__}")
 
 
-def source_schema(session: Session, source: Source, folder: Path, where: str) -> pa.Schema:
-    """Names and Arrow types of a source's columns; those of a CSV are text."""
+def source_schema(session: Session, source: Source, folder: Path, where: str, *, every_file: bool = False) -> pa.Schema:
+    """Names and Arrow types of a source's columns; those of a CSV are text.
+
+    Args:
+        session: the names of one run.
+        source: the source.
+        folder: the project's folder.
+        where: for errors.
+        every_file: whether a column that some Parquet files lack says so in its metadata (`LACKING`).
+    """
     match source:
         case ParquetSource() if not _REMOTE.match(source.location):
             files = parquet_files(source, folder, where)
-            return _schema_of(session, f"SELECT * FROM {_read_parquet(files)}", where)
+            schema = _schema_of(session, f"SELECT * FROM {_read_parquet(files)}", where)
+            return _with_lacking(schema, files, where) if every_file else schema
         case ParquetSource():
             return _remote(source, where).schema
         case CSVSource():
@@ -218,17 +229,26 @@ def _read_parquet(files: Sequence[str]) -> str:
     return f"read_parquet({_list_sql(files)}, {options})"
 
 
+def _with_lacking(schema: pa.Schema, files: Sequence[str], where: str) -> pa.Schema:
+    lack = lacking(files, read_footers(files, where), schema.names) if len(files) > 1 else {}
+    return pa.schema([f.with_metadata({LACKING: lack[f.name].encode()}) if f.name in lack else f for f in schema])
+
+
 def _open_parquet(session: Session, files: Sequence[str], wanted: Wanted, where: str) -> Opened:
     table = _read_parquet(files)
     schema = _schema_of(session, f"SELECT * FROM {table}", where)
     check_columns(schema, wanted.columns, where)
     footers = read_footers(files, where)
+    lack = lacking(files, footers, wanted.columns)
+    for column in (*wanted.keys, *wanted.times):
+        if column in lack:
+            raise SourceError(f"{where}: {lack[column]}: no column {column!r}; every file has the keys and times")
     most = max(footer.num_rows for footer in footers)
     bits = max(1, most.bit_length())
     row = "file_row_number" if len(files) == 1 else f"(CAST(file_index AS BIGINT) << {bits}) | file_row_number"
     name = session.name("file")
     session.run(f"CREATE VIEW {name} AS SELECT *, {row} AS {ROW} FROM {table}")
-    return Opened(name, schema, most if len(files) == 1 else len(files) << bits, footers=footers)
+    return Opened(name, schema, most if len(files) == 1 else len(files) << bits, footers=footers, lacking=lack)
 
 
 def _remote(source: ParquetSource, where: str) -> ds.Dataset:
@@ -264,6 +284,7 @@ def _open_csv(session: Session, source: CSVSource, folder: Path, wanted: Wanted,
         f"CREATE TABLE {raw} AS SELECT {kept}, row_number() OVER () + 1 AS __row FROM {_read_csv(source, files)}"
     )
     casts: dict[str, str] = {}
+    problems: list[str] = []
     for column in wanted.columns:
         dtypes = [d for d in (wanted.keys.get(column), *wanted.values.get(column, ())) if d is not None]
         time = column in wanted.times
@@ -274,7 +295,11 @@ def _open_csv(session: Session, source: CSVSource, folder: Path, wanted: Wanted,
             )
         casts[column] = cast_time(column) if time else cast_text(column, dtypes[0])
         what = "a time" if time else str(dtypes[0])
-        _refuse_misfit(session, column, casts[column], raw, f"{where}: {', '.join(files[:3])}", what)
+        for row, text in session.fetch(misfits(column, casts[column], raw)):
+            file, line = _place_of(session, source, files, row)
+            problems.append(f"{file}: column {column!r}, line {line}: {text!r} is not {what}")
+    if problems:
+        raise SourceError(f"{where}: {'; '.join(problems)}; correct what is there, or name it in nulls=(…)")
     typed = session.name("rows")
     columns = ", ".join(f"{cast} AS {name_sql(column)}" for column, cast in casts.items()) or "NULL AS nothing"
     session.run(f"CREATE TABLE {typed} AS SELECT {columns} FROM {raw} ORDER BY __row")
@@ -282,11 +307,14 @@ def _open_csv(session: Session, source: CSVSource, folder: Path, wanted: Wanted,
     return Opened(typed, session.schema_of(f"SELECT * FROM {typed}"), _count(session, typed), row="rowid")
 
 
-def _refuse_misfit(session: Session, column: str, cast: str, table: str, where: str, what: str) -> None:
-    for row, text in session.fetch(misfits(column, cast, table)):
-        raise SourceError(
-            f"{where}: column {column!r}, line {row}: {text!r} is not {what}; correct it, or name it in nulls=(…)"
-        )
+def _place_of(session: Session, source: CSVSource, files: Sequence[str], line: int) -> tuple[str, int]:
+    """The file and line of a row of all files, which are read in order; each begins with its header."""
+    for file in files[:-1]:
+        rows = int(session.fetch(f"SELECT count(*) FROM {_read_csv(source, [file])}")[0][0])
+        if line <= rows + 1:
+            return file, line
+        line -= rows
+    return files[-1], line
 
 
 # -- queries and tables

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -92,9 +92,10 @@ def open_view(
     chosen = [resolved.view.feature(name) for name in features]
     declared = resolved.view.source
     relation, null_times = None, 0
+    lacking: Mapping[str, str] = {}
     if source is not None and not isinstance(source, PushSource):
         opened = open_source(session, source, folder, _wanted(resolved, source, chosen), where)
-        relation = _relation(resolved, source, opened, chosen, where)
+        relation, lacking = _relation(resolved, source, opened, chosen, where), opened.lacking
         reach = source.event_time if opened.footers else None
         relation = _named(session, relation, reach, _late(source, opened, known_after))
         null_times += _null_times(session, opened.name, opened.footers, (source.event_time, source.created_time))
@@ -114,6 +115,7 @@ def open_view(
         timed=declared.event_time is not None,
         delay=max(-_FAR, min(_FAR, duration_micros(declared.delay_time))),
         null_times=null_times,
+        lacking=lacking,
     )
     deletes = None if view.log is None else deletes_of(session, resolved, view.log, rows)
     if deletes is None:

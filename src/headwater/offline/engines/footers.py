@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,23 @@ def read_footers(files: Sequence[str | Path], where: str) -> tuple[pq.FileMetaDa
         except (pa.ArrowException, OSError) as bad:
             raise SourceError(f"{where}: {file}: {bad}") from bad
     return tuple(found)
+
+
+def lacking(files: Sequence[str], footers: Sequence[pq.FileMetaData], columns: Iterable[str]) -> dict[str, str]:
+    """Column → which files lack it: the first, and how many more. A partition in a file's path is a column of it."""
+    if len(files) == 1:
+        return {}
+    lack: dict[str, list[str]] = {}
+    wanted = {name.casefold(): name for name in columns}
+    for file, footer in zip(files, footers, strict=True):
+        parts = (part.partition("=")[0] for part in Path(file).parent.parts if "=" in part)
+        there = {name.casefold() for name in (*footer.schema.to_arrow_schema().names, *parts)}
+        for name in wanted.keys() - there:
+            lack.setdefault(wanted[name], []).append(file)
+    return {
+        name: found[0] + (f" and {len(found) - 1} more of {len(files)} files" if len(found) > 1 else "")
+        for name, found in lack.items()
+    }
 
 
 def null_count(footers: Sequence[pq.FileMetaData], column: str) -> int | None:

@@ -1,0 +1,55 @@
+"""What `status` says of freshness: whether the newest row online meets its view's SLA now."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+import headwater as hw
+from headwater.cli.status import _sla
+from headwater.compute import status as statuses
+
+NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+USER = hw.Entity("user", join_keys={"user": hw.Int64})
+
+
+def store_of(*ages: timedelta, sla: str | None = "2h", event_time: str | None = "at") -> hw.FeatureStore:
+    rows = [{"user": number, "at": NOON - age, "x": 1.0} for number, age in enumerate(ages)]
+    source = hw.TableSource(rows or {"user": [], "at": [], "x": []}, event_time=event_time)
+    view = hw.FeatureView("v", entity=USER, source=source, features=[hw.Feature("x", hw.Float64)], freshness_sla=sla)
+    store = hw.FeatureStore.in_memory([view], clock=lambda: NOON)
+    store.materialize()
+    return store
+
+
+def told(store: hw.FeatureStore, now: datetime = NOON) -> tuple[datetime | None, bool | None, str]:
+    with store:
+        found = store.status(now)
+    version = found.versions[0]
+    return version.newest, version.fresh, "" if version.freshness_sla is None else _sla(version, found.now)
+
+
+def test_the_newest_row_decides() -> None:
+    assert told(store_of(HOUR, 5 * HOUR)) == (NOON - HOUR, True, "2h met (newest 1h)")
+    assert told(store_of(2 * HOUR)) == (NOON - 2 * HOUR, True, "2h met (newest 2h)")
+    assert told(store_of(HOUR), NOON + 2 * HOUR) == (NOON - HOUR, False, "2h missed (newest 3h)")
+
+
+def test_nothing_is_said_without_an_sla_a_time_or_a_row() -> None:
+    assert told(store_of(HOUR, sla=None)) == (None, None, "")
+    assert told(store_of(HOUR, event_time=None)) == (None, None, "2h unknown")
+    assert told(store_of()) == (None, None, "2h unknown")
+
+
+def test_of_many_rows_only_a_newer_one_can_be_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statuses, "LOOKED_AT", 2)
+    assert told(store_of(HOUR, HOUR, HOUR))[1:] == (True, "2h met (newest 1h)")
+    assert told(store_of(3 * HOUR, 3 * HOUR, HOUR))[1:] == (None, "2h unknown (newest seen 3h)")
+
+
+def test_what_was_deleted_is_no_row() -> None:
+    store = store_of(HOUR, 5 * HOUR)
+    store.delete("v", [0])
+    assert told(store)[1:] == (False, "2h missed (newest 5h)")
