@@ -226,9 +226,10 @@ class PointInTimeRun:
 
     def _joined(self, space: Workspace, part: _Part, label: str, seen: _Seen, rows: int) -> Iterator[pa.RecordBatch]:
         assert part.join is not None
-        chosen = choose(space, label, part.join, seen.rows, part.input.view.view.feature_list)
+        asked = [f.name for f in part.columns.features]
+        chosen = choose(space, label, part.join, seen.rows, part.input.view.view.feature_list, asked)
         part.counts.update(chosen.counts, null_times=part.rows.null_times)
-        return space.stream(answer(part.join, chosen, [f.name for f in part.columns.features]), rows)
+        return space.stream(answer(chosen, len(asked)), rows)
 
 
 def _named_spine(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from sqlglot import exp
 
-from headwater.offline.pit import Join
-from headwater.offline.relations import Tree, big, column, number
+from headwater.offline.packing import Packing
+from headwater.offline.pit import Join, greatest, packed
+from headwater.offline.relations import Tree, big, column, is_not_null, number, union_all
 from headwater.types import STATUSES, Status
 
 MATCHED = STATUSES.index(Status.PRESENT)
@@ -30,24 +31,74 @@ def _code(in_time: Tree, known: Tree, there: Tree) -> Tree:
     return exp.cast(case.else_(number(NOT_FOUND)), "tinyint")
 
 
-def by_pairs(join: Join, table: str) -> exp.Select:
-    """(rn, why) of the missed rows, from all rows of their keys that no delete hides."""
+def _reason(join: Join) -> Tree:
+    """What a pair (s, r) tells of a spine row that nothing else matches: 3 within the ttl, 2 known, 1 there at all."""
     t, event = column("t", "s"), column("event", "r")
     in_time: Tree = event <= t
     if join.ttl and join.rows.timed:
         in_time = exp.and_(in_time, event >= t - number(join.ttl))
+    return exp.Case().when(in_time, number(3)).when(_known_at(join) <= t, number(2)).else_(number(1))
+
+
+def _seen(join: Join) -> Tree:
+    """Same key, and no delete hides the row."""
     on, deleted = join.same_key(), join.not_deleted()
-    # the strongest reason that any row gives: 3 within the ttl, 2 known, 1 there at all
+    return on if deleted is None else exp.and_(on, deleted)
+
+
+def _of_reason(reason: Tree) -> Tree:
+    return _code(*[reason.eq(number(n)) for n in (3, 2, 1)])
+
+
+def by_pairs(join: Join, table: str) -> exp.Select:
+    """(rn, why) of the missed rows, from all rows of their keys that no delete hides."""
     there = exp.Is(this=column("event", "r"), expression=exp.Null())
-    reason = exp.Case().when(there, number(0)).when(in_time, number(3)).when(_known_at(join) <= t, number(2))
+    reason = exp.Case().when(there, number(0)).else_(_reason(join))
     strongest = (
-        exp.select(column("rn", "s"), exp.Max(this=reason.else_(number(1))).as_("reason"))
+        exp.select(column("rn", "s"), exp.Max(this=reason).as_("reason"))
         .from_(exp.to_table(table).as_("s"))
-        .join(join.rows.visible().subquery("r"), on=on if deleted is None else exp.and_(on, deleted), join_type="left")
+        .join(join.rows.visible().subquery("r"), on=_seen(join), join_type="left")
         .group_by(column("rn", "s"))
     )
-    found = [column("reason").eq(number(n)) for n in (3, 2, 1)]
-    return exp.select(column("rn"), _code(*found).as_("why")).from_(strongest.subquery("g"))
+    return exp.select(column("rn"), _of_reason(column("reason")).as_("why")).from_(strongest.subquery("g"))
+
+
+def looked_at(join: Join, packing: Packing) -> exp.Select:
+    """`picked` and, in the same pass over all rows of the keys, the reason where nothing counts (`ordinal` is NULL)."""
+    number_of = exp.Case().when(join.counts(), packed(packing))
+    pairs = (
+        exp.select(column("rn", "s"), number_of.as_("p"), _reason(join).as_("reason"))
+        .from_(join.spine_rows().subquery("s"))
+        .join(join.rows.visible().subquery("r"), on=_seen(join))
+    )
+    return greatest(pairs, packing, strongest="reason")
+
+
+def found_in(looked: str) -> exp.Select:
+    """`picked` from a table of `looked_at`."""
+    names = ("rn", "ordinal", "event", "tied")
+    return exp.select(*[column(n) for n in names]).from_(exp.to_table(looked)).where(is_not_null(column("ordinal")))
+
+
+def lost_in(join: Join, rest: str, looked: str) -> exp.Query:
+    """(rn, why) of the spine rows that picked nothing.
+
+    Args:
+        join: the view and the whole spine.
+        rest: the spine rows with all keys that were looked at.
+        looked: a table of `looked_at` for them.
+    """
+    lost = (
+        exp.select(column("rn", "s"), _of_reason(column("reason", "l")).as_("why"))
+        .from_(exp.to_table(rest).as_("s"))
+        .join(exp.to_table(looked).as_("l"), on=column("rn", "s").eq(column("rn", "l")), join_type="left")
+        .where(exp.Is(this=column("ordinal", "l"), expression=exp.Null()))
+    )
+    if not join.keys:
+        return lost
+    keyless = exp.or_(*[exp.Is(this=column(name), expression=exp.Null()) for name in join.keys])
+    nothing = exp.cast(number(NOT_FOUND), "tinyint").as_("why")
+    return union_all([lost, exp.select(column("rn"), nothing).from_(exp.to_table(join.spine)).where(keyless)])
 
 
 def _known_at(join: Join) -> Tree:

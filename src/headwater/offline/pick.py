@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from sqlglot import exp
 
-from headwater.offline import asof, pit, ties, windows
+from headwater.offline import asof, missing, pit, ties, windows
 from headwater.offline.packing import Packing
 from headwater.offline.pit import Join
 from headwater.offline.relations import union_all
@@ -14,7 +14,7 @@ from headwater.offline.workspace import Workspace
 
 _SAMPLED = 100_000
 """Of more rows than this only a part is counted."""
-_ROWS = 4
+_ROWS = 2
 """How many of a key's rows a window holds at first."""
 _WIDER = 4
 _ROUNDS = 4
@@ -28,8 +28,23 @@ def created(space: Workspace, name: str, query: exp.Query) -> str:
     return space.table(name)
 
 
-def pick(space: Workspace, label: str, join: Join, spine_rows: int) -> tuple[str, float]:
-    """The table of picked rows (rn, ordinal, event, tied), and how many rows a spine row's key has, about.
+@dataclass(frozen=True)
+class Picked:
+    """What picking came to.
+
+    Attributes:
+        table: rn, ordinal, event, tied.
+        density: how many rows a spine row's key has, about.
+        why: a table of (rn, why) of the rows that picked nothing, where picking told it.
+    """
+
+    table: str
+    density: float
+    why: str | None = None
+
+
+def pick(space: Workspace, label: str, join: Join, spine_rows: int) -> Picked:
+    """For each spine row the greatest row that counts, ties undecided.
 
     Args:
         space: the run's tables.
@@ -39,22 +54,22 @@ def pick(space: Workspace, label: str, join: Join, spine_rows: int) -> tuple[str
     """
     name, packing = f"picked_{label}", _packing(space, join)
     if packing is None or not packing.fits or not space.powers.wide_integers:
-        return _looked_up(space, name, join, pit.pick_ranked(join)), join.rows.size
+        return Picked(_looked_up(space, name, join, pit.pick_ranked(join)), join.rows.size)
     limit = space.powers.pairs_limit
     if not space.powers.asof_join or float(spine_rows) * join.rows.size <= limit:
-        return created(space, name, pit.pick_pairs(join, packing)), join.rows.size
+        return Picked(created(space, name, pit.pick_pairs(join, packing)), join.rows.size)
     # odd, so that it does not keep step with how a file repeats its keys
     every = max(1, join.rows.size // _SAMPLED) | 1
-    pairs = every * float(space.rows(windows.sampled_pairs(join, every))[0][0])
+    sample = _Sample(space, created(space, f"sample_{label}", windows.sampled(join, every)), every)
+    pairs = sample.pairs(join)
     density = pairs / max(1, spine_rows)
     if pairs <= limit:
-        return created(space, name, pit.pick_pairs(join, packing)), density
-    sample = _Sample(space, created(space, f"sample_{label}", windows.sampled(join, every)), every)
-    tables = _pick_many(space, label, join, packing, sample, density)
+        return Picked(created(space, name, pit.pick_pairs(join, packing)), density)
+    tables, why = _pick_many(space, label, join, packing, sample, density)
     if len(tables) == 1:
-        return tables[0], density
+        return Picked(tables[0], density, why)
     parts = [exp.select(exp.Star()).from_(exp.to_table(table)) for table in tables]
-    return created(space, name, union_all(parts)), density
+    return Picked(created(space, name, union_all(parts)), density, why)
 
 
 def _packing(space: Workspace, join: Join) -> Packing | None:
@@ -85,8 +100,12 @@ class _Sample:
 
 def _pick_many(
     space: Workspace, label: str, join: Join, packing: Packing, sample: _Sample, density: float
-) -> list[str]:
-    """Tables of picked rows, for keys with many rows: by windows while they make few pairs, the rest by as-of joins."""
+) -> tuple[list[str], str | None]:
+    """Tables of picked rows, for keys with many rows: by windows while they make few pairs, the rest by as-of joins.
+
+    Where the rest is few rows, all rows of their keys are looked at, which tells too why nothing was picked.
+    """
+    whole = join
     late = sample.delay() if join.rows.timed and join.lag is None else 0.0
     span, limit = packing.event_max - packing.event_min, space.powers.pairs_limit
     width = max(1, int(max(_ROWS * span / max(1.0, density), late, join.lag or 0)))
@@ -95,18 +114,19 @@ def _pick_many(
         if sample.pairs(join, (packing, width)) > limit:
             break
         tables.append(created(space, f"window_{turn}_{label}", windows.pick_windowed(join, packing, width)))
-        if join.ttl and width >= join.ttl:
-            return tables
         rest = created(space, f"rest_{turn}_{label}", windows.remaining(join, tables[-1]))
         join = replace(join, spine=rest)
-        count = int(space.rows(exp.select(exp.Count(this=exp.Star())).from_(exp.to_table(rest)))[0][0])
-        if not count:
-            return tables
-        if sample.pairs(join) <= limit:
-            return [*tables, created(space, f"last_{label}", pit.pick_pairs(join, packing))]
+        if not space.rows(exp.select(exp.Count(this=exp.Star())).from_(exp.to_table(rest)))[0][0]:
+            return tables, None
+        if sample.pairs(join) <= space.powers.looks_limit:
+            looked = created(space, f"looked_{label}", missing.looked_at(join, packing))
+            tables.append(created(space, f"last_{label}", missing.found_in(looked)))
+            return tables, created(space, f"why_{label}", missing.lost_in(whole, rest, looked))
+        if join.ttl and width >= join.ttl:
+            return tables, None
         width *= _WIDER
     often_late = late * density > _LATE * span
-    return [*tables, _looked_up(space, f"asof_{label}", join, _by_asof(space, label, join, packing, often_late))]
+    return [*tables, _looked_up(space, f"asof_{label}", join, _by_asof(space, label, join, packing, often_late))], None
 
 
 def _by_asof(space: Workspace, label: str, join: Join, packing: Packing, often_late: bool) -> exp.Query:

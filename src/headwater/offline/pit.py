@@ -95,9 +95,13 @@ class Join:
             exp.Is(this=column("until", "r"), expression=exp.Null()), column("t", "s") < column("until", "r")
         )
 
+    def counts(self) -> Tree:
+        """Row r, of the same key and not hidden, counts at t."""
+        return _all(self.event_reached(), self.known(), self.in_ttl())
+
     def counting(self) -> Tree:
         """Same key, and the row counts at t."""
-        return _all(self.same_key(), self.event_reached(), self.known(), self.in_ttl(), self.not_deleted())
+        return _all(self.same_key(), self.counts(), self.not_deleted())
 
 
 def _all(*conditions: Tree | None) -> Tree:
@@ -147,8 +151,14 @@ def pick_pairs(join: Join, packing: Packing) -> exp.Select:
     return greatest(pairs, packing)
 
 
-def greatest(pairs: exp.Select, packing: Packing) -> exp.Select:
-    """`picked` from pairs of (rn, packed number); `tied` tells of equal rows, where the least ordinal is another."""
+def greatest(pairs: exp.Select, packing: Packing, strongest: str | None = None) -> exp.Select:
+    """`picked` from pairs of (rn, packed number); `tied` tells of equal rows, where the least ordinal is another.
+
+    Args:
+        pairs: rn, p and `strongest`.
+        packing: the packed number.
+        strongest: a column of which the greatest value is kept too.
+    """
     found = exp.select(
         column("rn"),
         exp.Max(this=column("p")).as_("best"),
@@ -158,9 +168,11 @@ def greatest(pairs: exp.Select, packing: Packing) -> exp.Select:
     best, low = column("best"), column("low")
     another = packing.ordinal(best).neq(packing.ordinal(packing.inverted(low)))
     tied = exp.Case().when(another, packing.created(best))
-    return exp.select(
-        column("rn"), packing.ordinal(best).as_("ordinal"), packing.event(best).as_("event"), tied.as_("tied")
-    ).from_(found.subquery("b"))
+    columns = [packing.ordinal(best).as_("ordinal"), packing.event(best).as_("event"), tied.as_("tied")]
+    if strongest is not None:
+        found = found.select(exp.Max(this=column(strongest)).as_(strongest, quoted=True))
+        columns.append(column(strongest))
+    return exp.select(column("rn"), *columns).from_(found.subquery("b"))
 
 
 def pick_ranked(join: Join, only: Tree | None = None) -> exp.Select:

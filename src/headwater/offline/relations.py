@@ -38,6 +38,7 @@ class Relation:
         features: feature → its value in its dtype.
         event_range: a filter for the engine's scan.
         bounds: the least and greatest event and created time, where files tell; at least as wide as the rows'.
+        seekable: whether a range of ordinals is read without reading the others.
     """
 
     table: Tree
@@ -49,6 +50,7 @@ class Relation:
     features: Mapping[str, Tree]
     event_range: EventRange | None = None
     bounds: tuple[int, int, int, int] | None = None
+    seekable: bool = False
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlglot import exp
 
 from headwater.definitions.feature import Feature
-from headwater.offline.relations import Tree, ViewRows, column, is_not_null, number
+from headwater.offline.relations import Tree, ViewRows, column, is_not_null, number, union_all
 from headwater.types import DType
 
 
@@ -97,21 +97,36 @@ def winners(rows: ViewRows, tied: str, features: Sequence[Feature]) -> exp.Selec
         tied: a table of (head, ordinal) from `members`.
         features: every feature of the view.
     """
-    ordered = sorted(features, key=lambda f: f.name)
+    names = [f.name for f in features]
+    return compared(tied, rows.wide(names, source_only=True), features, names)
+
+
+def compared(tied: str, values: exp.Query, features: Sequence[Feature], names: Sequence[str]) -> exp.Select:
+    """`winners` from a query of ordinal and f0…, the features in the order of `names`."""
     order = [
         exp.Ordered(this=key, desc=True)
-        for i, f in enumerate(ordered)
-        for key in sort_keys(column(f"f{i}", "w"), f.dtype)
+        for f in sorted(features, key=lambda f: f.name)
+        for key in sort_keys(column(f"f{names.index(f.name)}", "w"), f.dtype)
     ]
     order.append(exp.Ordered(this=column("ordinal", "m"), desc=True))
     place = exp.Window(this=exp.RowNumber(), partition_by=[column("head", "m")], order=exp.Order(expressions=order))
-    wide = rows.wide([f.name for f in ordered], source_only=True)
     ranked = (
         exp.select(column("head", "m"), column("ordinal", "m").as_("winner"), place.as_("place"))
         .from_(exp.to_table(tied).as_("m"))
-        .join(wide.subquery("w"), on=column("ordinal", "m").eq(column("ordinal", "w")))
+        .join(values.subquery("w"), on=column("ordinal", "m").eq(column("ordinal", "w")))
     )
     return exp.select(column("head"), column("winner")).from_(ranked.subquery("q")).where(column("place").eq(number(1)))
+
+
+def values(rows: ViewRows, names: Sequence[str], *tables: str) -> exp.Select:
+    """Ordinal and the features f0… of the rows whose ordinals stand in any of the tables."""
+    wanted = union_all([exp.select(column("ordinal")).from_(exp.to_table(table)) for table in tables])
+    columns = [column(name, "w") for name in ("ordinal", *(f"f{i}" for i in range(len(names))))]
+    return (
+        exp.select(*columns)
+        .from_(rows.wide(names).subquery("w"))
+        .join(wanted.subquery("o"), on=column("ordinal", "w").eq(column("ordinal", "o")), join_type="semi")
+    )
 
 
 def settled(picked: str, winners: str, names: Sequence[str]) -> exp.Select:

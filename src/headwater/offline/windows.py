@@ -10,7 +10,10 @@ from sqlglot import exp
 
 from headwater.offline.packing import Packing
 from headwater.offline.pit import Join, candidates, greatest, packed, reach
-from headwater.offline.relations import Tree, big, column, number, union_all
+from headwater.offline.relations import Tree, ViewRows, big, column, number, union_all
+
+_BLOCKS = 16
+"""In how many places rows are sampled."""
 
 
 def pick_windowed(join: Join, packing: Packing, width: int) -> exp.Select:
@@ -36,21 +39,21 @@ def _doubled(join: Join, packing: Packing, width: int) -> exp.Query:
     return union_all([once, before])
 
 
-def sampled(join: Join, sample: int) -> exp.Select:
-    """Keys, event and created time of each `sample`-th feature row that the join may read."""
+def sampled(join: Join, every: int) -> exp.Select:
+    """Keys, event and created time of about one of `every` feature rows that the join may read."""
     names = [*join.rows.key_names, "event", "created"]
     rows = join.rows.narrow(join.lower, join.upper).subquery("r")
-    every = exp.Mod(this=column("ordinal", "r"), expression=number(sample)).eq(number(0))
-    return exp.select(*[column(n, "r") for n in names]).from_(rows).where(reach(join), every)
+    return exp.select(*[column(n, "r") for n in names]).from_(rows).where(reach(join), _one_of(join.rows, every))
 
 
-def sampled_pairs(join: Join, sample: int) -> exp.Select:
-    """How many pairs share a key, by the keys alone of each `sample`-th feature row: one row of one."""
-    names = join.rows.key_names
-    rows = join.rows.narrow(join.lower, join.upper, nulls=True).subquery("r")
-    every = exp.Mod(this=column("ordinal", "r"), expression=number(sample)).eq(number(0))
-    few = exp.select(*[column(n, "r") for n in names]).from_(rows).where(every)
-    return _counted(join.spine_rows(), few, names)
+def _one_of(rows: ViewRows, every: int) -> Tree:
+    """One of `every` rows r: blocks of rows where the engine then reads nothing else, else every so many."""
+    ordinal = column("ordinal", "r")
+    if rows.log or rows.source is None or not rows.source.seekable:
+        return exp.Mod(this=ordinal, expression=number(every)).eq(number(0))
+    step = max(1, rows.size // _BLOCKS)
+    starts = range(0, rows.size, step)
+    return exp.or_(*[exp.Between(this=ordinal.copy(), low=number(s), high=number(s + step // every)) for s in starts])
 
 
 def pair_count(join: Join, rows: str, windows: tuple[Packing, int] | None = None) -> exp.Select:
@@ -68,12 +71,7 @@ def pair_count(join: Join, rows: str, windows: tuple[Packing, int] | None = None
         few = few.select(_window(column("event"), *windows).as_("w"))
         spine = _doubled(join, *windows)
         names.append("w")
-    return _counted(spine, few, names)
-
-
-def _counted(spine: exp.Query, rows: exp.Select, names: list[str]) -> exp.Select:
-    """How many pairs of both are equal in the columns named."""
-    counted = exp.select(*[column(n) for n in names], exp.Count(this=exp.Star()).as_("n")).from_(rows.subquery("g"))
+    counted = exp.select(*[column(n) for n in names], exp.Count(this=exp.Star()).as_("n")).from_(few.subquery("g"))
     counted = counted.group_by(*[column(n) for n in names])
     pairs = exp.Sum(this=exp.cast(column("n", "r"), "double"))
     return (

@@ -22,11 +22,13 @@ class Powers:
         asof_join: an as-of join.
         pairs_limit: more (spine row, feature row) pairs than this are not joined: windows of time or as-of joins are
             faster.
+        looks_limit: up to how many pairs the rows that a window left are joined at once rather than by another window.
     """
 
     wide_integers: bool = False
     asof_join: bool = False
     pairs_limit: int = 0
+    looks_limit: int = 0
 
 
 class Workspace(Protocol):

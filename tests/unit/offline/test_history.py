@@ -22,10 +22,10 @@ def engine():
     engine.close()
 
 
-@pytest.fixture(scope="module")
-def windowed():
+@pytest.fixture(scope="module", params=[0, 20], ids=["by-windows", "then-looked-at"])
+def windowed(request):
     """Few pairs are joined at once, so that windows, what they leave and as-of joins all take part."""
-    engine = DuckDBEngine(powers=replace(POWERS, pairs_limit=20))
+    engine = DuckDBEngine(powers=replace(POWERS, pairs_limit=20, looks_limit=request.param))
     yield engine
     engine.close()
 
@@ -37,9 +37,10 @@ def test_windows_equal_the_oracle(windowed, case):
 
 
 @pytest.mark.parametrize("limit", [3_000, 30_000])
+@pytest.mark.parametrize("looks", [0, 3_000])
 @pytest.mark.parametrize("late", [0.0, 0.9])
-def test_windows_of_many_rows_equal_the_oracle(limit, late):
-    engine = DuckDBEngine(powers=replace(POWERS, pairs_limit=limit))
+def test_windows_of_many_rows_equal_the_oracle(limit, looks, late):
+    engine = DuckDBEngine(powers=replace(POWERS, pairs_limit=limit, looks_limit=looks))
     check_history(engine, dense_case(rows=2_000, spine=500, keys=2, span=600, late=late, ttl=0, seed=7))
     engine.close()
 

@@ -34,7 +34,7 @@ from headwater.offline.workspace import Powers
 
 T = TypeVar("T")
 
-POWERS = Powers(wide_integers=True, asof_join=True, pairs_limit=60_000_000)
+POWERS = Powers(wide_integers=True, asof_join=True, pairs_limit=60_000_000, looks_limit=3_000_000)
 _OF_THE_DATA = (
     duckdb.ParserException,
     duckdb.BinderException,

@@ -149,6 +149,7 @@ def _relation(view: ResolvedView, source: Source, opened: Opened, features: Sequ
         if opened.footers and source.event_time is not None
         else None,
         bounds=_bounds(source, opened),
+        seekable=len(opened.footers) == 1,
     )
 
 
