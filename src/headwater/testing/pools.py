@@ -73,11 +73,20 @@ def stored_forms(dtype: DType) -> list[Stored]:
     exact, values = Stored(dtype.arrow, _VALUES[dtype.name]), _VALUES[dtype.name]
     wider = {
         "int32": [Stored(pa.int8(), _SMALL)],
-        "int64": [Stored(pa.int32(), _VALUES["int32"]), Stored(pa.uint8(), _SMALL)],
+        "int64": [
+            Stored(pa.int32(), _VALUES["int32"]),
+            Stored(pa.uint32(), _SMALL),
+            Stored(pa.decimal128(38, 0), _SMALL),
+        ],
+        "float32": [Stored(pa.float16(), _FLOATS)],
         "float64": [Stored(pa.float32(), _FLOATS), Stored(pa.int32(), _SMALL)],
         "string": [Stored(pa.large_string(), values), Stored(pa.dictionary(pa.int32(), pa.string()), values)],
         "bytes": [Stored(pa.large_binary(), values)],
-        "timestamp": [Stored(pa.timestamp("us"), values), Stored(pa.timestamp("s", tz="America/New_York"), values)],
+        "timestamp": [
+            Stored(pa.timestamp("us"), values),
+            Stored(pa.timestamp("ns", tz="UTC"), values),
+            Stored(pa.timestamp("s", tz="America/New_York"), values),
+        ],
     }
     return [exact, *wider.get(dtype.name, [])]
 
