@@ -11,8 +11,8 @@ compile() {
 
 echo uv | compile bootstrap.lock -
 compile demo.lock pyproject.toml --extra demo
-compile dev.lock pyproject.toml --extra demo --extra pandas --extra polars --extra testing --group dev
-compile lowest.lock pyproject.toml --extra pandas --extra polars --extra testing --group xdist --resolution lowest-direct
+compile dev.lock pyproject.toml --extra demo --extra dynamodb --extra pandas --extra polars --extra postgres --extra redis --extra testing --group dev
+compile lowest.lock pyproject.toml --extra dynamodb --extra pandas --extra polars --extra postgres --extra redis --extra testing --group xdist --resolution lowest-direct
 
 if grep -nE '://|file:|@ |(^| )/' requirements/*.lock; then
     echo "a lock file names a host or a folder" >&2

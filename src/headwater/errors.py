@@ -35,7 +35,7 @@ HeadwaterError
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 
@@ -160,11 +160,12 @@ class SessionRequired(ConsistencyError):
 
 
 class ConsistencyLost(ConsistencyError):
-    """What the session has seen cannot be guaranteed any more; `.session` is a fresh one."""
+    """What the session has seen cannot be guaranteed any more; `.session` is a fresh one, from where the store is."""
 
-    def __init__(self, message: str, session: Any = None) -> None:
+    def __init__(self, message: str, session: Any = None, marks: Mapping[str, int] | None = None) -> None:
         super().__init__(message)
         self.session = session
+        self.marks: Mapping[str, int] = dict(marks or {})
 
 
 class MissingExtra(HeadwaterError, ImportError):

@@ -17,12 +17,14 @@ class Capabilities:
     """What a store can do beyond the least; the core asks this, never the vendor.
 
     Attributes:
-        levels: the consistency levels it can give.
+        levels: the consistency levels it can give. More than one kind of read is a power (`powers.LeveledReads`).
         atomic_meta: whether `put` writes rows and meta in one transaction.
+        expiry: whether `put` takes `expires_in`.
     """
 
     levels: frozenset[ConsistencyLevel]
     atomic_meta: bool = False
+    expiry: bool = False
 
 
 class OnlineStore(ABC):
@@ -55,6 +57,9 @@ class OnlineStore(ABC):
     @abstractmethod
     def put(self, rows: Iterable[tuple[bytes, bytes]], meta: Mapping[bytes, bytes] | None = None) -> list[bool]:
         """Put each row where the guard allows it, in the order given; then write `meta` entries as they are.
+
+        A store that says so in its capabilities has one argument more, `expires_in: int | None = None`: seconds from
+        now after which it may drop the rows, those with a D aside; a row put without it loses what it had.
 
         When it returns, the rows are as durable as the store makes them. When it raises, some of the rows may have
         been put, and `meta` not: to put the same rows again is harmless.

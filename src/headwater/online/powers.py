@@ -1,0 +1,93 @@
+"""What some online stores can do beyond the least, each power a small protocol that the core asks a store for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from headwater.types import ConsistencyLevel
+
+UNREAD = b""
+"""Stands for a row that could not be read in time, or from its part of the store; its values are UNAVAILABLE."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Rows, and where in the store's history they lie.
+
+    Attributes:
+        rows: the bytes under each key, None where there is none, `UNREAD` where that is not known; in order.
+        marks: part of the store → how far it was when the rows were read. They cover the marks that were asked for,
+            and take their place in a session.
+    """
+
+    rows: list[bytes | None]
+    marks: Mapping[str, int]
+
+
+@runtime_checkable
+class LeveledReads(Protocol):
+    """A store of several nodes, whose reads differ by level."""
+
+    def read(
+        self, keys: Sequence[bytes], level: ConsistencyLevel, marks: Mapping[str, int], deadline: float | None = None
+    ) -> Reading:
+        """The bytes under each key, as `multi_get` (which is strong), by a level's guarantee.
+
+        Args:
+            keys: order and repeats are kept.
+            level: one of the store's.
+            marks: what the session has seen; empty where the level needs none.
+            deadline: seconds this may take; rows not there by then are `UNREAD`. None: the store's own time-outs.
+
+        Raises:
+            ConsistencyLost: the marks are of a history that the store has lost; carries the marks of a fresh session.
+            Unavailable: no node that the level allows answers.
+        """
+        ...
+
+
+@runtime_checkable
+class Replicated(Protocol):
+    """A store that can say how far its nodes are."""
+
+    def marks(self) -> Mapping[str, int]:
+        """How far the store is: every write acknowledged before this call lies at or below."""
+        ...
+
+    def wait(self, replicas: int, timeout: float) -> int:
+        """Wait until so many replicas have every write acknowledged before this call; how many have."""
+        ...
+
+    def lag(self) -> Mapping[str, int]:
+        """Replica → how far behind the primary it is, in the units of marks; -1 where it does not answer."""
+        ...
+
+
+@runtime_checkable
+class AsyncReads(Protocol):
+    """The reads of a store on an asynchronous client, of one event loop; nothing here blocks it."""
+
+    async def multi_get(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """As `OnlineStore.multi_get`."""
+        ...
+
+    async def read(
+        self, keys: Sequence[bytes], level: ConsistencyLevel, marks: Mapping[str, int], deadline: float | None = None
+    ) -> Reading:
+        """As `LeveledReads.read`."""
+        ...
+
+    async def close(self) -> None:
+        """Release the client; closing twice is a no-op."""
+        ...
+
+
+@runtime_checkable
+class Asynchronous(Protocol):
+    """A store with an asynchronous client."""
+
+    def asynchronous(self) -> AsyncReads:
+        """Reads for the running event loop; who asks closes them."""
+        ...
