@@ -32,6 +32,7 @@ from headwater.planning.snapshot import RegistrySnapshot
 from headwater.registry.reader import REFRESH
 from headwater.types import ConsistencyLevel, DType, StalePolicy
 
+_FLAG = StalePolicy.FLAG
 _NEEDS_SESSION = frozenset({ConsistencyLevel.SESSION, ConsistencyLevel.MONOTONIC_READ})
 
 
@@ -160,7 +161,7 @@ class PreparedReader:
         if time.monotonic() >= self._next or rooms.registry.latest is not self._snapshot:
             self._follow(self._look())
         at = rooms.now() if now is None else _instant(now)
-        policy = stale if stale is StalePolicy.FLAG else _policy(stale)
+        policy = _FLAG if stale is _FLAG else _policy(stale)
         age = None if max_age is None else _age(max_age)
         result = self._reader.read(entities, now=at, stale=policy, max_age=age)
         if session is not None:

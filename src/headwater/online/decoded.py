@@ -1,62 +1,277 @@
-"""DecodedRows: what stands in the rows found for a list of keys, however they were unpacked."""
+"""Packed rows back into columns, laid side by side and read as one table; a damaged row is named, never raised."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
+from itertools import pairwise
+from operator import le
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headwater.online.row_format import RowFormat
+from headwater.clock import MAX_MICROS
+from headwater.online.codec import EMPTIED, KEYED, SIGN, flip_sign, is_row, long_key, without_key
+from headwater.online.row_format import TIME_RANGES, RowFormat
+from headwater.online.values import Damaged, python_values, variable_decoder
+from headwater.planning.layout import Slot
+from headwater.types import DType
+
+MANY = 24
+"""From this many rows on NumPy compares their times faster than Python; all else it does faster always."""
+
+_LAST = (1 << 64) - 1
+_greatest, _least = np.maximum.reduce, np.minimum.reduce
 
 
-class DecodedRows(ABC):
+def verified(rows: Sequence[bytes | None], long_keys: Mapping[int, bytes]) -> list[bytes | None]:
+    """Rows as they were before `codec.with_key`, with None for those under a digest that carry another key.
+
+    Args:
+        rows: what the store gave.
+        long_keys: place → whole key, for those asked for by digest.
+    """
+    return [_verified(row, long_keys.get(i)) for i, row in enumerate(rows)]
+
+
+def _verified(row: bytes | None, key: bytes | None) -> bytes | None:
+    if row is None or key is None:
+        return row
+    carried = long_key(row)
+    if carried is None:
+        # it cannot be told whose row this is: refused like one that carries a key out of place, unless it has no values
+        return row if not is_row(row) or row[1] & EMPTIED else row[:1] + bytes((row[1] | KEYED,)) + row[2:]
+    return without_key(row) if carried == key else None
+
+
+class DecodedRows:
     """The rows of one view version for a list of keys, and the columns asked for.
+
+    Args:
+        form: how they lie.
+        rows: what was found under each key.
+        known_until: microseconds; rows known later do not count.
+        expired_before: microseconds; rows with an earlier event time are too old. None: none is.
 
     Attributes:
         size: how many keys were asked for.
         absent: places without a row, or with an emptied one.
         damaged: place → what is wrong with the row there.
+        future: places of rows not known yet.
+        expired: places of other rows that are too old.
+        missing: all places that have no value to show, so that the default stands in.
+        has_nulls: whether some row has a NULL.
     """
 
-    def __init__(self, form: RowFormat, size: int) -> None:
+    __slots__ = (
+        "_table",
+        "_variable",
+        "absent",
+        "damaged",
+        "expired",
+        "form",
+        "future",
+        "has_nulls",
+        "missing",
+        "size",
+    )
+
+    def __init__(
+        self,
+        form: RowFormat,
+        rows: Sequence[bytes | None],
+        known_until: int = MAX_MICROS,
+        expired_before: int | None = None,
+    ) -> None:
         self.form = form
-        self.size = size
+        self.size = len(rows)
         self.absent: list[int] = []
         self.damaged: dict[int, str] = {}
+        self.future: list[int] = []
+        self.expired: list[int] = []
+        latest, oldest = known_until + SIGN, 0 if expired_before is None else expired_before + SIGN
+        self._table = self._read(rows)
+        if self.size < MANY:
+            self._judge_few(latest, oldest)
+        else:
+            self._judge_many(latest, oldest)
+        self.missing = [*self.absent, *self.future, *self.expired]
+        self.has_nulls = self._table["bits"].tobytes() != form.no_nulls * self.size
+        self._variable: dict[int, list[Any]] = self._decode_variable(rows) if form.variable else {}
+        if form.times:
+            self._check_times()
 
-    @abstractmethod
-    def columns(self) -> list[list[Any]]:
-        """Python values of each column asked for, fresh lists; None for a NULL, anything where there is no row."""
+    # -- heads
 
-    @abstractmethod
-    def matrix(self, columns: Sequence[int], dtype: Any) -> NDArray[Any]:
-        """A new (keys, columns) matrix of numeric columns; anything where there is no value."""
+    def _read(self, rows: Sequence[bytes | None]) -> NDArray[Any]:
+        """The fixed part of each row, a blank one for those that are absent or damaged."""
+        form, mark, end = self.form, self.form.mark, self.form.end
+        found: Any = rows
+        try:
+            blocks = [row[:end] for row in found] if form.variable else found
+            sizes = list(map(len, blocks))
+        except TypeError:
+            self.absent = [i for i, row in enumerate(rows) if row is None]
+            return self._read([form.blank if row is None else row for row in rows])
+        if sizes.count(end) == self.size:
+            table = np.frombuffer(b"".join(blocks), form.table)
+            if table["mark"].tobytes() == mark * self.size:
+                return table
+        for i, block in enumerate(blocks):
+            if len(block) != end or block[:6] != mark:
+                self._refuse(i, found[i])
+        gone = {*self.absent, *self.damaged}
+        return np.frombuffer(b"".join([form.blank if i in gone else b for i, b in enumerate(blocks)]), form.table)
 
-    @abstractmethod
-    def numbers(self, column: int) -> NDArray[Any]:
-        """A fixed-width column as stored numbers, an embedding as a matrix; anything where there is no value."""
+    def _judge_few(self, latest: int, oldest: int) -> None:
+        """Find the rows that are not known yet, or too old; times as they stand in a header."""
+        for i, (event, created) in enumerate(self._table["times"].tolist()):
+            if event > latest or created > latest:
+                self.future.append(i)
+            elif event < oldest and i not in self.absent and i not in self.damaged:
+                self.expired.append(i)
 
-    @abstractmethod
-    def nulls(self, column: int) -> NDArray[np.bool_] | None:
-        """Where a column is NULL; None where it never is."""
+    def _judge_many(self, latest: int, oldest: int) -> None:
+        """What `_judge_few` does, faster where rows are many."""
+        times = self._table["times"].astype(np.uint64)
+        if int(_greatest(times, None)) > latest:
+            self.future = np.flatnonzero((times > np.uint64(max(0, latest))).any(axis=1)).tolist()
+        # created times are looked at too, which is cheaper than to leave them out
+        if oldest and int(_least(times, None)) < oldest:
+            gone = {*self.absent, *self.damaged, *self.future}
+            old = np.flatnonzero(times[:, 0] < np.uint64(min(oldest, _LAST))).tolist()
+            self.expired = [i for i in old if i not in gone]
 
-    @abstractmethod
+    def _refuse(self, place: int, row: bytes) -> None:
+        problem = self.form.problem(row)
+        if problem:
+            self.damaged[place] = problem
+        else:
+            self.absent.append(place)
+
     def events(self) -> NDArray[np.int64]:
         """Event times, microseconds; anything where there is no row."""
+        return self._times(0)
 
-    @abstractmethod
     def created(self) -> NDArray[np.int64]:
         """Created times, microseconds; anything where there is no row."""
+        return self._times(1)
 
-    @abstractmethod
-    def judge(self, known_until: int, expired_before: int | None) -> tuple[list[int], list[int]]:
-        """Places of rows known later than an instant, and of the others whose event time is before another."""
+    def _times(self, place: int) -> NDArray[np.int64]:
+        return flip_sign(self._table["times"][:, place].astype(np.int64)).view(np.int64)
+
+    # -- values
+
+    def columns(self) -> list[list[Any]]:
+        """Python values of each column asked for, fresh lists; None for a NULL, anything where there is no row."""
+        if len(self.form.groups) == 1 and not self._variable:
+            out = self._group(*self.form.groups[0])
+        else:
+            out = [[]] * len(self.form.slots)
+            for group in self.form.groups:
+                for c, values in zip(group[2], self._group(*group), strict=True):
+                    out[c] = values
+            for c, values in self._variable.items():
+                out[c] = list(values)
+        if self.has_nulls:
+            for c, column in enumerate(out):
+                nulls = self.nulls(c)
+                if nulls is not None:
+                    for i in np.flatnonzero(nulls).tolist():
+                        column[i] = None
+        return out
+
+    def _group(self, name: str, dtype: DType, columns: list[int], places: list[int] | None) -> list[list[Any]]:
+        """The values of columns that lie in one matrix and have one dtype."""
+        matrix = self._table[name]
+        if dtype.name == "embedding":
+            return [python_values(matrix, dtype)]
+        turned = matrix.T if places is None else matrix.T[places]
+        if places is None and self.size >= MANY:
+            turned = turned.copy()  # aligned numbers become Python's faster
+        if dtype.name in TIME_RANGES:
+            return [python_values(_harmless(row, self.damaged), dtype) for row in turned]
+        return python_values(turned, dtype)
+
+    def matrix(self, columns: Sequence[int], dtype: Any) -> NDArray[Any]:
+        """A new (keys, columns) matrix of numeric columns; anything where there is no value."""
+        sources = [self.form.sources[column] for column in columns]
+        if len({name for name, _ in sources}) == 1:
+            block = self._table[sources[0][0]]
+            places = [place for _, place in sources]
+            return (block if places == list(range(block.shape[1])) else block[:, places]).astype(dtype)
+        out = np.empty((self.size, len(columns)), dtype)
+        for place, column in enumerate(columns):
+            out[:, place] = self.numbers(column)
+        return out
+
+    def numbers(self, column: int) -> NDArray[Any]:
+        """A fixed-width column as stored numbers, an embedding as a matrix; anything where there is no value."""
+        name, place = self.form.sources[column]
+        matrix: NDArray[Any] = self._table[name]
+        return matrix if name[0] == "e" else matrix[:, place]
+
+    def nulls(self, column: int) -> NDArray[np.bool_] | None:
+        """Where a column is NULL; None where it never is."""
+        if not self.has_nulls:
+            return None
+        bit = self.form.slots[column].bit
+        mask: NDArray[np.bool_] = (self._table["bits"][:, bit // 8] & np.uint8(1 << bit % 8)) != 0
+        return mask if mask.any() else None
+
+    def _check_times(self) -> None:
+        for c, (first, last) in self.form.times.items():
+            numbers = self.numbers(c)
+            for i in np.flatnonzero((numbers < first) | (numbers > last)).tolist():
+                self.damaged.setdefault(i, f"{self.form.slots[c].name} is outside the years 1 to 9999")
+
+    # -- values of varying width
+
+    def _decode_variable(self, rows: Sequence[bytes | None]) -> dict[int, list[Any]]:
+        """The values of each variable-width column asked for."""
+        end, gone = self.form.end, {*self.absent, *self.damaged}
+        tails = [b"" if row is None or i in gone else row[end:] for i, row in enumerate(rows)]
+        stops: list[list[int]] = self._table["ends"].T.tolist()
+        if stops[-1] != list(map(len, tails)) or not all(all(map(le, *pair)) for pair in pairwise(stops)):
+            for i, ends in enumerate(zip(*stops, strict=True)):
+                if ends[-1] != len(tails[i]) or any(a > b for a, b in pairwise(ends)):
+                    self.damaged[i], tails[i] = "its variable-width values do not add up", b""
+                    gone.add(i)
+        starts = [[0] * self.size, *stops]
+        return {
+            c: self._variable_column(
+                [tail[a:b] for tail, a, b in zip(tails, starts[v], stops[v], strict=True)], slot, gone
+            )
+            for c, slot in enumerate(self.form.slots)
+            if (v := slot.variable) is not None
+        }
+
+    def _variable_column(self, pieces: list[bytes], slot: Slot, gone: Collection[int]) -> list[Any]:
+        decode, empty = variable_decoder(slot.dtype), slot.dtype.name == "array"
+        try:
+            if empty:
+                self._check_empty(pieces, slot, gone)
+                return [decode(piece) if piece else None for piece in pieces]
+            return [piece.decode() for piece in pieces] if slot.dtype.name == "string" else pieces
+        except (Damaged, UnicodeDecodeError):
+            return [self._or_damaged(i, piece, decode, empty) for i, piece in enumerate(pieces)]
+
+    def _check_empty(self, pieces: Sequence[bytes], slot: Slot, gone: Container[int]) -> None:
+        """An array has bytes unless it is NULL."""
+        bits = self._table["bits"][:, slot.bit // 8]
+        for i, piece in enumerate(pieces):
+            if not piece and i not in gone and not bits[i] & 1 << slot.bit % 8:
+                self.damaged.setdefault(i, "an array cut short")
+
+    def _or_damaged(self, place: int, piece: bytes, decode: Callable[[bytes], Any], empty: bool) -> Any:
+        try:
+            return decode(piece) if piece or not empty else None
+        except Damaged as bad:
+            self.damaged.setdefault(place, str(bad))
+            return None
 
 
-def harmless(numbers: NDArray[Any], places: Mapping[int, str]) -> NDArray[Any]:
+def _harmless(numbers: NDArray[Any], places: Mapping[int, str]) -> NDArray[Any]:
     """The numbers with those of damaged rows at 0."""
     if not places:
         return numbers

@@ -14,7 +14,7 @@ import hashlib
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -36,7 +36,6 @@ _TAGS = {"int32": 1, "int64": 1, "string": 2, "bytes": 3, "bool": 4, "timestamp"
 _DIGEST = bytes((_VERSION | 0x0F,))
 _EPOCH_DAY = date(1970, 1, 1)
 _NARROW = {"bool": ">B", "date": ">i"}
-_MANY = 48
 
 
 def namespace(project: str, view: str, version: str) -> bytes:
@@ -68,6 +67,11 @@ class KeySpace:
         self.dtypes = tuple(dtypes)
         self.tags = tuple(bytes((_VERSION | _TAGS[dtype.name],)) for dtype in self.dtypes)
         self._heads = [prefix + tag if i == 0 else tag for i, tag in enumerate(self.tags)]
+        last = len(self.dtypes) - 1
+        self._encoders = [
+            _encoder(dtype, head, last=i == last)
+            for i, (dtype, head) in enumerate(zip(dtypes, self._heads, strict=True))
+        ]
         self._only = prefix + bytes((_VERSION,))
         self.may_be_long = any(dtype.name in ("string", "bytes") for dtype in self.dtypes) or len(self.dtypes) > 40
 
@@ -82,14 +86,10 @@ class KeySpace:
             UnicodeEncodeError: text with half of a surrogate pair, which no row can have.
         """
         if len(columns) == 1:
-            return _values(columns[0], self.dtypes[0], self._heads[0], last=True)
+            return self._encoders[0](columns[0])
         if not columns:
             return [self._only] * rows
-        parts = [
-            _values(column, dtype, head, last=i == len(columns) - 1)
-            for i, (column, dtype, head) in enumerate(zip(columns, self.dtypes, self._heads, strict=True))
-        ]
-        return _joined(parts)
+        return _joined([encode(column) for encode, column in zip(self._encoders, columns, strict=True)])
 
     def encode_arrow(self, columns: Sequence[pa.Array]) -> list[bytes | None]:
         """The whole key of each row of Arrow columns typed as the join keys (any width of integer); None for a NULL."""
@@ -139,38 +139,42 @@ def _joined(parts: Sequence[Sequence[bytes | None]]) -> list[bytes | None]:
     return list(map(b"".join, rows))
 
 
-def _values(values: Sequence[Any], dtype: DType, head: bytes, *, last: bool) -> list[bytes | None]:
-    """One join key's part of each key, from Python values."""
+_Encoder = Callable[[Sequence[Any]], list[bytes | None]]
+
+
+def _encoder(dtype: DType, head: bytes, *, last: bool) -> _Encoder:
+    """What makes one join key's part of each key, from Python values."""
     if dtype.name == "string":
-        try:
-            return _texts([value.encode() for value in values], head, last)
-        except AttributeError:
-            return _with_gaps(values, lambda found: _texts([value.encode() for value in found], head, last))
+        return partial(_texts, head, last)
     if dtype.name == "bytes":
-        return _with_gaps(values, lambda found: _texts(found, head, last))
-    numbers: Sequence[Any] = (
-        values if dtype.name in ("int32", "int64", "bool") else [_number(value) for value in values]
-    )
-    form = _NARROW.get(dtype.name, ">q")
+        return partial(_pieces, head, last)
+    pack = struct.Struct(f">{len(head)}s{_NARROW.get(dtype.name, '>q')[1]}").pack
+    if dtype.name in ("int32", "int64", "bool"):
+        return partial(_integers, head, pack)
+    return lambda values: _integers(head, pack, [_number(value) for value in values])
+
+
+def _integers(head: bytes, pack: Callable[..., bytes], numbers: Sequence[Any]) -> list[bytes | None]:
     try:
-        return _integers(numbers, head, form)
-    except (struct.error, TypeError, OverflowError):
-        gaps = [number if number is not None and -(1 << 63) <= number < 1 << 63 else None for number in numbers]
-        return _with_gaps(gaps, lambda found: _integers(found, head, form))
-
-
-def _with_gaps(values: Sequence[Any], encode: Callable[[list[Any]], list[bytes | None]]) -> list[bytes | None]:
-    found = iter(encode([value for value in values if value is not None]))
-    return [None if value is None else next(found) for value in values]
-
-
-def _integers(numbers: Sequence[int], head: bytes, form: str) -> list[bytes | None]:
-    if len(numbers) < _MANY:
-        pack = struct.Struct(f">{len(head)}s{form[1]}").pack
         return [pack(head, number) for number in numbers]
-    if None in numbers:
-        raise TypeError
-    return list(_records(np.array(numbers, f">{_WIDE[form]}"), head))
+    except struct.error:
+        low, high = -(1 << 63), 1 << 63
+        return [None if number is None or not low <= number < high else pack(head, number) for number in numbers]
+
+
+def _texts(head: bytes, last: bool, values: Sequence[Any]) -> list[bytes | None]:
+    if last:
+        try:
+            return [head + value.encode() for value in values]
+        except AttributeError:
+            pass  # a NULL is among them
+    return _pieces(head, last, [None if value is None else value.encode() for value in values])
+
+
+def _pieces(head: bytes, last: bool, pieces: Iterable[bytes | None]) -> list[bytes | None]:
+    if last:
+        return [None if piece is None else head + piece for piece in pieces]
+    return [None if piece is None else head + _length(len(piece)) + piece for piece in pieces]
 
 
 _WIDE = {">B": "u1", ">i": "i4", ">q": "i8"}
@@ -189,19 +193,13 @@ def _record_dtypes(head: int, number: np.dtype[Any]) -> tuple[np.dtype[Any], np.
     return record, np.dtype(f"V{record.itemsize}")
 
 
-def _texts(pieces: Iterable[bytes], head: bytes, last: bool) -> list[bytes | None]:
-    if last:
-        return [head + piece for piece in pieces]
-    return [head + _length(len(piece)) + piece for piece in pieces]
-
-
 def _column(column: pa.Array, dtype: DType, head: bytes, *, last: bool) -> list[bytes | None]:
     """One join key's part of each key, from an Arrow column."""
     if dtype.name in ("string", "bytes"):
-        parts = _texts(encode_variable(column, dtype), head, last)
+        parts = _pieces(head, last, encode_variable(column, dtype))
     else:
         form = _WIDE[_NARROW.get(dtype.name, ">q")]
-        parts = list(_records(fixed_numbers(column, dtype).astype(f">{form}"), head))
+        parts = list[bytes | None](_records(fixed_numbers(column, dtype).astype(f">{form}"), head))
     if column.null_count:
         for i in np.flatnonzero(null_mask(column)).tolist():
             parts[i] = None

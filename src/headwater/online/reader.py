@@ -8,18 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 from headwater.clock import duration_micros
 from headwater.errors import EntityKeyError
 from headwater.freshness import Freshness
 from headwater.online.base import OnlineStore
-from headwater.online.decode import row_decoder
+from headwater.online.decoded import DecodedRows, verified
 from headwater.online.entities import EntityBatch, entity_batch
 from headwater.online.keys import LONGEST, NAMESPACE_SIZE, KeySpace, digested, namespace
 from headwater.online.result import OnlineResult
+from headwater.online.row_format import row_format
 from headwater.online.values import python_default
-from headwater.online.view_read import ReadColumn, ReadView, ViewRead
+from headwater.online.view_read import ReadColumn, ReadRequest, ReadView, ViewRead
 from headwater.planning.resolve import ResolvedRequest, ResolvedView
 from headwater.types import DType, StalePolicy
 
@@ -27,21 +29,7 @@ FUTURE_TOLERANCE = 5_000_000
 """Microseconds by which a row may be known later than a read's `now` and still count: clocks of hosts differ."""
 
 
-@dataclass(eq=False, slots=True)
-class KeySpan:
-    """One view's share of a plan's keys.
-
-    Attributes:
-        start, stop: where its distinct keys stand among those of the plan.
-        inverse: for each row of the request the place of its key within the share, `stop - start` for a NULL key; None
-            where row i has key i.
-        long_keys: place within the share → whole key, for those asked for by digest.
-    """
-
-    start: int
-    stop: int
-    inverse: list[int] | None
-    long_keys: dict[int, bytes]
+_DROP = StalePolicy.DROP
 
 
 @dataclass(eq=False, slots=True)
@@ -51,12 +39,12 @@ class KeyPlan:
     Attributes:
         batch: the entities.
         keys: the distinct keys of every view, one view after another.
-        spans: each view's share.
+        reads: each view's part, still without rows.
     """
 
     batch: EntityBatch
     keys: list[bytes]
-    spans: list[KeySpan]
+    reads: list[ViewRead]
 
 
 class OnlineReader:
@@ -86,15 +74,10 @@ class OnlineReader:
         self.request = request
         self.store = store
         self.project = project
-        self.freshness = freshness or Freshness()
         self.future_tolerance = future_tolerance
         self._keys = dict(request.join_keys)
-        self._spaces = [(tuple(key.column for key in view.keys), _space(project, view)) for view in request.views]
-        self._views = [_read_view(view) for view in request.views]
-        places = [{feature.name: i for i, feature in enumerate(view.features)} for view in request.views]
-        self._columns = tuple(
-            ReadColumn(c.name, c.view, places[c.view][c.feature.name], c.feature.dtype) for c in request.columns
-        )
+        self._views = _read_views(project, request.views)
+        self._asked = _read_request(request, self._keys, freshness or Freshness())
 
     @property
     def join_keys(self) -> Mapping[str, DType]:
@@ -132,24 +115,20 @@ class OnlineReader:
         """
         batch = entity_batch(entities, self._keys)
         keys: list[bytes] = []
-        spans: list[KeySpan] = []
-        known: dict[Any, tuple[list[bytes], list[int] | None]] = {}
-        for names, space in self._spaces:
-            alike = (names, space.tags)
-            found = known.get(alike)
-            if found is None:
-                whole, inverse = known[alike] = _distinct(batch, names, space)
-            else:
-                inverse, prefix = found[1], space.prefix
-                whole = [prefix + key[NAMESPACE_SIZE:] for key in found[0]]
-            long_keys: dict[int, bytes] = {}
-            if space.may_be_long and whole and max(map(len, whole)) > LONGEST:
+        reads: list[ViewRead] = []
+        for view in self._views:
+            whole, inverse = _distinct(batch, view) if view.twin is None else _alike(reads[view.twin], keys, view)
+            long_keys: dict[int, bytes] | None = None
+            if view.space.may_be_long and whole and max(map(len, whole)) > LONGEST:
                 long_keys = {i: key for i, key in enumerate(whole) if len(key) > LONGEST}
                 whole = [digested(key) for key in whole]
             start = len(keys)
-            keys = keys + whole if keys else whole
-            spans.append(KeySpan(start, len(keys), inverse, long_keys))
-        return KeyPlan(batch, keys, spans)
+            if start:
+                keys += whole
+            else:
+                keys = whole
+            reads.append(ViewRead(view, start, len(keys), inverse, long_keys))
+        return KeyPlan(batch, keys, reads)
 
     def decode(
         self,
@@ -161,36 +140,39 @@ class OnlineReader:
         max_age: int | None = None,
     ) -> OnlineResult:
         """The result of a plan and the rows that the store gave for its keys; arguments as in `read`."""
-        reads = [self._view_read(view, span, rows, now) for view, span in zip(self._views, plan.spans, strict=True)]
-        return OnlineResult(
-            plan.batch,
-            self._keys,
-            self._columns,
-            reads,
-            now,
-            stale is StalePolicy.DROP,
-            max_age,
-            self.freshness,
-            self.request.service,
-        )
-
-    def _view_read(self, view: ReadView, span: KeySpan, rows: Sequence[bytes | None], now: int) -> ViewRead:
-        part: Sequence[bytes | None] = (
-            rows if span.start == 0 and span.stop == len(rows) else rows[span.start : span.stop]
-        )
-        if span.inverse is not None:
-            part = [*part, None]
-        decoded = view.decoder.decode(part, span.long_keys)
-        future, expired = decoded.judge(now + self.future_tolerance, None if view.ttl is None else now - view.ttl)
-        return ViewRead(view, decoded, span.inverse, future, expired)
+        known_until = now + self.future_tolerance
+        for read in plan.reads:
+            view = read.view
+            part = rows if len(plan.reads) == 1 else rows[read.start : read.stop]
+            if read.inverse is not None:
+                part = [*part, None]
+            if read.long_keys is not None:
+                part = verified(part, read.long_keys)
+            expired_before = None if view.ttl is None else now - view.ttl
+            read.rows = DecodedRows(view.form, part, known_until, expired_before)
+        return OnlineResult(self._asked, plan.batch, plan.reads, now, stale is _DROP, max_age)
 
 
-def _distinct(batch: EntityBatch, names: Sequence[str], space: KeySpace) -> tuple[list[bytes], list[int] | None]:
+def _alike(twin: ViewRead, keys: Sequence[bytes], view: ReadView) -> tuple[list[bytes], list[int] | None]:
+    """What `_distinct` gives, from the keys of a view of the same join keys."""
+    long_keys, prefix = twin.long_keys or {}, view.space.prefix
+    whole = keys[twin.start : twin.stop]
+    return [prefix + long_keys.get(i, key)[NAMESPACE_SIZE:] for i, key in enumerate(whole)], twin.inverse
+
+
+def _distinct(batch: EntityBatch, view: ReadView) -> tuple[list[bytes], list[int] | None]:
     """The distinct whole keys of a view, and for each row the place of its own, after the last where it is NULL."""
-    repeated = batch.size != 1 and batch.repeated.issuperset(names)
-    found = _encoded(batch, names, space, repeated)
+    names, space = view.key_columns, view.space
+    repeated = batch.size > 1 and batch.repeated.issuperset(names)
+    columns = [batch.columns[name] if repeated or not batch.repeated else batch.values(name) for name in names]
+    try:
+        found = space.encode(columns, 1 if repeated else batch.size)
+    except UnicodeEncodeError as bad:
+        raise EntityKeyError(
+            f"entities: join key {bad.object!r} holds half of a surrogate pair; it is no text"
+        ) from bad
     # one text key is as distinct as its value, whose hash is often known; other values may be out of range, and no key
-    distinct: set[Any] = set(batch.columns[names[0]] if len(names) == 1 and space.may_be_long else found)
+    distinct: set[Any] = set(columns[0] if len(names) == 1 and space.may_be_long else found)
     if not repeated and None not in distinct and len(distinct) == len(found):
         return found, None  # type: ignore[return-value]
     whole = [key for key in dict.fromkeys(found) if key is not None]
@@ -199,25 +181,17 @@ def _distinct(batch: EntityBatch, names: Sequence[str], space: KeySpace) -> tupl
     return whole, [places[key] for key in found] * (batch.size if repeated else 1)
 
 
-def _encoded(batch: EntityBatch, names: Sequence[str], space: KeySpace, repeated: bool) -> list[bytes | None]:
-    """The whole key of each row; of one row where all join keys are repeated over the batch."""
-    try:
-        if repeated:
-            return space.encode([batch.columns[name] for name in names], 1) if batch.size else []
-        if batch.repeated:
-            return space.encode([batch.values(name) for name in names], batch.size)
-        return space.encode([batch.columns[name] for name in names], batch.size)
-    except UnicodeEncodeError as bad:
-        raise EntityKeyError(
-            f"entities: join key {bad.object!r} holds half of a surrogate pair; it is no text"
-        ) from bad
+def _read_views(project: str, views: Sequence[ResolvedView]) -> list[ReadView]:
+    first: dict[Any, int] = {}
+    out = []
+    for i, view in enumerate(views):
+        space = KeySpace(namespace(project, view.name, view.version), [key.dtype for key in view.keys])
+        twin = first.setdefault((tuple(key.column for key in view.keys), space.tags), i)
+        out.append(_read_view(view, space, twin if twin < i else None))
+    return out
 
 
-def _space(project: str, view: ResolvedView) -> KeySpace:
-    return KeySpace(namespace(project, view.name, view.version), [key.dtype for key in view.keys])
-
-
-def _read_view(view: ResolvedView) -> ReadView:
+def _read_view(view: ResolvedView, space: KeySpace, twin: int | None) -> ReadView:
     definition = view.view
     timed = definition.source.event_time is not None
     sla = duration_micros(definition.sla_time) or None
@@ -226,9 +200,19 @@ def _read_view(view: ResolvedView) -> ReadView:
         label=view.label,
         version=view.version,
         key_columns=tuple(key.column for key in view.keys),
-        decoder=row_decoder(view.layout, tuple(feature.name for feature in view.features)),
+        space=space,
+        twin=twin,
+        form=row_format(view.layout, tuple(feature.name for feature in view.features)),
         timed=timed,
         ttl=(duration_micros(definition.ttl_time) or None) if timed else None,
         slas=tuple(own) if timed else (None,) * len(own),
         defaults=tuple(python_default(f.default, f.dtype) for f in view.features),
     )
+
+
+def _read_request(request: ResolvedRequest, keys: Mapping[str, DType], freshness: Freshness) -> ReadRequest:
+    features = [{feature.name: i for i, feature in enumerate(view.features)} for view in request.views]
+    starts = list(accumulate(map(len, features), initial=0))
+    columns = [ReadColumn(c.name, c.view, features[c.view][c.feature.name], c.feature.dtype) for c in request.columns]
+    places = [(column.name, starts[column.view] + column.feature) for column in columns]
+    return ReadRequest(keys, columns, places, freshness, request.service)

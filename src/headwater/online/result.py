@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from functools import cached_property
 from operator import itemgetter
@@ -13,14 +13,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from headwater.errors import FeatureNotFound, UsageError, nearest
-from headwater.freshness import Freshness
 from headwater.online.entities import EntityBatch, key_array
 from headwater.online.frames import to_html
 from headwater.online.values import Damaged, instant
 from headwater.online.vector import FeatureVector as FeatureVector
-from headwater.online.view_read import ReadColumn, ReadView, ViewRead
+from headwater.online.view_read import ReadColumn, ReadRequest, ReadView, ViewRead
 from headwater.planning.frames import to_pandas
-from headwater.types import STATUSES, DType, Status
+from headwater.types import STATUSES, Status
 
 if TYPE_CHECKING:
     import pandas
@@ -38,30 +37,26 @@ class OnlineResult:
 
     def __init__(
         self,
+        asked: ReadRequest,
         batch: EntityBatch,
-        keys: Mapping[str, DType],
-        columns: Sequence[ReadColumn],
         reads: Sequence[ViewRead],
         now: int,
         drop: bool,
         max_age: int | None,
-        freshness: Freshness,
-        service: tuple[str, str] | None,
     ) -> None:
-        self._batch, self._keys, self._columns, self._reads = batch, keys, columns, reads
-        self._now, self._drop, self._max_age, self._function = now, drop, max_age, freshness
-        self._service = service
+        self._asked, self._batch, self._reads = asked, batch, reads
+        self._now, self._drop, self._max_age = now, drop, max_age
 
     def __len__(self) -> int:
         return self._batch.size
 
     def __repr__(self) -> str:
-        return f"OnlineResult({len(self)} rows, features {', '.join(c.name for c in self._columns)})"
+        return f"OnlineResult({len(self)} rows, features {', '.join(c.name for c in self._asked.columns)})"
 
     @property
     def columns(self) -> list[str]:
         """The names of the feature columns, in the order asked for."""
-        return [column.name for column in self._columns]
+        return [column.name for column in self._asked.columns]
 
     @property
     def versions(self) -> dict[str, str]:
@@ -70,11 +65,13 @@ class OnlineResult:
 
     def to_dict(self) -> dict[str, list[Any]]:
         """Column → values: keys first, then features in the order asked for."""
-        batch = self._batch
-        out = {name: batch.values(name) if name in batch.repeated else list(batch.columns[name]) for name in self._keys}
-        values = [self._values(read) for read in self._reads]
-        for column in self._columns:
-            out[column.name] = values[column.view][column.feature]
+        asked, batch = self._asked, self._batch
+        out = {name: list(batch.values(name)) for name in asked.keys}
+        values: list[list[Any]] = []
+        for read in self._reads:
+            values += self._values(read)
+        for name, place in asked.places:
+            out[name] = values[place]
         return out
 
     def to_pylist(self) -> list[dict[str, Any]]:
@@ -86,15 +83,15 @@ class OnlineResult:
 
     def _values(self, read: ViewRead) -> list[list[Any]]:
         """The view's columns, one value for each row of the answer."""
-        columns = read.rows.columns()
-        missing, damaged = read.missing, read.rows.damaged
-        if missing:
+        rows = read.rows
+        columns = rows.columns()
+        if rows.missing:
             for column, default in zip(columns, read.view.defaults, strict=True):
-                for i in missing:
+                for i in rows.missing:
                     column[i] = default if type(default) is not list else list(default)
-        if damaged:
+        if rows.damaged:
             for column in columns:
-                for i in damaged:
+                for i in rows.damaged:
                     column[i] = None
         if self._drop:
             for f, column in enumerate(columns):
@@ -121,8 +118,8 @@ class OnlineResult:
         out = []
         for read in self._reads:
             codes = np.full(read.rows.size, _CODE[Status.PRESENT], np.uint8)
-            codes[read.expired] = _CODE[Status.EXPIRED]
-            codes[[*read.rows.absent, *read.future]] = _CODE[Status.NOT_FOUND]
+            codes[read.rows.expired] = _CODE[Status.EXPIRED]
+            codes[[*read.rows.absent, *read.rows.future]] = _CODE[Status.NOT_FOUND]
             codes[list(read.rows.damaged)] = _CODE[Status.UNAVAILABLE]
             out.append(codes)
         return out
@@ -133,7 +130,7 @@ class OnlineResult:
         if sla is None or not read.view.timed:
             return np.empty(0, np.intp)
         old = read.rows.events() < self._now - sla
-        old[[*read.missing, *read.rows.damaged]] = False
+        old[[*read.rows.missing, *read.rows.damaged]] = False
         return np.flatnonzero(old)
 
     def _sla(self, view: ReadView, feature: int) -> int | None:
@@ -144,11 +141,11 @@ class OnlineResult:
     @property
     def statuses(self) -> dict[str, list[Status]]:
         """Column → the status of each value."""
-        return {c.name: [STATUSES[code] for code in self._spread_codes(c).tolist()] for c in self._columns}
+        return {c.name: [STATUSES[code] for code in self._spread_codes(c).tolist()] for c in self._asked.columns}
 
     def status_codes(self) -> dict[str, NDArray[np.uint8]]:
         """Column → the status of each value as its place in `types.STATUSES` (uint8)."""
-        return {column.name: self._spread_codes(column) for column in self._columns}
+        return {column.name: self._spread_codes(column) for column in self._asked.columns}
 
     def _spread_codes(self, column: ReadColumn) -> NDArray[np.uint8]:
         inverse = self._reads[column.view].inverse
@@ -161,7 +158,7 @@ class OnlineResult:
         return {read.view.label: self._times(read, read.rows.events()) for read in self._reads}
 
     def _times(self, read: ViewRead, micros: NDArray[np.int64]) -> list[datetime | None]:
-        gone = {*read.missing, *read.rows.damaged}
+        gone = {*read.rows.missing, *read.rows.damaged}
         times = [None if i in gone or not read.view.timed else _instant(at) for i, at in enumerate(micros.tolist())]
         return times if read.inverse is None else _spread(times, read.inverse)
 
@@ -177,8 +174,8 @@ class OnlineResult:
             if read.view.timed:
                 # in floats: no age overflows
                 ages = float(self._now) - read.rows.events().astype(np.float64)
-                scores = self._function.score(ages, self._strictest(read.view))
-            gone = {*read.missing, *read.rows.damaged}
+                scores = self._asked.freshness.score(ages, self._strictest(read.view))
+            gone = {*read.rows.missing, *read.rows.damaged}
             values = [None if i in gone else score for i, score in enumerate(scores.tolist())]
             out[read.view.label] = values if read.inverse is None else _spread(values, read.inverse)
         return out
@@ -221,7 +218,7 @@ class OnlineResult:
             UsageError: a feature that is not one number; a dtype that cannot hold a value or `missing`.
             FeatureNotFound: a column that was not asked for.
         """
-        wanted = [self._column(name) for name in columns] if columns is not None else list(self._columns)
+        wanted = [self._column(name) for name in columns] if columns is not None else self._asked.columns
         for column in wanted:
             if not column.dtype.numeric:
                 raise UsageError(
@@ -244,7 +241,7 @@ class OnlineResult:
         return out
 
     def _column(self, name: str) -> ReadColumn:
-        for column in self._columns:
+        for column in self._asked.columns:
             if column.name == name:
                 return column
         names = self.columns
@@ -254,15 +251,16 @@ class OnlineResult:
         """Features of one view as a matrix, a row for each of the answer."""
         rows = read.rows
         out = rows.matrix(features, dtype)
-        for place, feature in enumerate(features):
-            nulls = rows.nulls(feature)
-            if nulls is not None:
-                out[nulls, place] = missing
-            if read.missing:
-                default = read.view.defaults[feature]
-                out[read.missing, place] = missing if default is None else default
-            if self._drop:
-                out[self._stale_places(read, feature), place] = missing
+        if rows.has_nulls or rows.missing or self._drop:
+            for place, feature in enumerate(features):
+                nulls = rows.nulls(feature)
+                if nulls is not None:
+                    out[nulls, place] = missing
+                if rows.missing:
+                    default = read.view.defaults[feature]
+                    out[rows.missing, place] = missing if default is None else default
+                if self._drop:
+                    out[self._stale_places(read, feature), place] = missing
         if rows.damaged:
             out[list(rows.damaged)] = missing
         return out if read.inverse is None else out[read.inverse]
@@ -270,9 +268,9 @@ class OnlineResult:
     def to_arrow(self) -> pa.Table:
         """A table in the dtypes of the keys and features, exact; NULL for a value not there and without a default."""
         batch = self._batch
-        arrays = {name: key_array(batch.values(name), dtype.arrow) for name, dtype in self._keys.items()}
+        arrays = {name: key_array(batch.values(name), dtype.arrow) for name, dtype in self._asked.keys.items()}
         values = self.to_dict()
-        for column in self._columns:
+        for column in self._asked.columns:
             arrays[column.name] = pa.array(values[column.name], column.dtype.arrow)
         return pa.table(arrays)
 
@@ -291,7 +289,7 @@ class OnlineResult:
             stamps = {label: column[row] for label, column in times.items()}
             known = [stamp for stamp in stamps.values() if stamp is not None]
             made = [at for column in created if (at := column[row]) is not None]
-            keys = {name: record.pop(name) for name in self._keys}
+            keys = {name: record.pop(name) for name in self._asked.keys}
             scores = tuple(
                 (
                     self._now if not read.view.timed and events[v][row] is not None else events[v][row],
@@ -300,8 +298,8 @@ class OnlineResult:
                 for v, read in enumerate(self._reads)
             )
             metadata: dict[str, Any] = {"statuses": {name: column[row] for name, column in statuses.items()}}
-            if self._service is not None:
-                metadata["service"] = "@".join(self._service)
+            if self._asked.service is not None:
+                metadata["service"] = "@".join(self._asked.service)
             out.append(
                 FeatureVector(
                     entity_id=next(iter(keys.values())) if len(keys) == 1 else keys,
@@ -312,7 +310,7 @@ class OnlineResult:
                     version_info=self.versions,
                     metadata=metadata,
                     _scores=scores,
-                    _freshness=self._function,
+                    _freshness=self._asked.freshness,
                     _now=self._now,
                 )
             )
@@ -320,7 +318,7 @@ class OnlineResult:
 
     def _known(self, read: ViewRead, micros: NDArray[np.int64]) -> list[int | None]:
         """Times in microseconds for each row of the answer; None where there is no value."""
-        gone = {*read.missing, *read.rows.damaged}
+        gone = {*read.rows.missing, *read.rows.damaged}
         values = [None if i in gone else at for i, at in enumerate(micros.tolist())]
         return values if read.inverse is None else _spread(values, read.inverse)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -12,13 +12,8 @@ from headwater.online.codec import EMPTIED, HEADER_SIZE, KEYED, VERSION_BYTE, fi
 from headwater.planning.layout import RowLayout
 from headwater.types import DType
 
-AS_THEY_ARE = ("float64", "int64", "int32")
-"""Dtypes whose stored numbers are their Python values."""
-
 TIME_RANGES = {"timestamp": (-62135596800_000_000, 253402300799_999_999), "date": (-719162, 2932896)}
 """What datetime and date can hold: the years 1 to 9999."""
-
-_CODES = {"int32": "i", "int64": "q", "float32": "f", "float64": "d", "bool": "B", "timestamp": "q", "date": "i"}
 
 
 class RowFormat:
@@ -26,6 +21,13 @@ class RowFormat:
 
     Attributes:
         slots: of the features asked for, in their order.
+        mark: what a sound row begins with.
+        end: bytes of a row before its variable-width values.
+        variable: whether it has such.
+        blank: what stands in for a row that is not there.
+        no_nulls: the null bitmap of a row without NULLs.
+        table: rows side by side as NumPy records.
+        times: place among the features asked for → what it can hold, of those that are times.
     """
 
     def __init__(self, layout: RowLayout, names: Sequence[str]) -> None:
@@ -35,21 +37,9 @@ class RowFormat:
         self.end = fixed_end(layout)
         self.variable = layout.variable_count > 0
         self.blank = self.mark + bytes(self.end - 6)
-        self.sizes = {self.end}
-        self.bitmap = range(HEADER_SIZE, HEADER_SIZE + layout.bitmap_size)
-        self._stripes: dict[int, tuple[list[tuple[int, bytes]], bytes]] = {}
-        self.plain = all(slot.dtype.name in AS_THEY_ARE for slot in self.slots)
-        self._body_struct()
+        self.no_nulls = bytes(layout.bitmap_size)
+        self.times = {c: TIME_RANGES[s.dtype.name] for c, s in enumerate(self.slots) if s.dtype.name in TIME_RANGES}
         self._table_dtype()
-
-    def stripes(self, size: int) -> tuple[list[tuple[int, bytes]], bytes]:
-        """Columns of bytes of `size` sound rows side by side: of the mark, each with its place, and of no NULLs."""
-        found = self._stripes.get(size)
-        if found is None:
-            if len(self._stripes) > 64:
-                self._stripes.clear()
-            found = self._stripes[size] = ([(i, self.mark[i : i + 1] * size) for i in range(6)], bytes(size))
-        return found
 
     def problem(self, row: bytes) -> str:
         """Why bytes are no row of this layout; empty where they are one whose values are gone."""
@@ -73,23 +63,11 @@ class RowFormat:
             return f"of another layout ({row[2:6].hex()}, not {self.mark[2:].hex()})"
         return f"of {len(row)} bytes where {self.end}{' or more' if self.variable else ''} are due"
 
-    def _body_struct(self) -> None:
-        fixed = sorted(
-            (slot for slot in self.layout.slots if slot.offset is not None), key=lambda slot: slot.offset or 0
-        )
-        codes = [
-            f"{slot.dtype.width}s" if slot.dtype.name == "embedding" else _CODES[slot.dtype.name] for slot in fixed
-        ]
-        self.body = struct.Struct(f"<{self.layout.bitmap_size}s{''.join(codes)}{self.layout.variable_count}I")
-        places = {slot.name: i + 1 for i, slot in enumerate(fixed)}
-        self.places = tuple(places.get(slot.name, -1) for slot in self.slots)
-        self.first_end = 1 + len(fixed)
-        self.no_nulls = bytes(self.layout.bitmap_size)
-
     def _table_dtype(self) -> None:
         """A record of the parts read at once; slots of one width stand side by side and are read as one matrix."""
         start = HEADER_SIZE + self.layout.bitmap_size
         fields: dict[str, tuple[Any, int]] = {
+            "mark": ("V6", 0),
             "times": ((">u8", (2,)), 22),
             "bits": (("u1", (self.layout.bitmap_size,)), HEADER_SIZE),
             "ends": (("<u4", (self.layout.variable_count,)), start + self.layout.fixed_size),
@@ -132,3 +110,9 @@ class RowFormat:
             places = [self.sources[column][1] for column in columns]
             whole = dtype.name == "embedding" or places == list(range(self.table[name].shape[0]))
             self.groups.append((name, dtype, columns, None if whole else places))
+
+
+@lru_cache(maxsize=512)
+def row_format(layout: RowLayout, names: tuple[str, ...]) -> RowFormat:
+    """The format of a layout's rows for some features, worked out once."""
+    return RowFormat(layout, names)

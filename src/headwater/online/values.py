@@ -184,12 +184,13 @@ def python_values(numbers: NDArray[Any], dtype: DType) -> list[Any]:
     Raises:
         Damaged: a time that Python cannot hold.
     """
-    if dtype.name in ("float64", "int64", "int32"):
-        return list(numbers.tolist())
-    if dtype.name in ("float32", "embedding"):
-        return list(shortest(numbers).tolist())
-    if dtype.name == "bool":
-        return list((numbers != 0).tolist())
+    if dtype.name not in ("timestamp", "date"):
+        if dtype.name in ("float32", "embedding"):
+            numbers = shortest(numbers)
+        elif dtype.name == "bool":
+            numbers = numbers != 0
+        values: list[Any] = numbers.tolist()
+        return values
     convert = instant if dtype.name == "timestamp" else day
     return [convert(number) for number in numbers.tolist()]
 

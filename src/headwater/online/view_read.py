@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from headwater.online.decode import RowDecoder
+from headwater.freshness import Freshness
 from headwater.online.decoded import DecodedRows
+from headwater.online.keys import KeySpace
+from headwater.online.row_format import RowFormat
 from headwater.types import DType
 
 
@@ -18,7 +21,9 @@ class ReadView:
         label: the view's name in the request, or its alias.
         version: its version.
         key_columns: the request's columns that find its rows.
-        decoder: reads its rows; its slots are the features asked for.
+        space: its keys.
+        twin: the first view of the request whose keys differ from its own by their prefix alone; None where it is that.
+        form: of its rows; its slots are the features asked for.
         timed: whether its rows have event times.
         ttl: microseconds, None for no limit.
         slas: of each feature asked for, microseconds, None for none.
@@ -28,7 +33,9 @@ class ReadView:
     label: str
     version: str
     key_columns: tuple[str, ...]
-    decoder: RowDecoder
+    space: KeySpace
+    twin: int | None
+    form: RowFormat
     timed: bool
     ttl: int | None
     slas: tuple[int | None, ...]
@@ -45,25 +52,41 @@ class ReadColumn:
     dtype: DType
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class ReadRequest:
+    """What a prepared reader knows of its answers.
+
+    Attributes:
+        keys: request column → dtype.
+        columns: the feature columns, in the order asked for.
+        places: name of each → its place among the features of all views, laid end to end.
+        freshness: the function freshness is measured by.
+        service: name and version, where one was asked for.
+    """
+
+    keys: Mapping[str, DType]
+    columns: Sequence[ReadColumn]
+    places: Sequence[tuple[str, int]]
+    freshness: Freshness
+    service: tuple[str, str] | None
+
+
 @dataclass(eq=False, slots=True)
 class ViewRead:
-    """One view's rows in one read, by distinct key.
+    """One view's part of one read, by distinct key.
 
     Attributes:
         view: what is known of it beforehand.
-        rows: its rows.
-        inverse: for each row of the answer its place among them; None where they are the same.
-        future: places of rows not known yet.
-        expired: places of rows older than the ttl.
-        missing: all places that have no value to show, so that the default stands in.
+        start, stop: where its distinct keys stand among those of the read.
+        inverse: for each row of the answer the place of its key in this part, `stop - start` for a NULL key; None where
+            row i has key i.
+        long_keys: place in this part → whole key, for those asked for by digest.
+        rows: what was found, once the store has answered.
     """
 
     view: ReadView
-    rows: DecodedRows
+    start: int
+    stop: int
     inverse: list[int] | None
-    future: list[int]
-    expired: list[int]
-    missing: list[int] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.missing = [*self.rows.absent, *self.future, *self.expired]
+    long_keys: dict[int, bytes] | None
+    rows: DecodedRows = field(init=False)

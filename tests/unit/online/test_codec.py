@@ -24,7 +24,8 @@ from headwater.online.codec import (
     with_key,
     without_key,
 )
-from headwater.online.decode import MANY, RowDecoder
+from headwater.online.decoded import MANY, DecodedRows, verified
+from headwater.online.row_format import RowFormat
 from headwater.online.values import shortest, shortest_one
 from headwater.planning.layout import RowLayout
 from headwater.types import (
@@ -97,12 +98,12 @@ def bits(value: Any, dtype: DType) -> Any:
     return value
 
 
-def rows_and_decoder(dtypes: list[DType], rows: list[list[Any]]) -> tuple[list[bytes], RowDecoder]:
+def rows_and_form(dtypes: list[DType], rows: list[list[Any]]) -> tuple[list[bytes], RowFormat]:
     names = [f"f{i}" for i in range(len(dtypes))]
     view = make_view(dict(zip(names, dtypes, strict=True)))
     table = batch(view, [{"user": str(i), **dict(zip(names, row, strict=True))} for i, row in enumerate(rows)])
     layout = RowLayout.of(view)
-    return encode_batch(layout, table), RowDecoder(layout, names)
+    return encode_batch(layout, table), RowFormat(layout, names)
 
 
 @settings(deadline=None, max_examples=60)
@@ -116,9 +117,9 @@ def rows_and_decoder(dtypes: list[DType], rows: list[list[Any]]) -> tuple[list[b
 @example(([Array(Array(String)), Array(Embedding(2))], [[[None, [], ["", None]], [[1.0, 2.0], None]]]))
 def test_every_value_comes_back_bit_for_bit(table: tuple[list[DType], list[list[Any]]]) -> None:
     dtypes, rows = table
-    packed, decoder = rows_and_decoder(dtypes, rows)
+    packed, form = rows_and_form(dtypes, rows)
     for copies in (1, MANY):
-        decoded = decoder.decode([*packed, None] * copies)
+        decoded = DecodedRows(form, [*packed, None] * copies)
         columns = decoded.columns()
         assert not decoded.damaged
         assert len(decoded.absent) == copies
@@ -133,7 +134,7 @@ def test_every_value_comes_back_bit_for_bit(table: tuple[list[DType], list[list[
 @given(tables(), st.data())
 def test_truncated_and_foreign_bytes_never_raise_and_leave_the_rest(table: Any, data: st.DataObject) -> None:
     dtypes, rows = table
-    packed, decoder = rows_and_decoder(dtypes, rows)
+    packed, form = rows_and_form(dtypes, rows)
     row = packed[0]
     cut = row[: data.draw(st.integers(0, len(row) - 1))]
     noise = data.draw(st.binary(max_size=120))
@@ -141,8 +142,8 @@ def test_truncated_and_foreign_bytes_never_raise_and_leave_the_rest(table: Any, 
     flipped = row[:place] + bytes((row[place] ^ data.draw(st.integers(1, 255)),)) + row[place + 1 :]
     for copies in (1, MANY):
         sound = [row] * copies
-        decoded = decoder.decode([*sound, cut, noise, flipped])
-        whole = decoder.decode(sound).columns()
+        decoded = DecodedRows(form, [*sound, cut, noise, flipped])
+        whole = DecodedRows(form, sound).columns()
         columns = decoded.columns()
         assert copies in decoded.damaged
         assert copies + 1 in decoded.damaged
@@ -155,11 +156,11 @@ def test_truncated_and_foreign_bytes_never_raise_and_leave_the_rest(table: Any, 
 
 
 def test_a_damaged_row_says_what_is_wrong() -> None:
-    (row, *_), decoder = rows_and_decoder([Float64, String], [[1.5, "x"]])
-    others, _ = rows_and_decoder([Float64, Int64], [[1.5, 2]])
+    (row, *_), form = rows_and_form([Float64, String], [[1.5, "x"]])
+    others, _ = rows_and_form([Float64, Int64], [[1.5, 2]])
     newer = bytes((0xA2,)) + row[1:]
     for copies in (1, MANY):
-        damaged = decoder.decode([row] * copies + [b"", b"hello", row[:20], row[:-1], others[0], newer]).damaged
+        damaged = DecodedRows(form, [row] * copies + [b"", b"hello", row[:20], row[:-1], others[0], newer]).damaged
         told = [damaged[copies + i] for i in range(6)]
         assert told[0] == "no bytes"
         assert "not a headwater row" in told[1]
@@ -192,7 +193,7 @@ def test_the_order_of_headers_is_the_order_of_their_bytes(a: tuple[int, ...], b:
 
 
 def test_emptied_keeps_the_greater_delete_time_and_counts_on() -> None:
-    (row, *_), decoder = rows_and_decoder([Float64], [[1.5]])
+    (row, *_), form = rows_and_form([Float64], [[1.5]])
     once = emptied(row, 100)
     told = header(once)
     assert told == Header(MIN_MICROS, MIN_MICROS, 0, 0, 2, 100, True, row[2:6])
@@ -204,13 +205,13 @@ def test_emptied_keeps_the_greater_delete_time_and_counts_on() -> None:
     assert bare is not None
     assert (bare.through, bare.sequence, bare.emptied) == (7, 1, True)
     for copies in (1, MANY):
-        decoded = decoder.decode([once] * copies)
+        decoded = DecodedRows(form, [once] * copies)
         assert decoded.absent == list(range(copies))
         assert not decoded.damaged
 
 
 def test_replaced_carries_the_delete_time_over_and_counts_on() -> None:
-    (row, *_), _ = rows_and_decoder([Float64], [[1.5]])
+    (row, *_), _ = rows_and_form([Float64], [[1.5]])
     told = header(replaced(emptied(row, 100), row))
     assert told is not None
     assert (told.through, told.sequence, told.emptied) == (100, 3, False)
@@ -219,7 +220,7 @@ def test_replaced_carries_the_delete_time_over_and_counts_on() -> None:
 
 
 def test_a_long_key_rides_in_its_row_and_outlives_a_delete() -> None:
-    (row, *_), decoder = rows_and_decoder([Float64, String], [[1.5, "x"]])
+    (row, *_), form = rows_and_form([Float64, String], [[1.5, "x"]])
     keyed = with_key(row, b"k" * 600)
     assert long_key(keyed) == b"k" * 600
     assert without_key(keyed) == row
@@ -235,7 +236,7 @@ def test_a_long_key_rides_in_its_row_and_outlives_a_delete() -> None:
             copies + 4: b"k" * 600,
             copies + 5: b"k" * 600,
         }
-        decoded = decoder.decode(rows, keys)
+        decoded = DecodedRows(form, verified(rows, keys))
         assert decoded.absent == [copies + 1, copies + 4, copies + 5]
         assert sorted(decoded.damaged) == [copies + 2, copies + 3]
         assert decoded.columns()[0][: copies + 1] == [1.5] * (copies + 1)
@@ -248,7 +249,7 @@ def test_a_subset_of_features_in_any_order() -> None:
     packed = encode_batch(layout, batch(view, rows))
     for names in (["d", "a"], ["g", "f"], ["c"], ["b", "e", "d"]):
         for copies in (1, MANY):
-            columns = RowDecoder(layout, names).decode(packed * copies).columns()
+            columns = DecodedRows(RowFormat(layout, names), packed * copies).columns()
             assert columns == [[rows[0][name]] * copies for name in names]
 
 
@@ -259,7 +260,7 @@ def test_a_time_that_python_cannot_hold_makes_the_row_unavailable() -> None:
     layout = RowLayout.of(view)
     rows = encode_batch(layout, good) + encode_batch(layout, bad)
     for copies in (1, MANY):
-        decoded = RowDecoder(layout, ["t"]).decode(rows * copies)
+        decoded = DecodedRows(RowFormat(layout, ["t"]), rows * copies)
         assert sorted(decoded.damaged) == list(range(1, 2 * copies, 2))
         assert decoded.columns()[0][0] == datetime(2024, 1, 1, tzinfo=UTC)
 

@@ -73,7 +73,7 @@ class LMDBOnlineStore(OnlineStore):
         return cls(folder / place, **options)
 
     def multi_get(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        return self._open().get(keys)
+        return self._shared.get(keys) if not self._closed else self._open().get(keys)
 
     def put(self, rows: Iterable[tuple[bytes, bytes]], meta: Mapping[bytes, bytes] | None = None) -> list[bool]:
         shared, applied = self._open(), []
