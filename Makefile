@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-lowest bench lint format docs lock clean
+.PHONY: help setup servers demo test test-lowest bench lint format docs lock clean
 
 BIN := .venv/bin
 PLUGIN := $(wildcard tests/plugin/pyproject.toml)
@@ -12,10 +12,13 @@ help: ## list the targets
 
 setup: .venv/.stamp ## make .venv, the development environment
 
+servers: ## install the servers that the tests start, where they are missing (Debian, as root)
+	scripts/servers.sh
+
 demo: .venv-demo/.stamp ## run the demo on real data: the core and what the demo needs, nothing else
 	.venv-demo/bin/python demo/run.py
 
-test: lint ## check style, types and layers, then run all tests
+test: lint servers ## check style, types and layers, then run all tests
 	$(BIN)/pytest -n 2 --dist worksteal --timeout 300
 	$(if $(wildcard src/headwater/cli/__init__.py),$(BIN)/python scripts/cli_reference.py --check)
 
