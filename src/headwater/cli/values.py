@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from headwater.online.result import OnlineResult
     from headwater.planning.resolve import ResolvedRequest
 
-_COUNTS = ("matched", "no_row", "expired", "not_known", "same_instant")
+_COUNTS = ("matched", "no_row", "expired", "not_known", "same_instant", "null_times")
 
 
 def read(request: ResolvedRequest, result: OnlineResult, now: datetime) -> tuple[dict[str, Any], Sheet]:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.csv as csv
 import pyarrow.parquet as pq
 
-from headwater.definitions.sources import CSVSource, ParquetSource, Source, SQLSource, TableSource
+from headwater.definitions.sources import CSVSource, ParquetSource, PushSource, Source, SQLSource, TableSource
 from headwater.testing.cases import HistoryCase
 
 
@@ -19,6 +19,11 @@ def in_form(case: HistoryCase, form: Callable[[TableSource], Source]) -> dict[st
     """The sources of a case in another form, by view; views that are only written to aside."""
     sources = {view.selection.view.name: view.selection.view.source for view in case.views}
     return {name: form(source) for name, source in sources.items() if isinstance(source, TableSource)}
+
+
+def as_push(source: TableSource) -> PushSource:
+    """What is written alone: none of the table's rows."""
+    return PushSource(**_options(source))
 
 
 def as_query(source: TableSource) -> SQLSource:

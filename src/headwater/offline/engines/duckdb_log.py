@@ -12,7 +12,7 @@ from sqlglot import exp
 from headwater.errors import SourceError
 from headwater.offline.base import POSITION, THROUGH, LogPart, LogSlice, ViewInput
 from headwater.offline.engines.duckdb_columns import text_sql
-from headwater.offline.engines.duckdb_sources import Session, ViewSession
+from headwater.offline.engines.duckdb_sources import Session, ViewSession, readable
 from headwater.offline.engines.footers import greatest, read_footers
 from headwater.offline.relations import ViewRows, column
 from headwater.planning.resolve import ResolvedView
@@ -45,9 +45,10 @@ def show_part(session: Session, part: LogPart, where: str) -> ShownPart:
     """
     name = session.name("log")
     if part.table is not None:
-        session.show(name, part.table)
-        last = int(np.max(part.table.column(POSITION).to_numpy(), initial=0))
-        return ShownPart(name, part.table.schema, last + 1)
+        table = readable(part.table)
+        session.show(name, table)
+        last = int(np.max(table.column(POSITION).to_numpy(), initial=0))
+        return ShownPart(name, table.schema, last + 1)
     footers = read_footers(part.files, where)
     files = "[" + ", ".join(text_sql(str(file)) for file in part.files) + "]"
     session.run(f"CREATE VIEW {name} AS SELECT * FROM read_parquet({files}, union_by_name = true)")

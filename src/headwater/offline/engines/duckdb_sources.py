@@ -354,7 +354,7 @@ def _plain(session: Session, source: Source, folder: Path, where: str) -> str:
             return f"({sql_query(session, source, folder, where)})"
         case TableSource():
             shown = session.name("table")
-            session.show(shown, _readable(_table_of(source, where)))
+            session.show(shown, readable(_table_of(source, where)))
             return shown
     raise SourceError(f"{where}: a query cannot read a {type(source).__name__}")
 
@@ -394,7 +394,7 @@ def table_schema(source: TableSource, keys: Mapping[str, DType], where: str) -> 
     return schema
 
 
-def _readable(table: pa.Table) -> pa.Table:
+def readable(table: pa.Table) -> pa.Table:
     """The table without Arrow types that DuckDB cannot take in."""
     for i, column in enumerate(table.schema):
         if pa.types.is_float16(column.type):
@@ -405,7 +405,7 @@ def _readable(table: pa.Table) -> pa.Table:
 def _open_table(session: Session, source: TableSource, wanted: Wanted, where: str) -> Opened:
     table = _table_of(source, where)
     check_columns(table.schema, wanted.columns, where)
-    table = _readable(table.select(wanted.columns))
+    table = readable(table.select(wanted.columns))
     for name, dtype in wanted.keys.items():
         if name not in wanted.values and name not in wanted.times:
             matched = match_key(
