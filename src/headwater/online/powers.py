@@ -18,8 +18,8 @@ class Reading:
 
     Attributes:
         rows: the bytes under each key, None where there is none, `UNREAD` where that is not known; in order.
-        marks: part of the store → how far it was when the rows were read. They cover the marks that were asked for,
-            and take their place in a session.
+        marks: part of the store → how far it was when the rows were read. Those of a level that covers the session's
+            marks take their place.
     """
 
     rows: list[bytes | None]
@@ -31,14 +31,20 @@ class LeveledReads(Protocol):
     """A store of several nodes, whose reads differ by level."""
 
     def read(
-        self, keys: Sequence[bytes], level: ConsistencyLevel, marks: Mapping[str, int], deadline: float | None = None
+        self,
+        keys: Sequence[bytes],
+        level: ConsistencyLevel,
+        marks: Mapping[str, int] | None,
+        deadline: float | None = None,
     ) -> Reading:
         """The bytes under each key, as `multi_get` (which is strong), by a level's guarantee.
 
         Args:
             keys: order and repeats are kept.
             level: one of the store's.
-            marks: what the session has seen; empty where the level needs none.
+            marks: what the session has seen; never None for a level that needs a session. None: there is no session,
+                the marks of the answer may be empty. An eventual read with a session need not cover its marks, but
+                gives those of the rows.
             deadline: seconds this may take; rows not there by then are `UNREAD`. None: the store's own time-outs.
 
         Raises:
@@ -74,7 +80,11 @@ class AsyncReads(Protocol):
         ...
 
     async def read(
-        self, keys: Sequence[bytes], level: ConsistencyLevel, marks: Mapping[str, int], deadline: float | None = None
+        self,
+        keys: Sequence[bytes],
+        level: ConsistencyLevel,
+        marks: Mapping[str, int] | None,
+        deadline: float | None = None,
     ) -> Reading:
         """As `LeveledReads.read`."""
         ...
