@@ -17,11 +17,10 @@ from headwater.online.values import Damaged, python_values, variable_decoder
 from headwater.planning.layout import Slot
 from headwater.types import DType
 
-MANY = 24
+MANY = 16
 """From this many rows on NumPy compares their times faster than Python; all else it does faster always."""
 
 _LAST = (1 << 64) - 1
-_greatest, _least = np.maximum.reduce, np.minimum.reduce
 
 
 def verified(rows: Sequence[bytes | None], long_keys: Mapping[int, bytes]) -> list[bytes | None]:
@@ -134,10 +133,11 @@ class DecodedRows:
     def _judge_many(self, latest: int, oldest: int) -> None:
         """What `_judge_few` does, faster where rows are many."""
         times = self._table["times"].astype(np.uint64)
-        if int(_greatest(times, None)) > latest:
+        # not max and min: what NumPy does around them costs more than they do
+        if times.item(times.argmax()) > latest:
             self.future = np.flatnonzero((times > np.uint64(max(0, latest))).any(axis=1)).tolist()
         # created times are looked at too, which is cheaper than to leave them out
-        if oldest and int(_least(times, None)) < oldest:
+        if oldest and times.item(times.argmin()) < oldest:
             gone = {*self.absent, *self.damaged, *self.future}
             old = np.flatnonzero(times[:, 0] < np.uint64(min(oldest, _LAST))).tolist()
             self.expired = [i for i in old if i not in gone]
@@ -174,32 +174,31 @@ class DecodedRows:
             for c, values in self._variable.items():
                 out[c] = list(values)
         if self.has_nulls:
-            for c, column in enumerate(out):
-                nulls = self.nulls(c)
-                if nulls is not None:
-                    for i in np.flatnonzero(nulls).tolist():
-                        column[i] = None
+            nulls = np.unpackbits(self._table["bits"], axis=1, bitorder="little").nonzero()
+            for i, bit in zip(*(places.tolist() for places in nulls), strict=True):
+                if bit in self.form.by_bit:
+                    out[self.form.by_bit[bit]][i] = None
         return out
 
-    def _group(self, name: str, dtype: DType, columns: list[int], places: list[int] | None) -> list[list[Any]]:
+    def _group(self, name: str, dtype: DType, columns: list[int], places: slice | list[int]) -> list[list[Any]]:
         """The values of columns that lie in one matrix and have one dtype."""
         matrix = self._table[name]
         if dtype.name == "embedding":
             return [python_values(matrix, dtype)]
-        turned = matrix.T if places is None else matrix.T[places]
-        if places is None and self.size >= MANY:
+        turned = matrix.T[places]
+        if self.size >= MANY:
             turned = turned.copy()  # aligned numbers become Python's faster
         if dtype.name in TIME_RANGES:
             return [python_values(_harmless(row, self.damaged), dtype) for row in turned]
         return python_values(turned, dtype)
 
-    def matrix(self, columns: Sequence[int], dtype: Any) -> NDArray[Any]:
+    def matrix(self, columns: tuple[int, ...], dtype: Any) -> NDArray[Any]:
         """A new (keys, columns) matrix of numeric columns; anything where there is no value."""
-        sources = [self.form.sources[column] for column in columns]
-        if len({name for name, _ in sources}) == 1:
-            block = self._table[sources[0][0]]
-            places = [place for _, place in sources]
-            return (block if places == list(range(block.shape[1])) else block[:, places]).astype(dtype)
+        block = self.form.block(columns)
+        if block is not None:
+            name, places = block
+            matrix: NDArray[Any] = self._table[name]
+            return matrix[:, places].astype(dtype)
         out = np.empty((self.size, len(columns)), dtype)
         for place, column in enumerate(columns):
             out[:, place] = self.numbers(column)
@@ -222,6 +221,8 @@ class DecodedRows:
     def _check_times(self) -> None:
         for c, (first, last) in self.form.times.items():
             numbers = self.numbers(c)
+            if not self.size or (numbers[numbers.argmin()] >= first and numbers[numbers.argmax()] <= last):
+                continue
             for i in np.flatnonzero((numbers < first) | (numbers > last)).tolist():
                 self.damaged.setdefault(i, f"{self.form.slots[c].name} is outside the years 1 to 9999")
 

@@ -21,7 +21,7 @@ from headwater.online.keys import LONGEST, NAMESPACE_SIZE, KeySpace, digested, n
 from headwater.online.result import OnlineResult
 from headwater.online.row_format import row_format
 from headwater.online.values import python_default
-from headwater.online.view_read import ReadColumn, ReadRequest, ReadView, ViewRead
+from headwater.online.view_read import MatrixColumns, ReadColumn, ReadRequest, ReadView, ViewRead
 from headwater.planning.resolve import ResolvedRequest, ResolvedView
 from headwater.types import DType, StalePolicy
 
@@ -215,4 +215,4 @@ def _read_request(request: ResolvedRequest, keys: Mapping[str, DType], freshness
     starts = list(accumulate(map(len, features), initial=0))
     columns = [ReadColumn(c.name, c.view, features[c.view][c.feature.name], c.feature.dtype) for c in request.columns]
     places = [(column.name, starts[column.view] + column.feature) for column in columns]
-    return ReadRequest(keys, columns, places, freshness, request.service)
+    return ReadRequest(keys, columns, MatrixColumns.of(columns), places, freshness, request.service)

@@ -17,7 +17,7 @@ from headwater.online.entities import EntityBatch, key_array
 from headwater.online.frames import to_html
 from headwater.online.values import Damaged, instant
 from headwater.online.vector import FeatureVector as FeatureVector
-from headwater.online.view_read import ReadColumn, ReadRequest, ReadView, ViewRead
+from headwater.online.view_read import MatrixColumns, ReadColumn, ReadRequest, ReadView, ViewRead
 from headwater.planning.frames import to_pandas
 from headwater.types import STATUSES, Status
 
@@ -218,12 +218,12 @@ class OnlineResult:
             UsageError: a feature that is not one number; a dtype that cannot hold a value or `missing`.
             FeatureNotFound: a column that was not asked for.
         """
-        wanted = [self._column(name) for name in columns] if columns is not None else self._asked.columns
-        for column in wanted:
-            if not column.dtype.numeric:
-                raise UsageError(
-                    f"feature {column.name!r} is {column.dtype}, not a number: leave it out with columns=[…]"
-                )
+        asked = self._asked
+        wanted = asked.matrix if columns is None else MatrixColumns.of([self._column(name) for name in columns])
+        if wanted.odd is not None:
+            raise UsageError(
+                f"feature {wanted.odd.name!r} is {wanted.odd.dtype}, not a number: leave it out with columns=[…]"
+            )
         try:
             return self._matrices(wanted, dtype, missing)
         except (TypeError, ValueError, OverflowError) as bad:
@@ -231,13 +231,13 @@ class OnlineResult:
                 f"to_numpy(dtype={dtype!r}, missing={missing!r}): {bad}; give a dtype that holds values and `missing`"
             ) from bad
 
-    def _matrices(self, wanted: Sequence[ReadColumn], dtype: Any, missing: float) -> NDArray[Any]:
-        if len({column.view for column in wanted}) == 1:
-            return self._matrix(self._reads[wanted[0].view], [column.feature for column in wanted], dtype, missing)
-        out = np.empty((len(self), len(wanted)), dtype)
-        for view, read in enumerate(self._reads):
-            places = [i for i, column in enumerate(wanted) if column.view == view]
-            out[:, places] = self._matrix(read, [wanted[i].feature for i in places], dtype, missing)
+    def _matrices(self, wanted: MatrixColumns, dtype: Any, missing: float) -> NDArray[Any]:
+        if len(wanted.parts) == 1:
+            view, features, _ = wanted.parts[0]
+            return self._matrix(self._reads[view], features, dtype, missing)
+        out = np.empty((len(self), wanted.count), dtype)
+        for view, features, places in wanted.parts:
+            out[:, places] = self._matrix(self._reads[view], features, dtype, missing)
         return out
 
     def _column(self, name: str) -> ReadColumn:
@@ -247,7 +247,7 @@ class OnlineResult:
         names = self.columns
         raise FeatureNotFound(f"{name!r} is not in this result, which has {', '.join(names)}{nearest(name, names)}")
 
-    def _matrix(self, read: ViewRead, features: Sequence[int], dtype: Any, missing: float) -> NDArray[Any]:
+    def _matrix(self, read: ViewRead, features: tuple[int, ...], dtype: Any, missing: float) -> NDArray[Any]:
         """Features of one view as a matrix, a row for each of the answer."""
         rows = read.rows
         out = rows.matrix(features, dtype)

@@ -21,6 +21,7 @@ class RowFormat:
 
     Attributes:
         slots: of the features asked for, in their order.
+        by_bit: bit of the null bitmap → place among the features asked for.
         mark: what a sound row begins with.
         end: bytes of a row before its variable-width values.
         variable: whether it has such.
@@ -33,13 +34,23 @@ class RowFormat:
     def __init__(self, layout: RowLayout, names: Sequence[str]) -> None:
         self.layout = layout
         self.slots = tuple(layout.by_name[name] for name in names)
+        self.by_bit = {slot.bit: column for column, slot in enumerate(self.slots)}
         self.mark = layout_mark(layout)
         self.end = fixed_end(layout)
         self.variable = layout.variable_count > 0
         self.blank = self.mark + bytes(self.end - 6)
         self.no_nulls = bytes(layout.bitmap_size)
         self.times = {c: TIME_RANGES[s.dtype.name] for c, s in enumerate(self.slots) if s.dtype.name in TIME_RANGES}
+        self._blocks: dict[tuple[int, ...], tuple[str, slice | list[int]] | None] = {}
         self._table_dtype()
+
+    def block(self, columns: tuple[int, ...]) -> tuple[str, slice | list[int]] | None:
+        """The matrix that numeric columns lie in, with their places there; None where they lie in several."""
+        if columns not in self._blocks:
+            names = {self.sources[c][0] for c in columns}
+            places = _span([self.sources[c][1] for c in columns])
+            self._blocks[columns] = (names.pop(), places) if len(names) == 1 else None
+        return self._blocks[columns]
 
     def problem(self, row: bytes) -> str:
         """Why bytes are no row of this layout; empty where they are one whose values are gone."""
@@ -105,14 +116,19 @@ class RowFormat:
         for column, (name, _) in enumerate(self.sources):
             if name:
                 together.setdefault((name, self.slots[column].dtype), []).append(column)
-        self.groups: list[tuple[str, DType, list[int], list[int] | None]] = []
+        self.groups: list[tuple[str, DType, list[int], slice | list[int]]] = []
         for (name, dtype), columns in together.items():
             places = [self.sources[column][1] for column in columns]
-            whole = dtype.name == "embedding" or places == list(range(self.table[name].shape[0]))
-            self.groups.append((name, dtype, columns, None if whole else places))
+            self.groups.append((name, dtype, columns, _span(places)))
 
 
 @lru_cache(maxsize=512)
 def row_format(layout: RowLayout, names: tuple[str, ...]) -> RowFormat:
     """The format of a layout's rows for some features, worked out once."""
     return RowFormat(layout, names)
+
+
+def _span(places: list[int]) -> slice | list[int]:
+    """Places that follow one another as a slice, which NumPy takes without a copy."""
+    first = places[0]
+    return slice(first, first + len(places)) if places == list(range(first, first + len(places))) else places

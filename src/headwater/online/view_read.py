@@ -53,12 +53,37 @@ class ReadColumn:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
+class MatrixColumns:
+    """Feature columns as a matrix takes them.
+
+    Attributes:
+        count: how many.
+        odd: the first that is not one number; None where all are.
+        parts: for each view that has some: its place, its features, and their places in the matrix.
+    """
+
+    count: int
+    odd: ReadColumn | None
+    parts: Sequence[tuple[int, tuple[int, ...], list[int]]]
+
+    @classmethod
+    def of(cls, columns: Sequence[ReadColumn]) -> MatrixColumns:
+        """The columns, in order."""
+        by_view: dict[int, list[int]] = {}
+        for place, column in enumerate(columns):
+            by_view.setdefault(column.view, []).append(place)
+        parts = [(view, tuple(columns[i].feature for i in places), places) for view, places in by_view.items()]
+        return cls(len(columns), next((column for column in columns if not column.dtype.numeric), None), parts)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
 class ReadRequest:
     """What a prepared reader knows of its answers.
 
     Attributes:
         keys: request column → dtype.
         columns: the feature columns, in the order asked for.
+        matrix: the same, for a matrix of all.
         places: name of each → its place among the features of all views, laid end to end.
         freshness: the function freshness is measured by.
         service: name and version, where one was asked for.
@@ -66,6 +91,7 @@ class ReadRequest:
 
     keys: Mapping[str, DType]
     columns: Sequence[ReadColumn]
+    matrix: MatrixColumns
     places: Sequence[tuple[str, int]]
     freshness: Freshness
     service: tuple[str, str] | None
