@@ -29,6 +29,13 @@ class Settings:
         definitions: files that hold definitions.
         registry_url: SQLAlchemy URL of the registry.
         online_url: URL of the online store.
+        online_coalesce: whether concurrent small reads share round trips.
+        online_cache: how long rows are kept in this process for eventual reads; zero: not at all.
+        online_cache_rows: how many rows are kept at most.
+        online_retries: how often a read that finds the online store unavailable is tried again.
+        online_breaker: failures in a row from which on reads fail at once for a while; 0: never.
+        online_breaker_rest: how long that while is.
+        online_durable_within: how long a write that asks for durability waits for replicas.
         offline_engine: name of the offline engine.
         offline_memory_limit: how much memory the offline engine may use, e.g. `2GB`.
         offline_threads: how many threads the offline engine may use; None: every core.
@@ -44,6 +51,13 @@ class Settings:
     definitions: tuple[str, ...] = ("features.py",)
     registry_url: str = "sqlite:///.headwater/registry.db"
     online_url: str = "lmdb:.headwater/online"
+    online_coalesce: bool = False
+    online_cache: timedelta = timedelta(0)
+    online_cache_rows: int = 100_000
+    online_retries: int = 1
+    online_breaker: int = 0
+    online_breaker_rest: timedelta = timedelta(seconds=1)
+    online_durable_within: timedelta = timedelta(seconds=2)
     offline_engine: str = "duckdb"
     offline_memory_limit: str | None = None
     offline_threads: int | None = None
@@ -85,6 +99,14 @@ def _count(value: Any) -> int:
     return value
 
 
+def _count_or_none(value: Any) -> int:
+    if isinstance(value, str) and value.isdigit():
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError("must be a whole number, 0 for none")
+    return value
+
+
 def _function(value: Any) -> str:
     if value not in ("linear", "exponential"):
         raise ValueError("must be 'linear' or 'exponential'")
@@ -109,6 +131,13 @@ _KEYS = {
     "definitions": ("definitions", _texts),
     "registry.url": ("registry_url", _text),
     "online.url": ("online_url", _text),
+    "online.coalesce": ("online_coalesce", _flag),
+    "online.cache": ("online_cache", parse_duration),
+    "online.cache_rows": ("online_cache_rows", _count),
+    "online.retries": ("online_retries", _count_or_none),
+    "online.breaker": ("online_breaker", _count_or_none),
+    "online.breaker_rest": ("online_breaker_rest", _lasting),
+    "online.durable_within": ("online_durable_within", _lasting),
     "offline.engine": ("offline_engine", _text),
     "offline.memory_limit": ("offline_memory_limit", _memory),
     "offline.threads": ("offline_threads", _count),

@@ -31,6 +31,7 @@ from headwater.offline.base import OfflineEngine
 from headwater.offline.log import OfflineLog
 from headwater.offline.result import HistoryResult
 from headwater.online.base import OnlineStore
+from headwater.online.fetching import ReadSettings
 from headwater.online.result import OnlineResult
 from headwater.online.session import Session
 from headwater.planning.catalog import ServiceInfo, ViewInfo, service_info, view_info
@@ -41,6 +42,17 @@ from headwater.registry.versions import FeatureVersionManager
 from headwater.types import ConsistencyLevel, StalePolicy, WriteTarget
 
 _PREPARED = 256
+
+
+def _read_settings(settings: Settings) -> ReadSettings:
+    return ReadSettings(
+        coalesce=settings.online_coalesce,
+        cache=settings.online_cache.total_seconds(),
+        cache_rows=settings.online_cache_rows,
+        retries=settings.online_retries,
+        breaker_failures=settings.online_breaker,
+        breaker_rest=settings.online_breaker_rest.total_seconds(),
+    )
 
 
 class FeatureStore:
@@ -170,6 +182,8 @@ class FeatureStore:
             source_of=self._sources.source_of,
             lookback=self.settings.materialize_lookback,
             observer=self._observer,
+            reads=_read_settings(self.settings),
+            durable_within=self.settings.online_durable_within,
         )
 
     def _own(self, part: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from headwater.clock import MIN_MICROS, from_micros
+from headwater.compute.acknowledged import acknowledge
 from headwater.compute.keys import key_table, newest, same_keys
 from headwater.compute.reports import DeleteReport
 from headwater.compute.rooms import Rooms
@@ -71,8 +72,7 @@ def delete(
                 hide_rows(rooms, version, keys.table, marked.through)
         except StoreError as bad:
             raise type(bad)(f"{bad}; the delete is in the offline log, the next materialize puts it online") from bad
-        if session is not None:
-            session.advance(rooms.store_name)
+        acknowledge(rooms, session)
         found = sum(at > MIN_MICROS for at in known)
         through = from_micros(max(marked.through)) if marked.through else None
         return DeleteReport(keys.table.num_rows, found, through, marked.position, purge)

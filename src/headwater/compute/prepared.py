@@ -23,6 +23,7 @@ from headwater.errors import (
 )
 from headwater.freshness import Freshness
 from headwater.online.base import OnlineStore
+from headwater.online.fetching import PLAIN, Ask
 from headwater.online.reader import OnlineReader
 from headwater.online.result import OnlineResult
 from headwater.online.session import Session, check_session
@@ -78,6 +79,7 @@ class PreparedReader:
         self._features = features
         self._freshness = freshness
         self._level = _level(rooms.online, consistency)
+        self._fetcher = rooms.fetcher
         self._refresh = registry_refresh.total_seconds()
         self._lock = threading.Lock()
         self._snapshot = self._look()
@@ -134,6 +136,7 @@ class PreparedReader:
         stale: StalePolicy | str = StalePolicy.FLAG,
         max_age: timedelta | str | None = None,
         now: datetime | str | None = None,
+        deadline: timedelta | str | None = None,
     ) -> OnlineResult:
         """Read the features of entities, in one call to the store.
 
@@ -146,27 +149,31 @@ class PreparedReader:
             stale: `flag` or `drop` values past their SLA.
             max_age: a freshness SLA for this read alone.
             now: the instant of the read; None: the store's clock.
+            deadline: how long the store may take; what it has not given by then is UNAVAILABLE, and no error.
 
         Raises:
             EntityKeyError: join keys that are missing, unknown or of another type.
             SessionRequired: a level that needs a session came without one.
+            ConsistencyLost: the store has lost what the session has seen; `.session` goes on.
             ConsistencyNotSupported: a level that the store cannot give.
             StoreError: the store cannot be read.
         """
         if request:
             self._refuse_request(request)
-        if consistency is not None or session is not None or self._level is not None:
-            self._check_session(consistency, session)
         rooms = self._rooms
+        ask = PLAIN
+        if consistency is not None or session is not None or deadline is not None or self._level is not None:
+            ask = self._ask(consistency, session, deadline)
         if time.monotonic() >= self._next or rooms.registry.latest is not self._snapshot:
             self._follow(self._look())
         at = rooms.now() if now is None else _instant(now)
         policy = _FLAG if stale is _FLAG else _policy(stale)
         age = None if max_age is None else _age(max_age)
-        result = self._reader.read(entities, now=at, stale=policy, max_age=age)
-        if session is not None:
-            session.advance(rooms.store_name)
-        return result
+        reader = self._reader
+        if ask is PLAIN and self._fetcher.direct:
+            return reader.read(entities, now=at, stale=policy, max_age=age)
+        plan = reader.plan_keys(entities)
+        return reader.decode(plan, self._fetcher.rows(plan.keys, ask), now=at, stale=policy, max_age=age)
 
     def explain(
         self,
@@ -185,7 +192,7 @@ class PreparedReader:
         marks.append(time.perf_counter())
         plan = reader.plan_keys(entities)
         marks.append(time.perf_counter())
-        rows = self._rooms.online.multi_get(plan.keys)
+        rows = self._fetcher.rows(plan.keys)
         marks.append(time.perf_counter())
         age = None if max_age is None else _age(max_age)
         result = reader.decode(plan, rows, now=at, stale=_policy(stale), max_age=age)
@@ -220,11 +227,19 @@ class PreparedReader:
         for text in fresh:
             python_warnings.warn(text, UserWarning, stacklevel=4)
 
-    def _check_session(self, consistency: ConsistencyLevel | str | None, session: Session | None) -> None:
+    def _ask(
+        self, consistency: ConsistencyLevel | str | None, session: Session | None, deadline: timedelta | str | None
+    ) -> Ask:
+        """How a read wants its rows, checked."""
         level = self._level if consistency is None else _level(self._rooms.online, consistency)
         if level in _NEEDS_SESSION and session is None:
             raise SessionRequired(f"consistency={level.value!r} needs a session: pass session=store.session()")
-        check_session(session, self._rooms.store_name)
+        if session is not None:
+            check_session(session, self._rooms.store_name)
+        within = None if deadline is None else _age(deadline, "deadline") / 1e6
+        if level in (None, ConsistencyLevel.EVENTUAL) and session is None and within is None:
+            return PLAIN
+        return Ask(level or ConsistencyLevel.EVENTUAL, session, within)
 
     def _refuse_request(self, request: Mapping[str, Any]) -> None:
         names = ", ".join(map(repr, request))
@@ -266,13 +281,13 @@ def _policy(stale: StalePolicy | str) -> StalePolicy:
     return policy
 
 
-def _age(max_age: timedelta | str) -> int:
+def _age(max_age: timedelta | str, name: str = "max_age") -> int:
     try:
         age = duration_micros(parse_duration(max_age))
     except ValueError as bad:
-        raise UsageError(f"max_age: {bad}") from None
+        raise UsageError(f"{name}: {bad}") from None
     if age < 0:
-        raise UsageError(f"max_age={max_age!r} is negative")
+        raise UsageError(f"{name}={max_age!r} is negative")
     return age
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -14,7 +15,9 @@ from headwater.observer import Observer, silent
 from headwater.offline.base import OfflineEngine
 from headwater.offline.log import OfflineLog
 from headwater.online.base import OnlineStore
+from headwater.online.fetching import Fetcher, ReadSettings
 from headwater.online.meta import log_id_key, pack_log_id, read_watermarks, unpack_log_id
+from headwater.planning.resolve import ResolvedView
 from headwater.planning.snapshot import RegistrySnapshot, ViewVersion
 from headwater.planning.watermark import Watermark
 from headwater.registry.leases import Leases
@@ -24,6 +27,10 @@ from headwater.registry.versions import FeatureVersionManager
 LOOKBACK = timedelta(days=1)
 TOLERANCE = timedelta(seconds=5)
 """How far ahead of the clock a row may be known and still be put online: clocks of several hosts differ."""
+GRACE = timedelta(days=1)
+"""How long past its ttl a row is kept where the store drops rows by itself: until then EXPIRED is told."""
+DURABLE_WITHIN = timedelta(seconds=2)
+"""How long a write that asks for durability waits for replicas."""
 LEASE_TIME = timedelta(minutes=10)
 RUN = "run"
 """The kind of lease that a materialization holds."""
@@ -52,6 +59,9 @@ class Rooms:
         tolerance: how far ahead of the clock a row may be known and still be put online.
         lease_time: how long a run may be held up before it counts as dead.
         observer: is told of progress.
+        reads: what stands between a read and the online store.
+        grace: how long past its ttl a row is kept by a store that drops rows by itself.
+        durable_within: how long a write waits for replicas.
     """
 
     project: str
@@ -66,6 +76,9 @@ class Rooms:
     tolerance: timedelta = TOLERANCE
     lease_time: timedelta = LEASE_TIME
     observer: Observer = silent
+    reads: ReadSettings = field(default_factory=ReadSettings)
+    grace: timedelta = GRACE
+    durable_within: timedelta = DURABLE_WITHIN
     leases: Leases = field(init=False)
     _claimed: bool = field(default=False, init=False)
 
@@ -76,6 +89,18 @@ class Rooms:
     def now(self) -> Callable[[], int]:
         """Tells the time now, microseconds."""
         return ticker(self.clock)
+
+    @cached_property
+    def fetcher(self) -> Fetcher:
+        """Gets rows for reads."""
+        return Fetcher(self.online, self.reads, lambda: self.store_name)
+
+    def put_rows(self, view: ResolvedView, rows: list[tuple[bytes, bytes]]) -> list[bool]:
+        """Put rows of a view version online; where the store drops rows by itself, those with a ttl in their time."""
+        ttl = view.view.ttl_time if view.view.source.event_time is not None else None
+        if not ttl or not self.online.capabilities.expiry:
+            return self.online.put(rows)
+        return self.online.put(rows, expires_in=math.ceil((ttl + self.grace).total_seconds()))  # type: ignore[call-arg]
 
     def watermarks(self, snapshot: RegistrySnapshot) -> dict[tuple[str, str], Watermark]:
         """(view, version) → how far it is materialized, as the online store has it; one that is missing never was."""

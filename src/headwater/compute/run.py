@@ -134,7 +134,7 @@ class Run:
         step = f"materialize {self.view.name}@{self.view.version}"
         for batch in batches:
             pairs = rows.encode(batch)
-            placed = self.rooms.online.put(pairs)
+            placed = self.rooms.put_rows(self.view, pairs)
             kept_out = len(placed) - sum(placed)
             if seen is not None:
                 seen.add(pairs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,13 +12,13 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from headwater.clock import MIN_MICROS, duration_micros
+from headwater.compute.acknowledged import acknowledge, check_durability
 from headwater.compute.project import known_at, project
 from headwater.compute.reports import WriteReport
 from headwater.compute.rooms import Rooms
 from headwater.compute.rows import Checked, RowVersion, check_rows
 from headwater.definitions.sources import PushSource
 from headwater.errors import (
-    ConsistencyNotSupported,
     RegistryConflict,
     RowsRejected,
     SourceError,
@@ -28,7 +28,6 @@ from headwater.errors import (
 from headwater.offline.base import ARRIVAL, POSITION
 from headwater.offline.log import Appended
 from headwater.offline.log_head import stamped
-from headwater.online.base import Capabilities
 from headwater.online.session import Session, check_session
 from headwater.online.view_rows import ViewRows
 from headwater.planning.resolve import whole_view
@@ -93,7 +92,7 @@ def write(
     target = _target(to)
     if errors not in ("raise", "report"):
         raise UsageError(f"errors={errors!r}: write 'raise' or 'report'")
-    check_durability(rooms.online.capabilities, durability)
+    check_durability(rooms.online, durability)
     check_session(session, rooms.store_name)
     if target is not WriteTarget.OFFLINE:
         rooms.claim_online()
@@ -114,9 +113,9 @@ def write(
         except Changed:
             snapshot = rooms.registry.refresh()
             continue
-        if session is not None and target is not WriteTarget.OFFLINE:
-            session.advance(rooms.store_name)
-        return done
+        if target is WriteTarget.OFFLINE:
+            return done
+        return replace(done, durable=acknowledge(rooms, session, durability))
     raise RegistryConflict(f"{view}: the registry changed {ATTEMPTS} times while the rows were written; try again")
 
 
@@ -135,21 +134,6 @@ def _target(to: WriteTarget | str) -> WriteTarget:
         return WriteTarget(to)
     except ValueError:
         raise UsageError(f"to={to!r}: write {', '.join(repr(t.value) for t in WriteTarget)}") from None
-
-
-def check_durability(capabilities: Capabilities, durability: int) -> None:
-    """Refuse to wait for replicas that a store cannot have.
-
-    Raises:
-        UsageError: not a count.
-        ConsistencyNotSupported: the store has no replicas.
-    """
-    if isinstance(durability, bool) or not isinstance(durability, int) or durability < 0:
-        raise UsageError(f"durability={durability!r}: give the number of replicas to wait for, 0 for none")
-    if durability and not getattr(capabilities, "replicas", False):
-        raise ConsistencyNotSupported(
-            f"durability={durability}: this online store is one node and has no replicas; leave it at 0"
-        )
 
 
 def _source_columns(rooms: Rooms, versions: Sequence[RowVersion]) -> list[str]:
@@ -241,7 +225,7 @@ def put_rows(rooms: Rooms, versions: Sequence[RowVersion], count: int, groups: S
             batch, rows = batch.filter(pa.array(~future)), rows[~future]
         encoder = ViewRows(rooms.project, version.view)
         for start in range(0, batch.num_rows, CHUNK):
-            applied = rooms.online.put(encoder.encode(batch.slice(start, CHUNK)))
+            applied = rooms.put_rows(version.view, encoder.encode(batch.slice(start, CHUNK)))
             put[rows[start : start + CHUNK][np.array(applied, bool)]] = True
     withheld &= ~put
     return Fates(int(put.sum()), int((taken & ~put & ~withheld).sum()), int(withheld.sum()))

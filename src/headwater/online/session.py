@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import threading
 from collections.abc import Mapping
 
 import msgspec
@@ -27,6 +28,7 @@ class Session:
     def __init__(self, store: str = "", marks: Mapping[str, int] | None = None) -> None:
         self.store = store
         self.marks = dict(marks or {})
+        self._lock = threading.Lock()
 
     def __repr__(self) -> str:
         return f"Session(store={self.store!r}, marks={self.marks!r})"
@@ -62,16 +64,27 @@ class Session:
             raise UsageError(f"{token!r} is not a session token: pass on what `session.token` gave") from bad
         return cls(store, marks)
 
-    def advance(self, store: str, marks: Mapping[str, int] | None = None) -> None:
+    def advance(
+        self, store: str, marks: Mapping[str, int] | None = None, *, covered: Mapping[str, int] | None = None
+    ) -> None:
         """Take note of what was seen; marks never go back.
+
+        Args:
+            store: the store it was seen in.
+            marks: how far it was.
+            covered: marks that those imply: they are let go, where nobody else has moved them on meanwhile.
 
         Raises:
             UsageError: the session is of another store.
         """
         self.check(store)
         self.store = store
-        for part, mark in (marks or {}).items():
-            self.marks[part] = max(mark, self.marks.get(part, mark))
+        with self._lock:
+            # a new dict, so that who looks at the old one meanwhile sees it whole
+            now = {part: mark for part, mark in self.marks.items() if (covered or {}).get(part) != mark}
+            for part, mark in (marks or {}).items():
+                now[part] = max(mark, now.get(part, mark))
+            self.marks = now
 
     def merge(self, other: Session) -> None:
         """Take note of all that another session has seen.

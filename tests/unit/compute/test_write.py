@@ -338,7 +338,7 @@ def test_another_logs_online_store_is_refused(bench: Bench, tmp_path: Path) -> N
 
 def test_durability_of_one_node(bench: Bench) -> None:
     bench.apply(AIRPORT, weather())
-    with pytest.raises(ConsistencyNotSupported, match="one node"):
+    with pytest.raises(ConsistencyNotSupported, match="no replicas"):
         bench.write("weather", [row("A", 1.0)], durability=1)
     with pytest.raises(UsageError):
         bench.write("weather", [row("A", 1.0)], durability=-1)

@@ -1,0 +1,141 @@
+"""Small reads that come at the same time share one round trip, and each key of them is read once."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+Rows = list[bytes | None]
+MOST_KEYS = 512
+"""Reads of more keys than this go alone; so many are put together at most."""
+
+
+class _Batch:
+    """Distinct keys of several reads."""
+
+    def __init__(self) -> None:
+        self.places: dict[bytes, int] = {}
+
+    def add(self, keys: Sequence[bytes]) -> None:
+        places = self.places
+        for key in keys:
+            places.setdefault(key, len(places))
+
+    def part(self, keys: Sequence[bytes], rows: Rows) -> Rows:
+        """The rows of one read."""
+        return [rows[self.places[key]] for key in keys]
+
+
+@dataclass(eq=False)
+class _Turn:
+    """One round trip of threads."""
+
+    batch: _Batch = field(default_factory=_Batch)
+    done: threading.Event = field(default_factory=threading.Event)
+    rows: Rows = field(default_factory=list)
+    failed: BaseException | None = None
+
+
+class Coalescer:
+    """For threads: reads that come while a round trip is under way share the next one, which the first of them runs.
+
+    Args:
+        get: one round trip.
+
+    Attributes:
+        reads, trips: how many reads came, and how many round trips they took.
+    """
+
+    def __init__(self, get: Callable[[Sequence[bytes]], Rows]) -> None:
+        self._get = get
+        self._lock = threading.Lock()
+        self._under_way = threading.Lock()
+        self._next: _Turn | None = None
+        self.reads = 0
+        self.trips = 0
+
+    def __call__(self, keys: Sequence[bytes]) -> Rows:
+        """The rows of some keys, in order."""
+        if len(keys) > MOST_KEYS:
+            return self._get(keys)
+        with self._lock:
+            self.reads += 1
+            turn, first = self._next, False
+            if turn is None or len(turn.batch.places) > MOST_KEYS:
+                turn = self._next = _Turn()
+                first = True
+            turn.batch.add(keys)
+        if first:
+            self._run(turn)
+        else:
+            turn.done.wait()
+        if turn.failed is not None:
+            raise turn.failed
+        return turn.batch.part(keys, turn.rows)
+
+    def _run(self, turn: _Turn) -> None:
+        with self._under_way:
+            with self._lock:
+                self.trips += 1
+                if self._next is turn:
+                    self._next = None
+            try:
+                turn.rows = self._get(list(turn.batch.places))
+            except BaseException as bad:
+                turn.failed = bad
+            finally:
+                turn.done.set()
+
+
+class AsyncCoalescer:
+    """For tasks of one event loop: reads that come while a round trip is under way share the next one.
+
+    A task that is cancelled leaves the round trip to the others.
+
+    Args:
+        get: one round trip.
+
+    Attributes:
+        reads, trips: how many reads came, and how many round trips they took.
+    """
+
+    def __init__(self, get: Callable[[Sequence[bytes]], Awaitable[Rows]]) -> None:
+        self._get = get
+        self._batch = _Batch()
+        self._coming: asyncio.Future[Rows] | None = None
+        self._task: asyncio.Task[None] | None = None
+        self.reads = 0
+        self.trips = 0
+
+    async def __call__(self, keys: Sequence[bytes]) -> Rows:
+        """The rows of some keys, in order."""
+        if len(keys) > MOST_KEYS:
+            return await self._get(keys)
+        self.reads += 1
+        if self._coming is None:
+            self._coming = asyncio.get_running_loop().create_future()
+        coming, batch = self._coming, self._batch
+        batch.add(keys)
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._work())
+        return batch.part(keys, await asyncio.shield(coming))
+
+    async def _work(self) -> None:
+        """Round trips one after another, while reads wait."""
+        while self._coming is not None:
+            coming, batch = self._coming, self._batch
+            self._coming, self._batch = None, _Batch()
+            self.trips += 1
+            try:
+                rows = await self._get(list(batch.places))
+            except BaseException as bad:
+                coming.set_exception(bad)
+                coming.exception()  # where every task that waited was cancelled nobody else would look at it
+                if not isinstance(bad, Exception):
+                    self._task = None
+                    raise
+            else:
+                coming.set_result(rows)
+        self._task = None

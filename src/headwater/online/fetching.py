@@ -1,0 +1,274 @@
+"""From keys to rows: the one call to the store behind a read, by its level, and what configuration puts around it.
+
+In order, each off unless set: kept rows (`RowCache`, eventual reads alone), shared round trips (`Coalescer`, reads
+without a session or deadline), a circuit breaker, and tries again of reads that found the store unavailable. The
+synchronous and the asynchronous way share all but the call itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from headwater.errors import ConsistencyLost, Unavailable
+from headwater.online.base import OnlineStore
+from headwater.online.breaker import CircuitBreaker
+from headwater.online.coalescing import AsyncCoalescer, Coalescer
+from headwater.online.powers import UNREAD, AsyncReads, LeveledReads, Reading
+from headwater.online.row_cache import RowCache
+from headwater.online.session import Session
+from headwater.types import ConsistencyLevel
+
+Rows = list[bytes | None]
+_EVENTUAL = ConsistencyLevel.EVENTUAL
+_LONGEST_PAUSE = 0.05
+"""Seconds before a read is tried again, at most; doubled each time."""
+
+
+@dataclass(frozen=True)
+class ReadSettings:
+    """What stands between a read and the store.
+
+    Attributes:
+        coalesce: concurrent small reads share round trips.
+        cache: seconds that rows are kept in this process for eventual reads: how far these may lag at most beyond the
+            store's own; 0: none are.
+        cache_rows: how many rows are kept at most.
+        retries: how often a read that finds the store unavailable is tried again.
+        breaker_failures: so many failures in a row, and reads fail at once for a while; 0: never.
+        breaker_rest: seconds of that while.
+    """
+
+    coalesce: bool = False
+    cache: float = 0.0
+    cache_rows: int = 100_000
+    retries: int = 1
+    breaker_failures: int = 0
+    breaker_rest: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """How one read wants its rows.
+
+    Attributes:
+        level: its consistency level.
+        session: what it goes on from, and advances; None: none.
+        deadline: seconds; what is not there by then is UNAVAILABLE. None: the store's own time-outs, and an error.
+    """
+
+    level: ConsistencyLevel = _EVENTUAL
+    session: Session | None = None
+    deadline: float | None = None
+
+    @property
+    def alone(self) -> bool:
+        """Whether the read shares nothing with others."""
+        return self.session is not None or self.deadline is not None
+
+
+PLAIN = Ask()
+
+
+class _Around:
+    """What both ways of reading share: settings, kept rows, the breaker, and how an answer is taken.
+
+    Args:
+        settings: see there.
+        name: tells the store's name, which sessions bear.
+    """
+
+    def __init__(self, settings: ReadSettings, name: Callable[[], str]) -> None:
+        self.settings = settings
+        self.name = name
+        self.cache = RowCache(settings.cache, settings.cache_rows) if settings.cache > 0 else None
+        self.breaker = CircuitBreaker(settings.breaker_failures, settings.breaker_rest)
+
+    def kept(self, keys: Sequence[bytes], ask: Ask) -> tuple[Rows, list[int]] | None:
+        """What is kept of the keys, and the places of the others; None where the read may not use it."""
+        if self.cache is None or ask.level is not _EVENTUAL or ask.session is not None:
+            return None
+        return self.cache.find(keys)
+
+    def marks(self, ask: Ask) -> Mapping[str, int] | None:
+        """The marks that a read goes on from."""
+        return None if ask.session is None else dict(ask.session.marks)
+
+    def took(self, ask: Ask, marks: Mapping[str, int] | None, reading: Reading) -> Rows:
+        """Note an answer in the session."""
+        if ask.session is not None:
+            ask.session.advance(self.name(), reading.marks, covered=None if ask.level is _EVENTUAL else marks)
+        return reading.rows
+
+    def lost(self, bad: ConsistencyLost) -> None:
+        """Give an error the session to go on with."""
+        bad.session = Session(self.name(), bad.marks)
+
+    def pause(self, tries: int, ask: Ask, began: float) -> float | None:
+        """Seconds until a failed read is tried again; None: not any more."""
+        if tries >= self.settings.retries:
+            return None
+        pause: float = random.uniform(0, _LONGEST_PAUSE) * 2**tries
+        if ask.deadline is not None and time.monotonic() + pause - began > ask.deadline:
+            return None
+        return pause
+
+    def unread(self, keys: Sequence[bytes], ask: Ask) -> Rows | None:
+        """What a read with a deadline has of keys that could not be read; None: the error stands."""
+        return None if ask.deadline is None else [UNREAD] * len(keys)
+
+
+class Fetcher(_Around):
+    """The rows of keys, one call to the store at most where nothing fails.
+
+    Args:
+        store: where they are.
+        settings: what stands around the call.
+        name: tells the store's name, which sessions bear.
+
+    Attributes:
+        direct: whether a read without level, session and deadline is the store's own `multi_get` and nothing more.
+    """
+
+    def __init__(self, store: OnlineStore, settings: ReadSettings, name: Callable[[], str]) -> None:
+        super().__init__(settings, name)
+        self._store = store
+        self._leveled = store if isinstance(store, LeveledReads) else None
+        self._shared = {level: Coalescer(self._of(level)) for level in ConsistencyLevel} if settings.coalesce else {}
+        self.direct = self._leveled is None and self.cache is None and not self._shared
+
+    def _of(self, level: ConsistencyLevel) -> Callable[[Sequence[bytes]], Rows]:
+        ask = Ask(level)
+        return lambda keys: self._tried(keys, ask)
+
+    def rows(self, keys: Sequence[bytes], ask: Ask = PLAIN) -> Rows:
+        """The bytes under each key; None where there is none, `UNREAD` where a deadline left it out.
+
+        Raises:
+            ConsistencyLost: with `.session`, a fresh one.
+            Unavailable: the store does not answer, and no deadline was given.
+        """
+        kept = self.kept(keys, ask)
+        if kept is None:
+            return self._shared_or_alone(keys, ask)
+        found, missing = kept
+        if missing:
+            asked = [keys[place] for place in missing]
+            began = time.monotonic()
+            rows = self._shared_or_alone(asked, ask)
+            self._keep(asked, rows, began)
+            for place, row in zip(missing, rows, strict=True):
+                found[place] = row
+        return found
+
+    def _keep(self, keys: Sequence[bytes], rows: Rows, began: float) -> None:
+        assert self.cache is not None
+        if UNREAD not in rows:
+            self.cache.keep(keys, rows, began)
+
+    def _shared_or_alone(self, keys: Sequence[bytes], ask: Ask) -> Rows:
+        shared = None if ask.alone else self._shared.get(ask.level)
+        return self._tried(keys, ask) if shared is None else shared(keys)
+
+    def _tried(self, keys: Sequence[bytes], ask: Ask) -> Rows:
+        began, tries = time.monotonic(), 0
+        while True:
+            try:
+                self.breaker.check()
+                rows = self._call(keys, ask, began)
+            except ConsistencyLost as bad:
+                self.lost(bad)
+                raise
+            except Unavailable as bad:
+                self.breaker.failed(bad)
+                pause = None if self.breaker.open else self.pause(tries, ask, began)
+                if pause is None:
+                    unread = self.unread(keys, ask)
+                    if unread is None:
+                        raise
+                    return unread
+                tries += 1
+                time.sleep(pause)
+            else:
+                self.breaker.succeeded()
+                return rows
+
+    def _call(self, keys: Sequence[bytes], ask: Ask, began: float) -> Rows:
+        if self._leveled is None:
+            rows = self._store.multi_get(keys)
+            return self.took(ask, None, Reading(rows, {}))
+        marks = self.marks(ask)
+        left = None if ask.deadline is None else max(0.0, ask.deadline - (time.monotonic() - began))
+        return self.took(ask, marks, self._leveled.read(keys, ask.level, marks, left))
+
+
+class AsyncFetcher(_Around):
+    """The same on an asynchronous client.
+
+    Args:
+        reads: the client's reads.
+        settings, name: as `Fetcher`.
+    """
+
+    def __init__(self, reads: AsyncReads, settings: ReadSettings, name: Callable[[], str]) -> None:
+        super().__init__(settings, name)
+        self.reads = reads
+        self._shared = (
+            {level: AsyncCoalescer(self._of(level)) for level in ConsistencyLevel} if settings.coalesce else {}
+        )
+
+    def _of(self, level: ConsistencyLevel) -> Callable[[Sequence[bytes]], Awaitable[Rows]]:
+        ask = Ask(level)
+        return lambda keys: self._tried(keys, ask)
+
+    async def rows(self, keys: Sequence[bytes], ask: Ask = PLAIN) -> Rows:
+        """As `Fetcher.rows`."""
+        kept = self.kept(keys, ask)
+        if kept is None:
+            return await self._shared_or_alone(keys, ask)
+        found, missing = kept
+        if missing:
+            asked = [keys[place] for place in missing]
+            began = time.monotonic()
+            rows = await self._shared_or_alone(asked, ask)
+            assert self.cache is not None
+            if UNREAD not in rows:
+                self.cache.keep(asked, rows, began)
+            for place, row in zip(missing, rows, strict=True):
+                found[place] = row
+        return found
+
+    async def _shared_or_alone(self, keys: Sequence[bytes], ask: Ask) -> Rows:
+        shared = None if ask.alone else self._shared.get(ask.level)
+        return await (self._tried(keys, ask) if shared is None else shared(keys))
+
+    async def _tried(self, keys: Sequence[bytes], ask: Ask) -> Rows:
+        began, tries = time.monotonic(), 0
+        while True:
+            try:
+                self.breaker.check()
+                rows = await self._call(keys, ask, began)
+            except ConsistencyLost as bad:
+                self.lost(bad)
+                raise
+            except Unavailable as bad:
+                self.breaker.failed(bad)
+                pause = None if self.breaker.open else self.pause(tries, ask, began)
+                if pause is None:
+                    unread = self.unread(keys, ask)
+                    if unread is None:
+                        raise
+                    return unread
+                tries += 1
+                await asyncio.sleep(pause)
+            else:
+                self.breaker.succeeded()
+                return rows
+
+    async def _call(self, keys: Sequence[bytes], ask: Ask, began: float) -> Rows:
+        marks = self.marks(ask)
+        left = None if ask.deadline is None else max(0.0, ask.deadline - (time.monotonic() - began))
+        return self.took(ask, marks, await self.reads.read(keys, ask.level, marks, left))
