@@ -9,6 +9,7 @@ __version__ = "0.1.0"
 
 _DOOR = {
     "Array": "types",
+    "AsyncFeatureStore": "async_store",
     "Bool": "types",
     "Bytes": "types",
     "CSVSource": "definitions.sources",
@@ -43,6 +44,7 @@ _MODULES = ("errors", "freshness", "skew", "testing")
 
 __all__ = [
     "Array",
+    "AsyncFeatureStore",
     "Bool",
     "Bytes",
     "CSVSource",
@@ -76,6 +78,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from headwater import errors
+    from headwater.async_store import AsyncFeatureStore
     from headwater.definitions.entity import Entity
     from headwater.definitions.feature import Feature
     from headwater.definitions.service import FeatureService

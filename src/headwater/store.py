@@ -168,8 +168,8 @@ class FeatureStore:
             raise
 
     @cached_property
-    def _rooms(self) -> Rooms:
-        """The parts together; the registry and the log are made where they are not there yet."""
+    def rooms(self) -> Rooms:
+        """The parts together, for what is built on a store; registry and log are made where they are not there yet."""
         self._registry.make()
         return Rooms(
             project=self.settings.project,
@@ -231,7 +231,7 @@ class FeatureStore:
             RegistryConflict: somebody else applied meanwhile; nothing was changed.
         """
         plan = self.plan(definitions)
-        self._registry.apply(plan, now=self._clock(), log_head=self._rooms.log.head_position())
+        self._registry.apply(plan, now=self._clock(), log_head=self.rooms.log.head_position())
         return plan
 
     def promote(self, name: str, version: str, force: bool = False) -> None:
@@ -240,8 +240,8 @@ class FeatureStore:
         Raises:
             ChangeRefused: it is not materialized as far as the live one (`force` overrides), or is retired.
         """
-        marks = self._rooms.watermarks(self._registry.refresh())
-        self._rooms.versions.promote(name, version, watermarks=marks, now=self._clock(), force=force)
+        marks = self.rooms.watermarks(self._registry.refresh())
+        self.rooms.versions.promote(name, version, watermarks=marks, now=self._clock(), force=force)
 
     def rollback(self, name: str) -> None:
         """Make the version of a view or service live that was live before.
@@ -249,7 +249,7 @@ class FeatureStore:
         Raises:
             ChangeRefused: none was live before, or it is retired.
         """
-        self._rooms.versions.rollback(name, now=self._clock())
+        self.rooms.versions.rollback(name, now=self._clock())
 
     def retire(self, name: str, version: str) -> None:
         """End the feeding of a version.
@@ -257,7 +257,7 @@ class FeatureStore:
         Raises:
             ChangeRefused: it is live, or pinned by services that are named.
         """
-        self._rooms.versions.retire(name, version, now=self._clock())
+        self.rooms.versions.retire(name, version, now=self._clock())
 
     def get_feature_view(self, name: str, version: str | None = None) -> ViewInfo:
         """A registered view: its definition, join keys and output schema; the live version by default."""
@@ -317,7 +317,7 @@ class FeatureStore:
         """
         self._sources.remember(views_in(features))
         return retrieval.historical(
-            self._rooms,
+            self.rooms,
             spine,
             features,
             timestamp_column=timestamp_column,
@@ -346,7 +346,7 @@ class FeatureStore:
             force: make each selected key what history has now; not with `start` or `end`.
         """
         return materializing.materialize(
-            self._rooms,
+            self.rooms,
             [views] if isinstance(views, str) else views,
             start=start,
             end=end,
@@ -376,7 +376,7 @@ class FeatureStore:
         Raises:
             RowsRejected: `.problems` names every bad row.
         """
-        return writing.write(self._rooms, view, rows, to=to, errors=errors, durability=durability, session=session)
+        return writing.write(self.rooms, view, rows, to=to, errors=errors, durability=durability, session=session)
 
     def delete(self, view: str, entities: Any, purge: bool = False, session: Session | None = None) -> DeleteReport:
         """Hide every row of some keys known by now, online and in history, for reads from now on.
@@ -387,7 +387,7 @@ class FeatureStore:
             purge: also erase them, by a later materialize.
             session: is advanced.
         """
-        return deleting.delete(self._rooms, view, entities, purge=purge, session=session)
+        return deleting.delete(self.rooms, view, entities, purge=purge, session=session)
 
     def prepare(
         self,
@@ -404,7 +404,7 @@ class FeatureStore:
             ChangeRefused: a version that is neither live nor materialized as far as the live one.
         """
         return retrieval.prepare(
-            self._rooms,
+            self.rooms,
             features,
             consistency=consistency,
             registry_refresh=parse_duration(registry_refresh),
@@ -426,12 +426,16 @@ class FeatureStore:
         full_names: bool | None = None,
     ) -> OnlineResult:
         """Read features of some entities: `prepare` (cached) and `read`."""
-        return self._reader(features, full_names).read(
+        reader = self.cached_reader(features, full_names)
+        assert reader is not None
+        return reader.read(
             entities, request, consistency=consistency, session=session, stale=stale, max_age=max_age, now=now
         )
 
-    def _reader(self, features: Any, full_names: bool | None) -> retrieval.PreparedReader:
-        """The cached reader of a features argument."""
+    def cached_reader(
+        self, features: Any, full_names: bool | None = None, *, make: bool = True
+    ) -> retrieval.PreparedReader | None:
+        """The reader that `get_online_features` uses; None where it is not there yet and `make` is off."""
         key = (
             tuple(features) if isinstance(features, list) else features,
             full_names,
@@ -440,8 +444,8 @@ class FeatureStore:
         try:
             found = self._prepared.get(key)
         except TypeError:  # a set, say, has no hash
-            return self.prepare(features, full_names=full_names)
-        if found is None:
+            return self.prepare(features, full_names=full_names) if make else None
+        if found is None and make:
             found = self.prepare(features, full_names=full_names)
             with self._lock:
                 if len(self._prepared) >= _PREPARED:
@@ -451,12 +455,12 @@ class FeatureStore:
 
     def session(self) -> Session:
         """A new session; its token travels to other processes."""
-        return Session(self._rooms.store_name)
+        return Session(self.rooms.store_name)
 
     def status(self, now: datetime | str | None = None) -> statuses.StoreStatus:
         """How every version stands, and what the parts say of themselves."""
         registry = {"url": without_password(self.settings.registry_url)}
-        return statuses.status(self._rooms, to_micros(now if now is not None else self._clock()), registry)
+        return statuses.status(self.rooms, to_micros(now if now is not None else self._clock()), registry)
 
     def close(self) -> None:
         """Release what this object opened; what was given to it stays the caller's. Closing twice is a no-op."""
@@ -464,7 +468,7 @@ class FeatureStore:
         while self._owned:
             self._owned.pop().close()
         gone: Any = Closed(f"this FeatureStore of {self.settings.project!r}")
-        self._registry = self._engine = self._online = self._rooms = gone
+        self._registry = self._engine = self._online = self.rooms = gone
 
     def __repr__(self) -> str:
         settings = self.settings

@@ -158,6 +158,23 @@ class PreparedReader:
             ConsistencyNotSupported: a level that the store cannot give.
             StoreError: the store cannot be read.
         """
+        reader, ask, at, policy, age = self.asked(request, consistency, session, stale, max_age, now, deadline)
+        if ask is PLAIN and self._fetcher.direct:
+            return reader.read(entities, now=at, stale=policy, max_age=age)
+        plan = reader.plan_keys(entities)
+        return reader.decode(plan, self._fetcher.rows(plan.keys, ask), now=at, stale=policy, max_age=age)
+
+    def asked(
+        self,
+        request: Mapping[str, Any] | None,
+        consistency: ConsistencyLevel | str | None,
+        session: Session | None,
+        stale: StalePolicy | str,
+        max_age: timedelta | str | None,
+        now: datetime | str | None,
+        deadline: timedelta | str | None,
+    ) -> tuple[OnlineReader, Ask, int, StalePolicy, int | None]:
+        """The arguments of a read, checked: what reads it, how it wants its rows, its instant, policy and SLA."""
         if request:
             self._refuse_request(request)
         rooms = self._rooms
@@ -169,11 +186,16 @@ class PreparedReader:
         at = rooms.now() if now is None else _instant(now)
         policy = _FLAG if stale is _FLAG else _policy(stale)
         age = None if max_age is None else _age(max_age)
-        reader = self._reader
-        if ask is PLAIN and self._fetcher.direct:
-            return reader.read(entities, now=at, stale=policy, max_age=age)
-        plan = reader.plan_keys(entities)
-        return reader.decode(plan, self._fetcher.rows(plan.keys, ask), now=at, stale=policy, max_age=age)
+        return self._reader, ask, at, policy, age
+
+    @property
+    def due(self) -> bool:
+        """Whether the next read looks at the registry first."""
+        return time.monotonic() >= self._next
+
+    def look(self) -> None:
+        """What a read does first where that is due."""
+        self._follow(self._look())
 
     def explain(
         self,

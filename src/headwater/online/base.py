@@ -20,11 +20,13 @@ class Capabilities:
         levels: the consistency levels it can give. More than one kind of read is a power (`powers.LeveledReads`).
         atomic_meta: whether `put` writes rows and meta in one transaction.
         expiry: whether `put` takes `expires_in`.
+        local: whether rows lie on this machine, a call away in microseconds: an event loop may wait for them.
     """
 
     levels: frozenset[ConsistencyLevel]
     atomic_meta: bool = False
     expiry: bool = False
+    local: bool = False
 
 
 class OnlineStore(ABC):

@@ -48,7 +48,7 @@ class LMDBOnlineStore(OnlineStore):
         sync: whether a put waits for the disk.
     """
 
-    capabilities = Capabilities(levels=frozenset(ConsistencyLevel), atomic_meta=True)
+    capabilities = Capabilities(levels=frozenset(ConsistencyLevel), atomic_meta=True, local=True)
 
     def __init__(self, path: str | os.PathLike[str], *, map_size: int = MAP_SIZE, sync: bool = True) -> None:
         self._shared = _share(Path(path), map_size, sync)

@@ -17,7 +17,7 @@ from headwater.types import ConsistencyLevel
 class MemoryOnlineStore(OnlineStore):
     """Rows in a dict; gone with the object."""
 
-    capabilities = Capabilities(levels=frozenset(ConsistencyLevel), atomic_meta=True)
+    capabilities = Capabilities(levels=frozenset(ConsistencyLevel), atomic_meta=True, local=True)
 
     def __init__(self) -> None:
         self._rows: dict[bytes, bytes] = {}

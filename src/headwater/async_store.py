@@ -1,0 +1,186 @@
+"""AsyncFeatureStore: the same door on an event loop; reads take an asynchronous client where the store has one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ParamSpec, Self, TypeVar
+
+from headwater.compute.async_reads import AsyncPreparedReader, async_fetcher
+from headwater.compute.reports import DeleteReport, MaterializeReport, WriteReport
+from headwater.compute.status import StoreStatus
+from headwater.offline.result import HistoryResult
+from headwater.online.fetching import AsyncFetcher
+from headwater.online.result import OnlineResult
+from headwater.online.session import Session
+from headwater.planning.plan import Plan
+from headwater.store import FeatureStore
+from headwater.types import ConsistencyLevel, StalePolicy, WriteTarget
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class AsyncFeatureStore:
+    """A feature store on an event loop: `async with hw.AsyncFeatureStore("path") as store`.
+
+    Reads are truly asynchronous on Redis and DynamoDB, and direct where the rows lie on this machine; everything else
+    (definitions, history, writes, runs) is the synchronous store's, on a thread. Arguments, results and errors are
+    those of `FeatureStore`. It belongs to the event loop of its first read.
+
+    Args:
+        path: the project's folder, or its `headwater.toml`.
+        options: as `FeatureStore` takes them.
+    """
+
+    def __init__(self, path: str | Path = ".", **options: Any) -> None:
+        self._take(FeatureStore(path, **options))
+
+    @classmethod
+    def in_memory(cls, definitions: Iterable[Any], **options: Any) -> Self:
+        """A store with nothing on disk, as `FeatureStore.in_memory`."""
+        return cls.of(FeatureStore.in_memory(definitions, **options))
+
+    @classmethod
+    def of(cls, store: FeatureStore) -> Self:
+        """The asynchronous door of a store; closing it closes the store."""
+        made = cls.__new__(cls)
+        made._take(store)
+        return made
+
+    def _take(self, store: FeatureStore) -> None:
+        self.sync = store
+        self._fetching: tuple[asyncio.AbstractEventLoop, AsyncFetcher] | None = None
+        self._readers: dict[int, tuple[Any, AsyncPreparedReader]] = {}
+
+    @property
+    def registry(self) -> Any:
+        """The registry, as `FeatureStore.registry`."""
+        return self.sync.registry
+
+    async def _thread(self, work: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
+        return await asyncio.to_thread(work, *args, **options)
+
+    async def plan(self, definitions: Iterable[Any] | None = None) -> Plan:
+        """What `apply` would do."""
+        return await self._thread(self.sync.plan, definitions)
+
+    async def apply(self, definitions: Iterable[Any] | None = None) -> Plan:
+        """Register definitions: all or nothing."""
+        return await self._thread(self.sync.apply, definitions)
+
+    async def promote(self, name: str, version: str, force: bool = False) -> None:
+        """Make a version of a view or service live."""
+        await self._thread(self.sync.promote, name, version, force)
+
+    async def rollback(self, name: str) -> None:
+        """Make the version live that was live before."""
+        await self._thread(self.sync.rollback, name)
+
+    async def retire(self, name: str, version: str) -> None:
+        """End the feeding of a version."""
+        await self._thread(self.sync.retire, name, version)
+
+    async def refresh_registry(self) -> None:
+        """See at once what other processes applied."""
+        await self._thread(self.sync.refresh_registry)
+
+    async def get_historical_features(self, spine: Any, features: Any, **options: Any) -> HistoryResult:
+        """Join features to training rows; use the result's own methods on a thread, for they run the join."""
+        return await self._thread(self.sync.get_historical_features, spine, features, **options)
+
+    async def materialize(
+        self,
+        views: Sequence[str] | str | None = None,
+        start: datetime | str | None = None,
+        end: datetime | str | None = None,
+        entities: Any = None,
+        force: bool = False,
+    ) -> MaterializeReport:
+        """Put online what is missing up to now."""
+        return await self._thread(self.sync.materialize, views, start, end, entities, force)
+
+    async def write(
+        self,
+        view: str,
+        rows: Any,
+        to: WriteTarget | str = WriteTarget.BOTH,
+        session: Session | None = None,
+        durability: int = 0,
+        errors: str = "raise",
+    ) -> WriteReport:
+        """Write rows of a view to its history and online. A write that is cancelled goes on to its end."""
+        return await self._thread(self.sync.write, view, rows, to, session, durability, errors)
+
+    async def delete(
+        self, view: str, entities: Any, purge: bool = False, session: Session | None = None
+    ) -> DeleteReport:
+        """Hide every row of some keys."""
+        return await self._thread(self.sync.delete, view, entities, purge, session)
+
+    async def prepare(
+        self,
+        features: Any,
+        consistency: ConsistencyLevel | str | None = None,
+        registry_refresh: timedelta | str = "5s",
+        full_names: bool | None = None,
+    ) -> AsyncPreparedReader:
+        """Resolve names, versions and layouts once; `await reader.read(entities)` is then one round trip."""
+        inner = await self._thread(self.sync.prepare, features, consistency, registry_refresh, full_names)
+        return AsyncPreparedReader(inner, await self._fetcher())
+
+    async def get_online_features(
+        self,
+        features: Any,
+        entities: Any,
+        request: Mapping[str, Any] | None = None,
+        consistency: ConsistencyLevel | str = ConsistencyLevel.EVENTUAL,
+        session: Session | None = None,
+        stale: StalePolicy | str = StalePolicy.FLAG,
+        max_age: timedelta | str | None = None,
+        now: datetime | str | None = None,
+        full_names: bool | None = None,
+    ) -> OnlineResult:
+        """Read features of some entities: `prepare` (cached) and `read`."""
+        inner = self.sync.cached_reader(features, full_names, make=False)
+        if inner is None:
+            inner = await self._thread(self.sync.cached_reader, features, full_names)
+        assert inner is not None
+        reader = AsyncPreparedReader(inner, await self._fetcher())
+        return await reader.read(entities, request, consistency, session, stale, max_age, now)
+
+    async def _fetcher(self) -> AsyncFetcher:
+        """The client of the running event loop."""
+        loop = asyncio.get_running_loop()
+        if self._fetching is None or self._fetching[0] is not loop:
+            self._fetching = loop, async_fetcher(self.sync.rooms)
+        return self._fetching[1]
+
+    def session(self) -> Session:
+        """A new session; its token travels to other processes."""
+        return self.sync.session()
+
+    async def status(self, now: datetime | str | None = None) -> StoreStatus:
+        """How every version stands, and what the parts say of themselves."""
+        return await self._thread(self.sync.status, now)
+
+    async def close(self) -> None:
+        """Release what this object opened. Closing twice is a no-op."""
+        if self._fetching is not None:
+            fetching, self._fetching = self._fetching, None
+            await fetching[1].reads.close()
+        await self._thread(self.sync.close)
+
+    def __repr__(self) -> str:
+        return repr(self.sync).replace("<", "<Async", 1)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()

@@ -1,0 +1,130 @@
+"""Prepared reads on an event loop: the same plan and the same decoding, and an asynchronous client between them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from headwater.compute.prepared import PreparedReader
+from headwater.compute.rooms import Rooms
+from headwater.online.base import OnlineStore
+from headwater.online.fetching import AsyncFetcher
+from headwater.online.powers import Asynchronous, AsyncReads, LeveledReads, Reading
+from headwater.online.result import OnlineResult
+from headwater.online.session import Session
+from headwater.types import ConsistencyLevel, DType, StalePolicy
+
+
+class _Local:
+    """A store on this machine: its answer is there before a thread would be."""
+
+    def __init__(self, store: OnlineStore) -> None:
+        self._store = store
+
+    async def multi_get(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        return self._store.multi_get(keys)
+
+    async def read(
+        self,
+        keys: Sequence[bytes],
+        level: ConsistencyLevel,
+        marks: Mapping[str, int] | None,
+        deadline: float | None = None,
+    ) -> Reading:
+        return Reading(self._store.multi_get(keys), {})
+
+    async def close(self) -> None:
+        """Nothing of its own."""
+
+
+class _Threads(_Local):
+    """A store whose client blocks: it is asked on a thread."""
+
+    async def multi_get(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        return await asyncio.to_thread(self._store.multi_get, keys)
+
+    async def read(
+        self,
+        keys: Sequence[bytes],
+        level: ConsistencyLevel,
+        marks: Mapping[str, int] | None,
+        deadline: float | None = None,
+    ) -> Reading:
+        if isinstance(self._store, LeveledReads):
+            return await asyncio.to_thread(self._store.read, keys, level, marks, deadline)
+        return Reading(await asyncio.to_thread(self._store.multi_get, keys), {})
+
+
+def async_reads(store: OnlineStore) -> AsyncReads:
+    """The reads of a store for the running event loop; who asks closes them."""
+    if isinstance(store, Asynchronous):
+        return store.asynchronous()
+    return _Local(store) if store.capabilities.local else _Threads(store)
+
+
+def async_fetcher(rooms: Rooms) -> AsyncFetcher:
+    """What gets rows for reads on the running event loop; who asks closes its `reads`."""
+    return AsyncFetcher(async_reads(rooms.online), rooms.reads, lambda: rooms.store_name)
+
+
+class AsyncPreparedReader:
+    """Reads one set of features on an event loop; `PreparedReader` says what it promises.
+
+    A read that is cancelled leaves the client whole.
+
+    Args:
+        inner: names, versions and layouts, resolved.
+        fetcher: gets the rows.
+    """
+
+    def __init__(self, inner: PreparedReader, fetcher: AsyncFetcher) -> None:
+        self._inner = inner
+        self._fetcher = fetcher
+
+    @property
+    def join_keys(self) -> Mapping[str, DType]:
+        """Name → dtype of each key that `entities` must have."""
+        return self._inner.join_keys
+
+    @property
+    def request_fields(self) -> Mapping[str, DType]:
+        """Name → dtype of each value that `request` must have."""
+        return self._inner.request_fields
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """View label → version that is read."""
+        return self._inner.versions
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Why the reader stays on a version that is not live any more."""
+        return self._inner.warnings
+
+    def __repr__(self) -> str:
+        return repr(self._inner).replace("<", "<Async", 1)
+
+    async def refresh(self) -> None:
+        """See at once what other processes applied or promoted."""
+        await asyncio.to_thread(self._inner.refresh)
+
+    async def read(
+        self,
+        entities: Any,
+        request: Mapping[str, Any] | None = None,
+        consistency: ConsistencyLevel | str | None = None,
+        session: Session | None = None,
+        stale: StalePolicy | str = StalePolicy.FLAG,
+        max_age: timedelta | str | None = None,
+        now: datetime | str | None = None,
+        deadline: timedelta | str | None = None,
+    ) -> OnlineResult:
+        """Read the features of entities, in one call to the store; arguments and errors as `PreparedReader.read`."""
+        inner = self._inner
+        if inner.due:
+            await asyncio.to_thread(inner.look)
+        reader, ask, at, policy, age = inner.asked(request, consistency, session, stale, max_age, now, deadline)
+        plan = reader.plan_keys(entities)
+        return reader.decode(plan, await self._fetcher.rows(plan.keys, ask), now=at, stale=policy, max_age=age)
