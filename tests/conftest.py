@@ -4,6 +4,8 @@ from collections.abc import Generator
 
 import pytest
 
+pytest_plugins = ["tests.servers.redis"]
+
 
 def _fail_if_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:
     if report.skipped and not hasattr(report, "wasxfail"):
