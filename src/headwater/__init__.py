@@ -18,6 +18,7 @@ _DOOR = {
     "Embedding": "types",
     "Entity": "definitions.entity",
     "Feature": "definitions.feature",
+    "FeatureConsistencyManager": "monitoring.consistency",
     "FeatureKind": "types",
     "FeatureService": "definitions.service",
     "FeatureStore": "store",
@@ -53,6 +54,7 @@ __all__ = [
     "Embedding",
     "Entity",
     "Feature",
+    "FeatureConsistencyManager",
     "FeatureKind",
     "FeatureService",
     "FeatureStore",
@@ -85,6 +87,7 @@ if TYPE_CHECKING:
     from headwater.definitions.sources import CSVSource, ParquetSource, PushSource, SQLSource, TableSource
     from headwater.definitions.view import FeatureView
     from headwater.errors import HeadwaterError
+    from headwater.monitoring.consistency import FeatureConsistencyManager
     from headwater.online.result import FeatureVector
     from headwater.online.session import Session
     from headwater.store import FeatureStore

@@ -1,9 +1,12 @@
-"""What follows an acknowledged write or delete: the session moves on, replicas are waited for."""
+"""What follows an acknowledged write or delete: it is noted, the session moves on, replicas are waited for."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from headwater.compute.recent import RecentWrite
 from headwater.compute.rooms import Rooms
-from headwater.errors import ConsistencyNotSupported, UsageError
+from headwater.errors import ConsistencyNotSupported, Unavailable, UsageError
 from headwater.online.base import OnlineStore
 from headwater.online.powers import Replicated
 from headwater.online.session import Session
@@ -24,11 +27,12 @@ def check_durability(store: OnlineStore, durability: int) -> None:
         )
 
 
-def acknowledge(rooms: Rooms, session: Session | None, durability: int = 0) -> bool:
-    """Advance a session past what was just put, and wait for replicas.
+def acknowledge(rooms: Rooms, write: RecentWrite, session: Session | None, durability: int = 0) -> bool:
+    """Note what was just put, advance a session past it, and wait for replicas.
 
     Args:
         rooms: the store's parts.
+        write: what was put.
         session: of the caller; None: none.
         durability: how many replicas must have it.
 
@@ -36,8 +40,18 @@ def acknowledge(rooms: Rooms, session: Session | None, durability: int = 0) -> b
         Whether so many had it in time.
     """
     store = rooms.online
+    replicated = store if isinstance(store, Replicated) else None
+    marks, durable = None, True
+    if replicated is not None:
+        try:
+            marks = replicated.marks()
+        except Unavailable:
+            # the rows are put, but only who has a session must know how far the store is
+            if session is not None:
+                raise
     if session is not None:
-        session.advance(rooms.store_name, store.marks() if isinstance(store, Replicated) else None)
-    if not durability or not isinstance(store, Replicated):
-        return True
-    return store.wait(durability, rooms.durable_within.total_seconds()) >= durability
+        session.advance(rooms.store_name, marks)
+    if durability and replicated is not None:
+        durable = replicated.wait(durability, rooms.durable_within.total_seconds()) >= durability
+    rooms.recent.add(replace(write, marks=marks, durable=durable))
+    return durable

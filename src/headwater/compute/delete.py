@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import pyarrow as pa
 from headwater.clock import MIN_MICROS, from_micros
 from headwater.compute.acknowledged import acknowledge
 from headwater.compute.keys import key_table, newest, same_keys
+from headwater.compute.recent import SAMPLE, RecentWrite, Sample
 from headwater.compute.reports import DeleteReport
 from headwater.compute.rooms import Rooms
 from headwater.compute.write import ATTEMPTS, Changed, unchanged
@@ -72,7 +73,10 @@ def delete(
                 hide_rows(rooms, version, keys.table, marked.through)
         except StoreError as bad:
             raise type(bad)(f"{bad}; the delete is in the offline log, the next materialize puts it online") from bad
-        acknowledge(rooms, session)
+        recent = RecentWrite(
+            from_micros(rooms.now()), "delete", view, keys.table.num_rows, _sample(keys, stored), marked.position
+        )
+        acknowledge(rooms, recent, session)
         found = sum(at > MIN_MICROS for at in known)
         through = from_micros(max(marked.through)) if marked.through else None
         return DeleteReport(keys.table.num_rows, found, through, marked.position, purge)
@@ -96,6 +100,11 @@ def stored_keys(rooms: Rooms, version: ResolvedView, keys: pa.Table) -> list[byt
     """What each of these keys (none NULL) is stored under for a version."""
     found = ViewRows(rooms.project, version).stored_keys(keys)
     return [key for key in found if key is not None]
+
+
+def _sample(keys: DeleteKeys, stored: Sequence[tuple[list[bytes], list[bytes | None]]]) -> Sample:
+    entities = keys.table.slice(0, SAMPLE).to_pylist()
+    return tuple(pair for mine, _ in stored for pair in zip(mine, entities, strict=False))
 
 
 def _known(row: bytes | None) -> int:

@@ -9,6 +9,7 @@ from datetime import timedelta
 from functools import cached_property
 
 from headwater.clock import Clock, ticker
+from headwater.compute.recent import RecentWrites
 from headwater.definitions.sources import Source
 from headwater.errors import LogMismatch
 from headwater.observer import Observer, silent
@@ -62,6 +63,7 @@ class Rooms:
         reads: what stands between a read and the online store.
         grace: how long past its ttl a row is kept by a store that drops rows by itself.
         durable_within: how long a write waits for replicas.
+        recent: the writes that the online store acknowledged last.
     """
 
     project: str
@@ -79,6 +81,7 @@ class Rooms:
     reads: ReadSettings = field(default_factory=ReadSettings)
     grace: timedelta = GRACE
     durable_within: timedelta = DURABLE_WITHIN
+    recent: RecentWrites = field(default_factory=RecentWrites)
     leases: Leases = field(init=False)
     _claimed: bool = field(default=False, init=False)
 

@@ -11,9 +11,10 @@ import pyarrow as pa
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from headwater.clock import MIN_MICROS, duration_micros
+from headwater.clock import MIN_MICROS, duration_micros, from_micros
 from headwater.compute.acknowledged import acknowledge, check_durability
 from headwater.compute.project import known_at, project
+from headwater.compute.recent import RecentWrite, Sample, sample
 from headwater.compute.reports import WriteReport
 from headwater.compute.rooms import Rooms
 from headwater.compute.rows import Checked, RowVersion, check_rows
@@ -107,15 +108,16 @@ def write(
             continue
         try:
             if target is WriteTarget.ONLINE:
-                done = write_cached(rooms, view, versions, checked, errors)
+                done, put = write_cached(rooms, view, versions, checked, errors)
             else:
-                done = _write_checked(rooms, snapshot, view, versions, checked, target)
+                done, put = _write_checked(rooms, snapshot, view, versions, checked, target)
         except Changed:
             snapshot = rooms.registry.refresh()
             continue
         if target is WriteTarget.OFFLINE:
             return done
-        return replace(done, durable=acknowledge(rooms, session, durability))
+        recent = RecentWrite(from_micros(rooms.now()), "write", view, done.applied, put, done.position)
+        return replace(done, durable=acknowledge(rooms, recent, session, durability))
     raise RegistryConflict(f"{view}: the registry changed {ATTEMPTS} times while the rows were written; try again")
 
 
@@ -158,7 +160,7 @@ def _write_checked(
     versions: Sequence[RowVersion],
     checked: Checked,
     target: WriteTarget,
-) -> WriteReport:
+) -> tuple[WriteReport, Sample]:
     appended: list[Appended] = []
     if checked.groups:
         readings = [version.reading for version in versions]
@@ -167,14 +169,14 @@ def _write_checked(
     kept = sum(a.table.num_rows for a in appended)
     purged = checked.count - checked.rejected - kept
     if target is WriteTarget.OFFLINE:
-        return report(checked, applied=kept, superseded=purged, position=position)
+        return report(checked, applied=kept, superseded=purged, position=position), ()
     takers = zip(appended, checked.takers, strict=True)
     try:
         fates = put_rows(rooms, versions, checked.count, [(a.table, a.rows, places) for a, places in takers])
     except StoreError as bad:
         kept = f"the rows are in the offline log (up to position {position}), the next materialize puts them online"
         raise type(bad)(f"{bad}; {kept}") from bad
-    return report(checked, fates.applied, fates.superseded + purged, fates.future, position)
+    return report(checked, fates.applied, fates.superseded + purged, fates.future, position), fates.sample
 
 
 def report(checked: Checked, applied: int, superseded: int, future: int = 0, position: int = 0) -> WriteReport:
@@ -197,6 +199,7 @@ class Fates:
     applied: int
     superseded: int
     future: int
+    sample: Sample
 
 
 Placed = tuple[pa.Table, NDArray[np.int64], tuple[int, ...]]
@@ -213,6 +216,7 @@ def put_rows(rooms: Rooms, versions: Sequence[RowVersion], count: int, groups: S
         groups: its good rows.
     """
     put, withheld, taken = np.zeros(count, bool), np.zeros(count, bool), np.zeros(count, bool)
+    some: Sample = ()
     for i, version in enumerate(versions):
         mine = [(project(version, table), rows) for table, rows, takers in groups if i in takers and table.num_rows]
         if not mine:
@@ -225,10 +229,14 @@ def put_rows(rooms: Rooms, versions: Sequence[RowVersion], count: int, groups: S
             batch, rows = batch.filter(pa.array(~future)), rows[~future]
         encoder = ViewRows(rooms.project, version.view)
         for start in range(0, batch.num_rows, CHUNK):
-            applied = rooms.put_rows(version.view, encoder.encode(batch.slice(start, CHUNK)))
+            part = batch.slice(start, CHUNK)
+            pairs = encoder.encode(part)
+            applied = rooms.put_rows(version.view, pairs)
             put[rows[start : start + CHUNK][np.array(applied, bool)]] = True
+            if not start:
+                some += sample(part, encoder.names, pairs, applied)
     withheld &= ~put
-    return Fates(int(put.sum()), int((taken & ~put & ~withheld).sum()), int(withheld.sum()))
+    return Fates(int(put.sum()), int((taken & ~put & ~withheld).sum()), int(withheld.sum()), some)
 
 
 def _horizon(rooms: Rooms, groups: Sequence[Placed]) -> int:
@@ -247,7 +255,9 @@ def _in_order(batches: list[tuple[pa.RecordBatch, NDArray[np.int64]]]) -> tuple[
     return table.to_batches()[0], rows[order]
 
 
-def write_cached(rooms: Rooms, view: str, versions: Sequence[RowVersion], checked: Checked, errors: str) -> WriteReport:
+def write_cached(
+    rooms: Rooms, view: str, versions: Sequence[RowVersion], checked: Checked, errors: str
+) -> tuple[WriteReport, Sample]:
     """Put rows online alone (`to="online"`): origin log, position 0; one from the future is rejected.
 
     Raises:
@@ -272,7 +282,7 @@ def write_cached(rooms: Rooms, view: str, versions: Sequence[RowVersion], checke
             wrong = f"{view}: {checked.rejected} of {checked.count} rows are wrong; nothing was written"
             raise RowsRejected(wrong, checked.problems)
     fates = put_rows(rooms, versions, checked.count, groups)
-    return report(checked, fates.applied, fates.superseded + purged, fates.future)
+    return report(checked, fates.applied, fates.superseded + purged, fates.future), fates.sample
 
 
 def _unfit_for_cache(

@@ -66,8 +66,16 @@ class Replicated(Protocol):
         """Wait until so many replicas have every write acknowledged before this call; how many have."""
         ...
 
-    def lag(self) -> Mapping[str, int]:
-        """Replica → how far behind the primary it is, in the units of marks; -1 where it does not answer."""
+    def lag(self, marks: Mapping[str, int] | None = None) -> Mapping[str, int]:
+        """Replica → how far behind it is, in the units of marks; -1 where it does not answer.
+
+        Args:
+            marks: behind these, 0 where it covers them; None: behind the primary now.
+
+        Raises:
+            ConsistencyLost: the marks are of a history that the store has lost.
+            Unavailable: no primary answers, and the replicas alone cannot tell.
+        """
         ...
 
 

@@ -1,0 +1,1 @@
+"""Monitoring: what a store promises, measured on what it does."""
