@@ -183,8 +183,8 @@ def _settled(space: Workspace, window: _Window, newest: str, features: list[Feat
     heads = space.table("heads")
     if not space.rows(exp.select(exp.Count(this=exp.Star())).from_(exp.to_table(heads)))[0][0]:
         return newest
-    space.create("members", ties.members(window.rows, heads))
-    space.create("winners", ties.winners(window.rows, space.table("members"), features))
+    space.create("members", ties.members(window.rows, heads, features))
+    space.create("winners", ties.winners(space.table("members"), features))
     space.create("settled", ties.settled(newest, space.table("winners"), ["event", "created"]))
     return space.table("settled")
 

@@ -22,19 +22,15 @@ class Chosen:
     Attributes:
         matched: a table of (rn, ordinal, event).
         missed: a table of (rn, why); None where every row matched.
-        values: ordinal and the features asked for, f0…, of all rows, or of those chosen.
         counts: matched, no_row, expired, not_known, same_instant.
     """
 
     matched: str
     missed: str | None
-    values: exp.Query
     counts: dict[str, int]
 
 
-def choose(
-    space: Workspace, label: str, join: Join, spine_rows: int, features: Sequence[Feature], asked: Sequence[str]
-) -> Chosen:
+def choose(space: Workspace, label: str, join: Join, spine_rows: int, features: Sequence[Feature]) -> Chosen:
     """For each spine row the row that the contract gives it, by its ordinal.
 
     Args:
@@ -43,10 +39,9 @@ def choose(
         join: the view and the spine.
         spine_rows: how many rows the spine has.
         features: every feature of the view, for ties.
-        asked: the features asked for.
     """
     picked = pick(space, label, join, spine_rows)
-    settled, values = _settle(space, label, join, picked.table, features, asked)
+    settled = _settle(space, label, join, picked.table, features)
     matched, same_instant = space.rows(_matches(join, picked.table))[0]
     counts = {
         "matched": int(matched),
@@ -55,16 +50,20 @@ def choose(
         "not_known": 0,
         "same_instant": int(same_instant or 0),
     }
-    if counts["matched"] == spine_rows:
-        return Chosen(settled, None, values, counts)
     why = picked.why
-    if why is None:
+    if counts["matched"] == spine_rows:
+        why = None
+    elif why is None:
         why = _explain(space, label, join, picked.table, picked.density * (spine_rows - counts["matched"]))
+    if settled != picked.table:
+        space.drop(picked.table)
+    if why is None:
+        return Chosen(settled, None, counts)
     of = {missing.NOT_FOUND: "no_row", missing.EXPIRED: "expired", missing.NOT_KNOWN: "not_known"}
     grouped = exp.select(column("why"), exp.Count(this=exp.Star())).from_(exp.to_table(why)).group_by(column("why"))
     for code, count in space.rows(grouped):
         counts[of[int(code)]] = int(count)
-    return Chosen(settled, why, values, counts)
+    return Chosen(settled, why, counts)
 
 
 def _matches(join: Join, picked: str) -> exp.Select:
@@ -77,27 +76,16 @@ def _matches(join: Join, picked: str) -> exp.Select:
     )
 
 
-def _settle(
-    space: Workspace, label: str, join: Join, picked: str, features: Sequence[Feature], asked: Sequence[str]
-) -> tuple[str, exp.Query]:
-    """The table of picked rows with exact ties decided by rule 5, and where their values are."""
-    values = join.rows.wide(asked)
+def _settle(space: Workspace, label: str, join: Join, picked: str, features: Sequence[Feature]) -> str:
+    """The table of picked rows with exact ties decided by rule 5."""
     if join.rows.source is None:
-        return picked, values
+        return picked
     heads = created(space, f"heads_{label}", ties.heads(picked, join.spine_rows(), join.rows))
     if not space.rows(exp.select(exp.Count(this=exp.Star())).from_(exp.to_table(heads)))[0][0]:
-        return picked, values
-    members = created(space, f"members_{label}", ties.members(join.rows, heads, join.lower, join.upper))
-    if len(asked) == len(features):
-        # comparing needs every feature: where all are asked for, they are read once
-        values = exp.select(exp.Star()).from_(
-            exp.to_table(created(space, f"values_{label}", ties.values(join.rows, asked, picked, members)))
-        )
-        compared = ties.compared(members, values, features, asked)
-    else:
-        compared = ties.winners(join.rows, members, features)
-    winners = created(space, f"winners_{label}", compared)
-    return created(space, f"settled_{label}", ties.settled(picked, winners, ["rn", "event"])), values
+        return picked
+    members = created(space, f"members_{label}", ties.members(join.rows, heads, features, join.lower, join.upper))
+    winners = created(space, f"winners_{label}", ties.winners(members, features))
+    return created(space, f"settled_{label}", ties.settled(picked, winners, ["rn", "event"]))
 
 
 def _explain(space: Workspace, label: str, join: Join, picked: str, pairs: float) -> str:
@@ -115,21 +103,22 @@ def _explain(space: Workspace, label: str, join: Join, picked: str, pairs: float
     return created(space, f"why_{label}", union_all([missing.by_pairs(join, marked), missing.by_key(join, others)]))
 
 
-def answer(chosen: Chosen, width: int) -> exp.Query:
+def answer(join: Join, chosen: Chosen, features: Sequence[str]) -> exp.Query:
     """rn, event, why (NULL: matched) and the features f0… of every spine row, in the spine's order.
 
     Args:
-        chosen: the chosen rows.
-        width: how many features are asked for.
+        join: the view and the spine.
+        chosen: its chosen rows.
+        features: the features asked for.
     """
-    values = [column(f"f{i}", "w") for i in range(width)]
+    values = [column(f"f{i}", "w") for i in range(len(features))]
     query: exp.Query = (
         exp.select(column("rn", "c"), column("event", "c"), exp.cast(exp.Null(), "tinyint").as_("why"), *values)
         .from_(exp.to_table(chosen.matched).as_("c"))
-        .join(chosen.values.subquery("w"), on=column("ordinal", "c").eq(column("ordinal", "w")))
+        .join(join.rows.wide(features).subquery("w"), on=column("ordinal", "c").eq(column("ordinal", "w")))
     )
     if chosen.missed is not None:
-        nothing = [exp.Null().as_(f"f{i}") for i in range(width)]
+        nothing = [exp.Null().as_(f"f{i}") for i in range(len(features))]
         lost = exp.select(column("rn"), exp.cast(exp.Null(), "bigint").as_("event"), column("why"), *nothing)
         query = exp.union(query, lost.from_(exp.to_table(chosen.missed)), distinct=False)
     return exp.select(exp.Star()).from_(query.subquery("a")).order_by(column("rn"))

@@ -226,10 +226,9 @@ class PointInTimeRun:
 
     def _joined(self, space: Workspace, part: _Part, label: str, seen: _Seen, rows: int) -> Iterator[pa.RecordBatch]:
         assert part.join is not None
-        asked = [f.name for f in part.columns.features]
-        chosen = choose(space, label, part.join, seen.rows, part.input.view.view.feature_list, asked)
+        chosen = choose(space, label, part.join, seen.rows, part.input.view.view.feature_list)
         part.counts.update(chosen.counts, null_times=part.rows.null_times)
-        return space.stream(answer(chosen, len(asked)), rows)
+        return space.stream(answer(part.join, chosen, [f.name for f in part.columns.features]), rows)
 
 
 def _named_spine(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -69,7 +69,9 @@ def pick(space: Workspace, label: str, join: Join, spine_rows: int) -> Picked:
     if len(tables) == 1:
         return Picked(tables[0], density, why)
     parts = [exp.select(exp.Star()).from_(exp.to_table(table)) for table in tables]
-    return Picked(created(space, name, union_all(parts)), density, why)
+    table = created(space, name, union_all(parts))
+    space.drop(*tables, sample.table)
+    return Picked(table, density, why)
 
 
 def _packing(space: Workspace, join: Join) -> Packing | None:

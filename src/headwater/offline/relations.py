@@ -110,33 +110,36 @@ class ViewRows:
         """The same rows with those in `hidden` (ordinal, until) not seen by reads at `until` and later."""
         return replace(self, hidden=hidden, deletes=deletes)
 
-    def _parts(self) -> list[tuple[Relation, Tree, bool]]:
-        """Each relation with the ordinal of its rows among all rows, and whether it is the log's."""
-        parts: list[tuple[Relation, Tree, bool]] = []
-        if self.source is not None:
-            parts.append((self.source, self.source.ordinal, False))
+    def _parts(self) -> list[tuple[Relation, Tree]]:
+        """Each relation with the ordinal of its rows among all rows."""
+        parts: list[tuple[Relation, Tree]] = [] if self.source is None else [(self.source, self.source.ordinal)]
         shift = self.source_size
         for part in self.log:
-            parts.append(
-                (part, exp.Add(this=part.ordinal.copy(), expression=number(shift)) if shift else part.ordinal, True)
-            )
+            parts.append((part, exp.Add(this=part.ordinal.copy(), expression=number(shift)) if shift else part.ordinal))
         return parts
 
-    def narrow(self, lower: int | None = None, upper: int | None = None, *, nulls: bool = False) -> exp.Query:
-        """Columns k0…, event, created, ordinal: all that choosing needs.
+    def narrow(
+        self,
+        lower: int | None = None,
+        upper: int | None = None,
+        *,
+        nulls: bool = False,
+        features: Sequence[str] = (),
+    ) -> exp.Query:
+        """Columns k0…, event, created, ordinal: all that choosing needs; and f0… for features.
 
         Args:
             lower, upper: event times outside of these need not be read.
             nulls: whether rows with a NULL key or time are kept.
+            features: the features to be among the columns.
         """
         queries = []
-        for part, ordinal, _ in self._parts():
+        for part, ordinal in self._parts():
             event = part.event if part.event is not None else big(MIN_MICROS)
             columns = [k.copy().as_(f"k{i}") for i, k in enumerate(part.keys)] or [big(0).as_("k0")]
-            select = exp.select(
-                *columns, event.copy().as_("event"), self._created(part).as_("created"), ordinal.copy().as_("ordinal")
-            )
-            select = select.from_(part.table.copy())
+            columns += [event.copy().as_("event"), self._created(part).as_("created"), ordinal.copy().as_("ordinal")]
+            columns += [part.features[name].copy().as_(f"f{i}") for i, name in enumerate(features)]
+            select = exp.select(*columns).from_(part.table.copy())
             if part.event_range is not None and (lower is not None or upper is not None):
                 reach = part.event_range(lower, upper)
                 select = select.where(reach) if reach is not None else select
@@ -169,15 +172,14 @@ class ViewRows:
             )
         )
 
-    def wide(self, names: Sequence[str], *, source_only: bool = False, keys: bool = False) -> exp.Query:
+    def wide(self, names: Sequence[str], *, keys: bool = False) -> exp.Query:
         """Columns ordinal, f0… for the features named, and the keys k0… where asked for."""
         queries = []
-        for part, ordinal, logged in self._parts():
-            if not (source_only and logged):
-                values = [part.features[name].copy().as_(f"f{i}") for i, name in enumerate(names)]
-                if keys:
-                    values += [k.copy().as_(f"k{i}") for i, k in enumerate(part.keys)] or [big(0).as_("k0")]
-                queries.append(exp.select(ordinal.copy().as_("ordinal"), *values).from_(part.table.copy()))
+        for part, ordinal in self._parts():
+            values = [part.features[name].copy().as_(f"f{i}") for i, name in enumerate(names)]
+            if keys:
+                values += [k.copy().as_(f"k{i}") for i, k in enumerate(part.keys)] or [big(0).as_("k0")]
+            queries.append(exp.select(ordinal.copy().as_("ordinal"), *values).from_(part.table.copy()))
         return union_all(queries)
 
 

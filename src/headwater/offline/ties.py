@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlglot import exp
 
 from headwater.definitions.feature import Feature
-from headwater.offline.relations import Tree, ViewRows, column, is_not_null, number, union_all
+from headwater.offline.relations import Tree, ViewRows, column, is_not_null, number
 from headwater.types import DType
 
 
@@ -73,60 +73,41 @@ def _same(keys: Sequence[str], left: str, right: str) -> Tree:
     return exp.and_(*[column(n, left).eq(column(n, right)) for n in (*keys, "event", "created")])
 
 
-def members(rows: ViewRows, heads: str, lower: int | None = None, upper: int | None = None) -> exp.Select:
-    """(head, ordinal): every source row that ties with a head, the head among them.
+def members(
+    rows: ViewRows, heads: str, features: Sequence[Feature], lower: int | None = None, upper: int | None = None
+) -> exp.Select:
+    """(head, ordinal, f0…): every source row that ties with a head, the head among them, and its features by name.
 
     Args:
         rows: the view's rows.
         heads: a table from `heads` or `newest_heads`.
+        features: every feature of the view.
         lower, upper: event times outside of these need not be read.
     """
+    names = sorted(f.name for f in features)
+    values = [column(f"f{i}", "r").as_(f"f{i}", quoted=True) for i in range(len(names))]
     return (
-        exp.select(column("ordinal", "h").as_("head"), column("ordinal", "r").as_("ordinal"))
+        exp.select(column("ordinal", "h").as_("head"), column("ordinal", "r").as_("ordinal"), *values)
         .from_(exp.to_table(heads).as_("h"))
-        .join(rows.narrow(lower, upper).subquery("r"), on=_same(rows.key_names, "h", "r"))
+        .join(rows.narrow(lower, upper, features=names).subquery("r"), on=_same(rows.key_names, "h", "r"))
         .where(column("ordinal", "r") < number(rows.source_size))
     )
 
 
-def winners(rows: ViewRows, tied: str, features: Sequence[Feature]) -> exp.Select:
+def winners(members: str, features: Sequence[Feature]) -> exp.Select:
     """(head, winner): for each head the ordinal of the row that rule 5 chooses.
 
     Args:
-        rows: the view's rows.
-        tied: a table of (head, ordinal) from `members`.
+        members: a table from `members`.
         features: every feature of the view.
     """
-    names = [f.name for f in features]
-    return compared(tied, rows.wide(names, source_only=True), features, names)
-
-
-def compared(tied: str, values: exp.Query, features: Sequence[Feature], names: Sequence[str]) -> exp.Select:
-    """`winners` from a query of ordinal and f0…, the features in the order of `names`."""
-    order = [
-        exp.Ordered(this=key, desc=True)
-        for f in sorted(features, key=lambda f: f.name)
-        for key in sort_keys(column(f"f{names.index(f.name)}", "w"), f.dtype)
-    ]
-    order.append(exp.Ordered(this=column("ordinal", "m"), desc=True))
+    ordered = sorted(features, key=lambda f: f.name)
+    keys = [key for i, f in enumerate(ordered) for key in sort_keys(column(f"f{i}", "m"), f.dtype)]
+    order = [exp.Ordered(this=key, desc=True) for key in (*keys, column("ordinal", "m"))]
     place = exp.Window(this=exp.RowNumber(), partition_by=[column("head", "m")], order=exp.Order(expressions=order))
-    ranked = (
-        exp.select(column("head", "m"), column("ordinal", "m").as_("winner"), place.as_("place"))
-        .from_(exp.to_table(tied).as_("m"))
-        .join(values.subquery("w"), on=column("ordinal", "m").eq(column("ordinal", "w")))
-    )
+    ranked = exp.select(column("head", "m"), column("ordinal", "m").as_("winner"), place.as_("place"))
+    ranked = ranked.from_(exp.to_table(members).as_("m"))
     return exp.select(column("head"), column("winner")).from_(ranked.subquery("q")).where(column("place").eq(number(1)))
-
-
-def values(rows: ViewRows, names: Sequence[str], *tables: str) -> exp.Select:
-    """Ordinal and the features f0… of the rows whose ordinals stand in any of the tables."""
-    wanted = union_all([exp.select(column("ordinal")).from_(exp.to_table(table)) for table in tables])
-    columns = [column(name, "w") for name in ("ordinal", *(f"f{i}" for i in range(len(names))))]
-    return (
-        exp.select(*columns)
-        .from_(rows.wide(names).subquery("w"))
-        .join(wanted.subquery("o"), on=column("ordinal", "w").eq(column("ordinal", "o")), join_type="semi")
-    )
 
 
 def settled(picked: str, winners: str, names: Sequence[str]) -> exp.Select:

@@ -49,6 +49,10 @@ class Workspace(Protocol):
         """Make a table of a query's rows."""
         ...
 
+    def drop(self, *tables: str) -> None:
+        """Let tables, by their full names, go before the run is over."""
+        ...
+
     def rows(self, query: exp.Query) -> list[tuple[Any, ...]]:
         """A short answer."""
         ...

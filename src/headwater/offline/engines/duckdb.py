@@ -223,6 +223,10 @@ class DuckDBWorkspace:
     def create(self, name: str, query: exp.Query) -> None:
         self.run(f'CREATE TABLE "{self._prefix}_{name}" AS {self._render(query)}')
 
+    def drop(self, *tables: str) -> None:
+        for table in tables:
+            self.run(f'DROP TABLE "{table}"')
+
     def rows(self, query: exp.Query) -> list[tuple[Any, ...]]:
         return self.fetch(self._render(query))
 
