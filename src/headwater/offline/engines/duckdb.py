@@ -8,6 +8,7 @@ import shutil
 import sys
 import tempfile
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
@@ -116,6 +117,8 @@ class DuckDBEngine(OfflineEngine):
             if self._temp_given is not None:
                 self._temp_given.mkdir(parents=True, exist_ok=True)
             self._temp = Path(tempfile.mkdtemp(prefix="headwater-", dir=self._temp_given))
+            # also where nobody closes the engine
+            weakref.finalize(self, _remove, self._temp, os.getpid())
         return self._temp
 
     def _workspace(self, label: str = "") -> DuckDBWorkspace:
@@ -301,6 +304,12 @@ class DuckDBWorkspace:
             share = cursor.query_progress()
             if share >= 0:
                 self._engine.observer(Progress(self._label, int(share), 100, "%"))
+
+
+def _remove(folder: Path, process: int) -> None:
+    """Remove the temporary folder of a process; one forked from it leaves it alone."""
+    if os.getpid() == process:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _give_way() -> None:

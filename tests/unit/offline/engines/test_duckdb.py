@@ -1,5 +1,8 @@
 """Sources as DuckDB reads them, errors that name place, column and both types, and memory that is bounded."""
 
+import subprocess
+import sys
+from pathlib import Path
 
 import duckdb
 import pyarrow as pa
@@ -281,3 +284,13 @@ def test_a_run_leaves_no_tables_behind(engine):
     next(asked.to_batches(1))
     with engine._workspace() as space:
         assert space.fetch("SELECT count(*) FROM information_schema.tables") == [(0,)]
+
+
+def test_an_engine_that_nobody_closes_leaves_no_folder_behind(tmp_path):
+    program = (
+        "from headwater.offline.engines.duckdb import DuckDBEngine\n"
+        f"engine = DuckDBEngine(temp_folder={str(tmp_path)!r})\nprint(engine.temp_folder)"
+    )
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert Path(told.stdout.strip()).parent == tmp_path
+    assert not list(tmp_path.iterdir())
