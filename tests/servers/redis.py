@@ -232,6 +232,12 @@ class RedisServer(Closing):
         self.client.execute_command("REPLICAOF", "NO", "ONE")
         self.client.config_rewrite()
 
+    def come_back(self, follows: int) -> None:
+        """Start it, stopped before, as a replica of whoever listens on a port: it is never a primary in between."""
+        with self._config.open("a") as config:
+            config.write(f"replicaof 127.0.0.1 {follows}\n")
+        self.start()
+
     def follow(self, port: int) -> None:
         """Make it a replica of whoever listens on a port."""
         self.client.execute_command("REPLICAOF", "127.0.0.1", str(port))
@@ -253,11 +259,10 @@ class RedisReplicas(Closing):
     Attributes:
         primary: who is the primary now.
         replicas: the others.
-        links: replica → the proxy between it and the first primary; `hold()` there holds its replication back.
+        links: replica → the proxy between it and the primary; `hold()` there holds its replication back.
     """
 
     def __init__(self, folder: Path, persistence: str = "none", replicas: int = 2) -> None:
-        self._all = contextlib.ExitStack()
         with contextlib.ExitStack() as made:
             self.primary = made.enter_context(RedisServer(folder / "0", persistence))
             self.links: dict[RedisServer, Proxy] = {}
@@ -307,10 +312,20 @@ class RedisReplicas(Closing):
         """Make a replica the primary, the other replicas its own; the old primary is left as it is, alive or dead."""
         to.promote()
         self.replicas = [replica for replica in self.replicas if replica is not to]
+        self.links = {}
+        self.primary = to
         for replica in self.replicas:
             if replica.running:
-                replica.follow(to.port)
-        self.primary = to
+                replica.follow(self._link(replica).port)
+
+    def come_back(self, node: RedisServer) -> None:
+        """Start a primary of before, which is dead, as a replica."""
+        node.come_back(self._link(node).port)
+        self.replicas.append(node)
+
+    def _link(self, replica: RedisServer) -> Proxy:
+        self.links[replica] = self._all.enter_context(Proxy(self.primary.port))
+        return self.links[replica]
 
     def close(self) -> None:
         """End all."""
