@@ -1,0 +1,446 @@
+"""Redis: standalone, with replicas, behind Sentinel, or a cluster; the guard runs in the server."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from headwater.errors import HeadwaterError, Unavailable
+from headwater.online.base import Capabilities, OnlineStore
+from headwater.online.keys import META_PREFIX
+from headwater.online.powers import Reading
+from headwater.online.stores.redis_cluster import Slots, find_shards, read_cluster, slot_of, tag_of
+from headwater.online.stores.redis_marks import info, place
+from headwater.online.stores.redis_nodes import AsyncNode, Node
+from headwater.online.stores.redis_reads import Clock, Nodes, Plan, Question, find, read, strong
+from headwater.online.stores.redis_scripts import COMPARE, MARKERS, PUT
+from headwater.online.stores.redis_url import Address, RedisPlace, parse_url
+from headwater.types import ConsistencyLevel
+
+T = TypeVar("T")
+Row = tuple[bytes, bytes]
+_BATCH = 128
+"""Rows of one script: the server answers nobody else meanwhile."""
+_AHEAD = 16
+"""Scripts under way."""
+_SCANNED = 1_000
+_WAITING = META_PREFIX + b"waiting"
+
+
+class RedisOnlineStore(OnlineStore):
+    """Rows in Redis, each under its key; a put is atomic for each row, in the server.
+
+    Reads take a replica where the level allows it; writes and strong reads take the primary, which is looked for anew
+    where it does not answer or is none any more. A batch of rows is not put at once: who reads meanwhile may see some.
+
+    Args:
+        place: where Redis is; `from_url` reads one from a URL.
+    """
+
+    capabilities = Capabilities(levels=frozenset(ConsistencyLevel), expiry=True)
+
+    def __init__(self, place: RedisPlace | str) -> None:
+        self.place = parse_url(place) if isinstance(place, str) else place
+        self._cluster = Slots(self.place) if self.place.kind == "cluster" else None
+        self._found = Nodes(self.place)
+        self._nodes: dict[tuple[Address, bool], Node] = {}
+        self._lock = threading.Lock()
+        self._closed = False
+
+    @classmethod
+    def from_url(cls, url: str, folder: Path) -> Self:
+        """A store for `redis://`, `rediss://`, `redis+sentinel://` or `redis+cluster://`."""
+        return cls(parse_url(url))
+
+    def __repr__(self) -> str:
+        return f"<RedisOnlineStore {self.place.shown}>"
+
+    # asking
+
+    def _node(self, address: Address, sentinel: bool = False) -> Node:
+        if self._closed:
+            raise Unavailable(f"{self.place.shown} was closed")
+        found = self._nodes.get((address, sentinel))
+        if found is None:
+            with self._lock:
+                found = self._nodes.setdefault((address, sentinel), Node(self.place, address, sentinel=sentinel))
+        return found
+
+    def _run(self, plan: Plan[T]) -> T:
+        """Ask what a plan asks; several nodes at once where it does."""
+        try:
+            questions = next(plan)
+            while True:
+                questions = plan.send(self._answers(questions))
+        except StopIteration as done:
+            found: T = done.value
+            return found
+
+    def _answers(self, questions: list[Question]) -> list[list[Any] | HeadwaterError]:
+        nodes = [self._node(question.node, question.sentinel) for question in questions]
+        sent = [node.send(q.commands, q.timeout) for node, q in zip(nodes, questions, strict=True)]
+        found: list[list[Any] | HeadwaterError] = []
+        for node, pending in zip(nodes, sent, strict=True):
+            try:
+                found.append(node.receive(pending))
+            except HeadwaterError as bad:
+                found.append(bad)
+        return found
+
+    def _primary(self) -> Address:
+        return self._found.primary or self._run(find(self._found))
+
+    def _primaries(self) -> list[Address]:
+        """Where rows are written: one, or one a shard."""
+        if self._cluster is None:
+            return [self._primary()]
+        if not self._cluster.shards:
+            self._run(find_shards(self._cluster))
+        return [shard.primary for shard in self._cluster.shards]
+
+    def _at_primary(self, work: Callable[[Node], T]) -> T:
+        """Do something at the primary; where it is a replica by now nothing was done, and the new one is asked."""
+        try:
+            return work(self._node(self._primary()))
+        except Unavailable as bad:
+            if self._found.alone:
+                raise
+            before, self._found.primary = self._found.primary, None
+            if "READONLY" not in str(bad) and "read only" not in str(bad):
+                raise
+            if self._primary() == before:
+                raise
+            return work(self._node(self._primary()))
+
+    # rows
+
+    def multi_get(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        if not keys:
+            return []
+        if self._cluster is None:
+            return self._run(strong(self._found, keys, False, Clock(None))).rows
+        if any(key.startswith(META_PREFIX) for key in keys):
+            return [self._meta(key) if key.startswith(META_PREFIX) else self.multi_get([key])[0] for key in keys]
+        plan = read_cluster(self._cluster, keys, ConsistencyLevel.STRONG, None, Clock(None), False)
+        return self._run(plan).rows
+
+    def read(
+        self,
+        keys: Sequence[bytes],
+        level: ConsistencyLevel,
+        marks: Mapping[str, int] | None,
+        deadline: float | None = None,
+    ) -> Reading:
+        if not keys:
+            return Reading([], marks or {})
+        return self._run(read_plan(self._found, self._cluster, keys, level, marks, deadline))
+
+    def put(
+        self,
+        rows: Iterable[Row],
+        meta: Mapping[bytes, bytes] | None = None,
+        *,
+        expires_in: int | None = None,
+    ) -> list[bool]:
+        seconds = b"%d" % (expires_in or 0)
+        if self._cluster is not None:
+            return self._put_cluster(list(rows), meta or {}, seconds)
+        calls = _calls(iter(rows), meta or {}, seconds, os.urandom(6).hex().encode())
+        first = next(calls, None)
+        if first is None:
+            return []
+        second = next(calls, None)
+        if second is None:
+            return _told(self._at_primary(lambda node: node.script(PUT, [first])))
+        told: list[Any] = []
+        # the first alone: where the primary has moved it is refused whole, and goes to the new one
+        told += self._at_primary(lambda node: node.script(PUT, [first]))
+        node = self._node(self._primary())
+        told += node.stream(PUT, _chain(second, calls), _AHEAD)
+        return _told(told)
+
+    def compare_and_put(self, key: bytes, sequence: int, row: bytes | None) -> bool:
+        values = [sequence.to_bytes(8, "big"), b"" if self._cluster else os.urandom(6).hex().encode()]
+        if row is not None:
+            values.append(row)
+        if self._cluster is None:
+            call = (2, MARKERS, key, *values)
+            return bool(self._at_primary(lambda node: node.script(COMPARE, [call]))[0])
+        return bool(self._at_shards([key], lambda node, _: node.script(COMPARE, [(2, key, key, *values)]))[0])
+
+    def delete(self, keys: Iterable[bytes]) -> None:
+        some = iter(keys)
+        while batch := list(islice(some, _SCANNED)):
+            if self._cluster is None:
+                self._at_primary(lambda node, batch=batch: node.run([("UNLINK", *batch)]))  # type: ignore[misc]
+                continue
+            rows = [key for key in batch if not key.startswith(META_PREFIX)]
+            self._at_shards(rows, lambda node, part: node.run([("UNLINK", key) for key in part]))
+            for key in batch:
+                if key.startswith(META_PREFIX):
+                    self._at_each_shard(key, lambda node, own: node.run([("UNLINK", own)]))
+
+    def scan(self, prefix: bytes) -> Iterator[Row]:
+        pattern = b"".join(b"\\" + bytes((c,)) if c in b"*?[]\\^-" else bytes((c,)) for c in prefix) + b"*"
+        seen: set[bytes] = set()
+        for address in self._primaries():
+            node, cursor = self._node(address), b"0"
+            while True:
+                cursor, keys = node.run([("SCAN", cursor, "MATCH", pattern, "COUNT", _SCANNED)])[0]
+                fresh = [key for key in keys if key not in seen and key.startswith(prefix) and key != MARKERS]
+                seen.update(fresh)
+                if fresh:
+                    rows = node.run([("GET", key) for key in fresh] if self._cluster else [("MGET", *fresh)])
+                    found = rows if self._cluster else rows[0]
+                    yield from ((key, row) for key, row in zip(fresh, found, strict=True) if row is not None)
+                if cursor == b"0":
+                    break
+
+    # powers
+
+    def marks(self) -> Mapping[str, int]:
+        found: dict[str, int] = {}
+        commands = (("INFO", "server"), ("INFO", "replication"))
+        if self._cluster is not None:
+            for address, shard in zip(self._primaries(), self._cluster.shards, strict=True):
+                server, replication = self._node(address).run(commands)
+                found |= place(replication, server).marks(shard.name)
+            return found
+        marker = ("HMGET", MARKERS, "s", "n")
+        server, replication, last = self._node(self._primary()).run((*commands, marker))
+        return place(replication, server, last).marks()
+
+    def wait(self, replicas: int, timeout: float) -> int:
+        # WAIT counts what its own connection wrote: this write lies behind all that was acknowledged before it
+        commands = (("SET", _WAITING, b"1"), ("WAIT", replicas, max(1, int(timeout * 1000))))
+        if self._cluster is None:
+            return int(self._node(self._primary()).run(commands, timeout + self.place.timeout)[1])
+        found = []
+        for address, shard in zip(self._primaries(), self._cluster.shards, strict=True):
+            own = (("SET", _WAITING + tag_of(shard.first), b"1"), commands[1])
+            found.append(int(self._node(address).run(own, timeout + self.place.timeout)[1]))
+        return min(found)
+
+    def lag(self) -> Mapping[str, int]:
+        found: dict[str, int] = {}
+        for address in self._primaries():
+            fields = info(self._node(address).run((("INFO", "replication"),))[0])
+            here = int(fields.get("master_repl_offset", "0"))
+            for name, value in fields.items():
+                if name.startswith("slave") and name[5:].isdigit():
+                    replica = dict(part.partition("=")[::2] for part in value.split(","))
+                    there = f"{replica.get('ip')}:{replica.get('port')}"
+                    found[there] = here - int(replica["offset"]) if replica.get("state") == "online" else -1
+        for host, port in self._found.replicas:
+            if not any(name.endswith(f":{port}") for name in found):
+                found[f"{host}:{port}"] = -1
+        return found
+
+    def asynchronous(self) -> RedisReads:
+        """Reads for the running event loop."""
+        return RedisReads(self.place)
+
+    def info(self) -> Mapping[str, str | int]:
+        entries, used, warnings = 0, 0, list[str]()
+        for address in self._primaries():
+            asked: list[tuple[Any, ...]] = [("DBSIZE",), ("INFO", "memory"), ("INFO", "persistence")]
+            if self._cluster is None:
+                asked.append(("EXISTS", MARKERS, _WAITING))
+            size, memory, persistence, *own = self._node(address).run(asked)
+            fields = info(memory)
+            entries, used = entries + size - sum(own), used + int(fields.get("used_memory", "0"))
+            warnings += _warnings(address, fields, info(persistence))
+        return {
+            "kind": f"redis {self.place.kind}" if self.place.kind != "single" else "redis",
+            "place": self.place.shown,
+            "entries": entries,
+            "bytes": used,
+            "warnings": "; ".join(dict.fromkeys(warnings)),
+        }
+
+    def close(self) -> None:
+        self._closed = True
+        for node in self._nodes.values():
+            node.close()
+
+    # cluster
+
+    def _at_shards(self, keys: Sequence[bytes], work: Callable[[Node, list[bytes]], list[Any]]) -> list[Any]:
+        """Do something with keys at the shards they lie on, each shard in turn; answers in the order of the keys."""
+        assert self._cluster is not None
+        if not self._cluster.shards:
+            self._run(find_shards(self._cluster))
+        found: list[Any] = [None] * len(keys)
+        left = list(range(len(keys)))
+        for last in (False, True):
+            missed: list[int] = []
+            for shard, part in self._cluster.by_shard([keys[i] for i in left]).items():
+                places = [left[i] for i in part]
+                try:
+                    answers = work(self._node(shard.primary), [keys[i] for i in places])
+                except Unavailable as bad:
+                    if last or not str(bad).partition(": ")[2].startswith(("MOVED", "ASK", "READONLY")):
+                        raise
+                    missed += places
+                    continue
+                for i, answer in zip(places, answers, strict=True):
+                    found[i] = answer
+            if not missed:
+                break
+            left = missed
+            self._run(find_shards(self._cluster))
+        return found
+
+    def _at_each_shard(self, key: bytes, work: Callable[[Node, bytes], list[Any]]) -> list[list[Any]]:
+        """Do something with a meta entry, which lies on every shard under a key of its own there."""
+        addresses = self._primaries()
+        assert self._cluster is not None
+        return [
+            work(self._node(address), key + tag_of(shard.first))
+            for address, shard in zip(addresses, self._cluster.shards, strict=True)
+        ]
+
+    def _meta(self, key: bytes) -> bytes | None:
+        """A meta entry; None where some shard lacks it, or they differ: what lost rows lost it too."""
+        found = {answers[0] for answers in self._at_each_shard(key, lambda node, own: node.run([("GET", own)]))}
+        return found.pop() if len(found) == 1 else None
+
+    def _put_cluster(self, rows: list[Row], meta: Mapping[bytes, bytes], seconds: bytes) -> list[bool]:
+        told = [False] * len(rows)
+        slots: dict[int, list[int]] = {}
+        for i, (key, _) in enumerate(rows):
+            slots.setdefault(slot_of(key), []).append(i)
+        # one key stands for each slot: the rows of a script lie on one
+        by_key = {rows[places[0]][0]: places for places in slots.values()}
+
+        def send(node: Node, keys: list[bytes]) -> list[Any]:
+            calls = []
+            for key in keys:
+                part = [rows[i] for i in by_key[key]]
+                names, values = [k for k, _ in part], [row for _, row in part]
+                calls.append((len(part) + 1, key, *names, len(part), seconds, b"", *values))
+            return node.script(PUT, calls)
+
+        keys = list(by_key)
+        for start in range(0, len(keys), _SCANNED):
+            some = keys[start : start + _SCANNED]
+            for key, answer in zip(some, self._at_shards(some, send), strict=True):
+                for i, mark in zip(by_key[key], answer, strict=True):
+                    told[i] = mark == 49
+        for key, value in meta.items():
+            self._at_each_shard(key, lambda node, own, value=value: node.run([("SET", own, value)]))  # type: ignore[misc]
+        return told
+
+
+def read_plan(
+    nodes: Nodes,
+    slots: Slots | None,
+    keys: Sequence[bytes],
+    level: ConsistencyLevel,
+    marks: Mapping[str, int] | None,
+    deadline: float | None,
+) -> Plan[Reading]:
+    """The plan of a read; with a deadline, rows of a node that does not answer in time are left unread."""
+    clock = Clock(deadline)
+    if slots is not None:
+        return read_cluster(slots, keys, level, marks, clock, deadline is not None)
+    return read(nodes, keys, level, marks, clock)
+
+
+class RedisReads:
+    """Reads on an asynchronous client, of one event loop."""
+
+    def __init__(self, place: RedisPlace) -> None:
+        self.place = place
+        self._cluster = Slots(place) if place.kind == "cluster" else None
+        self._found = Nodes(place)
+        self._nodes: dict[tuple[Address, bool], AsyncNode] = {}
+
+    async def multi_get(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """As `RedisOnlineStore.multi_get`, of rows."""
+        return (await self.read(keys, ConsistencyLevel.STRONG, None)).rows
+
+    async def read(
+        self,
+        keys: Sequence[bytes],
+        level: ConsistencyLevel,
+        marks: Mapping[str, int] | None,
+        deadline: float | None = None,
+    ) -> Reading:
+        """As `RedisOnlineStore.read`."""
+        if not keys:
+            return Reading([], marks or {})
+        plan = read_plan(self._found, self._cluster, keys, level, marks, deadline)
+        try:
+            questions = next(plan)
+            while True:
+                if len(questions) == 1:
+                    answers = [await self._answer(questions[0])]
+                else:
+                    answers = list(await asyncio.gather(*map(self._answer, questions)))
+                questions = plan.send(answers)
+        except StopIteration as done:
+            found: Reading = done.value
+            return found
+
+    async def _answer(self, question: Question) -> list[Any] | HeadwaterError:
+        key = (question.node, question.sentinel)
+        node = self._nodes.get(key)
+        if node is None:
+            node = self._nodes[key] = AsyncNode(self.place, question.node, sentinel=question.sentinel)
+        try:
+            return await node.run(question.commands, question.timeout)
+        except HeadwaterError as bad:
+            return bad
+
+    async def close(self) -> None:
+        """End the connections."""
+        for node in self._nodes.values():
+            await node.close()
+
+
+def _calls(
+    rows: Iterator[Row], meta: Mapping[bytes, bytes], seconds: bytes, marker: bytes
+) -> Iterator[tuple[Any, ...]]:
+    """The arguments of each call of the put script; the last has the meta entries and the marker."""
+    batch = list(islice(rows, _BATCH))
+    if not batch and not meta:
+        return
+    while True:
+        following = list(islice(rows, _BATCH))
+        entries = {} if following else meta
+        names, values = [key for key, _ in batch], [row for _, row in batch]
+        count = len(batch)
+        keys = (MARKERS, *names, *entries)
+        yield (len(keys), *keys, count, seconds, b"" if following else marker, *values, *entries.values())
+        if not following:
+            return
+        batch = following
+
+
+def _chain(first: tuple[Any, ...], rest: Iterator[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+    yield first
+    yield from rest
+
+
+def _told(answers: list[Any]) -> list[bool]:
+    """Which rows were put, from what the scripts told: a 1 or 0 for each."""
+    return [mark == 49 for mark in b"".join(answers)]
+
+
+def _warnings(address: Address, memory: Mapping[str, str], persistence: Mapping[str, str]) -> list[str]:
+    """What is wrong with a server's settings for a store that should keep its rows."""
+    found = []
+    policy = memory.get("maxmemory_policy", "noeviction")
+    if memory.get("maxmemory", "0") != "0" and policy != "noeviction":
+        found.append(f"{address[0]}:{address[1]} drops rows when memory is full (maxmemory-policy {policy})")
+    if persistence.get("aof_enabled") == "0" and persistence.get("rdb_saves", "0") == "0":
+        found.append(f"{address[0]}:{address[1]} keeps nothing on disk (no AOF, no snapshot since it started)")
+    if persistence.get("rdb_last_bgsave_status") == "err" or persistence.get("aof_last_write_status") == "err":
+        found.append(f"{address[0]}:{address[1]} could not write to its disk")
+    return found

@@ -1,0 +1,347 @@
+"""One Redis node, synchronous and asynchronous: pipelines over connections that are kept, and errors in our words.
+
+The only file that imports redis-py. It speaks to the connections themselves: a pipeline is one write and as many
+answers, and a connection that was left in mid-answer (a time-out, a cancelled task) is never used again.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+import redis.asyncio
+from redis.asyncio.connection import Connection as AsyncConnection
+from redis.asyncio.connection import SSLConnection as AsyncSSLConnection
+from redis.backoff import NoBackoff
+from redis.connection import Connection, SSLConnection
+from redis.retry import Retry
+
+from headwater.errors import FormatError, StorageFull, StoreError, Unavailable
+from headwater.online.stores.redis_scripts import NEWER, Script
+from headwater.online.stores.redis_url import Address, RedisPlace
+
+Command = tuple[Any, ...]
+_AWAY = (
+    redis.exceptions.ConnectionError,
+    redis.exceptions.TimeoutError,
+    redis.exceptions.BusyLoadingError,
+    redis.exceptions.ReadOnlyError,
+    OSError,
+)
+_NOT_NOW = ("MASTERDOWN", "LOADING", "CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS", "READONLY", "BUSY")
+_NEWER_ROW = "a stored row was written by a newer headwater: upgrade this one before it writes to the same online store"
+
+
+class Moved(Unavailable):
+    """A key's slot is at another node of the cluster: its map is to be read again."""
+
+
+def _options(place: RedisPlace, sentinel: bool) -> dict[str, Any]:
+    """What connections are made with."""
+    user = place.sentinel_user if sentinel else place.user
+    password = place.sentinel_password if sentinel else place.password
+    options: dict[str, Any] = {
+        "db": 0 if sentinel else place.db,
+        "username": user or None,
+        "password": password or None,
+        "socket_timeout": place.timeout,
+        "socket_connect_timeout": place.connect_timeout,
+        "protocol": 2,
+    }
+    if place.tls:
+        options |= {
+            "ssl_cert_reqs": "required" if place.verify else "none",
+            "ssl_check_hostname": place.verify,
+            "ssl_ca_certs": place.ca or None,
+            "ssl_certfile": place.cert or None,
+            "ssl_keyfile": place.key or None,
+        }
+    return options
+
+
+def translated(bad: Exception, where: str) -> Exception:
+    """An error of the client or the server in our words."""
+    text = str(bad)
+    if isinstance(bad, redis.exceptions.AuthenticationError):
+        return StoreError(f"{where}: {text}; check user and password in [online] url")
+    if isinstance(bad, (redis.exceptions.MovedError, redis.exceptions.AskError)) or text.startswith(("MOVED", "ASK")):
+        return Moved(text)
+    if isinstance(bad, redis.exceptions.OutOfMemoryError) or text.startswith("OOM"):
+        return StorageFull(f"{where}: {text}; raise maxmemory")
+    if NEWER in text:
+        return FormatError(_NEWER_ROW)
+    if isinstance(bad, _AWAY) or text.startswith(_NOT_NOW):
+        return Unavailable(f"{where}: {text or type(bad).__name__}")
+    return StoreError(f"{where}: {text or type(bad).__name__}")
+
+
+def _checked(answers: list[Any], where: str) -> list[Any]:
+    for answer in answers:
+        if isinstance(answer, Exception):
+            raise translated(answer, where) from answer
+    return answers
+
+
+@dataclass(eq=False)
+class Pending:
+    """Commands that were sent, or failed to be."""
+
+    commands: Sequence[Command]
+    timeout: float | None
+    connection: Any
+    used: bool
+    failed: Exception | None = None
+
+
+class Node:
+    """A Redis server, asked over connections of its own; safe to use from several threads, and after a fork.
+
+    Args:
+        place: how to connect.
+        address: where it is.
+        sentinel: whether it is a Sentinel.
+    """
+
+    def __init__(self, place: RedisPlace, address: Address, *, sentinel: bool = False) -> None:
+        self.address = address
+        self.where = f"redis {address[0]}:{address[1]}"
+        self._timeout = place.timeout
+        self._kind = SSLConnection if place.tls else Connection
+        self._options = _options(place, sentinel)
+        self._idle: deque[Any] = deque()
+        self._process = os.getpid()
+        self._lock = threading.Lock()
+
+    def _take(self) -> tuple[Any, bool]:
+        """A connection, and whether it was used before."""
+        if self._process != os.getpid():
+            # a child's connections are not its parent's
+            self._idle, self._process = deque(), os.getpid()
+        with suppress(IndexError):
+            return self._idle.pop(), True
+        host, port = self.address
+        retry = Retry(NoBackoff(), 0)
+        return self._kind(host=host, port=port, retry=retry, **self._options), False
+
+    def run(self, commands: Sequence[Command], timeout: float | None = None) -> list[Any]:
+        """The answers to some commands, sent at once.
+
+        Args:
+            commands: name and arguments of each.
+            timeout: seconds for each answer; None: as configured.
+
+        Raises:
+            Unavailable: the node does not answer, or cannot now.
+            StoreError: it refuses a command.
+        """
+        return self.receive(self.send(commands, timeout))
+
+    def send(self, commands: Sequence[Command], timeout: float | None = None) -> Pending:
+        """Send commands; `receive` takes the answers, so that other nodes can be asked meanwhile."""
+        connection, used = self._take()
+        pending = Pending(commands, timeout, connection, used)
+        try:
+            self._start(pending)
+        except (*_AWAY, redis.exceptions.RedisError) as bad:
+            connection.disconnect()
+            pending.failed = bad
+        except BaseException:
+            connection.disconnect()
+            raise
+        return pending
+
+    def receive(self, pending: Pending) -> list[Any]:
+        """The answers to what `send` sent; errors as `run`."""
+        return _checked(self._received(pending), self.where)
+
+    def _received(self, pending: Pending) -> list[Any]:
+        try:
+            try:
+                return self._finish(pending)
+            except (redis.exceptions.ConnectionError, OSError) as bad:
+                # a connection that was idle may have been closed by the server long ago: nothing was done on it
+                late = isinstance(bad, (redis.exceptions.TimeoutError, TimeoutError))
+                if not pending.used or late or not _repeatable(pending.commands):
+                    raise
+                self._forget()
+                again = Pending(pending.commands, pending.timeout, self._take()[0], False)
+                try:
+                    self._start(again)
+                except BaseException:
+                    again.connection.disconnect()
+                    raise
+                return self._finish(again)
+        except (*_AWAY, redis.exceptions.RedisError) as bad:
+            raise translated(bad, self.where) from bad
+
+    def _start(self, pending: Pending) -> None:
+        connection = pending.connection
+        connection.connect()
+        self._limit(connection, pending.timeout)
+        connection.send_packed_command(connection.pack_commands(pending.commands), check_health=False)
+
+    def _finish(self, pending: Pending) -> list[Any]:
+        if pending.failed is not None:
+            raise pending.failed
+        connection, done = pending.connection, False
+        try:
+            found = [self._answer(connection) for _ in pending.commands]
+            self._limit(connection, None)
+            done = True
+            return found
+        finally:
+            # failed or interrupted in mid-answer: what is left of the answer must not be taken for another's
+            if done:
+                self._idle.append(connection)
+            else:
+                connection.disconnect()
+
+    def _limit(self, connection: Any, timeout: float | None) -> None:
+        sock = getattr(connection, "_sock", None)
+        if sock is not None and (timeout is not None or sock.gettimeout() != self._timeout):
+            sock.settimeout(self._timeout if timeout is None else max(timeout, 1e-4))
+
+    def _answer(self, connection: Any) -> Any:
+        try:
+            return connection.read_response(disable_decoding=True)
+        except (redis.exceptions.ResponseError, redis.exceptions.ReadOnlyError) as refused:
+            return refused
+
+    def script(self, script: Script, commands: Sequence[Command]) -> list[Any]:
+        """The answers to calls of one script (keys and values of each), which is loaded where the server lacks it."""
+        calls = [("EVALSHA", script.sha, *command) for command in commands]
+        found = self._received(self.send(calls))
+        unknown = [i for i, answer in enumerate(found) if isinstance(answer, redis.exceptions.NoScriptError)]
+        if unknown:
+            again = self._received(self.send([("SCRIPT", "LOAD", script.text), *(calls[i] for i in unknown)]))[1:]
+            for i, answer in zip(unknown, again, strict=True):
+                found[i] = answer
+        return _checked(found, self.where)
+
+    def stream(self, script: Script, commands: Iterator[Command], ahead: int) -> Iterator[Any]:
+        """The answers to calls of one script, sent while earlier ones are still worked at.
+
+        Args:
+            script: is loaded first.
+            commands: keys and values of each call.
+            ahead: how many may be under way.
+        """
+        connection, _ = self._take()
+        done = False
+        try:
+            connection.connect()
+            self._limit(connection, None)
+            connection.send_packed_command(
+                connection.pack_commands([("SCRIPT", "LOAD", script.text)]), check_health=False
+            )
+            connection.read_response(disable_decoding=True)
+            waiting = 0
+            for command in commands:
+                connection.send_packed_command(
+                    connection.pack_commands([("EVALSHA", script.sha, *command)]), check_health=False
+                )
+                waiting += 1
+                if waiting > ahead:
+                    yield connection.read_response(disable_decoding=True)
+                    waiting -= 1
+            for _ in range(waiting):
+                yield connection.read_response(disable_decoding=True)
+            done = True
+        except (*_AWAY, redis.exceptions.RedisError) as bad:
+            raise translated(bad, self.where) from bad
+        finally:
+            if done:
+                self._idle.append(connection)
+            else:
+                connection.disconnect()
+
+    def _forget(self) -> None:
+        while self._idle:
+            with suppress(IndexError):
+                self._idle.pop().disconnect()
+
+    def close(self) -> None:
+        """End the connections that are idle."""
+        if self._process == os.getpid():
+            self._forget()
+
+
+_ASKING = frozenset(
+    {"GET", "MGET", "INFO", "ROLE", "HMGET", "HGET", "SCAN", "SENTINEL", "CLUSTER", "CONFIG", "READONLY"}
+)
+
+
+def _repeatable(commands: Sequence[Command]) -> bool:
+    """Whether to send commands twice is the same as once."""
+    return all(command[0] in _ASKING for command in commands)
+
+
+class AsyncNode:
+    """The same for one event loop.
+
+    Args:
+        place: how to connect.
+        address: where it is.
+        sentinel: whether it is a Sentinel.
+    """
+
+    def __init__(self, place: RedisPlace, address: Address, *, sentinel: bool = False) -> None:
+        self.address = address
+        self.where = f"redis {address[0]}:{address[1]}"
+        self._kind = AsyncSSLConnection if place.tls else AsyncConnection
+        self._options = _options(place, sentinel)
+        self._idle: deque[Any] = deque()
+
+    async def run(self, commands: Sequence[Command], timeout: float | None = None) -> list[Any]:
+        """As `Node.run`."""
+        try:
+            used = bool(self._idle)
+            try:
+                return _checked(await self._exchange(self._take(), commands, timeout), self.where)
+            except (redis.exceptions.ConnectionError, OSError) as bad:
+                if not used or isinstance(bad, redis.exceptions.TimeoutError) or not _repeatable(commands):
+                    raise
+                await self.close()
+                return _checked(await self._exchange(self._take(), commands, timeout), self.where)
+        except (*_AWAY, redis.exceptions.RedisError) as bad:
+            raise translated(bad, self.where) from bad
+
+    def _take(self) -> Any:
+        if self._idle:
+            return self._idle.pop()
+        host, port = self.address
+        retry = redis.asyncio.retry.Retry(NoBackoff(), 0)
+        return self._kind(host=host, port=port, retry=retry, **self._options)
+
+    async def _exchange(self, connection: Any, commands: Sequence[Command], timeout: float | None) -> list[Any]:
+        done = False
+        try:
+            await connection.connect()
+            packed = connection.pack_commands(commands)
+            await connection.send_packed_command(packed, check_health=False)
+            found = []
+            for _ in commands:
+                try:
+                    found.append(await connection.read_response(disable_decoding=True, timeout=timeout))
+                except (redis.exceptions.ResponseError, redis.exceptions.ReadOnlyError) as refused:
+                    found.append(refused)
+            done = True
+            return found
+        finally:
+            # cancelled or failed in mid-answer: what is left of the answer must not be taken for another's
+            if done:
+                self._idle.append(connection)
+            else:
+                await connection.disconnect(nowait=True)
+
+    async def close(self) -> None:
+        """End the connections that are idle."""
+        while self._idle:
+            with suppress(Exception):
+                await self._idle.pop().disconnect(nowait=True)

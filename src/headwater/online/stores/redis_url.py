@@ -1,0 +1,161 @@
+"""Where Redis is: the URL forms of standalone servers with replicas, of Sentinel, and of a cluster."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from headwater.clock import parse_duration
+from headwater.errors import ConfigError, nearest
+
+Address = tuple[str, int]
+
+FORMS = (
+    "redis://user:password@host:6379/0?replicas=host:6380,host:6381",
+    "rediss:// (TLS)",
+    "redis+sentinel://host:26379,host:26380/mymaster/0",
+    "redis+cluster://host:7000,host:7001",
+)
+_KINDS = {"redis": "single", "rediss": "single", "redis+sentinel": "sentinel", "redis+cluster": "cluster"}
+_PORTS = {"single": 6379, "sentinel": 26379, "cluster": 6379}
+_OPTIONS = (
+    "replicas",
+    "tls",
+    "ca",
+    "cert",
+    "key",
+    "verify",
+    "connect_timeout",
+    "timeout",
+    "sentinel_user",
+    "sentinel_password",
+)
+
+
+@dataclass(frozen=True)
+class RedisPlace:
+    """What a URL says.
+
+    Attributes:
+        kind: `single`, `sentinel` or `cluster`.
+        hosts: the server (and its replicas), the Sentinels, or some nodes of the cluster.
+        service: the name that the Sentinels know the primary by.
+        db: the database's number.
+        user, password: of the data nodes; empty: none.
+        sentinel_user, sentinel_password: of the Sentinels.
+        tls: whether connections are encrypted.
+        ca, cert, key: files of certificates; empty: the system's, none.
+        verify: whether the server's certificate is checked.
+        connect_timeout, timeout: seconds, for a connection and for an answer.
+    """
+
+    kind: str
+    hosts: tuple[Address, ...]
+    service: str = ""
+    db: int = 0
+    user: str = ""
+    password: str = ""
+    sentinel_user: str = ""
+    sentinel_password: str = ""
+    tls: bool = False
+    ca: str = ""
+    cert: str = ""
+    key: str = ""
+    verify: bool = True
+    connect_timeout: float = 1.0
+    timeout: float = 2.0
+
+    @property
+    def shown(self) -> str:
+        """The place without what is secret."""
+        hosts = ",".join(f"{host}:{port}" for host, port in self.hosts)
+        path = (
+            f"/{self.service}/{self.db}" if self.kind == "sentinel" else "" if self.kind == "cluster" else f"/{self.db}"
+        )
+        scheme = {"single": "rediss" if self.tls else "redis"}.get(self.kind, f"redis+{self.kind}")
+        return f"{scheme}://{hosts}{path}"
+
+
+def parse_url(url: str) -> RedisPlace:
+    """What a URL says.
+
+    Raises:
+        ConfigError: another form, a bad port or option; the password is never shown.
+    """
+    parts = urlsplit(url)
+    kind = _KINDS.get(parts.scheme)
+    if kind is None:
+        raise ConfigError(f"[online] url: {parts.scheme}: is none of {', '.join(FORMS)}")
+    login, _, hosts = parts.netloc.rpartition("@")
+    user, _, password = login.partition(":")
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    for name in options:
+        if name not in _OPTIONS:
+            raise ConfigError(
+                f"[online] url: no option {name!r}{nearest(name, _OPTIONS)}; there are {', '.join(_OPTIONS)}"
+            )
+    named = [_address(host, _PORTS[kind]) for host in (hosts or "localhost").split(",")]
+    if options.get("replicas"):
+        if kind != "single":
+            raise ConfigError(f"[online] url: replicas= is for redis://, {parts.scheme}:// finds them by itself")
+        named += [_address(host, 6379) for host in options["replicas"].split(",")]
+    path = [unquote(part) for part in parts.path.split("/") if part]
+    service = path.pop(0) if kind == "sentinel" and path and not path[0].isdigit() else ""
+    if kind == "sentinel" and not service:
+        raise ConfigError(f"[online] url: {FORMS[2]}: the name of the primary is missing")
+    return RedisPlace(
+        kind=kind,
+        hosts=tuple(dict.fromkeys(named)),
+        service=service,
+        db=_database(path, kind),
+        user=unquote(user),
+        password=unquote(password),
+        sentinel_user=options.get("sentinel_user", ""),
+        sentinel_password=options.get("sentinel_password", ""),
+        tls=parts.scheme == "rediss" or _flag(options, "tls", False),
+        ca=options.get("ca", ""),
+        cert=options.get("cert", ""),
+        key=options.get("key", ""),
+        verify=_flag(options, "verify", True),
+        connect_timeout=_seconds(options, "connect_timeout", 1.0),
+        timeout=_seconds(options, "timeout", 2.0),
+    )
+
+
+def _address(text: str, port: int) -> Address:
+    host, colon, number = text.rpartition(":") if not text.endswith("]") else (text, "", "")
+    if not colon:
+        host, number = text, str(port)
+    if not host or not number.isdigit() or not 0 < int(number) < 65536:
+        raise ConfigError(f"[online] url: {text!r} is no host:port")
+    return host.strip("[]"), int(number)
+
+
+def _database(path: list[str], kind: str) -> int:
+    if not path:
+        return 0
+    if len(path) > 1 or not path[0].isdigit() or (kind == "cluster" and path[0] != "0"):
+        raise ConfigError(f"[online] url: /{'/'.join(path)}: a database is a number, of a cluster always 0")
+    return int(path[0])
+
+
+def _seconds(options: dict[str, str], name: str, default: float) -> float:
+    text = options.get(name)
+    if text is None:
+        return default
+    try:
+        seconds = float(text) if text.replace(".", "", 1).isdigit() else parse_duration(text).total_seconds()
+    except ValueError as bad:
+        raise ConfigError(f"[online] url: {name}={text}: {bad}") from None
+    if seconds <= 0:
+        raise ConfigError(f"[online] url: {name}={text}: must be more than 0")
+    return seconds
+
+
+def _flag(options: dict[str, str], name: str, default: bool) -> bool:
+    text = options.get(name)
+    if text is None:
+        return default
+    if text.lower() not in ("true", "false", "1", "0", "yes", "no"):
+        raise ConfigError(f"[online] url: {name}={text}: write true or false")
+    return text.lower() in ("true", "1", "yes")
