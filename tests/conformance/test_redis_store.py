@@ -52,7 +52,7 @@ class TestRedisCluster(OnlineStoreSuite):
 
     @pytest.fixture(autouse=True)
     def _client(self, cluster):
-        self.client = redis.RedisCluster(port=cluster.shards[0].port)
+        self.client = redis.RedisCluster(host="127.0.0.1", port=cluster.shards[0].port)
         yield
         self.client.close()
 

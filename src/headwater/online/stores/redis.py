@@ -186,20 +186,27 @@ class RedisOnlineStore(OnlineStore):
                     self._at_each_shard(key, lambda node, own: node.run([("UNLINK", own)]))
 
     def scan(self, prefix: bytes) -> Iterator[Row]:
-        pattern = b"".join(b"\\" + bytes((c,)) if c in b"*?[]\\^-" else bytes((c,)) for c in prefix) + b"*"
         seen: set[bytes] = set()
         for address in self._primaries():
-            node, cursor = self._node(address), b"0"
-            while True:
-                cursor, keys = node.run([("SCAN", cursor, "MATCH", pattern, "COUNT", _SCANNED)])[0]
-                fresh = [key for key in keys if key not in seen and key.startswith(prefix) and key != MARKERS]
-                seen.update(fresh)
-                if fresh:
-                    rows = node.run([("GET", key) for key in fresh] if self._cluster else [("MGET", *fresh)])
-                    found = rows if self._cluster else rows[0]
-                    yield from ((key, row) for key, row in zip(fresh, found, strict=True) if row is not None)
-                if cursor == b"0":
-                    break
+            for key, row in self._scan_node(self._node(address), prefix):
+                # a meta entry lies on every shard of a cluster, behind a tag
+                own = key.partition(b"}")[2] if self._cluster and key[:1] == b"{" and META_PREFIX in key else key
+                if own not in seen and own not in (MARKERS, _WAITING) and own.startswith(prefix):
+                    seen.add(own)
+                    yield own, row
+
+    def _scan_node(self, node: Node, prefix: bytes) -> Iterator[Row]:
+        """The keys of one node, some more than once."""
+        start = b"".join(b"\\" + bytes((c,)) if c in b"*?[]\\^-" else bytes((c,)) for c in prefix)
+        pattern, cursor = (b"*" if self._cluster and META_PREFIX.startswith(prefix) else start + b"*"), b"0"
+        while True:
+            cursor, keys = node.run([("SCAN", cursor, "MATCH", pattern, "COUNT", _SCANNED, "TYPE", "string")])[0]
+            if keys:
+                rows = node.run([("GET", key) for key in keys] if self._cluster else [("MGET", *keys)])
+                found = rows if self._cluster else rows[0]
+                yield from ((key, row) for key, row in zip(keys, found, strict=True) if row is not None)
+            if cursor == b"0":
+                return
 
     # powers
 
@@ -222,7 +229,7 @@ class RedisOnlineStore(OnlineStore):
             return int(self._node(self._primary()).run(commands, timeout + self.place.timeout)[1])
         found = []
         for address, shard in zip(self._primaries(), self._cluster.shards, strict=True):
-            own = (("SET", _WAITING + tag_of(shard.first), b"1"), commands[1])
+            own = (("SET", tag_of(shard.first) + _WAITING, b"1"), commands[1])
             found.append(int(self._node(address).run(own, timeout + self.place.timeout)[1]))
         return min(found)
 
@@ -301,7 +308,7 @@ class RedisOnlineStore(OnlineStore):
         addresses = self._primaries()
         assert self._cluster is not None
         return [
-            work(self._node(address), key + tag_of(shard.first))
+            work(self._node(address), tag_of(shard.first) + key)
             for address, shard in zip(addresses, self._cluster.shards, strict=True)
         ]
 
