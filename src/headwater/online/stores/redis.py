@@ -10,12 +10,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from headwater.errors import HeadwaterError, Unavailable
+from headwater.errors import ConsistencyLost, HeadwaterError, Unavailable
 from headwater.online.base import Capabilities, OnlineStore
 from headwater.online.keys import META_PREFIX
 from headwater.online.powers import Reading
 from headwater.online.stores.redis_cluster import Slots, find_shards, read_cluster, slot_of, tag_of
-from headwater.online.stores.redis_marks import info, place
+from headwater.online.stores.redis_marks import Cover, covers, info, of_shard, place
 from headwater.online.stores.redis_nodes import AsyncNode, Node
 from headwater.online.stores.redis_reads import Clock, Nodes, Plan, Question, find, read, strong
 from headwater.online.stores.redis_scripts import COMPARE, MARKERS, PUT
@@ -29,6 +29,7 @@ _BATCH = 128
 _AHEAD = 16
 """Scripts under way."""
 _SCANNED = 1_000
+_REPLICATION = ("INFO", "replication")
 _WAITING = META_PREFIX + b"waiting"
 
 
@@ -233,19 +234,45 @@ class RedisOnlineStore(OnlineStore):
             found.append(int(self._node(address).run(own, timeout + self.place.timeout)[1]))
         return min(found)
 
-    def lag(self) -> Mapping[str, int]:
+    def lag(self, marks: Mapping[str, int] | None = None) -> Mapping[str, int]:
+        if self._cluster is None:
+            try:
+                primary = self._node(self._primary())
+                replicas = self._found.replicas or _followers(primary.run((_REPLICATION,))[0])
+            except Unavailable:
+                if marks is None or not self._found.replicas:
+                    raise
+                return self._behind(None, self._found.replicas, marks, "")
+            return self._behind(primary, replicas, marks, "")
         found: dict[str, int] = {}
-        for address in self._primaries():
-            fields = info(self._node(address).run((("INFO", "replication"),))[0])
-            here = int(fields.get("master_repl_offset", "0"))
-            for name, value in fields.items():
-                if name.startswith("slave") and name[5:].isdigit():
-                    replica = dict(part.partition("=")[::2] for part in value.split(","))
-                    there = f"{replica.get('ip')}:{replica.get('port')}"
-                    found[there] = here - int(replica["offset"]) if replica.get("state") == "online" else -1
-        for host, port in self._found.replicas:
-            if not any(name.endswith(f":{port}") for name in found):
+        for address, shard in zip(self._primaries(), self._cluster.shards, strict=True):
+            mine = None if marks is None else of_shard(marks, shard.name)
+            found |= self._behind(self._node(address), shard.replicas, mine, shard.name)
+        return found
+
+    def _behind(
+        self, primary: Node | None, replicas: Sequence[Address], marks: Mapping[str, int] | None, shard: str
+    ) -> dict[str, int]:
+        """Replica → how far it is behind marks, or behind its primary now."""
+        if primary is not None:
+            server, replication = primary.run((("INFO", "server"), _REPLICATION))
+            here = place(replication, server)
+            if marks is None:
+                marks = {here.id: here.offset}
+            elif covers(here, marks) is not Cover.YES:
+                lost = f"{primary.where}: what these marks say is not there any more (a failover or restart lost it)"
+                raise ConsistencyLost(lost, marks=here.marks(shard))
+        assert marks is not None
+        found = {}
+        for host, port in replicas:
+            try:
+                there = place(self._node((host, port)).run((_REPLICATION,))[0])
+            except Unavailable:
                 found[f"{host}:{port}"] = -1
+                continue
+            cover = covers(there, marks)
+            far = max((mark - there.offset for part, mark in marks.items() if part == there.id), default=-1)
+            found[f"{host}:{port}"] = {Cover.YES: 0, Cover.NOT_YET: far}.get(cover, -1)
         return found
 
     def asynchronous(self) -> RedisReads:
@@ -428,6 +455,16 @@ def _calls(
         if not following:
             return
         batch = following
+
+
+def _followers(replication: bytes) -> tuple[Address, ...]:
+    """The replicas that a primary names."""
+    found = []
+    for name, value in info(replication).items():
+        if name.startswith("slave") and name[5:].isdigit():
+            replica = dict(part.partition("=")[::2] for part in value.split(","))
+            found.append((replica["ip"], int(replica["port"])))
+    return tuple(found)
 
 
 def _chain(first: tuple[Any, ...], rest: Iterator[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import binascii
+import random
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -65,7 +66,6 @@ class Slots:
     shards: tuple[Shard, ...] = ()
     _starts: list[int] = field(default_factory=list)
     _owners: list[Shard] = field(default_factory=list)
-    _turn: int = 0
 
     def learn(self, ranges: Sequence[Sequence[Any]]) -> None:
         """Take an answer to CLUSTER SLOTS."""
@@ -93,11 +93,8 @@ class Slots:
         return found
 
     def turn(self, shard: Shard) -> Address:
-        """One of a shard's replicas, another one each time; the primary where it has none."""
-        if not shard.replicas:
-            return shard.primary
-        self._turn += 1
-        return shard.replicas[self._turn % len(shard.replicas)]
+        """One of a shard's replicas; the primary where it has none."""
+        return random.choice(shard.replicas) if shard.replicas else shard.primary
 
 
 def find_shards(slots: Slots) -> Plan[None]:

@@ -5,6 +5,7 @@ A plan is a generator: it yields questions for several nodes at once and is sent
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -65,7 +66,6 @@ class Nodes:
     looked: dict[Address, float] = field(default_factory=dict)
     missing: str = ""
     missing_until: float = 0.0
-    _turn: int = 0
 
     def __post_init__(self) -> None:
         if self.place.kind == "single":
@@ -79,13 +79,12 @@ class Nodes:
         return self.place.kind == "single" and len(self.place.hosts) == 1
 
     def in_turn(self) -> list[Address]:
-        """The replicas that may be asked, another one first each time."""
+        """The replicas that may be asked, any of them first."""
         now = time.monotonic()
         able = [node for node in self.replicas if node != self.primary and self.resting.get(node, 0.0) <= now]
         if not able:
             return []
-        self._turn += 1
-        first = self._turn % len(able)
+        first = random.randrange(len(able))
         return able[first:] + able[:first]
 
     def rest(self, node: Address) -> None:
