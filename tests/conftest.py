@@ -4,7 +4,7 @@ from collections.abc import Generator
 
 import pytest
 
-pytest_plugins = ["tests.servers.redis"]
+pytest_plugins = ["tests.servers.redis", "tests.servers.postgres"]
 
 
 def _fail_if_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:
