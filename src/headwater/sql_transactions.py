@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 import sqlalchemy as sa
 
+from headwater.clock import Clock, to_micros
+from headwater.config import without_password
 from headwater.errors import FormatError, StorageFull, StoreError, StoreReadOnly, Unavailable
 
 BUSY_SECONDS = 30.0
@@ -27,7 +29,29 @@ def writing(engine: sa.Engine, what: str = "registry") -> Iterator[sa.Connection
     with translated(engine, what), engine.connect() as connection:
         _begin(connection, "BEGIN IMMEDIATE")
         yield connection
+        _commit(connection, f"{what} {place(engine)}")
+
+
+def _commit(connection: sa.Connection, where: str) -> None:
+    try:
         connection.commit()
+    except sa.exc.DBAPIError as bad:
+        if not bad.connection_invalidated:
+            raise
+        raise Unavailable(
+            f"{where}: the connection was lost at the very end: whether it was done is not known; look before it is "
+            "done again (rows that carry a created time may be written again at will)"
+        ) from bad
+
+
+@contextmanager
+def migrating(engine: sa.Engine, what: str = "registry") -> Iterator[sa.Connection]:
+    """`writing` for steps that make or change tables: of several processes one runs them, the others wait."""
+    with writing(engine, what) as connection:
+        if connection.dialect.name == "postgresql":
+            # there may be no table yet to lock; the number is arbitrary
+            connection.execute(sa.text("SELECT pg_advisory_xact_lock(6837264)"))
+        yield connection
 
 
 @contextmanager
@@ -39,6 +63,14 @@ def reading(engine: sa.Engine, what: str = "registry") -> Iterator[sa.Connection
         _begin(connection, "BEGIN")
         yield connection
         connection.rollback()
+
+
+def now_micros(connection: sa.Connection, clock: Clock) -> int:
+    """The one clock of all who share a database, microseconds: its own, or a clock of this host where it is SQLite."""
+    if connection.dialect.name == "sqlite":
+        return to_micros(clock())
+    micros = sa.cast(sa.func.floor(sa.extract("epoch", sa.func.clock_timestamp()) * 1_000_000), sa.BigInteger)
+    return int(connection.execute(sa.select(micros)).scalar_one())
 
 
 def _begin(connection: sa.Connection, statement: str) -> None:
@@ -62,10 +94,11 @@ def translated(engine: sa.Engine, what: str = "registry") -> Iterator[None]:
 
 
 def _error(where: str, bad: sa.exc.DBAPIError) -> StoreError:
-    text = str(bad.orig).strip()
-    said = text.casefold()
+    text = " ".join(str(bad.orig).split())
+    # a server's words may be in any language, its codes are not
+    said = _CODES.get(getattr(bad.orig, "sqlstate", None) or "") or text.casefold()
     if "readonly" in said or "read-only" in said or "permission denied" in said:
-        return StoreReadOnly(f"{where}: takes no writes ({text}); check the permissions of the file and its folder")
+        return StoreReadOnly(f"{where}: takes no writes ({text}); check {_rights(where)}")
     if "is full" in said or "no space" in said or ("disk i/o" in said and "full" in said):
         return StorageFull(f"{where}: no room left ({text}); everything acknowledged before is kept")
     if "not a database" in said or "malformed" in said:
@@ -77,6 +110,24 @@ def _error(where: str, bad: sa.exc.DBAPIError) -> StoreError:
     return Unavailable(f"{where}: cannot be used ({text})")
 
 
+_CODES = {
+    "25006": "read-only",
+    "42501": "permission denied",
+    "53100": "no space",
+    "55P03": "locked",
+}
+
+
+def _rights(where: str) -> str:
+    return (
+        "the user's rights, and that it is no standby"
+        if "://" in where
+        else "the permissions of the file and its folder"
+    )
+
+
 def place(engine: sa.Engine) -> str:
     """Where a database is, without its password."""
-    return engine.url.database or "in memory" if engine.dialect.name == "sqlite" else engine.url.render_as_string()
+    if engine.dialect.name == "sqlite":
+        return engine.url.database or "in memory"
+    return without_password(engine.url.render_as_string())

@@ -14,9 +14,9 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from headwater.clock import MIN_MICROS, Clock
-from headwater.errors import StoreError
+from headwater.errors import LogMismatch, StoreError
 from headwater.offline.base import ARRIVAL, POSITION, LogPart, LogSlice
-from headwater.offline.log_files import LogFolder, cut_file, live_files, rewrite_files, roll_head
+from headwater.offline.log_files import LogFolder, cut_file, hold_folder, live_files, rewrite_files, roll_head
 from headwater.offline.log_head import (
     HeadReader,
     Shapes,
@@ -42,7 +42,6 @@ from headwater.offline.log_tables import (
     empty_wal,
     head,
     migrate,
-    now_micros,
     overwrite_removed,
     purges,
     reading,
@@ -51,6 +50,7 @@ from headwater.offline.log_tables import (
     views,
     writing,
 )
+from headwater.sql_transactions import now_micros
 
 HEAD_ROWS = 50_000
 """How many rows the head may hold before it is rolled into files."""
@@ -152,12 +152,18 @@ class OfflineLog:
             position: the greatest that the online store has seen.
 
         Raises:
-            LogMismatch: the folder belongs to another log.
+            LogMismatch: the folder belongs to another log, or is another one than this log's other hosts use.
         """
         with self._writing() as connection:
             head = int(connection.execute(sa.select(counter.c.position)).scalar_one())
             if self._folder is not None:
-                self._folder.check()
+                try:
+                    hold_folder(connection, self._folder)
+                except LogMismatch:
+                    raise
+                except StoreError:
+                    # it takes no files now: rows are safe in the head, the next roll tells
+                    pass
                 position = max(position, self._folder.set_aside(head))
             if position > head:
                 connection.execute(counter.update().values(position=position))
@@ -373,7 +379,10 @@ class OfflineLog:
                 continue
             path = self._folder.path / name
             if not path.exists():
-                raise StoreError(f"{path}: a file of the offline log is missing; restore [offline] log from its backup")
+                raise StoreError(
+                    f"{path}: a file of the offline log is missing; [offline] log must be the folder that all hosts "
+                    "write to: point it there, or restore it from its backup"
+                )
             whole.setdefault(shape, []).append(path)
         for shape, paths in whole.items():
             schema = self._shapes.schema(connection, shape)
@@ -402,8 +411,8 @@ class OfflineLog:
                 query = query.where(head.c.view.in_(names))
             if connection.execute(query).one_or_none() is None:
                 return
-        self._folder.claim()
         with self._writing() as connection:
+            hold_folder(connection, self._folder)
             overwrite_removed(connection)
             roll_head(connection, self._folder, self._shapes, names, now_micros(connection, self._clock))
 

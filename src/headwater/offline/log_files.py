@@ -17,12 +17,15 @@ from headwater.clock import MAX_MICROS
 from headwater.errors import FormatError, LogMismatch, StorageFull, StoreError, StoreReadOnly
 from headwater.offline.base import POSITION
 from headwater.offline.log_head import Shapes, between, decode_rows
-from headwater.offline.log_tables import FORMAT, counter, files, head, views
+from headwater.offline.log_tables import counter, files, folders, head, views
 
 SMALL_FILE_ROWS = 100_000
 FILES_TO_MERGE = 8
 KEPT_AFTER_MERGE = 86_400_000_000
 """How long (microseconds) a merged file stays, for results that still read it."""
+
+FORMAT = 1
+"""The version of the files and of `log.json` beside them."""
 
 _IDENTITY = "log.json"
 
@@ -35,42 +38,62 @@ class LogFolder:
         self._log_id = log_id
         self._prefix = f"log-{log_id[:8]}-"
 
-    def claim(self) -> None:
-        """Make the folder where there is none, and make it this log's where it is nobody's."""
-        identity = self.path / _IDENTITY
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            if not identity.exists():
-                self._publish(identity, json.dumps({"format": FORMAT, "log_id": self._log_id}).encode())
-        except OSError as bad:
-            raise _disk_error(self.path, bad) from bad
-        self.check()
+    def check(self, mark: str | None) -> str | None:
+        """Check that the folder is this log's own.
 
-    def check(self) -> None:
-        """Check that the folder is this log's, or nobody's yet.
+        Args:
+            mark: the one that the registry knows; None: no folder was marked yet.
+
+        Returns:
+            The mark that lies in it; None: it has none yet.
 
         Raises:
-            LogMismatch: another log's files are in it.
+            LogMismatch: another log's files are in it, or this log's are in another folder.
             FormatError: a newer headwater wrote it.
         """
-        identity = self.path / _IDENTITY
-        try:
-            if not identity.exists():
-                return
-            found = json.loads(identity.read_text(encoding="utf-8"))
-        except OSError as bad:
-            raise _disk_error(self.path, bad) from bad
-        except ValueError as bad:
-            raise FormatError(f"{identity}: not written by headwater: {bad}") from bad
-        if found["format"] > FORMAT:
-            raise FormatError(
-                f"{identity}: format {found['format']}, this headwater reads up to {FORMAT}: upgrade headwater"
-            )
-        if found["log_id"] != self._log_id:
+        found = self._identity()
+        if found.get("log_id", self._log_id) != self._log_id:
             raise LogMismatch(
                 f"{self.path}: the folder belongs to offline log {found['log_id']}, the registry's is {self._log_id}; "
                 "point [registry] url and [offline] log at the same log"
             )
+        lies: str | None = found.get("folder")
+        if mark is not None and lies != mark:
+            raise LogMismatch(
+                f"{self.path}: is not the folder of offline log {self._log_id} ({self._named(lies)}): every host that "
+                "writes needs the same one as [offline] log; if it was moved or lost, bring it here, or back from its "
+                f"backup, with the {_IDENTITY} in it"
+            )
+        return lies
+
+    def _identity(self) -> dict[str, Any]:
+        identity = self.path / _IDENTITY
+        try:
+            found: dict[str, Any] = json.loads(identity.read_text(encoding="utf-8")) if identity.exists() else {}
+        except OSError as bad:
+            raise _disk_error(self.path, bad) from bad
+        except ValueError as bad:
+            raise FormatError(f"{identity}: not written by headwater: {bad}") from bad
+        if found.get("format", FORMAT) > FORMAT:
+            raise FormatError(
+                f"{identity}: format {found['format']}, this headwater reads up to {FORMAT}: upgrade headwater"
+            )
+        return found
+
+    @staticmethod
+    def _named(lies: str | None) -> str:
+        return f"there is no {_IDENTITY} in it" if lies is None else f"its {_IDENTITY} bears another mark"
+
+    def mark(self) -> str:
+        """Make the folder where there is none, and mark it as this log's; the new mark."""
+        mark = str(uuid.uuid4())
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as bad:
+            raise _disk_error(self.path, bad) from bad
+        content = {"format": FORMAT, "log_id": self._log_id, "folder": mark}
+        self._publish(self.path / _IDENTITY, json.dumps(content).encode())
+        return mark
 
     def write(self, view: str, table: pa.Table) -> str:
         """Write stamped rows to a new file, safe on the disk before it has its name.
@@ -153,6 +176,19 @@ def _disk_error(path: Path, bad: OSError) -> StoreError:
             f"{path}: the offline log's folder takes no writes ({bad.strerror}); check its permissions"
         )
     return StoreError(f"{path}: the offline log's folder cannot be used: {bad}")
+
+
+def hold_folder(connection: sa.Connection, folder: LogFolder) -> None:
+    """Check, within a write transaction, that the folder is the one that all hosts use; the first one marks it.
+
+    Raises:
+        LogMismatch: it is another one.
+        StorageFull, StoreReadOnly, StoreError: it takes no files.
+    """
+    known = connection.execute(sa.select(folders.c.id)).scalar_one_or_none()
+    lies = folder.check(known)
+    if known is None:
+        connection.execute(folders.insert().values(id=lies or folder.mark()))
 
 
 def roll_head(

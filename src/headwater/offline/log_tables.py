@@ -10,10 +10,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from headwater import sql_transactions
-from headwater.clock import MIN_MICROS, Clock, to_micros
+from headwater.clock import MIN_MICROS
 from headwater.errors import FormatError, StoreError
 
-FORMAT = 1
+FORMAT = 2
 """The version of these tables and of what their columns hold."""
 
 _WHAT = "offline log in"
@@ -108,6 +108,9 @@ purges = sa.Table(
     sa.Index("log_purges_view", "view", "digest"),
 )
 
+folders = sa.Table("log_folder", sa.MetaData(), sa.Column("id", sa.String(36), primary_key=True))
+"""The mark of the folder that holds the log's files; no row until a folder was marked."""
+
 
 def _first_tables(connection: sa.Connection) -> None:
     metadata.create_all(connection, checkfirst=False)
@@ -118,7 +121,11 @@ def _first_tables(connection: sa.Connection) -> None:
     connection.execute(formats.insert().values(version=0))
 
 
-MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (_first_tables,)
+def _folder_table(connection: sa.Connection) -> None:
+    folders.create(connection, checkfirst=False)
+
+
+MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (_first_tables, _folder_table)
 """Step i brings the tables from version i to version i + 1."""
 
 
@@ -128,20 +135,15 @@ def migrate(engine: sa.Engine) -> None:
     Raises:
         FormatError: a newer headwater wrote them.
     """
-    found = _version(engine)
-    if found == FORMAT:
+    if _version(engine) == FORMAT:
         return
-    try:
-        with writing(engine, locked=False) as connection:
-            # looked at again under the lock: somebody else may have been first
-            found = _read_version(connection)
-            for step in MIGRATIONS[found:]:
-                step(connection)
-            if found < FORMAT:
-                connection.execute(formats.update().values(version=FORMAT))
-    except StoreError:
-        if _version(engine) != FORMAT:
-            raise
+    with sql_transactions.migrating(engine, _WHAT) as connection:
+        # looked at again under the lock: somebody else may have been first
+        found = _read_version(connection)
+        for step in MIGRATIONS[found:]:
+            step(connection)
+        if found < FORMAT:
+            connection.execute(formats.update().values(version=FORMAT))
 
 
 def _version(engine: sa.Engine) -> int:
@@ -159,19 +161,15 @@ def _read_version(connection: sa.Connection) -> int:
 
 
 @contextmanager
-def writing(engine: sa.Engine, *, locked: bool = True) -> Iterator[sa.Connection]:
+def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
     """One transaction that holds the log's lock from its start; committed at the end, undone on an error.
-
-    Args:
-        engine: the database's.
-        locked: whether the tables are there to be locked; SQLite's own lock is taken all the same.
 
     Raises:
         StorageFull, StoreReadOnly, Unavailable: what the database said, in headwater's words.
     """
     try:
         with sql_transactions.writing(engine, _WHAT) as connection:
-            if locked and connection.dialect.name != "sqlite":
+            if connection.dialect.name != "sqlite":
                 connection.execute(sa.select(counter.c.id).with_for_update())
             yield connection
     except sa.exc.IntegrityError as bad:
@@ -194,14 +192,6 @@ def empty_wal(engine: sa.Engine) -> None:
     if engine.dialect.name == "sqlite":
         with sql_transactions.translated(engine, _WHAT), engine.connect() as connection:
             connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
-
-
-def now_micros(connection: sa.Connection, clock: Clock) -> int:
-    """The log's clock: the database's where several hosts share one, else the store's."""
-    if connection.dialect.name == "sqlite":
-        return to_micros(clock())
-    micros = sa.cast(sa.func.floor(sa.extract("epoch", sa.func.clock_timestamp()) * 1_000_000), sa.BigInteger)
-    return int(connection.execute(sa.select(micros)).scalar_one())
 
 
 def view_state(connection: sa.Connection, view: str) -> Any:

@@ -14,6 +14,7 @@ from sqlalchemy import event
 from sqlalchemy.pool import NullPool, QueuePool
 
 from headwater import sql_transactions
+from headwater.config import without_password
 from headwater.errors import ConfigError, StoreReadOnly
 from headwater.loader import missing_extra
 
@@ -35,15 +36,41 @@ def open_engine(url: str, folder: Path) -> sa.Engine:
         parsed = sa.make_url(url)
         if parsed.get_backend_name() == "sqlite":
             return _sqlite(parsed, folder)
-        engine = sa.create_engine(parsed, pool_pre_ping=True)
+        return _closed_after_fork(_server(parsed))
     except ModuleNotFoundError as missing:
-        raise missing_extra(missing.name or url) from missing
-    except sa.exc.ArgumentError as bad:
+        raise missing_extra(missing.name or parsed.get_driver_name()) from missing
+    except (sa.exc.ArgumentError, ValueError):
+        # what SQLAlchemy says may hold the password
         raise ConfigError(
-            f"[registry] url: {url!r} is not a URL such as sqlite:///.headwater/registry.db "
-            "or postgresql+psycopg://user:password@host/db"
-        ) from bad
-    return _closed_after_fork(engine)
+            f"[registry] url: {without_password(url)!r} is not a URL such as sqlite:///.headwater/registry.db "
+            "or postgresql+psycopg://user:password@host/db (special characters of a password as %40 and the like)"
+        ) from None
+
+
+_QUICK = {"connect_timeout": 5, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
+"""How libpq finds out, in seconds, that a server is out of reach; the URL's own options come first."""
+_UNANSWERED = 30_000
+"""How long (milliseconds) what was sent may stay unacknowledged before the connection counts as lost."""
+
+
+def _server(url: sa.URL) -> sa.Engine:
+    """An engine whose connections are tried before they are used, and wait for servers and others a bounded time."""
+    if url.get_backend_name() != "postgresql":
+        raise sa.exc.ArgumentError("no database that headwater knows")
+    options = {**_QUICK, "tcp_user_timeout": _UNANSWERED} if url.get_driver_name() == "psycopg" else {}
+    given = {name: value for name, value in options.items() if name not in url.query}
+    engine = sa.create_engine(url, pool_pre_ping=True, pool_timeout=sql_transactions.BUSY_SECONDS, connect_args=given)
+    event.listen(engine, "connect", _bounded)
+    return engine
+
+
+def _bounded(connection: Any, _record: object) -> None:
+    """Waiting for others' locks is bounded, and so is holding one for a host that stands still in mid-transaction."""
+    wait = int(sql_transactions.BUSY_SECONDS * 1000)
+    cursor = connection.cursor()
+    cursor.execute(f"SET lock_timeout = {wait}; SET idle_in_transaction_session_timeout = {2 * wait}")
+    cursor.close()
+    connection.commit()
 
 
 def _sqlite(url: sa.URL, folder: Path) -> sa.Engine:

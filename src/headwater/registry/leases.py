@@ -10,9 +10,9 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from headwater.clock import Clock, from_micros, to_micros
+from headwater.clock import Clock, duration_micros, from_micros
 from headwater.registry.tables import leases
-from headwater.sql_transactions import reading, writing
+from headwater.sql_transactions import now_micros, reading, writing
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Leases:
 
     Args:
         engine: of the registry's database.
-        clock: says when a lease begins and ends.
+        clock: says when a lease begins and ends, where the database has no clock of its own that all share.
     """
 
     def __init__(self, engine: sa.Engine, clock: Clock) -> None:
@@ -50,28 +50,21 @@ class Leases:
 
     def acquire(self, kind: str, about: str = "", *, holder: str = "", lasts: timedelta) -> Lease:
         """Begin something; expired leases are removed on the way."""
-        now = self._clock()
-        lease = Lease(uuid.uuid4().hex, kind, about, holder, now, now + lasts)
         with writing(self._engine) as connection:
-            connection.execute(leases.delete().where(leases.c.expires_at <= to_micros(now)))
-            connection.execute(
-                leases.insert().values(
-                    id=lease.id,
-                    kind=kind,
-                    about=about,
-                    holder=holder,
-                    started_at=to_micros(lease.started_at),
-                    expires_at=to_micros(lease.expires_at),
-                )
-            )
+            now = now_micros(connection, self._clock)
+            ends = now + duration_micros(lasts)
+            lease = Lease(uuid.uuid4().hex, kind, about, holder, from_micros(now), from_micros(ends))
+            connection.execute(leases.delete().where(leases.c.expires_at <= now))
+            row = {"kind": kind, "about": about, "holder": holder, "started_at": now, "expires_at": ends}
+            connection.execute(leases.insert().values(id=lease.id, **row))
         return lease
 
     def renew(self, lease: Lease, *, lasts: timedelta) -> bool:
         """Make a lease last from now on; False where it has expired, and its holder must stop."""
-        now = self._clock()
-        alive = (leases.c.id == lease.id) & (leases.c.expires_at > to_micros(now))
         with writing(self._engine) as connection:
-            changed = connection.execute(leases.update().where(alive).values(expires_at=to_micros(now + lasts)))
+            now = now_micros(connection, self._clock)
+            alive = (leases.c.id == lease.id) & (leases.c.expires_at > now)
+            changed = connection.execute(leases.update().where(alive).values(expires_at=now + duration_micros(lasts)))
         return changed.rowcount == 1
 
     def release(self, lease: Lease) -> None:
@@ -90,11 +83,12 @@ class Leases:
 
     def running(self, kind: str | None = None) -> list[Lease]:
         """The leases that have not expired, oldest first."""
-        query = sa.select(leases).where(leases.c.expires_at > to_micros(self._clock())).order_by(leases.c.started_at)
+        query = sa.select(leases).order_by(leases.c.started_at)
         if kind is not None:
             query = query.where(leases.c.kind == kind)
         with reading(self._engine) as connection:
-            rows = connection.execute(query).all()
+            now = now_micros(connection, self._clock)
+            rows = connection.execute(query.where(leases.c.expires_at > now)).all()
         return [
             Lease(r.id, r.kind, r.about, r.holder, from_micros(r.started_at), from_micros(r.expires_at)) for r in rows
         ]

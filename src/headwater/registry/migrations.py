@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from headwater.errors import FormatError
 from headwater.registry import tables
-from headwater.sql_transactions import place, reading, writing
+from headwater.sql_transactions import migrating, place, reading
 
 _FIRST = (
     "CREATE TABLE registry_setting (name VARCHAR(64) NOT NULL PRIMARY KEY, value TEXT NOT NULL)",
@@ -53,13 +53,8 @@ def migrate(engine: sa.Engine, now: int) -> None:
     """
     if _check(engine) == len(STEPS):
         return
-    try:
-        with writing(engine) as connection:
-            _run(connection, now)
-    except (sa.exc.IntegrityError, sa.exc.ProgrammingError):
-        # another process took the same steps first
-        if _check(engine) != len(STEPS):
-            raise
+    with migrating(engine) as connection:
+        _run(connection, now)
 
 
 def _check(engine: sa.Engine) -> int:
@@ -79,9 +74,6 @@ def _version(connection: sa.Connection) -> int:
 
 
 def _run(connection: sa.Connection, now: int) -> None:
-    if connection.dialect.name == "postgresql":
-        # no table to lock is there yet; the number is arbitrary
-        connection.execute(sa.text("SELECT pg_advisory_xact_lock(6837264)"))
     connection.execute(sa.text(_SCHEMA))
     for number, step in enumerate(STEPS[_version(connection) :], start=_version(connection) + 1):
         for statement in step:

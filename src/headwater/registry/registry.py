@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from headwater.clock import Clock, system_clock, to_micros
 from headwater.errors import RegistryConflict, RegistryError
@@ -181,11 +182,12 @@ class FeatureRegistry(RegistryReader):
             return
         self.make()
         with writing(self.engine) as connection:
-            for (view, version), mark in marks.items():
-                here = (watermarks.c.view == view) & (watermarks.c.version == version)
+            insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+            # in one order, so that two runs at once do not wait for each other
+            for (view, version), mark in sorted(marks.items(), key=lambda item: item[0]):
                 values = {"known_until": mark.end, "position": mark.position, "at": to_micros(now)}
-                if connection.execute(watermarks.update().where(here).values(values)).rowcount == 0:
-                    connection.execute(watermarks.insert().values(view=view, version=version, **values))
+                noted = insert(watermarks).values(view=view, version=version, **values)
+                connection.execute(noted.on_conflict_do_update(index_elements=["view", "version"], set_=values))
 
     def close(self) -> None:
         """Close the database's connections."""

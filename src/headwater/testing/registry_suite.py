@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from headwater.clock import system_clock
 from headwater.definitions.entity import Entity
 from headwater.definitions.feature import Feature
 from headwater.definitions.fingerprint import fingerprint
@@ -394,23 +395,22 @@ class RegistrySuite:
         assert registry.refresh().revision == 0
 
     def test_leases_end_by_themselves_unless_renewed(self, registry: FeatureRegistry) -> None:
-        time = [NOW]
-        leases = Leases(registry.engine, lambda: time[0])
-        first = leases.acquire("write", "weather", holder="host:1", lasts=timedelta(minutes=1))
-        time[0] += timedelta(seconds=30)
-        with leases.held("run", lasts=timedelta(minutes=1)) as run:
+        # a server's own clock is used, which no test can move
+        leases = Leases(registry.engine, system_clock)
+        first = leases.acquire("write", "weather", holder="host:1", lasts=timedelta(seconds=0.5))
+        with leases.held("run", lasts=timedelta(seconds=0.9)) as run:
             assert leases.running() == [first, run]
             assert leases.running("write") == [first]
-            assert first.started_at == NOW
-            time[0] += timedelta(seconds=31)
+            assert first.started_at <= run.started_at
+            time.sleep(0.5)
             assert leases.running() == [run]
             assert not leases.renew(first, lasts=timedelta(minutes=1))
             assert leases.renew(run, lasts=timedelta(minutes=5))
-            time[0] += timedelta(minutes=4)
+            time.sleep(0.5)
             assert [lease.id for lease in leases.running()] == [run.id]
         assert leases.running() == []
         leases.release(first)
-        time[0] += timedelta(hours=1)
+        leases.acquire("write", lasts=timedelta(0))
         leases.acquire("write", lasts=timedelta(minutes=1))
         with reading(registry.engine) as connection:
             assert connection.execute(sa.select(sa.func.count()).select_from(tables.leases)).scalar() == 1
