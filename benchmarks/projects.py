@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 import headwater as hw
 
 NAMES = [f"f{i}" for i in range(10)]
 START = datetime(2024, 1, 1, tzinfo=UTC)
 MICROS = pa.timestamp("us", tz="UTC")
+Features = NDArray[np.float64]
 _MINUTE = 60_000_000
 _CHUNK = 1_000_000
 
@@ -119,12 +123,50 @@ def open_project(folder: Path, now: datetime) -> hw.FeatureStore:
     return hw.FeatureStore(folder, clock=lambda: now)
 
 
-def make_project(folder: Path, memory_limit: str | None = None) -> None:
-    """An empty project."""
+def make_project(
+    folder: Path, memory_limit: str | None = None, online: Mapping[str, str | bool | int] | None = None
+) -> None:
+    """An empty project; `online` is that section of its settings, none for the embedded store."""
     folder.mkdir(parents=True, exist_ok=True)
-    limit = "" if memory_limit is None else f'\n[offline]\nmemory_limit = "{memory_limit}"\n'
-    (folder / "headwater.toml").write_text('project = "bench"\n' + limit)
+    lines = [
+        'project = "bench"',
+        "[online]",
+        *(f"{key} = {json.dumps(value)}" for key, value in (online or {}).items()),
+    ]
+    lines += [] if memory_limit is None else ["[offline]", f'memory_limit = "{memory_limit}"']
+    (folder / "headwater.toml").write_text("\n".join(lines) + "\n")
     (folder / "features.py").touch()
+
+
+def random_features(users: int, count: int, seed: int) -> list[Features]:
+    """A table (users x features) for each of some views."""
+    return [np.random.default_rng(seed + v).standard_normal((users, len(NAMES))) for v in range(count)]
+
+
+def write_tables(folder: Path, users: Sequence[Any], tables: Sequence[Features], now: datetime) -> None:
+    """`view0.parquet` … with one row for each user, an hour old."""
+    when = pa.array([now - timedelta(hours=1)] * len(users), MICROS)
+    for v, table in enumerate(tables):
+        columns = {name: table[:, i] for i, name in enumerate(NAMES)}
+        pq.write_table(
+            pa.table({"user": users, "event_time": when, "created_time": when, **columns}), folder / f"view{v}.parquet"
+        )
+
+
+def filled_project(
+    folder: Path,
+    users: Sequence[Any],
+    tables: Sequence[Features],
+    key: hw.DType = hw.Int64,
+    online: Mapping[str, str | bool | int] | None = None,
+) -> hw.FeatureStore:
+    """A store with a row of each view, a table each, for each user."""
+    make_project(folder, online=online)
+    write_tables(folder, users, tables, datetime.now(UTC))
+    store = hw.FeatureStore(folder)
+    store.apply(views("view{view}.parquet", count=len(tables), key=key))
+    store.materialize()
+    return store
 
 
 def warm_up(folder: Path) -> None:

@@ -8,20 +8,15 @@ from __future__ import annotations
 
 import random
 import tempfile
-import time
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import lmdb
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 import headwater as hw
 from benchmarks import raw_reads
 from benchmarks.figures import Figure, Options, run_script
-from benchmarks.projects import MICROS, NAMES, make_project, views
+from benchmarks.projects import NAMES, filled_project, random_features
 from benchmarks.raw_reads import Reads, percentiles
 
 TARGETS = {1: 20.0, 10: 30.0}
@@ -42,17 +37,18 @@ def measure(options: Options) -> list[Figure]:
 
 def _of_keys(folder: Path, users: list[Any], dtype: hw.DType, repeats: int, seed: int) -> list[Figure]:
     rng, figures = random.Random(seed), []
-    tables = [np.random.default_rng(seed + v).standard_normal((len(users), len(NAMES))) for v in range(5)]
+    tables = random_features(len(users), 5, seed)
     environment = raw_reads.fill(folder / "raw", users, tables)
-    with _filled(folder, users, dtype, tables) as store:
+    with filled_project(folder / "project", users, tables, dtype) as store:
         for count in (1, 5):
             reader = store.prepare([f"view{v}:*" for v in range(count)])
-            _check(reader, environment, count, users[:50])
+            for _, ours, raw in _forms(reader, environment, count):
+                raw_reads.check(ours, raw, users[:50])
             for keys in (1, 10, 100, 1_000):
                 picks = [rng.sample(users, keys) for _ in range(repeats if keys < 1_000 else repeats // 6)]
                 about = f"{keys} {dtype} keys, {count} view{'s' * (count > 1)} x {len(NAMES)}"
                 for form, ours, raw in _forms(reader, environment, count):
-                    mine, theirs = _by_turns(ours, raw, picks)
+                    mine, theirs = map(percentiles, raw_reads.by_turns(ours, raw, picks))
                     figures.append(_figure(f"read {about}, {form}", keys, count, form, mine, theirs))
     environment.close()
     return figures
@@ -63,42 +59,6 @@ def _forms(reader: Any, environment: lmdb.Environment, count: int) -> list[tuple
         ("to_dict", lambda keys: reader.read(keys).to_dict(), raw_reads.lists(environment, count)),
         ("to_numpy", lambda keys: reader.read(keys).to_numpy(), raw_reads.matrix(environment, count)),
     ]
-
-
-def _filled(
-    folder: Path, users: list[Any], dtype: hw.DType, tables: list[np.ndarray[Any, np.dtype[np.float64]]]
-) -> hw.FeatureStore:
-    """A store with a row of each view for each user."""
-    project = folder / "project"
-    make_project(project)
-    when = pa.array([datetime.now(UTC) - timedelta(hours=1)] * len(users), MICROS)
-    for v, table in enumerate(tables):
-        columns = {name: table[:, i] for i, name in enumerate(NAMES)}
-        pq.write_table(
-            pa.table({"user": users, "event_time": when, "created_time": when, **columns}), project / f"view{v}.parquet"
-        )
-    store = hw.FeatureStore(project)
-    store.apply(views("view{view}.parquet", count=len(tables), key=dtype))
-    store.materialize()
-    return store
-
-
-def _check(reader: Any, environment: lmdb.Environment, count: int, users: list[Any]) -> None:
-    """Both sides give the same."""
-    for _, ours, raw in _forms(reader, environment, count):
-        mine, theirs = ours(users), raw(users)
-        assert mine == theirs if isinstance(mine, dict) else np.array_equal(mine, theirs)
-
-
-def _by_turns(ours: Reads, raw: Reads, picks: list[list[Any]]) -> tuple[tuple[float, float], tuple[float, float]]:
-    times: tuple[list[float], list[float]] = ([], [])
-    for i, keys in enumerate(picks):
-        for side in (0, 1) if i % 2 else (1, 0):
-            work = raw if side else ours
-            began = time.perf_counter()
-            work(keys)
-            times[side].append((time.perf_counter() - began) * 1e6)
-    return percentiles(times[0]), percentiles(times[1])
 
 
 def _figure(
