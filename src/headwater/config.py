@@ -220,5 +220,5 @@ def _unknown(key: str) -> str:
 
 def without_password(url: str) -> str:
     """A URL as it may be shown: also where the password has an `@` in it, or stands among the options."""
-    shown = re.sub(r"(://[^:/@?]*):.*@", r"\1:***@", url)
+    shown = re.sub(r"(//[^:/@?]*):.*@", r"\1:***@", url)
     return re.sub(r"([?&]\w*password=)[^&]*", r"\1***", shown)

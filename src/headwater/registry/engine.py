@@ -57,6 +57,10 @@ def _server(url: sa.URL) -> sa.Engine:
     """An engine whose connections are tried before they are used, and wait for servers and others a bounded time."""
     if url.get_backend_name() != "postgresql":
         raise sa.exc.ArgumentError("no database that headwater knows")
+    hidden = url.query.get("password")
+    if isinstance(hidden, str):
+        # where SQLAlchemy knows it for what it is
+        url = url.set(password=hidden).difference_update_query(["password"])
     options = {**_QUICK, "tcp_user_timeout": _UNANSWERED} if url.get_driver_name() == "psycopg" else {}
     given = {name: value for name, value in options.items() if name not in url.query}
     engine = sa.create_engine(url, pool_pre_ping=True, pool_timeout=sql_transactions.BUSY_SECONDS, connect_args=given)

@@ -1,0 +1,267 @@
+"""What is PostgreSQL's own of the registry and the log's head: outages, waits, rights, its clock, passwords."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import sqlalchemy as sa
+
+from headwater import sql_transactions
+from headwater.clock import MIN_MICROS
+from headwater.config import without_password
+from headwater.errors import ConfigError, RegistryConflict, StoreError, StoreReadOnly, Unavailable
+from headwater.offline.log import OfflineLog
+from headwater.planning.watermark import Watermark
+from headwater.registry.engine import open_engine
+from headwater.registry.leases import Leases
+from headwater.registry.registry import open_registry
+from headwater.sql_transactions import writing
+from headwater.testing.log_suite import content, group, rows
+from headwater.testing.registry_suite import THING, apply, planned, view_of
+from tests.servers.postgres import GUARDED, PASSWORD, PostgresServer
+
+LONG_AGO = datetime(2001, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def engine(postgres_url: str, tmp_path: Path) -> Iterator[sa.Engine]:
+    engine = open_engine(postgres_url, tmp_path)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def own_server() -> Iterator[PostgresServer]:
+    with PostgresServer() as server:
+        yield server
+
+
+def opened(url: str, folder: Path):
+    return open_registry(url, folder, "flights", refresh=timedelta(0))
+
+
+def test_a_restart_of_the_server_is_not_noticed_and_an_outage_is_told_at_once(own_server, tmp_path):
+    registry = opened(own_server.url(own_server.make_database()), tmp_path)
+    apply(registry, [view_of("a")])
+    log = OfflineLog(registry.engine, tmp_path / "log", lambda: LONG_AGO)
+    log.append("v", [group(rows(["a"], [1.0]))])
+    for end in (own_server.stop, own_server.kill):
+        before = content(log, "v")
+        end()
+        began = time.monotonic()
+        with pytest.raises(Unavailable, match="cannot be used"):
+            log.append("v", [group(rows(["lost"], [1.0]))])
+        with pytest.raises(Unavailable):
+            registry.refresh()
+        assert registry.snapshot().views["v"].live == "1.0.0"  # as it was read last: serving goes on
+        assert time.monotonic() - began < 5
+        own_server.start()
+        assert content(log, "v") == before
+        log.append("v", [group(rows(["b"], [2.0]))])
+        apply(registry, [view_of("a", name=f"w{len(before)}")])
+    assert [key for _, key, _ in content(log, "v")] == ["a", "b", "b"]
+    registry.close()
+
+
+def test_a_connection_that_ends_in_mid_transaction_undoes_it(engine, tmp_path):
+    log = OfflineLog(engine, tmp_path / "log", lambda: LONG_AGO)
+    with pytest.raises(Unavailable, match="whether it was done is not known"), writing(engine) as connection:
+        connection.execute(sa.text("UPDATE log_counter SET position = 99"))
+        end_connection(engine, connection)
+    assert log.head_position() == 0
+    with pytest.raises(Unavailable), writing(engine) as connection:
+        end_connection(engine, connection)
+        connection.execute(sa.text("UPDATE log_counter SET position = 99"))
+    assert log.append("v", [group(rows(["a"], [1.0]))])[0].table.column("__position").to_pylist() == [1]
+
+
+def end_connection(engine: sa.Engine, connection: sa.Connection) -> None:
+    pid = connection.execute(sa.text("SELECT pg_backend_pid()")).scalar()
+    with engine.connect() as other:
+        other.execute(sa.text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
+
+
+def test_a_lock_that_another_holds_is_waited_for_a_bounded_time(postgres_url, tmp_path, monkeypatch):
+    monkeypatch.setattr(sql_transactions, "BUSY_SECONDS", 0.3)
+    mine, theirs = open_engine(postgres_url, tmp_path), open_engine(postgres_url, tmp_path)
+    log, other = (OfflineLog(engine, tmp_path / "log", lambda: LONG_AGO) for engine in (mine, theirs))
+    stuck, told = threading.Event(), threading.Event()
+
+    def stand_still(_: sa.Connection) -> None:
+        stuck.set()
+        told.wait(10)
+
+    with ThreadPoolExecutor(1) as pool:
+        held = pool.submit(other.append, "v", [group(rows(["a"], [1.0]))], (), stand_still)
+        stuck.wait(10)
+        with pytest.raises(Unavailable, match="another process held it"):
+            log.append("v", [group(rows(["b"], [1.0]))])
+        time.sleep(0.6)  # by now the one that stands still has lost its lock
+        log.append("v", [group(rows(["c"], [1.0]))])
+        told.set()
+        with pytest.raises(Unavailable):
+            held.result()
+    assert content(log, "v") == [(1, "c", 1.0)]
+    mine.dispose(), theirs.dispose()
+
+
+def test_hosts_that_come_to_an_empty_database_at_once_make_it_once(postgres_url, tmp_path):
+    start = threading.Barrier(8)
+
+    def come(number: int) -> str:
+        start.wait()
+        registry = opened(postgres_url, tmp_path)
+        log = OfflineLog(registry.engine, tmp_path / "log", lambda: LONG_AGO)
+        log.append("v", [group(rows([str(number)], [1.0]))])
+        registry.close()
+        return log.log_id
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(come, range(8)))) == 1
+    engine = open_engine(postgres_url, tmp_path)
+    assert len(content(OfflineLog(engine, tmp_path / "log", lambda: LONG_AGO), "v")) == 8
+    engine.dispose()
+
+
+def test_a_user_without_rights_reads_and_is_told_why_it_cannot_write(postgres_server, tmp_path):
+    database = postgres_server.make_database()
+    registry = opened(postgres_server.url(database), tmp_path)
+    apply(registry, [view_of("a")])
+    OfflineLog(registry.engine, tmp_path / "log", lambda: LONG_AGO)
+    postgres_server.make_guarded(database)
+    guarded = opened(postgres_server.url(database, GUARDED), tmp_path)
+    assert set(guarded.refresh().views) == {"v"}
+    with pytest.raises(StoreReadOnly, match="rights") as told:
+        apply(guarded, [view_of("a", name="w")])
+    assert PASSWORD not in str(told.value) + repr(guarded) + repr(guarded.engine)
+    with pytest.raises(StoreReadOnly):
+        OfflineLog(guarded.engine, None, lambda: LONG_AGO).append("v", [group(rows(["a"], [1.0]))])
+    guarded.close(), registry.close()
+    postgres_server.drop_database(database)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+psycopg://{user}:wr0ng-s3cret@127.0.0.1:{port}/{database}",
+        "postgresql+psycopg://127.0.0.1:{port}/{database}?user={user}&password=wr0ng-s3cret",
+    ],
+)
+def test_a_wrong_password_is_told_and_not_shown(postgres_server, postgres_url, tmp_path, url):
+    database = postgres_url.rpartition("/")[2]
+    postgres_server.make_guarded(database)
+    url = url.format(user=GUARDED, port=postgres_server.port, database=database)
+    with pytest.raises(Unavailable, match="password authentication failed") as told:
+        opened(url, tmp_path)
+    chain = told.value
+    while chain is not None:
+        assert "wr0ng" not in str(chain)
+        chain = chain.__cause__
+    assert "wr0ng" not in repr(open_engine(url, tmp_path))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+psycopg://me:s3cret@host:port/db",
+        "postgres+psycopg://me:s3c@ret@host/db",
+        "mysql://me:s3cret@host/db?sslpassword=s3cret",
+        "postgresql+psycopg//me:s3cret@host",
+    ],
+)
+def test_a_url_that_cannot_be_read_is_told_without_its_password(tmp_path, url):
+    with pytest.raises(ConfigError, match=r"postgresql\+psycopg://user:password@host/db") as told:
+        open_engine(url, tmp_path)
+    assert "s3c" not in str(told.value) and "ret@" not in str(told.value)
+
+
+def test_urls_are_shown_without_what_is_secret():
+    assert without_password("redis://u:p@ss@h:1/0?a=b") == "redis://u:***@h:1/0?a=b"
+    assert without_password("postgresql://h/db?user=u&password=x&sslpassword=y&z=1") == (
+        "postgresql://h/db?user=u&password=***&sslpassword=***&z=1"
+    )
+    assert without_password("sqlite:///a/b.db") == "sqlite:///a/b.db"
+
+
+def test_arrivals_deletes_and_leases_are_stamped_by_the_server_whatever_the_hosts_clocks_say(engine, tmp_path):
+    registry = open_registry(engine.url.render_as_string(hide_password=False), tmp_path, "flights")
+    logs = [
+        OfflineLog(engine, tmp_path / "log", lambda at=at: at) for at in (LONG_AGO, datetime(2199, 1, 1, tzinfo=UTC))
+    ]
+    before = time.time_ns() // 1000 - 1
+    arrivals = [
+        log.append("v", [group(rows(["a"], [1.0]))])[0].table.column("__arrival")[0].as_py() for log in logs * 2
+    ]
+    through = logs[0].delete("v", pa.table({"k": ["a"]}), [MIN_MICROS]).through[0]
+    leases = [Leases(engine, lambda at=at: at) for at in (LONG_AGO, datetime(2199, 1, 1, tzinfo=UTC))]
+    mine = [one.acquire("run", lasts=timedelta(minutes=1)) for one in leases]
+    assert leases[0].running() == leases[1].running() == mine
+    times = [before, *arrivals, through, *(int(lease.started_at.timestamp() * 1e6) + 1 for lease in mine)]
+    assert times == sorted(times) and times[-1] < before + 60_000_000
+    registry.close()
+
+
+def test_no_position_is_seen_before_a_smaller_one(engine, tmp_path):
+    log = OfflineLog(engine, tmp_path / "log", lambda: LONG_AGO)
+    other = OfflineLog(open_engine(str(engine.url), tmp_path), tmp_path / "log", lambda: LONG_AGO)
+    inside, go_on = threading.Event(), threading.Event()
+
+    def pause(_: sa.Connection) -> None:
+        inside.set()
+        go_on.wait(10)
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(log.append, "v", [group(rows(["a"], [1.0]))], (), pause)
+        inside.wait(10)
+        second = pool.submit(other.append, "w", [group(rows(["b"], [2.0]))])
+        time.sleep(0.1)
+        assert not second.done() and other.head_position() == 0
+        go_on.set()
+        first.result(), second.result()
+    assert (content(other, "v"), content(log, "w")) == ([(1, "a", 1.0)], [(2, "b", 2.0)])
+    other._engine.dispose()
+
+
+def test_an_apply_that_comes_while_rows_are_written_waits_for_nobody_and_is_seen_by_the_next(engine, tmp_path):
+    registry = open_registry(str(engine.url), tmp_path, "conformance", refresh=timedelta(0))
+    plans = [planned(registry, [THING, view_of("a", name=name)]) for name in ("v", "w")]
+    registry.apply(plans[0], now=LONG_AGO)
+    with pytest.raises(RegistryConflict):
+        registry.apply(plans[1], now=LONG_AGO)
+    with writing(engine) as connection:
+        connection.execute(sa.text("SELECT 1"))
+        apply(registry, [view_of("a", name="w")])
+        assert registry.revision_in(connection) == 2
+    registry.close()
+
+
+def test_runs_that_note_the_same_watermarks_at_once_both_do(postgres_url, tmp_path):
+    names = [(f"v{i}", "1.0.0") for i in range(20)]
+    start = threading.Barrier(4)
+
+    def note(number: int) -> None:
+        registry = opened(postgres_url, tmp_path)
+        start.wait()
+        for i in range(5):
+            some = names if number % 2 else list(reversed(names))
+            registry.record_watermarks({name: Watermark(i, i) for name in some}, now=LONG_AGO)
+        registry.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(note, range(4)))
+    registry = opened(postgres_url, tmp_path)
+    assert {mark.end for mark, _ in registry.watermarks().values()} == {4} and len(registry.watermarks()) == 20
+    registry.close()
+
+
+def test_a_database_that_is_not_there_is_told(postgres_server, tmp_path):
+    with pytest.raises(StoreError, match="does not exist"):
+        opened(postgres_server.url(f"none{uuid.uuid4().hex[:6]}"), tmp_path)
