@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -125,6 +126,7 @@ class Equality(RuleBasedStateMachine):
     """Views over files that grow, a dimension table and a global one among them, their writes and deletes."""
 
     embedded = False
+    online = None
 
     def __init__(self):
         super().__init__()
@@ -151,7 +153,7 @@ class Equality(RuleBasedStateMachine):
             self.store = hw.FeatureStore.in_memory(definitions, clock=lambda: self.when)
 
     def _open(self):
-        return hw.FeatureStore(self.folder.name, clock=lambda: self.when)
+        return hw.FeatureStore(self.folder.name, online=self.online, clock=lambda: self.when)
 
     def teardown(self):
         if hasattr(self, "store"):
@@ -317,12 +319,29 @@ class EmbeddedEquality(Equality):
     embedded = True
 
 
-for machine in (Equality, EmbeddedEquality):
+class RedisEquality(EmbeddedEquality):
+    """The same on Redis."""
+
+    server = None
+
+    def _open(self):
+        if not hasattr(self, "store"):
+            self.server.client.flushall()
+        return super()._open()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _server(redis_server):
+    RedisEquality.server, RedisEquality.online = redis_server, redis_server.url
+
+
+for machine in (Equality, EmbeddedEquality, RedisEquality):
     machine.TestCase.settings = settings(
         max_examples=6 * SCALE, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
     )
 TestEquality = Equality.TestCase
 TestEmbeddedEquality = EmbeddedEquality.TestCase
+TestRedisEquality = RedisEquality.TestCase
 
 
 def test_a_second_delete_does_not_bring_back_what_the_first_one_hid():

@@ -36,7 +36,7 @@ def sample(
     places = list(islice(compress(range(len(pairs)), put), SAMPLE))
     if not places:
         return ()
-    entities = table.select(list(names)).take(pa.array(places)).to_pylist() if names else [{}]
+    entities = table.select(list(names)).take(pa.array(places)).to_pylist() if names else [{}] * len(places)
     return tuple((pairs[place][0], entity) for place, entity in zip(places, entities, strict=True))
 
 
