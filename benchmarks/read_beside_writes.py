@@ -12,18 +12,25 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numpy as np
-
 from benchmarks import raw_reads
 from benchmarks.figures import Figure, Options, run_script
 from benchmarks.processes import ROOT, environment
-from benchmarks.projects import NAMES, START, Events, make_project, open_project, views, write_events
+from benchmarks.projects import (
+    START,
+    Events,
+    Features,
+    make_project,
+    open_project,
+    random_features,
+    views,
+    write_events,
+)
 from benchmarks.raw_reads import Reads, percentiles
 
 DAYS = 6.0
@@ -42,25 +49,49 @@ def write(folder: Path, at: list[str]) -> None:
 
 def measure(options: Options) -> list[Figure]:
     """Idle and busy by turns, a run of 1M new rows each."""
-    entities, rows = (2_000, 20_000) if options.quick else (100_000, 1_000_000)
-    runs = options.runs or (2 if options.quick else 7)
-    users = list(range(entities))
+    users, table, rows = sizes(options)
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "project"
-        instants = _project(folder, entities, rows, runs, options.seed)
-        table = np.random.default_rng(options.seed).standard_normal((entities, len(NAMES)))
         raw = raw_reads.fill(Path(scratch) / "raw", users, [table])
-        with open_project(folder, instants[-1]) as store:
-            reader = store.prepare(["view0:*"])
-            sides: tuple[Reads, Reads] = (lambda keys: reader.read(keys).to_dict(), raw_reads.lists(raw, 1))
-            found = _watched(folder, instants, sides, random.Random(options.seed), users)
+        found = watch(Path(scratch) / "project", users, rows, raw_reads.lists(raw, 1), options)
         raw.close()
-    return _figures(found, rows)
+    return figures(found, rows, "embedded", "the same of a raw environment that nobody writes to")
 
 
-def _project(folder: Path, entities: int, rows: int, runs: int, seed: int) -> list[datetime]:
+def sizes(options: Options) -> tuple[list[Any], Features, int]:
+    """The users, what the raw side has of them, and how many rows a run has."""
+    entities, rows = (2_000, 20_000) if options.quick else (100_000, 1_000_000)
+    return list(range(entities)), random_features(entities, 1, options.seed)[0], rows
+
+
+def watch(
+    folder: Path, users: list[Any], rows: int, raw: Reads, options: Options, online: Mapping[str, str] | None = None
+) -> dict[str, list[Any]]:
+    """Read a project of its own, by turns with a raw store, while another process materializes into it and does not.
+
+    Args:
+        folder: the project's.
+        users: its entities.
+        rows: of a run.
+        raw: reads of the raw store.
+        options: how many runs.
+        online: settings of its online store; None: embedded.
+
+    Returns:
+        What `figures` takes: latencies in microseconds by round and side, seconds and rows of each run.
+    """
+    runs = options.runs or (2 if options.quick else 7)
+    instants = _project(folder, len(users), rows, runs, options.seed, online)
+    with open_project(folder, instants[-1]) as store:
+        reader = store.prepare(["view0:*"])
+        sides: tuple[Reads, Reads] = (lambda keys: reader.read(keys).to_dict(), raw)
+        return _watched(folder, instants, sides, random.Random(options.seed), users)
+
+
+def _project(
+    folder: Path, entities: int, rows: int, runs: int, seed: int, online: Mapping[str, str] | None
+) -> list[datetime]:
     """A store that holds a first part of its data, the other parts beside it; the instants at which each is over."""
-    make_project(folder)
+    make_project(folder, online=online)
     parts = [Events(rows, entities, DAYS, START + i * timedelta(days=DAYS + 5)) for i in range(runs + 1)]
     for i, part in enumerate(parts):
         write_events(folder / "events" / f"{i:02d}.parquet", part, seed + i)
@@ -124,7 +155,8 @@ def _reads(
     return times
 
 
-def _figures(found: dict[str, list[Any]], rows: int) -> list[Figure]:
+def figures(found: dict[str, list[Any]], rows: int, kind: str, beside: str) -> list[Figure]:
+    """Ours, busy beside idle; then the raw store's, which `beside` names."""
     pooled = {
         state: [percentiles(x for times in found[state] for x in times[side]) for side in (0, 1)]
         for state in ("idle", "busy")
@@ -137,12 +169,12 @@ def _figures(found: dict[str, list[Any]], rows: int) -> list[Figure]:
         "rows a run": min(found["rows"]),
         "worst": f"{max(max(times[0]) for times in found['busy']):.0f}",
     }
-    name = f"p99 of {KEYS}-key reads while {rows:,} rows are materialized, beside idle"
+    name = f"p99 of {KEYS}-key reads, {kind}, while {rows:,} rows are materialized, beside idle"
     runs = len(found["busy"])
     return [
         Figure(name, pooled["busy"][0][1], pooled["idle"][0][1], "µs", 2.0, "ratio", runs, more),
         Figure(
-            "the same of a raw environment that nobody writes to",
+            beside,
             pooled["busy"][1][1],
             pooled["idle"][1][1],
             "µs",
