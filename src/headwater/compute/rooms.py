@@ -11,7 +11,7 @@ from functools import cached_property
 from headwater.clock import Clock, ticker
 from headwater.compute.recent import RecentWrites
 from headwater.definitions.sources import Source
-from headwater.errors import LogMismatch
+from headwater.errors import LogMismatch, Unavailable
 from headwater.observer import Observer, silent
 from headwater.offline.base import OfflineEngine
 from headwater.offline.log import OfflineLog
@@ -116,17 +116,31 @@ class Rooms:
         """The name of the online store that sessions bear."""
         return f"{self.project}:{self.log.log_id}"
 
+    def claim_log(self) -> None:
+        """Make sure, before a write, that this host writes to the folder of the offline log that all hosts use.
+
+        Raises:
+            LogMismatch: its folder is another one.
+        """
+        if self._claimed:
+            return
+        try:
+            # the registry may have been restored from an older copy: what the store has seen is not given again
+            marks = self.watermarks(self.registry.snapshot())
+        except Unavailable:
+            # rows for the log alone need no online store; the next write looks again
+            self.log.claim(0)
+            return
+        self.log.claim(max((mark.position for mark in marks.values()), default=0))
+        self._claimed = True
+
     def claim_online(self) -> None:
         """Make sure, before a write, that the online store belongs to this offline log; an empty one becomes its own.
 
         Raises:
             LogMismatch: another log feeds it.
         """
-        if not self._claimed:
-            # the registry may have been restored from an older copy: what the store has seen is not given again
-            marks = self.watermarks(self.registry.snapshot())
-            self.log.claim(max((mark.position for mark in marks.values()), default=0))
-            self._claimed = True
+        self.claim_log()
         key = log_id_key(self.project)
         found = self.online.multi_get([key])[0]
         if found is None:

@@ -88,14 +88,16 @@ def write(
 
     Raises:
         RowsRejected: rows that no version can take; `.problems` names them all.
-        LogMismatch: the online store belongs to another offline log.
+        LogMismatch: the online store belongs to another offline log, or this host's log folder is another one.
     """
     target = _target(to)
     if errors not in ("raise", "report"):
         raise UsageError(f"errors={errors!r}: write 'raise' or 'report'")
     check_durability(rooms.online, durability)
     check_session(session, rooms.store_name)
-    if target is not WriteTarget.OFFLINE:
+    if target is WriteTarget.OFFLINE:
+        rooms.claim_log()
+    else:
         rooms.claim_online()
     # a cache-only write has no transaction of the log to look at the registry in
     snapshot = rooms.registry.refresh() if target is WriteTarget.ONLINE else rooms.registry.snapshot()
