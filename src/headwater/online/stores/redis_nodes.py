@@ -6,8 +6,9 @@ answers, and a connection that was left in mid-answer (a time-out, a cancelled t
 
 from __future__ import annotations
 
+import asyncio
 import os
-import threading
+import select
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -116,15 +117,18 @@ class Node:
         self._options = _options(place, sentinel)
         self._idle: deque[Any] = deque()
         self._process = os.getpid()
-        self._lock = threading.Lock()
 
-    def _take(self) -> tuple[Any, bool]:
-        """A connection, and whether it was used before."""
+    def _take(self, sound: bool = False) -> tuple[Any, bool]:
+        """A connection, and whether it was used before; a sound one is not known to be closed by the server."""
         if self._process != os.getpid():
             # a child's connections are not its parent's
             self._idle, self._process = deque(), os.getpid()
         with suppress(IndexError):
-            return self._idle.pop(), True
+            while True:
+                connection = self._idle.pop()
+                if not sound or not _ended(connection):
+                    return connection, True
+                connection.disconnect()
         host, port = self.address
         retry = Retry(NoBackoff(), 0)
         return self._kind(host=host, port=port, retry=retry, **self._options), False
@@ -144,7 +148,8 @@ class Node:
 
     def send(self, commands: Sequence[Command], timeout: float | None = None) -> Pending:
         """Send commands; `receive` takes the answers, so that other nodes can be asked meanwhile."""
-        connection, used = self._take()
+        # a write is not sent twice: it must not meet a connection that was closed while it was idle
+        connection, used = self._take(sound=not _repeatable(commands))
         pending = Pending(commands, timeout, connection, used)
         try:
             self._start(pending)
@@ -182,6 +187,10 @@ class Node:
 
     def _start(self, pending: Pending) -> None:
         connection = pending.connection
+        if pending.timeout is not None and connection._sock is None:
+            # the deadline holds for the way there too
+            connection.socket_connect_timeout = min(connection.socket_connect_timeout, max(pending.timeout, 1e-4))
+            connection.socket_timeout = min(self._timeout, max(pending.timeout, 1e-4))
         connection.connect()
         self._limit(connection, pending.timeout)
         connection.send_packed_command(connection.pack_commands(pending.commands), check_health=False)
@@ -232,7 +241,7 @@ class Node:
             commands: keys and values of each call.
             ahead: how many may be under way.
         """
-        connection, _ = self._take()
+        connection, _ = self._take(sound=True)
         done = False
         try:
             connection.connect()
@@ -272,9 +281,16 @@ class Node:
             self._forget()
 
 
-_ASKING = frozenset(
-    {"GET", "MGET", "INFO", "ROLE", "HMGET", "HGET", "SCAN", "SENTINEL", "CLUSTER", "CONFIG", "READONLY"}
-)
+def _ended(connection: Any) -> bool:
+    """Whether there is something to read on an idle connection: its end, as nobody has asked for an answer."""
+    if connection._sock is None:
+        return False
+    ready = select.poll()
+    ready.register(connection._sock, select.POLLIN)
+    return bool(ready.poll(0))
+
+
+_ASKING = frozenset({"GET", "MGET", "INFO", "ROLE", "HMGET", "HLEN", "SCAN", "SENTINEL", "CLUSTER", "READONLY"})
 
 
 def _repeatable(commands: Sequence[Command]) -> bool:
@@ -305,7 +321,8 @@ class AsyncNode:
             try:
                 return _checked(await self._exchange(self._take(), commands, timeout), self.where)
             except (redis.exceptions.ConnectionError, OSError) as bad:
-                if not used or isinstance(bad, redis.exceptions.TimeoutError) or not _repeatable(commands):
+                late = isinstance(bad, (redis.exceptions.TimeoutError, TimeoutError))
+                if not used or late or not _repeatable(commands):
                     raise
                 await self.close()
                 return _checked(await self._exchange(self._take(), commands, timeout), self.where)
@@ -322,7 +339,11 @@ class AsyncNode:
     async def _exchange(self, connection: Any, commands: Sequence[Command], timeout: float | None) -> list[Any]:
         done = False
         try:
-            await connection.connect()
+            if connection.is_connected or timeout is None:
+                await connection.connect()
+            else:
+                # the deadline holds for the way there too
+                await asyncio.wait_for(connection.connect(), timeout)
             packed = connection.pack_commands(commands)
             await connection.send_packed_command(packed, check_health=False)
             found = []
