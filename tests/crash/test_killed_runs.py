@@ -16,12 +16,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 import headwater as hw
 from headwater.clock import to_micros
 from headwater.online.codec import header
 from headwater.online.meta import read_watermarks
 from headwater.online.stores.lmdb import LMDBOnlineStore
+from headwater.online.stores.redis import RedisOnlineStore
 from headwater.online.view_rows import ViewRows
 from headwater.planning.resolve import whole_view
 from tests.unit.compute.conftest import T0, Bench
@@ -51,7 +53,11 @@ def make_source(folder: Path) -> None:
 
 
 def open_bench(folder: str | Path, round_: int) -> Bench:
-    bench = Bench(Path(folder), LMDBOnlineStore(Path(folder) / "online", sync=False))
+    place = Path(folder) / "online.url"
+    online = (
+        RedisOnlineStore(place.read_text()) if place.exists() else LMDBOnlineStore(Path(folder) / "online", sync=False)
+    )
+    bench = Bench(Path(folder), online)
     bench.at = T0 + timedelta(hours=round_)
     return bench
 
@@ -102,6 +108,7 @@ def state(folder: Path) -> tuple[dict[Any, Any], Any]:
         )
     marks = read_watermarks(bench.rooms.online, "test", [("activity", "1.0.0")])
     bench.close()
+    bench.rooms.online.close()
     return found, marks
 
 
@@ -136,11 +143,16 @@ def read_on(folder: str, stop: Any, told: Connection) -> None:
     bench.close()
 
 
-def test_kill_9_at_any_moment(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["lmdb", "redis"])
+def test_kill_9_at_any_moment(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     random_moments = random.Random(11)
     calm, storm = tmp_path / "calm", tmp_path / "storm"
-    for folder in (calm, storm):
+    for number, folder in enumerate((calm, storm)):
         folder.mkdir()
+        if kind == "redis":
+            server = request.getfixturevalue("redis_server")
+            server.client.flushall()
+            (folder / "online.url").write_text(f"redis://127.0.0.1:{server.port}/{number}")
         make_source(folder)
         bench = open_bench(folder, 0)
         bench.apply(USER, VIEW)

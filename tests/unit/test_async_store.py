@@ -24,9 +24,14 @@ ROWS = [
 ]
 
 
-@pytest.fixture(params=["memory:", "lmdb:online"])
+@pytest.fixture(params=["memory:", "lmdb:online", "redis"])
 def sync(request, tmp_path):
-    store = hw.FeatureStore(tmp_path, online=request.param, clock=lambda: NOW)
+    online = request.param
+    if online == "redis":
+        server = request.getfixturevalue("redis_server")
+        server.client.flushall()
+        online = server.url
+    store = hw.FeatureStore(tmp_path, online=online, clock=lambda: NOW)
     store.apply([VIEW])
     store.write("spend", ROWS)
     yield store
@@ -35,6 +40,19 @@ def sync(request, tmp_path):
 
 def run(coroutine):
     return asyncio.run(coroutine)
+
+
+def on(sync, work):
+    """Run something with an asynchronous store of its own event loop, whose client ends with it."""
+
+    async def whole():
+        store = hw.AsyncFeatureStore.of(sync)
+        try:
+            return await work(store)
+        finally:
+            await (await store._fetcher()).reads.close()
+
+    return asyncio.run(whole())
 
 
 READS = [
@@ -49,13 +67,12 @@ READS = [
 
 @pytest.mark.parametrize("asked", READS, ids=str)
 def test_reads_give_what_the_synchronous_store_gives(sync, asked):
-    async def read():
-        store = hw.AsyncFeatureStore.of(sync)
+    async def read(store):
         reader = await store.prepare(["spend:*"])
         return [await store.get_online_features(["spend:*"], **asked), await reader.read(**asked)]
 
     expected = sync.get_online_features(["spend:*"], **asked)
-    for found in run(read()):
+    for found in on(sync, read):
         assert found.to_dict() == expected.to_dict()
         assert found.statuses == expected.statuses
         assert found.event_times == expected.event_times
@@ -72,13 +89,13 @@ def test_reads_give_what_the_synchronous_store_gives(sync, asked):
     ids=str,
 )
 def test_errors_are_the_same(sync, asked, error):
-    async def read():
-        await hw.AsyncFeatureStore.of(sync).get_online_features(["spend:total"], **asked)
+    async def read(store):
+        await store.get_online_features(["spend:total"], **asked)
 
     with pytest.raises(error) as told:
         sync.get_online_features(["spend:total"], **asked)
     with pytest.raises(error) as told_too:
-        run(read())
+        on(sync, read)
     assert str(told.value) == str(told_too.value)
 
 
@@ -107,8 +124,7 @@ def test_everything_else_is_there_too(tmp_path):
 
 
 def test_many_reads_at_once_and_cancelled_ones(sync):
-    async def reads():
-        store = hw.AsyncFeatureStore.of(sync)
+    async def reads(store):
         reader = await store.prepare(["spend:total"])
         tasks = [asyncio.create_task(reader.read([i % 30])) for i in range(200)]
         for task in tasks[::3]:
@@ -117,7 +133,7 @@ def test_many_reads_at_once_and_cancelled_ones(sync):
         fresh = await reader.read([5])
         return found, fresh
 
-    found, fresh = run(reads())
+    found, fresh = on(sync, reads)
     for i, result in enumerate(found):
         if i % 3:
             assert result.to_dict() == sync.get_online_features(["spend:total"], [i % 30]).to_dict()
