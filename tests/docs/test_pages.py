@@ -11,7 +11,7 @@ from demo.data import prepare
 from scripts.doc_snippets import run
 
 ROOT = Path(__file__).resolve().parents[2]
-SMALL_PAGES = ["definitions.md", "history.md", "serving.md", "versions.md", "architecture.md"]
+SMALL_PAGES = ["definitions.md", "history.md", "serving.md", "versions.md", "writing.md", "architecture.md"]
 
 
 def check(page: Path) -> dict[str, object]:

@@ -7,8 +7,9 @@ import pyarrow as pa
 import pytest
 
 import headwater as hw
-from headwater.errors import LogMismatch, StoreError
+from headwater.errors import LogMismatch, StoreError, Unavailable
 from tests.hosts.conftest import USER, clicks
+from tests.servers.redis import RedisServer
 
 AT = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -106,3 +107,19 @@ def test_a_host_with_a_registry_of_its_own(make_host, postgres_server, tmp_path,
         with pytest.raises(LogMismatch, match=match):
             b.materialize()
     postgres_server.drop_database(database)
+
+
+def test_rows_for_the_log_alone_need_no_online_store(make_host, tmp_path):
+    host = make_host("a")
+    with RedisServer(tmp_path / "redis") as server:
+        with hw.FeatureStore(host, online=server.url) as a:
+            a.apply([USER, clicks()])
+        server.kill()
+        with hw.FeatureStore(host, online=server.url) as a:
+            assert a.write("clicks", [row(1, 1)], to="offline").applied == 1
+            with pytest.raises(Unavailable):
+                a.write("clicks", [row(1, 2)])
+        server.start()
+        with hw.FeatureStore(host, online=server.url) as a:
+            a.materialize()
+            assert a.get_online_features(["clicks:id"], [1]).to_dict() == {"user": [1], "id": [1]}
