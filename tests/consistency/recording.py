@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import headwater as hw
-from tests.consistency.clients import open_store, put
+from tests.consistency.clients import get, open_store, put
 from tests.consistency.history import NOTHING, Event
+from tests.servers.waiting import wait_until
 
 USERS = [1, 2, 3, 4]
 LEVELS = ["eventual", "monotonic_read", "session", "strong"]
+_READY, _GO = "ready", ".go"
 _CLIENTS = 10
 """More than there are: numbers of writes differ by client."""
 
@@ -116,12 +118,24 @@ class Recorder:
         self.events.append(Event(kind, started, time.monotonic(), session, **what))
 
 
-def record(
-    project: Path, url: str, number: int, tokens: Path, began: float, until: float, replicas: int = 2
-) -> tuple[Sequence[Event], int]:
-    """Be a client until a time; what it did and saw, and how many calls were refused."""
+def record(project: Path, url: str, number: int, tokens: Path, replicas: int = 2) -> tuple[Sequence[Event], int]:
+    """Be a client for as long as `start` says; what it did and saw, and how many calls were refused."""
     with open_store(project, url) as store:
-        recorder = Recorder(store, number, tokens, began, random.Random(number), replicas)
+        recorder = Recorder(store, number, tokens, 0.0, random.Random(number), replicas)
+        get(store, USERS[0], "strong")
+        (tokens / f".{_READY}-{number}").touch()
+        wait_until((tokens / _GO).exists, "the run to begin", 60)
+        recorder.began, until = map(float, (tokens / _GO).read_text().split())
         while time.monotonic() < until:
             recorder.step()
     return recorder.events, recorder.refused
+
+
+def start(tokens: Path, clients: int, seconds: float) -> float:
+    """Once so many clients are ready let them begin; when they end."""
+    wait_until(lambda: len(list(tokens.glob(f".{_READY}-*"))) == clients, "the clients to be ready", 60)
+    began = time.monotonic()
+    draft = tokens / ".draft"
+    draft.write_text(f"{began} {began + seconds}")
+    draft.rename(tokens / _GO)
+    return began + seconds

@@ -72,6 +72,43 @@ def test_a_lost_session_stays_lost_when_the_new_primary_has_written_more(
         read(7, "session", session)
 
 
+def test_a_lost_session_stays_lost_when_it_goes_on_to_write(
+    store: hw.FeatureStore, nodes: RedisReplicas, read: Get
+) -> None:
+    put(store, 7, 1)
+    nodes.wait_level()
+    nodes.hold()
+    session = store.session()
+    put(store, 7, 2, session=session)
+    die(nodes)
+    put(store, 8, 1, session=session)
+    for level in LEVELS:
+        with pytest.raises(hw.errors.ConsistencyLost):
+            read(7, level, session)
+
+
+def test_a_lost_session_stays_lost_when_it_reads_by_other_levels(
+    store: hw.FeatureStore, nodes: RedisReplicas, read: Get
+) -> None:
+    put(store, 7, 1)
+    nodes.wait_level()
+    nodes.hold()
+    session = store.session()
+    put(store, 7, 2, session=session)
+    die(nodes)
+    assert (read(7, "strong", session), read(7, "eventual", session)) == (1, 1)
+    for level in LEVELS:
+        with pytest.raises(hw.errors.ConsistencyLost):
+            read(7, level, session)
+
+
+def test_a_session_stays_small_however_much_it_writes(store: hw.FeatureStore, nodes: RedisReplicas) -> None:
+    session = store.session()
+    for n in range(1, 50):
+        put(store, 7, n, session=session)
+    assert len(session.token) < 400
+
+
 def test_a_session_that_saw_only_what_every_node_had_survives_the_loss_of_others_writes(
     store: hw.FeatureStore, nodes: RedisReplicas, read: Get
 ) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.consistency.conftest import PROCESSES
 from tests.consistency.history import NOTHING, Event, violations
-from tests.consistency.recording import LEVELS, record
+from tests.consistency.recording import LEVELS, record, start
 from tests.servers.redis import RedisReplicas
 
 CLIENTS = 3
@@ -32,11 +32,9 @@ def run(
     """What clients record while something is done to the nodes, again and again."""
     tokens = project / "tokens"
     tokens.mkdir()
-    began = time.monotonic()
-    clients = [
-        pool.submit(record, project, nodes.url, number, tokens, began, began + SECONDS) for number in range(CLIENTS)
-    ]
-    while time.monotonic() < began + SECONDS - 0.5:
+    clients = [pool.submit(record, project, nodes.url, number, tokens) for number in range(CLIENTS)]
+    until = start(tokens, CLIENTS, SECONDS)
+    while time.monotonic() < until - 0.5:
         step()
     done = [client.result(60) for client in clients]
     return [event for events, _ in done for event in events], sum(refused for _, refused in done)
@@ -87,7 +85,7 @@ def test_a_primary_that_is_killed_and_replaced(pool: ProcessPoolExecutor, projec
     def fail_over() -> None:
         for link in nodes.links.values():
             (link.hold if chance.random() < 0.5 else link.resume)()
-        time.sleep(chance.uniform(0.05, 0.4))
+        time.sleep(chance.uniform(0.1, 0.5))
         old = nodes.primary
         breaks.append(time.monotonic())
         old.kill()
@@ -97,7 +95,8 @@ def test_a_primary_that_is_killed_and_replaced(pool: ProcessPoolExecutor, projec
         time.sleep(chance.uniform(0, 0.3))
         old.empty()
         nodes.come_back(old)
-        time.sleep(chance.uniform(0.1, 0.4))
+        # until the clients look for a primary again
+        time.sleep(chance.uniform(0.5, 1.0))
 
     events, refused = run(pool, project, nodes, fail_over)
     assert violations(events, breaks) == []

@@ -272,7 +272,7 @@ class RedisReplicas(Closing):
                 replica = made.enter_context(RedisServer(folder / str(i + 1), persistence, follows=link.port))
                 self.links[replica] = link
                 self.replicas.append(replica)
-            self.wait_linked()
+            self.wait_level()
             self._all = made.pop_all()
 
     @property
@@ -296,16 +296,13 @@ class RedisReplicas(Closing):
         for link in self.links.values():
             link.resume()
 
-    def wait_linked(self) -> None:
-        """Until every replica follows."""
-        for replica in self.replicas:
-            replica.wait_linked()
-
     def wait_level(self) -> None:
-        """Until every replica has what the primary has now."""
-        self.wait_linked()
+        """Until every replica follows and has what the primary has now."""
+        # a replica that has its copy hears of nothing until the primary has heard of it again
+        self.primary.client.publish("level", "")
         offset = self.primary.offset
         for replica in self.replicas:
+            replica.wait_linked()
             replica.wait_offset(offset)
 
     def fail_over(self, to: RedisServer) -> None:

@@ -24,6 +24,7 @@ from headwater.types import ConsistencyLevel
 
 Rows = list[bytes | None]
 _EVENTUAL = ConsistencyLevel.EVENTUAL
+_COVERING = frozenset({ConsistencyLevel.SESSION, ConsistencyLevel.MONOTONIC_READ})
 _LONGEST_PAUSE = 0.05
 """Seconds before a read is tried again, at most; doubled each time."""
 
@@ -100,7 +101,9 @@ class _Around:
     def took(self, ask: Ask, marks: Mapping[str, int] | None, reading: Reading) -> Rows:
         """Note an answer in the session."""
         if ask.session is not None:
-            ask.session.advance(self.name(), reading.marks, covered=None if ask.level is _EVENTUAL else marks)
+            # a strong read sees what this epoch of the primary has, which may lack what the session has seen in another
+            covered = marks if ask.level in _COVERING else None
+            ask.session.advance(self.name(), reading.marks, covered=covered)
         return reading.rows
 
     def lost(self, bad: ConsistencyLost) -> None:

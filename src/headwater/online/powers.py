@@ -19,7 +19,7 @@ class Reading:
     Attributes:
         rows: the bytes under each key, None where there is none, `UNREAD` where that is not known; in order.
         marks: part of the store → how far it was when the rows were read. Those of a level that covers the session's
-            marks take their place.
+            marks (all that need a session) take their place.
     """
 
     rows: list[bytes | None]
@@ -67,7 +67,7 @@ class Replicated(Protocol):
         ...
 
     def lag(self, marks: Mapping[str, int] | None = None) -> Mapping[str, int]:
-        """Replica → how far behind it is, in the units of marks; -1 where it does not answer.
+        """Replica → how far behind it is, in the units of marks; -1 where it does not answer, or has another history.
 
         Args:
             marks: behind these, 0 where it covers them; None: behind the primary now.

@@ -15,9 +15,19 @@ from headwater.online.base import Capabilities, OnlineStore
 from headwater.online.keys import META_PREFIX
 from headwater.online.powers import Reading
 from headwater.online.stores.redis_cluster import Slots, find_shards, read_cluster, slot_of, tag_of
-from headwater.online.stores.redis_marks import Cover, covers, info, of_shard, place
+from headwater.online.stores.redis_marks import (
+    WORD_BITS,
+    Cover,
+    covers,
+    distance,
+    has_all,
+    info,
+    markers_of,
+    of_shard,
+    place,
+)
 from headwater.online.stores.redis_nodes import AsyncNode, Node
-from headwater.online.stores.redis_reads import Clock, Nodes, Plan, Question, find, read, strong
+from headwater.online.stores.redis_reads import Clock, Nodes, Plan, Question, find, markers_asked, read, strong
 from headwater.online.stores.redis_scripts import COMPARE, MARKERS, PUT
 from headwater.online.stores.redis_url import Address, RedisPlace, parse_url
 from headwater.types import ConsistencyLevel
@@ -151,7 +161,7 @@ class RedisOnlineStore(OnlineStore):
         seconds = b"%d" % (expires_in or 0)
         if self._cluster is not None:
             return self._put_cluster(list(rows), meta or {}, seconds)
-        calls = _calls(iter(rows), meta or {}, seconds, os.urandom(6).hex().encode())
+        calls = _calls(iter(rows), meta or {}, seconds, _word())
         first = next(calls, None)
         if first is None:
             return []
@@ -166,7 +176,7 @@ class RedisOnlineStore(OnlineStore):
         return _told(told)
 
     def compare_and_put(self, key: bytes, sequence: int, row: bytes | None) -> bool:
-        values = [sequence.to_bytes(8, "big"), b"" if self._cluster else os.urandom(6).hex().encode()]
+        values = [sequence.to_bytes(8, "big"), b"" if self._cluster else _word()]
         if row is not None:
             values.append(row)
         if self._cluster is None:
@@ -254,15 +264,15 @@ class RedisOnlineStore(OnlineStore):
         self, primary: Node | None, replicas: Sequence[Address], marks: Mapping[str, int] | None, shard: str
     ) -> dict[str, int]:
         """Replica → how far it is behind marks, or behind its primary now."""
+        here: dict[str, int] = {}
         if primary is not None:
-            server, replication = primary.run((("INFO", "server"), _REPLICATION))
-            here = place(replication, server)
-            if marks is None:
-                marks = {here.id: here.offset}
-            elif covers(here, marks) is not Cover.YES:
+            seen = markers_of(marks or {})
+            server, replication, words = primary.run((("INFO", "server"), _REPLICATION, markers_asked(seen)))
+            at = place(replication, server)
+            here = {at.id: at.offset}
+            if marks is not None and not has_all(at, marks, seen, words):
                 lost = f"{primary.where}: what these marks say is not there any more (a failover or restart lost it)"
-                raise ConsistencyLost(lost, marks=here.marks(shard))
-        assert marks is not None
+                raise ConsistencyLost(lost, marks=at.marks(shard))
         found = {}
         for host, port in replicas:
             try:
@@ -270,9 +280,9 @@ class RedisOnlineStore(OnlineStore):
             except Unavailable:
                 found[f"{host}:{port}"] = -1
                 continue
-            cover = covers(there, marks)
-            far = max((mark - there.offset for part, mark in marks.items() if part == there.id), default=-1)
-            found[f"{host}:{port}"] = {Cover.YES: 0, Cover.NOT_YET: far}.get(cover, -1)
+            # who has all that the primary has now has what the marks say, whatever history they are of
+            has = any(some and covers(there, some) is Cover.YES for some in (marks, here))
+            found[f"{host}:{port}"] = 0 if has else distance(there, {**here, **(marks or {})})
         return found
 
     def asynchronous(self) -> RedisReads:
@@ -465,6 +475,11 @@ def _followers(replication: bytes) -> tuple[Address, ...]:
             replica = dict(part.partition("=")[::2] for part in value.split(","))
             found.append((replica["ip"], int(replica["port"])))
     return tuple(found)
+
+
+def _word() -> bytes:
+    """A marker's word, which no other marker has."""
+    return os.urandom(WORD_BITS // 8).hex().encode()
 
 
 def _chain(first: tuple[Any, ...], rest: Iterator[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:

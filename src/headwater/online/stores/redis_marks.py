@@ -1,7 +1,8 @@
 """Where a Redis node is in the history of its primary, and whether that covers what a session has seen: pure functions.
 
-Marks of a session, by part: `<replication id>` → offset; `p:<run id>` → offset, of a primary's process; `m:<word>` →
-number, a marker in the data. In a cluster each stands behind `<first slot of the shard>/`.
+Marks of a session, by part: `<replication id>` → offset; `p:<run id>` → offset, of a primary's process; `m:<replication
+id>` → a marker in the data, its number before its word, so that the later one is the greater. In a cluster each stands
+behind `<first slot of the shard>/`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 NO_ID = "0" * 40
+WORD_BITS = 32
+"""Of a marker's word, which stands in the data as hexadecimal text."""
 
 
 class Cover(Enum):
@@ -27,7 +30,9 @@ class Place:
 
     Attributes:
         primary: whether it is one.
-        id, offset: of the history that it follows, and how far it has applied it.
+        id, offset: of the history that it follows, and how far it has surely applied it.
+        most: how far it may have applied it: while a replica waits for a whole copy it has its old rows, but tells
+            nothing of where they are from.
         before, switch: the id of the history before, and the first offset that is not of it.
         run: the id of the process, of a primary.
         marker: (number, word) of the last marker in its data.
@@ -42,14 +47,17 @@ class Place:
     run: str = ""
     marker: tuple[int, str] | None = None
     linked: bool = True
+    most: int = 0
 
     def marks(self, shard: str = "") -> dict[str, int]:
         """What a session that has read here has seen."""
-        found = {shard + self.id: self.offset}
+        offset = max(self.offset, self.most)
+        found = {shard + self.id: offset}
         if self.run:
-            found[f"{shard}p:{self.run}"] = self.offset
+            found[f"{shard}p:{self.run}"] = offset
         if self.marker is not None:
-            found[f"{shard}m:{self.marker[1]}"] = self.marker[0]
+            number, word = self.marker
+            found[f"{shard}m:{self.id}"] = number << WORD_BITS | int(word, 16)
         return found
 
 
@@ -76,6 +84,7 @@ def place(replication: bytes, server: bytes = b"", marker: Sequence[bytes | None
         before=fields.get("master_replid2", NO_ID),
         switch=int(fields.get("second_repl_offset", "-1")),
         run=info(server).get("run_id", "") if primary else "",
+        most=int(fields.get("master_repl_offset", "0")),
         marker=None if number is None or word is None else (int(number), word.decode()),
         linked=primary or (fields.get("master_link_status") == "up" and fields.get("master_sync_in_progress") == "0"),
     )
@@ -92,10 +101,11 @@ def covers(place: Place, marks: Mapping[str, int]) -> Cover:
     """Whether a node has all that marks say, as far as ids and offsets tell.
 
     UNKNOWN: an id that is neither the node's nor the one before it. Of a primary the markers decide then
-    (`marker_of`), of a replica its primary must be asked.
+    (`markers_of`), of a replica its primary must be asked.
     """
     found = Cover.YES
-    same_process = place.primary and place.before == NO_ID and f"p:{place.run}" in marks
+    runs = [part for part in marks if part.startswith("p:")]
+    same_process = place.primary and place.before == NO_ID and runs == [f"p:{place.run}"]
     for part, mark in marks.items():
         if ":" in part or (part == place.id and mark <= place.offset):
             continue
@@ -104,15 +114,35 @@ def covers(place: Place, marks: Mapping[str, int]) -> Cover:
             found = Cover.UNKNOWN if place.primary else Cover.NOT_YET
         elif part == place.before and mark < place.switch:
             found = found if place.offset >= mark else Cover.NOT_YET
-        elif not same_process:
-            # a primary that nobody followed takes another id when its first replica joins: it is the same process
+        elif mark or not same_process:
+            # a primary that nobody followed is at 0, and takes another id when its first replica joins
             found = Cover.UNKNOWN
         if found is Cover.UNKNOWN:
             return found
     return found
 
 
-def marker_of(marks: Mapping[str, int]) -> tuple[int, str] | None:
-    """The latest marker among marks: if the data has it, it has all that was before it."""
-    found = [(mark, part[2:]) for part, mark in marks.items() if part.startswith("m:")]
-    return max(found, default=None)
+def markers_of(marks: Mapping[str, int]) -> list[tuple[int, str]]:
+    """The latest marker of each history among marks: data that has a marker has all that was before it."""
+    found = [mark for part, mark in marks.items() if part.startswith("m:")]
+    return [(mark >> WORD_BITS, f"{mark & (1 << WORD_BITS) - 1:0{WORD_BITS // 4}x}") for mark in found]
+
+
+def has_all(primary: Place, marks: Mapping[str, int], seen: Sequence[tuple[int, str]], words: object) -> bool:
+    """Whether a primary has all that marks say: by its ids and offset, else by the markers in its data.
+
+    Args:
+        primary: where it is.
+        marks: of the session.
+        seen: their markers.
+        words: what the data has under the numbers of these, None where it has nothing.
+    """
+    if covers(primary, marks) is Cover.YES:
+        return True
+    return isinstance(words, list) and bool(seen) and words == [word.encode() for _, word in seen]
+
+
+def distance(place: Place, marks: Mapping[str, int]) -> int:
+    """How far a node that does not cover marks is behind them, in bytes; -1 where its history is another."""
+    wanted = marks.get(place.id, marks.get(place.before))
+    return -1 if wanted is None else max(1, wanted - place.offset)

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from headwater.errors import ConsistencyLost, HeadwaterError, Unavailable
 from headwater.online.powers import Reading
-from headwater.online.stores.redis_marks import Cover, Place, covers, marker_of, place
+from headwater.online.stores.redis_marks import Cover, Place, covers, has_all, markers_of, place
 from headwater.online.stores.redis_scripts import MARKERS
 from headwater.online.stores.redis_url import Address, RedisPlace
 from headwater.types import ConsistencyLevel
@@ -205,8 +205,8 @@ def strong(nodes: Nodes, keys: Sequence[bytes], placed: bool, clock: Clock) -> P
     if nodes.alone and not placed:
         return Reading((yield from one(Question(nodes.place.hosts[0], (get,), clock.left)))[0], {})
     if placed:
-        found, at = yield from _at_primary(nodes, get, clock)
-        return Reading(found, at[1].marks())
+        found, at, _ = yield from _at_primary(nodes, get, clock)
+        return Reading(found, at.marks())
     for known in (True, False):
         primary = yield from _primary(nodes, known)
         try:
@@ -231,23 +231,31 @@ def _primary(nodes: Nodes, known: bool) -> Plan[Address]:
     return (yield from find(nodes))
 
 
-def _at_primary(nodes: Nodes, get: Command, clock: Clock) -> Plan[tuple[list[bytes | None], tuple[Place, Place]]]:
-    """Rows of the primary, and where it was before and after."""
-    commands = (_SERVER, _REPLICATION, get, _MARKER, _REPLICATION)
+def _at_primary(
+    nodes: Nodes, get: Command, clock: Clock, marks: Mapping[str, int] | None = None
+) -> Plan[tuple[list[bytes | None], Place, bool]]:
+    """Rows of the primary, where it was after them, and whether it had what marks say before them."""
+    seen = markers_of(marks or {})
+    commands = (_SERVER, _REPLICATION, markers_asked(seen), get, _MARKER, _REPLICATION)
     for known in (True, False) if not nodes.alone else (True,):
         primary = yield from _primary(nodes, known)
         try:
-            server, before, rows, marker, after = yield from one(Question(primary, commands, clock.left))
+            server, first, words, rows, marker, last = yield from one(Question(primary, commands, clock.left))
         except Unavailable:
             nodes.rest(primary)
             if not known or nodes.alone or clock.over:
                 raise
             continue
-        at = place(before, server, marker), place(after, server, marker)
-        if (at[0].primary or nodes.alone) and at[0].id == at[1].id:
-            return rows, at
+        before, after = place(first, server), place(last, server, marker)
+        if (before.primary or nodes.alone) and before.id == after.id:
+            return rows, after, has_all(before, marks or {}, seen, words)
         nodes.primary = None
     raise Unavailable(f"{nodes.place.shown}: the primary changes just now")
+
+
+def markers_asked(seen: Sequence[tuple[int, str]]) -> Command:
+    """The command that asks for the words of some markers."""
+    return ("HMGET", MARKERS, *(number for number, _ in seen)) if seen else ("HLEN", MARKERS)
 
 
 def _eventual(nodes: Nodes, keys: Sequence[bytes], placed: bool, clock: Clock) -> Plan[Reading]:
@@ -289,14 +297,14 @@ def _covering(nodes: Nodes, keys: Sequence[bytes], marks: Mapping[str, int], clo
         if found is not None:
             return found
     try:
-        rows, (before, after) = yield from _at_primary(nodes, get, clock)
+        rows, after, had_all = yield from _at_primary(nodes, get, clock, marks)
     except Unavailable:
         for replica in replicas[1:] or nodes.in_turn():
             found = yield from _if_covered(nodes, replica, get, marks, clock)
             if found is not None:
                 return found
         raise
-    if covers(before, marks) is Cover.YES or (yield from _has_marker(nodes, marks)):
+    if had_all:
         return Reading(rows, after.marks())
     raise ConsistencyLost(
         f"{nodes.place.shown}: what this session has seen is not there any more (a failover or restart lost it); "
@@ -320,12 +328,3 @@ def _if_covered(
     if before.primary or before.id != after.id or covers(before, marks) is not Cover.YES:
         return None
     return Reading(rows, after.marks())
-
-
-def _has_marker(nodes: Nodes, marks: Mapping[str, int]) -> Plan[bool]:
-    """Whether the primary's data has the latest marker that was seen, and so all that was before it."""
-    seen = marker_of(marks)
-    if seen is None or nodes.primary is None:
-        return not marks
-    word = (yield from one(Question(nodes.primary, (("HGET", MARKERS, seen[0]),))))[0]
-    return word is not None and word.decode() == seen[1]

@@ -2,7 +2,17 @@
 
 import pytest
 
-from headwater.online.stores.redis_marks import NO_ID, Cover, Place, covers, marker_of, of_shard, place
+from headwater.online.stores.redis_marks import (
+    NO_ID,
+    Cover,
+    Place,
+    covers,
+    distance,
+    has_all,
+    markers_of,
+    of_shard,
+    place,
+)
 
 A, B = "a" * 40, "b" * 40
 
@@ -33,9 +43,12 @@ def replica(**fields):
         # the id of a primary without replicas changes when the first one joins: it is the same process
         (primary(id=B), {A: 0, "p:one": 0}, Cover.YES),
         (primary(id=B, run="two"), {A: 0, "p:one": 0}, Cover.UNKNOWN),
+        # it has written at this process, after another lost what it had seen
+        (primary(id=B), {A: 0, "p:zero": 0, B: 90, "p:one": 90}, Cover.UNKNOWN),
+        (primary(id=B), {A: 50, B: 90, "p:one": 90}, Cover.UNKNOWN),
         (primary(id=B, before="c" * 40, switch=5), {A: 0, "p:one": 0}, Cover.UNKNOWN),  # demoted meanwhile
         (primary(), {A: 101}, Cover.UNKNOWN),  # behind its own history: put back from a copy
-        (replica(), {"m:word": 7, "p:one": 3}, Cover.YES),
+        (replica(), {f"m:{B}": 7, "p:one": 3}, Cover.YES),
     ],
 )
 def test_what_a_node_covers(at, marks, found):
@@ -47,10 +60,10 @@ def test_a_place_is_read_from_info():
         b"# Replication\r\nrole:master\r\nmaster_replid:%s\r\nmaster_replid2:%s\r\nmaster_repl_offset:12\r\n"
         b"second_repl_offset:5\r\n" % (A.encode(), B.encode())
     )
-    found = place(text, b"run_id:one\r\n", [b"3", b"word"])
-    assert found == Place(True, A, 12, B, 5, "one", (3, "word"))
-    assert found.marks() == {A: 12, "p:one": 12, "m:word": 3}
-    assert found.marks("0/") == {f"0/{A}": 12, "0/p:one": 12, "0/m:word": 3}
+    found = place(text, b"run_id:one\r\n", [b"3", b"00abcdef"])
+    assert found == Place(True, A, 12, B, 5, "one", (3, "00abcdef"), most=12)
+    assert found.marks() == {A: 12, "p:one": 12, f"m:{A}": 0x300ABCDEF}
+    assert found.marks("0/") == {f"0/{A}": 12, "0/p:one": 12, f"0/m:{A}": 0x300ABCDEF}
 
 
 def test_a_replica_counts_what_it_has_applied():
@@ -64,7 +77,33 @@ def test_a_replica_counts_what_it_has_applied():
     assert not place(text.replace(b"status:up", b"status:down")).linked
 
 
-def test_the_latest_marker_and_the_marks_of_a_shard():
-    assert marker_of({A: 1, "m:old": 3, "m:new": 5}) == (5, "new")
-    assert marker_of({A: 1}) is None
+def test_a_replica_that_waits_for_a_copy_may_show_more_than_it_says_it_has():
+    text = b"role:slave\r\nslave_repl_offset:1\r\nmaster_repl_offset:80\r\nmaster_replid:%s\r\n" % A.encode()
+    found = place(text)
+    assert covers(found, {A: 2}) is Cover.NOT_YET and found.marks() == {A: 80}
+
+
+def test_the_markers_of_every_history_must_be_there():
+    marks = {A: 1, f"m:{A}": 0x5_0000_00FF, f"m:{B}": 0x9_1000_0001}
+    seen = markers_of(marks)
+    assert sorted(seen) == [(5, "000000ff"), (9, "10000001")] and markers_of({A: 1}) == []
+    lost = primary(id="c" * 40)
+    assert has_all(lost, marks, seen, [word.encode() for _, word in seen])
+    assert not has_all(lost, marks, seen, [b"000000ff", None])
+    assert not has_all(lost, {A: 1}, [], 0)
+    assert has_all(primary(), {A: 1}, [], 0)
+
+
+def test_a_later_marker_of_a_history_takes_the_place_of_the_one_before():
+    early, late = primary(marker=(9, "ffffffff")), primary(marker=(10, "00000000"))
+    assert late.marks()[f"m:{A}"] > early.marks()[f"m:{A}"]
+
+
+def test_how_far_a_node_is_behind():
+    assert distance(replica(offset=40), {A: 100}) == 60
+    assert distance(replica(id=B, before=A, switch=91, offset=95), {A: 100}) == 5
+    assert distance(replica(id=B), {A: 100}) == -1
+
+
+def test_the_marks_of_a_shard():
     assert of_shard({f"0/{A}": 1, f"5461/{B}": 2}, "5461/") == {B: 2}
