@@ -44,6 +44,12 @@ class Settings:
         freshness_function: `linear` or `exponential`.
         freshness_half_life: half-life of the exponential function; None: the SLA.
         freshness_refresh: whether stale reads ask for a refresh.
+        freshness_refresh_budget: how long a read with `stale="refresh"` waits at most.
+        freshness_refresh_rest: how long a key is left alone at least once no newer row was found.
+        freshness_refresh_queue: how many hints may wait in the queue.
+        freshness_refresh_tries: how often a hint is tried before it is a dead letter.
+        freshness_refresh_lease: how long a worker may have a hint before another takes it over.
+        freshness_refresh_worker: whether this process works the queue off too.
     """
 
     folder: Path
@@ -66,6 +72,12 @@ class Settings:
     freshness_function: str = "linear"
     freshness_half_life: timedelta | None = None
     freshness_refresh: bool = False
+    freshness_refresh_budget: timedelta = timedelta(milliseconds=500)
+    freshness_refresh_rest: timedelta = timedelta(minutes=1)
+    freshness_refresh_queue: int = 100_000
+    freshness_refresh_tries: int = 5
+    freshness_refresh_lease: timedelta = timedelta(minutes=2)
+    freshness_refresh_worker: bool = False
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
@@ -146,6 +158,12 @@ _KEYS = {
     "freshness.function": ("freshness_function", _function),
     "freshness.half_life": ("freshness_half_life", _lasting),
     "freshness.refresh": ("freshness_refresh", _flag),
+    "freshness.refresh_budget": ("freshness_refresh_budget", _lasting),
+    "freshness.refresh_rest": ("freshness_refresh_rest", _lasting),
+    "freshness.refresh_queue": ("freshness_refresh_queue", _count),
+    "freshness.refresh_tries": ("freshness_refresh_tries", _count),
+    "freshness.refresh_lease": ("freshness_refresh_lease", _lasting),
+    "freshness.refresh_worker": ("freshness_refresh_worker", _flag),
 }
 
 

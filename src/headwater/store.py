@@ -18,6 +18,7 @@ from headwater.compute import retrieval
 from headwater.compute import status as statuses
 from headwater.compute import write as writing
 from headwater.compute.opening import Closed, open_engine, open_online
+from headwater.compute.refresh_queue import RefreshSettings
 from headwater.compute.reports import DeleteReport, MaterializeReport, WriteReport
 from headwater.compute.rooms import Rooms
 from headwater.compute.sources import BoundSources, views_in, with_parts
@@ -52,6 +53,18 @@ def _read_settings(settings: Settings) -> ReadSettings:
         retries=settings.online_retries,
         breaker_failures=settings.online_breaker,
         breaker_rest=settings.online_breaker_rest.total_seconds(),
+    )
+
+
+def _refresh_settings(settings: Settings) -> RefreshSettings:
+    return RefreshSettings(
+        hints=settings.freshness_refresh,
+        budget=settings.freshness_refresh_budget,
+        rest=settings.freshness_refresh_rest,
+        limit=settings.freshness_refresh_queue,
+        tries=settings.freshness_refresh_tries,
+        lease=settings.freshness_refresh_lease,
+        in_process=settings.freshness_refresh_worker,
     )
 
 
@@ -183,6 +196,7 @@ class FeatureStore:
             lookback=self.settings.materialize_lookback,
             observer=self._observer,
             reads=_read_settings(self.settings),
+            refreshing=_refresh_settings(self.settings),
             durable_within=self.settings.online_durable_within,
         )
 
@@ -465,6 +479,9 @@ class FeatureStore:
     def close(self) -> None:
         """Release what this object opened; what was given to it stays the caller's. Closing twice is a no-op."""
         self._prepared.clear()
+        rooms = vars(self).get("rooms")
+        if isinstance(rooms, Rooms):
+            rooms.close()
         while self._owned:
             self._owned.pop().close()
         gone: Any = Closed(f"this FeatureStore of {self.settings.project!r}")

@@ -14,7 +14,7 @@ from headwater.cli.sheet import Drawable, Fields, Line, Sheet
 from headwater.clock import format_duration
 
 if TYPE_CHECKING:
-    from headwater.compute.status import StoreStatus, VersionStatus
+    from headwater.compute.status import RefreshStatus, StoreStatus, VersionStatus
 
 
 def register(app: typer.Typer) -> None:
@@ -78,4 +78,20 @@ def _parts(found: StoreStatus) -> list[Drawable]:
     """What the registry, the log and the online store say of themselves, a line each."""
     parts = (("registry", found.registry), ("offline log", found.log), ("online", found.online))
     told = [(name, ", ".join(f"{key} {value}" for key, value in said.items() if value != "")) for name, said in parts]
-    return [Fields(told)]
+    return [Fields([*told, *_refresh(found.refresh)])]
+
+
+def _refresh(found: RefreshStatus) -> list[tuple[str, str]]:
+    """The queue of refreshes and how long they take, where there were any."""
+    counts = [(name, getattr(found, name)) for name in ("waiting", "claimed", "resting", "dead")]
+    counts += list(found.totals.items())
+    told = [f"{count:,} {name}" for name, count in counts if count]
+    if not told:
+        return []
+    if found.oldest is not None:
+        told.append(f"oldest {age(found.oldest)}")
+    lines = [("refresh queue", f"{found.queue}: {', '.join(told)}")]
+    took = found.time_to_fresh
+    if took.p50 is not None and took.p95 is not None:
+        lines.append(("time to fresh", f"p50 {age(took.p50)}, p95 {age(took.p95)} of the last {took.count:,}"))
+    return lines

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from headwater.compute.prepared import PreparedReader
+from headwater.compute.prepared import PreparedReader, refreshed_ask
+from headwater.compute.refresh import refresher
 from headwater.compute.rooms import Rooms
+from headwater.errors import Unavailable
 from headwater.online.base import OnlineStore
 from headwater.online.fetching import AsyncFetcher
 from headwater.online.powers import Asynchronous, AsyncReads, LeveledReads, Reading
 from headwater.online.result import OnlineResult
 from headwater.online.session import Session
+from headwater.online.staleness import StaleRows, stale_rows
+from headwater.planning.resolve import ResolvedView
 from headwater.types import ConsistencyLevel, DType, StalePolicy
 
 
@@ -120,11 +125,32 @@ class AsyncPreparedReader:
         max_age: timedelta | str | None = None,
         now: datetime | str | None = None,
         deadline: timedelta | str | None = None,
+        refresh_budget: timedelta | str | None = None,
     ) -> OnlineResult:
         """Read the features of entities, in one call to the store; arguments and errors as `PreparedReader.read`."""
         inner = self._inner
         if inner.due:
             await asyncio.to_thread(inner.look)
         reader, ask, at, policy, age = inner.asked(request, consistency, session, stale, max_age, now, deadline)
+        began = time.monotonic()
         plan = reader.plan_keys(entities)
-        return reader.decode(plan, await self._fetcher.rows(plan.keys, ask), now=at, stale=policy, max_age=age)
+        result = reader.decode(plan, await self._fetcher.rows(plan.keys, ask), now=at, stale=policy, max_age=age)
+        if policy is not StalePolicy.REFRESH:
+            inner.hint(reader, plan, at, age)
+            return result
+        old, views = stale_rows(plan, at, age), reader.request.views
+        if not old or not await self._refresh(views, old, at, inner.budget(refresh_budget, ask, began)):
+            return result
+        try:
+            rows = await self._fetcher.rows(plan.keys, refreshed_ask(ask))
+        except Unavailable:
+            return result
+        return reader.decode(plan, rows, now=at, stale=policy, max_age=age)
+
+    async def _refresh(self, views: Sequence[ResolvedView], stale: list[StaleRows], at: int, budget: float) -> bool:
+        """As `Refresher.refresh`, without a thread that waits."""
+        refreshing = refresher(self._inner.rooms)
+        futures = refreshing.begin(views, stale, at)
+        if futures:
+            await asyncio.wait([asyncio.wrap_future(future) for future in futures], timeout=budget)
+        return refreshing.settled(views, stale, futures)

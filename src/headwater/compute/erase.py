@@ -79,6 +79,10 @@ def erase_purged(rooms: Rooms, record: ViewRecord) -> int:
     for view in views:
         for key, row, limit in list(_rows_of(rooms, view, through)):
             _erase(rooms, key, row, limit)
+    spaces = {view.version: ViewRows(rooms.project, view) for view in views}
+    rooms.refresh_queue.forget(
+        record.name, lambda version, key: rooms.log.digests.one(spaces[version].decode_key(key)) in through
+    )
     rooms.log.erase(record.name, through, [RowVersion(view).reading for view in views])
     return len(through)
 

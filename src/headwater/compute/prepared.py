@@ -12,28 +12,31 @@ from typing import Any
 
 from headwater.clock import duration_micros, parse_duration, to_micros
 from headwater.compute.follow import follow
+from headwater.compute.refresh import refresher
 from headwater.compute.rooms import Rooms
 from headwater.errors import (
     ChangeRefused,
     ConsistencyNotSupported,
     SessionRequired,
     StoreError,
+    Unavailable,
     UsageError,
     nearest,
 )
 from headwater.freshness import Freshness
 from headwater.online.base import OnlineStore
 from headwater.online.fetching import PLAIN, Ask
-from headwater.online.reader import OnlineReader
+from headwater.online.reader import KeyPlan, OnlineReader
 from headwater.online.result import OnlineResult
 from headwater.online.session import Session, check_session
+from headwater.online.staleness import stale_rows
 from headwater.planning.pointers import behind
 from headwater.planning.resolve import ResolvedRequest, ResolvedView, resolve
 from headwater.planning.snapshot import RegistrySnapshot
 from headwater.registry.reader import REFRESH
 from headwater.types import ConsistencyLevel, DType, StalePolicy
 
-_FLAG = StalePolicy.FLAG
+_FLAG, _REFRESH = StalePolicy.FLAG, StalePolicy.REFRESH
 _NEEDS_SESSION = frozenset({ConsistencyLevel.SESSION, ConsistencyLevel.MONOTONIC_READ})
 
 
@@ -80,6 +83,7 @@ class PreparedReader:
         self._freshness = freshness
         self._level = _level(rooms.online, consistency)
         self._fetcher = rooms.fetcher
+        self._hints = rooms.hints if rooms.refreshing.hints else None
         self._refresh = registry_refresh.total_seconds()
         self._lock = threading.Lock()
         self._snapshot = self._look()
@@ -93,6 +97,11 @@ class PreparedReader:
         rooms = self._rooms
         tolerance = duration_micros(rooms.tolerance)
         return OnlineReader(request, rooms.online, rooms.project, freshness=self._freshness, future_tolerance=tolerance)
+
+    @property
+    def rooms(self) -> Rooms:
+        """The store's parts."""
+        return self._rooms
 
     @property
     def request(self) -> ResolvedRequest:
@@ -137,6 +146,7 @@ class PreparedReader:
         max_age: timedelta | str | None = None,
         now: datetime | str | None = None,
         deadline: timedelta | str | None = None,
+        refresh_budget: timedelta | str | None = None,
     ) -> OnlineResult:
         """Read the features of entities, in one call to the store.
 
@@ -146,10 +156,12 @@ class PreparedReader:
             request: values for on-demand features.
             consistency: for this read; None: as prepared, else eventual.
             session: what it has seen this read sees too; it is advanced.
-            stale: `flag` or `drop` values past their SLA.
+            stale: `flag` or `drop` values past their SLA, or `refresh` their rows from the offline source before the
+                answer, in one call to the store more; what that is too late for is flagged.
             max_age: a freshness SLA for this read alone.
             now: the instant of the read; None: the store's clock.
             deadline: how long the store may take; what it has not given by then is UNAVAILABLE, and no error.
+            refresh_budget: how long a refresh may take, and no longer than the deadline; None: as configured.
 
         Raises:
             EntityKeyError: join keys that are missing, unknown or of another type.
@@ -159,10 +171,48 @@ class PreparedReader:
             StoreError: the store cannot be read.
         """
         reader, ask, at, policy, age = self.asked(request, consistency, session, stale, max_age, now, deadline)
-        if ask is PLAIN and self._fetcher.direct:
-            return reader.read(entities, now=at, stale=policy, max_age=age)
+        began = time.monotonic() if policy is _REFRESH else 0.0
         plan = reader.plan_keys(entities)
-        return reader.decode(plan, self._fetcher.rows(plan.keys, ask), now=at, stale=policy, max_age=age)
+        direct = ask is PLAIN and self._fetcher.direct
+        rows = reader.store.multi_get(plan.keys) if direct else self._fetcher.rows(plan.keys, ask)
+        result = reader.decode(plan, rows, now=at, stale=policy, max_age=age)
+        if policy is _REFRESH:
+            return self._refreshed(result, reader, plan, ask, at, age, self.budget(refresh_budget, ask, began))
+        if self._hints is not None:
+            self.hint(reader, plan, at, age)
+        return result
+
+    def _refreshed(
+        self,
+        result: OnlineResult,
+        reader: OnlineReader,
+        plan: KeyPlan,
+        ask: Ask,
+        at: int,
+        age: int | None,
+        budget: float,
+    ) -> OnlineResult:
+        """A result, or the one read again once its stale rows were refreshed."""
+        stale = stale_rows(plan, at, age)
+        if not stale or not refresher(self._rooms).refresh(reader.request.views, stale, at, budget):
+            return result
+        try:
+            rows = self._fetcher.rows(plan.keys, refreshed_ask(ask))
+        except Unavailable:
+            return result
+        return reader.decode(plan, rows, now=at, stale=_REFRESH, max_age=age)
+
+    def budget(self, refresh_budget: timedelta | str | None, ask: Ask, began: float) -> float:
+        """Seconds that a refresh may take, of a read that began at a time of `time.monotonic()`."""
+        given = self._rooms.refreshing.budget.total_seconds()
+        if refresh_budget is not None:
+            given = _age(refresh_budget, "refresh_budget") / 1e6
+        return given if ask.deadline is None else max(0.0, min(given, ask.deadline - (time.monotonic() - began)))
+
+    def hint(self, reader: OnlineReader, plan: KeyPlan, at: int, age: int | None) -> None:
+        """Note a read whose stale rows ask for a refresh, where that is configured."""
+        if self._hints is not None and (age is not None or reader.may_be_stale):
+            self._hints.offer(reader.request.views, plan, at, age)
 
     def asked(
         self,
@@ -292,15 +342,17 @@ def _level(store: OnlineStore, level: ConsistencyLevel | str | None) -> Consiste
 
 def _policy(stale: StalePolicy | str) -> StalePolicy:
     try:
-        policy = StalePolicy(stale)
+        return StalePolicy(stale)
     except ValueError:
         policies = [item.value for item in StalePolicy]
         raise UsageError(
             f"stale={stale!r} is not one of {', '.join(policies)}{nearest(str(stale), policies)}"
         ) from None
-    if policy is StalePolicy.REFRESH:
-        raise UsageError("stale='refresh': features cannot be computed at read time yet; write 'flag' or 'drop'")
-    return policy
+
+
+def refreshed_ask(ask: Ask) -> Ask:
+    """How a read wants its rows again once some were refreshed: from where they were put, whatever its level."""
+    return Ask(ConsistencyLevel.STRONG, ask.session, ask.deadline)
 
 
 def _age(max_age: timedelta | str, name: str = "max_age") -> int:

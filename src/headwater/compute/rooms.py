@@ -7,9 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from headwater.clock import Clock, ticker
 from headwater.compute.recent import RecentWrites
+from headwater.compute.refresh_queue import Hints, RefreshSettings
+from headwater.compute.refresh_records import RefreshRecords
+from headwater.compute.refresh_sql import SQLHintQueue
 from headwater.definitions.sources import Source
 from headwater.errors import LogMismatch, Unavailable
 from headwater.observer import Observer, silent
@@ -17,6 +21,7 @@ from headwater.offline.base import OfflineEngine
 from headwater.offline.log import OfflineLog
 from headwater.online.base import OnlineStore
 from headwater.online.fetching import Fetcher, ReadSettings
+from headwater.online.hints import HintQueue
 from headwater.online.meta import log_id_key, pack_log_id, read_watermarks, unpack_log_id
 from headwater.planning.resolve import ResolvedView
 from headwater.planning.snapshot import RegistrySnapshot, ViewVersion
@@ -24,6 +29,9 @@ from headwater.planning.watermark import Watermark
 from headwater.registry.leases import Leases
 from headwater.registry.registry import FeatureRegistry
 from headwater.registry.versions import FeatureVersionManager
+
+if TYPE_CHECKING:
+    from headwater.compute.refresh import Refresher
 
 LOOKBACK = timedelta(days=1)
 TOLERANCE = timedelta(seconds=5)
@@ -64,6 +72,8 @@ class Rooms:
         grace: how long past its ttl a row is kept by a store that drops rows by itself.
         durable_within: how long a write waits for replicas.
         recent: the writes that the online store acknowledged last.
+        refreshing: how stale rows are refreshed.
+        refresher: refreshes for reads that wait, once one did; `refresh.refresher` makes it.
     """
 
     project: str
@@ -82,6 +92,8 @@ class Rooms:
     grace: timedelta = GRACE
     durable_within: timedelta = DURABLE_WITHIN
     recent: RecentWrites = field(default_factory=RecentWrites)
+    refreshing: RefreshSettings = field(default_factory=RefreshSettings)
+    refresher: Refresher | None = field(default=None, init=False)
     leases: Leases = field(init=False)
     _claimed: bool = field(default=False, init=False)
 
@@ -97,6 +109,28 @@ class Rooms:
     def fetcher(self) -> Fetcher:
         """Gets rows for reads."""
         return Fetcher(self.online, self.reads, lambda: self.store_name)
+
+    @cached_property
+    def refresh_queue(self) -> HintQueue:
+        """Where hints wait for workers."""
+        return SQLHintQueue(self.registry.engine, self.refreshing.limit)
+
+    @cached_property
+    def refresh_records(self) -> RefreshRecords:
+        """What refreshes have come to."""
+        return RefreshRecords(self.registry.engine)
+
+    @cached_property
+    def hints(self) -> Hints:
+        """What stands between reads and the queue."""
+        return Hints(lambda: self.refresh_queue, lambda: self.refresh_records, self.now)
+
+    def close(self) -> None:
+        """End what works in the background, before the parts are closed."""
+        if self.refresher is not None:
+            self.refresher.close()
+        if "hints" in vars(self):
+            self.hints.close()
 
     def put_rows(self, view: ResolvedView, rows: list[tuple[bytes, bytes]]) -> list[bool]:
         """Put rows of a view version online; where the store drops rows by itself, those with a ttl in their time."""

@@ -10,9 +10,11 @@ from itertools import islice
 from typing import Any
 
 from headwater.clock import MIN_MICROS, duration_micros, from_micros
+from headwater.compute.refresh_records import TimeToFresh
 from headwater.compute.rooms import Rooms
 from headwater.errors import StoreError
 from headwater.online.codec import header
+from headwater.online.hints import QueueCounts
 from headwater.online.keys import namespace
 from headwater.online.meta import read_watermarks
 from headwater.planning.snapshot import RegistrySnapshot, ServiceRecord, ViewRecord, ViewVersion
@@ -54,6 +56,28 @@ class VersionStatus:
     fresh: bool | None = None
 
 
+@dataclass(frozen=True)
+class RefreshStatus:
+    """How refreshes stand.
+
+    Attributes:
+        queue: where hints wait: `table` (of the registry's database) or `redis streams`.
+        waiting, claimed, resting, dead: how many hints; see `QueueCounts`.
+        oldest: how long the oldest one that is not settled has been there; None: none is.
+        time_to_fresh: from a hint to a newer row that can be read, of the last refreshes.
+        totals: since the queue was made; see `Records`.
+    """
+
+    queue: str = ""
+    waiting: int = 0
+    claimed: int = 0
+    resting: int = 0
+    dead: int = 0
+    oldest: timedelta | None = None
+    time_to_fresh: TimeToFresh = field(default_factory=TimeToFresh)
+    totals: Mapping[str, int] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, repr=False)
 class StoreStatus:
     """How a store stands.
@@ -66,6 +90,7 @@ class StoreStatus:
         services: service → its live version.
         registry, log, online: what these parts say: kind, place, sizes.
         warnings: what somebody should look at.
+        refresh: the queue of refreshes, and what they have come to.
     """
 
     project: str
@@ -77,6 +102,7 @@ class StoreStatus:
     log: Mapping[str, Any] = field(default_factory=dict)
     online: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    refresh: RefreshStatus = field(default_factory=RefreshStatus)
 
     def __repr__(self) -> str:
         versions = ", ".join(f"{v.view}@{v.version} {v.state}" for v in self.versions) or "nothing registered"
@@ -104,6 +130,7 @@ def status(rooms: Rooms, now: int, registry: Mapping[str, Any]) -> StoreStatus:
     versions.sort(key=lambda v: v.state == "retired")
     warnings += _waiting(snapshot)
     services = {name: record.live for name, record in snapshot.services.items() if record.live is not None}
+    refresh = _refresh(rooms, snapshot, now, warnings)
     return StoreStatus(
         snapshot.project,
         from_micros(now),
@@ -114,6 +141,32 @@ def status(rooms: Rooms, now: int, registry: Mapping[str, Any]) -> StoreStatus:
         {"id": rooms.log.log_id, "position": head},
         online,
         tuple(warnings),
+        refresh,
+    )
+
+
+def _refresh(rooms: Rooms, snapshot: RegistrySnapshot, now: int, warnings: list[str]) -> RefreshStatus:
+    """How refreshes stand; what is wrong with them is told as a warning."""
+    records = rooms.refresh_records.read()
+    try:
+        counts = rooms.refresh_queue.counts(list(snapshot.views), now)
+    except StoreError as bad:
+        warnings.append(f"the refresh queue cannot be read ({bad})")
+        counts = QueueCounts()
+    if counts.dead:
+        letters = "dead letter" if counts.dead == 1 else "dead letters"
+        warnings.append(
+            f"the refresh queue holds {counts.dead} {letters}: headwater worker --dead lists, --replay retries"
+        )
+    return RefreshStatus(
+        rooms.refresh_queue.kind,
+        counts.waiting,
+        counts.claimed,
+        counts.resting,
+        counts.dead,
+        None if counts.oldest is None else timedelta(microseconds=max(0, now - counts.oldest)),
+        records.time_to_fresh,
+        records.totals,
     )
 
 

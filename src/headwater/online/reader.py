@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 from typing import Any
 
@@ -78,6 +79,11 @@ class OnlineReader:
         self._keys = dict(request.join_keys)
         self._views = _read_views(project, request.views)
         self._asked = _read_request(request, self._keys, freshness or Freshness())
+
+    @cached_property
+    def may_be_stale(self) -> bool:
+        """Whether some feature has an SLA that its rows can be past."""
+        return any(view.timed and any(sla is not None for sla in view.slas) for view in self._views)
 
     @property
     def join_keys(self) -> Mapping[str, DType]:

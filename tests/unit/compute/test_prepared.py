@@ -75,7 +75,6 @@ def test_now_age_and_policy(bench: Bench) -> None:
         ({"consistency": "session"}, SessionRequired),
         ({"consistency": "monotonic_read"}, SessionRequired),
         ({"stale": "hide"}, UsageError),
-        ({"stale": "refresh"}, UsageError),
         ({"max_age": "soon"}, UsageError),
         ({"max_age": timedelta(-1)}, UsageError),
         ({"now": "yesterday"}, UsageError),

@@ -1,0 +1,139 @@
+"""`headwater worker`: works off the refresh queue, lists what failed for good, and lets it be tried again."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from headwater.cli import complete, later
+from headwater.cli.plain import dumps
+from headwater.cli.run import Run, command
+from headwater.cli.sheet import Line, Sheet
+from headwater.clock import from_micros
+
+if TYPE_CHECKING:
+    from headwater.compute.worker import Step
+    from headwater.store import FeatureStore
+
+_MOST = 1_000
+
+
+def register(app: typer.Typer) -> None:
+    """Add this file's command."""
+    command(app)(worker)
+
+
+def worker(
+    run: Run,
+    views: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--views",
+            metavar="VIEW,…",
+            help="Only these views; all unless given.",
+            autocompletion=complete.views,
+        ),
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="End as soon as nothing is due.")] = False,
+    dead: Annotated[bool, typer.Option("--dead", help="List what failed for good, and do nothing else.")] = False,
+    replay: Annotated[
+        bool, typer.Option("--replay", help="Let what failed for good be tried again, and do nothing else.")
+    ] = False,
+) -> None:
+    """Refresh the rows that reads found stale.
+
+    Reads ask for it where [freshness] refresh = true. Several workers may run; one that is killed loses nothing.
+    SIGTERM ends it after what it has begun. It also erases what was purged, and rolls the offline log's head into
+    files.
+    """
+    names = [name.strip() for given in views or () for name in given.split(",") if name.strip()] or None
+    with run.store() as store:
+        if dead:
+            _list_dead(run, store, names)
+        elif replay:
+            _replay(run, store, names)
+        else:
+            _work(run, store, names, once)
+
+
+def _list_dead(run: Run, store: FeatureStore, names: Sequence[str] | None) -> None:
+    letters = later.worker.dead_letters(store.rooms, _MOST, names)
+    columns = ["view", "version", "key", "tries", "died", "error"]
+    rows = [(d.view, d.version, d.entity, d.tries, from_micros(d.died_at), d.error) for d in letters]
+    none = Line("no refresh failed for good", "dim")
+    run.answer([dict(zip(columns, row, strict=True)) for row in rows], Sheet(columns, rows) if rows else none)
+
+
+def _replay(run: Run, store: FeatureStore, names: Sequence[str] | None) -> None:
+    rooms = store.rooms
+    count = rooms.refresh_queue.replay(names or list(rooms.registry.snapshot().views), rooms.now())
+    run.answer({"replayed": count}, Line(f"{count:,} dead {'letter' if count == 1 else 'letters'} wait again", "green"))
+
+
+def _work(run: Run, store: FeatureStore, names: Sequence[str] | None, once: bool) -> None:
+    def told(step: Step) -> None:
+        if run.json:
+            if not once:
+                print(dumps({"at": datetime.now(UTC), **vars(step)}, indent=None), flush=True)
+        else:
+            print(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%SZ} {_words(step)}", flush=True)
+
+    with _stopped_by_signals() as stopping:
+        report = later.worker.Worker(store.rooms, names, told, stopping).run(once)
+    if run.json:
+        print(dumps(report, indent=2 if once else None))
+    else:
+        keys = "key" if report.keys == 1 else "keys"
+        left = f"{report.keys:,} {keys}: {report.newer:,} newer, {report.unchanged:,} without newer rows"
+        run.say(Line(left if report.keys else "nothing is due", "green"))
+
+
+def _words(step: Step) -> str:
+    """A step in a line."""
+    if step.what == "queue":
+        return f"cannot work now, tries again: {step.error}"
+    if step.what == "erase":
+        return f"{step.about}: {step.error or f'erased {step.keys:,} purged'}"
+    counts = [
+        f"{count:,} {words}"
+        for count, words in (
+            (step.newer, "newer"),
+            (step.unchanged, "without newer rows"),
+            (step.failed, "tried again later"),
+            (step.dead, "dead"),
+        )
+        if count
+    ]
+    done = f"{step.about}: {step.keys:,} {'key' if step.keys == 1 else 'keys'}, {', '.join(counts) or 'dropped'}"
+    return f"{done} in {step.seconds:.2f} s" + (f": {step.error}" if step.error else "")
+
+
+@contextlib.contextmanager
+def _stopped_by_signals() -> Iterator[threading.Event]:
+    """An event that SIGTERM and Ctrl-C set; a second one of them ends the process as ever."""
+    stopping = threading.Event()
+    before: dict[int, Any] = {}
+
+    def stop(number: int, frame: object) -> None:
+        stopping.set()
+        print("stops after what it has begun", file=sys.stderr, flush=True)
+        _restore(before)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        before[number] = signal.signal(number, stop)
+    try:
+        yield stopping
+    finally:
+        _restore(before)
+
+
+def _restore(handlers: Mapping[int, Any]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)

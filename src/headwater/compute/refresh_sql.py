@@ -1,0 +1,207 @@
+"""The refresh queue as a table of the registry's database: SQLite, or PostgreSQL for several hosts."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from headwater.compute.refresh_tables import hints, migrate, reading, stored_format, writing
+from headwater.online.hints import Claim, DeadLetter, Fate, Hint, HintQueue, Outcome, QueueCounts
+
+_WAITING, _CLAIMED, _RESTING, _DEAD = range(4)
+_AT_WORK = (_WAITING, _CLAIMED)
+_STATES = {Fate.REST: _RESTING, Fate.RETRY: _WAITING, Fate.DEAD: _DEAD}
+_CHUNK = 500
+"""Ids in one statement: databases bound their parameters."""
+
+
+class SQLHintQueue(HintQueue):
+    """Hints in a table that is made by the first offer.
+
+    Args:
+        engine: of the registry's database; the caller disposes of it.
+        limit: how many hints may wait; as many may rest, and be dead.
+    """
+
+    kind = "table"
+
+    def __init__(self, engine: sa.Engine, limit: int) -> None:
+        self._engine = engine
+        self._limit = limit
+        self._made = False
+
+    def offer(self, hints_: Sequence[Hint], now: int) -> int:
+        if not hints_:
+            return 0
+        if not self._made:
+            migrate(self._engine)
+            self._made = True
+        rows = [_as_row(hint, now) for hint in hints_]
+        # in one order, so that two processes do not wait for each other's rows
+        rows.sort(key=lambda row: row["id"])
+        with writing(self._engine) as connection:
+            connection.execute(hints.delete().where(hints.c.state == _RESTING, hints.c.due <= now))
+            connection.execute(self._upsert(), rows)
+            dropped = self._drop(connection, _AT_WORK, _urgency(now))
+            self._drop(connection, (_RESTING,), hints.c.due)
+            return dropped
+
+    def _upsert(self) -> Any:
+        dialect = postgresql if self._engine.dialect.name == "postgresql" else sqlite
+        insert = dialect.insert(hints)
+        new = insert.excluded
+        at_work = hints.c.state <= _CLAIMED
+        renewed = (hints.c.state == _RESTING) & (new.event > hints.c.event)
+
+        def chosen(name: str, counted: Any) -> Any:
+            return sa.case((at_work, counted), (renewed, new[name]), else_=hints.c[name])
+
+        return insert.on_conflict_do_update(
+            index_elements=[hints.c.id],
+            set_={
+                "asked": chosen("asked", hints.c.asked + new.asked),
+                "sla": chosen("sla", sa.case((new.sla < hints.c.sla, new.sla), else_=hints.c.sla)),
+                "event": chosen("event", sa.case((new.event > hints.c.event, new.event), else_=hints.c.event)),
+                "asked_at": chosen("asked_at", hints.c.asked_at),
+                "due": chosen("due", hints.c.due),
+                "tries": chosen("tries", hints.c.tries),
+                "state": chosen("state", hints.c.state),
+            },
+        )
+
+    def _drop(self, connection: sa.Connection, states: Sequence[int], least_first: Any) -> int:
+        """Drop what is too much of some states; how many."""
+        count = sa.select(sa.func.count()).select_from(hints).where(hints.c.state.in_(states))
+        over = int(connection.execute(count).scalar_one()) - self._limit
+        if over <= 0:
+            return 0
+        # what a worker has is not taken from it
+        droppable = hints.c.state.in_([state for state in states if state != _CLAIMED])
+        least = sa.select(hints.c.id).where(droppable).order_by(least_first, hints.c.asked_at).limit(over)
+        gone = [row.id for row in connection.execute(least)]
+        _delete(connection, gone)
+        return len(gone)
+
+    def claim(self, views: Sequence[str], limit: int, now: int, lease: int) -> list[Claim]:
+        if not self._there():
+            return []
+        token = uuid.uuid4().hex
+        due = hints.c.state.in_(_AT_WORK) & (hints.c.due <= now) & hints.c.view.in_(views)
+        query = sa.select(hints).where(due).order_by(_urgency(now).desc(), hints.c.asked_at).limit(limit)
+        with reading(self._engine) as connection:
+            # an idle worker takes no lock
+            if connection.execute(sa.select(hints.c.id).where(due).limit(1)).one_or_none() is None:
+                return []
+        with writing(self._engine) as connection:
+            found = connection.execute(query.with_for_update(skip_locked=True)).all()
+            for ids in _chunks([row.id for row in found]):
+                taken = {"state": _CLAIMED, "due": now + lease, "token": token, "tries": hints.c.tries + 1}
+                connection.execute(hints.update().where(hints.c.id.in_(ids)).values(taken))
+        return [Claim(_as_hint(row), row.tries + 1, token) for row in found]
+
+    def settle(self, outcomes: Sequence[Outcome]) -> None:
+        changed = [o for o in outcomes if o.fate is not Fate.DONE]
+        mine = (hints.c.id == sa.bindparam("own_id")) & (hints.c.token == sa.bindparam("own_token"))
+        values: dict[str, Any] = {name: sa.bindparam(f"new_{name}") for name in ("state", "due", "error")}
+        with writing(self._engine) as connection:
+            _delete(connection, [o.claim.hint.id for o in outcomes if o.fate is Fate.DONE])
+            if changed:
+                connection.execute(
+                    hints.update().where(mine, hints.c.state == _CLAIMED).values(values),
+                    [
+                        {
+                            "own_id": o.claim.hint.id,
+                            "own_token": o.claim.token,
+                            "new_state": _STATES[o.fate],
+                            "new_due": o.until,
+                            "new_error": o.error,
+                        }
+                        for o in changed
+                    ],
+                )
+                self._drop(connection, (_DEAD,), hints.c.due)
+
+    def dead(self, limit: int) -> list[DeadLetter]:
+        if not self._there():
+            return []
+        query = sa.select(hints).where(hints.c.state == _DEAD).order_by(hints.c.due.desc()).limit(limit)
+        with reading(self._engine) as connection:
+            found = connection.execute(query).all()
+        return [DeadLetter(_as_hint(row), row.tries, row.due, row.error) for row in found]
+
+    def replay(self, views: Sequence[str], now: int) -> int:
+        if not self._there():
+            return 0
+        dead = (hints.c.state == _DEAD) & hints.c.view.in_(views)
+        with writing(self._engine) as connection:
+            again = hints.update().where(dead).values(state=_WAITING, due=now, tries=0, error="")
+            return connection.execute(again).rowcount
+
+    def forget(self, view: str, gone: Callable[[str, bytes], bool]) -> int:
+        if not self._there():
+            return 0
+        with writing(self._engine) as connection:
+            rows = connection.execute(sa.select(hints.c.id, hints.c.version, hints.c.key).where(hints.c.view == view))
+            found = [row.id for row in rows if gone(row.version, bytes(row.key))]
+            _delete(connection, found)
+        return len(found)
+
+    def counts(self, views: Sequence[str], now: int) -> QueueCounts:
+        if not self._there():
+            return QueueCounts()
+        query = sa.select(hints.c.state, sa.func.count(), sa.func.min(hints.c.asked_at))
+        # a rest that is over is removed by the next offer
+        over = (hints.c.state == _RESTING) & (hints.c.due <= now)
+        with reading(self._engine) as connection:
+            found = {
+                state: (count, oldest)
+                for state, count, oldest in connection.execute(query.where(sa.not_(over)).group_by(hints.c.state))
+            }
+        count = {state: found.get(state, (0, None))[0] for state in range(4)}
+        oldest = min((found[state][1] for state in _AT_WORK if state in found), default=None)
+        return QueueCounts(count[_WAITING], count[_CLAIMED], count[_RESTING], count[_DEAD], oldest)
+
+    def _there(self) -> bool:
+        """Whether the table was made: what only looks at the queue makes none."""
+        self._made = self._made or stored_format(self._engine) > 0
+        return self._made
+
+
+def _urgency(now: int) -> Any:
+    return (now - hints.c.event) * 1.0 / hints.c.sla * hints.c.asked
+
+
+def _as_row(hint: Hint, now: int) -> dict[str, Any]:
+    return {
+        "id": hint.id,
+        "view": hint.view,
+        "version": hint.version,
+        "key": hint.key,
+        "event": hint.event,
+        "sla": hint.sla,
+        "asked_at": hint.asked_at,
+        "asked": hint.asked,
+        "state": _WAITING,
+        "due": now,
+        "tries": 0,
+        "token": "",
+        "error": "",
+    }
+
+
+def _as_hint(row: Any) -> Hint:
+    return Hint(row.view, row.version, bytes(row.key), row.event, row.sla, row.asked_at, row.asked)
+
+
+def _delete(connection: sa.Connection, ids: Iterable[bytes]) -> None:
+    for some in _chunks(ids):
+        connection.execute(hints.delete().where(hints.c.id.in_(some)))
+
+
+def _chunks(ids: Iterable[bytes]) -> Iterable[list[bytes]]:
+    every = list(ids)
+    return (every[start : start + _CHUNK] for start in range(0, len(every), _CHUNK))

@@ -1,0 +1,169 @@
+"""Hints: keys whose rows are past their SLA, and what a durable queue of them must do."""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """A row that somebody read past its SLA; all times in microseconds.
+
+    Attributes:
+        view, version: whose row.
+        key: its whole key (`KeySpace.encode`).
+        event: its event time: a row with a later one is newer.
+        sla: how old it may be, at least 1.
+        asked_at: when it was asked for first.
+        asked: how often.
+    """
+
+    view: str
+    version: str
+    key: bytes
+    event: int
+    sla: int
+    asked_at: int
+    asked: int = 1
+
+    @property
+    def id(self) -> bytes:
+        """16 bytes that no other key has: a queue holds one hint for each."""
+        return hashlib.blake2b(self.key, digest_size=16).digest()
+
+    def urgency(self, now: int) -> float:
+        """How far past its SLA it is, times how often it was asked for: the greatest is worked at first."""
+        return (now - self.event) / self.sla * self.asked
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A hint that a worker has taken.
+
+    Attributes:
+        hint: the hint.
+        tries: how often it was claimed, this time too.
+        token: tells this claim from later ones of the same hint.
+    """
+
+    hint: Hint
+    tries: int
+    token: str
+
+
+class Fate(enum.StrEnum):
+    """What becomes of a claimed hint."""
+
+    DONE = "done"
+    REST = "rest"
+    RETRY = "retry"
+    DEAD = "dead"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How the work on a claim ended.
+
+    Attributes:
+        claim: the claim.
+        fate: `done`: the hint goes; `rest`: no newer row was there, hints for the key are ignored for a while; `retry`:
+            it is claimed again later; `dead`: it was tried often enough, and waits for somebody.
+        until: microseconds: the end of the rest, when to retry, or when it died.
+        error: what failed.
+    """
+
+    claim: Claim
+    fate: Fate
+    until: int = 0
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A hint that failed for good.
+
+    Attributes:
+        hint: the hint.
+        tries: how often it was tried.
+        died_at: microseconds.
+        error: what failed the last time.
+    """
+
+    hint: Hint
+    tries: int
+    died_at: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class QueueCounts:
+    """How many hints a queue holds.
+
+    Attributes:
+        waiting: to be claimed, now or when their retry is due.
+        claimed: at work, or left by a worker that died.
+        resting: keys left alone, since no newer row was found.
+        dead: failed for good.
+        oldest: when the oldest one that is waiting or claimed was asked for, microseconds; None: none is.
+    """
+
+    waiting: int = 0
+    claimed: int = 0
+    resting: int = 0
+    dead: int = 0
+    oldest: int | None = None
+
+
+class HintQueue(ABC):
+    """A durable queue of hints, shared by processes; every method may be called from several threads.
+
+    One hint a key. What a worker has claimed and not settled by the end of its lease is claimed again.
+    """
+
+    kind: str
+    """What `status` calls it."""
+
+    @abstractmethod
+    def offer(self, hints: Sequence[Hint], now: int) -> int:
+        """Add hints, of distinct keys; one that is there already counts as asked for more often.
+
+        A key that rests is left alone unless its row has become newer meanwhile; a dead one stays dead. A full queue
+        drops the least urgent.
+
+        Returns:
+            How many hints were dropped.
+        """
+
+    @abstractmethod
+    def claim(self, views: Sequence[str], limit: int, now: int, lease: int) -> list[Claim]:
+        """Take the most urgent hints of some views that wait, or whose worker's lease is over.
+
+        Args:
+            views: names.
+            limit: how many at most.
+            now, lease: microseconds.
+        """
+
+    @abstractmethod
+    def settle(self, outcomes: Sequence[Outcome]) -> None:
+        """Say how claims ended; one whose lease ended and that another worker has by now can only be done."""
+
+    @abstractmethod
+    def dead(self, limit: int) -> list[DeadLetter]:
+        """Dead letters, the newest first."""
+
+    @abstractmethod
+    def replay(self, views: Sequence[str], now: int) -> int:
+        """Let the dead letters of some views wait again, untried; how many there were."""
+
+    @abstractmethod
+    def forget(self, view: str, gone: Callable[[str, bytes], bool]) -> int:
+        """Remove every hint of a view, dead or not, whose (version, key) is gone; how many there were."""
+
+    @abstractmethod
+    def counts(self, views: Sequence[str], now: int) -> QueueCounts:
+        """How many hints there are."""

@@ -1,0 +1,68 @@
+"""Which rows of a read are past their SLA."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from headwater.online.reader import KeyPlan
+from headwater.online.view_read import ReadView, ViewRead
+
+
+@dataclass(frozen=True, slots=True)
+class StaleRows:
+    """The rows of one view that are past their SLA.
+
+    Attributes:
+        place: the view's, in the request.
+        keys: their whole keys.
+        events: their event times, microseconds.
+        sla: the strictest among the features asked for, or the read's own, microseconds, at least 1.
+    """
+
+    place: int
+    keys: list[bytes]
+    events: list[int]
+    sla: int
+
+
+def strictest(view: ReadView, max_age: int | None = None) -> int | None:
+    """The strictest SLA among the features asked for, or the read's own; None where nothing can be stale."""
+    if not view.timed:
+        return None
+    return max_age if max_age is not None else min((sla for sla in view.slas if sla is not None), default=None)
+
+
+def stale_rows(plan: KeyPlan, now: int, max_age: int | None) -> list[StaleRows]:
+    """The rows of a decoded read that are there and older than their SLA, expired ones too.
+
+    Args:
+        plan: the read's, decoded.
+        now: microseconds.
+        max_age: the SLA of this read alone, microseconds.
+    """
+    found = []
+    for place, read in enumerate(plan.reads):
+        sla = strictest(read.view, max_age)
+        if sla is None:
+            continue
+        stale = _of_view(plan, read, place, now, sla)
+        if stale is not None:
+            found.append(stale)
+    return found
+
+
+def _of_view(plan: KeyPlan, read: ViewRead, place: int, now: int, sla: int) -> StaleRows | None:
+    rows = read.rows
+    events = rows.events()
+    old = events < now - sla
+    if not old.any():
+        return None
+    old[[*rows.absent, *rows.future, *rows.damaged]] = False
+    places = np.flatnonzero(old).tolist()
+    if not places:
+        return None
+    long_keys = read.long_keys or {}
+    keys = [long_keys.get(i) or plan.keys[read.start + i] for i in places]
+    return StaleRows(place, keys, events[places].tolist(), max(1, sla))
