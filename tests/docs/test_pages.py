@@ -9,6 +9,7 @@ import pytest
 
 from demo.data import prepare
 from scripts.doc_snippets import run
+from tests.servers.redis import RedisReplicas
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL_PAGES = ["definitions.md", "history.md", "serving.md", "versions.md", "writing.md", "architecture.md"]
@@ -26,6 +27,15 @@ def check(page: Path) -> dict[str, object]:
 def test_page_does_what_it_says(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     check(ROOT / "docs" / name)
+
+
+def test_consistency_does_what_it_says_on_a_primary_with_replicas(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, redis_replicas: RedisReplicas
+) -> None:
+    monkeypatch.setenv("HEADWATER_ONLINE_URL", redis_replicas.url)
+    monkeypatch.chdir(tmp_path)
+    store = check(ROOT / "docs" / "consistency.md")["store"]
+    store.close()  # type: ignore[attr-defined]
 
 
 def test_walk_on_real_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
