@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup servers demo test test-lowest bench lint format docs lock clean
+.PHONY: help setup servers demo test test-lowest bench bench-peers lint format docs lock clean
 
 BIN := .venv/bin
 PLUGIN := $(wildcard tests/plugin/pyproject.toml)
@@ -25,8 +25,11 @@ test: lint servers ## check style, types and layers, then run all tests
 test-lowest: .venv-lowest/.stamp ## run the unit tests on the lowest versions that pyproject.toml allows
 	.venv-lowest/bin/pytest -n 2 --timeout 300 tests/unit
 
-bench: .venv/.stamp ## run the benchmarks
+bench: .venv/.stamp servers ## run the benchmarks
 	$(BIN)/python -m benchmarks
+
+bench-peers: .venv/.stamp .venv-peers/.stamp servers ## run Feast, in an environment of its own, beside headwater
+	$(BIN)/python -m benchmarks.peers
 
 lint: .venv/.stamp ## check style, types and layers
 	$(BIN)/ruff check $(PATHS)
@@ -45,7 +48,7 @@ lock: .venv/.stamp ## write requirements/*.lock anew, at the newest versions tha
 	scripts/lock.sh
 
 clean: ## remove what can be made anew, all but .venv
-	rm -rf .venv-demo .venv-lowest build dist htmlcov .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv-demo .venv-lowest .venv-peers build dist htmlcov .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find src tests scripts $(wildcard benchmarks demo docs) -name __pycache__ -prune -exec rm -rf {} +
 
 .venv/.stamp: $(INPUTS) $(PLUGIN) requirements/dev.lock
@@ -58,4 +61,8 @@ clean: ## remove what can be made anew, all but .venv
 
 .venv-lowest/.stamp: $(INPUTS) $(PLUGIN) requirements/lowest.lock
 	scripts/venv.sh .venv-lowest requirements/lowest.lock
+	@touch $@
+
+.venv-peers/.stamp: scripts/venv.sh requirements/bootstrap.lock requirements/peers.lock
+	scripts/venv.sh .venv-peers requirements/peers.lock
 	@touch $@

@@ -140,12 +140,23 @@ def _version(name: str) -> str | None:
 
 def run_script(name: str, about: str, measure: Callable[[Options], list[Figure]]) -> None:
     """The command of one script: options, measurement, table, and `out/NAME.json`."""
+    given = parser_of(name, about).parse_args()
+    publish(name, Options(given.quick, given.seed, given.runs), measure)
+
+
+def parser_of(name: str, about: str) -> argparse.ArgumentParser:
+    """The options that every script has."""
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=about)
     parser.add_argument("--quick", action="store_true", help="small sizes: shows that it runs")
     parser.add_argument("--seed", type=int, default=SEED, help="of all random data")
     parser.add_argument("--runs", type=int, help="how often each slow measurement is repeated")
-    given = parser.parse_args()
-    options = Options(given.quick, given.seed, given.runs)
+    return parser
+
+
+def publish(
+    name: str, options: Options, measure: Callable[[Options], list[Figure]], against: str = "raw"
+) -> dict[str, Any]:
+    """Measure, draw the table, and write `out/NAME.json`; `against` heads the column beside ours."""
     before, watch = machine(), Bystanders()
     figures = measure(options)
     busy = watch.cores()
@@ -160,17 +171,19 @@ def run_script(name: str, about: str, measure: Callable[[Options], list[Figure]]
     OUT.mkdir(exist_ok=True)
     (OUT / f"{name}.json").write_text(json.dumps(document, indent=2) + "\n")
     others = "" if busy is None else f"; others used {busy:.2f} of {os.cpu_count()} cores meanwhile"
-    draw(name + (" (quick)" if options.quick else "") + others, drawn)
+    draw(name + (" (quick)" if options.quick else "") + others, drawn, against)
+    return document
 
 
 COLUMNS = ("what", "ours", "raw", "unit", "ratio", "target", "met", "more")
 
 
-def draw(title: str, figures: Sequence[dict[str, Any]]) -> None:
+def draw(title: str, figures: Sequence[dict[str, Any]], against: str = "raw") -> None:
     """A table on the terminal."""
     table = Table(title=title, title_justify="left")
     for name in COLUMNS:
-        table.add_column(name, justify="left" if name in ("what", "unit", "more", "met") else "right")
+        heading = against if name == "raw" else name
+        table.add_column(heading, justify="left" if name in ("what", "unit", "more", "met") else "right")
     for figure in figures:
         table.add_row(*cells(figure))
     console = Console()
@@ -178,9 +191,10 @@ def draw(title: str, figures: Sequence[dict[str, Any]]) -> None:
     console.print(table)
 
 
-def markdown(figures: Sequence[dict[str, Any]]) -> str:
+def markdown(figures: Sequence[dict[str, Any]], against: str = "raw") -> str:
     """The table for a page."""
-    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + "|".join("---" for _ in COLUMNS) + "|"]
+    headings = [against if name == "raw" else name for name in COLUMNS]
+    lines = ["| " + " | ".join(headings) + " |", "|" + "|".join("---" for _ in COLUMNS) + "|"]
     lines += ["| " + " | ".join(cells(figure)) + " |" for figure in figures]
     return "\n".join(lines) + "\n"
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Make the virtual environment $1 hold exactly the lock file $2, and this package in editable form.
+# Make the virtual environment $1 hold exactly the lock file $2, and this package in editable form (the peers' without it).
 set -eu
 venv=$1
 lock=$2
@@ -44,4 +44,5 @@ fi
 set -- --editable .
 [ ! -e tests/plugin/pyproject.toml ] || [ "$venv" = .venv-demo ] || set -- "$@" --editable tests/plugin
 "$venv/bin/uv" pip sync --quiet --python "$venv/bin/python" "$lock"
+[ "$venv" != .venv-peers ] || exit 0
 "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" --no-deps "$@"

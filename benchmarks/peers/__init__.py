@@ -1,0 +1,1 @@
+"""Peers: other feature stores on the same data and the same servers, each in an environment of its own."""
