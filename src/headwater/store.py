@@ -22,6 +22,7 @@ from headwater.compute.refresh_queue import RefreshSettings
 from headwater.compute.reports import DeleteReport, MaterializeReport, WriteReport
 from headwater.compute.rooms import Rooms
 from headwater.compute.sources import BoundSources, views_in, with_parts
+from headwater.compute.worker import begin_work
 from headwater.config import Settings, load_settings, without_password
 from headwater.definitions.entity import Entity
 from headwater.definitions.view import FeatureView
@@ -64,7 +65,6 @@ def _refresh_settings(settings: Settings) -> RefreshSettings:
         limit=settings.freshness_refresh_queue,
         tries=settings.freshness_refresh_tries,
         lease=settings.freshness_refresh_lease,
-        in_process=settings.freshness_refresh_worker,
     )
 
 
@@ -197,6 +197,7 @@ class FeatureStore:
             observer=self._observer,
             reads=_read_settings(self.settings),
             refreshing=_refresh_settings(self.settings),
+            work_here=begin_work if self.settings.freshness_refresh_worker else None,
             durable_within=self.settings.online_durable_within,
         )
 

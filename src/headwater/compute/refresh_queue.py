@@ -40,7 +40,6 @@ class RefreshSettings:
         limit: how many hints may wait in the queue.
         tries: how often a hint is tried before it is a dead letter.
         lease: how long a worker may have a hint before another takes it over.
-        in_process: whether this process works the queue off too.
     """
 
     hints: bool = False
@@ -49,7 +48,6 @@ class RefreshSettings:
     limit: int = 100_000
     tries: int = 5
     lease: timedelta = timedelta(minutes=2)
-    in_process: bool = False
 
 
 def after_fork(part: Any) -> None:
@@ -86,7 +84,7 @@ class Hints:
         queue: where hints go.
         records: where drops are counted.
         now: tells the time, microseconds.
-        started: called by the thread when it starts.
+        started: called once the first read or hint was noted.
 
     Attributes:
         dropped: hints dropped by this process.
@@ -98,8 +96,9 @@ class Hints:
         queue: Callable[[], HintQueue],
         records: Callable[[], RefreshRecords],
         now: Callable[[], int],
+        started: Callable[[], None] = lambda: None,
     ) -> None:
-        self._queue, self._records, self._now = queue, records, now
+        self._queue, self._records, self._now, self._started = queue, records, now, started
         self.forget()
         after_fork(self)
 
@@ -160,6 +159,7 @@ class Hints:
         self._wake.set()
 
     def _run(self) -> None:
+        self._started()
         while True:
             self._wake.wait()
             for _ in range(round(_FLUSH / _LOOK)):

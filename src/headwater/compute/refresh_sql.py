@@ -150,7 +150,7 @@ class SQLHintQueue(HintQueue):
             _delete(connection, found)
         return len(found)
 
-    def counts(self, views: Sequence[str], now: int) -> QueueCounts:
+    def counts(self, now: int) -> QueueCounts:
         if not self._there():
             return QueueCounts()
         query = sa.select(hints.c.state, sa.func.count(), sa.func.min(hints.c.asked_at))

@@ -21,7 +21,7 @@ from headwater.offline.base import OfflineEngine
 from headwater.offline.log import OfflineLog
 from headwater.online.base import OnlineStore
 from headwater.online.fetching import Fetcher, ReadSettings
-from headwater.online.hints import HintQueue
+from headwater.online.hints import HintQueue, Queued
 from headwater.online.meta import log_id_key, pack_log_id, read_watermarks, unpack_log_id
 from headwater.planning.resolve import ResolvedView
 from headwater.planning.snapshot import RegistrySnapshot, ViewVersion
@@ -74,6 +74,7 @@ class Rooms:
         recent: the writes that the online store acknowledged last.
         refreshing: how stale rows are refreshed.
         refresher: refreshes for reads that wait, once one did; `refresh.refresher` makes it.
+        work_here: begins to work the queue off in this process, once a read asks for a refresh; gives what ends that.
     """
 
     project: str
@@ -94,6 +95,8 @@ class Rooms:
     recent: RecentWrites = field(default_factory=RecentWrites)
     refreshing: RefreshSettings = field(default_factory=RefreshSettings)
     refresher: Refresher | None = field(default=None, init=False)
+    work_here: Callable[[Rooms], Callable[[], None]] | None = None
+    _end_work: Callable[[], None] | None = field(default=None, init=False)
     leases: Leases = field(init=False)
     _claimed: bool = field(default=False, init=False)
 
@@ -113,6 +116,8 @@ class Rooms:
     @cached_property
     def refresh_queue(self) -> HintQueue:
         """Where hints wait for workers."""
+        if isinstance(self.online, Queued):
+            return self.online.hint_queue(self.store_name, self.refreshing.limit)
         return SQLHintQueue(self.registry.engine, self.refreshing.limit)
 
     @cached_property
@@ -123,7 +128,11 @@ class Rooms:
     @cached_property
     def hints(self) -> Hints:
         """What stands between reads and the queue."""
-        return Hints(lambda: self.refresh_queue, lambda: self.refresh_records, self.now)
+        return Hints(lambda: self.refresh_queue, lambda: self.refresh_records, self.now, self._begin_work)
+
+    def _begin_work(self) -> None:
+        if self.work_here is not None:
+            self._end_work = self.work_here(self)
 
     def close(self) -> None:
         """End what works in the background, before the parts are closed."""
@@ -131,6 +140,8 @@ class Rooms:
             self.refresher.close()
         if "hints" in vars(self):
             self.hints.close()
+        if self._end_work is not None:
+            self._end_work()
 
     def put_rows(self, view: ResolvedView, rows: list[tuple[bytes, bytes]]) -> list[bool]:
         """Put rows of a view version online; where the store drops rows by itself, those with a ttl in their time."""

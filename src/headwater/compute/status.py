@@ -130,7 +130,7 @@ def status(rooms: Rooms, now: int, registry: Mapping[str, Any]) -> StoreStatus:
     versions.sort(key=lambda v: v.state == "retired")
     warnings += _waiting(snapshot)
     services = {name: record.live for name, record in snapshot.services.items() if record.live is not None}
-    refresh = _refresh(rooms, snapshot, now, warnings)
+    refresh = _refresh(rooms, now, warnings)
     return StoreStatus(
         snapshot.project,
         from_micros(now),
@@ -145,11 +145,11 @@ def status(rooms: Rooms, now: int, registry: Mapping[str, Any]) -> StoreStatus:
     )
 
 
-def _refresh(rooms: Rooms, snapshot: RegistrySnapshot, now: int, warnings: list[str]) -> RefreshStatus:
+def _refresh(rooms: Rooms, now: int, warnings: list[str]) -> RefreshStatus:
     """How refreshes stand; what is wrong with them is told as a warning."""
     records = rooms.refresh_records.read()
     try:
-        counts = rooms.refresh_queue.counts(list(snapshot.views), now)
+        counts = rooms.refresh_queue.counts(now)
     except StoreError as bad:
         warnings.append(f"the refresh queue cannot be read ({bad})")
         counts = QueueCounts()

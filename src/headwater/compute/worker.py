@@ -26,6 +26,7 @@ HOUSEKEEPING = 60.0
 """Seconds between two looks at purges and the log's head."""
 _FIRST_RETRY, _LAST_RETRY = 1_000_000, 300_000_000
 _LONGEST_WAIT = 30.0
+_AT_CLOSE = 10.0
 
 
 @dataclass(frozen=True)
@@ -225,6 +226,19 @@ class Worker:
                 continue
             if erased:
                 yield Step("erase", name, erased, seconds=time.monotonic() - began)
+
+
+def begin_work(rooms: Rooms) -> Callable[[], None]:
+    """Work a store's queue off on a thread of this process; what is given ends it, after what it has begun."""
+    worker = Worker(rooms)
+    thread = threading.Thread(target=worker.run, name="headwater-worker", daemon=True)
+    thread.start()
+
+    def end() -> None:
+        worker.stopping.set()
+        thread.join(_AT_CLOSE)
+
+    return end
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,5 +166,19 @@ class HintQueue(ABC):
         """Remove every hint of a view, dead or not, whose (version, key) is gone; how many there were."""
 
     @abstractmethod
-    def counts(self, views: Sequence[str], now: int) -> QueueCounts:
+    def counts(self, now: int) -> QueueCounts:
         """How many hints there are."""
+
+
+@runtime_checkable
+class Queued(Protocol):
+    """A power of an online store: it holds the queue of hints too, in place of the registry's database."""
+
+    def hint_queue(self, name: str, limit: int) -> HintQueue:
+        """The queue of a name.
+
+        Args:
+            name: whose: processes that give one name share one queue.
+            limit: how many hints may wait.
+        """
+        ...

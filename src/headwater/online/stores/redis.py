@@ -12,6 +12,7 @@ from typing import Any, Self, TypeVar
 
 from headwater.errors import ConsistencyLost, HeadwaterError, Unavailable
 from headwater.online.base import Capabilities, OnlineStore
+from headwater.online.hints import HintQueue
 from headwater.online.keys import META_PREFIX
 from headwater.online.powers import Reading
 from headwater.online.stores.redis_cluster import Slots, find_shards, read_cluster, slot_of, tag_of
@@ -27,8 +28,9 @@ from headwater.online.stores.redis_marks import (
     place,
 )
 from headwater.online.stores.redis_nodes import AsyncNode, Node
+from headwater.online.stores.redis_queue import RedisHintQueue
 from headwater.online.stores.redis_reads import Clock, Nodes, Plan, Question, find, markers_asked, read, strong
-from headwater.online.stores.redis_scripts import COMPARE, MARKERS, PUT
+from headwater.online.stores.redis_scripts import COMPARE, MARKERS, PUT, Script
 from headwater.online.stores.redis_url import Address, RedisPlace, parse_url
 from headwater.types import ConsistencyLevel
 
@@ -284,6 +286,16 @@ class RedisOnlineStore(OnlineStore):
             has = any(some and covers(there, some) is Cover.YES for some in (marks, here))
             found[f"{host}:{port}"] = 0 if has else distance(there, {**here, **(marks or {})})
         return found
+
+    def hint_queue(self, name: str, limit: int) -> HintQueue:
+        return RedisHintQueue(self._script_at, name, limit)
+
+    def _script_at(self, script: Script, keys: Sequence[bytes], values: Sequence[Any]) -> Any:
+        """Run a script where its keys lie, which share a slot."""
+        call = (len(keys), *keys, *values)
+        if self._cluster is None:
+            return self._at_primary(lambda node: node.script(script, [call]))[0]
+        return self._at_shards(keys[:1], lambda node, _: node.script(script, [call]))[0]
 
     def asynchronous(self) -> RedisReads:
         """Reads for the running event loop."""
