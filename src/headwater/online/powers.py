@@ -80,6 +80,20 @@ class Replicated(Protocol):
 
 
 @runtime_checkable
+class Provisioned(Protocol):
+    """A store that needs something made before its first write, such as a table; `apply` asks for it."""
+
+    def provision(self) -> None:
+        """Make what is not there yet; what is there stays as it is.
+
+        Raises:
+            StoreReadOnly, Unavailable: it cannot be made.
+            ConfigError: what is there is not the store's, or nothing may be made.
+        """
+        ...
+
+
+@runtime_checkable
 class AsyncReads(Protocol):
     """The reads of a store on an asynchronous client, of one event loop; nothing here blocks it."""
 

@@ -1,0 +1,337 @@
+"""DynamoDB: one table for all views; the guard is a condition of each write."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from headwater.clock import Clock as WallClock
+from headwater.clock import system_clock
+from headwater.errors import Unavailable
+from headwater.online.base import Capabilities, OnlineStore
+from headwater.online.keys import NAMESPACE_SIZE
+from headwater.online.powers import UNREAD, Reading
+from headwater.online.stores import dynamodb_reads as plans
+from headwater.online.stores import dynamodb_table as tables
+from headwater.online.stores.dynamodb_calls import Call, Clock, NoTable, Plan
+from headwater.online.stores.dynamodb_items import BUCKETS
+from headwater.online.stores.dynamodb_url import DynamoDBPlace, parse_url
+from headwater.online.stores.dynamodb_wire import AsyncWire, Wire
+from headwater.types import ConsistencyLevel
+
+T = TypeVar("T")
+S = TypeVar("S")
+Row = tuple[bytes, bytes]
+_WAVE = 2_000
+"""Rows with distinct keys that are put at once."""
+_SCANNED = 8
+"""Buckets of a namespace that are read at once."""
+_MADE_WITHIN = 120.0
+"""Seconds that a table may take to be made."""
+
+
+class DynamoDBOnlineStore(OnlineStore):
+    """Rows in one DynamoDB table; a put is atomic for each row, by a condition in the service itself.
+
+    Reads are consistent but for eventual ones. Many keys are read, and many rows put, by requests side by side, on
+    threads of this store.
+
+    Args:
+        place: where DynamoDB is; `from_url` reads one from a URL.
+        clock: tells when rows may expire.
+    """
+
+    capabilities = Capabilities(levels=frozenset(ConsistencyLevel), expiry=True)
+
+    def __init__(self, place: DynamoDBPlace | str, clock: WallClock = system_clock) -> None:
+        self.place = parse_url(place) if isinstance(place, str) else place
+        self._clock = clock
+        self._made: tuple[int, Wire, ThreadPoolExecutor] | None = None
+        self._lock, self._making = threading.Lock(), threading.Lock()
+        self._closed = False
+
+    @classmethod
+    def from_url(cls, url: str, folder: Path) -> Self:
+        """A store for `dynamodb://region?table=name`."""
+        return cls(parse_url(url))
+
+    def __repr__(self) -> str:
+        return f"<DynamoDBOnlineStore {self.place.shown}>"
+
+    # asking
+
+    def _client(self) -> tuple[int, Wire, ThreadPoolExecutor]:
+        """The client of this process, made at its first use."""
+        made = self._made
+        if made is not None and made[0] == os.getpid():
+            return made
+        with self._lock:
+            if self._closed:
+                raise Unavailable(f"{self.place.shown} was closed")
+            if self._made is None or self._made[0] != os.getpid():
+                pool = ThreadPoolExecutor(self.place.connections, thread_name_prefix="headwater-dynamodb")
+                self._made = (os.getpid(), Wire(self.place), pool)
+            return self._made
+
+    def _run(self, plan: Plan[T]) -> T:
+        """Do what a plan says, on this thread."""
+        wire = self._client()[1]
+        try:
+            step = next(plan)
+            while True:
+                if isinstance(step, float):
+                    time.sleep(step)
+                    step = plan.send(None)
+                else:
+                    step = plan.send(wire.send(step))
+        except StopIteration as done:
+            found: T = done.value
+            return found
+
+    def _side_by_side(self, work: Callable[[S], T], items: Sequence[S]) -> list[T]:
+        """Do something for each item, on threads where there are several; a failure ends what has not begun."""
+        if len(items) <= 1:
+            return [work(item) for item in items]
+        pool = self._client()[2]
+        futures = [pool.submit(work, item) for item in items]
+        wait(futures, return_when=FIRST_EXCEPTION)
+        # what has begun is waited for: when this raises nothing is written any more
+        begun = [future for future in futures if not future.cancel()]
+        wait(begun)
+        for future in begun:
+            future.result()
+        return [future.result() for future in futures]
+
+    def _reading(self) -> Call:
+        return Call(self.place, Clock(self.place.patience))
+
+    def _writing(self, repeatable: bool = True) -> Call:
+        return Call(self.place, Clock(self.place.write_patience), repeatable)
+
+    def _write(self, plan: Callable[[], Plan[T]]) -> T:
+        """Do one write on this thread; where the table is not there it is made first."""
+        try:
+            return self._run(plan())
+        except NoTable:
+            with self._making:
+                self.provision()
+            return self._run(plan())
+
+    # rows
+
+    def multi_get(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        return self.read(keys, ConsistencyLevel.STRONG, None).rows
+
+    def read(
+        self,
+        keys: Sequence[bytes],
+        level: ConsistencyLevel,
+        marks: Mapping[str, int] | None,
+        deadline: float | None = None,
+    ) -> Reading:
+        chunks = plans.chunks(keys)
+        consistent = level is not ConsistencyLevel.EVENTUAL
+        if deadline is None:
+            found = self._side_by_side(
+                lambda chunk: self._run(plans.get_chunk(self._reading(), chunk, consistent)), chunks
+            )
+            return reading(keys, chunks, found)
+        pool, call = self._client()[2], Call(self.place, Clock(deadline))
+        asked = [pool.submit(self._run, plans.get_chunk(call, chunk, consistent)) for chunk in chunks]
+        done, late = wait(asked, timeout=max(0.0, call.clock.left))
+        for future in late:
+            future.cancel()
+        return reading(keys, chunks, [_in_time(future) if future in done else None for future in asked])
+
+    def put(
+        self,
+        rows: Iterable[Row],
+        meta: Mapping[bytes, bytes] | None = None,
+        *,
+        expires_in: int | None = None,
+    ) -> list[bool]:
+        expires_at = None if expires_in is None else int(self._clock().timestamp()) + expires_in
+        told: list[bool] = []
+        for wave in _waves(rows):
+            told += self._side_by_side(lambda row: self._put_row(row, expires_at), wave)
+        entries = [plans.put_request(key, data) for key, data in (meta or {}).items()]
+        self._side_by_side(lambda batch: self._write(lambda: self._batch(batch)), plans.batches(entries))
+        return told
+
+    def _put_row(self, row: Row, expires_at: int | None) -> bool:
+        return self._write(lambda: plans.put_row(self._writing(), *row, expires_at))
+
+    def _batch(self, writes: Sequence[dict[str, Any]]) -> Plan[None]:
+        return plans.write_batch(self._writing(), writes)
+
+    def compare_and_put(self, key: bytes, sequence: int, row: bytes | None) -> bool:
+        # not sent again where it may have been done: the second would be refused for the first
+        return self._write(lambda: plans.compare_and_put(self._writing(repeatable=False), key, sequence, row))
+
+    def delete(self, keys: Iterable[bytes]) -> None:
+        some = iter(keys)
+        while wave := list(dict.fromkeys(islice(some, _WAVE))):
+            batches = plans.batches([plans.delete_request(key) for key in wave])
+            with suppress(NoTable):
+                self._side_by_side(lambda batch: self._run(self._batch(batch)), batches)
+
+    def scan(self, prefix: bytes) -> Iterator[Row]:
+        """As `OnlineStore.scan`; a prefix shorter than a namespace takes a read of the whole table."""
+        if len(prefix) < NAMESPACE_SIZE:
+            yield from self._pages(prefix, None, 0)
+            return
+        # a bucket's first page is asked for while those before it are read
+        ahead: deque[tuple[int, Future[Any]]] = deque()
+        pool, buckets = self._client()[2], iter(range(BUCKETS))
+        try:
+            while True:
+                for bucket in islice(buckets, _SCANNED - len(ahead)):
+                    ahead.append((bucket, pool.submit(self._page, prefix, bucket, None)))
+                if not ahead:
+                    return
+                bucket, first = ahead.popleft()
+                yield from self._pages(prefix, first.result(), bucket)
+        finally:
+            for _, future in ahead:
+                future.cancel()
+
+    def _page(self, prefix: bytes, bucket: int, start: Any) -> Any:
+        whole = len(prefix) < NAMESPACE_SIZE
+        return self._run(plans.get_page(self._reading(), start, None if whole else prefix, bucket))
+
+    def _pages(self, prefix: bytes, page: Any, bucket: int) -> Iterator[Row]:
+        """The rows of a page (None: of the first), and of those that follow it."""
+        try:
+            page = page or self._page(prefix, bucket, None)
+            while True:
+                yield from plans.pairs(page, prefix)
+                if page.LastEvaluatedKey is None:
+                    return
+                page = self._page(prefix, bucket, page.LastEvaluatedKey)
+        except NoTable:
+            return
+
+    # powers
+
+    def provision(self) -> None:
+        """Make the table where it is not there (see `powers.Provisioned`)."""
+        self._run(tables.provision(Call(self.place, Clock(_MADE_WITHIN))))
+
+    def asynchronous(self) -> DynamoDBReads:
+        """Reads for the running event loop."""
+        return DynamoDBReads(self.place)
+
+    def info(self) -> Mapping[str, str | int]:
+        return self._run(tables.told(self._reading()))
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed, made, self._made = True, self._made, None
+        if made is not None and made[0] == os.getpid():
+            made[2].shutdown(wait=False, cancel_futures=True)
+            made[1].close()
+
+
+class DynamoDBReads:
+    """Reads on an asynchronous client, of one event loop."""
+
+    def __init__(self, place: DynamoDBPlace) -> None:
+        self.place = place
+        self._wire = AsyncWire(place)
+        self._turns = asyncio.Semaphore(place.connections)
+
+    async def multi_get(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """As `DynamoDBOnlineStore.multi_get`."""
+        return (await self.read(keys, ConsistencyLevel.STRONG, None)).rows
+
+    async def read(
+        self,
+        keys: Sequence[bytes],
+        level: ConsistencyLevel,
+        marks: Mapping[str, int] | None,
+        deadline: float | None = None,
+    ) -> Reading:
+        """As `DynamoDBOnlineStore.read`."""
+        chunks = plans.chunks(keys)
+        if not chunks:
+            return Reading([], {})
+        consistent = level is not ConsistencyLevel.EVENTUAL
+        asked = [asyncio.ensure_future(self._chunk(chunk, consistent, deadline)) for chunk in chunks]
+        try:
+            until = asyncio.FIRST_EXCEPTION if deadline is None else asyncio.ALL_COMPLETED
+            done, _ = await asyncio.wait(asked, timeout=deadline, return_when=until)
+        finally:
+            for task in asked:
+                task.cancel()
+            # a request that is cut off ends its connection before this returns
+            await asyncio.gather(*asked, return_exceptions=True)
+        if deadline is None:
+            for task in done:
+                task.result()
+            return reading(keys, chunks, [task.result() for task in asked])
+        return reading(keys, chunks, [_in_time(task) if task in done else None for task in asked])
+
+    async def _chunk(self, keys: Sequence[bytes], consistent: bool, deadline: float | None) -> dict[bytes, bytes]:
+        # one that waits for its turn does not use up its time, but that of a deadline
+        async with self._turns:
+            seconds = self.place.patience if deadline is None else deadline
+            return await self._run(plans.get_chunk(Call(self.place, Clock(seconds)), keys, consistent))
+
+    async def _run(self, plan: Plan[T]) -> T:
+        try:
+            step = next(plan)
+            while True:
+                if isinstance(step, float):
+                    await asyncio.sleep(step)
+                    step = plan.send(None)
+                else:
+                    step = plan.send(await self._wire.send(step))
+        except StopIteration as done:
+            found: T = done.value
+            return found
+
+    async def close(self) -> None:
+        """End the connections."""
+        await self._wire.close()
+
+
+def _in_time(done: Any) -> dict[bytes, bytes] | None:
+    """What a chunk has; None where it could not be read."""
+    try:
+        found: dict[bytes, bytes] = done.result()
+        return found
+    except Unavailable:
+        return None
+
+
+def reading(
+    keys: Sequence[bytes], chunks: Sequence[Sequence[bytes]], found: Sequence[dict[bytes, bytes] | None]
+) -> Reading:
+    """The rows of keys, in order, from what each chunk has; None: it was not read in time."""
+    rows: dict[bytes, bytes] = {}
+    for chunk, part in zip(chunks, found, strict=True):
+        rows |= dict.fromkeys(chunk, UNREAD) if part is None else part
+    return Reading(list(map(rows.get, keys)), {})
+
+
+def _waves(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    """Rows in the order given, in lists in which no key is there twice."""
+    wave: list[Row] = []
+    seen: set[bytes] = set()
+    for row in rows:
+        if row[0] in seen or len(wave) == _WAVE:
+            yield wave
+            wave, seen = [], set()
+        wave.append(row)
+        seen.add(row[0])
+    if wave:
+        yield wave

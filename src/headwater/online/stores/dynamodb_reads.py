@@ -1,0 +1,211 @@
+"""Reads and writes of DynamoDB as plans: batches of keys, guarded puts, one partition of a scan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+import msgspec
+
+from headwater.errors import Unavailable
+from headwater.online.codec import sequence_of
+from headwater.online.guard import merge
+from headwater.online.stores.dynamodb_calls import Call, NoTable, Plan, Unlike
+from headwater.online.stores.dynamodb_items import (
+    READ,
+    Attributes,
+    Item,
+    address,
+    at_sequence,
+    bytes_of,
+    guarded,
+    item_of,
+    partition,
+    plain,
+    unchanged,
+)
+
+READ_BATCH, WRITE_BATCH = 100, 25
+"""How many keys one request may have: the service's limits."""
+
+
+class _Batch(msgspec.Struct):
+    Responses: dict[str, list[Item]] = {}
+    UnprocessedKeys: dict[str, dict[str, Any]] = {}
+
+
+class _Written(msgspec.Struct):
+    UnprocessedItems: dict[str, list[dict[str, Any]]] = {}
+
+
+class _One(msgspec.Struct):
+    Item: Item | None = None
+
+
+class _Page(msgspec.Struct):
+    Items: list[Item] = []
+    LastEvaluatedKey: dict[str, Any] | None = None
+
+
+_batch, _written = msgspec.json.Decoder(_Batch), msgspec.json.Decoder(_Written)
+_one, _page = msgspec.json.Decoder(_One), msgspec.json.Decoder(_Page)
+
+
+def chunks(keys: Sequence[bytes]) -> list[list[bytes]]:
+    """Distinct keys by the request they are read in."""
+    distinct = iter(dict.fromkeys(keys))
+    found = []
+    while chunk := list(islice(distinct, READ_BATCH)):
+        found.append(chunk)
+    return found
+
+
+def get_chunk(call: Call, keys: Sequence[bytes], consistent: bool) -> Plan[dict[bytes, bytes]]:
+    """The bytes under at most a hundred distinct keys; keys that are not there are left out.
+
+    What the service leaves unprocessed is asked for again, with a pause.
+
+    Raises:
+        Unavailable: as `Call.ask`, or some keys stayed unprocessed.
+    """
+    table = call.place.table
+    wanted: dict[str, Any] = {
+        "Keys": [address(key) for key in keys],
+        "ProjectionExpression": READ,
+        "ConsistentRead": consistent,
+    }
+    found: dict[bytes, bytes] = {}
+    tries = 0
+    while True:
+        try:
+            told = _batch.decode((yield from call.ask("BatchGetItem", {"RequestItems": {table: wanted}})))
+        except NoTable:
+            return {}
+        for item in told.Responses.get(table, ()):
+            if item.k is not None and item.k.B is not None:
+                found[item.k.B] = bytes_of(item)
+        left = told.UnprocessedKeys.get(table)
+        if not left:
+            return found
+        pause = call.clock.pause(tries)
+        if pause is None:
+            raise Unavailable(
+                f"{call.place.shown}: throttled: {len(left['Keys'])} of {len(keys)} keys stayed unread for "
+                f"{call.clock.seconds:g} s"
+            )
+        wanted["Keys"] = left["Keys"]
+        yield pause
+        tries += 1
+
+
+def put_row(call: Call, key: bytes, row: bytes, expires_at: int | None) -> Plan[bool]:
+    """Put a row by the guard: one request where what is stored is a row, or nothing.
+
+    Raises:
+        FormatError: a stored row was written by a newer headwater.
+    """
+    seen: Item | None
+    if plain(row):
+        try:
+            yield from _ask_one(call, "UpdateItem", guarded(key, row, expires_at))
+            return True
+        except Unlike as other:
+            seen = other.item
+    else:
+        seen = yield from _get(call, key)
+    # it is superseded; or bytes of another form, or a row with a D that gets no expiry: then on what was seen
+    while True:
+        merged = merge(None if seen is None else bytes_of(seen), row)
+        if merged is None:
+            return False
+        try:
+            item = {"Item": item_of(key, merged, expires_at)}
+            yield from _ask_one(call, "PutItem", item | unchanged(seen))
+            return True
+        except Unlike as other:
+            seen = other.item
+
+
+def _ask_one(call: Call, operation: str, arguments: dict[str, Any]) -> Plan[bytes]:
+    """A write of one item under a condition; where it does not hold the stored item is told."""
+    told = {"TableName": call.place.table, "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
+    return (yield from call.ask(operation, told | arguments))
+
+
+def _get(call: Call, key: bytes) -> Plan[Item | None]:
+    arguments = {"TableName": call.place.table, "Key": address(key), "ConsistentRead": True}
+    return _one.decode((yield from call.ask("GetItem", arguments))).Item
+
+
+def compare_and_put(call: Call, key: bytes, sequence: int, row: bytes | None) -> Plan[bool]:
+    """As `OnlineStore.compare_and_put`."""
+    condition = at_sequence(sequence)
+    while True:
+        operation, what = (
+            ("DeleteItem", {"Key": address(key)}) if row is None else ("PutItem", {"Item": item_of(key, row)})
+        )
+        try:
+            yield from _ask_one(call, operation, what | condition)
+            return True
+        except Unlike as other:
+            seen = other.item
+        if sequence_of(None if seen is None else bytes_of(seen)) != sequence:
+            return False
+        # bytes that are no row, or a row in another form
+        condition = unchanged(seen)
+
+
+def write_batch(call: Call, writes: Sequence[dict[str, Any]]) -> Plan[None]:
+    """Put or remove at most 25 items with distinct keys, without a condition; what stays unprocessed is tried again."""
+    left, tries = list(writes), 0
+    while True:
+        told = _written.decode((yield from call.ask("BatchWriteItem", {"RequestItems": {call.place.table: left}})))
+        left = told.UnprocessedItems.get(call.place.table, [])
+        if not left:
+            return
+        pause = call.clock.pause(tries)
+        if pause is None:
+            raise Unavailable(f"{call.place.shown}: throttled: {len(left)} items stayed unwritten")
+        yield pause
+        tries += 1
+
+
+def batches(writes: Sequence[dict[str, Any]]) -> list[Sequence[dict[str, Any]]]:
+    """Writes without a condition by the request they are made in."""
+    return [writes[start : start + WRITE_BATCH] for start in range(0, len(writes), WRITE_BATCH)]
+
+
+def put_request(key: bytes, data: bytes) -> dict[str, Any]:
+    """One item of `write_batch`: bytes to be put as they are."""
+    return {"PutRequest": {"Item": item_of(key, data)}}
+
+
+def delete_request(key: bytes) -> dict[str, Any]:
+    """One item of `write_batch`: a key to be removed."""
+    return {"DeleteRequest": {"Key": address(key)}}
+
+
+def get_page(call: Call, start: Attributes | None, prefix: bytes | None, bucket: int) -> Plan[_Page]:
+    """Items of one bucket of a namespace, or of the whole table (prefix None), from some item on."""
+    arguments: dict[str, Any] = {
+        "TableName": call.place.table,
+        "ProjectionExpression": READ,
+        "ConsistentRead": True,
+    }
+    if prefix is not None:
+        arguments |= {
+            "KeyConditionExpression": "p = :p",
+            "ExpressionAttributeValues": {":p": partition(prefix, bucket)},
+        }
+    if start is not None:
+        arguments["ExclusiveStartKey"] = start
+    operation = "Scan" if prefix is None else "Query"
+    return _page.decode((yield from call.ask(operation, arguments)))
+
+
+def pairs(page: _Page, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Keys with a prefix, and their bytes."""
+    for item in page.Items:
+        if item.k is not None and item.k.B is not None and item.k.B.startswith(prefix):
+            yield item.k.B, bytes_of(item)
