@@ -20,7 +20,7 @@ from headwater.registry.engine import open_engine
 from tests.hosts.conftest import USER, clicks
 from tests.hosts.working import KEYS, MOMENTS, PROCESSES, T0, received, rows_of, work, write_until
 
-HOSTS, WRITERS, BATCHES = int(os.environ.get("HEADWATER_HOSTS", "10")), 5, 4
+HOSTS, WRITERS, BATCHES = int(os.environ.get("HEADWATER_HOSTS", "10")), 5, 3
 
 
 def logged(log: OfflineLog) -> list[tuple[int, dict[str, Any]]]:
