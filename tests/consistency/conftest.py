@@ -39,14 +39,20 @@ def project(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store(project: Path, nodes: RedisReplicas) -> Iterator[hw.FeatureStore]:
+def url(nodes: RedisReplicas) -> str:
+    """The nodes', with less patience than is usual."""
+    return f"{nodes.url}&timeout=1s"
+
+
+@pytest.fixture
+def store(project: Path, url: str) -> Iterator[hw.FeatureStore]:
     """The project's store on the nodes."""
-    with open_store(project, nodes.url) as store:
+    with open_store(project, url) as store:
         yield store
 
 
 @pytest.fixture(params=["sync", "async"])
-def read(request: pytest.FixtureRequest, project: Path, nodes: RedisReplicas) -> Iterator[Get]:
+def read(request: pytest.FixtureRequest, project: Path, url: str) -> Iterator[Get]:
     """Reads a score by a level and a session, on a client of its own."""
-    with reading(project, nodes.url, request.param) as read:
+    with reading(project, url, request.param) as read:
         yield read

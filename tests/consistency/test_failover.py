@@ -2,12 +2,14 @@
 
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 import headwater as hw
+from headwater.online.powers import Replicated
 from tests.consistency.clients import Get, bounded, get, open_store, put, reading
 from tests.servers.proxy import Proxy
 from tests.servers.redis import RedisReplicas, RedisSentinel, RedisServer
@@ -148,6 +150,27 @@ def test_a_durable_write_survives_a_failover_to_any_replica(
     nodes.fail_over(nodes.replicas[1])
     assert read(7, "strong") == 1
     assert read(7, "session", session) == 1
+
+
+def test_a_primary_that_takes_over_between_a_write_and_its_acknowledgement_acknowledges_nothing(
+    store: hw.FeatureStore, nodes: RedisReplicas
+) -> None:
+    online = store.rooms.online
+    assert isinstance(online, Replicated)
+    put(store, 7, 1)
+    nodes.wait_level()
+    nodes.hold()
+    put(store, 7, 2)
+    die(nodes)
+    # another thread finds the new primary, which has another replica; this one has only just written
+    with ThreadPoolExecutor(1) as other:
+        assert other.submit(get, store, 7, "strong").result() == 1
+        assert other.submit(online.wait, 1, 2.0).result() == 1
+    assert online.wait(1, 0.5) == 0
+    with pytest.raises(hw.errors.Unavailable, match="not there any more"):
+        online.marks()
+    put(store, 7, 3)
+    assert online.marks() and online.wait(1, 2.0) == 1
 
 
 @contextmanager

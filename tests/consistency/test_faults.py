@@ -118,7 +118,7 @@ def test_a_store_that_never_answers_is_unavailable_in_bounded_time(store: hw.Fea
 
 
 def test_a_paused_replica_is_left_out(store: hw.FeatureStore, project: Path, tmp_path: Path) -> None:
-    with RedisReplicas(tmp_path / "redis") as nodes, open_store(project, nodes.url) as store:
+    with RedisReplicas(tmp_path / "redis") as nodes, open_store(project, f"{nodes.url}&timeout=700ms") as store:
         session = store.session()
         put(store, 7, 1, session=session)
         nodes.wait_level()

@@ -16,7 +16,7 @@ from tests.consistency.recording import LEVELS, record, start
 from tests.servers.redis import RedisReplicas
 
 CLIENTS = 3
-SECONDS = 7.0
+SECONDS = 5.0
 
 
 @pytest.fixture(scope="module")

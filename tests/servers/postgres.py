@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.servers.closing import Closing
-from tests.servers.redis import free_port
+from tests.servers.ports import free_port
 from tests.servers.waiting import wait_until
 
 OWNER, GUARDED, PASSWORD = "headwater", "guarded", "s3cret-w0rd"

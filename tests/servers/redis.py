@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.servers.closing import Closing
+from tests.servers.ports import free_port
 from tests.servers.proxy import Proxy
 from tests.servers.waiting import wait_until
 
@@ -34,13 +35,6 @@ QUICK = {
     "repl-backlog-size": "4mb",
     "databases": "4",
 }
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def _program(name: str, package: str) -> str:

@@ -30,7 +30,7 @@ from headwater.online.stores.redis_marks import (
 from headwater.online.stores.redis_nodes import AsyncNode, Node
 from headwater.online.stores.redis_queue import RedisHintQueue
 from headwater.online.stores.redis_reads import Clock, Nodes, Plan, Question, find, markers_asked, read, strong
-from headwater.online.stores.redis_scripts import COMPARE, MARKERS, PUT, Script
+from headwater.online.stores.redis_scripts import COMPARE, KEPT_MARKERS, MARKERS, PUT, Script
 from headwater.online.stores.redis_url import Address, RedisPlace, parse_url
 from headwater.types import ConsistencyLevel
 
@@ -63,6 +63,7 @@ class RedisOnlineStore(OnlineStore):
         self._found = Nodes(self.place)
         self._nodes: dict[tuple[Address, bool], Node] = {}
         self._lock = threading.Lock()
+        self._last = threading.local()
         self._closed = False
 
     @classmethod
@@ -163,27 +164,31 @@ class RedisOnlineStore(OnlineStore):
         seconds = b"%d" % (expires_in or 0)
         if self._cluster is not None:
             return self._put_cluster(list(rows), meta or {}, seconds)
-        calls = _calls(iter(rows), meta or {}, seconds, _word())
+        word = _word()
+        calls = _calls(iter(rows), meta or {}, seconds, word)
         first = next(calls, None)
         if first is None:
             return []
         second = next(calls, None)
-        if second is None:
-            return _told(self._at_primary(lambda node: node.script(PUT, [first])))
-        told: list[Any] = []
         # the first alone: where the primary has moved it is refused whole, and goes to the new one
-        told += self._at_primary(lambda node: node.script(PUT, [first]))
-        node = self._node(self._primary())
-        told += node.stream(PUT, _chain(second, calls), _AHEAD)
-        return _told(told)
+        told, node = self._at_primary(lambda node: (node.script(PUT, [first]), node))
+        if second is not None:
+            told += node.stream(PUT, _chain(second, calls), _AHEAD)
+        put, _, number = b"".join(told).partition(b":")
+        self._last.marker = int(number), word
+        return [mark == 49 for mark in put]
 
     def compare_and_put(self, key: bytes, sequence: int, row: bytes | None) -> bool:
-        values = [sequence.to_bytes(8, "big"), b"" if self._cluster else _word()]
+        word = b"" if self._cluster else _word()
+        values = [sequence.to_bytes(8, "big"), word]
         if row is not None:
             values.append(row)
         if self._cluster is None:
             call = (2, MARKERS, key, *values)
-            return bool(self._at_primary(lambda node: node.script(COMPARE, [call]))[0])
+            number = self._at_primary(lambda node: node.script(COMPARE, [call]))[0]
+            if number:
+                self._last.marker = number, word
+            return bool(number)
         return bool(self._at_shards([key], lambda node, _: node.script(COMPARE, [(2, key, key, *values)]))[0])
 
     def delete(self, keys: Iterable[bytes]) -> None:
@@ -224,22 +229,36 @@ class RedisOnlineStore(OnlineStore):
     # powers
 
     def marks(self) -> Mapping[str, int]:
-        found: dict[str, int] = {}
         commands = (("INFO", "server"), ("INFO", "replication"))
         if self._cluster is not None:
+            found: dict[str, int] = {}
             for address, shard in zip(self._primaries(), self._cluster.shards, strict=True):
                 server, replication = self._node(address).run(commands)
                 found |= place(replication, server).marks(shard.name)
             return found
-        marker = ("HMGET", MARKERS, "s", "n")
-        server, replication, last = self._node(self._primary()).run((*commands, marker))
+        number, word = self._last_marker()
+        markers = ("HMGET", MARKERS, "s", "n", number)
+        server, replication, (*last, found_word) = self._node(self._primary()).run((*commands, markers))
+        if not _still_there(number, word, last[0], found_word):
+            self._last.marker = (0, None)
+            lost = "what was just written is not there any more: another primary took over, or it lost its data"
+            raise Unavailable(f"{self.place.shown}: {lost}")
         return place(replication, server, last).marks()
+
+    def _last_marker(self) -> tuple[int, bytes | None]:
+        """What this thread's last write left behind it: the primary may be another one since."""
+        found: tuple[int, bytes | None] = getattr(self._last, "marker", (0, None))
+        return found
 
     def wait(self, replicas: int, timeout: float) -> int:
         # WAIT counts what its own connection wrote: this write lies behind all that was acknowledged before it
         commands = (("SET", _WAITING, b"1"), ("WAIT", replicas, max(1, int(timeout * 1000))))
         if self._cluster is None:
-            return int(self._node(self._primary()).run(commands, timeout + self.place.timeout)[1])
+            number, word = self._last_marker()
+            node = self._node(self._primary())
+            asked = (*commands, ("HMGET", MARKERS, "s", number))
+            _, count, (newest, found_word) = node.run(asked, timeout + self.place.timeout)
+            return int(count) if _still_there(number, word, newest, found_word) else 0
         found = []
         for address, shard in zip(self._primaries(), self._cluster.shards, strict=True):
             own = (("SET", tag_of(shard.first) + _WAITING, b"1"), commands[1])
@@ -489,6 +508,11 @@ def _followers(replication: bytes) -> tuple[Address, ...]:
     return tuple(found)
 
 
+def _still_there(number: int, word: bytes | None, newest: bytes | None, found: bytes | None) -> bool:
+    """Whether a marker is in a primary's data, or was let go since for many later ones."""
+    return word == found or number <= int(newest or 0) - KEPT_MARKERS
+
+
 def _word() -> bytes:
     """A marker's word, which no other marker has."""
     return os.urandom(WORD_BITS // 8).hex().encode()
@@ -497,11 +521,6 @@ def _word() -> bytes:
 def _chain(first: tuple[Any, ...], rest: Iterator[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
     yield first
     yield from rest
-
-
-def _told(answers: list[Any]) -> list[bool]:
-    """Which rows were put, from what the scripts told: a 1 or 0 for each."""
-    return [mark == 49 for mark in b"".join(answers)]
 
 
 def _warnings(address: Address, memory: Mapping[str, str], persistence: Mapping[str, str]) -> list[str]:

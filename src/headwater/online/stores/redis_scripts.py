@@ -26,6 +26,7 @@ local function mark(word)
   local n = redis.call('HINCRBY', KEYS[1], 's', 1)
   redis.call('HSET', KEYS[1], 'n', word, n, word)
   redis.call('HDEL', KEYS[1], n - {KEPT_MARKERS})
+  return n
 end
 """
 
@@ -91,7 +92,7 @@ for i = 1, #kept do
 end
 if #plain > 0 then redis.call('MSET', unpack(plain)) end
 for i = count + 4, #ARGV do redis.call('SET', KEYS[i - 2], ARGV[i]) end
-if word ~= '' then mark(word) end
+if word ~= '' then return table.concat(told) .. ':' .. mark(word) end
 return table.concat(told)
 """
 
@@ -100,7 +101,7 @@ local old, have = redis.call('GET', KEYS[2]), string.rep('\\0', 8)
 if old and #old >= {HEADER_SIZE} and string.byte(old, 1) == {VERSION_BYTE} then have = string.sub(old, 7, 14) end
 if have ~= ARGV[1] then return 0 end
 if #ARGV == 2 then redis.call('DEL', KEYS[2]) else redis.call('SET', KEYS[2], ARGV[3]) end
-if ARGV[2] ~= '' then mark(ARGV[2]) end
+if ARGV[2] ~= '' then return mark(ARGV[2]) end
 return 1
 """
 
@@ -118,6 +119,12 @@ class Script:
 
 
 PUT = Script(_PUT.encode())
-"""Keys: the markers, the rows', the meta entries'. Values: how many rows, seconds, marker or '', rows, meta."""
+"""Keys: the markers, the rows', the meta entries'. Values: how many rows, seconds, marker or '', rows, meta.
+
+Tells a 1 for each row that was put, a 0 for each other, then the marker's number behind a colon.
+"""
 COMPARE = Script(_COMPARE.encode())
-"""Keys: the markers, the row's. Values: the sequence (8 bytes), marker or '', the row or nothing to remove it."""
+"""Keys: the markers, the row's. Values: the sequence (8 bytes), marker or '', the row or nothing to remove it.
+
+Tells 0 where the sequence is another, else the marker's number (1 without one).
+"""
