@@ -10,7 +10,18 @@ import sys
 from benchmarks.figures import OUT, SEED, draw, markdown
 from benchmarks.processes import ROOT
 
-NAMES = ("startup", "install", "read_embedded", "read_beside_writes", "materialize", "history")
+NAMES = (
+    "startup",
+    "install",
+    "read_embedded",
+    "read_beside_writes",
+    "materialize",
+    "history",
+    "read_redis",
+    "read_patterns",
+    "materialize_redis",
+    "read_dynamodb",
+)
 
 
 def main() -> int:

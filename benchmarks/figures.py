@@ -139,7 +139,7 @@ def _version(name: str) -> str | None:
 
 
 def run_script(name: str, about: str, measure: Callable[[Options], list[Figure]]) -> None:
-    """The command of one script: options, measurement, table, and `out/NAME.json`."""
+    """The command of one script: options, measurement, table, and what `publish` writes."""
     given = parser_of(name, about).parse_args()
     publish(name, Options(given.quick, given.seed, given.runs), measure)
 
@@ -154,9 +154,17 @@ def parser_of(name: str, about: str) -> argparse.ArgumentParser:
 
 
 def publish(
-    name: str, options: Options, measure: Callable[[Options], list[Figure]], against: str = "raw"
-) -> dict[str, Any]:
-    """Measure, draw the table, and write `out/NAME.json`; `against` heads the column beside ours."""
+    name: str, options: Options, measure: Callable[[Options], list[Figure]], title: str = "", against: str = "raw"
+) -> None:
+    """Measure, draw the table, and write `out/NAME.json` and `out/NAME.md`, a section of `RESULTS.md`.
+
+    Args:
+        name: of the script.
+        options: what it was asked for.
+        measure: does the work.
+        title: the section's; none: the name.
+        against: heads the column beside ours.
+    """
     before, watch = machine(), Bystanders()
     figures = measure(options)
     busy = watch.cores()
@@ -170,9 +178,21 @@ def publish(
     }
     OUT.mkdir(exist_ok=True)
     (OUT / f"{name}.json").write_text(json.dumps(document, indent=2) + "\n")
+    (OUT / f"{name}.md").write_text(f"## {title or name}\n\n{_about(document)}\n\n{markdown(drawn, against)}")
     others = "" if busy is None else f"; others used {busy:.2f} of {os.cpu_count()} cores meanwhile"
     draw(name + (" (quick)" if options.quick else "") + others, drawn, against)
-    return document
+
+
+def _about(document: dict[str, Any]) -> str:
+    """How it was measured, for a page."""
+    busy = document["machine"]["cores_used_by_others"]
+    runs = sorted({figure["runs"] for figure in document["figures"]})
+    words = [
+        "" if busy is None else f"Others used {busy} cores meanwhile.",
+        f"Runs: {', '.join(map(str, runs))}.",
+        "With `--quick`: these figures mean nothing." if document["quick"] else "",
+    ]
+    return " ".join(word for word in words if word)
 
 
 COLUMNS = ("what", "ours", "raw", "unit", "ratio", "target", "met", "more")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -88,3 +89,16 @@ def to_lists(views: int) -> Callable[[list[Any], Rows], dict[str, list[Any]]]:
         return out
 
     return turn
+
+
+async def async_by_turns(ours: AsyncReads, raw: AsyncReads, picks: list[list[Any]]) -> tuple[list[float], list[float]]:
+    """As `raw_reads.by_turns`; both sides give the same."""
+    assert await ours(picks[0]) == await raw(picks[0])
+    times: tuple[list[float], list[float]] = ([], [])
+    for i, keys in enumerate(picks):
+        for side in (0, 1) if i % 2 else (1, 0):
+            work = raw if side else ours
+            began = time.perf_counter()
+            await work(keys)
+            times[side].append((time.perf_counter() - began) * 1e6)
+    return times

@@ -23,7 +23,7 @@ from benchmarks import raw_redis
 from benchmarks.figures import Figure, Options, run_script
 from benchmarks.projects import NAMES, filled_project, random_features
 from benchmarks.raw_reads import Reads, by_turns, check, percentiles
-from benchmarks.raw_redis import AsyncReads, async_dicts
+from benchmarks.raw_redis import async_by_turns, async_dicts
 from benchmarks.servers import core_seconds, redis_server
 from tests.servers.redis import RedisServer
 
@@ -103,24 +103,12 @@ async def _async_latencies(folder: Path, port: int, picks: _Picks) -> list[Figur
     async with hw.AsyncFeatureStore(folder) as store, redis.asyncio.Redis(port=port) as client:
         for keys, count in SIZES:
             reader = await store.prepare([f"view{v}:*" for v in range(count)])
-            mine, theirs = await _async_by_turns(
+            mine, theirs = await async_by_turns(
                 async_dicts(reader), raw_redis.async_lists(client, count), picks.of(keys)
             )
             what = f"{_about(keys, count)}, async to_dict"
             figures.append(_figure(what, percentiles(mine), percentiles(theirs), _target(keys, count)))
     return figures
-
-
-async def _async_by_turns(ours: AsyncReads, raw: AsyncReads, picks: list[list[Any]]) -> tuple[list[float], list[float]]:
-    assert await ours(picks[0]) == await raw(picks[0])
-    times: tuple[list[float], list[float]] = ([], [])
-    for i, keys in enumerate(picks):
-        for side in (0, 1) if i % 2 else (1, 0):
-            work = raw if side else ours
-            began = time.perf_counter()
-            await work(keys)
-            times[side].append((time.perf_counter() - began) * 1e6)
-    return times
 
 
 def _rates(

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.servers.dynamodb import DynamoDBServer
 from tests.servers.redis import RedisServer
 
 
@@ -14,6 +15,13 @@ from tests.servers.redis import RedisServer
 def redis_server() -> Iterator[RedisServer]:
     """A Redis of its own that keeps nothing on disk."""
     with tempfile.TemporaryDirectory() as scratch, RedisServer(Path(scratch) / "redis") as server:
+        yield server
+
+
+@contextmanager
+def dynamodb_server() -> Iterator[DynamoDBServer]:
+    """moto's DynamoDB: an emulator."""
+    with tempfile.TemporaryDirectory() as scratch, DynamoDBServer(Path(scratch)) as server:
         yield server
 
 

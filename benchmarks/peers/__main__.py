@@ -22,7 +22,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.figures import OUT, Figure, Options, markdown, parser_of, publish
+from benchmarks.figures import Figure, Options, parser_of, publish
 from benchmarks.peers.sides import Side
 from benchmarks.processes import ROOT
 from benchmarks.projects import NAMES, Events, random_features, write_events, write_spine, write_tables
@@ -308,22 +308,11 @@ def main() -> int:
     if not PEERS.exists():
         print(f"{PEERS} is not there: `make bench-peers` makes it", file=sys.stderr)
         return 1
-    options = Options(given.quick, given.seed, given.runs)
-    document = publish("peers", options, lambda options: measure(options, given.history), "Feast")
-    (OUT / "peers.md").write_text(_section(document))
-    return 0
-
-
-def _section(document: dict[str, Any]) -> str:
-    """What `benchmarks/RESULTS.md` shows."""
     with tempfile.TemporaryDirectory() as scratch, Side(PEERS, FEAST, Path(scratch)) as feast:
-        version = feast.ask("version")
-    quick = " With `--quick`: these figures mean nothing." if document["quick"] else ""
-    return (
-        f"## Beside Feast {version}\n\n"
-        f"Others used {document['machine']['cores_used_by_others']} cores meanwhile.{quick}\n\n"
-        f"{markdown(document['figures'], 'Feast')}"
-    )
+        title = f"Beside Feast {feast.ask('version')}"
+    options = Options(given.quick, given.seed, given.runs)
+    publish("peers", options, lambda options: measure(options, given.history), title, "Feast")
+    return 0
 
 
 if __name__ == "__main__":
