@@ -298,7 +298,9 @@ def test_sentinel_s_new_primary_is_found_and_sessions_go_on(tmp_path: Path, proj
         open_store(project, watched.url) as store,
     ):
         session = store.session()
-        put(store, 7, 1, durability=2, session=session)
+        put(store, 7, 1, session=session)
+        for replica in watched.nodes[1:]:
+            replica.wait_offset(watched.nodes[0].offset)
         assert [get(store, 7, level, session) for level in LEVELS for _ in range(3)] == [1] * 6
         old = watched.primary
         old.kill()

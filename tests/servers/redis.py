@@ -292,12 +292,7 @@ class RedisReplicas(Closing):
 
     def wait_level(self) -> None:
         """Until every replica follows and has what the primary has now."""
-        # a replica that has its copy hears of nothing until the primary has heard of it again
-        self.primary.client.publish("level", "")
-        offset = self.primary.offset
-        for replica in self.replicas:
-            replica.wait_linked()
-            replica.wait_offset(offset)
+        _wait_level(self.primary, self.replicas)
 
     def fail_over(self, to: RedisServer) -> None:
         """Make a replica the primary, the other replicas its own; the old primary is left as it is, alive or dead."""
@@ -336,8 +331,7 @@ class RedisSentinel(Closing):
             first = made.enter_context(RedisServer(folder / "0"))
             others = [made.enter_context(RedisServer(folder / str(i + 1), follows=first.port)) for i in range(replicas)]
             self.nodes = [first, *others]
-            for replica in others:
-                replica.wait_linked()
+            _wait_level(first, others)
             self.sentinel = made.enter_context(RedisServer(folder / "sentinel", sentinel=True))
             self._watch(first.port)
             wait_until(lambda: self._known() == replicas, "Sentinel to see the replicas", 15)
@@ -429,6 +423,15 @@ class RedisCluster(Closing):
     def close(self) -> None:
         """End all."""
         self._all.close()
+
+
+def _wait_level(primary: RedisServer, replicas: Sequence[RedisServer]) -> None:
+    # a replica that has its copy hears of nothing until the primary has heard of it again
+    primary.client.publish("level", "")
+    offset = primary.offset
+    for replica in replicas:
+        replica.wait_linked()
+        replica.wait_offset(offset)
 
 
 def _knows(node: RedisServer, name: str) -> bool:
