@@ -24,6 +24,7 @@ OFFLINE_ENGINES = "headwater.offline_engines"
 _EXTRAS = {
     "redis": "redis",
     "boto3": "dynamodb",
+    "botocore": "dynamodb",
     "aiobotocore": "dynamodb",
     "psycopg": "postgres",
     "pyspark": "spark",

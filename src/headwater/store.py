@@ -34,6 +34,7 @@ from headwater.offline.log import OfflineLog
 from headwater.offline.result import HistoryResult
 from headwater.online.base import OnlineStore
 from headwater.online.fetching import ReadSettings
+from headwater.online.powers import Provisioned
 from headwater.online.result import OnlineResult
 from headwater.online.session import Session
 from headwater.planning.catalog import ServiceInfo, ViewInfo, service_info, view_info
@@ -244,8 +245,11 @@ class FeatureStore:
         Raises:
             DefinitionError, VersionConflict: as in `plan`; nothing was changed.
             RegistryConflict: somebody else applied meanwhile; nothing was changed.
+            StoreError: the online store needs a table that cannot be made; nothing was changed.
         """
         plan = self.plan(definitions)
+        if isinstance(self.rooms.online, Provisioned):
+            self.rooms.online.provision()
         self._registry.apply(plan, now=self._clock(), log_head=self.rooms.log.head_position())
         return plan
 

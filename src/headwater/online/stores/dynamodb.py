@@ -23,7 +23,7 @@ from headwater.online.powers import UNREAD, Reading
 from headwater.online.stores import dynamodb_reads as plans
 from headwater.online.stores import dynamodb_table as tables
 from headwater.online.stores.dynamodb_calls import Call, Clock, NoTable, Plan
-from headwater.online.stores.dynamodb_items import BUCKETS
+from headwater.online.stores.dynamodb_items import BUCKETS, Attributes
 from headwater.online.stores.dynamodb_url import DynamoDBPlace, parse_url
 from headwater.online.stores.dynamodb_wire import AsyncWire, Wire
 from headwater.types import ConsistencyLevel
@@ -187,38 +187,33 @@ class DynamoDBOnlineStore(OnlineStore):
     def scan(self, prefix: bytes) -> Iterator[Row]:
         """As `OnlineStore.scan`; a prefix shorter than a namespace takes a read of the whole table."""
         if len(prefix) < NAMESPACE_SIZE:
-            yield from self._pages(prefix, None, 0)
+            yield from self._following(prefix, None, self._page(prefix, None))
             return
-        # a bucket's first page is asked for while those before it are read
-        ahead: deque[tuple[int, Future[Any]]] = deque()
+        # the first pages of some buckets are asked for while those before them are read
+        ahead: deque[tuple[int, Future[plans.Page]]] = deque()
         pool, buckets = self._client()[2], iter(range(BUCKETS))
         try:
             while True:
                 for bucket in islice(buckets, _SCANNED - len(ahead)):
-                    ahead.append((bucket, pool.submit(self._page, prefix, bucket, None)))
+                    ahead.append((bucket, pool.submit(self._page, prefix, bucket)))
                 if not ahead:
                     return
                 bucket, first = ahead.popleft()
-                yield from self._pages(prefix, first.result(), bucket)
+                yield from self._following(prefix, bucket, first.result())
         finally:
             for _, future in ahead:
                 future.cancel()
 
-    def _page(self, prefix: bytes, bucket: int, start: Any) -> Any:
-        whole = len(prefix) < NAMESPACE_SIZE
-        return self._run(plans.get_page(self._reading(), start, None if whole else prefix, bucket))
+    def _page(self, prefix: bytes, bucket: int | None, start: Attributes | None = None) -> plans.Page:
+        return self._run(plans.get_page(self._reading(), start, prefix, bucket))
 
-    def _pages(self, prefix: bytes, page: Any, bucket: int) -> Iterator[Row]:
-        """The rows of a page (None: of the first), and of those that follow it."""
-        try:
-            page = page or self._page(prefix, bucket, None)
-            while True:
-                yield from plans.pairs(page, prefix)
-                if page.LastEvaluatedKey is None:
-                    return
-                page = self._page(prefix, bucket, page.LastEvaluatedKey)
-        except NoTable:
-            return
+    def _following(self, prefix: bytes, bucket: int | None, page: plans.Page) -> Iterator[Row]:
+        """The rows of a page, and of those that follow it."""
+        while True:
+            yield from plans.pairs(page, prefix)
+            if page.LastEvaluatedKey is None:
+                return
+            page = self._page(prefix, bucket, page.LastEvaluatedKey)
 
     # powers
 

@@ -43,13 +43,15 @@ class _One(msgspec.Struct):
     Item: Item | None = None
 
 
-class _Page(msgspec.Struct):
+class Page(msgspec.Struct):
+    """Some items of a scan, and where the next ones begin."""
+
     Items: list[Item] = []
     LastEvaluatedKey: dict[str, Any] | None = None
 
 
 _batch, _written = msgspec.json.Decoder(_Batch), msgspec.json.Decoder(_Written)
-_one, _page = msgspec.json.Decoder(_One), msgspec.json.Decoder(_Page)
+_one, _page = msgspec.json.Decoder(_One), msgspec.json.Decoder(Page)
 
 
 def chunks(keys: Sequence[bytes]) -> list[list[bytes]]:
@@ -186,25 +188,27 @@ def delete_request(key: bytes) -> dict[str, Any]:
     return {"DeleteRequest": {"Key": address(key)}}
 
 
-def get_page(call: Call, start: Attributes | None, prefix: bytes | None, bucket: int) -> Plan[_Page]:
-    """Items of one bucket of a namespace, or of the whole table (prefix None), from some item on."""
+def get_page(call: Call, start: Attributes | None, prefix: bytes, bucket: int | None) -> Plan[Page]:
+    """Items of one bucket of a prefix's namespace, or of the whole table (bucket None), from some item on."""
     arguments: dict[str, Any] = {
         "TableName": call.place.table,
         "ProjectionExpression": READ,
         "ConsistentRead": True,
     }
-    if prefix is not None:
+    if bucket is not None:
         arguments |= {
             "KeyConditionExpression": "p = :p",
             "ExpressionAttributeValues": {":p": partition(prefix, bucket)},
         }
     if start is not None:
         arguments["ExclusiveStartKey"] = start
-    operation = "Scan" if prefix is None else "Query"
-    return _page.decode((yield from call.ask(operation, arguments)))
+    try:
+        return _page.decode((yield from call.ask("Scan" if bucket is None else "Query", arguments)))
+    except NoTable:
+        return Page()
 
 
-def pairs(page: _Page, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+def pairs(page: Page, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Keys with a prefix, and their bytes."""
     for item in page.Items:
         if item.k is not None and item.k.B is not None and item.k.B.startswith(prefix):

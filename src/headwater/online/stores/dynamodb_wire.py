@@ -96,6 +96,7 @@ def _opened(place: DynamoDBPlace, kind: type[Any]) -> tuple[Any, Signer]:
     """A session of the vendor's library, and the endpoint: the URL's, the environment's, or the region's own."""
     try:
         session = kind(profile=place.profile or None)
+        session.get_scoped_config()  # tells of a profile that is not there
         if place.local:
             # an emulator's credentials are not looked for in the network
             providers = session.get_component("credential_provider")
@@ -193,8 +194,9 @@ class Wire:
     def _take(self) -> tuple[http.client.HTTPConnection, bool]:
         """A connection, and whether it was used before."""
         if self._process != os.getpid():
-            # a child's connections are not its parent's
-            self._idle, self._process = deque(), os.getpid()
+            # a child's connections are not its parent's, who goes on with them
+            self.close()
+            self._process = os.getpid()
         with suppress(IndexError):
             while True:
                 connection = self._idle.pop()
@@ -211,10 +213,9 @@ class Wire:
 
     def close(self) -> None:
         """End the connections that are idle."""
-        if self._process == os.getpid():
-            with suppress(IndexError):
-                while True:
-                    self._idle.pop().close()
+        with suppress(IndexError):
+            while True:
+                self._idle.pop().close()
 
 
 def _open(connection: http.client.HTTPConnection) -> bool:
