@@ -15,7 +15,7 @@ from headwater.online.base import Capabilities, OnlineStore
 from headwater.online.hints import HintQueue
 from headwater.online.keys import META_PREFIX
 from headwater.online.powers import Reading
-from headwater.online.stores.redis_cluster import Slots, find_shards, read_cluster, slot_of, tag_of
+from headwater.online.stores.redis_cluster import Moved, Slots, find_shards, read_cluster, slot_of, tag_of
 from headwater.online.stores.redis_marks import (
     WORD_BITS,
     Cover,
@@ -99,9 +99,9 @@ class RedisOnlineStore(OnlineStore):
         nodes = [self._node(question.node, question.sentinel) for question in questions]
         sent = [node.send(q.commands, q.timeout) for node, q in zip(nodes, questions, strict=True)]
         found: list[list[Any] | HeadwaterError] = []
-        for node, pending in zip(nodes, sent, strict=True):
+        for question, node, pending in zip(questions, nodes, sent, strict=True):
             try:
-                found.append(node.receive(pending))
+                found.append(node.receive(pending, question.each))
             except HeadwaterError as bad:
                 found.append(bad)
         return found
@@ -174,9 +174,9 @@ class RedisOnlineStore(OnlineStore):
         told, node = self._at_primary(lambda node: (node.script(PUT, [first]), node))
         if second is not None:
             told += node.stream(PUT, _chain(second, calls), _AHEAD)
-        put, _, number = b"".join(told).partition(b":")
-        self._last.marker = int(number), word
-        return [mark == 49 for mark in put]
+        parts = [answer.partition(b":") for answer in told]
+        self._last.marker = int(parts[-1][2]), word
+        return [mark == 49 for put, _, _ in parts for mark in put]
 
     def compare_and_put(self, key: bytes, sequence: int, row: bytes | None) -> bool:
         word = b"" if self._cluster else _word()
@@ -189,7 +189,7 @@ class RedisOnlineStore(OnlineStore):
             if number:
                 self._last.marker = number, word
             return bool(number)
-        return bool(self._at_shards([key], lambda node, _: node.script(COMPARE, [(2, key, key, *values)]))[0])
+        return bool(self._at_slot(COMPARE, [key, key], values))
 
     def delete(self, keys: Iterable[bytes]) -> None:
         some = iter(keys)
@@ -198,7 +198,7 @@ class RedisOnlineStore(OnlineStore):
                 self._at_primary(lambda node, batch=batch: node.run([("UNLINK", *batch)]))  # type: ignore[misc]
                 continue
             rows = [key for key in batch if not key.startswith(META_PREFIX)]
-            self._at_shards(rows, lambda node, part: node.run([("UNLINK", key) for key in part]))
+            self._at_shards(rows, [("UNLINK", key) for key in rows])
             for key in batch:
                 if key.startswith(META_PREFIX):
                     self._at_each_shard(key, lambda node, own: node.run([("UNLINK", own)]))
@@ -311,10 +311,10 @@ class RedisOnlineStore(OnlineStore):
 
     def _script_at(self, script: Script, keys: Sequence[bytes], values: Sequence[Any]) -> Any:
         """Run a script where its keys lie, which share a slot."""
-        call = (len(keys), *keys, *values)
         if self._cluster is None:
+            call = (len(keys), *keys, *values)
             return self._at_primary(lambda node: node.script(script, [call]))[0]
-        return self._at_shards(keys[:1], lambda node, _: node.script(script, [call]))[0]
+        return self._at_slot(script, keys, values)
 
     def asynchronous(self) -> RedisReads:
         """Reads for the running event loop."""
@@ -345,8 +345,13 @@ class RedisOnlineStore(OnlineStore):
 
     # cluster
 
-    def _at_shards(self, keys: Sequence[bytes], work: Callable[[Node, list[bytes]], list[Any]]) -> list[Any]:
-        """Do something with keys at the shards they lie on, each shard in turn; answers in the order of the keys."""
+    def _at_shards(
+        self, keys: Sequence[bytes], commands: Sequence[tuple[Any, ...]], script: Script | None = None
+    ) -> list[Any]:
+        """The answers to commands, each at the shard that its key lies on, wherever its slot is just now.
+
+        An answer may be a `Moved` without an owner: the slot is on its way, and the command has several keys.
+        """
         assert self._cluster is not None
         if not self._cluster.shards:
             self._run(find_shards(self._cluster))
@@ -356,20 +361,27 @@ class RedisOnlineStore(OnlineStore):
             missed: list[int] = []
             for shard, part in self._cluster.by_shard([keys[i] for i in left]).items():
                 places = [left[i] for i in part]
-                try:
-                    answers = work(self._node(shard.primary), [keys[i] for i in places])
-                except Unavailable as bad:
-                    if last or not str(bad).partition(": ")[2].startswith(("MOVED", "ASK", "READONLY")):
-                        raise
-                    missed += places
-                    continue
+                answers = self._node(shard.primary).each([commands[i] for i in places], script)
                 for i, answer in zip(places, answers, strict=True):
+                    if isinstance(answer, Moved) and answer.asking and answer.owner:
+                        answer = self._node(answer.owner).each([commands[i]], script, asking=True)[0]
                     found[i] = answer
+                    if isinstance(answer, Moved) and answer.owner:
+                        missed.append(i)
             if not missed:
-                break
+                return found
+            if last:
+                raise found[missed[0]]
             left = missed
-            self._run(find_shards(self._cluster))
+            self._run(find_shards(self._cluster, found[missed[0]].owner))
         return found
+
+    def _at_slot(self, script: Script, keys: Sequence[bytes], values: Sequence[Any]) -> Any:
+        """The answer of a script whose keys share a slot."""
+        answer = self._at_shards(keys[:1], [("EVALSHA", script.sha, len(keys), *keys, *values)], script)[0]
+        if isinstance(answer, Moved):
+            raise answer
+        return answer
 
     def _at_each_shard(self, key: bytes, work: Callable[[Node, bytes], list[Any]]) -> list[list[Any]]:
         """Do something with a meta entry, which lies on every shard under a key of its own there."""
@@ -390,26 +402,31 @@ class RedisOnlineStore(OnlineStore):
         slots: dict[int, list[int]] = {}
         for i, (key, _) in enumerate(rows):
             slots.setdefault(slot_of(key), []).append(i)
-        # one key stands for each slot: the rows of a script lie on one
-        by_key = {rows[places[0]][0]: places for places in slots.values()}
-
-        def send(node: Node, keys: list[bytes]) -> list[Any]:
-            calls = []
-            for key in keys:
-                part = [rows[i] for i in by_key[key]]
-                names, values = [k for k, _ in part], [row for _, row in part]
-                calls.append((len(part) + 1, key, *names, len(part), seconds, b"", *values))
-            return node.script(PUT, calls)
-
-        keys = list(by_key)
-        for start in range(0, len(keys), _SCANNED):
-            some = keys[start : start + _SCANNED]
-            for key, answer in zip(some, self._at_shards(some, send), strict=True):
-                for i, mark in zip(by_key[key], answer, strict=True):
-                    told[i] = mark == 49
+        parts = list(slots.values())
+        for start in range(0, len(parts), _SCANNED):
+            self._put_parts(rows, parts[start : start + _SCANNED], seconds, told)
         for key, value in meta.items():
             self._at_each_shard(key, lambda node, own, value=value: node.run([("SET", own, value)]))  # type: ignore[misc]
         return told
+
+    def _put_parts(self, rows: Sequence[Row], parts: Sequence[list[int]], seconds: bytes, told: list[bool]) -> None:
+        """Put rows by their places; those of a part lie in one slot, and go in one script."""
+        firsts, calls = [rows[part[0]][0] for part in parts], []
+        for first, part in zip(firsts, parts, strict=True):
+            names, values = [rows[i][0] for i in part], [rows[i][1] for i in part]
+            # no markers in a cluster: the first key stands where theirs does
+            calls.append(("EVALSHA", PUT.sha, len(part) + 1, first, *names, len(part), seconds, b"", *values))
+        alone: list[list[int]] = []
+        for part, answer in zip(parts, self._at_shards(firsts, calls, PUT), strict=True):
+            if not isinstance(answer, Moved):
+                for i, mark in zip(part, answer, strict=True):
+                    told[i] = mark == 49
+            elif len(part) == 1:
+                raise answer
+            else:
+                alone += ([i] for i in part)
+        if alone:
+            self._put_parts(rows, alone, seconds, told)
 
 
 def read_plan(
@@ -469,7 +486,7 @@ class RedisReads:
         if node is None:
             node = self._nodes[key] = AsyncNode(self.place, question.node, sentinel=question.sentinel)
         try:
-            return await node.run(question.commands, question.timeout)
+            return await node.run(question.commands, question.timeout, question.each)
         except HeadwaterError as bad:
             return bad
 
@@ -482,7 +499,10 @@ class RedisReads:
 def _calls(
     rows: Iterator[Row], meta: Mapping[bytes, bytes], seconds: bytes, marker: bytes
 ) -> Iterator[tuple[Any, ...]]:
-    """The arguments of each call of the put script; the last has the meta entries and the marker."""
+    """The arguments of each call of the put script; the last has the meta entries.
+
+    Each leaves a marker: a reader may have seen its rows before the next one is there.
+    """
     batch = list(islice(rows, _BATCH))
     if not batch and not meta:
         return
@@ -492,7 +512,7 @@ def _calls(
         names, values = [key for key, _ in batch], [row for _, row in batch]
         count = len(batch)
         keys = (MARKERS, *names, *entries)
-        yield (len(keys), *keys, count, seconds, b"" if following else marker, *values, *entries.values())
+        yield (len(keys), *keys, count, seconds, marker, *values, *entries.values())
         if not following:
             return
         batch = following

@@ -20,6 +20,20 @@ from headwater.types import ConsistencyLevel
 SLOTS = 16_384
 
 
+class Moved(Unavailable):
+    """A slot is elsewhere by now, or on its way.
+
+    Attributes:
+        owner: who is to be asked; None: nobody answers for several of its keys at once until it has arrived.
+        asking: whether it is only on its way there, so that the map stays as it is.
+    """
+
+    def __init__(self, message: str, owner: Address | None = None, asking: bool = False) -> None:
+        super().__init__(message)
+        self.owner = owner
+        self.asking = asking
+
+
 def slot_of(key: bytes) -> int:
     """The slot of a key; what stands between the first braces, where there is anything, decides alone."""
     start = key.find(b"{")
@@ -97,15 +111,15 @@ class Slots:
         return random.choice(shard.replicas) if shard.replicas else shard.primary
 
 
-def find_shards(slots: Slots) -> Plan[None]:
-    """Read the map from the first node that answers.
+def find_shards(slots: Slots, owner: Address | None = None) -> Plan[None]:
+    """Read the map from the first node that answers; a slot's new owner knows before others that it is.
 
     Raises:
         Unavailable: none does.
     """
     told = ""
     known = tuple(shard.primary for shard in slots.shards)
-    for host in dict.fromkeys((*slots.place.hosts, *known)):
+    for host in dict.fromkeys((*([owner] if owner else ()), *slots.place.hosts, *known)):
         answer = (yield [Question(host, (("CLUSTER", "SLOTS"),), FIND)])[0]
         if isinstance(answer, HeadwaterError):
             told = str(answer)
@@ -146,7 +160,7 @@ def read_cluster(
             _question(slots, shard, [keys[i] for i in part], eventual, marks, clock) for shard, part in places.items()
         ]
         answers = yield questions
-        wanted, failed = [], None
+        wanted, failed, asked = [], None, dict[Address, list[int]]()
         for (shard, part), answer in zip(places.items(), answers, strict=True):
             if isinstance(answer, HeadwaterError):
                 if not isinstance(answer, Unavailable):
@@ -158,6 +172,16 @@ def read_cluster(
                 found = answer[2:-1]
                 seen |= _checked(shard, answer, of_shard(marks, shard.name), level)
             for i, row in zip(part, found, strict=True):
+                if not isinstance(row, Moved):
+                    rows[i] = row
+                elif row.asking and row.owner:
+                    asked.setdefault(row.owner, []).append(i)
+                else:
+                    wanted, failed = [*wanted, i], row
+        for i, row in (yield from _on_their_way(keys, asked, clock)):
+            if isinstance(row, Unavailable):
+                wanted, failed = [*wanted, i], row
+            else:
                 rows[i] = row
         if failed is None:
             break
@@ -165,8 +189,26 @@ def read_cluster(
             if partial:
                 break
             raise failed
-        yield from find_shards(slots)
+        yield from find_shards(slots, failed.owner if isinstance(failed, Moved) else None)
     return Reading(rows, seen if marks is None else {**_elsewhere(slots, marks, seen), **seen})
+
+
+def _on_their_way(
+    keys: Sequence[bytes], asked: Mapping[Address, Sequence[int]], clock: Clock
+) -> Plan[list[tuple[int, bytes | Unavailable | None]]]:
+    """Rows, by their places, that have left their node for the one that takes over their slot."""
+    if not asked:
+        return []
+    answers = yield [
+        Question(node, tuple(c for i in part for c in (("ASKING",), ("GET", keys[i]))), clock.left, each=True)
+        for node, part in asked.items()
+    ]
+    found: list[tuple[int, bytes | Unavailable | None]] = []
+    for part, answer in zip(asked.values(), answers, strict=True):
+        if isinstance(answer, HeadwaterError) and not isinstance(answer, Unavailable):
+            raise answer
+        found += zip(part, [answer] * len(part) if isinstance(answer, Unavailable) else answer[1::2], strict=True)
+    return found
 
 
 def _question(
@@ -175,12 +217,11 @@ def _question(
     # a cluster refuses MGET over several slots: one GET a key, sent at once
     gets: tuple[Command, ...] = tuple(("GET", key) for key in keys)
     if eventual and shard.replicas:
-        return Question(slots.turn(shard), (("READONLY",), *gets), clock.left)
+        return Question(slots.turn(shard), (("READONLY",), *gets), clock.left, each=True)
     if marks is None:
-        return Question(shard.primary, gets, clock.left)
-    return Question(
-        shard.primary, (("INFO", "server"), ("INFO", "replication"), *gets, ("INFO", "replication")), clock.left
-    )
+        return Question(shard.primary, gets, clock.left, each=True)
+    replication = ("INFO", "replication")
+    return Question(shard.primary, (("INFO", "server"), replication, *gets, replication), clock.left, each=True)
 
 
 def _checked(shard: Shard, answer: Answer, marks: Mapping[str, int], level: ConsistencyLevel) -> dict[str, int]:

@@ -24,6 +24,7 @@ from redis.connection import Connection, SSLConnection
 from redis.retry import Retry
 
 from headwater.errors import FormatError, StorageFull, StoreError, Unavailable
+from headwater.online.stores.redis_cluster import Moved
 from headwater.online.stores.redis_scripts import NEWER, Script
 from headwater.online.stores.redis_url import Address, RedisPlace
 
@@ -37,10 +38,6 @@ _AWAY = (
 )
 _NOT_NOW = ("MASTERDOWN", "LOADING", "CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS", "READONLY", "BUSY")
 _NEWER_ROW = "a stored row was written by a newer headwater: upgrade this one before it writes to the same online store"
-
-
-class Moved(Unavailable):
-    """A key's slot is at another node of the cluster: its map is to be read again."""
 
 
 def _options(place: RedisPlace, sentinel: bool) -> dict[str, Any]:
@@ -71,8 +68,12 @@ def translated(bad: Exception, where: str) -> Exception:
     text = str(bad)
     if isinstance(bad, redis.exceptions.AuthenticationError):
         return StoreError(f"{where}: {text}; check user and password in [online] url")
-    if isinstance(bad, (redis.exceptions.MovedError, redis.exceptions.AskError)) or text.startswith(("MOVED", "ASK")):
-        return Moved(text)
+    if isinstance(bad, redis.exceptions.AskError):
+        # of redis-py's classes MOVED is a kind of ASK
+        asking = not isinstance(bad, redis.exceptions.MovedError)
+        return Moved(f"{where}: slot {text} is elsewhere", (bad.host, bad.port), asking)
+    if isinstance(bad, redis.exceptions.TryAgainError):
+        return Moved(f"{where}: {text}")
     if isinstance(bad, redis.exceptions.OutOfMemoryError) or text.startswith("OOM"):
         return StorageFull(f"{where}: {text}; raise maxmemory")
     if NEWER in text:
@@ -82,10 +83,13 @@ def translated(bad: Exception, where: str) -> Exception:
     return StoreError(f"{where}: {text or type(bad).__name__}")
 
 
-def _checked(answers: list[Any], where: str) -> list[Any]:
-    for answer in answers:
+def _checked(answers: list[Any], where: str, each: bool = False) -> list[Any]:
+    for i, answer in enumerate(answers):
         if isinstance(answer, Exception):
-            raise translated(answer, where) from answer
+            bad = translated(answer, where)
+            if not each or not isinstance(bad, Moved):
+                raise bad from answer
+            answers[i] = bad
     return answers
 
 
@@ -161,9 +165,22 @@ class Node:
             raise
         return pending
 
-    def receive(self, pending: Pending) -> list[Any]:
-        """The answers to what `send` sent; errors as `run`."""
-        return _checked(self._received(pending), self.where)
+    def receive(self, pending: Pending, each: bool = False) -> list[Any]:
+        """The answers to what `send` sent; errors as `run`, but for `Moved` with `each`, which are answers."""
+        return _checked(self._received(pending), self.where, each)
+
+    def each(self, commands: Sequence[Command], script: Script | None = None, asking: bool = False) -> list[Any]:
+        """The answers to commands of one slot each, `Moved` where it is elsewhere.
+
+        Args:
+            commands: name and arguments of each.
+            script: what they call; is loaded first.
+            asking: their slots are only on their way to this node.
+        """
+        load: list[Command] = [("SCRIPT", "LOAD", script.text)] if script else []
+        sent = [c for command in commands for c in (("ASKING",), command)] if asking else commands
+        found = self.receive(self.send([*load, *sent]), each=True)[len(load) :]
+        return found[1::2] if asking else found
 
     def _received(self, pending: Pending) -> list[Any]:
         try:
@@ -290,7 +307,9 @@ def _ended(connection: Any) -> bool:
     return bool(ready.poll(0))
 
 
-_ASKING = frozenset({"GET", "MGET", "INFO", "ROLE", "HMGET", "HLEN", "SCAN", "SENTINEL", "CLUSTER", "READONLY"})
+_ASKING = frozenset(
+    {"GET", "MGET", "INFO", "ROLE", "HMGET", "HLEN", "SCAN", "SENTINEL", "CLUSTER", "READONLY", "ASKING"}
+)
 
 
 def _repeatable(commands: Sequence[Command]) -> bool:
@@ -314,18 +333,18 @@ class AsyncNode:
         self._options = _options(place, sentinel)
         self._idle: deque[Any] = deque()
 
-    async def run(self, commands: Sequence[Command], timeout: float | None = None) -> list[Any]:
-        """As `Node.run`."""
+    async def run(self, commands: Sequence[Command], timeout: float | None = None, each: bool = False) -> list[Any]:
+        """As `Node.run`, and `Node.receive`."""
         try:
             used = bool(self._idle)
             try:
-                return _checked(await self._exchange(self._take(), commands, timeout), self.where)
+                return _checked(await self._exchange(self._take(), commands, timeout), self.where, each)
             except (redis.exceptions.ConnectionError, OSError) as bad:
                 late = isinstance(bad, (redis.exceptions.TimeoutError, TimeoutError))
                 if not used or late or not _repeatable(commands):
                     raise
                 await self.close()
-                return _checked(await self._exchange(self._take(), commands, timeout), self.where)
+                return _checked(await self._exchange(self._take(), commands, timeout), self.where, each)
         except (*_AWAY, redis.exceptions.RedisError) as bad:
             raise translated(bad, self.where) from bad
 

@@ -34,12 +34,13 @@ _MARKER: Command = ("HMGET", MARKERS, "s", "n")
 
 @dataclass(frozen=True)
 class Question:
-    """Commands for one node."""
+    """Commands for one node; with `each`, one that it sends elsewhere has a `Moved` as its own answer."""
 
     node: Address
     commands: tuple[Command, ...]
     timeout: float | None = None
     sentinel: bool = False
+    each: bool = False
 
 
 Answer = list[Any] | HeadwaterError

@@ -15,8 +15,8 @@ from headwater.online.keys import META_PREFIX
 MARKERS = META_PREFIX + b"marks"
 """A hash: `s` the number of the last marker, `n` its word, and of the last some thousand number → word.
 
-Each put leaves one behind its rows. Who has seen a marker can tell after a restart, when the server's own ids are gone,
-whether what was written before it is there.
+Each script leaves one behind its rows. Who has seen a marker can tell after a restart, when the server's own ids are
+gone, whether what was written before it is there.
 """
 KEPT_MARKERS = 8192
 NEWER = "HWNEWER"
