@@ -28,7 +28,7 @@ def main() -> int:
     """Run the scripts; 1 where one failed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"which: {', '.join(NAMES)}; none: all")
-    parser.add_argument("--quick", action="store_true", help="small sizes, in a minute: shows that all runs")
+    parser.add_argument("--quick", action="store_true", help="small sizes, in a minute or two: shows that all runs")
     parser.add_argument("--seed", type=int, default=SEED, help="of all random data")
     given = parser.parse_args()
     unknown = [name for name in given.names if name not in NAMES]

@@ -289,8 +289,8 @@ def _history(scratch: Path, size: Sizes, seed: int) -> list[Figure]:
             "rows out": f"{_median(found['ours'], 2):,.0f} / {_median(found[offline], 2):,.0f}",
         }
         what = f"history {size.history // 10:,} x {size.history:,} rows x {len(NAMES)}, Feast by its {offline} store"
-        ours, theirs = _median(found["ours"], 0), _median(found[offline], 0)
-        figures.append(Figure(what, ours, theirs, "s", runs=size.runs, more=more))
+        seconds = _median(found["ours"], 0), _median(found[offline], 0)
+        figures.append(Figure(what, *seconds, "s", runs=size.runs, more=more))
     return figures
 
 

@@ -12,15 +12,15 @@ import pyarrow.parquet as pq
 
 import headwater as hw
 from benchmarks.peers.sides import answer, timed
-from benchmarks.projects import NAMES, make_project, views, warm_up
+from benchmarks.projects import NAMES, START, make_project, views, warm_up
 
 
 class Headwater:
-    """One project, on a clock that stands where the last run ended, else the system's."""
+    """One project, on a clock that stands where it was opened, or where the last run ended."""
 
     def __init__(self) -> None:
         self._folder = Path()
-        self._now: datetime | None = None
+        self._now = START
         self._store: Any = None
         self._readers: dict[int, Any] = {}
 

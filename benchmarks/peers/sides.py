@@ -50,6 +50,7 @@ class Side:
 
     def __init__(self, python: Path, module: str, scratch: Path) -> None:
         self.peak_mb = 0.0
+        self._name = module
         self._told = scratch / f"{module}.{time.monotonic_ns()}.log"
         with self._told.open("wb") as told:
             self._process = subprocess.Popen(
@@ -80,6 +81,7 @@ class Side:
     @property
     def answered(self) -> bool:
         """Whether what was sent is done."""
+        assert self._process.stdout is not None
         return bool(select.select([self._process.stdout], [], [], 0)[0])
 
     def receive(self) -> Any:
@@ -87,7 +89,7 @@ class Side:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError(f"{self._process.args} ended:\n{self._told.read_text()[-3000:]}")
+            raise RuntimeError(f"{self._name} ended:\n{self._told.read_text()[-3000:]}")
         found = json.loads(line)
         self.peak_mb = found["peak_mb"]
         return found["answer"]
