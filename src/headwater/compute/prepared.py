@@ -29,7 +29,7 @@ from headwater.online.fetching import PLAIN, Ask
 from headwater.online.reader import KeyPlan, OnlineReader
 from headwater.online.result import OnlineResult
 from headwater.online.session import Session, check_session
-from headwater.online.staleness import stale_rows
+from headwater.online.staleness import may_be_stale, stale_rows
 from headwater.planning.pointers import behind
 from headwater.planning.resolve import ResolvedRequest, ResolvedView, resolve
 from headwater.planning.snapshot import RegistrySnapshot
@@ -96,7 +96,14 @@ class PreparedReader:
     def _of(self, request: ResolvedRequest) -> OnlineReader:
         rooms = self._rooms
         tolerance = duration_micros(rooms.tolerance)
-        return OnlineReader(request, rooms.online, rooms.project, freshness=self._freshness, future_tolerance=tolerance)
+        return OnlineReader(
+            request,
+            rooms.online,
+            rooms.project,
+            freshness=self._freshness,
+            future_tolerance=tolerance,
+            watched=self._hints is not None,
+        )
 
     @property
     def rooms(self) -> Rooms:
@@ -211,7 +218,7 @@ class PreparedReader:
 
     def hint(self, reader: OnlineReader, plan: KeyPlan, at: int, age: int | None) -> None:
         """Note a read whose stale rows ask for a refresh, where that is configured."""
-        if self._hints is not None and (age is not None or reader.may_be_stale):
+        if self._hints is not None and may_be_stale(plan, at, age):
             self._hints.offer(reader.request.views, plan, at, age)
 
     def asked(

@@ -51,6 +51,7 @@ class DecodedRows:
         rows: what was found under each key.
         known_until: microseconds; rows known later do not count.
         expired_before: microseconds; rows with an earlier event time are too old. None: none is.
+        watched: whether `least` is wanted.
 
     Attributes:
         size: how many keys were asked for.
@@ -60,6 +61,7 @@ class DecodedRows:
         expired: places of other rows that are too old.
         missing: all places that have no value to show, so that the default stands in.
         has_nulls: whether some row has a NULL.
+        least: as times stand in a header: no event time is earlier (0 where a row is not there).
     """
 
     __slots__ = (
@@ -71,6 +73,7 @@ class DecodedRows:
         "form",
         "future",
         "has_nulls",
+        "least",
         "missing",
         "size",
     )
@@ -81,6 +84,7 @@ class DecodedRows:
         rows: Sequence[bytes | None],
         known_until: int = MAX_MICROS,
         expired_before: int | None = None,
+        watched: bool = False,
     ) -> None:
         self.form = form
         self.size = len(rows)
@@ -89,11 +93,12 @@ class DecodedRows:
         self.future: list[int] = []
         self.expired: list[int] = []
         latest, oldest = known_until + SIGN, 0 if expired_before is None else expired_before + SIGN
+        self.least = _LAST
         self._table = self._read(rows)
         if self.size < MANY:
-            self._judge_few(latest, oldest)
+            self._judge_few(latest, oldest, watched)
         else:
-            self._judge_many(latest, oldest)
+            self._judge_many(latest, oldest, watched)
         self.missing = [*self.absent, *self.future, *self.expired]
         self.has_nulls = self._table["bits"].tobytes() != form.no_nulls * self.size
         self._variable: dict[int, list[Any]] = self._decode_variable(rows) if form.variable else {}
@@ -122,22 +127,27 @@ class DecodedRows:
         gone = {*self.absent, *self.damaged}
         return np.frombuffer(b"".join([form.blank if i in gone else b for i, b in enumerate(blocks)]), form.table)
 
-    def _judge_few(self, latest: int, oldest: int) -> None:
+    def _judge_few(self, latest: int, oldest: int, watched: bool) -> None:
         """Find the rows that are not known yet, or too old; times as they stand in a header."""
-        for i, (event, created) in enumerate(self._table["times"].tolist()):
+        times = self._table["times"].tolist()
+        if watched and times:
+            self.least = min(times)[0]
+        for i, (event, created) in enumerate(times):
             if event > latest or created > latest:
                 self.future.append(i)
             elif event < oldest and i not in self.absent and i not in self.damaged:
                 self.expired.append(i)
 
-    def _judge_many(self, latest: int, oldest: int) -> None:
+    def _judge_many(self, latest: int, oldest: int, watched: bool) -> None:
         """What `_judge_few` does, faster where rows are many."""
         times = self._table["times"].astype(np.uint64)
         # not max and min: what NumPy does around them costs more than they do
         if times.item(times.argmax()) > latest:
             self.future = np.flatnonzero((times > np.uint64(max(0, latest))).any(axis=1)).tolist()
         # created times are looked at too, which is cheaper than to leave them out
-        if oldest and times.item(times.argmin()) < oldest:
+        if oldest or watched:
+            self.least = times.item(times.argmin())
+        if self.least < oldest:
             gone = {*self.absent, *self.damaged, *self.future}
             old = np.flatnonzero(times[:, 0] < np.uint64(min(oldest, _LAST))).tolist()
             self.expired = [i for i in old if i not in gone]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import accumulate
 from typing import Any
 
@@ -57,6 +56,7 @@ class OnlineReader:
         project: the project that the keys belong to.
         freshness: the function freshness is measured by.
         future_tolerance: microseconds; a row known later than `now` by more is not found, within it its age is 0.
+        watched: whether `staleness.may_be_stale` will be asked of its reads.
 
     Raises:
         UsageError: a feature named like a join key of the request.
@@ -70,20 +70,17 @@ class OnlineReader:
         *,
         freshness: Freshness | None = None,
         future_tolerance: int = FUTURE_TOLERANCE,
+        watched: bool = False,
     ) -> None:
         request.check_columns(request.join_keys, "request")
         self.request = request
         self.store = store
         self.project = project
         self.future_tolerance = future_tolerance
+        self.watched = watched
         self._keys = dict(request.join_keys)
         self._views = _read_views(project, request.views)
         self._asked = _read_request(request, self._keys, freshness or Freshness())
-
-    @cached_property
-    def may_be_stale(self) -> bool:
-        """Whether some feature has an SLA that its rows can be past."""
-        return any(view.timed and any(sla is not None for sla in view.slas) for view in self._views)
 
     @property
     def join_keys(self) -> Mapping[str, DType]:
@@ -155,7 +152,7 @@ class OnlineReader:
             if read.long_keys is not None:
                 part = verified(part, read.long_keys)
             expired_before = None if view.ttl is None else now - view.ttl
-            read.rows = DecodedRows(view.form, part, known_until, expired_before)
+            read.rows = DecodedRows(view.form, part, known_until, expired_before, self.watched)
         return OnlineResult(self._asked, plan.batch, plan.reads, now, stale is _DROP, max_age)
 
 
@@ -212,6 +209,7 @@ def _read_view(view: ResolvedView, space: KeySpace, twin: int | None) -> ReadVie
         timed=timed,
         ttl=(duration_micros(definition.ttl_time) or None) if timed else None,
         slas=tuple(own) if timed else (None,) * len(own),
+        sla=min((sla for sla in own if sla is not None), default=None) if timed else None,
         defaults=tuple(python_default(f.default, f.dtype) for f in view.features),
     )
 

@@ -181,8 +181,7 @@ class OnlineResult:
         return out
 
     def _strictest(self, view: ReadView) -> int | None:
-        slas = [sla for f in range(len(view.slas)) if (sla := self._sla(view, f)) is not None]
-        return min(slas, default=None)
+        return self._max_age if self._max_age is not None else view.sla
 
     @property
     def problems(self) -> dict[Any, str]:

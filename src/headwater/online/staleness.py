@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from headwater.online.codec import SIGN
 from headwater.online.reader import KeyPlan
 from headwater.online.view_read import ReadView, ViewRead
 
@@ -27,11 +28,19 @@ class StaleRows:
     sla: int
 
 
-def strictest(view: ReadView, max_age: int | None = None) -> int | None:
-    """The strictest SLA among the features asked for, or the read's own; None where nothing can be stale."""
+def may_be_stale(plan: KeyPlan, now: int, max_age: int | None) -> bool:
+    """Whether `stale_rows` may find some: told at once, and never wrongly denied; the read must have been watched."""
+    for read in plan.reads:
+        sla = _sla(read.view, max_age)
+        if sla is not None and read.rows.least < now - sla + SIGN:
+            return True
+    return False
+
+
+def _sla(view: ReadView, max_age: int | None) -> int | None:
     if not view.timed:
         return None
-    return max_age if max_age is not None else min((sla for sla in view.slas if sla is not None), default=None)
+    return view.sla if max_age is None else max_age
 
 
 def stale_rows(plan: KeyPlan, now: int, max_age: int | None) -> list[StaleRows]:
@@ -44,7 +53,7 @@ def stale_rows(plan: KeyPlan, now: int, max_age: int | None) -> list[StaleRows]:
     """
     found = []
     for place, read in enumerate(plan.reads):
-        sla = strictest(read.view, max_age)
+        sla = _sla(read.view, max_age)
         if sla is None:
             continue
         stale = _of_view(plan, read, place, now, sla)

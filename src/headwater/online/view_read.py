@@ -27,6 +27,7 @@ class ReadView:
         timed: whether its rows have event times.
         ttl: microseconds, None for no limit.
         slas: of each feature asked for, microseconds, None for none.
+        sla: the strictest of them.
         defaults: of each feature asked for, None for none.
     """
 
@@ -39,6 +40,7 @@ class ReadView:
     timed: bool
     ttl: int | None
     slas: tuple[int | None, ...]
+    sla: int | None
     defaults: tuple[Any, ...]
 
 
