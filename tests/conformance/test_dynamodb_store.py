@@ -4,24 +4,20 @@ import zlib
 
 import pytest
 
-from headwater.online.stores.dynamodb import DynamoDBOnlineStore
-from headwater.testing.online_suite import OnlineStoreSuite
+from headwater.testing.shared_suite import SharedOnlineStoreSuite
 from tests.servers.dynamodb import DynamoDBServer
 
 
-class TestDynamoDBOnlineStore(OnlineStoreSuite):
+class TestDynamoDBOnlineStore(SharedOnlineStoreSuite):
     # moto takes about a hundred guarded writes a second
     many = 1_000
 
     @pytest.fixture
-    def store(self, dynamodb_server: DynamoDBServer):
-        # many requests at once wait long for their turn there
-        store = DynamoDBOnlineStore(
-            dynamodb_server.url(connections=4, timeout="30s", patience="60s", write_patience="60s")
-        )
+    def place(self, dynamodb_server: DynamoDBServer, tmp_path):
         self.client = dynamodb_server.client
-        yield store
-        store.close()
+        # many requests at once wait long for their turn there
+        url = dynamodb_server.url(connections=4, timeout="30s", patience="60s", write_patience="60s")
+        return url, tmp_path
 
     @staticmethod
     def _address(key):

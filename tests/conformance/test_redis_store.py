@@ -5,8 +5,7 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from headwater.online.stores.redis import RedisOnlineStore
-from headwater.testing.online_suite import OnlineStoreSuite
+from headwater.testing.shared_suite import SharedOnlineStoreSuite
 from tests.servers.redis import RedisCluster, RedisServer
 
 
@@ -16,13 +15,11 @@ def server(tmp_path_factory) -> Iterator[RedisServer]:
         yield server
 
 
-class TestRedisOnlineStore(OnlineStoreSuite):
+class TestRedisOnlineStore(SharedOnlineStoreSuite):
     @pytest.fixture
-    def store(self, server):
+    def place(self, server, tmp_path):
         server.client.flushall()
-        store = RedisOnlineStore(server.url)
-        yield store
-        store.close()
+        return server.url, tmp_path
 
     @pytest.fixture(autouse=True)
     def _client(self, server):
@@ -41,14 +38,12 @@ def cluster(tmp_path_factory) -> Iterator[RedisCluster]:
         yield cluster
 
 
-class TestRedisCluster(OnlineStoreSuite):
+class TestRedisCluster(SharedOnlineStoreSuite):
     @pytest.fixture
-    def store(self, cluster):
+    def place(self, cluster, tmp_path):
         for node in cluster.shards:
             node.client.flushall()
-        store = RedisOnlineStore(cluster.url)
-        yield store
-        store.close()
+        return cluster.url, tmp_path
 
     @pytest.fixture(autouse=True)
     def _client(self, cluster):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar
 
@@ -12,10 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headwater.clock import MIN_MICROS
+from headwater.compute.async_reads import async_reads
 from headwater.errors import FormatError
 from headwater.online.base import OnlineStore
 from headwater.online.codec import CODEC_VERSION, MAGIC, emptied, header, replaced, sequence_of
 from headwater.online.meta import log_id_key, pack_log_id, read_watermarks, watermark_entry
+from headwater.online.powers import LeveledReads
 from headwater.planning.watermark import Watermark
 from headwater.testing import SCALE
 from headwater.testing.online_rows import (
@@ -106,10 +110,9 @@ class OnlineStoreSuite(OnlineReadSuite, OnlineRefillSuite):
         assert store.multi_get([key for key, _ in rows]) == [row for _, row in rows]
 
     def test_the_store_grows(self, store: OnlineStore) -> None:
-        step = self.many // 2
-        for start in range(0, 4 * step, step):
-            store.put(plain_rows([Order()] * step, start=start, text="x" * 1_000))
-        assert all(row is not None for row in store.multi_get([key_of(n) for n in range(0, 4 * step, 97)]))
+        for start in range(0, self.many, self.many // 4):
+            store.put(plain_rows([Order()] * (self.many // 4), start=start, text="x" * 1_000))
+        assert all(row is not None for row in store.multi_get([key_of(n) for n in range(0, self.many, 97)]))
 
     @EXAMPLES
     @given(steps=_STEPS)
@@ -316,6 +319,37 @@ class OnlineStoreSuite(OnlineReadSuite, OnlineRefillSuite):
                 assert told.event >= last[i]
                 assert row.endswith(f"{told.event}".encode() * (told.event + 1))
                 last[i] = told.event
+
+    def test_every_level_and_an_event_loop_read_the_same(self, store: OnlineStore) -> None:
+        rows = dict(plain_rows([Order(i) for i in range(130)]))
+        store.put(rows.items())
+        asked = [*reversed(rows), key_of(-1), key_of(3), key_of(3)]
+
+        async def read() -> list[Sequence[bytes | None]]:
+            reads = async_reads(store)
+            try:
+                levels = [await reads.read(asked, level, {}) for level in store.capabilities.levels]
+                return [await reads.multi_get(asked), await reads.multi_get([]), *(found.rows for found in levels)]
+            finally:
+                await reads.close()
+
+        found, nothing, *others = asyncio.run(read())
+        assert (found, nothing) == ([rows.get(key) for key in asked], [])
+        if isinstance(store, LeveledReads):
+            others += [store.read(asked, level, {}).rows for level in store.capabilities.levels]
+        assert all(other == found for other in others)
+
+    def test_only_rows_without_a_d_and_put_so_expire(self, store: OnlineStore) -> None:
+        if not store.capabilities.expiry:
+            return
+        (first, kept), (second, _), (third, _) = rows = plain_rows([Order(1)] * 3)
+        store.put(rows, expires_in=3_600)  # type: ignore[call-arg]
+        self._empty(store, second, 5)
+        store.put([(first, kept)])
+        store.put([plain_row(1, Order(9))], expires_in=1)  # type: ignore[call-arg]
+        store.put([(third, rows[2][1])], expires_in=3_600)  # type: ignore[call-arg]
+        time.sleep(1.5)
+        assert [sequence_of(row) for row in store.multi_get([first, second, third])] == [2, 3, 2]
 
     def test_it_says_what_it_is(self, store: OnlineStore) -> None:
         store.put(plain_rows([Order()] * 3))

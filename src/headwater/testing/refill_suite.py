@@ -14,6 +14,7 @@ from headwater.definitions.feature import Feature
 from headwater.definitions.sources import ParquetSource
 from headwater.definitions.view import FeatureView
 from headwater.online.base import OnlineStore
+from headwater.online.keys import META_PREFIX
 from headwater.store import FeatureStore
 from headwater.types import Int64
 
@@ -92,5 +93,62 @@ class OnlineRefillSuite:
         for key, data in copy.items():
             self.raw_set(store, key, data)
         filled.store.materialize()
+        filled.check()
+        filled.store.close()
+
+    def test_a_store_failed_over_to_a_replica_that_lacks_rows_is_made_whole_by_the_next_run(
+        self, store: OnlineStore, tmp_path: Path
+    ) -> None:
+        filled = _Filled(tmp_path, store)
+        filled.write([2, 3])
+        filled.store.materialize()
+        behind = dict(store.scan(b""))
+        filled.grow([0, 1, 4, 5])
+        filled.write([2, 6])
+        filled.store.delete("v", [1, 3])
+        filled.store.materialize()
+        ahead = dict(store.scan(b""))
+        filled.check()
+        # it has some of the rows that were written last, and the watermark of before, which comes after its rows
+        for chance in (0, 1):
+            store.delete(ahead)
+            for place, key in enumerate(sorted(ahead)):
+                data = ahead[key] if place % 2 == chance and not key.startswith(META_PREFIX) else behind.get(key)
+                if data is not None:
+                    self.raw_set(store, key, data)
+            filled.store.materialize()
+            filled.check()
+        filled.store.close()
+
+    def test_a_row_from_the_future_goes_online_when_its_time_comes(self, store: OnlineStore, tmp_path: Path) -> None:
+        filled = _Filled(tmp_path, store)
+        filled.store.materialize()
+        ahead = filled.now + timedelta(hours=1)
+        report = filled.store.write("v", [{"id": 1, "at": ahead, "x": 77}, {"id": 8, "at": ahead, "x": 88}])
+        assert (report.future, report.applied) == (2, 0)
+        filled.store.materialize()
+        filled.check()
+        filled.now = ahead + timedelta(seconds=1)
+        filled.store.materialize()
+        filled.check()
+        assert filled.store.get_online_features(["v:x"], [1, 8], now=filled.now).to_dict()["x"] == [77, 88]
+        filled.store.close()
+
+    def test_a_purged_key_is_erased_and_learns_only_what_is_new(self, store: OnlineStore, tmp_path: Path) -> None:
+        filled = _Filled(tmp_path, store)
+        filled.write([0, 5])
+        filled.store.materialize()
+        before = set(dict(store.scan(b"")))
+        said = [{"id": 0, "at": filled.now, "created_time": filled.now, "x": 1}]
+        filled.store.delete("v", [0], purge=True)
+        filled.check()
+        assert set(dict(store.scan(b""))) == before
+        filled.now += timedelta(hours=1)
+        filled.store.materialize()
+        assert len(before - set(dict(store.scan(b"")))) == 1
+        for to in ("both", "online"):
+            assert filled.store.write("v", said, to=to).superseded == 1
+        filled.check()
+        filled.write([0])
         filled.check()
         filled.store.close()

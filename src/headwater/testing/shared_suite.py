@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -48,11 +48,13 @@ class SharedOnlineStoreSuite(OnlineStoreSuite):
         store.put([plain_row(1, Order(8))])
         assert _processes().submit(_read, place, [key_of(1)]).result(120) == [Order(8)]
 
-    def test_processes_that_write_the_same_keys_leave_the_greatest(self, store: OnlineStore, place: Place) -> None:
+    def test_fifty_writers_of_the_same_keys_in_two_processes_leave_the_greatest(
+        self, store: OnlineStore, place: Place
+    ) -> None:
         keys = 10
-        orders = [[Order((n * 7 + key) % 23, n) for key in range(keys)] for n in range(40)]
-        pending = [_processes().submit(_put, place, mine) for mine in orders]
-        applied = [store.put(plain_rows(mine)) for mine in orders] + [done.result(120) for done in pending]
+        orders = [[Order((n * 7 + key) % 23, n) for key in range(keys)] for n in range(50)]
+        pending = [_processes().submit(_put_at_once, place, part) for part in (orders[::2], orders[1::2])]
+        applied = [told for done in pending for told in done.result(120)]
         found = store.multi_get([key_of(n) for n in range(keys)])
         assert [order_of(row) for row in found] == [max(mine[key] for mine in orders) for key in range(keys)]
         assert [sequence_of(row) for row in found] == [sum(done[key] for done in applied) for key in range(keys)]
@@ -65,10 +67,11 @@ class SharedOnlineStoreSuite(OnlineStoreSuite):
         assert order_of(store.multi_get([key_of(1)])[0]) == Order(60)
 
     def test_another_process_makes_the_store_grow(self, store: OnlineStore, place: Place) -> None:
-        _processes().submit(_fill, place, 5_000).result(timeout=120)
-        assert all(row is not None for row in store.multi_get([key_of(n) for n in range(0, 5_000, 97)]))
-        store.put(plain_rows([Order(1)] * 5_000, text="y" * 1_000))
-        assert order_of(store.multi_get([key_of(4_999)])[0]) == Order(1)
+        count = self.many // 4
+        _processes().submit(_fill, place, count).result(timeout=120)
+        assert all(row is not None for row in store.multi_get([key_of(n) for n in range(0, count, 97)]))
+        store.put(plain_rows([Order(1)] * count, text="y" * 1_000))
+        assert order_of(store.multi_get([key_of(count - 1)])[0]) == Order(1)
 
 
 def open_store(place: Place) -> OnlineStore:
@@ -91,11 +94,13 @@ def _read(place: Place, keys: list[bytes]) -> list[Order | None]:
     return found
 
 
-def _put(place: Place, orders: list[Order]) -> list[bool]:
+def _put_at_once(place: Place, orders: list[list[Order]]) -> list[list[bool]]:
+    """What a writer for each of them was told."""
     store = open_store(place)
-    applied = store.put(plain_rows(orders))
+    with ThreadPoolExecutor(len(orders)) as pool:
+        told = list(pool.map(lambda mine: store.put(plain_rows(mine)), orders))
     store.close()
-    return applied
+    return told
 
 
 def _add(place: Place, times: int) -> None:
