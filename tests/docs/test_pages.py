@@ -12,7 +12,15 @@ from scripts.doc_snippets import run
 from tests.servers.redis import RedisReplicas
 
 ROOT = Path(__file__).resolve().parents[2]
-SMALL_PAGES = ["definitions.md", "history.md", "serving.md", "versions.md", "writing.md", "architecture.md"]
+SMALL_PAGES = [
+    "definitions.md",
+    "history.md",
+    "serving.md",
+    "freshness.md",
+    "versions.md",
+    "writing.md",
+    "architecture.md",
+]
 
 
 def check(page: Path) -> dict[str, object]:

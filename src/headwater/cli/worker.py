@@ -17,6 +17,7 @@ from headwater.cli.plain import dumps
 from headwater.cli.run import Run, command
 from headwater.cli.sheet import Line, Sheet
 from headwater.clock import from_micros
+from headwater.errors import UsageError
 
 if TYPE_CHECKING:
     from headwater.compute.worker import Step
@@ -54,6 +55,8 @@ def worker(
     files.
     """
     names = [name.strip() for given in views or () for name in given.split(",") if name.strip()] or None
+    if dead and replay:
+        raise UsageError("--dead lists and --replay lets be tried again: give one of them")
     with run.store() as store:
         if dead:
             _list_dead(run, store, names)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from headwater.compute.refresh_records import RefreshRecords
@@ -150,24 +151,21 @@ class Hints:
         self._awake()
 
     def _awake(self) -> None:
+        started = False
         if self._thread is None and not self._closed.is_set():
             with self._lock:
                 # looked at again: two reads may have come first
                 if self._thread is None:
-                    self._thread = threading.Thread(target=self._run, name="headwater-hints", daemon=True)
+                    # a store that nobody closes must be able to go: its thread does not hold it
+                    kept, wake = weakref.ref(self, partial(_wake_up, self._wake)), self._wake
+                    self._thread = threading.Thread(
+                        target=_work, args=(kept, wake, self._closed), name="headwater-hints", daemon=True
+                    )
                     self._thread.start()
+                    started = True
         self._wake.set()
-
-    def _run(self) -> None:
-        self._started()
-        while True:
-            self._wake.wait()
-            for _ in range(round(_FLUSH / _LOOK)):
-                if self._closed.wait(_LOOK):
-                    return
-                self.look()
-            self._wake.clear()
-            self.flush()
+        if started:
+            self._started()
 
     def look(self) -> None:
         """Find what is stale in the reads noted so far."""
@@ -204,3 +202,23 @@ class Hints:
         if self._thread is not None:
             self._thread.join(_AT_CLOSE)
             self.flush()
+
+
+def _wake_up(wake: threading.Event, _: object) -> None:
+    wake.set()
+
+
+def _work(kept: weakref.ref[Hints], wake: threading.Event, closed: threading.Event) -> None:
+    """Look at what reads noted, and flush it, for as long as the hints are there and open."""
+    while True:
+        wake.wait()
+        for _ in range(round(_FLUSH / _LOOK)):
+            if closed.wait(_LOOK) or (hints := kept()) is None:
+                return
+            hints.look()
+            del hints
+        if (hints := kept()) is None:
+            return
+        wake.clear()
+        hints.flush()
+        del hints
