@@ -330,18 +330,32 @@ class RedisEquality(EmbeddedEquality):
         return super()._open()
 
 
+class DynamoDBEquality(EmbeddedEquality):
+    """The same on DynamoDB."""
+
+    server = None
+
+    def _open(self):
+        if not hasattr(self, "store"):
+            self.online = self.server.url(timeout="30s")
+        return super()._open()
+
+
 @pytest.fixture(scope="module", autouse=True)
-def _server(redis_server):
+def _servers(redis_server, dynamodb_server):
     RedisEquality.server, RedisEquality.online = redis_server, redis_server.url
+    DynamoDBEquality.server = dynamodb_server
 
 
-for machine in (Equality, EmbeddedEquality, RedisEquality):
+# the emulator of DynamoDB is slow
+for machine, examples in ((Equality, 6), (EmbeddedEquality, 6), (RedisEquality, 6), (DynamoDBEquality, 3)):
     machine.TestCase.settings = settings(
-        max_examples=6 * SCALE, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
+        max_examples=examples * SCALE, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
     )
 TestEquality = Equality.TestCase
 TestEmbeddedEquality = EmbeddedEquality.TestCase
 TestRedisEquality = RedisEquality.TestCase
+TestDynamoDBEquality = DynamoDBEquality.TestCase
 
 
 def test_a_second_delete_does_not_bring_back_what_the_first_one_hid():
