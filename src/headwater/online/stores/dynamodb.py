@@ -78,6 +78,9 @@ class DynamoDBOnlineStore(OnlineStore):
             if self._closed:
                 raise Unavailable(f"{self.place.shown} was closed")
             if self._made is None or self._made[0] != os.getpid():
+                if self._made is not None:
+                    # a child's connections are not its parent's, who goes on with them
+                    self._made[1].close()
                 pool = ThreadPoolExecutor(self.place.connections, thread_name_prefix="headwater-dynamodb")
                 self._made = (os.getpid(), Wire(self.place), pool)
             return self._made

@@ -133,7 +133,7 @@ def _given(place: DynamoDBPlace, credentials: Any) -> Keys:
 
 
 class Wire:
-    """Sends requests; safe to use from several threads, and after a fork.
+    """Sends requests; safe to use from several threads, of one process.
 
     Args:
         place: where to.
@@ -142,7 +142,7 @@ class Wire:
     def __init__(self, place: DynamoDBPlace) -> None:
         self._place = place
         self._idle: deque[http.client.HTTPConnection] = deque()
-        self._process = os.getpid()
+        self._closed = False
         session, self._signer = _opened(place, botocore.session.Session)
         self._credentials = session.get_credentials()
         self._tls = _tls() if self._signer.tls else None
@@ -160,7 +160,7 @@ class Wire:
             # an idle connection that was closed long ago
             connection = self._new()
             answer, kept = self._exchange(connection, request, headers)
-        if kept:
+        if kept and not self._closed:
             self._idle.append(connection)
         else:
             connection.close()
@@ -193,10 +193,6 @@ class Wire:
 
     def _take(self) -> tuple[http.client.HTTPConnection, bool]:
         """A connection, and whether it was used before."""
-        if self._process != os.getpid():
-            # a child's connections are not its parent's, who goes on with them
-            self.close()
-            self._process = os.getpid()
         with suppress(IndexError):
             while True:
                 connection = self._idle.pop()
@@ -212,7 +208,8 @@ class Wire:
         return http.client.HTTPConnection(signer.hostname, signer.port, timeout=timeout)
 
     def close(self) -> None:
-        """End the connections that are idle."""
+        """End the connections that are idle, and each of the others after its answer."""
+        self._closed = True
         with suppress(IndexError):
             while True:
                 self._idle.pop().close()

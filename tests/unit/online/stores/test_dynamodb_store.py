@@ -1,6 +1,7 @@
 """The DynamoDB store beside its suite: its table, expiry, throttling and faults, reads on an event loop."""
 
 import asyncio
+import os
 import random
 import socket
 import time
@@ -12,12 +13,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import headwater as hw
 from headwater.errors import ConfigError, FormatError, StoreError, StoreReadOnly, Unavailable
 from headwater.online.codec import emptied, replaced, sequence_of
 from headwater.online.guard import merge
 from headwater.online.powers import UNREAD, Asynchronous, AsyncReads, LeveledReads, Provisioned, Reading
 from headwater.online.stores.dynamodb import DynamoDBOnlineStore
 from headwater.online.stores.dynamodb_items import address
+from headwater.online.stores.dynamodb_url import parse_url
 from headwater.testing.online_rows import Order, key_of, plain_row, plain_rows
 from headwater.types import ConsistencyLevel
 
@@ -36,8 +39,7 @@ def make(dynamodb_server):
         return made[-1]
 
     yield make
-    for operation in ("BatchGetItem", "UpdateItem"):
-        dynamodb_server.fail(operation, "none")
+    dynamodb_server.fail("", "none")
     for store in made:
         store.close()
 
@@ -132,6 +134,40 @@ def test_a_table_that_keeps_what_expired_or_has_a_limit_is_told(make, dynamodb_s
     store.provision()
     assert store.put([plain_row(1)]) == [True]
     assert "provisioned" in str(store.info()["warnings"]) and "expired rows are kept" in str(store.info()["warnings"])
+
+
+def test_apply_makes_the_table_first(dynamodb_server, tmp_path):
+    url = dynamodb_server.url()
+    thing = hw.Entity("thing", join_keys={"id": hw.Int64})
+    view = hw.FeatureView(
+        "v", entity=thing, source=hw.PushSource(event_time="at"), features=[hw.Feature("x", hw.Int64)]
+    )
+    with hw.FeatureStore(tmp_path, online=url) as store:
+        dynamodb_server.fail("CreateTable", "denied")
+        with pytest.raises(StoreReadOnly, match="dynamodb:CreateTable"):
+            store.apply([view])
+        assert not store.list_feature_views()
+        store.apply([view])
+        assert store.list_feature_views()
+        assert parse_url(url).table in dynamodb_server.client.list_tables()["TableNames"]
+        store.write("v", [{"id": 1, "at": WHEN.replace(year=2024), "x": 7}])
+        assert store.get_online_features(["v:x"], [1, 2], consistency="strong").to_dict()["x"] == [7, None]
+        manager = hw.FeatureConsistencyManager(store)
+        assert len(manager.get_recent_writes()) == 1
+        found = manager.ensure_write_propagation()
+        assert found.complete and found.replicas == {"eventual reads": 0}
+
+
+def test_a_child_process_has_a_client_of_its_own(make):
+    store, rows = make(), plain_rows([Order(1)] * 120)
+    fill(store, rows)
+    keys, wanted = [key for key, _ in rows], [row for _, row in rows]
+    assert store.multi_get(keys) == wanted
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if all(store.multi_get(keys) == wanted for _ in range(3)) else 1)
+    assert all(store.multi_get(keys) == wanted for _ in range(3))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 # expiry and the guard

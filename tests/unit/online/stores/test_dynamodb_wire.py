@@ -1,8 +1,10 @@
 """Requests are signed as the vendor's library signs them, over connections that are kept while they last."""
 
 import asyncio
+import ipaddress
 import os
 import socket
+import ssl
 import threading
 import time
 from datetime import datetime
@@ -12,6 +14,10 @@ import pytest
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -107,16 +113,6 @@ def test_a_connection_that_ended_while_it_was_idle_is_not_used(answers):
         wire.close()
 
 
-def test_a_child_has_connections_of_its_own():
-    with _Server(1_000) as server:
-        wire = Wire(_place(f"http://127.0.0.1:{server.server_port}"))
-        wire.send(_REQUEST)
-        wire._process = -os.getpid()
-        wire.send(_REQUEST)
-        assert server.connections == 2
-        wire.close()
-
-
 def test_no_answer_is_told_in_time(silent):
     wire = Wire(_place(silent))
     answer = wire.send(Request("GetItem", b"{}", 0.1))
@@ -137,6 +133,52 @@ def test_nobody_there_is_told_and_nothing_was_sent():
 
     answer = asyncio.run(ask())
     assert isinstance(answer, Lost) and not answer.sent
+
+
+@pytest.fixture
+def certificate(tmp_path):
+    """A certificate of 127.0.0.1 that nobody knows, and its key, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(datetime(2020, 1, 1))
+        .not_valid_after(datetime(2100, 1, 1))
+        .add_extension(names, critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    file = tmp_path / "certificate.pem"
+    file.write_bytes(private + made.public_bytes(serialization.Encoding.PEM))
+    return file
+
+
+def test_encrypted_connections_are_checked(certificate, monkeypatch):
+    with _Server(100) as server:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        place = _place(f"https://127.0.0.1:{server.server_port}")
+
+        async def ask():
+            wire = AsyncWire(place)
+            answers = [await wire.send(_REQUEST) for _ in range(3)]
+            await wire.close()
+            return answers
+
+        monkeypatch.delenv("AWS_CA_BUNDLE", raising=False)
+        for answer in (Wire(place).send(_REQUEST), asyncio.run(ask())[0]):
+            assert isinstance(answer, Lost) and not answer.sent and "certificate" in answer.why.lower()
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate))
+        before, wire = server.connections, Wire(place)
+        assert [wire.send(_REQUEST) for _ in range(3)] == [Response(200, b"{}")] * 3
+        wire.close()
+        assert asyncio.run(ask()) == [Response(200, b"{}")] * 3
+        assert server.connections == before + 2
 
 
 @pytest.fixture
