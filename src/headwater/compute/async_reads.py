@@ -14,7 +14,7 @@ from headwater.compute.rooms import Rooms
 from headwater.errors import Unavailable
 from headwater.online.base import OnlineStore
 from headwater.online.fetching import AsyncFetcher
-from headwater.online.powers import Asynchronous, AsyncReads, LeveledReads, Reading
+from headwater.online.powers import UNREAD, Asynchronous, AsyncReads, LeveledReads, Reading
 from headwater.online.result import OnlineResult
 from headwater.online.session import Session
 from headwater.online.staleness import StaleRows, stale_rows
@@ -142,10 +142,10 @@ class AsyncPreparedReader:
         if not old or not await self._refresh(views, old, at, inner.budget(refresh_budget, ask, began)):
             return result
         try:
-            rows = await self._fetcher.rows(plan.keys, refreshed_ask(ask))
+            rows = await self._fetcher.rows(plan.keys, refreshed_ask(ask, began))
         except Unavailable:
             return result
-        return reader.decode(plan, rows, now=at, stale=policy, max_age=age)
+        return result if UNREAD in rows else reader.decode(plan, rows, now=at, stale=policy, max_age=age)
 
     async def _refresh(self, views: Sequence[ResolvedView], stale: list[StaleRows], at: int, budget: float) -> bool:
         """As `Refresher.refresh`, without a thread that waits."""

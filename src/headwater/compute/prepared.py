@@ -26,6 +26,7 @@ from headwater.errors import (
 from headwater.freshness import Freshness
 from headwater.online.base import OnlineStore
 from headwater.online.fetching import PLAIN, Ask
+from headwater.online.powers import UNREAD
 from headwater.online.reader import KeyPlan, OnlineReader
 from headwater.online.result import OnlineResult
 from headwater.online.session import Session, check_session
@@ -184,7 +185,7 @@ class PreparedReader:
         rows = reader.store.multi_get(plan.keys) if direct else self._fetcher.rows(plan.keys, ask)
         result = reader.decode(plan, rows, now=at, stale=policy, max_age=age)
         if policy is _REFRESH:
-            return self._refreshed(result, reader, plan, ask, at, age, self.budget(refresh_budget, ask, began))
+            return self._refreshed(result, reader, plan, ask, at, age, refresh_budget, began)
         if self._hints is not None:
             self.hint(reader, plan, at, age)
         return result
@@ -197,17 +198,19 @@ class PreparedReader:
         ask: Ask,
         at: int,
         age: int | None,
-        budget: float,
+        refresh_budget: timedelta | str | None,
+        began: float,
     ) -> OnlineResult:
         """A result, or the one read again once its stale rows were refreshed."""
-        stale = stale_rows(plan, at, age)
+        stale, budget = stale_rows(plan, at, age), self.budget(refresh_budget, ask, began)
         if not stale or not refresher(self._rooms).refresh(reader.request.views, stale, at, budget):
             return result
         try:
-            rows = self._fetcher.rows(plan.keys, refreshed_ask(ask))
+            rows = self._fetcher.rows(plan.keys, refreshed_ask(ask, began))
         except Unavailable:
             return result
-        return reader.decode(plan, rows, now=at, stale=_REFRESH, max_age=age)
+        # what was read is better than what was not
+        return result if UNREAD in rows else reader.decode(plan, rows, now=at, stale=_REFRESH, max_age=age)
 
     def budget(self, refresh_budget: timedelta | str | None, ask: Ask, began: float) -> float:
         """Seconds that a refresh may take, of a read that began at a time of `time.monotonic()`."""
@@ -357,9 +360,15 @@ def _policy(stale: StalePolicy | str) -> StalePolicy:
         ) from None
 
 
-def refreshed_ask(ask: Ask) -> Ask:
-    """How a read wants its rows again once some were refreshed: from where they were put, whatever its level."""
-    return Ask(ConsistencyLevel.STRONG, ask.session, ask.deadline)
+def refreshed_ask(ask: Ask, began: float) -> Ask:
+    """How a read wants its rows again once some were refreshed: from where they were put, in what is left of its time.
+
+    Args:
+        ask: how it wanted them.
+        began: when, by `time.monotonic()`.
+    """
+    left = None if ask.deadline is None else max(0.0, ask.deadline - (time.monotonic() - began))
+    return Ask(ConsistencyLevel.STRONG, ask.session, left)
 
 
 def _age(max_age: timedelta | str, name: str = "max_age") -> int:

@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any
 
 from headwater.clock import MIN_MICROS, duration_micros, from_micros
-from headwater.compute.refresh_records import TimeToFresh
+from headwater.compute.refresh_records import Records, TimeToFresh
 from headwater.compute.rooms import Rooms
 from headwater.errors import StoreError
 from headwater.online.codec import header
@@ -147,12 +147,12 @@ def status(rooms: Rooms, now: int, registry: Mapping[str, Any]) -> StoreStatus:
 
 def _refresh(rooms: Rooms, now: int, warnings: list[str]) -> RefreshStatus:
     """How refreshes stand; what is wrong with them is told as a warning."""
-    records = rooms.refresh_records.read()
+    counts, records = QueueCounts(), Records()
     try:
+        records = rooms.refresh_records.read()
         counts = rooms.refresh_queue.counts(now)
     except StoreError as bad:
         warnings.append(f"the refresh queue cannot be read ({bad})")
-        counts = QueueCounts()
     if counts.dead:
         letters = "dead letter" if counts.dead == 1 else "dead letters"
         warnings.append(

@@ -18,6 +18,7 @@ from headwater.clock import to_micros
 from headwater.compute.async_reads import AsyncPreparedReader, async_fetcher
 from headwater.compute.refresh import refresher
 from headwater.compute.refresh_queue import READS, RefreshSettings
+from headwater.errors import Unavailable
 from headwater.offline.engines.duckdb import DuckDBEngine
 from headwater.online.meta import read_watermarks
 from headwater.online.stores.memory import MemoryOnlineStore
@@ -342,3 +343,21 @@ def test_asynchronous_reads_leave_hints_too(bench: Bench) -> None:
     asyncio.run(reader.read(["B"]))
     assert waiting(bench) == ["B1"]
     bench.rooms.close()
+
+
+def test_an_outage_after_the_refresh_leaves_what_was_read(slow: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow.rows["weather"].append(row("A", 9.0, HOURS[4]))
+    reader = slow.reader(["weather:temp"])
+    told_first = reader.read(["A"])
+    recompute = engine(slow).changes
+
+    def then_gone(request: Any, counts: Any) -> Any:
+        yield from recompute(request, counts)
+        monkeypatch.setattr(slow.rooms.fetcher, "rows", gone)
+
+    def gone(keys: Any, ask: Any) -> Any:
+        raise Unavailable("the store went away")
+
+    monkeypatch.setattr(engine(slow), "changes", then_gone)
+    found = reader.read(["A"], stale="refresh", refresh_budget="20s")
+    assert told(found) == told(told_first) == [(1.0, STALE)]
