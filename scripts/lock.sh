@@ -12,7 +12,7 @@ compile() {
 echo uv | compile bootstrap.lock -
 compile demo.lock pyproject.toml --extra demo
 compile dev.lock pyproject.toml --extra demo --extra dynamodb --extra pandas --extra polars --extra postgres --extra redis --extra testing --group dev
-compile lowest.lock pyproject.toml --extra dynamodb --extra pandas --extra polars --extra postgres --extra redis --extra testing --group xdist --resolution lowest-direct
+compile lowest.lock pyproject.toml --extra dynamodb --extra pandas --extra polars --extra postgres --extra redis --extra testing --group xdist --group emulators --resolution lowest-direct
 echo "feast[duckdb,redis]" | compile peers.lock -
 
 if grep -nE '://|file:|@ |(^| )/' requirements/*.lock; then
