@@ -106,7 +106,18 @@ class _Told(msgspec.Struct):
     Item: Item | None = None
 
 
-_told = msgspec.json.Decoder(_Told)
+class Done(msgspec.Struct):
+    """An answer that says no more than that it was done."""
+
+
+_decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
+
+
+def _decoder(form: Any) -> msgspec.json.Decoder[Any]:
+    found = _decoders.get(form)
+    if found is None:
+        found = _decoders[form] = msgspec.json.Decoder(form)
+    return found
 
 
 @dataclass
@@ -145,15 +156,13 @@ class Call:
     clock: Clock
     repeatable: bool = True
 
-    def ask(self, operation: str, arguments: dict[str, Any]) -> Plan[bytes]:
+    def ask(self, operation: str, arguments: dict[str, Any], form: type[T]) -> Plan[T]:
         """The plan of one request, tried again where it is throttled or fails.
 
         Args:
             operation: such as `GetItem`.
-            arguments: of the operation; those of the table are given by the caller.
-
-        Returns:
-            The answer, JSON.
+            arguments: of the operation, the table's name among them.
+            form: of the answer.
 
         Raises:
             NoTable: the table is not there.
@@ -170,7 +179,11 @@ class Call:
                 raise Unavailable(f"{self.place.shown}: no time left for {operation}")
             answer = yield Request(operation, body, min(self.place.timeout, left))
             if isinstance(answer, Response) and answer.status == 200:
-                return answer.body
+                try:
+                    found: T = _decoder(form).decode(answer.body)
+                    return found
+                except msgspec.MsgspecError as bad:
+                    answer = Lost(f"the answer is not DynamoDB's ({bad})")
             if isinstance(answer, Lost):
                 lost += 1
                 why = answer.why
@@ -188,7 +201,7 @@ class Call:
     def _failed(self, operation: str, answer: Response) -> tuple[str, bool]:
         """What an error says, and whether that is the end; raises where it is told in another way."""
         try:
-            told = _told.decode(answer.body)
+            told = _decoder(_Told).decode(answer.body)
         except msgspec.MsgspecError:
             told = _Told()
         name = told.type.rpartition("#")[2]

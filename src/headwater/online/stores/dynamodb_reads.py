@@ -11,7 +11,7 @@ import msgspec
 from headwater.errors import Unavailable
 from headwater.online.codec import sequence_of
 from headwater.online.guard import merge
-from headwater.online.stores.dynamodb_calls import Call, NoTable, Plan, Unlike
+from headwater.online.stores.dynamodb_calls import Call, Done, NoTable, Plan, Unlike
 from headwater.online.stores.dynamodb_items import (
     READ,
     Attributes,
@@ -50,10 +50,6 @@ class Page(msgspec.Struct):
     LastEvaluatedKey: dict[str, Any] | None = None
 
 
-_batch, _written = msgspec.json.Decoder(_Batch), msgspec.json.Decoder(_Written)
-_one, _page = msgspec.json.Decoder(_One), msgspec.json.Decoder(Page)
-
-
 def chunks(keys: Sequence[bytes]) -> list[list[bytes]]:
     """Distinct keys by the request they are read in."""
     distinct = iter(dict.fromkeys(keys))
@@ -81,7 +77,7 @@ def get_chunk(call: Call, keys: Sequence[bytes], consistent: bool) -> Plan[dict[
     tries = 0
     while True:
         try:
-            told = _batch.decode((yield from call.ask("BatchGetItem", {"RequestItems": {table: wanted}})))
+            told = yield from call.ask("BatchGetItem", {"RequestItems": {table: wanted}}, _Batch)
         except NoTable:
             return {}
         for item in told.Responses.get(table, ()):
@@ -129,15 +125,15 @@ def put_row(call: Call, key: bytes, row: bytes, expires_at: int | None) -> Plan[
             seen = other.item
 
 
-def _ask_one(call: Call, operation: str, arguments: dict[str, Any]) -> Plan[bytes]:
+def _ask_one(call: Call, operation: str, arguments: dict[str, Any]) -> Plan[None]:
     """A write of one item under a condition; where it does not hold the stored item is told."""
     told = {"TableName": call.place.table, "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
-    return (yield from call.ask(operation, told | arguments))
+    yield from call.ask(operation, told | arguments, Done)
 
 
 def _get(call: Call, key: bytes) -> Plan[Item | None]:
     arguments = {"TableName": call.place.table, "Key": address(key), "ConsistentRead": True}
-    return _one.decode((yield from call.ask("GetItem", arguments))).Item
+    return (yield from call.ask("GetItem", arguments, _One)).Item
 
 
 def compare_and_put(call: Call, key: bytes, sequence: int, row: bytes | None) -> Plan[bool]:
@@ -162,7 +158,7 @@ def write_batch(call: Call, writes: Sequence[dict[str, Any]]) -> Plan[None]:
     """Put or remove at most 25 items with distinct keys, without a condition; what stays unprocessed is tried again."""
     left, tries = list(writes), 0
     while True:
-        told = _written.decode((yield from call.ask("BatchWriteItem", {"RequestItems": {call.place.table: left}})))
+        told = yield from call.ask("BatchWriteItem", {"RequestItems": {call.place.table: left}}, _Written)
         left = told.UnprocessedItems.get(call.place.table, [])
         if not left:
             return
@@ -203,7 +199,7 @@ def get_page(call: Call, start: Attributes | None, prefix: bytes, bucket: int | 
     if start is not None:
         arguments["ExclusiveStartKey"] = start
     try:
-        return _page.decode((yield from call.ask("Scan" if bucket is None else "Query", arguments)))
+        return (yield from call.ask("Scan" if bucket is None else "Query", arguments, Page))
     except NoTable:
         return Page()
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from headwater.errors import ConfigError, StoreError, Unavailable
-from headwater.online.stores.dynamodb_calls import Call, NoTable, Plan
+from headwater.online.stores.dynamodb_calls import Call, Done, NoTable, Plan
 
 _KEY = [{"AttributeName": "p", "KeyType": "HASH"}, {"AttributeName": "k", "KeyType": "RANGE"}]
 _TYPES = [{"AttributeName": "p", "AttributeType": "B"}, {"AttributeName": "k", "AttributeType": "B"}]
@@ -46,9 +46,6 @@ class _Expiries(msgspec.Struct):
     TimeToLiveDescription: _Expiry = msgspec.field(default_factory=_Expiry)
 
 
-_table, _expiries = msgspec.json.Decoder(_Table), msgspec.json.Decoder(_Expiries)
-
-
 def describe(call: Call) -> Plan[Table | None]:
     """The table; None where it is not there.
 
@@ -56,7 +53,7 @@ def describe(call: Call) -> Plan[Table | None]:
         ConfigError: it has another key than the store's.
     """
     try:
-        found = _table.decode((yield from call.ask("DescribeTable", {"TableName": call.place.table}))).Table
+        found = (yield from call.ask("DescribeTable", {"TableName": call.place.table}, _Table)).Table
     except NoTable:
         return None
     types = {kind["AttributeName"]: kind["AttributeType"] for kind in found.AttributeDefinitions}
@@ -68,8 +65,8 @@ def describe(call: Call) -> Plan[Table | None]:
 
 
 def _expiry(call: Call) -> Plan[_Expiry]:
-    told = yield from call.ask("DescribeTimeToLive", {"TableName": call.place.table})
-    return _expiries.decode(told).TimeToLiveDescription
+    arguments = {"TableName": call.place.table}
+    return (yield from call.ask("DescribeTimeToLive", arguments, _Expiries)).TimeToLiveDescription
 
 
 def provision(call: Call) -> Plan[None]:
@@ -97,7 +94,7 @@ def provision(call: Call) -> Plan[None]:
     if call.place.create and expiry.TimeToLiveStatus in ("DISABLED", "DISABLING"):
         wanted = {"Enabled": True, "AttributeName": _EXPIRY}
         arguments = {"TableName": call.place.table, "TimeToLiveSpecification": wanted}
-        yield from call.ask("UpdateTimeToLive", arguments)
+        yield from call.ask("UpdateTimeToLive", arguments, Done)
 
 
 def _create(call: Call) -> Plan[None]:
@@ -110,6 +107,7 @@ def _create(call: Call) -> Plan[None]:
                 "AttributeDefinitions": _TYPES,
                 "BillingMode": "PAY_PER_REQUEST",
             },
+            Done,
         )
     except StoreError as bad:
         # somebody else makes it at this moment

@@ -21,7 +21,8 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwater.errors import ConfigError
+from headwater.errors import ConfigError, Unavailable
+from headwater.online.stores.dynamodb import DynamoDBOnlineStore
 from headwater.online.stores.dynamodb_calls import Lost, Request, Response
 from headwater.online.stores.dynamodb_url import DynamoDBPlace
 from headwater.online.stores.dynamodb_wire import AsyncWire, Signer, Wire
@@ -58,9 +59,9 @@ def silent():
 class _Server(ThreadingHTTPServer):
     """Answers, and counts its connections; closes each after so many answers."""
 
-    def __init__(self, answers: int) -> None:
+    def __init__(self, answers: int, body: bytes = b"{}") -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.answers, self.connections = answers, 0
+        self.answers, self.connections, self.body = answers, 0, body
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
 
     def __exit__(self, *error):
@@ -80,9 +81,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers["Content-Length"]))
         self.count += 1
         self.send_response(200)
-        self.send_header("Content-Length", "2")
+        self.send_header("Content-Length", str(len(self.server.body)))
         self.end_headers()
-        self.wfile.write(b"{}")
+        self.wfile.write(self.server.body)
         # without a word, as servers end idle connections
         self.close_connection = self.count == self.server.answers
 
@@ -133,6 +134,17 @@ def test_nobody_there_is_told_and_nothing_was_sent():
 
     answer = asyncio.run(ask())
     assert isinstance(answer, Lost) and not answer.sent
+
+
+@pytest.mark.parametrize(
+    "body", [b"<html>log in first</html>", b"", b'{"Responses": 1}', b'{"Responses": {"headwater": [1]}}']
+)
+def test_answers_of_something_else_are_no_rows(body):
+    with _Server(100, body) as server:
+        store = DynamoDBOnlineStore(_place(f"http://127.0.0.1:{server.server_port}"))
+        with pytest.raises(Unavailable, match="not DynamoDB's"):
+            store.multi_get([b"key"])
+        store.close()
 
 
 @pytest.fixture
