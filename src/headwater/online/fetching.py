@@ -110,18 +110,34 @@ class _Around:
         """Give an error the session to go on with."""
         bad.session = Session(self.name(), bad.marks)
 
-    def pause(self, tries: int, ask: Ask, began: float) -> float | None:
-        """Seconds until a failed read is tried again; None: not any more."""
-        if tries >= self.settings.retries:
+    def again(self, bad: Unavailable, tries: int, ask: Ask, began: float) -> float | None:
+        """Seconds until a read that failed is tried again; None: not any more."""
+        self.breaker.failed(bad)
+        if tries >= self.settings.retries or self.breaker.open:
             return None
         pause: float = random.uniform(0, _LONGEST_PAUSE) * 2**tries
         if ask.deadline is not None and time.monotonic() + pause - began > ask.deadline:
             return None
         return pause
 
-    def unread(self, keys: Sequence[bytes], ask: Ask) -> Rows | None:
-        """What a read with a deadline has of keys that could not be read; None: the error stands."""
-        return None if ask.deadline is None else [UNREAD] * len(keys)
+    def without(self, bad: Unavailable, keys: Sequence[bytes], ask: Ask) -> Rows:
+        """What a read with a deadline has of keys that could not be read; of another one the error stands."""
+        if ask.deadline is None:
+            raise bad
+        return [UNREAD] * len(keys)
+
+    def left(self, ask: Ask, began: float) -> float | None:
+        """Seconds until the deadline of a read."""
+        return None if ask.deadline is None else max(0.0, ask.deadline - (time.monotonic() - began))
+
+    def fill(self, found: Rows, missing: Sequence[int], keys: Sequence[bytes], rows: Rows, began: float) -> Rows:
+        """Rows that were kept, with those just read for the keys that were missing, which are kept from now on."""
+        assert self.cache is not None
+        if UNREAD not in rows:
+            self.cache.keep(keys, rows, began)
+        for place, row in zip(missing, rows, strict=True):
+            found[place] = row
+        return found
 
 
 class Fetcher(_Around):
@@ -158,19 +174,10 @@ class Fetcher(_Around):
         if kept is None:
             return self._shared_or_alone(keys, ask)
         found, missing = kept
-        if missing:
-            asked = [keys[place] for place in missing]
-            began = time.monotonic()
-            rows = self._shared_or_alone(asked, ask)
-            self._keep(asked, rows, began)
-            for place, row in zip(missing, rows, strict=True):
-                found[place] = row
-        return found
-
-    def _keep(self, keys: Sequence[bytes], rows: Rows, began: float) -> None:
-        assert self.cache is not None
-        if UNREAD not in rows:
-            self.cache.keep(keys, rows, began)
+        if not missing:
+            return found
+        asked, began = [keys[place] for place in missing], time.monotonic()
+        return self.fill(found, missing, asked, self._shared_or_alone(asked, ask), began)
 
     def _shared_or_alone(self, keys: Sequence[bytes], ask: Ask) -> Rows:
         shared = None if ask.alone else self._shared.get(ask.level)
@@ -181,18 +188,17 @@ class Fetcher(_Around):
         while True:
             try:
                 self.breaker.check()
+            except Unavailable as refused:
+                return self.without(refused, keys, ask)
+            try:
                 rows = self._call(keys, ask, began)
             except ConsistencyLost as bad:
                 self.lost(bad)
                 raise
             except Unavailable as bad:
-                self.breaker.failed(bad)
-                pause = None if self.breaker.open else self.pause(tries, ask, began)
+                pause = self.again(bad, tries, ask, began)
                 if pause is None:
-                    unread = self.unread(keys, ask)
-                    if unread is None:
-                        raise
-                    return unread
+                    return self.without(bad, keys, ask)
                 tries += 1
                 time.sleep(pause)
             else:
@@ -204,8 +210,7 @@ class Fetcher(_Around):
             rows = self._store.multi_get(keys)
             return self.took(ask, None, Reading(rows, {}))
         marks = self.marks(ask)
-        left = None if ask.deadline is None else max(0.0, ask.deadline - (time.monotonic() - began))
-        return self.took(ask, marks, self._leveled.read(keys, ask.level, marks, left))
+        return self.took(ask, marks, self._leveled.read(keys, ask.level, marks, self.left(ask, began)))
 
 
 class AsyncFetcher(_Around):
@@ -233,16 +238,10 @@ class AsyncFetcher(_Around):
         if kept is None:
             return await self._shared_or_alone(keys, ask)
         found, missing = kept
-        if missing:
-            asked = [keys[place] for place in missing]
-            began = time.monotonic()
-            rows = await self._shared_or_alone(asked, ask)
-            assert self.cache is not None
-            if UNREAD not in rows:
-                self.cache.keep(asked, rows, began)
-            for place, row in zip(missing, rows, strict=True):
-                found[place] = row
-        return found
+        if not missing:
+            return found
+        asked, began = [keys[place] for place in missing], time.monotonic()
+        return self.fill(found, missing, asked, await self._shared_or_alone(asked, ask), began)
 
     async def _shared_or_alone(self, keys: Sequence[bytes], ask: Ask) -> Rows:
         shared = None if ask.alone else self._shared.get(ask.level)
@@ -253,18 +252,17 @@ class AsyncFetcher(_Around):
         while True:
             try:
                 self.breaker.check()
+            except Unavailable as refused:
+                return self.without(refused, keys, ask)
+            try:
                 rows = await self._call(keys, ask, began)
             except ConsistencyLost as bad:
                 self.lost(bad)
                 raise
             except Unavailable as bad:
-                self.breaker.failed(bad)
-                pause = None if self.breaker.open else self.pause(tries, ask, began)
+                pause = self.again(bad, tries, ask, began)
                 if pause is None:
-                    unread = self.unread(keys, ask)
-                    if unread is None:
-                        raise
-                    return unread
+                    return self.without(bad, keys, ask)
                 tries += 1
                 await asyncio.sleep(pause)
             else:
@@ -273,5 +271,4 @@ class AsyncFetcher(_Around):
 
     async def _call(self, keys: Sequence[bytes], ask: Ask, began: float) -> Rows:
         marks = self.marks(ask)
-        left = None if ask.deadline is None else max(0.0, ask.deadline - (time.monotonic() - began))
-        return self.took(ask, marks, await self.reads.read(keys, ask.level, marks, left))
+        return self.took(ask, marks, await self.reads.read(keys, ask.level, marks, self.left(ask, began)))

@@ -1,4 +1,5 @@
 import asyncio
+import time
 
 import pytest
 
@@ -110,6 +111,24 @@ def test_the_breaker_spares_a_failing_store(fetch):
         with pytest.raises(Unavailable):
             rows([b"a"])
     assert len(store.asked) == 2
+
+
+def test_refused_reads_do_not_keep_the_breaker_open(fetch):
+    store, make = fetch
+    rows = make(ReadSettings(retries=0, breaker_failures=2, breaker_rest=0.2))
+    store.failures = 2
+    refused = 0
+    until = time.monotonic() + 0.5
+    while time.monotonic() < until:
+        try:
+            rows([b"a"])
+        except Unavailable:
+            refused += 1
+        else:
+            break
+        time.sleep(0.02)
+    assert refused > 2 and rows([b"a"]) == [b"1"]
+    assert time.monotonic() < until
 
 
 def test_kept_rows_serve_eventual_reads_alone(fetch):
