@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
-from headwater.clock import parse_duration
-from headwater.errors import ConfigError, UsageError, nearest
+from headwater.errors import ConfigError
+from headwater.online.stores.url_options import flag, parse_options, seconds
 
 FORM = "dynamodb://eu-west-1?table=headwater"
 _OPTIONS = (
@@ -74,24 +74,19 @@ def parse_url(url: str) -> DynamoDBPlace:
         raise ConfigError(f"[online] url: {FORM} takes no keys: they come from the environment, a profile or a role")
     if parts.scheme != "dynamodb" or parts.path.strip("/") or not _REGION.fullmatch(parts.netloc):
         raise ConfigError(f"[online] url: {url!r} is not like {FORM}")
-    options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    for name in options:
-        if name not in _OPTIONS:
-            raise ConfigError(
-                f"[online] url: no option {name!r}{nearest(name, _OPTIONS)}; there are {', '.join(_OPTIONS)}"
-            )
+    options = parse_options(parts.query, _OPTIONS)
     known = DynamoDBPlace()
     return DynamoDBPlace(
         region=parts.netloc,
         table=_table(options.get("table", known.table)),
         endpoint=_endpoint(options.get("endpoint", "")),
         profile=options.get("profile", ""),
-        create=_flag(options, "create"),
+        create=flag(options, "create", known.create),
         connections=_count(options, "connections", known.connections),
-        connect_timeout=_seconds(options, "connect_timeout", known.connect_timeout),
-        timeout=_seconds(options, "timeout", known.timeout),
-        patience=_seconds(options, "patience", known.patience),
-        write_patience=_seconds(options, "write_patience", known.write_patience),
+        connect_timeout=seconds(options, "connect_timeout", known.connect_timeout),
+        timeout=seconds(options, "timeout", known.timeout),
+        patience=seconds(options, "patience", known.patience),
+        write_patience=seconds(options, "write_patience", known.write_patience),
     )
 
 
@@ -108,28 +103,8 @@ def _endpoint(text: str) -> str:
     return text.rstrip("/")
 
 
-def _seconds(options: dict[str, str], name: str, default: float) -> float:
-    text = options.get(name)
-    if text is None:
-        return default
-    try:
-        seconds = float(text) if text.replace(".", "", 1).isdigit() else parse_duration(text).total_seconds()
-    except UsageError as bad:
-        raise ConfigError(f"[online] url: {name}={text}: {bad}") from None
-    if seconds <= 0:
-        raise ConfigError(f"[online] url: {name}={text}: must be more than 0")
-    return seconds
-
-
 def _count(options: dict[str, str], name: str, default: int) -> int:
     text = options.get(name, str(default))
     if not text.isdigit() or not 0 < int(text) <= 1_000:
         raise ConfigError(f"[online] url: {name}={text}: must be a whole number from 1 to 1000")
     return int(text)
-
-
-def _flag(options: dict[str, str], name: str) -> bool:
-    text = options.get(name, "true")
-    if text.lower() not in ("true", "false", "1", "0", "yes", "no"):
-        raise ConfigError(f"[online] url: {name}={text}: write true or false")
-    return text.lower() in ("true", "1", "yes")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
-from headwater.clock import parse_duration
-from headwater.errors import ConfigError, nearest
+from headwater.errors import ConfigError
+from headwater.online.stores.url_options import flag, parse_options, seconds
 
 Address = tuple[str, int]
 
@@ -88,12 +88,7 @@ def parse_url(url: str) -> RedisPlace:
         raise ConfigError(f"[online] url: {parts.scheme}: is none of {', '.join(FORMS)}")
     login, _, hosts = parts.netloc.rpartition("@")
     user, _, password = login.partition(":")
-    options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    for name in options:
-        if name not in _OPTIONS:
-            raise ConfigError(
-                f"[online] url: no option {name!r}{nearest(name, _OPTIONS)}; there are {', '.join(_OPTIONS)}"
-            )
+    options = parse_options(parts.query, _OPTIONS)
     named = [_address(host, _PORTS[kind]) for host in (hosts or "localhost").split(",")]
     if options.get("replicas"):
         if kind != "single":
@@ -112,13 +107,13 @@ def parse_url(url: str) -> RedisPlace:
         password=unquote(password),
         sentinel_user=options.get("sentinel_user", ""),
         sentinel_password=options.get("sentinel_password", ""),
-        tls=parts.scheme == "rediss" or _flag(options, "tls", False),
+        tls=parts.scheme == "rediss" or flag(options, "tls", False),
         ca=options.get("ca", ""),
         cert=options.get("cert", ""),
         key=options.get("key", ""),
-        verify=_flag(options, "verify", True),
-        connect_timeout=_seconds(options, "connect_timeout", 1.0),
-        timeout=_seconds(options, "timeout", 2.0),
+        verify=flag(options, "verify", True),
+        connect_timeout=seconds(options, "connect_timeout", 1.0),
+        timeout=seconds(options, "timeout", 2.0),
     )
 
 
@@ -137,25 +132,3 @@ def _database(path: list[str], kind: str) -> int:
     if len(path) > 1 or not path[0].isdigit() or (kind == "cluster" and path[0] != "0"):
         raise ConfigError(f"[online] url: /{'/'.join(path)}: a database is a number, of a cluster always 0")
     return int(path[0])
-
-
-def _seconds(options: dict[str, str], name: str, default: float) -> float:
-    text = options.get(name)
-    if text is None:
-        return default
-    try:
-        seconds = float(text) if text.replace(".", "", 1).isdigit() else parse_duration(text).total_seconds()
-    except ValueError as bad:
-        raise ConfigError(f"[online] url: {name}={text}: {bad}") from None
-    if seconds <= 0:
-        raise ConfigError(f"[online] url: {name}={text}: must be more than 0")
-    return seconds
-
-
-def _flag(options: dict[str, str], name: str, default: bool) -> bool:
-    text = options.get(name)
-    if text is None:
-        return default
-    if text.lower() not in ("true", "false", "1", "0", "yes", "no"):
-        raise ConfigError(f"[online] url: {name}={text}: write true or false")
-    return text.lower() in ("true", "1", "yes")
