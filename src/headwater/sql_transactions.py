@@ -1,9 +1,10 @@
-"""Transactions on a SQL database, and what it says in headwater's errors: of the registry and the offline log alike."""
+"""Transactions on a SQL database, and what it says in headwater's errors: of all that shares the registry's."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 
@@ -63,6 +64,70 @@ def reading(engine: sa.Engine, what: str = "registry") -> Iterator[sa.Connection
         _begin(connection, "BEGIN")
         yield connection
         connection.rollback()
+
+
+@contextmanager
+def writing_rows(engine: sa.Engine, what: str) -> Iterator[sa.Connection]:
+    """`writing` where a row that is there already is nobody's to expect."""
+    try:
+        with writing(engine, what) as connection:
+            yield connection
+    except sa.exc.IntegrityError as bad:
+        raise StoreError(f"{what} {place(engine)}: refused a row: {bad.orig}") from bad
+
+
+@dataclass(frozen=True)
+class Migrations:
+    """The steps that bring some tables from nothing to their newest form, each run once in a database.
+
+    A step is never changed once it was released: a new one follows it. The first makes the table of the form, too, with
+    a row that says 0.
+
+    Attributes:
+        what: whose data it is, for errors.
+        form: a table of one row with a column `version`: how many steps were run.
+        steps: step i brings the tables from version i to version i + 1.
+    """
+
+    what: str
+    form: sa.Table
+    steps: tuple[Callable[[sa.Connection], None], ...]
+
+    def run(self, engine: sa.Engine) -> None:
+        """Run what is missing; what another process did meanwhile is found done.
+
+        Raises:
+            FormatError: a newer headwater wrote the tables.
+        """
+        if self.version(engine) == len(self.steps):
+            return
+        with migrating(engine, self.what) as connection:
+            # looked at again under the lock: somebody else may have been first
+            found = self._version(connection)
+            for step in self.steps[found:]:
+                step(connection)
+            if found < len(self.steps):
+                connection.execute(self.form.update().values(version=len(self.steps)))
+
+    def version(self, engine: sa.Engine) -> int:
+        """The version of the tables; 0 where there are none yet.
+
+        Raises:
+            FormatError: a newer headwater wrote them.
+        """
+        with reading(engine, self.what) as connection:
+            found = self._version(connection)
+        if found > len(self.steps):
+            raise FormatError(
+                f"{self.what} {place(engine)}: has format {found}, this headwater reads up to {len(self.steps)}: "
+                "upgrade headwater"
+            )
+        return found
+
+    def _version(self, connection: sa.Connection) -> int:
+        if not sa.inspect(connection).has_table(self.form.name):
+            return 0
+        return int(connection.execute(sa.select(self.form.c.version)).scalar_one())
 
 
 def now_micros(connection: sa.Connection, clock: Clock) -> int:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 
 import sqlalchemy as sa
 
 from headwater import sql_transactions
-from headwater.errors import FormatError, StoreError
-
-FORMAT = 1
-"""The version of these tables."""
+from headwater.sql_transactions import Migrations
 
 _WHAT = "refresh queue in"
 """What errors say of the database."""
@@ -61,28 +57,17 @@ def _first_tables(connection: sa.Connection) -> None:
     connection.execute(formats.insert().values(version=0))
 
 
-MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (_first_tables,)
-"""Step i brings the tables from version i to version i + 1."""
+MIGRATIONS = Migrations(_WHAT, formats, (_first_tables,))
+"""The tables' own."""
 
 
 def migrate(engine: sa.Engine) -> None:
-    """Bring the tables to this version; what another process did meanwhile is found done.
+    """Bring the tables to this version.
 
     Raises:
         FormatError: a newer headwater wrote them.
     """
-    if stored_format(engine) == FORMAT:
-        return
-    try:
-        with writing(engine) as connection:
-            # looked at again under the lock: somebody else may have been first
-            found = _read_format(connection)
-            for step in MIGRATIONS[found:]:
-                step(connection)
-            connection.execute(formats.update().values(version=FORMAT))
-    except StoreError:
-        if stored_format(engine) != FORMAT:
-            raise
+    MIGRATIONS.run(engine)
 
 
 def stored_format(engine: sa.Engine) -> int:
@@ -91,31 +76,16 @@ def stored_format(engine: sa.Engine) -> int:
     Raises:
         FormatError: a newer headwater wrote them.
     """
-    with reading(engine) as connection:
-        found = _read_format(connection)
-    if found > FORMAT:
-        raise FormatError(f"the refresh queue has format {found}, this headwater reads up to {FORMAT}: upgrade it")
-    return found
+    return MIGRATIONS.version(engine)
 
 
-def _read_format(connection: sa.Connection) -> int:
-    if not sa.inspect(connection).has_table(formats.name):
-        return 0
-    return int(connection.execute(sa.select(formats.c.version)).scalar_one())
-
-
-@contextmanager
-def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
+def writing(engine: sa.Engine) -> AbstractContextManager[sa.Connection]:
     """One transaction that may write.
 
     Raises:
         StorageFull, StoreReadOnly, Unavailable: what the database said, in headwater's words.
     """
-    try:
-        with sql_transactions.writing(engine, _WHAT) as connection:
-            yield connection
-    except sa.exc.IntegrityError as bad:
-        raise StoreError(f"{_WHAT} {sql_transactions.place(engine)}: refused a row: {bad.orig}") from bad
+    return sql_transactions.writing_rows(engine, _WHAT)
 
 
 def reading(engine: sa.Engine) -> AbstractContextManager[sa.Connection]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -11,10 +11,7 @@ import sqlalchemy as sa
 
 from headwater import sql_transactions
 from headwater.clock import MIN_MICROS
-from headwater.errors import FormatError, StoreError
-
-FORMAT = 2
-"""The version of these tables and of what their columns hold."""
+from headwater.sql_transactions import Migrations
 
 _WHAT = "offline log in"
 """What errors say of the database."""
@@ -128,39 +125,17 @@ def _second_step(connection: sa.Connection) -> None:
         connection.execute(sa.text("ALTER TABLE log_head ALTER COLUMN batch SET STORAGE EXTERNAL"))
 
 
-MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (_first_tables, _second_step)
-"""Step i brings the tables from version i to version i + 1."""
+MIGRATIONS = Migrations(_WHAT, formats, (_first_tables, _second_step))
+"""The tables' own; how many steps there are is also the version of what their columns hold."""
 
 
 def migrate(engine: sa.Engine) -> None:
-    """Bring the tables to this version; what another process did meanwhile is found done.
+    """Bring the tables to this version.
 
     Raises:
         FormatError: a newer headwater wrote them.
     """
-    if _version(engine) == FORMAT:
-        return
-    with sql_transactions.migrating(engine, _WHAT) as connection:
-        # looked at again under the lock: somebody else may have been first
-        found = _read_version(connection)
-        for step in MIGRATIONS[found:]:
-            step(connection)
-        if found < FORMAT:
-            connection.execute(formats.update().values(version=FORMAT))
-
-
-def _version(engine: sa.Engine) -> int:
-    with reading(engine) as connection:
-        found = _read_version(connection)
-    if found > FORMAT:
-        raise FormatError(f"the offline log has format {found}, this headwater reads up to {FORMAT}: upgrade headwater")
-    return found
-
-
-def _read_version(connection: sa.Connection) -> int:
-    if not sa.inspect(connection).has_table(formats.name):
-        return 0
-    return int(connection.execute(sa.select(formats.c.version)).scalar_one())
+    MIGRATIONS.run(engine)
 
 
 @contextmanager
@@ -170,13 +145,10 @@ def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
     Raises:
         StorageFull, StoreReadOnly, Unavailable: what the database said, in headwater's words.
     """
-    try:
-        with sql_transactions.writing(engine, _WHAT) as connection:
-            if connection.dialect.name != "sqlite":
-                connection.execute(sa.select(counter.c.id).with_for_update())
-            yield connection
-    except sa.exc.IntegrityError as bad:
-        raise StoreError(f"{_WHAT} {sql_transactions.place(engine)}: refused a row: {bad.orig}") from bad
+    with sql_transactions.writing_rows(engine, _WHAT) as connection:
+        if connection.dialect.name != "sqlite":
+            connection.execute(sa.select(counter.c.id).with_for_update())
+        yield connection
 
 
 def reading(engine: sa.Engine) -> AbstractContextManager[sa.Connection]:
