@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,21 +14,22 @@ from headwater.online.base import Capabilities, OnlineStore
 from headwater.online.hints import HintQueue
 from headwater.online.keys import META_PREFIX
 from headwater.online.powers import Reading
-from headwater.online.stores.redis_cluster import Moved, Slots, find_shards, read_cluster, slot_of, tag_of
+from headwater.online.stores.redis_async import RedisReads
+from headwater.online.stores.redis_cluster import Moved, Slots, find_shards, read_cluster, read_plan, slot_of, tag_of
+from headwater.online.stores.redis_info import followers, info, warnings_of
 from headwater.online.stores.redis_marks import (
     WORD_BITS,
     Cover,
     covers,
     distance,
     has_all,
-    info,
     markers_of,
     of_shard,
     place,
 )
-from headwater.online.stores.redis_nodes import AsyncNode, Node
+from headwater.online.stores.redis_nodes import Node
 from headwater.online.stores.redis_queue import RedisHintQueue
-from headwater.online.stores.redis_reads import Clock, Nodes, Plan, Question, find, markers_asked, read, strong
+from headwater.online.stores.redis_reads import Clock, Nodes, Plan, Question, find, markers_asked, strong
 from headwater.online.stores.redis_scripts import COMPARE, KEPT_MARKERS, MARKERS, PUT, Script
 from headwater.online.stores.redis_url import Address, RedisPlace, parse_url
 from headwater.types import ConsistencyLevel
@@ -269,7 +269,7 @@ class RedisOnlineStore(OnlineStore):
         if self._cluster is None:
             try:
                 primary = self._node(self._primary())
-                replicas = self._found.replicas or _followers(primary.run((_REPLICATION,))[0])
+                replicas = self._found.replicas or followers(primary.run((_REPLICATION,))[0])
             except Unavailable:
                 if marks is None or not self._found.replicas:
                     raise
@@ -329,7 +329,7 @@ class RedisOnlineStore(OnlineStore):
             size, memory, persistence, *own = self._node(address).run(asked)
             fields = info(memory)
             entries, used = entries + size - sum(own), used + int(fields.get("used_memory", "0"))
-            warnings += _warnings(address, fields, info(persistence))
+            warnings += warnings_of(address, fields, info(persistence))
         return {
             "kind": f"redis {self.place.kind}" if self.place.kind != "single" else "redis",
             "place": self.place.shown,
@@ -429,73 +429,6 @@ class RedisOnlineStore(OnlineStore):
             self._put_parts(rows, alone, seconds, told)
 
 
-def read_plan(
-    nodes: Nodes,
-    slots: Slots | None,
-    keys: Sequence[bytes],
-    level: ConsistencyLevel,
-    marks: Mapping[str, int] | None,
-    deadline: float | None,
-) -> Plan[Reading]:
-    """The plan of a read; with a deadline, rows of a node that does not answer in time are left unread."""
-    clock = Clock(deadline)
-    if slots is not None:
-        return read_cluster(slots, keys, level, marks, clock, deadline is not None)
-    return read(nodes, keys, level, marks, clock)
-
-
-class RedisReads:
-    """Reads on an asynchronous client, of one event loop."""
-
-    def __init__(self, place: RedisPlace) -> None:
-        self.place = place
-        self._cluster = Slots(place) if place.kind == "cluster" else None
-        self._found = Nodes(place)
-        self._nodes: dict[tuple[Address, bool], AsyncNode] = {}
-
-    async def multi_get(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """As `RedisOnlineStore.multi_get`, of rows."""
-        return (await self.read(keys, ConsistencyLevel.STRONG, None)).rows
-
-    async def read(
-        self,
-        keys: Sequence[bytes],
-        level: ConsistencyLevel,
-        marks: Mapping[str, int] | None,
-        deadline: float | None = None,
-    ) -> Reading:
-        """As `RedisOnlineStore.read`."""
-        if not keys:
-            return Reading([], marks or {})
-        plan = read_plan(self._found, self._cluster, keys, level, marks, deadline)
-        try:
-            questions = next(plan)
-            while True:
-                if len(questions) == 1:
-                    answers = [await self._answer(questions[0])]
-                else:
-                    answers = list(await asyncio.gather(*map(self._answer, questions)))
-                questions = plan.send(answers)
-        except StopIteration as done:
-            found: Reading = done.value
-            return found
-
-    async def _answer(self, question: Question) -> list[Any] | HeadwaterError:
-        key = (question.node, question.sentinel)
-        node = self._nodes.get(key)
-        if node is None:
-            node = self._nodes[key] = AsyncNode(self.place, question.node, sentinel=question.sentinel)
-        try:
-            return await node.run(question.commands, question.timeout, question.each)
-        except HeadwaterError as bad:
-            return bad
-
-    async def close(self) -> None:
-        """End the connections."""
-        for node in self._nodes.values():
-            await node.close()
-
-
 def _calls(
     rows: Iterator[Row], meta: Mapping[bytes, bytes], seconds: bytes, marker: bytes
 ) -> Iterator[tuple[Any, ...]]:
@@ -518,16 +451,6 @@ def _calls(
         batch = following
 
 
-def _followers(replication: bytes) -> tuple[Address, ...]:
-    """The replicas that a primary names."""
-    found = []
-    for name, value in info(replication).items():
-        if name.startswith("slave") and name[5:].isdigit():
-            replica = dict(part.partition("=")[::2] for part in value.split(","))
-            found.append((replica["ip"], int(replica["port"])))
-    return tuple(found)
-
-
 def _still_there(number: int, word: bytes | None, newest: bytes | None, found: bytes | None) -> bool:
     """Whether a marker is in a primary's data, or was let go since for many later ones."""
     return word == found or number <= int(newest or 0) - KEPT_MARKERS
@@ -541,16 +464,3 @@ def _word() -> bytes:
 def _chain(first: tuple[Any, ...], rest: Iterator[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
     yield first
     yield from rest
-
-
-def _warnings(address: Address, memory: Mapping[str, str], persistence: Mapping[str, str]) -> list[str]:
-    """What is wrong with a server's settings for a store that should keep its rows."""
-    found = []
-    policy = memory.get("maxmemory_policy", "noeviction")
-    if memory.get("maxmemory", "0") != "0" and policy != "noeviction":
-        found.append(f"{address[0]}:{address[1]} drops rows when memory is full (maxmemory-policy {policy})")
-    if persistence.get("aof_enabled") == "0" and persistence.get("rdb_saves", "0") == "0":
-        found.append(f"{address[0]}:{address[1]} keeps nothing on disk (no AOF, no snapshot since it started)")
-    if persistence.get("rdb_last_bgsave_status") == "err" or persistence.get("aof_last_write_status") == "err":
-        found.append(f"{address[0]}:{address[1]} could not write to its disk")
-    return found

@@ -13,7 +13,7 @@ from typing import Any
 from headwater.errors import ConsistencyLost, HeadwaterError, Unavailable
 from headwater.online.powers import UNREAD, Reading
 from headwater.online.stores.redis_marks import Cover, covers, of_shard, place
-from headwater.online.stores.redis_reads import FIND, Answer, Clock, Command, Plan, Question
+from headwater.online.stores.redis_reads import FIND, Answer, Clock, Command, Nodes, Plan, Question, read
 from headwater.online.stores.redis_url import Address, RedisPlace
 from headwater.types import ConsistencyLevel
 
@@ -242,3 +242,18 @@ def _elsewhere(slots: Slots, marks: Mapping[str, int], seen: Mapping[str, int]) 
     """The marks of shards that were not read now."""
     read = {shard.name for shard in slots.shards if any(part.startswith(shard.name) for part in seen)}
     return {part: mark for part, mark in marks.items() if not any(part.startswith(name) for name in read)}
+
+
+def read_plan(
+    nodes: Nodes,
+    slots: Slots | None,
+    keys: Sequence[bytes],
+    level: ConsistencyLevel,
+    marks: Mapping[str, int] | None,
+    deadline: float | None,
+) -> Plan[Reading]:
+    """The plan of a read; with a deadline, rows of a node that does not answer in time are left unread."""
+    clock = Clock(deadline)
+    if slots is not None:
+        return read_cluster(slots, keys, level, marks, clock, deadline is not None)
+    return read(nodes, keys, level, marks, clock)

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from headwater.online.stores.redis_info import info
+
 NO_ID = "0" * 40
 WORD_BITS = 32
 """Of a marker's word, which stands in the data as hexadecimal text."""
@@ -59,16 +61,6 @@ class Place:
             number, word = self.marker
             found[f"{shard}m:{self.id}"] = number << WORD_BITS | int(word, 16)
         return found
-
-
-def info(text: bytes) -> dict[str, str]:
-    """The fields of an INFO answer."""
-    fields = {}
-    for line in text.decode("utf-8", "replace").splitlines():
-        name, colon, value = line.partition(":")
-        if colon:
-            fields[name] = value
-    return fields
 
 
 def place(replication: bytes, server: bytes = b"", marker: Sequence[bytes | None] = ()) -> Place:
