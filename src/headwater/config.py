@@ -8,7 +8,6 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +111,8 @@ def _count(value: Any, least: int = 1) -> int:
     return value
 
 
-_count_or_none = partial(_count, least=0)
+def _count_or_none(value: Any) -> int:
+    return _count(value, 0)
 
 
 def _function(value: Any) -> str:
