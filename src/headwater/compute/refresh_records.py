@@ -8,9 +8,9 @@ from datetime import timedelta
 
 import numpy as np
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from headwater.compute.refresh_tables import migrate, reading, stored_format, times, totals, writing
+from headwater.sql_transactions import upsert
 
 KEPT = 1_000
 """Of so many refreshes the times are kept."""
@@ -66,8 +66,7 @@ class RefreshRecords:
         if not added and not took:
             return
         migrate(self._engine)
-        dialect = postgresql if self._engine.dialect.name == "postgresql" else sqlite
-        insert = dialect.insert(totals)
+        insert = upsert(self._engine.dialect, totals)
         more = insert.on_conflict_do_update(
             index_elements=[totals.c.name], set_={"value": totals.c.value + insert.excluded.value}
         )

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from headwater.compute.refresh_tables import hints, migrate, reading, stored_format, writing
 from headwater.online.hints import Claim, DeadLetter, Fate, Hint, HintQueue, Outcome, QueueCounts
+from headwater.sql_transactions import upsert
 
 _WAITING, _CLAIMED, _RESTING, _DEAD = range(4)
 _AT_WORK = (_WAITING, _CLAIMED)
@@ -51,8 +51,7 @@ class SQLHintQueue(HintQueue):
             return dropped
 
     def _upsert(self) -> Any:
-        dialect = postgresql if self._engine.dialect.name == "postgresql" else sqlite
-        insert = dialect.insert(hints)
+        insert = upsert(self._engine.dialect, hints)
         new = insert.excluded
         at_work = hints.c.state <= _CLAIMED
         renewed = (hints.c.state == _RESTING) & (new.event > hints.c.event)

@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from headwater.clock import Clock, system_clock, to_micros
 from headwater.errors import RegistryConflict, RegistryError
@@ -22,7 +21,7 @@ from headwater.registry.migrations import migrate
 from headwater.registry.reader import REFRESH, RegistryReader
 from headwater.registry.rows import read_revision, read_snapshot, write_changes, write_revision
 from headwater.registry.tables import settings, watermarks
-from headwater.sql_transactions import place, writing
+from headwater.sql_transactions import place, upsert, writing
 
 
 def open_registry(
@@ -182,11 +181,10 @@ class FeatureRegistry(RegistryReader):
             return
         self.make()
         with writing(self.engine) as connection:
-            insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
             # in one order, so that two runs at once do not wait for each other
             for (view, version), mark in sorted(marks.items(), key=lambda item: item[0]):
                 values = {"known_until": mark.end, "position": mark.position, "at": to_micros(now)}
-                noted = insert(watermarks).values(view=view, version=version, **values)
+                noted = upsert(connection.dialect, watermarks).values(view=view, version=version, **values)
                 connection.execute(noted.on_conflict_do_update(index_elements=["view", "version"], set_=values))
 
     def close(self) -> None:

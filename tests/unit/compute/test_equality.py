@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import headwater as hw
 from headwater.compute.retrieval import historical
+from headwater.testing import SCALE
 from headwater.types import Status
 from tests.unit.compute.conftest import Bench
 
@@ -144,7 +145,9 @@ class Play:
                     assert status in (Status.NOT_FOUND, Status.EXPIRED)
 
 
-@settings(max_examples=25, deadline=None, report_multiple_bugs=False, suppress_health_check=[HealthCheck.too_slow])
+@settings(
+    max_examples=10 * SCALE, deadline=None, report_multiple_bugs=False, suppress_health_check=[HealthCheck.too_slow]
+)
 @given(kind=shape, steps=st.lists(step, min_size=1, max_size=10))
 def test_online_equals_history(kind: str, steps: list[tuple[str, Any]]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 import headwater as hw
 from headwater.errors import UsageError
 from headwater.offline.engines.duckdb import POWERS, DuckDBEngine
+from headwater.testing import SCALE
 from headwater.testing.dense import dense_case
 from headwater.testing.offline_suite import FEW, check_history
 from headwater.testing.strategies import history_cases
@@ -30,7 +31,7 @@ def windowed(request):
     engine.close()
 
 
-@settings(FEW, max_examples=60)
+@settings(FEW, max_examples=25 * SCALE)
 @given(case=history_cases())
 def test_windows_equal_the_oracle(windowed, case):
     check_history(windowed, case)

@@ -7,12 +7,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.dataset as ds
-import pyarrow.fs as fs
 import pyarrow.parquet as pq
 from sqlglot import exp
 
@@ -23,6 +21,9 @@ from headwater.offline.engines.duckdb_text import cast_text, cast_time, misfits
 from headwater.offline.engines.footers import lacking, read_footers
 from headwater.planning.tables import as_table, is_pandas, match_key
 from headwater.types import DType
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
 
 ROW = "__row"
 _REMOTE = re.compile(r"^(s3|gs|gcs|abfs|az)://")
@@ -252,6 +253,10 @@ def _open_parquet(session: Session, files: Sequence[str], wanted: Wanted, where:
 
 
 def _remote(source: ParquetSource, where: str) -> ds.Dataset:
+    # what only object stores need: it takes pandas along where that is installed, half a second
+    import pyarrow.dataset as ds
+    import pyarrow.fs as fs
+
     try:
         filesystem, path = fs.FileSystem.from_uri(re.sub(r"^gcs://", "gs://", source.location))
         return ds.dataset(path, filesystem=filesystem, format="parquet", partitioning="hive")
