@@ -22,6 +22,9 @@ _DOOR = {
     "FeatureKind": "types",
     "FeatureService": "definitions.service",
     "FeatureStore": "store",
+    "FeatureStoreArchitectureComparator": "advisor.comparator",
+    "FeatureStoreComponent": "advisor.profiles",
+    "FeatureStoreType": "advisor.profiles",
     "FeatureVector": "online.result",
     "FeatureView": "definitions.view",
     "Float32": "types",
@@ -58,6 +61,9 @@ __all__ = [
     "FeatureKind",
     "FeatureService",
     "FeatureStore",
+    "FeatureStoreArchitectureComparator",
+    "FeatureStoreComponent",
+    "FeatureStoreType",
     "FeatureVector",
     "FeatureView",
     "Float32",
@@ -80,6 +86,8 @@ __all__ = [
 
 if TYPE_CHECKING:
     from headwater import errors
+    from headwater.advisor.comparator import FeatureStoreArchitectureComparator
+    from headwater.advisor.profiles import FeatureStoreComponent, FeatureStoreType
     from headwater.async_store import AsyncFeatureStore
     from headwater.definitions.entity import Entity
     from headwater.definitions.feature import Feature

@@ -1,0 +1,1 @@
+"""Which feature store architecture fits stated requirements, by how much, and what would change the answer."""
