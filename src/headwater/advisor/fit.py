@@ -64,7 +64,7 @@ def components(profile: Profile) -> dict[FeatureStoreComponent, str]:
 
 
 def warnings(profile: Profile) -> list[str]:
-    """What must be known before a start, in a sentence each: the profile's warning, else a status that tells of an end."""
+    """What must be known before a start: the profile's warning, else a status that tells of an end."""
     if profile.warning:
         return [f"{profile.name}: {profile.warning} ({profile.source('status')})."]
     if _WARNING.search(profile.status):

@@ -23,10 +23,15 @@ def values(found: Any) -> Any:
     if isinstance(found, Mapping):
         return {str(values(key)): values(value) for key, value in found.items()}
     if dataclasses.is_dataclass(found) and not isinstance(found, type):
-        return {f.name: _field(getattr(found, f.name)) for f in dataclasses.fields(found)}
+        return table(found)
     if isinstance(found, Iterable):
         return [values(value) for value in found]
     return str(found)
+
+
+def table(found: Any) -> dict[str, Any]:
+    """The JSON-able form of a dataclass."""
+    return {f.name: _field(getattr(found, f.name)) for f in dataclasses.fields(found)}
 
 
 def _field(found: Any) -> Any:
@@ -45,10 +50,10 @@ def html(comparison: ArchitectureComparison) -> str:
     """The same as HTML."""
     head, *rows = _rows(comparison)
     cells = ["".join(f"<td>{markup.escape(cell)}</td>" for cell in row) for row in rows]
-    table = "".join(f"<tr>{row}</tr>" for row in cells)
+    body = "".join(f"<tr>{row}</tr>" for row in cells)
     names = "".join(f"<th>{markup.escape(name)}</th>" for name in head)
     said = "".join(f"<li>{markup.escape(sentence)}</li>" for sentence in comparison.recommendation_reasoning)
-    return f"<table><thead><tr>{names}</tr></thead><tbody>{table}</tbody></table><ul>{said}</ul>"
+    return f"<table><thead><tr>{names}</tr></thead><tbody>{body}</tbody></table><ul>{said}</ul>"
 
 
 def _rows(comparison: ArchitectureComparison) -> list[list[str]]:

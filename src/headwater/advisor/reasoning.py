@@ -82,7 +82,8 @@ def _second(
         if sign * gains[best] > TIE:
             mine, other = (analyses[name].criteria[best].value for name in (first, second))
             said.append(
-                f"{first} {word} {second} most by {best}: {mine:.2f} against {other:.2f}, a weight of {weights[best]:.0%}."
+                f"{first} {word} {second} most by {best}: "
+                f"{mine:.2f} against {other:.2f}, a weight of {weights[best]:.0%}."
             )
     said += [f"Warning: {warning}" for warning in analyses[second].warnings]
     return said

@@ -136,7 +136,8 @@ class Sensitivity:
     Attributes:
         weights: one entry a criterion.
         second_choice: the best of the rest that qualifies; None where there is none.
-        first_places: system -> the share of draws in which it comes first, a tie shared; they add up to 1 (0 where nothing qualifies).
+        first_places: system -> the share of draws in which it comes first, of those in which anything qualifies, a tie
+            shared; they add up to 1 (0 where nothing ever qualifies).
         draws: how many random weightings and draws from the open figures.
         seed: of the draws.
         ranges_could_change_it: whether an open figure could make another system the first.
@@ -176,7 +177,7 @@ class ArchitectureComparison:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        return plain.values(self)
+        return plain.table(self)
 
     def __str__(self) -> str:
         return plain.text(self)
