@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -165,7 +166,9 @@ class AsyncFeatureStore:
 
     async def status(self, now: datetime | str | None = None) -> StoreStatus:
         """How every version stands, and what the parts say of themselves."""
-        return await self._thread(self.sync.status, now)
+        found: StoreStatus = await self._thread(self.sync.status, now)
+        # its reads go through a client of their own
+        return found if self._fetching is None else replace(found, reads=self._fetching[1].counts())
 
     async def close(self) -> None:
         """Release what this object opened. Closing twice is a no-op."""

@@ -14,6 +14,7 @@ from headwater.compute.refresh_records import Records, TimeToFresh
 from headwater.compute.rooms import Rooms
 from headwater.errors import StoreError
 from headwater.online.codec import header
+from headwater.online.fetching import ReadCounts
 from headwater.online.hints import QueueCounts
 from headwater.online.keys import namespace
 from headwater.online.meta import read_watermarks
@@ -91,6 +92,7 @@ class StoreStatus:
         registry, log, online: what these parts say: kind, place, sizes.
         warnings: what somebody should look at.
         refresh: the queue of refreshes, and what they have come to.
+        reads: the cache's hit ratio, shared round trips and the breaker, of this process's own reads.
     """
 
     project: str
@@ -103,6 +105,7 @@ class StoreStatus:
     online: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     refresh: RefreshStatus = field(default_factory=RefreshStatus)
+    reads: ReadCounts = field(default_factory=ReadCounts)
 
     def __repr__(self) -> str:
         versions = ", ".join(f"{v.view}@{v.version} {v.state}" for v in self.versions) or "nothing registered"
@@ -142,6 +145,7 @@ def status(rooms: Rooms, now: int, registry: Mapping[str, Any]) -> StoreStatus:
         online,
         tuple(warnings),
         refresh,
+        rooms.fetcher.counts(),
     )
 
 

@@ -74,6 +74,29 @@ class Ask:
 PLAIN = Ask()
 
 
+@dataclass(frozen=True)
+class ReadCounts:
+    """What stood between this process's reads and the online store since it was opened.
+
+    Attributes:
+        cache_hits, cache_misses: keys of reads that may use the in-process cache: found there, and not.
+        reads, round_trips: reads that may share a round trip, and how many those took.
+        breaker_open: whether reads are refused just now, since the store kept failing.
+    """
+
+    cache_hits: int = 0
+    cache_misses: int = 0
+    reads: int = 0
+    round_trips: int = 0
+    breaker_open: bool = False
+
+    @property
+    def hit_ratio(self) -> float | None:
+        """The share of keys found in the cache; None where none was asked for."""
+        asked = self.cache_hits + self.cache_misses
+        return self.cache_hits / asked if asked else None
+
+
 class _Around:
     """What both ways of reading share: settings, kept rows, the breaker, and how an answer is taken.
 
@@ -87,6 +110,13 @@ class _Around:
         self.name = name
         self.cache = RowCache(settings.cache, settings.cache_rows) if settings.cache > 0 else None
         self.breaker = CircuitBreaker(settings.breaker_failures, settings.breaker_rest)
+        self.coalescers: Sequence[Coalescer | AsyncCoalescer] = ()
+
+    def counts(self) -> ReadCounts:
+        """What became of the reads so far."""
+        hits, misses = (0, 0) if self.cache is None else (self.cache.hits, self.cache.misses)
+        shared = self.coalescers
+        return ReadCounts(hits, misses, sum(s.reads for s in shared), sum(s.trips for s in shared), self.breaker.open)
 
     def kept(self, keys: Sequence[bytes], ask: Ask) -> tuple[Rows, list[int]] | None:
         """What is kept of the keys, and the places of the others; None where the read may not use it."""
@@ -157,6 +187,7 @@ class Fetcher(_Around):
         self._store = store
         self._leveled = store if isinstance(store, LeveledReads) else None
         self._shared = {level: Coalescer(self._of(level)) for level in ConsistencyLevel} if settings.coalesce else {}
+        self.coalescers = tuple(self._shared.values())
         self.direct = self._leveled is None and self.cache is None and not self._shared
 
     def _of(self, level: ConsistencyLevel) -> Callable[[Sequence[bytes]], Rows]:
@@ -227,6 +258,7 @@ class AsyncFetcher(_Around):
         self._shared = (
             {level: AsyncCoalescer(self._of(level)) for level in ConsistencyLevel} if settings.coalesce else {}
         )
+        self.coalescers = tuple(self._shared.values())
 
     def _of(self, level: ConsistencyLevel) -> Callable[[Sequence[bytes]], Awaitable[Rows]]:
         ask = Ask(level)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 import headwater as hw
 from headwater.cli.status import _sla
 from headwater.compute import status as statuses
+from headwater.online.fetching import ReadCounts
+from tests.servers.redis import RedisServer
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -53,3 +57,30 @@ def test_what_was_deleted_is_no_row() -> None:
     store = store_of(HOUR, 5 * HOUR)
     store.delete("v", [0])
     assert told(store)[1:] == (False, "2h missed (newest 5h)")
+
+
+async def _read_and_ask(folder: Path) -> ReadCounts:
+    async with hw.AsyncFeatureStore(folder) as store:
+        for _ in range(4):
+            await store.get_online_features(["v:x"], [1, 2])
+        return (await store.status()).reads
+
+
+def test_reads_are_told_with_what_the_cache_and_shared_round_trips_saved(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    redis_server.client.flushall()
+    settings = f'[online]\nurl = "{redis_server.url}"\ncache = "1m"\ncoalesce = true\n'
+    (tmp_path / "headwater.toml").write_text(f'project = "p"\n{settings}')
+    source = hw.PushSource(event_time="at")
+    view = hw.FeatureView("v", entity=USER, source=source, features=[hw.Feature("x", hw.Float64)])
+    with hw.FeatureStore(tmp_path) as store:
+        store.apply([view])
+        store.write("v", [{"user": 1, "at": NOON, "x": 1.0}])
+        assert store.status().reads == ReadCounts()
+        assert store.status().reads.hit_ratio is None
+        for _ in range(4):
+            store.get_online_features(["v:x"], [1, 2])
+        assert store.status().reads == ReadCounts(6, 2, 1, 1)
+        assert store.status().reads.hit_ratio == 0.75
+    assert asyncio.run(_read_and_ask(tmp_path)) == ReadCounts(6, 2, 1, 1)
