@@ -92,6 +92,8 @@ def _limit(requirements: Requirements, profile: Profile, name: str) -> Fit:
     asked = getattr(requirements, name)
     figure = profile.figure(LIMITS[name])
     before, unit, bound = _WHAT[name]
+    if figure.ends == (1, 1):
+        unit = unit.replace("minutes", "minute").replace("reads", "read")
     shown = f"{before} {figure} {unit}".strip()
     limit = f"{bound} {number_text(asked)}{' ' + unit if name == 'max_latency_ms' else ''}"
     source = profile.source(LIMITS[name])

@@ -31,6 +31,7 @@ def sentences(requirements: Requirements, scores: Scores, analyses: Analyses, se
     if not first:
         return [*_nothing(analyses), *_notes(requirements, analyses)]
     said = _recommendation(first, scores, analyses)
+    open_first = scores[first[0]].qualified is None
     for name in first:
         said += _facts(name, analyses[name], named=bool(first[1:]))
     for name in first:
@@ -38,7 +39,7 @@ def sentences(requirements: Requirements, scores: Scores, analyses: Analyses, se
     if not first[1:]:
         said += _second(first[0], scores, analyses, sensitivity, requirements.weights)
     said += _ranges(first, scores, analyses)
-    said += _firmness(first, sensitivity)
+    said += _firmness(first, sensitivity, open_first)
     said += _out(scores, analyses)
     return [*said, *_notes(requirements, analyses)]
 
@@ -48,21 +49,47 @@ def _recommendation(first: Sequence[str], scores: Scores, analyses: Analyses) ->
     if score.qualified is None:
         said = ["No system is known to have all that is required."]
         said += [f"{name} may: check first {_unknowns(analyses[name])}." for name in first]
+        take = f"Take {first[0]} only once that is checked"
     else:
-        said = []
+        said, take = [], f"Take {first[0]}"
     if first[1:]:
         return [*said, f"{listed(first)} tie at {score.total_score:.3f} of 1: the requirements do not tell them apart."]
     span = f", {score.low:.3f} to {score.high:.3f} where its figures are open" if score.high - score.low > TIE else ""
-    return [*said, f"Take {first[0]}: it scores {score.total_score:.3f} of 1{span}."]
+    return [*said, f"{take}: it scores {score.total_score:.3f} of 1{span}."]
 
 
 def _facts(name: str, analysis: Analysis, named: bool) -> list[str]:
+    if not analysis.fit:
+        return []
     of = f"{name}: " if named else ""
-    return [f"{of}{fit.requirement}: {fit.sentence}." for fit in analysis.fit if not fit.hard or _open(fit)]
+    met, missed, unknown = (
+        _requirements(analysis.fit, verdict) for verdict in (Verdict.MET, Verdict.MISSED, Verdict.UNKNOWN)
+    )
+    counted = f"{name if named else 'It'} meets {len(met)} of {len(analysis.fit)} requirements"
+    counted += f", misses {listed(missed)}" if missed else ""
+    counted += f", leaves open {listed(unknown)}" if unknown else ""
+    said = [f"{counted}."]
+    has = [fit for fit in analysis.fit if fit.hard and fit.verdict is Verdict.MET]
+    stores = [_asked(fit) for fit in has if not fit.requirement.startswith("needs: ")]
+    needs = [_asked(fit) for fit in has if fit.requirement.startswith("needs: ")]
+    if stores:
+        said.append(f"{name} takes {listed(stores)}.")
+    if needs:
+        said.append(f"{name} has {listed(needs)} ({analysis.profile.source('capabilities')}).")
+    return said + [
+        f"{of}{fit.requirement}: {fit.sentence}."
+        for fit in analysis.fit
+        if not fit.hard or fit.verdict is not Verdict.MET
+    ]
 
 
-def _open(fit: Fit) -> bool:
-    return fit.verdict is not Verdict.MET
+def _asked(fit: Fit) -> str:
+    """The store or need of a requirement such as "needs: streaming"."""
+    return fit.requirement.partition(": ")[2]
+
+
+def _requirements(fits: Sequence[Fit], verdict: Verdict) -> list[str]:
+    return [fit.requirement for fit in fits if fit.verdict is verdict]
 
 
 def _second(
@@ -114,15 +141,14 @@ def _what_is_open(analysis: Analysis, owner: str = "its") -> list[str]:
             if figure.ends is None or figure.ends[0] < figure.ends[1]:
                 found.append(f"{of} {LIMITS[fit.requirement]} ({figure})")
         elif fit.hard and fit.verdict is Verdict.UNKNOWN:
-            found.append(f"whether {'it' if owner == 'its' else owner} has {fit.requirement.partition(': ')[2]}")
+            found.append(f"whether {'it' if owner == 'its' else owner} has {_asked(fit)}")
     return found
 
 
-def _firmness(first: Sequence[str], sensitivity: Sensitivity) -> list[str]:
-    said = [
-        f"{name} is first in {sensitivity.first_places[name]:.0%} of {sensitivity.draws:,} random weightings."
-        for name in first
-    ]
+def _firmness(first: Sequence[str], sensitivity: Sensitivity, open_first: bool) -> list[str]:
+    shares, draws = sensitivity.first_places, f"{sensitivity.draws:,}"
+    which = ", of those in which anything qualifies" if open_first else ""
+    said = [f"{name} is first in {shares[name]:.0%} of {draws} random weightings{which}." for name in first]
     near = None
     for change in sensitivity.weights:
         for weight, leader in ((change.lower, change.lower_leader), (change.higher, change.higher_leader)):
@@ -132,7 +158,9 @@ def _firmness(first: Sequence[str], sensitivity: Sensitivity) -> list[str]:
                     near = (distance, change.criterion, change.weight, weight, leader)
     if near is None:
         return [*said, "No change of a single weight alters that."]
-    _, criterion, now, then, leader = near
+    distance, criterion, now, then, leader = near
+    if distance == 0:
+        return [*said, f"The least change of the weight of {criterion}, one way, puts {leader} first."]
     return [*said, f"The nearest change: with {criterion} at {then:.1%} instead of {now:.1%}, {leader} leads."]
 
 
@@ -149,7 +177,7 @@ def _out(scores: Scores, analyses: Analyses) -> list[str]:
 
 
 def _unknowns(analysis: Analysis) -> str:
-    found = [f.requirement.partition(": ")[2] for f in analysis.fit if f.hard and f.verdict is Verdict.UNKNOWN]
+    found = [_asked(f) for f in analysis.fit if f.hard and f.verdict is Verdict.UNKNOWN]
     return f"whether it has {listed(found)}"
 
 
@@ -181,6 +209,11 @@ def _notes(requirements: Requirements, analyses: Analyses) -> list[str]:
         said.append("Note: a high budget is stated, yet low cost is preferred: the preference decides.")
     if requirements.vendor_risk_tolerance == "low" and "managed" in needs:
         said.append("Note: a low tolerance of vendors and a need of a managed service pull apart.")
+    able = [a for a in analyses.values() if a.first_missed is None or a.first_missed.verdict is not Verdict.MISSED]
+    for name in requirements.stated:
+        verdicts = {f.verdict for a in able for f in a.fit if f.requirement == name}
+        if verdicts == {Verdict.MISSED}:
+            said.append(f"Note: no system that may qualify meets {name}.")
     weights = requirements.weights
     for name in requirements.stated:
         criterion = _CRITERION_OF.get(name)

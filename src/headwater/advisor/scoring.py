@@ -27,6 +27,9 @@ PEOPLE: Mapping[str, int] = {"low": 1, "medium": 3, "high": 8}
 PRICE: Mapping[str, float] = {model: place / 4 for place, model in enumerate(COST_MODELS)}
 PREFERRED_PRICE: Mapping[str, float] = {preference: place / 2 for place, preference in enumerate(PREFERENCES)}
 CLASH = 0.8
+"""What is lost where preference and price model are at opposite ends."""
+LACKING = 0.5
+"""What each need that is lacking leaves: a product, not a share, so that one more need never raises a score."""
 ALL = Span(1.0, 1.0, 1.0)
 OPEN = Span(0.0, 0.5, 1.0)
 
@@ -172,8 +175,9 @@ def _needs(requirements: Requirements, profile: Profile) -> Span:
     verdicts = [need_verdict(need, profile) for need in requirements.needs]
     if not verdicts:
         return ALL
-    met, unknown = (verdicts.count(verdict) / len(verdicts) for verdict in (Verdict.MET, Verdict.UNKNOWN))
-    return Span(met, met + unknown / 2, met + unknown)
+    missed, unknown = (verdicts.count(verdict) for verdict in (Verdict.MISSED, Verdict.UNKNOWN))
+    low, high = LACKING ** (missed + unknown), LACKING**missed
+    return Span(low, (low + high) / 2, high)
 
 
 def _lock_in(requirements: Requirements, profile: Profile) -> float:

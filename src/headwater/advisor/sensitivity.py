@@ -12,6 +12,7 @@ from headwater.advisor.profiles import Profile
 from headwater.advisor.requirements import CRITERIA, Requirements
 from headwater.advisor.result import ArchitectureScore, Sensitivity, Span, Verdict, WeightChange
 from headwater.advisor.scoring import (
+    LACKING,
     LIMITS,
     MET_EXACTLY,
     ROOM,
@@ -192,13 +193,13 @@ def _drawn(
             )
     has_all = np.ones(draws, dtype=np.bool_)
     if requirements.needs:
-        met = np.zeros(draws)
+        missed = np.zeros(draws)
         for need in requirements.needs:
             verdict = need_verdict(need, profile)
             has = rng.random(draws) < 0.5 if verdict is Verdict.UNKNOWN else np.full(draws, verdict is Verdict.MET)
-            met += has
+            missed += ~has
             has_all &= has
-        columns["flexibility", "needs"] = met / len(requirements.needs)
+        columns["flexibility", "needs"] = LACKING**missed
     drawn = np.empty((draws, len(CRITERIA)))
     for place, criterion in enumerate(CRITERIA):
         one = [columns.get((criterion, part), np.full(draws, span.value)) for part, span in parts[criterion].items()]
