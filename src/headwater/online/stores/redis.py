@@ -69,7 +69,7 @@ class RedisOnlineStore(OnlineStore):
     @classmethod
     def from_url(cls, url: str, folder: Path) -> Self:
         """A store for `redis://`, `rediss://`, `redis+sentinel://` or `redis+cluster://`."""
-        return cls(parse_url(url))
+        return cls(parse_url(url, folder))
 
     def __repr__(self) -> str:
         return f"<RedisOnlineStore {self.place.shown}>"

@@ -67,7 +67,7 @@ def translated(bad: Exception, where: str) -> Exception:
     """An error of the client or the server in our words."""
     text = str(bad)
     if isinstance(bad, redis.exceptions.AuthenticationError):
-        return StoreError(f"{where}: {text}; check user and password in [online] url")
+        return StoreError(f"{where}: {text.removesuffix('.')}; check user and password in [online] url")
     if isinstance(bad, redis.exceptions.AskError):
         # of redis-py's classes MOVED is a kind of ASK
         asking = not isinstance(bad, redis.exceptions.MovedError)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from headwater.errors import ConfigError
@@ -76,11 +78,11 @@ class RedisPlace:
         return f"{scheme}://{hosts}{path}"
 
 
-def parse_url(url: str) -> RedisPlace:
-    """What a URL says.
+def parse_url(url: str, folder: Path = Path()) -> RedisPlace:
+    """What a URL says; files of certificates are relative to the folder.
 
     Raises:
-        ConfigError: another form, a bad port or option; the password is never shown.
+        ConfigError: another form, a bad port or option, a file that is not there; the password is never shown.
     """
     parts = urlsplit(url)
     kind = _KINDS.get(parts.scheme)
@@ -108,13 +110,23 @@ def parse_url(url: str) -> RedisPlace:
         sentinel_user=options.get("sentinel_user", ""),
         sentinel_password=options.get("sentinel_password", ""),
         tls=parts.scheme == "rediss" or flag(options, "tls", False),
-        ca=options.get("ca", ""),
-        cert=options.get("cert", ""),
-        key=options.get("key", ""),
+        ca=_file(options, "ca", folder),
+        cert=_file(options, "cert", folder),
+        key=_file(options, "key", folder),
         verify=flag(options, "verify", True),
         connect_timeout=seconds(options, "connect_timeout", 1.0),
         timeout=seconds(options, "timeout", 2.0),
     )
+
+
+def _file(options: Mapping[str, str], name: str, folder: Path) -> str:
+    """The path of a file that an option names; empty where it names none."""
+    if not options.get(name):
+        return ""
+    path = folder / options[name]
+    if not path.is_file():
+        raise ConfigError(f"[online] url: {name}={options[name]}: there is no such file ({path.absolute()})")
+    return str(path)
 
 
 def _address(text: str, port: int) -> Address:

@@ -16,9 +16,12 @@ def test_defaults():
     assert place.hosts == (("localhost", 6379),) and (place.db, place.user, place.password) == (0, "", "")
 
 
-def test_tls():
-    place = parse_url("rediss://cache?ca=/etc/ca.pem&verify=false")
-    assert place.tls and place.ca == "/etc/ca.pem" and not place.verify
+def test_tls(tmp_path):
+    (tmp_path / "ca.pem").touch()
+    place = parse_url("rediss://cache?ca=ca.pem&verify=false", tmp_path)
+    assert place.tls and place.ca == str(tmp_path / "ca.pem") and not place.verify
+    with pytest.raises(ConfigError, match="key=no.pem: there is no such file"):
+        parse_url("rediss://cache?ca=ca.pem&key=no.pem", tmp_path)
 
 
 def test_sentinels():
