@@ -20,7 +20,7 @@ def test_tls(tmp_path):
     (tmp_path / "ca.pem").touch()
     place = parse_url("rediss://cache?ca=ca.pem&verify=false", tmp_path)
     assert place.tls and place.ca == str(tmp_path / "ca.pem") and not place.verify
-    with pytest.raises(ConfigError, match="key=no.pem: there is no such file"):
+    with pytest.raises(ConfigError, match=r"key=no\.pem: there is no such file"):
         parse_url("rediss://cache?ca=ca.pem&key=no.pem", tmp_path)
 
 
