@@ -84,8 +84,10 @@ def room_left(ratio: float) -> str:
     spare = 1 - ratio
     if spare < 0.0005:
         return "met exactly" if spare == 0 else "just met"
-    share = "half" if abs(spare - 0.5) < 0.005 else f"{spare:.1%}" if spare < 0.01 else f"{min(spare, 0.99):.0%} of"
-    return f"met with {share} the limit to spare"
+    if abs(spare - 0.5) < 0.005:
+        return "met with half the limit to spare"
+    share = f"{spare:.1%}" if spare < 0.01 else f"{min(spare, 0.99):.0%}"
+    return f"met with {share} of the limit to spare"
 
 
 def _limit(requirements: Requirements, profile: Profile, name: str) -> Fit:

@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from functools import cache
 from importlib.resources import files
 from numbers import Real
 from pathlib import Path
@@ -192,7 +193,7 @@ def load(profiles: str | Path | Mapping[str, Any] | None = None) -> dict[str, Pr
         ConfigError: a file that is missing or not TOML, an unknown field, a bad value; with file, profile and field.
         UsageError: the same in a mapping.
     """
-    found = {name: Profile(**_checked(name, table, _PACKAGE)) for name, table in _package().items()}
+    found = dict(_package())
     if profiles is None:
         return found
     if isinstance(profiles, (str, Path)):
@@ -218,8 +219,10 @@ class _BadProfile(Exception):
     """What is wrong, with its place; `load` turns it into the error that fits."""
 
 
-def _package() -> dict[str, Any]:
-    return tomllib.loads((files("headwater.advisor") / _PACKAGE).read_text(encoding="utf-8"))
+@cache
+def _package() -> Mapping[str, Profile]:
+    tables = tomllib.loads((files("headwater.advisor") / _PACKAGE).read_text(encoding="utf-8"))
+    return {name: Profile(**_checked(name, table, _PACKAGE)) for name, table in tables.items()}
 
 
 def _read(file: Path) -> dict[str, Any]:
