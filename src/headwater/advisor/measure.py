@@ -37,8 +37,8 @@ BATCHES = (1, 100)
 REPEATS = 5
 MOST_FEATURES = 4
 """So many services (or views) are measured at most, those with the most features first."""
-SAMPLING, READING, HISTORY = 0.15, 0.5, 0.3
-"""Shares of the time."""
+SAMPLING, READING, HISTORY = 0.15, 0.5, 0.9
+"""Shares of the time: the first two of all, the last of what these leave."""
 AT = "headwater_measured_at"
 """The spine's time column."""
 _SEED = 11
@@ -128,8 +128,8 @@ class _Measuring:
         targets = self._targets(snapshot, features)
         targets = self._sampled(targets)
         self._read(targets)
-        for target in targets:
-            self._join(target, HISTORY * self.seconds / len(targets))
+        for left, target in zip(range(len(targets), 0, -1), targets, strict=True):
+            self._join(target, HISTORY * (self.began + self.seconds - time.monotonic()) / left)
         figures = [figure for target in targets for figure in _figures(target)]
         figures += self._recorded(snapshot, targets)
         self._tell(done=True)
@@ -229,24 +229,28 @@ class _Measuring:
 
     def _read(self, targets: list[_Target]) -> None:
         slots = [(target, batch, cycle(parts)) for target in targets for batch, parts in target.batches.items()]
-        until = time.monotonic() + READING * self.seconds
-        slot = READING * self.seconds / (REPEATS * max(1, len(slots)))
+        began, share = time.monotonic(), READING * self.seconds
+        slot = share / (REPEATS * max(1, len(slots)))
+        ends = began + slot
         for repeat in range(REPEATS):
             for target, batch, parts in slots:
-                if repeat and time.monotonic() >= until:
+                # a slow store gets fewer repeats, one whose last rest went on for a little longer all of them
+                if repeat and time.monotonic() > began + 1.1 * share + self.pace.burst / self.pace.share:
                     return
-                target.reads[batch].append(self._repeat(target, batch, parts, slot))
+                target.reads[batch].append(self._repeat(target, batch, parts, ends))
+                ends += slot
                 self._tell()
 
-    def _repeat(self, target: _Target, batch: int, parts: Any, seconds: float) -> list[float]:
-        """Read for a while, in bursts; seconds of each read."""
+    def _repeat(self, target: _Target, batch: int, parts: Any, until: float) -> list[float]:
+        """Read until a time, in bursts, once at least; seconds of each read."""
         took: list[float] = []
         read, clock = target.reader.read, time.perf_counter
         rows_each = batch * len(target.reader.request.views)
-        until = time.monotonic() + seconds
+        left = until - time.monotonic()
+        pace = replace(self.pace, burst=min(self.pace.burst, max(0.0, left) * self.pace.share))
         while True:
             busy, rows = 0.0, 0
-            while not self.pace.over(busy, rows):
+            while not rows or not pace.over(busy, rows):
                 asked = next(parts)
                 started = clock()
                 read(asked).to_dict()
@@ -256,7 +260,7 @@ class _Measuring:
                 if time.monotonic() >= until:
                     break
             self.rows_read += rows
-            time.sleep(self.pace.rest(busy, rows))
+            time.sleep(pace.rest(busy, rows))
             if time.monotonic() >= until:
                 return took
 
@@ -275,7 +279,8 @@ class _Measuring:
                 within(left, lambda _: self._joined(spine, target.features))
             except TookTooLong:
                 if not target.history:
-                    target.no_history = f"one join of {spine.num_rows:,} rows takes longer than {seconds:.1f} s"
+                    allowed = f"the {max(0.0, seconds):.1f} s that were left for it: give it more seconds"
+                    target.no_history = f"one join of {spine.num_rows:,} rows takes longer than {allowed}"
                 return
             except (HeadwaterError, OSError) as bad:
                 target.no_history = f"history cannot be read: {bad}"
