@@ -134,7 +134,8 @@ def _crossing(
 
 def grades(ratios: Floats) -> Floats:
     """`scoring.grade` for many ratios at once."""
-    return np.where(ratios <= 1, 1 - ROOM * ratios, MET_EXACTLY / np.maximum(ratios, 1) ** 2)
+    beyond = np.maximum(ratios, 1)
+    return np.where(ratios <= 1, 1 - ROOM * np.minimum(ratios, 1), MET_EXACTLY / beyond / beyond)
 
 
 def first_places(
@@ -188,9 +189,9 @@ def _drawn(
             columns["performance", part] = uniform
         elif ends[0] < ends[1]:
             figures = ends[0] + (ends[1] - ends[0]) * uniform
-            columns["performance", part] = grades(
-                asked / figures if requirement == "min_throughput_qps" else figures / asked
-            )
+            with np.errstate(over="ignore"):  # a ratio beyond all numbers is infinite: its grade is 0
+                ratios = asked / figures if requirement == "min_throughput_qps" else figures / asked
+            columns["performance", part] = grades(ratios)
     has_all = np.ones(draws, dtype=np.bool_)
     if requirements.needs:
         missed = np.zeros(draws)

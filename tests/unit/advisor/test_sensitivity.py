@@ -145,8 +145,13 @@ def test_ranges_change_it_only_where_they_could():
 
 def test_many_grades_are_those_of_one():
     ratios = np.array([0, 0.2, 1, 1.0001, 3, 1e200, np.inf])
-    with np.errstate(over="ignore"):
-        assert grades(ratios) == pytest.approx([grade(ratio) for ratio in ratios.tolist()])
+    assert grades(ratios) == pytest.approx([grade(ratio) for ratio in ratios.tolist()])
+
+
+def test_limits_beyond_all_measure_have_an_answer():
+    extreme = {"max_latency_ms": 1e308, "min_throughput_qps": 1e308, "freshness_minutes": 5e-324}
+    assert sum(compare(extreme).sensitivity.first_places.values()) == pytest.approx(1)
+    assert sum(compare({**extreme, "max_latency_ms": 5e-324}).sensitivity.first_places.values()) == pytest.approx(1)
 
 
 def test_requirements_may_be_given_as_their_class():
