@@ -54,8 +54,8 @@ def within(seconds: float, work: Callable[[threading.Event], T], *, grace: float
     try:
         box.exception(max(0.0, seconds))
     except TimeoutError:
-        _end(thread, stop, grace)
-        if not box.done() or isinstance(box.exception(), _Stopped):
+        # what stopped it may come out as another error: of an engine that was about to call back, say
+        if _end(thread, stop, grace) and not (box.done() and box.exception() is None):
             raise TookTooLong from None
     except BaseException:
         _end(thread, stop, grace)
@@ -63,15 +63,17 @@ def within(seconds: float, work: Callable[[threading.Event], T], *, grace: float
     return box.result()
 
 
-def _end(thread: threading.Thread, stop: threading.Event, grace: float) -> None:
+def _end(thread: threading.Thread, stop: threading.Event, grace: float) -> bool:
+    """End a thread; whether it had to be interrupted."""
     stop.set()
     thread.join(grace)
-    for _ in range(_TRIES):
+    for tries in range(_TRIES):
         if not thread.is_alive():
-            return
+            return tries > 0
         # it is raised once the thread runs Python code again: its waits for an engine are short
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(_Stopped))
         thread.join(_POLL)
+    return True
 
 
 @dataclass(frozen=True)

@@ -364,6 +364,18 @@ def test_work_ends_in_time() -> None:
         within(0.05, for_ever)
 
 
+def test_work_that_is_stopped_took_too_long_whatever_its_engine_makes_of_it() -> None:
+    def translated(stop: threading.Event) -> None:
+        try:
+            while True:
+                time.sleep(0.01)
+        except BaseException:
+            raise StoreError("the engine was interrupted") from None
+
+    with pytest.raises(TookTooLong):
+        within(0.05, translated)
+
+
 # errors
 
 
