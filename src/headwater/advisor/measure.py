@@ -5,15 +5,16 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import cycle
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from headwater.advisor.measurement import ENOUGH_FOR_P99, MeasuredFeatures, MeasuredFigure, Measurement
-from headwater.advisor.sampling import Entities, ViewSample, draw, entities_of
+from headwater.advisor.measured_target import BATCHES, Target, described, figures_of
+from headwater.advisor.measurement import MeasuredFigure, Measurement
+from headwater.advisor.sampling import ViewSample, draw, entities_of
 from headwater.advisor.surroundings import machine, registry_kind, versions_of
 from headwater.advisor.timed import Pace, TookTooLong, within
 from headwater.clock import MIN_MICROS
@@ -33,7 +34,6 @@ from headwater.planning.resolve import ResolvedView
 from headwater.planning.snapshot import RegistrySnapshot
 from headwater.types import STATUSES, Status
 
-BATCHES = (1, 100)
 REPEATS = 5
 MOST_FEATURES = 4
 """So many services (or views) are measured at most, those with the most features first."""
@@ -44,22 +44,6 @@ AT = "headwater_measured_at"
 _SEED = 11
 _STEP = "measure"
 _NOT_FOUND = STATUSES.index(Status.NOT_FOUND)
-
-
-@dataclass
-class _Target:
-    """What is measured, and what was found so far."""
-
-    name: str
-    kind: str
-    reader: PreparedReader
-    features: Any
-    entities: Entities = field(default_factory=lambda: Entities({}, (), 0, False))
-    found: float = 0.0
-    batches: dict[int, list[dict[str, list[Any]]]] = field(default_factory=dict)
-    reads: dict[int, list[list[float]]] = field(default_factory=dict)
-    history: list[float] = field(default_factory=list)
-    no_history: str = ""
 
 
 def measure(
@@ -100,6 +84,16 @@ def measure(
     return _Measuring(rooms, seconds, max_keys, observer, pace or Pace()).run(features)
 
 
+def check_registered(snapshot: RegistrySnapshot) -> None:
+    """Refuse a registry that holds no view.
+
+    Raises:
+        FeatureViewNotFound: saying what to do.
+    """
+    if not snapshot.views:
+        raise FeatureViewNotFound("nothing is registered, so nothing can be measured: run `headwater apply`")
+
+
 class _Measuring:
     """One measurement under way."""
 
@@ -122,15 +116,14 @@ class _Measuring:
         rooms, at = self.rooms, self.rooms.clock()
         surroundings = machine()
         snapshot = rooms.registry.snapshot()
-        if not snapshot.views:
-            raise FeatureViewNotFound("nothing is registered, so nothing can be measured: run `headwater apply`")
+        check_registered(snapshot)
         online = dict(rooms.online.info())
         targets = self._targets(snapshot, features)
         targets = self._sampled(targets)
         self._read(targets)
         for left, target in zip(range(len(targets), 0, -1), targets, strict=True):
             self._join(target, HISTORY * (self.began + self.seconds - time.monotonic()) / left)
-        figures = [figure for target in targets for figure in _figures(target)]
+        figures = [figure for target in targets for figure in figures_of(target)]
         figures += self._recorded(snapshot, targets)
         self._tell(done=True)
         warnings = online.pop("warnings", "")
@@ -148,7 +141,7 @@ class _Measuring:
             online,
             type(rooms.engine).__name__,
             registry_kind(rooms.registry),
-            tuple(_described(target) for target in targets),
+            tuple(described(target) for target in targets),
             tuple(figures),
             self._how(),
             tuple(self.notes),
@@ -157,12 +150,12 @@ class _Measuring:
 
     # what, and by which keys
 
-    def _targets(self, snapshot: RegistrySnapshot, features: Any) -> list[_Target]:
+    def _targets(self, snapshot: RegistrySnapshot, features: Any) -> list[Target]:
         if features is not None:
             reader = PreparedReader(self.rooms, features)
             service = reader.request.service
             name = service[0] if service is not None else _names(features, reader)
-            return [_Target(name, "features" if service is None else "service", reader, features)]
+            return [Target(name, "features" if service is None else "service", reader, features)]
         services = [record.name for record in snapshot.services.values() if record.live is not None]
         views = [record.name for record in snapshot.views.values() if record.live is not None]
         found = self._prepared("service", services) or self._prepared("view", views)
@@ -172,17 +165,17 @@ class _Measuring:
         self.notes += [f"{t.kind} {t.name!r} was not measured: {MOST_FEATURES} are" for t in found[MOST_FEATURES:]]
         return found[:MOST_FEATURES]
 
-    def _prepared(self, kind: str, names: Sequence[str]) -> list[_Target]:
+    def _prepared(self, kind: str, names: Sequence[str]) -> list[Target]:
         targets = []
         for name in names:
             features = name if kind == "service" else [f"{name}:*"]
             try:
-                targets.append(_Target(name, kind, PreparedReader(self.rooms, features), features))
+                targets.append(Target(name, kind, PreparedReader(self.rooms, features), features))
             except (ChangeRefused, VersionNotFound, UsageError) as bad:
                 self.notes.append(f"{kind} {name!r} was not measured: {bad}")
         return targets
 
-    def _sampled(self, targets: list[_Target]) -> list[_Target]:
+    def _sampled(self, targets: list[Target]) -> list[Target]:
         views: dict[tuple[str, str], ResolvedView] = {}
         for view in (view for target in targets for view in target.reader.request.views):
             views.setdefault((view.name, view.version), view)
@@ -209,7 +202,7 @@ class _Measuring:
             self._warm_up(target)
         return kept
 
-    def _warm_up(self, target: _Target) -> None:
+    def _warm_up(self, target: Target) -> None:
         """Open connections, find out how many rows there are, and make the batches that are read."""
         size, first = len(target.entities), max(BATCHES)
         places = list(range(size))
@@ -227,7 +220,7 @@ class _Measuring:
 
     # reads
 
-    def _read(self, targets: list[_Target]) -> None:
+    def _read(self, targets: list[Target]) -> None:
         slots = [(target, batch, cycle(parts)) for target in targets for batch, parts in target.batches.items()]
         began, share = time.monotonic(), READING * self.seconds
         slot = share / (REPEATS * max(1, len(slots)))
@@ -241,7 +234,7 @@ class _Measuring:
                 ends += slot
                 self._tell()
 
-    def _repeat(self, target: _Target, batch: int, parts: Any, until: float) -> list[float]:
+    def _repeat(self, target: Target, batch: int, parts: Any, until: float) -> list[float]:
         """Read until a time, in bursts, once at least; seconds of each read."""
         took: list[float] = []
         read, clock = target.reader.read, time.perf_counter
@@ -264,12 +257,12 @@ class _Measuring:
             if time.monotonic() >= until:
                 return took
 
-    def _count(self, target: _Target, entities: int) -> None:
+    def _count(self, target: Target, entities: int) -> None:
         self.rows_read += entities * len(target.reader.request.views)
 
     # history
 
-    def _join(self, target: _Target, seconds: float) -> None:
+    def _join(self, target: Target, seconds: float) -> None:
         """Run the point-in-time join over the sample as often as there is time for, five times at most."""
         spine = self._spine(target)
         left = seconds
@@ -297,7 +290,7 @@ class _Measuring:
     def _joined(self, spine: pa.Table, features: Any) -> None:
         historical(self.rooms, spine, features, timestamp_column=AT).to_arrow()
 
-    def _spine(self, target: _Target) -> pa.Table:
+    def _spine(self, target: Target) -> pa.Table:
         """The keys drawn, each at the time its row was known; now, where it has none or that is yet to come."""
         now = self.rooms.now()
         times = [now if known == MIN_MICROS else min(known, now) for known in target.entities.known]
@@ -307,7 +300,7 @@ class _Measuring:
 
     # what is recorded
 
-    def _recorded(self, snapshot: RegistrySnapshot, targets: Sequence[_Target]) -> list[MeasuredFigure]:
+    def _recorded(self, snapshot: RegistrySnapshot, targets: Sequence[Target]) -> list[MeasuredFigure]:
         runs = "runs leave no record of how long they took; `headwater materialize` tells it of each"
         rate = MeasuredFigure("materialization_rows_per_second", "", 0, "rows/s", unknown=runs)
         try:
@@ -320,7 +313,7 @@ class _Measuring:
             fresh = MeasuredFigure("freshness_minutes", "", 0, "min", unknown=f"records of refreshes: {bad}")
         return [rate, fresh, *self._behind(snapshot, targets)]
 
-    def _behind(self, snapshot: RegistrySnapshot, targets: Sequence[_Target]) -> list[MeasuredFigure]:
+    def _behind(self, snapshot: RegistrySnapshot, targets: Sequence[Target]) -> list[MeasuredFigure]:
         """How long ago each view that was measured was materialized up to."""
         marks, now = self.rooms.watermarks(snapshot), self.rooms.now()
         pairs = {(view.name, view.version) for target in targets for view in target.reader.request.views}
@@ -356,59 +349,3 @@ def _names(features: Any, reader: PreparedReader) -> str:
     if isinstance(features, str):
         return features
     return ", ".join(f"{reader.request.views[c.view].label}:{c.feature.name}" for c in reader.request.columns[:8])
-
-
-def _described(target: _Target) -> MeasuredFeatures:
-    reader, entities = target.reader, target.entities
-    return MeasuredFeatures(
-        target.name,
-        target.kind,
-        dict(reader.versions),
-        len(reader.request.columns),
-        {name: str(dtype) for name, dtype in reader.join_keys.items()},
-        len(entities),
-        entities.looked_at,
-        entities.whole,
-        round(target.found, 4),
-    )
-
-
-def _figures(target: _Target) -> list[MeasuredFigure]:
-    figures = []
-    for batch in BATCHES:
-        repeats = [np.array(took) for took in target.reads.get(batch, ())]
-        names = (("read_p50_ms", "ms"), ("read_p99_ms", "ms"), ("reads_per_second", "reads/s"))
-        if not repeats:
-            why = f"{len(target.entities):,} keys are too few for a batch of {batch}"
-            figures += [MeasuredFigure(name, target.name, batch, unit, unknown=why) for name, unit in names]
-            continue
-        whole = np.concatenate(repeats)
-        few = "" if len(whole) >= ENOUGH_FOR_P99 else f"{len(whole)} reads are too few for a p99: give it more seconds"
-        for (name, unit), measured in zip(names, (_p50, _p99, _rate), strict=True):
-            why = few if name == "read_p99_ms" else ""
-            value = None if why else measured(whole)
-            told = () if why else tuple(measured(took) for took in repeats)
-            figures.append(MeasuredFigure(name, target.name, batch, unit, value, told, len(whole), why))
-    return [*figures, _history(target)]
-
-
-def _history(target: _Target) -> MeasuredFigure:
-    size = len(target.entities)
-    took = target.history[1:] or target.history
-    if not took:
-        return MeasuredFigure("history_rows_per_second", target.name, size, "rows/s", unknown=target.no_history)
-    rates = tuple(size / each for each in took)
-    value = size * len(took) / sum(took)
-    return MeasuredFigure("history_rows_per_second", target.name, size, "rows/s", value, rates, len(took))
-
-
-def _p50(took: Any) -> float:
-    return float(np.percentile(took, 50)) * 1e3
-
-
-def _p99(took: Any) -> float:
-    return float(np.percentile(took, 99, method="higher")) * 1e3
-
-
-def _rate(took: Any) -> float:
-    return len(took) / float(took.sum())
