@@ -6,16 +6,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from headwater.advisor import report_html, requirements
     from headwater.cli import draw, files, sample
     from headwater.compute import worker
 
-__all__ = ["draw", "files", "sample", "worker"]
+__all__ = ["draw", "files", "report_html", "requirements", "sample", "worker"]
+
+_ROOMS = {"report_html": "advisor", "requirements": "advisor", "worker": "compute"}
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    room = "compute" if name == "worker" else "cli"
-    module = importlib.import_module(f"headwater.{room}.{name}")
+    module = importlib.import_module(f"headwater.{_ROOMS.get(name, 'cli')}.{name}")
     globals()[name] = module
     return module

@@ -17,6 +17,12 @@ STYLES = {
     "live": "green",
     "waiting": "yellow",
     "retired": "dim",
+    "met": "green",
+    "missed": "red",
+    "unknown": "yellow",
+    "qualifies": "green",
+    "open": "yellow",
+    "out": "red",
 }
 """Words that carry their colour wherever they stand alone in a cell."""
 

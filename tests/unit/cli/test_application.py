@@ -11,7 +11,7 @@ from headwater.cli.run import Run, command
 from headwater.errors import DefinitionError, FeatureNotFound, UsageError
 
 COMMANDS = ["init", "plan", "apply", "list", "show", "promote", "rollback", "retire", "materialize", "write", "delete"]
-COMMANDS += ["get", "history", "status", "worker", "demo"]
+COMMANDS += ["get", "history", "status", "worker", "demo", "compare"]
 
 
 @pytest.fixture

@@ -1,0 +1,160 @@
+"""`headwater compare`: which feature store architecture fits, by how much, and what would change that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import headwater as hw
+from headwater.cli import compare_ask, compare_draw, later
+from headwater.cli.run import Run, command
+from headwater.cli.sheet import Line
+from headwater.errors import UsageError
+
+_NUMBERS = ("max_latency_ms", "min_throughput_qps", "freshness_minutes", "team_size")
+_LISTS = ("required_online_stores", "required_offline_stores", "needs")
+
+
+def register(app: typer.Typer) -> None:
+    """Add this file's command."""
+    command(app)(compare)
+
+
+def compare(
+    run: Run,
+    max_latency_ms: Annotated[
+        float | None, typer.Option(metavar="MS", help="The most that the p99 of a read may be.")
+    ] = None,
+    min_throughput_qps: Annotated[
+        float | None, typer.Option(metavar="N", help="The least number of reads a second.")
+    ] = None,
+    freshness_minutes: Annotated[
+        float | None, typer.Option(metavar="MINUTES", help="How old a served feature may be.")
+    ] = None,
+    cost_preference: Annotated[
+        str | None, typer.Option(metavar="KIND", help="What kind of price suits: low, balanced, premium.")
+    ] = None,
+    flexibility_importance: Annotated[
+        str | None,
+        typer.Option(metavar="LEVEL", help="How much the choice of parts matters: 0 to 1, or low, medium, high."),
+    ] = None,
+    vendor_risk_tolerance: Annotated[
+        str | None, typer.Option(metavar="LEVEL", help="How much of a tie to a vendor is fine: low, medium, high.")
+    ] = None,
+    online_store: Annotated[
+        list[str] | None, typer.Option(metavar="STORE,…", help="Online stores that it must have.")
+    ] = None,
+    offline_store: Annotated[
+        list[str] | None, typer.Option(metavar="STORE,…", help="Offline stores that it must have.")
+    ] = None,
+    need: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NEED,…", help="Capabilities that it must have: streaming, self_hosted, …"),
+    ] = None,
+    team_size: Annotated[float | None, typer.Option(metavar="N", help="How many people run it.")] = None,
+    ops_skill: Annotated[
+        str | None, typer.Option(metavar="LEVEL", help="What they know of running it: low, medium, high.")
+    ] = None,
+    budget_class: Annotated[
+        str | None, typer.Option(metavar="LEVEL", help="What it may cost to run at all: low, medium, high.")
+    ] = None,
+    weight: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CRITERION=W,…", help="What a criterion counts; where any is given, only those count."),
+    ] = None,
+    profiles: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Profiles to add or to lay over the package's, in TOML.")
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Requirements in TOML; options go before it.")
+    ] = None,
+    interactive: Annotated[bool, typer.Option("--interactive", help="Ask for each requirement.")] = False,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page with charts there.")] = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of the random weightings.")] = 0,
+) -> None:
+    """Compare feature store architectures by what is asked of them.
+
+    No project is needed, and every requirement is optional: what is left out counts the same for every system. The
+    answer comes with its reasons, and with what would change it.
+    """
+    comparator = hw.FeatureStoreArchitectureComparator(profiles)
+    asked: dict[str, Any] = dict(later.requirements.Requirements.from_file(file).stated) if file is not None else {}
+    given = {
+        "max_latency_ms": max_latency_ms,
+        "min_throughput_qps": min_throughput_qps,
+        "freshness_minutes": freshness_minutes,
+        "cost_preference": cost_preference,
+        "flexibility_importance": flexibility_importance and _value("flexibility_importance", flexibility_importance),
+        "vendor_risk_tolerance": vendor_risk_tolerance,
+        "required_online_stores": _names(online_store),
+        "required_offline_stores": _names(offline_store),
+        "needs": _names(need),
+        "team_size": team_size,
+        "ops_skill": ops_skill,
+        "budget_class": budget_class,
+        "decision_weights": {**asked.get("decision_weights", {}), **_weights(weight)} if weight else None,
+    }
+    asked |= {name: value for name, value in given.items() if value is not None}
+    if interactive:
+        _check(asked, comparator)
+        asked = compare_ask.ask(asked, _value, lambda answer: _check(answer, comparator))
+    comparison = comparator.compare_architectures(asked, seed=seed)
+    if html is not None:
+        later.report_html.write(comparison, html)
+    wrote = {"html": str(html)} if html is not None else {}
+    if run.json:
+        run.answer({**comparison.to_dict(), **wrote})
+        return
+    run.say(*compare_draw.drawn(comparison))
+    if html is not None:
+        run.say("", Line(f"wrote {html}", "green"))
+
+
+def _check(asked: Mapping[str, Any], comparator: hw.FeatureStoreArchitectureComparator) -> None:
+    """Refuse what cannot be asked for."""
+    requirements = later.requirements
+    requirements.check_needs(requirements.Requirements.of(asked), comparator.profiles.values())
+
+
+def _value(name: str, text: str) -> Any:
+    """The value of a requirement's text."""
+    if name in _LISTS:
+        return _names([text])
+    if name == "decision_weights":
+        return _weights([text])
+    if name in _NUMBERS:
+        return _number(name, text)
+    if name == "flexibility_importance":
+        try:
+            return float(text)
+        except ValueError:
+            return text.strip().lower()
+    return text.strip().lower()
+
+
+def _names(given: Sequence[str] | None) -> list[str] | None:
+    if not given:
+        return None
+    return [name.strip() for text in given for name in text.split(",") if name.strip()]
+
+
+def _weights(given: Sequence[str] | None) -> dict[str, float]:
+    weights: dict[str, float] = {}
+    for text in (part.strip() for texts in given or () for part in texts.split(",")):
+        if not text:
+            continue
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise UsageError(f"weight {text!r}: write performance=0.4")
+        weights[name.strip()] = _number(f"weight {name.strip()}", value)
+    return weights
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        return float(text.replace(",", ""))
+    except ValueError:
+        raise UsageError(f"{name} = {text.strip()!r}: must be a number") from None

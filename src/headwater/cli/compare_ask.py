@@ -1,0 +1,71 @@
+"""The questions of `headwater compare --interactive`: one for each requirement, asked until the answer is possible."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import typer
+
+from headwater.errors import UsageError
+
+NONE = "none"
+
+QUESTIONS: Mapping[str, str] = {
+    "max_latency_ms": "Most milliseconds that the p99 of a read may take",
+    "min_throughput_qps": "Reads a second, at least",
+    "freshness_minutes": "Minutes old that a served feature may be",
+    "cost_preference": "Price that suits (low, balanced, premium)",
+    "flexibility_importance": "Importance of a choice of parts (0 to 1, or low, medium, high)",
+    "vendor_risk_tolerance": "Tie to a vendor that is acceptable (low, medium, high)",
+    "required_online_stores": "Online stores that it must have (redis, dynamodb, …)",
+    "required_offline_stores": "Offline stores that it must have (snowflake, spark, …)",
+    "needs": "Capabilities that it must have (streaming, self_hosted, …)",
+    "team_size": "People who run it",
+    "ops_skill": "Their skill in running such systems (low, medium, high)",
+    "budget_class": "Budget (low, medium, high)",
+    "decision_weights": "Weights of the criteria (performance=0.4,cost=0.2)",
+}
+
+
+def ask(
+    known: Mapping[str, Any], read: Callable[[str, str], Any], check: Callable[[Mapping[str, Any]], object]
+) -> dict[str, Any]:
+    """Asks for every requirement on standard error; Enter keeps what stands in brackets, `none` takes it away.
+
+    Args:
+        known: what is known already: the defaults.
+        read: the value of an answer's text, by the requirement's name.
+        check: refuses requirements that are not possible.
+
+    Returns:
+        What is asked for.
+    """
+    typer.echo(f"Enter keeps what stands in brackets; '{NONE}' asks for nothing.", err=True)
+    asked = dict(known)
+    for name, question in QUESTIONS.items():
+        while True:
+            default = _text(known[name]) if name in known else "no requirement"
+            answer = str(typer.prompt(question, default=default, err=True)).strip()
+            if answer == default:
+                break
+            if answer.lower() in (NONE, "no requirement"):
+                asked.pop(name, None)
+                break
+            try:
+                value = read(name, answer)
+                check({name: value})
+            except UsageError as bad:
+                typer.echo(f"  {bad}", err=True)
+                continue
+            asked[name] = value
+            break
+    return asked
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ",".join(f"{name}={weight:.10g}" for name, weight in value.items())
+    if isinstance(value, (list, tuple)):
+        return ",".join(value)
+    return f"{value:.10g}" if isinstance(value, (int, float)) else str(value)
