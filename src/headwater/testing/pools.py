@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
 from headwater.types import (
@@ -175,6 +176,9 @@ def value_column(given: Sequence[Any], stored: pa.DataType) -> pa.Array:
         return pa.array(micros, pa.int64()).cast(pa.timestamp("us", tz=stored.tz)).cast(stored)
     if pa.types.is_dictionary(stored):
         return pa.array(given, stored.value_type).dictionary_encode()
+    if pa.types.is_float16(stored):
+        # older Arrow takes no other kind of number for it
+        return pa.array([None if v is None else np.float16(v) for v in given], stored)
     return pa.array(given, stored)
 
 

@@ -63,8 +63,20 @@ def _options(place: RedisPlace, sentinel: bool) -> dict[str, Any]:
     return options
 
 
+def _elsewhere(bad: redis.exceptions.ResponseError) -> Exception:
+    """What a node of a cluster says of another one: older clients have classes for it in their cluster's part alone."""
+    kind, _, rest = str(bad).partition(" ")
+    if kind == "ASK":
+        return redis.exceptions.AskError(rest)
+    if kind == "MOVED":
+        return redis.exceptions.MovedError(rest)
+    return redis.exceptions.TryAgainError(str(bad)) if kind == "TRYAGAIN" else bad
+
+
 def translated(bad: Exception, where: str) -> Exception:
     """An error of the client or the server in our words."""
+    if type(bad) is redis.exceptions.ResponseError:
+        bad = _elsewhere(bad)
     text = str(bad)
     if isinstance(bad, redis.exceptions.AuthenticationError):
         return StoreError(f"{where}: {text.removesuffix('.')}; check user and password in [online] url")
