@@ -1,10 +1,10 @@
 #!/bin/sh
-# Make sure that the servers which the tests start are installed: Redis with Sentinel, and PostgreSQL.
+# Make sure that the servers which the tests start are installed: Redis with Sentinel, PostgreSQL, and a browser.
 set -eu
 
 missing() {
     packages=""
-    for pair in redis-server:redis-server redis-sentinel:redis-sentinel redis-cli:redis-tools; do
+    for pair in redis-server:redis-server redis-sentinel:redis-sentinel redis-cli:redis-tools chromium:chromium; do
         command -v "${pair%%:*}" >/dev/null || packages="$packages ${pair#*:}"
     done
     ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || packages="$packages postgresql"

@@ -31,7 +31,7 @@ def _short(name: str) -> str:
 
 def ranking(scores: Mapping[str, ArchitectureScore], first: Sequence[str]) -> str:
     """Total scores as bars; a line shows how far open figures carry them."""
-    left, width, right = 150, 560, 250
+    left, width, right = 132, 430, 218
     body = []
     for tick in range(0, 11, 2):
         x = left + width * tick / 10
@@ -95,7 +95,7 @@ def criterion(key: str, spans: Mapping[str, Span], first: Sequence[str]) -> str:
 
 def shares(found: Mapping[str, float], first: Sequence[str]) -> str:
     """How often each system comes first."""
-    left, width, right = 150, 560, 70
+    left, width, right = 132, 590, 58
     body = []
     for place, (name, share) in enumerate(found.items()):
         y = place * 30 + 4
@@ -113,7 +113,7 @@ def shares(found: Mapping[str, float], first: Sequence[str]) -> str:
 
 def weights(changes: Sequence[WeightChange], leader: str) -> str:
     """For each weight: where it is, how far it may move, and who leads beyond."""
-    left, width, right = 150, 640, 40
+    left, width, right = 132, 610, 38
     body = []
     for tick in (0, 25, 50, 75, 100):
         x = number(left + width * tick / 100)
@@ -129,7 +129,7 @@ def weights(changes: Sequence[WeightChange], leader: str) -> str:
         )
         body.append(f'<rect class="track" x="{left}" y="{y}" width="{width}" height="14" rx="3"/>')
         filled = number(max(2, end - start))
-        body.append(f'<rect class="first" x="{number(start)}" y="{y}" width="{filled}" height="14" rx="3"/>')
+        body.append(f'<rect class="hold" x="{number(start)}" y="{y}" width="{filled}" height="14" rx="3"/>')
         body.append(f'<circle class="now" cx="{number(left + width * change.weight)}" cy="{y + 7}" r="6.5"/>')
         if change.lower is not None:
             anchor = "end" if start > left + 190 else "start"

@@ -91,7 +91,8 @@ def _top(comparison: ArchitectureComparison, answer: str) -> Iterator[str]:
     asked = comparison.requirements.to_dict()
     asked.pop("decision_weights", None)
     if comparison.recommendation_reasoning:
-        yield f'<p class="lead">{escape(comparison.recommendation_reasoning[0])}</p>'
+        said = comparison.recommendation_reasoning[0].removeprefix(f"{answer}: ")
+        yield f'<p class="lead">{escape(said[:1].upper() + said[1:])}</p>'
     chips = [labels.requirement(f"{name}: {item}", asked) for name, value in asked.items() for item in _items(value)]
     if chips:
         shown = "".join(f"<li>{escape(chip)}</li>" for chip in chips)
@@ -145,8 +146,8 @@ def _charts(comparison: ArchitectureComparison) -> Iterator[str]:
     first = _first(comparison)
     scores, analyses = comparison.architecture_scores, comparison.detailed_analysis
     yield '<h2>Total score</h2><p class="note">The weighted mean of the criteria, from 0 to 1. A thin line shows how'
-    yield " far figures that are open could carry it. Systems that qualify come first, then open ones, then those that are"
-    yield f' out.</p><figure class="card">{report_charts.ranking(scores, first)}</figure>'
+    yield " far figures that are open could carry it. Systems that qualify come first, then open ones, then those"
+    yield f' that are out.</p><figure class="card">{report_charts.ranking(scores, first)}</figure>'
     yield '<h2>Score by criterion</h2><p class="note">What was not asked for counts 1 for every system. The share'
     yield ' beside a criterion is its weight.</p><div class="panels">'
     for key, weight in comparison.weights.items():
@@ -209,8 +210,9 @@ def _firmness(comparison: ArchitectureComparison) -> Iterator[str]:
     leader = first[0] if len(first) == 1 else "those in front"
     if firm.weights:
         yield '<h2>What would change the answer</h2><p class="note">One weight moves, the others keep their'
-        yield f" proportions. The ring is the weight now; in the filled span {escape(leader)} stays in front, and a label"
-        yield f' says who leads beyond it.</p><figure class="card">{report_charts.weights(firm.weights, leader)}</figure>'
+        yield f" proportions. The ring is the weight now; in the filled span {escape(leader)} stays in front, and a"
+        yield ' label says who leads beyond it.</p><figure class="card">'
+        yield f"{report_charts.weights(firm.weights, leader)}</figure>"
         rows = [
             [
                 labels.CRITERION[change.criterion],

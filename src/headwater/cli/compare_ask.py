@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -46,8 +48,8 @@ def ask(
     for name, question in QUESTIONS.items():
         while True:
             default = _text(known[name]) if name in known else "no requirement"
-            answer = str(typer.prompt(question, default=default, err=True)).strip()
-            if answer == default:
+            answer = _answer(f"{question} [{default}]: ")
+            if answer in ("", default):
                 break
             if answer.lower() in (NONE, "no requirement"):
                 asked.pop(name, None)
@@ -61,6 +63,15 @@ def ask(
             asked[name] = value
             break
     return asked
+
+
+def _answer(prompt: str) -> str:
+    """A line from standard input; the question goes to standard error, so that the answer can be piped."""
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            return input(prompt).strip()
+    except EOFError:
+        raise typer.Abort from None
 
 
 def _text(value: Any) -> str:

@@ -23,7 +23,7 @@ def drawn(comparison: ArchitectureComparison) -> Iterator[Drawable]:
     yield _criteria(comparison)
     if comparison.requirements.stated.keys() - {"decision_weights"}:
         yield _fit(comparison)
-        yield Line("* disqualifies where it is missed; --json and --html give every verdict in a sentence", "dim")
+        yield Line("* puts a system out where it is missed; --html has every verdict in a sentence", "dim")
     why = [said for said in comparison.recommendation_reasoning if not said.startswith("Warning: ")]
     yield Fields([("-", sentence) for sentence in why], "Why")
     warnings = [
@@ -103,11 +103,11 @@ def _bar(score: ArchitectureScore) -> str:
     return certain * low + may * (high - low) + rest * (_BAR - high)
 
 
-def _marks() -> str:
+def _marks() -> tuple[str, str, str]:
     """Certain, open, the rest: block characters where standard output has them."""
-    blocks = "█▒·"
+    blocks = ("█", "▒", "·")
     try:
-        blocks.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+        "".join(blocks).encode(getattr(sys.stdout, "encoding", None) or "utf-8")
     except UnicodeEncodeError:
-        return "#=."
+        return "#", "=", "."
     return blocks
