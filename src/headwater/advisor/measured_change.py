@@ -21,7 +21,8 @@ class MeasuredChange:
         unit: of the values.
         earlier, later: its values; None: unknown.
         change: the later one's share above the earlier one (0.1: a tenth more); None where it cannot be told.
-        beyond_noise: whether all repeats of the one lie above all of the other; None where there are too few repeats.
+        beyond_noise: whether the repeats of the two lie apart, and farther than those of either are spread; None where
+            there are too few repeats.
         better: whether the change is for the better; None where it is within noise, or that cannot be told.
     """
 
@@ -39,8 +40,8 @@ def compare_measurements(earlier: Measurement, later: Measurement) -> tuple[Meas
 
     A change is beyond noise where the repeats do not overlap, and where of repeats that are all alike chance parts so
     many at most once in twenty times: 2 n! m! / (n + m)! of n and m repeats (1 in 126 of five and five). Noise that
-    lasts longer than a measurement (another process at work, another placement in memory) is not in the repeats:
-    measure twice before, and twice after.
+    lasts longer than a measurement (another process at work, another placement in memory) is hardly in the repeats; so
+    the gap between them must also be wider than the wider spread. Still: measure twice before, and twice after.
     """
     before = {(f.name, f.batch, f.of): f for f in earlier.figures}
     after = {(f.name, f.batch, f.of): f for f in later.figures}
@@ -87,7 +88,8 @@ def differences(earlier: Measurement, later: Measurement) -> tuple[str, ...]:
 
 
 def _apart(one: Sequence[float], other: Sequence[float]) -> bool | None:
-    """Whether two sets of repeats lie wholly apart; None where there are too few to tell that from chance."""
+    """Whether two sets of repeats lie apart by more than they are spread; None where too few are there to tell."""
     if not one or not other or 2 / comb(len(one) + len(other), len(one)) > CHANCE:
         return None
-    return max(one) < min(other) or max(other) < min(one)
+    gap = max(min(other) - max(one), min(one) - max(other))
+    return gap > max(max(one) - min(one), max(other) - min(other))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
@@ -12,9 +14,10 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-_POLL = 0.2
-_TRIES = 20
-"""How often work that goes on is interrupted again, `_POLL` seconds apart."""
+_LOOK, _POLL = 0.005, 0.2
+"""Seconds between two looks at whether work waits, and until it is interrupted once more."""
+_INSIST, _PATIENCE = 1.0, 5.0
+"""Seconds until it is interrupted wherever it is, and until it is left to itself."""
 
 
 class TookTooLong(Exception):
@@ -67,13 +70,21 @@ def _end(thread: threading.Thread, stop: threading.Event, grace: float) -> bool:
     """End a thread; whether it had to be interrupted."""
     stop.set()
     thread.join(grace)
-    for tries in range(_TRIES):
-        if not thread.is_alive():
-            return tries > 0
-        # it is raised once the thread runs Python code again: its waits for an engine are short
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(_Stopped))
-        thread.join(_POLL)
-    return True
+    began = time.monotonic()
+    interrupted = False
+    while thread.is_alive() and (spent := time.monotonic() - began) < _PATIENCE:
+        # best where it waits for an engine: the engine is then told; elsewhere, in a callback say, it might get lost
+        if _waits(thread) or spent > _INSIST:
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(_Stopped))
+            interrupted = True
+        thread.join(_POLL if interrupted else _LOOK)
+    return interrupted or thread.is_alive()
+
+
+def _waits(thread: threading.Thread) -> bool:
+    """Whether a thread waits for another just now."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    return frame is not None and frame.f_code is threading.Condition.wait.__code__
 
 
 @dataclass(frozen=True)

@@ -74,12 +74,25 @@ def compare(
     interactive: Annotated[bool, typer.Option("--interactive", help="Ask for each requirement.")] = False,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page with charts there.")] = None,
     seed: Annotated[int, typer.Option(metavar="N", help="Of the random weightings.")] = 0,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Measure the project's own store, read-only, and compare it too.")
+    ] = False,
+    measure_seconds: Annotated[float, typer.Option(metavar="SECONDS", help="How long that may take.")] = 10.0,
+    save_measurement: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Save the measurement there, in JSON.")
+    ] = None,
+    against: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Show what changed since a measurement that was saved.")
+    ] = None,
 ) -> None:
     """Compare feature store architectures by what is asked of them.
 
     No project is needed, and every requirement is optional: what is left out counts the same for every system. The
     answer comes with its reasons, and with what would change it.
     """
+    for option, named in (("--save-measurement", save_measurement), ("--against", against)):
+        if named is not None and not measure:
+            raise UsageError(f"{option} needs --measure")
     comparator = hw.FeatureStoreArchitectureComparator(profiles)
     asked: dict[str, Any] = dict(later.requirements.Requirements.from_file(file).stated) if file is not None else {}
     given = {
@@ -101,14 +114,20 @@ def compare(
     if interactive:
         _check(asked, comparator)
         asked = compare_ask.ask(asked, _value, lambda answer: _check(answer, comparator))
+    own = None
+    if measure:
+        # what cannot be asked for is told before the measurement takes its time
+        _check(asked, comparator)
+        own = later.compare_measure.measured(run, measure_seconds, save_measurement, against)
+        comparator = hw.FeatureStoreArchitectureComparator(own.profiles(profiles))
     comparison = comparator.compare_architectures(asked, seed=seed)
     if html is not None:
         later.report_html.write(comparison, html)
-    wrote = {"html": str(html)} if html is not None else {}
+    wrote = ({"html": str(html)} if html is not None else {}) | (own.to_dict() if own is not None else {})
     if run.json:
         run.answer({**comparison.to_dict(), **wrote})
         return
-    run.say(*compare_draw.drawn(comparison))
+    run.say(*(own.drawn() if own is not None else ()), *compare_draw.drawn(comparison))
     if html is not None:
         run.say("", Line(f"wrote {html}", "green"))
 

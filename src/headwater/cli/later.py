@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from headwater.advisor import report_html, requirements
-    from headwater.cli import draw, files, sample
+    from headwater.cli import compare_measure, draw, files, sample
     from headwater.compute import worker
 
-__all__ = ["draw", "files", "report_html", "requirements", "sample", "worker"]
+__all__ = ["compare_measure", "draw", "files", "report_html", "requirements", "sample", "worker"]
 
 _ROOMS = {"report_html": "advisor", "requirements": "advisor", "worker": "compute"}
 
