@@ -51,7 +51,8 @@ class Measured:
         yield Sheet.of("Measured", ["figure", "value", "unit", "why unknown"], map(_row, self.found.figures))
         if self.changes:
             columns = ["figure", "earlier", "later", "unit", "change", "noise"]
-            yield Sheet.of("Since the earlier measurement", columns, map(_change, self.changes))
+            known = [change for change in self.changes if (change.earlier, change.later) != (None, None)]
+            yield Sheet.of("Since the earlier measurement", columns, map(_change, known))
         if self.differences:
             yield Fields([("-", line) for line in self.differences], "What else is not the same")
         if self.saved is not None:
