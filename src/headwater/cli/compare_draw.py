@@ -33,10 +33,11 @@ def drawn(comparison: ArchitectureComparison) -> Iterator[Drawable]:
     ]
     if warnings:
         yield Fields(warnings, "Warnings")
-    if comparison.sensitivity.weights:
+    changes = comparison.sensitivity.weights
+    if any(change.lower is not None or change.higher is not None for change in changes):
         yield Sheet(
             ["weight", "now", "down to", "leads", "up to", "leads there"],
-            [_change(change) for change in comparison.sensitivity.weights],
+            [_change(change) for change in changes],
             "What would change the answer",
         )
 

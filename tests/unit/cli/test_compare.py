@@ -5,8 +5,10 @@ import json
 import os
 import pty
 import re
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -219,3 +221,17 @@ def test_help_does_not_wait_for_the_advisor():
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     for module in ("numpy", "rich.table", "headwater.advisor.comparator", "headwater.advisor.requirements"):
         assert repr(module) not in done.stdout
+
+
+PAGE = Path(__file__).parents[3] / "docs" / "advisor-cases.md"
+SHOWN = re.findall(r"^```console\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("block", SHOWN)
+def test_the_cases_of_the_page_are_what_the_command_says(compare, block):
+    typed, _, shown = block.replace("\\\n", "").partition("\n")
+    code, out, _ = compare(*shlex.split(typed.removeprefix("$ headwater compare")))
+    lines = iter(line.rstrip() for line in out.splitlines())
+    assert code == 0
+    for line in shown.splitlines():
+        assert line == "…" or line in lines, line
