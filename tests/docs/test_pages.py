@@ -20,6 +20,7 @@ SMALL_PAGES = [
     "versions.md",
     "writing.md",
     "architecture.md",
+    "advisor.md",
 ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from headwater.advisor.labels import percent
 from headwater.advisor.requirements import CRITERIA, Requirements
 from headwater.advisor.result import Analysis, ArchitectureScore, Fit, Sensitivity, Verdict
 from headwater.advisor.scoring import LIMITS, TIE, leaders
@@ -148,7 +149,7 @@ def _what_is_open(analysis: Analysis, owner: str = "its") -> list[str]:
 def _firmness(first: Sequence[str], sensitivity: Sensitivity, open_first: bool) -> list[str]:
     shares, draws = sensitivity.first_places, f"{sensitivity.draws:,}"
     which = ", of those in which anything qualifies" if open_first else ""
-    said = [f"{name} is first in {shares[name]:.0%} of {draws} random weightings{which}." for name in first]
+    said = [f"{name} is first in {percent(shares[name])} of {draws} random weightings{which}." for name in first]
     near = None
     for change in sensitivity.weights:
         for weight, leader in ((change.lower, change.lower_leader), (change.higher, change.higher_leader)):
