@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -145,6 +146,8 @@ def test_a_durable_write_survives_a_failover_to_any_replica(
     store: hw.FeatureStore, nodes: RedisReplicas, read: Get
 ) -> None:
     session = store.session()
+    # busy replicas may take longer than the tests' stores wait
+    store.rooms.durable_within = timedelta(seconds=20)
     assert put(store, 7, 1, durability=2, session=session).durable
     nodes.primary.kill()
     nodes.fail_over(nodes.replicas[1])

@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 from itertools import cycle
 from typing import Any
 
@@ -301,8 +302,6 @@ class _Measuring:
     # what is recorded
 
     def _recorded(self, snapshot: RegistrySnapshot, targets: Sequence[Target]) -> list[MeasuredFigure]:
-        runs = "runs leave no record of how long they took; `headwater materialize` tells it of each"
-        rate = MeasuredFigure("materialization_rows_per_second", "", 0, "rows/s", unknown=runs)
         try:
             told = self.rooms.refresh_records.read().time_to_fresh
             fresh = MeasuredFigure("freshness_minutes", "", 0, "min", unknown="no refresh was recorded")
@@ -311,14 +310,26 @@ class _Measuring:
                 fresh = MeasuredFigure("freshness_minutes", "", 0, "min", minutes, samples=told.count)
         except StoreError as bad:
             fresh = MeasuredFigure("freshness_minutes", "", 0, "min", unknown=f"records of refreshes: {bad}")
-        return [rate, fresh, *self._behind(snapshot, targets)]
+        return [*self._rates(targets), fresh, *self._behind(snapshot, targets)]
+
+    def _rates(self, targets: Sequence[Target]) -> list[MeasuredFigure]:
+        """Rows a second of the last run that found rows, of each view that was measured."""
+        runs, figures = self.rooms.registry.last_runs(), []
+        for name, version in sorted(_versions(targets)):
+            rows, took = runs.get((name, version), (0, timedelta()))
+            rate = rows / took.total_seconds() if rows and took else None
+            why = "" if rate is not None else "no run that found rows was recorded"
+            about = f"{name}@{version}"
+            figures.append(
+                MeasuredFigure("materialization_rows_per_second", about, 0, "rows/s", rate, samples=rows, unknown=why)
+            )
+        return figures
 
     def _behind(self, snapshot: RegistrySnapshot, targets: Sequence[Target]) -> list[MeasuredFigure]:
         """How long ago each view that was measured was materialized up to."""
         marks, now = self.rooms.watermarks(snapshot), self.rooms.now()
-        pairs = {(view.name, view.version) for target in targets for view in target.reader.request.views}
         figures = []
-        for name, version in sorted(pairs):
+        for name, version in sorted(_versions(targets)):
             mark = marks.get((name, version))
             known = mark is not None and mark.end > MIN_MICROS
             minutes = max(0, now - mark.end) / 60e6 if mark is not None and known else None
@@ -349,3 +360,8 @@ def _names(features: Any, reader: PreparedReader) -> str:
     if isinstance(features, str):
         return features
     return ", ".join(f"{reader.request.views[c.view].label}:{c.feature.name}" for c in reader.request.columns[:8])
+
+
+def _versions(targets: Sequence[Target]) -> set[tuple[str, str]]:
+    """The view versions that were measured."""
+    return {(view.name, view.version) for target in targets for view in target.reader.request.views}

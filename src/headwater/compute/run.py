@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 import pyarrow as pa
 
@@ -86,7 +87,7 @@ class Run:
             seen = Seen() if self._whole else None
             self._put(rows, self.rooms.engine.changes(self._request(log, since, end), self._counts), seen, log, lease)
             removed = 0 if seen is None else remove_unknown(self.rooms, rows, seen, self.keys, log.position)
-            reached = self._finish(self.reached, log)
+            reached = self._finish(self.reached, log, began)
         return self._report(deleted, removed, time.monotonic() - began, reached)
 
     def _extent(self, rows: ViewRows, alike: Watermark | None) -> tuple[int, LogSlice]:
@@ -157,7 +158,7 @@ class Run:
                 )
             self._renewed = now
 
-    def _finish(self, reached: Watermark, log: LogSlice) -> Watermark:
+    def _finish(self, reached: Watermark, log: LogSlice, began: float) -> Watermark:
         """Move the watermark, forward only and both parts together, once the rows are there."""
         late = self.rooms.log.purges_after(self.view.name, log.position, None)
         if late:
@@ -170,7 +171,10 @@ class Run:
             return since
         name, version = self.view.name, self.view.version
         self.rooms.online.put([], watermark_entry(self.rooms.project, name, version, reached))
-        self.rooms.registry.record_watermarks({(name, version): reached}, now=self.rooms.clock())
+        took = timedelta(seconds=time.monotonic() - began)
+        self.rooms.registry.record_watermarks(
+            {(name, version): reached}, now=self.rooms.clock(), rows=self._counts.rows, took=took
+        )
         return reached
 
     def _report(self, deleted: int, removed: int, seconds: float, reached: Watermark) -> RunReport:

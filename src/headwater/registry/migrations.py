@@ -32,7 +32,12 @@ _FIRST = (
     "holder TEXT NOT NULL, started_at BIGINT NOT NULL, expires_at BIGINT NOT NULL)",
 )
 
-STEPS: tuple[tuple[str, ...], ...] = (_FIRST,)
+_RUNS = (
+    "ALTER TABLE registry_watermark ADD COLUMN run_rows BIGINT",
+    "ALTER TABLE registry_watermark ADD COLUMN run_micros BIGINT",
+)
+
+STEPS: tuple[tuple[str, ...], ...] = (_FIRST, _RUNS)
 """Each step's statements, in SQL that SQLite and PostgreSQL both take."""
 
 _SCHEMA = (

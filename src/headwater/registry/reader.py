@@ -128,6 +128,14 @@ class RegistryReader:
             rows = connection.execute(sa.select(watermarks)).all()
         return {(r.view, r.version): (Watermark(r.known_until, r.position), from_micros(r.at)) for r in rows}
 
+    def last_runs(self) -> Mapping[tuple[str, str], tuple[int, timedelta]]:
+        """(view, version) → the rows that its last run with rows looked at, and how long that took."""
+        if not self._is_there():
+            return {}
+        with reading(self.engine) as connection:
+            rows = connection.execute(sa.select(watermarks).where(watermarks.c.run_rows > 0)).all()
+        return {(r.view, r.version): (r.run_rows, timedelta(microseconds=r.run_micros)) for r in rows}
+
     def setting(self, name: str) -> str | None:
         """A value stored by `FeatureRegistry.get_or_set`; None where there is none."""
         if not self._is_there():

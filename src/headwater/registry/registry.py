@@ -175,8 +175,17 @@ class FeatureRegistry(RegistryReader):
             assert found is not None
         return found
 
-    def record_watermarks(self, marks: Mapping[tuple[str, str], Watermark], *, now: datetime) -> None:
-        """Note how far versions are materialized, as the online store has it; no revision is taken."""
+    def record_watermarks(
+        self, marks: Mapping[tuple[str, str], Watermark], *, now: datetime, rows: int = 0, took: timedelta = timedelta()
+    ) -> None:
+        """Note how far versions are materialized, as the online store has it; no revision is taken.
+
+        Args:
+            marks: (view, version) → how far.
+            now: when (aware).
+            rows, took: what the run looked at that brought them there, and how long it took; a run without rows leaves
+                the note of the one before.
+        """
         if not marks:
             return
         self.make()
@@ -184,6 +193,8 @@ class FeatureRegistry(RegistryReader):
             # in one order, so that two runs at once do not wait for each other
             for (view, version), mark in sorted(marks.items(), key=lambda item: item[0]):
                 values = {"known_until": mark.end, "position": mark.position, "at": to_micros(now)}
+                if rows:
+                    values |= {"run_rows": rows, "run_micros": took // timedelta(microseconds=1)}
                 noted = upsert(connection.dialect, watermarks).values(view=view, version=version, **values)
                 connection.execute(noted.on_conflict_do_update(index_elements=["view", "version"], set_=values))
 

@@ -83,6 +83,9 @@ watermarks = Table(
     Column("known_until", BigInteger, nullable=False),
     Column("position", BigInteger, nullable=False),
     Column("at", BigInteger, nullable=False),
+    # of the last run that found rows: how many, and how long it took
+    Column("run_rows", BigInteger),
+    Column("run_micros", BigInteger),
 )
 
 leases = Table(

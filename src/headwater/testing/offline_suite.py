@@ -35,7 +35,7 @@ from headwater.testing.strategies import entity_cases, history_cases, log_instan
 from headwater.types import Float64, String
 
 EXAMPLES = settings(
-    max_examples=40 * SCALE,
+    max_examples=20 * SCALE,
     deadline=None,
     suppress_health_check=[
         HealthCheck.function_scoped_fixture,
@@ -45,7 +45,7 @@ EXAMPLES = settings(
     ],
 )
 
-FEW = settings(EXAMPLES, max_examples=20 * SCALE)
+FEW = settings(EXAMPLES, max_examples=10 * SCALE)
 
 
 class PointInTimeSuite:

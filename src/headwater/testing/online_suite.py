@@ -40,7 +40,7 @@ from headwater.testing.refill_suite import OnlineRefillSuite
 from headwater.types import Bytes, ConsistencyLevel, Int64, String
 
 EXAMPLES = settings(
-    max_examples=40 * SCALE,
+    max_examples=20 * SCALE,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.differing_executors],
 )

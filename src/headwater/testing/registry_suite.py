@@ -43,7 +43,7 @@ from headwater.testing import SCALE
 from headwater.types import Embedding, Float64, Int64, String, Timestamp
 
 EXAMPLES = settings(
-    max_examples=25 * SCALE,
+    max_examples=12 * SCALE,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.differing_executors],
 )
@@ -393,6 +393,15 @@ class RegistrySuite:
         told = {("w", "1.0.0"): (Watermark(3, 4), later), ("w", "2.0.0"): (Watermark(), NOW)}
         assert registry.watermarks() == FeatureRegistry(registry.engine, PROJECT).watermarks() == told
         assert registry.refresh().revision == 0
+
+    def test_the_last_run_that_found_rows_is_noted(self, registry: FeatureRegistry) -> None:
+        pair, took = ("w", "1.0.0"), timedelta(seconds=1, microseconds=5)
+        registry.record_watermarks({pair: Watermark(1, 2)}, now=NOW)
+        assert registry.last_runs() == {}
+        registry.record_watermarks({pair: Watermark(2, 2)}, now=NOW, rows=7, took=took)
+        registry.record_watermarks({pair: Watermark(3, 2)}, now=NOW, took=timedelta(seconds=9))
+        assert registry.last_runs() == FeatureRegistry(registry.engine, PROJECT).last_runs() == {pair: (7, took)}
+        assert registry.watermarks()[pair][0] == Watermark(3, 2)
 
     def test_leases_end_by_themselves_unless_renewed(self, registry: FeatureRegistry) -> None:
         # a server's own clock is used, which no test can move

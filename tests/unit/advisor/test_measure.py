@@ -116,11 +116,18 @@ def test_it_says_where_it_was_measured(found: Measurement) -> None:
 
 
 def test_what_nobody_recorded_is_unknown(found: Measurement) -> None:
-    for name in ("materialization_rows_per_second", "freshness_minutes"):
-        figure = found.figure(name)
-        assert figure is not None and figure.value is None and "record" in figure.unknown
+    figure = found.figure("freshness_minutes")
+    assert figure is not None and figure.value is None and "record" in figure.unknown
     behind = known(found, "behind_minutes", 0, "users@1.0.0")
     assert behind.value is not None and 0 <= behind.value < 10
+
+
+def test_the_materialization_rate_is_that_of_the_last_run_with_rows(tmp_path: Path) -> None:
+    with store_of(tmp_path, USER, view("v", 5)) as store:
+        rows, took = store.rooms.registry.last_runs()["v", "1.0.0"]
+        figure = measure(store.rooms, seconds=0.2).figure("materialization_rows_per_second", 0, "v@1.0.0")
+    assert rows == 5 and timedelta() < took < timedelta(minutes=1)
+    assert figure is not None and figure.samples == 5 and figure.value == pytest.approx(5 / took.total_seconds())
 
 
 def test_freshness_attained_is_what_refreshes_recorded(tmp_path: Path) -> None:
