@@ -2,9 +2,9 @@
 
 import shutil
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
