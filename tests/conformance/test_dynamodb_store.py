@@ -10,7 +10,7 @@ from tests.servers.dynamodb import DynamoDBServer
 
 class TestDynamoDBOnlineStore(SharedOnlineStoreSuite):
     # moto takes about a hundred guarded writes a second
-    many = 500
+    many, asked = 200, 1_000
 
     @pytest.fixture
     def place(self, dynamodb_server: DynamoDBServer, tmp_path):

@@ -1,6 +1,6 @@
 """Runs killed with SIGKILL at random moments end in the state of an undisturbed run, and readers never see a step back.
 
-`HEADWATER_KILLS` sets how many (default 7).
+`HEADWATER_KILLS` sets how many (default 5).
 """
 
 import multiprocessing
@@ -28,7 +28,7 @@ from headwater.online.view_rows import ViewRows
 from headwater.planning.resolve import whole_view
 from tests.unit.compute.conftest import T0, Bench
 
-KILLS = int(os.environ.get("HEADWATER_KILLS", "7"))
+KILLS = int(os.environ.get("HEADWATER_KILLS", "5"))
 KEYS, ROWS, FEATURES = 2_000, 30_000, 6
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["tests.unit.compute.conftest", "headwater.offline.result", "pyarrow.parquet"])

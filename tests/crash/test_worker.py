@@ -20,7 +20,7 @@ from headwater.compute.refresh_queue import RefreshSettings
 from headwater.online.stores.lmdb import LMDBOnlineStore
 from tests.unit.compute.conftest import T0, Bench
 
-KEYS, KILLS = 600, 5
+KEYS, KILLS = 600, 4
 LEASE = timedelta(seconds=1)
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["tests.unit.compute.conftest", "headwater.compute.worker", "pyarrow.parquet"])

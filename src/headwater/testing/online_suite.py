@@ -66,6 +66,7 @@ class OnlineStoreSuite(OnlineReadSuite, OnlineRefillSuite):
 
     Attributes:
         many: how many rows the larger tests write; a slow emulator may take fewer.
+        asked: how many keys the largest read with decoding asks for (the store alone is asked for 10,000).
     """
 
     many: ClassVar[int] = 10_000
