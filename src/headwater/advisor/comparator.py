@@ -7,8 +7,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from headwater.advisor import fit, profiles, reasoning, scoring, sensitivity
-from headwater.advisor.profiles import Profile
+from headwater.advisor import fit, reasoning, scoring, sensitivity
+from headwater.advisor.profiles import Profile, load
 from headwater.advisor.requirements import Requirements, check_needs
 from headwater.advisor.result import Analysis, ArchitectureComparison
 from headwater.errors import UsageError, nearest
@@ -34,7 +34,7 @@ class FeatureStoreArchitectureComparator:
     """
 
     def __init__(self, profiles: str | Path | Mapping[str, Any] | None = None) -> None:
-        self._profiles = _load(profiles)
+        self._profiles = load(profiles)
 
     @property
     def profiles(self) -> Mapping[str, Profile]:
@@ -110,9 +110,6 @@ class FeatureStoreArchitectureComparator:
         if not names:
             raise UsageError("systems: name at least one, or leave it out to compare all")
         return {str(name): self._profiles[name] for name in names}
-
-
-_load = profiles.load
 
 
 def _check_whole(name: str, value: int, least: int) -> None:
