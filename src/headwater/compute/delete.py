@@ -16,7 +16,8 @@ from headwater.compute.reports import DeleteReport
 from headwater.compute.rooms import Rooms
 from headwater.compute.write import ATTEMPTS, Changed, unchanged
 from headwater.errors import RegistryConflict, StoreError
-from headwater.online.codec import emptied, header, micros_bytes, replaced, with_key
+from headwater.online.codec import header, sequence_of
+from headwater.online.guard import deleted_row
 from headwater.online.session import Session, check_session
 from headwater.online.view_rows import ViewRows
 from headwater.planning.resolve import ResolvedView, whole_view
@@ -137,23 +138,10 @@ def hide_rows(rooms: Rooms, version: ResolvedView, keys: pa.Table, through: Iter
 def hide_row(rooms: Rooms, key: bytes, row: bytes | None, through: int, whole: bytes | None = None) -> bool:
     """Put D into one row; `whole` is the whole key, where it may be a long one. Whether it was changed."""
     for _ in range(TRIES):
-        new = hidden(row, through, None if whole == key else whole)
+        new = deleted_row(row, through, 0, None if whole == key else whole)
         if new is None:
             return False
-        stored = header(row)
-        if rooms.online.compare_and_put(key, 0 if stored is None else stored.sequence, new):
+        if rooms.online.compare_and_put(key, sequence_of(row), new):
             return True
         row = rooms.online.multi_get([key])[0]
     raise StoreError(f"key {key.hex()}: written {TRIES} times while it was deleted; try again")
-
-
-def hidden(row: bytes | None, through: int, long_key: bytes | None = None) -> bytes | None:
-    """A row with D in its header, emptied where it is known up to D; None where it says so already."""
-    stored = header(row)
-    if stored is not None and stored.through >= through and (stored.emptied or stored.known_at > stored.through):
-        return None
-    if row is None or stored is None or stored.emptied or stored.known_at <= through:
-        bare = emptied(row, through)
-        return bare if long_key is None or stored is not None else with_key(bare, long_key)
-    new = replaced(row, row)
-    return new[:14] + micros_bytes(through) + new[22:]

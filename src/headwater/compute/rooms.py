@@ -19,10 +19,10 @@ from headwater.errors import LogMismatch, Unavailable
 from headwater.observer import Observer, silent
 from headwater.offline.base import OfflineEngine
 from headwater.offline.log import OfflineLog
-from headwater.online.base import OnlineStore
+from headwater.online.base import OnlineStore, PutOutcome
 from headwater.online.fetching import Fetcher, ReadSettings
 from headwater.online.hints import HintQueue, Queued
-from headwater.online.meta import log_id_key, pack_log_id, read_watermarks, unpack_log_id
+from headwater.online.meta import greatest_key, log_id_key, pack_log_id, read_watermarks, unpack_log_id
 from headwater.planning.resolve import ResolvedView
 from headwater.planning.snapshot import RegistrySnapshot, ViewVersion
 from headwater.planning.watermark import Watermark
@@ -143,12 +143,26 @@ class Rooms:
         if self._end_work is not None:
             self._end_work()
 
-    def put_rows(self, view: ResolvedView, rows: list[tuple[bytes, bytes]]) -> list[bool]:
-        """Put rows of a view version online; where the store drops rows by itself, those with a ttl in their time."""
+    def put_rows(
+        self,
+        view: ResolvedView,
+        rows: list[tuple[bytes, bytes]],
+        *,
+        until: int | None = None,
+        position: int = 0,
+    ) -> list[PutOutcome]:
+        """Put rows of a view version online; where the store drops rows by itself, those with a ttl in their time.
+
+        Args:
+            view: the version.
+            rows: keys and packed rows.
+            until: microseconds; see `OnlineStore.put`.
+            position: no row has a greater log position.
+        """
         ttl = view.view.ttl_time if view.view.source.event_time is not None else None
-        if not ttl or not self.online.capabilities.expiry:
-            return self.online.put(rows)
-        return self.online.put(rows, expires_in=math.ceil((ttl + self.grace).total_seconds()))  # type: ignore[call-arg]
+        expires_in = math.ceil((ttl + self.grace).total_seconds()) if ttl else None
+        high_water = (greatest_key(self.project), position)
+        return self.online.put(rows, until=until, expires_in=expires_in, high_water=high_water)
 
     def watermarks(self, snapshot: RegistrySnapshot) -> dict[tuple[str, str], Watermark]:
         """(view, version) → how far it is materialized, as the online store has it; one that is missing never was."""
@@ -189,7 +203,7 @@ class Rooms:
         key = log_id_key(self.project)
         found = self.online.multi_get([key])[0]
         if found is None:
-            self.online.put([], {key: pack_log_id(self.project, self.log.log_id)})
+            self.online.put_meta({key: pack_log_id(self.project, self.log.log_id)}, expected={key: None})
             return
         _, log_id = unpack_log_id(found)
         if log_id != self.log.log_id:

@@ -19,6 +19,7 @@ from headwater.compute.rooms import RUN, Rooms
 from headwater.errors import Unavailable
 from headwater.observer import Progress
 from headwater.offline.base import THROUGH, ChangeCounts, ChangesRequest, LogSlice
+from headwater.online.base import PutOutcome
 from headwater.online.meta import read_watermarks, watermark_entry
 from headwater.online.view_rows import ViewRows
 from headwater.planning.resolve import ResolvedView
@@ -135,12 +136,12 @@ class Run:
         step = f"materialize {self.view.name}@{self.view.version}"
         for batch in batches:
             pairs = rows.encode(batch)
-            placed = self.rooms.put_rows(self.view, pairs)
-            kept_out = len(placed) - sum(placed)
+            placed = self.rooms.put_rows(self.view, pairs, position=log.position)
+            kept_out = len(placed) - placed.count(PutOutcome.APPLIED)
             if seen is not None:
                 seen.add(pairs)
                 if kept_out:
-                    missed = [pair for pair, put in zip(pairs, placed, strict=True) if not put]
+                    missed = [pair for pair, put in zip(pairs, placed, strict=True) if put is not PutOutcome.APPLIED]
                     kept_out -= replace_newer(self.rooms, missed, log.position)
             self._keys += len(pairs)
             self._superseded += kept_out
@@ -170,7 +171,7 @@ class Run:
         if self.bounds.start is not None or self.keys is not None or not ahead:
             return since
         name, version = self.view.name, self.view.version
-        self.rooms.online.put([], watermark_entry(self.rooms.project, name, version, reached))
+        self.rooms.online.put_meta(watermark_entry(self.rooms.project, name, version, reached))
         took = timedelta(seconds=time.monotonic() - began)
         self.rooms.registry.record_watermarks(
             {(name, version): reached}, now=self.rooms.clock(), rows=self._counts.rows, took=took

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from headwater.clock import MIN_MICROS, duration_micros, from_micros
 from headwater.compute.acknowledged import acknowledge, check_durability
-from headwater.compute.project import known_at, project
+from headwater.compute.project import PLACE, known_at, project
 from headwater.compute.recent import RecentWrite, Sample, sample
 from headwater.compute.reports import WriteReport
 from headwater.compute.rooms import Rooms
@@ -29,6 +29,7 @@ from headwater.errors import (
 from headwater.offline.base import ARRIVAL, POSITION
 from headwater.offline.log import Appended
 from headwater.offline.log_head import stamped
+from headwater.online.base import PutOutcome
 from headwater.online.session import Session, check_session
 from headwater.online.view_rows import ViewRows
 from headwater.planning.resolve import whole_view
@@ -230,10 +231,11 @@ def put_rows(rooms: Rooms, versions: Sequence[RowVersion], count: int, groups: S
             withheld[rows[future]] = True
             batch, rows = batch.filter(pa.array(~future)), rows[~future]
         encoder = ViewRows(rooms.project, version.view)
+        last = int(batch.column(PLACE).to_numpy().max(initial=0))
         for start in range(0, batch.num_rows, CHUNK):
             part = batch.slice(start, CHUNK)
             pairs = encoder.encode(part)
-            applied = rooms.put_rows(version.view, pairs)
+            applied = [outcome is PutOutcome.APPLIED for outcome in rooms.put_rows(version.view, pairs, position=last)]
             put[rows[start : start + CHUNK][np.array(applied, bool)]] = True
             if not start:
                 some += sample(part, encoder.names, pairs, applied)

@@ -1,15 +1,39 @@
-"""What an online store must do: move bytes to keys in batches; it knows no feature, codec or clock."""
+"""What an online store must do: move bytes to keys in batches; it knows no feature and no codec."""
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from pathlib import Path
 from typing import Self
 
-from headwater.errors import ConfigError
+from headwater.clock import Clock, system_clock
+from headwater.errors import ConfigError, Unavailable
 from headwater.types import ConsistencyLevel
+
+
+class PutOutcome(IntEnum):
+    """What a put did with a row.
+
+    Attributes:
+        SUPERSEDED: what is stored is greater, or a delete hides the row; nothing changed.
+        APPLIED: the row is stored.
+        TIE: a source row of the same times with other values is stored; nothing changed, the source decides.
+    """
+
+    SUPERSEDED = 0
+    APPLIED = 1
+    TIE = 2
+
+
+Row = tuple[bytes, bytes]
+"""A stored key and its packed row."""
+
+HighWater = tuple[bytes, int]
+"""A meta key, and the number that is kept under it (8 bytes, big-endian) at least."""
 
 
 @dataclass(frozen=True)
@@ -18,13 +42,11 @@ class Capabilities:
 
     Attributes:
         levels: the consistency levels it can give. More than one kind of read is a power (`powers.LeveledReads`).
-        atomic_meta: whether `put` writes rows and meta in one transaction.
-        expiry: whether `put` takes `expires_in`.
-        local: whether rows lie on this machine, a call away in microseconds: an event loop may wait for them.
+        expiry: whether it drops rows at `expires_in`; a store without expiry keeps them.
+        local: whether rows are on this machine, a call away in microseconds: an event loop may wait for them.
     """
 
     levels: frozenset[ConsistencyLevel]
-    atomic_meta: bool = False
     expiry: bool = False
     local: bool = False
 
@@ -33,11 +55,15 @@ class OnlineStore(ABC):
     """Bytes under keys, in batches.
 
     Rows begin with the header of `headwater.online.codec`; `headwater.online.guard` says when one may replace another.
-    Every method is safe to call from several threads; `put` and `compare_and_put` are atomic for each key, also
-    between processes.
+    Every method is safe to call from several threads; `put`, `compare_and_put` and `put_meta` are atomic for each key,
+    also between processes.
+
+    Attributes:
+        clock: what `until` is compared with, UTC; the feature store sets its own where it makes a store from a URL.
     """
 
     capabilities: Capabilities
+    clock: Clock = staticmethod(system_clock)
 
     @classmethod
     def from_url(cls, url: str, folder: Path) -> Self:
@@ -57,30 +83,88 @@ class OnlineStore(ABC):
         """The bytes under each key, None where there is none; order and repeats are kept."""
 
     @abstractmethod
-    def put(self, rows: Iterable[tuple[bytes, bytes]], meta: Mapping[bytes, bytes] | None = None) -> list[bool]:
-        """Put each row where the guard allows it, in the order given; then write `meta` entries as they are.
-
-        A store that says so in its capabilities has one argument more, `expires_in: int | None = None`: seconds from
-        now after which it may drop the rows, those with a D aside; a row put without it loses what it had.
+    def put(
+        self,
+        rows: Iterable[Row],
+        *,
+        until: int | None = None,
+        expires_in: int | None = None,
+        high_water: HighWater | None = None,
+    ) -> list[PutOutcome]:
+        """Put each row where the guard allows it, in the order given.
 
         When it returns, the rows are as durable as the store makes them. When it raises, some of the rows may have
-        been put, and `meta` not: to put the same rows again is harmless.
+        been put: to put the same rows again is harmless.
+
+        Args:
+            rows: keys and rows.
+            until: microseconds by `clock`: what reaches the store later is not applied. Compared in the very step that
+                applies a row, so that a put which was held up never undoes what came after it. None: no bound.
+            expires_in: seconds from now after which the store may drop the rows, those with a tombstone aside; a row
+                put without it never expires. A store without expiry ignores it.
+            high_water: the number under its key is raised to at least this in the same step as the rows.
 
         Returns:
-            For each row whether it was applied (False: superseded by what is stored).
+            For each row what became of it.
 
         Raises:
             FormatError: a stored row was written by a newer headwater.
+            Unavailable: the store cannot be reached, or `until` is over.
         """
 
     @abstractmethod
-    def compare_and_put(self, key: bytes, sequence: int, row: bytes | None) -> bool:
+    def compare_and_put(
+        self,
+        key: bytes,
+        sequence: int,
+        row: bytes | None,
+        *,
+        until: int | None = None,
+        high_water: HighWater | None = None,
+    ) -> bool:
         """Replace the row whose write sequence is `sequence` (0: no row is there) as it is, or remove it (None).
 
-        `codec.emptied` and `codec.replaced` make rows with the next sequence.
+        `codec.emptied`, `codec.replaced` and `guard.deleted_row` make rows with a sequence of their own; the row never
+        expires.
+
+        Args:
+            key: what it is stored under.
+            sequence: `codec.sequence_of` what was read.
+            row: what to store.
+            until: as in `put`.
+            high_water: as in `put`; raised also where the sequence is another.
 
         Returns:
             Whether the stored sequence was that one.
+        """
+
+    @abstractmethod
+    def put_meta(
+        self,
+        entries: Mapping[bytes, bytes | None],
+        *,
+        expected: Mapping[bytes, bytes | None] | None = None,
+        epoch: tuple[bytes, bytes] | None = None,
+        high_water: HighWater | None = None,
+    ) -> bool:
+        """Write meta entries (keys of `keys.META_PREFIX`) as they are, None removes one: all of them, or none.
+
+        Args:
+            entries: key → bytes.
+            expected: key → the bytes that must be there (None: nothing).
+            epoch: a key and what `epoch(key)` gave: it must be the same still. Compared in the step that writes.
+            high_water: as in `put`; raised where the entries are written.
+
+        Returns:
+            Whether everything was as expected; else nothing was written.
+        """
+
+    @abstractmethod
+    def epoch(self, key: bytes) -> bytes:
+        """Which life of the store this is: the token under a meta key, put there where there is none.
+
+        A store that can lose rows without losing the token (a failover to a replica that lags) adds what tells of it.
+        Rows put, and a watermark written, under one epoch are there together or were lost together.
         """
 
     @abstractmethod
@@ -88,13 +172,32 @@ class OnlineStore(ABC):
         """Remove keys without a guard; one that is not there is a no-op."""
 
     @abstractmethod
-    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+    def scan(self, prefix: bytes) -> Iterator[Row]:
         """Every key with a prefix, and its bytes, in the store's own order; rows written meanwhile may be missing."""
 
     @abstractmethod
     def info(self) -> Mapping[str, str | int]:
         """What `status` shows: kind, place, entries, bytes, warnings."""
 
-    @abstractmethod
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027
         """Release clients and files this object opened; closing twice is a no-op."""
+
+
+def new_token() -> bytes:
+    """A token for a store's epoch that no other has."""
+    return os.urandom(16)
+
+
+def too_late(where: str) -> Unavailable:
+    """The error for what reaches a store after its `until`."""
+    return Unavailable(
+        f"{where}: the write was held up for too long and was not applied; run it again (what is in the offline log is "
+        "put by the next materialize)"
+    )
+
+
+def raised(stored: bytes | None, number: int) -> bytes | None:
+    """What to store under the key of a high-water mark; None where it is that high already."""
+    if stored is not None and len(stored) == 8 and int.from_bytes(stored, "big") >= number:
+        return None
+    return number.to_bytes(8, "big")

@@ -11,7 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headwater.clock import MAX_MICROS
-from headwater.online.codec import EMPTIED, KEYED, SIGN, flip_sign, is_row, long_key, without_key
+from headwater.online.codec import (
+    EMPTIED,
+    KEYED,
+    SIGN,
+    current,
+    flip_sign,
+    is_row,
+    long_key,
+    tombstone_of,
+    without_key,
+    without_tombstone,
+)
 from headwater.online.row_format import TIME_RANGES, RowFormat
 from headwater.online.values import Damaged, python_values, variable_decoder
 from headwater.planning.layout import Slot
@@ -57,6 +68,7 @@ class DecodedRows:
         size: how many keys were asked for.
         absent: places without a row, or with an emptied one.
         damaged: place → what is wrong with the row there.
+        deleted: place → D of the row there, microseconds, of those that have one.
         future: places of rows not known yet.
         expired: places of other rows that are too old.
         missing: all places that have no value to show, so that the default stands in.
@@ -69,6 +81,7 @@ class DecodedRows:
         "_variable",
         "absent",
         "damaged",
+        "deleted",
         "expired",
         "form",
         "future",
@@ -90,11 +103,12 @@ class DecodedRows:
         self.size = len(rows)
         self.absent: list[int] = []
         self.damaged: dict[int, str] = {}
+        self.deleted: dict[int, int] = {}
         self.future: list[int] = []
         self.expired: list[int] = []
         latest, oldest = known_until + SIGN, 0 if expired_before is None else expired_before + SIGN
         self.least = _LAST
-        self._table = self._read(rows)
+        self._table, rows = self._read(rows)
         if self.size < MANY:
             self._judge_few(latest, oldest, watched)
         else:
@@ -107,8 +121,11 @@ class DecodedRows:
 
     # -- heads
 
-    def _read(self, rows: Sequence[bytes | None]) -> NDArray[Any]:
-        """The fixed part of each row, a blank one for those that are absent or damaged."""
+    def _read(self, rows: Sequence[bytes | None]) -> tuple[NDArray[Any], Sequence[bytes | None]]:
+        """The fixed part of each row, a blank one for those that are absent or damaged; and the rows as they are read.
+
+        Those are rows of this codec without a tombstone.
+        """
         form, mark, end = self.form, self.form.mark, self.form.end
         found: Any = rows
         try:
@@ -120,12 +137,28 @@ class DecodedRows:
         if sizes.count(end) == self.size:
             table = np.frombuffer(b"".join(blocks), form.table)
             if table["mark"].tobytes() == mark * self.size:
-                return table
+                return table, rows
+        found = list(found)
+        for i, row in enumerate(found):
+            if row[:6] != mark and is_row(row):
+                found[i] = self._plain(i, row)
+        blocks = [row[:end] for row in found]
         for i, block in enumerate(blocks):
-            if len(block) != end or block[:6] != mark:
+            if len(block) != end or block[:6] != mark or not (form.variable or len(found[i]) == end):
                 self._refuse(i, found[i])
         gone = {*self.absent, *self.damaged}
-        return np.frombuffer(b"".join([form.blank if i in gone else b for i, b in enumerate(blocks)]), form.table)
+        return np.frombuffer(
+            b"".join([form.blank if i in gone else b for i, b in enumerate(blocks)]), form.table
+        ), found
+
+    def _plain(self, place: int, row: bytes) -> bytes:
+        """A row as this codec writes it, its tombstone taken note of."""
+        row = current(row)
+        deleted = tombstone_of(row)
+        if not deleted:
+            return row
+        self.deleted[place] = int.from_bytes(deleted[:8], "big") - SIGN
+        return without_tombstone(row)
 
     def _judge_few(self, latest: int, oldest: int, watched: bool) -> None:
         """Find the rows that are not known yet, or too old; times as they stand in a header."""

@@ -1,42 +1,111 @@
-"""The guard: the one rule by which a row may replace another, as a pure function over their bytes."""
+"""The guard: the one rule by which a row may replace another, as pure functions over their bytes."""
 
 from __future__ import annotations
 
 from headwater.errors import FormatError
-from headwater.online.codec import CREATED, EVENT, HEADER_SIZE, ORDER, SEQUENCE, THROUGH, VERSION_BYTE, ZERO, is_newer
+from headwater.online.base import PutOutcome
+from headwater.online.codec import (
+    CACHE_ONLY,
+    CREATED,
+    DELETED,
+    EMPTIED,
+    EVENT,
+    HEADER_SIZE,
+    ORDER,
+    POSITION,
+    SEQUENCE,
+    VERSION_BYTE,
+    carrying,
+    current,
+    emptied,
+    fresh_sequence,
+    header,
+    is_newer,
+    is_row,
+    tombstone,
+    tombstone_of,
+    with_key,
+    without_tombstone,
+)
 
-# (sequence, D) → what follows it, for the many rows that were written a few times and never deleted
-_NEXT = {n.to_bytes(8, "big") + ZERO: (n + 1).to_bytes(8, "big") + ZERO for n in range(1024)}
-_BOTH = slice(SEQUENCE.start, THROUGH.stop)
+_APPLIED, _SUPERSEDED, _TIE = PutOutcome.APPLIED, PutOutcome.SUPERSEDED, PutOutcome.TIE
 
 
-def merge(stored: bytes | None, new: bytes) -> bytes | None:
-    """The row to store: `new` with the stored D and the next write sequence; None where it may not replace `stored`.
+def merge(stored: bytes | None, new: bytes) -> bytes | PutOutcome:
+    """What a put of `new` (of this codec, without a tombstone) does where `stored` is.
 
-    It may where (event, created, origin, position) is not less than the stored row's and known_at = max(event, created)
-    is after D. Bytes that no codec wrote count as no row, so that the next put makes them whole.
+    It applies where (event, created, origin, log position) is not less than the stored row's, known_at = max(event,
+    created) is after the stored D and, for a row of the log, its position after the stored P. Where all four are equal
+    a source row with the same bytes changes nothing, with others it is a tie. Bytes that no codec wrote count as no
+    row, so that the next put repairs them.
+
+    Returns:
+        The row to store, with the stored D and P; else the outcome: SUPERSEDED, TIE, or APPLIED where nothing changes.
 
     Raises:
         FormatError: what is stored was written by a newer headwater.
     """
     if stored is None:
         return new
-    if len(stored) < HEADER_SIZE or stored[0] != VERSION_BYTE:
-        return _over_foreign(stored, new)
-    if new[ORDER] < stored[ORDER]:
-        return None
-    following = _NEXT.get(stored[_BOTH])
-    if following is None:
-        through = stored[THROUGH]
-        if through != ZERO and new[EVENT] <= through and new[CREATED] <= through:
-            return None
-        following = (int.from_bytes(stored[SEQUENCE], "big") + 1).to_bytes(8, "big") + through
-    return new[:6] + following + new[22:]
+    if len(stored) < HEADER_SIZE or stored[0] != VERSION_BYTE or stored[1] & DELETED:
+        return _merge_other(stored, new)
+    a, b = stored[ORDER], new[ORDER]
+    if b > a:
+        return new
+    return _SUPERSEDED if b < a else _merge_equal(stored, new)
 
 
-def _over_foreign(stored: bytes, new: bytes) -> bytes:
+def _merge_other(stored: bytes, new: bytes) -> bytes | PutOutcome:
+    """A stored row with a tombstone or of an older codec, or other bytes."""
     if is_newer(stored):
         raise FormatError(
             "a stored row was written by a newer headwater: upgrade this one before it writes to the same online store"
         )
-    return new
+    if not is_row(stored):
+        return new
+    row = current(stored)
+    if new[ORDER] < row[ORDER] or hidden(new, tombstone_of(row)):
+        return _SUPERSEDED
+    merged = new if new[ORDER] > row[ORDER] else _merge_equal(without_tombstone(row), new)
+    return carrying(merged, tombstone_of(row)) if isinstance(merged, bytes) else merged
+
+
+def _merge_equal(stored: bytes, new: bytes) -> bytes | PutOutcome:
+    """Rows of the same times, origin and position."""
+    if new[POSITION.start] & 0x80 or stored[1] & EMPTIED:
+        # of the log, or cache-only: it is the same statement, and repairs what is stored
+        return new
+    same = stored[: SEQUENCE.start] == new[: SEQUENCE.start] and stored[HEADER_SIZE:] == new[HEADER_SIZE:]
+    return _APPLIED if same else _TIE
+
+
+def hidden(row: bytes, deleted: bytes) -> bool:
+    """Whether a tombstone (`codec.tombstone_of`; empty: none) hides a row of this codec."""
+    if not deleted:
+        return False
+    through, tail = deleted[:8], row[POSITION]
+    if row[EVENT] <= through and row[CREATED] <= through:
+        return True
+    return CACHE_ONLY < tail <= deleted[8:]
+
+
+def deleted_row(stored: bytes | None, through: int, position: int, key: bytes | None = None) -> bytes | None:
+    """The row that a delete leaves of what is stored, for `OnlineStore.compare_and_put`; None where it is done already.
+
+    Args:
+        stored: what is stored; None where nothing is.
+        through: D, microseconds.
+        position: P.
+        key: the whole key, where the row is stored under its digest.
+    """
+    told = header(stored)
+    if stored is None or told is None:
+        bare = emptied(None, through, position)
+        return bare if key is None else with_key(bare, key)
+    if told.through >= through and told.deleted_position >= position:
+        return None
+    row = current(stored)
+    marks = tombstone(max(through, told.through), max(position, told.deleted_position))
+    if told.emptied or hidden(row, marks):
+        return emptied(stored, through, position)
+    return carrying(row[: SEQUENCE.start] + fresh_sequence() + row[SEQUENCE.stop :], marks)

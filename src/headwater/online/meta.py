@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -61,14 +61,28 @@ def read_watermarks(
     return marks
 
 
-def watermark_entry(project: str, view: str, version: str, watermark: Watermark) -> Mapping[bytes, bytes]:
-    """The `meta` argument of a put that moves a watermark."""
+def watermark_entry(project: str, view: str, version: str, watermark: Watermark) -> dict[bytes, bytes | None]:
+    """The entry that moves a watermark, for `OnlineStore.put_meta`."""
     return {watermark_key(project, view, version): pack_watermark(project, view, version, watermark)}
+
+
+def greatest_key(project: str) -> bytes:
+    """Where the greatest log position is kept that anything put into the store has; see `OnlineStore.put`."""
+    return META_PREFIX + b"g" + _digest(project)
+
+
+def token_key(project: str) -> bytes:
+    """Where the token of the store's epoch is kept."""
+    return META_PREFIX + b"t" + _digest(project)
+
+
+def _digest(project: str) -> bytes:
+    return hashlib.blake2b(project.encode(), digest_size=8).digest()
 
 
 def log_id_key(project: str) -> bytes:
     """Where the id of the project's offline log lies."""
-    return META_PREFIX + _LOG_ID + hashlib.blake2b(project.encode(), digest_size=8).digest()
+    return META_PREFIX + _LOG_ID + _digest(project)
 
 
 def pack_log_id(project: str, log_id: str) -> bytes:

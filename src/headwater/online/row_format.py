@@ -8,7 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from headwater.online.codec import EMPTIED, HEADER_SIZE, KEYED, VERSION_BYTE, fixed_end, is_newer, layout_mark
+from headwater.online.codec import (
+    DELETED,
+    EMPTIED,
+    HEADER_SIZE,
+    KEYED,
+    OLD_VERSION_BYTE,
+    VERSION_BYTE,
+    fixed_end,
+    is_newer,
+    layout_mark,
+)
 from headwater.planning.layout import RowLayout
 from headwater.types import DType
 
@@ -56,6 +66,9 @@ class RowFormat:
         """Why bytes are no row of this layout; empty where they are one whose values are gone."""
         if not row:
             return "no bytes"
+        if row[0] == OLD_VERSION_BYTE or (row[0] == VERSION_BYTE and len(row) >= HEADER_SIZE and row[1] & DELETED):
+            # those that are whole were turned into rows without a tombstone before
+            return f"cut short ({len(row)} bytes)"
         if row[0] != VERSION_BYTE:
             return (
                 "written by a newer headwater"
@@ -79,7 +92,7 @@ class RowFormat:
         start = HEADER_SIZE + self.layout.bitmap_size
         fields: dict[str, tuple[Any, int]] = {
             "mark": ("V6", 0),
-            "times": ((">u8", (2,)), 22),
+            "times": ((">u8", (2,)), 12),
             "bits": (("u1", (self.layout.bitmap_size,)), HEADER_SIZE),
             "ends": (("<u4", (self.layout.variable_count,)), start + self.layout.fixed_size),
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,7 +16,9 @@ from headwater.definitions.feature import Feature
 from headwater.definitions.fingerprint import fingerprint
 from headwater.definitions.sources import PushSource
 from headwater.definitions.view import FeatureView
-from headwater.online.codec import header
+from headwater.online.base import OnlineStore
+from headwater.online.codec import HEADER_SIZE, MAGIC, SIGN, header, sequence_of
+from headwater.online.guard import deleted_row
 from headwater.online.view_rows import ViewRows
 from headwater.planning.resolve import whole_view
 from headwater.planning.snapshot import ViewRecord, ViewVersion
@@ -110,7 +113,31 @@ def order_of(row: bytes | None) -> Order | None:
     return Order(told.event, told.created, told.origin, told.position)
 
 
+def deleted(store: OnlineStore, number: int, through: int, position: int = 0) -> None:
+    """Delete an entity of `PLAIN` as a delete does: D and P into its row, whose values go where they hide it."""
+    key = key_of(number)
+    (row,) = store.multi_get([key])
+    new = deleted_row(row, through, position)
+    assert new is None or store.compare_and_put(key, sequence_of(row), new)
+
+
+def tombstone_position(row: bytes | None) -> int:
+    """P of a stored row."""
+    told = header(row)
+    return 0 if told is None else told.deleted_position
+
+
 def through_of(row: bytes | None) -> int:
     """D of a stored row."""
     told = header(row)
     return MIN_MICROS if told is None else told.through
+
+
+def first_codec(row: bytes, through: int | None = None) -> bytes:
+    """A row as the first codec wrote it, with D (microseconds) where it was deleted; its sequence is 3."""
+    told = header(row)
+    assert told is not None
+    d = 0 if through is None else through + SIGN
+    numbers = (3, d, told.event + SIGN, told.created + SIGN, told.origin, told.position)
+    body = row[HEADER_SIZE:]
+    return struct.pack(">BB4sQQQQBQ", MAGIC | 1, row[1], told.fingerprint, *numbers) + body

@@ -2,7 +2,7 @@
 
 Durability: a put returns when its last transaction is on disk (`sync=False`: in the operating system's hands, which
 outlives the process but not the machine). A large put is several transactions, so that other writers get their turn;
-`meta` is in the last. Readers never wait for writers, nor hold one up.
+Readers never wait for writers, nor hold one up.
 
 The environment is the one thing shared in a process: LMDB lets a path be opened once, so all stores of a path use it,
 counted. It is opened when first used, anew after a fork, and anew when the folder was deleted or replaced under it.
@@ -22,11 +22,21 @@ from urllib.parse import parse_qsl
 
 import lmdb
 
+from headwater.clock import to_micros
 from headwater.errors import ConfigError, StorageFull, StoreError, StoreReadOnly, Unavailable, UsageError, nearest
-from headwater.online.base import Capabilities, OnlineStore
+from headwater.online.base import Capabilities, HighWater, OnlineStore, PutOutcome, Row, new_token, too_late
 from headwater.online.codec import sequence_of
 from headwater.online.stores.gate import Gate
-from headwater.online.stores.lmdb_rows import CHUNK_BYTES, CHUNK_ROWS, SCAN_ROWS, chunks, put_chunk, rows_from, runs
+from headwater.online.stores.lmdb_rows import (
+    CHUNK_BYTES,
+    CHUNK_ROWS,
+    SCAN_ROWS,
+    chunks,
+    put_chunk,
+    raise_high_water,
+    rows_from,
+    runs,
+)
 from headwater.types import ConsistencyLevel
 
 MAP_SIZE = 1 << 40
@@ -48,7 +58,7 @@ class LMDBOnlineStore(OnlineStore):
         sync: whether a put waits for the disk.
     """
 
-    capabilities = Capabilities(levels=frozenset(ConsistencyLevel), atomic_meta=True, local=True)
+    capabilities = Capabilities(levels=frozenset(ConsistencyLevel), local=True)
 
     def __init__(self, path: str | os.PathLike[str], *, map_size: int = MAP_SIZE, sync: bool = True) -> None:
         self._shared = _share(Path(path), map_size, sync)
@@ -75,29 +85,77 @@ class LMDBOnlineStore(OnlineStore):
     def multi_get(self, keys: Sequence[bytes]) -> list[bytes | None]:
         return self._shared.get(keys) if not self._closed else self._open().get(keys)
 
-    def put(self, rows: Iterable[tuple[bytes, bytes]], meta: Mapping[bytes, bytes] | None = None) -> list[bool]:
-        shared, applied = self._open(), []
-        last = sorted((meta or {}).items())
-        for run, final in runs(rows):
-            placed = [False] * len(run)
-            for chunk, end in chunks(run):
-                extra = last if final and end else []
-                for i in shared.write(lambda txn, chunk=chunk, extra=extra: put_chunk(txn, run, chunk, extra)):  # type: ignore[misc] # noqa: B023
-                    placed[i] = True
-            applied += placed
-        return applied
+    def put(
+        self,
+        rows: Iterable[Row],
+        *,
+        until: int | None = None,
+        expires_in: int | None = None,
+        high_water: HighWater | None = None,
+    ) -> list[PutOutcome]:
+        shared, outcomes = self._open(), list[PutOutcome]()
+        for run in runs(rows):
+            mine = [PutOutcome.SUPERSEDED] * len(run)
+            for chunk in chunks(run):
 
-    def compare_and_put(self, key: bytes, sequence: int, row: bytes | None) -> bool:
+                def step(txn: Any, run: Sequence[Row] = run, chunk: Sequence[int] = chunk, mine: Any = mine) -> None:
+                    self._check(until)
+                    put_chunk(txn, run, chunk, mine)
+                    raise_high_water(txn, high_water)
+
+                shared.write(step)
+            outcomes += mine
+        return outcomes
+
+    def compare_and_put(
+        self,
+        key: bytes,
+        sequence: int,
+        row: bytes | None,
+        *,
+        until: int | None = None,
+        high_water: HighWater | None = None,
+    ) -> bool:
         def swap(txn: Any) -> bool:
+            self._check(until)
+            raise_high_water(txn, high_water)
             if sequence_of(txn.get(key)) != sequence:
                 return False
-            if row is None:
-                txn.delete(key)
-            else:
-                txn.put(key, row)
+            _set(txn, key, row)
             return True
 
         return self._open().write(swap)
+
+    def put_meta(
+        self,
+        entries: Mapping[bytes, bytes | None],
+        *,
+        expected: Mapping[bytes, bytes | None] | None = None,
+        epoch: tuple[bytes, bytes] | None = None,
+        high_water: HighWater | None = None,
+    ) -> bool:
+        wanted = dict(expected or {}) | (dict([epoch]) if epoch is not None else {})
+
+        def write(txn: Any) -> bool:
+            if any(txn.get(key) != data for key, data in wanted.items()):
+                return False
+            for key, data in entries.items():
+                _set(txn, key, data)
+            raise_high_water(txn, high_water)
+            return True
+
+        return self._open().write(write)
+
+    def epoch(self, key: bytes) -> bytes:
+        (token,) = self.multi_get([key])
+        while not token:
+            self.put_meta({key: new_token()}, expected={key: token})
+            (token,) = self.multi_get([key])
+        return token
+
+    def _check(self, until: int | None) -> None:
+        if until is not None and to_micros(self.clock()) > until:
+            raise too_late(f"the online store {self._shared.path}")
 
     def delete(self, keys: Iterable[bytes]) -> None:
         shared, gone = self._open(), sorted(keys)
@@ -135,6 +193,13 @@ class LMDBOnlineStore(OnlineStore):
         if self._closed:
             raise Unavailable(f"the online store {self._shared.path} was closed")
         return self._shared
+
+
+def _set(txn: Any, key: bytes, data: bytes | None) -> None:
+    if data is None:
+        txn.delete(key)
+    else:
+        txn.put(key, data)
 
 
 class _Environment:

@@ -7,6 +7,7 @@ from itertools import islice
 from operator import eq, le
 from typing import Any
 
+from headwater.online.base import HighWater, PutOutcome, raised
 from headwater.online.guard import merge
 
 CHUNK_ROWS, CHUNK_BYTES = 20_000, 16 << 20
@@ -20,20 +21,15 @@ SCAN_ROWS = 4_096
 _Rows = Sequence[tuple[bytes, bytes]]
 
 
-def runs(rows: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[_Rows, bool]]:
-    """Rows cut into runs, each put in order of key, with whether it is the last; an empty run where there are none."""
+def runs(rows: Iterable[tuple[bytes, bytes]]) -> Iterator[_Rows]:
+    """Rows cut into runs, each put in order of key."""
     source = iter(rows)
-    run = list(islice(source, RUN_ROWS))
-    while True:
-        following = list(islice(source, RUN_ROWS)) if len(run) == RUN_ROWS else []
-        yield run, not following
-        if not following:
-            return
-        run = following
+    while run := list(islice(source, RUN_ROWS)):
+        yield run
 
 
-def chunks(run: _Rows) -> Iterator[tuple[Sequence[int], bool]]:
-    """Places of a run in order of key, cut into transactions of bounded size, each with whether it is the last."""
+def chunks(run: _Rows) -> Iterator[Sequence[int]]:
+    """Positions of a run in order of key, cut into transactions of bounded size."""
     keys = [key for key, _ in run]
     order: Sequence[int] = range(len(run))
     if not all(map(le, keys, keys[1:])):
@@ -42,49 +38,52 @@ def chunks(run: _Rows) -> Iterator[tuple[Sequence[int], bool]]:
     for at, i in enumerate(order):
         size += len(run[i][1])
         if (size > CHUNK_BYTES or at - start >= CHUNK_ROWS) and at + 1 < len(order):
-            yield order[start : at + 1], False
+            yield order[start : at + 1]
             start, size = at + 1, 0
-    yield order[start:], True
+    yield order[start:]
 
 
-def put_chunk(txn: Any, items: _Rows, chunk: Sequence[int], meta: _Rows) -> Sequence[int]:
-    """Put the rows at these places, in order of key; the places of those applied."""
-    applied = _put_fresh(txn, items, chunk) if len(chunk) > 1 else None
-    if applied is None:
-        applied = _put_guarded(txn, items, chunk)
-    for key, value in meta:
-        txn.put(key, value)
-    return applied
-
-
-def _put_guarded(txn: Any, items: _Rows, chunk: Sequence[int]) -> Sequence[int]:
-    get, put, applied = txn.get, txn.put, []
+def put_chunk(txn: Any, items: _Rows, chunk: Sequence[int], outcomes: list[PutOutcome]) -> None:
+    """Put the rows at these positions, in order of key, and say at the same positions what became of them."""
+    if len(chunk) > 1 and _put_fresh(txn, items, chunk):
+        for i in chunk:
+            outcomes[i] = PutOutcome.APPLIED
+        return
+    get, put, applied = txn.get, txn.put, PutOutcome.APPLIED
     for i in chunk:
         key, row = items[i]
         stored = get(key)
         if stored is not None:
             merged = merge(stored, row)
-            if merged is None:
+            if not isinstance(merged, bytes):
+                outcomes[i] = merged
                 continue
             row = merged
         put(key, row)
-        applied.append(i)
-    return applied
+        outcomes[i] = applied
 
 
-def _put_fresh(txn: Any, items: _Rows, chunk: Sequence[int]) -> Sequence[int] | None:
-    """Put rows where nothing lies between the first key and the last: nothing to guard; None where something does."""
+def raise_high_water(txn: Any, high_water: HighWater | None) -> None:
+    """Raise the number under a meta key."""
+    if high_water is not None:
+        data = raised(txn.get(high_water[0]), high_water[1])
+        if data is not None:
+            txn.put(high_water[0], data)
+
+
+def _put_fresh(txn: Any, items: _Rows, chunk: Sequence[int]) -> bool:
+    """Put rows where nothing is stored from the first key to the last: nothing to guard; False where something is."""
     first, last = items[chunk[0]][0], items[chunk[-1]][0]
     with txn.cursor() as cursor:
         beyond = not cursor.set_range(first)
         if not beyond and cursor.key() <= last:
-            return None
+            return False
         rows = [items[i] for i in chunk]
         keys = [key for key, _ in rows]
         if any(map(eq, keys, keys[1:])):
-            return None
+            return False
         cursor.putmulti(rows, append=beyond)
-    return chunk
+    return True
 
 
 def rows_from(txn: Any, start: bytes, prefix: bytes) -> list[tuple[bytes, bytes]]:

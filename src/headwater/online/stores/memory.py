@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
+from headwater.clock import to_micros
 from headwater.errors import Unavailable
-from headwater.online.base import Capabilities, OnlineStore
+from headwater.online.base import Capabilities, HighWater, OnlineStore, PutOutcome, Row, new_token, raised, too_late
 from headwater.online.codec import sequence_of
 from headwater.online.guard import merge
 from headwater.types import ConsistencyLevel
@@ -17,7 +18,7 @@ from headwater.types import ConsistencyLevel
 class MemoryOnlineStore(OnlineStore):
     """Rows in a dict; gone with the object."""
 
-    capabilities = Capabilities(levels=frozenset(ConsistencyLevel), atomic_meta=True, local=True)
+    capabilities = Capabilities(levels=frozenset(ConsistencyLevel), local=True)
 
     def __init__(self) -> None:
         self._rows: dict[bytes, bytes] = {}
@@ -33,30 +34,84 @@ class MemoryOnlineStore(OnlineStore):
         self._check_open()
         return list(map(self._rows.get, keys))
 
-    def put(self, rows: Iterable[tuple[bytes, bytes]], meta: Mapping[bytes, bytes] | None = None) -> list[bool]:
-        applied, changed = [], dict[bytes, bytes]()
+    def put(
+        self,
+        rows: Iterable[Row],
+        *,
+        until: int | None = None,
+        expires_in: int | None = None,
+        high_water: HighWater | None = None,
+    ) -> list[PutOutcome]:
+        outcomes, changed = [], dict[bytes, bytes]()
         with self._lock:
-            self._check_open()
+            self._check(until)
             for key, row in rows:
                 merged = merge(changed.get(key) or self._rows.get(key), row)
-                applied.append(merged is not None)
-                if merged is not None:
+                if isinstance(merged, bytes):
                     changed[key] = merged
-            # one update, so that a reader beside it sees each row whole and meta never before its rows
+                    merged = PutOutcome.APPLIED
+                outcomes.append(merged)
+            # one update, so that a reader beside it sees each row whole
             self._rows.update(changed)
-            self._rows.update(meta or {})
-        return applied
+            self._raise(high_water)
+        return outcomes
 
-    def compare_and_put(self, key: bytes, sequence: int, row: bytes | None) -> bool:
+    def compare_and_put(
+        self,
+        key: bytes,
+        sequence: int,
+        row: bytes | None,
+        *,
+        until: int | None = None,
+        high_water: HighWater | None = None,
+    ) -> bool:
         with self._lock:
-            self._check_open()
+            self._check(until)
+            self._raise(high_water)
             if sequence_of(self._rows.get(key)) != sequence:
                 return False
-            if row is None:
-                self._rows.pop(key, None)
-            else:
-                self._rows[key] = row
+            self._set(key, row)
             return True
+
+    def put_meta(
+        self,
+        entries: Mapping[bytes, bytes | None],
+        *,
+        expected: Mapping[bytes, bytes | None] | None = None,
+        epoch: tuple[bytes, bytes] | None = None,
+        high_water: HighWater | None = None,
+    ) -> bool:
+        with self._lock:
+            self._check(None)
+            wanted = dict(expected or {}) | (dict([epoch]) if epoch is not None else {})
+            if any(self._rows.get(key) != data for key, data in wanted.items()):
+                return False
+            for key, data in entries.items():
+                self._set(key, data)
+            self._raise(high_water)
+            return True
+
+    def epoch(self, key: bytes) -> bytes:
+        with self._lock:
+            self._check(None)
+            return self._rows.setdefault(key, new_token())
+
+    def _set(self, key: bytes, data: bytes | None) -> None:
+        if data is None:
+            self._rows.pop(key, None)
+        else:
+            self._rows[key] = data
+
+    def _raise(self, high_water: HighWater | None) -> None:
+        if high_water is not None:
+            data = raised(self._rows.get(high_water[0]), high_water[1])
+            if data is not None:
+                self._rows[high_water[0]] = data
+
+    def _check(self, until: int | None) -> None:
+        self._check_open()
+        if until is not None and to_micros(self.clock()) > until:
+            raise too_late("the in-memory online store")
 
     def delete(self, keys: Iterable[bytes]) -> None:
         with self._lock:

@@ -8,8 +8,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from headwater.clock import to_micros
 from headwater.errors import ConfigError, Unavailable
-from headwater.online.base import Capabilities, OnlineStore
+from headwater.online.base import (
+    Capabilities,
+    HighWater,
+    OnlineStore,
+    PutOutcome,
+    Row,
+    new_token,
+    raised,
+    too_late,
+)
 from headwater.online.codec import sequence_of
 from headwater.online.guard import merge
 from headwater.types import ConsistencyLevel
@@ -21,7 +31,7 @@ _PUT = "INSERT INTO rows VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET row = exc
 class SQLiteOnlineStore(OnlineStore):
     """Rows in one table; a put begins by taking the write lock, so that it is atomic, also between processes."""
 
-    capabilities = Capabilities(levels=frozenset(ConsistencyLevel), atomic_meta=True)
+    capabilities = Capabilities(levels=frozenset(ConsistencyLevel))
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -50,26 +60,63 @@ class SQLiteOnlineStore(OnlineStore):
                 found.update(connection.execute(f"SELECT key, row FROM rows WHERE key IN ({marks})", some))
         return [found.get(key) for key in keys]
 
-    def put(self, rows: Iterable[tuple[bytes, bytes]], meta: Mapping[bytes, bytes] | None = None) -> list[bool]:
-        applied = []
-        with self._writing() as connection:
+    def put(
+        self,
+        rows: Iterable[Row],
+        *,
+        until: int | None = None,
+        expires_in: int | None = None,
+        high_water: HighWater | None = None,
+    ) -> list[PutOutcome]:
+        outcomes = []
+        with self._writing(until) as connection:
             for key, row in rows:
                 merged = merge(self._get(connection, key), row)
-                applied.append(merged is not None)
-                if merged is not None:
-                    connection.execute(_PUT, (key, merged))
-            connection.executemany(_PUT, (meta or {}).items())
-        return applied
+                if isinstance(merged, bytes):
+                    self._set(connection, key, merged)
+                    merged = PutOutcome.APPLIED
+                outcomes.append(merged)
+            self._raise(connection, high_water)
+        return outcomes
 
-    def compare_and_put(self, key: bytes, sequence: int, row: bytes | None) -> bool:
-        with self._writing() as connection:
+    def compare_and_put(
+        self,
+        key: bytes,
+        sequence: int,
+        row: bytes | None,
+        *,
+        until: int | None = None,
+        high_water: HighWater | None = None,
+    ) -> bool:
+        with self._writing(until) as connection:
+            self._raise(connection, high_water)
             if sequence_of(self._get(connection, key)) != sequence:
                 return False
-            if row is None:
-                connection.execute("DELETE FROM rows WHERE key = ?", (key,))
-            else:
-                connection.execute(_PUT, (key, row))
+            self._set(connection, key, row)
         return True
+
+    def put_meta(
+        self,
+        entries: Mapping[bytes, bytes | None],
+        *,
+        expected: Mapping[bytes, bytes | None] | None = None,
+        epoch: tuple[bytes, bytes] | None = None,
+        high_water: HighWater | None = None,
+    ) -> bool:
+        wanted = dict(expected or {}) | (dict([epoch]) if epoch is not None else {})
+        with self._writing() as connection:
+            if any(self._get(connection, key) != data for key, data in wanted.items()):
+                return False
+            for key, data in entries.items():
+                self._set(connection, key, data)
+            self._raise(connection, high_water)
+        return True
+
+    def epoch(self, key: bytes) -> bytes:
+        with self._writing() as connection:
+            token = self._get(connection, key) or new_token()
+            self._set(connection, key, token)
+        return token
 
     def delete(self, keys: Iterable[bytes]) -> None:
         with self._writing() as connection:
@@ -109,6 +156,19 @@ class SQLiteOnlineStore(OnlineStore):
         found = connection.execute("SELECT row FROM rows WHERE key = ?", (key,)).fetchone()
         return None if found is None else found[0]
 
+    @staticmethod
+    def _set(connection: sqlite3.Connection, key: bytes, data: bytes | None) -> None:
+        if data is None:
+            connection.execute("DELETE FROM rows WHERE key = ?", (key,))
+        else:
+            connection.execute(_PUT, (key, data))
+
+    def _raise(self, connection: sqlite3.Connection, high_water: HighWater | None) -> None:
+        if high_water is not None:
+            data = raised(self._get(connection, high_water[0]), high_water[1])
+            if data is not None:
+                self._set(connection, high_water[0], data)
+
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
@@ -117,10 +177,12 @@ class SQLiteOnlineStore(OnlineStore):
             yield self._open
 
     @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
+    def _writing(self, until: int | None = None) -> Iterator[sqlite3.Connection]:
         with self._reading() as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
+                if until is not None and to_micros(self.clock()) > until:
+                    raise too_late(str(self.path))
                 yield connection
             except BaseException:
                 connection.execute("ROLLBACK")
