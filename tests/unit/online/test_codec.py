@@ -13,6 +13,7 @@ from headwater.clock import MIN_MICROS
 from headwater.online.codec import (
     HEADER_SIZE,
     ORDER,
+    TOMBSTONE,
     Header,
     emptied,
     encode_batch,
@@ -28,6 +29,7 @@ from headwater.online.decoded import MANY, DecodedRows, verified
 from headwater.online.row_format import RowFormat
 from headwater.online.values import shortest, shortest_one
 from headwater.planning.layout import RowLayout
+from headwater.testing.online_rows import first_codec
 from headwater.types import (
     Array,
     Bool,
@@ -158,7 +160,7 @@ def test_truncated_and_foreign_bytes_never_raise_and_leave_the_rest(table: Any, 
 def test_a_damaged_row_says_what_is_wrong() -> None:
     (row, *_), form = rows_and_form([Float64, String], [[1.5, "x"]])
     others, _ = rows_and_form([Float64, Int64], [[1.5, 2]])
-    newer = bytes((0xA2,)) + row[1:]
+    newer = bytes((0xA3,)) + row[1:]
     for copies in (1, MANY):
         damaged = DecodedRows(form, [row] * copies + [b"", b"hello", row[:20], row[:-1], others[0], newer]).damaged
         told = [damaged[copies + i] for i in range(6)]
@@ -173,10 +175,10 @@ def test_a_damaged_row_says_what_is_wrong() -> None:
 @settings(deadline=None)
 @given(
     st.tuples(
-        st.integers(-(2**63), 2**63 - 1), st.integers(-(2**63), 2**63 - 1), st.integers(0, 1), st.integers(0, 2**63 - 1)
+        st.integers(-(2**63), 2**63 - 1), st.integers(-(2**63), 2**63 - 1), st.integers(0, 1), st.integers(0, 2**55 - 1)
     ),
     st.tuples(
-        st.integers(-(2**63), 2**63 - 1), st.integers(-(2**63), 2**63 - 1), st.integers(0, 1), st.integers(0, 2**63 - 1)
+        st.integers(-(2**63), 2**63 - 1), st.integers(-(2**63), 2**63 - 1), st.integers(0, 1), st.integers(0, 2**55 - 1)
     ),
 )
 def test_the_order_of_headers_is_the_order_of_their_bytes(a: tuple[int, ...], b: tuple[int, ...]) -> None:
@@ -189,34 +191,70 @@ def test_the_order_of_headers_is_the_order_of_their_bytes(a: tuple[int, ...], b:
     told = header(packed[0])
     assert told is not None
     assert (told.event, told.created, told.origin, told.position) == a
-    assert (told.sequence, told.through, told.emptied) == (1, MIN_MICROS, False)
+    assert told.sequence > 0
+    assert (told.through, told.deleted_position, told.emptied) == (MIN_MICROS, 0, False)
 
 
-def test_emptied_keeps_the_greater_delete_time_and_counts_on() -> None:
+def test_emptied_keeps_the_greater_tombstone_and_takes_a_new_sequence() -> None:
     (row, *_), form = rows_and_form([Float64], [[1.5]])
-    once = emptied(row, 100)
+    once = emptied(row, 100, 7)
     told = header(once)
-    assert told == Header(MIN_MICROS, MIN_MICROS, 0, 0, 2, 100, True, row[2:6])
-    assert len(once) == HEADER_SIZE
-    twice = header(emptied(once, 50))
+    assert told is not None
+    assert told == Header(MIN_MICROS, MIN_MICROS, 0, 0, told.sequence, 100, 7, True, row[2:6])
+    assert told.sequence != sequence_of(row)
+    assert len(once) == TOMBSTONE.stop
+    twice = header(emptied(once, 50, 9))
     assert twice is not None
-    assert (twice.through, twice.sequence) == (100, 3)
+    assert (twice.through, twice.deleted_position) == (100, 9)
+    assert twice.sequence != told.sequence
     bare = header(emptied(None, 7))
     assert bare is not None
-    assert (bare.through, bare.sequence, bare.emptied) == (7, 1, True)
+    assert (bare.through, bare.deleted_position, bare.emptied) == (7, 0, True)
+    assert len(emptied(row, MIN_MICROS)) == HEADER_SIZE
     for copies in (1, MANY):
         decoded = DecodedRows(form, [once] * copies)
         assert decoded.absent == list(range(copies))
+        assert decoded.deleted == dict.fromkeys(range(copies), 100)
         assert not decoded.damaged
 
 
-def test_replaced_carries_the_delete_time_over_and_counts_on() -> None:
-    (row, *_), _ = rows_and_form([Float64], [[1.5]])
-    told = header(replaced(emptied(row, 100), row))
+def test_replaced_carries_the_tombstone_over() -> None:
+    (row, *_), form = rows_and_form([Float64], [[1.5]])
+    new = replaced(emptied(row, 100, 7), row)
+    told = header(new)
     assert told is not None
-    assert (told.through, told.sequence, told.emptied) == (100, 3, False)
-    assert sequence_of(replaced(None, row)) == 1
-    assert sequence_of(replaced(b"foreign", row)) == 1
+    assert (told.through, told.deleted_position, told.emptied) == (100, 7, False)
+    assert told.sequence != sequence_of(row)
+    assert sequence_of(replaced(None, row)) > 0
+    assert sequence_of(replaced(b"foreign", row)) > 0
+    for copies in (1, MANY):
+        decoded = DecodedRows(form, [row, new] * copies)
+        assert decoded.columns() == [[1.5] * 2 * copies]
+        assert decoded.deleted == dict.fromkeys(range(1, 2 * copies, 2), 100)
+        assert not decoded.damaged
+
+
+@settings(deadline=None, max_examples=30)
+@given(tables(), st.integers(-(2**62), 2**62) | st.none(), st.booleans())
+def test_rows_of_the_first_codec_are_read(table: Any, through: int | None, keyed: bool) -> None:
+    dtypes, rows = table
+    packed, form = rows_and_form(dtypes, rows)
+    old = [first_codec(with_key(row, b"k" * 600) if keyed else row, through) for row in packed]
+    keys = dict.fromkeys(range(len(old) + 1), b"k" * 600) if keyed else {}
+    decoded = DecodedRows(form, verified([*old, None], keys))
+    assert repr(decoded.columns()) == repr(DecodedRows(form, [*packed, None]).columns())
+    assert decoded.deleted == ({} if through is None else dict.fromkeys(range(len(old)), through))
+    assert not decoded.damaged
+    for row, first in zip(packed, old, strict=True):
+        new, told = header(row), header(first)
+        assert new is not None and told is not None
+        assert (told.event, told.created, told.origin, told.position) == (
+            new.event,
+            new.created,
+            new.origin,
+            new.position,
+        )
+        assert long_key(first) == (b"k" * 600 if keyed else None)
 
 
 def test_a_long_key_rides_in_its_row_and_outlives_a_delete() -> None:
@@ -282,7 +320,8 @@ def test_slices_of_a_batch_encode_alike() -> None:
         for i in range(10)
     ]
     whole, layout = batch(view, rows), RowLayout.of(view)
-    assert encode_batch(layout, whole.slice(4, 3)) == encode_batch(layout, whole)[4:7]
+    part, all_ = encode_batch(layout, whole.slice(4, 3)), encode_batch(layout, whole)[4:7]
+    assert [row[12:] for row in part] == [row[12:] for row in all_]
     assert encode_batch(layout, whole.slice(4, 0)) == []
 
 

@@ -46,7 +46,7 @@ class Later:
 def fetch(request):
     """A store and a way to read it, by each of both clients."""
     store = Leveled()
-    store.put([], {b"a": b"1"})
+    store.put_meta({b"a": b"1"})
 
     def make(settings=ReadSettings()):  # noqa: B008
         if request.param == "sync":
@@ -136,7 +136,7 @@ def test_kept_rows_serve_eventual_reads_alone(fetch):
     rows = make(ReadSettings(cache=60))
     assert [rows([b"a", b"x"]) for _ in range(3)] == [[b"1", None]] * 3
     assert len(store.asked) == 1
-    store.put([], {b"a": b"2"})
+    store.put_meta({b"a": b"2"})
     assert rows([b"a", b"y"]) == [b"1", None] and store.asked[-1][0] == [b"y"]
     assert rows([b"a"], Ask(ConsistencyLevel.STRONG)) == [b"2"]
     assert rows([b"a"], Ask(SESSION, Session())) == [b"2"]

@@ -5,16 +5,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headwater.errors import FormatError
-from headwater.online.codec import emptied, encode_batch, header
-from headwater.online.guard import merge
+from headwater.online.base import PutOutcome
+from headwater.online.codec import encode_batch, header
+from headwater.online.guard import deleted_row, merge
 from headwater.planning.layout import RowLayout
+from headwater.testing.online_rows import first_codec
 from headwater.types import Int64
 from tests.unit.online.support import batch, make_view
 
 VIEW = make_view({"x": Int64})
 LAYOUT = RowLayout.of(VIEW)
 SMALL = st.integers(-2, 3)
-ORDERS = st.tuples(SMALL, SMALL, st.integers(0, 1), st.integers(0, 2))
+ORDERS = st.one_of(
+    st.tuples(SMALL, SMALL, st.just(0), st.just(0)), st.tuples(SMALL, SMALL, st.just(1), st.integers(0, 3))
+)
 
 
 def row(order: tuple[int, ...], value: int = 0) -> bytes:
@@ -31,51 +35,59 @@ def row(order: tuple[int, ...], value: int = 0) -> bytes:
 
 
 @settings(deadline=None)
-@given(st.lists(st.one_of(ORDERS, st.integers(-3, 4)), max_size=12))
-def test_the_guard_is_the_greatest_order_known_after_the_last_delete(steps: list[Any]) -> None:
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("put"), ORDERS, st.integers(0, 1)),
+            st.tuples(st.just("delete"), st.integers(-3, 4), st.integers(0, 3)),
+        ),
+        max_size=12,
+    )
+)
+def test_the_guard_is_the_greatest_order_that_no_delete_hides(steps: list[Any]) -> None:
     stored: bytes | None = None
     kept: tuple[int, ...] | None = None
-    value = through = None
-    writes = 0
-    for step, what in enumerate(steps):
-        if isinstance(what, int):
-            stored, kept, value = emptied(stored, what), (-(2**63), -(2**63), 0, 0), None
-            through, writes = max(what, through if through is not None else what), writes + 1
+    value, through, position = None, -(2**63), 0
+    for what, first, second in steps:
+        if what == "delete":
+            new = deleted_row(stored, first, second)
+            assert (new is None) == (stored is not None and through >= first and position >= second)
+            stored = new if new is not None else stored
+            through, position = max(through, first), max(position, second)
+            if kept is not None and gone(kept, through, position):
+                kept = value = None
         else:
-            merged = merge(stored, row(what, step))
-            fits = (kept is None or what >= kept) and (through is None or max(what[:2]) > through)
-            assert (merged is not None) == fits
-            if merged is not None:
-                stored, kept, value, writes = merged, what, step, writes + 1
+            merged = merge(stored, row(first, second))
+            if gone(first, through, position) or (kept is not None and first < kept):
+                assert merged is PutOutcome.SUPERSEDED
+            elif kept == first and first[2] == 0:
+                assert merged is (PutOutcome.APPLIED if value == second else PutOutcome.TIE)
+            else:
+                assert isinstance(merged, bytes)
+                stored, kept, value = merged, first, second
         told = header(stored)
         if told is not None:
-            assert told.sequence == writes
-            assert told.through == (-(2**63) if through is None else through)
-            assert (told.event, told.created, told.origin, told.position) == kept
-            assert told.emptied == (value is None)
+            assert (told.through, told.deleted_position) == (through, position)
+            assert told.emptied == (kept is None)
+            if kept is not None:
+                assert (told.event, told.created, told.origin, told.position) == kept
 
 
-def test_the_later_put_stands_where_all_is_equal() -> None:
-    first, second = row((1, 1, 0, 0), 1), row((1, 1, 0, 0), 2)
-    merged = merge(first, second)
-    assert merged is not None
-    assert merged[47:] == second[47:]
+def gone(order: tuple[int, ...], through: int, position: int) -> bool:
+    return max(order[:2]) <= through or 0 < order[3] <= position
 
 
-def test_the_sequence_counts_on_and_on() -> None:
-    stored = row((1, 1, 0, 0))
-    for _ in range(1100):
-        merged = merge(stored, row((1, 1, 0, 0)))
-        assert merged is not None
-        stored = merged
-    told = header(stored)
-    assert told is not None
-    assert told.sequence == 1101
+def test_a_log_row_is_put_again() -> None:
+    first, second = row((1, 1, 1, 5), 1), row((1, 1, 1, 5), 2)
+    assert merge(first, second) == second
+    assert merge(row((1, 1, 1, 0), 1), row((1, 1, 1, 0), 2)) is not PutOutcome.TIE
 
 
 def test_bytes_that_no_codec_wrote_are_overwritten_but_a_newer_codecs_are_not() -> None:
     new = row((1, 1, 0, 0))
+    assert merge(b"", new) == new
     assert merge(b"hello", new) == new
     assert merge(new[:20], new) == new
+    assert merge(first_codec(new)[:40], new) == new
     with pytest.raises(FormatError, match="newer headwater"):
-        merge(bytes((0xA2,)) + new[1:], new)
+        merge(bytes((0xA3,)) + new[1:], new)

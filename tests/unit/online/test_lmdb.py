@@ -14,7 +14,7 @@ import lmdb
 import pytest
 
 from headwater.errors import ConfigError, StorageFull, StoreError, StoreReadOnly, Unavailable, UsageError
-from headwater.online.codec import emptied, encode_batch, header, micros_bytes
+from headwater.online.codec import CACHE_ONLY, encode_batch, header, micros_bytes, replaced, sequence_of
 from headwater.online.stores.lmdb import LMDBOnlineStore
 from headwater.planning.layout import RowLayout
 from headwater.types import Int64
@@ -29,16 +29,16 @@ TEMPLATE = encode_batch(RowLayout.of(VIEW), batch(VIEW, [{"user": "u", "x": 0, "
 # writers in processes of their own make rows from a template: both values are the same, and are the event time too
 ROWS = """
 import sys
-from headwater.online.codec import header, micros_bytes
+from headwater.online.codec import CACHE_ONLY, header, micros_bytes
 from headwater.online.stores.lmdb import LMDBOnlineStore
 template = bytes.fromhex(sys.argv[2])
 def row(n):
-    return template[:22] + micros_bytes(n) * 2 + template[38:-16] + n.to_bytes(8, "little") * 2
+    return template[:12] + micros_bytes(n) * 2 + CACHE_ONLY + template[35:-16] + n.to_bytes(8, "little") * 2
 """
 
 
 def row(x: int, event: int = 0) -> bytes:
-    return TEMPLATE[:22] + micros_bytes(event) * 2 + TEMPLATE[38:-16] + x.to_bytes(8, "little") * 2
+    return TEMPLATE[:12] + micros_bytes(event) * 2 + CACHE_ONLY + TEMPLATE[35:-16] + x.to_bytes(8, "little") * 2
 
 
 def start(code: str, folder: Path, *arguments: object) -> subprocess.Popen[str]:
@@ -61,9 +61,7 @@ def store(folder: Path) -> Iterator[LMDBOnlineStore]:
 def test_rows_of_one_put_replace_each_other_in_the_order_given(store: LMDBOnlineStore) -> None:
     rows = [(b"k", row(1, 5)), (b"a", row(2, 1)), (b"k", row(3, 4)), (b"k", row(4, 5)), (b"k", row(5, 5))]
     assert store.put(rows) == [True, True, False, True, True]
-    found = header(store.multi_get([b"k"])[0])
-    assert found is not None
-    assert found.sequence == 3
+    assert store.multi_get([b"k"]) == [row(5, 5)]
 
 
 def test_a_put_larger_than_a_transaction_keeps_its_places(
@@ -73,11 +71,11 @@ def test_a_put_larger_than_a_transaction_keeps_its_places(
     monkeypatch.setattr("headwater.online.stores.lmdb_rows.RUN_ROWS", 20)
     keys = [f"k{i:03d}".encode() for i in range(60)]
     random.Random(3).shuffle(keys)
-    assert store.put([(key, row(1, i % 2)) for i, key in enumerate(keys)], {b"\0meta": b"m"}) == [True] * 60
-    applied = store.put(((key, row(2, 1)) for i, key in enumerate(keys) if i % 3), {b"\0meta": b"n"})
+    assert store.put([(key, row(1, i % 2)) for i, key in enumerate(keys)], high_water=(b"\0meta", 1)) == [True] * 60
+    applied = store.put(((key, row(2, 1)) for i, key in enumerate(keys) if i % 3), high_water=(b"\0meta", 2))
     assert applied == [True] * 40
     assert store.put([(key, row(3, 0)) for key in keys]) == [i % 2 == 0 and i % 3 == 0 for i in range(60)]
-    assert store.multi_get([b"\0meta"]) == [b"n"]
+    assert store.multi_get([b"\0meta"]) == [(2).to_bytes(8, "big")]
     assert len(list(store.scan(b"k"))) == 60
 
 
@@ -197,7 +195,8 @@ def test_a_compare_and_put_counts_every_increment_of_many_threads(store: LMDBOnl
             while True:
                 stored = store.multi_get([b"k"])[0]
                 told = header(stored)
-                if store.compare_and_put(b"k", 0 if told is None else told.sequence, emptied(stored, 1)):
+                new = replaced(stored, row(0, 1 if told is None else told.event + 1))
+                if store.compare_and_put(b"k", sequence_of(stored), new):
                     break
 
     threads = [threading.Thread(target=add) for _ in range(4)]
@@ -207,7 +206,7 @@ def test_a_compare_and_put_counts_every_increment_of_many_threads(store: LMDBOnl
         thread.join()
     told = header(store.multi_get([b"k"])[0])
     assert told is not None
-    assert told.sequence == 100
+    assert told.event == 100
 
 
 def test_a_writer_killed_at_any_moment_never_tears_a_row_nor_loses_one_it_acknowledged(

@@ -19,7 +19,7 @@ from headwater.planning.watermark import Watermark
 
 def test_watermarks_are_kept_per_project_view_and_version() -> None:
     store, mark = MemoryOnlineStore(), Watermark(-5, 7)
-    store.put([], watermark_entry("p", "v", "1.0.0", mark))
+    store.put_meta(watermark_entry("p", "v", "1.0.0", mark))
     found = read_watermarks(store, "p", [("v", "1.0.0"), ("v", "1.1.0")])
     assert found == {("v", "1.0.0"): mark, ("v", "1.1.0"): None}
     assert read_watermarks(store, "q", [("v", "1.0.0")]) == {("v", "1.0.0"): None}
@@ -28,7 +28,7 @@ def test_watermarks_are_kept_per_project_view_and_version() -> None:
 
 def test_a_watermark_under_the_key_of_another_version_is_told() -> None:
     store = MemoryOnlineStore()
-    store.put([], {watermark_key("p", "v", "1.0.0"): pack_watermark("p", "w", "2.0.0", Watermark())})
+    store.put_meta({watermark_key("p", "v", "1.0.0"): pack_watermark("p", "w", "2.0.0", Watermark())})
     with pytest.raises(FormatError, match=r"prefix of w 2\.0\.0"):
         read_watermarks(store, "p", [("v", "1.0.0")])
 

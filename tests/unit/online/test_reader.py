@@ -12,7 +12,7 @@ from headwater.clock import from_micros
 from headwater.definitions.feature import Feature
 from headwater.errors import EntityKeyError, FeatureNotFound, UsageError
 from headwater.freshness import Freshness, FreshnessFunction
-from headwater.online.codec import emptied
+from headwater.online.codec import emptied, sequence_of
 from headwater.online.stores.memory import MemoryOnlineStore
 from headwater.types import (
     Array,
@@ -177,7 +177,7 @@ def test_a_deleted_row_is_not_found_and_takes_the_default() -> None:
     view, store = make_view([Feature("x", Int64, default=7)]), MemoryOnlineStore()
     put(store, view, [{"user": "u", "x": 1}])
     (key,) = store._rows
-    assert store.compare_and_put(key, 1, emptied(store._rows[key], NOW))
+    assert store.compare_and_put(key, sequence_of(store._rows[key]), emptied(store._rows[key], NOW))
     result = reader(store, ["view:x"], view).read(["u"], now=NOW)
     assert (result.to_dict()["x"], result.statuses["x"]) == ([7], [Status.NOT_FOUND])
 
