@@ -1,30 +1,35 @@
-"""What a store holds beside rows: watermarks and the id of the offline log, under keys that no entity can have."""
+"""What a store holds beside rows, under keys that no entity can have: watermarks, the log's id, the epoch's token, …"""
 
 from __future__ import annotations
 
 import hashlib
+import struct
 from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
+from headwater.clock import MIN_MICROS
 from headwater.errors import FormatError
 from headwater.online.base import OnlineStore
 from headwater.online.keys import META_PREFIX, namespace
 from headwater.planning.watermark import Watermark
 
-META_VERSION = 1
-_WATERMARK, _LOG_ID = b"w", b"l"
+META_VERSION = 2
+_WATERMARK, _LOG_ID, _GREATEST, _TOKEN, _MENDED, _PURGE = b"w", b"l", b"g", b"t", b"c", b"p"
+_HEAD = struct.Struct(">BQQ")
+_SIGN = -MIN_MICROS
 
 
 def watermark_key(project: str, view: str, version: str) -> bytes:
-    """Where the watermark of a view version lies."""
+    """Where the watermark of a view version is kept."""
     return META_PREFIX + _WATERMARK + namespace(project, view, version)
 
 
 def pack_watermark(project: str, view: str, version: str, watermark: Watermark) -> bytes:
-    """A watermark as it is stored, with the names it belongs to."""
-    return msgspec.msgpack.encode([META_VERSION, project, view, version, watermark.end, watermark.position])
+    """A watermark as it is stored, with the names it belongs to; of two the lesser has the lesser bytes."""
+    rest = msgspec.msgpack.encode([project, view, version, watermark.token, watermark.files])
+    return _HEAD.pack(META_VERSION, watermark.end + _SIGN, watermark.position) + rest
 
 
 def unpack_watermark(data: bytes) -> tuple[str, str, str, Watermark]:
@@ -33,8 +38,17 @@ def unpack_watermark(data: bytes) -> tuple[str, str, str, Watermark]:
     Raises:
         FormatError: bytes of a newer headwater, or damaged.
     """
-    project, view, version, end, position = _unpack(data, "watermark", (str, str, str, int, int))
-    return project, view, version, Watermark(end, position)
+    if not data or data[0] >= 0x80:
+        # of the first version: a list of MessagePack
+        project, view, version, end, position = _unpack(data, "watermark", (str, str, str, int, int))
+        return project, view, version, Watermark(end, position)
+    if data[0] < 0x10:
+        _refuse_newer(data[0], "watermark")
+    if data[0] != META_VERSION or len(data) < _HEAD.size:
+        raise FormatError("the watermark in the online store is damaged")
+    _, end, position = _HEAD.unpack_from(data)
+    project, view, version, token, files = _decoded(data[_HEAD.size :], "watermark", (str, str, str, bytes, int))
+    return project, view, version, Watermark(end - _SIGN, position, token, files)
 
 
 def read_watermarks(
@@ -46,9 +60,9 @@ def read_watermarks(
         FormatError: a watermark of a newer headwater, or of another version (two names of one digest).
     """
     pairs = list(versions)
-    found = store.multi_get([watermark_key(project, *pair) for pair in pairs])
+    stored = store.multi_get([watermark_key(project, *pair) for pair in pairs])
     marks: dict[tuple[str, str], Watermark | None] = {}
-    for pair, data in zip(pairs, found, strict=True):
+    for pair, data in zip(pairs, stored, strict=True):
         if data is None:
             marks[pair] = None
             continue
@@ -68,12 +82,55 @@ def watermark_entry(project: str, view: str, version: str, watermark: Watermark)
 
 def greatest_key(project: str) -> bytes:
     """Where the greatest log position is kept that anything put into the store has; see `OnlineStore.put`."""
-    return META_PREFIX + b"g" + _digest(project)
+    return META_PREFIX + _GREATEST + _digest(project)
 
 
 def token_key(project: str) -> bytes:
     """Where the token of the store's epoch is kept."""
-    return META_PREFIX + b"t" + _digest(project)
+    return META_PREFIX + _TOKEN + _digest(project)
+
+
+def mended_key(project: str) -> bytes:
+    """Where it is kept up to which log position the store was mended after the registry was restored."""
+    return META_PREFIX + _MENDED + _digest(project)
+
+
+def number_of(data: bytes | None) -> int:
+    """The number of a high-water mark; 0 where there is none."""
+    return int.from_bytes(data, "big") if data is not None and len(data) == 8 else 0
+
+
+def purges_prefix(project: str, view: str) -> bytes:
+    """What the keys of a view's purges begin with."""
+    return META_PREFIX + _PURGE + namespace(project, view, "")
+
+
+def purge_entry(project: str, view: str, digest: bytes, through: int, position: int) -> dict[bytes, bytes | None]:
+    """The entry of a purge: what is left of it in the store once the row is gone.
+
+    Args:
+        project: the project.
+        view: the view.
+        digest: the salted digest of the key.
+        through: D, microseconds.
+        position: P.
+    """
+    key = purges_prefix(project, view) + digest + position.to_bytes(8, "big")
+    return {key: msgspec.msgpack.encode([1, through])}
+
+
+def read_purges(store: OnlineStore, project: str, view: str) -> list[tuple[bytes, int, int]]:
+    """(digest, D, P) of each purge that the store knows of a view.
+
+    Raises:
+        FormatError: bytes of a newer headwater, or damaged.
+    """
+    prefix = purges_prefix(project, view)
+    purges = []
+    for key, data in store.scan(prefix):
+        (through,) = _unpack(data, "purge", (int,))
+        purges.append((key[len(prefix) : -8], through, int.from_bytes(key[-8:], "big")))
+    return purges
 
 
 def _digest(project: str) -> bytes:
@@ -81,13 +138,13 @@ def _digest(project: str) -> bytes:
 
 
 def log_id_key(project: str) -> bytes:
-    """Where the id of the project's offline log lies."""
+    """Where the id of the project's offline log is kept."""
     return META_PREFIX + _LOG_ID + _digest(project)
 
 
 def pack_log_id(project: str, log_id: str) -> bytes:
     """The id of an offline log as it is stored."""
-    return msgspec.msgpack.encode([META_VERSION, project, log_id])
+    return msgspec.msgpack.encode([1, project, log_id])
 
 
 def unpack_log_id(data: bytes) -> tuple[str, str]:
@@ -101,12 +158,33 @@ def unpack_log_id(data: bytes) -> tuple[str, str]:
 
 
 def _unpack(data: bytes, what: str, types: tuple[type, ...]) -> list[Any]:
+    """The fields of a list of MessagePack that begins with the version 1."""
+    fields = _list(data, what)
+    if fields and isinstance(fields[0], int):
+        _refuse_newer(fields[0], what, 1)
+    return _of_types(fields[1:], what, types)
+
+
+def _decoded(data: bytes, what: str, types: tuple[type, ...]) -> list[Any]:
+    return _of_types(_list(data, what), what, types)
+
+
+def _list(data: bytes, what: str) -> list[Any]:
     try:
         fields = msgspec.msgpack.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as bad:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as bad:
         raise FormatError(f"the {what} in the online store is damaged: {bad}") from bad
-    if isinstance(fields, list) and fields and isinstance(fields[0], int) and fields[0] > META_VERSION:
-        raise FormatError(f"the {what} in the online store was written by a newer headwater: upgrade this one")
-    if not isinstance(fields, list) or len(fields) != len(types) + 1 or not all(map(isinstance, fields[1:], types)):
+    if not isinstance(fields, list):
         raise FormatError(f"the {what} in the online store is damaged")
-    return fields[1:]
+    return fields
+
+
+def _of_types(fields: list[Any], what: str, types: tuple[type, ...]) -> list[Any]:
+    if len(fields) != len(types) or not all(map(isinstance, fields, types)):
+        raise FormatError(f"the {what} in the online store is damaged")
+    return fields
+
+
+def _refuse_newer(version: int, what: str, known: int = META_VERSION) -> None:
+    if version > known:
+        raise FormatError(f"the {what} in the online store was written by a newer headwater: upgrade this one")

@@ -14,10 +14,14 @@ class Watermark:
     Attributes:
         end: every row known at or before this instant (microseconds, UTC) is online.
         position: every row of the offline log up to this position was looked at.
+        token: of the store's epoch in which it was written; empty where an earlier release wrote it.
+        files: the number under which the registry's database has the files that were read; 0: none.
     """
 
     end: int = MIN_MICROS
     position: int = 0
+    token: bytes = b""
+    files: int = 0
 
     def reaches(self, other: Watermark) -> bool:
         """Whether both parts are as far as the other's."""
