@@ -74,6 +74,7 @@ class DeleteReport:
         through: D, the latest: rows known up to then are hidden.
         position: the log position of the last mark.
         purge: whether the keys are also erased, by a later materialize or worker.
+        pending_until: of a purge: a materialize or worker after this instant (UTC) erases what still holds the keys.
     """
 
     deleted: int
@@ -81,6 +82,7 @@ class DeleteReport:
     through: datetime | None
     position: int
     purge: bool = False
+    pending_until: datetime | None = None
 
     def _repr_html_(self) -> str:
         names = [field.name for field in fields(self)]
@@ -102,7 +104,9 @@ class RunReport:
         null_keys: rows left out for a NULL key, of those the run was about.
         null_times: rows of the source left out for a NULL event or created time.
         skipped: rows of the log that lack the version's columns.
-        deleted: delete marks that were put again.
+        rewritten_files: files of the source that have fewer rows than the last run read.
+        missing_files: files of the source that the last run read, and that are gone.
+        deleted: rows into which a delete was put again.
         erased: rows of purged keys that were erased.
         seconds: how long it took.
         watermark: the end up to which the version is materialized now; None where it has none.
@@ -123,6 +127,8 @@ class RunReport:
     skipped: int = 0
     deleted: int = 0
     erased: int = 0
+    rewritten_files: tuple[str, ...] = ()
+    missing_files: tuple[str, ...] = ()
     seconds: float = 0.0
     watermark: datetime | None = None
     live: bool = False
@@ -156,15 +162,17 @@ class MaterializeReport:
     Attributes:
         runs: in the order they ran.
         waiting: why a version did not go live by itself, where something stands in its way.
+        notes: what was done beside the runs, such as after a restore of the registry.
     """
 
     runs: tuple[RunReport, ...] = ()
     waiting: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Of all runs."""
-        return tuple(warning for run in self.runs for warning in run.warnings)
+        """Of all runs, and of what was done beside them."""
+        return (*self.notes, *(warning for run in self.runs for warning in run.warnings))
 
     @property
     def rows(self) -> int:

@@ -24,18 +24,19 @@ import lmdb
 
 from headwater.clock import to_micros
 from headwater.errors import ConfigError, StorageFull, StoreError, StoreReadOnly, Unavailable, UsageError, nearest
-from headwater.online.base import Capabilities, HighWater, OnlineStore, PutOutcome, Row, new_token, too_late
-from headwater.online.codec import sequence_of
+from headwater.online.base import Capabilities, Change, HighWater, OnlineStore, PutOutcome, Row, new_token, too_late
 from headwater.online.stores.gate import Gate
 from headwater.online.stores.lmdb_rows import (
     CHUNK_BYTES,
     CHUNK_ROWS,
     SCAN_ROWS,
     chunks,
+    compare_and_set,
     put_chunk,
     raise_high_water,
     rows_from,
     runs,
+    set_or_delete,
 )
 from headwater.types import ConsistencyLevel
 
@@ -116,15 +117,22 @@ class LMDBOnlineStore(OnlineStore):
         until: int | None = None,
         high_water: HighWater | None = None,
     ) -> bool:
-        def swap(txn: Any) -> bool:
-            self._check(until)
-            raise_high_water(txn, high_water)
-            if sequence_of(txn.get(key)) != sequence:
-                return False
-            _set(txn, key, row)
-            return True
+        return self.compare_and_put_all([(key, sequence, row)], until=until, high_water=high_water)[0]
 
-        return self._open().write(swap)
+    def compare_and_put_all(
+        self, changes: Sequence[Change], *, until: int | None = None, high_water: HighWater | None = None
+    ) -> list[bool]:
+        shared, done = self._open(), list[bool]()
+        for start in range(0, len(changes), CHUNK_ROWS):
+            part = changes[start : start + CHUNK_ROWS]
+
+            def swap(txn: Any, part: Sequence[Change] = part) -> list[bool]:
+                self._check(until)
+                raise_high_water(txn, high_water)
+                return [compare_and_set(txn, *change) for change in part]
+
+            done += shared.write(swap)
+        return done
 
     def put_meta(
         self,
@@ -140,7 +148,7 @@ class LMDBOnlineStore(OnlineStore):
             if any(txn.get(key) != data for key, data in wanted.items()):
                 return False
             for key, data in entries.items():
-                _set(txn, key, data)
+                set_or_delete(txn, key, data)
             raise_high_water(txn, high_water)
             return True
 
@@ -193,13 +201,6 @@ class LMDBOnlineStore(OnlineStore):
         if self._closed:
             raise Unavailable(f"the online store {self._shared.path} was closed")
         return self._shared
-
-
-def _set(txn: Any, key: bytes, data: bytes | None) -> None:
-    if data is None:
-        txn.delete(key)
-    else:
-        txn.put(key, data)
 
 
 class _Environment:
