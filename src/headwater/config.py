@@ -25,7 +25,8 @@ class Settings:
 
     Attributes:
         folder: the project's folder.
-        project: the project's name; part of every online key.
+        project: the project's name, part of every online key; empty: what the registry says, or the folder's at the
+            first apply.
         definitions: files that hold definitions.
         registry_url: SQLAlchemy URL of the registry.
         online_url: URL of the online store.
@@ -53,7 +54,7 @@ class Settings:
     """
 
     folder: Path
-    project: str = "headwater"
+    project: str = ""
     definitions: tuple[str, ...] = ("features.py",)
     registry_url: str = "sqlite:///.headwater/registry.db"
     online_url: str = "lmdb:.headwater/online"

@@ -186,7 +186,7 @@ class FeatureStore:
         """The parts together, for what is built on a store; registry and log are made where they are not there yet."""
         self._registry.make()
         return Rooms(
-            project=self.settings.project,
+            project=self._registry.project,
             registry=self._registry,
             versions=FeatureVersionManager(self._registry),
             engine=self._engine,
@@ -201,6 +201,12 @@ class FeatureStore:
             work_here=begin_work if self.settings.freshness_refresh_worker else None,
             durable_within=self.settings.online_durable_within,
         )
+
+    @property
+    def _project(self) -> str:
+        """The project's name, as far as it is known."""
+        registry = vars(self).get("_registry")
+        return registry.project if isinstance(registry, FeatureRegistry) else self.settings.project
 
     def _own(self, part: Any) -> Any:
         self._owned.append(part)
@@ -489,16 +495,16 @@ class FeatureStore:
             rooms.close()
         while self._owned:
             self._owned.pop().close()
-        gone: Any = Closed(f"this FeatureStore of {self.settings.project!r}")
+        gone: Any = Closed(f"this FeatureStore of {self._project!r}")
         self._registry = self._engine = self._online = self.rooms = gone
 
     def __repr__(self) -> str:
         settings = self.settings
         if isinstance(self._registry, Closed):
-            return f"<FeatureStore {settings.project}: closed>"
+            return f"<FeatureStore {self._project}: closed>"
         registry, online = without_password(settings.registry_url), without_password(settings.online_url)
         return (
-            f"<FeatureStore {settings.project} in {settings.folder}: "
+            f"<FeatureStore {self._project} in {settings.folder}: "
             f"registry {registry}, online {online}, offline {settings.offline_engine}>"
         )
 

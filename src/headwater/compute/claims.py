@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from headwater.clock import from_micros
-from headwater.errors import LogMismatch, Unavailable
+from headwater.errors import LogMismatch, Unavailable, UsageError
 from headwater.offline.log import OfflineLog
 from headwater.online.base import OnlineStore, new_token
 from headwater.online.meta import (
@@ -16,6 +16,7 @@ from headwater.online.meta import (
     read_watermarks,
     token_key,
     unpack_log_id,
+    watermark_key,
 )
 from headwater.planning.watermark import Watermark
 from headwater.registry.registry import FeatureRegistry
@@ -100,6 +101,60 @@ class Claims:
             _, log_id = unpack_log_id(data)
             if log_id != self._log.log_id:
                 raise self._mismatch(log_id)
+
+    def check_reads(self) -> None:
+        """Before rows are read: refuse an online store that another offline log writes to.
+
+        One that cannot be reached now is looked at with a later read.
+
+        Raises:
+            LogMismatch: another log's rows are in it.
+        """
+        if self._looked is not None and time.monotonic() - self._looked < SECONDS:
+            return
+        try:
+            self.check_owner()
+        except Unavailable:
+            return
+        self._looked = time.monotonic()
+
+    def take_over(self, log_id: str) -> int:
+        """Let this log own an online store that another one wrote to.
+
+        The position counter goes on above all that the store has, so that every row and delete of the other log has a
+        lower position; watermarks are void, so that the next runs fill every version; the token is renewed. Rows and
+        deletes of the other log stay until they are replaced, or `force` removes what history lacks.
+
+        Args:
+            log_id: of the log that owns the store now.
+
+        Returns:
+            The position after which this log goes on.
+
+        Raises:
+            UsageError: the store is owned by a third log, by this one, or by none.
+        """
+        key = log_id_key(self._project)
+        (data,) = self._online.multi_get([key])
+        owner = None if data is None else unpack_log_id(data)[1]
+        if owner != log_id or owner == self._log.log_id:
+            said = "no offline log" if owner is None else f"offline log {owner}"
+            mine = ", which is this registry's" if owner == self._log.log_id else ""
+            raise UsageError(f"the online store belongs to {said}{mine}, not to {log_id}; nothing was changed")
+        (greatest,) = self._online.multi_get([greatest_key(self._project)])
+        views = self._registry.refresh().views.values()
+        pairs = [(view.name, version) for view in views for version in view.versions]
+        marks = read_watermarks(self._online, self._project, pairs)
+        position = max([number_of(greatest), *(mark.position for mark in marks.values() if mark is not None)])
+        self._log.raise_position(position)
+        token = token_key(self._project)
+        (old,) = self._online.multi_get([token])
+        entries: dict[bytes, bytes | None] = {watermark_key(self._project, *pair): None for pair in pairs}
+        entries |= {key: pack_log_id(self._project, self._log.log_id), token: new_token()}
+        if not self._online.put_meta(entries, expected={key: data, token: old}):
+            raise Unavailable("the online store was written to while it was taken over; nothing was changed, try again")
+        self._looked = None
+        return position
 
     def renew_token(self) -> None:
         """Begin another epoch of the online store: sessions and runs of the one before end."""

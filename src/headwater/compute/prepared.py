@@ -287,6 +287,7 @@ class PreparedReader:
 
     def _look(self) -> RegistrySnapshot:
         """The registry, asked again where the refresh time is over; its last answer where it cannot be reached."""
+        self._rooms.claims.check_reads()
         registry = self._rooms.registry
         if self._refresh >= REFRESH.total_seconds():
             return registry.snapshot()
