@@ -54,7 +54,7 @@ def read_table(path: Path, dtypes: Mapping[str, DType], *, strict: bool = True) 
     try:
         match path.suffix.lower():
             case ".parquet":
-                return pyarrow.parquet.read_table(path)
+                return pyarrow.parquet.read_table(path, partitioning=None)
             case ".csv":
                 return _read_csv(path, dtypes, strict)
             case ".jsonl":

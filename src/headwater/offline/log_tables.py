@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -11,6 +10,7 @@ import sqlalchemy as sa
 
 from headwater import sql_transactions
 from headwater.clock import MIN_MICROS
+from headwater.offline.log_migrations import STEPS
 from headwater.sql_transactions import Migrations
 
 _WHAT = "offline log in"
@@ -28,7 +28,10 @@ counter = sa.Table(
     sa.Column("salt", sa.LargeBinary, nullable=False),
     sa.Column("position", sa.BigInteger, nullable=False),
     sa.Column("head_rows", sa.BigInteger, nullable=False),
+    sa.Column("clock", sa.BigInteger, nullable=False),
+    sa.Column("generation", sa.String(36), nullable=False),
 )
+"""One row; `clock`: the least that the log's clock may say; `generation`: random, another one after a restore."""
 
 views = sa.Table(
     "log_views",
@@ -89,6 +92,7 @@ deletes = sa.Table(
     sa.Column("through", sa.BigInteger, nullable=False),
     sa.Column("shape", sa.Integer, nullable=False),
     sa.Column("key", sa.LargeBinary, nullable=False),
+    sa.Column("hides_before", sa.BigInteger),
     sa.Index("log_deletes_view", "view", "digest"),
 )
 
@@ -102,31 +106,24 @@ purges = sa.Table(
     sa.Column("through", sa.BigInteger, nullable=False),
     sa.Column("asked_at", sa.BigInteger, nullable=False),
     sa.Column("erased_at", sa.BigInteger),
+    sa.Column("hides_before", sa.BigInteger),
     sa.Index("log_purges_view", "view", "digest"),
 )
 
-folders = sa.Table("log_folder", sa.MetaData(), sa.Column("id", sa.String(36), primary_key=True))
+folders = sa.Table("log_folder", metadata, sa.Column("id", sa.String(36), primary_key=True))
 """The mark of the folder that holds the log's files; no row until a folder was marked."""
 
+gaps = sa.Table(
+    "log_gaps",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("lo", sa.BigInteger, nullable=False),
+    sa.Column("hi", sa.BigInteger, nullable=False),
+    sa.Column("noted_at", sa.BigInteger, nullable=False),
+)
+"""Positions lo < p ≤ hi were given by a registry that was then restored from an older copy."""
 
-def _first_tables(connection: sa.Connection) -> None:
-    metadata.create_all(connection, checkfirst=False)
-    identity = uuid.uuid4()
-    connection.execute(
-        counter.insert().values(id=1, log_id=str(identity), salt=uuid.uuid4().bytes, position=0, head_rows=0)
-    )
-    connection.execute(formats.insert().values(version=0))
-
-
-def _second_step(connection: sa.Connection) -> None:
-    folders.create(connection, checkfirst=False)
-    if connection.dialect.name == "postgresql":
-        # its compression hardly makes numbers smaller, and takes more time than all the rest of an append
-        connection.execute(sa.text("ALTER TABLE log_head ALTER COLUMN batch SET STORAGE EXTERNAL"))
-
-
-MIGRATIONS = Migrations(_WHAT, formats, (_first_tables, _second_step))
-"""The tables' own; how many steps there are is also the version of what their columns hold."""
+MIGRATIONS = Migrations(_WHAT, formats, STEPS)
 
 
 def migrate(engine: sa.Engine) -> None:

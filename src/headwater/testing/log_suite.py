@@ -19,7 +19,7 @@ from headwater.errors import FormatError, StoreError
 from headwater.offline import log as log_module
 from headwater.offline.log import Appended, OfflineLog, RowGroup
 from headwater.offline.log_marks import RowReading
-from headwater.offline.log_tables import formats
+from headwater.offline.log_tables import formats, metadata
 from headwater.registry.engine import open_engine
 
 Place = tuple[str, Path]
@@ -207,6 +207,20 @@ class OfflineLogSuite:
         file.unlink()
         with pytest.raises(StoreError, match=file.name):
             log.slice("w", ["k"])
+
+    def test_the_migrations_make_the_tables(self, log: OfflineLog, engine: sa.Engine) -> None:
+        found = sa.MetaData()
+        with engine.connect() as connection:
+            found.reflect(connection)
+        for table in metadata.sorted_tables:
+            made = found.tables[table.name]
+            assert {c.name for c in made.columns} == {c.name for c in table.columns}
+            for column in table.columns:
+                told = made.c[column.name]
+                assert str(told.type.as_generic()) == str(column.type.as_generic()), f"{table.name}.{column.name}"
+                assert told.nullable == column.nullable, f"{table.name}.{column.name}"
+            assert [c.name for c in made.primary_key] == [c.name for c in table.primary_key]
+            assert {i.name for i in made.indexes} == {i.name for i in table.indexes}
 
     def test_a_newer_format_is_refused(self, log: OfflineLog, engine: sa.Engine) -> None:
         with engine.begin() as connection:

@@ -11,7 +11,7 @@ from sqlglot import exp
 
 from headwater.errors import SourceError
 from headwater.offline.base import POSITION, THROUGH, LogPart, LogSlice, ViewInput
-from headwater.offline.engines.duckdb_columns import text_sql
+from headwater.offline.engines.duckdb_files import stored_files
 from headwater.offline.engines.duckdb_sources import Session, ViewSession, readable
 from headwater.offline.engines.footers import greatest, read_footers
 from headwater.offline.relations import ViewRows, column
@@ -50,8 +50,7 @@ def show_part(session: Session, part: LogPart, where: str) -> ShownPart:
         last = int(np.max(table.column(POSITION).to_numpy(), initial=0))
         return ShownPart(name, table.schema, last + 1)
     footers = read_footers(part.files, where)
-    files = "[" + ", ".join(text_sql(str(file)) for file in part.files) + "]"
-    session.run(f"CREATE VIEW {name} AS SELECT * FROM read_parquet({files}, union_by_name = true)")
+    session.run(f"CREATE VIEW {name} AS SELECT * FROM {stored_files(part.files)}")
     told = greatest(footers, POSITION)
     if told is None:
         told = int(session.fetch(f"SELECT coalesce(max({POSITION}), 0) FROM {name}")[0][0])
