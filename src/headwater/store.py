@@ -17,9 +17,10 @@ from headwater.compute import materialize as materializing
 from headwater.compute import retrieval
 from headwater.compute import status as statuses
 from headwater.compute import write as writing
+from headwater.compute.erase_entity import erase_entity
 from headwater.compute.opening import Closed, open_engine, open_online
 from headwater.compute.refresh_queue import RefreshSettings
-from headwater.compute.reports import DeleteReport, MaterializeReport, WriteReport
+from headwater.compute.reports import DeleteReport, EraseReport, MaterializeReport, WriteReport
 from headwater.compute.rooms import Rooms
 from headwater.compute.sources import BoundSources, views_in, with_parts
 from headwater.compute.worker import begin_work
@@ -195,6 +196,7 @@ class FeatureStore:
             clock=self._clock,
             source_of=self._sources.source_of,
             lookback=self.settings.materialize_lookback,
+            keep_gone_files=self.settings.online_gone_files == "keep",
             observer=self._observer,
             reads=_read_settings(self.settings),
             refreshing=_refresh_settings(self.settings),
@@ -413,6 +415,36 @@ class FeatureStore:
             session: is advanced.
         """
         return deleting.delete(self.rooms, view, entities, purge=purge, session=session)
+
+    def erase(self, entity: str, entities: Any) -> EraseReport:
+        """Purge keys in every view of an entity: hidden at once, erased by a materialize or worker ten minutes later.
+
+        Args:
+            entity: its name.
+            entities: the keys, in any form that reads take.
+
+        Raises:
+            EntityNotFound: no such entity.
+            EntityKeyError: keys that lack a join key, are NULL or of another type.
+        """
+        return erase_entity(self.rooms, entity, entities)
+
+    def claim_store(self, log_id: str) -> int:
+        """Let this registry's offline log own the online store, which another log wrote to.
+
+        Rows and deletes of the other log stay until they are replaced, or `materialize(force=True)` removes what
+        history lacks; they may exist nowhere else. Its runs fail from now on.
+
+        Args:
+            log_id: of the log that the store belongs to now, as the error names it.
+
+        Returns:
+            The position after which this log goes on.
+
+        Raises:
+            UsageError: the store belongs to another log than the one named.
+        """
+        return self.rooms.claims.take_over(log_id)
 
     def prepare(
         self,

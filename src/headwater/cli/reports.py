@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 from headwater.cli.sheet import Drawable, Line, Sheet
 
 if TYPE_CHECKING:
-    from headwater.compute.reports import MaterializeReport, WriteReport
+    from datetime import datetime
+
+    from headwater.compute.reports import EraseReport, MaterializeReport, WriteReport
 
 _MOST_PROBLEMS = 20
 _NOTES = {
@@ -70,3 +72,21 @@ def written(view: str, report: WriteReport) -> Sequence[Drawable]:
     if len(report.problems) > _MOST_PROBLEMS:
         lines.append(Line(f"  … and {len(report.problems) - _MOST_PROBLEMS} more (--json shows all)", "dim"))
     return lines
+
+
+def when(instant: datetime | None) -> str:
+    """An instant as people read it: `2026-06-01 12:10:00 UTC`."""
+    return "-" if instant is None else f"{instant:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def erased(entity: str, report: EraseReport) -> Sequence[Drawable]:
+    """A row for each view, then what is pending and what headwater does not reach."""
+    rows = [(view, done.deleted, done.found) for view, done in report.views.items()]
+    lines: list[Drawable] = [Sheet.of("", ["view", "keys", "with a row"], rows)] if rows else []
+    if not rows:
+        lines.append(Line(f"no view is of entity {entity} alone", "yellow"))
+    if report.pending:
+        lines.append(Line(f"hidden now; erased by a materialize after {when(report.pending_until)}", "green"))
+    if report.erased:
+        lines.append(Line(f"{report.erased:,} earlier purges were erased", "green"))
+    return [*lines, *(Line(note, "dim") for note in report.notes)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
@@ -87,6 +87,29 @@ class DeleteReport:
     def _repr_html_(self) -> str:
         names = [field.name for field in fields(self)]
         return _table(names, [[getattr(self, name) for name in names]])
+
+
+@dataclass(frozen=True)
+class EraseReport:
+    """What `erase` did: a purge in every view of an entity.
+
+    Attributes:
+        views: view → what its delete did; the keys are hidden at once.
+        erased: purges, also earlier ones, whose keys were erased by this call.
+        pending: keys of all views that a later materialize or worker erases.
+        pending_until: from this instant on (UTC); None: nothing is pending.
+        notes: what headwater does not reach: backups, replicas' persistence, sources, views with more keys.
+    """
+
+    views: Mapping[str, DeleteReport]
+    erased: int = 0
+    pending: int = 0
+    pending_until: datetime | None = None
+    notes: tuple[str, ...] = ()
+
+    def _repr_html_(self) -> str:
+        names = ("deleted", "found", "through", "pending_until")
+        return _table(("view", *names), [[v, *(getattr(r, n) for n in names)] for v, r in self.views.items()])
 
 
 @dataclass(frozen=True, repr=False)

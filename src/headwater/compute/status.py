@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any
 
 from headwater.clock import MIN_MICROS, duration_micros, from_micros
+from headwater.compute.erase_entity import pending_purges
 from headwater.compute.refresh_records import Records, TimeToFresh
 from headwater.compute.rooms import Rooms
 from headwater.errors import StoreError
@@ -132,6 +133,9 @@ def status(rooms: Rooms, now: int, registry: Mapping[str, Any]) -> StoreStatus:
     versions = [v for record in snapshot.views.values() for v in _versions(rooms, record, marks, now)]
     versions.sort(key=lambda v: v.state == "retired")
     warnings += _waiting(snapshot)
+    count, until = pending_purges(rooms)
+    if count:
+        warnings.append(f"{count:,} purges are not erased yet: a materialize or worker after {until} erases them")
     services = {name: record.live for name, record in snapshot.services.items() if record.live is not None}
     refresh = _refresh(rooms, now, warnings)
     return StoreStatus(

@@ -197,6 +197,10 @@ class OnlineStore(ABC):
     def info(self) -> Mapping[str, str | int]:
         """What `status` shows: kind, place, entries, bytes, warnings."""
 
+    def not_erased(self) -> Sequence[str]:
+        """What of the store may still hold a removed row, and is the operator's to erase, a sentence each."""
+        return ()
+
     def close(self) -> None:  # noqa: B027
         """Release clients and files this object opened; closing twice is a no-op."""
 
