@@ -40,7 +40,7 @@ class Claims:
         self._registry = registry
         self._log = log
         self._online = online
-        self._generation: bytes | None = None
+        self._generation: str | None = None
         self._looked: float | None = None
 
     def claim_log(self) -> None:
@@ -62,9 +62,8 @@ class Claims:
             return
         if self._log.head_position() < greatest:
             self.renew_token()
-            self._log.detect_restore(greatest)
+        if self._log.claim(greatest):
             self._registry.refresh()
-        self._log.claim(greatest)
         self._generation = self._log.generation
 
     def claim_online(self, *, always: bool = False) -> None:

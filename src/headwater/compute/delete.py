@@ -17,6 +17,8 @@ from headwater.compute.rooms import WRITE_TIME, Rooms
 from headwater.compute.swap import update
 from headwater.compute.write import ATTEMPTS, Changed, unchanged
 from headwater.errors import RegistryConflict, StoreError
+from headwater.offline.base import Tombstone
+from headwater.offline.log_state import LogRestored
 from headwater.online.codec import header
 from headwater.online.guard import deleted_row
 from headwater.online.meta import greatest_key, purge_entry
@@ -69,15 +71,16 @@ def delete(
         known = [max(map(_known, versions)) for versions in rows]
         try:
             marked = rooms.log.delete(view, keys.table, known, purge=purge, check=unchanged(rooms, snapshot))
-        except Changed:
+        except (Changed, LogRestored):
+            rooms.claim_online()
             snapshot = rooms.registry.refresh()
             continue
-        marks = list(zip(marked.through, marked.positions, strict=True))
+        tombstones = list(zip(marked.positions, marked.through, strict=True))
         try:
             if purge:
-                note_purges(rooms, view, dict(zip(rooms.log.digests(keys.table), marks, strict=True)))
+                note_purges(rooms, view, dict(zip(rooms.log.digests(keys.table), tombstones, strict=True)))
             for version in keys.versions:
-                hide_rows(rooms, version, keys.table, marks, until)
+                hide_rows(rooms, version, keys.table, tombstones, until)
         except StoreError as bad:
             raise type(bad)(f"{bad}; the delete is in the offline log, the next materialize puts it online") from bad
         position = max(marked.positions)
@@ -133,27 +136,27 @@ def _has_values(row: bytes | None) -> bool:
     return stored is not None and not stored.emptied
 
 
-def note_purges(rooms: Rooms, view: str, purges: Mapping[bytes, tuple[int, int]]) -> None:
-    """Put the digests (→ D, P) of purges into the online store, where they outlive the rows.
+def note_purges(rooms: Rooms, view: str, purges: Mapping[bytes, Tombstone]) -> None:
+    """Put the digests (→ P, D) of purges into the online store, where they outlive the rows.
 
     A registry that is restored from an older copy has them again from there.
     """
     entries: dict[bytes, bytes | None] = {}
-    for digest, (through, position) in purges.items():
+    for digest, (position, through) in purges.items():
         entries |= purge_entry(rooms.project, view, digest, through, position)
     if entries:
-        greatest = max(position for _, position in purges.values())
+        greatest = max(position for position, _ in purges.values())
         rooms.online.put_meta(entries, high_water=(greatest_key(rooms.project), greatest))
 
 
-def hide_rows(rooms: Rooms, version: ResolvedView, keys: pa.Table, marks: Sequence[tuple[int, int]], until: int) -> int:
-    """Put D and P into the rows of some keys, and empty those that they hide.
+def hide_rows(rooms: Rooms, version: ResolvedView, keys: pa.Table, tombstones: Sequence[Tombstone], until: int) -> int:
+    """Put P and D into the rows of some keys, and empty those that they hide.
 
     Args:
         rooms: the store's parts.
         version: the view version.
         keys: the join keys.
-        marks: D (microseconds) and P of each.
+        tombstones: P and D (microseconds) of each.
         until: see `OnlineStore.put`.
 
     Returns:
@@ -161,13 +164,13 @@ def hide_rows(rooms: Rooms, version: ResolvedView, keys: pa.Table, marks: Sequen
     """
     rows = ViewRows(rooms.project, version)
     whole = [key for key in rows.whole_keys(keys) if key is not None]
-    return hide_stored(rooms, stored_keys(rooms, version, keys), marks, until, whole)
+    return hide_stored(rooms, stored_keys(rooms, version, keys), tombstones, until, whole)
 
 
 def hide_stored(
     rooms: Rooms,
     keys: Sequence[bytes],
-    marks: Sequence[tuple[int, int]],
+    tombstones: Sequence[Tombstone],
     until: int,
     whole: Sequence[bytes] | None = None,
 ) -> int:
@@ -175,8 +178,9 @@ def hide_stored(
     long = [None if full == key else full for key, full in zip(keys, keys if whole is None else whole, strict=True)]
 
     def change(i: int, stored: bytes | None) -> bytes | None:
-        new = deleted_row(stored, *marks[i], long[i])
+        position, through = tombstones[i]
+        new = deleted_row(stored, through, position, long[i])
         return stored if new is None else new
 
-    high_water = (greatest_key(rooms.project), max((position for _, position in marks), default=0))
+    high_water = (greatest_key(rooms.project), max((position for position, _ in tombstones), default=0))
     return update(rooms.online, keys, rooms.online.multi_get(keys), change, until=until, high_water=high_water)

@@ -12,6 +12,7 @@ from headwater.compute.rooms import RUN, WRITE_TIME, Rooms
 from headwater.compute.rows import RowVersion
 from headwater.compute.swap import update
 from headwater.errors import FormatError
+from headwater.offline.base import Tombstone
 from headwater.online.codec import header
 from headwater.online.meta import greatest_key, watermark_key
 from headwater.online.powers import Erasing
@@ -24,8 +25,8 @@ RETIRED_ROWS = timedelta(minutes=10)
 
 _CHUNK = 10_000
 
-Purges = Mapping[bytes, tuple[int, int]]
-"""Digest of a key → D (microseconds) and P of its purge."""
+Purges = Mapping[bytes, Tombstone]
+"""Digest of a key → P and D (microseconds) of its purge."""
 
 
 def remove_retired(rooms: Rooms, record: ViewRecord) -> int:
@@ -85,9 +86,9 @@ def erase_purged(rooms: Rooms, record: ViewRecord) -> int:
     note_purges(rooms, record.name, purges)
     for view in views:
         found = list(_rows_of(rooms, view, purges))
-        keys, marks = [key for key, _ in found], [purges[digest] for _, digest in found]
-        hide_stored(rooms, keys, marks, until)
-        _erase(rooms, keys, [position for _, position in marks], until)
+        keys, tombstones = [key for key, _ in found], [purges[digest] for _, digest in found]
+        hide_stored(rooms, keys, tombstones, until)
+        _erase(rooms, keys, [position for position, _ in tombstones], until)
     spaces = {view.version: ViewRows(rooms.project, view) for view in views}
     rooms.refresh_queue.forget(
         record.name, lambda version, key: rooms.log.digests.one(spaces[version].decode_key(key)) in purges

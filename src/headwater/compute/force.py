@@ -14,7 +14,7 @@ from headwater.compute.inputs import with_log
 from headwater.compute.lease import RunLease
 from headwater.compute.rooms import Rooms
 from headwater.errors import FormatError, StoreError
-from headwater.offline.base import POSITION, THROUGH, ChangeCounts, ChangesRequest, LogSlice
+from headwater.offline.base import POSITION, THROUGH, ChangeCounts, ChangesRequest, LogSlice, Tombstone
 from headwater.online.base import Change, PutOutcome
 from headwater.online.codec import (
     EMPTIED,
@@ -40,8 +40,8 @@ from headwater.planning.watermark import Watermark
 ROUNDS = 100
 CHUNK = 10_000
 
-Marks = Mapping[bytes, tuple[int, int]]
-"""Stored key → D (microseconds) and P, as the log has them."""
+Marks = Mapping[bytes, Tombstone]
+"""Stored key → P and D (microseconds), as the log has them."""
 
 
 @dataclass
@@ -242,7 +242,8 @@ class _Swap:
                 continue
             wanted = None
             if deleted:
-                wanted = emptied(None if old is None else carrying(old, b""), *self.marks[key])
+                position, through = self.marks[key]
+                wanted = emptied(None if old is None else carrying(old, b""), through, position)
             changes.append((key, self.stored.sequence(key), wanted))
             emptied_.append(empty)
             self.again[key] = row
@@ -263,7 +264,7 @@ class _Swap:
 
     def _tombstone(self, key: bytes) -> bytes:
         mark = self.marks.get(key)
-        return b"" if mark is None else tombstone(*mark)
+        return b"" if mark is None else tombstone(mark[1], mark[0])
 
 
 def _readable(row: bytes | None) -> bytes | None:
@@ -313,10 +314,10 @@ def key_table(rows: ViewRows, pairs: Mapping[bytes, bytes | None]) -> pa.Table:
 
 def _marks(rooms: Rooms, rows: ViewRows, log: LogSlice) -> dict[bytes, tuple[int, int]]:
     """D and P of every key that the log has a delete of; those of purges by the rows that are stored."""
-    marks: dict[bytes, tuple[int, int]] = {}
+    marks: dict[bytes, Tombstone] = {}
     deletes = rooms.log.deletes_after(rows.view.name, rows.names, 0, log.position)
     if deletes is not None:
-        pairs = zip(deletes.column(THROUGH).to_pylist(), deletes.column(POSITION).to_pylist(), strict=True)
+        pairs = zip(deletes.column(POSITION).to_pylist(), deletes.column(THROUGH).to_pylist(), strict=True)
         for key, mark in zip(rows.stored_keys(deletes.select(list(rows.names))), pairs, strict=True):
             if key is not None:
                 marks[key] = mark
@@ -328,8 +329,8 @@ def _marks(rooms: Rooms, rows: ViewRows, log: LogSlice) -> dict[bytes, tuple[int
             except FormatError:
                 continue
             if mark is not None:
-                through, position = marks.get(key, (MIN_MICROS, 0))
-                marks[key] = max(through, mark[0]), max(position, mark[1])
+                position, through = marks.get(key, (0, MIN_MICROS))
+                marks[key] = max(position, mark[0]), max(through, mark[1])
     return marks
 
 

@@ -17,7 +17,7 @@ from headwater.compute.force import Forced, key_table, make_equal
 from headwater.compute.lease import RunLease
 from headwater.compute.rooms import WRITE_TIME, Rooms
 from headwater.errors import FormatError
-from headwater.offline.base import POSITION, THROUGH
+from headwater.offline.base import POSITION, THROUGH, Tombstone
 from headwater.online.codec import header
 from headwater.online.meta import greatest_key, mended_key, number_of, read_purges, token_key
 from headwater.online.view_rows import ViewRows
@@ -82,12 +82,12 @@ def _deletes_again(rooms: Rooms, view: ResolvedView) -> int:
     known = _log_deletes(rooms, rows)
     purged = rooms.log.purges_after(view.name, 0, None)
     missing: dict[bytes, bytes] = {}
-    marks: list[tuple[int, int]] = []
+    marks: list[Tombstone] = []
     for key, row in rooms.online.scan(rows.prefix):
         stored = header(row)
         if stored is None or stored.through == MIN_MICROS:
             continue
-        mark = (stored.through, stored.deleted_position)
+        mark = (stored.deleted_position, stored.through)
         if _covers(known.get(key), mark):
             continue
         try:
@@ -97,10 +97,11 @@ def _deletes_again(rooms: Rooms, view: ResolvedView) -> int:
         if not _covers(purged.get(digest), mark):
             missing[key] = row
             marks.append(mark)
-    if missing:
-        position = rooms.log.append_again(view.name, key_table(rows, missing), marks)
-        rooms.online.put_meta({}, high_water=(greatest_key(rooms.project), position))
-    return len(missing)
+    if not missing:
+        return 0
+    added = rooms.log.append_again(view.name, key_table(rows, missing), marks)
+    rooms.online.put_meta({}, high_water=(greatest_key(rooms.project), rooms.log.head_position()))
+    return added
 
 
 def _purges_again(rooms: Rooms, record: ViewRecord) -> int:
@@ -108,14 +109,16 @@ def _purges_again(rooms: Rooms, record: ViewRecord) -> int:
     known = rooms.log.purges_after(record.name, 0, None)
     stored = read_purges(rooms.online, rooms.project, record.name)
     missing = [
-        (digest, through, position)
+        (digest, (position, through))
         for digest, through, position in stored
-        if not _covers(known.get(digest), (through, position))
+        if not _covers(known.get(digest), (position, through))
     ]
-    if missing:
-        position = rooms.log.append_purges_again(record.name, missing)
-        rooms.online.put_meta({}, high_water=(greatest_key(rooms.project), position))
-    return len(missing)
+    if not missing:
+        return 0
+    digests, tombstones = [digest for digest, _ in missing], [mark for _, mark in missing]
+    added = rooms.log.append_again(record.name, None, tombstones, digests)
+    rooms.online.put_meta({}, high_water=(greatest_key(rooms.project), rooms.log.head_position()))
+    return added
 
 
 def _rows_again(
@@ -146,12 +149,12 @@ def _rows_again(
         done.names.append(f"{view.name}@{view.version}: {count:,} rows")
 
 
-def _log_deletes(rooms: Rooms, rows: ViewRows) -> dict[bytes, tuple[int, int]]:
-    """Stored key → the greatest D and P of the log's deletes."""
+def _log_deletes(rooms: Rooms, rows: ViewRows) -> dict[bytes, Tombstone]:
+    """Stored key → the greatest P and D of the log's deletes."""
     table = rooms.log.deletes_after(rows.view.name, rows.names, 0, rooms.log.head_position())
     if table is None:
         return {}
-    marks = zip(table.column(THROUGH).to_pylist(), table.column(POSITION).to_pylist(), strict=True)
+    marks = zip(table.column(POSITION).to_pylist(), table.column(THROUGH).to_pylist(), strict=True)
     keys = rows.stored_keys(_keys_of(table, rows))
     return {key: mark for key, mark in zip(keys, marks, strict=True) if key is not None}
 
@@ -160,5 +163,5 @@ def _keys_of(table: pa.Table, rows: ViewRows) -> pa.Table:
     return table.select(list(rows.names))
 
 
-def _covers(known: tuple[int, int] | None, mark: tuple[int, int]) -> bool:
+def _covers(known: Tombstone | None, mark: Tombstone) -> bool:
     return known is not None and known[0] >= mark[0] and known[1] >= mark[1]

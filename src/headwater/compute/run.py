@@ -21,6 +21,8 @@ from headwater.compute.ties import Ties
 from headwater.errors import Unavailable
 from headwater.observer import Progress
 from headwater.offline.base import POSITION, THROUGH, ChangeCounts, ChangesRequest, LogSlice
+from headwater.offline.log_core import RunStart
+from headwater.offline.log_state import LogRestored
 from headwater.online.base import PutOutcome
 from headwater.online.meta import read_watermarks, token_key, watermark_entry, watermark_key
 from headwater.online.view_rows import ViewRows
@@ -143,12 +145,19 @@ class Run:
 
     def _extent(self, rows: ViewRows, peer: Watermark | None) -> tuple[int, LogSlice, int]:
         """Up to when, and the log up to where; as far as another version's run, but where a purge came in between."""
-        start = self.rooms.log.begin_run()
+        start = self._start()
         # under this run's lease no purge is worked off; one between the two runs may have been
         if peer is not None and not self.rooms.log.purges_after(self.view.name, peer.position, None):
             return peer.end, self.rooms.log.slice(self.view.name, rows.names, peer.position), start.now
         end = start.now if self.bounds.end is None else min(self.bounds.end, start.now)
         return end, self.rooms.log.slice(self.view.name, rows.names), start.now
+
+    def _start(self) -> RunStart:
+        try:
+            return self.rooms.log.begin_run()
+        except LogRestored:
+            self.rooms.claims.claim_online(always=True)
+            return self.rooms.log.begin_run()
 
     @property
     def _whole(self) -> bool:
@@ -195,7 +204,7 @@ class Run:
         """
         keys = self.rooms.log.deletes_after(self.view.name, rows.names, since.position, log.position)
         if keys is not None:
-            marks = zip(keys.column(THROUGH).to_pylist(), keys.column(POSITION).to_pylist(), strict=True)
+            marks = zip(keys.column(POSITION).to_pylist(), keys.column(THROUGH).to_pylist(), strict=True)
             names = list(rows.names)
             self._deleted += hide_rows(self.rooms, self.view, keys.select(names), list(marks), lease.until())
         self._hide_purged(since.position, lease)

@@ -29,6 +29,7 @@ from headwater.errors import (
 from headwater.offline.base import ARRIVAL, POSITION
 from headwater.offline.log import Appended
 from headwater.offline.log_head import stamped
+from headwater.offline.log_state import LogRestored
 from headwater.online.base import PutOutcome
 from headwater.online.session import Session, check_session
 from headwater.online.view_rows import ViewRows
@@ -115,7 +116,8 @@ def write(
                 done, put = write_cached(rooms, view, versions, checked, errors, until)
             else:
                 done, put = _write_checked(rooms, snapshot, view, versions, checked, target, until)
-        except Changed:
+        except (Changed, LogRestored):
+            rooms.claim_log()
             snapshot = rooms.registry.refresh()
             continue
         if target is WriteTarget.OFFLINE:
