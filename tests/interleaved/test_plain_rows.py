@@ -3,6 +3,7 @@ afterwards the online rows are what history says, and what was acknowledged is t
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import sqlite3
@@ -75,7 +76,7 @@ class World:
         self.turns = Turns()
         self.processes: list[Process] = []
         self.stores: list[hw.FeatureStore] = []
-        self.values = 0
+        self.values = self.written = 0
         self.acknowledged: list[tuple[str, int]] = []
         self.files: dict[str, list[dict[str, Any]]] = {}
         (folder / "source").mkdir()
@@ -107,7 +108,12 @@ class World:
     def rewrite(self, name: str, rows: list[dict[str, Any]]) -> None:
         self.files[name] = rows
         schema = pa.schema([("k", pa.string()), ("at", US), ("seen", US), ("x", pa.int64())])
-        pq.write_table(pa.Table.from_pylist(rows, schema), self.folder / "source" / name)
+        # beside, and of another time than before, so that nobody takes it for one that is still written to
+        beside = self.folder / "new.parquet"
+        pq.write_table(pa.Table.from_pylist(rows, schema), beside)
+        self.written += 1
+        os.utime(beside, ns=(self.written * 10**9, self.written * 10**9))
+        beside.replace(self.folder / "source" / name)
 
     # what happens
 
@@ -167,7 +173,7 @@ class World:
         return store.write("v", rows)
 
     def change_source(self, key: str) -> None:
-        name = self.random.choice(sorted(self.files) + [f"more-{len(self.files)}.parquet"])
+        name = self.random.choice([*sorted(self.files), f"more-{len(self.files)}.parquet"])
         rows = list(self.files.get(name, []))
         if rows and self.random.random() < 0.4:
             # corrected under the same times

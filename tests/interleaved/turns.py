@@ -1,5 +1,7 @@
-"""Processes that take turns: one runs at a time, and stops before each call of a shared part, so that any order of steps
-can be tried, a process killed between two of them, or held up for long."""
+"""Processes that take turns: one runs at a time and stops before each call of a shared part.
+
+So any order of steps can be tried, a process killed between two of them, or held up for long.
+"""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from headwater.clock import system_clock, to_micros
 from headwater.compute.rooms import Rooms
 from headwater.definitions.sources import PushSource, SQLSource
 from headwater.offline.base import ChangesRequest
@@ -56,7 +57,8 @@ class RunFiles:
             since: the watermark that the run goes on from.
             token: of the online store's epoch.
         """
-        listed_at = rooms.now()
+        # modification times are by the clock of the operating system
+        listed_at = to_micros(system_clock())
         listed = _listed(rooms, view)
         recorded = None
         if listed is not None and since.token == token and since.files:
