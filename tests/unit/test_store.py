@@ -44,7 +44,7 @@ def store() -> Iterator[hw.FeatureStore]:
     ],
 )
 def test_a_bare_number_is_no_time_anywhere(store: hw.FeatureStore, use: Callable[[Any], object]) -> None:
-    with pytest.raises(UsageError, match=r"5 is no time \(a bare number"):
+    with pytest.raises(UsageError, match=r"5 is not a time \(a bare number"):
         use(store)
 
 

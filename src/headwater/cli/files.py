@@ -21,6 +21,7 @@ from headwater.definitions.view import FeatureView
 from headwater.errors import DataError, StorageFull, StoreReadOnly, UsageError
 from headwater.planning.resolve import resolve
 from headwater.planning.snapshot import RegistrySnapshot
+from headwater.planning.value_checks import python_values
 from headwater.types import DType, String, Timestamp
 
 if TYPE_CHECKING:
@@ -279,5 +280,7 @@ def _looked_at(result: HistoryResult, first: int | None) -> Taken:
     for batch in result.to_batches():
         rows += batch.num_rows
         if first is None or len(kept) < first:
-            kept += batch.slice(0, None if first is None else first - len(kept)).to_pylist()
+            some = batch.slice(0, None if first is None else first - len(kept))
+            columns = [python_values(column) for column in some.columns]
+            kept += [dict(zip(some.schema.names, row, strict=True)) for row in zip(*columns, strict=True)]
     return Taken(rows, kept)

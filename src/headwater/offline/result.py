@@ -19,6 +19,7 @@ from headwater.errors import StorageFull, StoreError, UsageError
 from headwater.offline.base import HistoryRequest, HistoryRun, OfflineEngine
 from headwater.planning.frames import to_html, to_pandas, to_polars
 from headwater.planning.tables import is_pandas, is_polars
+from headwater.planning.value_checks import python_values
 
 if TYPE_CHECKING:
     import pandas
@@ -205,7 +206,7 @@ class HistoryResult:
             first = next(batches, None)
         self._note()
         names = self._run.schema.names
-        rows = [] if first is None else list(zip(*(column.to_pylist() for column in first.columns), strict=True))
+        rows = [] if first is None else list(zip(*map(python_values, first.columns), strict=True))
         shown = (["" if value is None else str(value) for value in row] for row in rows)
         notes = "".join(f"<p>{html.escape(note)}</p>" for note in [*_summaries(self.metadata), *self.metadata.warnings])
         return to_html(names, shown) + notes

@@ -175,7 +175,7 @@ def test_spines_and_instants_that_cannot_mean_anything(tmp_path: Path) -> None:
         assert not list(tmp_path.iterdir())
         with pytest.raises(SpineError, match="2 columns named 'airport'"):
             store.get_historical_features(twice, ["weather:temp"])
-        with pytest.raises(UsageError, match="'yesterday' is no time"):
+        with pytest.raises(UsageError, match="'yesterday' is not a time"):
             store.get_historical_features(spine.select(["airport"]), ["weather:temp"], at="yesterday")
         offset = spine.set_column(1, "timestamp", spine["timestamp"].cast(pa.timestamp("us", "+05:30")))
         assert store.get_historical_features(offset, ["weather:temp"]).to_polars()["timestamp"].to_list() == [T0]
