@@ -16,6 +16,7 @@ from headwater.compute.reports import DeleteReport
 from headwater.compute.rooms import Rooms
 from headwater.compute.write import ATTEMPTS, Changed, unchanged
 from headwater.errors import RegistryConflict, StoreError
+from headwater.offline.log_state import LogRestored
 from headwater.online.codec import emptied, header, micros_bytes, replaced, with_key
 from headwater.online.session import Session, check_session
 from headwater.online.view_rows import ViewRows
@@ -65,7 +66,8 @@ def delete(
         known = [max(_known(row) for row in rows) for rows in zip(*(rows for _, rows in stored), strict=True)]
         try:
             marked = rooms.log.delete(view, keys.table, known, purge=purge, check=unchanged(rooms, snapshot))
-        except Changed:
+        except (Changed, LogRestored):
+            rooms.claim_online()
             snapshot = rooms.registry.refresh()
             continue
         try:

@@ -11,6 +11,7 @@ from headwater.compute.delete import hide_row
 from headwater.compute.rooms import RUN, Rooms
 from headwater.compute.rows import RowVersion
 from headwater.errors import FormatError
+from headwater.offline.base import Tombstone
 from headwater.online.codec import header
 from headwater.online.meta import watermark_key
 from headwater.online.view_rows import ViewRows
@@ -55,6 +56,11 @@ def _rows_of(rooms: Rooms, view: ResolvedView, through: Mapping[bytes, int]) -> 
             yield key, row, limit
 
 
+def through_of(tombstones: Mapping[bytes, Tombstone]) -> dict[bytes, int]:
+    """Digest → D."""
+    return {digest: through for digest, (_, through) in tombstones.items()}
+
+
 def hide_purged(rooms: Rooms, view: ResolvedView, through: Mapping[bytes, int]) -> int:
     """Put the D of purges into the rows that do not bear it: a crash, or a restored folder, left them."""
     return sum(hide_row(rooms, key, row, limit) for key, row, limit in _rows_of(rooms, view, through))
@@ -72,9 +78,10 @@ def erase_purged(rooms: Rooms, record: ViewRecord) -> int:
     """
     before = rooms.log.now() - duration_micros(WRITE_TIME)
     running = [to_micros(lease.started_at) for lease in rooms.leases.running(RUN)]
-    through = rooms.log.purges_to_erase(record.name, min([before, *running]))
-    if not through:
+    due = rooms.log.purges_to_erase(record.name, min([before, *running]))
+    if not due:
         return 0
+    through = through_of(due)
     views = [whole_view(record, version) for version in record.versions.values()]
     for view in views:
         for key, row, limit in list(_rows_of(rooms, view, through)):
@@ -83,8 +90,8 @@ def erase_purged(rooms: Rooms, record: ViewRecord) -> int:
     rooms.refresh_queue.forget(
         record.name, lambda version, key: rooms.log.digests.one(spaces[version].decode_key(key)) in through
     )
-    rooms.log.erase(record.name, through, [RowVersion(view).reading for view in views])
-    return len(through)
+    rooms.log.erase(record.name, due, [RowVersion(view).reading for view in views])
+    return len(due)
 
 
 def _erase(rooms: Rooms, key: bytes, row: bytes | None, through: int) -> None:

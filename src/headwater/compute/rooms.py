@@ -98,7 +98,7 @@ class Rooms:
     work_here: Callable[[Rooms], Callable[[], None]] | None = None
     _end_work: Callable[[], None] | None = field(default=None, init=False)
     leases: Leases = field(init=False)
-    _claimed: bool = field(default=False, init=False)
+    _claimed: str | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.leases = Leases(self.registry.engine, self.clock)
@@ -167,7 +167,7 @@ class Rooms:
         Raises:
             LogMismatch: its folder is another one.
         """
-        if self._claimed:
+        if self._claimed == self.log.generation:
             return
         try:
             # the registry may have been restored from an older copy: what the store has seen is not given again
@@ -177,7 +177,7 @@ class Rooms:
             self.log.claim(0)
             return
         self.log.claim(max((mark.position for mark in marks.values()), default=0))
-        self._claimed = True
+        self._claimed = self.log.generation
 
     def claim_online(self) -> None:
         """Make sure, before a write, that the online store belongs to this offline log; an empty one becomes its own.

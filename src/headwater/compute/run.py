@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from headwater.clock import MIN_MICROS, duration_micros, from_micros
 from headwater.compute.delete import hide_rows
-from headwater.compute.erase import hide_purged
+from headwater.compute.erase import hide_purged, through_of
 from headwater.compute.force import Seen, remove_unknown, replace_newer
 from headwater.compute.inputs import with_log
 from headwater.compute.reports import RunReport
@@ -127,7 +127,7 @@ class Run:
             through = marks.column(THROUGH).to_pylist()
             hidden += hide_rows(self.rooms, self.view, marks.select(list(rows.names)), through)
         purged = self.rooms.log.purges_after(self.view.name, since.position, log.position)
-        return hidden + (hide_purged(self.rooms, self.view, purged) if purged else 0)
+        return hidden + (hide_purged(self.rooms, self.view, through_of(purged)) if purged else 0)
 
     def _put(
         self, rows: ViewRows, batches: Iterator[pa.RecordBatch], seen: Seen | None, log: LogSlice, lease: Lease
@@ -162,7 +162,7 @@ class Run:
         """Move the watermark, forward only and both parts together, once the rows are there."""
         late = self.rooms.log.purges_after(self.view.name, log.position, None)
         if late:
-            hide_purged(self.rooms, self.view, late)
+            hide_purged(self.rooms, self.view, through_of(late))
         # looked at again: another run may have moved it meanwhile
         since = self._since()
         # on a clock that stands still a run can reach later positions of the log at the same end

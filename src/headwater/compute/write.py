@@ -29,6 +29,7 @@ from headwater.errors import (
 from headwater.offline.base import ARRIVAL, POSITION
 from headwater.offline.log import Appended
 from headwater.offline.log_head import stamped
+from headwater.offline.log_state import LogRestored
 from headwater.online.session import Session, check_session
 from headwater.online.view_rows import ViewRows
 from headwater.planning.resolve import whole_view
@@ -95,10 +96,8 @@ def write(
         raise UsageError(f"errors={errors!r}: write 'raise' or 'report'")
     check_durability(rooms.online, durability)
     check_session(session, rooms.store_name)
-    if target is WriteTarget.OFFLINE:
-        rooms.claim_log()
-    else:
-        rooms.claim_online()
+    claim = rooms.claim_log if target is WriteTarget.OFFLINE else rooms.claim_online
+    claim()
     # a cache-only write has no transaction of the log to look at the registry in
     snapshot = rooms.registry.refresh() if target is WriteTarget.ONLINE else rooms.registry.snapshot()
     for _ in range(ATTEMPTS):
@@ -113,7 +112,8 @@ def write(
                 done, put = write_cached(rooms, view, versions, checked, errors)
             else:
                 done, put = _write_checked(rooms, snapshot, view, versions, checked, target)
-        except Changed:
+        except (Changed, LogRestored):
+            claim()
             snapshot = rooms.registry.refresh()
             continue
         if target is WriteTarget.OFFLINE:
