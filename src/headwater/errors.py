@@ -24,6 +24,7 @@ HeadwaterError
 │   ├── StorageFull               no room left; what was acknowledged is kept
 │   ├── StoreReadOnly             the folder or server takes no writes
 │   ├── LogMismatch               this host's offline log is not the store's
+│   ├── ClockError                the offline log's clock is far ahead of now; nothing was changed
 │   └── FormatError               bytes written by a newer or foreign program
 ├── ConsistencyError
 │   ├── ConsistencyNotSupported   a level this store cannot give
@@ -38,6 +39,7 @@ import difflib
 import re
 import reprlib
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 _SHOWN = 120
@@ -146,6 +148,22 @@ class StoreReadOnly(StoreError):
 
 class LogMismatch(StoreError):
     """The offline log is not the one that the registry or online store knows."""
+
+
+class ClockError(StoreError):
+    """The offline log's clock and the time now are too far apart to tell which is wrong; nothing was changed.
+
+    Attributes:
+        log_clock: what the offline log's clock says (UTC).
+        now: the time now (UTC), by the clock of the log's database, or of this host where that is SQLite.
+    """
+
+    def __init__(self, message: str, log_clock: datetime | None = None, now: datetime | None = None) -> None:
+        super().__init__(message)
+        self.log_clock, self.now = log_clock, now
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (*self.args, self.log_clock, self.now)
 
 
 class FormatError(StoreError):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 import sqlalchemy as sa
@@ -135,17 +134,13 @@ def migrate(engine: sa.Engine) -> None:
     MIGRATIONS.run(engine)
 
 
-@contextmanager
-def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """One transaction that holds the log's lock from its start; committed at the end, undone on an error.
+def writing(engine: sa.Engine) -> AbstractContextManager[sa.Connection]:
+    """One transaction that may write; committed at the end, undone on an error. On SQLite it holds the write lock.
 
     Raises:
         StorageFull, StoreReadOnly, Unavailable: what the database said, in headwater's words.
     """
-    with sql_transactions.writing_rows(engine, _WHAT) as connection:
-        if connection.dialect.name != "sqlite":
-            connection.execute(sa.select(counter.c.id).with_for_update())
-        yield connection
+    return sql_transactions.writing_rows(engine, _WHAT)
 
 
 def reading(engine: sa.Engine) -> AbstractContextManager[sa.Connection]:
@@ -178,6 +173,11 @@ def view_state(connection: sa.Connection, view: str) -> Any:
         )
         found = connection.execute(query).one()
     return found
+
+
+def rewritten(connection: sa.Connection, view: str) -> None:
+    """Note that rows of a view were changed: what processes have read of its write buffer is void."""
+    connection.execute(views.update().where(views.c.view == view).values(epoch=views.c.epoch + 1))
 
 
 def rows_after(connection: sa.Connection, view: str, position: int) -> int:

@@ -4,6 +4,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import headwater as hw
@@ -188,4 +189,32 @@ def test_what_a_purged_key_learnt_later_is_not_erased(bench: Bench) -> None:
     bench.pass_time(hours=1)
     erase_purged(bench.rooms, bench.registry.refresh().view("weather"))
     assert bench.values("weather:temp", ["secret"]) == [2.0]
-    assert list(bench.rooms.log.slice("weather", ["airport"]).purges.values()) == [(to_micros(T0),)]
+    assert list(bench.rooms.log.slice("weather", ["airport"]).purges.values()) == [((2, to_micros(T0)),)]
+
+
+def test_a_purge_takes_what_is_dated_ahead_too(bench: Bench) -> None:
+    bench.apply(AIRPORT, weather(source=hw.PushSource(event_time="at")))
+    due = T0 + timedelta(days=180)
+    bench.write("weather", [row("secret", 1.0, at=due), row("other", 2.0, at=due)])
+    bench.pass_time(minutes=1)
+    bench.delete("weather", ["secret"], purge=True)
+    bench.pass_time(hours=1)
+    bench.materialize()
+    parts = bench.rooms.log.slice("weather", ["airport"]).parts
+    assert [pq.read_table(file)["origin"].to_pylist() for part in parts for file in part.files] == [["other"]]
+    bench.at = due + timedelta(days=1)
+    bench.materialize()
+    assert bench.values("weather:temp", ["secret", "other"]) == [None, 2.0]
+
+
+def test_a_delete_hides_what_was_written_before_it_and_dated_ahead(bench: Bench) -> None:
+    bench.apply(AIRPORT, weather(source=hw.PushSource(event_time="at")))
+    due = T0 + timedelta(days=1)
+    bench.write("weather", [row("A", 1.0, at=due), row("B", 2.0, at=due)])
+    bench.pass_time(minutes=1)
+    bench.delete("weather", ["A"])
+    bench.pass_time(minutes=1)
+    bench.write("weather", [row("B", 3.0, at=due)])
+    bench.at = due + timedelta(minutes=1)
+    bench.materialize()
+    assert bench.values("weather:temp", ["A", "B"]) == [None, 3.0]

@@ -62,6 +62,7 @@ def test_deletes_and_purges_hide_from_their_time_on(bench: Bench) -> None:
     bench.apply(AIRPORT, weather(features=[TEMP]))
     bench.delete("weather", ["A"])
     bench.delete("weather", ["B"], purge=True)
+    bench.pass_time(seconds=1)
     assert temps(bench, "A", "B", "C") == [-1.0, -1.0, 1.0]
     assert temps(bench, "A", "B", "C", as_known=False) == [-1.0, -1.0, 1.0]
     assert temps(bench, "A", "B", "C", at=T0 - timedelta(seconds=1)) == [1.0, 1.0, 1.0]
