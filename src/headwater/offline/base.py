@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from headwater.definitions.sources import Source
+from headwater.planning.files import FileIdentity
 from headwater.planning.resolve import OutputColumn, ResolvedView
 from headwater.planning.watermark import Watermark
 
@@ -129,6 +130,9 @@ class ChangesRequest:
     since: Watermark
     log_until: int
     keys: pa.Table | None = None
+    whole_files: frozenset[str] | None = None
+    only_files: frozenset[str] | None = None
+    at: pa.Table | None = None
 
 
 @dataclass
@@ -185,6 +189,10 @@ class OfflineEngine(ABC):
         Raises:
             SourceError: the source is missing or unreadable.
         """
+
+    def list_files(self, source: Source) -> tuple[FileIdentity, ...] | None:
+        """The files of a source, as they are now; None where it is not a source of files."""
+        return None
 
     @abstractmethod
     def history(self, request: HistoryRequest) -> HistoryRun:

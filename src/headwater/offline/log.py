@@ -290,6 +290,12 @@ class OfflineLog(LogCore):
         with self._reading() as (connection, _, _):
             return greatest(purge_tombstones(connection, view, purges.c.erased_at.is_(None)))
 
+    def pending_purges(self) -> list[int]:
+        """When each purge whose rows are not erased yet was asked for, by the log's clock, microseconds."""
+        with self._reading() as (connection, _, _):
+            asked = connection.execute(sa.select(purges.c.asked_at).where(purges.c.erased_at.is_(None)))
+            return [int(at) for (at,) in asked]
+
     def purges_to_erase(self, view: str, before: int) -> dict[bytes, Tombstone]:
         """`open_purges` of those asked for before an instant, by the log's clock, microseconds."""
         due = (purges.c.erased_at.is_(None), purges.c.asked_at < before)

@@ -24,6 +24,7 @@ from headwater.offline.log_state import (
     LogTransaction,
     check_clock,
     check_same_log,
+    checked_position,
     read_state,
 )
 from headwater.offline.log_tables import counter, gaps, migrate, reading, writing
@@ -182,6 +183,15 @@ class LogCore:
         if self._folder is not None:
             greatest = max(greatest, self._folder.set_aside(log.position))
         return log.raise_above(greatest)
+
+    def raise_position(self, position: int) -> None:
+        """Let positions go on above one: an online store with greater ones becomes this log's.
+
+        Raises:
+            FormatError: it is not a position.
+        """
+        with self._writing(claiming=True) as log:
+            log.position = max(log.position, checked_position(position))
 
     def gaps(self) -> tuple[Gap, ...]:
         """Every gap that a restored database left, in order."""
