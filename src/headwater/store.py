@@ -133,7 +133,10 @@ class FeatureStore:
             FeatureViewNotFound: `sources` names no view of the definitions.
         """
         store = cls.__new__(cls)
-        settings = replace(load_settings(path, environ={}), registry_url="sqlite://", online_url="memory:")
+        settings = load_settings(path, environ={})
+        settings = replace(
+            settings, project=settings.project or "headwater", registry_url="sqlite://", online_url="memory:"
+        )
         store._assemble(settings, None, None, None, clock or system_clock, observer, None)
         try:
             definitions = with_parts(definitions)
@@ -160,6 +163,7 @@ class FeatureStore:
     ) -> None:
         """Open the parts; those given as objects stay the caller's to close."""
         self.settings = settings
+        self._name = settings.project
         self._clock = clock
         self._lock = threading.Lock()
         self._prepared: dict[Any, retrieval.PreparedReader] = {}
@@ -208,7 +212,9 @@ class FeatureStore:
     def _project(self) -> str:
         """The project's name, as far as it is known."""
         registry = vars(self).get("_registry")
-        return registry.project if isinstance(registry, FeatureRegistry) else self.settings.project
+        if isinstance(registry, FeatureRegistry):
+            self._name = registry.project
+        return self._name
 
     def _own(self, part: Any) -> Any:
         self._owned.append(part)

@@ -39,7 +39,7 @@ class Claims:
         self._project = project
         self._registry = registry
         self._log = log
-        self._online = online
+        self.online = online
         self._generation: str | None = None
         self._looked: float | None = None
 
@@ -91,11 +91,11 @@ class Claims:
             LogMismatch: another log's rows are in it.
         """
         key = log_id_key(self._project)
-        (data,) = self._online.multi_get([key])
+        (data,) = self.online.multi_get([key])
         if data is None and claim:
-            if self._online.put_meta({key: pack_log_id(self._project, self._log.log_id)}, expected={key: None}):
+            if self.online.put_meta({key: pack_log_id(self._project, self._log.log_id)}, expected={key: None}):
                 return
-            (data,) = self._online.multi_get([key])
+            (data,) = self.online.multi_get([key])
         if data is not None:
             _, log_id = unpack_log_id(data)
             if log_id != self._log.log_id:
@@ -134,23 +134,23 @@ class Claims:
             UsageError: the store is owned by a third log, by this one, or by none.
         """
         key = log_id_key(self._project)
-        (data,) = self._online.multi_get([key])
+        (data,) = self.online.multi_get([key])
         owner = None if data is None else unpack_log_id(data)[1]
         if owner != log_id or owner == self._log.log_id:
             said = "no offline log" if owner is None else f"offline log {owner}"
             mine = ", which is this registry's" if owner == self._log.log_id else ""
             raise UsageError(f"the online store belongs to {said}{mine}, not to {log_id}; nothing was changed")
-        (greatest,) = self._online.multi_get([greatest_key(self._project)])
+        (greatest,) = self.online.multi_get([greatest_key(self._project)])
         views = self._registry.refresh().views.values()
         pairs = [(view.name, version) for view in views for version in view.versions]
-        marks = read_watermarks(self._online, self._project, pairs)
+        marks = read_watermarks(self.online, self._project, pairs)
         position = max([number_of(greatest), *(mark.position for mark in marks.values() if mark is not None)])
         self._log.raise_position(position)
         token = token_key(self._project)
-        (old,) = self._online.multi_get([token])
+        (old,) = self.online.multi_get([token])
         entries: dict[bytes, bytes | None] = {watermark_key(self._project, *pair): None for pair in pairs}
         entries |= {key: pack_log_id(self._project, self._log.log_id), token: new_token()}
-        if not self._online.put_meta(entries, expected={key: data, token: old}):
+        if not self.online.put_meta(entries, expected={key: data, token: old}):
             raise Unavailable("the online store was written to while it was taken over; nothing was changed, try again")
         self._looked = None
         return position
@@ -159,13 +159,15 @@ class Claims:
         """Begin another epoch of the online store: sessions and runs of the one before end."""
         key = token_key(self._project)
         while True:
-            (token,) = self._online.multi_get([key])
-            if self._online.put_meta({key: new_token()}, expected={key: token}):
+            (token,) = self.online.multi_get([key])
+            if self.online.put_meta({key: new_token()}, expected={key: token}):
                 return
 
     def _greatest(self) -> int:
-        """The greatest log position that anything put into the online store has."""
-        (data,) = self._online.multi_get([greatest_key(self._project)])
+        """The greatest log position that anything put into the online store has; 0 where it is another log's."""
+        data, owner = self.online.multi_get([greatest_key(self._project), log_id_key(self._project)])
+        if owner is not None and unpack_log_id(owner)[1] != self._log.log_id:
+            return 0
         # a store of an earlier release has watermarks alone
         marks = self._watermarks() if data is None else []
         return max([number_of(data), *(mark.position for mark in marks)])
@@ -173,7 +175,7 @@ class Claims:
     def _watermarks(self) -> list[Watermark]:
         views = self._registry.snapshot().views.values()
         pairs = [(view.name, version) for view in views for version in view.versions]
-        return [mark for mark in read_watermarks(self._online, self._project, pairs).values() if mark is not None]
+        return [mark for mark in read_watermarks(self.online, self._project, pairs).values() if mark is not None]
 
     def _mismatch(self, log_id: str) -> LogMismatch:
         """The error where an online store belongs to another offline log, with the ways on."""
@@ -182,7 +184,7 @@ class Claims:
             "" if last is None or abs(last) > 2**55 else f", materialized up to {from_micros(last):%Y-%m-%d %H:%M} UTC"
         )
         return LogMismatch(
-            f"project {self._project!r}: the online store {self._online.info()['place']} holds the rows of offline log "
+            f"project {self._project!r}: the online store {self.online.info()['place']} holds the rows of offline log "
             f"{log_id}{when}; the offline log of this registry is {self._log.log_id}. If these are two projects, give "
             'this one a name of its own (project = "…" in headwater.toml). If hosts of one project write here, use the '
             "same [registry] url on all of them. If this registry replaces the other, run: headwater claim-store "

@@ -14,6 +14,7 @@ from headwater.compute.inputs import with_log
 from headwater.compute.lease import RunLease
 from headwater.compute.rooms import Rooms
 from headwater.errors import FormatError, StoreError
+from headwater.observer import Progress
 from headwater.offline.base import POSITION, THROUGH, ChangeCounts, ChangesRequest, LogSlice, Tombstone
 from headwater.online.base import Change, PutOutcome
 from headwater.online.codec import (
@@ -141,8 +142,11 @@ def _pass(
         seen.add(key for key, _ in pairs)
         if first:
             forced.keys += len(pairs)
+        step = f"materialize {rows.view.name}@{rows.view.version}"
+        rooms.observer(Progress(step, forced.keys, unit="keys"))
         for start in range(0, len(pairs), CHUNK):
             swap.replace([pair for pair in pairs[start : start + CHUNK] if pair[0] not in stored.ahead], log.position)
+    rooms.observer(Progress(f"materialize {rows.view.name}@{rows.view.version}", forced.keys, finished=True))
     for some in _chunks(_candidates(rooms, rows, keys)):
         missing = seen.missing([key for key, _ in some])
         gone = [pair for pair, lacks in zip(some, missing, strict=True) if lacks]
@@ -325,12 +329,12 @@ def _marks(rooms: Rooms, rows: ViewRows, log: LogSlice) -> dict[bytes, tuple[int
     if purges:
         for key, row in rooms.online.scan(rows.prefix):
             try:
-                mark = purges.get(rooms.log.digests.one(rows.decode_key(key, row)))
+                purged = purges.get(rooms.log.digests.one(rows.decode_key(key, row)))
             except FormatError:
                 continue
-            if mark is not None:
+            if purged is not None:
                 position, through = marks.get(key, (0, MIN_MICROS))
-                marks[key] = max(position, mark[0]), max(through, mark[1])
+                marks[key] = max(position, purged[0]), max(through, purged[1])
     return marks
 
 

@@ -104,15 +104,21 @@ class Rooms:
     work_here: Callable[[Rooms], Callable[[], None]] | None = None
     _end_work: Callable[[], None] | None = field(default=None, init=False)
     leases: Leases = field(init=False)
-    claims: Claims = field(init=False)
+    _claims: Claims | None = field(default=None, init=False)
     files: FileEntries = field(init=False)
     forcing: Forcing = field(init=False)
 
     def __post_init__(self) -> None:
-        self.claims = Claims(self.project, self.registry, self.log, self.online)
         self.files = FileEntries(self.registry.engine)
         self.forcing = Forcing(self.registry.engine)
         self.leases = Leases(self.registry.engine, self.clock)
+
+    @property
+    def claims(self) -> Claims:
+        """Whose the log and the online store are, as it was looked at last."""
+        if self._claims is None or self._claims.online is not self.online:
+            self._claims = Claims(self.project, self.registry, self.log, self.online)
+        return self._claims
 
     @cached_property
     def now(self) -> Callable[[], int]:

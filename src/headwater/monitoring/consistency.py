@@ -13,7 +13,7 @@ from headwater.compute.recent import RecentWrite
 from headwater.compute.rooms import Rooms
 from headwater.errors import ConsistencyLost, Unavailable, UsageError
 from headwater.online.base import OnlineStore
-from headwater.online.codec import sequence_of
+from headwater.online.codec import header, sequence_of
 from headwater.online.powers import UNREAD, LeveledReads, Replicated
 from headwater.types import ConsistencyLevel
 
@@ -181,9 +181,9 @@ def _by_rows(store: OnlineStore, writes: tuple[RecentWrite, ...], wait: _Wait) -
     """Rows whose write sequence can be compared with what eventual reads see."""
     entities = {key: entity for write in writes for key, entity in write.sample}
     keys = list(entities)
-    wanted = {key: sequence_of(row) for key, row in zip(keys, store.multi_get(keys), strict=True)} if keys else {}
-    missing = tuple(entities[key] for key in keys if not wanted[key])
-    left = [key for key in keys if wanted[key]]
+    wanted = dict(zip(keys, store.multi_get(keys), strict=True)) if keys else {}
+    missing = tuple(entities[key] for key in keys if not sequence_of(wanted[key]))
+    left = [key for key in keys if sequence_of(wanted[key])]
     if not isinstance(store, LeveledReads):
         return Propagation(writes, {}, missing, seconds=wait.passed)
     while left:
@@ -193,7 +193,7 @@ def _by_rows(store: OnlineStore, writes: tuple[RecentWrite, ...], wait: _Wait) -
     return Propagation(writes, {_READERS: len(left)}, missing, seconds=wait.passed)
 
 
-def _unseen(store: LeveledReads, keys: Sequence[bytes], wanted: Mapping[bytes, int]) -> list[bytes]:
+def _unseen(store: LeveledReads, keys: Sequence[bytes], wanted: Mapping[bytes, bytes | None]) -> list[bytes]:
     try:
         rows = store.read(keys, ConsistencyLevel.EVENTUAL, None).rows
     except Unavailable:
@@ -201,5 +201,21 @@ def _unseen(store: LeveledReads, keys: Sequence[bytes], wanted: Mapping[bytes, i
     return [
         key
         for key, row in zip(keys, rows, strict=True)
-        if row is None or row == UNREAD or sequence_of(row) < wanted[key]
+        if row is None or row == UNREAD or not _as_new(row, wanted[key])
     ]
+
+
+def _as_new(row: bytes, wanted: bytes | None) -> bool:
+    """Whether a row is the one that was read at the primary, or a later one."""
+    if sequence_of(row) == sequence_of(wanted):
+        return True
+    one, other = header(row), header(wanted)
+    if one is None or other is None:
+        return other is None
+    later = (one.through, one.deleted_position) >= (other.through, other.deleted_position)
+    return later and (one.event, one.created, one.origin, one.position) > (
+        other.event,
+        other.created,
+        other.origin,
+        other.position,
+    )
