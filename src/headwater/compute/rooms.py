@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import cached_property
 from typing import TYPE_CHECKING
 
+from headwater import forks
 from headwater.clock import Clock, ticker
 from headwater.compute.recent import RecentWrites
 from headwater.compute.refresh_queue import Hints, RefreshSettings
@@ -16,6 +16,7 @@ from headwater.compute.refresh_records import RefreshRecords
 from headwater.compute.refresh_sql import SQLHintQueue
 from headwater.definitions.sources import Source
 from headwater.errors import LogMismatch, Unavailable
+from headwater.forks import lazy
 from headwater.observer import Observer, silent
 from headwater.offline.base import OfflineEngine
 from headwater.offline.log import OfflineLog
@@ -51,7 +52,7 @@ def own_source(version: ViewVersion) -> Source:
 
 
 @dataclass
-class Rooms:
+class Rooms(forks.OfOneProcess):
     """One store object's parts.
 
     Attributes:
@@ -102,30 +103,35 @@ class Rooms:
 
     def __post_init__(self) -> None:
         self.leases = Leases(self.registry.engine, self.clock)
+        forks.after_fork(self, Rooms._in_child)
 
-    @cached_property
+    def _in_child(self) -> None:
+        # the thread that works the queue off is the parent's
+        self._end_work = None
+
+    @lazy
     def now(self) -> Callable[[], int]:
         """Tells the time now, microseconds."""
         return ticker(self.clock)
 
-    @cached_property
+    @lazy
     def fetcher(self) -> Fetcher:
         """Gets rows for reads."""
         return Fetcher(self.online, self.reads, lambda: self.store_name)
 
-    @cached_property
+    @lazy
     def refresh_queue(self) -> HintQueue:
         """Where hints wait for workers."""
         if isinstance(self.online, Queued):
             return self.online.hint_queue(self.store_name, self.refreshing.limit)
         return SQLHintQueue(self.registry.engine, self.refreshing.limit)
 
-    @cached_property
+    @lazy
     def refresh_records(self) -> RefreshRecords:
         """What refreshes have come to."""
         return RefreshRecords(self.registry.engine)
 
-    @cached_property
+    @lazy
     def hints(self) -> Hints:
         """What stands between reads and the queue."""
         return Hints(lambda: self.refresh_queue, lambda: self.refresh_records, self.now, self._begin_work)

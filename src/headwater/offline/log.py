@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
+from headwater import forks
 from headwater.clock import MIN_MICROS, Clock
 from headwater.errors import LogMismatch, StoreError
 from headwater.offline.base import ARRIVAL, POSITION, LogPart, LogSlice
@@ -98,7 +98,7 @@ class Deleted:
     position: int
 
 
-class OfflineLog:
+class OfflineLog(forks.OfOneProcess):
     """The offline log of one registry.
 
     Its head lies in the registry's database, one row a batch; what is rolled lies in Parquet files. A position is given
@@ -117,7 +117,7 @@ class OfflineLog:
     def __init__(self, engine: sa.Engine, folder: Path | None, clock: Clock) -> None:
         self._engine = engine
         self._clock = clock
-        self._lock = threading.RLock()
+        self._lock = forks.rlock()
         migrate(engine)
         with reading(engine) as connection:
             found = connection.execute(sa.select(counter.c.log_id, counter.c.salt)).one()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from headwater.errors import ConfigError
+from headwater.forks import OfOneProcess
 from headwater.types import ConsistencyLevel
 
 
@@ -29,7 +30,7 @@ class Capabilities:
     local: bool = False
 
 
-class OnlineStore(ABC):
+class OnlineStore(OfOneProcess, ABC):
     """Bytes under keys, in batches.
 
     Rows begin with the header of `headwater.online.codec`; `headwater.online.guard` says when one may replace another.
