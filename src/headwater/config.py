@@ -36,6 +36,7 @@ class Settings:
         online_breaker: failures in a row from which on reads fail at once for a while; 0: never.
         online_breaker_rest: how long that while is.
         online_durable_within: how long a write that asks for durability waits for replicas.
+        online_gone_files: `warn` of rows that source files which are gone left online, or `keep` them silently.
         offline_engine: name of the offline engine.
         offline_memory_limit: how much memory the offline engine may use, e.g. `2GB`.
         offline_threads: how many threads the offline engine may use; None: every core.
@@ -64,6 +65,7 @@ class Settings:
     online_breaker: int = 0
     online_breaker_rest: timedelta = timedelta(seconds=1)
     online_durable_within: timedelta = timedelta(seconds=2)
+    online_gone_files: str = "warn"
     offline_engine: str = "duckdb"
     offline_memory_limit: str | None = None
     offline_threads: int | None = None
@@ -121,6 +123,12 @@ def _function(value: Any) -> str:
     return str(value)
 
 
+def _gone_files(value: Any) -> str:
+    if value not in ("warn", "keep"):
+        raise ValueError("must be 'warn' or 'keep'")
+    return str(value)
+
+
 def _memory(value: Any) -> str:
     if not isinstance(value, str) or _MEMORY.fullmatch(value.strip()) is None:
         raise ValueError("must be an amount of memory such as '500MB' or '2GB'")
@@ -146,6 +154,7 @@ _KEYS = {
     "online.breaker": ("online_breaker", _count_or_none),
     "online.breaker_rest": ("online_breaker_rest", _lasting),
     "online.durable_within": ("online_durable_within", _lasting),
+    "online.gone_files": ("online_gone_files", _gone_files),
     "offline.engine": ("offline_engine", _text),
     "offline.memory_limit": ("offline_memory_limit", _memory),
     "offline.threads": ("offline_threads", _count),

@@ -104,10 +104,13 @@ class RunReport:
         skipped: rows of the log that lack the version's columns.
         deleted: delete marks that were put again.
         erased: rows of purged keys that were erased.
+        missing_files: recorded files of the source that are gone, as the source's path names them.
+        rewritten_files: recorded files that have fewer rows than they had.
         seconds: how long it took.
         watermark: the end up to which the version is materialized now; None where it has none.
         live: whether the version went live by this run.
-        warnings: what looks odd in the data: files that lack a column.
+        warnings: what looks odd in the data: files that lack a column, that are gone, or that changed while they were
+            read.
     """
 
     view: str
@@ -123,6 +126,8 @@ class RunReport:
     skipped: int = 0
     deleted: int = 0
     erased: int = 0
+    missing_files: tuple[str, ...] = ()
+    rewritten_files: tuple[str, ...] = ()
     seconds: float = 0.0
     watermark: datetime | None = None
     live: bool = False
@@ -132,9 +137,13 @@ class RunReport:
         return f"<RunReport {self}>"
 
     def __str__(self) -> str:
-        counts = _counts(self, _RUN_COUNTS) or "nothing new"
+        counts = ", ".join(filter(None, (_counts(self, _RUN_COUNTS), *self._files()))) or "nothing new"
         until = "" if self.watermark is None else f", up to {_shown(self.watermark)}"
         return f"{self.view}@{self.version}: {counts}{until}{', now live' if self.live else ''} ({self.seconds:.1f} s)"
+
+    def _files(self) -> list[str]:
+        found = ((self.missing_files, "missing"), (self.rewritten_files, "rewritten"))
+        return [f"{len(files):,} file{'' if len(files) == 1 else 's'} {what}" for files, what in found if files]
 
     @property
     def rows_per_second(self) -> float:
