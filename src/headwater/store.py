@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from headwater import forks
 from headwater.clock import Clock, parse_duration, system_clock, to_micros
 from headwater.compute import delete as deleting
 from headwater.compute import materialize as materializing
@@ -28,6 +27,7 @@ from headwater.config import Settings, load_settings, without_password
 from headwater.definitions.entity import Entity
 from headwater.definitions.view import FeatureView
 from headwater.errors import FeatureViewNotFound, nearest
+from headwater.forks import lazy
 from headwater.loader import load_definitions
 from headwater.observer import Observer, silent
 from headwater.offline.base import OfflineEngine
@@ -70,7 +70,7 @@ def _refresh_settings(settings: Settings) -> RefreshSettings:
     )
 
 
-class FeatureStore:
+class FeatureStore(forks.OfOneProcess):
     """A feature store: definitions, history, online rows, in one process.
 
     Use it with `with`, or `close()` it. Safe to use from several threads; make it before a fork, it opens its files
@@ -165,7 +165,7 @@ class FeatureStore:
         self.settings = settings
         self._name = settings.project
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = forks.lock()
         self._prepared: dict[Any, retrieval.PreparedReader] = {}
         self._owned: list[Any] = []
         self._sources = BoundSources()
@@ -186,7 +186,7 @@ class FeatureStore:
             self.close()
             raise
 
-    @cached_property
+    @lazy
     def rooms(self) -> Rooms:
         """The parts together, for what is built on a store; registry and log are made where they are not there yet."""
         self._registry.make()

@@ -77,7 +77,7 @@ def test_a_closed_store_says_so_whatever_is_asked(in_memory: bool, tmp_path: Pat
     store.close()
     store.close()
     for use in USES:
-        with pytest.raises(Unavailable, match="this FeatureStore of .* was closed"):
+        with pytest.raises(Unavailable, match=r"this FeatureStore of .* was closed"):
             use(store)
     with pytest.raises(Unavailable, match="was closed"):
         result.to_arrow()

@@ -22,6 +22,7 @@ from headwater.errors import DataError, StorageFull, StoreReadOnly, UsageError
 from headwater.planning.resolve import resolve
 from headwater.planning.snapshot import RegistrySnapshot
 from headwater.planning.value_checks import python_values
+from headwater.scratch import whole_file
 from headwater.types import DType, String, Timestamp
 
 if TYPE_CHECKING:
@@ -216,15 +217,12 @@ def _flat(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 @contextlib.contextmanager
 def _whole_or_not(path: Path) -> Iterator[Path]:
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        yield partial
-        partial.replace(path)
+        with whole_file(path) as partial:
+            yield partial
     except OSError as bad:
         kind = StorageFull if bad.errno == 28 else StoreReadOnly
         raise kind(f"{path}: cannot write: {bad}") from bad
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

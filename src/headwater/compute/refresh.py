@@ -7,9 +7,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 
+from headwater import forks
 from headwater.clock import duration_micros
 from headwater.compute.keys import key_table
-from headwater.compute.refresh_queue import after_fork, as_hints
+from headwater.compute.refresh_queue import as_hints
 from headwater.compute.reports import RunReport
 from headwater.compute.rooms import Rooms
 from headwater.compute.run import Bounds, Run
@@ -114,7 +115,7 @@ class Refresher:
         self.runs = 0
         self.problem = ""
         self.forget()
-        after_fork(self)
+        forks.after_fork(self, Refresher.forget)
 
     def forget(self) -> None:
         """Begin anew, with nothing running."""
@@ -237,7 +238,7 @@ class Refresher:
             thread.join(_AT_CLOSE)
 
 
-_MAKING = threading.Lock()
+_MAKING = forks.lock()
 
 
 def refresher(rooms: Rooms) -> Refresher:

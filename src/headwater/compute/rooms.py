@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import cached_property
 from typing import TYPE_CHECKING
 
+from headwater import forks
 from headwater.clock import Clock, duration_micros, ticker, to_micros
 from headwater.compute.claims import Claims
 from headwater.compute.recent import RecentWrites
@@ -55,7 +55,7 @@ def own_source(version: ViewVersion) -> Source:
 
 
 @dataclass
-class Rooms:
+class Rooms(forks.OfOneProcess):
     """One store object's parts.
 
     Attributes:
@@ -112,6 +112,7 @@ class Rooms:
         self.files = FileEntries(self.registry.engine)
         self.forcing = Forcing(self.registry.engine)
         self.leases = Leases(self.registry.engine, self.clock)
+        forks.after_fork(self, Rooms._in_child)
 
     @property
     def claims(self) -> Claims:
@@ -120,29 +121,33 @@ class Rooms:
             self._claims = Claims(self.project, self.registry, self.log, self.online)
         return self._claims
 
-    @cached_property
+    def _in_child(self) -> None:
+        # the thread that works the queue off is the parent's
+        self._end_work = None
+
+    @lazy
     def now(self) -> Callable[[], int]:
         """Tells the time now, microseconds."""
         return ticker(self.clock)
 
-    @cached_property
+    @lazy
     def fetcher(self) -> Fetcher:
         """Gets rows for reads."""
         return Fetcher(self.online, self.reads, lambda: self.store_name)
 
-    @cached_property
+    @lazy
     def refresh_queue(self) -> HintQueue:
         """Where hints wait for workers."""
         if isinstance(self.online, Queued):
             return self.online.hint_queue(self.store_name, self.refreshing.limit)
         return SQLHintQueue(self.registry.engine, self.refreshing.limit)
 
-    @cached_property
+    @lazy
     def refresh_records(self) -> RefreshRecords:
         """What refreshes have come to."""
         return RefreshRecords(self.registry.engine)
 
-    @cached_property
+    @lazy
     def hints(self) -> Hints:
         """What stands between reads and the queue."""
         return Hints(lambda: self.refresh_queue, lambda: self.refresh_records, self.now, self._begin_work)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from headwater.clock import YEARS, to_micros
 from headwater.compute.cast import Column, Fitted, fit, fit_time, plain
 from headwater.definitions.sources import PushSource
 from headwater.errors import DataError, UsageError, nearest
+from headwater.forks import lazy
 from headwater.offline.base import CREATED
 from headwater.offline.log import RowGroup
 from headwater.offline.log_marks import RowReading
@@ -32,13 +32,13 @@ class RowVersion:
 
     view: ResolvedView
 
-    @cached_property
+    @lazy
     def reading(self) -> RowReading:
         """Which columns hold its keys and times."""
         source = self.view.view.source
         return RowReading(tuple(k.source_column for k in self.view.keys), source.event_time, source.created_time)
 
-    @cached_property
+    @lazy
     def needs(self) -> dict[str, tuple[DType | None, ...]]:
         """Column → what it must fit (None: a time), for every column that a complete row has."""
         needs: dict[str, list[DType | None]] = {}
@@ -50,12 +50,12 @@ class RowVersion:
             needs.setdefault(feature.source_column, []).append(feature.dtype)
         return {name: tuple(dict.fromkeys(dtypes)) for name, dtypes in needs.items()}
 
-    @cached_property
+    @lazy
     def times(self) -> frozenset[str]:
         """The columns it reads as times."""
         return frozenset(n for n in (self.reading.event, self.reading.created, CREATED) if n is not None)
 
-    @cached_property
+    @lazy
     def known(self) -> frozenset[str]:
         """Every column a row may have for it; the source's others are asked for where one turns up."""
         source = self.view.view.source

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from headwater.definitions.sources import Source
+from headwater.forks import OfOneProcess
 from headwater.planning.files import FileIdentity
 from headwater.planning.resolve import OutputColumn, ResolvedView
 from headwater.planning.watermark import Watermark
@@ -179,7 +180,7 @@ class HistoryRun(Protocol):
         ...
 
 
-class OfflineEngine(ABC):
+class OfflineEngine(OfOneProcess, ABC):
     """Runs the point-in-time query over sources and the log; holds no registry and resolves nothing."""
 
     @abstractmethod

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from headwater import forks
 from headwater.clock import MIN_MICROS, Clock, duration_micros
 from headwater.errors import LogMismatch, StoreError
 from headwater.offline.log_files import LogFolder, hold_folder
@@ -58,7 +58,7 @@ class Gap:
     noted_at: int
 
 
-class LogCore:
+class LogCore(forks.OfOneProcess):
     """The transactions and the clock of an offline log; see `OfflineLog`."""
 
     def __init__(
@@ -67,8 +67,8 @@ class LogCore:
         self._engine = engine
         self._clock = clock
         self._tolerance = duration_micros(tolerance)
-        self._lock = threading.RLock()
-        self._knowing = threading.Lock()
+        self._lock = forks.rlock()
+        self._knowing = forks.lock()
         self._warned = False
         migrate(engine)
         with reading(engine) as connection:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from headwater import sql_transactions
 from headwater.clock import MIN_MICROS
 from headwater.offline.log_migrations import STEPS
+from headwater.sql_connections import connected
 from headwater.sql_transactions import Migrations
 
 _WHAT = "offline log in"
@@ -157,7 +158,7 @@ def overwrite_removed(connection: sa.Connection) -> None:
 def empty_wal(engine: sa.Engine) -> None:
     """Bring SQLite's write-ahead log into the database and empty it: older pages lie there in clear until then."""
     if engine.dialect.name == "sqlite":
-        with sql_transactions.translated(engine, _WHAT), engine.connect() as connection:
+        with sql_transactions.translated(engine, _WHAT), connected(engine, _WHAT) as connection:
             connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
 
 

@@ -12,6 +12,7 @@ from typing import Self
 
 from headwater.clock import Clock, system_clock
 from headwater.errors import ConfigError, Unavailable
+from headwater.forks import OfOneProcess
 from headwater.types import ConsistencyLevel
 
 
@@ -54,7 +55,7 @@ class Capabilities:
     local: bool = False
 
 
-class OnlineStore(ABC):
+class OnlineStore(OfOneProcess, ABC):
     """Bytes under keys, in batches.
 
     Rows begin with the header of `headwater.online.codec`; `headwater.online.guard` says when one may replace another.
@@ -201,7 +202,7 @@ class OnlineStore(ABC):
         """What of the store may still hold a removed row, and is the operator's to erase, a sentence each."""
         return ()
 
-    def close(self) -> None:  # noqa: B027
+    def close(self) -> None:
         """Release clients and files this object opened; closing twice is a no-op."""
 
 

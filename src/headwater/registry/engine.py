@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-import weakref
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,7 @@ def open_engine(url: str, folder: Path) -> sa.Engine:
         parsed = sa.make_url(url)
         if parsed.get_backend_name() == "sqlite":
             return _sqlite(parsed, folder)
-        return _closed_after_fork(_server(parsed))
+        return _server(parsed)
     except ModuleNotFoundError as missing:
         raise missing_extra(missing.name or parsed.get_driver_name()) from missing
     except (sa.exc.ArgumentError, ValueError):
@@ -99,7 +98,7 @@ def _sqlite(url: sa.URL, folder: Path) -> sa.Engine:
         url.set(database=str(path)), connect_args={"timeout": sql_transactions.BUSY_SECONDS, "check_same_thread": False}
     )
     event.listen(engine, "connect", _on_connect)
-    return _closed_after_fork(engine)
+    return engine
 
 
 def exists(engine: sa.Engine) -> bool:
@@ -161,17 +160,3 @@ def _connect_read_only(path: Path) -> sqlite3.Connection:
         connection.close()
         connection = sqlite3.connect(f"{base}&immutable=1", uri=True, check_same_thread=False)
     return connection
-
-
-def _closed_after_fork(engine: sa.Engine) -> sa.Engine:
-    """A child process opens connections of its own: SQLite's locks and a server's socket do not survive a fork."""
-    kept = weakref.ref(engine)
-
-    def forget() -> None:
-        found = kept()
-        if found is not None:
-            found.dispose(close=False)
-
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=forget)
-    return engine

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from headwater import sql_connections
 from headwater.clock import Clock, system_clock, to_micros
 from headwater.errors import RegistryConflict, RegistryError
 from headwater.planning.advance import advance
@@ -207,7 +208,7 @@ class FeatureRegistry(RegistryReader):
 
     def close(self) -> None:
         """Close the database's connections."""
-        self.engine.dispose()
+        sql_connections.close(self.engine)
 
     def __repr__(self) -> str:
         known = self.latest

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+from headwater import forks
 from headwater.clock import Clock as WallClock
 from headwater.clock import system_clock
 from headwater.errors import Unavailable
@@ -55,9 +54,14 @@ class DynamoDBOnlineStore(OnlineStore):
     def __init__(self, place: DynamoDBPlace | str, clock: WallClock = system_clock) -> None:
         self.place = parse_url(place) if isinstance(place, str) else place
         self._clock = clock
-        self._made: tuple[int, Wire, ThreadPoolExecutor] | None = None
-        self._lock, self._making = threading.Lock(), threading.Lock()
+        self._made: tuple[Wire, ThreadPoolExecutor] | None = None
+        self._lock, self._making = forks.lock(), forks.lock()
         self._closed = False
+        forks.after_fork(self, DynamoDBOnlineStore._in_child)
+
+    def _in_child(self) -> None:
+        forks.abandon(self._made)
+        self._made = None
 
     @classmethod
     def from_url(cls, url: str, folder: Path) -> Self:
@@ -69,25 +73,39 @@ class DynamoDBOnlineStore(OnlineStore):
 
     # asking
 
-    def _client(self) -> tuple[int, Wire, ThreadPoolExecutor]:
+    def _client(self) -> tuple[Wire, ThreadPoolExecutor]:
         """The client of this process, made at its first use."""
         made = self._made
-        if made is not None and made[0] == os.getpid():
+        if made is not None:
             return made
         with self._lock:
             if self._closed:
-                raise Unavailable(f"{self.place.shown} was closed")
-            if self._made is None or self._made[0] != os.getpid():
-                if self._made is not None:
-                    # a child's connections are not its parent's, who goes on with them
-                    self._made[1].close()
+                raise self._was_closed()
+            if self._made is None:
                 pool = ThreadPoolExecutor(self.place.connections, thread_name_prefix="headwater-dynamodb")
-                self._made = (os.getpid(), Wire(self.place), pool)
+                self._made = (Wire(self.place), pool)
             return self._made
+
+    def _was_closed(self) -> Unavailable:
+        return Unavailable(f"{self.place.shown} was closed")
+
+    def _begin(self, work: Callable[..., T], *args: Any) -> Future[T]:
+        """Begin something on a thread."""
+        try:
+            return self._client()[1].submit(work, *args)
+        except RuntimeError as shut:
+            raise self._was_closed() from shut
+
+    def _end(self, future: Future[T]) -> T:
+        """What came of it."""
+        try:
+            return future.result()
+        except CancelledError as shut:
+            raise self._was_closed() from shut
 
     def _run(self, plan: Plan[T]) -> T:
         """Do what a plan says, on this thread."""
-        wire = self._client()[1]
+        wire = self._client()[0]
         try:
             step = next(plan)
             while True:
@@ -104,15 +122,18 @@ class DynamoDBOnlineStore(OnlineStore):
         """Do something for each item, on threads where there are several; a failure ends what has not begun."""
         if len(items) <= 1:
             return [work(item) for item in items]
-        pool = self._client()[2]
-        futures = [pool.submit(work, item) for item in items]
-        wait(futures, return_when=FIRST_EXCEPTION)
-        # what has begun is waited for: when this raises nothing is written any more
-        begun = [future for future in futures if not future.cancel()]
-        wait(begun)
+        futures: list[Future[T]] = []
+        try:
+            for item in items:
+                futures.append(self._begin(work, item))
+            wait(futures, return_when=FIRST_EXCEPTION)
+        finally:
+            # what has begun is waited for, also where this is interrupted: then nothing is written any more
+            begun = [future for future in futures if not future.cancel()]
+            wait(begun)
         for future in begun:
             future.result()
-        return [future.result() for future in futures]
+        return [self._end(future) for future in futures]
 
     def _reading(self) -> Call:
         return Call(self.place, Clock(self.place.patience))
@@ -148,11 +169,15 @@ class DynamoDBOnlineStore(OnlineStore):
                 lambda chunk: self._run(plans.get_chunk(self._reading(), chunk, consistent)), chunks
             )
             return reading(keys, chunks, found)
-        pool, call = self._client()[2], Call(self.place, Clock(deadline))
-        asked = [pool.submit(self._run, plans.get_chunk(call, chunk, consistent)) for chunk in chunks]
-        done, late = wait(asked, timeout=max(0.0, call.clock.left))
-        for future in late:
-            future.cancel()
+        call = Call(self.place, Clock(deadline))
+        asked: list[Future[dict[bytes, bytes]]] = []
+        try:
+            for chunk in chunks:
+                asked.append(self._begin(self._run, plans.get_chunk(call, chunk, consistent)))
+            done, _ = wait(asked, timeout=max(0.0, call.clock.left))
+        finally:
+            for future in asked:
+                future.cancel()
         return reading(keys, chunks, [_in_time(future) if future in done else None for future in asked])
 
     def put(
@@ -194,18 +219,22 @@ class DynamoDBOnlineStore(OnlineStore):
             return
         # the first pages of some buckets are asked for while those before them are read
         ahead: deque[tuple[int, Future[plans.Page]]] = deque()
-        pool, buckets = self._client()[2], iter(range(BUCKETS))
+        buckets, born = iter(range(BUCKETS)), forks.generation()
         try:
             while True:
                 for bucket in islice(buckets, _SCANNED - len(ahead)):
-                    ahead.append((bucket, pool.submit(self._page, prefix, bucket)))
+                    ahead.append((bucket, self._begin(self._page, prefix, bucket)))
                 if not ahead:
                     return
                 bucket, first = ahead.popleft()
-                yield from self._following(prefix, bucket, first.result())
+                yield from self._following(prefix, bucket, self._end(first))
+                forks.check_same(born, f"a scan of {self.place.shown}")
         finally:
-            for _, future in ahead:
-                future.cancel()
+            if born == forks.generation():
+                for _, future in ahead:
+                    future.cancel()
+            else:
+                forks.abandon(ahead)
 
     def _page(self, prefix: bytes, bucket: int | None, start: Attributes | None = None) -> plans.Page:
         return self._run(plans.get_page(self._reading(), start, prefix, bucket))
@@ -234,9 +263,9 @@ class DynamoDBOnlineStore(OnlineStore):
     def close(self) -> None:
         with self._lock:
             self._closed, made, self._made = True, self._made, None
-        if made is not None and made[0] == os.getpid():
-            made[2].shutdown(wait=False, cancel_futures=True)
-            made[1].close()
+        if made is not None:
+            made[1].shutdown(wait=False, cancel_futures=True)
+            made[0].close()
 
 
 class DynamoDBReads:
@@ -307,7 +336,7 @@ def _in_time(done: Any) -> dict[bytes, bytes] | None:
     try:
         found: dict[bytes, bytes] = done.result()
         return found
-    except Unavailable:
+    except (Unavailable, CancelledError):
         return None
 
 

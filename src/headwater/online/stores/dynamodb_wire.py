@@ -24,6 +24,7 @@ import botocore
 import botocore.exceptions
 import botocore.session
 
+from headwater import forks
 from headwater.clock import system_clock
 from headwater.errors import ConfigError, MissingExtra, Unavailable
 from headwater.online.stores.dynamodb_calls import Lost, Request, Response
@@ -244,6 +245,12 @@ class AsyncWire:
         self._session, self._signer = _opened(place, AioSession)
         self._credentials: Any = None
         self._http: Any = None
+        forks.after_fork(self, AsyncWire._in_child)
+
+    def _in_child(self) -> None:
+        # they belong to an event loop of the parent's
+        forks.abandon(self._http, self._credentials)
+        self._http = self._credentials = None
 
     async def send(self, request: Request) -> Response | Lost:
         """As `Wire.send`."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import resource
-import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,8 +12,9 @@ from typing import Any, TypeVar
 
 import lmdb
 
+from headwater import forks
 from headwater.errors import StorageFull, StoreError, StoreReadOnly, Unavailable, UsageError
-from headwater.online.stores.gate import Gate
+from headwater.gate import Gate
 from headwater.online.stores.lmdb_rows import CHUNK_BYTES
 
 MAX_READERS = 1_024
@@ -37,12 +37,32 @@ class Environment:
         self._file = -1
         self._identity = (0, 0)
         self._checked = 0.0
-        self.forget()
+        self._given_up = ""
+        self._shut = False
+        self.gate, self._opening = Gate(), forks.lock()
+        forks.after_fork(self, Environment._in_child, before=Environment._before_fork, in_parent=Environment._go_on)
 
-    def forget(self) -> None:
-        """Begin anew, nothing open: for the child of a fork, where the parent's locks mean nothing."""
-        self._close()
-        self.gate, self._opening = Gate(), threading.Lock()
+    def _before_fork(self) -> None:
+        self._shut = self.gate.shut(forks.PATIENCE)
+
+    def _go_on(self) -> None:
+        if self._shut:
+            self._shut = False
+            self.gate.open()
+
+    def _in_child(self) -> None:
+        """Open nothing that is the parent's; LMDB opens a path once in a process, so what was copied goes first."""
+        if self._shut or not self.gate.inside:
+            # no transaction was open: what is closed are this process's own copies, not the parent's readers
+            self._close()
+        else:
+            forks.abandon(self._env)
+            self._env, self._file = None, -1
+            self._given_up = (
+                "this process was forked within a transaction of its parent: fork outside of them, or start processes "
+                "with multiprocessing's 'spawn' or 'forkserver'"
+            )
+        self.gate, self._shut = Gate(), False
 
     def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """The bytes under each key; what `read` would do, on the shortest road while nothing is amiss."""
@@ -161,8 +181,9 @@ class Environment:
             self._open()
 
     def release(self) -> None:
-        """Close the environment once its transactions are done."""
+        """Close the environment for good, once its transactions are done."""
         with self.gate.alone():
+            self._given_up = "it was closed"
             self._close()
 
     def _close(self) -> None:
@@ -177,6 +198,8 @@ class Environment:
             return self._env or self._open_first()
 
     def _open_first(self) -> lmdb.Environment:
+        if self._given_up:
+            raise Unavailable(f"the online store {self.path}: {self._given_up}")
         try:
             env = self._open_writable()
         except StoreReadOnly:
@@ -267,7 +290,7 @@ _READ_ONLY = tuple(map(os.strerror, (errno.EROFS, errno.EACCES, errno.EPERM)))
 _IO_ERROR = os.strerror(errno.EIO)
 
 _ENVIRONMENTS: dict[str, Environment] = {}
-_LOCK = threading.Lock()
+_LOCK = forks.lock()
 
 
 def share(path: Path, map_size: int, sync: bool) -> Environment:
@@ -288,25 +311,3 @@ def release(shared: Environment) -> None:
         if not shared.stores:
             del _ENVIRONMENTS[str(shared.path)]
             shared.release()
-
-
-def _before_fork() -> None:
-    _LOCK.acquire()
-    for shared in _ENVIRONMENTS.values():
-        shared.gate.shut()
-
-
-def _after_fork_in_parent() -> None:
-    for shared in _ENVIRONMENTS.values():
-        shared.gate.open()
-    _LOCK.release()
-
-
-def _after_fork_in_child() -> None:
-    global _LOCK
-    _LOCK = threading.Lock()
-    for shared in _ENVIRONMENTS.values():
-        shared.forget()
-
-
-os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

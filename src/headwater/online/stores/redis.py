@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+from headwater import forks
 from headwater.errors import ConsistencyLost, HeadwaterError, Unavailable
 from headwater.online.base import Capabilities, OnlineStore
 from headwater.online.hints import HintQueue
@@ -62,7 +63,7 @@ class RedisOnlineStore(OnlineStore):
         self._cluster = Slots(self.place) if self.place.kind == "cluster" else None
         self._found = Nodes(self.place)
         self._nodes: dict[tuple[Address, bool], Node] = {}
-        self._lock = threading.Lock()
+        self._lock = forks.lock()
         self._last = threading.local()
         self._closed = False
 
@@ -340,7 +341,7 @@ class RedisOnlineStore(OnlineStore):
 
     def close(self) -> None:
         self._closed = True
-        for node in self._nodes.values():
+        for node in list(self._nodes.values()):
             node.close()
 
     # cluster

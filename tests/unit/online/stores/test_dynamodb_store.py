@@ -255,7 +255,7 @@ def test_a_row_too_large_for_dynamodb_is_refused(make):
 def _asked(store, level):
     """What a read sends."""
     sent = []
-    wire = store._client()[1]
+    wire = store._client()[0]
     send = wire.send
     wire.send = lambda request: (sent.append(msgspec.json.decode(request.body)), send(request))[1]
     store.read([key_of(n) for n in range(150)] * 2, level, {})
