@@ -32,6 +32,9 @@ class PutOutcome(IntEnum):
 Row = tuple[bytes, bytes]
 """A stored key and its packed row."""
 
+Change = tuple[bytes, int, bytes | None]
+"""A stored key, the write sequence that its row must have, and what is to replace it (None: nothing)."""
+
 HighWater = tuple[bytes, int]
 """A meta key, and the number that is kept under it (8 bytes, big-endian) at least."""
 
@@ -138,6 +141,21 @@ class OnlineStore(ABC):
             Whether the stored sequence was that one.
         """
 
+    def compare_and_put_all(
+        self, changes: Sequence[Change], *, until: int | None = None, high_water: HighWater | None = None
+    ) -> list[bool]:
+        """`compare_and_put` of many keys, each for itself; a store that can do many at once does better than this.
+
+        Args:
+            changes: key, sequence and row of each, as `compare_and_put` takes them; no key is there twice.
+            until: as in `put`.
+            high_water: as in `put`.
+
+        Returns:
+            For each whether the stored sequence was the one given.
+        """
+        return [self.compare_and_put(*change, until=until, high_water=high_water) for change in changes]
+
     @abstractmethod
     def put_meta(
         self,
@@ -178,6 +196,10 @@ class OnlineStore(ABC):
     @abstractmethod
     def info(self) -> Mapping[str, str | int]:
         """What `status` shows: kind, place, entries, bytes, warnings."""
+
+    def not_erased(self) -> Sequence[str]:
+        """What of the store may still hold a removed row, and is the operator's to erase, a sentence each."""
+        return ()
 
     def close(self) -> None:  # noqa: B027
         """Release clients and files this object opened; closing twice is a no-op."""

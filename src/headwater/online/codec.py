@@ -116,6 +116,11 @@ def position_of(tail: bytes) -> int:
     return int.from_bytes(tail, "big") & MAX_POSITION
 
 
+def from_log(row: bytes) -> bool:
+    """Whether a row of this codec is the offline log's, or cache-only; else it is the source's."""
+    return row[POSITION.start] >= 0x80
+
+
 def is_row(row: bytes | None) -> bool:
     """Whether bytes begin with a header of a codec that is known; others do not count as a row for writes."""
     if row is None or len(row) < HEADER_SIZE:

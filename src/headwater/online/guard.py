@@ -19,6 +19,7 @@ from headwater.online.codec import (
     current,
     emptied,
     fresh_sequence,
+    from_log,
     header,
     is_newer,
     is_row,
@@ -72,7 +73,7 @@ def _merge_other(stored: bytes, new: bytes) -> bytes | PutOutcome:
 
 def _merge_equal(stored: bytes, new: bytes) -> bytes | PutOutcome:
     """Rows of the same times, origin and position."""
-    if new[POSITION.start] & 0x80 or stored[1] & EMPTIED:
+    if from_log(new) or stored[1] & EMPTIED:
         # of the log, or cache-only: it is the same statement, and repairs what is stored
         return new
     same = stored[: SEQUENCE.start] == new[: SEQUENCE.start] and stored[HEADER_SIZE:] == new[HEADER_SIZE:]

@@ -94,6 +94,19 @@ class Provisioned(Protocol):
 
 
 @runtime_checkable
+class Erasing(Protocol):
+    """A store whose files on this host keep bytes of rows that were replaced or removed, and can be rid of them."""
+
+    def erase_remains(self) -> None:
+        """Leave nothing in the store's files of what was replaced or removed before this call.
+
+        Raises:
+            Unavailable, StorageFull: some may be left; the rows are as they were.
+        """
+        ...
+
+
+@runtime_checkable
 class AsyncReads(Protocol):
     """The reads of a store on an asynchronous client, of one event loop; nothing here blocks it."""
 
