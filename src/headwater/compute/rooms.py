@@ -16,6 +16,7 @@ from headwater.compute.refresh_queue import Hints, RefreshSettings
 from headwater.compute.refresh_records import RefreshRecords
 from headwater.compute.refresh_sql import SQLHintQueue
 from headwater.definitions.sources import Source
+from headwater.forks import lazy
 from headwater.observer import Observer, silent
 from headwater.offline.base import OfflineEngine
 from headwater.offline.log import OfflineLog

@@ -8,9 +8,10 @@ from typing import Any
 
 from headwater.errors import HeadwaterError
 from headwater.online.powers import Reading
-from headwater.online.stores.redis_cluster import Slots, read_plan
+from headwater.online.stores.redis_cluster import read_plan
 from headwater.online.stores.redis_nodes import AsyncNode
 from headwater.online.stores.redis_reads import Nodes, Question
+from headwater.online.stores.redis_slots import Slots
 from headwater.online.stores.redis_url import Address, RedisPlace
 from headwater.types import ConsistencyLevel
 

@@ -1,132 +1,70 @@
-"""A Redis Cluster: which shard holds which key, and reads that ask all shards concerned at once."""
+"""Reads of a Redis Cluster, which ask all shards concerned at once, and follow slots that have moved."""
 
 from __future__ import annotations
 
-import binascii
 import random
-from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Any
 
 from headwater.errors import ConsistencyLost, HeadwaterError, Unavailable
 from headwater.online.powers import UNREAD, Reading
-from headwater.online.stores.redis_marks import Cover, covers, of_shard, place
+from headwater.online.stores.redis_errors import Moved
+from headwater.online.stores.redis_marks import Cover, Place, covers, histories, place
 from headwater.online.stores.redis_reads import FIND, Answer, Clock, Command, Nodes, Plan, Question, read
-from headwater.online.stores.redis_url import Address, RedisPlace
+from headwater.online.stores.redis_slots import Shard, Slots, slot_of
+from headwater.online.stores.redis_url import Address
 from headwater.types import ConsistencyLevel
 
-SLOTS = 16_384
+FOLLOWED = 5
+"""How often slots that move while they are asked for are followed."""
+_PLACE: tuple[Command, ...] = (("INFO", "server"), ("INFO", "replication"))
 
 
-class Moved(Unavailable):
-    """A slot is elsewhere by now, or on its way.
-
-    Attributes:
-        owner: who is to be asked; None: nobody answers for several of its keys at once until it has arrived.
-        asking: whether it is only on its way there, so that the map stays as it is.
-    """
-
-    def __init__(self, message: str, owner: Address | None = None, asking: bool = False) -> None:
-        super().__init__(message)
-        self.owner = owner
-        self.asking = asking
-
-
-def slot_of(key: bytes) -> int:
-    """The slot of a key; what stands between the first braces, where there is anything, decides alone."""
-    start = key.find(b"{")
-    if start >= 0:
-        end = key.find(b"}", start + 1)
-        if end > start + 1:
-            key = key[start + 1 : end]
-    return binascii.crc_hqx(key, 0) % SLOTS
-
-
-@lru_cache(maxsize=256)
-def tag_of(slot: int) -> bytes:
-    """A text between braces that lies in a slot."""
-    number = 0
-    while binascii.crc_hqx(b"%d" % number, 0) % SLOTS != slot:
-        number += 1
-    return b"{%d}" % number
-
-
-@dataclass(frozen=True)
-class Shard:
-    """A primary, its replicas, and the first of its slots, by which sessions name it."""
-
-    primary: Address
-    replicas: tuple[Address, ...]
-    first: int
-
-    @property
-    def name(self) -> str:
-        """Stands before its marks."""
-        return f"{self.first}/"
-
-
-@dataclass
-class Slots:
-    """The cluster's map; wrong at worst until a node says that a slot has moved.
-
-    Attributes:
-        place: the URL's.
-        shards: in order of their first slots.
-    """
-
-    place: RedisPlace
-    shards: tuple[Shard, ...] = ()
-    _starts: list[int] = field(default_factory=list)
-    _owners: list[Shard] = field(default_factory=list)
-
-    def learn(self, ranges: Sequence[Sequence[Any]]) -> None:
-        """Take an answer to CLUSTER SLOTS."""
-        by_primary: dict[Address, tuple[int, tuple[Address, ...]]] = {}
-        spans: list[tuple[int, Address]] = []
-        for start, _, *nodes in ranges:
-            addresses = [(node[0].decode() or self.place.hosts[0][0], int(node[1])) for node in nodes]
-            first = min(int(start), by_primary.get(addresses[0], (SLOTS, ()))[0])
-            by_primary[addresses[0]] = (first, tuple(addresses[1:]))
-            spans.append((int(start), addresses[0]))
-        found = {address: Shard(address, replicas, first) for address, (first, replicas) in by_primary.items()}
-        self.shards = tuple(sorted(found.values(), key=lambda shard: shard.first))
-        spans.sort()
-        self._starts, self._owners = [start for start, _ in spans], [found[address] for _, address in spans]
-
-    def shard(self, key: bytes) -> Shard:
-        """The shard of a key."""
-        return self._owners[bisect_right(self._starts, slot_of(key)) - 1]
-
-    def by_shard(self, keys: Sequence[bytes]) -> dict[Shard, list[int]]:
-        """Shard → places of its keys."""
-        found: dict[Shard, list[int]] = {}
-        for i, key in enumerate(keys):
-            found.setdefault(self.shard(key), []).append(i)
-        return found
-
-    def turn(self, shard: Shard) -> Address:
-        """One of a shard's replicas; the primary where it has none."""
-        return random.choice(shard.replicas) if shard.replicas else shard.primary
-
-
-def find_shards(slots: Slots, owner: Address | None = None) -> Plan[None]:
+def find_shards(slots: Slots, moved: Mapping[int, Address] | None = None) -> Plan[None]:
     """Read the map from the first node that answers; a slot's new owner knows before others that it is.
+
+    Args:
+        slots: the map.
+        moved: slots that nodes have said are elsewhere, and where.
 
     Raises:
         Unavailable: none does.
     """
     told = ""
-    known = tuple(shard.primary for shard in slots.shards)
-    for host in dict.fromkeys((*([owner] if owner else ()), *slots.place.hosts, *known)):
+    known = [node for shard in slots.shards for node in (shard.primary, *shard.replicas)]
+    for host in dict.fromkeys((*(moved or {}).values(), *slots.place.hosts, *known)):
         answer = (yield [Question(host, (("CLUSTER", "SLOTS"),), FIND)])[0]
         if isinstance(answer, HeadwaterError):
             told = str(answer)
         elif answer[0]:
-            slots.learn(answer[0])
+            slots.learn(answer[0], moved)
             return
     raise Unavailable(f"{slots.place.shown}: no node of the cluster answers: {told or 'it has no slots yet'}")
+
+
+@dataclass
+class _Round:
+    """What one question to each shard has come to.
+
+    Attributes:
+        missing: the keys' indices that were not read.
+        moved: slot → its owner, as a node said.
+        asked: node → the keys' indices that are on their way there.
+        failed: why something is missing.
+        places: shard → where it was before and after the rows.
+    """
+
+    missing: list[int] = field(default_factory=list)
+    moved: dict[int, Address] = field(default_factory=dict)
+    asked: dict[Address, list[int]] = field(default_factory=dict)
+    failed: Unavailable | None = None
+    places: dict[Shard, tuple[Place, Place]] = field(default_factory=dict)
+
+    def miss(self, index: int, why: Unavailable) -> None:
+        """Take note of a key that was not read; what does not answer at all weighs more than what has moved."""
+        self.missing.append(index)
+        if self.failed is None or isinstance(self.failed, Moved):
+            self.failed = why
 
 
 def read_cluster(
@@ -150,98 +88,142 @@ def read_cluster(
     if not slots.shards:
         yield from find_shards(slots)
     rows: list[bytes | None] = [UNREAD] * len(keys)
-    seen: dict[str, int] = {}
-    wanted = list(range(len(keys)))
-    for last in (False, True):
-        groups = slots.by_shard([keys[i] for i in wanted])
-        places = {shard: [wanted[i] for i in part] for shard, part in groups.items()}
-        eventual = level is ConsistencyLevel.EVENTUAL and marks is None and not last
-        questions = [
-            _question(slots, shard, [keys[i] for i in part], eventual, marks, clock) for shard, part in places.items()
-        ]
-        answers = yield questions
-        wanted, failed, asked = [], None, dict[Address, list[int]]()
-        for (shard, part), answer in zip(places.items(), answers, strict=True):
-            if isinstance(answer, HeadwaterError):
-                if not isinstance(answer, Unavailable):
-                    raise answer
-                wanted, failed = [*wanted, *part], answer
-                continue
-            found = answer[-len(part) :]
-            if marks is not None:
-                found = answer[2:-1]
-                seen |= _checked(shard, answer, of_shard(marks, shard.name), level)
-            for i, row in zip(part, found, strict=True):
-                if not isinstance(row, Moved):
-                    rows[i] = row
-                elif row.asking and row.owner:
-                    asked.setdefault(row.owner, []).append(i)
-                else:
-                    wanted, failed = [*wanted, i], row
-        for i, row in (yield from _on_their_way(keys, asked, clock)):
-            if isinstance(row, Unavailable):
-                wanted, failed = [*wanted, i], row
-            else:
-                rows[i] = row
-        if failed is None:
+    places: dict[Shard, tuple[Place, Place]] = {}
+    wanted: Sequence[int] = range(len(keys))
+    for attempt in range(FOLLOWED):
+        eventual = level is ConsistencyLevel.EVENTUAL and marks is None and not attempt
+        result = yield from _ask(slots, keys, wanted, rows, eventual, marks is not None, clock)
+        places |= result.places
+        if result.failed is None:
             break
+        last = attempt == FOLLOWED - 1 or (attempt > 0 and not isinstance(result.failed, Moved))
         if last or clock.over:
             if partial:
                 break
-            raise failed
-        yield from find_shards(slots, failed.owner if isinstance(failed, Moved) else None)
-    return Reading(rows, seen if marks is None else {**_elsewhere(slots, marks, seen), **seen})
+            raise result.failed
+        wanted = result.missing
+        yield from find_shards(slots, result.moved)
+    if marks is None:
+        return Reading(rows, {})
+    return Reading(rows, (yield from _seen(slots, level, marks, places, clock)))
 
 
-def _on_their_way(
-    keys: Sequence[bytes], asked: Mapping[Address, Sequence[int]], clock: Clock
-) -> Plan[list[tuple[int, bytes | Unavailable | None]]]:
-    """Rows, by their places, that have left their node for the one that takes over their slot."""
-    if not asked:
-        return []
+def _ask(
+    slots: Slots,
+    keys: Sequence[bytes],
+    wanted: Sequence[int],
+    rows: list[bytes | None],
+    eventual: bool,
+    placed: bool,
+    clock: Clock,
+) -> Plan[_Round]:
+    """Ask each shard once for its rows, by their indices, and those on their way where they are."""
+    result = _Round()
+    groups = {shard: [wanted[i] for i in part] for shard, part in slots.by_shard([keys[i] for i in wanted]).items()}
+    answers = yield [
+        _question(shard, [keys[i] for i in part], eventual, placed, clock) for shard, part in groups.items()
+    ]
+    for (shard, part), answer in zip(groups.items(), answers, strict=True):
+        if isinstance(answer, HeadwaterError):
+            for i in part:
+                result.miss(i, _unavailable(answer))
+            continue
+        if placed:
+            result.places[shard] = place(answer[1], answer[0]), place(answer[-1], answer[0])
+        for i, row in zip(part, answer[2:-1] if placed else answer[-len(part) :], strict=True):
+            if not isinstance(row, Moved):
+                rows[i] = row
+            elif row.asking and row.owner:
+                result.asked.setdefault(row.owner, []).append(i)
+            else:
+                if row.owner:
+                    result.moved[slot_of(keys[i])] = row.owner
+                result.miss(i, row)
+    yield from _on_their_way(keys, rows, result, clock)
+    return result
+
+
+def _unavailable(answer: HeadwaterError) -> Unavailable:
+    """An error that others may be asked after; any other is raised."""
+    if not isinstance(answer, Unavailable):
+        raise answer
+    return answer
+
+
+def _on_their_way(keys: Sequence[bytes], rows: list[bytes | None], result: _Round, clock: Clock) -> Plan[None]:
+    """Read the rows that have left their node for the one that takes over their slot."""
+    if not result.asked:
+        return
     answers = yield [
         Question(node, tuple(c for i in part for c in (("ASKING",), ("GET", keys[i]))), clock.left, each=True)
-        for node, part in asked.items()
+        for node, part in result.asked.items()
     ]
-    found: list[tuple[int, bytes | Unavailable | None]] = []
-    for part, answer in zip(asked.values(), answers, strict=True):
-        if isinstance(answer, HeadwaterError) and not isinstance(answer, Unavailable):
-            raise answer
-        found += zip(part, [answer] * len(part) if isinstance(answer, Unavailable) else answer[1::2], strict=True)
-    return found
+    for part, answer in zip(result.asked.values(), answers, strict=True):
+        read_ = [_unavailable(answer)] * len(part) if isinstance(answer, HeadwaterError) else answer[1::2]
+        for i, row in zip(part, read_, strict=True):
+            if isinstance(row, Unavailable):
+                result.miss(i, row)
+            else:
+                rows[i] = row
 
 
-def _question(
-    slots: Slots, shard: Shard, keys: Sequence[bytes], eventual: bool, marks: Mapping[str, int] | None, clock: Clock
-) -> Question:
+def _question(shard: Shard, keys: Sequence[bytes], eventual: bool, placed: bool, clock: Clock) -> Question:
     # a cluster refuses MGET over several slots: one GET a key, sent at once
     gets: tuple[Command, ...] = tuple(("GET", key) for key in keys)
     if eventual and shard.replicas:
-        return Question(slots.turn(shard), (("READONLY",), *gets), clock.left, each=True)
-    if marks is None:
+        return Question(random.choice(shard.replicas), (("READONLY",), *gets), clock.left, each=True)
+    if not placed:
         return Question(shard.primary, gets, clock.left, each=True)
-    replication = ("INFO", "replication")
-    return Question(shard.primary, (("INFO", "server"), replication, *gets, replication), clock.left, each=True)
+    return Question(shard.primary, (*_PLACE, *gets, _PLACE[1]), clock.left, each=True)
 
 
-def _checked(shard: Shard, answer: Answer, marks: Mapping[str, int], level: ConsistencyLevel) -> dict[str, int]:
-    """The marks of a shard that was read, where they cover those of the session."""
-    assert not isinstance(answer, HeadwaterError)
-    before, after = place(answer[1], answer[0]), place(answer[-1], answer[0])
-    strict = level in (ConsistencyLevel.SESSION, ConsistencyLevel.MONOTONIC_READ)
-    if strict and covers(before, marks) is not Cover.YES:
-        raise ConsistencyLost(
-            f"shard at {shard.primary[0]}:{shard.primary[1]}: what this session has seen is not there any more; go on "
-            "with the error's .session",
-            marks=after.marks(shard.name),
-        )
-    return after.marks(shard.name)
+def _seen(
+    slots: Slots,
+    level: ConsistencyLevel,
+    marks: Mapping[str, int],
+    places: Mapping[Shard, tuple[Place, Place]],
+    clock: Clock,
+) -> Plan[dict[str, int]]:
+    """The marks of the shards that were read, which have all that the session has seen of them, and of the others.
+
+    A shard is known by its history, not by the name it had: its first slot may have moved.
+    """
+    after = {part: mark for shard, (_, at) in places.items() for part, mark in at.marks(shard.name).items()}
+    read_now = {shard.name for shard in places}
+    elsewhere, open_ = dict[str, int](), list[dict[str, int]]()
+    for name, history in histories(marks):
+        if any(covers(before, history) is Cover.YES for before, _ in places.values()):
+            continue
+        elsewhere |= {name + part: mark for part, mark in history.items()}
+        if name in read_now or not any(shard.name == name for shard in slots.shards):
+            open_.append(history)
+    if open_ and level in (ConsistencyLevel.SESSION, ConsistencyLevel.MONOTONIC_READ):
+        others = [shard for shard in slots.shards if shard not in places]
+        answers = yield [Question(shard.primary, _PLACE, clock.left) for shard in others]
+        _all_known(open_, answers, after, slots)
+    return {**elsewhere, **after}
 
 
-def _elsewhere(slots: Slots, marks: Mapping[str, int], seen: Mapping[str, int]) -> dict[str, int]:
-    """The marks of shards that were not read now."""
-    read = {shard.name for shard in slots.shards if any(part.startswith(shard.name) for part in seen)}
-    return {part: mark for part, mark in marks.items() if not any(part.startswith(name) for name in read)}
+def _all_known(
+    open_: Sequence[Mapping[str, int]], answers: Sequence[Answer], after: Mapping[str, int], slots: Slots
+) -> None:
+    """Make sure that some other shard has each of these histories.
+
+    Raises:
+        ConsistencyLost: none has.
+        Unavailable: a shard that might have it does not answer.
+    """
+    there = [place(answer[1], answer[0]) for answer in answers if not isinstance(answer, HeadwaterError)]
+    if all(any(covers(at, history) is Cover.YES for at in there) for history in open_):
+        return
+    for answer in answers:
+        if isinstance(answer, HeadwaterError):
+            raise answer
+    raise ConsistencyLost(
+        f"{slots.place.shown}: what this session has seen is not there any more (a failover or restart lost it); go on "
+        "with the error's .session",
+        marks=after,
+    )
 
 
 def read_plan(

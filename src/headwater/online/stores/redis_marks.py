@@ -2,7 +2,7 @@
 
 Marks of a session, by part: `<replication id>` → offset; `p:<run id>` → offset, of a primary's process; `m:<replication
 id>` → a marker in the data, its number before its word, so that the later one is the greater. In a cluster each stands
-behind `<first slot of the shard>/`.
+behind `<first slot of the shard>/`, as the shard was when they were read; its slots may have moved since.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from headwater.online.stores.redis_info import info
 NO_ID = "0" * 40
 WORD_BITS = 32
 """Of a marker's word, which stands in the data as hexadecimal text."""
+ANY_HISTORY = ""
+"""Stands for the replication id where a write's answer alone is known."""
 
 
 class Cover(Enum):
@@ -58,8 +60,7 @@ class Place:
         if self.run:
             found[f"{shard}p:{self.run}"] = offset
         if self.marker is not None:
-            number, word = self.marker
-            found[f"{shard}m:{self.id}"] = number << WORD_BITS | int(word, 16)
+            found |= marker_mark(shard + "m:" + self.id, *self.marker)
         return found
 
 
@@ -80,6 +81,22 @@ def place(replication: bytes, server: bytes = b"", marker: Sequence[bytes | None
         marker=None if number is None or word is None else (int(number), word.decode()),
         linked=primary or (fields.get("master_link_status") == "up" and fields.get("master_sync_in_progress") == "0"),
     )
+
+
+def marker_mark(part: str, number: int, word: str) -> dict[str, int]:
+    """The mark of a marker."""
+    return {part: number << WORD_BITS | int(word, 16)}
+
+
+def histories(marks: Mapping[str, int]) -> list[tuple[str, dict[str, int]]]:
+    """(name of its shard then, marks without that name) of each history that marks of a cluster's session are of."""
+    result = []
+    for part, mark in marks.items():
+        shard, slash, history = part.rpartition("/")
+        if ":" not in history:
+            runs = of_shard(marks, shard + slash)
+            result.append((shard + slash, {history: mark, **{p: at for p, at in runs.items() if p.startswith("p:")}}))
+    return result
 
 
 def of_shard(marks: Mapping[str, int], shard: str) -> dict[str, int]:
@@ -120,6 +137,11 @@ def markers_of(marks: Mapping[str, int]) -> list[tuple[int, str]]:
     return [(mark >> WORD_BITS, f"{mark & (1 << WORD_BITS) - 1:0{WORD_BITS // 4}x}") for mark in found]
 
 
+def only_markers(marks: Mapping[str, int]) -> bool:
+    """Whether marks say nothing but which markers were left: no offset."""
+    return bool(marks) and all(":" in part for part in marks)
+
+
 def has_all(primary: Place, marks: Mapping[str, int], seen: Sequence[tuple[int, str]], words: object) -> bool:
     """Whether a primary has all that marks say: by its ids and offset, else by the markers in its data.
 
@@ -129,7 +151,7 @@ def has_all(primary: Place, marks: Mapping[str, int], seen: Sequence[tuple[int, 
         seen: their markers.
         words: what the data has under the numbers of these, None where it has nothing.
     """
-    if covers(primary, marks) is Cover.YES:
+    if covers(primary, marks) is Cover.YES and not only_markers(marks):
         return True
     return isinstance(words, list) and bool(seen) and words == [word.encode() for _, word in seen]
 

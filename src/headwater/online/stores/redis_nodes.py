@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import redis
 import redis.asyncio
@@ -24,8 +25,10 @@ from redis.retry import Retry
 
 from headwater import forks
 from headwater.errors import FormatError, StorageFull, StoreError, Unavailable
-from headwater.online.stores.redis_cluster import Moved
-from headwater.online.stores.redis_scripts import NEWER, Script
+from headwater.online.base import too_late
+from headwater.online.stores.redis_errors import Moved, NotPrimary
+from headwater.online.stores.redis_scripts import LATE, NEWER, Script
+from headwater.online.stores.redis_until import ServerTime, Until, elapsed
 from headwater.online.stores.redis_url import Address, RedisPlace
 
 Command = tuple[Any, ...]
@@ -36,7 +39,7 @@ _AWAY = (
     redis.exceptions.ReadOnlyError,
     OSError,
 )
-_NOT_NOW = ("MASTERDOWN", "LOADING", "CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS", "READONLY", "BUSY")
+_NOT_NOW = ("MASTERDOWN", "LOADING", "CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS", "BUSY")
 _NEWER_ROW = "a stored row was written by a newer headwater: upgrade this one before it writes to the same online store"
 
 
@@ -73,8 +76,9 @@ def _elsewhere(bad: redis.exceptions.ResponseError) -> Exception:
     return redis.exceptions.TryAgainError(str(bad)) if kind == "TRYAGAIN" else bad
 
 
-def translated(bad: Exception, where: str) -> Exception:
+def translated(bad: Exception, address: Address) -> Exception:
     """An error of the client or the server in our words."""
+    where = f"redis {address[0]}:{address[1]}"
     if type(bad) is redis.exceptions.ResponseError:
         bad = _elsewhere(bad)
     text = str(bad)
@@ -83,22 +87,27 @@ def translated(bad: Exception, where: str) -> Exception:
     if isinstance(bad, redis.exceptions.AskError):
         # of redis-py's classes MOVED is a kind of ASK
         asking = not isinstance(bad, redis.exceptions.MovedError)
-        return Moved(f"{where}: slot {text} is elsewhere", (bad.host, bad.port), asking)
+        # a node that does not know another one's host names none: it is its own
+        return Moved(f"{where}: slot {text} is elsewhere", (bad.host or address[0], bad.port), asking)
     if isinstance(bad, redis.exceptions.TryAgainError):
         return Moved(f"{where}: {text}")
     if isinstance(bad, redis.exceptions.OutOfMemoryError) or text.startswith("OOM"):
         return StorageFull(f"{where}: {text}; raise maxmemory")
     if NEWER in text:
         return FormatError(_NEWER_ROW)
+    if LATE in text:
+        return too_late(where)
+    if isinstance(bad, redis.exceptions.ReadOnlyError) or "READONLY" in text or "read only replica" in text:
+        return NotPrimary(f"{where}: {text}")
     if isinstance(bad, _AWAY) or text.startswith(_NOT_NOW):
         return Unavailable(f"{where}: {text or type(bad).__name__}")
     return StoreError(f"{where}: {text or type(bad).__name__}")
 
 
-def _checked(answers: list[Any], where: str, each: bool = False) -> list[Any]:
+def _checked(answers: list[Any], address: Address, each: bool = False) -> list[Any]:
     for i, answer in enumerate(answers):
         if isinstance(answer, Exception):
-            bad = translated(answer, where)
+            bad = translated(answer, address)
             if not each or not isinstance(bad, Moved):
                 raise bad from answer
             answers[i] = bad
@@ -116,6 +125,17 @@ class Pending:
     failed: Exception | None = None
 
 
+@dataclass(eq=False)
+class PendingEach:
+    """Commands of one slot each that were sent behind the scripts that they call."""
+
+    commands: Sequence[Command]
+    scripts: Sequence[Script]
+    asking: bool
+    loaded: Sequence[Script]
+    pending: Pending
+
+
 class Node:
     """A Redis server, asked over connections of its own; safe to use from several threads, and after a fork.
 
@@ -129,6 +149,8 @@ class Node:
         self.address = address
         self.where = f"redis {address[0]}:{address[1]}"
         self._timeout = place.timeout
+        self._times: WeakKeyDictionary[Any, ServerTime] = WeakKeyDictionary()
+        self._loaded: set[bytes] = set()
         self._kind = SSLConnection if place.tls else Connection
         self._options = _options(place, sentinel)
         self._idle: deque[Any] = deque()
@@ -149,6 +171,8 @@ class Node:
                 connection.disconnect()
         host, port = self.address
         retry = Retry(NoBackoff(), 0)
+        # it may be another process that answers
+        self._loaded = set()
         return self._kind(host=host, port=port, retry=retry, **self._options), False
 
     def run(self, commands: Sequence[Command], timeout: float | None = None) -> list[Any]:
@@ -181,20 +205,54 @@ class Node:
 
     def receive(self, pending: Pending, each: bool = False) -> list[Any]:
         """The answers to what `send` sent; errors as `run`, but for `Moved` with `each`, which are answers."""
-        return _checked(self._received(pending), self.where, each)
+        return self._checked(self._received(pending), each)
 
-    def each(self, commands: Sequence[Command], script: Script | None = None, asking: bool = False) -> list[Any]:
+    def _checked(self, answers: list[Any], each: bool = False) -> list[Any]:
+        try:
+            return _checked(answers, self.address, each)
+        except Unavailable:
+            # it may have been refused as too late by a server whose clock was set
+            self._times.clear()
+            raise
+
+    def each(self, commands: Sequence[Command], scripts: Sequence[Script] = (), asking: bool = False) -> list[Any]:
         """The answers to commands of one slot each, `Moved` where it is elsewhere.
 
         Args:
             commands: name and arguments of each.
-            script: what they call; is loaded first.
+            scripts: those that they call; loaded first where the server may lack them.
             asking: their slots are only on their way to this node.
         """
-        load: list[Command] = [("SCRIPT", "LOAD", script.text)] if script else []
+        return self.receive_each(self.send_each(commands, scripts, asking))
+
+    def send_each(
+        self,
+        commands: Sequence[Command],
+        scripts: Sequence[Script] = (),
+        asking: bool = False,
+        timeout: float | None = None,
+    ) -> PendingEach:
+        """Send what `each` sends; `receive_each` takes the answers, so that other nodes can be asked meanwhile."""
+        load = [script for script in scripts if script.sha not in self._loaded]
         sent = [c for command in commands for c in (("ASKING",), command)] if asking else commands
-        found = self.receive(self.send([*load, *sent]), each=True)[len(load) :]
-        return found[1::2] if asking else found
+        pending = self.send([*(("SCRIPT", "LOAD", script.text) for script in load), *sent], timeout)
+        return PendingEach(commands, scripts, asking, load, pending)
+
+    def receive_each(self, sent: PendingEach) -> list[Any]:
+        """The answers to what `send_each` sent."""
+        answers = self._received(sent.pending)
+        self._checked(answers[: len(sent.loaded)])
+        self._loaded.update(script.sha for script in sent.loaded)
+        answers = answers[len(sent.loaded) :]
+        if sent.asking:
+            answers = answers[1::2]
+        unknown = [i for i, answer in enumerate(answers) if isinstance(answer, redis.exceptions.NoScriptError)]
+        if unknown and len(sent.loaded) < len(sent.scripts):
+            self._loaded = set()
+            again = self.each([sent.commands[i] for i in unknown], sent.scripts, sent.asking)
+            for i, answer in zip(unknown, again, strict=True):
+                answers[i] = answer
+        return self._checked(answers, each=True)
 
     def _received(self, pending: Pending) -> list[Any]:
         try:
@@ -214,7 +272,7 @@ class Node:
                     raise
                 return self._finish(again)
         except (*_AWAY, redis.exceptions.RedisError) as bad:
-            raise translated(bad, self.where) from bad
+            raise translated(bad, self.address) from bad
 
     def _start(self, pending: Pending) -> None:
         connection = pending.connection
@@ -224,7 +282,22 @@ class Node:
             connection.socket_timeout = min(self._timeout, max(pending.timeout, 1e-4))
         connection.connect()
         self._limit(connection, pending.timeout)
-        connection.send_packed_command(connection.pack_commands(pending.commands), check_health=False)
+        commands = [self._dated(connection, command) for command in pending.commands]
+        connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+
+    def _dated(self, connection: Any, command: Command) -> Command:
+        """A command as it is sent: an instant at its end by this server's clock."""
+        until = command[-1]
+        return (*command[:-1], self._time(connection).of(until)) if isinstance(until, Until) else command
+
+    def _time(self, connection: Any) -> ServerTime:
+        """The server's clock, asked on each connection, and again from time to time; nothing else may be under way."""
+        time = self._times.get(connection)
+        if time is None or not time.fresh:
+            connection.send_packed_command(connection.pack_commands([("TIME",)]), check_health=False)
+            seconds, micros = connection.read_response(disable_decoding=True)
+            time = self._times[connection] = ServerTime(int(seconds) * 1_000_000 + int(micros), elapsed())
+        return time
 
     def _finish(self, pending: Pending) -> list[Any]:
         if pending.failed is not None:
@@ -267,7 +340,7 @@ class Node:
             again = self._received(self.send([("SCRIPT", "LOAD", script.text), *(calls[i] for i in unknown)]))[1:]
             for i, answer in zip(unknown, again, strict=True):
                 found[i] = answer
-        return _checked(found, self.where)
+        return self._checked(found)
 
     def stream(self, script: Script, commands: Iterator[Command], ahead: int) -> Iterator[Any]:
         """The answers to calls of one script, sent while earlier ones are still worked at.
@@ -282,15 +355,16 @@ class Node:
         try:
             connection.connect()
             self._limit(connection, None)
+            time = self._time(connection)
             connection.send_packed_command(
                 connection.pack_commands([("SCRIPT", "LOAD", script.text)]), check_health=False
             )
             connection.read_response(disable_decoding=True)
             waiting = 0
             for command in commands:
-                connection.send_packed_command(
-                    connection.pack_commands([("EVALSHA", script.sha, *command)]), check_health=False
-                )
+                last = time.of(command[-1]) if isinstance(command[-1], Until) else command[-1]
+                call = ("EVALSHA", script.sha, *command[:-1], last)
+                connection.send_packed_command(connection.pack_commands([call]), check_health=False)
                 waiting += 1
                 if waiting > ahead:
                     yield connection.read_response(disable_decoding=True)
@@ -299,7 +373,8 @@ class Node:
                 yield connection.read_response(disable_decoding=True)
             done = True
         except (*_AWAY, redis.exceptions.RedisError) as bad:
-            raise translated(bad, self.where) from bad
+            self._times.clear()
+            raise translated(bad, self.address) from bad
         finally:
             self._give_back(connection, done)
 
@@ -360,15 +435,15 @@ class AsyncNode:
         try:
             used = bool(self._idle)
             try:
-                return _checked(await self._exchange(self._take(), commands, timeout), self.where, each)
+                return _checked(await self._exchange(self._take(), commands, timeout), self.address, each)
             except (redis.exceptions.ConnectionError, OSError) as bad:
                 late = isinstance(bad, (redis.exceptions.TimeoutError, TimeoutError))
                 if not used or late or not _repeatable(commands):
                     raise
                 await self.close()
-                return _checked(await self._exchange(self._take(), commands, timeout), self.where, each)
+                return _checked(await self._exchange(self._take(), commands, timeout), self.address, each)
         except (*_AWAY, redis.exceptions.RedisError) as bad:
-            raise translated(bad, self.where) from bad
+            raise translated(bad, self.address) from bad
 
     def _take(self) -> Any:
         if self._idle:

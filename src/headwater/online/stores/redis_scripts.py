@@ -1,15 +1,16 @@
-"""The scripts that Redis runs: the guard of `guard.merge` and the compare of `compare_and_put`, atomic in the server.
+"""The scripts that Redis runs: Lua files beside this one, with the functions and numbers that they share.
 
-Lua's numbers are doubles and its order of text follows the server's locale, so header bytes are compared as 32-bit
-numbers.
+The guard of `guard.merge` and the compare of `compare_and_put` are atomic in the server that way.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
 
-from headwater.online.codec import HEADER_SIZE, MAGIC, VERSION_BYTE
+from headwater.online import codec
 from headwater.online.keys import META_PREFIX
 
 MARKERS = META_PREFIX + b"marks"
@@ -19,112 +20,55 @@ Each script leaves one behind its rows. Who has seen a marker can tell after a r
 gone, whether what was written before it is there.
 """
 KEPT_MARKERS = 8192
-NEWER = "HWNEWER"
+NEWER, LATE = "HWNEWER", "HWLATE"
 
-_MARK = f"""
-local function mark(word)
-  local n = redis.call('HINCRBY', KEYS[1], 's', 1)
-  redis.call('HSET', KEYS[1], 'n', word, n, word)
-  redis.call('HDEL', KEYS[1], n - {KEPT_MARKERS})
-  return n
-end
-"""
-
-_PUT = f"""{_MARK}
-local count, seconds, word = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
-local zero, unpack4, pack4, sub, byte = string.rep('\\0', 8), struct.unpack, struct.pack, string.sub, string.byte
-local told, plain, kept, fresh, expire = {{}}, {{}}, {{}}, {{}}, {{}}
-local stored = count > 0 and redis.call('MGET', unpack(KEYS, 2, count + 1))
-for i = 1, count do
-  local key, row = KEYS[i + 1], ARGV[i + 3]
-  local old = fresh[key]
-  if old == nil then old = stored[i] end
-  local result, through = row, zero
-  if old and #old > 0 then
-    local first = byte(old, 1)
-    if #old < {HEADER_SIZE} or first ~= {VERSION_BYTE} then
-      if first > {VERSION_BYTE} and first <= {MAGIC | 0x0F} then return redis.error_reply('{NEWER}') end
-    else
-      local a1, a2, a3, a4, a5, a6, a7 = unpack4('>I4I4I4I4BI4I4', old, 23)
-      local b1, b2, b3, b4, b5, b6, b7 = unpack4('>I4I4I4I4BI4I4', row, 23)
-      local less
-      if a1 ~= b1 then less = b1 < a1
-      elseif a2 ~= b2 then less = b2 < a2
-      elseif a3 ~= b3 then less = b3 < a3
-      elseif a4 ~= b4 then less = b4 < a4
-      elseif a5 ~= b5 then less = b5 < a5
-      elseif a6 ~= b6 then less = b6 < a6
-      else less = b7 < a7 end
-      if less then
-        result = nil
-      else
-        through = sub(old, 15, 22)
-        if through ~= zero then
-          local d1, d2 = unpack4('>I4I4', through)
-          if (b1 < d1 or (b1 == d1 and b2 <= d2)) and (b3 < d1 or (b3 == d1 and b4 <= d2)) then result = nil end
-        end
-        if result then
-          local s1, s2 = unpack4('>I4I4', old, 7)
-          s2 = s2 + 1
-          if s2 == 4294967296 then s1, s2 = s1 + 1, 0 end
-          result = sub(row, 1, 6) .. pack4('>I4I4', s1, s2) .. through .. sub(row, 23)
-        end
-      end
-    end
-  end
-  if result then
-    told[i] = '1'
-    if fresh[key] == nil then kept[#kept + 1] = key end
-    fresh[key] = result
-    expire[key] = seconds > 0 and through == zero
-  else
-    told[i] = '0'
-  end
-end
-for i = 1, #kept do
-  local key = kept[i]
-  if expire[key] then
-    redis.call('SET', key, fresh[key], 'EX', seconds)
-  else
-    plain[#plain + 1] = key
-    plain[#plain + 1] = fresh[key]
-  end
-end
-if #plain > 0 then redis.call('MSET', unpack(plain)) end
-for i = count + 4, #ARGV do redis.call('SET', KEYS[i - 2], ARGV[i]) end
-if word ~= '' then return table.concat(told) .. ':' .. mark(word) end
-return table.concat(told)
-"""
-
-_COMPARE = f"""{_MARK}
-local old, have = redis.call('GET', KEYS[2]), string.rep('\\0', 8)
-if old and #old >= {HEADER_SIZE} and string.byte(old, 1) == {VERSION_BYTE} then have = string.sub(old, 7, 14) end
-if have ~= ARGV[1] then return 0 end
-if #ARGV == 2 then redis.call('DEL', KEYS[2]) else redis.call('SET', KEYS[2], ARGV[3]) end
-if ARGV[2] ~= '' then return mark(ARGV[2]) end
-return 1
-"""
+_NUMBERS = {
+    "KEPT_MARKERS": KEPT_MARKERS,
+    "VERSION": codec.VERSION_BYTE,
+    "NEWEST": codec.MAGIC | 0x0F,
+    "HEADER_SIZE": codec.HEADER_SIZE,
+    "EMPTIED": codec.EMPTIED,
+    "DELETED": codec.DELETED,
+    "SEQUENCE": codec.SEQUENCE.start,
+    "EVENT": codec.EVENT.start,
+    "TOMBSTONE_END": codec.TOMBSTONE.stop,
+    "OLD_VERSION": codec.OLD_VERSION_BYTE,
+    "OLD_HEADER_SIZE": codec.OLD_HEADER_SIZE,
+    "OLD_SEQUENCE": 6,
+    "OLD_THROUGH": 14,
+    "OLD_EVENT": 22,
+}
 
 
 @dataclass(frozen=True)
 class Script:
-    """A script and the name that a server knows it by."""
+    """A script and the name that a server knows it by.
+
+    Attributes:
+        text: in Lua.
+        sha: the name, once it was loaded.
+    """
 
     text: bytes
+    sha: bytes = field(init=False)
 
-    @property
-    def sha(self) -> bytes:
-        """The name, once it was loaded."""
-        return hashlib.sha1(self.text).hexdigest().encode()
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sha", hashlib.sha1(self.text).hexdigest().encode())
 
 
-PUT = Script(_PUT.encode())
-"""Keys: the markers, the rows', the meta entries'. Values: how many rows, seconds, marker or '', rows, meta.
+@cache
+def load(*names: str) -> Script:
+    """The script of some Lua files, one behind the other: what the last one needs comes before it."""
+    words = {"NEWER": f"'{NEWER}'", "LATE": f"'{LATE}'", **{name: str(number) for name, number in _NUMBERS.items()}}
+    head = f"local {', '.join(words)} = {', '.join(words.values())}\n"
+    folder = files("headwater.online.stores") / "lua"
+    return Script((head + "\n".join((folder / f"{name}.lua").read_text("utf-8") for name in names)).encode())
 
-Tells a 1 for each row that was put, a 0 for each other, then the marker's number behind a colon.
-"""
-COMPARE = Script(_COMPARE.encode())
-"""Keys: the markers, the row's. Values: the sequence (8 bytes), marker or '', the row or nothing to remove it.
 
-Tells 0 where the sequence is another, else the marker's number (1 without one).
-"""
+PUT = load("steps", "put")
+COMPARE = load("steps", "compare_and_put")
+PUT_META = load("steps", "put_meta")
+EPOCH = load("steps", "epoch")
+SHARD_READ = load("steps", "shard", "shard_read")
+SHARD_WRITE = load("steps", "shard", "shard_write")
+SHARD_RAISE = load("steps", "shard_raise")

@@ -8,6 +8,8 @@ import time
 import pytest
 
 from headwater.errors import ConsistencyLost, Unavailable
+from headwater.online.base import PutOutcome
+from headwater.online.codec import sequence_of
 from headwater.online.stores.redis import RedisOnlineStore
 from headwater.testing.online_rows import Order, key_of, order_of, plain_row, plain_rows
 from headwater.types import ConsistencyLevel
@@ -22,9 +24,10 @@ def test_a_write_does_not_meet_a_connection_that_the_server_has_closed_meanwhile
         for count in (1, 1_000):
             store.put(plain_rows([Order()] * count))
             server.restart()
-            assert store.put(plain_rows([Order()] * count)) == [True] * count
+            assert store.put(plain_rows([Order(count)] * count)) == [PutOutcome.APPLIED] * count
+        (row,) = store.multi_get([key_of(0)])
         server.client.client_kill_filter(_type="normal", skipme=True)
-        assert store.compare_and_put(key_of(0), 4, None)
+        assert store.compare_and_put(key_of(0), sequence_of(row), None)
         store.close()
 
 

@@ -8,16 +8,17 @@ import time
 import pytest
 
 from headwater.errors import ConfigError, StoreError, Unavailable
+from headwater.online.base import PutOutcome
 from headwater.online.codec import emptied
 from headwater.online.powers import Asynchronous, LeveledReads, Replicated
 from headwater.online.stores.redis import RedisOnlineStore
-from headwater.online.stores.redis_cluster import SLOTS, slot_of, tag_of
 from headwater.testing.online_rows import Order, plain_row, plain_rows
 from headwater.types import ConsistencyLevel
 from tests.servers.redis import RedisServer
 
 pytest_plugins = ["tests.servers.redis"]
 EVENTUAL = ConsistencyLevel.EVENTUAL
+APPLIED = PutOutcome.APPLIED
 
 
 @pytest.fixture
@@ -35,29 +36,29 @@ def test_it_has_every_power(store):
 def test_rows_expire_where_asked_and_never_those_with_a_delete(store, redis_server):
     (key, row), (gone, _) = plain_row(1), plain_row(2)
     store.compare_and_put(gone, 0, emptied(None, -10))
-    assert store.put([(key, row), (gone, plain_row(2, Order(5, 5))[1])], expires_in=100) == [True, True]
+    assert store.put([(key, row), (gone, plain_row(2, Order(5, 5))[1])], expires_in=100) == [APPLIED, APPLIED]
     assert 0 < redis_server.client.ttl(key) <= 100
     assert redis_server.client.ttl(gone) == -1
-    store.put([(key, row)])
+    store.put([plain_row(1, Order(1))])
     assert redis_server.client.ttl(key) == -1
 
 
 @pytest.mark.parametrize("count", [0, 1, 127, 128, 129, 256, 3_000])
 def test_puts_of_any_size_tell_of_each_row(store, count):
     rows = [(b"key %d" % i, plain_row(i)[1]) for i in range(count)]
-    assert store.put(iter(rows), {b"\0hwmeta\0x": b"1"}) == [True] * count
-    assert store.multi_get([b"\0hwmeta\0x"]) == [b"1"]
-    older = [(key, row) for key, row in rows]
-    assert store.put(older) == [True] * count
-    assert [row is not None for row in store.multi_get([key for key, _ in rows])] == [True] * count
+    mark = b"\0hwmeta\0greatest"
+    assert store.put(iter(rows), high_water=(mark, count + 1)) == [APPLIED] * count
+    assert store.multi_get([mark]) == [(count + 1).to_bytes(8, "big")]
+    assert store.put(rows) == [APPLIED] * count
+    assert store.multi_get([key for key, _ in rows]) == [row for _, row in rows]
 
 
 def test_scripts_are_loaded_again_where_a_server_has_forgotten_them(store, redis_server):
     store.put(plain_rows([Order()]))
     redis_server.client.script_flush()
-    assert store.put([plain_row(7)]) == [True]
+    assert store.put([plain_row(7)]) == [APPLIED]
     redis_server.client.script_flush()
-    assert store.put([(b"key %d" % i, plain_row(i)[1]) for i in range(1_000)]) == [True] * 1_000
+    assert store.put([(b"key %d" % i, plain_row(i)[1]) for i in range(1_000)]) == [APPLIED] * 1_000
 
 
 def test_a_child_process_has_connections_of_its_own(store):
@@ -195,11 +196,3 @@ def test_both_clients_give_the_same(store):
         sync = store.read(keys, level, marks)
         assert sync == asyncio.run(read(level, marks))
         assert sync.rows == store.multi_get(keys)
-
-
-def test_slots_follow_the_tag():
-    assert slot_of(b"123456789") == 12739  # the example of the cluster specification
-    assert slot_of(b"a{123456789}b") == 12739
-    assert slot_of(b"{}x") != slot_of(b"")
-    for slot in (0, 5461, SLOTS - 1):
-        assert slot_of(tag_of(slot) + b"anything{else}") == slot
