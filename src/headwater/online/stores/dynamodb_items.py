@@ -9,9 +9,9 @@
     q   B   a row's P in 8 bytes; not there where it is zero
     t   N   when DynamoDB may drop the item, seconds since 1970
 
-Binary attributes compare as unsigned bytes, so that the guard is one condition. The same attributes hold rows of codec 1
-and 2, so that each is compared with the other; the flag DELETED is not stored, `d` is. An item without `o` and `s` is
-bytes as they are: a meta entry, or what another program wrote.
+Binary attributes compare as unsigned bytes, so that the guard is one condition. Rows of codec 1 and 2 have the same
+attributes, so that each is compared with the other; the flag DELETED is not stored, `d` is. An item without `o` and `s`
+is bytes as they are: a meta entry, or what another program wrote.
 """
 
 from __future__ import annotations
@@ -219,7 +219,7 @@ def guarded(key: bytes, row: bytes, expires_at: int | None) -> dict[str, Any]:
 
 
 def at_least(key: bytes, number: int) -> dict[str, Any]:
-    """An update of a meta entry to a number (8 bytes, big-endian) that is greater than the one stored; else it fails."""
+    """An update of a meta entry to a number (8 bytes, big-endian) greater than the one stored; where not it fails."""
     return {
         "Key": address(key),
         "UpdateExpression": "SET r = :n",
