@@ -27,7 +27,6 @@ from headwater.online.codec import (
     DELETED,
     EVENT,
     HEADER_SIZE,
-    MAX_POSITION,
     OLD_VERSION_BYTE,
     POSITION,
     SEQUENCE,
@@ -49,10 +48,13 @@ MAX_ROW_BYTES = 409_000
 _HEAD = SEQUENCE.start
 _TIMES = slice(EVENT.start, CREATED.stop)
 _LOG_BIT = 0x80
-_NO_POSITION, _GREATEST = bytes(8), MAX_POSITION.to_bytes(8, "big")
 _SHORTEST, _LONGEST = bytes((OLD_VERSION_BYTE,)), bytes((VERSION_BYTE + 1,))
 _OURS = "r >= :v AND r < :w"
 _SET = "SET r = :r, o = :o, s = :s"
+_LOGGED = f"attribute_not_exists(k) OR ({_OURS} AND o <= :o AND "
+_OF_SOURCE = f"attribute_not_exists(k) OR ({_OURS} AND o < :o AND "
+_ALIVE = "(attribute_not_exists(d) OR d < :n)"
+_ALIVE_LOGGED = "(attribute_not_exists(d) OR (d < :n AND (attribute_not_exists(q) OR q < :p)))"
 
 
 class Value(msgspec.Struct):
@@ -135,42 +137,44 @@ def _wide(position: bytes) -> bytes:
     return bytes((position[0] >> 7, 0, position[0] & ~_LOG_BIT)) + position[1:]
 
 
-def _narrow(origin: int, position: bytes) -> bytes:
-    """Eight bytes of a log position as the seven of a header."""
-    return bytes((position[1] | origin << 7,)) + position[2:]
-
-
 def bytes_of(item: Item) -> bytes:
     """The row of an item, of the codec that wrote it, or the bytes it holds as they are.
 
     Of an item that has some attributes of a row and not all, or others, what is given is too short for a row.
     """
-    rest = item.r.B if item.r is not None and item.r.B is not None else b""
+    rest = b"" if item.r is None or item.r.B is None else item.r.B
     if item.o is None and item.s is None:
         return rest
-    order = None if item.o is None else item.o.B
-    number = None if item.s is None else item.s.N
-    through = b"" if item.d is None else item.d.B
-    position = _NO_POSITION if item.q is None else item.q.B
-    damaged = rest[:_HEAD]
-    if order is None or number is None or through is None or position is None:
-        return damaged
-    if len(order) != 25 or order[16] > 1 or len(through) not in (0, 8) or len(position) != 8 or len(damaged) < _HEAD:
-        return damaged
     try:
+        found: Any = item
+        order, number = found.o.B, int(found.s.N)
+        head, deleted = rest[:_HEAD], b""
+        if len(order) != 25 or len(head) < _HEAD:
+            return head
         if rest[0] == OLD_VERSION_BYTE:
-            sequence = int(number).to_bytes(8, "big")
-            return b"".join((damaged, sequence, through or bytes(8), order, rest[_HEAD:]))
-        sequence = int(number).to_bytes(6, "big")
-        if rest[0] != VERSION_BYTE or max(order[17:], position) > _GREATEST or (item.q is not None and not through):
-            return damaged
-    except (ValueError, OverflowError):
-        return damaged
-    head = rest[:_HEAD]
-    if through:
-        head = rest[:1] + bytes((rest[1] | DELETED,)) + rest[2:_HEAD]
-        through += _narrow(1, position)
-    return b"".join((head, sequence, order[:16], _narrow(order[16], order[17:]), through, rest[_HEAD:]))
+            through = bytes(8) if item.d is None else _sized(item.d.B)
+            return b"".join((head, number.to_bytes(8, "big"), through, order, rest[_HEAD:]))
+        if item.d is not None:
+            head = rest[:1] + bytes((rest[1] | DELETED,)) + rest[2:_HEAD]
+            position = bytes(8) if item.q is None else _sized(item.q.B)
+            deleted = _sized(item.d.B) + _FIRST[b"\1" + position[:2]] + position[2:]
+        if rest[0] != VERSION_BYTE or (item.q is not None and not deleted):
+            return rest[:_HEAD]
+        first = _FIRST[order[16:19]]
+        sequence = number.to_bytes(6, "big")
+        return b"".join((head, sequence, order[:16], first, order[19:], deleted, rest[_HEAD:]))
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
+        return rest[:_HEAD]
+
+
+def _sized(number: bytes | None) -> bytes:
+    if number is None or len(number) != 8:
+        raise ValueError
+    return number
+
+
+_FIRST = {bytes((origin, 0, byte)): bytes((byte | origin << 7,)) for byte in range(128) for origin in (0, 1)}
+"""Origin and the first two of the eight bytes of a log position → the first of the seven in a header."""
 
 
 def plain(row: bytes) -> bool:
@@ -198,22 +202,19 @@ def guarded(key: bytes, row: bytes, expires_at: int | None) -> dict[str, Any]:
     values: Attributes = {f":{name}": value for name, value in parts.items()}
     values |= {":v": {"B": _SHORTEST}, ":w": {"B": _LONGEST}}
     tail = row[POSITION]
-    follows = "o <= :o" if tail[0] & _LOG_BIT else "o < :o"
     if expires_at is not None:
         values[":t"] = {"N": str(expires_at)}
         update, alive = f"{_SET}, t = :t", "attribute_not_exists(d)"
     else:
         values[":n"] = {"B": max(row[EVENT], row[CREATED])}
-        update, alive = f"{_SET} REMOVE t", "d < :n"
-        if tail[0] & _LOG_BIT and tail != CACHE_ONLY:
+        update, alive = f"{_SET} REMOVE t", _ALIVE
+        if tail > CACHE_ONLY:
             values[":p"] = {"B": _wide(tail)[1:]}
-            alive = "d < :n AND (attribute_not_exists(q) OR q < :p)"
-        alive = f"(attribute_not_exists(d) OR ({alive}))"
-    condition = f"attribute_not_exists(k) OR ({_OURS} AND {follows} AND {alive})"
+            alive = _ALIVE_LOGGED
     return {
         "Key": address(key),
         "UpdateExpression": update,
-        "ConditionExpression": condition,
+        "ConditionExpression": (_LOGGED if tail >= CACHE_ONLY else _OF_SOURCE) + alive + ")",
         "ExpressionAttributeValues": values,
     }
 
