@@ -14,14 +14,14 @@ from typing import Any, Self, TypeVar
 
 from headwater import forks
 from headwater.clock import Clock as WallClock
-from headwater.clock import system_clock
+from headwater.clock import system_clock, to_micros
 from headwater.errors import Unavailable
-from headwater.online.base import Capabilities, OnlineStore
+from headwater.online.base import Capabilities, HighWater, OnlineStore, PutOutcome, Row, new_token, too_late
 from headwater.online.keys import NAMESPACE_SIZE
 from headwater.online.powers import UNREAD, Reading
 from headwater.online.stores import dynamodb_reads as plans
 from headwater.online.stores import dynamodb_table as tables
-from headwater.online.stores.dynamodb_calls import Call, Clock, NoTable, Plan
+from headwater.online.stores.dynamodb_calls import Bound, Call, Clock, NoTable, Plan, Window
 from headwater.online.stores.dynamodb_items import BUCKETS, Attributes
 from headwater.online.stores.dynamodb_url import DynamoDBPlace, parse_url
 from headwater.online.stores.dynamodb_wire import AsyncWire, Wire
@@ -29,7 +29,6 @@ from headwater.types import ConsistencyLevel
 
 T = TypeVar("T")
 S = TypeVar("S")
-Row = tuple[bytes, bytes]
 _WAVE = 2_000
 """Rows with distinct keys that are put at once."""
 _SCANNED = 8
@@ -46,14 +45,15 @@ class DynamoDBOnlineStore(OnlineStore):
 
     Args:
         place: where DynamoDB is; `from_url` reads one from a URL.
-        clock: tells when rows may expire.
+        wall_clock: tells when rows may expire: the service drops them by the real time, whatever `clock` is.
     """
 
     capabilities = Capabilities(levels=frozenset(ConsistencyLevel), expiry=True)
 
-    def __init__(self, place: DynamoDBPlace | str, clock: WallClock = system_clock) -> None:
+    def __init__(self, place: DynamoDBPlace | str, wall_clock: WallClock = system_clock) -> None:
         self.place = parse_url(place) if isinstance(place, str) else place
-        self._clock = clock
+        self._wall_clock = wall_clock
+        self._window = Window()
         self._made: tuple[Wire, ThreadPoolExecutor] | None = None
         self._lock, self._making = forks.lock(), forks.lock()
         self._closed = False
@@ -138,8 +138,17 @@ class DynamoDBOnlineStore(OnlineStore):
     def _reading(self) -> Call:
         return Call(self.place, Clock(self.place.patience))
 
-    def _writing(self, repeatable: bool = True) -> Call:
-        return Call(self.place, Clock(self.place.write_patience), repeatable)
+    def _writing(self, bound: Bound | None = None, repeatable: bool = True) -> Call:
+        return Call(self.place, Clock(self.place.write_patience), repeatable, bound)
+
+    def _bound(self, until: int | None) -> Bound | None:
+        """`until`, which is by the store's clock, by those of the host; what is too late already is refused."""
+        if until is None:
+            return None
+        left = until - to_micros(self.clock())
+        if left < 0:
+            raise too_late(self.place.shown)
+        return Bound.within(left / 1e6, self._window)
 
     def _write(self, plan: Callable[[], Plan[T]]) -> T:
         """Do one write on this thread; where the table is not there it is made first."""
@@ -183,34 +192,71 @@ class DynamoDBOnlineStore(OnlineStore):
     def put(
         self,
         rows: Iterable[Row],
-        meta: Mapping[bytes, bytes] | None = None,
         *,
+        until: int | None = None,
         expires_in: int | None = None,
-    ) -> list[bool]:
-        expires_at = None if expires_in is None else int(self._clock().timestamp()) + expires_in
-        told: list[bool] = []
+        high_water: HighWater | None = None,
+    ) -> list[PutOutcome]:
+        bound = self._bound(until)
+        expires_at = None if expires_in is None else int(self._wall_clock().timestamp()) + expires_in
+        self._raise(high_water, bound)
+        outcomes: list[PutOutcome] = []
         for wave in _waves(rows):
-            told += self._side_by_side(lambda row: self._put_row(row, expires_at), wave)
-        entries = [plans.put_request(key, data) for key, data in (meta or {}).items()]
-        self._side_by_side(lambda batch: self._write(lambda: self._batch(batch)), plans.batches(entries))
-        return told
+            outcomes += self._side_by_side(lambda row: self._put_row(row, expires_at, bound), wave)
+        return outcomes
 
-    def _put_row(self, row: Row, expires_at: int | None) -> bool:
-        return self._write(lambda: plans.put_row(self._writing(), *row, expires_at))
+    def _put_row(self, row: Row, expires_at: int | None, bound: Bound | None) -> PutOutcome:
+        return self._write(lambda: plans.put_row(self._writing(bound), *row, expires_at))
 
-    def _batch(self, writes: Sequence[dict[str, Any]]) -> Plan[None]:
-        return plans.write_batch(self._writing(), writes)
+    def _raise(self, high_water: HighWater | None, bound: Bound | None) -> None:
+        """Raise a number before what it speaks for is written: a crash in between leaves it too high, which is safe."""
+        if high_water is not None and high_water[1] > 0:
+            self._write(lambda: plans.raise_number(self._writing(bound), *high_water))
 
-    def compare_and_put(self, key: bytes, sequence: int, row: bytes | None) -> bool:
+    def compare_and_put(
+        self,
+        key: bytes,
+        sequence: int,
+        row: bytes | None,
+        *,
+        until: int | None = None,
+        high_water: HighWater | None = None,
+    ) -> bool:
+        bound = self._bound(until)
+        self._raise(high_water, bound)
         # not sent again where it may have been done: the second would be refused for the first
-        return self._write(lambda: plans.compare_and_put(self._writing(repeatable=False), key, sequence, row))
+        return self._write(lambda: plans.compare_and_put(self._writing(bound, repeatable=False), key, sequence, row))
+
+    def put_meta(
+        self,
+        entries: Mapping[bytes, bytes | None],
+        *,
+        expected: Mapping[bytes, bytes | None] | None = None,
+        epoch: tuple[bytes, bytes] | None = None,
+        high_water: HighWater | None = None,
+    ) -> bool:
+        """As `OnlineStore.put_meta`; entries and what is compared have at most 100 keys together."""
+        wanted = dict(expected or {})
+        if epoch is not None:
+            key, lives = epoch
+            table = self._write(lambda: tables.identity(self._writing()))
+            if not lives.endswith(table):
+                return False
+            wanted[key] = lives.removesuffix(table)
+        self._raise(high_water, None)
+        return self._write(lambda: plans.put_meta(self._writing(), entries, wanted))
+
+    def epoch(self, key: bytes) -> bytes:
+        """The token under a key, and the table's own id: a backup that is restored under its name has the token too."""
+        token = self._write(lambda: plans.put_absent(self._writing(), key, new_token()))
+        return token + self._write(lambda: tables.identity(self._writing()))
 
     def delete(self, keys: Iterable[bytes]) -> None:
         some = iter(keys)
         while wave := list(dict.fromkeys(islice(some, _WAVE))):
             batches = plans.batches([plans.delete_request(key) for key in wave])
             with suppress(NoTable):
-                self._side_by_side(lambda batch: self._run(self._batch(batch)), batches)
+                self._side_by_side(lambda batch: self._run(plans.write_batch(self._writing(), batch)), batches)
 
     def scan(self, prefix: bytes) -> Iterator[Row]:
         """As `OnlineStore.scan`; a prefix shorter than a namespace takes a read of the whole table."""

@@ -154,7 +154,7 @@ class Wire:
         Raises:
             ConfigError: there are no credentials.
         """
-        headers = self._signer.headers(request, self._keys(), system_clock())
+        headers = self._signer.headers(request, self._keys(), request.signed or system_clock())
         connection, used = self._take()
         answer, kept = self._exchange(connection, request, headers)
         if isinstance(answer, Lost) and used and not answer.sent:
@@ -256,7 +256,7 @@ class AsyncWire:
         """As `Wire.send`."""
         import aiohttp
 
-        headers = self._signer.headers(request, await self._keys(), system_clock())
+        headers = self._signer.headers(request, await self._keys(), request.signed or system_clock())
         client = self._client(aiohttp)
         times = aiohttp.ClientTimeout(total=request.timeout, sock_connect=self._place.connect_timeout)
         try:
