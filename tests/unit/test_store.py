@@ -171,6 +171,6 @@ def test_what_a_person_sees_is_short_and_telling(store: hw.FeatureStore, tmp_pat
     assert "registry sqlite://, online memory:, offline duckdb" in repr(store)
     with hw.FeatureStore(tmp_path, online="lmdb:online") as other:
         shown = repr(other)
-        assert f"<FeatureStore headwater in {tmp_path}: registry sqlite:///.headwater/registry.db" in shown
+        assert f"<FeatureStore {tmp_path.name} in {tmp_path}: registry sqlite:///.headwater/registry.db" in shown
         assert repr(other.registry).endswith("not read yet>")
-    assert repr(other) == "<FeatureStore headwater: closed>"
+    assert repr(other) == f"<FeatureStore {tmp_path.name}: closed>"
