@@ -78,7 +78,15 @@ def _parts(found: StoreStatus) -> list[Drawable]:
     """What the registry, the log and the online store say of themselves, a line each."""
     parts = (("registry", found.registry), ("offline log", found.log), ("online", found.online))
     told = [(name, ", ".join(f"{key} {value}" for key, value in said.items() if value != "")) for name, said in parts]
-    return [Fields([*told, *_refresh(found.refresh)])]
+    return [Fields([*told, *_refresh(found.refresh), *_pending(found)])]
+
+
+def _pending(found: StoreStatus) -> list[tuple[str, str]]:
+    """Purged keys that are not erased yet."""
+    if not found.pending_purges or found.pending_until is None:
+        return []
+    when = f"{found.pending_until:%Y-%m-%d %H:%M:%S} UTC"
+    return [("pending purges", f"{found.pending_purges:,}, erased by a materialize or worker after {when}")]
 
 
 def _refresh(found: RefreshStatus) -> list[tuple[str, str]]:

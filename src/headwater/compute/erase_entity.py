@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from headwater.clock import duration_micros, from_micros
@@ -68,10 +69,7 @@ def out_of_reach(rooms: Rooms) -> list[str]:
     return notes
 
 
-def pending_purges(rooms: Rooms) -> tuple[int, str]:
-    """How many purges are not erased yet, and from when a run erases the last of them; empty where there are none."""
+def pending_purges(rooms: Rooms) -> tuple[int, datetime | None]:
+    """How many purges are not erased yet, and from when a run erases the last of them (UTC); None: there are none."""
     pending = rooms.log.pending_purges()
-    if not pending:
-        return 0, ""
-    last = max(pending) + duration_micros(WRITE_TIME)
-    return len(pending), f"{from_micros(last):%Y-%m-%d %H:%M:%S} UTC"
+    return len(pending), from_micros(max(pending) + duration_micros(WRITE_TIME)) if pending else None

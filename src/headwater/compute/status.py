@@ -93,6 +93,8 @@ class StoreStatus:
         registry, log, online: what these parts say: kind, place, sizes.
         warnings: what somebody should look at.
         refresh: the queue of refreshes, and what they have come to.
+        pending_purges: purged keys that are not erased yet.
+        pending_until: a materialize or worker after this instant erases them (UTC); None: nothing is pending.
         reads: the cache's hit ratio, shared round trips and the breaker, of this process's own reads.
     """
 
@@ -107,6 +109,8 @@ class StoreStatus:
     warnings: tuple[str, ...] = ()
     refresh: RefreshStatus = field(default_factory=RefreshStatus)
     reads: ReadCounts = field(default_factory=ReadCounts)
+    pending_purges: int = 0
+    pending_until: datetime | None = None
 
     def __repr__(self) -> str:
         versions = ", ".join(f"{v.view}@{v.version} {v.state}" for v in self.versions) or "nothing registered"
@@ -133,9 +137,7 @@ def status(rooms: Rooms, now: int, registry: Mapping[str, Any]) -> StoreStatus:
     versions = [v for record in snapshot.views.values() for v in _versions(rooms, record, marks, now)]
     versions.sort(key=lambda v: v.state == "retired")
     warnings += _waiting(snapshot)
-    count, until = pending_purges(rooms)
-    if count:
-        warnings.append(f"{count:,} purges are not erased yet: a materialize or worker after {until} erases them")
+    purges, until = pending_purges(rooms)
     services = {name: record.live for name, record in snapshot.services.items() if record.live is not None}
     refresh = _refresh(rooms, now, warnings)
     return StoreStatus(
@@ -150,6 +152,8 @@ def status(rooms: Rooms, now: int, registry: Mapping[str, Any]) -> StoreStatus:
         tuple(warnings),
         refresh,
         rooms.fetcher.counts(),
+        purges,
+        until,
     )
 
 
