@@ -17,7 +17,7 @@ from headwater.compute import retrieval
 from headwater.compute import status as statuses
 from headwater.compute import write as writing
 from headwater.compute.erase_entity import erase_entity
-from headwater.compute.opening import Closed, open_engine, open_online
+from headwater.compute.opening import Closed, check_store, open_engine, open_online
 from headwater.compute.refresh_queue import RefreshSettings
 from headwater.compute.reports import DeleteReport, EraseReport, MaterializeReport, WriteReport
 from headwater.compute.rooms import Rooms
@@ -181,7 +181,9 @@ class FeatureStore(forks.OfOneProcess):
                 )
             )
             self._engine = offline if isinstance(offline, OfflineEngine) else self._own(open_engine(settings, observer))
-            self._online = online if isinstance(online, OnlineStore) else self._own(open_online(settings))
+            if isinstance(online, OnlineStore):
+                check_store(type(online))
+            self._online = online if isinstance(online, OnlineStore) else self._own(open_online(settings, clock))
         except BaseException:
             self.close()
             raise

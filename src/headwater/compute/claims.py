@@ -42,6 +42,7 @@ class Claims:
         self.online = online
         self._generation: str | None = None
         self._looked: float | None = None
+        self._read: float | None = None
 
     def claim_log(self) -> None:
         """Make sure, before a write, that this host writes to the folder of the offline log that all hosts use.
@@ -109,13 +110,13 @@ class Claims:
         Raises:
             LogMismatch: another log's rows are in it.
         """
-        if self._looked is not None and time.monotonic() - self._looked < SECONDS:
+        if self._read is not None and time.monotonic() - self._read < SECONDS:
             return
         try:
             self.check_owner()
         except Unavailable:
             return
-        self._looked = time.monotonic()
+        self._read = time.monotonic()
 
     def take_over(self, log_id: str) -> int:
         """Let this log own an online store that another one wrote to.
@@ -152,7 +153,7 @@ class Claims:
         entries |= {key: pack_log_id(self._project, self._log.log_id), token: new_token()}
         if not self.online.put_meta(entries, expected={key: data, token: old}):
             raise Unavailable("the online store was written to while it was taken over; nothing was changed, try again")
-        self._looked = None
+        self._looked = self._read = None
         return position
 
     def renew_token(self) -> None:

@@ -63,9 +63,10 @@ def mend(rooms: Rooms, snapshot: RegistrySnapshot) -> Mended:
         began = rooms.log.now()
         for record in snapshot.views.values():
             versions = [whole_view(record, version) for version in record.versions.values()]
+            # purges first: their keys do not go into the log in clear
+            done.deletes += _purges_again(rooms, record)
             for view in versions:
                 done.deletes += _deletes_again(rooms, view)
-            done.deletes += _purges_again(rooms, record)
             for view in versions:
                 _rows_again(rooms, view, [(gap.lo, gap.hi) for gap in gaps], lease, done)
         for gap in gaps:
