@@ -24,7 +24,7 @@ from headwater.offline.base import POSITION, THROUGH, ChangeCounts, ChangesReque
 from headwater.offline.log_core import RunStart
 from headwater.offline.log_state import LogRestored
 from headwater.online.base import PutOutcome
-from headwater.online.meta import read_watermarks, token_key, watermark_entry, watermark_key
+from headwater.online.meta import greatest_key, read_watermarks, token_key, watermark_entry, watermark_key
 from headwater.online.view_rows import ViewRows
 from headwater.planning.resolve import ResolvedView
 from headwater.planning.watermark import Watermark
@@ -120,7 +120,10 @@ class Run:
             files.forced()
         else:
             request = self._request(log, since, end)
-            self._put_changes(rows, files.request(request), log, lease)
+            # with a start of the user's own: the window alone, also of new files
+            narrow = replace(request, whole_files=frozenset())
+            first = narrow if self.bounds.start is not None else files.request(request)
+            self._put_changes(rows, first, log, lease)
             while (request_ := files.again(request)) is not None:
                 self._put_changes(rows, request_, log, lease)
         return self._finish(epoch, token, stored, log, lease, began)
@@ -251,7 +254,8 @@ class Run:
                 return now or Watermark()
             entry = watermark_entry(rooms.project, name, version, reached)
             where = (token_key(rooms.project), epoch)
-            if rooms.online.put_meta(entry, expected={key: data}, epoch=where):
+            greatest = (greatest_key(rooms.project), reached.position)
+            if rooms.online.put_meta(entry, expected={key: data}, epoch=where, high_water=greatest):
                 break
             if rooms.online.epoch(where[0]) != epoch:
                 return None
