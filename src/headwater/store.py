@@ -23,7 +23,7 @@ from headwater.compute.reports import DeleteReport, EraseReport, MaterializeRepo
 from headwater.compute.rooms import Rooms
 from headwater.compute.sources import BoundSources, views_in, with_parts
 from headwater.compute.worker import begin_work
-from headwater.config import Settings, load_settings, without_password
+from headwater.config import Settings, load_settings
 from headwater.definitions.entity import Entity
 from headwater.definitions.view import FeatureView
 from headwater.errors import FeatureViewNotFound, nearest
@@ -44,6 +44,7 @@ from headwater.planning.plan import Plan
 from headwater.registry.registry import FeatureRegistry, open_registry
 from headwater.registry.versions import FeatureVersionManager
 from headwater.types import ConsistencyLevel, StalePolicy, WriteTarget
+from headwater.urls import without_password
 
 _PREPARED = 256
 

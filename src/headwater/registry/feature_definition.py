@@ -103,10 +103,10 @@ def _quoted(name: str) -> str:
 
 
 def _place(source: Source) -> str:
-    return "'" + source.location.replace("'", "''") + "'" if source.location else source.kind
+    return "'" + source.shown_location.replace("'", "''") + "'" if source.location else source.kind
 
 
 def _dependencies(source: Source, feature: Feature) -> tuple[str, ...]:
     if isinstance(source, SQLSource):
-        return tuple(f"{name}: {table.location or table.kind}" for name, table in source.tables.items())
-    return (f"{source.location or source.kind}:{feature.source_column}",)
+        return tuple(f"{name}: {table.shown_location or table.kind}" for name, table in source.tables.items())
+    return (f"{source.shown_location or source.kind}:{feature.source_column}",)
