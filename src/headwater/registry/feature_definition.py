@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from types import MappingProxyType
+from typing import Any
 
 from headwater.definitions.feature import Feature
 from headwater.definitions.sources import Source, SQLSource
@@ -55,6 +56,15 @@ class FeatureDefinition:
 
     def __hash__(self) -> int:
         return hash((self.feature_name, self.version))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return _restored, ({**values, "tags": dict(self.tags)},)
+
+
+def _restored(values: dict[str, Any]) -> FeatureDefinition:
+    """A definition that was pickled, for which a read-only view of a dict has no form."""
+    return FeatureDefinition(**{**values, "tags": MappingProxyType(values["tags"])})
 
 
 def define(version: ViewVersion, name: str) -> FeatureDefinition:
