@@ -97,4 +97,4 @@ def busy(*works: Callable[[], None]) -> Iterator[None]:
         for thread in threads:
             thread.join(60)
         assert [thread for thread in threads if thread.is_alive()] == []
-    assert problems == []
+    assert not problems, problems[0]
