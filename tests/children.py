@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -25,7 +26,10 @@ class Child:
 
     def __init__(self, work: Callable[[], Any]) -> None:
         self._told, telling = os.pipe()
-        self.pid = os.fork()
+        with warnings.catch_warnings():
+            # newer Pythons advise against what is tested here
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self.pid = os.fork()
         if self.pid == 0:
             try:
                 os.close(self._told)

@@ -162,9 +162,6 @@ class ClockError(StoreError):
         super().__init__(message)
         self.log_clock, self.now = log_clock, now
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (*self.args, self.log_clock, self.now)
-
 
 class FormatError(StoreError):
     """Stored bytes were written by a newer headwater or by something else."""

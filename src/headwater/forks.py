@@ -144,7 +144,7 @@ class OfOneProcess:
     instead = "make one in each process: hw.FeatureStore('path')"
 
     def __reduce__(self) -> NoReturn:
-        raise UsageError(f"a {type(self).__name__} cannot be pickled or copied: {self.instead}")
+        raise UsageError(f"{type(self).__name__} objects cannot be pickled or copied: {self.instead}")
 
 
 def abandon(*things: Any) -> None:

@@ -16,9 +16,9 @@ from contextlib import contextmanager
 import sqlalchemy as sa
 
 from headwater import forks
-from headwater.config import without_password
 from headwater.errors import Unavailable
 from headwater.gate import Gate
+from headwater.urls import without_password
 
 
 class _Transactions:

@@ -13,17 +13,18 @@ from headwater import forks
 from headwater.clock import Clock, parse_duration, system_clock, to_micros
 from headwater.compute import delete as deleting
 from headwater.compute import materialize as materializing
+from headwater.compute import repair as repairing
 from headwater.compute import retrieval
 from headwater.compute import status as statuses
 from headwater.compute import write as writing
 from headwater.compute.erase_entity import erase_entity
 from headwater.compute.opening import Closed, check_store, open_engine, open_online
 from headwater.compute.refresh_queue import RefreshSettings
-from headwater.compute.reports import DeleteReport, EraseReport, MaterializeReport, WriteReport
+from headwater.compute.reports import ClockRepairReport, DeleteReport, EraseReport, MaterializeReport, WriteReport
 from headwater.compute.rooms import Rooms
 from headwater.compute.sources import BoundSources, views_in, with_parts
 from headwater.compute.worker import begin_work
-from headwater.config import Settings, load_settings, without_password
+from headwater.config import Settings, load_settings
 from headwater.definitions.entity import Entity
 from headwater.definitions.view import FeatureView
 from headwater.errors import FeatureViewNotFound, nearest
@@ -44,6 +45,7 @@ from headwater.planning.plan import Plan
 from headwater.registry.registry import FeatureRegistry, open_registry
 from headwater.registry.versions import FeatureVersionManager
 from headwater.types import ConsistencyLevel, StalePolicy, WriteTarget
+from headwater.urls import without_password
 
 _PREPARED = 256
 
@@ -197,11 +199,12 @@ class FeatureStore(forks.OfOneProcess):
             registry=self._registry,
             versions=FeatureVersionManager(self._registry),
             engine=self._engine,
-            log=OfflineLog(self._registry.engine, self._log_folder, self._clock),
+            log=OfflineLog(self._registry.engine, self._log_folder, self._clock, self.settings.online_clock_tolerance),
             online=self._online,
             clock=self._clock,
             source_of=self._sources.source_of,
             lookback=self.settings.materialize_lookback,
+            tolerance=self.settings.online_clock_tolerance,
             keep_gone_files=self.settings.online_gone_files == "keep",
             observer=self._observer,
             reads=_read_settings(self.settings),
@@ -436,6 +439,18 @@ class FeatureStore(forks.OfOneProcess):
             EntityKeyError: keys that lack a join key, are NULL or of another type.
         """
         return erase_entity(self.rooms, entity, entities)
+
+    def repair_clock(self) -> ClockRepairReport:
+        """After a wrong clock (`ClockError`): take now for right.
+
+        What the offline log has stamped ahead of now, arrivals and deletes, follows now a microsecond apart, in its
+        order; online rows that are known later than now become what history has now. Where it was interrupted it is
+        simply called again.
+
+        Raises:
+            StoreError: a store cannot be reached, or the log's folder is another log's.
+        """
+        return repairing.repair_clock(self.rooms)
 
     def claim_store(self, log_id: str) -> int:
         """Let this registry's offline log own the online store, which another log wrote to.

@@ -83,6 +83,7 @@ def test_each_side_of_a_fork_is_told_once_and_a_grandchild_too():
 
 
 def test_what_is_watched_is_held_weakly():
+    gc.collect()
     thing = Thing()
     gone, watched = weakref.ref(thing), len(forks._watched)
     del thing
@@ -195,7 +196,7 @@ def test_what_belongs_to_one_process_is_neither_pickled_nor_copied():
         instead = "make another"
 
     for send in (pickle.dumps, copy.copy, copy.deepcopy):
-        with pytest.raises(UsageError, match="a Part cannot be pickled or copied: make another"):
+        with pytest.raises(UsageError, match="Part objects cannot be pickled or copied: make another"):
             send(Part())
 
 

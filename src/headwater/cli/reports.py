@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from headwater.cli.sheet import Drawable, Line, Sheet
+from headwater.clock import format_duration
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from headwater.compute.reports import EraseReport, MaterializeReport, WriteReport
+    from headwater.compute.reports import ClockRepairReport, EraseReport, MaterializeReport, WriteReport
 
 _MOST_PROBLEMS = 20
 _NOTES = {
@@ -77,6 +79,18 @@ def written(view: str, report: WriteReport) -> Sequence[Drawable]:
 def when(instant: datetime | None) -> str:
     """An instant as people read it: `2026-06-01 12:10:00 UTC`."""
     return "-" if instant is None else f"{instant:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def repaired(report: ClockRepairReport) -> Sequence[Drawable]:
+    """One line of what was ahead of now."""
+    if not (report.ahead or report.rows or report.deletes or report.keys):
+        return [Line(f"nothing was ahead of {when(report.now)}", "green")]
+    counts = f"{report.rows:,} rows and {report.deletes:,} deletes in the log, {report.keys:,} keys online"
+    ahead = format_duration(timedelta(seconds=round(report.ahead.total_seconds())))
+    lines = [
+        Line(f"the offline log's clock was {ahead} ahead of {when(report.now)}; set back: {counts}", "green"),
+    ]
+    return [*lines, *(Line(f"  {name} cannot be read, and was left as it is", "yellow") for name in report.unread)]
 
 
 def erased(entity: str, report: EraseReport) -> Sequence[Drawable]:

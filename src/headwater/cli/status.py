@@ -74,10 +74,15 @@ def _sla(version: VersionStatus, now: datetime) -> str:
     return f"{sla} {told} (newest{seen} {age(max(timedelta(0), now - version.newest))})"
 
 
+_IN_TIME = ("clock_ahead", 0.0)
+
+
 def _parts(found: StoreStatus) -> list[Drawable]:
     """What the registry, the log and the online store say of themselves, a line each."""
     parts = (("registry", found.registry), ("offline log", found.log), ("online", found.online))
-    told = [(name, ", ".join(f"{key} {value}" for key, value in said.items() if value != "")) for name, said in parts]
+    told = [
+        (name, ", ".join(f"{k} {v}" for k, v in said.items() if v != "" and (k, v) != _IN_TIME)) for name, said in parts
+    ]
     return [Fields([*told, *_refresh(found.refresh), *_pending(found)])]
 
 

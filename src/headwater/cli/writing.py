@@ -45,6 +45,7 @@ def register(app: typer.Typer) -> None:
     command(app)(write)
     command(app)(delete)
     command(app)(erase)
+    command(app, name="repair-clock")(repair_clock)
     command(app, name="claim-store")(claim_store)
 
 
@@ -135,6 +136,17 @@ def erase(
         join_keys = store.get_entity(entity).join_keys
         report = store.erase(entity, parse.entities(key, join_keys))
     run.answer({"entity": entity, **plain(report)}, *reports.erased(entity, report))
+
+
+def repair_clock(run: Run) -> None:
+    """Take this clock for right, after a wrong one stamped rows or deletes ahead of it.
+
+    What the offline log and the online store have ahead of now follows now, in its order. Nothing is lost, and it may
+    be run again. Make sure first that this host's clock (with PostgreSQL: its server's) is right.
+    """
+    with run.store() as store:
+        report = store.repair_clock()
+    run.answer(report, *reports.repaired(report))
 
 
 def claim_store(

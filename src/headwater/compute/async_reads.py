@@ -85,6 +85,8 @@ class AsyncPreparedReader(forks.OfOneProcess):
         fetcher: gets the rows.
     """
 
+    instead = "make one in each process: await store.prepare(features)"
+
     def __init__(self, inner: PreparedReader, fetcher: AsyncFetcher) -> None:
         self._inner = inner
         self._fetcher = fetcher

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from headwater.clock import MIN_MICROS
+from headwater.clock import MAX_MICROS, MIN_MICROS
 from headwater.compute.inputs import with_log
 from headwater.compute.lease import RunLease
 from headwater.compute.rooms import Rooms
@@ -91,6 +91,7 @@ def make_equal(
     *,
     keys: pa.Table | None = None,
     counts: ChangeCounts | None = None,
+    within: int | None = None,
 ) -> None:
     """Make each selected key's row equal to history now, P and D as history has them.
 
@@ -106,12 +107,14 @@ def make_equal(
         forced: counts what was done.
         keys: only these (columns named like the join keys); None: all.
         counts: filled by the first reading of history.
+        within: microseconds after now; history then decides, and no row that is known later stays. None: history
+            decides at the later of now and the known_at of what is stored.
     """
     rows = ViewRows(rooms.project, view)
     note = rooms.forcing.begin(view.name, view.version, lease.until())
     left, first = keys, True
     for _ in range(ROUNDS):
-        again = _pass(rooms, rows, lease, forced, left, (counts if first else None) or ChangeCounts(), first)
+        again = _pass(rooms, rows, lease, forced, left, (counts if first else None) or ChangeCounts(), first, within)
         first = False
         if not again:
             rooms.forcing.end(note)
@@ -130,10 +133,11 @@ def _pass(
     keys: pa.Table | None,
     counts: ChangeCounts,
     first: bool,
+    within: int | None,
 ) -> dict[bytes, bytes | None]:
     """One round; the stored keys (→ a row that carries a long key) that are to be looked at again."""
-    now = rooms.log.now()
-    stored = _read(rooms, rows, keys, now)
+    now = rooms.log.now() + (within or 0)
+    stored = _read(rooms, rows, keys, now if within is None else MAX_MICROS)
     log = rooms.log.slice(rows.view.name, rows.names)
     swap = _Swap(rooms, rows.view, stored, _marks(rooms, rows, log), lease, forced)
     seen = _Hashes()

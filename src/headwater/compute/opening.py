@@ -12,6 +12,7 @@ from headwater.loader import OFFLINE_ENGINES, ONLINE_STORES, load_plugin
 from headwater.observer import Observer
 from headwater.offline.base import OfflineEngine
 from headwater.online.base import OnlineStore
+from headwater.urls import scheme_of
 
 
 def open_online(settings: Settings, clock: Clock) -> OnlineStore:
@@ -20,11 +21,25 @@ def open_online(settings: Settings, clock: Clock) -> OnlineStore:
     Raises:
         ConfigError, MissingExtra: as `load_plugin` says, or a URL that the store cannot read.
     """
-    kind: type[OnlineStore] = load_plugin(ONLINE_STORES, settings.online_url.partition(":")[0])
+    kind = _kind_of(settings.online_url)
     check_store(kind)
     store = kind.from_url(settings.online_url, settings.folder)
     store.clock = clock
     return store
+
+
+def _kind_of(url: str) -> type[OnlineStore]:
+    """The class of the store that a URL names."""
+    scheme = scheme_of(url)
+    if scheme:
+        try:
+            kind: type[OnlineStore] = load_plugin(ONLINE_STORES, scheme)
+            return kind
+        except ConfigError:
+            # what looks like a scheme may be a user, or the first part of a password
+            if "@" not in url or url[len(scheme) :].startswith("://"):
+                raise
+    raise ConfigError("[online] url: is not a URL such as lmdb:.headwater/online or redis://host:6379/0")
 
 
 def check_store(kind: type[OnlineStore]) -> None:

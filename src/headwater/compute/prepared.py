@@ -69,6 +69,8 @@ class PreparedReader(forks.OfOneProcess):
     stays on the version it has, warns once, and says so in `warnings`.
     """
 
+    instead = "make one in each process: store.prepare(features)"
+
     def __init__(
         self,
         rooms: Rooms,

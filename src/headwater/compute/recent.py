@@ -71,7 +71,7 @@ class RecentWrite:
         return list({tuple(entity.items()): entity for _, entity in self.sample}.values())
 
 
-class RecentWrites:
+class RecentWrites(forks.OfOneProcess):
     """The last writes of a store object; safe to use from several threads.
 
     Args:

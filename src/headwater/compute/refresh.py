@@ -94,7 +94,7 @@ class _Line:
 _LineKey = tuple[str, str, int | None]
 
 
-class Refresher:
+class Refresher(forks.OfOneProcess):
     """Refreshes for reads that wait.
 
     Reads of the same key at the same time share one recomputation, as do those of other keys of the view that come

@@ -61,7 +61,7 @@ def as_hints(views: Sequence[ResolvedView], stale: Iterable[StaleRows], now: int
     return found
 
 
-class Hints:
+class Hints(forks.OfOneProcess):
     """A bounded buffer of hints, one a key, in front of the queue.
 
     A read is noted by one append; a thread, started by the first, finds what is stale in it. What finds no room is

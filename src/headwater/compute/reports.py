@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from headwater.planning.frames import to_html
@@ -110,6 +110,33 @@ class EraseReport:
     def _repr_html_(self) -> str:
         names = ("deleted", "found", "through", "pending_until")
         return _table(("view", *names), [[v, *(getattr(r, n) for n in names)] for v, r in self.views.items()])
+
+
+@dataclass(frozen=True)
+class ClockRepairReport:
+    """What a repair of the clock changed.
+
+    Attributes:
+        now: the instant taken for right (UTC); what was ahead of it follows it, a microsecond apart.
+        ahead: how far the offline log's clock was ahead of it.
+        rows: rows of the log with another arrival.
+        deletes: deletes and purges of the log with another time.
+        keys: keys of which the online store had a row, or a delete, that was ahead; over all versions.
+        views: the views of which the log had anything ahead.
+        unread: files of the log that could not be read, and were left as they are.
+    """
+
+    now: datetime
+    ahead: timedelta
+    rows: int = 0
+    deletes: int = 0
+    keys: int = 0
+    views: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
+
+    def _repr_html_(self) -> str:
+        names = [field.name for field in fields(self)]
+        return _table(names, [[getattr(self, name) for name in names]])
 
 
 @dataclass(frozen=True, repr=False)

@@ -131,8 +131,13 @@ class StoreStatus:
 def status(rooms: Rooms, now: int, registry: Mapping[str, Any]) -> StoreStatus:
     """How a store stands at `now` (microseconds); what cannot be reached is told as a warning."""
     snapshot = rooms.registry.refresh()
-    head = rooms.log.head_position()
-    warnings: list[str] = []
+    log = {
+        "id": rooms.log.log_id,
+        "position": rooms.log.head_position(),
+        "clock_ahead": rooms.log.clock_ahead().total_seconds(),
+    }
+    wrong = rooms.log.clock_warning()
+    warnings: list[str] = [] if wrong is None else [wrong]
     online, marks = _online(rooms, snapshot, warnings)
     versions = [v for record in snapshot.views.values() for v in _versions(rooms, record, marks, now)]
     versions.sort(key=lambda v: v.state == "retired")
@@ -147,7 +152,7 @@ def status(rooms: Rooms, now: int, registry: Mapping[str, Any]) -> StoreStatus:
         tuple(versions),
         services,
         registry,
-        {"id": rooms.log.log_id, "position": head},
+        log,
         online,
         tuple(warnings),
         refresh,

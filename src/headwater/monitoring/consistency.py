@@ -12,6 +12,7 @@ from headwater.clock import parse_duration
 from headwater.compute.recent import RecentWrite
 from headwater.compute.rooms import Rooms
 from headwater.errors import ConsistencyLost, Unavailable, UsageError
+from headwater.forks import OfOneProcess
 from headwater.online.base import OnlineStore
 from headwater.online.codec import sequence_of
 from headwater.online.powers import UNREAD, LeveledReads, Replicated
@@ -79,7 +80,7 @@ class _Wait:
         return True
 
 
-class FeatureConsistencyManager:
+class FeatureConsistencyManager(OfOneProcess):
     """Tells what a store has written lately, and waits until every reader sees it.
 
     Args:

@@ -32,6 +32,7 @@ from headwater.offline.log_marks import (
     purge_tombstones,
     purged_rows,
 )
+from headwater.offline.log_repair import ClockRepair, repair
 from headwater.offline.log_state import (
     Known,
     LogTransaction,
@@ -327,6 +328,21 @@ class OfflineLog(LogCore):
         empty_wal(self._engine)
         if self._folder is not None:
             self._folder.remove(gone)
+
+    def repair_clock(self, readings: Mapping[str, Sequence[RowReading]] | None = None) -> ClockRepair:
+        """Take now for right where the log's clock is ahead of it.
+
+        Arrivals and Ds that are ahead become now + 1 µs, + 2 µs, … in their order, so that a D stays before what was
+        written after it.
+
+        Args:
+            readings: view → how its versions, retired ones too, find keys in a row; of other views no keys of rows are
+                reported.
+        """
+        with self._writing() as log:
+            if self._folder is not None:
+                hold_folder(log.connection, self._folder)
+            return repair(log, self._folder, readings or {})
 
     def slice(self, view: str, keys: Sequence[str], until: int | None = None) -> LogSlice:
         """A view's part of the log, fixed.

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from headwater import forks
 from headwater.clock import MIN_MICROS, Clock, duration_micros
-from headwater.errors import LogMismatch, StoreError
+from headwater.errors import ClockError, LogMismatch, StoreError
 from headwater.offline.log_files import LogFolder, hold_folder
 from headwater.offline.log_marks import Digests
 from headwater.offline.log_state import (
@@ -208,6 +208,16 @@ class LogCore(forks.OfOneProcess):
         """How far the log's clock is ahead of now."""
         with self._reading() as (_, state, _):
             return timedelta(microseconds=state.clock - state.now)
+
+    def clock_warning(self) -> str | None:
+        """What is wrong with the log's clock: that it is ahead of now, and by too much; None: nothing."""
+        with self._reading() as (_, state, _):
+            if state.clock - state.now <= self._tolerance:
+                return None
+            try:
+                return check_clock(state.clock, state.now, self._engine)
+            except ClockError as refused:
+                return str(refused)
 
     def arrival(self, view: str) -> int:
         """The arrival that a row of a view would have now, microseconds: after every delete, not before another row.

@@ -14,6 +14,7 @@ from headwater.clock import Clock, system_clock
 from headwater.errors import ConfigError, Unavailable
 from headwater.forks import OfOneProcess
 from headwater.types import ConsistencyLevel
+from headwater.urls import without_password
 
 
 class PutOutcome(IntEnum):
@@ -80,7 +81,9 @@ class OnlineStore(OfOneProcess, ABC):
         Raises:
             ConfigError: a URL of another form.
         """
-        raise ConfigError(f"{cls.__name__} cannot be made from a URL ({url!r}): give the store object")
+        raise ConfigError(
+            f"{cls.__name__} cannot be made from a URL ({without_password(url)!r}): give the store object"
+        )
 
     @abstractmethod
     def multi_get(self, keys: Sequence[bytes]) -> list[bytes | None]:

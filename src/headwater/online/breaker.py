@@ -8,7 +8,7 @@ from headwater import forks
 from headwater.errors import Unavailable
 
 
-class CircuitBreaker:
+class CircuitBreaker(forks.OfOneProcess):
     """Closed while reads succeed; open after so many failures in a row; then one read at a time tries again.
 
     Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import time
 from pathlib import Path
@@ -13,9 +14,9 @@ from sqlalchemy import event
 from sqlalchemy.pool import NullPool, QueuePool
 
 from headwater import sql_transactions
-from headwater.config import without_password
 from headwater.errors import ConfigError, StoreReadOnly
 from headwater.loader import missing_extra
+from headwater.urls import ESCAPED, scheme_of, without_password
 
 MEMORY = "sqlite://"
 
@@ -31,19 +32,41 @@ def open_engine(url: str, folder: Path) -> sa.Engine:
         ConfigError: a URL that cannot be read.
         MissingExtra: its driver is not installed.
     """
+    parsed = _parsed(url)
+    if parsed is not None:
+        try:
+            return _sqlite(parsed, folder) if _is_sqlite(parsed) else _server(parsed)
+        except ModuleNotFoundError as missing:
+            raise missing_extra(missing.name or parsed.get_driver_name()) from missing
+        except (sa.exc.ArgumentError, ValueError):
+            pass
+    # outside of any `except`: what SQLAlchemy says may hold the password
+    raise ConfigError(
+        f"[registry] url: {without_password(url)!r} is not a URL such as sqlite:///.headwater/registry.db "
+        f"or postgresql+psycopg://user:password@host/db ({ESCAPED})"
+    )
+
+
+def _is_sqlite(url: sa.URL) -> bool:
+    return url.get_backend_name() == "sqlite"
+
+
+_MAY_HAVE_AT = ("password", "sslpassword", "passfile", "user", "options", "service", "application_name")
+
+
+def _parsed(url: str) -> sa.URL | None:
+    """The parts of a URL; None where it is none, or an `@` shows that the end of its password was taken for a host."""
     try:
         parsed = sa.make_url(url)
-        if parsed.get_backend_name() == "sqlite":
-            return _sqlite(parsed, folder)
-        return _server(parsed)
-    except ModuleNotFoundError as missing:
-        raise missing_extra(missing.name or parsed.get_driver_name()) from missing
     except (sa.exc.ArgumentError, ValueError):
-        # what SQLAlchemy says may hold the password
-        raise ConfigError(
-            f"[registry] url: {without_password(url)!r} is not a URL such as sqlite:///.headwater/registry.db "
-            "or postgresql+psycopg://user:password@host/db (special characters of a password as %40 and the like)"
-        ) from None
+        return None
+    if scheme_of(url).partition("+")[0] == "sqlite":
+        return None if parsed.host or parsed.username else parsed
+    if re.search(r"[?&]\w+=", parsed.password or ""):
+        return None  # options, one of which holds an @
+    values = (str(value) for name, value in parsed.query.items() if name not in _MAY_HAVE_AT)
+    parts = (parsed.host or "", parsed.database or "", *parsed.query, *values)
+    return None if any("@" in part for part in parts) else parsed
 
 
 _QUICK = {"connect_timeout": 5, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}

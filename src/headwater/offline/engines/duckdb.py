@@ -363,7 +363,7 @@ def _reader(relation: duckdb.DuckDBPyRelation, rows: int) -> pa.RecordBatchReade
 
 
 def _place(source: Source) -> str:
-    return f"{source.kind} source {source.location!r}" if source.location else f"{source.kind} source"
+    return f"{source.kind} source {source.shown_location!r}" if source.location else f"{source.kind} source"
 
 
 def _translated(bad: duckdb.Error) -> HeadwaterError:

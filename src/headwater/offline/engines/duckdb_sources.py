@@ -283,7 +283,10 @@ def _remote(source: ParquetSource, where: str) -> ds.Dataset:
         filesystem, path = fs.FileSystem.from_uri(re.sub(r"^gcs://", "gs://", source.location))
         return _dataset(filesystem, path)
     except (pa.ArrowException, OSError, ValueError) as bad:
-        raise SourceError(f"{where}: cannot read {source.location}: {bad}") from bad
+        if source.shown_location == source.location:
+            raise SourceError(f"{where}: cannot read {source.location}: {bad}") from bad
+    # what PyArrow says may hold the credentials, so that it is not among the error's causes either
+    raise SourceError(f"{where}: cannot read {source.shown_location}")
 
 
 def _dataset(filesystem: fs.FileSystem, path: str) -> ds.Dataset:

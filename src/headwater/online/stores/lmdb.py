@@ -32,6 +32,7 @@ from headwater.online.stores.lmdb_rows import (
     set_or_delete,
 )
 from headwater.types import ConsistencyLevel
+from headwater.urls import without_password
 
 MAP_SIZE = 1 << 40
 """Address space reserved for the map: costs no disk, and spares growing it while others read."""
@@ -65,9 +66,9 @@ class LMDBOnlineStore(OnlineStore):
                 options["map_size"] = int(value)
             else:
                 hint = nearest(name, ("sync", "map_size"))
-                raise ConfigError(f"online URL {url!r}: {name}={value!r} is not sync=on|off or map_size=BYTES{hint}")
+                raise ConfigError(f"[online] url: its options are sync=on|off and map_size=BYTES{hint}")
         if not place:
-            raise ConfigError(f"online URL {url!r} names no folder; write lmdb:.headwater/online")
+            raise ConfigError(f"[online] url: {without_password(url)} names no folder; write lmdb:.headwater/online")
         return cls(folder / place, **options)
 
     def multi_get(self, keys: Sequence[bytes]) -> list[bytes | None]:
