@@ -28,7 +28,7 @@ def status(
         Any, typer.Option(parser=parse.instant, metavar="TIME", help="How it stands at this time.", show_default="now")
     ] = None,
 ) -> None:
-    """Show how far each version is materialized, and what is wrong."""
+    """Show how far versions are materialized, and what is wrong."""
     with run.store() as store:
         found = store.status(now)
     run.answer(found, *_drawn(found))

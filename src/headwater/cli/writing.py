@@ -139,7 +139,7 @@ def erase(
 
 
 def repair_clock(run: Run) -> None:
-    """Take this clock for right, after a wrong one stamped rows or deletes ahead of it.
+    """Take now for right after a wrong clock stamped rows ahead.
 
     What the offline log and the online store have ahead of now follows now, in its order. Nothing is lost, and it may
     be run again. Make sure first that this host's clock (with PostgreSQL: its server's) is right.
@@ -154,7 +154,7 @@ def claim_store(
     log_id: Annotated[str, typer.Option("--from", metavar="ID", help="The offline log that the store belongs to now.")],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Let this registry's offline log own an online store that another log wrote to.
+    """Take over an online store that another offline log wrote to.
 
     Rows and deletes of the other log stay until they are replaced, or 'headwater materialize --force' removes what
     this history lacks. They may exist nowhere else.
