@@ -320,8 +320,8 @@ def test_a_read_only_folder_serves_reads_and_refuses_writes(folder: Path) -> Non
 def test_a_folder_made_writable_again_takes_writes(folder: Path) -> None:
     LMDBOnlineStore(folder).put([(b"k", row(1))])
     store = LMDBOnlineStore(folder)
-    store._shared._reopen()
-    store._shared.read_only = True
+    store.multi_get([b"k"])
+    store._shared._opened.writer = None
     assert store.put([(b"k", row(2))]) == [True]
     store.close()
 
@@ -359,11 +359,11 @@ assert kept and None not in kept
 
 def test_a_path_that_is_no_folder_or_no_lmdb_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(Unavailable, match="no folder"):
+    with pytest.raises(Unavailable, match="not a folder"):
         LMDBOnlineStore(tmp_path / "file").multi_get([b"k"])
     (tmp_path / "odd").mkdir()
     (tmp_path / "odd" / "data.mdb").write_bytes(b"not a database" * 1000)
-    with pytest.raises(StoreError, match="damaged or no LMDB folder"):
+    with pytest.raises(StoreError, match="damaged or not an LMDB folder"):
         LMDBOnlineStore(tmp_path / "odd").multi_get([b"k"])
 
 

@@ -20,6 +20,7 @@ from headwater.clock import to_micros
 from headwater.errors import ConfigError, Unavailable, nearest
 from headwater.online.base import Capabilities, Change, HighWater, OnlineStore, PutOutcome, Row, new_token, too_late
 from headwater.online.stores.lmdb_environment import Environment, release, share
+from headwater.online.stores.lmdb_files import Settings
 from headwater.online.stores.lmdb_rows import (
     CHUNK_ROWS,
     SCAN_ROWS,
@@ -31,8 +32,12 @@ from headwater.online.stores.lmdb_rows import (
     runs,
     set_or_delete,
 )
+from headwater.online.stores.url_options import seconds
 from headwater.types import ConsistencyLevel
 from headwater.urls import without_password
+
+WAIT = 30.0
+"""Seconds to wait for another process, as SQLite's."""
 
 MAP_SIZE = 1 << 40
 """Address space reserved for the map: costs no disk, and spares growing it while others read."""
@@ -45,17 +50,20 @@ class LMDBOnlineStore(OnlineStore):
         path: the folder; made when first used.
         map_size: bytes of address space to reserve; less is taken where that much is refused, and grows by itself.
         sync: whether a put waits for the disk.
+        wait: seconds to wait at most for another process that writes or opens it, before `Unavailable`.
     """
 
     capabilities = Capabilities(levels=frozenset(ConsistencyLevel), local=True)
 
-    def __init__(self, path: str | os.PathLike[str], *, map_size: int = MAP_SIZE, sync: bool = True) -> None:
-        self._shared = share(Path(path), map_size, sync)
+    def __init__(
+        self, path: str | os.PathLike[str], *, map_size: int = MAP_SIZE, sync: bool = True, wait: float = WAIT
+    ) -> None:
+        self._shared = share(Settings(Path(path), map_size, sync, wait))
         self._closed = False
 
     @classmethod
     def from_url(cls, url: str, folder: Path) -> Self:
-        """The store of `lmdb:PATH`, relative to the project's folder; `?sync=off` and `?map_size=BYTES` as options."""
+        """The store of `lmdb:PATH`, relative to the project's folder; options sync=off, map_size=BYTES, wait=10s."""
         place, _, query = url.partition(":")[2].partition("?")
         place = place.removeprefix("//") if place.startswith("///") or not place.startswith("/") else place
         options: dict[str, Any] = {}
@@ -64,9 +72,11 @@ class LMDBOnlineStore(OnlineStore):
                 options["sync"] = value == "on"
             elif name == "map_size" and value.isdecimal():
                 options["map_size"] = int(value)
+            elif name == "wait":
+                options["wait"] = seconds({"wait": value}, "wait", WAIT)
             else:
-                hint = nearest(name, ("sync", "map_size"))
-                raise ConfigError(f"[online] url: its options are sync=on|off and map_size=BYTES{hint}")
+                hint = nearest(name, ("sync", "map_size", "wait"))
+                raise ConfigError(f"[online] url: its options are sync=on|off, map_size=BYTES and wait=30s{hint}")
         if not place:
             raise ConfigError(f"[online] url: {without_password(url)} names no folder; write lmdb:.headwater/online")
         return cls(folder / place, **options)
@@ -176,7 +186,7 @@ class LMDBOnlineStore(OnlineStore):
             "kind": "lmdb",
             "place": str(shared.path),
             "entries": entries,
-            "bytes": shared.data.stat().st_blocks * 512,
+            "bytes": (shared.path / "data.mdb").stat().st_blocks * 512,
             "warnings": "the folder is read-only: reads go on, writes are refused" if shared.read_only else "",
         }
 

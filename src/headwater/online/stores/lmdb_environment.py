@@ -2,82 +2,97 @@
 
 from __future__ import annotations
 
-import errno
+import atexit
 import os
-import resource
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import lmdb
 
 from headwater import forks
-from headwater.errors import StorageFull, StoreError, StoreReadOnly, Unavailable, UsageError
+from headwater.errors import StoreError, StoreReadOnly, Unavailable, UsageError
+from headwater.file_lock import LockReplaced
 from headwater.gate import Gate
-from headwater.online.stores.lmdb_rows import CHUNK_BYTES
+from headwater.online.stores.lmdb_files import Settings, StoreDamaged, explained, take
+from headwater.online.stores.lmdb_opened import SLOTS, Opened
+from headwater.online.stores.lmdb_opening import open_folder
 
-MAX_READERS = 1_024
-PLACE_CHECK = 0.1
 ATTEMPTS = 24
+
+SLOT_CHECK = 0.01
+"""Seconds after which a reader that waits to enter a slot looks whether another one is free."""
 
 _T = TypeVar("_T")
 
 
 class Environment:
-    """The one LMDB environment of a path in this process, shared by its stores."""
+    """The one LMDB environment of a path in this process, shared by its stores.
 
-    def __init__(self, path: Path, map_size: int, sync: bool) -> None:
-        self.path = path
-        self.data = path / "data.mdb"
+    Order of locks: that of opening, then the gate; or the writer's, then the gate. Whoever holds the writer's lock, or
+    is in the gate, opens nothing.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.path = settings.path
         self.stores = 0
-        self.read_only = self._lockless = False
-        self._map_size, self._sync = map_size, sync
-        self._env: lmdb.Environment | None = None
-        self._file = -1
-        self._identity = (0, 0)
-        self._checked = 0.0
+        self._settings = settings
+        self._opened: Opened | None = None
+        self._refused: tuple[object, str] | None = None
         self._given_up = ""
-        self._shut = False
+        self._shut = self._idle = False
         self.gate, self._opening = Gate(), forks.lock()
         forks.after_fork(self, Environment._in_child, before=Environment._before_fork, in_parent=Environment._go_on)
 
     def _before_fork(self) -> None:
         self._shut = self.gate.shut(forks.PATIENCE)
+        self._idle = self._shut and (self._opened is None or self._opened.leave_slots())
 
     def _go_on(self) -> None:
+        if self._opened is not None and self._idle:
+            self._opened.enter_slot()
         if self._shut:
             self._shut = False
             self.gate.open()
 
     def _in_child(self) -> None:
         """Open nothing that is the parent's; LMDB opens a path once in a process, so what was copied goes first."""
-        if self._shut or not self.gate.inside:
-            # no transaction was open: what is closed are this process's own copies, not the parent's readers
-            self._close()
-        else:
-            forks.abandon(self._env)
-            self._env, self._file = None, -1
-            self._given_up = (
-                "this process was forked within a transaction of its parent: fork outside of them, or start processes "
-                "with multiprocessing's 'spawn' or 'forkserver'"
-            )
-        self.gate, self._shut = Gate(), False
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            opened.abandon(idle=self._idle)
+            if not self._idle:
+                self._given_up = (
+                    "this process was forked within a transaction of its parent: fork outside of them, or start "
+                    "processes with multiprocessing's 'spawn' or 'forkserver'"
+                )
+        self.gate, self._shut, self._idle = Gate(), False, False
+
+    @property
+    def read_only(self) -> str:
+        """Why nothing can be written; empty where it can, or is not open."""
+        return "" if self._opened is None else self._opened.read_only
 
     def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """The bytes under each key; what `read` would do, on the shortest road while nothing is amiss."""
-        env = self._env
-        if env is not None and not self._lockless and self._in_place():
+        """The bytes under each key; as `read` would, on the shortest road while nothing is amiss."""
+        opened = self._opened
+        if opened is not None and opened.slots and opened.is_current():
             self.gate.enter()
             try:
-                if env is self._env:
-                    txn = env.begin()
+                txn = opened.begin() if opened is self._opened else None
+                if txn is not None:
                     try:
-                        return list(map(txn.get, keys))
+                        result = list(map(txn.get, keys))
                     finally:
                         txn.abort()
+                    with opened.giving:
+                        opened.slots.append(txn)
+                        del txn
+                    return result
             except lmdb.Error:
-                pass  # told, or mended, below
+                pass  # explained, or mended, below
             finally:
                 self.gate.leave()
         return self.read(lambda txn: list(map(txn.get, keys)))
@@ -88,218 +103,235 @@ class Environment:
         Raises:
             StoreError: the environment cannot be opened or read.
         """
-        self._check_place(always=False)
-        return self._attempt(work, write=False)
+        return self._attempt(work, self._read)
 
     def write(self, work: Callable[[Any], _T]) -> _T:
         """Run work in a write transaction and commit it; it may run twice, where the map had to grow.
 
         Raises:
+            Unavailable: another process or thread was in one for too long.
             StorageFull, StoreReadOnly, StoreError: nothing of the transaction is kept.
         """
-        self._check_place(always=True)
-        if self.read_only:
-            self._reopen()
-        return self._attempt(work, write=True)
+        return self._attempt(work, self._write)
 
-    def _attempt(self, work: Callable[[Any], _T], *, write: bool) -> _T:
+    def _attempt(self, work: Callable[[Any], _T], run: Callable[[Opened, Callable[[Any], _T]], _T]) -> _T:
         for _ in range(ATTEMPTS):
+            opened = self._opened or self._open()
             try:
-                return self._run(work, write)
+                return run(opened, work)
+            except LockReplaced:
+                continue
             except lmdb.MapResizedError:
-                self._alone(lambda env: env.set_mapsize(0))
+                self._alone(opened, lambda env: env.set_mapsize(0))
             except lmdb.MapFullError:
-                self._alone(self._grow)
+                self._alone(opened, self._grow)
             except lmdb.ReadersFullError:
-                if not self._alone(lambda env: env.reader_check()):
-                    time.sleep(0.01)
-            except (lmdb.PanicError, lmdb.BadRslotError, _Overtaken):
-                self._reopen()
+                self._free_slots(opened)
+            except (lmdb.PanicError, lmdb.BadRslotError, _Moved):
+                self._reopen(opened)
             except lmdb.BadValsizeError as bad:
                 raise UsageError(f"online store {self.path}: keys have 1 to 511 bytes ({bad})") from bad
             except lmdb.Error as bad:
-                raise self._explained(bad) from bad
-        raise Unavailable(f"the online store {self.path} could not be used: its reader table or its map stays full")
+                raise explained(self._settings, bad) from bad
+        raise Unavailable(
+            f"the online store {self.path} could not be used: its reader table or its map stays full, or its files are "
+            "replaced again and again"
+        )
 
-    def _run(self, work: Callable[[Any], _T], write: bool) -> _T:
-        self.gate.enter()
-        try:
-            env = self._env or self._open()
-            if write:
-                if self.read_only:
-                    raise StoreReadOnly(f"the online store {self.path} is read-only: {_MAKE_WRITABLE}")
-                with env.begin(write=True) as txn:
-                    return work(txn)
-            txn = env.begin()
+    def _read(self, opened: Opened, work: Callable[[Any], _T]) -> _T:
+        due = not opened.is_current()
+        if due and opened.in_place() is None:
+            raise _Moved
+        until = time.monotonic() + self._settings.wait
+        while True:
+            self.gate.enter()
             try:
-                result = work(txn)
-                # no lock file, so no writer knows of this reader: what it read is whole if nothing was committed since
-                if self._lockless and env.info()["last_txnid"] != txn.id():
-                    raise _Overtaken
+                if opened is not self._opened:
+                    raise LockReplaced
+                held = [opened.begin()]
+                if held[0] is not None:
+                    return self._run(opened, held, work, due)
             finally:
-                txn.abort()
-            return result
+                self.gate.leave()
+            # to enter a slot in the table of readers takes a lock of LMDB's that has no bound: so under one that has
+            try:
+                if time.monotonic() >= until:
+                    take(opened.readers, self._settings, 0, "read")
+                elif not opened.readers.acquire(SLOT_CHECK):
+                    continue  # one may be given back meanwhile
+                self.gate.enter()
+                try:
+                    if opened is not self._opened:
+                        raise LockReplaced
+                    held = [opened.env.begin()]
+                    opened.readers.release()
+                    return self._run(opened, held, work, due)
+                finally:
+                    self.gate.leave()
+            finally:
+                opened.readers.release()
+
+    def _run(self, opened: Opened, held: list[Any], work: Callable[[Any], _T], due: bool) -> _T:
+        """Run work in a transaction, the only reference to which is held: its slot is kept for the next one."""
+        txn = held.pop()
+        try:
+            if due and opened.is_overwritten(txn):
+                raise _Moved
+            result = work(txn)
+            # no lock file, so no writer knows of this reader: what it read is whole if nothing was committed since
+            if opened.lockless and opened.env.info()["last_txnid"] != txn.id():
+                raise _Moved
         finally:
-            self.gate.leave()
+            txn.abort()
+        with opened.giving:
+            if not opened.lockless and len(opened.slots) < SLOTS:
+                opened.slots.append(txn)
+            del txn
+        return result
+
+    def _write(self, opened: Opened, work: Callable[[Any], _T]) -> _T:
+        if opened.writer is None:
+            self._reopen(opened)
+            if self.read_only:
+                raise StoreReadOnly(self.read_only)
+            raise LockReplaced
+        try:
+            take(opened.writer, self._settings, self._settings.wait, "written")
+            there = opened.in_place()
+            if there is None:
+                raise _Moved
+            self.gate.enter()
+            try:
+                return self._write_now(opened, work, there)
+            finally:
+                self.gate.leave()
+        finally:
+            try:
+                opened.writer.release()
+            except KeyboardInterrupt:  # that came before it was done: others would wait for an idle thread
+                opened.writer.release()
+                raise
+
+    def _write_now(self, opened: Opened, work: Callable[[Any], _T], there: os.stat_result) -> _T:
+        if opened is not self._opened:
+            raise LockReplaced
+        with opened.env.begin(write=True) as txn:
+            if not opened.follows(txn, there):
+                raise _Moved
+            result, transaction = work(txn), txn.id()
+        opened.committed(transaction)
+        return result
 
     # growing and reopening need all transactions of the process closed, else LMDB reads memory that is gone
 
-    def _alone(self, work: Callable[[lmdb.Environment], _T]) -> _T | None:
-        with self.gate.alone():
-            try:
-                return None if self._env is None else work(self._env)
-            except lmdb.Error as bad:
-                raise self._explained(bad) from bad
+    def _alone(self, opened: Opened, work: Callable[[lmdb.Environment], object]) -> None:
+        with self._alone_inside():
+            if opened is self._opened:
+                opened.slots.clear()
+                try:
+                    work(opened.env)
+                except lmdb.Error as bad:
+                    raise explained(self._settings, bad) from bad
 
     def _grow(self, env: lmdb.Environment) -> None:
-        self._map_size = 2 * int(env.info()["map_size"])
-        env.set_mapsize(self._map_size)
+        self._settings.map_size = 2 * int(env.info()["map_size"])
+        env.set_mapsize(self._settings.map_size)
 
-    def _in_place(self) -> bool:
-        """Whether the file is known to lie where it was opened: a deleted one is told at once, a moved one soon."""
+    def _free_slots(self, opened: Opened) -> None:
+        """Take the slots of readers that were killed; where there are none, wait a little for others to end."""
         try:
-            return time.monotonic() - self._checked < PLACE_CHECK and os.fstat(self._file).st_nlink > 0
-        except OSError:
-            return False
+            take(opened.readers, self._settings, self._settings.wait, "read")
+            self.gate.enter()
+            try:
+                freed = opened is not self._opened or opened.env.reader_check()
+            finally:
+                self.gate.leave()
+        finally:
+            opened.readers.release()
+        if not freed:
+            time.sleep(0.01)
 
-    def _check_place(self, *, always: bool) -> None:
-        """Reopen where the folder was deleted or replaced."""
-        if self._file < 0 or (not always and self._in_place()):
-            return
-        self._checked = time.monotonic()
-        try:
-            there = self.data.stat()
-            same = (there.st_dev, there.st_ino) == self._identity
-        except OSError:
-            same = False
-        if not same:
-            self._reopen()
+    def _open(self) -> Opened:
+        with self._opening_turn():
+            if self._opened is None:
+                self._opened = self._open_now()
+            return self._opened
 
-    def _reopen(self) -> None:
-        with self.gate.alone():
-            self._close()
-            self._open()
+    def _reopen(self, opened: Opened) -> None:
+        with self._opening_turn():
+            if self._opened is opened:
+                with self._alone_inside():
+                    self._opened = None
+                    opened.close()
+                self._opened = self._open_now()
 
-    def release(self) -> None:
-        """Close the environment for good, once its transactions are done."""
-        with self.gate.alone():
-            self._given_up = "it was closed"
-            self._close()
-
-    def _close(self) -> None:
-        if self._env is not None:
-            self._env.close()
-        if self._file >= 0:
-            os.close(self._file)
-        self._env, self._file = None, -1
-
-    def _open(self) -> lmdb.Environment:
-        with self._opening:
-            return self._env or self._open_first()
-
-    def _open_first(self) -> lmdb.Environment:
+    def _open_now(self) -> Opened:
+        """Open the folder; a damaged one is looked at again once its file has changed."""
         if self._given_up:
             raise Unavailable(f"the online store {self.path}: {self._given_up}")
         try:
-            env = self._open_writable()
-        except StoreReadOnly:
-            if not self.data.exists():
-                raise
-            env, self.read_only = self._open_read_only(), True
-        else:
-            self.read_only = self._lockless = False
-            env.reader_check()
-        self._file = os.open(self.data, os.O_RDONLY | os.O_CLOEXEC)
-        there = os.fstat(self._file)
-        self._identity, self._env = (there.st_dev, there.st_ino), env
-        self._checked = time.monotonic()
-        return env
-
-    def _open_writable(self) -> lmdb.Environment:
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError) as bad:
-            raise Unavailable(f"the online store {self.path} is no folder: {bad.strerror}") from bad
-        except OSError as bad:
-            raise StoreReadOnly(
-                f"the online store {self.path} does not exist and cannot be made: {bad.strerror}"
-            ) from bad
-        if self.data.exists() and not os.access(self.data, os.W_OK):
-            raise StoreReadOnly(f"the online store {self.data} is read-only")
-        return self._open_with(readonly=False, lock=True)
-
-    def _open_read_only(self) -> lmdb.Environment:
-        self._lockless = False
-        try:
-            return self._open_with(readonly=True, lock=True)
-        except StoreReadOnly:
-            self._lockless = True
-            return self._open_with(readonly=True, lock=False)
-
-    def _open_with(self, **options: Any) -> lmdb.Environment:
-        size = self._map_size
-        while True:
-            try:
-                return lmdb.open(
-                    str(self.path), map_size=size, sync=self._sync, max_readers=MAX_READERS, max_spare_txns=0, **options
-                )
-            except (lmdb.MemoryError, lmdb.InvalidParameterError) as bad:
-                if size <= 1 << 24:
-                    raise self._explained(bad) from bad
-                size //= 4
-            except lmdb.Error as bad:
-                raise self._explained(bad) from bad
-
-    def _explained(self, bad: lmdb.Error) -> StoreError:
-        """An LMDB error as one of ours, with what to do."""
-        text = str(bad)
-        if (
-            isinstance(bad, lmdb.DiskError)
-            or any(sign in text for sign in _FULL)
-            or (_IO_ERROR in text and self._is_full())
-        ):
-            advice = "make room and repeat; what was acknowledged is kept"
-            return StorageFull(f"the online store {self.path} has no room left ({text}): {advice}")
-        if isinstance(bad, lmdb.ReadonlyError) or any(sign in text for sign in _READ_ONLY):
-            return StoreReadOnly(
-                f"the online store {self.path} is read-only ({text}): make the folder and its files writable"
-            )
-        if isinstance(bad, (lmdb.InvalidError, lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.VersionMismatchError)):
-            return StoreError(
-                f"the online store {self.path} is damaged or no LMDB folder ({text}): delete it and run materialize"
-            )
-        return Unavailable(f"the online store {self.path}: {text}")
-
-    def _is_full(self) -> bool:
-        """Whether a short write, which LMDB reports as an I/O error, means a full disk or the largest file allowed."""
-        try:
-            room, size = os.statvfs(self.path), self.data.stat().st_size
+            there = self._settings.data.stat()
+            state = (there.st_dev, there.st_ino, there.st_size, there.st_mtime_ns)
         except OSError:
-            return False
-        limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
-        return room.f_bavail * room.f_frsize < CHUNK_BYTES or (limit >= 0 and size + CHUNK_BYTES > limit)
+            state = None
+        if self._refused is not None and self._refused[0] == state:
+            raise StoreError(self._refused[1])
+        self._refused = None
+        try:
+            return open_folder(self._settings)
+        except StoreDamaged as bad:
+            self._refused = state, str(bad)
+            raise
+
+    @contextmanager
+    def _opening_turn(self) -> Iterator[None]:
+        if not self._opening.acquire(timeout=self._settings.wait):
+            raise Unavailable(
+                f"the online store {self.path}: another thread of this process does not finish opening it"
+            )
+        try:
+            yield
+        finally:
+            self._opening.release()
+
+    @contextmanager
+    def _alone_inside(self) -> Iterator[None]:
+        if not self.gate.shut(self._settings.wait):
+            raise Unavailable(f"the online store {self.path}: another thread does not end its transaction")
+        try:
+            yield
+        finally:
+            self.gate.open()
+
+    def note_end(self) -> None:
+        """Note at the end of the process in which state the file is."""
+        if self._opened is not None:
+            self._opened.note_end()
+
+    def release(self) -> None:
+        """Close the environment for good, once its transactions are done."""
+        with self._opening_turn(), self._alone_inside():
+            self._given_up = "it was closed"
+            opened, self._opened = self._opened, None
+            if opened is not None:
+                opened.close()
 
 
-class _Overtaken(Exception):
-    """A reader without a lock file was overtaken by a writer."""
+class _Moved(Exception):
+    """The files are not those that are open, or a reader without a lock file was overtaken by a writer."""
 
-
-_MAKE_WRITABLE = "make the folder and its files writable"
-_FULL = tuple(map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)))
-_READ_ONLY = tuple(map(os.strerror, (errno.EROFS, errno.EACCES, errno.EPERM)))
-_IO_ERROR = os.strerror(errno.EIO)
 
 _ENVIRONMENTS: dict[str, Environment] = {}
 _LOCK = forks.lock()
 
 
-def share(path: Path, map_size: int, sync: bool) -> Environment:
-    """The environment of a path, one more store using it; the first one's options hold."""
-    place = os.path.realpath(path)
+def share(settings: Settings) -> Environment:
+    """The environment of a path, one more store using it; the first one's settings hold."""
+    place = os.path.realpath(settings.path)
     with _LOCK:
         shared = _ENVIRONMENTS.get(place)
         if shared is None:
-            shared = _ENVIRONMENTS[place] = Environment(Path(place), map_size, sync)
+            shared = _ENVIRONMENTS[place] = Environment(replace(settings, path=Path(place)))
         shared.stores += 1
     return shared
 
@@ -311,3 +343,9 @@ def release(shared: Environment) -> None:
         if not shared.stores:
             del _ENVIRONMENTS[str(shared.path)]
             shared.release()
+
+
+@atexit.register
+def _note_ends() -> None:
+    for shared in _ENVIRONMENTS.values():
+        shared.note_end()
