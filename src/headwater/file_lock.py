@@ -69,7 +69,8 @@ class FileLock:
         """
         me, now, turn = threading.get_ident(), time.monotonic(), None
         with self._guard:
-            if self._owner is None:
+            # a thread that has it already was interrupted as it gave it up
+            if self._owner in (None, me):
                 self._owner = me
                 if self._is_in_slice(now) and self._take():
                     return True

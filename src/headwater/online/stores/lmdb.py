@@ -20,7 +20,7 @@ from headwater.clock import to_micros
 from headwater.errors import ConfigError, Unavailable, nearest
 from headwater.online.base import Capabilities, Change, HighWater, OnlineStore, PutOutcome, Row, new_token, too_late
 from headwater.online.stores.lmdb_environment import Environment, release, share
-from headwater.online.stores.lmdb_opening import Settings
+from headwater.online.stores.lmdb_files import Settings
 from headwater.online.stores.lmdb_rows import (
     CHUNK_ROWS,
     SCAN_ROWS,

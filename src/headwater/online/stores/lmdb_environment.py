@@ -17,10 +17,15 @@ from headwater import forks
 from headwater.errors import StoreError, StoreReadOnly, Unavailable, UsageError
 from headwater.file_lock import LockReplaced
 from headwater.gate import Gate
-from headwater.online.stores.lmdb_opening import Opened, Settings, StoreDamaged, explained, open_folder, take
+from headwater.online.stores.lmdb_files import Settings, StoreDamaged, explained, take
+from headwater.online.stores.lmdb_opened import SLOTS, Opened
+from headwater.online.stores.lmdb_opening import open_folder
 from headwater.online.stores.lmdb_scrub import scrub_file
 
 ATTEMPTS = 24
+
+SLOT_CHECK = 0.01
+"""Seconds after which a reader that waits to enter a slot looks whether another one is free."""
 
 _T = TypeVar("_T")
 
@@ -39,14 +44,17 @@ class Environment:
         self._opened: Opened | None = None
         self._refused: tuple[object, str] | None = None
         self._given_up = ""
-        self._shut = False
+        self._shut = self._idle = False
         self.gate, self._opening = Gate(), forks.lock()
         forks.after_fork(self, Environment._in_child, before=Environment._before_fork, in_parent=Environment._go_on)
 
     def _before_fork(self) -> None:
         self._shut = self.gate.shut(forks.PATIENCE)
+        self._idle = self._shut and (self._opened is None or self._opened.leave_slots())
 
     def _go_on(self) -> None:
+        if self._opened is not None and self._idle:
+            self._opened.enter_slot()
         if self._shut:
             self._shut = False
             self.gate.open()
@@ -55,17 +63,13 @@ class Environment:
         """Open nothing that is the parent's; LMDB opens a path once in a process, so what was copied goes first."""
         opened, self._opened = self._opened, None
         if opened is not None:
-            if self._shut or not self.gate.inside:
-                # no transaction was open: what is closed are this process's own copies, not the parent's readers
-                opened.env.close()
-            else:
-                forks.abandon(opened.env)
+            opened.abandon(idle=self._idle)
+            if not self._idle:
                 self._given_up = (
                     "this process was forked within a transaction of its parent: fork outside of them, or start "
                     "processes with multiprocessing's 'spawn' or 'forkserver'"
                 )
-            opened.abandon()
-        self.gate, self._shut = Gate(), False
+        self.gate, self._shut, self._idle = Gate(), False, False
 
     @property
     def read_only(self) -> str:
@@ -74,22 +78,24 @@ class Environment:
 
     def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """The bytes under each key; as `read` would, on the shortest road while nothing is amiss."""
-        opened, gate = self._opened, self.gate
-        if opened is not None and opened.spare and opened.is_current():
-            gate.enter()
+        opened = self._opened
+        if opened is not None and opened.slots and opened.is_current():
+            self.gate.enter()
             try:
-                # alone among the readers it takes the spare slot, and none of LMDB's locks
-                if opened is self._opened and opened.spare and gate.inside - opened.writing == 1:
-                    txn = opened.env.begin()
+                txn = opened.begin() if opened is self._opened else None
+                if txn is not None:
                     try:
-                        return list(map(txn.get, keys))
+                        result = list(map(txn.get, keys))
                     finally:
                         txn.abort()
+                    with opened.giving:
+                        opened.slots.append(txn)
                         del txn
+                    return result
             except lmdb.Error:
-                opened.spare = False  # explained, or mended, below
+                pass  # explained, or mended, below
             finally:
-                gate.leave()
+                self.gate.leave()
         return self.read(lambda txn: list(map(txn.get, keys)))
 
     def read(self, work: Callable[[Any], _T]) -> _T:
@@ -128,41 +134,48 @@ class Environment:
                 raise UsageError(f"online store {self.path}: keys have 1 to 511 bytes ({bad})") from bad
             except lmdb.Error as bad:
                 raise explained(self._settings, bad) from bad
-        raise Unavailable(f"the online store {self.path} could not be used: its reader table or its map stays full")
+        raise Unavailable(
+            f"the online store {self.path} could not be used: its reader table or its map stays full, or its files are "
+            "replaced again and again"
+        )
 
     def _read(self, opened: Opened, work: Callable[[Any], _T]) -> _T:
         due = not opened.is_current()
         if due and opened.in_place() is None:
             raise _Moved
-        self.gate.enter()
-        try:
-            if opened is not self._opened:
-                raise LockReplaced
-            if opened.lockless or (opened.spare and self.gate.inside - opened.writing == 1):
-                return self._read_now(opened, work, due)
-        finally:
-            self.gate.leave()
-        # to enter a slot in the table of readers takes a lock of LMDB's that has no bound: so under one that has
-        try:
-            take(opened.folder, self._settings, self._settings.wait, "read")
+        until = time.monotonic() + self._settings.wait
+        while True:
             self.gate.enter()
             try:
                 if opened is not self._opened:
                     raise LockReplaced
-                return self._read_now(opened, work, due, opened.folder.release)
+                held = [opened.begin()]
+                if held[0] is not None:
+                    return self._run(opened, held, work, due)
             finally:
                 self.gate.leave()
-        finally:
-            opened.folder.release()
+            # to enter a slot in the table of readers takes a lock of LMDB's that has no bound: so under one that has
+            try:
+                if time.monotonic() >= until:
+                    take(opened.readers, self._settings, 0, "read")
+                elif not opened.readers.acquire(SLOT_CHECK):
+                    continue  # one may be given back meanwhile
+                self.gate.enter()
+                try:
+                    if opened is not self._opened:
+                        raise LockReplaced
+                    held = [opened.env.begin()]
+                    opened.readers.release()
+                    return self._run(opened, held, work, due)
+                finally:
+                    self.gate.leave()
+            finally:
+                opened.readers.release()
 
-    def _read_now(
-        self, opened: Opened, work: Callable[[Any], _T], due: bool, begun: Callable[[], None] | None = None
-    ) -> _T:
-        opened.spare = False
-        txn = opened.env.begin()
+    def _run(self, opened: Opened, held: list[Any], work: Callable[[Any], _T], due: bool) -> _T:
+        """Run work in a transaction, the only reference to which is held: its slot is kept for the next one."""
+        txn = held.pop()
         try:
-            if begun is not None:
-                begun()
             if due and opened.is_overwritten(txn):
                 raise _Moved
             result = work(txn)
@@ -171,9 +184,10 @@ class Environment:
                 raise _Moved
         finally:
             txn.abort()
-        # the slot is spare once the transaction is gone, which an error may still hold
-        del txn
-        opened.spare = not opened.lockless
+        with opened.giving:
+            if not opened.lockless and len(opened.slots) < SLOTS:
+                opened.slots.append(txn)
+            del txn
         return result
 
     def _write(self, opened: Opened, work: Callable[[Any], _T]) -> _T:
@@ -191,15 +205,17 @@ class Environment:
             try:
                 return self._write_now(opened, work, there)
             finally:
-                opened.writing = 0
                 self.gate.leave()
         finally:
-            opened.writer.release()
+            try:
+                opened.writer.release()
+            except KeyboardInterrupt:  # that came before it was done: others would wait for an idle thread
+                opened.writer.release()
+                raise
 
     def _write_now(self, opened: Opened, work: Callable[[Any], _T], there: os.stat_result) -> _T:
         if opened is not self._opened:
             raise LockReplaced
-        opened.writing = 1
         with opened.env.begin(write=True) as txn:
             if not opened.follows(txn, there):
                 raise _Moved
@@ -245,9 +261,9 @@ class Environment:
     # growing and reopening need all transactions of the process closed, else LMDB reads memory that is gone
 
     def _alone(self, opened: Opened, work: Callable[[lmdb.Environment], object]) -> None:
-        with self.gate.alone():
+        with self._alone_inside():
             if opened is self._opened:
-                opened.spare = False
+                opened.slots.clear()
                 try:
                     work(opened.env)
                 except lmdb.Error as bad:
@@ -260,14 +276,14 @@ class Environment:
     def _free_slots(self, opened: Opened) -> None:
         """Take the slots of readers that were killed; where there are none, wait a little for others to end."""
         try:
-            take(opened.folder, self._settings, self._settings.wait, "read")
+            take(opened.readers, self._settings, self._settings.wait, "read")
             self.gate.enter()
             try:
                 freed = opened is not self._opened or opened.env.reader_check()
             finally:
                 self.gate.leave()
         finally:
-            opened.folder.release()
+            opened.readers.release()
         if not freed:
             time.sleep(0.01)
 
@@ -280,7 +296,7 @@ class Environment:
     def _reopen(self, opened: Opened) -> None:
         with self._opening_turn():
             if self._opened is opened:
-                with self.gate.alone():
+                with self._alone_inside():
                     self._opened = None
                     opened.close()
                 self._opened = self._open_now()
@@ -314,6 +330,15 @@ class Environment:
         finally:
             self._opening.release()
 
+    @contextmanager
+    def _alone_inside(self) -> Iterator[None]:
+        if not self.gate.shut(self._settings.wait):
+            raise Unavailable(f"the online store {self.path}: another thread does not end its transaction")
+        try:
+            yield
+        finally:
+            self.gate.open()
+
     def note_end(self) -> None:
         """Note at the end of the process in which state the file is."""
         if self._opened is not None:
@@ -321,7 +346,7 @@ class Environment:
 
     def release(self) -> None:
         """Close the environment for good, once its transactions are done."""
-        with self._opening_turn(), self.gate.alone():
+        with self._opening_turn(), self._alone_inside():
             self._given_up = "it was closed"
             opened, self._opened = self._opened, None
             if opened is not None:

@@ -1,230 +1,39 @@
 """Opening an LMDB folder: made in one step, looked at before LMDB trusts it, locks that can be waited for with a bound.
 
 LMDB's own locks are waited for without end, also where the process that has one stands still. So each of them is taken
-under a lock of this module's kind: the writer's under one on `data.mdb`, that of its table of readers, and of opening,
-under one on the folder.
+under a lock that is not: the writer's under one on `data.mdb`, that of the table of readers under one on `readers`, and
+those of opening under one on the folder.
 
-Files beside LMDB's own `data.mdb` and `lock.mdb`: `checked` says in which state the data file was looked at, and
-`waiting` is locked by who waits to write.
+Files beside LMDB's own `data.mdb` and `lock.mdb`: `checked` says in which state the data file was looked at, `waiting`
+is locked by who waits to write, `readers` as said above.
 """
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
-import resource
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import lmdb
 
-from headwater.errors import StorageFull, StoreError, StoreReadOnly, Unavailable
-from headwater.file_lock import FileLock, LockReplaced
+from headwater.errors import StoreError, StoreReadOnly, Unavailable
+from headwater.file_lock import FileLock
+from headwater.online.stores.lmdb_files import MAKE_WRITABLE, Settings, damaged, explained, is_noted, note, take
+from headwater.online.stores.lmdb_opened import PLACE_CHECK, Opened
 from headwater.online.stores.lmdb_pages import Damaged, Meta, check_pages, read_metas
-from headwater.online.stores.lmdb_rows import CHUNK_BYTES
 from headwater.state_files import make_file, make_folder, narrow_all
 
 MAX_READERS = 1_024
 
-PLACE_CHECK = 0.1
-"""Seconds after which a reader looks whether the files are still those that it has open."""
-
 ALWAYS_CHECKED = 32 << 20
 """Bytes up to which the pages of a file are looked at although other processes have it open."""
 
-NOTED_EVERY = 1.0
-"""Seconds after which a writer notes again that the file is as LMDB left it."""
-
 _TRIES = 20
-_MAKE_WRITABLE = "make the folder and its files writable"
-
-
-@dataclass
-class Settings:
-    """How a folder is opened.
-
-    Attributes:
-        path: the folder.
-        map_size: bytes of address space to reserve.
-        sync: whether a commit waits for the disk.
-        wait: seconds to wait at most for another process.
-    """
-
-    path: Path
-    map_size: int
-    sync: bool
-    wait: float
-
-    def __post_init__(self) -> None:
-        self.data = self.path / "data.mdb"
-        """The file with the rows."""
-        self.lock = self.path / "lock.mdb"
-        """The file with LMDB's own locks and its table of readers."""
-        self.checked = self.path / "checked"
-        """The note of the state in which the data file was looked at."""
-        self.waiting = self.path / "waiting"
-        """The file that is locked by who waits to write."""
-
-
-@dataclass(eq=False)
-class Opened:
-    """An environment that is open, and what it was opened on.
-
-    Attributes:
-        env: LMDB's.
-        file: a descriptor of the data file.
-        folder: the lock of the table of readers, and of opening.
-        writer: the lock of the one writer; None where nothing can be written.
-        read_only: why nothing can be written; empty where it can.
-        lockless: whether there is no lock file, so that writers do not know of readers.
-        spare: whether a reader's slot is at hand, so that a read takes none of LMDB's locks.
-        writing: 1 while a thread of this process is in a write transaction.
-    """
-
-    settings: Settings
-    env: lmdb.Environment
-    file: int
-    folder: FileLock
-    writer: FileLock | None = None
-    read_only: str = ""
-    lockless: bool = False
-    spare: bool = False
-    writing: int = 0
-    _data: tuple[int, int] = (0, 0)
-    _lock: tuple[int, int, int] | None = None
-    _size: int = 0
-    _checked: float = 0.0
-    _noted: float = 0.0
-    _last: tuple[int, int, int] | None = None
-    """This process's last commit: its transaction, and what it made of the file's size and time of change."""
-    _trusted: bool = True
-    """Whether the file was changed by LMDB alone, as far as this process can tell."""
-
-    def __post_init__(self) -> None:
-        there = os.fstat(self.file)
-        self._data, self._size = (there.st_dev, there.st_ino), there.st_size
-        self._lock = None if self.lockless else _identity(self.settings.lock)
-        self._checked = self._noted = time.monotonic()
-
-    def is_current(self) -> bool:
-        """Whether the files are known to be those that were opened: a deleted or cut one shows at once, others soon."""
-        return self._whole() is not None and time.monotonic() - self._checked < PLACE_CHECK
-
-    def _whole(self) -> os.stat_result | None:
-        try:
-            there = os.fstat(self.file)
-        except OSError:  # closed meanwhile
-            return None
-        if there.st_size < self._size or not there.st_nlink:
-            return None
-        self._size = there.st_size
-        return there
-
-    def in_place(self) -> os.stat_result | None:
-        """The data file, if the files at the path are those that were opened."""
-        now = time.monotonic()
-        try:
-            there = self.settings.data.stat()
-            if (there.st_dev, there.st_ino) != self._data or there.st_size < self._size:
-                return None
-            if now - self._checked > PLACE_CHECK:
-                if not self._is_locked_by(self.settings.lock):
-                    return None
-                self._checked = now
-        except OSError:
-            return None
-        self._size = there.st_size
-        return there
-
-    def _is_locked_by(self, lock: Path) -> bool:
-        if self._lock is None:
-            return True
-        there = _identity(lock)
-        # one that grew was opened by a process that has room for more readers
-        return there[:2] == self._lock[:2] and there >= self._lock
-
-    def is_overwritten(self, txn: Any) -> bool:
-        """Whether a reader's transaction is later than all that the file has: that was overwritten as it was open."""
-        return bool(txn.id() > self.env.info()["last_txnid"])
-
-    def follows(self, txn: Any, there: os.stat_result) -> bool:
-        """Whether a write transaction follows the last one that the file has: else that was overwritten.
-
-        Args:
-            txn: just begun.
-            there: the file, from `in_place` under the writer's lock.
-        """
-        transaction: int = txn.id()
-        if self._last == (transaction - 1, there.st_size, there.st_mtime_ns):
-            return True
-        last = self.env.info()["last_txnid"]
-        self._trusted &= self._last is None or self._last[0] != last
-        return bool(transaction == last + 1)
-
-    def committed(self, transaction: int) -> None:
-        """Note what a commit of this process made of the file; only by who still holds the writer's lock."""
-        there = os.fstat(self.file)
-        self._last = transaction, there.st_size, there.st_mtime_ns
-        if time.monotonic() - self._noted > NOTED_EVERY:
-            self._note(there)
-
-    def _note(self, there: os.stat_result) -> None:
-        self._noted = time.monotonic()
-        if self._trusted:
-            with suppress(OSError):
-                self.settings.checked.write_text(_state(there))
-
-    def note_end(self) -> None:
-        """Note at the end of this process's work that the file is as LMDB left it, where this process wrote to it."""
-        if self.writer is None or self._last is None:
-            return
-        try:
-            if self.writer.acquire(0):
-                there = self.in_place()
-                if there is not None:
-                    last = self.env.info()["last_txnid"], there.st_size, there.st_mtime_ns
-                    self._trusted &= self._last[0] != last[0] or self._last == last
-                    self._note(there)
-        except (OSError, LockReplaced, lmdb.Error):
-            pass
-        finally:
-            self.writer.release()
-
-    def close(self) -> None:
-        """Close it all; only with every transaction ended."""
-        self.spare = False
-        self.note_end()
-        self.env.close()
-        if self.writer is not None:
-            self.writer.close()
-        self.folder.close()
-        os.close(self.file)
-
-    def abandon(self) -> None:
-        """Close a child's copies of what is not LMDB's; the parent's other threads may have held its locks."""
-        if self.writer is not None:
-            self.writer.abandon()
-        self.folder.abandon()
-        os.close(self.file)
-
-
-def _identity(path: Path) -> tuple[int, int, int]:
-    there = path.stat()
-    return there.st_dev, there.st_ino, there.st_size
-
-
-def _state(there: os.stat_result) -> str:
-    """What changes with every write to a file, and with every boot, which may lose what was not yet on the disk."""
-    boot = ""
-    with suppress(OSError):
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return f"{boot} {there.st_dev} {there.st_ino} {there.st_size} {there.st_mtime_ns}\n"
 
 
 def open_folder(settings: Settings) -> Opened:
@@ -244,65 +53,52 @@ def open_folder(settings: Settings) -> Opened:
         raise StoreReadOnly(
             f"the online store {settings.path} does not exist and cannot be made: {bad.strerror}"
         ) from bad
-    with _folder_locked(settings) as folder:
+    with _folder_locked(settings):
         narrow_all(settings.path)
         try:
-            return _open_writable(settings, folder)
+            return _open_writable(settings)
         except StoreReadOnly as bad:
             if not settings.data.exists():
                 raise
             read_only = str(bad)
-        return _open_read_only(settings, folder, read_only)
+        return _open_read_only(settings, read_only)
 
 
 @contextmanager
-def _folder_locked(settings: Settings) -> Iterator[FileLock]:
-    """The folder's lock, held while the block runs; closed where that fails."""
+def _folder_locked(settings: Settings) -> Iterator[None]:
+    """The folder's lock, held while the block runs."""
+    folder = _lock_on(settings, settings.path)
     try:
-        folder = FileLock(os.open(settings.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
-    except OSError as bad:
-        raise Unavailable(f"the online store {settings.path} cannot be opened: {bad.strerror}") from bad
-    try:
-        take(folder, settings, settings.wait, "opened or read")
-        yield folder
-    except BaseException:
+        take(folder, settings, settings.wait, "opened")
+        yield
+    finally:
         folder.close()
-        raise
-    folder.release()
 
 
-def take(lock: FileLock, settings: Settings, seconds: float, what: str) -> None:
-    """Take a lock.
-
-    Raises:
-        Unavailable: somebody else held it for too long, or the file system has no locks.
-        LockReplaced: it was closed.
-    """
+def _lock_on(settings: Settings, *paths: Path) -> FileLock:
+    """A lock on a file or folder, and on a second one where who waits for it shows that."""
+    descriptors: list[int] = []
     try:
-        if lock.acquire(seconds):
-            return
-        holder = lock.holder()
+        for path in paths:
+            descriptors.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
     except OSError as bad:
-        raise Unavailable(
-            f"the online store {settings.path}: its file system has no file locks ({bad.strerror}): use a local disk"
-        ) from bad
-    advice = "resume or end that process" if "stopped" in holder else "try again, or end that process"
-    raise Unavailable(
-        f"the online store {settings.path} cannot be {what}: {holder} has held its lock for {settings.wait:g} s; "
-        f"nothing was changed: {advice}"
-    )
+        for descriptor in descriptors:
+            os.close(descriptor)
+        raise explained(settings, bad) from bad
+    return FileLock(*descriptors)
 
 
-def _open_writable(settings: Settings, folder: FileLock) -> Opened:
+def _open_writable(settings: Settings) -> Opened:
     data, lock = settings.data, settings.lock
     if data.exists() and not os.access(data, os.W_OK):
-        raise StoreReadOnly(f"the online store {data} is read-only: {_MAKE_WRITABLE}")
+        raise StoreReadOnly(f"the online store {data} is read-only: {MAKE_WRITABLE}")
     try:
         had_data, had_lock = data.exists(), lock.exists()
         _remove_unfinished(settings)
         if not had_data:
             _make_data(settings)
-        make_file(settings.waiting)
+        for file in (settings.checked, settings.readers, settings.waiting):
+            make_file(file)
     except OSError as bad:
         raise explained(settings, bad) from bad
     if had_data and not had_lock:
@@ -311,7 +107,7 @@ def _open_writable(settings: Settings, folder: FileLock) -> Opened:
         with suppress(OSError):
             make_file(lock)
     for again in (True, False):
-        opened = _opened(settings, folder, lockless=False, read_only="")
+        opened = _opened(settings, lockless=False, read_only="")
         if opened is not None:
             return opened
         if again:
@@ -321,86 +117,133 @@ def _open_writable(settings: Settings, folder: FileLock) -> Opened:
     )
 
 
-def _open_read_only(settings: Settings, folder: FileLock, why: str) -> Opened:
+def _open_read_only(settings: Settings, why: str) -> Opened:
     for lockless in (False, True):
         with suppress(StoreReadOnly):
-            opened = _opened(settings, folder, lockless=lockless, read_only=why)
+            opened = _opened(settings, lockless=lockless, read_only=why)
             if opened is not None:
                 return opened
     raise StoreReadOnly(why)
 
 
-def _opened(settings: Settings, folder: FileLock, *, lockless: bool, read_only: str) -> Opened | None:
+def _opened(settings: Settings, *, lockless: bool, read_only: str) -> Opened | None:
     """The folder opened; None where LMDB's lock file is that of another state of the data file."""
-    descriptors: list[int] = []
-    env = None
-    try:
-        descriptors.append(os.open(settings.data, os.O_RDONLY | os.O_CLOEXEC))
-        writer = None
-        if not read_only:
-            descriptors += [
-                os.open(settings.data, os.O_RDONLY | os.O_CLOEXEC),
-                os.open(settings.waiting, os.O_RDONLY | os.O_CLOEXEC),
-            ]
-            writer = FileLock(*descriptors[1:])
-        read_metas(descriptors[0])
-        used = not lockless and _is_used(settings)
-        env = _open_lmdb(settings, readonly=bool(read_only), lock=not lockless)
-        if not _look(settings, env, descriptors[0], used=used, lockless=lockless):
-            env.close()
-            env = None
-            return None
-        if not lockless:
-            env.reader_check()
-        opened = Opened(settings, env, descriptors[0], folder, writer, read_only, lockless, spare=not lockless)
-        descriptors, env = [], None
+    with ExitStack() as undo:
+        try:
+            file = os.open(settings.data, os.O_RDONLY | os.O_CLOEXEC)
+            undo.callback(os.close, file)
+            writer = None if read_only else _lock_on(settings, settings.data, settings.waiting)
+            if writer is not None:
+                undo.callback(writer.close)
+            readers = _lock_on(settings, settings.readers if settings.readers.exists() else settings.path)
+            undo.callback(readers.close)
+            page_size = read_metas(file)[0].page_size
+            used = not lockless and _is_used(settings)
+            env = _open_lmdb(settings, readonly=bool(read_only), lock=not lockless)
+            undo.callback(env.close)
+            if not lockless:
+                with _taken(settings, readers):
+                    env.reader_check()
+            slots = _look(settings, env, file, readers, writer, used=used, lockless=lockless)
+            if slots is None:
+                return None
+            opened = Opened(settings, env, file, page_size, readers, writer, read_only, lockless, slots)
+        except Damaged as bad:
+            raise damaged(settings, str(bad)) from bad
+        except (OSError, lmdb.Error) as bad:
+            raise explained(settings, bad) from bad
+        undo.pop_all()
         return opened
-    except Damaged as bad:
-        raise damaged(settings, str(bad)) from bad
-    except OSError as bad:
-        raise explained(settings, bad) from bad
-    except lmdb.Error as bad:
-        raise explained(settings, bad) from bad
+
+
+@contextmanager
+def _taken(settings: Settings, lock: FileLock) -> Iterator[None]:
+    try:
+        take(lock, settings, settings.wait, "opened")
+        yield
     finally:
-        if env is not None:
-            env.close()
-        for descriptor in descriptors:
-            os.close(descriptor)
+        lock.release()
 
 
-def _look(settings: Settings, env: lmdb.Environment, file: int, *, used: bool, lockless: bool) -> bool:
+def _look(
+    settings: Settings,
+    env: lmdb.Environment,
+    file: int,
+    readers: FileLock,
+    writer: FileLock | None,
+    *,
+    used: bool,
+    lockless: bool,
+) -> list[Any] | None:
     """Look at the data file's pages where nobody is known to have done so.
 
     Returns:
-        False where LMDB's lock file is that of another state of the data file.
+        A reader's transaction that has ended, with its slot; None where LMDB's lock file is that of another state of
+        the data file.
 
     Raises:
         Damaged: the file is damaged.
     """
     for _ in range(_TRIES):
         before = os.fstat(file)
-        txn = env.begin()
+        held: list[Any] = []
         try:
-            meta = _meta_of(file, txn.id())
-            if meta is not None:
-                noted = _is_noted(settings, before)
-                trusted = noted or (used and before.st_size > ALWAYS_CHECKED)
-                if before.st_size < meta.size or not trusted:
-                    try:
-                        check_pages(file, meta)
-                    except Damaged:
-                        if not lockless or max(read_metas(file), key=_transaction) == meta:
-                            raise
-                        continue  # no writer knows of this reader: one may have used the pages again
-                    if not noted and not used:
-                        with suppress(OSError):
-                            settings.checked.write_text(_state(before))
-                return True
+            with _taken(settings, readers):
+                held = [env.begin()]
+            meta = _meta_of(file, held[0].id())
+            # behind the newest is one whose commit is not yet complete, or was never under this lock file
+            behind = meta is not None and meta != _newest(file)
+            if behind and writer is not None and _has_another_lock(settings, env, file, readers, writer):
+                return None
+            if meta is not None and _is_whole(settings, file, before, meta, used=used, lockless=lockless):
+                return [] if lockless else held
+        except lmdb.MapResizedError:
+            held = _ended(held)
+            env.set_mapsize(0)
+        finally:
+            _ended(held)
+        time.sleep(0.005)
+    return None
+
+
+def _ended(held: list[Any]) -> list[Any]:
+    for txn in held:
+        txn.abort()
+    return []
+
+
+def _has_another_lock(
+    settings: Settings, env: lmdb.Environment, file: int, readers: FileLock, writer: FileLock
+) -> bool:
+    """Whether LMDB's lock file is that of another state of the data file, also while nobody commits."""
+    try:
+        if not writer.acquire(10 * PLACE_CHECK):
+            return False
+        with _taken(settings, readers):
+            txn = env.begin()
+        try:
+            return txn.id() != _newest(file).transaction
         finally:
             txn.abort()
-            del txn
-        time.sleep(0.005)
-    return False
+    finally:
+        writer.release()
+
+
+def _is_whole(settings: Settings, file: int, before: os.stat_result, meta: Meta, *, used: bool, lockless: bool) -> bool:
+    """Whether every page is there and makes sense; False where that cannot be told, since a writer was faster."""
+    noted = is_noted(settings, before)
+    trusted = noted or (used and before.st_size > ALWAYS_CHECKED)
+    if trusted and before.st_size >= meta.size:
+        return True
+    try:
+        check_pages(file, meta)
+    except Damaged:
+        if lockless and _newest(file) != meta:
+            return False  # no writer knows of this reader: one may have used the pages again
+        raise
+    if not noted and not used:
+        note(settings, before)
+    return True
 
 
 def _meta_of(file: int, transaction: int) -> Meta | None:
@@ -410,15 +253,12 @@ def _meta_of(file: int, transaction: int) -> Meta | None:
     return known[0] if known and metas[1].transaction <= transaction + 1 else None
 
 
+def _newest(file: int) -> Meta:
+    return max(read_metas(file), key=_transaction)
+
+
 def _transaction(meta: Meta) -> int:
     return meta.transaction
-
-
-def _is_noted(settings: Settings, there: os.stat_result) -> bool:
-    try:
-        return settings.checked.read_text() == _state(there)
-    except (OSError, ValueError):
-        return False
 
 
 def _is_used(settings: Settings) -> bool:
@@ -484,7 +324,7 @@ def _renew_lock(settings: Settings) -> None:
     Processes that have the environment open see that within `PLACE_CHECK`, and open it again once the folder's lock is
     free; until then nothing is written, so that what they read stays whole.
     """
-    writer = FileLock(os.open(settings.data, os.O_RDONLY | os.O_CLOEXEC))
+    writer = _lock_on(settings, settings.data)
     try:
         take(writer, settings, settings.wait, "opened")
         settings.lock.unlink(missing_ok=True)
@@ -494,46 +334,3 @@ def _renew_lock(settings: Settings) -> None:
         raise explained(settings, bad) from bad
     finally:
         writer.close()
-
-
-class StoreDamaged(StoreError):
-    """The data file cannot be used."""
-
-
-def damaged(settings: Settings, text: str) -> StoreDamaged:
-    """The error that says what can be done about a data file that cannot be used."""
-    return StoreDamaged(
-        f"the online store {settings.path} is damaged or not an LMDB folder ({text}): delete it and run materialize"
-    )
-
-
-def explained(settings: Settings, bad: lmdb.Error | OSError) -> StoreError:
-    """An error of LMDB's or the system's as one of ours, with what to do."""
-    path, text = settings.path, str(bad) if isinstance(bad, lmdb.Error) else bad.strerror or str(bad)
-    if (
-        isinstance(bad, lmdb.DiskError)
-        or any(sign in text for sign in _FULL)
-        or (_IO_ERROR in text and _is_full(settings))
-    ):
-        advice = "make room and repeat; what was acknowledged is kept"
-        return StorageFull(f"the online store {path} has no room left ({text}): {advice}")
-    if isinstance(bad, lmdb.ReadonlyError) or any(sign in text for sign in _READ_ONLY):
-        return StoreReadOnly(f"the online store {path} is read-only ({text}): {_MAKE_WRITABLE}")
-    if isinstance(bad, (lmdb.InvalidError, lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.VersionMismatchError)):
-        return damaged(settings, text)
-    return Unavailable(f"the online store {path}: {text}")
-
-
-def _is_full(settings: Settings) -> bool:
-    """Whether a short write, which LMDB reports as an I/O error, means a full disk or the largest file allowed."""
-    try:
-        room, size = os.statvfs(settings.path), settings.data.stat().st_size
-    except OSError:
-        return False
-    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
-    return room.f_bavail * room.f_frsize < CHUNK_BYTES or (limit >= 0 and size + CHUNK_BYTES > limit)
-
-
-_FULL = tuple(map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)))
-_READ_ONLY = tuple(map(os.strerror, (errno.EROFS, errno.EACCES, errno.EPERM)))
-_IO_ERROR = os.strerror(errno.EIO)
