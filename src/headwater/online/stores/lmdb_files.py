@@ -43,6 +43,8 @@ class Settings:
         """The note of the state in which the data file was looked at."""
         self.waiting = self.path / "waiting"
         """The file that is locked by who waits to write."""
+        self.erased = self.path / "erased"
+        """The file that changes when removed rows were overwritten: buffers of before may still hold them."""
         self.readers = self.path / "readers"
         """The file that is locked by who changes LMDB's table of readers."""
 

@@ -65,6 +65,7 @@ class Opened:
     def __post_init__(self) -> None:
         there = os.fstat(self.file)
         self._data, self._size = (there.st_dev, there.st_ino), there.st_size
+        self._erased = _changed_at(self.settings.erased)
         self._lock = None if self.lockless else _identity(self.settings.lock)
         self._checked = self._noted = time.monotonic()
 
@@ -126,6 +127,9 @@ class Opened:
         try:
             there = self.settings.data.stat()
             if (there.st_dev, there.st_ino) != self._data or there.st_size < known:
+                return None
+            if _changed_at(self.settings.erased) != self._erased:
+                # LMDB's buffers go with the environment: what was erased would come back from them
                 return None
             if now - self._checked > PLACE_CHECK:
                 if not self._is_locked_by(self.settings.lock):
@@ -215,6 +219,15 @@ class Opened:
             self.env.close()
         else:
             forks.abandon(self.env, self.slots)
+
+
+def _changed_at(path: Path) -> tuple[int, int]:
+    """What tells that a file was changed; that it is not there is a state of its own."""
+    try:
+        there = path.stat()
+    except OSError:
+        return 0, 0
+    return there.st_ino, there.st_mtime_ns
 
 
 def _identity(path: Path) -> tuple[int, int, int]:

@@ -19,6 +19,7 @@ import numpy as np
 
 from headwater.errors import StoreError, Unavailable
 from headwater.online.stores.lmdb_pages import METAS, Damaged, Meta, reached_pages, read_metas
+from headwater.state_files import make_file
 
 _BRANCH, _LEAF, _LONG = 1, 2, 1
 _NODE = 8
@@ -160,12 +161,20 @@ def scrub_file(data: Path, env: Any, last: int, wait: float) -> None:
     try:
         meta = max(read_metas(file), key=lambda meta: meta.transaction)
         scrub(file, meta)
+        _announce(data.parent / "erased")
     except Damaged as bad:
         raise StoreError(f"the online store {data.parent} is damaged ({bad}): delete it and run materialize") from bad
     except OSError as bad:
         raise StoreError(f"the online store {data.parent}: removed rows cannot be overwritten: {bad}") from bad
     finally:
         os.close(file)
+
+
+def _announce(file: Path) -> None:
+    """Let every process drop the buffers that it writes pages from, before its next write."""
+    unnamed = file.with_name(file.name + ".tmp")
+    make_file(unnamed)
+    unnamed.replace(file)
 
 
 def _is_older(line: str, last: int) -> bool:

@@ -57,6 +57,11 @@ def test_what_was_removed_or_replaced_is_gone_and_the_rest_is_whole(tmp_path: Pa
     assert dict(store.scan(b"")) == stored
     with (tmp_path / FOLDER / "data.mdb").open("rb") as file:
         check_pages(file.fileno(), max(read_metas(file.fileno()), key=lambda meta: meta.transaction))
+    # buffers of before do not bring it back
+    for n in range(20):
+        put(store, {b"one %d" % n: b"x" * n})
+    store.delete([b"one %d" % n for n in range(20)])
+    assert left_in(tmp_path / FOLDER, sorted(gone)) == []
     more = {key_of(n): value_of(n, 99, 200) for n in range(0, 3_000, 3)}
     put(store, more)
     stored |= more
