@@ -20,7 +20,7 @@ from headwater.gate import Gate
 from headwater.online.stores.lmdb_files import Settings, StoreDamaged, explained, take
 from headwater.online.stores.lmdb_opened import SLOTS, Opened
 from headwater.online.stores.lmdb_opening import open_folder
-from headwater.online.stores.lmdb_scrub import scrub_file
+from headwater.online.stores.lmdb_scrub import erase_removed
 
 ATTEMPTS = 24
 
@@ -243,16 +243,9 @@ class Environment:
             try:
                 if opened is not self._opened:
                     raise LockReplaced
-                # no commit comes in between, also of a headwater that does not know the lock
-                txn = opened.env.begin(write=True)
-                try:
-                    last = txn.id() - 1
-                    scrub_file(self._settings.data, opened.env, last, self._settings.wait)
-                    result = work(txn)
-                finally:
-                    txn.abort()
-                opened.committed(last)
-                return result
+                erase_removed(self._settings.data, opened.env, self._settings.wait)
+                opened.committed(opened.env.info()["last_txnid"])
+                return work(None)
             finally:
                 self.gate.leave()
         finally:

@@ -1,9 +1,9 @@
-"""What an LMDB data file still holds of rows that were replaced or removed, overwritten without LMDB.
+"""What an LMDB data file still holds of rows that were replaced or removed, overwritten.
 
 LMDB copies pages on write: what a page held before stays in the copy that is free now, in the gap between the nodes of
-a page, behind the end of a long value, and a removed key may still part two pages as their separator. None of that is
-read by anybody, so it is overwritten in place, page by page: the rows, and what a reader meets, stay as they are,
-wherever this is interrupted.
+a page, and behind the end of a long value. None of that is read by anybody, so it is overwritten in place, page by
+page: the rows, and what a reader meets, stay as they are, wherever this is interrupted. A removed key may also still
+part two pages as their separator: the rows behind it are removed and put again, in a transaction of LMDB's.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from headwater.state_files import make_file
 
 _BRANCH, _LEAF, _LONG = 1, 2, 1
 _NODE = 8
+_ROUNDS = 20
 _ORDER = sys.byteorder
 
 
@@ -48,9 +49,7 @@ def scrub(descriptor: int, meta: Meta) -> int:
         for number in numbers:
             page = os.pread(descriptor, size, number * size)
             clean = _without_gap(page, meta.header)
-            if kind == _BRANCH:
-                clean = _without_old_keys(descriptor, meta, clean)
-            else:
+            if kind == _LEAF:
                 for start, stop in _long_tails(descriptor, meta, page):
                     written += _overwrite(descriptor, start, bytes(stop - start))
             written += clean != page and _overwrite(descriptor, number * size, clean)
@@ -90,34 +89,50 @@ def _nodes(page: bytes, header: int) -> list[int]:
     return [o + base for o in np.frombuffer(page[header:lower], np.uint16).tolist()]
 
 
-def _without_old_keys(descriptor: int, meta: Meta, page: bytes) -> bytes:
-    """A branch whose separators are keys that are there, or no keys at all.
+def keys_behind_old_separators(descriptor: int, meta: Meta) -> list[list[bytes]]:
+    """For each separator that is not the first key behind it, and so no key at all, the keys behind it.
 
-    A separator is greater than every key before it and not greater than the first key behind it. One that is not that
-    key was a key once: from the first byte in which it differs on it is filled up, which makes it greater, and still
-    less than the key behind it. A reader that meets it half filled up finds the same.
+    Args:
+        descriptor: of the data file.
+        meta: as for `scrub`.
     """
-    found = bytearray(page)
-    for offset in _nodes(page, meta.header):
-        length = int.from_bytes(page[offset + 6 : offset + 8], _ORDER)
-        key = page[offset + _NODE : offset + _NODE + length]
-        child = int.from_bytes(page[offset : offset + 6], _ORDER)
-        first = _first_key(descriptor, meta, child)
-        same = next((i for i, (a, b) in enumerate(zip(key, first, strict=False)) if a != b), None)
-        if same is not None:
-            found[offset + _NODE + same + 1 : offset + _NODE + length] = b"\xff" * (length - same - 1)
-    return bytes(found)
-
-
-def _first_key(descriptor: int, meta: Meta, number: int) -> bytes:
-    """The least key below a page."""
-    while True:
+    found = []
+    for number in reached_pages(descriptor, meta).branches:
         page = os.pread(descriptor, meta.page_size, number * meta.page_size)
-        offset = _nodes(page, meta.header)[0]
-        if int.from_bytes(page[meta.header - 6 : meta.header - 4], _ORDER) == _LEAF:
-            length = int.from_bytes(page[offset + 6 : offset + 8], _ORDER)
-            return page[offset + _NODE : offset + _NODE + length]
-        number = int.from_bytes(page[offset : offset + 6], _ORDER)
+        for offset in _nodes(page, meta.header):
+            key, child = _key(page, offset), int.from_bytes(page[offset : offset + 6], _ORDER)
+            if key:
+                behind = _keys_below(descriptor, meta, child)
+                first = next(behind)
+                if first != key:
+                    found.append([first, *behind])
+    return found
+
+
+def _key(page: bytes, offset: int) -> bytes:
+    length = int.from_bytes(page[offset + 6 : offset + 8], _ORDER)
+    return page[offset + _NODE : offset + _NODE + length]
+
+
+def _keys_below(descriptor: int, meta: Meta, number: int) -> Iterator[bytes]:
+    """The keys below a page, in order."""
+    page = os.pread(descriptor, meta.page_size, number * meta.page_size)
+    leaf = int.from_bytes(page[meta.header - 6 : meta.header - 4], _ORDER) == _LEAF
+    for offset in _nodes(page, meta.header):
+        if leaf:
+            yield _key(page, offset)
+        else:
+            yield from _keys_below(descriptor, meta, int.from_bytes(page[offset : offset + 6], _ORDER))
+
+
+def renew_separators(txn: Any, groups: list[list[bytes]]) -> None:
+    """Remove rows and put them again, so that the pages that hold them get separators of keys that are there."""
+    for keys in groups:
+        rows = [(key, bytes(txn.get(key))) for key in keys]
+        for key in keys:
+            txn.delete(key)
+        for key, row in rows:
+            txn.put(key, row)
 
 
 def _long_tails(descriptor: int, meta: Meta, page: bytes) -> Iterator[tuple[int, int]]:
@@ -133,41 +148,60 @@ def _long_tails(descriptor: int, meta: Meta, page: bytes) -> Iterator[tuple[int,
             yield start * size + header + length, (start + pages) * size
 
 
-def scrub_file(data: Path, env: Any, last: int, wait: float) -> None:
-    """`scrub` under the writer's lock, once no reader is older than the last commit.
+def erase_removed(data: Path, env: Any, wait: float) -> None:
+    """Leave nothing in a data file of what was removed or replaced; by who holds the writer's lock.
 
     Args:
         data: the file.
-        env: LMDB's environment, in a write transaction of this thread.
-        last: the last commit's transaction.
-        wait: seconds to wait for older readers at most.
+        env: LMDB's environment, without a transaction of this thread.
+        wait: seconds to wait for readers of older states at most.
 
     Raises:
         Unavailable: a reader goes on with an old state.
         StoreError: the file is damaged, or cannot be written.
     """
+    where = f"the online store {data.parent}"
+    try:
+        file = os.open(data, os.O_RDWR | os.O_CLOEXEC)
+    except OSError as bad:
+        raise StoreError(f"{where}: removed rows cannot be overwritten: {bad}") from bad
+    try:
+        for _ in range(_ROUNDS):
+            with env.begin(write=True) as txn:
+                groups = keys_behind_old_separators(file, _last(file))
+                renew_separators(txn, groups)
+            if not groups:
+                break
+        # no commit comes in between, also of a headwater that does not know the lock
+        txn = env.begin(write=True)
+        try:
+            _wait_for_readers(env, txn.id() - 1, wait, where)
+            scrub(file, _last(file))
+        finally:
+            txn.abort()
+        _announce(data.parent / "erased")
+    except Damaged as bad:
+        raise StoreError(f"{where} is damaged ({bad}): delete it and run materialize") from bad
+    except OSError as bad:
+        raise StoreError(f"{where}: removed rows cannot be overwritten: {bad}") from bad
+    finally:
+        os.close(file)
+
+
+def _last(file: int) -> Meta:
+    """The meta page of the last commit."""
+    return max(read_metas(file), key=lambda meta: meta.transaction)
+
+
+def _wait_for_readers(env: Any, last: int, wait: float, where: str) -> None:
     until = time.monotonic() + wait
     while readers := [line for line in env.readers().splitlines() if _is_older(line, last)]:
         if time.monotonic() > until:
             raise Unavailable(
-                f"the online store {data.parent}: process {readers[0].split()[0]} goes on reading an old state, so "
-                "that removed rows cannot be overwritten yet; the next materialize tries again"
+                f"{where}: process {readers[0].split()[0]} goes on reading an old state, so that removed rows cannot "
+                "be overwritten yet; the next materialize tries again"
             )
         time.sleep(0.01)
-    try:
-        file = os.open(data, os.O_RDWR | os.O_CLOEXEC)
-    except OSError as bad:
-        raise StoreError(f"the online store {data.parent}: removed rows cannot be overwritten: {bad}") from bad
-    try:
-        meta = max(read_metas(file), key=lambda meta: meta.transaction)
-        scrub(file, meta)
-        _announce(data.parent / "erased")
-    except Damaged as bad:
-        raise StoreError(f"the online store {data.parent} is damaged ({bad}): delete it and run materialize") from bad
-    except OSError as bad:
-        raise StoreError(f"the online store {data.parent}: removed rows cannot be overwritten: {bad}") from bad
-    finally:
-        os.close(file)
 
 
 def _announce(file: Path) -> None:
