@@ -147,6 +147,7 @@ class ChangeCounts:
         future: rows that are known after the end.
         skipped: log rows that lack a column of the version.
         lacking: a feature's column that some files of the source lack, so that their rows have NULL there → which.
+        unreadable: rows of the log that are left out since nothing could read their values back.
     """
 
     rows: int = 0
@@ -156,6 +157,7 @@ class ChangeCounts:
     future: int = 0
     skipped: int = 0
     lacking: dict[str, str] = field(default_factory=dict)
+    unreadable: int = 0
 
 
 class HistoryRun(Protocol):
