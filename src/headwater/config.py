@@ -270,19 +270,20 @@ def read_toml(file: Path) -> dict[str, Any]:
     Raises:
         ConfigError: a file that is missing, larger than 1 MB, not TOML, or nested too deeply; naming the file.
     """
+    where = printable(str(file)[-_SHOWN:])
     try:
         with file.open("rb") as opened:
             content = opened.read(_MOST_BYTES + 1)
     except (OSError, ValueError) as bad:
-        raise ConfigError(f"{brief(str(file))}: cannot be read: {_said(bad)}") from None
+        raise ConfigError(f"{where}: cannot be read: {_said(bad)}") from None
     if len(content) > _MOST_BYTES:
-        raise ConfigError(f"{file}: is larger than 1 MB; it is not a settings file")
+        raise ConfigError(f"{where}: is larger than 1 MB; it is not a settings file")
     try:
         return tomllib.loads(content.decode())
     except RecursionError:
-        raise ConfigError(f"{file}: not TOML: nested too deeply") from None
+        raise ConfigError(f"{where}: not TOML: nested too deeply") from None
     except ValueError as bad:
-        raise ConfigError(f"{file}: not TOML: {printable(str(bad)[:_SHOWN])}") from None
+        raise ConfigError(f"{where}: not TOML: {printable(str(bad)[:_SHOWN])}") from None
 
 
 def _said(bad: Exception) -> str:
