@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from headwater.clock import parse_duration
-from headwater.errors import ConfigError, brief, nearest
+from headwater.errors import ConfigError, brief, nearest, printable
 from headwater.urls import without_password
 
 FILE = "headwater.toml"
 
+_DIGITS = re.compile(r"[0-9]{1,20}")
 _MEMORY = re.compile(r"\d+(\.\d+)? ?[KMGT]i?B", re.IGNORECASE)
 
 
@@ -92,9 +93,20 @@ class Settings:
         return f"Settings({', '.join(f'{name}={value!r}' for name, value in values.items())})"
 
 
+_MOST_BYTES = 1 << 20
+"""Of a settings file: a longer one is something else."""
+_LONGEST = timedelta(days=36_500)
+_SHOWN = 200
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+
+
 def _text(value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise ValueError("must be a text that is not empty")
+    if len(value) > 4_096:
+        raise ValueError("must be a text of at most 4096 characters")
+    if _CONTROL.search(value):
+        raise ValueError("must not have control characters, and be UTF-8")
     return value
 
 
@@ -103,7 +115,7 @@ def _texts(value: Any) -> tuple[str, ...]:
         value = [part.strip() for part in value.split(",")]
     if not isinstance(value, (list, tuple)) or not value or not all(isinstance(v, str) and v for v in value):
         raise ValueError("must be a list of file names that is not empty")
-    return tuple(value)
+    return tuple(map(_text, value))
 
 
 def _flag(value: Any) -> bool:
@@ -115,10 +127,12 @@ def _flag(value: Any) -> bool:
 
 
 def _count(value: Any, least: int = 1) -> int:
-    if isinstance(value, str) and value.isdigit():
+    if isinstance(value, str) and _DIGITS.fullmatch(value):
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ValueError(f"must be a whole number of at least {least}")
+    if value >= 2**31:
+        raise ValueError("must be a whole number below 2**31")
     return value
 
 
@@ -144,8 +158,15 @@ def _memory(value: Any) -> str:
     return value.strip()
 
 
-def _lasting(value: Any) -> timedelta:
+def _duration(value: Any) -> timedelta:
     found = parse_duration(value)
+    if not timedelta(0) <= found <= _LONGEST:
+        raise ValueError(f"must be a duration from 0 to {_LONGEST.days}d")
+    return found
+
+
+def _lasting(value: Any) -> timedelta:
+    found = _duration(value)
     if not found:
         raise ValueError("must be more than 0")
     return found
@@ -157,7 +178,7 @@ _KEYS = {
     "registry.url": ("registry_url", _text),
     "online.url": ("online_url", _text),
     "online.coalesce": ("online_coalesce", _flag),
-    "online.cache": ("online_cache", parse_duration),
+    "online.cache": ("online_cache", _duration),
     "online.cache_rows": ("online_cache_rows", _count),
     "online.retries": ("online_retries", _count_or_none),
     "online.breaker": ("online_breaker", _count_or_none),
@@ -169,7 +190,7 @@ _KEYS = {
     "offline.memory_limit": ("offline_memory_limit", _memory),
     "offline.threads": ("offline_threads", _count),
     "offline.log": ("offline_log", _text),
-    "materialize.lookback": ("materialize_lookback", parse_duration),
+    "materialize.lookback": ("materialize_lookback", _duration),
     "freshness.function": ("freshness_function", _function),
     "freshness.half_life": ("freshness_half_life", _lasting),
     "freshness.refresh": ("freshness_refresh", _flag),
@@ -194,9 +215,13 @@ def load_settings(folder: str | Path = ".", environ: Mapping[str, str] | None = 
         ConfigError: a folder that is not there, an unknown key (with the nearest), a bad value; each with its place.
     """
     root = Path(folder)
-    if root.name == FILE and root.is_file():
-        root = root.parent
-    if not root.is_dir():
+    try:
+        if root.name == FILE and root.is_file():
+            root = root.parent
+        there = root.is_dir()
+    except (OSError, ValueError) as bad:
+        raise ConfigError(f"{brief(str(root))}: cannot be used as a project folder: {_said(bad)}") from None
+    if not there:
         raise ConfigError(f"{root}: no such folder; `headwater init {root}` makes a project there")
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
@@ -226,12 +251,7 @@ def _set(values: dict[str, Any], origins: dict[str, str], key: str, value: Any, 
 
 def _read_file(file: Path) -> dict[str, Any]:
     """The file's settings by dotted key, unknown ones refused."""
-    try:
-        data = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as bad:
-        raise ConfigError(f"{file}: not TOML: {bad}") from None
-    except OSError as bad:
-        raise ConfigError(f"{file}: cannot be read: {bad.strerror}") from None
+    data = read_toml(file)
     flat: dict[str, Any] = {}
     for key, value in data.items():
         if isinstance(value, dict):
@@ -244,10 +264,38 @@ def _read_file(file: Path) -> dict[str, Any]:
     return flat
 
 
+def read_toml(file: Path) -> dict[str, Any]:
+    """What a TOML file says.
+
+    Raises:
+        ConfigError: a file that is missing, larger than 1 MB, not TOML, or nested too deeply; naming the file.
+    """
+    where = printable(str(file)[-_SHOWN:])
+    try:
+        with file.open("rb") as opened:
+            content = opened.read(_MOST_BYTES + 1)
+    except (OSError, ValueError) as bad:
+        raise ConfigError(f"{where}: cannot be read: {_said(bad)}") from None
+    if len(content) > _MOST_BYTES:
+        raise ConfigError(f"{where}: is larger than 1 MB; it is not a settings file")
+    try:
+        return tomllib.loads(content.decode())
+    except RecursionError:
+        raise ConfigError(f"{where}: not TOML: nested too deeply") from None
+    except ValueError as bad:
+        raise ConfigError(f"{where}: not TOML: {printable(str(bad)[:_SHOWN])}") from None
+
+
+def _said(bad: Exception) -> str:
+    return getattr(bad, "strerror", None) or printable(str(bad)[:_SHOWN])
+
+
 def _unknown(key: str) -> str:
     """What is wrong with a key that nobody reads."""
+    if len(key) > _SHOWN:
+        return f"unknown key {brief(key)}"
     section, _, name = key.rpartition(".")
     if any(known.startswith(f"{key}.") for known in _KEYS):
-        return f"{key!r} is a section: write [{key}], then its keys in lines of their own"
+        return f"{brief(key)} is a section: write [{key}], then its keys in lines of their own"
     shown = f"[{section}] {name}" if section else name
     return f"unknown key {shown!r}{nearest(key, _KEYS)}"

@@ -25,6 +25,7 @@ HeadwaterError
 │   ├── StoreReadOnly             the folder or server takes no writes
 │   ├── LogMismatch               this host's offline log is not the store's
 │   ├── ClockError                the offline log's clock is far ahead of now; nothing was changed
+│   ├── LogDamaged                a file of the offline log is missing or damaged
 │   └── FormatError               bytes written by a newer or foreign program
 ├── ConsistencyError
 │   ├── ConsistencyNotSupported   a level this store cannot give
@@ -161,6 +162,10 @@ class ClockError(StoreError):
     def __init__(self, message: str, log_clock: datetime | None = None, now: datetime | None = None) -> None:
         super().__init__(message)
         self.log_clock, self.now = log_clock, now
+
+
+class LogDamaged(StoreError):
+    """A file of the offline log is missing or damaged; `headwater verify` says what is lost, and how to go on."""
 
 
 class FormatError(StoreError):

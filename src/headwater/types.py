@@ -214,6 +214,11 @@ def _fits(given: pa.DataType, dtype: DType) -> Any:
     return False
 
 
+def is_list(given: pa.DataType) -> bool:
+    """Whether a column is one of lists, of whatever kind."""
+    return bool(pa.types.is_list(given) or pa.types.is_large_list(given) or pa.types.is_fixed_size_list(given))
+
+
 def fitting_dtype(given: pa.DataType) -> DType | None:
     """The dtype that a column of an Arrow type fits as it is; None where none does."""
     if pa.types.is_dictionary(given):

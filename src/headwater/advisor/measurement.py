@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from headwater.advisor.profiles import load, number_text
-from headwater.errors import FormatError
+from headwater.errors import FormatError, brief
 
 NAME = "yours (measured)"
 """The name of the profile that a measurement becomes."""
@@ -179,17 +179,17 @@ class Measurement:
         """
         try:
             found = msgspec.json.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError) as bad:
-            raise FormatError(f"this is no saved measurement: {bad}") from None
+        except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as bad:
+            raise FormatError(f"this is not a saved measurement: {brief(str(bad))}") from None
         version = found.get("format") if isinstance(found, dict) else None
         if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-            raise FormatError("this is no saved measurement: it has no 'format'")
+            raise FormatError("this is not a saved measurement: it has no 'format'")
         if version > FORMAT:
-            raise FormatError(f"the measurement has format {version}, this headwater reads {FORMAT}: upgrade it")
+            raise FormatError(f"the measurement has format {brief(version)}, this headwater reads {FORMAT}: upgrade it")
         try:
             return msgspec.convert(found, cls)
-        except msgspec.ValidationError as bad:
-            raise FormatError(f"the saved measurement is damaged: {bad}") from None
+        except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as bad:
+            raise FormatError(f"the saved measurement is damaged: {brief(str(bad))}") from None
 
     def as_profile(self) -> dict[str, dict[str, Any]]:
         """The measurement in the form of a profiles' file: one profile, "yours (measured)".

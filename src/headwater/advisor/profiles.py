@@ -15,7 +15,8 @@ from typing import Any
 
 import msgspec
 
-from headwater.errors import ConfigError, UsageError, nearest
+from headwater.config import read_toml
+from headwater.errors import ConfigError, UsageError, brief, nearest
 
 
 class FeatureStoreType(StrEnum):
@@ -197,7 +198,7 @@ def load(profiles: str | Path | Mapping[str, Any] | None = None) -> dict[str, Pr
     if profiles is None:
         return found
     if isinstance(profiles, (str, Path)):
-        place, tables = str(profiles), _read(Path(profiles))
+        place, tables = str(profiles), read_toml(Path(profiles))
         error: type[Exception] = ConfigError
     elif isinstance(profiles, Mapping):
         place, tables, error = "profiles", dict(profiles), UsageError
@@ -225,18 +226,9 @@ def _package() -> Mapping[str, Profile]:
     return {name: Profile(**_checked(name, table, _PACKAGE)) for name, table in tables.items()}
 
 
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as bad:
-        raise ConfigError(f"{file}: {bad.strerror or bad}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as bad:
-        raise ConfigError(f"{file}: {bad}") from None
-
-
 def _given(key: Any, table: Any, known: Mapping[str, Profile], place: str) -> Profile:
     if not isinstance(key, str) or not key.strip():
-        raise _BadProfile(f"{place}: the name of a profile must be a text that is not empty, not {key!r}")
+        raise _BadProfile(f"{place}: the name of a profile must be a text that is not empty, not {brief(key)}")
     name = str(key)
     if isinstance(table, Profile):
         table = table.to_dict()
@@ -246,7 +238,7 @@ def _given(key: Any, table: Any, known: Mapping[str, Profile], place: str) -> Pr
     missing = [needed for needed in _NEEDED if needed not in values]
     if missing:
         raise _BadProfile(
-            f"{place}: profile {name!r}: {', '.join(missing)} must be given in a profile of its own"
+            f"{place}: profile {brief(name)}: {', '.join(missing)} must be given in a profile of its own"
             f"{nearest(name, known)}"
         )
     for side in ("online", "offline"):
@@ -271,18 +263,18 @@ def _merged(base: Profile, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _checked(name: str, table: Any, place: str) -> dict[str, Any]:
-    where = f"{place}: profile {name!r}"
+    where = f"{place}: profile {brief(name)}"
     if not isinstance(table, Mapping):
-        raise _BadProfile(f"{where}: must be a table of fields, not {table!r}")
+        raise _BadProfile(f"{where}: must be a table of fields, not {brief(table)}")
     known = {f.name for f in fields(Profile)} - {"name"}
     values: dict[str, Any] = {"name": name}
     for key, value in table.items():
         if key not in known:
-            raise _BadProfile(f"{where}: unknown field {str(key)!r}{nearest(str(key), known)}")
+            raise _BadProfile(f"{where}: unknown field {brief(str(key))}{nearest(str(key), known)}")
         try:
             values[str(key)] = _value(str(key), value)
         except (ValueError, msgspec.ValidationError) as bad:
-            raise _BadProfile(f"{where}: {key} = {value!r}: {bad}") from None
+            raise _BadProfile(f"{where}: {key} = {brief(value)}: {bad}") from None
     both = sorted({*values.get("capabilities", ())} & {*values.get("unknown_capabilities", ())})
     if both:
         raise _BadProfile(f"{where}: unknown_capabilities: {', '.join(both)} cannot be in capabilities too")
@@ -316,7 +308,7 @@ def _table(value: Any, known: Any) -> dict[str, str]:
     table = {str(key): text for key, text in msgspec.convert(value, dict[str, str]).items()}
     for key in table:
         if key not in known:
-            raise ValueError(f"unknown key {key!r}{nearest(key, known)}")
+            raise ValueError(f"unknown key {brief(key)}{nearest(key, known)}")
     return table
 
 

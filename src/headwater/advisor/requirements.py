@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from numbers import Real
@@ -11,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from headwater.advisor.profiles import CAPABILITIES, LEVELS, Profile
-from headwater.errors import ConfigError, UsageError, nearest
+from headwater.config import read_toml
+from headwater.errors import ConfigError, UsageError, brief, nearest
 
 DEFAULT_WEIGHTS: Mapping[str, float] = {
     "performance": 0.25,
@@ -78,7 +78,7 @@ class Requirements:
             try:
                 object.__setattr__(self, f.name, _value(f.name, getattr(self, f.name)))
             except ValueError as bad:
-                problems.append(f"{f.name} = {getattr(self, f.name)!r}: {bad}")
+                problems.append(f"{f.name} = {brief(getattr(self, f.name))}: {bad}")
         if problems:
             raise UsageError("\n  ".join(["requirements:", *problems]) if problems[1:] else problems[0])
 
@@ -96,7 +96,7 @@ class Requirements:
         if not isinstance(value, Mapping):
             raise UsageError(f"requirements: a mapping or Requirements, not {type(value).__name__}")
         known = [f.name for f in fields(cls)]
-        unknown = [f"unknown requirement {str(n)!r}{nearest(str(n), known)}" for n in value if n not in known]
+        unknown = [f"unknown requirement {brief(str(n))}{nearest(str(n), known)}" for n in value if n not in known]
         if unknown:
             raise UsageError("\n  ".join([*unknown, f"known are {', '.join(known)}"]))
         return cls(**{str(name): given for name, given in value.items()})
@@ -109,10 +109,8 @@ class Requirements:
             ConfigError: a file that is missing or not TOML, or what `of` refuses, with the file's name.
         """
         try:
-            return cls.of(tomllib.loads(Path(file).read_text(encoding="utf-8")))
-        except OSError as bad:
-            raise ConfigError(f"{file}: {bad.strerror or bad}") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, UsageError) as bad:
+            return cls.of(read_toml(Path(file)))
+        except UsageError as bad:
             raise ConfigError(f"{file}: {bad}") from None
 
     @property
@@ -151,7 +149,9 @@ def check_needs(requirements: Requirements, profiles: Iterable[Profile]) -> None
     for profile in profiles:
         known |= dict.fromkeys((*profile.capabilities, *profile.unknown_capabilities))
     unknown = [
-        f"needs: unknown capability {need!r}{nearest(need, known)}" for need in requirements.needs if need not in known
+        f"needs: unknown capability {brief(need)}{nearest(need, known)}"
+        for need in requirements.needs
+        if need not in known
     ]
     if unknown:
         raise UsageError("\n  ".join([*unknown, f"known are {', '.join(known)}"]))
@@ -198,7 +198,7 @@ def _weights(value: Any) -> dict[str, float]:
     for name, weight in value.items():
         if name not in CRITERIA:
             raise ValueError(
-                f"unknown criterion {str(name)!r}{nearest(str(name), CRITERIA)}; known are {', '.join(CRITERIA)}"
+                f"unknown criterion {brief(str(name))}{nearest(str(name), CRITERIA)}; known are {', '.join(CRITERIA)}"
             )
         weights[str(name)] = _number(weight)
         if weights[str(name)] < 0:

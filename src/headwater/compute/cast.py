@@ -16,7 +16,7 @@ from headwater.clock import to_micros
 from headwater.errors import UsageError
 from headwater.planning.tables import decoded
 from headwater.planning.value_checks import numpy_micros, unreadable
-from headwater.types import DType, Timestamp
+from headwater.types import DType, Timestamp, is_list
 
 Column: TypeAlias = pa.ChunkedArray | list[Any]
 """A column as the user gave it: Arrow from a table, Python values from a list of dicts."""
@@ -168,7 +168,7 @@ def plain(column: pa.ChunkedArray | pa.Array) -> pa.Array:
 
 
 def _arrow(array: pa.Array, dtype: DType, pandas: bool) -> Fitted:
-    if _is_list(array.type) and array.type != dtype.arrow:
+    if is_list(array.type) and array.type != dtype.arrow:
         return _lists(array, dtype, pandas)
     return _readable(array, lambda readable: _plain_arrow(readable, dtype, pandas))
 
@@ -293,13 +293,9 @@ def _dates(array: pa.Array, wanted: pa.DataType) -> Fitted:
     return Fitted(found, bad if bad.any() else None)
 
 
-def _is_list(given: pa.DataType) -> bool:
-    return bool(pa.types.is_list(given) or pa.types.is_large_list(given) or pa.types.is_fixed_size_list(given))
-
-
 def _lists(array: pa.Array, dtype: DType, pandas: bool) -> Fitted:
     wanted = dtype.arrow
-    if dtype.name not in ("array", "embedding") or not _is_list(array.type):
+    if dtype.name not in ("array", "embedding") or not is_list(array.type):
         return _none(array, wanted)
     lengths = pc.list_value_length(array).fill_null(0).to_numpy(zero_copy_only=False)
     inner = _arrow(plain(array.flatten()), dtype.element or DType("float32"), pandas)

@@ -95,8 +95,9 @@ def erase_purged(rooms: Rooms, record: ViewRecord) -> int:
     )
     if isinstance(rooms.online, Erasing):
         rooms.online.erase_remains()
-    rooms.log.erase(record.name, purges, [RowVersion(view).reading for view in views])
-    return len(purges)
+    # what is in the way now is tried again by the next run
+    pending = rooms.log.erase(record.name, purges, [RowVersion(view).reading for view in views])
+    return 0 if pending else len(purges)
 
 
 def _erase(rooms: Rooms, keys: Sequence[bytes], positions: Sequence[int], until: int) -> None:

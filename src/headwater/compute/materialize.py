@@ -102,9 +102,9 @@ def _targets(snapshot: RegistrySnapshot, views: str | Iterable[str] | None) -> l
     names = list(snapshot.views) if views is None else [views] if isinstance(views, str) else list(views)
     targets: dict[tuple[str, str], ResolvedView] = {}
     for item in names:
-        name, _, wanted = str(getattr(item, "name", item)).partition("@")
+        name, at, wanted = str(getattr(item, "name", item)).partition("@")
         record = snapshot.view(name)
-        chosen = [record.version(wanted)] if wanted else list(record.fed)
+        chosen = [record.version(wanted)] if at else list(record.fed)
         for version in chosen:
             if version.retired_at is not None:
                 raise UsageError(f"{name}@{version.version} is retired and not fed any more; promote a version first")

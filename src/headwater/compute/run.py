@@ -27,6 +27,7 @@ from headwater.online.base import PutOutcome
 from headwater.online.meta import greatest_key, read_watermarks, token_key, watermark_entry, watermark_key
 from headwater.online.view_rows import ViewRows
 from headwater.planning.resolve import ResolvedView
+from headwater.planning.value_checks import left_out
 from headwater.planning.watermark import Watermark
 
 ATTEMPTS = 10
@@ -286,6 +287,7 @@ class Run:
 
     def _report(self, seconds: float, reached: Watermark) -> RunReport:
         about = f"{self.view.name}@{self.view.version}"
+        unreadable = [f"{about}: {left_out(self._counts.unreadable)}"] if self._counts.unreadable else []
         lacking = [
             f"{about}: column {name!r} is missing in {files}: NULL in their rows"
             for name, files in self._counts.lacking.items()
@@ -303,7 +305,12 @@ class Run:
             null_keys=self._counts.null_keys,
             null_times=self._counts.null_times,
             skipped=self._counts.skipped,
-            warnings=(*lacking, *(f"{about}: {text}" for text in self._warnings), *(files.warnings() if files else ())),
+            warnings=(
+                *lacking,
+                *unreadable,
+                *(f"{about}: {text}" for text in self._warnings),
+                *(files.warnings() if files else ()),
+            ),
             rewritten_files=files.rewritten if files else (),
             missing_files=files.missing if files else (),
             deleted=self._deleted,

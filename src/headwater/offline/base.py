@@ -44,6 +44,39 @@ class LogPart:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """Rows of the offline log that histories and runs go on without.
+
+    Attributes:
+        view: whose rows.
+        kind: `rows`: of values that nothing can read; `batch`: that cannot be decoded; `file`: of a damaged or missing
+            file that somebody gave up.
+        name: of the file; empty for others.
+        first, last: the positions of the first and last of them.
+        rows: how many.
+        arrived_from, arrived_to: their least and greatest arrival, microseconds; None: not known.
+        reason: what is wrong with them.
+        noted_at: since when the log goes on without them, microseconds; 0: they are still in the write buffer.
+    """
+
+    view: str
+    kind: str
+    name: str
+    first: int
+    last: int
+    rows: int
+    arrived_from: int | None
+    arrived_to: int | None
+    reason: str
+    noted_at: int = 0
+
+    def __str__(self) -> str:
+        span = f"position {self.first}" if self.first == self.last else f"positions {self.first} to {self.last}"
+        what = f"{self.rows:,} row{'' if self.rows == 1 else 's'} of the offline log of {self.view!r} ({span})"
+        return f"{what} left out: {f'file {self.name} ' if self.name else ''}{self.reason}"
+
+
+@dataclass(frozen=True)
 class LogSlice:
     """One view's part of the offline log up to a position, fixed at the call.
 
@@ -53,6 +86,7 @@ class LogSlice:
             tombstone, of which a key may have several.
         purges: digest of a purged key → its tombstones, by D ascending; matched through `digests`.
         position: the log's position at the call.
+        left_out: rows of the view that it goes on without.
     """
 
     parts: tuple[LogPart, ...] = ()
@@ -60,6 +94,7 @@ class LogSlice:
     purges: Mapping[bytes, tuple[Tombstone, ...]] = field(default_factory=dict)
     position: int = 0
     digests: KeyDigests | None = None
+    left_out: tuple[LeftOut, ...] = ()
 
 
 class KeyDigests(Protocol):
@@ -147,6 +182,7 @@ class ChangeCounts:
         future: rows that are known after the end.
         skipped: log rows that lack a column of the version.
         lacking: a feature's column that some files of the source lack, so that their rows have NULL there → which.
+        unreadable: rows of the log that are left out since nothing could read their values back.
     """
 
     rows: int = 0
@@ -156,6 +192,7 @@ class ChangeCounts:
     future: int = 0
     skipped: int = 0
     lacking: dict[str, str] = field(default_factory=dict)
+    unreadable: int = 0
 
 
 class HistoryRun(Protocol):

@@ -33,6 +33,7 @@ def run_changes(
         after = None if request.source_after == MIN_MICROS else request.source_after
         rows = space.view_rows(request.view, "0", [f.name for f in features], after)
         counts.lacking.update(rows.lacking)
+        counts.unreadable += rows.unreadable
         window = _Window(rows, request, _wanted_keys(space, request))
         packing = _counted(space, window, counts)
         counts.skipped += space.skipped_rows(request.view, request.since.position, request.log_until)

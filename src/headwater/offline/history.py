@@ -229,6 +229,8 @@ class PointInTimeRun:
         assert part.join is not None
         chosen = choose(space, label, part.join, seen.rows, part.input.view.view.feature_list)
         part.counts.update(chosen.counts, null_times=part.rows.null_times)
+        if part.rows.unreadable:
+            part.counts["unreadable"] = part.rows.unreadable
         return space.stream(answer(part.join, chosen, [f.name for f in part.columns.features]), rows)
 
 

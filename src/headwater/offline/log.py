@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -15,10 +14,12 @@ from numpy.typing import NDArray
 
 from headwater.clock import MIN_MICROS
 from headwater.errors import StoreError
-from headwater.offline.base import ARRIVAL, POSITION, LogPart, LogSlice, Tombstone
+from headwater.offline.base import LogSlice, Tombstone
+from headwater.offline.log_cleaning import empty_wal, overwrite_free_pages, remove_pending
 from headwater.offline.log_core import LogCore
-from headwater.offline.log_files import cut_file, hold_folder, live_files, rewrite_files, roll_head
-from headwater.offline.log_head import as_columns, between, insert_rows, rewrite_head, stamped
+from headwater.offline.log_files import compact, hold_folder, leftovers, rewrite_aside, rewrite_files
+from headwater.offline.log_head import between, insert_rows, rewrite_head, stamped
+from headwater.offline.log_left_out import all_left_out, drop_contents
 from headwater.offline.log_marks import (
     RowReading,
     all_purges,
@@ -32,15 +33,14 @@ from headwater.offline.log_marks import (
     purge_tombstones,
     purged_rows,
 )
+from headwater.offline.log_parts import file_parts, table_part, unreadable_error
 from headwater.offline.log_repair import ClockRepair, repair
 from headwater.offline.log_state import (
-    Known,
     LogTransaction,
     check_clock,
     checked_position,
 )
 from headwater.offline.log_tables import (
-    empty_wal,
     head,
     overwrite_removed,
     purges,
@@ -303,31 +303,44 @@ class OfflineLog(LogCore):
         with self._reading() as (connection, _, _):
             return greatest(purge_tombstones(connection, view, *due))
 
-    def erase(self, view: str, tombstones: Mapping[bytes, Tombstone], readings: Sequence[RowReading]) -> None:
+    def erase(
+        self, view: str, tombstones: Mapping[bytes, Tombstone], readings: Sequence[RowReading]
+    ) -> tuple[str, ...]:
         """Take the rows that purges hide, by P or by D, out of the write buffer and the files, for good.
 
-        Rows that are dated ahead go too.
+        Rows that are dated ahead go too. The purges count as erased once no file has the rows any more: what is in the
+        way of that is given back, and the same call made again goes on from there, also after this process was killed.
 
         Args:
             view: the view.
             tombstones: digest → (P, D) of the purges, as `purges_to_erase` gave them.
             readings: how every version of the view, retired ones too, finds keys and times in a row.
+
+        Returns:
+            What is in the way: files that cannot be read or removed, a database that somebody reads; empty: nothing.
         """
 
         def keep(table: pa.Table) -> pa.Table:
             return table.filter(pa.array(~hidden_stamped(table, readings, self.digests, tombstones)))
 
-        gone: list[str] = []
+        pending: list[str] = []
         with self._writing() as log:
             overwrite_removed(log.connection)
             log.buffered -= rewrite_head(log.connection, log.known.shapes, view, keep)
+            drop_contents(log.connection, view)
             if self._folder is not None:
-                gone = rewrite_files(log.connection, self._folder, view, keep)
+                pending += rewrite_files(log.connection, self._folder, view, keep, log.state.clock)
             rewritten(log.connection, view)
-            mark_erased(log.connection, view, tombstones, log.state.clock)
-        empty_wal(self._engine)
+        blocked = overwrite_free_pages(self._engine) or empty_wal(self._engine)
+        if blocked is not None:
+            pending.append(blocked)
         if self._folder is not None:
-            self._folder.remove(gone)
+            pending += rewrite_aside(self._folder, view, keep)
+        pending += remove_pending(self._engine, self._folder)
+        if not pending:
+            with self._writing() as log:
+                mark_erased(log.connection, view, tombstones, log.state.clock)
+        return tuple(pending)
 
     def repair_clock(self, readings: Mapping[str, Sequence[RowReading]] | None = None) -> ClockRepair:
         """Take now for right where the log's clock is ahead of it.
@@ -353,52 +366,31 @@ class OfflineLog(LogCore):
             until: only up to this position; None: all there is.
 
         Raises:
-            StoreError: a compacted file is missing or damaged.
+            LogDamaged: a compacted file is missing or damaged.
         """
         with self._reading() as (connection, state, known):
             until = None if until is None or until >= state.position else until
             compacted, epoch, purged = self._view(connection, view)
-            parts = self._file_parts(connection, known, view, until)
+            parts, unreadable = file_parts(connection, self._folder, known.shapes, view, until)
+            if unreadable:
+                raise unreadable_error(view, unreadable)
             buffered = known.write_buffer.read(connection, view, compacted, epoch).values()
             cut = [table if until is None else between(table, 0, until) for table in buffered]
-            parts += [_table_part(table) for table in cut if table.num_rows]
+            parts += [table_part(table) for table in cut if table.num_rows]
+            left_out = (*all_left_out(connection, view, until), *known.write_buffer.left_out(view, compacted, until))
             return LogSlice(
                 parts=tuple(parts),
                 deletes=clear_tombstones(connection, known.shapes, view, keys, until, every=True),
                 purges=all_purges(connection, view, until) if purged else {},
                 position=state.position if until is None else until,
                 digests=self.digests,
+                left_out=left_out,
             )
 
     def _view(self, connection: sa.Connection, view: str) -> tuple[int, int, int]:
         query = sa.select(views.c.rolled, views.c.epoch, views.c.purges).where(views.c.view == view)
         found = connection.execute(query).one_or_none()
         return (0, 0, 0) if found is None else (int(found.rolled), int(found.epoch), int(found.purges))
-
-    def _file_parts(self, connection: sa.Connection, known: Known, view: str, until: int | None) -> list[LogPart]:
-        found = live_files(connection, view, until)
-        if not found:
-            return []
-        if self._folder is None:
-            raise StoreError(f"offline log of view {view!r}: its rows are in files, and no [offline] log folder is set")
-        parts: list[LogPart] = []
-        whole: dict[int, list[Path]] = {}
-        for shape, name, last in found:
-            if until is not None and last > until:
-                table = cut_file(self._folder, name, until)
-                parts.append(_table_part(table))
-                continue
-            path = self._folder.path / name
-            if not path.exists():
-                raise StoreError(
-                    f"{path}: a file of the offline log is missing; [offline] log must be the folder that all hosts "
-                    "write to: point it there, or restore it from its backup"
-                )
-            whole.setdefault(shape, []).append(path)
-        for shape, paths in whole.items():
-            schema = known.shapes.schema(connection, shape)
-            parts.append(LogPart(as_columns(schema), files=tuple(paths), schema=schema))
-        return parts
 
     def deletes_after(self, view: str, keys: Sequence[str], position: int, until: int) -> pa.Table | None:
         """The deletes after a position of the log, up to `until`.
@@ -413,23 +405,21 @@ class OfflineLog(LogCore):
         """Compact the write buffer of some views (None: all) into Parquet files; nothing to do without a folder."""
         if self._folder is None:
             return
+        remove_pending(self._engine, self._folder)
         with self._reading() as (connection, _, _):
             query = sa.select(head.c.first).limit(1)
             if names is not None:
                 query = query.where(head.c.view.in_(names))
-            if connection.execute(query).one_or_none() is None:
+            buffered = connection.execute(query).one_or_none() is not None
+            if not buffered and not leftovers(connection, self._folder):
                 return
         with self._writing() as log:
             hold_folder(log.connection, self._folder)
             overwrite_removed(log.connection)
-            roll_head(log.connection, self._folder, log.known.shapes, names, log.state.clock)
+            compact(log.connection, self._folder, log.known.shapes, names, log.state.clock)
+        remove_pending(self._engine, self._folder)
 
 
 def _earliest(state: Any) -> int:
     """The least arrival by what a process of an earlier release, still running, noted with its view alone."""
     return int(max(state.arrival, state.through + 1))
-
-
-def _table_part(table: pa.Table) -> LogPart:
-    schema = pa.schema([column for column in table.schema if column.name not in (POSITION, ARRIVAL)])
-    return LogPart(as_columns(schema), table, schema=schema)

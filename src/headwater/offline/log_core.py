@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -13,8 +13,9 @@ import sqlalchemy as sa
 
 from headwater import forks
 from headwater.clock import MIN_MICROS, Clock, duration_micros
-from headwater.errors import ClockError, LogMismatch, StoreError
-from headwater.offline.log_files import LogFolder, hold_folder
+from headwater.errors import ClockError, FormatError, LogMismatch, StoreError
+from headwater.offline.log_files import hold_folder, set_aside
+from headwater.offline.log_folder import LogFolder
 from headwater.offline.log_marks import Digests
 from headwater.offline.log_state import (
     CLOCK_TOLERANCE,
@@ -148,12 +149,13 @@ class LogCore(forks.OfOneProcess):
 
         Raises:
             LogMismatch: the folder belongs to another log, or is another one than this log's other hosts use.
+            FormatError: its `log.json` is damaged, or a newer headwater wrote it.
         """
         with self._writing(claiming=True) as log:
             if self._folder is not None:
                 try:
                     hold_folder(log.connection, self._folder)
-                except LogMismatch:
+                except (LogMismatch, FormatError):
                     raise
                 except StoreError:
                     # it takes no files now: rows are safe in the write buffer, the next compaction reports it
@@ -181,7 +183,9 @@ class LogCore(forks.OfOneProcess):
 
     def _detect_restore(self, log: LogTransaction, greatest: int) -> bool:
         if self._folder is not None:
-            greatest = max(greatest, self._folder.set_aside(log.position))
+            # a folder that cannot be listed now says nothing; the online store has seen what was put
+            with suppress(StoreError):
+                greatest = max(greatest, set_aside(self._folder, log.position))
         return log.raise_above(greatest)
 
     def raise_position(self, position: int) -> None:

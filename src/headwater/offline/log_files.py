@@ -1,181 +1,89 @@
-"""Rolled files of the offline log: the head's rows as Parquet, small files merged, what nobody names removed."""
+"""Compacted files of the offline log: the write buffer as Parquet, small files merged, what nobody needs removed."""
 
 from __future__ import annotations
 
-import json
-import os
-import uuid
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import sqlalchemy as sa
 
 from headwater.clock import MAX_MICROS
-from headwater.errors import FormatError, LogMismatch, StorageFull, StoreError, StoreReadOnly
+from headwater.errors import LogDamaged
 from headwater.offline.base import POSITION
-from headwater.offline.log_head import Shapes, between, decode_rows
-from headwater.offline.log_tables import counter, files, folders, head, views
+from headwater.offline.log_folder import SET_ASIDE, FileUnreachable, FoundFile, LogFolder, StoredFile, arrivals_of
+from headwater.offline.log_head import Shapes, between, buffered_rows
+from headwater.offline.log_left_out import Unreadable, leave_out, read_batches
+from headwater.offline.log_tables import counter, files, folders, head, removals, views
 
 SMALL_FILE_ROWS = 100_000
 FILES_TO_MERGE = 8
 KEPT_AFTER_MERGE = 86_400_000_000
 """How long (microseconds) a merged file stays, for results that still read it."""
 
-FORMAT = 1
-"""The version of the files and of `log.json` beside them."""
 
-_IDENTITY = "log.json"
+@dataclass(frozen=True)
+class LogFile:
+    """A compacted file as the log's database has it.
 
+    Attributes:
+        number: its row's.
+        view: whose rows it holds.
+        shape: their columns.
+        stored: its name, size and checksum.
+        first, last: the positions of its first and last row.
+        rows: how many.
+        arrived_from, arrived_to: their least and greatest arrival, microseconds; None: an earlier release wrote it.
+        replaced_at: since when (microseconds) its rows are in another file too; None: they are not.
+        damage: what was wrong with it when it was read last.
+    """
 
-class LogFolder:
-    """The folder that holds one log's Parquet files."""
+    number: int
+    view: str
+    shape: int
+    stored: StoredFile
+    first: int
+    last: int
+    rows: int
+    arrived_from: int | None
+    arrived_to: int | None
+    replaced_at: int | None
+    damage: str | None
 
-    def __init__(self, path: Path, log_id: str) -> None:
-        self.path = path
-        self._log_id = log_id
-        self._prefix = f"log-{log_id[:8]}-"
-
-    def check(self, mark: str | None) -> str | None:
-        """Check that the folder is this log's own.
-
-        Args:
-            mark: the one that the registry knows; None: no folder was marked yet.
-
-        Returns:
-            The mark that lies in it; None: it has none yet.
-
-        Raises:
-            LogMismatch: another log's files are in it, or this log's are in another folder.
-            FormatError: a newer headwater wrote it.
-        """
-        found = self._identity()
-        if found.get("log_id", self._log_id) != self._log_id:
-            raise LogMismatch(
-                f"{self.path}: the folder belongs to offline log {found['log_id']}, the registry's is {self._log_id}; "
-                "point [registry] url and [offline] log at the same log"
-            )
-        lies: str | None = found.get("folder")
-        if mark is not None and lies != mark:
-            raise LogMismatch(
-                f"{self.path}: is not the folder of offline log {self._log_id} ({self._named(lies)}): every host that "
-                "writes needs the same one as [offline] log; if it was moved or lost, bring it here, or back from its "
-                f"backup, with the {_IDENTITY} in it"
-            )
-        return lies
-
-    def _identity(self) -> dict[str, Any]:
-        identity = self.path / _IDENTITY
-        try:
-            found: dict[str, Any] = json.loads(identity.read_text(encoding="utf-8")) if identity.exists() else {}
-        except OSError as bad:
-            raise _disk_error(self.path, bad) from bad
-        except ValueError as bad:
-            raise FormatError(f"{identity}: not written by headwater: {bad}") from bad
-        if found.get("format", FORMAT) > FORMAT:
-            raise FormatError(
-                f"{identity}: format {found['format']}, this headwater reads up to {FORMAT}: upgrade headwater"
-            )
-        return found
-
-    @staticmethod
-    def _named(lies: str | None) -> str:
-        return f"there is no {_IDENTITY} in it" if lies is None else f"its {_IDENTITY} bears another mark"
-
-    def mark(self) -> str:
-        """Make the folder where there is none, and mark it as this log's; the new mark."""
-        mark = str(uuid.uuid4())
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as bad:
-            raise _disk_error(self.path, bad) from bad
-        content = {"format": FORMAT, "log_id": self._log_id, "folder": mark}
-        self._publish(self.path / _IDENTITY, json.dumps(content).encode())
-        return mark
-
-    def write(self, view: str, table: pa.Table) -> str:
-        """Write stamped rows to a new file, safe on the disk before it has its name.
-
-        Returns:
-            The file's name in the folder.
-        """
-        positions = table.column(POSITION)
-        name = f"{self._prefix}{view}-{positions[0].as_py()}-{positions[-1].as_py()}-{uuid.uuid4().hex[:8]}.parquet"
-        sink = pa.BufferOutputStream()
-        marked = table.replace_schema_metadata({"headwater_log_format": str(FORMAT)})
-        # a dictionary of numbers that hardly repeat costs more than the writing
-        texts = [f.name for f in table.schema if pa.types.is_string(f.type) or pa.types.is_binary(f.type)]
-        pq.write_table(marked, sink, compression="zstd", compression_level=1, use_dictionary=texts)
-        self._publish(self.path / name, sink.getvalue())
-        return name
-
-    def _publish(self, target: Path, content: bytes | pa.Buffer) -> None:
-        """Write under another name, make it durable, then give it its name."""
-        unnamed = target.with_name(target.name + ".tmp")
-        try:
-            with unnamed.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            unnamed.replace(target)
-            folder = os.open(self.path, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-        except OSError as bad:
-            unnamed.unlink(missing_ok=True)
-            raise _disk_error(self.path, bad) from bad
-
-    def read(self, name: str) -> pa.Table:
-        """The stamped rows of a file.
-
-        Raises:
-            StoreError: the file is not there, or damaged.
-        """
-        try:
-            table = pq.read_table(self.path / name, partitioning=None)
-        except (OSError, pa.ArrowException) as bad:
-            raise StoreError(f"{self.path / name}: a file of the offline log cannot be read: {bad}") from bad
-        return table.replace_schema_metadata(None)
-
-    def remove(self, names: Iterable[str]) -> None:
-        """Remove files; those that are gone already are no error."""
-        for name in names:
-            (self.path / name).unlink(missing_ok=True)
-
-    def set_aside(self, head: int) -> int:
-        """Give other names to files with positions after the head's, so that they are never taken for a crash's.
-
-        Returns:
-            The greatest position in them; 0 where there are none.
-        """
-        greatest = 0
-        for file in self.path.glob(self._prefix + "*.parquet"):
-            last = int(file.name.removesuffix(".parquet").split("-")[-2])
-            if last > head:
-                greatest = max(greatest, last)
-                file.rename(file.with_name(f"restored-{file.name}"))
-        return greatest
-
-    def remove_unnamed(self, known: Iterable[str]) -> None:
-        """Remove this log's files that a crash left unregistered; only while the log's write lock is held."""
-        named = set(known)
-        for file in self.path.glob(self._prefix + "*"):
-            if file.name not in named:
-                file.unlink(missing_ok=True)
+    @property
+    def name(self) -> str:
+        """In the folder."""
+        return self.stored.name
 
 
-def _disk_error(path: Path, bad: OSError) -> StoreError:
-    if bad.errno in (28, 122):
-        return StorageFull(f"{path}: no room left for the offline log; everything acknowledged before is kept")
-    if bad.errno in (1, 13, 30):
-        return StoreReadOnly(
-            f"{path}: the offline log's folder takes no writes ({bad.strerror}); check its permissions"
-        )
-    return StoreError(f"{path}: the offline log's folder cannot be used: {bad}")
+def log_files(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> list[LogFile]:
+    """Files in order of view and position; all of them, the replaced ones too, unless conditions say which."""
+    query = sa.select(files).where(*conditions).order_by(files.c.view, files.c.first, files.c.id)
+    return [_log_file(row) for row in connection.execute(query)]
+
+
+def _log_file(row: Any) -> LogFile:
+    digest = None if row.checksum is None else bytes(row.checksum)
+    return LogFile(
+        row.id,
+        row.view,
+        row.shape,
+        StoredFile(row.name, row.size, digest),
+        row.first,
+        row.last,
+        row.rows,
+        row.arrived_from,
+        row.arrived_to,
+        row.replaced_at,
+        row.damage,
+    )
+
+
+def live_files(connection: sa.Connection, view: str, until: int | None) -> list[LogFile]:
+    """The files that hold a view's rows, in order; `until`: those that begin at most there."""
+    last = MAX_MICROS if until is None else until
+    return log_files(connection, files.c.view == view, files.c.replaced_at.is_(None), files.c.first <= last)
 
 
 def hold_folder(connection: sa.Connection, folder: LogFolder) -> None:
@@ -186,114 +94,257 @@ def hold_folder(connection: sa.Connection, folder: LogFolder) -> None:
         StorageFull, StoreReadOnly, StoreError: it takes no files.
     """
     known = connection.execute(sa.select(folders.c.id)).scalar_one_or_none()
-    lies = folder.check(known)
+    mark = folder.check(known)
     if known is None:
-        connection.execute(folders.insert().values(id=lies or folder.mark()))
+        connection.execute(folders.insert().values(id=mark or folder.mark()))
 
 
-def roll_head(
-    connection: sa.Connection, folder: LogFolder, known: Shapes, names: Sequence[str] | None, now: int
-) -> None:
-    """Move the head's rows of some views (None: all) into files, within a write transaction.
+# files that are not the log's (any more)
 
-    Files are complete on the disk before the transaction ends, so that a crash leaves the head as it was and a file
-    that nobody registered, which the next roll removes.
+
+def set_aside(folder: LogFolder, last: int) -> int:
+    """Give other names to files with positions after the log's last one, so that they are never taken for a crash's.
+
+    Their rows were written before the registry was restored from an older copy, which does not name them.
+
+    Returns:
+        The greatest position in them, and in those set aside before; 0 where there are none.
     """
-    registered = connection.execute(sa.select(files.c.name)).scalars().all()
-    folder.remove_unnamed(registered)
+    greatest = 0
+    for file in folder.found():
+        if file.last > last and not file.temporary:
+            if not file.prefix:
+                folder.rename(file, SET_ASIDE)
+            greatest = max(greatest, file.last)
+    return greatest
+
+
+def sweep(connection: sa.Connection, folder: LogFolder) -> None:
+    """Remove what killed writers left: files that no transaction registered, under the log's write lock alone.
+
+    Where a file that the log names is missing, the database is an older copy, or the folder lost files: what nobody
+    registered may hold the missing rows, and is set aside instead.
+    """
+    known = set(connection.execute(sa.select(files.c.name)).scalars())
+    leftover: list[FoundFile] = []
+    present: set[str] = set()
+    for file in folder.found():
+        if file.temporary:
+            folder.remove([file.name])
+        elif not file.prefix:
+            present.add(file.name)
+            if file.name not in known:
+                leftover.append(file)
+    if not leftover:
+        return
+    pending = set(connection.execute(sa.select(removals.c.name)).scalars())
+    live = connection.execute(sa.select(files.c.name, files.c.view).where(files.c.replaced_at.is_(None)))
+    incomplete = {view for name, view in live if name not in present}
+    for file in leftover:
+        if file.view in incomplete and file.name not in pending:
+            folder.rename(file, SET_ASIDE)
+        else:
+            folder.remove([file.name])
+
+
+def leftovers(connection: sa.Connection, folder: LogFolder) -> bool:
+    """Whether there may be something to sweep, as a transaction without the lock sees it."""
+    known = set(connection.execute(sa.select(files.c.name)).scalars())
+    return any(file.temporary or (not file.prefix and file.name not in known) for file in folder.found())
+
+
+def note_removals(connection: sa.Connection, names: Iterable[str], now: int) -> None:
+    """Note, in the transaction that drops files from the log, that they are to be removed from the folder."""
+    rows = [{"name": name, "noted_at": now} for name in dict.fromkeys(names)]
+    if rows:
+        connection.execute(removals.insert(), rows)
+
+
+def pending_removals(connection: sa.Connection) -> list[str]:
+    """The names of files that are still to be removed."""
+    return list(connection.execute(sa.select(removals.c.name).order_by(removals.c.noted_at)).scalars())
+
+
+def forget_removals(connection: sa.Connection, names: Sequence[str]) -> None:
+    """Note that files were removed."""
+    for start in range(0, len(names), 500):
+        connection.execute(removals.delete().where(removals.c.name.in_(names[start : start + 500])))
+
+
+# compaction
+
+
+def compact(connection: sa.Connection, folder: LogFolder, known: Shapes, names: Sequence[str] | None, now: int) -> None:
+    """Move the write buffer's rows of some views (None: all) into files, within a write transaction.
+
+    Files are complete on the disk before the transaction ends, so that a crash leaves the buffer as it was and a file
+    that nobody registered, which the next compaction removes. Rows that nothing can read are left out.
+    """
+    sweep(connection, folder)
     pending = connection.execute(sa.select(head.c.view).distinct()).scalars().all()
     for view in pending:
         if names is None or view in names:
-            _roll_view(connection, folder, known, view, now)
-    stale = (
-        connection.execute(sa.select(files.c.name).where(files.c.replaced_at < now - KEPT_AFTER_MERGE)).scalars().all()
-    )
+            _compact_view(connection, folder, known, view, now)
+    stale = log_files(connection, files.c.replaced_at < now - KEPT_AFTER_MERGE)
     if stale:
-        connection.execute(files.delete().where(files.c.name.in_(stale)))
-        folder.remove(stale)
+        note_removals(connection, (file.name for file in stale), now)
+        drop_files(connection, stale)
 
 
-def _roll_view(connection: sa.Connection, folder: LogFolder, known: Shapes, view: str, now: int) -> None:
-    columns = (head.c.first, head.c.last, head.c.shape, head.c.rows, head.c.arrival, head.c.offsets, head.c.batch)
-    rows = connection.execute(sa.select(*columns).where(head.c.view == view).order_by(head.c.first)).all()
-    for shape, tables in decode_rows(connection, known, rows).items():
-        merged, replaced = _with_small_files(connection, folder, view, shape, pa.concat_tables(tables))
-        register_file(connection, folder, view, shape, merged)
-        if replaced:
-            connection.execute(files.update().where(files.c.name.in_(replaced)).values(replaced_at=now))
-    rolled = max(row.last for row in rows)
+def drop_files(connection: sa.Connection, some: Iterable[LogFile]) -> None:
+    """Take files out of the log; their rows in `removals` or the folder are the caller's."""
+    for file in some:
+        connection.execute(files.delete().where(files.c.id == file.number))
+
+
+def _compact_view(connection: sa.Connection, folder: LogFolder, known: Shapes, view: str, now: int) -> None:
+    rows = buffered_rows(connection, view)
+    tables, bad = read_batches(connection, known, rows)
+    for shape, table in tables.items():
+        try:
+            _compact_shape(connection, folder, view, shape, table, now)
+        except pa.ArrowException:
+            mine = [row for row in rows if row.shape == shape]
+            bad += _compact_one_by_one(connection, folder, known, view, mine)
+    leave_out(connection, view, bad, now)
+    compacted = max(row.last for row in rows)
     count = sum(row.rows for row in rows)
     connection.execute(head.delete().where(head.c.view == view))
-    connection.execute(views.update().where(views.c.view == view).values(rolled=rolled))
+    connection.execute(views.update().where(views.c.view == view).values(rolled=compacted))
     connection.execute(counter.update().values(head_rows=counter.c.head_rows - count))
+
+
+def _compact_shape(
+    connection: sa.Connection, folder: LogFolder, view: str, shape: int, table: pa.Table, now: int
+) -> None:
+    merged, replaced = _with_small_files(connection, folder, view, shape, table)
+    register_file(connection, folder, view, shape, merged)
+    if replaced:
+        numbers = [file.number for file in replaced]
+        connection.execute(files.update().where(files.c.id.in_(numbers)).values(replaced_at=now))
+
+
+def _compact_one_by_one(
+    connection: sa.Connection, folder: LogFolder, known: Shapes, view: str, rows: Sequence[Any]
+) -> list[Unreadable]:
+    """Where rows cannot be written together: each batch by itself, and those that Parquet cannot hold left out."""
+    bad = []
+    for row in rows:
+        for shape, table in read_batches(connection, known, [row])[0].items():
+            try:
+                register_file(connection, folder, view, shape, table)
+            except pa.ArrowException as error:
+                bad.append(Unreadable.batch(row, f"Parquet cannot hold it: {error}"))
+    return bad
 
 
 def register_file(connection: sa.Connection, folder: LogFolder, view: str, shape: int, table: pa.Table) -> None:
     """Write stamped rows to a file and name it in the log."""
-    name = folder.write(view, table)
+    stored = folder.write(view, table)
     positions = table.column(POSITION)
-    first, last = positions[0].as_py(), positions[-1].as_py()
+    arrived_from, arrived_to = arrivals_of(table)
     connection.execute(
-        files.insert().values(view=view, shape=shape, name=name, first=first, last=last, rows=table.num_rows)
+        files.insert().values(
+            view=view,
+            shape=shape,
+            name=stored.name,
+            first=positions[0].as_py(),
+            last=positions[-1].as_py(),
+            rows=table.num_rows,
+            size=stored.size,
+            checksum=stored.checksum,
+            arrived_from=arrived_from,
+            arrived_to=arrived_to,
+        )
     )
 
 
 def _with_small_files(
     connection: sa.Connection, folder: LogFolder, view: str, shape: int, table: pa.Table
-) -> tuple[pa.Table, list[str]]:
+) -> tuple[pa.Table, list[LogFile]]:
     """The rows with those of earlier small files, where these have become many; and the files they replace."""
-    small = (
-        connection.execute(
-            sa.select(files.c.name)
-            .where(
-                files.c.view == view,
-                files.c.shape == shape,
-                files.c.replaced_at.is_(None),
-                files.c.rows < SMALL_FILE_ROWS,
-            )
-            .order_by(files.c.first)
-        )
-        .scalars()
-        .all()
-    )
+    mine = (files.c.view == view, files.c.shape == shape, files.c.replaced_at.is_(None), files.c.damage.is_(None))
+    small = log_files(connection, *mine, files.c.rows < SMALL_FILE_ROWS)
     if len(small) < FILES_TO_MERGE:
         return table, []
-    earlier = [folder.read(name).cast(table.schema) for name in small]
-    return pa.concat_tables([*earlier, table]).sort_by(POSITION), list(small)
+    tables, replaced = [table], []
+    for file in small:
+        try:
+            tables.append(folder.read(file.stored).cast(table.schema))
+        except LogDamaged as bad:
+            # it stays as it is: histories name it, and `verify` says how to go on
+            note_damage(connection, file, str(bad))
+        else:
+            replaced.append(file)
+    return pa.concat_tables(tables).sort_by(POSITION), replaced
 
 
-def live_files(connection: sa.Connection, view: str, until: int | None) -> list[Any]:
-    """(shape, name, last position) of the files that hold a view's rows, in order."""
-    query = (
-        sa.select(files.c.shape, files.c.name, files.c.last)
-        .where(
-            files.c.view == view,
-            files.c.replaced_at.is_(None),
-            files.c.first <= (MAX_MICROS if until is None else until),
-        )
-        .order_by(files.c.first)
-    )
-    return list(connection.execute(query).all())
+def note_damage(connection: sa.Connection, file: LogFile, damage: str | None) -> None:
+    """Note what is wrong with a file; None: nothing (any more)."""
+    connection.execute(files.update().where(files.c.id == file.number).values(damage=damage))
 
 
-def cut_file(folder: LogFolder, name: str, until: int) -> pa.Table:
-    """A file's rows up to a position."""
-    return between(folder.read(name), 0, until)
+def cut_file(folder: LogFolder, file: LogFile, until: int) -> pa.Table:
+    """A file's rows up to a position.
+
+    Raises:
+        LogDamaged: the file is missing or damaged.
+    """
+    return between(folder.read(file.stored), 0, until)
 
 
 def rewrite_files(
-    connection: sa.Connection, folder: LogFolder, view: str, keep: Callable[[pa.Table], pa.Table]
+    connection: sa.Connection, folder: LogFolder, view: str, keep: Callable[[pa.Table], pa.Table], now: int
 ) -> list[str]:
-    """Replace each file of a view by the rows that `keep` leaves; the files to remove once that is committed."""
-    query = sa.select(files.c.id, files.c.shape, files.c.name, files.c.replaced_at).where(files.c.view == view)
-    gone: list[str] = []
-    for number, shape, name, replaced_at in connection.execute(query).all():
-        before = folder.read(name)
+    """Replace each file of a view by the rows that `keep` leaves; the old ones are noted as to be removed.
+
+    Returns:
+        What was wrong with files that cannot be read, which stay as they are.
+    """
+    gone: list[LogFile] = []
+    unreadable: list[str] = []
+    for file in log_files(connection, files.c.view == view):
+        try:
+            before = folder.read(file.stored)
+        except LogDamaged as bad:
+            if file.replaced_at is not None:
+                gone.append(file)
+            else:
+                unreadable.append(str(bad))
+            continue
         after = keep(before)
         if after.num_rows == before.num_rows:
             continue
-        if after.num_rows and replaced_at is None:
-            register_file(connection, folder, view, shape, after)
-        connection.execute(files.delete().where(files.c.id == number))
-        gone.append(name)
-    return gone
+        if after.num_rows and file.replaced_at is None:
+            register_file(connection, folder, view, file.shape, after)
+        gone.append(file)
+    note_removals(connection, (file.name for file in gone), now)
+    drop_files(connection, gone)
+    return unreadable
+
+
+def rewrite_aside(folder: LogFolder, view: str, keep: Callable[[pa.Table], pa.Table]) -> list[str]:
+    """Take out of the files that are kept beside the log what `keep` does not leave; a damaged one goes altogether.
+
+    Returns:
+        What was wrong with files that could be neither read nor removed.
+    """
+    left: list[str] = []
+    for file in list(folder.found()):
+        if not file.prefix or file.view != view:
+            continue
+        try:
+            before = folder.read(StoredFile(file.name))
+            after = keep(before)
+        except FileUnreachable as bad:
+            left.append(str(bad))
+            continue
+        except LogDamaged:
+            # nobody can tell whether it holds the keys
+            before = after = None
+        if before is not None and after.num_rows == before.num_rows:
+            continue
+        if after is not None and after.num_rows:
+            folder.write(view, after, file.prefix)
+        left += [f"{folder.path / name}: cannot be removed" for name in folder.remove([file.name])]
+    return left

@@ -1,10 +1,9 @@
-"""The head of the offline log: batches as they are stored, read back into one table a shape."""
+"""The write buffer's table: batches as they are stored, read back into one table a shape."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,6 @@ import pyarrow as pa
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from headwater import forks
 from headwater.offline.base import ARRIVAL, POSITION
 from headwater.offline.log_tables import head, shapes
 
@@ -33,8 +31,36 @@ def encode_batch(table: pa.Table) -> bytes:
 
 
 def decode_batch(message: bytes, schema: pa.Schema) -> pa.RecordBatch:
-    """What `encode_batch` wrote."""
-    return pa.ipc.read_record_batch(pa.py_buffer(message), schema)
+    """What `encode_batch` wrote. Texts may be other than UTF-8.
+
+    Raises:
+        pa.ArrowException, OSError: the bytes are not such a message.
+    """
+    buffer = pa.py_buffer(message)
+    batch = pa.ipc.read_record_batch(buffer, schema)
+    try:
+        # of damaged bytes Arrow makes arrays that end the process when they are read
+        batch.validate(full=True)
+    except pa.ArrowInvalid:
+        pa.ipc.read_record_batch(buffer, pa.schema([(f.name, _as_bytes(f.type)) for f in schema])).validate(full=True)
+    return batch
+
+
+def _as_bytes(kind: pa.DataType) -> pa.DataType:
+    """A type of the same layout, whose texts are bytes."""
+    if pa.types.is_string(kind):
+        return pa.binary()
+    if pa.types.is_large_string(kind):
+        return pa.large_binary()
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(_as_bytes(kind.value_type), kind.list_size)
+    if pa.types.is_large_list(kind):
+        return pa.large_list(_as_bytes(kind.value_type))
+    if pa.types.is_list(kind):
+        return pa.list_(_as_bytes(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([(kind.field(i).name, _as_bytes(kind.field(i).type)) for i in range(kind.num_fields)])
+    return kind
 
 
 def stamped(table: pa.Table, positions: NDArray[np.int64], arrival: int | NDArray[np.int64]) -> pa.Table:
@@ -72,78 +98,27 @@ class Shapes:
         return int(added[0])
 
     def schema(self, connection: sa.Connection, number: int) -> pa.Schema:
-        """The columns of a shape."""
+        """The columns of a shape.
+
+        Raises:
+            ValueError: it is damaged.
+        """
         if number not in self._schemas:
-            found = connection.execute(sa.select(shapes.c.schema).where(shapes.c.id == number)).scalar_one()
-            self._schemas[number] = pa.ipc.read_schema(pa.py_buffer(found))
+            found = connection.execute(sa.select(shapes.c.schema).where(shapes.c.id == number)).scalar_one_or_none()
+            if found is None:
+                raise ValueError(f"the columns of shape {number} are gone")
+            try:
+                self._schemas[number] = pa.ipc.read_schema(pa.py_buffer(found))
+            except (OSError, pa.ArrowException) as bad:
+                raise ValueError(f"the columns of shape {number} are damaged") from bad
         return self._schemas[number]
 
 
-@dataclass
-class _Cached:
-    """A view's head as this process read it last: rows after `rolled`, up to `upto`."""
-
-    epoch: int
-    rolled: int
-    upto: int = 0
-    tables: dict[int, pa.Table] = field(default_factory=dict)
-
-
-class HeadReader:
-    """Reads a view's head, decoding only the batches that came since it looked last."""
-
-    def __init__(self, known: Shapes) -> None:
-        self._shapes = known
-        self._views: dict[str, _Cached] = {}
-        self._lock = forks.lock()
-        # a thread that is not there any more may have been in the midst of a view
-        forks.after_fork(self, HeadReader._drop)
-
-    def read(self, connection: sa.Connection, view: str, rolled: int, epoch: int) -> dict[int, pa.Table]:
-        """The head's rows by shape, stamped, in order of position.
-
-        Args:
-            connection: a transaction that sees one state.
-            view: the view.
-            rolled: its rows up to this position are in files.
-            epoch: counts the times its head was rewritten.
-        """
-        mine = (head.c.view == view) & (head.c.first > rolled)
-        newest = connection.execute(sa.select(sa.func.max(head.c.last)).where(mine)).scalar_one()
-        if newest is None:
-            return {}
-        with self._lock:
-            cached = self._views.get(view)
-            # a transaction begun before a roll must find what the roll took away, so it reads anew
-            if cached is None or cached.epoch != epoch or cached.rolled > rolled:
-                cached = self._views[view] = _Cached(epoch, rolled)
-            if newest > cached.upto or rolled > cached.rolled:
-                self._refresh(connection, mine, cached, rolled)
-            tables = dict(cached.tables)
-        # another transaction may have seen more than this one
-        cut = {shape: between(table, rolled, newest) for shape, table in tables.items()}
-        return {shape: table for shape, table in cut.items() if table.num_rows}
-
-    def _refresh(self, connection: sa.Connection, mine: sa.ColumnElement[bool], cached: _Cached, rolled: int) -> None:
-        columns = (head.c.first, head.c.last, head.c.shape, head.c.rows, head.c.arrival, head.c.offsets, head.c.batch)
-        query = sa.select(*columns).where(mine, head.c.first > cached.upto).order_by(head.c.first)
-        fresh = connection.execute(query).all()
-        added = decode_rows(connection, self._shapes, fresh)
-        for shape in {*cached.tables, *added}:
-            old = cached.tables.get(shape)
-            kept = [] if old is None else [between(old, rolled, None)]
-            cached.tables[shape] = pa.concat_tables([*kept, *added.get(shape, ())]).combine_chunks()
-        cached.rolled = rolled
-        if fresh:
-            cached.upto = max(cached.upto, max(row.last for row in fresh))
-
-    def forget(self) -> None:
-        """Drop what was read."""
-        with self._lock:
-            self._drop()
-
-    def _drop(self) -> None:
-        self._views = {}
+def buffered_rows(connection: sa.Connection, view: str, *conditions: sa.ColumnElement[bool]) -> Sequence[Any]:
+    """The rows of the write buffer's table of a view, in order."""
+    columns = (head.c.first, head.c.last, head.c.shape, head.c.rows, head.c.arrival, head.c.offsets, head.c.batch)
+    query = sa.select(*columns).where(head.c.view == view, *conditions).order_by(head.c.first)
+    return connection.execute(query).all()
 
 
 def decode_rows(connection: sa.Connection, known: Shapes, rows: Sequence[Any]) -> dict[int, list[pa.Table]]:
@@ -156,6 +131,9 @@ def decode_rows(connection: sa.Connection, known: Shapes, rows: Sequence[Any]) -
 
 def _decode_shape(schema: pa.Schema, rows: Sequence[Any]) -> pa.Table:
     batches = [decode_batch(row[6], schema) for row in rows]
+    for row, batch in zip(rows, batches, strict=True):
+        if not batch.num_rows == row[3] == (row[3] if row[5] is None else len(row[5]) // 4):
+            raise ValueError(f"{row[3]} rows were stored, {batch.num_rows} are in the batch")
     positions = [
         row[0] + (np.arange(row[3]) if row[5] is None else np.frombuffer(row[5], "<i4").astype(np.int64))
         for row in rows

@@ -49,6 +49,20 @@ _CLOCK = (
     "noted_at BIGINT NOT NULL)",
 )
 
+_FILES = (
+    "ALTER TABLE log_files ADD COLUMN size BIGINT",
+    "ALTER TABLE log_files ADD COLUMN checksum {bytes}",
+    "ALTER TABLE log_files ADD COLUMN arrived_from BIGINT",
+    "ALTER TABLE log_files ADD COLUMN arrived_to BIGINT",
+    "ALTER TABLE log_files ADD COLUMN damage TEXT",
+    "CREATE TABLE log_removals (name VARCHAR(255) NOT NULL PRIMARY KEY, noted_at BIGINT NOT NULL)",
+    'CREATE TABLE log_left_out (id {serial} NOT NULL PRIMARY KEY, "view" VARCHAR(255) NOT NULL, '
+    "kind VARCHAR(16) NOT NULL, name VARCHAR(255) NOT NULL, first BIGINT NOT NULL, last BIGINT NOT NULL, "
+    "rows BIGINT NOT NULL, arrived_from BIGINT, arrived_to BIGINT, reason TEXT NOT NULL, noted_at BIGINT NOT NULL, "
+    "shape INTEGER, content {bytes})",
+    'CREATE INDEX log_left_out_view ON log_left_out ("view")',
+)
+
 
 def _run(connection: sa.Connection, statements: tuple[str, ...]) -> None:
     postgres = connection.dialect.name == "postgresql"
@@ -78,5 +92,9 @@ def _clock(connection: sa.Connection) -> None:
     connection.execute(sa.text("UPDATE log_counter SET generation = :value"), {"value": str(uuid.uuid4())})
 
 
-STEPS: tuple[Callable[[sa.Connection], None], ...] = (_first_tables, _folder, _clock)
+def _files(connection: sa.Connection) -> None:
+    _run(connection, _FILES)
+
+
+STEPS: tuple[Callable[[sa.Connection], None], ...] = (_first_tables, _folder, _clock, _files)
 """How many steps there are is also the version of what the tables' columns hold."""

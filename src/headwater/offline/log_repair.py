@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from headwater.errors import StoreError
 from headwater.offline.base import ARRIVAL
-from headwater.offline.log_files import LogFolder, register_file
-from headwater.offline.log_head import decode_batch, decode_rows
+from headwater.offline.log_files import LogFile, log_files, register_file
+from headwater.offline.log_folder import LogFolder
+from headwater.offline.log_head import decode_batch
+from headwater.offline.log_left_out import read_batches
 from headwater.offline.log_marks import RowReading
 from headwater.offline.log_state import LogTransaction
 from headwater.offline.log_tables import deletes, files, gaps, head, purges, rewritten, views
@@ -164,15 +166,16 @@ def _ahead(log: LogTransaction, column: sa.Column[int], now: int) -> list[int]:
 
 def _files_ahead(
     log: LogTransaction, folder: LogFolder | None, now: int
-) -> tuple[list[tuple[Any, list[int]]], list[str]]:
-    """The files that hold arrivals ahead of now (rows of `files`), with these; and those that cannot be read."""
-    found: list[tuple[Any, list[int]]] = []
+) -> tuple[list[tuple[LogFile, list[int]]], list[str]]:
+    """The files that hold arrivals ahead of now, with these; and those that cannot be read."""
+    found: list[tuple[LogFile, list[int]]] = []
     unread: list[str] = []
-    query = sa.select(files.c.view, files.c.shape, files.c.name).where(files.c.replaced_at.is_(None))
-    for file in log.connection.execute(query).all() if folder is not None else ():
+    for file in log_files(log.connection, files.c.replaced_at.is_(None)) if folder is not None else ():
         assert folder is not None
+        if file.arrived_to is not None and file.arrived_to <= now:
+            continue
         try:
-            arrivals = folder.read(file.name).column(ARRIVAL).to_numpy()
+            arrivals = folder.read(file.stored).column(ARRIVAL).to_numpy()
         except StoreError:
             unread.append(file.name)
             continue
@@ -188,8 +191,7 @@ def _move_buffered(log: LogTransaction, moved: Moved, keys: _Keys, of: _Of) -> N
     changes = []
     for row in log.connection.execute(query).all():
         of(row.view).rows += row.rows
-        (tables,) = decode_rows(log.connection, log.known.shapes, [row]).values()
-        for table in tables:
+        for table in read_batches(log.connection, log.known.shapes, [row])[0].values():
             keys.add(row.view, table)
         changes.append({"batch_first": row.first, "new": moved.one(row.arrival)})
     if changes:
@@ -197,8 +199,8 @@ def _move_buffered(log: LogTransaction, moved: Moved, keys: _Keys, of: _Of) -> N
         log.connection.execute(head.update().where(mine).values(arrival=sa.bindparam("new")), changes)
 
 
-def _move_file(log: LogTransaction, folder: LogFolder, file: Any, moved: Moved, keys: _Keys, of: _Of) -> None:
-    table = folder.read(file.name)
+def _move_file(log: LogTransaction, folder: LogFolder, file: LogFile, moved: Moved, keys: _Keys, of: _Of) -> None:
+    table = folder.read(file.stored)
     arrivals = table.column(ARRIVAL).to_numpy()
     ahead = arrivals > moved.now
     keys.add(file.view, table.filter(pa.array(ahead)))
@@ -207,7 +209,7 @@ def _move_file(log: LogTransaction, folder: LogFolder, file: Any, moved: Moved, 
     changed = table.set_column(index, table.schema.field(index), pa.array(moved(arrivals), pa.int64()))
     register_file(log.connection, folder, file.view, file.shape, changed)
     # results that still read the old file may go on
-    replaced = files.update().where(files.c.name == file.name).values(replaced_at=moved.now)
+    replaced = files.update().where(files.c.id == file.number).values(replaced_at=moved.now)
     log.connection.execute(replaced)
 
 

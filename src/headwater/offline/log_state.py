@@ -11,7 +11,8 @@ import sqlalchemy as sa
 
 from headwater.clock import Clock, format_duration, from_micros
 from headwater.errors import ClockError, FormatError, LogMismatch, Unavailable
-from headwater.offline.log_head import HeadReader, Shapes
+from headwater.offline.log_buffer import HeadReader
+from headwater.offline.log_head import Shapes
 from headwater.offline.log_tables import counter, gaps
 from headwater.sql_transactions import now_expression, place
 

@@ -10,7 +10,6 @@ import sqlalchemy as sa
 from headwater import sql_transactions
 from headwater.clock import MIN_MICROS
 from headwater.offline.log_migrations import STEPS
-from headwater.sql_connections import connected
 from headwater.sql_transactions import Migrations
 
 _WHAT = "offline log in"
@@ -79,8 +78,44 @@ files = sa.Table(
     sa.Column("last", sa.BigInteger, nullable=False),
     sa.Column("rows", sa.BigInteger, nullable=False),
     sa.Column("replaced_at", sa.BigInteger),
+    sa.Column("size", sa.BigInteger),
+    sa.Column("checksum", sa.LargeBinary),
+    sa.Column("arrived_from", sa.BigInteger),
+    sa.Column("arrived_to", sa.BigInteger),
+    sa.Column("damage", sa.Text),
     sa.Index("log_files_view", "view"),
 )
+"""Compacted files. `size` (bytes), `checksum` and the range of arrivals: NULL in rows of earlier releases; `damage`:
+what was wrong with the file when it was read last."""
+
+removals = sa.Table(
+    "log_removals",
+    metadata,
+    sa.Column("name", sa.String(255), primary_key=True),
+    sa.Column("noted_at", sa.BigInteger, nullable=False),
+)
+"""Files of the folder that no transaction needs any more: noted in the one that dropped them, then removed."""
+
+left_out = sa.Table(
+    "log_left_out",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("view", sa.String(255), nullable=False),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("name", sa.String(255), nullable=False),
+    sa.Column("first", sa.BigInteger, nullable=False),
+    sa.Column("last", sa.BigInteger, nullable=False),
+    sa.Column("rows", sa.BigInteger, nullable=False),
+    sa.Column("arrived_from", sa.BigInteger),
+    sa.Column("arrived_to", sa.BigInteger),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("noted_at", sa.BigInteger, nullable=False),
+    sa.Column("shape", sa.Integer),
+    sa.Column("content", sa.LargeBinary),
+    sa.Index("log_left_out_view", "view"),
+)
+"""Rows that histories and runs go on without. `kind`: `file` (given up by somebody, `name` is the file's), `rows` (of
+values that nothing can read; `content`: as Arrow IPC) or `batch` (that cannot be decoded; `content`: its bytes)."""
 
 deletes = sa.Table(
     "log_deletes",
@@ -153,13 +188,6 @@ def overwrite_removed(connection: sa.Connection) -> None:
     """Let what this connection removes be overwritten, so that nothing of it stays in SQLite's free pages."""
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql("PRAGMA secure_delete = ON")
-
-
-def empty_wal(engine: sa.Engine) -> None:
-    """Bring SQLite's write-ahead log into the database and empty it: older pages lie there in clear until then."""
-    if engine.dialect.name == "sqlite":
-        with sql_transactions.translated(engine, _WHAT), connected(engine, _WHAT) as connection:
-            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def view_state(connection: sa.Connection, view: str) -> Any:

@@ -67,6 +67,7 @@ class ViewRows:
         deletes: a table of (k0…, through, position): D and P of each tombstone; None where there are none.
         hidden: a table of (ordinal, until) of the rows that a delete hides from reads at `until` and later, or None.
         lacking: a feature's column that some of the source's files lack → which.
+        unreadable: how many rows of the log are left out since nothing could read their values back.
     """
 
     source: Relation | None
@@ -78,6 +79,7 @@ class ViewRows:
     hidden: str | None = None
     deletes: str | None = None
     lacking: Mapping[str, str] = field(default_factory=dict)
+    unreadable: int = 0
 
     @property
     def lag(self) -> int | None:

@@ -19,7 +19,7 @@ from headwater.forks import OfOneProcess
 from headwater.offline.base import HistoryRequest, HistoryRun, OfflineEngine
 from headwater.planning.frames import to_html, to_pandas, to_polars
 from headwater.planning.tables import is_pandas, is_polars
-from headwater.planning.value_checks import python_values
+from headwater.planning.value_checks import left_out, python_values
 from headwater.scratch import whole_file
 
 if TYPE_CHECKING:
@@ -67,6 +67,11 @@ class ViewCounts(dict[str, int]):
     def null_times(self) -> int:
         """Rows of the source and the log that are left out for a NULL event or created time."""
         return self["null_times"]
+
+    @property
+    def unreadable(self) -> int:
+        """Rows of the log that are left out since nothing could read their values back."""
+        return self.get("unreadable", 0)
 
     @property
     def total(self) -> int:
@@ -221,6 +226,8 @@ def _warnings(request: HistoryRequest, views: Mapping[str, ViewCounts]) -> Itera
     timed = {v.view.label: v.view.view.source.event_time is not None for v in request.views}
     for label, found in views.items():
         total = found.total
+        if found.unreadable:
+            yield f"view {label!r}: {left_out(found.unreadable)}"
         if timed[label] and found.same_instant * 2 > found.matched:
             yield (
                 f"view {label!r}: {found.same_instant:,} of {found.matched:,} matched rows have the very instant of "

@@ -9,9 +9,11 @@ from collections.abc import Mapping
 import msgspec
 
 from headwater import forks
-from headwater.errors import FormatError, UsageError
+from headwater.errors import FormatError, UsageError, brief
 
 TOKEN_VERSION = 1
+MOST_CHARACTERS = 65_536
+"""Of a token: one of a store of a thousand shards has as many."""
 _ADVANCING = forks.lock()
 """One for all sessions: a session holds nothing that could not be pickled."""
 
@@ -50,19 +52,27 @@ class Session:
         """The session of a token.
 
         Raises:
-            UsageError: text that is no token.
+            UsageError: text that is not a token, or longer than any.
             FormatError: the token of a newer headwater.
         """
+        wrong = f"{brief(token)} is not a session token: pass on what `session.token` gave"
+        if not isinstance(token, str):
+            raise UsageError(wrong)
+        if len(token) > MOST_CHARACTERS:
+            raise UsageError(f"{wrong} (it has {len(token):,} characters, {MOST_CHARACTERS:,} at most)")
         try:
-            fields = msgspec.msgpack.decode(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
-        except (binascii.Error, msgspec.MsgspecError, ValueError, TypeError) as bad:
-            raise UsageError(f"{token!r} is not a session token: pass on what `session.token` gave") from bad
-        if isinstance(fields, list) and fields and isinstance(fields[0], int) and fields[0] > TOKEN_VERSION:
+            fields = msgspec.msgpack.decode(base64.b64decode(token + "=" * (-len(token) % 4), b"-_", validate=True))
+        except (binascii.Error, msgspec.MsgspecError, ValueError, TypeError, RecursionError) as bad:
+            raise UsageError(wrong) from bad
+        version = fields[0] if isinstance(fields, list) and fields else None
+        if type(version) is int and version > TOKEN_VERSION:
             raise FormatError("the session token was made by a newer headwater: upgrade this one")
         try:
-            _, store, marks = msgspec.convert(fields, tuple[int, str, dict[str, int]])
-        except msgspec.ValidationError as bad:
-            raise UsageError(f"{token!r} is not a session token: pass on what `session.token` gave") from bad
+            found, store, marks = msgspec.convert(fields, tuple[int, str, dict[str, int]])
+        except (msgspec.ValidationError, RecursionError) as bad:
+            raise UsageError(wrong) from bad
+        if found != TOKEN_VERSION:
+            raise UsageError(wrong)
         return cls(store, marks)
 
     def advance(

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from headwater.clock import EPOCH, from_micros
-from headwater.errors import ChangeRefused, FeatureViewNotFound, nearest
+from headwater.errors import ChangeRefused, FeatureViewNotFound, brief, nearest
 from headwater.planning.advance import advance
 from headwater.planning.numbering import AnyRecord, AnyVersion
 from headwater.planning.pins import pinned_by
@@ -37,12 +37,13 @@ def find(snapshot: RegistrySnapshot, name: str) -> tuple[Kind, AnyRecord]:
     Raises:
         FeatureViewNotFound: with the nearest name of either.
     """
-    if name in snapshot.views:
-        return Kind.VIEW, snapshot.views[name]
-    if name in snapshot.services:
-        return Kind.SERVICE, snapshot.services[name]
+    if isinstance(name, str):
+        if name in snapshot.views:
+            return Kind.VIEW, snapshot.views[name]
+        if name in snapshot.services:
+            return Kind.SERVICE, snapshot.services[name]
     hint = nearest(name, [*snapshot.views, *snapshot.services])
-    raise FeatureViewNotFound(f"no feature view or feature service {name!r} is registered{hint}")
+    raise FeatureViewNotFound(f"no feature view or feature service {brief(name)} is registered{hint}")
 
 
 def behind(snapshot: RegistrySnapshot, version: AnyVersion, marks: Watermarks) -> str | None:
@@ -89,7 +90,7 @@ def promote(
         ChangeRefused: it is retired, or not materialized as far as the live one and not forced.
     """
     kind, record = find(snapshot, name)
-    found = record.version(version)
+    found = record.version("" if version is None else version)
     if found.retired_at is not None:
         raise ChangeRefused(
             f"{kind.words} {name!r}: version {version} is retired, it is fed no longer; apply it as a new one"
@@ -129,7 +130,7 @@ def retire(snapshot: RegistrySnapshot, name: str, version: str) -> tuple[Stage, 
         ChangeRefused: it is live, or pinned by services that are named.
     """
     kind, record = find(snapshot, name)
-    found = record.version(version)
+    found = record.version("" if version is None else version)
     if found.retired_at is not None:
         return ()
     if record.live == version:

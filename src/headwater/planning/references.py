@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from headwater.errors import UsageError
+from headwater.errors import UsageError, brief
 
-_REFERENCE = re.compile(r"(?P<view>[^@:\s]+)(?:@(?P<version>[^@:\s]+))?(?::(?P<feature>[^:\s]+))?$")
+_REFERENCE = re.compile(r"(?P<view>[^@:\s]+)(?:@(?P<version>[^@:\s]+))?(?::(?P<feature>[^:\s]+))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ def parse_reference(text: str) -> Reference:
     Raises:
         UsageError: text of another form; the message shows the right ones.
     """
-    found = _REFERENCE.match(text.strip())
+    found = _REFERENCE.fullmatch(text.strip()) if isinstance(text, str) else None
     if found is None:
-        raise UsageError(f"{text!r} is not a reference; write 'view:feature', 'view@1.2.0:feature' or 'view:*'")
+        raise UsageError(f"{brief(text)} is not a reference; write 'view:feature', 'view@1.2.0:feature' or 'view:*'")
     return Reference(found["view"], found["version"], found["feature"])

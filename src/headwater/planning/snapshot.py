@@ -8,7 +8,14 @@ from datetime import datetime
 
 from headwater.definitions.entity import Entity
 from headwater.definitions.view import FeatureView
-from headwater.errors import EntityNotFound, FeatureServiceNotFound, FeatureViewNotFound, VersionNotFound, nearest
+from headwater.errors import (
+    EntityNotFound,
+    FeatureServiceNotFound,
+    FeatureViewNotFound,
+    VersionNotFound,
+    brief,
+    nearest,
+)
 
 
 def version_key(version: str) -> tuple[int, ...]:
@@ -80,6 +87,20 @@ class ServiceVersion:
     held: bool = False
 
 
+def _named(where: str, version: str | None, live: str | None, versions: Mapping[str, object]) -> str:
+    """The version that is meant: the live one, unless another is named; an empty name is not a version.
+
+    Raises:
+        VersionNotFound: there is no such version.
+    """
+    if version is None and live is None:
+        raise VersionNotFound(f"{where} is retired: no version is live; name one of {', '.join(versions)}")
+    wanted = live if version is None else version
+    if not isinstance(wanted, str) or wanted not in versions:
+        raise VersionNotFound(f"{where} has no version {brief(wanted)}; it has {', '.join(versions)}")
+    return wanted
+
+
 @dataclass(frozen=True)
 class ViewRecord:
     """All versions of a view.
@@ -104,16 +125,7 @@ class ViewRecord:
         Raises:
             VersionNotFound: naming the versions there are.
         """
-        wanted = version or self.live
-        if wanted is None:
-            raise VersionNotFound(
-                f"feature view {self.name!r} is retired: no version is live; name one of {', '.join(self.versions)}"
-            )
-        if wanted not in self.versions:
-            raise VersionNotFound(
-                f"feature view {self.name!r} has no version {wanted!r}; it has {', '.join(self.versions)}"
-            )
-        return self.versions[wanted]
+        return self.versions[_named(f"feature view {self.name!r}", version, self.live, self.versions)]
 
     @property
     def fed(self) -> tuple[ViewVersion, ...]:
@@ -138,16 +150,7 @@ class ServiceRecord:
         Raises:
             VersionNotFound: naming the versions there are.
         """
-        wanted = version or self.live
-        if wanted is None:
-            raise VersionNotFound(
-                f"feature service {self.name!r} is retired: no version is live; name one of {', '.join(self.versions)}"
-            )
-        if wanted not in self.versions:
-            raise VersionNotFound(
-                f"feature service {self.name!r} has no version {wanted!r}; it has {', '.join(self.versions)}"
-            )
-        return self.versions[wanted]
+        return self.versions[_named(f"feature service {self.name!r}", version, self.live, self.versions)]
 
     @property
     def fed(self) -> tuple[ServiceVersion, ...]:
@@ -172,9 +175,9 @@ class RegistrySnapshot:
         Raises:
             EntityNotFound: with the nearest name.
         """
-        if name not in self.entities:
+        if not isinstance(name, str) or name not in self.entities:
             raise EntityNotFound(
-                f"no entity {name!r}{nearest(name, self.entities)}{_registered('entities', self.entities)}"
+                f"no entity {brief(name)}{nearest(name, self.entities)}{_registered('entities', self.entities)}"
             )
         return self.entities[name]
 
@@ -184,9 +187,9 @@ class RegistrySnapshot:
         Raises:
             FeatureViewNotFound: with the nearest name.
         """
-        if name not in self.views:
+        if not isinstance(name, str) or name not in self.views:
             raise FeatureViewNotFound(
-                f"no feature view {name!r}{nearest(name, self.views)}{_registered('views', self.views)}"
+                f"no feature view {brief(name)}{nearest(name, self.views)}{_registered('views', self.views)}"
             )
         return self.views[name]
 
@@ -196,9 +199,10 @@ class RegistrySnapshot:
         Raises:
             FeatureServiceNotFound: with the nearest name.
         """
-        if name not in self.services:
+        if not isinstance(name, str) or name not in self.services:
+            hint = nearest(name, self.services)
             raise FeatureServiceNotFound(
-                f"no feature service {name!r}{nearest(name, self.services)}{_registered('services', self.services)}"
+                f"no feature service {brief(name)}{hint}{_registered('services', self.services)}"
             )
         return self.services[name]
 

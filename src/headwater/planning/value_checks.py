@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from headwater.clock import FIRST_DAY, FIRST_MICROS, LAST_DAY, LAST_MICROS, YEARS
 from headwater.errors import HeadwaterError, brief
+from headwater.types import is_list
 
 NOT_TEXT = "not valid UTF-8 text"
 
@@ -25,12 +26,13 @@ Column: TypeAlias = pa.Array | pa.ChunkedArray
 Columns: TypeAlias = Iterable[tuple[str, Column]]
 
 _MOST = 5
+_A_YEAR = {"day": 365.2425, "s": 31_556_952, "ms": 31_556_952_000, "us": 31_556_952_000_000}
 _MILLIS_A_DAY = 86_400_000
 
 
 def not_text(array: pa.Array) -> Rows:
     """Which rows hold text that is not valid UTF-8, also inside lists, structs and dictionaries."""
-    if not _holds(array.type, _is_text):
+    if not holds_text(array.type):
         return None
     try:
         array.validate(full=True)
@@ -41,7 +43,7 @@ def not_text(array: pa.Array) -> Rows:
 
 def beyond_years(array: pa.Array) -> Rows:
     """Which rows hold a timestamp or date outside the years 1 to 9999, also inside lists, structs and dictionaries."""
-    return _rows(array, _is_time, _far) if _holds(array.type, _is_time) else None
+    return _rows(array, _is_time, _far) if holds_time(array.type) else None
 
 
 def unreadable(array: pa.Array) -> tuple[Rows, str]:
@@ -96,7 +98,7 @@ def unreadable_rows(column: Column) -> tuple[NDArray[np.int64], str] | None:
 
 
 def _bad_rows(column: Column, look: Callable[[pa.Array], tuple[Rows, str]]) -> tuple[NDArray[np.int64], str] | None:
-    if not (_holds(column.type, _is_text) or _holds(column.type, _is_time)):
+    if not (holds_text(column.type) or holds_time(column.type)):
         return None
     found: list[NDArray[np.int64]] = []
     what, start = "", 0
@@ -107,6 +109,11 @@ def _bad_rows(column: Column, look: Callable[[pa.Array], tuple[Rows, str]]) -> t
             found.append(np.flatnonzero(bad).astype(np.int64) + start)
         start += len(chunk)
     return (np.concatenate(found), what) if found else None
+
+
+def left_out(rows: int) -> str:
+    """What a warning says of rows of the log that an earlier release took."""
+    return f"{rows:,} rows of the offline log are left out: values that are {NOT_TEXT}, or {YEARS}"
 
 
 def row_list(rows: Sequence[int] | NDArray[np.int64], first: int = 0) -> str:
@@ -129,9 +136,11 @@ def shown(value: Any) -> str:
     try:
         if _is_text(value.type):
             return brief(value.as_buffer().to_pybytes())
-        return brief(value.cast(pa.string()).as_py()).strip("'")
+        if _is_time(value.type):
+            return f"a time of the year {1970 + int(value.value // _A_YEAR[_unit(value.type)]):,}"
     except Exception:
-        return f"a {value.type}"
+        pass
+    return f"a {value.type}"
 
 
 def python_values(column: Column) -> list[Any]:
@@ -181,6 +190,16 @@ def array_of(values: Any, *, from_pandas: bool = False) -> pa.Array | pa.Chunked
     return pa.array(values, from_pandas=from_pandas)
 
 
+def holds_text(kind: pa.DataType) -> bool:
+    """Whether a column of a type can hold text, also inside lists, structs and dictionaries."""
+    return _holds(kind, _is_text)
+
+
+def holds_time(kind: pa.DataType) -> bool:
+    """Whether a column of a type can hold a time outside the years 1 to 9999, also inside lists and the like."""
+    return _holds(kind, _is_time)
+
+
 # -- where in a column
 
 
@@ -220,7 +239,7 @@ def _rows(array: pa.Array, leaf: Callable[[pa.DataType], bool], check: Callable[
     if pa.types.is_struct(kind):
         found = [bad for field in array.flatten() if (bad := _rows(field, leaf, check)) is not None]
         return _some(np.logical_or.reduce(found)) if found else None
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+    if is_list(kind):
         inside = _rows(array.flatten(), leaf, check)
         if inside is None:
             return None
@@ -275,6 +294,10 @@ def _far(array: pa.Array) -> Rows:
         return None
     bad: NDArray[np.bool_] = (values < first) | (values > last)
     return bad
+
+
+def _unit(kind: pa.DataType) -> str:
+    return "day" if pa.types.is_date32(kind) else "ms" if pa.types.is_date64(kind) else str(kind.unit)
 
 
 def _limits(kind: pa.DataType) -> tuple[int, int]:

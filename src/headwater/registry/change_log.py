@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-import msgspec
 import sqlalchemy as sa
 
 from headwater.clock import from_micros
+from headwater.errors import brief
+from headwater.registry.rows import json_of, sound
 from headwater.registry.tables import changes, revisions
 
 
@@ -46,17 +48,22 @@ def read_changes(connection: sa.Connection, name: str | None) -> list[Change]:
     )
     if name is not None:
         query = query.where(changes.c.name == name)
-    return [
-        Change(
-            row.revision,
-            from_micros(row.at),
-            row.who,
-            row.what,
-            row.kind,
-            row.name,
-            row.version,
-            row.action,
-            tuple(msgspec.json.decode(row.stage)["details"]),
-        )
-        for row in connection.execute(query)
-    ]
+    found = []
+    for row in connection.execute(query):
+        with sound(f"a change of revision {brief(row.revision)}"):
+            found.append(_change(row))
+    return found
+
+
+def _change(row: sa.Row[Any]) -> Change:
+    return Change(
+        row.revision,
+        from_micros(row.at),
+        row.who,
+        row.what,
+        row.kind,
+        row.name,
+        row.version,
+        row.action,
+        tuple(json_of(row.stage)["details"]),
+    )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -12,7 +13,7 @@ from headwater.clock import from_micros, to_micros
 from headwater.definitions.entity import Entity
 from headwater.definitions.fingerprint import fingerprint
 from headwater.definitions.serialize import FORMAT, entity_from_dict, entity_to_dict, view_from_dict, view_to_dict
-from headwater.errors import FormatError
+from headwater.errors import FormatError, HeadwaterError, brief, printable
 from headwater.planning.numbering import AnyRecord, AnyVersion
 from headwater.planning.pins import service_fingerprint
 from headwater.planning.snapshot import (
@@ -26,6 +27,12 @@ from headwater.planning.snapshot import (
 )
 from headwater.planning.stages import Kind, Stage
 from headwater.registry.tables import changes, entities, pointers, revisions, versions
+
+_DAMAGE = (
+    *(HeadwaterError, ArithmeticError, AssertionError, AttributeError),
+    *(LookupError, TypeError, ValueError, RecursionError),
+)
+"""What comes of reading a row that is not as it was written."""
 
 
 def read_revision(connection: sa.Connection) -> int:
@@ -44,26 +51,56 @@ def read_snapshot(connection: sa.Connection, project: str, known: RegistrySnapsh
     revision = read_revision(connection)
     if known is not None and known.revision == revision:
         return known
-    found = {
-        row.name: entity_from_dict(msgspec.json.decode(row.definition))
-        for row in connection.execute(sa.select(entities).order_by(entities.c.name))
-    }
+    found: dict[str, Entity] = {}
+    for row in connection.execute(sa.select(entities).order_by(entities.c.name)):
+        with sound(f"entity {brief(row.name)}"):
+            found[row.name] = entity_from_dict(json_of(row.definition))
     views: dict[str, dict[str, ViewVersion]] = {}
     services: dict[str, dict[str, ServiceVersion]] = {}
     for row in connection.execute(sa.select(versions)):
-        if row.kind == Kind.VIEW:
-            views.setdefault(row.name, {})[row.version] = _view_version(row)
-        else:
-            services.setdefault(row.name, {})[row.version] = _service_version(row)
+        with sound(f"{brief(row.kind)} {brief(row.name)}, version {brief(row.version)}"):
+            if Kind(row.kind) is Kind.VIEW:
+                views.setdefault(row.name, {})[row.version] = _view_version(row)
+            else:
+                services.setdefault(row.name, {})[row.version] = _service_version(row)
     view_records: dict[str, ViewRecord] = {}
     service_records: dict[str, ServiceRecord] = {}
     for row in connection.execute(sa.select(pointers).order_by(pointers.c.name)):
         where = (row.live, row.previous, row.waiting)
-        if row.kind == Kind.VIEW:
-            view_records[row.name] = ViewRecord(row.name, _ordered(views[row.name]), *where)
-        else:
-            service_records[row.name] = ServiceRecord(row.name, _ordered(services[row.name]), *where)
+        with sound(f"the pointer of {brief(row.kind)} {brief(row.name)}"):
+            if Kind(row.kind) is Kind.VIEW:
+                view_records[row.name] = ViewRecord(row.name, _ordered(views[row.name]), *where)
+            else:
+                service_records[row.name] = ServiceRecord(row.name, _ordered(services[row.name]), *where)
     return RegistrySnapshot(project, revision, found, view_records, service_records)
+
+
+@contextmanager
+def sound(what: str) -> Iterator[None]:
+    """Reading one stored row.
+
+    Raises:
+        FormatError: it is damaged, or a newer headwater wrote it.
+    """
+    try:
+        yield
+    except FormatError:
+        raise
+    except _DAMAGE as bad:
+        reason = printable(f"{type(bad).__name__}: {bad}"[:200])
+        raise FormatError(f"registry: {what} is damaged ({reason}); restore the registry from its backup") from bad
+
+
+def json_of(text: Any) -> Any:
+    """What a stored text says.
+
+    Raises:
+        ValueError: it is not JSON.
+    """
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.MsgspecError as bad:
+        raise ValueError(str(bad)) from bad
 
 
 def _ordered(found: dict[str, Any]) -> dict[str, Any]:
@@ -71,13 +108,13 @@ def _ordered(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def _view_version(row: sa.Row[Any]) -> ViewVersion:
-    view = view_from_dict(msgspec.json.decode(row.definition))
+    view = view_from_dict(json_of(row.definition))
     # worked out anew: what SQL means is this headwater's to say, not that of the one that stored it
     return ViewVersion(view, fingerprint(view), log_head=row.log_head, **_common(row))
 
 
 def _service_version(row: sa.Row[Any]) -> ServiceVersion:
-    data = msgspec.json.decode(row.definition)
+    data = json_of(row.definition)
     if data["format"] > FORMAT:
         raise FormatError(f"feature service {row.name!r} has format {data['format']}; this headwater reads {FORMAT}")
     selections = tuple(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,12 +15,12 @@ import pytest
 import sqlalchemy as sa
 
 from headwater.clock import MIN_MICROS
-from headwater.errors import FormatError, StoreError
+from headwater.errors import FormatError, LogMismatch, StoreError
 from headwater.offline import log as log_module
 from headwater.offline.log import Appended, OfflineLog, RowGroup
 from headwater.offline.log_marks import RowReading
-from headwater.offline.log_state import MAX_POSITION
-from headwater.offline.log_tables import formats, metadata
+from headwater.offline.log_state import MAX_POSITION, LogRestored
+from headwater.offline.log_tables import counter, formats, metadata
 from headwater.registry.engine import open_engine
 
 Place = tuple[str, Path]
@@ -59,6 +59,24 @@ def content(log: OfflineLog, view: str = "w", until: int | None = None) -> list[
         for table in tables:
             found += [(r["__position"], r["k"], r.get("v")) for r in table.to_pylist()]
     return sorted(found)
+
+
+def _copied(engine: sa.Engine) -> dict[sa.Table, list[dict[str, object]]]:
+    """All rows of the log's tables: a copy of the database."""
+    with engine.connect() as connection:
+        return {
+            table: [dict(row._mapping) for row in connection.execute(sa.select(table))]
+            for table in metadata.sorted_tables
+        }
+
+
+def _put_back(engine: sa.Engine, copy: dict[sa.Table, list[dict[str, object]]]) -> None:
+    """Restore a copy, under the processes that have the database open."""
+    with engine.begin() as connection:
+        for table, found in copy.items():
+            connection.execute(table.delete())
+            if found:
+                connection.execute(table.insert(), found)
 
 
 def _arrivals(appended: Sequence[Appended]) -> list[int]:
@@ -321,6 +339,68 @@ class OfflineLogSuite:
         assert log.append("w", [group(rows(["a"], [1.0]))])[0].table.column("__position").to_pylist() == [gap.hi + 1]
         assert not log.claim(100) and log.claim(gap.hi + 5)
         assert [(gap.lo, gap.hi) for gap in log.gaps()][1][0] == gap.hi + 1
+
+    def test_a_restored_database_is_noticed_before_anything_is_written(
+        self, log: OfflineLog, engine: sa.Engine
+    ) -> None:
+        log.append("w", [group(rows(["a"], [1.0]))])
+        copy, generation = _copied(engine), log.generation
+        log.append("w", [group(rows(["b"], [2.0]))])
+        log.delete("w", pa.table({"k": ["a"]}), [MIN_MICROS])
+        _put_back(engine, copy)
+        calls: list[Callable[[], object]] = [
+            lambda: log.append("w", [group(rows(["c"], [3.0]))]),
+            lambda: log.delete("w", pa.table({"k": ["a"]}), [MIN_MICROS]),
+            lambda: log.append_again("w", pa.table({"k": ["a"]}), [(3, 5)]),
+            log.begin_run,
+            log.roll,
+            log.repair_clock,
+        ]
+        for call in calls:
+            with pytest.raises(LogRestored, match="nothing was changed"):
+                call()
+        assert log.generation != generation and log.head_position() == 1
+        assert log.claim(3)
+        (appended,) = log.append("w", [group(rows(["c"], [3.0]))])
+        assert appended.table.column("__position").to_pylist()[0] > 3
+        assert [value for _, _, value in content(log)] == [1.0, 3.0]
+
+    def test_a_restored_database_is_noticed_by_reads_and_writes_wait_for_a_claim(
+        self, log: OfflineLog, engine: sa.Engine
+    ) -> None:
+        log.append("w", [group(rows(["a"], [1.0]))])
+        copy = _copied(engine)
+        # kept in memory: rows, and the columns of another shape
+        log.append("w", [group(rows(["b"], [2.0], wind=[5.0]))])
+        assert len(content(log)) == 2
+        _put_back(engine, copy)
+        assert content(log) == [(1, "a", 1.0)]
+        with pytest.raises(LogRestored):
+            log.append("w", [group(rows(["c"], [3.0]))])
+        log.claim(0)
+        log.append("w", [group(rows(["c"], [3.0], rain=[True]))])
+        (part,) = [part for part in log.slice("w", ["k"]).parts if "rain" in part.columns]
+        assert part.table is not None and part.table.column("rain").to_pylist() == [True]
+        assert "wind" not in part.columns
+
+    def test_what_another_process_found_restored_is_claimed_again(
+        self, log: OfflineLog, engine: sa.Engine, place: Place
+    ) -> None:
+        log.append("w", [group(rows(["a"], [1.0]))])
+        other = OfflineLog(engine, place[1] / "log", _clock)
+        assert other.detect_restore(100)
+        with pytest.raises(LogRestored):
+            log.append("w", [group(rows(["b"], [2.0]))])
+        assert not log.claim(100)
+        log.append("w", [group(rows(["b"], [2.0]))])
+        assert [value for _, _, value in content(other)] == [1.0, 2.0]
+
+    def test_another_log_in_the_same_database_is_refused(self, log: OfflineLog, engine: sa.Engine) -> None:
+        with engine.begin() as connection:
+            connection.execute(counter.update().values(log_id="another"))
+        for call in (log.head_position, lambda: log.append("w", [group(rows(["b"], [2.0]))]), lambda: log.claim(0)):
+            with pytest.raises(LogMismatch, match="another"):
+                call()
 
     def test_positions_fit_the_header_of_a_row(self, log: OfflineLog) -> None:
         with pytest.raises(FormatError, match="position"):

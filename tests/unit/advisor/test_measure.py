@@ -436,8 +436,8 @@ def test_a_saved_measurement_is_read_again(found: Measurement) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda data: b"{", "no saved measurement"),
-        (lambda data: b"\xff", "no saved measurement"),
+        (lambda data: b"{", "not a saved measurement"),
+        (lambda data: b"\xff", "not a saved measurement"),
         (lambda data: b"[1]", "no 'format'"),
         (lambda data: data.replace(b'"format": 1', b'"format": 2'), "format 2, this headwater reads 1: upgrade"),
         (lambda data: data.replace(b'"max_keys": 300', b'"max_keys": "x"'), r"damaged: .*max_keys"),

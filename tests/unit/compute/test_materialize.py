@@ -2,8 +2,10 @@
 
 import dataclasses
 import shutil
+import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import pytest
 
 import headwater as hw
 from headwater.clock import to_micros
+from headwater.compute.retrieval import historical
 from headwater.errors import EntityKeyError, FeatureViewNotFound, SourceError, UsageError
 from headwater.observer import Progress
 from headwater.online.meta import read_watermarks, watermark_entry
@@ -459,3 +462,26 @@ def test_rows_without_a_key_or_a_time_are_counted_each_once() -> None:
         assert (run.rows, run.null_times) == (0, 1)
         spine = [{"origin": "JFK", "dest": "LAX", "timestamp": T0}]
         assert store.get_historical_features(spine, ["delay:minutes"]).to_arrow()["minutes"].to_pylist() == [None]
+
+
+def test_a_registry_restored_under_an_open_store_gives_no_position_twice_and_keeps_deletes(lmdb_bench: Bench) -> None:
+    bench = lmdb_bench
+    bench.apply(AIRPORT, weather(source=hw.PushSource(event_time="at")))
+    bench.write("weather", [row(key, 1.0) for key in "ABC"])
+    bench.materialize()
+    with closing(sqlite3.connect(bench.folder / "registry.db")) as live, closing(sqlite3.connect(":memory:")) as copy:
+        live.backup(copy)
+        bench.pass_time(minutes=1)
+        lost = bench.write("weather", [row("A", 2.0)]).position
+        bench.delete("weather", ["B"])
+        bench.write("weather", [row("A", 3.0)], to="offline")
+        copy.backup(live)
+    bench.pass_time(minutes=1)
+    report = bench.write("weather", [row("C", 4.0)])
+    assert report.applied == 1 and report.position > lost + 2
+    bench.pass_time(minutes=30)
+    told = bench.materialize()
+    assert any("restored" in warning for warning in told.warnings)
+    assert bench.values("weather:temp", list("ABC")) == [1.0, None, 4.0]
+    spine = pa.table({"airport": list("ABC"), "timestamp": pa.array([bench.at] * 3, pa.timestamp("us", "UTC"))})
+    assert historical(bench.rooms, spine, ["weather:temp"]).to_arrow()["temp"].to_pylist() == [1.0, None, 4.0]

@@ -115,7 +115,7 @@ def test_every_value_can_be_shown() -> None:
     for value in [*text_array([b"\xff"], pa.string()), *pa.array([2**60]).view(pa.timestamp("us"))]:
         assert shown(value)
     far = pa.array([0, 2**60]).view(pa.timestamp("us"))
-    assert python_values(far)[1].startswith("-27032") or "9" in python_values(far)[1]
+    assert python_values(far)[1] == "a time of the year 38,504"
 
 
 @pytest.mark.parametrize("unit", ["Y", "M", "W", "D", "h", "m", "s", "ms", "us"])

@@ -20,13 +20,14 @@ from sqlglot import exp
 
 from headwater import forks
 from headwater.definitions.sources import Source
-from headwater.errors import HeadwaterError, SourceError, StorageFull, StoreError, Unavailable
+from headwater.errors import HeadwaterError, SourceError, StorageFull, StoreError, Unavailable, printable
 from headwater.observer import Observer, Progress, silent
 from headwater.offline.base import ChangeCounts, ChangesRequest, HistoryRequest, HistoryRun, OfflineEngine, ViewInput
 from headwater.offline.changes import run_changes
 from headwater.offline.engines.duckdb_columns import FAILED
 from headwater.offline.engines.duckdb_log import count_skipped
 from headwater.offline.engines.duckdb_sources import source_schema
+from headwater.offline.engines.duckdb_unreadable import explained
 from headwater.offline.engines.duckdb_views import check_view, open_view
 from headwater.offline.history import PointInTimeRun
 from headwater.offline.relations import ViewRows
@@ -143,6 +144,11 @@ class DuckDBEngine(OfflineEngine):
             self._spaces.add(space)
             return space
 
+    def renew(self) -> None:
+        """Begin the next run with a database of its own: an internal error leaves one that refuses everything."""
+        with self._lock:
+            self._database = None
+
     def _open(self) -> duckdb.DuckDBPyConnection:
         config: dict[str, Any] = {name: value for name, value in self._settings.items() if value is not None}
         config["temp_directory"] = str(self.temp_folder)
@@ -203,7 +209,10 @@ class DuckDBWorkspace:
     def show(self, name: str, data: Any) -> None:
         """Let queries see an Arrow table, dataset or reader under a name."""
         self._shown[name] = data
-        self._cursor.register(name, data)
+        try:
+            self._cursor.register(name, data)
+        except duckdb.Error as bad:
+            raise self._failed(bad) from bad
 
     def arrow(self, query: exp.Query) -> pa.Table:
         """An answer as a table."""
@@ -332,7 +341,7 @@ class DuckDBWorkspace:
         except duckdb.Error as bad:
             if self._stopped:
                 raise Unavailable(_CLOSED) from bad
-            raise _translated(bad) from bad
+            raise self._failed(bad) from bad
         except BaseException:
             while not future.done():
                 cursor.interrupt()
@@ -341,6 +350,11 @@ class DuckDBWorkspace:
             raise
         finally:
             self._running.pop(future, None)
+
+    def _failed(self, bad: duckdb.Error) -> HeadwaterError:
+        if isinstance(bad, (duckdb.FatalException, duckdb.InternalException)):
+            self._engine.renew()
+        return _translated(bad)
 
     def _tell(self, cursor: duckdb.DuckDBPyConnection) -> None:
         if self._label and self._engine.observer is not silent:
@@ -366,12 +380,20 @@ def _place(source: Source) -> str:
     return f"{source.kind} source {source.shown_location!r}" if source.location else f"{source.kind} source"
 
 
+def _short(text: str) -> str:
+    return printable(text.partition("\n")[0])[:300]
+
+
 def _translated(bad: duckdb.Error) -> HeadwaterError:
     text = str(bad)
     if FAILED in text:
         return SourceError(text.split(FAILED, 1)[1])
+    if isinstance(bad, duckdb.InvalidInputException) and (unreadable := explained(text)) is not None:
+        return SourceError(unreadable)
     if isinstance(bad, duckdb.OutOfMemoryException):
         return StoreError(f"duckdb: {text}; raise [offline] memory_limit, or lower threads")
+    if isinstance(bad, duckdb.FatalException):
+        return Unavailable(f"duckdb: another statement ended the engine's database; run it again ({_short(text)})")
     if "No space left" in text:
         return StorageFull(f"duckdb: {text}")
     return (SourceError if isinstance(bad, _OF_THE_DATA) else StoreError)(f"duckdb: {text}")

@@ -26,6 +26,7 @@ _TYPES = {
     "timestamp": "TIMESTAMP",
     "date": "DATE",
 }
+_TIMES = {"s": "TIMESTAMP_S", "ms": "TIMESTAMP_MS", "us": "TIMESTAMP"}
 _PRUNED = (datetime(1700, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC))
 
 
@@ -55,6 +56,16 @@ def tree(sql: str) -> Tree:
 def is_time(given: pa.DataType) -> bool:
     """Whether a column can be an event or created time."""
     return bool(pa.types.is_timestamp(given) or pa.types.is_date(given))
+
+
+def first_last(kind: pa.DataType) -> str:
+    """The first and last time of a type that Python can hold, for BETWEEN."""
+    if pa.types.is_date(kind):
+        return "DATE '0001-01-01' AND DATE '9999-12-31'"
+    if kind.tz is not None:
+        return "TIMESTAMPTZ '0001-01-01 00:00:00+00' AND TIMESTAMPTZ '9999-12-31 23:59:59.999999+00'"
+    end = "9999-12-31 23:59:59" + {"s": "", "ms": ".999", "us": ".999999"}[kind.unit]
+    return f"CAST('0001-01-01' AS {_TIMES[kind.unit]}) AND CAST('{end}' AS {_TIMES[kind.unit]})"
 
 
 def micros(name: str, given: pa.DataType, where: str) -> Tree:

@@ -13,6 +13,7 @@ from headwater.errors import SourceError
 from headwater.offline.base import POSITION, THROUGH, LogPart, LogSlice, ViewInput
 from headwater.offline.engines.duckdb_files import stored_files
 from headwater.offline.engines.duckdb_sources import Session, ViewSession, readable
+from headwater.offline.engines.duckdb_unreadable import beyond_rows, without_unreadable
 from headwater.offline.engines.footers import greatest, read_footers
 from headwater.offline.relations import ViewRows, column
 from headwater.planning.resolve import ResolvedView
@@ -29,12 +30,14 @@ class ShownPart:
         schema: its columns.
         size: the end of its positions.
         footers: of its files, where it has any.
+        unreadable: how many rows are left out since nothing could read them back.
     """
 
     name: str
     schema: pa.Schema
     size: int
     footers: tuple[pq.FileMetaData, ...] = ()
+    unreadable: int = 0
 
 
 def show_part(session: Session, part: LogPart, where: str) -> ShownPart:
@@ -45,16 +48,20 @@ def show_part(session: Session, part: LogPart, where: str) -> ShownPart:
     """
     name = session.name("log")
     if part.table is not None:
-        table = readable(part.table)
+        last = int(np.max(part.table.column(POSITION).to_numpy(), initial=0))
+        table, unreadable = without_unreadable(readable(part.table))
         session.show(name, table)
-        last = int(np.max(table.column(POSITION).to_numpy(), initial=0))
-        return ShownPart(name, table.schema, last + 1)
+        return ShownPart(name, table.schema, last + 1, unreadable=unreadable)
     footers = read_footers(part.files, where)
-    session.run(f"CREATE VIEW {name} AS SELECT * FROM {stored_files(part.files)}")
+    types = list(zip(part.schema.names, part.schema.types, strict=True)) if part.schema is not None else []
+    far = beyond_rows(footers, types)
+    files = stored_files(part.files)
+    session.run(f"CREATE VIEW {name} AS SELECT * FROM {files}" + (f" WHERE ({far}) IS NOT TRUE" if far else ""))
+    unreadable = int(session.fetch(f"SELECT count(*) FROM {files} WHERE {far}")[0][0]) if far else 0
     told = greatest(footers, POSITION)
     if told is None:
         told = int(session.fetch(f"SELECT coalesce(max({POSITION}), 0) FROM {name}")[0][0])
-    return ShownPart(name, session.schema_of(f"SELECT * FROM {name}"), told + 1, footers)
+    return ShownPart(name, session.schema_of(f"SELECT * FROM {name}"), told + 1, footers, unreadable)
 
 
 def fitting(view: ResolvedView, log: LogSlice) -> list[LogPart]:

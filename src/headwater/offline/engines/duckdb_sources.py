@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,6 +19,15 @@ from headwater.errors import DataError, SourceError, nearest
 from headwater.offline.engines.duckdb_columns import name_sql
 from headwater.offline.engines.duckdb_files import CSVFiles, ParquetFiles
 from headwater.offline.engines.duckdb_text import cast_text, cast_time, misfits
+from headwater.offline.engines.duckdb_unreadable import (
+    check_files,
+    check_input,
+    check_rows,
+    check_table,
+    checked_batches,
+    checked_text,
+    look_at_files,
+)
 from headwater.offline.engines.footers import lacking, read_footers
 from headwater.planning.partitions import Partitions, partition_names, partitions
 from headwater.planning.tables import as_table, is_pandas, match_key
@@ -55,13 +64,17 @@ class Session(Protocol):
         """A name of its own in this run."""
         ...
 
+    def load(self, name: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
+        """Make a table of batches; what they raise is raised."""
+        ...
+
+    def table(self, name: str) -> str:
+        """The full name of a table that `load` makes."""
+        ...
+
 
 class ViewSession(Session, Protocol):
     """A session that can also run the query's trees."""
-
-    def table(self, name: str) -> str:
-        """The full name of a table."""
-        ...
 
     def create(self, name: str, query: exp.Query) -> None:
         """Make a table of a query's rows."""
@@ -94,6 +107,11 @@ class Wanted:
     def columns(self) -> list[str]:
         """Every column, once."""
         return list(dict.fromkeys([*self.keys, *self.times, *self.values]))
+
+    def typed(self, schema: pa.Schema) -> list[tuple[str, pa.DataType]]:
+        """Every column with its type in a source."""
+        types = dict(zip(schema.names, schema.types, strict=True))
+        return [(name, types[name]) for name in self.columns]
 
 
 @dataclass(frozen=True)
@@ -271,7 +289,12 @@ def _open_parquet(session: Session, found: ParquetFiles, wanted: Wanted, where: 
     bits = max(1, most.bit_length())
     row = "file_row_number" if len(files) == 1 else f"(CAST(file_index AS BIGINT) << {bits}) | file_row_number"
     name = session.name("file")
+    unknown = check_files(files, footers, wanted.typed(schema), where)
     session.run(f"CREATE VIEW {name} AS {found.query(f'{row} AS {ROW}')}")
+    if unknown:
+        place = "filename || ', row ' || file_row_number"
+        typed = [(column, schema.field(column).type) for column in unknown]
+        look_at_files(session.fetch, files, f"({found.query(f'{place} AS __place')})", typed, where)
     return Opened(name, schema, most if len(files) == 1 else len(files) << bits, footers=footers, lacking=lack)
 
 
@@ -319,9 +342,11 @@ def _all_of(types: Mapping[str, pa.DataType], values: Mapping[str, str | None]) 
 
 
 def _open_remote(session: Session, source: ParquetSource, wanted: Wanted, where: str) -> Opened:
-    dataset, shown = _remote(source, where), session.name("remote")
-    session.show(shown, dataset)
-    return _materialized(session, f"SELECT * FROM {shown}", dataset.schema, wanted, where)
+    dataset, label = _remote(source, where), session.name("remote")
+    check_columns(dataset.schema, wanted.columns, where)
+    schema = pa.schema([dataset.schema.field(column) for column in wanted.columns])
+    session.load(label, schema, checked_batches(dataset, wanted.columns, where))
+    return Opened(session.table(label), schema, _count(session, session.table(label)), row="rowid")
 
 
 def _open_csv(session: Session, source: CSVSource, folder: Path, wanted: Wanted, where: str) -> Opened:
@@ -394,16 +419,17 @@ def _plain(session: Session, source: Source, folder: Path, where: str) -> str:
         case ParquetSource() if not _REMOTE.match(source.location):
             return f"({_parquet(source, folder, where).query()})"
         case ParquetSource():
-            shown = session.name("remote")
-            session.show(shown, _remote(source, where))
-            return shown
+            dataset, shown = _remote(source, where), session.name("remote")
+            session.show(shown, dataset)
+            return f"(SELECT {checked_text(dataset.schema)} FROM {shown})"
         case CSVSource():
             return f"({replace(_csv(session, source, folder, where), typed=True).query()})"
         case SQLSource():
             return f"({sql_query(session, source, folder, where)})"
         case TableSource():
-            shown = session.name("table")
-            session.show(shown, readable(_table_of(source, where)))
+            table, shown = _table_of(source, where), session.name("table")
+            check_input(table, where)
+            session.show(shown, readable(table))
             return shown
     raise SourceError(f"{where}: a query cannot read a {type(source).__name__}")
 
@@ -412,7 +438,11 @@ def _materialized(session: Session, query: str, schema: pa.Schema, wanted: Wante
     check_columns(schema, wanted.columns, where)
     name = session.name("rows")
     kept = ", ".join(name_sql(n) for n in wanted.columns) or "NULL AS nothing"
-    session.run(f"CREATE TABLE {name} AS SELECT {kept} FROM ({query})")
+    try:
+        session.run(f"CREATE TABLE {name} AS SELECT {kept} FROM ({query})")
+    except SourceError as bad:
+        raise SourceError(f"{where}: its query fails: {bad}") from bad
+    check_rows(session.fetch, name, wanted.typed(schema), where, "'row ' || rowid")
     return Opened(name, schema, _count(session, name), row="rowid")
 
 
@@ -455,6 +485,7 @@ def _open_table(session: Session, source: TableSource, wanted: Wanted, where: st
     table = _table_of(source, where)
     check_columns(table.schema, wanted.columns, where)
     table = readable(table.select(wanted.columns))
+    check_table(table, where)
     for name, dtype in wanted.keys.items():
         if name not in wanted.values and name not in wanted.times:
             matched = match_key(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from headwater.offline.engines.duckdb_columns import name_sql, text_sql, type_name
+import pyarrow as pa
+
+from headwater.offline.engines.duckdb_columns import first_last, name_sql, text_sql, type_name
 from headwater.types import DType
 
 _WHOLE = r"^\s*[+-]?\d+(\.0*)?\s*$"
@@ -20,9 +22,10 @@ def cast_text(column: str, dtype: DType) -> str:
     if dtype.name in ("int32", "int64"):
         return f"CASE WHEN regexp_matches({sql}, {text_sql(_WHOLE)}) THEN TRY_CAST({sql} AS {type_name(dtype)}) END"
     if dtype.name == "timestamp":
-        return f"CAST(TRY_CAST({sql} AS TIMESTAMPTZ) AS TIMESTAMP)"
+        return _within(f"CAST(TRY_CAST({sql} AS TIMESTAMPTZ) AS TIMESTAMP)", pa.timestamp("us"))
     if dtype.name == "date":
-        return f"CASE WHEN TRY_CAST({sql} AS TIMESTAMP) = TRY_CAST({sql} AS DATE) THEN TRY_CAST({sql} AS DATE) END"
+        day = f"TRY_CAST({sql} AS DATE)"
+        return _within(f"CASE WHEN TRY_CAST({sql} AS TIMESTAMP) = {day} THEN {day} END", pa.date32())
     return f"TRY_CAST({sql} AS {type_name(dtype)})"
 
 
@@ -31,7 +34,12 @@ def cast_time(column: str) -> str:
     sql = name_sql(column)
     cut = f"TRY_CAST(regexp_replace({sql}, {text_sql(_FINE)}, {text_sql(chr(92) + '1')}) AS TIMESTAMPTZ)"
     finer = f"CASE WHEN regexp_matches({sql}, {text_sql(_BEYOND)}) THEN 1 ELSE 0 END"
-    return f"make_timestamp(epoch_us({cut}) + {finer})"
+    return _within(f"make_timestamp(epoch_us({cut}) + {finer})", pa.timestamp("us"))
+
+
+def _within(value: str, kind: pa.DataType) -> str:
+    """A time, NULL where it is outside the years 1 to 9999: then the text is not such a value."""
+    return f"CASE WHEN {value} BETWEEN {first_last(kind)} THEN {value} END"
 
 
 def misfits(column: str, cast: str, table: str) -> str:

@@ -91,7 +91,7 @@ def open_view(
     resolved, source, where = view.view, view.source, where_of(view.view)
     chosen = [resolved.view.feature(name) for name in features]
     declared = resolved.view.source
-    relation, null_times = None, 0
+    relation, null_times, unreadable = None, 0, 0
     lacking: Mapping[str, str] = {}
     if source is not None and not isinstance(source, PushSource):
         opened = open_source(session, source, folder, _wanted(resolved, source, chosen), where)
@@ -105,6 +105,7 @@ def open_view(
         shown = show_part(session, part, inside)
         parts.append(_named(session, _part(resolved, shown, chosen, inside), None))
         null_times += _null_times(session, shown.name, shown.footers, (declared.event_time,))
+        unreadable += shown.unreadable
     if relation is None and not parts:
         empty = show_table(session, _empty(resolved, chosen), lenient=False)
         relation = _relation(resolved, declared, empty, chosen, where)
@@ -116,6 +117,7 @@ def open_view(
         delay=max(-_FAR, min(_FAR, duration_micros(declared.delay_time))),
         null_times=null_times,
         lacking=lacking,
+        unreadable=unreadable,
     )
     deletes = None if view.log is None else deletes_of(session, resolved, view.log, rows)
     if deletes is None:

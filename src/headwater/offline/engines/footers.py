@@ -86,6 +86,34 @@ def time_range(footers: Sequence[pq.FileMetaData], column: str) -> tuple[int, in
     return (min(least), max(most)) if least else None
 
 
+def time_ranges(footer: pq.FileMetaData, columns: Iterable[str]) -> Iterator[tuple[str, tuple[int, int] | None]]:
+    """The least and greatest time in some columns of a file (microseconds, rounded up), also of lists of times.
+
+    Columns that the file lacks, and those without a value, are left out; None where the footer does not tell.
+    """
+    paths: dict[str, list[int]] = {}
+    for i in range(len(footer.schema)):
+        path = footer.schema.column(i).path
+        for name in {path, path.partition(".")[0]}:
+            paths.setdefault(name, []).append(i)
+    for column in columns:
+        found: list[tuple[int, int] | None] = []
+        for i in paths.get(column, ()):
+            scale = _scale(footer.schema.column(i))
+            for group in range(footer.num_row_groups):
+                part = footer.row_group(group).column(i)
+                told = part.statistics
+                if told is not None and told.has_min_max and scale is not None:
+                    found.append((math.ceil(told.min_raw * scale), math.ceil(told.max_raw * scale)))
+                elif told is None or not told.has_null_count or told.null_count != part.num_values:
+                    found.append(None)
+        known = [ends for ends in found if ends is not None]
+        if len(known) < len(found):
+            yield column, None
+        elif known:
+            yield column, (min(low for low, _ in known), max(high for _, high in known))
+
+
 def _chunks(footers: Sequence[pq.FileMetaData], column: str) -> Iterator[tuple[Any, Any]]:
     """What a column is in each file, and its part of each row group; None for a file that lacks it."""
     for footer in footers:
