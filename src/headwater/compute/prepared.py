@@ -252,9 +252,10 @@ class PreparedReader(forks.OfOneProcess):
             ask = self._ask(consistency, session, deadline)
         if time.monotonic() >= self._next or rooms.registry.latest is not self._snapshot:
             self._follow(self._look())
-        at, ahead = (rooms.now(), AHEAD) if now is None else (_instant(now), 0)
-        if ahead and session is not None:
-            ahead = ANY_TIME
+        if now is None:
+            at, ahead = rooms.now(), AHEAD if session is None else ANY_TIME
+        else:
+            at, ahead = _instant(now), 0
         policy = _FLAG if stale is _FLAG else _policy(stale)
         age = None if max_age is None else _age(max_age)
         return self._reader, ask, at, ahead, policy, age

@@ -82,13 +82,11 @@ class DecodedRows:
     Attributes:
         size: how many keys were asked for.
         at: the instant that each row's answer holds for, microseconds: one for all, or an array.
-        latest: the greatest of them.
         absent: places without a row, or with an emptied one.
         damaged: place → what is wrong with the row there.
         deleted: place → D of the row there, microseconds, of those that have one.
         not_known: places of rows known, or of keys deleted, too much later than `now`: what was there before is not
             known any more.
-        later: how many others are known, or deleted, later than `now`.
         expired: places of other rows that are too old.
         missing: places that are absent or expired: the default stands in.
         has_nulls: whether some row has a NULL.
@@ -105,8 +103,6 @@ class DecodedRows:
         "expired",
         "form",
         "has_nulls",
-        "later",
-        "latest",
         "least",
         "missing",
         "not_known",
@@ -130,12 +126,13 @@ class DecodedRows:
         self.not_known: list[int] = []
         self.expired: list[int] = []
         self.at: int | NDArray[np.int64] = now
-        self.latest = now
-        self.later = 0
         oldest = 0 if ttl is None else now - ttl + SIGN
         self.least = _LAST
         self._table, rows = self._read(rows)
-        late = (self._judge_few if self.size < MANY else self._judge_many)(now + SIGN, oldest, watched)
+        if self.size < MANY:
+            late = self._judge_few(now + SIGN, oldest, watched)
+        else:
+            late = self._judge_many(now + SIGN, oldest, watched)
         if late or self.deleted:
             self._judge_late(late, now, ttl, ahead)
         self.missing = [*self.absent, *self.expired]
@@ -227,12 +224,10 @@ class DecodedRows:
         self.expired = [i for i in self.expired if i not in moved]
         self.absent = [i for i in self.absent if i not in unknown]
         moved = {i: instant for i, instant in moved.items() if i not in unknown}
-        self.later = len(moved)
         if not moved:
             return
         self.at = np.full(self.size, now, np.int64)
         self.at[list(moved)] = list(moved.values())
-        self.latest = max(moved.values())
         if ttl is not None:
             events = self.events()
             absent = {*self.absent}
@@ -255,6 +250,11 @@ class DecodedRows:
 
     def _times(self, place: int) -> NDArray[np.int64]:
         return flip_sign(self._table["times"][:, place].astype(np.int64)).view(np.int64)
+
+    @property
+    def latest(self) -> int:
+        """The greatest of the instants that the answers hold for."""
+        return self.at if isinstance(self.at, int) else self.at.item(self.at.argmax())
 
     def older(self, age: int) -> NDArray[np.bool_]:
         """Where the event time is more than `age` microseconds before `at`; anything where there is no row."""

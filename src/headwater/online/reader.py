@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
+import numpy as np
+
 from headwater.clock import duration_micros
 from headwater.freshness import Freshness
 from headwater.online.base import OnlineStore
@@ -48,11 +50,11 @@ class ClockCounts:
     not_known: int = 0
     most: int = 0
 
-    def add(self, later: int, not_known: int, most: int) -> None:
-        """Count what one read found of a view."""
-        self.later += later
-        self.not_known += not_known
-        self.most = max(self.most, most)
+    def add(self, rows: DecodedRows, now: int) -> None:
+        """Count what a read at `now` found of a view."""
+        self.later += int(np.count_nonzero(rows.at > now))
+        self.not_known += len(rows.not_known)
+        self.most = max(self.most, rows.latest - now)
 
 
 @dataclass(eq=False, slots=True)
@@ -184,8 +186,8 @@ class OnlineReader:
             if read.long_keys is not None:
                 part = verified(part, read.long_keys)
             found = read.rows = DecodedRows(view.form, part, now, view.ttl, ahead, self.watched)
-            if ahead and (found.later or found.not_known) and self.counts is not None:
-                self.counts.add(found.later, len(found.not_known), found.latest - now)
+            if (found.at is not now or found.not_known) and ahead and self.counts is not None:
+                self.counts.add(found, now)
         return OnlineResult(self._asked, plan.batch, plan.reads, stale is _DROP, max_age)
 
 
