@@ -118,7 +118,6 @@ def _read(walk: _Walk, store: FeatureStore, why: str) -> None:
     keys = " ".join(f"--key airport={airport}" for airport in AIRPORTS)
     with walk.step(f"headwater get --features {','.join(FEATURES)} {keys}", why) as told:
         reader = store.prepare(FEATURES)
-        now = datetime.now(UTC)
-        result = reader.read({"airport": AIRPORTS}, now=now)
-    told["read"], sheet = values.read(reader.request, result, now)
+        result = reader.read({"airport": AIRPORTS})
+    told["read"], sheet = values.read(reader.request, result, datetime.now(UTC))
     walk.show(sheet)

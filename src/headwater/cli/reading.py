@@ -54,7 +54,13 @@ def get(
         Consistency, typer.Option(help="strong: sees every write acknowledged before.")
     ] = Consistency.EVENTUAL,
     now: Annotated[
-        Any, typer.Option(parser=parse.instant, metavar="TIME", help="Read as of this time.", show_default="now")
+        Any,
+        typer.Option(
+            parser=parse.instant,
+            metavar="TIME",
+            help="Read as of this time, exactly: what was known only later is NOT_KNOWN.",
+            show_default="now",
+        ),
     ] = None,
     max_age: Annotated[
         Any,
@@ -75,14 +81,15 @@ def get(
         prepared = 1000 * (time.perf_counter() - started)
         entities = parse.entities(key or [], reader.join_keys)
         at = now or datetime.now(UTC)
-        told = reader.explain(entities, max_age=max_age, now=at) if explain else None
-        result = reader.read(entities, max_age=max_age, now=at) if told is None else told.result
+        told = reader.explain(entities, max_age=max_age, now=now) if explain else None
+        result = reader.read(entities, max_age=max_age, now=now) if told is None else told.result
         data, sheet = values.read(reader.request, result, at)
     if told is None:
         run.answer(data, sheet)
     else:
         steps, drawn = values.explained(told, prepared)
         run.answer(data | {"explain": steps}, sheet, *drawn)
+    run.warn(values.not_known(result, at))
     run.warn([f"damaged row of {key}: {problem}" for key, problem in result.problems.items()])
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from headwater.cli.plain import age
 from headwater.cli.sheet import Drawable, Line, Sheet
+from headwater.types import Status
 
 if TYPE_CHECKING:
     from headwater.cli.files import Taken
@@ -24,9 +25,9 @@ def read(request: ResolvedRequest, result: OnlineResult, now: datetime) -> tuple
     Args:
         request: what was asked for: which column is of which view.
         result: the answer.
-        now: the time of the read.
+        now: the time of the read; ages count to the instant that a row's answer holds for.
     """
-    columns, statuses = result.to_dict(), result.statuses
+    columns, statuses, instants = result.to_dict(), result.statuses, result.read_at
     times, scores = result.event_times, result.freshness()
     rows, drawn = [], []
     for place in range(len(result)):
@@ -34,18 +35,30 @@ def read(request: ResolvedRequest, result: OnlineResult, now: datetime) -> tuple
         found = {}
         for column in request.columns:
             label, name = request.views[column.view].label, column.name
-            time = times[label][place]
+            time, at = times[label][place], instants[label][place]
             found[name] = {
                 "value": columns[name][place],
                 "status": statuses[name][place],
                 "event_time": time,
-                "age": None if time is None else max((now - time).total_seconds(), 0.0),
+                "age": None if time is None else max((at - time).total_seconds(), 0.0),
                 "freshness": scores[label][place],
             }
-            drawn.append([*keys.values(), name, *_cells(found[name], time, now)])
+            drawn.append([*keys.values(), name, *_cells(found[name], time, at)])
         rows.append({"keys": keys, "features": found})
     heads = [*request.join_keys, "feature", "value", "status", "event time", "age", "freshness"]
-    return {"rows": rows, "versions": result.versions, "now": now}, Sheet(heads, drawn)
+    return {"rows": rows, "versions": result.versions, "now": now, "read_at": instants}, Sheet(heads, drawn)
+
+
+def not_known(result: OnlineResult, now: datetime) -> list[str]:
+    """What to do about values that were not known at the time of a read."""
+    count = sum(column.count(Status.NOT_KNOWN) for column in result.statuses.values())
+    if not count:
+        return []
+    values = "1 value" if count == 1 else f"{count:,} values"
+    return [
+        f"{values} NOT_KNOWN: the stored row was known, or the key deleted, only after {now.isoformat()}, and the "
+        "online store keeps one row a key; headwater history --at TIME says what was known then"
+    ]
 
 
 def _cells(found: dict[str, Any], time: datetime | None, now: datetime) -> list[Any]:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from headwater import forks
-from headwater.compute.prepared import PreparedReader, refreshed_ask
+from headwater.compute.prepared import PreparedReader, again, refreshed_ask
 from headwater.compute.refresh import refresher
 from headwater.compute.rooms import Rooms
 from headwater.errors import Unavailable
@@ -134,21 +134,22 @@ class AsyncPreparedReader(forks.OfOneProcess):
         inner = self._inner
         if inner.due:
             await asyncio.to_thread(inner.look)
-        reader, ask, at, policy, age = inner.asked(request, consistency, session, stale, max_age, now, deadline)
+        reader, ask, at, ahead, policy, age = inner.asked(request, consistency, session, stale, max_age, now, deadline)
         began = time.monotonic()
         plan = reader.plan_keys(entities)
-        result = reader.decode(plan, await self._fetcher.rows(plan.keys, ask), now=at, stale=policy, max_age=age)
+        before = await self._fetcher.rows(plan.keys, ask)
+        result = reader.decode(plan, before, now=at, ahead=ahead, stale=policy, max_age=age)
         if policy is not StalePolicy.REFRESH:
             inner.hint(reader, plan, at, age)
             return result
-        old, views = stale_rows(plan, at, age), reader.request.views
+        old, views = stale_rows(plan, age), reader.request.views
         if not old or not await self._refresh(views, old, at, inner.budget(refresh_budget, ask, began)):
             return result
         try:
             rows = await self._fetcher.rows(plan.keys, refreshed_ask(ask, began))
         except Unavailable:
             return result
-        return result if UNREAD in rows else reader.decode(plan, rows, now=at, stale=policy, max_age=age)
+        return result if UNREAD in rows else again(reader, plan, before, rows, at, ahead, age)
 
     async def _refresh(self, views: Sequence[ResolvedView], stale: list[StaleRows], at: int, budget: float) -> bool:
         """As `Refresher.refresh`, without a thread that waits."""

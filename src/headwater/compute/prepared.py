@@ -25,9 +25,10 @@ from headwater.errors import (
 )
 from headwater.freshness import Freshness
 from headwater.online.base import OnlineStore
-from headwater.online.fetching import PLAIN, Ask
+from headwater.online.decoded import not_later
+from headwater.online.fetching import PLAIN, Ask, Rows
 from headwater.online.powers import UNREAD
-from headwater.online.reader import KeyPlan, OnlineReader
+from headwater.online.reader import AHEAD, ANY_TIME, KeyPlan, OnlineReader
 from headwater.online.result import OnlineResult
 from headwater.online.session import Session, check_session
 from headwater.online.staleness import may_be_stale, stale_rows
@@ -98,13 +99,12 @@ class PreparedReader(forks.OfOneProcess):
 
     def _of(self, request: ResolvedRequest) -> OnlineReader:
         rooms = self._rooms
-        tolerance = duration_micros(rooms.tolerance)
         return OnlineReader(
             request,
             rooms.online,
             rooms.project,
             freshness=self._freshness,
-            future_tolerance=tolerance,
+            counts=rooms.fetcher.clock,
             watched=self._hints is not None,
         )
 
@@ -169,7 +169,9 @@ class PreparedReader(forks.OfOneProcess):
             stale: `flag` or `drop` values past their SLA, or `refresh` their rows from the offline source before the
                 answer, in one call to the store more; what that is too late for is flagged.
             max_age: a freshness SLA for this read alone.
-            now: the instant of the read; None: the store's clock.
+            now: the instant of the read, which is then exact: a row known later, or a key deleted later, is NOT_KNOWN.
+                None: the store's clock; what is later than that by up to one hour (with a session: by any time) is
+                answered as of that instant (`result.read_at`).
             deadline: how long the store may take; what it has not given by then is UNAVAILABLE, and no error.
             refresh_budget: how long a refresh may take, and no longer than the deadline; None: as configured.
 
@@ -180,14 +182,14 @@ class PreparedReader(forks.OfOneProcess):
             ConsistencyNotSupported: a level that the store cannot give.
             StoreError: the store cannot be read.
         """
-        reader, ask, at, policy, age = self.asked(request, consistency, session, stale, max_age, now, deadline)
+        reader, ask, at, ahead, policy, age = self.asked(request, consistency, session, stale, max_age, now, deadline)
         began = time.monotonic() if policy is _REFRESH else 0.0
         plan = reader.plan_keys(entities)
         direct = ask is PLAIN and self._fetcher.direct
         rows = reader.store.multi_get(plan.keys) if direct else self._fetcher.rows(plan.keys, ask)
-        result = reader.decode(plan, rows, now=at, stale=policy, max_age=age)
+        result = reader.decode(plan, rows, now=at, ahead=ahead, stale=policy, max_age=age)
         if policy is _REFRESH:
-            return self._refreshed(result, reader, plan, ask, at, age, refresh_budget, began)
+            return self._refreshed(result, reader, plan, rows, ask, at, ahead, age, refresh_budget, began)
         if self._hints is not None:
             self.hint(reader, plan, at, age)
         return result
@@ -197,22 +199,23 @@ class PreparedReader(forks.OfOneProcess):
         result: OnlineResult,
         reader: OnlineReader,
         plan: KeyPlan,
+        before: Rows,
         ask: Ask,
         at: int,
+        ahead: int,
         age: int | None,
         refresh_budget: timedelta | str | None,
         began: float,
     ) -> OnlineResult:
         """A result, or the one read again once its stale rows were refreshed."""
-        stale, budget = stale_rows(plan, at, age), self.budget(refresh_budget, ask, began)
+        stale, budget = stale_rows(plan, age), self.budget(refresh_budget, ask, began)
         if not stale or not refresher(self._rooms).refresh(reader.request.views, stale, at, budget):
             return result
         try:
             rows = self._fetcher.rows(plan.keys, refreshed_ask(ask, began))
         except Unavailable:
             return result
-        # what was read is better than what was not
-        return result if UNREAD in rows else reader.decode(plan, rows, now=at, stale=_REFRESH, max_age=age)
+        return result if UNREAD in rows else again(reader, plan, before, rows, at, ahead, age)
 
     def budget(self, refresh_budget: timedelta | str | None, ask: Ask, began: float) -> float:
         """Seconds that a refresh may take, of a read that began at a time of `time.monotonic()`."""
@@ -223,7 +226,7 @@ class PreparedReader(forks.OfOneProcess):
 
     def hint(self, reader: OnlineReader, plan: KeyPlan, at: int, age: int | None) -> None:
         """Note a read whose stale rows ask for a refresh, where that is configured."""
-        if self._hints is not None and may_be_stale(plan, at, age):
+        if self._hints is not None and may_be_stale(plan, age):
             self._hints.offer(reader.request.views, plan, at, age)
 
     def asked(
@@ -235,8 +238,12 @@ class PreparedReader(forks.OfOneProcess):
         max_age: timedelta | str | None,
         now: datetime | str | None,
         deadline: timedelta | str | None,
-    ) -> tuple[OnlineReader, Ask, int, StalePolicy, int | None]:
-        """The arguments of a read, checked: what reads it, how it wants its rows, its instant, policy and SLA."""
+    ) -> tuple[OnlineReader, Ask, int, int, StalePolicy, int | None]:
+        """The arguments of a read, checked.
+
+        Returns:
+            What reads it, how it wants its rows, its instant, how far ahead of that a row may be, its policy and SLA.
+        """
         if request:
             self._refuse_request(request)
         rooms = self._rooms
@@ -245,10 +252,13 @@ class PreparedReader(forks.OfOneProcess):
             ask = self._ask(consistency, session, deadline)
         if time.monotonic() >= self._next or rooms.registry.latest is not self._snapshot:
             self._follow(self._look())
-        at = rooms.now() if now is None else _instant(now)
+        if now is None:
+            at, ahead = rooms.now(), AHEAD if session is None else ANY_TIME
+        else:
+            at, ahead = _instant(now), 0
         policy = _FLAG if stale is _FLAG else _policy(stale)
         age = None if max_age is None else _age(max_age)
-        return self._reader, ask, at, policy, age
+        return self._reader, ask, at, ahead, policy, age
 
     @property
     def due(self) -> bool:
@@ -272,14 +282,14 @@ class PreparedReader(forks.OfOneProcess):
         if time.monotonic() >= self._next or self._rooms.registry.latest is not self._snapshot:
             self._follow(self._look())
         reader = self._reader
-        at = self._rooms.now() if now is None else _instant(now)
+        at, ahead = (self._rooms.now(), AHEAD) if now is None else (_instant(now), 0)
         marks.append(time.perf_counter())
         plan = reader.plan_keys(entities)
         marks.append(time.perf_counter())
         rows = self._fetcher.rows(plan.keys)
         marks.append(time.perf_counter())
         age = None if max_age is None else _age(max_age)
-        result = reader.decode(plan, rows, now=at, stale=_policy(stale), max_age=age)
+        result = reader.decode(plan, rows, now=at, ahead=ahead, stale=_policy(stale), max_age=age)
         result.to_dict()
         marks.append(time.perf_counter())
         names = ("look at the registry", "find the keys", "get the rows", "decode")
@@ -361,6 +371,14 @@ def _policy(stale: StalePolicy | str) -> StalePolicy:
         raise UsageError(
             f"stale={stale!r} is not one of {', '.join(policies)}{nearest(str(stale), policies)}"
         ) from None
+
+
+def again(
+    reader: OnlineReader, plan: KeyPlan, before: Rows, after: Rows, at: int, ahead: int, age: int | None
+) -> OnlineResult:
+    """The result of a read whose rows were read again; an exact one has those that became later as it found them."""
+    rows = after if ahead else not_later(before, after, at)
+    return reader.decode(plan, rows, now=at, ahead=ahead, stale=_REFRESH, max_age=age)
 
 
 def refreshed_ask(ask: Ask, began: float) -> Ask:

@@ -157,7 +157,7 @@ class Hints(forks.OfOneProcess):
         """Find what is stale in the reads noted so far."""
         for _ in range(len(self._reads)):
             views, plan, now, max_age = self._reads.popleft()
-            stale = stale_rows(plan, now, max_age)
+            stale = stale_rows(plan, max_age)
             if stale:
                 self.add(as_hints(views, stale, now))
 

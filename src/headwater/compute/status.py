@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
-from headwater.clock import MIN_MICROS, duration_micros, from_micros
+from headwater.clock import MIN_MICROS, duration_micros, format_duration, from_micros
 from headwater.compute.erase_entity import pending_purges
 from headwater.compute.refresh_records import Records, TimeToFresh
 from headwater.compute.rooms import Rooms
@@ -95,7 +95,8 @@ class StoreStatus:
         refresh: the queue of refreshes, and what they have come to.
         pending_purges: purged keys that are not erased yet.
         pending_until: a materialize or worker after this instant erases them (UTC); None: nothing is pending.
-        reads: the cache's hit ratio, shared round trips and the breaker, of this process's own reads.
+        reads: the cache's hit ratio, shared round trips, the breaker, and rows known later than this host's clock, of
+            this process's own reads.
     """
 
     project: str
@@ -145,6 +146,8 @@ def status(rooms: Rooms, now: int, registry: Mapping[str, Any]) -> StoreStatus:
     purges, until = pending_purges(rooms)
     services = {name: record.live for name, record in snapshot.services.items() if record.live is not None}
     refresh = _refresh(rooms, now, warnings)
+    reads = rooms.fetcher.counts()
+    warnings += _clocks(reads, rooms.tolerance)
     return StoreStatus(
         snapshot.project,
         from_micros(now),
@@ -156,10 +159,22 @@ def status(rooms: Rooms, now: int, registry: Mapping[str, Any]) -> StoreStatus:
         online,
         tuple(warnings),
         refresh,
-        rooms.fetcher.counts(),
+        reads,
         purges,
         until,
     )
+
+
+def _clocks(reads: ReadCounts, tolerance: timedelta) -> Iterator[str]:
+    """A line where reads by this host's clock found rows that are known later."""
+    advice = "the clock of this host, or of one that writes, is wrong"
+    if reads.not_known:
+        yield f"{reads.not_known:,} rows read are known, or deleted, too long after this host's clock: {advice}"
+    if reads.most_ahead > tolerance:
+        yield (
+            f"{reads.later:,} rows read are known, or deleted, after this host's clock, by up to "
+            f"{format_duration(reads.most_ahead)}, and were answered as of then: {advice}"
+        )
 
 
 def _refresh(rooms: Rooms, now: int, warnings: list[str]) -> RefreshStatus:

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headwater.clock import MAX_MICROS
+from headwater.clock import LAST_MICROS, MIN_MICROS
 from headwater.online.codec import (
     EMPTIED,
     KEYED,
     SIGN,
     current,
     flip_sign,
+    header,
     is_row,
     long_key,
     tombstone_of,
@@ -32,6 +33,8 @@ MANY = 16
 """From this many rows on NumPy compares their times faster than Python; all else it does faster always."""
 
 _LAST = (1 << 64) - 1
+_LONGEST = 1 << 62
+"""More microseconds than lie between any two instants."""
 
 
 def verified(rows: Sequence[bytes | None], long_keys: Mapping[int, bytes]) -> list[bytes | None]:
@@ -54,24 +57,38 @@ def _verified(row: bytes | None, key: bytes | None) -> bytes | None:
     return without_key(row) if carried == key else None
 
 
+def not_later(before: Sequence[bytes | None], after: Sequence[bytes | None], now: int) -> list[bytes | None]:
+    """Rows that were read again, with those that are known, or deleted, later than `now` as they were before."""
+    return [old if _is_later(new, now) else new for old, new in zip(before, after, strict=True)]
+
+
+def _is_later(row: bytes | None, now: int) -> bool:
+    told = header(row)
+    return told is not None and max(told.through, MIN_MICROS if told.emptied else told.known_at) > now
+
+
 class DecodedRows:
     """The rows of one view version for a list of keys, and the columns asked for.
 
     Args:
         form: how they lie.
         rows: what was found under each key.
-        known_until: microseconds; rows known later do not count.
-        expired_before: microseconds; rows with an earlier event time are too old. None: none is.
+        now: the instant of the read, microseconds; the last that there is unless given.
+        ttl: microseconds; rows whose event time is longer ago are too old. None: none is.
+        ahead: microseconds by which a row may be known, or its key be deleted, later than `now` and be counted all the
+            same: that instant then stands for `now` in all that the row's answer depends on. 0: the read is exact.
         watched: whether `least` is wanted.
 
     Attributes:
         size: how many keys were asked for.
+        at: the instant that each row's answer holds for, microseconds: one for all, or an array.
         absent: places without a row, or with an emptied one.
         damaged: place → what is wrong with the row there.
         deleted: place → D of the row there, microseconds, of those that have one.
-        future: places of rows not known yet.
+        not_known: places of rows known, or of keys deleted, too much later than `now`: what was there before is not
+            known any more.
         expired: places of other rows that are too old.
-        missing: all places that have no value to show, so that the default stands in.
+        missing: places that are absent or expired: the default stands in.
         has_nulls: whether some row has a NULL.
         least: as times stand in a header: no event time is earlier (0 where a row is not there).
     """
@@ -80,14 +97,15 @@ class DecodedRows:
         "_table",
         "_variable",
         "absent",
+        "at",
         "damaged",
         "deleted",
         "expired",
         "form",
-        "future",
         "has_nulls",
         "least",
         "missing",
+        "not_known",
         "size",
     )
 
@@ -95,8 +113,9 @@ class DecodedRows:
         self,
         form: RowFormat,
         rows: Sequence[bytes | None],
-        known_until: int = MAX_MICROS,
-        expired_before: int | None = None,
+        now: int = LAST_MICROS,
+        ttl: int | None = None,
+        ahead: int = 0,
         watched: bool = False,
     ) -> None:
         self.form = form
@@ -104,16 +123,19 @@ class DecodedRows:
         self.absent: list[int] = []
         self.damaged: dict[int, str] = {}
         self.deleted: dict[int, int] = {}
-        self.future: list[int] = []
+        self.not_known: list[int] = []
         self.expired: list[int] = []
-        latest, oldest = known_until + SIGN, 0 if expired_before is None else expired_before + SIGN
+        self.at: int | NDArray[np.int64] = now
+        oldest = 0 if ttl is None else now - ttl + SIGN
         self.least = _LAST
         self._table, rows = self._read(rows)
         if self.size < MANY:
-            self._judge_few(latest, oldest, watched)
+            late = self._judge_few(now + SIGN, oldest, watched)
         else:
-            self._judge_many(latest, oldest, watched)
-        self.missing = [*self.absent, *self.future, *self.expired]
+            late = self._judge_many(now + SIGN, oldest, watched)
+        if late or self.deleted:
+            self._judge_late(late, now, ttl, ahead)
+        self.missing = [*self.absent, *self.expired]
         self.has_nulls = self._table["bits"].tobytes() != form.no_nulls * self.size
         self._variable: dict[int, list[Any]] = self._decode_variable(rows) if form.variable else {}
         if form.times:
@@ -160,30 +182,56 @@ class DecodedRows:
         self.deleted[place] = int.from_bytes(deleted[:8], "big") - SIGN
         return without_tombstone(row)
 
-    def _judge_few(self, latest: int, oldest: int, watched: bool) -> None:
-        """Find the rows that are not known yet, or too old; times as they stand in a header."""
-        times = self._table["times"].tolist()
+    def _judge_few(self, now: int, oldest: int, watched: bool) -> list[int]:
+        """Find the rows that are too old, and those that are known later; times as they stand in a header."""
+        times, late = self._table["times"].tolist(), []
         if watched and times:
             self.least = min(times)[0]
         for i, (event, created) in enumerate(times):
-            if event > latest or created > latest:
-                self.future.append(i)
+            if event > now or created > now:
+                late.append(i)
             elif event < oldest and i not in self.absent and i not in self.damaged:
                 self.expired.append(i)
+        return late
 
-    def _judge_many(self, latest: int, oldest: int, watched: bool) -> None:
+    def _judge_many(self, now: int, oldest: int, watched: bool) -> list[int]:
         """What `_judge_few` does, faster where rows are many."""
-        times = self._table["times"].astype(np.uint64)
+        times, late = self._table["times"].astype(np.uint64), []
         # not max and min: what NumPy does around them costs more than they do
-        if times.item(times.argmax()) > latest:
-            self.future = np.flatnonzero((times > np.uint64(max(0, latest))).any(axis=1)).tolist()
+        if times.item(times.argmax()) > now:
+            late = np.flatnonzero((times > np.uint64(now)).any(axis=1)).tolist()
         # created times are looked at too, which is cheaper than to leave them out
         if oldest or watched:
             self.least = times.item(times.argmin())
         if self.least < oldest:
-            gone = {*self.absent, *self.damaged, *self.future}
-            old = np.flatnonzero(times[:, 0] < np.uint64(min(oldest, _LAST))).tolist()
+            gone = {*self.absent, *self.damaged, *late}
+            old = np.flatnonzero(times[:, 0] < np.uint64(oldest)).tolist()
             self.expired = [i for i in old if i not in gone]
+        return late
+
+    def _judge_late(self, late: list[int], now: int, ttl: int | None, ahead: int) -> None:
+        """Find what rows known later than now, and keys deleted later, mean for their answers."""
+        known = {i: max(self._table["times"][i].tolist()) - SIGN for i in late}
+        for i, through in self.deleted.items():
+            if i not in self.damaged:
+                known[i] = max(through, known.get(i, through))
+        moved = {i: instant for i, instant in known.items() if instant > now}
+        if not moved:
+            return
+        until = min(now + ahead, LAST_MICROS)
+        self.not_known = [i for i, instant in moved.items() if instant > until]
+        unknown = set(self.not_known)
+        self.expired = [i for i in self.expired if i not in moved]
+        self.absent = [i for i in self.absent if i not in unknown]
+        moved = {i: instant for i, instant in moved.items() if i not in unknown}
+        if not moved:
+            return
+        self.at = np.full(self.size, now, np.int64)
+        self.at[list(moved)] = list(moved.values())
+        if ttl is not None:
+            events = self.events()
+            absent = {*self.absent}
+            self.expired += [i for i, at in moved.items() if i not in absent and events.item(i) < at - ttl]
 
     def _refuse(self, place: int, row: bytes) -> None:
         problem = self.form.problem(row)
@@ -202,6 +250,20 @@ class DecodedRows:
 
     def _times(self, place: int) -> NDArray[np.int64]:
         return flip_sign(self._table["times"][:, place].astype(np.int64)).view(np.int64)
+
+    @property
+    def latest(self) -> int:
+        """The greatest of the instants that the answers hold for."""
+        return self.at if isinstance(self.at, int) else self.at.item(self.at.argmax())
+
+    def older(self, age: int) -> NDArray[np.bool_]:
+        """Where the event time is more than `age` microseconds before `at`; anything where there is no row."""
+        return self.events() < self.at - min(age, _LONGEST)
+
+    @property
+    def gone(self) -> set[int]:
+        """Places that have no value of a row to show."""
+        return {*self.missing, *self.not_known, *self.damaged}
 
     # -- values
 

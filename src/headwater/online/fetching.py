@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from headwater.errors import ConsistencyLost, Unavailable
 from headwater.forks import OfOneProcess
@@ -19,6 +20,7 @@ from headwater.online.base import OnlineStore
 from headwater.online.breaker import CircuitBreaker
 from headwater.online.coalescing import AsyncCoalescer, Coalescer
 from headwater.online.powers import UNREAD, AsyncReads, LeveledReads, Reading
+from headwater.online.reader import ClockCounts
 from headwater.online.row_cache import RowCache
 from headwater.online.session import Session
 from headwater.types import ConsistencyLevel
@@ -83,6 +85,10 @@ class ReadCounts:
         cache_hits, cache_misses: keys of reads that may use the in-process cache: found there, and not.
         reads, round_trips: reads that may share a round trip, and how many those took.
         breaker_open: whether reads are refused just now, since the store kept failing.
+        later: rows known, or deleted, later than this host's clock, that were answered as of that instant; by each view
+            and distinct key of a read.
+        most_ahead: by how much the latest of them was ahead of the clock.
+        not_known: rows that were too much later: NOT_KNOWN.
     """
 
     cache_hits: int = 0
@@ -90,6 +96,9 @@ class ReadCounts:
     reads: int = 0
     round_trips: int = 0
     breaker_open: bool = False
+    later: int = 0
+    most_ahead: timedelta = timedelta()
+    not_known: int = 0
 
     @property
     def hit_ratio(self) -> float | None:
@@ -104,9 +113,13 @@ class _Around(OfOneProcess):
     Args:
         settings: see there.
         name: tells the store's name, which sessions bear.
+
+    Attributes:
+        clock: what reads found that is later than this host's clock.
     """
 
     def __init__(self, settings: ReadSettings, name: Callable[[], str]) -> None:
+        self.clock = ClockCounts()
         self.settings = settings
         self.name = name
         self.cache = RowCache(settings.cache, settings.cache_rows) if settings.cache > 0 else None
@@ -117,7 +130,17 @@ class _Around(OfOneProcess):
         """What became of the reads so far."""
         hits, misses = (0, 0) if self.cache is None else (self.cache.hits, self.cache.misses)
         shared = self.coalescers
-        return ReadCounts(hits, misses, sum(s.reads for s in shared), sum(s.trips for s in shared), self.breaker.open)
+        clock = self.clock
+        return ReadCounts(
+            hits,
+            misses,
+            sum(s.reads for s in shared),
+            sum(s.trips for s in shared),
+            self.breaker.open,
+            clock.later,
+            timedelta(microseconds=clock.most),
+            clock.not_known,
+        )
 
     def kept(self, keys: Sequence[bytes], ask: Ask) -> tuple[Rows, list[int]] | None:
         """What is kept of the keys, and the places of the others; None where the read may not use it."""

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
+import numpy as np
+
 from headwater.clock import duration_micros
 from headwater.freshness import Freshness
 from headwater.online.base import OnlineStore
@@ -24,11 +26,35 @@ from headwater.online.view_read import MatrixColumns, ReadColumn, ReadRequest, R
 from headwater.planning.resolve import ResolvedRequest, ResolvedView
 from headwater.types import DType, StalePolicy, is_utf8
 
-FUTURE_TOLERANCE = 5_000_000
-"""Microseconds by which a row may be known later than a read's `now` and still count: clocks of hosts differ."""
+AHEAD = 3_600_000_000
+"""Microseconds by which a row may be known later than this host's clock and still be served: clocks of hosts differ."""
+
+ANY_TIME = 1 << 62
+"""More microseconds than lie between any two instants: a session has seen the row, or one before it, elsewhere."""
 
 
 _DROP = StalePolicy.DROP
+
+
+@dataclass(eq=False, slots=True)
+class ClockCounts:
+    """What reads by this host's clock found that is later than it.
+
+    Attributes:
+        later: rows known, or keys deleted, later, that were answered as of that instant.
+        not_known: those that are too much later: NOT_KNOWN.
+        most: microseconds by which the latest of the first kind was ahead.
+    """
+
+    later: int = 0
+    not_known: int = 0
+    most: int = 0
+
+    def add(self, rows: DecodedRows, now: int) -> None:
+        """Count what a read at `now` found of a view."""
+        self.later += int(np.count_nonzero(rows.at > now))
+        self.not_known += len(rows.not_known)
+        self.most = max(self.most, rows.latest - now)
 
 
 @dataclass(eq=False, slots=True)
@@ -54,7 +80,7 @@ class OnlineReader:
         store: where the rows are.
         project: the project that the keys belong to.
         freshness: the function freshness is measured by.
-        future_tolerance: microseconds; a row known later than `now` by more is not found, within it its age is 0.
+        counts: what is told of rows that are known later than the instant of a read by the clock.
         watched: whether `staleness.may_be_stale` will be asked of its reads.
 
     Raises:
@@ -68,14 +94,14 @@ class OnlineReader:
         project: str,
         *,
         freshness: Freshness | None = None,
-        future_tolerance: int = FUTURE_TOLERANCE,
+        counts: ClockCounts | None = None,
         watched: bool = False,
     ) -> None:
         request.check_columns(request.join_keys, "request")
         self.request = request
         self.store = store
         self.project = project
-        self.future_tolerance = future_tolerance
+        self.counts = counts
         self.watched = watched
         self._keys = dict(request.join_keys)
         self._views = _read_views(project, request.views)
@@ -92,13 +118,21 @@ class OnlineReader:
         return self.request.versions
 
     def read(
-        self, entities: Any, *, now: int, stale: StalePolicy = StalePolicy.FLAG, max_age: int | None = None
+        self,
+        entities: Any,
+        *,
+        now: int,
+        ahead: int = 0,
+        stale: StalePolicy = StalePolicy.FLAG,
+        max_age: int | None = None,
     ) -> OnlineResult:
         """Read the features of entities, in one call to the store.
 
         Args:
             entities: see `entity_batch`; order and repeats are kept.
             now: microseconds, UTC.
+            ahead: microseconds by which a row may be known, or its key be deleted, later than `now` and be counted all
+                the same, as of that later instant; 0: the read is exact.
             stale: whether values past their SLA are flagged or dropped; a refresh is the caller's.
             max_age: microseconds; the SLA of every feature, for this read alone.
 
@@ -107,7 +141,8 @@ class OnlineReader:
             StoreError: the store cannot be read.
         """
         plan = self.plan_keys(entities)
-        return self.decode(plan, self.store.multi_get(plan.keys), now=now, stale=stale, max_age=max_age)
+        rows = self.store.multi_get(plan.keys)
+        return self.decode(plan, rows, now=now, ahead=ahead, stale=stale, max_age=max_age)
 
     def plan_keys(self, entities: Any) -> KeyPlan:
         """The distinct keys to get for entities.
@@ -138,11 +173,11 @@ class OnlineReader:
         rows: Sequence[bytes | None],
         *,
         now: int,
+        ahead: int = 0,
         stale: StalePolicy = StalePolicy.FLAG,
         max_age: int | None = None,
     ) -> OnlineResult:
         """The result of a plan and the rows that the store gave for its keys; arguments as in `read`."""
-        known_until = now + self.future_tolerance
         for read in plan.reads:
             view = read.view
             part = rows if len(plan.reads) == 1 else rows[read.start : read.stop]
@@ -150,9 +185,10 @@ class OnlineReader:
                 part = [*part, None]
             if read.long_keys is not None:
                 part = verified(part, read.long_keys)
-            expired_before = None if view.ttl is None else now - view.ttl
-            read.rows = DecodedRows(view.form, part, known_until, expired_before, self.watched)
-        return OnlineResult(self._asked, plan.batch, plan.reads, now, stale is _DROP, max_age)
+            found = read.rows = DecodedRows(view.form, part, now, view.ttl, ahead, self.watched)
+            if (found.at is not now or found.not_known) and ahead and self.counts is not None:
+                self.counts.add(found, now)
+        return OnlineResult(self._asked, plan.batch, plan.reads, stale is _DROP, max_age)
 
 
 def _alike(twin: ViewRead, keys: Sequence[bytes], view: ReadView) -> tuple[list[bytes], list[int] | None]:

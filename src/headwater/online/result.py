@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from headwater.clock import from_micros
 from headwater.errors import FeatureNotFound, UsageError, nearest
 from headwater.forks import lazy
 from headwater.online.entities import EntityBatch, key_array
@@ -40,12 +41,11 @@ class OnlineResult:
         asked: ReadRequest,
         batch: EntityBatch,
         reads: Sequence[ViewRead],
-        now: int,
         drop: bool,
         max_age: int | None,
     ) -> None:
         self._asked, self._batch, self._reads = asked, batch, reads
-        self._now, self._drop, self._max_age = now, drop, max_age
+        self._drop, self._max_age = drop, max_age
 
     def __len__(self) -> int:
         return self._batch.size
@@ -89,9 +89,9 @@ class OnlineResult:
             for column, default in zip(columns, read.view.defaults, strict=True):
                 for i in rows.missing:
                     column[i] = default if type(default) is not list else list(default)
-        if rows.damaged:
+        if rows.damaged or rows.not_known:
             for column in columns:
-                for i in rows.damaged:
+                for i in (*rows.damaged, *rows.not_known):
                     column[i] = None
         if self._drop:
             for f, column in enumerate(columns):
@@ -119,8 +119,9 @@ class OnlineResult:
         for read in self._reads:
             codes = np.full(read.rows.size, _CODE[Status.PRESENT], np.uint8)
             codes[read.rows.expired] = _CODE[Status.EXPIRED]
-            codes[[*read.rows.absent, *read.rows.future]] = _CODE[Status.NOT_FOUND]
+            codes[read.rows.absent] = _CODE[Status.NOT_FOUND]
             codes[list(read.rows.damaged)] = _CODE[Status.UNAVAILABLE]
+            codes[read.rows.not_known] = _CODE[Status.NOT_KNOWN]
             out.append(codes)
         return out
 
@@ -129,8 +130,8 @@ class OnlineResult:
         sla = self._sla(read.view, feature)
         if sla is None or not read.view.timed:
             return np.empty(0, np.intp)
-        old = read.rows.events() < self._now - sla
-        old[[*read.rows.missing, *read.rows.damaged]] = False
+        old = read.rows.older(sla)
+        old[list(read.rows.gone)] = False
         return np.flatnonzero(old)
 
     def _sla(self, view: ReadView, feature: int) -> int | None:
@@ -157,25 +158,43 @@ class OnlineResult:
         """View label → the event time (UTC) of each row; None where there is no value or the view has no event time."""
         return {read.view.label: self._times(read, read.rows.events()) for read in self._reads}
 
+    @property
+    def read_at(self) -> dict[str, list[datetime]]:
+        """View label → the instant (UTC) that each row's answer holds for.
+
+        It is the `now` of the read, unless that was this host's clock and the row is known, or its key was deleted,
+        later than that by up to one hour (with a session: by any time): then it is that later instant, by which ttl,
+        SLA, freshness and status count.
+        """
+        return {read.view.label: list(map(from_micros, self._instants(read))) for read in self._reads}
+
+    def _instants(self, read: ViewRead) -> list[int]:
+        """The same in microseconds."""
+        at = read.rows.at
+        if isinstance(at, int):
+            return [at] * len(self)
+        instants: list[int] = (at if read.inverse is None else at[read.inverse]).tolist()
+        return instants
+
     def _times(self, read: ViewRead, micros: NDArray[np.int64]) -> list[datetime | None]:
-        gone = {*read.rows.missing, *read.rows.damaged}
+        gone = read.rows.gone
         times = [None if i in gone or not read.view.timed else _instant(at) for i, at in enumerate(micros.tolist())]
         return times if read.inverse is None else _spread(times, read.inverse)
 
     def freshness(self) -> dict[str, list[float | None]]:
         """View label → the freshness of each row, 0 to 1; None where there is no value.
 
-        By the strictest SLA among the features asked for (or the read's `max_age`); 1 where there is none, and where
-        the view has no event time. A row known within the tolerance after `now` counts as new.
+        By the strictest SLA among the features asked for (or the read's `max_age`), at `read_at`; 1 where there is
+        none, and where the view has no event time.
         """
         out: dict[str, list[float | None]] = {}
         for read in self._reads:
             scores = np.ones(read.rows.size)
             if read.view.timed:
                 # in floats: no age overflows
-                ages = float(self._now) - read.rows.events().astype(np.float64)
+                ages = np.asarray(read.rows.at, np.float64) - read.rows.events().astype(np.float64)
                 scores = self._asked.freshness.score(ages, self._strictest(read.view))
-            gone = {*read.rows.missing, *read.rows.damaged}
+            gone = read.rows.gone
             values = [None if i in gone else score for i, score in enumerate(scores.tolist())]
             out[read.view.label] = values if read.inverse is None else _spread(values, read.inverse)
         return out
@@ -260,8 +279,8 @@ class OnlineResult:
                     out[rows.missing, place] = missing if default is None else default
                 if self._drop:
                     out[self._stale_places(read, feature), place] = missing
-        if rows.damaged:
-            out[list(rows.damaged)] = missing
+        if rows.damaged or rows.not_known:
+            out[[*rows.damaged, *rows.not_known]] = missing
         return out if read.inverse is None else out[read.inverse]
 
     def to_arrow(self) -> pa.Table:
@@ -283,6 +302,7 @@ class OnlineResult:
         slas = [self._strictest(read.view) for read in self._reads]
         events = [self._known(read, read.rows.events()) for read in self._reads]
         created = [self._known(read, read.rows.created()) for read in self._reads]
+        instants = [self._instants(read) for read in self._reads]
         out = []
         for row, record in enumerate(values):
             stamps = {label: column[row] for label, column in times.items()}
@@ -291,8 +311,9 @@ class OnlineResult:
             keys = {name: record.pop(name) for name in self._asked.keys}
             scores = tuple(
                 (
-                    self._now if not read.view.timed and events[v][row] is not None else events[v][row],
+                    instants[v][row] if not read.view.timed and events[v][row] is not None else events[v][row],
                     slas[v] if read.view.timed else None,
+                    instants[v][row],
                 )
                 for v, read in enumerate(self._reads)
             )
@@ -310,14 +331,13 @@ class OnlineResult:
                     metadata=metadata,
                     _scores=scores,
                     _freshness=self._asked.freshness,
-                    _now=self._now,
                 )
             )
         return out
 
     def _known(self, read: ViewRead, micros: NDArray[np.int64]) -> list[int | None]:
         """Times in microseconds for each row of the answer; None where there is no value."""
-        gone = {*read.rows.missing, *read.rows.damaged}
+        gone = read.rows.gone
         values = [None if i in gone else at for i, at in enumerate(micros.tolist())]
         return values if read.inverse is None else _spread(values, read.inverse)
 

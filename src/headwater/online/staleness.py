@@ -28,11 +28,11 @@ class StaleRows:
     sla: int
 
 
-def may_be_stale(plan: KeyPlan, now: int, max_age: int | None) -> bool:
+def may_be_stale(plan: KeyPlan, max_age: int | None) -> bool:
     """Whether `stale_rows` may find some: told at once, and never wrongly denied; the read must have been watched."""
     for read in plan.reads:
         sla = _sla(read.view, max_age)
-        if sla is not None and read.rows.least < now - sla + SIGN:
+        if sla is not None and read.rows.least < read.rows.latest - sla + SIGN:
             return True
     return False
 
@@ -43,12 +43,11 @@ def _sla(view: ReadView, max_age: int | None) -> int | None:
     return view.sla if max_age is None else max_age
 
 
-def stale_rows(plan: KeyPlan, now: int, max_age: int | None) -> list[StaleRows]:
+def stale_rows(plan: KeyPlan, max_age: int | None) -> list[StaleRows]:
     """The rows of a decoded read that are there and older than their SLA, expired ones too.
 
     Args:
         plan: the read's, decoded.
-        now: microseconds.
         max_age: the SLA of this read alone, microseconds.
     """
     found = []
@@ -56,22 +55,21 @@ def stale_rows(plan: KeyPlan, now: int, max_age: int | None) -> list[StaleRows]:
         sla = _sla(read.view, max_age)
         if sla is None:
             continue
-        stale = _of_view(plan, read, place, now, sla)
+        stale = _of_view(plan, read, place, sla)
         if stale is not None:
             found.append(stale)
     return found
 
 
-def _of_view(plan: KeyPlan, read: ViewRead, place: int, now: int, sla: int) -> StaleRows | None:
+def _of_view(plan: KeyPlan, read: ViewRead, place: int, sla: int) -> StaleRows | None:
     rows = read.rows
-    events = rows.events()
-    old = events < now - sla
+    old = rows.older(sla)
     if not old.any():
         return None
-    old[[*rows.absent, *rows.future, *rows.damaged]] = False
+    old[[*rows.absent, *rows.not_known, *rows.damaged]] = False
     places = np.flatnonzero(old).tolist()
     if not places:
         return None
     long_keys = read.long_keys or {}
     keys = [long_keys.get(i) or plan.keys[read.start + i] for i in places]
-    return StaleRows(place, keys, events[places].tolist(), max(1, sla))
+    return StaleRows(place, keys, rows.events()[places].tolist(), max(1, sla))

@@ -31,16 +31,18 @@ class FeatureVector:
     computation_timestamp: datetime | None
     version_info: dict[str, str]
     metadata: dict[str, Any]
-    _scores: tuple[tuple[int | None, int | None], ...] = field(default=(), repr=False, compare=False)
+    _scores: tuple[tuple[int | None, int | None, int], ...] = field(default=(), repr=False, compare=False)
     _freshness: Freshness = field(default_factory=Freshness, repr=False, compare=False)
-    _now: int = field(default=0, repr=False, compare=False)
 
     def calculate_freshness(self, now: datetime | None = None) -> float:
         """The lowest freshness over the views, 0 to 1; 0 where one has no row.
 
         Args:
-            now: naive is UTC; the time of the read unless given.
+            now: naive is UTC; unless given the instant that the answer holds for, view by view.
         """
-        at = self._now if now is None else to_micros(now)
-        scores = [0.0 if event is None else self._freshness.score(at - event, sla) for event, sla in self._scores]
+        given = None if now is None else to_micros(now)
+        scores = [
+            0.0 if event is None else self._freshness.score((at if given is None else given) - event, sla)
+            for event, sla, at in self._scores
+        ]
         return min(scores, default=1.0)

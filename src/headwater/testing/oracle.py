@@ -18,6 +18,7 @@ from headwater.planning.watermark import Watermark
 from headwater.types import Status
 
 Key = tuple[Any, ...]
+NOT_KNOWN = Status.NOT_KNOWN
 
 
 @dataclass(frozen=True)
@@ -190,13 +191,42 @@ def answer(
     return _absent(view, Status.NOT_KNOWN if visible else Status.NOT_FOUND)
 
 
+def last_change(rows: Iterable[Fact], deletes: Sequence[Delete], key: Key) -> int:
+    """When the row that the online store keeps of a key was known, or the key was deleted, the later (microseconds).
+
+    Args:
+        rows: all that were put.
+        deletes: all that were put.
+        key: the key.
+    """
+    kept = _kept(rows, deletes, key)
+    known = MIN_MICROS if kept is None else kept.known_at
+    return max([known, *(tombstone.through for tombstone in deletes if tombstone.key == key)])
+
+
+def _kept(rows: Iterable[Fact], deletes: Sequence[Delete], key: Key) -> Fact | None:
+    there = [row for row in rows if row.key == key and None not in key and not any(d.hides(row) for d in deletes)]
+    return max(there, key=lambda row: row.order, default=None)
+
+
 def online_answer(view: OracleView, rows: Iterable[Fact], deletes: Sequence[Delete], key: Key, now: int) -> Answer:
-    """What an online read says to a key at `now` (microseconds), where all of `rows` that are known were put."""
-    visible = [row for row in rows if row.key == key and None not in key and not _hidden(row, deletes, now)]
-    known = [row for row in visible if row.known_at <= now]
-    if not known:
+    """What an exact online read says to a key at `now` (microseconds); a read by the clock, at the instant it gives.
+
+    It equals `answer` where `now` is not before `last_change`; there it tells what is stale too.
+
+    Args:
+        view: the version.
+        rows: all that were put, whenever they are known.
+        deletes: all that were put.
+        key: the key.
+        now: the instant.
+    """
+    rows = list(rows)
+    if last_change(rows, deletes, key) > now:
+        return Answer(Status.NOT_KNOWN, None, dict.fromkeys(view.defaults), dict.fromkeys(view.defaults, NOT_KNOWN))
+    best = _kept(rows, deletes, key)
+    if best is None:
         return _absent(view, Status.NOT_FOUND)
-    best = max(known, key=lambda row: row.order)
     if _expired(view, best, now):
         return _absent(view, Status.EXPIRED)
     found = _matched(view, best)

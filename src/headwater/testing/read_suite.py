@@ -11,13 +11,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from headwater.clock import from_micros
 from headwater.definitions.entity import Entity
 from headwater.definitions.feature import Feature
 from headwater.definitions.sources import PushSource
 from headwater.definitions.view import FeatureSelection, FeatureView
 from headwater.online.base import OnlineStore
 from headwater.online.codec import emptied, sequence_of
-from headwater.online.reader import OnlineReader
+from headwater.online.reader import AHEAD, ANY_TIME, OnlineReader
 from headwater.online.result import OnlineResult
 from headwater.planning.resolve import resolve
 from headwater.planning.snapshot import RegistrySnapshot, ViewRecord
@@ -141,7 +142,7 @@ class OnlineReadSuite:
     @pytest.mark.parametrize("many", [1, 20])
     def test_ttl_and_sla_count_their_edges(self, store: OnlineStore, many: int) -> None:
         view = self._aging()
-        put(store, view, [{"id": i, "x": 1.0, "y": None} for i in range(many)], Order(NOW, NOW + 1))
+        put(store, view, [{"id": i, "x": 1.0, "y": None} for i in range(many)], Order(NOW, NOW))
         expected = {
             0: (1.0, Status.PRESENT, None, Status.NULL),
             10 * SECOND: (1.0, Status.PRESENT, None, Status.NULL),
@@ -179,15 +180,32 @@ class OnlineReadSuite:
         aged = read(store, [self._aging()], [1], now=at, max_age=14 * SECOND)
         assert (aged.statuses["x"], aged.statuses["y"]) == ([Status.STALE], [Status.STALE])
 
-    def test_a_row_that_is_not_known_yet_is_not_found(self, store: OnlineStore) -> None:
-        put(store, self._aging(), [{"id": 1, "x": 1.0, "y": 2.0}], Order(NOW, NOW + 60 * SECOND))
-        early = read(store, [self._aging()], [1])
-        assert (early.to_dict()["x"], early.statuses["x"]) == ([-1.0], [Status.NOT_FOUND])
-        soon = read(store, [self._aging()], [1], now=NOW + 60 * SECOND - 1)
-        assert soon.statuses["x"] == [Status.EXPIRED]
-        put(store, self._aging(), [{"id": 2, "x": 1.0, "y": 2.0}], Order(NOW + 1, NOW + 1))
-        assert read(store, [self._aging()], [2]).statuses["x"] == [Status.PRESENT]
-        assert read(store, [self._aging()], [2]).freshness() == {"aging": [1.0]}
+    def test_a_read_at_an_instant_before_the_row_was_known_says_so(self, store: OnlineStore) -> None:
+        view, known = self._aging(), NOW + 60 * SECOND
+        put(store, view, [{"id": 1, "x": 1.0, "y": 2.0}], Order(NOW, known))
+        put(store, view, [{"id": 2, "x": 1.0, "y": 2.0}], Order(NOW + 1, NOW + 1))
+        for now in (NOW, known - 1):
+            early = read(store, [view], [1, 3], now=now)
+            assert (early.to_dict()["x"], early.statuses["x"]) == ([None, -1.0], [Status.NOT_KNOWN, Status.NOT_FOUND])
+            assert (early.event_times, early.freshness()) == ({"aging": [None, None]}, {"aging": [None, None]})
+            assert early.read_at == {"aging": [from_micros(now)] * 2}
+            dropped = read(store, [view], [1], now=now, stale=StalePolicy.DROP)
+            assert (dropped.to_dict()["x"], dropped.statuses["x"]) == ([None], [Status.NOT_KNOWN])
+        assert read(store, [view], [1], now=known).statuses["x"] == [Status.EXPIRED]
+        assert read(store, [view], [2]).statuses["x"] == [Status.NOT_KNOWN]
+        assert read(store, [view], [2], now=NOW + 1).statuses["x"] == [Status.PRESENT]
+
+    def test_a_row_known_after_the_clock_is_read_at_its_instant(self, store: OnlineStore) -> None:
+        view, known = self._aging(), NOW + 60 * SECOND
+        put(store, view, [{"id": 1, "x": 1.0, "y": 2.0}], Order(NOW, known))
+        put(store, view, [{"id": 2, "x": 1.0, "y": 2.0}], Order(NOW + 1, NOW + 1))
+        put(store, view, [{"id": 3, "x": 1.0, "y": 2.0}], Order(NOW, NOW + AHEAD + 1))
+        soon = read(store, [view], [1, 2, 3], ahead=AHEAD)
+        assert soon.to_dict()["x"] == [-1.0, 1.0, None]
+        assert soon.statuses["x"] == [Status.EXPIRED, Status.PRESENT, Status.NOT_KNOWN]
+        assert soon.freshness() == {"aging": [None, 1.0, None]}
+        assert soon.read_at == {"aging": list(map(from_micros, (known, NOW + 1, NOW)))}
+        assert read(store, [view], [3], ahead=ANY_TIME).statuses["x"] == [Status.EXPIRED]
 
     def test_a_deleted_key_is_not_found_until_something_newer_is_known(self, store: OnlineStore) -> None:
         view = self._aging()
@@ -197,6 +215,11 @@ class OnlineReadSuite:
         assert store.compare_and_put(key, sequence_of(row), emptied(row, NOW + 5))
         result = read(store, [view], [1, 2], now=NOW + 5)
         assert (result.to_dict()["x"], result.statuses["x"]) == ([-1.0, 1.0], [Status.NOT_FOUND, Status.PRESENT])
+        before = read(store, [view], [1, 2], now=NOW + 4)
+        assert (before.to_dict()["x"], before.statuses["x"]) == ([None, 1.0], [Status.NOT_KNOWN, Status.PRESENT])
+        clock = read(store, [view], [1, 2], now=NOW + 4, ahead=AHEAD)
+        assert (clock.to_dict()["x"], clock.statuses["x"]) == ([-1.0, 1.0], [Status.NOT_FOUND, Status.PRESENT])
+        assert clock.read_at == {"aging": [from_micros(NOW + 5), from_micros(NOW + 4)]}
         put(store, view, [{"id": 1, "x": 3.0}], Order(NOW + 4, NOW + 5))
         assert read(store, [view], [1], now=NOW + 6).statuses["x"] == [Status.NOT_FOUND]
         put(store, view, [{"id": 1, "x": 4.0}], Order(NOW - 9, NOW + 6))

@@ -1,8 +1,12 @@
 """`get` and `history`, on the sample project."""
 
+from datetime import UTC, datetime, timedelta
+
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
+
+import headwater as hw
 
 AIRPORTS = [part for code in ("JFK", "LGA", "ORD", "XXX") for part in ("--key", f"airport={code}")]
 
@@ -27,8 +31,30 @@ def test_get_at_another_time_and_with_another_sla(command, filled):
     keys = ["--key", "airport=JFK"]
     stale = command.json(filled, "get", "--features", "weather:temp", *keys, "--max-age", "5m")
     assert stale["rows"][0]["features"]["temp"]["status"] == "STALE"
-    past = command.json(filled, "get", "--features", "weather:temp", *keys, "--now", "-30d")
-    assert past["rows"][0]["features"]["temp"]["status"] == "NOT_FOUND"
+    past = command.json(filled, "get", "--features", "weather:temp,weather:reports", *keys, "--now", "-30d")
+    assert past["rows"][0]["features"]["temp"]["status"] == "NOT_KNOWN"
+    assert past["rows"][0]["features"]["reports"] == {
+        "value": None,
+        "status": "NOT_KNOWN",
+        "event_time": None,
+        "age": None,
+        "freshness": None,
+    }
+    assert past["read_at"] == {"weather": [past["now"]]}
+    _, warned = command.both(filled, "get", "--features", "weather:temp", *keys, "--now", "-30d")
+    assert "1 value NOT_KNOWN" in warned and "history --at" in warned
+
+
+def test_get_of_a_row_that_is_known_after_the_clock(command, project):
+    soon = datetime.now(UTC) + timedelta(minutes=10)
+    row = {"airport": "JFK", "time": soon, "observed_at": soon, "temp": 99.0, "wind_speed": 1.0, "reports": 1}
+    with hw.FeatureStore(project, clock=lambda: soon) as store:
+        store.write("weather", [row])
+    for more in ([], ["--explain"]):
+        data = command.json(project, "get", "--features", "weather:temp", "--key", "airport=JFK", *more)
+        temp = data["rows"][0]["features"]["temp"]
+        assert (temp["value"], temp["status"], temp["age"], temp["freshness"]) == (99.0, "PRESENT", 0.0, 1.0)
+        assert data["now"] < data["read_at"]["weather"][0]
 
 
 def test_get_explain_shows_keys_round_trips_and_steps(command, filled):

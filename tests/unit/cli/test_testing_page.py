@@ -19,5 +19,5 @@ def test_the_page_s_tests_pass(tmp_path):
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"], cwd=tmp_path, capture_output=True, text=True
     )
     assert run.returncode == 0, run.stdout + run.stderr
-    assert "9 passed" in run.stdout
+    assert "10 passed" in run.stdout
     assert not (tmp_path / ".headwater").exists()

@@ -63,7 +63,7 @@ def test_now_age_and_policy(bench: Bench) -> None:
     assert status(now=T0 + timedelta(hours=2), stale="drop") == (hw.Status.STALE, None)
     assert status(now=T0 + timedelta(days=1)) == (hw.Status.STALE, 1.0)
     assert status(now=T0 + timedelta(days=1, microseconds=1)) == (hw.Status.EXPIRED, None)
-    assert status(now=T0 - timedelta(hours=1)) == (hw.Status.NOT_FOUND, None)
+    assert status(now=T0 - timedelta(microseconds=1)) == (hw.Status.NOT_KNOWN, None)
     bench.pass_time(hours=2)
     assert status()[0] == hw.Status.STALE
 

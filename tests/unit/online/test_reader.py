@@ -1,6 +1,6 @@
 """Reads: which status, value and time stand for each key, told by a ten-line reference."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -8,13 +8,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headwater.clock import from_micros
+from headwater.clock import FIRST_MICROS, LAST_MICROS, from_micros
 from headwater.definitions.feature import Feature
+from headwater.definitions.view import FeatureView
 from headwater.errors import EntityKeyError, FeatureNotFound, UsageError
 from headwater.freshness import Freshness, FreshnessFunction
 from headwater.online.codec import emptied, sequence_of
+from headwater.online.guard import deleted_row
+from headwater.online.reader import AHEAD, ANY_TIME, ClockCounts
+from headwater.online.staleness import may_be_stale, stale_rows
 from headwater.online.stores.memory import MemoryOnlineStore
+from headwater.testing import SCALE
 from headwater.types import (
+    STATUSES,
     Array,
     Date,
     Embedding,
@@ -28,12 +34,16 @@ from headwater.types import (
 )
 from tests.unit.online.support import DAY, HOUR, NOW, SECOND, batch, make_view, put, reader, rows_of
 
-TOLERANCE = 5 * SECOND
-TIMES = st.sampled_from(
-    [NOW + d for d in (0, 1, TOLERANCE, TOLERANCE + 1, -1, -HOUR, -HOUR - 1, -2 * HOUR, -2 * HOUR - 1, -DAY, -DAY - 1)]
-)
+LATER = (0, 1, SECOND, HOUR, HOUR + 1, 2 * HOUR, 30 * DAY)
+TIMES = st.sampled_from([NOW + d for d in (*LATER, -1, -HOUR, -HOUR - 1, -2 * HOUR, -2 * HOUR - 1, -DAY, -DAY - 1)])
 ROW = st.fixed_dictionaries(
-    {"event": TIMES, "created": TIMES, "a": st.none() | st.integers(0, 5), "b": st.none() | st.just(2.5)}
+    {
+        "event": TIMES,
+        "created": TIMES,
+        "deleted": st.none() | st.none() | TIMES,
+        "a": st.none() | st.integers(0, 5),
+        "b": st.none() | st.just(2.5),
+    }
 )
 
 
@@ -47,59 +57,170 @@ class CountingStore(MemoryOnlineStore):
         return super().multi_get(keys)
 
 
-def expected(row: Any, feature: str, sla: int, default: Any, drop: bool) -> tuple[Status, Any]:
-    if row is None or max(row["event"], row["created"]) > NOW + TOLERANCE:
-        return Status.NOT_FOUND, default
-    if row["event"] < NOW - DAY:
-        return Status.EXPIRED, default
+def expected(
+    row: Any, feature: str, sla: int, default: Any, drop: bool, ahead: int
+) -> tuple[Status, Any, int, int | None]:
+    """Status, value, the instant that they hold for, and the event time where there is a value."""
+    if row is None:
+        return Status.NOT_FOUND, default, NOW, None
+    known, deleted = max(row["event"], row["created"]), row["deleted"]
+    hidden = deleted is not None and known <= deleted
+    last = deleted if hidden else max(known, known if deleted is None else deleted)
+    if last > NOW + ahead:
+        return Status.NOT_KNOWN, None, NOW, None
+    at = max(NOW, last)
+    if hidden:
+        return Status.NOT_FOUND, default, at, None
+    if row["event"] < at - DAY:
+        return Status.EXPIRED, default, at, None
     if row[feature] is None:
-        return Status.NULL, None
-    if NOW - row["event"] > sla:
-        return Status.STALE, None if drop else row[feature]
-    return Status.PRESENT, row[feature]
+        return Status.NULL, None, at, row["event"]
+    if at - row["event"] > sla:
+        return Status.STALE, None if drop else row[feature], at, row["event"]
+    return Status.PRESENT, row[feature], at, row["event"]
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=100 * SCALE)
 @given(
     st.dictionaries(st.sampled_from("uvwxyz"), ROW),
     st.lists(st.none() | st.sampled_from("uvwxyz"), max_size=25),
     st.booleans(),
+    st.sampled_from([0, AHEAD, ANY_TIME]),
+    st.booleans(),
 )
-def test_status_value_and_time_of_every_key(rows: dict[str, Any], keys: list[str | None], drop: bool) -> None:
+def test_status_value_and_time_of_every_key(
+    rows: dict[str, Any], keys: list[str | None], drop: bool, ahead: int, watched: bool
+) -> None:
     view = make_view(
         [Feature("a", Int64, default=9, freshness_sla="2h"), Feature("b", Float64)], ttl="1d", freshness_sla="1h"
     )
-    store = MemoryOnlineStore()
+    store, counts = MemoryOnlineStore(), ClockCounts()
     put(store, view, [{"user": key, **row} for key, row in rows.items()])
+    for key, row in rows.items():
+        if row["deleted"] is not None:
+            delete(store, view, key, row["deleted"])
     policy = StalePolicy.DROP if drop else StalePolicy.FLAG
-    result = reader(store, ["view:*"], view).read(keys, now=NOW, stale=policy)
+    prepared = reader(store, ["view:*"], view, counts=counts, watched=watched)
+    plan = prepared.plan_keys(keys)
+    result = prepared.decode(plan, store.multi_get(plan.keys), now=NOW, ahead=ahead, stale=policy)
     told = [
-        [expected(rows.get(key or ""), f, sla, d, drop) for key in keys]
+        [expected(rows.get(key or ""), f, sla, d, drop, ahead) for key in keys]
         for f, sla, d in (("a", 2 * HOUR, 9), ("b", HOUR, None))
     ]
     assert result.to_dict() == {
         "user": keys,
-        "a": [value for _, value in told[0]],
-        "b": [value for _, value in told[1]],
+        "a": [value for _, value, _, _ in told[0]],
+        "b": [value for _, value, _, _ in told[1]],
     }
-    assert result.statuses == {"a": [status for status, _ in told[0]], "b": [status for status, _ in told[1]]}
-    shown = [status not in (Status.NOT_FOUND, Status.EXPIRED) for status, _ in told[0]]
-    times = [from_micros(rows[key or ""]["event"]) if there else None for key, there in zip(keys, shown, strict=True)]
-    assert result.event_times == {"view": times}
-    scores = [
-        max(0.0, 1 - max(0, NOW - rows[key or ""]["event"]) / HOUR) if there else None
-        for key, there in zip(keys, shown, strict=True)
-    ]
+    statuses = {"a": [status for status, *_ in told[0]], "b": [status for status, *_ in told[1]]}
+    assert result.statuses == statuses
+    assert {n: [STATUSES[c] for c in codes] for n, codes in result.status_codes().items()} == statuses
+    assert result.read_at == {"view": [from_micros(at) for *_, at, _ in told[0]]}
+    events = [event for *_, event in told[0]]
+    assert result.event_times == {"view": [None if event is None else from_micros(event) for event in events]}
+    scores = [None if event is None else max(0.0, 1 - (at - event) / HOUR) for *_, at, event in told[0]]
     assert result.freshness() == {"view": [None if s is None else pytest.approx(s) for s in scores]}
-    matrix = result.to_numpy("float64")
+    matrix = result.to_numpy("float64", missing=-7)
     assert matrix.shape == (len(keys), 2)
     for place, column in enumerate(told):
-        wanted = [np.nan if value is None else float(value) for _, value in column]
+        wanted = [-7 if value is None else float(value) for _, value, _, _ in column]
         np.testing.assert_array_equal(matrix[:, place], wanted)
     assert result.to_arrow().to_pydict() == result.to_dict()
-    assert [vector.features for vector in result.vectors()] == [
+    vectors = result.vectors()
+    assert [vector.features for vector in vectors] == [
         {name: row[name] for name in ("a", "b")} for row in result.to_pylist()
     ]
+    assert [vector.calculate_freshness() for vector in vectors] == [pytest.approx(score or 0.0) for score in scores]
+    assert [vector.feature_timestamp for vector in vectors] == result.event_times["view"]
+    assert [vector.metadata["statuses"]["a"] for vector in vectors] == statuses["a"]
+    distinct = {key: expected(rows.get(key), "a", HOUR, 9, drop, ahead) for key in keys if key is not None}
+    later = [at for *_, at, _ in distinct.values() if at > NOW]
+    unknown = sum(status is Status.NOT_KNOWN for status, *_ in distinct.values())
+    # who gives the instant asks for what is not known then
+    assert (counts.later, counts.not_known) == ((len(later), unknown) if ahead else (0, 0))
+    assert counts.most == (max(later, default=NOW) - NOW if ahead else 0)
+    aged = {key for key, (*_, at, event) in distinct.items() if event is not None and at - event > HOUR}
+    aged |= {key for key, (status, *_) in distinct.items() if status is Status.EXPIRED}
+    found = stale_rows(plan, None)
+    assert {rows_of(view).keys.decode(key, b"")[0] for part in found for key in part.keys} == aged
+    assert may_be_stale(plan, None) or not aged or not watched
+
+
+def delete(store: MemoryOnlineStore, view: FeatureView, user: str, through: int) -> None:
+    (key,) = rows_of(view).stored_keys(batch(view, [{"user": user}]))
+    assert key is not None
+    (row,) = store.multi_get([key])
+    new = deleted_row(row, through, 1)
+    assert new is None or store.compare_and_put(key, sequence_of(row), new)
+
+
+def test_damage_and_long_keys_beside_rows_that_are_later() -> None:
+    view = make_view([Feature("x", Int64, default=7), Feature("s", String)])
+    store, long = MemoryOnlineStore(), "k" * 1_000
+    rows = [{"user": user, "x": 1, "s": "text", "event": NOW + HOUR} for user in ("cut", "whole", long, "odd")]
+    put(store, view, rows)
+    keys = rows_of(view).stored_keys(batch(view, rows))
+    store._rows[keys[0] or b""] = store._rows[keys[0] or b""][:-1]
+    store._rows[keys[3] or b""] = store._rows[keys[3] or b""][:20]
+    for count in (0, 20):
+        asked = ["cut", "whole", long, "odd", "none", None, *["none"] * count]
+        prepared = reader(store, ["view:*"], view)
+        exact = prepared.read(asked, now=NOW)
+        # what is not known then is no damage; of a row without a header nobody knows
+        statuses = [Status.NOT_KNOWN] * 3 + [Status.UNAVAILABLE] + [Status.NOT_FOUND] * (2 + count)
+        assert exact.statuses["x"] == statuses
+        assert exact.to_dict()["x"] == [None] * 4 + [7] * (2 + count)
+        later = prepared.read(asked, now=NOW, ahead=AHEAD)
+        assert later.statuses["x"][:5] == [
+            Status.UNAVAILABLE,
+            Status.PRESENT,
+            Status.PRESENT,
+            Status.UNAVAILABLE,
+            Status.NOT_FOUND,
+        ]
+        assert later.read_at["view"][1:5] == [from_micros(NOW + HOUR)] * 2 + [from_micros(NOW)] * 2
+
+
+def test_views_without_times_or_keys_are_read_at_their_instants_too() -> None:
+    facts = make_view([Feature("x", Int64, default=7)], timed=False, name="facts")
+    overall = make_view([Feature("y", Int64, default=8)], {}, name="overall", ttl="1h")
+    store = MemoryOnlineStore()
+    put(store, facts, [{"user": "u", "x": 1, "created": NOW + 5}, {"user": "v", "x": 2, "created": NOW}])
+    put(store, overall, [{"y": 3, "event": NOW - HOUR, "created": NOW + 9}])
+    prepared = reader(store, ["facts:x", "overall:y"], facts, overall)
+    exact = prepared.read(["u", "v"], now=NOW)
+    assert exact.to_dict() == {"user": ["u", "v"], "x": [None, 2], "y": [None, None]}
+    assert exact.statuses == {"x": [Status.NOT_KNOWN, Status.PRESENT], "y": [Status.NOT_KNOWN] * 2}
+    later = prepared.read(["u", "v"], now=NOW, ahead=AHEAD)
+    assert later.to_dict() == {"user": ["u", "v"], "x": [1, 2], "y": [8, 8]}
+    assert later.statuses == {"x": [Status.PRESENT] * 2, "y": [Status.EXPIRED] * 2}
+    assert later.read_at == {
+        "facts": [from_micros(NOW + 5), from_micros(NOW)],
+        "overall": [from_micros(NOW + 9)] * 2,
+    }
+    assert [vector.calculate_freshness() for vector in later.vectors()] == [0.0, 0.0]
+    assert prepared.read(["u"], now=NOW + 9).statuses == {"x": [Status.PRESENT], "y": [Status.EXPIRED]}
+
+
+@pytest.mark.parametrize("now", [FIRST_MICROS, LAST_MICROS])
+@pytest.mark.parametrize("ahead", [0, AHEAD, ANY_TIME])
+def test_the_first_and_the_last_instant(now: int, ahead: int) -> None:
+    longest = timedelta.max
+    view = make_view({"x": Int64}, ttl=longest, freshness_sla=longest)
+    store = MemoryOnlineStore()
+    events = {"first": FIRST_MICROS, "now": NOW, "last": LAST_MICROS}
+    put(store, view, [{"user": user, "x": 1, "event": event} for user, event in events.items()])
+    for count in (0, 20):
+        prepared = reader(store, ["view:x"], view, watched=True)
+        plan = prepared.plan_keys([*events, *map(str, range(count))])
+        result = prepared.decode(plan, store.multi_get(plan.keys), now=now, ahead=ahead)
+        there = [event <= now + ahead for event in events.values()]
+        assert result.statuses["x"][:3] == [Status.PRESENT if known else Status.NOT_KNOWN for known in there]
+        assert result.read_at["view"][:3] == [
+            from_micros(max(now, event) if known else now) for event, known in zip(events.values(), there, strict=True)
+        ]
+        assert all(score is None or 0 <= score <= 1 for score in result.freshness()["view"])
+        assert result.vectors() and not stale_rows(plan, None) and stale_rows(plan, 1) is not None
 
 
 def test_a_read_makes_one_round_trip_and_gets_each_key_once() -> None:

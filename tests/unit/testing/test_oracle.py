@@ -14,6 +14,7 @@ from headwater.testing.oracle import (
     counts,
     facts,
     known_entities,
+    last_change,
     online_answer,
     value_order,
 )
@@ -190,11 +191,21 @@ def test_known_entities_are_those_with_a_known_row_an_expired_one_too():
     assert known_entities(found, [Delete(("EWR",), 50)], 49) == {JFK, ("EWR",)}
 
 
-def test_online_an_unknown_row_is_not_there_and_an_old_one_is_stale():
+def test_online_what_was_known_before_the_row_is_not_known_and_an_old_row_is_stale():
     view = OracleView({"x": None, "y": None}, ttl=50, slas={"x": 10, "y": 20})
-    found = facts(view, [SourceRow(JFK, {"x": 1, "y": None}, ns(100)), SourceRow(JFK, {"x": 2, "y": 2}, ns(300))])
-    assert online_answer(view, found, [], JFK, 99).status is Status.NOT_FOUND
+    rows = [SourceRow(JFK, {"x": 1, "y": None}, ns(100)), SourceRow(JFK, {"x": 2, "y": 2}, ns(300))]
+    both, found = facts(view, rows), facts(view, rows[:1])
+    assert [online_answer(view, both, [], JFK, at).status for at in (110, 299, 300)] == [
+        Status.NOT_KNOWN,
+        Status.NOT_KNOWN,
+        Status.PRESENT,
+    ]
+    assert online_answer(view, found, [], JFK, 99).status is Status.NOT_KNOWN
+    assert online_answer(view, found, [], JFK, 99).values == {"x": None, "y": None}
+    assert online_answer(view, [], [], JFK, 99).status is Status.NOT_FOUND
     assert online_answer(view, found, [], JFK, 110).statuses == {"x": Status.PRESENT, "y": Status.NULL}
     assert online_answer(view, found, [], JFK, 111).statuses == {"x": Status.STALE, "y": Status.NULL}
     assert online_answer(view, found, [], JFK, 151).status is Status.EXPIRED
     assert online_answer(view, found, [Delete(JFK, 105)], JFK, 110).status is Status.NOT_FOUND
+    assert online_answer(view, found, [Delete(JFK, 105)], JFK, 104).status is Status.NOT_KNOWN
+    assert (last_change(found, [], JFK), last_change(found, [Delete(JFK, 105)], JFK)) == (100, 105)
