@@ -39,6 +39,7 @@ _AWAY = (
     redis.exceptions.ReadOnlyError,
     OSError,
 )
+_NOT_NOW_ERRORS = (redis.exceptions.ClusterDownError, redis.exceptions.MasterDownError)
 _NOT_NOW = ("MASTERDOWN", "LOADING", "CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS", "BUSY")
 _NEWER_ROW = "a stored row was written by a newer headwater: upgrade this one before it writes to the same online store"
 
@@ -99,7 +100,7 @@ def translated(bad: Exception, address: Address) -> Exception:
         return too_late(where)
     if isinstance(bad, redis.exceptions.ReadOnlyError) or "READONLY" in text or "read only replica" in text:
         return NotPrimary(f"{where}: {text}")
-    if isinstance(bad, _AWAY) or text.startswith(_NOT_NOW):
+    if isinstance(bad, (*_AWAY, *_NOT_NOW_ERRORS)) or text.startswith(_NOT_NOW):
         return Unavailable(f"{where}: {text or type(bad).__name__}")
     return StoreError(f"{where}: {text or type(bad).__name__}")
 
