@@ -32,6 +32,7 @@ from headwater.online.stores.redis_single import (
     change_size,
     compare_call,
     escaped,
+    new_keys,
     read_rows,
     scanned,
     waiting,
@@ -166,12 +167,9 @@ class ClusterRedis:
         seen = set[bytes]()
         for _ in range(_SCANS):
             before = self._arrangement()
-            for address in self.primaries():
-                for keys in scanned(self._servers.node(address), escaped(prefix) + b"*"):
-                    new = [key for key in dict.fromkeys(keys) if key not in seen and not TAGGED.match(key)]
-                    new = [key for key in new if not key.startswith(META_PREFIX)]
-                    seen.update(new)
-                    yield from read_rows(new, self._rows)
+            nodes = [self._servers.node(address) for address in self.primaries()]
+            pages = (keys for node in nodes for keys in scanned(node, escaped(prefix) + b"*"))
+            yield from read_rows((new_keys(filter(_is_row, keys), seen) for keys in pages), self._rows)
             if before == self._arrangement():
                 return
 
@@ -247,3 +245,8 @@ class ClusterRedis:
         if any(some is not None and covers(there, some) is Cover.YES for some in (marks, here)):
             return 0
         return distance(there, {**here, **(marks or {})})
+
+
+def _is_row(key: bytes) -> bool:
+    """Whether a key is a row's, rather than one of the store's own."""
+    return not key.startswith(META_PREFIX) and TAGGED.match(key) is None

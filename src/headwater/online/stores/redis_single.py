@@ -36,7 +36,8 @@ from headwater.online.stores.redis_url import Address
 T = TypeVar("T")
 _AHEAD = 16
 """Scripts under way."""
-_SCANNED = 1_000
+_SCANNED, _FEW = 1_000, 16
+"""Keys of a page of a scan, and how many are read before it is known how long the rows are."""
 _ID_SIZE = 40
 _SERVER, _REPLICATION = ("INFO", "server"), ("INFO", "replication")
 WAITING = META_PREFIX + b"waiting"
@@ -133,12 +134,9 @@ class SingleRedis:
 
     def scan(self, prefix: bytes) -> Iterator[Row]:
         """As `OnlineStore.scan`."""
-        seen, pattern = set[bytes](), escaped(prefix) + b"*"
-        node = self._node()
-        for keys in scanned(node, pattern):
-            new = [key for key in dict.fromkeys(keys) if key not in seen and key not in (MARKERS, WAITING)]
-            seen.update(new)
-            yield from read_rows(new, lambda some: node.run([("MGET", *some)])[0])
+        node, seen = self._node(), {MARKERS, WAITING}
+        pages = (new_keys(keys, seen) for keys in scanned(node, escaped(prefix) + b"*"))
+        return read_rows(pages, lambda keys: node.run([("MGET", *keys)])[0])
 
     def own_keys(self) -> int:
         """How many keys are neither rows nor entries."""
@@ -301,15 +299,27 @@ def scanned(node: Node, pattern: bytes) -> Iterator[list[bytes]]:
             return
 
 
-def read_rows(keys: Sequence[bytes], get: Callable[[Sequence[bytes]], Sequence[bytes | None]]) -> Iterator[Row]:
+def new_keys(keys: Iterable[bytes], seen: set[bytes]) -> list[bytes]:
+    """The keys that were not seen yet, which they are from now on."""
+    new = [key for key in dict.fromkeys(keys) if key not in seen]
+    seen.update(new)
+    return new
+
+
+def read_rows(
+    pages: Iterable[Sequence[bytes]], get: Callable[[Sequence[bytes]], Sequence[bytes | None]]
+) -> Iterator[Row]:
     """Keys and their rows, those that are gone left out; fewer are read at once the longer the rows are."""
-    start, count = 0, 64
-    while start < len(keys):
-        some = keys[start : start + count]
-        rows = get(some)
-        size = sum(len(row) for row in rows if row is not None) // len(some)
-        start, count = start + count, max(1, min(_SCANNED, 2 * count, WINDOW_BYTES // max(1, size)))
-        yield from ((key, row) for key, row in zip(some, rows, strict=True) if row is not None)
+    count = _FEW
+    for keys in pages:
+        start = 0
+        while start < len(keys):
+            some = keys[start : start + count]
+            rows = get(some)
+            size = sum(len(row) for row in rows if row is not None) // len(some)
+            start += count
+            count = max(1, min(_SCANNED, 4 * count, WINDOW_BYTES // max(1, size)))
+            yield from ((key, row) for key, row in zip(some, rows, strict=True) if row is not None)
 
 
 def escaped(prefix: bytes) -> bytes:

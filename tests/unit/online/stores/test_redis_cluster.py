@@ -226,7 +226,9 @@ def test_a_scan_beside_moves_misses_no_row(cluster, store):
         if i % 10 == 0 and slots:
             slot = slots.pop()
             # to the shard that was scanned first
-            cluster.move([slot], cluster.shards[0] if cluster.owner(slot) is not cluster.shards[0] else other(cluster, slot))
+            cluster.move(
+                [slot], cluster.shards[0] if cluster.owner(slot) is not cluster.shards[0] else other(cluster, slot)
+            )
     assert seen == rows
 
 
