@@ -129,7 +129,7 @@ class ClusterMeta:
         self._unlink_tagged(keys)
 
     def scan(self, prefix: bytes) -> Iterator[Row]:
-        """The entries with a prefix."""
+        """The entries with a prefix; not those of an earlier release, which only their own keys find."""
         keys = dict.fromkeys(key for name in self._hashes() for key in self._fields(name, prefix))
         some = list(keys)
         for start in range(0, len(some), 500):

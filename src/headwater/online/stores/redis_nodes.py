@@ -26,7 +26,7 @@ from redis.retry import Retry
 
 from headwater.errors import FormatError, StorageFull, StoreError, Unavailable
 from headwater.online.base import too_late
-from headwater.online.stores.redis_errors import Moved, NotPrimary
+from headwater.online.stores.redis_errors import Moved, NotPrimary, NotReached
 from headwater.online.stores.redis_scripts import LATE, NEWER, Script
 from headwater.online.stores.redis_until import ServerTime, Until, elapsed
 from headwater.online.stores.redis_url import Address, RedisPlace
@@ -123,6 +123,7 @@ class Pending:
     timeout: float | None
     connection: Any
     used: bool
+    reached: bool = False
     failed: Exception | None = None
 
 
@@ -271,7 +272,10 @@ class Node:
                     raise
                 return self._finish(again)
         except (*_AWAY, redis.exceptions.RedisError) as bad:
-            raise translated(bad, self.address) from bad
+            why = translated(bad, self.address)
+            if not pending.reached and isinstance(why, Unavailable):
+                why = NotReached(str(why))
+            raise why from bad
 
     def _start(self, pending: Pending) -> None:
         connection = pending.connection
@@ -280,6 +284,7 @@ class Node:
             connection.socket_connect_timeout = min(connection.socket_connect_timeout, max(pending.timeout, 1e-4))
             connection.socket_timeout = min(self._timeout, max(pending.timeout, 1e-4))
         connection.connect()
+        pending.reached = True
         self._limit(connection, pending.timeout)
         commands = [self._dated(connection, command) for command in pending.commands]
         connection.send_packed_command(connection.pack_commands(commands), check_health=False)

@@ -12,7 +12,7 @@ from headwater.errors import ConsistencyLost, Unavailable
 from headwater.online.base import Change, HighWater, PutOutcome, Row, new_token
 from headwater.online.keys import META_PREFIX
 from headwater.online.stores.redis_batches import SCRIPT_BYTES, SCRIPT_ROWS, WINDOW_BYTES, cut, row_size
-from headwater.online.stores.redis_errors import NotPrimary
+from headwater.online.stores.redis_errors import NotPrimary, NotReached
 from headwater.online.stores.redis_info import followers
 from headwater.online.stores.redis_marks import (
     ANY_HISTORY,
@@ -72,14 +72,14 @@ class SingleRedis:
         return [self._primary()]
 
     def _at_primary(self, work: Callable[[Node], T]) -> T:
-        """Do something at the primary; where it is a replica by now nothing was done, and the new one is asked."""
+        """Do something at the primary; where it is gone or a replica by now nothing was done, and the new one is asked."""
         try:
             return work(self._node())
         except Unavailable as bad:
             if self._found.alone:
                 raise
             before, self._found.primary = self._found.primary, None
-            if not isinstance(bad, NotPrimary) or self._primary() == before:
+            if not isinstance(bad, NotPrimary | NotReached) or self._primary() == before:
                 raise
             return work(self._node())
 
