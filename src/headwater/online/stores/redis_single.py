@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from headwater.errors import ConsistencyLost, Unavailable
 from headwater.online.base import Change, HighWater, PutOutcome, Row, new_token
 from headwater.online.keys import META_PREFIX
-from headwater.online.stores.redis_batches import SCRIPT_BYTES, SCRIPT_ROWS, WINDOW_BYTES, cut, row_size
+from headwater.online.stores.redis_batches import SCRIPT_BYTES, SCRIPT_ROWS, WINDOW_BYTES, change_sizes, cut, row_sizes
 from headwater.online.stores.redis_errors import NotPrimary, NotReached
 from headwater.online.stores.redis_info import followers
 from headwater.online.stores.redis_marks import (
@@ -40,6 +40,8 @@ _SCANNED, _FEW = 1_000, 16
 """Keys of a page of a scan, and how many are read before it is known how long the rows are."""
 _ID_SIZE = 40
 _SERVER, _REPLICATION = ("INFO", "server"), ("INFO", "replication")
+OUTCOMES = {ord(str(int(outcome))): outcome for outcome in PutOutcome}
+"""By the digit that the put script gives."""
 WAITING = META_PREFIX + b"waiting"
 """What is written before replicas are waited for."""
 
@@ -72,7 +74,7 @@ class SingleRedis:
         return [self._primary()]
 
     def _at_primary(self, work: Callable[[Node], T]) -> T:
-        """Do something at the primary; where it is gone or a replica by now nothing was done, and the new one is asked."""
+        """Do something at the primary; where it is gone, or a replica by now, it is done at the new one."""
         try:
             return work(self._node())
         except Unavailable as bad:
@@ -99,7 +101,7 @@ class SingleRedis:
     ) -> list[PutOutcome]:
         """As `OnlineStore.put`; each script leaves a marker, as a reader may see its rows before the next one's."""
         word = _word()
-        batches = cut(rows, row_size, SCRIPT_ROWS, SCRIPT_BYTES)
+        batches = cut(rows, row_sizes, SCRIPT_ROWS, SCRIPT_BYTES)
         first = next(batches, [] if high_water is not None else None)
         if first is None:
             return []
@@ -111,14 +113,14 @@ class SingleRedis:
             answers += node.stream(PUT, _chain(second, calls), _AHEAD)
         parts = [answer.partition(b":") for answer in answers]
         self._last.marker = int(parts[-1][2]), word
-        return [PutOutcome(digit - 48) for digits, _, _ in parts for digit in digits]
+        return [OUTCOMES[digit] for digits, _, _ in parts for digit in digits]
 
     def compare_and_put_all(
         self, changes: Iterable[Change], until: Until | None, high_water: HighWater | None
     ) -> list[bool]:
         """As `OnlineStore.compare_and_put_all`: a script for each key."""
         word, done = _word(), list[bool]()
-        for some in cut(changes, change_size, _SCANNED, WINDOW_BYTES):
+        for some in cut(changes, change_sizes, _SCANNED, WINDOW_BYTES):
             calls = [compare_call(change, (MARKERS,), word, until, high_water) for change in some]
             numbers = self._at_primary(lambda node, calls=calls: node.script(COMPARE, calls))  # type: ignore[misc]
             if any(numbers):
@@ -261,11 +263,6 @@ def flagged(data: bytes | None) -> tuple[bytes, bytes]:
 def high_bytes(high_water: HighWater | None) -> tuple[bytes, bytes]:
     """The key and the number of a high-water mark as scripts take them, both empty where there is none."""
     return (b"", b"") if high_water is None else (high_water[0], high_water[1].to_bytes(8, "big"))
-
-
-def change_size(change: Change) -> int:
-    """Bytes of a key and what is to replace its row."""
-    return len(change[0]) + len(change[2] or b"")
 
 
 def compare_call(

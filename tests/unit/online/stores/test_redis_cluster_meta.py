@@ -1,4 +1,4 @@
-"""Entries beside rows on a cluster: each shard's speaks for its slots, and what was moved or lost is spoken for by none."""
+"""Entries beside rows on a cluster: each shard speaks for its own slots, and none for what was moved or lost."""
 
 from concurrent.futures import ThreadPoolExecutor
 
