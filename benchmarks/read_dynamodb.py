@@ -102,7 +102,7 @@ def _keys(users: list[Any]) -> list[bytes]:
 def _chunks(users: list[Any]) -> list[dict[str, Any]]:
     """The requests for some users' rows."""
     wanted = [_address(key) for key in _keys(users)]
-    asked = {"ProjectionExpression": "k, r, o, s, d"}
+    asked = {"ProjectionExpression": "k, r, o, s, d, q"}
     return [{TABLE: {"Keys": wanted[first : first + CHUNK], **asked}} for first in range(0, len(wanted), CHUNK)]
 
 

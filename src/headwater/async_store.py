@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 
+from headwater import forks
 from headwater.compute.async_reads import AsyncPreparedReader, async_fetcher
 from headwater.compute.reports import DeleteReport, MaterializeReport, WriteReport
 from headwater.compute.status import StoreStatus
@@ -25,7 +26,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class AsyncFeatureStore:
+class AsyncFeatureStore(forks.OfOneProcess):
     """A feature store on an event loop: `async with hw.AsyncFeatureStore("path") as store`.
 
     Reads are truly asynchronous on Redis and DynamoDB, and direct where the rows lie on this machine; everything else
@@ -55,7 +56,12 @@ class AsyncFeatureStore:
     def _take(self, store: FeatureStore) -> None:
         self.sync = store
         self._fetching: tuple[asyncio.AbstractEventLoop, AsyncFetcher] | None = None
-        self._readers: dict[int, tuple[Any, AsyncPreparedReader]] = {}
+        forks.after_fork(self, AsyncFeatureStore._in_child)
+
+    def _in_child(self) -> None:
+        # to close a client of the parent's event loop would take its sockets from that loop
+        forks.abandon(self._fetching)
+        self._fetching = None
 
     @property
     def registry(self) -> Any:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 
-from headwater.errors import UsageError
+from headwater.errors import DataError, UsageError, brief
 
 Clock = Callable[[], datetime]
 
@@ -15,6 +15,12 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 MIN_MICROS = -(2**63)
 MAX_MICROS = 2**63 - 1
+FIRST_MICROS = -62_135_596_800_000_000
+LAST_MICROS = 253_402_300_799_999_999
+"""The first and last instant that Python can hold (0001-01-01 and the end of 9999, UTC), microseconds since 1970."""
+FIRST_DAY, LAST_DAY = FIRST_MICROS // 86_400_000_000, LAST_MICROS // 86_400_000_000
+"""The first and last date that Python can hold, days since 1970."""
+YEARS = "outside the years 1 to 9999"
 
 _UNITS = {
     "us": 1,
@@ -47,43 +53,59 @@ def to_micros(when: datetime | date | str) -> int:
         when: a datetime, a date (its midnight, UTC), or ISO text.
 
     Raises:
-        UsageError: text that is no ISO date or time, or something else, such as a bare number.
+        UsageError: text that is not an ISO date or time, an instant outside the years 1 to 9999 (UTC), or something
+            else, such as a bare number.
     """
     try:
         if isinstance(when, str):
             when = datetime.fromisoformat(when.strip())
         if not isinstance(when, datetime):
             when = datetime(when.year, when.month, when.day, tzinfo=UTC)
-    except (ValueError, AttributeError):
-        bare = " (a bare number does not say its unit)" if isinstance(when, (int, float)) else ""
+        if when.tzinfo is None:
+            when = when.replace(tzinfo=UTC)
+        micros = (when - EPOCH) // MICROSECOND
+    except Exception:  # also what a tzinfo of somebody's own raises
+        bare = " (a bare number has no unit)" if isinstance(when, (int, float)) else ""
         raise UsageError(
-            f"{when!r} is no time{bare}: give a datetime, or text like 2024-05-01 or 2024-05-01T12:00:00+00:00"
+            f"{brief(when)} is not a time{bare}: give a datetime, or text like 2024-05-01 or 2024-05-01T12:00:00+00:00"
         ) from None
-    if when.tzinfo is None:
-        when = when.replace(tzinfo=UTC)
-    return (when - EPOCH) // MICROSECOND
+    if not FIRST_MICROS <= micros <= LAST_MICROS:
+        raise UsageError(f"{brief(when)} is {YEARS} in UTC")
+    return micros
 
 
 def from_micros(micros: int) -> datetime:
-    """The UTC datetime of microseconds since 1970."""
-    return EPOCH + timedelta(microseconds=micros)
+    """The UTC datetime of microseconds since 1970.
+
+    Raises:
+        DataError: an instant outside the years 1 to 9999.
+    """
+    try:
+        return EPOCH + timedelta(microseconds=micros)
+    except OverflowError:
+        raise DataError(f"{micros} microseconds since 1970 is {YEARS}") from None
 
 
 def parse_duration(value: timedelta | str) -> timedelta:
     """A duration from `timedelta` or text such as `"7d"`, `"1h30m"`, `"250ms"`.
 
     Raises:
-        UsageError: text of another form; the message shows the right one.
+        UsageError: text of another form; the message shows the right one. More than a `timedelta` can hold.
     """
     if isinstance(value, timedelta):
         return value
-    text = value.strip().lower() if isinstance(value, str) else ""
+    text = value.strip().lower() if isinstance(value, str) and len(value) < 1_000 else ""
     if text in ("0", "0s"):
         return timedelta(0)
     parts = _DURATION.findall(text)
     if not parts or _DURATION.sub("", text).strip():
-        raise UsageError(f"{value!r} is not a duration; write it as '7d', '6h', '30m' or '1h30m', or give a timedelta")
-    return timedelta(microseconds=round(sum(float(n) * _UNITS[unit] for n, unit in parts)))
+        raise UsageError(
+            f"{brief(value)} is not a duration; write it as '7d', '6h', '30m' or '1h30m', or give a timedelta"
+        )
+    try:
+        return timedelta(microseconds=round(sum(float(n) * _UNITS[unit] for n, unit in parts)))
+    except OverflowError:
+        raise UsageError(f"{brief(value)} is too long: a duration is at most {timedelta.max.days:,} days") from None
 
 
 def format_duration(value: timedelta | None) -> str:
@@ -101,5 +123,5 @@ def format_duration(value: timedelta | None) -> str:
 
 
 def duration_micros(value: timedelta | None) -> int:
-    """Microseconds of a duration; None counts as 0 (a ttl of 0 is none)."""
-    return 0 if value is None else value // MICROSECOND
+    """Microseconds of a duration, at most 2**62 (no two instants are further apart); None: 0 (a ttl of 0 is none)."""
+    return 0 if value is None else max(-(2**62), min(2**62, value // MICROSECOND))

@@ -6,13 +6,14 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from headwater.clock import parse_duration
-from headwater.errors import ConfigError, nearest
+from headwater.errors import ConfigError, brief, nearest
+from headwater.urls import without_password
 
 FILE = "headwater.toml"
 
@@ -25,7 +26,8 @@ class Settings:
 
     Attributes:
         folder: the project's folder.
-        project: the project's name; part of every online key.
+        project: the project's name, part of every online key; empty: what the registry says, or the folder's at the
+            first apply.
         definitions: files that hold definitions.
         registry_url: SQLAlchemy URL of the registry.
         online_url: URL of the online store.
@@ -36,6 +38,8 @@ class Settings:
         online_breaker: failures in a row from which on reads fail at once for a while; 0: never.
         online_breaker_rest: how long that while is.
         online_durable_within: how long a write that asks for durability waits for replicas.
+        online_clock_tolerance: how far ahead of now a row may be known and still be put online: clocks differ.
+        online_gone_files: `warn` of rows that source files which are gone left online, or `keep` them silently.
         offline_engine: name of the offline engine.
         offline_memory_limit: how much memory the offline engine may use, e.g. `2GB`.
         offline_threads: how many threads the offline engine may use; None: every core.
@@ -53,7 +57,7 @@ class Settings:
     """
 
     folder: Path
-    project: str = "headwater"
+    project: str = ""
     definitions: tuple[str, ...] = ("features.py",)
     registry_url: str = "sqlite:///.headwater/registry.db"
     online_url: str = "lmdb:.headwater/online"
@@ -64,6 +68,8 @@ class Settings:
     online_breaker: int = 0
     online_breaker_rest: timedelta = timedelta(seconds=1)
     online_durable_within: timedelta = timedelta(seconds=2)
+    online_clock_tolerance: timedelta = timedelta(seconds=5)
+    online_gone_files: str = "warn"
     offline_engine: str = "duckdb"
     offline_memory_limit: str | None = None
     offline_threads: int | None = None
@@ -79,6 +85,11 @@ class Settings:
     freshness_refresh_lease: timedelta = timedelta(minutes=2)
     freshness_refresh_worker: bool = False
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    def __repr__(self) -> str:
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "origins"}
+        values |= {name: without_password(value) for name, value in values.items() if name.endswith("_url")}
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in values.items())})"
 
 
 def _text(value: Any) -> str:
@@ -121,6 +132,12 @@ def _function(value: Any) -> str:
     return str(value)
 
 
+def _gone_files(value: Any) -> str:
+    if value not in ("warn", "keep"):
+        raise ValueError("must be 'warn' or 'keep'")
+    return str(value)
+
+
 def _memory(value: Any) -> str:
     if not isinstance(value, str) or _MEMORY.fullmatch(value.strip()) is None:
         raise ValueError("must be an amount of memory such as '500MB' or '2GB'")
@@ -146,6 +163,8 @@ _KEYS = {
     "online.breaker": ("online_breaker", _count_or_none),
     "online.breaker_rest": ("online_breaker_rest", _lasting),
     "online.durable_within": ("online_durable_within", _lasting),
+    "online.clock_tolerance": ("online_clock_tolerance", parse_duration),
+    "online.gone_files": ("online_gone_files", _gone_files),
     "offline.engine": ("offline_engine", _text),
     "offline.memory_limit": ("offline_memory_limit", _memory),
     "offline.threads": ("offline_threads", _count),
@@ -199,7 +218,9 @@ def _set(values: dict[str, Any], origins: dict[str, str], key: str, value: Any, 
     try:
         values[attribute] = check(value)
     except (ValueError, TypeError) as bad:
-        raise ConfigError(f"{where} = {value!r}: {bad}") from None
+        # a URL may hold a password, whatever the type of the value
+        shown = "" if key.endswith(".url") else f" = {brief(value)}"
+        raise ConfigError(f"{where}{shown}: {bad}") from None
     origins[attribute] = where
 
 
@@ -230,9 +251,3 @@ def _unknown(key: str) -> str:
         return f"{key!r} is a section: write [{key}], then its keys in lines of their own"
     shown = f"[{section}] {name}" if section else name
     return f"unknown key {shown!r}{nearest(key, _KEYS)}"
-
-
-def without_password(url: str) -> str:
-    """A URL as it may be shown: also where the password has an `@` in it, or stands among the options."""
-    shown = re.sub(r"(//[^:/@?]*):.*@", r"\1:***@", url)
-    return re.sub(r"([?&]\w*password=)[^&]*", r"\1***", shown)

@@ -24,6 +24,7 @@ HeadwaterError
 │   ├── StorageFull               no room left; what was acknowledged is kept
 │   ├── StoreReadOnly             the folder or server takes no writes
 │   ├── LogMismatch               this host's offline log is not the store's
+│   ├── ClockError                the offline log's clock is far ahead of now; nothing was changed
 │   └── FormatError               bytes written by a newer or foreign program
 ├── ConsistencyError
 │   ├── ConsistencyNotSupported   a level this store cannot give
@@ -35,8 +36,14 @@ HeadwaterError
 from __future__ import annotations
 
 import difflib
+import re
+import reprlib
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
+
+_SHOWN = 120
+"""Characters of a value that a message shows at most."""
 
 
 class HeadwaterError(Exception):
@@ -143,6 +150,19 @@ class LogMismatch(StoreError):
     """The offline log is not the one that the registry or online store knows."""
 
 
+class ClockError(StoreError):
+    """The offline log's clock and the time now are too far apart to tell which is wrong; nothing was changed.
+
+    Attributes:
+        log_clock: what the offline log's clock says (UTC).
+        now: the time now (UTC), by the clock of the log's database, or of this host where that is SQLite.
+    """
+
+    def __init__(self, message: str, log_clock: datetime | None = None, now: datetime | None = None) -> None:
+        super().__init__(message)
+        self.log_clock, self.now = log_clock, now
+
+
 class FormatError(StoreError):
     """Stored bytes were written by a newer headwater or by something else."""
 
@@ -174,5 +194,59 @@ class MissingExtra(HeadwaterError, ImportError):
 
 def nearest(name: str, names: Iterable[str]) -> str:
     """The hint for a misspelt name: `; did you mean 'temp'?`, or nothing where none is near."""
-    close = difflib.get_close_matches(str(name), [str(n) for n in names], n=1, cutoff=0.6)
+    if not isinstance(name, str) or len(name) > _SHOWN:
+        return ""
+    close = difflib.get_close_matches(name, [str(n) for n in names], n=1, cutoff=0.6)
     return f"; did you mean {close[0]!r}?" if close else ""
+
+
+_HEAD = 80
+_UNSAFE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff\U000e0000-\U000e0fff]"
+)
+
+
+class _Brief(reprlib.Repr):
+    """`repr` of a few items of containers, a few levels deep."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxother, self.maxstring, self.maxlong = 3, _SHOWN, _SHOWN, 60
+        self.maxlist = self.maxtuple = self.maxdict = self.maxset = self.maxfrozenset = 6
+
+    def repr_str(self, x: str, level: int) -> str:
+        return repr(x) if len(x) <= _SHOWN else f"{x[:_HEAD]!r}… ({len(x):,} characters)"
+
+    def repr_datetime(self, x: Any, level: int) -> str:
+        return str(x.isoformat(sep=" "))
+
+    def repr_date(self, x: Any, level: int) -> str:
+        return str(x.isoformat())
+
+    def repr_bytes(self, x: bytes, level: int) -> str:
+        return repr(x) if len(x) <= _SHOWN else f"{x[:_HEAD]!r}… ({len(x):,} bytes)"
+
+
+_BRIEF = _Brief()
+
+
+def brief(value: Any) -> str:
+    """A value as messages show it: its `repr`, shortened, without control characters.
+
+    It never raises: of a value that cannot be shown it names the type.
+    """
+    try:
+        text = _BRIEF.repr(value)
+        return printable(text if len(text) <= 2 * _SHOWN else text[: 2 * _SHOWN] + "…")
+    except Exception:
+        return f"<{type(value).__name__} that cannot be shown>"
+
+
+def printable(text: str) -> str:
+    """A text in one line that a terminal can be given: control, bidi and invisible characters as escapes."""
+    return text if text.isprintable() else _UNSAFE.sub(_escaped, text)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return found.group().encode("unicode_escape", "backslashreplace").decode("ascii")

@@ -11,8 +11,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from headwater.clock import Clock, to_micros
-from headwater.config import without_password
 from headwater.errors import FormatError, StorageFull, StoreError, StoreReadOnly, Unavailable
+from headwater.sql_connections import connected
+from headwater.sql_connections import place as place
 
 BUSY_SECONDS = 30.0
 """How long a transaction waits for another one of another process, before `Unavailable`."""
@@ -29,7 +30,7 @@ def writing(engine: sa.Engine, what: str = "registry") -> Iterator[sa.Connection
     Raises:
         StorageFull, StoreReadOnly, Unavailable, FormatError, StoreError: what the database said.
     """
-    with translated(engine, what), engine.connect() as connection:
+    with translated(engine, what), connected(engine, what) as connection:
         _begin(connection, "BEGIN IMMEDIATE")
         yield connection
         _commit(connection, f"{what} {place(engine)}")
@@ -60,7 +61,7 @@ def migrating(engine: sa.Engine, what: str = "registry") -> Iterator[sa.Connecti
 @contextmanager
 def reading(engine: sa.Engine, what: str = "registry") -> Iterator[sa.Connection]:
     """One transaction that sees a single state of the database; see `writing`."""
-    with translated(engine, what), engine.connect() as connection:
+    with translated(engine, what), connected(engine, what) as connection:
         if connection.dialect.name != "sqlite":
             connection = connection.execution_options(isolation_level="REPEATABLE READ")
         _begin(connection, "BEGIN")
@@ -142,8 +143,14 @@ def now_micros(connection: sa.Connection, clock: Clock) -> int:
     """The one clock of all who share a database, microseconds: its own, or a clock of this host where it is SQLite."""
     if connection.dialect.name == "sqlite":
         return to_micros(clock())
-    micros = sa.cast(sa.func.floor(sa.extract("epoch", sa.func.clock_timestamp()) * 1_000_000), sa.BigInteger)
-    return int(connection.execute(sa.select(micros)).scalar_one())
+    return int(connection.execute(sa.select(now_expression(connection, clock))).scalar_one())
+
+
+def now_expression(connection: sa.Connection, clock: Clock) -> sa.ColumnElement[int]:
+    """`now_micros` as a column of a statement that asks the database for more than the time."""
+    if connection.dialect.name == "sqlite":
+        return sa.literal(to_micros(clock()), sa.BigInteger)
+    return sa.cast(sa.func.floor(sa.extract("epoch", sa.func.clock_timestamp()) * 1_000_000), sa.BigInteger)
 
 
 def _begin(connection: sa.Connection, statement: str) -> None:
@@ -197,10 +204,3 @@ def _rights(where: str) -> str:
         if "://" in where
         else "the permissions of the file and its folder"
     )
-
-
-def place(engine: sa.Engine) -> str:
-    """Where a database is, without its password."""
-    if engine.dialect.name == "sqlite":
-        return engine.url.database or "in memory"
-    return without_password(engine.url.render_as_string())

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from headwater import forks
 from headwater.clock import Clock, parse_duration, system_clock, to_micros
 from headwater.compute import delete as deleting
 from headwater.compute import materialize as materializing
+from headwater.compute import repair as repairing
 from headwater.compute import retrieval
 from headwater.compute import status as statuses
 from headwater.compute import write as writing
-from headwater.compute.opening import Closed, open_engine, open_online
+from headwater.compute.erase_entity import erase_entity
+from headwater.compute.opening import Closed, check_store, open_engine, open_online
 from headwater.compute.refresh_queue import RefreshSettings
-from headwater.compute.reports import DeleteReport, MaterializeReport, WriteReport
+from headwater.compute.reports import ClockRepairReport, DeleteReport, EraseReport, MaterializeReport, WriteReport
 from headwater.compute.rooms import Rooms
 from headwater.compute.sources import BoundSources, views_in, with_parts
 from headwater.compute.worker import begin_work
-from headwater.config import Settings, load_settings, without_password
+from headwater.config import Settings, load_settings
 from headwater.definitions.entity import Entity
 from headwater.definitions.view import FeatureView
 from headwater.errors import FeatureViewNotFound, nearest
+from headwater.forks import lazy
 from headwater.loader import load_definitions
 from headwater.observer import Observer, silent
 from headwater.offline.base import OfflineEngine
@@ -43,6 +45,7 @@ from headwater.planning.plan import Plan
 from headwater.registry.registry import FeatureRegistry, open_registry
 from headwater.registry.versions import FeatureVersionManager
 from headwater.types import ConsistencyLevel, StalePolicy, WriteTarget
+from headwater.urls import without_password
 
 _PREPARED = 256
 
@@ -69,7 +72,7 @@ def _refresh_settings(settings: Settings) -> RefreshSettings:
     )
 
 
-class FeatureStore:
+class FeatureStore(forks.OfOneProcess):
     """A feature store: definitions, history, online rows, in one process.
 
     Use it with `with`, or `close()` it. Safe to use from several threads; make it before a fork, it opens its files
@@ -132,7 +135,10 @@ class FeatureStore:
             FeatureViewNotFound: `sources` names no view of the definitions.
         """
         store = cls.__new__(cls)
-        settings = replace(load_settings(path, environ={}), registry_url="sqlite://", online_url="memory:")
+        settings = load_settings(path, environ={})
+        settings = replace(
+            settings, project=settings.project or "headwater", registry_url="sqlite://", online_url="memory:"
+        )
         store._assemble(settings, None, None, None, clock or system_clock, observer, None)
         try:
             definitions = with_parts(definitions)
@@ -159,8 +165,9 @@ class FeatureStore:
     ) -> None:
         """Open the parts; those given as objects stay the caller's to close."""
         self.settings = settings
+        self._name = settings.project
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = forks.lock()
         self._prepared: dict[Any, retrieval.PreparedReader] = {}
         self._owned: list[Any] = []
         self._sources = BoundSources()
@@ -176,31 +183,43 @@ class FeatureStore:
                 )
             )
             self._engine = offline if isinstance(offline, OfflineEngine) else self._own(open_engine(settings, observer))
-            self._online = online if isinstance(online, OnlineStore) else self._own(open_online(settings))
+            if isinstance(online, OnlineStore):
+                check_store(type(online))
+            self._online = online if isinstance(online, OnlineStore) else self._own(open_online(settings, clock))
         except BaseException:
             self.close()
             raise
 
-    @cached_property
+    @lazy
     def rooms(self) -> Rooms:
         """The parts together, for what is built on a store; registry and log are made where they are not there yet."""
         self._registry.make()
         return Rooms(
-            project=self.settings.project,
+            project=self._registry.project,
             registry=self._registry,
             versions=FeatureVersionManager(self._registry),
             engine=self._engine,
-            log=OfflineLog(self._registry.engine, self._log_folder, self._clock),
+            log=OfflineLog(self._registry.engine, self._log_folder, self._clock, self.settings.online_clock_tolerance),
             online=self._online,
             clock=self._clock,
             source_of=self._sources.source_of,
             lookback=self.settings.materialize_lookback,
+            tolerance=self.settings.online_clock_tolerance,
+            keep_gone_files=self.settings.online_gone_files == "keep",
             observer=self._observer,
             reads=_read_settings(self.settings),
             refreshing=_refresh_settings(self.settings),
             work_here=begin_work if self.settings.freshness_refresh_worker else None,
             durable_within=self.settings.online_durable_within,
         )
+
+    @property
+    def _project(self) -> str:
+        """The project's name, as far as it is known."""
+        registry = vars(self).get("_registry")
+        if isinstance(registry, FeatureRegistry):
+            self._name = registry.project
+        return self._name
 
     def _own(self, part: Any) -> Any:
         self._owned.append(part)
@@ -408,6 +427,48 @@ class FeatureStore:
         """
         return deleting.delete(self.rooms, view, entities, purge=purge, session=session)
 
+    def erase(self, entity: str, entities: Any) -> EraseReport:
+        """Purge keys in every view of an entity: hidden at once, erased by a materialize or worker ten minutes later.
+
+        Args:
+            entity: its name.
+            entities: the keys, in any form that reads take.
+
+        Raises:
+            EntityNotFound: no such entity.
+            EntityKeyError: keys that lack a join key, are NULL or of another type.
+        """
+        return erase_entity(self.rooms, entity, entities)
+
+    def repair_clock(self) -> ClockRepairReport:
+        """After a wrong clock (`ClockError`): take now for right.
+
+        What the offline log has stamped ahead of now, arrivals and deletes, follows now a microsecond apart, in its
+        order; online rows that are known later than now become what history has now. Where it was interrupted it is
+        simply called again.
+
+        Raises:
+            StoreError: a store cannot be reached, or the log's folder is another log's.
+        """
+        return repairing.repair_clock(self.rooms)
+
+    def claim_store(self, log_id: str) -> int:
+        """Let this registry's offline log own the online store, which another log wrote to.
+
+        Rows and deletes of the other log stay until they are replaced, or `materialize(force=True)` removes what
+        history lacks; they may exist nowhere else. Its runs fail from now on.
+
+        Args:
+            log_id: of the log that the store belongs to now, as the error names it.
+
+        Returns:
+            The position after which this log goes on.
+
+        Raises:
+            UsageError: the store belongs to another log than the one named.
+        """
+        return self.rooms.claims.take_over(log_id)
+
     def prepare(
         self,
         features: Any,
@@ -489,16 +550,16 @@ class FeatureStore:
             rooms.close()
         while self._owned:
             self._owned.pop().close()
-        gone: Any = Closed(f"this FeatureStore of {self.settings.project!r}")
+        gone: Any = Closed(f"this FeatureStore of {self._project!r}")
         self._registry = self._engine = self._online = self.rooms = gone
 
     def __repr__(self) -> str:
         settings = self.settings
         if isinstance(self._registry, Closed):
-            return f"<FeatureStore {settings.project}: closed>"
+            return f"<FeatureStore {self._project}: closed>"
         registry, online = without_password(settings.registry_url), without_password(settings.online_url)
         return (
-            f"<FeatureStore {settings.project} in {settings.folder}: "
+            f"<FeatureStore {self._project} in {settings.folder}: "
             f"registry {registry}, online {online}, offline {settings.offline_engine}>"
         )
 

@@ -118,7 +118,7 @@ class DType:
             case "bool":
                 return isinstance(value, (bool, np.bool_))
             case "string":
-                return isinstance(value, str)
+                return isinstance(value, str) and is_utf8(value)
             case "bytes":
                 return isinstance(value, (bytes, bytearray))
             case "timestamp":
@@ -138,6 +138,15 @@ class DType:
                     and len(value) == self.dim
                     and all(Float32.accepts(v) and v is not None for v in value)
                 )
+
+
+def is_utf8(text: str) -> bool:
+    """Whether a text can be written as UTF-8: it holds no half of a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 Int32 = DType("int32")

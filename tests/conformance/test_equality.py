@@ -227,7 +227,7 @@ class Equality(RuleBasedStateMachine):
         self._pass_time()
         model = self.models[name]
         self.store.delete(name, [{"k": key}] if model.keyed else [{}], purge=purge)
-        model.deletes.append(Delete(model.key({"k": key}), self.now))
+        model.deletes.append(Delete(model.key({"k": key}), self.now, len(model.log) + 1))
         if purge:
             model.purged.add(model.key({"k": key}))
 

@@ -67,7 +67,8 @@ class DynamoDBServer(Closing):
 
         Args:
             operation: such as `BatchGetItem`.
-            kind: `throttle`, `internal`, `denied`, `half` (of a batch is done), `late`, or `none`: all goes well again.
+            kind: `throttle`, `internal`, `lost` (done, and answered as if not), `denied`, `half` (of a batch is done),
+                `late`, or `none`: all goes well again.
             times: how many of them.
             seconds: how late.
         """

@@ -38,6 +38,9 @@ class Faulty:
             return _answer(start, "200 OK", {})
         operation = environ.get("HTTP_X_AMZ_TARGET", "").partition(".")[2]
         kind, seconds = self._next(operation)
+        if kind == "lost":
+            self._ask(environ, lambda *_: None, body)
+            kind = "internal"
         if kind in _ERRORS:
             status, name, message = _ERRORS[kind]
             return _answer(start, status, {"__type": _PREFIX + name, "message": message})

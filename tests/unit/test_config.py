@@ -14,6 +14,7 @@ definitions = ["features.py", "more/*.py"]
 url = "sqlite:///elsewhere.db"
 [online]
 url = "memory:"
+gone_files = "keep"
 [offline]
 engine = "duckdb"
 memory_limit = "2GB"
@@ -53,7 +54,7 @@ def test_every_key_of_the_file_is_read(tmp_path):
     assert settings.project == "flights"
     assert settings.definitions == ("features.py", "more/*.py")
     assert settings.registry_url == "sqlite:///elsewhere.db"
-    assert settings.online_url == "memory:"
+    assert settings.online_url == "memory:" and settings.online_gone_files == "keep"
     assert (settings.offline_memory_limit, settings.offline_threads, settings.offline_log) == ("2GB", 2, "log")
     assert settings.materialize_lookback == timedelta(days=2)
     assert (settings.freshness_function, settings.freshness_half_life) == ("exponential", timedelta(minutes=30))

@@ -44,7 +44,7 @@ def store() -> Iterator[hw.FeatureStore]:
     ],
 )
 def test_a_bare_number_is_no_time_anywhere(store: hw.FeatureStore, use: Callable[[Any], object]) -> None:
-    with pytest.raises(UsageError, match=r"5 is no time \(a bare number"):
+    with pytest.raises(UsageError, match=r"5 is not a time \(a bare number"):
         use(store)
 
 
@@ -77,7 +77,7 @@ def test_a_closed_store_says_so_whatever_is_asked(in_memory: bool, tmp_path: Pat
     store.close()
     store.close()
     for use in USES:
-        with pytest.raises(Unavailable, match="this FeatureStore of 'headwater' was closed"):
+        with pytest.raises(Unavailable, match=r"this FeatureStore of .* was closed"):
             use(store)
     with pytest.raises(Unavailable, match="was closed"):
         result.to_arrow()
@@ -171,6 +171,6 @@ def test_what_a_person_sees_is_short_and_telling(store: hw.FeatureStore, tmp_pat
     assert "registry sqlite://, online memory:, offline duckdb" in repr(store)
     with hw.FeatureStore(tmp_path, online="lmdb:online") as other:
         shown = repr(other)
-        assert f"<FeatureStore headwater in {tmp_path}: registry sqlite:///.headwater/registry.db" in shown
+        assert f"<FeatureStore {tmp_path.name} in {tmp_path}: registry sqlite:///.headwater/registry.db" in shown
         assert repr(other.registry).endswith("not read yet>")
-    assert repr(other) == "<FeatureStore headwater: closed>"
+    assert repr(other) == f"<FeatureStore {tmp_path.name}: closed>"

@@ -21,7 +21,6 @@ from headwater.advisor.timed import Pace, TookTooLong, within
 from headwater.clock import MIN_MICROS
 from headwater.compute.retrieval import PreparedReader, historical
 from headwater.compute.rooms import Rooms
-from headwater.config import without_password
 from headwater.errors import (
     ChangeRefused,
     FeatureViewNotFound,
@@ -34,6 +33,7 @@ from headwater.observer import Observer, Progress, silent
 from headwater.planning.resolve import ResolvedView
 from headwater.planning.snapshot import RegistrySnapshot
 from headwater.types import STATUSES, Status
+from headwater.urls import without_password
 
 REPEATS = 5
 MOST_FEATURES = 4

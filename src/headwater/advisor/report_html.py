@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import secrets
 from collections.abc import Iterable, Iterator
 from html import escape
 from importlib.resources import files
@@ -13,6 +11,7 @@ from headwater.advisor import labels, report_charts
 from headwater.advisor.report_profiles import components, profiles
 from headwater.advisor.result import ArchitectureComparison, Fit, Verdict
 from headwater.errors import ConfigError
+from headwater.scratch import whole_file
 
 _SIGNS = {Verdict.MET: "✓", Verdict.MISSED: "✗", Verdict.UNKNOWN: "?"}
 
@@ -32,14 +31,8 @@ def write(comparison: ArchitectureComparison, file: str | Path) -> Path:
                 raise IsADirectoryError(0, "it is a folder")
             target.write_text(text, encoding="utf-8")
             return target
-        beside = target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}.tmp")
-        try:
-            beside.write_text(text, encoding="utf-8")
-            beside.replace(target)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                beside.unlink(missing_ok=True)
-            raise
+        with whole_file(target) as unfinished:
+            unfinished.write_text(text, encoding="utf-8")
     except (OSError, ValueError, RuntimeError) as bad:
         reason = bad.strerror if isinstance(bad, OSError) and bad.strerror else bad
         raise ConfigError(f"the page cannot be written to {file}: {reason}") from None

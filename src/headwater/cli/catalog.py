@@ -183,7 +183,7 @@ def _described_view(record: ViewRecord, version: str) -> tuple[Row, list[Drawabl
     view, source = found.view, found.view.source
     row = _view_row(record, found) | {
         "join_keys": {key: str(dtype) for key, dtype in view.join_keys.items()},
-        "location": source.location,
+        "location": source.shown_location,
         "event_time": source.event_time,
         "created_time": source.created_time,
         "delay": source.delay_time or None,

@@ -85,7 +85,7 @@ def compare(
         Path | None, typer.Option(metavar="FILE", help="Show what changed since a measurement that was saved.")
     ] = None,
 ) -> None:
-    """Compare feature store architectures by what is asked of them.
+    """Compare feature store architectures by your requirements.
 
     No project is needed, and every requirement is optional: what is left out counts the same for every system. The
     answer comes with its reasons, and with what would change it.

@@ -40,6 +40,12 @@ def references(context: typer.Context, incomplete: str) -> list[str]:
     return [f"{before}{comma}{name}" for name in found]
 
 
+def entities(context: typer.Context, incomplete: str) -> list[str]:
+    """Entities."""
+    snapshot = _snapshot(context)
+    return [] if snapshot is None else _starting(list(snapshot.entities), incomplete)
+
+
 def versions(context: typer.Context, incomplete: str) -> list[str]:
     """Versions of the view or service named before."""
     snapshot = _snapshot(context)

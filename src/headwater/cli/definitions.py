@@ -103,7 +103,7 @@ def show(
         ),
     ],
 ) -> None:
-    """Show one view, service, entity or feature, with its versions."""
+    """Show a view, service, entity or feature and its versions."""
     with run.store() as store:
         if ":" in name:
             data, drawn = catalog.described_feature(store.registry.get_feature_definition(name))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +17,7 @@ from headwater.cli import later, reports, values
 from headwater.cli.init import write_project
 from headwater.cli.run import Run, command
 from headwater.cli.sheet import Drawable, Line, Lines, Sheet
+from headwater.scratch import TempFolder
 
 if TYPE_CHECKING:
     from headwater.store import FeatureStore
@@ -59,8 +59,8 @@ def demo(run: Run) -> None:
     The sample project: apply, history, materialize, get, and a late correction. Nothing is left behind.
     """
     walk = _Walk(run)
-    with tempfile.TemporaryDirectory(prefix="headwater-demo-") as temporary:
-        folder = Path(temporary) / "demo"
+    with closing(TempFolder()) as temporary:
+        folder = temporary.path / "demo"
         with walk.step("headwater init demo", "A small project: weather at airports, its data ends now.") as told:
             told["files"] = write_project(folder, datetime.now(UTC))
         walk.show(", ".join(told["files"]))

@@ -21,6 +21,8 @@ from headwater.definitions.view import FeatureView
 from headwater.errors import DataError, StorageFull, StoreReadOnly, UsageError
 from headwater.planning.resolve import resolve
 from headwater.planning.snapshot import RegistrySnapshot
+from headwater.planning.value_checks import python_values
+from headwater.scratch import whole_file
 from headwater.types import DType, String, Timestamp
 
 if TYPE_CHECKING:
@@ -54,7 +56,7 @@ def read_table(path: Path, dtypes: Mapping[str, DType], *, strict: bool = True) 
     try:
         match path.suffix.lower():
             case ".parquet":
-                return pyarrow.parquet.read_table(path)
+                return pyarrow.parquet.read_table(path, partitioning=None)
             case ".csv":
                 return _read_csv(path, dtypes, strict)
             case ".jsonl":
@@ -215,15 +217,12 @@ def _flat(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 @contextlib.contextmanager
 def _whole_or_not(path: Path) -> Iterator[Path]:
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        yield partial
-        partial.replace(path)
+        with whole_file(path) as partial:
+            yield partial
     except OSError as bad:
         kind = StorageFull if bad.errno == 28 else StoreReadOnly
         raise kind(f"{path}: cannot write: {bad}") from bad
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -279,5 +278,7 @@ def _looked_at(result: HistoryResult, first: int | None) -> Taken:
     for batch in result.to_batches():
         rows += batch.num_rows
         if first is None or len(kept) < first:
-            kept += batch.slice(0, None if first is None else first - len(kept)).to_pylist()
+            some = batch.slice(0, None if first is None else first - len(kept))
+            columns = [python_values(column) for column in some.columns]
+            kept += [dict(zip(some.schema.names, row, strict=True)) for row in zip(*columns, strict=True)]
     return Taken(rows, kept)

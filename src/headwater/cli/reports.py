@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from headwater.cli.sheet import Drawable, Line, Sheet
+from headwater.clock import format_duration
 
 if TYPE_CHECKING:
-    from headwater.compute.reports import MaterializeReport, WriteReport
+    from datetime import datetime
+
+    from headwater.compute.reports import ClockRepairReport, EraseReport, MaterializeReport, WriteReport
 
 _MOST_PROBLEMS = 20
 _NOTES = {
@@ -70,3 +74,33 @@ def written(view: str, report: WriteReport) -> Sequence[Drawable]:
     if len(report.problems) > _MOST_PROBLEMS:
         lines.append(Line(f"  … and {len(report.problems) - _MOST_PROBLEMS} more (--json shows all)", "dim"))
     return lines
+
+
+def when(instant: datetime | None) -> str:
+    """An instant as people read it: `2026-06-01 12:10:00 UTC`."""
+    return "-" if instant is None else f"{instant:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def repaired(report: ClockRepairReport) -> Sequence[Drawable]:
+    """One line of what was ahead of now."""
+    if not (report.ahead or report.rows or report.deletes or report.keys):
+        return [Line(f"nothing was ahead of {when(report.now)}", "green")]
+    counts = f"{report.rows:,} rows and {report.deletes:,} deletes in the log, {report.keys:,} keys online"
+    ahead = format_duration(timedelta(seconds=round(report.ahead.total_seconds())))
+    lines = [
+        Line(f"the offline log's clock was {ahead} ahead of {when(report.now)}; set back: {counts}", "green"),
+    ]
+    return [*lines, *(Line(f"  {name} cannot be read, and was left as it is", "yellow") for name in report.unread)]
+
+
+def erased(entity: str, report: EraseReport) -> Sequence[Drawable]:
+    """A row for each view, then what is pending and what headwater does not reach."""
+    rows = [(view, done.deleted, done.found) for view, done in report.views.items()]
+    lines: list[Drawable] = [Sheet.of("", ["view", "keys", "with a row"], rows)] if rows else []
+    if not rows:
+        lines.append(Line(f"no view is of entity {entity} alone", "yellow"))
+    if report.pending:
+        lines.append(Line(f"hidden now; erased by a materialize after {when(report.pending_until)}", "green"))
+    if report.erased:
+        lines.append(Line(f"{report.erased:,} earlier purges were erased", "green"))
+    return [*lines, *(Line(note, "dim") for note in report.notes)]

@@ -75,6 +75,12 @@ class Run:
         if not self.json:
             later.draw.show(*drawables)
 
+    def confirm(self, question: str) -> bool:
+        """Ask a person at the terminal; without one, or in JSON, the answer is no."""
+        if self.json or not sys.stdin.isatty():
+            return False
+        return typer.confirm(question)
+
     def warn(self, messages: Iterable[str]) -> None:
         """Warnings for people, on standard error; in JSON they stand in the answer."""
         if not self.json:

@@ -28,7 +28,7 @@ def status(
         Any, typer.Option(parser=parse.instant, metavar="TIME", help="How it stands at this time.", show_default="now")
     ] = None,
 ) -> None:
-    """Show how far each version is materialized, and what is wrong."""
+    """Show how far versions are materialized, and what is wrong."""
     with run.store() as store:
         found = store.status(now)
     run.answer(found, *_drawn(found))
@@ -74,11 +74,24 @@ def _sla(version: VersionStatus, now: datetime) -> str:
     return f"{sla} {told} (newest{seen} {age(max(timedelta(0), now - version.newest))})"
 
 
+_IN_TIME = ("clock_ahead", 0.0)
+
+
 def _parts(found: StoreStatus) -> list[Drawable]:
     """What the registry, the log and the online store say of themselves, a line each."""
     parts = (("registry", found.registry), ("offline log", found.log), ("online", found.online))
-    told = [(name, ", ".join(f"{key} {value}" for key, value in said.items() if value != "")) for name, said in parts]
-    return [Fields([*told, *_refresh(found.refresh)])]
+    told = [
+        (name, ", ".join(f"{k} {v}" for k, v in said.items() if v != "" and (k, v) != _IN_TIME)) for name, said in parts
+    ]
+    return [Fields([*told, *_refresh(found.refresh), *_pending(found)])]
+
+
+def _pending(found: StoreStatus) -> list[tuple[str, str]]:
+    """Purged keys that are not erased yet."""
+    if not found.pending_purges or found.pending_until is None:
+        return []
+    when = f"{found.pending_until:%Y-%m-%d %H:%M:%S} UTC"
+    return [("pending purges", f"{found.pending_purges:,}, erased by a materialize or worker after {when}")]
 
 
 def _refresh(found: RefreshStatus) -> list[tuple[str, str]]:

@@ -44,6 +44,9 @@ def register(app: typer.Typer) -> None:
     command(app)(materialize)
     command(app)(write)
     command(app)(delete)
+    command(app)(erase)
+    command(app, name="repair-clock")(repair_clock)
+    command(app, name="claim-store")(claim_store)
 
 
 def materialize(
@@ -99,9 +102,7 @@ def delete(
     run: Run,
     view: View,
     key: KeyOption,
-    purge: Annotated[
-        bool, typer.Option("--purge", help="Also erase the values for good, with the next materialize.")
-    ] = False,
+    purge: Annotated[bool, typer.Option("--purge", help="Also erase the values for good, ten minutes later.")] = False,
 ) -> None:
     """Delete entities from the online store and from history.
 
@@ -114,8 +115,58 @@ def delete(
         entities = parse.entities(key, join_keys)
         report = store.delete(view, entities, purge=purge)
     done = "purged" if purge else "deleted"
-    rest = "; the next materialize erases the values" if purge else ""
+    rest = f"; erased by a materialize after {reports.when(report.pending_until)}" if purge else ""
     run.answer(
         {"view": view, **plain(report)},
         Line(f"{view}: {done} {report.deleted} {'entity' if report.deleted == 1 else 'entities'}{rest}", "green"),
+    )
+
+
+def erase(
+    run: Run,
+    entity: Annotated[str, typer.Argument(metavar="ENTITY", help="An entity.", autocompletion=complete.entities)],
+    key: KeyOption,
+) -> None:
+    """Erase an entity's keys in every view of it.
+
+    They are hidden at once. What holds them in clear is erased by a materialize or worker that runs ten minutes later
+    or after that; 'headwater status' shows what is pending.
+    """
+    with run.store() as store:
+        join_keys = store.get_entity(entity).join_keys
+        report = store.erase(entity, parse.entities(key, join_keys))
+    run.answer({"entity": entity, **plain(report)}, *reports.erased(entity, report))
+
+
+def repair_clock(run: Run) -> None:
+    """Take now for right after a wrong clock stamped rows ahead.
+
+    What the offline log and the online store have ahead of now follows now, in its order. Nothing is lost, and it may
+    be run again. Make sure first that this host's clock (with PostgreSQL: its server's) is right.
+    """
+    with run.store() as store:
+        report = store.repair_clock()
+    run.answer(report, *reports.repaired(report))
+
+
+def claim_store(
+    run: Run,
+    log_id: Annotated[str, typer.Option("--from", metavar="ID", help="The offline log that the store belongs to now.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Take over an online store that another offline log wrote to.
+
+    Rows and deletes of the other log stay until they are replaced, or 'headwater materialize --force' removes what
+    this history lacks. They may exist nowhere else.
+    """
+    if not yes and not run.confirm(
+        "Rows and deletes of the other offline log stay in the online store until they are replaced; they may exist "
+        "nowhere else, and its hosts cannot write any more. Go on?"
+    ):
+        raise UsageError("nothing was changed; --yes goes on without asking")
+    with run.store() as store:
+        position = store.claim_store(log_id)
+    run.answer(
+        {"log": log_id, "position": position},
+        Line("the online store belongs to this offline log now; run 'headwater materialize'", "green"),
     )

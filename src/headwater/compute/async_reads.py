@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from headwater import forks
 from headwater.compute.prepared import PreparedReader, refreshed_ask
 from headwater.compute.refresh import refresher
 from headwater.compute.rooms import Rooms
@@ -74,7 +75,7 @@ def async_fetcher(rooms: Rooms) -> AsyncFetcher:
     return AsyncFetcher(async_reads(rooms.online), rooms.reads, lambda: rooms.store_name)
 
 
-class AsyncPreparedReader:
+class AsyncPreparedReader(forks.OfOneProcess):
     """Reads one set of features on an event loop; `PreparedReader` says what it promises.
 
     A read that is cancelled leaves the client whole.
@@ -83,6 +84,8 @@ class AsyncPreparedReader:
         inner: names, versions and layouts, resolved.
         fetcher: gets the rows.
     """
+
+    instead = "make one in each process: await store.prepare(features)"
 
     def __init__(self, inner: PreparedReader, fetcher: AsyncFetcher) -> None:
         self._inner = inner

@@ -13,7 +13,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from headwater.clock import to_micros
+from headwater.errors import UsageError
 from headwater.planning.tables import decoded
+from headwater.planning.value_checks import numpy_micros, unreadable
 from headwater.types import DType, Timestamp
 
 Column: TypeAlias = pa.ChunkedArray | list[Any]
@@ -22,6 +24,7 @@ Column: TypeAlias = pa.ChunkedArray | list[Any]
 _MICROS = pa.timestamp("us", tz="UTC")
 _WHOLE = {"float32": 2**24, "float64": 2**53}
 _ALONE = {"string": {str, type(None)}, "bytes": {bytes, type(None)}, "date": {date, type(None)}}
+_MILLIS_A_DAY = 86_400_000
 _PER_UNIT = {"s": 1_000_000, "ms": 1_000, "us": 1}
 
 
@@ -56,7 +59,18 @@ def fit(column: Column, dtype: DType, *, pandas: bool = False) -> Fitted:
 
 def fit_time(column: Column) -> Fitted:
     """A column of times (timestamps of any unit, aware or naive in UTC, or dates) in microseconds, rounded up."""
-    return _instants(column, up=True) if isinstance(column, list) else _times(plain(column), up=True)
+    if isinstance(column, list):
+        return _instants(column, up=True)
+    return _readable(plain(column), lambda array: _times(array, up=True))
+
+
+def _readable(array: pa.Array, convert: Callable[[pa.Array], Fitted]) -> Fitted:
+    """Convert what can be read back; text that is not UTF-8 and instants that Python cannot hold do not fit."""
+    bad, _ = unreadable(array)
+    if bad is None:
+        return convert(array)
+    found = convert(array.take(pa.array(np.arange(len(array)), mask=bad)))
+    return Fitted(found.values, bad if found.bad is None else bad | found.bad)
 
 
 def _fit(column: Column, dtype: DType, convert: Callable[[pa.Array], Fitted]) -> Fitted:
@@ -65,26 +79,40 @@ def _fit(column: Column, dtype: DType, convert: Callable[[pa.Array], Fitted]) ->
     # Arrow takes text beside bytes for bytes, and cuts a datetime beside a date, so that these are looked at one by one
     exact = _ALONE.get(dtype.name)
     if exact is None or exact.issuperset(map(type, column)):
-        try:
-            found = convert(pa.array(column))
-        except (pa.ArrowException, TypeError, ValueError, OverflowError):
-            found = None
+        found = _converted(column, None, convert)
         if found is not None and found.bad is None:
             return found
     return _one_by_one(column, dtype, convert)
 
 
-def _one_by_one(column: Sequence[Any], dtype: DType, convert: Callable[[pa.Array], Fitted]) -> Fitted:
-    given = np.fromiter((value is not None for value in column), bool, len(column))
-    good = [value if dtype.accepts(value) else None for value in column]
-    bad = given & np.fromiter((value is None for value in good), bool, len(column))
-    hint = dtype.arrow if dtype.name in ("string", "bytes", "date", "array", "embedding") else None
+def _converted(column: Sequence[Any], hint: pa.DataType | None, convert: Callable[[pa.Array], Fitted]) -> Fitted | None:
+    """Python values as Arrow takes them; None where it does not."""
     try:
-        found = convert(pa.array(good, hint))
-    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        return convert(pa.array(column, hint))
+    except Exception:  # Arrow's own errors, and what a method of somebody's object raises
+        return None
+
+
+def _one_by_one(column: Sequence[Any], dtype: DType, convert: Callable[[pa.Array], Fitted]) -> Fitted:
+    hint = dtype.arrow if dtype.name in ("string", "bytes", "date", "array", "embedding") else None
+    given = np.fromiter((value is not None for value in column), bool, len(column))
+    good = [value if _accepts(dtype, value) else None for value in column]
+    found = _converted(good, hint, convert)
+    if found is None:
+        good = [value if _converted([value], hint, convert) is not None else None for value in good]
+        found = _converted(good, hint, convert)
+    if found is None:
         return Fitted(pa.nulls(len(column), dtype.arrow), given)
+    bad = given & np.fromiter((value is None for value in good), bool, len(column))
     both = bad if found.bad is None else bad | found.bad
     return Fitted(found.values, both if both.any() else None)
+
+
+def _accepts(dtype: DType, value: Any) -> bool:
+    try:
+        return dtype.accepts(value)
+    except Exception:
+        return False
 
 
 def _instants(column: Sequence[Any], *, up: bool) -> Fitted:
@@ -94,7 +122,7 @@ def _instants(column: Sequence[Any], *, up: bool) -> Fitted:
             return Fitted(
                 pa.array([None if value is None else to_micros(value) for value in column], pa.int64()).cast(_MICROS)
             )
-        except OverflowError:
+        except UsageError:
             pass
     found = [_instant(value, up) for value in column]
     bad = np.fromiter((f is _NO_TIME for f in found), bool, len(found))
@@ -106,16 +134,23 @@ _NO_TIME = object()
 
 
 def _instant(value: Any, up: bool) -> Any:
-    if value is None or (isinstance(value, (datetime, np.datetime64)) and value != value):
+    if value is None:
         return None
     if isinstance(value, np.datetime64):
-        micros = value.astype("datetime64[us]")
-        return int(micros.astype(np.int64)) + (1 if up and micros != value else 0)
+        if np.isnat(value):
+            return None
+        found = numpy_micros(value)
+        return _NO_TIME if found is None else found[0] + (1 if up and not found[1] else 0)
     if not isinstance(value, date):
         return _NO_TIME
-    # pandas' timestamps are datetimes with nanoseconds beside
-    finer: int = getattr(value, "nanosecond", 0)
-    return to_micros(value) + (1 if up and finer else 0)
+    if isinstance(value, datetime) and value != value:  # pandas' NaT is a datetime
+        return None
+    try:
+        # pandas' timestamps are datetimes with nanoseconds beside
+        finer: int = getattr(value, "nanosecond", 0)
+        return to_micros(value) + (1 if up and finer else 0)
+    except UsageError:
+        return _NO_TIME
 
 
 def plain(column: pa.ChunkedArray | pa.Array) -> pa.Array:
@@ -133,6 +168,12 @@ def plain(column: pa.ChunkedArray | pa.Array) -> pa.Array:
 
 
 def _arrow(array: pa.Array, dtype: DType, pandas: bool) -> Fitted:
+    if _is_list(array.type) and array.type != dtype.arrow:
+        return _lists(array, dtype, pandas)
+    return _readable(array, lambda readable: _plain_arrow(readable, dtype, pandas))
+
+
+def _plain_arrow(array: pa.Array, dtype: DType, pandas: bool) -> Fitted:
     given, wanted = array.type, dtype.arrow
     if given == wanted and dtype.name != "embedding":
         return Fitted(array)
@@ -146,10 +187,10 @@ def _arrow(array: pa.Array, dtype: DType, pandas: bool) -> Fitted:
         case "timestamp":
             return _times(array, up=False)
         case "date" if pa.types.is_date(given):
-            return Fitted(array.cast(wanted))
+            return _dates(array, wanted)
         case "bytes" if pa.types.is_fixed_size_binary(given):
             return Fitted(array.cast(wanted))
-        case "array" | "embedding":
+        case "embedding":
             return _lists(array, dtype, pandas)
     return _none(array, wanted)
 
@@ -242,9 +283,23 @@ def _times(array: pa.Array, *, up: bool) -> Fitted:
     return Fitted(found, bad if bad.any() else None)
 
 
+def _dates(array: pa.Array, wanted: pa.DataType) -> Fitted:
+    """Dates of days; of milliseconds only those that are whole days."""
+    if pa.types.is_date32(array.type):
+        return Fitted(array)
+    millis = array.view(pa.int64()).fill_null(0).to_numpy()
+    found = pa.array((millis // _MILLIS_A_DAY).astype(np.int32), mask=~_valid(array)).view(wanted)
+    bad = millis % _MILLIS_A_DAY != 0
+    return Fitted(found, bad if bad.any() else None)
+
+
+def _is_list(given: pa.DataType) -> bool:
+    return bool(pa.types.is_list(given) or pa.types.is_large_list(given) or pa.types.is_fixed_size_list(given))
+
+
 def _lists(array: pa.Array, dtype: DType, pandas: bool) -> Fitted:
-    given, wanted = array.type, dtype.arrow
-    if not (pa.types.is_list(given) or pa.types.is_large_list(given) or pa.types.is_fixed_size_list(given)):
+    wanted = dtype.arrow
+    if dtype.name not in ("array", "embedding") or not _is_list(array.type):
         return _none(array, wanted)
     lengths = pc.list_value_length(array).fill_null(0).to_numpy(zero_copy_only=False)
     inner = _arrow(plain(array.flatten()), dtype.element or DType("float32"), pandas)

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
-from headwater.clock import MIN_MICROS, from_micros
+from headwater.clock import MIN_MICROS, duration_micros, from_micros
 from headwater.compute.acknowledged import acknowledge
 from headwater.compute.keys import key_table, newest, same_keys
 from headwater.compute.recent import SAMPLE, RecentWrite, Sample
 from headwater.compute.reports import DeleteReport
-from headwater.compute.rooms import Rooms
+from headwater.compute.rooms import WRITE_TIME, Rooms
+from headwater.compute.swap import update
 from headwater.compute.write import ATTEMPTS, Changed, unchanged
 from headwater.errors import RegistryConflict, StoreError
-from headwater.online.codec import header, sequence_of
+from headwater.offline.base import Tombstone
+from headwater.offline.log_state import LogRestored
+from headwater.online.codec import header
 from headwater.online.guard import deleted_row
+from headwater.online.meta import greatest_key, purge_entry
 from headwater.online.session import Session, check_session
 from headwater.online.view_rows import ViewRows
 from headwater.planning.resolve import ResolvedView, whole_view
 from headwater.planning.snapshot import ViewRecord
-
-TRIES = 1_000
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class DeleteKeys:
 def delete(
     rooms: Rooms, view: str, entities: Any, *, purge: bool = False, session: Session | None = None
 ) -> DeleteReport:
-    """Hide every row of some keys that is known up to now, online and in history; what is learnt later revives them.
+    """Hide every row of some keys that was given up to now, online and in history; what is learnt later revives them.
 
     Args:
         rooms: the store's parts.
@@ -53,7 +55,9 @@ def delete(
 
     Raises:
         EntityKeyError: keys that lack a join key, are NULL or of another type.
+        ClockError: the log's clock is far ahead of now.
     """
+    until = rooms.write_until()
     check_session(session, rooms.store_name)
     rooms.claim_online()
     snapshot = rooms.registry.snapshot()
@@ -63,24 +67,32 @@ def delete(
         if not keys.table.num_rows:
             return DeleteReport(0, 0, None, 0, purge)
         stored = [_stored(rooms, version, keys.table) for version in keys.versions]
-        known = [max(_known(row) for row in rows) for rows in zip(*(rows for _, rows in stored), strict=True)]
+        rows = list(zip(*(rows for _, rows in stored), strict=True))
+        known = [max(map(_known, versions)) for versions in rows]
         try:
             marked = rooms.log.delete(view, keys.table, known, purge=purge, check=unchanged(rooms, snapshot))
-        except Changed:
+        except (Changed, LogRestored):
+            rooms.claim_online()
             snapshot = rooms.registry.refresh()
             continue
+        tombstones = list(zip(marked.positions, marked.through, strict=True))
         try:
+            if purge:
+                note_purges(rooms, view, dict(zip(rooms.log.digests(keys.table), tombstones, strict=True)))
             for version in keys.versions:
-                hide_rows(rooms, version, keys.table, marked.through)
+                hide_rows(rooms, version, keys.table, tombstones, until)
         except StoreError as bad:
             raise type(bad)(f"{bad}; the delete is in the offline log, the next materialize puts it online") from bad
+        position = max(marked.positions)
         recent = RecentWrite(
-            from_micros(rooms.now()), "delete", view, keys.table.num_rows, _sample(keys, stored), marked.position
+            from_micros(rooms.now()), "delete", view, keys.table.num_rows, _sample(keys, stored), position
         )
         acknowledge(rooms, recent, session)
-        found = sum(at > MIN_MICROS for at in known)
-        through = from_micros(max(marked.through)) if marked.through else None
-        return DeleteReport(keys.table.num_rows, found, through, marked.position, purge)
+        found = sum(any(map(_has_values, versions)) for versions in rows)
+        pending = from_micros(rooms.log.now() + duration_micros(WRITE_TIME)) if purge else None
+        return DeleteReport(
+            keys.table.num_rows, found, from_micros(max(marked.through)), position, purge, pending_until=pending
+        )
     raise RegistryConflict(f"{view}: the registry changed {ATTEMPTS} times during the delete; try again")
 
 
@@ -109,39 +121,66 @@ def _sample(keys: DeleteKeys, stored: Sequence[tuple[list[bytes], list[bytes | N
 
 
 def _known(row: bytes | None) -> int:
-    found = header(row)
-    return MIN_MICROS if found is None or found.emptied else found.known_at
+    """What D must reach for what is stored: its own D, and the known_at of a source or cache-only row.
+
+    Rows of the log are hidden by their position.
+    """
+    stored = header(row)
+    if stored is None:
+        return MIN_MICROS
+    return max(stored.through, stored.known_at if not stored.emptied and not stored.position else MIN_MICROS)
 
 
-def hide_rows(rooms: Rooms, version: ResolvedView, keys: pa.Table, through: Iterable[int]) -> int:
-    """Put D into the rows of some keys, and empty those that are known up to it.
+def _has_values(row: bytes | None) -> bool:
+    stored = header(row)
+    return stored is not None and not stored.emptied
+
+
+def note_purges(rooms: Rooms, view: str, purges: Mapping[bytes, Tombstone]) -> None:
+    """Put the digests (→ P, D) of purges into the online store, where they outlive the rows.
+
+    A registry that is restored from an older copy has them again from there.
+    """
+    entries: dict[bytes, bytes | None] = {}
+    for digest, (position, through) in purges.items():
+        entries |= purge_entry(rooms.project, view, digest, through, position)
+    if entries:
+        greatest = max(position for position, _ in purges.values())
+        rooms.online.put_meta(entries, high_water=(greatest_key(rooms.project), greatest))
+
+
+def hide_rows(rooms: Rooms, version: ResolvedView, keys: pa.Table, tombstones: Sequence[Tombstone], until: int) -> int:
+    """Put P and D into the rows of some keys, and empty those that they hide.
 
     Args:
         rooms: the store's parts.
         version: the view version.
         keys: the join keys.
-        through: D of each.
+        tombstones: P and D (microseconds) of each.
+        until: see `OnlineStore.put`.
 
     Returns:
         How many rows were changed.
     """
     rows = ViewRows(rooms.project, version)
-    whole = rows.whole_keys(keys)
-    stored = stored_keys(rooms, version, keys)
-    found = rooms.online.multi_get(stored)
-    changed = 0
-    for key, full, row, limit in zip(stored, whole, found, through, strict=True):
-        changed += hide_row(rooms, key, row, limit, full)
-    return changed
+    whole = [key for key in rows.whole_keys(keys) if key is not None]
+    return hide_stored(rooms, stored_keys(rooms, version, keys), tombstones, until, whole)
 
 
-def hide_row(rooms: Rooms, key: bytes, row: bytes | None, through: int, whole: bytes | None = None) -> bool:
-    """Put D into one row; `whole` is the whole key, where it may be a long one. Whether it was changed."""
-    for _ in range(TRIES):
-        new = deleted_row(row, through, 0, None if whole == key else whole)
-        if new is None:
-            return False
-        if rooms.online.compare_and_put(key, sequence_of(row), new):
-            return True
-        row = rooms.online.multi_get([key])[0]
-    raise StoreError(f"key {key.hex()}: written {TRIES} times while it was deleted; try again")
+def hide_stored(
+    rooms: Rooms,
+    keys: Sequence[bytes],
+    tombstones: Sequence[Tombstone],
+    until: int,
+    whole: Sequence[bytes] | None = None,
+) -> int:
+    """`hide_rows` by what the rows are stored under; `whole` are the whole keys, some of which may be long ones."""
+    long = [None if full == key else full for key, full in zip(keys, keys if whole is None else whole, strict=True)]
+
+    def change(i: int, stored: bytes | None) -> bytes | None:
+        position, through = tombstones[i]
+        new = deleted_row(stored, through, position, long[i])
+        return stored if new is None else new
+
+    high_water = (greatest_key(rooms.project), max((position for position, _ in tombstones), default=0))
+    return update(rooms.online, keys, rooms.online.multi_get(keys), change, until=until, high_water=high_water)

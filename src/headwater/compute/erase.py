@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from itertools import islice
 
-from headwater.clock import MIN_MICROS, duration_micros, to_micros
-from headwater.compute.delete import hide_row
-from headwater.compute.rooms import RUN, Rooms
+from headwater.clock import duration_micros, to_micros
+from headwater.compute.delete import hide_stored, note_purges
+from headwater.compute.rooms import RUN, WRITE_TIME, Rooms
 from headwater.compute.rows import RowVersion
+from headwater.compute.swap import update
 from headwater.errors import FormatError
+from headwater.offline.base import Tombstone
 from headwater.online.codec import header
-from headwater.online.meta import watermark_key
+from headwater.online.meta import greatest_key, watermark_key
+from headwater.online.powers import Erasing
 from headwater.online.view_rows import ViewRows
 from headwater.planning.resolve import ResolvedView, whole_view
 from headwater.planning.snapshot import ViewRecord
-
-WRITE_TIME = timedelta(minutes=10)
-"""How long a write may take at most: purges asked for within it are not erased yet."""
 
 RETIRED_ROWS = timedelta(minutes=10)
 """How long the rows of a retired version stay, for readers that have not seen it retired yet."""
 
 _CHUNK = 10_000
+
+Purges = Mapping[bytes, Tombstone]
+"""Digest of a key → P and D (microseconds) of its purge."""
 
 
 def remove_retired(rooms: Rooms, record: ViewRecord) -> int:
@@ -37,12 +40,13 @@ def remove_retired(rooms: Rooms, record: ViewRecord) -> int:
             rooms.online.delete(keys)
             removed += len(keys)
         if removed:
-            rooms.online.delete([watermark_key(rooms.project, record.name, version.version)])
+            rooms.online.put_meta({watermark_key(rooms.project, record.name, version.version): None})
+            rooms.files.forget(record.name, version.version)
     return removed
 
 
-def _rows_of(rooms: Rooms, view: ResolvedView, through: Mapping[bytes, int]) -> Iterator[tuple[bytes, bytes, int]]:
-    """(stored key, row, D) of the purged keys that a version still holds."""
+def _rows_of(rooms: Rooms, view: ResolvedView, purges: Purges) -> Iterator[tuple[bytes, bytes]]:
+    """(stored key, digest) of the purged keys that a version still holds."""
     rows = ViewRows(rooms.project, view)
     for key, row in rooms.online.scan(rows.prefix):
         try:
@@ -50,18 +54,20 @@ def _rows_of(rooms: Rooms, view: ResolvedView, through: Mapping[bytes, int]) -> 
         except FormatError:
             # a damaged row names no key; the next run that has one overwrites it
             continue
-        limit = through.get(rooms.log.digests.one(values))
-        if limit is not None:
-            yield key, row, limit
+        digest = rooms.log.digests.one(values)
+        if digest in purges:
+            yield key, digest
 
 
-def hide_purged(rooms: Rooms, view: ResolvedView, through: Mapping[bytes, int]) -> int:
-    """Put the D of purges into the rows that do not bear it: a crash, or a restored folder, left them."""
-    return sum(hide_row(rooms, key, row, limit) for key, row, limit in _rows_of(rooms, view, through))
+def hide_purged(rooms: Rooms, view: ResolvedView, purges: Purges, until: int) -> int:
+    """Put D and P of purges into the rows that do not have them: a crash, or another store, left them out."""
+    note_purges(rooms, view.name, purges)
+    found = list(_rows_of(rooms, view, purges))
+    return hide_stored(rooms, [key for key, _ in found], [purges[digest] for _, digest in found], until)
 
 
 def erase_purged(rooms: Rooms, record: ViewRecord) -> int:
-    """Erase what still bears purged keys, where no write or run that began before the purge can be in flight.
+    """Erase what still holds purged keys, where no write or run that began before the purge can be in flight.
 
     Args:
         rooms: the store's parts.
@@ -72,28 +78,35 @@ def erase_purged(rooms: Rooms, record: ViewRecord) -> int:
     """
     before = rooms.log.now() - duration_micros(WRITE_TIME)
     running = [to_micros(lease.started_at) for lease in rooms.leases.running(RUN)]
-    through = rooms.log.purges_to_erase(record.name, min([before, *running]))
-    if not through:
+    purges = rooms.log.purges_to_erase(record.name, min([before, *running]))
+    if not purges:
         return 0
+    until = rooms.write_until()
     views = [whole_view(record, version) for version in record.versions.values()]
+    note_purges(rooms, record.name, purges)
     for view in views:
-        for key, row, limit in list(_rows_of(rooms, view, through)):
-            _erase(rooms, key, row, limit)
+        found = list(_rows_of(rooms, view, purges))
+        keys, tombstones = [key for key, _ in found], [purges[digest] for _, digest in found]
+        hide_stored(rooms, keys, tombstones, until)
+        _erase(rooms, keys, [position for position, _ in tombstones], until)
     spaces = {view.version: ViewRows(rooms.project, view) for view in views}
     rooms.refresh_queue.forget(
-        record.name, lambda version, key: rooms.log.digests.one(spaces[version].decode_key(key)) in through
+        record.name, lambda version, key: rooms.log.digests.one(spaces[version].decode_key(key)) in purges
     )
-    rooms.log.erase(record.name, through, [RowVersion(view).reading for view in views])
-    return len(through)
+    if isinstance(rooms.online, Erasing):
+        rooms.online.erase_remains()
+    rooms.log.erase(record.name, purges, [RowVersion(view).reading for view in views])
+    return len(purges)
 
 
-def _erase(rooms: Rooms, key: bytes, row: bytes | None, through: int) -> None:
-    """Remove a row that is emptied or known up to D; what was learnt later stays."""
-    while True:
+def _erase(rooms: Rooms, keys: Sequence[bytes], positions: Sequence[int], until: int) -> None:
+    """Remove emptied rows whose delete is no later than the purge; what was learnt later stays."""
+
+    def change(i: int, row: bytes | None) -> bytes | None:
         stored = header(row)
-        known = MIN_MICROS if stored is None or stored.emptied else stored.known_at
-        if stored is None or known > through:
-            return
-        if rooms.online.compare_and_put(key, stored.sequence, None):
-            return
-        row = rooms.online.multi_get([key])[0]
+        if stored is None or not stored.emptied or stored.deleted_position > positions[i]:
+            return row
+        return None
+
+    high_water = (greatest_key(rooms.project), max(positions, default=0))
+    update(rooms.online, keys, rooms.online.multi_get(keys), change, until=until, high_water=high_water)

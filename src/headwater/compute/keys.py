@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from headwater.errors import EntityKeyError
-from headwater.online.entities import entity_batch, key_array
+from headwater.online.entities import entity_batch, half_pair, key_array
 from headwater.planning.snapshot import ViewRecord, ViewVersion
 from headwater.types import DType
 
@@ -30,7 +30,10 @@ def key_table(entities: Any, keys: Mapping[str, DType], where: str) -> pa.Table:
     columns = {}
     for name, dtype in keys.items():
         values = batch.values(name)
-        columns[name] = key_array(values, pa.int64() if dtype.name == "int32" else dtype.arrow)
+        try:
+            columns[name] = key_array(values, pa.int64() if dtype.name == "int32" else dtype.arrow)
+        except UnicodeEncodeError:
+            raise half_pair(name, values, where) from None
         if columns[name].null_count:
             row = columns[name].is_null().index(True).as_py()
             raise EntityKeyError(f"{where}: join key {name!r} is NULL, or no {dtype}, in row {row}")

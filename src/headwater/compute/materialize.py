@@ -12,6 +12,7 @@ import pyarrow as pa
 from headwater.clock import from_micros, to_micros
 from headwater.compute.erase import erase_purged, remove_retired
 from headwater.compute.keys import key_table
+from headwater.compute.mend import mend
 from headwater.compute.reports import MaterializeReport, RunReport
 from headwater.compute.rooms import Rooms
 from headwater.compute.run import Bounds, Run
@@ -46,9 +47,10 @@ def materialize(
         LogMismatch: the online store belongs to another offline log.
     """
     bounds = _bounds(rooms, start, end, entities, force)
-    rooms.claim_online()
+    rooms.claims.claim_online(always=True)
     snapshot = rooms.registry.refresh()
     targets = _targets(snapshot, views)
+    mended = mend(rooms, snapshot)
     # keys are looked at for every view before the first run begins
     planned = [Run(rooms, target, bounds, _keys(target, entities)) for target in targets]
     rooms.log.roll(sorted({target.name for target in targets}))
@@ -58,7 +60,8 @@ def materialize(
         erased = erase_purged(rooms, snapshot.view(name))
         if erased:
             runs = [replace(run, erased=erased) if run.view == name else run for run in runs]
-    return _go_live(rooms, tuple(runs))
+    report = _go_live(rooms, tuple(runs))
+    return replace(report, notes=(*mended.warnings, *report.notes))
 
 
 def _run(planned: list[Run]) -> list[RunReport]:
@@ -73,7 +76,7 @@ def _run(planned: list[Run]) -> list[RunReport]:
 
 def _bounds(rooms: Rooms, start: Instant | None, end: Instant | None, entities: Any, force: bool) -> Bounds:
     if force and (start is not None or end is not None):
-        raise UsageError("force makes keys equal to history now: leave start and end away")
+        raise UsageError("force cannot be combined with start or end")
     bounds = Bounds(
         None if start is None else _instant("start", start),
         None if end is None else min(_instant("end", end), rooms.now()),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 import warnings as python_warnings
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from headwater import forks
 from headwater.clock import duration_micros, parse_duration, to_micros
 from headwater.compute.follow import follow
 from headwater.compute.refresh import refresher
@@ -62,12 +62,14 @@ class Explained:
     steps: tuple[tuple[str, float], ...]
 
 
-class PreparedReader:
+class PreparedReader(forks.OfOneProcess):
     """Reads one set of features; safe to use from several threads.
 
     Its columns never change: where a live pointer moves, the reader follows to a version that has them all, else it
     stays on the version it has, warns once, and says so in `warnings`.
     """
+
+    instead = "make one in each process: store.prepare(features)"
 
     def __init__(
         self,
@@ -86,7 +88,7 @@ class PreparedReader:
         self._fetcher = rooms.fetcher
         self._hints = rooms.hints if rooms.refreshing.hints else None
         self._refresh = registry_refresh.total_seconds()
-        self._lock = threading.Lock()
+        self._lock = forks.lock()
         self._snapshot = self._look()
         self._next = time.monotonic() + self._refresh
         request = resolve(self._snapshot, features, full_names=full_names)
@@ -287,6 +289,7 @@ class PreparedReader:
 
     def _look(self) -> RegistrySnapshot:
         """The registry, asked again where the refresh time is over; its last answer where it cannot be reached."""
+        self._rooms.claims.check_reads()
         registry = self._rooms.registry
         if self._refresh >= REFRESH.total_seconds():
             return registry.snapshot()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,8 @@ from itertools import compress, islice
 from typing import Any, Literal
 
 import pyarrow as pa
+
+from headwater import forks
 
 SAMPLE = 16
 """How many rows of a write are kept, for each version."""
@@ -70,7 +71,7 @@ class RecentWrite:
         return list({tuple(entity.items()): entity for _, entity in self.sample}.values())
 
 
-class RecentWrites:
+class RecentWrites(forks.OfOneProcess):
     """The last writes of a store object; safe to use from several threads.
 
     Args:
@@ -79,7 +80,7 @@ class RecentWrites:
 
     def __init__(self, kept: int = KEPT) -> None:
         self._kept: deque[RecentWrite] = deque(maxlen=kept)
-        self._lock = threading.Lock()
+        self._lock = forks.lock()
 
     def add(self, write: RecentWrite) -> None:
         """Take note of one."""

@@ -7,9 +7,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 
+from headwater import forks
 from headwater.clock import duration_micros
 from headwater.compute.keys import key_table
-from headwater.compute.refresh_queue import after_fork, as_hints
+from headwater.compute.refresh_queue import as_hints
 from headwater.compute.reports import RunReport
 from headwater.compute.rooms import Rooms
 from headwater.compute.run import Bounds, Run
@@ -93,7 +94,7 @@ class _Line:
 _LineKey = tuple[str, str, int | None]
 
 
-class Refresher:
+class Refresher(forks.OfOneProcess):
     """Refreshes for reads that wait.
 
     Reads of the same key at the same time share one recomputation, as do those of other keys of the view that come
@@ -114,7 +115,7 @@ class Refresher:
         self.runs = 0
         self.problem = ""
         self.forget()
-        after_fork(self)
+        forks.after_fork(self, Refresher.forget)
 
     def forget(self) -> None:
         """Begin anew, with nothing running."""
@@ -237,7 +238,7 @@ class Refresher:
             thread.join(_AT_CLOSE)
 
 
-_MAKING = threading.Lock()
+_MAKING = forks.lock()
 
 
 def refresher(rooms: Rooms) -> Refresher:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import weakref
 from collections import deque
@@ -11,8 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
-from typing import Any
 
+from headwater import forks
 from headwater.compute.refresh_records import RefreshRecords
 from headwater.errors import HeadwaterError
 from headwater.online.hints import Hint, HintQueue
@@ -51,19 +50,6 @@ class RefreshSettings:
     lease: timedelta = timedelta(minutes=2)
 
 
-def after_fork(part: Any) -> None:
-    """Call `part.forget()` in child processes: they have no thread of their parent's, and its locks may be held."""
-    kept = weakref.ref(part)
-
-    def forget() -> None:
-        found = kept()
-        if found is not None:
-            found.forget()
-
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=forget)
-
-
 def as_hints(views: Sequence[ResolvedView], stale: Iterable[StaleRows], now: int) -> list[Hint]:
     """The hints that stale rows of a request make; rows of a retired version, which is not fed any more, make none."""
     found = []
@@ -75,7 +61,7 @@ def as_hints(views: Sequence[ResolvedView], stale: Iterable[StaleRows], now: int
     return found
 
 
-class Hints:
+class Hints(forks.OfOneProcess):
     """A bounded buffer of hints, one a key, in front of the queue.
 
     A read is noted by one append; a thread, started by the first, finds what is stale in it. What finds no room is
@@ -101,7 +87,7 @@ class Hints:
     ) -> None:
         self._queue, self._records, self._now, self._started = queue, records, now, started
         self.forget()
-        after_fork(self)
+        forks.after_fork(self, Hints.forget)
 
     def forget(self) -> None:
         """Begin anew, without a thread."""
@@ -109,8 +95,8 @@ class Hints:
         self._hints: dict[bytes, Hint] = {}
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._wake = threading.Event()
-        self._closed = threading.Event()
+        self._wake = forks.event()
+        self._closed = forks.event()
         self.dropped = 0
         self.overlooked = 0
         self._told = (0, 0)

@@ -10,6 +10,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from headwater.compute.refresh_tables import migrate, reading, stored_format, times, totals, writing
+from headwater.forks import OfOneProcess
 from headwater.sql_transactions import upsert
 
 KEPT = 1_000
@@ -44,7 +45,7 @@ class Records:
     time_to_fresh: TimeToFresh = field(default_factory=TimeToFresh)
 
 
-class RefreshRecords:
+class RefreshRecords(OfOneProcess):
     """The figures of one registry's refreshes; their tables are made by the first of them.
 
     Args:

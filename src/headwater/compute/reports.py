@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from headwater.planning.frames import to_html
@@ -74,6 +74,7 @@ class DeleteReport:
         through: D, the latest: rows known up to then are hidden.
         position: the log position of the last mark.
         purge: whether the keys are also erased, by a later materialize or worker.
+        pending_until: of a purge: a materialize or worker after this instant (UTC) erases what still holds the keys.
     """
 
     deleted: int
@@ -81,6 +82,57 @@ class DeleteReport:
     through: datetime | None
     position: int
     purge: bool = False
+    pending_until: datetime | None = None
+
+    def _repr_html_(self) -> str:
+        names = [field.name for field in fields(self)]
+        return _table(names, [[getattr(self, name) for name in names]])
+
+
+@dataclass(frozen=True)
+class EraseReport:
+    """What `erase` did: a purge in every view of an entity.
+
+    Attributes:
+        views: view → what its delete did; the keys are hidden at once.
+        erased: purges, also earlier ones, whose keys were erased by this call.
+        pending: keys of all views that a later materialize or worker erases.
+        pending_until: from this instant on (UTC); None: nothing is pending.
+        notes: what headwater does not reach: backups, replicas' persistence, sources, views with more keys.
+    """
+
+    views: Mapping[str, DeleteReport]
+    erased: int = 0
+    pending: int = 0
+    pending_until: datetime | None = None
+    notes: tuple[str, ...] = ()
+
+    def _repr_html_(self) -> str:
+        names = ("deleted", "found", "through", "pending_until")
+        return _table(("view", *names), [[v, *(getattr(r, n) for n in names)] for v, r in self.views.items()])
+
+
+@dataclass(frozen=True)
+class ClockRepairReport:
+    """What a repair of the clock changed.
+
+    Attributes:
+        now: the instant taken for right (UTC); what was ahead of it follows it, a microsecond apart.
+        ahead: how far the offline log's clock was ahead of it.
+        rows: rows of the log with another arrival.
+        deletes: deletes and purges of the log with another time.
+        keys: keys of which the online store had a row, or a delete, that was ahead; over all versions.
+        views: the views of which the log had anything ahead.
+        unread: files of the log that could not be read, and were left as they are.
+    """
+
+    now: datetime
+    ahead: timedelta
+    rows: int = 0
+    deletes: int = 0
+    keys: int = 0
+    views: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
 
     def _repr_html_(self) -> str:
         names = [field.name for field in fields(self)]
@@ -102,12 +154,15 @@ class RunReport:
         null_keys: rows left out for a NULL key, of those the run was about.
         null_times: rows of the source left out for a NULL event or created time.
         skipped: rows of the log that lack the version's columns.
-        deleted: delete marks that were put again.
+        deleted: rows into which a delete was put again.
         erased: rows of purged keys that were erased.
+        missing_files: recorded files of the source that are gone, as the source's path names them.
+        rewritten_files: recorded files that have fewer rows than they had.
         seconds: how long it took.
         watermark: the end up to which the version is materialized now; None where it has none.
         live: whether the version went live by this run.
-        warnings: what looks odd in the data: files that lack a column.
+        warnings: what looks odd in the data: files that lack a column, that are gone, or that changed while they were
+            read.
     """
 
     view: str
@@ -123,6 +178,8 @@ class RunReport:
     skipped: int = 0
     deleted: int = 0
     erased: int = 0
+    missing_files: tuple[str, ...] = ()
+    rewritten_files: tuple[str, ...] = ()
     seconds: float = 0.0
     watermark: datetime | None = None
     live: bool = False
@@ -132,9 +189,13 @@ class RunReport:
         return f"<RunReport {self}>"
 
     def __str__(self) -> str:
-        counts = _counts(self, _RUN_COUNTS) or "nothing new"
+        counts = ", ".join(filter(None, (_counts(self, _RUN_COUNTS), *self._files()))) or "nothing new"
         until = "" if self.watermark is None else f", up to {_shown(self.watermark)}"
         return f"{self.view}@{self.version}: {counts}{until}{', now live' if self.live else ''} ({self.seconds:.1f} s)"
+
+    def _files(self) -> list[str]:
+        found = ((self.missing_files, "missing"), (self.rewritten_files, "rewritten"))
+        return [f"{len(files):,} file{'' if len(files) == 1 else 's'} {what}" for files, what in found if files]
 
     @property
     def rows_per_second(self) -> float:
@@ -156,15 +217,17 @@ class MaterializeReport:
     Attributes:
         runs: in the order they ran.
         waiting: why a version did not go live by itself, where something stands in its way.
+        notes: what was done beside the runs, such as after a restore of the registry.
     """
 
     runs: tuple[RunReport, ...] = ()
     waiting: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Of all runs."""
-        return tuple(warning for run in self.runs for warning in run.warnings)
+        """Of all runs, and of what was done beside them."""
+        return (*self.notes, *(warning for run in self.runs for warning in run.warnings))
 
     @property
     def rows(self) -> int:

@@ -6,26 +6,29 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import cached_property
 from typing import TYPE_CHECKING
 
-from headwater.clock import Clock, ticker
+from headwater import forks
+from headwater.clock import Clock, duration_micros, ticker, to_micros
+from headwater.compute.claims import Claims
 from headwater.compute.recent import RecentWrites
 from headwater.compute.refresh_queue import Hints, RefreshSettings
 from headwater.compute.refresh_records import RefreshRecords
 from headwater.compute.refresh_sql import SQLHintQueue
 from headwater.definitions.sources import Source
-from headwater.errors import LogMismatch, Unavailable
+from headwater.forks import lazy
 from headwater.observer import Observer, silent
 from headwater.offline.base import OfflineEngine
 from headwater.offline.log import OfflineLog
 from headwater.online.base import OnlineStore, PutOutcome
 from headwater.online.fetching import Fetcher, ReadSettings
 from headwater.online.hints import HintQueue, Queued
-from headwater.online.meta import greatest_key, log_id_key, pack_log_id, read_watermarks, unpack_log_id
+from headwater.online.meta import greatest_key, read_watermarks
 from headwater.planning.resolve import ResolvedView
 from headwater.planning.snapshot import RegistrySnapshot, ViewVersion
 from headwater.planning.watermark import Watermark
+from headwater.registry.files import FileEntries
+from headwater.registry.forcing import Forcing
 from headwater.registry.leases import Leases
 from headwater.registry.registry import FeatureRegistry
 from headwater.registry.versions import FeatureVersionManager
@@ -41,6 +44,8 @@ GRACE = timedelta(days=1)
 DURABLE_WITHIN = timedelta(seconds=2)
 """How long a write that asks for durability waits for replicas."""
 LEASE_TIME = timedelta(minutes=10)
+WRITE_TIME = timedelta(minutes=10)
+"""How long after its start a write may still be applied: purges asked for within it are not erased yet."""
 RUN = "run"
 """The kind of lease that a materialization holds."""
 
@@ -51,7 +56,7 @@ def own_source(version: ViewVersion) -> Source:
 
 
 @dataclass
-class Rooms:
+class Rooms(forks.OfOneProcess):
     """One store object's parts.
 
     Attributes:
@@ -73,6 +78,7 @@ class Rooms:
         durable_within: how long a write waits for replicas.
         recent: the writes that the online store acknowledged last.
         refreshing: how stale rows are refreshed.
+        keep_gone_files: whether rows of source files that are gone are meant to stay, so that no run warns of them.
         refresher: refreshes for reads that wait, once one did; `refresh.refresher` makes it.
         work_here: begins to work the queue off in this process, once a read asks for a refresh; gives what ends that.
     """
@@ -95,37 +101,54 @@ class Rooms:
     recent: RecentWrites = field(default_factory=RecentWrites)
     refreshing: RefreshSettings = field(default_factory=RefreshSettings)
     refresher: Refresher | None = field(default=None, init=False)
+    keep_gone_files: bool = False
     work_here: Callable[[Rooms], Callable[[], None]] | None = None
     _end_work: Callable[[], None] | None = field(default=None, init=False)
     leases: Leases = field(init=False)
-    _claimed: bool = field(default=False, init=False)
+    _claims: Claims | None = field(default=None, init=False)
+    files: FileEntries = field(init=False)
+    forcing: Forcing = field(init=False)
 
     def __post_init__(self) -> None:
+        self.files = FileEntries(self.registry.engine)
+        self.forcing = Forcing(self.registry.engine)
         self.leases = Leases(self.registry.engine, self.clock)
+        forks.after_fork(self, Rooms._in_child)
 
-    @cached_property
+    @property
+    def claims(self) -> Claims:
+        """Whose the log and the online store are, as it was looked at last."""
+        if self._claims is None or self._claims.online is not self.online:
+            self._claims = Claims(self.project, self.registry, self.log, self.online)
+        return self._claims
+
+    def _in_child(self) -> None:
+        # the thread that works the queue off is the parent's
+        self._end_work = None
+
+    @lazy
     def now(self) -> Callable[[], int]:
         """Tells the time now, microseconds."""
         return ticker(self.clock)
 
-    @cached_property
+    @lazy
     def fetcher(self) -> Fetcher:
         """Gets rows for reads."""
         return Fetcher(self.online, self.reads, lambda: self.store_name)
 
-    @cached_property
+    @lazy
     def refresh_queue(self) -> HintQueue:
         """Where hints wait for workers."""
         if isinstance(self.online, Queued):
             return self.online.hint_queue(self.store_name, self.refreshing.limit)
         return SQLHintQueue(self.registry.engine, self.refreshing.limit)
 
-    @cached_property
+    @lazy
     def refresh_records(self) -> RefreshRecords:
         """What refreshes have come to."""
         return RefreshRecords(self.registry.engine)
 
-    @cached_property
+    @lazy
     def hints(self) -> Hints:
         """What stands between reads and the queue."""
         return Hints(lambda: self.refresh_queue, lambda: self.refresh_records, self.now, self._begin_work)
@@ -176,38 +199,13 @@ class Rooms:
         return f"{self.project}:{self.log.log_id}"
 
     def claim_log(self) -> None:
-        """Make sure, before a write, that this host writes to the folder of the offline log that all hosts use.
-
-        Raises:
-            LogMismatch: its folder is another one.
-        """
-        if self._claimed:
-            return
-        try:
-            # the registry may have been restored from an older copy: what the store has seen is not given again
-            marks = self.watermarks(self.registry.snapshot())
-        except Unavailable:
-            # rows for the log alone need no online store; the next write looks again
-            self.log.claim(0)
-            return
-        self.log.claim(max((mark.position for mark in marks.values()), default=0))
-        self._claimed = True
+        """Make sure, before a write, that the offline log is the project's (`Claims.claim_log`)."""
+        self.claims.claim_log()
 
     def claim_online(self) -> None:
-        """Make sure, before a write, that the online store belongs to this offline log; an empty one becomes its own.
+        """Make sure, before a write, that the online store belongs to this offline log (`Claims.claim_online`)."""
+        self.claims.claim_online()
 
-        Raises:
-            LogMismatch: another log feeds it.
-        """
-        self.claim_log()
-        key = log_id_key(self.project)
-        found = self.online.multi_get([key])[0]
-        if found is None:
-            self.online.put_meta({key: pack_log_id(self.project, self.log.log_id)}, expected={key: None})
-            return
-        _, log_id = unpack_log_id(found)
-        if log_id != self.log.log_id:
-            raise LogMismatch(
-                f"the online store is fed by offline log {log_id}, this registry's is {self.log.log_id}: use the same "
-                "[registry] url on every host that writes, or empty the online store and run materialize"
-            )
+    def write_until(self) -> int:
+        """The instant (microseconds) after which a write that begins now must not be applied any more."""
+        return to_micros(self.online.clock()) + duration_micros(WRITE_TIME)

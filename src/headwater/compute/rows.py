@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from headwater.clock import YEARS, to_micros
 from headwater.compute.cast import Column, Fitted, fit, fit_time, plain
 from headwater.definitions.sources import PushSource
-from headwater.errors import DataError, nearest
+from headwater.errors import DataError, UsageError, nearest
+from headwater.forks import lazy
 from headwater.offline.base import CREATED
 from headwater.offline.log import RowGroup
 from headwater.offline.log_marks import RowReading
 from headwater.planning.resolve import ResolvedView
-from headwater.planning.tables import as_table, is_pandas
-from headwater.types import DType, Int64, fits
+from headwater.planning.tables import as_table, column_names, is_pandas, loose_columns
+from headwater.planning.value_checks import NOT_TEXT, shown, unreadable_rows
+from headwater.types import DType, Int64, String, Timestamp, fits
 
 TIME = "time"
 
@@ -30,13 +32,13 @@ class RowVersion:
 
     view: ResolvedView
 
-    @cached_property
+    @lazy
     def reading(self) -> RowReading:
         """Which columns hold its keys and times."""
         source = self.view.view.source
         return RowReading(tuple(k.source_column for k in self.view.keys), source.event_time, source.created_time)
 
-    @cached_property
+    @lazy
     def needs(self) -> dict[str, tuple[DType | None, ...]]:
         """Column → what it must fit (None: a time), for every column that a complete row has."""
         needs: dict[str, list[DType | None]] = {}
@@ -48,12 +50,12 @@ class RowVersion:
             needs.setdefault(feature.source_column, []).append(feature.dtype)
         return {name: tuple(dict.fromkeys(dtypes)) for name, dtypes in needs.items()}
 
-    @cached_property
+    @lazy
     def times(self) -> frozenset[str]:
         """The columns it reads as times."""
         return frozenset(n for n in (self.reading.event, self.reading.created, CREATED) if n is not None)
 
-    @cached_property
+    @lazy
     def known(self) -> frozenset[str]:
         """Every column a row may have for it; the source's others are asked for where one turns up."""
         source = self.view.view.source
@@ -157,11 +159,24 @@ def _raw_groups(view: str, data: Any) -> tuple[list[_Raw], int]:
             columns: dict[str, Column] = {str(name): [data[i][name] for i in places] for name in first}
             raws.append(_Raw(columns, np.array(places, np.int64)))
         return raws, len(data)
-    table = as_table(data, f"rows of {view!r}")
-    columns = {name: table.column(i) for i, name in enumerate(table.column_names)}
+    columns, count = _columns(view, data)
+    return [_Raw(columns, np.arange(count, dtype=np.int64), is_pandas(data))], count
+
+
+def _columns(view: str, data: Any) -> tuple[dict[str, Column], int]:
+    """The columns of a table; those that Arrow cannot hold as lists, so that the rows at fault are named."""
+    try:
+        table = as_table(data, f"rows of {view!r}")
+    except DataError:
+        loose = loose_columns(data)
+        if not loose:
+            raise
+        return loose, len(next(iter(loose.values())))
+    names = column_names(table.schema, f"rows of {view!r}", DataError)
+    columns: dict[str, Column] = {name: table.column(i) for i, name in enumerate(names)}
     if len(columns) != table.num_columns:
-        raise DataError(f"rows of {view!r}: two columns of one name among {', '.join(table.column_names)}")
-    return [_Raw(columns, np.arange(table.num_rows, dtype=np.int64), is_pandas(data))], table.num_rows
+        raise DataError(f"rows of {view!r}: two columns of one name among {', '.join(names)}")
+    return columns, table.num_rows
 
 
 def _unknown(name: str, versions: Sequence[RowVersion], known: Iterable[str]) -> str:
@@ -242,17 +257,37 @@ class _Why:
             found.append(f"no column {name!r} ({what})")
         for (name, dtype), bad in self.unfit.items():
             if bad[at]:
-                value = _value(raw.columns[name], at)
-                found.append(f"column {name!r}: {value!r} is not a {'time' if dtype is None else dtype}")
+                found.append(f"column {name!r}: {_misfit(raw.columns[name], at, dtype)}")
         for name, null in self.nulls.items():
             if null[at] and not any(n == name and bad[at] for (n, _), bad in self.unfit.items()):
                 found.append(f"key {name!r} is NULL" if name in keys else f"time {name!r} is NULL")
         return found
 
 
-def _value(column: Column, at: int) -> Any:
-    value = column[at]
-    return value.as_py() if isinstance(value, pa.Scalar) else value
+def _misfit(column: Column, at: int, dtype: DType | None) -> str:
+    """What is wrong with a value that does not fit a dtype (None: a time)."""
+    value, time = column[at], dtype is None or dtype == Timestamp
+    what = f"not a {'time' if dtype is None else dtype}"
+    if isinstance(column, pa.ChunkedArray):
+        if time or any(kind in str(dtype) for kind in ("string", "timestamp", "date")):
+            found = unreadable_rows(column.slice(at, 1))
+            what = what if found is None else found[1]
+    elif isinstance(value, str):
+        if dtype == String:
+            what = NOT_TEXT
+        elif time and _time_problem(value) is None:
+            what = f"text, {what}: use datetime.fromisoformat (the headwater command reads such text as it is)"
+    elif time and (isinstance(value, np.datetime64) or YEARS in (_time_problem(value) or "")):
+        what = YEARS
+    return f"{shown(value)} is {what}"
+
+
+def _time_problem(value: Any) -> str | None:
+    try:
+        to_micros(value)
+    except UsageError as bad:
+        return str(bad)
+    return None
 
 
 def _never_null(version: RowVersion) -> list[tuple[str, DType | None]]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import pyarrow as pa
@@ -12,21 +11,25 @@ import pyarrow as pa
 from headwater.clock import MIN_MICROS, duration_micros, from_micros
 from headwater.compute.delete import hide_rows
 from headwater.compute.erase import hide_purged
-from headwater.compute.force import Seen, remove_unknown, replace_newer
+from headwater.compute.force import Forced, make_equal
 from headwater.compute.inputs import with_log
+from headwater.compute.lease import RunLease
 from headwater.compute.reports import RunReport
-from headwater.compute.rooms import RUN, Rooms
+from headwater.compute.rooms import Rooms
+from headwater.compute.run_files import RunFiles
+from headwater.compute.ties import Ties
 from headwater.errors import Unavailable
 from headwater.observer import Progress
-from headwater.offline.base import THROUGH, ChangeCounts, ChangesRequest, LogSlice
+from headwater.offline.base import POSITION, THROUGH, ChangeCounts, ChangesRequest, LogSlice
+from headwater.offline.log_core import RunStart
+from headwater.offline.log_state import LogRestored
 from headwater.online.base import PutOutcome
-from headwater.online.meta import read_watermarks, watermark_entry
+from headwater.online.meta import greatest_key, read_watermarks, token_key, watermark_entry, watermark_key
 from headwater.online.view_rows import ViewRows
 from headwater.planning.resolve import ResolvedView
 from headwater.planning.watermark import Watermark
-from headwater.registry.leases import Lease
 
-RENEW_AFTER = 60.0
+ATTEMPTS = 10
 
 
 @dataclass(frozen=True)
@@ -62,42 +65,102 @@ class Run:
     keys: pa.Table | None = None
     reached: Watermark | None = None
     _counts: ChangeCounts = field(default_factory=ChangeCounts)
+    _warnings: list[str] = field(default_factory=list)
     _keys: int = 0
     _applied: int = 0
     _superseded: int = 0
-    _renewed: float = 0.0
+    _deleted: int = 0
+    _forced: Forced = field(default_factory=Forced)
+    _files: RunFiles | None = None
+    _void: bool = False
 
-    def run(self, alike: Watermark | None = None) -> RunReport:
-        """Do it.
+    def run(self, peer: Watermark | None = None) -> RunReport:
+        """Run it; begun again, once, where the online store lost rows meanwhile.
 
         Args:
-            alike: how far the run of another version of the view has just read: this one reads as far, no further.
+            peer: how far the run of another version of the view has just read: this one reads as far, no further.
 
         Raises:
             SourceError: the source is missing or does not fit the view.
+            ClockError: the log's clock is far ahead of now.
             StoreError: a store failed; what was put stays, the watermark was not moved, and the next run goes on.
         """
-        began = self._renewed = time.monotonic()
-        about = f"{self.view.name}@{self.view.version}"
-        with self.rooms.leases.held(RUN, about, lasts=self.rooms.lease_time) as lease:
-            rows = ViewRows(self.rooms.project, self.view)
-            since = self._since()
-            end, log = self._extent(rows, alike)
-            self.reached = Watermark(end, log.position)
-            deleted = self._hide_again(rows, log, since)
-            seen = Seen() if self._whole else None
-            self._put(rows, self.rooms.engine.changes(self._request(log, since, end), self._counts), seen, log, lease)
-            removed = 0 if seen is None else remove_unknown(self.rooms, rows, seen, self.keys, log.position)
-            reached = self._finish(self.reached, log, began)
-        return self._report(deleted, removed, time.monotonic() - began, reached)
+        began = time.monotonic()
+        for attempt in (1, 2):
+            self._begin()
+            with RunLease(self.rooms, f"{self.view.name}@{self.view.version}") as lease:
+                reached = self._attempt(lease, peer, began)
+            if reached is not None:
+                return self._report(time.monotonic() - began, reached)
+            if attempt == 1:
+                self._warnings.append("the online store lost rows, or was replaced, during the run: it was begun again")
+        raise Unavailable(
+            f"materialize {self.view.name}@{self.view.version}: the online store lost rows, or was replaced, twice "
+            "while it was filled; look at it, then run materialize again"
+        )
 
-    def _extent(self, rows: ViewRows, alike: Watermark | None) -> tuple[int, LogSlice]:
+    def _begin(self) -> None:
+        self._counts, self._keys, self._applied, self._superseded, self._deleted = ChangeCounts(), 0, 0, 0, 0
+        self._forced, self._files = Forced(), None
+
+    def _attempt(self, lease: RunLease, peer: Watermark | None, began: float) -> Watermark | None:
+        """How far the version is materialized afterwards; None where the store's epoch is another by now."""
+        rooms, rows = self.rooms, ViewRows(self.rooms.project, self.view)
+        epoch = rooms.online.epoch(token_key(rooms.project))
+        stored = self._stored()
+        token = self._token()
+        end, log, now = self._extent(rows, peer)
+        since = self._since(stored, now)
+        self.reached = Watermark(end, log.position)
+        self._hide_again(rows, log, since, lease)
+        files = self._files = RunFiles.of(rooms, self.view, since, token)
+        if self._whole:
+            make_equal(rooms, self.view, log, lease, self._forced, keys=self.keys, counts=self._counts)
+            self._applied, self._keys = self._forced.put, self._forced.keys
+            files.forced()
+        else:
+            request = self._request(log, since, end)
+            # with a start of the user's own: the window alone, also of new files
+            narrow = replace(request, whole_files=frozenset())
+            first = narrow if self.bounds.start is not None else files.request(request)
+            self._put_changes(rows, first, log, lease)
+            while (request_ := files.again(request)) is not None:
+                self._put_changes(rows, request_, log, lease)
+        return self._finish(epoch, token, stored, log, lease, began)
+
+    def _put_changes(self, rows: ViewRows, request: ChangesRequest, log: LogSlice, lease: RunLease) -> None:
+        """Put what history has of a request; ties of source rows are settled by what the source says now."""
+        step = f"materialize {self.view.name}@{self.view.version}"
+        ties = Ties(self.rooms, self.view, log)
+        for batch in self.rooms.engine.changes(request, self._counts):
+            pairs = rows.encode(batch)
+            outcomes = self.rooms.put_rows(self.view, pairs, until=lease.until(), position=log.position)
+            ties.add(rows, batch, outcomes)
+            applied = outcomes.count(PutOutcome.APPLIED)
+            self._keys += len(pairs)
+            self._applied += applied
+            self._superseded += outcomes.count(PutOutcome.SUPERSEDED)
+            self.rooms.observer(Progress(step, self._keys, unit="keys"))
+        changed = ties.settle(rows, lease)
+        self._applied += changed
+        self._superseded += ties.count - changed
+        self.rooms.observer(Progress(step, self._counts.rows, finished=True))
+
+    def _extent(self, rows: ViewRows, peer: Watermark | None) -> tuple[int, LogSlice, int]:
         """Up to when, and the log up to where; as far as another version's run, but where a purge came in between."""
+        start = self._start()
         # under this run's lease no purge is worked off; one between the two runs may have been
-        if alike is not None and not self.rooms.log.purges_after(self.view.name, alike.position, None):
-            return alike.end, self.rooms.log.slice(self.view.name, rows.names, alike.position)
-        end = self.rooms.now() if self.bounds.end is None else self.bounds.end
-        return end, self.rooms.log.slice(self.view.name, rows.names)
+        if peer is not None and not self.rooms.log.purges_after(self.view.name, peer.position, None):
+            return peer.end, self.rooms.log.slice(self.view.name, rows.names, peer.position), start.now
+        end = start.now if self.bounds.end is None else min(self.bounds.end, start.now)
+        return end, self.rooms.log.slice(self.view.name, rows.names), start.now
+
+    def _start(self) -> RunStart:
+        try:
+            return self.rooms.log.begin_run()
+        except LogRestored:
+            self.rooms.claims.claim_online(always=True)
+            return self.rooms.log.begin_run()
 
     @property
     def _whole(self) -> bool:
@@ -106,79 +169,128 @@ class Run:
         timeless = source.event_time is None and source.created_time is None
         return self.bounds.force or (timeless and self.bounds.start is None and self.bounds.end is None)
 
-    def _since(self) -> Watermark:
+    def _stored(self) -> Watermark | None:
         pair = (self.view.name, self.view.version)
-        return read_watermarks(self.rooms.online, self.rooms.project, [pair])[pair] or Watermark()
+        return read_watermarks(self.rooms.online, self.rooms.project, [pair])[pair]
+
+    def _token(self) -> bytes:
+        (token,) = self.rooms.online.multi_get([token_key(self.rooms.project)])
+        return token or b""
+
+    def _since(self, stored: Watermark | None, now: int) -> Watermark:
+        """The watermark that the run goes on from; none where it does not count."""
+        self._void = True
+        if stored is None or self.rooms.forcing.pending(self.view.name, self.view.version):
+            return Watermark()
+        if stored.end > now + duration_micros(self.rooms.tolerance):
+            self._warnings.append(
+                f"the watermark, {from_micros(stored.end).isoformat()}, is later than the offline log's clock: it does "
+                "not count, and the version is filled from the beginning"
+            )
+            return Watermark()
+        self._void = False
+        return stored
 
     def _request(self, log: LogSlice, since: Watermark, end: int) -> ChangesRequest:
         after = since.end if since.end == MIN_MICROS else since.end - duration_micros(self.rooms.lookback)
-        if self._whole:
-            after, since = MIN_MICROS, Watermark()
-        elif self.bounds.start is not None:
+        if self.bounds.start is not None:
             # the window alone: no row of the log counts for its position
             after = self.bounds.start - 1
             since = Watermark(after, log.position)
         return ChangesRequest(with_log(self.rooms, self.view, log), end, after, since, log.position, self.keys)
 
-    def _hide_again(self, rows: ViewRows, log: LogSlice, since: Watermark) -> int:
-        """Put the marks since the watermark again: a crash may have left them out, or a restored folder lost them."""
-        hidden = 0
-        marks = self.rooms.log.deletes_after(self.view.name, rows.names, since.position, log.position)
-        if marks is not None:
-            through = marks.column(THROUGH).to_pylist()
-            hidden += hide_rows(self.rooms, self.view, marks.select(list(rows.names)), through)
-        purged = self.rooms.log.purges_after(self.view.name, since.position, log.position)
-        return hidden + (hide_purged(self.rooms, self.view, purged) if purged else 0)
+    def _hide_again(self, rows: ViewRows, log: LogSlice, since: Watermark, lease: RunLease) -> None:
+        """Put deletes since the watermark again, and every purge that is not erased yet, before any row.
 
-    def _put(
-        self, rows: ViewRows, batches: Iterator[pa.RecordBatch], seen: Seen | None, log: LogSlice, lease: Lease
-    ) -> None:
-        step = f"materialize {self.view.name}@{self.view.version}"
-        for batch in batches:
-            pairs = rows.encode(batch)
-            placed = self.rooms.put_rows(self.view, pairs, position=log.position)
-            kept_out = len(placed) - placed.count(PutOutcome.APPLIED)
-            if seen is not None:
-                seen.add(pairs)
-                if kept_out:
-                    missed = [pair for pair, put in zip(pairs, placed, strict=True) if put is not PutOutcome.APPLIED]
-                    kept_out -= replace_newer(self.rooms, missed, log.position)
-            self._keys += len(pairs)
-            self._superseded += kept_out
-            self._applied += len(pairs) - kept_out
-            self.rooms.observer(Progress(step, self._keys, unit="keys"))
-            self._renew(lease)
-        self.rooms.observer(Progress(step, self._counts.rows, finished=True))
+        A crash may have left them out, or another store; a row that a delete does not hide would be superseded by one
+        that it does.
+        """
+        keys = self.rooms.log.deletes_after(self.view.name, rows.names, since.position, log.position)
+        if keys is not None:
+            marks = zip(keys.column(POSITION).to_pylist(), keys.column(THROUGH).to_pylist(), strict=True)
+            names = list(rows.names)
+            self._deleted += hide_rows(self.rooms, self.view, keys.select(names), list(marks), lease.until())
+        self._hide_purged(since.position, lease)
 
-    def _renew(self, lease: Lease) -> None:
-        now = time.monotonic()
-        if now - self._renewed > RENEW_AFTER:
-            if not self.rooms.leases.renew(lease, lasts=self.rooms.lease_time):
-                raise Unavailable(
-                    f"materialize {lease.about}: held up for longer than {self.rooms.lease_time}; run it again"
-                )
-            self._renewed = now
+    def _hide_purged(self, position: int, lease: RunLease) -> None:
+        log = self.rooms.log
+        purges = {**log.purges_after(self.view.name, position, None), **log.open_purges(self.view.name)}
+        if purges:
+            self._deleted += hide_purged(self.rooms, self.view, purges, lease.until())
 
-    def _finish(self, reached: Watermark, log: LogSlice, began: float) -> Watermark:
-        """Move the watermark, forward only and both parts together, once the rows are there."""
-        late = self.rooms.log.purges_after(self.view.name, log.position, None)
-        if late:
-            hide_purged(self.rooms, self.view, late)
+    def _finish(
+        self,
+        epoch: bytes,
+        token: bytes,
+        stored: Watermark | None,
+        log: LogSlice,
+        lease: RunLease,
+        began: float,
+    ) -> Watermark | None:
+        """Move the watermark, forward only and both parts together, once the rows are there and the epoch is the same.
+
+        Returns:
+            How far the version is materialized now; None where the epoch is another.
+        """
+        rooms, (name, version) = self.rooms, (self.view.name, self.view.version)
+        self._hide_purged(log.position, lease)
+        lease.check()
+        assert self.reached is not None
+        reached = replace(self.reached, token=token)
         # looked at again: another run may have moved it meanwhile
-        since = self._since()
-        # on a clock that stands still a run can reach later positions of the log at the same end
-        ahead = reached.end > since.end if self.bounds.end is not None else reached.reaches(since) and reached != since
-        if self.bounds.start is not None or self.keys is not None or not ahead:
-            return since
-        name, version = self.view.name, self.view.version
-        self.rooms.online.put_meta(watermark_entry(self.rooms.project, name, version, reached))
+        now = self._stored()
+        keeps = self.bounds.start is not None or self.keys is not None or not self._is_ahead(reached, now, stored)
+        if keeps:
+            same = rooms.online.epoch(token_key(rooms.project)) == epoch
+            return (now or Watermark()) if same else None
+        if self._files is not None:
+            number = max(stored.files if stored else 0, now.files if now else 0)
+            reached = replace(reached, files=self._files.record(number))
+        key = watermark_key(rooms.project, name, version)
+        for _ in range(ATTEMPTS):
+            (data,) = rooms.online.multi_get([key])
+            now = self._stored()
+            if not self._is_ahead(reached, now, stored):
+                return now or Watermark()
+            entry = watermark_entry(rooms.project, name, version, reached)
+            where = (token_key(rooms.project), epoch)
+            greatest = (greatest_key(rooms.project), reached.position)
+            if rooms.online.put_meta(entry, expected={key: data}, epoch=where, high_water=greatest):
+                break
+            if rooms.online.epoch(where[0]) != epoch:
+                return None
+        else:
+            raise Unavailable(f"{name}@{version}: other runs moved the watermark {ATTEMPTS} times; run it again")
+        # what a force run that died has left is filled by now
+        rooms.forcing.clear(name, version, lease.began)
         took = timedelta(seconds=time.monotonic() - began)
-        self.rooms.registry.record_watermarks(
-            {(name, version): reached}, now=self.rooms.clock(), rows=self._counts.rows, took=took
+        rooms.registry.record_watermarks(
+            {(name, version): reached}, now=rooms.clock(), rows=self._counts.rows, took=took
         )
         return reached
 
-    def _report(self, deleted: int, removed: int, seconds: float, reached: Watermark) -> RunReport:
+    def _is_ahead(self, reached: Watermark, now: Watermark | None, stored: Watermark | None) -> bool:
+        """Whether this run's end is beyond what is stored by now; a watermark that did not count is replaced."""
+        if now is None or (self._void and now == stored):
+            return True
+        if self.bounds.end is not None:
+            return reached.end > now.end
+        # on a clock that stands still a run can reach later positions of the log at the same end
+        return reached.reaches(now) and (
+            (reached.end, reached.position) != (now.end, now.position) or now.token != reached.token or self._new_files
+        )
+
+    @property
+    def _new_files(self) -> bool:
+        return self._files is not None and bool(self._files.changes.whole or self._files.missing)
+
+    def _report(self, seconds: float, reached: Watermark) -> RunReport:
+        about = f"{self.view.name}@{self.view.version}"
+        lacking = [
+            f"{about}: column {name!r} is missing in {files}: NULL in their rows"
+            for name, files in self._counts.lacking.items()
+        ]
+        files = self._files
         return RunReport(
             view=self.view.name,
             version=self.view.version,
@@ -186,16 +298,15 @@ class Run:
             keys=self._keys,
             applied=self._applied,
             superseded=self._superseded,
-            removed=removed,
+            removed=self._forced.removed,
             future=self._counts.future,
             null_keys=self._counts.null_keys,
             null_times=self._counts.null_times,
             skipped=self._counts.skipped,
-            warnings=tuple(
-                f"{self.view.name}@{self.view.version}: column {name!r} is missing in {files}: NULL in their rows"
-                for name, files in self._counts.lacking.items()
-            ),
-            deleted=deleted,
+            warnings=(*lacking, *(f"{about}: {text}" for text in self._warnings), *(files.warnings() if files else ())),
+            rewritten_files=files.rewritten if files else (),
+            missing_files=files.missing if files else (),
+            deleted=self._deleted,
             seconds=seconds,
             watermark=None if reached.end == MIN_MICROS else from_micros(reached.end),
         )

@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any
 
 from headwater.clock import MIN_MICROS, duration_micros, from_micros
+from headwater.compute.erase_entity import pending_purges
 from headwater.compute.refresh_records import Records, TimeToFresh
 from headwater.compute.rooms import Rooms
 from headwater.errors import StoreError
@@ -92,6 +93,8 @@ class StoreStatus:
         registry, log, online: what these parts say: kind, place, sizes.
         warnings: what somebody should look at.
         refresh: the queue of refreshes, and what they have come to.
+        pending_purges: purged keys that are not erased yet.
+        pending_until: a materialize or worker after this instant erases them (UTC); None: nothing is pending.
         reads: the cache's hit ratio, shared round trips and the breaker, of this process's own reads.
     """
 
@@ -106,6 +109,8 @@ class StoreStatus:
     warnings: tuple[str, ...] = ()
     refresh: RefreshStatus = field(default_factory=RefreshStatus)
     reads: ReadCounts = field(default_factory=ReadCounts)
+    pending_purges: int = 0
+    pending_until: datetime | None = None
 
     def __repr__(self) -> str:
         versions = ", ".join(f"{v.view}@{v.version} {v.state}" for v in self.versions) or "nothing registered"
@@ -126,12 +131,18 @@ class StoreStatus:
 def status(rooms: Rooms, now: int, registry: Mapping[str, Any]) -> StoreStatus:
     """How a store stands at `now` (microseconds); what cannot be reached is told as a warning."""
     snapshot = rooms.registry.refresh()
-    head = rooms.log.head_position()
-    warnings: list[str] = []
+    log = {
+        "id": rooms.log.log_id,
+        "position": rooms.log.head_position(),
+        "clock_ahead": rooms.log.clock_ahead().total_seconds(),
+    }
+    wrong = rooms.log.clock_warning()
+    warnings: list[str] = [] if wrong is None else [wrong]
     online, marks = _online(rooms, snapshot, warnings)
     versions = [v for record in snapshot.views.values() for v in _versions(rooms, record, marks, now)]
     versions.sort(key=lambda v: v.state == "retired")
     warnings += _waiting(snapshot)
+    purges, until = pending_purges(rooms)
     services = {name: record.live for name, record in snapshot.services.items() if record.live is not None}
     refresh = _refresh(rooms, now, warnings)
     return StoreStatus(
@@ -141,11 +152,13 @@ def status(rooms: Rooms, now: int, registry: Mapping[str, Any]) -> StoreStatus:
         tuple(versions),
         services,
         registry,
-        {"id": rooms.log.log_id, "position": head},
+        log,
         online,
         tuple(warnings),
         refresh,
         rooms.fetcher.counts(),
+        purges,
+        until,
     )
 
 

@@ -29,6 +29,7 @@ from headwater.errors import (
 from headwater.offline.base import ARRIVAL, POSITION
 from headwater.offline.log import Appended
 from headwater.offline.log_head import stamped
+from headwater.offline.log_state import LogRestored
 from headwater.online.base import PutOutcome
 from headwater.online.session import Session, check_session
 from headwater.online.view_rows import ViewRows
@@ -91,6 +92,7 @@ def write(
         RowsRejected: rows that no version can take; `.problems` names them all.
         LogMismatch: the online store belongs to another offline log, or this host's log folder is another one.
     """
+    until = rooms.write_until()
     target = _target(to)
     if errors not in ("raise", "report"):
         raise UsageError(f"errors={errors!r}: write 'raise' or 'report'")
@@ -111,10 +113,11 @@ def write(
             continue
         try:
             if target is WriteTarget.ONLINE:
-                done, put = write_cached(rooms, view, versions, checked, errors)
+                done, put = write_cached(rooms, view, versions, checked, errors, until)
             else:
-                done, put = _write_checked(rooms, snapshot, view, versions, checked, target)
-        except Changed:
+                done, put = _write_checked(rooms, snapshot, view, versions, checked, target, until)
+        except (Changed, LogRestored):
+            rooms.claim_log()
             snapshot = rooms.registry.refresh()
             continue
         if target is WriteTarget.OFFLINE:
@@ -163,6 +166,7 @@ def _write_checked(
     versions: Sequence[RowVersion],
     checked: Checked,
     target: WriteTarget,
+    until: int,
 ) -> tuple[WriteReport, Sample]:
     appended: list[Appended] = []
     if checked.groups:
@@ -175,11 +179,12 @@ def _write_checked(
         return report(checked, applied=kept, superseded=purged, position=position), ()
     takers = zip(appended, checked.takers, strict=True)
     try:
-        fates = put_rows(rooms, versions, checked.count, [(a.table, a.rows, places) for a, places in takers])
+        rows = [(a.table, a.rows, versions_) for a, versions_ in takers]
+        outcomes = put_rows(rooms, versions, checked.count, rows, until)
     except StoreError as bad:
         kept = f"the rows are in the offline log (up to position {position}), the next materialize puts them online"
         raise type(bad)(f"{bad}; {kept}") from bad
-    return report(checked, fates.applied, fates.superseded + purged, fates.future, position), fates.sample
+    return report(checked, outcomes.applied, outcomes.superseded + purged, outcomes.future, position), outcomes.sample
 
 
 def report(checked: Checked, applied: int, superseded: int, future: int = 0, position: int = 0) -> WriteReport:
@@ -196,7 +201,7 @@ def report(checked: Checked, applied: int, superseded: int, future: int = 0, pos
 
 
 @dataclass(frozen=True)
-class Fates:
+class Outcomes:
     """What became of rows online, each counted once: put in a version, else withheld in one, else superseded in all."""
 
     applied: int
@@ -209,7 +214,9 @@ Placed = tuple[pa.Table, NDArray[np.int64], tuple[int, ...]]
 """Stamped rows, the place of each in the write, and the versions that take them."""
 
 
-def put_rows(rooms: Rooms, versions: Sequence[RowVersion], count: int, groups: Sequence[Placed]) -> Fates:
+def put_rows(
+    rooms: Rooms, versions: Sequence[RowVersion], count: int, groups: Sequence[Placed], until: int
+) -> Outcomes:
     """Put rows online for every version that takes them; what is not known yet is withheld.
 
     Args:
@@ -217,6 +224,7 @@ def put_rows(rooms: Rooms, versions: Sequence[RowVersion], count: int, groups: S
         versions: the versions that are fed.
         count: how many rows the write had.
         groups: its good rows.
+        until: see `OnlineStore.put`.
     """
     put, withheld, taken = np.zeros(count, bool), np.zeros(count, bool), np.zeros(count, bool)
     some: Sample = ()
@@ -235,18 +243,19 @@ def put_rows(rooms: Rooms, versions: Sequence[RowVersion], count: int, groups: S
         for start in range(0, batch.num_rows, CHUNK):
             part = batch.slice(start, CHUNK)
             pairs = encoder.encode(part)
-            applied = [outcome is PutOutcome.APPLIED for outcome in rooms.put_rows(version.view, pairs, position=last)]
+            outcomes = rooms.put_rows(version.view, pairs, until=until, position=last)
+            applied = [outcome is PutOutcome.APPLIED for outcome in outcomes]
             put[rows[start : start + CHUNK][np.array(applied, bool)]] = True
             if not start:
                 some += sample(part, encoder.names, pairs, applied)
     withheld &= ~put
-    return Fates(int(put.sum()), int((taken & ~put & ~withheld).sum()), int(withheld.sum()), some)
+    return Outcomes(int(put.sum()), int((taken & ~put & ~withheld).sum()), int(withheld.sum()), some)
 
 
 def _horizon(rooms: Rooms, groups: Sequence[Placed]) -> int:
-    """Rows known after this instant are withheld; what the log's own clock has seen arrive is never ahead of it."""
+    """Rows known after this instant are withheld: the log's clock and the tolerance."""
     arrived = max((table.column(ARRIVAL)[0].as_py() for table, _, _ in groups if table.num_rows), default=MIN_MICROS)
-    return max(rooms.now(), arrived) + duration_micros(rooms.tolerance)
+    return arrived + duration_micros(rooms.tolerance)
 
 
 def _in_order(batches: list[tuple[pa.RecordBatch, NDArray[np.int64]]]) -> tuple[pa.RecordBatch, NDArray[np.int64]]:
@@ -260,7 +269,7 @@ def _in_order(batches: list[tuple[pa.RecordBatch, NDArray[np.int64]]]) -> tuple[
 
 
 def write_cached(
-    rooms: Rooms, view: str, versions: Sequence[RowVersion], checked: Checked, errors: str
+    rooms: Rooms, view: str, versions: Sequence[RowVersion], checked: Checked, errors: str, until: int
 ) -> tuple[WriteReport, Sample]:
     """Put rows online alone (`to="online"`): origin log, position 0; one from the future is rejected.
 
@@ -285,15 +294,15 @@ def write_cached(
         if errors == "raise":
             wrong = f"{view}: {checked.rejected} of {checked.count} rows are wrong; nothing was written"
             raise RowsRejected(wrong, checked.problems)
-    fates = put_rows(rooms, versions, checked.count, groups)
-    return report(checked, fates.applied, fates.superseded + purged, fates.future), fates.sample
+    outcomes = put_rows(rooms, versions, checked.count, groups, until)
+    return report(checked, outcomes.applied, outcomes.superseded + purged, outcomes.future), outcomes.sample
 
 
 def _unfit_for_cache(
     rooms: Rooms, view: str, takers: Sequence[RowVersion], table: pa.Table, arrival: int
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Which rows some version would see in the future, and which are at or below a purge in every version."""
-    horizon = max(rooms.now(), arrival) + duration_micros(rooms.tolerance)
+    horizon = arrival + duration_micros(rooms.tolerance)
     future, gone = np.zeros(table.num_rows, bool), np.ones(table.num_rows, bool)
     for version in takers:
         batch = project(version, table)

@@ -157,7 +157,7 @@ def check_columns(view: FeatureView, schemas: Schemas | None) -> Iterator[tuple[
     elif read is not None and (mark := _other_separator(read)) is not None:
         yield (
             None,
-            f"source: {read.source.location} has one column, {read.schema.names[0]!r}: its fields are parted by "
+            f"source: {read.source.shown_location} has one column, {read.schema.names[0]!r}: its fields are parted by "
             f"{mark!r}, those of a CSVSource by ',' (of a .tsv file by tabs); write the file anew with commas",
         )
     elif read is not None:

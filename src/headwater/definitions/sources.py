@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from headwater.clock import parse_duration
 from headwater.types import DType
+from headwater.urls import shown_location
 
 LACKING = b"headwater.lacking"
 """In the metadata of a column of a source: which files lack it (text)."""
@@ -50,8 +51,13 @@ class Source:
 
     @property
     def location(self) -> str:
-        """Where the data is, for people; empty where the source has no place."""
+        """Where the data is, as it was given; empty where the source has no location."""
         return ""
+
+    @property
+    def shown_location(self) -> str:
+        """`location` for people, without credentials."""
+        return shown_location(self.location)
 
 
 @dataclass(frozen=True)

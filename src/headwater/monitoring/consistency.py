@@ -12,6 +12,7 @@ from headwater.clock import parse_duration
 from headwater.compute.recent import RecentWrite
 from headwater.compute.rooms import Rooms
 from headwater.errors import ConsistencyLost, Unavailable, UsageError
+from headwater.forks import OfOneProcess
 from headwater.online.base import OnlineStore
 from headwater.online.codec import sequence_of
 from headwater.online.powers import UNREAD, LeveledReads, Replicated
@@ -79,7 +80,7 @@ class _Wait:
         return True
 
 
-class FeatureConsistencyManager:
+class FeatureConsistencyManager(OfOneProcess):
     """Tells what a store has written lately, and waits until every reader sees it.
 
     Args:
@@ -113,7 +114,7 @@ class FeatureConsistencyManager:
         """Wait until every replica has a write, and report how far each has come.
 
         On Redis a replica has it when its replication offset covers the write's marks; on DynamoDB when eventual reads
-        see the write sequence that the rows have at the time of this call, for the keys of the writes' samples. On one
+        see the rows as strong reads do at this call or since, for the keys of the writes' samples. On one
         node (LMDB, memory) it is there at once; the rows of the samples are looked for.
 
         Args:
@@ -178,28 +179,33 @@ def _greatest(writes: Iterable[RecentWrite]) -> dict[str, int] | None:
 
 
 def _by_rows(store: OnlineStore, writes: tuple[RecentWrite, ...], wait: _Wait) -> Propagation:
-    """Rows whose write sequence can be compared with what eventual reads see."""
+    """Rows that eventual reads see as a strong read saw them since the call: their write sequences tell."""
     entities = {key: entity for write in writes for key, entity in write.sample}
     keys = list(entities)
-    wanted = {key: sequence_of(row) for key, row in zip(keys, store.multi_get(keys), strict=True)} if keys else {}
-    missing = tuple(entities[key] for key in keys if not wanted[key])
-    left = [key for key in keys if wanted[key]]
+    current = {key: {sequence_of(row)} for key, row in zip(keys, store.multi_get(keys), strict=True)} if keys else {}
+    left = [key for key in keys if current[key] != {0}]
+    missing = tuple(entities[key] for key in keys if current[key] == {0})
     if not isinstance(store, LeveledReads):
         return Propagation(writes, {}, missing, seconds=wait.passed)
     while left:
-        left = _unseen(store, left, wanted)
+        left = _unseen(store, left, current)
         if not left or not wait.again():
             break
     return Propagation(writes, {_READERS: len(left)}, missing, seconds=wait.passed)
 
 
-def _unseen(store: LeveledReads, keys: Sequence[bytes], wanted: Mapping[bytes, int]) -> list[bytes]:
+def _unseen(store: LeveledReads, keys: Sequence[bytes], current: Mapping[bytes, set[int]]) -> list[bytes]:
+    """Keys that an eventual read does not see as a strong one; adds what strong reads see by now."""
     try:
-        rows = store.read(keys, ConsistencyLevel.EVENTUAL, None).rows
+        seen = dict(zip(keys, store.read(keys, ConsistencyLevel.EVENTUAL, None).rows, strict=True))
+        behind = [key for key in keys if _behind(seen[key], current[key])]
+        # what is not known may be newer than what was looked for: sequences have no order
+        for key, row in zip(behind, store.read(behind, ConsistencyLevel.STRONG, None).rows, strict=True):
+            current[key].add(sequence_of(row))
     except Unavailable:
         return list(keys)
-    return [
-        key
-        for key, row in zip(keys, rows, strict=True)
-        if row is None or row == UNREAD or sequence_of(row) < wanted[key]
-    ]
+    return [key for key in behind if _behind(seen[key], current[key])]
+
+
+def _behind(row: bytes | None, sequences: set[int]) -> bool:
+    return row == UNREAD or sequence_of(row) not in sequences

@@ -11,6 +11,8 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from headwater.definitions.sources import Source
+from headwater.forks import OfOneProcess
+from headwater.planning.files import FileIdentity
 from headwater.planning.resolve import OutputColumn, ResolvedView
 from headwater.planning.watermark import Watermark
 
@@ -18,7 +20,10 @@ POSITION = "__position"
 ARRIVAL = "__arrival"
 THROUGH = "__through"
 CREATED = "created_time"
-"""Reserved columns of the offline log: a row's place in it, its arrival (microseconds), the created time it carries."""
+"""Reserved columns of the offline log: a position in it, an arrival (microseconds), a D, the created time of a row."""
+
+Tombstone = tuple[int, int]
+"""(P, D): for reads at D (microseconds) and later, hides log rows at positions before P and every row known by D."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +32,8 @@ class LogPart:
 
     Attributes:
         columns: the user's columns in these rows (the reserved `created_time` among them where the rows carry it).
-        table: the rows, where they are in the log's head.
-        files: the Parquet files that hold them, where they were rolled.
+        table: the rows, where they are in the log's write buffer.
+        files: the Parquet files that hold them, where they were compacted.
         schema: names and types of the user's columns in these rows.
     """
 
@@ -44,21 +49,21 @@ class LogSlice:
 
     Attributes:
         parts: its rows; a view version takes the parts that have all of its columns and skips the others.
-        deletes: the view's delete marks: join keys in clear, and `__through` (D, microseconds); one row a mark, of
-            which a key may have several.
-        purges: digest of a purged key → every D of it, ascending; matched through `digests`.
+        deletes: the view's deletes: join keys in clear, `__through` (D, microseconds) and `__position` (P); one row a
+            tombstone, of which a key may have several.
+        purges: digest of a purged key → its tombstones, by D ascending; matched through `digests`.
         position: the log's position at the call.
     """
 
     parts: tuple[LogPart, ...] = ()
     deletes: pa.Table | None = None
-    purges: Mapping[bytes, tuple[int, ...]] = field(default_factory=dict)
+    purges: Mapping[bytes, tuple[Tombstone, ...]] = field(default_factory=dict)
     position: int = 0
     digests: KeyDigests | None = None
 
 
 class KeyDigests(Protocol):
-    """How purged keys are told: a salted digest of each key."""
+    """How purged keys are recognised: by a salted digest of each key."""
 
     def __call__(self, keys: pa.Table) -> list[bytes]:
         """The digest of each row of join keys (columns in the entity's order)."""
@@ -108,8 +113,8 @@ class ChangesRequest:
     """The newest known row of each key, for materialization.
 
     A source row counts where `source_after` < known_at ≤ `end` (the least int64 is no bound); a log row where
-    (position > `since.position` and known_at ≤ `end`) or `since.end` < known_at ≤ `end`; either only where known_at > D
-    of its key.
+    (position > `since.position` and known_at ≤ `end`) or `since.end` < known_at ≤ `end`; either only where no tombstone
+    of its key hides it.
 
     Attributes:
         view: the view version, whole, with its source and log.
@@ -126,6 +131,9 @@ class ChangesRequest:
     since: Watermark
     log_until: int
     keys: pa.Table | None = None
+    whole_files: frozenset[str] | None = None
+    only_files: frozenset[str] | None = None
+    at: pa.Table | None = None
 
 
 @dataclass
@@ -172,7 +180,7 @@ class HistoryRun(Protocol):
         ...
 
 
-class OfflineEngine(ABC):
+class OfflineEngine(OfOneProcess, ABC):
     """Runs the point-in-time query over sources and the log; holds no registry and resolves nothing."""
 
     @abstractmethod
@@ -182,6 +190,10 @@ class OfflineEngine(ABC):
         Raises:
             SourceError: the source is missing or unreadable.
         """
+
+    def list_files(self, source: Source) -> tuple[FileIdentity, ...] | None:
+        """The files of a source, as they are now; None where it is not a source of files."""
+        return None
 
     @abstractmethod
     def history(self, request: HistoryRequest) -> HistoryRun:

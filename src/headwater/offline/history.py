@@ -79,8 +79,9 @@ class PointInTimeRun:
             self._spine_schema = self.spine.schema
         added = [f for columns in self._columns for f in columns.fields]
         self._order = _order(request, self._columns)
+        taken = set(self._spine_schema.names)
         for f in added:
-            if f.name in self._spine_schema.names:
+            if f.name in taken:
                 raise UsageError(
                     f"{f.name!r} would stand in the answer twice: the spine has a column of that name; "
                     "pass full_names=True or rename the feature"
@@ -207,7 +208,7 @@ class PointInTimeRun:
 
     def _spine_batches(self, space: Workspace, rows: int, seen: _Seen) -> Iterator[pa.RecordBatch]:
         if self.spine is not None:
-            yield from self.spine.batches(rows)
+            yield from self.spine.whole(rows)
             return
         names = [f"c{i}" for i in range(len(self._keys))]
         query = (

@@ -1,59 +1,57 @@
-"""The offline log: every row given to `write`, in one order, with the marks of what was deleted or purged."""
+"""The offline log: every row given to `write`, in one order, with the tombstones of what was deleted or purged."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from headwater.clock import MIN_MICROS, Clock
-from headwater.errors import LogMismatch, StoreError
-from headwater.offline.base import ARRIVAL, POSITION, LogPart, LogSlice
-from headwater.offline.log_files import LogFolder, cut_file, hold_folder, live_files, rewrite_files, roll_head
-from headwater.offline.log_head import (
-    HeadReader,
-    Shapes,
-    as_columns,
-    between,
-    insert_rows,
-    rewrite_head,
-    stamped,
-)
+from headwater.clock import MIN_MICROS
+from headwater.errors import StoreError
+from headwater.offline.base import ARRIVAL, POSITION, LogPart, LogSlice, Tombstone
+from headwater.offline.log_core import LogCore
+from headwater.offline.log_files import cut_file, hold_folder, live_files, rewrite_files, roll_head
+from headwater.offline.log_head import as_columns, between, insert_rows, rewrite_head, stamped
 from headwater.offline.log_marks import (
-    Digests,
     RowReading,
-    delete_marks,
-    hidden,
+    all_purges,
+    clear_tombstones,
+    greatest,
     hidden_stamped,
     insert_deletes,
     insert_purges,
-    purge_marks,
-    purged_through,
+    lacking,
+    mark_erased,
+    purge_tombstones,
+    purged_rows,
+)
+from headwater.offline.log_repair import ClockRepair, repair
+from headwater.offline.log_state import (
+    Known,
+    LogTransaction,
+    check_clock,
+    checked_position,
 )
 from headwater.offline.log_tables import (
-    counter,
     empty_wal,
     head,
-    migrate,
     overwrite_removed,
     purges,
-    reading,
+    rewritten,
     rows_after,
     view_state,
     views,
-    writing,
 )
-from headwater.sql_transactions import now_micros
 
 HEAD_ROWS = 50_000
-"""How many rows the head may hold before it is rolled into files."""
+"""How many rows the write buffer may hold before it is compacted into files."""
 
 Check = Callable[[sa.Connection], None]
 """Looks at the registry within the log's own transaction; raises to undo it."""
@@ -65,7 +63,7 @@ class RowGroup:
 
     Attributes:
         table: the rows, in the types the log keeps.
-        rows: the place of each among all the rows of the write; ascending.
+        rows: the index of each among all the rows of the write; ascending.
     """
 
     table: pa.Table
@@ -78,7 +76,7 @@ class Appended:
 
     Attributes:
         table: the rows kept, with `__position` and `__arrival`.
-        rows: the place of each kept row in the write; the others were at or below a purge.
+        rows: the index of each kept row in the write; a purge hides the others.
     """
 
     table: pa.Table
@@ -87,104 +85,51 @@ class Appended:
 
 @dataclass(frozen=True)
 class Deleted:
-    """What a delete's mark says.
+    """The tombstones of a delete.
 
     Attributes:
         through: D of each key, microseconds.
-        position: of the last mark.
+        positions: P of each key: its tombstone's position in the log.
     """
 
     through: tuple[int, ...]
-    position: int
+    positions: tuple[int, ...]
+
+    @property
+    def position(self) -> int:
+        """The last position."""
+        return self.positions[-1] if self.positions else 0
 
 
-class OfflineLog:
+class OfflineLog(LogCore):
     """The offline log of one registry.
 
-    Its head lies in the registry's database, one row a batch; what is rolled lies in Parquet files. A position is given
-    within the transaction that adds the row, and one transaction runs at a time, so that no position becomes visible
-    before a smaller one.
+    Its write buffer is a table of the registry's database, one row a batch; what is compacted is in Parquet files. A
+    position is given within the transaction that adds the row, and one transaction runs at a time, so that no position
+    becomes visible before a smaller one.
+
+    One clock stamps arrivals, deletes and runs, and never goes back: it says the latest of now, the last arrival, the
+    last D + 1 µs and the last `now` of a run. Where it is ahead of now a `UserWarning` says so, once until it is right
+    again; by more than an hour writes, deletes and runs raise `ClockError`.
+
+    Whatever writes first compares the log with what this process saw of it last. Where positions are gone, the database
+    was restored from an older copy: what this process holds in memory is dropped, `generation` changes, and the call
+    raises `LogRestored` and changes nothing, so that the caller claims the log again.
 
     Args:
         engine: of the registry's database; the caller disposes of it.
-        folder: of the rolled files; None: everything stays in the head.
+        folder: of the compacted files; None: everything stays in the write buffer.
         clock: stamps arrivals, where the database is this host's own.
+        tolerance: how far the log's clock may be ahead of now before anybody is warned.
 
     Raises:
         FormatError: a newer headwater wrote the log.
     """
 
-    def __init__(self, engine: sa.Engine, folder: Path | None, clock: Clock) -> None:
-        self._engine = engine
-        self._clock = clock
-        self._lock = threading.RLock()
-        migrate(engine)
-        with reading(engine) as connection:
-            found = connection.execute(sa.select(counter.c.log_id, counter.c.salt)).one()
-        self.log_id: str = found.log_id
-        self.digests = Digests(bytes(found.salt))
-        self._shapes = Shapes()
-        self._head = HeadReader(self._shapes)
-        self._folder = None if folder is None else LogFolder(folder, self.log_id)
-
-    @contextmanager
-    def _writing(self) -> Iterator[sa.Connection]:
-        with self._lock, writing(self._engine) as connection:
-            yield connection
-
-    def head_position(self) -> int:
-        """The position of the newest row or mark; 0 where nothing was written yet."""
-        with reading(self._engine) as connection:
-            return int(connection.execute(sa.select(counter.c.position)).scalar_one())
-
     def rows_after(self, view: str, position: int) -> int:
-        """How many rows of a view lie after a position."""
-        with reading(self._engine) as connection:
+        """How many rows of a view have later positions."""
+        with self._reading() as (connection, _, _):
             return rows_after(connection, view, position)
-
-    def claim(self, position: int) -> None:
-        """Before this process's first write: check that the folder is this log's, and give no position twice.
-
-        Where the registry was restored from an older copy, positions that an online store or the folder's files have
-        seen are not given again, and those files, which the registry no longer names, are set aside.
-
-        Args:
-            position: the greatest that the online store has seen.
-
-        Raises:
-            LogMismatch: the folder belongs to another log, or is another one than this log's other hosts use.
-        """
-        with self._writing() as connection:
-            head = int(connection.execute(sa.select(counter.c.position)).scalar_one())
-            if self._folder is not None:
-                try:
-                    hold_folder(connection, self._folder)
-                except LogMismatch:
-                    raise
-                except StoreError:
-                    # it takes no files now: rows are safe in the head, the next roll tells
-                    pass
-                position = max(position, self._folder.set_aside(head))
-            if position > head:
-                connection.execute(counter.update().values(position=position))
-
-    def now(self) -> int:
-        """The log's clock, microseconds: the database's where several hosts share one, else the store's."""
-        with reading(self._engine) as connection:
-            return now_micros(connection, self._clock)
-
-    def arrival(self, view: str) -> int:
-        """The arrival that a row of a view would have now, microseconds: after every delete, not before another row."""
-        with reading(self._engine) as connection:
-            query = sa.select(views.c.arrival, views.c.through).where(views.c.view == view)
-            found = connection.execute(query).one_or_none()
-            return self._arrival(
-                connection, *((MIN_MICROS, MIN_MICROS) if found is None else (found.arrival, found.through))
-            )
-
-    def _arrival(self, connection: sa.Connection, earlier: int, through: int) -> int:
-        after = MIN_MICROS if through == MIN_MICROS else through + 1
-        return max(now_micros(connection, self._clock), earlier, after)
 
     def append(
         self, view: str, groups: Sequence[RowGroup], readings: Iterable[RowReading] = (), check: Check | None = None
@@ -199,163 +144,229 @@ class OfflineLog:
 
         Raises:
             StorageFull, StoreReadOnly, Unavailable: nothing was added.
+            ClockError: the log's clock is more than an hour ahead of now; nothing was added.
         """
-        count = sum(group.table.num_rows for group in groups)
-        with self._writing() as connection:
+        with self._writing() as log:
             if check is not None:
-                check(connection)
-            after, head_rows = self._take(connection, count, count)
-            state = view_state(connection, view)
-            arrival = self._arrival(connection, state.arrival, state.through)
+                check(log.connection)
+            state = view_state(log.connection, view)
+            log.clock = arrival = self._stamp(log.state, _earliest(state))
+            after = log.take(sum(group.table.num_rows for group in groups))
             if state.purges:
-                groups, dropped = self._without_purged(connection, view, groups, list(readings), arrival)
-                connection.execute(counter.update().values(head_rows=counter.c.head_rows - dropped))
-            appended = self._insert(connection, view, groups, after, arrival)
-            if arrival != state.arrival:
-                connection.execute(views.update().where(views.c.view == view).values(arrival=arrival))
-        if head_rows > HEAD_ROWS:
-            # the rows are safe in the head; a folder that takes no files is told by the next materialize
+                groups = [self._without_purged(log, view, group, list(readings), state.purges) for group in groups]
+            appended = self._insert(log, view, groups, after, arrival)
+            buffered = log.state.buffered + log.buffered
+        if buffered > HEAD_ROWS:
+            # the rows are safe in the write buffer; a folder that takes no files is reported by the next materialize
             with suppress(StoreError):
                 self.roll()
         return appended
 
-    def _take(self, connection: sa.Connection, positions: int, rows: int) -> tuple[int, int]:
-        """Take positions; the last one taken before, and the rows in the head now."""
-        taken = counter.update().values(position=counter.c.position + positions, head_rows=counter.c.head_rows + rows)
-        found = connection.execute(taken.returning(counter.c.position, counter.c.head_rows)).one()
-        return int(found.position) - positions, int(found.head_rows)
-
     def _without_purged(
-        self, connection: sa.Connection, view: str, groups: Sequence[RowGroup], readings: list[RowReading], arrival: int
-    ) -> tuple[list[RowGroup], int]:
-        through = purged_through(connection, view)
-        kept, dropped = [], 0
-        for group in groups:
-            arrivals = np.full(group.table.num_rows, arrival, np.int64)
-            gone = hidden(group.table, arrivals, readings, self.digests, through)
-            dropped += int(gone.sum())
-            kept.append(RowGroup(group.table.filter(pa.array(~gone)), group.rows[~gone]) if gone.any() else group)
-        return kept, dropped
+        self, log: LogTransaction, view: str, group: RowGroup, readings: list[RowReading], purged: int
+    ) -> RowGroup:
+        gone = purged_rows(log.connection, view, group.table, log.clock, readings, self.digests, purged)
+        return RowGroup(group.table.filter(pa.array(~gone)), group.rows[~gone]) if gone.any() else group
 
     def _insert(
-        self, connection: sa.Connection, view: str, groups: Sequence[RowGroup], after: int, arrival: int
+        self, log: LogTransaction, view: str, groups: Sequence[RowGroup], after: int, arrival: int
     ) -> list[Appended]:
         # positions follow the order in which the user gave the rows, whatever their columns
-        places = np.sort(np.concatenate([group.rows for group in groups])) if groups else np.array([], np.int64)
+        order = np.sort(np.concatenate([group.rows for group in groups])) if groups else np.array([], np.int64)
         appended = []
         for group in groups:
-            positions = after + 1 + np.searchsorted(places, group.rows).astype(np.int64)
+            positions = after + 1 + np.searchsorted(order, group.rows).astype(np.int64)
             if len(positions):
-                shape = self._shapes.number(connection, view, group.table.schema)
-                insert_rows(connection, view, shape, group.table, positions, arrival)
+                shape = log.known.shapes.number(log.connection, view, group.table.schema)
+                insert_rows(log.connection, view, shape, group.table, positions, arrival)
+                log.buffered += len(positions)
             appended.append(Appended(stamped(group.table, positions, arrival), group.rows))
         return appended
 
     def delete(
         self, view: str, keys: pa.Table, known: Sequence[int], *, purge: bool = False, check: Check | None = None
     ) -> Deleted:
-        """Mark keys as deleted through D = max(now, what is stored).
+        """Add a tombstone for each key, with a position P of its own and D = the latest of the log's clock and `known`.
 
         Args:
             view: the view.
             keys: join keys, columns in the entity's order, integers as int64.
-            known: known_at of what is stored online under each key, microseconds; the least int64 where nothing is.
+            known: what D must reach for each key, microseconds; the least int64: nothing.
             purge: keep digests instead of the keys.
             check: called within the transaction before anything is stored.
+
+        Raises:
+            ClockError: the log's clock, or a D, is more than an hour ahead of now; nothing was added.
         """
         digests = self.digests(keys)
-        with self._writing() as connection:
+        with self._writing() as log:
             if check is not None:
-                check(connection)
-            after, _ = self._take(connection, len(digests), 0)
-            state = view_state(connection, view)
-            # an arrival that was given already may be ahead of the clock: the delete comes after it all the same
-            now = max(now_micros(connection, self._clock), state.arrival)
+                check(log.connection)
+            state = view_state(log.connection, view)
+            now = self._stamp(log.state, _earliest(state))
             through = [max(now, at) for at in known]
-            if purge:
-                overwrite_removed(connection)
-                insert_purges(connection, view, digests, through, after + 1, now)
-            else:
-                insert_deletes(connection, self._shapes, view, keys, digests, through, after + 1)
-            latest = max([state.through, *through])
-            changed = {"through": latest, "purges": state.purges + (len(digests) if purge else 0)}
-            connection.execute(views.update().where(views.c.view == view).values(**changed))
-        return Deleted(tuple(through), after + len(digests))
+            check_clock(max(through, default=now), log.state.now, self._engine, "what is to be deleted")
+            after = log.take(len(digests))
+            positions = range(after + 1, log.position + 1)
+            tombstones = list(zip(positions, through, strict=True))
+            self._insert_tombstones(log, view, None if purge else keys, digests, tombstones, after, now)
+        return Deleted(tuple(through), tuple(positions))
 
-    def purged(self, view: str, keys: pa.Table) -> NDArray[np.int64]:
-        """D of each key that was purged, microseconds; the least int64 of the others."""
-        with reading(self._engine) as connection:
-            through = purged_through(connection, view)
-        if not through:
-            return np.full(keys.num_rows, MIN_MICROS, np.int64)
-        return np.array([through.get(digest, MIN_MICROS) for digest in self.digests(keys)], np.int64)
+    def _insert_tombstones(
+        self,
+        log: LogTransaction,
+        view: str,
+        keys: pa.Table | None,
+        digests: Sequence[bytes],
+        tombstones: Sequence[Tombstone],
+        after: int,
+        now: int,
+    ) -> None:
+        """Add tombstones; `keys`: in clear, None: by their digests alone."""
+        if keys is not None:
+            insert_deletes(log.connection, log.known.shapes, view, keys, digests, tombstones, after)
+        else:
+            overwrite_removed(log.connection)
+            added = insert_purges(log.connection, view, digests, tombstones, after, now)
+            more = views.update().where(views.c.view == view).values(purges=views.c.purges + added)
+            log.connection.execute(more)
+        log.clock = max(now, *(through + 1 for _, through in tombstones)) if tombstones else now
 
-    def purges_after(self, view: str, position: int, until: int | None) -> dict[bytes, int]:
-        """Digest → D of the purges with `position` < theirs ≤ `until` (None: all)."""
-        with reading(self._engine) as connection:
-            return purged_through(connection, view, until, after=position)
+    def append_again(
+        self,
+        view: str,
+        keys: pa.Table | None,
+        tombstones: Sequence[Tombstone],
+        purge: Literal[False] | Sequence[bytes] = False,
+    ) -> int:
+        """Add tombstones that the online store has and the log has lost, with their own P and D.
 
-    def purges_to_erase(self, view: str, before: int) -> Mapping[bytes, int]:
-        """Digest → D of the purges asked for before an instant (microseconds) whose rows are not erased yet."""
-        query = sa.select(purges.c.digest, sa.func.max(purges.c.through)).where(
-            purges.c.view == view, purges.c.erased_at.is_(None), purges.c.asked_at < before
-        )
-        with reading(self._engine) as connection:
-            return {
-                bytes(digest): int(through) for digest, through in connection.execute(query.group_by(purges.c.digest))
-            }
-
-    def erase(self, view: str, through: Mapping[bytes, int], readings: Sequence[RowReading]) -> None:
-        """Take the rows of purged keys at or below their D out of the head and the files, for good.
+        Each gets a new position in the log, so that runs apply it again. One that the log has another one for that
+        hides as much is left out.
 
         Args:
             view: the view.
-            through: digest → D of the purges, as `purges_to_erase` gave them.
+            keys: the join keys of each, as `delete` takes them; None where `purge` gives their digests.
+            tombstones: (P, D) of each, D in microseconds.
+            purge: the digests of purged keys; they count as asked for now. False: deletes.
+
+        Returns:
+            How many were added.
+
+        Raises:
+            ClockError: the log's clock, or a D, is more than an hour ahead of now; nothing was added.
+        """
+        digests = self.digests(keys) if keys is not None else list(purge or ())
+        wanted = list(zip(digests, tombstones, strict=True))
+        with self._writing() as log:
+            state = view_state(log.connection, view)
+            now = self._stamp(log.state, _earliest(state))
+            chosen = lacking(log.connection, view, wanted, purged=keys is None)
+            again = [tombstones[i] for i in chosen]
+            for before, _ in again:
+                checked_position(before)
+            check_clock(max((d for _, d in again), default=now), log.state.now, self._engine, "a delete")
+            after = log.take(len(chosen))
+            some = None if keys is None else keys.take(pa.array(chosen, pa.int64()))
+            self._insert_tombstones(log, view, some, [digests[i] for i in chosen], again, after, now)
+        return len(chosen)
+
+    def purged(self, view: str, keys: pa.Table) -> NDArray[np.int64]:
+        """D of each key that was purged, microseconds; the least int64 of the others."""
+        digests = self.digests(keys)
+        with self._reading() as (connection, _, _):
+            _, _, count = self._view(connection, view)
+            mine = set(digests)
+            found = greatest(purge_tombstones(connection, view, digests=mine if len(mine) < count else None))
+        return np.array([found.get(digest, (0, MIN_MICROS))[1] for digest in digests], np.int64)
+
+    def purges_after(self, view: str, position: int, until: int | None = None) -> dict[bytes, Tombstone]:
+        """Digest → the greatest P and D of the purges after a position of the log, up to `until` (None: all)."""
+        conditions = [purges.c.position > position] + ([] if until is None else [purges.c.position <= until])
+        with self._reading() as (connection, _, _):
+            return greatest(purge_tombstones(connection, view, *conditions))
+
+    def open_purges(self, view: str) -> dict[bytes, Tombstone]:
+        """Digest → the greatest P and D of the purges whose rows are not erased yet."""
+        with self._reading() as (connection, _, _):
+            return greatest(purge_tombstones(connection, view, purges.c.erased_at.is_(None)))
+
+    def pending_purges(self) -> list[int]:
+        """When each purge whose rows are not erased yet was asked for, by the log's clock, microseconds."""
+        with self._reading() as (connection, _, _):
+            asked = connection.execute(sa.select(purges.c.asked_at).where(purges.c.erased_at.is_(None)))
+            return [int(at) for (at,) in asked]
+
+    def purges_to_erase(self, view: str, before: int) -> dict[bytes, Tombstone]:
+        """`open_purges` of those asked for before an instant, by the log's clock, microseconds."""
+        due = (purges.c.erased_at.is_(None), purges.c.asked_at < before)
+        with self._reading() as (connection, _, _):
+            return greatest(purge_tombstones(connection, view, *due))
+
+    def erase(self, view: str, tombstones: Mapping[bytes, Tombstone], readings: Sequence[RowReading]) -> None:
+        """Take the rows that purges hide, by P or by D, out of the write buffer and the files, for good.
+
+        Rows that are dated ahead go too.
+
+        Args:
+            view: the view.
+            tombstones: digest → (P, D) of the purges, as `purges_to_erase` gave them.
             readings: how every version of the view, retired ones too, finds keys and times in a row.
         """
 
         def keep(table: pa.Table) -> pa.Table:
-            return table.filter(pa.array(~hidden_stamped(table, readings, self.digests, through)))
+            return table.filter(pa.array(~hidden_stamped(table, readings, self.digests, tombstones)))
 
         gone: list[str] = []
-        with self._writing() as connection:
-            overwrite_removed(connection)
-            state = view_state(connection, view)
-            removed = rewrite_head(connection, self._shapes, view, keep)
-            connection.execute(counter.update().values(head_rows=counter.c.head_rows - removed))
+        with self._writing() as log:
+            overwrite_removed(log.connection)
+            log.buffered -= rewrite_head(log.connection, log.known.shapes, view, keep)
             if self._folder is not None:
-                gone = rewrite_files(connection, self._folder, view, keep)
-            connection.execute(views.update().where(views.c.view == view).values(epoch=state.epoch + 1))
-            connection.execute(
-                purges.update()
-                .where(purges.c.view == view, purges.c.digest.in_(list(through)), purges.c.erased_at.is_(None))
-                .values(erased_at=now_micros(connection, self._clock))
-            )
+                gone = rewrite_files(log.connection, self._folder, view, keep)
+            rewritten(log.connection, view)
+            mark_erased(log.connection, view, tombstones, log.state.clock)
         empty_wal(self._engine)
         if self._folder is not None:
             self._folder.remove(gone)
+
+    def repair_clock(self, readings: Mapping[str, Sequence[RowReading]] | None = None) -> ClockRepair:
+        """Take now for right where the log's clock is ahead of it.
+
+        Arrivals and Ds that are ahead become now + 1 µs, + 2 µs, … in their order, so that a D stays before what was
+        written after it.
+
+        Args:
+            readings: view → how its versions, retired ones too, find keys in a row; of other views no keys of rows are
+                reported.
+        """
+        with self._writing() as log:
+            if self._folder is not None:
+                hold_folder(log.connection, self._folder)
+            return repair(log, self._folder, readings or {})
 
     def slice(self, view: str, keys: Sequence[str], until: int | None = None) -> LogSlice:
         """A view's part of the log, fixed.
 
         Args:
             view: the view.
-            keys: the names of its join keys: delete marks under other keys are left out.
+            keys: the names of its join keys: tombstones under other keys are left out.
             until: only up to this position; None: all there is.
 
         Raises:
-            StoreError: a rolled file is missing or damaged.
+            StoreError: a compacted file is missing or damaged.
         """
-        with reading(self._engine) as connection:
-            position = int(connection.execute(sa.select(counter.c.position)).scalar_one())
-            until = None if until is None or until >= position else until
-            rolled, epoch, purged = self._view(connection, view)
-            parts = self._file_parts(connection, view, until) + self._head_parts(connection, view, rolled, epoch, until)
+        with self._reading() as (connection, state, known):
+            until = None if until is None or until >= state.position else until
+            compacted, epoch, purged = self._view(connection, view)
+            parts = self._file_parts(connection, known, view, until)
+            buffered = known.write_buffer.read(connection, view, compacted, epoch).values()
+            cut = [table if until is None else between(table, 0, until) for table in buffered]
+            parts += [_table_part(table) for table in cut if table.num_rows]
             return LogSlice(
                 parts=tuple(parts),
-                deletes=delete_marks(connection, self._shapes, view, keys, until, every=True),
-                purges=purge_marks(connection, view, until) if purged else {},
-                position=position if until is None else until,
+                deletes=clear_tombstones(connection, known.shapes, view, keys, until, every=True),
+                purges=all_purges(connection, view, until) if purged else {},
+                position=state.position if until is None else until,
                 digests=self.digests,
             )
 
@@ -364,7 +375,7 @@ class OfflineLog:
         found = connection.execute(query).one_or_none()
         return (0, 0, 0) if found is None else (int(found.rolled), int(found.epoch), int(found.purges))
 
-    def _file_parts(self, connection: sa.Connection, view: str, until: int | None) -> list[LogPart]:
+    def _file_parts(self, connection: sa.Connection, known: Known, view: str, until: int | None) -> list[LogPart]:
         found = live_files(connection, view, until)
         if not found:
             return []
@@ -385,36 +396,38 @@ class OfflineLog:
                 )
             whole.setdefault(shape, []).append(path)
         for shape, paths in whole.items():
-            schema = self._shapes.schema(connection, shape)
+            schema = known.shapes.schema(connection, shape)
             parts.append(LogPart(as_columns(schema), files=tuple(paths), schema=schema))
         return parts
 
-    def _head_parts(
-        self, connection: sa.Connection, view: str, rolled: int, epoch: int, until: int | None
-    ) -> list[LogPart]:
-        tables = self._head.read(connection, view, rolled, epoch).values()
-        cut = [table if until is None else between(table, 0, until) for table in tables]
-        return [_table_part(table) for table in cut if table.num_rows]
-
     def deletes_after(self, view: str, keys: Sequence[str], position: int, until: int) -> pa.Table | None:
-        """Delete marks with `position` < theirs ≤ `until`: the keys and `__through`, one row a key; None: none."""
-        with reading(self._engine) as connection:
-            return delete_marks(connection, self._shapes, view, keys, until, after=position)
+        """The deletes after a position of the log, up to `until`.
+
+        Returns:
+            The join keys, the greatest D (`__through`) and P (`__position`), one row a key; None where there are none.
+        """
+        with self._reading() as (connection, _, known):
+            return clear_tombstones(connection, known.shapes, view, keys, until, after=position)
 
     def roll(self, names: Sequence[str] | None = None) -> None:
-        """Move the head's rows of some views (None: all) into Parquet files; nothing to do without a folder."""
+        """Compact the write buffer of some views (None: all) into Parquet files; nothing to do without a folder."""
         if self._folder is None:
             return
-        with reading(self._engine) as connection:
+        with self._reading() as (connection, _, _):
             query = sa.select(head.c.first).limit(1)
             if names is not None:
                 query = query.where(head.c.view.in_(names))
             if connection.execute(query).one_or_none() is None:
                 return
-        with self._writing() as connection:
-            hold_folder(connection, self._folder)
-            overwrite_removed(connection)
-            roll_head(connection, self._folder, self._shapes, names, now_micros(connection, self._clock))
+        with self._writing() as log:
+            hold_folder(log.connection, self._folder)
+            overwrite_removed(log.connection)
+            roll_head(log.connection, self._folder, log.known.shapes, names, log.state.clock)
+
+
+def _earliest(state: Any) -> int:
+    """The least arrival by what a process of an earlier release, still running, noted with its view alone."""
+    return int(max(state.arrival, state.through + 1))
 
 
 def _table_part(table: pa.Table) -> LogPart:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +12,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
+from headwater import forks
 from headwater.offline.base import ARRIVAL, POSITION
 from headwater.offline.log_tables import head, shapes
 
@@ -95,7 +95,9 @@ class HeadReader:
     def __init__(self, known: Shapes) -> None:
         self._shapes = known
         self._views: dict[str, _Cached] = {}
-        self._lock = threading.Lock()
+        self._lock = forks.lock()
+        # a thread that is not there any more may have been in the midst of a view
+        forks.after_fork(self, HeadReader._drop)
 
     def read(self, connection: sa.Connection, view: str, rolled: int, epoch: int) -> dict[int, pa.Table]:
         """The head's rows by shape, stamped, in order of position.
@@ -138,7 +140,10 @@ class HeadReader:
     def forget(self) -> None:
         """Drop what was read."""
         with self._lock:
-            self._views.clear()
+            self._drop()
+
+    def _drop(self) -> None:
+        self._views = {}
 
 
 def decode_rows(connection: sa.Connection, known: Shapes, rows: Sequence[Any]) -> dict[int, list[pa.Table]]:

@@ -1,10 +1,10 @@
-"""Marks of the offline log: what was deleted, in clear, and what was purged, as salted digests."""
+"""Tombstones of the offline log: of deletes with the key in clear, of purges with its salted digest."""
 
 from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from headwater.clock import MIN_MICROS, to_micros
-from headwater.offline.base import ARRIVAL, CREATED, THROUGH
+from headwater.offline.base import ARRIVAL, CREATED, POSITION, THROUGH, Tombstone
 from headwater.offline.log_head import Shapes, decode_batch, encode_batch
 from headwater.offline.log_tables import deletes, purges
 
@@ -36,9 +36,9 @@ class RowReading:
     event: str | None
     created: str | None
 
-    def fits(self, columns: Iterable[str]) -> bool:
-        """Whether rows with these columns have the keys and the event time."""
-        return {*self.keys, *((self.event,) if self.event else ())} <= set(columns)
+    def fits(self, table: pa.Table) -> bool:
+        """Whether the rows have the keys and the event time."""
+        return {*self.keys, *((self.event,) if self.event else ())} <= set(table.column_names)
 
     def known_at(self, table: pa.Table, arrivals: NDArray[np.int64]) -> NDArray[np.int64]:
         """max(event time, created time) of each row, microseconds."""
@@ -97,25 +97,88 @@ def _encoded(value: Any) -> bytes:
     return kind + _LENGTH.pack(len(body)) + body
 
 
-def purged_through(connection: sa.Connection, view: str, until: int | None = None, after: int = 0) -> dict[bytes, int]:
-    """Digest → D of a view's purges with `after` < position ≤ `until`."""
-    query = sa.select(purges.c.digest, sa.func.max(purges.c.through)).where(
-        purges.c.view == view, purges.c.position > after
-    )
-    if until is not None:
-        query = query.where(purges.c.position <= until)
-    return {bytes(digest): int(through) for digest, through in connection.execute(query.group_by(purges.c.digest))}
+_AT_ONCE = 500
+"""How many digests one statement asks for."""
 
 
-def purge_marks(connection: sa.Connection, view: str, until: int | None = None) -> dict[bytes, tuple[int, ...]]:
-    """Digest → every D of it, ascending: each hides from its own instant on."""
-    query = sa.select(purges.c.digest, purges.c.through).where(purges.c.view == view).order_by(purges.c.through)
-    if until is not None:
-        query = query.where(purges.c.position <= until)
-    found: dict[bytes, tuple[int, ...]] = {}
-    for digest, through in connection.execute(query):
-        found[bytes(digest)] = (*found.get(bytes(digest), ()), int(through))
+def _hides_before(table: sa.Table) -> sa.ColumnElement[int]:
+    """P: the tombstone's own position, but where it was appended again."""
+    return sa.func.coalesce(table.c.hides_before, table.c.position)
+
+
+def greatest(tombstones: Iterable[tuple[bytes, Tombstone]]) -> dict[bytes, Tombstone]:
+    """Digest → the greatest P and the greatest D of its tombstones: together they hide all that each of them hides."""
+    found: dict[bytes, Tombstone] = {}
+    for digest, (before, through) in tombstones:
+        known = found.get(digest, (before, through))
+        found[digest] = max(known[0], before), max(known[1], through)
     return found
+
+
+def purge_tombstones(
+    connection: sa.Connection,
+    view: str,
+    *conditions: sa.ColumnElement[bool],
+    digests: Collection[bytes] | None = None,
+) -> Iterator[tuple[bytes, Tombstone]]:
+    """(digest, tombstone) of a view's purges, in the order of D.
+
+    Args:
+        connection: a transaction that sees one state.
+        view: the view.
+        conditions: on the columns of `purges`.
+        digests: only of these keys; None: of all.
+    """
+    query = sa.select(purges.c.digest, _hides_before(purges), purges.c.through).where(purges.c.view == view)
+    query = query.where(*conditions).order_by(purges.c.through)
+    queries = [query]
+    if digests is not None:
+        queries = [query.where(purges.c.digest.in_(some)) for some in _in_parts(digests)]
+    for one in queries:
+        for digest, before, through in connection.execute(one):
+            yield bytes(digest), (int(before), int(through))
+
+
+def _in_parts(digests: Collection[bytes]) -> Iterator[list[bytes]]:
+    some = list(digests)
+    for start in range(0, len(some), _AT_ONCE):
+        yield some[start : start + _AT_ONCE]
+
+
+def all_purges(connection: sa.Connection, view: str, until: int | None = None) -> dict[bytes, tuple[Tombstone, ...]]:
+    """Digest → every tombstone of it, by D ascending: each hides from its own D on."""
+    found: dict[bytes, list[Tombstone]] = {}
+    conditions = [] if until is None else [purges.c.position <= until]
+    for digest, tombstone in purge_tombstones(connection, view, *conditions):
+        found.setdefault(digest, []).append(tombstone)
+    return {digest: tuple(tombstones) for digest, tombstones in found.items()}
+
+
+def purged_rows(
+    connection: sa.Connection,
+    view: str,
+    table: pa.Table,
+    arrival: int,
+    readings: Sequence[RowReading],
+    digests: Digests,
+    count: int,
+) -> NDArray[np.bool_]:
+    """Which rows of an append a purge hides: by D alone, their positions come after every purge's.
+
+    Args:
+        connection: the append's own transaction.
+        view: the view.
+        table: the rows.
+        arrival: theirs, microseconds.
+        readings: how the view's versions read them.
+        digests: of keys.
+        count: how many purges the view has.
+    """
+    mine = {digest for reading in readings if reading.fits(table) for digest in digests(table.select(reading.keys))}
+    tombstones = greatest(purge_tombstones(connection, view, digests=mine if len(mine) < count else None))
+    if not tombstones:
+        return np.zeros(table.num_rows, bool)
+    return hidden(table, np.full(table.num_rows, arrival, np.int64), readings, digests, tombstones)
 
 
 def hidden(
@@ -123,26 +186,43 @@ def hidden(
     arrivals: NDArray[np.int64],
     readings: Iterable[RowReading],
     digests: Digests,
-    through: Mapping[bytes, int],
+    tombstones: Mapping[bytes, Tombstone],
+    positions: NDArray[np.int64] | None = None,
 ) -> NDArray[np.bool_]:
-    """Which rows are at or below the D of their key, in every reading that finds such a key in them."""
+    """Which rows the tombstone of their key hides, in every reading that finds such a key in them.
+
+    Args:
+        table: rows as the user gave them.
+        arrivals: of each, microseconds.
+        readings: how the view's versions read them.
+        digests: of keys.
+        tombstones: digest → tombstone.
+        positions: of each; None: they come after every tombstone.
+    """
     gone = np.zeros(table.num_rows, bool)
     lives = np.zeros(table.num_rows, bool)
     for reading in readings:
-        if not reading.fits(table.column_names):
+        if not reading.fits(table):
             continue
-        limit = np.array([through.get(d, MIN_MICROS) for d in digests(table.select(reading.keys))], np.int64)
-        below = reading.known_at(table, arrivals) <= limit
-        gone |= below
-        lives |= ~below & (limit > MIN_MICROS)
+        mine = [tombstones.get(digest) for digest in digests(table.select(reading.keys))]
+        has = np.array([tombstone is not None for tombstone in mine], bool)
+        if not has.any():
+            continue
+        before, through = np.array([tombstone or (0, MIN_MICROS) for tombstone in mine], np.int64).T
+        hides = reading.known_at(table, arrivals) <= through
+        if positions is not None:
+            hides |= positions < before
+        gone |= has & hides
+        lives |= has & ~hides
     return gone & ~lives
 
 
 def hidden_stamped(
-    table: pa.Table, readings: Iterable[RowReading], digests: Digests, through: Mapping[bytes, int]
+    table: pa.Table, readings: Iterable[RowReading], digests: Digests, tombstones: Mapping[bytes, Tombstone]
 ) -> NDArray[np.bool_]:
-    """`hidden` for rows that carry their arrivals."""
-    return hidden(table, table.column(ARRIVAL).to_numpy(), readings, digests, through)
+    """`hidden` for rows that carry their positions and arrivals."""
+    positions, arrivals = (table.column(name).to_numpy() for name in (POSITION, ARRIVAL))
+    return hidden(table, arrivals, readings, digests, tombstones, positions)
 
 
 def insert_deletes(
@@ -151,50 +231,84 @@ def insert_deletes(
     view: str,
     keys: pa.Table,
     digests: Sequence[bytes],
-    through: Sequence[int],
-    position: int,
+    tombstones: Sequence[Tombstone],
+    after: int,
 ) -> None:
-    """Add delete marks, one a key."""
+    """Add tombstones in clear, one a key, at the positions that follow `after`."""
     shape = shapes.number(connection, view, keys.schema)
-    connection.execute(
-        deletes.insert(),
-        [
-            {
-                "view": view,
-                "position": position + i,
-                "digest": digests[i],
-                "through": through[i],
-                "shape": shape,
-                "key": encode_batch(keys.slice(i, 1)),
-            }
-            for i in range(len(digests))
-        ],
-    )
+    keys = keys.combine_chunks()
+    rows = [
+        {
+            "view": view,
+            "position": after + 1 + i,
+            "digest": digest,
+            "through": through,
+            "shape": shape,
+            "key": encode_batch(keys.slice(i, 1)),
+            "hides_before": before,
+        }
+        for i, (digest, (before, through)) in enumerate(zip(digests, tombstones, strict=True))
+    ]
+    if rows:
+        connection.execute(deletes.insert(), rows)
 
 
 def insert_purges(
-    connection: sa.Connection, view: str, digests: Sequence[bytes], through: Sequence[int], position: int, now: int
-) -> None:
-    """Add purge marks; delete marks of the same keys, which hold them in clear, become such marks too."""
-    for digest in digests:
-        mine = (deletes.c.view == view) & (deletes.c.digest == digest)
-        earlier = connection.execute(sa.select(deletes.c.position, deletes.c.through).where(mine)).all()
+    connection: sa.Connection,
+    view: str,
+    digests: Sequence[bytes],
+    tombstones: Sequence[Tombstone],
+    after: int,
+    now: int,
+) -> int:
+    """Add tombstones that hold digests, at the positions that follow `after`; how many there are more in the table.
+
+    Tombstones of the same keys in clear become such ones too, at their own positions.
+    """
+    rows = [
+        {"view": view, "position": after + 1 + i, "digest": digest, "through": d, "asked_at": now, "hides_before": p}
+        for i, (digest, (p, d)) in enumerate(zip(digests, tombstones, strict=True))
+    ]
+    columns = (deletes.c.digest, deletes.c.position, deletes.c.through, _hides_before(deletes).label("hides_before"))
+    for some in _in_parts(set(digests)):
+        mine = (deletes.c.view == view) & deletes.c.digest.in_(some)
+        earlier = connection.execute(sa.select(*columns).where(mine)).all()
         if earlier:
-            marks = [
-                {"view": view, "position": at, "digest": digest, "through": d, "asked_at": now} for at, d in earlier
-            ]
-            connection.execute(purges.insert(), marks)
+            rows += [{"view": view, "asked_at": now, **row._mapping} for row in earlier]
             connection.execute(deletes.delete().where(mine))
-    connection.execute(
-        purges.insert(),
-        [
-            {"view": view, "position": position + i, "digest": digest, "through": through[i], "asked_at": now}
-            for i, digest in enumerate(digests)
-        ],
-    )
+    if rows:
+        connection.execute(purges.insert(), rows)
+    return len(rows)
 
 
-def delete_marks(
+def mark_erased(connection: sa.Connection, view: str, tombstones: Mapping[bytes, Tombstone], now: int) -> None:
+    """Note that the rows that purges hide are erased; a purge that hides more stays open."""
+    open_ones = (purges.c.view == view) & (purges.c.digest == sa.bindparam("key")) & purges.c.erased_at.is_(None)
+    done = open_ones & (_hides_before(purges) <= sa.bindparam("before")) & (purges.c.through <= sa.bindparam("d"))
+    values = [{"key": digest, "before": before, "d": through} for digest, (before, through) in tombstones.items()]
+    if values:
+        connection.execute(purges.update().where(done).values(erased_at=now), values)
+
+
+def lacking(
+    connection: sa.Connection, view: str, wanted: Sequence[tuple[bytes, Tombstone]], *, purged: bool
+) -> list[int]:
+    """Which of some tombstones (by index) the log has none for that hides as much; `purged`: none under a digest."""
+    keys = {digest for digest, _ in wanted}
+    have: dict[bytes, list[Tombstone]] = {}
+    for table in (purges,) if purged else (purges, deletes):
+        query = sa.select(table.c.digest, _hides_before(table), table.c.through).where(table.c.view == view)
+        for some in _in_parts(keys):
+            for digest, before, through in connection.execute(query.where(table.c.digest.in_(some))):
+                have.setdefault(bytes(digest), []).append((int(before), int(through)))
+    return [
+        i
+        for i, (digest, (before, through)) in enumerate(wanted)
+        if not any(p >= before and d >= through for p, d in have.get(digest, ()))
+    ]
+
+
+def clear_tombstones(
     connection: sa.Connection,
     shapes: Shapes,
     view: str,
@@ -204,38 +318,39 @@ def delete_marks(
     *,
     every: bool = False,
 ) -> pa.Table | None:
-    """The delete marks of a view whose join keys are those named: the keys, and `__through`.
+    """The tombstones in clear of a view whose join keys are those named: the keys, `__through` (D), `__position` (P).
 
     Args:
         connection: a transaction that sees one state.
         shapes: the log's shapes.
         view: the view.
         keys: the names of the join keys.
-        until: only marks up to this position.
-        after: only marks after this position.
-        every: every D of a key, as history needs them (each hides from its own instant on); else the greatest.
+        until: only tombstones up to this position of the log.
+        after: only tombstones after this position of the log.
+        every: every tombstone of a key, as history needs them (each hides from its own D on); else one row a key, with
+            the greatest P and D.
     """
-    query = sa.select(deletes.c.digest, deletes.c.shape, deletes.c.key, deletes.c.through).where(
-        deletes.c.view == view, deletes.c.position > after
-    )
+    columns = (deletes.c.digest, deletes.c.shape, deletes.c.key, _hides_before(deletes), deletes.c.through)
+    query = sa.select(*columns).where(deletes.c.view == view, deletes.c.position > after)
     if until is not None:
         query = query.where(deletes.c.position <= until)
-    latest: dict[tuple[bytes, int, int], tuple[int, bytes]] = {}
-    for digest, shape, key, through in connection.execute(query):
-        mark = (digest, shape, through if every else 0)
-        if mark not in latest or latest[mark][0] < through:
-            latest[mark] = (through, key)
-    batches: dict[int, list[pa.RecordBatch]] = {}
-    limits: dict[int, list[int]] = {}
-    for (_, shape, _), (through, key) in latest.items():
+    found: dict[Any, tuple[bytes, Tombstone]] = {}
+    for digest, shape, key, before, through in connection.execute(query.order_by(deletes.c.position)):
+        one = (shape, digest, before, through) if every else (shape, digest)
+        _, earlier = found.get(one, (key, (before, through)))
+        found[one] = key, (max(before, earlier[0]), max(through, earlier[1]))
+    by_shape: dict[int, list[tuple[bytes, Tombstone]]] = {}
+    for (shape, *_), tombstone in found.items():
+        by_shape.setdefault(shape, []).append(tombstone)
+    tables = []
+    for shape, some in by_shape.items():
         schema = shapes.schema(connection, shape)
         if set(schema.names) == set(keys):
-            batches.setdefault(shape, []).append(decode_batch(key, schema))
-            limits.setdefault(shape, []).append(through)
-    tables = [
-        pa.Table.from_batches(some).select(list(keys)).append_column(THROUGH, pa.array(limits[shape], pa.int64()))
-        for shape, some in batches.items()
-    ]
-    if not tables:
-        return None
-    return pa.concat_tables(tables).combine_chunks()
+            tables.append(_tombstone_table(schema, list(keys), some))
+    return pa.concat_tables(tables).combine_chunks() if tables else None
+
+
+def _tombstone_table(schema: pa.Schema, keys: list[str], some: Sequence[tuple[bytes, Tombstone]]) -> pa.Table:
+    table = pa.Table.from_batches([decode_batch(key, schema) for key, _ in some]).select(keys)
+    table = table.append_column(THROUGH, pa.array([through for _, (_, through) in some], pa.int64()))
+    return table.append_column(POSITION, pa.array([before for _, (before, _) in some], pa.int64()))

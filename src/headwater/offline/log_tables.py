@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 import sqlalchemy as sa
 
 from headwater import sql_transactions
 from headwater.clock import MIN_MICROS
+from headwater.offline.log_migrations import STEPS
+from headwater.sql_connections import connected
 from headwater.sql_transactions import Migrations
 
 _WHAT = "offline log in"
@@ -28,7 +28,10 @@ counter = sa.Table(
     sa.Column("salt", sa.LargeBinary, nullable=False),
     sa.Column("position", sa.BigInteger, nullable=False),
     sa.Column("head_rows", sa.BigInteger, nullable=False),
+    sa.Column("clock", sa.BigInteger, nullable=False),
+    sa.Column("generation", sa.String(36), nullable=False),
 )
+"""One row; `clock`: the least that the log's clock may say; `generation`: random, another one after a restore."""
 
 views = sa.Table(
     "log_views",
@@ -89,6 +92,7 @@ deletes = sa.Table(
     sa.Column("through", sa.BigInteger, nullable=False),
     sa.Column("shape", sa.Integer, nullable=False),
     sa.Column("key", sa.LargeBinary, nullable=False),
+    sa.Column("hides_before", sa.BigInteger),
     sa.Index("log_deletes_view", "view", "digest"),
 )
 
@@ -102,31 +106,24 @@ purges = sa.Table(
     sa.Column("through", sa.BigInteger, nullable=False),
     sa.Column("asked_at", sa.BigInteger, nullable=False),
     sa.Column("erased_at", sa.BigInteger),
+    sa.Column("hides_before", sa.BigInteger),
     sa.Index("log_purges_view", "view", "digest"),
 )
 
-folders = sa.Table("log_folder", sa.MetaData(), sa.Column("id", sa.String(36), primary_key=True))
+folders = sa.Table("log_folder", metadata, sa.Column("id", sa.String(36), primary_key=True))
 """The mark of the folder that holds the log's files; no row until a folder was marked."""
 
+gaps = sa.Table(
+    "log_gaps",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("lo", sa.BigInteger, nullable=False),
+    sa.Column("hi", sa.BigInteger, nullable=False),
+    sa.Column("noted_at", sa.BigInteger, nullable=False),
+)
+"""Positions lo < p ≤ hi were given by a registry that was then restored from an older copy."""
 
-def _first_tables(connection: sa.Connection) -> None:
-    metadata.create_all(connection, checkfirst=False)
-    identity = uuid.uuid4()
-    connection.execute(
-        counter.insert().values(id=1, log_id=str(identity), salt=uuid.uuid4().bytes, position=0, head_rows=0)
-    )
-    connection.execute(formats.insert().values(version=0))
-
-
-def _second_step(connection: sa.Connection) -> None:
-    folders.create(connection, checkfirst=False)
-    if connection.dialect.name == "postgresql":
-        # its compression hardly makes numbers smaller, and takes more time than all the rest of an append
-        connection.execute(sa.text("ALTER TABLE log_head ALTER COLUMN batch SET STORAGE EXTERNAL"))
-
-
-MIGRATIONS = Migrations(_WHAT, formats, (_first_tables, _second_step))
-"""The tables' own; how many steps there are is also the version of what their columns hold."""
+MIGRATIONS = Migrations(_WHAT, formats, STEPS)
 
 
 def migrate(engine: sa.Engine) -> None:
@@ -138,17 +135,13 @@ def migrate(engine: sa.Engine) -> None:
     MIGRATIONS.run(engine)
 
 
-@contextmanager
-def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """One transaction that holds the log's lock from its start; committed at the end, undone on an error.
+def writing(engine: sa.Engine) -> AbstractContextManager[sa.Connection]:
+    """One transaction that may write; committed at the end, undone on an error. On SQLite it holds the write lock.
 
     Raises:
         StorageFull, StoreReadOnly, Unavailable: what the database said, in headwater's words.
     """
-    with sql_transactions.writing_rows(engine, _WHAT) as connection:
-        if connection.dialect.name != "sqlite":
-            connection.execute(sa.select(counter.c.id).with_for_update())
-        yield connection
+    return sql_transactions.writing_rows(engine, _WHAT)
 
 
 def reading(engine: sa.Engine) -> AbstractContextManager[sa.Connection]:
@@ -165,7 +158,7 @@ def overwrite_removed(connection: sa.Connection) -> None:
 def empty_wal(engine: sa.Engine) -> None:
     """Bring SQLite's write-ahead log into the database and empty it: older pages lie there in clear until then."""
     if engine.dialect.name == "sqlite":
-        with sql_transactions.translated(engine, _WHAT), engine.connect() as connection:
+        with sql_transactions.translated(engine, _WHAT), connected(engine, _WHAT) as connection:
             connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
@@ -181,6 +174,11 @@ def view_state(connection: sa.Connection, view: str) -> Any:
         )
         found = connection.execute(query).one()
     return found
+
+
+def rewritten(connection: sa.Connection, view: str) -> None:
+    """Note that rows of a view were changed: what processes have read of its write buffer is void."""
+    connection.execute(views.update().where(views.c.view == view).values(epoch=views.c.epoch + 1))
 
 
 def rows_after(connection: sa.Connection, view: str, position: int) -> int:

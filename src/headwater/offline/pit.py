@@ -191,18 +191,26 @@ def pick_ranked(join: Join, only: Tree | None = None) -> exp.Select:
 
 
 def hidden_rows(rows: ViewRows, deletes: str) -> exp.Select:
-    """(ordinal, until): each row at or below a D of its key, with the least such D: from then on reads do not see it.
+    """(ordinal, until): each row that tombstones of its key hide, with the least D of these: reads from then on.
+
+    A tombstone hides rows known by its D and, of the log's, those at positions before its P, whatever their times.
 
     Args:
         rows: the view's rows.
-        deletes: a table of keys (k0…) and `through` (D).
+        deletes: a table of keys (k0…), `through` (D) and `position` (P).
     """
     known = exp.Greatest(this=column("event", "r"), expressions=[column("created", "r")])
+    hides: Tree = column("through", "d") >= known
+    if rows.log:
+        size, ordinal = number(rows.source_size), column("ordinal", "r")
+        before = ordinal - size if rows.source_size else ordinal
+        of_log = [ordinal >= size.copy()] if rows.source is not None else []
+        hides = exp.or_(hides, exp.and_(*of_log, before < column("position", "d")))
     same = [column(k, "d").eq(column(k, "r")) for k in rows.key_names]
     return (
         exp.select(column("ordinal", "r").as_("ordinal"), exp.Min(this=column("through", "d")).as_("until"))
         .from_(rows.narrow().subquery("r"))
-        .join(exp.to_table(deletes).as_("d"), on=exp.and_(*same, column("through", "d") >= known))
+        .join(exp.to_table(deletes).as_("d"), on=exp.and_(*same, hides))
         .group_by(column("ordinal", "r"))
     )
 

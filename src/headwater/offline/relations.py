@@ -64,7 +64,7 @@ class ViewRows:
         timed: whether rows have an event time.
         delay: microseconds after its event time at which a source row without a created time is known.
         null_times: how many rows are left out for a NULL event or created time.
-        deletes: a table of (k0…, through): the D of each delete; None where there are none.
+        deletes: a table of (k0…, through, position): D and P of each tombstone; None where there are none.
         hidden: a table of (ordinal, until) of the rows that a delete hides from reads at `until` and later, or None.
         lacking: a feature's column that some of the source's files lack → which.
     """

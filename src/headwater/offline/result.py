@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import html
-import os
 from collections.abc import Iterator, Mapping
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -16,9 +15,12 @@ import pyarrow.parquet as pq
 
 from headwater.clock import from_micros
 from headwater.errors import StorageFull, StoreError, UsageError
+from headwater.forks import OfOneProcess
 from headwater.offline.base import HistoryRequest, HistoryRun, OfflineEngine
 from headwater.planning.frames import to_html, to_pandas, to_polars
 from headwater.planning.tables import is_pandas, is_polars
+from headwater.planning.value_checks import python_values
+from headwater.scratch import whole_file
 
 if TYPE_CHECKING:
     import pandas
@@ -91,12 +93,14 @@ class HistoryMetadata:
     warnings: tuple[str, ...] = ()
 
 
-class HistoryResult:
+class HistoryResult(OfOneProcess):
     """A point-in-time join, fixed to the versions and the log position of the call; each use of it runs it.
 
     The columns are the spine's, unchanged, then the features in the order asked for; a status stands beside its
     feature, a view's event time behind the view's last feature. Rows are the spine's, in order.
     """
+
+    instead = "send its rows, to_arrow() or to_parquet(path), or ask for it again in the other process"
 
     def __init__(self, engine: OfflineEngine, request: HistoryRequest) -> None:
         self._request = request
@@ -175,20 +179,15 @@ class HistoryResult:
             UsageError: a column of the spine has a type that Parquet lacks.
         """
         path = Path(path)
-        partial = path.with_name(f".{path.name}.{os.getpid()}-{id(self):x}.partial")
         try:
-            with pq.ParquetWriter(partial, self._run.schema) as writer:
+            with whole_file(path) as partial, pq.ParquetWriter(partial, self._run.schema) as writer:
                 for batch in self.to_batches(_ROW_GROUP):
                     writer.write_batch(batch)
-            partial.replace(path)
         except pa.ArrowNotImplementedError as bad:
             raise UsageError(f"cannot write {path}: {bad}; cast that column of the spine, or leave it out") from bad
         except OSError as bad:
             full = bad.errno == 28 or "No space left" in str(bad)
             raise (StorageFull if full else StoreError)(f"cannot write {path}: {bad}") from bad
-        finally:
-            with suppress(OSError):
-                partial.unlink(missing_ok=True)
         return path
 
     def sql(self) -> str:
@@ -205,7 +204,7 @@ class HistoryResult:
             first = next(batches, None)
         self._note()
         names = self._run.schema.names
-        rows = [] if first is None else list(zip(*(column.to_pylist() for column in first.columns), strict=True))
+        rows = [] if first is None else list(zip(*map(python_values, first.columns), strict=True))
         shown = (["" if value is None else str(value) for value in row] for row in rows)
         notes = "".join(f"<p>{html.escape(note)}</p>" for note in [*_summaries(self.metadata), *self.metadata.warnings])
         return to_html(names, shown) + notes

@@ -6,6 +6,7 @@ import os
 import re
 import tempfile
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from headwater.errors import DataError, SpineError, UsageError, nearest
-from headwater.planning.tables import as_table, is_pandas, match_key
+from headwater.planning.tables import as_table, column_names, is_pandas, match_key
+from headwater.planning.value_checks import refuse_not_text, refuse_unreadable
 from headwater.types import DType
 
 TIMESTAMPS = ("timestamp", "event_timestamp")
@@ -62,10 +64,10 @@ class Spine(ABC):
         Raises:
             SpineError: naming the column.
         """
-        names = self.schema.names
-        for name in names:
-            if names.count(name) > 1:
-                raise SpineError(f"the spine has {names.count(name)} columns named {name!r}; rename one")
+        names = column_names(self.schema, "the spine", SpineError)
+        for name, count in Counter(names).items():
+            if count > 1:
+                raise SpineError(f"the spine has {count} columns named {name!r}; rename one")
         if self.at is None:
             self.timestamp_column = _timestamp_of(names, self.timestamp_column)
             _check_time(self.schema.field(self.timestamp_column))
@@ -100,12 +102,14 @@ class Spine(ABC):
             seen: told of each batch its number of rows, and its least and greatest t.
 
         Raises:
-            SpineError: a NULL timestamp, by its row, or a key of another type.
+            SpineError: a NULL timestamp, an instant outside the years 1 to 9999 or text that is not UTF-8, by its row;
+                a key of another type.
         """
         wanted = [*self.keys, *([self.timestamp_column] if self.timestamp_column is not None else [])]
         first = 0
         for batch in self.batches(_BATCH, list(dict.fromkeys(wanted))):
             size = batch.num_rows
+            refuse_unreadable(zip(batch.schema.names, batch.columns, strict=True), _place, SpineError, first)
             t = np.full(size, self.at, np.int64) if self.at is not None else self._instants(batch, first)
             if size:
                 seen(size, int(t.min()), int(t.max()))
@@ -113,6 +117,18 @@ class Spine(ABC):
             numbers = pa.array(np.arange(first, first + size, dtype=np.int64))
             yield pa.RecordBatch.from_arrays([numbers, pa.array(t), *keys], schema=self.narrow_schema)
             first += size
+
+    def whole(self, rows: int) -> Iterator[pa.RecordBatch]:
+        """`batches` of all columns.
+
+        Raises:
+            SpineError: text that is not UTF-8, by its row.
+        """
+        first = 0
+        for batch in self.batches(rows):
+            refuse_not_text(zip(batch.schema.names, batch.columns, strict=True), _place, SpineError, first)
+            first += batch.num_rows
+            yield batch
 
     def _instants(self, batch: pa.RecordBatch, first: int) -> NDArray[np.int64]:
         assert self.timestamp_column is not None
@@ -123,12 +139,16 @@ class Spine(ABC):
             raise SpineError(
                 f"spine column {self.timestamp_column!r} has no timestamp (NULL or NaT) in row {rows} (the first is 0)"
             )
-        return floor_micros(column, self.timestamp_column)
+        return floor_micros(column)
 
     def _key(self, column: pa.Array, name: str, dtype: DType) -> pa.Array:
         found = match_key(column, dtype, f"spine column {name!r}", SpineError, pandas=self.from_pandas).combine_chunks()
         found = found if isinstance(found, pa.Array) else pa.concat_arrays(found.chunks)
         return found.cast(pa.int64()) if dtype.name == "timestamp" else found
+
+
+def _place(name: str) -> str:
+    return f"spine column {name!r}"
 
 
 def _key_type(dtype: DType) -> pa.DataType:
@@ -155,21 +175,17 @@ def _check_time(field: pa.Field) -> None:
         raise SpineError(f"spine column {field.name!r} is {kind}, not a timestamp or date; parse it first")
 
 
-def floor_micros(column: pa.Array, name: str) -> NDArray[np.int64]:
+def floor_micros(column: pa.Array) -> NDArray[np.int64]:
     """Microseconds since 1970 of timestamps or dates without NULLs; finer ones rounded down, so that nothing leaks.
 
-    Raises:
-        SpineError: an instant too far away for 64 bits of microseconds.
+    All are within the years 1 to 9999.
     """
     if pa.types.is_date(column.type):
         column = column.cast(pa.timestamp("s" if pa.types.is_date32(column.type) else "ms"))
     counted = np.asarray(column.cast(pa.int64()))
     if column.type.unit == "ns":
         return np.asarray(np.floor_divide(counted, 1000), np.int64)
-    scale = _MICROS[column.type.unit]
-    if len(counted) and max(abs(int(counted.min())), abs(int(counted.max()))) > 2**62 // scale:
-        raise SpineError(f"spine column {name!r} holds an instant beyond the range of microseconds")
-    return np.asarray(counted * scale, np.int64)
+    return np.asarray(counted * _MICROS[column.type.unit], np.int64)
 
 
 class TableSpine(Spine):

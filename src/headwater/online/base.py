@@ -12,7 +12,9 @@ from typing import Self
 
 from headwater.clock import Clock, system_clock
 from headwater.errors import ConfigError, Unavailable
+from headwater.forks import OfOneProcess
 from headwater.types import ConsistencyLevel
+from headwater.urls import without_password
 
 
 class PutOutcome(IntEnum):
@@ -54,7 +56,7 @@ class Capabilities:
     local: bool = False
 
 
-class OnlineStore(ABC):
+class OnlineStore(OfOneProcess, ABC):
     """Bytes under keys, in batches.
 
     Rows begin with the header of `headwater.online.codec`; `headwater.online.guard` says when one may replace another.
@@ -79,7 +81,9 @@ class OnlineStore(ABC):
         Raises:
             ConfigError: a URL of another form.
         """
-        raise ConfigError(f"{cls.__name__} cannot be made from a URL ({url!r}): give the store object")
+        raise ConfigError(
+            f"{cls.__name__} cannot be made from a URL ({without_password(url)!r}): give the store object"
+        )
 
     @abstractmethod
     def multi_get(self, keys: Sequence[bytes]) -> list[bytes | None]:
@@ -201,7 +205,7 @@ class OnlineStore(ABC):
         """What of the store may still hold a removed row, and is the operator's to erase, a sentence each."""
         return ()
 
-    def close(self) -> None:  # noqa: B027
+    def close(self) -> None:
         """Release clients and files this object opened; closing twice is a no-op."""
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 import time
 
+from headwater import forks
 from headwater.errors import Unavailable
 
 
-class CircuitBreaker:
+class CircuitBreaker(forks.OfOneProcess):
     """Closed while reads succeed; open after so many failures in a row; then one read at a time tries again.
 
     Args:
@@ -22,7 +22,7 @@ class CircuitBreaker:
         self._row = 0
         self._until = 0.0
         self._last = ""
-        self._lock = threading.Lock()
+        self._lock = forks.lock()
 
     @property
     def open(self) -> bool:

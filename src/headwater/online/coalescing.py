@@ -7,6 +7,8 @@ import threading
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
+from headwater import forks
+
 Rows = list[bytes | None]
 MOST_KEYS = 512
 """Reads of more keys than this go alone; so many are put together at most."""
@@ -50,11 +52,16 @@ class Coalescer:
 
     def __init__(self, get: Callable[[Sequence[bytes]], Rows]) -> None:
         self._get = get
-        self._lock = threading.Lock()
-        self._under_way = threading.Lock()
+        self._lock = forks.lock()
+        self._under_way = forks.lock()
         self._next: _Turn | None = None
         self.reads = 0
         self.trips = 0
+        forks.after_fork(self, Coalescer._in_child)
+
+    def _in_child(self) -> None:
+        # nobody is left to run it
+        self._next = None
 
     def __call__(self, keys: Sequence[bytes]) -> Rows:
         """The rows of some keys, in order."""
@@ -108,6 +115,11 @@ class AsyncCoalescer:
         self._task: asyncio.Task[None] | None = None
         self.reads = 0
         self.trips = 0
+        forks.after_fork(self, AsyncCoalescer._in_child)
+
+    def _in_child(self) -> None:
+        forks.abandon(self._task, self._coming)
+        self._batch, self._coming, self._task = _Batch(), None, None
 
     async def __call__(self, keys: Sequence[bytes]) -> Rows:
         """The rows of some keys, in order."""

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from headwater.clock import EPOCH, MICROSECOND
-from headwater.errors import DataError, EntityKeyError, nearest
-from headwater.planning.tables import as_table, is_column, is_pandas, is_polars, match_key
-from headwater.types import DType
+from headwater.clock import EPOCH, MICROSECOND, YEARS
+from headwater.errors import DataError, EntityKeyError, brief, nearest
+from headwater.planning.tables import as_table, column_names, is_column, is_pandas, is_polars, match_key
+from headwater.planning.value_checks import NOT_TEXT, array_of, numpy_micros, refuse_unreadable
+from headwater.types import DType, is_utf8
 
 _NONE = type(None)
 _PLAIN = frozenset({str, int, bytes, _NONE})
@@ -71,7 +72,7 @@ def entity_batch(entities: Any, keys: Mapping[str, DType]) -> EntityBatch:
     if _is_table(entities):
         return _from_table(entities, keys)
     if isinstance(entities, (str, bytes)) or not (is_column(entities) or _is_series(entities)):
-        raise EntityKeyError(f"entities: one {type(entities).__name__} alone; give a list: [{entities!r}]")
+        raise EntityKeyError(f"entities: one {type(entities).__name__} alone; give a list: [{brief(entities)}]")
     return _from_values(entities, keys)
 
 
@@ -97,7 +98,7 @@ def _from_rows(rows: Sequence[Any], keys: Mapping[str, DType]) -> EntityBatch:
 def _refuse_rows(rows: Sequence[Any], keys: Mapping[str, DType]) -> None:
     for i, row in enumerate(rows):
         if not isinstance(row, Mapping):
-            raise EntityKeyError(f"entities, row {i}: {row!r} is no dict; {_needed(keys)}")
+            raise EntityKeyError(f"entities, row {i}: {brief(row)} is not a dict; {_needed(keys)}")
         _check_names(row, keys, f"entities, row {i}")
 
 
@@ -131,12 +132,11 @@ def _from_table(entities: Any, keys: Mapping[str, DType]) -> EntityBatch:
         table = as_table(entities, "entities")
     except DataError as bad:
         raise EntityKeyError(str(bad)) from bad
-    missing = [name for name in keys if name not in table.column_names]
+    names = column_names(table.schema, "entities", EntityKeyError)
+    missing = [name for name in keys if name not in names]
     if missing:
-        lacking, hint = ", ".join(map(repr, missing)), nearest(missing[0], table.column_names)
-        raise EntityKeyError(
-            f"entities: the table has no column {lacking}{hint}; it has {', '.join(table.column_names)}"
-        )
+        lacking, hint = ", ".join(map(repr, missing)), nearest(missing[0], names)
+        raise EntityKeyError(f"entities: the table has no column {lacking}{hint}; it has {', '.join(names)}")
     pandas = is_pandas(entities)
     columns = {name: _arrow_values(table.column(name), dtype, name, pandas) for name, dtype in keys.items()}
     return EntityBatch(table.num_rows, columns)
@@ -147,7 +147,7 @@ def _check_names(given: Mapping[str, Any], keys: Mapping[str, DType], where: str
     extra = [name for name in given if name not in keys]
     if extra:
         hint = nearest(extra[0], keys)
-        raise EntityKeyError(f"{where}: {extra[0]!r} is not a join key of this request{hint}; {_needed(keys)}")
+        raise EntityKeyError(f"{where}: {brief(extra[0])} is not a join key of this request{hint}; {_needed(keys)}")
     if missing:
         raise EntityKeyError(f"{where}: no {', '.join(map(repr, missing))}; {_needed(keys)}")
 
@@ -165,11 +165,16 @@ def key_values(values: Any, dtype: DType, name: str) -> list[Any]:
     """
     if type(values) is list:
         return values if _EXACT[dtype.name].issuperset(map(type, values)) else _normalised(values, dtype, name)
+    if getattr(values, "ndim", 1) != 1:
+        raise EntityKeyError(f"entities: join key {name!r} is a {type(values).__name__}; one column is needed")
     if _is_series(values):
         pandas = is_pandas(values)
-        return _arrow_values(_arrow_column(values, pandas), dtype, name, pandas)
+        arrow = _arrow_column(values, pandas)
+        return key_values(list(values), dtype, name) if arrow is None else _arrow_values(arrow, dtype, name, pandas)
     if isinstance(values, np.ndarray) and values.dtype.kind == "M":
-        return _arrow_values(pa.array(values), dtype, name, False)
+        # those that Arrow does not take (units, instants too far away) are looked at one by one
+        column = _arrow_column(values, False)
+        return _normalised(list(values), dtype, name) if column is None else _arrow_values(column, dtype, name, False)
     return key_values(list(values.tolist() if isinstance(values, np.ndarray) else values), dtype, name)
 
 
@@ -180,22 +185,36 @@ def _is_series(values: Any) -> bool:
     return isinstance(values, _ARROW) or is_pandas(values) or is_polars(values) or hasattr(values, "__arrow_c_stream__")
 
 
-def _arrow_column(values: Any, pandas: bool) -> pa.Array | pa.ChunkedArray:
+def _arrow_column(values: Any, pandas: bool) -> pa.Array | pa.ChunkedArray | None:
+    """A column as Arrow has it; None where Arrow does not take its values."""
     if isinstance(values, _ARROW):
         return values
-    if pandas:
-        return pa.array(values, from_pandas=True)
-    return values.to_arrow() if is_polars(values) else pa.chunked_array(values)
+    if is_polars(values):
+        return values.to_arrow()
+    try:
+        if pandas or isinstance(values, np.ndarray):
+            return array_of(values, from_pandas=pandas)
+        return pa.chunked_array(values)
+    except Exception:  # Arrow's own errors, and what a method of somebody's object raises
+        return None
 
 
 def _arrow_values(column: Any, dtype: DType, name: str, pandas: bool) -> list[Any]:
-    matched = match_key(column, dtype, f"entities: join key {name!r}", EntityKeyError, pandas=pandas)
+    where = f"entities: join key {name!r}"
+    refuse_unreadable([(name, column)], lambda _: where, EntityKeyError)
+    matched = match_key(column, dtype, where, EntityKeyError, pandas=pandas)
     values: list[Any] = matched.to_pylist()
     return (
         [value.astimezone(EPOCH.tzinfo) if value is not None else None for value in values]
         if dtype.name == "timestamp"
         else values
     )
+
+
+def half_pair(name: str, values: Sequence[Any], where: str = "entities") -> EntityKeyError:
+    """The error of text keys of which one holds half of a surrogate pair."""
+    row = next((i for i, value in enumerate(values) if isinstance(value, str) and not is_utf8(value)), 0)
+    return EntityKeyError(f"{where}, row {row}: join key {name!r} is {brief(values[row])}, {NOT_TEXT}")
 
 
 def key_array(values: list[Any], wanted: pa.DataType) -> pa.Array:
@@ -215,10 +234,12 @@ def _normalised(values: list[Any], dtype: DType, name: str) -> list[Any]:
     for i, value in enumerate(values):
         try:
             out.append(None if value is None else normal(value))
-        except TypeError:
+        except OverflowError:
+            raise EntityKeyError(f"entities, row {i}: join key {name!r} is {brief(value)}, {YEARS}") from None
+        except Exception:  # a TypeError of ours, and what a method of somebody's object raises
             raise EntityKeyError(
-                f"entities, row {i}: join key {name!r} is {value!r} ({type(value).__name__}); the join key is {dtype}: "
-                "headwater never casts a key silently"
+                f"entities, row {i}: join key {name!r} is {brief(value)} ({type(value).__name__}); the join key is "
+                f"{dtype}: headwater never casts a key silently"
             ) from None
     return out
 
@@ -261,10 +282,13 @@ def _instant(value: Any) -> datetime | None:
 
 
 def _from_datetime64(value: np.datetime64) -> datetime | None:
-    micros = value.astype("datetime64[us]")
-    if np.isnat(value) or micros != value:
+    if np.isnat(value):
         return None
-    return EPOCH + int(micros.astype(np.int64)) * MICROSECOND
+    found = numpy_micros(value)
+    if found is None:
+        raise OverflowError
+    micros, exact = found
+    return EPOCH + micros * MICROSECOND if exact else None
 
 
 def _day(value: Any) -> date:

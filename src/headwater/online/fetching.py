@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from headwater.errors import ConsistencyLost, Unavailable
+from headwater.forks import OfOneProcess
 from headwater.online.base import OnlineStore
 from headwater.online.breaker import CircuitBreaker
 from headwater.online.coalescing import AsyncCoalescer, Coalescer
@@ -97,7 +98,7 @@ class ReadCounts:
         return self.cache_hits / asked if asked else None
 
 
-class _Around:
+class _Around(OfOneProcess):
     """What both ways of reading share: settings, kept rows, the breaker, and how an answer is taken.
 
     Args:

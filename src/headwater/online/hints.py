@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from headwater.forks import OfOneProcess
+
 
 @dataclass(frozen=True, slots=True)
 class Hint:
@@ -119,7 +121,7 @@ class QueueCounts:
     oldest: int | None = None
 
 
-class HintQueue(ABC):
+class HintQueue(OfOneProcess, ABC):
     """A durable queue of hints, shared by processes; every method may be called from several threads.
 
     One hint a key. What a worker has claimed and not settled by the end of its lease is claimed again.

@@ -75,6 +75,9 @@ class KeySpace:
         self._only = prefix + bytes((_VERSION,))
         self.may_be_long = any(dtype.name in ("string", "bytes") for dtype in self.dtypes) or len(self.dtypes) > 40
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return KeySpace, (self.prefix, self.dtypes)
+
     def encode(self, columns: Sequence[Sequence[Any]], rows: int) -> list[bytes | None]:
         """The whole key of each row of Python values; None where a join key is NULL or out of what its type holds.
 

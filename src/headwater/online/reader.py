@@ -12,18 +12,17 @@ from itertools import accumulate
 from typing import Any
 
 from headwater.clock import duration_micros
-from headwater.errors import EntityKeyError
 from headwater.freshness import Freshness
 from headwater.online.base import OnlineStore
 from headwater.online.decoded import DecodedRows, verified
-from headwater.online.entities import EntityBatch, entity_batch
+from headwater.online.entities import EntityBatch, entity_batch, half_pair
 from headwater.online.keys import LONGEST, NAMESPACE_SIZE, KeySpace, digested, namespace
 from headwater.online.result import OnlineResult
 from headwater.online.row_format import row_format
 from headwater.online.values import python_default
 from headwater.online.view_read import MatrixColumns, ReadColumn, ReadRequest, ReadView, ViewRead
 from headwater.planning.resolve import ResolvedRequest, ResolvedView
-from headwater.types import DType, StalePolicy
+from headwater.types import DType, StalePolicy, is_utf8
 
 FUTURE_TOLERANCE = 5_000_000
 """Microseconds by which a row may be known later than a read's `now` and still count: clocks of hosts differ."""
@@ -170,10 +169,9 @@ def _distinct(batch: EntityBatch, view: ReadView) -> tuple[list[bytes], list[int
     columns = [batch.columns[name] if repeated or not batch.repeated else batch.values(name) for name in names]
     try:
         found = space.encode(columns, 1 if repeated else batch.size)
-    except UnicodeEncodeError as bad:
-        raise EntityKeyError(
-            f"entities: join key {bad.object!r} holds half of a surrogate pair; it is no text"
-        ) from bad
+    except UnicodeEncodeError:
+        name = next(n for n, c in zip(names, columns, strict=True) if not all(is_utf8(v) for v in c if type(v) is str))
+        raise half_pair(name, batch.values(name)) from None
     # one text key is as distinct as its value, whose hash is often known; other values may be out of range, and no key
     distinct: set[Any] = set(columns[0] if len(names) == 1 and space.may_be_long else found)
     if not repeated and None not in distinct and len(distinct) == len(found):

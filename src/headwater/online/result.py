@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from functools import cached_property
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from headwater.errors import FeatureNotFound, UsageError, nearest
+from headwater.forks import lazy
 from headwater.online.entities import EntityBatch, key_array
 from headwater.online.frames import to_html
 from headwater.online.values import Damaged, instant
@@ -113,7 +113,7 @@ class OnlineResult:
             codes[present & nulls] = _CODE[Status.NULL]
         return codes
 
-    @cached_property
+    @lazy
     def _row_codes(self) -> list[NDArray[np.uint8]]:
         out = []
         for read in self._reads:

@@ -54,6 +54,9 @@ class RowFormat:
         self._blocks: dict[tuple[int, ...], tuple[str, slice | list[int]] | None] = {}
         self._table_dtype()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return row_format, (self.layout, tuple(slot.name for slot in self.slots))
+
     def block(self, columns: tuple[int, ...]) -> tuple[str, slice | list[int]] | None:
         """The matrix that numeric columns lie in, with their places there; None where they lie in several."""
         if columns not in self._blocks:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import base64
 import binascii
-import threading
 from collections.abc import Mapping
 
 import msgspec
 
+from headwater import forks
 from headwater.errors import FormatError, UsageError
 
 TOKEN_VERSION = 1
+_ADVANCING = forks.lock()
+"""One for all sessions: a session holds nothing that could not be pickled."""
 
 
 class Session:
@@ -28,7 +30,6 @@ class Session:
     def __init__(self, store: str = "", marks: Mapping[str, int] | None = None) -> None:
         self.store = store
         self.marks = dict(marks or {})
-        self._lock = threading.Lock()
 
     def __repr__(self) -> str:
         return f"Session(store={self.store!r}, marks={self.marks!r})"
@@ -79,7 +80,7 @@ class Session:
         """
         self.check(store)
         self.store = store
-        with self._lock:
+        with _ADVANCING:
             # a new dict, so that who looks at the old one meanwhile sees it whole
             now = {part: mark for part, mark in self.marks.items() if (covered or {}).get(part) != mark}
             for part, mark in (marks or {}).items():

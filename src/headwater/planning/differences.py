@@ -14,6 +14,7 @@ from headwater.definitions.fingerprint import canonical_sql, meaning
 from headwater.definitions.serialize import entity_to_dict, source_to_dict, view_to_dict
 from headwater.definitions.view import FeatureView
 from headwater.planning.snapshot import PinnedSelection, ServiceVersion
+from headwater.urls import shown_location
 
 _IN_PLACE = ("owner", "description", "tags", "freshness_sla", "availability_sla")
 _FEATURE_IN_PLACE = ("description", "kind", "freshness_sla", "owner", "tags")
@@ -164,7 +165,7 @@ def _location_lines(prefix: str, before: Mapping[str, Any], after: Mapping[str, 
     """Where the data is, and the wording of a query whose meaning is the same."""
     old, new = before.get("path"), after.get("path")
     if old is not None and new is not None and old != new:
-        yield f"{prefix}.path: {old} → {new}"
+        yield f"{prefix}.path: {shown_location(str(old))} → {shown_location(str(new))}"
     old, new = before.get("query"), after.get("query")
     if old is not None and new is not None and old != new and canonical_sql(old) == canonical_sql(new):
         yield f"{prefix}.query: written differently"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from functools import cached_property
 
 from headwater.definitions.view import FeatureView
+from headwater.forks import lazy
 from headwater.types import DType
 
 
@@ -59,13 +59,13 @@ class RowLayout:
         """Bytes of the null bitmap."""
         return (len(self.slots) + 7) // 8
 
-    @cached_property
+    @lazy
     def fingerprint(self) -> int:
         """32 bits that name the slots; stored in every row."""
         text = ";".join(f"{s.name}={s.dtype}" for s in self.slots)
         return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest(), "big")
 
-    @cached_property
+    @lazy
     def by_name(self) -> dict[str, Slot]:
         """The slots by feature name."""
         return {slot.name: slot for slot in self.slots}

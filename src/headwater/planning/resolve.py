@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any
 
 from headwater.definitions.feature import Feature
 from headwater.definitions.view import FeatureSelection, FeatureView
 from headwater.errors import UsageError, nearest
+from headwater.forks import lazy
 from headwater.planning.layout import RowLayout
 from headwater.planning.pins import pin, service_version
 from headwater.planning.snapshot import PinnedSelection, RegistrySnapshot, ViewRecord, ViewVersion
@@ -66,7 +66,7 @@ class ResolvedView:
         """The view's version."""
         return self.definition.version
 
-    @cached_property
+    @lazy
     def layout(self) -> RowLayout:
         """The layout of the version's online rows."""
         return RowLayout.of(self.view)
@@ -95,7 +95,7 @@ class ResolvedRequest:
     columns: tuple[OutputColumn, ...]
     service: tuple[str, str] | None = None
 
-    @cached_property
+    @lazy
     def join_keys(self) -> dict[str, DType]:
         """Column of the spine or request → dtype, the widest of every view's, in order of first use."""
         found: dict[str, DType] = {}
@@ -104,7 +104,7 @@ class ResolvedRequest:
                 found[key.column] = key.dtype
         return found
 
-    @cached_property
+    @lazy
     def versions(self) -> dict[str, str]:
         """View label → version."""
         return {view.label: view.version for view in self.views}

@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headwater.errors import DataError, HeadwaterError
-from headwater.types import DType
+from headwater.errors import DataError, HeadwaterError, brief, printable
+from headwater.planning.value_checks import NOT_TEXT, array_of
+from headwater.types import DType, is_utf8
 
 
 def is_pandas(data: Any) -> bool:
@@ -60,14 +61,63 @@ def as_table(data: Any, what: str) -> pa.Table:
             and all(isinstance(row, Mapping) for row in data)
         ):
             return table_of_rows(data)
-    except (pa.ArrowException, ValueError, TypeError, OverflowError) as bad:
-        if isinstance(bad, HeadwaterError):
-            raise
-        raise DataError(f"{what}: {bad}") from bad
+    except HeadwaterError:
+        raise
+    except Exception as bad:  # Arrow's and pandas' own errors, and what a method of somebody's object raises
+        raise DataError(f"{what}: {_half_pair(data) or _said(bad)}") from bad
     raise DataError(
         f"{what}: cannot read a {type(data).__name__}; "
         "give a pandas, polars or pyarrow table, a list of dicts or a dict of lists"
     )
+
+
+def loose_columns(data: Any) -> dict[str, pa.ChunkedArray | list[Any]] | None:
+    """The columns of a pandas frame or a dict of lists that `as_table` refuses, those that Arrow cannot hold as lists.
+
+    A pandas NaN becomes None. None where the data has another form, or columns of different lengths.
+    """
+    if is_pandas(data) and data.columns.is_unique:
+        given = {str(name): data[name] for name in data.columns}
+    elif isinstance(data, Mapping) and all(isinstance(column, (list, tuple, np.ndarray)) for column in data.values()):
+        given = {str(name): column for name, column in data.items()}
+    else:
+        return None
+    if len({len(column) for column in given.values()}) != 1:
+        return None
+    found: dict[str, pa.ChunkedArray | list[Any]] = {}
+    for name, column in given.items():
+        try:
+            array = array_of(column, from_pandas=is_pandas(data))
+            found[name] = array if isinstance(array, pa.ChunkedArray) else pa.chunked_array([array])
+        except Exception:
+            values = column.tolist() if is_pandas(data) else list(column)
+            found[name] = [None if _is_gap(value) else value for value in values] if is_pandas(data) else values
+    return found
+
+
+def _is_gap(value: Any) -> bool:
+    """Whether pandas takes a value for a missing one."""
+    return (isinstance(value, float) and value != value) or type(value).__name__ in ("NaTType", "NAType")
+
+
+def _half_pair(data: Any) -> str | None:
+    """Where the first text stands that holds half of a surrogate pair, which Arrow names neither column nor row of."""
+    try:
+        if isinstance(data, Sequence):
+            cells = ((name, i, value) for i, row in enumerate(data) for name, value in row.items())
+        else:
+            columns = ((name, data[name]) for name in (data.columns if is_pandas(data) else data))
+            cells = ((name, i, value) for name, column in columns for i, value in enumerate(column))
+        for name, i, value in cells:
+            if isinstance(value, str) and not is_utf8(value):
+                return f"column {brief(name)}, row {i}: {brief(value)} is {NOT_TEXT}"
+    except Exception:
+        return None
+    return None
+
+
+def _said(bad: Exception) -> str:
+    return printable(str(bad))[:400]
 
 
 def table_of_rows(rows: Sequence[Mapping[str, Any]], names: Iterable[str] = ()) -> pa.Table:
@@ -98,6 +148,18 @@ def _table_of_columns(data: Mapping[str, Any]) -> pa.Table:
     )
 
 
+def column_names(schema: pa.Schema, what: str, error: type[HeadwaterError]) -> list[str]:
+    """The names of the columns.
+
+    Raises:
+        error: a name that is not valid UTF-8 (Arrow reads such unchecked).
+    """
+    try:
+        return list(schema.names)
+    except UnicodeDecodeError as bad:
+        raise error(f"{what}: the name of a column, {brief(bad.object)}, is {NOT_TEXT}") from None
+
+
 def is_column(value: Any) -> bool:
     """Whether a value is a column of values rather than one value."""
     if isinstance(value, (str, bytes, bytearray, Mapping)) or value is None:
@@ -116,7 +178,7 @@ def _column(column: Any) -> pa.Array | pa.ChunkedArray:
         return column.to_arrow()
     if isinstance(column, list):
         return _inferred(column)
-    return pa.chunked_array(column) if hasattr(column, "__arrow_c_stream__") else pa.array(column)
+    return pa.chunked_array(column) if hasattr(column, "__arrow_c_stream__") else array_of(column)
 
 
 def match_key(

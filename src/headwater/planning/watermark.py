@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from headwater.clock import MIN_MICROS
 
 
 @dataclass(frozen=True, slots=True)
 class Watermark:
-    """How far a version is materialized.
+    """How far a version is materialized; two are equal where they are equally far.
 
     Attributes:
         end: every row known at or before this instant (microseconds, UTC) is online.
@@ -20,8 +20,8 @@ class Watermark:
 
     end: int = MIN_MICROS
     position: int = 0
-    token: bytes = b""
-    files: int = 0
+    token: bytes = field(default=b"", compare=False)
+    files: int = field(default=0, compare=False)
 
     def reaches(self, other: Watermark) -> bool:
         """Whether both parts are as far as the other's."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import time
-import weakref
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,9 @@ from sqlalchemy import event
 from sqlalchemy.pool import NullPool, QueuePool
 
 from headwater import sql_transactions
-from headwater.config import without_password
 from headwater.errors import ConfigError, StoreReadOnly
 from headwater.loader import missing_extra
+from headwater.urls import ESCAPED, scheme_of, without_password
 
 MEMORY = "sqlite://"
 
@@ -32,19 +32,41 @@ def open_engine(url: str, folder: Path) -> sa.Engine:
         ConfigError: a URL that cannot be read.
         MissingExtra: its driver is not installed.
     """
+    parsed = _parsed(url)
+    if parsed is not None:
+        try:
+            return _sqlite(parsed, folder) if _is_sqlite(parsed) else _server(parsed)
+        except ModuleNotFoundError as missing:
+            raise missing_extra(missing.name or parsed.get_driver_name()) from missing
+        except (sa.exc.ArgumentError, ValueError):
+            pass
+    # outside of any `except`: what SQLAlchemy says may hold the password
+    raise ConfigError(
+        f"[registry] url: {without_password(url)!r} is not a URL such as sqlite:///.headwater/registry.db "
+        f"or postgresql+psycopg://user:password@host/db ({ESCAPED})"
+    )
+
+
+def _is_sqlite(url: sa.URL) -> bool:
+    return url.get_backend_name() == "sqlite"
+
+
+_MAY_HAVE_AT = ("password", "sslpassword", "passfile", "user", "options", "service", "application_name")
+
+
+def _parsed(url: str) -> sa.URL | None:
+    """The parts of a URL; None where it is none, or an `@` shows that the end of its password was taken for a host."""
     try:
         parsed = sa.make_url(url)
-        if parsed.get_backend_name() == "sqlite":
-            return _sqlite(parsed, folder)
-        return _closed_after_fork(_server(parsed))
-    except ModuleNotFoundError as missing:
-        raise missing_extra(missing.name or parsed.get_driver_name()) from missing
     except (sa.exc.ArgumentError, ValueError):
-        # what SQLAlchemy says may hold the password
-        raise ConfigError(
-            f"[registry] url: {without_password(url)!r} is not a URL such as sqlite:///.headwater/registry.db "
-            "or postgresql+psycopg://user:password@host/db (special characters of a password as %40 and the like)"
-        ) from None
+        return None
+    if scheme_of(url).partition("+")[0] == "sqlite":
+        return None if parsed.host or parsed.username else parsed
+    if re.search(r"[?&]\w+=", parsed.password or ""):
+        return None  # options, one of which holds an @
+    values = (str(value) for name, value in parsed.query.items() if name not in _MAY_HAVE_AT)
+    parts = (parsed.host or "", parsed.database or "", *parsed.query, *values)
+    return None if any("@" in part for part in parts) else parsed
 
 
 _QUICK = {"connect_timeout": 5, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
@@ -99,7 +121,7 @@ def _sqlite(url: sa.URL, folder: Path) -> sa.Engine:
         url.set(database=str(path)), connect_args={"timeout": sql_transactions.BUSY_SECONDS, "check_same_thread": False}
     )
     event.listen(engine, "connect", _on_connect)
-    return _closed_after_fork(engine)
+    return engine
 
 
 def exists(engine: sa.Engine) -> bool:
@@ -161,17 +183,3 @@ def _connect_read_only(path: Path) -> sqlite3.Connection:
         connection.close()
         connection = sqlite3.connect(f"{base}&immutable=1", uri=True, check_same_thread=False)
     return connection
-
-
-def _closed_after_fork(engine: sa.Engine) -> sa.Engine:
-    """A child process opens connections of its own: SQLite's locks and a server's socket do not survive a fork."""
-    kept = weakref.ref(engine)
-
-    def forget() -> None:
-        found = kept()
-        if found is not None:
-            found.dispose(close=False)
-
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=forget)
-    return engine

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from types import MappingProxyType
+from typing import Any
 
 from headwater.definitions.feature import Feature
 from headwater.definitions.sources import Source, SQLSource
@@ -56,6 +57,15 @@ class FeatureDefinition:
     def __hash__(self) -> int:
         return hash((self.feature_name, self.version))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return _restored, ({**values, "tags": dict(self.tags)},)
+
+
+def _restored(values: dict[str, Any]) -> FeatureDefinition:
+    """A definition that was pickled, for which a read-only view of a dict has no form."""
+    return FeatureDefinition(**{**values, "tags": MappingProxyType(values["tags"])})
+
 
 def define(version: ViewVersion, name: str) -> FeatureDefinition:
     """The definition of a feature in a version.
@@ -103,10 +113,10 @@ def _quoted(name: str) -> str:
 
 
 def _place(source: Source) -> str:
-    return "'" + source.location.replace("'", "''") + "'" if source.location else source.kind
+    return "'" + source.shown_location.replace("'", "''") + "'" if source.location else source.kind
 
 
 def _dependencies(source: Source, feature: Feature) -> tuple[str, ...]:
     if isinstance(source, SQLSource):
-        return tuple(f"{name}: {table.location or table.kind}" for name, table in source.tables.items())
-    return (f"{source.location or source.kind}:{feature.source_column}",)
+        return tuple(f"{name}: {table.shown_location or table.kind}" for name, table in source.tables.items())
+    return (f"{source.shown_location or source.kind}:{feature.source_column}",)

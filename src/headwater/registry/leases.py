@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 
 from headwater.clock import Clock, duration_micros, from_micros
+from headwater.forks import OfOneProcess
 from headwater.registry.tables import leases
 from headwater.sql_transactions import now_micros, reading, writing
 
@@ -36,7 +37,7 @@ class Lease:
     expires_at: datetime
 
 
-class Leases:
+class Leases(OfOneProcess):
     """The leases of a registry.
 
     Args:

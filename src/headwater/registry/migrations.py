@@ -37,7 +37,22 @@ _RUNS = (
     "ALTER TABLE registry_watermark ADD COLUMN run_micros BIGINT",
 )
 
-STEPS: tuple[tuple[str, ...], ...] = (_FIRST, _RUNS)
+_FILES = (
+    "CREATE TABLE registry_file_entry (view VARCHAR(255) NOT NULL, version VARCHAR(64) NOT NULL, "
+    "path_digest VARCHAR(32) NOT NULL, path TEXT NOT NULL, identity TEXT NOT NULL, token TEXT NOT NULL, "
+    "n BIGINT NOT NULL, PRIMARY KEY (view, version, path_digest))",
+    "CREATE TABLE registry_file_run (view VARCHAR(255) NOT NULL, version VARCHAR(64) NOT NULL, n BIGINT NOT NULL, "
+    "token TEXT NOT NULL, PRIMARY KEY (view, version, n))",
+    "CREATE TABLE registry_file_state (view VARCHAR(255) NOT NULL, version VARCHAR(64) NOT NULL, n BIGINT NOT NULL, "
+    "warned INTEGER NOT NULL, PRIMARY KEY (view, version))",
+)
+
+_FORCING = (
+    "CREATE TABLE registry_forcing (id VARCHAR(36) NOT NULL PRIMARY KEY, view VARCHAR(255) NOT NULL, "
+    "version VARCHAR(64) NOT NULL, until BIGINT NOT NULL)",
+)
+
+STEPS: tuple[tuple[str, ...], ...] = (_FIRST, _RUNS, _FILES, _FORCING)
 """Each step's statements, in SQL that SQLite and PostgreSQL both take."""
 
 _SCHEMA = (

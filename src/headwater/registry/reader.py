@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
+from headwater import forks
 from headwater.clock import from_micros
 from headwater.definitions.view import FeatureSelection
 from headwater.errors import StoreError, UsageError
@@ -24,7 +24,7 @@ from headwater.sql_transactions import reading
 REFRESH = timedelta(seconds=5)
 
 
-class RegistryReader:
+class RegistryReader(forks.OfOneProcess):
     """Reads a registry; safe to use from several threads.
 
     Args:
@@ -37,7 +37,7 @@ class RegistryReader:
         self.engine = engine
         self.project = project
         self._refresh = refresh.total_seconds()
-        self._lock = threading.RLock()
+        self._lock = forks.rlock()
         self._snapshot: RegistrySnapshot | None = None
         self._checked = float("-inf")
 

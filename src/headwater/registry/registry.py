@@ -9,6 +9,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from headwater import sql_connections
 from headwater.clock import Clock, system_clock, to_micros
 from headwater.errors import RegistryConflict, RegistryError
 from headwater.planning.advance import advance
@@ -38,9 +39,9 @@ def open_registry(
     Args:
         url: an SQLAlchemy URL; a relative SQLite path is relative to `folder`; `sqlite://` lives in memory.
         folder: the project's folder.
-        project: the project's name.
+        project: the project's name; empty: the one that the registry has, else the folder's, which it then keeps.
         clock: what a migration notes as its time.
-        refresh: how long a snapshot is used before it is looked at anew.
+        refresh: how long a snapshot is used before it is looked at again.
         make: make it now where it is not there yet; else with the first write, and until then it is empty.
 
     Raises:
@@ -48,7 +49,9 @@ def open_registry(
         RegistryError: the registry is that of another project.
         StoreReadOnly, Unavailable, FormatError: what the database said.
     """
-    return FeatureRegistry(open_engine(url, folder), project, clock=clock, refresh=refresh, make=make)
+    folder_name = folder.resolve().name or "headwater"
+    engine = open_engine(url, folder)
+    return FeatureRegistry(engine, project, folder_name=folder_name, clock=clock, refresh=refresh, make=make)
 
 
 class FeatureRegistry(RegistryReader):
@@ -56,7 +59,9 @@ class FeatureRegistry(RegistryReader):
 
     Args:
         engine: of its database; `close` disposes of it.
-        project: the project's name; a registry belongs to one project.
+        project: the project's name; a registry belongs to one project. Empty: the name that it has, and keeps whatever
+            its folder is called later.
+        folder_name: the name of a registry that has none yet, where `project` is empty.
         clock: what a migration notes as its time.
         refresh: how long a snapshot is used before it is looked at anew.
         make: make its tables now where there are none; else with the first write.
@@ -67,11 +72,13 @@ class FeatureRegistry(RegistryReader):
         engine: sa.Engine,
         project: str,
         *,
+        folder_name: str = "headwater",
         clock: Clock = system_clock,
         refresh: timedelta = REFRESH,
         make: bool = True,
     ) -> None:
-        super().__init__(engine, project, refresh=refresh)
+        super().__init__(engine, project or folder_name, refresh=refresh)
+        self._named = bool(project)
         self._clock = clock
         self._made = False
         if make or exists(engine):
@@ -92,11 +99,12 @@ class FeatureRegistry(RegistryReader):
             self._made = True
             try:
                 owner = self.setting("project") or self.get_or_set("project", self.project)
-                if owner != self.project:
+                if self._named and owner != self.project:
                     raise RegistryError(
-                        f"registry {place(self.engine)}: belongs to project {owner!r}, not {self.project!r}; "
-                        "give each project a database of its own ([registry] url)"
+                        f"registry {place(self.engine)}: belongs to project {owner!r}, not {self.project!r}; give each "
+                        f"project a database of its own ([registry] url), or set project = {owner!r} in headwater.toml"
                     )
+                self.project = owner
             except BaseException:
                 self._made = False
                 raise
@@ -200,7 +208,7 @@ class FeatureRegistry(RegistryReader):
 
     def close(self) -> None:
         """Close the database's connections."""
-        self.engine.dispose()
+        sql_connections.close(self.engine)
 
     def __repr__(self) -> str:
         known = self.latest

@@ -88,6 +88,39 @@ watermarks = Table(
     Column("run_micros", BigInteger),
 )
 
+# the files of its source that runs of a version have read; a watermark names the n up to which they count
+file_entries = Table(
+    "registry_file_entry",
+    metadata,
+    Column("view", String(255), primary_key=True),
+    Column("version", String(64), primary_key=True),
+    Column("path_digest", String(32), primary_key=True),
+    Column("path", Text, nullable=False),
+    Column("identity", Text, nullable=False),
+    Column("token", Text, nullable=False),
+    Column("n", BigInteger, nullable=False),
+)
+
+# the n that runs have recorded their files under
+file_runs = Table(
+    "registry_file_run",
+    metadata,
+    Column("view", String(255), primary_key=True),
+    Column("version", String(64), primary_key=True),
+    Column("n", BigInteger, primary_key=True, autoincrement=False),
+    Column("token", Text, nullable=False),
+)
+
+# the greatest n of a version, and whether its rows of missing files were warned of
+file_states = Table(
+    "registry_file_state",
+    metadata,
+    Column("view", String(255), primary_key=True),
+    Column("version", String(64), primary_key=True),
+    Column("n", BigInteger, nullable=False),
+    Column("warned", Integer, nullable=False),
+)
+
 leases = Table(
     "registry_lease",
     metadata,
@@ -97,4 +130,14 @@ leases = Table(
     Column("holder", Text, nullable=False),
     Column("started_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
+)
+
+# force runs that have not ended: until none of their puts can apply, runs fill the version from the beginning
+forcing = Table(
+    "registry_forcing",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("view", String(255), nullable=False),
+    Column("version", String(64), nullable=False),
+    Column("until", BigInteger, nullable=False),
 )

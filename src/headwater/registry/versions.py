@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from headwater.errors import RegistryConflict
+from headwater.forks import OfOneProcess
 from headwater.planning import pointers
 from headwater.planning.pointers import GoingLive, Watermarks
 from headwater.planning.snapshot import RegistrySnapshot
@@ -15,7 +16,7 @@ from headwater.registry.registry import FeatureRegistry
 _ATTEMPTS = 10
 
 
-class FeatureVersionManager:
+class FeatureVersionManager(OfOneProcess):
     """Moves what is live.
 
     Args:

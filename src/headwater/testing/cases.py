@@ -42,7 +42,7 @@ class ViewCase:
     Attributes:
         selection: the features asked for, of a view with a version.
         oracle: what of the view the answer depends on.
-        rows: the source's rows; `log`: the offline log's; `deletes`: marks in clear; `purges`: under a digest.
+        rows: the source's rows; `log`: the offline log's; `deletes`: tombstones in clear; `purges`: under a digest.
         parts: `log` as an engine gets it.
     """
 
@@ -65,8 +65,8 @@ class ViewCase:
         return tuple(self.selection.join_key_map.get(key, key) for key in self.selection.view.join_keys)
 
     @property
-    def marks(self) -> tuple[Delete, ...]:
-        """Every delete mark, in clear or under a digest."""
+    def tombstones(self) -> tuple[Delete, ...]:
+        """Every tombstone, in clear or under a digest."""
         return self.deletes + self.purges
 
     def facts(self) -> list[Fact]:
@@ -80,14 +80,14 @@ class ViewCase:
 
     def slice(self) -> LogSlice | None:
         """The view's slice of the log, None where there is none."""
-        if not self.parts and not self.marks:
+        if not self.parts and not self.tombstones:
             return None
         return LogSlice(
             parts=self.parts,
             deletes=self._delete_table(),
             purges={
-                _digest(key): tuple(sorted(mark.through for mark in self.purges if mark.key == key))
-                for key in {mark.key for mark in self.purges}
+                _digest(key): tuple((t.position, t.through) for t in self.purges if t.key == key)
+                for key in {tombstone.key for tombstone in self.purges}
             },
             position=max((row.position for row in self.log), default=0),
             digests=KeyTableDigests(tuple(self.selection.view.join_keys)),
@@ -98,10 +98,12 @@ class ViewCase:
             return None
         keys = self.selection.view.join_keys
         columns = {
-            name: pa.array([mark.key[i] for mark in self.deletes], dtype.arrow)
+            name: pa.array([tombstone.key[i] for tombstone in self.deletes], dtype.arrow)
             for i, (name, dtype) in enumerate(keys.items())
         }
-        return pa.table({**columns, "__through": pa.array([mark.through for mark in self.deletes], pa.int64())})
+        for name, attribute in (("__through", "through"), ("__position", "position")):
+            columns[name] = pa.array([getattr(tombstone, attribute) for tombstone in self.deletes], pa.int64())
+        return pa.table(columns)
 
 
 @dataclass(frozen=True)
@@ -181,7 +183,7 @@ class HistoryCase:
             by_key.setdefault(fact.key, []).append(fact)
         keys = list(zip(*(self.keys[column] for column in case.key_columns), strict=True)) or [()] * len(self.instants)
         return [
-            answer(case.oracle, by_key.get(key, ()), case.marks, key, at, as_known=self.as_known)
+            answer(case.oracle, by_key.get(key, ()), case.tombstones, key, at, as_known=self.as_known)
             for key, at in zip(keys, self.instants, strict=True)
         ]
 
@@ -202,7 +204,7 @@ class HistoryCase:
         for case in self.views:
             if case.oracle.event_time and case.key_columns:
                 names = case.key_columns
-                found |= known_entities(case.facts(), case.marks, self.at, as_known=self.as_known)
+                found |= known_entities(case.facts(), case.tombstones, self.at, as_known=self.as_known)
         ordered = sorted(found, key=repr)
         keys = {name: [key[i] for key in ordered] for i, name in enumerate(names)}
         return replace(self, keys=keys, instants=[self.at] * len(ordered))

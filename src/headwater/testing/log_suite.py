@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import threading
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,8 @@ from headwater.errors import FormatError, StoreError
 from headwater.offline import log as log_module
 from headwater.offline.log import Appended, OfflineLog, RowGroup
 from headwater.offline.log_marks import RowReading
-from headwater.offline.log_tables import formats
+from headwater.offline.log_state import MAX_POSITION
+from headwater.offline.log_tables import formats, metadata
 from headwater.registry.engine import open_engine
 
 Place = tuple[str, Path]
@@ -118,31 +119,40 @@ class OfflineLogSuite:
 
     def test_arrivals_never_go_back(self, log: OfflineLog) -> None:
         before = log.now()
+        assert log.clock_ahead() == timedelta(0)
         arrivals = [_arrivals(log.append("w", [group(rows(["a"], [1.0]))]))[0] for _ in range(3)]
         assert [before, *arrivals] == sorted([before, *arrivals])
         assert arrivals[-1] <= log.now()
 
     def test_arrival_is_after_every_delete_and_a_delete_after_every_arrival(self, log: OfflineLog) -> None:
-        ahead = log.now() + 60_000_000
+        before = log.now()
+        ahead = before + 60_000_000
         deleted = log.delete("w", pa.table({"k": ["a", "b"]}), [ahead, MIN_MICROS])
-        assert deleted.through[0] == ahead and deleted.through[1] <= log.now()
-        assert _arrivals(log.append("w", [group(rows(["a"], [1.0]))])) == [ahead + 1]
+        assert deleted.through[0] == ahead and before <= deleted.through[1] < ahead
+        with pytest.warns(UserWarning, match="its clock says"):
+            assert _arrivals(log.append("w", [group(rows(["a"], [1.0]))])) == [ahead + 1]
         assert log.delete("w", pa.table({"k": ["a"]}), [MIN_MICROS]).through == (ahead + 1,)
-        assert _arrivals(log.append("x", [group(rows(["a"], [1.0]))]))[0] <= log.now()
+        # one clock for all views
+        assert _arrivals(log.append("x", [group(rows(["a"], [1.0]))])) == [ahead + 2]
 
-    def test_every_delete_mark_comes_back(self, log: OfflineLog) -> None:
+    def test_every_tombstone_comes_back(self, log: OfflineLog) -> None:
+        log.append("w", [group(rows(["a"], [1.0]))])
         first = log.delete("w", pa.table({"k": ["a", "b"]}), [MIN_MICROS] * 2)
         before = log.head_position()
-        second = log.delete("w", pa.table({"k": ["a"]}), [log.now() + 60_000_000])
-        marks = log.slice("w", ["k"]).deletes
-        assert marks is not None
-        told = sorted((row["k"], row["__through"]) for row in marks.to_pylist())
-        assert told == [("a", first.through[0]), ("a", second.through[0]), ("b", first.through[1])]
+        second = log.delete("w", pa.table({"k": ["a"]}), [log.now() + 2_000_000])
+        assert (first.positions, second.positions, before) == ((2, 3), (4,), 3)
+        found = log.slice("w", ["k"]).deletes
+        assert found is not None and found.column_names == ["k", "__through", "__position"]
+        pairs = sorted(tuple(row.values()) for row in found.to_pylist())
+        mine = [("a", first.through[0], 2), ("a", second.through[0], 4), ("b", first.through[1], 3)]
+        assert pairs == mine
         earlier = log.slice("w", ["k"], before).deletes
-        assert earlier is not None and set(earlier.column("__through").to_pylist()) == set(first.through)
+        assert earlier is not None and sorted(earlier.column("__position").to_pylist()) == [2, 3]
         assert log.slice("w", ["other"]).deletes is None
         later = log.deletes_after("w", ["k"], before, log.head_position())
-        assert later is not None and later.column("k").to_pylist() == ["a"]
+        assert later is not None and [tuple(row.values()) for row in later.to_pylist()] == [mine[1]]
+        once = log.deletes_after("w", ["k"], 0, log.head_position())
+        assert once is not None and sorted(tuple(row.values()) for row in once.to_pylist()) == mine[1:]
 
     def test_a_purge_drops_old_rows_on_append_and_erases_what_is_there(self, log: OfflineLog, place: Place) -> None:
         before = log.now()
@@ -150,7 +160,7 @@ class OfflineLogSuite:
         log.roll()
         log.append("w", [group(rows(["secret-a", "c"], [3.0, 4.0]))], [READING])
         plain = log.delete("w", pa.table({"k": ["secret-a"]}), [MIN_MICROS])
-        mark = log.delete("w", pa.table({"k": ["secret-a"]}), [MIN_MICROS], purge=True)
+        purge = log.delete("w", pa.table({"k": ["secret-a"]}), [MIN_MICROS], purge=True)
         known = pa.array([T0], pa.timestamp("us", "UTC"))
         old = rows(["secret-a"], [5.0], created_time=known)
         new = rows(["secret-a"], [6.0])
@@ -159,17 +169,80 @@ class OfflineLogSuite:
         log.append("w", [group(new)], [READING])
         found = log.slice("w", ["k"])
         assert found.deletes is None
-        assert list(found.purges.values()) == [(plain.through[0], mark.through[0])]
+        tombstones = [(done.positions[0], done.through[0]) for done in (plain, purge)]
+        assert list(found.purges.values()) == [tuple(tombstones)]
         assert found.digests is not None and found.digests(pa.table({"k": ["secret-a"]}))[0] in found.purges
-        assert log.purged("w", pa.table({"k": ["secret-a", "b"]})).tolist() == [mark.through[0], MIN_MICROS]
+        assert log.purged("w", pa.table({"k": ["secret-a", "b"]})).tolist() == [purge.through[0], MIN_MICROS]
 
-        later = mark.through[0] + 1
+        later = purge.through[0] + 1
         due = log.purges_to_erase("w", later)
-        assert log.purges_to_erase("w", before) == {}
+        assert log.open_purges("w") == log.purges_after("w", 0) == due
+        assert list(due.values()) == [tombstones[-1]]
+        assert log.purges_to_erase("w", before) == log.purges_after("w", purge.positions[0]) == {}
         log.erase("w", due, [READING])
         assert [(key, value) for _, key, value in content(log)] == [("b", 2.0), ("c", 4.0), ("secret-a", 6.0)]
-        assert log.purges_to_erase("w", later) == {}
+        assert log.purges_to_erase("w", later) == log.open_purges("w") == {}
         assert len(list((place[1] / "log").glob("*.parquet"))) == 1
+
+    @pytest.mark.parametrize("compacted", [False, True])
+    def test_erasing_takes_rows_that_are_dated_ahead_and_leaves_later_ones(
+        self, log: OfflineLog, compacted: bool
+    ) -> None:
+        ahead = T0 + timedelta(days=200 * 365)
+        log.append("w", [group(rows(["a", "b"], [1.0, 2.0], ahead))], [READING])
+        if compacted:
+            log.roll()
+        purge = log.delete("w", pa.table({"k": ["a"]}), [MIN_MICROS], purge=True)
+        log.append("w", [group(rows(["a"], [3.0], ahead))], [READING])
+        again = log.delete("w", pa.table({"k": ["a"]}), [MIN_MICROS], purge=True)
+        log.append("w", [group(rows(["a"], [4.0], ahead))], [READING])
+        (digest,) = log.open_purges("w")
+        log.erase("w", {digest: (purge.positions[0], purge.through[0])}, [READING])
+        assert [value for _, _, value in content(log)] == [2.0, 3.0, 4.0]
+        # the later purge of the key is still to be worked off
+        assert log.open_purges("w") == {digest: (again.positions[0], again.through[0])}
+        log.erase("w", log.open_purges("w"), [READING])
+        assert [value for _, _, value in content(log)] == [2.0, 4.0] and log.open_purges("w") == {}
+
+    @pytest.mark.parametrize("purge", [False, True])
+    def test_a_thousand_keys_are_deleted_by_a_few_statements(
+        self, log: OfflineLog, engine: sa.Engine, purge: bool
+    ) -> None:
+        keys = pa.table({"k": [f"key {i}" for i in range(1_000)]})
+        log.delete("w", keys, [MIN_MICROS] * 1_000)
+        statements = []
+        sa.event.listen(engine, "after_cursor_execute", lambda *told: statements.append(told[2]))
+        done = log.delete("w", keys, [MIN_MICROS] * 1_000, purge=purge)
+        assert len(statements) < 20
+        assert done.positions == tuple(range(1_001, 2_001)) and len(set(done.through)) == 1
+        found = log.slice("w", ["k"])
+        if purge:
+            assert found.deletes is None and {len(pairs) for pairs in found.purges.values()} == {2}
+        else:
+            assert found.deletes is not None and found.deletes.num_rows == 2_000
+
+    def test_tombstones_are_appended_again_with_their_own_position_and_time(self, log: OfflineLog) -> None:
+        log.append("w", [group(rows(["a", "b"], [1.0, 2.0]))])
+        done = log.delete("w", pa.table({"k": ["a"]}), [MIN_MICROS])
+        now, end = log.now(), log.head_position()
+        keys = pa.table({"k": ["a", "b", "c"]})
+        lost = [(done.positions[0], done.through[0]), (2, now - 5), (1, now + 3)]
+        assert log.append_again("w", keys, lost) == 2
+        # the first is there already; a second time all are
+        assert log.append_again("w", keys, lost) == 0
+        found = log.deletes_after("w", ["k"], end, log.head_position())
+        assert found is not None and log.head_position() == end + 2
+        assert [tuple(row.values()) for row in found.to_pylist()] == [("b", now - 5, 2), ("c", now + 3, 1)]
+        assert _arrivals(log.append("w", [group(rows(["c"], [1.0]))]))[0] > now + 3
+
+        digests = log.digests(keys)
+        assert log.append_again("w", None, lost, digests) == 3
+        assert log.append_again("w", None, lost, digests) == log.append_again("w", keys, lost) == 0
+        assert log.open_purges("w") == dict(zip(digests, lost, strict=True))
+        # what was in clear is under digests now, with the position and time that it had
+        assert log.slice("w", ["k"]).deletes is None
+        assert set(log.slice("w", ["k"]).purges) == set(digests)
+        assert log.purges_to_erase("w", now) == {}
 
     def test_the_head_is_rolled_when_it_is_long(
         self, log: OfflineLog, place: Place, monkeypatch: pytest.MonkeyPatch
@@ -208,6 +281,20 @@ class OfflineLogSuite:
         with pytest.raises(StoreError, match=file.name):
             log.slice("w", ["k"])
 
+    def test_the_migrations_make_the_tables(self, log: OfflineLog, engine: sa.Engine) -> None:
+        found = sa.MetaData()
+        with engine.connect() as connection:
+            found.reflect(connection)
+        for table in metadata.sorted_tables:
+            made = found.tables[table.name]
+            assert {c.name for c in made.columns} == {c.name for c in table.columns}
+            for column in table.columns:
+                told = made.c[column.name]
+                assert str(told.type.as_generic()) == str(column.type.as_generic()), f"{table.name}.{column.name}"
+                assert told.nullable == column.nullable, f"{table.name}.{column.name}"
+            assert [c.name for c in made.primary_key] == [c.name for c in table.primary_key]
+            assert {i.name for i in made.indexes} == {i.name for i in table.indexes}
+
     def test_a_newer_format_is_refused(self, log: OfflineLog, engine: sa.Engine) -> None:
         with engine.begin() as connection:
             connection.execute(formats.update().values(version=99))
@@ -222,10 +309,27 @@ class OfflineLogSuite:
             log.append("w", [group(rows(["a"], [1.0]))], check=refuse)
         assert log.head_position() == 0 and content(log) == []
 
-    def test_the_counter_can_be_raised(self, log: OfflineLog) -> None:
-        log.claim(100)
-        log.claim(5)
-        assert log.append("w", [group(rows(["a"], [1.0]))])[0].table.column("__position").to_pylist() == [101]
+    def test_a_log_that_ends_below_what_a_store_has_seen_was_restored(self, log: OfflineLog) -> None:
+        log.append("w", [group(rows(["a"], [1.0]))])
+        before, generation = log.now(), log.generation
+        assert not log.detect_restore(1) and not log.claim(0)
+        assert (log.gaps(), log.generation, log.head_position()) == ((), generation, 1)
+        assert log.detect_restore(100)
+        (gap,) = log.gaps()
+        assert gap.lo == 1 and before <= gap.hi == gap.noted_at <= log.now()
+        assert log.head_position() == gap.hi and log.generation != generation
+        assert log.append("w", [group(rows(["a"], [1.0]))])[0].table.column("__position").to_pylist() == [gap.hi + 1]
+        assert not log.claim(100) and log.claim(gap.hi + 5)
+        assert [(gap.lo, gap.hi) for gap in log.gaps()][1][0] == gap.hi + 1
+
+    def test_positions_fit_the_header_of_a_row(self, log: OfflineLog) -> None:
+        with pytest.raises(FormatError, match="position"):
+            log.detect_restore(MAX_POSITION + 1)
+        log.detect_restore(MAX_POSITION - 1)
+        log.append("w", [group(rows(["a"], [1.0]))])
+        with pytest.raises(FormatError, match="position"):
+            log.append("w", [group(rows(["a"], [1.0]))])
+        assert content(log) == [(MAX_POSITION, "a", 1.0)]
 
     def test_threads_share_one_log(self, log: OfflineLog) -> None:
         def write(name: str) -> None:

@@ -184,7 +184,7 @@ class OfflineEngineSuite(PointInTimeSuite):
         before = data.draw(st.sampled_from([MIN_MICROS, before]))
         mark = Watermark(data.draw(st.sampled_from([MIN_MICROS, since])), data.draw(st.integers(0, 3)))
         until = data.draw(st.sampled_from([2**62, 2]), label="log_until")
-        expected = changes(case.facts(), case.marks, end=end, source_after=before, since=mark, log_until=until)
+        expected = changes(case.facts(), case.tombstones, end=end, source_after=before, since=mark, log_until=until)
         found = changed(engine, case, ChangesRequest(asked, end, before, mark, until))
         assert found == {key: fact_row(fact) for key, fact in expected.items()}
 

@@ -65,10 +65,19 @@ class LogRow:
 
 @dataclass(frozen=True)
 class Delete:
-    """A delete mark: the key's rows with known_at ≤ `through` (microseconds) are hidden from reads at or after it."""
+    """A tombstone: from reads at or after `through` it hides the key's rows with known_at ≤ `through` (microseconds).
+
+    Rows of the log at positions before `position` are hidden too, whatever their times; a cache-only row has none.
+    """
 
     key: Key
     through: int
+    position: int = 0
+
+    def hides(self, row: Fact) -> bool:
+        """Whether reads from `through` on do not see the row."""
+        earlier = row.from_log and 0 < row.position < self.position
+        return self.key == row.key and (row.known_at <= self.through or earlier)
 
 
 @dataclass(frozen=True)
@@ -214,7 +223,7 @@ def changes(
             taken = row.position <= log_until and (row.position > since.position or row.known_at > since.end)
         else:
             taken = row.known_at > source_after or source_after == MIN_MICROS
-        deleted = any(mark.key == row.key and row.known_at <= mark.through for mark in deletes)
+        deleted = any(tombstone.hides(row) for tombstone in deletes)
         if taken and row.known_at <= end and not deleted and (row.key not in best or row.order > best[row.key].order):
             best[row.key] = row
     return best
@@ -246,7 +255,7 @@ def _expired(view: OracleView, row: Fact, at: int) -> bool:
 
 
 def _hidden(row: Fact, deletes: Sequence[Delete], at: int) -> bool:
-    return any(mark.key == row.key and row.known_at <= mark.through <= at for mark in deletes)
+    return any(tombstone.through <= at and tombstone.hides(row) for tombstone in deletes)
 
 
 def _matched(view: OracleView, row: Fact) -> Answer:

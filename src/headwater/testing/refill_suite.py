@@ -142,7 +142,8 @@ class OnlineRefillSuite:
         said = [{"id": 0, "at": filled.now, "created_time": filled.now, "x": 1}]
         filled.store.delete("v", [0], purge=True)
         filled.check()
-        assert set(dict(store.scan(b""))) == before
+        # a salted digest stays, so that a registry restored from an older copy learns of the purge again
+        assert {key for key, _ in store.scan(b"") if not key.startswith(META_PREFIX + b"p")} == before
         filled.now += timedelta(hours=1)
         filled.store.materialize()
         assert len(before - set(dict(store.scan(b"")))) == 1

@@ -85,9 +85,11 @@ def view_cases(draw: Callable[..., Any], name: str = "v0", key_sets: Sequence[tu
     with_log = pushed or draw(st.booleans())
     batches = draw(st.lists(_log_batches(shape, rows), max_size=3)) if with_log else []
     log, parts = _positioned(shape, batches)
-    marks = st.lists(st.builds(Delete, keys(shape.keys, nullable=False), log_instants()), max_size=3)
-    deletes = tuple(draw(marks)) if draw(st.booleans()) else ()
-    purges = tuple(draw(marks)) if _pick(draw, False, False, True) else ()
+    # a position before every row, between two and after all: each hides rows that the D does not
+    positions = st.integers(0, len(log) + 2)
+    tombstones = st.lists(st.builds(Delete, keys(shape.keys, nullable=False), log_instants(), positions), max_size=3)
+    deletes = tuple(draw(tombstones)) if draw(st.booleans()) else ()
+    purges = tuple(draw(tombstones)) if _pick(draw, False, False, True) else ()
     view = shape.view
     if not pushed:
         view = _with_source(view, TableSource(_source_table(shape, rows), **_source_options(view.source)))

@@ -10,7 +10,8 @@ from headwater.cli import application, main
 from headwater.cli.run import Run, command
 from headwater.errors import DefinitionError, FeatureNotFound, UsageError
 
-COMMANDS = ["init", "plan", "apply", "list", "show", "promote", "rollback", "retire", "materialize", "write", "delete"]
+COMMANDS = ["init", "plan", "apply", "list", "show", "promote", "rollback", "retire"]
+COMMANDS += ["materialize", "write", "delete", "erase", "repair-clock", "claim-store"]
 COMMANDS += ["get", "history", "status", "worker", "demo", "compare"]
 
 

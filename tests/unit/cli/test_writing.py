@@ -5,6 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+import headwater as hw
+
 
 def temp(command, folder, *more):
     data = command.json(folder, "get", "--features", "weather:temp", "--key", "airport=JFK", *more)
@@ -22,6 +24,12 @@ def row(**changed):
         "wind_speed": 1.0,
         "reports": 1,
     } | changed
+
+
+def timed(**changed):
+    """A row as Python gives it."""
+    made = row()
+    return made | {name: datetime.fromisoformat(made[name]) for name in ("time", "observed_at")} | changed
 
 
 def test_materialize_reports_each_version(command, fresh):
@@ -125,3 +133,27 @@ def test_status_says_how_each_version_stands(command, project):
 
 def test_status_of_a_project_that_was_never_applied(command, fresh):
     assert "nothing is registered" in command(fresh, "status")
+
+
+def test_a_wrong_clock_is_named_and_repaired(command, project, tmp_path):
+    with hw.FeatureStore(project, clock=lambda: datetime.now(UTC) + timedelta(days=365)) as wrong:
+        wrong.write("weather", [timed(airport="EWR")])
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps(row()) + "\n", encoding="utf-8")
+    found = command.error(project, "write", "weather", path)
+    assert found["type"] == "ClockError" and "headwater repair-clock" in found["message"]
+    assert "repair-clock" in command.json(project, "status")["warnings"][0]
+    assert command.json(project, "status")["log"]["clock_ahead"] > 364 * 86_400
+    assert "364d23h" in command(project, "repair-clock") and "nothing was ahead" in command(project, "repair-clock")
+    assert command.json(project, "status")["log"]["clock_ahead"] == 0.0
+    assert command.json(project, "write", "weather", path)["applied"] == 1
+
+
+def test_the_clock_tolerance_is_a_setting(project):
+    soon = [timed(time=datetime.now(UTC) + timedelta(minutes=2))]
+    with hw.FeatureStore(project) as store:
+        assert store.write("weather", soon).future == 1
+    with (project / "headwater.toml").open("a") as file:
+        file.write('\n[online]\nclock_tolerance = "5m"\n')
+    with hw.FeatureStore(project) as store:
+        assert store.write("weather", soon).applied == 1

@@ -4,6 +4,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import headwater as hw
@@ -41,14 +42,18 @@ def test_a_deleted_key_is_not_found_and_what_is_learnt_later_revives_it(bench: B
     assert through(bench, "A") == to_micros(bench.at)
 
 
-def test_d_is_not_before_what_is_stored(bench: Bench) -> None:
+def test_a_row_ahead_of_the_clock_is_deleted_by_its_position_or_by_d(bench: Bench) -> None:
     bench.apply(AIRPORT, weather())
     ahead = T0 + timedelta(seconds=3)
     bench.write("weather", [row("A", 1.0, at=ahead)])
-    assert bench.delete("weather", ["A"]).through == ahead
-    assert bench.values("weather:temp", ["A"]) == [None]
-    bench.pass_time(minutes=1)
-    assert bench.values("weather:temp", ["A"]) == [None]
+    assert bench.delete("weather", ["A"]).through == T0
+    bench.write("weather", [row("B", 1.0, at=ahead)], to="online")
+    # a cache-only row has no position in the log
+    assert bench.delete("weather", ["B"]).through == ahead
+    for _ in range(2):
+        assert bench.values("weather:temp", ["A", "B"]) == [None, None]
+        bench.pass_time(minutes=1)
+        bench.materialize()
 
 
 def test_d_stays_through_later_puts_and_deletes(bench: Bench) -> None:
@@ -188,4 +193,32 @@ def test_what_a_purged_key_learnt_later_is_not_erased(bench: Bench) -> None:
     bench.pass_time(hours=1)
     erase_purged(bench.rooms, bench.registry.refresh().view("weather"))
     assert bench.values("weather:temp", ["secret"]) == [2.0]
-    assert list(bench.rooms.log.slice("weather", ["airport"]).purges.values()) == [(to_micros(T0),)]
+    assert list(bench.rooms.log.slice("weather", ["airport"]).purges.values()) == [((2, to_micros(T0)),)]
+
+
+def test_a_purge_takes_what_is_dated_ahead_too(bench: Bench) -> None:
+    bench.apply(AIRPORT, weather(source=hw.PushSource(event_time="at")))
+    due = T0 + timedelta(days=180)
+    bench.write("weather", [row("secret", 1.0, at=due), row("other", 2.0, at=due)])
+    bench.pass_time(minutes=1)
+    bench.delete("weather", ["secret"], purge=True)
+    bench.pass_time(hours=1)
+    bench.materialize()
+    parts = bench.rooms.log.slice("weather", ["airport"]).parts
+    assert [pq.read_table(file)["origin"].to_pylist() for part in parts for file in part.files] == [["other"]]
+    bench.at = due + timedelta(days=1)
+    bench.materialize()
+    assert bench.values("weather:temp", ["secret", "other"]) == [None, 2.0]
+
+
+def test_a_delete_hides_what_was_written_before_it_and_dated_ahead(bench: Bench) -> None:
+    bench.apply(AIRPORT, weather(source=hw.PushSource(event_time="at")))
+    due = T0 + timedelta(days=1)
+    bench.write("weather", [row("A", 1.0, at=due), row("B", 2.0, at=due)])
+    bench.pass_time(minutes=1)
+    bench.delete("weather", ["A"])
+    bench.pass_time(minutes=1)
+    bench.write("weather", [row("B", 3.0, at=due)])
+    bench.at = due + timedelta(minutes=1)
+    bench.materialize()
+    assert bench.values("weather:temp", ["A", "B"]) == [None, 3.0]

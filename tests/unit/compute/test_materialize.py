@@ -340,9 +340,10 @@ def test_a_lost_or_old_online_folder_is_made_whole(tmp_path: Path) -> None:
 
 def test_a_restored_registry_gives_no_position_twice(bench: Bench) -> None:
     bench.apply(AIRPORT, weather())
-    bench.rooms.online.put([], watermark_entry("test", "weather", "1.0.0", Watermark(to_micros(T0 - DAY), 100)))
+    bench.rooms.online.put_meta(watermark_entry("test", "weather", "1.0.0", Watermark(to_micros(T0 - DAY), 100)))
     bench.materialize()
-    assert bench.write("weather", [row("A", 1.0)]).position == 101
+    assert bench.write("weather", [row("A", 1.0)]).position > 101
+    assert [gap.lo for gap in bench.rooms.log.gaps()] == [0]
 
 
 def test_parquet_sources_and_progress(bench: Bench) -> None:

@@ -126,9 +126,8 @@ def test_a_version_beside_is_refused_until_it_is_as_far(bench: Bench) -> None:
         bench.reader(["weather@1.1.0:wind"])
     with pytest.raises(FeatureNotFound, match=r"weather@1\.1\.0:wind"):
         bench.reader(["weather:wind"])
-    bench.rooms.online.put(
-        [], watermark_entry("test", "weather", "1.1.0", Watermark(0, bench.rooms.log.head_position()))
-    )
+    mark = Watermark(0, bench.rooms.log.head_position())
+    bench.rooms.online.put_meta(watermark_entry("test", "weather", "1.1.0", mark))
     assert bench.reader(["weather@1.1.0:wind"]).versions == {"weather": "1.1.0"}
     promote(bench, "1.1.0")
     bench.rooms.versions.retire("weather", "1.0.0", now=bench.at)

@@ -22,6 +22,7 @@ from headwater.errors import (
     StorageFull,
     UsageError,
 )
+from headwater.online.base import PutOutcome
 from headwater.online.stores.memory import MemoryOnlineStore
 from tests.unit.compute.conftest import AIRPORT, T0, Bench, row, weather
 
@@ -379,10 +380,8 @@ def test_zones(bench: Bench) -> None:
 
 def test_an_online_store_that_fails_after_the_log_says_that_the_rows_are_kept(bench: Bench) -> None:
     class Full(MemoryOnlineStore):
-        def put(self, rows: Any, meta: Any = None) -> list[bool]:
-            if list(rows):
-                raise StorageFull("no room")
-            return super().put([], meta)
+        def put(self, rows: Any, **options: Any) -> list[PutOutcome]:
+            raise StorageFull("no room")
 
     bench.rooms.online = Full()
     bench.apply(AIRPORT, weather())

@@ -108,6 +108,23 @@ def test_what_eventual_reads_do_not_see_yet_is_counted(lagging: tuple[hw.Feature
     assert manager.ensure_write_propagation([first, latest]).complete
 
 
+def test_what_was_written_since_is_seen_too(lagging: tuple[hw.FeatureStore, Lagging]) -> None:
+    store, online = lagging
+    for n in range(20):
+        store.write("clicks", [{"user": 1, "at": AT, "n": n}])
+        read = online.read
+
+        def later(keys: Sequence[bytes], level: ConsistencyLevel, *rest: Any, n: int = n, read: Any = read) -> Reading:
+            if level is ConsistencyLevel.EVENTUAL:
+                store.write("clicks", [{"user": 1, "at": AT, "n": n + 100}])
+                online.catch_up()
+            return read(keys, level, *rest)  # type: ignore[no-any-return]
+
+        online.read = later  # type: ignore[method-assign]
+        assert hw.FeatureConsistencyManager(store).ensure_write_propagation(timeout=0).complete
+        online.read = read  # type: ignore[method-assign]
+
+
 def test_a_wait_ends_as_soon_as_the_write_is_seen(lagging: tuple[hw.FeatureStore, Lagging]) -> None:
     store, online = lagging
     store.write("clicks", rows(1))

@@ -48,7 +48,8 @@ def test_arrival_is_the_clocks_and_never_goes_back(log: OfflineLog, clock: Ticki
 
     assert arrival() == to_micros(T0)
     clock.at = T0 - timedelta(hours=1)
-    assert arrival() == to_micros(T0)
+    with pytest.warns(UserWarning, match="1h earlier"):
+        assert arrival() == to_micros(T0)
     clock.at = T0 + timedelta(hours=1)
     assert arrival() == to_micros(clock.at)
 
@@ -98,7 +99,8 @@ def test_a_registry_restored_from_an_old_copy_loses_no_file(log: OfflineLog, tmp
     shutil.copy(tmp_path / "copy.db", tmp_path / "registry.db")
     again = OfflineLog(engine_of(tmp_path), tmp_path / "log", clock)
     again.claim(0)
-    assert again.append("w", [group(rows(["c"], [3.0]))])[0].table.column("__position").to_pylist() == [3]
+    (position,) = again.append("w", [group(rows(["c"], [3.0]))])[0].table.column("__position").to_pylist()
+    assert position > 2
     again.roll()
-    assert content(again) == [(1, "a", 1.0), (3, "c", 3.0)]
+    assert content(again) == [(1, "a", 1.0), (position, "c", 3.0)]
     assert len(list((tmp_path / "log").glob("restored-*-w-2-2-*"))) == 1

@@ -76,7 +76,7 @@ def test_no_join_keys_need_no_entities() -> None:
             "row 1: 'itme' is not a join key of this request; did you mean 'item'?",
         ),
         ([{"user": 1, "item": "a", "x": 0}], TWO, "row 0: 'x' is not a join key"),
-        ([{"user": 1, "item": "a"}, 3], TWO, "row 1: 3 is no dict"),
+        ([{"user": 1, "item": "a"}, 3], TWO, "row 1: 3 is not a dict"),
         ({"user": [1], "itme": ["a"]}, TWO, "'itme' is not a join key of this request; did you mean 'item'?"),
         ({"user": [1]}, TWO, "no 'item'; the join keys are user (int64), item (string)"),
         ({"user": [1, 2], "item": ["a"]}, TWO, "user has 2, item has 1"),

@@ -401,5 +401,5 @@ def test_urls_name_a_folder_and_options(tmp_path: Path) -> None:
     absolute.close()
     assert (tmp_path / "other" / "data.mdb").exists()
     for url in ("lmdb:", "lmdb:x?sink=off", "lmdb:x?sync=maybe"):
-        with pytest.raises(ConfigError, match="online URL"):
+        with pytest.raises(ConfigError, match=r"\[online\] url"):
             LMDBOnlineStore.from_url(url, tmp_path)

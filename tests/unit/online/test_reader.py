@@ -359,7 +359,7 @@ def test_a_notebook_shows_a_table() -> None:
 
 def test_wrong_use_is_told_before_anything_is_read() -> None:
     view, store = make_view({"user_id": Int64}, {"user": String}), CountingStore()
-    with pytest.raises(EntityKeyError, match="surrogate"):
+    with pytest.raises(EntityKeyError, match="not valid UTF-8"):
         reader(store, ["view:*"], view).read(["\ud800"], now=NOW)
     with pytest.raises(EntityKeyError, match="row 0"):
         reader(store, ["view:*"], view).read([3], now=NOW)

@@ -16,7 +16,6 @@ import sqlalchemy as sa
 
 from headwater import sql_transactions
 from headwater.clock import MIN_MICROS
-from headwater.config import without_password
 from headwater.errors import ConfigError, RegistryConflict, StoreError, StoreReadOnly, Unavailable
 from headwater.offline.log import OfflineLog
 from headwater.planning.watermark import Watermark
@@ -26,6 +25,7 @@ from headwater.registry.registry import open_registry
 from headwater.sql_transactions import writing
 from headwater.testing.log_suite import content, group, rows
 from headwater.testing.registry_suite import THING, apply, planned, view_of
+from headwater.urls import without_password
 from tests.servers.postgres import GUARDED, PASSWORD, PostgresServer
 
 LONG_AGO = datetime(2001, 1, 1, tzinfo=UTC)
@@ -184,9 +184,10 @@ def test_a_url_that_cannot_be_read_is_told_without_its_password(tmp_path, url):
 
 
 def test_urls_are_shown_without_what_is_secret():
-    assert without_password("redis://u:p@ss@h:1/0?a=b") == "redis://u:***@h:1/0?a=b"
+    assert without_password("redis://u:pass@h:1/0?tls=true") == "redis://u:***@h:1/0?tls=true"
+    assert without_password("redis://u:p@ss@h:1/0?tls=true") == "redis://***"
     assert without_password("postgresql://h/db?user=u&password=x&sslpassword=y&z=1") == (
-        "postgresql://h/db?user=u&password=***&sslpassword=***&z=1"
+        "postgresql://h/db?user=u&password=***&sslpassword=***&z=***"
     )
     assert without_password("sqlite:///a/b.db") == "sqlite:///a/b.db"
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import itertools
 import os
-import shutil
 import sys
-import tempfile
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +18,7 @@ import duckdb
 import pyarrow as pa
 from sqlglot import exp
 
+from headwater import forks
 from headwater.definitions.sources import Source
 from headwater.errors import HeadwaterError, SourceError, StorageFull, StoreError, Unavailable
 from headwater.observer import Observer, Progress, silent
@@ -32,6 +31,7 @@ from headwater.offline.engines.duckdb_views import check_view, open_view
 from headwater.offline.history import PointInTimeRun
 from headwater.offline.relations import ViewRows
 from headwater.offline.workspace import Powers
+from headwater.scratch import TempFolder
 
 T = TypeVar("T")
 
@@ -44,6 +44,7 @@ _OF_THE_DATA = (
     duckdb.IOException,
     duckdb.DataError,
 )
+_CLOSED = "the duckdb engine was closed"
 _NICE = 5
 """By how much the engine's threads are nicer than the process."""
 _WAIT = 0.2
@@ -77,12 +78,20 @@ class DuckDBEngine(OfflineEngine):
         self.powers = powers
         self._settings = {"memory_limit": memory_limit, "threads": threads}
         self._temp_given = None if temp_folder is None else Path(temp_folder)
-        self._temp: Path | None = None
+        self._temp: TempFolder | None = None
         self._database: duckdb.DuckDBPyConnection | None = None
-        self._lock = threading.Lock()
+        self._lock = forks.lock()
         self._pool: ThreadPoolExecutor | None = None
+        self._spaces: weakref.WeakSet[DuckDBWorkspace] = weakref.WeakSet()
         self._names = itertools.count()
         self._closed = False
+        forks.after_fork(self, DuckDBEngine._in_child)
+
+    def _in_child(self) -> None:
+        # DuckDB's own threads are the parent's: nothing that it made can be used here, nor let go
+        forks.abandon(self._pool, self._database, *self._spaces)
+        self._pool, self._database, self._temp = None, None, None
+        self._spaces = weakref.WeakSet()
 
     def source_schema(self, source: Source) -> pa.Schema:
         with self._workspace() as space:
@@ -100,37 +109,39 @@ class DuckDBEngine(OfflineEngine):
     def close(self) -> None:
         with self._lock:
             self._closed = True
-            if self._pool is not None:
-                self._pool.shutdown(wait=True)
-                self._pool = None
-            if self._database is not None:
-                self._database.close()
-                self._database = None
-            if self._temp is not None:
-                shutil.rmtree(self._temp, ignore_errors=True)
-                self._temp = None
+            pool, database, temp = self._pool, self._database, self._temp
+            self._pool = self._database = self._temp = None
+        if pool is not None:
+            pool.shutdown(wait=False, cancel_futures=True)
+        # what is under way ends with an error
+        for space in list(self._spaces):
+            space.stop()
+        if pool is not None:
+            pool.shutdown(wait=True)
+        if database is not None:
+            database.close()
+        if temp is not None:
+            temp.close()
 
     @property
     def temp_folder(self) -> Path:
         """The folder for temporary files, made when first asked for."""
         if self._temp is None:
-            if self._temp_given is not None:
-                self._temp_given.mkdir(parents=True, exist_ok=True)
-            self._temp = Path(tempfile.mkdtemp(prefix="headwater-", dir=self._temp_given))
-            # also where nobody closes the engine
-            weakref.finalize(self, _remove, self._temp, os.getpid())
-        return self._temp
+            self._temp = TempFolder(self._temp_given)
+        return self._temp.path
 
     def _workspace(self, label: str = "") -> DuckDBWorkspace:
         with self._lock:
             if self._closed:
-                raise Unavailable("the duckdb engine was closed")
+                raise Unavailable(_CLOSED)
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(thread_name_prefix="headwater-duckdb", initializer=_give_way)
             if self._database is None:
                 # on one of the pool's threads: those that DuckDB starts take after it
                 self._database = self._pool.submit(self._open).result()
-            return DuckDBWorkspace(self, self._database.cursor(), self._pool, f"hw{next(self._names)}", label)
+            space = DuckDBWorkspace(self, self._database.cursor(), self._pool, f"hw{next(self._names)}", label)
+            self._spaces.add(space)
+            return space
 
     def _open(self) -> duckdb.DuckDBPyConnection:
         config: dict[str, Any] = {name: value for name, value in self._settings.items() if value is not None}
@@ -158,9 +169,11 @@ class DuckDBWorkspace:
         self._prefix = prefix
         self._label = label
         self._shown: dict[str, Any] = {}
-        self._streams: list[duckdb.DuckDBPyConnection] = []
+        self._streams: dict[duckdb.DuckDBPyConnection, Any] = {}
+        self._running: dict[Future[Any], duckdb.DuckDBPyConnection] = {}
         self._names = itertools.count()
-        self._closed = False
+        self._closed = self._stopped = False
+        self._born = forks.generation()
 
     def __enter__(self) -> DuckDBWorkspace:
         return self
@@ -239,17 +252,19 @@ class DuckDBWorkspace:
     def stream_sql(self, sql: str, rows: int) -> Iterator[pa.RecordBatch]:
         """A long answer to a statement as text."""
         self.statements.append(sql)
+        self._check()
         cursor = self._cursor.cursor()
-        self._streams.append(cursor)
+        self._streams[cursor] = None
         for name, data in self._shown.items():
             cursor.register(name, data)
         try:
-            reader = self._wait(cursor, lambda: _reader(cursor.sql(sql), rows))
+            reader = self._streams[cursor] = self._wait(cursor, lambda: _reader(cursor.sql(sql), rows))
             while (batch := self._wait(cursor, lambda: next(reader, None))) is not None:
                 yield batch
         finally:
-            self._streams.remove(cursor)
-            cursor.close()
+            if self._born == forks.generation():
+                self._streams.pop(cursor, None)
+                cursor.close()
 
     def view_rows(
         self, view: ViewInput, label: str, features: Sequence[str], known_after: int | None = None
@@ -260,11 +275,14 @@ class DuckDBWorkspace:
         return count_skipped(self, view, after, until)
 
     def close(self) -> None:
-        if self._closed:
+        if self._closed or self._born != forks.generation():
             return
         self._closed = True
         for stream in self._streams:
             stream.close()
+        if self._stopped:
+            self._cursor.close()
+            return
         with suppress(duckdb.Error):
             found = self._cursor.execute(
                 "SELECT table_name, table_type FROM information_schema.tables WHERE starts_with(table_name, ?)",
@@ -279,9 +297,28 @@ class DuckDBWorkspace:
     def _render(self, query: exp.Query) -> str:
         return query.sql(dialect="duckdb")
 
+    def stop(self) -> None:
+        """End the statement that runs in another thread, and refuse others: the engine is closed."""
+        self._stopped = True
+        while running := [(future, cursor) for future, cursor in list(self._running.items()) if not future.done()]:
+            for future, cursor in running:
+                cursor.interrupt()
+                with suppress(BaseException):
+                    future.exception(timeout=0.05)
+
+    def _check(self) -> None:
+        forks.check_same(self._born, "this reading of a result")
+        if self._stopped:
+            raise Unavailable(_CLOSED)
+
     def _wait(self, cursor: duckdb.DuckDBPyConnection, job: Callable[[], T]) -> T:
         """Run a statement on a worker thread: on the main thread it never sees Ctrl-C; a wait that ends stops it."""
-        future: Future[T] = self._pool.submit(job)
+        self._check()
+        try:
+            future: Future[T] = self._pool.submit(job)
+        except RuntimeError as shut:
+            raise Unavailable(_CLOSED) from shut
+        self._running[future] = cursor
         try:
             while True:
                 try:
@@ -290,7 +327,11 @@ class DuckDBWorkspace:
                     if future.done():
                         return future.result()
                     self._tell(cursor)
+        except CancelledError as shut:
+            raise Unavailable(_CLOSED) from shut
         except duckdb.Error as bad:
+            if self._stopped:
+                raise Unavailable(_CLOSED) from bad
             raise _translated(bad) from bad
         except BaseException:
             while not future.done():
@@ -298,18 +339,14 @@ class DuckDBWorkspace:
                 with suppress(BaseException):
                     future.exception(timeout=0.05)
             raise
+        finally:
+            self._running.pop(future, None)
 
     def _tell(self, cursor: duckdb.DuckDBPyConnection) -> None:
         if self._label and self._engine.observer is not silent:
             share = cursor.query_progress()
             if share >= 0:
                 self._engine.observer(Progress(self._label, int(share), 100, "%"))
-
-
-def _remove(folder: Path, process: int) -> None:
-    """Remove the temporary folder of a process; one forked from it leaves it alone."""
-    if os.getpid() == process:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _give_way() -> None:
@@ -326,7 +363,7 @@ def _reader(relation: duckdb.DuckDBPyRelation, rows: int) -> pa.RecordBatchReade
 
 
 def _place(source: Source) -> str:
-    return f"{source.kind} source {source.location!r}" if source.location else f"{source.kind} source"
+    return f"{source.kind} source {source.shown_location!r}" if source.location else f"{source.kind} source"
 
 
 def _translated(bad: duckdb.Error) -> HeadwaterError:

@@ -1,4 +1,4 @@
-"""The offline log's parts and delete marks as DuckDB relations."""
+"""The offline log's parts and tombstones as DuckDB relations."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sqlglot import exp
 
 from headwater.errors import SourceError
 from headwater.offline.base import POSITION, THROUGH, LogPart, LogSlice, ViewInput
-from headwater.offline.engines.duckdb_columns import text_sql
+from headwater.offline.engines.duckdb_files import stored_files
 from headwater.offline.engines.duckdb_sources import Session, ViewSession, readable
 from headwater.offline.engines.footers import greatest, read_footers
 from headwater.offline.relations import ViewRows, column
@@ -50,8 +50,7 @@ def show_part(session: Session, part: LogPart, where: str) -> ShownPart:
         last = int(np.max(table.column(POSITION).to_numpy(), initial=0))
         return ShownPart(name, table.schema, last + 1)
     footers = read_footers(part.files, where)
-    files = "[" + ", ".join(text_sql(str(file)) for file in part.files) + "]"
-    session.run(f"CREATE VIEW {name} AS SELECT * FROM read_parquet({files}, union_by_name = true)")
+    session.run(f"CREATE VIEW {name} AS SELECT * FROM {stored_files(part.files)}")
     told = greatest(footers, POSITION)
     if told is None:
         told = int(session.fetch(f"SELECT coalesce(max({POSITION}), 0) FROM {name}")[0][0])
@@ -83,11 +82,11 @@ def count_skipped(session: Session, view: ViewInput, after: int, until: int) -> 
 
 
 def deletes_of(session: ViewSession, view: ResolvedView, log: LogSlice, rows: ViewRows) -> str | None:
-    """A table of keys (k0…) and `through`, of deletes and purges alike; None where there are none."""
+    """A table of keys (k0…), `through` (D) and `position` (P), of deletes and purges; None where there are none."""
     found = []
     if log.deletes is not None and log.deletes.num_rows:
         keys = [_plain_key(log.deletes.column(k.name), k.dtype, k.name) for k in view.keys]
-        found.append(_marks(keys, log.deletes.column(THROUGH).cast(pa.int64()), rows))
+        found.append(_tombstones(keys, log.deletes, rows))
     if log.purges and log.digests is not None:
         purged = _purged(session, view, log, rows)
         if purged is not None:
@@ -105,24 +104,26 @@ def _plain_key(values: pa.ChunkedArray, dtype: DType, name: str) -> pa.ChunkedAr
     return matched.cast(pa.int64()) if dtype.name == "timestamp" else matched
 
 
-def _marks(keys: list[pa.ChunkedArray], through: pa.ChunkedArray, rows: ViewRows) -> pa.Table:
+def _tombstones(keys: list[pa.ChunkedArray], deletes: pa.Table, rows: ViewRows) -> pa.Table:
+    through, position = (deletes.column(name).cast(pa.int64()) for name in (THROUGH, POSITION))
     columns = (
         dict(zip(rows.key_names, keys, strict=False)) if keys else {"k0": pa.array(np.zeros(len(through), np.int64))}
     )
-    return pa.table({**columns, "through": through})
+    return pa.table({**columns, "through": through, "position": position})
 
 
 def _purged(session: ViewSession, view: ResolvedView, log: LogSlice, rows: ViewRows) -> pa.Table | None:
-    """The purged keys among those that still have rows, told by their digests."""
+    """The tombstones of the purged keys among those that still have rows, found by their digests."""
     assert log.digests is not None
     names = [column(k) for k in rows.key_names]
     there = session.arrow(exp.select(*names).distinct().from_(rows.narrow().subquery("r")))
     shown = {k.name: _shown_key(there.column(i), k.dtype) for i, k in enumerate(view.keys)}
     table = pa.table(shown) if shown else there.select([])
-    marks = [(i, through) for i, digest in enumerate(log.digests(table)) for through in log.purges.get(digest, ())]
-    if not marks:
+    found = [(i, *tombstone) for i, digest in enumerate(log.digests(table)) for tombstone in log.purges.get(digest, ())]
+    if not found:
         return None
-    return there.take([i for i, _ in marks]).append_column("through", pa.array([t for _, t in marks], pa.int64()))
+    chosen, before, through = (pa.array(values, pa.int64()) for values in zip(*found, strict=True))
+    return there.take(chosen).append_column("through", through).append_column("position", before)
 
 
 def _shown_key(values: pa.ChunkedArray, dtype: DType) -> pa.ChunkedArray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,14 +16,17 @@ from sqlglot import exp
 
 from headwater.definitions.sources import LACKING, CSVSource, ParquetSource, PushSource, Source, SQLSource, TableSource
 from headwater.errors import DataError, SourceError, nearest
-from headwater.offline.engines.duckdb_columns import name_sql, text_sql
+from headwater.offline.engines.duckdb_columns import name_sql
+from headwater.offline.engines.duckdb_files import CSVFiles, ParquetFiles
 from headwater.offline.engines.duckdb_text import cast_text, cast_time, misfits
 from headwater.offline.engines.footers import lacking, read_footers
+from headwater.planning.partitions import Partitions, partition_names, partitions
 from headwater.planning.tables import as_table, is_pandas, match_key
 from headwater.types import DType
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
+    import pyarrow.fs as fs
 
 ROW = "__row"
 _REMOTE = re.compile(r"^(s3|gs|gcs|abfs|az)://")
@@ -136,7 +139,7 @@ def open_source(session: Session, source: Source, folder: Path, wanted: Wanted, 
     """
     match source:
         case ParquetSource() if not _REMOTE.match(source.location):
-            return _open_parquet(session, parquet_files(source, folder, where), wanted, where)
+            return _open_parquet(session, _parquet(source, folder, where), wanted, where)
         case ParquetSource():
             return _open_remote(session, source, wanted, where)
         case CSVSource():
@@ -163,13 +166,13 @@ def source_schema(session: Session, source: Source, folder: Path, where: str, *,
     """
     match source:
         case ParquetSource() if not _REMOTE.match(source.location):
-            files = parquet_files(source, folder, where)
-            schema = _schema_of(session, f"SELECT * FROM {_read_parquet(files)}", where)
+            files = _parquet(source, folder, where)
+            schema = _schema_of(session, files.query(), where)
             return _with_lacking(schema, files, where) if every_file else schema
         case ParquetSource():
             return _remote(source, where).schema
         case CSVSource():
-            return _schema_of(session, f"SELECT * FROM {_read_csv(source, csv_files(source, folder, where))}", where)
+            return _schema_of(session, _csv(session, source, folder, where).query(), where)
         case SQLSource():
             return _schema_of(session, sql_query(session, source, folder, where), f"{where}: its query does not run")
         case TableSource():
@@ -182,12 +185,20 @@ def source_schema(session: Session, source: Source, folder: Path, where: str, *,
 # -- files
 
 
+def _root(location: str, folder: Path) -> Path:
+    """The path that a location names; of a glob what comes before its first wildcard."""
+    path = Path(location) if Path(location).is_absolute() else folder / location
+    if any(mark in location for mark in "*?["):
+        return Path(*itertools.takewhile(lambda part: not any(mark in part for mark in "*?["), path.parts))
+    return path
+
+
 def _files(location: str, folder: Path, suffixes: tuple[str, ...], where: str) -> list[str]:
     """The files of a path, folder or glob, in order of name."""
     path = Path(location) if Path(location).is_absolute() else folder / location
     if any(mark in location for mark in "*?["):
         pattern = str(path.relative_to(path.anchor))
-        fixed = Path(*itertools.takewhile(lambda part: not any(mark in part for mark in "*?["), path.parts))
+        fixed = _root(location, folder)
         found = sorted(str(p) for p in Path(path.anchor or ".").glob(pattern) if p.is_file() and not _hidden(p, fixed))
     elif path.is_dir():
         found = sorted(str(p) for s in suffixes for p in path.rglob(f"*{s}") if p.is_file() and not _hidden(p, path))
@@ -220,27 +231,39 @@ def csv_files(source: CSVSource, folder: Path, where: str) -> list[str]:
     return _files(source.location, folder, (".csv", ".csv.gz", ".tsv"), where)
 
 
-def _list_sql(items: Sequence[str]) -> str:
-    return "[" + ", ".join(text_sql(item) for item in items) + "]"
+def _parquet(source: ParquetSource, folder: Path, where: str) -> ParquetFiles:
+    """The files of a source with their partitions; footers are read only where there may be any."""
+    files, root = parquet_files(source, folder, where), _root(source.location, folder)
+    if not partition_names(files, root):
+        return ParquetFiles(files, root, Partitions())
+    columns = {name for footer in read_footers(files, where) for name in footer.schema.to_arrow_schema().names}
+    return ParquetFiles(files, root, partitions(files, root, columns))
 
 
-def _read_parquet(files: Sequence[str]) -> str:
-    hive = any("=" in part for file in files for part in Path(file).parent.parts)
-    options = f"hive_partitioning = {str(hive).lower()}" + (", union_by_name = true" if len(files) > 1 else "")
-    return f"read_parquet({_list_sql(files)}, {options})"
+def _csv(session: Session, source: CSVSource, folder: Path, where: str) -> CSVFiles:
+    """The files of a source with their partitions."""
+    found = CSVFiles(source, csv_files(source, folder, where), Partitions())
+    root = _root(source.location, folder)
+    if not partition_names(found.files, root):
+        return found
+    return replace(found, parts=partitions(found.files, root, _schema_of(session, found.query(), where).names))
 
 
-def _with_lacking(schema: pa.Schema, files: Sequence[str], where: str) -> pa.Schema:
-    lack = lacking(files, read_footers(files, where), schema.names) if len(files) > 1 else {}
+def _with_lacking(schema: pa.Schema, files: ParquetFiles, where: str) -> pa.Schema:
+    lack = (
+        lacking(files.files, read_footers(files.files, where), schema.names, files.parts)
+        if len(files.files) > 1
+        else {}
+    )
     return pa.schema([f.with_metadata({LACKING: lack[f.name].encode()}) if f.name in lack else f for f in schema])
 
 
-def _open_parquet(session: Session, files: Sequence[str], wanted: Wanted, where: str) -> Opened:
-    table = _read_parquet(files)
-    schema = _schema_of(session, f"SELECT * FROM {table}", where)
+def _open_parquet(session: Session, found: ParquetFiles, wanted: Wanted, where: str) -> Opened:
+    files = found.files
+    schema = _schema_of(session, found.query(), where)
     check_columns(schema, wanted.columns, where)
     footers = read_footers(files, where)
-    lack = lacking(files, footers, wanted.columns)
+    lack = lacking(files, footers, wanted.columns, found.parts)
     for column in (*wanted.keys, *wanted.times):
         if column in lack:
             raise SourceError(f"{where}: {lack[column]}: no column {column!r}; every file has the keys and times")
@@ -248,20 +271,51 @@ def _open_parquet(session: Session, files: Sequence[str], wanted: Wanted, where:
     bits = max(1, most.bit_length())
     row = "file_row_number" if len(files) == 1 else f"(CAST(file_index AS BIGINT) << {bits}) | file_row_number"
     name = session.name("file")
-    session.run(f"CREATE VIEW {name} AS SELECT *, {row} AS {ROW} FROM {table}")
+    session.run(f"CREATE VIEW {name} AS {found.query(f'{row} AS {ROW}')}")
     return Opened(name, schema, most if len(files) == 1 else len(files) << bits, footers=footers, lacking=lack)
 
 
 def _remote(source: ParquetSource, where: str) -> ds.Dataset:
     # what only object stores need: it takes pandas along where that is installed, half a second
-    import pyarrow.dataset as ds
     import pyarrow.fs as fs
 
     try:
         filesystem, path = fs.FileSystem.from_uri(re.sub(r"^gcs://", "gs://", source.location))
-        return ds.dataset(path, filesystem=filesystem, format="parquet", partitioning="hive")
+        return _dataset(filesystem, path)
     except (pa.ArrowException, OSError, ValueError) as bad:
-        raise SourceError(f"{where}: cannot read {source.location}: {bad}") from bad
+        if source.shown_location == source.location:
+            raise SourceError(f"{where}: cannot read {source.location}: {bad}") from bad
+    # what PyArrow says may hold the credentials, so that it is not among the error's causes either
+    raise SourceError(f"{where}: cannot read {source.shown_location}")
+
+
+def _dataset(filesystem: fs.FileSystem, path: str) -> ds.Dataset:
+    """Parquet files in an object store with their partitions; footers are read only where there may be any."""
+    import pyarrow.dataset as ds
+
+    found = ds.dataset(path, filesystem=filesystem, format="parquet", partitioning=None)
+    root = path.rstrip("/")
+    if not partition_names(found.files, root):
+        return found
+    columns = {name for fragment in found.get_fragments() for name in fragment.physical_schema.names}
+    parts = partitions(found.files, root, columns)
+    fragments = [
+        found.format.make_fragment(file, filesystem, _all_of(parts.types, values))
+        for file, values in zip(found.files, parts.values, strict=True)
+    ]
+    schema = pa.schema([*found.schema, *(pa.field(name, kind) for name, kind in parts.types.items())])
+    return ds.FileSystemDataset(fragments, schema, found.format, filesystem)
+
+
+def _all_of(types: Mapping[str, pa.DataType], values: Mapping[str, str | None]) -> ds.Expression:
+    """What holds for every row of a file: its partitions' values."""
+    import pyarrow.compute as pc
+
+    holds = pc.scalar(True)
+    for name, text in values.items():
+        value = pa.scalar(text, pa.string()).cast(types[name])
+        holds = holds & (pc.field(name).is_null() if text is None else pc.field(name) == pc.scalar(value))
+    return holds
 
 
 def _open_remote(session: Session, source: ParquetSource, wanted: Wanted, where: str) -> Opened:
@@ -270,24 +324,14 @@ def _open_remote(session: Session, source: ParquetSource, wanted: Wanted, where:
     return _materialized(session, f"SELECT * FROM {shown}", dataset.schema, wanted, where)
 
 
-def _read_csv(source: CSVSource, files: Sequence[str], *, typed: bool = False) -> str:
-    mark = r"E'\t'" if source.location.endswith((".tsv", ".tab")) else "','"
-    types = "sample_size = -1" if typed else "all_varchar = true"
-    nulls = _list_sql(source.nulls) if source.nulls else "['']"
-    marks = f"header = true, delim = {mark}, quote = '\"', escape = '\"', nullstr = {nulls}"
-    return f"read_csv({_list_sql(files)}, {marks}, {types})"
-
-
 def _open_csv(session: Session, source: CSVSource, folder: Path, wanted: Wanted, where: str) -> Opened:
-    files = csv_files(source, folder, where)
+    found = _csv(session, source, folder, where)
     raw = session.name("csv")
-    names = session.schema_of(f"SELECT * FROM {_read_csv(source, files)}")
+    names = session.schema_of(found.query())
     check_columns(names, wanted.columns, where)
     kept = ", ".join(name_sql(n) for n in wanted.columns) or "NULL AS nothing"
     # the first line of a file is its header, so that its first row stands in line 2
-    session.run(
-        f"CREATE TABLE {raw} AS SELECT {kept}, row_number() OVER () + 1 AS __row FROM {_read_csv(source, files)}"
-    )
+    session.run(f"CREATE TABLE {raw} AS SELECT {kept}, row_number() OVER () + 1 AS __row FROM ({found.query()})")
     casts: dict[str, str] = {}
     problems: list[str] = []
     for column in wanted.columns:
@@ -301,7 +345,7 @@ def _open_csv(session: Session, source: CSVSource, folder: Path, wanted: Wanted,
         casts[column] = cast_time(column) if time else cast_text(column, dtypes[0])
         what = "a time" if time else str(dtypes[0])
         for row, text in session.fetch(misfits(column, casts[column], raw)):
-            file, line = _place_of(session, source, files, row)
+            file, line = _place_of(session, found, row)
             problems.append(f"{file}: column {column!r}, line {line}: {text!r} is not {what}")
     if problems:
         raise SourceError(f"{where}: {'; '.join(problems)}; correct what is there, or name it in nulls=(…)")
@@ -312,14 +356,14 @@ def _open_csv(session: Session, source: CSVSource, folder: Path, wanted: Wanted,
     return Opened(typed, session.schema_of(f"SELECT * FROM {typed}"), _count(session, typed), row="rowid")
 
 
-def _place_of(session: Session, source: CSVSource, files: Sequence[str], line: int) -> tuple[str, int]:
+def _place_of(session: Session, found: CSVFiles, line: int) -> tuple[str, int]:
     """The file and line of a row of all files, which are read in order; each begins with its header."""
-    for file in files[:-1]:
-        rows = int(session.fetch(f"SELECT count(*) FROM {_read_csv(source, [file])}")[0][0])
+    for file in found.files[:-1]:
+        rows = int(session.fetch(f"SELECT count(*) FROM {found.scan([file])}")[0][0])
         if line <= rows + 1:
             return file, line
         line -= rows
-    return files[-1], line
+    return found.files[-1], line
 
 
 # -- queries and tables
@@ -348,13 +392,13 @@ def _plain(session: Session, source: Source, folder: Path, where: str) -> str:
     """What a query's FROM names for one of its tables."""
     match source:
         case ParquetSource() if not _REMOTE.match(source.location):
-            return _read_parquet(parquet_files(source, folder, where))
+            return f"({_parquet(source, folder, where).query()})"
         case ParquetSource():
             shown = session.name("remote")
             session.show(shown, _remote(source, where))
             return shown
         case CSVSource():
-            return _read_csv(source, csv_files(source, folder, where), typed=True)
+            return f"({replace(_csv(session, source, folder, where), typed=True).query()})"
         case SQLSource():
             return f"({sql_query(session, source, folder, where)})"
         case TableSource():

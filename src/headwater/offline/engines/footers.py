@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from headwater.errors import SourceError
+from headwater.planning.partitions import Partitions
 
 
 def read_footers(files: Sequence[str | Path], where: str) -> tuple[pq.FileMetaData, ...]:
@@ -30,15 +31,16 @@ def read_footers(files: Sequence[str | Path], where: str) -> tuple[pq.FileMetaDa
     return tuple(found)
 
 
-def lacking(files: Sequence[str], footers: Sequence[pq.FileMetaData], columns: Iterable[str]) -> dict[str, str]:
-    """Column → which files lack it: the first, and how many more. A partition in a file's path is a column of it."""
+def lacking(
+    files: Sequence[str], footers: Sequence[pq.FileMetaData], columns: Iterable[str], parts: Partitions
+) -> dict[str, str]:
+    """Column → which files lack it: the first, and how many more. A partition column is a column of its files."""
     if len(files) == 1:
         return {}
     lack: dict[str, list[str]] = {}
     wanted = {name.casefold(): name for name in columns}
-    for file, footer in zip(files, footers, strict=True):
-        parts = (part.partition("=")[0] for part in Path(file).parent.parts if "=" in part)
-        there = {name.casefold() for name in (*footer.schema.to_arrow_schema().names, *parts)}
+    for file, footer, part in zip(files, footers, parts.values or [{}] * len(files), strict=True):
+        there = {name.casefold() for name in (*footer.schema.to_arrow_schema().names, *part)}
         for name in wanted.keys() - there:
             lack.setdefault(wanted[name], []).append(file)
     return {

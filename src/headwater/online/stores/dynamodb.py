@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+from headwater import forks
 from headwater.clock import Clock as WallClock
-from headwater.clock import system_clock
+from headwater.clock import system_clock, to_micros
 from headwater.errors import Unavailable
-from headwater.online.base import Capabilities, OnlineStore
+from headwater.online.base import Capabilities, HighWater, OnlineStore, PutOutcome, Row, new_token, too_late
 from headwater.online.keys import NAMESPACE_SIZE
 from headwater.online.powers import UNREAD, Reading
 from headwater.online.stores import dynamodb_reads as plans
 from headwater.online.stores import dynamodb_table as tables
-from headwater.online.stores.dynamodb_calls import Call, Clock, NoTable, Plan
+from headwater.online.stores.dynamodb_calls import Bound, Call, Clock, NoTable, Plan, Window
 from headwater.online.stores.dynamodb_items import BUCKETS, Attributes
 from headwater.online.stores.dynamodb_url import DynamoDBPlace, parse_url
 from headwater.online.stores.dynamodb_wire import AsyncWire, Wire
@@ -30,7 +29,6 @@ from headwater.types import ConsistencyLevel
 
 T = TypeVar("T")
 S = TypeVar("S")
-Row = tuple[bytes, bytes]
 _WAVE = 2_000
 """Rows with distinct keys that are put at once."""
 _SCANNED = 8
@@ -47,17 +45,23 @@ class DynamoDBOnlineStore(OnlineStore):
 
     Args:
         place: where DynamoDB is; `from_url` reads one from a URL.
-        clock: tells when rows may expire.
+        wall_clock: tells when rows may expire: the service drops them by the real time, whatever `clock` is.
     """
 
     capabilities = Capabilities(levels=frozenset(ConsistencyLevel), expiry=True)
 
-    def __init__(self, place: DynamoDBPlace | str, clock: WallClock = system_clock) -> None:
+    def __init__(self, place: DynamoDBPlace | str, wall_clock: WallClock = system_clock) -> None:
         self.place = parse_url(place) if isinstance(place, str) else place
-        self._clock = clock
-        self._made: tuple[int, Wire, ThreadPoolExecutor] | None = None
-        self._lock, self._making = threading.Lock(), threading.Lock()
+        self._wall_clock = wall_clock
+        self._window = Window()
+        self._made: tuple[Wire, ThreadPoolExecutor] | None = None
+        self._lock, self._making = forks.lock(), forks.lock()
         self._closed = False
+        forks.after_fork(self, DynamoDBOnlineStore._in_child)
+
+    def _in_child(self) -> None:
+        forks.abandon(self._made)
+        self._made = None
 
     @classmethod
     def from_url(cls, url: str, folder: Path) -> Self:
@@ -69,25 +73,39 @@ class DynamoDBOnlineStore(OnlineStore):
 
     # asking
 
-    def _client(self) -> tuple[int, Wire, ThreadPoolExecutor]:
+    def _client(self) -> tuple[Wire, ThreadPoolExecutor]:
         """The client of this process, made at its first use."""
         made = self._made
-        if made is not None and made[0] == os.getpid():
+        if made is not None:
             return made
         with self._lock:
             if self._closed:
-                raise Unavailable(f"{self.place.shown} was closed")
-            if self._made is None or self._made[0] != os.getpid():
-                if self._made is not None:
-                    # a child's connections are not its parent's, who goes on with them
-                    self._made[1].close()
+                raise self._was_closed()
+            if self._made is None:
                 pool = ThreadPoolExecutor(self.place.connections, thread_name_prefix="headwater-dynamodb")
-                self._made = (os.getpid(), Wire(self.place), pool)
+                self._made = (Wire(self.place), pool)
             return self._made
+
+    def _was_closed(self) -> Unavailable:
+        return Unavailable(f"{self.place.shown} was closed")
+
+    def _begin(self, work: Callable[..., T], *args: Any) -> Future[T]:
+        """Begin something on a thread."""
+        try:
+            return self._client()[1].submit(work, *args)
+        except RuntimeError as shut:
+            raise self._was_closed() from shut
+
+    def _end(self, future: Future[T]) -> T:
+        """What came of it."""
+        try:
+            return future.result()
+        except CancelledError as shut:
+            raise self._was_closed() from shut
 
     def _run(self, plan: Plan[T]) -> T:
         """Do what a plan says, on this thread."""
-        wire = self._client()[1]
+        wire = self._client()[0]
         try:
             step = next(plan)
             while True:
@@ -104,21 +122,33 @@ class DynamoDBOnlineStore(OnlineStore):
         """Do something for each item, on threads where there are several; a failure ends what has not begun."""
         if len(items) <= 1:
             return [work(item) for item in items]
-        pool = self._client()[2]
-        futures = [pool.submit(work, item) for item in items]
-        wait(futures, return_when=FIRST_EXCEPTION)
-        # what has begun is waited for: when this raises nothing is written any more
-        begun = [future for future in futures if not future.cancel()]
-        wait(begun)
+        futures: list[Future[T]] = []
+        try:
+            for item in items:
+                futures.append(self._begin(work, item))
+            wait(futures, return_when=FIRST_EXCEPTION)
+        finally:
+            # what has begun is waited for, also where this is interrupted: then nothing is written any more
+            begun = [future for future in futures if not future.cancel()]
+            wait(begun)
         for future in begun:
             future.result()
-        return [future.result() for future in futures]
+        return [self._end(future) for future in futures]
 
     def _reading(self) -> Call:
         return Call(self.place, Clock(self.place.patience))
 
-    def _writing(self, repeatable: bool = True) -> Call:
-        return Call(self.place, Clock(self.place.write_patience), repeatable)
+    def _writing(self, bound: Bound | None = None, repeatable: bool = True) -> Call:
+        return Call(self.place, Clock(self.place.write_patience), repeatable, bound)
+
+    def _bound(self, until: int | None) -> Bound | None:
+        """`until`, which is by the store's clock, by those of the host; what is too late already is refused."""
+        if until is None:
+            return None
+        left = until - to_micros(self.clock())
+        if left < 0:
+            raise too_late(self.place.shown)
+        return Bound.within(left / 1e6, self._window)
 
     def _write(self, plan: Callable[[], Plan[T]]) -> T:
         """Do one write on this thread; where the table is not there it is made first."""
@@ -148,44 +178,85 @@ class DynamoDBOnlineStore(OnlineStore):
                 lambda chunk: self._run(plans.get_chunk(self._reading(), chunk, consistent)), chunks
             )
             return reading(keys, chunks, found)
-        pool, call = self._client()[2], Call(self.place, Clock(deadline))
-        asked = [pool.submit(self._run, plans.get_chunk(call, chunk, consistent)) for chunk in chunks]
-        done, late = wait(asked, timeout=max(0.0, call.clock.left))
-        for future in late:
-            future.cancel()
+        call = Call(self.place, Clock(deadline))
+        asked: list[Future[dict[bytes, bytes]]] = []
+        try:
+            for chunk in chunks:
+                asked.append(self._begin(self._run, plans.get_chunk(call, chunk, consistent)))
+            done, _ = wait(asked, timeout=max(0.0, call.clock.left))
+        finally:
+            for future in asked:
+                future.cancel()
         return reading(keys, chunks, [_in_time(future) if future in done else None for future in asked])
 
     def put(
         self,
         rows: Iterable[Row],
-        meta: Mapping[bytes, bytes] | None = None,
         *,
+        until: int | None = None,
         expires_in: int | None = None,
-    ) -> list[bool]:
-        expires_at = None if expires_in is None else int(self._clock().timestamp()) + expires_in
-        told: list[bool] = []
+        high_water: HighWater | None = None,
+    ) -> list[PutOutcome]:
+        bound = self._bound(until)
+        expires_at = None if expires_in is None else int(self._wall_clock().timestamp()) + expires_in
+        self._raise(high_water, bound)
+        outcomes: list[PutOutcome] = []
         for wave in _waves(rows):
-            told += self._side_by_side(lambda row: self._put_row(row, expires_at), wave)
-        entries = [plans.put_request(key, data) for key, data in (meta or {}).items()]
-        self._side_by_side(lambda batch: self._write(lambda: self._batch(batch)), plans.batches(entries))
-        return told
+            outcomes += self._side_by_side(lambda row: self._put_row(row, expires_at, bound), wave)
+        return outcomes
 
-    def _put_row(self, row: Row, expires_at: int | None) -> bool:
-        return self._write(lambda: plans.put_row(self._writing(), *row, expires_at))
+    def _put_row(self, row: Row, expires_at: int | None, bound: Bound | None) -> PutOutcome:
+        return self._write(lambda: plans.put_row(self._writing(bound), *row, expires_at))
 
-    def _batch(self, writes: Sequence[dict[str, Any]]) -> Plan[None]:
-        return plans.write_batch(self._writing(), writes)
+    def _raise(self, high_water: HighWater | None, bound: Bound | None) -> None:
+        """Raise a number before what it speaks for is written: a crash in between leaves it too high, which is safe."""
+        if high_water is not None and high_water[1] > 0:
+            self._write(lambda: plans.raise_number(self._writing(bound), *high_water))
 
-    def compare_and_put(self, key: bytes, sequence: int, row: bytes | None) -> bool:
+    def compare_and_put(
+        self,
+        key: bytes,
+        sequence: int,
+        row: bytes | None,
+        *,
+        until: int | None = None,
+        high_water: HighWater | None = None,
+    ) -> bool:
+        bound = self._bound(until)
+        self._raise(high_water, bound)
         # not sent again where it may have been done: the second would be refused for the first
-        return self._write(lambda: plans.compare_and_put(self._writing(repeatable=False), key, sequence, row))
+        return self._write(lambda: plans.compare_and_put(self._writing(bound, repeatable=False), key, sequence, row))
+
+    def put_meta(
+        self,
+        entries: Mapping[bytes, bytes | None],
+        *,
+        expected: Mapping[bytes, bytes | None] | None = None,
+        epoch: tuple[bytes, bytes] | None = None,
+        high_water: HighWater | None = None,
+    ) -> bool:
+        """As `OnlineStore.put_meta`; entries and what is compared have at most 100 keys together."""
+        wanted = dict(expected or {})
+        if epoch is not None:
+            key, lives = epoch
+            table = self._write(lambda: tables.identity(self._writing()))
+            if not lives.endswith(table):
+                return False
+            wanted[key] = lives.removesuffix(table)
+        self._raise(high_water, None)
+        return self._write(lambda: plans.put_meta(self._writing(), entries, wanted))
+
+    def epoch(self, key: bytes) -> bytes:
+        """The token under a key, and the table's own id: a backup that is restored under its name has the token too."""
+        token = self._write(lambda: plans.put_absent(self._writing(), key, new_token()))
+        return token + self._write(lambda: tables.identity(self._writing()))
 
     def delete(self, keys: Iterable[bytes]) -> None:
         some = iter(keys)
         while wave := list(dict.fromkeys(islice(some, _WAVE))):
             batches = plans.batches([plans.delete_request(key) for key in wave])
             with suppress(NoTable):
-                self._side_by_side(lambda batch: self._run(self._batch(batch)), batches)
+                self._side_by_side(lambda batch: self._run(plans.write_batch(self._writing(), batch)), batches)
 
     def scan(self, prefix: bytes) -> Iterator[Row]:
         """As `OnlineStore.scan`; a prefix shorter than a namespace takes a read of the whole table."""
@@ -194,18 +265,22 @@ class DynamoDBOnlineStore(OnlineStore):
             return
         # the first pages of some buckets are asked for while those before them are read
         ahead: deque[tuple[int, Future[plans.Page]]] = deque()
-        pool, buckets = self._client()[2], iter(range(BUCKETS))
+        buckets, born = iter(range(BUCKETS)), forks.generation()
         try:
             while True:
                 for bucket in islice(buckets, _SCANNED - len(ahead)):
-                    ahead.append((bucket, pool.submit(self._page, prefix, bucket)))
+                    ahead.append((bucket, self._begin(self._page, prefix, bucket)))
                 if not ahead:
                     return
                 bucket, first = ahead.popleft()
-                yield from self._following(prefix, bucket, first.result())
+                yield from self._following(prefix, bucket, self._end(first))
+                forks.check_same(born, f"a scan of {self.place.shown}")
         finally:
-            for _, future in ahead:
-                future.cancel()
+            if born == forks.generation():
+                for _, future in ahead:
+                    future.cancel()
+            else:
+                forks.abandon(ahead)
 
     def _page(self, prefix: bytes, bucket: int | None, start: Attributes | None = None) -> plans.Page:
         return self._run(plans.get_page(self._reading(), start, prefix, bucket))
@@ -234,9 +309,9 @@ class DynamoDBOnlineStore(OnlineStore):
     def close(self) -> None:
         with self._lock:
             self._closed, made, self._made = True, self._made, None
-        if made is not None and made[0] == os.getpid():
-            made[2].shutdown(wait=False, cancel_futures=True)
-            made[1].close()
+        if made is not None:
+            made[1].shutdown(wait=False, cancel_futures=True)
+            made[0].close()
 
 
 class DynamoDBReads:
@@ -307,7 +382,7 @@ def _in_time(done: Any) -> dict[bytes, bytes] | None:
     try:
         found: dict[bytes, bytes] = done.result()
         return found
-    except Unavailable:
+    except (Unavailable, CancelledError):
         return None
 
 

@@ -7,14 +7,18 @@ synchronous and the asynchronous client share all but the sending.
 from __future__ import annotations
 
 import random
+import re
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import msgspec
 
+from headwater.clock import system_clock
 from headwater.errors import StoreError, StoreReadOnly, Unavailable
+from headwater.online.base import too_late
 from headwater.online.stores.dynamodb_items import Item
 from headwater.online.stores.dynamodb_url import DynamoDBPlace
 
@@ -28,6 +32,7 @@ _THROTTLED = frozenset(
         "RequestLimitExceeded",
         "LimitExceededException",
         "TransactionConflictException",
+        "TransactionInProgressException",
         "ReplicatedWriteConflictException",
     }
 )
@@ -43,7 +48,27 @@ _CREDENTIALS = frozenset(
         "SignatureDoesNotMatch",
     }
 )
-_WRITES = frozenset({"PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem", "CreateTable", "UpdateTimeToLive"})
+_WRITES = frozenset(
+    {
+        "PutItem",
+        "UpdateItem",
+        "DeleteItem",
+        "BatchWriteItem",
+        "TransactWriteItems",
+        "CreateTable",
+        "UpdateTimeToLive",
+    }
+)
+_TRANSACTIONS = "PutItem, UpdateItem, DeleteItem or ConditionCheckItem"
+"""What a transaction needs: it has no permission of its own."""
+_TRY_AGAIN = frozenset(
+    {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded", "RequestLimitExceeded"}
+)
+"""Reasons for which a transaction is cancelled and may be sent again."""
+
+SLACK = timedelta(minutes=5)
+"""How long after its bound a write may still be taken by the service, which looks at the signature's age alone."""
+_EXPIRED = re.compile(r"Signature expired.*?(?:- (\d+) min)?\.?\)?$", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +79,13 @@ class Request:
         operation: such as `GetItem`.
         body: its arguments, JSON.
         timeout: seconds for the answer.
+        signed: the time it is signed with; None: when it is sent.
     """
 
     operation: str
     body: bytes
     timeout: float
+    signed: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +124,13 @@ class Unlike(StoreError):
         self.item = item
 
 
+class _Reason(msgspec.Struct):
+    """Why an action of a transaction was not taken."""
+
+    Code: str = ""
+    Message: str | None = None
+
+
 class _Told(msgspec.Struct):
     """An error's answer."""
 
@@ -104,6 +138,7 @@ class _Told(msgspec.Struct):
     message: str = ""
     Message: str = ""
     Item: Item | None = None
+    CancellationReasons: list[_Reason] = []
 
 
 class Done(msgspec.Struct):
@@ -142,6 +177,55 @@ class Clock:
         return pause if pause < self.left else None
 
 
+@dataclass
+class Window:
+    """For how long the service takes a signed request: 15 minutes, or what it says when it refuses one.
+
+    Attributes:
+        length: that time.
+    """
+
+    length: timedelta = timedelta(minutes=15)
+
+    def learn(self, length: timedelta) -> None:
+        """Take what the service says, where it is less."""
+        if timedelta() < length < self.length:
+            self.length = length
+
+
+@dataclass(frozen=True)
+class Bound:
+    """The instant after which a write must not apply.
+
+    DynamoDB has no clock that a condition could ask. What it looks at is the age of a request's signature: so requests
+    are signed with an earlier time, that the service takes none more than `SLACK` after the bound, however long one was
+    under way. Nothing is sent after the bound.
+
+    Attributes:
+        ends: of `time.monotonic()`.
+        instant: of the host's clock, which signatures are made by.
+        window: the service's.
+    """
+
+    ends: float
+    instant: datetime
+    window: Window
+
+    @classmethod
+    def within(cls, seconds: float, window: Window) -> Bound:
+        """The bound so many seconds from now."""
+        return cls(time.monotonic() + seconds, system_clock() + timedelta(seconds=seconds), window)
+
+    @property
+    def over(self) -> bool:
+        """Whether it is past."""
+        return time.monotonic() > self.ends
+
+    def signing_time(self) -> datetime:
+        """The time that a request sent now is signed with: never later than now."""
+        return min(system_clock(), self.instant + SLACK - self.window.length)
+
+
 @dataclass(frozen=True)
 class Call:
     """How requests of one kind are made.
@@ -150,24 +234,33 @@ class Call:
         place: where.
         clock: the time for them, tries again included.
         repeatable: whether to do it twice is the same as once: only then it is sent again where it may have arrived.
+        bound: of a write; None: it may apply whenever it arrives.
     """
 
     place: DynamoDBPlace
     clock: Clock
     repeatable: bool = True
+    bound: Bound | None = None
 
-    def ask(self, operation: str, arguments: dict[str, Any], form: type[T]) -> Plan[T]:
+    def ask(
+        self,
+        operation: str,
+        arguments: dict[str, Any],
+        form: type[T],
+        renewed: Callable[[], dict[str, Any]] | None = None,
+    ) -> Plan[T]:
         """The plan of one request, tried again where it is throttled or fails.
 
         Args:
             operation: such as `GetItem`.
             arguments: of the operation, the table's name among them.
             form: of the answer.
+            renewed: what is sent instead once a request may have arrived; None: the same.
 
         Raises:
             NoTable: the table is not there.
             Unlike: a condition did not hold.
-            Unavailable: no answer, or none but of a throttled table, within the time.
+            Unavailable: no answer, or none but of a throttled table, within the time; or the bound is past.
             StoreReadOnly: the credentials allow no writes.
             StoreError: it is refused.
         """
@@ -177,7 +270,12 @@ class Call:
             left = self.clock.left
             if left <= 0:
                 raise Unavailable(f"{self.place.shown}: no time left for {operation}")
-            answer = yield Request(operation, body, min(self.place.timeout, left))
+            signed = None
+            if self.bound is not None:
+                if self.bound.over:
+                    raise too_late(self.place.shown)
+                signed = self.bound.signing_time()
+            answer = yield Request(operation, body, min(self.place.timeout, left), signed)
             if isinstance(answer, Response) and answer.status == 200:
                 try:
                     found: T = _decoder(form).decode(answer.body)
@@ -191,14 +289,16 @@ class Call:
                 final = lost > 1 or (answer.sent and not self.repeatable)
             else:
                 assert answer is not None
-                why, final = self._failed(operation, answer)
+                why, final = self._failed(operation, answer, signed)
             pause = None if final else self.clock.pause(tries)
             if pause is None:
                 raise Unavailable(f"{self.place.shown}: {operation}: {why}")
+            if renewed is not None and (isinstance(answer, Lost) or answer.status >= 500):
+                body = msgspec.json.encode(renewed())
             yield pause
             tries += 1
 
-    def _failed(self, operation: str, answer: Response) -> tuple[str, bool]:
+    def _failed(self, operation: str, answer: Response, signed: datetime | None) -> tuple[str, bool]:
         """What an error says, and whether that is the end; raises where it is told in another way."""
         try:
             told = _decoder(_Told).decode(answer.body)
@@ -208,19 +308,41 @@ class Call:
         text = told.message or told.Message or f"HTTP status {answer.status}"
         if name == "ConditionalCheckFailedException":
             raise Unlike(told.Item)
+        if name == "TransactionCanceledException":
+            reasons = {reason.Code: reason.Message or reason.Code for reason in told.CancellationReasons}
+            if "ConditionalCheckFailed" in reasons:
+                raise Unlike(None)
+            again = _TRY_AGAIN & reasons.keys()
+            if again:
+                return f"not done for {self.clock.seconds:g} s: {reasons[min(again)]}", False
         if name == "ResourceNotFoundException":
             raise NoTable(f"{self.place.shown}: there is no such table: run apply, or check region and table=")
         if name in _THROTTLED:
             return f"throttled for {self.clock.seconds:g} s: {text}", False
         if answer.status >= 500:
             return f"{name} {text}".strip(), not self.repeatable
+        expired = _EXPIRED.search(text)
+        if expired is not None:
+            return self._expired(expired[1], text, signed), False
         if name in _CREDENTIALS:
             raise Unavailable(f"{self.place.shown}: the credentials are refused ({name}): {text}")
         if name == "AccessDeniedException":
             kind = StoreReadOnly if operation in _WRITES else Unavailable
+            action = _TRANSACTIONS if operation == "TransactWriteItems" else operation
             raise kind(
-                f"{self.place.shown}: the credentials lack dynamodb:{operation} on table {self.place.table}: {text}"
+                f"{self.place.shown}: the credentials lack dynamodb:{action} on table {self.place.table}: {text}"
             )
         if "size" in text and "exceeded" in text:
             raise StoreError(f"{self.place.shown}: a row is larger than the 400 KB that DynamoDB takes: {text}")
         raise StoreError(f"{self.place.shown}: {operation}: {name} {text}")
+
+    def _expired(self, minutes: str | None, text: str, signed: datetime | None) -> str:
+        """What to say where a request's signature was too old; raises where a later one would be so too."""
+        if self.bound is not None and signed is not None:
+            if minutes is not None:
+                self.bound.window.learn(timedelta(minutes=int(minutes)))
+            if self.bound.signing_time() > signed + timedelta(seconds=1):
+                return text
+            if signed < system_clock() - SLACK:
+                raise too_late(self.place.shown)
+        raise Unavailable(f"{self.place.shown}: the clock of this host is behind the service's: set it right: {text}")

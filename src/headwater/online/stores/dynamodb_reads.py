@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 import msgspec
 
-from headwater.errors import Unavailable
+from headwater.errors import StoreError, Unavailable
+from headwater.online.base import PutOutcome
 from headwater.online.codec import sequence_of
 from headwater.online.guard import merge
 from headwater.online.stores.dynamodb_calls import Call, Done, NoTable, Plan, Unlike
@@ -17,16 +19,20 @@ from headwater.online.stores.dynamodb_items import (
     Attributes,
     Item,
     address,
+    at_least,
     at_sequence,
     bytes_of,
     guarded,
+    holds,
     item_of,
     partition,
     plain,
+    raw_item,
+    resequenced,
     unchanged,
 )
 
-READ_BATCH, WRITE_BATCH = 100, 25
+READ_BATCH, WRITE_BATCH, TRANSACTION = 100, 25, 100
 """How many keys one request may have: the service's limits."""
 
 
@@ -97,38 +103,45 @@ def get_chunk(call: Call, keys: Sequence[bytes], consistent: bool) -> Plan[dict[
         tries += 1
 
 
-def put_row(call: Call, key: bytes, row: bytes, expires_at: int | None) -> Plan[bool]:
-    """Put a row by the guard: one request where what is stored is a row, or nothing.
+def put_row(call: Call, key: bytes, row: bytes, expires_at: int | None) -> Plan[PutOutcome]:
+    """Put a row by the guard: one request where what is stored is an older row, or nothing.
 
     Raises:
         FormatError: a stored row was written by a newer headwater.
     """
+
+    def renewed() -> dict[str, Any]:
+        # what may have been stored is not stored again under its sequence: a delete may have come between
+        nonlocal row
+        row = resequenced(row)
+        return told | guarded(key, row, expires_at)
+
     seen: Item | None
+    told = _telling(call)
     if plain(row):
         try:
-            yield from _ask_one(call, "UpdateItem", guarded(key, row, expires_at))
-            return True
+            yield from call.ask("UpdateItem", told | guarded(key, row, expires_at), Done, renewed)
+            return PutOutcome.APPLIED
         except Unlike as other:
             seen = other.item
     else:
         seen = yield from _get(call, key)
-    # it is superseded; or bytes of another form, or a row with a D that gets no expiry: then on what was seen
+    # superseded, a tie, or there already; or bytes of another form, or a row with a D that gets no expiry: then it is
+    # put on what was seen
     while True:
         merged = merge(None if seen is None else bytes_of(seen), row)
-        if merged is None:
-            return False
+        if not isinstance(merged, bytes):
+            return merged
         try:
-            item = {"Item": item_of(key, merged, expires_at)}
-            yield from _ask_one(call, "PutItem", item | unchanged(seen))
-            return True
+            yield from call.ask("PutItem", told | {"Item": item_of(key, merged, expires_at)} | unchanged(seen), Done)
+            return PutOutcome.APPLIED
         except Unlike as other:
-            seen = other.item
+            seen, row = other.item, resequenced(row)
 
 
-def _ask_one(call: Call, operation: str, arguments: dict[str, Any]) -> Plan[None]:
-    """A write of one item under a condition; where it does not hold the stored item is told."""
-    told = {"TableName": call.place.table, "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
-    yield from call.ask(operation, told | arguments, Done)
+def _telling(call: Call) -> dict[str, Any]:
+    """The arguments of a write of one item that tells, where its condition does not hold, what is stored."""
+    return {"TableName": call.place.table, "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
 
 
 def _get(call: Call, key: bytes) -> Plan[Item | None]:
@@ -144,7 +157,7 @@ def compare_and_put(call: Call, key: bytes, sequence: int, row: bytes | None) ->
             ("DeleteItem", {"Key": address(key)}) if row is None else ("PutItem", {"Item": item_of(key, row)})
         )
         try:
-            yield from _ask_one(call, operation, what | condition)
+            yield from call.ask(operation, _telling(call) | what | condition, Done)
             return True
         except Unlike as other:
             seen = other.item
@@ -154,8 +167,68 @@ def compare_and_put(call: Call, key: bytes, sequence: int, row: bytes | None) ->
         condition = unchanged(seen)
 
 
+def raise_number(call: Call, key: bytes, number: int) -> Plan[None]:
+    """Raise the number that is kept under a meta key to at least this."""
+    try:
+        yield from call.ask("UpdateItem", {"TableName": call.place.table} | at_least(key, number), Done)
+    except Unlike:
+        return
+
+
+def put_absent(call: Call, key: bytes, data: bytes) -> Plan[bytes]:
+    """Put a meta entry where nothing is; what is there in the end."""
+    try:
+        yield from call.ask("PutItem", _telling(call) | {"Item": raw_item(key, data)} | holds(None), Done)
+        return data
+    except Unlike as other:
+        return data if other.item is None else bytes_of(other.item)
+
+
+def put_meta(call: Call, entries: Mapping[bytes, bytes | None], expected: Mapping[bytes, bytes | None]) -> Plan[bool]:
+    """Write meta entries, all or none, where others are as expected.
+
+    Raises:
+        StoreError: more keys than one transaction takes.
+    """
+    keys = dict.fromkeys([*entries, *expected])
+    if len(keys) > TRANSACTION:
+        raise StoreError(f"{call.place.shown}: {len(keys)} meta entries at once: a transaction takes {TRANSACTION}")
+    table = {"TableName": call.place.table}
+    if len(entries) == 1 and not expected:
+        ((key, data),) = entries.items()
+        operation, action = _meta_action(key, data)
+        yield from call.ask(f"{operation}Item", table | action, Done)
+        return True
+    actions = []
+    for key in keys:
+        operation, action = _meta_action(key, entries[key]) if key in entries else _check(key, expected[key])
+        actions.append({operation: table | action | (holds(expected[key]) if key in expected else {})})
+    # the token makes a transaction that is sent again one: what was done is not done twice, nor refused
+    token = str(uuid.uuid4())
+    try:
+        arguments = {"TransactItems": actions, "ClientRequestToken": token}
+        yield from call.ask("TransactWriteItems", arguments, Done)
+    except Unlike:
+        return False
+    return True
+
+
+def _meta_action(key: bytes, data: bytes | None) -> tuple[str, dict[str, Any]]:
+    return ("Delete", {"Key": address(key)}) if data is None else ("Put", {"Item": raw_item(key, data)})
+
+
+def _check(key: bytes, data: bytes | None) -> tuple[str, dict[str, Any]]:
+    """What compares an entry and leaves it as it is.
+
+    An update that changes nothing, where something must be there: it needs no permission that a put does not.
+    """
+    if data is None:
+        return "ConditionCheck", {"Key": address(key)}
+    return "Update", {"Key": address(key), "UpdateExpression": "SET r = r"}
+
+
 def write_batch(call: Call, writes: Sequence[dict[str, Any]]) -> Plan[None]:
-    """Put or remove at most 25 items with distinct keys, without a condition; what stays unprocessed is tried again."""
+    """Remove at most 25 items with distinct keys, without a condition; what stays unprocessed is tried again."""
     left, tries = list(writes), 0
     while True:
         told = yield from call.ask("BatchWriteItem", {"RequestItems": {call.place.table: left}}, _Written)
@@ -172,11 +245,6 @@ def write_batch(call: Call, writes: Sequence[dict[str, Any]]) -> Plan[None]:
 def batches(writes: Sequence[dict[str, Any]]) -> list[Sequence[dict[str, Any]]]:
     """Writes without a condition by the request they are made in."""
     return [writes[start : start + WRITE_BATCH] for start in range(0, len(writes), WRITE_BATCH)]
-
-
-def put_request(key: bytes, data: bytes) -> dict[str, Any]:
-    """One item of `write_batch`: bytes to be put as they are."""
-    return {"PutRequest": {"Item": item_of(key, data)}}
 
 
 def delete_request(key: bytes) -> dict[str, Any]:

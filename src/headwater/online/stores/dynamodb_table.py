@@ -26,6 +26,7 @@ class Table(msgspec.Struct):
     """What the service says of a table; size and count are some hours old."""
 
     TableStatus: str = ""
+    TableId: str = ""
     KeySchema: list[dict[str, str]] = []
     AttributeDefinitions: list[dict[str, str]] = []
     ItemCount: int = 0
@@ -62,6 +63,12 @@ def describe(call: Call) -> Plan[Table | None]:
             f"{call.place.shown}: the table is none of headwater's (its key is another): name another in [online] url"
         )
     return found
+
+
+def identity(call: Call) -> Plan[bytes]:
+    """What another table of the same name, one restored from a backup too, does not have."""
+    found = yield from describe(call)
+    return b"" if found is None else found.TableId.encode()
 
 
 def _expiry(call: Call) -> Plan[_Expiry]:

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from headwater.errors import ConfigError
 from headwater.online.stores.url_options import flag, parse_options, seconds
+from headwater.urls import is_clear, without_password
 
 FORM = "dynamodb://eu-west-1?table=headwater"
 _OPTIONS = (
@@ -68,12 +69,14 @@ def parse_url(url: str) -> DynamoDBPlace:
     Raises:
         ConfigError: another form, or a bad option.
     """
+    if "@" in url or not is_clear(url):
+        raise ConfigError(
+            f"[online] url: {without_password(url)} is not like {FORM}, or holds keys: they come from the environment, "
+            "a profile or a role"
+        )
     parts = urlsplit(url)
-    if "@" in parts.netloc:
-        # the keys are not shown
-        raise ConfigError(f"[online] url: {FORM} takes no keys: they come from the environment, a profile or a role")
     if parts.scheme != "dynamodb" or parts.path.strip("/") or not _REGION.fullmatch(parts.netloc):
-        raise ConfigError(f"[online] url: {url!r} is not like {FORM}")
+        raise ConfigError(f"[online] url: {without_password(url)} is not like {FORM}")
     options = parse_options(parts.query, _OPTIONS)
     known = DynamoDBPlace()
     return DynamoDBPlace(

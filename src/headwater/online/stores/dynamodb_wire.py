@@ -24,6 +24,7 @@ import botocore
 import botocore.exceptions
 import botocore.session
 
+from headwater import forks
 from headwater.clock import system_clock
 from headwater.errors import ConfigError, MissingExtra, Unavailable
 from headwater.online.stores.dynamodb_calls import Lost, Request, Response
@@ -153,7 +154,7 @@ class Wire:
         Raises:
             ConfigError: there are no credentials.
         """
-        headers = self._signer.headers(request, self._keys(), system_clock())
+        headers = self._signer.headers(request, self._keys(), request.signed or system_clock())
         connection, used = self._take()
         answer, kept = self._exchange(connection, request, headers)
         if isinstance(answer, Lost) and used and not answer.sent:
@@ -244,12 +245,18 @@ class AsyncWire:
         self._session, self._signer = _opened(place, AioSession)
         self._credentials: Any = None
         self._http: Any = None
+        forks.after_fork(self, AsyncWire._in_child)
+
+    def _in_child(self) -> None:
+        # they belong to an event loop of the parent's
+        forks.abandon(self._http, self._credentials)
+        self._http = self._credentials = None
 
     async def send(self, request: Request) -> Response | Lost:
         """As `Wire.send`."""
         import aiohttp
 
-        headers = self._signer.headers(request, await self._keys(), system_clock())
+        headers = self._signer.headers(request, await self._keys(), request.signed or system_clock())
         client = self._client(aiohttp)
         times = aiohttp.ClientTimeout(total=request.timeout, sock_connect=self._place.connect_timeout)
         try:

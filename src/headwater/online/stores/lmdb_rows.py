@@ -8,6 +8,7 @@ from operator import eq, le
 from typing import Any
 
 from headwater.online.base import HighWater, PutOutcome, raised
+from headwater.online.codec import sequence_of
 from headwater.online.guard import merge
 
 CHUNK_ROWS, CHUNK_BYTES = 20_000, 16 << 20
@@ -61,6 +62,22 @@ def put_chunk(txn: Any, items: _Rows, chunk: Sequence[int], outcomes: list[PutOu
             row = merged
         put(key, row)
         outcomes[i] = applied
+
+
+def compare_and_set(txn: Any, key: bytes, sequence: int, row: bytes | None) -> bool:
+    """Replace or remove a row where its write sequence is this one; whether it was."""
+    if sequence_of(txn.get(key)) != sequence:
+        return False
+    set_or_delete(txn, key, row)
+    return True
+
+
+def set_or_delete(txn: Any, key: bytes, data: bytes | None) -> None:
+    """Put bytes under a key; None removes what is there."""
+    if data is None:
+        txn.delete(key)
+    else:
+        txn.put(key, data)
 
 
 def raise_high_water(txn: Any, high_water: HighWater | None) -> None:

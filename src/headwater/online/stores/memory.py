@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
+from headwater import forks
 from headwater.clock import to_micros
 from headwater.errors import Unavailable
 from headwater.online.base import Capabilities, HighWater, OnlineStore, PutOutcome, Row, new_token, raised, too_late
@@ -22,7 +22,7 @@ class MemoryOnlineStore(OnlineStore):
 
     def __init__(self) -> None:
         self._rows: dict[bytes, bytes] = {}
-        self._lock = threading.Lock()
+        self._lock = forks.lock()
         self._closed = False
 
     @classmethod
@@ -31,8 +31,9 @@ class MemoryOnlineStore(OnlineStore):
         return cls()
 
     def multi_get(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        rows = self._rows
         self._check_open()
-        return list(map(self._rows.get, keys))
+        return list(map(rows.get, keys))
 
     def put(
         self,

@@ -7,7 +7,6 @@ answers, and a connection that was left in mid-answer (a time-out, a cancelled t
 from __future__ import annotations
 
 import asyncio
-import os
 import select
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -24,6 +23,7 @@ from redis.backoff import NoBackoff
 from redis.connection import Connection, SSLConnection
 from redis.retry import Retry
 
+from headwater import forks
 from headwater.errors import FormatError, StorageFull, StoreError, Unavailable
 from headwater.online.base import too_late
 from headwater.online.stores.redis_errors import Moved, NotPrimary, NotReached
@@ -156,13 +156,15 @@ class Node:
         self._kind = SSLConnection if place.tls else Connection
         self._options = _options(place, sentinel)
         self._idle: deque[Any] = deque()
-        self._process = os.getpid()
+        self._closed = False
+        forks.after_fork(self, Node._in_child)
+
+    def _in_child(self) -> None:
+        forks.abandon(self._idle)
+        self._idle = deque()
 
     def _take(self, sound: bool = False) -> tuple[Any, bool]:
         """A connection, and whether it was used before; a sound one is not known to be closed by the server."""
-        if self._process != os.getpid():
-            # a child's connections are not its parent's
-            self._idle, self._process = deque(), os.getpid()
         with suppress(IndexError):
             while True:
                 connection = self._idle.pop()
@@ -314,10 +316,15 @@ class Node:
             return found
         finally:
             # failed or interrupted in mid-answer: what is left of the answer must not be taken for another's
-            if done:
-                self._idle.append(connection)
-            else:
-                connection.disconnect()
+            self._give_back(connection, done)
+
+    def _give_back(self, connection: Any, sound: bool) -> None:
+        if sound:
+            self._idle.append(connection)
+            if self._closed:
+                self._forget()
+        else:
+            connection.disconnect()
 
     def _limit(self, connection: Any, timeout: float | None) -> None:
         sock = getattr(connection, "_sock", None)
@@ -375,10 +382,7 @@ class Node:
             self._times.clear()
             raise translated(bad, self.address) from bad
         finally:
-            if done:
-                self._idle.append(connection)
-            else:
-                connection.disconnect()
+            self._give_back(connection, done)
 
     def _forget(self) -> None:
         while self._idle:
@@ -386,9 +390,9 @@ class Node:
                 self._idle.pop().disconnect()
 
     def close(self) -> None:
-        """End the connections that are idle."""
-        if self._process == os.getpid():
-            self._forget()
+        """End the connections that are idle, and each of the others after its answer."""
+        self._closed = True
+        self._forget()
 
 
 def _ended(connection: Any) -> bool:
@@ -425,6 +429,12 @@ class AsyncNode:
         self._kind = AsyncSSLConnection if place.tls else AsyncConnection
         self._options = _options(place, sentinel)
         self._idle: deque[Any] = deque()
+        forks.after_fork(self, AsyncNode._in_child)
+
+    def _in_child(self) -> None:
+        # they belong to an event loop of the parent's
+        forks.abandon(self._idle)
+        self._idle = deque()
 
     async def run(self, commands: Sequence[Command], timeout: float | None = None, each: bool = False) -> list[Any]:
         """As `Node.run`, and `Node.receive`."""

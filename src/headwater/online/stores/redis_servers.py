@@ -61,5 +61,5 @@ class Servers:
     def close(self) -> None:
         """End all connections; nothing is asked any more."""
         self._closed = True
-        for node in self._nodes.values():
+        for node in list(self._nodes.values()):
             node.close()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from headwater.errors import ConfigError
 from headwater.online.stores.url_options import flag, parse_options, seconds
+from headwater.urls import ESCAPED, is_clear, scheme_of, without_password
 
 Address = tuple[str, int]
 
@@ -19,6 +21,7 @@ FORMS = (
     "redis+cluster://host:7000,host:7001",
 )
 _KINDS = {"redis": "single", "rediss": "single", "redis+sentinel": "sentinel", "redis+cluster": "cluster"}
+_NETLOC = re.compile(r"[^:]+://(?P<netloc>[^/?#]*)")
 _PORTS = {"single": 6379, "sentinel": 26379, "cluster": 6379}
 _OPTIONS = (
     "replicas",
@@ -56,9 +59,9 @@ class RedisPlace:
     service: str = ""
     db: int = 0
     user: str = ""
-    password: str = ""
+    password: str = field(default="", repr=False)
     sentinel_user: str = ""
-    sentinel_password: str = ""
+    sentinel_password: str = field(default="", repr=False)
     tls: bool = False
     ca: str = ""
     cert: str = ""
@@ -84,11 +87,13 @@ def parse_url(url: str, folder: Path = Path()) -> RedisPlace:
     Raises:
         ConfigError: another form, a bad port or option, a file that is not there; the password is never shown.
     """
-    parts = urlsplit(url)
-    kind = _KINDS.get(parts.scheme)
-    if kind is None:
-        raise ConfigError(f"[online] url: {parts.scheme}: is none of {', '.join(FORMS)}")
-    login, _, hosts = parts.netloc.rpartition("@")
+    kind, found = _KINDS.get(scheme_of(url)), _NETLOC.match(url)
+    login, _, hosts = found["netloc"].rpartition("@") if found is not None else ("", "", "")
+    # an @ of the password may stand as it is, before the last
+    bare = "" if found is None else f"{scheme_of(url)}://{hosts}{url[found.end() :]}"
+    if kind is None or not is_clear(bare):
+        raise ConfigError(f"[online] url: {without_password(url)} is not like one of {', '.join(FORMS)}; {ESCAPED}")
+    parts = urlsplit(bare)
     user, _, password = login.partition(":")
     options = parse_options(parts.query, _OPTIONS)
     named = [_address(host, _PORTS[kind]) for host in (hosts or "localhost").split(",")]

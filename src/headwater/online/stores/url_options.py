@@ -18,8 +18,10 @@ def parse_options(query: str, known: Sequence[str]) -> dict[str, str]:
     options = dict(parse_qsl(query, keep_blank_values=True))
     for name in options:
         if name not in known:
-            there = ", ".join(known)
-            raise ConfigError(f"[online] url: no option {name!r}{nearest(name, known)}; there are {there}")
+            # one that is like no option may be a part of a password with an & that is not escaped
+            hint, there = nearest(name, known), ", ".join(known)
+            shown = f"no option {name!r}{hint}" if hint else "an option that does not exist"
+            raise ConfigError(f"[online] url: {shown}; there are {there}")
     return options
 
 

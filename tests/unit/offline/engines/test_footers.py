@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from headwater.offline.engines.footers import lacking, read_footers
+from headwater.planning.partitions import Partitions, partitions
 
 
 def files_of(folder: Path, **columns: str) -> list[str]:
@@ -21,7 +22,7 @@ def files_of(folder: Path, **columns: str) -> list[str]:
 
 def test_the_first_file_that_lacks_a_column_is_named(tmp_path: Path) -> None:
     files = files_of(tmp_path, a="x", b="x Y", c="x")
-    found = lacking(files, read_footers(files, "v"), ["x", "y", "z"])
+    found = lacking(files, read_footers(files, "v"), ["x", "y", "z"], Partitions())
     assert found == {"y": f"{files[0]} and 1 more of 3 files", "z": f"{files[0]} and 2 more of 3 files"}
 
 
@@ -31,9 +32,9 @@ def test_a_partition_is_a_column_of_its_files(tmp_path: Path) -> None:
         folder = tmp_path / f"day={day}"
         folder.mkdir()
         files += files_of(folder, a="x")
-    assert lacking(files, read_footers(files, "v"), ["x", "day"]) == {}
+    assert lacking(files, read_footers(files, "v"), ["x", "day"], partitions(files, tmp_path, ["x"])) == {}
 
 
 def test_one_file_lacks_nothing_that_others_have(tmp_path: Path) -> None:
     files = files_of(tmp_path, a="x")
-    assert lacking(files, read_footers(files, "v"), ["x", "y"]) == {}
+    assert lacking(files, read_footers(files, "v"), ["x", "y"], Partitions()) == {}

@@ -6,7 +6,8 @@ import random
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from itertools import chain
 
 import msgspec
 import pytest
@@ -14,17 +15,25 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import headwater as hw
+from headwater.clock import system_clock, to_micros
 from headwater.errors import ConfigError, FormatError, StoreError, StoreReadOnly, Unavailable
-from headwater.online.codec import emptied, replaced, sequence_of
-from headwater.online.guard import merge
+from headwater.online.base import PutOutcome
+from headwater.online.codec import carrying, emptied, sequence_of, tombstone, tombstone_of
+from headwater.online.guard import deleted_row, merge
+from headwater.online.keys import META_PREFIX
 from headwater.online.powers import UNREAD, Asynchronous, AsyncReads, LeveledReads, Provisioned, Reading
+from headwater.online.stores import dynamodb_reads as plans
 from headwater.online.stores.dynamodb import DynamoDBOnlineStore
-from headwater.online.stores.dynamodb_items import address
+from headwater.online.stores.dynamodb_calls import Response
+from headwater.online.stores.dynamodb_items import address, item_of
 from headwater.online.stores.dynamodb_url import parse_url
-from headwater.testing.online_rows import Order, key_of, plain_row, plain_rows
+from headwater.testing import SCALE
+from headwater.testing.online_rows import Order, first_codec, key_of, order_of, plain_row, plain_rows
 from headwater.types import ConsistencyLevel
 
 WHEN = datetime(2030, 1, 1, tzinfo=UTC)
+META = META_PREFIX + b"an entry"
+SUPERSEDED, APPLIED = PutOutcome.SUPERSEDED, PutOutcome.APPLIED
 STRONG, EVENTUAL = ConsistencyLevel.STRONG, ConsistencyLevel.EVENTUAL
 
 
@@ -35,7 +44,7 @@ def make(dynamodb_server):
 
     def make(**options):
         given = {"timeout": "20s", "patience": "20s", "write_patience": "20s", **options}
-        made.append(DynamoDBOnlineStore(dynamodb_server.url(**given), clock=lambda: WHEN))
+        made.append(DynamoDBOnlineStore(dynamodb_server.url(**given), wall_clock=lambda: WHEN))
         return made[-1]
 
     yield make
@@ -46,7 +55,9 @@ def make(dynamodb_server):
 
 def fill(store, rows):
     """Put rows without the guard, which the emulator does much faster."""
-    store.put([], dict(rows))
+    writes = [{"PutRequest": {"Item": item_of(*row)}} for row in rows]
+    for batch in plans.batches(writes):
+        store._write(lambda batch=batch: plans.write_batch(store._writing(), batch))
 
 
 @pytest.fixture
@@ -73,9 +84,10 @@ def test_a_table_is_made_ready_to_use_and_left_as_it_is(make, dynamodb_server):
     store = make()
     assert "no such table yet" in str(store.info()["warnings"])
     store.provision()
-    store.put([plain_row(1)])
+    key, row = plain_row(1)
+    store.put([(key, row)])
     store.provision()
-    assert store.multi_get([key_of(1)]) == [plain_row(1)[1]]
+    assert store.multi_get([key]) == [row]
     table = dynamodb_server.client.describe_table(TableName=store.place.table)["Table"]
     assert table["BillingModeSummary"]["BillingMode"] == "PAY_PER_REQUEST"
     told = dynamodb_server.client.describe_time_to_live(TableName=store.place.table)["TimeToLiveDescription"]
@@ -96,8 +108,7 @@ def test_writers_that_come_first_make_one_table(make):
     stores += [DynamoDBOnlineStore(stores[0].place) for _ in range(3)]
     with ThreadPoolExecutor(4) as pool:
         applied = list(pool.map(lambda store: store.put(plain_rows([Order(1)] * 3)), stores))
-    assert applied == [[True] * 3] * 4
-    assert [sequence_of(row) for row in stores[0].multi_get([key_of(n) for n in range(3)])] == [4] * 3
+    assert [len(outcomes) for outcomes in applied] == [3] * 4 and {APPLIED} == {*chain(*applied)}
     for store in stores:
         store.close()
 
@@ -132,7 +143,7 @@ def test_a_table_that_keeps_what_expired_or_has_a_limit_is_told(make, dynamodb_s
         ProvisionedThroughput={"ReadCapacityUnits": 5, "WriteCapacityUnits": 5},
     )
     store.provision()
-    assert store.put([plain_row(1)]) == [True]
+    assert store.put([plain_row(1)]) == [APPLIED]
     assert "provisioned" in str(store.info()["warnings"]) and "expired rows are kept" in str(store.info()["warnings"])
 
 
@@ -177,51 +188,74 @@ def test_a_row_may_expire_until_it_is_put_without(make, item):
     store, (key, row) = make(), plain_row(1, Order(1))
     store.put([(key, row)], expires_in=3600)
     assert item(store, key)["t"] == {"N": str(int(WHEN.timestamp()) + 3600)}
-    store.put([(key, row)], expires_in=7200)
+    store.put([plain_row(1, Order(2))], expires_in=7200)
     assert item(store, key)["t"] == {"N": str(int(WHEN.timestamp()) + 7200)}
-    store.put([(key, row)])
+    store.put([plain_row(1, Order(3))])
     assert "t" not in item(store, key)
 
 
-def test_a_row_with_a_d_does_not_expire(make, item):
+def test_a_row_with_a_tombstone_does_not_expire(make, item):
     store, (key, row) = make(), plain_row(1, Order(1))
     store.put([(key, row)], expires_in=3600)
-    assert store.compare_and_put(key, 1, emptied(row, 5))
-    assert "t" not in item(store, key) and "d" in item(store, key)
-    assert store.put([(key, row), plain_row(1, Order(9))], expires_in=3600) == [False, True]
-    assert "t" not in item(store, key) and "d" in item(store, key)
-    assert sequence_of(store.multi_get([key])[0]) == 3
+    assert store.compare_and_put(key, sequence_of(row), emptied(row, 5, 7))
+    stored = item(store, key)
+    assert "t" not in stored and stored["q"] == {"B": (7).to_bytes(8, "big")}
+    rows = [(key, row), plain_row(1, Order(9, 9, 1, 7)), plain_row(1, Order(9, 9, 1, 8))]
+    assert store.put(rows, expires_in=3600) == [SUPERSEDED, SUPERSEDED, APPLIED]
+    stored = item(store, key)
+    assert "t" not in stored and "d" in stored and "q" in stored
+    assert store.multi_get([key]) == [carrying(rows[2][1], tombstone(5, 7))]
 
 
 _TIMES = st.integers(-1, 2)
-_ORDERS = st.builds(Order, _TIMES, _TIMES, st.integers(0, 1), st.integers(0, 1))
-
-
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
-@given(
-    orders=st.lists(st.tuples(_ORDERS, st.none() | _TIMES, st.booleans()), min_size=1, max_size=6),
-    raw=st.none() | st.binary(max_size=50),
+_ORDERS = st.builds(Order, _TIMES, _TIMES, st.just(0), st.just(0)) | st.builds(
+    Order, _TIMES, _TIMES, st.just(1), st.sampled_from([0, 1, 2, 300, 2**55 - 1])
 )
-def test_each_put_is_the_guards(make_one, orders, raw):
+_DELETES = st.tuples(_TIMES, st.sampled_from([0, 1, 2, 300]))
+
+
+@settings(max_examples=40 * SCALE, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    steps=st.lists(st.tuples(_ORDERS, st.sampled_from("ab"), st.booleans()) | _DELETES, min_size=1, max_size=7),
+    first=st.none() | st.binary(max_size=60) | st.tuples(_ORDERS, st.none() | _TIMES),
+)
+def test_each_put_is_the_guards(make_one, steps, first):
     store, client, key = make_one
     store.delete([key])
-    stored = raw
-    if raw is not None:
-        client.put_item(TableName=store.place.table, Item={**address(key), "r": {"B": raw}})
-    for order, through, expires in orders:
-        _, row = plain_row(1, order)
-        if through is not None:
-            row = emptied(row, through)[:22] + row[22:]  # a row that comes with a D of its own
-        merged = None
+    stored = first
+    if isinstance(first, tuple):
+        order, through = first
+        stored = first_codec(plain_row(1, order, "a")[1], through)
+        client.put_item(TableName=store.place.table, Item=item_of_the_first_release(key, stored))
+    elif first is not None:
+        client.put_item(TableName=store.place.table, Item={**address(key), "r": {"B": first}})
+    for step in steps:
+        assert store.multi_get([key]) == [stored]
+        if len(step) == 2:
+            new = deleted_row(stored, *step)
+            if new is not None:
+                assert store.compare_and_put(key, sequence_of(stored), new)
+                stored = new
+            continue
+        order, text, expires = step
+        _, row = plain_row(1, order, text)
         try:
             merged = merge(stored, row)
         except FormatError:
             with pytest.raises(FormatError):
                 store.put([(key, row)])
             continue
-        assert store.put([(key, row)], expires_in=60 if expires else None) == [merged is not None]
-        stored = stored if merged is None else merged
-        assert store.multi_get([key]) == [stored]
+        applied = isinstance(merged, bytes)
+        assert store.put([(key, row)], expires_in=60 if expires else None) == [APPLIED if applied else merged]
+        stored = merged if applied else stored
+    assert store.multi_get([key]) == [stored]
+
+
+def item_of_the_first_release(key, row):
+    """A row of codec 1 as the release before stored it."""
+    item = {**address(key), "r": {"B": row[:6] + row[47:]}, "o": {"B": row[22:47]}}
+    item["s"] = {"N": str(int.from_bytes(row[6:14], "big"))}
+    return item if row[14:22] == bytes(8) else {**item, "d": {"B": row[14:22]}}
 
 
 @pytest.fixture
@@ -234,13 +268,11 @@ def make_one(make, dynamodb_server):
 def test_a_row_stored_in_one_piece_is_still_guarded(make_one):
     store, client, key = make_one
     _, row = plain_row(1, Order(5))
-    later = replaced(row, row)
-    client.put_item(TableName=store.place.table, Item={**address(key), "r": {"B": later}})
+    client.put_item(TableName=store.place.table, Item={**address(key), "r": {"B": row}})
     assert not store.compare_and_put(key, 0, row) and not store.compare_and_put(key, 1, row)
-    assert store.put([plain_row(1, Order(4)), plain_row(1, Order(6))]) == [False, True]
-    assert sequence_of(store.multi_get([key])[0]) == 3
-    client.put_item(TableName=store.place.table, Item={**address(key), "r": {"B": later}})
-    assert store.compare_and_put(key, 2, None) and store.multi_get([key]) == [None]
+    assert store.put([plain_row(1, Order(4)), plain_row(1, Order(6))]) == [SUPERSEDED, APPLIED]
+    client.put_item(TableName=store.place.table, Item={**address(key), "r": {"B": row}})
+    assert store.compare_and_put(key, sequence_of(row), None) and store.multi_get([key]) == [None]
 
 
 def test_a_row_too_large_for_dynamodb_is_refused(make):
@@ -255,7 +287,7 @@ def test_a_row_too_large_for_dynamodb_is_refused(make):
 def _asked(store, level):
     """What a read sends."""
     sent = []
-    wire = store._client()[1]
+    wire = store._client()[0]
     send = wire.send
     wire.send = lambda request: (sent.append(msgspec.json.decode(request.body)), send(request))[1]
     store.read([key_of(n) for n in range(150)] * 2, level, {})
@@ -365,20 +397,41 @@ def test_a_cancelled_read_leaves_the_client_whole(make):
 # writes
 
 
-@pytest.mark.parametrize("kind", ["throttle", "internal"])
-def test_puts_that_are_throttled_are_all_there_in_the_end(make, dynamodb_server, kind):
-    store, rows = make(), plain_rows([Order(1)] * 40)
+@pytest.mark.parametrize("kind", ["throttle", "internal", "lost"])
+@pytest.mark.parametrize("order", [Order(1), Order(1, 1, 1, 9)])
+def test_puts_that_are_throttled_are_all_there_in_the_end(make, dynamodb_server, kind, order):
+    store, rows = make(), plain_rows([order] * 40)
     store.provision()
     dynamodb_server.fail("UpdateItem", kind, 20)
-    assert store.put(rows) == [True] * 40
-    assert store.multi_get([key for key, _ in rows]) == [row for _, row in rows]
+    assert store.put(rows) == [APPLIED] * 40
+    found = store.multi_get([key for key, _ in rows])
+    assert [row[:6] + row[12:] for row in found] == [row[:6] + row[12:] for _, row in rows]
+    assert len({sequence_of(row) for row in found}) == 40
+
+
+def test_a_put_whose_answer_was_lost_does_not_bring_its_sequence_back(make, dynamodb_server):
+    store, (key, row) = make(), plain_row(1, Order(9, 9, 1, 9))
+    store.provision()
+    dynamodb_server.fail("UpdateItem", "lost", 1)
+    plan = plans.put_row(store._writing(), key, row, None)
+    answer = store._client()[1].send(next(plan))
+    assert answer.status == 500 and store.multi_get([key]) == [row]
+    # a delete that the row outlives comes before the row is sent again
+    assert store.compare_and_put(key, sequence_of(row), deleted_row(row, 3, 4))
+    pause, wire = plan.send(answer), store._client()[1]
+    assert isinstance(pause, float)
+    with pytest.raises(StopIteration) as done:
+        plan.send(wire.send(plan.send(None)))
+    assert done.value.value is APPLIED
+    (found,) = store.multi_get([key])
+    assert sequence_of(found) != sequence_of(row) and tombstone_of(found) == tombstone(3, 4)
+    assert not store.compare_and_put(key, sequence_of(row), row)
 
 
 def test_batches_without_a_condition_are_finished(make, dynamodb_server):
     store, rows = make(), plain_rows([Order(1)] * 60)
     fill(store, rows)
-    dynamodb_server.fail("BatchWriteItem", "half", 6)
-    store.put([], {b"\0hwmeta\0%d" % n: b"meta" for n in range(30)})
+    store.put_meta({b"\0hwmeta\0%d" % n: b"meta" for n in range(30)})
     dynamodb_server.fail("BatchWriteItem", "half", 6)
     store.delete(key for key, _ in rows)
     assert dict(store.scan(b"")) == {b"\0hwmeta\0%d" % n: b"meta" for n in range(30)}
@@ -405,6 +458,205 @@ def test_a_compare_whose_outcome_is_not_known_is_not_tried_again(make, dynamodb_
     assert store.compare_and_put(key, 0, row)
 
 
+# bounds in time
+
+
+class Sent:
+    """What a store sends: operation and the time it was signed with; answers given in its place, if any."""
+
+    def __init__(self, store, *answers):
+        self.requests, self._answers = [], list(answers)
+        self._wire = store._client()[1]
+        self._send, self._wire.send = self._wire.send, self._send_kept
+
+    def _send_kept(self, request):
+        self.requests.append(request)
+        return self._answers.pop(0) if self._answers else self._send(request)
+
+
+def _refused(text):
+    body = {"__type": "com.amazon.coral.service#InvalidSignatureException", "message": text}
+    return Response(400, msgspec.json.encode(body))
+
+
+def _until(store, **left):
+    return to_micros(store.clock() + timedelta(**left))
+
+
+WRITES = [
+    lambda store, until: store.put([plain_row(1)], until=until, high_water=(META, 9)),
+    lambda store, until: store.compare_and_put(key_of(1), 0, plain_row(1)[1], until=until, high_water=(META, 9)),
+]
+
+
+@pytest.mark.parametrize("write", WRITES)
+@pytest.mark.parametrize("clock", [system_clock, lambda: WHEN, lambda: datetime(2020, 1, 1, tzinfo=UTC)])
+@pytest.mark.parametrize("minutes", [1, 9, 10, 60])
+def test_writes_are_signed_ten_minutes_before_their_bound(make, write, clock, minutes):
+    store = make()
+    store.clock = clock
+    store.provision()
+    sent, before = Sent(store), system_clock()
+    write(store, _until(store, minutes=minutes))
+    after = system_clock()
+    assert len(sent.requests) == 2
+    for request in sent.requests:
+        # never later than it is sent
+        earliest, latest = (min(now, now + timedelta(minutes=minutes - 10)) for now in (before, after))
+        assert earliest - timedelta(seconds=1) <= request.signed <= latest
+        assert latest + timedelta(minutes=15) <= after + timedelta(minutes=max(minutes, 10) + 5)
+
+
+def test_what_is_sent_again_keeps_the_time_of_the_first(make, dynamodb_server):
+    store = make()
+    store.provision()
+    sent, until = Sent(store), _until(store, minutes=10)
+    dynamodb_server.fail("UpdateItem", "throttle", 5)
+    store.put([plain_row(1)], until=until)
+    assert len(sent.requests) == 6
+    signed = [request.signed for request in sent.requests]
+    assert max(signed) - min(signed) <= timedelta(seconds=1) and max(signed) <= system_clock()
+    store.put([plain_row(2)])
+    assert sent.requests[-1].signed is None
+
+
+def test_the_time_a_request_is_signed_with_goes_to_the_service(make):
+    store, headers = make(), []
+    store.provision()
+    wire = store._client()[1]
+    exchange = wire._exchange
+    wire._exchange = lambda connection, request, given: (headers.append(given), exchange(connection, request, given))[1]
+    store.put([plain_row(1)], until=_until(store, minutes=2))
+    signed = datetime.strptime(headers[0]["x-amz-date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    assert timedelta(minutes=7, seconds=55) < system_clock() - signed < timedelta(minutes=8, seconds=5)
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_what_is_held_up_past_its_bound_is_not_sent(make, write):
+    store = make()
+    store.provision()
+    busy = Response(400, b'{"__type": "x#ThrottlingException", "message": "slow down"}')
+    sent = Sent(store, *[busy] * 1_000)
+    with pytest.raises(Unavailable, match="held up for too long"):
+        write(store, _until(store, milliseconds=300))
+    assert sent.requests
+    del sent._answers[:]
+    assert store.multi_get([key_of(1)]) == [None]
+
+
+def test_a_service_that_takes_signatures_for_less_time_is_believed(make):
+    store = make()
+    store.provision()
+    text = "Signature expired: 20300101T000000Z is now earlier than 20300101T000300Z (20300101T000800Z - 5 min.)"
+    sent = Sent(store, _refused(text))
+    assert store.put([plain_row(1)], until=_until(store, minutes=2)) == [APPLIED]
+    assert store.put([plain_row(2)], until=_until(store, minutes=2)) == [APPLIED]
+    first, *others = [system_clock() - request.signed for request in sent.requests]
+    assert first > timedelta(minutes=7) and len(others) == 2 and max(others) < timedelta(seconds=10)
+
+
+def test_a_signature_that_is_too_old_is_told_for_what_it_is(make):
+    text = "Signature expired: 20300101T000000Z is now earlier than 20300101T001000Z (20300101T002500Z - 15 min.)"
+    store = make()
+    store.provision()
+    Sent(store, _refused(text))
+    with pytest.raises(Unavailable, match="held up for too long"):
+        store.put([plain_row(1)], until=_until(store, minutes=1))
+    Sent(store, _refused(text))
+    with pytest.raises(Unavailable, match="clock of this host"):
+        store.put([plain_row(1)], until=_until(store, minutes=10))
+    Sent(store, _refused(text))
+    with pytest.raises(Unavailable, match="clock of this host"):
+        store.multi_get([key_of(1)])
+
+
+def test_rows_expire_by_the_real_time_whatever_the_clock_is(make, item):
+    store = make()
+    store.clock = lambda: datetime(2001, 1, 1, tzinfo=UTC)
+    store.put([plain_row(1)], expires_in=60)
+    assert item(store, key_of(1))["t"] == {"N": str(int(WHEN.timestamp()) + 60)}
+
+
+# meta entries
+
+
+def test_meta_whose_answer_was_lost_is_sent_as_the_same_transaction(make, dynamodb_server):
+    store = make()
+    assert store.put_meta({META: b"1"})
+    sent = Sent(store)
+    dynamodb_server.fail("TransactWriteItems", "throttle", 1)
+    assert store.put_meta({META: b"2"}, expected={META: b"1"})
+    first, second = [msgspec.json.decode(request.body) for request in sent.requests]
+    assert first == second and first["ClientRequestToken"]
+
+
+@pytest.mark.parametrize(
+    ("code", "outcome"), [("TransactionConflict", True), ("ConditionalCheckFailed", False), ("ValidationError", None)]
+)
+def test_a_transaction_that_is_cancelled_is_told_by_its_reasons(make, code, outcome):
+    store = make()
+    assert store.put_meta({META: b"1"})
+    body = {
+        "__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
+        "Message": "Transaction cancelled, please refer cancellation reasons for specific reasons",
+        "CancellationReasons": [{"Code": "None"}, {"Code": code, "Message": "why"}],
+    }
+    Sent(store, Response(400, msgspec.json.encode(body)))
+    if outcome is None:
+        with pytest.raises(StoreError, match="TransactionCanceledException"):
+            store.put_meta({META: b"2"}, expected={META: b"1"})
+    else:
+        assert store.put_meta({META: b"2"}, expected={META: b"1"}) is outcome
+    assert store.multi_get([META]) == [b"2" if outcome else b"1"]
+
+
+def test_more_entries_than_a_transaction_takes_are_refused_whole(make):
+    store = make()
+    store.provision()
+    with pytest.raises(StoreError, match="101 meta entries"):
+        store.put_meta({META + b"%d" % n: b"x" for n in range(101)})
+    assert list(store.scan(b"")) == []
+    absent = {META + b"a%d" % n: None for n in range(40)}
+    assert store.put_meta({META + b"%d" % n: b"x" for n in range(60)}, expected=absent)
+
+
+def test_a_table_restored_from_a_backup_is_another_life(make, dynamodb_server):
+    store, key = make(), META + b"w"
+    store.provision()
+    described = dynamodb_server.client.describe_table(TableName=store.place.table)["Table"]
+    table = {"Table": {name: described[name] for name in ("TableStatus", "KeySchema", "AttributeDefinitions")}}
+
+    def restored(number):
+        """The table as it is, tokens included, under another id, which the emulator does not give."""
+        table["Table"]["TableId"] = f"0000-{number}"
+        wire = store._client()[1]
+        send, answer = type(wire).send.__get__(wire), Response(200, msgspec.json.encode(table))
+        wire.send = lambda request: answer if request.operation == "DescribeTable" else send(request)
+
+    restored(1)
+    epoch = store.epoch(META)
+    assert store.epoch(META) == epoch and store.put_meta({key: b"1"}, epoch=(META, epoch))
+    restored(2)
+    assert not store.put_meta({key: b"2"}, epoch=(META, epoch))
+    assert store.multi_get([key]) == [b"1"] and store.epoch(META) != epoch
+    assert store.put_meta({key: b"2"}, epoch=(META, store.epoch(META)))
+
+
+def test_the_high_water_mark_is_there_before_the_rows(make, dynamodb_server):
+    store = make()
+    store.provision()
+    sent = Sent(store)
+    store.put(plain_rows([Order(1)] * 5), high_water=(META, 7))
+    assert msgspec.json.decode(sent.requests[0].body)["Key"] == msgspec.json.decode(msgspec.json.encode(address(META)))
+    dynamodb_server.fail("UpdateItem", "denied")
+    with pytest.raises(StoreReadOnly):
+        store.put(plain_rows([Order(2)] * 5), high_water=(META, 8))
+    assert {order_of(row) for row in store.multi_get([key_of(n) for n in range(5)])} == {Order(1)}
+    # a row that came from nowhere else than the store itself needs none
+    store.put([plain_row(1, Order(3))], high_water=(META, 0))
+    assert store.multi_get([META]) == [(7).to_bytes(8, "big")]
+
+
 def test_what_the_credentials_do_not_allow_is_told(make, dynamodb_server):
     store = make()
     store.provision()
@@ -427,7 +679,9 @@ def _in_vain(store):
     calls = [
         lambda: store.multi_get([key_of(n) for n in range(250)]),
         lambda: store.put(plain_rows([Order()] * 100)),
-        lambda: store.put([], {b"meta": b"data"}),
+        lambda: store.put([], high_water=(META, 5)),
+        lambda: store.put_meta({META: b"data"}),
+        lambda: store.epoch(META),
         lambda: store.compare_and_put(key_of(1), 0, None),
         lambda: store.delete([key_of(1)]),
         lambda: list(store.scan(key_of(1))),

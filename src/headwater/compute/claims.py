@@ -1,0 +1,193 @@
+"""Claims: before a write, that the offline log and the online store are this project's, and neither was restored."""
+
+from __future__ import annotations
+
+import time
+
+from headwater.clock import from_micros
+from headwater.errors import LogMismatch, Unavailable, UsageError
+from headwater.offline.log import OfflineLog
+from headwater.online.base import OnlineStore, new_token
+from headwater.online.meta import (
+    greatest_key,
+    log_id_key,
+    number_of,
+    pack_log_id,
+    read_watermarks,
+    token_key,
+    unpack_log_id,
+    watermark_key,
+)
+from headwater.planning.watermark import Watermark
+from headwater.registry.registry import FeatureRegistry
+
+SECONDS = 5.0
+"""How long a look at the online store's log id counts: as long as a snapshot of the registry."""
+
+
+class Claims:
+    """What was looked at, and when.
+
+    Args:
+        project: the project's name.
+        registry: the registry.
+        log: the offline log.
+        online: the online store.
+    """
+
+    def __init__(self, project: str, registry: FeatureRegistry, log: OfflineLog, online: OnlineStore) -> None:
+        self._project = project
+        self._registry = registry
+        self._log = log
+        self.online = online
+        self._generation: str | None = None
+        self._looked: float | None = None
+        self._read: float | None = None
+
+    def claim_log(self) -> None:
+        """Make sure, before a write, that this host writes to the folder of the offline log that all hosts use.
+
+        Where the log ends below what the online store holds it was restored from an older copy: its positions go on
+        above all that the store has, and the store's token is renewed.
+
+        Raises:
+            LogMismatch: its folder is another one.
+        """
+        if self._generation is not None and self._generation == self._log.generation:
+            return
+        try:
+            greatest = self._greatest()
+        except Unavailable:
+            # rows for the log alone need no online store; the next write looks again
+            self._log.claim(0)
+            return
+        if self._log.head_position() < greatest:
+            self.renew_token()
+        if self._log.claim(greatest):
+            self._registry.refresh()
+        self._generation = self._log.generation
+
+    def claim_online(self, *, always: bool = False) -> None:
+        """Make sure, before a write, that the online store belongs to this offline log; an empty one becomes its own.
+
+        Args:
+            always: look even where it was looked at a moment ago.
+
+        Raises:
+            LogMismatch: another log's rows are in it.
+        """
+        self.claim_log()
+        if not always and self._looked is not None and time.monotonic() - self._looked < SECONDS:
+            return
+        self.check_owner(claim=True)
+        self._looked = time.monotonic()
+
+    def check_owner(self, *, claim: bool = False) -> None:
+        """Refuse an online store that another offline log writes to.
+
+        Args:
+            claim: whether an online store without an id becomes this log's.
+
+        Raises:
+            LogMismatch: another log's rows are in it.
+        """
+        key = log_id_key(self._project)
+        (data,) = self.online.multi_get([key])
+        if data is None and claim:
+            if self.online.put_meta({key: pack_log_id(self._project, self._log.log_id)}, expected={key: None}):
+                return
+            (data,) = self.online.multi_get([key])
+        if data is not None:
+            _, log_id = unpack_log_id(data)
+            if log_id != self._log.log_id:
+                raise self._mismatch(log_id)
+
+    def check_reads(self) -> None:
+        """Before rows are read: refuse an online store that another offline log writes to.
+
+        One that cannot be reached now is looked at with a later read.
+
+        Raises:
+            LogMismatch: another log's rows are in it.
+        """
+        if self._read is not None and time.monotonic() - self._read < SECONDS:
+            return
+        try:
+            self.check_owner()
+        except Unavailable:
+            return
+        self._read = time.monotonic()
+
+    def take_over(self, log_id: str) -> int:
+        """Let this log own an online store that another one wrote to.
+
+        The position counter goes on above all that the store has, so that every row and delete of the other log has a
+        lower position; watermarks are void, so that the next runs fill every version; the token is renewed. Rows and
+        deletes of the other log stay until they are replaced, or `force` removes what history lacks.
+
+        Args:
+            log_id: of the log that owns the store now.
+
+        Returns:
+            The position after which this log goes on.
+
+        Raises:
+            UsageError: the store is owned by a third log, by this one, or by none.
+        """
+        key = log_id_key(self._project)
+        (data,) = self.online.multi_get([key])
+        owner = None if data is None else unpack_log_id(data)[1]
+        if owner != log_id or owner == self._log.log_id:
+            said = "no offline log" if owner is None else f"offline log {owner}"
+            mine = ", which is this registry's" if owner == self._log.log_id else ""
+            raise UsageError(f"the online store belongs to {said}{mine}, not to {log_id}; nothing was changed")
+        (greatest,) = self.online.multi_get([greatest_key(self._project)])
+        views = self._registry.refresh().views.values()
+        pairs = [(view.name, version) for view in views for version in view.versions]
+        marks = read_watermarks(self.online, self._project, pairs)
+        position = max([number_of(greatest), *(mark.position for mark in marks.values() if mark is not None)])
+        self._log.raise_position(position)
+        token = token_key(self._project)
+        (old,) = self.online.multi_get([token])
+        entries: dict[bytes, bytes | None] = {watermark_key(self._project, *pair): None for pair in pairs}
+        entries |= {key: pack_log_id(self._project, self._log.log_id), token: new_token()}
+        if not self.online.put_meta(entries, expected={key: data, token: old}):
+            raise Unavailable("the online store was written to while it was taken over; nothing was changed, try again")
+        self._looked = self._read = None
+        return position
+
+    def renew_token(self) -> None:
+        """Begin another epoch of the online store: sessions and runs of the one before end."""
+        key = token_key(self._project)
+        while True:
+            (token,) = self.online.multi_get([key])
+            if self.online.put_meta({key: new_token()}, expected={key: token}):
+                return
+
+    def _greatest(self) -> int:
+        """The greatest log position that anything put into the online store has; 0 where it is another log's."""
+        data, owner = self.online.multi_get([greatest_key(self._project), log_id_key(self._project)])
+        if owner is not None and unpack_log_id(owner)[1] != self._log.log_id:
+            return 0
+        # a store of an earlier release has watermarks alone
+        marks = self._watermarks() if data is None else []
+        return max([number_of(data), *(mark.position for mark in marks)])
+
+    def _watermarks(self) -> list[Watermark]:
+        views = self._registry.snapshot().views.values()
+        pairs = [(view.name, version) for view in views for version in view.versions]
+        return [mark for mark in read_watermarks(self.online, self._project, pairs).values() if mark is not None]
+
+    def _mismatch(self, log_id: str) -> LogMismatch:
+        """The error where an online store belongs to another offline log, with the ways on."""
+        last = max((mark.end for mark in self._watermarks()), default=None)
+        when = (
+            "" if last is None or abs(last) > 2**55 else f", materialized up to {from_micros(last):%Y-%m-%d %H:%M} UTC"
+        )
+        return LogMismatch(
+            f"project {self._project!r}: the online store {self.online.info()['place']} holds the rows of offline log "
+            f"{log_id}{when}; the offline log of this registry is {self._log.log_id}. If these are two projects, give "
+            'this one a name of its own (project = "…" in headwater.toml). If hosts of one project write here, use the '
+            "same [registry] url on all of them. If this registry replaces the other, run: headwater claim-store "
+            f"--from {log_id}"
+        )

@@ -1,0 +1,75 @@
+"""Erase an entity's keys: a purge in every view of it, and what headwater cannot reach by itself."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from headwater.clock import duration_micros, from_micros
+from headwater.compute.delete import delete
+from headwater.compute.erase import erase_purged
+from headwater.compute.reports import DeleteReport, EraseReport
+from headwater.compute.rooms import WRITE_TIME, Rooms
+from headwater.errors import EntityNotFound, nearest
+from headwater.planning.snapshot import ViewRecord
+
+
+def erase_entity(rooms: Rooms, entity: str, entities: Any) -> EraseReport:
+    """Purge keys in every view that is about an entity alone, and erase what is due.
+
+    Args:
+        rooms: the store's parts.
+        entity: its name.
+        entities: keys, as `get_online_features` takes them.
+
+    Raises:
+        EntityNotFound: no such entity.
+        EntityKeyError: keys that lack a join key, are NULL or of another type.
+    """
+    snapshot = rooms.registry.refresh()
+    if entity not in snapshot.entities:
+        raise EntityNotFound(f"no entity {entity!r} is registered{nearest(entity, snapshot.entities)}")
+    records = [record for record in snapshot.views.values() if _is_of(record, entity)]
+    composite = [record.name for record in snapshot.views.values() if _is_part(record, entity)]
+    purged: dict[str, DeleteReport] = {}
+    for record in records:
+        purged[record.name] = delete(rooms, record.name, entities, purge=True)
+    erased = sum(erase_purged(rooms, record) for record in records)
+    pending = [report.pending_until for report in purged.values() if report.pending_until is not None]
+    return EraseReport(
+        views=purged,
+        erased=erased,
+        pending=sum(report.deleted for report in purged.values()),
+        pending_until=max(pending, default=None),
+        notes=(*out_of_reach(rooms), *_composite_note(entity, composite)),
+    )
+
+
+def _is_of(record: ViewRecord, entity: str) -> bool:
+    return any([e.name for e in version.view.entities] == [entity] for version in record.versions.values())
+
+
+def _is_part(record: ViewRecord, entity: str) -> bool:
+    names = [[e.name for e in version.view.entities] for version in record.versions.values()]
+    return any(entity in entities and len(entities) > 1 for entities in names)
+
+
+def _composite_note(entity: str, views: list[str]) -> list[str]:
+    if not views:
+        return []
+    listed = ", ".join(views)
+    return [f"{entity!r} is one of several entities of {listed}: delete those keys with headwater delete VIEW --purge"]
+
+
+def out_of_reach(rooms: Rooms) -> list[str]:
+    """What may still hold a purged key afterwards, and is the operator's to erase."""
+    notes = ["sources, backups and copies of the project's folder are yours to erase", *rooms.online.not_erased()]
+    if rooms.registry.engine.dialect.name == "postgresql":
+        notes.append("PostgreSQL keeps removed rows until VACUUM, and in its write-ahead log and backups")
+    return notes
+
+
+def pending_purges(rooms: Rooms) -> tuple[int, datetime | None]:
+    """How many purges are not erased yet, and from when a run erases the last of them (UTC); None: there are none."""
+    pending = rooms.log.pending_purges()
+    return len(pending), from_micros(max(pending) + duration_micros(WRITE_TIME)) if pending else None

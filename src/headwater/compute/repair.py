@@ -1,0 +1,153 @@
+"""Repair after a wrong clock: what the log and the online store have ahead of now becomes now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from headwater.clock import MIN_MICROS, duration_micros, from_micros
+from headwater.compute.force import Forced, key_table, make_equal
+from headwater.compute.lease import RunLease
+from headwater.compute.reports import ClockRepairReport
+from headwater.compute.rooms import Rooms
+from headwater.compute.rows import RowVersion
+from headwater.compute.swap import update
+from headwater.offline.log_repair import ClockRepair, Moved
+from headwater.online.codec import (
+    CACHE_ONLY,
+    CREATED,
+    POSITION,
+    SEQUENCE,
+    Header,
+    carrying,
+    current,
+    fresh_sequence,
+    header,
+    micros_bytes,
+    tombstone,
+)
+from headwater.online.meta import greatest_key, purge_entry, read_purges
+from headwater.online.view_rows import ViewRows
+from headwater.planning.resolve import ResolvedView, whole_view
+
+_CHUNK = 100_000
+
+
+def repair_clock(rooms: Rooms) -> ClockRepairReport:
+    """Take now for right, where the offline log's clock is ahead of it.
+
+    Arrivals and Ds that are ahead become now + 1 µs, + 2 µs, … in their order, in the log and online. Each online row
+    that is known later than now is made what history has now. It may be called again where it was interrupted.
+
+    Args:
+        rooms: the store's parts.
+    """
+    rooms.claim_online()
+    snapshot = rooms.registry.refresh()
+    versions = {
+        record.name: [whole_view(record, version) for version in record.versions.values()]
+        for record in snapshot.views.values()
+    }
+    readings = {name: [RowVersion(view).reading for view in views] for name, views in versions.items()}
+    repaired = rooms.log.repair_clock(readings)
+    keys = sum(repair_online(rooms, name, views, repaired.moved) for name, views in versions.items())
+    return _report(repaired, keys)
+
+
+def _report(repaired: ClockRepair, keys: int) -> ClockRepairReport:
+    now = repaired.moved.now
+    return ClockRepairReport(
+        now=from_micros(now),
+        ahead=timedelta(microseconds=repaired.clock - now),
+        rows=sum(view.rows for view in repaired.views.values()),
+        deletes=sum(view.tombstones for view in repaired.views.values()),
+        keys=keys,
+        views=tuple(sorted(repaired.views)),
+        unread=repaired.unread,
+    )
+
+
+def repair_online(rooms: Rooms, name: str, versions: list[ResolvedView], moved: Moved) -> int:
+    """Bring the rows of a view that are ahead back to now; how many keys had one, over its versions.
+
+    Rows that the log or a source has are made equal to history. A cache-only row is nowhere else: its arrival is moved.
+
+    Args:
+        rooms: the store's parts.
+        name: the view.
+        versions: all of its versions.
+        moved: what the instants of the log that were ahead became.
+    """
+    _move_purges(rooms, name, moved)
+    tolerance, count = duration_micros(rooms.tolerance), 0
+    for view in versions:
+        rows = ViewRows(rooms.project, view)
+        with RunLease(rooms, f"repair {view.name}@{view.version}") as lease:
+            for ahead in _ahead(rooms, rows, moved.now):
+                count += len(ahead)
+                cached = {key: row for key, row in ahead.items() if _is_cached(row, moved.now + tolerance)}
+                _move_cached(rooms, cached, moved, lease)
+                others = {key: row for key, row in ahead.items() if key not in cached}
+                if others:
+                    log = rooms.log.slice(view.name, rows.names)
+                    table = key_table(rows, others)
+                    make_equal(rooms, view, log, lease, Forced(), keys=table, within=tolerance)
+    return count
+
+
+def _ahead(rooms: Rooms, rows: ViewRows, now: int) -> Iterator[dict[bytes, bytes]]:
+    """What is stored of a version and known, or deleted, later than now."""
+    found: dict[bytes, bytes] = {}
+    for key, row in rooms.online.scan(rows.prefix):
+        stored = header(row)
+        if stored is not None and max(_known(stored), stored.through) > now:
+            found[key] = row
+        if len(found) == _CHUNK:
+            yield found
+            found = {}
+    if found:
+        yield found
+
+
+def _known(stored: Header) -> int:
+    return MIN_MICROS if stored.emptied else stored.known_at
+
+
+def _is_cached(row: bytes, horizon: int) -> bool:
+    """Whether it is a cache-only row whose event is not ahead."""
+    stored = header(row)
+    cached = stored is not None and not stored.emptied and current(row)[POSITION] == CACHE_ONLY
+    return cached and stored is not None and stored.event <= horizon
+
+
+def _move_cached(rooms: Rooms, rows: dict[bytes, bytes], moved: Moved, lease: RunLease) -> None:
+    keys = list(rows)
+
+    def change(i: int, row: bytes | None) -> bytes | None:
+        if row is None or not _is_cached(row, moved.now + duration_micros(rooms.tolerance)):
+            return row
+        stored, new = header(row), current(row)
+        assert stored is not None
+        created, through = (moved.since(instant, now) for instant in (stored.created, stored.through))
+        if (created, through) == (stored.created, stored.through):
+            return row
+        new = new[: CREATED.start] + micros_bytes(created) + new[CREATED.stop :]
+        if through > MIN_MICROS:
+            new = carrying(new, tombstone(through, stored.deleted_position))
+        return new[: SEQUENCE.start] + fresh_sequence() + new[SEQUENCE.stop :]
+
+    # what others have put since the log was repaired is not ahead
+    now = rooms.log.now()
+    high_water = (greatest_key(rooms.project), 0)
+    update(rooms.online, keys, list(rows.values()), change, until=lease.until(), high_water=high_water)
+
+
+def _move_purges(rooms: Rooms, name: str, moved: Moved) -> None:
+    """The digests of purges that the online store keeps have their D too."""
+    entries: dict[bytes, bytes | None] = {}
+    now = rooms.log.now()
+    for digest, through, position in read_purges(rooms.online, rooms.project, name):
+        if moved.since(through, now) != through:
+            entries |= purge_entry(rooms.project, name, digest, moved.since(through, now), position)
+    if entries:
+        rooms.online.put_meta(entries)

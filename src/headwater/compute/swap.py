@@ -1,0 +1,54 @@
+"""Change stored rows as they are now: read, decide, compare and put, and again where somebody else was faster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from headwater.errors import StoreError
+from headwater.online.base import HighWater, OnlineStore
+from headwater.online.codec import sequence_of
+
+TRIES = 1_000
+
+
+def update(
+    online: OnlineStore,
+    keys: Sequence[bytes],
+    rows: Sequence[bytes | None],
+    change: Callable[[int, bytes | None], bytes | None],
+    *,
+    until: int,
+    high_water: HighWater,
+) -> int:
+    """Change the rows of some keys.
+
+    Args:
+        online: the store.
+        keys: what the rows are stored under, each once.
+        rows: what was read there.
+        change: given a position among the keys and the row there, what the row becomes (None: removed); the very row it
+            was given where it stays as it is.
+        until: as in `OnlineStore.compare_and_put`.
+        high_water: as there.
+
+    Returns:
+        How many were changed.
+
+    Raises:
+        StoreError: others write one of the rows without end.
+    """
+    changed = 0
+    now = dict(enumerate(rows))
+    for _ in range(TRIES):
+        wanted = {i: change(i, row) for i, row in now.items()}
+        left = [i for i, row in now.items() if wanted[i] is not row]
+        if not left:
+            return changed
+        changes = [(keys[i], sequence_of(now[i]), wanted[i]) for i in left]
+        done = online.compare_and_put_all(changes, until=until, high_water=high_water)
+        changed += sum(done)
+        left = [i for i, swapped in zip(left, done, strict=True) if not swapped]
+        now = dict(zip(left, online.multi_get([keys[i] for i in left]), strict=True)) if left else {}
+    raise StoreError(
+        f"key {keys[left[0]].hex()}: written by others {TRIES} times while it was to be changed; try again"
+    )

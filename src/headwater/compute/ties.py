@@ -1,0 +1,110 @@
+"""Ties of a run: source rows of the same key and times as the stored one; what the source says now decides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from headwater.clock import MIN_MICROS
+from headwater.compute.inputs import with_log
+from headwater.compute.lease import RunLease
+from headwater.compute.rooms import Rooms
+from headwater.offline.base import ChangeCounts, ChangesRequest, LogSlice
+from headwater.online.base import PutOutcome
+from headwater.online.codec import (
+    HEADER_SIZE,
+    ORDER,
+    SEQUENCE,
+    current,
+    is_row,
+    replaced,
+    sequence_of,
+    without_tombstone,
+)
+from headwater.online.meta import greatest_key
+from headwater.online.view_rows import ViewRows
+from headwater.planning.resolve import ResolvedView
+from headwater.planning.watermark import Watermark
+
+_TIMES = ["__event", "__created"]
+
+
+class Ties:
+    """The ties of one version's run.
+
+    Args:
+        rooms: the store's parts.
+        view: the version.
+        log: its slice of the offline log.
+
+    Attributes:
+        count: how many there were.
+    """
+
+    def __init__(self, rooms: Rooms, view: ResolvedView, log: LogSlice) -> None:
+        self._rooms = rooms
+        self._view = view
+        self._log = log
+        self._batches: list[pa.RecordBatch] = []
+        self.count = 0
+
+    def add(self, rows: ViewRows, batch: pa.RecordBatch, outcomes: Sequence[PutOutcome]) -> None:
+        """Take note of a batch's ties.
+
+        Args:
+            rows: how the version's rows are packed.
+            batch: as it was encoded.
+            outcomes: of its rows with a key, in order.
+        """
+        if PutOutcome.TIE not in outcomes:
+            return
+        present = np.flatnonzero([key is not None for key in rows.whole_keys(batch)])
+        tied = present[[outcome is PutOutcome.TIE for outcome in outcomes]]
+        self._batches.append(batch.select([*rows.names, *_TIMES]).take(pa.array(tied)))
+        self.count += len(tied)
+
+    def settle(self, rows: ViewRows, lease: RunLease) -> int:
+        """Put history's choice among the source's rows of each key and time; how many rows were changed.
+
+        The stored rows are read first, then the source, once for all of them; where a row was written meanwhile both
+        are done again. The stored value has no vote: the source may have been corrected.
+        """
+        changed = 0
+        left = pa.Table.from_batches(self._batches) if self._batches else None
+        while left is not None and left.num_rows:
+            keys = [key for key in rows.stored_keys(left) if key is not None]
+            stored = dict(zip(keys, self._rooms.online.multi_get(keys), strict=True))
+            chosen = self._chosen(rows, left)
+            again = []
+            for i, key in enumerate(keys):
+                new, row = chosen.get(key), stored[key]
+                if new is None or row is None or not is_row(row) or _same(row, new) is not False:
+                    continue
+                high_water = (greatest_key(self._rooms.project), 0)
+                if self._rooms.online.compare_and_put(
+                    key, sequence_of(row), replaced(row, new), until=lease.until(), high_water=high_water
+                ):
+                    changed += 1
+                else:
+                    again.append(i)
+            left = left.take(pa.array(again, pa.int64()))
+        return changed
+
+    def _chosen(self, rows: ViewRows, at: pa.Table) -> dict[bytes, bytes]:
+        """Stored key → what history has of the source at these keys and times now."""
+        view = with_log(self._rooms, self._view, self._log)
+        request = ChangesRequest(view, 2**63 - 1, MIN_MICROS, Watermark(), self._log.position, at=at)
+        found: dict[bytes, bytes] = {}
+        for batch in self._rooms.engine.changes(request, ChangeCounts()):
+            found |= dict(rows.encode(batch))
+        return found
+
+
+def _same(stored: bytes, new: bytes) -> bool | None:
+    """Whether a stored row has the values of another one of its times; None where its times are others by now."""
+    row = without_tombstone(current(stored))
+    if row[ORDER] != new[ORDER]:
+        return None
+    return row[: SEQUENCE.start] == new[: SEQUENCE.start] and row[HEADER_SIZE:] == new[HEADER_SIZE:]

@@ -1,0 +1,100 @@
+"""Files of a source as DuckDB queries, with the columns that their folders give."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from headwater.definitions.sources import CSVSource
+from headwater.offline.engines.duckdb_columns import name_sql, text_sql
+from headwater.planning.partitions import Partitions, partition_names
+
+_TYPES = {pa.date32(): "DATE", pa.int64(): "BIGINT", pa.string(): "VARCHAR"}
+
+
+def list_sql(items: Sequence[str]) -> str:
+    """Texts as a list of SQL."""
+    return "[" + ", ".join(text_sql(item) for item in items) + "]"
+
+
+def stored_files(files: Sequence[str | Path]) -> str:
+    """What FROM names for Parquet files of headwater's own, whatever the folders above them are called."""
+    return f"read_parquet({list_sql([str(file) for file in files])}, union_by_name = true, hive_partitioning = false)"
+
+
+@dataclass(frozen=True)
+class ParquetFiles:
+    """Parquet files of a source.
+
+    Attributes:
+        files: their paths, in order.
+        root: the path that the source names.
+        parts: their partition columns.
+    """
+
+    files: Sequence[str]
+    root: Path
+    parts: Partitions
+
+    def query(self, more: str = "") -> str:
+        """All rows of the files, with a further column where one is given (it may use `file_index`)."""
+        union = ", union_by_name = true" if len(self.files) > 1 else ""
+        read, more = f"read_parquet({list_sql(self.files)}{union}", f", {more}" if more else ""
+        if self._as_duckdb_reads_them:
+            types = ", ".join(f"{text_sql(name)}: {_TYPES[kind]}" for name, kind in self.parts.types.items())
+            hive = f"hive_partitioning = true, hive_types_autocast = false, hive_types = {{{types}}}"
+            return f"SELECT *{more} FROM {read}, {hive})"
+        return f"SELECT *{_looked_up(self.parts)}{more} FROM {read}, hive_partitioning = false)"
+
+    @property
+    def _as_duckdb_reads_them(self) -> bool:
+        """Whether DuckDB finds the same partitions (in any folder of a path); it leaves out files by its own."""
+        return (
+            bool(self.parts.types)
+            and self.parts.uniform
+            and not any("=" in part for part in self.root.parts)
+            and set(self.parts.types) == partition_names(self.files, self.root)
+        )
+
+
+@dataclass(frozen=True)
+class CSVFiles:
+    """CSV files of a source.
+
+    Attributes:
+        source: says how they are written.
+        files: their paths, in order.
+        parts: their partition columns.
+        typed: whether columns have the types that DuckDB finds in the text; else all are text.
+    """
+
+    source: CSVSource
+    files: Sequence[str]
+    parts: Partitions
+    typed: bool = False
+
+    def query(self) -> str:
+        """All rows of the files."""
+        return f"SELECT *{_looked_up(self.parts, text=not self.typed)} FROM {self.scan(self.files)}"
+
+    def scan(self, files: Sequence[str]) -> str:
+        """What FROM names for some of the files, without partitions."""
+        mark = r"E'\t'" if self.source.location.endswith((".tsv", ".tab")) else "','"
+        types = "sample_size = -1" if self.typed else "all_varchar = true"
+        nulls = list_sql(self.source.nulls) if self.source.nulls else "['']"
+        marks = f"header = true, delim = {mark}, quote = '\"', escape = '\"', nullstr = {nulls}"
+        return f"read_csv({list_sql(files)}, {marks}, {types}, hive_partitioning = false)"
+
+
+def _looked_up(parts: Partitions, *, text: bool = False) -> str:
+    """Partition columns by the number of the file."""
+    columns = ""
+    for name, kind in parts.types.items():
+        values = (found.get(name) for found in parts.values)
+        listed = ", ".join("NULL" if value is None else text_sql(value) for value in values)
+        typed = f"CAST([{listed}] AS {'VARCHAR' if text else _TYPES[kind]}[])"
+        columns += f", {typed}[CAST(file_index AS BIGINT) + 1] AS {name_sql(name)}"
+    return columns

@@ -1,0 +1,82 @@
+"""The steps that bring the offline log's tables from nothing to their newest form.
+
+A step is never changed once it was released: a new one follows it. So each is SQL of its own, and none is made from
+the tables as they are declared today.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+
+import sqlalchemy as sa
+
+from headwater.clock import MIN_MICROS
+
+_FIRST = (
+    "CREATE TABLE log_format (version INTEGER NOT NULL)",
+    "CREATE TABLE log_counter (id INTEGER NOT NULL PRIMARY KEY, log_id VARCHAR(36) NOT NULL, salt {bytes} NOT NULL, "
+    "position BIGINT NOT NULL, head_rows BIGINT NOT NULL)",
+    'CREATE TABLE log_views ("view" VARCHAR(255) NOT NULL PRIMARY KEY, arrival BIGINT NOT NULL, '
+    "through BIGINT NOT NULL, rolled BIGINT NOT NULL, epoch BIGINT NOT NULL, purges INTEGER NOT NULL)",
+    'CREATE TABLE log_shapes (id {serial} NOT NULL PRIMARY KEY, "view" VARCHAR(255) NOT NULL, columns TEXT NOT NULL, '
+    'schema {bytes} NOT NULL, UNIQUE ("view", columns))',
+    'CREATE TABLE log_head (first BIGINT NOT NULL PRIMARY KEY, last BIGINT NOT NULL, "view" VARCHAR(255) NOT NULL, '
+    "shape INTEGER NOT NULL, rows INTEGER NOT NULL, arrival BIGINT NOT NULL, offsets {bytes}, batch {bytes} NOT NULL)",
+    'CREATE INDEX log_head_view ON log_head ("view", first)',
+    'CREATE TABLE log_files (id {serial} NOT NULL PRIMARY KEY, "view" VARCHAR(255) NOT NULL, shape INTEGER NOT NULL, '
+    "name VARCHAR(255) NOT NULL, first BIGINT NOT NULL, last BIGINT NOT NULL, rows BIGINT NOT NULL, "
+    "replaced_at BIGINT)",
+    'CREATE INDEX log_files_view ON log_files ("view")',
+    'CREATE TABLE log_deletes (id {serial} NOT NULL PRIMARY KEY, "view" VARCHAR(255) NOT NULL, '
+    "position BIGINT NOT NULL, digest {bytes} NOT NULL, through BIGINT NOT NULL, shape INTEGER NOT NULL, "
+    '"key" {bytes} NOT NULL)',
+    'CREATE INDEX log_deletes_view ON log_deletes ("view", digest)',
+    'CREATE TABLE log_purges (id {serial} NOT NULL PRIMARY KEY, "view" VARCHAR(255) NOT NULL, '
+    "position BIGINT NOT NULL, digest {bytes} NOT NULL, through BIGINT NOT NULL, asked_at BIGINT NOT NULL, "
+    "erased_at BIGINT)",
+    'CREATE INDEX log_purges_view ON log_purges ("view", digest)',
+)
+
+_CLOCK = (
+    f"ALTER TABLE log_counter ADD COLUMN clock BIGINT NOT NULL DEFAULT {MIN_MICROS + 1}",
+    "ALTER TABLE log_counter ADD COLUMN generation VARCHAR(36) NOT NULL DEFAULT ''",
+    "UPDATE log_counter SET clock = (SELECT CASE WHEN max(arrival) > max(through) THEN max(arrival) "
+    "ELSE max(through) + 1 END FROM log_views) WHERE EXISTS (SELECT 1 FROM log_views)",
+    "ALTER TABLE log_deletes ADD COLUMN hides_before BIGINT",
+    "ALTER TABLE log_purges ADD COLUMN hides_before BIGINT",
+    "CREATE TABLE log_gaps (id {serial} NOT NULL PRIMARY KEY, lo BIGINT NOT NULL, hi BIGINT NOT NULL, "
+    "noted_at BIGINT NOT NULL)",
+)
+
+
+def _run(connection: sa.Connection, statements: tuple[str, ...]) -> None:
+    postgres = connection.dialect.name == "postgresql"
+    types = {"bytes": "BYTEA" if postgres else "BLOB", "serial": "SERIAL" if postgres else "INTEGER"}
+    for statement in statements:
+        connection.execute(sa.text(statement.format_map(types)))
+
+
+def _first_tables(connection: sa.Connection) -> None:
+    _run(connection, _FIRST)
+    connection.execute(
+        sa.text("INSERT INTO log_counter (id, log_id, salt, position, head_rows) VALUES (1, :log_id, :salt, 0, 0)"),
+        {"log_id": str(uuid.uuid4()), "salt": uuid.uuid4().bytes},
+    )
+    connection.execute(sa.text("INSERT INTO log_format (version) VALUES (0)"))
+
+
+def _folder(connection: sa.Connection) -> None:
+    _run(connection, ("CREATE TABLE log_folder (id VARCHAR(36) NOT NULL PRIMARY KEY)",))
+    if connection.dialect.name == "postgresql":
+        # its compression hardly makes numbers smaller, and takes more time than all the rest of an append
+        _run(connection, ("ALTER TABLE log_head ALTER COLUMN batch SET STORAGE EXTERNAL",))
+
+
+def _clock(connection: sa.Connection) -> None:
+    _run(connection, _CLOCK)
+    connection.execute(sa.text("UPDATE log_counter SET generation = :value"), {"value": str(uuid.uuid4())})
+
+
+STEPS: tuple[Callable[[sa.Connection], None], ...] = (_first_tables, _folder, _clock)
+"""How many steps there are is also the version of what the tables' columns hold."""

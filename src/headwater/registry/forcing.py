@@ -1,0 +1,61 @@
+"""Forcing: which versions have keys that a force run is making equal to history; what it leaves others finish."""
+
+from __future__ import annotations
+
+import uuid
+
+import sqlalchemy as sa
+
+from headwater.registry.tables import forcing
+from headwater.sql_transactions import reading, writing
+
+
+class Forcing:
+    """The force runs that have not ended.
+
+    A force run that died may have lowered rows in whose place others were superseded. Until none of its puts can apply
+    any more each run fills the version from the beginning.
+
+    Args:
+        engine: of the registry's database.
+    """
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    def begin(self, view: str, version: str, until: int) -> str:
+        """Note that a force run begins; the note's id.
+
+        Args:
+            view, version: the version.
+            until: microseconds: none of the run's puts can apply later, unless it renews its lease.
+        """
+        note = uuid.uuid4().hex
+        with writing(self._engine) as connection:
+            connection.execute(forcing.insert().values(id=note, view=view, version=version, until=until))
+        return note
+
+    def end(self, note: str) -> None:
+        """Note that a force run has made its keys equal."""
+        with writing(self._engine) as connection:
+            connection.execute(forcing.delete().where(forcing.c.id == note))
+
+    def pending(self, view: str, version: str) -> bool:
+        """Whether a force run of the version has begun and not ended."""
+        query = sa.select(forcing.c.id).where(forcing.c.view == view, forcing.c.version == version).limit(1)
+        with reading(self._engine) as connection:
+            return connection.execute(query).first() is not None
+
+    def clear(self, view: str, version: str, began: int) -> None:
+        """Remove the notes of force runs none of whose puts could apply when a run began that has filled the version.
+
+        Args:
+            view, version: the version.
+            began: microseconds.
+        """
+        mine = (forcing.c.view == view) & (forcing.c.version == version) & (forcing.c.until < began)
+        with reading(self._engine) as connection:
+            if connection.execute(sa.select(forcing.c.id).where(mine).limit(1)).first() is None:
+                return
+        with writing(self._engine) as connection:
+            connection.execute(forcing.delete().where(mine))

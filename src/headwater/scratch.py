@@ -1,0 +1,181 @@
+"""Temporary folders and unfinished files: each held by a lock while its process lives, so that later ones can tell.
+
+What a killed process leaves has nobody who holds its lock: whoever makes something of the same kind in the same place
+removes it. A process number would not tell: numbers are used again, and containers that share a folder see others.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import stat
+import tempfile
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from headwater import forks
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+_FOLDER, _UNTOLD = "headwater-temp-", "headwater-unlocked-"
+_OWNER = ".owner"
+_PARTIAL = ".unfinished"
+
+
+class TempFolder:
+    """A folder of this process; gone with the object, with the process, or once another is made beside it.
+
+    Args:
+        parent: where it is made; None: where the system keeps temporary files.
+
+    Attributes:
+        path: the folder.
+    """
+
+    def __init__(self, parent: Path | None = None) -> None:
+        if parent is not None:
+            parent.mkdir(parents=True, exist_ok=True)
+        remove_abandoned(Path(parent or tempfile.gettempdir()))
+        self.path, owner = _made(parent)
+        # also where nobody removes it
+        self._end = weakref.finalize(self, _remove, self.path, owner)
+        forks.after_fork(self, TempFolder._in_child)
+
+    def close(self) -> None:
+        """Remove it now; again is a no-op."""
+        self._end()
+
+    def _in_child(self) -> None:
+        # it is the parent's
+        self._end.detach()
+
+
+class _Held:
+    """The lock of an open file, held until it is let go; a child has no part in it."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        forks.after_fork(self, _Held.let_go)
+
+    def let_go(self) -> None:
+        """Close the file; in a child the parent's lock stays, and goes with the parent."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def _made(parent: Path | None) -> tuple[Path, _Held | None]:
+    """A new folder, and its lock; None where the file system has none."""
+    while True:
+        path = Path(tempfile.mkdtemp(prefix=_FOLDER, dir=parent))
+        try:
+            owner = os.open(path / _OWNER, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileNotFoundError:
+            continue  # somebody took it, still empty, for abandoned
+        held = _hold(owner)
+        if held and (path / _OWNER).exists():
+            return path, _Held(owner)
+        os.close(owner)
+        if held is None:
+            shutil.rmtree(path, ignore_errors=True)
+            return Path(tempfile.mkdtemp(prefix=_UNTOLD, dir=parent)), None
+
+
+def _remove(path: Path, owner: _Held | None) -> None:
+    shutil.rmtree(path, ignore_errors=True)
+    if owner is not None:
+        owner.let_go()
+
+
+def _hold(descriptor: int) -> bool | None:
+    """Take the lock of a file; False where somebody has it, None where there are no locks."""
+    if fcntl is None:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def remove_abandoned(parent: Path) -> None:
+    """Remove the temporary folders in a folder whose processes are gone; those of other users are let be."""
+    for found in _own(parent, _FOLDER, ""):
+        owner = _opened(found / _OWNER)
+        if owner is None:
+            with suppress(OSError):
+                found.rmdir()  # its process was killed before it could say that it is its own
+            continue
+        try:
+            if _hold(owner):
+                shutil.rmtree(found, ignore_errors=True)
+        finally:
+            os.close(owner)
+
+
+def _own(parent: Path, start: str, end: str) -> list[Path]:
+    """This user's entries of a folder with such names."""
+    try:
+        with os.scandir(parent) as entries:
+            found = [e for e in entries if e.name.startswith(start) and e.name.endswith(end)]
+            return [Path(e.path) for e in found if e.stat(follow_symlinks=False).st_uid == os.geteuid()]
+    except OSError:
+        return []
+
+
+def _opened(file: Path) -> int | None:
+    try:
+        found = os.open(file, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    if stat.S_ISREG(os.fstat(found).st_mode):
+        return found
+    os.close(found)
+    return None
+
+
+@contextmanager
+def whole_file(target: Path) -> Iterator[Path]:
+    """A path to write to, which takes the target's place once the block is done: it appears whole or not at all.
+
+    Raises:
+        OSError: the folder takes no files.
+    """
+    name = target.name.encode(errors="surrogateescape")[:100].decode(errors="ignore")
+    start = f".{name}."
+    for left in _own(target.parent, start, _PARTIAL):
+        held = _opened(left)
+        if held is not None:
+            if _hold(held):
+                left.unlink(missing_ok=True)
+            os.close(held)
+    partial, held_by = _begun(target, start)
+    born = forks.generation()
+    try:
+        yield partial
+        forks.check_same(born, f"the writing of {target}")
+        partial.replace(target)
+    finally:
+        if born == forks.generation():
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+            held_by.let_go()
+
+
+def _begun(target: Path, start: str) -> tuple[Path, _Held]:
+    """A new file beside the target, and its lock."""
+    while True:
+        partial = target.with_name(f"{start}{secrets.token_hex(6)}{_PARTIAL}")
+        descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        held = _hold(descriptor)
+        if held is None or (held and partial.exists()):
+            return partial, _Held(descriptor)
+        os.close(descriptor)  # somebody took it, not yet held, for abandoned

@@ -1,0 +1,186 @@
+"""Whose the offline log and the online store are: two projects, a log that takes over, and restored databases."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+import headwater as hw
+from headwater.errors import LogMismatch, RegistryError, UsageError
+from headwater.online.stores.memory import MemoryOnlineStore
+
+NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
+AIRPORT = hw.Entity("airport", join_keys={"airport": hw.String})
+VIEW = hw.FeatureView(
+    "weather",
+    entity=AIRPORT,
+    source=hw.PushSource(event_time="at", created_time="seen"),
+    features=[hw.Feature("temp", hw.Float64)],
+)
+
+
+class Clock:
+    """A clock that stands until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = NOON
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def row(airport: str, temp: float, minutes: float = 0) -> dict[str, object]:
+    at = NOON + timedelta(minutes=minutes)
+    return {"airport": airport, "at": at, "seen": at, "temp": temp}
+
+
+def project(folder: Path, online: MemoryOnlineStore, clock: Clock, name: str = "") -> hw.FeatureStore:
+    folder.mkdir(exist_ok=True)
+    if name:
+        (folder / "headwater.toml").write_text(f'project = "{name}"\n')
+    store = hw.FeatureStore(folder, online=online, clock=clock)
+    store.apply([AIRPORT, VIEW])
+    return store
+
+
+def online(store: hw.FeatureStore, *airports: str) -> list[float | None]:
+    return store.get_online_features(["weather:temp"], list(airports)).to_dict()["temp"]
+
+
+def history(store: hw.FeatureStore, at: datetime, *airports: str) -> list[float | None]:
+    spine = [{"airport": airport, "timestamp": at} for airport in airports]
+    return store.get_historical_features(spine, ["weather:temp"]).to_arrow()["temp"].to_pylist()
+
+
+def test_a_project_without_a_name_has_its_folders_and_keeps_it(tmp_path: Path, clock: Clock) -> None:
+    shared = MemoryOnlineStore()
+    with project(tmp_path / "first", shared, clock) as first, project(tmp_path / "second", shared, clock) as second:
+        first.write("weather", [row("JFK", 61.0)])
+        second.write("weather", [row("JFK", -5.0)])
+        assert (online(first, "JFK"), online(second, "JFK")) == ([61.0], [-5.0])
+        assert (first.registry.project, second.registry.project) == ("first", "second")
+    (tmp_path / "first").rename(tmp_path / "moved")
+    with hw.FeatureStore(tmp_path / "moved", online=shared, clock=clock) as moved:
+        assert online(moved, "JFK") == [61.0]
+        assert moved.rooms.project == "first"
+    (tmp_path / "moved/headwater.toml").write_text('project = "other"\n')
+    with pytest.raises(RegistryError, match="'first', not 'other'"):
+        hw.FeatureStore(tmp_path / "moved", online=shared, clock=clock)
+
+
+def test_another_logs_rows_are_refused_for_reads_and_writes_until_they_are_claimed(
+    tmp_path: Path, clock: Clock
+) -> None:
+    shared = MemoryOnlineStore()
+    with (
+        project(tmp_path / "a", shared, clock, "flights") as first,
+        project(tmp_path / "b", shared, clock, "flights") as second,
+    ):
+        reader = first.prepare(["weather:temp"])
+        first.write("weather", [row("JFK", 61.0), row("EWR", 60.0)])
+        first.delete("weather", ["EWR"])
+        for call in (
+            lambda: second.prepare(["weather:temp"]),
+            lambda: second.write("weather", [row("JFK", -5.0)]),
+            lambda: second.delete("weather", ["JFK"]),
+            second.materialize,
+        ):
+            with pytest.raises(LogMismatch, match=r"project = .*claim-store --from") as refused:
+                call()
+            assert "empty" not in str(refused.value) and "remove" not in str(refused.value)
+        assert second.rooms.log.head_position() == 0
+        ids = re.findall(r"[0-9a-f]{8}-[0-9a-f-]{27}", str(refused.value))
+        assert ids[:2] == [first.rooms.log.log_id, second.rooms.log.log_id]
+        with pytest.raises(UsageError, match="nothing was changed"):
+            second.claim_store("another")
+        # rows for the log alone need no online store
+        second.write("weather", [row("SFO", 55.0)], to="offline")
+        second.claim_store(first.rooms.log.log_id)
+        second.write("weather", [row("JFK", -5.0, 1)])
+        clock.now += timedelta(minutes=2)
+        second.materialize()
+        # rows and deletes of the other log stay until they are replaced, or force removes them
+        assert online(second, "JFK", "EWR", "SFO") == [-5.0, None, 55.0]
+        first.rooms.claims._looked = None
+        for call in (lambda: first.write("weather", [row("JFK", 1.0, 3)]), first.materialize):
+            with pytest.raises(LogMismatch):
+                call()
+        reader._next, first.rooms.claims._read = 0.0, None
+        with pytest.raises(LogMismatch):
+            reader.read(["JFK"])
+        second.materialize(force=True)
+        assert (
+            online(second, "JFK", "EWR", "SFO") == [-5.0, None, 55.0] == history(second, clock.now, "JFK", "EWR", "SFO")
+        )
+
+
+def test_positions_go_on_above_all_that_the_store_has_seen(tmp_path: Path, clock: Clock) -> None:
+    shared = MemoryOnlineStore()
+    with project(tmp_path / "p", shared, clock) as store:
+        store.write("weather", [row("JFK", 1.0)])
+        store.materialize()
+        store.registry.engine.dispose()
+    database = tmp_path / "p/.headwater/registry.db"
+    shutil.copy(database, tmp_path / "backup.db")
+    with hw.FeatureStore(tmp_path / "p", online=shared, clock=clock) as store:
+        for i in range(20):
+            store.write("weather", [row("EWR", 100.0 + i)])
+        store.write("weather", [row("SFO", 7.0)])
+        store.delete("weather", ["JFK"])
+        store.delete("weather", ["SFO"], purge=True)
+    for file in database.parent.glob("registry.db*"):
+        file.unlink()
+    shutil.copy(tmp_path / "backup.db", database)
+    with hw.FeatureStore(tmp_path / "p", online=shared, clock=clock) as store:
+        assert store.write("weather", [row("EWR", 7.0)]).position > 21
+        warnings: list[str] = []
+        for force in (False, True):
+            clock.now += timedelta(minutes=1)
+            warnings += store.materialize(force=force).warnings
+            keys = ("EWR", "JFK", "SFO")
+            assert online(store, *keys) == history(store, clock.now, *keys) == [7.0, None, None]
+        assert "restored from an older copy: 2 deletes were appended again" in warnings[0]
+        # a replay of what was deleted stays hidden
+        store.write("weather", [row("SFO", 7.0)])
+        assert online(store, "SFO") == [None]
+        clock.now += timedelta(minutes=11)
+        store.materialize()
+        assert store.materialize().warnings == ()
+
+
+def test_a_store_that_is_emptied_during_a_run_is_filled(tmp_path: Path, clock: Clock) -> None:
+    class Restarting(MemoryOnlineStore):
+        """Loses everything once, after a put."""
+
+        restarts = 0
+
+        def put(self, rows, **options):
+            done = super().put(rows, **options)
+            if self.restarts:
+                self.restarts -= 1
+                self._rows.clear()
+            return done
+
+    shared = Restarting()
+    with project(tmp_path / "p", shared, clock) as store:
+        store.write("weather", [row("JFK", 1.0), row("EWR", 2.0)], to="offline")
+        shared.restarts = 1
+        report = store.materialize()
+        assert "begun again" in report.warnings[0]
+        assert online(store, "JFK", "EWR") == [1.0, 2.0]
+        shared.restarts = 2
+        clock.now += timedelta(minutes=1)
+        store.write("weather", [row("JFK", 3.0, 1)], to="offline")
+        with pytest.raises(hw.Unavailable, match="twice"):
+            store.materialize()
+        store.materialize()
+        assert online(store, "JFK", "EWR") == [3.0, 2.0]
