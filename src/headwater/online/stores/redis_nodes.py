@@ -361,15 +361,17 @@ class Node:
         try:
             connection.connect()
             self._limit(connection, None)
-            time = self._time(connection)
             connection.send_packed_command(
                 connection.pack_commands([("SCRIPT", "LOAD", script.text)]), check_health=False
             )
             connection.read_response(disable_decoding=True)
-            waiting = 0
+            waiting, bound = 0, dict[Any, int]()
             for command in commands:
-                last = time.of(command[-1]) if isinstance(command[-1], Until) else command[-1]
-                call = ("EVALSHA", script.sha, *command[:-1], last)
+                last = command[-1]
+                if isinstance(last, Until) and last not in bound:
+                    # of all calls the same: it is asked for before the first
+                    bound[last] = self._time(connection).of(last)
+                call = ("EVALSHA", script.sha, *command[:-1], bound.get(last, last))
                 connection.send_packed_command(connection.pack_commands([call]), check_health=False)
                 waiting += 1
                 if waiting > ahead:
