@@ -373,6 +373,7 @@ class RedisCluster(Closing):
 
     def __init__(self, folder: Path, shards: int = 3, replicas: int = 0) -> None:
         with contextlib.ExitStack() as made:
+            self._folder = folder
             nodes = [made.enter_context(self._node(folder / str(i))) for i in range(shards * (1 + replicas))]
             self.shards, rest = nodes[:shards], nodes[shards:]
             self.replicas = [rest[i * replicas : (i + 1) * replicas] for i in range(shards)]
@@ -411,9 +412,92 @@ class RedisCluster(Closing):
             replica.wait_linked()
 
     def _well(self, node: RedisServer) -> bool:
-        told = str(node.client.execute_command("CLUSTER", "INFO"))
+        told = _cluster_info(node)
         known = len(self.shards) + sum(map(len, self.replicas))
         return "cluster_state:ok" in told and f"cluster_known_nodes:{known}" in told
+
+    @property
+    def nodes(self) -> list[RedisServer]:
+        """All that run, replicas too."""
+        nodes = [*self.shards, *(replica for mine in self.replicas for replica in mine)]
+        return [node for node in nodes if node.running]
+
+    def owner(self, slot: int) -> RedisServer:
+        """The primary that has a slot."""
+        for start, end, (_, port, *_), *_ in self.nodes[0].client.execute_command("CLUSTER", "SLOTS"):
+            if start <= slot <= end:
+                return next(node for node in self.nodes if node.port == port)
+        raise AssertionError(f"slot {slot} has no owner")
+
+    def slots(self, node: RedisServer) -> list[int]:
+        """The slots of a primary."""
+        found = node.client.execute_command("CLUSTER", "SLOTS")
+        return [s for start, end, (_, port, *_), *_ in found if port == node.port for s in range(start, end + 1)]
+
+    def begin_move(self, slot: int, to: RedisServer) -> None:
+        """Put a slot on its way: its keys stay where they are until `carry` or `end_move`."""
+        source = self.owner(slot)
+        _setslot(to, slot, "IMPORTING", _id(source))
+        _setslot(source, slot, "MIGRATING", _id(to))
+
+    def carry(self, to: RedisServer, *keys: bytes) -> None:
+        """Take some keys of a slot that is on its way to where it goes."""
+        for key in keys:
+            source = self.owner(int(to.client.execute_command("CLUSTER", "KEYSLOT", key)))
+            source.client.execute_command("MIGRATE", "127.0.0.1", to.port, key, 0, 5000)
+
+    def end_move(self, slot: int, to: RedisServer) -> None:
+        """Take what keys are left, and give a slot to another primary."""
+        source = self.owner(slot)
+        while keys := source.client.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 1000):
+            source.client.execute_command("MIGRATE", "127.0.0.1", to.port, "", 0, 5000, "KEYS", *keys)
+        _setslot(to, slot, "NODE", _id(to))
+        _setslot(source, slot, "NODE", _id(to))
+        for node in self.shards:
+            if node.running and node.told("replication")["role"] == "master":
+                _setslot(node, slot, "NODE", _id(to))
+
+    def move(self, slots: Sequence[int], to: RedisServer) -> None:
+        """Move slots with their keys, one after the other, as `redis-cli --cluster reshard` does."""
+        for slot in slots:
+            self.begin_move(slot, to)
+            self.end_move(slot, to)
+
+    def move_all(self, source: RedisServer, to: RedisServer) -> None:
+        """Move every slot of a primary: those with keys one by one, the others at once."""
+        slots = self.slots(source)
+        with source.client.pipeline(transaction=False) as counts:
+            for slot in slots:
+                counts.execute_command("CLUSTER", "COUNTKEYSINSLOT", slot)
+            full = [slot for slot, count in zip(slots, counts.execute(), strict=True) if count]
+        self.move(full, to)
+        for node in (to, source, *self.shards):
+            with node.client.pipeline(transaction=False) as moves:
+                for slot in set(slots) - set(full):
+                    moves.execute_command("CLUSTER", "SETSLOT", slot, "NODE", _id(to))
+                # who has lost its last slot is a replica from then on, and takes no more
+                moves.execute(raise_on_error=False)
+
+    def add(self) -> RedisServer:
+        """A new primary without slots."""
+        node = self._all.enter_context(self._node(self._folder / f"added{len(self.shards)}"))
+        bus = next(iter(self.shards[0].client.config_get("cluster-port").values()))
+        node.client.execute_command("CLUSTER", "MEET", "127.0.0.1", str(self.shards[0].port), _text(bus))
+        wait_until(lambda: all(_knows(each, _id(node)) for each in self.nodes), f"every node to meet {node}")
+        wait_until(lambda: all(_knows(node, _id(each)) for each in self.nodes), f"{node} to meet every node")
+        wait_until(lambda: "cluster_state:ok" in _cluster_info(node), f"{node} to see the cluster whole")
+        self.shards.append(node)
+        self.replicas.append([])
+        return node
+
+    def remove(self, node: RedisServer) -> None:
+        """End a primary that has no slots any more."""
+        name = _id(node)
+        self.replicas.pop(self.shards.index(node))
+        self.shards.remove(node)
+        for each in self.nodes:
+            each.client.execute_command("CLUSTER", "FORGET", name)
+        node.close()
 
     @property
     def url(self) -> str:
@@ -436,6 +520,18 @@ def _wait_level(primary: RedisServer, replicas: Sequence[RedisServer]) -> None:
 
 def _knows(node: RedisServer, name: str) -> bool:
     return name in str(node.client.execute_command("CLUSTER", "NODES"))
+
+
+def _id(node: RedisServer) -> str:
+    return _text(node.client.execute_command("CLUSTER", "MYID"))
+
+
+def _setslot(node: RedisServer, slot: int, *state: str) -> None:
+    node.client.execute_command("CLUSTER", "SETSLOT", slot, *state)
+
+
+def _cluster_info(node: RedisServer) -> str:
+    return str(node.client.execute_command("CLUSTER", "INFO"))
 
 
 def _text(value: bytes | str) -> str:

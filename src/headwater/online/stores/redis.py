@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-from headwater.clock import to_micros
+from headwater.clock import ticker
 from headwater.online.base import Capabilities, Change, HighWater, OnlineStore, PutOutcome, Row, too_late
 from headwater.online.hints import HintQueue
 from headwater.online.powers import Reading
@@ -57,7 +57,7 @@ class RedisOnlineStore(OnlineStore):
     def _until(self, until: int | None) -> Until | None:
         if until is None:
             return None
-        left = until - to_micros(self.clock())
+        left = until - ticker(self.clock)()
         if left < 0:
             raise too_late(self.place.shown)
         return Until(elapsed() + left)

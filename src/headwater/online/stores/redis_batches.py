@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TypeVar
 
+from headwater.online.base import Change, Row
+
 T = TypeVar("T")
-Row = tuple[bytes, bytes]
 
 SCRIPT_ROWS, SCRIPT_BYTES = 128, 1 << 20
 """Of one script; a larger row goes alone."""
@@ -15,16 +16,23 @@ WINDOW_ROWS, WINDOW_BYTES = 8_192, 16 << 20
 """Of all that is sent to a cluster before its answers are awaited."""
 
 
-def row_size(row: Row) -> int:
-    """Bytes of a key and its row."""
-    return len(row[0]) + len(row[1])
+def row_sizes(rows: Sequence[Row]) -> list[int]:
+    """Bytes of each key and its row."""
+    return [len(key) + len(row) for key, row in rows]
 
 
-def cut(items: Iterable[T], size: Callable[[T], int], most: int, most_bytes: int) -> Iterator[Sequence[T]]:
-    """Items in their order, in lists of so many, and so many bytes by `size`, at most."""
+def change_sizes(changes: Sequence[Change]) -> list[int]:
+    """Bytes of each key and what is to replace its row."""
+    return [len(key) + len(row or b"") for key, _, row in changes]
+
+
+def cut(
+    items: Iterable[T], sizes_of: Callable[[Sequence[T]], list[int]], most: int, most_bytes: int
+) -> Iterator[Sequence[T]]:
+    """Items in their order, in lists of so many, and so many bytes, at most; a larger one goes alone."""
     source = iter(items)
     while some := list(islice(source, most)):
-        sizes = list(map(size, some))
+        sizes = sizes_of(some)
         if sum(sizes) <= most_bytes:
             yield some
             continue

@@ -22,6 +22,8 @@ _OF_THE_STORE = frozenset(META_PREFIX + letter for letter in (b"l", b"g", b"t", 
 _WATERMARK = META_PREFIX + b"w"
 _FRAME = b"\0hwshard\1"
 _LETTER = len(META_PREFIX) + 1
+_NUMBER = 8
+"""Bytes of a high-water mark."""
 
 
 def is_of_store(key: bytes) -> bool:
@@ -147,7 +149,8 @@ def unframed(stored: bytes, state: ShardState) -> tuple[int, bytes]:
 def of_rows(key: bytes, reads: Sequence[ShardRead]) -> bytes | None:
     """An entry of rows as the whole cluster has it; None where some slot is not spoken for.
 
-    Where shards differ, since a write of it stopped half-way, the lesser of watermarks counts, of others none.
+    Where shards differ, since a write of it stopped half-way, the lesser of watermarks and numbers counts, of others
+    none.
     """
     entries, spoken = set[bytes](), 0
     for read in reads:
@@ -159,15 +162,15 @@ def of_rows(key: bytes, reads: Sequence[ShardRead]) -> bytes | None:
         entries.add(data)
     if spoken != ALL_SLOTS:
         return None
-    if len(entries) > 1 and not (key.startswith(_WATERMARK) and _in_order(entries)):
-        return None
-    return min(entries)
+    return min(entries) if len(entries) == 1 or _in_order(key, entries) else None
 
 
-def _in_order(watermarks: Iterable[bytes]) -> bool:
-    """Whether the lesser bytes are the lesser watermark: those of the first version are MessagePack."""
-    versions = {watermark[:1] for watermark in watermarks}
-    return len(versions) == 1 and max(versions) < b"\x80"
+def _in_order(key: bytes, entries: Iterable[bytes]) -> bool:
+    """Whether the lesser bytes say less: of numbers, and of watermarks but for the first version's."""
+    if all(len(entry) == _NUMBER for entry in entries):
+        return True
+    versions = {entry[:1] for entry in entries}
+    return key.startswith(_WATERMARK) and len(versions) == 1 and max(versions) < b"\x80"
 
 
 def of_store(values: Iterable[bytes | None]) -> bytes | None:
@@ -175,7 +178,7 @@ def of_store(values: Iterable[bytes | None]) -> bytes | None:
     present = [value for value in values if value is not None]
     if not present:
         return None
-    return max(present) if all(len(value) == 8 for value in present) else min(present)
+    return max(present) if all(len(value) == _NUMBER for value in present) else min(present)
 
 
 def pack_epoch(reads: Iterable[ShardRead]) -> bytes:

@@ -11,7 +11,7 @@ from headwater.errors import HeadwaterError, Unavailable
 from headwater.online.base import HighWater
 from headwater.online.keys import META_PREFIX
 from headwater.online.stores.redis_cluster import FOLLOWED, find_shards
-from headwater.online.stores.redis_errors import Moved, NotPrimary
+from headwater.online.stores.redis_errors import Moved, NotPrimary, NotReached
 from headwater.online.stores.redis_nodes import Command, Node, PendingEach
 from headwater.online.stores.redis_scripts import SHARD_RAISE, Script
 from headwater.online.stores.redis_servers import Servers
@@ -38,6 +38,7 @@ class _Round:
         moved: slot → its owner.
         asked: node → the commands' indices whose slots are on their way there.
         failed: a node that did not answer, or refused.
+        gone: a node that is not there.
         aside: whether a shard's own first command found its slot elsewhere.
     """
 
@@ -45,6 +46,7 @@ class _Round:
     moved: dict[int, Address] = field(default_factory=dict)
     asked: dict[Address, list[int]] = field(default_factory=dict)
     failed: HeadwaterError | None = None
+    gone: NotReached | None = None
     aside: bool = False
 
 
@@ -101,15 +103,17 @@ class ClusterCalls:
         shards = self.shards()
         if high_water is not None and not all(shard.fixed for shard in shards):
             self.raise_everywhere(high_water)
+        gone = 0
         for _ in range(FOLLOWED):
             result = self._round(keys, commands, scripts, left, answers, high_water)
-            if result.failed is not None:
+            gone = gone + 1 if result.gone else 0
+            if result.failed is not None or gone > 1:
                 # it may have been replaced: the next call looks
                 self.slots.forget()
-                raise result.failed
-            if result.moved or result.aside:
+                raise result.failed or result.gone or Unavailable(self.servers.place.shown)
+            if result.moved or result.aside or gone:
                 self.refreshed(result.moved)
-            if high_water is not None and (result.moved or result.aside or result.asked):
+            if high_water is not None and (result.moved or result.aside or result.asked or gone):
                 self.raise_everywhere(high_water)
             left = result.missed
             if follow:
@@ -136,6 +140,10 @@ class ClusterCalls:
         for mine, node, pending in sent:
             try:
                 got = node.receive_each(pending)
+            except NotReached as bad:
+                result.gone = bad
+                result.missed += mine
+                continue
             except HeadwaterError as bad:
                 result.failed = result.failed or bad
                 continue

@@ -82,9 +82,9 @@ class ClusterMeta:
 
     def read(self, keys: Sequence[bytes]) -> dict[bytes, bytes | None]:
         """Entries as they are for the whole cluster; None where there is none."""
-        of_shards = [key for key in keys if not is_of_store(key)]
+        of_rows_ = [key for key in keys if not is_of_store(key)]
         entries = self._of_store([key for key in keys if is_of_store(key)])
-        return {**entries, **self._view(of_shards).whole} if of_shards else entries
+        return {**entries, **self._view(of_rows_).whole} if of_rows_ else entries
 
     def epoch(self, key: bytes) -> bytes:
         """As `OnlineStore.epoch`: of each shard its token, the id of its replication, and its slots."""
@@ -113,8 +113,8 @@ class ClusterMeta:
                 spoken = spoken_for(unpack_epoch(epoch[1]), view.reads)
             if spoken is None:
                 return False
-            first = next(read for read in view.reads if (read.state.slots | read.state.leaving) & 1)
-            if not self._write([first], spoken, change):
+            first = next((read for read in view.reads if (read.state.slots | read.state.leaving) & 1), view.reads[0])
+            if not self._write([first], spoken, change, alone=True):
                 continue
             begun = True
             if self._write([read for read in view.reads if read is not first], spoken, change):
@@ -129,7 +129,7 @@ class ClusterMeta:
         self._unlink_tagged(keys)
 
     def scan(self, prefix: bytes) -> Iterator[Row]:
-        """The entries with a prefix."""
+        """The entries with a prefix; not those of an earlier release, which only their own keys find."""
         keys = dict.fromkeys(key for name in self._hashes() for key in self._fields(name, prefix))
         some = list(keys)
         for start in range(0, len(some), 500):
@@ -172,24 +172,28 @@ class ClusterMeta:
             token_key: the token's; empty: it is not asked for.
             fresh: a token to put where there is none.
 
+        Returns:
+            Their answers, of one moment where slots were not moved about all the while; else no entry of rows counts.
+
         Raises:
-            Unavailable: a shard does not answer, or slots were moved about all the while.
+            Unavailable: a shard does not answer.
         """
-        avoided = set[int]()
+        avoided, reads, settled = set[int](), list[ShardRead](), False
         for pause in PAUSES:
             time.sleep(pause)
-            reads = self._reads(keys, token_key, fresh, avoided)
-            if reads is not None and all_slots_once(reads):
-                whole = self._of_store([key for key in keys if is_of_store(key)])
-                of_shards = [key for key in keys if not is_of_store(key)]
-                every = self._with_tagged(reads, of_shards)
-                return _View(reads, {**whole, **{key: of_rows(key, every) for key in of_shards}})
-        raise Unavailable(f"{self._calls.servers.place.shown}: not every slot has a shard that answers for it")
+            reads, sound = self._reads(keys, token_key, fresh, avoided)
+            settled = sound and all_slots_once(reads)
+            if settled:
+                break
+        of_shards = [key for key in keys if not is_of_store(key)]
+        every = self._with_tagged(reads, of_shards)
+        whole = {key: of_rows(key, every) if settled else None for key in of_shards}
+        return _View(reads, {**self._of_store([key for key in keys if is_of_store(key)]), **whole})
 
     def _reads(
         self, keys: Sequence[bytes], token_key: bytes, fresh: bytes, avoided: set[int]
-    ) -> list[ShardRead] | None:
-        """What each shard has; None where a slot that was asked is on its way, which is avoided from then on."""
+    ) -> tuple[list[ShardRead], bool]:
+        """What each shard has, and whether no slot that was asked is on its way; such are avoided from then on."""
         slots = [avoiding(shard.slots, avoided) for shard in self._calls.refreshed()]
         names = [meta_hash(slot) for slot in slots]
         commands: list[Command] = [("EVALSHA", SHARD_READ.sha, 1, name, token_key, fresh, *keys) for name in names]
@@ -204,7 +208,7 @@ class ClusterMeta:
             if state.leaving >> slot & 1:
                 avoided.add(slot)
             reads.append(ShardRead(state, slot, token, dict(zip(keys, values, strict=True))))
-        return reads if len(avoided) == before else None
+        return reads, len(avoided) == before
 
     def _with_tagged(self, reads: Sequence[ShardRead], keys: Sequence[bytes]) -> list[ShardRead]:
         """The reads with what an earlier release left, where it is all that a shard has."""
@@ -232,9 +236,19 @@ class ClusterMeta:
 
     # writing
 
-    def _write(self, reads: Sequence[ShardRead], spoken: Mapping[str, int], change: _Change) -> bool:
-        """Write the entries on some shards; whether all were what they were when the view was read."""
+    def _write(
+        self, reads: Sequence[ShardRead], spoken: Mapping[str, int], change: _Change, *, alone: bool = False
+    ) -> bool:
+        """Write the entries on some shards; whether all were what they were when the view was read.
+
+        Args:
+            reads: the shards.
+            spoken: id of a shard → the slots that it speaks for; others keep the entries of rows that they have.
+            change: what to write.
+            alone: whether of two writers who expect the same of the whole store one alone is to succeed here.
+        """
         names = [meta_hash(read.slot) for read in reads]
+        compared = alone and any(is_of_store(key) for key in change.expected)
         commands: list[Command] = []
         for name, read in zip(names, reads, strict=True):
             slots, state = spoken.get(read.state.id), read.state
@@ -247,7 +261,9 @@ class ClusterMeta:
                 rest = {key: data for key, data in change.entries.items() if key not in own}
                 own |= {key: framed(data, state, slots) for key, data in rest.items() if data is not None}
             values = [v for key, data in (*wanted.items(), *own.items()) for v in (key, *flagged(data))]
-            fixed = (state.text, replication, *high_bytes(change.high_water), len(wanted))
+            raises = change.high_water is not None and (slots is not None or is_of_store(change.high_water[0]))
+            high = high_bytes(change.high_water if raises else None)
+            fixed = (state.text if compared else "", replication, *high, len(wanted))
             commands.append(("EVALSHA", SHARD_WRITE.sha, 1, name, *fixed, *values))
         return all(answer == 1 for answer in self._calls.ask(names, commands, (SHARD_WRITE,), follow=False))
 

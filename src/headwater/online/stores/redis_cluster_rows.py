@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -15,8 +16,9 @@ from headwater.online.stores.redis_batches import (
     SCRIPT_ROWS,
     WINDOW_BYTES,
     WINDOW_ROWS,
+    change_sizes,
     cut,
-    row_size,
+    row_sizes,
 )
 from headwater.online.stores.redis_cluster import read_cluster
 from headwater.online.stores.redis_cluster_calls import ClusterCalls
@@ -28,10 +30,11 @@ from headwater.online.stores.redis_reads import Clock
 from headwater.online.stores.redis_scripts import COMPARE, PUT
 from headwater.online.stores.redis_servers import Servers
 from headwater.online.stores.redis_single import (
+    OUTCOMES,
     WAITING,
-    change_size,
     compare_call,
     escaped,
+    new_keys,
     read_rows,
     scanned,
     waiting,
@@ -86,18 +89,15 @@ class ClusterRedis:
     ) -> list[PutOutcome]:
         """As `OnlineStore.put`: the rows of a slot go in one script."""
         outcomes, some = list[PutOutcome](), None
-        for some in cut(rows, row_size, WINDOW_ROWS, WINDOW_BYTES):
-            mine = [PutOutcome.SUPERSEDED] * len(some)
+        for some in cut(rows, row_sizes, WINDOW_ROWS, WINDOW_BYTES):
+            results = [PutOutcome.SUPERSEDED] * len(some)
             slots: dict[int, list[int]] = {}
             for i, (key, _) in enumerate(some):
                 slots.setdefault(slot_of(key), []).append(i)
-            parts = [
-                part
-                for indices in slots.values()
-                for part in cut(indices, lambda i, some=some: row_size(some[i]), SCRIPT_ROWS, SCRIPT_BYTES)  # type: ignore[misc]
-            ]
-            self._put_parts(some, parts, seconds, until, high_water, mine)
-            outcomes += mine
+            sizes = partial(_sizes_at, some)
+            parts = [part for mine in slots.values() for part in cut(mine, sizes, SCRIPT_ROWS, SCRIPT_BYTES)]
+            self._put_parts(some, parts, seconds, until, high_water, results)
+            outcomes += results
         if some is None and high_water is not None:
             self._calls.raise_everywhere(high_water)
         return outcomes
@@ -123,7 +123,7 @@ class ClusterRedis:
         for part, answer in zip(parts, answers, strict=True):
             if not isinstance(answer, Moved):
                 for i, digit in zip(part, answer, strict=True):
-                    outcomes[i] = PutOutcome(digit - 48)
+                    outcomes[i] = OUTCOMES[digit]
             elif len(part) == 1:
                 raise answer
             else:
@@ -137,7 +137,7 @@ class ClusterRedis:
     ) -> list[bool]:
         """As `OnlineStore.compare_and_put_all`: a script for each key."""
         done: list[bool] = []
-        for some in cut(changes, change_size, WINDOW_ROWS, WINDOW_BYTES):
+        for some in cut(changes, change_sizes, WINDOW_ROWS, WINDOW_BYTES):
             keys = [change[0] for change in some]
             calls = [("EVALSHA", COMPARE.sha, *compare_call(c, c[:1], b"", until, None)) for c in some]
             answers = self._calls.ask(keys, calls, (COMPARE,), high_water=high_water)
@@ -166,12 +166,9 @@ class ClusterRedis:
         seen = set[bytes]()
         for _ in range(_SCANS):
             before = self._arrangement()
-            for address in self.primaries():
-                for keys in scanned(self._servers.node(address), escaped(prefix) + b"*"):
-                    new = [key for key in dict.fromkeys(keys) if key not in seen and not TAGGED.match(key)]
-                    new = [key for key in new if not key.startswith(META_PREFIX)]
-                    seen.update(new)
-                    yield from read_rows(new, self._rows)
+            nodes = [self._servers.node(address) for address in self.primaries()]
+            pages = (keys for node in nodes for keys in scanned(node, escaped(prefix) + b"*"))
+            yield from read_rows((new_keys(filter(_is_row, keys), seen) for keys in pages), self._rows)
             if before == self._arrangement():
                 return
 
@@ -247,3 +244,12 @@ class ClusterRedis:
         if any(some is not None and covers(there, some) is Cover.YES for some in (marks, here)):
             return 0
         return distance(there, {**here, **(marks or {})})
+
+
+def _sizes_at(rows: Sequence[Row], indices: Sequence[int]) -> list[int]:
+    return row_sizes([rows[i] for i in indices])
+
+
+def _is_row(key: bytes) -> bool:
+    """Whether a key is a row's, rather than one of the store's own."""
+    return not key.startswith(META_PREFIX) and TAGGED.match(key) is None

@@ -10,6 +10,10 @@ class NotPrimary(Unavailable):
     """The node is a replica; nothing was written."""
 
 
+class NotReached(Unavailable):
+    """No connection to the node could be made; nothing was sent."""
+
+
 class Moved(Unavailable):
     """A slot is elsewhere by now, or on its way; nothing was done.
 

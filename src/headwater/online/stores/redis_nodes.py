@@ -26,7 +26,7 @@ from redis.retry import Retry
 from headwater import forks
 from headwater.errors import FormatError, StorageFull, StoreError, Unavailable
 from headwater.online.base import too_late
-from headwater.online.stores.redis_errors import Moved, NotPrimary
+from headwater.online.stores.redis_errors import Moved, NotPrimary, NotReached
 from headwater.online.stores.redis_scripts import LATE, NEWER, Script
 from headwater.online.stores.redis_until import ServerTime, Until, elapsed
 from headwater.online.stores.redis_url import Address, RedisPlace
@@ -39,6 +39,7 @@ _AWAY = (
     redis.exceptions.ReadOnlyError,
     OSError,
 )
+_NOT_NOW_ERRORS = (redis.exceptions.ClusterDownError, redis.exceptions.MasterDownError)
 _NOT_NOW = ("MASTERDOWN", "LOADING", "CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS", "BUSY")
 _NEWER_ROW = "a stored row was written by a newer headwater: upgrade this one before it writes to the same online store"
 
@@ -99,7 +100,7 @@ def translated(bad: Exception, address: Address) -> Exception:
         return too_late(where)
     if isinstance(bad, redis.exceptions.ReadOnlyError) or "READONLY" in text or "read only replica" in text:
         return NotPrimary(f"{where}: {text}")
-    if isinstance(bad, _AWAY) or text.startswith(_NOT_NOW):
+    if isinstance(bad, (*_AWAY, *_NOT_NOW_ERRORS)) or text.startswith(_NOT_NOW):
         return Unavailable(f"{where}: {text or type(bad).__name__}")
     return StoreError(f"{where}: {text or type(bad).__name__}")
 
@@ -122,6 +123,7 @@ class Pending:
     timeout: float | None
     connection: Any
     used: bool
+    reached: bool = False
     failed: Exception | None = None
 
 
@@ -272,7 +274,10 @@ class Node:
                     raise
                 return self._finish(again)
         except (*_AWAY, redis.exceptions.RedisError) as bad:
-            raise translated(bad, self.address) from bad
+            why = translated(bad, self.address)
+            if not pending.reached and isinstance(why, Unavailable):
+                why = NotReached(str(why))
+            raise why from bad
 
     def _start(self, pending: Pending) -> None:
         connection = pending.connection
@@ -281,6 +286,7 @@ class Node:
             connection.socket_connect_timeout = min(connection.socket_connect_timeout, max(pending.timeout, 1e-4))
             connection.socket_timeout = min(self._timeout, max(pending.timeout, 1e-4))
         connection.connect()
+        pending.reached = True
         self._limit(connection, pending.timeout)
         commands = [self._dated(connection, command) for command in pending.commands]
         connection.send_packed_command(connection.pack_commands(commands), check_health=False)
@@ -355,15 +361,17 @@ class Node:
         try:
             connection.connect()
             self._limit(connection, None)
-            time = self._time(connection)
             connection.send_packed_command(
                 connection.pack_commands([("SCRIPT", "LOAD", script.text)]), check_health=False
             )
             connection.read_response(disable_decoding=True)
-            waiting = 0
+            waiting, bound = 0, dict[Any, int]()
             for command in commands:
-                last = time.of(command[-1]) if isinstance(command[-1], Until) else command[-1]
-                call = ("EVALSHA", script.sha, *command[:-1], last)
+                last = command[-1]
+                if isinstance(last, Until) and last not in bound:
+                    # of all calls the same: it is asked for before the first
+                    bound[last] = self._time(connection).of(last)
+                call = ("EVALSHA", script.sha, *command[:-1], bound.get(last, last))
                 connection.send_packed_command(connection.pack_commands([call]), check_health=False)
                 waiting += 1
                 if waiting > ahead:

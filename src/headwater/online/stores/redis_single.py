@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 from headwater.errors import ConsistencyLost, Unavailable
 from headwater.online.base import Change, HighWater, PutOutcome, Row, new_token
 from headwater.online.keys import META_PREFIX
-from headwater.online.stores.redis_batches import SCRIPT_BYTES, SCRIPT_ROWS, WINDOW_BYTES, cut, row_size
-from headwater.online.stores.redis_errors import NotPrimary
+from headwater.online.stores.redis_batches import SCRIPT_BYTES, SCRIPT_ROWS, WINDOW_BYTES, change_sizes, cut, row_sizes
+from headwater.online.stores.redis_errors import NotPrimary, NotReached
 from headwater.online.stores.redis_info import followers
 from headwater.online.stores.redis_marks import (
     ANY_HISTORY,
@@ -36,9 +36,12 @@ from headwater.online.stores.redis_url import Address
 T = TypeVar("T")
 _AHEAD = 16
 """Scripts under way."""
-_SCANNED = 1_000
+_SCANNED, _FEW = 1_000, 16
+"""Keys of a page of a scan, and how many are read before it is known how long the rows are."""
 _ID_SIZE = 40
 _SERVER, _REPLICATION = ("INFO", "server"), ("INFO", "replication")
+OUTCOMES = {ord(str(int(outcome))): outcome for outcome in PutOutcome}
+"""By the digit that the put script gives."""
 WAITING = META_PREFIX + b"waiting"
 """What is written before replicas are waited for."""
 
@@ -71,14 +74,14 @@ class SingleRedis:
         return [self._primary()]
 
     def _at_primary(self, work: Callable[[Node], T]) -> T:
-        """Do something at the primary; where it is a replica by now nothing was done, and the new one is asked."""
+        """Do something at the primary; where it is gone, or a replica by now, it is done at the new one."""
         try:
             return work(self._node())
         except Unavailable as bad:
             if self._found.alone:
                 raise
             before, self._found.primary = self._found.primary, None
-            if not isinstance(bad, NotPrimary) or self._primary() == before:
+            if not isinstance(bad, NotPrimary | NotReached) or self._primary() == before:
                 raise
             return work(self._node())
 
@@ -98,7 +101,7 @@ class SingleRedis:
     ) -> list[PutOutcome]:
         """As `OnlineStore.put`; each script leaves a marker, as a reader may see its rows before the next one's."""
         word = _word()
-        batches = cut(rows, row_size, SCRIPT_ROWS, SCRIPT_BYTES)
+        batches = cut(rows, row_sizes, SCRIPT_ROWS, SCRIPT_BYTES)
         first = next(batches, [] if high_water is not None else None)
         if first is None:
             return []
@@ -110,14 +113,14 @@ class SingleRedis:
             answers += node.stream(PUT, _chain(second, calls), _AHEAD)
         parts = [answer.partition(b":") for answer in answers]
         self._last.marker = int(parts[-1][2]), word
-        return [PutOutcome(digit - 48) for digits, _, _ in parts for digit in digits]
+        return [OUTCOMES[digit] for digits, _, _ in parts for digit in digits]
 
     def compare_and_put_all(
         self, changes: Iterable[Change], until: Until | None, high_water: HighWater | None
     ) -> list[bool]:
         """As `OnlineStore.compare_and_put_all`: a script for each key."""
         word, done = _word(), list[bool]()
-        for some in cut(changes, change_size, _SCANNED, WINDOW_BYTES):
+        for some in cut(changes, change_sizes, _SCANNED, WINDOW_BYTES):
             calls = [compare_call(change, (MARKERS,), word, until, high_water) for change in some]
             numbers = self._at_primary(lambda node, calls=calls: node.script(COMPARE, calls))  # type: ignore[misc]
             if any(numbers):
@@ -133,12 +136,9 @@ class SingleRedis:
 
     def scan(self, prefix: bytes) -> Iterator[Row]:
         """As `OnlineStore.scan`."""
-        seen, pattern = set[bytes](), escaped(prefix) + b"*"
-        node = self._node()
-        for keys in scanned(node, pattern):
-            new = [key for key in dict.fromkeys(keys) if key not in seen and key not in (MARKERS, WAITING)]
-            seen.update(new)
-            yield from read_rows(new, lambda some: node.run([("MGET", *some)])[0])
+        node, seen = self._node(), {MARKERS, WAITING}
+        pages = (new_keys(keys, seen) for keys in scanned(node, escaped(prefix) + b"*"))
+        return read_rows(pages, lambda keys: node.run([("MGET", *keys)])[0])
 
     def own_keys(self) -> int:
         """How many keys are neither rows nor entries."""
@@ -265,11 +265,6 @@ def high_bytes(high_water: HighWater | None) -> tuple[bytes, bytes]:
     return (b"", b"") if high_water is None else (high_water[0], high_water[1].to_bytes(8, "big"))
 
 
-def change_size(change: Change) -> int:
-    """Bytes of a key and what is to replace its row."""
-    return len(change[0]) + len(change[2] or b"")
-
-
 def compare_call(
     change: Change, marker_keys: Sequence[bytes], word: bytes, until: Until | None, high_water: HighWater | None
 ) -> Command:
@@ -301,15 +296,27 @@ def scanned(node: Node, pattern: bytes) -> Iterator[list[bytes]]:
             return
 
 
-def read_rows(keys: Sequence[bytes], get: Callable[[Sequence[bytes]], Sequence[bytes | None]]) -> Iterator[Row]:
+def new_keys(keys: Iterable[bytes], seen: set[bytes]) -> list[bytes]:
+    """The keys that were not seen yet, which they are from now on."""
+    new = [key for key in dict.fromkeys(keys) if key not in seen]
+    seen.update(new)
+    return new
+
+
+def read_rows(
+    pages: Iterable[Sequence[bytes]], get: Callable[[Sequence[bytes]], Sequence[bytes | None]]
+) -> Iterator[Row]:
     """Keys and their rows, those that are gone left out; fewer are read at once the longer the rows are."""
-    start, count = 0, 64
-    while start < len(keys):
-        some = keys[start : start + count]
-        rows = get(some)
-        size = sum(len(row) for row in rows if row is not None) // len(some)
-        start, count = start + count, max(1, min(_SCANNED, 2 * count, WINDOW_BYTES // max(1, size)))
-        yield from ((key, row) for key, row in zip(some, rows, strict=True) if row is not None)
+    count = _FEW
+    for keys in pages:
+        start = 0
+        while start < len(keys):
+            some = keys[start : start + count]
+            rows = get(some)
+            size = sum(len(row) for row in rows if row is not None) // len(some)
+            start += count
+            count = max(1, min(_SCANNED, 4 * count, WINDOW_BYTES // max(1, size)))
+            yield from ((key, row) for key, row in zip(some, rows, strict=True) if row is not None)
 
 
 def escaped(prefix: bytes) -> bytes:

@@ -9,8 +9,11 @@ from headwater.online.stores.redis_marks import (
     covers,
     distance,
     has_all,
+    histories,
+    marker_mark,
     markers_of,
     of_shard,
+    only_markers,
     place,
 )
 
@@ -107,3 +110,20 @@ def test_how_far_a_node_is_behind():
 
 def test_the_marks_of_a_shard():
     assert of_shard({f"0/{A}": 1, f"5461/{B}": 2}, "5461/") == {B: 2}
+
+
+def test_the_histories_of_a_cluster_s_session():
+    marks = {f"0/{A}": 5, "0/p:one": 5, f"0/{B}": 7, f"5461/{A}": 9, "5461/p:two": 9}
+    assert histories(marks) == [
+        ("0/", {A: 5, "p:one": 5}),
+        ("0/", {B: 7, "p:one": 5}),
+        ("5461/", {A: 9, "p:two": 9}),
+    ]
+
+
+def test_markers_alone_are_no_proof_by_offsets():
+    marks = marker_mark("m:", 7, "000000ff")
+    assert marks == {"m:": 0x7_0000_00FF} and only_markers(marks) and not only_markers({}) and not only_markers({A: 1})
+    assert covers(primary(), marks) is Cover.YES
+    assert not has_all(primary(), marks, markers_of(marks), [None])
+    assert has_all(primary(), marks, markers_of(marks), [b"000000ff"])

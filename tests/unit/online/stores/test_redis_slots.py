@@ -1,6 +1,6 @@
 """Slots of a cluster: of keys, as sets, and as the map has them."""
 
-import itertools
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,7 +35,7 @@ def test_a_set_of_slots_is_the_same_as_its_ranges(slots):
     ranges = list(slot_ranges(bits))
     assert sorted(slots) == [slot for start, end in ranges for slot in range(start, end + 1)]
     assert slot_set(ranges) == bits
-    assert all(later[0] > earlier[1] + 1 for earlier, later in itertools.pairwise(ranges))
+    assert all(later[0] > earlier[1] + 1 for earlier, later in pairwise(ranges))
 
 
 def test_all_slots_are_one_range():

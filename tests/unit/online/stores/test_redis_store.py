@@ -4,14 +4,19 @@ import asyncio
 import os
 import random
 import time
+from contextlib import contextmanager
 
 import pytest
 
+from headwater.clock import to_micros
 from headwater.errors import ConfigError, StoreError, Unavailable
 from headwater.online.base import PutOutcome
-from headwater.online.codec import emptied
+from headwater.online.codec import emptied, sequence_of
 from headwater.online.powers import Asynchronous, LeveledReads, Replicated
 from headwater.online.stores.redis import RedisOnlineStore
+from headwater.online.stores.redis_batches import WINDOW_BYTES, cut
+from headwater.online.stores.redis_nodes import Node
+from headwater.online.stores.redis_single import read_rows
 from headwater.testing.online_rows import Order, plain_row, plain_rows
 from headwater.types import ConsistencyLevel
 from tests.servers.redis import RedisServer
@@ -31,6 +36,7 @@ def store(redis_server):
 
 def test_it_has_every_power(store):
     assert all(isinstance(store, power) for power in (LeveledReads, Replicated, Asynchronous))
+    assert any("append-only" in sentence for sentence in store.not_erased())
 
 
 def test_rows_expire_where_asked_and_never_those_with_a_delete(store, redis_server):
@@ -51,6 +57,64 @@ def test_puts_of_any_size_tell_of_each_row(store, count):
     assert store.multi_get([mark]) == [(count + 1).to_bytes(8, "big")]
     assert store.put(rows) == [APPLIED] * count
     assert store.multi_get([key for key, _ in rows]) == [row for _, row in rows]
+
+
+def calls(server, command):
+    return server.client.info("commandstats").get(f"cmdstat_{command}", {}).get("calls", 0)
+
+
+@contextmanager
+def requests_of(store):
+    """How often something is sent to the servers."""
+    count, send = [], Node.send
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Node, "send", lambda *args, **options: (count.append(1), send(*args, **options))[1])
+        yield count
+
+
+def test_scripts_are_bounded_in_bytes(store, redis_server):
+    rows = [plain_row(i, text="x" * size) for i, size in enumerate([300_000] * 40 + [3_000_000, 10, 10])]
+    store.put(rows[-1:])
+    before = calls(redis_server, "evalsha")
+    assert store.put(rows) == [APPLIED] * 43
+    # three rows of 300 KB are a megabyte; the large one goes alone
+    assert calls(redis_server, "evalsha") - before == 14 + 2
+    assert store.multi_get([key for key, _ in rows]) == [row for _, row in rows]
+    assert dict(store.scan(b"")) == dict(rows)
+    changes = [(key, sequence_of(row), None) for key, row in rows]
+    assert store.compare_and_put_all(changes) == [True] * 43
+
+
+def test_large_rows_are_scanned_a_few_at_a_time():
+    pages, asked = [[b"%d %d" % (page, i) for i in range(100)] for page in range(3)], []
+
+    def get(some):
+        asked.append(len(some))
+        return [b"x" * 1_000_000] * len(some)
+
+    assert [key for key, _ in read_rows(pages, get)] == [key for page in pages for key in page]
+    assert max(asked) * 1_000_000 <= WINDOW_BYTES
+
+
+def test_items_are_cut_by_number_and_size():
+    sizes = [3, 3, 3, 9, 20, 1, 1, 1, 1, 1]
+    assert [list(some) for some in cut(sizes, list, 4, 10)] == [[3, 3, 3], [9], [20], [1, 1, 1], [1, 1]]
+    assert list(cut([], list, 4, 10)) == []
+
+
+def test_a_write_is_one_request(store):
+    until = to_micros(store.clock()) + 60_000_000
+    mark = b"\0hwmeta\0greatest"
+    store.put([plain_row(1)], until=until)
+    with requests_of(store) as sent:
+        store.put([plain_row(1, Order(2))], until=until, expires_in=100, high_water=(mark, 7))
+        written = store.last_write()
+    assert len(sent) == 1
+    assert store.lag(written) == {}
+    (row,) = store.multi_get([plain_row(1)[0]])
+    with requests_of(store) as sent:
+        store.compare_and_put_all([(plain_row(1)[0], sequence_of(row), None), (b"y", 3, None)], until=until)
+    assert len(sent) == 1
 
 
 def test_scripts_are_loaded_again_where_a_server_has_forgotten_them(store, redis_server):
