@@ -13,6 +13,7 @@ _DOOR = {
     "Bool": "types",
     "Bytes": "types",
     "CSVSource": "definitions.sources",
+    "ClockError": "errors",
     "ConsistencyLevel": "types",
     "Date": "types",
     "Embedding": "types",
@@ -52,6 +53,7 @@ __all__ = [
     "Bool",
     "Bytes",
     "CSVSource",
+    "ClockError",
     "ConsistencyLevel",
     "Date",
     "Embedding",
@@ -94,7 +96,7 @@ if TYPE_CHECKING:
     from headwater.definitions.service import FeatureService
     from headwater.definitions.sources import CSVSource, ParquetSource, PushSource, SQLSource, TableSource
     from headwater.definitions.view import FeatureView
-    from headwater.errors import HeadwaterError
+    from headwater.errors import ClockError, HeadwaterError
     from headwater.monitoring.consistency import FeatureConsistencyManager
     from headwater.online.result import FeatureVector
     from headwater.online.session import Session

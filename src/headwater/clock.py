@@ -13,6 +13,9 @@ Clock = Callable[[], datetime]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
+CLOCK_TOLERANCE = timedelta(seconds=5)
+"""How far the clocks of hosts may differ, unless it is set: nobody is warned, and rows known by then count as known."""
+
 MIN_MICROS = -(2**63)
 MAX_MICROS = 2**63 - 1
 FIRST_MICROS = -62_135_596_800_000_000

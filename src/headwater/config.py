@@ -11,7 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from headwater.clock import parse_duration
+from headwater.clock import CLOCK_TOLERANCE, parse_duration
 from headwater.errors import ConfigError, brief, nearest, printable
 from headwater.urls import without_password
 
@@ -69,7 +69,7 @@ class Settings:
     online_breaker: int = 0
     online_breaker_rest: timedelta = timedelta(seconds=1)
     online_durable_within: timedelta = timedelta(seconds=2)
-    online_clock_tolerance: timedelta = timedelta(seconds=5)
+    online_clock_tolerance: timedelta = CLOCK_TOLERANCE
     online_gone_files: str = "warn"
     offline_engine: str = "duckdb"
     offline_memory_limit: str | None = None

@@ -264,6 +264,12 @@ class Equality(RuleBasedStateMachine):
                 model.take(version, self.clock)
             model.readable = set(model.views)
 
+    @rule()
+    def a_purge_is_erased(self):
+        self.when += timedelta(minutes=11)
+        self.materialize()
+        assert not any(self.store.rooms.log.open_purges(name) for name in self.models)
+
     @rule(name=_VIEWS, keys=st.sets(st.sampled_from(KEYS), min_size=1), drop=st.booleans())
     def force(self, name, keys, drop):
         self._pass_time()

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from headwater import forks
-from headwater.clock import Clock, duration_micros, ticker, to_micros
+from headwater.clock import CLOCK_TOLERANCE, Clock, duration_micros, ticker, to_micros
 from headwater.compute.claims import Claims
 from headwater.compute.recent import RecentWrites
 from headwater.compute.refresh_queue import Hints, RefreshSettings
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from headwater.compute.refresh import Refresher
 
 LOOKBACK = timedelta(days=1)
-TOLERANCE = timedelta(seconds=5)
-"""How far ahead of the clock a row may be known and still be put online: clocks of several hosts differ."""
 GRACE = timedelta(days=1)
 """How long past its ttl a row is kept where the store drops rows by itself: until then EXPIRED is told."""
 DURABLE_WITHIN = timedelta(seconds=2)
@@ -92,7 +90,7 @@ class Rooms(forks.OfOneProcess):
     versions: FeatureVersionManager
     source_of: Callable[[ViewVersion], Source] = own_source
     lookback: timedelta = LOOKBACK
-    tolerance: timedelta = TOLERANCE
+    tolerance: timedelta = CLOCK_TOLERANCE
     lease_time: timedelta = LEASE_TIME
     observer: Observer = silent
     reads: ReadSettings = field(default_factory=ReadSettings)

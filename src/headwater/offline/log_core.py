@@ -12,13 +12,12 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from headwater import forks
-from headwater.clock import MIN_MICROS, Clock, duration_micros
+from headwater.clock import CLOCK_TOLERANCE, MIN_MICROS, Clock, duration_micros
 from headwater.errors import ClockError, FormatError, LogMismatch, StoreError
 from headwater.offline.log_files import hold_folder, set_aside
 from headwater.offline.log_folder import LogFolder
 from headwater.offline.log_marks import Digests
 from headwater.offline.log_state import (
-    CLOCK_TOLERANCE,
     Known,
     LogRestored,
     LogState,

@@ -19,9 +19,6 @@ from headwater.sql_transactions import now_expression, place
 CLOCK_LIMIT = timedelta(hours=1)
 """How far the log's clock may be ahead of now: beyond it nobody can tell which of the two is wrong."""
 
-CLOCK_TOLERANCE = timedelta(seconds=5)
-"""How far clocks may differ before anybody is warned."""
-
 MAX_POSITION = 2**55 - 1
 """The greatest position: a row's header has 55 bits for one."""
 
@@ -216,7 +213,8 @@ def check_clock(clock: int, now: int, engine: sa.Engine, what: str = "its clock"
             _datetime(clock),
             _datetime(now),
         )
-    return f"{where}, {format_duration(ahead)} earlier; check the clocks of the hosts that write"
+    apart = format_duration(timedelta(seconds=round(ahead.total_seconds())))
+    return f"{where}, {apart} earlier; check the clocks of the hosts that write"
 
 
 def _datetime(micros: int) -> Any:

@@ -149,6 +149,17 @@ def test_a_wrong_clock_is_named_and_repaired(command, project, tmp_path):
     assert command.json(project, "write", "weather", path)["applied"] == 1
 
 
+@pytest.mark.filterwarnings("default:offline log in:UserWarning")
+def test_a_clock_that_is_ahead_by_less_is_a_warning(command, project, tmp_path):
+    with hw.FeatureStore(project, clock=lambda: datetime.now(UTC) + timedelta(minutes=30)) as wrong:
+        wrong.write("weather", [timed(airport="EWR")])
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps(row()) + "\n", encoding="utf-8")
+    out, err = command.both(project, "write", "weather", path)
+    assert "1 applied" in out and "30m earlier" in err and "check the clocks" in err
+    assert "check the clocks" in command.json(project, "status")["warnings"][0]
+
+
 def test_the_clock_tolerance_is_a_setting(project):
     soon = [timed(time=datetime.now(UTC) + timedelta(minutes=2))]
     with hw.FeatureStore(project) as store:
