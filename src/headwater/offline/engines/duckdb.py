@@ -6,11 +6,12 @@ import itertools
 import os
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -57,6 +58,8 @@ _OF_THE_DATA = (
 _CLOSED = "the duckdb engine was closed"
 _NICE = 5
 """By how much the engine's threads are nicer than the process."""
+_STOP = 0.01
+"""Seconds between two interrupts of what is to stop."""
 _WAIT = 0.2
 """Seconds between two looks at how far a statement is."""
 
@@ -124,8 +127,6 @@ class DuckDBEngine(OfflineEngine):
             self._closed = True
             pool, database, temp = self._pool, self._database, self._temp
             self._pool = self._database = self._temp = None
-        if pool is not None:
-            pool.shutdown(wait=False, cancel_futures=True)
         # what is under way ends with an error
         for space in list(self._spaces):
             space.stop()
@@ -139,9 +140,15 @@ class DuckDBEngine(OfflineEngine):
     @property
     def temp_folder(self) -> Path:
         """The folder for temporary files, made when first asked for."""
+        with self._lock:
+            return self._temporary().path
+
+    def _temporary(self) -> TempFolder:
+        if self._closed:
+            raise Unavailable(_CLOSED)
         if self._temp is None:
             self._temp = TempFolder(self._temp_given)
-        return self._temp.path
+        return self._temp
 
     def _workspace(self, label: str = "") -> DuckDBWorkspace:
         with self._lock:
@@ -163,7 +170,7 @@ class DuckDBEngine(OfflineEngine):
 
     def _open(self) -> duckdb.DuckDBPyConnection:
         config: dict[str, Any] = {name: value for name, value in self._settings.items() if value is not None}
-        config["temp_directory"] = str(self.temp_folder)
+        config["temp_directory"] = str(self._temporary().path)
         try:
             database = duckdb.connect(":memory:", config=config)
             database.execute("SET GLOBAL TimeZone = 'UTC'")
@@ -188,9 +195,9 @@ class DuckDBWorkspace:
         self._label = label
         self._shown: dict[str, Any] = {}
         self._streams: dict[duckdb.DuckDBPyConnection, Any] = {}
-        self._running: dict[Future[Any], duckdb.DuckDBPyConnection] = {}
         self._names = itertools.count()
         self._closed = self._stopped = False
+        self._lock, self._inside = forks.lock(), 0
         self._born = forks.generation()
 
     def __enter__(self) -> DuckDBWorkspace:
@@ -220,11 +227,12 @@ class DuckDBWorkspace:
 
     def show(self, name: str, data: Any) -> None:
         """Let queries see an Arrow table, dataset or reader under a name."""
-        self._shown[name] = data
-        try:
-            self._cursor.register(name, data)
-        except duckdb.Error as bad:
-            raise self._failed(bad) from bad
+        with self._using():
+            self._shown[name] = data
+            try:
+                self._cursor.register(name, data)
+            except duckdb.Error as bad:
+                raise self._failed(bad) from bad
 
     def arrow(self, query: exp.Query) -> pa.Table:
         """An answer as a table."""
@@ -243,15 +251,17 @@ class DuckDBWorkspace:
                 raise
 
         shown = self.name("input")
-        self._cursor.register(shown, pa.RecordBatchReader.from_batches(schema, guarded()))
-        try:
-            self.run(f'CREATE TABLE "{self._prefix}_{name}" AS SELECT * FROM {shown}')
-        except HeadwaterError:
-            if failed:
-                raise failed[0] from None
-            raise
-        finally:
-            self._cursor.unregister(shown)
+        with self._using():
+            self._cursor.register(shown, pa.RecordBatchReader.from_batches(schema, guarded()))
+            try:
+                self.run(f'CREATE TABLE "{self._prefix}_{name}" AS SELECT * FROM {shown}')
+            except HeadwaterError:
+                if failed:
+                    raise failed[0] from None
+                raise
+            finally:
+                if self._born == forks.generation():
+                    self._cursor.unregister(shown)
 
     def table(self, name: str) -> str:
         """The full name of a table that `load` or `create` makes."""
@@ -273,17 +283,18 @@ class DuckDBWorkspace:
     def stream_sql(self, sql: str, rows: int) -> Iterator[pa.RecordBatch]:
         """A long answer to a statement as text."""
         self.statements.append(sql)
-        self._check()
-        cursor = self._cursor.cursor()
-        self._streams[cursor] = None
-        for name, data in self._shown.items():
-            cursor.register(name, data)
+        with self._using():
+            cursor = self._cursor.cursor()
+            self._streams[cursor] = None
+            for name, data in self._shown.items():
+                cursor.register(name, data)
         try:
             reader = self._streams[cursor] = self._wait(cursor, lambda: _reader(cursor.sql(sql), rows))
             while (batch := self._wait(cursor, lambda: next(reader, None))) is not None:
                 yield batch
         finally:
-            if self._born == forks.generation():
+            # once it is stopped the engine closes all
+            with suppress(Unavailable), self._using():
                 self._streams.pop(cursor, None)
                 cursor.close()
 
@@ -296,50 +307,71 @@ class DuckDBWorkspace:
         return count_skipped(self, view, after, until)
 
     def close(self) -> None:
-        if self._closed or self._born != forks.generation():
-            return
-        self._closed = True
-        for stream in self._streams:
+        with suppress(Unavailable), self._using():
+            if not self._closed:
+                self._closed = True
+                self._close_streams()
+                with suppress(duckdb.Error):
+                    self._drop_all()
+                self._cursor.close()
+
+    def _close_streams(self) -> None:
+        for stream in list(self._streams):
             stream.close()
-        if self._stopped:
-            self._cursor.close()
-            return
-        with suppress(duckdb.Error):
-            found = self._cursor.execute(
-                "SELECT table_name, table_type FROM information_schema.tables WHERE starts_with(table_name, ?)",
-                [f"{self._prefix}_"],
-            ).fetchall()
-            for name, kind in sorted(found, key=lambda row: row[1], reverse=True):
-                if name not in self._shown:
-                    self._cursor.execute(f'DROP {"VIEW" if kind == "VIEW" else "TABLE"} IF EXISTS "{name}"')
-        self._cursor.close()
+        self._streams.clear()
         self._shown.clear()
+
+    def _drop_all(self) -> None:
+        found = self._cursor.execute(
+            "SELECT table_name, table_type FROM information_schema.tables WHERE starts_with(table_name, ?)",
+            [f"{self._prefix}_"],
+        ).fetchall()
+        shown = set(self._shown)
+        for name, kind in sorted(found, key=lambda row: row[1], reverse=True):
+            if name not in shown:
+                self._cursor.execute(f'DROP {"VIEW" if kind == "VIEW" else "TABLE"} IF EXISTS "{name}"')
 
     def _render(self, query: exp.Query) -> str:
         return query.sql(dialect="duckdb")
 
-    def stop(self) -> None:
-        """End the statement that runs in another thread, and refuse others: the engine is closed."""
-        self._stopped = True
-        while running := [(future, cursor) for future, cursor in list(self._running.items()) if not future.done()]:
-            for future, cursor in running:
-                cursor.interrupt()
-                with suppress(BaseException):
-                    future.exception(timeout=0.05)
+    @contextmanager
+    def _using(self) -> Iterator[None]:
+        """The cursors are used while the block runs, which `stop` waits for.
 
-    def _check(self) -> None:
+        Raises:
+            Unavailable: the engine was closed, or belongs to another process.
+        """
         forks.check_same(self._born, "this reading of a result")
-        if self._stopped:
-            raise Unavailable(_CLOSED)
+        with self._lock:
+            if self._stopped:
+                raise Unavailable(_CLOSED)
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._inside -= 1
+
+    def stop(self) -> None:
+        """End what other threads have under way, refuse all else, and close the cursors: the engine is closed."""
+        with self._lock:
+            self._stopped = True
+        while self._inside:
+            for cursor in (self._cursor, *list(self._streams)):
+                with suppress(duckdb.Error):
+                    cursor.interrupt()
+            time.sleep(_STOP)
+        if not self._closed:
+            self._closed = True
+            self._close_streams()
+            self._cursor.close()
 
     def _wait(self, cursor: duckdb.DuckDBPyConnection, job: Callable[[], T]) -> T:
         """Run a statement on a worker thread: on the main thread it never sees Ctrl-C; a wait that ends stops it."""
-        self._check()
-        try:
-            future: Future[T] = self._pool.submit(job)
-        except RuntimeError as shut:
-            raise Unavailable(_CLOSED) from shut
-        self._running[future] = cursor
+        with self._using():
+            return self._waited(self._pool.submit(job), cursor)
+
+    def _waited(self, future: Future[T], cursor: duckdb.DuckDBPyConnection) -> T:
         try:
             while True:
                 try:
@@ -348,8 +380,6 @@ class DuckDBWorkspace:
                     if future.done():
                         return future.result()
                     self._tell(cursor)
-        except CancelledError as shut:
-            raise Unavailable(_CLOSED) from shut
         except duckdb.Error as bad:
             if self._stopped:
                 raise Unavailable(_CLOSED) from bad
@@ -360,8 +390,6 @@ class DuckDBWorkspace:
                 with suppress(BaseException):
                     future.exception(timeout=0.05)
             raise
-        finally:
-            self._running.pop(future, None)
 
     def _failed(self, bad: duckdb.Error) -> HeadwaterError:
         if isinstance(bad, (duckdb.FatalException, duckdb.InternalException)):

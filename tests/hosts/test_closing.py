@@ -1,0 +1,142 @@
+"""A store that is closed, or a call that is broken off, leaves no hanging call, thread or temporary file."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import headwater as hw
+from headwater.errors import HeadwaterError, Unavailable
+from tests.hosts.forking import EVENTS, FEATURES, PROFILES, USER, Work, make_project
+
+Open = Callable[[], hw.FeatureStore]
+
+
+@pytest.fixture(params=["lmdb", "memory", "redis on postgresql", "dynamodb"])
+def open_store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
+    """Opens a store that has its definitions and rows; temporary files go below the test's folder."""
+    make_project(tmp_path)
+    (tmp_path / "temp").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temp"))
+    urls: dict[str, Any] = {}
+    if request.param == "memory":
+        urls = {"online": "memory:", "registry": "sqlite://"}
+    elif request.param == "dynamodb":
+        urls = {"online": request.getfixturevalue("dynamodb_server").url()}
+    elif request.param != "lmdb":
+        server = request.getfixturevalue("redis_server")
+        server.client.flushall()
+        urls = {"online": server.url, "registry": request.getfixturevalue("postgres_url")}
+
+    def opened() -> hw.FeatureStore:
+        store = hw.FeatureStore(tmp_path, **urls)
+        store.apply([USER, EVENTS, PROFILES])
+        store.materialize()
+        return store
+
+    yield opened
+    gc.collect()
+    assert list((tmp_path / "temp").iterdir()) == []
+
+
+def own_threads() -> set[str]:
+    """The names of headwater's threads; those that are ending get a moment."""
+    until = time.monotonic() + 10
+    while True:
+        found = {thread.name for thread in threading.enumerate() if thread.name.startswith("headwater")}
+        if not found or time.monotonic() > until:
+            return found
+        time.sleep(0.02)
+
+
+def until_closed(work: Callable[[], object], ended: list[BaseException]) -> None:
+    """Do something until it fails."""
+    try:
+        while True:
+            work()
+    except BaseException as bad:
+        ended.append(bad)
+
+
+@pytest.mark.parametrize("after", [0.0, 0.3])
+def test_calls_under_way_at_a_close_end_or_say_that_it_was_closed(open_store, after):
+    store = open_store()
+    work, reader = Work(store), store.prepare(FEATURES)
+    calls = (
+        *(work.read, work.write, work.history, work.materialize, work.status),
+        lambda: reader.read([1, 2]),
+        lambda: reader.read([1, 2], deadline="5s"),
+        lambda: list(store.get_historical_features(None, FEATURES, at="2027-01-01").to_batches(3)),
+    )
+    ended: list[BaseException] = []
+    threads = [threading.Thread(target=until_closed, args=(call, ended)) for call in calls]
+    for thread in threads:
+        thread.start()
+    time.sleep(after)
+    began = time.monotonic()
+    store.close()
+    assert time.monotonic() - began < 15
+    for thread in threads:
+        thread.join(20)
+    assert [thread for thread in threads if thread.is_alive()] == []
+    assert {type(bad) for bad in ended} <= {Unavailable}, [repr(bad) for bad in ended]
+    assert own_threads() == set()
+    store.close()
+
+
+def test_several_threads_may_close_at_once(open_store):
+    store = open_store()
+    Work(store).history()
+    problems: list[BaseException] = []
+
+    def close() -> None:
+        try:
+            store.close()
+        except BaseException as bad:
+            problems.append(bad)
+
+    threads = [threading.Thread(target=close) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert problems == []
+    assert own_threads() == set()
+
+
+def test_a_stream_that_is_left_early_or_fails_in_its_consumer_leaves_nothing(open_store):
+    with open_store() as store:
+        for left in ("broken off", "dropped", "failed"):
+            batches = store.get_historical_features(None, FEATURES, at="2027-01-01").to_batches(3)
+            next(batches)
+            if left == "broken off":
+                batches.close()
+            elif left == "failed":
+                with pytest.raises(ZeroDivisionError):
+                    for _ in batches:
+                        raise ZeroDivisionError
+            del batches
+        gc.collect()
+        space = store.rooms.engine._workspace()
+        with space:
+            assert space.fetch("SELECT table_name FROM information_schema.tables") == []
+        assert len(store.rooms.engine._spaces) <= 1
+    assert own_threads() == set()
+
+
+def test_a_stream_that_outlives_its_store_says_that_it_was_closed(open_store):
+    store = open_store()
+    batches = store.get_historical_features(None, FEATURES, at="2027-01-01").to_batches(3)
+    next(batches)
+    store.close()
+    with pytest.raises(Unavailable, match="was closed"):
+        list(batches)
+    batches.close()
+    with pytest.raises(HeadwaterError, match="was closed"):
+        store.get_historical_features(None, FEATURES, at="2027-01-01")
