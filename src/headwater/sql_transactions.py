@@ -14,6 +14,7 @@ from headwater.clock import Clock, to_micros
 from headwater.errors import FormatError, StorageFull, StoreError, StoreReadOnly, Unavailable
 from headwater.sql_connections import connected
 from headwater.sql_connections import place as place
+from headwater.sql_files import Counting
 
 BUSY_SECONDS = 30.0
 """How long a transaction waits for another one of another process, before `Unavailable`."""
@@ -32,8 +33,11 @@ def writing(engine: sa.Engine, what: str = "registry") -> Iterator[sa.Connection
     """
     with translated(engine, what), connected(engine, what) as connection:
         _begin(connection, "BEGIN IMMEDIATE")
+        counting = Counting(connection)
         yield connection
+        counting.count()
         _commit(connection, f"{what} {place(engine)}")
+        counting.check()
 
 
 def _commit(connection: sa.Connection, where: str) -> None:

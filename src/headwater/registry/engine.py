@@ -14,8 +14,9 @@ from sqlalchemy import event
 from sqlalchemy.pool import NullPool, QueuePool
 
 from headwater import sql_transactions
-from headwater.errors import ConfigError, StoreReadOnly
+from headwater.errors import ConfigError, StoreReadOnly, Unavailable
 from headwater.loader import missing_extra
+from headwater.sql_files import DatabaseFile, connect_immutable, file_of, watch
 from headwater.urls import ESCAPED, scheme_of, without_password
 
 MEMORY = "sqlite://"
@@ -114,13 +115,17 @@ def _sqlite(url: sa.URL, folder: Path) -> sa.Engine:
         return engine
     assert url.database is not None
     path = folder / url.database
-    if path.exists() and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
-        read_only = url.set(database=str(path))
-        return sa.create_engine(read_only, poolclass=NullPool, creator=lambda: _connect_read_only(path))
-    engine = sa.create_engine(
-        url.set(database=str(path)), connect_args={"timeout": sql_transactions.BUSY_SECONDS, "check_same_thread": False}
-    )
-    event.listen(engine, "connect", _on_connect)
+    read_only = path.exists() and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK))
+    file = file_of(path, read_only=read_only)
+    if read_only:
+        engine = sa.create_engine(
+            url.set(database=str(path)), poolclass=NullPool, creator=lambda: _connect_read_only(file)
+        )
+    else:
+        options = {"timeout": sql_transactions.BUSY_SECONDS, "check_same_thread": False}
+        engine = sa.create_engine(url.set(database=str(path)), connect_args=options)
+        event.listen(engine, "connect", _on_connect)
+    watch(engine, file)
     return engine
 
 
@@ -173,13 +178,34 @@ def _write_ahead(cursor: sqlite3.Cursor) -> None:
             time.sleep(0.005)
 
 
-def _connect_read_only(path: Path) -> sqlite3.Connection:
-    """A database in a folder that takes no writes; where no writer has left its files there, nobody can be writing."""
-    base = f"{path.resolve().as_uri()}?mode=ro"
+def _connect_read_only(file: DatabaseFile) -> sqlite3.Connection:
+    """A database in a folder where nothing can be written.
+
+    Raises:
+        Unavailable: a write that was interrupted has to be undone first, which takes a folder that can be written.
+    """
+    base = f"{file.path.resolve().as_uri()}?mode=ro"
     connection = sqlite3.connect(base, uri=True, timeout=sql_transactions.BUSY_SECONDS, check_same_thread=False)
     try:
         connection.execute("SELECT 1 FROM sqlite_master")
+        return connection
     except sqlite3.OperationalError:
         connection.close()
-        connection = sqlite3.connect(f"{base}&immutable=1", uri=True, check_same_thread=False)
-    return connection
+    if _size(file.path, "-journal"):
+        raise Unavailable(
+            f"registry {file.path}: a write that was interrupted has to be undone first: copy it and the file that ends "
+            "in -journal into a folder that can be written, and open it there once"
+        )
+    # without an index of the log beside it nobody can be writing; SQLite can have one in memory, if it asks for no lock
+    if _size(file.path, "-wal") and file.has_own_log():
+        connection = sqlite3.connect(f"{base}&vfs=unix-none", uri=True, check_same_thread=False)
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        return connection
+    return connect_immutable(file.path)
+
+
+def _size(path: Path, end: str) -> int:
+    try:
+        return path.with_name(path.name + end).stat().st_size
+    except OSError:
+        return 0
