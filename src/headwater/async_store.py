@@ -118,9 +118,10 @@ class AsyncFeatureStore(forks.OfOneProcess):
         session: Session | None = None,
         durability: int = 0,
         errors: str = "raise",
+        created: str = "arrival",
     ) -> WriteReport:
         """Write rows of a view to its history and online. A write that is cancelled goes on to its end."""
-        return await self._thread(self.sync.write, view, rows, to, session, durability, errors)
+        return await self._thread(self.sync.write, view, rows, to, session, durability, errors, created)
 
     async def delete(
         self, view: str, entities: Any, purge: bool = False, session: Session | None = None

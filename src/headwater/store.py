@@ -400,6 +400,7 @@ class FeatureStore(forks.OfOneProcess):
         session: Session | None = None,
         durability: int = 0,
         errors: str = "raise",
+        created: str = "arrival",
     ) -> WriteReport:
         """Write rows of a view to its history and online; give them created times and a retry changes nothing.
 
@@ -410,11 +411,15 @@ class FeatureStore(forks.OfOneProcess):
             session: is advanced.
             durability: how many replicas to wait for.
             errors: `raise`: a bad row writes nothing and all are named; `report`: the good rows are written.
+            created: `event`, to load history: rows without a created time count as known at their event time and the
+                source's delay (a push source has none), so before they were written; `arrival`: from now on.
 
         Raises:
             RowsRejected: `.problems` names every bad row.
         """
-        return writing.write(self.rooms, view, rows, to=to, errors=errors, durability=durability, session=session)
+        return writing.write(
+            self.rooms, view, rows, to=to, errors=errors, durability=durability, session=session, created=created
+        )
 
     def delete(self, view: str, entities: Any, purge: bool = False, session: Session | None = None) -> DeleteReport:
         """Hide every row of some keys known by now, online and in history, for reads from now on.

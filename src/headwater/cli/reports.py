@@ -20,6 +20,7 @@ _NOTES = {
     "null_keys": "left out: a NULL key",
     "null_times": "left out: a NULL time",
     "skipped": "left out: without this version's columns",
+    "too_large": "not online: larger than the online store takes",
     "removed": "removed: history has none",
     "erased": "erased: purged",
 }
@@ -61,13 +62,15 @@ def _rows(count: int) -> str:
 def written(view: str, report: WriteReport) -> Sequence[Drawable]:
     """One line of counts, then the rows that were not taken."""
     counts = [
-        f"{getattr(report, name):,} {name}"
-        for name in ("applied", "superseded", "future", "skipped", "rejected")
+        f"{getattr(report, name):,} {name.replace('_', ' ')}"
+        for name in ("applied", "superseded", "future", "skipped", "rejected", "too_large")
         if name == "applied" or getattr(report, name)
     ]
     lines: list[Drawable] = [Line(f"{view}: {', '.join(counts)}", "yellow" if report.rejected else "green")]
     if report.future:
         lines.append(Line("future rows are in the log, and go online when their time comes", "dim"))
+    for column, rows in report.unread.items():
+        lines.append(Line(f"column {column!r} of {_rows(rows)} is not kept: no version reads it", "dim"))
     if not report.durable:
         lines.append(Line("applied, not durable as asked for", "yellow"))
     lines += [Line(f"  {problem}", "yellow") for problem in report.problems[:_MOST_PROBLEMS]]

@@ -23,6 +23,13 @@ class To(enum.StrEnum):
     ONLINE = "online"
 
 
+class Created(enum.StrEnum):
+    """When rows without a created time count as known."""
+
+    ARRIVAL = "arrival"
+    EVENT = "event"
+
+
 class Errors(enum.StrEnum):
     """What `write` does about bad rows."""
 
@@ -86,6 +93,10 @@ def write(
     errors: Annotated[
         Errors, typer.Option(help="raise: a bad row writes nothing; report: the good rows are written.")
     ] = Errors.RAISE,
+    created: Annotated[
+        Created,
+        typer.Option(help="event: rows without a created time count as known at their event time (to load history)."),
+    ] = Created.ARRIVAL,
 ) -> None:
     """Write rows to history and to the online store.
 
@@ -94,7 +105,7 @@ def write(
     with run.store() as store:
         dtypes = later.files.source_columns(store.registry.snapshot().view(view).version().view)
         rows = later.files.read_table(file, dtypes, strict=False)
-        report = store.write(view, rows, to=to.value, errors=errors.value)
+        report = store.write(view, rows, to=to.value, errors=errors.value, created=created.value)
     run.answer(report, *reports.written(view, report))
 
 

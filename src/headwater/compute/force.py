@@ -13,6 +13,7 @@ from headwater.clock import MAX_MICROS, MIN_MICROS
 from headwater.compute.inputs import with_log
 from headwater.compute.lease import RunLease
 from headwater.compute.rooms import Rooms
+from headwater.compute.too_large import TooLarge
 from headwater.errors import FormatError, StoreError
 from headwater.observer import Progress
 from headwater.offline.base import POSITION, THROUGH, ChangeCounts, ChangesRequest, LogSlice, Tombstone
@@ -53,11 +54,13 @@ class Forced:
         keys: keys that history has a row of.
         put: rows that were put in the place of others, or where there was none.
         removed: rows that were emptied or removed, since history has none.
+        too_large: rows of history that the online store does not take.
     """
 
     keys: int = 0
     put: int = 0
     removed: int = 0
+    too_large: TooLarge = field(default_factory=TooLarge)
 
 
 @dataclass
@@ -222,9 +225,12 @@ class _Swap:
         """
         before = self.rooms.online.multi_get([key for key, _ in pairs])
         outcomes = self.rooms.put_rows(self.view, pairs, until=self.lease.until(), position=position)
+        self.forced.too_large.add(self.rooms.online, ViewRows(self.rooms.project, self.view), pairs, outcomes)
         changes: list[Change] = []
         lowered: list[bool] = []
         for (key, new), row, outcome in zip(pairs, before, outcomes, strict=True):
+            if outcome is PutOutcome.TOO_LARGE:
+                continue
             deleted, old = self._tombstone(key), _readable(row)
             applied = outcome is PutOutcome.APPLIED
             same = old is not None and _equal(old, new)

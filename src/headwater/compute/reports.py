@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -39,8 +39,10 @@ class WriteReport:
         rejected: rows that no version can take (`errors="report"`).
         future: rows not known yet: in the log, put online when their time comes.
         skipped: times that a version left out a row, since the row lacks its columns.
+        too_large: rows that the online store cannot take in a version: they are in the log, and not online.
+        unread: column → how many good rows had it, of columns that no version reads: they are not kept.
         durable: whether the online store keeps what it acknowledged as asked for.
-        problems: why rows were rejected.
+        problems: why rows were rejected, or are too large.
         position: the log position of the last row; 0 where none went to the log.
     """
 
@@ -52,14 +54,17 @@ class WriteReport:
     durable: bool = True
     problems: tuple[str, ...] = ()
     position: int = 0
+    too_large: int = 0
+    unread: Mapping[str, int] = field(default_factory=dict, hash=False)
 
     def __repr__(self) -> str:
-        counts = _counts(self, ("applied", "superseded", "rejected", "future", "skipped"))
+        counts = _counts(self, ("applied", "superseded", "rejected", "future", "skipped", "too_large"))
         first = f"; {self.problems[0]}" if self.problems else ""
         return f"<WriteReport {counts or 'nothing'}{'' if self.durable else ', not durable'}{first}>"
 
     def _repr_html_(self) -> str:
-        names = ("applied", "superseded", "rejected", "future", "skipped", "durable")
+        more = ("too_large",) if self.too_large else ()
+        names = ("applied", "superseded", "rejected", "future", "skipped", *more, "durable")
         problems = "".join(f"<br>{html.escape(p)}" for p in self.problems[:20])
         return _table(names, [[getattr(self, name) for name in names]]) + problems
 
@@ -154,6 +159,7 @@ class RunReport:
         null_keys: rows left out for a NULL key, of those the run was about.
         null_times: rows of the source left out for a NULL event or created time.
         skipped: rows of the log that lack the version's columns.
+        too_large: rows that the online store cannot take: named in the warnings, and not online.
         deleted: rows into which a delete was put again.
         erased: rows of purged keys that were erased.
         missing_files: recorded files of the source that are gone, as the source's path names them.
@@ -176,6 +182,7 @@ class RunReport:
     null_keys: int = 0
     null_times: int = 0
     skipped: int = 0
+    too_large: int = 0
     deleted: int = 0
     erased: int = 0
     missing_files: tuple[str, ...] = ()
@@ -205,7 +212,7 @@ class RunReport:
 
 _RUN_COUNTS = (
     *("rows", "keys", "applied", "superseded", "removed", "future"),
-    *("null_keys", "null_times", "skipped", "deleted", "erased"),
+    *("null_keys", "null_times", "skipped", "too_large", "deleted", "erased"),
 )
 _COLUMNS = ("view", "version", "rows", "keys", "applied", "superseded", "removed", "future", "seconds", "watermark")
 

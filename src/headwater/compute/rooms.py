@@ -15,6 +15,7 @@ from headwater.compute.recent import RecentWrites
 from headwater.compute.refresh_queue import Hints, RefreshSettings
 from headwater.compute.refresh_records import RefreshRecords
 from headwater.compute.refresh_sql import SQLHintQueue
+from headwater.compute.too_large import too_large
 from headwater.definitions.sources import Source
 from headwater.forks import lazy
 from headwater.observer import Observer, silent
@@ -174,6 +175,8 @@ class Rooms(forks.OfOneProcess):
     ) -> list[PutOutcome]:
         """Put rows of a view version online; where the store drops rows by itself, those with a ttl in their time.
 
+        Rows that the store cannot take are left out.
+
         Args:
             view: the version.
             rows: keys and packed rows.
@@ -183,7 +186,13 @@ class Rooms(forks.OfOneProcess):
         ttl = view.view.ttl_time if view.view.source.event_time is not None else None
         expires_in = math.ceil((ttl + self.grace).total_seconds()) if ttl else None
         high_water = (greatest_key(self.project), position)
-        return self.online.put(rows, until=until, expires_in=expires_in, high_water=high_water)
+        gone = frozenset(too_large(self.online, view, rows))
+        fitting = rows if not gone else [row for i, row in enumerate(rows) if i not in gone]
+        put = self.online.put(fitting, until=until, expires_in=expires_in, high_water=high_water)
+        if not gone:
+            return put
+        outcomes = iter(put)
+        return [PutOutcome.TOO_LARGE if i in gone else next(outcomes) for i in range(len(rows))]
 
     def watermarks(self, snapshot: RegistrySnapshot) -> dict[tuple[str, str], Watermark]:
         """(view, version) → how far it is materialized, as the online store has it; one that is missing never was."""

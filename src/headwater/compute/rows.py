@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from headwater.clock import YEARS, to_micros
+from headwater.clock import FIRST_MICROS, LAST_MICROS, YEARS, duration_micros, to_micros
 from headwater.compute.cast import Column, Fitted, fit, fit_time, plain
 from headwater.definitions.sources import PushSource
 from headwater.errors import DataError, UsageError, nearest
@@ -20,8 +21,8 @@ from headwater.offline.log import RowGroup
 from headwater.offline.log_marks import RowReading
 from headwater.planning.resolve import ResolvedView
 from headwater.planning.tables import as_table, column_names, is_pandas, loose_columns
-from headwater.planning.value_checks import NOT_TEXT, shown, unreadable_rows
-from headwater.types import DType, Int64, String, Timestamp, fits
+from headwater.planning.value_checks import NOT_TEXT, shown, unreadable, unreadable_rows
+from headwater.types import DType, Int64, String, Timestamp, fits, fitting_dtype
 
 TIME = "time"
 
@@ -54,6 +55,12 @@ class RowVersion:
     def times(self) -> frozenset[str]:
         """The columns it reads as times."""
         return frozenset(n for n in (self.reading.event, self.reading.created, CREATED) if n is not None)
+
+    @lazy
+    def reads(self) -> frozenset[str]:
+        """The columns that its keys, times, event id and features read; no others are kept."""
+        event_id = self.view.view.source.event_id
+        return frozenset(self.needs) | self.times | ({event_id} if event_id is not None else set())
 
     @lazy
     def known(self) -> frozenset[str]:
@@ -91,6 +98,7 @@ class Checked:
         problems: why each bad row is refused, in order of rows.
         rejected: how many rows are bad.
         skipped: how many times a version left out a good row.
+        unread: column → how many good rows had it, of columns that no version reads: they are left out.
     """
 
     count: int
@@ -99,6 +107,7 @@ class Checked:
     problems: list[str] = field(default_factory=list)
     rejected: int = 0
     skipped: int = 0
+    unread: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -110,7 +119,14 @@ class _Raw:
     pandas: bool = False
 
 
-def check_rows(view: str, data: Any, versions: Sequence[RowVersion], more: Callable[[], Iterable[str]]) -> Checked:
+def check_rows(
+    view: str,
+    data: Any,
+    versions: Sequence[RowVersion],
+    more: Callable[[], Iterable[str]],
+    *,
+    at_event: bool = False,
+) -> Checked:
     """Hold rows against the versions that are fed.
 
     Args:
@@ -118,6 +134,7 @@ def check_rows(view: str, data: Any, versions: Sequence[RowVersion], more: Calla
         data: a table or a list of dicts with the source's own columns.
         versions: the versions that are fed, the one that problems are told for first.
         more: names the other columns of the sources; asked only where a column is in no definition.
+        at_event: whether rows without a created time count as known at their event time and the source's delay.
 
     Raises:
         DataError: data that is no table.
@@ -126,6 +143,7 @@ def check_rows(view: str, data: Any, versions: Sequence[RowVersion], more: Calla
     checked = Checked(count)
     reasons: dict[int, list[str]] = {}
     known = frozenset().union(*(version.known for version in versions))
+    read = frozenset().union(*(version.reads for version in versions))
     for raw in raws:
         unknown = [name for name in raw.columns if name not in known]
         if unknown:
@@ -135,7 +153,11 @@ def check_rows(view: str, data: Any, versions: Sequence[RowVersion], more: Calla
             text = "; ".join(_unknown(name, versions, known) for name in unknown)
             reasons.update({int(row): [text] for row in raw.rows})
         else:
-            _check_group(raw, versions, checked, reasons)
+            kept = _Raw({name: raw.columns[name] for name in raw.columns if name in read}, raw.rows, raw.pandas)
+            good = _check_group(kept, versions, checked, reasons, at_event)
+            for name in raw.columns if good else ():
+                if name not in read:
+                    checked.unread[name] = checked.unread.get(name, 0) + good
     checked.rejected = len(reasons)
     checked.problems = _told(reasons, count)
     return checked
@@ -190,8 +212,14 @@ def _unknown(name: str, versions: Sequence[RowVersion], known: Iterable[str]) ->
     return f"unknown column {name!r}{nearest(name, known)}"
 
 
-def _check_group(raw: _Raw, versions: Sequence[RowVersion], checked: Checked, reasons: dict[int, list[str]]) -> None:
-    """Find which versions take which rows of a group; keep the good rows, note why the bad ones are refused."""
+def _check_group(
+    raw: _Raw, versions: Sequence[RowVersion], checked: Checked, reasons: dict[int, list[str]], at_event: bool
+) -> int:
+    """Find which versions take which rows of a group; keep the good rows, note why the bad ones are refused.
+
+    Returns:
+        How many are good.
+    """
     size = len(raw.rows)
     fitted: dict[tuple[str, DType | None], Fitted] = {}
     taken = np.zeros(size, np.int64)
@@ -209,11 +237,14 @@ def _check_group(raw: _Raw, versions: Sequence[RowVersion], checked: Checked, re
         places = np.flatnonzero(taken == mask)
         takers = tuple(i for i in range(len(versions)) if mask >> i & 1)
         table = _stored(raw, [versions[i] for i in takers], versions, fitted)
+        if at_event:
+            table = _known_at_event(table, [versions[i] for i in takers])
         checked.groups.append(
             RowGroup(table if len(places) == size else table.take(pa.array(places)), raw.rows[places])
         )
         checked.takers.append(takers)
         checked.skipped += (len(versions) - len(takers)) * len(places)
+    return size - int(bad.sum())
 
 
 @dataclass
@@ -225,6 +256,7 @@ class _Why:
     missing: list[str]
     unfit: dict[tuple[str, DType | None], NDArray[np.bool_]]
     nulls: dict[str, NDArray[np.bool_]]
+    odd_ids: NDArray[np.bool_] | None = None
 
     @classmethod
     def of(cls, raw: _Raw, version: RowVersion, fitted: dict[tuple[str, DType | None], Fitted]) -> _Why:
@@ -240,6 +272,11 @@ class _Why:
             if found.bad is not None:
                 why.unfit[name, dtype] = found.bad
                 why.good &= ~found.bad
+        event_id = version.view.view.source.event_id
+        if event_id in raw.columns and event_id not in version.needs:
+            why.odd_ids = _any_kind(raw.columns[event_id]).bad
+            if why.odd_ids is not None:
+                why.good &= ~why.odd_ids
         for name, dtype in _never_null(version):
             if name in raw.columns:
                 values = _fitted(raw, name, dtype, fitted)
@@ -258,6 +295,9 @@ class _Why:
         for (name, dtype), bad in self.unfit.items():
             if bad[at]:
                 found.append(f"column {name!r}: {_misfit(raw.columns[name], at, dtype)}")
+        if self.odd_ids is not None and self.odd_ids[at]:
+            event_id = str(self.version.view.view.source.event_id)
+            found.append(f"column {event_id!r} (event id): {shown(raw.columns[event_id][at])} cannot be kept")
         for name, null in self.nulls.items():
             if null[at] and not any(n == name and bad[at] for (n, _), bad in self.unfit.items()):
                 found.append(f"key {name!r} is NULL" if name in keys else f"time {name!r} is NULL")
@@ -311,7 +351,7 @@ def _stored(
     fitted: dict[tuple[str, DType | None], Fitted],
 ) -> pa.Table:
     """A group's columns in the types the log keeps: of the dtypes declared for a column the one all takers can read."""
-    columns = {}
+    columns: dict[str, pa.Array] = {}
     for name in raw.columns:
         wanted = dict.fromkeys(d for v in takers for d in v.needs.get(name, ()))
         if any(name in version.times for version in takers):
@@ -319,8 +359,30 @@ def _stored(
         if wanted:
             columns[name] = _fitted(raw, name, _widest(list(wanted)), fitted).values
         else:
-            columns[name] = _as_given(raw, name, versions, fitted)
+            values = _as_given(raw, name, versions, fitted)
+            if values is not None:
+                columns[name] = values
     return pa.table(columns)
+
+
+def _known_at_event(table: pa.Table, takers: Sequence[RowVersion]) -> pa.Table:
+    """Rows without a created time as known at their event time and the delay of the source (of a push source: none)."""
+    timed = next((version for version in takers if version.reading.event is not None), None)
+    if timed is None:
+        return table
+    source, event = timed.view.view.source, table.column(str(timed.reading.event)).cast(pa.int64())
+    delay = 0 if isinstance(source, PushSource) else duration_micros(source.delay_time)
+    delay = min(delay, LAST_MICROS - FIRST_MICROS)
+    known = pc.add(pc.min_element_wise(event, pa.scalar(LAST_MICROS - delay, pa.int64())), pa.scalar(delay, pa.int64()))
+    names = dict.fromkeys([CREATED, *(v.reading.created for v in takers if v.reading.created is not None)])
+    there = [table.column(name) for name in names if name in table.column_names]
+    carried = [column.cast(pa.int64()) for column in there if pa.types.is_timestamp(column.type)]
+    nothing = pa.chunked_array([pa.nulls(table.num_rows, pa.int64())])
+    own = table.column(CREATED).cast(pa.int64()) if CREATED in table.column_names else nothing
+    created = pc.if_else(pc.is_null(pc.coalesce(*carried, nothing)), known, own).cast(pa.timestamp("us", tz="UTC"))
+    if CREATED in table.column_names:
+        return table.set_column(table.column_names.index(CREATED), CREATED, created)
+    return table.append_column(CREATED, created)
 
 
 def _widest(dtypes: list[DType | None]) -> DType | None:
@@ -335,18 +397,31 @@ def _widest(dtypes: list[DType | None]) -> DType | None:
 
 def _as_given(
     raw: _Raw, name: str, versions: Sequence[RowVersion], fitted: dict[tuple[str, DType | None], Fitted]
-) -> pa.Array:
-    """A column that no taker reads: in the dtype another version declares where it fits, else in a plain type."""
+) -> pa.Array | None:
+    """A column that no taker reads: in the dtype another version declares where it fits, else in a plain type.
+
+    None where there is no plain type that can be kept: it is left out.
+    """
     for version in versions:
         for dtype in version.needs.get(name, ()):
             found = _fitted(raw, name, dtype, fitted)
             if found.bad is None:
                 return found.values
-    column = raw.columns[name]
+    found = _any_kind(raw.columns[name])
+    return found.values if found.bad is None else None
+
+
+def _any_kind(column: Column) -> Fitted:
+    """A column in the type that it has, where some dtype stands for it and its values can be read back."""
     try:
-        return plain(column if isinstance(column, pa.ChunkedArray) else pa.array(column))
-    except (pa.ArrowException, TypeError, ValueError, OverflowError):
-        return pa.array([None if value is None else str(value) for value in column], pa.string())
+        array = plain(column if isinstance(column, pa.ChunkedArray) else pa.array(column))
+    except Exception:  # Arrow's own errors, and what a method of somebody's object raises
+        array = None
+    if array is None or fitting_dtype(array.type) is None:
+        given = np.fromiter((value is not None for value in column), bool, len(column))
+        return Fitted(pa.nulls(len(column)), given if given.any() else None)
+    bad, _ = unreadable(array)
+    return Fitted(array, bad)
 
 
 def _told(reasons: Mapping[int, list[str]], count: int) -> list[str]:

@@ -18,6 +18,7 @@ from headwater.compute.reports import RunReport
 from headwater.compute.rooms import Rooms
 from headwater.compute.run_files import RunFiles
 from headwater.compute.ties import Ties
+from headwater.compute.too_large import TooLarge
 from headwater.errors import Unavailable
 from headwater.observer import Progress
 from headwater.offline.base import POSITION, THROUGH, ChangeCounts, ChangesRequest, LogSlice
@@ -72,6 +73,7 @@ class Run:
     _superseded: int = 0
     _deleted: int = 0
     _forced: Forced = field(default_factory=Forced)
+    _too_large: TooLarge = field(default_factory=TooLarge)
     _files: RunFiles | None = None
     _void: bool = False
 
@@ -102,7 +104,8 @@ class Run:
 
     def _begin(self) -> None:
         self._counts, self._keys, self._applied, self._superseded, self._deleted = ChangeCounts(), 0, 0, 0, 0
-        self._forced, self._files = Forced(), None
+        self._too_large = TooLarge()
+        self._forced, self._files = Forced(too_large=self._too_large), None
 
     def _attempt(self, lease: RunLease, peer: Watermark | None, began: float) -> Watermark | None:
         """How far the version is materialized afterwards; None where the store's epoch is another by now."""
@@ -135,6 +138,7 @@ class Run:
             pairs = rows.encode(batch)
             outcomes = self.rooms.put_rows(self.view, pairs, until=lease.until(), position=log.position)
             ties.add(rows, batch, outcomes)
+            self._too_large.add(self.rooms.online, rows, pairs, outcomes)
             applied = outcomes.count(PutOutcome.APPLIED)
             self._keys += len(pairs)
             self._applied += applied
@@ -303,9 +307,11 @@ class Run:
             null_keys=self._counts.null_keys,
             null_times=self._counts.null_times,
             skipped=self._counts.skipped,
+            too_large=self._too_large.count,
             warnings=(
                 *lacking,
                 *unreadable,
+                *self._too_large.warnings(),
                 *(f"{about}: {text}" for text in self._warnings),
                 *(files.warnings() if files else ()),
             ),

@@ -82,6 +82,8 @@ class Ties:
                 new, row = chosen.get(key), stored[key]
                 if new is None or row is None or not is_row(row) or _same(row, new) is not False:
                     continue
+                if not self._rooms.online.capabilities.takes(key, new):
+                    continue
                 high_water = (greatest_key(self._rooms.project), 0)
                 if self._rooms.online.compare_and_put(
                     key, sequence_of(row), replaced(row, new), until=lease.until(), high_water=high_water

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from headwater.compute.recent import RecentWrite, Sample, sample
 from headwater.compute.reports import WriteReport
 from headwater.compute.rooms import Rooms
 from headwater.compute.rows import Checked, RowVersion, check_rows
+from headwater.compute.too_large import named, too_large
 from headwater.definitions.sources import PushSource
 from headwater.errors import (
     RegistryConflict,
@@ -76,6 +78,7 @@ def write(
     errors: str = "raise",
     durability: int = 0,
     session: Session | None = None,
+    created: str = "arrival",
 ) -> WriteReport:
     """Write rows of one view.
 
@@ -87,6 +90,8 @@ def write(
         errors: `raise`: one bad row and nothing is written; `report`: the good rows are written.
         durability: how many replicas must have the rows before the call returns.
         session: advanced by the write.
+        created: when rows without a created time count as known: at their `arrival`, or, to load history, at their
+            `event` time (and the source's delay; a push source has none).
 
     Raises:
         RowsRejected: rows that no version can take; `.problems` names them all.
@@ -96,6 +101,8 @@ def write(
     target = _target(to)
     if errors not in ("raise", "report"):
         raise UsageError(f"errors={errors!r}: write 'raise' or 'report'")
+    if created not in ("arrival", "event"):
+        raise UsageError(f"created={created!r}: write 'arrival' or 'event'")
     check_durability(rooms.online, durability)
     check_session(session, rooms.store_name)
     if target is WriteTarget.OFFLINE:
@@ -107,7 +114,10 @@ def write(
     for _ in range(ATTEMPTS):
         record = snapshot.view(view)
         versions = fed_versions(record)
-        checked = check_rows(view, rows, versions, lambda v=versions: _source_columns(rooms, v))  # type: ignore[misc]
+        if created == "event" and all(version.reading.event is None for version in versions):
+            raise UsageError(f"created='event': rows of {view!r} have no event time, its source is valid always")
+        columns = partial(_source_columns, rooms, versions)
+        checked = check_rows(view, rows, versions, columns, at_event=created == "event")
         if checked.rejected and errors == "raise":
             snapshot = _refuse(rooms, snapshot, view, checked)
             continue
@@ -176,38 +186,51 @@ def _write_checked(
     kept = sum(a.table.num_rows for a in appended)
     purged = checked.count - checked.rejected - kept
     if target is WriteTarget.OFFLINE:
-        return report(checked, applied=kept, superseded=purged, position=position), ()
+        return report(checked, Outcomes(kept), purged, position), ()
     takers = zip(appended, checked.takers, strict=True)
     try:
         rows = [(a.table, a.rows, versions_) for a, versions_ in takers]
         outcomes = put_rows(rooms, versions, checked.count, rows, until)
     except StoreError as bad:
-        kept = f"the rows are in the offline log (up to position {position}), the next materialize puts them online"
+        kept = f"the rows are in the offline log (up to position {position}), the next materialize tries again"
         raise type(bad)(f"{bad}; {kept}") from bad
-    return report(checked, outcomes.applied, outcomes.superseded + purged, outcomes.future, position), outcomes.sample
+    return report(checked, outcomes, purged, position), outcomes.sample
 
 
-def report(checked: Checked, applied: int, superseded: int, future: int = 0, position: int = 0) -> WriteReport:
-    """The report of a write whose rows were checked."""
+def report(checked: Checked, outcomes: Outcomes, purged: int, position: int = 0) -> WriteReport:
+    """The report of a write whose rows were checked; `purged` are rows that a purge hides."""
     return WriteReport(
-        applied=applied,
-        superseded=superseded,
+        applied=outcomes.applied,
+        superseded=outcomes.superseded + purged,
         rejected=checked.rejected,
-        future=future,
+        future=outcomes.future,
         skipped=checked.skipped,
-        problems=tuple(checked.problems),
+        problems=(*checked.problems, *outcomes.problems),
         position=position,
+        too_large=outcomes.too_large,
+        unread=dict(checked.unread),
     )
 
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What became of rows online, each counted once: put in a version, else withheld in one, else superseded in all."""
+    """What became of rows online, each counted once.
+
+    Attributes:
+        applied: rows put in a version.
+        superseded: others, kept out of every version.
+        future: others, withheld in a version.
+        too_large: rows that are too large for the store in a version, whatever came of them in others.
+        problems: what is said of these, by row of the write.
+        sample: some of the rows that were put.
+    """
 
     applied: int
-    superseded: int
-    future: int
-    sample: Sample
+    superseded: int = 0
+    future: int = 0
+    too_large: int = 0
+    problems: tuple[str, ...] = ()
+    sample: Sample = ()
 
 
 Placed = tuple[pa.Table, NDArray[np.int64], tuple[int, ...]]
@@ -228,6 +251,7 @@ def put_rows(
     """
     put, withheld, taken = np.zeros(count, bool), np.zeros(count, bool), np.zeros(count, bool)
     some: Sample = ()
+    large: dict[int, list[str]] = {}
     for i, version in enumerate(versions):
         mine = [(project(version, table), rows) for table, rows, takers in groups if i in takers and table.num_rows]
         if not mine:
@@ -245,11 +269,17 @@ def put_rows(
             pairs = encoder.encode(part)
             outcomes = rooms.put_rows(version.view, pairs, until=until, position=last)
             applied = [outcome is PutOutcome.APPLIED for outcome in outcomes]
-            put[rows[start : start + CHUNK][np.array(applied, bool)]] = True
+            places = rows[start : start + CHUNK]
+            put[places[np.array(applied, bool)]] = True
+            for at, text in named(rooms.online, encoder, pairs, outcomes):
+                large.setdefault(int(places[at]), []).append(text)
             if not start:
                 some += sample(part, encoder.names, pairs, applied)
     withheld &= ~put
-    return Outcomes(int(put.sum()), int((taken & ~put & ~withheld).sum()), int(withheld.sum()), some)
+    others = taken & ~put & ~withheld
+    others[list(large)] = False
+    problems = tuple(f"row {row}: {'; '.join(large[row])}" for row in sorted(large))
+    return Outcomes(int(put.sum()), int(others.sum()), int(withheld.sum()), len(large), problems, some)
 
 
 def _horizon(rooms: Rooms, groups: Sequence[Placed]) -> int:
@@ -279,6 +309,7 @@ def write_cached(
     arrival = rooms.log.arrival(view)
     groups: list[Placed] = []
     late: list[int] = []
+    problems: list[str] = []
     purged = 0
     for group, takers in zip(checked.groups, checked.takers, strict=True):
         table = stamped(group.table, np.zeros(group.table.num_rows, np.int64), arrival)
@@ -286,16 +317,36 @@ def write_cached(
         late += [int(row) for row in group.rows[future]]
         purged += int((gone & ~future).sum())
         keep = ~(future | gone)
+        large = _too_large_for_cache(rooms, [versions[i] for i in takers], table.filter(pa.array(keep)))
+        problems += [f"row {group.rows[keep][at]}: {text}" for at, text in large.items()]
+        keep[np.flatnonzero(keep)[list(large)]] = False
         groups.append((table.filter(pa.array(keep)), group.rows[keep], takers))
-    if late:
-        text = "known in the future: a cache-only row is not kept for later; write it with to='both'"
-        checked.problems += [f"row {row}: {text}" for row in sorted(late)]
-        checked.rejected += len(late)
+    text = "known in the future: a cache-only row is not kept for later; write it with to='both'"
+    problems += [f"row {row}: {text}" for row in sorted(late)]
+    if problems:
+        checked.problems += problems
+        checked.rejected += len(problems)
         if errors == "raise":
             wrong = f"{view}: {checked.rejected} of {checked.count} rows are wrong; nothing was written"
             raise RowsRejected(wrong, checked.problems)
     outcomes = put_rows(rooms, versions, checked.count, groups, until)
-    return report(checked, outcomes.applied, outcomes.superseded + purged, outcomes.future), outcomes.sample
+    return report(checked, outcomes, purged), outcomes.sample
+
+
+def _too_large_for_cache(rooms: Rooms, takers: Sequence[RowVersion], table: pa.Table) -> dict[int, str]:
+    """The rows that the online store cannot take in some version, and why: nothing else would keep them."""
+    most = rooms.online.capabilities.max_row_bytes
+    # no packed row is twice as large as all columns together
+    if rooms.online.capabilities.max_key_bytes is None and (most is None or 2 * table.nbytes + 65_536 < most):
+        return {}
+    found: dict[int, str] = {}
+    for version in takers:
+        encoder = ViewRows(rooms.project, version.view)
+        pairs = encoder.encode(project(version, table))
+        large = frozenset(too_large(rooms.online, version.view, pairs))
+        outcomes = [PutOutcome.TOO_LARGE if i in large else PutOutcome.APPLIED for i in range(len(pairs))]
+        found |= dict(named(rooms.online, encoder, pairs, outcomes))
+    return found
 
 
 def _unfit_for_cache(

@@ -34,7 +34,8 @@ def _source_meaning(source: Source) -> dict[str, Any]:
         "event_time": source.event_time,
         "created_time": source.created_time,
         "event_id": source.event_id,
-        "delay": duration_micros(source.delay_time),
+        # rows given to `write` know no delay; releases before took one and left it without effect
+        "delay": 0 if isinstance(source, PushSource) else duration_micros(source.delay_time),
     }
     if isinstance(source, CSVSource):
         meaning["nulls"] = sorted(source.nulls)

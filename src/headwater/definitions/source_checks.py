@@ -73,6 +73,11 @@ def check_settings(source: Any, where: str = "source") -> Iterator[str]:
         yield f"{where}.path: a path is wanted, not {source.path!r}"
     if isinstance(source, CSVSource) and not all(isinstance(null, str) for null in source.nulls):
         yield f"{where}.nulls: the texts that mean NULL are wanted, not {source.nulls!r}"
+    if isinstance(source, PushSource) and source.delay_time > timedelta(0):
+        yield (
+            f"{where}.delay: a push source has no delay: its rows are known at the created time that they carry, else "
+            "when they arrive; to load history as known at its event time, write it with created='event'"
+        )
     if isinstance(source, PushSource) and source.schema is not None:
         yield from _check_schema(source.schema, where)
     if isinstance(source, SQLSource):

@@ -24,11 +24,13 @@ class PutOutcome(IntEnum):
         SUPERSEDED: what is stored is greater, or a delete hides the row; nothing changed.
         APPLIED: the row is stored.
         TIE: a source row of the same times with other values is stored; nothing changed, the source decides.
+        TOO_LARGE: the row is larger than the store takes (`Capabilities.max_row_bytes`); nothing changed.
     """
 
     SUPERSEDED = 0
     APPLIED = 1
     TIE = 2
+    TOO_LARGE = 3
 
 
 Row = tuple[bytes, bytes]
@@ -49,11 +51,22 @@ class Capabilities:
         levels: the consistency levels it can give. More than one kind of read is a power (`powers.LeveledReads`).
         expiry: whether it drops rows at `expires_in`; a store without expiry keeps them.
         local: whether rows are on this machine, a call away in microseconds: an event loop may wait for them.
+        max_row_bytes: the longest row that it takes, whatever its key; None: as long as there is room. Longer ones are
+            named, counted and never put.
+        max_key_bytes: the longest key that it takes; None: all (they have at most `keys.LONGEST` bytes).
     """
 
     levels: frozenset[ConsistencyLevel]
     expiry: bool = False
     local: bool = False
+    max_row_bytes: int | None = None
+    max_key_bytes: int | None = None
+
+    def takes(self, key: bytes, row: bytes) -> bool:
+        """Whether a row is within the limits."""
+        return (self.max_row_bytes is None or len(row) <= self.max_row_bytes) and (
+            self.max_key_bytes is None or len(key) <= self.max_key_bytes
+        )
 
 
 class OnlineStore(OfOneProcess, ABC):

@@ -13,6 +13,7 @@ import pytest
 
 import headwater as hw
 from headwater.clock import to_micros
+from headwater.compute.retrieval import historical
 from headwater.errors import (
     ConsistencyNotSupported,
     DataError,
@@ -310,11 +311,12 @@ def test_a_write_sees_versions_that_another_process_applied(bench: Bench) -> Non
     assert stale.registry.latest is not None and stale.registry.latest.revision == bench.registry.refresh().revision
 
 
-def test_columns_of_the_source_that_no_feature_uses_are_kept(bench: Bench) -> None:
+def test_columns_of_the_source_that_no_version_reads_are_left_out_and_counted(bench: Bench) -> None:
     bench.rows["weather"] = [row("A", 1.0, station="s1")]
     bench.apply(AIRPORT, weather())
-    assert bench.write("weather", [row("B", 2.0, station="s2")]).applied == 1
-    assert logged(bench)[0]["station"] == "s2"
+    report = bench.write("weather", [row("B", 2.0, station="s2"), row("C", 2.0)])
+    assert (report.applied, report.unread) == (2, {"station": 1})
+    assert "station" not in logged(bench)[0]
     with pytest.raises(RowsRejected, match="did you mean 'station'"):
         bench.write("weather", [row("B", 2.0, staton="s2")])
 
@@ -390,3 +392,105 @@ def test_an_online_store_that_fails_after_the_log_says_that_the_rows_are_kept(be
     bench.rooms.online = MemoryOnlineStore()
     bench.materialize()
     assert bench.values("weather:temp", ["A"]) == [1.0]
+
+
+PUSHED = hw.FeatureView(
+    "pushed", entity=AIRPORT, source=hw.PushSource(event_time="at"), features=[hw.Feature("temp", hw.Float64)]
+)
+
+
+def test_history_that_is_loaded_counts_as_known_at_its_event_time(bench: Bench) -> None:
+    bench.apply(AIRPORT, PUSHED)
+    bench.pass_time(days=10)
+    rows = [{"airport": "JFK", "at": T0 + timedelta(days=day), "temp": float(day)} for day in range(5)]
+    bench.write("pushed", [{**rows[0], "airport": "EWR"}])
+    assert bench.write("pushed", rows, created="event").applied == 5
+    spine = pa.table(
+        {"airport": ["JFK", "EWR"] * 2, "timestamp": [T0 + timedelta(days=2, hours=1)] * 2 + [bench.at] * 2}
+    )
+    found = historical(bench.rooms, spine, ["pushed:temp"]).to_arrow()["temp"].to_pylist()
+    assert found == [2.0, None, 4.0, 0.0]
+    assert bench.values("pushed:temp", ["JFK", "EWR"]) == [4.0, 0.0]
+    assert [r["created_time"] for r in logged(bench, "pushed") if r["airport"] == "JFK"] == [r["at"] for r in rows]
+    bench.materialize(force=True)
+    assert bench.values("pushed:temp", ["JFK"]) == [4.0]
+
+
+def test_loading_history_twice_changes_nothing(bench: Bench) -> None:
+    bench.apply(AIRPORT, PUSHED)
+    old = [{"airport": "JFK", "at": T0 - timedelta(days=2), "temp": 1.0}]
+    bench.write("pushed", old, created="event")
+    bench.write("pushed", [{"airport": "JFK", "at": T0 - timedelta(days=2), "temp": 9.0}])
+    bench.write("pushed", old, created="event")
+    assert bench.values("pushed:temp", ["JFK"]) == [9.0]
+
+
+def test_loaded_history_takes_the_delay_of_the_source_and_keeps_created_times(bench: Bench) -> None:
+    source = hw.TableSource(event_time="at", created_time="seen", delay="1h")
+    bench.apply(AIRPORT, weather(source=source))
+    bench.pass_time(days=1)
+    seen = T0 + timedelta(hours=5)
+    rows = [row("A", 1.0, seen=None), row("B", 2.0, seen=seen), row("C", 3.0, seen=None, created_time=seen)]
+    bench.write("weather", rows, created="event")
+    assert [r["created_time"] for r in logged(bench)] == [T0 + timedelta(hours=1), None, seen]
+    for key, known in (("A", T0 + timedelta(hours=1)), ("B", seen), ("C", seen)):
+        spine = pa.table({"airport": [key] * 2, "timestamp": [known - timedelta(seconds=1), known]})
+        assert historical(bench.rooms, spine, ["weather:temp"]).to_arrow()["temp"].is_valid().to_pylist() == [
+            False,
+            True,
+        ]
+
+
+def test_loaded_rows_at_the_end_of_time_stay_within_it(bench: Bench) -> None:
+    source = hw.TableSource(event_time="at", delay="30d")
+    bench.apply(AIRPORT, weather(source=source))
+    last = datetime.max.replace(tzinfo=UTC)
+    assert bench.write("weather", [row("A", 1.0, last)], created="event").future == 1
+    assert logged(bench)[0]["created_time"] == last
+    assert bench.materialize().runs[0].future == 1
+
+
+def test_what_is_not_a_way_to_be_known_is_refused(bench: Bench) -> None:
+    facts = hw.FeatureView("facts", entity=AIRPORT, source=hw.PushSource(), features=[hw.Feature("size", hw.Int64)])
+    bench.apply(AIRPORT, PUSHED, facts)
+    with pytest.raises(UsageError, match="created='now': write 'arrival' or 'event'"):
+        bench.write("pushed", [], created="now")
+    with pytest.raises(UsageError, match="no event time"):
+        bench.write("facts", [{"airport": "A", "size": 1}], created="event")
+
+
+@pytest.mark.parametrize("to", ["both", "offline", "online"])
+def test_columns_that_no_version_reads_break_nothing_whatever_they_hold(bench: Bench, to: str) -> None:
+    columns = {"airport": hw.String, "at": hw.Timestamp, "temp": hw.Float64, "note": hw.String}
+    source = hw.PushSource(event_time="at", schema=columns)
+    view = hw.FeatureView("pushed", entity=AIRPORT, source=source, features=[hw.Feature("temp", hw.Float64)])
+    bench.apply(AIRPORT, view)
+    good = {"airport": "JFK", "at": T0, "temp": 1.0}
+    notes: list[Any] = ["text", "\ud800", object(), {"a": {"b": [1, "x"]}}, 10**400, datetime.max, float("nan")]
+    report = bench.write("pushed", [{**good, "note": note} for note in notes], to=to)
+    assert (report.rejected, report.unread) == (0, {"note": len(notes)})
+    for note in (
+        pa.array([b"\xff"]).view(pa.string()),
+        pa.array([2**60]).view(pa.timestamp("us")),
+        pa.array([{"a": 1}]),
+        pa.nulls(1),
+    ):
+        table = pa.table(
+            {"airport": ["JFK"], "at": pa.array([T0], pa.timestamp("us", "UTC")), "temp": [2.0], "note": note}
+        )
+        assert bench.write("pushed", table, to=to).unread == {"note": 1}
+    bench.materialize()
+    if to != "online":
+        assert set(logged(bench, "pushed")[0]) == {"airport", "at", "temp", "__position", "__arrival"}
+
+
+def test_an_event_id_is_kept_and_must_be_readable(bench: Bench) -> None:
+    source = hw.PushSource(event_time="at", event_id="id")
+    view = hw.FeatureView("pushed", entity=AIRPORT, source=source, features=[hw.Feature("temp", hw.Float64)])
+    bench.apply(AIRPORT, view)
+    good = {"airport": "JFK", "at": T0, "temp": 1.0}
+    bench.write("pushed", [{**good, "id": "a"}])
+    assert logged(bench, "pushed")[0]["id"] == "a"
+    for odd in ("\ud800", object(), {"a": 1}):
+        with pytest.raises(RowsRejected, match=r"row 0: column 'id' \(event id\)"):
+            bench.write("pushed", [{**good, "id": odd}])

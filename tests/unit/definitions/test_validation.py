@@ -11,6 +11,7 @@ import pytest
 
 from headwater.definitions.entity import Entity
 from headwater.definitions.feature import Feature
+from headwater.definitions.fingerprint import fingerprint
 from headwater.definitions.service import FeatureService
 from headwater.definitions.source_checks import Read
 from headwater.definitions.sources import CSVSource, ParquetSource, PushSource, Source, SQLSource, TableSource
@@ -377,6 +378,13 @@ def test_rows_that_stand_in_for_a_source_are_looked_at_instead() -> None:
     assert check([small], lambda source: Read(wide, rows)).problems == []
     missing = view(Feature("g", Float32), source=PushSource(event_time="t"))
     assert "no column 'g'" in check([missing], lambda source: Read(wide, rows)).problems[0]
+
+
+def test_a_push_source_has_no_delay_and_one_of_an_earlier_release_means_the_same_without() -> None:
+    delayed = view(source=PushSource(event_time="t", delay="10m"))
+    assert "source.delay: a push source has no delay" in only(delayed)
+    assert "created='event'" in only(delayed)
+    assert fingerprint(delayed) == fingerprint(view(source=PushSource(event_time="t")))
 
 
 def test_a_push_source_is_checked_against_its_own_schema() -> None:

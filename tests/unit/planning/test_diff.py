@@ -111,7 +111,6 @@ def test_an_entity_comes_with_its_view(registry: Registry) -> None:
         (view("temp", "wind"), Bump.MINOR, "feature wind added (float64)"),
         (view("wind"), Bump.MAJOR, "feature temp removed"),
         (view("temp", ttl="6h"), Bump.MAJOR, "ttl: none → 6h"),
-        (view("temp", source=PushSource(event_time="t", delay="5m")), Bump.MAJOR, "source.delay: none → 5m"),
         (view("temp", source=PushSource(event_time="u")), Bump.MAJOR, "source.event time: t → u"),
         (view("temp", source=PushSource(event_time="t", created_time="c")), Bump.MAJOR, "created time: none → c"),
         (view("temp", source=ParquetSource("x", event_time="t")), Bump.MAJOR, "source.kind: push → parquet"),

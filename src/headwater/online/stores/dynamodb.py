@@ -22,7 +22,7 @@ from headwater.online.powers import UNREAD, Reading
 from headwater.online.stores import dynamodb_reads as plans
 from headwater.online.stores import dynamodb_table as tables
 from headwater.online.stores.dynamodb_calls import Bound, Call, Clock, NoTable, Plan, Window
-from headwater.online.stores.dynamodb_items import BUCKETS, Attributes
+from headwater.online.stores.dynamodb_items import BUCKETS, MAX_ROW_BYTES, Attributes
 from headwater.online.stores.dynamodb_url import DynamoDBPlace, parse_url
 from headwater.online.stores.dynamodb_wire import AsyncWire, Wire
 from headwater.types import ConsistencyLevel
@@ -48,7 +48,7 @@ class DynamoDBOnlineStore(OnlineStore):
         wall_clock: tells when rows may expire: the service drops them by the real time, whatever `clock` is.
     """
 
-    capabilities = Capabilities(levels=frozenset(ConsistencyLevel), expiry=True)
+    capabilities = Capabilities(levels=frozenset(ConsistencyLevel), expiry=True, max_row_bytes=MAX_ROW_BYTES)
 
     def __init__(self, place: DynamoDBPlace | str, wall_clock: WallClock = system_clock) -> None:
         self.place = parse_url(place) if isinstance(place, str) else place

@@ -23,6 +23,7 @@ from headwater.online.stores.lmdb_environment import Environment, release, share
 from headwater.online.stores.lmdb_files import Settings
 from headwater.online.stores.lmdb_rows import (
     CHUNK_ROWS,
+    MAX_ROW_BYTES,
     SCAN_ROWS,
     chunks,
     compare_and_set,
@@ -53,7 +54,7 @@ class LMDBOnlineStore(OnlineStore):
         wait: seconds to wait at most for another process that writes or opens it, before `Unavailable`.
     """
 
-    capabilities = Capabilities(levels=frozenset(ConsistencyLevel), local=True)
+    capabilities = Capabilities(levels=frozenset(ConsistencyLevel), local=True, max_row_bytes=MAX_ROW_BYTES)
 
     def __init__(
         self, path: str | os.PathLike[str], *, map_size: int = MAP_SIZE, sync: bool = True, wait: float = WAIT

@@ -19,6 +19,9 @@ RUN_ROWS = 200_000
 
 SCAN_ROWS = 4_096
 
+MAX_ROW_BYTES = 2**32 - 1
+"""The longest value that LMDB takes."""
+
 _Rows = Sequence[tuple[bytes, bytes]]
 
 

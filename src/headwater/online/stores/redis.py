@@ -11,6 +11,7 @@ from headwater.online.base import Capabilities, Change, HighWater, OnlineStore, 
 from headwater.online.hints import HintQueue
 from headwater.online.powers import Reading
 from headwater.online.stores.redis_async import RedisReads
+from headwater.online.stores.redis_batches import MAX_ROW_BYTES
 from headwater.online.stores.redis_cluster import read_plan
 from headwater.online.stores.redis_cluster_rows import ClusterRedis
 from headwater.online.stores.redis_info import info, warnings_of
@@ -35,7 +36,7 @@ class RedisOnlineStore(OnlineStore):
         place: where Redis is; `from_url` reads one from a URL.
     """
 
-    capabilities = Capabilities(levels=frozenset(ConsistencyLevel), expiry=True)
+    capabilities = Capabilities(levels=frozenset(ConsistencyLevel), expiry=True, max_row_bytes=MAX_ROW_BYTES)
 
     def __init__(self, place: RedisPlace | str) -> None:
         self.place = parse_url(place) if isinstance(place, str) else place

@@ -12,6 +12,8 @@ T = TypeVar("T")
 
 SCRIPT_ROWS, SCRIPT_BYTES = 128, 1 << 20
 """Of one script; a larger row goes alone."""
+MAX_ROW_BYTES = (512 << 20) - 1024
+"""The longest argument that a server takes unless its `proto-max-bulk-len` is another, a little spared."""
 WINDOW_ROWS, WINDOW_BYTES = 8_192, 16 << 20
 """Of all that is sent to a cluster before its answers are awaited."""
 
