@@ -4,7 +4,7 @@ from collections.abc import Generator
 
 import pytest
 
-pytest_plugins = ["tests.servers.dynamodb", "tests.servers.postgres", "tests.servers.redis"]
+pytest_plugins = ["tests.servers.dynamodb", "tests.servers.postgres", "tests.servers.redis", "tests.servers.s3"]
 
 
 def _fail_if_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:

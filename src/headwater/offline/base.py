@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
+from headwater.clock import MIN_MICROS
 from headwater.definitions.sources import Source
 from headwater.forks import OfOneProcess
 from headwater.planning.files import FileIdentity
@@ -147,9 +148,10 @@ class HistoryRequest:
 class ChangesRequest:
     """The newest known row of each key, for materialization.
 
-    A source row counts where `source_after` < known_at ≤ `end` (the least int64 is no bound); a log row where
-    (position > `since.position` and known_at ≤ `end`) or `since.end` < known_at ≤ `end`; either only where no tombstone
-    of its key hides it.
+    A source row counts where `source_after` < known_at ≤ `end` (the least int64 is no bound); with `whole_files`, of a
+    source of files, every row of those with known_at ≤ `end`, and of the others where `since.end` < known_at ≤ `end`. A
+    log row counts where (position > `since.position` and known_at ≤ `end`) or `since.end` < known_at ≤ `end`; either
+    only where no tombstone of its key hides it.
 
     Attributes:
         view: the view version, whole, with its source and log.
@@ -158,6 +160,13 @@ class ChangesRequest:
         since: the watermark before the run.
         log_until: log rows after this position are left out.
         keys: only these keys (columns named like the join keys), or None for all.
+        whole_files: files, by the paths of `list_files`, that are new or changed since the last run; None: every row is
+            judged by `source_after`. A query is read whole where it reads any of them.
+        only_files: no other file is opened; a feature's column that these lack is NULL in their rows. None: all are.
+            A query reads all its files all the same.
+        at: to settle ties: join keys, `__event` and `__created` (int64 microseconds, as `changes` gives them). Of each
+            of its rows history's choice among the rows of the source with just this key and these times; nothing else
+            of the request but the view counts then.
     """
 
     view: ViewInput
@@ -169,6 +178,29 @@ class ChangesRequest:
     whole_files: frozenset[str] | None = None
     only_files: frozenset[str] | None = None
     at: pa.Table | None = None
+
+    @property
+    def scope(self) -> SourceScope:
+        """The rows of the source that are read."""
+        if self.at is not None:
+            return SourceScope()
+        after = self.source_after if self.whole_files is None else self.since.end
+        return SourceScope(None if after == MIN_MICROS else after, self.whole_files or frozenset(), self.only_files)
+
+
+@dataclass(frozen=True)
+class SourceScope:
+    """Which rows of a source a run reads.
+
+    Attributes:
+        known_after: rows known at this instant (microseconds) or before are left out; None: none are.
+        whole: files of which every row is read all the same.
+        only: the files that are opened at all; None: all.
+    """
+
+    known_after: int | None = None
+    whole: frozenset[str] = frozenset()
+    only: frozenset[str] | None = None
 
 
 @dataclass
@@ -183,6 +215,7 @@ class ChangeCounts:
         skipped: log rows that lack a column of the version.
         lacking: a feature's column that some files of the source lack, so that their rows have NULL there → which.
         unreadable: rows of the log that are left out since nothing could read their values back.
+        file_rows: file → how many rows it has, of those that were read whole, where that is known.
     """
 
     rows: int = 0
@@ -193,6 +226,7 @@ class ChangeCounts:
     skipped: int = 0
     lacking: dict[str, str] = field(default_factory=dict)
     unreadable: int = 0
+    file_rows: dict[str, int] = field(default_factory=dict)
 
 
 class HistoryRun(Protocol):
@@ -229,7 +263,14 @@ class OfflineEngine(OfOneProcess, ABC):
         """
 
     def list_files(self, source: Source) -> tuple[FileIdentity, ...] | None:
-        """The files of a source, as they are now; None where it is not a source of files."""
+        """The files of a source as they are now, each with what identifies its content; none of them is opened.
+
+        Returns:
+            None where the source is not one of files; of a query the files of all its tables, where all are of files.
+
+        Raises:
+            SourceError: there is none, or they cannot be listed.
+        """
         return None
 
     @abstractmethod

@@ -39,6 +39,7 @@ class Relation:
         event_range: a filter for the engine's scan.
         bounds: the least and greatest event and created time, where files tell; at least as wide as the rows'.
         seekable: whether a range of ordinals is read without reading the others.
+        fixed: whether a later statement sees the same rows, whatever becomes of the files that they are from.
     """
 
     table: Tree
@@ -51,6 +52,7 @@ class Relation:
     event_range: EventRange | None = None
     bounds: tuple[int, int, int, int] | None = None
     seekable: bool = False
+    fixed: bool = True
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class ViewRows:
         hidden: a table of (ordinal, until) of the rows that a delete hides from reads at `until` and later, or None.
         lacking: a feature's column that some of the source's files lack → which.
         unreadable: how many rows of the log are left out since nothing could read their values back.
+        file_rows: file of the source → how many rows it has, of those that are read whole, where that is known.
     """
 
     source: Relation | None
@@ -80,6 +83,7 @@ class ViewRows:
     deletes: str | None = None
     lacking: Mapping[str, str] = field(default_factory=dict)
     unreadable: int = 0
+    file_rows: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def lag(self) -> int | None:
@@ -137,19 +141,19 @@ class ViewRows:
         """
         queries = []
         for part, ordinal in self._parts():
-            event = part.event if part.event is not None else big(MIN_MICROS)
             columns = [k.copy().as_(f"k{i}") for i, k in enumerate(part.keys)] or [big(0).as_("k0")]
-            columns += [event.copy().as_("event"), self._created(part).as_("created"), ordinal.copy().as_("ordinal")]
+            columns += [*self._times(part), ordinal.copy().as_("ordinal")]
             columns += [part.features[name].copy().as_(f"f{i}") for i, name in enumerate(features)]
-            select = exp.select(*columns).from_(part.table.copy())
-            if part.event_range is not None and (lower is not None or upper is not None):
-                reach = part.event_range(lower, upper)
-                select = select.where(reach) if reach is not None else select
+            select = _within(exp.select(*columns).from_(part.table.copy()), part, lower, upper)
             if not nulls:
                 needed = [*part.keys, part.event, part.created]
                 select = select.where(*[is_not_null(e) for e in needed if e is not None])
             queries.append(select)
         return union_all(queries)
+
+    def _times(self, part: Relation) -> list[Tree]:
+        event = part.event if part.event is not None else big(MIN_MICROS)
+        return [event.copy().as_("event"), self._created(part).as_("created")]
 
     def _created(self, part: Relation) -> Tree:
         if part.created is not None:
@@ -174,15 +178,37 @@ class ViewRows:
             )
         )
 
-    def wide(self, names: Sequence[str], *, keys: bool = False) -> exp.Query:
-        """Columns ordinal, f0… for the features named, and the keys k0… where asked for."""
+    def wide(
+        self,
+        names: Sequence[str],
+        *,
+        keys: bool = False,
+        times: bool = False,
+        lower: int | None = None,
+        upper: int | None = None,
+    ) -> exp.Query:
+        """Columns ordinal, f0… for the features named, and where asked for the keys k0…, event and created.
+
+        Event times outside of `lower` and `upper` need not be read.
+        """
         queries = []
         for part, ordinal in self._parts():
             values = [part.features[name].copy().as_(f"f{i}") for i, name in enumerate(names)]
             if keys:
                 values += [k.copy().as_(f"k{i}") for i, k in enumerate(part.keys)] or [big(0).as_("k0")]
-            queries.append(exp.select(ordinal.copy().as_("ordinal"), *values).from_(part.table.copy()))
+            if times:
+                values += self._times(part)
+            select = exp.select(ordinal.copy().as_("ordinal"), *values).from_(part.table.copy())
+            queries.append(_within(select, part, lower, upper))
         return union_all(queries)
+
+
+def _within(select: exp.Select, part: Relation, lower: int | None, upper: int | None) -> exp.Select:
+    """The rows that a range of event times reaches, where the engine can leave the others unread."""
+    if part.event_range is None or (lower is None and upper is None):
+        return select
+    reach = part.event_range(lower, upper)
+    return select if reach is None else select.where(reach)
 
 
 def column(name: str, table: str | None = None) -> exp.Column:

@@ -31,14 +31,14 @@ def heads(picked: str, spine: exp.Select, rows: ViewRows) -> exp.Select:
     )
 
 
-def newest_heads(newest: str, rows: ViewRows) -> exp.Select:
-    """The same of a table of (ordinal, tie) that knows neither keys nor times."""
+def newest_heads(newest: str, rows: ViewRows, lower: int | None = None, upper: int | None = None) -> exp.Select:
+    """The same of a table of (ordinal, tie) that knows neither keys nor times; see `members` for the bounds."""
     names = [*rows.key_names, "event", "created", "ordinal"]
     ties = exp.select(column("ordinal")).from_(exp.to_table(newest))
     ties = ties.where(column("tie"), column("ordinal") < number(rows.source_size))
     return (
         exp.select(*[column(n, "n") for n in names])
-        .from_(rows.narrow().subquery("n"))
+        .from_(rows.narrow(lower, upper).subquery("n"))
         .join(ties.subquery("x"), on=column("ordinal", "n").eq(column("ordinal", "x")), join_type="semi")
     )
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 from sqlglot import exp
 
-from headwater.offline.base import ViewInput
+from headwater.offline.base import SourceScope, ViewInput
 from headwater.offline.relations import ViewRows
 
 
@@ -70,11 +70,11 @@ class Workspace(Protocol):
         ...
 
     def view_rows(
-        self, view: ViewInput, label: str, features: Sequence[str], known_after: int | None = None
+        self, view: ViewInput, label: str, features: Sequence[str], scope: SourceScope | None = None
     ) -> ViewRows:
         """A view's source and log as relations, all named features among their columns.
 
-        Source rows known at `known_after` (microseconds) or before need not be read; None: all may be wanted.
+        Of the source just the rows of the scope; None: all of them.
         """
         ...
 

@@ -22,16 +22,25 @@ from headwater import forks
 from headwater.definitions.sources import Source
 from headwater.errors import HeadwaterError, SourceError, StorageFull, StoreError, Unavailable, printable
 from headwater.observer import Observer, Progress, silent
-from headwater.offline.base import ChangeCounts, ChangesRequest, HistoryRequest, HistoryRun, OfflineEngine, ViewInput
+from headwater.offline.base import (
+    ChangeCounts,
+    ChangesRequest,
+    HistoryRequest,
+    HistoryRun,
+    OfflineEngine,
+    SourceScope,
+    ViewInput,
+)
 from headwater.offline.changes import run_changes
 from headwater.offline.engines.duckdb_columns import FAILED
 from headwater.offline.engines.duckdb_log import count_skipped
-from headwater.offline.engines.duckdb_sources import source_schema
+from headwater.offline.engines.duckdb_sources import list_files, source_schema
 from headwater.offline.engines.duckdb_unreadable import explained
 from headwater.offline.engines.duckdb_views import check_view, open_view
 from headwater.offline.history import PointInTimeRun
 from headwater.offline.relations import ViewRows
 from headwater.offline.workspace import Powers
+from headwater.planning.files import FileIdentity
 from headwater.scratch import TempFolder
 
 T = TypeVar("T")
@@ -97,6 +106,9 @@ class DuckDBEngine(OfflineEngine):
     def source_schema(self, source: Source) -> pa.Schema:
         with self._workspace() as space:
             return source_schema(space, source, self.folder, _place(source), every_file=True)
+
+    def list_files(self, source: Source) -> tuple[FileIdentity, ...] | None:
+        return list_files(source, self.folder, _place(source))
 
     def history(self, request: HistoryRequest) -> HistoryRun:
         for view in request.views:
@@ -276,9 +288,9 @@ class DuckDBWorkspace:
                 cursor.close()
 
     def view_rows(
-        self, view: ViewInput, label: str, features: Sequence[str], known_after: int | None = None
+        self, view: ViewInput, label: str, features: Sequence[str], scope: SourceScope | None = None
     ) -> ViewRows:
-        return open_view(self, view, label, features, self._engine.folder, known_after)
+        return open_view(self, view, label, features, self._engine.folder, scope)
 
     def skipped_rows(self, view: ViewInput, after: int, until: int) -> int:
         return count_skipped(self, view, after, until)

@@ -76,9 +76,10 @@ class CSVFiles:
     parts: Partitions
     typed: bool = False
 
-    def query(self) -> str:
-        """All rows of the files."""
-        return f"SELECT *{_looked_up(self.parts, text=not self.typed)} FROM {self.scan(self.files)}"
+    def query(self, more: str = "") -> str:
+        """All rows of the files, with a further column where one is given (it may use `file_index`)."""
+        more = f", {more}" if more else ""
+        return f"SELECT *{_looked_up(self.parts, text=not self.typed)}{more} FROM {self.scan(self.files)}"
 
     def scan(self, files: Sequence[str]) -> str:
         """What FROM names for some of the files, without partitions."""

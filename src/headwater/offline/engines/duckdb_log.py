@@ -12,7 +12,8 @@ from sqlglot import exp
 from headwater.errors import SourceError
 from headwater.offline.base import POSITION, THROUGH, LogPart, LogSlice, ViewInput
 from headwater.offline.engines.duckdb_files import stored_files
-from headwater.offline.engines.duckdb_sources import Session, ViewSession, readable
+from headwater.offline.engines.duckdb_opened import Session, ViewSession
+from headwater.offline.engines.duckdb_sources import readable
 from headwater.offline.engines.duckdb_unreadable import beyond_rows, without_unreadable
 from headwater.offline.engines.footers import greatest, read_footers
 from headwater.offline.relations import ViewRows, column

@@ -1,175 +1,109 @@
-"""Sources and log parts as DuckDB relations: files as views, what has no row numbers of its own as tables."""
+"""Sources as DuckDB relations: files as views, what has no row numbers of its own as tables."""
 
 from __future__ import annotations
 
-import itertools
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
-from sqlglot import exp
+from sqlglot import exp, parse_one
+from sqlglot.errors import SqlglotError
 
-from headwater.definitions.sources import LACKING, CSVSource, ParquetSource, PushSource, Source, SQLSource, TableSource
-from headwater.errors import DataError, SourceError, nearest
+from headwater.definitions.sources import CSVSource, ParquetSource, PushSource, Source, SQLSource, TableSource
+from headwater.errors import DataError, SourceError
+from headwater.offline.base import SourceScope
 from headwater.offline.engines.duckdb_columns import name_sql
-from headwater.offline.engines.duckdb_files import CSVFiles, ParquetFiles
-from headwater.offline.engines.duckdb_text import cast_text, cast_time, misfits
-from headwater.offline.engines.duckdb_unreadable import (
-    check_files,
-    check_input,
-    check_rows,
-    check_table,
-    checked_batches,
-    checked_text,
-    look_at_files,
+from headwater.offline.engines.duckdb_csv import csv_files, csv_query, csv_schema, open_csv
+from headwater.offline.engines.duckdb_opened import (
+    ROW,
+    Branch,
+    Opened,
+    Session,
+    Wanted,
+    check_columns,
+    count_rows,
+    schema_of,
 )
-from headwater.offline.engines.footers import lacking, read_footers
-from headwater.planning.partitions import Partitions, partition_names, partitions
+from headwater.offline.engines.duckdb_parquet import (
+    open_parquet,
+    open_remote,
+    parquet_files,
+    parquet_query,
+    parquet_schema,
+    remote_schema,
+    show_remote,
+)
+from headwater.offline.engines.duckdb_unreadable import check_input, check_rows, check_table
+from headwater.offline.engines.footers import read_footers
+from headwater.offline.local_files import local_identities
+from headwater.offline.remote_files import is_remote, list_remote, remote_identities
+from headwater.planning.files import FileIdentity
 from headwater.planning.tables import as_table, is_pandas, match_key
 from headwater.types import DType
 
-if TYPE_CHECKING:
-    import pyarrow.dataset as ds
-    import pyarrow.fs as fs
-
-ROW = "__row"
-_REMOTE = re.compile(r"^(s3|gs|gcs|abfs|az)://")
+EVERYTHING = SourceScope()
 
 
-class Session(Protocol):
-    """A connection to the engine, with the names of one run."""
-
-    def run(self, sql: str) -> None:
-        """Run a statement."""
-        ...
-
-    def fetch(self, sql: str) -> list[tuple[Any, ...]]:
-        """A short answer."""
-        ...
-
-    def schema_of(self, sql: str) -> pa.Schema:
-        """The Arrow schema of a query's answer."""
-        ...
-
-    def show(self, name: str, data: Any) -> None:
-        """Let queries see an Arrow table, dataset or reader under a name."""
-        ...
-
-    def name(self, text: str) -> str:
-        """A name of its own in this run."""
-        ...
-
-    def load(self, name: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
-        """Make a table of batches; what they raise is raised."""
-        ...
-
-    def table(self, name: str) -> str:
-        """The full name of a table that `load` makes."""
-        ...
-
-
-class ViewSession(Session, Protocol):
-    """A session that can also run the query's trees."""
-
-    def create(self, name: str, query: exp.Query) -> None:
-        """Make a table of a query's rows."""
-        ...
-
-    def arrow(self, query: exp.Query) -> pa.Table:
-        """An answer as a table."""
-        ...
-
-    def rows(self, query: exp.Query) -> list[tuple[object, ...]]:
-        """A short answer."""
-        ...
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """The columns asked of a source, with what they will be.
-
-    Attributes:
-        keys: column → dtype of a join key.
-        times: the event and created time columns.
-        values: column → dtypes of the features it holds.
-    """
-
-    keys: Mapping[str, DType] = field(default_factory=dict)
-    times: tuple[str, ...] = ()
-    values: Mapping[str, tuple[DType, ...]] = field(default_factory=dict)
-
-    @property
-    def columns(self) -> list[str]:
-        """Every column, once."""
-        return list(dict.fromkeys([*self.keys, *self.times, *self.values]))
-
-    def typed(self, schema: pa.Schema) -> list[tuple[str, pa.DataType]]:
-        """Every column with its type in a source."""
-        types = dict(zip(schema.names, schema.types, strict=True))
-        return [(name, types[name]) for name in self.columns]
-
-
-@dataclass(frozen=True)
-class Opened:
-    """A source as a relation.
-
-    Attributes:
-        name: the view or table.
-        schema: its columns, `__row` aside.
-        size: the end of its row numbers.
-        row: the column of its row numbers.
-        lenient: whether its values were Python's own.
-        footers: of the Parquet files it reads, where a filter on a time column spares reading; else empty.
-        lacking: column → which of its files lack it.
-    """
-
-    name: str
-    schema: pa.Schema
-    size: int
-    row: str = ROW
-    lenient: bool = False
-    footers: tuple[pq.FileMetaData, ...] = ()
-    lacking: Mapping[str, str] = field(default_factory=dict)
-
-
-def check_columns(schema: pa.Schema, wanted: Sequence[str], where: str) -> None:
-    """Refuse a source that lacks a column.
-
-    Raises:
-        SourceError: with the nearest name and those there are.
-    """
-    for name in wanted:
-        if name not in schema.names:
-            there = ", ".join(n for n in schema.names if not n.startswith("__"))
-            raise SourceError(f"{where} has no column {name!r}{nearest(name, schema.names)}; it has {there}")
-
-
-def open_source(session: Session, source: Source, folder: Path, wanted: Wanted, where: str) -> Opened:
-    """A source with row numbers that stay the same for the run.
+def open_source(
+    session: Session, source: Source, folder: Path, wanted: Wanted, where: str, scope: SourceScope = EVERYTHING
+) -> Opened | None:
+    """The rows of a scope with row numbers that stay the same for the run; None where no file of the scope is there.
 
     Raises:
         SourceError: a source that is missing, unreadable, or lacks a column.
     """
     match source:
-        case ParquetSource() if not _REMOTE.match(source.location):
-            return _open_parquet(session, _parquet(source, folder, where), wanted, where)
+        case ParquetSource() if not is_remote(source.location):
+            return open_parquet(session, source, folder, wanted, where, scope)
         case ParquetSource():
-            return _open_remote(session, source, wanted, where)
+            return open_remote(session, source, wanted, where, scope)
         case CSVSource():
-            return _open_csv(session, source, folder, wanted, where)
+            return open_csv(session, source, folder, wanted, where, scope)
         case SQLSource():
-            query = sql_query(session, source, folder, where)
-            return _materialized(
-                session, query, _schema_of(session, query, f"{where}: its query does not run"), wanted, where
-            )
+            return _open_query(session, source, folder, wanted, where, scope)
         case TableSource():
             return _open_table(session, source, wanted, where)
     raise SourceError(f"{where}: the duckdb engine cannot read a {type(source).__name__}")
+
+
+def list_files(source: Source, folder: Path, where: str) -> tuple[FileIdentity, ...] | None:
+    """The files of a source, each with what identifies its content; see `OfflineEngine.list_files`."""
+    match source:
+        case ParquetSource() if not is_remote(source.location):
+            return tuple(local_identities(parquet_files(source, folder, where), where))
+        case ParquetSource():
+            return tuple(remote_identities(list_remote(source.location, where), where))
+        case CSVSource():
+            return tuple(local_identities(csv_files(source, folder, where), where))
+        case SQLSource() if source.tables and _reads_its_tables_alone(source):
+            found: dict[str, FileIdentity] = {}
+            for name, table in source.tables.items():
+                files = list_files(table, folder, f"{where}, table {name!r}")
+                if files is None:
+                    return None
+                found |= {file.path: file for file in files}
+            return tuple(found.values())
+    return None
+
+
+def _reads_its_tables_alone(source: SQLSource) -> bool:
+    """Whether a query reads nothing but its tables; a file that it names itself may change though none of them does."""
+    try:
+        tree = parse_one(source.query, dialect="duckdb")
+    except SqlglotError:
+        return False
+    named = {name.casefold() for name in source.tables} | {cte.alias.casefold() for cte in tree.find_all(exp.CTE)}
+    return all(_is_one_of(table, named) for table in tree.find_all(exp.Table))
+
+
+def _is_one_of(table: exp.Table, named: set[str]) -> bool:
+    if isinstance(table.this, exp.Identifier):
+        return not table.db and table.name.casefold() in named
+    # a function: these make rows of their arguments alone
+    return table.name.casefold() in ("range", "generate_series", "unnest") or isinstance(
+        table.this, (exp.GenerateSeries, exp.Unnest)
+    )
 
 
 def source_schema(session: Session, source: Source, folder: Path, where: str, *, every_file: bool = False) -> pa.Schema:
@@ -183,212 +117,19 @@ def source_schema(session: Session, source: Source, folder: Path, where: str, *,
         every_file: whether a column that some Parquet files lack says so in its metadata (`LACKING`).
     """
     match source:
-        case ParquetSource() if not _REMOTE.match(source.location):
-            files = _parquet(source, folder, where)
-            schema = _schema_of(session, files.query(), where)
-            return _with_lacking(schema, files, where) if every_file else schema
+        case ParquetSource() if not is_remote(source.location):
+            return parquet_schema(session, source, folder, where, every_file=every_file)
         case ParquetSource():
-            return _remote(source, where).schema
+            return remote_schema(source, where)
         case CSVSource():
-            return _schema_of(session, _csv(session, source, folder, where).query(), where)
+            return csv_schema(session, source, folder, where)
         case SQLSource():
-            return _schema_of(session, sql_query(session, source, folder, where), f"{where}: its query does not run")
+            return schema_of(session, sql_query(session, source, folder, where), f"{where}: its query does not run")
         case TableSource():
             return _table_of(source, where).schema
         case PushSource():
             return pa.schema([(name, dtype.arrow) for name, dtype in (source.schema or {}).items()])
     raise SourceError(f"{where}: the duckdb engine cannot read a {type(source).__name__}")
-
-
-# -- files
-
-
-def _root(location: str, folder: Path) -> Path:
-    """The path that a location names; of a glob what comes before its first wildcard."""
-    path = Path(location) if Path(location).is_absolute() else folder / location
-    if any(mark in location for mark in "*?["):
-        return Path(*itertools.takewhile(lambda part: not any(mark in part for mark in "*?["), path.parts))
-    return path
-
-
-def _files(location: str, folder: Path, suffixes: tuple[str, ...], where: str) -> list[str]:
-    """The files of a path, folder or glob, in order of name."""
-    path = Path(location) if Path(location).is_absolute() else folder / location
-    if any(mark in location for mark in "*?["):
-        pattern = str(path.relative_to(path.anchor))
-        fixed = _root(location, folder)
-        found = sorted(str(p) for p in Path(path.anchor or ".").glob(pattern) if p.is_file() and not _hidden(p, fixed))
-    elif path.is_dir():
-        found = sorted(str(p) for s in suffixes for p in path.rglob(f"*{s}") if p.is_file() and not _hidden(p, path))
-    else:
-        found = [str(path)] if path.is_file() else []
-    if not found:
-        raise SourceError(f"{where}: no file at {path}; paths are relative to the project folder {folder}")
-    return found
-
-
-def _hidden(path: Path, root: Path) -> bool:
-    return any(part.startswith(("_", ".")) for part in path.relative_to(root).parts)
-
-
-def parquet_files(source: ParquetSource, folder: Path, where: str) -> list[str]:
-    """The Parquet files of a source.
-
-    Raises:
-        SourceError: none is there.
-    """
-    return _files(source.location, folder, (".parquet", ".pq", ".parq"), where)
-
-
-def csv_files(source: CSVSource, folder: Path, where: str) -> list[str]:
-    """The CSV files of a source.
-
-    Raises:
-        SourceError: none is there.
-    """
-    return _files(source.location, folder, (".csv", ".csv.gz", ".tsv"), where)
-
-
-def _parquet(source: ParquetSource, folder: Path, where: str) -> ParquetFiles:
-    """The files of a source with their partitions; footers are read only where there may be any."""
-    files, root = parquet_files(source, folder, where), _root(source.location, folder)
-    if not partition_names(files, root):
-        return ParquetFiles(files, root, Partitions())
-    columns = {name for footer in read_footers(files, where) for name in footer.schema.to_arrow_schema().names}
-    return ParquetFiles(files, root, partitions(files, root, columns))
-
-
-def _csv(session: Session, source: CSVSource, folder: Path, where: str) -> CSVFiles:
-    """The files of a source with their partitions."""
-    found = CSVFiles(source, csv_files(source, folder, where), Partitions())
-    root = _root(source.location, folder)
-    if not partition_names(found.files, root):
-        return found
-    return replace(found, parts=partitions(found.files, root, _schema_of(session, found.query(), where).names))
-
-
-def _with_lacking(schema: pa.Schema, files: ParquetFiles, where: str) -> pa.Schema:
-    lack = (
-        lacking(files.files, read_footers(files.files, where), schema.names, files.parts)
-        if len(files.files) > 1
-        else {}
-    )
-    return pa.schema([f.with_metadata({LACKING: lack[f.name].encode()}) if f.name in lack else f for f in schema])
-
-
-def _open_parquet(session: Session, found: ParquetFiles, wanted: Wanted, where: str) -> Opened:
-    files = found.files
-    schema = _schema_of(session, found.query(), where)
-    check_columns(schema, wanted.columns, where)
-    footers = read_footers(files, where)
-    lack = lacking(files, footers, wanted.columns, found.parts)
-    for column in (*wanted.keys, *wanted.times):
-        if column in lack:
-            raise SourceError(f"{where}: {lack[column]}: no column {column!r}; every file has the keys and times")
-    most = max(footer.num_rows for footer in footers)
-    bits = max(1, most.bit_length())
-    row = "file_row_number" if len(files) == 1 else f"(CAST(file_index AS BIGINT) << {bits}) | file_row_number"
-    name = session.name("file")
-    unknown = check_files(files, footers, wanted.typed(schema), where)
-    session.run(f"CREATE VIEW {name} AS {found.query(f'{row} AS {ROW}')}")
-    if unknown:
-        place = "filename || ', row ' || file_row_number"
-        typed = [(column, schema.field(column).type) for column in unknown]
-        look_at_files(session.fetch, files, f"({found.query(f'{place} AS __place')})", typed, where)
-    return Opened(name, schema, most if len(files) == 1 else len(files) << bits, footers=footers, lacking=lack)
-
-
-def _remote(source: ParquetSource, where: str) -> ds.Dataset:
-    # what only object stores need: it takes pandas along where that is installed, half a second
-    import pyarrow.fs as fs
-
-    try:
-        filesystem, path = fs.FileSystem.from_uri(re.sub(r"^gcs://", "gs://", source.location))
-        return _dataset(filesystem, path)
-    except (pa.ArrowException, OSError, ValueError) as bad:
-        if source.shown_location == source.location:
-            raise SourceError(f"{where}: cannot read {source.location}: {bad}") from bad
-    # what PyArrow says may hold the credentials, so that it is not among the error's causes either
-    raise SourceError(f"{where}: cannot read {source.shown_location}")
-
-
-def _dataset(filesystem: fs.FileSystem, path: str) -> ds.Dataset:
-    """Parquet files in an object store with their partitions; footers are read only where there may be any."""
-    import pyarrow.dataset as ds
-
-    found = ds.dataset(path, filesystem=filesystem, format="parquet", partitioning=None)
-    root = path.rstrip("/")
-    if not partition_names(found.files, root):
-        return found
-    columns = {name for fragment in found.get_fragments() for name in fragment.physical_schema.names}
-    parts = partitions(found.files, root, columns)
-    fragments = [
-        found.format.make_fragment(file, filesystem, _all_of(parts.types, values))
-        for file, values in zip(found.files, parts.values, strict=True)
-    ]
-    schema = pa.schema([*found.schema, *(pa.field(name, kind) for name, kind in parts.types.items())])
-    return ds.FileSystemDataset(fragments, schema, found.format, filesystem)
-
-
-def _all_of(types: Mapping[str, pa.DataType], values: Mapping[str, str | None]) -> ds.Expression:
-    """What holds for every row of a file: its partitions' values."""
-    import pyarrow.compute as pc
-
-    holds = pc.scalar(True)
-    for name, text in values.items():
-        value = pa.scalar(text, pa.string()).cast(types[name])
-        holds = holds & (pc.field(name).is_null() if text is None else pc.field(name) == pc.scalar(value))
-    return holds
-
-
-def _open_remote(session: Session, source: ParquetSource, wanted: Wanted, where: str) -> Opened:
-    dataset, label = _remote(source, where), session.name("remote")
-    check_columns(dataset.schema, wanted.columns, where)
-    schema = pa.schema([dataset.schema.field(column) for column in wanted.columns])
-    session.load(label, schema, checked_batches(dataset, wanted.columns, where))
-    return Opened(session.table(label), schema, _count(session, session.table(label)), row="rowid")
-
-
-def _open_csv(session: Session, source: CSVSource, folder: Path, wanted: Wanted, where: str) -> Opened:
-    found = _csv(session, source, folder, where)
-    raw = session.name("csv")
-    names = session.schema_of(found.query())
-    check_columns(names, wanted.columns, where)
-    kept = ", ".join(name_sql(n) for n in wanted.columns) or "NULL AS nothing"
-    # the first line of a file is its header, so that its first row stands in line 2
-    session.run(f"CREATE TABLE {raw} AS SELECT {kept}, row_number() OVER () + 1 AS __row FROM ({found.query()})")
-    casts: dict[str, str] = {}
-    problems: list[str] = []
-    for column in wanted.columns:
-        dtypes = [d for d in (wanted.keys.get(column), *wanted.values.get(column, ())) if d is not None]
-        time = column in wanted.times
-        if len({str(d) for d in dtypes}) > 1 or (time and any(d.name != "timestamp" for d in dtypes)):
-            raise SourceError(
-                f"{where}: column {column!r} is declared as {', '.join(map(str, dtypes))}; "
-                "a CSV column is cast to one dtype"
-            )
-        casts[column] = cast_time(column) if time else cast_text(column, dtypes[0])
-        what = "a time" if time else str(dtypes[0])
-        for row, text in session.fetch(misfits(column, casts[column], raw)):
-            file, line = _place_of(session, found, row)
-            problems.append(f"{file}: column {column!r}, line {line}: {text!r} is not {what}")
-    if problems:
-        raise SourceError(f"{where}: {'; '.join(problems)}; correct what is there, or name it in nulls=(…)")
-    typed = session.name("rows")
-    columns = ", ".join(f"{cast} AS {name_sql(column)}" for column, cast in casts.items()) or "NULL AS nothing"
-    session.run(f"CREATE TABLE {typed} AS SELECT {columns} FROM {raw} ORDER BY __row")
-    session.run(f"DROP TABLE {raw}")
-    return Opened(typed, session.schema_of(f"SELECT * FROM {typed}"), _count(session, typed), row="rowid")
-
-
-def _place_of(session: Session, found: CSVFiles, line: int) -> tuple[str, int]:
-    """The file and line of a row of all files, which are read in order; each begins with its header."""
-    for file in found.files[:-1]:
-        rows = int(session.fetch(f"SELECT count(*) FROM {found.scan([file])}")[0][0])
-        if line <= rows + 1:
-            return file, line
-        line -= rows
-    return found.files[-1], line
 
 
 # -- queries and tables
@@ -406,24 +147,15 @@ def sql_query(session: Session, source: SQLSource, folder: Path, where: str) -> 
     return f"WITH {', '.join(parts)} SELECT * FROM (\n{query}\n)"
 
 
-def _schema_of(session: Session, query: str, where: str) -> pa.Schema:
-    try:
-        return session.schema_of(query)
-    except SourceError as bad:
-        raise SourceError(f"{where}: {bad}") from bad
-
-
 def _plain(session: Session, source: Source, folder: Path, where: str) -> str:
     """What a query's FROM names for one of its tables."""
     match source:
-        case ParquetSource() if not _REMOTE.match(source.location):
-            return f"({_parquet(source, folder, where).query()})"
+        case ParquetSource() if not is_remote(source.location):
+            return f"({parquet_query(source, folder, where)})"
         case ParquetSource():
-            dataset, shown = _remote(source, where), session.name("remote")
-            session.show(shown, dataset)
-            return f"(SELECT {checked_text(dataset.schema)} FROM {shown})"
+            return show_remote(session, source, where)
         case CSVSource():
-            return f"({replace(_csv(session, source, folder, where), typed=True).query()})"
+            return f"({csv_query(session, source, folder, where)})"
         case SQLSource():
             return f"({sql_query(session, source, folder, where)})"
         case TableSource():
@@ -434,20 +166,36 @@ def _plain(session: Session, source: Source, folder: Path, where: str) -> str:
     raise SourceError(f"{where}: a query cannot read a {type(source).__name__}")
 
 
-def _materialized(session: Session, query: str, schema: pa.Schema, wanted: Wanted, where: str) -> Opened:
+def _open_query(
+    session: Session, source: SQLSource, folder: Path, wanted: Wanted, where: str, scope: SourceScope
+) -> Opened:
+    """All rows of a query: where any file that it reads is new or changed, any row may be."""
+    query = sql_query(session, source, folder, where)
+    schema = schema_of(session, query, f"{where}: its query does not run")
     check_columns(schema, wanted.columns, where)
     name = session.name("rows")
-    kept = ", ".join(name_sql(n) for n in wanted.columns) or "NULL AS nothing"
     try:
-        session.run(f"CREATE TABLE {name} AS SELECT {kept} FROM ({query})")
+        session.run(f"CREATE TABLE {name} AS SELECT {wanted.selected} FROM ({query})")
     except SourceError as bad:
         raise SourceError(f"{where}: its query fails: {bad}") from bad
     check_rows(session.fetch, name, wanted.typed(schema), where, "'row ' || rowid")
-    return Opened(name, schema, _count(session, name), row="rowid")
+    branch = Branch(name, scope.known_after is None or bool(scope.whole) or scope.only is not None)
+    file_rows = _rows_of_tables(source, folder, where, scope.whole)
+    return Opened(name, schema, count_rows(session, name), row="rowid", branches=(branch,), file_rows=file_rows)
 
 
-def _count(session: Session, table: str) -> int:
-    return int(session.fetch(f"SELECT count(*) FROM {table}")[0][0])
+def _rows_of_tables(source: SQLSource, folder: Path, where: str, files: frozenset[str]) -> dict[str, int]:
+    """How many rows those of the files have of which footers tell."""
+    tables = source.tables.values() if files else ()
+    found: dict[str, int] = {}
+    for table in tables:
+        if isinstance(table, ParquetSource) and not is_remote(table.location):
+            some = [file for file in parquet_files(table, folder, where) if file.path in files]
+            footers = read_footers([file.location for file in some], where)
+            found |= {file.path: footer.num_rows for file, footer in zip(some, footers, strict=True)}
+        elif isinstance(table, SQLSource):
+            found |= _rows_of_tables(table, folder, where, files)
+    return found
 
 
 def _table_of(source: TableSource, where: str) -> pa.Table:

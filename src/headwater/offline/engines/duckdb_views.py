@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,23 +13,14 @@ from sqlglot import exp
 from headwater.clock import duration_micros
 from headwater.definitions.feature import Feature
 from headwater.definitions.sources import CSVSource, PushSource, Source, TableSource
-from headwater.offline.base import ARRIVAL, CREATED, POSITION, ViewInput
+from headwater.offline.base import ARRIVAL, CREATED, POSITION, SourceScope, ViewInput
 from headwater.offline.engines.duckdb_columns import event_range, is_time, key, micros, name_sql, tree, value
 from headwater.offline.engines.duckdb_log import ShownPart, deletes_of, fitting, show_part
-from headwater.offline.engines.duckdb_sources import (
-    Opened,
-    Session,
-    ViewSession,
-    Wanted,
-    check_columns,
-    open_source,
-    show_table,
-    source_schema,
-    table_schema,
-)
+from headwater.offline.engines.duckdb_opened import Branch, Opened, Session, ViewSession, Wanted, check_columns
+from headwater.offline.engines.duckdb_sources import EVERYTHING, open_source, show_table, source_schema, table_schema
 from headwater.offline.engines.footers import null_count, time_range
 from headwater.offline.pit import hidden_rows
-from headwater.offline.relations import Relation, Tree, ViewRows, column
+from headwater.offline.relations import Relation, Tree, ViewRows, column, number
 from headwater.planning.resolve import ResolvedView
 from headwater.types import DType
 
@@ -76,7 +67,7 @@ def open_view(
     label: str,
     features: Sequence[str],
     folder: Path,
-    known_after: int | None = None,
+    scope: SourceScope | None = None,
 ) -> ViewRows:
     """The rows of a view version.
 
@@ -86,18 +77,21 @@ def open_view(
         label: part of the names of its tables.
         features: the features to be among the columns.
         folder: the project's folder.
-        known_after: source rows known at this instant (microseconds) or before may be left out; None: none may.
+        scope: which rows of the source; None: all.
     """
     resolved, source, where = view.view, view.source, where_of(view.view)
     chosen = [resolved.view.feature(name) for name in features]
     declared = resolved.view.source
     relation, null_times, unreadable = None, 0, 0
-    lacking: Mapping[str, str] = {}
+    scope = scope or EVERYTHING
+    opened: Opened | None = None
     if source is not None and not isinstance(source, PushSource):
-        opened = open_source(session, source, folder, _wanted(resolved, source, chosen), where)
-        relation, lacking = _relation(resolved, source, opened, chosen, where), opened.lacking
+        opened = open_source(session, source, folder, _wanted(resolved, source, chosen), where, scope)
+    if source is not None and opened is not None:
+        relation = _relation(resolved, source, opened, chosen, where)
         reach = source.event_time if opened.footers else None
-        relation = _named(session, relation, reach, _late(source, opened, known_after))
+        late = [] if scope.known_after is None else _known_after(source, opened, relation, scope.known_after)
+        relation = _named(session, relation, reach, opened.branches, late)
         null_times += _null_times(session, opened.name, opened.footers, (source.event_time, source.created_time))
     parts = []
     for part in () if view.log is None else fitting(resolved, view.log):
@@ -116,8 +110,9 @@ def open_view(
         timed=declared.event_time is not None,
         delay=max(-_FAR, min(_FAR, duration_micros(declared.delay_time))),
         null_times=null_times,
-        lacking=lacking,
         unreadable=unreadable,
+        lacking={} if opened is None else opened.lacking,
+        file_rows={} if opened is None else opened.file_rows,
     )
     deletes = None if view.log is None else deletes_of(session, resolved, view.log, rows)
     if deletes is None:
@@ -152,6 +147,7 @@ def _relation(view: ResolvedView, source: Source, opened: Opened, features: Sequ
         else None,
         bounds=_bounds(source, opened),
         seekable=len(opened.footers) == 1,
+        fixed=opened.fixed,
     )
 
 
@@ -169,25 +165,28 @@ def _bounds(source: Source, opened: Opened) -> tuple[int, int, int, int] | None:
     return (*event, event[0] + delay, event[1] + delay)
 
 
-def _late(source: Source, opened: Opened, known_after: int | None) -> list[Tree]:
-    """Filters of which each row known after an instant passes one, and no row two; none: all rows are wanted.
+def _known_after(source: Source, opened: Opened, rows: Relation, known_after: int) -> list[Tree]:
+    """Filters of which each row known after an instant passes one, no row two, and no other row any.
 
-    Each compares columns with constants alone, so that DuckDB leaves out the row groups that cannot pass it. One
-    filter that asked for either time to be late would be tried row by row.
+    Each begins with what DuckDB compares with the ranges of row groups: a column and a constant. One filter that asked
+    for either time to be late would be tried row by row.
     """
-    if known_after is None or not opened.footers:
-        return []
-    delay = 0 if source.created_time is not None else max(0, duration_micros(source.delay_time))
-    found = []
+    times = [t for t in (rows.event, rows.created) if t is not None]
+    if not times:
+        return [exp.false()]  # known since ever
+    delay = 0 if source.created_time is not None else max(0, min(_FAR, duration_micros(source.delay_time)))
+    known = exp.Greatest(this=times[0].copy(), expressions=[t.copy() for t in times[1:]]) if times[1:] else times[0]
+    exact = known > number(known_after - delay)
+    found: list[Tree] = []
     for name in (source.event_time, source.created_time):
-        if name is not None:
+        if name is not None and opened.footers:
             late = event_range(name, opened.schema.field(name).type)(known_after + 1 - delay, None)
             if late is None:
-                return []
+                return [exact]
             found.append(late)
     if len(found) == 2:
         found[1] = exp.and_(exp.Not(this=exp.paren(found[0].copy())), found[1])
-    return found
+    return [exp.and_(late, exact.copy()) for late in found] or [exact]
 
 
 def _null_times(session: Session, table: str, footers: Sequence[pq.FileMetaData], columns: Sequence[str | None]) -> int:
@@ -202,14 +201,17 @@ def _null_times(session: Session, table: str, footers: Sequence[pq.FileMetaData]
     return int(session.fetch(f"SELECT count(*) FROM {table} WHERE {missing}")[0][0])
 
 
-def _named(session: Session, relation: Relation, reach: str | None, only: Sequence[Tree] = ()) -> Relation:
+def _named(
+    session: Session, relation: Relation, reach: str | None, branches: Sequence[Branch] = (), late: Sequence[Tree] = ()
+) -> Relation:
     """The same rows behind a view, so that the query names columns where the source needs expressions.
 
     Args:
         session: one run's tables.
         relation: the rows.
         reach: the source's own event column, kept for filters.
-        only: rows that pass one of these; none: all.
+        branches: the rows in parts; none: all in one.
+        late: of parts that are not whole, just the rows that pass one of these; none: all.
     """
     columns = {f"k{i}": k for i, k in enumerate(relation.keys)} | {"ordinal": relation.ordinal}
     columns |= {n: e for n, e in (("event", relation.event), ("created", relation.created)) if e is not None}
@@ -217,9 +219,13 @@ def _named(session: Session, relation: Relation, reach: str | None, only: Sequen
     if reach is not None:
         columns[_REACH] = column(reach)
     chosen = ", ".join(f"{e.sql('duckdb')} AS {name_sql(n)}" for n, e in columns.items())
-    name, query = session.name("view"), f"SELECT {chosen} FROM {relation.table.sql('duckdb')}"
-    query = " UNION ALL ".join(f"{query} WHERE {late.sql('duckdb')}" for late in only) or query
-    session.run(f"CREATE VIEW {name} AS {query}")
+    name, queries = session.name("view"), []
+    for branch in branches or [Branch(relation.table.sql("duckdb"))]:
+        filters = [tree.sql("duckdb") for tree in late] if late and not branch.whole else [None]
+        for conditions in ([c for c in (branch.condition, only) if c is not None] for only in filters):
+            where = f" WHERE {' AND '.join(f'({c})' for c in conditions)}" if conditions else ""
+            queries.append(f"SELECT {chosen} FROM {branch.name}{where}")
+    session.run(f"CREATE VIEW {name} AS {' UNION ALL '.join(queries)}")
     return replace(
         relation,
         table=exp.to_table(name),

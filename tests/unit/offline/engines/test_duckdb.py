@@ -6,7 +6,6 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
@@ -64,12 +63,16 @@ def test_files_of_one_source_may_differ_in_columns(engine, tmp_path):
     assert found == [{"temp": 1.0, "n": None}, {"temp": 2.0, "n": 3}]
 
 
-def test_an_object_store_is_read_through_pyarrow(engine, tmp_path, monkeypatch):
+def test_an_object_store_is_read_through_pyarrow(engine, tmp_path, s3_server):
+    bucket = s3_server.make_bucket()
     pq.write_table(pa.table({"airport": ["JFK"], "happened": [at(0)], "temp": [1.0]}), tmp_path / "a.parquet")
-    from headwater.offline.engines import duckdb_sources
-
-    monkeypatch.setattr(duckdb_sources, "_remote", lambda source, where: ds.dataset(tmp_path / "a.parquet"))
-    assert values(engine, hw.ParquetSource("s3://bucket/a.parquet", event_time="happened"))[0] == {"temp": 1.0}
+    for name in ("a.parquet", "d/a.parquet", "d/_temporary/b.parquet"):
+        s3_server.client.upload_file(str(tmp_path / "a.parquet"), bucket, name)
+    for path in ("a.parquet", "d", "d/", "d/*.parquet", "**/a.parquet"):
+        source = hw.ParquetSource(s3_server.url(f"{bucket}/{path}"), event_time="happened")
+        assert values(engine, source)[0] == {"temp": 1.0}
+    with pytest.raises(SourceError, match=r"no file at s3://"):
+        values(engine, hw.ParquetSource(s3_server.url(f"{bucket}/*/*/*/*.parquet"), event_time="happened"))
 
 
 CSV = """airport,happened,seen,temp,n,ok,day,list

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv
-import pyarrow.fs as fs
 import pyarrow.parquet as pq
 import pytest
 
 import headwater as hw
 from headwater.definitions.sources import Source
-from headwater.offline.engines import duckdb_sources
+from tests.servers.s3 import S3Server
 
 NOON = datetime(2024, 3, 10, 12, tzinfo=UTC)
 USER = hw.Entity("user", join_keys={"user": hw.Int64})
@@ -98,26 +96,25 @@ def test_a_folder_above_the_project_replaces_no_column(
         assert store.get_historical_features(spine, ["v:x"]).to_arrow()["x"].to_pylist() == [7, None, 90]
 
 
-def on_disk(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
+def on_disk(folder: Path, server: S3Server) -> Source:
     return hw.ParquetSource("d", event_time="at")
 
 
-def as_query(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
+def as_query(folder: Path, server: S3Server) -> Source:
     return hw.SQLSource("SELECT * FROM d", tables={"d": hw.ParquetSource("d")}, event_time="at")
 
 
-def in_bucket(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
-    def remote(source: hw.ParquetSource, where: str) -> Any:
-        return duckdb_sources._dataset(fs.LocalFileSystem(), str(folder / "d"))
-
-    monkeypatch.setattr(duckdb_sources, "_remote", remote)
-    return hw.ParquetSource("s3://bucket/d", event_time="at")
+def in_bucket(folder: Path, server: S3Server) -> Source:
+    bucket = server.make_bucket()
+    for file in folder.rglob("*.parquet"):
+        server.client.upload_file(str(file), bucket, f"{folder.name}/{file.relative_to(folder)}")
+    return hw.ParquetSource(server.url(f"{bucket}/{folder.name}/d"), event_time="at")
 
 
 @pytest.mark.parametrize("above", ["plain", "shop=99"])
 @pytest.mark.parametrize("road", [on_disk, as_query, in_bucket])
 def test_partitions_are_the_same_columns_on_every_road(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, road: Callable[[Path, pytest.MonkeyPatch], Source], above: str
+    tmp_path: Path, s3_server: S3Server, road: Callable[[Path, S3Server], Source], above: str
 ) -> None:
     project = tmp_path / above
     for user, (shop, day, n) in enumerate(
@@ -129,7 +126,7 @@ def test_partitions_are_the_same_columns_on_every_road(
         pq.write_table(pa.table(rows), folder / "part.parquet")
     features = [("shop", hw.String), ("day", hw.Date), ("n", hw.Int64), ("x", hw.Int64)]
     view = hw.FeatureView(
-        "v", entity=USER, source=road(project, monkeypatch), features=[hw.Feature(*pair) for pair in features]
+        "v", entity=USER, source=road(project, s3_server), features=[hw.Feature(*pair) for pair in features]
     )
     with hw.FeatureStore(project, online="memory:", registry="sqlite://", clock=lambda: NOON) as store:
         store.apply([USER, view])

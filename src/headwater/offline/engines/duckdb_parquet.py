@@ -1,0 +1,284 @@
+"""Parquet files as DuckDB relations: views over files on disk, tables of what object stores hold."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from headwater.clock import duration_micros
+from headwater.definitions.sources import LACKING, ParquetSource
+from headwater.errors import SourceError
+from headwater.offline.base import SourceScope
+from headwater.offline.engines.duckdb_columns import name_sql
+from headwater.offline.engines.duckdb_files import ParquetFiles
+from headwater.offline.engines.duckdb_opened import (
+    ROW,
+    WHOLE,
+    Branch,
+    Opened,
+    Session,
+    Wanted,
+    check_columns,
+    count_rows,
+    schema_of,
+    split_table,
+)
+from headwater.offline.engines.duckdb_unreadable import check_files, checked_batches, checked_text, look_at_files
+from headwater.offline.engines.footers import lacking, read_footers
+from headwater.offline.local_files import SourceFile, list_local, root_of
+from headwater.offline.remote_files import list_remote, remote_dataset, rows_of, some_of
+from headwater.planning.partitions import Partitions, partition_names, partitions
+
+_SUFFIXES = (".parquet", ".pq", ".parq")
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """The files of a source that a run reads.
+
+    Attributes:
+        files: in order of name.
+        scanned: the same as DuckDB reads them.
+        footers: theirs, where they had to be read.
+    """
+
+    files: Sequence[SourceFile]
+    scanned: ParquetFiles
+    footers: tuple[pq.FileMetaData, ...] | None = None
+
+
+def parquet_files(source: ParquetSource, folder: Path, where: str) -> list[SourceFile]:
+    """The Parquet files of a source on disk.
+
+    Raises:
+        SourceError: none is there, or they cannot be listed.
+    """
+    return list_local(source.location, folder, _SUFFIXES, where)
+
+
+def parquet_query(source: ParquetSource, folder: Path, where: str) -> str:
+    """All rows of the files of a source on disk."""
+    return _listed(source, folder, where, None).scanned.query()
+
+
+def parquet_schema(
+    session: Session, source: ParquetSource, folder: Path, where: str, *, every_file: bool = False
+) -> pa.Schema:
+    """Names and types of the columns of a source on disk.
+
+    Args:
+        session: the names of one run.
+        source, folder, where: the source.
+        every_file: whether a column that some files lack says so in its metadata (`LACKING`).
+    """
+    found = _listed(source, folder, where, None)
+    schema = schema_of(session, found.scanned.query(), where)
+    if not every_file or len(found.files) == 1:
+        return schema
+    names = found.scanned.files
+    lack = lacking(names, found.footers or read_footers(names, where), schema.names, found.scanned.parts)
+    return pa.schema([f.with_metadata({LACKING: lack[f.name].encode()}) if f.name in lack else f for f in schema])
+
+
+def _listed(source: ParquetSource, folder: Path, where: str, only: frozenset[str] | None) -> _Listed:
+    """The files with their partitions; footers are read only where there may be any."""
+    every, root = parquet_files(source, folder, where), root_of(source.location, folder)
+    chosen = [i for i, file in enumerate(every) if only is None or file.path in only]
+    files, names = [every[i] for i in chosen], [file.location for file in every]
+    mine = [names[i] for i in chosen]
+    if not partition_names(names, root):
+        return _Listed(files, ParquetFiles(mine, root, Partitions()))
+    footers = read_footers(mine, where)
+    columns = {name for footer in footers for name in footer.schema.to_arrow_schema().names}
+    # what a partition's values are is for all files to say
+    parts = partitions(names, root, columns)
+    scanned = ParquetFiles(mine, root, Partitions(parts.types, tuple(parts.values[i] for i in chosen)))
+    return _Listed(files, scanned, footers)
+
+
+def open_parquet(
+    session: Session, source: ParquetSource, folder: Path, wanted: Wanted, where: str, scope: SourceScope
+) -> Opened | None:
+    """The rows of a scope, numbered; None where no file of it is there.
+
+    Raises:
+        SourceError: a file that cannot be read, or lacks a key or time; a column that all files lack.
+    """
+    found = _listed(source, folder, where, scope.only)
+    if not found.files:
+        return None
+    names = found.scanned.files
+    footers = found.footers or read_footers(names, where)
+    bits = max(1, max(footer.num_rows for footer in footers).bit_length())
+    whole = [i for i, file in enumerate(found.files) if scope.known_after is None or file.path in scope.whole]
+    rest = sorted(set(range(len(names))) - set(whole))
+    parts = [(_some(found.scanned, some), first) for some, first in ((whole, 0), (rest, len(whole))) if some]
+    queries, schema = _alike(session, found.scanned, [_numbered(files, bits, first) for files, first in parts], where)
+    extra = "" if scope.only is None else _added(schema, wanted)
+    if extra:
+        # the others may have it: that a column is in none of them is found where all are read
+        schema = pa.schema([*schema, *(pa.field(n, pa.null()) for n in wanted.features_alone if n not in schema.names)])
+    check_columns(schema, wanted.columns, where)
+    lack = lacking(names, footers, wanted.columns, found.scanned.parts)
+    for column in (*wanted.keys, *wanted.times):
+        if column in lack:
+            raise SourceError(f"{where}: {lack[column]}: no column {column!r}; every file has the keys and times")
+    unknown = check_files(names, footers, wanted.typed(schema), where)
+    if unknown:
+        place = found.scanned.query("filename || ', row ' || file_row_number AS __place")
+        typed = [(column, schema.field(column).type) for column in unknown]
+        look_at_files(session.fetch, names, f"({place})", typed, where)
+    branches = []
+    for query, is_whole in zip(queries, [True, False] if whole and rest else [bool(whole)], strict=True):
+        branches.append(Branch(session.name("file"), is_whole))
+        session.run(f"CREATE VIEW {branches[-1].name} AS SELECT *{extra} FROM ({query})")
+    name = branches[0].name
+    if len(branches) > 1:
+        name = session.name("files")
+        session.run(f"CREATE VIEW {name} AS {' UNION ALL BY NAME '.join(f'SELECT * FROM {b.name}' for b in branches)}")
+    return Opened(
+        name,
+        schema,
+        footers[0].num_rows if len(names) == 1 else len(names) << bits,
+        footers=footers,
+        lacking=lack,
+        branches=tuple(branches),
+        file_rows={found.files[i].path: footers[i].num_rows for i in whole},
+        fixed=False,
+    )
+
+
+def _some(files: ParquetFiles, chosen: Sequence[int]) -> ParquetFiles:
+    values = tuple(files.parts.values[i] for i in chosen) if files.parts.values else ()
+    return ParquetFiles([files.files[i] for i in chosen], files.root, Partitions(files.parts.types, values))
+
+
+def _numbered(files: ParquetFiles, bits: int, first: int) -> tuple[ParquetFiles, str]:
+    """Files, and the number of each of their rows among those of all files, of which these begin at a number."""
+    if len(files.files) == 1:
+        return files, "file_row_number" if not first else f"(CAST({first} AS BIGINT) << {bits}) | file_row_number"
+    index = f"CAST(file_index AS BIGINT) + {first}" if first else "CAST(file_index AS BIGINT)"
+    return files, f"(({index}) << {bits}) | file_row_number"
+
+
+def _alike(
+    session: Session, whole: ParquetFiles, parts: Sequence[tuple[ParquetFiles, str]], where: str
+) -> tuple[list[str], pa.Schema]:
+    """A query of each part with its row numbers, in the columns and types that all files have together."""
+    schemas = [schema_of(session, files.query(), where) for files, _ in parts]
+    queries = [files.query(f"{row} AS {ROW}") for files, row in parts]
+    first = schemas[0]
+    if all(set(schema) == set(first) for schema in schemas[1:]):
+        return queries, first
+    described = session.fetch(f"DESCRIBE {whole.query()}")
+    types = {str(row[0]): str(row[1]) for row in described}
+    return [
+        f"SELECT {_cast(schema, types)}, {ROW} FROM ({query})" for schema, query in zip(schemas, queries, strict=True)
+    ], schema_of(session, whole.query(), where)
+
+
+def _cast(schema: pa.Schema, types: dict[str, str]) -> str:
+    there = {name.casefold(): name for name in schema.names}
+    columns = []
+    for name, kind in types.items():
+        mine = there.get(name.casefold())
+        value = "NULL" if mine is None else name_sql(mine)
+        columns.append(f"CAST({value} AS {kind}) AS {name_sql(name)}")
+    return ", ".join(columns)
+
+
+def _added(schema: pa.Schema, wanted: Wanted) -> str:
+    return "".join(f", NULL AS {name_sql(name)}" for name in wanted.features_alone if name not in schema.names)
+
+
+# -- object stores
+
+
+def remote_schema(source: ParquetSource, where: str) -> pa.Schema:
+    """Names and types of the columns of a source in an object store."""
+    return remote_dataset(list_remote(source.location, where), where).schema
+
+
+def show_remote(session: Session, source: ParquetSource, where: str) -> str:
+    """What FROM names for all rows of a source in an object store."""
+    dataset, shown = remote_dataset(list_remote(source.location, where), where), session.name("remote")
+    session.show(shown, dataset)
+    return f"(SELECT {checked_text(dataset.schema)} FROM {shown})"
+
+
+def open_remote(
+    session: Session, source: ParquetSource, wanted: Wanted, where: str, scope: SourceScope
+) -> Opened | None:
+    """The rows of a scope in a table; None where no file of it is there.
+
+    Raises:
+        SourceError: a file that cannot be read; a column that the source lacks.
+    """
+    found = list_remote(source.location, where)
+    dataset = remote_dataset(found, where)
+    check_columns(dataset.schema, wanted.columns, where)
+    keys = {found.path_of(file.path): file.path for file in found.files}
+    mine = [path for path in keys if scope.only is None or path in scope.only]
+    if not mine:
+        return None
+    whole = [path for path in mine if scope.known_after is None or path in scope.whole]
+    rest = [path for path in mine if path not in set(whole)]
+    schema = pa.schema([*(dataset.schema.field(name) for name in wanted.columns), (WHOLE, pa.bool_())])
+    parts, file_rows = [], {}
+    if whole:
+        some = some_of(dataset, [keys[path] for path in whole]) if len(whole) < len(keys) else dataset
+        file_rows = {} if scope == SourceScope() else rows_of(found, some, where)
+        parts.append(_marked(checked_batches(some, wanted.columns, where), True))
+    if rest:
+        some = some_of(dataset, [keys[path] for path in rest])
+        assert scope.known_after is not None
+        late = _known_after(source, dataset.schema, scope.known_after)
+        parts.append(_marked(_late_batches(some, late, wanted.columns, where), False))
+    label = session.name("remote")
+    session.load(label, schema, itertools.chain(*parts))
+    name = session.table(label)
+    branches = split_table(name) if whole and rest else (Branch(name, bool(whole)),)
+    return Opened(name, schema, count_rows(session, name), row="rowid", branches=branches, file_rows=file_rows)
+
+
+def _marked(batches: Iterator[pa.RecordBatch], whole: bool) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        yield batch.append_column(WHOLE, pa.array(np.full(batch.num_rows, whole)))
+
+
+def _late_batches(dataset: Any, late: Any, columns: Sequence[str], where: str) -> Iterator[pa.RecordBatch]:
+    """The rows that pass a filter; None: all."""
+    try:
+        yield from checked_batches(dataset if late is None else dataset.filter(late), columns, where)
+    except SourceError:
+        # the row is to be named by its place in the file
+        for _ in checked_batches(dataset, columns, where) if late is not None else ():
+            pass
+        raise
+
+
+def _known_after(source: ParquetSource, schema: pa.Schema, known_after: int) -> Any:
+    """A filter that every row known after an instant passes, and whole row groups do not; None where there is none."""
+    import pyarrow.dataset as ds
+
+    delay = 0 if source.created_time is not None else max(0, duration_micros(source.delay_time))
+    late = None
+    for name in filter(None, (source.event_time, source.created_time)):
+        kind = schema.field(name).type
+        if not pa.types.is_timestamp(kind):
+            return None
+        units = {"s": 1_000_000, "ms": 1_000, "us": 1, "ns": 0}[kind.unit]
+        at = known_after - delay
+        count = at * 1_000 if not units else at // units
+        if not -(2**63) <= count < 2**63:
+            return None
+        later = ds.field(name) > pa.scalar(count, pa.int64()).cast(kind)
+        late = later if late is None else late | later
+    return late
