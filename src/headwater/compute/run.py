@@ -117,7 +117,7 @@ class Run:
         since = self._since(stored, now)
         self.reached = Watermark(end, log.position)
         self._hide_again(rows, log, since, lease)
-        files = self._files = RunFiles.of(rooms, self.view, since, token)
+        files = self._files = RunFiles.of(rooms, self.view, since, token, by_time=self.bounds.start is not None)
         if self._whole:
             make_equal(rooms, self.view, log, lease, self._forced, keys=self.keys, counts=self._counts)
             self._applied, self._keys = self._forced.put, self._forced.keys
@@ -130,6 +130,7 @@ class Run:
             self._put_changes(rows, first, log, lease)
             while (request_ := files.again(request)) is not None:
                 self._put_changes(rows, request_, log, lease)
+        files.add(self._counts)
         return self._finish(epoch, token, stored, log, lease, began)
 
     def _put_changes(self, rows: ViewRows, request: ChangesRequest, log: LogSlice, lease: RunLease) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from headwater.clock import system_clock, to_micros
 from headwater.compute.rooms import Rooms
 from headwater.definitions.sources import PushSource, SQLSource
-from headwater.offline.base import ChangesRequest
+from headwater.offline.base import ChangeCounts, ChangesRequest
 from headwater.planning.files import (
     FileChanges,
     FileIdentity,
     compare_files,
+    counted,
     lost_rows_warning,
     moved_files,
     moving_files_warning,
@@ -32,8 +34,10 @@ class RunFiles:
         view: the version.
         token: of the online store's epoch.
         listed: the source's files, as they were before they were read; None: it is not a source of files.
-        changes: these beside what the last run recorded.
-        everything: whether nothing that was recorded counts, so that all is read.
+        listed_at: when they were (microseconds).
+        recorded: what the last run recorded, by path; None: nothing that was recorded counts, so that all is read.
+        known: the number under which that is.
+        by_time: whether the user's own `start` decides about every row, whatever its file.
         moving: paths of files that changed whenever they were read.
     """
 
@@ -41,14 +45,17 @@ class RunFiles:
     view: ResolvedView
     token: bytes
     listed: tuple[FileIdentity, ...] | None
-    changes: FileChanges
-    everything: bool
+    listed_at: int
+    recorded: Mapping[str, FileIdentity] | None
+    known: int = 0
+    by_time: bool = False
     moving: frozenset[str] = frozenset()
     _reads: int = 0
     _again: dict[str, FileIdentity] = field(default_factory=dict)
+    _rows: dict[str, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, rooms: Rooms, view: ResolvedView, since: Watermark, token: bytes) -> RunFiles:
+    def of(cls, rooms: Rooms, view: ResolvedView, since: Watermark, token: bytes, *, by_time: bool = False) -> RunFiles:
         """List the files.
 
         Args:
@@ -56,6 +63,7 @@ class RunFiles:
             view: the version.
             since: the watermark that the run goes on from.
             token: of the online store's epoch.
+            by_time: whether the user's own `start` decides about every row.
         """
         # modification times are by the clock of the operating system
         listed_at = to_micros(system_clock())
@@ -63,20 +71,26 @@ class RunFiles:
         recorded = None
         if listed is not None and since.token == token and since.files:
             recorded = rooms.files.read(view.name, view.version, token, since.files)
-        return cls(rooms, view, token, listed, compare_files(recorded, listed or (), listed_at), recorded is None)
+        known = 0 if recorded is None else since.files
+        return cls(rooms, view, token, listed, listed_at, recorded, known, by_time)
+
+    @property
+    def changes(self) -> FileChanges:
+        """The files beside what the last run recorded."""
+        return compare_files(self.recorded, counted(self.listed or (), self._rows), self.listed_at)
 
     def request(self, request: ChangesRequest) -> ChangesRequest:
         """A run's request with the files that are read whole."""
-        if self.listed is None:
+        if self.listed is None or self.by_time:
             return request
-        whole: frozenset[str] | None = self.changes.whole
-        if self.everything or (whole and self._is_query):
-            whole = None
-        return replace(request, whole_files=whole)
+        changes = self.changes
+        # a query's rows may be others without a file that is gone
+        more = changes.missing if isinstance(self.view.view.source, SQLSource) else ()
+        return replace(request, whole_files=changes.whole | frozenset(more))
 
-    @property
-    def _is_query(self) -> bool:
-        return isinstance(self.view.view.source, SQLSource)
+    def add(self, counts: ChangeCounts) -> None:
+        """Note how many rows the files had that were read."""
+        self._rows |= counts.file_rows
 
     def again(self, request: ChangesRequest) -> ChangesRequest | None:
         """After a read: the request for the files that changed meanwhile; None where there are none.
@@ -95,11 +109,10 @@ class RunFiles:
             self.moving = moved
             return None
         self._again |= {file.path: file for file in now if file.path in moved}
+        if self.by_time:
+            return replace(request, only_files=moved)
         # the log's rows are put already
-        done = Watermark(request.end, request.log_until)
-        if self._is_query:
-            return replace(request, whole_files=None, since=done)
-        return replace(request, whole_files=moved, only_files=moved, since=done)
+        return replace(request, whole_files=moved, only_files=moved, since=Watermark(request.end, request.log_until))
 
     def record(self, number: int) -> int:
         """Note what was read, before the watermark is written; the number that the watermark carries.
@@ -109,14 +122,20 @@ class RunFiles:
         """
         if self.listed is None:
             return 0
-        changed = [*self.changes.new, *self.changes.changed]
+        changes = self.changes
+        changed = [*changes.new, *changes.changed]
         # what was read again was modified a moment ago: another run looks at it once more
         changed = [replace(self._again[f.path], settled=False) if f.path in self._again else f for f in changed]
         known = {file.path for file in changed}
         changed += [replace(file, settled=False) for path, file in self._again.items() if path not in known]
         changed = [file for file in changed if file.path not in self.moving]
         paths = [file.path for file in self.listed if file.path not in self.moving]
-        return self.rooms.files.record(self.view.name, self.view.version, self.token, number, changed, paths)
+        return self.rooms.files.record(
+            *(self.view.name, self.view.version, self.token, number),
+            counted(changed, self._rows),
+            paths,
+            known=self.known,
+        )
 
     def forced(self) -> None:
         """After `force`: rows of files that are gone were removed, and the next ones are warned of again."""

@@ -32,8 +32,9 @@ def run_changes(
     features = sorted(view.view.feature_list, key=lambda f: f.name)
     with workspace(f"read {view.name}@{view.version}") as space:
         rows = space.view_rows(_input(request), "0", [f.name for f in features], request.scope)
-        counts.lacking.update(rows.lacking)
-        counts.unreadable += rows.unreadable
+        if request.only_files is None:
+            counts.lacking.update(rows.lacking)
+            counts.unreadable += rows.unreadable
         counts.file_rows.update(rows.file_rows)
         window = _Window(rows, request, *_wanted(space, request))
         packing = _counted(space, window, counts)

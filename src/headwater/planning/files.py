@@ -109,6 +109,11 @@ def compare_files(
     return FileChanges(tuple(new), tuple(changed), tuple(unchanged), missing, tuple(rewritten))
 
 
+def counted(files: Iterable[FileIdentity], rows: Mapping[str, int]) -> tuple[FileIdentity, ...]:
+    """The same files with how many rows were read from each, where that is known by its path."""
+    return tuple(replace(file, rows=rows[file.path]) if file.path in rows else file for file in files)
+
+
 def moved_files(before: Iterable[FileIdentity], after: Iterable[FileIdentity]) -> tuple[frozenset[str], frozenset[str]]:
     """The paths of a listing that a second one has with another identity, and those that it has no more.
 
@@ -127,11 +132,11 @@ def lost_rows_warning(view: str, version: str, missing: Sequence[str], rewritten
     parts = []
     if missing:
         parts.append(
-            f"{_counted(missing)} of its source {'is' if len(missing) == 1 else 'are'} gone ({_names(missing)})"
+            f"{_number(missing)} of its source {'is' if len(missing) == 1 else 'are'} gone ({_names(missing)})"
         )
     if rewritten:
         verb = "was rewritten with" if len(rewritten) == 1 else "were rewritten with"
-        parts.append(f"{_counted(rewritten)} {verb} fewer rows ({_names(rewritten)})")
+        parts.append(f"{_number(rewritten)} {verb} fewer rows ({_names(rewritten)})")
     if not parts:
         return None
     return (
@@ -145,7 +150,7 @@ def moving_files_warning(view: str, version: str, files: Sequence[str]) -> str |
     if not files:
         return None
     return (
-        f"{view}@{version}: {_counted(files)} changed whenever {'it was' if len(files) == 1 else 'they were'} read "
+        f"{view}@{version}: {_number(files)} changed whenever {'it was' if len(files) == 1 else 'they were'} read "
         f"({_names(files)}): the next run reads {'it' if len(files) == 1 else 'them'} again; write a file under "
         "another name and rename it when it is complete"
     )
@@ -163,7 +168,7 @@ def _is_smaller(now: FileIdentity, before: FileIdentity) -> bool:
     return now.size < before.size
 
 
-def _counted(files: Sequence[str]) -> str:
+def _number(files: Sequence[str]) -> str:
     return f"{len(files):,} file{'' if len(files) == 1 else 's'}"
 
 

@@ -70,7 +70,15 @@ class FileEntries:
         return {path: identity for path, identity in entries if identity is not None}
 
     def record(
-        self, view: str, version: str, token: bytes, n: int, changed: Iterable[FileIdentity], listed: Iterable[str]
+        self,
+        view: str,
+        version: str,
+        token: bytes,
+        n: int,
+        changed: Iterable[FileIdentity],
+        listed: Iterable[str],
+        *,
+        known: int | None = None,
     ) -> int:
         """Note what a run has read, before it writes its watermark; one transaction, which writes what differs alone.
 
@@ -79,10 +87,10 @@ class FileEntries:
         Args:
             view, version: the version.
             token: the epoch token that the run read before its first row.
-            n: that of the watermark that was stored when the run began, also where it did not count; 0 where there was
-                none.
+            n: the greatest that a watermark of the version has had, one that did not count too; 0 where there was none.
             changed: the new and changed files, as they were when they were read.
             listed: the paths of all files that the run listed; entries of others are removed.
+            known: the n that the run's `read` was given, 0 where it knew nothing; None: `n`.
 
         Returns:
             The n that the run's watermark carries.
@@ -99,7 +107,7 @@ class FileEntries:
             connection.execute(file_runs.insert().values(view=view, version=version, n=number, token=epoch))
             old = _of(file_runs, view, version) & (file_runs.c.n <= number - KEPT_RUNS)
             connection.execute(file_runs.delete().where(old))
-            unknown = (file_entries.c.token != epoch) | (file_entries.c.n > n)
+            unknown = (file_entries.c.token != epoch) | (file_entries.c.n > (n if known is None else known))
             connection.execute(file_entries.delete().where(mine, unknown))
             kept = {_digest(path) for path in listed} - written.keys()
             _remove(connection, view, version, kept)

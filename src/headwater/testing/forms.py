@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,8 @@ def as_push(source: TableSource) -> PushSource:
     return PushSource(**_options(source))
 
 
-def as_query(source: TableSource) -> SQLSource:
-    """The table behind a query."""
+def as_query(source: Source) -> SQLSource:
+    """A source behind a query."""
     return SQLSource("SELECT * FROM rows_of_it", tables={"rows_of_it": source}, **_options(source))
 
 
@@ -90,3 +90,19 @@ def on_files(
             parts.append(replace(part, table=None, files=(file,)))
         views.append(replace(view, parts=tuple(parts)))
     return replace(case, views=tuple(views)), sources
+
+
+def dealt(source: TableSource, folder: Path, shares: Sequence[int], groups: int) -> ParquetSource:
+    """The table in a folder of Parquet files, each of its rows in the file of a number, `0.parquet` and so on.
+
+    Args:
+        source: the table.
+        folder: where the files are written.
+        shares: for each row the number of its file; one may have no rows.
+        groups: rows of a row group.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(max(shares, default=0) + 1):
+        rows = pa.array([share == number for share in shares], pa.bool_())
+        pq.write_table(source.table.filter(rows), folder / f"{number}.parquet", row_group_size=groups)
+    return ParquetSource(str(folder), **_options(source))

@@ -6,7 +6,7 @@ How a running join is stopped (Ctrl-C) is an engine's own affair: test it beside
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from headwater.clock import MIN_MICROS, from_micros
 from headwater.definitions.entity import Entity
 from headwater.definitions.feature import Feature
-from headwater.definitions.sources import ParquetSource, Source
+from headwater.definitions.sources import ParquetSource, Source, TableSource
 from headwater.definitions.view import FeatureSelection, FeatureView
 from headwater.errors import SpineError
 from headwater.offline.base import ChangeCounts, ChangesRequest, HistoryRequest, OfflineEngine, ViewInput
@@ -28,8 +28,8 @@ from headwater.planning.watermark import Watermark
 from headwater.testing import SCALE
 from headwater.testing.cases import HistoryCase, ViewCase, plain, plain_rows
 from headwater.testing.dense import dense_case
-from headwater.testing.forms import LAYOUTS, as_csv, as_frame, as_push, as_query, in_form, on_files, to_frame
-from headwater.testing.oracle import Fact, OracleView, changes, counts
+from headwater.testing.forms import LAYOUTS, as_csv, as_frame, as_push, as_query, dealt, in_form, on_files, to_frame
+from headwater.testing.oracle import Fact, OracleView, changes, counts, facts
 from headwater.testing.pools import MIDNIGHT
 from headwater.testing.strategies import entity_cases, history_cases, log_instants, view_cases
 from headwater.types import Float64, String
@@ -188,6 +188,74 @@ class OfflineEngineSuite(PointInTimeSuite):
         found = changed(engine, case, ChangesRequest(asked, end, before, mark, until))
         assert found == {key: fact_row(fact) for key, fact in expected.items()}
 
+    @EXAMPLES
+    @given(case=view_cases(), groups=st.integers(1, 3), query=st.booleans(), data=st.data())
+    def test_changes_by_file_equal_the_oracle(
+        self, engine: OfflineEngine, case: ViewCase, groups: int, query: bool, data: Any
+    ) -> None:
+        """Files that are read whole, files that are read from the watermark on, files that are left out."""
+        source = case.selection.view.source
+        assume(isinstance(source, TableSource))
+        assert isinstance(source, TableSource)
+        shares = [data.draw(st.integers(0, 3), label="file") for _ in case.rows]
+        with tempfile.TemporaryDirectory() as folder:
+            files: Source = dealt(source, Path(folder) / "files", shares, groups)
+            files = as_query(files) if query else files
+            listed = engine.list_files(files)
+            if listed is None:
+                return
+            paths = sorted(file.path for file in listed)
+            assert len(paths) == max(shares, default=0) + 1
+            some = st.frozensets(st.sampled_from(paths))
+            whole, only = data.draw(some, label="whole"), data.draw(st.one_of(st.none(), some), label="only")
+            end, since = (data.draw(log_instants(), label=name) for name in ("end", "since"))
+            mark = Watermark(data.draw(st.sampled_from([MIN_MICROS, since])), data.draw(st.integers(0, 3)))
+            taken = [fact for fact in case.facts() if fact.from_log]
+            for share, row in zip(shares, case.rows, strict=True):
+                path = paths[share]
+                fresh = mark.end == MIN_MICROS or (bool(whole or only is not None) if query else path in whole)
+                for fact in facts(case.oracle, [row]):
+                    if (query or only is None or path in only) and (fresh or fact.known_at > mark.end):
+                        taken.append(fact)
+            expected = changes(taken, case.tombstones, end=end, source_after=MIN_MICROS, since=mark, log_until=2**62)
+            asked = replace(changes_input(case), source=files)
+            # the lookback has no say
+            request = ChangesRequest(asked, end, end, mark, 2**62, whole_files=whole, only_files=only)
+            assert rows_by_key(engine, case, request)[0] == {key: fact_row(fact) for key, fact in expected.items()}
+
+    @EXAMPLES
+    @given(case=view_cases(), groups=st.integers(1, 3), files=st.booleans(), data=st.data())
+    def test_ties_are_settled_by_history(
+        self, engine: OfflineEngine, case: ViewCase, groups: int, files: bool, data: Any
+    ) -> None:
+        """Of the source's rows of just these keys and times the one that history chooses, whatever the log has."""
+        facts_ = [fact for fact in case.facts() if not fact.from_log]
+        assume(facts_)
+        asked_for = data.draw(st.lists(st.sampled_from(facts_), min_size=1, unique_by=_times_of), label="at")
+        shown = [fact for fact in facts_ if not any(tombstone.hides(fact) for tombstone in case.tombstones)]
+        expected: dict[Any, Fact] = {}
+        for fact in sorted(shown, key=lambda fact: fact.order):
+            if _times_of(fact) in map(_times_of, asked_for):
+                expected[_times_of(fact)] = fact
+        columns: dict[str, Any] = {
+            name: pa.array([fact.key[i] for fact in asked_for], dtype.arrow)
+            for i, (name, dtype) in enumerate(case.selection.view.join_keys.items())
+        }
+        columns |= {"__event": pa.array([f.event for f in asked_for], pa.int64())}
+        columns |= {"__created": pa.array([f.created for f in asked_for], pa.int64())}
+        with tempfile.TemporaryDirectory() as folder:
+            asked = changes_input(case)
+            if files:
+                assert isinstance(asked.source, TableSource)
+                shares = [data.draw(st.integers(0, 2), label="file") for _ in case.rows]
+                asked = replace(asked, source=dealt(asked.source, Path(folder), shares, groups))
+            request = ChangesRequest(asked, 0, 0, Watermark(), 0, at=pa.table(columns))
+            found: dict[Any, Any] = {}
+            for key, row in rows_of(engine, case, request, ChangeCounts()):
+                assert (key, row["__event"], row["__created"]) not in found
+                found[key, row["__event"], row["__created"]] = row
+        assert found == {times: fact_row(fact) for times, fact in expected.items()}
+
     def test_it_may_be_consumed_again(self, engine: OfflineEngine) -> None:
         case = dense_case(rows=200, spine=100, keys=5, span=60)
         history = engine.history(case.request())
@@ -300,15 +368,34 @@ def changes_input(case: ViewCase) -> ViewInput:
 
 def changed(engine: OfflineEngine, case: ViewCase, request: ChangesRequest) -> dict[Any, Any]:
     """What `changes` gives, by key."""
-    names, counted = list(case.selection.view.join_keys), ChangeCounts()
-    found: dict[Any, Any] = {}
-    for batch in engine.changes(request, counted):
-        for row in batch.to_pylist():
-            key = tuple(row.pop(name) for name in names)
-            assert key not in found
-            found[key] = {name: plain(value) for name, value in row.items()}
+    found, counted = rows_by_key(engine, case, request)
     assert counted.null_times == case.null_times
     return found
+
+
+def rows_by_key(engine: OfflineEngine, case: ViewCase, request: ChangesRequest) -> tuple[dict[Any, Any], ChangeCounts]:
+    """The rows of `changes` by key, and what it counted."""
+    counted = ChangeCounts()
+    found: dict[Any, Any] = {}
+    for key, row in rows_of(engine, case, request, counted):
+        assert key not in found
+        found[key] = row
+    return found, counted
+
+
+def rows_of(
+    engine: OfflineEngine, case: ViewCase, request: ChangesRequest, counts: ChangeCounts
+) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """The rows of `changes`, each with its key."""
+    names = list(case.selection.view.join_keys)
+    for batch in engine.changes(request, counts):
+        for row in batch.to_pylist():
+            key = tuple(row.pop(name) for name in names)
+            yield key, {name: plain(value) for name, value in row.items()}
+
+
+def _times_of(fact: Fact) -> tuple[Any, int, int]:
+    return fact.key, fact.event, fact.created
 
 
 def fact_row(fact: Fact) -> dict[str, Any]:
