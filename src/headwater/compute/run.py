@@ -124,10 +124,7 @@ class Run:
             files.forced()
         else:
             request = self._request(log, since, end)
-            # with a start of the user's own: the window alone, also of new files
-            narrow = replace(request, whole_files=frozenset())
-            first = narrow if self.bounds.start is not None else files.request(request)
-            self._put_changes(rows, first, log, lease)
+            self._put_changes(rows, files.request(request), log, lease)
             while (request_ := files.again(request)) is not None:
                 self._put_changes(rows, request_, log, lease)
         files.add(self._counts)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -59,21 +58,23 @@ def list_remote(location: str, where: str) -> RemoteFiles:
     Raises:
         SourceError: none is there, or the store cannot be reached.
     """
+    found = _tried(location, where, lambda: _found(location))
+    if not found.files:
+        raise SourceError(f"{where}: no file at {shown_location(location)}")
+    return found
+
+
+def _found(location: str) -> RemoteFiles:
     # what only object stores need: it takes pandas along where that is installed, half a second
     import pyarrow.fs as fs
 
-    with _told(location, where):
-        filesystem, path = fs.FileSystem.from_uri(re.sub(r"^gcs://", "gs://", location))
-        path = path.rstrip("/")
-        pattern = None
-        if "*" in location.partition("?")[0]:
-            pattern, path = _pattern(path), "/".join(path.partition("*")[0].split("/")[:-1])
-        found = _below(filesystem, path)
-        if pattern is not None:
-            found = [file for file in found if pattern.fullmatch(file.path)]
-    if not found:
-        raise SourceError(f"{where}: no file at {shown_location(location)}")
-    return RemoteFiles(location, filesystem, path, tuple(sorted(found, key=lambda file: file.path)))
+    filesystem, path = fs.FileSystem.from_uri(re.sub(r"^gcs://", "gs://", location))
+    path = path.rstrip("/")
+    pattern = None
+    if "*" in location.partition("?")[0]:
+        pattern, path = _pattern(path), "/".join(path.partition("*")[0].split("/")[:-1])
+    files = [f for f in _below(filesystem, path) if pattern is None or pattern.fullmatch(f.path)]
+    return RemoteFiles(location, filesystem, path, tuple(sorted(files, key=lambda file: file.path)))
 
 
 def _below(filesystem: fs.FileSystem, path: str) -> list[fs.FileInfo]:
@@ -131,22 +132,24 @@ def remote_dataset(found: RemoteFiles, where: str) -> ds.Dataset:
     Raises:
         SourceError: a file that cannot be read.
     """
+    return _tried(found.location, where, lambda: _dataset(found))
+
+
+def _dataset(found: RemoteFiles) -> ds.Dataset:
     import pyarrow.dataset as ds
 
-    with _told(found.location, where):
-        whole = ds.dataset(
-            [file.path for file in found.files], filesystem=found.filesystem, format="parquet", partitioning=None
-        )
-        if not partition_names(whole.files, found.root):
-            return whole
-        columns = {name for fragment in whole.get_fragments() for name in fragment.physical_schema.names}
-        parts = partitions(whole.files, found.root, columns)
-        fragments = [
-            whole.format.make_fragment(file, found.filesystem, _all_of(parts.types, values))
-            for file, values in zip(whole.files, parts.values, strict=True)
-        ]
-        schema = pa.schema([*whole.schema, *(pa.field(name, kind) for name, kind in parts.types.items())])
-        return ds.FileSystemDataset(fragments, schema, whole.format, found.filesystem)
+    paths = [file.path for file in found.files]
+    whole = ds.dataset(paths, filesystem=found.filesystem, format="parquet", partitioning=None)
+    if not partition_names(whole.files, found.root):
+        return whole
+    columns = {name for fragment in whole.get_fragments() for name in fragment.physical_schema.names}
+    parts = partitions(whole.files, found.root, columns)
+    fragments = [
+        whole.format.make_fragment(file, found.filesystem, _all_of(parts.types, values))
+        for file, values in zip(whole.files, parts.values, strict=True)
+    ]
+    schema = pa.schema([*whole.schema, *(pa.field(name, kind) for name, kind in parts.types.items())])
+    return ds.FileSystemDataset(fragments, schema, whole.format, found.filesystem)
 
 
 def _all_of(types: Mapping[str, pa.DataType], values: Mapping[str, str | None]) -> ds.Expression:
@@ -178,22 +181,23 @@ def rows_of(found: RemoteFiles, some: ds.Dataset, where: str) -> dict[str, int]:
 
 def _each(found: RemoteFiles, items: Sequence[Any], ask: Callable[[Any], T], where: str) -> list[T]:
     """The answer about each file, several asked for at a time."""
-    with _told(found.location, where), ThreadPoolExecutor(_AT_ONCE, "headwater-files") as pool:
-        try:
-            return list(pool.map(ask, items))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+
+    def all_of_them() -> list[T]:
+        with ThreadPoolExecutor(_AT_ONCE, "headwater-files") as pool:
+            try:
+                return list(pool.map(ask, items))
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    return _tried(found.location, where, all_of_them)
 
 
-@contextmanager
-def _told(location: str, where: str) -> Iterator[None]:
-    shown = shown_location(location)
+def _tried(location: str, where: str, job: Callable[[], T]) -> T:
     try:
-        yield
-        return
+        return job()
     except (pa.ArrowException, OSError, ValueError) as bad:
-        if shown == location:
+        if shown_location(location) == location:
             raise SourceError(f"{where}: cannot read {location}: {bad}") from bad
     # what PyArrow says may hold the credentials, so that it is not among the error's causes either
-    raise SourceError(f"{where}: cannot read {shown}")
+    raise SourceError(f"{where}: cannot read {shown_location(location)}")
