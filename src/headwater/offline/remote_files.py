@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -177,6 +177,17 @@ def rows_of(found: RemoteFiles, some: ds.Dataset, where: str) -> dict[str, int]:
     fragments = list(some.get_fragments())
     counts = _each(found, fragments, lambda fragment: int(fragment.count_rows()), where)
     return {found.path_of(fragment.path): count for fragment, count in zip(fragments, counts, strict=True)}
+
+
+def read_all(found: RemoteFiles, batches: Iterable[T], where: str) -> Iterator[T]:
+    """What is read of the files, batch by batch.
+
+    Raises:
+        SourceError: a file that cannot be read.
+    """
+    some = iter(batches)
+    while (batch := _tried(found.location, where, lambda: next(some, None))) is not None:
+        yield batch
 
 
 def _each(found: RemoteFiles, items: Sequence[Any], ask: Callable[[Any], T], where: str) -> list[T]:

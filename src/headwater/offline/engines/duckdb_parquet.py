@@ -33,7 +33,7 @@ from headwater.offline.engines.duckdb_opened import (
 from headwater.offline.engines.duckdb_unreadable import check_files, checked_batches, checked_text, look_at_files
 from headwater.offline.engines.footers import lacking, read_footers
 from headwater.offline.local_files import SourceFile, list_local, root_of
-from headwater.offline.remote_files import list_remote, remote_dataset, rows_of, some_of
+from headwater.offline.remote_files import list_remote, read_all, remote_dataset, rows_of, some_of
 from headwater.planning.partitions import Partitions, partition_names, partitions
 
 _SUFFIXES = (".parquet", ".pq", ".parq")
@@ -242,7 +242,7 @@ def open_remote(
         late = _known_after(source, dataset.schema, scope.known_after)
         parts.append(_marked(_late_batches(some, late, wanted.columns, where), False))
     label = session.name("remote")
-    session.load(label, schema, itertools.chain(*parts))
+    session.load(label, schema, read_all(found, itertools.chain(*parts), where))
     name = session.table(label)
     branches = split_table(name) if whole and rest else (Branch(name, bool(whole)),)
     return Opened(name, schema, count_rows(session, name), row="rowid", branches=branches, file_rows=file_rows)
