@@ -13,7 +13,7 @@ from headwater.planning.resolve import ResolvedView
 
 def view_input(rooms: Rooms, view: ResolvedView, until: int | None = None) -> ViewInput:
     """A view with the data of its history, up to a log position (None: all there is)."""
-    log = rooms.log.slice(view.name, [key.name for key in view.keys], until)
+    log = rooms.log.slice(view.name, view.key_types, until)
     return with_log(rooms, view, log)
 
 

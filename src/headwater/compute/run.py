@@ -154,9 +154,9 @@ class Run:
         start = self._start()
         # under this run's lease no purge is worked off; one between the two runs may have been
         if peer is not None and not self.rooms.log.purges_after(self.view.name, peer.position, None):
-            return peer.end, self.rooms.log.slice(self.view.name, rows.names, peer.position), start.now
+            return peer.end, self.rooms.log.slice(self.view.name, self.view.key_types, peer.position), start.now
         end = start.now if self.bounds.end is None else min(self.bounds.end, start.now)
-        return end, self.rooms.log.slice(self.view.name, rows.names), start.now
+        return end, self.rooms.log.slice(self.view.name, self.view.key_types), start.now
 
     def _start(self) -> RunStart:
         try:
@@ -208,7 +208,7 @@ class Run:
         A crash may have left them out, or another store; a row that a delete does not hide would be superseded by one
         that it does.
         """
-        keys = self.rooms.log.deletes_after(self.view.name, rows.names, since.position, log.position)
+        keys = self.rooms.log.deletes_after(self.view.name, self.view.key_types, since.position, log.position)
         if keys is not None:
             marks = zip(keys.column(POSITION).to_pylist(), keys.column(THROUGH).to_pylist(), strict=True)
             names = list(rows.names)

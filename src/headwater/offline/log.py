@@ -23,7 +23,6 @@ from headwater.offline.log_left_out import all_left_out, drop_contents
 from headwater.offline.log_marks import (
     RowReading,
     all_purges,
-    clear_tombstones,
     greatest,
     hidden_stamped,
     insert_deletes,
@@ -49,6 +48,7 @@ from headwater.offline.log_tables import (
     view_state,
     views,
 )
+from headwater.offline.log_tombstones import KeyNames, tombstones_after
 
 HEAD_ROWS = 50_000
 """How many rows the write buffer may hold before it is compacted into files."""
@@ -228,6 +228,8 @@ class OfflineLog(LogCore):
         else:
             overwrite_removed(log.connection)
             added = insert_purges(log.connection, view, digests, tombstones, after, now)
+            if added > len(digests):
+                rewritten(log.connection, view)
             more = views.update().where(views.c.view == view).values(purges=views.c.purges + added)
             log.connection.execute(more)
         log.clock = max(now, *(through + 1 for _, through in tombstones)) if tombstones else now
@@ -357,12 +359,12 @@ class OfflineLog(LogCore):
                 hold_folder(log.connection, self._folder)
             return repair(log, self._folder, readings or {})
 
-    def slice(self, view: str, keys: Sequence[str], until: int | None = None) -> LogSlice:
+    def slice(self, view: str, keys: KeyNames, until: int | None = None) -> LogSlice:
         """A view's part of the log, fixed.
 
         Args:
             view: the view.
-            keys: the names of its join keys: tombstones under other keys are left out.
+            keys: its join keys, by name, or by name and the log's type of each: deletes of other keys are left out.
             until: only up to this position; None: all there is.
 
         Raises:
@@ -377,12 +379,15 @@ class OfflineLog(LogCore):
             buffered = known.write_buffer.read(connection, view, compacted, epoch).values()
             cut = [table if until is None else between(table, 0, until) for table in buffered]
             parts += [table_part(table) for table in cut if table.num_rows]
+            position = state.position if until is None else until
+            deletes, unreadable_ones = known.tombstones.read(connection, view, keys, epoch, position)
+            purged_ones = all_purges(connection, view, until) if purged else {}
             left_out = (*all_left_out(connection, view, until), *known.write_buffer.left_out(view, compacted, until))
             return LogSlice(
                 parts=tuple(parts),
-                deletes=clear_tombstones(connection, known.shapes, view, keys, until, every=True),
-                purges=all_purges(connection, view, until) if purged else {},
-                position=state.position if until is None else until,
+                deletes=deletes,
+                purges={**purged_ones, **{d: (*purged_ones.get(d, ()), *some) for d, some in unreadable_ones.items()}},
+                position=position,
                 digests=self.digests,
                 left_out=left_out,
             )
@@ -392,14 +397,14 @@ class OfflineLog(LogCore):
         found = connection.execute(query).one_or_none()
         return (0, 0, 0) if found is None else (int(found.rolled), int(found.epoch), int(found.purges))
 
-    def deletes_after(self, view: str, keys: Sequence[str], position: int, until: int) -> pa.Table | None:
+    def deletes_after(self, view: str, keys: KeyNames, position: int, until: int) -> pa.Table | None:
         """The deletes after a position of the log, up to `until`.
 
         Returns:
             The join keys, the greatest D (`__through`) and P (`__position`), one row a key; None where there are none.
         """
         with self._reading() as (connection, _, known):
-            return clear_tombstones(connection, known.shapes, view, keys, until, after=position)
+            return tombstones_after(connection, known.shapes, view, keys, position, until)
 
     def roll(self, names: Sequence[str] | None = None) -> None:
         """Compact the write buffer of some views (None: all) into Parquet files; nothing to do without a folder."""

@@ -15,8 +15,8 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from headwater.clock import MIN_MICROS, to_micros
-from headwater.offline.base import ARRIVAL, CREATED, POSITION, THROUGH, Tombstone
-from headwater.offline.log_head import Shapes, decode_batch, encode_batch
+from headwater.offline.base import ARRIVAL, CREATED, POSITION, Tombstone
+from headwater.offline.log_head import Shapes, encode_batch
 from headwater.offline.log_tables import deletes, purges
 
 _LENGTH = struct.Struct("<I")
@@ -101,7 +101,7 @@ _AT_ONCE = 500
 """How many digests one statement asks for."""
 
 
-def _hides_before(table: sa.Table) -> sa.ColumnElement[int]:
+def hides_before(table: sa.Table) -> sa.ColumnElement[int]:
     """P: the tombstone's own position, but where it was appended again."""
     return sa.func.coalesce(table.c.hides_before, table.c.position)
 
@@ -129,7 +129,7 @@ def purge_tombstones(
         conditions: on the columns of `purges`.
         digests: only of these keys; None: of all.
     """
-    query = sa.select(purges.c.digest, _hides_before(purges), purges.c.through).where(purges.c.view == view)
+    query = sa.select(purges.c.digest, hides_before(purges), purges.c.through).where(purges.c.view == view)
     query = query.where(*conditions).order_by(purges.c.through)
     queries = [query]
     if digests is not None:
@@ -269,7 +269,7 @@ def insert_purges(
         {"view": view, "position": after + 1 + i, "digest": digest, "through": d, "asked_at": now, "hides_before": p}
         for i, (digest, (p, d)) in enumerate(zip(digests, tombstones, strict=True))
     ]
-    columns = (deletes.c.digest, deletes.c.position, deletes.c.through, _hides_before(deletes).label("hides_before"))
+    columns = (deletes.c.digest, deletes.c.position, deletes.c.through, hides_before(deletes).label("hides_before"))
     for some in _in_parts(set(digests)):
         mine = (deletes.c.view == view) & deletes.c.digest.in_(some)
         earlier = connection.execute(sa.select(*columns).where(mine)).all()
@@ -284,7 +284,7 @@ def insert_purges(
 def mark_erased(connection: sa.Connection, view: str, tombstones: Mapping[bytes, Tombstone], now: int) -> None:
     """Note that the rows that purges hide are erased; a purge that hides more stays open."""
     open_ones = (purges.c.view == view) & (purges.c.digest == sa.bindparam("key")) & purges.c.erased_at.is_(None)
-    done = open_ones & (_hides_before(purges) <= sa.bindparam("before")) & (purges.c.through <= sa.bindparam("d"))
+    done = open_ones & (hides_before(purges) <= sa.bindparam("before")) & (purges.c.through <= sa.bindparam("d"))
     values = [{"key": digest, "before": before, "d": through} for digest, (before, through) in tombstones.items()]
     if values:
         connection.execute(purges.update().where(done).values(erased_at=now), values)
@@ -297,7 +297,7 @@ def lacking(
     keys = {digest for digest, _ in wanted}
     have: dict[bytes, list[Tombstone]] = {}
     for table in (purges,) if purged else (purges, deletes):
-        query = sa.select(table.c.digest, _hides_before(table), table.c.through).where(table.c.view == view)
+        query = sa.select(table.c.digest, hides_before(table), table.c.through).where(table.c.view == view)
         for some in _in_parts(keys):
             for digest, before, through in connection.execute(query.where(table.c.digest.in_(some))):
                 have.setdefault(bytes(digest), []).append((int(before), int(through)))
@@ -306,51 +306,3 @@ def lacking(
         for i, (digest, (before, through)) in enumerate(wanted)
         if not any(p >= before and d >= through for p, d in have.get(digest, ()))
     ]
-
-
-def clear_tombstones(
-    connection: sa.Connection,
-    shapes: Shapes,
-    view: str,
-    keys: Sequence[str],
-    until: int | None = None,
-    after: int = 0,
-    *,
-    every: bool = False,
-) -> pa.Table | None:
-    """The tombstones in clear of a view whose join keys are those named: the keys, `__through` (D), `__position` (P).
-
-    Args:
-        connection: a transaction that sees one state.
-        shapes: the log's shapes.
-        view: the view.
-        keys: the names of the join keys.
-        until: only tombstones up to this position of the log.
-        after: only tombstones after this position of the log.
-        every: every tombstone of a key, as history needs them (each hides from its own D on); else one row a key, with
-            the greatest P and D.
-    """
-    columns = (deletes.c.digest, deletes.c.shape, deletes.c.key, _hides_before(deletes), deletes.c.through)
-    query = sa.select(*columns).where(deletes.c.view == view, deletes.c.position > after)
-    if until is not None:
-        query = query.where(deletes.c.position <= until)
-    found: dict[Any, tuple[bytes, Tombstone]] = {}
-    for digest, shape, key, before, through in connection.execute(query.order_by(deletes.c.position)):
-        one = (shape, digest, before, through) if every else (shape, digest)
-        _, earlier = found.get(one, (key, (before, through)))
-        found[one] = key, (max(before, earlier[0]), max(through, earlier[1]))
-    by_shape: dict[int, list[tuple[bytes, Tombstone]]] = {}
-    for (shape, *_), tombstone in found.items():
-        by_shape.setdefault(shape, []).append(tombstone)
-    tables = []
-    for shape, some in by_shape.items():
-        schema = shapes.schema(connection, shape)
-        if set(schema.names) == set(keys):
-            tables.append(_tombstone_table(schema, list(keys), some))
-    return pa.concat_tables(tables).combine_chunks() if tables else None
-
-
-def _tombstone_table(schema: pa.Schema, keys: list[str], some: Sequence[tuple[bytes, Tombstone]]) -> pa.Table:
-    table = pa.Table.from_batches([decode_batch(key, schema) for key, _ in some]).select(keys)
-    table = table.append_column(THROUGH, pa.array([through for _, (_, through) in some], pa.int64()))
-    return table.append_column(POSITION, pa.array([before for _, (before, _) in some], pa.int64()))

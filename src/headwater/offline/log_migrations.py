@@ -45,6 +45,8 @@ _CLOCK = (
     "ELSE max(through) + 1 END FROM log_views) WHERE EXISTS (SELECT 1 FROM log_views)",
     "ALTER TABLE log_deletes ADD COLUMN hides_before BIGINT",
     "ALTER TABLE log_purges ADD COLUMN hides_before BIGINT",
+    'CREATE INDEX log_deletes_position ON log_deletes ("view", position)',
+    'CREATE INDEX log_purges_position ON log_purges ("view", position)',
     "CREATE TABLE log_gaps (id {serial} NOT NULL PRIMARY KEY, lo BIGINT NOT NULL, hi BIGINT NOT NULL, "
     "noted_at BIGINT NOT NULL)",
 )

@@ -19,7 +19,7 @@ from headwater.offline.log_head import decode_batch
 from headwater.offline.log_left_out import read_batches
 from headwater.offline.log_marks import RowReading
 from headwater.offline.log_state import LogTransaction
-from headwater.offline.log_tables import deletes, files, gaps, head, purges, rewritten, views
+from headwater.offline.log_tables import deletes, files, gaps, head, left_out, purges, removals, rewritten, views
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class ViewRepair:
         keys: how a version reads the rows that were changed → their keys, as the log holds them: tables whose columns
             are the source's, in the order of the join keys; each key at least once.
         deleted: the keys of the deletes that were changed: tables of join keys by name.
-        purged: the digests of the purges that were changed.
+        purged: the digests of the purges that were changed, and of deletes whose keys cannot be decoded.
     """
 
     rows: int = 0
@@ -214,13 +214,17 @@ def _move_file(log: LogTransaction, folder: LogFolder, file: LogFile, moved: Mov
 
 
 def _move_deletes(log: LogTransaction, moved: Moved, of: _Of) -> None:
-    columns = (deletes.c.id, deletes.c.view, deletes.c.shape, deletes.c.key, deletes.c.through)
+    columns = (deletes.c.id, deletes.c.view, deletes.c.shape, deletes.c.key, deletes.c.through, deletes.c.digest)
     found = log.connection.execute(sa.select(*columns).where(deletes.c.through > moved.now)).all()
     batches: dict[tuple[str, int], list[pa.RecordBatch]] = {}
     for row in found:
         of(row.view).tombstones += 1
-        schema = log.known.shapes.schema(log.connection, row.shape)
-        batches.setdefault((row.view, row.shape), []).append(decode_batch(row.key, schema))
+        try:
+            schema = log.known.shapes.schema(log.connection, row.shape)
+            batches.setdefault((row.view, row.shape), []).append(decode_batch(row.key, schema))
+        except (ValueError, OSError, pa.ArrowException):
+            # its key cannot be decoded; it hides by its digest, and has a time all the same
+            of(row.view).purged.add(bytes(row.digest))
     for (view, _), some in batches.items():
         of(view).deleted.append(_distinct(pa.Table.from_batches(some)))
     _move_through(log, deletes, found, moved)
@@ -249,6 +253,10 @@ def _move_notes(log: LogTransaction, moved: Moved) -> None:
         purges.c.erased_at,
         files.c.replaced_at,
         gaps.c.noted_at,
+        removals.c.noted_at,
+        left_out.c.noted_at,
+        left_out.c.arrived_from,
+        left_out.c.arrived_to,
         views.c.arrival,
         views.c.through,
     ):

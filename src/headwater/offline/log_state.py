@@ -14,6 +14,7 @@ from headwater.errors import ClockError, FormatError, LogMismatch, Unavailable
 from headwater.offline.log_buffer import HeadReader
 from headwater.offline.log_head import Shapes
 from headwater.offline.log_tables import counter, gaps
+from headwater.offline.log_tombstones import TombstoneReader
 from headwater.sql_transactions import now_expression, place
 
 CLOCK_LIMIT = timedelta(hours=1)
@@ -42,7 +43,7 @@ class Known:
         position: the last position.
         generation: the database's.
         restored: how often this process found the database restored.
-        shapes, write_buffer: what it has read, true as long as the database is the same.
+        shapes, write_buffer, tombstones: what it has read, true as long as the database is the same.
     """
 
     position: int
@@ -50,12 +51,13 @@ class Known:
     restored: int
     shapes: Shapes
     write_buffer: HeadReader
+    tombstones: TombstoneReader
 
     @classmethod
     def of(cls, state: LogState, restored: int = 0) -> Known:
         """Nothing but a state."""
         shapes = Shapes()
-        return cls(state.position, state.generation, restored, shapes, HeadReader(shapes))
+        return cls(state.position, state.generation, restored, shapes, HeadReader(shapes), TombstoneReader(shapes))
 
     def holds(self, state: LogState) -> bool:
         """Whether a later transaction still sees the database that this is about."""

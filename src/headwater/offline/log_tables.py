@@ -129,6 +129,7 @@ deletes = sa.Table(
     sa.Column("key", sa.LargeBinary, nullable=False),
     sa.Column("hides_before", sa.BigInteger),
     sa.Index("log_deletes_view", "view", "digest"),
+    sa.Index("log_deletes_position", "view", "position"),
 )
 
 purges = sa.Table(
@@ -143,6 +144,7 @@ purges = sa.Table(
     sa.Column("erased_at", sa.BigInteger),
     sa.Column("hides_before", sa.BigInteger),
     sa.Index("log_purges_view", "view", "digest"),
+    sa.Index("log_purges_position", "view", "position"),
 )
 
 folders = sa.Table("log_folder", metadata, sa.Column("id", sa.String(36), primary_key=True))

@@ -13,7 +13,7 @@ from headwater.forks import lazy
 from headwater.planning.layout import RowLayout
 from headwater.planning.pins import pin, service_version
 from headwater.planning.snapshot import PinnedSelection, RegistrySnapshot, ViewRecord, ViewVersion
-from headwater.types import DType
+from headwater.types import DType, Int64
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,11 @@ class ResolvedView:
     def version(self) -> str:
         """The view's version."""
         return self.definition.version
+
+    @property
+    def key_types(self) -> dict[str, Any]:
+        """Join key → the Arrow type in which the offline log keeps it in deletes."""
+        return {key.name: (Int64 if key.dtype.name == "int32" else key.dtype).arrow for key in self.keys}
 
     @lazy
     def layout(self) -> RowLayout:

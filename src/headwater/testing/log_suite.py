@@ -20,7 +20,7 @@ from headwater.offline import log as log_module
 from headwater.offline.log import Appended, OfflineLog, RowGroup
 from headwater.offline.log_marks import RowReading
 from headwater.offline.log_state import MAX_POSITION, LogRestored
-from headwater.offline.log_tables import counter, formats, metadata
+from headwater.offline.log_tables import counter, deletes, formats, metadata
 from headwater.registry.engine import open_engine
 
 Place = tuple[str, Path]
@@ -171,6 +171,45 @@ class OfflineLogSuite:
         assert later is not None and [tuple(row.values()) for row in later.to_pylist()] == [mine[1]]
         once = log.deletes_after("w", ["k"], 0, log.head_position())
         assert once is not None and sorted(tuple(row.values()) for row in once.to_pylist()) == mine[1:]
+
+    def test_tombstones_are_read_as_they_were_at_any_position(self, log: OfflineLog, engine: sa.Engine) -> None:
+        expected: list[list[tuple[str, int]]] = [[]]
+        for i, key in enumerate("abcab"):
+            (position,) = log.delete("w", pa.table({"k": [key]}), [MIN_MICROS]).positions
+            expected.append([*expected[-1], (key, position)])
+            log.delete("x", pa.table({"k": ["other"]}), [MIN_MICROS])
+            if i % 2:
+                log.slice("w", ["k"])
+
+        def shown(until: int | None) -> list[tuple[str, int]]:
+            found = log.slice("w", ["k"], until).deletes
+            return [] if found is None else [(row["k"], row["__position"]) for row in found.to_pylist()]
+
+        for i, tombstones in enumerate(expected):
+            assert shown(2 * i) == tombstones
+        assert shown(None) == expected[-1]
+        # the deletes of a purged key are digests from then on
+        log.delete("w", pa.table({"k": ["a"]}), [MIN_MICROS], purge=True)
+        assert shown(None) == [pair for pair in expected[-1] if pair[0] != "a"]
+
+    def test_deletes_of_keys_of_another_type_are_anothers(self, log: OfflineLog) -> None:
+        log.delete("w", pa.table({"k": pa.array([1, 2], pa.int64())}), [MIN_MICROS] * 2)
+        log.delete("w", pa.table({"k": ["a"]}), [MIN_MICROS])
+        for kind, keys in ((pa.int64(), [1, 2]), (pa.string(), ["a"]), (pa.bool_(), [])):
+            tables = log.slice("w", {"k": kind}).deletes, log.deletes_after("w", {"k": kind}, 0, 3)
+            for table in tables:
+                assert ([] if table is None else table.column("k").to_pylist()) == keys
+
+    def test_a_delete_whose_key_cannot_be_decoded_hides_by_its_digest(self, log: OfflineLog, engine: sa.Engine) -> None:
+        log.append("w", [group(rows(["a", "b"], [1.0, 2.0]))])
+        done = log.delete("w", pa.table({"k": ["a", "b"]}), [MIN_MICROS] * 2)
+        with engine.begin() as connection:
+            connection.execute(deletes.update().where(deletes.c.position == 3).values(key=b"damaged"))
+        found = OfflineLog(engine, None, _clock).slice("w", ["k"])
+        assert found.deletes is not None and found.deletes.column("k").to_pylist() == ["b"]
+        assert found.purges == {log.digests(pa.table({"k": ["a"]}))[0]: ((3, done.through[0]),)}
+        later = OfflineLog(engine, None, _clock).deletes_after("w", ["k"], 0, 4)
+        assert later is not None and later.column("k").to_pylist() == ["b"]
 
     def test_a_purge_drops_old_rows_on_append_and_erases_what_is_there(self, log: OfflineLog, place: Place) -> None:
         before = log.now()

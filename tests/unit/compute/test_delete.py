@@ -10,6 +10,7 @@ import pytest
 import headwater as hw
 from headwater.clock import MIN_MICROS, to_micros
 from headwater.compute.erase import erase_purged
+from headwater.compute.retrieval import historical
 from headwater.errors import EntityKeyError, UsageError
 from headwater.online.codec import header
 from headwater.online.view_rows import ViewRows
@@ -222,3 +223,25 @@ def test_a_delete_hides_what_was_written_before_it_and_dated_ahead(bench: Bench)
     bench.at = due + timedelta(minutes=1)
     bench.materialize()
     assert bench.values("weather:temp", ["A", "B"]) == [None, 3.0]
+
+
+def test_deletes_of_keys_of_one_type_leave_a_version_with_another_alone(bench: Bench) -> None:
+    def of(dtype: hw.types.DType) -> list[object]:
+        thing = hw.Entity("thing", join_keys={"k": dtype})
+        source = hw.PushSource(event_time="at")
+        return [thing, hw.FeatureView("v", entity=thing, source=source, features=[hw.Feature("x", hw.Float64)])]
+
+    bench.apply(*of(hw.Int64))
+    bench.write("v", [{"k": 1, "at": T0, "x": 1.0}, {"k": 2, "at": T0, "x": 2.0}])
+    bench.delete("v", [1])
+    bench.apply(*of(hw.String))
+    bench.pass_time(minutes=1)
+    bench.write("v", [{"k": "1", "at": T0, "x": 3.0}])
+    bench.materialize()
+    assert bench.registry.refresh().view("v").live == "2.0.0"
+    bench.delete("v", ["2"])
+    bench.materialize()
+    assert bench.values("v:x", ["1", "2"]) == [3.0, None]
+    assert bench.read(["v@1.0.0:x"], [1, 2])["x"] == [None, 2.0]
+    spine = pa.table({"k": ["1", "2"], "timestamp": pa.array([bench.at] * 2, pa.timestamp("us", "UTC"))})
+    assert historical(bench.rooms, spine, ["v:x"]).to_arrow()["x"].to_pylist() == [3.0, None]
