@@ -193,8 +193,8 @@ def _connect_read_only(file: DatabaseFile) -> sqlite3.Connection:
         connection.close()
     if _size(file.path, "-journal"):
         raise Unavailable(
-            f"registry {file.path}: a write that was interrupted has to be undone first: copy it and the file that ends "
-            "in -journal into a folder that can be written, and open it there once"
+            f"registry {file.path}: a write that was interrupted has to be undone first: copy it and the file that "
+            "ends in -journal into a folder that can be written, and open it there once"
         )
     # without an index of the log beside it nobody can be writing; SQLite can have one in memory, if it asks for no lock
     if _size(file.path, "-wal") and file.has_own_log():
