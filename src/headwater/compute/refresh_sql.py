@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from headwater.compute.refresh_tables import hints, migrate, reading, stored_format, writing
 from headwater.online.hints import Claim, DeadLetter, Fate, Hint, HintQueue, Outcome, QueueCounts
+from headwater.sql_files import generation
 from headwater.sql_transactions import upsert
 
 _WAITING, _CLAIMED, _RESTING, _DEAD = range(4)
@@ -32,14 +33,15 @@ class SQLHintQueue(HintQueue):
     def __init__(self, engine: sa.Engine, limit: int) -> None:
         self._engine = engine
         self._limit = limit
-        self._made = False
+        self._made: int | None = None
+        """The generation of the database's file in which the table is."""
 
     def offer(self, hints_: Sequence[Hint], now: int) -> int:
         if not hints_:
             return 0
-        if not self._made:
+        if self._made is None or self._made != generation(self._engine):
             migrate(self._engine)
-            self._made = True
+            self._made = generation(self._engine)
         rows = [_as_row(hint, now) for hint in hints_]
         # in one order, so that two processes do not wait for each other's rows
         rows.sort(key=lambda row: row["id"])
@@ -166,8 +168,10 @@ class SQLHintQueue(HintQueue):
 
     def _there(self) -> bool:
         """Whether the table was made: what only looks at the queue makes none."""
-        self._made = self._made or stored_format(self._engine) > 0
-        return self._made
+        here = generation(self._engine)
+        if self._made != here:
+            self._made = here if stored_format(self._engine) > 0 else None
+        return self._made is not None
 
 
 def _urgency(now: int) -> Any:

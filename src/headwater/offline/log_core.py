@@ -28,6 +28,7 @@ from headwater.offline.log_state import (
     read_state,
 )
 from headwater.offline.log_tables import counter, gaps, migrate, reading, writing
+from headwater.sql_files import generation
 from headwater.sql_transactions import place
 
 
@@ -70,6 +71,7 @@ class LogCore(forks.OfOneProcess):
         self._lock = forks.rlock()
         self._knowing = forks.lock()
         self._warned = False
+        self._migrated = generation(engine)
         migrate(engine)
         with reading(engine) as connection:
             state = read_state(connection, clock)
@@ -84,6 +86,7 @@ class LogCore(forks.OfOneProcess):
     def _writing(self, *, claiming: bool = False) -> Iterator[LogTransaction]:
         """A write transaction; `claiming`: it acknowledges that the database was restored."""
         with self._lock:
+            self._migrate()
             known = self._known
             with writing(self._engine) as connection:
                 state = read_state(connection, self._clock, lock=True)
@@ -103,6 +106,7 @@ class LogCore(forks.OfOneProcess):
 
     @contextmanager
     def _reading(self) -> Iterator[tuple[sa.Connection, LogState, Known]]:
+        self._migrate()
         # what is known is looked up first: the transaction sees at least as much
         known = self._known
         with reading(self._engine) as connection:
@@ -112,6 +116,13 @@ class LogCore(forks.OfOneProcess):
                 known = self._forget(state)
             yield connection, state, known
         self._note(known, state.position, state.generation)
+
+    def _migrate(self) -> None:
+        """A file that took the place of the database's may have been written by an earlier release."""
+        here = generation(self._engine)
+        if here != self._migrated:
+            migrate(self._engine)
+            self._migrated = here
 
     def _forget(self, state: LogState) -> Known:
         """Drop what this process holds in memory: the database is another one."""

@@ -15,6 +15,7 @@ from headwater.offline.log_buffer import HeadReader
 from headwater.offline.log_head import Shapes
 from headwater.offline.log_tables import counter, gaps
 from headwater.offline.log_tombstones import TombstoneReader
+from headwater.sql_files import generation_of
 from headwater.sql_transactions import now_expression, place
 
 CLOCK_LIMIT = timedelta(hours=1)
@@ -44,6 +45,7 @@ class Known:
         generation: the database's.
         restored: how often this process found the database restored.
         shapes, write_buffer, tombstones: what it has read, true as long as the database is the same.
+        file: the generation of the database's file.
     """
 
     position: int
@@ -52,16 +54,19 @@ class Known:
     shapes: Shapes
     write_buffer: HeadReader
     tombstones: TombstoneReader
+    file: int = 0
 
     @classmethod
     def of(cls, state: LogState, restored: int = 0) -> Known:
         """Nothing but a state."""
         shapes = Shapes()
-        return cls(state.position, state.generation, restored, shapes, HeadReader(shapes), TombstoneReader(shapes))
+        tombstones = TombstoneReader(shapes)
+        return cls(state.position, state.generation, restored, shapes, HeadReader(shapes), tombstones, state.file)
 
     def holds(self, state: LogState) -> bool:
         """Whether a later transaction still sees the database that this is about."""
-        return state.generation == self.generation and state.position >= self.position
+        same = state.generation == self.generation and state.file == self.file
+        return same and state.position >= self.position
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,7 @@ class LogState:
             before is earlier or equal.
         now: the time (microseconds) by the database's clock, or by this host's where that is SQLite.
         generation: random; another one where positions may be lost.
+        file: how often this process found the database in another file than before.
     """
 
     log_id: str
@@ -84,6 +90,7 @@ class LogState:
     earliest: int
     now: int
     generation: str
+    file: int = 0
 
     @property
     def clock(self) -> int:
@@ -98,7 +105,9 @@ def read_state(connection: sa.Connection, clock: Clock, *, lock: bool = False) -
     if lock and connection.dialect.name != "sqlite":
         query = query.with_for_update()
     row: Any = connection.execute(query).one()
-    return LogState(row.log_id, row.position, row.head_rows, row.clock, row.now, row.generation)
+    return LogState(
+        row.log_id, row.position, row.head_rows, row.clock, row.now, row.generation, generation_of(connection)
+    )
 
 
 @dataclass

@@ -17,8 +17,9 @@ from headwater.planning.snapshot import RegistrySnapshot
 from headwater.planning.watermark import Watermark
 from headwater.registry.change_log import Change, read_changes
 from headwater.registry.feature_definition import FeatureDefinition, define
-from headwater.registry.rows import read_revision, read_snapshot
+from headwater.registry.rows import Newest, read_newest, read_revision, read_snapshot
 from headwater.registry.tables import settings, watermarks
+from headwater.sql_files import generation_of
 from headwater.sql_transactions import reading
 
 REFRESH = timedelta(seconds=5)
@@ -39,6 +40,8 @@ class RegistryReader(forks.OfOneProcess):
         self._refresh = refresh.total_seconds()
         self._lock = forks.rlock()
         self._snapshot: RegistrySnapshot | None = None
+        self._newest = Newest()
+        self._generation = 0
         self._checked = float("-inf")
 
     def snapshot(self) -> RegistrySnapshot:
@@ -74,7 +77,9 @@ class RegistryReader(forks.OfOneProcess):
         asked = time.monotonic()
         if self._is_there():
             with reading(self.engine) as connection:
-                self._snapshot = read_snapshot(connection, self.project, self._snapshot)
+                known = self._snapshot if self._goes_on(connection) else None
+                self._snapshot = read_snapshot(connection, self.project, known)
+                self._newest, self._generation = read_newest(connection), generation_of(connection)
         else:
             self._snapshot = self._snapshot or RegistrySnapshot(self.project)
         self._checked = asked
@@ -84,13 +89,23 @@ class RegistryReader(forks.OfOneProcess):
         """Whether there is a database to ask; a registry that was never made is empty."""
         return True
 
+    def _goes_on(self, connection: sa.Connection) -> bool:
+        """Whether another transaction sees the database that the snapshot was read from, or what became of it."""
+        if generation_of(connection) != self._generation:
+            return False
+        newest = read_newest(connection)
+        return newest.revision > self._newest.revision or newest == self._newest
+
     def revision_in(self, connection: sa.Connection) -> int:
-        """The newest revision as another transaction of the same database sees it."""
-        return read_revision(connection)
+        """The newest revision as another transaction of the same database sees it.
+
+        -1 where the database was restored since this registry was read: no snapshot is of that revision.
+        """
+        return read_revision(connection) if self._snapshot is None or self._goes_on(connection) else -1
 
     def snapshot_in(self, connection: sa.Connection) -> RegistrySnapshot:
         """The registry as another transaction of the same database sees it."""
-        return read_snapshot(connection, self.project, self._snapshot)
+        return read_snapshot(connection, self.project, self._snapshot if self._goes_on(connection) else None)
 
     def get_feature_definition(
         self, reference: str | FeatureSelection, version: str | None = None

@@ -20,8 +20,9 @@ from headwater.planning.watermark import Watermark
 from headwater.registry.engine import exists, make_folder, open_engine
 from headwater.registry.migrations import migrate
 from headwater.registry.reader import REFRESH, RegistryReader
-from headwater.registry.rows import read_revision, read_snapshot, write_changes, write_revision
+from headwater.registry.rows import write_changes, write_revision
 from headwater.registry.tables import settings, watermarks
+from headwater.sql_files import generation
 from headwater.sql_transactions import place, upsert, writing
 
 
@@ -80,7 +81,8 @@ class FeatureRegistry(RegistryReader):
         super().__init__(engine, project or folder_name, refresh=refresh)
         self._named = bool(project)
         self._clock = clock
-        self._made = False
+        self._made: int | None = None
+        """The generation of the database's file whose tables were made, or were there."""
         if make or exists(engine):
             self.make()
 
@@ -92,27 +94,28 @@ class FeatureRegistry(RegistryReader):
             StoreReadOnly, Unavailable, FormatError: what the database said.
         """
         with self._lock:
-            if self._made:
+            if self._made is not None and self._made == generation(self.engine):
                 return
+            before = self._made
             make_folder(self.engine)
             migrate(self.engine, to_micros(self._clock()))
-            self._made = True
+            self._made = generation(self.engine)
             try:
                 owner = self.setting("project") or self.get_or_set("project", self.project)
-                if self._named and owner != self.project:
+                if (self._named or before is not None) and owner != self.project:
                     raise RegistryError(
                         f"registry {place(self.engine)}: belongs to project {owner!r}, not {self.project!r}; give each "
                         f"project a database of its own ([registry] url), or set project = {owner!r} in headwater.toml"
                     )
                 self.project = owner
             except BaseException:
-                self._made = False
+                self._made = before
                 raise
 
     def _is_there(self) -> bool:
-        if not self._made and exists(self.engine):
-            self.make()  # somebody else made it meanwhile
-        return self._made
+        if self._made is not None or exists(self.engine):
+            self.make()  # somebody else made it meanwhile, or replaced it
+        return self._made is not None
 
     def apply(self, plan: Plan, *, now: datetime, log_head: int = 0, who: str = "") -> RegistrySnapshot:
         """Run a plan's stages in one transaction: all of it or nothing; a plan of none is a no-op.
@@ -150,9 +153,9 @@ class FeatureRegistry(RegistryReader):
         )
         try:
             with writing(self.engine) as connection:
-                if read_revision(connection) != revision:
+                if self.revision_in(connection) != revision:
                     raise conflict
-                before = read_snapshot(connection, self.project, self._snapshot)
+                before = self.snapshot_in(connection)
                 after = advance(before, stages, now=now, log_head=log_head)
                 write_revision(connection, after.revision, stages, at=to_micros(now), who=who, what=what)
                 write_changes(connection, before, after)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -40,13 +41,31 @@ def read_revision(connection: sa.Connection) -> int:
     return connection.execute(sa.select(sa.func.max(revisions.c.revision))).scalar() or 0
 
 
+@dataclass(frozen=True)
+class Newest:
+    """The newest revision: its number, and when it was taken (microseconds), which no other one has.
+
+    A database that was restored and changed again may have the number of another revision.
+    """
+
+    revision: int = 0
+    at: int = 0
+
+
+def read_newest(connection: sa.Connection) -> Newest:
+    """The newest revision; number 0 where nothing was applied yet."""
+    query = sa.select(revisions.c.revision, revisions.c.at).order_by(revisions.c.revision.desc()).limit(1)
+    row = connection.execute(query).one_or_none()
+    return Newest() if row is None else Newest(row.revision, row.at)
+
+
 def read_snapshot(connection: sa.Connection, project: str, known: RegistrySnapshot | None = None) -> RegistrySnapshot:
     """Everything that is registered, as one transaction sees it.
 
     Args:
         connection: in a transaction.
         project: the project's name.
-        known: a snapshot read before, which is the answer where its revision is still the newest.
+        known: a snapshot of the same database read before, the answer where its revision is still the newest.
     """
     revision = read_revision(connection)
     if known is not None and known.revision == revision:
