@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from headwater.clock import MIN_MICROS, to_micros
 from headwater.offline.base import ARRIVAL, CREATED, POSITION, THROUGH, Tombstone
-from headwater.offline.log_head import Shapes, decode_batch, encode_batch
+from headwater.offline.log_head import Shapes, decoded_key, encode_batch
+from headwater.offline.log_left_out import unreadable_values
 from headwater.offline.log_tables import deletes, purges
 
 _LENGTH = struct.Struct("<I")
@@ -317,6 +318,7 @@ def clear_tombstones(
     after: int = 0,
     *,
     every: bool = False,
+    unreadable: dict[bytes, tuple[Tombstone, ...]] | None = None,
 ) -> pa.Table | None:
     """The tombstones in clear of a view whose join keys are those named: the keys, `__through` (D), `__position` (P).
 
@@ -329,28 +331,41 @@ def clear_tombstones(
         after: only tombstones after this position of the log.
         every: every tombstone of a key, as history needs them (each hides from its own D on); else one row a key, with
             the greatest P and D.
+        unreadable: takes those whose keys cannot be read, by digest.
     """
     columns = (deletes.c.digest, deletes.c.shape, deletes.c.key, _hides_before(deletes), deletes.c.through)
     query = sa.select(*columns).where(deletes.c.view == view, deletes.c.position > after)
     if until is not None:
         query = query.where(deletes.c.position <= until)
-    found: dict[Any, tuple[bytes, Tombstone]] = {}
+    found: dict[Any, tuple[bytes, bytes, Tombstone]] = {}
     for digest, shape, key, before, through in connection.execute(query.order_by(deletes.c.position)):
         one = (shape, digest, before, through) if every else (shape, digest)
-        _, earlier = found.get(one, (key, (before, through)))
-        found[one] = key, (max(before, earlier[0]), max(through, earlier[1]))
-    by_shape: dict[int, list[tuple[bytes, Tombstone]]] = {}
-    for (shape, *_), tombstone in found.items():
-        by_shape.setdefault(shape, []).append(tombstone)
+        _, _, earlier = found.get(one, (digest, key, (before, through)))
+        found[one] = bytes(digest), key, (max(before, earlier[0]), max(through, earlier[1]))
+    readable: dict[int, list[tuple[bytes, pa.RecordBatch, Tombstone]]] = {}
+    bad: list[tuple[bytes, Tombstone]] = []
+    for (shape, *_), (digest, key, tombstone) in found.items():
+        batch = decoded_key(connection, shapes, shape, key)
+        if batch is None:
+            bad.append((digest, tombstone))
+        elif set(batch.schema.names) == set(keys) or unreadable is not None:
+            readable.setdefault(shape, []).append((digest, batch, tombstone))
     tables = []
-    for shape, some in by_shape.items():
-        schema = shapes.schema(connection, shape)
-        if set(schema.names) == set(keys):
-            tables.append(_tombstone_table(schema, list(keys), some))
+    for some in readable.values():
+        table = _tombstone_table([(batch, tombstone) for _, batch, tombstone in some])
+        wrong = unreadable_values(table)
+        if wrong is not None:
+            bad += ((some[i][0], some[i][2]) for i in np.flatnonzero(wrong[0]))
+            table = table.filter(pa.array(~wrong[0]))
+        if table.num_rows and set(some[0][1].schema.names) == set(keys):
+            tables.append(table.select([*keys, THROUGH, POSITION]))
+    if unreadable is not None:
+        for digest, tombstone in bad:
+            unreadable[digest] = (*unreadable.get(digest, ()), tombstone)
     return pa.concat_tables(tables).combine_chunks() if tables else None
 
 
-def _tombstone_table(schema: pa.Schema, keys: list[str], some: Sequence[tuple[bytes, Tombstone]]) -> pa.Table:
-    table = pa.Table.from_batches([decode_batch(key, schema) for key, _ in some]).select(keys)
+def _tombstone_table(some: Sequence[tuple[pa.RecordBatch, Tombstone]]) -> pa.Table:
+    table = pa.Table.from_batches([batch for batch, _ in some])
     table = table.append_column(THROUGH, pa.array([through for _, (_, through) in some], pa.int64()))
     return table.append_column(POSITION, pa.array([before for _, (before, _) in some], pa.int64()))
