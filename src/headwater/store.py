@@ -16,6 +16,7 @@ from headwater.compute import materialize as materializing
 from headwater.compute import repair as repairing
 from headwater.compute import retrieval
 from headwater.compute import status as statuses
+from headwater.compute import verify as verifying
 from headwater.compute import write as writing
 from headwater.compute.erase_entity import erase_entity
 from headwater.compute.opening import Closed, check_store, open_engine, open_online
@@ -23,6 +24,7 @@ from headwater.compute.refresh_queue import RefreshSettings
 from headwater.compute.reports import ClockRepairReport, DeleteReport, EraseReport, MaterializeReport, WriteReport
 from headwater.compute.rooms import Rooms
 from headwater.compute.sources import BoundSources, views_in, with_parts
+from headwater.compute.verify import VerifyReport
 from headwater.compute.worker import begin_work
 from headwater.config import Settings, load_settings
 from headwater.definitions.entity import Entity
@@ -546,6 +548,27 @@ class FeatureStore(forks.OfOneProcess):
         """How every version stands, and what the parts say of themselves."""
         registry = {"url": without_password(self.settings.registry_url)}
         return statuses.status(self.rooms, to_micros(now if now is not None else self._clock()), registry)
+
+    def verify(
+        self, *, sample: int | None = None, forget: Sequence[str] = (), accept_folder: bool = False
+    ) -> VerifyReport:
+        """Check what the store keeps: what is damaged, what is lost, and how to go on; in bounded memory.
+
+        Args:
+            sample: so many rows of each version of the online store; None: all.
+            forget: names of damaged or missing files that the offline log is to go on without: their rows are lost,
+                and histories say so.
+            accept_folder: write the log folder's `log.json` again, which was lost or damaged.
+
+        Returns:
+            The report; `.whole` says whether anything is damaged.
+
+        Raises:
+            UsageError: a file to forget that is not the log's, or is whole.
+            LogMismatch: the folder to accept is not the log's.
+            StoreError: the registry's database cannot be read.
+        """
+        return verifying.verify(self.rooms, sample=sample, forget=forget, accept_folder=accept_folder)
 
     def close(self) -> None:
         """Release what this object opened; what was given to it stays the caller's. Closing twice is a no-op."""

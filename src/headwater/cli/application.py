@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 import headwater as hw
-from headwater.cli import compare, definitions, demo, init, reading, status, versions, worker, writing
+from headwater.cli import compare, definitions, demo, init, reading, status, verify, versions, worker, writing
 from headwater.cli.plain import dumps
 from headwater.cli.run import INTERRUPTED, DebugFlag, JsonFlag, ProjectPath, Run
 from headwater.errors import HeadwaterError, UsageError
@@ -26,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (init, definitions, versions, writing, reading, status, worker, demo, compare):
+for group in (init, definitions, versions, writing, reading, status, verify, worker, demo, compare):
     group.register(app)
 
 

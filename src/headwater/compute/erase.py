@@ -62,16 +62,22 @@ def _rows_of(rooms: Rooms, view: ResolvedView, purges: Purges) -> Iterator[tuple
 def hide_purged(rooms: Rooms, view: ResolvedView, purges: Purges, until: int) -> int:
     """Put D and P of purges into the rows that do not have them: a crash, or another store, left them out."""
     note_purges(rooms, view.name, purges)
+    return hide_by_digest(rooms, view, purges, until)
+
+
+def hide_by_digest(rooms: Rooms, view: ResolvedView, purges: Purges, until: int) -> int:
+    """Put D and P into the rows of the keys that have these digests."""
     found = list(_rows_of(rooms, view, purges))
     return hide_stored(rooms, [key for key, _ in found], [purges[digest] for _, digest in found], until)
 
 
-def erase_purged(rooms: Rooms, record: ViewRecord) -> int:
+def erase_purged(rooms: Rooms, record: ViewRecord, pending: list[str] | None = None) -> int:
     """Erase what still holds purged keys, where no write or run that began before the purge can be in flight.
 
     Args:
         rooms: the store's parts.
         record: the view.
+        pending: what is in the way of erasing is added to it: the next run tries it again.
 
     Returns:
         How many purges were worked off.
@@ -90,14 +96,21 @@ def erase_purged(rooms: Rooms, record: ViewRecord) -> int:
         hide_stored(rooms, keys, tombstones, until)
         _erase(rooms, keys, [position for position, _ in tombstones], until)
     spaces = {view.version: ViewRows(rooms.project, view) for view in views}
-    rooms.refresh_queue.forget(
-        record.name, lambda version, key: rooms.log.digests.one(spaces[version].decode_key(key)) in purges
-    )
+    rooms.refresh_queue.forget(record.name, lambda version, key: _may_be(rooms, spaces.get(version), key, purges))
     if isinstance(rooms.online, Erasing):
         rooms.online.erase_remains()
-    # what is in the way now is tried again by the next run
-    pending = rooms.log.erase(record.name, purges, [RowVersion(view).reading for view in views])
-    return 0 if pending else len(purges)
+    blocked = rooms.log.erase(record.name, purges, [RowVersion(view).reading for view in views])
+    if pending is not None:
+        pending += (f"{len(purges):,} purges of {record.name} are not erased yet: {reason}" for reason in blocked)
+    return 0 if blocked else len(purges)
+
+
+def _may_be(rooms: Rooms, space: ViewRows | None, key: bytes, purges: Purges) -> bool:
+    """Whether a key of the refresh queue is a purged one, or one that nothing can read."""
+    try:
+        return space is None or rooms.log.digests.one(space.decode_key(key)) in purges
+    except FormatError:
+        return True
 
 
 def _erase(rooms: Rooms, keys: Sequence[bytes], positions: Sequence[int], until: int) -> None:

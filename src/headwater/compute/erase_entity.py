@@ -34,14 +34,15 @@ def erase_entity(rooms: Rooms, entity: str, entities: Any) -> EraseReport:
     purged: dict[str, DeleteReport] = {}
     for record in records:
         purged[record.name] = delete(rooms, record.name, entities, purge=True)
-    erased = sum(erase_purged(rooms, record) for record in records)
+    blocked: list[str] = []
+    erased = sum(erase_purged(rooms, record, blocked) for record in records)
     pending = [report.pending_until for report in purged.values() if report.pending_until is not None]
     return EraseReport(
         views=purged,
         erased=erased,
         pending=sum(report.deleted for report in purged.values()),
         pending_until=max(pending, default=None),
-        notes=(*out_of_reach(rooms), *_composite_note(entity, composite)),
+        notes=(*blocked, *out_of_reach(rooms), *_composite_note(entity, composite)),
     )
 
 

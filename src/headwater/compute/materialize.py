@@ -55,13 +55,14 @@ def materialize(
     planned = [Run(rooms, target, bounds, _keys(target, entities)) for target in targets]
     rooms.log.roll(sorted({target.name for target in targets}))
     runs = _run(planned)
+    pending: list[str] = []
     for name in sorted({target.name for target in targets}):
         remove_retired(rooms, snapshot.view(name))
-        erased = erase_purged(rooms, snapshot.view(name))
+        erased = erase_purged(rooms, snapshot.view(name), pending)
         if erased:
             runs = [replace(run, erased=erased) if run.view == name else run for run in runs]
     report = _go_live(rooms, tuple(runs))
-    return replace(report, notes=(*mended.warnings, *report.notes))
+    return replace(report, notes=(*mended.warnings, *pending, *report.notes))
 
 
 def _run(planned: list[Run]) -> list[RunReport]:

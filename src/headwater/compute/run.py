@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from headwater.clock import MIN_MICROS, duration_micros, from_micros
 from headwater.compute.delete import hide_rows
-from headwater.compute.erase import hide_purged
+from headwater.compute.erase import hide_by_digest, hide_purged
 from headwater.compute.force import Forced, make_equal
 from headwater.compute.inputs import with_log
 from headwater.compute.lease import RunLease
@@ -19,9 +19,9 @@ from headwater.compute.rooms import Rooms
 from headwater.compute.run_files import RunFiles
 from headwater.compute.ties import Ties
 from headwater.compute.too_large import TooLarge
-from headwater.errors import Unavailable
+from headwater.errors import SourceError, StoreError, Unavailable
 from headwater.observer import Progress
-from headwater.offline.base import POSITION, THROUGH, ChangeCounts, ChangesRequest, LogSlice
+from headwater.offline.base import POSITION, THROUGH, ChangeCounts, ChangesRequest, LogSlice, lost_files
 from headwater.offline.log_core import RunStart
 from headwater.offline.log_state import LogRestored
 from headwater.online.base import PutOutcome
@@ -32,6 +32,10 @@ from headwater.planning.value_checks import left_out
 from headwater.planning.watermark import Watermark
 
 ATTEMPTS = 10
+_STEPPED_OVER = (
+    "its rows are left out and the watermark stays where it is, until the file is put back or given up: headwater "
+    "verify says how"
+)
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,7 @@ class Run:
     _forced: Forced = field(default_factory=Forced)
     _too_large: TooLarge = field(default_factory=TooLarge)
     _files: RunFiles | None = None
+    _log: LogSlice | None = None
     _void: bool = False
 
     def run(self, peer: Watermark | None = None) -> RunReport:
@@ -91,8 +96,14 @@ class Run:
         began = time.monotonic()
         for attempt in (1, 2):
             self._begin()
-            with RunLease(self.rooms, f"{self.view.name}@{self.view.version}") as lease:
-                reached = self._attempt(lease, peer, began)
+            try:
+                with RunLease(self.rooms, f"{self.view.name}@{self.view.version}") as lease:
+                    reached = self._attempt(lease, peer, began)
+            except (SourceError, StoreError):
+                # a file of the log may be at fault: then it is noted as damaged, and stepped over
+                if attempt == 2 or self._log is None or self._log.examine is None or self._log.examine() is None:
+                    raise
+                continue
             if reached is not None:
                 return self._report(time.monotonic() - began, reached)
             if attempt == 1:
@@ -154,9 +165,16 @@ class Run:
         start = self._start()
         # under this run's lease no purge is worked off; one between the two runs may have been
         if peer is not None and not self.rooms.log.purges_after(self.view.name, peer.position, None):
-            return peer.end, self.rooms.log.slice(self.view.name, self.view.key_types, peer.position), start.now
+            return peer.end, self._slice(peer.position), start.now
         end = start.now if self.bounds.end is None else min(self.bounds.end, start.now)
-        return end, self.rooms.log.slice(self.view.name, self.view.key_types), start.now
+        return end, self._slice(), start.now
+
+    def _slice(self, until: int | None = None) -> LogSlice:
+        """The view's part of the log; damaged files are stepped over, where no row is removed for what they hold."""
+        log = self._log = self.rooms.log.slice(self.view.name, self.view.key_types, until, step_over=not self._whole)
+        lost = [*lost_files(log), *(f"{text}; {_STEPPED_OVER}" for text in log.unreadable)]
+        self._warnings += [text for text in lost if text not in self._warnings]
+        return log
 
     def _start(self) -> RunStart:
         try:
@@ -213,6 +231,10 @@ class Run:
             marks = zip(keys.column(POSITION).to_pylist(), keys.column(THROUGH).to_pylist(), strict=True)
             names = list(rows.names)
             self._deleted += hide_rows(self.rooms, self.view, keys.select(names), list(marks), lease.until())
+        unreadable = self.rooms.log.unreadable_deletes(self.view.name, since.position, log.position)
+        if unreadable:
+            self._warnings.append(f"{len(unreadable):,} deletes whose keys cannot be read are applied by their digests")
+            self._deleted += hide_by_digest(self.rooms, self.view, unreadable, lease.until())
         self._hide_purged(since.position, lease)
 
     def _hide_purged(self, position: int, lease: RunLease) -> None:
@@ -242,7 +264,12 @@ class Run:
         reached = replace(self.reached, token=token)
         # looked at again: another run may have moved it meanwhile
         now = self._stored()
-        keeps = self.bounds.start is not None or self.keys is not None or not self._is_ahead(reached, now, stored)
+        keeps = (
+            self.bounds.start is not None
+            or self.keys is not None
+            or bool(log.unreadable)
+            or not self._is_ahead(reached, now, stored)
+        )
         if keeps:
             same = rooms.online.epoch(token_key(rooms.project)) == epoch
             return (now or Watermark()) if same else None

@@ -143,6 +143,7 @@ def status(rooms: Rooms, now: int, registry: Mapping[str, Any]) -> StoreStatus:
     versions = [v for record in snapshot.views.values() for v in _versions(rooms, record, marks, now)]
     versions.sort(key=lambda v: v.state == "retired")
     warnings += _waiting(snapshot)
+    warnings += rooms.log.problems()
     purges, until = pending_purges(rooms)
     services = {name: record.live for name, record in snapshot.services.items() if record.live is not None}
     refresh = _refresh(rooms, now, warnings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -88,6 +88,8 @@ class LogSlice:
         purges: digest of a purged key → its tombstones, by D ascending; matched through `digests`.
         position: the log's position at the call.
         left_out: rows of the view that it goes on without.
+        unreadable: what is wrong with files whose rows it lacks, where it was asked for without them.
+        examine: looks closely at the files, once reading them has failed, and says what is wrong; None: nothing.
     """
 
     parts: tuple[LogPart, ...] = ()
@@ -96,6 +98,18 @@ class LogSlice:
     position: int = 0
     digests: KeyDigests | None = None
     left_out: tuple[LeftOut, ...] = ()
+    unreadable: tuple[str, ...] = ()
+    examine: Callable[[], str | None] | None = field(default=None, compare=False, repr=False)
+
+
+def unreadable_rows(log: LogSlice) -> int:
+    """How many rows a slice goes on without since nothing can read them."""
+    return sum(left.rows for left in log.left_out if left.kind != "file")
+
+
+def lost_files(log: LogSlice) -> Iterator[str]:
+    """What a history or run says of files that the log goes on without."""
+    return (str(left) for left in log.left_out if left.kind == "file")
 
 
 class KeyDigests(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -15,8 +16,8 @@ from numpy.typing import NDArray
 from headwater.clock import MIN_MICROS
 from headwater.errors import StoreError
 from headwater.offline.base import LogSlice, Tombstone
+from headwater.offline.log_checks import LogChecks
 from headwater.offline.log_cleaning import empty_wal, overwrite_free_pages, remove_pending
-from headwater.offline.log_core import LogCore
 from headwater.offline.log_files import compact, hold_folder, leftovers, rewrite_aside, rewrite_files
 from headwater.offline.log_head import between, insert_rows, rewrite_head, stamped
 from headwater.offline.log_left_out import all_left_out, drop_contents
@@ -32,7 +33,7 @@ from headwater.offline.log_marks import (
     purge_tombstones,
     purged_rows,
 )
-from headwater.offline.log_parts import file_parts, table_part, unreadable_error
+from headwater.offline.log_parts import described, file_parts, table_part, unreadable_error
 from headwater.offline.log_repair import ClockRepair, repair
 from headwater.offline.log_state import (
     LogTransaction,
@@ -48,7 +49,7 @@ from headwater.offline.log_tables import (
     view_state,
     views,
 )
-from headwater.offline.log_tombstones import KeyNames, tombstones_after
+from headwater.offline.log_tombstones import KeyNames, tombstones_after, unreadable_after
 
 HEAD_ROWS = 50_000
 """How many rows the write buffer may hold before it is compacted into files."""
@@ -101,7 +102,7 @@ class Deleted:
         return self.positions[-1] if self.positions else 0
 
 
-class OfflineLog(LogCore):
+class OfflineLog(LogChecks):
     """The offline log of one registry.
 
     Its write buffer is a table of the registry's database, one row a batch; what is compacted is in Parquet files. A
@@ -359,13 +360,14 @@ class OfflineLog(LogCore):
                 hold_folder(log.connection, self._folder)
             return repair(log, self._folder, readings or {})
 
-    def slice(self, view: str, keys: KeyNames, until: int | None = None) -> LogSlice:
+    def slice(self, view: str, keys: KeyNames, until: int | None = None, *, step_over: bool = False) -> LogSlice:
         """A view's part of the log, fixed.
 
         Args:
             view: the view.
             keys: its join keys, by name, or by name and the log's type of each: deletes of other keys are left out.
             until: only up to this position; None: all there is.
+            step_over: leave out files that are missing or damaged, and say so in `unreadable`.
 
         Raises:
             LogDamaged: a compacted file is missing or damaged.
@@ -374,8 +376,9 @@ class OfflineLog(LogCore):
             until = None if until is None or until >= state.position else until
             compacted, epoch, purged = self._view(connection, view)
             parts, unreadable = file_parts(connection, self._folder, known.shapes, view, until)
-            if unreadable:
+            if unreadable and not step_over:
                 raise unreadable_error(view, unreadable)
+            names = tuple(file.name for part in parts for file in part.files)
             buffered = known.write_buffer.read(connection, view, compacted, epoch).values()
             cut = [table if until is None else between(table, 0, until) for table in buffered]
             parts += [table_part(table) for table in cut if table.num_rows]
@@ -390,6 +393,8 @@ class OfflineLog(LogCore):
                 position=position,
                 digests=self.digests,
                 left_out=left_out,
+                unreadable=tuple(f"{bad.reason}; {described(bad.file)}" for bad in unreadable),
+                examine=partial(self.examine, view, names) if names else None,
             )
 
     def _view(self, connection: sa.Connection, view: str) -> tuple[int, int, int]:
@@ -405,6 +410,11 @@ class OfflineLog(LogCore):
         """
         with self._reading() as (connection, _, known):
             return tombstones_after(connection, known.shapes, view, keys, position, until)
+
+    def unreadable_deletes(self, view: str, position: int, until: int) -> dict[bytes, Tombstone]:
+        """Digest → the greatest P and D of the deletes after a position, up to `until`, whose keys cannot be read."""
+        with self._reading() as (connection, _, known):
+            return unreadable_after(connection, known.shapes, view, position, until)
 
     def roll(self, names: Sequence[str] | None = None) -> None:
         """Compact the write buffer of some views (None: all) into Parquet files; nothing to do without a folder."""

@@ -6,19 +6,23 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import sqlalchemy as sa
+from numpy.typing import NDArray
 
 from headwater.clock import MAX_MICROS
 from headwater.errors import LogDamaged
 from headwater.offline.base import POSITION
 from headwater.offline.log_folder import SET_ASIDE, FileUnreachable, FoundFile, LogFolder, StoredFile, arrivals_of
 from headwater.offline.log_head import Shapes, between, buffered_rows
-from headwater.offline.log_left_out import Unreadable, leave_out, read_batches
+from headwater.offline.log_left_out import Unreadable, leave_out, read_batches, unreadable_values
 from headwater.offline.log_tables import counter, files, folders, head, removals, views
 
 SMALL_FILE_ROWS = 100_000
 FILES_TO_MERGE = 8
+VALUES = "holds values that nothing can read"
+"""What is noted of a file whose bytes are whole: compaction takes such rows out of it."""
 KEPT_AFTER_MERGE = 86_400_000_000
 """How long (microseconds) a merged file stays, for results that still read it."""
 
@@ -148,7 +152,9 @@ def sweep(connection: sa.Connection, folder: LogFolder) -> None:
 
 
 def leftovers(connection: sa.Connection, folder: LogFolder) -> bool:
-    """Whether there may be something to sweep, as a transaction without the lock sees it."""
+    """Whether there may be something to sweep or take out, as a transaction without the lock sees it."""
+    if connection.execute(sa.select(files.c.id).where(files.c.damage == VALUES).limit(1)).first() is not None:
+        return True
     known = set(connection.execute(sa.select(files.c.name)).scalars())
     return any(file.temporary or (not file.prefix and file.name not in known) for file in folder.found())
 
@@ -181,6 +187,10 @@ def compact(connection: sa.Connection, folder: LogFolder, known: Shapes, names: 
     that nobody registered, which the next compaction removes. Rows that nothing can read are left out.
     """
     sweep(connection, folder)
+    noted = sa.select(files.c.view).where(files.c.damage == VALUES).distinct()
+    for view in connection.execute(noted).scalars().all():
+        if names is None or view in names:
+            take_out_values(connection, folder, view, now)
     pending = connection.execute(sa.select(head.c.view).distinct()).scalars().all()
     for view in pending:
         if names is None or view in names:
@@ -270,13 +280,44 @@ def _with_small_files(
     tables, replaced = [table], []
     for file in small:
         try:
-            tables.append(folder.read(file.stored).cast(table.schema))
+            earlier = folder.read(file.stored).cast(table.schema)
         except LogDamaged as bad:
             # it stays as it is: histories name it, and `verify` says how to go on
             note_damage(connection, file, str(bad))
-        else:
-            replaced.append(file)
+            continue
+        if unreadable_values(earlier) is not None:
+            note_damage(connection, file, VALUES)
+            continue
+        tables.append(earlier)
+        replaced.append(file)
     return pa.concat_tables(tables).sort_by(POSITION), replaced
+
+
+def take_out_values(connection: sa.Connection, folder: LogFolder, view: str, now: int) -> None:
+    """Write those files of a view anew that were found to hold values that nothing can read, without these rows."""
+    mine = (files.c.view == view, files.c.replaced_at.is_(None), files.c.damage == VALUES)
+    gone: list[LogFile] = []
+    for file in log_files(connection, *mine):
+        try:
+            table = folder.read(file.stored)
+        except LogDamaged as bad:
+            note_damage(connection, file, str(bad))
+            continue
+        unreadable = unreadable_values(table)
+        if unreadable is None:
+            note_damage(connection, file, None)
+            continue
+        mask, reason = unreadable
+        leave_out(connection, view, [Unreadable.some(_chosen(table, mask), file.shape, reason)], now)
+        if not mask.all():
+            register_file(connection, folder, view, file.shape, _chosen(table, ~mask))
+        gone.append(file)
+    note_removals(connection, (file.name for file in gone), now)
+    drop_files(connection, gone)
+
+
+def _chosen(table: pa.Table, mask: NDArray[np.bool_]) -> pa.Table:
+    return table.filter(pa.array(mask)).combine_chunks()
 
 
 def note_damage(connection: sa.Connection, file: LogFile, damage: str | None) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from headwater.errors import FormatError, LogDamaged, LogMismatch, StorageFull, StoreError, StoreReadOnly
+from headwater.errors import FormatError, LogDamaged, LogMismatch, StorageFull, StoreError, StoreReadOnly, UsageError
 from headwater.offline.base import ARRIVAL, POSITION
 
 FORMAT = 1
@@ -162,6 +162,27 @@ class LogFolder:
         content = {"format": FORMAT, "log_id": self._log_id, "folder": mark}
         self._publish(self.path / _IDENTITY, json.dumps(content).encode())
         return mark
+
+    def mark_again(self, mark: str | None) -> None:
+        """Write a `log.json` that was lost or damaged again.
+
+        Args:
+            mark: the one that the registry knows; None: no folder was marked yet.
+
+        Raises:
+            UsageError: it is there and whole.
+            LogMismatch: it names another log.
+        """
+        try:
+            found = self._identity()
+        except FormatError:
+            found = {}
+        if found.get("log_id", self._log_id) != self._log_id:
+            raise LogMismatch(f"{self.path}: the folder belongs to offline log {found['log_id']}")
+        if mark is None or found.get("folder") == mark:
+            raise UsageError(f"{self.path / _IDENTITY}: is whole, or not needed yet: there is nothing to write again")
+        content = {"format": FORMAT, "log_id": self._log_id, "folder": mark}
+        self._publish(self.path / _IDENTITY, json.dumps(content).encode())
 
     # its files
 

@@ -74,17 +74,18 @@ def table_part(table: pa.Table) -> LogPart:
 def unreadable_error(view: str, unreadable: list[UnreadableFile]) -> LogDamaged:
     """What a history says of files that it cannot read: which rows these are, and how to go on."""
     lines = [f"{bad.reason}; {described(bad.file)}" for bad in unreadable]
-    names = " ".join(bad.file.name for bad in unreadable)
+    names = " ".join(f"--forget {bad.file.name}" for bad in unreadable)
     return LogDamaged(
         f"the offline log of view {view!r} is not whole: {'; '.join(lines)}. Put "
         f"{'it' if len(unreadable) == 1 else 'them'} back from a backup of the folder ([offline] log must be the one "
-        f"that all hosts write to), or go on without: headwater verify --forget {names}"
+        f"that all hosts write to), or go on without: headwater verify {names}"
     )
 
 
 def described(file: LogFile) -> str:
     """Which rows a file holds."""
-    return f"it holds {file.rows:,} row{'' if file.rows == 1 else 's'} (positions {file.first} to {file.last})"
+    span = f"position {file.first}" if file.first == file.last else f"positions {file.first} to {file.last}"
+    return f"it held {file.rows:,} row{'' if file.rows == 1 else 's'} ({span})"
 
 
 def _schema(connection: sa.Connection, known: Shapes, shape: int, paths: list[Path]) -> pa.Schema:

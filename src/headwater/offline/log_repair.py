@@ -15,7 +15,7 @@ from headwater.errors import StoreError
 from headwater.offline.base import ARRIVAL
 from headwater.offline.log_files import LogFile, log_files, register_file
 from headwater.offline.log_folder import LogFolder
-from headwater.offline.log_head import decode_batch
+from headwater.offline.log_head import decoded_key
 from headwater.offline.log_left_out import read_batches
 from headwater.offline.log_marks import RowReading
 from headwater.offline.log_state import LogTransaction
@@ -214,17 +214,16 @@ def _move_file(log: LogTransaction, folder: LogFolder, file: LogFile, moved: Mov
 
 
 def _move_deletes(log: LogTransaction, moved: Moved, of: _Of) -> None:
-    columns = (deletes.c.id, deletes.c.view, deletes.c.shape, deletes.c.key, deletes.c.through, deletes.c.digest)
+    columns = (deletes.c.id, deletes.c.view, deletes.c.digest, deletes.c.shape, deletes.c.key, deletes.c.through)
     found = log.connection.execute(sa.select(*columns).where(deletes.c.through > moved.now)).all()
     batches: dict[tuple[str, int], list[pa.RecordBatch]] = {}
     for row in found:
         of(row.view).tombstones += 1
-        try:
-            schema = log.known.shapes.schema(log.connection, row.shape)
-            batches.setdefault((row.view, row.shape), []).append(decode_batch(row.key, schema))
-        except (ValueError, OSError, pa.ArrowException):
-            # its key cannot be decoded; it hides by its digest, and has a time all the same
+        batch = decoded_key(log.connection, log.known.shapes, row.shape, row.key)
+        if batch is None:
             of(row.view).purged.add(bytes(row.digest))
+        else:
+            batches.setdefault((row.view, row.shape), []).append(batch)
     for (view, _), some in batches.items():
         of(view).deleted.append(_distinct(pa.Table.from_batches(some)))
     _move_through(log, deletes, found, moved)

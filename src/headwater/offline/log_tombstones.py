@@ -13,7 +13,8 @@ import sqlalchemy as sa
 from headwater import forks
 from headwater.offline.base import POSITION, THROUGH, Tombstone
 from headwater.offline.log_head import Shapes, decode_batch
-from headwater.offline.log_marks import hides_before
+from headwater.offline.log_left_out import unreadable_values
+from headwater.offline.log_marks import greatest, hides_before
 from headwater.offline.log_tables import deletes
 
 KeyNames = Sequence[str] | Mapping[str, pa.DataType]
@@ -105,19 +106,28 @@ def tombstones_after(
 ) -> pa.Table | None:
     """The deletes of a view with `after` < position of the log ≤ `until`: one row a key, its greatest D and P."""
     rows = _rows(connection, view, deletes.c.position > after, deletes.c.position <= until)
-    greatest: dict[tuple[int, bytes], Any] = {}
+    last: dict[tuple[int, bytes], Any] = {}
     for row in rows:
-        known = greatest.get((row.shape, row.digest))
+        known = last.get((row.shape, row.digest))
         if known is None:
-            greatest[row.shape, row.digest] = row
+            last[row.shape, row.digest] = row
         else:
             before, through = max(known.before, row.before), max(known.through, row.through)
-            greatest[row.shape, row.digest] = _Row(row.digest, row.shape, row.key, row.position, before, through)
-    wanted = [row for row in greatest.values() if _fits(connection, shapes, row.shape, keys)]
+            last[row.shape, row.digest] = _Row(row.digest, row.shape, row.key, row.position, before, through)
+    wanted = [row for row in last.values() if _fits(connection, shapes, row.shape, keys)]
     tables, _ = _decoded(connection, shapes, wanted)
     if not tables:
         return None
     return pa.concat_tables([table.select([*keys, THROUGH, POSITION]) for table in tables.values()]).combine_chunks()
+
+
+def unreadable_after(
+    connection: sa.Connection, shapes: Shapes, view: str, after: int, until: int
+) -> dict[bytes, Tombstone]:
+    """Digest → the greatest P and D of the deletes as `tombstones_after` has them, but whose keys cannot be decoded."""
+    rows = _rows(connection, view, deletes.c.position > after, deletes.c.position <= until)
+    _, unreadable = _decoded(connection, shapes, rows)
+    return greatest((digest, tombstone) for _, digest, tombstone in unreadable)
 
 
 @dataclass(frozen=True)
@@ -199,7 +209,8 @@ def _keys(schema: pa.Schema, rows: list[Any]) -> tuple[pa.Table, list[Any]]:
             batch = decode_batch(row.key, schema)
         except (OSError, pa.ArrowException):
             continue
-        if batch.num_rows == 1:
+        # a text that is not UTF-8 can be decoded, and read by nothing
+        if batch.num_rows == 1 and unreadable_values(pa.Table.from_batches([batch])) is None:
             batches.append(batch)
             taken.append(row)
     return pa.Table.from_batches(batches, schema), taken

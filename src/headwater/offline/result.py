@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from headwater.clock import from_micros
-from headwater.errors import StorageFull, StoreError, UsageError
+from headwater.errors import LogDamaged, SourceError, StorageFull, StoreError, UsageError
 from headwater.forks import OfOneProcess
-from headwater.offline.base import HistoryRequest, HistoryRun, OfflineEngine
+from headwater.offline.base import HistoryRequest, HistoryRun, OfflineEngine, lost_files
 from headwater.planning.frames import to_html, to_pandas, to_polars
 from headwater.planning.tables import is_pandas, is_polars
 from headwater.planning.value_checks import left_out, python_values
@@ -109,7 +109,8 @@ class HistoryResult(OfOneProcess):
 
     def __init__(self, engine: OfflineEngine, request: HistoryRequest) -> None:
         self._request = request
-        self._run: HistoryRun = engine.history(request)
+        with self._explained():
+            self._run: HistoryRun = engine.history(request)
         versions = {v.view.label: v.view.version for v in request.views}
         self.metadata = HistoryMetadata(
             request.as_known, None if request.at is None else from_micros(request.at), versions
@@ -131,9 +132,25 @@ class HistoryResult(OfOneProcess):
         return self._batches(rows)
 
     def _batches(self, rows: int) -> Iterator[pa.RecordBatch]:
-        with closing(self._run.batches(rows)) as batches:  # type: ignore[type-var]
+        with self._explained(), closing(self._run.batches(rows)) as batches:  # type: ignore[type-var]
             yield from batches
         self._note()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Where reading fails, look whether a file of the offline log is at fault.
+
+        Raises:
+            LogDamaged: it is.
+        """
+        try:
+            yield
+        except (SourceError, StoreError) as bad:
+            for view in self._request.views:
+                why = view.log.examine() if view.log is not None and view.log.examine is not None else None
+                if why is not None:
+                    raise LogDamaged(why) from bad
+            raise
 
     def _note(self) -> None:
         self.metadata.views = {label: ViewCounts(found) for label, found in self._run.counts().items()}
@@ -224,6 +241,9 @@ def _summaries(metadata: HistoryMetadata) -> Iterator[str]:
 def _warnings(request: HistoryRequest, views: Mapping[str, ViewCounts]) -> Iterator[str]:
     """What counts say that users should look at."""
     timed = {v.view.label: v.view.view.source.event_time is not None for v in request.views}
+    for view in request.views:
+        if view.log is not None:
+            yield from lost_files(view.log)
     for label, found in views.items():
         total = found.total
         if found.unreadable:

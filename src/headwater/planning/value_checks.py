@@ -113,7 +113,10 @@ def _bad_rows(column: Column, look: Callable[[pa.Array], tuple[Rows, str]]) -> t
 
 def left_out(rows: int) -> str:
     """What a warning says of rows of the log that an earlier release took."""
-    return f"{rows:,} rows of the offline log are left out: values that are {NOT_TEXT}, or {YEARS}"
+    return (
+        f"{rows:,} rows of the offline log are left out: values that are {NOT_TEXT}, or {YEARS}, or damaged; "
+        "headwater verify names them"
+    )
 
 
 def row_list(rows: Sequence[int] | NDArray[np.int64], first: int = 0) -> str:

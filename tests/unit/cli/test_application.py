@@ -12,7 +12,7 @@ from headwater.errors import DefinitionError, FeatureNotFound, UsageError
 
 COMMANDS = ["init", "plan", "apply", "list", "show", "promote", "rollback", "retire"]
 COMMANDS += ["materialize", "write", "delete", "erase", "repair-clock", "claim-store"]
-COMMANDS += ["get", "history", "status", "worker", "demo", "compare"]
+COMMANDS += ["get", "history", "status", "verify", "worker", "demo", "compare"]
 
 
 @pytest.fixture

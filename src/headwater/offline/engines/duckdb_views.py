@@ -13,7 +13,7 @@ from sqlglot import exp
 from headwater.clock import duration_micros
 from headwater.definitions.feature import Feature
 from headwater.definitions.sources import CSVSource, PushSource, Source, TableSource
-from headwater.offline.base import ARRIVAL, CREATED, POSITION, SourceScope, ViewInput
+from headwater.offline.base import ARRIVAL, CREATED, POSITION, SourceScope, ViewInput, unreadable_rows
 from headwater.offline.engines.duckdb_columns import event_range, is_time, key, micros, name_sql, tree, value
 from headwater.offline.engines.duckdb_log import ShownPart, deletes_of, fitting, show_part
 from headwater.offline.engines.duckdb_opened import Branch, Opened, Session, ViewSession, Wanted, check_columns
@@ -82,7 +82,7 @@ def open_view(
     resolved, source, where = view.view, view.source, where_of(view.view)
     chosen = [resolved.view.feature(name) for name in features]
     declared = resolved.view.source
-    relation, null_times, unreadable = None, 0, 0
+    relation, null_times, unreadable = None, 0, 0 if view.log is None else unreadable_rows(view.log)
     scope = scope or EVERYTHING
     opened: Opened | None = None
     if source is not None and not isinstance(source, PushSource):
