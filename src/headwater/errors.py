@@ -206,10 +206,12 @@ def nearest(name: str, names: Iterable[str]) -> str:
 
 
 _HEAD = 80
-_UNSAFE = re.compile(
+unsafe_characters = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\ud800-\udfff\U000e0000-\U000e0fff]"
 )
+
+"""Characters that a terminal obeys, or that change how others around them are read."""
 
 
 class _Brief(reprlib.Repr):
@@ -250,7 +252,7 @@ def brief(value: Any) -> str:
 
 def printable(text: str) -> str:
     """A text in one line that a terminal can be given: control, bidi and invisible characters as escapes."""
-    return text if text.isprintable() else _UNSAFE.sub(_escaped, text)
+    return text if text.isprintable() else unsafe_characters.sub(_escaped, text)
 
 
 def _escaped(found: re.Match[str]) -> str:

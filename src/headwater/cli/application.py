@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
@@ -13,9 +14,8 @@ import typer
 
 import headwater as hw
 from headwater.cli import compare, definitions, demo, init, reading, status, verify, versions, worker, writing
-from headwater.cli.plain import dumps
-from headwater.cli.run import INTERRUPTED, DebugFlag, JsonFlag, ProjectPath, Run
-from headwater.errors import HeadwaterError, UsageError
+from headwater.cli.run import INTERRUPTED, DebugFlag, JsonFlag, ProjectPath, Run, print_json
+from headwater.errors import HeadwaterError, UsageError, printable
 
 FAILED, WRONG_USE = 1, 2
 
@@ -62,6 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0, 1 (failed), 2 (wrong use), 130 (interrupted).
     """
     given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    for stream in (sys.stdout, sys.stderr):
+        # a terminal of another encoding gets what it cannot show as escapes, and no error
+        if isinstance(stream, io.TextIOWrapper) and (stream.encoding or "").lower() not in ("utf-8", "utf8"):
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = typer.main.get_command(app).main(given, prog_name="headwater", standalone_mode=False)
         sys.stdout.flush()
@@ -83,16 +87,17 @@ def _report(error: Exception, *, json: bool, debug: bool) -> int:
     """Say on standard error what was wrong; the traceback only where it is asked for."""
     kind, message, problems, code = _described(error)
     if debug:
-        traceback.print_exception(error, file=sys.stderr)
+        for line in "".join(traceback.format_exception(error)).split("\n"):
+            print(printable(line), file=sys.stderr)
     if json:
         message = message.partition("\n")[0] if problems else message
-        print(dumps({"error": {"type": kind, "message": message, "problems": problems}}), file=sys.stderr)
-    elif code == WRONG_USE and _from_the_parser(error):
+        print_json({"error": {"type": kind, "message": message, "problems": problems}}, file=sys.stderr)
+        return code
+    if code == WRONG_USE and _from_the_parser(error):
         usage = getattr(error, "ctx", None)
         print(usage.get_usage() + "\n" if usage is not None else "", end="", file=sys.stderr)
-        print(f"error: {message}", file=sys.stderr)
-    else:
-        print(f"error: {message}", file=sys.stderr)
+    head = message.partition("\n")[0] if problems else message
+    print("\n  ".join(printable(line) for line in [f"error: {head}", *problems]), file=sys.stderr)
     return code
 
 

@@ -27,6 +27,7 @@ from rich.text import Text
 from headwater import observer
 from headwater.cli.plain import shown
 from headwater.cli.sheet import MARKS, STYLES, Drawable, Fields, Line, Lines, Sheet
+from headwater.errors import printable
 
 _WIDE = 4_000
 """Columns of a console that is no terminal: what is piped is not folded."""
@@ -49,9 +50,9 @@ def _console() -> Console:
 def _rendered(drawable: Drawable) -> Text | Table:
     match drawable:
         case str():
-            return Text(drawable)
+            return Text(printable(drawable))
         case Line():
-            return Text(drawable.text, style=drawable.style)
+            return Text(printable(drawable.text), style=drawable.style)
         case Lines():
             return _marked(drawable)
         case Fields():
@@ -62,26 +63,26 @@ def _rendered(drawable: Drawable) -> Text | Table:
 
 def _marked(lines: Lines) -> Text:
     text = Text()
-    for i, line in enumerate(lines.text.splitlines()):
-        text.append("\n" if i else "").append(line, style=MARKS.get(line[:1], ""))
+    for i, line in enumerate(lines.text.split("\n")):
+        text.append("\n" if i else "").append(printable(line), style=MARKS.get(line[:1], ""))
     return text
 
 
 def _fields(fields: Fields) -> Table:
     grid = Table.grid(padding=(0, 2), pad_edge=False)
-    grid.title, grid.title_justify, grid.title_style = fields.title or None, "left", "bold"
+    grid.title, grid.title_justify, grid.title_style = printable(fields.title) or None, "left", "bold"
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
     for name, value in fields.pairs:
         if value not in (None, "", (), [], {}):
-            grid.add_row(Text(name), _cell(value))
+            grid.add_row(Text(printable(name)), _cell(value))
     return grid
 
 
 def _table(sheet: Sheet) -> Table:
     table = Table(
         box=SIMPLE_HEAD,
-        title=sheet.title or None,
+        title=printable(sheet.title) or None,
         title_justify="left",
         title_style="bold",
         pad_edge=False,
@@ -90,7 +91,7 @@ def _table(sheet: Sheet) -> Table:
     )
     for i, name in enumerate(sheet.columns):
         numbers = bool(sheet.rows) and all(_is_number(row[i]) or row[i] is None for row in sheet.rows)
-        table.add_column(Text(name), justify="right" if numbers else "left", overflow="fold")
+        table.add_column(Text(printable(name)), justify="right" if numbers else "left", overflow="fold")
     for row in sheet.rows:
         table.add_row(*(_cell(value) for value in row))
     return table
@@ -145,7 +146,9 @@ class ProgressBars:
             self._bars.start()
             task = self._tasks.get(progress.step)
             if task is None:
-                task = self._tasks[progress.step] = self._bars.add_task(progress.step, unit=progress.unit, total=None)
+                task = self._tasks[progress.step] = self._bars.add_task(
+                    printable(progress.step), unit=progress.unit, total=None
+                )
             self._bars.update(task, completed=progress.done, total=progress.total)
             if progress.finished:
                 self._bars.remove_task(self._tasks.pop(progress.step))

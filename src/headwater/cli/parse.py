@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from headwater.clock import parse_duration, to_micros
-from headwater.errors import EntityKeyError, UsageError, nearest
+from headwater.clock import YEARS, format_duration, from_micros, parse_duration, to_micros
+from headwater.errors import EntityKeyError, UsageError, brief, nearest
 
 if TYPE_CHECKING:
     from headwater.types import DType
@@ -18,19 +19,53 @@ if TYPE_CHECKING:
 INCLUDABLE = ("status", "event_time")
 
 
-def instant(text: str) -> datetime:
-    """An instant from ISO text, or how long ago (`-2h`); without a zone it is UTC."""
+@dataclass(frozen=True)
+class Moment:
+    """An instant as it is typed.
+
+    Attributes:
+        time: where a time is typed.
+        before: how long before now, where `now` or `-2h` is.
+    """
+
+    time: datetime | None = None
+    before: timedelta = timedelta(0)
+
+    def at(self, now: datetime) -> datetime:
+        """The instant, where now is another one.
+
+        Raises:
+            UsageError: outside the years 1 to 9999.
+        """
+        if self.time is not None:
+            return self.time
+        try:
+            return now - self.before
+        except OverflowError:
+            raise UsageError(f"{format_duration(self.before)} before {now.isoformat()} is {YEARS}") from None
+
+
+def moment(text: str) -> Moment:
+    """An instant from ISO text, `now`, or how long ago (`-2h`); without a zone it is UTC."""
+    text = text.strip()
+    if text.lower() == "now":
+        return Moment()
     if text.startswith("-"):
-        return datetime.now(UTC) - duration(text[1:])
+        return Moment(before=duration(text[1:]))
     try:
-        when = datetime.fromisoformat(text.strip())
+        when = datetime.fromisoformat(text)
         to_micros(when)
-    except (ValueError, OverflowError):
+    except ValueError:
         raise typer.BadParameter(
-            f"{text!r} is not a time; write it as 2026-07-01, 2026-07-01T12:00 or 2026-07-01T12:00+02:00 "
-            "(without a zone it is UTC), or as -2h for two hours ago"
+            f"{brief(text)} is not a time; write it as 2026-07-01, 2026-07-01T12:00 or 2026-07-01T12:00+02:00 "
+            "(without a zone it is UTC), as -2h for two hours ago, or as now"
         ) from None
-    return when.replace(tzinfo=UTC) if when.tzinfo is None else when
+    return Moment(when.replace(tzinfo=UTC) if when.tzinfo is None else when)
+
+
+def instant(text: str) -> datetime:
+    """`moment` as of now."""
+    return moment(text).at(datetime.now(UTC))
 
 
 def duration(text: str) -> timedelta:
@@ -76,7 +111,7 @@ def entities(given: Sequence[str], join_keys: Mapping[str, DType]) -> dict[str, 
         name, equals, value = text.partition("=")
         if not equals or not name.strip():
             example = next(iter(join_keys), "airport")
-            raise UsageError(f"--key {text}: write --key {example}=VALUE")
+            raise UsageError(f"--key {brief(text)}: write --key {example}=VALUE")
         columns.setdefault(name.strip(), []).append(_key_value(name.strip(), value, join_keys))
     missing = [name for name in join_keys if name not in columns]
     if missing:
@@ -94,12 +129,12 @@ def entities(given: Sequence[str], join_keys: Mapping[str, DType]) -> dict[str, 
 def _key_value(name: str, text: str, join_keys: Mapping[str, DType]) -> Any:
     if name not in join_keys:
         keys = f"the keys are {', '.join(join_keys)}" if join_keys else "no keys are needed"
-        raise EntityKeyError(f"--key {name}: no such join key; {keys}{nearest(name, join_keys)}")
+        raise EntityKeyError(f"--key {brief(name)}: no such join key; {keys}{nearest(name, join_keys)}")
     dtype = join_keys[name]
     try:
         return _CASTS[dtype.name](text)
     except (ValueError, OverflowError):
-        raise EntityKeyError(f"--key {name}={text}: the join key {name!r} is {dtype}, and {text!r} is none") from None
+        raise EntityKeyError(f"--key {name}: the join key {name!r} is {dtype}, and {brief(text)} is not one") from None
 
 
 def _named(names: Iterable[str]) -> str:
@@ -123,8 +158,7 @@ def _bool(text: str) -> bool:
 
 
 def _timestamp(text: str) -> datetime:
-    when = datetime.fromisoformat(text)
-    return when.replace(tzinfo=UTC) if when.tzinfo is None else when
+    return from_micros(to_micros(text))
 
 
 _CASTS: dict[str, Callable[[str], Any]] = {

@@ -1,4 +1,7 @@
-"""Values as JSON and as text: what `--json` prints, and what a cell of a table shows."""
+"""Values as JSON and as text: what `--json` prints, and what a cell of a table shows.
+
+Keys, values and names of columns and files may hold anything: no control character of theirs reaches a terminal.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,14 @@ import dataclasses
 import enum
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from headwater.clock import format_duration
+from headwater.errors import printable, unsafe_characters
 
 _WIDEST_LIST = 6
 
@@ -56,8 +61,13 @@ def _plain_object(value: Any) -> Any:
 
 
 def dumps(value: Any, indent: int | None = 2) -> str:
-    """The JSON text of a value."""
-    return json.dumps(plain(value), indent=indent, ensure_ascii=False)
+    """The JSON text of a value; characters that a terminal would obey, and halves of surrogate pairs, are escaped."""
+    return unsafe_characters.sub(_escaped, json.dumps(plain(value), indent=indent, ensure_ascii=False))
+
+
+def _escaped(found: re.Match[str]) -> str:
+    # the line breaks between items are JSON's own; those of texts are escaped already
+    return "\n" if found.group() == "\n" else json.dumps(found.group())[1:-1]
 
 
 def shown(value: Any) -> str:
@@ -82,7 +92,7 @@ def shown(value: Any) -> str:
         case list() | tuple():
             inner = [shown(item) for item in value[:_WIDEST_LIST]]
             return "[" + ", ".join(inner + (["…"] if len(value) > _WIDEST_LIST else [])) + "]"
-    return str(value).replace("\n", " ")
+    return printable(str(value))
 
 
 def instant(when: datetime) -> str:

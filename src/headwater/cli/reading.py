@@ -106,7 +106,12 @@ def history(
         str | None,
         typer.Option(metavar="COLUMN", help="The spine's time column.", show_default="timestamp or event_timestamp"),
     ] = None,
-    at: Annotated[Any, typer.Option(parser=parse.instant, metavar="TIME", help="One time for every row.")] = None,
+    at: Annotated[
+        Any, typer.Option(parser=parse.moment, metavar="TIME", help="One time for every row: a time, now, or -2h.")
+    ] = None,
+    now: Annotated[
+        Any, typer.Option(parser=parse.instant, metavar="TIME", help="What --at counts from.", show_default="now")
+    ] = None,
     include: Annotated[
         str, typer.Option(metavar="status,event_time", help="Columns to add beside each feature or view.")
     ] = "",
@@ -131,7 +136,7 @@ def history(
             later.files.read_spine(spine, store.registry.snapshot(), names),
             names,
             timestamp_column=timestamp,
-            at=at,
+            at=None if at is None else at.at(now or datetime.now(UTC)),
             include=beside,
         )
         taken = later.files.write_result(result, out, None if run.json else _SHOWN)

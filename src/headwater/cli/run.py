@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import json as jsons
 import os
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TextIO, get_type_hints
 
 import typer
 
@@ -19,7 +20,7 @@ from headwater.cli import later
 from headwater.cli.plain import dumps
 from headwater.cli.sheet import Drawable
 from headwater.config import FILE
-from headwater.errors import ConfigError
+from headwater.errors import ConfigError, printable
 from headwater.observer import silent
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class Run:
     def answer(self, data: Any, *drawables: Drawable) -> None:
         """Print `data` as JSON, or draw the rest."""
         if self.json:
-            print(dumps(data))
+            print_json(data)
         else:
             later.draw.show(*drawables)
 
@@ -79,13 +80,23 @@ class Run:
         """Ask a person at the terminal; without one, or in JSON, the answer is no."""
         if self.json or not sys.stdin.isatty():
             return False
-        return typer.confirm(question)
+        return typer.confirm(printable(question))
 
     def warn(self, messages: Iterable[str]) -> None:
         """Warnings for people, on standard error; in JSON they stand in the answer."""
         if not self.json:
             for message in messages:
-                print(f"warning: {message}", file=sys.stderr)
+                print(f"warning: {printable(message)}", file=sys.stderr)
+
+
+def print_json(data: Any, indent: int | None = 2, file: TextIO | None = None) -> None:
+    """Print a value as JSON, in ASCII where the stream takes no other characters."""
+    stream, text = file or sys.stdout, dumps(data, indent)
+    try:
+        text.encode(getattr(stream, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        text = jsons.dumps(jsons.loads(text), indent=indent)
+    print(text, file=stream, flush=True)
 
 
 def check_project(folder: Path) -> None:
@@ -165,4 +176,4 @@ def _leave_out(message: Warning | str, *place: Any, **more: Any) -> None:
 
 
 def _show_warning(message: Warning | str, *place: Any, **more: Any) -> None:
-    print(f"warning: {message}", file=sys.stderr)
+    print(f"warning: {printable(str(message))}", file=sys.stderr)

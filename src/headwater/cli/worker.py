@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from headwater.cli import complete, later
-from headwater.cli.plain import dumps
-from headwater.cli.run import Run, command
+from headwater.cli.run import Run, command, print_json
 from headwater.cli.sheet import Line, Sheet
 from headwater.clock import from_micros
-from headwater.errors import UsageError
+from headwater.errors import UsageError, printable
 
 if TYPE_CHECKING:
     from headwater.compute.worker import Step
@@ -84,14 +83,14 @@ def _work(run: Run, store: FeatureStore, names: Sequence[str] | None, once: bool
     def told(step: Step) -> None:
         if run.json:
             if not once:
-                print(dumps({"at": datetime.now(UTC), **vars(step)}, indent=None), flush=True)
+                print_json({"at": datetime.now(UTC), **vars(step)}, indent=None)
         else:
-            print(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%SZ} {_words(step)}", flush=True)
+            print(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%SZ} {printable(_words(step))}", flush=True)
 
     with _stopped_by_signals() as stopping:
         report = later.worker.Worker(store.rooms, names, told, stopping).run(once)
     if run.json:
-        print(dumps(report, indent=2 if once else None))
+        print_json(report, indent=2 if once else None)
     else:
         keys = "key" if report.keys == 1 else "keys"
         left = f"{report.keys:,} {keys}: {report.newer:,} newer, {report.unchanged:,} without newer rows"

@@ -124,7 +124,7 @@ class Run:
         epoch = rooms.online.epoch(token_key(rooms.project))
         stored = self._stored()
         token = self._token()
-        end, log, now = self._extent(rows, peer)
+        end, log, now = self._extent(peer)
         since = self._since(stored, now)
         self.reached = Watermark(end, log.position)
         self._hide_again(rows, log, since, lease)
@@ -160,7 +160,7 @@ class Run:
         self._superseded += ties.count - changed
         self.rooms.observer(Progress(step, self._counts.rows, finished=True))
 
-    def _extent(self, rows: ViewRows, peer: Watermark | None) -> tuple[int, LogSlice, int]:
+    def _extent(self, peer: Watermark | None) -> tuple[int, LogSlice, int]:
         """Up to when, and the log up to where; as far as another version's run, but where a purge came in between."""
         start = self._start()
         # under this run's lease no purge is worked off; one between the two runs may have been

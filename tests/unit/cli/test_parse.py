@@ -6,7 +6,7 @@ import pytest
 import typer
 
 import headwater as hw
-from headwater.cli.parse import duration, entities, features, instant
+from headwater.cli.parse import duration, entities, features, instant, moment
 from headwater.errors import EntityKeyError, UsageError
 
 ROUTE = {"origin": hw.String, "dest": hw.String}
@@ -113,3 +113,12 @@ def test_keys_that_do_not_fit_say_why(given, keys, error, parts):
         entities(given, keys)
     for part in parts:
         assert part in str(caught.value)
+
+
+def test_now_and_how_long_ago_count_from_another_now():
+    now = datetime(2026, 6, 1, tzinfo=UTC)
+    assert moment("now").at(now) == moment(" NOW ").at(now) == now
+    assert moment("-2h").at(now) == now - timedelta(hours=2)
+    assert moment("2026-05-01").at(now) == datetime(2026, 5, 1, tzinfo=UTC)
+    with pytest.raises(UsageError, match="outside the years 1 to 9999"):
+        moment("-900000d").at(now)

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from headwater.cli.plain import age, dumps, plain, shown
+from headwater.errors import unsafe_characters
 from headwater.types import Status
 
 WHEN = datetime(2026, 7, 1, 12, 30, tzinfo=UTC)
@@ -75,7 +78,8 @@ def test_an_object_with_to_dict_is_asked():
         (b"\x01\x02", "0x0102"),
         ([1.5, None], "[1.5, -]"),
         (list(range(9)), "[0, 1, 2, 3, 4, 5, …]"),
-        ("two\nlines", "two lines"),
+        ("two\nlines", r"two\nlines"),
+        ("\x1b[2Jgone\x9b\u202e", r"\x1b[2Jgone\x9b\u202e"),
         ("[bold]not markup[/]", "[bold]not markup[/]"),
     ],
 )
@@ -97,3 +101,22 @@ def test_every_value_has_a_text(value, text):
 )
 def test_an_age_is_read_at_a_glance(lasting, text):
     assert age(lasting) == text
+
+
+@given(
+    st.recursive(
+        st.text() | st.integers() | st.none(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+    )
+)
+def test_json_is_exact_and_nothing_of_it_reaches_a_terminal(value):
+    for indent in (2, None):
+        text = dumps(value, indent)
+        assert json.loads(text) == value
+        assert unsafe_characters.search(text.replace("\n", "")) is None
+        text.encode()
+
+
+@given(st.text())
+def test_no_control_character_of_a_cell_reaches_a_terminal(text):
+    assert unsafe_characters.search(shown(text)) is None
+    shown(text).encode()

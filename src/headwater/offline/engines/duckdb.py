@@ -21,7 +21,7 @@ from sqlglot import exp
 
 from headwater import forks
 from headwater.definitions.sources import Source
-from headwater.errors import HeadwaterError, SourceError, StorageFull, StoreError, Unavailable, printable
+from headwater.errors import HeadwaterError, SourceError, StorageFull, StoreError, Unavailable
 from headwater.observer import Observer, Progress, silent
 from headwater.offline.base import (
     ChangeCounts,
@@ -420,12 +420,14 @@ def _place(source: Source) -> str:
     return f"{source.kind} source {source.shown_location!r}" if source.location else f"{source.kind} source"
 
 
-def _short(text: str) -> str:
-    return printable(text.partition("\n")[0])[:300]
+def _in_a_line(text: str) -> str:
+    """What DuckDB says, without its drawing of the place and its traces."""
+    lines = (line.strip() for line in text.partition("\nStack Trace")[0].splitlines())
+    return "; ".join(line for line in lines if line.strip("^~ "))
 
 
 def _translated(bad: duckdb.Error) -> HeadwaterError:
-    text = str(bad)
+    text = _in_a_line(str(bad))
     if FAILED in text:
         return SourceError(text.split(FAILED, 1)[1])
     if isinstance(bad, duckdb.InvalidInputException) and (unreadable := explained(text)) is not None:
@@ -433,7 +435,7 @@ def _translated(bad: duckdb.Error) -> HeadwaterError:
     if isinstance(bad, duckdb.OutOfMemoryException):
         return StoreError(f"duckdb: {text}; raise [offline] memory_limit, or lower threads")
     if isinstance(bad, duckdb.FatalException):
-        return Unavailable(f"duckdb: another statement ended the engine's database; run it again ({_short(text)})")
+        return Unavailable(f"duckdb: another statement ended the engine's database; run it again ({text[:300]})")
     if "No space left" in text:
         return StorageFull(f"duckdb: {text}")
     return (SourceError if isinstance(bad, _OF_THE_DATA) else StoreError)(f"duckdb: {text}")
