@@ -80,6 +80,18 @@ class Replicated(Protocol):
 
 
 @runtime_checkable
+class NotedWrites(Protocol):
+    """A store of several nodes whose answer to a write says what it left behind, so that nobody need be asked."""
+
+    def last_write(self) -> Mapping[str, int] | None:
+        """What this thread's last write left behind, as marks for `Replicated.lag` alone: no session may take them.
+
+        None: nothing was written, or the store did not say; compare with how far it is now.
+        """
+        ...
+
+
+@runtime_checkable
 class Provisioned(Protocol):
     """A store that needs something made before its first write, such as a table; `apply` asks for it."""
 

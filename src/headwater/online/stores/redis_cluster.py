@@ -85,7 +85,7 @@ def read_cluster(
         clock: the deadline.
         partial: whether rows of a shard that does not answer are left unread, rather than an error.
     """
-    if not slots.shards:
+    if slots.stale:
         yield from find_shards(slots)
     rows: list[bytes | None] = [UNREAD] * len(keys)
     places: dict[Shard, tuple[Place, Place]] = {}

@@ -64,7 +64,7 @@ class ClusterCalls:
 
     def shards(self) -> Sequence[Shard]:
         """The shards as the map has them."""
-        return self.slots.shards or self.refreshed()
+        return self.refreshed() if self.slots.stale else self.slots.shards
 
     def refreshed(self, moved: Mapping[int, Address] | None = None) -> Sequence[Shard]:
         """The shards as the cluster has them now."""
@@ -109,7 +109,7 @@ class ClusterCalls:
             gone = gone + 1 if result.gone else 0
             if result.failed is not None or gone > 1:
                 # it may have been replaced: the next call looks
-                self.slots.forget()
+                self.slots.stale = True
                 raise result.failed or result.gone or Unavailable(self.servers.place.shown)
             if result.moved or result.aside or gone:
                 self.refreshed(result.moved)

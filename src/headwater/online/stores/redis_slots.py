@@ -105,10 +105,12 @@ class Slots:
     Attributes:
         place: the URL's.
         shards: in order of their first slots; none before the map was read.
+        stale: whether it is to be read before it is used again.
     """
 
     place: RedisPlace
     shards: tuple[Shard, ...] = ()
+    stale: bool = True
     _owners: list[Shard] = field(default_factory=list)
 
     def learn(self, ranges: Sequence[Sequence[Any]], moved: Mapping[int, Address] | None = None) -> None:
@@ -133,10 +135,7 @@ class Slots:
             for start, end in spans[shard.primary]:
                 owners[start : end + 1] = [shard] * (end + 1 - start)
         self.shards, self._owners = tuple(sorted(shards, key=lambda shard: shard.first)), owners
-
-    def forget(self) -> None:
-        """Read the map before it is used again."""
-        self.shards = ()
+        self.stale = False
 
     def shard(self, key: bytes) -> Shard:
         """The shard of a key."""

@@ -12,7 +12,7 @@ from headwater.clock import to_micros
 from headwater.errors import ConfigError, StoreError, Unavailable
 from headwater.online.base import PutOutcome
 from headwater.online.codec import emptied, sequence_of
-from headwater.online.powers import Asynchronous, LeveledReads, Replicated
+from headwater.online.powers import Asynchronous, LeveledReads, NotedWrites, Replicated
 from headwater.online.stores.redis import RedisOnlineStore
 from headwater.online.stores.redis_batches import WINDOW_BYTES, cut
 from headwater.online.stores.redis_nodes import Node
@@ -35,7 +35,7 @@ def store(redis_server):
 
 
 def test_it_has_every_power(store):
-    assert all(isinstance(store, power) for power in (LeveledReads, Replicated, Asynchronous))
+    assert all(isinstance(store, power) for power in (LeveledReads, Replicated, NotedWrites, Asynchronous))
     assert any("append-only" in sentence for sentence in store.not_erased())
 
 
