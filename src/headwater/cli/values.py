@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from headwater.cli.plain import age
 from headwater.cli.sheet import Drawable, Line, Sheet
-from headwater.types import Status
 
 if TYPE_CHECKING:
     from headwater.cli.files import Taken
@@ -51,7 +50,7 @@ def read(request: ResolvedRequest, result: OnlineResult, now: datetime) -> tuple
 
 def not_known(result: OnlineResult, now: datetime) -> list[str]:
     """What to do about values that were not known at the time of a read."""
-    count = sum(column.count(Status.NOT_KNOWN) for column in result.statuses.values())
+    count = sum(status == "NOT_KNOWN" for column in result.statuses.values() for status in column)
     if not count:
         return []
     values = "1 value" if count == 1 else f"{count:,} values"
