@@ -414,11 +414,11 @@ def test_a_put_whose_answer_was_lost_does_not_bring_its_sequence_back(make, dyna
     store.provision()
     dynamodb_server.fail("UpdateItem", "lost", 1)
     plan = plans.put_row(store._writing(), key, row, None)
-    answer = store._client()[1].send(next(plan))
+    answer = store._client()[0].send(next(plan))
     assert answer.status == 500 and store.multi_get([key]) == [row]
     # a delete that the row outlives comes before the row is sent again
     assert store.compare_and_put(key, sequence_of(row), deleted_row(row, 3, 4))
-    pause, wire = plan.send(answer), store._client()[1]
+    pause, wire = plan.send(answer), store._client()[0]
     assert isinstance(pause, float)
     with pytest.raises(StopIteration) as done:
         plan.send(wire.send(plan.send(None)))
@@ -466,7 +466,7 @@ class Sent:
 
     def __init__(self, store, *answers):
         self.requests, self._answers = [], list(answers)
-        self._wire = store._client()[1]
+        self._wire = store._client()[0]
         self._send, self._wire.send = self._wire.send, self._send_kept
 
     def _send_kept(self, request):
@@ -523,7 +523,7 @@ def test_what_is_sent_again_keeps_the_time_of_the_first(make, dynamodb_server):
 def test_the_time_a_request_is_signed_with_goes_to_the_service(make):
     store, headers = make(), []
     store.provision()
-    wire = store._client()[1]
+    wire = store._client()[0]
     exchange = wire._exchange
     wire._exchange = lambda connection, request, given: (headers.append(given), exchange(connection, request, given))[1]
     store.put([plain_row(1)], until=_until(store, minutes=2))
@@ -629,7 +629,7 @@ def test_a_table_restored_from_a_backup_is_another_life(make, dynamodb_server):
     def restored(number):
         """The table as it is, tokens included, under another id, which the emulator does not give."""
         table["Table"]["TableId"] = f"0000-{number}"
-        wire = store._client()[1]
+        wire = store._client()[0]
         send, answer = type(wire).send.__get__(wire), Response(200, msgspec.json.encode(table))
         wire.send = lambda request: answer if request.operation == "DescribeTable" else send(request)
 
