@@ -35,9 +35,10 @@ def verify(
         bool, typer.Option("--accept-folder", help="Write the log folder's log.json again, which was lost or damaged.")
     ] = False,
 ) -> None:
-    """Check the offline log and the online store: what is damaged, what is lost, and how to go on.
+    """Say what is damaged, what is lost, and how to go on.
 
-    Nothing is changed, but with --forget and --accept-folder. Exit code 0: whole, 1: damaged.
+    The offline log and the online store are checked. Only --forget and --accept-folder change what is stored. Exit code
+    0: whole, 1: damaged.
     """
     with run.store() as store:
         report = store.verify(sample=sample, forget=forget or (), accept_folder=accept_folder)
