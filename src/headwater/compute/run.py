@@ -19,7 +19,7 @@ from headwater.compute.rooms import Rooms
 from headwater.compute.run_files import RunFiles
 from headwater.compute.ties import Ties
 from headwater.compute.too_large import TooLarge
-from headwater.errors import SourceError, Unavailable
+from headwater.errors import SourceError, StoreError, Unavailable
 from headwater.observer import Progress
 from headwater.offline.base import POSITION, THROUGH, ChangeCounts, ChangesRequest, LogSlice, lost_files
 from headwater.offline.log_core import RunStart
