@@ -59,7 +59,8 @@ class Moved:
     @property
     def end(self) -> int:
         """The least instant after all of them."""
-        return self.now + len(self.before) + (1 if len(self.before) else 0)
+        # also where nothing was ahead: a D may be now itself, and what is written next comes after it
+        return self.now + len(self.before) + 1
 
 
 @dataclass

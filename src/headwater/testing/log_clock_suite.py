@@ -181,7 +181,14 @@ class OfflineLogClockSuite:
         # nothing is ahead any more
         clock.at += 10
         again = log.repair_clock({"v": [READING]})
-        assert not again.views and not len(again.moved.before) and log.now() == clock.at
+        assert not again.views and not len(again.moved.before) and log.now() == clock.at + 1
+
+    def test_what_is_written_after_a_repair_comes_after_a_delete_of_the_same_instant(
+        self, log: OfflineLog, clock: MovedClock
+    ) -> None:
+        deleted = _delete(log, "v", "a", purge=True)
+        log.repair_clock()
+        assert _write(log, "v", "a") == deleted + 1 and len(_arrivals(log, "v")) == 1
 
     def test_a_file_that_cannot_be_read_does_not_stop_a_repair(
         self, log: OfflineLog, clock: MovedClock, place: Place
@@ -341,7 +348,7 @@ class _Clocks(RuleBasedStateMachine):
         for some in (self.rows, self.deletes):
             for view, instants in some.items():
                 some[view] = {position: moved.get(at, at) for position, at in instants.items()}
-        self.earliest = self.clock.at + len(ahead) + (1 if ahead else 0)
+        self.earliest = self.clock.at + len(ahead) + 1
 
     @invariant()
     def it_holds_what_the_model_has(self) -> None:
