@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import sqlalchemy as sa
 
@@ -67,10 +67,83 @@ class _Transactions:
 
 
 _transactions = _Transactions()
-_watched: weakref.WeakSet[sa.Engine] = weakref.WeakSet()
-_closed: weakref.WeakSet[sa.Engine] = weakref.WeakSet()
-_lost: weakref.WeakSet[sa.Engine] = weakref.WeakSet()
+
+
+class _Use:
+    """What this process does with one engine.
+
+    Attributes:
+        connected: whether it was connected once.
+    """
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self.connected = False
+        self._lock = forks.lock()
+        self._users = 0
+        self._closed = self._lost = False
+        self._file = "" if _in_memory(engine) else engine.url.database or ""
+
+    def enter(self, engine: sa.Engine, what: str) -> None:
+        """Count one that wants a connection."""
+        self.check(engine, what)
+        with self._lock:
+            self._users += 1
+
+    def check(self, engine: sa.Engine, what: str) -> None:
+        """Refuse what was closed, or is not to be used in this process."""
+        if self._closed:
+            raise Unavailable(f"{what} {place(engine)}: was closed")
+        if self._lost or (_lost_files and self._file in _lost_files):
+            raise Unavailable(
+                f"{what} {place(engine)}: this process was forked within a transaction of its parent, so that SQLite "
+                "cannot be used on it here: fork outside of transactions, or start processes with multiprocessing's "
+                "'spawn' or 'forkserver'"
+            )
+
+    def leave(self, engine: sa.Engine) -> None:
+        """Count one that has done; where it was closed meanwhile the last one ends the connections.
+
+        Not earlier: those that wait for one would not learn that it is gone.
+        """
+        with self._lock:
+            self._users -= 1
+            last = self._closed and self._users <= 0
+        if last:
+            engine.dispose()
+
+    def close(self, engine: sa.Engine) -> None:
+        """Refuse all that comes."""
+        with self._lock:
+            self._closed = True
+            idle = self._users <= 0
+        if idle:
+            engine.dispose()
+
+    def lose(self) -> None:
+        """Give the database up in this process."""
+        self._lost = True
+        if self._file:
+            _lost_files.add(self._file)
+
+    def begin_child(self) -> None:
+        """Forget those that were its parent's."""
+        self._users = 0
+
+
+_uses: weakref.WeakKeyDictionary[sa.Engine, _Use] = weakref.WeakKeyDictionary()
+_making = forks.lock()
 _lost_files: set[str] = set()
+
+
+def _use_of(engine: sa.Engine) -> _Use:
+    found = _uses.get(engine)
+    if found is None:
+        with _making:
+            found = _uses.get(engine)
+            if found is None:
+                found = _uses[engine] = _Use(engine)
+                forks.after_fork(engine, _in_child, before=_before)
+    return found
 
 
 @contextmanager
@@ -84,36 +157,23 @@ def connected(engine: sa.Engine, what: str) -> Iterator[sa.Connection]:
     Raises:
         Unavailable: it was closed, or cannot be used in this process.
     """
-    if engine.dialect.name == "sqlite":
-        with _transactions.one():
-            _check(engine, what)
-            with engine.connect() as connection:
+    use = _use_of(engine)
+    use.enter(engine, what)
+    try:
+        if engine.dialect.name == "sqlite":
+            with _transactions.one(), engine.connect() as connection:
+                use.check(engine, what)
                 yield connection
-        return
-    if engine in _watched:
-        _check(engine, what)
-        connection = engine.connect()
-    else:
+            return
         # SQLAlchemy holds a lock of its own at an engine's first connection
-        with _transactions.one():
+        with nullcontext() if use.connected else _transactions.one():
             connection = engine.connect()
-            _check(engine, what)
-    with connection:
-        yield connection
-
-
-def _check(engine: sa.Engine, what: str) -> None:
-    if engine not in _watched:
-        _watched.add(engine)
-        forks.after_fork(engine, _in_child, before=_before)
-    if engine in _closed:
-        raise Unavailable(f"{what} {place(engine)}: was closed")
-    if engine in _lost or (_lost_files and engine.url.database in _lost_files):
-        raise Unavailable(
-            f"{what} {place(engine)}: this process was forked within a transaction of its parent, so that SQLite "
-            "cannot be used on it here: fork outside of transactions, or start processes with multiprocessing's "
-            "'spawn' or 'forkserver'"
-        )
+        with connection:
+            use.connected = True
+            use.check(engine, what)
+            yield connection
+    finally:
+        use.leave(engine)
 
 
 def place(engine: sa.Engine) -> str:
@@ -125,8 +185,7 @@ def place(engine: sa.Engine) -> str:
 
 def close(engine: sa.Engine) -> None:
     """Close a database's connections for good; a transaction under way ends, another is refused."""
-    _closed.add(engine)
-    engine.dispose()
+    _use_of(engine).close(engine)
 
 
 def _in_memory(engine: sa.Engine) -> bool:
@@ -139,14 +198,14 @@ def _before(engine: sa.Engine) -> None:
 
 
 def _in_child(engine: sa.Engine) -> None:
-    inherited = engine.pool
+    inherited, use = engine.pool, _uses[engine]
+    use.begin_child()
     if engine.dialect.name != "sqlite":
         engine.dispose(close=False)
         forks.abandon(inherited)
     elif not _transactions.alone:
-        _lost.add(engine)
+        use.lose()
         if not _in_memory(engine):
-            _lost_files.add(engine.url.database or "")
             engine.dispose(close=False)
         forks.abandon(inherited)
     elif not _in_memory(engine):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -576,8 +577,11 @@ class FeatureStore(forks.OfOneProcess):
         rooms = vars(self).get("rooms")
         if isinstance(rooms, Rooms):
             rooms.close()
-        while self._owned:
-            self._owned.pop().close()
+        with self._lock:
+            owned, self._owned = self._owned, []
+        with ExitStack() as parts:
+            for part in owned:
+                parts.callback(part.close)
         gone: Any = Closed(f"this FeatureStore of {self._project!r}")
         self._registry = self._engine = self._online = self.rooms = gone
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,6 @@ def open_store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pyte
     """Opens a store that has its definitions and rows; temporary files go below the test's folder."""
     make_project(tmp_path)
     (tmp_path / "temp").mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temp"))
     urls: dict[str, Any] = {}
     if request.param == "memory":
         urls = {"online": "memory:", "registry": "sqlite://"}
@@ -33,6 +34,8 @@ def open_store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pyte
         server = request.getfixturevalue("redis_server")
         server.client.flushall()
         urls = {"online": server.url, "registry": request.getfixturevalue("postgres_url")}
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temp"))
 
     def opened() -> hw.FeatureStore:
         store = hw.FeatureStore(tmp_path, **urls)
@@ -55,6 +58,18 @@ def own_threads() -> set[str]:
         time.sleep(0.02)
 
 
+def hanging(threads: Sequence[threading.Thread], seconds: float = 20.0) -> str:
+    """Where those threads are that do not end; empty where all do."""
+    until = time.monotonic() + seconds
+    for thread in threads:
+        thread.join(max(0.0, until - time.monotonic()))
+    frames = sys._current_frames()
+    alive = [thread for thread in threads if thread.is_alive()]
+    return "\n".join(
+        "".join(traceback.format_stack(frames[thread.ident])) for thread in alive if thread.ident in frames
+    )
+
+
 def until_closed(work: Callable[[], object], ended: list[BaseException]) -> None:
     """Do something until it fails."""
     try:
@@ -64,6 +79,13 @@ def until_closed(work: Callable[[], object], ended: list[BaseException]) -> None
         ended.append(bad)
 
 
+def read_in_time(reader: Any) -> None:
+    """A read with a deadline, which says that nothing could be read by its statuses."""
+    statuses = reader.read([1, 2], deadline="5s").statuses["score"]
+    if statuses == [hw.Status.UNAVAILABLE] * 2:
+        raise Unavailable
+
+
 @pytest.mark.parametrize("after", [0.0, 0.3])
 def test_calls_under_way_at_a_close_end_or_say_that_it_was_closed(open_store, after):
     store = open_store()
@@ -71,7 +93,7 @@ def test_calls_under_way_at_a_close_end_or_say_that_it_was_closed(open_store, af
     calls = (
         *(work.read, work.write, work.history, work.materialize, work.status),
         lambda: reader.read([1, 2]),
-        lambda: reader.read([1, 2], deadline="5s"),
+        lambda: read_in_time(reader),
         lambda: list(store.get_historical_features(None, FEATURES, at="2027-01-01").to_batches(3)),
     )
     ended: list[BaseException] = []
@@ -82,9 +104,7 @@ def test_calls_under_way_at_a_close_end_or_say_that_it_was_closed(open_store, af
     began = time.monotonic()
     store.close()
     assert time.monotonic() - began < 15
-    for thread in threads:
-        thread.join(20)
-    assert [thread for thread in threads if thread.is_alive()] == []
+    assert hanging(threads) == ""
     assert {type(bad) for bad in ended} <= {Unavailable}, [repr(bad) for bad in ended]
     assert own_threads() == set()
     store.close()
@@ -104,8 +124,7 @@ def test_several_threads_may_close_at_once(open_store):
     threads = [threading.Thread(target=close) for _ in range(4)]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join(20)
+    assert hanging(threads) == ""
     assert problems == []
     assert own_threads() == set()
 

@@ -229,10 +229,7 @@ class DuckDBWorkspace:
         """Let queries see an Arrow table, dataset or reader under a name."""
         with self._using():
             self._shown[name] = data
-            try:
-                self._cursor.register(name, data)
-            except duckdb.Error as bad:
-                raise self._failed(bad) from bad
+            self._cursor.register(name, data)
 
     def arrow(self, query: exp.Query) -> pa.Table:
         """An answer as a table."""
@@ -348,6 +345,8 @@ class DuckDBWorkspace:
             self._inside += 1
         try:
             yield
+        except duckdb.Error as bad:
+            raise self._failed(bad) from bad
         finally:
             with self._lock:
                 self._inside -= 1
@@ -381,8 +380,6 @@ class DuckDBWorkspace:
                         return future.result()
                     self._tell(cursor)
         except duckdb.Error as bad:
-            if self._stopped:
-                raise Unavailable(_CLOSED) from bad
             raise self._failed(bad) from bad
         except BaseException:
             while not future.done():
@@ -392,6 +389,8 @@ class DuckDBWorkspace:
             raise
 
     def _failed(self, bad: duckdb.Error) -> HeadwaterError:
+        if self._stopped:
+            return Unavailable(_CLOSED)
         if isinstance(bad, (duckdb.FatalException, duckdb.InternalException)):
             self._engine.renew()
         return _translated(bad)
