@@ -134,12 +134,24 @@ class Run:
             self._applied, self._keys = self._forced.put, self._forced.keys
             files.forced()
         else:
-            request = self._request(log, since, end)
-            self._put_changes(rows, files.request(request), log, lease)
-            while (request_ := files.again(request)) is not None:
-                self._put_changes(rows, request_, log, lease)
+            self._put_source(rows, self._request(log, since, end), log, lease, files)
         files.add(self._counts)
         return self._finish(epoch, token, stored, log, lease, began)
+
+    def _put_source(
+        self, rows: ViewRows, request: ChangesRequest, log: LogSlice, lease: RunLease, files: RunFiles
+    ) -> None:
+        """Put what history has of a request; files that change, or go, while they are read are read again."""
+        following: ChangesRequest | None = files.request(request)
+        while following is not None:
+            try:
+                self._put_changes(rows, following, log, lease)
+            except SourceError:
+                following = files.retry(request)
+                if following is None:
+                    raise
+            else:
+                following = files.again(request)
 
     def _put_changes(self, rows: ViewRows, request: ChangesRequest, log: LogSlice, lease: RunLease) -> None:
         """Put what history has of a request; ties of source rows are settled by what the source says now."""

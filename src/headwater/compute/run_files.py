@@ -114,6 +114,19 @@ class RunFiles:
         # the log's rows are put already
         return replace(request, whole_files=moved, only_files=moved, since=Watermark(request.end, request.log_until))
 
+    def retry(self, request: ChangesRequest) -> ChangesRequest | None:
+        """After a read that failed: the request over the files as they are by now; None where they are as they were."""
+        if self.listed is None:
+            return None
+        listed_at = to_micros(system_clock())
+        now = _listed(self.rooms, self.view) or ()
+        moved, gone = moved_files([self._again.get(file.path, file) for file in self.listed], now)
+        self._reads += 1
+        if self._reads > READ_AGAIN or not (moved or gone):
+            return None
+        self.listed, self.listed_at, self._again = now, listed_at, {}
+        return self.request(request)
+
     def record(self, number: int) -> int:
         """Note what was read, before the watermark is written; the number that the watermark carries.
 
