@@ -78,22 +78,31 @@ class Coalescer:
             self._run(turn)
         else:
             turn.done.wait()
+            if turn.failed is not None and not isinstance(turn.failed, Exception):
+                # who ran it was interrupted, by Ctrl-C say: that is not said to the others
+                return self._get(keys)
         if turn.failed is not None:
             raise turn.failed
         return turn.batch.part(keys, turn.rows)
 
     def _run(self, turn: _Turn) -> None:
-        with self._under_way:
-            with self._lock:
-                self.trips += 1
-                if self._next is turn:
-                    self._next = None
-            try:
+        try:
+            with self._under_way:
+                with self._lock:
+                    self.trips += 1
+                    self._begin(turn)
                 turn.rows = self._get(list(turn.batch.places))
-            except BaseException as bad:
-                turn.failed = bad
-            finally:
-                turn.done.set()
+        except BaseException as bad:
+            turn.failed = bad
+        finally:
+            # also where it was interrupted before its turn came: nobody joins it any more, and those that did go on
+            with self._lock:
+                self._begin(turn)
+            turn.done.set()
+
+    def _begin(self, turn: _Turn) -> None:
+        if self._next is turn:
+            self._next = None
 
 
 class AsyncCoalescer:

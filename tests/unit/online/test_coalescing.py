@@ -130,3 +130,64 @@ def test_no_read_is_lost_where_threads_come_and_go():
     for thread in threads:
         thread.join(30)
     assert not wrong and shared.reads == 2400
+
+
+class Interrupted(BaseException):
+    """As `KeyboardInterrupt`, which only the main thread gets."""
+
+
+@pytest.mark.parametrize("when", ["in its round trip", "while it waits for its turn"])
+def test_who_is_interrupted_leaves_the_others_their_rows(when):
+    first_began, go_on, joined = threading.Event(), threading.Event(), threading.Event()
+    calls = []
+
+    def get(keys):
+        calls.append(list(keys))
+        if len(calls) == 1:
+            first_began.set()
+            go_on.wait(10)
+        elif len(calls) == 2 and when == "in its round trip":
+            raise Interrupted
+        return rows_of(keys)
+
+    shared = Coalescer(get)
+    if when == "while it waits for its turn":
+        turns = shared._under_way
+
+        class Turns:
+            def __enter__(self):
+                if threading.current_thread().name == "interrupted":
+                    joined.wait(10)
+                    raise Interrupted
+                turns.acquire()
+
+            def __exit__(self, *_):
+                turns.release()
+
+        shared._under_way = Turns()
+    ended = {}
+
+    def read(name, keys):
+        try:
+            ended[name] = shared(keys)
+        except BaseException as bad:
+            ended[name] = type(bad)
+
+    threads = [threading.Thread(target=read, args=("first", [b"a"]))]
+    threads[0].start()
+    first_began.wait(10)
+    threads.append(threading.Thread(target=read, args=("interrupted", [b"b"]), name="interrupted"))
+    threads[1].start()
+    while shared._next is None:
+        time.sleep(0.001)
+    threads.append(threading.Thread(target=read, args=("other", [b"c"])))
+    threads[2].start()
+    while len(shared._next.batch.places) < 2:
+        time.sleep(0.001)
+    joined.set()
+    go_on.set()
+    for thread in threads:
+        thread.join(10)
+    assert [thread for thread in threads if thread.is_alive()] == []
+    assert ended == {"first": rows_of([b"a"]), "interrupted": Interrupted, "other": rows_of([b"c"])}
+    assert shared([b"d"]) == rows_of([b"d"])
