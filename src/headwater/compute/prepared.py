@@ -42,6 +42,10 @@ _FLAG, _REFRESH = StalePolicy.FLAG, StalePolicy.REFRESH
 _NEEDS_SESSION = frozenset({ConsistencyLevel.SESSION, ConsistencyLevel.MONOTONIC_READ})
 
 
+LONGEST_WAIT = 1e7
+"""Seconds (four months): a longer deadline or budget is held at it, since threads cannot wait for ever."""
+
+
 @dataclass(frozen=True)
 class Explained:
     """One read, taken apart.
@@ -221,7 +225,7 @@ class PreparedReader(forks.OfOneProcess):
         """Seconds that a refresh may take, of a read that began at a time of `time.monotonic()`."""
         given = self._rooms.refreshing.budget.total_seconds()
         if refresh_budget is not None:
-            given = _age(refresh_budget, "refresh_budget") / 1e6
+            given = min(_age(refresh_budget, "refresh_budget") / 1e6, LONGEST_WAIT)
         return given if ask.deadline is None else max(0.0, min(given, ask.deadline - (time.monotonic() - began)))
 
     def hint(self, reader: OnlineReader, plan: KeyPlan, at: int, age: int | None) -> None:
@@ -331,7 +335,7 @@ class PreparedReader(forks.OfOneProcess):
             raise SessionRequired(f"consistency={level.value!r} needs a session: pass session=store.session()")
         if session is not None:
             check_session(session, self._rooms.store_name)
-        within = None if deadline is None else _age(deadline, "deadline") / 1e6
+        within = None if deadline is None else min(_age(deadline, "deadline") / 1e6, LONGEST_WAIT)
         if level in (None, ConsistencyLevel.EVENTUAL) and session is None and within is None:
             return PLAIN
         return Ask(level or ConsistencyLevel.EVENTUAL, session, within)

@@ -45,6 +45,8 @@ DURABLE_WITHIN = timedelta(seconds=2)
 LEASE_TIME = timedelta(minutes=10)
 WRITE_TIME = timedelta(minutes=10)
 """How long after its start a write may still be applied: purges asked for within it are not erased yet."""
+NEVER_EXPIRES = 10_000_000_000
+"""Seconds (three centuries) from which on a row is put without an expiry."""
 RUN = "run"
 """The kind of lease that a materialization holds."""
 
@@ -184,7 +186,9 @@ class Rooms(forks.OfOneProcess):
             position: no row has a greater log position.
         """
         ttl = view.view.ttl_time if view.view.source.event_time is not None else None
-        expires_in = math.ceil((ttl + self.grace).total_seconds()) if ttl else None
+        lasts = ttl.total_seconds() + self.grace.total_seconds() if ttl else 0.0
+        # rows that would be dropped after centuries are kept: no store's clock reaches all of Python's durations
+        expires_in = math.ceil(lasts) if 0 < lasts < NEVER_EXPIRES else None
         high_water = (greatest_key(self.project), position)
         gone = frozenset(too_large(self.online, view, rows))
         fitting = rows if not gone else [row for i, row in enumerate(rows) if i not in gone]

@@ -59,8 +59,8 @@ def _check_reference(text: str, known: Known) -> Iterator[str]:
             yield f"{text!r}: view {name!r} has no version {version!r}{of_those(version, map(str, numbers), 'it')}"
         return
     candidates = [view for view in versions if version is None or view.version == version]
-    features = dict.fromkeys(f for view in candidates for f in view.feature_names)
-    if feature != "*" and feature not in features:
+    if feature != "*" and not any(feature in view.features_by_name for view in candidates):
+        features = dict.fromkeys(f for view in candidates for f in view.feature_names)
         yield f"{text!r}: view {name!r} has no feature {feature!r}{of_those(feature, map(str, features), 'it')}"
 
 

@@ -14,6 +14,7 @@ from headwater.definitions.feature import Feature
 from headwater.definitions.place import calling_place
 from headwater.definitions.sources import Source
 from headwater.errors import FeatureNotFound, nearest
+from headwater.forks import lazy
 from headwater.types import DType
 
 _DURATIONS = ("ttl", "freshness_sla")
@@ -81,15 +82,20 @@ class FeatureView:
         """Name → dtype of every join key, in the order of the entities; empty for a global view."""
         return {key: dtype for entity in self.entities for key, dtype in entity.join_keys.items()}
 
-    @property
+    @lazy
     def feature_list(self) -> tuple[Feature, ...]:
         """The features, typed."""
         return tuple(feature for feature in self.features if isinstance(feature, Feature))
 
-    @property
+    @lazy
     def feature_names(self) -> tuple[str, ...]:
         """The names of the features, in order."""
         return tuple(feature.name for feature in self.feature_list)
+
+    @lazy
+    def features_by_name(self) -> Mapping[str, Feature]:
+        """Name → feature, the first of each name."""
+        return {f.name: f for f in reversed(self.feature_list) if isinstance(f.name, str)}
 
     def key_column(self, join_key: str) -> str:
         """The source's column that holds a join key."""
@@ -111,9 +117,8 @@ class FeatureView:
         Raises:
             FeatureNotFound: naming the features there are.
         """
-        for feature in self.feature_list:
-            if feature.name == name:
-                return feature
+        if name in self.features_by_name:
+            return self.features_by_name[name]
         version = f" ({self.version})" if self.version else ""
         raise FeatureNotFound(
             f"'{self.name}:{name}': view {self.name!r}{version} has {', '.join(self.feature_names)}"
@@ -175,8 +180,9 @@ class FeatureSelection:
         Raises:
             FeatureNotFound: a name that the selection does not hold.
         """
+        there = frozenset(self.feature_names)
         for name in names:
-            if name not in self.feature_names:
+            if name not in there:
                 raise FeatureNotFound(
                     f"'{self.view.name}:{name}' is not selected; the selection has {', '.join(self.feature_names)}"
                     f"{nearest(name, self.feature_names)}"

@@ -100,6 +100,11 @@ class RowFormat:
             "ends": (("<u4", (self.layout.variable_count,)), start + self.layout.fixed_size),
         }
         self.sources: list[tuple[str, int]] = []
+        by_width: dict[int | None, list[int]] = {}
+        for s in self.layout.slots:
+            if s.offset is not None:
+                by_width.setdefault(s.dtype.width, []).append(s.offset)
+        firsts = {width: min(offsets) for width, offsets in by_width.items()}
         for slot in self.slots:
             name, place = "", 0
             if slot.dtype.name == "embedding":
@@ -108,12 +113,9 @@ class RowFormat:
             elif slot.offset is not None:
                 form = slot.dtype.numpy
                 assert form is not None
-                alike = [
-                    s.offset or 0 for s in self.layout.slots if s.offset is not None and s.dtype.width == form.itemsize
-                ]
-                first = min(alike)
+                first = firsts[form.itemsize]
                 name, place = f"m{form.str}", (slot.offset - first) // form.itemsize
-                fields[name] = ((form.str, (len(alike),)), start + first)
+                fields[name] = ((form.str, (len(by_width[form.itemsize]),)), start + first)
             self.sources.append((name, place))
         names = list(fields)
         self.table = np.dtype(

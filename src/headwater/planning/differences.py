@@ -76,12 +76,11 @@ def in_place_difference(old: FeatureView, new: FeatureView) -> Difference:
     before, after = view_to_dict(old), view_to_dict(new)
     lines = list(_value_lines("", _part(before, _IN_PLACE), _part(after, _IN_PLACE)))
     lines += _location_lines("source", source_to_dict(old.source), source_to_dict(new.source))
+    kept = {f["name"]: f for f in before["features"]}
     for name, feature in {f["name"]: f for f in after["features"]}.items():
-        for kept in before["features"]:
-            if kept["name"] == name:
-                lines += _value_lines(
-                    f"feature {name}: ", _part(kept, _FEATURE_IN_PLACE), _part(feature, _FEATURE_IN_PLACE)
-                )
+        if name in kept:
+            old_part, new_part = _part(kept[name], _FEATURE_IN_PLACE), _part(feature, _FEATURE_IN_PLACE)
+            lines += _value_lines(f"feature {name}: ", old_part, new_part)
     return Difference(tuple(lines), None)
 
 

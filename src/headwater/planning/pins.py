@@ -51,9 +51,13 @@ def _pin_text(snapshot: RegistrySnapshot, reference: Reference, prefer: Mapping[
         raise UsageError(f"{reference.name!r} names a view; write '{reference}:*' for all of its features")
     record = snapshot.view(reference.name)
     version = record.version(reference.version)
-    if reference.version is None and reference.feature != "*" and reference.feature not in version.view.feature_names:
+    if (
+        reference.version is None
+        and reference.feature != "*"
+        and reference.feature not in version.view.features_by_name
+    ):
         preferred = record.versions.get(prefer.get(reference.name, ""))
-        if preferred is not None and reference.feature in preferred.view.feature_names:
+        if preferred is not None and reference.feature in preferred.view.features_by_name:
             version = preferred
         else:
             _refuse_text(record, version, reference)
@@ -64,7 +68,7 @@ def _pin_text(snapshot: RegistrySnapshot, reference: Reference, prefer: Mapping[
 def _refuse_text(record: ViewRecord, live: ViewVersion, reference: Reference) -> None:
     """Say that the live version lacks the feature, and which version has it."""
     for other in reversed(record.fed):
-        if reference.feature in other.view.feature_names:
+        if reference.feature in other.view.features_by_name:
             raise FeatureNotFound(
                 f"'{reference}': the live version {live.version} of view {record.name!r} has no {reference.feature!r}, "
                 f"version {other.version} has: write '{record.name}@{other.version}:{reference.feature}', "
