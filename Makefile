@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup servers demo test test-lowest bench bench-peers lint format docs lock clean
+.PHONY: help setup servers demo test test-deep test-lowest bench bench-peers lint format docs lock clean
 
 BIN := .venv/bin
 PLUGIN := $(wildcard tests/plugin/pyproject.toml)
@@ -21,6 +21,9 @@ demo: .venv-demo/.stamp ## run the demo on real data: the core and what the demo
 test: lint servers ## check style, types and layers, then run all tests
 	$(BIN)/pytest -n 2 --dist worksteal --timeout 300
 	$(if $(wildcard src/headwater/cli/__init__.py),$(BIN)/python scripts/cli_reference.py --check)
+
+test-deep: lint servers ## the same with ten times the rounds (hours)
+	HEADWATER_TEST_SCALE=10 HEADWATER_KILLS=50 HEADWATER_FORK_SECONDS=20 $(BIN)/pytest -n 2 --dist worksteal --timeout 3000
 
 test-lowest: .venv-lowest/.stamp ## run the unit tests on the lowest versions that pyproject.toml allows
 	.venv-lowest/bin/pytest -n 2 --timeout 300 tests/unit

@@ -88,13 +88,13 @@ def _parts(url: str) -> _Parts | None:
         and all(_HOST.fullmatch(host) for host in hosts.split(",") if hosts)
         and _PATH.fullmatch(found["path"])
         and "@" not in query
-        and all(_OPTION.fullmatch(option) for option in query.split("&") if query)
+        and all(_OPTION.fullmatch(option) for option in query.split("&") if option)
     )
     return _Parts(found["scheme"], login, hosts, found["path"], query) if clear else None
 
 
 def _options(query: str) -> str:
-    return "&".join(map(_option, query.split("&"))) if query else ""
+    return "&".join(map(_option, filter(None, query.split("&"))))
 
 
 def _option(text: str) -> str:
