@@ -12,7 +12,7 @@ import headwater as hw
 from headwater.errors import Unavailable
 from tests.children import SECONDS as PATIENCE
 from tests.children import Child, problem_in_child, run_program
-from tests.hosts.forking import EVENTS, FEATURES, PROFILES, T0, USER, Work, busy, make_project
+from tests.hosts.forking import EVENTS, FEATURES, KEYS, PROFILES, T0, USER, Work, busy, make_project
 
 
 @pytest.fixture(params=["lmdb", "memory", "redis on postgresql", "dynamodb"])
@@ -67,11 +67,13 @@ def test_what_children_write_is_in_the_parents_log_and_store(local):
         local.write("events", [{"user": n, "at": T0, "seen": 100 + n}])
 
     with busy(Work(local).write):
-        problems = [problem_in_child(lambda n=n: child(n)) for n in range(20, 26)]
+        problems = [problem_in_child(lambda n=n: child(n)) for n in range(KEYS, KEYS + 6)]
     assert problems == [""] * 6
-    assert local.get_online_features(["events:seen"], list(range(20, 26))).to_dict()["seen"] == list(range(120, 126))
+    assert local.get_online_features(["events:seen"], list(range(KEYS, KEYS + 6))).to_dict()["seen"] == [
+        100 + n for n in range(KEYS, KEYS + 6)
+    ]
     known = local.get_historical_features(None, ["events:seen"], at="2027-01-01").to_arrow().to_pylist()
-    assert {row["user"]: row["seen"] for row in known}.items() >= {n: 100 + n for n in range(20, 26)}.items()
+    assert {row["user"]: row["seen"] for row in known}.items() >= {n: 100 + n for n in range(KEYS, KEYS + 6)}.items()
 
 
 ENDS = """

@@ -117,7 +117,7 @@ MOMENTS: dict[str, Callable[[], None]] = {
         Path, "replace", lambda at, _: ".parquet" in at.name
     ),
     "in mid-roll, before the file is registered": lambda: _die_before(
-        log_module, "roll_head", lambda *_: _die_before(sql_transactions, "_commit") is not None
+        log_module, "compact", lambda *_: _die_before(sql_transactions, "_commit") is not None
     ),
 }
 """Where a host is killed."""

@@ -136,8 +136,8 @@ def test_own_profiles_and_the_seed(answered, nowhere):
         (["--flexibility-importance", "2"], 2, "from 0 to 1"),
         (["--flexibility-importance", ""], 2, "flexibility_importance"),
         (["--seed", "-1"], 2, "seed=-1"),
-        (["--file", "none.toml"], 1, "none.toml: No such file or directory"),
-        (["--profiles", "none.toml"], 1, "none.toml: No such file or directory"),
+        (["--file", "none.toml"], 1, "none.toml: cannot be read: No such file or directory"),
+        (["--profiles", "none.toml"], 1, "none.toml: cannot be read: No such file or directory"),
         (["--html", "none/report.html"], 1, "none/report.html: No such file or directory"),
     ],
 )

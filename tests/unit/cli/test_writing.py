@@ -1,6 +1,7 @@
 """`materialize`, `write`, `delete` and `status`, on the sample project."""
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -144,7 +145,8 @@ def test_a_wrong_clock_is_named_and_repaired(command, project, tmp_path):
     assert found["type"] == "ClockError" and "headwater repair-clock" in found["message"]
     assert "repair-clock" in command.json(project, "status")["warnings"][0]
     assert command.json(project, "status")["log"]["clock_ahead"] > 364 * 86_400
-    assert "364d23h" in command(project, "repair-clock") and "nothing was ahead" in command(project, "repair-clock")
+    assert re.search("clock was 36[45]d", command(project, "repair-clock"))
+    assert "nothing was ahead" in command(project, "repair-clock")
     assert command.json(project, "status")["log"]["clock_ahead"] == 0.0
     assert command.json(project, "write", "weather", path)["applied"] == 1
 

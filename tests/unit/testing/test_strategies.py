@@ -19,7 +19,8 @@ SEEDED = settings(
 def test_history_cases_reach_every_status_and_tie():
     seen = Counter()
 
-    @SEEDED
+    # a row of the log that beats one of the source is rare
+    @settings(SEEDED, max_examples=400)
     @given(history_cases())
     def look(case):
         assert len(case.expected()) == case.spine.num_rows == len(case.instants)
@@ -54,7 +55,7 @@ def test_entity_cases_list_their_entities():
             if view.key_columns:
                 for key in zip(*case.keys.values(), strict=True):
                     assert None not in key
-                    answer(view.oracle, view.facts(), view.marks, key, case.at)
+                    answer(view.oracle, view.facts(), view.tombstones, key, case.at)
 
     look()
     assert len(sizes) >= 3
