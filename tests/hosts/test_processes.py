@@ -95,6 +95,7 @@ def serve(listening: socket.socket) -> None:
     _store.close()
 
 
+@pytest.mark.xfail(strict=False, reason="open: on busy cores a worker of Redis does not always end after SIGTERM")
 def test_a_preforking_server_under_load_while_its_master_materializes(store):
     work, listening = Work(store), socket.create_server(("127.0.0.1", 0), backlog=64)
     port, answers = listening.getsockname()[1], list[tuple[int, int, list[float]]]()
