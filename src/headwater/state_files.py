@@ -81,12 +81,5 @@ def _below(folder: Path) -> Iterator[Path]:
             yield Path(path)
 
 
-def readable_by_others(folder: Path) -> bool:
-    """Whether users other than its owner can look into a folder of the project's state."""
-    with suppress(OSError):
-        return is_private(folder) and _is_wide(folder.stat())
-    return False
-
-
 def _is_wide(there: os.stat_result) -> bool:
     return bool(there.st_mode & 0o077)
