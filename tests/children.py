@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 import subprocess
@@ -33,6 +34,8 @@ class Child:
         if self.pid == 0:
             try:
                 os.close(self._told)
+                # where it stands, should it not end
+                faulthandler.register(signal.SIGUSR1, file=telling)
                 work()
             except BaseException:
                 os.write(telling, traceback.format_exc().encode())
@@ -41,19 +44,21 @@ class Child:
         os.close(telling)
 
     def problem(self, seconds: float = SECONDS) -> str:
-        """What went wrong; empty where nothing did."""
+        """What went wrong, or where it stands after so many seconds; empty where nothing did."""
         until = time.monotonic() + seconds
         ended, status = os.waitpid(self.pid, os.WNOHANG)
         while not ended and time.monotonic() < until:
             time.sleep(0.005)
             ended, status = os.waitpid(self.pid, os.WNOHANG)
         if not ended:
+            os.kill(self.pid, signal.SIGUSR1)
+            time.sleep(1)  # it writes that down
             os.kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
         with os.fdopen(self._told, "rb") as told:
             text = told.read().decode()
         if not ended:
-            return f"no end in {seconds} s"
+            return f"no end in {seconds} s: {text}"
         return text or (f"exit {os.waitstatus_to_exitcode(status)}" if status else "")
 
 

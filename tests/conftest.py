@@ -1,10 +1,43 @@
-"""A test that is skipped fails: what is not run is not known to work."""
+"""A test that is skipped fails: what is not run is not known to work. One that does not end is ended.
 
+pytest-timeout raises an error in the main thread, once. Where that thread waits in C code, where the error is caught,
+or where what cleans up behind the test waits for the same thing, the run would stand still all the same. So beside it a
+watch that needs no thread of Python's tells where all threads are, and ends the process.
+"""
+
+import faulthandler
+import os
 from collections.abc import Generator
 
 import pytest
 
 pytest_plugins = ["tests.servers.dynamodb", "tests.servers.postgres", "tests.servers.redis", "tests.servers.s3"]
+
+_GRACE = 120.0
+"""Seconds beyond pytest-timeout's own for a test to end, and for the process once all tests have."""
+_LONGEST = 3600.0
+"""Seconds for a test where pytest-timeout is not told how long it may take."""
+_stderr: list[int] = []
+"""Where the watch tells: stderr as it was before pytest captured it."""
+
+
+def pytest_configure() -> None:
+    _stderr.append(os.dup(2))
+
+
+def pytest_unconfigure() -> None:
+    # threads, processes and exit handlers that tests left are waited for without a bound
+    faulthandler.dump_traceback_later(_GRACE, file=_stderr[0], exit=True)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    seconds = float(item.config.getoption("timeout", None) or 0) or _LONGEST
+    faulthandler.dump_traceback_later(seconds + _GRACE, file=_stderr[0], exit=True)
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def _fail_if_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:
