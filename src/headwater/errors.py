@@ -48,7 +48,13 @@ _SHOWN = 120
 
 
 class HeadwaterError(Exception):
-    """The root: `except hw.HeadwaterError` catches everything headwater raises."""
+    """The root: `except hw.HeadwaterError` catches everything headwater raises.
+
+    Attributes:
+        report: of a call that went on in spite of the error, what it did (`materialize`: its report); else None.
+    """
+
+    report: Any = None
 
 
 class _WithProblems(HeadwaterError):

@@ -86,18 +86,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _report(error: Exception, *, json: bool, debug: bool) -> int:
     """Say on standard error what was wrong; the traceback only where it is asked for."""
     kind, message, problems, code = _described(error)
+    notes = list(getattr(error, "__notes__", ()))
     if debug:
         for line in "".join(traceback.format_exception(error)).split("\n"):
             print(printable(line), file=sys.stderr)
     if json:
         message = message.partition("\n")[0] if problems else message
-        print_json({"error": {"type": kind, "message": message, "problems": problems}}, file=sys.stderr)
+        more = {"notes": notes} if notes else {}
+        print_json({"error": {"type": kind, "message": message, "problems": problems, **more}}, file=sys.stderr)
         return code
     if code == WRONG_USE and _from_the_parser(error):
         usage = getattr(error, "ctx", None)
         print(usage.get_usage() + "\n" if usage is not None else "", end="", file=sys.stderr)
     head = message.partition("\n")[0] if problems else message
     print("\n  ".join(printable(line) for line in [f"error: {head}", *problems]), file=sys.stderr)
+    for note in notes:
+        print(printable(note), file=sys.stderr)
     return code
 
 
@@ -112,7 +116,7 @@ def _described(error: Exception) -> tuple[str, str, list[str], int]:
         parser: Any = error
         return "UsageError", str(parser.format_message()), [], int(parser.exit_code)
     if isinstance(error, HeadwaterError):
-        code = WRONG_USE if isinstance(error, UsageError) else FAILED
+        code = WRONG_USE if isinstance(error, UsageError) and error.report is None else FAILED
         return type(error).__name__, str(error), list(getattr(error, "problems", ())), code
     if isinstance(error, OSError):
         return type(error).__name__, str(error), [], FAILED

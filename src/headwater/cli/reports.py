@@ -40,7 +40,7 @@ def materialized(report: MaterializeReport) -> Sequence[Drawable]:
             run.applied,
             run.superseded or None,
             round(run.seconds, 2),
-            None if run.watermark is None else run.watermark.replace(microsecond=0),
+            "failed" if run.error else None if run.watermark is None else run.watermark.replace(microsecond=0),
         )
         for run in report.runs
     ]

@@ -12,7 +12,7 @@ from headwater.cli import complete, later, parse, reports
 from headwater.cli.plain import plain
 from headwater.cli.run import Run, command
 from headwater.cli.sheet import Line
-from headwater.errors import UsageError
+from headwater.errors import HeadwaterError, UsageError
 
 
 class To(enum.StrEnum):
@@ -75,10 +75,16 @@ def materialize(
     """Fill the online store with what is missing up to now.
 
     Every version that is not retired is filled. A run that was killed is simply run again. With --start the watermark
-    stays where it is.
+    stays where it is. A version that fails does not keep the others; exit code 1 then, and 'headwater status' shows it.
     """
-    with run.store() as store:
-        report = store.materialize(views or None, start=start, end=end, force=force)
+    try:
+        with run.store() as store:
+            report = store.materialize(views or None, start=start, end=end, force=force)
+    except HeadwaterError as bad:
+        if bad.report is not None:
+            run.answer(bad.report, *reports.materialized(bad.report))
+            run.warn(bad.report.warnings)
+        raise
     run.answer(report, *reports.materialized(report))
     run.warn(report.warnings)
 

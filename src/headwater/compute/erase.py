@@ -99,6 +99,8 @@ def erase_purged(rooms: Rooms, record: ViewRecord, pending: list[str] | None = N
     rooms.refresh_queue.forget(record.name, lambda version, key: _may_be(rooms, spaces.get(version), key, purges))
     if isinstance(rooms.online, Erasing):
         rooms.online.erase_remains()
+    # an error may show a row's values
+    rooms.failures.forget(record.name)
     blocked = rooms.log.erase(record.name, purges, [RowVersion(view).reading for view in views])
     if pending is not None:
         pending += (f"{len(purges):,} purges of {record.name} are not erased yet: {reason}" for reason in blocked)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import date, datetime
 from typing import Any
@@ -16,6 +17,7 @@ from headwater.compute.mend import mend
 from headwater.compute.reports import MaterializeReport, RunReport
 from headwater.compute.rooms import Rooms
 from headwater.compute.run import Bounds, Run
+from headwater.compute.run_failures import RunFailures
 from headwater.errors import UsageError
 from headwater.planning.resolve import ResolvedView, whole_view
 from headwater.planning.snapshot import RegistrySnapshot
@@ -42,9 +44,13 @@ def materialize(
         entities: only these keys.
         force: each selected key becomes what history has now, newer values and all.
 
+    A version that fails is noted, for `status` too, and the others go on and go live; what failed is raised in the end.
+
     Raises:
         UsageError: force with start or end, or an end before the start.
         LogMismatch: the online store belongs to another offline log.
+        Unavailable: the online store, or the registry, cannot be reached; no other run was begun.
+        HeadwaterError: what failed; `.report` says what was done all the same.
     """
     bounds = _bounds(rooms, start, end, entities, force)
     rooms.claims.claim_online(always=True)
@@ -53,25 +59,44 @@ def materialize(
     mended = mend(rooms, snapshot)
     # keys are looked at for every view before the first run begins
     planned = [Run(rooms, target, bounds, _keys(target, entities)) for target in targets]
-    rooms.log.roll(sorted({target.name for target in targets}))
-    runs = _run(planned)
+    names = sorted({target.name for target in targets})
+    failures = RunFailures(rooms, force)
+    _roll(rooms, names, failures)
+    runs = _run(planned, failures)
     pending: list[str] = []
-    for name in sorted({target.name for target in targets}):
-        remove_retired(rooms, snapshot.view(name))
-        erased = erase_purged(rooms, snapshot.view(name), pending)
-        if erased:
-            runs = [replace(run, erased=erased) if run.view == name else run for run in runs]
-    report = _go_live(rooms, tuple(runs))
-    return replace(report, notes=(*mended.warnings, *pending, *report.notes))
+    for name in names if not failures.ended else ():
+        with failures.beside(name):
+            remove_retired(rooms, snapshot.view(name))
+            erased = erase_purged(rooms, snapshot.view(name), pending)
+            if erased:
+                runs = [replace(run, erased=erased) if run.view == name else run for run in runs]
+    report = MaterializeReport(tuple(runs), (), (*mended.warnings, *pending), failures.problems)
+    if not failures.ended:
+        report = _go_live(rooms, report)
+    failures.check(report)
+    return report
 
 
-def _run(planned: list[Run]) -> list[RunReport]:
+def _roll(rooms: Rooms, names: list[str], failures: RunFailures) -> None:
+    """Compact the write buffer; where that fails, of each view by itself."""
+    with suppress(Exception):
+        return rooms.log.roll(names)
+    for name in names:
+        with failures.beside(name):
+            rooms.log.roll([name])
+
+
+def _run(planned: list[Run], failures: RunFailures) -> list[RunReport]:
     """Run them in turn; all versions of a view as far as its first, so that none lags behind the live one."""
-    reached: dict[str, Watermark | None] = {}
+    reached: dict[str, Watermark] = {}
     reports = []
     for run in planned:
-        reports.append(run.run(reached.get(run.view.name)))
-        reached.setdefault(run.view.name, run.reached)
+        if failures.ended:
+            break
+        reports.append(failures.run(run, reached.get(run.view.name)))
+        if run.reached is not None:
+            reached.setdefault(run.view.name, run.reached)
+    failures.forget(planned, reports)
     return reports
 
 
@@ -119,13 +144,14 @@ def _keys(target: ResolvedView, entities: Any) -> pa.Table | None:
     return key_table(entities, target.view.join_keys, f"materialize {target.name!r}")
 
 
-def _go_live(rooms: Rooms, runs: tuple[RunReport, ...]) -> MaterializeReport:
+def _go_live(rooms: Rooms, report: MaterializeReport) -> MaterializeReport:
     """Let versions that are materialized as far as the live ones go live by themselves."""
     before = rooms.registry.refresh()
     found = rooms.versions.go_live(rooms.watermarks(before), now=rooms.clock())
     after = rooms.registry.refresh()
-    told = tuple(replace(run, live=_went_live(run, before, after)) for run in runs)
-    return MaterializeReport(told, tuple(f"{kind} {name}: {why}" for (kind, name), why in found.reasons.items()))
+    runs = tuple(replace(run, live=_went_live(run, before, after)) for run in report.runs)
+    waiting = tuple(f"{kind} {name}: {why}" for (kind, name), why in found.reasons.items())
+    return replace(report, runs=runs, waiting=waiting)
 
 
 def _went_live(run: RunReport, before: RegistrySnapshot, after: RegistrySnapshot) -> bool:

@@ -167,6 +167,7 @@ class RunReport:
         seconds: how long it took.
         watermark: the end up to which the version is materialized now; None where it has none.
         live: whether the version went live by this run.
+        error: why the run failed; empty: it did not. What was put stays, and the next run goes on from there.
         warnings: what looks odd in the data: files that lack a column, that are gone, or that changed while they were
             read.
     """
@@ -191,11 +192,14 @@ class RunReport:
     watermark: datetime | None = None
     live: bool = False
     warnings: tuple[str, ...] = ()
+    error: str = ""
 
     def __repr__(self) -> str:
         return f"<RunReport {self}>"
 
     def __str__(self) -> str:
+        if self.error:
+            return f"{self.view}@{self.version}: failed: {self.error}"
         counts = ", ".join(filter(None, (_counts(self, _RUN_COUNTS), *self._files()))) or "nothing new"
         until = "" if self.watermark is None else f", up to {_shown(self.watermark)}"
         return f"{self.view}@{self.version}: {counts}{until}{', now live' if self.live else ''} ({self.seconds:.1f} s)"
@@ -225,11 +229,18 @@ class MaterializeReport:
         runs: in the order they ran.
         waiting: why a version did not go live by itself, where something stands in its way.
         notes: what was done beside the runs, such as after a restore of the registry.
+        problems: what failed beside the runs, such as an erasure: view → why.
     """
 
     runs: tuple[RunReport, ...] = ()
     waiting: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    problems: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    @property
+    def failed(self) -> tuple[RunReport, ...]:
+        """The runs that failed."""
+        return tuple(run for run in self.runs if run.error)
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -28,6 +28,7 @@ from headwater.online.meta import greatest_key, read_watermarks
 from headwater.planning.resolve import ResolvedView
 from headwater.planning.snapshot import RegistrySnapshot, ViewVersion
 from headwater.planning.watermark import Watermark
+from headwater.registry.failures import Failures
 from headwater.registry.files import FileEntries
 from headwater.registry.forcing import Forcing
 from headwater.registry.leases import Leases
@@ -109,10 +110,12 @@ class Rooms(forks.OfOneProcess):
     _claims: Claims | None = field(default=None, init=False)
     files: FileEntries = field(init=False)
     forcing: Forcing = field(init=False)
+    failures: Failures = field(init=False)
 
     def __post_init__(self) -> None:
         self.files = FileEntries(self.registry.engine)
         self.forcing = Forcing(self.registry.engine)
+        self.failures = Failures(self.registry.engine)
         self.leases = Leases(self.registry.engine, self.clock)
         forks.after_fork(self, Rooms._in_child)
 

@@ -326,6 +326,15 @@ class Run:
     def _new_files(self) -> bool:
         return self._files is not None and bool(self._files.changes.whole or self._files.missing)
 
+    @property
+    def fills(self) -> bool:
+        """Whether it is a run of all keys up to now."""
+        return self.bounds.start is None and self.bounds.end is None and self.keys is None
+
+    def failed(self, seconds: float, error: str) -> RunReport:
+        """What the run did until it failed."""
+        return replace(self._report(seconds, Watermark()), error=error)
+
     def _report(self, seconds: float, reached: Watermark) -> RunReport:
         about = f"{self.view.name}@{self.view.version}"
         unreadable = [f"{about}: {left_out(self._counts.unreadable)}"] if self._counts.unreadable else []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
@@ -21,6 +21,7 @@ from headwater.online.keys import namespace
 from headwater.online.meta import read_watermarks
 from headwater.planning.snapshot import RegistrySnapshot, ServiceRecord, ViewRecord, ViewVersion
 from headwater.planning.watermark import Watermark
+from headwater.registry.failures import Failure
 
 LOOKED_AT = 10_000
 """How many rows of a version are looked at for the newest; a scan of all of a large store would take long."""
@@ -56,6 +57,8 @@ class VersionStatus:
     freshness_sla: timedelta | None = None
     newest: datetime | None = None
     fresh: bool | None = None
+    error: str | None = None
+    failed_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -140,8 +143,10 @@ def status(rooms: Rooms, now: int, registry: Mapping[str, Any]) -> StoreStatus:
     wrong = rooms.log.clock_warning()
     warnings: list[str] = [] if wrong is None else [wrong]
     online, marks = _online(rooms, snapshot, warnings)
-    versions = [v for record in snapshot.views.values() for v in _versions(rooms, record, marks, now)]
+    failures = {(failure.view, failure.version): failure for failure in rooms.failures.all()}
+    versions = [v for record in snapshot.views.values() for v in _versions(rooms, record, marks, now, failures)]
     versions.sort(key=lambda v: v.state == "retired")
+    warnings += _failed(versions)
     warnings += _waiting(snapshot)
     warnings += rooms.log.problems()
     purges, until = pending_purges(rooms)
@@ -218,11 +223,17 @@ def _online(rooms: Rooms, snapshot: RegistrySnapshot, warnings: list[str]) -> tu
         return {}, {pair: mark for pair, (mark, _) in rooms.registry.watermarks().items()}
 
 
-def _versions(rooms: Rooms, record: ViewRecord, marks: _Marks, now: int) -> Iterator[VersionStatus]:
+_Failures = Mapping[tuple[str, str], Failure]
+
+
+def _versions(
+    rooms: Rooms, record: ViewRecord, marks: _Marks, now: int, failures: _Failures
+) -> Iterator[VersionStatus]:
     for version in reversed(tuple(record.versions.values())):
         mark = marks.get((record.name, version.version))
         timed = mark is not None and mark.end > MIN_MICROS
         newest, fresh = _freshness(rooms, version, now)
+        failure = failures.get((record.name, version.version)) if version.retired_at is None else None
         yield VersionStatus(
             record.name,
             version.version,
@@ -235,6 +246,8 @@ def _versions(rooms: Rooms, record: ViewRecord, marks: _Marks, now: int) -> Iter
             version.view.sla_time,
             newest,
             fresh,
+            None if failure is None else failure.error,
+            None if failure is None else failure.at,
         )
 
 
@@ -265,6 +278,17 @@ def _state(record: ViewRecord, version: str) -> str:
         return "retired"
     named = {record.live: "live", record.waiting: "waiting", record.previous: "previous"}
     return named.get(version, "beside")
+
+
+def _failed(versions: Iterable[VersionStatus]) -> Iterator[str]:
+    """A line for each version whose last run failed."""
+    for version in versions:
+        if version.error is not None and version.failed_at is not None:
+            at = f"{version.failed_at:%Y-%m-%d %H:%M:%S} UTC"
+            yield (
+                f"{version.view}@{version.version}: its last run, at {at}, failed: {version.error}; run again: "
+                f"headwater materialize {version.view}"
+            )
 
 
 def _waiting(snapshot: RegistrySnapshot) -> Iterator[str]:

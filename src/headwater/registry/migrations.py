@@ -52,7 +52,12 @@ _FORCING = (
     "version VARCHAR(64) NOT NULL, until BIGINT NOT NULL)",
 )
 
-STEPS: tuple[tuple[str, ...], ...] = (_FIRST, _RUNS, _FILES, _FORCING)
+_FAILURES = (
+    "CREATE TABLE registry_run_failure (view VARCHAR(255) NOT NULL, version VARCHAR(64) NOT NULL, at BIGINT NOT NULL, "
+    "error TEXT NOT NULL, PRIMARY KEY (view, version))",
+)
+
+STEPS: tuple[tuple[str, ...], ...] = (_FIRST, _RUNS, _FILES, _FORCING, _FAILURES)
 """Each step's statements, in SQL that SQLite and PostgreSQL both take."""
 
 _SCHEMA = (

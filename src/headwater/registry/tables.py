@@ -141,3 +141,13 @@ forcing = Table(
     Column("version", String(64), nullable=False),
     Column("until", BigInteger, nullable=False),
 )
+
+# versions whose last run failed, until a run of them ends well
+run_failures = Table(
+    "registry_run_failure",
+    metadata,
+    Column("view", String(255), primary_key=True),
+    Column("version", String(64), primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Column("error", Text, nullable=False),
+)

@@ -43,6 +43,23 @@ def test_materialize_reports_each_version(command, fresh):
     assert [run["view"] for run in command.json(fresh, "materialize", "weather", "--force")["runs"]] == ["weather"]
 
 
+def test_a_version_that_fails_keeps_no_other_and_the_exit_says_so(command, fresh):
+    command(fresh, "apply")
+    facts = next((fresh / "data").glob("airport*"))
+    facts.rename(fresh / "away")
+    out, err = command.both(fresh, "materialize", "--json", code=1)
+    runs = {run["view"]: run for run in json.loads(out)["runs"]}
+    assert facts.name in runs["airport_facts"]["error"] and not runs["weather"]["error"] and runs["weather"]["keys"]
+    assert json.loads(err)["error"]["notes"][0].endswith("headwater materialize airport_facts")
+    out, err = command.both(fresh, "materialize", code=1)
+    assert "failed" in out and err.splitlines()[-1].endswith("run: headwater materialize airport_facts")
+    _, told = command.both(fresh, "status")
+    assert "airport_facts@1.0.0: its last run" in told and facts.name in told
+    (fresh / "away").rename(facts)
+    command(fresh, "materialize")
+    assert "its last run" not in command.both(fresh, "status")[1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "part", "code"),
     [
