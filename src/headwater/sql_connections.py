@@ -161,7 +161,7 @@ def connected(engine: sa.Engine, what: str) -> Iterator[sa.Connection]:
     use.enter(engine, what)
     try:
         if engine.dialect.name == "sqlite":
-            with _transactions.one(), engine.connect() as connection:
+            with _transactions.one(), _connect(engine, what) as connection:
                 use.check(engine, what)
                 yield connection
             return
@@ -174,6 +174,15 @@ def connected(engine: sa.Engine, what: str) -> Iterator[sa.Connection]:
             yield connection
     finally:
         use.leave(engine)
+
+
+def _connect(engine: sa.Engine, what: str) -> sa.Connection:
+    try:
+        return engine.connect()
+    except sa.exc.InvalidRequestError as bad:
+        raise Unavailable(
+            f"{what} {place(engine)}: the database's file is being replaced again and again; try again"
+        ) from bad
 
 
 def place(engine: sa.Engine) -> str:

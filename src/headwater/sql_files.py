@@ -6,8 +6,10 @@ transaction first compares the file with what was seen of it before, and each wr
 
 Nothing but SQLite changes a database's file in place, and only by moving pages from the write-ahead log into it. To
 tell that from a copy, every write transaction counts up a number in the header of the file (`user_version`), beside one
-that tells databases apart (`application_id`): the number in the file is then among those of the log's pages, or one
-below the first of them. Where it is not, the log belongs to a file that is gone, and must not be applied to this one.
+that is random, of which a part stays the same (`application_id`): both are then those of one of the log's pages, or of
+the transaction before the first of them. Where they are not, the log belongs to a file that is gone, and must not be
+applied to this one. A file that is noticed to be another one is then copied, with the log that belongs to it, into a
+new one in its place: whoever has the old one open, or its log, notices that too, and changes nothing in the new one.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from __future__ import annotations
 import os
 import secrets
 import sqlite3
+import stat
 import threading
 import time
 import weakref
@@ -27,13 +30,17 @@ import sqlalchemy as sa
 from sqlalchemy import event
 
 from headwater import forks
-from headwater.errors import FormatError, StoreError, Unavailable
+from headwater.errors import FormatError, StoreError, StoreReadOnly, Unavailable
 from headwater.file_lock import FileLock
 
 WAIT = 30.0
 """Seconds to wait at most for another process that opens the database, or copies over it."""
 
+CHECKPOINT = 4 << 20
+"""Bytes of a write-ahead log from which its pages are moved into the file."""
+
 _GENERATION = "headwater_generation"
+_BITS = 16
 _TRIES = 20
 _PAUSE = 0.01
 
@@ -43,15 +50,25 @@ class Count:
     """What a database's header says of its state.
 
     Attributes:
-        lineage: a random number that tells databases apart; 0 where nobody has given one yet.
+        stamp: a random number; 0 where no transaction has given one yet.
         number: of the last write transaction.
     """
 
-    lineage: int
+    stamp: int
     number: int
 
+    @property
+    def lineage(self) -> int:
+        """The part of the stamp that each transaction leaves as it is; a copy made in a file's place has another."""
+        return self.stamp >> _BITS
 
-_NOT = Count(-1, -1)
+    def precedes(self, later: Count) -> bool:
+        """Whether another count may be the next one."""
+        return self.number == later.number - 1 and self.lineage in (0, later.lineage)
+
+
+def _next_stamp(lineage: int = 0) -> int:
+    return (lineage or secrets.randbelow((1 << 15) - 1) + 1) << _BITS | secrets.randbits(_BITS)
 
 
 @dataclass(frozen=True)
@@ -62,12 +79,18 @@ class _State:
         identity: of the file: its device and inode.
         written: its size, and when it was changed last.
         log, index: the inodes of the write-ahead log and of its index; 0 where there is none.
+        writable: whether anybody may write to it, by its permissions.
     """
 
     identity: tuple[int, int]
     written: tuple[int, int]
     log: int
     index: int
+    writable: bool
+
+    def has_beside(self, later: _State) -> bool:
+        """Whether the files that are beside the database are still there later."""
+        return self.log in (0, later.log) and self.index in (0, later.index)
 
 
 class DatabaseFile:
@@ -91,7 +114,6 @@ class DatabaseFile:
         self._count: Count | None = None
         self._greatest = 0
         self._open: set[int] = set()
-        self._lost = ""
         self.engines: weakref.WeakSet[sa.Engine] = weakref.WeakSet()
         forks.after_fork(self, DatabaseFile._in_child)
 
@@ -108,7 +130,7 @@ class DatabaseFile:
             Unavailable: it was removed.
             FormatError: it was copied over with something that is not a whole database.
         """
-        if self._lost or (self._known is not None and self._look() != self._known):
+        if self._known is not None and self._look() != self._known:
             with self._lock:
                 self._take(self._look())
         return self.generation
@@ -126,6 +148,8 @@ class DatabaseFile:
             state = self._look()
             if state is not None or seen:
                 self._take(state)
+            elif self._known is not None:
+                self._begin_another()
 
     def opened(self, connection: Any, before: tuple[int, int] | None) -> int:
         """Note a connection that was opened.
@@ -138,27 +162,53 @@ class DatabaseFile:
             The generation that it belongs to; -1 where the file was replaced meanwhile.
         """
         with self._lock:
-            state = self._look()
-            self._take(state)
+            here = self._look()
+            self._take(here)
             self._open.add(id(connection))
-            return self.generation if state is not None and before in (None, state.identity) else -1
+            same = here is not None and self._known is not None and self._known.identity == here.identity
+            return self.generation if same and here is not None and before in (None, here.identity) else -1
 
     def closed(self, connection: Any) -> None:
         """Note a connection that is closed."""
         self._open.discard(id(connection))
 
-    def wrote(self, number: int) -> None:
-        """Note the number of a committed write transaction."""
-        self._greatest = max(self._greatest, number)
+    def wrote(self, number: int, generation: int) -> None:
+        """Note the number of a write transaction that was committed in the file of a generation."""
+        with self._lock:
+            if generation == self.generation:
+                self._greatest = max(self._greatest, number)
+
+    def may_close(self) -> bool:
+        """Whether a connection may be closed: the last one moves pages from the log that it has into the file.
+
+        A file that was copied over is put into another one first, which no log that is open is moved into.
+        """
+        try:
+            self.check()
+        except StoreError:
+            known, here = self._known, self._look()
+            return known is not None and (here is None or here.identity != known.identity)
+        return True
 
     def identity(self) -> tuple[int, int] | None:
         """The file's identity; None where there is none."""
         state = self._look()
         return None if state is None else state.identity
 
+    def is_writable(self) -> bool:
+        """Whether the permissions of a file that was opened for writing, as seen last, let anybody write to it."""
+        return self._read_only or self._known is None or self._known.writable
+
+    def log_size(self) -> int:
+        """Bytes of the write-ahead log; 0 where there is none."""
+        try:
+            return self._log.stat().st_size
+        except OSError:
+            return 0
+
     def has_own_log(self) -> bool:
         """Whether the write-ahead log beside the file is the file's own."""
-        return self._belongs(self.read_count(), None)
+        return self._owns_log(self.read_count() or Count(0, 0), greatest=False)
 
     def _look(self) -> _State | None:
         try:
@@ -167,14 +217,19 @@ class DatabaseFile:
             return None
         except OSError as bad:
             raise Unavailable(f"{self.path}: cannot be looked at: {bad.strerror}") from bad
-        written = there.st_size, there.st_mtime_ns
-        return _State((there.st_dev, there.st_ino), written, _inode(self._log), _inode(self._index))
+        if not stat.S_ISREG(there.st_mode):
+            raise Unavailable(f"{self.path}: is not a file: put the database's file back, or restore it from a backup")
+        written, writable = (there.st_size, there.st_mtime_ns), bool(there.st_mode & 0o222)
+        return _State((there.st_dev, there.st_ino), written, _inode(self._log), _inode(self._index), writable)
+
+    def _begin_another(self) -> None:
+        self.generation += 1
+        self._greatest = 0
+        self._known = self._count = None
 
     def _take(self, state: _State | None) -> None:
         """Take a state of the file for the one that is known, once it is sure to be one that SQLite can go on from."""
         known = self._known
-        if self._lost:
-            raise Unavailable(self._lost)
         if state is None:
             raise Unavailable(
                 f"{self.path}: the database's file was removed or moved while it was open: put it back or restore it "
@@ -182,112 +237,110 @@ class DatabaseFile:
             )
         if state == known:
             return
-        replaced = known is not None and state.identity != known.identity
-        if known is not None and self._open and not replaced and not self._read_only:
-            self._check_beside(known, state)
-        count = self._goes_on(None if replaced else known, state)
-        if count is _NOT:
-            replaced = known is not None
-            if not self._read_only:
-                self._renew(state)
-                state = self._look()
-            count = self.read_count()
-        if replaced:
-            self.generation += 1
-            self._greatest = 0
-        self._known, self._count = state, count
+        count = self._going_on(state)
+        if count is None and not self._read_only:
+            self._renew(state)
+            state = self._look()
+        if known is not None and (count is None or (state is not None and state.identity != known.identity)):
+            self._begin_another()
+        self._known, self._count = state, count or self.read_count()
 
-    def _check_beside(self, known: _State, state: _State) -> None:
-        """Give up where a file that SQLite has open beside the database is another one: others may use that already."""
-        another_log = state.log and known.log and state.log != known.log
-        another_index = state.log == known.log and known.index and state.index != known.index
-        if another_log or another_index:
-            self._lost = (
-                f"{self.path}: the file that ends in {'-wal' if another_log else '-shm'} was removed or replaced while "
-                "the database was open: end all processes that use it, this one too"
-            )
-            for engine in self.engines:
-                pool = engine.pool
-                engine.dispose(close=False)
-                # to close what is open could move pages of the log that is gone into the database
-                forks.abandon(pool)
-            raise Unavailable(self._lost)
-
-    def _goes_on(self, known: _State | None, state: _State) -> Count | None:
-        """The file's count, if it goes on from what is known of it, and its write-ahead log from the file; else `_NOT`.
+    def _going_on(self, state: _State) -> Count | None:
+        """The file's count, if it goes on from what is known of it, and the write-ahead log from the file; else None.
 
         It is looked at again and again: others may move pages from the log to the file between two looks.
         """
-        if known is not None and known.log and not state.log and self._open:
-            return _NOT  # the log that is open is gone: what it holds nobody else can read
+        known, before = self._known, self._count
+        replaced = known is not None and state.identity != known.identity
+        open_here = known if self._open and not replaced else None
+        if open_here is not None and not open_here.has_beside(state):
+            return None  # nobody else could read what is written to the files that SQLite has open here
+        if replaced:
+            self._wait_until_whole()
         for _ in range(_TRIES):
-            count = self.read_count()
-            if self._belongs(count, None if known is None else self._count):
+            count = self.read_count() or Count(0, 0)
+            if replaced:
+                # one of another lineage was put there by another process that noticed, or is another database
+                fits = before is not None and before.lineage not in (0, count.lineage) and count.lineage != 0
+            else:
+                fits = known is None or before is None or self._follows(count, before)
+            if fits and self._owns_log(count, greatest=not replaced):
                 return count
+            if replaced and not fits:
+                return None
             time.sleep(_PAUSE)
-        return _NOT
+        return None
 
-    def _belongs(self, count: Count | None, known: Count | None) -> bool:
-        if known is not None:
-            same = count is not None and known.lineage in (0, count.lineage)
-            if count is None or not same or count.number < known.number:
-                return False
+    def _follows(self, count: Count, before: Count) -> bool:
+        if count.number == before.number:
+            return count == before
+        return count.number > before.number and before.lineage in (0, count.lineage)
+
+    def _owns_log(self, count: Count, *, greatest: bool = True) -> bool:
+        """Whether the write-ahead log goes on from the file, and both have all that this process has written."""
         logged = log_counts(self._log)
-        if not logged or count is None or not logged[-1].number:
-            # all that was written is in the file; or an earlier release, which does not count, writes to it
-            return bool(logged) or known is None or count is None or count.number >= self._greatest
-        first, last = logged[0], logged[-1]
-        unstamped = count == Count(0, 0) and first.number <= 1
-        return (count.lineage == last.lineage or unstamped) and first.number - 1 <= count.number <= last.number
+        if not logged:
+            return count.number >= self._greatest or not greatest
+        if greatest and logged[-1].number < self._greatest:
+            return False
+        return count in logged or count.precedes(logged[0])
 
     def read_count(self) -> Count | None:
         """What the file's own header says, whatever its write-ahead log says; None where that cannot be read."""
         try:
             with closing(connect_immutable(self.path)) as connection:
                 (number,) = connection.execute("PRAGMA user_version").fetchone()
-                (lineage,) = connection.execute("PRAGMA application_id").fetchone()
+                (stamp,) = connection.execute("PRAGMA application_id").fetchone()
         except sqlite3.Error:
             return None
-        return Count(lineage, number)
+        return Count(stamp, number)
 
     def _renew(self, state: _State) -> None:
-        """Put the file's content into a new file in its place, without the write-ahead log of the one that is gone.
-
-        Whoever still has the file open then finds another one in its place, and applies no log to it.
-        """
-        lock = FileLock(os.open(self.path.parent, os.O_RDONLY | os.O_CLOEXEC))
+        """Put the file's content into a new file in its place, with that of a write-ahead log which belongs to it."""
+        folder = os.open(self.path.parent, os.O_RDONLY | os.O_CLOEXEC)
+        lock = FileLock(folder)
         try:
             if not lock.acquire(WAIT):
                 raise Unavailable(f"{self.path}: {lock.holder()} has held the lock of its folder for {WAIT:g} s")
             if self.identity() == state.identity:
-                self._copy()
+                self._copy(folder)
         except OSError as bad:
-            raise Unavailable(f"{self.path}: was copied over while it was open, and cannot be used: {bad}") from bad
+            raise Unavailable(
+                f"{self.path}: was replaced or copied over while it was open, and cannot be copied: {bad}"
+            ) from bad
         finally:
             lock.close()
 
-    def _copy(self) -> None:
+    def _copy(self, folder: int) -> None:
         copy = self.path.with_name(f"{self.path.name}-{secrets.token_hex(6)}")
+        beside = [copy.with_name(copy.name + end) for end in ("-wal", "-shm", "-journal")]
         try:
             self._wait_until_whole()
-            with closing(connect_immutable(self.path)) as source, closing(sqlite3.connect(copy)) as target:
-                copy.chmod(self.path.stat().st_mode & 0o777)
-                source.backup(target)
-                target.execute("PRAGMA journal_mode=WAL")
+            mode = self.path.stat().st_mode & 0o777
+            with closing(connect_immutable(self.path)) as source:
+                _write_new(copy, source.serialize(), mode)
+            if log_counts(self._log) and self._owns_log(self.read_count() or Count(0, 0), greatest=False):
+                _write_new(beside[0], self._log.read_bytes(), mode)
+            with closing(sqlite3.connect(copy)) as target:
                 found = target.execute("PRAGMA quick_check(1)").fetchone()[0]
                 if found != "ok":
                     raise sqlite3.DatabaseError(found)
-            for name in ("-wal", "-shm"):
-                self.path.with_name(self.path.name + name).unlink(missing_ok=True)
+                target.execute(f"PRAGMA application_id = {_next_stamp()}")
+                target.execute("PRAGMA journal_mode=WAL")
+                target.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            # the log that is left beside it for a moment does not belong to it, which others see
             copy.replace(self.path)
+            os.fsync(folder)
+            for path in (self._index, self._log):
+                path.unlink(missing_ok=True)
         except sqlite3.Error as bad:
             raise FormatError(
-                f"{self.path}: was copied over while it was open, and is not a whole database now ({bad}): stop what "
-                "uses it, remove the files that end in -wal and -shm, and restore it again"
+                f"{self.path}: was replaced or copied over while it was open, and is not a whole database now ({bad}): "
+                "stop what uses it, remove the files that end in -wal and -shm, and restore it again"
             ) from bad
         finally:
-            for name in ("", "-wal", "-shm", "-journal"):
-                copy.with_name(copy.name + name).unlink(missing_ok=True)
+            for path in (copy, *beside):
+                path.unlink(missing_ok=True)
 
     def _wait_until_whole(self) -> None:
         """Wait for who is still copying."""
@@ -299,6 +352,12 @@ class DatabaseFile:
                 return
             before = state
             time.sleep(5 * _PAUSE)
+
+
+def _write_new(path: Path, content: bytes, mode: int) -> None:
+    path.touch(0o600, exist_ok=False)
+    path.chmod(mode)
+    path.write_bytes(content)
 
 
 def log_counts(log: Path) -> list[Count]:
@@ -336,6 +395,24 @@ def connect_immutable(path: Path) -> sqlite3.Connection:
 _by_path: weakref.WeakValueDictionary[str, DatabaseFile] = weakref.WeakValueDictionary()
 _by_engine: weakref.WeakKeyDictionary[sa.Engine, DatabaseFile] = weakref.WeakKeyDictionary()
 _making = forks.lock()
+
+
+def connection_to(file: DatabaseFile) -> type[sqlite3.Connection]:
+    """The class of a file's connections: none of them is closed, by whomever, that would write to another file."""
+
+    class Connection(sqlite3.Connection):
+        def close(self) -> None:
+            if file.may_close():
+                super().close()
+            else:
+                forks.abandon(self)
+
+        def __del__(self) -> None:
+            with suppress(BaseException):
+                if not file.may_close():
+                    forks.abandon(self)
+
+    return Connection
 
 
 def file_of(path: Path, *, read_only: bool = False) -> DatabaseFile:
@@ -405,38 +482,47 @@ class Counting:
         self._file = _by_engine.get(connection.engine)
         self._number = 0
         if self._file is not None:
-            self._changes = self._total_changes()
+            if not self._file.is_writable():
+                # whoever has it open could go on writing to it
+                raise StoreReadOnly(
+                    f"{self._file.path}: was made read-only while it was open; nothing was changed: check the "
+                    "permissions of the file"
+                )
+            self._changes = self._all_changes()
             self._before = int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
             self._generation = generation_of(connection)
 
-    def _total_changes(self) -> int:
+    def _all_changes(self) -> tuple[int, int]:
+        """How many rows the connection has changed, and a number that another one replaces where a table changes."""
         raw: Any = self._connection.connection.driver_connection
-        return int(raw.total_changes)
+        return int(raw.total_changes), int(self._connection.exec_driver_sql("PRAGMA schema_version").scalar_one())
 
     def count(self) -> None:
         """Just before the commit."""
-        if self._file is None or self._total_changes() == self._changes:
+        if self._file is None or self._all_changes() == self._changes:
             return
         self._number = self._before + 1
+        before = Count(int(self._connection.exec_driver_sql("PRAGMA application_id").scalar_one()), self._before)
         self._connection.exec_driver_sql(f"PRAGMA user_version = {self._number}")
-        if not self._connection.exec_driver_sql("PRAGMA application_id").scalar_one():
-            self._connection.exec_driver_sql(f"PRAGMA application_id = {secrets.randbits(31) | 1}")
+        self._connection.exec_driver_sql(f"PRAGMA application_id = {_next_stamp(before.lineage)}")
 
     def check(self) -> None:
         """Just after the commit.
 
         Raises:
-            Unavailable: the file was removed or replaced meanwhile, so that nothing is kept of what was written.
+            Unavailable: the file was removed or replaced meanwhile, so that what was written may be lost.
         """
         if self._file is None or not self._number:
             return
-        self._file.wrote(self._number)
-        lost = "what was just written is not kept"
+        self._file.wrote(self._number, self._generation)
+        lost = "what was just written may be lost: check before it is written again"
         try:
             kept = self._file.check() == self._generation
         except StoreError as bad:
             raise Unavailable(f"{bad}; {lost}") from bad
         if not kept:
-            raise Unavailable(
-                f"{self._file.path}: the database was replaced while it was written to; {lost}: try again"
-            )
+            raise Unavailable(f"{self._file.path}: the database was replaced while it was written to; {lost}")
+        if self._file.log_size() >= CHECKPOINT:
+            # as SQLite does by itself: whoever reads an older state keeps its pages in the log
+            self._connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
+            self._connection.rollback()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -141,6 +141,17 @@ class Migrations:
         if not sa.inspect(connection).has_table(self.form.name):
             return 0
         return int(connection.execute(sa.select(self.form.c.version)).scalar_one())
+
+
+def run_statements(connection: sa.Connection, statements: Iterable[str]) -> None:
+    """Run statements of a step in which `{bytes}` and `{serial}` stand for the database's own types.
+
+    `{serial}` is an integer that the database counts up.
+    """
+    postgres = connection.dialect.name == "postgresql"
+    types = {"bytes": "BYTEA" if postgres else "BLOB", "serial": "SERIAL" if postgres else "INTEGER"}
+    for statement in statements:
+        connection.execute(sa.text(statement.format_map(types)))
 
 
 def now_micros(connection: sa.Connection, clock: Clock) -> int:

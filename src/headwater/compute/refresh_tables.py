@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 import sqlalchemy as sa
 
 from headwater import sql_transactions
-from headwater.sql_transactions import Migrations
+from headwater.sql_transactions import Migrations, run_statements
 
 _WHAT = "refresh queue in"
 """What errors say of the database."""
@@ -52,9 +52,23 @@ totals = sa.Table(
 )
 
 
+_FIRST = (
+    "CREATE TABLE refresh_format (version INTEGER NOT NULL)",
+    'CREATE TABLE refresh_hints (id {bytes} NOT NULL PRIMARY KEY, "view" VARCHAR(255) NOT NULL, '
+    'version VARCHAR(64) NOT NULL, "key" {bytes} NOT NULL, event BIGINT NOT NULL, sla BIGINT NOT NULL, '
+    "asked_at BIGINT NOT NULL, asked BIGINT NOT NULL, state SMALLINT NOT NULL, due BIGINT NOT NULL, "
+    "tries INTEGER NOT NULL, token VARCHAR(32) NOT NULL, error TEXT NOT NULL)",
+    "CREATE INDEX refresh_hints_state ON refresh_hints (state, due)",
+    'CREATE TABLE refresh_times (id {serial} NOT NULL PRIMARY KEY, "view" VARCHAR(255) NOT NULL, at BIGINT NOT NULL, '
+    "micros BIGINT NOT NULL)",
+    "CREATE TABLE refresh_totals (name VARCHAR(32) NOT NULL PRIMARY KEY, value BIGINT NOT NULL)",
+    "INSERT INTO refresh_format (version) VALUES (0)",
+)
+"""Never changed, since it was released: what comes later is a step of its own."""
+
+
 def _first_tables(connection: sa.Connection) -> None:
-    metadata.create_all(connection, checkfirst=False)
-    connection.execute(formats.insert().values(version=0))
+    run_statements(connection, _FIRST)
 
 
 MIGRATIONS = Migrations(_WHAT, formats, (_first_tables,))

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import sqlalchemy as sa
 
 from headwater.clock import MIN_MICROS
+from headwater.sql_transactions import run_statements
 
 _FIRST = (
     "CREATE TABLE log_format (version INTEGER NOT NULL)",
@@ -66,15 +67,8 @@ _FILES = (
 )
 
 
-def _run(connection: sa.Connection, statements: tuple[str, ...]) -> None:
-    postgres = connection.dialect.name == "postgresql"
-    types = {"bytes": "BYTEA" if postgres else "BLOB", "serial": "SERIAL" if postgres else "INTEGER"}
-    for statement in statements:
-        connection.execute(sa.text(statement.format_map(types)))
-
-
 def _first_tables(connection: sa.Connection) -> None:
-    _run(connection, _FIRST)
+    run_statements(connection, _FIRST)
     connection.execute(
         sa.text("INSERT INTO log_counter (id, log_id, salt, position, head_rows) VALUES (1, :log_id, :salt, 0, 0)"),
         {"log_id": str(uuid.uuid4()), "salt": uuid.uuid4().bytes},
@@ -83,19 +77,19 @@ def _first_tables(connection: sa.Connection) -> None:
 
 
 def _folder(connection: sa.Connection) -> None:
-    _run(connection, ("CREATE TABLE log_folder (id VARCHAR(36) NOT NULL PRIMARY KEY)",))
+    run_statements(connection, ("CREATE TABLE log_folder (id VARCHAR(36) NOT NULL PRIMARY KEY)",))
     if connection.dialect.name == "postgresql":
         # its compression hardly makes numbers smaller, and takes more time than all the rest of an append
-        _run(connection, ("ALTER TABLE log_head ALTER COLUMN batch SET STORAGE EXTERNAL",))
+        run_statements(connection, ("ALTER TABLE log_head ALTER COLUMN batch SET STORAGE EXTERNAL",))
 
 
 def _clock(connection: sa.Connection) -> None:
-    _run(connection, _CLOCK)
+    run_statements(connection, _CLOCK)
     connection.execute(sa.text("UPDATE log_counter SET generation = :value"), {"value": str(uuid.uuid4())})
 
 
 def _files(connection: sa.Connection) -> None:
-    _run(connection, _FILES)
+    run_statements(connection, _FILES)
 
 
 STEPS: tuple[Callable[[sa.Connection], None], ...] = (_first_tables, _folder, _clock, _files)

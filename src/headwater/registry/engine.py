@@ -16,7 +16,7 @@ from sqlalchemy.pool import NullPool, QueuePool
 from headwater import sql_transactions
 from headwater.errors import ConfigError, StoreReadOnly, Unavailable
 from headwater.loader import missing_extra
-from headwater.sql_files import DatabaseFile, connect_immutable, file_of, watch
+from headwater.sql_files import DatabaseFile, connect_immutable, connection_to, file_of, watch
 from headwater.urls import ESCAPED, scheme_of, without_password
 
 MEMORY = "sqlite://"
@@ -122,7 +122,7 @@ def _sqlite(url: sa.URL, folder: Path) -> sa.Engine:
             url.set(database=str(path)), poolclass=NullPool, creator=lambda: _connect_read_only(file)
         )
     else:
-        options = {"timeout": sql_transactions.BUSY_SECONDS, "check_same_thread": False}
+        options = {"timeout": sql_transactions.BUSY_SECONDS, "check_same_thread": False, "factory": connection_to(file)}
         engine = sa.create_engine(url.set(database=str(path)), connect_args=options)
         event.listen(engine, "connect", _on_connect)
     watch(engine, file)
@@ -162,6 +162,10 @@ def _on_connect(connection: Any, _record: object) -> None:
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout={int(sql_transactions.BUSY_SECONDS * 1000)}")
     _write_ahead(cursor)
+    # pages are moved into the file once it was looked at, not by the commit that stands before that
+    cursor.execute("PRAGMA wal_autocheckpoint=0")
+    # opens the write-ahead log and its index: from here on they can be watched
+    cursor.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
     cursor.close()
 
 
