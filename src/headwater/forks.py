@@ -40,11 +40,17 @@ class _Watched:
 _watched: dict[int, _Watched] = {}
 _numbers = itertools.count()
 _generation = 0
+_announced = _was_announced = False
 
 
 def generation() -> int:
     """How many forks lie between this process and the first: what was made in another one is its parent's."""
     return _generation
+
+
+def was_announced() -> bool:
+    """Whether Python knew beforehand of the fork that made this process: programs that fork in C (uWSGI) do not tell."""
+    return _was_announced
 
 
 def check_same(born: int, what: str) -> None:
@@ -189,15 +195,24 @@ def _each(found: Callable[[_Watched], Callable[[Any], None] | None]) -> None:
         raise failed[0]
 
 
+def _before() -> None:
+    global _announced
+    _announced = True
+    _each(lambda watched: watched.before)
+
+
+def _in_parent() -> None:
+    global _announced
+    _announced = False
+    _each(lambda watched: watched.in_parent)
+
+
 def _in_child() -> None:
-    global _generation
+    global _generation, _announced, _was_announced
     _generation += 1
+    _announced, _was_announced = False, _announced
     _each(lambda watched: watched.in_child)
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=lambda: _each(lambda watched: watched.before),
-        after_in_parent=lambda: _each(lambda watched: watched.in_parent),
-        after_in_child=_in_child,
-    )
+    os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_in_child)

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 import headwater as hw
 from headwater.errors import Unavailable
 from tests.children import SECONDS as PATIENCE
-from tests.children import Child, problem_in_child, run_program
+from tests.children import Child, fork_in_c, problem_in_child, run_program
 from tests.hosts.forking import EVENTS, FEATURES, KEYS, PROFILES, T0, USER, Work, busy, make_project
 
 
@@ -22,7 +23,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[hw.Feature
     if request.param == "memory":
         urls = {"online": "memory:"}
     elif request.param == "dynamodb":
-        urls = {"online": request.getfixturevalue("dynamodb_server").url()}
+        urls = {"online": request.getfixturevalue("dynamodb_server").url(timeout=20)}
     elif request.param != "lmdb":
         server = request.getfixturevalue("redis_server")
         server.client.flushall()
@@ -59,6 +60,53 @@ def test_parent_child_and_grandchild_go_on_while_threads_do_everything(store):
         children = [Child(lambda n=n: child(n)) for n in range(3)]
         problems = [one.problem(4 * PATIENCE) for one in children]
     assert problems == [""] * 3
+    work.all()
+
+
+def test_parent_and_child_go_on_where_a_program_forks_without_telling_python(store):
+    work = Work(store)
+    work.all()
+    embedded = "lmdb" in store.settings.online_url
+
+    def child(n: int) -> None:
+        work.history()
+        if embedded:
+            for call in (work.read, work.write, work.materialize):
+                with pytest.raises(Unavailable, match="forked by a program that does not tell Python beforehand.*lazy"):
+                    call()
+        else:
+            work.all(n)
+            assert problem_in_child(work.all) == ""
+        store.close()
+
+    for n in range(3):
+        assert Child(lambda n=n: child(n), fork_in_c).problem(2 * PATIENCE) == ""
+        work.all(n)
+
+
+def test_a_store_that_was_not_used_before_such_a_fork_is_each_process_own(tmp_path):
+    make_project(tmp_path)
+    with hw.FeatureStore(tmp_path) as first:
+        first.apply([USER, EVENTS, PROFILES])
+        first.materialize()
+    with hw.FeatureStore(tmp_path) as store:
+        children = [Child(Work(store).all, fork_in_c) for _ in range(2)]
+        assert [child.problem(2 * PATIENCE) for child in children] == ["", ""]
+        Work(store).all()
+
+
+def test_a_child_of_such_a_fork_beside_busy_threads_goes_on_or_says_that_it_was_forked(store):
+    work = Work(store)
+
+    def child(n: int) -> None:
+        for call in (work.read, work.write, work.history)[n % 3 :]:
+            with suppress(Unavailable):
+                call()
+
+    with busy(work.read, work.write, work.history):
+        children = [Child(lambda n=n: child(n), fork_in_c) for n in range(6)]
+        problems = [one.problem(2 * PATIENCE) for one in children]
+    assert problems == [""] * 6
     work.all()
 
 
@@ -225,7 +273,7 @@ def test_an_asynchronous_store_goes_on_in_the_parents_loop_and_in_one_of_the_chi
         request.getfixturevalue("redis_server").client.flushall()
         options = {"online": request.getfixturevalue("redis_server").url}
     elif kind == "dynamodb":
-        options = {"online": request.getfixturevalue("dynamodb_server").url()}
+        options = {"online": request.getfixturevalue("dynamodb_server").url(timeout=20)}
 
     async def main() -> list[str]:
         store = hw.AsyncFeatureStore(tmp_path, **options)

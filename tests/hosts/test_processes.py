@@ -41,7 +41,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[hw.Feature
         request.getfixturevalue("redis_server").client.flushall()
         options = {"online": request.getfixturevalue("redis_server").url}
     elif request.param == "dynamodb":
-        options = {"online": request.getfixturevalue("dynamodb_server").url()}
+        options = {"online": request.getfixturevalue("dynamodb_server").url(timeout=20)}
     with hw.FeatureStore(tmp_path, **options) as made:
         made.apply([USER, EVENTS, PROFILES])
         made.materialize()

@@ -27,6 +27,15 @@ ATTEMPTS = 24
 SLOT_CHECK = 0.01
 """Seconds after which a reader that waits to enter a slot looks whether another one is free."""
 
+_IN_TRANSACTION = (
+    "this process was forked within a transaction of its parent: fork outside of them, or start processes with "
+    "multiprocessing's 'spawn' or 'forkserver'"
+)
+_UNANNOUNCED = (
+    "this process was forked by a program that does not tell Python beforehand, as uWSGI does, and its parent had the "
+    "store open: use the store in no process before it forks (uWSGI: `lazy-apps = true`), or take another online store"
+)
+
 _T = TypeVar("_T")
 
 
@@ -65,10 +74,7 @@ class Environment:
         if opened is not None:
             opened.abandon(idle=self._idle)
             if not self._idle:
-                self._given_up = (
-                    "this process was forked within a transaction of its parent: fork outside of them, or start "
-                    "processes with multiprocessing's 'spawn' or 'forkserver'"
-                )
+                self._given_up = _IN_TRANSACTION if forks.was_announced() else _UNANNOUNCED
         self.gate, self._shut, self._idle = Gate(), False, False
 
     @property
