@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from headwater.store import FeatureStore
 
 _MOST = 1_000
+_REMOVED = "headwater worker --replay, and then a worker, removes it"
 
 
 def register(app: typer.Typer) -> None:
@@ -66,11 +67,13 @@ def worker(
 
 
 def _list_dead(run: Run, store: FeatureStore, names: Sequence[str] | None) -> None:
-    letters = later.worker.dead_letters(store.rooms, _MOST, names)
+    unreadable: list[str] = []
+    letters = later.worker.dead_letters(store.rooms, _MOST, names, unreadable)
     columns = ["view", "version", "key", "tries", "died", "error"]
     rows = [(d.view, d.version, d.entity, d.tries, from_micros(d.died_at), d.error) for d in letters]
     none = Line("no refresh failed for good", "dim")
     run.answer([dict(zip(columns, row, strict=True)) for row in rows], Sheet(columns, rows) if rows else none)
+    run.warn(f"a row of the refresh queue cannot be read: {line}; {_REMOVED}" for line in unreadable)
 
 
 def _replay(run: Run, store: FeatureStore, names: Sequence[str] | None) -> None:
@@ -101,6 +104,9 @@ def _words(step: Step) -> str:
     """A step in a line."""
     if step.what == "queue":
         return f"cannot work now, tries again: {step.error}"
+    if step.what == "unreadable":
+        rows = "row" if step.keys == 1 else "rows"
+        return f"{step.keys:,} {rows} of the queue cannot be read, and went; reads ask again: {step.error}"
     if step.what == "erase":
         return f"{step.about}: {step.error or f'erased {step.keys:,} purged'}"
     counts = [

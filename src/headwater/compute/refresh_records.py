@@ -17,6 +17,10 @@ KEPT = 1_000
 """Of so many refreshes the times are kept."""
 
 
+_LONGEST = 10**17
+"""Microseconds (three thousand years)."""
+
+
 @dataclass(frozen=True)
 class TimeToFresh:
     """From a hint to a newer row that can be read, over the last refreshes.
@@ -37,7 +41,8 @@ class Records:
 
     Attributes:
         totals: `newer`: rows refreshed by workers; `unchanged`: keys without a newer row; `failed`: tries that failed;
-            `dropped`: hints that found no room; `overlooked`: reads that were not looked at, since too many came.
+            `unreadable`: rows of the queue that nobody could read; `dropped`: hints that found no room; `overlooked`:
+            reads that were not looked at, since too many came.
         time_to_fresh: see there.
     """
 
@@ -85,8 +90,10 @@ class RefreshRecords(OfOneProcess):
         if not stored_format(self._engine):
             return Records()
         with reading(self._engine) as connection:
-            found = {name: int(value) for name, value in connection.execute(sa.select(totals.c.name, totals.c.value))}
-            took = [micros for (micros,) in connection.execute(sa.select(times.c.micros))]
+            # figures alone: one that cannot be read is left out
+            rows = connection.execute(sa.select(totals.c.name, totals.c.value))
+            found = {name: value for name, value in rows if type(value) is int}
+            took = [m for (m,) in connection.execute(sa.select(times.c.micros)) if type(m) is int and m < _LONGEST]
         if not took:
             return Records(found)
         p50, p95 = (timedelta(microseconds=float(p)) for p in np.percentile(took, [50, 95]))

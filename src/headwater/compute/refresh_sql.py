@@ -8,8 +8,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from headwater.clock import FIRST_MICROS, LAST_MICROS
 from headwater.compute.refresh_tables import hints, migrate, reading, stored_format, writing
-from headwater.online.hints import Claim, DeadLetter, Fate, Hint, HintQueue, Outcome, QueueCounts
+from headwater.errors import FormatError, brief
+from headwater.online.hints import Claim, DeadLetter, Fate, Hint, HintQueue, Outcome, QueueCounts, stored_hint
 from headwater.sql_files import generation
 from headwater.sql_transactions import upsert
 
@@ -64,7 +66,7 @@ class SQLHintQueue(HintQueue):
         return insert.on_conflict_do_update(
             index_elements=[hints.c.id],
             set_={
-                "asked": chosen("asked", hints.c.asked + new.asked),
+                "asked": chosen("asked", sa.case((hints.c.asked < _MOST_ASKED, hints.c.asked + new.asked), else_=1)),
                 "sla": chosen("sla", sa.case((new.sla < hints.c.sla, new.sla), else_=hints.c.sla)),
                 "event": chosen("event", sa.case((new.event > hints.c.event, new.event), else_=hints.c.event)),
                 "asked_at": chosen("asked_at", hints.c.asked_at),
@@ -82,27 +84,45 @@ class SQLHintQueue(HintQueue):
             return 0
         # what a worker has is not taken from it
         droppable = hints.c.state.in_([state for state in states if state != _CLAIMED])
-        least = sa.select(hints.c.id).where(droppable).order_by(least_first, hints.c.asked_at).limit(over)
+        least = sa.select(_ID.label("id")).where(droppable).order_by(least_first, hints.c.asked_at).limit(over)
         gone = [row.id for row in connection.execute(least)]
         _delete(connection, gone)
         return len(gone)
 
-    def claim(self, views: Sequence[str], limit: int, now: int, lease: int) -> list[Claim]:
+    def claim(
+        self, views: Sequence[str], limit: int, now: int, lease: int, unreadable: list[str] | None = None
+    ) -> list[Claim]:
         if not self._there():
             return []
         token = uuid.uuid4().hex
         due = hints.c.state.in_(_AT_WORK) & (hints.c.due <= now) & hints.c.view.in_(views)
-        query = sa.select(hints).where(due).order_by(_urgency(now).desc(), hints.c.asked_at).limit(limit)
+        query = self._select(due).order_by(_urgency(now).desc(), hints.c.asked_at).limit(limit)
         with reading(self._engine) as connection:
             # an idle worker takes no lock
-            if connection.execute(sa.select(hints.c.id).where(due).limit(1)).one_or_none() is None:
+            if connection.execute(sa.select(_ID).where(due).limit(1)).one_or_none() is None:
                 return []
         with writing(self._engine) as connection:
-            found = connection.execute(query.with_for_update(skip_locked=True)).all()
-            for ids in _chunks([row.id for row in found]):
-                taken = {"state": _CLAIMED, "due": now + lease, "token": token, "tries": hints.c.tries + 1}
-                connection.execute(hints.update().where(hints.c.id.in_(ids)).values(taken))
-        return [Claim(_as_hint(row), row.tries + 1, token) for row in found]
+            rows = connection.execute(query.with_for_update(skip_locked=True)).all()
+            found, bad = _read(rows)
+            for ids in _chunks([row.id for row in rows]):
+                taken = {"state": _CLAIMED, "due": now + lease, "token": token, "tries": _TRIED}
+                connection.execute(hints.update().where(_ID.in_(ids)).values(taken))
+            _delete(connection, [row.id for row, _ in bad])
+        _name(bad, unreadable)
+        return [Claim(hint, row.tries + 1, token) for row, hint in found]
+
+    def _select(self, *conditions: Any) -> Any:
+        """Rows as the database has them, whatever they hold: SQLite takes anything in any column."""
+        texts = (hints.c.view, hints.c.version, hints.c.error)
+        sqlite = self._engine.dialect.name == "sqlite"
+
+        def raw(column: Any) -> Any:
+            # text that is not UTF-8 would fail the whole query
+            stored = sa.cast(column, sa.LargeBinary) if sqlite and column in texts else column
+            return sa.type_coerce(stored, sa.types.NullType()).label(column.name)
+
+        chosen = [raw(column) for column in hints.c if column.name != "token"]
+        return sa.select(*chosen).where(*conditions)
 
     def settle(self, outcomes: Sequence[Outcome]) -> None:
         changed = [o for o in outcomes if o.fate is not Fate.DONE]
@@ -126,13 +146,14 @@ class SQLHintQueue(HintQueue):
                 )
                 self._drop(connection, (_DEAD,), hints.c.due)
 
-    def dead(self, limit: int) -> list[DeadLetter]:
+    def dead(self, limit: int, unreadable: list[str] | None = None) -> list[DeadLetter]:
         if not self._there():
             return []
-        query = sa.select(hints).where(hints.c.state == _DEAD).order_by(hints.c.due.desc()).limit(limit)
+        query = self._select(hints.c.state == _DEAD).order_by(hints.c.due.desc()).limit(limit)
         with reading(self._engine) as connection:
-            found = connection.execute(query).all()
-        return [DeadLetter(_as_hint(row), row.tries, row.due, row.error) for row in found]
+            found, bad = _read(connection.execute(query).all())
+        _name(bad, unreadable)
+        return [DeadLetter(hint, row.tries, row.due, _text(row.error, "replace")) for row, hint in found]
 
     def replay(self, views: Sequence[str], now: int) -> int:
         if not self._there():
@@ -146,10 +167,12 @@ class SQLHintQueue(HintQueue):
         if not self._there():
             return 0
         with writing(self._engine) as connection:
-            rows = connection.execute(sa.select(hints.c.id, hints.c.version, hints.c.key).where(hints.c.view == view))
-            found = [row.id for row in rows if gone(row.version, bytes(row.key))]
-            _delete(connection, found)
-        return len(found)
+            found, bad = _read(connection.execute(self._select()).all())
+            ids = [row.id for row, hint in found if hint.view == view and gone(hint.version, hint.key)]
+            # nobody can tell whose the keys of the others are
+            ids += [row.id for row, _ in bad]
+            _delete(connection, ids)
+        return len(ids)
 
     def counts(self, now: int) -> QueueCounts:
         if not self._there():
@@ -163,7 +186,8 @@ class SQLHintQueue(HintQueue):
                 for state, count, oldest in connection.execute(query.where(sa.not_(over)).group_by(hints.c.state))
             }
         count = {state: found.get(state, (0, None))[0] for state in range(4)}
-        oldest = min((found[state][1] for state in _AT_WORK if state in found), default=None)
+        first = (found[state][1] for state in _AT_WORK if state in found)
+        oldest = min((at for at in first if type(at) is int and FIRST_MICROS <= at <= LAST_MICROS), default=None)
         return QueueCounts(count[_WAITING], count[_CLAIMED], count[_RESTING], count[_DEAD], oldest)
 
     def _there(self) -> bool:
@@ -174,8 +198,17 @@ class SQLHintQueue(HintQueue):
         return self._made is not None
 
 
+_ID = sa.type_coerce(hints.c.id, sa.types.NullType())
+"""The id as it is stored, whatever it is."""
+_MOST_TRIES = 1_000_000
+_MOST_ASKED = 2**53
+_TRIED = sa.case((hints.c.tries < _MOST_TRIES, hints.c.tries + 1), else_=hints.c.tries)
+
+
 def _urgency(now: int) -> Any:
-    return (now - hints.c.event) * 1.0 / hints.c.sla * hints.c.asked
+    # a row of any numbers must not fail the query of all: no division by 0, no integer beyond the database's
+    event, sla, asked = (sa.cast(column, sa.Double) for column in (hints.c.event, hints.c.sla, hints.c.asked))
+    return sa.func.coalesce((float(now) - event) / sa.func.nullif(sla, 0.0) * asked, 0.0)
 
 
 def _as_row(hint: Hint, now: int) -> dict[str, Any]:
@@ -196,15 +229,39 @@ def _as_row(hint: Hint, now: int) -> dict[str, Any]:
     }
 
 
-def _as_hint(row: Any) -> Hint:
-    return Hint(row.view, row.version, bytes(row.key), row.event, row.sla, row.asked_at, row.asked)
+def _text(stored: Any, errors: str = "strict") -> Any:
+    return stored.decode(errors=errors) if isinstance(stored, bytes) else stored
 
 
-def _delete(connection: sa.Connection, ids: Iterable[bytes]) -> None:
+def _read(rows: Sequence[Any]) -> tuple[list[tuple[Any, Hint]], list[tuple[Any, str]]]:
+    """Rows with their hints; and those that cannot be read, with what is wrong."""
+    found: list[tuple[Any, Hint]] = []
+    bad: list[tuple[Any, str]] = []
+    for row in rows:
+        try:
+            numbers = (row.state, row.due, row.tries)
+            if any(type(number) is not int for number in numbers) or not FIRST_MICROS <= row.due <= LAST_MICROS:
+                raise FormatError(f"its state, time or tries are {brief(numbers)}, not numbers")
+            view, version = _text(row.view), _text(row.version)
+            hint = stored_hint(row.id, view, version, row.key, row.event, row.sla, row.asked_at, row.asked)
+            found.append((row, hint))
+        except UnicodeDecodeError:
+            bad.append((row, "its view or version is not UTF-8"))
+        except FormatError as wrong:
+            bad.append((row, str(wrong)))
+    return found, bad
+
+
+def _name(bad: Sequence[tuple[Any, str]], unreadable: list[str] | None) -> None:
+    if unreadable is not None:
+        unreadable += (f"{row.id.hex() if isinstance(row.id, bytes) else brief(row.id)}: {why}" for row, why in bad)
+
+
+def _delete(connection: sa.Connection, ids: Iterable[Any]) -> None:
     for some in _chunks(ids):
-        connection.execute(hints.delete().where(hints.c.id.in_(some)))
+        connection.execute(hints.delete().where(_ID.in_(some)))
 
 
-def _chunks(ids: Iterable[bytes]) -> Iterable[list[bytes]]:
+def _chunks(ids: Iterable[Any]) -> Iterable[list[Any]]:
     every = list(ids)
     return (every[start : start + _CHUNK] for start in range(0, len(every), _CHUNK))

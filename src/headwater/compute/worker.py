@@ -13,7 +13,7 @@ from headwater.clock import duration_micros
 from headwater.compute.erase import erase_purged, remove_retired
 from headwater.compute.refresh import fed_view, newer_rows, recompute
 from headwater.compute.rooms import Rooms
-from headwater.errors import HeadwaterError
+from headwater.errors import HeadwaterError, brief
 from headwater.online.hints import Claim, Fate, Outcome
 from headwater.online.view_rows import ViewRows
 from headwater.planning.resolve import ResolvedView, whole_view
@@ -34,7 +34,8 @@ class Step:
     """What a worker did: one recomputation of one view version, or one thing beside it.
 
     Attributes:
-        what: `refresh`, `erase`, `roll`, or `queue` (which could not be used).
+        what: `refresh`, `erase`, `roll`, `unreadable` (rows of the queue that nobody can read were removed), or `queue`
+            (which could not be used).
         about: the view version, or view.
         keys: how many keys it took.
         newer: how many have a newer row now.
@@ -120,13 +121,13 @@ class Worker:
             try:
                 for step in self._round():
                     report = report.after(step)
-                    found += step.what == "refresh"
+                    found += step.what in ("refresh", "unreadable")
                 failures = 0
-            except HeadwaterError as bad:
+            except Exception as bad:
                 if once:
                     raise
                 found, failures = 0, failures + 1
-                self.told(Step("queue", error=str(bad)))
+                self.told(Step("queue", error=_words(bad)))
             if not found:
                 if once:
                     break
@@ -140,7 +141,12 @@ class Worker:
             yield from map(self._tell, self._keep_house())
         rooms = self.rooms
         lease = duration_micros(rooms.refreshing.lease)
-        claims = rooms.refresh_queue.claim(self._names(), BATCH, rooms.now(), lease)
+        unreadable: list[str] = []
+        claims = rooms.refresh_queue.claim(self._names(), BATCH, rooms.now(), lease, unreadable)
+        if unreadable:
+            # the next read of the key asks again
+            rooms.refresh_records.add({"unreadable": len(unreadable)})
+            yield self._tell(Step("unreadable", keys=len(unreadable), error=_few(unreadable)))
         by_version: dict[tuple[str, str], list[Claim]] = {}
         for claim in claims:
             by_version.setdefault((claim.hint.view, claim.hint.version), []).append(claim)
@@ -163,11 +169,15 @@ class Worker:
             self.rooms.refresh_queue.settle([Outcome(claim, Fate.DONE) for claim in claims])
             return replace(step, error="is not fed any more")
         refreshed: set[bytes] = set()
+        sound, damaged = self._told_apart(view, claims)
+        if damaged:
+            step = replace(step, error=f"{len(damaged):,} keys cannot be read: {damaged[0].error}")
         try:
-            outcomes = self._outcomes(view, claims, refreshed)
-        except HeadwaterError as bad:
-            step = replace(step, error=str(bad))
-            outcomes = [self._failed(claim, str(bad)) for claim in claims]
+            outcomes = self._outcomes(view, sound, refreshed)
+        except Exception as bad:
+            step = replace(step, error=_words(bad))
+            outcomes = [self._failed(claim, _words(bad)) for claim in sound]
+        outcomes += damaged
         now = self.rooms.now()
         fates = [outcome.fate for outcome in outcomes]
         took = [(name, now - o.claim.hint.asked_at) for o in outcomes if o.claim.hint.key in refreshed]
@@ -203,6 +213,19 @@ class Worker:
             for claim in claims
         ]
 
+    def _told_apart(self, view: ResolvedView, claims: Sequence[Claim]) -> tuple[list[Claim], list[Outcome]]:
+        """The claims whose keys are keys of the version, and how the others end: they must not fail all."""
+        rows, now = ViewRows(self.rooms.project, view), self.rooms.now()
+        sound: list[Claim] = []
+        damaged: list[Outcome] = []
+        for claim in claims:
+            try:
+                rows.decode_key(claim.hint.key)
+                sound.append(claim)
+            except (HeadwaterError, ValueError, IndexError) as bad:
+                damaged.append(Outcome(claim, Fate.DEAD, now, f"{brief(claim.hint.key)} is not a key: {bad}"))
+        return sound, damaged
+
     def _failed(self, claim: Claim, error: str) -> Outcome:
         now = self.rooms.now()
         if claim.tries >= self.rooms.refreshing.tries:
@@ -221,11 +244,19 @@ class Worker:
                 rooms.log.roll([name])
                 remove_retired(rooms, snapshot.view(name))
                 erased = erase_purged(rooms, snapshot.view(name))
-            except HeadwaterError as bad:
-                yield Step("erase", name, error=str(bad))
+            except Exception as bad:
+                yield Step("erase", name, error=_words(bad))
                 continue
             if erased:
                 yield Step("erase", name, erased, seconds=time.monotonic() - began)
+
+
+def _words(error: Exception) -> str:
+    return str(error) if isinstance(error, HeadwaterError) else f"{type(error).__name__}: {brief(str(error))}"
+
+
+def _few(lines: Sequence[str]) -> str:
+    return "; ".join(lines[:3]) + (f"; and {len(lines) - 3:,} more" if len(lines) > 3 else "")
 
 
 def begin_work(rooms: Rooms) -> Callable[[], None]:
@@ -247,7 +278,7 @@ class Dead:
 
     Attributes:
         view, version: whose row.
-        entity: join key → value.
+        entity: join key → value; of a key that cannot be read its bytes, as hex, under `key`.
         tries: how often it was tried.
         died_at: microseconds.
         error: what failed the last time.
@@ -261,16 +292,29 @@ class Dead:
     error: str
 
 
-def dead_letters(rooms: Rooms, limit: int, views: Sequence[str] | None = None) -> list[Dead]:
-    """What failed for good, the newest first; of some views alone where they are given."""
+def dead_letters(
+    rooms: Rooms, limit: int, views: Sequence[str] | None = None, unreadable: list[str] | None = None
+) -> list[Dead]:
+    """What failed for good, the newest first; of some views alone where they are given.
+
+    Args:
+        rooms: the store's parts.
+        limit: how many at most.
+        views: names.
+        unreadable: a line is added to it for each row of the queue that cannot be read.
+    """
     snapshot = rooms.registry.refresh()
     found = []
-    for letter in rooms.refresh_queue.dead(limit):
+    for letter in rooms.refresh_queue.dead(limit, unreadable):
         hint = letter.hint
         if views is not None and hint.view not in views:
             continue
-        record = snapshot.view(hint.view)
-        rows = ViewRows(rooms.project, whole_view(record, record.version(hint.version)))
-        entity = dict(zip(rows.names, rows.decode_key(hint.key), strict=True))
+        entity: dict[str, Any]
+        try:
+            record = snapshot.view(hint.view)
+            rows = ViewRows(rooms.project, whole_view(record, record.version(hint.version)))
+            entity = dict(zip(rows.names, rows.decode_key(hint.key), strict=True))
+        except (HeadwaterError, ValueError, IndexError):
+            entity = {"key": hint.key.hex()}
         found.append(Dead(hint.view, hint.version, entity, letter.tries, letter.died_at, letter.error))
     return found

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from headwater.clock import FIRST_MICROS, LAST_MICROS
+from headwater.errors import FormatError, brief
 from headwater.forks import OfOneProcess
 
 
@@ -41,6 +43,38 @@ class Hint:
     def urgency(self, now: int) -> float:
         """How far past its SLA it is, times how often it was asked for: the greatest is worked at first."""
         return (now - self.event) / self.sla * self.asked
+
+
+_MOST_ASKED = 2**53
+
+
+def stored_hint(
+    id_: bytes, view: object, version: object, key: object, event: object, sla: object, asked_at: object, asked: object
+) -> Hint:
+    """A hint as a queue has stored it.
+
+    Args:
+        id_: the id that it is stored under.
+        view, version, key, event, sla, asked_at, asked: see `Hint`.
+
+    Raises:
+        FormatError: something else than the queue wrote it, or what it wrote is damaged; saying what is wrong.
+    """
+    for name, text in (("view", view), ("version", version)):
+        if not isinstance(text, str):
+            raise FormatError(f"its {name} is {brief(text)}, not text")
+    if not isinstance(key, bytes):
+        raise FormatError(f"its key is {brief(key)}, not bytes")
+    for name, instant in (("event time", event), ("time", asked_at)):
+        if type(instant) is not int or not FIRST_MICROS <= instant <= LAST_MICROS:
+            raise FormatError(f"its {name} is {brief(instant)}, not an instant")
+    for name, count in (("SLA", sla), ("count", asked)):
+        if type(count) is not int or not 1 <= count <= max(_MOST_ASKED, LAST_MICROS):
+            raise FormatError(f"its {name} is {brief(count)}, not a number from 1 on")
+    hint = Hint(view, version, key, event, sla, asked_at, asked)  # type: ignore[arg-type]
+    if hint.id != id_:
+        raise FormatError("its key is not the one of its id")
+    return hint
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,13 +176,18 @@ class HintQueue(OfOneProcess, ABC):
         """
 
     @abstractmethod
-    def claim(self, views: Sequence[str], limit: int, now: int, lease: int) -> list[Claim]:
+    def claim(
+        self, views: Sequence[str], limit: int, now: int, lease: int, unreadable: list[str] | None = None
+    ) -> list[Claim]:
         """Take the most urgent hints of some views that wait, or whose worker's lease is over.
+
+        A row that cannot be read is removed: whoever reads its key again asks again.
 
         Args:
             views: names.
             limit: how many at most.
             now, lease: microseconds.
+            unreadable: a line is added to it for each row that was removed: which one, and what was wrong.
         """
 
     @abstractmethod
@@ -156,8 +195,13 @@ class HintQueue(OfOneProcess, ABC):
         """Say how claims ended; one whose lease ended and that another worker has by now can only be done."""
 
     @abstractmethod
-    def dead(self, limit: int) -> list[DeadLetter]:
-        """Dead letters, the newest first."""
+    def dead(self, limit: int, unreadable: list[str] | None = None) -> list[DeadLetter]:
+        """Dead letters, the newest first.
+
+        Args:
+            limit: how many at most.
+            unreadable: a line is added to it for each one that cannot be read: which one, and what is wrong.
+        """
 
     @abstractmethod
     def replay(self, views: Sequence[str], now: int) -> int:
@@ -165,7 +209,11 @@ class HintQueue(OfOneProcess, ABC):
 
     @abstractmethod
     def forget(self, view: str, gone: Callable[[str, bytes], bool]) -> int:
-        """Remove every hint of a view, dead or not, whose (version, key) is gone; how many there were."""
+        """Remove every hint of a view, dead or not, whose (version, key) is gone, and every one that cannot be read.
+
+        Returns:
+            How many there were.
+        """
 
     @abstractmethod
     def counts(self, now: int) -> QueueCounts:

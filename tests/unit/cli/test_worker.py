@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
@@ -105,3 +107,19 @@ def test_each_step_is_a_line_of_json(asked, capsys, monkeypatch):
     step, report = map(json.loads, capsys.readouterr().out.splitlines())
     assert (step["what"], step["about"], step["newer"]) == ("refresh", "activity@1.0.0", 2)
     assert report["newer"] == 2
+
+
+def test_rows_of_the_queue_that_cannot_be_read(asked, command):
+    (asked / "activity.parquet").unlink()
+    command(asked, "worker", "--once")
+    with closing(sqlite3.connect(asked / ".headwater/registry.db")) as database, database:
+        database.execute("UPDATE refresh_hints SET key = 'odd' WHERE rowid = (SELECT min(rowid) FROM refresh_hints)")
+    out, err = command.both(asked, "worker", "--dead", "--json")
+    assert len(json.loads(out)) == 1 and err == ""
+    _, err = command.both(asked, "worker", "--dead")
+    assert "a row of the refresh queue cannot be read" in err and "--replay" in err
+    assert command.json(asked, "worker", "--replay") == {"replayed": 2}
+    put(asked, 3.0, datetime.now(UTC))
+    assert "1 row of the queue cannot be read, and went" in command(asked, "worker", "--once")
+    assert command.json(asked, "status")["refresh"]["totals"]["unreadable"] == 1
+    assert command.both(asked, "worker", "--dead")[1] == ""

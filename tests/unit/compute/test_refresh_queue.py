@@ -16,6 +16,7 @@ from headwater.compute.refresh_sql import SQLHintQueue
 from headwater.errors import FormatError, Unavailable
 from headwater.online.hints import Claim, Fate, Hint, HintQueue, Outcome
 from headwater.online.stores.redis import RedisOnlineStore
+from headwater.online.stores.redis_scripts import Script
 from headwater.registry.engine import open_engine
 
 SECOND = 1_000_000
@@ -279,3 +280,65 @@ def test_hints_without_room_or_queue_are_dropped_and_counted(tmp_path: Any) -> N
     assert hints.dropped == HINTS + 3
     assert dict(RefreshRecords(engine).read().totals) == {"dropped": HINTS + 3}
     engine.dispose()
+
+
+def damage(queue: HintQueue, chosen: list[Hint], choice: random.Random) -> None:
+    """Store something else in place of parts of hints: SQLite takes anything in any column."""
+    if not isinstance(queue, SQLHintQueue):
+        items = [b"", b"{", b"[]", b"null", b"{}", b'"x"', b"\xff\xfe", b'{"view":1,"key":"zz"}', b"[" * 100]
+        items += [b'{"view":"weather","version":"1","key":"00","event":"1","sla":"0","asked_at":"1","asked":1}']
+        for hint in chosen:
+            queue._call(_SPOIL, queue._keys, [hint.id.hex(), choice.choice(items)])  # type: ignore[attr-defined]
+        return
+    sqlite = queue._engine.dialect.name == "sqlite"
+    numbers = ["0", "-1", str(2**62), str(1 - 2**63), str(2**63 - 1)] + ["'odd'", "X'ff'", "1.5"] * sqlite
+    texts = ["'gone'"] + ["CAST(X'fffe' AS TEXT)", "7"] * sqlite
+    keys = ["X''", "X'ffff'", "'text'", str(2**40)] if sqlite else ["'\\xffff'", "''"]
+    columns = {"key": keys, "tries": ["2147483647", "-5"], "view": texts, "version": texts}
+    columns |= dict.fromkeys(("event", "sla", "asked_at", "asked", "due"), numbers)
+    with queue._engine.begin() as connection:
+        for hint in chosen:
+            name = choice.choice(sorted(columns))
+            own = f"X'{hint.id.hex()}'" if sqlite else f"'\\x{hint.id.hex()}'"
+            value = choice.choice(columns[name])
+            connection.exec_driver_sql(f"UPDATE refresh_hints SET {name} = {value} WHERE id = {own}")
+
+
+_SPOIL = Script(b"return redis.call('HSET', KEYS[1]..':items', ARGV[1], ARGV[2])")
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_damaged_rows_are_stepped_over_named_and_counted(queue: HintQueue, seed: int) -> None:
+    choice = random.Random(seed)
+    every = [hint(f"k{i}") for i in range(24)]
+    queue.offer(every, NOW)
+    if seed % 3 == 1:
+        queue.settle([Outcome(c, Fate.DEAD, NOW + 1, "no source") for c in claim(queue)])
+    if seed % 3 == 2:
+        queue.settle([Outcome(c, Fate.RETRY, NOW - 1, "no source") for c in claim(queue)])
+    spoilt = choice.sample(every, 7)
+    damage(queue, spoilt, choice)
+    sound = {h.key for h in every} - {h.key for h in spoilt}
+    named: list[str] = []
+    # listing dead letters goes on, and names the others
+    letters = queue.dead(100, named)
+    if seed % 3 == 1:
+        assert sound <= {d.hint.key for d in letters} and len(letters) + len(named) <= len(every)
+    assert queue.counts(NOW).dead >= 0
+    queue.offer([hint("more"), *spoilt[:2]], NOW)
+    queue.replay(["weather", "gone"], NOW)
+    named, taken = [], []
+    while some := queue.claim(["weather", "gone"], 10, NOW + SECOND, LEASE, named):
+        taken += some
+    assert sound | {hint("more").key} <= {c.hint.key for c in taken}
+    assert len(named) == len(set(named)) <= len(spoilt)
+    queue.settle([Outcome(c, Fate.DONE) for c in taken])
+    # whose the key of a damaged row is nobody can tell: an erasure removes it
+    queue.forget("load", lambda version, key: False)
+    left = {d.hint.key for d in queue.dead(100)}
+    assert not left & sound
+    queue.offer(every, NOW)
+    again = []
+    while some := queue.claim(["weather"], 100, NOW + SECOND, LEASE):
+        again += some
+    assert sound <= {c.hint.key for c in again}

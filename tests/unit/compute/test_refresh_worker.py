@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 import headwater as hw
+from headwater.compute import worker
 from headwater.compute.refresh_queue import RefreshSettings
 from headwater.compute.status import RefreshStatus, status
 from headwater.compute.worker import Step, Worker, begin_work, dead_letters
 from headwater.errors import FeatureViewNotFound, Unavailable
+from headwater.online.hints import Hint
 from headwater.online.stores.redis import RedisOnlineStore
 from tests.unit.compute.conftest import AIRPORT, T0, Bench, row, weather
 
@@ -193,3 +195,29 @@ def test_a_process_can_work_its_own_hints_off(stale: Bench) -> None:
     stale.rooms.close()
     names = [thread.name for thread in threading.enumerate()]
     assert "headwater-worker" not in names and "headwater-hints" not in names
+
+
+def test_a_key_that_is_none_keeps_no_other_up(stale: Bench) -> None:
+    stale.rows["weather"] += [row("A", 9.0, stale.at), row("B", 8.0, stale.at)]
+    odd = [Hint("weather", "1.0.0", key, 0, 1, 1) for key in (b"", b"\xff" * 20, b"weather")]
+    odd += [Hint("gone", "1.0.0", b"x", 0, 1, 1), Hint("weather", "9.9.9", b"y", 0, 1, 1)]
+    stale.rooms.refresh_queue.offer(odd, stale.rooms.now())
+    report, steps = work(stale)
+    assert (report.newer, report.dead) == (2, 3) and stale.values("weather:temp", ["A", "B"]) == [9.0, 8.0]
+    assert any("3 keys cannot be read" in step.error for step in steps)
+    letters = dead_letters(stale.rooms, 10)
+    assert sorted(letter.entity["key"] for letter in letters) == ["", "77656174686572", "ff" * 20]
+    assert all("is not a key" in letter.error for letter in letters)
+
+
+def test_a_fault_of_a_view_keeps_no_other_up(stale: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = worker.recompute
+
+    def fails(rooms: object, view: Any, *more: Any) -> Any:
+        if view.name == "weather":
+            raise ValueError("odd")
+        return before(rooms, view, *more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(worker, "recompute", fails)
+    report, steps = work(stale)
+    assert report.failed == 2 and report.unchanged == 1 and "ValueError: 'odd'" in {step.error for step in steps}

@@ -16,7 +16,9 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from headwater.online.hints import Claim, DeadLetter, Fate, Hint, HintQueue, Outcome, QueueCounts
+from headwater.clock import FIRST_MICROS, LAST_MICROS
+from headwater.errors import FormatError, brief
+from headwater.online.hints import Claim, DeadLetter, Fate, Hint, HintQueue, Outcome, QueueCounts, stored_hint
 from headwater.online.keys import META_PREFIX
 from headwater.online.stores.redis_scripts import Script, load
 
@@ -61,26 +63,40 @@ class RedisHintQueue(HintQueue):
             dropped += int(self._run(_OFFER, now, self._limit, *values))
         return dropped
 
-    def claim(self, views: Sequence[str], limit: int, now: int, lease: int) -> list[Claim]:
+    def claim(
+        self, views: Sequence[str], limit: int, now: int, lease: int, unreadable: list[str] | None = None
+    ) -> list[Claim]:
         token = uuid.uuid4().hex
         found = self._run(_CLAIM, now, max(1, lease // 1_000), limit, token, *views) if views else []
-        items = [json.loads(text) for text in found]
-        return [Claim(_as_hint(item), int(item["tries"]), token) for item in items]
+        claims = []
+        gone: list[bytes] = []
+        for name, text in zip(found[::2], found[1::2], strict=True):
+            try:
+                item, hint = _stored(name, text)
+                claims.append(Claim(hint, int(item["tries"]), token))
+            except FormatError as bad:
+                gone.append(name)
+                _name(name, bad, unreadable)
+        self._settle([(name, "", Fate.DONE.value, 0, "") for name in gone])
+        return claims
 
     def settle(self, outcomes: Sequence[Outcome]) -> None:
         values = [(o.claim.hint.id.hex(), o.claim.token, o.fate.value, o.until, o.error) for o in outcomes]
         self._settle(values)
 
-    def _settle(self, values: Sequence[tuple[str, str, str, int, str]]) -> None:
+    def _settle(self, values: Sequence[tuple[Any, str, str, int, str]]) -> None:
         for start in range(0, len(values), _AT_ONCE):
             self._run(_SETTLE, self._limit, *[v for row in values[start : start + _AT_ONCE] for v in row])
 
-    def dead(self, limit: int) -> list[DeadLetter]:
+    def dead(self, limit: int, unreadable: list[str] | None = None) -> list[DeadLetter]:
         found = self._run(_DEAD, limit)
         letters = []
-        for text, died_at in zip(found[::2], found[1::2], strict=True):
-            item = json.loads(text)
-            letters.append(DeadLetter(_as_hint(item), int(item["tries"]), int(float(died_at)), item["error"]))
+        for name, text, died_at in zip(found[::3], found[1::3], found[2::3], strict=True):
+            try:
+                item, hint = _stored(name, text)
+                letters.append(DeadLetter(hint, int(item["tries"]), _instant(died_at), str(item["error"])))
+            except FormatError as bad:
+                _name(name, bad, unreadable)
         return letters
 
     def replay(self, views: Sequence[str], now: int) -> int:
@@ -88,13 +104,18 @@ class RedisHintQueue(HintQueue):
 
     def forget(self, view: str, gone: Callable[[str, bytes], bool]) -> int:
         cursor: Any = b"0"
-        forgotten: set[str] = set()
+        forgotten: set[Any] = set()
         while True:
             cursor, found = self._run(_SCAN, cursor)
             for name, text in zip(found[::2], found[1::2], strict=True):
-                hint = _as_hint(json.loads(text))
-                if hint.view == view and gone(hint.version, hint.key):
-                    forgotten.add(name.decode())
+                try:
+                    _, hint = _stored(name, text)
+                    mine = hint.view == view and gone(hint.version, hint.key)
+                except FormatError:
+                    # nobody can tell whose the key is
+                    mine = True
+                if mine:
+                    forgotten.add(name)
             if cursor == b"0":
                 break
         self._settle([(name, "", Fate.DONE.value, 0, "") for name in forgotten])
@@ -124,13 +145,27 @@ def _as_text(hint: Hint) -> str:
     )
 
 
-def _as_hint(item: dict[str, Any]) -> Hint:
-    return Hint(
-        item["view"],
-        item["version"],
-        bytes.fromhex(item["key"]),
-        int(item["event"]),
-        int(item["sla"]),
-        int(item["asked_at"]),
-        int(item["asked"]),
-    )
+def _stored(name: bytes, text: bytes | None) -> tuple[dict[str, Any], Hint]:
+    """What is stored under an id (hex), and its hint.
+
+    Raises:
+        FormatError: it cannot be read.
+    """
+    try:
+        item = json.loads(text or b"")
+        id_, key = bytes.fromhex(name.decode()), bytes.fromhex(item["key"])
+        numbers = [int(item[name]) for name in ("event", "sla", "asked_at", "asked", "tries")]
+        str(item["error"])
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as bad:
+        raise FormatError(f"what is stored is {brief(text)} ({type(bad).__name__})") from None
+    return item, stored_hint(id_, item["view"], item["version"], key, *numbers[:4])
+
+
+def _instant(score: bytes) -> int:
+    """When a hint died, microseconds; an instant that Python can hold."""
+    return int(min(max(float(score), FIRST_MICROS), LAST_MICROS))
+
+
+def _name(name: bytes, bad: FormatError, unreadable: list[str] | None) -> None:
+    if unreadable is not None:
+        unreadable.append(f"{name[:64].decode('latin-1')}: {bad}")

@@ -3,10 +3,11 @@
 local claimed, first = 0, {}
 for _, view in ipairs(redis.call('SMEMBERS', streams)) do
   local key = base..':s:'..view
-  if redis.call('EXISTS', key) == 1 then
-    claimed = claimed + redis.call('XPENDING', key, 'workers')[1]
+  if is_stream(key) then
+    local pending = redis.pcall('XPENDING', key, 'workers')
+    claimed = claimed + (pending.err and 0 or pending[1])
     local entry = redis.call('XRANGE', key, '-', '+', 'COUNT', 1)[1]
-    if entry then first[#first + 1] = entry[2][2] end
+    if entry and entry[2] then first[#first + 1] = entry[2][2] end
   end
 end
 for _, id in ipairs(redis.call('ZRANGE', retry, 0, 99)) do first[#first + 1] = id end

@@ -7,7 +7,8 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', rest, '-inf', now)) do
 end
 for i = 3, #ARGV, 2 do
   local id, new = ARGV[i], cjson.decode(ARGV[i + 1])
-  local old = get(id)
+  local old, bad = get(id)
+  if bad then discard(id) end
   if not old then
     local room = true
     if redis.call('HLEN', items) - redis.call('ZCARD', rest) - redis.call('ZCARD', dead) >= limit then

@@ -2,8 +2,10 @@
 
 for i = 2, #ARGV, 5 do
   local id, token, fate, till, error = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
-  local item = get(id)
-  if item and fate == 'done' then
+  local item, bad = get(id)
+  if bad and fate == 'done' then
+    discard(id)
+  elseif item and fate == 'done' then
     remove(id, item)
   elseif item and item.token == token and token ~= '' then
     leave(item)
