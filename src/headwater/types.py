@@ -171,7 +171,7 @@ def Embedding(dim: int) -> DType:
 
 
 def fits(given: pa.DataType, dtype: DType) -> bool:
-    """Whether a column of an Arrow type can hold a dtype's values without a cast that may lose something.
+    """Whether a column of an Arrow type is, by its type alone, one of a dtype's values or of such as it widens.
 
     Integers fit wider integers and floats (a float holds every whole number that its mantissa does; a value beyond is
     an error when it is read), decimals (SQL's sums) an int64 or float64 likewise, any width of floats a wider one,
@@ -217,6 +217,35 @@ def _fits(given: pa.DataType, dtype: DType) -> Any:
 def is_list(given: pa.DataType) -> bool:
     """Whether a column is one of lists, of whatever kind."""
     return bool(pa.types.is_list(given) or pa.types.is_large_list(given) or pa.types.is_fixed_size_list(given))
+
+
+def castable(given: pa.DataType, dtype: DType) -> bool:
+    """Whether values of an Arrow type may become a dtype's: each is then held to `value_rule.cast_value`.
+
+    Numbers of every kind (integers, floats, decimals) a number of any dtype, text a string, timestamps of any unit and
+    dates a timestamp, lists by their elements; a column of NULLs fits everything.
+    """
+    if pa.types.is_dictionary(given):
+        given = given.value_type
+    if pa.types.is_null(given):
+        return True
+    match dtype.name:
+        case "int32" | "int64" | "float32" | "float64":
+            return bool(pa.types.is_integer(given) or pa.types.is_floating(given) or pa.types.is_decimal(given))
+        case "bool":
+            return bool(pa.types.is_boolean(given))
+        case "array":
+            return is_list(given) and castable(given.value_type, dtype.element or Float32)
+        case "embedding":
+            other = pa.types.is_fixed_size_list(given) and given.list_size != dtype.dim
+            return is_list(given) and not other and castable(given.value_type, Float32)
+    return fits(given, dtype)
+
+
+def key_castable(given: pa.DataType, dtype: DType) -> bool:
+    """`castable` for a join key: a date is no timestamp there, for it is not said which instant of the day it means."""
+    inner = given.value_type if pa.types.is_dictionary(given) else given
+    return castable(inner, dtype) and not (dtype.name == "timestamp" and pa.types.is_date(inner))
 
 
 def fitting_dtype(given: pa.DataType) -> DType | None:

@@ -12,15 +12,15 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from headwater.clock import FIRST_MICROS, LAST_MICROS, YEARS, duration_micros, to_micros
-from headwater.compute.cast import Column, Fitted, fit, fit_time, plain
 from headwater.definitions.sources import PushSource
 from headwater.errors import DataError, UsageError, nearest
 from headwater.forks import lazy
 from headwater.offline.base import CREATED
 from headwater.offline.log import RowGroup
 from headwater.offline.log_marks import RowReading
+from headwater.planning.cast import Column, Fitted, fit, fit_time, plain
 from headwater.planning.resolve import ResolvedView
-from headwater.planning.tables import as_table, column_names, is_pandas, loose_columns
+from headwater.planning.tables import as_table, column_names, loose_columns
 from headwater.planning.value_checks import NOT_TEXT, shown, unreadable, unreadable_rows
 from headwater.types import DType, Int64, String, Timestamp, fits, fitting_dtype
 
@@ -116,7 +116,6 @@ class _Raw:
 
     columns: dict[str, Column]
     rows: NDArray[np.int64]
-    pandas: bool = False
 
 
 def check_rows(
@@ -153,7 +152,7 @@ def check_rows(
             text = "; ".join(_unknown(name, versions, known) for name in unknown)
             reasons.update({int(row): [text] for row in raw.rows})
         else:
-            kept = _Raw({name: raw.columns[name] for name in raw.columns if name in read}, raw.rows, raw.pandas)
+            kept = _Raw({name: raw.columns[name] for name in raw.columns if name in read}, raw.rows)
             good = _check_group(kept, versions, checked, reasons, at_event)
             for name in raw.columns if good else ():
                 if name not in read:
@@ -182,7 +181,7 @@ def _raw_groups(view: str, data: Any) -> tuple[list[_Raw], int]:
             raws.append(_Raw(columns, np.array(places, np.int64)))
         return raws, len(data)
     columns, count = _columns(view, data)
-    return [_Raw(columns, np.arange(count, dtype=np.int64), is_pandas(data))], count
+    return [_Raw(columns, np.arange(count, dtype=np.int64))], count
 
 
 def _columns(view: str, data: Any) -> tuple[dict[str, Column], int]:
@@ -340,7 +339,7 @@ def _never_null(version: RowVersion) -> list[tuple[str, DType | None]]:
 def _fitted(raw: _Raw, name: str, dtype: DType | None, known: dict[tuple[str, DType | None], Fitted]) -> Fitted:
     if (name, dtype) not in known:
         column = raw.columns[name]
-        known[name, dtype] = fit_time(column) if dtype is None else fit(column, dtype, pandas=raw.pandas)
+        known[name, dtype] = fit_time(column) if dtype is None else fit(column, dtype)
     return known[name, dtype]
 
 

@@ -13,10 +13,10 @@ import sqlglot
 from sqlglot import exp
 
 from headwater.definitions.names import is_text, of_those
-from headwater.definitions.sources import LACKING, CSVSource, ParquetSource, PushSource, Source, SQLSource, TableSource
+from headwater.definitions.sources import LACKING, CSVSource, ParquetSource, PushSource, Source, SQLSource
 from headwater.definitions.view import FeatureView
 from headwater.errors import HeadwaterError, nearest
-from headwater.types import Array, DType, Float64, Int64, declare_hint, fits
+from headwater.types import DType, castable, declare_hint, key_castable
 
 
 class Note(str):
@@ -264,34 +264,10 @@ def _check_keys(view: FeatureView, read: Read) -> Iterator[tuple[None, str]]:
         if isinstance(given, str):
             hint = "" if key in view.join_key_map else f" (join_key_map={{{key!r}: …}} names another)"
             yield None, given + hint
-        elif not isinstance(read.source, CSVSource) and not _key_fits(given, dtype, read.source):
+        elif not isinstance(read.source, CSVSource) and not key_castable(given, dtype):
             yield None, f"join key {key}: column {name!r} is {given}, the key is {dtype}; keys are never cast silently"
         else:
             yield from _check_every_file(read.schema, name, f"join key {key}")
-
-
-def _key_fits(given: pa.DataType, dtype: DType, source: Source) -> bool:
-    if pa.types.is_dictionary(given):
-        given = given.value_type
-    if dtype.name in ("int32", "int64"):
-        # pandas holds an integer key with gaps as floats
-        return (
-            pa.types.is_integer(given)
-            or pa.types.is_null(given)
-            or (_is_pandas(source) and pa.types.is_floating(given))
-        )
-    # a date is no timestamp key: keys are never cast
-    return fits(given, dtype) and not (dtype.name == "timestamp" and pa.types.is_date(given))
-
-
-def _is_pandas(source: Source) -> bool:
-    return isinstance(source, TableSource) and type(source.table).__module__.partition(".")[0] == "pandas"
-
-
-def _is_python(source: Source) -> bool:
-    """Whether its values were Python's own, or pandas', whose numbers have one width."""
-    python = isinstance(source, TableSource) and isinstance(source.table, (list, tuple, Mapping))
-    return python or _is_pandas(source)
 
 
 def _check_features(view: FeatureView, read: Read) -> Iterator[tuple[str, str]]:
@@ -300,32 +276,7 @@ def _check_features(view: FeatureView, read: Read) -> Iterator[tuple[str, str]]:
         given = _column(read.schema, name, "column")
         if isinstance(given, str):
             yield feature.name, given
-        elif not isinstance(read.source, CSVSource) and not _feature_fits(given, dtype, read.source):
-            gaps = _is_pandas(read.source) and dtype.name in ("int32", "int64") and pa.types.is_floating(given)
-            hint = declare_hint(given)
-            if gaps:
-                hint = "; pandas holds whole numbers with gaps as floats: .astype('Int64')"
-            yield feature.name, f"column {name!r} is {given}, the feature is {dtype}{hint}"
+        elif not isinstance(read.source, CSVSource) and not castable(given, dtype):
+            yield feature.name, f"column {name!r} is {given}, the feature is {dtype}{declare_hint(given)}"
         elif (files := _lacking(read.schema, name)) is not None:
             yield feature.name, Note(f"column {name!r} is missing in {files}: NULL in their rows")
-
-
-def _feature_fits(given: pa.DataType, dtype: DType, source: Source) -> bool:
-    if dtype.name == "embedding" and pa.types.is_fixed_size_list(given) and given.list_size != dtype.dim:
-        return False
-    return fits(given, dtype) or (_is_python(source) and fits(given, _widest(dtype)))
-
-
-def _widest(dtype: DType) -> DType:
-    """The dtype as which Python holds such values."""
-    match dtype.name:
-        case "int32":
-            return Int64
-        case "float32":
-            return Float64
-        case "embedding":
-            return Array(Float64)
-        case "array" if dtype.element is not None:
-            return Array(_widest(dtype.element))
-        case _:
-            return dtype

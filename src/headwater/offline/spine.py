@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from headwater.errors import DataError, SpineError, UsageError, nearest
-from headwater.planning.tables import as_table, column_names, is_pandas, match_key
+from headwater.planning.tables import as_table, column_names, match_key
 from headwater.planning.value_checks import refuse_not_text, refuse_unreadable
 from headwater.types import DType
 
@@ -81,13 +81,7 @@ class Spine(ABC):
                 dtype,
                 f"spine column {name!r}",
                 SpineError,
-                pandas=self.from_pandas,
             )
-
-    @property
-    def from_pandas(self) -> bool:
-        """Whether a pandas frame was given, in which a float column may hold an integer key."""
-        return is_pandas(self.given)
 
     @property
     def narrow_schema(self) -> pa.Schema:
@@ -103,7 +97,7 @@ class Spine(ABC):
 
         Raises:
             SpineError: a NULL timestamp, an instant outside the years 1 to 9999 or text that is not UTF-8, by its row;
-                a key of another type.
+                a key that does not fit, by its row.
         """
         wanted = [*self.keys, *([self.timestamp_column] if self.timestamp_column is not None else [])]
         first = 0
@@ -113,7 +107,7 @@ class Spine(ABC):
             t = np.full(size, self.at, np.int64) if self.at is not None else self._instants(batch, first)
             if size:
                 seen(size, int(t.min()), int(t.max()))
-            keys = [self._key(batch.column(name), name, dtype) for name, dtype in self.keys.items()]
+            keys = [self._key(batch.column(name), name, dtype, first) for name, dtype in self.keys.items()]
             numbers = pa.array(np.arange(first, first + size, dtype=np.int64))
             yield pa.RecordBatch.from_arrays([numbers, pa.array(t), *keys], schema=self.narrow_schema)
             first += size
@@ -141,8 +135,8 @@ class Spine(ABC):
             )
         return floor_micros(column)
 
-    def _key(self, column: pa.Array, name: str, dtype: DType) -> pa.Array:
-        found = match_key(column, dtype, f"spine column {name!r}", SpineError, pandas=self.from_pandas).combine_chunks()
+    def _key(self, column: pa.Array, name: str, dtype: DType, first: int) -> pa.Array:
+        found = match_key(column, dtype, f"spine column {name!r}", SpineError, first=first).combine_chunks()
         found = found if isinstance(found, pa.Array) else pa.concat_arrays(found.chunks)
         return found.cast(pa.int64()) if dtype.name == "timestamp" else found
 

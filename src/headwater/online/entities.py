@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,11 @@ from headwater.clock import EPOCH, MICROSECOND, YEARS
 from headwater.errors import DataError, EntityKeyError, brief, nearest
 from headwater.planning.tables import as_table, column_names, is_column, is_pandas, is_polars, match_key
 from headwater.planning.value_checks import NOT_TEXT, array_of, numpy_micros, refuse_unreadable
-from headwater.types import DType, is_utf8
+from headwater.planning.value_rule import Misfit, cast_value
+from headwater.types import DType, Int64, is_utf8
 
 _NONE = type(None)
+_FINE = "finer than a microsecond"
 _PLAIN = frozenset({str, int, bytes, _NONE})
 _EXACT: dict[str, frozenset[type]] = {
     "int32": frozenset({int, _NONE}),
@@ -137,8 +140,7 @@ def _from_table(entities: Any, keys: Mapping[str, DType]) -> EntityBatch:
     if missing:
         lacking, hint = ", ".join(map(repr, missing)), nearest(missing[0], names)
         raise EntityKeyError(f"entities: the table has no column {lacking}{hint}; it has {', '.join(names)}")
-    pandas = is_pandas(entities)
-    columns = {name: _arrow_values(table.column(name), dtype, name, pandas) for name, dtype in keys.items()}
+    columns = {name: _arrow_values(table.column(name), dtype, name) for name, dtype in keys.items()}
     return EntityBatch(table.num_rows, columns)
 
 
@@ -158,23 +160,22 @@ def _needed(keys: Mapping[str, DType]) -> str:
 
 
 def key_values(values: Any, dtype: DType, name: str) -> list[Any]:
-    """A column of join keys as Python values of its dtype; None for a NULL or a value no key can have.
+    """A column of join keys as Python values of its dtype; None for a NULL.
 
     Raises:
-        EntityKeyError: a value of another type, with its row: never a silent cast.
+        EntityKeyError: a value of another type, or one that does not fit, with its row: never a silent cast.
     """
     if type(values) is list:
         return values if _EXACT[dtype.name].issuperset(map(type, values)) else _normalised(values, dtype, name)
     if getattr(values, "ndim", 1) != 1:
         raise EntityKeyError(f"entities: join key {name!r} is a {type(values).__name__}; one column is needed")
     if _is_series(values):
-        pandas = is_pandas(values)
-        arrow = _arrow_column(values, pandas)
-        return key_values(list(values), dtype, name) if arrow is None else _arrow_values(arrow, dtype, name, pandas)
+        arrow = _arrow_column(values, is_pandas(values))
+        return key_values(list(values), dtype, name) if arrow is None else _arrow_values(arrow, dtype, name)
     if isinstance(values, np.ndarray) and values.dtype.kind == "M":
         # those that Arrow does not take (units, instants too far away) are looked at one by one
         column = _arrow_column(values, False)
-        return _normalised(list(values), dtype, name) if column is None else _arrow_values(column, dtype, name, False)
+        return _normalised(list(values), dtype, name) if column is None else _arrow_values(column, dtype, name)
     return key_values(list(values.tolist() if isinstance(values, np.ndarray) else values), dtype, name)
 
 
@@ -199,10 +200,10 @@ def _arrow_column(values: Any, pandas: bool) -> pa.Array | pa.ChunkedArray | Non
         return None
 
 
-def _arrow_values(column: Any, dtype: DType, name: str, pandas: bool) -> list[Any]:
+def _arrow_values(column: Any, dtype: DType, name: str) -> list[Any]:
     where = f"entities: join key {name!r}"
     refuse_unreadable([(name, column)], lambda _: where, EntityKeyError)
-    matched = match_key(column, dtype, where, EntityKeyError, pandas=pandas)
+    matched = match_key(column, dtype, where, EntityKeyError)
     values: list[Any] = matched.to_pylist()
     return (
         [value.astimezone(EPOCH.tzinfo) if value is not None else None for value in values]
@@ -236,6 +237,10 @@ def _normalised(values: list[Any], dtype: DType, name: str) -> list[Any]:
             out.append(None if value is None else normal(value))
         except OverflowError:
             raise EntityKeyError(f"entities, row {i}: join key {name!r} is {brief(value)}, {YEARS}") from None
+        except Misfit as misfit:
+            raise EntityKeyError(
+                f"entities, row {i}: join key {name!r} is {brief(value)}, which does not fit {dtype}: {misfit}"
+            ) from None
         except Exception:  # a TypeError of ours, and what a method of somebody's object raises
             raise EntityKeyError(
                 f"entities, row {i}: join key {name!r} is {brief(value)} ({type(value).__name__}); the join key is "
@@ -246,7 +251,9 @@ def _normalised(values: list[Any], dtype: DType, name: str) -> list[Any]:
 
 def _integer(value: Any) -> int:
     if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
-        return int(value)
+        return int(value)  # beyond 64 bits it is a key that no row has
+    if isinstance(value, (float, np.floating, Decimal)):
+        return int(cast_value(value, Int64))
     raise TypeError
 
 
@@ -273,10 +280,10 @@ def _instant(value: Any) -> datetime | None:
         return _from_datetime64(value)
     if not isinstance(value, datetime):
         raise TypeError
-    if getattr(value, "nanosecond", 0):
-        return None
     if value != value:  # pandas' NaT is a datetime
         return None
+    if getattr(value, "nanosecond", 0):
+        raise Misfit(_FINE)
     aware = value if value.tzinfo is not None else value.replace(tzinfo=EPOCH.tzinfo)
     return EPOCH + (aware - EPOCH) // MICROSECOND * MICROSECOND
 
@@ -288,7 +295,9 @@ def _from_datetime64(value: np.datetime64) -> datetime | None:
     if found is None:
         raise OverflowError
     micros, exact = found
-    return EPOCH + micros * MICROSECOND if exact else None
+    if not exact:
+        raise Misfit(_FINE)
+    return EPOCH + micros * MICROSECOND
 
 
 def _day(value: Any) -> date:

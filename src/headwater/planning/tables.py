@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from headwater.errors import DataError, HeadwaterError, brief, printable
-from headwater.planning.value_checks import NOT_TEXT, array_of
-from headwater.types import DType, is_utf8
+from headwater.planning.cast import fit, misfits
+from headwater.planning.value_checks import NOT_TEXT, array_of, without_nan
+from headwater.types import DType, Int64, is_utf8, key_castable
 
 
 def is_pandas(data: Any) -> bool:
@@ -48,7 +48,8 @@ def as_table(data: Any, what: str) -> pa.Table:
         if isinstance(data, pa.RecordBatchReader):
             return data.read_all()
         if is_pandas(data):
-            return pa.Table.from_pandas(data, preserve_index=False).replace_schema_metadata(None)
+            table = pa.Table.from_pandas(data, preserve_index=False).replace_schema_metadata(None)
+            return pa.Table.from_arrays([without_nan(column) for column in table.columns], schema=table.schema)
         if is_polars(data):
             return data.to_arrow()
         if hasattr(data, "__arrow_c_stream__"):
@@ -131,6 +132,8 @@ def table_of_rows(rows: Sequence[Mapping[str, Any]], names: Iterable[str] = ()) 
 def _inferred(values: list[Any]) -> pa.Array:
     """An array of Python values; the nanoseconds of pandas' timestamps, which Arrow would cut off, are kept."""
     array = pa.array(values)
+    if pa.types.is_floating(array.type) and bool in set(map(type, values)):
+        raise ValueError("a bool among floats")  # which Arrow takes for a number
     if pa.types.is_timestamp(array.type) and any(getattr(value, "nanosecond", 0) for value in values):
         return pa.array(values, pa.timestamp("ns", array.type.tz))
     return array
@@ -182,74 +185,30 @@ def _column(column: Any) -> pa.Array | pa.ChunkedArray:
 
 
 def match_key(
-    column: pa.Array | pa.ChunkedArray, dtype: DType, where: str, error: type[HeadwaterError], *, pandas: bool = False
+    column: pa.Array | pa.ChunkedArray, dtype: DType, where: str, error: type[HeadwaterError], *, first: int = 0
 ) -> pa.ChunkedArray:
-    """A key column as its join key's type, integers always as int64; a value no key can have becomes NULL.
-
-    Any integer width matches an integer key; plain, large, view and dictionary-encoded text a text key; a pandas
-    float column of
-    whole numbers and NaN an integer key (that is how pandas holds an integer key with gaps); timestamps of any unit a
-    timestamp key.
+    """A key column as its join key's type, integers always as int64, each value by the rule of `value_rule.cast_value`.
 
     Args:
         column: the values.
         dtype: the join key's dtype.
         where: what the column is, for the error ("spine column 'airport'").
         error: what to raise.
-        pandas: whether the column came from pandas.
+        first: the number of the first row.
 
     Raises:
-        error: any other difference of type: never a silent cast.
+        error: a column of another type, or a value that does not fit, with its row.
     """
     chunked = pa.chunked_array([column]) if isinstance(column, pa.Array) else column
-    if pa.types.is_dictionary(chunked.type):
-        chunked = chunked.cast(chunked.type.value_type)
-    given, wanted = chunked.type, (pa.int64() if dtype.name == "int32" else dtype.arrow)
-    if pa.types.is_null(given):
-        return pa.chunked_array([pa.nulls(len(chunked), wanted)])
-    if given == wanted:
+    wanted = Int64 if dtype.name == "int32" else dtype
+    if chunked.type == wanted.arrow:
         return chunked
-    if dtype.name in ("int32", "int64"):
-        if pa.types.is_uint64(given):
-            return pc.if_else(pc.greater(chunked, pa.scalar(2**63 - 1, pa.uint64())), None, chunked).cast(wanted)
-        if pa.types.is_integer(given):
-            return chunked.cast(wanted)
-        if pandas and pa.types.is_floating(given):
-            whole = pc.or_kleene(pc.is_null(chunked, nan_is_null=True), pc.equal(pc.floor(chunked), chunked))
-            if pc.all(whole).as_py() is not False and not pc.any(pc.is_inf(chunked)).as_py():
-                return pc.if_else(pc.is_nan(chunked), None, chunked).cast(wanted, safe=False)
-            raise error(f"{where} holds floats that are not whole numbers; the join key is {dtype}")
-    if dtype.name == "string" and (pa.types.is_large_string(given) or pa.types.is_string_view(given)):
-        return decoded(chunked, wanted)
-    if dtype.name == "bytes" and (
-        pa.types.is_large_binary(given) or pa.types.is_binary_view(given) or pa.types.is_fixed_size_binary(given)
-    ):
-        return decoded(chunked, wanted)
-    if dtype.name == "timestamp" and pa.types.is_timestamp(given):
-        return _exact_micros(chunked)
-    if dtype.name == "date" and pa.types.is_date64(given):
-        return chunked.cast(wanted)
-    raise error(f"{where} is {given}; the join key is {dtype}: cast the column (headwater never casts a key silently)")
-
-
-def _exact_micros(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Timestamps in microseconds, UTC; one that lies between two microseconds becomes NULL (no key is there)."""
-    if column.type.unit == "ns":
-        nanos = column.cast(pa.int64())
-        micros = pc.divide(nanos, 1000)
-        exact = pc.equal(pc.multiply(micros, 1000), nanos)
-        return pc.if_else(exact, micros, None).cast(pa.timestamp("us")).cast(pa.timestamp("us", tz="UTC"))
-    if column.type.tz is None:
-        column = column.cast(pa.timestamp("us"))
-    return column.cast(pa.timestamp("us", tz="UTC"))
-
-
-def decoded(column: pa.Array | pa.ChunkedArray, wanted: pa.DataType) -> Any:
-    """Text or bytes of a large, fixed-size or view encoding in the plain one; an array stays an array."""
-    try:
-        return column.cast(wanted)
-    except pa.ArrowNotImplementedError:
-        # pyarrow below 18 casts no views
-        if isinstance(column, pa.Array):
-            return pa.array(column.to_pylist(), wanted)
-        return pa.chunked_array([pa.array(chunk.to_pylist(), wanted) for chunk in column.chunks], wanted)
+    if not key_castable(chunked.type, wanted):
+        raise error(
+            f"{where} is {chunked.type}; the join key is {dtype}: cast the column "
+            "(headwater never casts a key silently)"
+        )
+    found = fit(chunked, wanted)
+    if found.bad is not None:
+        raise error(f"{where} ({chunked.type}): {misfits(chunked, found.bad, dtype, first)}; the join key is {dtype}")
+    return pa.chunked_array([found.values])

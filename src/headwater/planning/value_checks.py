@@ -190,7 +190,16 @@ def array_of(values: Any, *, from_pandas: bool = False) -> pa.Array | pa.Chunked
         days = values[~np.isnat(values)].astype(np.int64)
         if len(days) and (days.min() < FIRST_DAY or days.max() > LAST_DAY):
             raise OverflowError(f"a date {YEARS}")
-    return pa.array(values, from_pandas=from_pandas)
+    array = pa.array(values, from_pandas=from_pandas)
+    return without_nan(array) if from_pandas else array
+
+
+def without_nan(column: Column) -> Column:
+    """A column of pandas: where its own types hold floats, NaN stands beside the NULLs, and means the same."""
+    if not pa.types.is_floating(column.type):
+        return column
+    nan = pc.is_nan(column)
+    return pc.if_else(nan, pa.scalar(None, column.type), column) if pc.any(nan).as_py() else column
 
 
 def holds_text(kind: pa.DataType) -> bool:

@@ -92,7 +92,7 @@ def test_any_width_of_integers_matches(engine, kind):
 def test_a_pandas_float_key_of_whole_numbers_matches(engine):
     given = pd.DataFrame({"id": [2.0, np.nan], "timestamp": [pd.Timestamp(at(1))] * 2})
     assert temps(engine, given, NUMBERED) == [2.0, None]
-    with pytest.raises(SpineError, match="not whole"):
+    with pytest.raises(SpineError, match="not a whole number"):
         temps(engine, given.assign(id=[1.5, 2.0]), NUMBERED)
 
 

@@ -1,4 +1,5 @@
 from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -86,11 +87,16 @@ def test_no_join_keys_need_no_entities() -> None:
         (7, ONE, "give a list: [7]"),
         (["a", 7], ONE, "row 1: join key 'user' is 7 (int); the join key is string"),
         ({"user": [True], "item": ["a"]}, TWO, "row 0: join key 'user' is True (bool)"),
-        ({"user": [1.0], "item": ["a"]}, TWO, "row 0: join key 'user' is 1.0 (float)"),
+        ({"user": [1.5], "item": ["a"]}, TWO, "row 0: join key 'user' is 1.5, which does not fit int64: not a whole"),
+        ({"user": [1e19], "item": ["a"]}, TWO, "a float beyond 2**53, which does not say which integer it was"),
+        (np.array([float("nan")]), {"user": Int64}, "row 0: join key 'user' is nan"),
+        (pd.Series([1e19, None]), {"user": Int64}, "1e+19 in row 0 does not fit int64"),
+        ([pd.Timestamp("2024-05-01T00:00:00.000000001")], {"user": Timestamp}, "finer than a microsecond"),
+        ([np.datetime64("2024-05-01T00:00:00.000000001")], {"user": Timestamp}, "finer than a microsecond"),
         ({"user": "1", "item": ["a"]}, TWO, "row 0: join key 'user' is '1' (str)"),
         (pa.table({"user": ["1"], "item": ["a"]}), TWO, "join key 'user' is string; the join key is int64"),
-        (pd.DataFrame({"user": [1.5], "item": ["a"]}), TWO, "not whole numbers"),
-        (np.array([1.5]), {"user": Int64}, "row 0: join key 'user' is 1.5 (float)"),
+        (pd.DataFrame({"user": [1.5], "item": ["a"]}), TWO, "1.5 in row 0 does not fit int64: not a whole number"),
+        (np.array([1.5]), {"user": Int64}, "row 0: join key 'user' is 1.5, which does not fit int64"),
         ({"x": 1}, {}, "no join keys are needed"),
     ],
 )
@@ -117,11 +123,8 @@ WHEN = datetime(2024, 5, 1, 12, 30, 0, 5, tzinfo=UTC)
             [WHEN, WHEN, WHEN, None],
         ),
         (Timestamp, [pd.Timestamp(WHEN), np.datetime64(WHEN.replace(tzinfo=None)), pd.NaT], [WHEN, WHEN, None]),
-        (
-            Timestamp,
-            [pd.Timestamp("2024-05-01T00:00:00.000000001"), np.datetime64("2024-05-01T00:00:00.000000001")],
-            [None, None],
-        ),
+        (Int64, [1.0, np.float32(2), Decimal("3.0"), None], [1, 2, 3, None]),
+        (Int64, pd.Series([1.0, None]), [1, None]),
         (Timestamp, np.array(["2024-05-01T12:30:00.000005"], "datetime64[ns]"), [WHEN]),
         (Timestamp, pa.array([WHEN]), [WHEN]),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,7 @@ def test_a_pandas_nan_is_null_and_any_other_a_value() -> None:
         ({"a": [1], "b": [1, 2]}, "columns differ in length: a has 1, b has 2"),
         ([{"a": 1}, {"a": "x"}], "rows: "),
         ({"a": [2**70]}, "rows: "),
+        ({"a": [0.5, True]}, "a bool among floats"),
         (pd.Series([1]), "one column alone"),
         (pl.Series([1]), "one column alone"),
     ],
@@ -73,20 +75,22 @@ def test_columns_of_dicts_in_order_of_their_first_use() -> None:
     assert table_of_rows([{"b": 1}, {"a": 2}], ["c"]).column_names == ["c", "b", "a"]
 
 
-def match(values: Any, dtype: DType, *, pandas: bool = False) -> list[Any]:
+def match(values: Any, dtype: DType) -> list[Any]:
     column = values if isinstance(values, pa.Array) else pa.array(values)
-    found: list[Any] = match_key(column, dtype, "column 'k'", EntityKeyError, pandas=pandas).to_pylist()
+    found: list[Any] = match_key(column, dtype, "column 'k'", EntityKeyError).to_pylist()
     return found
 
 
-NANOS = pa.array([1_000, 1_001, None], pa.timestamp("ns"))
+NANOS = pa.array([1_000, None], pa.timestamp("ns"))
 
 
 @pytest.mark.parametrize(
     ("values", "dtype", "expected"),
     [
         (pa.array([1, None], pa.int8()), Int64, [1, None]),
-        (pa.array([1, 2**64 - 1], pa.uint64()), Int64, [1, None]),
+        (pa.array([1, 2], pa.uint64()), Int64, [1, 2]),
+        (pa.array([1.0, None, 2.0**53 - 1]), Int64, [1, None, 2**53 - 1]),
+        (pa.array([Decimal(7), None], pa.decimal128(38, 0)), Int64, [7, None]),
         (pa.array([2**40], pa.int64()), Int32, [2**40]),
         (pa.array(["a", None], pa.large_string()), String, ["a", None]),
         (pa.array(["a"], pa.string_view()), String, ["a"]),
@@ -98,7 +102,7 @@ NANOS = pa.array([1_000, 1_001, None], pa.timestamp("ns"))
         (pa.array([True]), Bool, [True]),
         (pa.array([date(2024, 1, 1)], pa.date64()), Date, [date(2024, 1, 1)]),
         (pa.array([datetime(2024, 1, 1)], pa.timestamp("s")), Timestamp, [datetime(2024, 1, 1, tzinfo=UTC)]),
-        (NANOS, Timestamp, [datetime(1970, 1, 1, 0, 0, 0, 1, tzinfo=UTC), None, None]),
+        (NANOS, Timestamp, [datetime(1970, 1, 1, 0, 0, 0, 1, tzinfo=UTC), None]),
     ],
     ids=str,
 )
@@ -106,14 +110,23 @@ def test_keys_that_match(values: pa.Array, dtype: DType, expected: list[Any]) ->
     assert match(values, dtype) == expected
 
 
-def test_pandas_holds_an_integer_key_with_gaps_as_floats() -> None:
-    assert match([1.0, float("nan"), None], Int64, pandas=True) == [1, None, None]
-    with pytest.raises(EntityKeyError, match="not whole numbers"):
-        match([1.5], Int64, pandas=True)
-    with pytest.raises(EntityKeyError, match="not whole numbers"):
-        match([float("inf")], Int64, pandas=True)
-    with pytest.raises(EntityKeyError, match="never casts a key silently"):
-        match([1.0], Int64)
+@pytest.mark.parametrize(
+    ("values", "dtype", "said"),
+    [
+        (pa.array([1.0, 1.5]), Int64, "1.5 in row 11 does not fit int64: not a whole number"),
+        (pa.array([2.0**53]), Int64, r"in row 10 .* a float beyond 2\*\*53"),
+        (pa.array([1e19]), Int32, "in row 10"),
+        (pa.array([float("nan")]), Int64, "nan in row 10"),
+        (pa.array([float("inf")]), Int64, "inf in row 10"),
+        (pa.array([1, 2**63], pa.uint64()), Int64, "9223372036854775808 in row 11 .* beyond 64 bits"),
+        (pa.array([Decimal("1.5")]), Int64, "in row 10 .* not a whole number"),
+        (pa.array([1_001], pa.timestamp("ns")), Timestamp, "in row 10 .* finer than a microsecond"),
+    ],
+    ids=str,
+)
+def test_a_key_that_does_not_fit_is_named(values: pa.Array, dtype: DType, said: str) -> None:
+    with pytest.raises(EntityKeyError, match=f"^column 'k' .*{said}"):
+        match_key(values, dtype, "column 'k'", EntityKeyError, first=10)
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ from headwater.offline.base import (
     ViewInput,
 )
 from headwater.offline.changes import run_changes
-from headwater.offline.engines.duckdb_columns import FAILED
+from headwater.offline.engines.duckdb_columns import FAILED, Place, placed
 from headwater.offline.engines.duckdb_log import count_skipped
 from headwater.offline.engines.duckdb_sources import list_files, source_schema
 from headwater.offline.engines.duckdb_unreadable import explained
@@ -196,6 +196,7 @@ class DuckDBWorkspace:
         self._shown: dict[str, Any] = {}
         self._streams: dict[duckdb.DuckDBPyConnection, Any] = {}
         self._names = itertools.count()
+        self._places: list[Callable[[int], str]] = []
         self._closed = self._stopped = False
         self._lock, self._inside = forks.lock(), 0
         self._born = forks.generation()
@@ -209,6 +210,11 @@ class DuckDBWorkspace:
     def name(self, text: str) -> str:
         """A name of its own in this run."""
         return f"{self._prefix}_{text}{next(self._names)}"
+
+    def place(self, row: str, names: Callable[[int], str]) -> Place:
+        """What names the rows of a relation in errors: the expression of a row's number, and the names of numbers."""
+        self._places.append(names)
+        return Place(len(self._places) - 1, row)
 
     def run(self, sql: str) -> None:
         """Run a statement."""
@@ -393,7 +399,7 @@ class DuckDBWorkspace:
             return Unavailable(_CLOSED)
         if isinstance(bad, (duckdb.FatalException, duckdb.InternalException)):
             self._engine.renew()
-        return _translated(bad)
+        return _translated(bad, self._places)
 
     def _tell(self, cursor: duckdb.DuckDBPyConnection) -> None:
         if self._label and self._engine.observer is not silent:
@@ -425,10 +431,10 @@ def _in_a_line(text: str) -> str:
     return "; ".join(line for line in lines if line.strip("^~ "))
 
 
-def _translated(bad: duckdb.Error) -> HeadwaterError:
+def _translated(bad: duckdb.Error, places: Sequence[Callable[[int], str]]) -> HeadwaterError:
     text = _in_a_line(str(bad))
     if FAILED in text:
-        return SourceError(text.split(FAILED, 1)[1])
+        return SourceError(placed(text.split(FAILED, 1)[1], places))
     if isinstance(bad, duckdb.InvalidInputException) and (unreadable := explained(text)) is not None:
         return SourceError(unreadable)
     if isinstance(bad, duckdb.OutOfMemoryException):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pyarrow as pa
@@ -10,7 +13,8 @@ from sqlglot import exp, parse_one
 from headwater.clock import from_micros
 from headwater.errors import SourceError
 from headwater.offline.relations import EventRange, Tree
-from headwater.types import DType, declare_hint, fits
+from headwater.planning.value_rule import BITS, FLOAT32_END, WHOLE
+from headwater.types import DType, Float32, Int64, castable, declare_hint, key_castable
 
 FAILED = "headwater:"
 """Begins the text of an error that a query raises by itself, to be shown without DuckDB's words."""
@@ -27,6 +31,10 @@ _TYPES = {
     "date": "DATE",
 }
 _TIMES = {"s": "TIMESTAMP_S", "ms": "TIMESTAMP_MS", "us": "TIMESTAMP"}
+_SHOWN = 200
+"""How much of a value an error shows."""
+_MARK = "<row "
+_PLACED = re.compile(r"<row (\d+):(\d+)>")
 _PRUNED = (datetime(1700, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC))
 
 
@@ -110,123 +118,190 @@ def event_range(name: str, given: pa.DataType) -> EventRange:
     return within
 
 
-def key(name: str, given: pa.DataType, dtype: DType, where: str) -> Tree:
+@dataclass(frozen=True)
+class Place:
+    """What names the rows of a relation in errors.
+
+    Attributes:
+        number: by which the session knows the relation's names of its rows.
+        row: the expression of a row's number.
+    """
+
+    number: int
+    row: str
+
+    def sql(self) -> str:
+        """The text that `placed` finds."""
+        return f" || '{_MARK}{self.number}:' || CAST({self.row} AS VARCHAR) || '>'"
+
+
+def placed(text: str, names: Sequence[Callable[[int], str]]) -> str:
+    """An error's text with the rows that it speaks of as the session names them."""
+    return _PLACED.sub(lambda found: f" in {names[int(found[1])](int(found[2]))}", text)
+
+
+def key(name: str, given: pa.DataType, dtype: DType, where: str, place: Place | None = None) -> Tree:
     """A key column in the form that the spine's keys have: integers and timestamps as int64.
 
+    Args:
+        name: the column.
+        given: its Arrow type.
+        dtype: the join key's dtype.
+        where: the view, for errors.
+        place: names the rows of values that do not fit.
+
     Raises:
-        SourceError: a column of another type; keys are never cast.
+        SourceError: a column of another type.
     """
-    sql = name_sql(name)
     form = given.value_type if pa.types.is_dictionary(given) else given
-    if dtype.name in ("int32", "int64") and pa.types.is_integer(form):
-        return tree(f"TRY_CAST({sql} AS BIGINT)" if pa.types.is_uint64(form) else f"CAST({sql} AS BIGINT)")
-    if dtype.name == "timestamp" and pa.types.is_timestamp(form):
-        if form.unit == "ns":
-            return tree(f"CASE WHEN epoch_ns({sql}) % 1000 = 0 THEN epoch_ns({sql}) // 1000 END")
-        return tree(f"epoch_us({sql})")
-    if dtype.name in ("string", "bytes", "bool", "date") and fits(form, dtype):
-        return tree(f"CAST({sql} AS {type_name(dtype)})")
+    if not key_castable(form, dtype):
+        raise SourceError(
+            f"{where}: column {name!r} is {given}, but the join key is {dtype}; "
+            "headwater never casts a key: cast the column"
+        )
+    wanted = Int64 if dtype.name == "int32" else dtype
     if pa.types.is_null(form):
-        return tree(f"CAST(NULL AS {'BIGINT' if dtype.name in ('int32', 'timestamp') else type_name(dtype)})")
-    raise SourceError(
-        f"{where}: column {name!r} is {given}, but the join key is {dtype}; "
-        "headwater never casts a key: cast the column"
-    )
+        return tree(f"CAST(NULL AS {'BIGINT' if wanted.name == 'timestamp' else type_name(wanted)})")
+    cast = _cast(name_sql(name), form, wanted)
+    if wanted.name == "timestamp":
+        cast = f"epoch_us({cast})"
+    return tree(_checked(name, cast, given, wanted, where, place))
 
 
-def value(name: str, given: pa.DataType, dtype: DType, where: str, *, lenient: bool = False) -> Tree:
-    """A feature's column in its dtype; a value that would not survive is an error when it is read.
+def value(name: str, given: pa.DataType, dtype: DType, where: str, place: Place | None = None) -> Tree:
+    """A feature's column in its dtype, by the rule of `value_rule.cast_value`; else an error when the value is read.
 
     Args:
         name: the column.
         given: its Arrow type.
         dtype: the feature's dtype.
         where: the view and feature, for errors.
-        lenient: whether the values were Python's own, which have no width: a float may become a float32.
+        place: names the rows of values that do not fit.
 
     Raises:
         SourceError: a column whose type cannot become the dtype.
     """
-    sql, wanted = name_sql(name), type_name(dtype)
-    cast = f"CAST({sql} AS {wanted})"
-    if not fits(given, dtype):
-        if not (lenient and _python_fits(given, dtype)):
-            raise SourceError(
-                f"{where}: column {name!r} is {given}, which does not fit {dtype} without loss{declare_hint(given)}"
-            )
-        if dtype.name == "int32":
-            return _checked(name, cast, given, dtype, where)
-        return tree(_whole_vector(sql, cast, dtype, name, where))
-    if dtype.name == "embedding":
-        return tree(_whole_vector(sql, cast, dtype, name, where))
-    if dtype.name == "timestamp" and pa.types.is_timestamp(given):
-        return tree(_timestamp(sql, given, f"{where}: column {name!r} ({given})"))
-    return _checked(name, cast, given, dtype, where) if _may_lose(given, dtype) else tree(cast)
+    if not castable(given, dtype):
+        raise SourceError(f"{where}: column {name!r} is {given}, which does not fit {dtype}{declare_hint(given)}")
+    return tree(_checked(name, _cast(name_sql(name), given, dtype), given, dtype, where, place))
 
 
-def _timestamp(sql: str, given: pa.DataType, where: str) -> str:
-    """A timestamp in microseconds; one between two of them is an error."""
-    if given.unit != "ns":
-        return f"make_timestamp(epoch_us({sql}))"
-    text = text_sql(f"{FAILED}{where} holds a value that timestamp cannot hold exactly: ")
-    failed = f"error({text} || CAST({sql} AS VARCHAR))"
-    return f"CASE WHEN epoch_ns({sql}) % 1000 <> 0 THEN {failed} ELSE make_timestamp(epoch_ns({sql}) // 1000) END"
-
-
-def _may_lose(given: pa.DataType, dtype: DType) -> bool:
-    """Whether some value of a type that fits does not become the dtype exactly."""
-    if dtype.name == "array" and dtype.element is not None and not pa.types.is_null(given):
-        return _may_lose(given.value_type, dtype.element)
-    if pa.types.is_decimal(given):
-        return True
-    if dtype.name in ("float32", "float64") and pa.types.is_integer(given):
-        bits = given.bit_width + pa.types.is_unsigned_integer(given)
-        return bool(bits > (25 if dtype.name == "float32" else 54))
-    return bool(dtype.name == "timestamp" and pa.types.is_timestamp(given) and given.unit == "ns") or (
-        dtype.name == "date" and pa.types.is_date64(given)
-    )
-
-
-def _checked(name: str, cast: str, given: pa.DataType, dtype: DType, where: str) -> Tree:
-    """A cast whose result must turn back into the value."""
+def _checked(name: str, cast: str, given: pa.DataType, dtype: DType, where: str, place: Place | None) -> str:
+    """A cast; of a value that does not fit an error."""
     sql = name_sql(name)
-    back = f"CAST({cast} AS {_own_type(given)})"
-    text = text_sql(f"{FAILED}{where}: column {name!r} ({given}) holds a value that {dtype} cannot hold exactly: ")
-    return tree(f"CASE WHEN {back} IS DISTINCT FROM {sql} THEN error({text} || CAST({sql} AS VARCHAR)) ELSE {cast} END")
-
-
-def _own_type(given: pa.DataType) -> str:
-    if pa.types.is_list(given) or pa.types.is_large_list(given) or pa.types.is_fixed_size_list(given):
-        return f"{_own_type(given.value_type)}[]"
-    if pa.types.is_timestamp(given):
-        return "TIMESTAMP_NS" if given.tz is None else "TIMESTAMPTZ_NS"
-    if pa.types.is_decimal(given):
-        return f"DECIMAL({given.precision}, {given.scale})"
-    if pa.types.is_date64(given):
-        return "DATE"
-    return "HUGEINT"
-
-
-def _python_fits(given: pa.DataType, dtype: DType) -> bool:
-    """Whether Python's ints, floats and lists of them, which came as int64 and float64, fit a narrower dtype."""
-    if dtype.name == "int32":
-        return bool(pa.types.is_int64(given))
-    if dtype.name == "float32":
-        return bool(pa.types.is_float64(given))
-    if dtype.name == "array":
-        assert dtype.element is not None
-        is_list = pa.types.is_list(given) or pa.types.is_large_list(given)
-        return bool(is_list) and (
-            fits(given.value_type, dtype.element) or _python_fits(given.value_type, dtype.element)
-        )
-    is_list = pa.types.is_list(given) or pa.types.is_large_list(given) or pa.types.is_fixed_size_list(given)
-    return bool(dtype.name == "embedding" and is_list and pa.types.is_float64(given.value_type))
-
-
-def _whole_vector(sql: str, cast: str, dtype: DType, name: str, where: str) -> str:
-    """The cast; of an embedding, with its length and elements checked."""
-    if dtype.name != "embedding":
+    bad = _misfit(sql, given, dtype)
+    if bad is None:
         return cast
-    text = text_sql(f"{FAILED}{where}: column {name!r} holds a vector that is not {dtype.dim} numbers: ")
-    bad = f"len({sql}) <> {dtype.dim} OR list_count({sql}) <> {dtype.dim}"
-    return f"CASE WHEN {bad} THEN error({text} || CAST({sql} AS VARCHAR)) ELSE {cast} END"
+    before, after = (
+        text_sql(f"{FAILED}{where}: column {name!r} ({given}): "),
+        text_sql(f" does not fit {dtype}: {_why(given, dtype)}"),
+    )
+    found = f"left(CAST({sql} AS VARCHAR), {_SHOWN}){'' if place is None else place.sql()}"
+    return f"CASE WHEN {bad} THEN error({before} || {found} || {after}) ELSE {cast} END"
+
+
+def _why(given: pa.DataType, dtype: DType) -> str:
+    """What values of a type must be to fit."""
+    if pa.types.is_dictionary(given):
+        given = given.value_type
+    match dtype.name:
+        case "embedding":
+            return f"{dtype.dim} numbers are wanted, none of them NULL or beyond float32"
+        case "array" if dtype.element is not None:
+            return _why(given.value_type, dtype.element)
+        case "int32" | "int64":
+            whole = "not a whole number below 2**53" if pa.types.is_floating(given) else "not a whole number"
+            return f"{'' if pa.types.is_integer(given) else f'{whole}, or '}beyond {BITS[dtype.name] + 1} bits"
+        case "float32" | "float64" if pa.types.is_integer(given):
+            bits = 24 if dtype.name == "float32" else 53
+            return f"an integer beyond 2**{bits}, where a {dtype} does not hold all"
+        case "timestamp":
+            return "finer than a microsecond"
+    return f"beyond the greatest {dtype}"
+
+
+def _misfit(sql: str, given: pa.DataType, dtype: DType, depth: int = 0) -> str | None:
+    """The condition of a value that does not fit; None where all of the type do."""
+    if pa.types.is_dictionary(given):
+        given = given.value_type
+    if pa.types.is_null(given):
+        return None
+    match dtype.name:
+        case "int32" | "int64":
+            return _no_integer(sql, given, dtype)
+        case "float32" | "float64":
+            return _no_float(sql, given, dtype)
+        case "timestamp" if pa.types.is_timestamp(given) and given.unit == "ns":
+            return f"epoch_ns({sql}) % 1000 <> 0"
+        case "array" | "embedding":
+            return _no_list(sql, given, dtype, depth)
+    return None
+
+
+def _no_integer(sql: str, given: pa.DataType, dtype: DType) -> str | None:
+    bits, wanted = BITS[dtype.name], type_name(dtype)
+    if pa.types.is_floating(given):
+        end = 2.0 ** min(bits, 53)
+        first = ">=" if bits < 53 else ">"
+        # the ranges that files state leave out NaN, so that DuckDB may drop comparisons with it
+        return f"NOT (isfinite({sql}) AND {sql} = trunc({sql}) AND {sql} {first} {-end!r} AND {sql} < {end!r})"
+    if pa.types.is_decimal(given):
+        text, whole = f"CAST({sql} AS VARCHAR)", f"TRY_CAST({_before_point(sql)} AS {wanted}) IS NULL"
+        if given.scale <= 0:
+            return f"({sql} IS NOT NULL AND {whole})"
+        return f"({sql} IS NOT NULL AND (regexp_matches({text}, '[.][0-9]*[1-9]') OR {whole}))"
+    if given.bit_width - pa.types.is_signed_integer(given) <= bits:
+        return None
+    beyond = f"{sql} > {2**bits - 1}"
+    return f"({beyond} OR {sql} < {-(2**bits)})" if pa.types.is_signed_integer(given) else beyond
+
+
+def _before_point(sql: str) -> str:
+    return f"split_part(CAST({sql} AS VARCHAR), '.', 1)"
+
+
+def _no_float(sql: str, given: pa.DataType, dtype: DType) -> str | None:
+    if pa.types.is_integer(given):
+        whole = WHOLE[dtype.name]
+        if given.bit_width + pa.types.is_unsigned_integer(given) <= whole.bit_length():
+            return None
+        beyond = f"{sql} > {whole}"
+        return f"({beyond} OR {sql} < {-whole})" if pa.types.is_signed_integer(given) else beyond
+    if dtype.name == "float32" and pa.types.is_float64(given):
+        return f"(isfinite({sql}) AND abs({sql}) >= {FLOAT32_END!r})"
+    return None  # of decimals DuckDB holds none beyond 10**38
+
+
+def _no_list(sql: str, given: pa.DataType, dtype: DType, depth: int) -> str | None:
+    element, x = dtype.element or Float32, f"x{depth}"
+    conditions = []
+    if dtype.name == "embedding":
+        conditions += [f"len({sql}) <> {dtype.dim}", f"list_count({sql}) <> {dtype.dim}"]
+    if element.name == "float32" and pa.types.is_float64(given.value_type):
+        # DuckDB's own cast makes the elements NULL that would be infinite, which is faster than to look at each
+        conditions.append(f"list_count(TRY_CAST({sql} AS FLOAT[])) <> list_count({sql})")
+    elif (inside := _misfit(x, given.value_type, element, depth + 1)) is not None:
+        conditions.append(f"len(list_filter({sql}, LAMBDA {x} : {inside})) > 0")
+    return f"({' OR '.join(conditions)})" if conditions else None
+
+
+def _cast(sql: str, given: pa.DataType, dtype: DType, depth: int = 0) -> str:
+    """A value that fits in its dtype."""
+    plain = f"CAST({sql} AS {type_name(dtype)})"
+    if pa.types.is_dictionary(given):
+        given = given.value_type
+    if pa.types.is_null(given):
+        return plain
+    if pa.types.is_decimal(given):
+        if dtype.name in ("int32", "int64"):
+            return f"CAST({_before_point(sql)} AS {type_name(dtype)})"
+        # by way of text: DuckDB's own cast rounds more than once
+        return f"CAST(CAST({sql} AS VARCHAR) AS {type_name(dtype)})"
+    if dtype.name == "timestamp" and pa.types.is_timestamp(given):
+        return f"make_timestamp({f'epoch_ns({sql}) // 1000' if given.unit == 'ns' else f'epoch_us({sql})'})"
+    if dtype.name in ("array", "embedding"):
+        element, x = dtype.element or Float32, f"x{depth}"
+        inside = _cast(x, given.value_type, element, depth + 1)
+        if inside != f"CAST({x} AS {type_name(element)})":
+            return f"CAST(list_transform({sql}, LAMBDA {x} : {inside}) AS {type_name(dtype)})"
+    return plain

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 from sqlglot import exp
 
 from headwater.errors import SourceError, nearest
-from headwater.offline.engines.duckdb_columns import name_sql
-from headwater.types import DType
+from headwater.offline.engines.duckdb_columns import Place, name_sql
+from headwater.planning.cast import fit, misfits
+from headwater.types import DType, Int64, castable, key_castable
 
 ROW = "__row"
 WHOLE = "__whole"
@@ -49,6 +50,10 @@ class Session(Protocol):
         """The full name of a table that `load` makes."""
         ...
 
+    def place(self, row: str, names: Callable[[int], str]) -> Place:
+        """What names the rows of a relation in errors: the expression of a row's number, and the names of numbers."""
+        ...
+
 
 class ViewSession(Session, Protocol):
     """A session that can also run the query's trees."""
@@ -74,11 +79,13 @@ class Wanted:
         keys: column → dtype of a join key.
         times: the event and created time columns.
         values: column → dtypes of the features it holds.
+        named: column → the name of the first of them, for errors.
     """
 
     keys: Mapping[str, DType] = field(default_factory=dict)
     times: tuple[str, ...] = ()
     values: Mapping[str, tuple[DType, ...]] = field(default_factory=dict)
+    named: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def columns(self) -> list[str]:
@@ -89,6 +96,41 @@ class Wanted:
         """Every column with its type in a source."""
         types = dict(zip(schema.names, schema.types, strict=True))
         return [(name, types[name]) for name in self.columns]
+
+    def fitted(self, table: pa.Table, where: str, first: int = 0) -> pa.Table:
+        """A table in memory whose columns are fitted to their dtypes, but those that are times, or have several.
+
+        Args:
+            table: its columns are among the columns asked for.
+            where: for errors.
+            first: the number of its first row.
+
+        Raises:
+            SourceError: a value that does not fit, with its column and row.
+        """
+        for i, given in enumerate(table.schema):
+            dtype = self.one_dtype(given.name)
+            can = key_castable if given.name in self.keys else castable
+            if dtype is None or given.type == dtype.arrow or not can(given.type, dtype):
+                continue
+            found = fit(table.column(i), dtype)
+            if found.bad is not None:
+                what = misfits(table.column(i), found.bad, dtype, first)
+                feature = f", feature {self.named[given.name]!r}" if given.name in self.named else ""
+                raise SourceError(f"{where}{feature}: column {given.name!r} ({given.type}): {what}")
+            table = table.set_column(i, given.name, found.values)
+        return table
+
+    def one_dtype(self, name: str) -> DType | None:
+        """The one dtype that a column is to be fitted to; None where there are several, or it is a time.
+
+        Keys of integers are held in 64 bits.
+        """
+        wanted = set(self.values.get(name, ()))
+        if name in self.keys:
+            key = self.keys[name]
+            wanted.add(Int64 if key.name == "int32" else key)
+        return None if name in self.times or len(wanted) != 1 else wanted.pop()
 
     @property
     def features_alone(self) -> list[str]:
@@ -125,7 +167,7 @@ class Opened:
         schema: its columns, `__row` aside.
         size: the end of its row numbers.
         row: the column of its row numbers.
-        lenient: whether its values were Python's own.
+        rows: a row's number → what errors call it.
         footers: of the Parquet files it reads, where a filter on a time column spares reading; else empty.
         lacking: column → which of its files lack it.
         branches: its rows, in parts that a run reads in different ways; empty: in one, by the times of its rows.
@@ -137,7 +179,7 @@ class Opened:
     schema: pa.Schema
     size: int
     row: str = ROW
-    lenient: bool = False
+    rows: Callable[[int], str] = "row {}".format
     footers: tuple[pq.FileMetaData, ...] = ()
     lacking: Mapping[str, str] = field(default_factory=dict)
     branches: tuple[Branch, ...] = ()

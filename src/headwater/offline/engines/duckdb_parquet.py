@@ -119,6 +119,7 @@ def open_parquet(
     bits = max(1, max(footer.num_rows for footer in footers).bit_length())
     whole = [i for i, file in enumerate(found.files) if scope.known_after is None or file.path in scope.whole]
     rest = sorted(set(range(len(names))) - set(whole))
+    order = [*whole, *rest]
     parts = [(_some(found.scanned, some), first) for some, first in ((whole, 0), (rest, len(whole))) if some]
     queries, schema = _alike(session, found.scanned, [_numbered(files, bits, first) for files, first in parts], where)
     extra = "" if scope.only is None else _added(schema, wanted)
@@ -152,6 +153,7 @@ def open_parquet(
         branches=tuple(branches),
         file_rows={found.files[i].path: footers[i].num_rows for i in whole},
         fixed=False,
+        rows=lambda row: f"{names[order[row >> bits]]}, row {row & ((1 << bits) - 1)}",
     )
 
 

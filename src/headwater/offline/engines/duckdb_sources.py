@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -39,8 +38,8 @@ from headwater.offline.engines.footers import read_footers
 from headwater.offline.local_files import local_identities
 from headwater.offline.remote_files import is_remote, list_remote, remote_identities
 from headwater.planning.files import FileIdentity
-from headwater.planning.tables import as_table, is_pandas, match_key
-from headwater.types import DType
+from headwater.planning.tables import as_table
+from headwater.types import is_list
 
 EVERYTHING = SourceScope()
 
@@ -210,42 +209,35 @@ def _table_of(source: TableSource, where: str) -> pa.Table:
         raise SourceError(str(bad)) from bad
 
 
-def table_schema(source: TableSource, keys: Mapping[str, DType], where: str) -> pa.Schema:
-    """The columns of a table as they will be: in pandas a float column may hold an integer key."""
-    schema = _table_of(source, where).schema
-    if is_pandas(source.table):
-        for name, dtype in keys.items():
-            place = schema.get_field_index(name)
-            if place >= 0 and dtype.name.startswith("int") and pa.types.is_floating(schema.field(place).type):
-                schema = schema.set(place, pa.field(name, pa.int64()))
-    return schema
-
-
 def readable(table: pa.Table) -> pa.Table:
     """The table without Arrow types that DuckDB cannot take in."""
     for i, column in enumerate(table.schema):
-        if pa.types.is_float16(column.type):
-            table = table.set_column(i, column.name, table.column(i).cast(pa.float32()))
+        wanted = _taken(column.type)
+        if wanted != column.type:
+            table = table.set_column(i, column.name, table.column(i).cast(wanted))
     return table
+
+
+def _taken(kind: pa.DataType) -> pa.DataType:
+    """A type as DuckDB takes it: floats of 16 bits as such of 32."""
+    if pa.types.is_float16(kind):
+        return pa.float32()
+    if is_list(kind):
+        inner = _taken(kind.value_type)
+        return kind if inner == kind.value_type else pa.list_(inner)
+    return kind
 
 
 def _open_table(session: Session, source: TableSource, wanted: Wanted, where: str) -> Opened:
     table = _table_of(source, where)
     check_columns(table.schema, wanted.columns, where)
-    table = readable(table.select(wanted.columns))
+    table = table.select(wanted.columns)
     check_table(table, where)
-    for name, dtype in wanted.keys.items():
-        if name not in wanted.values and name not in wanted.times:
-            matched = match_key(
-                table.column(name), dtype, f"{where}: column {name!r}", SourceError, pandas=is_pandas(source.table)
-            )
-            table = table.set_column(table.column_names.index(name), name, matched)
-    lenient = isinstance(source.table, (list, tuple, Mapping)) or is_pandas(source.table)
-    return show_table(session, table, lenient=lenient)
+    return show_table(session, readable(wanted.fitted(table, where)))
 
 
-def show_table(session: Session, table: pa.Table, *, lenient: bool) -> Opened:
+def show_table(session: Session, table: pa.Table) -> Opened:
     """An Arrow table with row numbers."""
     name = session.name("table")
     session.show(name, table.append_column(ROW, pa.array(np.arange(table.num_rows, dtype=np.int64))))
-    return Opened(name, table.schema, table.num_rows, lenient=lenient)
+    return Opened(name, table.schema, table.num_rows)

@@ -12,12 +12,12 @@ from sqlglot import exp
 
 from headwater.clock import duration_micros
 from headwater.definitions.feature import Feature
-from headwater.definitions.sources import CSVSource, PushSource, Source, TableSource
+from headwater.definitions.sources import CSVSource, PushSource, Source
 from headwater.offline.base import ARRIVAL, CREATED, POSITION, SourceScope, ViewInput, unreadable_rows
-from headwater.offline.engines.duckdb_columns import event_range, is_time, key, micros, name_sql, tree, value
+from headwater.offline.engines.duckdb_columns import Place, event_range, is_time, key, micros, name_sql, tree, value
 from headwater.offline.engines.duckdb_log import ShownPart, deletes_of, fitting, show_part
-from headwater.offline.engines.duckdb_opened import Branch, Opened, Session, ViewSession, Wanted, check_columns
-from headwater.offline.engines.duckdb_sources import EVERYTHING, open_source, show_table, source_schema, table_schema
+from headwater.offline.engines.duckdb_opened import ROW, Branch, Opened, Session, ViewSession, Wanted, check_columns
+from headwater.offline.engines.duckdb_sources import EVERYTHING, open_source, show_table, source_schema
 from headwater.offline.engines.footers import null_count, time_range
 from headwater.offline.pit import hidden_rows
 from headwater.offline.relations import Relation, Tree, ViewRows, column, number
@@ -43,22 +43,20 @@ def check_view(session: Session, view: ViewInput, folder: Path) -> None:
     source, where = view.source, where_of(view.view)
     if source is None or isinstance(source, PushSource):
         return
-    if isinstance(source, TableSource):
-        schema = table_schema(source, {k.source_column: k.dtype for k in view.view.keys}, where)
-    else:
-        schema = source_schema(session, source, folder, where)
+    schema = source_schema(session, source, folder, where)
     wanted = _wanted(view.view, source, view.view.view.feature_list)
     check_columns(schema, wanted.columns, f"{where}: its source")
     if not isinstance(source, CSVSource):
-        _relation(view.view, source, Opened("x", schema, 0, lenient=True), view.view.view.feature_list, where)
+        _relation(session, view.view, source, Opened("x", schema, 0), view.view.view.feature_list, where)
 
 
 def _wanted(view: ResolvedView, source: Source, features: Sequence[Feature]) -> Wanted:
     values: dict[str, tuple[DType, ...]] = {}
     for feature in features:
         values[feature.source_column] = (*values.get(feature.source_column, ()), feature.dtype)
+    named = {feature.source_column: feature.name for feature in reversed(features)}
     times = tuple(t for t in (source.event_time, source.created_time) if t is not None)
-    return Wanted({k.source_column: k.dtype for k in view.keys}, times, values)
+    return Wanted({k.source_column: k.dtype for k in view.keys}, times, values, named)
 
 
 def open_view(
@@ -88,7 +86,7 @@ def open_view(
     if source is not None and not isinstance(source, PushSource):
         opened = open_source(session, source, folder, _wanted(resolved, source, chosen), where, scope)
     if source is not None and opened is not None:
-        relation = _relation(resolved, source, opened, chosen, where)
+        relation = _relation(session, resolved, source, opened, chosen, where)
         reach = source.event_time if opened.footers else None
         late = [] if scope.known_after is None else _known_after(source, opened, relation, scope.known_after)
         relation = _named(session, relation, reach, opened.branches, late)
@@ -97,12 +95,12 @@ def open_view(
     for part in () if view.log is None else fitting(resolved, view.log):
         inside = f"{where}, offline log"
         shown = show_part(session, part, inside)
-        parts.append(_named(session, _part(resolved, shown, chosen, inside), None))
+        parts.append(_named(session, _part(session, resolved, shown, chosen, inside), None))
         null_times += _null_times(session, shown.name, shown.footers, (declared.event_time,))
         unreadable += shown.unreadable
     if relation is None and not parts:
-        empty = show_table(session, _empty(resolved, chosen), lenient=False)
-        relation = _relation(resolved, declared, empty, chosen, where)
+        empty = show_table(session, _empty(resolved, chosen))
+        relation = _relation(session, resolved, declared, empty, chosen, where)
     rows = ViewRows(
         source=relation,
         log=tuple(parts),
@@ -131,17 +129,20 @@ def _empty(view: ResolvedView, features: Sequence[Feature]) -> pa.Table:
     return pa.schema(list(columns.items())).empty_table()
 
 
-def _relation(view: ResolvedView, source: Source, opened: Opened, features: Sequence[Feature], where: str) -> Relation:
+def _relation(
+    session: Session, view: ResolvedView, source: Source, opened: Opened, features: Sequence[Feature], where: str
+) -> Relation:
     types = {field.name: field.type for field in opened.schema}
     event = None if source.event_time is None else micros(source.event_time, types[source.event_time], where)
+    place = session.place(name_sql(opened.row) if opened.row == ROW else opened.row, opened.rows)
     return Relation(
         table=exp.to_table(opened.name),
         ordinal=column(opened.row),
         size=opened.size,
-        keys=tuple(key(k.source_column, types[k.source_column], k.dtype, where) for k in view.keys),
+        keys=tuple(key(k.source_column, types[k.source_column], k.dtype, where, place) for k in view.keys),
         event=event,
         created=None if source.created_time is None else micros(source.created_time, types[source.created_time], where),
-        features=_values(features, types, where, opened.lenient),
+        features=_values(features, types, where, place),
         event_range=event_range(_REACH, types[source.event_time])
         if opened.footers and source.event_time is not None
         else None,
@@ -237,14 +238,14 @@ def _named(
     )
 
 
-def _values(features: Sequence[Feature], types: dict[str, pa.DataType], where: str, lenient: bool) -> dict[str, Tree]:
+def _values(features: Sequence[Feature], types: dict[str, pa.DataType], where: str, place: Place) -> dict[str, Tree]:
     return {
-        f.name: value(f.source_column, types[f.source_column], f.dtype, f"{where}, feature {f.name!r}", lenient=lenient)
+        f.name: value(f.source_column, types[f.source_column], f.dtype, f"{where}, feature {f.name!r}", place)
         for f in features
     }
 
 
-def _part(view: ResolvedView, shown: ShownPart, features: Sequence[Feature], where: str) -> Relation:
+def _part(session: Session, view: ResolvedView, shown: ShownPart, features: Sequence[Feature], where: str) -> Relation:
     """Rows of the log, read as this version reads them."""
     types = {field.name: field.type for field in shown.schema}
     source = view.view.source
@@ -252,15 +253,16 @@ def _part(view: ResolvedView, shown: ShownPart, features: Sequence[Feature], whe
     created = [
         micros(c, types[c], where).sql("duckdb") for c in dict.fromkeys(carried) if not pa.types.is_null(types[c])
     ]
+    place = session.place(name_sql(POSITION), "position {}".format)
     arrival = f"epoch_us({name_sql(ARRIVAL)})" if is_time(types[ARRIVAL]) else name_sql(ARRIVAL)
     return Relation(
         table=exp.to_table(shown.name),
         ordinal=column(POSITION),
         size=shown.size,
-        keys=tuple(key(k.source_column, types[k.source_column], k.dtype, where) for k in view.keys),
+        keys=tuple(key(k.source_column, types[k.source_column], k.dtype, where, place) for k in view.keys),
         event=None if source.event_time is None else _log_event(source.event_time, types, where),
         created=tree(f"coalesce({', '.join([*created, arrival])})"),
-        features=_values(features, types, where, True),
+        features=_values(features, types, where, place),
     )
 
 

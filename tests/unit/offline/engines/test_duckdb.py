@@ -157,13 +157,14 @@ def test_columns_fit_though_their_type_may_lose_something(engine, column, dtype,
 @pytest.mark.parametrize(
     ("column", "dtype", "words"),
     [
-        (pa.array([7], pa.int64()), hw.Int32, "is int64, which does not fit int32"),
-        (pa.array([1.5], pa.float64()), hw.Float32, "is double, which does not fit float32"),
+        (pa.array([2**40], pa.int64()), hw.Int32, "1099511627776 in row 0 does not fit int32"),
+        (pa.array([1e39], pa.float64()), hw.Float32, r"1e\+39 in row 0 does not fit float32"),
+        (pa.array([1.5], pa.float64()), hw.Int64, "1.5 in row 0 does not fit int64: not a whole number"),
         (pa.array(["7"]), hw.Int64, "is string, which does not fit int64"),
-        (pa.array([2**53 + 1]), hw.Float64, "9007199254740993"),
-        (pa.array([[1.5]], pa.list_(pa.float32())), hw.Embedding(2), "not 2 numbers"),
-        (pa.array([[1.5, None]], pa.list_(pa.float32())), hw.Embedding(2), "not 2 numbers"),
-        (pa.array([1], pa.timestamp("ns")), hw.Timestamp, "cannot hold exactly"),
+        (pa.array([2**53 + 1]), hw.Float64, "9007199254740993 in row 0 does not fit"),
+        (pa.array([[1.5]], pa.list_(pa.float32())), hw.Embedding(2), "1 numbers, not 2"),
+        (pa.array([[1.5, None]], pa.list_(pa.float32())), hw.Embedding(2), "a vector with a NULL"),
+        (pa.array([1], pa.timestamp("ns")), hw.Timestamp, "finer than a microsecond"),
     ],
 )
 def test_what_would_lose_something_is_an_error(engine, column, dtype, words):
@@ -171,7 +172,7 @@ def test_what_would_lose_something_is_an_error(engine, column, dtype, words):
         values(engine, rows(temp=column), hw.Feature("temp", dtype))
 
 
-def test_pythons_own_floats_have_no_width(engine):
+def test_a_wider_float_becomes_the_nearest_float32(engine):
     source = table(("JFK", at(0), 1.111, [0.1, 0.2]), columns="airport happened temp vector")
     features = [hw.Feature("temp", hw.Float32), hw.Feature("vector", hw.Embedding(2))]
     found = values(engine, source, *features)[0]

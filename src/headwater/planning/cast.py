@@ -1,4 +1,4 @@
-"""Columns of written rows as their declared dtypes, without loss; which rows do not fit is told row by row."""
+"""Columns as their declared dtypes, by the rule of `value_rule`; which rows do not fit is said row by row."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 
 from headwater.clock import to_micros
 from headwater.errors import UsageError
-from headwater.planning.tables import decoded
-from headwater.planning.value_checks import numpy_micros, unreadable
-from headwater.types import DType, Timestamp, is_list
+from headwater.planning.value_checks import numpy_micros, row_list, shown, unreadable
+from headwater.planning.value_rule import BITS, WHOLE, Misfit, cast_value
+from headwater.types import DType, Float32, Timestamp, castable, is_list
 
 Column: TypeAlias = pa.ChunkedArray | list[Any]
 """A column as the user gave it: Arrow from a table, Python values from a list of dicts."""
 
 _MICROS = pa.timestamp("us", tz="UTC")
-_WHOLE = {"float32": 2**24, "float64": 2**53}
 _ALONE = {"string": {str, type(None)}, "bytes": {bytes, type(None)}, "date": {date, type(None)}}
 _MILLIS_A_DAY = 86_400_000
+_BOOLS = {bool, np.bool_}
 _PER_UNIT = {"s": 1_000_000, "ms": 1_000, "us": 1}
 
 
@@ -41,20 +41,16 @@ class Fitted:
     bad: NDArray[np.bool_] | None = None
 
 
-def fit(column: Column, dtype: DType, *, pandas: bool = False) -> Fitted:
-    """A column as a dtype.
-
-    Integers of any width fit where the value does, whole numbers a float that holds them exactly, floats a narrower
-    float unless they overflow; text, bytes, bools, times and dates only their own kind. Finer timestamps round down.
+def fit(column: Column, dtype: DType) -> Fitted:
+    """A column as a dtype, each value by the rule of `value_rule.cast_value`.
 
     Args:
         column: the values.
         dtype: what they shall be.
-        pandas: whether they came from pandas, which holds integers with gaps as floats.
     """
     if dtype == Timestamp and isinstance(column, list):
         return _instants(column, up=False)
-    return _fit(column, dtype, lambda array: _arrow(array, dtype, pandas))
+    return _fit(column, dtype, lambda array: _arrow(array, dtype))
 
 
 def fit_time(column: Column) -> Fitted:
@@ -62,6 +58,27 @@ def fit_time(column: Column) -> Fitted:
     if isinstance(column, list):
         return _instants(column, up=True)
     return _readable(plain(column), lambda array: _times(array, up=True))
+
+
+def misfits(column: pa.ChunkedArray, bad: NDArray[np.bool_], dtype: DType, first: int = 0) -> str:
+    """What an error says of the values of a column that do not fit.
+
+    Args:
+        column: the values as they were given.
+        bad: which of them do not fit.
+        dtype: what they do not fit.
+        first: the number of the first row.
+    """
+    rows = np.flatnonzero(bad)
+    value = column[int(rows[0])]
+    try:
+        cast_value(value.as_py(), dtype)
+        why = ""
+    except Misfit as misfit:
+        why = f": {misfit}"
+    except Exception:  # Python holds no nanoseconds without pandas
+        why = ": finer than a microsecond" if pa.types.is_timestamp(value.type) else ""
+    return f"{shown(value)} in {row_list(rows, first)} does not fit {dtype}{why}"
 
 
 def _readable(array: pa.Array, convert: Callable[[pa.Array], Fitted]) -> Fitted:
@@ -76,47 +93,38 @@ def _readable(array: pa.Array, convert: Callable[[pa.Array], Fitted]) -> Fitted:
 def _fit(column: Column, dtype: DType, convert: Callable[[pa.Array], Fitted]) -> Fitted:
     if not isinstance(column, list):
         return convert(plain(column))
-    # Arrow takes text beside bytes for bytes, and cuts a datetime beside a date, so that these are looked at one by one
-    exact = _ALONE.get(dtype.name)
-    if exact is None or exact.issuperset(map(type, column)):
-        found = _converted(column, None, convert)
+    # Arrow takes text beside bytes for bytes, cuts a datetime beside a date, and takes a bool beside floats for a number,
+    # so that these are looked at one by one
+    exact, kinds = _ALONE.get(dtype.name), set(map(type, column))
+    if kinds <= exact if exact is not None else kinds.isdisjoint(_BOOLS) or dtype.name == "bool":
+        found = _converted(column, convert)
         if found is not None and found.bad is None:
             return found
-    return _one_by_one(column, dtype, convert)
+    return _one_by_one(column, dtype)
 
 
-def _converted(column: Sequence[Any], hint: pa.DataType | None, convert: Callable[[pa.Array], Fitted]) -> Fitted | None:
+def _converted(column: Sequence[Any], convert: Callable[[pa.Array], Fitted]) -> Fitted | None:
     """Python values as Arrow takes them; None where it does not."""
     try:
-        return convert(pa.array(column, hint))
+        return convert(pa.array(column))
     except Exception:  # Arrow's own errors, and what a method of somebody's object raises
         return None
 
 
-def _one_by_one(column: Sequence[Any], dtype: DType, convert: Callable[[pa.Array], Fitted]) -> Fitted:
-    hint = dtype.arrow if dtype.name in ("string", "bytes", "date", "array", "embedding") else None
-    given = np.fromiter((value is not None for value in column), bool, len(column))
-    good = [value if _accepts(dtype, value) else None for value in column]
-    found = _converted(good, hint, convert)
-    if found is None:
-        good = [value if _converted([value], hint, convert) is not None else None for value in good]
-        found = _converted(good, hint, convert)
-    if found is None:
-        return Fitted(pa.nulls(len(column), dtype.arrow), given)
-    bad = given & np.fromiter((value is None for value in good), bool, len(column))
-    both = bad if found.bad is None else bad | found.bad
-    return Fitted(found.values, both if both.any() else None)
-
-
-def _accepts(dtype: DType, value: Any) -> bool:
-    try:
-        return dtype.accepts(value)
-    except Exception:
-        return False
+def _one_by_one(column: Sequence[Any], dtype: DType) -> Fitted:
+    good: list[Any] = []
+    bad = np.zeros(len(column), bool)
+    for i, value in enumerate(column):
+        try:
+            good.append(cast_value(value, dtype))
+        except Exception:  # a Misfit, and what a method of somebody's object raises
+            good.append(None)
+            bad[i] = True
+    return Fitted(pa.array(good, dtype.arrow), bad if bad.any() else None)
 
 
 def _instants(column: Sequence[Any], *, up: bool) -> Fitted:
-    """Python times in microseconds; what is none is bad."""
+    """Python times in microseconds; finer ones are rounded up, or do not fit."""
     if {datetime, type(None)}.issuperset(map(type, column)):
         try:
             return Fitted(
@@ -140,15 +148,15 @@ def _instant(value: Any, up: bool) -> Any:
         if np.isnat(value):
             return None
         found = numpy_micros(value)
-        return _NO_TIME if found is None else found[0] + (1 if up and not found[1] else 0)
+        return _NO_TIME if found is None or not (up or found[1]) else found[0] + (not found[1])
     if not isinstance(value, date):
         return _NO_TIME
     if isinstance(value, datetime) and value != value:  # pandas' NaT is a datetime
         return None
     try:
         # pandas' timestamps are datetimes with nanoseconds beside
-        finer: int = getattr(value, "nanosecond", 0)
-        return to_micros(value) + (1 if up and finer else 0)
+        finer = getattr(value, "nanosecond", 0) != 0
+        return _NO_TIME if finer and not up else to_micros(value) + finer
     except UsageError:
         return _NO_TIME
 
@@ -167,32 +175,40 @@ def plain(column: pa.ChunkedArray | pa.Array) -> pa.Array:
     return array
 
 
-def _arrow(array: pa.Array, dtype: DType, pandas: bool) -> Fitted:
+def decoded(array: pa.Array, wanted: pa.DataType) -> pa.Array:
+    """Text or bytes of a large, fixed-size or view encoding in the plain one."""
+    try:
+        return array.cast(wanted)
+    except pa.ArrowNotImplementedError:  # pyarrow below 18 casts no views
+        return pa.array(array.to_pylist(), wanted)
+
+
+def _arrow(array: pa.Array, dtype: DType) -> Fitted:
     if is_list(array.type) and array.type != dtype.arrow:
-        return _lists(array, dtype, pandas)
-    return _readable(array, lambda readable: _plain_arrow(readable, dtype, pandas))
+        return _lists(array, dtype)
+    return _readable(array, lambda readable: _plain_arrow(readable, dtype))
 
 
-def _plain_arrow(array: pa.Array, dtype: DType, pandas: bool) -> Fitted:
+def _plain_arrow(array: pa.Array, dtype: DType) -> Fitted:
     given, wanted = array.type, dtype.arrow
     if given == wanted and dtype.name != "embedding":
         return Fitted(array)
     if pa.types.is_null(given):
         return Fitted(pa.nulls(len(array), wanted))
+    if not castable(given, dtype):
+        return _none(array, wanted)
     match dtype.name:
         case "int32" | "int64":
-            return _integers(array, dtype, pandas)
+            return _integers(array, dtype)
         case "float32" | "float64":
             return _floats(array, dtype)
         case "timestamp":
             return _times(array, up=False)
-        case "date" if pa.types.is_date(given):
+        case "date":
             return _dates(array, wanted)
-        case "bytes" if pa.types.is_fixed_size_binary(given):
-            return Fitted(array.cast(wanted))
         case "embedding":
-            return _lists(array, dtype, pandas)
-    return _none(array, wanted)
+            return _lists(array, dtype)
+    return Fitted(array.cast(wanted))
 
 
 def _none(array: pa.Array, wanted: pa.DataType) -> Fitted:
@@ -212,25 +228,21 @@ def _masked(array: pa.Array, bad: NDArray[np.bool_], wanted: pa.DataType) -> Fit
     return Fitted(pc.if_else(pa.array(~bad), array, pa.scalar(None, array.type)).cast(wanted, safe=False), bad)
 
 
-def _integers(array: pa.Array, dtype: DType, pandas: bool) -> Fitted:
-    given, wanted = array.type, dtype.arrow
-    if pa.types.is_decimal(given) and given.scale == 0:
+def _integers(array: pa.Array, dtype: DType) -> Fitted:
+    given, wanted, bits = array.type, dtype.arrow, BITS[dtype.name]
+    if pa.types.is_decimal(given):
         try:
             return Fitted(array.cast(wanted))
         except pa.ArrowException:
-            return _none(array, wanted)
-    if pa.types.is_floating(given) and pandas:
-        values = array.cast(pa.float64()).fill_null(np.nan).to_numpy()
-        nan = np.isnan(values)
-        limit = 2.0**31 if dtype.name == "int32" else 2.0**63
-        whole = (np.floor(np.where(nan, 0, values)) == np.where(nan, 0, values)) & (
-            np.abs(np.where(nan, 0, values)) < limit
-        )
-        emptied = pc.if_else(pa.array(~nan), array, pa.scalar(None, given))
-        return _masked(emptied, ~whole & ~nan, wanted)
-    if not pa.types.is_integer(given):
-        return _none(array, wanted)
-    bits = 31 if dtype.name == "int32" else 63
+            return _one_by_one(array.to_pylist(), dtype)
+    if pa.types.is_floating(given):
+        values = array.cast(pa.float64()).fill_null(0.0).to_numpy()
+        ends = 2.0 ** min(bits, 53)
+        with np.errstate(invalid="ignore"):
+            good = (np.trunc(values) == values) & (values > -ends) & (values < ends)
+        if bits == 31:
+            good |= values == -ends
+        return _masked(array, ~good, wanted)
     if given.bit_width <= bits or (pa.types.is_signed_integer(given) and given.bit_width == bits + 1):
         return Fitted(array.cast(wanted))
     values = array.fill_null(0).to_numpy()
@@ -243,25 +255,35 @@ def _integers(array: pa.Array, dtype: DType, pandas: bool) -> Fitted:
 def _floats(array: pa.Array, dtype: DType) -> Fitted:
     given, wanted = array.type, dtype.arrow
     if pa.types.is_integer(given):
+        whole = WHOLE[dtype.name]
+        if given.bit_width + pa.types.is_unsigned_integer(given) <= whole.bit_length():
+            return Fitted(array.cast(wanted))
         values = array.fill_null(0).to_numpy()
-        limit = _WHOLE[dtype.name]
-        big = np.flatnonzero((values > limit) | (values < -limit) if values.dtype.kind == "i" else values > limit)
-        bad = np.zeros(len(values), bool)
-        kind = np.float32 if dtype.name == "float32" else np.float64
-        for i in big:
-            bad[i] = int(kind(values[i])) != int(values[i])
-        return _masked(array, bad, wanted)
-    if pa.types.is_decimal(given) and dtype.name == "float64":
-        return Fitted(array.cast(wanted))
-    if not pa.types.is_floating(given):
-        return _none(array, wanted)
+        return _masked(
+            array, (values > whole) | (values < -whole) if values.dtype.kind == "i" else values > whole, wanted
+        )
+    if pa.types.is_decimal(given):
+        try:
+            # by way of text: Arrow's own cast rounds more than once
+            found = array.cast(pa.string()).cast(wanted)
+        except pa.ArrowException:
+            return _one_by_one(array.to_pylist(), dtype)
+        return _finite(found, np.zeros(len(array), bool))
     if given.bit_width <= wanted.bit_width:
         return Fitted(array.cast(wanted))
-    values = array.fill_null(0.0).to_numpy()
-    return _masked(array, np.isfinite(values) & (np.abs(values) > np.finfo(np.float32).max), wanted)
+    with np.errstate(over="ignore"):
+        found = array.cast(wanted, safe=False)
+    return _finite(found, np.isinf(array.fill_null(0.0).to_numpy()))
+
+
+def _finite(found: pa.Array, infinite: NDArray[np.bool_]) -> Fitted:
+    """Numbers that were cast: those that became infinite without having been so do not fit."""
+    bad = np.isinf(found.fill_null(0.0).to_numpy()) & ~infinite
+    return _masked(found, bad, found.type)
 
 
 def _times(array: pa.Array, *, up: bool) -> Fitted:
+    """Times in microseconds; finer ones are rounded up, or do not fit."""
     given = array.type
     if pa.types.is_null(given):
         return Fitted(pa.nulls(len(array), _MICROS))
@@ -273,8 +295,8 @@ def _times(array: pa.Array, *, up: bool) -> Fitted:
         return Fitted(array.cast(pa.int64()).cast(_MICROS))
     values = array.cast(pa.int64()).fill_null(0).to_numpy()
     if given.unit == "ns":
-        micros = -(-values // 1000) if up else values // 1000
-        bad = np.zeros(len(values), bool)
+        micros = -(-values // 1000)
+        bad = np.zeros(len(values), bool) if up else values % 1000 != 0
     else:
         factor = _PER_UNIT[given.unit]
         bad = np.abs(values) > (2**63 - 1) // factor
@@ -293,12 +315,12 @@ def _dates(array: pa.Array, wanted: pa.DataType) -> Fitted:
     return Fitted(found, bad if bad.any() else None)
 
 
-def _lists(array: pa.Array, dtype: DType, pandas: bool) -> Fitted:
+def _lists(array: pa.Array, dtype: DType) -> Fitted:
     wanted = dtype.arrow
-    if dtype.name not in ("array", "embedding") or not is_list(array.type):
+    if dtype.name not in ("array", "embedding"):
         return _none(array, wanted)
     lengths = pc.list_value_length(array).fill_null(0).to_numpy(zero_copy_only=False)
-    inner = _arrow(plain(array.flatten()), dtype.element or DType("float32"), pandas)
+    inner = _arrow(plain(array.flatten()), dtype.element or Float32)
     wrong = np.zeros(len(inner.values), bool) if inner.bad is None else inner.bad.copy()
     if dtype.name == "embedding":
         wrong |= ~_valid(inner.values)
