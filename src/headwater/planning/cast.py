@@ -22,7 +22,7 @@ Column: TypeAlias = pa.ChunkedArray | list[Any]
 """A column as the user gave it: Arrow from a table, Python values from a list of dicts."""
 
 _MICROS = pa.timestamp("us", tz="UTC")
-_ALONE = {"string": {str}, "bytes": {bytes}, "date": {date}}
+_ALONE: dict[str, type] = {"string": str, "bytes": bytes, "date": date}
 _MILLIS_A_DAY = 86_400_000
 _PER_UNIT = {"s": 1_000_000, "ms": 1_000, "us": 1}
 
@@ -94,8 +94,8 @@ def _fit(column: Column, dtype: DType, convert: Callable[[pa.Array], Fitted]) ->
         return convert(plain(column))
     # Arrow takes text beside bytes for bytes, cuts a datetime beside a date, and takes bools and integers beside floats
     # for floats, so that these are looked at one by one
-    exact, kinds = _ALONE.get(dtype.name), set(map(type, column)) - {type(None)}
-    if kinds <= exact if exact is not None else len(kinds) <= 1 or not dtype.numeric:
+    alone, kinds = _ALONE.get(dtype.name), set(map(type, column)) - {type(None)}
+    if kinds <= {alone} if alone is not None else len(kinds) <= 1 or not dtype.numeric:
         found = _converted(column, convert)
         if found is not None and found.bad is None:
             return found
