@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -26,12 +27,36 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+class _Client:
+    """The client of one event loop, which ends with it.
+
+    A loop that shuts down (as `asyncio.run` does at its end) closes the asynchronous generators that were begun on it:
+    so one of them holds the client.
+    """
+
+    def __init__(self, fetcher: AsyncFetcher) -> None:
+        self.fetcher = fetcher
+        self._held = self._hold()
+        with suppress(StopIteration):
+            self._held.__anext__().send(None)
+
+    async def _hold(self) -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            await self.fetcher.reads.close()
+
+    async def close(self) -> None:
+        """End its connections; twice is a no-op."""
+        await self._held.aclose()
+
+
 class AsyncFeatureStore(forks.OfOneProcess):
     """A feature store on an event loop: `async with hw.AsyncFeatureStore("path") as store`.
 
     Reads are truly asynchronous on Redis and DynamoDB, and direct where the rows lie on this machine; everything else
     (definitions, history, writes, runs) is the synchronous store's, on a thread. Arguments, results and errors are
-    those of `FeatureStore`. It belongs to the event loop of its first read.
+    those of `FeatureStore`. Each event loop that reads has a client of its own, which ends when the loop shuts down.
 
     Args:
         path: the project's folder, or its `headwater.toml`.
@@ -55,13 +80,13 @@ class AsyncFeatureStore(forks.OfOneProcess):
 
     def _take(self, store: FeatureStore) -> None:
         self.sync = store
-        self._fetching: tuple[asyncio.AbstractEventLoop, AsyncFetcher] | None = None
+        self._fetching: dict[asyncio.AbstractEventLoop, _Client] = {}
         forks.after_fork(self, AsyncFeatureStore._in_child)
 
     def _in_child(self) -> None:
         # to close a client of the parent's event loop would take its sockets from that loop
         forks.abandon(self._fetching)
-        self._fetching = None
+        self._fetching = {}
 
     @property
     def registry(self) -> Any:
@@ -138,7 +163,7 @@ class AsyncFeatureStore(forks.OfOneProcess):
     ) -> AsyncPreparedReader:
         """Resolve names, versions and layouts once; `await reader.read(entities)` is then one round trip."""
         inner = await self._thread(self.sync.prepare, features, consistency, registry_refresh, full_names)
-        return AsyncPreparedReader(inner, await self._fetcher())
+        return AsyncPreparedReader(inner, self._fetcher)
 
     async def get_online_features(
         self,
@@ -157,15 +182,18 @@ class AsyncFeatureStore(forks.OfOneProcess):
         if inner is None:
             inner = await self._thread(self.sync.cached_reader, features, full_names)
         assert inner is not None
-        reader = AsyncPreparedReader(inner, await self._fetcher())
+        reader = AsyncPreparedReader(inner, self._fetcher)
         return await reader.read(entities, request, consistency, session, stale, max_age, now)
 
-    async def _fetcher(self) -> AsyncFetcher:
+    def _fetcher(self) -> AsyncFetcher:
         """The client of the running event loop."""
         loop = asyncio.get_running_loop()
-        if self._fetching is None or self._fetching[0] is not loop:
-            self._fetching = loop, async_fetcher(self.sync.rooms)
-        return self._fetching[1]
+        found = self._fetching.get(loop)
+        if found is None:
+            for other in [other for other in self._fetching if other.is_closed()]:
+                self._fetching.pop(other, None)
+            found = self._fetching[loop] = _Client(async_fetcher(self.sync.rooms))
+        return found.fetcher
 
     def session(self) -> Session:
         """A new session; its token travels to other processes."""
@@ -175,13 +203,19 @@ class AsyncFeatureStore(forks.OfOneProcess):
         """How every version stands, and what the parts say of themselves."""
         found: StoreStatus = await self._thread(self.sync.status, now)
         # its reads go through a client of their own
-        return found if self._fetching is None else replace(found, reads=self._fetching[1].counts())
+        client = self._fetching.get(asyncio.get_running_loop())
+        return found if client is None else replace(found, reads=client.fetcher.counts())
 
     async def close(self) -> None:
         """Release what this object opened. Closing twice is a no-op."""
-        if self._fetching is not None:
-            fetching, self._fetching = self._fetching, None
-            await fetching[1].reads.close()
+        fetching, self._fetching = self._fetching, {}
+        here = asyncio.get_running_loop()
+        for loop, client in fetching.items():
+            if loop is here:
+                await client.close()
+            elif loop.is_running():
+                # of another thread
+                await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(client.close(), loop))
         await self._thread(self.sync.close)
 
     def __repr__(self) -> str:

@@ -142,7 +142,13 @@ class StoreError(HeadwaterError):
 
 
 class Unavailable(StoreError):
-    """The store cannot be reached, or not in time."""
+    """The store cannot be reached, or not in time.
+
+    Attributes:
+        closed: whether it was closed in this process, so that to try again is in vain.
+    """
+
+    closed = False
 
 
 class StorageFull(StoreError):
@@ -201,6 +207,13 @@ class ConsistencyLost(ConsistencyError):
 
 class MissingExtra(HeadwaterError, ImportError):
     """An optional package is missing; the message is the line that installs it."""
+
+
+def was_closed(what: str) -> Unavailable:
+    """The error where something is asked that this process has closed."""
+    bad = Unavailable(what)
+    bad.closed = True
+    return bad
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

@@ -49,7 +49,7 @@ def generation() -> int:
 
 
 def was_announced() -> bool:
-    """Whether Python knew beforehand of the fork that made this process: programs that fork in C (uWSGI) do not tell."""
+    """Whether Python knew beforehand of the fork that made this process; programs that fork in C do not tell it."""
     return _was_announced
 
 

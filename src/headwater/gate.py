@@ -1,9 +1,10 @@
-"""A gate that many threads pass at once and one can shut, to be alone with what lies behind it."""
+"""A gate that many threads pass at once and one can shut, to be alone with what lies behind it; turns, one by one."""
 
 from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -80,3 +81,47 @@ class Gate:
             yield
         finally:
             self.open()
+
+
+class Turns:
+    """A lock that threads get in the order in which they came: one that takes it again and again starves nobody."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._taken = False
+        self._waiting: deque[threading.Lock] = deque()
+
+    def acquire(self, timeout: float) -> bool:
+        """Wait for the turn; whether it came within so many seconds."""
+        with self._guard:
+            if not self._taken:
+                self._taken = True
+                return True
+            turn = threading.Lock()
+            turn.acquire()
+            self._waiting.append(turn)
+        try:
+            if turn.acquire(timeout=timeout):
+                return True
+        except BaseException:
+            # interrupted, by Ctrl-C say
+            if not self._leave(turn):
+                self.release()
+            raise
+        return not self._leave(turn)
+
+    def _leave(self, turn: threading.Lock) -> bool:
+        """Give up waiting; False where the turn had just come."""
+        with self._guard:
+            if turn in self._waiting:
+                self._waiting.remove(turn)
+                return True
+            return False
+
+    def release(self) -> None:
+        """Give the turn to the next."""
+        with self._guard:
+            if self._waiting:
+                self._waiting.popleft().release()
+            else:
+                self._taken = False

@@ -16,9 +16,12 @@ from contextlib import contextmanager, nullcontext
 import sqlalchemy as sa
 
 from headwater import forks
-from headwater.errors import Unavailable
-from headwater.gate import Gate
+from headwater.errors import Unavailable, was_closed
+from headwater.gate import Gate, Turns
 from headwater.urls import without_password
+
+_PATIENCE = 30.0
+"""Seconds that a thread waits at most for the one connection of a database in memory."""
 
 
 class _Transactions:
@@ -82,6 +85,7 @@ class _Use:
         self._users = 0
         self._closed = self._lost = False
         self._file = "" if _in_memory(engine) else engine.url.database or ""
+        self._turns = Turns() if _in_memory(engine) else None
 
     def enter(self, engine: sa.Engine, what: str) -> None:
         """Count one that wants a connection."""
@@ -92,7 +96,7 @@ class _Use:
     def check(self, engine: sa.Engine, what: str) -> None:
         """Refuse what was closed, or is not to be used in this process."""
         if self._closed:
-            raise Unavailable(f"{what} {place(engine)}: was closed")
+            raise was_closed(f"{what} {place(engine)}: was closed")
         if self._lost or (_lost_files and self._file in _lost_files):
             raise Unavailable(
                 f"{what} {place(engine)}: this process was forked within a transaction of its parent, so that SQLite "
@@ -125,9 +129,28 @@ class _Use:
         if self._file:
             _lost_files.add(self._file)
 
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """The one connection of a database in memory is this thread's while the block runs.
+
+        The pool alone gives it to whoever comes at the right moment: threads that never pause would starve others.
+        """
+        turns = self._turns
+        if turns is None:
+            yield
+            return
+        if not turns.acquire(_PATIENCE):
+            raise sa.exc.TimeoutError("another thread has the one connection")
+        try:
+            yield
+        finally:
+            turns.release()
+
     def begin_child(self) -> None:
         """Forget those that were its parent's."""
         self._users = 0
+        if self._turns is not None:
+            self._turns = Turns()
 
 
 _uses: weakref.WeakKeyDictionary[sa.Engine, _Use] = weakref.WeakKeyDictionary()
@@ -161,7 +184,7 @@ def connected(engine: sa.Engine, what: str) -> Iterator[sa.Connection]:
     use.enter(engine, what)
     try:
         if engine.dialect.name == "sqlite":
-            with _transactions.one(), _connect(engine, what) as connection:
+            with use.turn(), _transactions.one(), _connect(engine, what) as connection:
                 use.check(engine, what)
                 yield connection
             return

@@ -45,6 +45,7 @@ from headwater.online.session import Session
 from headwater.planning.catalog import ServiceInfo, ViewInfo, service_info, view_info
 from headwater.planning.diff import plan as make_plan
 from headwater.planning.plan import Plan
+from headwater.registry.reader import REFRESH
 from headwater.registry.registry import FeatureRegistry, open_registry
 from headwater.registry.versions import FeatureVersionManager
 from headwater.types import ConsistencyLevel, StalePolicy, WriteTarget
@@ -491,14 +492,26 @@ class FeatureStore(forks.OfOneProcess):
             ConsistencyNotSupported: a level that the store cannot give.
             ChangeRefused: a version that is neither live nor materialized as far as the live one.
         """
+        return self._prepare(features, consistency, parse_duration(registry_refresh), full_names, look=True)
+
+    def _prepare(
+        self,
+        features: Any,
+        consistency: ConsistencyLevel | str | None = None,
+        registry_refresh: timedelta = REFRESH,
+        full_names: bool | None = None,
+        *,
+        look: bool,
+    ) -> retrieval.PreparedReader:
         return retrieval.prepare(
             self.rooms,
             features,
             consistency=consistency,
-            registry_refresh=parse_duration(registry_refresh),
+            registry_refresh=registry_refresh,
             full_names=full_names,
             freshness=self.settings.freshness_function,
             half_life=self.settings.freshness_half_life,
+            look=look,
         )
 
     def get_online_features(
@@ -532,9 +545,10 @@ class FeatureStore(forks.OfOneProcess):
         try:
             found = self._prepared.get(key)
         except TypeError:  # a set, say, has no hash
-            return self.prepare(features, full_names=full_names) if make else None
+            return self._prepare(features, full_names=full_names, look=False) if make else None
         if found is None and make:
-            found = self.prepare(features, full_names=full_names)
+            # the read that follows looks whose the store is: one that hangs is waited for once
+            found = self._prepare(features, full_names=full_names, look=False)
             with self._lock:
                 if len(self._prepared) >= _PREPARED:
                     self._prepared.clear()

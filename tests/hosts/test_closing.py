@@ -110,6 +110,16 @@ def test_calls_under_way_at_a_close_end_or_say_that_it_was_closed(open_store, af
     store.close()
 
 
+def test_a_read_with_a_deadline_says_that_the_store_was_closed(open_store):
+    store = open_store()
+    reader = store.prepare(FEATURES)
+    assert reader.read([1], deadline="5s").to_dict()["score"] == [0.5]
+    store.close()
+    for asked in ({"deadline": "5s"}, {}):
+        with pytest.raises(Unavailable, match="was closed"):
+            reader.read([1], **asked)
+
+
 def test_several_threads_may_close_at_once(open_store):
     store = open_store()
     Work(store).history()

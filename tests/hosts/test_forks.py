@@ -72,7 +72,7 @@ def test_parent_and_child_go_on_where_a_program_forks_without_telling_python(sto
         work.history()
         if embedded:
             for call in (work.read, work.write, work.materialize):
-                with pytest.raises(Unavailable, match="forked by a program that does not tell Python beforehand.*lazy"):
+                with pytest.raises(Unavailable, match=r"forked by a program that does not tell Python .*lazy"):
                     call()
         else:
             work.all(n)

@@ -1,6 +1,9 @@
 """AsyncFeatureStore beside FeatureStore: the same results, the same errors."""
 
 import asyncio
+import gc
+import threading
+import warnings
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -50,9 +53,50 @@ def on(sync, work):
         try:
             return await work(store)
         finally:
-            await (await store._fetcher()).reads.close()
+            await store._fetcher().reads.close()
 
     return asyncio.run(whole())
+
+
+@pytest.mark.parametrize("kind", ["redis", "dynamodb"])
+def test_one_store_on_several_event_loops_leaves_no_client_of_any_open(request, tmp_path, kind):
+    server = request.getfixturevalue(f"{kind}_server")
+    if kind == "redis":
+        server.client.flushall()
+    with hw.FeatureStore(tmp_path, online=server.url if kind == "redis" else server.url(), clock=lambda: NOW) as sync:
+        sync.apply([VIEW])
+        sync.write("spend", ROWS[:3])
+        store = hw.AsyncFeatureStore.of(sync)
+        readers = []
+
+        async def read():
+            if not readers:
+                readers.append(await store.prepare(["spend:total"]))
+            found = [await store.get_online_features(["spend:total"], [1]), await readers[0].read([1])]
+            assert [one.to_dict()["total"] for one in found] == [[1.0], [1.0]]
+            assert (await store.status()).reads is not None
+
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            for _ in range(3):
+                asyncio.run(read())
+                gc.collect()
+            # two at once
+            threads = [threading.Thread(target=lambda: asyncio.run(read())) for _ in range(2)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(30)
+            gc.collect()
+        assert [str(one.message) for one in told if issubclass(one.category, ResourceWarning)] == []
+
+        async def close():
+            await read()
+            await store.close()
+            with pytest.raises(Unavailable, match="was closed"):
+                await readers[0].read([1], deadline="5s")
+
+        asyncio.run(close())
 
 
 READS = [

@@ -3,7 +3,7 @@
 import threading
 import time
 
-from headwater.gate import Gate
+from headwater.gate import Gate, Turns
 
 
 def test_who_shuts_it_waits_until_all_are_out_and_lets_nobody_in():
@@ -40,3 +40,26 @@ def test_a_wait_that_takes_too_long_leaves_it_open():
     with gate.alone():
         assert not gate.shut(0.0)
     assert gate.shut(0.0)
+
+
+def test_turns_come_in_order_and_who_gives_up_loses_none():
+    turns, order, threads = Turns(), list[int](), list[threading.Thread]()
+    assert turns.acquire(1)
+
+    def take(n: int) -> None:
+        if turns.acquire(0.05 if n == 3 else 10):
+            order.append(n)
+            turns.release()
+
+    for n in range(4):
+        threads.append(threading.Thread(target=take, args=(n,)))
+        threads[-1].start()
+        while len(turns._waiting) <= n:
+            time.sleep(0.001)
+    threads[3].join(10)
+    assert not turns.acquire(0)
+    turns.release()
+    for thread in threads:
+        thread.join(10)
+    assert order == [0, 1, 2]
+    assert turns.acquire(0)

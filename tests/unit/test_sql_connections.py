@@ -64,8 +64,6 @@ def test_parent_and_child_both_go_on_while_threads_write_and_read(engine):
     def read() -> None:
         while not stop.is_set():
             count(engine)
-            # the one connection of a database in memory is handed out in no order: who never lets go starves others
-            time.sleep(0.001)
 
     threads = [threading.Thread(target=work) for work in (write, read, read)]
     for thread in threads:
@@ -92,6 +90,27 @@ def test_parent_and_child_both_go_on_while_threads_write_and_read(engine):
     assert problems == [""] * 6
     shared = engine.url.database is not None
     assert count(engine) == written[0] + (4 if shared else 1) * 6
+
+
+def test_threads_that_never_pause_starve_no_other(engine):
+    stop = threading.Event()
+
+    def read() -> None:
+        while not stop.is_set():
+            count(engine)
+
+    threads = [threading.Thread(target=read) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    waited = []
+    for n in range(20):
+        began = time.monotonic()
+        add(engine, n)
+        waited.append(time.monotonic() - began)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert max(waited) < 5
 
 
 def test_a_child_holds_locks_of_its_own(file_engine):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,7 +14,7 @@ from headwater.compute.refresh import refresher
 from headwater.compute.rooms import Rooms
 from headwater.errors import Unavailable
 from headwater.online.base import OnlineStore
-from headwater.online.fetching import AsyncFetcher
+from headwater.online.fetching import Ask, AsyncFetcher
 from headwater.online.powers import UNREAD, Asynchronous, AsyncReads, LeveledReads, Reading
 from headwater.online.result import OnlineResult
 from headwater.online.session import Session
@@ -82,12 +82,12 @@ class AsyncPreparedReader(forks.OfOneProcess):
 
     Args:
         inner: names, versions and layouts, resolved.
-        fetcher: gets the rows.
+        fetcher: gives what gets the rows on the running event loop.
     """
 
     instead = "make one in each process: await store.prepare(features)"
 
-    def __init__(self, inner: PreparedReader, fetcher: AsyncFetcher) -> None:
+    def __init__(self, inner: PreparedReader, fetcher: Callable[[], AsyncFetcher]) -> None:
         self._inner = inner
         self._fetcher = fetcher
 
@@ -136,8 +136,10 @@ class AsyncPreparedReader(forks.OfOneProcess):
             await asyncio.to_thread(inner.look)
         reader, ask, at, ahead, policy, age = inner.asked(request, consistency, session, stale, max_age, now, deadline)
         began = time.monotonic()
-        plan = reader.plan_keys(entities)
-        before = await self._fetcher.rows(plan.keys, ask)
+        plan, fetcher, claims = reader.plan_keys(entities), self._fetcher(), inner.rooms.claims
+        before = await fetcher.rows(plan.keys, ask)
+        if claims.reads_due:
+            await self._look_at_owner(fetcher, ask, began)
         result = reader.decode(plan, before, now=at, ahead=ahead, stale=policy, max_age=age)
         if policy is not StalePolicy.REFRESH:
             inner.hint(reader, plan, at, age)
@@ -146,10 +148,22 @@ class AsyncPreparedReader(forks.OfOneProcess):
         if not old or not await self._refresh(views, old, at, inner.budget(refresh_budget, ask, began)):
             return result
         try:
-            rows = await self._fetcher.rows(plan.keys, refreshed_ask(ask, began))
+            rows = await fetcher.rows(plan.keys, refreshed_ask(ask, began))
         except Unavailable:
             return result
         return result if UNREAD in rows else again(reader, plan, before, rows, at, ahead, age)
+
+    async def _look_at_owner(self, fetcher: AsyncFetcher, ask: Ask, began: float) -> None:
+        """As that of `PreparedReader`."""
+        claims = self._inner.rooms.claims
+        try:
+            (data,) = await fetcher.rows([claims.owner_key], self._inner.owner_ask(ask, began))
+        except Unavailable as bad:
+            if bad.closed:
+                raise
+        else:
+            if data != UNREAD:
+                claims.saw(data)
 
     async def _refresh(self, views: Sequence[ResolvedView], stale: list[StaleRows], at: int, budget: float) -> bool:
         """As `Refresher.refresh`, without a thread that waits."""

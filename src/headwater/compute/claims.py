@@ -42,7 +42,7 @@ class Claims:
         self.online = online
         self._generation: str | None = None
         self._looked: float | None = None
-        self._read: float | None = None
+        self._read_until = 0.0
 
     def claim_log(self) -> None:
         """Make sure, before a write, that this host writes to the folder of the offline log that all hosts use.
@@ -91,16 +91,39 @@ class Claims:
         Raises:
             LogMismatch: another log's rows are in it.
         """
-        key = log_id_key(self._project)
+        key = self.owner_key
         (data,) = self.online.multi_get([key])
         if data is None and claim:
             if self.online.put_meta({key: pack_log_id(self._project, self._log.log_id)}, expected={key: None}):
                 return
             (data,) = self.online.multi_get([key])
+        self._check(data)
+
+    def _check(self, data: bytes | None) -> None:
+        """Compare what stands under `owner_key` with this log's id."""
         if data is not None:
             _, log_id = unpack_log_id(data)
             if log_id != self._log.log_id:
                 raise self._mismatch(log_id)
+
+    @property
+    def owner_key(self) -> bytes:
+        """The key under which the online store has the id of the offline log that it belongs to."""
+        return log_id_key(self._project)
+
+    @property
+    def reads_due(self) -> bool:
+        """Whether the next read has to look at whose the online store is."""
+        return time.monotonic() >= self._read_until
+
+    def saw(self, data: bytes | None) -> None:
+        """Take note, for reads, of what stands under `owner_key`.
+
+        Raises:
+            LogMismatch: another log's rows are in the store.
+        """
+        self._check(data)
+        self._read_until = time.monotonic() + SECONDS
 
     def check_reads(self) -> None:
         """Before rows are read: refuse an online store that another offline log writes to.
@@ -110,13 +133,15 @@ class Claims:
         Raises:
             LogMismatch: another log's rows are in it.
         """
-        if self._read is not None and time.monotonic() - self._read < SECONDS:
+        if not self.reads_due:
             return
         try:
-            self.check_owner()
-        except Unavailable:
+            (data,) = self.online.multi_get([self.owner_key])
+        except Unavailable as bad:
+            if bad.closed:
+                raise
             return
-        self._read = time.monotonic()
+        self.saw(data)
 
     def take_over(self, log_id: str) -> int:
         """Let this log own an online store that another one wrote to.
@@ -153,7 +178,7 @@ class Claims:
         entries |= {key: pack_log_id(self._project, self._log.log_id), token: new_token()}
         if not self.online.put_meta(entries, expected={key: data, token: old}):
             raise Unavailable("the online store was written to while it was taken over; nothing was changed, try again")
-        self._looked = self._read = None
+        self._looked, self._read_until = None, 0.0
         return position
 
     def renew_token(self) -> None:

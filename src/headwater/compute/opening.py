@@ -7,7 +7,7 @@ from typing import Any
 
 from headwater.clock import Clock
 from headwater.config import Settings
-from headwater.errors import ConfigError, Unavailable
+from headwater.errors import ConfigError, was_closed
 from headwater.loader import OFFLINE_ENGINES, ONLINE_STORES, load_plugin
 from headwater.observer import Observer
 from headwater.offline.base import OfflineEngine
@@ -93,4 +93,4 @@ class Closed:
         self._what = what
 
     def __getattr__(self, name: str) -> Any:
-        raise Unavailable(f"{self._what} was closed: open another, or use it within `with`")
+        raise was_closed(f"{self._what} was closed: open another, or use it within `with`")

@@ -85,6 +85,7 @@ class PreparedReader(forks.OfOneProcess):
         registry_refresh: timedelta = REFRESH,
         full_names: bool | None = None,
         freshness: Freshness | None = None,
+        look: bool = True,
     ) -> None:
         self._rooms = rooms
         self._features = features
@@ -94,6 +95,8 @@ class PreparedReader(forks.OfOneProcess):
         self._hints = rooms.hints if rooms.refreshing.hints else None
         self._refresh = registry_refresh.total_seconds()
         self._lock = forks.lock()
+        if look:
+            rooms.claims.check_reads()
         self._snapshot = self._look()
         self._next = time.monotonic() + self._refresh
         request = resolve(self._snapshot, features, full_names=full_names)
@@ -187,16 +190,38 @@ class PreparedReader(forks.OfOneProcess):
             StoreError: the store cannot be read.
         """
         reader, ask, at, ahead, policy, age = self.asked(request, consistency, session, stale, max_age, now, deadline)
-        began = time.monotonic() if policy is _REFRESH else 0.0
+        due = self._rooms.claims.reads_due
+        began = time.monotonic() if policy is _REFRESH or due else 0.0
         plan = reader.plan_keys(entities)
         direct = ask is PLAIN and self._fetcher.direct
         rows = reader.store.multi_get(plan.keys) if direct else self._fetcher.rows(plan.keys, ask)
+        if due:
+            self._look_at_owner(ask, began)
         result = reader.decode(plan, rows, now=at, ahead=ahead, stale=policy, max_age=age)
         if policy is _REFRESH:
             return self._refreshed(result, reader, plan, rows, ask, at, ahead, age, refresh_budget, began)
         if self._hints is not None:
             self.hint(reader, plan, at, age)
         return result
+
+    def _look_at_owner(self, ask: Ask, began: float) -> None:
+        """Before an answer is given: look whose the online store is, in what is left of the read's time.
+
+        It comes after the rows: where the store does not answer they fail first, and nothing is waited for twice.
+        """
+        claims = self._rooms.claims
+        if ask.deadline is None:
+            claims.check_reads()
+            return
+        (data,) = self._fetcher.rows([claims.owner_key], self.owner_ask(ask, began))
+        if data != UNREAD:
+            claims.saw(data)
+
+    def owner_ask(self, ask: Ask, began: float) -> Ask:
+        """How a read that began at a time of `time.monotonic()` asks whose the store is."""
+        strong = ConsistencyLevel.STRONG in self._rooms.online.capabilities.levels
+        left = None if ask.deadline is None else max(0.0, ask.deadline - (time.monotonic() - began))
+        return Ask(ConsistencyLevel.STRONG if strong else ConsistencyLevel.EVENTUAL, None, left)
 
     def _refreshed(
         self,
@@ -291,6 +316,7 @@ class PreparedReader(forks.OfOneProcess):
         plan = reader.plan_keys(entities)
         marks.append(time.perf_counter())
         rows = self._fetcher.rows(plan.keys)
+        self._rooms.claims.check_reads()
         marks.append(time.perf_counter())
         age = None if max_age is None else _age(max_age)
         result = reader.decode(plan, rows, now=at, ahead=ahead, stale=_policy(stale), max_age=age)
@@ -303,7 +329,6 @@ class PreparedReader(forks.OfOneProcess):
 
     def _look(self) -> RegistrySnapshot:
         """The registry, asked again where the refresh time is over; its last answer where it cannot be reached."""
-        self._rooms.claims.check_reads()
         registry = self._rooms.registry
         if self._refresh >= REFRESH.total_seconds():
             return registry.snapshot()

@@ -78,6 +78,7 @@ def prepare(
     full_names: bool | None = None,
     freshness: FreshnessFunction | str = FreshnessFunction.LINEAR,
     half_life: timedelta | None = None,
+    look: bool = True,
 ) -> PreparedReader:
     """Resolve names, versions and layouts once.
 
@@ -89,6 +90,7 @@ def prepare(
         full_names: name columns `view__feature`.
         freshness: the function freshness is measured by.
         half_life: of the exponential one; None: the SLA.
+        look: whether to look now whose the online store is; else the first read does.
 
     Raises:
         NotFound, UsageError: as `resolve` says.
@@ -103,4 +105,5 @@ def prepare(
         registry_refresh=registry_refresh,
         full_names=full_names,
         freshness=measure,
+        look=look,
     )

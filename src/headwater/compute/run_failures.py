@@ -102,7 +102,9 @@ class RunFailures:
         failed = [f"{run.view}@{run.version}: {run.error}" for run in report.failed]
         failed += [f"{view}: {why}" for view, why in report.problems.items()]
         if len(failed) > 1:
-            kind = SourceError if all(isinstance(bad, SourceError) for bad in self._errors) else StoreError
+            # one that says whether to try again, where they all do
+            of_all = (kind for kind in (SourceError, Unavailable) if all(isinstance(bad, kind) for bad in self._errors))
+            kind = next(of_all, StoreError)
             error = kind(f"materialize: {len(failed):,} views or versions failed: {'; '.join(failed)}")
         elif not isinstance(error, HeadwaterError):
             error = StoreError(f"materialize: {failed[0]}")

@@ -166,6 +166,8 @@ class _Around(OfOneProcess):
 
     def again(self, bad: Unavailable, tries: int, ask: Ask, began: float) -> float | None:
         """Seconds until a read that failed is tried again; None: not any more."""
+        if bad.closed:
+            return None
         self.breaker.failed(bad)
         if tries >= self.settings.retries or self.breaker.open:
             return None
@@ -175,8 +177,11 @@ class _Around(OfOneProcess):
         return pause
 
     def without(self, bad: Unavailable, keys: Sequence[bytes], ask: Ask) -> Rows:
-        """What a read with a deadline has of keys that could not be read; of another one the error stands."""
-        if ask.deadline is None:
+        """What a read with a deadline has of keys that could not be read; of another one the error stands.
+
+        So it does for a store that was closed: that is the caller's mistake, and no later read can do better.
+        """
+        if ask.deadline is None or bad.closed:
             raise bad
         return [UNREAD] * len(keys)
 

@@ -114,7 +114,7 @@ def test_another_logs_rows_are_refused_for_reads_and_writes_until_they_are_claim
         for call in (lambda: first.write("weather", [row("JFK", 1.0, 3)]), first.materialize):
             with pytest.raises(LogMismatch):
                 call()
-        reader._next, first.rooms.claims._read = 0.0, None
+        first.rooms.claims._read_until = 0.0
         with pytest.raises(LogMismatch):
             reader.read(["JFK"])
         second.materialize(force=True)

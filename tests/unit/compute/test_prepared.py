@@ -1,7 +1,11 @@
 """Prepared reads: levels, sessions, versions, and following live pointers without changing columns."""
 
+import asyncio
+import time
 import warnings
-from datetime import timedelta
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +17,7 @@ from headwater.errors import (
     EntityKeyError,
     FeatureNotFound,
     SessionRequired,
+    Unavailable,
     UsageError,
 )
 from headwater.online.base import Capabilities
@@ -20,6 +25,7 @@ from headwater.online.meta import watermark_entry
 from headwater.online.stores.memory import MemoryOnlineStore
 from headwater.planning.watermark import Watermark
 from headwater.types import ConsistencyLevel
+from tests.servers.redis import RedisServer
 from tests.unit.compute.conftest import AIRPORT, T0, Bench, row, weather
 
 TEMP = hw.Feature("temp", hw.Float64, column="temp_f")
@@ -227,3 +233,57 @@ def test_services_are_pinned_and_follow_their_own_pointer(bench: Bench) -> None:
         promote(bench, newest, "model")
     with pytest.warns(UserWarning, match="model"):
         assert reader.read(["A"]).to_dict() == {"airport": ["A"], "temp": [3.0]}
+
+
+@pytest.fixture
+def hanging(tmp_path: Path) -> Iterator[tuple[hw.FeatureStore, RedisServer]]:
+    """A store of rows on a Redis of its own, whose client waits for a second."""
+    with RedisServer(tmp_path / "redis") as server:
+        view = hw.FeatureView(
+            "seen",
+            entity=hw.Entity("user", join_keys={"user": hw.Int64}),
+            source=hw.PushSource(event_time="at"),
+            features=[hw.Feature("n", hw.Int64)],
+        )
+        with hw.FeatureStore(tmp_path, online=f"{server.url}?timeout=1") as first:
+            first.apply([view])
+            first.write("seen", [{"user": 1, "at": datetime(2024, 1, 1, tzinfo=UTC), "n": 7}])
+        with hw.FeatureStore(tmp_path, online=f"{server.url}?timeout=1") as store:
+            yield store, server
+            server.unpause()
+
+
+def test_the_first_read_of_a_store_that_hangs_waits_once(hanging) -> None:
+    store, server = hanging
+    alone = store.settings.online_retries + 1
+    server.pause()
+    began = time.monotonic()
+    with pytest.raises(Unavailable):
+        store.get_online_features(["seen:n"], [1])
+    assert time.monotonic() - began < alone + 0.8
+
+
+def test_the_first_read_of_a_store_that_hangs_keeps_its_deadline(hanging) -> None:
+    store, server = hanging
+    reader = store.prepare(["seen:n"])
+    store.rooms.claims._read_until = 0.0
+    server.pause()
+    began = time.monotonic()
+    assert reader.read([1], deadline="200ms").statuses["n"] == [hw.Status.UNAVAILABLE]
+    assert time.monotonic() - began < 0.8
+    server.unpause()
+    assert reader.read([1], deadline="20s").to_dict()["n"] == [7]
+    assert not store.rooms.claims.reads_due
+
+    async def read() -> None:
+        store.rooms.claims._read_until = 0.0
+        other = hw.AsyncFeatureStore.of(store)
+        server.pause()
+        began = time.monotonic()
+        found = await (await other.prepare(["seen:n"])).read([1], deadline="200ms")
+        assert found.statuses["n"] == [hw.Status.UNAVAILABLE]
+        # preparing waits for the store's own time-out
+        assert time.monotonic() - began < 2.3
+        server.unpause()
+
+    asyncio.run(read())

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -250,7 +251,7 @@ def test_refresh_on_an_event_loop(slow: Bench) -> None:
     slow.rows["weather"] += [row("A", 9.0, HOURS[4]), row("B", 8.0, HOURS[4])]
 
     async def read() -> None:
-        reader = AsyncPreparedReader(slow.reader(["weather:temp"]), async_fetcher(slow.rooms))
+        reader = AsyncPreparedReader(slow.reader(["weather:temp"]), partial(async_fetcher, slow.rooms))
         engine(slow).open.clear()
         began = time.monotonic()
         late = await reader.read(["A"], stale="refresh", refresh_budget="50ms")
@@ -339,7 +340,7 @@ def test_more_reads_than_can_be_looked_at_are_counted(bench: Bench) -> None:
 
 def test_asynchronous_reads_leave_hints_too(bench: Bench) -> None:
     prepared(bench)
-    reader = AsyncPreparedReader(hinting(bench), async_fetcher(bench.rooms))
+    reader = AsyncPreparedReader(hinting(bench), partial(async_fetcher, bench.rooms))
     asyncio.run(reader.read(["B"]))
     assert waiting(bench) == ["B1"]
     bench.rooms.close()

@@ -15,7 +15,7 @@ from typing import Any, Self, TypeVar
 from headwater import forks
 from headwater.clock import Clock as WallClock
 from headwater.clock import system_clock, to_micros
-from headwater.errors import Unavailable
+from headwater.errors import Unavailable, was_closed
 from headwater.online.base import Capabilities, HighWater, OnlineStore, PutOutcome, Row, new_token, too_late
 from headwater.online.keys import NAMESPACE_SIZE
 from headwater.online.powers import UNREAD, Reading
@@ -87,7 +87,7 @@ class DynamoDBOnlineStore(OnlineStore):
             return self._made
 
     def _was_closed(self) -> Unavailable:
-        return Unavailable(f"{self.place.shown} was closed")
+        return was_closed(f"{self.place.shown} was closed")
 
     def _begin(self, work: Callable[..., T], *args: Any) -> Future[T]:
         """Begin something on a thread."""
@@ -187,6 +187,8 @@ class DynamoDBOnlineStore(OnlineStore):
         finally:
             for future in asked:
                 future.cancel()
+        if self._closed:
+            raise self._was_closed()
         return reading(keys, chunks, [_in_time(future) if future in done else None for future in asked])
 
     def put(

@@ -17,7 +17,7 @@ from typing import Any, Self
 from urllib.parse import parse_qsl
 
 from headwater.clock import to_micros
-from headwater.errors import ConfigError, Unavailable, nearest
+from headwater.errors import ConfigError, nearest, was_closed
 from headwater.online.base import Capabilities, Change, HighWater, OnlineStore, PutOutcome, Row, new_token, too_late
 from headwater.online.stores.lmdb_environment import Environment, release, share
 from headwater.online.stores.lmdb_files import Settings
@@ -202,5 +202,5 @@ class LMDBOnlineStore(OnlineStore):
 
     def _open(self) -> Environment:
         if self._closed:
-            raise Unavailable(f"the online store {self._shared.path} was closed")
+            raise was_closed(f"the online store {self._shared.path} was closed")
         return self._shared

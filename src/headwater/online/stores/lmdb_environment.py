@@ -27,6 +27,7 @@ ATTEMPTS = 24
 SLOT_CHECK = 0.01
 """Seconds after which a reader that waits to enter a slot looks whether another one is free."""
 
+_CLOSED = "it was closed"
 _IN_TRANSACTION = (
     "this process was forked within a transaction of its parent: fork outside of them, or start processes with "
     "multiprocessing's 'spawn' or 'forkserver'"
@@ -303,7 +304,9 @@ class Environment:
     def _open_now(self) -> Opened:
         """Open the folder; a damaged one is looked at again once its file has changed."""
         if self._given_up:
-            raise Unavailable(f"the online store {self.path}: {self._given_up}")
+            bad = Unavailable(f"the online store {self.path}: {self._given_up}")
+            bad.closed = self._given_up == _CLOSED
+            raise bad
         try:
             there = self._settings.data.stat()
             state = (there.st_dev, there.st_ino, there.st_size, there.st_mtime_ns)
@@ -346,7 +349,7 @@ class Environment:
     def release(self) -> None:
         """Close the environment for good, once its transactions are done."""
         with self._opening_turn(), self._alone_inside():
-            self._given_up = "it was closed"
+            self._given_up = _CLOSED
             opened, self._opened = self._opened, None
             if opened is not None:
                 opened.close()

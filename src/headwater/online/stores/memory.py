@@ -8,7 +8,7 @@ from typing import Self
 
 from headwater import forks
 from headwater.clock import to_micros
-from headwater.errors import Unavailable
+from headwater.errors import was_closed
 from headwater.online.base import Capabilities, HighWater, OnlineStore, PutOutcome, Row, new_token, raised, too_late
 from headwater.online.codec import sequence_of
 from headwater.online.guard import merge
@@ -141,4 +141,4 @@ class MemoryOnlineStore(OnlineStore):
 
     def _check_open(self) -> None:
         if self._closed:
-            raise Unavailable("the in-memory online store was closed")
+            raise was_closed("the in-memory online store was closed")

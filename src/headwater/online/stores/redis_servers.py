@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from headwater.errors import HeadwaterError, Unavailable
+from headwater.errors import HeadwaterError, was_closed
 from headwater.online.stores.redis_nodes import Node
 from headwater.online.stores.redis_reads import Plan, Question
 from headwater.online.stores.redis_url import Address, RedisPlace
@@ -31,7 +31,7 @@ class Servers:
             Unavailable: all were closed.
         """
         if self._closed:
-            raise Unavailable(f"{self.place.shown} was closed")
+            raise was_closed(f"{self.place.shown} was closed")
         node = self._nodes.get((address, sentinel))
         if node is None:
             node = self._nodes.setdefault((address, sentinel), Node(self.place, address, sentinel=sentinel))
