@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from headwater import forks
+from headwater.state_files import make_folder, opener
 
 try:
     import fcntl
@@ -40,7 +41,7 @@ class TempFolder:
 
     def __init__(self, parent: Path | None = None) -> None:
         if parent is not None:
-            parent.mkdir(parents=True, exist_ok=True)
+            make_folder(parent)
         remove_abandoned(Path(parent or tempfile.gettempdir()))
         self.path, owner = _made(parent)
         # also where nobody removes it
@@ -174,7 +175,7 @@ def _begun(target: Path, start: str) -> tuple[Path, _Held]:
     """A new file beside the target, and its lock."""
     while True:
         partial = target.with_name(f"{start}{secrets.token_hex(6)}{_PARTIAL}")
-        descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        descriptor = opener(str(partial), os.O_RDWR | os.O_CREAT | os.O_EXCL)
         held = _hold(descriptor)
         if held is None or (held and partial.exists()):
             return partial, _Held(descriptor)

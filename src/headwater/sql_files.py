@@ -32,6 +32,7 @@ from sqlalchemy import event
 from headwater import forks
 from headwater.errors import FormatError, StoreError, StoreReadOnly, Unavailable
 from headwater.file_lock import FileLock
+from headwater.state_files import is_private, make_file
 
 WAIT = 30.0
 """Seconds to wait at most for another process that opens the database, or copies over it."""
@@ -148,8 +149,13 @@ class DatabaseFile:
             state = self._look()
             if state is not None or seen:
                 self._take(state)
-            elif self._known is not None:
-                self._begin_another()
+            else:
+                if self._known is not None:
+                    self._begin_another()
+                if is_private(self.path):
+                    with suppress(OSError):
+                        # SQLite gives the files beside it the same permissions
+                        make_file(self.path)
 
     def opened(self, connection: Any, before: tuple[int, int] | None) -> int:
         """Note a connection that was opened.
@@ -316,7 +322,7 @@ class DatabaseFile:
         beside = [copy.with_name(copy.name + end) for end in ("-wal", "-shm", "-journal")]
         try:
             self._wait_until_whole()
-            mode = self.path.stat().st_mode & 0o777
+            mode = self.path.stat().st_mode & (0o700 if is_private(self.path) else 0o777)
             with closing(connect_immutable(self.path)) as source:
                 _write_new(copy, source.serialize(), mode)
             if log_counts(self._log) and self._owns_log(self.read_count() or Count(0, 0), greatest=False):

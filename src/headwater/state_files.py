@@ -57,6 +57,11 @@ def make_file(path: Path) -> bool:
     return True
 
 
+def opener(path: str, flags: int) -> int:
+    """An `opener` of `open`: what it makes in a project's state only its owner may read."""
+    return os.open(path, flags | os.O_CLOEXEC, 0o600 if is_private(Path(path)) else 0o666)
+
+
 def narrow(*paths: Path) -> None:
     """Take from others the rights that an earlier release left them, where this user owns the file or folder."""
     for path in paths:
@@ -72,6 +77,18 @@ def narrow_all(folder: Path) -> None:
         if is_private(folder) and _is_wide(folder.stat()):
             narrow(*_below(folder))
             narrow(folder)
+
+
+def exposed(folder: Path) -> list[Path]:
+    """What others may read of a project's state: nothing, where the folder is its owner's alone."""
+    found: list[Path] = []
+    with suppress(OSError):
+        if is_private(folder) and _is_wide(folder.stat()):
+            for path in _below(folder):
+                with suppress(OSError):
+                    if path.stat().st_mode & 0o044:
+                        found.append(path)
+    return sorted(found)
 
 
 def _below(folder: Path) -> Iterator[Path]:

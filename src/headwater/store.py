@@ -48,6 +48,7 @@ from headwater.planning.plan import Plan
 from headwater.registry.reader import REFRESH
 from headwater.registry.registry import FeatureRegistry, open_registry
 from headwater.registry.versions import FeatureVersionManager
+from headwater.state_files import STATE, exposed, narrow_all
 from headwater.types import ConsistencyLevel, StalePolicy, WriteTarget
 from headwater.urls import without_password
 
@@ -111,6 +112,8 @@ class FeatureStore(forks.OfOneProcess):
             online_url=online if isinstance(online, str) else None,
             offline_engine=offline if isinstance(offline, str) else None,
         )
+        # an earlier release left it readable by others
+        narrow_all(settings.folder / STATE)
         log = settings.folder / settings.offline_log
         self._assemble(settings, registry, online, offline, clock or system_clock, observer, log)
 
@@ -562,7 +565,8 @@ class FeatureStore(forks.OfOneProcess):
     def status(self, now: datetime | str | None = None) -> statuses.StoreStatus:
         """How every version stands, and what the parts say of themselves."""
         registry = {"url": without_password(self.settings.registry_url)}
-        return statuses.status(self.rooms, to_micros(now if now is not None else self._clock()), registry)
+        now = now if now is not None else self._clock()
+        return statuses.status(self.rooms, to_micros(now), registry, exposed(self.settings.folder / STATE))
 
     def verify(
         self, *, sample: int | None = None, forget: Sequence[str] = (), accept_folder: bool = False

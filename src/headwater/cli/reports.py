@@ -86,13 +86,15 @@ def when(instant: datetime | None) -> str:
 
 def repaired(report: ClockRepairReport) -> Sequence[Drawable]:
     """One line of what was ahead of now."""
-    if not (report.ahead or report.rows or report.deletes or report.keys):
+    if not (report.ahead or report.rows or report.deletes or report.keys or report.ended):
         return [Line(f"nothing was ahead of {when(report.now)}", "green")]
     counts = f"{report.rows:,} rows and {report.deletes:,} deletes in the log, {report.keys:,} keys online"
     ahead = format_duration(timedelta(seconds=round(report.ahead.total_seconds())))
     lines = [
         Line(f"the offline log's clock was {ahead} ahead of {when(report.now)}; set back: {counts}", "green"),
     ]
+    if report.ended:
+        lines.append(Line(f"{report.ended:,} leases, retries and cool-downs were to last too long, and end", "green"))
     return [*lines, *(Line(f"  {name} cannot be read, and was left as it is", "yellow") for name in report.unread)]
 
 

@@ -91,7 +91,8 @@ def _pending(found: StoreStatus) -> list[tuple[str, str]]:
     if not found.pending_purges or found.pending_until is None:
         return []
     when = f"{found.pending_until:%Y-%m-%d %H:%M:%S} UTC"
-    return [("pending purges", f"{found.pending_purges:,}, erased by a materialize or worker after {when}")]
+    overdue = f"; {found.overdue_purges:,} overdue: run headwater materialize" if found.overdue_purges else ""
+    return [("pending purges", f"{found.pending_purges:,}, erased by a materialize or worker after {when}{overdue}")]
 
 
 def _refresh(found: RefreshStatus) -> list[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -70,7 +71,30 @@ def out_of_reach(rooms: Rooms) -> list[str]:
     return notes
 
 
-def pending_purges(rooms: Rooms) -> tuple[int, datetime | None]:
-    """How many purges are not erased yet, and from when a run erases the last of them (UTC); None: there are none."""
-    pending = rooms.log.pending_purges()
-    return len(pending), from_micros(max(pending) + duration_micros(WRITE_TIME)) if pending else None
+@dataclass(frozen=True)
+class PendingPurges:
+    """Purges that are not erased yet.
+
+    Attributes:
+        count: how many.
+        until: from when a run erases the last of them (UTC); None: there are none.
+        overdue: how many a run could have erased already.
+        overdue_since: from when it could have erased the first of these (UTC); None: there are none.
+    """
+
+    count: int = 0
+    until: datetime | None = None
+    overdue: int = 0
+    overdue_since: datetime | None = None
+
+
+def pending_purges(rooms: Rooms, now: int) -> PendingPurges:
+    """The purges that are not erased yet at `now` (microseconds)."""
+    due = [asked + duration_micros(WRITE_TIME) for asked in rooms.log.pending_purges()]
+    overdue = [at for at in due if at < now]
+    return PendingPurges(
+        len(due),
+        from_micros(max(due)) if due else None,
+        len(overdue),
+        from_micros(min(overdue)) if overdue else None,
+    )

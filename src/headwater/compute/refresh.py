@@ -139,7 +139,7 @@ class Refresher(forks.OfOneProcess):
             for part in stale:
                 view = views[part.place]
                 for key, event in zip(part.keys, part.events, strict=True):
-                    if self._resting.get(key, now) <= now:
+                    if not self._rests(key, now):
                         batch = self._join((view.name, view.version, end), key, event, part.sla)
                         found[id(batch)] = batch.done
         return found.values()
@@ -179,7 +179,7 @@ class Refresher(forks.OfOneProcess):
         """What `refresh` says once it has waited."""
         if not all(future.done() for future in futures):
             now = self._rooms.now()
-            self._rooms.hints.add(h for h in as_hints(views, stale, now) if self._resting.get(h.key, now) <= now)
+            self._rooms.hints.add(h for h in as_hints(views, stale, now) if not self._rests(h.key, now))
         return any(future.done() and future.result() for future in futures)
 
     def _work(self, which: _LineKey, line: _Line) -> None:
@@ -219,6 +219,11 @@ class Refresher(forks.OfOneProcess):
         if end is None:
             self._let_rest(keys.keys() - newer, duration_micros(self._rooms.refreshing.rest))
         return report.applied > 0
+
+    def _rests(self, key: bytes, now: int) -> bool:
+        # one that is longer than any was begun before the clock was set back
+        longest = max(_FAILED_REST, duration_micros(self._rooms.refreshing.rest))
+        return 0 < self._resting.get(key, now) - now <= longest
 
     def _let_rest(self, keys: Iterable[bytes], lasting: int) -> None:
         now = self._rooms.now()

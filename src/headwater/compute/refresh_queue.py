@@ -29,6 +29,10 @@ _FLUSH = 0.5
 _AT_CLOSE = 2.0
 
 
+LAST_RETRY = timedelta(minutes=5)
+"""How long after another failure a hint is tried again at most, give or take a quarter."""
+
+
 @dataclass(frozen=True)
 class RefreshSettings:
     """How stale rows are refreshed.

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from headwater.clock import FIRST_MICROS, LAST_MICROS
-from headwater.compute.refresh_tables import hints, migrate, reading, stored_format, writing
+from headwater.compute.refresh_tables import hints, migrate, reading, stored_format, times, writing
 from headwater.errors import FormatError, brief
 from headwater.online.hints import Claim, DeadLetter, Fate, Hint, HintQueue, Outcome, QueueCounts, stored_hint
 from headwater.sql_files import generation
@@ -162,6 +162,17 @@ class SQLHintQueue(HintQueue):
         with writing(self._engine) as connection:
             again = hints.update().where(dead).values(state=_WAITING, due=now, tries=0, error="")
             return connection.execute(again).rowcount
+
+    def repair_clock(self, now: int, longest: int) -> int:
+        if not self._there():
+            return 0
+        least_late = now + sa.case((hints.c.state == _DEAD, 0), (hints.c.sla > longest, hints.c.sla), else_=longest)
+        late = (hints.c.due > least_late) | (hints.c.asked_at > now)
+        with writing(self._engine) as connection:
+            values = {name: sa.case((hints.c[name] > now, now), else_=hints.c[name]) for name in ("due", "asked_at")}
+            count = connection.execute(hints.update().where(late).values(values)).rowcount
+            connection.execute(times.update().where(times.c.at > now).values(at=now))
+        return count
 
     def forget(self, view: str, gone: Callable[[str, bytes], bool]) -> int:
         if not self._there():

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
-from headwater.clock import MIN_MICROS, duration_micros, from_micros
+from headwater.clock import MIN_MICROS, duration_micros, from_micros, to_micros
 from headwater.compute.force import Forced, key_table, make_equal
 from headwater.compute.lease import RunLease
+from headwater.compute.refresh_queue import LAST_RETRY
 from headwater.compute.reports import ClockRepairReport
 from headwater.compute.rooms import Rooms
 from headwater.compute.rows import RowVersion
@@ -42,6 +43,8 @@ def repair_clock(rooms: Rooms) -> ClockRepairReport:
     Args:
         rooms: the store's parts.
     """
+    # first: a purge that the log then asks for now has to wait for them
+    ended = _end_waits(rooms)
     rooms.claim_online()
     snapshot = rooms.registry.refresh()
     versions = {
@@ -51,10 +54,19 @@ def repair_clock(rooms: Rooms) -> ClockRepairReport:
     readings = {name: [RowVersion(view).reading for view in views] for name, views in versions.items()}
     repaired = rooms.log.repair_clock(readings)
     keys = sum(repair_online(rooms, name, views, repaired.moved) for name, views in versions.items())
-    return _report(repaired, keys)
+    return _report(repaired, keys, ended)
 
 
-def _report(repaired: ClockRepair, keys: int) -> ClockRepairReport:
+def _end_waits(rooms: Rooms) -> int:
+    """Shorten what a fast clock has let last too long: leases, notes of force runs, the refresh queue's instants."""
+    ended = rooms.leases.repair_clock(lasts=rooms.lease_time)
+    rooms.forcing.repair_clock(to_micros(rooms.online.clock()) + duration_micros(rooms.lease_time))
+    refreshing = rooms.refreshing
+    longest = max(refreshing.rest, refreshing.lease, 2 * LAST_RETRY)
+    return ended + rooms.refresh_queue.repair_clock(rooms.now(), duration_micros(longest))
+
+
+def _report(repaired: ClockRepair, keys: int, ended: int) -> ClockRepairReport:
     now = repaired.moved.now
     return ClockRepairReport(
         now=from_micros(now),
@@ -64,6 +76,7 @@ def _report(repaired: ClockRepair, keys: int) -> ClockRepairReport:
         keys=keys,
         views=tuple(sorted(repaired.views)),
         unread=repaired.unread,
+        ended=ended,
     )
 
 

@@ -128,6 +128,7 @@ class ClockRepairReport:
         deletes: deletes and purges of the log with another time.
         keys: keys of which the online store had a row, or a delete, that was ahead; over all versions.
         views: the views of which the log had anything ahead.
+        ended: leases of runs, and retries and cool-downs of refreshes, that were to last longer than they may.
         unread: files of the log that could not be read, and were left as they are.
     """
 
@@ -138,6 +139,7 @@ class ClockRepairReport:
     keys: int = 0
     views: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
+    ended: int = 0
 
     def _repr_html_(self) -> str:
         names = [field.name for field in fields(self)]

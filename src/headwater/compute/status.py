@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from headwater.clock import MIN_MICROS, duration_micros, format_duration, from_micros
-from headwater.compute.erase_entity import pending_purges
+from headwater.compute.erase_entity import PendingPurges, pending_purges
 from headwater.compute.refresh_records import Records, TimeToFresh
 from headwater.compute.rooms import Rooms
 from headwater.errors import StoreError
@@ -98,6 +99,8 @@ class StoreStatus:
         refresh: the queue of refreshes, and what they have come to.
         pending_purges: purged keys that are not erased yet.
         pending_until: a materialize or worker after this instant erases them (UTC); None: nothing is pending.
+        overdue_purges: how many of them a run could have erased already, had there been one.
+        overdue_since: from when on it could have erased the first of them (UTC); None: none is overdue.
         reads: the cache's hit ratio, shared round trips, the breaker, and rows known later than this host's clock, of
             this process's own reads.
     """
@@ -115,6 +118,8 @@ class StoreStatus:
     reads: ReadCounts = field(default_factory=ReadCounts)
     pending_purges: int = 0
     pending_until: datetime | None = None
+    overdue_purges: int = 0
+    overdue_since: datetime | None = None
 
     def __repr__(self) -> str:
         versions = ", ".join(f"{v.view}@{v.version} {v.state}" for v in self.versions) or "nothing registered"
@@ -132,8 +137,15 @@ class StoreStatus:
         return f"<table><tr>{head}</tr>{rows}</table>" + "".join(f"<p>{html.escape(w)}</p>" for w in self.warnings)
 
 
-def status(rooms: Rooms, now: int, registry: Mapping[str, Any]) -> StoreStatus:
-    """How a store stands at `now` (microseconds); what cannot be reached is told as a warning."""
+def status(rooms: Rooms, now: int, registry: Mapping[str, Any], exposed: Sequence[Path] = ()) -> StoreStatus:
+    """How a store stands; what cannot be reached is a warning.
+
+    Args:
+        rooms: the store's parts.
+        now: microseconds.
+        registry: what is said of the registry.
+        exposed: files of the project's state that others may read.
+    """
     snapshot = rooms.registry.refresh()
     log = {
         "id": rooms.log.log_id,
@@ -149,7 +161,9 @@ def status(rooms: Rooms, now: int, registry: Mapping[str, Any]) -> StoreStatus:
     warnings += _failed(versions)
     warnings += _waiting(snapshot)
     warnings += rooms.log.problems()
-    purges, until = pending_purges(rooms)
+    warnings += _exposed(exposed)
+    purges = pending_purges(rooms, now)
+    warnings += _overdue(purges)
     services = {name: record.live for name, record in snapshot.services.items() if record.live is not None}
     refresh = _refresh(rooms, now, warnings)
     reads = rooms.fetcher.counts()
@@ -166,9 +180,31 @@ def status(rooms: Rooms, now: int, registry: Mapping[str, Any]) -> StoreStatus:
         tuple(warnings),
         refresh,
         reads,
-        purges,
-        until,
+        purges.count,
+        purges.until,
+        purges.overdue,
+        purges.overdue_since,
     )
+
+
+def _exposed(paths: Sequence[Path]) -> Iterator[str]:
+    """A line where files of the project's state can be read by others, which opening the store could not change."""
+    if paths:
+        more = f" and {len(paths) - 1:,} more" if len(paths) > 1 else ""
+        yield (
+            f"{paths[0]}{more} can be read by other users of this host: their owner takes that right away with "
+            "chmod -R go-rwx .headwater"
+        )
+
+
+def _overdue(purges: PendingPurges) -> Iterator[str]:
+    """A line where purges wait for a run that nobody has started."""
+    if purges.overdue_since is not None:
+        one = purges.overdue == 1
+        yield (
+            f"{purges.overdue:,} purge{'' if one else 's'} could have been erased since "
+            f"{purges.overdue_since:%Y-%m-%d %H:%M:%S} UTC, and no run has done so: run headwater materialize"
+        )
 
 
 def _clocks(reads: ReadCounts, tolerance: timedelta) -> Iterator[str]:

@@ -12,6 +12,7 @@ from typing import Any
 from headwater.clock import duration_micros
 from headwater.compute.erase import erase_purged, remove_retired
 from headwater.compute.refresh import fed_view, newer_rows, recompute
+from headwater.compute.refresh_queue import LAST_RETRY
 from headwater.compute.rooms import Rooms
 from headwater.errors import HeadwaterError, brief
 from headwater.online.hints import Claim, Fate, Outcome
@@ -24,7 +25,7 @@ IDLE = 0.5
 """Seconds until a worker without work looks again."""
 HOUSEKEEPING = 60.0
 """Seconds between two looks at purges and the log's head."""
-_FIRST_RETRY, _LAST_RETRY = 1_000_000, 300_000_000
+_FIRST_RETRY = 1_000_000
 _LONGEST_WAIT = 30.0
 _AT_CLOSE = 10.0
 
@@ -230,7 +231,7 @@ class Worker:
         now = self.rooms.now()
         if claim.tries >= self.rooms.refreshing.tries:
             return Outcome(claim, Fate.DEAD, now, error)
-        pause = min(_FIRST_RETRY * 2 ** (claim.tries - 1), _LAST_RETRY)
+        pause = min(_FIRST_RETRY * 2 ** (claim.tries - 1), duration_micros(LAST_RETRY))
         # not all at once: what failed together would fail together again
         return Outcome(claim, Fate.RETRY, now + int(pause * random.uniform(0.75, 1.25)), error)
 

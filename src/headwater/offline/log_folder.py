@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from headwater.errors import FormatError, LogDamaged, LogMismatch, StorageFull, StoreError, StoreReadOnly, UsageError
 from headwater.offline.base import ARRIVAL, POSITION
+from headwater.state_files import make_folder, opener
 
 FORMAT = 1
 """The version of the files and of `log.json` beside them."""
@@ -156,7 +157,7 @@ class LogFolder:
         """Make the folder where there is none, and mark it as this log's; the new mark."""
         mark = str(uuid.uuid4())
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            make_folder(self.path)
         except OSError as bad:
             raise disk_error(self.path, bad) from bad
         content = {"format": FORMAT, "log_id": self._log_id, "folder": mark}
@@ -214,7 +215,7 @@ class LogFolder:
         """Write under another name, make it durable, then give it its name."""
         unnamed = target.with_name(target.name + _TEMPORARY)
         try:
-            with unnamed.open("wb") as file:
+            with open(unnamed, "wb", opener=opener) as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())

@@ -207,6 +207,18 @@ class HintQueue(OfOneProcess, ABC):
     def replay(self, views: Sequence[str], now: int) -> int:
         """Let the dead letters of some views wait again, untried; how many there were."""
 
+    def repair_clock(self, now: int, longest: int) -> int:
+        """Take now for right: what was to last longer than it may, by a fast clock, ends now.
+
+        Args:
+            now: microseconds.
+            longest: how long a lease or a retry may last, microseconds; a rest as long, or as the hint's SLA.
+
+        Returns:
+            How many hints there were; a queue that keeps no such instants has none.
+        """
+        return 0
+
     @abstractmethod
     def forget(self, view: str, gone: Callable[[str, bytes], bool]) -> int:
         """Remove every hint of a view, dead or not, whose (version, key) is gone, and every one that cannot be read.

@@ -17,6 +17,7 @@ from headwater import sql_transactions
 from headwater.errors import ConfigError, StoreReadOnly, Unavailable
 from headwater.loader import missing_extra
 from headwater.sql_files import DatabaseFile, connect_immutable, connection_to, file_of, watch
+from headwater.state_files import make_folder as make_folder_of
 from headwater.urls import ESCAPED, scheme_of, without_password
 
 MEMORY = "sqlite://"
@@ -145,7 +146,7 @@ def make_folder(engine: sa.Engine) -> None:
     if file is None or file.exists():
         return
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        make_folder_of(file.parent)
     except OSError as bad:
         raise StoreReadOnly(f"registry {file}: its folder cannot be made: {bad.strerror}") from bad
     if not os.access(file.parent, os.W_OK):
@@ -162,6 +163,8 @@ def _on_connect(connection: Any, _record: object) -> None:
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout={int(sql_transactions.BUSY_SECONDS * 1000)}")
     _write_ahead(cursor)
+    # what is removed is overwritten, so that no free page holds a key that was purged
+    cursor.execute("PRAGMA secure_delete=ON")
     # pages are moved into the file once it was looked at, not by the commit that stands before that
     cursor.execute("PRAGMA wal_autocheckpoint=0")
     # opens the write-ahead log and its index: from here on they can be watched

@@ -46,6 +46,12 @@ class Forcing:
         with reading(self._engine) as connection:
             return connection.execute(query).first() is not None
 
+    def repair_clock(self, latest: int) -> int:
+        """Let notes that a fast clock made end at an instant (microseconds); how many there were."""
+        with writing(self._engine) as connection:
+            late = forcing.update().where(forcing.c.until > latest).values(until=latest)
+            return connection.execute(late).rowcount
+
     def clear(self, view: str, version: str, began: int) -> None:
         """Remove the notes of force runs none of whose puts could apply when a run began that has filled the version.
 

@@ -424,6 +424,28 @@ class RegistrySuite:
         with reading(registry.engine) as connection:
             assert connection.execute(sa.select(sa.func.count()).select_from(tables.leases)).scalar() == 1
 
+    def test_leases_of_a_fast_clock_end_in_time_once_it_is_repaired(self, registry: FeatureRegistry) -> None:
+        leases, lasts = Leases(registry.engine, system_clock), timedelta(minutes=10)
+        right = leases.acquire("run", "right", lasts=lasts)
+        wrong = [leases.acquire("run", about, lasts=lasts) for about in ("begun ahead", "renewed ahead")]
+        year = 365 * 86_400_000_000
+        ahead = {"expires_at": tables.leases.c.expires_at + year}
+        with writing(registry.engine) as connection:
+            for lease, values in zip(
+                wrong, ({"started_at": tables.leases.c.started_at + year, **ahead}, ahead), strict=True
+            ):
+                connection.execute(tables.leases.update().where(tables.leases.c.id == lease.id).values(values))
+        assert leases.repair_clock(lasts=lasts) == 2
+        running = {lease.about: lease for lease in leases.running("run")}
+        assert running.pop("right") == right
+        assert set(running) == {"begun ahead", "renewed ahead"}
+        for lease in running.values():
+            # nobody knows when they began: a purge waits for them, whenever it was asked for
+            assert lease.started_at < right.started_at
+            assert right.expires_at <= lease.expires_at < right.expires_at + timedelta(minutes=1)
+        assert leases.renew(wrong[0], lasts=lasts)
+        assert leases.repair_clock(lasts=lasts) == 0
+
 
 def apply_until_it_wins(registry: FeatureRegistry, name: str) -> None:
     """Apply a view, again after each conflict."""

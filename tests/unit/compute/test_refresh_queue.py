@@ -342,3 +342,38 @@ def test_damaged_rows_are_stepped_over_named_and_counted(queue: HintQueue, seed:
     while some := queue.claim(["weather"], 100, NOW + SECOND, LEASE):
         again += some
     assert sound <= {c.hint.key for c in again}
+
+
+def test_what_a_fast_clock_let_wait_ends_once_it_is_repaired(queue: HintQueue) -> None:
+    ahead, longest = NOW + 24 * 365 * HOUR, 2 * LEASE
+    queue.offer([hint(name, asked_at=ahead) for name in ("rests", "tries again", "died")], ahead)
+    fates = {"rests": Fate.REST, "tries again": Fate.RETRY, "died": Fate.DEAD}
+    claims = dict(zip(names(found := claim(queue, now=ahead)), found, strict=True))
+    queue.settle([Outcome(claims[name], fate, ahead + HOUR) for name, fate in fates.items()])
+    # what is as long as it may be stays
+    queue.offer([hint("rests rightly"), hint("tries rightly")], NOW)
+    claims = dict(zip(names(found := claim(queue)), found, strict=True))
+    queue.settle(
+        [
+            Outcome(claims["rests rightly"], Fate.REST, NOW + HOUR),
+            Outcome(claims["tries rightly"], Fate.RETRY, NOW + longest),
+        ]
+    )
+    assert queue.repair_clock(NOW, longest) == 3
+    assert queue.repair_clock(NOW, longest) == 0
+    assert queue.counts(NOW).resting == 1
+    assert [letter.died_at for letter in queue.dead(9)] == [NOW]
+    assert names(claim(queue)) == ["tries again"]
+    queue.offer([hint("rests"), hint("rests rightly")], NOW)
+    assert names(claim(queue)) == ["rests"]
+
+
+def test_the_lease_of_a_worker_with_a_fast_clock_ends_once_it_is_repaired(queue: HintQueue) -> None:
+    ahead = NOW + 24 * 365 * HOUR
+    queue.offer([hint("a")], NOW)
+    assert names(claim(queue, now=ahead)) == ["a"]
+    if queue.kind != "table":
+        return  # Redis' own clock counts leases
+    assert claim(queue, now=NOW + LEASE) == []
+    assert queue.repair_clock(NOW, LEASE) == 1
+    assert names(claim(queue)) == ["a"]

@@ -11,8 +11,10 @@ import headwater as hw
 from headwater.clock import to_micros
 from headwater.compute.repair import repair_clock
 from headwater.compute.retrieval import historical
+from headwater.compute.rooms import RUN
 from headwater.compute.status import status
 from headwater.online.codec import Header, header
+from headwater.online.hints import Fate, Hint, Outcome
 from headwater.online.meta import read_purges
 from headwater.testing import SCALE
 from tests.unit.compute.conftest import AIRPORT, T0, Bench, row, weather
@@ -163,3 +165,30 @@ def test_online_equals_history_after_any_wrong_clocks_and_a_repair(
     bench.write("weather", [row("A", -1.0), row("B", -2.0)])
     assert bench.values("weather:temp", ["A", "B"]) == [-1.0, -2.0] == history(bench, "A", "B")
     bench.close()
+
+
+def test_leases_and_cool_downs_of_a_fast_clock_end(bench: Bench) -> None:
+    bench.apply(AIRPORT, PUSHED)
+    bench.write("weather", [row("A", 1.0)])
+    bench.at = T0 + YEAR
+    rooms = bench.rooms
+    # a run that was killed, a force run too, and a key for which no newer row was found
+    rooms.leases.acquire(RUN, "materialize weather", lasts=rooms.lease_time)
+    rooms.forcing.begin("weather", "1.0.0", to_micros(bench.at + rooms.lease_time))
+    hint = Hint("weather", "1.0.0", b"A", 1, 1, rooms.now())
+    rooms.refresh_queue.offer([hint], rooms.now())
+    claims = rooms.refresh_queue.claim(["weather"], 1, rooms.now(), 1)
+    rooms.refresh_queue.settle([Outcome(claims[0], Fate.REST, rooms.now() + 60_000_000)])
+    bench.at = T0 + timedelta(minutes=1)
+    bench.delete("weather", ["A"], purge=True)
+    assert repair_clock(rooms).ended == 2
+    assert repair_clock(rooms).ended == 0
+    assert rooms.refresh_queue.offer([hint], rooms.now()) == 0
+    assert rooms.refresh_queue.claim(["weather"], 1, rooms.now(), 1)
+    assert rooms.forcing.pending("weather", "1.0.0")
+    # the purge waits for the run, as long as it may last
+    bench.pass_time(minutes=5)
+    assert sum(run.erased for run in bench.materialize().runs) == 0
+    bench.pass_time(minutes=15)
+    assert sum(run.erased for run in bench.materialize().runs) == 1
+    assert not rooms.forcing.pending("weather", "1.0.0")

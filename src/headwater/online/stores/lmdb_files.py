@@ -14,6 +14,7 @@ import lmdb
 from headwater.errors import StorageFull, StoreError, StoreReadOnly, Unavailable
 from headwater.file_lock import FileLock
 from headwater.online.stores.lmdb_rows import CHUNK_BYTES
+from headwater.state_files import opener
 
 MAKE_WRITABLE = "make the folder and its files writable"
 
@@ -81,8 +82,8 @@ def _state(there: os.stat_result) -> str:
 
 def note(settings: Settings, there: os.stat_result) -> None:
     """Note in which state the data file was looked at, or left by LMDB; where that cannot be written, it is not."""
-    with suppress(OSError):
-        settings.checked.write_text(_state(there))
+    with suppress(OSError), open(settings.checked, "w", opener=opener) as file:
+        file.write(_state(there))
 
 
 def is_noted(settings: Settings, there: os.stat_result) -> bool:

@@ -28,8 +28,9 @@ Call = Callable[[Script, Sequence[bytes], Sequence[Any]], Any]
 _AT_ONCE = 500
 """Hints of one script: the server answers nobody else meanwhile."""
 
-_OFFER, _CLAIM, _SETTLE, _DEAD, _REPLAY, _SCAN, _COUNTS = (
-    load("queue", f"queue_{name}") for name in ("offer", "claim", "settle", "dead", "replay", "scan", "counts")
+_OFFER, _CLAIM, _SETTLE, _DEAD, _REPLAY, _SCAN, _COUNTS, _REPAIR = (
+    load("queue", f"queue_{name}")
+    for name in ("offer", "claim", "settle", "dead", "replay", "scan", "counts", "repair")
 )
 
 
@@ -101,6 +102,9 @@ class RedisHintQueue(HintQueue):
 
     def replay(self, views: Sequence[str], now: int) -> int:
         return int(self._run(_REPLAY, now, *views))
+
+    def repair_clock(self, now: int, longest: int) -> int:
+        return int(self._run(_REPAIR, now, longest))
 
     def forget(self, view: str, gone: Callable[[str, bytes], bool]) -> int:
         cursor: Any = b"0"
