@@ -346,25 +346,25 @@ def test_damaged_rows_are_stepped_over_named_and_counted(queue: HintQueue, seed:
 
 def test_what_a_fast_clock_let_wait_ends_once_it_is_repaired(queue: HintQueue) -> None:
     ahead, longest = NOW + 24 * 365 * HOUR, 2 * LEASE
-    queue.offer([hint(name, asked_at=ahead) for name in ("rests", "tries again", "died")], ahead)
-    fates = {"rests": Fate.REST, "tries again": Fate.RETRY, "died": Fate.DEAD}
+    queue.offer([hint(name, asked_at=ahead) for name in ("rests", "retried", "died")], ahead)
+    fates = {"rests": Fate.REST, "retried": Fate.RETRY, "died": Fate.DEAD}
     claims = dict(zip(names(found := claim(queue, now=ahead)), found, strict=True))
     queue.settle([Outcome(claims[name], fate, ahead + HOUR) for name, fate in fates.items()])
     # what is as long as it may be stays
-    queue.offer([hint("rests rightly"), hint("tries rightly")], NOW)
+    queue.offer([hint("rightly"), hint("retried-rightly")], NOW)
     claims = dict(zip(names(found := claim(queue)), found, strict=True))
     queue.settle(
         [
-            Outcome(claims["rests rightly"], Fate.REST, NOW + HOUR),
-            Outcome(claims["tries rightly"], Fate.RETRY, NOW + longest),
+            Outcome(claims["rightly"], Fate.REST, NOW + HOUR),
+            Outcome(claims["retried-rightly"], Fate.RETRY, NOW + longest),
         ]
     )
     assert queue.repair_clock(NOW, longest) == 3
     assert queue.repair_clock(NOW, longest) == 0
     assert queue.counts(NOW).resting == 1
     assert [letter.died_at for letter in queue.dead(9)] == [NOW]
-    assert names(claim(queue)) == ["tries again"]
-    queue.offer([hint("rests"), hint("rests rightly")], NOW)
+    assert names(claim(queue)) == ["retried"]
+    queue.offer([hint("rests"), hint("rightly")], NOW)
     assert names(claim(queue)) == ["rests"]
 
 
