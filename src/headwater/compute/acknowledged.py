@@ -8,7 +8,7 @@ from headwater.compute.recent import RecentWrite
 from headwater.compute.rooms import Rooms
 from headwater.errors import ConsistencyNotSupported, Unavailable, UsageError
 from headwater.online.base import OnlineStore
-from headwater.online.powers import Replicated
+from headwater.online.powers import NotedWrites, Replicated
 from headwater.online.session import Session
 
 
@@ -42,7 +42,10 @@ def acknowledge(rooms: Rooms, write: RecentWrite, session: Session | None, durab
     store = rooms.online
     replicated = store if isinstance(store, Replicated) else None
     marks, durable = None, True
-    if replicated is not None:
+    if session is None and isinstance(store, NotedWrites):
+        # what the write left behind tells, without another round trip, whether replicas have it
+        marks = store.last_write()
+    if replicated is not None and marks is None:
         try:
             marks = replicated.marks()
         except Unavailable:

@@ -274,6 +274,7 @@ class Run:
         lease.check()
         assert self.reached is not None
         reached = replace(self.reached, token=token)
+        where = (token_key(rooms.project), epoch)
         # looked at again: another run may have moved it meanwhile
         now = self._stored()
         keeps = (
@@ -283,7 +284,7 @@ class Run:
             or not self._is_ahead(reached, now, stored)
         )
         if keeps:
-            same = rooms.online.epoch(token_key(rooms.project)) == epoch
+            same = rooms.online.put_meta({}, epoch=where)
             return (now or Watermark()) if same else None
         if self._files is not None:
             number = max(stored.files if stored else 0, now.files if now else 0)
@@ -295,11 +296,10 @@ class Run:
             if not self._is_ahead(reached, now, stored):
                 return now or Watermark()
             entry = watermark_entry(rooms.project, name, version, reached)
-            where = (token_key(rooms.project), epoch)
             greatest = (greatest_key(rooms.project), reached.position)
             if rooms.online.put_meta(entry, expected={key: data}, epoch=where, high_water=greatest):
                 break
-            if rooms.online.epoch(where[0]) != epoch:
+            if not rooms.online.put_meta({}, epoch=where):
                 return None
         else:
             raise Unavailable(f"{name}@{version}: other runs moved the watermark {ATTEMPTS} times; run it again")

@@ -56,9 +56,10 @@ class RunFailures:
             self._add(bad)
             error = _words(bad)
             rooms, view = self._rooms, run.view
-            # the database may be what failed
-            with suppress(StoreError):
-                rooms.failures.note(view.name, view.version, rooms.clock(), error)
+            if not self.ended:
+                # what ends every run is not this version's; and the database may be what failed
+                with suppress(StoreError):
+                    rooms.failures.note(view.name, view.version, rooms.clock(), error)
             return run.failed(time.monotonic() - began, error)
         return report
 

@@ -16,6 +16,7 @@ from headwater.definitions.names import is_text, name_problem, of_those, repeate
 from headwater.definitions.service import FeatureService
 from headwater.definitions.service_checks import check_items
 from headwater.definitions.source_checks import RESERVED_COLUMN, Note, Schemas, check_columns, check_settings
+from headwater.definitions.text import text_problems
 from headwater.definitions.view import FeatureView
 from headwater.errors import nearest
 from headwater.types import DType, FeatureKind
@@ -48,7 +49,8 @@ class Findings:
             subject = definition.name if is_text(definition.name) else f"a {kind}"
             place = getattr(definition, "place", "")
             full = f"{subject}.{feature}" if feature is not None else subject
-            line = f"{place} {full}: {problem}".strip()
+            # an error must be text that can be written, whatever it speaks of
+            line = f"{place} {full}: {problem}".strip().encode("utf-8", "backslashreplace").decode()
             if isinstance(problem, Note):
                 self.notes.append(line)
                 continue
@@ -70,7 +72,7 @@ def check(
     """
     found = _sorted(definitions)
     for entity in found.entities:
-        found.report("entity", entity, _entity_problems(entity))
+        found.report("entity", entity, [*_entity_problems(entity), *text_problems(entity)])
     for view in found.views:
         _check_view(found, view, schemas)
     known: dict[str, list[FeatureView]] = {}
@@ -78,7 +80,9 @@ def check(
         if isinstance(view.name, str):
             known.setdefault(view.name, []).append(view)
     for service in found.services:
-        problems = [*_common_problems(service, "a feature service"), *check_items(service, known)]
+        # views among its items have problems of their own
+        texts = text_problems(service, but=("items", "features"))
+        problems = [*_common_problems(service, "a feature service"), *check_items(service, known), *texts]
         found.report("service", service, problems)
     _check_repeats(found)
     return found
@@ -168,7 +172,8 @@ def _case_problems(names: Iterable[Any], what: str) -> Iterator[str]:
 
 
 def _check_view(found: Findings, view: FeatureView, schemas: Schemas | None) -> None:
-    problems = [*_common_problems(view, "a feature view"), *_view_problems(view, found.entities)]
+    texts = text_problems(view, but=("entity", "features"))
+    problems = [*_common_problems(view, "a feature view"), *_view_problems(view, found.entities), *texts]
     found.report("view", view, problems)
     bad = bool(problems)
     for feature in view.features:
@@ -176,7 +181,7 @@ def _check_view(found: Findings, view: FeatureView, schemas: Schemas | None) -> 
             found.report("view", view, [f"{feature!r} is not a feature; write hw.Feature('name', hw.Float64)"])
             bad = True
             continue
-        about = list(_feature_problems(feature, view))
+        about = [*_feature_problems(feature, view), *text_problems(feature)]
         found.report("view", view, about, feature.name if is_text(feature.name) else "a feature")
         bad = bad or bool(about)
     if bad or any(("entity", entity.name) in found.bad for entity in view.entities):

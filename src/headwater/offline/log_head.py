@@ -11,7 +11,6 @@ import pyarrow as pa
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from headwater.errors import HeadwaterError
 from headwater.offline.base import ARRIVAL, POSITION
 from headwater.offline.log_tables import head, shapes
 
@@ -113,17 +112,6 @@ class Shapes:
             except (OSError, pa.ArrowException) as bad:
                 raise ValueError(f"the columns of shape {number} are damaged") from bad
         return self._schemas[number]
-
-
-def decoded_key(connection: sa.Connection, known: Shapes, shape: int, key: bytes) -> pa.RecordBatch | None:
-    """The key of a tombstone, one row (its texts may be other than UTF-8); None where its bytes are damaged."""
-    try:
-        batch = decode_batch(key, known.schema(connection, shape))
-    except (HeadwaterError, sa.exc.SQLAlchemyError):
-        raise
-    except Exception:  # whatever Arrow makes of damaged bytes
-        return None
-    return batch if batch.num_rows == 1 else None
 
 
 def buffered_rows(connection: sa.Connection, view: str, *conditions: sa.ColumnElement[bool]) -> Sequence[Any]:

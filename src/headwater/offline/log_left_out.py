@@ -15,7 +15,7 @@ from headwater.clock import MAX_MICROS
 from headwater.errors import HeadwaterError
 from headwater.offline.base import POSITION, LeftOut
 from headwater.offline.log_folder import arrivals_of
-from headwater.offline.log_head import Shapes, decode_rows, encode_batch
+from headwater.offline.log_head import Shapes, decode_batch, decode_rows, encode_batch
 from headwater.offline.log_tables import left_out
 from headwater.planning.value_checks import unreadable_rows
 
@@ -125,6 +125,31 @@ def unreadable_values(table: pa.Table) -> tuple[NDArray[np.bool_], str] | None:
             mask[wrong[0]] = True
             reason = reason or f"column {field.name!r} is {wrong[1]}"
     return (mask, reason) if reason else None
+
+
+def readable_key(message: bytes, schema: pa.Schema) -> pa.RecordBatch | None:
+    """The key of a tombstone, one row; None where nothing can read it: such a tombstone is applied by its digest.
+
+    Args:
+        message: the key as it is stored.
+        schema: of its shape.
+    """
+    try:
+        batch = decode_batch(message, schema)
+        # a text that is not UTF-8 can be decoded, and read by nothing
+        whole = batch.num_rows == 1 and unreadable_values(pa.Table.from_batches([batch])) is None
+    except Exception:  # whatever Arrow makes of damaged bytes
+        return None
+    return batch if whole else None
+
+
+def stored_key(connection: sa.Connection, known: Shapes, shape: int, message: bytes) -> pa.RecordBatch | None:
+    """`readable_key` of a tombstone of some shape; None too where its columns are damaged."""
+    try:
+        schema = known.schema(connection, shape)
+    except ValueError:
+        return None
+    return readable_key(message, schema)
 
 
 def leave_out(connection: sa.Connection, view: str, some: Iterable[Unreadable], now: int) -> None:

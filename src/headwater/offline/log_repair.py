@@ -15,8 +15,7 @@ from headwater.errors import StoreError
 from headwater.offline.base import ARRIVAL
 from headwater.offline.log_files import LogFile, log_files, register_file
 from headwater.offline.log_folder import LogFolder
-from headwater.offline.log_head import decoded_key
-from headwater.offline.log_left_out import read_batches
+from headwater.offline.log_left_out import read_batches, stored_key
 from headwater.offline.log_marks import RowReading
 from headwater.offline.log_state import LogTransaction
 from headwater.offline.log_tables import deletes, files, gaps, head, left_out, purges, removals, rewritten, views
@@ -73,7 +72,7 @@ class ViewRepair:
         keys: how a version reads the rows that were changed → their keys, as the log holds them: tables whose columns
             are the source's, in the order of the join keys; each key at least once.
         deleted: the keys of the deletes that were changed: tables of join keys by name.
-        purged: the digests of the purges that were changed, and of deletes whose keys cannot be decoded.
+        purged: the digests of the purges that were changed, and of deletes whose keys cannot be read.
     """
 
     rows: int = 0
@@ -220,7 +219,7 @@ def _move_deletes(log: LogTransaction, moved: Moved, of: _Of) -> None:
     batches: dict[tuple[str, int], list[pa.RecordBatch]] = {}
     for row in found:
         of(row.view).tombstones += 1
-        batch = decoded_key(log.connection, log.known.shapes, row.shape, row.key)
+        batch = stored_key(log.connection, log.known.shapes, row.shape, row.key)
         if batch is None:
             of(row.view).purged.add(bytes(row.digest))
         else:

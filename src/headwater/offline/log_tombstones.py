@@ -12,8 +12,8 @@ import sqlalchemy as sa
 
 from headwater import forks
 from headwater.offline.base import POSITION, THROUGH, Tombstone
-from headwater.offline.log_head import Shapes, decode_batch
-from headwater.offline.log_left_out import unreadable_values
+from headwater.offline.log_head import Shapes
+from headwater.offline.log_left_out import readable_key, unreadable_values
 from headwater.offline.log_marks import greatest, hides_before
 from headwater.offline.log_tables import deletes
 
@@ -199,18 +199,10 @@ def _keys(schema: pa.Schema, rows: list[Any]) -> tuple[pa.Table, list[Any]]:
         table = pa.Table.from_batches(batches, schema)
         # once for all of them: one by one it takes longer than all the rest
         table.validate(full=True)
-        if all(batch.num_rows == 1 for batch in batches):
+        if all(batch.num_rows == 1 for batch in batches) and unreadable_values(table) is None:
             return table, rows
-    except (OSError, pa.ArrowException):
+    except Exception:  # whatever Arrow makes of damaged bytes
         pass
-    batches, taken = [], []
-    for row in rows:
-        try:
-            batch = decode_batch(row.key, schema)
-        except (OSError, pa.ArrowException):
-            continue
-        # a text that is not UTF-8 can be decoded, and read by nothing
-        if batch.num_rows == 1 and unreadable_values(pa.Table.from_batches([batch])) is None:
-            batches.append(batch)
-            taken.append(row)
-    return pa.Table.from_batches(batches, schema), taken
+    found = [(row, readable_key(row.key, schema)) for row in rows]
+    whole = [(row, batch) for row, batch in found if batch is not None]
+    return pa.Table.from_batches([batch for _, batch in whole], schema), [row for row, _ in whole]

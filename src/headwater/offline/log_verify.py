@@ -20,8 +20,8 @@ from headwater.offline.log_files import (
     pending_removals,
 )
 from headwater.offline.log_folder import GIVEN_UP, FoundFile, LogFolder
-from headwater.offline.log_head import Shapes, buffered_rows, decoded_key
-from headwater.offline.log_left_out import Unreadable, all_left_out, read_batches, unreadable_values
+from headwater.offline.log_head import Shapes, buffered_rows
+from headwater.offline.log_left_out import Unreadable, all_left_out, read_batches, stored_key, unreadable_values
 from headwater.offline.log_tables import deletes, files, folders, head, left_out
 
 _BATCHES = 100
@@ -119,8 +119,7 @@ def _bad_tombstones(connection: sa.Connection, known: Shapes, check: LogCheck) -
             return
         for row in found:
             check.tombstones += 1
-            key = decoded_key(connection, known, row.shape, row.key)
-            if key is None or unreadable_values(pa.Table.from_batches([key])) is not None:
+            if stored_key(connection, known, row.shape, row.key) is None:
                 reason = "its key cannot be read; it is applied by the digest of the key"
                 yield LogDamage("tombstone", row.view, "", reason, 0, row.position, row.position, row.through)
         after = found[-1].id

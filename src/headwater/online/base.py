@@ -156,6 +156,10 @@ class OnlineStore(OfOneProcess, ABC):
 
         Returns:
             Whether the stored sequence was that one.
+
+        Raises:
+            FormatError: what is stored was written by a newer headwater.
+            Unavailable: the store cannot be reached, or `until` is over.
         """
 
     def compare_and_put_all(
@@ -233,6 +237,13 @@ def too_late(where: str) -> Unavailable:
         f"{where}: the write was held up for too long and was not applied; run it again (what is in the offline log is "
         "put by the next materialize)"
     )
+
+
+def compared(
+    expected: Mapping[bytes, bytes | None] | None, epoch: tuple[bytes, bytes] | None
+) -> dict[bytes, bytes | None]:
+    """What must be there for `put_meta`, of a store whose epoch is the token under its key and nothing else."""
+    return dict(expected or {}) | (dict([epoch]) if epoch is not None else {})
 
 
 def raised(stored: bytes | None, number: int) -> bytes | None:

@@ -23,11 +23,14 @@ from headwater.online.codec import (
     header,
     is_newer,
     is_row,
+    sequence_of,
     tombstone,
     tombstone_of,
     with_key,
     without_tombstone,
 )
+
+NEWER_ROW = "a stored row was written by a newer headwater: upgrade this one before it writes to the same online store"
 
 _APPLIED, _SUPERSEDED, _TIE = PutOutcome.APPLIED, PutOutcome.SUPERSEDED, PutOutcome.TIE
 
@@ -59,9 +62,7 @@ def merge(stored: bytes | None, new: bytes) -> bytes | PutOutcome:
 def _merge_other(stored: bytes, new: bytes) -> bytes | PutOutcome:
     """A stored row with a tombstone or of an older codec, or other bytes."""
     if is_newer(stored):
-        raise FormatError(
-            "a stored row was written by a newer headwater: upgrade this one before it writes to the same online store"
-        )
+        raise FormatError(NEWER_ROW)
     if not is_row(stored):
         return new
     row = current(stored)
@@ -78,6 +79,17 @@ def _merge_equal(stored: bytes, new: bytes) -> bytes | PutOutcome:
         return new
     same = stored[: SEQUENCE.start] == new[: SEQUENCE.start] and stored[HEADER_SIZE:] == new[HEADER_SIZE:]
     return _APPLIED if same else _TIE
+
+
+def stands_at(stored: bytes | None, sequence: int) -> bool:
+    """Whether `compare_and_put` may replace what is stored: its write sequence is this one (0: no row is there).
+
+    Raises:
+        FormatError: what is stored was written by a newer headwater: it is no row to this one, and must stay.
+    """
+    if stored is not None and is_newer(stored):
+        raise FormatError(NEWER_ROW)
+    return sequence_of(stored) == sequence
 
 
 def hidden(row: bytes, deleted: bytes) -> bool:

@@ -101,7 +101,9 @@ def _move(record: R, stage: Stage, now: datetime) -> R:
         case Action.ROLL_BACK:
             assert record.live is not None
             record = _changed(record, record.live, held=True)
-            return replace(record, live=version, previous=None)
+            # what was applied again while it was the one before waits no longer
+            waiting = None if record.waiting == version else record.waiting
+            return replace(record, live=version, previous=None, waiting=waiting)
         case _:
             raise AssertionError(stage)
 

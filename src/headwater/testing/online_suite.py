@@ -375,6 +375,13 @@ class OnlineStoreSuite(OnlineReadSuite, OnlineRefillSuite):
         self.raw_set(store, key, newer)
         with pytest.raises(FormatError):
             store.put([plain_row(1, Order(99))])
+        # to this codec it is no row: neither a row nor a removal may take its place
+        for sequence in (0, 1, sequence_of(row)):
+            for other in (plain_row(1, Order(99))[1], None):
+                with pytest.raises(FormatError, match="newer headwater"):
+                    store.compare_and_put(key, sequence, other)
+        with pytest.raises(FormatError, match="newer headwater"):
+            store.compare_and_put_all([(key_of(2), 0, plain_row(2)[1]), (key, 0, row)])
         assert self.raw_get(store, key) == newer
 
     def test_threads_that_write_the_same_keys_leave_the_greatest(self, store: OnlineStore) -> None:

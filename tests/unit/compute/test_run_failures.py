@@ -142,6 +142,7 @@ def test_what_fails_for_all_ends_the_run(project: Project) -> None:
     project.bad = {"bills": ClockError("far ahead")}
     error = project.materialize()
     assert type(error) is ClockError and [run.view for run in error.report.runs] == ["bills"]
+    assert not [v for v in project.store.status().versions if v.error]
 
 
 @pytest.mark.parametrize("bad", [KeyboardInterrupt(), SystemExit(3)])

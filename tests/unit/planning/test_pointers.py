@@ -118,6 +118,16 @@ def test_rollback_goes_back_once(two: RegistrySnapshot) -> None:
     assert (again.live, again.previous, again.versions["2.0.0"].held) == ("2.0.0", "1.0.0", False)
 
 
+def test_a_version_that_waits_is_live_after_a_rollback_to_it_and_waits_no_longer() -> None:
+    snapshot = applied([view("a")], [view("a", "b")])
+    promoted = run(snapshot, promote(snapshot, "weather", "1.1.0", {}, force=True))
+    # applied again, the one before waits to go live by itself
+    asked = advance(promoted, plan(promoted, [view("a")], whole_project=False, now=NOW).stages, now=NOW)
+    assert (asked.views["weather"].live, asked.views["weather"].waiting) == ("1.1.0", "1.0.0")
+    record = run(asked, roll_back(asked, "weather")).views["weather"]
+    assert (record.live, record.previous, record.waiting) == ("1.0.0", None, None)
+
+
 def test_retire_refuses_what_is_live_or_pinned(two: RegistrySnapshot) -> None:
     with pytest.raises(ChangeRefused, match=r"1\.0\.0 is live; promote another first"):
         retire(two, "weather", "1.0.0")

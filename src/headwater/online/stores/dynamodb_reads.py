@@ -11,8 +11,7 @@ import msgspec
 
 from headwater.errors import StoreError, Unavailable
 from headwater.online.base import PutOutcome
-from headwater.online.codec import sequence_of
-from headwater.online.guard import merge
+from headwater.online.guard import merge, stands_at
 from headwater.online.stores.dynamodb_calls import Call, Done, NoTable, Plan, Unlike
 from headwater.online.stores.dynamodb_items import (
     READ,
@@ -161,7 +160,7 @@ def compare_and_put(call: Call, key: bytes, sequence: int, row: bytes | None) ->
             return True
         except Unlike as other:
             seen = other.item
-        if sequence_of(None if seen is None else bytes_of(seen)) != sequence:
+        if not stands_at(None if seen is None else bytes_of(seen), sequence):
             return False
         # bytes that are no row, or a row in another form
         condition = unchanged(seen)

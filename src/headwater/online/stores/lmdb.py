@@ -18,7 +18,17 @@ from urllib.parse import parse_qsl
 
 from headwater.clock import to_micros
 from headwater.errors import ConfigError, nearest, was_closed
-from headwater.online.base import Capabilities, Change, HighWater, OnlineStore, PutOutcome, Row, new_token, too_late
+from headwater.online.base import (
+    Capabilities,
+    Change,
+    HighWater,
+    OnlineStore,
+    PutOutcome,
+    Row,
+    compared,
+    new_token,
+    too_late,
+)
 from headwater.online.stores.lmdb_environment import Environment, release, share
 from headwater.online.stores.lmdb_files import Settings
 from headwater.online.stores.lmdb_rows import (
@@ -141,7 +151,7 @@ class LMDBOnlineStore(OnlineStore):
         epoch: tuple[bytes, bytes] | None = None,
         high_water: HighWater | None = None,
     ) -> bool:
-        wanted = dict(expected or {}) | (dict([epoch]) if epoch is not None else {})
+        wanted = compared(expected, epoch)
 
         def write(txn: Any) -> bool:
             if any(txn.get(key) != data for key, data in wanted.items()):

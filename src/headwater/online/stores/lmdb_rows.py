@@ -8,8 +8,7 @@ from operator import eq, le
 from typing import Any
 
 from headwater.online.base import HighWater, PutOutcome, raised
-from headwater.online.codec import sequence_of
-from headwater.online.guard import merge
+from headwater.online.guard import merge, stands_at
 
 CHUNK_ROWS, CHUNK_BYTES = 20_000, 16 << 20
 """The bounds of one transaction: other writers get their turn, and few pages are free at a time."""
@@ -69,7 +68,7 @@ def put_chunk(txn: Any, items: _Rows, chunk: Sequence[int], outcomes: list[PutOu
 
 def compare_and_set(txn: Any, key: bytes, sequence: int, row: bytes | None) -> bool:
     """Replace or remove a row where its write sequence is this one; whether it was."""
-    if sequence_of(txn.get(key)) != sequence:
+    if not stands_at(txn.get(key), sequence):
         return False
     set_or_delete(txn, key, row)
     return True

@@ -9,9 +9,18 @@ from typing import Self
 from headwater import forks
 from headwater.clock import to_micros
 from headwater.errors import was_closed
-from headwater.online.base import Capabilities, HighWater, OnlineStore, PutOutcome, Row, new_token, raised, too_late
-from headwater.online.codec import sequence_of
-from headwater.online.guard import merge
+from headwater.online.base import (
+    Capabilities,
+    HighWater,
+    OnlineStore,
+    PutOutcome,
+    Row,
+    compared,
+    new_token,
+    raised,
+    too_late,
+)
+from headwater.online.guard import merge, stands_at
 from headwater.types import ConsistencyLevel
 
 
@@ -69,7 +78,7 @@ class MemoryOnlineStore(OnlineStore):
         with self._lock:
             self._check(until)
             self._raise(high_water)
-            if sequence_of(self._rows.get(key)) != sequence:
+            if not stands_at(self._rows.get(key), sequence):
                 return False
             self._set(key, row)
             return True
@@ -84,7 +93,7 @@ class MemoryOnlineStore(OnlineStore):
     ) -> bool:
         with self._lock:
             self._check(None)
-            wanted = dict(expected or {}) | (dict([epoch]) if epoch is not None else {})
+            wanted = compared(expected, epoch)
             if any(self._rows.get(key) != data for key, data in wanted.items()):
                 return False
             for key, data in entries.items():

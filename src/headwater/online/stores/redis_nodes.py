@@ -26,6 +26,7 @@ from redis.retry import Retry
 from headwater import forks
 from headwater.errors import FormatError, StorageFull, StoreError, Unavailable
 from headwater.online.base import too_late
+from headwater.online.guard import NEWER_ROW
 from headwater.online.stores.redis_errors import Moved, NotPrimary, NotReached
 from headwater.online.stores.redis_scripts import LATE, NEWER, Script
 from headwater.online.stores.redis_until import ServerTime, Until, elapsed
@@ -41,7 +42,6 @@ _AWAY = (
 )
 _NOT_NOW_ERRORS = (redis.exceptions.ClusterDownError, redis.exceptions.MasterDownError)
 _NOT_NOW = ("MASTERDOWN", "LOADING", "CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS", "BUSY")
-_NEWER_ROW = "a stored row was written by a newer headwater: upgrade this one before it writes to the same online store"
 
 
 def _options(place: RedisPlace, sentinel: bool) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def translated(bad: Exception, address: Address) -> Exception:
     if isinstance(bad, redis.exceptions.OutOfMemoryError) or text.startswith("OOM"):
         return StorageFull(f"{where}: {text}; raise maxmemory")
     if NEWER in text:
-        return FormatError(_NEWER_ROW)
+        return FormatError(NEWER_ROW)
     if LATE in text:
         return too_late(where)
     if isinstance(bad, redis.exceptions.ReadOnlyError) or "READONLY" in text or "read only replica" in text:

@@ -16,12 +16,12 @@ from headwater.online.base import (
     OnlineStore,
     PutOutcome,
     Row,
+    compared,
     new_token,
     raised,
     too_late,
 )
-from headwater.online.codec import sequence_of
-from headwater.online.guard import merge
+from headwater.online.guard import merge, stands_at
 from headwater.types import ConsistencyLevel
 
 _BATCH = 500  # SQLite takes at least 999 parameters a statement
@@ -90,7 +90,7 @@ class SQLiteOnlineStore(OnlineStore):
     ) -> bool:
         with self._writing(until) as connection:
             self._raise(connection, high_water)
-            if sequence_of(self._get(connection, key)) != sequence:
+            if not stands_at(self._get(connection, key), sequence):
                 return False
             self._set(connection, key, row)
         return True
@@ -103,7 +103,7 @@ class SQLiteOnlineStore(OnlineStore):
         epoch: tuple[bytes, bytes] | None = None,
         high_water: HighWater | None = None,
     ) -> bool:
-        wanted = dict(expected or {}) | (dict([epoch]) if epoch is not None else {})
+        wanted = compared(expected, epoch)
         with self._writing() as connection:
             if any(self._get(connection, key) != data for key, data in wanted.items()):
                 return False
