@@ -2,23 +2,28 @@
 
 import json
 import shutil
+import sqlite3
+from contextlib import closing
 
 import pyarrow as pa
 import pytest
 
 import headwater as hw
-from headwater.online.codec import header
-from headwater.online.meta import unpack_log_id, unpack_watermark
+from headwater.compute import refresh_tables
+from headwater.offline import log_tables
+from headwater.online.codec import VERSION_BYTE, header
+from headwater.online.meta import META_VERSION, read_purges, unpack_log_id, unpack_watermark
 from headwater.online.session import Session
 from headwater.online.stores.memory import MemoryOnlineStore
 from headwater.planning.watermark import Watermark
+from headwater.registry.migrations import STEPS
 from headwater.testing.online_rows import PROJECT as SUITE
 from headwater.testing.online_rows import batch_of, push_view, rows_of
 from headwater.testing.read_suite import read
 from headwater.types import Status
 from tests.fixtures.format_values import EMPTY, EVERY, FORMATS, FULL, KEY_TYPES, KEYS, LONG, PROJECT, at
 
-VERSIONS = sorted(folder.name for folder in FORMATS.iterdir())
+VERSIONS = sorted(folder.name for folder in FORMATS.iterdir() if folder.is_dir())
 VIEW = push_view("every", KEY_TYPES, EVERY)
 US = pa.timestamp("us", tz="UTC")
 
@@ -50,14 +55,25 @@ def test_rows_and_keys_are_read(stored, name):
 def test_headers_are_read(stored):
     told = {name: header(bytes.fromhex(stored[name]["row"])) for name in ("full", "empty", "emptied")}
     full, empty, emptied = told.values()
-    assert (full.event, full.created, full.origin, full.position, full.sequence) == (-1, 2, 1, 3, 1)
+    sequences = stored.get("sequences", {"full": 1, "emptied": 2})
+    assert (full.event, full.created, full.origin, full.position) == (-1, 2, 1, 3)
+    assert (full.sequence, emptied.sequence) == (sequences["full"], sequences["emptied"])
     assert (empty.event, empty.created, empty.origin, empty.position) == (4, 5, 0, 0)
-    assert (emptied.emptied, emptied.through, emptied.sequence) == (True, 99, 2)
+    assert (emptied.emptied, emptied.through) == (True, 99)
+    if "deleted" in stored:
+        deleted = header(bytes.fromhex(stored["deleted"]["row"]))
+        assert (emptied.deleted_position, deleted.through, deleted.deleted_position) == (8, -9, 2)
+        assert (deleted.emptied, deleted.event, deleted.position) == (False, -1, 3)
     assert SUITE == "conformance"
 
 
 def test_meta_and_tokens_are_read(stored):
-    assert unpack_watermark(bytes.fromhex(stored["watermark"])) == (PROJECT, "every", "1.0.0", Watermark(-5, 7))
+    mark = Watermark(-5, 7, b"the token", 3) if "purge" in stored else Watermark(-5, 7)
+    assert unpack_watermark(bytes.fromhex(stored["watermark"])) == (PROJECT, "every", "1.0.0", mark)
+    if "purge" in stored:
+        store = MemoryOnlineStore()
+        store.put_meta({bytes.fromhex(stored["purge"]["key"]): bytes.fromhex(stored["purge"]["entry"])})
+        assert read_purges(store, PROJECT, "every") == [(b"d" * 16, 99, 8)]
     assert unpack_log_id(bytes.fromhex(stored["log_id"])) == (PROJECT, "the log")
     assert Session.from_token(stored["token"]) == Session("a store", {"node": 5, "other": 2**63})
 
@@ -120,3 +136,26 @@ def test_the_project_goes_on_from_there(project, stored):
     spine = pa.table({"id": IDS, "timestamp": pa.array([at(40)] * 6, US)})
     history = project.get_historical_features(spine, ["readings:x"]).to_arrow().to_pydict()
     assert history["x"] == found.to_dict()["x"]
+
+
+def test_there_are_files_of_the_formats_in_use(stored, folder):
+    if folder.name != VERSIONS[-1]:
+        return
+    full = bytes.fromhex(stored["full"]["row"])
+    assert full[0] == VERSION_BYTE, "the codec is another by now: make files of it, and keep these"
+    assert bytes.fromhex(stored["watermark"])[0] == META_VERSION
+    with closing(sqlite3.connect(f"file:{folder / 'project/state/registry.db'}?mode=ro", uri=True)) as database:
+        (schema,) = database.execute("SELECT max(version) FROM registry_schema").fetchone()
+        (log,) = database.execute("SELECT version FROM log_format").fetchone()
+        (queue,) = database.execute("SELECT version FROM refresh_format").fetchone()
+    steps = (len(STEPS), len(log_tables.MIGRATIONS.steps), len(refresh_tables.MIGRATIONS.steps))
+    assert schema <= steps[0] and log <= steps[1] and queue <= steps[2]
+
+
+def test_the_refresh_queue_is_read(project, folder):
+    if folder.name == "v1":
+        return
+    (letter,) = project.rooms.refresh_queue.dead(9)
+    assert (letter.hint.key, letter.hint.version, letter.error) == (b"dead", "1.1.0", "no source")
+    (waits,) = project.rooms.refresh_queue.claim(["readings"], 9, project.rooms.now(), 1)
+    assert waits.hint.key == b"waits"
