@@ -44,7 +44,7 @@ def lists(client: redis.Redis, views: int) -> Reads:
 
 
 def matrix(client: redis.Redis, views: int) -> Reads:
-    """A read of all features of some users into a float32 matrix, as `to_numpy()` gives it."""
+    """A read of all features of some users into a float32 matrix, as `to_numpy("float32")` gives it."""
     decode: Callable[[Any], list[float]] = msgspec.msgpack.Decoder(list[float]).decode
 
     def read(users: list[Any]) -> NDArray[np.float32]:

@@ -57,7 +57,7 @@ def _of_keys(folder: Path, users: list[Any], dtype: hw.DType, repeats: int, seed
 def _forms(reader: Any, environment: lmdb.Environment, count: int) -> list[tuple[str, Reads, Reads]]:
     return [
         ("to_dict", lambda keys: reader.read(keys).to_dict(), raw_reads.lists(environment, count)),
-        ("to_numpy", lambda keys: reader.read(keys).to_numpy(), raw_reads.matrix(environment, count)),
+        ("to_numpy", lambda keys: reader.read(keys).to_numpy("float32"), raw_reads.matrix(environment, count)),
     ]
 
 

@@ -90,7 +90,7 @@ def _forms(store: hw.FeatureStore, client: redis.Redis, count: int) -> list[tupl
     reader = store.prepare([f"view{v}:*" for v in range(count)])
     return [
         ("to_dict", lambda keys: reader.read(keys).to_dict(), raw_redis.lists(client, count)),
-        ("to_numpy", lambda keys: reader.read(keys).to_numpy(), raw_redis.matrix(client, count)),
+        ("to_numpy", lambda keys: reader.read(keys).to_numpy("float32"), raw_redis.matrix(client, count)),
     ]
 
 

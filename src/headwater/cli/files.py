@@ -211,6 +211,8 @@ def _flat(batch: pa.RecordBatch) -> pa.RecordBatch:
             column = pa.array([None if v is None else v.hex() for v in column.to_pylist()], pa.string())
         elif pa.types.is_dictionary(column.type):
             column = column.cast(column.type.value_type)
+        if pa.types.is_float32(column.type):
+            column = column.cast(pa.float64())  # the same number for whoever reads its text
         columns.append(column)
     return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
 
@@ -227,10 +229,11 @@ def _whole_or_not(path: Path) -> Iterator[Path]:
 
 @dataclass(frozen=True)
 class Taken:
-    """How many rows a result had, and the first of them where they were not written to a file."""
+    """How many rows a result had; the first of them where they were not written to a file, and their columns' types."""
 
     rows: int
     first: list[dict[str, Any]] = field(default_factory=list)
+    kinds: list[pa.DataType] = field(default_factory=list)
 
 
 def read_spine(spine: str | None, snapshot: RegistrySnapshot, features: list[str] | str) -> Any:
@@ -275,10 +278,11 @@ def write_result(result: HistoryResult, out: Path | None, first: int | None) -> 
 def _looked_at(result: HistoryResult, first: int | None) -> Taken:
     rows = 0
     kept: list[dict[str, Any]] = []
+    kinds: list[pa.DataType] = []
     for batch in result.to_batches():
         rows += batch.num_rows
         if first is None or len(kept) < first:
             some = batch.slice(0, None if first is None else first - len(kept))
-            columns = [python_values(column) for column in some.columns]
+            columns, kinds = [python_values(column) for column in some.columns], some.schema.types
             kept += [dict(zip(some.schema.names, row, strict=True)) for row in zip(*columns, strict=True)]
-    return Taken(rows, kept)
+    return Taken(rows, kept, kinds)

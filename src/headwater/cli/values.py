@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from headwater.cli.plain import age
 from headwater.cli.sheet import Drawable, Line, Sheet
+from headwater.planning.shown import short_form
 
 if TYPE_CHECKING:
     from headwater.cli.files import Taken
@@ -42,7 +43,8 @@ def read(request: ResolvedRequest, result: OnlineResult, now: datetime) -> tuple
                 "age": None if time is None else max((at - time).total_seconds(), 0.0),
                 "freshness": scores[label][place],
             }
-            drawn.append([*keys.values(), name, *_cells(found[name], time, at)])
+            value = short_form(columns[name][place], column.feature.dtype.arrow)
+            drawn.append([*keys.values(), name, *_cells(value, found[name], time, at)])
         rows.append({"keys": keys, "features": found})
     heads = [*request.join_keys, "feature", "value", "status", "event time", "age", "freshness"]
     return {"rows": rows, "versions": result.versions, "now": now, "read_at": instants}, Sheet(heads, drawn)
@@ -60,8 +62,8 @@ def not_known(result: OnlineResult, now: datetime) -> list[str]:
     ]
 
 
-def _cells(found: dict[str, Any], time: datetime | None, now: datetime) -> list[Any]:
-    value, score = found["value"], found["freshness"]
+def _cells(value: Any, found: dict[str, Any], time: datetime | None, now: datetime) -> list[Any]:
+    score = found["freshness"]
     return [
         # an identifier is no amount: it is shown without separators
         repr(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value,
@@ -115,4 +117,8 @@ def joined(result: HistoryResult, taken: Taken, file: str | None) -> tuple[dict[
     names = list(taken.first[0]) if taken.first else []
     rest = taken.rows - len(taken.first)
     more = f"… and {rest:,} more rows; --out FILE writes them all" if rest else f"{taken.rows:,} rows"
-    return data, [Sheet(names, [list(row.values()) for row in taken.first]), Line(more, "dim"), *drawn]
+    return data, [
+        Sheet(names, [[*map(short_form, row.values(), taken.kinds)] for row in taken.first]),
+        Line(more, "dim"),
+        *drawn,
+    ]

@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,6 +18,7 @@ from headwater.errors import LogDamaged, SourceError, StorageFull, StoreError, U
 from headwater.forks import OfOneProcess
 from headwater.offline.base import HistoryRequest, HistoryRun, OfflineEngine, lost_files
 from headwater.planning.frames import to_html, to_pandas, to_polars
+from headwater.planning.shown import short_form
 from headwater.planning.tables import is_pandas, is_polars
 from headwater.planning.value_checks import left_out, python_values
 from headwater.scratch import whole_file
@@ -226,10 +227,14 @@ class HistoryResult(OfOneProcess):
             first = next(batches, None)
         self._note()
         names = self._run.schema.names
-        rows = [] if first is None else list(zip(*map(python_values, first.columns), strict=True))
+        rows = [] if first is None else list(zip(*map(_short_values, first.columns), strict=True))
         shown = (["" if value is None else str(value) for value in row] for row in rows)
         notes = "".join(f"<p>{html.escape(note)}</p>" for note in [*_summaries(self.metadata), *self.metadata.warnings])
         return to_html(names, shown) + notes
+
+
+def _short_values(column: pa.Array) -> list[Any]:
+    return [short_form(value, column.type) for value in python_values(column)]
 
 
 def _summaries(metadata: HistoryMetadata) -> Iterator[str]:

@@ -15,25 +15,27 @@ from headwater.clock import from_micros
 from headwater.errors import FeatureNotFound, UsageError, nearest
 from headwater.forks import lazy
 from headwater.online.entities import EntityBatch, key_array
-from headwater.online.frames import to_html
+from headwater.online.frames import SHOWN, to_html
 from headwater.online.values import Damaged, instant
 from headwater.online.vector import FeatureVector as FeatureVector
 from headwater.online.view_read import MatrixColumns, ReadColumn, ReadRequest, ReadView, ViewRead
 from headwater.planning.frames import to_pandas
+from headwater.planning.shown import short_form
 from headwater.types import STATUSES, Status
 
 if TYPE_CHECKING:
     import pandas
 
+_WHOLE = 2**53
+"""The greatest integer below which float64 holds all."""
 _CODE = {status: code for code, status in enumerate(STATUSES)}
 
 
 class OnlineResult:
     """Values, statuses and times of one read, in the order of the entities.
 
-    Python values: timestamps are UTC datetimes, dates are dates, arrays and embeddings lists. A float32 becomes the
-    float of its shortest decimal form (1.111), which is the stored value again as float32; `to_arrow` and `to_numpy`
-    are exact.
+    Python values: timestamps are UTC datetimes, dates are dates, arrays and embeddings lists. A float32 is the same
+    number in every form, 1.1109999418258667 where 1.111 was given; only what people look at shows it as 1.111.
     """
 
     def __init__(
@@ -223,17 +225,21 @@ class OnlineResult:
     # -- forms
 
     def to_numpy(
-        self, dtype: Any = "float32", columns: Sequence[str] | None = None, missing: float = float("nan")
+        self, dtype: Any = None, columns: Sequence[str] | None = None, missing: float = float("nan")
     ) -> NDArray[Any]:
         """A (rows, features) matrix without the keys; a value that is not there is `missing`, else its default.
 
+        An embedding spans as many columns as it has numbers.
+
         Args:
-            dtype: of the matrix.
+            dtype: of the matrix; None: one that loses nothing, float32 where every feature is Float32, Bool or an
+                Embedding, else float64.
             columns: the features to take, in order; all unless given.
             missing: what stands for a value that is not there and has no default.
 
         Raises:
-            UsageError: a feature that is not one number; a dtype that cannot hold a value or `missing`.
+            UsageError: a feature that is no number; a dtype that cannot hold a value or `missing`; unless a dtype is
+                given, an integer beyond 2**53, which float64 cannot hold.
             FeatureNotFound: a column that was not asked for.
         """
         asked = self._asked
@@ -243,20 +249,55 @@ class OnlineResult:
                 f"feature {wanted.odd.name!r} is {wanted.odd.dtype}, not a number: leave it out with columns=[…]"
             )
         try:
-            return self._matrices(wanted, dtype, missing)
+            matrix = self._matrices(wanted, wanted.dtype if dtype is None else dtype, missing)
         except (TypeError, ValueError, OverflowError) as bad:
             raise UsageError(
                 f"to_numpy(dtype={dtype!r}, missing={missing!r}): {bad}; give a dtype that holds values and `missing`"
             ) from bad
+        if dtype is None and wanted.wide:
+            self._check_whole(matrix, wanted)
+        return matrix
+
+    def _check_whole(self, matrix: NDArray[Any], wanted: MatrixColumns) -> None:
+        """Refuse integers that float64 does not hold."""
+        for column, place in wanted.wide:
+            if not (np.abs(matrix[:, place]) >= _WHOLE).any():
+                continue
+            for row, value in enumerate(self.to_dict()[column.name]):
+                if value is not None and abs(value) > _WHOLE:
+                    raise UsageError(
+                        f"to_numpy(): feature {column.name!r} is {value} in row {row}, an integer beyond 2**53, which "
+                        "float64 cannot hold: leave it out with columns=[…], or give a dtype"
+                    )
 
     def _matrices(self, wanted: MatrixColumns, dtype: Any, missing: float) -> NDArray[Any]:
-        if len(wanted.parts) == 1:
+        if len(wanted.parts) == 1 and not wanted.embeddings:
             view, features, _ = wanted.parts[0]
             return self._matrix(self._reads[view], features, dtype, missing)
         out = np.empty((len(self), wanted.count), dtype)
         for view, features, places in wanted.parts:
             out[:, places] = self._matrix(self._reads[view], features, dtype, missing)
+        for column, start in wanted.embeddings:
+            assert column.dtype.dim is not None
+            vectors = self._vectors(self._reads[column.view], column.feature, dtype, missing)
+            out[:, start : start + column.dtype.dim] = vectors
         return out
+
+    def _vectors(self, read: ViewRead, feature: int, dtype: Any, missing: float) -> NDArray[Any]:
+        """An embedding as a matrix, a row for each of the answer."""
+        rows = read.rows
+        out = rows.numbers(feature).astype(dtype)
+        nulls = rows.nulls(feature)
+        if nulls is not None:
+            out[nulls] = missing
+        if rows.missing:
+            default = read.view.defaults[feature]
+            out[rows.missing] = missing if default is None else default
+        if self._drop:
+            out[self._stale_places(read, feature)] = missing
+        if rows.damaged or rows.not_known:
+            out[[*rows.damaged, *rows.not_known]] = missing
+        return out if read.inverse is None else out[read.inverse]
 
     def _column(self, name: str) -> ReadColumn:
         for column in self._asked.columns:
@@ -342,7 +383,11 @@ class OnlineResult:
         return values if read.inverse is None else _spread(values, read.inverse)
 
     def _repr_html_(self) -> str:
-        return to_html(self.to_dict(), self.statuses)
+        columns = self.to_dict()
+        for column in self._asked.columns:
+            values = columns[column.name]
+            values[:SHOWN] = [short_form(value, column.dtype.arrow) for value in values[:SHOWN]]
+        return to_html(columns, self.statuses)
 
 
 def _spread(column: Sequence[Any], inverse: list[int]) -> list[Any]:

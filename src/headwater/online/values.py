@@ -23,8 +23,6 @@ from headwater.types import DType
 
 _ARRAY = struct.Struct("<IB")
 _EPOCH_DAY = date(1970, 1, 1)
-_FLOAT = struct.Struct("<f")
-_POWERS = 10.0 ** np.arange(23)
 
 
 class Damaged(Exception):
@@ -178,18 +176,13 @@ def _variable_elements(body: bytes, count: int, element: DType) -> list[Any]:
 def python_values(numbers: NDArray[Any], dtype: DType) -> list[Any]:
     """Stored numbers as Python values: bool, int, float, datetime (UTC), date, or lists of float for embeddings.
 
-    A float32 becomes the float of its shortest decimal form (1.111, not 1.1109999418258667); cast to float32 it is the
-    stored value.
+    A float32 becomes the float that is the same number.
 
     Raises:
         Damaged: a time that Python cannot hold.
     """
     if dtype.name not in ("timestamp", "date"):
-        if dtype.name in ("float32", "embedding"):
-            numbers = shortest(numbers)
-        elif dtype.name == "bool":
-            numbers = numbers != 0
-        values: list[Any] = numbers.tolist()
+        values: list[Any] = (numbers != 0 if dtype.name == "bool" else numbers).tolist()
         return values
     convert = instant if dtype.name == "timestamp" else day
     return [convert(number) for number in numbers.tolist()]
@@ -217,44 +210,6 @@ def day(days: int) -> date:
         return _EPOCH_DAY + timedelta(days=days)
     except OverflowError as bad:
         raise Damaged("a date outside the years 1 to 9999") from bad
-
-
-def shortest(numbers: NDArray[Any]) -> NDArray[np.float64]:
-    """float32 numbers as the float64 of their shortest decimal form; each casts back to the same float32."""
-    out = numbers.astype(np.float64)
-    size = np.abs(out)
-    plain = (size > 1e-12) & (size < 1e16)
-    with np.errstate(all="ignore"):
-        todo = plain.copy()
-        exponent = np.floor(np.log10(np.where(plain, size, 1.0))).astype(np.int64)
-        for digits in (6, 7, 8, 9):
-            shift = digits - 1 - exponent
-            # both powers are exact and one is 1, so that the last step rounds once: the double nearest to the decimal
-            up, down = _POWERS[np.maximum(shift, 0)], _POWERS[np.maximum(-shift, 0)]
-            decimal = np.rint(out * up / down) * down / up
-            fits = todo & (decimal.astype(np.float32) == numbers)
-            np.copyto(out, decimal, where=fits)
-            todo &= ~fits
-            if not todo.any():
-                break
-    for place in np.argwhere(todo | ~plain & np.isfinite(out) & (out != 0)).tolist():
-        out[tuple(place)] = shortest_one(float(numbers[tuple(place)]))
-    return out
-
-
-def shortest_one(number: float) -> float:
-    """One float32 number as `shortest` gives it."""
-    if number != number or number in (float("inf"), float("-inf")):
-        return number
-    packed = _FLOAT.pack(number)
-    for digits in range(1, 9):
-        candidate = float(f"{number:.{digits}g}")
-        try:
-            if _FLOAT.pack(candidate) == packed:
-                return candidate
-        except OverflowError:
-            continue
-    return float(f"{number:.9g}")
 
 
 def python_default(value: Any, dtype: DType) -> Any:

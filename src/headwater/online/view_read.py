@@ -59,23 +59,41 @@ class MatrixColumns:
     """Feature columns as a matrix takes them.
 
     Attributes:
-        count: how many.
-        odd: the first that is not one number; None where all are.
-        parts: for each view that has some: its place, its features, and their places in the matrix.
+        count: how many the matrix has; an embedding spans as many as it has numbers.
+        odd: the first that is neither a number nor an embedding; None where all are.
+        parts: for each view that has numbers: its place, its features, and their places in the matrix.
+        embeddings: each embedding, and where its columns begin.
+        dtype: the one that holds all of them without loss, integers beyond 2**53 aside: float32 where every one is
+            Float32, Bool or an embedding, else float64.
+        wide: the integers of 64 bits, and their places in the matrix.
     """
 
     count: int
     odd: ReadColumn | None
     parts: Sequence[tuple[int, tuple[int, ...], list[int]]]
+    embeddings: Sequence[tuple[ReadColumn, int]]
+    dtype: str
+    wide: Sequence[tuple[ReadColumn, int]]
 
     @classmethod
     def of(cls, columns: Sequence[ReadColumn]) -> MatrixColumns:
         """The columns, in order."""
-        by_view: dict[int, list[int]] = {}
-        for place, column in enumerate(columns):
-            by_view.setdefault(column.view, []).append(place)
-        parts = [(view, tuple(columns[i].feature for i in places), places) for view, places in by_view.items()]
-        return cls(len(columns), next((column for column in columns if not column.dtype.numeric), None), parts)
+        by_view: dict[int, list[tuple[int, int]]] = {}
+        embeddings, odd, place = [], None, 0
+        for column in columns:
+            if column.dtype.name == "embedding":
+                embeddings.append((column, place))
+                place += column.dtype.dim or 0
+                continue
+            if not column.dtype.numeric:
+                odd = odd or column
+            by_view.setdefault(column.view, []).append((column.feature, place))
+            place += 1
+        parts = [(view, tuple(f for f, _ in some), [p for _, p in some]) for view, some in by_view.items()]
+        narrow = all(column.dtype.name in ("float32", "bool", "embedding") for column in columns)
+        places = {(view, f): p for view, some in by_view.items() for f, p in some}
+        wide = [(c, places[c.view, c.feature]) for c in columns if c.dtype.name == "int64"]
+        return cls(place, odd, parts, embeddings, "float32" if narrow else "float64", wide)
 
 
 @dataclass(frozen=True, eq=False, slots=True)

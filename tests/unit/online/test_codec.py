@@ -27,8 +27,8 @@ from headwater.online.codec import (
 )
 from headwater.online.decoded import MANY, DecodedRows, verified
 from headwater.online.row_format import RowFormat
-from headwater.online.values import shortest, shortest_one
 from headwater.planning.layout import RowLayout
+from headwater.planning.shown import short_form, shortest
 from headwater.testing.online_rows import first_codec
 from headwater.types import (
     Array,
@@ -334,7 +334,7 @@ def test_slices_of_a_batch_encode_alike() -> None:
 @example(0.30000001192092896)
 def test_float32_prints_in_its_shortest_form(number: float) -> None:
     expected = float(str(np.float32(number)))
-    for found in (float(shortest(np.array([[number]], np.float32))[0, 0]), shortest_one(number)):
+    for found in (short_form([number], pa.list_(pa.float32(), 1))[0], shortest(number)):
         assert struct.pack("<d", found) == struct.pack("<d", expected)
         assert np.float32(found) == np.float32(number)
 

@@ -22,10 +22,12 @@ from headwater.testing import SCALE
 from headwater.types import (
     STATUSES,
     Array,
+    Bool,
     Date,
     Embedding,
     Float32,
     Float64,
+    Int32,
     Int64,
     StalePolicy,
     Status,
@@ -387,7 +389,7 @@ def test_defaults_are_values_of_their_dtype_and_not_shared() -> None:
     assert {name: column[0] for name, column in found.items()} == {
         "user": "u",
         "f": 1.0,
-        "s": 1.111,
+        "s": float(np.float32(1.111)),
         "t": datetime(2024, 1, 1, tzinfo=UTC),
         "a": [1.0, None],
         "e": [1.0, 2.0],
@@ -436,9 +438,11 @@ def test_frames_keep_the_dtypes() -> None:
     view, store = make_view({"i": Int64, "f": Float32, "s": String, "e": Embedding(2)}), MemoryOnlineStore()
     put(store, view, [{"user": "u", "i": 2**60 + 1, "f": 1.111, "s": "x", "e": [1.111, 2.0]}])
     result = reader(store, ["view:*"], view).read(["u", "v"], now=NOW)
-    assert result.to_dict()["e"][0] == [1.111, 2.0]
+    near = float(np.float32(1.111))
     table = result.to_arrow()
-    assert table.column("f").to_pylist()[0] == np.float32(1.111)
+    for found in (result.to_dict(), table.to_pydict()):
+        assert (found["e"][0], found["f"][0]) == ([near, 2.0], near)
+    assert result.vectors()[0].features["f"] == result.to_pylist()[0]["f"] == near
     frame = result.to_pandas()
     assert frame.dtypes.astype(str).to_dict() == {
         "user": "string",
@@ -465,6 +469,47 @@ def test_a_matrix_takes_numbers_alone() -> None:
         assert matrix.tolist() == [[n / 2, n] for n in range(count)] + [[-1, -1]]
         with pytest.raises(FeatureNotFound, match="did you mean 'f'"):
             result.to_numpy(columns=["ff"])
+
+
+def test_a_matrix_loses_nothing_unless_a_dtype_is_given() -> None:
+    features = {"i": Int64, "n": Int32, "f": Float32, "b": Bool, "d": Float64}
+    view, store = make_view(features), MemoryOnlineStore()
+    rows = [
+        {"user": "a", "i": 2**53, "n": 16_777_217, "f": 0.1, "b": True, "d": 0.1},
+        {"user": "b", "i": 2**53 + 1, "n": None, "f": None, "b": False, "d": 0.2},
+    ]
+    put(store, view, rows)
+    read = reader(store, ["view:*"], view).read
+    first = read(["a", "?"], now=NOW)
+    matrix = first.to_numpy()
+    assert matrix.dtype == np.float64
+    assert matrix[0].tolist() == [2.0**53, 16_777_217.0, float(np.float32(0.1)), 1.0, 0.1]
+    assert np.isnan(matrix[1]).all()
+    narrow = first.to_numpy(columns=["f", "b"])
+    assert narrow.dtype == np.float32 and narrow[0].tolist() == matrix[0, 2:4].tolist()
+    both = read(["a", "b"], now=NOW)
+    with pytest.raises(UsageError, match=r"feature 'i' is 9007199254740993 in row 1, an integer beyond 2\*\*53"):
+        both.to_numpy()
+    assert both.to_numpy(columns=["d"]).tolist() == [[0.1], [0.2]]
+    assert both.to_numpy("int64", columns=["i"]).tolist() == [[2**53], [2**53 + 1]]
+
+
+def test_an_embedding_spans_its_columns_of_a_matrix() -> None:
+    view = make_view([Feature("e", Embedding(3)), Feature("x", Float32), Feature("g", Embedding(2), default=[7, 8])])
+    store = MemoryOnlineStore()
+    put(
+        store,
+        view,
+        [{"user": "a", "e": [0.1, 2, 3], "x": 5, "g": None}, {"user": "b", "e": None, "x": None, "g": [1, 2]}],
+    )
+    result = reader(store, ["view:*"], view).read(["b", "?", "a", "b"], now=NOW)
+    matrix = result.to_numpy(missing=-1)
+    assert matrix.dtype == np.float32
+    near = float(np.float32(0.1))
+    b = [-1, -1, -1, -1, 1, 2]
+    assert matrix.tolist() == [b, [-1, -1, -1, -1, 7, 8], [near, 2, 3, 5, -1, -1], b]
+    assert result.to_numpy(columns=["x", "e"], missing=0).tolist()[2] == [5, near, 2, 3]
+    assert result.to_numpy(columns=["g"]).shape == (4, 2)
 
 
 def test_a_notebook_shows_a_table() -> None:
