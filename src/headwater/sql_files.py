@@ -15,13 +15,15 @@ new one in its place: whoever has the old one open, or its log, notices that too
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import sqlite3
 import stat
 import threading
 import time
 import weakref
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +32,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 
 from headwater import forks
-from headwater.errors import FormatError, StoreError, StoreReadOnly, Unavailable
+from headwater.errors import FormatError, StorageFull, StoreError, StoreReadOnly, Unavailable
 from headwater.file_lock import FileLock
 from headwater.state_files import is_private, make_file
 
@@ -147,6 +149,8 @@ class DatabaseFile:
         """
         with self._lock:
             state = self._look()
+            if self._known is None and not self._read_only:
+                self._remove_unfinished()
             if state is not None or seen:
                 self._take(state)
             else:
@@ -247,7 +251,9 @@ class DatabaseFile:
         if count is None and not self._read_only:
             self._renew(state)
             state = self._look()
-        if known is not None and (count is None or (state is not None and state.identity != known.identity)):
+            if state is None:
+                return self._take(None)
+        if known is not None and (count is None or state.identity != known.identity):
             self._begin_another()
         self._known, self._count = state, count or self.read_count()
 
@@ -303,19 +309,44 @@ class DatabaseFile:
 
     def _renew(self, state: _State) -> None:
         """Put the file's content into a new file in its place, with that of a write-ahead log which belongs to it."""
-        folder = os.open(self.path.parent, os.O_RDONLY | os.O_CLOEXEC)
-        lock = FileLock(folder)
         try:
-            if not lock.acquire(WAIT):
-                raise Unavailable(f"{self.path}: {lock.holder()} has held the lock of its folder for {WAIT:g} s")
-            if self.identity() == state.identity:
-                self._copy(folder)
+            with self._folder_locked(WAIT) as folder:
+                if folder is None:
+                    raise Unavailable(f"{self.path}: another process has held the lock of its folder for {WAIT:g} s")
+                self._remove_copies()
+                if self.identity() == state.identity:
+                    self._copy(folder)
         except OSError as bad:
             raise Unavailable(
                 f"{self.path}: was replaced or copied over while it was open, and cannot be copied: {bad}"
             ) from bad
+
+    @contextmanager
+    def _folder_locked(self, seconds: float) -> Iterator[int | None]:
+        """The descriptor of the folder, whose lock is held within the block; None where another process has it."""
+        folder = os.open(self.path.parent, os.O_RDONLY | os.O_CLOEXEC)
+        lock = FileLock(folder)
+        try:
+            yield folder if lock.acquire(seconds) else None
         finally:
             lock.close()
+
+    def _remove_unfinished(self) -> None:
+        """Remove the copies that killed processes have left; those of one that lives stay."""
+        with suppress(OSError):
+            if self._copies():
+                with self._folder_locked(0) as folder:
+                    if folder is not None:
+                        self._remove_copies()
+
+    def _copies(self) -> list[Path]:
+        name = re.compile(re.escape(self.path.name) + r"-[0-9a-f]{12}(-wal|-shm|-journal)?")
+        with os.scandir(self.path.parent) as entries:
+            return [Path(entry.path) for entry in entries if name.fullmatch(entry.name)]
+
+    def _remove_copies(self) -> None:
+        for path in self._copies():
+            path.unlink(missing_ok=True)
 
     def _copy(self, folder: int) -> None:
         copy = self.path.with_name(f"{self.path.name}-{secrets.token_hex(6)}")
@@ -340,6 +371,8 @@ class DatabaseFile:
             for path in (self._index, self._log):
                 path.unlink(missing_ok=True)
         except sqlite3.Error as bad:
+            if "full" in str(bad):
+                raise StorageFull(f"{self.path}: was replaced, and no room is left for a copy of it ({bad})") from bad
             raise FormatError(
                 f"{self.path}: was replaced or copied over while it was open, and is not a whole database now ({bad}): "
                 "stop what uses it, remove the files that end in -wal and -shm, and restore it again"
@@ -352,7 +385,10 @@ class DatabaseFile:
         """Wait for who is still copying."""
         until, before = time.monotonic() + WAIT, None
         while time.monotonic() < until:
-            there = self.path.stat()
+            try:
+                there = self.path.stat()
+            except FileNotFoundError:
+                return
             state = there.st_size, there.st_mtime_ns
             if state == before and there.st_size:
                 return
@@ -408,6 +444,7 @@ def connection_to(file: DatabaseFile) -> type[sqlite3.Connection]:
 
     class Connection(sqlite3.Connection):
         def close(self) -> None:
+            file.closed(self)
             if file.may_close():
                 super().close()
             else:
@@ -415,6 +452,7 @@ def connection_to(file: DatabaseFile) -> type[sqlite3.Connection]:
 
         def __del__(self) -> None:
             with suppress(BaseException):
+                file.closed(self)
                 if not file.may_close():
                     forks.abandon(self)
 
@@ -494,23 +532,29 @@ class Counting:
                     f"{self._file.path}: was made read-only while it was open; nothing was changed: check the "
                     "permissions of the file"
                 )
-            self._changes = self._all_changes()
-            self._before = int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
+            self._rows = self._changed_rows()
+            self._schema, *count = self._read_header()
+            self._before = Count(*count)
             self._generation = generation_of(connection)
 
-    def _all_changes(self) -> tuple[int, int]:
-        """How many rows the connection has changed, and a number that another one replaces where a table changes."""
+    def _changed_rows(self) -> int:
         raw: Any = self._connection.connection.driver_connection
-        return int(raw.total_changes), int(self._connection.exec_driver_sql("PRAGMA schema_version").scalar_one())
+        return int(raw.total_changes)
+
+    def _read_header(self) -> tuple[int, int, int]:
+        """A number that another one replaces where a table changes, and the count's two."""
+        schema, stamp, number = self._connection.exec_driver_sql(
+            "SELECT * FROM pragma_schema_version, pragma_application_id, pragma_user_version"
+        ).one()
+        return int(schema), int(stamp), int(number)
 
     def count(self) -> None:
         """Just before the commit."""
-        if self._file is None or self._all_changes() == self._changes:
+        if self._file is None or (self._changed_rows() == self._rows and self._read_header()[0] == self._schema):
             return
-        self._number = self._before + 1
-        before = Count(int(self._connection.exec_driver_sql("PRAGMA application_id").scalar_one()), self._before)
+        self._number = self._before.number + 1
         self._connection.exec_driver_sql(f"PRAGMA user_version = {self._number}")
-        self._connection.exec_driver_sql(f"PRAGMA application_id = {_next_stamp(before.lineage)}")
+        self._connection.exec_driver_sql(f"PRAGMA application_id = {_next_stamp(self._before.lineage)}")
 
     def check(self) -> None:
         """Just after the commit.

@@ -1,6 +1,7 @@
 """A SQLite file that is replaced, copied over, removed or made read-only under a process that has it open."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from headwater import sql_files
 from headwater.errors import HeadwaterError, StoreError, StoreReadOnly, Unavailable
 from headwater.registry.engine import open_engine
 from headwater.sql_transactions import reading, writing
+from tests.children import problem_in_child
 
 OTHER = """
 import gc, json, os, shutil, sys
@@ -551,3 +553,29 @@ def test_many_writers_that_share_a_file_are_not_taken_for_a_restore(
     assert problems == []
     assert sql_files.generation(engine) == 0
     assert len(read(engine)) == 600
+
+
+def test_what_a_process_killed_while_it_copied_has_left_is_removed(
+    engine: sa.Engine, tmp_path: Path, copier: Other
+) -> None:
+    write(engine, 1)
+    copy = aside(copier, tmp_path, log=False)
+
+    def restore() -> None:
+        mine = open_engine("sqlite:///some.db", tmp_path)
+        assert read(mine) == [1]
+        shutil.copyfile(copy / "some.db", tmp_path / "coming")
+        (tmp_path / "coming").replace(tmp_path / "some.db")
+        os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment]
+        sql_files._write_new = lambda path, *_: (path.touch(), os.fsync(0))  # type: ignore[assignment]
+        read(mine)
+
+    engine.dispose()
+    assert problem_in_child(restore) == "exit -9"
+    left = {path.name for path in tmp_path.glob("some.db-????????????")}
+    assert len(left) == 1
+    (tmp_path / "some.db-backup-of-may").touch()
+    assert copier.do("read_fresh", tmp_path) == [1]
+    assert read(engine) == [1]
+    assert not left & {path.name for path in tmp_path.iterdir()}
+    assert (tmp_path / "some.db-backup-of-may").exists()
