@@ -18,6 +18,7 @@ from headwater.offline.columns import ViewColumns, view_columns
 from headwater.offline.pit import Join
 from headwater.offline.relations import ViewRows, column, number
 from headwater.offline.spine import Spine, one_batch, open_spine
+from headwater.offline.user_files import without_outer_partitions
 from headwater.offline.workspace import Workspace
 from headwater.types import DType
 
@@ -94,6 +95,7 @@ class PointInTimeRun:
         space = self._workspace("spine")
 
         def query(sql: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+            sql = without_outer_partitions(sql)
             try:
                 return space.schema_of(sql), _named_spine(space.stream_sql(sql, 100_000))
             except SourceError as bad:

@@ -37,6 +37,7 @@ from headwater.offline.engines.duckdb_unreadable import check_input, check_rows,
 from headwater.offline.engines.footers import read_footers
 from headwater.offline.local_files import local_identities
 from headwater.offline.remote_files import is_remote, list_remote, remote_identities
+from headwater.offline.user_files import without_outer_partitions
 from headwater.planning.files import FileIdentity
 from headwater.planning.tables import as_table
 from headwater.types import is_list
@@ -140,7 +141,7 @@ def sql_query(session: Session, source: SQLSource, folder: Path, where: str) -> 
     for name, table in source.tables.items():
         inner = f"{where}, table {name!r}"
         parts.append(f"{name_sql(name)} AS (SELECT * FROM {_plain(session, table, folder, inner)})")
-    query = source.query.strip().rstrip(";").rstrip()
+    query = without_outer_partitions(source.query.strip().rstrip(";").rstrip())
     if not parts:
         return f"SELECT * FROM (\n{query}\n)"
     return f"WITH {', '.join(parts)} SELECT * FROM (\n{query}\n)"
