@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from headwater import interrupts
 from headwater.clock import Clock, to_micros
 from headwater.errors import FormatError, StorageFull, StoreError, StoreReadOnly, Unavailable
 from headwater.sql_connections import connected
@@ -178,6 +180,7 @@ def _begin(connection: sa.Connection, statement: str) -> None:
 @contextmanager
 def translated(engine: sa.Engine, what: str = "registry") -> Iterator[None]:
     """What the database says, in headwater's errors; a key that is there already is left to the caller."""
+    outer = sys.exception()
     try:
         yield
     except sa.exc.TimeoutError as bad:
@@ -185,6 +188,9 @@ def translated(engine: sa.Engine, what: str = "registry") -> Iterator[None]:
     except sa.exc.IntegrityError:
         raise
     except sa.exc.DBAPIError as bad:
+        interrupt = interrupts.behind(bad, outer)
+        if interrupt is not None:
+            raise interrupt from None
         raise _error(f"{what} {place(engine)}", bad) from bad
 
 

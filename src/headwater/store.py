@@ -32,6 +32,7 @@ from headwater.definitions.entity import Entity
 from headwater.definitions.view import FeatureView
 from headwater.errors import FeatureViewNotFound, nearest
 from headwater.forks import lazy
+from headwater.interrupts import leaves_nothing
 from headwater.loader import load_definitions
 from headwater.observer import Observer, silent
 from headwater.offline.base import OfflineEngine
@@ -239,6 +240,7 @@ class FeatureStore(forks.OfOneProcess):
         """The registry: snapshots, past versions, feature definitions, the change log."""
         return self._registry
 
+    @leaves_nothing
     def plan(self, definitions: Iterable[Any] | None = None) -> Plan:
         """What `apply` would do.
 
@@ -259,6 +261,7 @@ class FeatureStore(forks.OfOneProcess):
         schemas = self._sources.schemas(self._engine, definitions)
         return make_plan(snapshot, definitions, schemas, whole_project=whole, now=self._clock())
 
+    @leaves_nothing
     def apply(self, definitions: Iterable[Any] | None = None) -> Plan:
         """Register definitions: all or nothing.
 
@@ -279,6 +282,7 @@ class FeatureStore(forks.OfOneProcess):
         self._registry.apply(plan, now=self._clock(), log_head=self.rooms.log.head_position())
         return plan
 
+    @leaves_nothing
     def promote(self, name: str, version: str, force: bool = False) -> None:
         """Make a version of a view or service live.
 
@@ -288,6 +292,7 @@ class FeatureStore(forks.OfOneProcess):
         marks = self.rooms.watermarks(self._registry.refresh())
         self.rooms.versions.promote(name, version, watermarks=marks, now=self._clock(), force=force)
 
+    @leaves_nothing
     def rollback(self, name: str) -> None:
         """Make the version of a view or service live that was live before.
 
@@ -296,6 +301,7 @@ class FeatureStore(forks.OfOneProcess):
         """
         self.rooms.versions.rollback(name, now=self._clock())
 
+    @leaves_nothing
     def retire(self, name: str, version: str) -> None:
         """End the feeding of a version.
 
@@ -329,12 +335,14 @@ class FeatureStore(forks.OfOneProcess):
         """Every entity."""
         return list(self._registry.snapshot().entities.values())
 
+    @leaves_nothing
     def refresh_registry(self) -> None:
         """See at once what other processes applied (else within five seconds)."""
         self._registry.refresh()
 
     # history
 
+    @leaves_nothing
     def get_historical_features(
         self,
         spine: Any,
@@ -374,6 +382,7 @@ class FeatureStore(forks.OfOneProcess):
 
     # online
 
+    @leaves_nothing
     def materialize(
         self,
         views: Sequence[str] | str | None = None,
@@ -399,6 +408,7 @@ class FeatureStore(forks.OfOneProcess):
             force=force,
         )
 
+    @leaves_nothing
     def write(
         self,
         view: str,
@@ -428,6 +438,7 @@ class FeatureStore(forks.OfOneProcess):
             self.rooms, view, rows, to=to, errors=errors, durability=durability, session=session, created=created
         )
 
+    @leaves_nothing
     def delete(self, view: str, entities: Any, purge: bool = False, session: Session | None = None) -> DeleteReport:
         """Hide every row of some keys known by now, online and in history, for reads from now on.
 
@@ -439,6 +450,7 @@ class FeatureStore(forks.OfOneProcess):
         """
         return deleting.delete(self.rooms, view, entities, purge=purge, session=session)
 
+    @leaves_nothing
     def erase(self, entity: str, entities: Any) -> EraseReport:
         """Purge keys in every view of an entity: hidden at once, erased by a materialize or worker ten minutes later.
 
@@ -452,6 +464,7 @@ class FeatureStore(forks.OfOneProcess):
         """
         return erase_entity(self.rooms, entity, entities)
 
+    @leaves_nothing
     def repair_clock(self) -> ClockRepairReport:
         """After a wrong clock (`ClockError`): take now for right.
 
@@ -464,6 +477,7 @@ class FeatureStore(forks.OfOneProcess):
         """
         return repairing.repair_clock(self.rooms)
 
+    @leaves_nothing
     def claim_store(self, log_id: str) -> int:
         """Let this registry's offline log own the online store, which another log wrote to.
 
@@ -481,6 +495,7 @@ class FeatureStore(forks.OfOneProcess):
         """
         return self.rooms.claims.take_over(log_id)
 
+    @leaves_nothing
     def prepare(
         self,
         features: Any,
@@ -536,6 +551,7 @@ class FeatureStore(forks.OfOneProcess):
             entities, request, consistency=consistency, session=session, stale=stale, max_age=max_age, now=now
         )
 
+    @leaves_nothing
     def cached_reader(
         self, features: Any, full_names: bool | None = None, *, make: bool = True
     ) -> retrieval.PreparedReader | None:
@@ -562,12 +578,14 @@ class FeatureStore(forks.OfOneProcess):
         """A new session; its token travels to other processes."""
         return Session(self.rooms.store_name)
 
+    @leaves_nothing
     def status(self, now: datetime | str | None = None) -> statuses.StoreStatus:
         """How every version stands, and what the parts say of themselves."""
         registry = {"url": without_password(self.settings.registry_url)}
         now = now if now is not None else self._clock()
         return statuses.status(self.rooms, to_micros(now), registry, exposed(self.settings.folder / STATE))
 
+    @leaves_nothing
     def verify(
         self, *, sample: int | None = None, forget: Sequence[str] = (), accept_folder: bool = False
     ) -> VerifyReport:

@@ -104,15 +104,17 @@ def _bounded(connection: Any, _record: object) -> None:
 def _sqlite(url: sa.URL, folder: Path) -> sa.Engine:
     if url.database in (None, "", ":memory:"):
         # one connection, lent to one thread at a time
+        kept = _Kept()
         engine = sa.create_engine(
             MEMORY,
             poolclass=QueuePool,
             pool_size=1,
             max_overflow=0,
             pool_timeout=sql_transactions.BUSY_SECONDS,
-            connect_args={"check_same_thread": False},
+            creator=kept.connect,
         )
         event.listen(engine, "connect", _on_connect)
+        event.listen(engine, "engine_disposed", lambda _: kept.close())
         return engine
     assert url.database is not None
     path = folder / url.database
@@ -128,6 +130,33 @@ def _sqlite(url: sa.URL, folder: Path) -> sa.Engine:
         event.listen(engine, "connect", _on_connect)
     watch(engine, file)
     return engine
+
+
+class _Connection(sqlite3.Connection):
+    """A connection whose database goes with it: a pool that gives it up, as after Ctrl-C, only undoes what is open."""
+
+    def close(self) -> None:
+        self.rollback()
+
+    def end(self) -> None:
+        super().close()
+
+
+class _Kept:
+    """The one connection of a database in memory."""
+
+    def __init__(self) -> None:
+        self._connection: _Connection | None = None
+
+    def connect(self) -> _Connection:
+        if self._connection is None:
+            self._connection = sqlite3.connect(":memory:", check_same_thread=False, factory=_Connection)
+        return self._connection
+
+    def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.end()
 
 
 def exists(engine: sa.Engine) -> bool:

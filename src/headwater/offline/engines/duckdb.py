@@ -314,9 +314,11 @@ class DuckDBWorkspace:
             if not self._closed:
                 self._closed = True
                 self._close_streams()
-                with suppress(duckdb.Error):
-                    self._drop_all()
-                self._cursor.close()
+                try:
+                    with suppress(HeadwaterError):
+                        self._waited(self._pool.submit(self._drop_all), self._cursor)
+                finally:
+                    self._cursor.close()
 
     def _close_streams(self) -> None:
         for stream in list(self._streams):
