@@ -8,6 +8,7 @@ idle connections are closed before it; both open new ones. A server's connection
 
 from __future__ import annotations
 
+import gc
 import threading
 import weakref
 from collections.abc import Iterator
@@ -22,6 +23,8 @@ from headwater.urls import without_password
 
 _PATIENCE = 30.0
 """Seconds that a thread waits at most for the one connection of a database in memory."""
+_COLLECT = 1.0
+"""Seconds after which it looks whether an interrupted call left the connection to the garbage collector."""
 
 
 class _Transactions:
@@ -139,7 +142,7 @@ class _Use:
         if turns is None:
             yield
             return
-        if not turns.acquire(_PATIENCE):
+        if not turns.acquire(_COLLECT) and not (gc.collect() >= 0 and turns.acquire(_PATIENCE)):
             raise sa.exc.TimeoutError("another thread has the one connection")
         try:
             yield
@@ -201,7 +204,12 @@ def connected(engine: sa.Engine, what: str) -> Iterator[sa.Connection]:
 
 def _connect(engine: sa.Engine, what: str) -> sa.Connection:
     try:
-        return engine.connect()
+        try:
+            return engine.connect()
+        except sa.exc.TimeoutError:
+            # those of interrupted calls are with the garbage collector
+            gc.collect()
+            return engine.connect()
     except sa.exc.InvalidRequestError as bad:
         raise Unavailable(
             f"{what} {place(engine)}: the database's file is being replaced again and again; try again"

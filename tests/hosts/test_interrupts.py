@@ -11,7 +11,7 @@ from tests.children import run_program
 from tests.hosts.forking import EVENTS, PROFILES, USER, make_project
 
 INTERRUPTED = """
-import os, random, signal, sys, threading, time
+import logging, os, random, signal, sys, threading, time
 from datetime import timedelta
 import headwater as hw
 from tests.hosts.forking import EVENTS, FEATURES, PROFILES, T0, USER
@@ -25,6 +25,8 @@ if registry:
     store.apply([USER, EVENTS, PROFILES])
     store.materialize()
 chance = random.Random(7)
+# SQLAlchemy notes each interrupt of its own work
+logging.disable()
 
 def write(n):
     store.write("events", [{"user": user, "at": T0 + timedelta(seconds=n), "seen": n} for user in range(4)])

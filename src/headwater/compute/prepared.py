@@ -24,6 +24,7 @@ from headwater.errors import (
     nearest,
 )
 from headwater.freshness import Freshness
+from headwater.interrupts import leaves_nothing
 from headwater.online.base import OnlineStore
 from headwater.online.decoded import not_later
 from headwater.online.fetching import PLAIN, Ask, Rows
@@ -327,6 +328,7 @@ class PreparedReader(forks.OfOneProcess):
         store = {key: value for key, value in self._rooms.online.info().items() if key in ("kind", "place")}
         return Explained(result, len(plan.keys), dict(reader.versions), store, 1, steps)
 
+    @leaves_nothing
     def _look(self) -> RegistrySnapshot:
         """The registry, asked again where the refresh time is over; its last answer where it cannot be reached."""
         registry = self._rooms.registry

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from headwater.clock import from_micros
 from headwater.errors import LogDamaged, SourceError, StorageFull, StoreError, UsageError
 from headwater.forks import OfOneProcess
+from headwater.interrupts import leaves_nothing
 from headwater.offline.base import HistoryRequest, HistoryRun, OfflineEngine, lost_files
 from headwater.planning.frames import to_html, to_pandas, to_polars
 from headwater.planning.shown import short_form
@@ -157,6 +158,7 @@ class HistoryResult(OfOneProcess):
         self.metadata.views = {label: ViewCounts(found) for label, found in self._run.counts().items()}
         self.metadata.warnings = tuple(_warnings(self._request, self.metadata.views))
 
+    @leaves_nothing
     def to_arrow(self) -> pa.Table:
         """The rows as an Arrow table; timestamps in microseconds, UTC."""
         return pa.Table.from_batches(self.to_batches(), self._run.schema)

@@ -13,6 +13,9 @@ Rows = list[bytes | None]
 MOST_KEYS = 512
 """Reads of more keys than this go alone; so many are put together at most."""
 
+_LOOK = 0.1
+"""Seconds after which a read that waits for another's round trip looks whether that is under way."""
+
 
 class _Batch:
     """Distinct keys of several reads."""
@@ -77,7 +80,10 @@ class Coalescer:
         if first:
             self._run(turn)
         else:
-            turn.done.wait()
+            while not turn.done.wait(_LOOK):
+                if not self._under_way.locked():
+                    # who was to run it was interrupted before it began, or before it could say that it was done
+                    self._run(turn)
             if turn.failed is not None and not isinstance(turn.failed, Exception):
                 # who ran it was interrupted, by Ctrl-C say: that is not said to the others
                 return self._get(keys)
@@ -88,6 +94,8 @@ class Coalescer:
     def _run(self, turn: _Turn) -> None:
         try:
             with self._under_way:
+                if turn.done.is_set():
+                    return
                 with self._lock:
                     self.trips += 1
                     self._begin(turn)

@@ -110,7 +110,8 @@ def _sqlite(url: sa.URL, folder: Path) -> sa.Engine:
             poolclass=QueuePool,
             pool_size=1,
             max_overflow=0,
-            pool_timeout=sql_transactions.BUSY_SECONDS,
+            # threads take turns before they ask for it
+            pool_timeout=1.0,
             creator=kept.connect,
         )
         event.listen(engine, "connect", _on_connect)

@@ -164,6 +164,9 @@ def test_who_is_interrupted_leaves_the_others_their_rows(when):
             def __exit__(self, *_):
                 turns.release()
 
+            def locked(self):
+                return turns.locked()
+
         shared._under_way = Turns()
     ended = {}
 
@@ -191,3 +194,26 @@ def test_who_is_interrupted_leaves_the_others_their_rows(when):
     assert [thread for thread in threads if thread.is_alive()] == []
     assert ended == {"first": rows_of([b"a"]), "interrupted": Interrupted, "other": rows_of([b"c"])}
     assert shared([b"d"]) == rows_of([b"d"])
+
+
+def test_a_round_trip_that_its_first_read_never_began_is_run_by_another():
+    shared = Coalescer(rows_of)
+    real = shared._run
+    shared._run = lambda turn: None  # interrupted between its two statements
+    turn = {}
+
+    def interrupted():
+        try:
+            shared([b"a"])
+        except IndexError:
+            turn["is"] = shared._next
+
+    interrupted()
+    shared._run = real
+    found = []
+    thread = threading.Thread(target=lambda: found.append(shared([b"b"])))
+    thread.start()
+    thread.join(10)
+    assert found == [rows_of([b"b"])]
+    assert turn["is"] is not None and turn["is"].done.is_set()
+    assert shared([b"c"]) == rows_of([b"c"])

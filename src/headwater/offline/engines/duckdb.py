@@ -19,7 +19,7 @@ import duckdb
 import pyarrow as pa
 from sqlglot import exp
 
-from headwater import forks
+from headwater import forks, interrupts
 from headwater.definitions.sources import Source
 from headwater.errors import HeadwaterError, SourceError, StorageFull, StoreError, Unavailable
 from headwater.observer import Observer, Progress, silent
@@ -233,9 +233,12 @@ class DuckDBWorkspace:
 
     def show(self, name: str, data: Any) -> None:
         """Let queries see an Arrow table, dataset or reader under a name."""
-        with self._using():
-            self._shown[name] = data
-            self._cursor.register(name, data)
+        self._shown[name] = data
+        self._register(self._cursor, name, data)
+
+    def _register(self, cursor: duckdb.DuckDBPyConnection, name: str, data: Any) -> None:
+        """Register data; DuckDB looks at it, and would take Ctrl-C on the main thread for an error of its."""
+        self._wait(cursor, lambda: cursor.register(name, data))
 
     def arrow(self, query: exp.Query) -> pa.Table:
         """An answer as a table."""
@@ -255,7 +258,7 @@ class DuckDBWorkspace:
 
         shown = self.name("input")
         with self._using():
-            self._cursor.register(shown, pa.RecordBatchReader.from_batches(schema, guarded()))
+            self._register(self._cursor, shown, pa.RecordBatchReader.from_batches(schema, guarded()))
             try:
                 self.run(f'CREATE TABLE "{self._prefix}_{name}" AS SELECT * FROM {shown}')
             except HeadwaterError:
@@ -289,9 +292,9 @@ class DuckDBWorkspace:
         with self._using():
             cursor = self._cursor.cursor()
             self._streams[cursor] = None
-            for name, data in self._shown.items():
-                cursor.register(name, data)
         try:
+            for name, data in self._shown.items():
+                self._register(cursor, name, data)
             reader = self._streams[cursor] = self._wait(cursor, lambda: _reader(cursor.sql(sql), rows))
             while (batch := self._wait(cursor, lambda: next(reader, None))) is not None:
                 yield batch
@@ -314,11 +317,13 @@ class DuckDBWorkspace:
             if not self._closed:
                 self._closed = True
                 self._close_streams()
-                try:
-                    with suppress(HeadwaterError):
-                        self._waited(self._pool.submit(self._drop_all), self._cursor)
-                finally:
-                    self._cursor.close()
+                self._waited(self._pool.submit(self._end), self._cursor)
+
+    def _end(self) -> None:
+        """Drop what was made, and close the cursor; on a worker thread, which Ctrl-C does not reach."""
+        with suppress(duckdb.Error):
+            self._drop_all()
+        self._cursor.close()
 
     def _close_streams(self) -> None:
         for stream in list(self._streams):
@@ -347,6 +352,7 @@ class DuckDBWorkspace:
             Unavailable: the engine was closed, or belongs to another process.
         """
         forks.check_same(self._born, "this reading of a result")
+        outer = sys.exception()
         with self._lock:
             if self._stopped:
                 raise Unavailable(_CLOSED)
@@ -354,6 +360,9 @@ class DuckDBWorkspace:
         try:
             yield
         except duckdb.Error as bad:
+            interrupt = interrupts.behind(bad, outer)
+            if interrupt is not None:
+                raise interrupt from None
             raise self._failed(bad) from bad
         finally:
             with self._lock:
