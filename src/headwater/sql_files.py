@@ -577,6 +577,8 @@ class Counting:
         if not kept:
             raise Unavailable(f"{self._file.path}: the database was replaced while it was written to; {lost}")
         if self._file.log_size() >= CHECKPOINT:
-            # as SQLite does by itself: whoever reads an older state keeps its pages in the log
-            self._connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
+            # as SQLite does by itself: whoever reads an older state keeps its pages in the log. What was written is
+            # safe there, also where the file cannot take it now
+            with suppress(sa.exc.DBAPIError):
+                self._connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
             self._connection.rollback()

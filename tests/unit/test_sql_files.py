@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -579,3 +580,32 @@ def test_what_a_process_killed_while_it_copied_has_left_is_removed(
     assert read(engine) == [1]
     assert not left & {path.name for path in tmp_path.iterdir()}
     assert (tmp_path / "some.db-backup-of-may").exists()
+
+
+def test_pages_are_moved_out_of_a_log_that_has_grown(
+    engine: sa.Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sql_files, "CHECKPOINT", 1 << 16)
+    for x in range(200):
+        write(engine, x)
+    assert (tmp_path / "some.db-wal").stat().st_size < 1 << 18
+    assert (tmp_path / "some.db").stat().st_size > 200 * 1500
+    assert read(engine) == [*range(200)]
+    assert sql_files.generation(engine) == 0
+
+
+def test_a_log_that_cannot_be_moved_into_the_file_keeps_what_was_written(
+    engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sql_files, "CHECKPOINT", 0)
+    refused = []
+
+    def refuse(connection: sa.Connection, cursor: object, statement: str, *_: object) -> None:
+        if "wal_checkpoint" in statement:
+            refused.append(statement)
+            raise sa.exc.OperationalError(statement, None, sqlite3.OperationalError("database or disk is full"))
+
+    sa.event.listen(engine, "before_cursor_execute", refuse)
+    write(engine, 1)
+    write(engine, 2)
+    assert len(refused) == 2 and read(engine) == [1, 2]
