@@ -98,7 +98,7 @@ def joined(result: HistoryResult, taken: Taken, file: str | None) -> tuple[dict[
     """A history that was run through: counts by view, and its rows where no file has them."""
     metadata = result.metadata
     views = {
-        label: {"version": metadata.versions[label]} | {name: getattr(counts, name) for name in _COUNTS}
+        label: {"version": metadata.versions[label]} | {name: getattr(counts, name) for name in (*_COUNTS, "ties")}
         for label, counts in metadata.views.items()
     }
     data: dict[str, Any] = {
@@ -110,7 +110,8 @@ def joined(result: HistoryResult, taken: Taken, file: str | None) -> tuple[dict[
         "warnings": list(metadata.warnings),
     }
     columns = ["view", "version", *(name.replace("_", " ") for name in _COUNTS)]
-    drawn: list[Drawable] = [Sheet(columns, [[label, *found.values()] for label, found in views.items()])]
+    counted = [[label, found["version"], *(found[name] for name in _COUNTS)] for label, found in views.items()]
+    drawn: list[Drawable] = [Sheet(columns, counted)]
     if file is not None:
         return data, [*drawn, Line(f"wrote {taken.rows:,} rows to {file}", "green")]
     data["data"] = taken.first

@@ -160,6 +160,8 @@ class RunReport:
         future: rows that are not known yet.
         null_keys: rows left out for a NULL key, of those the run was about.
         null_times: rows of the source left out for a NULL event or created time.
+        ties: keys of which only the features decided between rows of the source with the same times: another version of
+            the view may decide otherwise, an `event_id` on the source settles them.
         skipped: rows of the log that lack the version's columns.
         too_large: rows that the online store cannot take: named in the warnings, and not online.
         deleted: rows into which a delete was put again.
@@ -184,6 +186,7 @@ class RunReport:
     future: int = 0
     null_keys: int = 0
     null_times: int = 0
+    ties: int = 0
     skipped: int = 0
     too_large: int = 0
     deleted: int = 0

@@ -170,6 +170,7 @@ class Run:
         changed = ties.settle(rows, lease)
         self._applied += changed
         self._superseded += ties.count - changed
+        self._counts.ties += ties.undecided
         self.rooms.observer(Progress(step, self._counts.rows, finished=True))
 
     def _extent(self, peer: Watermark | None) -> tuple[int, LogSlice, int]:
@@ -354,6 +355,7 @@ class Run:
             future=self._counts.future,
             null_keys=self._counts.null_keys,
             null_times=self._counts.null_times,
+            ties=self._counts.ties,
             skipped=self._counts.skipped,
             too_large=self._too_large.count,
             warnings=(

@@ -41,6 +41,7 @@ class Ties:
 
     Attributes:
         count: how many there were.
+        undecided: of how many of those settled last only the features decided.
     """
 
     def __init__(self, rooms: Rooms, view: ResolvedView, log: LogSlice) -> None:
@@ -48,7 +49,7 @@ class Ties:
         self._view = view
         self._log = log
         self._batches: list[pa.RecordBatch] = []
-        self.count = 0
+        self.count = self.undecided = 0
 
     def add(self, rows: ViewRows, batch: pa.RecordBatch, outcomes: Sequence[PutOutcome]) -> None:
         """Take note of a batch's ties.
@@ -99,8 +100,10 @@ class Ties:
         view = with_log(self._rooms, self._view, self._log)
         request = ChangesRequest(view, 2**63 - 1, MIN_MICROS, Watermark(), self._log.position, at=at)
         found: dict[bytes, bytes] = {}
-        for batch in self._rooms.engine.changes(request, ChangeCounts()):
+        counts = ChangeCounts()
+        for batch in self._rooms.engine.changes(request, counts):
             found |= dict(rows.encode(batch))
+        self.undecided = counts.ties
         return found
 
 

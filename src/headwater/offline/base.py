@@ -226,6 +226,7 @@ class ChangeCounts:
         null_keys: rows of the window that are left out for a NULL key.
         null_times: rows of the source and the log that are never known, for a NULL event or created time.
         future: rows that are known after the end.
+        ties: keys of which only the features decided between rows of the source with the same times.
         skipped: log rows that lack a column of the version.
         lacking: a feature's column that some files of the source lack, so that their rows have NULL there → which.
         unreadable: rows of the log that are left out since nothing could read their values back.
@@ -237,6 +238,7 @@ class ChangeCounts:
     null_keys: int = 0
     null_times: int = 0
     future: int = 0
+    ties: int = 0
     skipped: int = 0
     lacking: dict[str, str] = field(default_factory=dict)
     unreadable: int = 0

@@ -43,7 +43,8 @@ def run_changes(
         if packing is None:
             return
         newest = _newest(space, window, packing)
-        newest = _settled(space, window, newest, features)
+        newest, undecided = _settled(space, window, newest, features)
+        counts.ties += undecided
         for batch in space.stream(_answer(window, newest, features), _ROWS):
             yield _shaped(batch, view, features)
 
@@ -202,18 +203,21 @@ def _ranked(window: _Window, keys: list[exp.Column], conditions: list[Tree]) -> 
     )
 
 
-def _settled(space: Workspace, window: _Window, newest: str, features: list[Feature]) -> str:
-    """The same table with exact ties decided by rule 5."""
+def _settled(space: Workspace, window: _Window, newest: str, features: list[Feature]) -> tuple[str, int]:
+    """The same table with exact ties decided by rule 5; how many keys' only the features decided."""
     if window.rows.source is None:
-        return newest
+        return newest, 0
     space.create("heads", ties.newest_heads(newest, window.rows, window.lower, window.upper))
     heads = space.table("heads")
     if not space.rows(exp.select(exp.Count(this=exp.Star())).from_(exp.to_table(heads)))[0][0]:
-        return newest
+        return newest, 0
     space.create("members", ties.members(window.rows, heads, features, window.lower, window.upper))
-    space.create("winners", ties.winners(space.table("members"), features))
+    event_id = window.rows.event_id
+    space.create("ranked", ties.ranked(space.table("members"), features, event_id))
+    space.create("winners", ties.winners(space.table("ranked"), features, event_id))
+    undecided = int(space.rows(ties.by_features(newest, space.table("winners")))[0][0])
     space.create("settled", ties.settled(newest, space.table("winners"), ["event", "created"]))
-    return space.table("settled")
+    return space.table("settled"), undecided
 
 
 def _answer(window: _Window, newest: str, features: list[Feature]) -> exp.Select:

@@ -22,7 +22,7 @@ class Chosen:
     Attributes:
         matched: a table of (rn, ordinal, event).
         missed: a table of (rn, why); None where every row matched.
-        counts: matched, no_row, expired, not_known, same_instant.
+        counts: matched, no_row, expired, not_known, same_instant; ties, where only features decided any.
     """
 
     matched: str
@@ -41,7 +41,7 @@ def choose(space: Workspace, label: str, join: Join, spine_rows: int, features: 
         features: every feature of the view, for ties.
     """
     picked = pick(space, label, join, spine_rows)
-    settled = _settle(space, label, join, picked.table, features)
+    settled, undecided = _settle(space, label, join, picked.table, features)
     matched, same_instant = space.rows(_matches(join, picked.table))[0]
     counts = {
         "matched": int(matched),
@@ -50,6 +50,8 @@ def choose(space: Workspace, label: str, join: Join, spine_rows: int, features: 
         "not_known": 0,
         "same_instant": int(same_instant or 0),
     }
+    if undecided:
+        counts["ties"] = undecided
     why = picked.why
     if counts["matched"] == spine_rows:
         why = None
@@ -76,16 +78,18 @@ def _matches(join: Join, picked: str) -> exp.Select:
     )
 
 
-def _settle(space: Workspace, label: str, join: Join, picked: str, features: Sequence[Feature]) -> str:
-    """The table of picked rows with exact ties decided by rule 5."""
+def _settle(space: Workspace, label: str, join: Join, picked: str, features: Sequence[Feature]) -> tuple[str, int]:
+    """The table of picked rows with exact ties decided by rule 5; how many of them only the features decided."""
     if join.rows.source is None:
-        return picked
+        return picked, 0
     heads = created(space, f"heads_{label}", ties.heads(picked, join.spine_rows(), join.rows))
     if not space.rows(exp.select(exp.Count(this=exp.Star())).from_(exp.to_table(heads)))[0][0]:
-        return picked
+        return picked, 0
     members = created(space, f"members_{label}", ties.members(join.rows, heads, features, join.lower, join.upper))
-    winners = created(space, f"winners_{label}", ties.winners(members, features))
-    return created(space, f"settled_{label}", ties.settled(picked, winners, ["rn", "event"]))
+    ranked = created(space, f"ranked_{label}", ties.ranked(members, features, join.rows.event_id))
+    winners = created(space, f"winners_{label}", ties.winners(ranked, features, join.rows.event_id))
+    undecided = int(space.rows(ties.by_features(picked, winners))[0][0])
+    return created(space, f"settled_{label}", ties.settled(picked, winners, ["rn", "event"])), undecided
 
 
 def _explain(space: Workspace, label: str, join: Join, picked: str, pairs: float) -> str:

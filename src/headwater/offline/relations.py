@@ -36,6 +36,7 @@ class Relation:
         event: event time in microseconds, rounded up; None where rows are valid always.
         created: created time in microseconds, rounded up; None: `delay` after the event time.
         features: feature → its value in its dtype.
+        event_id: what tells events of the same times apart, where the source names it; of the log's rows None.
         event_range: a filter for the engine's scan.
         bounds: the least and greatest event and created time, where files tell; at least as wide as the rows'.
         seekable: whether a range of ordinals is read without reading the others.
@@ -53,6 +54,7 @@ class Relation:
     bounds: tuple[int, int, int, int] | None = None
     seekable: bool = False
     fixed: bool = True
+    event_id: Tree | None = None
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,11 @@ class ViewRows:
         return self.source.bounds if self.source is not None and not self.log else None
 
     @property
+    def event_id(self) -> bool:
+        """Whether the source's rows have an event id."""
+        return self.source is not None and self.source.event_id is not None
+
+    @property
     def source_size(self) -> int:
         """How many ordinals the source's rows take; those of log rows begin there."""
         return 0 if self.source is None else self.source.size
@@ -131,6 +138,7 @@ class ViewRows:
         *,
         nulls: bool = False,
         features: Sequence[str] = (),
+        event_id: bool = False,
     ) -> exp.Query:
         """Columns k0…, event, created, ordinal: all that choosing needs; and f0… for features.
 
@@ -138,12 +146,15 @@ class ViewRows:
             lower, upper: event times outside of these need not be read.
             nulls: whether rows with a NULL key or time are kept.
             features: the features to be among the columns.
+            event_id: whether a column `event_id` is to be among them, NULL in rows of the log.
         """
         queries = []
         for part, ordinal in self._parts():
             columns = [k.copy().as_(f"k{i}") for i, k in enumerate(part.keys)] or [big(0).as_("k0")]
             columns += [*self._times(part), ordinal.copy().as_("ordinal")]
             columns += [part.features[name].copy().as_(f"f{i}") for i, name in enumerate(features)]
+            if event_id:
+                columns.append((exp.Null() if part.event_id is None else part.event_id.copy()).as_("event_id"))
             select = _within(exp.select(*columns).from_(part.table.copy()), part, lower, upper)
             if not nulls:
                 needed = [*part.keys, part.event, part.created]

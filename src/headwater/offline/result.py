@@ -37,7 +37,7 @@ class ViewCounts(dict[str, int]):
     """How one view's join went: counts by name and as attributes.
 
     Spine rows: `matched`, `no_row`, `expired` and `not_known` add up to the spine; `same_instant` counts within
-    `matched`. Rows of the view: `null_times`.
+    `matched`, and so does `ties`. Rows of the view: `null_times`.
     """
 
     @property
@@ -64,6 +64,14 @@ class ViewCounts(dict[str, int]):
     def same_instant(self) -> int:
         """Matched rows whose event time is the spine's own instant."""
         return self["same_instant"]
+
+    @property
+    def ties(self) -> int:
+        """Matched rows of which only the features decided between rows of the source with the same times.
+
+        Another version of the view may decide otherwise; an `event_id` on the source settles them.
+        """
+        return self.get("ties", 0)
 
     @property
     def null_times(self) -> int:

@@ -1,4 +1,6 @@
-"""Rule 5: of source rows equal in key and times the greatest, compared feature by feature in order of name."""
+"""Rule 5: of source rows equal in key and times that of the greatest event id, where the source has one, then the
+greatest, compared feature by feature in order of name.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +78,9 @@ def _same(keys: Sequence[str], left: str, right: str) -> Tree:
 def members(
     rows: ViewRows, heads: str, features: Sequence[Feature], lower: int | None = None, upper: int | None = None
 ) -> exp.Select:
-    """(head, ordinal, f0…): every source row that ties with a head, the head among them, and its features by name.
+    """(head, ordinal, f0…, event_id): every source row that ties with a head, the head among them.
+
+    Its features are by name; event_id is there where the source has one.
 
     Args:
         rows: the view's rows.
@@ -86,28 +90,70 @@ def members(
     """
     names = sorted(f.name for f in features)
     values = [column(f"f{i}", "r").as_(f"f{i}", quoted=True) for i in range(len(names))]
+    if rows.event_id:
+        values.append(column("event_id", "r").as_("event_id", quoted=True))
     return (
         exp.select(column("ordinal", "h").as_("head"), column("ordinal", "r").as_("ordinal"), *values)
         .from_(exp.to_table(heads).as_("h"))
-        .join(rows.narrow(lower, upper, features=names).subquery("r"), on=_same(rows.key_names, "h", "r"))
+        .join(
+            rows.narrow(lower, upper, features=names, event_id=rows.event_id).subquery("r"),
+            on=_same(rows.key_names, "h", "r"),
+        )
         .where(column("ordinal", "r") < number(rows.source_size))
     )
 
 
-def winners(members: str, features: Sequence[Feature]) -> exp.Select:
-    """(head, winner): for each head the ordinal of the row that rule 5 chooses.
+def ranked(members: str, features: Sequence[Feature], event_id: bool) -> exp.Select:
+    """(head, ordinal, place, e0…, v0…): the rows of each head in the order of rule 5, with what orders them.
 
     Args:
         members: a table from `members`.
         features: every feature of the view.
+        event_id: whether the source has an event id, of which e0… are.
     """
     ordered = sorted(features, key=lambda f: f.name)
-    keys = [key for i, f in enumerate(ordered) for key in sort_keys(column(f"f{i}", "m"), f.dtype)]
-    order = [exp.Ordered(this=key, desc=True) for key in (*keys, column("ordinal", "m"))]
+    ids = _event_id_keys(column("event_id", "m")) if event_id else []
+    values = [key for i, f in enumerate(ordered) for key in sort_keys(column(f"f{i}", "m"), f.dtype)]
+    order = [exp.Ordered(this=key.copy(), desc=True) for key in (*ids, *values, column("ordinal", "m"))]
     place = exp.Window(this=exp.RowNumber(), partition_by=[column("head", "m")], order=exp.Order(expressions=order))
-    ranked = exp.select(column("head", "m"), column("ordinal", "m").as_("winner"), place.as_("place"))
-    ranked = ranked.from_(exp.to_table(members).as_("m"))
-    return exp.select(column("head"), column("winner")).from_(ranked.subquery("q")).where(column("place").eq(number(1)))
+    names = [f"e{i}" for i in range(len(ids))] + [f"v{i}" for i in range(len(values))]
+    keys = [key.as_(name, quoted=True) for key, name in zip([*ids, *values], names, strict=True)]
+    every = exp.select(column("head", "m"), column("ordinal", "m"), place.as_("place"), *keys)
+    return every.from_(exp.to_table(members).as_("m"))
+
+
+def winners(ranked: str, features: Sequence[Feature], event_id: bool) -> exp.Select:
+    """(head, winner, by_features): for each head the ordinal of the row that rule 5 chooses.
+
+    `by_features`: only the features decided, between rows of the same event id, if any.
+
+    Args:
+        ranked: a table from `ranked`.
+        features, event_id: as there.
+    """
+    ids = len(_event_id_keys(exp.Null())) if event_id else 0
+    values = sum(len(sort_keys(exp.Null(), f.dtype)) for f in features)
+    same = [exp.NullSafeEQ(this=column(f"e{i}", "a"), expression=column(f"e{i}", "b")) for i in range(ids)]
+    other = [exp.NullSafeNEQ(this=column(f"v{i}", "a"), expression=column(f"v{i}", "b")) for i in range(values)]
+    there = column("place", "b") > number(1)
+    decided = exp.Max(this=exp.Case().when(exp.and_(there, *same, exp.or_(*other)), number(1)).else_(number(0)))
+    return (
+        exp.select(column("head", "a"), column("ordinal", "a").as_("winner"), decided.as_("by_features"))
+        .from_(exp.to_table(ranked).as_("a"))
+        .join(exp.to_table(ranked).as_("b"), on=column("head", "a").eq(column("head", "b")))
+        .where(column("place", "a").eq(number(1)))
+        .group_by(column("head", "a"), column("ordinal", "a"))
+    )
+
+
+def by_features(picked: str, winners: str) -> exp.Select:
+    """How many of the picked rows only the features decided."""
+    return (
+        exp.select(exp.Count(this=exp.Star()))
+        .from_(exp.to_table(picked).as_("p"))
+        .join(exp.to_table(winners).as_("w"), on=column("ordinal", "p").eq(column("head", "w")))
+        .where(column("by_features", "w").eq(number(1)))
+    )
 
 
 def settled(picked: str, winners: str, names: Sequence[str]) -> exp.Select:
@@ -133,6 +179,11 @@ def sort_keys(value: Tree, dtype: DType) -> list[Tree]:
     if dtype.name == "array" and dtype.element is not None:
         return [present, _elements(value.copy(), dtype.element)]
     return [present, value.copy()]
+
+
+def _event_id_keys(value: Tree) -> list[Tree]:
+    """What orders event ids: NULL lowest, then by their own type, floats with NaN highest (DuckDB's own order)."""
+    return [exp.Case().when(is_not_null(value), number(1)).else_(number(0)), value.copy()]
 
 
 def _elements(value: Tree, dtype: DType) -> Tree:

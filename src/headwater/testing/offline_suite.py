@@ -324,8 +324,8 @@ def check_history(
     check_types(case, added)
     for view in case.views:
         told = {
-            name: history.counts()[view.label][name]
-            for name in ("matched", "no_row", "expired", "not_known", "same_instant")
+            name: history.counts()[view.label].get(name, 0)
+            for name in ("matched", "no_row", "expired", "not_known", "same_instant", "ties")
         }
         assert told == counts(answers[view.label], case.instants)
         assert history.counts()[view.label]["null_times"] == view.null_times

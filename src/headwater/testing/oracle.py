@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from typing import Any
 
@@ -44,12 +44,15 @@ class OracleView:
 
 @dataclass(frozen=True)
 class SourceRow:
-    """A row of the source: key, features by name, event and created time (nanoseconds; None is NULL, or not named)."""
+    """A row of the source: key, features by name, event and created time (nanoseconds), event id; None is NULL or not
+    named.
+    """
 
     key: Key
     values: Mapping[str, Any]
     event: int | None = None
     created: int | None = None
+    event_id: Any = None
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,7 @@ class Fact:
     created: int
     from_log: bool
     position: int = 0
+    event_id: Any = None
 
     @property
     def known_at(self) -> int:
@@ -101,7 +105,7 @@ class Fact:
     def order(self) -> tuple[Any, ...]:
         """Rules 1 to 5: of two rows that count, the one with the greater order is the answer."""
         content = () if self.from_log else tuple(value_order(self.values[name]) for name in sorted(self.values))
-        return (self.event, self.created, self.from_log, self.position, content)
+        return (self.event, self.created, self.from_log, self.position, value_order(self.event_id), content)
 
 
 @dataclass(frozen=True)
@@ -113,12 +117,14 @@ class Answer:
         fact: the row that matched.
         values: the features' values, defaults filled in.
         statuses: one per feature.
+        tie: whether only the features decided between rows of the source with the same times and event id.
     """
 
     status: Status
     fact: Fact | None
     values: Mapping[str, Any]
     statuses: Mapping[str, Status]
+    tie: bool = False
 
 
 def ceil_micros(nanos: int) -> int:
@@ -155,7 +161,7 @@ def facts(view: OracleView, source: Iterable[SourceRow], log: Iterable[LogRow] =
         event_micros = ceil_micros(event) if view.event_time else MIN_MICROS
         without_created = event_micros + view.delay if view.event_time else MIN_MICROS
         created_micros = ceil_micros(created) if view.created_time else without_created
-        found.append(Fact(row.key, _only(view, row.values), event_micros, created_micros, from_log=False))
+        found.append(Fact(row.key, _only(view, row.values), event_micros, created_micros, False, event_id=row.event_id))
     for entry in log:
         event = entry.event if view.event_time else 0
         if None in entry.key or event is None or not set(view.defaults) <= set(entry.values):
@@ -183,7 +189,9 @@ def answer(
     in_time = [row for row in visible if row.event <= at and not _expired(view, row, at)]
     candidates = [row for row in in_time if _known(row, at, as_known)]
     if candidates:
-        return _matched(view, max(candidates, key=lambda row: row.order))
+        best = max(candidates, key=lambda row: row.order)
+        tie = any(row.order[:-1] == best.order[:-1] and row.order != best.order for row in candidates)
+        return replace(_matched(view, best), tie=tie)
     if in_time:
         return _absent(view, Status.NOT_KNOWN)
     if any(_known(row, at, as_known) for row in visible):
@@ -260,7 +268,7 @@ def changes(
 
 
 def counts(answers: Sequence[Answer], instants: Sequence[int]) -> dict[str, int]:
-    """`matched`, `no_row`, `expired` and `not_known` of one view, and `same_instant` within `matched`."""
+    """`matched`, `no_row`, `expired` and `not_known` of one view, and `same_instant` and `ties` within `matched`."""
     told = Counter(given.status for given in answers)
     same = sum(given.fact is not None and given.fact.event == at for given, at in zip(answers, instants, strict=True))
     return {
@@ -269,6 +277,7 @@ def counts(answers: Sequence[Answer], instants: Sequence[int]) -> dict[str, int]
         "expired": told[Status.EXPIRED],
         "not_known": told[Status.NOT_KNOWN],
         "same_instant": same,
+        "ties": sum(given.tie for given in answers),
     }
 
 

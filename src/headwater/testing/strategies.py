@@ -74,6 +74,14 @@ class _Shape(NamedTuple):
     keys: tuple[str, ...]
     events: TimeForm
     createds: TimeForm
+    ids: tuple[pa.DataType, Sequence[Any]] | None = None
+
+
+_EVENT_IDS: Sequence[tuple[pa.DataType, Sequence[Any]]] = (
+    (pa.int64(), [None, -1, 2, 10]),
+    (pa.string(), [None, "10", "2", "Z", "a", "é"]),
+    (pa.float64(), [None, -1.5, 2.0, math.nan]),
+)
 
 
 @st.composite
@@ -109,6 +117,9 @@ def _shapes(draw: Callable[..., Any], name: str, key_sets: Sequence[tuple[str, .
         "created_time": "learnt" if created else None,
         "delay": timedelta(microseconds=delay),
     }
+    ids = _pick(draw, None, None, *_EVENT_IDS)
+    if ids is not None:
+        options["event_id"] = "id_of_event"
     ttl = _pick(draw, 0, 1, 1_000_000, 2_000_000) if timed else 0
     source = PushSource(**options) if _pick(draw, False, False, False, True) else TableSource(None, **options)
     view = FeatureView(
@@ -125,7 +136,7 @@ def _shapes(draw: Callable[..., Any], name: str, key_sets: Sequence[tuple[str, .
     pools = {feature.name: st.sampled_from([None, *form.values]) for feature, form in features}
     events = draw(_few_instants())
     createds = events if draw(st.booleans()) else draw(_few_instants())
-    return _Shape(view, oracle, forms, st.fixed_dictionaries(pools), names, events, createds)
+    return _Shape(view, oracle, forms, st.fixed_dictionaries(pools), names, events, createds, ids)
 
 
 @st.composite
@@ -144,7 +155,12 @@ def _entities(names: tuple[str, ...]) -> list[Entity]:
 
 
 def _source_options(source: Source) -> dict[str, Any]:
-    return {"event_time": source.event_time, "created_time": source.created_time, "delay": source.delay}
+    return {
+        "event_time": source.event_time,
+        "created_time": source.created_time,
+        "delay": source.delay,
+        "event_id": source.event_id,
+    }
 
 
 def _with_source(view: FeatureView, source: Source) -> FeatureView:
@@ -180,7 +196,8 @@ def _source_rows(shape: _Shape) -> st.SearchStrategy[SourceRow]:
     timed, created = shape.oracle.event_time, shape.oracle.created_time
     event: st.SearchStrategy[Any] = st.sampled_from([*shape.events.instants, None]) if timed else st.none()
     known: st.SearchStrategy[Any] = st.sampled_from([*shape.createds.instants, None]) if created else st.none()
-    return st.builds(SourceRow, keys(shape.keys), shape.rows, event, known)
+    ids = st.none() if shape.ids is None else st.sampled_from(shape.ids[1])
+    return st.builds(SourceRow, keys(shape.keys), shape.rows, event, known, ids)
 
 
 _AT_ONCE = -1
@@ -254,6 +271,8 @@ def _source_table(shape: _Shape, rows: Sequence[SourceRow]) -> pa.Table:
     columns = _data_columns(shape, rows)
     if shape.oracle.created_time:
         columns["learnt"] = time_column([row.created for row in rows], shape.createds)
+    if shape.ids is not None:
+        columns["id_of_event"] = pa.array([row.event_id for row in rows], shape.ids[0])
     return pa.table({**columns, "unrelated": pa.array(["x"] * len(rows), pa.string())})
 
 

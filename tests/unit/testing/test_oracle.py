@@ -181,6 +181,7 @@ def test_counts_add_up():
         "expired": 1,
         "not_known": 3,
         "same_instant": 1,
+        "ties": 0,
     }
 
 

@@ -58,6 +58,20 @@ _OF_THE_DATA = (
 _CLOSED = "the duckdb engine was closed"
 _NICE = 5
 """By how much the engine's threads are nicer than the process."""
+_SETTINGS = {
+    "TimeZone": "'UTC'",
+    "Calendar": "'gregorian'",
+    "default_collation": "''",
+    "default_order": "'ASC'",
+    "default_null_order": "'NULLS_LAST'",
+    "integer_division": "false",
+    "ieee_floating_point_ops": "true",
+    "old_implicit_casting": "false",
+    "preserve_insertion_order": "true",
+    "scalar_subquery_error_on_multiple_rows": "true",
+    "python_enable_replacements": "false",
+}
+"""What statements mean, stated: some of DuckDB's defaults follow the host's time zone and locale."""
 _STOP = 0.01
 """Seconds between two interrupts of what is to stop."""
 _WAIT = 0.2
@@ -173,8 +187,8 @@ class DuckDBEngine(OfflineEngine):
         config["temp_directory"] = str(self._temporary().path)
         try:
             database = duckdb.connect(":memory:", config=config)
-            database.execute("SET GLOBAL TimeZone = 'UTC'")
-            database.execute("SET GLOBAL python_enable_replacements = false")
+            for name, value in _SETTINGS.items():
+                database.execute(f"SET GLOBAL {name} = {value}")
         except duckdb.Error as bad:
             raise StoreError(f"duckdb: {bad}") from bad
         return database

@@ -246,7 +246,7 @@ def _no_integer(sql: str, given: pa.DataType, dtype: DType) -> str | None:
         # the ranges that files state leave out NaN, so that DuckDB may drop comparisons with it
         return f"NOT (isfinite({sql}) AND {sql} = trunc({sql}) AND {sql} {first} {-end!r} AND {sql} < {end!r})"
     if pa.types.is_decimal(given):
-        text, whole = f"CAST({sql} AS VARCHAR)", f"TRY_CAST({_before_point(sql)} AS {wanted}) IS NULL"
+        text, whole = f"CAST({sql} AS VARCHAR)", f"TRY_CAST({_before_point(sql, given)} AS {wanted}) IS NULL"
         if given.scale <= 0:
             return f"({sql} IS NOT NULL AND {whole})"
         return f"({sql} IS NOT NULL AND (regexp_matches({text}, '[.][0-9]*[1-9]') OR {whole}))"
@@ -256,7 +256,10 @@ def _no_integer(sql: str, given: pa.DataType, dtype: DType) -> str | None:
     return f"({beyond} OR {sql} < {-(2**bits)})" if pa.types.is_signed_integer(given) else beyond
 
 
-def _before_point(sql: str) -> str:
+def _before_point(sql: str, given: pa.DataType) -> str:
+    """The text of a whole decimal; DuckDB writes no digit before the point where the type has none."""
+    if given.precision == given.scale:
+        return f"CASE WHEN {sql} IS NOT NULL THEN '0' END"
     return f"split_part(CAST({sql} AS VARCHAR), '.', 1)"
 
 
@@ -294,7 +297,7 @@ def _cast(sql: str, given: pa.DataType, dtype: DType, depth: int = 0) -> str:
         return plain
     if pa.types.is_decimal(given):
         if dtype.name in ("int32", "int64"):
-            return f"CAST({_before_point(sql)} AS {type_name(dtype)})"
+            return f"CAST({_before_point(sql, given)} AS {type_name(dtype)})"
         # by way of text: DuckDB's own cast rounds more than once
         return f"CAST(CAST({sql} AS VARCHAR) AS {type_name(dtype)})"
     if dtype.name == "timestamp" and pa.types.is_timestamp(given):

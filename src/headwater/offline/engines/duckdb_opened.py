@@ -78,6 +78,7 @@ class Wanted:
     Attributes:
         keys: column → dtype of a join key.
         times: the event and created time columns.
+        event_id: the column that tells events of the same times apart.
         values: column → dtypes of the features it holds.
         named: column → the name of the first of them, for errors.
     """
@@ -86,11 +87,13 @@ class Wanted:
     times: tuple[str, ...] = ()
     values: Mapping[str, tuple[DType, ...]] = field(default_factory=dict)
     named: Mapping[str, str] = field(default_factory=dict)
+    event_id: str | None = None
 
     @property
     def columns(self) -> list[str]:
         """Every column, once."""
-        return list(dict.fromkeys([*self.keys, *self.times, *self.values]))
+        ids = [] if self.event_id is None else [self.event_id]
+        return list(dict.fromkeys([*self.keys, *self.times, *self.values, *ids]))
 
     def typed(self, schema: pa.Schema) -> list[tuple[str, pa.DataType]]:
         """Every column with its type in a source."""

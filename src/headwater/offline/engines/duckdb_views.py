@@ -22,7 +22,7 @@ from headwater.offline.engines.footers import null_count, time_range
 from headwater.offline.pit import hidden_rows
 from headwater.offline.relations import Relation, Tree, ViewRows, column, number
 from headwater.planning.resolve import ResolvedView
-from headwater.types import DType
+from headwater.types import DType, String
 
 _REACH = "reach"
 _FAR = 2**62
@@ -54,9 +54,16 @@ def _wanted(view: ResolvedView, source: Source, features: Sequence[Feature]) -> 
     values: dict[str, tuple[DType, ...]] = {}
     for feature in features:
         values[feature.source_column] = (*values.get(feature.source_column, ()), feature.dtype)
-    named = {feature.source_column: feature.name for feature in reversed(features)}
     times = tuple(t for t in (source.event_time, source.created_time) if t is not None)
-    return Wanted({k.source_column: k.dtype for k in view.keys}, times, values, named)
+    event_id = source.event_id
+    if (
+        isinstance(source, CSVSource)
+        and event_id is not None
+        and event_id not in (*times, *(k.source_column for k in view.keys))
+    ):
+        values.setdefault(event_id, ((getattr(source, "schema", None) or {}).get(event_id, String),))
+    named = {feature.source_column: feature.name for feature in reversed(features)}
+    return Wanted({k.source_column: k.dtype for k in view.keys}, times, values, named, source.event_id)
 
 
 def open_view(
@@ -126,6 +133,8 @@ def _empty(view: ResolvedView, features: Sequence[Feature]) -> pa.Table:
     columns = {f.source_column: f.dtype.arrow for f in features}
     columns |= {k.source_column: k.dtype.arrow for k in view.keys}
     columns |= {t: pa.timestamp("us", tz="UTC") for t in (source.event_time, source.created_time) if t is not None}
+    if source.event_id is not None:
+        columns.setdefault(source.event_id, pa.string())
     return pa.schema(list(columns.items())).empty_table()
 
 
@@ -149,6 +158,7 @@ def _relation(
         bounds=_bounds(source, opened),
         seekable=len(opened.footers) == 1,
         fixed=opened.fixed,
+        event_id=None if source.event_id is None else column(source.event_id),
     )
 
 
@@ -217,6 +227,8 @@ def _named(
     columns = {f"k{i}": k for i, k in enumerate(relation.keys)} | {"ordinal": relation.ordinal}
     columns |= {n: e for n, e in (("event", relation.event), ("created", relation.created)) if e is not None}
     columns |= {f"f_{name}": e for name, e in relation.features.items()}
+    if relation.event_id is not None:
+        columns["event_id"] = relation.event_id
     if reach is not None:
         columns[_REACH] = column(reach)
     chosen = ", ".join(f"{e.sql('duckdb')} AS {name_sql(n)}" for n, e in columns.items())
@@ -235,6 +247,7 @@ def _named(
         event=None if relation.event is None else column("event"),
         created=None if relation.created is None else column("created"),
         features={name: column(f"f_{name}") for name in relation.features},
+        event_id=None if relation.event_id is None else column("event_id"),
     )
 
 
