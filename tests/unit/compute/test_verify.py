@@ -6,11 +6,14 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 
 import headwater as hw
 from headwater.errors import FormatError, LogDamaged, LogMismatch, UsageError
+from headwater.offline.log_folder import checksum
 
 T0 = datetime(2026, 6, 1, tzinfo=UTC)
 USER = hw.Entity("user", join_keys={"user": hw.Int64})
@@ -274,3 +277,37 @@ def test_a_damaged_database_is_named(project: Project) -> None:
         report = store.verify()
         assert any(damage.part == "registry" for damage in report.damaged)
         raise FormatError("named")
+
+
+@pytest.mark.parametrize("of_an_earlier_release", [False, True])
+def test_text_of_a_file_that_is_not_utf8_is_left_out_named_and_counted(
+    project: Project, of_an_earlier_release: bool
+) -> None:
+    file = project.files()[1]
+    table = pq.read_table(file)
+    odd = pa.array([b"\xff\xfe"], pa.binary())
+    place = table.schema.get_field_index("note")
+    text = pa.Array.from_buffers(pa.string(), 1, odd.buffers())
+    pq.write_table(table.set_column(place, table.schema.field(place), text), file)
+    content = file.read_bytes()
+    size, digest = (None, None) if of_an_earlier_release else (len(content), checksum(content))
+    project.execute("UPDATE log_files SET size = :s, checksum = :c WHERE name = :n", s=size, c=digest, n=file.name)
+    (found,) = project.store.verify().damaged
+    assert (found.kind, found.rows, found.first) == ("rows", 1, 3) and "'note' is not valid UTF-8" in found.reason
+    spine = [{"user": user, "timestamp": project.now} for user in range(3)]
+
+    def notes() -> hw.HistoryResult:
+        return project.store.get_historical_features(spine, ["clicks:note"])
+
+    # a result is fixed to files that are then written anew without these rows
+    with pytest.raises(LogDamaged, match=r"not valid UTF-8 text.*they are left out from now on: do it again"):
+        notes().to_arrow()
+    result = notes()
+    assert result.to_arrow()["note"].to_pylist() == ["note 0", None, "note 2"]
+    assert result.metadata.views["clicks"].unreadable == 1
+    project.write(3)
+    assert any("1 rows of the offline log are left out" in text for text in project.materialize()["clicks"].warnings)
+    assert project.history() == [0, None, 20, 30]
+    report = project.store.verify()
+    assert report.whole and len(report.left_out) == 1
+    assert any("clicks" in warning for warning in project.store.status().warnings)
