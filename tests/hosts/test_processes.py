@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import http.client
 import json
 import multiprocessing
@@ -17,6 +18,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
+from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -148,7 +150,10 @@ def test_a_preforking_server_under_load_while_its_master_materializes(store):
 def test_a_process_pool_under_load_beside_threads_of_its_own(store):
     context = multiprocessing.get_context("fork")
     work, until, results = Work(store), time.monotonic() + SECONDS, list[tuple[int, list[float], bytes]]()
-    with busy(work.read, work.write, work.history), ProcessPoolExecutor(2, mp_context=context) as pool:
+    # a worker that stands still says where, and ends: the pool waits for it without a bound
+    watch = partial(faulthandler.dump_traceback_later, 60 + 2 * SECONDS, exit=True)
+    pool = ProcessPoolExecutor(2, mp_context=context, initializer=watch)
+    with busy(work.read, work.write, work.history), pool:
         n = 0
         while time.monotonic() < until or n < 16:
             results += pool.map(job, range(n, n + 16))
@@ -188,6 +193,7 @@ def test_workers_of_a_loader_share_a_training_set(store, tmp_path, method):
         told.close()
         begun.append((process, telling))
     for process, telling in begun:
+        assert telling.poll(60)
         found += telling.recv()
         process.join(60)
         assert process.exitcode == 0
