@@ -53,7 +53,8 @@ def to_frame(table: pa.Table, frames: str) -> Any:
 
 
 def _options(source: Source) -> dict[str, Any]:
-    return {"event_time": source.event_time, "created_time": source.created_time, "delay": source.delay}
+    names = {"event_time": source.event_time, "created_time": source.created_time, "event_id": source.event_id}
+    return names | {"delay": source.delay}
 
 
 LAYOUTS = ("glob", "folder", "hive", "file")

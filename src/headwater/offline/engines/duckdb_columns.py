@@ -186,6 +186,11 @@ def value(name: str, given: pa.DataType, dtype: DType, where: str, place: Place 
     return tree(_checked(name, _cast(name_sql(name), given, dtype), given, dtype, where, place))
 
 
+def misfit(name: str, given: pa.DataType, dtype: DType) -> str | None:
+    """The condition of a column's values that do not fit; None where all of its type do."""
+    return _misfit(name_sql(name), given, dtype) if castable(given, dtype) else None
+
+
 def _checked(name: str, cast: str, given: pa.DataType, dtype: DType, where: str, place: Place | None) -> str:
     """A cast; of a value that does not fit an error."""
     sql = name_sql(name)

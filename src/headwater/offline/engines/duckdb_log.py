@@ -11,6 +11,7 @@ from sqlglot import exp
 
 from headwater.errors import SourceError
 from headwater.offline.base import POSITION, THROUGH, LogPart, LogSlice, ViewInput
+from headwater.offline.engines.duckdb_columns import misfit
 from headwater.offline.engines.duckdb_files import stored_files
 from headwater.offline.engines.duckdb_opened import Session, ViewSession
 from headwater.offline.engines.duckdb_sources import readable
@@ -74,17 +75,32 @@ def fitting(view: ResolvedView, log: LogSlice) -> list[LogPart]:
     return [part for part in log.parts if needed <= part.columns]
 
 
+def unfit_rows(view: ResolvedView, schema: pa.Schema) -> str | None:
+    """The condition of rows of the log whose values do not fit the version: they were written for another.
+
+    None: all of the schema fit.
+    """
+    types = {field.name: field.type for field in schema}
+    conditions = [misfit(f.source_column, types[f.source_column], f.dtype) for f in view.view.feature_list]
+    found = list(dict.fromkeys(condition for condition in conditions if condition is not None))
+    return f"({' OR '.join(found)})" if found else None
+
+
 def count_skipped(session: Session, view: ViewInput, after: int, until: int) -> int:
-    """How many log rows with after < position ≤ until lack a column that the version needs."""
+    """How many log rows with after < position ≤ until lack a column that the version needs, or do not fit it."""
     if view.log is None:
         return 0
     taken = fitting(view.view, view.log)
     skipped = 0
     for part in view.log.parts:
-        if any(part is other for other in taken):
-            continue
-        name = show_part(session, part, f"view {view.view.name!r}, offline log").name
         within = f"{POSITION} > {after} AND {POSITION} <= {until}"
+        if any(part is other for other in taken):
+            schema = part.schema if part.table is None else part.table.schema
+            unfit = None if schema is None else unfit_rows(view.view, schema)
+            if unfit is None:
+                continue
+            within += f" AND {unfit}"
+        name = show_part(session, part, f"view {view.view.name!r}, offline log").name
         skipped += int(session.fetch(f"SELECT count(*) FROM {name} WHERE {within}")[0][0])
     return skipped
 

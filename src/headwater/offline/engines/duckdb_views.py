@@ -14,8 +14,17 @@ from headwater.clock import duration_micros
 from headwater.definitions.feature import Feature
 from headwater.definitions.sources import CSVSource, PushSource, Source
 from headwater.offline.base import ARRIVAL, CREATED, POSITION, SourceScope, ViewInput, unreadable_rows
-from headwater.offline.engines.duckdb_columns import Place, event_range, is_time, key, micros, name_sql, tree, value
-from headwater.offline.engines.duckdb_log import ShownPart, deletes_of, fitting, show_part
+from headwater.offline.engines.duckdb_columns import (
+    Place,
+    event_range,
+    is_time,
+    key,
+    micros,
+    name_sql,
+    tree,
+    value,
+)
+from headwater.offline.engines.duckdb_log import ShownPart, deletes_of, fitting, show_part, unfit_rows
 from headwater.offline.engines.duckdb_opened import ROW, Branch, Opened, Session, ViewSession, Wanted, check_columns
 from headwater.offline.engines.duckdb_sources import EVERYTHING, open_source, show_table, source_schema
 from headwater.offline.engines.footers import null_count, time_range
@@ -102,7 +111,9 @@ def open_view(
     for part in () if view.log is None else fitting(resolved, view.log):
         inside = f"{where}, offline log"
         shown = show_part(session, part, inside)
-        parts.append(_named(session, _part(session, resolved, shown, chosen, inside), None))
+        unfit = unfit_rows(resolved, shown.schema)
+        some = [] if unfit is None else [Branch(shown.name, True, f"{unfit} IS NOT TRUE")]
+        parts.append(_named(session, _part(session, resolved, shown, chosen, inside), None, some))
         null_times += _null_times(session, shown.name, shown.footers, (declared.event_time,))
         unreadable += shown.unreadable
     if relation is None and not parts:

@@ -15,7 +15,7 @@ import headwater as hw
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 USER = hw.Entity("user", join_keys={"user": hw.Int64})
 # by its features alone the first row of each user would win
-ROWS = [(1, 9, 10, 1), (1, 2, 11, 1), (2, 9, 10, 1), (2, 3, 10, 1), (3, 5, None, 1), (3, 4, 12, 1)]
+ROWS = [(1, 9, 9, 1), (1, 2, 10, 1), (2, 9, 10, 1), (2, 3, 10, 1), (3, 5, None, 1), (3, 4, 12, 1)]
 
 
 def write_rows(file: Path) -> None:
