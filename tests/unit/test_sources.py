@@ -101,9 +101,9 @@ def test_every_bad_column_of_a_csv_is_named_with_its_file_and_line(tmp_path: Pat
             store.materialize()
         second = tmp_path / "data/2.csv"
         for said in (
-            f"{second}: column 'at', line 3: 'noon' is not a time",
-            f"{second}: column 'user', line 4: 'five' is not int64",
-            f"{second}: column 'y', line 4: 'x' is not float64",
+            f"{second}: line 3, column 'at': 'noon' is not a time",
+            f"{second}: line 4, column 'user': 'five' is not int64",
+            f"{second}: line 4, column 'y': 'x' is not float64",
         ):
             assert said in str(bad.value)
         assert str(bad.value).endswith("correct what is there, or name it in nulls=(…)")

@@ -16,7 +16,7 @@ import pyarrow.parquet
 
 from headwater.cli.plain import dumps
 from headwater.clock import from_micros, to_micros
-from headwater.definitions.sources import CSV_NULLS
+from headwater.definitions.csv_format import CSV_NULLS
 from headwater.definitions.view import FeatureView
 from headwater.errors import DataError, StorageFull, StoreReadOnly, UsageError
 from headwater.planning.resolve import resolve

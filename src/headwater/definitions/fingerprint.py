@@ -38,7 +38,10 @@ def _source_meaning(source: Source) -> dict[str, Any]:
         "delay": 0 if isinstance(source, PushSource) else duration_micros(source.delay_time),
     }
     if isinstance(source, CSVSource):
-        meaning["nulls"] = sorted(source.nulls)
+        # an option at its default is left out, so that a later release may add some
+        meaning |= source.format.meaning | {"nulls": sorted(source.nulls)}
+        if source.schema:
+            meaning["schema"] = {name: str(dtype) for name, dtype in sorted(source.schema.items())}
     if isinstance(source, SQLSource):
         meaning["query"] = canonical_sql(source.query)
         meaning["tables"] = {name: _source_meaning(table) for name, table in sorted(source.tables.items())}

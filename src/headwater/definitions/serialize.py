@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from headwater.clock import MICROSECOND
+from headwater.definitions.csv_format import CSV_OPTIONS
 from headwater.definitions.defaults import decode_value, encode_value
 from headwater.definitions.entity import Entity
 from headwater.definitions.feature import Feature
@@ -58,6 +59,9 @@ def source_to_dict(source: Source) -> dict[str, Any]:
             data["path"] = str(source.path)
         case CSVSource():
             data["path"], data["nulls"] = str(source.path), list(source.nulls)
+            data |= {name: value for name, value in source.format.meaning.items() if name != "nulls"}
+            if source.schema is not None:
+                data["schema"] = [[name, str(dtype)] for name, dtype in source.schema.items()]
         case SQLSource():
             data["query"] = source.query
             data["tables"] = [[name, source_to_dict(table)] for name, table in source.tables.items()]
@@ -78,17 +82,21 @@ def source_from_dict(data: Mapping[str, Any]) -> Source:
         case "parquet":
             return ParquetSource(data["path"], **times)
         case "csv":
-            return CSVSource(data["path"], nulls=tuple(data["nulls"]), **times)
+            options = {name: data[name] for name in CSV_OPTIONS if name in data} | {"nulls": tuple(data["nulls"])}
+            return CSVSource(data["path"], schema=_schema(data), **options, **times)
         case "sql":
             tables = {name: source_from_dict(table) for name, table in data["tables"]}
             return SQLSource(data["query"], tables=tables, **times)
         case "table":
             return TableSource(**times)
         case "push":
-            columns = data.get("schema")
-            schema = None if columns is None else {name: DType.parse(dtype) for name, dtype in columns}
-            return PushSource(schema=schema, **times)
+            return PushSource(schema=_schema(data), **times)
     raise FormatError(f"a source of kind {data['kind']!r} was written by a newer headwater; upgrade this one")
+
+
+def _schema(data: Mapping[str, Any]) -> dict[str, DType] | None:
+    columns = data.get("schema")
+    return None if columns is None else {name: DType.parse(dtype) for name, dtype in columns}
 
 
 def feature_to_dict(feature: Feature) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import sqlglot
 from sqlglot import exp
 
+from headwater.definitions.csv_format import csv_problems
 from headwater.definitions.names import is_text, of_those
 from headwater.definitions.sources import LACKING, CSVSource, ParquetSource, PushSource, Source, SQLSource
 from headwater.definitions.view import FeatureView
@@ -71,14 +72,14 @@ def check_settings(source: Any, where: str = "source") -> Iterator[str]:
         is_text(source.path) or isinstance(source.path, PurePath)
     ):
         yield f"{where}.path: a path is wanted, not {source.path!r}"
-    if isinstance(source, CSVSource) and not all(isinstance(null, str) for null in source.nulls):
-        yield f"{where}.nulls: the texts that mean NULL are wanted, not {source.nulls!r}"
+    if isinstance(source, CSVSource):
+        yield from (f"{where}.{option}: {problem}" for option, problem in csv_problems(source.format))
     if isinstance(source, PushSource) and source.delay_time > timedelta(0):
         yield (
             f"{where}.delay: a push source has no delay: its rows are known at the created time that they carry, else "
             "when they arrive; to load history as known at its event time, write it with created='event'"
         )
-    if isinstance(source, PushSource) and source.schema is not None:
+    if isinstance(source, (PushSource, CSVSource)) and source.schema is not None:
         yield from _check_schema(source.schema, where)
     if isinstance(source, SQLSource):
         yield from _check_query(source, where)
@@ -159,12 +160,8 @@ def check_columns(view: FeatureView, schemas: Schemas | None) -> Iterator[tuple[
     read = _read(view.source, schemas)
     if isinstance(read, str):
         yield None, read
-    elif read is not None and (mark := _other_separator(read)) is not None:
-        yield (
-            None,
-            f"source: {read.source.shown_location} has one column, {read.schema.names[0]!r}: its fields are parted by "
-            f"{mark!r}, those of a CSVSource by ',' (of a .tsv file by tabs); write the file anew with commas",
-        )
+    elif read is not None and (problem := _other_separator(read)) is not None:
+        yield None, problem
     elif read is not None:
         yield from _check_times(view, read)
         yield from _check_keys(view, read)
@@ -172,10 +169,17 @@ def check_columns(view: FeatureView, schemas: Schemas | None) -> Iterator[tuple[
 
 
 def _other_separator(read: Read) -> str | None:
-    """What parts the fields of a CSV that was read as one column; None where nothing seems to."""
+    """The problem that the fields of a CSV, read as one column, seem to be separated by something else."""
     if not isinstance(read.source, CSVSource) or len(read.schema) != 1:
         return None
-    return next((mark for mark in ";\t|," if mark in read.schema.names[0]), None)
+    name, mine = read.schema.names[0], read.source.format.delimiter_of(read.source.location)
+    mark = next((mark for mark in ";\t|," if mark in name and mark != mine), None)
+    if mark is None:
+        return None
+    return (
+        f"source: {read.source.shown_location} has one column, {name!r}: its fields are separated by {mark!r}, those "
+        f"of this source by {mine!r}: CSVSource(…, delimiter={mark!r})"
+    )
 
 
 def _check_csv_dtypes(view: FeatureView) -> Iterator[tuple[str | None, str]]:
@@ -242,7 +246,8 @@ def _check_times(view: FeatureView, read: Read) -> Iterator[tuple[None, str]]:
         if isinstance(given, str):
             yield None, given
         elif setting != "event_id" and not _is_time(given, read.source):
-            yield None, f"{setting}: column {name!r} is {given}, not a time; cast it in a SQLSource or in the data"
+            hint = _text_hint(given, name, "Timestamp", read.source) or "; cast it in a SQLSource or in the data"
+            yield None, f"{setting}: column {name!r} is {given}, not a time{hint}"
         else:
             yield from _check_every_file(read.schema, name, setting)
 
@@ -257,6 +262,19 @@ def _is_time(given: pa.DataType, source: Source) -> bool:
     )
 
 
+def _text_hint(given: pa.DataType, name: str, dtype: str, source: Source) -> str:
+    """What to do about a query's column of text where it reads files of text; empty where it reads none."""
+    if not pa.types.is_string(given) or not isinstance(source, SQLSource):
+        return ""
+    tables = [table for table, read in source.tables.items() if isinstance(read, CSVSource)]
+    if not tables:
+        return ""
+    return (
+        f"; a query sees columns of CSV files as text, unless the source says more: CSVSource(…, schema={{{name!r}: "
+        f"hw.{dtype}}}) in tables[{tables[0]!r}]"
+    )
+
+
 def _check_keys(view: FeatureView, read: Read) -> Iterator[tuple[None, str]]:
     for key, dtype in view.join_keys.items():
         name = view.key_column(key)
@@ -265,7 +283,8 @@ def _check_keys(view: FeatureView, read: Read) -> Iterator[tuple[None, str]]:
             hint = "" if key in view.join_key_map else f" (join_key_map={{{key!r}: …}} names another)"
             yield None, given + hint
         elif not isinstance(read.source, CSVSource) and not key_castable(given, dtype):
-            yield None, f"join key {key}: column {name!r} is {given}, the key is {dtype}; keys are never cast silently"
+            hint = _text_hint(given, name, repr(dtype), read.source) or "; keys are never cast silently"
+            yield None, f"join key {key}: column {name!r} is {given}, the key is {dtype}{hint}"
         else:
             yield from _check_every_file(read.schema, name, f"join key {key}")
 
@@ -277,6 +296,7 @@ def _check_features(view: FeatureView, read: Read) -> Iterator[tuple[str, str]]:
         if isinstance(given, str):
             yield feature.name, given
         elif not isinstance(read.source, CSVSource) and not castable(given, dtype):
-            yield feature.name, f"column {name!r} is {given}, the feature is {dtype}{declare_hint(given)}"
+            hint = _text_hint(given, name, repr(dtype), read.source) or declare_hint(given)
+            yield feature.name, f"column {name!r} is {given}, the feature is {dtype}{hint}"
         elif (files := _lacking(read.schema, name)) is not None:
             yield feature.name, Note(f"column {name!r} is missing in {files}: NULL in their rows")

@@ -8,13 +8,12 @@ from datetime import timedelta
 from typing import Any, ClassVar
 
 from headwater.clock import parse_duration
+from headwater.definitions.csv_format import CSV_NULLS, CSV_OPTIONS, CSVFormat
 from headwater.types import DType
 from headwater.urls import shown_location
 
 LACKING = b"headwater.lacking"
 """In the metadata of a column of a source: which files lack it (text)."""
-
-CSV_NULLS = ("", "NA", "NULL")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,20 +73,47 @@ class ParquetSource(Source):
 
 @dataclass(frozen=True)
 class CSVSource(Source):
-    """CSV files with a header; `nulls` are the texts that mean NULL; columns are cast to the declared dtypes."""
+    """CSV files: a file, a folder, a glob; columns are cast to the declared dtypes.
+
+    Attributes:
+        path: as of a `ParquetSource`, on disk.
+        nulls, delimiter, quote, escape, comment, header, skip, encoding, decimal, thousands, date_format,
+            timestamp_format: how the files are written; see `CSVFormat`.
+        schema: the dtype of columns that no feature, key or time declares, for queries; without it they are text.
+    """
 
     kind: ClassVar[str] = "csv"
     path: str = ""
     nulls: tuple[str, ...] = field(default=CSV_NULLS, kw_only=True)
+    delimiter: str | None = field(default=None, kw_only=True)
+    quote: str | None = field(default='"', kw_only=True)
+    escape: str | None = field(default='"', kw_only=True)
+    comment: str | None = field(default=None, kw_only=True)
+    header: bool = field(default=True, kw_only=True)
+    skip: int = field(default=0, kw_only=True)
+    encoding: str = field(default="utf-8", kw_only=True)
+    decimal: str = field(default=".", kw_only=True)
+    thousands: str | None = field(default=None, kw_only=True)
+    date_format: str | None = field(default=None, kw_only=True)
+    timestamp_format: str | None = field(default=None, kw_only=True)
+    schema: Mapping[str, DType] | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         nulls = (self.nulls,) if isinstance(self.nulls, str) else tuple(self.nulls)
         object.__setattr__(self, "nulls", nulls)
 
+    def __hash__(self) -> int:
+        return hash((self.path, self.format))
+
     @property
     def location(self) -> str:
         return str(self.path)
+
+    @property
+    def format(self) -> CSVFormat:
+        """How the files are written."""
+        return CSVFormat(**{name: getattr(self, name) for name in CSV_OPTIONS})
 
 
 @dataclass(frozen=True)

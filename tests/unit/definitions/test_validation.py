@@ -324,7 +324,7 @@ def test_a_csv_is_cast_so_that_only_names_count() -> None:
 def test_a_csv_of_other_separators_is_one_problem(mark: str) -> None:
     text = pa.schema([(mark.join(COLUMNS.names), pa.string())])
     found = only(view(source=CSVSource("w.csv", event_time="t")), columns=text)
-    assert f"w.csv has one column, {mark.join(COLUMNS.names)!r}: its fields are parted by {mark!r}" in found
+    assert f"w.csv has one column, {mark.join(COLUMNS.names)!r}: its fields are separated by {mark!r}" in found
 
 
 @pytest.mark.parametrize(

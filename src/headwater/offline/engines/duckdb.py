@@ -209,6 +209,7 @@ class DuckDBWorkspace:
         self._label = label
         self._shown: dict[str, Any] = {}
         self._streams: dict[duckdb.DuckDBPyConnection, Any] = {}
+        self._files: list[Path] = []
         self._names = itertools.count()
         self._places: list[Callable[[int], str]] = []
         self._closed = self._stopped = False
@@ -283,6 +284,11 @@ class DuckDBWorkspace:
                 if self._born == forks.generation():
                     self._cursor.unregister(shown)
 
+    def temp_file(self, suffix: str) -> Path:
+        """The path of a file that may be written; it is gone with the session."""
+        self._files.append(self._engine.temp_folder / f"{self.name('file')}{suffix}")
+        return self._files[-1]
+
     def table(self, name: str) -> str:
         """The full name of a table that `load` or `create` makes."""
         return f"{self._prefix}_{name}"
@@ -338,6 +344,9 @@ class DuckDBWorkspace:
         with suppress(duckdb.Error):
             self._drop_all()
         self._cursor.close()
+        for file in self._files:
+            with suppress(OSError):
+                file.unlink(missing_ok=True)
 
     def _close_streams(self) -> None:
         for stream in list(self._streams):

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
+from headwater.definitions.csv_format import CSVFormat
 from headwater.definitions.sources import CSVSource
-from headwater.errors import SourceError
+from headwater.errors import SourceError, printable
 from headwater.offline.base import SourceScope
-from headwater.offline.engines.duckdb_columns import name_sql
-from headwater.offline.engines.duckdb_files import CSVFiles
+from headwater.offline.csv_files import check_records, is_plain, line_of_row, read_header, write_plain
+from headwater.offline.engines.duckdb_columns import name_sql, text_sql
+from headwater.offline.engines.duckdb_files import list_sql
 from headwater.offline.engines.duckdb_opened import (
+    ROW,
     WHOLE,
     Branch,
     Opened,
@@ -21,15 +25,103 @@ from headwater.offline.engines.duckdb_opened import (
     Wanted,
     check_columns,
     count_rows,
-    schema_of,
     split_table,
 )
 from headwater.offline.engines.duckdb_text import cast_text, cast_time, misfits
 from headwater.offline.local_files import SourceFile, list_local, root_of
-from headwater.planning.partitions import Partitions, partition_names, partitions
+from headwater.planning.partitions import partitions
+from headwater.planning.text_values import value_of_text
+from headwater.types import DType, String
 
-_SUFFIXES = (".csv", ".csv.gz", ".tsv")
+_SUFFIXES = tuple(f".{kind}{packed}" for kind in ("csv", "tsv", "tab", "txt") for packed in ("", ".gz", ".zst"))
 _FILE = "__file"
+_LONGEST_LINE = 32 << 20
+_BATCH = 10_000
+_NOWHERE = "\x01headwater\x01"
+
+
+@dataclass(frozen=True)
+class _Scan:
+    """Files that DuckDB reads in one go: of the same columns, written in the same way.
+
+    Attributes:
+        names: their columns, in order.
+        places: which of all files they are.
+        paths: what is read.
+        form: how they are written.
+        delimiter: what parts their fields.
+    """
+
+    names: tuple[str, ...]
+    places: tuple[int, ...]
+    paths: tuple[str, ...]
+    form: CSVFormat
+    delimiter: str
+
+    def rows(self, columns: Mapping[str, str]) -> str:
+        """A query of all rows, in order.
+
+        Args:
+            columns: the file's column → its name in the answer.
+        """
+        types = ", ".join(f"c{i}: 'VARCHAR'" for i in range(len(self.names)))
+        form = self.form
+        options = {
+            "header": str(form.header).lower(),
+            "skip": str(form.skip),
+            "delim": _character(self.delimiter),
+            "quote": _character(form.quote or ""),
+            "escape": _character((form.quote and form.escape) or ""),
+            # DuckDB wants one: where no text is NULL, it is one that no file holds
+            "nullstr": list_sql(form.nulls or (_NOWHERE,)),
+        }
+        stated = ", ".join(f"{name} = {value}" for name, value in options.items())
+        chosen = [f"c{self.names.index(name)} AS {name_sql(shown)}" for name, shown in columns.items()]
+        chosen.append(f"{_numbers(self.places)}[CAST(file_index AS BIGINT) + 1] AS {_FILE}")
+        return (
+            f"SELECT {', '.join(chosen)} FROM read_csv({list_sql(self.paths)}, columns = {{{types}}}, {stated}, "
+            f"comment = '', auto_detect = false, strict_mode = true, null_padding = false, ignore_errors = false, "
+            f"max_line_size = {_LONGEST_LINE}, hive_partitioning = false)"
+        )
+
+
+def _numbers(numbers: Sequence[int]) -> str:
+    """Integers as a list of SQL."""
+    return "[" + ", ".join(map(str, numbers)) + "]"
+
+
+def _character(text: str) -> str:
+    return r"E'\t'" if text == "\t" else text_sql(text)
+
+
+@dataclass(frozen=True)
+class _Files:
+    """The CSV files of a source.
+
+    Attributes:
+        source: says how they are written.
+        files: in order of name.
+        headers: the columns of each.
+        parts: partition column → of each file its value as text; None is NULL, or a file without that folder.
+        where: for errors.
+    """
+
+    source: CSVSource
+    files: Sequence[SourceFile]
+    headers: Sequence[tuple[str, ...]]
+    parts: Mapping[str, Sequence[str | None]]
+    where: str
+
+    @property
+    def names(self) -> list[str]:
+        """All columns, in the order in which the files name them."""
+        return list(dict.fromkeys([*(name for header in self.headers for name in header), *self.parts]))
+
+    def lacking(self, column: str) -> list[str]:
+        """The files without a column."""
+        if column in self.parts:
+            return []
+        return [f.location for f, header in zip(self.files, self.headers, strict=True) if column not in header]
 
 
 def csv_files(source: CSVSource, folder: Path, where: str) -> list[SourceFile]:
@@ -41,23 +133,39 @@ def csv_files(source: CSVSource, folder: Path, where: str) -> list[SourceFile]:
     return list_local(source.location, folder, _SUFFIXES, where)
 
 
+def csv_schema(source: CSVSource, folder: Path, where: str) -> pa.Schema:
+    """The columns of the files; all are text, but those that the source's schema declares."""
+    schema = source.schema or {}
+    names = _described(source, csv_files(source, folder, where), folder, where).names
+    return pa.schema([(name, schema[name].arrow if name in schema else pa.string()) for name in names])
+
+
 def csv_query(session: Session, source: CSVSource, folder: Path, where: str) -> str:
-    """All rows of the files, in the types that DuckDB finds in the text."""
-    return replace(_scanned(session, source, csv_files(source, folder, where), folder, where), typed=True).query()
+    """All rows of the files: text, but the columns that the source's schema declares.
+
+    Raises:
+        SourceError: a file that cannot be read, a text that is not of its dtype.
+    """
+    found = _described(source, csv_files(source, folder, where), folder, where)
+    schema = source.schema or {}
+    wanted = Wanted(values={name: (schema.get(name, String),) for name in found.names})
+    shown = _distinct(found.names)
+    table = _load(session, found, wanted, range(len(found.files)), shown=shown)
+    return f"SELECT {', '.join(map(name_sql, shown.values()))} FROM {table}"
 
 
-def csv_schema(session: Session, source: CSVSource, folder: Path, where: str) -> pa.Schema:
-    """The names of the columns; all are text."""
-    return schema_of(session, _scanned(session, source, csv_files(source, folder, where), folder, where).query(), where)
-
-
-def _scanned(session: Session, source: CSVSource, files: Sequence[SourceFile], folder: Path, where: str) -> CSVFiles:
-    """The files as DuckDB reads them, with their partitions."""
-    found = CSVFiles(source, [file.location for file in files], Partitions())
-    root = root_of(source.location, folder)
-    if not partition_names(found.files, root):
-        return found
-    return replace(found, parts=partitions(found.files, root, schema_of(session, found.query(), where).names))
+def _distinct(names: Sequence[str]) -> dict[str, str]:
+    """Names as a query shows them, where two that differ only in case are one: the later is `name_1`."""
+    shown: dict[str, str] = {}
+    folded: set[str] = set()
+    for name in names:
+        made, count = name, 0
+        while made.casefold() in folded:
+            count += 1
+            made = f"{name}_{count}"
+        folded.add(made.casefold())
+        shown[name] = made
+    return shown
 
 
 def open_csv(
@@ -68,52 +176,140 @@ def open_csv(
     Raises:
         SourceError: a file that cannot be read, a column that is missing, text that is not of its dtype.
     """
-    files = csv_files(source, folder, where)
-    files = [file for file in files if scope.only is None or file.path in scope.only]
-    if not files:
+    every = csv_files(source, folder, where)
+    chosen = [i for i, file in enumerate(every) if scope.only is None or file.path in scope.only]
+    if not chosen:
         return None
-    found = _scanned(session, source, files, folder, where)
-    whole = [i for i, file in enumerate(files) if scope.known_after is None or file.path in scope.whole]
-    check_columns(session.schema_of(found.query()), wanted.columns, where)
-    raw = session.name("csv")
-    # the first line of a file is its header, so that its first row stands in line 2
-    session.run(
-        f"CREATE TABLE {raw} AS SELECT {wanted.selected}, row_number() OVER () + 1 AS __row, {_FILE} "
-        f"FROM ({found.query(f'CAST(file_index AS BIGINT) AS {_FILE}')})"
-    )
-    casts = _casts(session, found, wanted, raw, where)
-    typed = session.name("rows")
-    columns = [f"{cast} AS {name_sql(column)}" for column, cast in casts.items()] or ["NULL AS nothing"]
+    found = _described(source, every, folder, where)
+    check_columns(pa.schema([(name, pa.string()) for name in found.names]), wanted.columns, where)
+    for column in (*wanted.keys, *wanted.times):
+        if lacking := found.lacking(column):
+            more = f" and {len(lacking) - 1} more of {len(found.files)} files" if len(lacking) > 1 else ""
+            raise SourceError(f"{where}: {lacking[0]}{more}: no column {column!r}; every file has the keys and times")
+    files = [every[i] for i in chosen]
+    whole = [i for i, file in zip(chosen, files, strict=True) if scope.known_after is None or file.path in scope.whole]
     mixed = 0 < len(whole) < len(files)
-    if mixed:
-        columns.append(f"{_FILE} IN ({', '.join(map(str, whole))}) AS {WHOLE}")
-    session.run(f"CREATE TABLE {typed} AS SELECT {', '.join(columns)} FROM {raw} ORDER BY __row")
-    file_rows = {} if scope == SourceScope() else _rows_of_files(session, raw, files, whole)
-    session.run(f"DROP TABLE {raw}")
+    extra = [f"{_FILE} IN ({', '.join(map(str, whole))}) AS {WHOLE}"] if mixed else []
+    typed = _load(session, found, wanted, chosen, extra=extra)
+    file_rows = {}
+    if scope != SourceScope():
+        counts = dict(session.fetch(f"SELECT {_FILE}, count(*) FROM {typed} GROUP BY 1"))
+        file_rows = {every[i].path: int(counts.get(i, 0)) for i in whole}
     return Opened(
         typed,
-        session.schema_of(f"SELECT * FROM {typed}"),
+        pa.schema([f for f in session.schema_of(f"SELECT * FROM {typed}") if f.name not in (_FILE, ROW)]),
         count_rows(session, typed),
-        row="rowid",
+        row=ROW,
         branches=split_table(typed) if mixed else (Branch(typed, bool(whole)),),
         file_rows=file_rows,
     )
 
 
-def _rows_of_files(session: Session, raw: str, files: Sequence[SourceFile], whole: Sequence[int]) -> dict[str, int]:
-    counts = dict(session.fetch(f"SELECT {_FILE}, count(*) FROM {raw} GROUP BY 1"))
-    return {files[i].path: int(counts.get(i, 0)) for i in whole}
+def _described(source: CSVSource, files: Sequence[SourceFile], folder: Path, where: str) -> _Files:
+    """The files with their columns and partitions."""
+    form = source.format
+    headers = [tuple(read_header(file.location, form, where)) for file in files]
+    names = {name for header in headers for name in header}
+    parts = partitions([file.location for file in files], root_of(source.location, folder), names)
+    values = {name: [found.get(name) for found in parts.values] for name in parts.types}
+    return _Files(source, files, headers, values, where)
 
 
-def _casts(session: Session, found: CSVFiles, wanted: Wanted, raw: str, where: str) -> dict[str, str]:
+def _load(
+    session: Session,
+    found: _Files,
+    wanted: Wanted,
+    chosen: Sequence[int],
+    *,
+    extra: Sequence[str] = (),
+    shown: Mapping[str, str] | None = None,
+) -> str:
+    """A table of the rows of some files, in their order: the wanted columns in their dtypes, `__row` and `__file`.
+
+    Args:
+        session: the names of one run.
+        found: the files.
+        wanted: the columns.
+        chosen: which of the files.
+        extra: further select items, over `__file`.
+        shown: column → its name in the table, where that is another.
+
+    Raises:
+        SourceError: a file that cannot be read; text that is not of its dtype, of each column the first.
+    """
+    raw = _load_text(session, found, wanted.columns, chosen)
+    casts = _casts(session, found, wanted, raw)
+    typed = session.name("rows")
+    columns = [f"{cast} AS {name_sql((shown or {}).get(column, column))}" for column, cast in casts.items()]
+    columns += [_FILE, ROW, *extra]
+    session.run(f"CREATE TABLE {typed} AS SELECT {', '.join(columns)} FROM {raw} ORDER BY {ROW}")
+    session.run(f"DROP TABLE {raw}")
+    return typed
+
+
+def _load_text(session: Session, found: _Files, columns: Sequence[str], chosen: Sequence[int]) -> str:
+    """A table of the columns as text (c0, …), `__file` and `__row` (from 0 over all files)."""
+    try:
+        return _read(session, found, columns, _scans(session, found, chosen))
+    except SourceError as bad:
+        for i in chosen:
+            check_records(found.files[i].location, found.source.format, found.where)
+        failed = bad
+    # nothing is wrong with them: DuckDB takes less than there is
+    try:
+        return _read(session, found, columns, _scans(session, found, chosen, rewrite=True))
+    except SourceError:
+        first = str(failed).partition(";")[0].removeprefix("duckdb: ")
+        raise SourceError(f"{found.where}: {found.files[chosen[0]].location}: {printable(first)}") from None
+
+
+def _read(session: Session, found: _Files, columns: Sequence[str], scans: Sequence[_Scan]) -> str:
+    queries = []
+    for scan in scans:
+        there = {name: f"c{i}" for i, name in enumerate(columns) if name in scan.names and name not in found.parts}
+        rows = scan.rows(there)
+        given = {shown: name_sql(shown) for shown in there.values()}
+        for i, name in enumerate(columns):
+            if name in found.parts:
+                listed = ", ".join("NULL" if v is None else text_sql(v) for v in found.parts[name])
+                given[f"c{i}"] = f"CAST([{listed}] AS VARCHAR[])[{_FILE} + 1]"
+        chosen = [f"{given.get(f'c{i}', 'CAST(NULL AS VARCHAR)')} AS c{i}" for i in range(len(columns))]
+        queries.append(f"SELECT {', '.join([*chosen, _FILE])} FROM ({rows})")
+    raw = session.name("csv")
+    union = " UNION ALL ".join(queries)
+    session.run(f"CREATE TABLE {raw} AS SELECT *, row_number() OVER () - 1 AS {ROW} FROM ({union})")
+    return raw
+
+
+def _scans(session: Session, found: _Files, chosen: Sequence[int], *, rewrite: bool = False) -> list[_Scan]:
+    """The files in their order, neighbours of the same columns together; those that are not plain are rewritten."""
+    form = found.source.format
+    scans: list[_Scan] = []
+    for i in chosen:
+        file = found.files[i].location
+        mine = _Scan(found.headers[i], (i,), (file,), form, form.delimiter_of(file))
+        if rewrite or not is_plain(file, form, found.where):
+            copy = session.temp_file(".csv")
+            write_plain(file, form, copy, found.where)
+            mine = _Scan(mine.names, (i,), (str(copy),), CSVFormat(header=form.header, nulls=form.nulls), ",")
+        last = scans[-1] if scans else None
+        if last is not None and replace(last, places=(), paths=()) == replace(mine, places=(), paths=()):
+            scans[-1] = replace(last, places=(*last.places, i), paths=(*last.paths, *mine.paths))
+        else:
+            scans.append(mine)
+    return scans
+
+
+def _casts(session: Session, found: _Files, wanted: Wanted, raw: str) -> dict[str, str]:
     """Column → its text in its dtype.
 
     Raises:
         SourceError: text that has no value of its dtype; all such columns at once.
     """
+    form, where = found.source.format, found.where
     casts: dict[str, str] = {}
     problems: list[str] = []
-    for column in wanted.columns:
+    for i, column in enumerate(wanted.columns):
         dtypes = [d for d in (wanted.keys.get(column), *wanted.values.get(column, ())) if d is not None]
         time = column in wanted.times
         if len({str(d) for d in dtypes}) > 1 or (time and any(d.name != "timestamp" for d in dtypes)):
@@ -121,21 +317,63 @@ def _casts(session: Session, found: CSVFiles, wanted: Wanted, raw: str, where: s
                 f"{where}: column {column!r} is declared as {', '.join(map(str, dtypes))}; "
                 "a CSV column is cast to one dtype"
             )
-        casts[column] = cast_time(column) if time else cast_text(column, dtypes[0])
-        what = "a time" if time else str(dtypes[0])
-        for row, text in session.fetch(misfits(column, casts[column], raw)):
-            file, line = _place_of(session, found, row)
-            problems.append(f"{file}: column {column!r}, line {line}: {text!r} is not {what}")
+        text = f"c{i}"
+        if not time and dtypes[0].name in ("array", "embedding"):
+            bad, casts[column] = _lists(session, raw, text, dtypes[0])
+        else:
+            casts[column] = cast_time(text, form) if time else cast_text(text, dtypes[0], form)
+            bad = session.fetch(misfits(text, casts[column], raw, ROW))
+        for row, value in bad:
+            what = "a time" if time else str(dtypes[0])
+            problems.append(f"{_line(session, found, raw, row)}, column {column!r}: {_said(value, what, form)}")
     if problems:
         raise SourceError(f"{where}: {'; '.join(problems)}; correct what is there, or name it in nulls=(…)")
     return casts
 
 
-def _place_of(session: Session, found: CSVFiles, line: int) -> tuple[str, int]:
-    """The file and line of a row of all files, which are read in order; each begins with its header."""
-    for file in found.files[:-1]:
-        rows = int(session.fetch(f"SELECT count(*) FROM {found.scan([file])}")[0][0])
-        if line <= rows + 1:
-            return file, line
-        line -= rows
-    return found.files[-1], line
+def _said(value: str, what: str, form: CSVFormat) -> str:
+    hint = ""
+    if what in ("a time", "timestamp", "date"):
+        option = "date_format" if what == "date" else "timestamp_format"
+        stated = getattr(form, option)
+        hint = f" (written as {option}={stated!r})" if stated else f" (ISO 8601; else state {option}='%d.%m.%Y')"
+    elif what.startswith(("array", "embedding")):
+        hint = " (lists are written as JSON)"
+    elif what[:3] in ("int", "flo") and form.decimal == "." and "," in value:
+        hint = " (decimal=',' or thousands=',' where numbers are written so)"
+    return f"{printable(value[:200])!r} is not {what}{hint}"
+
+
+def _lists(session: Session, raw: str, text: str, dtype: DType) -> tuple[list[tuple[int, str]], str]:
+    """The first text that is no list, and the expression of the lists: they are parsed in Python, into a table."""
+    bad: list[tuple[int, str]] = []
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        first = 0
+        while rows := session.fetch(
+            f"SELECT {text} FROM {raw} WHERE {ROW} >= {first} AND {ROW} < {first + _BATCH} ORDER BY {ROW}"
+        ):
+            values: list[Any] = []
+            for i, (value,) in enumerate(rows, first):
+                try:
+                    values.append(None if value is None else value_of_text(value, dtype))
+                except ValueError:
+                    values.append(None)
+                    bad[:] = bad or [(i, value)]
+            yield pa.record_batch({ROW: range(first, first + len(rows)), "value": pa.array(values, dtype.arrow)})
+            first += len(rows)
+
+    label = session.name("lists")
+    made = list(batches())
+    schema = pa.schema([(ROW, pa.int64()), ("value", dtype.arrow)])
+    session.load(label, schema, iter(made))
+    return bad, f"(SELECT value FROM {session.table(label)} AS lists WHERE lists.{ROW} = {raw}.{ROW})"
+
+
+def _line(session: Session, found: _Files, raw: str, row: int) -> str:
+    """The file and line in which a row begins."""
+    ((place, first),) = session.fetch(
+        f"SELECT {_FILE}, min({ROW}) FROM {raw} GROUP BY 1 HAVING min({ROW}) <= {row} AND max({ROW}) >= {row}"
+    )
+    file = found.files[place].location
+    return f"{file}: line {line_of_row(file, found.source.format, row - first, found.where)}"

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from headwater.definitions.sources import CSVSource
 from headwater.offline.engines.duckdb_columns import name_sql, text_sql
 from headwater.planning.partitions import Partitions, partition_names
 
@@ -47,7 +46,7 @@ class ParquetFiles:
             types = ", ".join(f"{text_sql(name)}: {_TYPES[kind]}" for name, kind in self.parts.types.items())
             hive = f"hive_partitioning = true, hive_types_autocast = false, hive_types = {{{types}}}"
             return f"SELECT *{more} FROM {read}, {hive})"
-        return f"SELECT *{_looked_up(self.parts)}{more} FROM {read}, hive_partitioning = false)"
+        return f"SELECT *{looked_up(self.parts)}{more} FROM {read}, hive_partitioning = false)"
 
     @property
     def _as_duckdb_reads_them(self) -> bool:
@@ -60,42 +59,12 @@ class ParquetFiles:
         )
 
 
-@dataclass(frozen=True)
-class CSVFiles:
-    """CSV files of a source.
-
-    Attributes:
-        source: says how they are written.
-        files: their paths, in order.
-        parts: their partition columns.
-        typed: whether columns have the types that DuckDB finds in the text; else all are text.
-    """
-
-    source: CSVSource
-    files: Sequence[str]
-    parts: Partitions
-    typed: bool = False
-
-    def query(self, more: str = "") -> str:
-        """All rows of the files, with a further column where one is given (it may use `file_index`)."""
-        more = f", {more}" if more else ""
-        return f"SELECT *{_looked_up(self.parts, text=not self.typed)}{more} FROM {self.scan(self.files)}"
-
-    def scan(self, files: Sequence[str]) -> str:
-        """What FROM names for some of the files, without partitions."""
-        mark = r"E'\t'" if self.source.location.endswith((".tsv", ".tab")) else "','"
-        types = "sample_size = -1" if self.typed else "all_varchar = true"
-        nulls = list_sql(self.source.nulls) if self.source.nulls else "['']"
-        marks = f"header = true, delim = {mark}, quote = '\"', escape = '\"', nullstr = {nulls}"
-        return f"read_csv({list_sql(files)}, {marks}, {types}, hive_partitioning = false)"
-
-
-def _looked_up(parts: Partitions, *, text: bool = False) -> str:
+def looked_up(parts: Partitions) -> str:
     """Partition columns by the number of the file."""
     columns = ""
     for name, kind in parts.types.items():
         values = (found.get(name) for found in parts.values)
         listed = ", ".join("NULL" if value is None else text_sql(value) for value in values)
-        typed = f"CAST([{listed}] AS {'VARCHAR' if text else _TYPES[kind]}[])"
+        typed = f"CAST([{listed}] AS {_TYPES[kind]}[])"
         columns += f", {typed}[CAST(file_index AS BIGINT) + 1] AS {name_sql(name)}"
     return columns

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -40,6 +41,10 @@ class Session(Protocol):
 
     def name(self, text: str) -> str:
         """A name of its own in this run."""
+        ...
+
+    def temp_file(self, suffix: str) -> Path:
+        """The path of a file that may be written; it is gone with the session."""
         ...
 
     def load(self, name: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:

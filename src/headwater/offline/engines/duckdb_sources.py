@@ -122,7 +122,7 @@ def source_schema(session: Session, source: Source, folder: Path, where: str, *,
         case ParquetSource():
             return remote_schema(source, where)
         case CSVSource():
-            return csv_schema(session, source, folder, where)
+            return csv_schema(source, folder, where)
         case SQLSource():
             return schema_of(session, sql_query(session, source, folder, where), f"{where}: its query does not run")
         case TableSource():

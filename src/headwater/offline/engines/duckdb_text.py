@@ -1,49 +1,145 @@
-"""CSV columns to their declared dtypes, in DuckDB's words; a text that does not cast is told by column and line."""
+"""Texts of CSV files to their declared dtypes, in DuckDB's words: the rule of `planning.text_values` in SQL."""
 
 from __future__ import annotations
 
-import pyarrow as pa
-
-from headwater.offline.engines.duckdb_columns import first_last, name_sql, text_sql, type_name
+from headwater.clock import FIRST_MICROS, LAST_MICROS
+from headwater.definitions.csv_format import CSVFormat
+from headwater.definitions.time_format import MONTHS, TimeFormat
+from headwater.offline.engines.duckdb_columns import text_sql, type_name
+from headwater.planning.text_values import FALSE, NAMED_NUMBER, NUMBER, TRUE, WHOLE, grouped
 from headwater.types import DType
 
-_WHOLE = r"^\s*[+-]?\d+(\.0*)?\s*$"
-_FINE = r"(\.\d{6})\d+"
-_BEYOND = r"\.\d{6}\d*[1-9]"
+_DAYS = "DATE '0001-01-01' AND DATE '9999-12-31'"
 
 
-def cast_text(column: str, dtype: DType) -> str:
-    """The value of a column of text, NULL where the text is no such value."""
-    sql = name_sql(column)
-    if dtype.name == "string":
+def cast_text(sql: str, dtype: DType, form: CSVFormat) -> str:
+    """The value of a text, NULL where the text is no such value; arrays and embeddings are not cast here."""
+    match dtype.name:
+        case "string":
+            return sql
+        case "bytes":
+            return f"encode({sql})"
+        case "int32" | "int64":
+            number = _plain_number(sql, form)
+            whole = f"regexp_extract({number}, '[+-]?[0-9]+')"
+            return f"CASE WHEN {_matches(number, WHOLE)} THEN TRY_CAST({whole} AS {type_name(dtype)}) END"
+        case "float32" | "float64":
+            number = _plain_number(sql, form)
+            value = f"TRY_CAST(trim({number}, {_BLANKS}) AS {type_name(dtype)})"
+            finite = f"CASE WHEN isfinite({value}) THEN {value} END"
+            named = f"WHEN {_matches(number, NAMED_NUMBER)} THEN {value}"
+            return f"CASE WHEN {_matches(number, NUMBER)} THEN {finite} {named} END"
+        case "bool":
+            text = f"lower(trim({sql}, {_BLANKS}))"
+            true, false = (", ".join(map(text_sql, texts)) for texts in (TRUE, FALSE))
+            return f"CASE WHEN {text} IN ({true}) THEN TRUE WHEN {text} IN ({false}) THEN FALSE END"
+        case "timestamp":
+            return f"make_timestamp({_micros(sql, form.times, finer='NULL')})"
+        case "date":
+            wall = _wall(sql, form.dates)
+            fine = f"{wall} = CAST({wall} AS DATE) AND NOT {_finer(sql, form.dates)}"
+            return f"CASE WHEN {fine} AND CAST({wall} AS DATE) BETWEEN {_DAYS} THEN CAST({wall} AS DATE) END"
+    raise AssertionError(dtype)
+
+
+def cast_time(sql: str, form: CSVFormat) -> str:
+    """The time in a text (UTC where no offset is written), finer than microseconds rounded up; NULL where none is."""
+    return f"make_timestamp({_micros(sql, form.times, finer='1')})"
+
+
+_BLANKS = r"E' \t\n\r\f\x0b'"
+
+
+def _matches(sql: str, pattern: str) -> str:
+    return f"regexp_full_match({sql}, {text_sql(pattern)})"
+
+
+def _plain_number(sql: str, form: CSVFormat) -> str:
+    """A number with its decimal mark as a point and without what parts its thousands; NULL where it is not so."""
+    if form.thousands is None and form.decimal == ".":
         return sql
-    if dtype.name == "bytes":
-        return f"encode({sql})"
-    if dtype.name in ("int32", "int64"):
-        return f"CASE WHEN regexp_matches({sql}, {text_sql(_WHOLE)}) THEN TRY_CAST({sql} AS {type_name(dtype)}) END"
-    if dtype.name == "timestamp":
-        return _within(f"CAST(TRY_CAST({sql} AS TIMESTAMPTZ) AS TIMESTAMP)", pa.timestamp("us"))
-    if dtype.name == "date":
-        day = f"TRY_CAST({sql} AS DATE)"
-        return _within(f"CASE WHEN TRY_CAST({sql} AS TIMESTAMP) = {day} THEN {day} END", pa.date32())
-    return f"TRY_CAST({sql} AS {type_name(dtype)})"
+    point = f"replace({sql}, {text_sql(form.decimal)}, '.')"
+    if form.thousands is None:
+        return f"CASE WHEN NOT contains({sql}, '.') THEN {point} END"
+    good = f"{_matches(sql, grouped(form.thousands, form.decimal))} OR {_matches(sql, NAMED_NUMBER)}"
+    joined = f"replace(replace({sql}, {text_sql(form.thousands)}, ''), {text_sql(form.decimal)}, '.')"
+    return f"CASE WHEN {good} THEN {joined} END"
 
 
-def cast_time(column: str) -> str:
-    """The time in a column of text (ISO 8601; UTC where no zone is written), finer than microseconds rounded up."""
-    sql = name_sql(column)
-    cut = f"TRY_CAST(regexp_replace({sql}, {text_sql(_FINE)}, {text_sql(chr(92) + '1')}) AS TIMESTAMPTZ)"
-    finer = f"CASE WHEN regexp_matches({sql}, {text_sql(_BEYOND)}) THEN 1 ELSE 0 END"
-    return _within(f"make_timestamp(epoch_us({cut}) + {finer})", pa.timestamp("us"))
+def _part(sql: str, form: TimeFormat, directive: str) -> str:
+    """What a directive stands for in a text; empty where it, or all, is not there."""
+    names = ", ".join(text_sql(f"p{i}") for i in range(len(form.groups)))
+    pattern = f"^(?:{form.pattern})$"
+    return f"regexp_extract({sql}, {text_sql(pattern)}, [{names}])['p{form.groups.index(directive)}']"
 
 
-def _within(value: str, kind: pa.DataType) -> str:
-    """A time, NULL where it is outside the years 1 to 9999: then the text is not such a value."""
-    return f"CASE WHEN {value} BETWEEN {first_last(kind)} THEN {value} END"
+def _finer(sql: str, form: TimeFormat) -> str:
+    """Whether a time is between two microseconds."""
+    return f"regexp_matches(substr({_part(sql, form, 'f')}, 7), '[1-9]')" if "f" in form.groups else "FALSE"
 
 
-def misfits(column: str, cast: str, table: str) -> str:
+def _micros(sql: str, form: TimeFormat, finer: str) -> str:
+    """The instant in microseconds since 1970; NULL where there is none.
+
+    Args:
+        sql: the text.
+        form: how it is written.
+        finer: what is added where it is between two microseconds.
+    """
+    micros = f"epoch_us({_wall(sql, form)})"
+    if form.has_offset:
+        micros += f" - {_offset(_part(sql, form, 'z'))}"
+    if "f" in form.groups:
+        micros += f" + CASE WHEN {_finer(sql, form)} THEN {finer} ELSE 0 END"
+    return f"CASE WHEN {micros} BETWEEN {FIRST_MICROS} AND {LAST_MICROS} THEN {micros} END"
+
+
+def _offset(zone: str) -> str:
+    digits = f"replace(substr({zone}, 2), ':', '')"
+    minutes = f"CAST(left({digits}, 2) AS BIGINT) * 60 + CAST(rpad(substr({digits}, 3), 2, '0') AS BIGINT)"
+    sign = f"CASE WHEN left({zone}, 1) = '-' THEN -60000000 ELSE 60000000 END"
+    return f"CASE WHEN {zone} IN ('', 'Z', 'z', 'UTC') THEN 0 ELSE ({minutes}) * {sign} END"
+
+
+def _wall(sql: str, form: TimeFormat) -> str:
+    """The time as it is written, without its offset, cut to microseconds; NULL where it is none."""
+
+    def two(directive: str) -> str:
+        return f"lpad({_part(sql, form, directive)}, 2, '0')" if directive in form.groups else "'00'"
+
+    def number(directive: str) -> str:
+        return f"TRY_CAST({_part(sql, form, directive)} AS BIGINT)"
+
+    year = _part(sql, form, "Y") if "Y" in form.groups else ""
+    if "y" in form.groups:
+        short = _part(sql, form, "y")
+        year = f"CASE WHEN {short} >= '69' THEN '19' ELSE '20' END || {short}"
+    hour = two("H")
+    if "I" in form.groups:
+        late = f"CASE WHEN upper({_part(sql, form, 'p')}) = 'PM' THEN 12 ELSE 0 END"
+        counted = f"lpad(CAST({number('I')} % 12 + {late} AS VARCHAR), 2, '0')"
+        hour = f"CASE WHEN {number('I')} BETWEEN 1 AND 12 THEN {counted} END"
+    fraction = f"rpad(left({_part(sql, form, 'f')}, 6), 6, '0')" if "f" in form.groups else "'000000'"
+    if "j" in form.groups:
+        first = f"TRY_CAST({year} || '-01-01' AS DATE)"
+        there = f"{first} + CAST({number('j')} - 1 AS INTEGER)"
+        within = f"{number('j')} BETWEEN 1 AND 366 AND year({there}) = year({first})"
+        day = f"CASE WHEN {within} THEN CAST({there} AS VARCHAR) END"
+    else:
+        month = two("m")
+        for directive, names in (("b", [name[:3] for name in MONTHS]), ("B", MONTHS)):
+            if directive in form.groups:
+                listed = ", ".join(map(text_sql, names))
+                place = f"list_position([{listed}], lower({_part(sql, form, directive)}))"
+                month = f"lpad(CAST({place} AS VARCHAR), 2, '0')"
+        day = f"{year} || '-' || {month} || '-' || {two('d')}"
+    # 24:00 is DuckDB's next day, and no hour of strftime's
+    good = f"CASE WHEN {hour} < '24' THEN {hour} END"
+    return (
+        f"TRY_CAST({day} || ' ' || {good} || ':' || {two('M')} || ':' || {two('S')} || '.' || {fraction} AS TIMESTAMP)"
+    )
+
+
+def misfits(text: str, cast: str, table: str, row: str) -> str:
     """The first row whose text is there but has no value: (row, text)."""
-    sql = name_sql(column)
-    bad = f"{sql} IS NOT NULL AND ({cast}) IS NULL"
-    return f"SELECT __row, {sql} FROM {table} WHERE {bad} ORDER BY __row LIMIT 1"
+    return f"SELECT {row}, {text} FROM {table} WHERE {text} IS NOT NULL AND ({cast}) IS NULL ORDER BY {row} LIMIT 1"

@@ -52,7 +52,9 @@ def csv_folder(folder: Path) -> Source:
     (folder / "c").mkdir()
     for i in range(2):
         pa.csv.write_csv(pa.table(ROWS).slice(i, 1), folder / f"c/{i}.csv")
-    return hw.CSVSource("c", event_time="at")
+    # of the columns that a query reads
+    schema = {"user": hw.Int64, "at": hw.Timestamp, "x": hw.Int64}
+    return hw.CSVSource("c", event_time="at", schema=schema)
 
 
 def query_of_parquet(folder: Path) -> Source:

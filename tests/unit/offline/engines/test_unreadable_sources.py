@@ -146,7 +146,7 @@ def test_a_csv_file(column: str, value: str, tmp_path: Path) -> None:
     )
     with hw.FeatureStore.in_memory([thing, view], clock=lambda: NOW) as store:
         for job in _jobs():
-            with pytest.raises(SourceError, match=rf"x\.csv: column '{column}', line 3: .* is not a?"):
+            with pytest.raises(SourceError, match=rf"x\.csv: line 3, column '{column}': .* is not a?"):
                 job(store)
 
 

@@ -1,0 +1,256 @@
+"""CSV files as text: their headers, their records with line numbers, what is wrong with one, and plain copies.
+
+Engines read CSV files themselves where these are plain: UTF-8, one kind of line end, no comments. Others are rewritten
+first, in Python, record by record. The same reader says in which line an error is.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from headwater.definitions.csv_format import CSVFormat
+from headwater.errors import SourceError, printable
+
+_CHUNK = 1 << 20
+_BOMS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+_SHOWN = 60
+
+
+class _Lines:
+    """The lines of a file, comments left out where a record may begin.
+
+    Attributes:
+        number: of the last line that was read; the first is 1.
+        first: of the first line of the record that is being read.
+        starts: whether the next line begins a record.
+    """
+
+    def __init__(self, lines: Iterator[str], comment: str | None) -> None:
+        self._lines, self._comment = lines, comment
+        self.number = self.first = 0
+        self.starts = True
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        while True:
+            line = next(self._lines)
+            self.number += 1
+            if self.starts and self._comment is not None and line.startswith(self._comment):
+                continue
+            if self.starts:
+                self.first, self.starts = self.number, False
+            return line
+
+
+def read_records(file: str, form: CSVFormat, where: str) -> Iterator[tuple[int, list[str]]]:
+    """The records of a file, the header among them, each with its first line's number; empty lines are left out.
+
+    Args:
+        file: its path.
+        form: how it is written.
+        where: for errors.
+
+    Raises:
+        SourceError: naming file and line.
+    """
+    with _opened(file, where) as raw:
+        encoding = _encoding(raw, form, file, where)
+        text = io.TextIOWrapper(raw, encoding, newline="")
+        lines = _Lines(iter(text), form.comment)
+        try:
+            for _ in range(form.skip):
+                next(lines._lines, "")
+                lines.number += 1
+            reader = csv.reader(lines, **_dialect(form, file))
+            for record in reader:
+                if record:
+                    yield lines.first, record
+                lines.starts = True
+        except UnicodeError as bad:
+            raise SourceError(f"{where}: {_not_decoded(file, encoding, bad)}") from None
+        except csv.Error as bad:
+            raise SourceError(f"{where}: {file}: line {lines.first}: {_csv_error(str(bad), form)}") from None
+
+
+def _dialect(form: CSVFormat, file: str) -> dict[str, Any]:
+    doubled = form.quote is not None and form.escape == form.quote
+    unused = form.quote is None and form.escape == '"'
+    return {
+        "delimiter": form.delimiter_of(file),
+        "quotechar": form.quote,
+        "quoting": csv.QUOTE_NONE if form.quote is None else csv.QUOTE_MINIMAL,
+        "doublequote": doubled,
+        "escapechar": None if doubled or unused else form.escape,
+        "strict": True,
+    }
+
+
+def _csv_error(text: str, form: CSVFormat) -> str:
+    if "expected after" in text:
+        return f"text follows a closing quote {form.quote!r}; a quote within quotes is written twice (or: escape=…)"
+    if "unexpected end" in text:
+        return f"a quote {form.quote!r} that is opened here is never closed; quote=None where quotes mean nothing"
+    if "field limit" in text:
+        return f"a field is longer than {csv.field_size_limit():,} characters"
+    return text
+
+
+def read_header(file: str, form: CSVFormat, where: str) -> list[str]:
+    """The names of a file's columns: unnamed ones are `column0`, …, of two equal ones the later is `name_1`.
+
+    Raises:
+        SourceError: an empty file, or one that cannot be read as text.
+    """
+    for _, record in read_records(file, form, where):
+        names = record if form.header else [""] * len(record)
+        return _named([name.strip() for name in names])
+    raise SourceError(f"{where}: {file}: the file is empty; {'a header names the columns' if form.header else ''}")
+
+
+def _named(given: list[str]) -> list[str]:
+    names: list[str] = []
+    there = set(given)
+    for i, name in enumerate(given):
+        made, count = name or f"column{i}", 0
+        while made in names or (count and made in there):
+            count += 1
+            made = f"{name or f'column{i}'}_{count}"
+        names.append(made)
+    return names
+
+
+def line_of_row(file: str, form: CSVFormat, row: int, where: str) -> int:
+    """The line in which a row begins; the first row is 0."""
+    for i, (line, _) in enumerate(read_records(file, form, where)):
+        if i == row + form.header:
+            return line
+    return 0
+
+
+def check_records(file: str, form: CSVFormat, where: str) -> None:
+    """Read a file for its first line that is no record of its columns.
+
+    Raises:
+        SourceError: naming file and line.
+    """
+    width, first = 0, 0
+    for line, record in read_records(file, form, where):
+        if not width:
+            width, first = len(record), line
+        elif len(record) != width and not (len(record) == width + 1 and not record[-1]):
+            what = "the header names" if form.header else f"line {first} has"
+            shown = form.delimiter_of(file).join(record)
+            raise SourceError(
+                f"{where}: {file}: line {line} has {len(record)} field{'' if len(record) == 1 else 's'}, {what} "
+                f"{width}: {printable(shown[:_SHOWN])}{'…' if len(shown) > _SHOWN else ''}{_comment_hint(record, form)}"
+            )
+
+
+def _comment_hint(record: list[str], form: CSVFormat) -> str:
+    mark = record[0][:1]
+    if form.comment is None and len(record) == 1 and mark in ("#", ";", "%"):
+        return f"; a comment? comment={mark!r} leaves out lines that begin with it"
+    return ""
+
+
+def is_plain(file: str, form: CSVFormat, where: str) -> bool:
+    """Whether an engine can read a file itself: UTF-8, no comments, one kind of line end."""
+    if form.comment is not None or form.escape != (form.quote or '"'):
+        return False
+    if codecs.lookup(form.encoding).name not in ("utf-8", "utf-8-sig", "ascii"):
+        return False
+    both = alone = returns = 0
+    ends_with_return = False
+    with _opened(file, where) as raw:
+        _encoding(raw, form, file, where)
+        while chunk := raw.read(_CHUNK):
+            if ends_with_return and chunk[:1] == b"\n":
+                both, returns, alone = both + 1, returns, alone - 1
+            both += chunk.count(b"\r\n")
+            alone += chunk.count(b"\n")
+            returns += chunk.count(b"\r")
+            ends_with_return = chunk[-1:] == b"\r"
+    # `alone` counted the line feeds of both kinds
+    return sum(count > 0 for count in (both, alone - both, returns - both)) <= 1
+
+
+def write_plain(file: str, form: CSVFormat, target: Path, where: str) -> None:
+    """Write the records of a file as a plain one: UTF-8, commas, quotes, line feeds.
+
+    Raises:
+        SourceError: naming file and line.
+    """
+    check_records(file, form, where)
+    with target.open("w", encoding="utf-8", newline="") as out:
+        writer = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_ALL)
+        width = 0
+        for _, record in read_records(file, form, where):
+            width = width or len(record)
+            writer.writerow(record[:width])
+
+
+@contextmanager
+def _opened(file: str, where: str) -> Iterator[io.BufferedReader]:
+    try:
+        with _decompressed(file) as raw:
+            yield raw
+    except (OSError, EOFError) as bad:
+        raise SourceError(f"{where}: {file}: {getattr(bad, 'strerror', None) or bad}") from bad
+
+
+def _decompressed(file: str) -> io.BufferedReader:
+    name = file.casefold()
+    if name.endswith(".gz"):
+        import gzip
+
+        return io.BufferedReader(gzip.open(file))
+    if name.endswith(".zst"):
+        import pyarrow as pa
+
+        return io.BufferedReader(pa.CompressedInputStream(pa.OSFile(file), "zstd"))
+    return Path(file).open("rb")
+
+
+def _encoding(raw: io.BufferedReader, form: CSVFormat, file: str, where: str) -> str:
+    """The encoding, that a byte order mark is left out by; the file is at its beginning afterwards.
+
+    Raises:
+        SourceError: a byte order mark of another encoding.
+    """
+    start = raw.peek(4)[:4]
+    name = codecs.lookup(form.encoding).name
+    for mark, encoding in _BOMS.items():
+        if start.startswith(mark) and not name.startswith(encoding):
+            raise SourceError(
+                f"{where}: {file} begins with the byte order mark of {encoding.upper()}, but is read as "
+                f"{form.encoding}: encoding={encoding!r}"
+            )
+    return "utf-8-sig" if name == "utf-8" else form.encoding
+
+
+def _not_decoded(file: str, encoding: str, bad: UnicodeError) -> str:
+    """Where text is not of an encoding."""
+    advice = "state its encoding: encoding='latin-1', 'cp1252', 'utf-16', …"
+    if codecs.lookup(encoding).name.startswith(("utf-16", "utf-32")):
+        return f"{file}: not {encoding}: {bad.reason if isinstance(bad, UnicodeDecodeError) else bad}; {advice}"
+    with _opened(file, file) as raw:
+        for number, line in enumerate(raw, 1):
+            try:
+                line.decode(encoding)
+            except UnicodeError:
+                shown = printable(line.decode("ascii", "backslashreplace").strip()[:_SHOWN])
+                return f"{file}: line {number} is not {encoding.removesuffix('-sig')}: {shown}; {advice}"
+    return f"{file}: not {encoding}: {bad}; {advice}"

@@ -1,0 +1,197 @@
+"""The value that a text stands for, by dtype: of CSV fields, and of texts in JSON. Engines state the same rule in SQL.
+
+A text that is not such a value is refused, never rounded, cut or taken for NULL.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from headwater.clock import FIRST_MICROS, LAST_MICROS, MICROSECOND, from_micros
+from headwater.definitions.csv_format import CSVFormat
+from headwater.definitions.time_format import TimeFormat, WrittenTime
+from headwater.types import DType
+
+PLAIN = CSVFormat()
+_EPOCH = datetime(1970, 1, 1)
+
+WHOLE = r"\s*[+-]?[0-9]+(?:\.0*)?\s*"
+"""An integer: whole numbers as floats are written by whoever has gaps in a column."""
+NUMBER = r"\s*[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*"
+NAMED_NUMBER = r"\s*[+-]?(?i:nan|inf|infinity)\s*"
+TRUE, FALSE = ("true", "t", "yes", "y", "1"), ("false", "f", "no", "n", "0")
+JSON_NUMBER = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
+
+_FLOAT = {"float32": pa.float32(), "float64": pa.float64()}
+_BITS = {"int32": 31, "int64": 63}
+
+
+def grouped(thousands: str, decimal: str) -> str:
+    """The pattern of a number whose thousands are parted, or are not."""
+    mark, point = re.escape(thousands), re.escape(decimal)
+    return rf"\s*[+-]?(?:[0-9]{{1,3}}(?:{mark}[0-9]{{3}})+|[0-9]*)(?:{point}[0-9]*)?(?:[eE][+-]?[0-9]+)?\s*"
+
+
+def value_of_text(text: str, dtype: DType, form: CSVFormat = PLAIN) -> Any:
+    """The Python value of a text; timestamps aware in UTC (naive ones are taken as UTC).
+
+    Args:
+        text: the text; whether it means NULL is for its reader to know.
+        dtype: what it is to be.
+        form: says how numbers and times are written.
+
+    Raises:
+        ValueError: it is not such a value.
+    """
+    match dtype.name:
+        case "string":
+            return text
+        case "bytes":
+            return text.encode()
+        case "int32" | "int64":
+            return _whole(plain_number(text, form), _BITS[dtype.name])
+        case "float32" | "float64":
+            return _float(plain_number(text, form), dtype)
+        case "bool":
+            folded = text.strip().lower()
+            if folded not in TRUE + FALSE:
+                raise ValueError(text)
+            return folded in TRUE
+        case "timestamp":
+            return instant_of_text(text, form.times)
+        case "date":
+            return _date(text, form.dates)
+        case _:
+            return _array(text, dtype)
+
+
+def plain_number(text: str, form: CSVFormat) -> str:
+    """A number with its decimal mark as a point, and without what parts its thousands.
+
+    Raises:
+        ValueError: thousands that are parted in another way.
+    """
+    if form.thousands is None and form.decimal == ".":
+        return text
+    if form.thousands is not None:
+        named = re.fullmatch(NAMED_NUMBER, text)
+        if named is None and re.fullmatch(grouped(form.thousands, form.decimal), text) is None:
+            raise ValueError(text)
+        text = text.replace(form.thousands, "")
+    elif form.decimal != "." and "." in text:
+        raise ValueError(text)
+    return text.replace(form.decimal, ".")
+
+
+def written_time(text: str, form: TimeFormat) -> WrittenTime:
+    """The time in a text, as it is written.
+
+    Raises:
+        ValueError: it is not a time of that form.
+    """
+    written = form.parse(text)
+    if written is None:
+        raise ValueError(text)
+    return written
+
+
+def instant_of_text(text: str, form: TimeFormat) -> datetime:
+    """The instant in a text (UTC where no offset is written); one between two microseconds is refused.
+
+    Raises:
+        ValueError: it is not a time, or no timestamp holds it.
+    """
+    written = written_time(text, form)
+    if written.finer:
+        raise ValueError(text)
+    return from_micros(_micros(written, text))
+
+
+def micros_up(text: str, form: TimeFormat) -> int:
+    """The instant in a text in microseconds since 1970 (UTC where no offset is written), finer ones rounded up.
+
+    Raises:
+        ValueError: it is not a time, or is outside the years 1 to 9999.
+    """
+    return _micros(written_time(text, form), text)
+
+
+def _micros(written: WrittenTime, text: str) -> int:
+    wall = (written.wall - _EPOCH) // MICROSECOND
+    micros = wall - (written.offset or timedelta(0)) // MICROSECOND + written.finer
+    if not FIRST_MICROS <= micros <= LAST_MICROS:
+        raise ValueError(text)
+    return micros
+
+
+def _whole(text: str, bits: int) -> int:
+    if re.fullmatch(WHOLE, text, re.ASCII) is None:
+        raise ValueError(text)
+    value = int(text.partition(".")[0])
+    if not -(2**bits) <= value < 2**bits:
+        raise ValueError(text)
+    return value
+
+
+def _float(text: str, dtype: DType) -> float:
+    if re.fullmatch(NAMED_NUMBER, text, re.ASCII):
+        return float(text)
+    if re.fullmatch(NUMBER, text, re.ASCII) is None:
+        raise ValueError(text)
+    # one rounding: of the text to the dtype
+    stripped = text.strip().removeprefix("+")
+    value = float(pa.scalar(stripped).cast(_FLOAT[dtype.name]).as_py())
+    if not np.isfinite(value):
+        raise ValueError(text)
+    return value
+
+
+def _date(text: str, form: TimeFormat) -> date:
+    """The day that is written; a time within it is refused."""
+    written = written_time(text, form)
+    day = datetime(written.wall.year, written.wall.month, written.wall.day)
+    if written.finer or written.wall != day:
+        raise ValueError(text)
+    return day.date()
+
+
+def _array(text: str, dtype: DType) -> list[Any]:
+    """A list of JSON."""
+    found = json.loads(text, parse_float=_Text, parse_int=_Text, parse_constant=_Text)
+    if not isinstance(found, list):
+        raise ValueError(text)
+    value: list[Any] = of_json(found, dtype)
+    return value
+
+
+class _Text(str):
+    """A number of JSON as it was written."""
+
+
+def of_json(found: Any, dtype: DType) -> Any:
+    """A value of JSON, whose numbers are still as they were written, in a dtype.
+
+    Raises:
+        ValueError: it is not such a value.
+    """
+    if found is None:
+        return None
+    if dtype.name in ("array", "embedding"):
+        element = dtype.element or DType("float32")
+        if not isinstance(found, list) or (dtype.dim is not None and (len(found) != dtype.dim or None in found)):
+            raise ValueError(found)
+        return [of_json(item, element) for item in found]
+    if dtype.name == "bool":
+        if not isinstance(found, bool):
+            raise ValueError(found)
+        return found
+    # numbers are no text, and text is no number
+    if isinstance(found, _Text) != dtype.numeric or not isinstance(found, str):
+        raise ValueError(found)
+    return value_of_text(str(found), dtype)
