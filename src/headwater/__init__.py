@@ -13,6 +13,7 @@ _DOOR = {
     "Bool": "types",
     "Bytes": "types",
     "CSVSource": "definitions.sources",
+    "JSONSource": "definitions.sources",
     "ClockError": "errors",
     "ConsistencyLevel": "types",
     "Date": "types",
@@ -73,6 +74,7 @@ __all__ = [
     "HeadwaterError",
     "Int32",
     "Int64",
+    "JSONSource",
     "ParquetSource",
     "PushSource",
     "SQLSource",
@@ -94,7 +96,7 @@ if TYPE_CHECKING:
     from headwater.definitions.entity import Entity
     from headwater.definitions.feature import Feature
     from headwater.definitions.service import FeatureService
-    from headwater.definitions.sources import CSVSource, ParquetSource, PushSource, SQLSource, TableSource
+    from headwater.definitions.sources import CSVSource, JSONSource, ParquetSource, PushSource, SQLSource, TableSource
     from headwater.definitions.view import FeatureView
     from headwater.errors import ClockError, HeadwaterError
     from headwater.monitoring.consistency import FeatureConsistencyManager

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import date
+import csv
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.parquet
 
 from headwater.cli.plain import dumps
-from headwater.clock import from_micros, to_micros
-from headwater.definitions.csv_format import CSV_NULLS
+from headwater.definitions.csv_format import CSV_NULLS, CSVFormat
 from headwater.definitions.view import FeatureView
-from headwater.errors import DataError, StorageFull, StoreReadOnly, UsageError
+from headwater.errors import DataError, SourceError, StorageFull, StoreReadOnly, UsageError, brief
+from headwater.offline.csv_files import check_records, read_header, read_records
+from headwater.offline.json_files import read_json_rows
 from headwater.planning.resolve import resolve
 from headwater.planning.snapshot import RegistrySnapshot
+from headwater.planning.text_values import PLAIN, text_hint, value_of_text
 from headwater.planning.value_checks import python_values
 from headwater.scratch import whole_file
 from headwater.types import DType, String, Timestamp
@@ -28,45 +28,107 @@ from headwater.types import DType, String, Timestamp
 if TYPE_CHECKING:
     from headwater.offline.result import HistoryResult
 
-READABLE = (".parquet", ".csv", ".json", ".jsonl")
+READABLE = (".parquet", ".csv", ".tsv", ".json", ".jsonl", ".ndjson")
 WRITABLE = (".parquet", ".csv")
 
 
 def source_columns(view: FeatureView) -> dict[str, DType]:
-    """The dtype of each column of a view's source that the definition says: keys, times and features."""
-    columns = {view.key_column(key): dtype for key, dtype in view.join_keys.items()}
+    """The dtype of each column of a view's source that the definition says: keys, times, features, its schema."""
+    columns = dict(getattr(view.source, "schema", None) or {})
+    columns |= {view.key_column(key): dtype for key, dtype in view.join_keys.items()}
     columns |= {feature.source_column: feature.dtype for feature in view.feature_list}
     times = (view.source.event_time, view.source.created_time, "created_time")
     return columns | {name: Timestamp for name in times if name is not None and name not in columns}
 
 
-def read_table(path: Path, dtypes: Mapping[str, DType], *, strict: bool = True) -> pa.Table | list[dict[str, Any]]:
+def read_table(
+    path: Path, dtypes: Mapping[str, DType], *, form: CSVFormat = PLAIN, strict: bool = True
+) -> pa.Table | list[dict[str, Any]]:
     """The rows of a file.
 
     Args:
-        path: a .parquet, .csv, .json (a list of objects) or .jsonl file (an object a line).
-        dtypes: the columns known beforehand: text is read as these; any other is as it looks.
+        path: a .parquet, .csv (.tsv), .json (a list of objects) or .jsonl file (an object a line).
+        dtypes: the columns known beforehand: text is read as these; any other column of a CSV is text.
+        form: how a CSV is written.
         strict: refuse text that is not of its dtype; else it stays text, for `write` to name its row.
 
     Raises:
         UsageError: another extension.
-        DataError: a file that is missing or unreadable, or text that is not of its dtype, with its place.
+        DataError: a file that is missing or unreadable, or text that is not of its dtype, with its line.
     """
     check_extension(path, READABLE)
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
     try:
         match path.suffix.lower():
             case ".parquet":
                 return pyarrow.parquet.read_table(path, partitioning=None)
-            case ".csv":
-                return _read_csv(path, dtypes, strict)
-            case ".jsonl":
-                return _typed_rows(path, _json_lines(path), dtypes, strict)
-            case _:
-                return _typed_rows(path, _json_rows(path), dtypes, strict)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as bad:
+            case ".csv" | ".tsv" | ".tab":
+                return _typed_table(path, read_text(path, form), dtypes, form, strict)
+            case kind:
+                rows = read_json_rows(str(path), kind in (".jsonl", ".ndjson"), "")
+                return _typed_rows(path, rows, dtypes, strict)
+    except (pa.ArrowException, OSError) as bad:
         raise DataError(f"{path}: {bad}") from bad
+    except SourceError as bad:
+        raise DataError(str(bad).removeprefix(": ")) from None
+
+
+@dataclass(frozen=True)
+class TextRows:
+    """A CSV file's rows as text.
+
+    Attributes:
+        names: the columns.
+        columns: of each the texts, those that mean NULL among them.
+        lines: the line in which each row begins.
+    """
+
+    names: list[str]
+    columns: list[list[str]]
+    lines: list[int]
+
+
+def read_text(path: Path, form: CSVFormat) -> TextRows:
+    """The rows of a CSV file as text.
+
+    Raises:
+        SourceError: a file that cannot be read, with the line.
+    """
+    file = str(path)
+    names = read_header(file, form, "")
+    check_records(file, form, "")
+    records = read_records(file, form, "")
+    if form.header:
+        next(records)
+    rows = list(records)
+    columns = [list(column) for column in zip(*(row[: len(names)] for _, row in rows), strict=True)]
+    return TextRows(names, columns or [[] for _ in names], [line for line, _ in rows])
+
+
+def _typed_table(
+    path: Path, text: TextRows, dtypes: Mapping[str, DType], form: CSVFormat, strict: bool
+) -> pa.Table | list[dict[str, Any]]:
+    """Columns that are known in their dtypes; rows of Python values where text that is none stays."""
+    nulls = frozenset(form.nulls)
+    columns: dict[str, pa.Array | list[Any]] = {}
+    for name, texts in zip(text.names, text.columns, strict=True):
+        dtype, bad = dtypes.get(name, String), False
+        values: list[Any] = []
+        for row, given in enumerate(texts):
+            try:
+                values.append(None if given in nulls else value_of_text(given, dtype, form))
+            except ValueError:
+                if strict:
+                    place = f"{path}: line {text.lines[row]}, column {name!r}"
+                    raise DataError(f"{place}: {brief(given)} is not {dtype}{text_hint(given, dtype, form)}") from None
+                bad = True
+                values.append(given)
+        columns[name] = values if bad else pa.array(values, dtype.arrow)
+    if not any(isinstance(column, list) for column in columns.values()):
+        return pa.table(columns)
+    lists = [column if isinstance(column, list) else column.to_pylist() for column in columns.values()]
+    return [dict(zip(columns, row, strict=True)) for row in zip(*lists, strict=True)]
 
 
 def check_extension(path: Path, allowed: tuple[str, ...]) -> None:
@@ -76,113 +138,38 @@ def check_extension(path: Path, allowed: tuple[str, ...]) -> None:
         UsageError: naming the kinds.
     """
     if path.suffix.lower() not in allowed:
-        raise UsageError(f"{path}: the kind of a file is told by its name: use one of {', '.join(allowed)}")
+        raise UsageError(f"{path}: unsupported file extension: use one of {', '.join(allowed)}")
 
 
-def _read_csv(path: Path, dtypes: Mapping[str, DType], strict: bool) -> pa.Table | list[dict[str, Any]]:
-    """Columns that are known are read as text and cast one by one, so that an error names column, row and value."""
-    options = pyarrow.csv.ConvertOptions(
-        column_types={name: pa.string() for name in dtypes}, null_values=list(CSV_NULLS), strings_can_be_null=True
-    )
-    table = pyarrow.csv.read_csv(path, convert_options=options)
-    columns = {
-        name: _cast(path, name, table[name], dtypes[name], strict) if name in dtypes else table[name]
-        for name in table.column_names
-    }
-    if not any(isinstance(column, list) for column in columns.values()):
-        return pa.table(columns)
-    lists = [column if isinstance(column, list) else column.to_pylist() for column in columns.values()]
-    return [dict(zip(columns, row, strict=True)) for row in zip(*lists, strict=True)]
-
-
-def _cast(
-    path: Path, name: str, column: pa.ChunkedArray, dtype: DType, strict: bool
-) -> pa.ChunkedArray | pa.Array | list[Any]:
-    """A column of text as its dtype; a list, the bad texts in it as they are, where not strict."""
-    if dtype == String:
-        return column
-    if dtype.name not in ("timestamp", "date", "array", "embedding", "bytes"):
-        with contextlib.suppress(pa.ArrowInvalid):
-            return column.cast(dtype.arrow)
-    values: list[Any] = []
-    bad = False
-    for row, text in enumerate(column.to_pylist()):
-        try:
-            values.append(None if text is None else from_text(text, dtype))
-        except (ValueError, pa.ArrowInvalid):
-            if strict:
-                raise DataError(f"{path}: row {row}, column {name!r}: {text!r} is not {dtype}") from None
-            bad = True
-            values.append(text)
-    return values if bad else pa.array(values, dtype.arrow)
-
-
-def from_text(text: str, dtype: DType) -> Any:
-    """The value that a text of a CSV or JSON file stands for; arrays and embeddings are JSON, bytes UTF-8.
-
-    Raises:
-        ValueError: text that is not of that dtype.
-    """
-    match dtype.name:
-        case "timestamp":
-            return from_micros(to_micros(text))
-        case "date":
-            return date.fromisoformat(text)
-        case "array" | "embedding":
-            return json.loads(text)
-        case "bytes":
-            return text.encode()
-        case "string":
-            return text
-    return pa.array([text]).cast(dtype.arrow)[0].as_py()
-
-
-def _json_rows(path: Path) -> list[Any]:
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as bad:
-        raise DataError(f"{path}: not JSON: {bad}") from None
-    if isinstance(rows, dict):
-        rows = [rows]
-    if not isinstance(rows, list):
-        raise DataError(f"{path}: holds a {type(rows).__name__}; give a list of objects")
-    return rows
-
-
-def _json_lines(path: Path) -> list[Any]:
-    rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        if line.strip():
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError as bad:
-                raise DataError(f"{path}: line {number}: not JSON: {bad}") from None
-    return rows
-
-
-def _typed_rows(path: Path, rows: Iterable[Any], dtypes: Mapping[str, DType], strict: bool) -> list[dict[str, Any]]:
+def _typed_rows(
+    path: Path, rows: Iterable[tuple[str, dict[str, Any]]], dtypes: Mapping[str, DType], strict: bool
+) -> list[dict[str, Any]]:
     """JSON has no times, dates or bytes: text in such a column is read as one."""
     typed = {name: dtype for name, dtype in dtypes.items() if dtype.name in ("timestamp", "date", "bytes")}
     found = []
-    for number, row in enumerate(rows):
-        if not isinstance(row, dict):
-            raise DataError(f"{path}: row {number} is {json.dumps(row)[:40]}; give objects with the source's columns")
+    for place, row in rows:
         for name in typed.keys() & row.keys():
             if isinstance(row[name], str):
                 try:
-                    row[name] = from_text(row[name], typed[name])
+                    row[name] = value_of_text(row[name], typed[name])
                 except ValueError:
                     if strict:
-                        place = f"{path}: row {number}, column {name!r}"
-                        raise DataError(f"{place}: {row[name]!r} is not {typed[name]}") from None
+                        raise DataError(
+                            f"{path}: {place}, column {name!r}: {brief(row[name])} is not {typed[name]}"
+                        ) from None
         found.append(row)
     return found
 
 
-def write_csv(path: Path, batches: Iterable[pa.RecordBatch]) -> int:
+def write_csv(path: Path, batches: Iterable[pa.RecordBatch], written: Mapping[str, Sequence[str]] | None = None) -> int:
     """Write batches as they come; the file is there whole, or not at all.
 
     Lists are written as JSON, bytes in hexadecimal.
+
+    Args:
+        path: the file.
+        batches: the rows.
+        written: columns that are written as these texts, row by row.
 
     Returns:
         How many rows were written.
@@ -191,30 +178,34 @@ def write_csv(path: Path, batches: Iterable[pa.RecordBatch]) -> int:
         StoreReadOnly: the folder cannot be written.
         StorageFull: no room is left.
     """
-    rows, writer = 0, None
-    with _whole_or_not(path) as partial, contextlib.ExitStack() as stack:
+    rows, named = 0, False
+    with _whole_or_not(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
         for batch in batches:
-            flat = _flat(batch)
-            writer = writer or stack.enter_context(pyarrow.csv.CSVWriter(partial, flat.schema))
-            writer.write_batch(flat)
-            rows += batch.num_rows
+            if not named:
+                writer.writerow(batch.schema.names)
+                named = True
+            end = rows + batch.num_rows
+            columns = [
+                written[name][rows:end] if written and name in written else _texts(column)
+                for name, column in zip(batch.schema.names, batch.columns, strict=True)
+            ]
+            writer.writerows(zip(*columns, strict=True))
+            rows = end
     return rows
 
 
-def _flat(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Columns that CSV can hold."""
-    columns = []
-    for column in batch.columns:
-        if pa.types.is_nested(column.type):
-            column = pa.array([None if v is None else dumps(v, indent=None) for v in column.to_pylist()], pa.string())
-        elif pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
-            column = pa.array([None if v is None else v.hex() for v in column.to_pylist()], pa.string())
-        elif pa.types.is_dictionary(column.type):
-            column = column.cast(column.type.value_type)
-        if pa.types.is_float32(column.type):
-            column = column.cast(pa.float64())  # the same number for whoever reads its text
-        columns.append(column)
-    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+def _texts(column: pa.Array) -> list[str | None]:
+    """Values as CSV holds them."""
+    if pa.types.is_nested(column.type):
+        return [None if v is None else dumps(v, indent=None) for v in column.to_pylist()]
+    if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
+        return [None if v is None else v.hex() for v in column.to_pylist()]
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if pa.types.is_float32(column.type):
+        column = column.cast(pa.float64())  # the same number for whoever reads its text
+    return list(column.cast(pa.string()).to_pylist())
 
 
 @contextlib.contextmanager
@@ -236,43 +227,84 @@ class Taken:
     kinds: list[pa.DataType] = field(default_factory=list)
 
 
-def read_spine(spine: str | None, snapshot: RegistrySnapshot, features: list[str] | str) -> Any:
-    """What `get_historical_features` takes: the path of a Parquet file, a table of a CSV file, SQL, or None.
+@dataclass(frozen=True)
+class SpineFile:
+    """A spine as `get_historical_features` takes it.
+
+    Attributes:
+        rows: what is given.
+        texts: column → its texts, as a CSV file has them.
+    """
+
+    rows: Any
+    texts: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+def read_spine(
+    spine: str | None,
+    snapshot: RegistrySnapshot,
+    features: list[str] | str,
+    timestamp: str | None = None,
+    form: CSVFormat = PLAIN,
+) -> SpineFile:
+    """The path of a Parquet file, the rows of a CSV file, SQL, or None.
+
+    Keys and times of a CSV file are read as such; everything else in it is text, and is written as it was given. Of
+    columns of text only the empty text is NULL, unless the format names others.
 
     Args:
         spine: as typed.
         snapshot: the registry; says which of a CSV file's columns are keys, and of which type.
         features: as asked for.
+        timestamp: the time column; None: `timestamp` or `event_timestamp`.
+        form: how a CSV file is written.
 
     Raises:
         DataError: a file that is missing or unreadable.
     """
     if spine is None or (len(spine.split()) > 1 and Path(spine).suffix.lower() not in WRITABLE):
-        return spine
+        return SpineFile(spine)
     path = Path(spine)
     check_extension(path, WRITABLE)
     if not path.is_file():
         raise DataError(f"{path}: no such file (SQL is told by its spaces: \"SELECT … FROM 'spine.parquet'\")")
     if path.suffix.lower() == ".parquet":
-        return str(path.resolve())
-    times = dict.fromkeys(("timestamp", "event_timestamp"), Timestamp)
-    return read_table(path, times | resolve(snapshot, features).join_keys)
+        return SpineFile(str(path.resolve()))
+    times = dict.fromkeys((timestamp,) if timestamp is not None else ("timestamp", "event_timestamp"), Timestamp)
+    dtypes = times | resolve(snapshot, features).join_keys
+    try:
+        text = read_text(path, form)
+    except SourceError as bad:
+        raise DataError(str(bad).removeprefix(": ")) from None
+    texts = dict(zip(text.names, text.columns, strict=True))
+    plain = {name for name in text.names if dtypes.get(name, String) == String}
+    only_empty = replace(form, nulls=("",)) if form.nulls == CSV_NULLS else form
+    columns = {}
+    for name in text.names:
+        one = TextRows([name], [texts[name]], text.lines)
+        table = _typed_table(path, one, dtypes, only_empty if name in plain else form, strict=True)
+        assert isinstance(table, pa.Table)
+        columns[name] = table.column(0)
+    return SpineFile(pa.table(columns), texts)
 
 
-def write_result(result: HistoryResult, out: Path | None, first: int | None) -> Taken:
+def write_result(
+    result: HistoryResult, out: Path | None, first: int | None, texts: Mapping[str, Sequence[str]] | None = None
+) -> Taken:
     """Run a history through: into a file that is there whole or not at all, or to be looked at.
 
     Args:
         result: the history.
         out: a .parquet or .csv file; None keeps rows instead.
         first: how many rows to keep; None keeps all.
+        texts: the spine's columns as its CSV file has them: another CSV file gets them unchanged.
     """
     if out is None:
         return _looked_at(result, first)
     if out.suffix.lower() == ".parquet":
         result.to_parquet(out)
         return Taken(pyarrow.parquet.read_metadata(out).num_rows)
-    return Taken(write_csv(out, result.to_batches()))
+    return Taken(write_csv(out, result.to_batches(), texts))
 
 
 def _looked_at(result: HistoryResult, first: int | None) -> Taken:

@@ -121,6 +121,7 @@ def history(
             "--out", "-o", metavar="FILE", help="Where to write: .parquet or .csv; without, a few rows are shown."
         ),
     ] = None,
+    csv: parse.CSVOption = None,
 ) -> None:
     """Join features to training rows, point-in-time correct.
 
@@ -132,14 +133,15 @@ def history(
         later.files.check_extension(out, later.files.WRITABLE)
     names, beside = parse.features(features), parse.included(include)
     with run.store() as store:
+        given = later.files.read_spine(spine, store.registry.snapshot(), names, timestamp, parse.csv_options(csv or []))
         result = store.get_historical_features(
-            later.files.read_spine(spine, store.registry.snapshot(), names),
+            given.rows,
             names,
             timestamp_column=timestamp,
             at=None if at is None else at.at(now or datetime.now(UTC)),
             include=beside,
         )
-        taken = later.files.write_result(result, out, None if run.json else _SHOWN)
+        taken = later.files.write_result(result, out, None if run.json else _SHOWN, given.texts)
         data, drawn = values.joined(result, taken, None if out is None else str(out))
     run.answer(data, *drawn)
     run.warn(result.metadata.warnings)

@@ -103,6 +103,7 @@ def write(
         Created,
         typer.Option(help="event: rows without a created time count as known at their event time (to load history)."),
     ] = Created.ARRIVAL,
+    csv: parse.CSVOption = None,
 ) -> None:
     """Write rows to history and to the online store.
 
@@ -110,7 +111,7 @@ def write(
     """
     with run.store() as store:
         dtypes = later.files.source_columns(store.registry.snapshot().view(view).version().view)
-        rows = later.files.read_table(file, dtypes, strict=False)
+        rows = later.files.read_table(file, dtypes, form=parse.csv_options(csv or []), strict=False)
         report = store.write(view, rows, to=to.value, errors=errors.value, created=created.value)
     run.answer(report, *reports.written(view, report))
 

@@ -12,7 +12,7 @@ from sqlglot.optimizer.normalize_identifiers import normalize_identifiers
 
 from headwater.clock import duration_micros
 from headwater.definitions.defaults import encode_value
-from headwater.definitions.sources import CSVSource, PushSource, Source, SQLSource
+from headwater.definitions.sources import CSVSource, JSONSource, PushSource, Source, SQLSource
 from headwater.definitions.view import FeatureView
 
 
@@ -40,8 +40,10 @@ def _source_meaning(source: Source) -> dict[str, Any]:
     if isinstance(source, CSVSource):
         # an option at its default is left out, so that a later release may add some
         meaning |= source.format.meaning | {"nulls": sorted(source.nulls)}
-        if source.schema:
-            meaning["schema"] = {name: str(dtype) for name, dtype in sorted(source.schema.items())}
+    if isinstance(source, JSONSource):
+        meaning |= {} if source.lines else {"lines": False}
+    if isinstance(source, (CSVSource, JSONSource)) and source.schema:
+        meaning["schema"] = {name: str(dtype) for name, dtype in sorted(source.schema.items())}
     if isinstance(source, SQLSource):
         meaning["query"] = canonical_sql(source.query)
         meaning["tables"] = {name: _source_meaning(table) for name, table in sorted(source.tables.items())}

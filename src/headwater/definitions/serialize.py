@@ -11,7 +11,15 @@ from headwater.definitions.csv_format import CSV_OPTIONS
 from headwater.definitions.defaults import decode_value, encode_value
 from headwater.definitions.entity import Entity
 from headwater.definitions.feature import Feature
-from headwater.definitions.sources import CSVSource, ParquetSource, PushSource, Source, SQLSource, TableSource
+from headwater.definitions.sources import (
+    CSVSource,
+    JSONSource,
+    ParquetSource,
+    PushSource,
+    Source,
+    SQLSource,
+    TableSource,
+)
 from headwater.definitions.view import FeatureView
 from headwater.errors import FormatError
 from headwater.types import DType
@@ -62,6 +70,10 @@ def source_to_dict(source: Source) -> dict[str, Any]:
             data |= {name: value for name, value in source.format.meaning.items() if name != "nulls"}
             if source.schema is not None:
                 data["schema"] = [[name, str(dtype)] for name, dtype in source.schema.items()]
+        case JSONSource():
+            data["path"], data["lines"] = str(source.path), source.lines
+            if source.schema is not None:
+                data["schema"] = [[name, str(dtype)] for name, dtype in source.schema.items()]
         case SQLSource():
             data["query"] = source.query
             data["tables"] = [[name, source_to_dict(table)] for name, table in source.tables.items()]
@@ -84,6 +96,8 @@ def source_from_dict(data: Mapping[str, Any]) -> Source:
         case "csv":
             options = {name: data[name] for name in CSV_OPTIONS if name in data} | {"nulls": tuple(data["nulls"])}
             return CSVSource(data["path"], schema=_schema(data), **options, **times)
+        case "json":
+            return JSONSource(data["path"], lines=data["lines"], schema=_schema(data), **times)
         case "sql":
             tables = {name: source_from_dict(table) for name, table in data["tables"]}
             return SQLSource(data["query"], tables=tables, **times)

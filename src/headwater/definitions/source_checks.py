@@ -14,7 +14,7 @@ from sqlglot import exp
 
 from headwater.definitions.csv_format import csv_problems
 from headwater.definitions.names import is_text, of_those
-from headwater.definitions.sources import LACKING, CSVSource, ParquetSource, PushSource, Source, SQLSource
+from headwater.definitions.sources import LACKING, CSVSource, JSONSource, ParquetSource, PushSource, Source, SQLSource
 from headwater.definitions.view import FeatureView
 from headwater.errors import HeadwaterError, nearest
 from headwater.types import DType, castable, declare_hint, key_castable
@@ -50,6 +50,9 @@ _WORDS = (
 _RESERVED = frozenset(_WORDS.split())
 """Words that DuckDB takes for a name only in double quotes."""
 
+TEXT_SOURCES = (CSVSource, JSONSource)
+"""Their columns are cast when they are read."""
+
 RESERVED_COLUMN = "created_time"
 """Rows given to `write` may carry it where the source names no created time."""
 
@@ -68,7 +71,7 @@ def check_settings(source: Any, where: str = "source") -> Iterator[str]:
         yield f"{where}: created_time needs an event_time; without one every row is valid always"
     if source.delay_time < timedelta(0):
         yield f"{where}.delay: {source.delay_time} is negative; a row cannot be known before its event time"
-    if isinstance(source, (ParquetSource, CSVSource)) and not (
+    if isinstance(source, (ParquetSource, CSVSource, JSONSource)) and not (
         is_text(source.path) or isinstance(source.path, PurePath)
     ):
         yield f"{where}.path: a path is wanted, not {source.path!r}"
@@ -79,7 +82,7 @@ def check_settings(source: Any, where: str = "source") -> Iterator[str]:
             f"{where}.delay: a push source has no delay: its rows are known at the created time that they carry, else "
             "when they arrive; to load history as known at its event time, write it with created='event'"
         )
-    if isinstance(source, (PushSource, CSVSource)) and source.schema is not None:
+    if isinstance(source, (PushSource, CSVSource, JSONSource)) and source.schema is not None:
         yield from _check_schema(source.schema, where)
     if isinstance(source, SQLSource):
         yield from _check_query(source, where)
@@ -184,7 +187,7 @@ def _other_separator(read: Read) -> str | None:
 
 def _check_csv_dtypes(view: FeatureView) -> Iterator[tuple[str | None, str]]:
     """A CSV's column is cast to one dtype, whatever reads it."""
-    if not isinstance(view.source, CSVSource):
+    if not isinstance(view.source, TEXT_SOURCES):
         return
     users: dict[str, tuple[str, str]] = {}
     times = {view.source.created_time: "created_time", view.source.event_time: "event_time"}
@@ -197,7 +200,8 @@ def _check_csv_dtypes(view: FeatureView) -> Iterator[tuple[str | None, str]]:
         if held != wanted:
             yield (
                 None if user.startswith("join key ") else user,
-                f"column {column!r} of a CSV is cast to one dtype; it is {held} for {first} and {wanted} here: declare "
+                f"column {column!r} of a {view.source.kind.upper()} is cast to one dtype; it is {held} for "
+                f"{first} and {wanted} here: declare "
                 "both alike, or make two columns in a SQLSource",
             )
 
@@ -255,7 +259,7 @@ def _check_times(view: FeatureView, read: Read) -> Iterator[tuple[None, str]]:
 def _is_time(given: pa.DataType, source: Source) -> bool:
     # a CSV's columns are cast when they are read
     return (
-        isinstance(source, CSVSource)
+        isinstance(source, TEXT_SOURCES)
         or pa.types.is_null(given)
         or pa.types.is_timestamp(given)
         or pa.types.is_date(given)
@@ -266,12 +270,12 @@ def _text_hint(given: pa.DataType, name: str, dtype: str, source: Source) -> str
     """What to do about a query's column of text where it reads files of text; empty where it reads none."""
     if not pa.types.is_string(given) or not isinstance(source, SQLSource):
         return ""
-    tables = [table for table, read in source.tables.items() if isinstance(read, CSVSource)]
+    tables = [table for table, read in source.tables.items() if isinstance(read, TEXT_SOURCES)]
     if not tables:
         return ""
     return (
-        f"; a query sees columns of CSV files as text, unless the source says more: CSVSource(…, schema={{{name!r}: "
-        f"hw.{dtype}}}) in tables[{tables[0]!r}]"
+        f"; a query sees columns of CSV and JSON files as text, unless the source says more: schema={{{name!r}: "
+        f"hw.{dtype}}} in tables[{tables[0]!r}]"
     )
 
 
@@ -282,7 +286,7 @@ def _check_keys(view: FeatureView, read: Read) -> Iterator[tuple[None, str]]:
         if isinstance(given, str):
             hint = "" if key in view.join_key_map else f" (join_key_map={{{key!r}: …}} names another)"
             yield None, given + hint
-        elif not isinstance(read.source, CSVSource) and not key_castable(given, dtype):
+        elif not isinstance(read.source, TEXT_SOURCES) and not key_castable(given, dtype):
             hint = _text_hint(given, name, repr(dtype), read.source) or "; keys are never cast silently"
             yield None, f"join key {key}: column {name!r} is {given}, the key is {dtype}{hint}"
         else:
@@ -295,7 +299,7 @@ def _check_features(view: FeatureView, read: Read) -> Iterator[tuple[str, str]]:
         given = _column(read.schema, name, "column")
         if isinstance(given, str):
             yield feature.name, given
-        elif not isinstance(read.source, CSVSource) and not castable(given, dtype):
+        elif not isinstance(read.source, TEXT_SOURCES) and not castable(given, dtype):
             hint = _text_hint(given, name, repr(dtype), read.source) or declare_hint(given)
             yield feature.name, f"column {name!r} is {given}, the feature is {dtype}{hint}"
         elif (files := _lacking(read.schema, name)) is not None:

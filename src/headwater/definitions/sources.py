@@ -117,6 +117,31 @@ class CSVSource(Source):
 
 
 @dataclass(frozen=True)
+class JSONSource(Source):
+    """JSON files: a file, a folder, a glob; an object a line, or one array of objects.
+
+    A column that a row has not is NULL. Times, dates and bytes are text in JSON (ISO 8601, UTF-8).
+
+    Attributes:
+        path: as of a `ParquetSource`, on disk.
+        lines: whether each line is an object; else each file is one array of objects.
+        schema: the dtype of columns that no feature, key or time declares, for queries; without it they are text.
+    """
+
+    kind: ClassVar[str] = "json"
+    path: str = ""
+    lines: bool = field(default=True, kw_only=True)
+    schema: Mapping[str, DType] | None = field(default=None, kw_only=True)
+
+    def __hash__(self) -> int:
+        return hash((self.path, self.lines))
+
+    @property
+    def location(self) -> str:
+        return str(self.path)
+
+
+@dataclass(frozen=True)
 class SQLSource(Source):
     """A query over other sources, named in `tables`; written in DuckDB's dialect."""
 

@@ -18,7 +18,7 @@ from headwater.definitions.csv_format import CSVFormat
 from headwater.errors import SourceError, printable
 
 _CHUNK = 1 << 20
-_BOMS = {
+BYTE_ORDER_MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16",
@@ -66,7 +66,7 @@ def read_records(file: str, form: CSVFormat, where: str) -> Iterator[tuple[int, 
     Raises:
         SourceError: naming file and line.
     """
-    with _opened(file, where) as raw:
+    with open_text_file(file, where) as raw:
         encoding = _encoding(raw, form, file, where)
         text = io.TextIOWrapper(raw, encoding, newline="")
         lines = _Lines(iter(text), form.comment)
@@ -174,7 +174,7 @@ def is_plain(file: str, form: CSVFormat, where: str) -> bool:
         return False
     both = alone = returns = 0
     ends_with_return = False
-    with _opened(file, where) as raw:
+    with open_text_file(file, where) as raw:
         _encoding(raw, form, file, where)
         while chunk := raw.read(_CHUNK):
             if ends_with_return and chunk[:1] == b"\n":
@@ -203,7 +203,12 @@ def write_plain(file: str, form: CSVFormat, target: Path, where: str) -> None:
 
 
 @contextmanager
-def _opened(file: str, where: str) -> Iterator[io.BufferedReader]:
+def open_text_file(file: str, where: str) -> Iterator[io.BufferedReader]:
+    """The bytes of a file, unpacked where it is packed (.gz, .zst).
+
+    Raises:
+        SourceError: it cannot be read.
+    """
     try:
         with _decompressed(file) as raw:
             yield raw
@@ -232,7 +237,7 @@ def _encoding(raw: io.BufferedReader, form: CSVFormat, file: str, where: str) ->
     """
     start = raw.peek(4)[:4]
     name = codecs.lookup(form.encoding).name
-    for mark, encoding in _BOMS.items():
+    for mark, encoding in BYTE_ORDER_MARKS.items():
         if start.startswith(mark) and not name.startswith(encoding):
             raise SourceError(
                 f"{where}: {file} begins with the byte order mark of {encoding.upper()}, but is read as "
@@ -246,7 +251,7 @@ def _not_decoded(file: str, encoding: str, bad: UnicodeError) -> str:
     advice = "state its encoding: encoding='latin-1', 'cp1252', 'utf-16', …"
     if codecs.lookup(encoding).name.startswith(("utf-16", "utf-32")):
         return f"{file}: not {encoding}: {bad.reason if isinstance(bad, UnicodeDecodeError) else bad}; {advice}"
-    with _opened(file, file) as raw:
+    with open_text_file(file, file) as raw:
         for number, line in enumerate(raw, 1):
             try:
                 line.decode(encoding)

@@ -93,7 +93,7 @@ def _below(root: Path, suffixes: tuple[str, ...]) -> Iterator[str]:
     for folder, folders, files in os.walk(root, onerror=failed):
         folders[:] = [name for name in folders if not _is_hidden(name)]
         for name in files:
-            if name.endswith(suffixes) and not _is_hidden(name):
+            if name.casefold().endswith(suffixes) and not _is_hidden(name):
                 path = os.path.join(folder, name)  # noqa: PTH118 - a Path for each of thousands takes ten times as long
                 if os.path.isfile(path):  # noqa: PTH113
                     yield path

@@ -6,6 +6,7 @@ A text that is not such a value is refused, never rounded, cut or taken for NULL
 from __future__ import annotations
 
 import json
+import math
 import re
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -16,6 +17,7 @@ import pyarrow as pa
 from headwater.clock import FIRST_MICROS, LAST_MICROS, MICROSECOND, from_micros
 from headwater.definitions.csv_format import CSVFormat
 from headwater.definitions.time_format import TimeFormat, WrittenTime
+from headwater.planning.value_rule import cast_value
 from headwater.types import DType
 
 PLAIN = CSVFormat()
@@ -26,7 +28,6 @@ WHOLE = r"\s*[+-]?[0-9]+(?:\.0*)?\s*"
 NUMBER = r"\s*[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*"
 NAMED_NUMBER = r"\s*[+-]?(?i:nan|inf|infinity)\s*"
 TRUE, FALSE = ("true", "t", "yes", "y", "1"), ("false", "f", "no", "n", "0")
-JSON_NUMBER = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
 
 _FLOAT = {"float32": pa.float32(), "float64": pa.float64()}
 _BITS = {"int32": 31, "int64": 63}
@@ -69,6 +70,19 @@ def value_of_text(text: str, dtype: DType, form: CSVFormat = PLAIN) -> Any:
             return _date(text, form.dates)
         case _:
             return _array(text, dtype)
+
+
+def text_hint(text: str, dtype: DType, form: CSVFormat) -> str:
+    """What to do about a text that is not of its dtype; empty where nothing helps."""
+    if dtype.name in ("timestamp", "date"):
+        option = "date_format" if dtype.name == "date" else "timestamp_format"
+        stated = getattr(form, option)
+        return f" (written as {option}={stated!r})" if stated else f" (ISO 8601; else state {option}='%d.%m.%Y')"
+    if dtype.name in ("array", "embedding"):
+        return " (lists are written as JSON)"
+    if dtype.numeric and form.decimal == "." and form.thousands is None and "," in text:
+        return " (decimal=',' or thousands=',' where numbers are written so)"
+    return ""
 
 
 def plain_number(text: str, form: CSVFormat) -> str:
@@ -163,35 +177,27 @@ def _date(text: str, form: TimeFormat) -> date:
 
 def _array(text: str, dtype: DType) -> list[Any]:
     """A list of JSON."""
-    found = json.loads(text, parse_float=_Text, parse_int=_Text, parse_constant=_Text)
-    if not isinstance(found, list):
+    value = json_value(json.loads(text, parse_float=_finite), dtype)
+    if not isinstance(value, list):
         raise ValueError(text)
-    value: list[Any] = of_json(found, dtype)
     return value
 
 
-class _Text(str):
-    """A number of JSON as it was written."""
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(text)
+    return value
 
 
-def of_json(found: Any, dtype: DType) -> Any:
-    """A value of JSON, whose numbers are still as they were written, in a dtype.
+def json_value(value: Any, dtype: DType) -> Any:
+    """A value of JSON in a dtype: times, dates and bytes are text in it, all else is of its own kind.
 
     Raises:
         ValueError: it is not such a value.
     """
-    if found is None:
-        return None
-    if dtype.name in ("array", "embedding"):
-        element = dtype.element or DType("float32")
-        if not isinstance(found, list) or (dtype.dim is not None and (len(found) != dtype.dim or None in found)):
-            raise ValueError(found)
-        return [of_json(item, element) for item in found]
-    if dtype.name == "bool":
-        if not isinstance(found, bool):
-            raise ValueError(found)
-        return found
-    # numbers are no text, and text is no number
-    if isinstance(found, _Text) != dtype.numeric or not isinstance(found, str):
-        raise ValueError(found)
-    return value_of_text(str(found), dtype)
+    if isinstance(value, str) and dtype.name in ("timestamp", "date", "bytes"):
+        return value_of_text(value, dtype)
+    if isinstance(value, list) and dtype.element is not None:
+        return [json_value(item, dtype.element) for item in value]
+    return cast_value(value, dtype)

@@ -98,10 +98,32 @@ def test_history_writes_the_training_set(command, filled, tmp_path):
     assert pyarrow.csv.read_csv(tmp_path / "train.csv").num_rows == 2000
 
 
+def test_a_csv_spine_is_written_as_it_was_given(command, filled, tmp_path):
+    spine = (
+        "airport,left_at,zip,order_id,code\nJFK,2026-07-02,00501,12345678901234567890,1e5\n"
+        'NA,2026-07-02 10:00,11371,12345678901234567891,"2,5"\n'
+    )
+    (tmp_path / "spine.csv").write_text(spine)
+    asked = ["history", tmp_path / "spine.csv", "--features", "weather:reports", "--timestamp", "left_at"]
+    command.json(filled, *asked, "-o", tmp_path / "out.csv")
+    lines = (tmp_path / "out.csv").read_text().splitlines()
+    assert [line.rpartition(",")[0] for line in lines] == spine.splitlines()
+
+
+def test_a_csv_spine_is_read_as_it_is_said_to_be_written(command, filled, tmp_path):
+    (tmp_path / "spine.csv").write_bytes("Übung\nairport;when;paid\nJFK;02.07.2026 10:00;1,5\n".encode("cp1252"))
+    asked = ["history", tmp_path / "spine.csv", "--features", "weather:reports", "--timestamp", "when"]
+    options = ["delimiter=;", "encoding=cp1252", "skip=1", "timestamp_format=%d.%m.%Y %H:%M", "decimal=,"]
+    data = command.json(filled, *asked, *(part for option in options for part in ("--csv", option)))
+    assert data["data"][0]["when"].startswith("2026-07-02T10:00") and data["data"][0]["paid"] == "1,5"
+    message = command.error(filled, *asked, "--csv", "delimeter=;", code=2)["message"]
+    assert "delimeter" in message and "did you mean 'delimiter'" in message
+
+
 def test_history_takes_a_csv_or_sql_spine_or_every_entity(command, filled, tmp_path, monkeypatch):
     (tmp_path / "spine.csv").write_text("airport,timestamp\nJFK,2020-01-01T00:00:00Z\nNA,2020-01-01T00:00:00Z\n")
     data = command.json(filled, "history", tmp_path / "spine.csv", "--features", "weather:temp,weather:reports")
-    assert [row["airport"] for row in data["data"]] == ["JFK", None]
+    assert [row["airport"] for row in data["data"]] == ["JFK", "NA"]
     assert [row["reports"] for row in data["data"]] == [0, 0]
     monkeypatch.chdir(filled)
     sql = "SELECT airport, now() AS at FROM 'data/flights.parquet' LIMIT 15"

@@ -30,8 +30,8 @@ from headwater.offline.engines.duckdb_opened import (
 from headwater.offline.engines.duckdb_text import cast_text, cast_time, misfits
 from headwater.offline.local_files import SourceFile, list_local, root_of
 from headwater.planning.partitions import partitions
-from headwater.planning.text_values import value_of_text
-from headwater.types import DType, String
+from headwater.planning.text_values import text_hint, value_of_text
+from headwater.types import DType, String, Timestamp
 
 _SUFFIXES = tuple(f".{kind}{packed}" for kind in ("csv", "tsv", "tab", "txt") for packed in ("", ".gz", ".zst"))
 _FILE = "__file"
@@ -324,24 +324,12 @@ def _casts(session: Session, found: _Files, wanted: Wanted, raw: str) -> dict[st
             casts[column] = cast_time(text, form) if time else cast_text(text, dtypes[0], form)
             bad = session.fetch(misfits(text, casts[column], raw, ROW))
         for row, value in bad:
-            what = "a time" if time else str(dtypes[0])
-            problems.append(f"{_line(session, found, raw, row)}, column {column!r}: {_said(value, what, form)}")
+            dtype = Timestamp if time else dtypes[0]
+            shown = f"{printable(value[:200])!r} is not {'a time' if time else dtype}{text_hint(value, dtype, form)}"
+            problems.append(f"{_line(session, found, raw, row)}, column {column!r}: {shown}")
     if problems:
         raise SourceError(f"{where}: {'; '.join(problems)}; correct what is there, or name it in nulls=(…)")
     return casts
-
-
-def _said(value: str, what: str, form: CSVFormat) -> str:
-    hint = ""
-    if what in ("a time", "timestamp", "date"):
-        option = "date_format" if what == "date" else "timestamp_format"
-        stated = getattr(form, option)
-        hint = f" (written as {option}={stated!r})" if stated else f" (ISO 8601; else state {option}='%d.%m.%Y')"
-    elif what.startswith(("array", "embedding")):
-        hint = " (lists are written as JSON)"
-    elif what[:3] in ("int", "flo") and form.decimal == "." and "," in value:
-        hint = " (decimal=',' or thousands=',' where numbers are written so)"
-    return f"{printable(value[:200])!r} is not {what}{hint}"
 
 
 def _lists(session: Session, raw: str, text: str, dtype: DType) -> tuple[list[tuple[int, str]], str]:

@@ -9,11 +9,20 @@ import pyarrow as pa
 from sqlglot import exp, parse_one
 from sqlglot.errors import SqlglotError
 
-from headwater.definitions.sources import CSVSource, ParquetSource, PushSource, Source, SQLSource, TableSource
+from headwater.definitions.sources import (
+    CSVSource,
+    JSONSource,
+    ParquetSource,
+    PushSource,
+    Source,
+    SQLSource,
+    TableSource,
+)
 from headwater.errors import DataError, SourceError
 from headwater.offline.base import SourceScope
 from headwater.offline.engines.duckdb_columns import name_sql
 from headwater.offline.engines.duckdb_csv import csv_files, csv_query, csv_schema, open_csv
+from headwater.offline.engines.duckdb_json import json_files, json_query, json_schema, open_json
 from headwater.offline.engines.duckdb_opened import (
     ROW,
     Branch,
@@ -60,6 +69,8 @@ def open_source(
             return open_remote(session, source, wanted, where, scope)
         case CSVSource():
             return open_csv(session, source, folder, wanted, where, scope)
+        case JSONSource():
+            return open_json(session, source, folder, wanted, where, scope)
         case SQLSource():
             return _open_query(session, source, folder, wanted, where, scope)
         case TableSource():
@@ -76,6 +87,8 @@ def list_files(source: Source, folder: Path, where: str) -> tuple[FileIdentity, 
             return tuple(remote_identities(list_remote(source.location, where), where))
         case CSVSource():
             return tuple(local_identities(csv_files(source, folder, where), where))
+        case JSONSource():
+            return tuple(local_identities(json_files(source, folder, where), where))
         case SQLSource() if source.tables and _reads_its_tables_alone(source):
             found: dict[str, FileIdentity] = {}
             for name, table in source.tables.items():
@@ -123,6 +136,8 @@ def source_schema(session: Session, source: Source, folder: Path, where: str, *,
             return remote_schema(source, where)
         case CSVSource():
             return csv_schema(source, folder, where)
+        case JSONSource():
+            return json_schema(source, folder, where)
         case SQLSource():
             return schema_of(session, sql_query(session, source, folder, where), f"{where}: its query does not run")
         case TableSource():
@@ -156,6 +171,8 @@ def _plain(session: Session, source: Source, folder: Path, where: str) -> str:
             return show_remote(session, source, where)
         case CSVSource():
             return f"({csv_query(session, source, folder, where)})"
+        case JSONSource():
+            return f"({json_query(session, source, folder, where)})"
         case SQLSource():
             return f"({sql_query(session, source, folder, where)})"
         case TableSource():

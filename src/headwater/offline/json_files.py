@@ -1,0 +1,76 @@
+"""JSON files as rows: an object a line, or one array of objects; each row with its line or number, for errors."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from headwater.errors import SourceError, printable
+from headwater.offline.csv_files import BYTE_ORDER_MARKS, open_text_file
+
+_SHOWN = 60
+
+
+def read_json_rows(file: str, lines: bool, where: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The rows of a file: (where the row is, its columns); a number beyond a double is refused.
+
+    Args:
+        file: its path.
+        lines: whether each line is an object; else the file is one array of objects, or one object.
+        where: for errors.
+
+    Raises:
+        SourceError: naming the file and the line or row.
+    """
+    with open_text_file(file, where) as raw:
+        start = raw.peek(4)[:4]
+        for mark, encoding in BYTE_ORDER_MARKS.items():
+            if start.startswith(mark):
+                raise SourceError(f"{where}: {file} is {encoding.upper()}, JSON is UTF-8: write it as UTF-8")
+        if start.startswith(codecs.BOM_UTF8):
+            raw.read(len(codecs.BOM_UTF8))
+        if lines:
+            for number, line in enumerate(raw, 1):
+                if line.strip():
+                    place = f"line {number}"
+                    yield place, _object(_parsed(line, f"{where}: {file}: {place}"), f"{where}: {file}: {place}")
+            return
+        found = _parsed(raw.read(), f"{where}: {file}")
+    for number, row in enumerate([found] if isinstance(found, dict) else _listed(found, f"{where}: {file}")):
+        yield f"row {number}", _object(row, f"{where}: {file}: row {number}")
+
+
+def _parsed(text: bytes, where: str) -> Any:
+    try:
+        return json.loads(text.decode(), parse_float=_finite)
+    except UnicodeDecodeError as bad:
+        raise SourceError(f"{where}: not UTF-8: {bad.reason} at byte {bad.start}") from None
+    except json.JSONDecodeError as bad:
+        more = " (several lines: lines=True)" if bad.msg == "Extra data" and bad.lineno > 1 else ""
+        raise SourceError(f"{where}: not JSON: {bad}{more}") from None
+    except (ValueError, RecursionError) as bad:
+        raise SourceError(f"{where}: {bad}") from None
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"{text} is greater than any float64")
+    return value
+
+
+def _listed(found: Any, where: str) -> list[Any]:
+    if not isinstance(found, list):
+        raise SourceError(f"{where}: holds a {type(found).__name__}; an array of objects is needed")
+    return found
+
+
+def _object(row: Any, where: str) -> dict[str, Any]:
+    if not isinstance(row, dict):
+        shown = printable(json.dumps(row)[:_SHOWN])
+        more = "; an array of objects: lines=False" if isinstance(row, list) else ""
+        raise SourceError(f"{where}: {shown} is not an object with the source's columns{more}")
+    return row
