@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from headwater.cli.plain import dumps
-from headwater.definitions.csv_format import CSV_NULLS, CSVFormat
+from headwater.definitions.csv_format import CSV_NULLS, CSVFormat, csv_format
 from headwater.definitions.view import FeatureView
 from headwater.errors import DataError, SourceError, StorageFull, StoreReadOnly, UsageError, brief
 from headwater.offline.csv_files import check_records, read_header, read_records
@@ -30,6 +30,23 @@ if TYPE_CHECKING:
 
 READABLE = (".parquet", ".csv", ".tsv", ".json", ".jsonl", ".ndjson")
 WRITABLE = (".parquet", ".csv")
+
+
+def csv_options(given: Sequence[str]) -> CSVFormat:
+    """The format that `--csv delimiter=';' --csv decimal=,` says.
+
+    Raises:
+        UsageError: an option that does not exist, is given twice, or does not take its value.
+    """
+    options: dict[str, str] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(f"--csv {brief(text)}: write --csv NAME=VALUE, such as --csv delimiter=';'")
+        if name.strip() in options:
+            raise UsageError(f"--csv {name.strip()}: given twice")
+        options[name.strip()] = value
+    return csv_format(options)
 
 
 def source_columns(view: FeatureView) -> dict[str, DType]:

@@ -9,10 +9,11 @@ if TYPE_CHECKING:
     from headwater.advisor import report_html, requirements
     from headwater.cli import compare_measure, draw, files, sample
     from headwater.compute import worker
+    from headwater.planning import shown
 
-__all__ = ["compare_measure", "draw", "files", "report_html", "requirements", "sample", "worker"]
+__all__ = ["compare_measure", "draw", "files", "report_html", "requirements", "sample", "shown", "worker"]
 
-_ROOMS = {"report_html": "advisor", "requirements": "advisor", "worker": "compute"}
+_ROOMS = {"report_html": "advisor", "requirements": "advisor", "shown": "planning", "worker": "compute"}
 
 
 def __getattr__(name: str) -> Any:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from headwater.clock import YEARS, format_duration, from_micros, parse_duration, to_micros
-from headwater.definitions.csv_format import CSVFormat, csv_format
 from headwater.errors import EntityKeyError, UsageError, brief, nearest
 
 if TYPE_CHECKING:
@@ -25,23 +24,6 @@ CSVOption = Annotated[
         help="How a CSV is written: delimiter=';' decimal=, skip=1 nulls=NA,-; repeat it.",
     ),
 ]
-
-
-def csv_options(given: Sequence[str]) -> CSVFormat:
-    """The format that `--csv delimiter=';' --csv decimal=,` says.
-
-    Raises:
-        UsageError: an option that does not exist, is given twice, or does not take its value.
-    """
-    options: dict[str, str] = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise UsageError(f"--csv {brief(text)}: write --csv NAME=VALUE, such as --csv delimiter=';'")
-        if name.strip() in options:
-            raise UsageError(f"--csv {name.strip()}: given twice")
-        options[name.strip()] = value
-    return csv_format(options)
 
 
 INCLUDABLE = ("status", "event_time")

@@ -133,7 +133,9 @@ def history(
         later.files.check_extension(out, later.files.WRITABLE)
     names, beside = parse.features(features), parse.included(include)
     with run.store() as store:
-        given = later.files.read_spine(spine, store.registry.snapshot(), names, timestamp, parse.csv_options(csv or []))
+        given = later.files.read_spine(
+            spine, store.registry.snapshot(), names, timestamp, later.files.csv_options(csv or [])
+        )
         result = store.get_historical_features(
             given.rows,
             names,

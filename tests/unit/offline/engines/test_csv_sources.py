@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import headwater as hw
@@ -184,6 +184,7 @@ HEADS = st.sampled_from(["a,b\n", "a\n", "a,b,c\n"])
 FORMS = st.sampled_from([CSVFormat(), CSVFormat(quote=None)])
 
 
+@settings(deadline=None)
 @given(CELLS, HEADS, FORMS)
 def test_files_that_are_plain_are_read_as_others_are(
     engine: DuckDBEngine, tmp_path_factory: pytest.TempPathFactory, body: str, head: str, form: CSVFormat
