@@ -119,7 +119,7 @@ def joined(result: HistoryResult, taken: Taken, file: str | None) -> tuple[dict[
     rest = taken.rows - len(taken.first)
     more = f"… and {rest:,} more rows; --out FILE writes them all" if rest else f"{taken.rows:,} rows"
     return data, [
-        Sheet(names, [[*map(short_form, row.values(), taken.kinds)] for row in taken.first]),
+        Sheet(names, [[*map(later.shown.short_form, row.values(), taken.kinds)] for row in taken.first]),
         Line(more, "dim"),
         *drawn,
     ]
