@@ -60,7 +60,7 @@ def paid(folder: Path, content: str | bytes, *orders: str, name: str = "orders.c
         ("order|t|paid\nA1|2026-06-01|5.0\nB2|2026-06-01|6.0\n", {"delimiter": "|", "name": "orders.txt"}),
         ("order,t,paid\nA1,2026-06-01,5.0\nB2,2026-06-01,6.0\n".encode("utf-16"), {"encoding": "utf-16"}),
         ("order,t,paid,wo\nA1,2026-06-01,5.0,Zürich\nB2,2026-06-01,6.0,x\n".encode("latin-1"), {"encoding": "latin-1"}),
-        (gzip.compress(b"order,t,paid\nA1,2026-06-01,5.0\nB2,2026-06-01,6.0\n"), {"name": "orders.csv.gz"}),
+        (gzip.compress(b"order,t,paid\nA1,2026-06-01,5.0\nB2,2026-06-01,6.0\n", mtime=0), {"name": "orders.csv.gz"}),
         (",order,t,paid\n0,A1,2026-06-01,5.0\n1,B2,2026-06-01,6.0\n", {}),
         ("order,t,paid,note\nA1,2026-06-01,5.0,\"two\r\n\nlines\"\nB2,2026-06-01,6.0,\u2028\n", {}),
     ],
