@@ -190,6 +190,8 @@ def array_of(values: Any, *, from_pandas: bool = False) -> pa.Array | pa.Chunked
         days = values[~np.isnat(values)].astype(np.int64)
         if len(days) and (days.min() < FIRST_DAY or days.max() > LAST_DAY):
             raise OverflowError(f"a date {YEARS}")
+    if isinstance(values, np.ndarray) and values.ndim == 2:
+        values = list(values)  # a matrix: a vector a row
     array = pa.array(values, from_pandas=from_pandas)
     return without_nan(array) if from_pandas else array
 

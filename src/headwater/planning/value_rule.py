@@ -73,7 +73,7 @@ def _integer(value: Any, bits: int) -> int:
         if not (math.isfinite(value) and int(value) == value):
             raise Misfit("not a whole number")
         if abs(float(value)) >= 2**53:
-            raise Misfit("a float beyond 2**53, which does not say which integer it was")
+            raise Misfit("a float from 2**53 on, which does not say which integer it was")
         whole = int(value)
     elif isinstance(value, Decimal):
         if not (value.is_finite() and value == value.to_integral_value()):

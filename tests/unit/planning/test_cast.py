@@ -163,3 +163,14 @@ def test_python_times_of_every_kind() -> None:
     as_values = fit(column, hw.Timestamp)
     assert as_values.values.to_pylist() == [NOON, NOON.replace(hour=0), *[None] * 7]
     assert as_values.bad is not None and np.flatnonzero(as_values.bad).tolist() == [2, 3, 7, 8]
+
+
+@pytest.mark.parametrize("width", [np.float16, np.float32, np.float64])
+def test_vectors_of_any_width_are_embeddings(width: Any) -> None:
+    vector = np.array([0.1, 2], width)
+    near = [float(np.float32(vector[0])), 2.0]
+    kind = pa.from_numpy_dtype(width)
+    columns: list[Any] = [[vector], [list(vector)], [tuple(vector)]]
+    columns += [arrow([vector], form) for form in (pa.list_(kind), pa.large_list(kind), pa.list_(kind, 2))]
+    for column in columns:
+        assert fitted(column, hw.Embedding(2)) == ([near], [])

@@ -127,6 +127,7 @@ def open_parquet(
         # the others may have it: that a column is in none of them is found where all are read
         schema = pa.schema([*schema, *(pa.field(n, pa.null()) for n in wanted.features_alone if n not in schema.names)])
     check_columns(schema, wanted.columns, where)
+    _check_decimals(footers[0], wanted, f"{where}: {names[0]}")
     lack = lacking(names, footers, wanted.columns, found.scanned.parts)
     for column in (*wanted.keys, *wanted.times):
         if column in lack:
@@ -155,6 +156,20 @@ def open_parquet(
         fixed=False,
         rows=lambda row: f"{names[order[row >> bits]]}, row {row & ((1 << bits) - 1)}",
     )
+
+
+def _check_decimals(footer: pq.FileMetaData, wanted: Wanted, where: str) -> None:
+    """Refuse decimals of more than 38 digits, which DuckDB would read as floats, rounded more than once.
+
+    Raises:
+        SourceError: naming the column.
+    """
+    for field in footer.schema.to_arrow_schema():
+        if field.name in wanted.columns and pa.types.is_decimal256(field.type):
+            raise SourceError(
+                f"{where}: column {field.name!r} is {field.type}; decimals of at most 38 digits are read: "
+                "write the column as decimal(38, …) or as float64"
+            )
 
 
 def _some(files: ParquetFiles, chosen: Sequence[int]) -> ParquetFiles:

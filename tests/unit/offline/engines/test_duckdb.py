@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 
 import duckdb
@@ -298,3 +299,11 @@ def test_an_engine_that_nobody_closes_leaves_no_folder_behind(tmp_path):
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert Path(told.stdout.strip()).parent == tmp_path
     assert not list(tmp_path.iterdir())
+
+
+def test_decimals_that_duckdb_would_round_are_refused(engine, tmp_path):
+    column = pa.array([Decimal("1.10")], pa.decimal256(50, 2))
+    pq.write_table(rows(temp=column).table, tmp_path / "w.parquet")
+    source = hw.ParquetSource(str(tmp_path / "w.parquet"), event_time="happened")
+    with pytest.raises(SourceError, match=r"w\.parquet: column 'temp' is decimal256\(50, 2\).* at most 38 digits"):
+        values(engine, source, hw.Feature("temp", hw.Float64))
