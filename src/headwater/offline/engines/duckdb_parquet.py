@@ -247,17 +247,18 @@ def open_remote(
         return None
     whole = [path for path in mine if scope.known_after is None or path in scope.whole]
     rest = [path for path in mine if path not in set(whole)]
-    schema = pa.schema([*(dataset.schema.field(name) for name in wanted.columns), (WHOLE, pa.bool_())])
+    given = pa.schema([dataset.schema.field(name).remove_metadata() for name in wanted.columns])
+    schema = wanted.fitted(given.empty_table(), where).schema.append(pa.field(WHOLE, pa.bool_()))
     parts, file_rows = [], {}
     if whole:
         some = some_of(dataset, [keys[path] for path in whole]) if len(whole) < len(keys) else dataset
         file_rows = {} if scope == SourceScope() else rows_of(found, some, where)
-        parts.append(_marked(checked_batches(some, wanted.columns, where), True))
+        parts.append(_marked(checked_batches(some, wanted, where), True))
     if rest:
         some = some_of(dataset, [keys[path] for path in rest])
         assert scope.known_after is not None
         late = _known_after(source, dataset.schema, scope.known_after)
-        parts.append(_marked(_late_batches(some, late, wanted.columns, where), False))
+        parts.append(_marked(_late_batches(some, late, wanted, where), False))
     label = session.name("remote")
     session.load(label, schema, read_all(found, itertools.chain(*parts), where))
     name = session.table(label)
@@ -270,13 +271,13 @@ def _marked(batches: Iterator[pa.RecordBatch], whole: bool) -> Iterator[pa.Recor
         yield batch.append_column(WHOLE, pa.array(np.full(batch.num_rows, whole)))
 
 
-def _late_batches(dataset: Any, late: Any, columns: Sequence[str], where: str) -> Iterator[pa.RecordBatch]:
+def _late_batches(dataset: Any, late: Any, wanted: Wanted, where: str) -> Iterator[pa.RecordBatch]:
     """The rows that pass a filter; None: all."""
     try:
-        yield from checked_batches(dataset if late is None else dataset.filter(late), columns, where)
+        yield from checked_batches(dataset if late is None else dataset.filter(late), wanted, where)
     except SourceError:
         # the row is to be named by its place in the file
-        for _ in checked_batches(dataset, columns, where) if late is not None else ():
+        for _ in checked_batches(dataset, wanted, where) if late is not None else ():
             pass
         raise
 

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from headwater.clock import FIRST_MICROS, LAST_MICROS, YEARS
 from headwater.errors import SourceError, printable
 from headwater.offline.engines.duckdb_columns import first_last, name_sql
+from headwater.offline.engines.duckdb_opened import Wanted
 from headwater.offline.engines.footers import time_ranges
 from headwater.planning.value_checks import Rows, holds_text, holds_time, refuse_not_text, refuse_unreadable, unreadable
 from headwater.types import is_list
@@ -157,20 +158,20 @@ def beyond_rows(footers: Sequence[pq.FileMetaData], columns: Sequence[tuple[str,
     return " OR ".join(_beyond(name, times[name]) for name in far)
 
 
-def checked_batches(dataset: ds.Dataset, columns: Sequence[str], where: str) -> Iterator[pa.RecordBatch]:
-    """The rows of a dataset of files, in order; it is read by PyArrow, which checks no text.
+def checked_batches(dataset: ds.Dataset, wanted: Wanted, where: str) -> Iterator[pa.RecordBatch]:
+    """The rows of a dataset of files, in order, in the dtypes wanted; it is read by PyArrow, which checks no text.
 
     Raises:
         SourceError: naming file, column and row.
     """
     rows: dict[str, int] = {}
-    for tagged in dataset.scanner(columns=list(columns)).scan_batches():
+    for tagged in dataset.scanner(columns=wanted.columns).scan_batches():
         batch, file = tagged.record_batch, str(getattr(tagged.fragment, "path", ""))
         first = rows.get(file, 0)
         named = zip(batch.schema.names, batch.columns, strict=True)
         refuse_unreadable(named, _column_of(f"{where}: {file}"), SourceError, first)
         rows[file] = first + batch.num_rows
-        yield batch
+        yield from wanted.fitted(pa.Table.from_batches([batch]), f"{where}: {file}", first).to_batches()
 
 
 def checked_text(schema: pa.Schema) -> str:
