@@ -13,12 +13,12 @@ import os
 import pickle
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
-from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -147,12 +147,26 @@ def test_a_preforking_server_under_load_while_its_master_materializes(store):
     work.all()
 
 
+def watch(seconds: float) -> None:
+    """Show all threads of this process and end it, unless it is done by then.
+
+    A thread does it: in a forked process faulthandler's own timer waits for one that is the parent's.
+    """
+
+    def end() -> None:
+        faulthandler.dump_traceback(sys.__stderr__)
+        os._exit(1)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+
+
 def test_a_process_pool_under_load_beside_threads_of_its_own(store):
     context = multiprocessing.get_context("fork")
     work, until, results = Work(store), time.monotonic() + SECONDS, list[tuple[int, list[float], bytes]]()
     # a worker that stands still says where, and ends: the pool waits for it without a bound
-    watch = partial(faulthandler.dump_traceback_later, 60 + 2 * SECONDS, exit=True)
-    pool = ProcessPoolExecutor(2, mp_context=context, initializer=watch)
+    pool = ProcessPoolExecutor(2, mp_context=context, initializer=watch, initargs=(60 + 2 * SECONDS,))
     with busy(work.read, work.write, work.history), pool:
         n = 0
         while time.monotonic() < until or n < 16:
