@@ -56,17 +56,161 @@ def test_an_absolute_path_stays_one_and_a_relative_one_moves_with_the_project(la
     assert list_local("lake/b.parquet", tmp_path / "elsewhere", (), "source")[0].location == f"{moved}/b.parquet"
 
 
-def test_links_to_files_are_followed_and_links_to_folders_below_are_not(lake: Path) -> None:
+def test_links_are_followed_and_each_file_is_read_once(lake: Path) -> None:
     folder = lake / "lake"
+    every = ["lake/a.pq", "lake/b.parquet", "lake/link.parquet", "lake/x/c.parquet", "lake/x/day=1/d.parquet"]
     (folder / "link.parquet").symlink_to(lake / "lake/notes.txt")
-    (folder / "dangling.parquet").symlink_to(lake / "nowhere")
-    (folder / "loop.parquet").symlink_to(folder / "loop.parquet")
     (folder / "again").symlink_to(folder)
-    assert paths(lake, "lake") == [
-        *("lake/a.pq", "lake/b.parquet", "lake/link.parquet", "lake/x/c.parquet", "lake/x/day=1/d.parquet")
-    ]
+    (folder / "x" / "above").symlink_to(folder)
+    (folder / "latest.parquet").symlink_to("b.parquet")
+    (folder / "0.parquet").symlink_to("b.parquet")
+    (folder / "w").symlink_to("x")
+    assert paths(lake, "lake") == paths(lake, "lake/**") == every
+    assert paths(lake, "lake/**/*.p*") == paths(lake, "lake/**/**/*.p*") == every
     (lake / "whole").symlink_to(folder)
-    assert paths(lake, "whole/x") == ["whole/x/c.parquet", "whole/x/day=1/d.parquet"]
+    assert paths(lake, "whole/x/day=1") == ["whole/x/day=1/d.parquet"]
+    # of another partition the rows are others
+    (lake / "days").mkdir()
+    for day in (1, 2):
+        (lake / f"days/day={day}").symlink_to(folder / "x/day=1")
+    assert paths(lake, "days") == ["days/day=1/d.parquet", "days/day=2/d.parquet"]
+    (lake / "days/far").symlink_to(folder)
+    assert "days/far/x/c.parquet" in paths(lake, "days")
+
+
+@pytest.mark.parametrize(
+    ("name", "error"), [("dangling", r"is a link to .*nowhere/x\.parquet, where no file is"), ("loop", "Too many")]
+)
+def test_a_link_to_nothing_is_an_error(lake: Path, name: str, error: str) -> None:
+    link = lake / f"lake/{name}.parquet"
+    link.symlink_to(lake / "nowhere/x.parquet" if name == "dangling" else link)
+    for location in ("lake", "lake/*.parquet", f"lake/{name}.parquet"):
+        with pytest.raises(SourceError, match=error if location == "lake" or name == "dangling" else "link|Too many"):
+            paths(lake, location)
+
+
+def test_a_path_is_what_is_there_and_only_else_a_pattern(tmp_path: Path) -> None:
+    lake = tmp_path / "run[12]"
+    for folder in ("run1", "run[12]", "run[12]/d*", "run[12]/dx"):
+        for name in ("w.parquet", "w1.parquet", "w[1].parquet", "w?.parquet", "*.parquet"):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            (tmp_path / folder / name).touch()
+    for name in ("w.parquet", "w[1].parquet", "w?.parquet", "*.parquet"):
+        assert [f.location for f in list_local(name, lake, SUFFIXES, "source")] == [f"{lake}/{name}"]
+        assert paths(tmp_path, f"run[12]/{name}") == [f"run[12]/{name}"]
+        assert paths(lake, f"d*/{name}") == [f"d*/{name}"]
+        assert paths(lake, str(lake / name)) == [str(lake / name)]
+    assert paths(lake, "w[2-9?].parquet") == ["w?.parquet"]
+    assert paths(lake, "d?/w[!.].parquet") == ["d*/w1.parquet", "d*/w?.parquet", "dx/w1.parquet", "dx/w?.parquet"]
+    assert root_of("d*/w[!.].parquet", lake) == lake / "d*" and root_of("d?/w.parquet", lake) == lake
+    assert len(paths(lake, "d*")) == 5
+
+
+def test_hidden_names_are_read_where_they_are_written_and_endings_in_any_case(tmp_path: Path) -> None:
+    for name in (
+        "_a.parquet",
+        ".b.parquet",
+        "C.PARQUET",
+        "d.Pq",
+        "_x/e.parquet",
+        "x/_y/f.parquet",
+        "spark.parquet/part-0.parquet",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert paths(tmp_path, ".") == ["C.PARQUET", "d.Pq", "spark.parquet/part-0.parquet"]
+    assert paths(tmp_path, "*.parquet") == ["spark.parquet/part-0.parquet"]
+    for name in ("_a.parquet", ".b.parquet", "C.PARQUET", "_x/e.parquet", "x/_y/f.parquet"):
+        assert paths(tmp_path, name) == [name]
+    assert paths(tmp_path, "_*.parquet") == ["_a.parquet"] and paths(tmp_path, "_?/*.parquet") == ["_x/e.parquet"]
+    assert paths(tmp_path, "x/_y") == paths(tmp_path, "*/_y/*") == ["x/_y/f.parquet"]
+
+
+def test_urls_of_files_and_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for name in ("home/a b%20.parquet", "home/a.parquet", "project/~/b.parquet", "project/c.parquet"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    project, home = tmp_path / "project", tmp_path / "home"
+    wanted = [str(home / "a b%20.parquet")]
+    for location in (
+        f"file://{home}/a%20b%2520.parquet",
+        f"file://localhost{home}/a b%20.parquet",
+        f"file:{home}/a b*.parquet",
+    ):
+        assert paths(project, location) == wanted
+    assert paths(project, f"FILE://{home}/a.p*") == paths(project, "~/a.parquet") == [str(home / "a.parquet")]
+    assert paths(project, "~/b.parquet") == ["~/b.parquet"]
+    with pytest.raises(SourceError, match=r"a path in a file URL is absolute: file:///c\.parquet"):
+        paths(project, "file://c.parquet")
+
+
+@pytest.mark.parametrize(
+    ("location", "error"),
+    [
+        (
+            "hdfs://name:8020/data/x",
+            "hdfs:// cannot be read; a source is a path, or a URL that begins with file://, s3://",
+        ),
+        ("dbfs:/mnt/x", "dbfs:// cannot be read.*below /dbfs/"),
+        (
+            "https://user:secret@host/x.parquet?token=abc",
+            r"https://user:\*\*\*@host/x.parquet.* cannot be read.*download the file",
+        ),
+        ("s3a://bucket/x", "write s3://"),
+        ("C:\\data\\x.parquet", "a Windows path; here '/' separates folders: C:/data/x.parquet"),
+        ("data\\x.parquet", "a Windows path; here '/' separates folders: data/x.parquet"),
+        ("s3://bucket/x.csv", "of object stores only Parquet is read; copy the files into a folder"),
+    ],
+)
+def test_what_cannot_be_read_says_what_can(tmp_path: Path, location: str, error: str) -> None:
+    with pytest.raises(SourceError, match=error) as found:
+        paths(tmp_path, location)
+    assert "secret" not in str(found.value)
+
+
+def test_a_folder_without_such_files_says_what_it_has(lake: Path) -> None:
+    for name in ("a.csv", "b.csv", "c.txt", "_d.parquet"):
+        (lake / "some" / name).parent.mkdir(exist_ok=True)
+        (lake / "some" / name).touch()
+    (lake / "none").mkdir()
+    expected = (
+        r"no file at .*some: the folder .*some has 3 files, none of which ends in .parquet or .pq: a.csv, b.csv, "
+        "c.txt; left out, since names that begin with _ or . are: _d.parquet"
+    )
+    for location, error in (
+        ("some", expected),
+        ("none", "no file at .*none: the folder .*none has no files"),
+        ("lake/b.parqet", "no file at .*b.parqet; did you mean 'b.parquet'"),
+        ("lake/*/day=*", "it matches only folders .day=1.; /[*].parquet or /[*][*]"),
+        ("some/*.parquet", "no file at .*some/[*].parquet"),
+    ):
+        with pytest.raises(SourceError, match=error):
+            paths(lake, location)
+
+
+@pytest.mark.parametrize("mark", ["_delta_log/0.json", "metadata/v1.metadata.json", ".hoodie/x"])
+def test_a_table_format_is_no_folder_of_files(lake: Path, mark: str) -> None:
+    for name in (f"t/{mark}", "t/day=1/a.parquet", "t/b.parquet", "plain/metadata/about.json", "plain/c.parquet"):
+        (lake / "tables" / name).parent.mkdir(parents=True, exist_ok=True)
+        (lake / "tables" / name).touch()
+    kind = {"_": "a Delta", "m": "an Iceberg", ".": "a Hudi"}[mark[0]]
+    for location in (
+        "tables/t",
+        "tables",
+        "tables/t/*.parquet",
+        "tables/**/*.parquet",
+        "tables/t/day=1",
+        "tables/t/b.parquet",
+    ):
+        with pytest.raises(
+            SourceError, match=f"source: .*/tables/t is {kind} table: as plain files, rows that were updated"
+        ):
+            paths(lake, location)
+    assert paths(lake, "tables/plain") == ["tables/plain/c.parquet"]
+    (lake / "linked").symlink_to(lake / "tables/t/day=1")
+    with pytest.raises(SourceError, match=f"{kind} table"):
+        paths(lake, "linked")
 
 
 def test_what_is_not_there_is_named(lake: Path) -> None:

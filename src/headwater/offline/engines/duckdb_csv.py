@@ -15,7 +15,7 @@ from headwater.errors import SourceError, printable
 from headwater.offline.base import SourceScope
 from headwater.offline.csv_files import check_records, is_plain, line_of_row, read_header, write_plain
 from headwater.offline.engines.duckdb_columns import name_sql, text_sql
-from headwater.offline.engines.duckdb_files import list_sql
+from headwater.offline.engines.duckdb_files import files_sql, list_sql
 from headwater.offline.engines.duckdb_opened import (
     ROW,
     WHOLE,
@@ -79,7 +79,7 @@ class _Scan:
         chosen = [f"c{self.names.index(name)} AS {name_sql(shown)}" for name, shown in columns.items()]
         chosen.append(f"{_numbers(self.places)}[CAST(file_index AS BIGINT) + 1] AS {_FILE}")
         return (
-            f"SELECT {', '.join(chosen)} FROM read_csv({list_sql(self.paths)}, columns = {{{types}}}, {stated}, "
+            f"SELECT {', '.join(chosen)} FROM read_csv({files_sql(self.paths)}, columns = {{{types}}}, {stated}, "
             f"comment = '', auto_detect = false, strict_mode = true, null_padding = false, ignore_errors = false, "
             f"max_line_size = {_LONGEST_LINE}, hive_partitioning = false)"
         )

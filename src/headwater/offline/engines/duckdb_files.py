@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import pyarrow as pa
 from headwater.offline.engines.duckdb_columns import name_sql, text_sql
 from headwater.planning.partitions import Partitions, partition_names
 
+_WILD = re.compile(r"[*?\[]")
 _TYPES = {pa.date32(): "DATE", pa.int64(): "BIGINT", pa.string(): "VARCHAR"}
 
 
@@ -19,9 +21,14 @@ def list_sql(items: Sequence[str]) -> str:
     return "[" + ", ".join(text_sql(item) for item in items) + "]"
 
 
+def files_sql(files: Sequence[str]) -> str:
+    """Paths of files as a list of SQL, none of which DuckDB takes for a pattern of paths."""
+    return list_sql([_WILD.sub(r"[\g<0>]", file) for file in files])
+
+
 def stored_files(files: Sequence[str | Path]) -> str:
     """What FROM names for Parquet files of headwater's own, whatever the folders above them are called."""
-    return f"read_parquet({list_sql([str(file) for file in files])}, union_by_name = true, hive_partitioning = false)"
+    return f"read_parquet({files_sql([str(file) for file in files])}, union_by_name = true, hive_partitioning = false)"
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,7 @@ class ParquetFiles:
     def query(self, more: str = "") -> str:
         """All rows of the files, with a further column where one is given (it may use `file_index`)."""
         union = ", union_by_name = true" if len(self.files) > 1 else ""
-        read, more = f"read_parquet({list_sql(self.files)}{union}", f", {more}" if more else ""
+        read, more = f"read_parquet({files_sql(self.files)}{union}", f", {more}" if more else ""
         if self._as_duckdb_reads_them:
             types = ", ".join(f"{text_sql(name)}: {_TYPES[kind]}" for name, kind in self.parts.types.items())
             hive = f"hive_partitioning = true, hive_types_autocast = false, hive_types = {{{types}}}"
