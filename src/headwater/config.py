@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import tomllib
@@ -278,12 +279,48 @@ def read_toml(file: Path) -> dict[str, Any]:
         raise ConfigError(f"{where}: cannot be read: {_said(bad)}") from None
     if len(content) > _MOST_BYTES:
         raise ConfigError(f"{where}: is larger than 1 MB; it is not a settings file")
+    text = ""
     try:
-        return tomllib.loads(content.decode())
+        text = _decoded(content)
+        return tomllib.loads(text)
     except RecursionError:
         raise ConfigError(f"{where}: not TOML: nested too deeply") from None
     except ValueError as bad:
-        raise ConfigError(f"{where}: not TOML: {printable(str(bad)[:_SHOWN])}") from None
+        raise ConfigError(f"{where}: not TOML: {printable(str(bad)[:_SHOWN])}{_stray(text, str(bad))}") from None
+
+
+def _decoded(content: bytes) -> str:
+    """The text of a TOML file: UTF-8, with or without a byte order mark, or UTF-16 with one, as PowerShell writes."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16")
+    return content.decode("utf-8-sig")
+
+
+def _stray(text: str, problem: str) -> str:
+    """Which character TOML does not take at the place of a problem, where one looks like another that it takes."""
+    place = _AT_LINE.search(problem)
+    if place is None:
+        return ""
+    line, column = text.split("\n")[int(place[1]) - 1], int(place[2])
+    # the problem is found at the character, or before it where a value ends too late
+    found = next((c for c in line[max(column - 2, 0) :] if c in _STRAY), None) or next(
+        (c for c in line if c in _STRAY), None
+    )
+    if found is None:
+        return ""
+    return f"; the line has U+{ord(found):04X}, {_STRAY[found]}"
+
+
+_AT_LINE = re.compile(r"\(at line (\d+), column (\d+)\)")
+_STRAY = (
+    dict.fromkeys("\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029", "which does not end a line in TOML: write a line feed")
+    | dict.fromkeys(
+        "\xa0\u2000\u2002\u2003\u2007\u2009\u202f\u3000", "a space that TOML does not take: write a plain one"
+    )
+    | dict.fromkeys("\u200b\u200e\u200f\u2060\ufeff", "an invisible character: remove it")
+    | dict.fromkeys("\u2018\u2019\u201c\u201d\u201e\xab\xbb", "a typographic quote: write a plain one")
+)
+"""Characters that look like others which TOML takes → what to do about them."""
 
 
 def _said(bad: Exception) -> str:

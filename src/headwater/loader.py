@@ -66,7 +66,7 @@ def missing_extra(module: str) -> MissingExtra:
 
 
 def load_definitions(folder: Path, files: Iterable[str]) -> list[Any]:
-    """The entities, views and services that a project's files define, in order.
+    """The entities, views and services that a project's files define, in order; what they print goes to standard error.
 
     Args:
         folder: the project's folder; it is importable while the files run.
@@ -77,7 +77,8 @@ def load_definitions(folder: Path, files: Iterable[str]) -> list[Any]:
     """
     folder = folder.resolve()
     found: dict[int, Any] = {}
-    with _importable(folder):
+    # standard output is the caller's own: what a command answers stands there alone
+    with _importable(folder), contextlib.redirect_stdout(sys.stderr):
         for file in _files(folder, files):
             for value in _definitions(_run(file, folder)):
                 found[id(value)] = value

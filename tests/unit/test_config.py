@@ -154,3 +154,22 @@ def test_a_folder_that_is_not_there_says_how_to_make_a_project(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="no such folder"):
         load_settings(tmp_path / "file", {})
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_file_with_a_byte_order_mark_is_read(tmp_path, encoding):
+    (tmp_path / "headwater.toml").write_text('project = "Ålesund "\n', encoding=encoding)
+    assert load_settings(tmp_path, {}).project == "Ålesund "
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('project = "p"\u2028[online]\n', "U+2028, which does not end a line in TOML"),
+        ('project = "p"\x85', "U+0085, which does not end a line in TOML"),
+        ('a = 1\nproject\xa0= "p"\n', "at line 2, column 8); the line has U+00A0, a space that TOML does not take"),
+        ("project = \u201cp\u201d\n", "U+201C, a typographic quote: write a plain one"),
+    ],
+)
+def test_a_character_that_looks_like_one_of_toml_is_named(tmp_path, text, said):
+    assert said in refused(tmp_path, text)

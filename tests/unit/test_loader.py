@@ -126,3 +126,10 @@ def test_a_missing_extra_is_the_line_that_installs_it():
     assert "pip install 'headwater[redis]'" in str(missing_extra("redis.asyncio"))
     assert "pip install 'headwater[dynamodb]'" in str(missing_extra("boto3"))
     assert "pip install something" in str(missing_extra("something"))
+
+
+def test_what_definitions_print_goes_to_standard_error(tmp_path, capsys):
+    (tmp_path / "features.py").write_text('print("loading")\n')
+    load_definitions(tmp_path, ["features.py"])
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("", "loading\n")

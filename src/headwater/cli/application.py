@@ -14,6 +14,7 @@ import typer
 
 import headwater as hw
 from headwater.cli import compare, definitions, demo, init, reading, status, verify, versions, worker, writing
+from headwater.cli.complete_bash import completing
 from headwater.cli.run import INTERRUPTED, DebugFlag, JsonFlag, ProjectPath, Run, print_json
 from headwater.errors import HeadwaterError, UsageError, printable
 
@@ -67,7 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper) and (stream.encoding or "").lower() not in ("utf-8", "utf8"):
             stream.reconfigure(errors="backslashreplace")
     try:
-        code = typer.main.get_command(app).main(given, prog_name="headwater", standalone_mode=False)
+        with completing():
+            code = typer.main.get_command(app).main(given, prog_name="headwater", standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except SystemExit as left:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -89,7 +90,7 @@ def measured(run: Run, seconds: float, save: Path | None, against: Path | None) 
 
 def _read(file: Path) -> Measurement:
     try:
-        return Measurement.from_json(file.read_bytes())
+        return Measurement.from_json(file.read_bytes().removeprefix(codecs.BOM_UTF8))
     except OSError as bad:
         raise ConfigError(f"{file}: {bad.strerror or bad}") from None
     except FormatError as bad:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from headwater.clock import YEARS, format_duration, from_micros, parse_duration, to_micros
+from headwater.cli.key_text import key_value
+from headwater.clock import YEARS, format_duration, parse_duration, to_micros
 from headwater.errors import EntityKeyError, UsageError, brief, nearest
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ CSVOption = Annotated[
 
 
 INCLUDABLE = ("status", "event_time")
+_HEX = ": after 0x come hex digits, two for each byte"
 
 
 @dataclass(frozen=True)
@@ -142,41 +144,13 @@ def _key_value(name: str, text: str, join_keys: Mapping[str, DType]) -> Any:
         raise EntityKeyError(f"--key {brief(name)}: no such join key; {keys}{nearest(name, join_keys)}")
     dtype = join_keys[name]
     try:
-        return _CASTS[dtype.name](text)
+        return key_value(text, dtype)
     except (ValueError, OverflowError):
-        raise EntityKeyError(f"--key {name}: the join key {name!r} is {dtype}, and {brief(text)} is not one") from None
+        more = _HEX if dtype.name == "bytes" else ""
+        raise EntityKeyError(
+            f"--key {name}: the join key {name!r} is {dtype}, and {brief(text)} is not one{more}"
+        ) from None
 
 
 def _named(names: Iterable[str]) -> str:
     return ", ".join(f"join key {name!r}" for name in names)
-
-
-def _int(bits: int) -> Callable[[str], int]:
-    def cast(text: str) -> int:
-        value = int(text)
-        if not -(2**bits) <= value < 2**bits:
-            raise ValueError(text)
-        return value
-
-    return cast
-
-
-def _bool(text: str) -> bool:
-    if text.lower() not in ("true", "false", "1", "0"):
-        raise ValueError(text)
-    return text.lower() in ("true", "1")
-
-
-def _timestamp(text: str) -> datetime:
-    return from_micros(to_micros(text))
-
-
-_CASTS: dict[str, Callable[[str], Any]] = {
-    "int32": _int(31),
-    "int64": _int(63),
-    "bool": _bool,
-    "string": str,
-    "bytes": str.encode,
-    "timestamp": _timestamp,
-    "date": date.fromisoformat,
-}

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from headwater.cli import later
+from headwater.cli.key_text import key_text
 from headwater.cli.plain import age
 from headwater.cli.sheet import Drawable, Line, Sheet
 
@@ -44,7 +45,7 @@ def read(request: ResolvedRequest, result: OnlineResult, now: datetime) -> tuple
                 "freshness": scores[label][place],
             }
             value = later.shown.short_form(columns[name][place], column.feature.dtype.arrow)
-            drawn.append([*keys.values(), name, *_cells(value, found[name], time, at)])
+            drawn.append([*map(key_text, keys.values()), name, *_cells(value, found[name], time, at)])
         rows.append({"keys": keys, "features": found})
     heads = [*request.join_keys, "feature", "value", "status", "event time", "age", "freshness"]
     return {"rows": rows, "versions": result.versions, "now": now, "read_at": instants}, Sheet(heads, drawn)
@@ -119,7 +120,13 @@ def joined(result: HistoryResult, taken: Taken, file: str | None) -> tuple[dict[
     rest = taken.rows - len(taken.first)
     more = f"… and {rest:,} more rows; --out FILE writes them all" if rest else f"{taken.rows:,} rows"
     return data, [
-        Sheet(names, [[*map(later.shown.short_form, row.values(), taken.kinds)] for row in taken.first]),
+        Sheet(
+            names,
+            [
+                [key_text(later.shown.short_form(*cell)) for cell in zip(row.values(), taken.kinds, strict=True)]
+                for row in taken.first
+            ],
+        ),
         Line(more, "dim"),
         *drawn,
     ]

@@ -20,8 +20,8 @@ from headwater.offline.log import RowGroup
 from headwater.offline.log_marks import RowReading
 from headwater.planning.cast import Column, Fitted, fit, fit_time, plain
 from headwater.planning.resolve import ResolvedView
-from headwater.planning.tables import as_table, column_names, loose_columns
-from headwater.planning.value_checks import NOT_TEXT, shown, unreadable, unreadable_rows
+from headwater.planning.tables import as_table, column_names, index_hint, loose_columns
+from headwater.planning.value_checks import NOT_TEXT, PARSE_TIMES, holds_text, shown, unreadable, unreadable_rows
 from headwater.types import DType, Int64, String, Timestamp, fits, fitting_dtype
 
 TIME = "time"
@@ -116,6 +116,7 @@ class _Raw:
 
     columns: dict[str, Column]
     rows: NDArray[np.int64]
+    given: Any = None
 
 
 def check_rows(
@@ -152,7 +153,7 @@ def check_rows(
             text = "; ".join(_unknown(name, versions, known) for name in unknown)
             reasons.update({int(row): [text] for row in raw.rows})
         else:
-            kept = _Raw({name: raw.columns[name] for name in raw.columns if name in read}, raw.rows)
+            kept = _Raw({name: raw.columns[name] for name in raw.columns if name in read}, raw.rows, raw.given)
             good = _check_group(kept, versions, checked, reasons, at_event)
             for name in raw.columns if good else ():
                 if name not in read:
@@ -181,7 +182,7 @@ def _raw_groups(view: str, data: Any) -> tuple[list[_Raw], int]:
             raws.append(_Raw(columns, np.array(places, np.int64)))
         return raws, len(data)
     columns, count = _columns(view, data)
-    return [_Raw(columns, np.arange(count, dtype=np.int64))], count
+    return [_Raw(columns, np.arange(count, dtype=np.int64), data)], count
 
 
 def _columns(view: str, data: Any) -> tuple[dict[str, Column], int]:
@@ -290,7 +291,7 @@ class _Why:
         found = []
         for name in self.missing:
             what = "time" if name == event else "key" if name in keys else "feature"
-            found.append(f"no column {name!r} ({what})")
+            found.append(f"no column {name!r} ({what}){index_hint(raw.given, name)}")
         for (name, dtype), bad in self.unfit.items():
             if bad[at]:
                 found.append(f"column {name!r}: {_misfit(raw.columns[name], at, dtype)}")
@@ -311,11 +312,13 @@ def _misfit(column: Column, at: int, dtype: DType | None) -> str:
         if time or any(kind in str(dtype) for kind in ("string", "timestamp", "date")):
             found = unreadable_rows(column.slice(at, 1))
             what = what if found is None else found[1]
+            if time and found is None and holds_text(column.type):
+                what = f"{what}; {PARSE_TIMES}"
     elif isinstance(value, str):
         if dtype == String:
             what = NOT_TEXT
         elif time and _time_problem(value) is None:
-            what = f"text, {what}: use datetime.fromisoformat (the headwater command reads such text as it is)"
+            what = f"{what}; {PARSE_TIMES}"
     elif time and (isinstance(value, np.datetime64) or YEARS in (_time_problem(value) or "")):
         what = YEARS
     return f"{shown(value)} is {what}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import tempfile
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -16,13 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from headwater.errors import DataError, SpineError, UsageError, nearest
-from headwater.planning.tables import as_table, column_names, match_key
-from headwater.planning.value_checks import refuse_not_text, refuse_unreadable
+from headwater.errors import DataError, SpineError, UsageError, brief, nearest
+from headwater.offline.spine_query import is_file, spine_query
+from headwater.planning.tables import as_table, column_names, index_hint, match_key
+from headwater.planning.value_checks import PARSE_TIMES, holds_text, refuse_not_text, refuse_unreadable
 from headwater.types import DType
 
 TIMESTAMPS = ("timestamp", "event_timestamp")
-_QUERY = re.compile(r"\s*(--[^\n]*\n\s*)*\(*\s*(select|with|from|values|table)\b", re.IGNORECASE)
 Query = Callable[[str], tuple[pa.Schema, Iterator[pa.RecordBatch]]]
 _MICROS = {"s": 1_000_000, "ms": 1_000, "us": 1}
 _SHOWN = 10
@@ -69,12 +68,13 @@ class Spine(ABC):
             if count > 1:
                 raise SpineError(f"the spine has {count} columns named {name!r}; rename one")
         if self.at is None:
-            self.timestamp_column = _timestamp_of(names, self.timestamp_column)
+            self.timestamp_column = _timestamp_of(names, self.timestamp_column, self.given)
             _check_time(self.schema.field(self.timestamp_column))
         for name, dtype in self.keys.items():
             if name not in names:
                 raise SpineError(
                     f"the spine has no column {name!r} (a join key){nearest(name, names)}; it has {', '.join(names)}"
+                    f"{index_hint(self.given, name)}"
                 )
             match_key(
                 pa.chunked_array([], self.schema.field(name).type),
@@ -149,10 +149,13 @@ def _key_type(dtype: DType) -> pa.DataType:
     return pa.int64() if dtype.name in ("int32", "timestamp") else dtype.arrow
 
 
-def _timestamp_of(names: list[str], wanted: str | None) -> str:
+def _timestamp_of(names: list[str], wanted: str | None, given: Any) -> str:
     if wanted is not None:
         if wanted not in names:
-            raise SpineError(f"the spine has no column {wanted!r}{nearest(wanted, names)}; it has {', '.join(names)}")
+            raise SpineError(
+                f"the spine has no column {wanted!r}{nearest(wanted, names)}; it has {', '.join(names)}"
+                f"{index_hint(given, wanted)}"
+            )
         return wanted
     for name in TIMESTAMPS:
         if name in names:
@@ -160,13 +163,15 @@ def _timestamp_of(names: list[str], wanted: str | None) -> str:
     raise SpineError(
         f"the spine has no column 'timestamp' or 'event_timestamp' (it has {', '.join(names)}); "
         "name yours with timestamp_column=…, or give one instant for all rows with at=…"
+        f"{next(filter(None, (index_hint(given, name) for name in TIMESTAMPS)), '')}"
     )
 
 
 def _check_time(field: pa.Field) -> None:
     kind = field.type
     if not (pa.types.is_timestamp(kind) or pa.types.is_date(kind) or pa.types.is_null(kind)):
-        raise SpineError(f"spine column {field.name!r} is {kind}, not a timestamp or date; parse it first")
+        how = PARSE_TIMES if holds_text(kind) else "a bare number has no unit: make it a time first"
+        raise SpineError(f"spine column {field.name!r} is {kind}, not a timestamp or date; {how}")
 
 
 def floor_micros(column: pa.Array) -> NDArray[np.int64]:
@@ -274,8 +279,9 @@ def open_spine(
     if at is not None and timestamp_column is not None:
         raise UsageError("give timestamp_column or at, not both: at is one instant for every row")
     spine: Spine
-    if isinstance(given, str) and _QUERY.match(given) and Path(given).suffix != ".parquet":
-        spine = TableSpine(_kept(query, given, folder), keys, timestamp_column, at, given)
+    text = spine_query(given) if isinstance(given, str) else None
+    if text is not None:
+        spine = TableSpine(_kept(query, text, folder), keys, timestamp_column, at, given)
     elif isinstance(given, (str, Path)):
         spine = ParquetSpine(_found(given, base), keys, timestamp_column, at)
     else:
@@ -289,9 +295,9 @@ def open_spine(
 
 def _found(given: str | Path, base: Path) -> Path:
     for candidate in (Path(given), base / given):
-        if candidate.is_file():
+        if is_file(candidate):
             return candidate
-    raise SpineError(f"spine {str(given)!r} is neither SQL nor a file here or in {base}: {_FORMS}")
+    raise SpineError(f"spine {brief(str(given))} is neither SQL nor a file here or in {base}: {_FORMS}")
 
 
 def _kept(query: Query, text: str, folder: Path) -> pa.Table:

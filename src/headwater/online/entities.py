@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from headwater.clock import EPOCH, MICROSECOND, YEARS
 from headwater.errors import DataError, EntityKeyError, brief, nearest
-from headwater.planning.tables import as_table, column_names, is_column, is_pandas, is_polars, match_key
+from headwater.planning.tables import as_table, column_names, index_hint, is_column, is_pandas, is_polars, match_key
 from headwater.planning.value_checks import NOT_TEXT, array_of, numpy_micros, refuse_unreadable
 from headwater.planning.value_rule import Misfit, cast_value
 from headwater.types import DType, Int64, is_utf8
@@ -139,7 +139,8 @@ def _from_table(entities: Any, keys: Mapping[str, DType]) -> EntityBatch:
     missing = [name for name in keys if name not in names]
     if missing:
         lacking, hint = ", ".join(map(repr, missing)), nearest(missing[0], names)
-        raise EntityKeyError(f"entities: the table has no column {lacking}{hint}; it has {', '.join(names)}")
+        index = index_hint(entities, missing[0])
+        raise EntityKeyError(f"entities: the table has no column {lacking}{hint}; it has {', '.join(names)}{index}")
     columns = {name: _arrow_values(table.column(name), dtype, name) for name, dtype in keys.items()}
     return EntityBatch(table.num_rows, columns)
 

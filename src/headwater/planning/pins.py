@@ -8,7 +8,7 @@ from typing import Any
 from headwater.definitions.fingerprint import digest, fingerprint
 from headwater.definitions.service import FeatureService
 from headwater.definitions.view import FeatureSelection, FeatureView
-from headwater.errors import FeatureNotFound, NotFound, UsageError, VersionNotFound
+from headwater.errors import FeatureNotFound, NotFound, UsageError, VersionNotFound, nearest
 from headwater.planning.references import Reference, parse_reference
 from headwater.planning.snapshot import PinnedSelection, RegistrySnapshot, ServiceVersion, ViewRecord, ViewVersion
 
@@ -28,6 +28,12 @@ def pin(snapshot: RegistrySnapshot, item: Any, *, prefer: Mapping[str, str] | No
     """
     if isinstance(item, PinnedSelection):
         return item
+    registered = getattr(item, "registered", None)  # what get_feature_view returns
+    if isinstance(registered, ViewVersion):
+        return PinnedSelection(registered.view.name, registered.version, registered.view.feature_names)
+    if isinstance(item, ServiceVersion | FeatureService) or isinstance(registered, ServiceVersion):
+        name = item.name
+        raise UsageError(f"feature service {name!r} stands inside a list; pass the service alone, or list its features")
     if isinstance(item, str):
         return _pin_text(snapshot, parse_reference(item), prefer or {})
     if isinstance(item, FeatureView):
@@ -37,10 +43,6 @@ def pin(snapshot: RegistrySnapshot, item: Any, *, prefer: Mapping[str, str] | No
         return PinnedSelection(
             item.view.name, version.version, item.feature_names, item.alias, item.join_key_map, item.renames
         )
-    if isinstance(item, FeatureService):
-        raise UsageError(
-            f"feature service {item.name!r} stands inside a list; pass the service alone, or list its features"
-        )
     raise UsageError(f"{item!r} is not a feature; give 'view:feature', a view, or view['feature']")
 
 
@@ -48,7 +50,10 @@ def _pin_text(snapshot: RegistrySnapshot, reference: Reference, prefer: Mapping[
     if reference.feature is None:
         if reference.name in snapshot.services:
             raise UsageError(f"{reference.name!r} is a feature service; pass it alone, not inside a list")
-        raise UsageError(f"{reference.name!r} names a view; write '{reference}:*' for all of its features")
+        if reference.name in snapshot.views:
+            raise UsageError(f"{reference.name!r} names a view; write '{reference}:*' for all of its features")
+        hint = snapshot.holders(reference.name) or nearest(reference.name, [*snapshot.views, *snapshot.services])
+        raise FeatureNotFound(f"{reference.name!r} names no view{hint}; a feature is written 'view:feature'")
     record = snapshot.view(reference.name)
     version = record.version(reference.version)
     if (
@@ -106,6 +111,9 @@ def service_version(snapshot: RegistrySnapshot, features: Any) -> ServiceVersion
     Raises:
         NotFound: a bare name that is no service, or an object that no registered version equals.
     """
+    registered = getattr(features, "registered", None)  # what get_feature_service returns
+    if isinstance(registered, ServiceVersion):
+        return snapshot.service(registered.name).version(registered.version)
     if isinstance(features, FeatureService):
         return _version_of_service(snapshot, features)
     if isinstance(features, str):

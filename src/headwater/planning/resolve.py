@@ -154,7 +154,7 @@ def resolve(snapshot: RegistrySnapshot, features: Any, *, full_names: bool | Non
     items: Iterable[Any]
     if service is not None:
         items = service.selections
-    elif isinstance(features, (str, FeatureView, FeatureSelection)):
+    elif isinstance(features, (str, FeatureView, FeatureSelection)) or hasattr(features, "registered"):
         items = (features,)
     elif isinstance(features, Iterable):
         items = features

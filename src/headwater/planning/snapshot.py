@@ -189,9 +189,35 @@ class RegistrySnapshot:
         """
         if not isinstance(name, str) or name not in self.views:
             raise FeatureViewNotFound(
-                f"no feature view {brief(name)}{nearest(name, self.views)}{_registered('views', self.views)}"
+                f"no feature view {brief(name)}{self._meant(name) or nearest(name, self.views)}"
+                f"{_registered('views', self.views)}"
             )
         return self.views[name]
+
+    def _meant(self, name: object) -> str:
+        """What a name that no view has names instead; nothing where that is unknown."""
+        if not isinstance(name, str):
+            own = getattr(name, "name", None)
+            return f"; give its name, {own!r}" if isinstance(own, str) and own in self.views else ""
+        if name in self.services:
+            return f"; {name!r} is a feature service"
+        if name in self.entities:
+            return f"; {name!r} is an entity"
+        view, colon, feature = name.partition(":")
+        if colon and view.partition("@")[0] in self.views:
+            return f"; a view is named alone here, {view!r}, without the feature {feature!r}"
+        return self.holders(name)
+
+    def holders(self, feature: str) -> str:
+        """The hint for a feature's name alone: which views have it, and how it is written; nothing where none has."""
+        views = [
+            record.name
+            for record in self.views.values()
+            if record.live is not None and feature in record.version().view.features_by_name
+        ]
+        if not views:
+            return ""
+        return f"; feature {feature!r} is in view {', '.join(views)}: as a feature write '{views[0]}:{feature}'"
 
     def service(self, name: str) -> ServiceRecord:
         """The record of a service.
@@ -200,7 +226,8 @@ class RegistrySnapshot:
             FeatureServiceNotFound: with the nearest name.
         """
         if not isinstance(name, str) or name not in self.services:
-            hint = nearest(name, self.services)
+            hint = self.holders(name) if isinstance(name, str) else ""
+            hint = hint or nearest(name, self.services)
             raise FeatureServiceNotFound(
                 f"no feature service {brief(name)}{hint}{_registered('services', self.services)}"
             )

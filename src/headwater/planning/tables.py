@@ -19,6 +19,13 @@ def is_pandas(data: Any) -> bool:
     return type(data).__module__.partition(".")[0] == "pandas" and hasattr(data, "iloc")
 
 
+def index_hint(data: Any, name: str | None) -> str:
+    """What to do where a column that is missing is the index of a pandas frame; else nothing."""
+    if is_pandas(data) and name is not None and name in getattr(data.index, "names", ()):
+        return f"; {name!r} is the frame's index, which is left out: give frame.reset_index()"
+    return ""
+
+
 def is_polars(data: Any) -> bool:
     """Whether this is a polars frame or series, without importing polars.
 
@@ -65,7 +72,7 @@ def as_table(data: Any, what: str) -> pa.Table:
     except HeadwaterError:
         raise
     except Exception as bad:  # Arrow's and pandas' own errors, and what a method of somebody's object raises
-        raise DataError(f"{what}: {_half_pair(data) or _said(bad)}") from bad
+        raise DataError(f"{what}: {_half_pair(data) or _mixed(data) or _said(bad)}") from bad
     raise DataError(
         f"{what}: cannot read a {type(data).__name__}; "
         "give a pandas, polars or pyarrow table, a list of dicts or a dict of lists"
@@ -115,6 +122,71 @@ def _half_pair(data: Any) -> str | None:
     except Exception:
         return None
     return None
+
+
+def _mixed(data: Any) -> str | None:
+    """The first column whose values Arrow cannot hold as one type, what they are, and what to do about it."""
+    try:
+        if isinstance(data, Sequence):
+            names = dict.fromkeys(name for row in data for name in row)
+            columns = {name: [row.get(name) for row in data] for name in names}
+        elif is_pandas(data) and not data.columns.is_unique:
+            name = data.columns[data.columns.duplicated()][0]
+            return f"two columns are named {brief(name)}; rename one"
+        else:
+            columns = {name: data[name] for name in (data.columns if is_pandas(data) else data)}
+    except Exception:
+        return None
+    for name, column in columns.items():
+        try:
+            if is_pandas(data):
+                pa.array(column, from_pandas=True)
+            elif is_column(column):
+                _column(column)
+        except Exception as bad:
+            values = column.tolist() if hasattr(column, "tolist") else list(column)
+            return f"column {brief(name)} {_unlike(values) or f'cannot be read: {_said(bad)}'}"
+    return None
+
+
+def _unlike(values: Sequence[Any]) -> str | None:
+    """Why values have no type in common; None where that is not so."""
+    for row, value in enumerate(values):
+        if isinstance(value, int) and not isinstance(value, bool) and not -(2**63) <= value < 2**64:
+            return (
+                f"holds {brief(value)} in row {row}, an integer beyond 64 bits: make the column text "
+                "(.astype('string')), or leave it out"
+            )
+    kinds: dict[str, int] = {}
+    for row, value in enumerate(values):
+        if not _is_gap(value) and value is not None:
+            kinds.setdefault(_KINDS.get(type(value).__name__, type(value).__name__), row)
+    if len(kinds) < 2:
+        return None
+    (first, _), (second, row), *_ = kinds.items()
+    return (
+        f"holds {first} and {second} (row {row}): give it one type (.astype('string') makes text of all), "
+        "or leave it out"
+    )
+
+
+_KINDS = {
+    "bool": "booleans",
+    "bool_": "booleans",
+    "int": "numbers",
+    "float": "numbers",
+    "Decimal": "decimals",
+    "str": "text",
+    "bytes": "bytes",
+    "dict": "dicts",
+    "list": "lists",
+    "tuple": "lists",
+    "datetime": "times",
+    "Timestamp": "times",
+    "date": "dates",
+    "timedelta": "durations",
+}
+"""Types of values as errors name them."""
 
 
 def _said(bad: Exception) -> str:

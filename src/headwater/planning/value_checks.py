@@ -204,6 +204,13 @@ def without_nan(column: Column) -> Column:
     return pc.if_else(nan, pa.scalar(None, column.type), column) if pc.any(nan).as_py() else column
 
 
+PARSE_TIMES = (
+    "it is text: parse it first, with datetime.fromisoformat(…), pandas.to_datetime(…, utc=True), polars' "
+    ".str.to_datetime(time_zone='UTC') or CAST(… AS TIMESTAMPTZ) in SQL (the headwater command reads ISO text as it is)"
+)
+"""How text becomes a time."""
+
+
 def holds_text(kind: pa.DataType) -> bool:
     """Whether a column of a type can hold text, also inside lists, structs and dictionaries."""
     return _holds(kind, _is_text)

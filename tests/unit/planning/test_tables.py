@@ -67,7 +67,7 @@ def test_a_pandas_nan_is_null_and_any_other_a_value() -> None:
         ({"a": [1], "b": [1, 2]}, "columns differ in length: a has 1, b has 2"),
         ([{"a": 1}, {"a": "x"}], "rows: "),
         ({"a": [2**70]}, "rows: "),
-        ({"a": [0.5, True]}, "a bool among floats"),
+        ({"a": [0.5, True]}, "column 'a' holds numbers and booleans"),
         (pd.Series([1]), "one column alone"),
         (pl.Series([1]), "one column alone"),
     ],

@@ -1,0 +1,122 @@
+"""What errors say of data and names of users: what is wrong, where, and what to do."""
+
+from datetime import UTC, datetime
+
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+import headwater as hw
+from headwater.errors import NotFound
+
+NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
+USER = hw.Entity("user", join_keys={"user": hw.Int64})
+VIEW = hw.FeatureView("v", entity=USER, source=hw.PushSource(event_time="t"), features=[hw.Feature("x", hw.Float64)])
+SERVICE = hw.FeatureService("m", ["v:x"])
+
+
+@pytest.fixture(scope="module")
+def store():
+    with hw.FeatureStore.in_memory([USER, VIEW, SERVICE], clock=lambda: NOON) as store:
+        store.write("v", [{"user": 7, "t": NOON, "x": 1.5}], created="event")
+        yield store
+
+
+def refused(call):
+    with pytest.raises(hw.HeadwaterError) as caught:
+        call()
+    return str(caught.value)
+
+
+def test_an_index_that_is_left_out_is_named(store):
+    frame = pd.DataFrame({"user": [7], "timestamp": [NOON], "t": [NOON], "x": [1.0]})
+    timed, keyed = frame.set_index("timestamp"), frame[["user", "t", "x"]].set_index(["user", "x"])
+    for call in (
+        lambda: store.get_historical_features(timed, ["v:x"]),
+        lambda: store.get_historical_features(timed, ["v:x"], timestamp_column="timestamp"),
+        lambda: store.get_historical_features(keyed, ["v:x"], timestamp_column="t"),
+        lambda: store.get_online_features(["v:x"], keyed),
+        lambda: store.write("v", keyed),
+        lambda: store.delete("v", keyed),
+    ):
+        assert "is the frame's index, which is left out: give frame.reset_index()" in refused(call)
+    assert "reset_index" not in refused(lambda: store.get_online_features(["v:x"], frame[["x"]]))
+
+
+def test_a_spine_column_that_cannot_be_taken_is_named(store):
+    spine = {"user": [7, 7], "timestamp": [NOON, NOON]}
+    mixed = refused(lambda: store.get_historical_features(pd.DataFrame({**spine, "note": [1, "late"]}), ["v:x"]))
+    assert "column 'note' holds numbers and text (row 1)" in mixed and ".astype('string')" in mixed
+    for large in (pd.DataFrame({**spine, "hash": [2**70, 5]}), {**spine, "hash": [5, -(2**64)]}):
+        text = refused(lambda large=large: store.get_historical_features(large, ["v:x"]))
+        assert "column 'hash' holds" in text and "beyond 64 bits" in text
+    rows = [{"user": 7, "timestamp": NOON, "note": note} for note in (b"x", {"a": 1})]
+    assert "column 'note' holds bytes and dicts" in refused(lambda: store.get_historical_features(rows, ["v:x"]))
+    twice = pd.DataFrame([[7, NOON, 1]], columns=["user", "timestamp", "user"])
+    assert "two columns are named 'user'" in refused(lambda: store.get_historical_features(twice, ["v:x"]))
+    arrow = pa.table([pa.array([7]), pa.array([NOON]), pa.array([1])], ["user", "timestamp", "user"])
+    assert "2 columns named 'user'" in refused(lambda: store.get_historical_features(arrow, ["v:x"]))
+
+
+def test_other_columns_of_a_spine_pass_through_whatever_their_type(store):
+    extra = pa.table(
+        {
+            "user": pa.array([7, 8]),
+            "timestamp": pa.array([NOON, NOON]),
+            "nested": pa.array([{"a": [1, None]}, None], pa.struct([("a", pa.list_(pa.int8()))])),
+            "coded": pa.array(["x", None]).dictionary_encode(),
+            "price": pa.array(["1.10", None]).cast(pa.decimal128(20, 2)),
+            "wide": pa.array([2**64 - 1, 0], pa.uint64()),
+            "lasted": pa.array([5, None], pa.duration("ns")),
+            "nothing": pa.nulls(2),
+            "map": pa.array([[("a", 1)], None], pa.map_(pa.string(), pa.int64())),
+            "large": pa.array(["x", None], pa.large_string()),
+            "half": pa.array([1.5, None], pa.float16()),
+            "day": pa.array([1, None], pa.time64("ns")),
+            "group": pa.array(["a", "b"]),
+            "select": pa.array([1, 2]),
+        }
+    )
+    joined = store.get_historical_features(extra, ["v:x"]).to_arrow()
+    assert joined.select(extra.column_names).equals(extra) and joined["x"].to_pylist() == [1.5, None]
+    assert store.get_historical_features(pl.from_arrow(extra.drop(["map", "half"])), ["v:x"]).to_polars().height == 2
+
+
+def test_text_that_is_given_as_a_time_says_how_to_parse_it(store):
+    text = "2026-06-01T10:00:00Z"
+    for call in (
+        lambda: store.write("v", [{"user": 1, "t": text, "x": 1.0}]),
+        lambda: store.write("v", pd.DataFrame({"user": [1], "t": [text], "x": [1.0]})),
+        lambda: store.get_historical_features({"user": [1], "timestamp": [text]}, ["v:x"]),
+    ):
+        assert "parse it first, with datetime.fromisoformat" in refused(call)
+
+
+def test_a_feature_named_as_a_view_and_the_reverse(store):
+    assert "'x' names no view; feature 'x' is in view v: as a feature write 'v:x'" in refused(
+        lambda: store.prepare(["x"])
+    )
+    assert "write 'v:x'" in refused(lambda: store.prepare("x"))
+    assert "a view is named alone here, 'v'" in refused(lambda: store.write("v:x", []))
+    assert "a view is named alone here, 'v'" in refused(lambda: store.materialize(["v:x"]))
+    assert "feature 'x' is in view v" in refused(lambda: store.get_feature_view("x"))
+    assert "'m' is a feature service" in refused(lambda: store.delete("m", [7]))
+    assert "'user' is an entity" in refused(lambda: store.write("user", []))
+    assert "give its name, 'v'" in refused(lambda: store.write(VIEW, []))
+    assert "write 'v:*'" in refused(lambda: store.prepare(["v"]))
+    assert "write ['v:*']" in refused(lambda: store.prepare("v"))
+    with pytest.raises(NotFound, match="'w' names no view"):
+        store.prepare(["w"])
+
+
+def test_what_the_catalog_gives_can_be_read(store):
+    info, view = store.get_feature_service("m"), store.get_feature_view("v")
+    assert store.prepare(info).read([7]).to_dict() == {"user": [7], "x": [1.5]}
+    assert store.get_online_features(info, [7]).to_dict() == {"user": [7], "x": [1.5]}
+    assert store.get_online_features([view], [7]).to_dict() == store.get_online_features(view, [7]).to_dict()
+    spine = {"user": [7], "timestamp": [NOON]}
+    assert store.get_historical_features(spine, info).to_arrow()["x"].to_pylist() == [1.5]
+    assert store.get_historical_features(spine, [view]).to_arrow()["x"].to_pylist() == [1.5]
+    assert "stands inside a list" in refused(lambda: store.prepare([info]))
+    assert store.prepare("m@1.0.0").read([7]).to_dict() == store.prepare(["v@1.0.0:x"]).read([7]).to_dict()
