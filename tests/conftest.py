@@ -34,10 +34,13 @@ def pytest_unconfigure() -> None:
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     seconds = float(item.config.getoption("timeout", None) or 0) or _LONGEST
     faulthandler.dump_traceback_later(seconds + _GRACE, file=_stderr[0], exit=True)
+    mine = os.getpid()
     try:
         return (yield)
     finally:
-        faulthandler.cancel_dump_traceback_later()
+        # a forked child that came here would wait for the watch, which is its parent's
+        if os.getpid() == mine:
+            faulthandler.cancel_dump_traceback_later()
 
 
 def _fail_if_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:

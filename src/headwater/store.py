@@ -45,6 +45,7 @@ from headwater.online.result import OnlineResult
 from headwater.online.session import Session
 from headwater.planning.catalog import ServiceInfo, ViewInfo, service_info, view_info
 from headwater.planning.diff import plan as make_plan
+from headwater.planning.local_time import instant_in
 from headwater.planning.plan import Plan
 from headwater.registry.reader import REFRESH
 from headwater.registry.registry import FeatureRegistry, open_registry
@@ -350,6 +351,7 @@ class FeatureStore(forks.OfOneProcess):
         timestamp_column: str | None = None,
         at: datetime | str | None = None,
         as_known: bool = True,
+        timezone: str | None = None,
         full_names: bool | None = None,
         include: Sequence[str] = (),
     ) -> HistoryResult:
@@ -361,6 +363,8 @@ class FeatureStore(forks.OfOneProcess):
             timestamp_column: default: `timestamp` or `event_timestamp`.
             at: one instant for all rows, instead of a column.
             as_known: False: also what was learnt later counts (the metadata says so).
+            timezone: of naive timestamps of the spine, and of `at`: `Europe/Berlin`; None: UTC. Of an hour that a clock
+                change repeats the earlier instant counts.
             full_names: name columns `view__feature`.
             include: `status`, `event_time`: columns to add.
 
@@ -374,8 +378,9 @@ class FeatureStore(forks.OfOneProcess):
             spine,
             features,
             timestamp_column=timestamp_column,
-            at=None if at is None else to_micros(at),
+            at=None if at is None else instant_in(at, timezone),
             as_known=as_known,
+            timezone=timezone,
             full_names=full_names,
             include=(include,) if isinstance(include, str) else tuple(include),
         )

@@ -109,6 +109,10 @@ def history(
     at: Annotated[
         Any, typer.Option(parser=parse.moment, metavar="TIME", help="One time for every row: a time, now, or -2h.")
     ] = None,
+    timezone: Annotated[
+        str | None,
+        typer.Option(metavar="ZONE", help="Of the spine's naive times: Europe/Berlin, +02:00.", show_default="UTC"),
+    ] = None,
     now: Annotated[
         Any, typer.Option(parser=parse.instant, metavar="TIME", help="What --at counts from.", show_default="now")
     ] = None,
@@ -142,6 +146,7 @@ def history(
             timestamp_column=timestamp,
             at=None if at is None else at.at(now or datetime.now(UTC)),
             include=beside,
+            timezone=timezone,
         )
         taken = later.files.write_result(result, out, None if run.json else _SHOWN, given.texts)
         data, drawn = values.joined(result, taken, None if out is None else str(out))

@@ -34,6 +34,7 @@ def historical(
     as_known: bool = True,
     full_names: bool | None = None,
     include: Sequence[str] = (),
+    timezone: str | None = None,
 ) -> HistoryResult:
     """Join features to training rows; the versions and the log position are fixed here, however often it is consumed.
 
@@ -46,6 +47,7 @@ def historical(
         as_known: whether only what was known at the row's time counts.
         full_names: name columns `view__feature`.
         include: any of `status`, `event_time`.
+        timezone: of naive timestamps of the spine; None: UTC.
 
     Raises:
         NotFound, UsageError: as `resolve` says.
@@ -65,6 +67,7 @@ def historical(
         at=at,
         as_known=as_known,
         include=tuple(include),
+        timezone=timezone,
     )
     return HistoryResult(rooms.engine, asked)
 

@@ -19,6 +19,7 @@ from headwater.offline.base import CREATED
 from headwater.offline.log import RowGroup
 from headwater.offline.log_marks import RowReading
 from headwater.planning.cast import Column, Fitted, fit, fit_time, plain
+from headwater.planning.local_time import aware, local_times
 from headwater.planning.resolve import ResolvedView
 from headwater.planning.tables import as_table, column_names, index_hint, loose_columns
 from headwater.planning.value_checks import NOT_TEXT, PARSE_TIMES, holds_text, shown, unreadable, unreadable_rows
@@ -221,6 +222,7 @@ def _check_group(
         How many are good.
     """
     size = len(raw.rows)
+    raw = _in_zone(raw, versions)
     fitted: dict[tuple[str, DType | None], Fitted] = {}
     taken = np.zeros(size, np.int64)
     whys: list[_Why] = []
@@ -245,6 +247,21 @@ def _check_group(
         checked.takers.append(takers)
         checked.skipped += (len(versions) - len(takers)) * len(places)
     return size - int(bad.sum())
+
+
+def _in_zone(raw: _Raw, versions: Sequence[RowVersion]) -> _Raw:
+    """The same rows, naive times in which are of the time zone of the source (of the first version's)."""
+    name = versions[0].view.view.source.timezone if versions else None
+    zone = None if name is None else local_times(name, later=True)
+    if zone is None:
+        return raw
+    times = {CREATED}.union(*(version.times for version in versions))
+    stamps = {n for v in versions for n, dtypes in v.needs.items() if Timestamp in dtypes}
+    columns = {
+        name: aware(column, zone, dates=name in times) if name in times | stamps else column
+        for name, column in raw.columns.items()
+    }
+    return _Raw(columns, raw.rows)
 
 
 @dataclass

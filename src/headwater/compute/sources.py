@@ -88,6 +88,7 @@ class BoundSources:
             created_time=source.created_time if source.created_time in self._columns[view.name] else None,
             event_id=source.event_id,
             delay=source.delay,
+            timezone=source.timezone,
         )
 
 

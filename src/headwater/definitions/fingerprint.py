@@ -37,6 +37,8 @@ def _source_meaning(source: Source) -> dict[str, Any]:
         # rows given to `write` know no delay; releases before took one and left it without effect
         "delay": 0 if isinstance(source, PushSource) else duration_micros(source.delay_time),
     }
+    if source.timezone not in (None, "UTC"):
+        meaning["timezone"] = source.timezone
     if isinstance(source, CSVSource):
         # an option at its default is left out, so that a later release may add some
         meaning |= source.format.meaning | {"nulls": sorted(source.nulls)}

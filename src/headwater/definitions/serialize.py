@@ -62,6 +62,8 @@ def source_to_dict(source: Source) -> dict[str, Any]:
         "event_id": source.event_id,
         "delay": _micros(source.delay_time),
     }
+    if source.timezone is not None:
+        data["timezone"] = source.timezone
     match source:
         case ParquetSource():
             data["path"] = str(source.path)
@@ -89,7 +91,7 @@ def source_from_dict(data: Mapping[str, Any]) -> Source:
         FormatError: a kind of source that this headwater does not know.
     """
     times: dict[str, Any] = {name: data[name] for name in ("event_time", "created_time", "event_id")}
-    times["delay"] = data["delay"] * MICROSECOND
+    times |= {"delay": data["delay"] * MICROSECOND, "timezone": data.get("timezone")}
     match data["kind"]:
         case "parquet":
             return ParquetSource(data["path"], **times)

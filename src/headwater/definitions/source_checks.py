@@ -15,8 +15,9 @@ from sqlglot import exp
 from headwater.definitions.csv_format import csv_problems
 from headwater.definitions.names import is_text, of_those
 from headwater.definitions.sources import LACKING, CSVSource, JSONSource, ParquetSource, PushSource, Source, SQLSource
+from headwater.definitions.time_zones import time_zone
 from headwater.definitions.view import FeatureView
-from headwater.errors import HeadwaterError, nearest
+from headwater.errors import HeadwaterError, UsageError, nearest
 from headwater.types import DType, castable, declare_hint, key_castable
 
 
@@ -71,6 +72,11 @@ def check_settings(source: Any, where: str = "source") -> Iterator[str]:
         yield f"{where}: created_time needs an event_time; without one every row is valid always"
     if source.delay_time < timedelta(0):
         yield f"{where}.delay: {source.delay_time} is negative; a row cannot be known before its event time"
+    if source.timezone is not None:
+        try:
+            time_zone(source.timezone)
+        except UsageError as bad:
+            yield f"{where}.timezone: {bad}"
     if isinstance(source, (ParquetSource, CSVSource, JSONSource)) and not (
         is_text(source.path) or isinstance(source.path, PurePath)
     ):

@@ -25,6 +25,7 @@ class Source:
         created_time: the column that says when a row was known; None: at event time + `delay`.
         event_id: the column that tells events apart, where a source may repeat them.
         delay: how long after its event time a row is known, where no column says so.
+        timezone: of naive times and dates (`Europe/Berlin`, `+02:00`); None: UTC.
     """
 
     kind: ClassVar[str] = ""
@@ -33,6 +34,7 @@ class Source:
     created_time: str | None = None
     event_id: str | None = None
     delay: timedelta | str = timedelta(0)
+    timezone: str | None = None
     problems: tuple[str, ...] = field(default=(), init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:

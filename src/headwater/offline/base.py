@@ -147,6 +147,7 @@ class HistoryRequest:
         columns: the output columns, in order.
         as_known: whether only rows known at the spine's time count.
         include: any of `status`, `event_time`.
+        timezone: of naive timestamps of the spine; None: UTC.
     """
 
     spine: Any
@@ -156,6 +157,7 @@ class HistoryRequest:
     at: int | None = None
     as_known: bool = True
     include: tuple[str, ...] = ()
+    timezone: str | None = None
 
 
 @dataclass(frozen=True)
@@ -259,6 +261,10 @@ class HistoryRun(Protocol):
         ...
 
     def batches(self, rows: int) -> Iterator[pa.RecordBatch]: ...
+
+    def clock_changes(self) -> tuple[int, int]:
+        """How many of the spine's timestamps are in an hour that a clock change repeats, or skips."""
+        ...
 
     def statements(self) -> Sequence[str]: ...
 

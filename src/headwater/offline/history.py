@@ -103,7 +103,14 @@ class PointInTimeRun:
 
         with space:
             return open_spine(
-                request.spine, self._keys, request.timestamp_column, request.at, query=query, folder=folder, base=base
+                request.spine,
+                self._keys,
+                request.timestamp_column,
+                request.at,
+                query=query,
+                folder=folder,
+                base=base,
+                timezone=request.timezone,
             )
 
     def _check_entities(self) -> None:
@@ -141,6 +148,9 @@ class PointInTimeRun:
     def counts(self) -> Mapping[str, Mapping[str, int]]:
         """Per view label: the counts of `ViewCounts`; complete once batches were consumed."""
         return self._counts
+
+    def clock_changes(self) -> tuple[int, int]:
+        return (0, 0) if self.spine is None else (self.spine.repeated, self.spine.skipped)
 
     def statements(self) -> Sequence[str]:
         """Every statement of a run; where none was consumed yet, the join is run for them."""
@@ -231,6 +241,8 @@ class PointInTimeRun:
         assert part.join is not None
         chosen = choose(space, label, part.join, seen.rows, part.input.view.view.feature_list)
         part.counts.update(chosen.counts, null_times=part.rows.null_times)
+        if part.rows.repeated_times or part.rows.skipped_times:
+            part.counts.update(repeated_times=part.rows.repeated_times, skipped_times=part.rows.skipped_times)
         if part.rows.unreadable:
             part.counts["unreadable"] = part.rows.unreadable
         return space.stream(answer(part.join, chosen, [f.name for f in part.columns.features]), rows)

@@ -68,6 +68,8 @@ class ViewRows:
         timed: whether rows have an event time.
         delay: microseconds after its event time at which a source row without a created time is known.
         null_times: how many rows are left out for a NULL event or created time.
+        repeated_times, skipped_times: how many of the source's times are in an hour that a clock change repeats, or
+            skips.
         deletes: a table of (k0…, through, position): D and P of each tombstone; None where there are none.
         hidden: a table of (ordinal, until) of the rows that a delete hides from reads at `until` and later, or None.
         lacking: a feature's column that some of the source's files lack → which.
@@ -86,6 +88,8 @@ class ViewRows:
     lacking: Mapping[str, str] = field(default_factory=dict)
     unreadable: int = 0
     file_rows: Mapping[str, int] = field(default_factory=dict)
+    repeated_times: int = 0
+    skipped_times: int = 0
 
     @property
     def lag(self) -> int | None:

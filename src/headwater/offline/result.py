@@ -79,6 +79,16 @@ class ViewCounts(dict[str, int]):
         return self["null_times"]
 
     @property
+    def repeated_times(self) -> int:
+        """Times of the source in an hour that a clock change repeats: the later of both instants counts."""
+        return self.get("repeated_times", 0)
+
+    @property
+    def skipped_times(self) -> int:
+        """Times of the source in an hour that a clock change skips: the instant of the change counts."""
+        return self.get("skipped_times", 0)
+
+    @property
     def unreadable(self) -> int:
         """Rows of the log that are left out since nothing could read their values back."""
         return self.get("unreadable", 0)
@@ -164,7 +174,8 @@ class HistoryResult(OfOneProcess):
 
     def _note(self) -> None:
         self.metadata.views = {label: ViewCounts(found) for label, found in self._run.counts().items()}
-        self.metadata.warnings = tuple(_warnings(self._request, self.metadata.views))
+        spine = _clock_changes(*self._run.clock_changes(), "spine", "earlier")
+        self.metadata.warnings = (*spine, *_warnings(self._request, self.metadata.views))
 
     @leaves_nothing
     def to_arrow(self) -> pa.Table:
@@ -253,6 +264,13 @@ def _summaries(metadata: HistoryMetadata) -> Iterator[str]:
         yield f"{label} {metadata.versions[label]}: {parts}"
 
 
+def _clock_changes(repeated: int, skipped: int, what: str, side: str) -> Iterator[str]:
+    if repeated:
+        yield f"{what}: {repeated:,} naive times are in an hour that a clock change repeats; the {side} instant counts"
+    if skipped:
+        yield f"{what}: {skipped:,} naive times are in an hour that a clock change skips; the instant of it counts"
+
+
 def _warnings(request: HistoryRequest, views: Mapping[str, ViewCounts]) -> Iterator[str]:
     """What counts say that users should look at."""
     timed = {v.view.label: v.view.view.source.event_time is not None for v in request.views}
@@ -261,6 +279,7 @@ def _warnings(request: HistoryRequest, views: Mapping[str, ViewCounts]) -> Itera
             yield from lost_files(view.log)
     for label, found in views.items():
         total = found.total
+        yield from _clock_changes(found.repeated_times, found.skipped_times, f"view {label!r}", "later")
         if found.unreadable:
             yield f"view {label!r}: {left_out(found.unreadable)}"
         if timed[label] and found.same_instant * 2 > found.matched:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from headwater.errors import DataError, SpineError, UsageError, brief, nearest
 from headwater.offline.spine_query import is_file, spine_query
+from headwater.planning.local_time import REPEATED, SKIPPED, aware, local_times
 from headwater.planning.tables import as_table, column_names, index_hint, match_key
 from headwater.planning.value_checks import PARSE_TIMES, holds_text, refuse_not_text, refuse_unreadable
 from headwater.types import DType
@@ -40,7 +41,12 @@ class Spine(ABC):
         timestamp_column: the column of the instants; None where all have the same.
         at: that instant (microseconds).
         given: what the user gave.
+        zone: the time zone of naive timestamps; None: UTC.
+        repeated, skipped: how many timestamps are in an hour that a clock change repeats, or skips.
     """
+
+    zone: str | None = None
+    repeated = skipped = 0
 
     def __init__(self, keys: Mapping[str, DType], timestamp_column: str | None, at: int | None, given: Any) -> None:
         self.keys = dict(keys)
@@ -133,9 +139,21 @@ class Spine(ABC):
             raise SpineError(
                 f"spine column {self.timestamp_column!r} has no timestamp (NULL or NaT) in row {rows} (the first is 0)"
             )
-        return floor_micros(column)
+        micros = floor_micros(column)
+        zone = None if self.zone is None else local_times(self.zone, later=False)
+        if zone is None or (pa.types.is_timestamp(column.type) and column.type.tz is not None):
+            return micros
+        instants, kinds = zone.convert(micros)
+        self.repeated = (self.repeated if first else 0) + int((kinds == REPEATED).sum())
+        self.skipped = (self.skipped if first else 0) + int((kinds == SKIPPED).sum())
+        return instants
 
     def _key(self, column: pa.Array, name: str, dtype: DType, first: int) -> pa.Array:
+        zone = None if self.zone is None or dtype.name != "timestamp" else local_times(self.zone, later=True)
+        if zone is not None:
+            given = aware(pa.chunked_array([column]), zone, dates=False)
+            assert isinstance(given, pa.ChunkedArray)
+            column = given.combine_chunks()
         found = match_key(column, dtype, f"spine column {name!r}", SpineError, first=first).combine_chunks()
         found = found if isinstance(found, pa.Array) else pa.concat_arrays(found.chunks)
         return found.cast(pa.int64()) if dtype.name == "timestamp" else found
@@ -260,6 +278,7 @@ def open_spine(
     query: Query,
     folder: Path,
     base: Path,
+    timezone: str | None = None,
 ) -> Spine:
     """The spine that the user gave, checked.
 
@@ -271,6 +290,7 @@ def open_spine(
         query: runs SQL; gives the schema and the batches of the answer.
         folder: where the answer of SQL is kept while the spine lives.
         base: the project's folder, where a relative path is looked for after the working directory.
+        timezone: of naive timestamps; None: UTC.
 
     Raises:
         SpineError: a missing column, a key of another type, an unreadable file.
@@ -289,6 +309,9 @@ def open_spine(
             spine = TableSpine(as_table(given, "spine"), keys, timestamp_column, at, given)
         except DataError as bad:
             raise SpineError(str(bad)) from bad
+    if timezone is not None:
+        local_times(timezone, later=False)
+        spine.zone = timezone
     spine.prepare()
     return spine
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ import pyarrow as pa
 from headwater.clock import FIRST_MICROS, LAST_MICROS, MICROSECOND, from_micros
 from headwater.definitions.csv_format import CSVFormat
 from headwater.definitions.time_format import TimeFormat, WrittenTime
+from headwater.planning.local_time import LocalTimes
 from headwater.planning.value_rule import cast_value
 from headwater.types import DType
 
@@ -39,13 +40,14 @@ def grouped(thousands: str, decimal: str) -> str:
     return rf"\s*[+-]?(?:[0-9]{{1,3}}(?:{mark}[0-9]{{3}})+|[0-9]*)(?:{point}[0-9]*)?(?:[eE][+-]?[0-9]+)?\s*"
 
 
-def value_of_text(text: str, dtype: DType, form: CSVFormat = PLAIN) -> Any:
-    """The Python value of a text; timestamps aware in UTC (naive ones are taken as UTC).
+def value_of_text(text: str, dtype: DType, form: CSVFormat = PLAIN, zone: LocalTimes | None = None) -> Any:
+    """The Python value of a text; timestamps aware in UTC.
 
     Args:
         text: the text; whether it means NULL is for its reader to know.
         dtype: what it is to be.
         form: says how numbers and times are written.
+        zone: of times without an offset; None: UTC.
 
     Raises:
         ValueError: it is not such a value.
@@ -65,7 +67,7 @@ def value_of_text(text: str, dtype: DType, form: CSVFormat = PLAIN) -> Any:
                 raise ValueError(text)
             return folded in TRUE
         case "timestamp":
-            return instant_of_text(text, form.times)
+            return instant_of_text(text, form.times, zone)
         case "date":
             return _date(text, form.dates)
         case _:
@@ -115,8 +117,8 @@ def written_time(text: str, form: TimeFormat) -> WrittenTime:
     return written
 
 
-def instant_of_text(text: str, form: TimeFormat) -> datetime:
-    """The instant in a text (UTC where no offset is written); one between two microseconds is refused.
+def instant_of_text(text: str, form: TimeFormat, zone: LocalTimes | None = None) -> datetime:
+    """The instant in a text (in the zone where no offset is written); one between two microseconds is refused.
 
     Raises:
         ValueError: it is not a time, or no timestamp holds it.
@@ -124,21 +126,24 @@ def instant_of_text(text: str, form: TimeFormat) -> datetime:
     written = written_time(text, form)
     if written.finer:
         raise ValueError(text)
-    return from_micros(_micros(written, text))
+    return from_micros(_micros(written, text, zone))
 
 
-def micros_up(text: str, form: TimeFormat) -> int:
-    """The instant in a text in microseconds since 1970 (UTC where no offset is written), finer ones rounded up.
+def micros_up(text: str, form: TimeFormat, zone: LocalTimes | None = None) -> int:
+    """The instant in a text in microseconds since 1970 (in the zone where no offset is written), finer ones rounded up.
 
     Raises:
         ValueError: it is not a time, or is outside the years 1 to 9999.
     """
-    return _micros(written_time(text, form), text)
+    return _micros(written_time(text, form), text, zone)
 
 
-def _micros(written: WrittenTime, text: str) -> int:
+def _micros(written: WrittenTime, text: str, zone: LocalTimes | None) -> int:
     wall = (written.wall - _EPOCH) // MICROSECOND
-    micros = wall - (written.offset or timedelta(0)) // MICROSECOND + written.finer
+    if written.offset is None:
+        micros = (wall if zone is None else zone.instant(wall)[0]) + written.finer
+    else:
+        micros = wall - written.offset // MICROSECOND + written.finer
     if not FIRST_MICROS <= micros <= LAST_MICROS:
         raise ValueError(text)
     return micros
@@ -190,14 +195,14 @@ def _finite(text: str) -> float:
     return value
 
 
-def json_value(value: Any, dtype: DType) -> Any:
+def json_value(value: Any, dtype: DType, zone: LocalTimes | None = None) -> Any:
     """A value of JSON in a dtype: times, dates and bytes are text in it, all else is of its own kind.
 
     Raises:
         ValueError: it is not such a value.
     """
     if isinstance(value, str) and dtype.name in ("timestamp", "date", "bytes"):
-        return value_of_text(value, dtype)
+        return value_of_text(value, dtype, PLAIN, zone)
     if isinstance(value, list) and dtype.element is not None:
-        return [json_value(item, dtype.element) for item in value]
+        return [json_value(item, dtype.element, zone) for item in value]
     return cast_value(value, dtype)

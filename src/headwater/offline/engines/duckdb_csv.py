@@ -27,8 +27,10 @@ from headwater.offline.engines.duckdb_opened import (
     count_rows,
     split_table,
 )
-from headwater.offline.engines.duckdb_text import cast_text, cast_time, misfits
+from headwater.offline.engines.duckdb_text import cast_text, cast_time, misfits, time_kind
+from headwater.offline.engines.duckdb_zones import source_zone
 from headwater.offline.local_files import SourceFile, list_local, root_of
+from headwater.planning.local_time import REPEATED, SKIPPED
 from headwater.planning.partitions import partitions
 from headwater.planning.text_values import text_hint, value_of_text
 from headwater.types import DType, String, Timestamp
@@ -150,7 +152,7 @@ def csv_query(session: Session, source: CSVSource, folder: Path, where: str) -> 
     schema = source.schema or {}
     wanted = Wanted(values={name: (schema.get(name, String),) for name in found.names})
     shown = _distinct(found.names)
-    table = _load(session, found, wanted, range(len(found.files)), shown=shown)
+    table, _, _ = _load(session, found, wanted, range(len(found.files)), shown=shown)
     return f"SELECT {', '.join(map(name_sql, shown.values()))} FROM {table}"
 
 
@@ -190,7 +192,7 @@ def open_csv(
     whole = [i for i, file in zip(chosen, files, strict=True) if scope.known_after is None or file.path in scope.whole]
     mixed = 0 < len(whole) < len(files)
     extra = [f"{_FILE} IN ({', '.join(map(str, whole))}) AS {WHOLE}"] if mixed else []
-    typed = _load(session, found, wanted, chosen, extra=extra)
+    typed, repeated, skipped = _load(session, found, wanted, chosen, extra=extra)
     file_rows = {}
     if scope != SourceScope():
         counts = dict(session.fetch(f"SELECT {_FILE}, count(*) FROM {typed} GROUP BY 1"))
@@ -202,6 +204,8 @@ def open_csv(
         row=ROW,
         branches=split_table(typed) if mixed else (Branch(typed, bool(whole)),),
         file_rows=file_rows,
+        repeated_times=repeated,
+        skipped_times=skipped,
     )
 
 
@@ -223,8 +227,10 @@ def _load(
     *,
     extra: Sequence[str] = (),
     shown: Mapping[str, str] | None = None,
-) -> str:
+) -> tuple[str, int, int]:
     """A table of the rows of some files, in their order: the wanted columns in their dtypes, `__row` and `__file`.
+
+    With it, how many times are in an hour that a clock change repeats, and how many in one that it skips.
 
     Args:
         session: the names of one run.
@@ -243,8 +249,17 @@ def _load(
     columns = [f"{cast} AS {name_sql((shown or {}).get(column, column))}" for column, cast in casts.items()]
     columns += [_FILE, ROW, *extra]
     session.run(f"CREATE TABLE {typed} AS SELECT {', '.join(columns)} FROM {raw} ORDER BY {ROW}")
+    zone, repeated, skipped = source_zone(found.source), 0, 0
+    for i, column in enumerate(wanted.columns):
+        if zone is not None and column in wanted.times:
+            kind = time_kind(f"c{i}", found.source.format, zone)
+            ((one, two),) = session.fetch(
+                f"SELECT count(*) FILTER (kind = {REPEATED}), count(*) FILTER (kind = {SKIPPED}) "
+                f"FROM (SELECT {kind} AS kind FROM {raw})"
+            )
+            repeated, skipped = repeated + one, skipped + two
     session.run(f"DROP TABLE {raw}")
-    return typed
+    return typed, repeated, skipped
 
 
 def _load_text(session: Session, found: _Files, columns: Sequence[str], chosen: Sequence[int]) -> str:
@@ -306,7 +321,7 @@ def _casts(session: Session, found: _Files, wanted: Wanted, raw: str) -> dict[st
     Raises:
         SourceError: text that has no value of its dtype; all such columns at once.
     """
-    form, where = found.source.format, found.where
+    form, where, zone = found.source.format, found.where, source_zone(found.source)
     casts: dict[str, str] = {}
     problems: list[str] = []
     for i, column in enumerate(wanted.columns):
@@ -321,7 +336,7 @@ def _casts(session: Session, found: _Files, wanted: Wanted, raw: str) -> dict[st
         if not time and dtypes[0].name in ("array", "embedding"):
             bad, casts[column] = _lists(session, raw, text, dtypes[0])
         else:
-            casts[column] = cast_time(text, form) if time else cast_text(text, dtypes[0], form)
+            casts[column] = cast_time(text, form, zone) if time else cast_text(text, dtypes[0], form, zone)
             bad = session.fetch(misfits(text, casts[column], raw, ROW))
         for row, value in bad:
             dtype = Timestamp if time else dtypes[0]

@@ -26,8 +26,10 @@ from headwater.offline.engines.duckdb_opened import (
     count_rows,
     split_table,
 )
+from headwater.offline.engines.duckdb_zones import source_zone
 from headwater.offline.json_files import read_json_rows
 from headwater.offline.local_files import SourceFile, list_local, root_of
+from headwater.planning.local_time import LocalTimes
 from headwater.planning.partitions import Partitions, partitions
 from headwater.planning.text_values import PLAIN, json_value, micros_up, value_of_text
 from headwater.types import DType, String, Timestamp
@@ -130,7 +132,7 @@ def _load(
     dtypes = {name: _dtype(name, wanted, where) for name in wanted.columns}
     types = [(name, Timestamp.arrow if name in wanted.times else dtype.arrow) for name, dtype in dtypes.items()]
     schema = pa.schema([*types, (ROW, pa.int64()), (_FILE, pa.int64()), (WHOLE, pa.bool_())])
-    parts = _parts(source, files, folder)
+    parts, zone = _parts(source, files, folder), source_zone(source)
 
     def batches() -> Iterator[pa.RecordBatch]:
         first = 0
@@ -140,9 +142,11 @@ def _load(
             while some := list(itertools.islice(rows, _BATCH)):
                 columns: list[pa.Array] = []
                 for name, kind in types:
-                    folder_value = _of_folder(given.get(name), dtypes[name], name in wanted.times)
+                    folder_value = _of_folder(given.get(name), dtypes[name], name in wanted.times, zone)
                     values = [
-                        _value(row[name], dtypes[name], name in wanted.times, text) if name in row else folder_value
+                        _value(row[name], dtypes[name], name in wanted.times, text, zone)
+                        if name in row
+                        else folder_value
                         for _, row in some
                     ]
                     _check(values, some, name, dtypes[name], name in wanted.times, f"{where}: {files[i].location}")
@@ -177,25 +181,25 @@ class _Bad:
 _BAD = _Bad()
 
 
-def _value(value: Any, dtype: DType, time: bool, text: bool) -> Any:
+def _value(value: Any, dtype: DType, time: bool, text: bool, zone: LocalTimes | None) -> Any:
     try:
         if value is None:
             return None
         if time:
-            return from_micros(micros_up(value, PLAIN.times)) if isinstance(value, str) else _BAD
+            return from_micros(micros_up(value, PLAIN.times, zone)) if isinstance(value, str) else _BAD
         if text and dtype == String and not isinstance(value, str):
             return json.dumps(value)
-        return json_value(value, dtype)
+        return json_value(value, dtype, zone)
     except ValueError:
         return _BAD
 
 
-def _of_folder(text: str | None, dtype: DType, time: bool) -> Any:
+def _of_folder(text: str | None, dtype: DType, time: bool, zone: LocalTimes | None) -> Any:
     """The value that a folder's name gives."""
     if text is None:
         return None
     try:
-        return from_micros(micros_up(text, PLAIN.times)) if time else value_of_text(text, dtype)
+        return from_micros(micros_up(text, PLAIN.times, zone)) if time else value_of_text(text, dtype, PLAIN, zone)
     except ValueError:
         return _BAD
 

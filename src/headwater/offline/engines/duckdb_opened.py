@@ -121,6 +121,8 @@ class Wanted:
             can = key_castable if given.name in self.keys else castable
             if dtype is None or given.type == dtype.arrow or not can(given.type, dtype):
                 continue
+            if pa.types.is_timestamp(given.type) and given.type.tz is None:
+                continue  # its time zone is for the source to say
             found = fit(table.column(i), dtype)
             if found.bad is not None:
                 what = misfits(table.column(i), found.bad, dtype, first)
@@ -180,6 +182,7 @@ class Opened:
         lacking: column → which of its files lack it.
         branches: its rows, in parts that a run reads in different ways; empty: in one, by the times of its rows.
         file_rows: file → how many rows it has, of those that are read whole.
+        repeated_times, skipped_times: how many times are in an hour that a clock change repeats, or skips.
         fixed: whether each statement sees the same rows, whatever becomes of the files.
     """
 
@@ -193,6 +196,8 @@ class Opened:
     branches: tuple[Branch, ...] = ()
     file_rows: Mapping[str, int] = field(default_factory=dict)
     fixed: bool = True
+    repeated_times: int = 0
+    skipped_times: int = 0
 
 
 def check_columns(schema: pa.Schema, wanted: Sequence[str], where: str) -> None:

@@ -43,6 +43,7 @@ from headwater.offline.engines.duckdb_parquet import (
     show_remote,
 )
 from headwater.offline.engines.duckdb_unreadable import check_input, check_rows, check_table
+from headwater.offline.engines.duckdb_zones import in_zone
 from headwater.offline.engines.footers import read_footers
 from headwater.offline.local_files import local_identities
 from headwater.offline.remote_files import is_remote, list_remote, remote_identities
@@ -62,6 +63,16 @@ def open_source(
     Raises:
         SourceError: a source that is missing, unreadable, or lacks a column.
     """
+    opened = _open(session, source, folder, wanted, where, scope)
+    # naive times in text are settled where they are read
+    if opened is None or isinstance(source, (CSVSource, JSONSource)):
+        return opened
+    return in_zone(session, source, opened, wanted, where)
+
+
+def _open(
+    session: Session, source: Source, folder: Path, wanted: Wanted, where: str, scope: SourceScope
+) -> Opened | None:
     match source:
         case ParquetSource() if not is_remote(source.location):
             return open_parquet(session, source, folder, wanted, where, scope)

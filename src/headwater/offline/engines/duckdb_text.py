@@ -6,13 +6,15 @@ from headwater.clock import FIRST_MICROS, LAST_MICROS
 from headwater.definitions.csv_format import CSVFormat
 from headwater.definitions.time_format import MONTHS, TimeFormat
 from headwater.offline.engines.duckdb_columns import text_sql, type_name
+from headwater.offline.engines.duckdb_zones import instant_sql, kind_sql
+from headwater.planning.local_time import LocalTimes
 from headwater.planning.text_values import FALSE, NAMED_NUMBER, NUMBER, TRUE, WHOLE, grouped
 from headwater.types import DType
 
 _DAYS = "DATE '0001-01-01' AND DATE '9999-12-31'"
 
 
-def cast_text(sql: str, dtype: DType, form: CSVFormat) -> str:
+def cast_text(sql: str, dtype: DType, form: CSVFormat, zone: LocalTimes | None = None) -> str:
     """The value of a text, NULL where the text is no such value; arrays and embeddings are not cast here."""
     match dtype.name:
         case "string":
@@ -34,7 +36,7 @@ def cast_text(sql: str, dtype: DType, form: CSVFormat) -> str:
             true, false = (", ".join(map(text_sql, texts)) for texts in (TRUE, FALSE))
             return f"CASE WHEN {text} IN ({true}) THEN TRUE WHEN {text} IN ({false}) THEN FALSE END"
         case "timestamp":
-            return f"make_timestamp({_micros(sql, form.times, finer='NULL')})"
+            return f"make_timestamp({_micros(sql, form.times, 'NULL', zone)})"
         case "date":
             wall = _wall(sql, form.dates)
             fine = f"{wall} = CAST({wall} AS DATE) AND NOT {_finer(sql, form.dates)}"
@@ -42,9 +44,15 @@ def cast_text(sql: str, dtype: DType, form: CSVFormat) -> str:
     raise AssertionError(dtype)
 
 
-def cast_time(sql: str, form: CSVFormat) -> str:
-    """The time in a text (UTC where no offset is written), finer than microseconds rounded up; NULL where none is."""
-    return f"make_timestamp({_micros(sql, form.times, finer='1')})"
+def cast_time(sql: str, form: CSVFormat, zone: LocalTimes | None = None) -> str:
+    """The time in a text (in the zone where no offset is written), finer ones rounded up; else NULL."""
+    return f"make_timestamp({_micros(sql, form.times, '1', zone)})"
+
+
+def time_kind(sql: str, form: CSVFormat, zone: LocalTimes) -> str:
+    """Whether a time without an offset is in an hour that a clock change repeats, or skips; else 0."""
+    kind = kind_sql(f"epoch_us({_wall(sql, form.times)})", zone)
+    return f"CASE WHEN {_part(sql, form.times, 'z')} = '' THEN {kind} ELSE 0 END" if form.times.has_offset else kind
 
 
 _BLANKS = r"E' \t\n\r\f\x0b'"
@@ -78,17 +86,22 @@ def _finer(sql: str, form: TimeFormat) -> str:
     return f"regexp_matches(substr({_part(sql, form, 'f')}, 7), '[1-9]')" if "f" in form.groups else "FALSE"
 
 
-def _micros(sql: str, form: TimeFormat, finer: str) -> str:
+def _micros(sql: str, form: TimeFormat, finer: str, zone: LocalTimes | None) -> str:
     """The instant in microseconds since 1970; NULL where there is none.
 
     Args:
         sql: the text.
         form: how it is written.
         finer: what is added where it is between two microseconds.
+        zone: of times without an offset; None: UTC.
     """
-    micros = f"epoch_us({_wall(sql, form)})"
+    wall = f"epoch_us({_wall(sql, form)})"
+    local = wall if zone is None else instant_sql(wall, zone)
+    micros = local
     if form.has_offset:
-        micros += f" - {_offset(_part(sql, form, 'z'))}"
+        written = _part(sql, form, "z")
+        micros = f"CASE WHEN {written} = '' THEN {local} ELSE {wall} - {_offset(written)} END"
+    micros = f"({micros})"
     if "f" in form.groups:
         micros += f" + CASE WHEN {_finer(sql, form)} THEN {finer} ELSE 0 END"
     return f"CASE WHEN {micros} BETWEEN {FIRST_MICROS} AND {LAST_MICROS} THEN {micros} END"
@@ -98,7 +111,7 @@ def _offset(zone: str) -> str:
     digits = f"replace(substr({zone}, 2), ':', '')"
     minutes = f"CAST(left({digits}, 2) AS BIGINT) * 60 + CAST(rpad(substr({digits}, 3), 2, '0') AS BIGINT)"
     sign = f"CASE WHEN left({zone}, 1) = '-' THEN -60000000 ELSE 60000000 END"
-    return f"CASE WHEN {zone} IN ('', 'Z', 'z', 'UTC') THEN 0 ELSE ({minutes}) * {sign} END"
+    return f"CASE WHEN {zone} IN ('Z', 'z', 'UTC') THEN 0 ELSE ({minutes}) * {sign} END"
 
 
 def _wall(sql: str, form: TimeFormat) -> str:

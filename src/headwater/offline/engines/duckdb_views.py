@@ -129,6 +129,8 @@ def open_view(
         unreadable=unreadable,
         lacking={} if opened is None else opened.lacking,
         file_rows={} if opened is None else opened.file_rows,
+        repeated_times=0 if opened is None else opened.repeated_times,
+        skipped_times=0 if opened is None else opened.skipped_times,
     )
     deletes = None if view.log is None else deletes_of(session, resolved, view.log, rows)
     if deletes is None:

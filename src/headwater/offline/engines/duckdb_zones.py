@@ -1,0 +1,106 @@
+"""Naive times of a source with a time zone, in DuckDB's words: the rule of `planning.local_time` in SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pyarrow as pa
+
+from headwater.definitions.sources import Source
+from headwater.offline.engines.duckdb_columns import FAILED, name_sql, text_sql
+from headwater.offline.engines.duckdb_opened import ROW, Branch, Opened, Session, Wanted
+from headwater.planning.local_time import REPEATED, SKIPPED, LocalTimes, local_times
+
+_UTC = pa.timestamp("us", tz="UTC")
+
+
+def source_zone(source: Source) -> LocalTimes | None:
+    """The local times of a source's naive times; None: they are UTC."""
+    return None if source.timezone is None else local_times(source.timezone, later=True)
+
+
+def instant_sql(local: str, zone: LocalTimes) -> str:
+    """The instant of a local time, both in microseconds since 1970."""
+    pieces = zip(zone.offsets, zone.instants, zone.kinds, strict=True)
+    return _of_piece(local, zone, [str(at) if kind == SKIPPED else f"w - ({o})" for o, at, kind in pieces])
+
+
+def kind_sql(local: str, zone: LocalTimes) -> str:
+    """Whether a local time is repeated or skipped."""
+    return _of_piece(local, zone, [str(kind) for kind in zone.kinds])
+
+
+def _of_piece(local: str, zone: LocalTimes, values: Sequence[str]) -> str:
+    """The value of the piece that a local time, `w` in the values, is in."""
+    return f"list_transform([{local}], lambda w: {_chosen(zone.starts, values)})[1]"
+
+
+def _chosen(starts: Sequence[int], values: Sequence[str]) -> str:
+    """The value of a piece, by halves."""
+    if len(values) == 1:
+        return values[0]
+    half = len(values) // 2
+    low, high = _chosen(starts[:half], values[:half]), _chosen(starts[half:], values[half:])
+    return f"CASE WHEN w < {starts[half]} THEN {low} ELSE {high} END"
+
+
+def in_zone(session: Session, source: Source, opened: Opened, wanted: Wanted, where: str) -> Opened:
+    """A source whose naive times are instants, by its time zone."""
+    zone = source_zone(source)
+    types = dict(zip(opened.schema.names, opened.schema.types, strict=True))
+    naive = [name for name in wanted.columns if name in types and _is_naive(name, types[name], wanted)]
+    if zone is None or not naive:
+        return opened
+    replaced = [f"{_instant(name, types[name], wanted, zone, where)} AS {name_sql(name)}" for name in naive]
+    counted = [f"{kind_sql(_local(name, types[name]), zone)}" for name in naive if name in wanted.times]
+    repeated = skipped = 0
+    for kind in counted:
+        ((one, two),) = session.fetch(
+            f"SELECT count(*) FILTER (kind = {REPEATED}), count(*) FILTER (kind = {SKIPPED}) "
+            f"FROM (SELECT {kind} AS kind FROM {opened.name})"
+        )
+        repeated, skipped = repeated + one, skipped + two
+    row = f", rowid AS {ROW}" if opened.row == "rowid" else ""
+    views: dict[str, str] = {}
+    for name in dict.fromkeys([opened.name, *(branch.name for branch in opened.branches)]):
+        views[name] = session.name("local")
+        session.run(f"CREATE VIEW {views[name]} AS SELECT * REPLACE ({', '.join(replaced)}){row} FROM {name}")
+    return replace(
+        opened,
+        name=views[opened.name],
+        schema=pa.schema([pa.field(f.name, _UTC) if f.name in naive else f for f in opened.schema]),
+        row=ROW,
+        # what footers say of these columns is in local time
+        footers=(),
+        branches=tuple(Branch(views[b.name], b.whole, b.condition) for b in opened.branches),
+        repeated_times=opened.repeated_times + repeated,
+        skipped_times=opened.skipped_times + skipped,
+    )
+
+
+def _is_naive(name: str, kind: pa.DataType, wanted: Wanted) -> bool:
+    if pa.types.is_date(kind):
+        return name in wanted.times
+    if not pa.types.is_timestamp(kind) or kind.tz is not None:
+        return False
+    dtypes = [wanted.keys.get(name), *wanted.values.get(name, ())]
+    return name in wanted.times or any(d is not None and d.name == "timestamp" for d in dtypes)
+
+
+def _local(name: str, kind: pa.DataType) -> str:
+    sql = name_sql(name)
+    if pa.types.is_timestamp(kind) and kind.unit == "ns":
+        # rounded up, as all times of sources are
+        nanos = f"epoch_ns({sql})"
+        return f"CASE WHEN {nanos} > 0 THEN ({nanos} - 1) // 1000 + 1 ELSE {nanos} // 1000 END"
+    return f"epoch_us({sql})"
+
+
+def _instant(name: str, kind: pa.DataType, wanted: Wanted, zone: LocalTimes, where: str) -> str:
+    instant = f"make_timestamptz({instant_sql(_local(name, kind), zone)})"
+    if name in wanted.times or not pa.types.is_timestamp(kind) or kind.unit != "ns":
+        return instant
+    text = text_sql(f"{FAILED}{where}: column {name!r} ({kind}) holds a value that timestamp cannot hold exactly: ")
+    failed = f"error({text} || CAST({name_sql(name)} AS VARCHAR))"
+    return f"CASE WHEN epoch_ns({name_sql(name)}) % 1000 <> 0 THEN {failed} ELSE {instant} END"

@@ -1,0 +1,165 @@
+"""Naive times of a time zone as instants: what clock changes repeat or skip is settled so that nothing leaks.
+
+A local time in an hour that a clock change repeats is two instants: event and created times are the later one, a
+spine's time is the earlier. One that a change skips is no instant: it becomes that of the change.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from headwater.clock import EPOCH, FIRST_MICROS, MICROSECOND, to_micros
+from headwater.definitions.time_zones import time_zone
+
+_FIRST, _LAST = datetime(1880, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
+"""Between these the changes of a zone are looked up; before and after its clocks are taken not to change."""
+_STEP = timedelta(days=5)
+"""Shorter than between any two changes of a zone."""
+
+REPEATED, SKIPPED = 1, 2
+
+
+@dataclass(frozen=True)
+class LocalTimes:
+    """The local times of a zone in pieces, each with the instants that they are; microseconds since 1970.
+
+    Attributes:
+        name: of the zone.
+        starts: the local time with which each piece begins.
+        offsets: how far a piece's local times are ahead of UTC; of a skipped piece nothing.
+        instants: of a skipped piece the instant of the change; else nothing.
+        kinds: `REPEATED`, `SKIPPED` or 0.
+    """
+
+    name: str
+    starts: tuple[int, ...]
+    offsets: tuple[int, ...]
+    instants: tuple[int, ...]
+    kinds: tuple[int, ...]
+
+    def instant(self, local: int) -> tuple[int, int]:
+        """The instant of a local time, and whether it was repeated or skipped."""
+        i = bisect_right(self.starts, local) - 1
+        return (self.instants[i] if self.kinds[i] == SKIPPED else local - self.offsets[i]), self.kinds[i]
+
+    def convert(self, local: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The instants of local times, and of each whether it was repeated or skipped."""
+        i = np.searchsorted(np.array(self.starts, np.int64), local, side="right") - 1
+        kinds = np.array(self.kinds, np.int64)[i]
+        moved = local - np.array(self.offsets, np.int64)[i]
+        return np.where(kinds == SKIPPED, np.array(self.instants, np.int64)[i], moved), kinds
+
+
+@lru_cache(maxsize=64)
+def local_times(name: str, *, later: bool) -> LocalTimes | None:
+    """The local times of a zone; None for UTC.
+
+    Args:
+        name: of the IANA database (`Europe/Berlin`), `UTC`, or an offset (`+02:00`).
+        later: whether a repeated local time is the later of its two instants.
+
+    Raises:
+        UsageError: there is no such zone.
+    """
+    if name == "UTC":
+        return None
+    zone = time_zone(name)
+    at, before = _FIRST, _offset(zone, _FIRST)
+    pieces = [(FIRST_MICROS - 10**12, before, 0, 0)]
+    while at < _LAST:
+        after = _offset(zone, at + _STEP)
+        if after != before:
+            change = _change(zone, at, at + _STEP)
+            first, second = sorted((change + before, change + after))
+            if after > before:
+                pieces.append((first, 0, change, SKIPPED))
+            else:
+                pieces.append((first, after if later else before, 0, REPEATED))
+            pieces.append((second, after, 0, 0))
+        at, before = at + _STEP, after
+    starts, offsets, instants, kinds = zip(*pieces, strict=True)
+    return LocalTimes(name, starts, offsets, instants, kinds)
+
+
+def _offset(zone: tzinfo, at: datetime) -> int:
+    offset = at.astimezone(zone).utcoffset()
+    assert offset is not None
+    return offset // MICROSECOND
+
+
+def _change(zone: tzinfo, low: datetime, high: datetime) -> int:
+    """The instant within a span at which a zone's offset changes."""
+    first = _offset(zone, low)
+    while high - low > MICROSECOND:
+        middle = low + (high - low) / 2
+        low, high = (middle, high) if _offset(zone, middle) == first else (low, middle)
+    return (high - EPOCH) // MICROSECOND
+
+
+def instant_in(when: datetime | date | str, name: str | None) -> int:
+    """Microseconds since 1970 of an instant; a naive one is of a time zone (None: UTC), the earlier of two.
+
+    Raises:
+        UsageError: it is no time, or there is no such zone.
+    """
+    zone = None if name is None else local_times(name, later=False)
+    micros = to_micros(when)
+    if zone is None:
+        return micros
+    parsed = datetime.fromisoformat(when.strip()) if isinstance(when, str) else when
+    naive = not isinstance(parsed, datetime) or parsed.tzinfo is None
+    return zone.instant(micros)[0] if naive else micros
+
+
+def aware(column: pa.ChunkedArray | list[Any], zone: LocalTimes, *, dates: bool) -> pa.ChunkedArray | list[Any]:
+    """A column whose naive times are instants; everything else in it is as it was.
+
+    Args:
+        column: as it was given.
+        zone: of its naive times.
+        dates: whether dates are midnights of the zone.
+    """
+    if isinstance(column, list):
+        return [_aware_value(value, zone, dates) for value in column]
+    kind = column.type
+    if pa.types.is_date(kind) and dates:
+        column, kind = column.cast(pa.timestamp("us")), pa.timestamp("us")
+    if not pa.types.is_timestamp(kind) or kind.tz is not None:
+        return column
+    return pa.chunked_array([_aware_array(chunk, zone) for chunk in column.chunks], _aware_type(kind))
+
+
+def _aware_type(kind: pa.DataType) -> pa.DataType:
+    return pa.timestamp("ns" if kind.unit == "ns" else "us", tz="UTC")
+
+
+def _aware_array(array: pa.Array, zone: LocalTimes) -> pa.Array:
+    fine = array.type.unit == "ns"
+    counted = array.cast(pa.int64()) if fine else array.cast(pa.timestamp("us")).cast(pa.int64())
+    values = np.asarray(counted.fill_null(0))
+    if fine:
+        micros = values // 1000
+        instants = zone.convert(micros)[0] * 1000 + values - micros * 1000
+    else:
+        instants = zone.convert(values)[0]
+    missing = np.asarray(array.is_null())
+    return pa.array(instants, pa.int64(), mask=missing).cast(_aware_type(array.type))
+
+
+def _aware_value(value: Any, zone: LocalTimes, dates: bool) -> Any:
+    if isinstance(value, datetime):
+        if value.tzinfo is not None:
+            return value
+    elif dates and isinstance(value, date):
+        value = datetime(value.year, value.month, value.day)
+    else:
+        return value
+    return EPOCH + zone.instant((value.replace(tzinfo=UTC) - EPOCH) // MICROSECOND)[0] * MICROSECOND
