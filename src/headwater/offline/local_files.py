@@ -70,6 +70,9 @@ def list_local(location: str, folder: Path, suffixes: tuple[str, ...], where: st
         names = walk.names()
     except OSError as bad:
         raise SourceError(f"{where}: cannot list {bad.filename or path}: {bad.strerror}") from bad
+    except UnicodeEncodeError:
+        shown = location.encode("utf-8", "backslashreplace").decode()
+        raise SourceError(f"{where}: {shown}: the path is not UTF-8") from None
     if not names:
         raise SourceError(f"{where}: no file at {path}{_there(root, pattern, walk, suffixes)}{_project(path, folder)}")
     _check_names(names, where)
