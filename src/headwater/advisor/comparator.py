@@ -51,8 +51,11 @@ class FeatureStoreArchitectureComparator:
     ) -> ArchitectureComparison:
         """Scores every system, says how it fits, recommends one, and says what would change that.
 
+        A system that is only maintained, or closed to new users, is recommended only with `allow_closed`.
+
         Args:
-            requirements: `Requirements`, or a mapping of their names; None asks for nothing.
+            requirements: `Requirements`, or a mapping of their names. Where none is stated nothing is recommended, and
+                the reasoning says what to ask.
             systems: the systems to compare; None: all that there are profiles of.
             seed: of the random weightings and draws.
             draws: how many there are.
@@ -85,7 +88,8 @@ class FeatureStoreArchitectureComparator:
             for name in scores
         }
         firm = sensitivity.analyse(asked, chosen, parts, criteria, scores, seed=seed, draws=draws)
-        first = scoring.leaders(scores)
+        # with nothing to rank by, what is missing is asked for
+        first = scoring.leaders(scores) if not asked.asks_nothing else []
         return ArchitectureComparison(
             requirements=asked,
             weights=weights,

@@ -40,6 +40,8 @@ def _field(found: Any) -> Any:
 
 def text(comparison: ArchitectureComparison) -> str:
     """The ranking as a table of text, then the reasoning."""
+    if comparison.requirements.asks_nothing:
+        return "\n".join(comparison.recommendation_reasoning)
     rows = _rows(comparison)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
@@ -53,6 +55,8 @@ def html(comparison: ArchitectureComparison) -> str:
     body = "".join(f"<tr>{row}</tr>" for row in cells)
     names = "".join(f"<th>{markup.escape(name)}</th>" for name in head)
     said = "".join(f"<li>{markup.escape(sentence)}</li>" for sentence in comparison.recommendation_reasoning)
+    if comparison.requirements.asks_nothing:
+        return f"<ul>{said}</ul>"
     return f"<table><thead><tr>{names}</tr></thead><tbody>{body}</tbody></table><ul>{said}</ul>"
 
 

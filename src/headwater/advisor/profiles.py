@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -62,6 +63,10 @@ CAPABILITIES = (
     "managed",
 )
 UNSOURCED = "unsourced claim"
+_CLOSED = re.compile(
+    r"\b(only (been )?maintain(s|ed)?|maintenance|deprecated|discontinued|sunset|retired|unmaintained|archived"
+    r"|closed|end[- ]of[- ](life|sale|support)|ended)\b"
+)
 OPEN_WORDS = ("variable", "configurable")
 
 _LEVELS = (
@@ -165,6 +170,12 @@ class Profile:
     measured: tuple[str, ...] = ()
     components: Mapping[str, str] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def closed(self) -> bool:
+        """Whether by its status it is only maintained, or closed to new users."""
+        status = self.status.strip().lower()
+        return not status.startswith("active") and _CLOSED.search(status) is not None
 
     def source(self, name: str) -> str:
         """Where the value of a field comes from; "unsourced claim" where nobody says."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from headwater.advisor.labels import percent
+from headwater.advisor.labels import QUESTIONS, percent
+from headwater.advisor.profiles import Profile
 from headwater.advisor.requirements import CRITERIA, Requirements
 from headwater.advisor.result import Analysis, ArchitectureScore, Fit, Sensitivity, Verdict
 from headwater.advisor.scoring import LIMITS, TIE, leaders
@@ -12,6 +13,8 @@ from headwater.advisor.sensitivity import challengers
 
 Scores = Mapping[str, ArchitectureScore]
 Analyses = Mapping[str, Analysis]
+
+NOTHING_STATED = "No requirement is stated, so nothing is ranked. Answer some of these, those that you are sure of:"
 
 _CRITERION_OF = {
     "max_latency_ms": "performance",
@@ -28,6 +31,8 @@ _CRITERION_OF = {
 
 def sentences(requirements: Requirements, scores: Scores, analyses: Analyses, sensitivity: Sensitivity) -> list[str]:
     """The reasoning, from the recommendation to what could change it."""
+    if requirements.asks_nothing:
+        return [NOTHING_STATED, *(f"{question}? ({name})" for name, question in QUESTIONS.items())]
     first = leaders(scores)
     if not first:
         return [*_nothing(analyses), *_notes(requirements, analyses)]
@@ -168,6 +173,7 @@ def _firmness(first: Sequence[str], sensitivity: Sensitivity, open_first: bool) 
 def _out(scores: Scores, analyses: Analyses) -> list[str]:
     out = {n: analyses[n].first_missed for n in scores if scores[n].qualified is False}
     said = [f"{name} is out: {fit.requirement}: {fit.sentence}." for name, fit in out.items() if fit is not None]
+    said += [_closed(analyses[name].profile) for name, fit in out.items() if fit is None]
     if any(score.qualified for score in scores.values()):
         said += [
             f"{name} ranks after those that qualify: check {_unknowns(analyses[name])}."
@@ -175,6 +181,13 @@ def _out(scores: Scores, analyses: Analyses) -> list[str]:
             if scores[name].qualified is None
         ]
     return said
+
+
+def _closed(profile: Profile) -> str:
+    return (
+        f"{profile.name} is not recommended for a new start: {profile.status} ({profile.source('status')}); "
+        "allow_closed (--allow-closed) counts it too."
+    )
 
 
 def _unknowns(analysis: Analysis) -> str:
@@ -185,6 +198,8 @@ def _unknowns(analysis: Analysis) -> str:
 def _nothing(analyses: Analyses) -> list[str]:
     said = ["Nothing qualifies: every system lacks something that is required."]
     for name, analysis in analyses.items():
+        if analysis.first_missed is None and analysis.profile.closed:
+            said.append(_closed(analysis.profile))
         if analysis.first_missed is not None:
             said.append(f"{name} misses {analysis.first_missed.requirement} first: {analysis.first_missed.sentence}.")
     return said

@@ -55,10 +55,7 @@ def page(comparison: ArchitectureComparison) -> str:
             *_top(comparison, answer),
             "<main>",
             *_reasoning(comparison),
-            *_charts(comparison),
-            *_fit(comparison),
-            *_firmness(comparison),
-            *_systems(comparison),
+            *(_ranking(comparison) if not comparison.requirements.asks_nothing else ()),
             *components(comparison),
             *profiles(comparison),
             "</main>",
@@ -69,6 +66,11 @@ def page(comparison: ArchitectureComparison) -> str:
     )
 
 
+def _ranking(comparison: ArchitectureComparison) -> Iterator[str]:
+    for part in (_charts, _fit, _firmness, _systems):
+        yield from part(comparison)
+
+
 def _first(comparison: ArchitectureComparison) -> list[str]:
     return [comparison.recommendation] if comparison.recommendation is not None else list(comparison.tied)
 
@@ -76,7 +78,7 @@ def _first(comparison: ArchitectureComparison) -> list[str]:
 def _answer(comparison: ArchitectureComparison) -> str:
     name = comparison.recommendation
     qualified = comparison.architecture_scores[name].qualified if name is not None else None
-    return labels.verdict(name, tuple(comparison.tied), qualified)
+    return labels.verdict(name, tuple(comparison.tied), qualified, stated=not comparison.requirements.asks_nothing)
 
 
 def _top(comparison: ArchitectureComparison, answer: str) -> Iterator[str]:
@@ -91,7 +93,10 @@ def _top(comparison: ArchitectureComparison, answer: str) -> Iterator[str]:
         shown = "".join(f"<li>{escape(chip)}</li>" for chip in chips)
         yield f'<ul class="chips" aria-label="Requirements">{shown}</ul>'
     else:
-        yield '<p class="note">Nothing was asked for: what is left out counts the same for every system.</p>'
+        yield '<p class="note">Nothing was asked for, so nothing is ranked.</p>'
+    if comparison.requirements.asks_nothing:
+        yield "</header>"
+        return
     yield f'<dl class="facts">{"".join(_facts(comparison))}</dl></header>'
 
 

@@ -53,6 +53,7 @@ class Requirements:
         ops_skill: what the team knows of running such systems: low, medium, high.
         budget_class: what it may cost to run at all: low, medium, high.
         decision_weights: criterion -> weight; where any are given, only those count. They need not add up to 1.
+        allow_closed: whether a system that is only maintained, or closed to new users, may be recommended.
 
     Raises:
         UsageError: a value that is not possible; all of them are listed.
@@ -71,6 +72,7 @@ class Requirements:
     ops_skill: str | None = None
     budget_class: str | None = None
     decision_weights: Mapping[str, float] = field(default_factory=dict)
+    allow_closed: bool = False
 
     def __post_init__(self) -> None:
         problems = []
@@ -117,7 +119,12 @@ class Requirements:
     def stated(self) -> dict[str, Any]:
         """What is asked for, by name, in order; what is left out is not in it."""
         found = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {name: value for name, value in found.items() if value not in (None, (), {})}
+        return {name: value for name, value in found.items() if value is not False and value not in (None, (), {})}
+
+    @property
+    def asks_nothing(self) -> bool:
+        """Whether nothing is stated by which systems could be ranked."""
+        return not self.stated.keys() - {"allow_closed"}
 
     @property
     def importance(self) -> float:
@@ -160,6 +167,10 @@ def check_needs(requirements: Requirements, profiles: Iterable[Profile]) -> None
 def _value(name: str, value: Any) -> Any:
     if name in _LISTS:
         return _names(value)
+    if name == "allow_closed":
+        if not isinstance(value, bool):
+            raise ValueError("must be true or false")
+        return value
     if name == "decision_weights":
         return _weights(value)
     if value is None:

@@ -160,7 +160,7 @@ class ArchitectureComparison:
         weights: criterion -> weight; they add up to 1.
         architecture_scores: system -> score, the best first (qualified ones before open ones before disqualified ones).
         detailed_analysis: system -> all that is said of it, in the same order.
-        recommendation: the system to take; None where nothing qualifies or several tie.
+        recommendation: the system to take; None where nothing qualifies, several tie, or no requirement is stated.
         tied: the systems that share the first place, where it is shared; else empty.
         recommendation_reasoning: plain sentences.
         sensitivity: how firm that is.

@@ -102,7 +102,12 @@ def total(weights: Mapping[str, float], scores: Mapping[str, Span], qualified: b
 
 
 def qualifies(requirements: Requirements, profile: Profile) -> bool | None:
-    """Whether each required store and need is there; None where the profile leaves one open and lacks none."""
+    """Whether each required store and need is there; None where the profile leaves one open and lacks none.
+
+    A system that is only maintained, or closed to new users, does not qualify unless `allow_closed` is set.
+    """
+    if profile.closed and not requirements.allow_closed:
+        return False
     verdicts = [store_verdict(store, profile.provides_online) for store in requirements.required_online_stores]
     verdicts += [store_verdict(store, profile.provides_offline) for store in requirements.required_offline_stores]
     verdicts += [need_verdict(need, profile) for need in requirements.needs]

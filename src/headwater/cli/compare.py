@@ -61,6 +61,9 @@ def compare(
     budget_class: Annotated[
         str | None, typer.Option(metavar="LEVEL", help="What it may cost to run at all: low, medium, high.")
     ] = None,
+    allow_closed: Annotated[
+        bool, typer.Option("--allow-closed", help="Count systems too that are only maintained, or closed to new users.")
+    ] = False,
     weight: Annotated[
         list[str] | None,
         typer.Option(metavar="CRITERION=W,…", help="What a criterion counts; where any is given, only those count."),
@@ -108,6 +111,7 @@ def compare(
         "team_size": team_size,
         "ops_skill": ops_skill,
         "budget_class": budget_class,
+        "allow_closed": allow_closed or None,
         "decision_weights": {**asked.get("decision_weights", {}), **_weights(weight)} if weight else None,
     }
     asked |= {name: value for name, value in given.items() if value is not None}

@@ -18,6 +18,10 @@ _BAR = 20
 def drawn(comparison: ArchitectureComparison) -> Iterator[Drawable]:
     """All that is shown, the answer first."""
     yield from _answer(comparison)
+    if comparison.requirements.asks_nothing:
+        yield Fields([("-", sentence) for sentence in comparison.recommendation_reasoning], "What to say first")
+        yield Line("headwater compare --interactive asks for each; --file FILE reads them from TOML", "dim")
+        return
     yield _ranking(comparison)
     yield Line(f"{_marks()[0]} certain, {_marks()[1]} open in the figures; first in: of random weightings", "dim")
     yield _criteria(comparison)
@@ -46,7 +50,8 @@ def _answer(comparison: ArchitectureComparison) -> Iterator[Drawable]:
     name = comparison.recommendation
     qualified = comparison.architecture_scores[name].qualified if name is not None else None
     style = "bold green" if qualified else "bold yellow"
-    yield Line(labels.verdict(name, tuple(comparison.tied), qualified), style)
+    stated = not comparison.requirements.asks_nothing
+    yield Line(labels.verdict(name, tuple(comparison.tied), qualified, stated=stated), style)
 
 
 def _ranking(comparison: ArchitectureComparison) -> Sheet:

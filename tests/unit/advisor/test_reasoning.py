@@ -24,13 +24,43 @@ def test_figures_and_their_sources_are_cited():
 
 
 def test_a_recommended_product_that_was_bought_is_warned_of():
-    text = said(needs=["streaming", "window_aggregations"], required_online_stores=["redis"])
+    text = said(needs=["streaming", "window_aggregations"], required_online_stores=["redis"], allow_closed=True)
     assert text.startswith("Take tecton")
     assert "Warning: tecton: it was bought by Databricks in August 2025" in text
 
 
 def test_a_tie_is_said_to_be_one():
-    assert "databricks, sagemaker and tecton tie at 1.000 of 1" in said()
+    assert "custom, feast and headwater tie at 1.000 of 1" in said(
+        vendor_risk_tolerance="low", decision_weights={"vendor_lock_in_risk": 1}
+    )
+
+
+def test_a_product_that_is_only_maintained_is_not_recommended_unless_that_is_asked_for():
+    text = said(needs=["streaming", "window_aggregations"], required_online_stores=["redis"])
+    assert not text.startswith("Take tecton")
+    assert "tecton is not recommended for a new start: bought by Databricks in August 2025" in text
+    assert "allow_closed (--allow-closed) counts it too" in text
+    alone = {
+        "old": {"status": "closed to new customers since 2024"},
+        "new": {"status": "active; its old API is closed"},
+    }
+    base = FeatureStoreArchitectureComparator().profiles["feast"]
+    comparator = FeatureStoreArchitectureComparator(
+        {name: {**base.to_dict(), **table, "sources": {}, "warning": ""} for name, table in alone.items()}
+    )
+    assert comparator.compare_architectures({"max_latency_ms": 50}, systems=["old", "new"]).recommendation == "new"
+    none = comparator.compare_architectures({"max_latency_ms": 50}, systems=["old"])
+    assert none.recommendation is None and "old is not recommended" in "\n".join(none.recommendation_reasoning)
+
+
+def test_without_a_requirement_what_to_ask_is_said():
+    for asked in ({}, {"allow_closed": True}):
+        comparison = FeatureStoreArchitectureComparator().compare_architectures(asked, draws=10)
+        assert comparison.recommendation is None and not comparison.tied
+        first, *questions = comparison.recommendation_reasoning
+        assert first.startswith("No requirement is stated, so nothing is ranked.")
+        assert "Reads a second, at least? (min_throughput_qps)" in questions
+        assert str(comparison).startswith(first) and "<table" not in comparison._repr_html_()
 
 
 def test_nothing_qualifies_and_what_each_system_misses_first():

@@ -24,6 +24,7 @@ ASKED = {
     "required_online_stores": ["redis"],
     "needs": ["streaming"],
     "team_size": 3,
+    "allow_closed": True,
 }
 EVIL = "<script>document.title='owned'</script>\"'&"
 LIGHT, DARK = 1, 0
@@ -233,7 +234,8 @@ def test_what_a_profile_says_is_never_markup(tmp_path):
         "components": {"serving_layer": EVIL},
         "sources": {"serving_latency_p99_ms": EVIL},
     }
-    comparison = compared({"max_latency_ms": 2, "needs": [EVIL], "required_online_stores": [EVIL]}, {EVIL: own})
+    asked = {"max_latency_ms": 2, "needs": [EVIL], "required_online_stores": [EVIL], "allow_closed": True}
+    comparison = compared(asked, {EVIL: own})
     page = report_html.page(comparison)
     assert comparison.recommendation == EVIL
     assert "<script" not in page and "script" not in {tag for tag, _ in Tags(page).found}
@@ -244,11 +246,16 @@ def test_what_a_profile_says_is_never_markup(tmp_path):
 @pytest.mark.parametrize(
     ("asked", "systems", "says"),
     [
-        ({}, None, "share the first place"),
+        ({}, None, "no requirement is stated"),
+        (
+            {"vendor_risk_tolerance": "low", "decision_weights": {"vendor_lock_in_risk": 1}},
+            None,
+            "share the first place",
+        ),
         ({"needs": ["embedded"], "required_online_stores": ["cosmosdb"]}, ["feast", "tecton"], "Nothing qualifies"),
         ({"max_latency_ms": 10}, ["feast"], "Take feast"),
         ({"needs": ["streaming"]}, ["custom"], "custom, once what is open has been checked"),
-        ({"decision_weights": {"cost": 1}, "cost_preference": "premium"}, None, "Take tecton"),
+        ({"decision_weights": {"cost": 1}, "cost_preference": "premium", "allow_closed": True}, None, "Take tecton"),
     ],
 )
 def test_every_kind_of_answer_has_a_page(asked, systems, says):

@@ -16,6 +16,7 @@ from headwater.cli import main
 
 ASKED = ["--max-latency-ms", "10", "--min-throughput-qps", "15000", "--freshness-minutes", "10"]
 ASKED += ["--cost-preference", "low", "--need", "streaming", "--online-store", "redis", "--team-size", "3"]
+ASKED += ["--allow-closed"]
 
 
 @pytest.fixture(autouse=True)
@@ -74,6 +75,7 @@ def test_each_requirement_has_an_option(answered):
         "ops_skill": "high",
         "budget_class": "medium",
         "decision_weights": {"performance": 0.4, "cost": 0.4, "flexibility": 0.2},
+        "allow_closed": True,
     }
     assert found["weights"]["performance"] == pytest.approx(0.4)
 
@@ -96,10 +98,15 @@ def test_nothing_qualifies_is_an_answer(compare):
     assert out.splitlines()[0] == "Nothing qualifies" or "once what is open has been checked" in out
 
 
-def test_nothing_asked_for_is_a_tie(compare):
+def test_where_nothing_is_asked_for_it_says_what_to_ask(compare):
     code, out, _ = compare()
-    assert code == 0 and "share the first place" in out.splitlines()[0]
-    assert "\nFit" not in out
+    assert code == 0 and "no requirement is stated" in out.splitlines()[0]
+    assert "Reads a second, at least? (min_throughput_qps)" in out and "\nScore" not in out
+
+
+def test_what_is_only_maintained_is_not_recommended(compare):
+    _, out, _ = compare(*ASKED[:-1])
+    assert out.startswith("Take feast\n") and "tecton is not recommended for a new start" in out
 
 
 def test_a_file_of_requirements_and_options_before_it(answered, nowhere):
