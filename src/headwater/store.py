@@ -24,6 +24,7 @@ from headwater.compute.opening import Closed, check_store, open_engine, open_onl
 from headwater.compute.refresh_queue import RefreshSettings
 from headwater.compute.reports import ClockRepairReport, DeleteReport, EraseReport, MaterializeReport, WriteReport
 from headwater.compute.rooms import Rooms
+from headwater.compute.source_values import check_values
 from headwater.compute.sources import BoundSources, views_in, with_parts
 from headwater.compute.verify import VerifyReport
 from headwater.compute.worker import begin_work
@@ -242,17 +243,23 @@ class FeatureStore(forks.OfOneProcess):
         return self._registry
 
     @leaves_nothing
-    def plan(self, definitions: Iterable[Any] | None = None) -> Plan:
+    def plan(self, definitions: Iterable[Any] | None = None, *, check: bool = False) -> Plan:
         """What `apply` would do.
 
         Args:
             definitions: entities, views and services; None: the project's files, and what they no longer have is
                 removed.
+            check: also read values: the first 10,000 rows of each file of a source, or of a query's answer, as a run
+                would read them.
 
         Raises:
-            DefinitionError: everything that is wrong, together, each with its place.
+            DefinitionError: everything that is wrong, together, each with its place; with `check` the values that do
+                not fit, by file, row and column.
             VersionConflict: changed definitions under versions that are registered.
         """
+        return self._plan(definitions, every_value=check, new_text=False)
+
+    def _plan(self, definitions: Iterable[Any] | None, *, every_value: bool, new_text: bool) -> Plan:
         whole = definitions is None
         if definitions is None:
             definitions = load_definitions(self.settings.folder, self.settings.definitions)
@@ -260,11 +267,16 @@ class FeatureStore(forks.OfOneProcess):
         self._sources.remember(definitions)
         snapshot = self._registry.refresh()
         schemas = self._sources.schemas(self._engine, definitions)
-        return make_plan(snapshot, definitions, schemas, whole_project=whole, now=self._clock())
+        now = self._clock()
+        plan = make_plan(snapshot, definitions, schemas, whole_project=whole, now=now)
+        if every_value or new_text:
+            views = [d for d in definitions if isinstance(d, FeatureView)]
+            check_values(self._engine, snapshot, views, self._sources.source_of, now, every=every_value)
+        return plan
 
     @leaves_nothing
     def apply(self, definitions: Iterable[Any] | None = None) -> Plan:
-        """Register definitions: all or nothing.
+        """Register definitions: all or nothing. Of new sources of text the first 10,000 rows of each file are read.
 
         Args:
             definitions: as in `plan`; a list adds and changes, only the project's files remove.
@@ -277,7 +289,7 @@ class FeatureStore(forks.OfOneProcess):
             RegistryConflict: somebody else applied meanwhile; nothing was changed.
             StoreError: the online store needs a table that cannot be made; nothing was changed.
         """
-        plan = self.plan(definitions)
+        plan = self._plan(definitions, every_value=False, new_text=True)
         if isinstance(self.rooms.online, Provisioned):
             self.rooms.online.provision()
         self._registry.apply(plan, now=self._clock(), log_head=self.rooms.log.head_position())

@@ -33,13 +33,19 @@ def register(app: typer.Typer) -> None:
     command(app)(show)
 
 
-def plan(run: Run) -> None:
+def plan(
+    run: Run,
+    check: Annotated[
+        bool, typer.Option("--check", help="Also read values: the first 10,000 rows of each file, with their casts.")
+    ] = False,
+) -> None:
     """Show what apply would change.
 
-    What is added, changed (with the bump it needs), changed in place, and removed; nothing is written.
+    What is added, changed (with the bump it needs), changed in place, and removed; nothing is written. Values that do
+    not fit are named by file, row and column.
     """
     with run.store() as store:
-        found = store.plan()
+        found = store.plan(check=check)
     run.answer(found, Lines(str(found)))
 
 

@@ -212,11 +212,13 @@ class SourceScope:
         known_after: rows known at this instant (microseconds) or before are left out; None: none are.
         whole: files of which every row is read all the same.
         only: the files that are opened at all; None: all.
+        rows: no more than so many rows need be read of text and of a query's answer, the first ones; None: all.
     """
 
     known_after: int | None = None
     whole: frozenset[str] = frozenset()
     only: frozenset[str] | None = None
+    rows: int | None = None
 
 
 @dataclass
@@ -260,6 +262,11 @@ class HistoryRun(Protocol):
         """The names of the spine's columns."""
         ...
 
+    @property
+    def known_rows(self) -> int | None:
+        """How many rows there are; None where only a run can tell."""
+        ...
+
     def batches(self, rows: int) -> Iterator[pa.RecordBatch]: ...
 
     def clock_changes(self) -> tuple[int, int]:
@@ -294,6 +301,18 @@ class OfflineEngine(OfOneProcess, ABC):
             SourceError: there is none, or they cannot be listed.
         """
         return None
+
+    @abstractmethod
+    def check_values(self, view: ViewInput, rows: int) -> list[str]:
+        """Read the first rows of a view's source as `changes` reads them, and say what does not fit.
+
+        Args:
+            view: the view version, whole, with its source; its log is left alone.
+            rows: how many rows of each file, or of a query's answer.
+
+        Returns:
+            For each file with bad values the first of them, by file, row and column; empty where none was found.
+        """
 
     @abstractmethod
     def history(self, request: HistoryRequest) -> HistoryRun:

@@ -159,6 +159,10 @@ class PointInTimeRun:
                 break
         return self._statements or ()
 
+    @property
+    def known_rows(self) -> int | None:
+        return None if self.spine is None else self.spine.size
+
     def batches(self, rows: int) -> Iterator[pa.RecordBatch]:
         """Run the join; batches of `rows` rows and a last one of fewer, in the spine's order."""
         with self._workspace("history") as space:

@@ -129,6 +129,7 @@ class HistoryResult(OfOneProcess):
 
     def __init__(self, engine: OfflineEngine, request: HistoryRequest) -> None:
         self._request = request
+        self._rows: int | None = None
         with self._explained():
             self._run: HistoryRun = engine.history(request)
         versions = {v.view.label: v.view.version for v in request.views}
@@ -176,6 +177,37 @@ class HistoryResult(OfOneProcess):
         self.metadata.views = {label: ViewCounts(found) for label, found in self._run.counts().items()}
         spine = _clock_changes(*self._run.clock_changes(), "spine", "earlier")
         self.metadata.warnings = (*spine, *_warnings(self._request, self.metadata.views))
+
+    @leaves_nothing
+    def __len__(self) -> int:
+        """The number of rows: the spine's; without a spine the join is run once to count the entities."""
+        if self._rows is None:
+            known = self._run.known_rows
+            self._rows = sum(batch.num_rows for batch in self.to_batches()) if known is None else known
+        return self._rows
+
+    def __bool__(self) -> bool:
+        return True  # that it is there at all is asked without a run
+
+    @leaves_nothing
+    def head(self, rows: int = 5) -> pa.Table:
+        """The first rows as an Arrow table, which has `to_pylist` and `to_pandas`; the join is run for all rows.
+
+        Raises:
+            UsageError: fewer than no rows.
+        """
+        if isinstance(rows, bool) or not isinstance(rows, int) or rows < 0:
+            raise UsageError(f"head({rows!r}): give a number of rows, 0 or more")
+        with self._explained(), closing(self._run.batches(max(rows, 1))) as batches:  # type: ignore[type-var]
+            first = next(batches, None)
+        return pa.Table.from_batches([] if first is None or not rows else [first], self._run.schema)
+
+    @leaves_nothing
+    def to_pylist(self) -> list[dict[str, Any]]:
+        """The rows as dicts of Python values; timestamps are aware, in UTC."""
+        table = self.to_arrow()
+        columns = [python_values(column) for column in table.columns]
+        return [dict(zip(table.column_names, row, strict=True)) for row in zip(*columns, strict=True)]
 
     @leaves_nothing
     def to_arrow(self) -> pa.Table:

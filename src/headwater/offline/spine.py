@@ -59,6 +59,11 @@ class Spine(ABC):
     def schema(self) -> pa.Schema:
         """The spine's own columns."""
 
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """How many rows there are."""
+
     @abstractmethod
     def batches(self, rows: int, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
         """The rows in order, in batches of `rows` and a last one of fewer."""
@@ -218,6 +223,10 @@ class TableSpine(Spine):
     def schema(self) -> pa.Schema:
         return self.table.schema.remove_metadata()
 
+    @property
+    def size(self) -> int:
+        return int(self.table.num_rows)
+
     def batches(self, rows: int, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
         table = self.table if columns is None else self.table.select(columns)
         for start in range(0, self.table.num_rows, rows):
@@ -238,6 +247,11 @@ class ParquetSpine(Spine):
     @property
     def schema(self) -> pa.Schema:
         return self._schema
+
+    @property
+    def size(self) -> int:
+        with pq.ParquetFile(self.given) as file:
+            return int(file.metadata.num_rows)
 
     def batches(self, rows: int, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
         with pq.ParquetFile(self.given) as file:

@@ -24,6 +24,8 @@ from headwater.definitions.sources import ParquetSource, Source, TableSource
 from headwater.definitions.view import FeatureSelection, FeatureView
 from headwater.errors import SpineError
 from headwater.offline.base import ChangeCounts, ChangesRequest, HistoryRequest, OfflineEngine, ViewInput
+from headwater.planning.resolve import whole_view
+from headwater.planning.snapshot import ViewRecord, ViewVersion
 from headwater.planning.watermark import Watermark
 from headwater.testing import SCALE
 from headwater.testing.cases import HistoryCase, ViewCase, plain, plain_rows
@@ -32,7 +34,7 @@ from headwater.testing.forms import LAYOUTS, as_csv, as_frame, as_push, as_query
 from headwater.testing.oracle import Fact, OracleView, changes, counts, facts
 from headwater.testing.pools import MIDNIGHT
 from headwater.testing.strategies import entity_cases, history_cases, log_instants, view_cases
-from headwater.types import Float64, String
+from headwater.types import Float64, Int32, String
 
 EXAMPLES = settings(
     max_examples=20 * SCALE,
@@ -255,6 +257,21 @@ class OfflineEngineSuite(PointInTimeSuite):
                 assert (key, row["__event"], row["__created"]) not in found
                 found[key, row["__event"], row["__created"]] = row
         assert found == {times: fact_row(fact) for times, fact in expected.items()}
+
+    def test_values_that_do_not_fit_are_named(self, engine: OfflineEngine, tmp_path: Path) -> None:
+        """Of the first rows of each file, by file, row and column; what comes later is not looked at."""
+        thing = Entity("thing", join_keys={"thing": String})
+        for name, numbers in (("good", [1, 2]), ("bad", [1, 2**40]), ("late", [*range(5), 2**40])):
+            when = pa.array([from_micros(0)] * len(numbers), pa.timestamp("us", "UTC"))
+            keys = [f"k{i}" for i in range(len(numbers))]
+            pq.write_table(pa.table({"thing": keys, "at": when, "n": numbers}), tmp_path / f"{name}.parquet")
+        source = ParquetSource(str(tmp_path / "*.parquet"), event_time="at")
+        view = FeatureView("v", entity=thing, source=source, features=[Feature("n", Int32)], version="1.0.0")
+        record = ViewRecord("v", {"1.0.0": ViewVersion(view, "", False, from_micros(0), from_micros(0))}, "1.0.0")
+        asked = ViewInput(whole_view(record, record.version()), source)
+        (problem,) = engine.check_values(asked, 5)
+        assert all(part in problem for part in ("bad.parquet", "row 1", "'n'", str(2**40)))
+        assert len(engine.check_values(asked, 6)) == 2
 
     def test_it_may_be_consumed_again(self, engine: OfflineEngine) -> None:
         case = dense_case(rows=200, spine=100, keys=5, span=60)

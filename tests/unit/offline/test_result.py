@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import headwater as hw
+from headwater.clock import to_micros
 from headwater.errors import SourceError, StoreError, UsageError
 from headwater.offline.engines.duckdb import DuckDBEngine
 from tests.unit.offline.asking import ask, at, spine, table, view
@@ -176,3 +177,20 @@ def test_ctrl_c_stops_a_long_join_and_leaves_nothing(tmp_path):
     _, told = running.communicate(timeout=30)
     assert running.returncode != 0 and b"KeyboardInterrupt" in told
     assert not list(tmp_path.glob("*.parquet")) and not list(tmp_path.glob(".*"))
+
+
+def test_length_head_and_rows_as_dicts(engine, weather, tmp_path):
+    rows = spine(("JFK", 0), ("EWR", 0), ("LGA", 0))
+    pq.write_table(rows, tmp_path / "spine.parquet")
+    for given in (rows, str(tmp_path / "spine.parquet")):
+        asked = ask(engine, given, [weather])
+        assert len(asked) == 3 and not asked.metadata.views  # nothing was run
+        whole = asked.to_pylist()
+        assert whole == asked.to_arrow().to_pylist() and whole[0]["n"] == 7
+        assert asked.head(2).to_pylist() == whole[:2] and asked.head(9).to_pylist() == whole
+        assert asked.head(0).num_rows == 0 and asked.head(0).schema == asked.schema
+        for wrong in (-1, True, 1.5):
+            with pytest.raises(UsageError, match="0 or more"):
+                asked.head(wrong)
+    known = ask(engine, None, [weather], at=to_micros(at(0)))
+    assert len(known) == known.to_arrow().num_rows > 0 and known

@@ -40,6 +40,7 @@ from headwater.offline.engines.duckdb_unreadable import explained
 from headwater.offline.engines.duckdb_views import check_view, open_view
 from headwater.offline.history import PointInTimeRun
 from headwater.offline.relations import ViewRows
+from headwater.offline.source_check import value_problems
 from headwater.offline.workspace import Powers
 from headwater.planning.files import FileIdentity
 from headwater.scratch import TempFolder
@@ -126,6 +127,11 @@ class DuckDBEngine(OfflineEngine):
 
     def list_files(self, source: Source) -> tuple[FileIdentity, ...] | None:
         return list_files(source, self.folder, _place(source))
+
+    def check_values(self, view: ViewInput, rows: int) -> list[str]:
+        return value_problems(
+            view, None if view.source is None else self.list_files(view.source), rows, self._workspace
+        )
 
     def history(self, request: HistoryRequest) -> HistoryRun:
         for view in request.views:

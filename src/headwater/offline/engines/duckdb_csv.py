@@ -192,7 +192,7 @@ def open_csv(
     whole = [i for i, file in zip(chosen, files, strict=True) if scope.known_after is None or file.path in scope.whole]
     mixed = 0 < len(whole) < len(files)
     extra = [f"{_FILE} IN ({', '.join(map(str, whole))}) AS {WHOLE}"] if mixed else []
-    typed, repeated, skipped = _load(session, found, wanted, chosen, extra=extra)
+    typed, repeated, skipped = _load(session, found, wanted, chosen, extra=extra, limit=scope.rows)
     file_rows = {}
     if scope != SourceScope():
         counts = dict(session.fetch(f"SELECT {_FILE}, count(*) FROM {typed} GROUP BY 1"))
@@ -227,6 +227,7 @@ def _load(
     *,
     extra: Sequence[str] = (),
     shown: Mapping[str, str] | None = None,
+    limit: int | None = None,
 ) -> tuple[str, int, int]:
     """A table of the rows of some files, in their order: the wanted columns in their dtypes, `__row` and `__file`.
 
@@ -239,11 +240,12 @@ def _load(
         chosen: which of the files.
         extra: further select items, over `__file`.
         shown: column → its name in the table, where that is another.
+        limit: how many rows, the first ones; None: all.
 
     Raises:
         SourceError: a file that cannot be read; text that is not of its dtype, of each column the first.
     """
-    raw = _load_text(session, found, wanted.columns, chosen)
+    raw = _load_text(session, found, wanted.columns, chosen, limit)
     casts = _casts(session, found, wanted, raw)
     typed = session.name("rows")
     columns = [f"{cast} AS {name_sql((shown or {}).get(column, column))}" for column, cast in casts.items()]
@@ -262,23 +264,25 @@ def _load(
     return typed, repeated, skipped
 
 
-def _load_text(session: Session, found: _Files, columns: Sequence[str], chosen: Sequence[int]) -> str:
+def _load_text(
+    session: Session, found: _Files, columns: Sequence[str], chosen: Sequence[int], limit: int | None
+) -> str:
     """A table of the columns as text (c0, …), `__file` and `__row` (from 0 over all files)."""
     try:
-        return _read(session, found, columns, _scans(session, found, chosen))
+        return _read(session, found, columns, _scans(session, found, chosen), limit)
     except SourceError as bad:
         for i in chosen:
             check_records(found.files[i].location, found.source.format, found.where)
         failed = bad
     # nothing is wrong with them: DuckDB takes less than there is
     try:
-        return _read(session, found, columns, _scans(session, found, chosen, rewrite=True))
+        return _read(session, found, columns, _scans(session, found, chosen, rewrite=True), limit)
     except SourceError:
         first = str(failed).partition(";")[0].removeprefix("duckdb: ")
         raise SourceError(f"{found.where}: {found.files[chosen[0]].location}: {printable(first)}") from None
 
 
-def _read(session: Session, found: _Files, columns: Sequence[str], scans: Sequence[_Scan]) -> str:
+def _read(session: Session, found: _Files, columns: Sequence[str], scans: Sequence[_Scan], limit: int | None) -> str:
     queries = []
     for scan in scans:
         there = {name: f"c{i}" for i, name in enumerate(columns) if name in scan.names and name not in found.parts}
@@ -291,7 +295,7 @@ def _read(session: Session, found: _Files, columns: Sequence[str], scans: Sequen
         chosen = [f"{given.get(f'c{i}', 'CAST(NULL AS VARCHAR)')} AS c{i}" for i in range(len(columns))]
         queries.append(f"SELECT {', '.join([*chosen, _FILE])} FROM ({rows})")
     raw = session.name("csv")
-    union = " UNION ALL ".join(queries)
+    union = " UNION ALL ".join(queries) + ("" if limit is None else f" LIMIT {limit}")
     session.run(f"CREATE TABLE {raw} AS SELECT *, row_number() OVER () - 1 AS {ROW} FROM ({union})")
     return raw
 

@@ -95,7 +95,7 @@ def open_json(
     names = _names(source, files, folder, where)
     check_columns(pa.schema([(name, pa.string()) for name in names]), wanted.columns, where)
     whole = {i for i in chosen if scope.known_after is None or files[i].path in scope.whole}
-    table = _load(session, source, files, chosen, wanted, folder, where, whole=whole)
+    table = _load(session, source, files, chosen, wanted, folder, where, whole=whole, limit=scope.rows)
     file_rows = {}
     if scope != SourceScope():
         counts = dict(session.fetch(f"SELECT {_FILE}, count(*) FROM {table} GROUP BY 1"))
@@ -123,6 +123,7 @@ def _load(
     *,
     whole: set[int] | None = None,
     text: bool = False,
+    limit: int | None = None,
 ) -> str:
     """A table of the rows of some files in their order, with `__row`, `__file` and `__whole`.
 
@@ -138,7 +139,7 @@ def _load(
         first = 0
         for i in chosen:
             given = parts.values[i] if parts.values else {}
-            rows = read_json_rows(files[i].location, source.lines, where)
+            rows = itertools.islice(read_json_rows(files[i].location, source.lines, where), limit)
             while some := list(itertools.islice(rows, _BATCH)):
                 columns: list[pa.Array] = []
                 for name, kind in types:

@@ -203,7 +203,8 @@ def _open_query(
     check_columns(schema, wanted.columns, where)
     name = session.name("rows")
     try:
-        session.run(f"CREATE TABLE {name} AS SELECT {wanted.selected} FROM ({query})")
+        limit = "" if scope.rows is None else f" LIMIT {scope.rows}"
+        session.run(f"CREATE TABLE {name} AS SELECT {wanted.selected} FROM ({query}){limit}")
     except SourceError as bad:
         raise SourceError(f"{where}: its query fails: {bad}") from bad
     check_rows(session.fetch, name, wanted.typed(schema), where, "'row ' || rowid")

@@ -1,0 +1,65 @@
+"""The values of sources that are looked at before a definition is registered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import datetime
+
+from headwater.definitions.fingerprint import fingerprint
+from headwater.definitions.sources import CSVSource, JSONSource, PushSource, Source
+from headwater.definitions.view import FeatureView
+from headwater.errors import DefinitionError
+from headwater.offline.base import OfflineEngine, ViewInput
+from headwater.planning.resolve import whole_view
+from headwater.planning.snapshot import RegistrySnapshot, ViewRecord, ViewVersion
+
+ROWS = 10_000
+"""How many rows of each file are looked at."""
+_UNNUMBERED = "new"
+"""The version of a definition that apply has not numbered yet, as problems name it."""
+
+
+def check_values(
+    engine: OfflineEngine,
+    snapshot: RegistrySnapshot,
+    views: Iterable[FeatureView],
+    source_of: Callable[[ViewVersion], Source],
+    now: datetime,
+    *,
+    every: bool,
+) -> None:
+    """Refuse views whose source has values that do not fit, in the first rows of its files.
+
+    Args:
+        engine: reads the sources.
+        snapshot: what is registered.
+        views: the definitions.
+        source_of: the source that a version reads.
+        now: the time (UTC).
+        every: look at all views; else at those of text (CSV, JSON) that are not registered as they are.
+
+    Raises:
+        DefinitionError: each problem with its view, file, row and column.
+    """
+    problems: list[str] = []
+    for view in views:
+        named = view if view.version is not None else replace(view, version=_UNNUMBERED)
+        version = ViewVersion(named, fingerprint(view), False, now, now)
+        source = source_of(version)
+        if isinstance(source, PushSource) or not (every or (_is_text(source) and not _registered(snapshot, version))):
+            continue
+        record = ViewRecord(view.name, {version.version: version}, None)
+        problems += engine.check_values(ViewInput(whole_view(record, version), source), ROWS)
+    if problems:
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        raise DefinitionError(f"{count} in the values of sources (the first {ROWS:,} rows of each file):", problems)
+
+
+def _is_text(source: Source) -> bool:
+    return isinstance(source, (CSVSource, JSONSource))
+
+
+def _registered(snapshot: RegistrySnapshot, version: ViewVersion) -> bool:
+    record = snapshot.views.get(version.view.name)
+    return record is not None and any(known.fingerprint == version.fingerprint for known in record.versions.values())
