@@ -135,7 +135,8 @@ class FeatureStore(forks.OfOneProcess):
         Args:
             definitions: entities, views and services.
             sources: view → its rows, with its source's own columns (a table or a list of dicts), read instead of its
-                source; a view that is not named reads its own source.
+                source; a view that is not named reads its own source. Of a view over a query also {table: rows}: the
+                query runs, over these rows in place of the tables that are named.
             clock: what tells the time.
             path: the folder that relative paths of sources start from.
             observer: is told of progress.
@@ -152,11 +153,11 @@ class FeatureStore(forks.OfOneProcess):
         store._assemble(settings, None, None, None, clock or system_clock, observer, None)
         try:
             definitions = with_parts(definitions)
-            names = [d.name for d in definitions if isinstance(d, FeatureView)]
+            views = {d.name: d for d in definitions if isinstance(d, FeatureView)}
             for name, rows in (sources or {}).items():
-                if name not in names:
-                    raise FeatureViewNotFound(f"sources: no view {name!r} among the definitions{nearest(name, names)}")
-                store._sources.replace_rows(name, rows)
+                if name not in views:
+                    raise FeatureViewNotFound(f"sources: no view {name!r} among the definitions{nearest(name, views)}")
+                store._sources.replace(views[name], rows)
             store.apply(definitions)
         except BaseException:
             store.close()

@@ -128,3 +128,24 @@ def test_a_service_that_pins_a_retired_version_says_what_to_read(folder: Path) -
         )
         spine = [{"user": 1, "timestamp": NOON}]
         assert store.get_historical_features(spine, "model@1.0.0").to_arrow().column("x").to_pylist() == [1.0]
+
+
+def test_a_query_is_tested_over_replaced_tables():
+    user = hw.Entity("user", join_keys={"user": hw.Int64})
+    source = hw.SQLSource(
+        "SELECT e.user, e.at, e.n * f.factor AS n FROM events e JOIN factors f USING (kind)",
+        tables={"events": hw.ParquetSource("nowhere.parquet"), "factors": hw.CSVSource("nowhere.csv")},
+        event_time="at",
+    )
+    view = hw.FeatureView("v", entity=user, source=source, features=[hw.Feature("n", hw.Int64)])
+    events = [{"user": 1, "at": NOON, "n": 3, "kind": "a"}]
+    tables = {"events": events, "factors": [{"kind": "a", "factor": 7}]}
+    with hw.FeatureStore.in_memory([user, view], sources={"v": tables}, clock=lambda: NOON) as store:
+        store.materialize()
+        assert store.get_online_features([view], [1]).to_dict() == {"user": [1], "n": [21]}
+        spine = [{"user": 1, "timestamp": NOON}]
+        assert store.get_historical_features(spine, [view["n"]]).to_arrow()["n"].to_pylist() == [21]
+    with hw.FeatureStore.in_memory([user, view], sources={"v": [{"user": 1, "at": NOON, "n": 5}]}) as store:
+        assert store.get_historical_features(spine, [view]).to_arrow()["n"].to_pylist() == [5]
+    with pytest.raises(hw.HeadwaterError, match="'event' is not a table of the query; did you mean 'events'"):
+        hw.FeatureStore.in_memory([user, view], sources={"v": {"factors": [], "event": events}})

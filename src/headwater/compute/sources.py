@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -13,7 +14,7 @@ from headwater.definitions.service import FeatureService
 from headwater.definitions.source_checks import Read, Schemas
 from headwater.definitions.sources import PushSource, Source, SQLSource, TableSource
 from headwater.definitions.view import FeatureSelection, FeatureView
-from headwater.errors import DefinitionError, SourceError
+from headwater.errors import DefinitionError, SourceError, UsageError, nearest
 from headwater.offline.base import OfflineEngine
 from headwater.planning.snapshot import ViewVersion
 from headwater.planning.tables import as_table, is_pandas
@@ -24,6 +25,7 @@ class BoundSources:
 
     def __init__(self) -> None:
         self._rows: dict[str, Any] = {}
+        self._inner: dict[str, dict[str, TableSource]] = {}
         self._columns: dict[str, list[str]] = {}
         self._tables: dict[tuple[str, str], Source] = {}
 
@@ -33,6 +35,18 @@ class BoundSources:
         self._columns[view] = table.column_names
         # Python's numbers and pandas' have one width and are taken as such; a stream can be read only once
         self._rows[view] = rows if is_pandas(rows) or isinstance(rows, (list, tuple, Mapping)) else table
+
+    def replace(self, view: FeatureView, data: Any) -> None:
+        """Read this data instead of a view's source: rows, or of a query {table: rows}, so that the query runs on them.
+
+        Raises:
+            UsageError: tables of a query among which one is not the query's.
+        """
+        source = view.source
+        if not isinstance(source, SQLSource) or not isinstance(data, Mapping) or not _names_tables(source, data):
+            self.replace_rows(view.name, data)
+            return
+        self._inner[view.name] = {name: _table_instead(source.tables[name], name, data[name]) for name in data}
 
     def remember(self, definitions: Iterable[Any]) -> None:
         """Keep the tables that views among these hold."""
@@ -50,6 +64,8 @@ class BoundSources:
         view = version.view
         if view.name in self._rows:
             return self._instead(view)
+        if view.name in self._inner:
+            return self._with_inner(view)
         if not _holds_table(view.source):
             return view.source
         found = self._tables.get((view.name, version.fingerprint))
@@ -64,9 +80,9 @@ class BoundSources:
         """The columns of the sources of these definitions, as `plan` asks for them."""
         views = [d for d in definitions if isinstance(d, FeatureView)]
         replaced = {
-            id(view.source): self._instead(view)
+            id(view.source): self._instead(view) if view.name in self._rows else self._with_inner(view)
             for view in views
-            if view.name in self._rows and isinstance(view.source, Source)
+            if (view.name in self._rows or view.name in self._inner) and isinstance(view.source, Source)
         }
 
         def schema(source: Source) -> pa.Schema | Read | None:
@@ -76,6 +92,11 @@ class BoundSources:
             return None if isinstance(source, PushSource) else engine.source_schema(source)
 
         return schema
+
+    def _with_inner(self, view: FeatureView) -> Source:
+        source = view.source
+        assert isinstance(source, SQLSource)
+        return replace(source, tables={**source.tables, **self._inner[view.name]})
 
     def _instead(self, view: FeatureView) -> TableSource:
         source = view.source
@@ -90,6 +111,29 @@ class BoundSources:
             delay=source.delay,
             timezone=source.timezone,
         )
+
+
+def _names_tables(source: SQLSource, data: Mapping[Any, Any]) -> bool:
+    """Whether a mapping is of a query's tables rather than of columns."""
+    named = [name for name in data if name in source.tables]
+    if named and len(named) < len(data):
+        other = next(name for name in data if name not in source.tables)
+        raise UsageError(
+            f"sources: {other!r} is not a table of the query{nearest(str(other), source.tables)}; "
+            f"it has {', '.join(source.tables)}"
+        )
+    return bool(named)
+
+
+def _table_instead(source: Source, name: str, rows: Any) -> TableSource:
+    as_table(rows, f"sources: table {name!r}")
+    return TableSource(
+        rows,
+        event_time=source.event_time,
+        created_time=source.created_time,
+        event_id=source.event_id,
+        delay=source.delay,
+    )
 
 
 def _columns_of(view: FeatureView) -> dict[str, None]:
