@@ -96,9 +96,9 @@ class AsyncFeatureStore(forks.OfOneProcess):
     async def _thread(self, work: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
         return await asyncio.to_thread(work, *args, **options)
 
-    async def plan(self, definitions: Iterable[Any] | None = None) -> Plan:
-        """What `apply` would do."""
-        return await self._thread(self.sync.plan, definitions)
+    async def plan(self, definitions: Iterable[Any] | None = None, *, check: bool = False) -> Plan:
+        """What `apply` would do; with `check` values are read too."""
+        return await self._thread(self.sync.plan, definitions, check=check)
 
     async def apply(self, definitions: Iterable[Any] | None = None) -> Plan:
         """Register definitions: all or nothing."""

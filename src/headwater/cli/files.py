@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from headwater.definitions.view import FeatureView
 from headwater.errors import DataError, SourceError, StorageFull, StoreReadOnly, UsageError, brief
 from headwater.offline.csv_files import check_records, read_header, read_records
 from headwater.offline.json_files import read_json_rows
+from headwater.offline.spine import TIMESTAMPS
 from headwater.planning.resolve import resolve
 from headwater.planning.snapshot import RegistrySnapshot
 from headwater.planning.text_values import PLAIN, text_hint, value_of_text
@@ -81,6 +82,7 @@ def read_table(
             case ".parquet":
                 return pyarrow.parquet.read_table(path, partitioning=None)
             case ".csv" | ".tsv" | ".tab":
+                _refuse_twice(path, form, {*dtypes, *TIMESTAMPS})
                 return _typed_table(path, read_text(path, form), dtypes, form, strict)
             case kind:
                 rows = read_json_rows(str(path), kind in (".jsonl", ".ndjson"), "")
@@ -89,6 +91,20 @@ def read_table(
         raise DataError(f"{path}: {bad}") from bad
     except SourceError as bad:
         raise DataError(str(bad).removeprefix(": ")) from None
+
+
+def _refuse_twice(path: Path, form: CSVFormat, used: Collection[str]) -> None:
+    """Refuse a file in which a column that is read by its name is there twice.
+
+    Raises:
+        DataError: naming the column and its places.
+    """
+    _, header = next(iter(read_records(str(path), form, "")), (0, []))
+    names = [name.strip() for name in header] if form.header else []
+    for name in used:
+        if names.count(name) > 1:
+            places = " and ".join(str(i) for i, other in enumerate(names, 1) if other == name)
+            raise DataError(f"{path}: two columns are named {name!r} (columns {places}): rename one")
 
 
 @dataclass(frozen=True)

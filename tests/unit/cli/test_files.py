@@ -116,3 +116,11 @@ def test_a_csv_that_fails_half_way_is_not_there(tmp_path):
 def test_a_folder_that_is_not_there_is_a_clear_error(tmp_path):
     with pytest.raises(StoreReadOnly, match=r"out\.csv"):
         write_csv(tmp_path / "nowhere" / "out.csv", [pa.RecordBatch.from_pylist([{"n": 1}])])
+
+
+def test_two_columns_of_one_name_are_refused_where_that_name_is_read(tmp_path):
+    path = tmp_path / "spine.csv"
+    path.write_text("code,timestamp,code\nJFK,2026-06-01,LGA\n")
+    with pytest.raises(DataError, match=r"two columns are named 'code' \(columns 1 and 3\)"):
+        read_table(path, {"code": hw.String})
+    assert read_table(path, {}).num_rows == 1
