@@ -158,7 +158,8 @@ class FeatureStore(forks.OfOneProcess):
                 if name not in views:
                     raise FeatureViewNotFound(f"sources: no view {name!r} among the definitions{nearest(name, views)}")
                 store._sources.replace(views[name], rows)
-            store.apply(definitions)
+            # values are read when they are asked for
+            store._apply(definitions, new_text=False)
         except BaseException:
             store.close()
             raise
@@ -290,7 +291,10 @@ class FeatureStore(forks.OfOneProcess):
             RegistryConflict: somebody else applied meanwhile; nothing was changed.
             StoreError: the online store needs a table that cannot be made; nothing was changed.
         """
-        plan = self._plan(definitions, every_value=False, new_text=True)
+        return self._apply(definitions, new_text=True)
+
+    def _apply(self, definitions: Iterable[Any] | None, *, new_text: bool) -> Plan:
+        plan = self._plan(definitions, every_value=False, new_text=new_text)
         if isinstance(self.rooms.online, Provisioned):
             self.rooms.online.provision()
         self._registry.apply(plan, now=self._clock(), log_head=self.rooms.log.head_position())
