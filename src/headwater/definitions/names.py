@@ -53,6 +53,20 @@ def repeated(names: Iterable[str]) -> list[tuple[str, str]]:
     return pairs
 
 
+def twin(name: str, names: Iterable[str]) -> str | None:
+    """A name that differs from another only in the case of letters; None where there is none."""
+    folded = name.casefold()
+    return next((other for other in names if other != name and other.casefold() == folded), None)
+
+
+def same_but_case(name: str, other: str) -> str:
+    """The problem of two columns of one source whose names differ only in case."""
+    return (
+        f"columns {name!r} and {other!r} differ only in case, which SQL does not tell apart; rename one in the data, "
+        "or read it into a hw.TableSource without the other"
+    )
+
+
 def is_text(value: Any) -> bool:
     """Whether a value is text that is not empty."""
     return isinstance(value, str) and bool(value)

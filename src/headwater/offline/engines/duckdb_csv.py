@@ -17,6 +17,7 @@ from headwater.offline.csv_files import check_records, is_plain, line_of_row, re
 from headwater.offline.engines.duckdb_columns import name_sql, text_sql
 from headwater.offline.engines.duckdb_files import files_sql, list_sql
 from headwater.offline.engines.duckdb_opened import (
+    FILE,
     ROW,
     WHOLE,
     Branch,
@@ -36,7 +37,6 @@ from headwater.planning.text_values import text_hint, value_of_text
 from headwater.types import DType, String, Timestamp
 
 _SUFFIXES = tuple(f".{kind}{packed}" for kind in ("csv", "tsv", "tab", "txt") for packed in ("", ".gz", ".zst"))
-_FILE = "__file"
 _LONGEST_LINE = 32 << 20
 _BATCH = 10_000
 _NOWHERE = "\x01headwater\x01"
@@ -79,7 +79,7 @@ class _Scan:
         }
         stated = ", ".join(f"{name} = {value}" for name, value in options.items())
         chosen = [f"c{self.names.index(name)} AS {name_sql(shown)}" for name, shown in columns.items()]
-        chosen.append(f"{_numbers(self.places)}[CAST(file_index AS BIGINT) + 1] AS {_FILE}")
+        chosen.append(f"{_numbers(self.places)}[CAST(file_index AS BIGINT) + 1] AS {FILE}")
         return (
             f"SELECT {', '.join(chosen)} FROM read_csv({files_sql(self.paths)}, columns = {{{types}}}, {stated}, "
             f"comment = '', auto_detect = false, strict_mode = true, null_padding = false, ignore_errors = false, "
@@ -191,15 +191,15 @@ def open_csv(
     files = [every[i] for i in chosen]
     whole = [i for i, file in zip(chosen, files, strict=True) if scope.known_after is None or file.path in scope.whole]
     mixed = 0 < len(whole) < len(files)
-    extra = [f"{_FILE} IN ({', '.join(map(str, whole))}) AS {WHOLE}"] if mixed else []
+    extra = [f"{FILE} IN ({', '.join(map(str, whole))}) AS {WHOLE}"] if mixed else []
     typed, repeated, skipped = _load(session, found, wanted, chosen, extra=extra, limit=scope.rows)
     file_rows = {}
     if scope != SourceScope():
-        counts = dict(session.fetch(f"SELECT {_FILE}, count(*) FROM {typed} GROUP BY 1"))
+        counts = dict(session.fetch(f"SELECT {FILE}, count(*) FROM {typed} GROUP BY 1"))
         file_rows = {every[i].path: int(counts.get(i, 0)) for i in whole}
     return Opened(
         typed,
-        pa.schema([f for f in session.schema_of(f"SELECT * FROM {typed}") if f.name not in (_FILE, ROW)]),
+        pa.schema([f for f in session.schema_of(f"SELECT * FROM {typed}") if f.name not in (FILE, ROW)]),
         count_rows(session, typed),
         row=ROW,
         branches=split_table(typed) if mixed else (Branch(typed, bool(whole)),),
@@ -229,7 +229,7 @@ def _load(
     shown: Mapping[str, str] | None = None,
     limit: int | None = None,
 ) -> tuple[str, int, int]:
-    """A table of the rows of some files, in their order: the wanted columns in their dtypes, `__row` and `__file`.
+    """A table of the rows of some files, in their order: the wanted columns in dtypes, numbers of row and file.
 
     With it, how many times are in an hour that a clock change repeats, and how many in one that it skips.
 
@@ -238,7 +238,7 @@ def _load(
         found: the files.
         wanted: the columns.
         chosen: which of the files.
-        extra: further select items, over `__file`.
+        extra: further select items, over the number of the file.
         shown: column → its name in the table, where that is another.
         limit: how many rows, the first ones; None: all.
 
@@ -249,7 +249,7 @@ def _load(
     casts = _casts(session, found, wanted, raw)
     typed = session.name("rows")
     columns = [f"{cast} AS {name_sql((shown or {}).get(column, column))}" for column, cast in casts.items()]
-    columns += [_FILE, ROW, *extra]
+    columns += [FILE, ROW, *extra]
     session.run(f"CREATE TABLE {typed} AS SELECT {', '.join(columns)} FROM {raw} ORDER BY {ROW}")
     zone, repeated, skipped = source_zone(found.source), 0, 0
     for i, column in enumerate(wanted.columns):
@@ -291,9 +291,9 @@ def _read(session: Session, found: _Files, columns: Sequence[str], scans: Sequen
         for i, name in enumerate(columns):
             if name in found.parts:
                 listed = ", ".join("NULL" if v is None else text_sql(v) for v in found.parts[name])
-                given[f"c{i}"] = f"CAST([{listed}] AS VARCHAR[])[{_FILE} + 1]"
+                given[f"c{i}"] = f"CAST([{listed}] AS VARCHAR[])[{FILE} + 1]"
         chosen = [f"{given.get(f'c{i}', 'CAST(NULL AS VARCHAR)')} AS c{i}" for i in range(len(columns))]
-        queries.append(f"SELECT {', '.join([*chosen, _FILE])} FROM ({rows})")
+        queries.append(f"SELECT {', '.join([*chosen, FILE])} FROM ({rows})")
     raw = session.name("csv")
     union = " UNION ALL ".join(queries) + ("" if limit is None else f" LIMIT {limit}")
     session.run(f"CREATE TABLE {raw} AS SELECT *, row_number() OVER () - 1 AS {ROW} FROM ({union})")
@@ -380,7 +380,7 @@ def _lists(session: Session, raw: str, text: str, dtype: DType) -> tuple[list[tu
 def _line(session: Session, found: _Files, raw: str, row: int) -> str:
     """The file and line in which a row begins."""
     ((place, first),) = session.fetch(
-        f"SELECT {_FILE}, min({ROW}) FROM {raw} GROUP BY 1 HAVING min({ROW}) <= {row} AND max({ROW}) >= {row}"
+        f"SELECT {FILE}, min({ROW}) FROM {raw} GROUP BY 1 HAVING min({ROW}) <= {row} AND max({ROW}) >= {row}"
     )
     file = found.files[place].location
     return f"{file}: line {line_of_row(file, found.source.format, row - first, found.where)}"

@@ -39,14 +39,33 @@ class ParquetFiles:
         files: their paths, in order.
         root: the path that the source names.
         parts: their partition columns.
+        clashing: whether a column is called as those that DuckDB adds of its own, which so cannot be had.
     """
 
     files: Sequence[str]
     root: Path
     parts: Partitions
+    clashing: bool = False
+
+    def by_file(self, row: str = "", bits: int = 0) -> str:
+        """All rows, of file after file; in a column of this name their numbers: the file's, shifted, and the row's."""
+        queries = []
+        for i, file in enumerate(self.files):
+            given = self.parts.values[i] if self.parts.values else {}
+            columns = "".join(
+                f", CAST({'NULL' if given.get(name) is None else text_sql(str(given[name]))} AS {_TYPES[kind]}) "
+                f"AS {name_sql(name)}"
+                for name, kind in self.parts.types.items()
+            )
+            if row:
+                columns += f", (CAST({i} AS BIGINT) << {bits}) | (row_number() OVER () - 1) AS {name_sql(row)}"
+            queries.append(f"SELECT *{columns} FROM read_parquet({files_sql([file])}, hive_partitioning = false)")
+        return " UNION ALL BY NAME ".join(queries)
 
     def query(self, more: str = "") -> str:
         """All rows of the files, with a further column where one is given (it may use `file_index`)."""
+        if self.clashing:
+            return self.by_file()
         union = ", union_by_name = true" if len(self.files) > 1 else ""
         read, more = f"read_parquet({files_sql(self.files)}{union}", f", {more}" if more else ""
         if self._as_duckdb_reads_them:

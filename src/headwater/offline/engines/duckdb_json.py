@@ -16,6 +16,7 @@ from headwater.errors import SourceError, printable
 from headwater.offline.base import SourceScope
 from headwater.offline.engines.duckdb_columns import name_sql
 from headwater.offline.engines.duckdb_opened import (
+    FILE,
     ROW,
     WHOLE,
     Branch,
@@ -35,7 +36,6 @@ from headwater.planning.text_values import PLAIN, json_value, micros_up, value_o
 from headwater.types import DType, String, Timestamp
 
 _SUFFIXES = tuple(f".{kind}{packed}" for kind in ("json", "jsonl", "ndjson") for packed in ("", ".gz", ".zst"))
-_FILE = "__file"
 _BATCH = 20_000
 _SAMPLED = 10_000
 """How many rows of each file are looked at for its columns."""
@@ -98,10 +98,10 @@ def open_json(
     table = _load(session, source, files, chosen, wanted, folder, where, whole=whole, limit=scope.rows)
     file_rows = {}
     if scope != SourceScope():
-        counts = dict(session.fetch(f"SELECT {_FILE}, count(*) FROM {table} GROUP BY 1"))
+        counts = dict(session.fetch(f"SELECT {FILE}, count(*) FROM {table} GROUP BY 1"))
         file_rows = {files[i].path: int(counts.get(i, 0)) for i in whole}
     mixed = 0 < len(whole) < len(chosen)
-    own = (ROW, _FILE, WHOLE)
+    own = (ROW, FILE, WHOLE)
     return Opened(
         table,
         pa.schema([field for field in session.schema_of(f"SELECT * FROM {table}") if field.name not in own]),
@@ -125,14 +125,14 @@ def _load(
     text: bool = False,
     limit: int | None = None,
 ) -> str:
-    """A table of the rows of some files in their order, with `__row`, `__file` and `__whole`.
+    """A table of the rows of some files in their order, with the numbers of row and file, and whether it is read whole.
 
     Raises:
         SourceError: naming file, line and column.
     """
     dtypes = {name: _dtype(name, wanted, where) for name in wanted.columns}
     types = [(name, Timestamp.arrow if name in wanted.times else dtype.arrow) for name, dtype in dtypes.items()]
-    schema = pa.schema([*types, (ROW, pa.int64()), (_FILE, pa.int64()), (WHOLE, pa.bool_())])
+    schema = pa.schema([*types, (ROW, pa.int64()), (FILE, pa.int64()), (WHOLE, pa.bool_())])
     parts, zone = _parts(source, files, folder), source_zone(source)
 
     def batches() -> Iterator[pa.RecordBatch]:

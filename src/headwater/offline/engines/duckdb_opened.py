@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,13 +11,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from sqlglot import exp
 
+from headwater.definitions.names import same_but_case, twin
 from headwater.errors import SourceError, nearest
 from headwater.offline.engines.duckdb_columns import Place, name_sql
 from headwater.planning.cast import fit, misfits
 from headwater.types import DType, Int64, castable, key_castable
 
-ROW = "__row"
-WHOLE = "__whole"
+ROW = "__headwater_row"
+WHOLE = "__headwater_whole"
+FILE = "__headwater_file"
+PLACE = "__headwater_place"
+"""Columns of headwater's own beside those of a source, whose names are anybody's: these alone are taken."""
 
 
 class Session(Protocol):
@@ -174,7 +178,7 @@ class Opened:
 
     Attributes:
         name: the view or table.
-        schema: its columns, `__row` aside.
+        schema: its columns, that of the row numbers aside.
         size: the end of its row numbers.
         row: the column of its row numbers.
         rows: a row's number → what errors call it.
@@ -201,15 +205,26 @@ class Opened:
 
 
 def check_columns(schema: pa.Schema, wanted: Sequence[str], where: str) -> None:
-    """Refuse a source that lacks a column.
+    """Refuse a source that lacks a column, or has another whose name differs from it only in case.
 
     Raises:
         SourceError: with the nearest name and those there are.
     """
     for name in wanted:
+        other = twin(name, schema.names)
+        if other is not None:
+            raise SourceError(f"{where}: {same_but_case(name, other)}")
         if name not in schema.names:
-            there = ", ".join(n for n in schema.names if not n.startswith("__"))
+            there = ", ".join(n for n in schema.names if n not in (ROW, WHOLE, FILE, PLACE))
             raise SourceError(f"{where} has no column {name!r}{nearest(name, schema.names)}; it has {there}")
+
+
+def with_twins(schema: pa.Schema, names: Iterable[str]) -> pa.Schema:
+    """A schema of DuckDB's and the columns that it renames, since their names differ from others only in case."""
+    there = schema.names
+    return pa.schema(
+        [*schema, *(pa.field(name, pa.null()) for name in names if name not in there and twin(name, there) is not None)]
+    )
 
 
 def schema_of(session: Session, query: str, where: str) -> pa.Schema:
@@ -222,6 +237,13 @@ def schema_of(session: Session, query: str, where: str) -> pa.Schema:
         return session.schema_of(query)
     except SourceError as bad:
         raise SourceError(f"{where}: {bad}") from bad
+
+
+def numbered(columns: str, wanted: Iterable[str]) -> tuple[str, str]:
+    """Select items and the column of their rows' numbers: DuckDB's `rowid`, unless a column has that name."""
+    if all(name.casefold() != "rowid" for name in wanted):
+        return columns, "rowid"
+    return f"{columns}, row_number() OVER () - 1 AS {ROW}", ROW
 
 
 def count_rows(session: Session, table: str) -> int:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from headwater.offline.base import SourceScope
 from headwater.offline.engines.duckdb_columns import name_sql
 from headwater.offline.engines.duckdb_files import ParquetFiles
 from headwater.offline.engines.duckdb_opened import (
+    PLACE,
     ROW,
     WHOLE,
     Branch,
@@ -29,13 +30,21 @@ from headwater.offline.engines.duckdb_opened import (
     count_rows,
     schema_of,
     split_table,
+    with_twins,
 )
-from headwater.offline.engines.duckdb_unreadable import check_files, checked_batches, checked_text, look_at_files
+from headwater.offline.engines.duckdb_unreadable import (
+    check_files,
+    check_rows,
+    checked_batches,
+    checked_text,
+    look_at_files,
+)
 from headwater.offline.engines.footers import lacking, read_footers
 from headwater.offline.local_files import SourceFile, list_local, root_of
 from headwater.offline.remote_files import list_remote, read_all, remote_dataset, rows_of, some_of
 from headwater.planning.partitions import Partitions, partition_names, partitions
 
+_DUCKDBS_OWN = frozenset(("file_row_number", "file_index", "filename"))
 _SUFFIXES = (".parquet", ".pq", ".parq")
 
 
@@ -80,10 +89,12 @@ def parquet_schema(
     """
     found = _listed(source, folder, where, None)
     schema = schema_of(session, found.scanned.query(), where)
-    if not every_file or len(found.files) == 1:
+    if not every_file:
         return schema
     names = found.scanned.files
-    lack = lacking(names, found.footers or read_footers(names, where), schema.names, found.scanned.parts)
+    footers = found.footers or read_footers(names, where)
+    schema = with_twins(schema, _columns(footers, found.scanned.parts))
+    lack = lacking(names, footers, schema.names, found.scanned.parts)
     return pa.schema([f.with_metadata({LACKING: lack[f.name].encode()}) if f.name in lack else f for f in schema])
 
 
@@ -96,11 +107,28 @@ def _listed(source: ParquetSource, folder: Path, where: str, only: frozenset[str
     if not partition_names(names, root):
         return _Listed(files, ParquetFiles(mine, root, Partitions()))
     footers = read_footers(mine, where)
-    columns = {name for footer in footers for name in footer.schema.to_arrow_schema().names}
+    columns = _columns(footers)
     # what a partition's values are is for all files to say
     parts = partitions(names, root, columns)
-    scanned = ParquetFiles(mine, root, Partitions(parts.types, tuple(parts.values[i] for i in chosen)))
+    own = Partitions(parts.types, tuple(parts.values[i] for i in chosen))
+    scanned = ParquetFiles(mine, root, own, _clash([*columns, *parts.types]))
     return _Listed(files, scanned, footers)
+
+
+def parquet_names(source: ParquetSource, folder: Path, where: str) -> list[str]:
+    """The columns of a source on disk, as the files name them."""
+    found = _listed(source, folder, where, None)
+    return _columns(found.footers or read_footers(found.scanned.files, where), found.scanned.parts)
+
+
+def _columns(footers: Sequence[pq.FileMetaData], parts: Partitions | None = None) -> list[str]:
+    """The columns of files, as they name them: DuckDB renames those that differ from another only in case."""
+    names = dict.fromkeys(name for footer in footers for name in footer.schema.to_arrow_schema().names)
+    return list(names | dict.fromkeys(parts.types if parts is not None else ()))
+
+
+def _clash(names: Iterable[str]) -> bool:
+    return not _DUCKDBS_OWN.isdisjoint(name.casefold() for name in names)
 
 
 def open_parquet(
@@ -116,27 +144,54 @@ def open_parquet(
         return None
     names = found.scanned.files
     footers = found.footers or read_footers(names, where)
+    columns = _columns(footers, found.scanned.parts)
+    scanned = replace(found.scanned, clashing=_clash(columns))
     bits = max(1, max(footer.num_rows for footer in footers).bit_length())
     whole = [i for i, file in enumerate(found.files) if scope.known_after is None or file.path in scope.whole]
     rest = sorted(set(range(len(names))) - set(whole))
     order = [*whole, *rest]
-    parts = [(_some(found.scanned, some), first) for some, first in ((whole, 0), (rest, len(whole))) if some]
-    queries, schema = _alike(session, found.scanned, [_numbered(files, bits, first) for files, first in parts], where)
+    queries: list[str] = []
+    if scanned.clashing:
+        schema = schema_of(session, scanned.query(), where)
+    else:
+        parts = [(_some(scanned, some), first) for some, first in ((whole, 0), (rest, len(whole))) if some]
+        queries, schema = _alike(session, scanned, [_numbered(files, bits, first) for files, first in parts], where)
+    there = schema.names
     extra = "" if scope.only is None else _added(schema, wanted)
     if extra:
         # the others may have it: that a column is in none of them is found where all are read
         schema = pa.schema([*schema, *(pa.field(n, pa.null()) for n in wanted.features_alone if n not in schema.names)])
-    check_columns(schema, wanted.columns, where)
+    check_columns(with_twins(schema, columns), wanted.columns, where)
     _check_decimals(footers[0], wanted, f"{where}: {names[0]}")
     lack = lacking(names, footers, wanted.columns, found.scanned.parts)
     for column in (*wanted.keys, *wanted.times):
         if column in lack:
             raise SourceError(f"{where}: {lack[column]}: no column {column!r}; every file has the keys and times")
     unknown = check_files(names, footers, wanted.typed(schema), where)
+    rows = lambda row: f"{names[order[row >> bits]]}, row {row & ((1 << bits) - 1)}"  # noqa: E731
+    if scanned.clashing:
+        ordered = _some(scanned, order)
+        values = [name_sql(name) if name in there else f"NULL AS {name_sql(name)}" for name in wanted.columns]
+        name = session.name("files")
+        chosen = ", ".join([*values, ROW])
+        session.run(f"CREATE TABLE {name} AS SELECT {chosen} FROM ({ordered.by_file(ROW, bits)})")
+        check_rows(session.fetch, name, wanted.typed(schema), where, f"'row ' || ({ROW} & {(1 << bits) - 1})")
+        end = len(whole) << bits
+        branches = [Branch(name, True, f"{ROW} < {end}")] if whole else []
+        branches += [Branch(name, False, f"{ROW} >= {end}")] if rest else []
+        return Opened(
+            name,
+            schema,
+            len(names) << bits,
+            lacking=lack,
+            branches=tuple(branches),
+            file_rows={found.files[i].path: footers[i].num_rows for i in whole},
+            rows=rows,
+        )
     if unknown:
-        place = found.scanned.query("filename || ', row ' || file_row_number AS __place")
+        place = found.scanned.query(f"filename || ', row ' || file_row_number AS {PLACE}")
         typed = [(column, schema.field(column).type) for column in unknown]
-        look_at_files(session.fetch, names, f"({place})", typed, where)
+        look_at_files(session.fetch, names, f"({place})", typed, where, PLACE)
     branches = []
     for query, is_whole in zip(queries, [True, False] if whole and rest else [bool(whole)], strict=True):
         branches.append(Branch(session.name("file"), is_whole))
@@ -154,7 +209,7 @@ def open_parquet(
         branches=tuple(branches),
         file_rows={found.files[i].path: footers[i].num_rows for i in whole},
         fixed=False,
-        rows=lambda row: f"{names[order[row >> bits]]}, row {row & ((1 << bits) - 1)}",
+        rows=rows,
     )
 
 
@@ -174,7 +229,7 @@ def _check_decimals(footer: pq.FileMetaData, wanted: Wanted, where: str) -> None
 
 def _some(files: ParquetFiles, chosen: Sequence[int]) -> ParquetFiles:
     values = tuple(files.parts.values[i] for i in chosen) if files.parts.values else ()
-    return ParquetFiles([files.files[i] for i in chosen], files.root, Partitions(files.parts.types, values))
+    return replace(files, files=[files.files[i] for i in chosen], parts=Partitions(files.parts.types, values))
 
 
 def _numbered(files: ParquetFiles, bits: int, first: int) -> tuple[ParquetFiles, str]:
@@ -248,7 +303,8 @@ def open_remote(
     whole = [path for path in mine if scope.known_after is None or path in scope.whole]
     rest = [path for path in mine if path not in set(whole)]
     given = pa.schema([dataset.schema.field(name).remove_metadata() for name in wanted.columns])
-    schema = wanted.fitted(given.empty_table(), where).schema.append(pa.field(WHOLE, pa.bool_()))
+    fitted = wanted.fitted(given.empty_table(), where).schema
+    schema = fitted.append(pa.field(WHOLE, pa.bool_()))
     parts, file_rows = [], {}
     if whole:
         some = some_of(dataset, [keys[path] for path in whole]) if len(whole) < len(keys) else dataset
@@ -260,10 +316,21 @@ def open_remote(
         late = _known_after(source, dataset.schema, scope.known_after)
         parts.append(_marked(_late_batches(some, late, wanted, where), False))
     label = session.name("remote")
-    session.load(label, schema, read_all(found, itertools.chain(*parts), where))
+    row = "rowid" if all(name.casefold() != "rowid" for name in wanted.columns) else ROW
+    batches = read_all(found, itertools.chain(*parts), where)
+    if row == ROW:
+        schema, batches = schema.append(pa.field(ROW, pa.int64())), _with_numbers(batches)
+    session.load(label, schema, batches)
     name = session.table(label)
     branches = split_table(name) if whole and rest else (Branch(name, bool(whole)),)
-    return Opened(name, schema, count_rows(session, name), row="rowid", branches=branches, file_rows=file_rows)
+    return Opened(name, fitted, count_rows(session, name), row=row, branches=branches, file_rows=file_rows)
+
+
+def _with_numbers(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    first = 0
+    for batch in batches:
+        yield batch.append_column(ROW, pa.array(np.arange(first, first + batch.num_rows)))
+        first += batch.num_rows
 
 
 def _marked(batches: Iterator[pa.RecordBatch], whole: bool) -> Iterator[pa.RecordBatch]:

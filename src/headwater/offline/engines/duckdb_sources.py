@@ -31,6 +31,7 @@ from headwater.offline.engines.duckdb_opened import (
     Wanted,
     check_columns,
     count_rows,
+    numbered,
     schema_of,
 )
 from headwater.offline.engines.duckdb_parquet import (
@@ -202,15 +203,16 @@ def _open_query(
     schema = schema_of(session, query, f"{where}: its query does not run")
     check_columns(schema, wanted.columns, where)
     name = session.name("rows")
+    selected, row = numbered(wanted.selected, wanted.columns)
     try:
         limit = "" if scope.rows is None else f" LIMIT {scope.rows}"
-        session.run(f"CREATE TABLE {name} AS SELECT {wanted.selected} FROM ({query}){limit}")
+        session.run(f"CREATE TABLE {name} AS SELECT {selected} FROM ({query}){limit}")
     except SourceError as bad:
         raise SourceError(f"{where}: its query fails: {bad}") from bad
-    check_rows(session.fetch, name, wanted.typed(schema), where, "'row ' || rowid")
+    check_rows(session.fetch, name, wanted.typed(schema), where, f"'row ' || {row}")
     branch = Branch(name, scope.known_after is None or bool(scope.whole) or scope.only is not None)
     file_rows = _rows_of_tables(source, folder, where, scope.whole)
-    return Opened(name, schema, count_rows(session, name), row="rowid", branches=(branch,), file_rows=file_rows)
+    return Opened(name, schema, count_rows(session, name), row=row, branches=(branch,), file_rows=file_rows)
 
 
 def _rows_of_tables(source: SQLSource, folder: Path, where: str, files: frozenset[str]) -> dict[str, int]:

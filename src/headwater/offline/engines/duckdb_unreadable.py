@@ -81,11 +81,11 @@ def check_files(
 
 
 def look_at_files(
-    fetch: Fetch, files: Sequence[str], table: str, columns: Sequence[tuple[str, pa.DataType]], where: str
+    fetch: Fetch, files: Sequence[str], table: str, columns: Sequence[tuple[str, pa.DataType]], where: str, place: str
 ) -> None:
-    """`check_rows` of Parquet files, the relation `table` of which has a column `__place`."""
+    """`check_rows` of Parquet files, the relation `table` of which has a column that says which row it is."""
     try:
-        check_rows(fetch, table, columns, where, "__place")
+        check_rows(fetch, table, columns, where, place)
     except SourceError:
         # milliseconds that DuckDB cannot hold fail without a word of where they are
         for file in files:
