@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from headwater.clock import FIRST_MICROS, LAST_MICROS, YEARS, duration_micros, to_micros
+from headwater.definitions.names import LOG_COLUMNS, repeated, same_but_case
 from headwater.definitions.sources import PushSource
 from headwater.errors import DataError, UsageError, nearest
 from headwater.forks import lazy
@@ -138,7 +139,7 @@ def check_rows(
         at_event: whether rows without a created time count as known at their event time and the source's delay.
 
     Raises:
-        DataError: data that is no table.
+        DataError: data that is no table; columns that are read, and whose names differ only in case.
     """
     raws, count = _raw_groups(view, data)
     checked = Checked(count)
@@ -147,8 +148,14 @@ def check_rows(
     read = frozenset().union(*(version.reads for version in versions))
     for raw in raws:
         unknown = [name for name in raw.columns if name not in known]
+        used = [name for name in raw.columns if name in read]
+        for one, other in repeated(used):
+            raise DataError(f"rows of {view!r}: {same_but_case(one, other)}")
+        if any(name in LOG_COLUMNS for name in used):
+            named = next(name for name in used if name in LOG_COLUMNS)
+            raise DataError(f"rows of {view!r}: {named!r} is a column of the offline log's own: rename yours")
         if unknown:
-            known = known | {name for name in more() if not name.startswith("__")}
+            known = known | set(more())
             unknown = [name for name in unknown if name not in known]
         if unknown:
             text = "; ".join(_unknown(name, versions, known) for name in unknown)

@@ -61,10 +61,11 @@ def twin(name: str, names: Iterable[str]) -> str | None:
 
 def same_but_case(name: str, other: str) -> str:
     """The problem of two columns of one source whose names differ only in case."""
-    return (
-        f"columns {name!r} and {other!r} differ only in case, which SQL does not tell apart; rename one in the data, "
-        "or read it into a hw.TableSource without the other"
-    )
+    return f"columns {name!r} and {other!r} differ only in case, which SQL does not tell apart; rename one"
+
+
+LOG_COLUMNS = ("__position", "__arrival", "__through")
+"""Columns of the offline log that rows which are written cannot have beside them."""
 
 
 def is_text(value: Any) -> bool:

@@ -13,7 +13,7 @@ import sqlglot
 from sqlglot import exp
 
 from headwater.definitions.csv_format import csv_problems
-from headwater.definitions.names import is_text, of_those
+from headwater.definitions.names import LOG_COLUMNS, is_text, of_those, repeated, same_but_case, twin
 from headwater.definitions.sources import LACKING, CSVSource, JSONSource, ParquetSource, PushSource, Source, SQLSource
 from headwater.definitions.time_zones import time_zone
 from headwater.definitions.view import FeatureView
@@ -166,15 +166,31 @@ def check_columns(view: FeatureView, schemas: Schemas | None) -> Iterator[tuple[
     The view's own settings must be right.
     """
     yield from _check_csv_dtypes(view)
+    used = _used_columns(view)
+    yield from ((None, f"source: {same_but_case(one, other)}") for one, other in repeated(used))
+    for name in LOG_COLUMNS if isinstance(view.source, PushSource) else ():
+        if name in used:
+            yield None, f"source: {name!r} is a column of the offline log's own; rename yours in what is written"
     read = _read(view.source, schemas)
     if isinstance(read, str):
         yield None, read
     elif read is not None and (problem := _other_separator(read)) is not None:
         yield None, problem
     elif read is not None:
+        for name in used:
+            other = twin(name, read.schema.names)
+            if other is not None and other not in used:
+                yield None, f"source: {same_but_case(name, other)}"
         yield from _check_times(view, read)
         yield from _check_keys(view, read)
         yield from _check_features(view, read)
+
+
+def _used_columns(view: FeatureView) -> dict[str, None]:
+    """The columns of its source that a view reads."""
+    keys = [view.key_column(key) for key in view.join_keys]
+    times = [view.source.event_time, view.source.created_time, view.source.event_id]
+    return dict.fromkeys([*keys, *filter(None, times), *(f.source_column for f in view.feature_list)])
 
 
 def _other_separator(read: Read) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,7 @@ from headwater.offline.columns import ViewColumns, view_columns
 from headwater.offline.pit import Join
 from headwater.offline.relations import ViewRows, column, number
 from headwater.offline.spine import Spine, one_batch, open_spine
-from headwater.offline.user_files import without_outer_partitions
+from headwater.offline.user_files import in_project
 from headwater.offline.workspace import Workspace
 from headwater.types import DType
 
@@ -95,11 +96,17 @@ class PointInTimeRun:
         space = self._workspace("spine")
 
         def query(sql: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
-            sql = without_outer_partitions(sql)
             try:
-                return space.schema_of(sql), _named_spine(space.stream_sql(sql, 100_000))
+                sql = in_project(sql, base, "the spine's query")
+            except SourceError as bad:
+                raise SpineError(str(bad)) from bad
+            try:
+                schema, batches = space.schema_of(sql), _named_spine(space.stream_sql(sql, 100_000))
             except SourceError as bad:
                 raise SpineError(f"the spine's query does not run: {bad}") from bad
+            # within another query DuckDB renames columns that differ only in case
+            first = next(batches, None)
+            return (schema, batches) if first is None else (first.schema, itertools.chain([first], batches))
 
         with space:
             return open_spine(

@@ -1,19 +1,26 @@
-"""Files that a user's own SQL names: folders such as `x=99` above them are no columns.
+"""Files that a user's own SQL names: relative paths start from the project, and folders above them are no columns.
 
-DuckDB takes every `name=value` folder of a path for a partition, those above the project too, and lets its value
-replace the column of that name which the file has. In a query of the user's hive partitions count only below the part
-of a path that holds no wildcard, as for sources; what the query says itself of `hive_partitioning` stands.
+DuckDB looks for relative paths in the working directory, and takes every `name=value` folder of a path for a partition,
+those above the project too, whose value replaces the column of that name which the file has. In a query of the user's
+paths are those of sources: relative to the project, patterns only where nothing has that very name, hive partitions
+only below the part that holds no wildcard; what the query says itself of `hive_partitioning` stands.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import sqlglot
 from sqlglot import TokenType
 from sqlglot.errors import SqlglotError
+
+from headwater.errors import SourceError
+from headwater.offline.locations import split_pattern
+from headwater.offline.table_formats import refuse_within
 
 _READERS = frozenset(
     ("parquet_scan", "read_parquet", "read_csv", "read_csv_auto", "read_json", "read_json_auto", "read_json_objects")
@@ -23,45 +30,152 @@ _BY_ENDING = (
     (re.compile(r"\.(csv|tsv)(\.gz|\.zst)?$", re.I), "read_csv"),
     (re.compile(r"\.(json|jsonl|ndjson)(\.gz|\.zst)?$", re.I), "read_json"),
 )
+_OTHER_READERS = frozenset(("glob", "read_text", "read_blob", "sniff_csv", "read_xlsx", "st_read", "sqlite_scan")) | (
+    frozenset(f"parquet_{what}" for what in ("schema", "metadata", "file_metadata", "kv_metadata", "bloom_probe"))
+)
+_ELSEWHERE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+_WILD = re.compile(r"[*?\[]")
 _WITHOUT = "hive_partitioning = false"
 _PARTITION = re.compile(r"[^/\\=]+=[^/\\]*[/\\]")
 _OPENERS = (TokenType.L_PAREN, TokenType.L_BRACKET, TokenType.L_BRACE)
 _CLOSERS = (TokenType.R_PAREN, TokenType.R_BRACKET, TokenType.R_BRACE)
+_BEFORE_ALL = (TokenType.SELECT, TokenType.DISTINCT, TokenType.COMMA, TokenType.DOT)
+_BEFORE_A_TABLE = (TokenType.FROM, TokenType.JOIN, TokenType.COMMA, TokenType.L_PAREN)
+_CLAUSES = (
+    frozenset(
+        (TokenType.SELECT, TokenType.FROM, TokenType.JOIN, TokenType.WHERE, TokenType.GROUP_BY, TokenType.ORDER_BY)
+    )
+    | frozenset((TokenType.HAVING, TokenType.LIMIT, TokenType.QUALIFY, TokenType.ON, TokenType.USING, TokenType.VALUES))
+    | frozenset((TokenType.WITH, TokenType.UNION, TokenType.EXCEPT, TokenType.INTERSECT, TokenType.WINDOW))
+)
 _NAMES = (TokenType.VAR, TokenType.IDENTIFIER, TokenType.ALIAS)
 
 
-def without_outer_partitions(sql: str) -> str:
-    """A query of the user's in which no folder above the files that it names is a column."""
-    if "=" not in sql:
-        return sql
+def in_project(sql: str, folder: Path, where: str) -> str:
+    """A query of the user's with the files that it names as paths below the project's folder.
+
+    Args:
+        sql: the query.
+        folder: the project's folder.
+        where: for errors.
+
+    Raises:
+        SourceError: the files of a function are no texts in quotes, or are those of a table format.
+    """
     try:
         tokens = sqlglot.tokenize(sql, dialect="duckdb")
     except SqlglotError:
         return sql
-    for start, end, text in sorted(_changes(tokens), reverse=True):
+    for start, end, text in sorted(_changes(tokens, folder.absolute(), where), reverse=True):
         sql = sql[:start] + text + sql[end:]
     return sql
 
 
-def _changes(tokens: Sequence[Any]) -> Iterator[tuple[int, int, str]]:
+def used_names(sql: str) -> set[str] | None:
+    """The names in a query, their case folded; None where it takes all columns of a table."""
+    try:
+        tokens = sqlglot.tokenize(sql, dialect="duckdb")
+    except SqlglotError:
+        return None
+    for before, token in zip([None, *tokens], tokens, strict=False):
+        if token.token_type is TokenType.STAR and (before is None or before.token_type in _BEFORE_ALL):
+            return None
+    first = tokens[0].token_type if tokens else None
+    return None if first is TokenType.FROM else {token.text.casefold() for token in tokens}
+
+
+def _changes(tokens: Sequence[Any], folder: Path, where: str) -> Iterator[tuple[int, int, str]]:
     """(start, end, text) of each part that is replaced."""
+    clauses: list[TokenType | None] = [None]
     for i, token in enumerate(tokens):
         after = tokens[i + 1] if i + 1 < len(tokens) else None
-        if token.text.casefold() in _READERS and after is not None and after.token_type is TokenType.L_PAREN:
-            inner = list(_arguments(tokens, i + 1))
-            said = any(t.text.casefold().startswith("hive_") for t in inner)
-            if inner and not said and any(_is_below_a_partition(t) for t in inner):
-                last = tokens[i + 1 + len(inner)]
-                yield last.end + 1, last.end + 1, f", {_WITHOUT}"
-        elif i and tokens[i - 1].token_type in (TokenType.FROM, TokenType.JOIN) and _is_below_a_partition(token):
-            reader = next((name for ending, name in _BY_ENDING if ending.search(token.text)), None)
-            if reader is not None:
-                path = token.text.replace("'", "''")
-                stem = re.split(r"[/\\]", token.text)[-1].split(".")[0]
-                named = after is not None and after.token_type in _NAMES
-                quoted = stem.replace('"', '""')
-                alias = "" if named else f' AS "{quoted}"'
-                yield token.start, token.end + 1, f"{reader}('{path}', {_WITHOUT}){alias}"
+        before = tokens[i - 1].token_type if i else None
+        if token.token_type in _OPENERS:
+            named = before in (TokenType.FROM, TokenType.JOIN, TokenType.COMMA, *_OPENERS)
+            clauses.append(clauses[-1] if token.token_type is TokenType.L_PAREN and named else None)
+        elif token.token_type in _CLOSERS and len(clauses) > 1:
+            clauses.pop()
+        elif token.token_type in _CLAUSES:
+            clauses[-1] = token.token_type
+        opened = after is not None and after.token_type is TokenType.L_PAREN
+        if opened and token.text.casefold() in _READERS | _OTHER_READERS:
+            yield from _of_function(tokens, i, folder, where)
+        elif clauses[-1] in (TokenType.FROM, TokenType.JOIN) and before in _BEFORE_A_TABLE:
+            yield from _of_table(tokens, i, folder, where)
+
+
+def _of_function(tokens: Sequence[Any], i: int, folder: Path, where: str) -> Iterator[tuple[int, int, str]]:
+    inner = list(_arguments(tokens, i + 1))
+    paths, depth = [], 0
+    for token in inner:
+        depth += (token.token_type in _OPENERS) - (token.token_type in _CLOSERS)
+        if token.token_type is TokenType.COMMA and not depth:
+            break
+        paths.append(token)
+    rest = [t for t in paths if t.token_type not in (TokenType.STRING, TokenType.COMMA, *_OPENERS, *_CLOSERS)]
+    if rest or any(a.token_type is b.token_type is TokenType.STRING for a, b in pairwise(paths)):
+        if not (paths and paths[0].token_type is TokenType.STRING and _is_elsewhere(paths[0].text)):
+            raise SourceError(
+                f"{where}: write the files of {tokens[i].text}(…) as text in quotes: relative paths start from the "
+                "project's folder, which an expression hides; or name them in tables={…}"
+            )
+        return
+    below = False
+    for token in paths:
+        if token.token_type is TokenType.STRING:
+            path = _placed(token.text, folder, where)
+            below |= _is_below_a_partition(path)
+            if path != token.text:
+                yield token.start, token.end + 1, _quoted(path)
+    said = any(t.text.casefold().startswith("hive_") for t in inner)
+    if tokens[i].text.casefold() in _READERS and inner and not said and below:
+        last = tokens[i + 1 + len(inner)]
+        yield last.end + 1, last.end + 1, f", {_WITHOUT}"
+
+
+def _of_table(tokens: Sequence[Any], i: int, folder: Path, where: str) -> Iterator[tuple[int, int, str]]:
+    token, last, text = tokens[i], i, tokens[i].text
+    if token.token_type not in (TokenType.STRING, TokenType.IDENTIFIER):
+        # w.parquet, without quotes
+        while last + 2 < len(tokens) and tokens[last + 1].token_type is TokenType.DOT:
+            last += 2
+            text += f".{tokens[last].text}"
+        if last == i or tokens[last].token_type is TokenType.STAR:
+            return
+    elif i + 1 < len(tokens) and tokens[i + 1].token_type is TokenType.DOT:
+        return
+    reader = next((name for ending, name in _BY_ENDING if ending.search(text)), None)
+    if reader is None:
+        return
+    path = _placed(text, folder, where)
+    below = _is_below_a_partition(path)
+    if path == text and not below:
+        return
+    after = tokens[last + 1] if last + 1 < len(tokens) else None
+    stem = re.split(r"[/\\]", text)[-1].split(".")[0].replace('"', '""')
+    alias = "" if after is not None and after.token_type in _NAMES else f' AS "{stem}"'
+    yield token.start, tokens[last].end + 1, f"{reader}({_quoted(path)}{f', {_WITHOUT}' if below else ''}){alias}"
+
+
+def _quoted(path: str) -> str:
+    return "'" + path.replace("'", "''") + "'"
+
+
+def _is_elsewhere(text: str) -> bool:
+    """Whether a path does not depend on the working directory: an absolute one, a URL, `~`."""
+    return text.startswith(("/", "~")) or _ELSEWHERE.match(text) is not None
+
+
+def _placed(text: str, folder: Path, where: str) -> str:
+    """A path as DuckDB is to read it: absolute, without patterns where that very name is there."""
+    if not text or _ELSEWHERE.match(text) or text.startswith("~"):
+        return text
+    root, pattern = split_pattern(folder / text, folder)
+    refuse_within((root, *root.parents), where)
+    literal = str(root)
+    if text.startswith("/") and not _WILD.search(literal):
+        return text
+    return "/".join([_WILD.sub(r"[\g<0>]", literal), *pattern])
 
 
 def _arguments(tokens: Sequence[Any], opening: int) -> Iterator[Any]:
@@ -75,8 +189,6 @@ def _arguments(tokens: Sequence[Any], opening: int) -> Iterator[Any]:
             yield token
 
 
-def _is_below_a_partition(token: Any) -> bool:
+def _is_below_a_partition(path: str) -> bool:
     """Whether a path has a folder like a partition before its first wildcard."""
-    if token.token_type not in (TokenType.STRING, TokenType.IDENTIFIER):
-        return False
-    return _PARTITION.search(re.split(r"[*?\[]", token.text)[0]) is not None
+    return _PARTITION.search(re.split(r"[*?]|\[(?![*?\[]\])", path)[0]) is not None

@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import headwater as hw
-from headwater.offline.user_files import without_outer_partitions
+from headwater.errors import SourceError
+from headwater.offline.user_files import in_project
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 ENTITY = hw.Entity("thing", join_keys={"id": hw.Int64})
@@ -71,4 +72,69 @@ def test_the_column_of_the_file_is_read(lake: Path, query: str) -> None:
     ],
 )
 def test_what_needs_no_change_stays(sql: Any) -> None:
-    assert without_outer_partitions(sql) == sql
+    assert in_project(sql, Path("/project"), "view").replace("/project/", "") == sql
+
+
+@pytest.mark.parametrize(
+    ("sql", "wanted"),
+    [
+        ("SELECT * FROM 'w.parquet'", "SELECT * FROM read_parquet('/p/w.parquet') AS \"w\""),
+        ("FROM w.parquet AS t", "FROM read_parquet('/p/w.parquet') AS t"),
+        ("FROM \"d/w.csv\" t, 'v.parquet'", "FROM read_csv('/p/d/w.csv') t, read_parquet('/p/v.parquet') AS \"v\""),
+        ("SELECT 'a', 'w.parquet' FROM t", "SELECT 'a', 'w.parquet' FROM t"),
+        ("SELECT f('w.parquet'), x FROM f('w.parquet')", "SELECT f('w.parquet'), x FROM f('w.parquet')"),
+        ("SELECT x FROM t JOIN w.parquet u ON u.n = 'w.parquet'", None),
+        ("SELECT (SELECT max(n) FROM ('w.parquet')) FROM t", None),
+        ("FROM read_parquet(['w.parquet', '/q/v.parquet'], union_by_name = true)", None),
+        ("SELECT content FROM read_text('w.parquet')", "SELECT content FROM read_text('/p/w.parquet')"),
+        ("FROM read_csv('s3://b/w.csv')", "FROM read_csv('s3://b/w.csv')"),
+        ("FROM read_csv('~/w.csv')", "FROM read_csv('~/w.csv')"),
+        ("FROM read_parquet('/q/' || x)", "FROM read_parquet('/q/' || x)"),
+        ("FROM read_parquet('d/*/w?.parquet')", "FROM read_parquet('/p/d/*/w?.parquet')"),
+        ("FROM w.main", "FROM w.main"),
+        ("FROM (VALUES ('w.parquet'), ('v.parquet')) t(x)", "FROM (VALUES ('w.parquet'), ('v.parquet')) t(x)"),
+    ],
+)
+def test_relative_paths_are_the_projects(sql: str, wanted: str | None) -> None:
+    found = in_project(sql, Path("/p"), "view")
+    if wanted is not None:
+        assert found == wanted
+    assert "'/p/w.parquet'" in found or wanted is not None
+
+
+@pytest.mark.parametrize("files", ["'w' || '.parquet'", "getvariable('files')", "['a.parquet', x]"])
+def test_files_that_an_expression_hides_are_refused(files: str) -> None:
+    with pytest.raises(SourceError, match=r"view: write the files of read_parquet\(…\) as text in quotes"):
+        in_project(f"FROM read_parquet({files})", Path("/p"), "view")
+
+
+def test_the_working_directory_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project, elsewhere = tmp_path / "run[12]*", tmp_path / "run1"
+    for folder, x in ((project, 5), (elsewhere, -5)):
+        folder.mkdir()
+        for name in ("a.parquet", "a[1].parquet", "a1.parquet"):
+            n = x if name != "a1.parquet" else -1
+            pq.write_table(
+                pa.table({"id": [1], "ts": pa.array([T0], pa.timestamp("us", "UTC")), "x": [n]}), folder / name
+            )
+    for sql in ("SELECT * FROM 'a.parquet'", "FROM read_parquet(['a[1].parquet'])", 'FROM (FROM "a[1].parquet") t'):
+        view = hw.FeatureView(
+            "v", entity=ENTITY, source=hw.SQLSource(sql, event_time="ts"), features=[hw.Feature("x", hw.Int64)]
+        )
+        for folder in (project, elsewhere):
+            monkeypatch.chdir(folder)
+            with hw.FeatureStore(project) as store:
+                store.apply([ENTITY, view])
+                store.materialize(force=True)
+                assert store.get_online_features(["v:x"], [1]).to_dict()["x"] == [5]
+                spine = f"SELECT id, ts AS timestamp, x AS own FROM ({sql})"
+                found = store.get_historical_features(spine, ["v:x"]).to_arrow().to_pydict()
+                assert (found["own"], found["x"]) == ([5], [5])
+
+
+def test_a_file_of_a_table_format_is_refused_in_a_query(tmp_path: Path) -> None:
+    (tmp_path / "d" / "_delta_log").mkdir(parents=True)
+    (tmp_path / "d" / "_delta_log" / "0.json").touch()
+    for sql in ("FROM 'd/a.parquet'", "FROM read_parquet('d/*.parquet')"):
+        with pytest.raises(SourceError, match=r"view: .*d is a Delta table"):
+            in_project(sql, tmp_path, "view")

@@ -204,16 +204,27 @@ class Opened:
     skipped_times: int = 0
 
 
+def check_names(names: Iterable[str], wanted: Sequence[str], where: str) -> None:
+    """Refuse data with a column whose name differs from that of a wanted one only in case: DuckDB takes them for one.
+
+    Raises:
+        SourceError: with both names.
+    """
+    every = dict.fromkeys([*names, *wanted])
+    for name in wanted:
+        other = twin(name, every)
+        if other is not None:
+            raise SourceError(f"{where}: {same_but_case(name, other)}")
+
+
 def check_columns(schema: pa.Schema, wanted: Sequence[str], where: str) -> None:
     """Refuse a source that lacks a column, or has another whose name differs from it only in case.
 
     Raises:
         SourceError: with the nearest name and those there are.
     """
+    check_names(schema.names, wanted, where)
     for name in wanted:
-        other = twin(name, schema.names)
-        if other is not None:
-            raise SourceError(f"{where}: {same_but_case(name, other)}")
         if name not in schema.names:
             there = ", ".join(n for n in schema.names if n not in (ROW, WHOLE, FILE, PLACE))
             raise SourceError(f"{where} has no column {name!r}{nearest(name, schema.names)}; it has {there}")

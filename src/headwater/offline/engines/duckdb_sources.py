@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pyarrow as pa
 from sqlglot import exp, parse_one
 from sqlglot.errors import SqlglotError
 
+from headwater.definitions.names import repeated, same_but_case
 from headwater.definitions.sources import (
     CSVSource,
     JSONSource,
@@ -33,11 +35,13 @@ from headwater.offline.engines.duckdb_opened import (
     count_rows,
     numbered,
     schema_of,
+    with_twins,
 )
 from headwater.offline.engines.duckdb_parquet import (
     open_parquet,
     open_remote,
     parquet_files,
+    parquet_names,
     parquet_query,
     parquet_schema,
     remote_schema,
@@ -48,12 +52,13 @@ from headwater.offline.engines.duckdb_zones import in_zone
 from headwater.offline.engines.footers import read_footers
 from headwater.offline.local_files import local_identities
 from headwater.offline.remote_files import is_remote, list_remote, remote_identities
-from headwater.offline.user_files import without_outer_partitions
+from headwater.offline.user_files import in_project, used_names
 from headwater.planning.files import FileIdentity
 from headwater.planning.tables import as_table
 from headwater.types import is_list
 
 EVERYTHING = SourceScope()
+_RENAMED = re.compile(r"_\d+$")
 
 
 def open_source(
@@ -151,7 +156,7 @@ def source_schema(session: Session, source: Source, folder: Path, where: str, *,
         case JSONSource():
             return json_schema(source, folder, where)
         case SQLSource():
-            return schema_of(session, sql_query(session, source, folder, where), f"{where}: its query does not run")
+            return _schema_of_query(session, source, folder, where, sql_query(session, source, folder, where))
         case TableSource():
             return _table_of(source, where).schema
         case PushSource():
@@ -164,14 +169,50 @@ def source_schema(session: Session, source: Source, folder: Path, where: str, *,
 
 def sql_query(session: Session, source: SQLSource, folder: Path, where: str) -> str:
     """The query with each of its tables in front, named as the user named it."""
-    parts = []
-    for name, table in source.tables.items():
-        inner = f"{where}, table {name!r}"
-        parts.append(f"{name_sql(name)} AS (SELECT * FROM {_plain(session, table, folder, inner)})")
-    query = without_outer_partitions(source.query.strip().rstrip(";").rstrip())
+    parts, query = _parts(session, source, folder, where), _text_of(source, folder, where)
     if not parts:
         return f"SELECT * FROM (\n{query}\n)"
     return f"WITH {', '.join(parts)} SELECT * FROM (\n{query}\n)"
+
+
+def _text_of(source: SQLSource, folder: Path, where: str) -> str:
+    return in_project(source.query.strip().rstrip(";").rstrip(), folder, where)
+
+
+def _parts(session: Session, source: SQLSource, folder: Path, where: str) -> list[str]:
+    """The tables of a query, as WITH names them."""
+    parts = []
+    for name, table in source.tables.items():
+        inner = f"{where}, table {name!r}"
+        plain = _plain(session, table, folder, inner)
+        used = used_names(source.query)
+        for one, other in repeated(_names_of(session, table, folder, inner)):
+            if used is None or one.casefold() in used:
+                raise SourceError(f"{inner}: {same_but_case(one, other)}")
+        parts.append(f"{name_sql(name)} AS (SELECT * FROM {plain})")
+    return parts
+
+
+def _names_of(session: Session, source: Source, folder: Path, where: str) -> list[str]:
+    """The columns of a query's table as the data names them; where two differ only in case, DuckDB renames one."""
+    if isinstance(source, ParquetSource) and not is_remote(source.location):
+        return parquet_names(source, folder, where)
+    return list(source_schema(session, source, folder, where).names)
+
+
+def _schema_of_query(session: Session, source: SQLSource, folder: Path, where: str, query: str) -> pa.Schema:
+    """The columns of a query, and those that DuckDB renames since their names differ from others only in case."""
+    schema = schema_of(session, query, f"{where}: its query does not run")
+    if not any(_RENAMED.search(name) for name in schema.names):
+        return schema
+    parts, text = ", ".join(_parts(session, source, folder, where)), _text_of(source, folder, where)
+    if parts:
+        begins = re.match(r"with\b(\s+recursive\b)?", text, re.IGNORECASE)
+        text = f"WITH {parts} {text}" if begins is None else f"{begins[0]} {parts}, {text[begins.end() :]}"
+    try:
+        return with_twins(schema, [str(row[0]) for row in session.fetch(f"DESCRIBE {text}")])
+    except SourceError:
+        return schema
 
 
 def _plain(session: Session, source: Source, folder: Path, where: str) -> str:
@@ -200,7 +241,7 @@ def _open_query(
 ) -> Opened:
     """All rows of a query: where any file that it reads is new or changed, any row may be."""
     query = sql_query(session, source, folder, where)
-    schema = schema_of(session, query, f"{where}: its query does not run")
+    schema = _schema_of_query(session, source, folder, where, query)
     check_columns(schema, wanted.columns, where)
     name = session.name("rows")
     selected, row = numbered(wanted.selected, wanted.columns)

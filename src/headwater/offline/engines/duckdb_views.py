@@ -25,7 +25,16 @@ from headwater.offline.engines.duckdb_columns import (
     value,
 )
 from headwater.offline.engines.duckdb_log import ShownPart, deletes_of, fitting, show_part, unfit_rows
-from headwater.offline.engines.duckdb_opened import ROW, Branch, Opened, Session, ViewSession, Wanted, check_columns
+from headwater.offline.engines.duckdb_opened import (
+    ROW,
+    Branch,
+    Opened,
+    Session,
+    ViewSession,
+    Wanted,
+    check_columns,
+    check_names,
+)
 from headwater.offline.engines.duckdb_sources import EVERYTHING, open_source, show_table, source_schema
 from headwater.offline.engines.footers import null_count, time_range
 from headwater.offline.pit import hidden_rows
@@ -110,6 +119,7 @@ def open_view(
     parts = []
     for part in () if view.log is None else fitting(resolved, view.log):
         inside = f"{where}, offline log"
+        check_names(part.columns, _wanted(resolved, declared, chosen).columns, inside)
         shown = show_part(session, part, inside)
         unfit = unfit_rows(resolved, shown.schema)
         some = [] if unfit is None else [Branch(shown.name, True, f"{unfit} IS NOT TRUE")]
