@@ -7,12 +7,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import unquote
 
 import pyarrow as pa
 
 from headwater.errors import SourceError
+from headwater.offline.lacking import lacking_names
+from headwater.offline.locations import is_hidden, is_wild, none_there, path_matches
+from headwater.offline.table_formats import ICEBERG_END, MARKS, marked_folder, refusal
 from headwater.planning.files import FileIdentity
-from headwater.planning.partitions import partition_names, partitions
+from headwater.planning.partitions import partitions
 from headwater.urls import shown_location
 
 if TYPE_CHECKING:
@@ -21,14 +25,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_REMOTE = re.compile(r"^(s3|gs|gcs|abfs|az)://")
+_URL = re.compile(
+    r"(?P<scheme>[A-Za-z0-9]+)://(?P<bucket>[^/?]*)(?P<key>[^?]*(?:\?(?![A-Za-z_]+=)[^?]*)*)(?P<options>\?.*)?"
+)
+"""A `?` begins options only where one follows; else it is a wildcard."""
 _AT_ONCE = 16
 """How many files are asked about at the same time: each answer takes some tens of milliseconds."""
-
-
-def is_remote(location: str) -> bool:
-    """Whether a source's path is in an object store."""
-    return _REMOTE.match(location) is not None
 
 
 @dataclass(frozen=True)
@@ -52,54 +54,107 @@ class RemoteFiles:
         return f"{self.location.partition(':')[0]}://{key}"
 
 
-def list_remote(location: str, where: str) -> RemoteFiles:
-    """The files of a URL of a file, folder or glob (`*`, `**`); what begins with `_` or `.` below its root is left out.
+def list_remote(location: str, where: str, suffixes: tuple[str, ...]) -> RemoteFiles:
+    """The files of a URL of a file, folder or glob, by the rules of those on disk (`list_local`).
 
     Raises:
-        SourceError: none is there, or the store cannot be reached.
+        SourceError: none is there, the folder is of a table format, or the store cannot be reached.
     """
-    found = _tried(location, where, lambda: _found(location))
-    if not found.files:
-        raise SourceError(f"{where}: no file at {shown_location(location)}")
-    return found
+    found, listed = _tried(location, where, lambda: _found(location, suffixes))
+    if found.files:
+        inside = marked_folder(key.removeprefix(f"{found.root}/") for key in listed)
+        if inside is not None:
+            folder, kind = inside
+            raise refusal(kind, found.path_of("/".join(filter(None, (found.root, folder)))), where)
+        above = _tried(location, where, lambda: _format_above(found))
+        if above is not None:
+            raise refusal(above[1], found.path_of(above[0]), where)
+        return found
+    names = [key.removeprefix(f"{found.root}/").split("/") for key in listed]
+    hidden = [parts[-1] for parts in names if any(map(is_hidden, parts))]
+    others = [parts[-1] for parts in names if not any(map(is_hidden, parts))]
+    there = f": {none_there(found.path_of(found.root), others, hidden, suffixes)}" if names else ""
+    raise SourceError(f"{where}: no file at {shown_location(location)}{there}")
 
 
-def _found(location: str) -> RemoteFiles:
+def _found(location: str, suffixes: tuple[str, ...]) -> tuple[RemoteFiles, list[str]]:
+    """The files of a URL, and the keys of all that is in the folder which it names."""
     # what only object stores need: it takes pandas along where that is installed, half a second
     import pyarrow.fs as fs
 
-    filesystem, path = fs.FileSystem.from_uri(re.sub(r"^gcs://", "gs://", location))
-    path = path.rstrip("/")
-    pattern = None
-    if "*" in location.partition("?")[0]:
-        pattern, path = _pattern(path), "/".join(path.partition("*")[0].split("/")[:-1])
-    files = [f for f in _below(filesystem, path) if pattern is None or pattern.fullmatch(f.path)]
-    return RemoteFiles(location, filesystem, path, tuple(sorted(files, key=lambda file: file.path)))
+    url = _URL.fullmatch(location)
+    if url is None:
+        raise ValueError("a URL of an object store is s3://bucket/key")
+    scheme = {"gcs": "gs"}.get(url["scheme"].casefold(), url["scheme"].casefold())
+    filesystem, bucket = fs.FileSystem.from_uri(f"{scheme}://{url['bucket']}{url['options'] or ''}")
+    key = url["key"].strip("/")
+    found = _at(location, filesystem, bucket, key, suffixes)
+    if not found[0].files and unquote(key) != key:
+        found = _at(location, filesystem, bucket, unquote(key), suffixes)
+    return found
 
 
-def _below(filesystem: fs.FileSystem, path: str) -> list[fs.FileInfo]:
+def _at(
+    location: str, filesystem: fs.FileSystem, bucket: str, key: str, suffixes: tuple[str, ...]
+) -> tuple[RemoteFiles, list[str]]:
     import pyarrow.fs as fs
 
-    there = filesystem.get_file_info(path)
+    root = bucket.rstrip("/")
+    pattern: tuple[str, ...] = ()
+    parts = tuple(part for part in key.split("/") if part)
+    for i, part in enumerate(parts):
+        if is_wild(part) and filesystem.get_file_info(f"{root}/{part}").type == fs.FileType.NotFound:
+            pattern = parts[i:]
+            break
+        root = f"{root}/{part}"
+    there = filesystem.get_file_info(root)
     if there.type == fs.FileType.File:
-        return [there]
+        return RemoteFiles(location, filesystem, root, (there,)), []
     if there.type == fs.FileType.NotFound:
-        return []
-    found = filesystem.get_file_info(fs.FileSelector(path, recursive=True))
-    return [file for file in found if file.type == fs.FileType.File and not _is_hidden(file.path, path)]
+        return RemoteFiles(location, filesystem, root, ()), []
+    every = [f for f in filesystem.get_file_info(fs.FileSelector(root, recursive=True)) if f.type == fs.FileType.File]
+    files = [file for file in every if _is_wanted(file.path.removeprefix(f"{root}/").split("/"), pattern, suffixes)]
+    ordered = tuple(sorted(files, key=lambda file: file.path))
+    return RemoteFiles(location, filesystem, root, ordered), [file.path for file in every]
 
 
-def _is_hidden(key: str, root: str) -> bool:
-    return any(part.startswith(("_", ".")) for part in key.removeprefix(root).strip("/").split("/"))
+def _is_wanted(names: Sequence[str], pattern: Sequence[str], suffixes: tuple[str, ...]) -> bool:
+    """Whether a file below a folder is one of those that a pattern below it matches, or of the folder's own."""
+    if not pattern:
+        return names[-1].casefold().endswith(suffixes) and not any(map(is_hidden, names))
+    if pattern[-1] == "**" and not names[-1].casefold().endswith(suffixes):
+        return False
+    if path_matches(names, pattern):
+        return True
+    # a folder that is called like a file has its own files, as Spark writes them
+    return any(
+        names[i - 1].casefold().endswith(suffixes)
+        and path_matches(names[:i], pattern)
+        and _is_wanted(names[i:], (), suffixes)
+        for i in range(1, len(names))
+    )
 
 
-def _pattern(path: str) -> re.Pattern[str]:
-    """A glob of a whole key: `*` within a folder, `**` any folders."""
-    parts = []
-    for part in path.split("/"):
-        within = "[^/]*".join(re.escape(piece) for piece in part.split("*"))
-        parts.append("(?:[^/]+/)*" if part == "**" else f"{within}/")
-    return re.compile("".join(parts).removesuffix("/"))
+def _format_above(found: RemoteFiles) -> tuple[str, str] | None:
+    """The first folder above that is of a table format, and the format; what may not be looked at is none."""
+    import pyarrow.fs as fs
+
+    folders = found.root.split("/")
+    above = ["/".join(folders[:i]) for i in range(1, len(folders))]
+
+    def is_marked(asked: tuple[str, str]) -> bool:
+        folder, mark = asked
+        try:
+            if MARKS[mark] != "Iceberg":
+                return bool(found.filesystem.get_file_info(f"{folder}/{mark}").type == fs.FileType.Directory)
+            inside = found.filesystem.get_file_info(fs.FileSelector(f"{folder}/{mark}", allow_not_found=True))
+        except OSError:
+            return False
+        return any(file.path.endswith(ICEBERG_END) for file in inside)
+
+    asked = [(folder, mark) for folder in above for mark in MARKS]
+    marked = _each(found, asked, is_marked, "")
+    return next(((folder, MARKS[mark]) for (folder, mark), yes in zip(asked, marked, strict=True) if yes), None)
 
 
 def remote_identities(found: RemoteFiles, where: str) -> list[FileIdentity]:
@@ -126,30 +181,66 @@ def _text(value: str | bytes) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
-def remote_dataset(found: RemoteFiles, where: str) -> ds.Dataset:
-    """The files as one dataset with their partitions; footers are read only where there may be any.
+@dataclass(frozen=True)
+class RemoteRows:
+    """The rows of a source in an object store.
+
+    Attributes:
+        dataset: them, with the columns of all files and those of their folders.
+        lacking: column → which files lack it.
+    """
+
+    dataset: ds.Dataset
+    lacking: Mapping[str, str]
+
+
+def remote_rows(found: RemoteFiles, where: str) -> RemoteRows:
+    """The files as one dataset with their partitions; every file's footer is read, as on disk.
 
     Raises:
-        SourceError: a file that cannot be read.
+        SourceError: a file that cannot be read; a column whose types in two files have none in common.
     """
-    return _tried(found.location, where, lambda: _dataset(found))
-
-
-def _dataset(found: RemoteFiles) -> ds.Dataset:
     import pyarrow.dataset as ds
 
     paths = [file.path for file in found.files]
-    whole = ds.dataset(paths, filesystem=found.filesystem, format="parquet", partitioning=None)
-    if not partition_names(whole.files, found.root):
-        return whole
-    columns = {name for fragment in whole.get_fragments() for name in fragment.physical_schema.names}
-    parts = partitions(whole.files, found.root, columns)
-    fragments = [
-        whole.format.make_fragment(file, found.filesystem, _all_of(parts.types, values))
-        for file, values in zip(whole.files, parts.values, strict=True)
-    ]
-    schema = pa.schema([*whole.schema, *(pa.field(name, kind) for name, kind in parts.types.items())])
-    return ds.FileSystemDataset(fragments, schema, whole.format, found.filesystem)
+    form = ds.ParquetFileFormat()
+    fragments = [form.make_fragment(path, found.filesystem) for path in paths]
+    schemas = _each(found, fragments, lambda fragment: fragment.physical_schema.remove_metadata(), where)
+    schema = _united(found, paths, schemas, where)
+    parts = partitions(paths, found.root, schema.names)
+    if parts.types:
+        fragments = [
+            form.make_fragment(path, found.filesystem, _all_of(parts.types, values))
+            for path, values in zip(paths, parts.values, strict=True)
+        ]
+        schema = pa.schema([*schema, *(pa.field(name, kind) for name, kind in parts.types.items())])
+    values = parts.values if parts.types else [{}] * len(paths)
+    names = [(*own.names, *given) for own, given in zip(schemas, values, strict=True)]
+    lack = lacking_names([found.path_of(path) for path in paths], names, schema.names)
+    return RemoteRows(ds.FileSystemDataset(fragments, schema, form, found.filesystem), lack)
+
+
+def _united(found: RemoteFiles, paths: Sequence[str], schemas: Sequence[pa.Schema], where: str) -> pa.Schema:
+    """The columns of all files, of each a type that holds its values in every file."""
+    united = schemas[0]
+    for path, schema in zip(paths[1:], schemas[1:], strict=True):
+        if schema == united:
+            continue
+        try:
+            united = pa.unify_schemas([united, schema], promote_options="permissive")
+        except pa.ArrowException:
+            for field in schema:
+                if field.name in united.names and field.type != united.field(field.name).type:
+                    one = pa.schema([united.field(field.name)])
+                    try:
+                        pa.unify_schemas([one, pa.schema([field])], promote_options="permissive")
+                    except pa.ArrowException:
+                        raise SourceError(
+                            f"{where}: column {field.name!r} is {field.type} in {found.path_of(path)} and "
+                            f"{united.field(field.name).type} in files before it; write them with one type"
+                        ) from None
+            raise
+    return united
 
 
 def _all_of(types: Mapping[str, pa.DataType], values: Mapping[str, str | None]) -> ds.Expression:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ from headwater.offline.engines.duckdb_unreadable import (
 )
 from headwater.offline.engines.footers import lacking, read_footers
 from headwater.offline.local_files import SourceFile, list_local, root_of
-from headwater.offline.remote_files import list_remote, read_all, remote_dataset, rows_of, some_of
+from headwater.offline.remote_files import RemoteFiles, list_remote, read_all, remote_rows, rows_of, some_of
 from headwater.planning.partitions import Partitions, partition_names, partitions
 
 _DUCKDBS_OWN = frozenset(("file_row_number", "file_index", "filename"))
@@ -95,7 +95,7 @@ def parquet_schema(
     footers = found.footers or read_footers(names, where)
     schema = with_twins(schema, _columns(footers, found.scanned.parts))
     lack = lacking(names, footers, schema.names, found.scanned.parts)
-    return pa.schema([f.with_metadata({LACKING: lack[f.name].encode()}) if f.name in lack else f for f in schema])
+    return _saying(schema, lack)
 
 
 def _listed(source: ParquetSource, folder: Path, where: str, only: frozenset[str] | None) -> _Listed:
@@ -164,9 +164,7 @@ def open_parquet(
     check_columns(with_twins(schema, columns), wanted.columns, where)
     _check_decimals(footers[0], wanted, f"{where}: {names[0]}")
     lack = lacking(names, footers, wanted.columns, found.scanned.parts)
-    for column in (*wanted.keys, *wanted.times):
-        if column in lack:
-            raise SourceError(f"{where}: {lack[column]}: no column {column!r}; every file has the keys and times")
+    _check_lacking(lack, wanted, where)
     unknown = check_files(names, footers, wanted.typed(schema), where)
     rows = lambda row: f"{names[order[row >> bits]]}, row {row & ((1 << bits) - 1)}"  # noqa: E731
     if scanned.clashing:
@@ -211,6 +209,12 @@ def open_parquet(
         fixed=False,
         rows=rows,
     )
+
+
+def _check_lacking(lack: Mapping[str, str], wanted: Wanted, where: str) -> None:
+    for column in (*wanted.keys, *wanted.times):
+        if column in lack:
+            raise SourceError(f"{where}: {lack[column]}: no column {column!r}; every file has the keys and times")
 
 
 def _check_decimals(footer: pq.FileMetaData, wanted: Wanted, where: str) -> None:
@@ -273,14 +277,25 @@ def _added(schema: pa.Schema, wanted: Wanted) -> str:
 # -- object stores
 
 
-def remote_schema(source: ParquetSource, where: str) -> pa.Schema:
-    """Names and types of the columns of a source in an object store."""
-    return remote_dataset(list_remote(source.location, where), where).schema
+def list_remote_parquet(source: ParquetSource, where: str) -> RemoteFiles:
+    """The Parquet files of a source in an object store."""
+    return list_remote(source.location, where, _SUFFIXES)
+
+
+def remote_schema(source: ParquetSource, where: str, *, every_file: bool = False) -> pa.Schema:
+    """Names and types of the columns of a source in an object store; `every_file` as of one on disk."""
+    rows = remote_rows(list_remote_parquet(source, where), where)
+    return _saying(rows.dataset.schema, rows.lacking) if every_file else rows.dataset.schema
+
+
+def _saying(schema: pa.Schema, lack: Mapping[str, str]) -> pa.Schema:
+    """A schema whose columns say which files lack them."""
+    return pa.schema([f.with_metadata({LACKING: lack[f.name].encode()}) if f.name in lack else f for f in schema])
 
 
 def show_remote(session: Session, source: ParquetSource, where: str) -> str:
     """What FROM names for all rows of a source in an object store."""
-    dataset, shown = remote_dataset(list_remote(source.location, where), where), session.name("remote")
+    dataset, shown = remote_rows(list_remote_parquet(source, where), where).dataset, session.name("remote")
     session.show(shown, dataset)
     return f"(SELECT {checked_text(dataset.schema)} FROM {shown})"
 
@@ -293,9 +308,11 @@ def open_remote(
     Raises:
         SourceError: a file that cannot be read; a column that the source lacks.
     """
-    found = list_remote(source.location, where)
-    dataset = remote_dataset(found, where)
+    found = list_remote_parquet(source, where)
+    rows = remote_rows(found, where)
+    dataset = rows.dataset
     check_columns(dataset.schema, wanted.columns, where)
+    _check_lacking(rows.lacking, wanted, where)
     keys = {found.path_of(file.path): file.path for file in found.files}
     mine = [path for path in keys if scope.only is None or path in scope.only]
     if not mine:
@@ -323,7 +340,15 @@ def open_remote(
     session.load(label, schema, batches)
     name = session.table(label)
     branches = split_table(name) if whole and rest else (Branch(name, bool(whole)),)
-    return Opened(name, fitted, count_rows(session, name), row=row, branches=branches, file_rows=file_rows)
+    return Opened(
+        name,
+        fitted,
+        count_rows(session, name),
+        row=row,
+        lacking={column: files for column, files in rows.lacking.items() if column in wanted.columns},
+        branches=branches,
+        file_rows=file_rows,
+    )
 
 
 def _with_numbers(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

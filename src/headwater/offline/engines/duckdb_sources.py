@@ -38,6 +38,7 @@ from headwater.offline.engines.duckdb_opened import (
     with_twins,
 )
 from headwater.offline.engines.duckdb_parquet import (
+    list_remote_parquet,
     open_parquet,
     open_remote,
     parquet_files,
@@ -51,7 +52,8 @@ from headwater.offline.engines.duckdb_unreadable import check_input, check_rows,
 from headwater.offline.engines.duckdb_zones import in_zone
 from headwater.offline.engines.footers import read_footers
 from headwater.offline.local_files import local_identities
-from headwater.offline.remote_files import is_remote, list_remote, remote_identities
+from headwater.offline.locations import is_remote
+from headwater.offline.remote_files import remote_identities
 from headwater.offline.user_files import in_project, used_names
 from headwater.planning.files import FileIdentity
 from headwater.planning.tables import as_table
@@ -101,7 +103,7 @@ def list_files(source: Source, folder: Path, where: str) -> tuple[FileIdentity, 
         case ParquetSource() if not is_remote(source.location):
             return tuple(local_identities(parquet_files(source, folder, where), where))
         case ParquetSource():
-            return tuple(remote_identities(list_remote(source.location, where), where))
+            return tuple(remote_identities(list_remote_parquet(source, where), where))
         case CSVSource():
             return tuple(local_identities(csv_files(source, folder, where), where))
         case JSONSource():
@@ -150,7 +152,7 @@ def source_schema(session: Session, source: Source, folder: Path, where: str, *,
         case ParquetSource() if not is_remote(source.location):
             return parquet_schema(session, source, folder, where, every_file=every_file)
         case ParquetSource():
-            return remote_schema(source, where)
+            return remote_schema(source, where, every_file=every_file)
         case CSVSource():
             return csv_schema(source, folder, where)
         case JSONSource():

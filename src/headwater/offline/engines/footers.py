@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from headwater.errors import SourceError
+from headwater.offline.lacking import lacking_names
 from headwater.planning.partitions import Partitions
 
 
@@ -37,16 +38,9 @@ def lacking(
     """Column → which files lack it: the first, and how many more. A partition column is a column of its files."""
     if len(files) == 1:
         return {}
-    lack: dict[str, list[str]] = {}
-    wanted = {name.casefold(): name for name in columns}
-    for file, footer, part in zip(files, footers, parts.values or [{}] * len(files), strict=True):
-        there = {name.casefold() for name in (*footer.schema.to_arrow_schema().names, *part)}
-        for name in wanted.keys() - there:
-            lack.setdefault(wanted[name], []).append(file)
-    return {
-        name: found[0] + (f" and {len(found) - 1} more of {len(files)} files" if len(found) > 1 else "")
-        for name, found in lack.items()
-    }
+    given: Sequence[Mapping[str, str | None]] = parts.values or [{}] * len(files)
+    names = [(*f.schema.to_arrow_schema().names, *part) for f, part in zip(footers, given, strict=True)]
+    return lacking_names(files, names, columns)
 
 
 def null_count(footers: Sequence[pq.FileMetaData], column: str) -> int | None:
