@@ -24,8 +24,8 @@ from headwater.definitions.view import FeatureView
 from headwater.errors import FormatError
 from headwater.types import DType
 
-FORMAT = 1
-"""Of every dictionary written here; a reader refuses a greater one."""
+FORMAT = 2
+"""The greatest that is read here; a definition is written in the least that says all of it."""
 
 PLACE = "registry"
 """Where a definition read back says that it was written."""
@@ -34,7 +34,7 @@ PLACE = "registry"
 def entity_to_dict(entity: Entity) -> dict[str, Any]:
     """An entity as plain data; join keys in order."""
     return {
-        "format": FORMAT,
+        "format": 1,
         "name": entity.name,
         "join_keys": [[name, str(dtype)] for name, dtype in entity.join_keys.items()],
         "description": entity.description,
@@ -70,12 +70,14 @@ def source_to_dict(source: Source) -> dict[str, Any]:
         case CSVSource():
             data["path"], data["nulls"] = str(source.path), list(source.nulls)
             data |= {name: value for name, value in source.format.meaning.items() if name != "nulls"}
-            if source.schema is not None:
-                data["schema"] = [[name, str(dtype)] for name, dtype in source.schema.items()]
+            if not source.types_found:
+                data["schema"] = None if source.schema is None else _columns(source.schema)
+            if source.kept_types is not None:
+                data["kept_types"] = _columns(source.kept_types)
         case JSONSource():
             data["path"], data["lines"] = str(source.path), source.lines
             if source.schema is not None:
-                data["schema"] = [[name, str(dtype)] for name, dtype in source.schema.items()]
+                data["schema"] = _columns(source.schema)
         case SQLSource():
             data["query"] = source.query
             data["tables"] = [[name, source_to_dict(table)] for name, table in source.tables.items()]
@@ -97,7 +99,14 @@ def source_from_dict(data: Mapping[str, Any]) -> Source:
             return ParquetSource(data["path"], **times)
         case "csv":
             options = {name: data[name] for name in CSV_OPTIONS if name in data} | {"nulls": tuple(data["nulls"])}
-            return CSVSource(data["path"], schema=_schema(data), **options, **times)
+            return CSVSource(
+                data["path"],
+                schema=_schema(data),
+                types_found="schema" not in data,
+                kept_types=_schema(data, "kept_types"),
+                **options,
+                **times,
+            )
         case "json":
             return JSONSource(data["path"], lines=data["lines"], schema=_schema(data), **times)
         case "sql":
@@ -110,8 +119,12 @@ def source_from_dict(data: Mapping[str, Any]) -> Source:
     raise FormatError(f"a source of kind {data['kind']!r} was written by a newer headwater; upgrade this one")
 
 
-def _schema(data: Mapping[str, Any]) -> dict[str, DType] | None:
-    columns = data.get("schema")
+def _columns(schema: Mapping[str, DType]) -> list[list[str]]:
+    return [[name, str(dtype)] for name, dtype in schema.items()]
+
+
+def _schema(data: Mapping[str, Any], name: str = "schema") -> dict[str, DType] | None:
+    columns = data.get(name)
     return None if columns is None else {name: DType.parse(dtype) for name, dtype in columns}
 
 
@@ -150,7 +163,7 @@ def feature_from_dict(data: Mapping[str, Any]) -> Feature:
 def view_to_dict(view: FeatureView) -> dict[str, Any]:
     """A view as plain data, its entities within, so that a version never changes with them."""
     return {
-        "format": FORMAT,
+        "format": 2 if _is_new(view.source) else 1,
         "name": view.name,
         "version": view.version,
         "entities": [entity_to_dict(entity) for entity in view.entities],
@@ -195,6 +208,15 @@ def _check_format(data: Mapping[str, Any], what: str) -> None:
         raise FormatError(
             f"{what} {data.get('name')!r} has format {data['format']}; this headwater reads {FORMAT}: upgrade it"
         )
+
+
+def _is_new(source: Source) -> bool:
+    """Whether a source says something that format 1 has no word for: its readers would read other values."""
+    if source.timezone is not None:
+        return True
+    if isinstance(source, SQLSource):
+        return any(map(_is_new, source.tables.values()))
+    return isinstance(source, CSVSource) and bool(source.format.meaning.keys() - {"nulls"})
 
 
 def _micros(value: timedelta | str | None) -> int | None:

@@ -82,6 +82,8 @@ class CSVSource(Source):
         nulls, delimiter, quote, escape, comment, header, skip, encoding, decimal, thousands, date_format,
             timestamp_format: how the files are written; see `CSVFormat`.
         schema: the dtype of columns that no feature, key or time declares, for queries; without it they are text.
+        types_found: whether a query sees the types that DuckDB finds in the text, as an earlier release registered it.
+        kept_types: those types, once a plan has written them down; never part of a version.
     """
 
     kind: ClassVar[str] = "csv"
@@ -99,6 +101,8 @@ class CSVSource(Source):
     date_format: str | None = field(default=None, kw_only=True)
     timestamp_format: str | None = field(default=None, kw_only=True)
     schema: Mapping[str, DType] | None = field(default=None, kw_only=True)
+    types_found: bool = field(default=False, kw_only=True, compare=False, repr=False)
+    kept_types: Mapping[str, DType] | None = field(default=None, kw_only=True, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -111,6 +115,11 @@ class CSVSource(Source):
     @property
     def location(self) -> str:
         return str(self.path)
+
+    @property
+    def query_types(self) -> Mapping[str, DType]:
+        """The dtypes of columns that a query sees; others are text."""
+        return self.schema or self.kept_types or {}
 
     @property
     def format(self) -> CSVFormat:

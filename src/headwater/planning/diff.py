@@ -26,6 +26,7 @@ from headwater.planning.differences import (
     service_version_difference,
     version_difference,
 )
+from headwater.planning.kept_types import kept_types
 from headwater.planning.numbering import AnyRecord, AnyVersion, Choice, choose
 from headwater.planning.pins import holds, pin, pinned_by, service_fingerprint
 from headwater.planning.plan import Plan, Unchanged
@@ -47,6 +48,7 @@ class _Draft:
     problems: list[str] = field(default_factory=list)
     conflicts: list[str] = field(default_factory=list)
     chosen: dict[str, str] = field(default_factory=dict)
+    kept: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def add(self, *stages: Stage) -> None:
         self.stages += stages
@@ -74,12 +76,13 @@ def plan(
         DefinitionError: everything that is wrong, together.
         VersionConflict: changed definitions under versions that are registered, together.
     """
-    definitions = list(definitions)
+    kept: dict[str, tuple[str, ...]] = {}
+    definitions = [_with_kept_types(snapshot, definition, schemas, kept) for definition in definitions]
     out_of_reach: list[str] = []
     if schemas is not None:
         schemas = _forgiving(schemas, _unchanged_sources(snapshot, definitions), out_of_reach)
     findings = check(definitions, schemas, _registered(snapshot, None if not whole_project else definitions))
-    draft = _Draft(snapshot, snapshot, now, problems=list(findings.problems))
+    draft = _Draft(snapshot, snapshot, now, problems=list(findings.problems), kept=kept)
     _check_names(draft, findings)
     for entity in findings.entities:
         _plan_entity(draft, entity)
@@ -101,6 +104,31 @@ def plan(
     return Plan(snapshot.project, snapshot.revision, tuple(draft.stages), tuple(draft.unchanged), warnings)
 
 
+def _with_kept_types(
+    snapshot: RegistrySnapshot, definition: Any, schemas: Schemas | None, kept: dict[str, tuple[str, ...]]
+) -> Any:
+    """A view that is registered with the same meaning, with the types that its version reads."""
+    registered = None if not isinstance(definition, FeatureView) else _same_meaning(snapshot, definition)
+    if registered is None:
+        return definition
+    view, lines = kept_types(definition, registered[-1].view, schemas)
+    if lines:
+        kept[view.name] = lines
+    return view
+
+
+def _same_meaning(snapshot: RegistrySnapshot, view: FeatureView) -> list[ViewVersion] | None:
+    """The registered versions of a view's meaning; None where there is none."""
+    record = snapshot.views.get(view.name) if isinstance(view.name, str) else None
+    if record is None:
+        return None
+    try:
+        mark = fingerprint(view)
+    except Exception:  # a definition of a form that the checks will tell
+        return None
+    return [v for v in record.versions.values() if v.fingerprint == mark and view.version in (None, v.version)] or None
+
+
 def _unchanged_sources(snapshot: RegistrySnapshot, definitions: list[Any]) -> dict[int, str]:
     """The sources, by identity, that only views have that are registered as they are; each with the view's name."""
     views = [d for d in definitions if isinstance(d, FeatureView)]
@@ -110,14 +138,7 @@ def _unchanged_sources(snapshot: RegistrySnapshot, definitions: list[Any]) -> di
 
 def _is_registered(snapshot: RegistrySnapshot, view: FeatureView) -> bool:
     """Whether a version is registered that differs in nothing from a view."""
-    record = snapshot.views.get(view.name) if isinstance(view.name, str) else None
-    if record is None:
-        return False
-    try:
-        mark = fingerprint(view)
-    except Exception:  # a definition of a form that the checks will tell
-        return False
-    versions = [v for v in record.versions.values() if v.fingerprint == mark and view.version in (None, v.version)]
+    versions = _same_meaning(snapshot, view) or []
     return any(not in_place_difference(version.view, view) for version in versions)
 
 
@@ -215,11 +236,11 @@ def _plan_view(draft: _Draft, view: FeatureView) -> None:
         return
     assert record is not None and isinstance(choice.found, ViewVersion)
     stages = _waiting(Kind.VIEW, record, choice.found, view.version is None)
-    difference = in_place_difference(choice.found.view, view)
-    if difference:
+    details = (*in_place_difference(choice.found.view, view).lines, *draft.kept.get(view.name, ()))
+    if details:
         definition = _in_order(replace(view, version=choice.version), choice.found.view)
         stages.append(
-            Stage(Action.UPDATE, Kind.VIEW, view.name, choice.version, details=difference.lines, definition=definition)
+            Stage(Action.UPDATE, Kind.VIEW, view.name, choice.version, details=details, definition=definition)
         )
     _found(draft, Kind.VIEW, record, choice.found, stages)
 

@@ -26,6 +26,7 @@ from headwater.offline.engines.duckdb_opened import (
     Wanted,
     check_columns,
     count_rows,
+    schema_of,
     split_table,
 )
 from headwater.offline.engines.duckdb_text import cast_text, cast_time, misfits, time_kind
@@ -135,9 +136,11 @@ def csv_files(source: CSVSource, folder: Path, where: str) -> list[SourceFile]:
     return list_local(source.location, folder, _SUFFIXES, where)
 
 
-def csv_schema(source: CSVSource, folder: Path, where: str) -> pa.Schema:
+def csv_schema(session: Session, source: CSVSource, folder: Path, where: str) -> pa.Schema:
     """The columns of the files; all are text, but those that the source's schema declares."""
-    schema = source.schema or {}
+    if source.types_found:
+        return schema_of(session, _found_types(source, folder, where), where)
+    schema = source.query_types
     names = _described(source, csv_files(source, folder, where), folder, where).names
     return pa.schema([(name, schema[name].arrow if name in schema else pa.string()) for name in names])
 
@@ -148,12 +151,25 @@ def csv_query(session: Session, source: CSVSource, folder: Path, where: str) -> 
     Raises:
         SourceError: a file that cannot be read, a text that is not of its dtype.
     """
+    if source.types_found:
+        return _found_types(source, folder, where)
     found = _described(source, csv_files(source, folder, where), folder, where)
-    schema = source.schema or {}
+    schema = source.query_types
     wanted = Wanted(values={name: (schema.get(name, String),) for name in found.names})
     shown = _distinct(found.names)
     table, _, _ = _load(session, found, wanted, range(len(found.files)), shown=shown)
     return f"SELECT {', '.join(map(name_sql, shown.values()))} FROM {table}"
+
+
+def _found_types(source: CSVSource, folder: Path, where: str) -> str:
+    """All rows as an earlier release read them for queries: in the types that DuckDB finds in the text."""
+    files = [file.location for file in csv_files(source, folder, where)]
+    nulls = list_sql(source.nulls or ("",))
+    return (
+        f"SELECT * FROM read_csv({list_sql(files)}, header = true, delim = "
+        f"{_character(source.format.delimiter_of(source.location))}, quote = '\"', escape = '\"', nullstr = {nulls}, "
+        "sample_size = -1, hive_partitioning = false)"
+    )
 
 
 def _distinct(names: Sequence[str]) -> dict[str, str]:

@@ -154,7 +154,7 @@ def source_schema(session: Session, source: Source, folder: Path, where: str, *,
         case ParquetSource():
             return remote_schema(source, where, every_file=every_file)
         case CSVSource():
-            return csv_schema(source, folder, where)
+            return csv_schema(session, source, folder, where)
         case JSONSource():
             return json_schema(source, folder, where)
         case SQLSource():
