@@ -225,7 +225,7 @@ def _version_row(kind: Kind, name: str, version: AnyVersion) -> dict[str, Any]:
 
 def _service_dict(service: ServiceVersion) -> dict[str, Any]:
     return {
-        "format": FORMAT,
+        "format": 1,
         "name": service.name,
         "version": service.version,
         "selections": [

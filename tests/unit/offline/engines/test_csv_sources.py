@@ -121,7 +121,7 @@ def test_what_is_no_row_is_named_with_its_line(tmp_path: Path, content: str | by
     [("[1.5, 2.5]", hw.Array(hw.Int64)), ("[99999999999]", hw.Array(hw.Int32)), ("[300, yes]", hw.Array(hw.Bool))],
 )
 def test_elements_of_lists_are_refused_as_columns_are(tmp_path: Path, text: str, dtype: Any) -> None:
-    with pytest.raises(SourceError, match="line 2, column 'paid'"):
+    with pytest.raises(HeadwaterError, match="line 2, column 'paid'"):
         paid(tmp_path, f'order,t,paid\nA1,2026-06-01,"{text}"\n', dtype=dtype)
     assert paid(tmp_path, 'order,t,paid\nA1,2026-06-01,"[1, null]"\n', "A1", dtype=hw.Array(hw.Int64)) == [[1, None]]
 
