@@ -140,11 +140,12 @@ def test_a_csv_file(column: str, value: str, tmp_path: Path) -> None:
     file = tmp_path / "x.csv"
     rows = {"thing": "a", "at": "2026-01-01", "name": "x", "until": "2026-01-01", "day": "2026-01-01"}
     lines = [",".join(rows), ",".join(rows.values()), ",".join({**rows, "thing": "b", column: value}.values())]
-    file.write_text("\n".join(lines) + "\n")
+    file.write_text("\n".join(lines[:2]) + "\n")
     view = hw.FeatureView(
         "things", entity=thing, source=hw.CSVSource(str(file), event_time="at"), features=FEATURES[:3]
     )
     with hw.FeatureStore.in_memory([thing, view], clock=lambda: NOW) as store:
+        file.write_text("\n".join(lines) + "\n")
         for job in _jobs():
             with pytest.raises(SourceError, match=rf"x\.csv: line 3, column '{column}': .* is not a?"):
                 job(store)
