@@ -18,7 +18,7 @@ class CSVFormat:
     """The options of a CSV file.
 
     Attributes:
-        delimiter: what parts the fields; None: a comma, of a .tsv or .tab file a tab.
+        delimiter: what separates the fields; None: a comma, of a .tsv or .tab file a tab.
         quote: what encloses a field that holds delimiters, line breaks or quotes; None: nothing does.
         escape: what stands before a quote within quotes; the quote itself where it is doubled; None: nothing.
         comment: lines that begin with it are left out; None: none are.
@@ -26,7 +26,7 @@ class CSVFormat:
         skip: how many lines come before.
         encoding: as Python names it; a byte order mark of UTF-8 is left out.
         decimal: the decimal mark of numbers.
-        thousands: what parts the thousands of numbers; None: nothing does.
+        thousands: what separates the thousands of numbers; None: nothing does.
         date_format: how dates are written, in strftime's directives; None: ISO 8601.
         timestamp_format: how times are written, likewise.
         nulls: the texts that mean NULL, in quotes or not.

@@ -35,7 +35,7 @@ _BITS = {"int32": 31, "int64": 63}
 
 
 def grouped(thousands: str, decimal: str) -> str:
-    """The pattern of a number whose thousands are parted, or are not."""
+    """The pattern of a number whose thousands are separated, or are not."""
     mark, point = re.escape(thousands), re.escape(decimal)
     return rf"\s*[+-]?(?:[0-9]{{1,3}}(?:{mark}[0-9]{{3}})+|[0-9]*)(?:{point}[0-9]*)?(?:[eE][+-]?[0-9]+)?\s*"
 
@@ -91,7 +91,7 @@ def plain_number(text: str, form: CSVFormat) -> str:
     """A number with its decimal mark as a point, and without what parts its thousands.
 
     Raises:
-        ValueError: thousands that are parted in another way.
+        ValueError: thousands that are separated in another way.
     """
     if form.thousands is None and form.decimal == ".":
         return text
