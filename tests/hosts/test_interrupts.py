@@ -42,19 +42,26 @@ def read_in_time(n):
 def history(n):
     store.get_historical_features(None, FEATURES, at="2027-01-01").to_arrow()
 
+def interrupt(apart, seen):
+    # what Python runs for a weak reference or finaliser swallows an interrupt: then a user presses the keys again
+    while not seen.wait(apart):
+        os.kill(os.getpid(), signal.SIGINT)
+        apart = 3.0
+
 # each once, so that the first is not all that is interrupted
 works = [write, read, write, read_in_time, write, history]
 for work in works:
     work(0)
 for n in range(1, rounds + 1):
     work = works[n % len(works)]
-    after = threading.Timer(chance.uniform(0.0, 0.03), os.kill, (os.getpid(), signal.SIGINT))
+    seen = threading.Event()
+    after = threading.Thread(target=interrupt, args=(chance.uniform(0.0, 0.03), seen))
     try:
         after.start()
         while True:
             work(n)
     except KeyboardInterrupt:
-        pass
+        seen.set()
     after.join()
     began = time.monotonic()
     report = store.write("events", [{"user": 9, "at": T0 + timedelta(seconds=n), "seen": n}])

@@ -46,6 +46,8 @@ def repeated(names: Iterable[str]) -> list[tuple[str, str]]:
     seen: dict[str, str] = {}
     pairs = []
     for name in names:
+        if not isinstance(name, str):
+            continue  # the checks of names say so
         folded = name.casefold()
         if folded in seen:
             pairs.append((seen[folded], name))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import encodings.utf_8_sig  # noqa: F401 - a process that gives up rights may not find it later
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from headwater.clock import EPOCH, MICROSECOND, from_micros
-from headwater.errors import FormatError
+from headwater.errors import DataError, FormatError
 from headwater.online.codec import long_key
 from headwater.online.values import Damaged, day, encode_variable, fixed_numbers, null_mask
 from headwater.types import DType
@@ -230,6 +230,13 @@ def _length(size: int) -> bytes:
     return bytes(out)
 
 
+def _moment(micros: int) -> datetime:
+    try:
+        return from_micros(micros)
+    except DataError as bad:
+        raise ValueError(str(bad)) from None
+
+
 def _parse(key: bytes, at: int, dtype: DType, *, last: bool) -> tuple[Any, int]:
     if key[at] != _VERSION | _TAGS[dtype.name]:
         raise ValueError("another type")
@@ -251,7 +258,7 @@ def _parse(key: bytes, at: int, dtype: DType, *, last: bool) -> tuple[Any, int]:
         case "bool":
             return bool(number), end
         case "timestamp":
-            return from_micros(number), end
+            return _moment(number), end
         case "date":
             return day(number), end
     return number, end

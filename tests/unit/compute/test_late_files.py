@@ -17,7 +17,7 @@ import pytest
 import headwater as hw
 from headwater.compute.reports import RunReport
 from headwater.definitions.sources import Source
-from headwater.errors import SourceError
+from headwater.errors import SourceError, StoreError
 from headwater.offline.base import ChangeCounts
 from headwater.offline.engines.duckdb import DuckDBEngine, DuckDBWorkspace
 from tests.servers.s3 import S3Server
@@ -286,7 +286,7 @@ def test_a_run_that_dies_before_its_watermark_leaves_its_files_to_the_next(
     on_disk.write("late", {"C": (300, 3.0)})
     with monkeypatch.context() as patched:
         patched.setattr(on_disk.store.rooms.online, "put_meta", lambda *_, **__: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
+        with pytest.raises(StoreError, match="ZeroDivisionError"):
             on_disk.run()
     assert on_disk.run().rows == 1 and on_disk.run().rows == 0
 
