@@ -129,7 +129,7 @@ def read_text(path: Path, form: CSVFormat) -> TextRows:
         SourceError: a file that cannot be read, with the line.
     """
     file = str(path)
-    names = read_header(file, form, "")
+    names = list(read_header(file, form, "").names)
     check_records(file, form, "")
     records = read_records(file, form, "")
     if form.header:

@@ -12,6 +12,7 @@ import encodings.utf_8_sig  # noqa: F401 - a process that gives up rights may no
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -109,16 +110,32 @@ def _csv_error(text: str, form: CSVFormat) -> str:
     return text
 
 
-def read_header(file: str, form: CSVFormat, where: str) -> list[str]:
-    """The names of a file's columns: unnamed ones are `column0`, …, of two equal ones the later is `name_1`.
+@dataclass(frozen=True)
+class Header:
+    """The columns of a file.
+
+    Attributes:
+        names: in order; unnamed ones are `column0`, …, of two equal ones the later is `name_1`; none where the file is
+            empty and needs no header.
+        repeated: the names that several columns have.
+    """
+
+    names: tuple[str, ...]
+    repeated: tuple[str, ...] = ()
+
+
+def read_header(file: str, form: CSVFormat, where: str) -> Header:
+    """The columns of a file.
 
     Raises:
-        SourceError: an empty file, or one that cannot be read as text.
+        SourceError: an empty file that should have a header, or one that cannot be read as text.
     """
     for _, record in read_records(file, form, where):
-        names = record if form.header else [""] * len(record)
-        return _named([name.strip() for name in names])
-    raise SourceError(f"{where}: {file}: the file is empty; {'a header names the columns' if form.header else ''}")
+        given = [name.strip() for name in record] if form.header else [""] * len(record)
+        return Header(tuple(_named(given)), tuple({name for name in given if name and given.count(name) > 1}))
+    if form.header:
+        raise SourceError(f"{where}: {file}: the file is empty; a header names the columns (header=False: none does)")
+    return Header(())
 
 
 def _named(given: list[str]) -> list[str]:

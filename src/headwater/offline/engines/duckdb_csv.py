@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -107,6 +107,7 @@ class _Files:
         headers: the columns of each.
         parts: partition column → of each file its value as text; None is NULL, or a file without that folder.
         where: for errors.
+        repeated: the names that several columns of a file have → that file.
     """
 
     source: CSVSource
@@ -114,6 +115,7 @@ class _Files:
     headers: Sequence[tuple[str, ...]]
     parts: Mapping[str, Sequence[str | None]]
     where: str
+    repeated: Mapping[str, str]
 
     @property
     def names(self) -> list[str]:
@@ -124,7 +126,21 @@ class _Files:
         """The files without a column."""
         if column in self.parts:
             return []
-        return [f.location for f, header in zip(self.files, self.headers, strict=True) if column not in header]
+        # an empty file has no rows that could lack anything
+        pairs = zip(self.files, self.headers, strict=True)
+        return [file.location for file, header in pairs if header and column not in header]
+
+    def check_names(self, columns: Iterable[str]) -> None:
+        """Refuse a column of whose name a file has two.
+
+        Raises:
+            SourceError: naming the file.
+        """
+        for name in columns:
+            if name in self.repeated:
+                raise SourceError(
+                    f"{self.where}: {self.repeated[name]}: two columns are named {name!r}; rename one in the file"
+                )
 
 
 def csv_files(source: CSVSource, folder: Path, where: str) -> list[SourceFile]:
@@ -228,11 +244,13 @@ def open_csv(
 def _described(source: CSVSource, files: Sequence[SourceFile], folder: Path, where: str) -> _Files:
     """The files with their columns and partitions."""
     form = source.format
-    headers = [tuple(read_header(file.location, form, where)) for file in files]
+    read = [read_header(file.location, form, where) for file in files]
+    headers = [header.names for header in read]
     names = {name for header in headers for name in header}
+    repeated = {name: f.location for f, header in zip(files, read, strict=True) for name in header.repeated}
     parts = partitions([file.location for file in files], root_of(source.location, folder), names)
     values = {name: [found.get(name) for found in parts.values] for name in parts.types}
-    return _Files(source, files, headers, values, where)
+    return _Files(source, files, headers, values, where, repeated)
 
 
 def _load(
@@ -261,6 +279,8 @@ def _load(
     Raises:
         SourceError: a file that cannot be read; text that is not of its dtype, of each column the first.
     """
+    if shown is None:
+        found.check_names(wanted.columns)
     raw = _load_text(session, found, wanted.columns, chosen, limit)
     casts = _casts(session, found, wanted, raw)
     typed = session.name("rows")
@@ -310,6 +330,9 @@ def _read(session: Session, found: _Files, columns: Sequence[str], scans: Sequen
                 given[f"c{i}"] = f"CAST([{listed}] AS VARCHAR[])[{FILE} + 1]"
         chosen = [f"{given.get(f'c{i}', 'CAST(NULL AS VARCHAR)')} AS c{i}" for i in range(len(columns))]
         queries.append(f"SELECT {', '.join([*chosen, FILE])} FROM ({rows})")
+    if not queries:
+        empty = [f"CAST(NULL AS VARCHAR) AS c{i}" for i in range(len(columns))]
+        queries.append(f"SELECT {', '.join([*empty, f'0 AS {FILE}'])} WHERE FALSE")
     raw = session.name("csv")
     union = " UNION ALL ".join(queries) + ("" if limit is None else f" LIMIT {limit}")
     session.run(f"CREATE TABLE {raw} AS SELECT *, row_number() OVER () - 1 AS {ROW} FROM ({union})")
@@ -322,6 +345,8 @@ def _scans(session: Session, found: _Files, chosen: Sequence[int], *, rewrite: b
     scans: list[_Scan] = []
     for i in chosen:
         file = found.files[i].location
+        if not found.headers[i]:
+            continue  # empty
         mine = _Scan(found.headers[i], (i,), (file,), form, form.delimiter_of(file))
         if rewrite or not is_plain(file, form, found.where):
             copy = session.temp_file(".csv")

@@ -142,6 +142,24 @@ def test_files_of_other_columns_are_read_by_name(tmp_path: Path) -> None:
             store.materialize()
 
 
+def test_a_name_that_two_columns_have_is_refused_where_it_is_used(tmp_path: Path) -> None:
+    with pytest.raises(HeadwaterError, match=r"orders\.csv: two columns are named 'paid'; rename one"):
+        paid(tmp_path, "order,t,paid,paid\nA1,2026-06-01,5.0,7.0\n")
+    assert paid(tmp_path, "order,t,paid,x,x\nA1,2026-06-01,5.0,7.0,8.0\n", "A1") == [5.0]
+
+
+def test_an_empty_file_without_a_header_has_no_rows(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d/1.csv").write_text("")
+    (tmp_path / "d/2.csv").write_text("A1,2026-06-01,5.0\n")
+    source = hw.CSVSource("d", event_time="column1", header=False)
+    feature = hw.Feature("paid", hw.Float64, column="column2")
+    view = hw.FeatureView("v", entity=ORDER, source=source, join_key_map={"order": "column0"}, features=[feature])
+    with hw.FeatureStore.in_memory([ORDER, view], path=tmp_path, clock=lambda: NOON) as store:
+        store.materialize()
+        assert store.get_online_features(["v:paid"], ["A1"]).to_dict()["paid"] == [5.0]
+
+
 def test_a_query_sees_text_unless_the_source_says_more(tmp_path: Path) -> None:
     (tmp_path / "o.csv").write_text("order,t,paid\nA1,2026-06-01,007\n")
 
