@@ -48,11 +48,22 @@ def open_store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pyte
     assert list((tmp_path / "temp").iterdir()) == []
 
 
+_earlier: set[threading.Thread] = set()
+"""Threads that other tests of this process left."""
+
+
+@pytest.fixture(autouse=True)
+def threads_of_others() -> None:
+    _earlier.clear()
+    _earlier.update(threading.enumerate())
+
+
 def own_threads() -> set[str]:
-    """The names of headwater's threads; those that are ending get a moment."""
+    """The names of headwater's threads that a test began; those that are ending get a moment."""
     until = time.monotonic() + 10
     while True:
-        found = {thread.name for thread in threading.enumerate() if thread.name.startswith("headwater")}
+        began = set(threading.enumerate()) - _earlier
+        found = {thread.name for thread in began if thread.name.startswith("headwater")}
         if not found or time.monotonic() > until:
             return found
         time.sleep(0.02)
