@@ -16,7 +16,7 @@ from headwater.cli.plain import dumps
 from headwater.definitions.csv_format import CSV_NULLS, CSVFormat, csv_format
 from headwater.definitions.view import FeatureView
 from headwater.errors import DataError, SourceError, StorageFull, StoreReadOnly, UsageError, brief
-from headwater.offline.csv_files import check_records, read_header, read_records
+from headwater.offline.csv_files import read_header, read_rows
 from headwater.offline.json_files import read_json_rows
 from headwater.offline.spine import TIMESTAMPS
 from headwater.planning.resolve import resolve
@@ -97,14 +97,12 @@ def _refuse_twice(path: Path, form: CSVFormat, used: Collection[str]) -> None:
     """Refuse a file in which a column that is read by its name is there twice.
 
     Raises:
-        DataError: naming the column and its places.
+        DataError: naming the column and its numbers.
     """
-    _, header = next(iter(read_records(str(path), form, "")), (0, []))
-    names = [name.strip() for name in header] if form.header else []
-    for name in used:
-        if names.count(name) > 1:
-            places = " and ".join(str(i) for i, other in enumerate(names, 1) if other == name)
-            raise DataError(f"{path}: two columns are named {name!r} (columns {places}): rename one")
+    for name, numbers in read_header(str(path), form, "").repeated.items():
+        if name in used:
+            columns = " and ".join(map(str, numbers))
+            raise DataError(f"{path}: two columns are named {name!r} (columns {columns}): rename one")
 
 
 @dataclass(frozen=True)
@@ -130,12 +128,8 @@ def read_text(path: Path, form: CSVFormat) -> TextRows:
     """
     file = str(path)
     names = list(read_header(file, form, "").names)
-    check_records(file, form, "")
-    records = read_records(file, form, "")
-    if form.header:
-        next(records)
-    rows = list(records)
-    columns = [list(column) for column in zip(*(row[: len(names)] for _, row in rows), strict=True)]
+    rows = list(read_rows(file, form, ""))[1 if form.header else 0 :]
+    columns = [list(column) for column in zip(*(row for _, row in rows), strict=True)]
     return TextRows(names, columns or [[] for _ in names], [line for line, _ in rows])
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from headwater.definitions.fingerprint import fingerprint
-from headwater.definitions.sources import CSVSource, JSONSource, PushSource, Source
+from headwater.definitions.sources import TEXT_SOURCES, PushSource, Source
 from headwater.definitions.view import FeatureView
 from headwater.errors import DefinitionError
 from headwater.offline.base import OfflineEngine, ViewInput
@@ -47,17 +47,15 @@ def check_values(
         named = view if view.version is not None else replace(view, version=_UNNUMBERED)
         version = ViewVersion(named, fingerprint(view), False, now, now)
         source = source_of(version)
-        if isinstance(source, PushSource) or not (every or (_is_text(source) and not _registered(snapshot, version))):
+        if isinstance(source, PushSource) or not (
+            every or (isinstance(source, TEXT_SOURCES) and not _registered(snapshot, version))
+        ):
             continue
         record = ViewRecord(view.name, {version.version: version}, None)
         problems += engine.check_values(ViewInput(whole_view(record, version), source), ROWS)
     if problems:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         raise DefinitionError(f"{count} in the values of sources (the first {ROWS:,} rows of each file):", problems)
-
-
-def _is_text(source: Source) -> bool:
-    return isinstance(source, (CSVSource, JSONSource))
 
 
 def _registered(snapshot: RegistrySnapshot, version: ViewVersion) -> bool:

@@ -12,7 +12,7 @@ from sqlglot.optimizer.normalize_identifiers import normalize_identifiers
 
 from headwater.clock import duration_micros
 from headwater.definitions.defaults import encode_value
-from headwater.definitions.sources import CSVSource, JSONSource, PushSource, Source, SQLSource
+from headwater.definitions.sources import TEXT_SOURCES, CSVSource, JSONSource, PushSource, Source, SQLSource
 from headwater.definitions.view import FeatureView
 
 
@@ -44,7 +44,7 @@ def _source_meaning(source: Source) -> dict[str, Any]:
         meaning |= source.format.meaning | {"nulls": sorted(source.nulls)}
     if isinstance(source, JSONSource):
         meaning |= {} if source.lines else {"lines": False}
-    if isinstance(source, (CSVSource, JSONSource)) and source.schema:
+    if isinstance(source, TEXT_SOURCES) and source.schema:
         meaning["schema"] = {name: str(dtype) for name, dtype in sorted(source.schema.items())}
     if isinstance(source, SQLSource):
         meaning["query"] = canonical_sql(source.query)

@@ -14,7 +14,7 @@ from sqlglot import exp
 
 from headwater.definitions.csv_format import csv_problems
 from headwater.definitions.names import LOG_COLUMNS, is_text, of_those, repeated, same_but_case, twin
-from headwater.definitions.sources import LACKING, CSVSource, JSONSource, ParquetSource, PushSource, Source, SQLSource
+from headwater.definitions.sources import LACKING, TEXT_SOURCES, CSVSource, ParquetSource, PushSource, Source, SQLSource
 from headwater.definitions.time_zones import time_zone
 from headwater.definitions.view import FeatureView
 from headwater.errors import HeadwaterError, UsageError, nearest
@@ -51,9 +51,6 @@ _WORDS = (
 _RESERVED = frozenset(_WORDS.split())
 """Words that DuckDB takes for a name only in double quotes."""
 
-TEXT_SOURCES = (CSVSource, JSONSource)
-"""Their columns are cast when they are read."""
-
 RESERVED_COLUMN = "created_time"
 """Rows given to `write` may carry it where the source names no created time."""
 
@@ -77,7 +74,7 @@ def check_settings(source: Any, where: str = "source") -> Iterator[str]:
             time_zone(source.timezone)
         except UsageError as bad:
             yield f"{where}.timezone: {bad}"
-    if isinstance(source, (ParquetSource, CSVSource, JSONSource)) and not (
+    if isinstance(source, (ParquetSource, *TEXT_SOURCES)) and not (
         is_text(source.path) or isinstance(source.path, PurePath)
     ):
         yield f"{where}.path: a path is wanted, not {source.path!r}"
@@ -88,7 +85,7 @@ def check_settings(source: Any, where: str = "source") -> Iterator[str]:
             f"{where}.delay: a push source has no delay: its rows are known at the created time that they carry, else "
             "when they arrive; to load history as known at its event time, write it with created='event'"
         )
-    if isinstance(source, (PushSource, CSVSource, JSONSource)) and source.schema is not None:
+    if isinstance(source, (PushSource, *TEXT_SOURCES)) and source.schema is not None:
         yield from _check_schema(source.schema, where)
     if isinstance(source, SQLSource):
         yield from _check_query(source, where)

@@ -152,6 +152,10 @@ class JSONSource(Source):
         return str(self.path)
 
 
+TEXT_SOURCES = (CSVSource, JSONSource)
+"""Sources of text, whose columns are cast when they are read."""
+
+
 @dataclass(frozen=True)
 class SQLSource(Source):
     """A query over other sources, named in `tables`; written in DuckDB's dialect."""

@@ -220,6 +220,14 @@ class SourceScope:
     only: frozenset[str] | None = None
     rows: int | None = None
 
+    def opens(self, path: str) -> bool:
+        """Whether a file is opened at all."""
+        return self.only is None or path in self.only
+
+    def takes_whole(self, path: str) -> bool:
+        """Whether every row of a file is read."""
+        return self.known_after is None or path in self.whole
+
 
 @dataclass
 class ChangeCounts:

@@ -10,9 +10,9 @@ import codecs
 import csv
 import encodings.utf_8_sig  # noqa: F401 - a process that gives up rights may not find it later
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -117,11 +117,11 @@ class Header:
     Attributes:
         names: in order; unnamed ones are `column0`, …, of two equal ones the later is `name_1`; none where the file is
             empty and needs no header.
-        repeated: the names that several columns have.
+        repeated: the names that several columns have → the numbers of these, the first is 1.
     """
 
     names: tuple[str, ...]
-    repeated: tuple[str, ...] = ()
+    repeated: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 def read_header(file: str, form: CSVFormat, where: str) -> Header:
@@ -132,7 +132,10 @@ def read_header(file: str, form: CSVFormat, where: str) -> Header:
     """
     for _, record in read_records(file, form, where):
         given = [name.strip() for name in record] if form.header else [""] * len(record)
-        return Header(tuple(_named(given)), tuple({name for name in given if name and given.count(name) > 1}))
+        numbers: dict[str, tuple[int, ...]] = {}
+        for number, name in enumerate(given, 1):
+            numbers[name] = (*numbers.get(name, ()), number)
+        return Header(tuple(_named(given)), {name: n for name, n in numbers.items() if name and len(n) > 1})
     if form.header:
         raise SourceError(f"{where}: {file}: the file is empty; a header names the columns (header=False: none does)")
     return Header(())
@@ -158,11 +161,11 @@ def line_of_row(file: str, form: CSVFormat, row: int, where: str) -> int:
     return 0
 
 
-def check_records(file: str, form: CSVFormat, where: str) -> None:
-    """Read a file for its first line that is no record of its columns.
+def read_rows(file: str, form: CSVFormat, where: str) -> Iterator[tuple[int, list[str]]]:
+    """The records of a file, the header among them, each of as many fields as the first; an empty one more is cut off.
 
     Raises:
-        SourceError: naming file and line.
+        SourceError: naming file and line; a record of other fields.
     """
     width, first = 0, 0
     for line, record in read_records(file, form, where):
@@ -175,6 +178,17 @@ def check_records(file: str, form: CSVFormat, where: str) -> None:
                 f"{where}: {file}: line {line} has {len(record)} field{'' if len(record) == 1 else 's'}, {what} "
                 f"{width}: {printable(shown[:_SHOWN])}{'…' if len(shown) > _SHOWN else ''}{_comment_hint(record, form)}"
             )
+        yield line, record[:width]
+
+
+def check_records(file: str, form: CSVFormat, where: str) -> None:
+    """Read a file for its first line that is no record of its columns.
+
+    Raises:
+        SourceError: naming file and line.
+    """
+    for _ in read_rows(file, form, where):
+        pass
 
 
 def _comment_hint(record: list[str], form: CSVFormat) -> str:
@@ -211,13 +225,9 @@ def write_plain(file: str, form: CSVFormat, target: Path, where: str) -> None:
     Raises:
         SourceError: naming file and line.
     """
-    check_records(file, form, where)
     with target.open("w", encoding="utf-8", newline="") as out:
         writer = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_ALL)
-        width = 0
-        for _, record in read_records(file, form, where):
-            width = width or len(record)
-            writer.writerow(record[:width])
+        writer.writerows(record for _, record in read_rows(file, form, where))
 
 
 @contextmanager

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import codecs
 import json
-import math
 from collections.abc import Iterator
 from typing import Any
 
 from headwater.errors import SourceError, printable
 from headwater.offline.csv_files import BYTE_ORDER_MARKS, open_text_file
+from headwater.planning.text_values import finite
 
 _SHOWN = 60
 
@@ -45,7 +45,7 @@ def read_json_rows(file: str, lines: bool, where: str) -> Iterator[tuple[str, di
 
 def _parsed(text: bytes, where: str) -> Any:
     try:
-        return json.loads(text.decode(), parse_float=_finite)
+        return json.loads(text.decode(), parse_float=finite)
     except UnicodeDecodeError as bad:
         raise SourceError(f"{where}: not UTF-8: {bad.reason} at byte {bad.start}") from None
     except json.JSONDecodeError as bad:
@@ -53,13 +53,6 @@ def _parsed(text: bytes, where: str) -> Any:
         raise SourceError(f"{where}: not JSON: {bad}{more}") from None
     except (ValueError, RecursionError) as bad:
         raise SourceError(f"{where}: {bad}") from None
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if math.isinf(value):
-        raise ValueError(f"{text} is greater than any float64")
-    return value
 
 
 def _listed(found: Any, where: str) -> list[Any]:

@@ -38,6 +38,11 @@ def is_wild(text: str) -> bool:
     return not _WILD.isdisjoint(text)
 
 
+def literal_pattern(path: str) -> str:
+    """The pattern that only a path of this very name matches."""
+    return "".join(f"[{character}]" if character in _WILD else character for character in path)
+
+
 def is_hidden(name: str) -> bool:
     """Whether a file or folder is left out where its name is not written: such are kept for other purposes."""
     return name.startswith(("_", "."))

@@ -19,7 +19,7 @@ from sqlglot import TokenType
 from sqlglot.errors import SqlglotError
 
 from headwater.errors import SourceError
-from headwater.offline.locations import split_pattern
+from headwater.offline.locations import is_wild, literal_pattern, split_pattern
 from headwater.offline.table_formats import refuse_within
 
 _READERS = frozenset(
@@ -34,7 +34,6 @@ _OTHER_READERS = frozenset(("glob", "read_text", "read_blob", "sniff_csv", "read
     frozenset(f"parquet_{what}" for what in ("schema", "metadata", "file_metadata", "kv_metadata", "bloom_probe"))
 )
 _ELSEWHERE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
-_WILD = re.compile(r"[*?\[]")
 _WITHOUT = "hive_partitioning = false"
 _PARTITION = re.compile(r"[^/\\=]+=[^/\\]*[/\\]")
 _OPENERS = (TokenType.L_PAREN, TokenType.L_BRACKET, TokenType.L_BRACE)
@@ -173,9 +172,9 @@ def _placed(text: str, folder: Path, where: str) -> str:
     root, pattern = split_pattern(folder / text, folder)
     refuse_within((root, *root.parents), where)
     literal = str(root)
-    if text.startswith("/") and not _WILD.search(literal):
+    if text.startswith("/") and not is_wild(literal):
         return text
-    return "/".join([_WILD.sub(r"[\g<0>]", literal), *pattern])
+    return "/".join([literal_pattern(literal), *pattern])
 
 
 def _arguments(tokens: Sequence[Any], opening: int) -> Iterator[Any]:

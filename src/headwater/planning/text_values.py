@@ -18,7 +18,7 @@ from headwater.clock import FIRST_MICROS, LAST_MICROS, MICROSECOND, from_micros
 from headwater.definitions.csv_format import CSVFormat
 from headwater.definitions.time_format import TimeFormat, WrittenTime
 from headwater.planning.local_time import LocalTimes
-from headwater.planning.value_rule import cast_value
+from headwater.planning.value_rule import BITS, cast_value
 from headwater.types import DType
 
 PLAIN = CSVFormat()
@@ -31,7 +31,6 @@ NAMED_NUMBER = r"\s*[+-]?(?i:nan|inf|infinity)\s*"
 TRUE, FALSE = ("true", "t", "yes", "y", "1"), ("false", "f", "no", "n", "0")
 
 _FLOAT = {"float32": pa.float32(), "float64": pa.float64()}
-_BITS = {"int32": 31, "int64": 63}
 
 
 def grouped(thousands: str, decimal: str) -> str:
@@ -58,7 +57,7 @@ def value_of_text(text: str, dtype: DType, form: CSVFormat = PLAIN, zone: LocalT
         case "bytes":
             return text.encode()
         case "int32" | "int64":
-            return _whole(plain_number(text, form), _BITS[dtype.name])
+            return _whole(plain_number(text, form), BITS[dtype.name])
         case "float32" | "float64":
             return _float(plain_number(text, form), dtype)
         case "bool":
@@ -182,16 +181,21 @@ def _date(text: str, form: TimeFormat) -> date:
 
 def _array(text: str, dtype: DType) -> list[Any]:
     """A list of JSON."""
-    value = json_value(json.loads(text, parse_float=_finite), dtype)
+    value = json_value(json.loads(text, parse_float=finite), dtype)
     if not isinstance(value, list):
         raise ValueError(text)
     return value
 
 
-def _finite(text: str) -> float:
+def finite(text: str) -> float:
+    """A number of JSON.
+
+    Raises:
+        ValueError: no float64 is as great.
+    """
     value = float(text)
     if math.isinf(value):
-        raise ValueError(text)
+        raise ValueError(f"{text} is greater than any float64")
     return value
 
 

@@ -19,23 +19,21 @@ from headwater.offline.engines.duckdb_files import files_sql, list_sql
 from headwater.offline.engines.duckdb_opened import (
     FILE,
     ROW,
-    WHOLE,
-    Branch,
     Opened,
     Session,
     Wanted,
     check_columns,
-    count_rows,
+    check_every_file,
+    open_table,
     schema_of,
-    split_table,
 )
 from headwater.offline.engines.duckdb_text import cast_text, cast_time, misfits, time_kind
-from headwater.offline.engines.duckdb_zones import source_zone
+from headwater.offline.engines.duckdb_zones import count_changes, source_zone
+from headwater.offline.lacking import lacking_names
 from headwater.offline.local_files import SourceFile, list_local, root_of
-from headwater.planning.local_time import REPEATED, SKIPPED
 from headwater.planning.partitions import partitions
 from headwater.planning.text_values import text_hint, value_of_text
-from headwater.types import DType, String, Timestamp
+from headwater.types import DType, String
 
 _SUFFIXES = tuple(f".{kind}{packed}" for kind in ("csv", "tsv", "tab", "txt") for packed in ("", ".gz", ".zst"))
 _LONGEST_LINE = 32 << 20
@@ -122,13 +120,12 @@ class _Files:
         """All columns, in the order in which the files name them."""
         return list(dict.fromkeys([*(name for header in self.headers for name in header), *self.parts]))
 
-    def lacking(self, column: str) -> list[str]:
-        """The files without a column."""
-        if column in self.parts:
-            return []
+    def lacking(self, columns: Iterable[str]) -> dict[str, str]:
+        """Column → which files lack it."""
         # an empty file has no rows that could lack anything
-        pairs = zip(self.files, self.headers, strict=True)
-        return [file.location for file, header in pairs if header and column not in header]
+        pairs = [(f.location, names) for f, names in zip(self.files, self.headers, strict=True) if names]
+        names = [(*header, *self.parts) for _, header in pairs]
+        return lacking_names([file for file, _ in pairs], names, columns)
 
     def check_names(self, columns: Iterable[str]) -> None:
         """Refuse a column of whose name a file has two.
@@ -211,34 +208,15 @@ def open_csv(
         SourceError: a file that cannot be read, a column that is missing, text that is not of its dtype.
     """
     every = csv_files(source, folder, where)
-    chosen = [i for i, file in enumerate(every) if scope.only is None or file.path in scope.only]
+    chosen = [i for i, file in enumerate(every) if scope.opens(file.path)]
     if not chosen:
         return None
     found = _described(source, every, folder, where)
     check_columns(pa.schema([(name, pa.string()) for name in found.names]), wanted.columns, where)
-    for column in (*wanted.keys, *wanted.times):
-        if lacking := found.lacking(column):
-            more = f" and {len(lacking) - 1} more of {len(found.files)} files" if len(lacking) > 1 else ""
-            raise SourceError(f"{where}: {lacking[0]}{more}: no column {column!r}; every file has the keys and times")
-    files = [every[i] for i in chosen]
-    whole = [i for i, file in zip(chosen, files, strict=True) if scope.known_after is None or file.path in scope.whole]
-    mixed = 0 < len(whole) < len(files)
-    extra = [f"{FILE} IN ({', '.join(map(str, whole))}) AS {WHOLE}"] if mixed else []
-    typed, repeated, skipped = _load(session, found, wanted, chosen, extra=extra, limit=scope.rows)
-    file_rows = {}
-    if scope != SourceScope():
-        counts = dict(session.fetch(f"SELECT {FILE}, count(*) FROM {typed} GROUP BY 1"))
-        file_rows = {every[i].path: int(counts.get(i, 0)) for i in whole}
-    return Opened(
-        typed,
-        pa.schema([f for f in session.schema_of(f"SELECT * FROM {typed}") if f.name not in (FILE, ROW)]),
-        count_rows(session, typed),
-        row=ROW,
-        branches=split_table(typed) if mixed else (Branch(typed, bool(whole)),),
-        file_rows=file_rows,
-        repeated_times=repeated,
-        skipped_times=skipped,
-    )
+    check_every_file(found.lacking(wanted.columns), wanted, where)
+    table, repeated, skipped = _load(session, found, wanted, chosen, limit=scope.rows)
+    opened = open_table(session, table, every, chosen, scope)
+    return replace(opened, repeated_times=repeated, skipped_times=skipped)
 
 
 def _described(source: CSVSource, files: Sequence[SourceFile], folder: Path, where: str) -> _Files:
@@ -259,7 +237,6 @@ def _load(
     wanted: Wanted,
     chosen: Sequence[int],
     *,
-    extra: Sequence[str] = (),
     shown: Mapping[str, str] | None = None,
     limit: int | None = None,
 ) -> tuple[str, int, int]:
@@ -272,7 +249,6 @@ def _load(
         found: the files.
         wanted: the columns.
         chosen: which of the files.
-        extra: further select items, over the number of the file.
         shown: column → its name in the table, where that is another.
         limit: how many rows, the first ones; None: all.
 
@@ -285,19 +261,13 @@ def _load(
     casts = _casts(session, found, wanted, raw)
     typed = session.name("rows")
     columns = [f"{cast} AS {name_sql((shown or {}).get(column, column))}" for column, cast in casts.items()]
-    columns += [FILE, ROW, *extra]
+    columns += [FILE, ROW]
     session.run(f"CREATE TABLE {typed} AS SELECT {', '.join(columns)} FROM {raw} ORDER BY {ROW}")
-    zone, repeated, skipped = source_zone(found.source), 0, 0
-    for i, column in enumerate(wanted.columns):
-        if zone is not None and column in wanted.times:
-            kind = time_kind(f"c{i}", found.source.format, zone)
-            ((one, two),) = session.fetch(
-                f"SELECT count(*) FILTER (kind = {REPEATED}), count(*) FILTER (kind = {SKIPPED}) "
-                f"FROM (SELECT {kind} AS kind FROM {raw})"
-            )
-            repeated, skipped = repeated + one, skipped + two
+    zone, times = source_zone(found.source), [f"c{i}" for i, c in enumerate(wanted.columns) if c in wanted.times]
+    kinds = [] if zone is None else [time_kind(text, found.source.format, zone) for text in times]
+    changes = count_changes(session, raw, kinds)
     session.run(f"DROP TABLE {raw}")
-    return typed, repeated, skipped
+    return typed, *changes
 
 
 def _load_text(
@@ -370,21 +340,13 @@ def _casts(session: Session, found: _Files, wanted: Wanted, raw: str) -> dict[st
     casts: dict[str, str] = {}
     problems: list[str] = []
     for i, column in enumerate(wanted.columns):
-        dtypes = [d for d in (wanted.keys.get(column), *wanted.values.get(column, ())) if d is not None]
-        time = column in wanted.times
-        if len({str(d) for d in dtypes}) > 1 or (time and any(d.name != "timestamp" for d in dtypes)):
-            raise SourceError(
-                f"{where}: column {column!r} is declared as {', '.join(map(str, dtypes))}; "
-                "a CSV column is cast to one dtype"
-            )
-        text = f"c{i}"
-        if not time and dtypes[0].name in ("array", "embedding"):
-            bad, casts[column] = _lists(session, raw, text, dtypes[0])
+        dtype, time, text = wanted.declared(column, "CSV", where), column in wanted.times, f"c{i}"
+        if dtype.name in ("array", "embedding"):
+            bad, casts[column] = _lists(session, raw, text, dtype)
         else:
-            casts[column] = cast_time(text, form, zone) if time else cast_text(text, dtypes[0], form, zone)
+            casts[column] = cast_time(text, form, zone) if time else cast_text(text, dtype, form, zone)
             bad = session.fetch(misfits(text, casts[column], raw, ROW))
         for row, value in bad:
-            dtype = Timestamp if time else dtypes[0]
             shown = f"{printable(value[:200])!r} is not {'a time' if time else dtype}{text_hint(value, dtype, form)}"
             problems.append(f"{_line(session, found, raw, row)}, column {column!r}: {shown}")
     if problems:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +9,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from headwater.offline.engines.duckdb_columns import name_sql, text_sql
+from headwater.offline.locations import literal_pattern
 from headwater.planning.partitions import Partitions, partition_names
 
-_WILD = re.compile(r"[*?\[]")
 _TYPES = {pa.date32(): "DATE", pa.int64(): "BIGINT", pa.string(): "VARCHAR"}
 
 
@@ -23,7 +22,7 @@ def list_sql(items: Sequence[str]) -> str:
 
 def files_sql(files: Sequence[str]) -> str:
     """Paths of files as a list of SQL, none of which DuckDB takes for a pattern of paths."""
-    return list_sql([_WILD.sub(r"[\g<0>]", file) for file in files])
+    return list_sql([literal_pattern(file) for file in files])
 
 
 def stored_files(files: Sequence[str | Path]) -> str:

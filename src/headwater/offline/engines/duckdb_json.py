@@ -15,25 +15,14 @@ from headwater.definitions.sources import JSONSource
 from headwater.errors import SourceError, printable
 from headwater.offline.base import SourceScope
 from headwater.offline.engines.duckdb_columns import name_sql
-from headwater.offline.engines.duckdb_opened import (
-    FILE,
-    ROW,
-    WHOLE,
-    Branch,
-    Opened,
-    Session,
-    Wanted,
-    check_columns,
-    count_rows,
-    split_table,
-)
+from headwater.offline.engines.duckdb_opened import FILE, ROW, Opened, Session, Wanted, check_columns, open_table
 from headwater.offline.engines.duckdb_zones import source_zone
 from headwater.offline.json_files import read_json_rows
 from headwater.offline.local_files import SourceFile, list_local, root_of
 from headwater.planning.local_time import LocalTimes
 from headwater.planning.partitions import Partitions, partitions
 from headwater.planning.text_values import PLAIN, json_value, micros_up, value_of_text
-from headwater.types import DType, String, Timestamp
+from headwater.types import DType, String
 
 _SUFFIXES = tuple(f".{kind}{packed}" for kind in ("json", "jsonl", "ndjson") for packed in ("", ".gz", ".zst"))
 _BATCH = 20_000
@@ -89,27 +78,13 @@ def open_json(
         SourceError: a file that cannot be read, a column that is missing, a value that is not of its dtype.
     """
     files = json_files(source, folder, where)
-    chosen = [i for i, file in enumerate(files) if scope.only is None or file.path in scope.only]
+    chosen = [i for i, file in enumerate(files) if scope.opens(file.path)]
     if not chosen:
         return None
     names = _names(source, files, folder, where)
     check_columns(pa.schema([(name, pa.string()) for name in names]), wanted.columns, where)
-    whole = {i for i in chosen if scope.known_after is None or files[i].path in scope.whole}
-    table = _load(session, source, files, chosen, wanted, folder, where, whole=whole, limit=scope.rows)
-    file_rows = {}
-    if scope != SourceScope():
-        counts = dict(session.fetch(f"SELECT {FILE}, count(*) FROM {table} GROUP BY 1"))
-        file_rows = {files[i].path: int(counts.get(i, 0)) for i in whole}
-    mixed = 0 < len(whole) < len(chosen)
-    own = (ROW, FILE, WHOLE)
-    return Opened(
-        table,
-        pa.schema([field for field in session.schema_of(f"SELECT * FROM {table}") if field.name not in own]),
-        count_rows(session, table),
-        row=ROW,
-        branches=split_table(table) if mixed else (Branch(table, bool(whole)),),
-        file_rows=file_rows,
-    )
+    table = _load(session, source, files, chosen, wanted, folder, where, limit=scope.rows)
+    return open_table(session, table, files, chosen, scope)
 
 
 def _load(
@@ -121,18 +96,17 @@ def _load(
     folder: Path,
     where: str,
     *,
-    whole: set[int] | None = None,
     text: bool = False,
     limit: int | None = None,
 ) -> str:
-    """A table of the rows of some files in their order, with the numbers of row and file, and whether it is read whole.
+    """A table of the rows of some files in their order, with the numbers of row and file.
 
     Raises:
         SourceError: naming file, line and column.
     """
-    dtypes = {name: _dtype(name, wanted, where) for name in wanted.columns}
-    types = [(name, Timestamp.arrow if name in wanted.times else dtype.arrow) for name, dtype in dtypes.items()]
-    schema = pa.schema([*types, (ROW, pa.int64()), (FILE, pa.int64()), (WHOLE, pa.bool_())])
+    dtypes = {name: wanted.declared(name, "JSON", where) for name in wanted.columns}
+    types = [(name, dtype.arrow) for name, dtype in dtypes.items()]
+    schema = pa.schema([*types, (ROW, pa.int64()), (FILE, pa.int64())])
     parts, zone = _parts(source, files, folder), source_zone(source)
 
     def batches() -> Iterator[pa.RecordBatch]:
@@ -155,24 +129,12 @@ def _load(
                 size = len(some)
                 columns.append(pa.array(range(first, first + size), pa.int64()))
                 columns.append(pa.array([i] * size, pa.int64()))
-                columns.append(pa.array([whole is None or i in whole] * size, pa.bool_()))
                 yield pa.RecordBatch.from_arrays(columns, schema=schema)
                 first += size
 
     label = session.name("json")
     session.load(label, schema, batches())
     return session.table(label)
-
-
-def _dtype(name: str, wanted: Wanted, where: str) -> DType:
-    dtypes = [d for d in (wanted.keys.get(name), *wanted.values.get(name, ())) if d is not None]
-    if name in wanted.times:
-        dtypes = [d for d in dtypes if d != Timestamp] or [Timestamp]
-        dtypes = [Timestamp, *dtypes] if dtypes != [Timestamp] else dtypes
-    if len({str(dtype) for dtype in dtypes}) > 1:
-        named = ", ".join(map(str, dtypes))
-        raise SourceError(f"{where}: column {name!r} is declared as {named}; a JSON column is cast to one dtype")
-    return dtypes[0]
 
 
 class _Bad:

@@ -13,9 +13,11 @@ from sqlglot import exp
 
 from headwater.definitions.names import same_but_case, twin
 from headwater.errors import SourceError, nearest
+from headwater.offline.base import SourceScope
 from headwater.offline.engines.duckdb_columns import Place, name_sql
+from headwater.offline.local_files import SourceFile
 from headwater.planning.cast import fit, misfits
-from headwater.types import DType, Int64, castable, key_castable
+from headwater.types import DType, Int64, Timestamp, castable, key_castable
 
 ROW = "__headwater_row"
 WHOLE = "__headwater_whole"
@@ -146,6 +148,26 @@ class Wanted:
             wanted.add(Int64 if key.name == "int32" else key)
         return None if name in self.times or len(wanted) != 1 else wanted.pop()
 
+    def declared(self, name: str, kind: str, where: str) -> DType:
+        """The one dtype that a column of text is declared as; a time's is a timestamp.
+
+        Args:
+            name: the column.
+            kind: of the source, for errors.
+            where: for errors.
+
+        Raises:
+            SourceError: several dtypes.
+        """
+        dtypes = [d for d in (self.keys.get(name), *self.values.get(name, ())) if d is not None]
+        time = name in self.times
+        if len({str(d) for d in dtypes}) > 1 or (time and any(d != Timestamp for d in dtypes)):
+            raise SourceError(
+                f"{where}: column {name!r} is declared as {', '.join(map(str, dtypes))}; "
+                f"a {kind} column is cast to one dtype"
+            )
+        return Timestamp if time else dtypes[0]
+
     @property
     def features_alone(self) -> list[str]:
         """The columns that are neither key nor time."""
@@ -230,6 +252,22 @@ def check_columns(schema: pa.Schema, wanted: Sequence[str], where: str) -> None:
             raise SourceError(f"{where} has no column {name!r}{nearest(name, schema.names)}; it has {there}")
 
 
+def check_every_file(lack: Mapping[str, str], wanted: Wanted, where: str) -> None:
+    """Refuse files that lack a key or a time.
+
+    Args:
+        lack: column → which files lack it.
+        wanted: the columns.
+        where: for errors.
+
+    Raises:
+        SourceError: naming the first such file.
+    """
+    for column in (*wanted.keys, *wanted.times):
+        if column in lack:
+            raise SourceError(f"{where}: {lack[column]}: no column {column!r}; every file has the keys and times")
+
+
 def with_twins(schema: pa.Schema, names: Iterable[str]) -> pa.Schema:
     """A schema of DuckDB's and the columns that it renames, since their names differ from others only in case."""
     there = schema.names
@@ -260,6 +298,37 @@ def numbered(columns: str, wanted: Iterable[str]) -> tuple[str, str]:
 def count_rows(session: Session, table: str) -> int:
     """How many rows a table has."""
     return int(session.fetch(f"SELECT count(*) FROM {table}")[0][0])
+
+
+def open_table(
+    session: Session, table: str, files: Sequence[SourceFile], chosen: Sequence[int], scope: SourceScope
+) -> Opened:
+    """A table of the rows of some files of text, with the numbers of each row and of its file, opened.
+
+    Args:
+        session: the names of one run.
+        table: its name.
+        files: the source's.
+        chosen: which of them it holds.
+        scope: which rows a run reads.
+    """
+    whole = [i for i in chosen if scope.takes_whole(files[i].path)]
+    file_rows = {}
+    if scope != SourceScope():
+        counts = dict(session.fetch(f"SELECT {FILE}, count(*) FROM {table} GROUP BY 1"))
+        file_rows = {files[i].path: int(counts.get(i, 0)) for i in whole}
+    branches = [Branch(table, bool(whole))]
+    if 0 < len(whole) < len(chosen):
+        mine = f"{FILE} IN ({', '.join(map(str, whole))})"
+        branches = [Branch(table, True, mine), Branch(table, False, f"NOT {mine}")]
+    return Opened(
+        table,
+        pa.schema([field for field in session.schema_of(f"SELECT * FROM {table}") if field.name not in (ROW, FILE)]),
+        count_rows(session, table),
+        row=ROW,
+        branches=tuple(branches),
+        file_rows=file_rows,
+    )
 
 
 def split_table(name: str) -> tuple[Branch, ...]:

@@ -27,6 +27,7 @@ from headwater.offline.engines.duckdb_opened import (
     Session,
     Wanted,
     check_columns,
+    check_every_file,
     count_rows,
     schema_of,
     split_table,
@@ -147,7 +148,7 @@ def open_parquet(
     columns = _columns(footers, found.scanned.parts)
     scanned = replace(found.scanned, clashing=_clash(columns))
     bits = max(1, max(footer.num_rows for footer in footers).bit_length())
-    whole = [i for i, file in enumerate(found.files) if scope.known_after is None or file.path in scope.whole]
+    whole = [i for i, file in enumerate(found.files) if scope.takes_whole(file.path)]
     rest = sorted(set(range(len(names))) - set(whole))
     order = [*whole, *rest]
     queries: list[str] = []
@@ -164,7 +165,7 @@ def open_parquet(
     check_columns(with_twins(schema, columns), wanted.columns, where)
     _check_decimals(footers[0], wanted, f"{where}: {names[0]}")
     lack = lacking(names, footers, wanted.columns, found.scanned.parts)
-    _check_lacking(lack, wanted, where)
+    check_every_file(lack, wanted, where)
     unknown = check_files(names, footers, wanted.typed(schema), where)
     rows = lambda row: f"{names[order[row >> bits]]}, row {row & ((1 << bits) - 1)}"  # noqa: E731
     if scanned.clashing:
@@ -209,12 +210,6 @@ def open_parquet(
         fixed=False,
         rows=rows,
     )
-
-
-def _check_lacking(lack: Mapping[str, str], wanted: Wanted, where: str) -> None:
-    for column in (*wanted.keys, *wanted.times):
-        if column in lack:
-            raise SourceError(f"{where}: {lack[column]}: no column {column!r}; every file has the keys and times")
 
 
 def _check_decimals(footer: pq.FileMetaData, wanted: Wanted, where: str) -> None:
@@ -312,12 +307,12 @@ def open_remote(
     rows = remote_rows(found, where)
     dataset = rows.dataset
     check_columns(dataset.schema, wanted.columns, where)
-    _check_lacking(rows.lacking, wanted, where)
+    check_every_file(rows.lacking, wanted, where)
     keys = {found.path_of(file.path): file.path for file in found.files}
-    mine = [path for path in keys if scope.only is None or path in scope.only]
+    mine = [path for path in keys if scope.opens(path)]
     if not mine:
         return None
-    whole = [path for path in mine if scope.known_after is None or path in scope.whole]
+    whole = [path for path in mine if scope.takes_whole(path)]
     rest = [path for path in mine if path not in set(whole)]
     given = pa.schema([dataset.schema.field(name).remove_metadata() for name in wanted.columns])
     fitted = wanted.fitted(given.empty_table(), where).schema

@@ -12,6 +12,7 @@ from sqlglot.errors import SqlglotError
 
 from headwater.definitions.names import repeated, same_but_case
 from headwater.definitions.sources import (
+    TEXT_SOURCES,
     CSVSource,
     JSONSource,
     ParquetSource,
@@ -73,7 +74,7 @@ def open_source(
     """
     opened = _open(session, source, folder, wanted, where, scope)
     # naive times in text are settled where they are read
-    if opened is None or isinstance(source, (CSVSource, JSONSource)):
+    if opened is None or isinstance(source, TEXT_SOURCES):
         return opened
     return in_zone(session, source, opened, wanted, where)
 

@@ -12,7 +12,7 @@ from sqlglot import exp
 
 from headwater.clock import duration_micros
 from headwater.definitions.feature import Feature
-from headwater.definitions.sources import CSVSource, JSONSource, PushSource, Source
+from headwater.definitions.sources import TEXT_SOURCES, CSVSource, PushSource, Source
 from headwater.offline.base import ARRIVAL, CREATED, POSITION, SourceScope, ViewInput, unreadable_rows
 from headwater.offline.engines.duckdb_columns import (
     Place,
@@ -64,7 +64,7 @@ def check_view(session: Session, view: ViewInput, folder: Path) -> None:
     schema = source_schema(session, source, folder, where)
     wanted = _wanted(view.view, source, view.view.view.feature_list)
     check_columns(schema, wanted.columns, f"{where}: its source")
-    if not isinstance(source, (CSVSource, JSONSource)):
+    if not isinstance(source, TEXT_SOURCES):
         _relation(session, view.view, source, Opened("x", schema, 0), view.view.view.feature_list, where)
 
 

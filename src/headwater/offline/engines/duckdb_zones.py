@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import pyarrow as pa
@@ -53,14 +53,8 @@ def in_zone(session: Session, source: Source, opened: Opened, wanted: Wanted, wh
     if zone is None or not naive:
         return opened
     replaced = [f"{_instant(name, types[name], wanted, zone, where)} AS {name_sql(name)}" for name in naive]
-    counted = [f"{kind_sql(_local(name, types[name]), zone)}" for name in naive if name in wanted.times]
-    repeated = skipped = 0
-    for kind in counted:
-        ((one, two),) = session.fetch(
-            f"SELECT count(*) FILTER (kind = {REPEATED}), count(*) FILTER (kind = {SKIPPED}) "
-            f"FROM (SELECT {kind} AS kind FROM {opened.name})"
-        )
-        repeated, skipped = repeated + one, skipped + two
+    kinds = [kind_sql(_local(name, types[name]), zone) for name in naive if name in wanted.times]
+    repeated, skipped = count_changes(session, opened.name, kinds)
     row = f", rowid AS {ROW}" if opened.row == "rowid" else ""
     views: dict[str, str] = {}
     for name in dict.fromkeys([opened.name, *(branch.name for branch in opened.branches)]):
@@ -77,6 +71,24 @@ def in_zone(session: Session, source: Source, opened: Opened, wanted: Wanted, wh
         repeated_times=opened.repeated_times + repeated,
         skipped_times=opened.skipped_times + skipped,
     )
+
+
+def count_changes(session: Session, table: str, kinds: Iterable[str]) -> tuple[int, int]:
+    """How many times of a table are in an hour that a clock change repeats, and how many in one that it skips.
+
+    Args:
+        session: the names of one run.
+        table: its name.
+        kinds: of each time column what `kind_sql` says.
+    """
+    repeated = skipped = 0
+    for kind in kinds:
+        ((one, two),) = session.fetch(
+            f"SELECT count(*) FILTER (kind = {REPEATED}), count(*) FILTER (kind = {SKIPPED}) "
+            f"FROM (SELECT {kind} AS kind FROM {table})"
+        )
+        repeated, skipped = repeated + one, skipped + two
+    return repeated, skipped
 
 
 def _is_naive(name: str, kind: pa.DataType, wanted: Wanted) -> bool:
