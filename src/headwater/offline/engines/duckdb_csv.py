@@ -179,7 +179,7 @@ def _found_types(source: CSVSource, folder: Path, where: str) -> str:
     files = [file.location for file in csv_files(source, folder, where)]
     nulls = list_sql(source.nulls or ("",))
     return (
-        f"SELECT * FROM read_csv({list_sql(files)}, header = true, delim = "
+        f"SELECT * FROM read_csv({files_sql(files)}, header = true, delim = "
         f"{_character(source.format.delimiter_of(source.location))}, quote = '\"', escape = '\"', nullstr = {nulls}, "
         "sample_size = -1, hive_partitioning = false)"
     )

@@ -12,7 +12,7 @@ from sqlglot import exp
 
 from headwater.clock import duration_micros
 from headwater.definitions.feature import Feature
-from headwater.definitions.sources import TEXT_SOURCES, CSVSource, PushSource, Source
+from headwater.definitions.sources import TEXT_SOURCES, PushSource, Source
 from headwater.offline.base import ARRIVAL, CREATED, POSITION, SourceScope, ViewInput, unreadable_rows
 from headwater.offline.engines.duckdb_columns import (
     Place,
@@ -75,7 +75,7 @@ def _wanted(view: ResolvedView, source: Source, features: Sequence[Feature]) -> 
     times = tuple(t for t in (source.event_time, source.created_time) if t is not None)
     event_id = source.event_id
     if (
-        isinstance(source, CSVSource)
+        isinstance(source, TEXT_SOURCES)
         and event_id is not None
         and event_id not in (*times, *(k.source_column for k in view.keys))
     ):

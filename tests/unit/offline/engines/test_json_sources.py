@@ -91,6 +91,12 @@ def test_what_is_no_row_is_named_with_its_line(tmp_path: Path, content: str | by
     assert said in str(bad.value)
 
 
+def test_an_event_id_settles_ties(tmp_path: Path) -> None:
+    rows = [ROW | {"id": "b", "n": 5}, ROW | {"id": "a", "n": 9}]
+    content = "\n".join(map(json.dumps, rows))
+    assert read(tmp_path, {"a.jsonl": content}, event_id="id")[1] == 5
+
+
 def test_a_query_over_json(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text(LINE)
     tables = {"a": hw.JSONSource("a.jsonl", schema={"user": hw.Int64, "t": hw.Timestamp, "x": hw.Float64})}
