@@ -47,14 +47,14 @@ class _Scan:
 
     Attributes:
         names: their columns, in order.
-        places: which of all files they are.
+        indexes: which of all files they are.
         paths: what is read.
         form: how they are written.
-        delimiter: what parts their fields.
+        delimiter: what separates their fields.
     """
 
     names: tuple[str, ...]
-    places: tuple[int, ...]
+    indexes: tuple[int, ...]
     paths: tuple[str, ...]
     form: CSVFormat
     delimiter: str
@@ -78,7 +78,7 @@ class _Scan:
         }
         stated = ", ".join(f"{name} = {value}" for name, value in options.items())
         chosen = [f"c{self.names.index(name)} AS {name_sql(shown)}" for name, shown in columns.items()]
-        chosen.append(f"{_numbers(self.places)}[CAST(file_index AS BIGINT) + 1] AS {FILE}")
+        chosen.append(f"{_numbers(self.indexes)}[CAST(file_index AS BIGINT) + 1] AS {FILE}")
         return (
             f"SELECT {', '.join(chosen)} FROM read_csv({files_sql(self.paths)}, columns = {{{types}}}, {stated}, "
             f"comment = '', auto_detect = false, strict_mode = true, null_padding = false, ignore_errors = false, "
@@ -323,8 +323,8 @@ def _scans(session: Session, found: _Files, chosen: Sequence[int], *, rewrite: b
             write_plain(file, form, copy, found.where)
             mine = _Scan(mine.names, (i,), (str(copy),), CSVFormat(header=form.header, nulls=form.nulls), ",")
         last = scans[-1] if scans else None
-        if last is not None and replace(last, places=(), paths=()) == replace(mine, places=(), paths=()):
-            scans[-1] = replace(last, places=(*last.places, i), paths=(*last.paths, *mine.paths))
+        if last is not None and replace(last, indexes=(), paths=()) == replace(mine, indexes=(), paths=()):
+            scans[-1] = replace(last, indexes=(*last.indexes, i), paths=(*last.paths, *mine.paths))
         else:
             scans.append(mine)
     return scans
@@ -382,8 +382,8 @@ def _lists(session: Session, raw: str, text: str, dtype: DType) -> tuple[list[tu
 
 def _line(session: Session, found: _Files, raw: str, row: int) -> str:
     """The file and line in which a row begins."""
-    ((place, first),) = session.fetch(
+    ((index, first),) = session.fetch(
         f"SELECT {FILE}, min({ROW}) FROM {raw} GROUP BY 1 HAVING min({ROW}) <= {row} AND max({ROW}) >= {row}"
     )
-    file = found.files[place].location
+    file = found.files[index].location
     return f"{file}: line {line_of_row(file, found.source.format, row - first, found.where)}"
