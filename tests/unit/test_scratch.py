@@ -23,9 +23,10 @@ folder = TempFolder(Path(sys.argv[1]))
 (folder.path / "spilled").write_bytes(b"x" * 1000)
 with whole_file(Path(sys.argv[1]) / "out.parquet") as path:
     path.write_bytes(b"half")
+    if len(sys.argv) > 2 and os.fork():
+        time.sleep(60)
+    # with a fork said by the child, which lives on when its parent is killed, once it holds no lock of its parent's
     print("ready", flush=True)
-    if len(sys.argv) > 2 and not os.fork():
-        time.sleep(60)  # lives on when its parent is killed
     time.sleep(60)
 """
 
