@@ -19,6 +19,7 @@ HeadwaterError
 │   ├── RegistryConflict          somebody else applied first; nothing was changed
 │   ├── VersionConflict           a changed definition under a version that exists
 │   └── ChangeRefused             promote, rollback or retire would break something
+│       └── RemovalsRefused       an apply would retire what is live; `.names`
 ├── StoreError
 │   ├── Unavailable               the store cannot be reached, or not in time
 │   ├── StorageFull               no room left; what was acknowledged is kept
@@ -135,6 +136,18 @@ class VersionConflict(RegistryError):
 
 class ChangeRefused(RegistryError):
     """Promote, rollback or retire would break something that is named."""
+
+
+class RemovalsRefused(ChangeRefused):
+    """An apply would retire what is live.
+
+    Attributes:
+        names: the views and services.
+    """
+
+    def __init__(self, message: str, names: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.names = tuple(names)
 
 
 class StoreError(HeadwaterError):

@@ -31,7 +31,7 @@ from headwater.compute.worker import begin_work
 from headwater.config import Settings, load_settings
 from headwater.definitions.entity import Entity
 from headwater.definitions.view import FeatureView
-from headwater.errors import FeatureViewNotFound, nearest
+from headwater.errors import FeatureViewNotFound, RemovalsRefused, nearest
 from headwater.forks import lazy
 from headwater.interrupts import leaves_nothing
 from headwater.loader import load_definitions
@@ -47,7 +47,8 @@ from headwater.online.session import Session
 from headwater.planning.catalog import ServiceInfo, ViewInfo, service_info, view_info
 from headwater.planning.diff import plan as make_plan
 from headwater.planning.local_time import instant_in
-from headwater.planning.plan import Plan
+from headwater.planning.plan import Plan, check_same_plan
+from headwater.planning.pointers import PointerChange, pointer_change
 from headwater.registry.reader import REFRESH
 from headwater.registry.registry import FeatureRegistry, open_registry
 from headwater.registry.versions import FeatureVersionManager
@@ -271,60 +272,92 @@ class FeatureStore(forks.OfOneProcess):
         schemas = self._sources.schemas(self._engine, definitions)
         now = self._clock()
         plan = make_plan(snapshot, definitions, schemas, whole_project=whole, now=now)
+        plan = replace(plan, definitions=None if whole else tuple(definitions))
         if every_value or new_text:
             views = [d for d in definitions if isinstance(d, FeatureView)]
             check_values(self._engine, snapshot, views, self._sources.source_of, now, every=every_value)
         return plan
 
     @leaves_nothing
-    def apply(self, definitions: Iterable[Any] | None = None) -> Plan:
+    def apply(
+        self, changes: Iterable[Any] | Plan | None = None, *, promote: bool = False, allow_removals: bool = False
+    ) -> Plan:
         """Register definitions: all or nothing. Of new sources of text the first 10,000 rows of each file are read.
 
         Args:
-            definitions: as in `plan`; a list adds and changes, only the project's files remove.
+            changes: as in `plan`; a list adds and changes, only the project's files remove. A plan: that very plan.
+            promote: what is registered goes live as soon as it has caught up, services and versions with a number of
+                their own too.
+            allow_removals: whether what is live may be retired, since the project's files no longer have it.
 
         Returns:
             The plan that was run.
 
         Raises:
             DefinitionError, VersionConflict: as in `plan`; nothing was changed.
-            RegistryConflict: somebody else applied meanwhile; nothing was changed.
+            RemovalsRefused: something live would be retired; nothing was changed.
+            RegistryConflict: somebody else applied meanwhile, or the files changed since the plan was made; nothing was
+                changed.
             StoreError: the online store needs a table that cannot be made; nothing was changed.
         """
-        return self._apply(definitions, new_text=True)
+        plan = self._apply(changes, new_text=True, allow_removals=allow_removals)
+        if promote:
+            self.rooms.versions.request_promotion(plan, now=self._clock())
+            marks = self.rooms.watermarks(self._registry.refresh())
+            self.rooms.versions.go_live(marks, now=self._clock())
+        return plan
 
-    def _apply(self, definitions: Iterable[Any] | None, *, new_text: bool) -> Plan:
-        plan = self._plan(definitions, every_value=False, new_text=new_text)
+    def _apply(self, changes: Iterable[Any] | Plan | None, *, new_text: bool, allow_removals: bool = False) -> Plan:
+        if isinstance(changes, Plan):
+            plan = changes
+            again = self._plan(plan.definitions, every_value=False, new_text=new_text)
+            check_same_plan(plan, again)
+        else:
+            plan = self._plan(changes, every_value=False, new_text=new_text)
+        if plan.removals and not allow_removals:
+            raise RemovalsRefused(
+                f"{', '.join(plan.removals)}: live, and no longer in the project's files; nothing was changed: "
+                "'headwater apply --allow-removals' (allow_removals=True) retires what is gone; nothing undoes that",
+                plan.removals,
+            )
         if isinstance(self.rooms.online, Provisioned):
             self.rooms.online.provision()
         self._registry.apply(plan, now=self._clock(), log_head=self.rooms.log.head_position())
         return plan
 
     @leaves_nothing
-    def promote(self, name: str, version: str, force: bool = False) -> None:
+    def promote(self, name: str, version: str, force: bool = False) -> PointerChange:
         """Make a version of a view or service live.
+
+        Returns:
+            What was left, and who goes on reading it.
 
         Raises:
             ChangeRefused: it is not materialized as far as the live one (`force` overrides), or is retired.
         """
         marks = self.rooms.watermarks(self._registry.refresh())
-        self.rooms.versions.promote(name, version, watermarks=marks, now=self._clock(), force=force)
+        stages = self.rooms.versions.promote(name, version, watermarks=marks, now=self._clock(), force=force)
+        return pointer_change(self._registry.snapshot(), name, stages)
 
     @leaves_nothing
-    def rollback(self, name: str) -> None:
+    def rollback(self, name: str) -> PointerChange:
         """Make the version of a view or service live that was live before.
+
+        Returns:
+            What was left, and who goes on reading it.
 
         Raises:
             ChangeRefused: none was live before, or it is retired.
         """
-        self.rooms.versions.rollback(name, now=self._clock())
+        stages = self.rooms.versions.rollback(name, now=self._clock())
+        return pointer_change(self._registry.snapshot(), name, stages)
 
     @leaves_nothing
     def retire(self, name: str, version: str) -> None:
-        """End the feeding of a version.
+        """End the updates of a version.
 
         Raises:
-            ChangeRefused: it is live, or pinned by services that are named.
+            ChangeRefused: it is live, or read by services that are named.
         """
         self.rooms.versions.retire(name, version, now=self._clock())
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from headwater.cli.sheet import Drawable, Fields, Sheet
 from headwater.clock import format_duration
 from headwater.errors import NotFound, nearest
+from headwater.planning.snapshot import version_state
 
 if TYPE_CHECKING:
-    from headwater.planning.plan import Plan
     from headwater.planning.snapshot import (
         RegistrySnapshot,
         ServiceRecord,
@@ -24,28 +24,18 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 
-def state(record: ViewRecord | ServiceRecord, version: ViewVersion | ServiceVersion) -> str:
-    """How a version stands.
-
-    `live`, `waiting` (goes live by itself once materialized), `previous` (to roll back to), `beside`, or `retired`.
-    """
-    if version.retired_at is not None:
-        return "retired"
-    named = {record.live: "live", record.waiting: "waiting", record.previous: "previous"}
-    return named.get(version.version, "beside")
-
-
-def beside(snapshot: RegistrySnapshot, plan: Plan) -> Iterator[tuple[str, str]]:
-    """Name and version of what a plan names, that has a version of the user's own and is not live; views first."""
-    named = [(s.kind, s.name, s.version) for s in plan.stages] + [(u.kind, u.name, u.version) for u in plan.unchanged]
-    for kind, records in (("view", snapshot.views), ("service", snapshot.services)):
-        wanted = dict.fromkeys((name, version) for k, name, version in named if k == kind and version is not None)
-        for name, version in wanted:
-            record: ViewRecord | ServiceRecord | None = records.get(name)
-            if record is not None and version in record.versions:
-                found = record.versions[version]
-                if not found.automatic and state(record, found) in ("beside", "previous"):
-                    yield name, version
+def went_live(before: RegistrySnapshot, after: RegistrySnapshot) -> list[dict[str, str]]:
+    """Name and version of what is live in one snapshot and was another version before; views first."""
+    pairs: list[tuple[Mapping[str, ViewRecord | ServiceRecord], Mapping[str, ViewRecord | ServiceRecord]]] = [
+        (before.views, after.views),
+        (before.services, after.services),
+    ]
+    return [
+        {"name": name, "version": record.live}
+        for old, new in pairs
+        for name, record in new.items()
+        if record.live is not None and name in old and old[name].live not in (None, record.live)
+    ]
 
 
 def views(snapshot: RegistrySnapshot) -> list[Row]:
@@ -58,7 +48,7 @@ def _view_row(record: ViewRecord, version: ViewVersion) -> Row:
     return {
         "name": view.name,
         "version": version.version,
-        "state": state(record, version),
+        "state": version_state(record, version.version),
         "entity": [entity.name for entity in view.entities],
         "features": len(view.feature_list),
         "source": view.source.kind,
@@ -106,7 +96,7 @@ def services(snapshot: RegistrySnapshot) -> list[Row]:
         {
             "name": record.name,
             "version": version.version,
-            "state": state(record, version),
+            "state": version_state(record, version.version),
             "features": sum(len(selection.names) for selection in version.selections),
             "views": list(dict.fromkeys(f"{selection.view}@{selection.version}" for selection in version.selections)),
             "owner": version.owner,
@@ -214,7 +204,7 @@ def _described_service(record: ServiceRecord, version: str) -> tuple[Row, list[D
     row: Row = {
         "name": found.name,
         "version": found.version,
-        "state": state(record, found),
+        "state": version_state(record, found.version),
         "full_names": found.full_names or None,
         "owner": found.owner,
         "description": found.description,
@@ -242,7 +232,7 @@ def _versions(record: ViewRecord | ServiceRecord) -> list[Row]:
     return [
         {
             "version": version.version,
-            "state": state(record, version),
+            "state": version_state(record, version.version),
             "numbered": "by apply" if version.automatic else "by its author",
             "created_at": version.created_at,
             "retired_at": version.retired_at,

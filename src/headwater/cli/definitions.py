@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from headwater.cli import catalog, complete
 from headwater.cli.run import Run, command
 from headwater.cli.sheet import Line, Lines
-
-if TYPE_CHECKING:
-    from headwater.planning.plan import Plan
-    from headwater.store import FeatureStore
 
 
 class Listed(enum.StrEnum):
@@ -53,31 +49,33 @@ def apply(
     run: Run,
     promote: Annotated[
         bool,
-        typer.Option("--promote", help="Also promote versions of your own numbering that stand beside the live one."),
+        typer.Option(
+            "--promote",
+            help="Services, and versions with a number of their own, go live as soon as they have caught up, too.",
+        ),
+    ] = False,
+    allow_removals: Annotated[
+        bool, typer.Option("--allow-removals", help="Retire what is live and no longer in the files, without asking.")
     ] = False,
 ) -> None:
     """Register the project's definitions, all or nothing.
 
-    The plan is shown first. The first version of a view or service is live at once; a later one that apply numbers goes
-    live when it is materialized as far as the live one; one with a version of its own stands beside until promoted.
+    The plan is shown first. The first version of a view or service is live at once; a later one of a view that apply
+    numbers goes live when it is materialized as far as the live one; later ones of services, and those with a version
+    of their own, wait for promote. What is live and no longer in the files is retired only with a yes.
     """
     with run.store() as store:
         found = store.plan()
         run.say(Lines(str(found)))
-        store.apply()
+        removed = ", ".join(found.removals)
+        allowed = allow_removals or (bool(removed) and run.confirm(f"retire what is live: {removed}?"))
+        before = store.registry.refresh()
+        store.apply(found, promote=promote, allow_removals=allowed)
         run.say(Line("applied" if found else "nothing to apply", "green"))
-        promoted = _promote(run, store, found) if promote else []
-    run.answer({**found.to_dict(), "promoted": promoted})
-
-
-def _promote(run: Run, store: FeatureStore, plan: Plan) -> list[dict[str, str]]:
-    """Promote what the plan names, has a version of the user's own, and is not live."""
-    promoted = []
-    for name, version in catalog.beside(store.registry.snapshot(), plan):
-        store.promote(name, version)
-        promoted.append({"name": name, "version": version})
-        run.say(Line(f"{name}: {version} is live", "green"))
-    return promoted
+        live = catalog.went_live(before, store.registry.refresh()) if promote else []
+    for row in live:
+        run.say(Line(f"{row['name']}: {row['version']} is live", "green"))
+    run.answer({**found.to_dict(), "promoted": live})
 
 
 def list_(

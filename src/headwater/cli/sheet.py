@@ -15,7 +15,7 @@ STYLES = {
     "NOT_FOUND": "red",
     "UNAVAILABLE": "bold red",
     "live": "green",
-    "waiting": "yellow",
+    "pending": "yellow",
     "retired": "dim",
     "met": "green",
     "missed": "red",

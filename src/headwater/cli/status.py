@@ -27,12 +27,18 @@ def status(
     now: Annotated[
         Any, typer.Option(parser=parse.instant, metavar="TIME", help="How it stands at this time.", show_default="now")
     ] = None,
+    check: Annotated[bool, typer.Option("--check", help="Also exit with 1 where a freshness SLA is missed.")] = False,
 ) -> None:
-    """Show how far versions are materialized, and what is wrong."""
+    """Show how far versions are materialized, and what is wrong.
+
+    Exits with 1 where a store cannot be reached or the last run of a version failed.
+    """
     with run.store() as store:
         found = store.status(now)
     run.answer(found, *_drawn(found))
-    run.warn(found.warnings)
+    run.warn([*found.warnings, *(found.breached if check else ())])
+    if found.failures or (check and found.breached):
+        raise typer.Exit(1)
 
 
 def _drawn(found: StoreStatus) -> list[Drawable]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from headwater.cli import complete
 from headwater.cli.run import Run, command
 from headwater.cli.sheet import Line
-from headwater.errors import NotFound
+
+if TYPE_CHECKING:
+    from headwater.planning.pointers import PointerChange
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A view or service.", autocompletion=complete.names)]
 Version = Annotated[
@@ -37,25 +39,26 @@ def promote(
     Refused until it is materialized as far as the live one, unless forced.
     """
     with run.store() as store:
-        store.promote(name, version, force=force)
-    run.answer({"name": name, "live": version}, Line(f"{name}: {version} is live", "green"))
+        done = store.promote(name, version, force=force)
+    _answer(run, done, "is live")
 
 
 def rollback(run: Run, name: Name) -> None:
     """Make the version before the live one live again."""
     with run.store() as store:
-        store.rollback(name)
-        snapshot = store.registry.snapshot()
-    record = snapshot.views.get(name) or snapshot.services.get(name)
-    if record is None:
-        raise NotFound(f"no view or service {name!r}")
-    run.answer({"name": name, "live": record.live}, Line(f"{name}: {record.live} is live again", "green"))
+        done = store.rollback(name)
+    _answer(run, done, "is live again")
+
+
+def _answer(run: Run, done: PointerChange, what: str) -> None:
+    data = {"name": done.name, "live": done.live, "still_reading": list(done.still_reading)}
+    run.answer(data, Line(f"{done.name}: {done.live} {what}", "green"), *map(Line, done.still_reading))
 
 
 def retire(run: Run, name: Name, version: Version) -> None:
-    """Feed a version no longer.
+    """Update a version no longer.
 
-    Refused where it is live or a service pins it.
+    Refused where it is live or a service reads it.
     """
     with run.store() as store:
         store.retire(name, version)

@@ -140,6 +140,7 @@ class AsyncPreparedReader(forks.OfOneProcess):
         before = await fetcher.rows(plan.keys, ask)
         if claims.reads_due:
             await self._look_at_owner(fetcher, ask, began)
+        before = inner.trusted(before)
         result = reader.decode(plan, before, now=at, ahead=ahead, stale=policy, max_age=age)
         if policy is not StalePolicy.REFRESH:
             inner.hint(reader, plan, at, age)

@@ -17,13 +17,13 @@ from headwater.online.codec import header
 from headwater.online.meta import greatest_key, watermark_key
 from headwater.online.powers import Erasing
 from headwater.online.view_rows import ViewRows
+from headwater.planning.pointers import RETIRED_ROWS
 from headwater.planning.resolve import ResolvedView, whole_view
 from headwater.planning.snapshot import ViewRecord
 
-RETIRED_ROWS = timedelta(minutes=10)
-"""How long the rows of a retired version stay, for readers that have not seen it retired yet."""
-
 _CHUNK = 10_000
+_MARGIN = timedelta(minutes=1)
+"""How much longer than promised retired rows stay, since the clocks of readers differ."""
 
 Purges = Mapping[bytes, Tombstone]
 """Digest of a key → P and D (microseconds) of its purge."""
@@ -33,7 +33,7 @@ def remove_retired(rooms: Rooms, record: ViewRecord) -> int:
     """Remove the online rows of versions that were retired a while ago; how many there were."""
     removed = 0
     for version in record.versions.values():
-        if version.retired_at is None or version.retired_at > rooms.clock() - RETIRED_ROWS:
+        if version.retired_at is None or version.retired_at > rooms.clock() - RETIRED_ROWS - _MARGIN:
             continue
         rows = rooms.online.scan(ViewRows(rooms.project, whole_view(record, version)).prefix)
         while keys := [key for key, _ in islice(rows, _CHUNK)]:

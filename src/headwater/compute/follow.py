@@ -9,7 +9,8 @@ from typing import Any
 from headwater.errors import HeadwaterError
 from headwater.planning.references import parse_reference
 from headwater.planning.resolve import OutputColumn, ResolvedRequest, ResolvedView, resolve, whole_view
-from headwater.planning.snapshot import RegistrySnapshot
+from headwater.planning.service_reads import same_columns
+from headwater.planning.snapshot import RegistrySnapshot, ServiceVersion, ViewRecord, ViewVersion
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,9 @@ def following(features: Any) -> frozenset[str]:
 def follow(snapshot: RegistrySnapshot, features: Any, request: ResolvedRequest) -> Followed:
     """The request on a newer registry.
 
-    A view follows its live pointer to a version that has every column asked for, in its dtype, under the same join
-    keys; else it stays on the version it has. A service asked for by name alone follows alike, as a whole.
+    A view follows its live pointer to a version that has every column asked for with the same fingerprint; else it
+    stays on the version it has. A service asked for by name alone does the same as a whole; which versions of views one
+    of its versions reads stands in the registry.
 
     Args:
         snapshot: the newer registry.
@@ -65,23 +67,26 @@ def _moved(snapshot: RegistrySnapshot, view: ResolvedView) -> ResolvedView | str
     """The view on its live version, or why it stays."""
     record = snapshot.views.get(view.name)
     if record is None or record.live is None:
-        return f"feature view {view.name!r} was removed: reads stay on {view.version}, which is fed no more"
+        return f"feature view {view.name!r} was removed: reads stay on {view.version}, which is no longer updated"
     if record.live == view.version:
         return _again(snapshot, view)
-    live = whole_view(record, record.versions[record.live])
-    have = {feature.name: feature for feature in live.view.feature_list}
+    live = record.versions[record.live]
     for feature in view.features:
-        found = have.get(feature.name)
-        if found is None or found.dtype != feature.dtype:
-            what = "lacks" if found is None else f"has as {found.dtype}"
+        if not same_columns(view.definition, live, (feature.name,)):
+            what = "has other values for" if feature.name in live.view.features_by_name else "lacks"
             return (
                 f"feature view {view.name!r}: reads stay on {view.version}, since the live version {record.live} "
-                f"{what} {feature.name!r}; prepare anew"
+                f"{what} {feature.name!r}; prepare it again to read {record.live}"
             )
-    if [(k.name, k.dtype) for k in live.keys] != [(k.name, k.dtype) for k in view.keys]:
-        return f"feature view {view.name!r}: reads stay on {view.version}, since {record.live} has other join keys"
-    keys = tuple(replace(new, column=old.column) for new, old in zip(live.keys, view.keys, strict=True))
-    return replace(live, label=view.label, keys=keys, features=tuple(have[f.name] for f in view.features))
+    return _on(record, live, view)
+
+
+def _on(record: ViewRecord, version: ViewVersion, view: ResolvedView) -> ResolvedView:
+    """A view on another version that has its columns with the same fingerprints, so with the same keys."""
+    other = whole_view(record, version)
+    keys = tuple(replace(new, column=old.column) for new, old in zip(other.keys, view.keys, strict=True))
+    features = tuple(version.view.feature(feature.name) for feature in view.features)
+    return replace(other, label=view.label, keys=keys, features=features)
 
 
 def _again(snapshot: RegistrySnapshot, view: ResolvedView) -> ResolvedView:
@@ -94,28 +99,43 @@ def _again(snapshot: RegistrySnapshot, view: ResolvedView) -> ResolvedView:
     return replace(view, definition=version, live=record.live == view.version, features=features)
 
 
+def _read_now(snapshot: RegistrySnapshot, service: ServiceVersion, view: ResolvedView) -> ResolvedView:
+    """A view of a service on the version that the registry says is read for it now."""
+    record = snapshot.view(view.name)
+    names = [feature.name for feature in view.features]
+    for (name, made_from), read in service.reads.items():
+        if name == view.name and same_columns(record.versions[made_from], view.definition, names):
+            return _on(record, record.versions[read], view)
+    return _again(snapshot, view)
+
+
 def _with_views(request: ResolvedRequest, views: list[ResolvedView]) -> ResolvedRequest:
     columns = tuple(replace(c, feature=views[c.view].view.feature(c.feature.name)) for c in request.columns)
     return ResolvedRequest(tuple(views), columns, request.service)
 
 
 def _follow_service(snapshot: RegistrySnapshot, features: Any, request: ResolvedRequest) -> Followed:
-    stays = _with_views(request, [_again(snapshot, view) for view in request.views])
     assert request.service is not None
-    if not isinstance(features, str) or parse_reference(features).version is not None:
-        return Followed(stays)
     name, version = request.service
+    record = snapshot.services.get(name)
+    if record is None or version not in record.versions:
+        return Followed(_with_views(request, [_again(snapshot, view) for view in request.views]))
+    stored = record.versions[version]
+    stays = _with_views(request, [_read_now(snapshot, stored, view) for view in request.views])
+    by_name = isinstance(features, str) and parse_reference(features).version is None
+    if not by_name or record.live == version:
+        return Followed(stays)
     try:
         newer = resolve(snapshot, features)
     except HeadwaterError as bad:
         return Followed(stays, (f"feature service {name!r}: reads stay on {version}: {bad}",))
-    if newer.service == request.service:
-        return Followed(stays)
     cut = _cut(newer, request)
     if cut is None:
-        live = newer.service[1] if newer.service else ""
-        why = f"feature service {name!r}: reads stay on {version}, since the live {live} lacks some of its columns"
-        return Followed(stays, (f"{why}; prepare anew",))
+        why = (
+            f"feature service {name!r}: reads stay on {version}, since the live {record.live} lacks some of its "
+            "columns, or has other values for them"
+        )
+        return Followed(stays, (f"{why}; prepare it again to read {record.live}",))
     return Followed(cut)
 
 
@@ -125,7 +145,10 @@ def _cut(newer: ResolvedRequest, request: ResolvedRequest) -> ResolvedRequest | 
     chosen = []
     for column in request.columns:
         found = have.get(column.name)
-        if found is None or found.feature.dtype != column.feature.dtype:
+        if found is None or found.feature.name != column.feature.name:
+            return None
+        old, new = request.views[column.view].definition, newer.views[found.view].definition
+        if not same_columns(old, new, (column.feature.name,)):
             return None
         chosen.append(found)
     used = sorted({column.view for column in chosen})

@@ -130,7 +130,7 @@ def _targets(snapshot: RegistrySnapshot, views: str | Iterable[str] | None) -> l
     for item in names:
         name, at, wanted = str(getattr(item, "name", item)).partition("@")
         record = snapshot.view(name)
-        chosen = [record.version(wanted)] if at else list(record.fed)
+        chosen = [record.version(wanted)] if at else list(record.active)
         for version in chosen:
             if version.retired_at is not None:
                 raise UsageError(f"{name}@{version.version} is retired and not fed any more; promote a version first")

@@ -33,7 +33,7 @@ from headwater.online.reader import AHEAD, ANY_TIME, KeyPlan, OnlineReader
 from headwater.online.result import OnlineResult
 from headwater.online.session import Session, check_session
 from headwater.online.staleness import may_be_stale, stale_rows
-from headwater.planning.pointers import behind
+from headwater.planning.pointers import RETIRED_ROWS, behind
 from headwater.planning.resolve import ResolvedRequest, ResolvedView, resolve
 from headwater.planning.snapshot import RegistrySnapshot
 from headwater.registry.reader import REFRESH
@@ -101,8 +101,9 @@ class PreparedReader(forks.OfOneProcess):
         self._snapshot = self._look()
         self._next = time.monotonic() + self._refresh
         request = resolve(self._snapshot, features, full_names=full_names)
-        _check_fed(rooms, self._snapshot, request)
+        _check_active(rooms, self._snapshot, request)
         self._reader = self._of(request)
+        self._ends = _ends(request)
         self.warnings: tuple[str, ...] = ()
 
     def _of(self, request: ResolvedRequest) -> OnlineReader:
@@ -198,12 +199,21 @@ class PreparedReader(forks.OfOneProcess):
         rows = reader.store.multi_get(plan.keys) if direct else self._fetcher.rows(plan.keys, ask)
         if due:
             self._look_at_owner(ask, began)
-        result = reader.decode(plan, rows, now=at, ahead=ahead, stale=policy, max_age=age)
+        result = reader.decode(plan, self.trusted(rows), now=at, ahead=ahead, stale=policy, max_age=age)
         if policy is _REFRESH:
             return self._refreshed(result, reader, plan, rows, ask, at, ahead, age, refresh_budget, began)
         if self._hints is not None:
             self.hint(reader, plan, at, age)
         return result
+
+    def trusted(self, rows: Rows) -> Rows:
+        """Rows as they were read; where the registry was not seen for long, a key without one may have had one.
+
+        Versions may have been retired meanwhile, and their rows removed: a default would pass for a value.
+        """
+        if self._rooms.registry.unseen <= RETIRED_ROWS.total_seconds():
+            return rows
+        return [UNREAD if row is None else row for row in rows]
 
     def _look_at_owner(self, ask: Ask, began: float) -> None:
         """Before an answer is given: look whose the online store is, in what is left of the read's time.
@@ -282,6 +292,8 @@ class PreparedReader(forks.OfOneProcess):
             ask = self._ask(consistency, session, deadline)
         if time.monotonic() >= self._next or rooms.registry.latest is not self._snapshot:
             self._follow(self._look())
+        if self._ends is not None and rooms.now() >= self._ends:
+            _check_active(rooms, self._snapshot, self._reader.request)
         if now is None:
             at, ahead = rooms.now(), AHEAD if session is None else ANY_TIME
         else:
@@ -347,6 +359,7 @@ class PreparedReader(forks.OfOneProcess):
             followed = follow(snapshot, self._features, self._reader.request)
             if followed.request != self._reader.request:
                 self._reader = self._of(followed.request)
+                self._ends = _ends(followed.request)
             fresh = [text for text in followed.warnings if text not in self.warnings]
             self.warnings = followed.warnings
             self._snapshot = snapshot
@@ -440,36 +453,43 @@ def _instant(now: datetime | str) -> int:
         raise UsageError(f"now: {bad}") from None
 
 
-def _retired_pin(snapshot: RegistrySnapshot, service: str, version: str, view: ResolvedView) -> str:
-    """Why a service's version that pins a retired version of a view cannot be read, and what to read instead."""
-    record = snapshot.service(service)
-    retired = ", which is retired," if record.version(version).retired_at is not None else ""
-    instead = f"read {service!r}, which is {record.live} now" if record.live not in (None, version) else "apply it anew"
-    return (
-        f"feature service '{service}@{version}'{retired} pins '{view.name}@{view.version}', which is retired and not "
-        f"fed any more: {instead} (a service with a version= of its own keeps what it pins fed until you retire it)"
-    )
+def _ends(request: ResolvedRequest) -> int | None:
+    """When the rows of a version that is read may go (microseconds): the first of them that was retired."""
+    retired = [view.definition.retired_at for view in request.views if view.definition.retired_at is not None]
+    return to_micros(min(retired) + RETIRED_ROWS) if retired else None
 
 
-def _check_fed(rooms: Rooms, snapshot: RegistrySnapshot, request: ResolvedRequest) -> None:
-    """Refuse a version that is neither live nor materialized as far as the live one.
+def _check_active(rooms: Rooms, snapshot: RegistrySnapshot, request: ResolvedRequest) -> None:
+    """Refuse a version that is retired, or neither live nor materialized as far as the live one.
 
     Raises:
-        ChangeRefused: naming both versions.
+        ChangeRefused: naming both versions, with what to read instead.
     """
-    beside = [view for view in request.views if not view.live]
-    if not beside:
+    inactive = [view for view in request.views if not view.live]
+    if not inactive:
         return
     marks = rooms.watermarks(snapshot)
-    for view in beside:
-        record = snapshot.view(view.name)
+    for view in inactive:
         if view.definition.retired_at is not None:
-            if request.service is not None:
-                raise ChangeRefused(_retired_pin(snapshot, *request.service, view))
-            raise ChangeRefused(
-                f"feature view {view.name!r}: {view.version} is retired and not fed any more, live is {record.live}; "
-                f"read '{view.name}:…'"
-            )
+            raise ChangeRefused(_retired(snapshot, request, view))
         why = behind(snapshot, view.definition, marks)
-        if why is not None:
-            raise ChangeRefused(f"feature view {view.name!r}: {why}; run materialize, or read '{view.name}:…'")
+        if why is not None and not (request.service and view.definition.caught_up):
+            raise ChangeRefused(
+                f"feature view {view.name!r}: {why}; run 'headwater materialize', or read '{view.name}:…'"
+            )
+
+
+def _retired(snapshot: RegistrySnapshot, request: ResolvedRequest, view: ResolvedView) -> str:
+    """Why a retired version cannot be read, and what to read instead."""
+    live = snapshot.view(view.name).live
+    instead = f"read '{view.name}:…', live is {live}" if live else "apply the view again, or read another"
+    what = f"feature view {view.name!r}: {view.version}"
+    if request.service is not None:
+        name, version = request.service
+        record = snapshot.service(name)
+        what = f"feature service '{name}@{version}' reads '{view.name}@{view.version}', which"
+        if record.live not in (None, version):
+            instead = f"read {name!r}, live is {record.live}"
+        else:
+            instead = f"apply {name!r} again"
+    return f"{what} is retired and no longer updated: {instead}"

@@ -56,7 +56,7 @@ def historical(
     for name in include:
         if name not in INCLUDABLE:
             raise UsageError(f"include={name!r}: write {' or '.join(map(repr, INCLUDABLE))}{nearest(name, INCLUDABLE)}")
-    request = resolve(rooms.registry.snapshot(), features, full_names=full_names)
+    request = resolve(rooms.registry.snapshot(), features, full_names=full_names, history=True)
     # one position for all views, so that a row is either in all of them or in none
     until = rooms.log.head_position()
     asked = HistoryRequest(

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime
 
-from headwater.definitions.fingerprint import fingerprint
 from headwater.definitions.sources import TEXT_SOURCES, PushSource, Source
 from headwater.definitions.view import FeatureView
 from headwater.errors import DefinitionError
@@ -45,7 +44,7 @@ def check_values(
     problems: list[str] = []
     for view in views:
         named = view if view.version is not None else replace(view, version=_UNNUMBERED)
-        version = ViewVersion(named, fingerprint(view), False, now, now)
+        version = ViewVersion(named, False, now, now)
         source = source_of(version)
         if isinstance(source, PushSource) or not (
             every or (isinstance(source, TEXT_SOURCES) and not _registered(snapshot, version))

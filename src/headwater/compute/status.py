@@ -20,7 +20,7 @@ from headwater.online.fetching import ReadCounts
 from headwater.online.hints import QueueCounts
 from headwater.online.keys import namespace
 from headwater.online.meta import read_watermarks
-from headwater.planning.snapshot import RegistrySnapshot, ServiceRecord, ViewRecord, ViewVersion
+from headwater.planning.snapshot import RegistrySnapshot, ServiceRecord, ViewRecord, ViewVersion, version_state
 from headwater.planning.watermark import Watermark
 from headwater.registry.failures import Failure
 
@@ -34,7 +34,7 @@ class VersionStatus:
 
     Attributes:
         view, version: which one.
-        state: `live`, `waiting` (goes live once materialized), `previous` (fed, to roll back to), `beside` or
+        state: `live`, `pending` (goes live once materialized), `previous` (to roll back to), `inactive` or
             `retired`.
         watermark: every row known up to then is online (UTC); None: never materialized.
         behind: how long ago that is; None where there is no watermark.
@@ -96,6 +96,7 @@ class StoreStatus:
         services: service → its live version.
         registry, log, online: what these parts say: kind, place, sizes.
         warnings: what somebody should look at.
+        failures: those of them that say that a store cannot be reached or a run failed.
         refresh: the queue of refreshes, and what they have come to.
         pending_purges: purged keys that are not erased yet.
         pending_until: a materialize or worker after this instant erases them (UTC); None: nothing is pending.
@@ -120,6 +121,17 @@ class StoreStatus:
     pending_until: datetime | None = None
     overdue_purges: int = 0
     overdue_since: datetime | None = None
+    failures: tuple[str, ...] = ()
+
+    @property
+    def breached(self) -> tuple[str, ...]:
+        """A line for each version whose newest row is older than the freshness SLA of its view."""
+        return tuple(
+            f"{v.view}@{v.version}: its newest row, of {v.newest:%Y-%m-%d %H:%M:%S} UTC, is older than its freshness "
+            f"SLA of {format_duration(v.freshness_sla)}: run headwater materialize {v.view}, or look at its source"
+            for v in self.versions
+            if v.fresh is False and v.newest is not None and v.freshness_sla is not None
+        )
 
     def __repr__(self) -> str:
         versions = ", ".join(f"{v.view}@{v.version} {v.state}" for v in self.versions) or "nothing registered"
@@ -154,18 +166,19 @@ def status(rooms: Rooms, now: int, registry: Mapping[str, Any], exposed: Sequenc
     }
     wrong = rooms.log.clock_warning()
     warnings: list[str] = [] if wrong is None else [wrong]
-    online, marks = _online(rooms, snapshot, warnings)
+    unreachable: list[str] = []
+    online, marks = _online(rooms, snapshot, warnings, unreachable)
     failures = {(failure.view, failure.version): failure for failure in rooms.failures.all()}
     versions = [v for record in snapshot.views.values() for v in _versions(rooms, record, marks, now, failures)]
     versions.sort(key=lambda v: v.state == "retired")
-    warnings += _failed(versions)
+    warnings += (failed := tuple(_failed(versions)))
     warnings += _waiting(snapshot)
     warnings += rooms.log.problems()
     warnings += _exposed(exposed)
     purges = pending_purges(rooms, now)
     warnings += _overdue(purges)
     services = {name: record.live for name, record in snapshot.services.items() if record.live is not None}
-    refresh = _refresh(rooms, now, warnings)
+    refresh = _refresh(rooms, now, warnings, unreachable)
     reads = rooms.fetcher.counts()
     warnings += _clocks(reads, rooms.tolerance)
     return StoreStatus(
@@ -184,6 +197,7 @@ def status(rooms: Rooms, now: int, registry: Mapping[str, Any], exposed: Sequenc
         purges.until,
         purges.overdue,
         purges.overdue_since,
+        (*unreachable, *failed),
     )
 
 
@@ -219,14 +233,15 @@ def _clocks(reads: ReadCounts, tolerance: timedelta) -> Iterator[str]:
         )
 
 
-def _refresh(rooms: Rooms, now: int, warnings: list[str]) -> RefreshStatus:
+def _refresh(rooms: Rooms, now: int, warnings: list[str], unreachable: list[str]) -> RefreshStatus:
     """How refreshes stand; what is wrong with them is told as a warning."""
     counts, records = QueueCounts(), Records()
     try:
         records = rooms.refresh_records.read()
         counts = rooms.refresh_queue.counts(now)
     except StoreError as bad:
-        warnings.append(f"the refresh queue cannot be read ({bad})")
+        unreachable.append(f"the refresh queue cannot be read ({bad})")
+        warnings.append(unreachable[-1])
     if counts.dead:
         letters = "dead letter" if counts.dead == 1 else "dead letters"
         warnings.append(
@@ -247,7 +262,9 @@ def _refresh(rooms: Rooms, now: int, warnings: list[str]) -> RefreshStatus:
 _Marks = Mapping[tuple[str, str], Watermark | None]
 
 
-def _online(rooms: Rooms, snapshot: RegistrySnapshot, warnings: list[str]) -> tuple[Mapping[str, Any], _Marks]:
+def _online(
+    rooms: Rooms, snapshot: RegistrySnapshot, warnings: list[str], unreachable: list[str]
+) -> tuple[Mapping[str, Any], _Marks]:
     """What the online store says; the registry's mirror of the watermarks where it cannot be reached."""
     try:
         pairs = [(r.name, v) for r in snapshot.views.values() for v in r.versions]
@@ -255,7 +272,8 @@ def _online(rooms: Rooms, snapshot: RegistrySnapshot, warnings: list[str]) -> tu
         warnings += [str(info.pop("warnings"))] if info.get("warnings") else []
         return info, read_watermarks(rooms.online, rooms.project, pairs)
     except StoreError as bad:
-        warnings.append(f"the online store cannot be read ({bad}); watermarks are the registry's mirror of them")
+        unreachable.append(f"the online store cannot be read ({bad}); watermarks are the registry's mirror of them")
+        warnings.append(unreachable[-1])
         return {}, {pair: mark for pair, (mark, _) in rooms.registry.watermarks().items()}
 
 
@@ -273,7 +291,7 @@ def _versions(
         yield VersionStatus(
             record.name,
             version.version,
-            _state(record, version.version),
+            version_state(record, version.version),
             from_micros(mark.end) if mark is not None and timed else None,
             timedelta(microseconds=max(0, now - mark.end)) if mark is not None and timed else None,
             mark.position if mark is not None else 0,
@@ -307,13 +325,6 @@ def _freshness(rooms: Rooms, version: ViewVersion, now: int) -> tuple[datetime |
         return from_micros(newest), True
     # a row further on may be newer
     return from_micros(newest), None if looked_at == LOOKED_AT else False
-
-
-def _state(record: ViewRecord, version: str) -> str:
-    if record.versions[version].retired_at is not None:
-        return "retired"
-    named = {record.live: "live", record.waiting: "waiting", record.previous: "previous"}
-    return named.get(version, "beside")
 
 
 def _failed(versions: Iterable[VersionStatus]) -> Iterator[str]:

@@ -249,7 +249,7 @@ class _Online:
 
     def _all_rows(self) -> Iterator[Damage]:
         for record in self._rooms.registry.snapshot().views.values():
-            for version in record.fed:
+            for version in record.active:
                 view = whole_view(record, version)
                 rows = ViewRows(self._rooms.project, view)
                 form = RowFormat(view.layout, list(view.layout.by_name))

@@ -63,7 +63,7 @@ def fed_versions(record: ViewRecord) -> list[RowVersion]:
     Raises:
         UsageError: all are retired.
     """
-    fed = sorted(record.fed, key=lambda v: (v.version == record.live, v.revision), reverse=True)
+    fed = sorted(record.active, key=lambda v: (v.version == record.live, v.revision), reverse=True)
     if not fed:
         raise UsageError(f"feature view {record.name!r} takes no rows: all of its versions are retired")
     return [RowVersion(whole_view(record, version)) for version in fed]

@@ -3,32 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from functools import lru_cache
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
-import sqlglot
-from sqlglot.optimizer.normalize_identifiers import normalize_identifiers
 
 from headwater.clock import duration_micros
 from headwater.definitions.defaults import encode_value
+from headwater.definitions.feature import Feature
 from headwater.definitions.sources import TEXT_SOURCES, CSVSource, JSONSource, PushSource, Source, SQLSource
 from headwater.definitions.view import FeatureView
 
 
-@lru_cache(maxsize=1024)
-def canonical_sql(query: str) -> str:
-    """A query without comments, layout or letter case of keywords; as written where it does not parse."""
-    try:
-        tree = sqlglot.parse_one(query, dialect="duckdb")
-    except sqlglot.errors.SqlglotError:
-        return " ".join(query.split())
-    return normalize_identifiers(tree, dialect="duckdb").sql(
-        dialect="duckdb", comments=False, normalize_functions="upper"
-    )
-
-
-def _source_meaning(source: Source) -> dict[str, Any]:
+def _source_meaning(source: Source, columns: frozenset[str] | None = None) -> dict[str, Any]:
+    """What of a source makes its rows; with `columns`, what makes these columns of them."""
     meaning: dict[str, Any] = {
         "kind": source.kind,
         "event_time": source.event_time,
@@ -45,13 +33,23 @@ def _source_meaning(source: Source) -> dict[str, Any]:
     if isinstance(source, JSONSource):
         meaning |= {} if source.lines else {"lines": False}
     if isinstance(source, TEXT_SOURCES) and source.schema:
-        meaning["schema"] = {name: str(dtype) for name, dtype in sorted(source.schema.items())}
+        meaning |= _schema_meaning(source.schema, columns)
     if isinstance(source, SQLSource):
-        meaning["query"] = canonical_sql(source.query)
-        meaning["tables"] = {name: _source_meaning(table) for name, table in sorted(source.tables.items())}
+        # SQLGlot takes long to import, and a process that reads SQL of no view can do without
+        from headwater.definitions.query_parts import canonical_sql, names_in, part_of
+
+        query = canonical_sql(source.query) if columns is None else part_of(source.query, columns)
+        read = None if columns is None else names_in(query)
+        meaning["query"] = query
+        meaning["tables"] = {name: _source_meaning(table, read) for name, table in sorted(source.tables.items())}
     if isinstance(source, PushSource) and source.schema is not None:
-        meaning["schema"] = {name: str(dtype) for name, dtype in sorted(source.schema.items())}
+        meaning |= _schema_meaning(source.schema, columns) or ({} if columns else {"schema": {}})
     return meaning
+
+
+def _schema_meaning(schema: Mapping[str, Any], columns: frozenset[str] | None) -> dict[str, Any]:
+    found = {name: str(dtype) for name, dtype in sorted(schema.items()) if columns is None or name.lower() in columns}
+    return {"schema": found} if found else {}
 
 
 def meaning(view: FeatureView) -> dict[str, Any]:
@@ -60,14 +58,25 @@ def meaning(view: FeatureView) -> dict[str, Any]:
     Left out, since `apply` updates them in place: descriptions, owners, tags, SLAs, kinds, locations of data, order.
     """
     return {
+        **_row_meaning(view),
+        "source": _source_meaning(view.source),
+        "features": {f.name: _feature_meaning(f) for f in sorted(view.feature_list, key=lambda f: f.name)},
+    }
+
+
+def _row_meaning(view: FeatureView) -> dict[str, Any]:
+    return {
         "entity": [[e.name, [[key, str(dtype)] for key, dtype in e.join_keys.items()]] for e in view.entities],
         "join_key_map": {k: v for k, v in sorted(view.join_key_map.items()) if k != v},
-        "source": _source_meaning(view.source),
         "ttl": duration_micros(view.ttl_time),
-        "features": {
-            f.name: {"dtype": str(f.dtype), "column": f.source_column, "default": encode_value(f.dtype, f.default)}
-            for f in sorted(view.feature_list, key=lambda f: f.name)
-        },
+    }
+
+
+def _feature_meaning(feature: Feature) -> dict[str, Any]:
+    return {
+        "dtype": str(feature.dtype),
+        "column": feature.source_column,
+        "default": encode_value(feature.dtype, feature.default),
     }
 
 
@@ -79,3 +88,22 @@ def digest(data: Any) -> str:
 def fingerprint(view: FeatureView) -> str:
     """The name of a view's meaning."""
     return digest(meaning(view))
+
+
+def column_fingerprints(view: FeatureView) -> dict[str, str]:
+    """Feature → the name of what makes its values: the view's meaning as far as it concerns this feature.
+
+    Another feature of the view, added, altered or removed, changes none of it; of a query the items of other columns
+    count only where they may decide which rows there are (`query_parts`).
+    """
+    source, rows = view.source, _row_meaning(view)
+    times = (source.event_time, source.created_time, source.event_id, *map(view.key_column, view.join_keys))
+    shared = [name for name in times if name is not None]
+    return {
+        f.name: digest([rows, _source_meaning(source, _lower([*shared, f.source_column])), f.name, _feature_meaning(f)])
+        for f in view.feature_list
+    }
+
+
+def _lower(names: Iterable[str]) -> frozenset[str]:
+    return frozenset(name.lower() for name in names)

@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from headwater.definitions.entity import Entity
-from headwater.definitions.fingerprint import fingerprint
 from headwater.definitions.view import FeatureView
+from headwater.planning.service_reads import settled
 from headwater.planning.snapshot import RegistrySnapshot, ServiceRecord, ServiceVersion, ViewRecord, ViewVersion
 from headwater.planning.stages import Action, Kind, Stage
 
@@ -45,7 +45,9 @@ def advance(
             case Kind.SERVICE:
                 service = services.get(stage.name) or ServiceRecord(stage.name, {}, None)
                 services[stage.name] = _advance_service(service, stage, now, revision)
-    return replace(snapshot, revision=revision, entities=entities, views=views, services=services)
+    after = replace(snapshot, revision=revision, entities=entities, views=views, services=services)
+    touched = {kind: {stage.name for stage in stages if stage.kind is kind} for kind in (Kind.VIEW, Kind.SERVICE)}
+    return settled(after, touched[Kind.VIEW], touched[Kind.SERVICE])
 
 
 def _advance_view(record: ViewRecord, stage: Stage, now: datetime, revision: int, log_head: int) -> ViewRecord:
@@ -56,7 +58,9 @@ def _advance_view(record: ViewRecord, stage: Stage, now: datetime, revision: int
     if stage.action is Action.UPDATE:
         version = replace(record.versions[view.version], view=view, updated_at=now)
     else:
-        version = ViewVersion(view, fingerprint(view), stage.automatic, now, now, revision=revision, log_head=log_head)
+        version = ViewVersion(
+            view, stage.automatic, now, now, revision=revision, log_head=log_head, caught_up=stage.live
+        )
     return _pointed(replace(record, versions={**record.versions, view.version: version}), stage)
 
 
@@ -67,7 +71,14 @@ def _advance_service(record: ServiceRecord, stage: Stage, now: datetime, revisio
     assert isinstance(version, ServiceVersion)
     if stage.action is Action.UPDATE:
         kept = record.versions[version.version]
-        version = replace(kept, owner=version.owner, description=version.description, tags=version.tags, updated_at=now)
+        version = replace(
+            kept,
+            text=version.text,
+            owner=version.owner,
+            description=version.description,
+            tags=version.tags,
+            updated_at=now,
+        )
     else:
         version = replace(version, created_at=now, updated_at=now, revision=revision)
     return _pointed(replace(record, versions={**record.versions, version.version: version}), stage)
@@ -94,8 +105,11 @@ def _move(record: R, stage: Stage, now: datetime) -> R:
                 previous=None if record.previous == version else record.previous,
                 waiting=None if record.waiting == version else record.waiting,
             )
+        case Action.CATCH_UP:
+            return _changed(record, version, caught_up=True)
         case Action.GO_LIVE | Action.PROMOTE:
-            record = _changed(record, version, held=False)
+            more: dict[str, Any] = {"caught_up": True} if isinstance(record, ViewRecord) else {}
+            record = _changed(record, version, held=False, **more)
             previous = record.previous if record.live == version else record.live
             return replace(record, live=version, previous=previous, waiting=None)
         case Action.ROLL_BACK:

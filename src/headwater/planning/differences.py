@@ -6,14 +6,17 @@ import enum
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from difflib import unified_diff
 from typing import Any
 
 from headwater.clock import MICROSECOND, format_duration
 from headwater.definitions.entity import Entity
-from headwater.definitions.fingerprint import canonical_sql, meaning
+from headwater.definitions.fingerprint import meaning
+from headwater.definitions.query_parts import canonical_sql, laid_out
 from headwater.definitions.serialize import entity_to_dict, source_to_dict, view_to_dict
 from headwater.definitions.view import FeatureView
-from headwater.planning.snapshot import PinnedSelection, ServiceVersion
+from headwater.planning.service_columns import columns
+from headwater.planning.snapshot import RegistrySnapshot, ServiceVersion
 from headwater.urls import shown_location
 
 _IN_PLACE = ("owner", "description", "tags", "freshness_sla", "availability_sla")
@@ -93,21 +96,19 @@ def entity_difference(old: Entity, new: Entity) -> Difference:
     return Difference((f"join keys: {_keys(before['join_keys'])} → {_keys(after['join_keys'])}", *lines), Bump.MAJOR)
 
 
-def service_version_difference(old: ServiceVersion, new: ServiceVersion) -> Difference:
+def service_version_difference(snapshot: RegistrySnapshot, old: ServiceVersion, new: ServiceVersion) -> Difference:
     """What two versions of a service differ in: minor where columns are only appended, else major."""
-    before, after = _columns(old.selections), _columns(new.selections)
+    before, after = columns(snapshot, old.selections), columns(snapshot, new.selections)
     if before == after and old.full_names == new.full_names:
-        return Difference((), None)
-    versions, others = dict(before), dict(after)
-    lines = list(
-        dict.fromkeys(
-            f"{column.partition(':')[0]}: {version} → {others[column]}"
-            for column, version in before
-            if others.get(column, version) != version
-        )
-    )
-    lines += [f"{column} removed" for column, _ in before if column not in others]
-    lines += [f"{column} added" for column, _ in after if column not in versions]
+        return NO_DIFFERENCE
+    kept, others = {str(c): c for c in before}, {str(c): c for c in after}
+    lines = []
+    for name, column in kept.items():
+        other = others.get(name, column)
+        if other != column:
+            lines.append(f"{name}: other values ({column.view} {column.version} → {other.version})")
+    lines += [f"{name} removed" for name in kept if name not in others]
+    lines += [f"{name} added" for name in others if name not in kept]
     if old.full_names != new.full_names:
         lines.append(f"full_names: {old.full_names} → {new.full_names}")
     appended = after[: len(before)] == before and old.full_names == new.full_names
@@ -118,7 +119,12 @@ def service_in_place_difference(old: ServiceVersion, new: ServiceVersion) -> Dif
     """What `apply` updates in a service under the same version."""
     names = ("owner", "description", "tags")
     before, after = ({name: _plain(getattr(v, name)) for name in names} for v in (old, new))
-    return Difference(tuple(_value_lines("", before, after)), None)
+    lines = list(_value_lines("", before, after))
+    if old.text is None:
+        lines.append("the list is kept as it is written, too")
+    elif old.text != new.text:
+        lines.append("the list is written differently")
+    return Difference(tuple(lines), None)
 
 
 def _plain(value: Any) -> Any:
@@ -127,18 +133,6 @@ def _plain(value: Any) -> Any:
 
 def _part(data: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
     return {name: data[name] for name in names}
-
-
-def _columns(selections: Sequence[PinnedSelection]) -> list[tuple[str, str]]:
-    """One text a column, equal where the columns are, with the version that it is pinned to."""
-    lines = []
-    for s in selections:
-        alias = f" as {s.alias}" if s.alias else ""
-        keys = "".join(f" by {key}={column}" for key, column in sorted(s.join_key_map.items()))
-        for name in s.names:
-            renamed = f" → {s.renames[name]}" if name in s.renames else ""
-            lines.append((f"{s.view}:{name}{renamed}{alias}{keys}", s.version))
-    return lines
 
 
 def _entity_lines(before: list[Any], after: list[Any]) -> Iterator[str]:
@@ -155,9 +149,18 @@ def _value_lines(prefix: str, before: Mapping[str, Any], after: Mapping[str, Any
     for name in [*before, *(name for name in after if name not in before)]:
         old, new = before.get(name), after.get(name)
         if old != new and name == "query":
-            yield f"{prefix}query changed"
+            yield from _query_lines(prefix, str(old), str(new))
         elif old != new:
             yield f"{prefix}{name.replace('_', ' ')}: {_show(name, old)} → {_show(name, new)}"
+
+
+def _query_lines(prefix: str, old: str, new: str) -> Iterator[str]:
+    """What a query changed in, line by line, both laid out in the same way."""
+    yield f"{prefix}query changed:"
+    before, after = laid_out(old).splitlines(), laid_out(new).splitlines()
+    for number, line in enumerate(unified_diff(before, after, lineterm="", n=1)):
+        if number >= 2 and not line.startswith("@@"):
+            yield f"    {line}"
 
 
 def _location_lines(prefix: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:

@@ -50,7 +50,7 @@ def next_version(base: str, bump: Bump, taken: Iterable[str]) -> str:
 def choose(
     record: AnyRecord | None,
     explicit: str | None,
-    fingerprint: str,
+    same: Callable[[Any], bool],
     differ: Callable[[Any], Difference],
     where: str,
 ) -> Choice:
@@ -61,7 +61,7 @@ def choose(
     Args:
         record: what is registered under the name.
         explicit: the version that the definition names, if it does.
-        fingerprint: of the definition.
+        same: whether a registered version has the definition's meaning.
         differ: the difference from a registered version to the definition.
         where: the place and name, for errors.
 
@@ -72,9 +72,9 @@ def choose(
         return Choice(explicit or FIRST)
     if explicit is not None:
         return _choose_explicit(record, explicit, differ, where)
-    same = [version for version in record.fed if version.fingerprint == fingerprint]
-    if same:
-        found = max(same, key=lambda v: (v.version == record.live, v.version == record.waiting, v.revision))
+    equal = [version for version in record.active if same(version)]
+    if equal:
+        found = max(equal, key=lambda v: (v.version == record.live, v.version == record.waiting, v.revision))
         return Choice(found.version, found)
     base = base_of(record)
     difference = differ(base)
@@ -103,6 +103,6 @@ def _choose_explicit(record: AnyRecord, explicit: str, differ: Callable[[Any], D
         )
     if found.retired_at is not None:
         raise VersionConflict(
-            f"{where}: version {explicit} was retired and is fed no longer; bring it back as version={needed!r}"
+            f"{where}: version {explicit} was retired and is no longer updated; bring it back as version={needed!r}"
         )
     return Choice(explicit, found)

@@ -1,14 +1,14 @@
-"""Pins: references and objects become versions of views and services, expanded and in order."""
+"""Pins: references and objects become versions of views, expanded and in order."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from headwater.definitions.fingerprint import digest, fingerprint
+from headwater.definitions.fingerprint import fingerprint
 from headwater.definitions.service import FeatureService
 from headwater.definitions.view import FeatureSelection, FeatureView
-from headwater.errors import FeatureNotFound, NotFound, UsageError, VersionNotFound, nearest
+from headwater.errors import FeatureNotFound, UsageError, VersionNotFound, nearest
 from headwater.planning.references import Reference, parse_reference
 from headwater.planning.snapshot import PinnedSelection, RegistrySnapshot, ServiceVersion, ViewRecord, ViewVersion
 
@@ -72,7 +72,7 @@ def _pin_text(snapshot: RegistrySnapshot, reference: Reference, prefer: Mapping[
 
 def _refuse_text(record: ViewRecord, live: ViewVersion, reference: Reference) -> None:
     """Say that the live version lacks the feature, and which version has it."""
-    for other in reversed(record.fed):
+    for other in reversed(record.active):
         if reference.feature in other.view.features_by_name:
             raise FeatureNotFound(
                 f"'{reference}': the live version {live.version} of view {record.name!r} has no {reference.feature!r}, "
@@ -101,84 +101,3 @@ def _version_of(snapshot: RegistrySnapshot, view: FeatureView) -> ViewVersion:
             "apply it first, or try it with FeatureStore.in_memory([…])"
         )
     return max(found_all, key=lambda v: (v.retired_at is None, v.version == record.live, v.revision))
-
-
-def service_version(snapshot: RegistrySnapshot, features: Any) -> ServiceVersion | None:
-    """The service version that `features` names, or None where it is a list of features.
-
-    An object means the version with its own list, in which a text reference stands for the version it was pinned to.
-
-    Raises:
-        NotFound: a bare name that is no service, or an object that no registered version equals.
-    """
-    registered = getattr(features, "registered", None)  # what get_feature_service returns
-    if isinstance(registered, ServiceVersion):
-        return snapshot.service(registered.name).version(registered.version)
-    if isinstance(features, FeatureService):
-        return _version_of_service(snapshot, features)
-    if isinstance(features, str):
-        reference = parse_reference(features)
-        if reference.feature is None:
-            if reference.name in snapshot.views and reference.name not in snapshot.services:
-                raise UsageError(f"{features!r} names a view; write ['{features}:*'] for all of its features")
-            return snapshot.service(reference.name).version(reference.version)
-    return None
-
-
-def _version_of_service(snapshot: RegistrySnapshot, service: FeatureService) -> ServiceVersion:
-    record = snapshot.service(service.name)
-    candidates = record.versions.values() if service.version is None else [record.version(service.version)]
-    newest_first = sorted(
-        candidates, key=lambda v: (v.retired_at is None, v.version == record.live, v.revision), reverse=True
-    )
-    for version in newest_first:
-        if version.full_names == service.full_names and holds(snapshot, service.items, version):
-            return version
-    which = "no registered version" if service.version is None else f"version {service.version}"
-    raise VersionNotFound(f"feature service {service.name!r}: {which} has this list of features; apply it first")
-
-
-def holds(snapshot: RegistrySnapshot, items: Sequence[Any], version: ServiceVersion) -> bool:
-    """Whether items are the columns of a stored service version, a text reference read as the version pinned there."""
-    pinned, at = tuple(expand(version.selections)), 0
-    for item in items:
-        try:
-            columns = tuple(expand([pin(snapshot, _as_pinned(item, pinned, at))]))
-        except NotFound:
-            return False
-        if columns != pinned[at : at + len(columns)]:
-            return False
-        at += len(columns)
-    return at == len(pinned)
-
-
-def _as_pinned(item: Any, pinned: Sequence[tuple[Any, ...]], at: int) -> Any:
-    """A text reference with the version that stands at its place in a stored list; anything else as it is."""
-    if not isinstance(item, str) or at >= len(pinned):
-        return item
-    reference, (view, version, *_) = parse_reference(item), pinned[at]
-    if reference.version is not None or reference.feature is None or reference.name != view:
-        return item
-    return str(Reference(view, version, reference.feature))
-
-
-def expand(selections: Iterable[PinnedSelection]) -> Iterator[tuple[Any, ...]]:
-    """Selections column by column: equal lists of columns compare equal however they were grouped."""
-    for s in selections:
-        for name in s.names:
-            yield s.view, s.version, name, s.alias, tuple(sorted(s.join_key_map.items())), s.renames.get(name)
-
-
-def service_fingerprint(selections: Iterable[PinnedSelection], full_names: bool) -> str:
-    """The name of a service version's columns."""
-    return digest([list(expand(selections)), full_names])
-
-
-def pinned_by(snapshot: RegistrySnapshot) -> dict[tuple[str, str], tuple[str, ...]]:
-    """(view, version) → the service versions, not retired, that pin it, as `service@1.0.0`."""
-    pins: dict[tuple[str, str], dict[str, None]] = {}
-    for record in snapshot.services.values():
-        for version in record.fed:
-            for selection in version.selections:
-                pins.setdefault((selection.view, selection.version), {})[f"{record.name}@{version.version}"] = None
-    return {key: tuple(names) for key, names in pins.items()}

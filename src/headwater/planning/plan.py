@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import html
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from headwater.errors import RegistryConflict
 from headwater.planning.stages import Kind, Stage, html_table
 
 
@@ -32,6 +33,8 @@ class Plan:
         revision: the registry revision that the plan was made on; apply refuses another.
         stages: the steps, in order.
         unchanged: what needs none.
+        definitions: what it was made of; None: the project's files.
+        removals: the views and services that are live and would be retired: `apply` wants a yes for them.
         warnings: what is no reason to refuse, but good to know: files that lack a column, a source that cannot be read.
     """
 
@@ -40,6 +43,8 @@ class Plan:
     stages: tuple[Stage, ...] = ()
     unchanged: tuple[Unchanged, ...] = ()
     warnings: tuple[str, ...] = ()
+    removals: tuple[str, ...] = ()
+    definitions: tuple[Any, ...] | None = field(default=None, compare=False)
 
     def __bool__(self) -> bool:
         """Whether there is anything to do."""
@@ -50,6 +55,10 @@ class Plan:
         rest = sum(not unchanged.note for unchanged in self.unchanged)
         summary = f"{len(self.stages)} change{'' if len(self.stages) == 1 else 's'}" if self.stages else "no changes"
         warnings = [f"! {warning}" for warning in self.warnings]
+        if self.removals:
+            warnings.append(
+                f"! live and to be retired: {', '.join(self.removals)}; apply wants --allow-removals for that"
+            )
         return "\n".join([*map(str, self.stages), *notes, *warnings, f"{summary}, {rest} unchanged"])
 
     def __repr__(self) -> str:
@@ -65,8 +74,26 @@ class Plan:
                 {"kind": str(u.kind), "name": u.name, "version": u.version, "note": u.note} for u in self.unchanged
             ],
             "warnings": list(self.warnings),
+            "removals": list(self.removals),
         }
 
     def _repr_html_(self) -> str:
         warnings = "".join(f"<p>{html.escape(warning)}</p>" for warning in self.warnings)
         return (html_table(self.stages) if self.stages else f"<p>{html.escape(str(self))}</p>") + warnings
+
+
+def check_same_plan(plan: Plan, again: Plan) -> None:
+    """Refuse a plan that would be another one by now.
+
+    Args:
+        plan: made before.
+        again: made now, of the same definitions or files.
+
+    Raises:
+        RegistryConflict: the registry, or what the files say, has changed.
+    """
+    changed = "registry" if plan.revision != again.revision else "definitions" if plan.stages != again.stages else None
+    if changed:
+        raise RegistryConflict(
+            f"the {changed} changed since this plan was made; nothing was changed: look at the plan again, then apply"
+        )

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 
 from headwater.clock import EPOCH, from_micros
 from headwater.errors import ChangeRefused, FeatureViewNotFound, brief, nearest
 from headwater.planning.advance import advance
 from headwater.planning.numbering import AnyRecord, AnyVersion
-from headwater.planning.pins import pinned_by
+from headwater.planning.plan import Plan
+from headwater.planning.service_reads import readers, reads_of
 from headwater.planning.snapshot import RegistrySnapshot, ServiceVersion, ViewRecord, ViewVersion
 from headwater.planning.stages import Action, Kind, Stage
 from headwater.planning.watermark import Watermark
+
+RETIRED_ROWS = timedelta(minutes=10)
+"""How long the rows of a retired version stay: readers elsewhere see within half of it that it is."""
 
 Watermarks = Mapping[tuple[str, str], Watermark]
 """(view, version) → how far it is materialized, as the online store tells; one that is missing never was."""
@@ -49,15 +54,15 @@ def find(snapshot: RegistrySnapshot, name: str) -> tuple[Kind, AnyRecord]:
 def behind(snapshot: RegistrySnapshot, version: AnyVersion, marks: Watermarks) -> str | None:
     """Why a version is not materialized as far as the live one; None where it is.
 
-    A service's version is as far where each version that it pins is as far as the live version of its view. Where the
-    live version was never materialized, the offline log's head when the version was applied counts instead.
+    A service's version is as far where each version of a view that it reads was live or has caught up. Where the live
+    version of a view was never materialized, the offline log's head when the version was applied counts instead.
     """
     if isinstance(version, ServiceVersion):
-        for selection in version.selections:
-            pinned = snapshot.view(selection.view).version(selection.version)
-            reason = _view_behind(snapshot.view(selection.view), pinned, marks)
+        for (view, _), read in reads_of(snapshot, version).items():
+            record = snapshot.view(view)
+            reason = None if record.version(read).caught_up else _view_behind(record, record.version(read), marks)
             if reason is not None:
-                return f"{selection.view} {reason}"
+                return f"{view} {reason}"
         return None
     return _view_behind(snapshot.view(version.view.name), version, marks)
 
@@ -93,7 +98,7 @@ def promote(
     found = record.version("" if version is None else version)
     if found.retired_at is not None:
         raise ChangeRefused(
-            f"{kind.words} {name!r}: version {version} is retired, it is fed no longer; apply it as a new one"
+            f"{kind.words} {name!r}: version {version} is retired, it is no longer updated; apply it as a new one"
         )
     if record.live == version:
         return ()
@@ -101,10 +106,79 @@ def promote(
     if reason is not None:
         raise ChangeRefused(
             f"{kind.words} {name!r}: version {version} is not materialized as far as the live one: {reason}; "
-            "run materialize first, or force it"
+            f"run 'headwater materialize' first, or 'headwater promote {name} {version} --force'"
         )
     stage = Stage(Action.PROMOTE, kind, name, version, base=record.live, live=True)
     return (stage, *_retiring(snapshot, stage))
+
+
+def request_promotion(snapshot: RegistrySnapshot, plan: Plan) -> tuple[Stage, ...]:
+    """The stages by which what a plan names goes live as soon as it has caught up, without a `promote`.
+
+    What was rolled back from stays as it is: only `promote` makes it live again.
+    """
+    named = [(s.kind, s.name, s.version) for s in plan.stages] + [(u.kind, u.name, u.version) for u in plan.unchanged]
+    stages: dict[tuple[Kind, str], Stage] = {}
+    for kind, name, number in named:
+        records: Mapping[str, AnyRecord] = {} if kind is Kind.ENTITY else _records(snapshot, kind)
+        record = records.get(name)
+        version = None if record is None or number is None else record.versions.get(number)
+        if record is None or version is None or version.retired_at is not None or version.held:
+            continue
+        if number not in (record.live, record.waiting, record.previous):
+            stages[kind, name] = Stage(Action.AWAIT, kind, name, number, base=record.live, waits=True)
+    return tuple(stages.values())
+
+
+def _records(snapshot: RegistrySnapshot, kind: Kind) -> Mapping[str, AnyRecord]:
+    return snapshot.views if kind is Kind.VIEW else snapshot.services
+
+
+@dataclass(frozen=True)
+class PointerChange:
+    """What `promote` or `rollback` did.
+
+    Attributes:
+        kind, name: the view or service.
+        live: the version that is live now.
+        left: the version that was live before; None where nothing changed.
+        still_reading: the services that go on reading the version that was left, each with what to type.
+    """
+
+    kind: Kind
+    name: str
+    live: str
+    left: str | None = None
+    still_reading: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return "\n".join([f"{self.kind.words} {self.name}: {self.live} is live", *self.still_reading])
+
+
+def pointer_change(snapshot: RegistrySnapshot, name: str, stages: tuple[Stage, ...]) -> PointerChange:
+    """What stages that moved a pointer did, on the registry after them."""
+    kind, record = find(snapshot, name)
+    moved = [stage for stage in stages if (stage.kind, stage.name) == (kind, name) and stage.live]
+    left = moved[0].base if moved else None
+    lines = _still_reading(snapshot, name, left, str(record.live)) if left and kind is Kind.VIEW else ()
+    return PointerChange(kind, name, str(record.live), left, tuple(lines))
+
+
+def _still_reading(snapshot: RegistrySnapshot, view: str, left: str, live: str) -> Iterator[str]:
+    for reader in readers(snapshot).get((view, left), ()):
+        name, _, version = reader.partition("@")
+        record = snapshot.service(name)
+        later = [
+            v.version
+            for v in record.active
+            if v.revision > record.versions[version].revision and v.reads.get((view, live)) == live
+        ]
+        way = (
+            f"'headwater promote {name} {later[-1]}' makes the version live that reads {live}"
+            if later
+            else f"'headwater apply', then 'headwater promote {name} VERSION', makes it read {live}"
+        )
+        yield f"feature service {reader} goes on reading {view} {left}, whose columns it has: {way}"
 
 
 def roll_back(snapshot: RegistrySnapshot, name: str) -> tuple[Stage, ...]:
@@ -116,18 +190,18 @@ def roll_back(snapshot: RegistrySnapshot, name: str) -> tuple[Stage, ...]:
     """
     kind, record = find(snapshot, name)
     if record.previous is None:
-        others = [v.version for v in record.fed if v.version != record.live]
+        others = [v.version for v in record.active if v.version != record.live]
         hint = f"; promote one of {', '.join(others)}" if others else ""
         raise ChangeRefused(f"{kind.words} {name!r}: no version was live before {record.live}{hint}")
     return (Stage(Action.ROLL_BACK, kind, name, record.previous, base=record.live, live=True),)
 
 
 def retire(snapshot: RegistrySnapshot, name: str, version: str) -> tuple[Stage, ...]:
-    """The stages that end the feeding of a version.
+    """The stages that end the updates of a version.
 
     Raises:
         NotFound: no such view, service or version.
-        ChangeRefused: it is live, or pinned by services that are named.
+        ChangeRefused: it is live, or read by services that are named.
     """
     kind, record = find(snapshot, name)
     found = record.version("" if version is None else version)
@@ -135,26 +209,32 @@ def retire(snapshot: RegistrySnapshot, name: str, version: str) -> tuple[Stage, 
         return ()
     if record.live == version:
         raise ChangeRefused(f"{kind.words} {name!r}: version {version} is live; promote another first")
-    users = pinned_by(snapshot).get((name, version), ()) if kind is Kind.VIEW else ()
+    users = readers(snapshot).get((name, version), ()) if kind is Kind.VIEW else ()
     if users:
         raise ChangeRefused(
-            f"{kind.words} {name!r}: version {version} is pinned by {', '.join(users)}; retire those first"
+            f"{kind.words} {name!r}: version {version} is read by {', '.join(users)}; retire those first"
         )
     return (Stage(Action.RETIRE, kind, name, version),)
 
 
 def go_live(snapshot: RegistrySnapshot, marks: Watermarks) -> GoingLive:
-    """What waits and is materialized as far as the live version now: views first, then the services that pin them."""
+    """What is materialized as far as the live version now: views that go live by themselves, other versions that have
+    caught up, then the services that wait for them.
+    """
     stages: list[Stage] = []
     reasons: dict[tuple[Kind, str], str] = {}
     after = snapshot
     for kind in (Kind.VIEW, Kind.SERVICE):
+        if kind is Kind.SERVICE:
+            caught_up = tuple(_caught_up(after, marks))
+            stages += caught_up
+            after = advance(after, caught_up, now=EPOCH)
         records: Mapping[str, AnyRecord] = after.views if kind is Kind.VIEW else after.services
         for name, record in records.items():
             if record.waiting is None:
                 continue
             version = record.version(record.waiting)
-            reason = _never(after, version, marks) or behind(after, version, marks)
+            reason = _never(version, marks) or behind(after, version, marks)
             if reason is not None:
                 reasons[kind, name] = reason
                 continue
@@ -165,14 +245,19 @@ def go_live(snapshot: RegistrySnapshot, marks: Watermarks) -> GoingLive:
     return GoingLive(tuple(stages), reasons)
 
 
-def _never(snapshot: RegistrySnapshot, version: AnyVersion, marks: Watermarks) -> str | None:
+def _caught_up(snapshot: RegistrySnapshot, marks: Watermarks) -> Iterator[Stage]:
+    """Versions that are not live and are, for the first time, materialized as far as the live one."""
+    for name, record in snapshot.views.items():
+        for version in record.active:
+            if version.caught_up or _never(version, marks) or _view_behind(record, version, marks):
+                continue
+            yield Stage(Action.CATCH_UP, Kind.VIEW, name, version.version, base=record.live)
+
+
+def _never(version: AnyVersion, marks: Watermarks) -> str | None:
     """A version goes live by itself only once a run has filled it, even where the live one never was."""
-    if isinstance(version, ViewVersion):
-        missing = (version.view.name, version.version) not in marks
-        return f"{version.version} is not materialized" if missing else None
-    for s in version.selections:
-        if snapshot.view(s.view).live != s.version and (s.view, s.version) not in marks:
-            return f"{s.view} {s.version} is not materialized"
+    if isinstance(version, ViewVersion) and (version.view.name, version.version) not in marks:
+        return f"{version.version} is not materialized"
     return None
 
 
@@ -181,16 +266,16 @@ def _retiring(snapshot: RegistrySnapshot, stage: Stage) -> tuple[Stage, ...]:
 
 
 def superseded(snapshot: RegistrySnapshot) -> Iterator[Stage]:
-    """Automatic versions older than the live one and the one before it, that nothing pins: they are retired."""
+    """Automatic versions older than the live one and the one before it, that nothing reads: they are retired."""
     after = snapshot
     for name, service in snapshot.services.items():
         for old in _older(service):
             stage = _retired(Kind.SERVICE, name, old)
             after = advance(after, [stage], now=EPOCH)
             yield stage
-    pins = pinned_by(after)
+    read = readers(after)
     for name, view in after.views.items():
-        yield from (_retired(Kind.VIEW, name, old) for old in _older(view) if (name, old.version) not in pins)
+        yield from (_retired(Kind.VIEW, name, old) for old in _older(view) if (name, old.version) not in read)
 
 
 def _older(record: AnyRecord) -> list[AnyVersion]:
@@ -198,7 +283,7 @@ def _older(record: AnyRecord) -> list[AnyVersion]:
         return []
     kept = (record.live, record.previous, record.waiting)
     live = record.versions[record.live]
-    return [v for v in record.fed if v.automatic and v.version not in kept and v.revision < live.revision]
+    return [v for v in record.active if v.automatic and v.version not in kept and v.revision < live.revision]
 
 
 def _retired(kind: Kind, name: str, version: AnyVersion) -> Stage:

@@ -11,7 +11,9 @@ from headwater.definitions.view import FeatureSelection, FeatureView
 from headwater.errors import UsageError, nearest
 from headwater.forks import lazy
 from headwater.planning.layout import RowLayout
-from headwater.planning.pins import pin, service_version
+from headwater.planning.pins import pin
+from headwater.planning.service_columns import service_version
+from headwater.planning.service_reads import reads_of, selections_read
 from headwater.planning.snapshot import PinnedSelection, RegistrySnapshot, ViewRecord, ViewVersion
 from headwater.types import DType, Int64
 
@@ -138,13 +140,16 @@ class _Draft:
     columns: list[tuple[str, str, Feature]] = field(default_factory=list)
 
 
-def resolve(snapshot: RegistrySnapshot, features: Any, *, full_names: bool | None = None) -> ResolvedRequest:
+def resolve(
+    snapshot: RegistrySnapshot, features: Any, *, full_names: bool | None = None, history: bool = False
+) -> ResolvedRequest:
     """Turn what the user asked for into views, versions, keys, layouts and output columns.
 
     Args:
         snapshot: the registry at one revision.
         features: a list of references, views and selections; one of them; a service or its name.
         full_names: name columns `view__feature`; None follows the service, else False.
+        history: of a service, whether versions that have not caught up may be read, since history can.
 
     Raises:
         NotFound: an unknown name, with the nearest.
@@ -153,7 +158,7 @@ def resolve(snapshot: RegistrySnapshot, features: Any, *, full_names: bool | Non
     service = service_version(snapshot, features)
     items: Iterable[Any]
     if service is not None:
-        items = service.selections
+        items = selections_read(service, reads_of(snapshot, service, history=True) if history else None)
     elif isinstance(features, (str, FeatureView, FeatureSelection)) or hasattr(features, "registered"):
         items = (features,)
     elif isinstance(features, Iterable):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from headwater.definitions.entity import Entity
+from headwater.definitions.fingerprint import column_fingerprints, fingerprint
 from headwater.definitions.view import FeatureView
 from headwater.errors import (
     EntityNotFound,
@@ -16,6 +17,7 @@ from headwater.errors import (
     brief,
     nearest,
 )
+from headwater.forks import lazy
 
 
 def version_key(version: str) -> tuple[int, ...]:
@@ -29,17 +31,16 @@ class ViewVersion:
 
     Attributes:
         view: the definition, with `version` filled in and what is changed in place up to date.
-        fingerprint: of its meaning.
         automatic: whether `apply` numbered it, so that it goes live by itself.
         created_at, updated_at: when it was applied first, and changed in place last (UTC).
         retired_at: when it was retired; None while it is fed.
         revision: the registry revision that added it.
         held: whether it was rolled back from, so that only `promote` makes it live again.
         log_head: the offline log's head when it was applied.
+        caught_up: whether it was live, or once materialized as far as the live one.
     """
 
     view: FeatureView
-    fingerprint: str
     automatic: bool
     created_at: datetime
     updated_at: datetime
@@ -47,6 +48,7 @@ class ViewVersion:
     revision: int = 0
     held: bool = False
     log_head: int = 0
+    caught_up: bool = False
 
     @property
     def version(self) -> str:
@@ -54,10 +56,24 @@ class ViewVersion:
         assert self.view.version is not None
         return self.view.version
 
+    @lazy
+    def fingerprint(self) -> str:
+        """The name of its meaning, worked out by this release: what SQL means is not said by the one that stored it."""
+        return fingerprint(self.view)
+
+    @lazy
+    def column_fingerprints(self) -> Mapping[str, str]:
+        """Feature → the name of what makes its values."""
+        return column_fingerprints(self.view)
+
 
 @dataclass(frozen=True)
 class PinnedSelection:
-    """Features of one view version as a service stores them: expanded, in order."""
+    """Features of one view version as a service stores them: expanded, in order.
+
+    The version is the one that the service version was made from: its columns are those that the service has for ever.
+    Which version is read for them is said by `ServiceVersion.reads`.
+    """
 
     view: str
     version: str
@@ -66,15 +82,28 @@ class PinnedSelection:
     join_key_map: Mapping[str, str] = field(default_factory=dict)
     renames: Mapping[str, str] = field(default_factory=dict)
 
+    def only(self, names: tuple[str, ...]) -> PinnedSelection:
+        """The same with some of its features."""
+        return replace(self, names=names, renames={n: new for n, new in self.renames.items() if n in names})
+
 
 @dataclass(frozen=True)
 class ServiceVersion:
-    """One immutable version of a service."""
+    """One immutable version of a service.
+
+    Attributes:
+        selections: its columns, in order, each of the view version that it was made from.
+        automatic: whether `apply` numbered it.
+        created_at, updated_at: when it was applied first, and changed in place last (UTC).
+        text: its list as it was written, an item each; None in one that an earlier release stored.
+        reads: (view, version that it was made from) → the version that is read for it now, which has the same columns
+            with the same fingerprints; one that is missing is read itself.
+        held: whether it was rolled back from, so that only `promote` makes it live again.
+    """
 
     name: str
     version: str
     selections: tuple[PinnedSelection, ...]
-    fingerprint: str
     automatic: bool
     created_at: datetime
     updated_at: datetime
@@ -85,6 +114,13 @@ class ServiceVersion:
     retired_at: datetime | None = None
     revision: int = 0
     held: bool = False
+    text: tuple[str, ...] | None = None
+    reads: Mapping[tuple[str, str], str] = field(default_factory=dict)
+
+    def version_read(self, selection: PinnedSelection) -> str:
+        """The version of a view that is read for one of its selections."""
+        made = (selection.view, selection.version)
+        return self.reads.get(made, selection.version)
 
 
 def _named(where: str, version: str | None, live: str | None, versions: Mapping[str, object]) -> str:
@@ -128,7 +164,7 @@ class ViewRecord:
         return self.versions[_named(f"feature view {self.name!r}", version, self.live, self.versions)]
 
     @property
-    def fed(self) -> tuple[ViewVersion, ...]:
+    def active(self) -> tuple[ViewVersion, ...]:
         """The versions not retired, oldest first."""
         alive = [v for v in self.versions.values() if v.retired_at is None]
         return tuple(sorted(alive, key=lambda v: version_key(v.version)))
@@ -153,10 +189,22 @@ class ServiceRecord:
         return self.versions[_named(f"feature service {self.name!r}", version, self.live, self.versions)]
 
     @property
-    def fed(self) -> tuple[ServiceVersion, ...]:
+    def active(self) -> tuple[ServiceVersion, ...]:
         """The versions not retired, oldest first."""
         alive = [v for v in self.versions.values() if v.retired_at is None]
         return tuple(sorted(alive, key=lambda v: version_key(v.version)))
+
+
+def version_state(record: ViewRecord | ServiceRecord, version: str) -> str:
+    """What a version is now.
+
+    `live`, `pending` (goes live by itself once materialized as far), `previous` (to roll back to), `inactive` for reads
+    by name, or `retired`.
+    """
+    if record.versions[version].retired_at is not None:
+        return "retired"
+    named = {record.live: "live", record.waiting: "pending", record.previous: "previous"}
+    return named.get(version, "inactive")
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,8 @@ class Action(enum.StrEnum):
     """An entity that the project's files no longer have."""
     RETIRE = "retire"
     """A version is fed no longer."""
+    CATCH_UP = "caught up"
+    """A version that is not live is materialized as far as the live one: services may read it."""
     GO_LIVE = "go live"
     """An automatic version has caught up with the live one."""
     PROMOTE = "promote"
@@ -57,6 +59,7 @@ SIGNS = {
     Action.AWAIT: "»",
     Action.REMOVE: "-",
     Action.RETIRE: "-",
+    Action.CATCH_UP: "»",
     Action.GO_LIVE: "»",
     Action.PROMOTE: "»",
     Action.ROLL_BACK: "«",
@@ -107,13 +110,15 @@ class Stage:
             case Action.UPDATE:
                 return f"{self.version} changed in place" if self.version else "changed in place"
             case Action.AWAIT if self.waits:
-                return f"back from {self.base} to {self.version}, {self._when_live}"
+                return f"{self.base} → {self.version}, {self._when_live}"
             case Action.AWAIT:
                 return f"back to {self.version}; {self.base} goes live no more"
             case Action.REMOVE:
                 return "removed"
             case Action.RETIRE:
                 return f"{self.version} retired"
+            case Action.CATCH_UP:
+                return f"{self.version} is materialized as far as the live {self.base}"
             case Action.GO_LIVE:
                 return f"{self.base} → {self.version}, live"
             case Action.PROMOTE:
@@ -125,7 +130,9 @@ class Stage:
     def _when_live(self) -> str:
         if self.live:
             return "live"
-        return "live once materialized" if self.waits else "stands beside until promoted"
+        if self.waits:
+            return "live once materialized as far"
+        return f"live with 'headwater promote {self.name} {self.version}'"
 
     def __str__(self) -> str:
         lines = [f"{SIGNS[self.action]} {self.kind.words} {self.name}: {self.title}"]

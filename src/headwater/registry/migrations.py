@@ -57,7 +57,15 @@ _FAILURES = (
     "error TEXT NOT NULL, PRIMARY KEY (view, version))",
 )
 
-STEPS: tuple[tuple[str, ...], ...] = (_FIRST, _RUNS, _FILES, _FORCING, _FAILURES)
+_READS = (
+    "ALTER TABLE registry_version ADD COLUMN caught_up INTEGER",
+    "ALTER TABLE registry_version ADD COLUMN reads TEXT",
+    "UPDATE registry_version SET caught_up = 1 WHERE kind = 'view' AND EXISTS (SELECT 1 FROM registry_pointer p "
+    "WHERE p.kind = 'view' AND p.name = registry_version.name "
+    "AND (p.live = registry_version.version OR p.previous = registry_version.version))",
+)
+
+STEPS: tuple[tuple[str, ...], ...] = (_FIRST, _RUNS, _FILES, _FORCING, _FAILURES, _READS)
 """Each step's statements, in SQL that SQLite and PostgreSQL both take."""
 
 _SCHEMA = (

@@ -43,6 +43,7 @@ class RegistryReader(forks.OfOneProcess):
         self._newest = Newest()
         self._generation = 0
         self._checked = float("-inf")
+        self._seen = time.monotonic()
 
     def snapshot(self) -> RegistrySnapshot:
         """The registry; as of at most `refresh` ago, or of its last answer where the database cannot be reached."""
@@ -82,8 +83,13 @@ class RegistryReader(forks.OfOneProcess):
                 self._newest, self._generation = read_newest(connection), generation_of(connection)
         else:
             self._snapshot = self._snapshot or RegistrySnapshot(self.project)
-        self._checked = asked
+        self._checked = self._seen = asked
         return self._snapshot
+
+    @property
+    def unseen(self) -> float:
+        """Seconds since the database last answered, where it was asked and did not; else 0."""
+        return max(0.0, self._checked - self._seen)
 
     def _is_there(self) -> bool:
         """Whether there is a database to ask; a registry that was never made is empty."""

@@ -12,11 +12,9 @@ import sqlalchemy as sa
 
 from headwater.clock import from_micros, to_micros
 from headwater.definitions.entity import Entity
-from headwater.definitions.fingerprint import fingerprint
 from headwater.definitions.serialize import FORMAT, entity_from_dict, entity_to_dict, view_from_dict, view_to_dict
 from headwater.errors import FormatError, HeadwaterError, brief, printable
 from headwater.planning.numbering import AnyRecord, AnyVersion
-from headwater.planning.pins import service_fingerprint
 from headwater.planning.snapshot import (
     PinnedSelection,
     RegistrySnapshot,
@@ -128,8 +126,7 @@ def _ordered(found: dict[str, Any]) -> dict[str, Any]:
 
 def _view_version(row: sa.Row[Any]) -> ViewVersion:
     view = view_from_dict(json_of(row.definition))
-    # worked out anew: what SQL means is this headwater's to say, not that of the one that stored it
-    return ViewVersion(view, fingerprint(view), log_head=row.log_head, **_common(row))
+    return ViewVersion(view, log_head=row.log_head, caught_up=bool(row.caught_up), **_common(row))
 
 
 def _service_version(row: sa.Row[Any]) -> ServiceVersion:
@@ -144,11 +141,12 @@ def _service_version(row: sa.Row[Any]) -> ServiceVersion:
         row.name,
         row.version,
         selections,
-        service_fingerprint(selections, data["full_names"]),
         full_names=data["full_names"],
         owner=data["owner"],
         description=data["description"],
         tags=data["tags"],
+        text=None if data.get("text") is None else tuple(data["text"]),
+        reads={(view, made_from): read for view, made_from, read in json_of(row.reads or "[]")},
         **_common(row),
     )
 
@@ -220,6 +218,8 @@ def _version_row(kind: Kind, name: str, version: AnyVersion) -> dict[str, Any]:
         "created_at": to_micros(version.created_at),
         "updated_at": to_micros(version.updated_at),
         "retired_at": None if version.retired_at is None else to_micros(version.retired_at),
+        "caught_up": int(version.caught_up) if isinstance(version, ViewVersion) else None,
+        "reads": None if isinstance(version, ViewVersion) else _json([[*made, v] for made, v in version.reads.items()]),
     }
 
 
@@ -243,6 +243,7 @@ def _service_dict(service: ServiceVersion) -> dict[str, Any]:
         "owner": service.owner,
         "description": service.description,
         "tags": dict(service.tags),
+        "text": service.text,
     }
 
 

@@ -73,6 +73,10 @@ versions = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
     Column("retired_at", BigInteger),
+    # of a view's version: whether it was live, or once materialized as far as the live one
+    Column("caught_up", Integer),
+    # of a service's version: which version is read for each version that its columns are of (JSON)
+    Column("reads", Text),
 )
 
 watermarks = Table(

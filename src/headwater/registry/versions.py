@@ -8,6 +8,7 @@ from datetime import datetime
 from headwater.errors import RegistryConflict
 from headwater.forks import OfOneProcess
 from headwater.planning import pointers
+from headwater.planning.plan import Plan
 from headwater.planning.pointers import GoingLive, Watermarks
 from headwater.planning.snapshot import RegistrySnapshot
 from headwater.planning.stages import Stage
@@ -59,13 +60,17 @@ class FeatureVersionManager(OfOneProcess):
         return self._run("roll back", now, lambda s: pointers.roll_back(s, name))
 
     def retire(self, name: str, version: str, *, now: datetime) -> tuple[Stage, ...]:
-        """End the feeding of a version; it can be looked up for ever, and never comes back.
+        """End the updates of a version; it can be looked up for ever, and never comes back.
 
         Raises:
             NotFound: no such view, service or version.
-            ChangeRefused: it is live, or pinned by services that are named.
+            ChangeRefused: it is live, or read by services that are named.
         """
         return self._run("retire", now, lambda s: pointers.retire(s, name, version))
+
+    def request_promotion(self, plan: Plan, *, now: datetime) -> tuple[Stage, ...]:
+        """Let what an applied plan names go live as soon as it has caught up, what would wait for `promote` too."""
+        return self._run("promote", now, lambda s: pointers.request_promotion(s, plan))
 
     def go_live(self, watermarks: Watermarks, *, now: datetime) -> GoingLive:
         """Make live what waits and is materialized as far as the live version now; called after materialization.

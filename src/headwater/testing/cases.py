@@ -12,7 +12,6 @@ from typing import Any
 import pyarrow as pa
 
 from headwater.clock import from_micros, to_micros
-from headwater.definitions.fingerprint import fingerprint
 from headwater.definitions.sources import Source
 from headwater.definitions.view import FeatureSelection
 from headwater.offline.base import HistoryRequest, LogPart, LogSlice, ViewInput
@@ -147,10 +146,7 @@ class HistoryCase:
     def resolved(self) -> ResolvedRequest:
         """The request, resolved against a registry that holds just these views."""
         versions = {
-            case.selection.view.name: ViewVersion(
-                case.selection.view, fingerprint(case.selection.view), True, _WHEN, _WHEN
-            )
-            for case in self.views
+            case.selection.view.name: ViewVersion(case.selection.view, True, _WHEN, _WHEN) for case in self.views
         }
         records = {
             name: ViewRecord(name, {version.version: version}, version.version) for name, version in versions.items()

@@ -10,6 +10,7 @@ from typing import Any
 import hypothesis.strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from headwater.compute.follow import follow
 from headwater.definitions.entity import Entity
 from headwater.definitions.feature import Feature
 from headwater.definitions.fingerprint import fingerprint
@@ -18,8 +19,9 @@ from headwater.definitions.sources import PushSource
 from headwater.definitions.view import FeatureView
 from headwater.errors import ChangeRefused, DefinitionError, NotFound, VersionConflict
 from headwater.planning.diff import plan
-from headwater.planning.pins import expand, pinned_by
-from headwater.planning.resolve import resolve
+from headwater.planning.resolve import ResolvedRequest, resolve
+from headwater.planning.service_columns import columns
+from headwater.planning.service_reads import columns_by_version, readers, same_columns
 from headwater.planning.snapshot import ServiceRecord, ViewRecord
 from headwater.planning.watermark import Watermark
 from headwater.registry.registry import FeatureRegistry, open_registry
@@ -62,6 +64,9 @@ class RegistryLives(RuleBasedStateMachine):
         self.held: set[tuple[str, str]] = set()
         self.marks: dict[tuple[str, str], Watermark] = {}
         self.end = 0
+        self.served: dict[tuple[str, str], ResolvedRequest] = {}
+        self.promoted: set[tuple[str, str]] = set()
+        self.first: dict[str, set[str | None]] = {}
 
     def teardown(self) -> None:
         """Close the registry."""
@@ -73,13 +78,17 @@ class RegistryLives(RuleBasedStateMachine):
             found = plan(self.registry.refresh(), definitions, whole_project=whole, now=NOW)
         except (DefinitionError, VersionConflict):
             return
+        before = {name: record.live for name, record in self.registry.snapshot().services.items()}
         self.registry.apply(found, now=NOW)
+        for name, record in self.registry.snapshot().services.items():
+            if before.get(name) is None:
+                self.first.setdefault(name, set()).add(record.live)
         again = plan(self.registry.refresh(), definitions, whole_project=whole, now=NOW)
         assert not again.stages, f"{found}\n\nagain:\n{again}"
         snapshot = self.registry.snapshot()
         for definition in definitions:
             if isinstance(definition, FeatureView):
-                versions = snapshot.views[definition.name].fed
+                versions = snapshot.views[definition.name].active
                 assert any(v.fingerprint == fingerprint(definition) for v in versions)
                 assert resolve(snapshot, [definition]).views[0].name == definition.name
             if isinstance(definition, FeatureService):
@@ -115,7 +124,7 @@ class RegistryLives(RuleBasedStateMachine):
         """Some views get as far as there is."""
         self.end += 1
         for name in some & set(self.registry.snapshot().views):
-            for version in self.registry.snapshot().views[name].fed:
+            for version in self.registry.snapshot().views[name].active:
                 self.marks[name, version.version] = Watermark(self.end, self.end)
         before = self.registry.snapshot()
         for stage in self.versions.go_live(self.marks, now=NOW).stages:
@@ -138,6 +147,7 @@ class RegistryLives(RuleBasedStateMachine):
         except (ChangeRefused, NotFound):
             return
         self.held.discard((name, version))
+        self.promoted.add((name, version))
         records: Any = {**self.registry.snapshot().views, **self.registry.snapshot().services}
         assert records[name].live == version
 
@@ -159,6 +169,19 @@ class RegistryLives(RuleBasedStateMachine):
         with suppress(ChangeRefused, NotFound):
             self.versions.retire(name, version, now=NOW)
 
+    @rule(features=st.lists(VIEWS, min_size=1, max_size=2, unique_by=lambda v: v.name))
+    def apply_promoted(self, features: list[FeatureView]) -> None:
+        """Views, and a service of them, that shall go live once they have caught up."""
+        definitions = [*features, FeatureService("s", features)]
+        try:
+            found = plan(self.registry.refresh(), definitions, whole_project=False, now=NOW)
+        except (DefinitionError, VersionConflict):
+            return
+        self.apply(definitions, whole=False)
+        for stage in self.versions.request_promotion(found, now=NOW):
+            self.promoted.add((stage.name, str(stage.version)))
+            assert (stage.name, stage.version) not in self.held
+
     @invariant()
     def the_database_holds_what_was_planned(self) -> None:
         """Read anew it is the same."""
@@ -174,8 +197,8 @@ class RegistryLives(RuleBasedStateMachine):
                 assert known == version.fingerprint == fingerprint(version.view)
         for service in snapshot.services.values():
             for pinned in service.versions.values():
-                columns = (tuple(expand(pinned.selections)), pinned.full_names)
-                assert self.meanings.setdefault((service.name, pinned.version), columns) == columns
+                meant = (columns(snapshot, pinned.selections), pinned.full_names)
+                assert self.meanings.setdefault((service.name, pinned.version), meant) == meant
 
     @invariant()
     def pointers_are_at_versions_that_are_fed(self) -> None:
@@ -183,21 +206,60 @@ class RegistryLives(RuleBasedStateMachine):
         snapshot = self.registry.snapshot()
         records: list[ViewRecord | ServiceRecord] = [*snapshot.views.values(), *snapshot.services.values()]
         for record in records:
-            fed = {version.version for version in record.fed}
+            fed = {version.version for version in record.active}
             assert {record.live, record.previous, record.waiting} - {None} <= fed
             assert (record.live is None) == (not fed)
             assert record.live is None or record.live not in (record.previous, record.waiting)
 
     @invariant()
-    def what_is_pinned_is_fed(self) -> None:
+    def what_is_read_is_active(self) -> None:
         """By services."""
         snapshot = self.registry.snapshot()
-        for name, version in pinned_by(snapshot):
+        for name, version in readers(snapshot):
             assert snapshot.views[name].versions[version].retired_at is None
 
     @invariant()
+    def services_read_the_columns_that_they_have(self) -> None:
+        """Of the live version where it has them, else of the newest that was live or has caught up."""
+        snapshot = self.registry.snapshot()
+        for service in snapshot.services.values():
+            for version in service.active:
+                for (view, made_from), names in columns_by_version(version).items():
+                    record = snapshot.views[view]
+                    read = record.versions[version.reads[view, made_from]]
+                    own = record.versions[made_from]
+                    fit = [v for v in record.active if same_columns(own, v, names)]
+                    assert read in fit
+                    if record.live in {v.version for v in fit}:
+                        assert read.version == record.live
+                    elif any(v.caught_up for v in fit):
+                        assert read == max((v for v in fit if v.caught_up), key=lambda v: v.revision)
+
+    @invariant()
     def live_services_can_be_read(self) -> None:
-        """They resolve."""
+        """They resolve; a reader's columns and what makes their values never change while its service version is active."""
         for service in self.registry.snapshot().services.values():
             if service.live is not None:
                 resolve(self.registry.snapshot(), service.name)
+            for version in service.active:
+                request = resolve(self.registry.snapshot(), f"{service.name}@{version.version}")
+                before = self.served.setdefault((service.name, version.version), request)
+                assert meaning(before) == meaning(request)
+                followed = follow(self.registry.snapshot(), f"{service.name}@{version.version}", before)
+                assert (meaning(followed.request), followed.warnings) == (meaning(request), ())
+                assert followed.request.versions == request.versions
+
+    @invariant()
+    def only_the_first_version_of_a_service_is_live_by_itself(self) -> None:
+        """Every other one that is live, or was, somebody promoted."""
+        for service in self.registry.snapshot().services.values():
+            if service.live is not None and (service.name, service.live) not in self.promoted:
+                assert service.live in self.first.get(service.name, ())
+
+
+def meaning(request: ResolvedRequest) -> list[tuple[str, str, str]]:
+    """What a request's columns are: name, feature, and what makes its values."""
+    views = request.views
+    return [
+        (c.name, c.feature.name, views[c.view].definition.column_fingerprints[c.feature.name]) for c in request.columns
+    ]

@@ -267,7 +267,7 @@ class OfflineEngineSuite(PointInTimeSuite):
             pq.write_table(pa.table({"thing": keys, "at": when, "n": numbers}), tmp_path / f"{name}.parquet")
         source = ParquetSource(str(tmp_path / "*.parquet"), event_time="at")
         view = FeatureView("v", entity=thing, source=source, features=[Feature("n", Int32)], version="1.0.0")
-        record = ViewRecord("v", {"1.0.0": ViewVersion(view, "", False, from_micros(0), from_micros(0))}, "1.0.0")
+        record = ViewRecord("v", {"1.0.0": ViewVersion(view, False, from_micros(0), from_micros(0))}, "1.0.0")
         asked = ViewInput(whole_view(record, record.version()), source)
         (problem,) = engine.check_values(asked, 5)
         assert all(part in problem for part in ("bad.parquet", "row 1", "'n'", str(2**40)))

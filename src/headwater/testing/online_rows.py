@@ -13,7 +13,6 @@ import pyarrow as pa
 from headwater.clock import MIN_MICROS
 from headwater.definitions.entity import Entity
 from headwater.definitions.feature import Feature
-from headwater.definitions.fingerprint import fingerprint
 from headwater.definitions.sources import PushSource
 from headwater.definitions.view import FeatureView
 from headwater.online.base import OnlineStore
@@ -30,7 +29,7 @@ _WHEN = datetime(2024, 1, 1, tzinfo=UTC)
 
 def registered(view: FeatureView) -> ViewVersion:
     """A view as the registry would hold it."""
-    return ViewVersion(view, fingerprint(view), True, _WHEN, _WHEN)
+    return ViewVersion(view, True, _WHEN, _WHEN)
 
 
 def push_view(

@@ -222,7 +222,7 @@ class RegistrySuite:
         versions.retire("v", "2.0.0", now=NOW)
         record = registry.refresh().view("v")
         assert record.version("2.0.0").retired_at == NOW
-        assert [version.version for version in record.fed] == ["1.0.0"]
+        assert [version.version for version in record.active] == ["1.0.0"]
         assert registry.get_feature_definition("v:b", version="2.0.0").data_type == Int64
         with pytest.raises(ChangeRefused):
             versions.promote("v", "2.0.0", watermarks={}, now=NOW, force=True)
@@ -244,7 +244,7 @@ class RegistrySuite:
             view = view_of(*sorted(names), name=name)
             record = apply(registry, [THING, view]).view(name)
             assert {number: version.fingerprint for number, version in record.versions.items()}.items() >= seen.items()
-            assert fingerprint(view) in {version.fingerprint for version in record.fed}
+            assert fingerprint(view) in {version.fingerprint for version in record.active}
             seen = {number: version.fingerprint for number, version in record.versions.items()}
 
     def test_everything_reads_back_as_planned(self, registry: FeatureRegistry) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 import pyarrow as pa
 
 import headwater as hw
-from headwater.definitions.fingerprint import fingerprint
 from headwater.definitions.sources import Source
 from headwater.offline.base import HistoryRequest, LogSlice, OfflineEngine, ViewInput
 from headwater.offline.result import HistoryResult
@@ -21,7 +20,7 @@ NOON = datetime(2024, 3, 10, 12, tzinfo=UTC)
 
 def registered(views: Sequence[hw.FeatureView]) -> RegistrySnapshot:
     """A registry that holds just these views, each in version 1.0.0."""
-    versions = {v.name: ViewVersion(v, fingerprint(v), True, NOON, NOON) for v in views}
+    versions = {v.name: ViewVersion(v, True, NOON, NOON) for v in views}
     return RegistrySnapshot("test", views={n: ViewRecord(n, {"1.0.0": v}, "1.0.0") for n, v in versions.items()})
 
 

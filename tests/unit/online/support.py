@@ -11,7 +11,6 @@ import pyarrow as pa
 from headwater.clock import MIN_MICROS, to_micros
 from headwater.definitions.entity import Entity
 from headwater.definitions.feature import Feature
-from headwater.definitions.fingerprint import fingerprint
 from headwater.definitions.sources import PushSource
 from headwater.definitions.view import FeatureView
 from headwater.online.base import OnlineStore
@@ -43,10 +42,7 @@ def make_view(
 
 
 def snapshot(*views: FeatureView) -> RegistrySnapshot:
-    records = {
-        v.name: ViewRecord(v.name, {"1.0.0": ViewVersion(v, fingerprint(v), False, WHEN, WHEN)}, live="1.0.0")
-        for v in views
-    }
+    records = {v.name: ViewRecord(v.name, {"1.0.0": ViewVersion(v, False, WHEN, WHEN)}, live="1.0.0") for v in views}
     return RegistrySnapshot(PROJECT, 1, {}, records)
 
 

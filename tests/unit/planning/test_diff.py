@@ -57,7 +57,7 @@ class Registry:
         """Everything up to 10, or what is named (`weather_1_1_0=5`)."""
         marks: dict[tuple[str, str], Watermark] = {}
         for record in self.snapshot.views.values():
-            for version in record.fed:
+            for version in record.active:
                 end = ends.get(f"{record.name}_{version.version.replace('.', '_')}", 10)
                 if end:
                     marks[record.name, version.version] = Watermark(end, end)
@@ -68,9 +68,9 @@ class Registry:
         live: str | None = records[name].live
         return live
 
-    def fed(self, name: str) -> list[str]:
+    def active(self, name: str) -> list[str]:
         records: Mapping[str, Any] = {**self.snapshot.views, **self.snapshot.services}
-        return [version.version for version in records[name].fed]
+        return [version.version for version in records[name].active]
 
     def pins(self, name: str, version: str) -> list[str]:
         selections = self.snapshot.services[name].versions[version].selections
@@ -231,7 +231,7 @@ def test_an_explicit_version_stands_beside_until_promoted(registry: Registry) ->
     registry.apply(view("temp", "wind", version="1.5.0"))
     registry.materialize()
     assert registry.live("weather") == "1.0.0"
-    assert registry.fed("weather") == ["1.0.0", "1.5.0"]
+    assert registry.active("weather") == ["1.0.0", "1.5.0"]
     note = registry.plan(view("temp", "wind", version="1.5.0")).unchanged[-1].note
     assert note == "1.0.0 is live; run promote to make this one live"
 
@@ -309,7 +309,7 @@ def test_automatic_numbering_keeps_two_and_retires_older_ones(registry: Registry
         registry.apply(view(*names))
         registry.materialize()
     assert registry.live("weather") == "0.12.0"
-    assert registry.fed("weather") == ["0.9.0", "0.11.0", "0.12.0"], (
+    assert registry.active("weather") == ["0.9.0", "0.11.0", "0.12.0"], (
         "a version of the user's own is not retired by itself"
     )
 
@@ -321,20 +321,20 @@ def test_a_pinned_version_is_kept_until_nothing_pins_it(registry: Registry) -> N
     for names in (["a", "b"], ["a", "b", "c"]):
         registry.apply(view(*names))
         registry.materialize()
-    assert registry.fed("weather") == ["1.0.0", "1.1.0", "1.2.0"]
+    assert registry.active("weather") == ["1.0.0", "1.1.0", "1.2.0"]
     registry.apply(FeatureService("model", ["weather:a"]))
     assert registry.live("model") == "2.0.0", "nothing is to be materialized for it"
-    assert registry.fed("weather") == ["1.0.0", "1.1.0", "1.2.0"], "model 1.0.0 can be rolled back to"
+    assert registry.active("weather") == ["1.0.0", "1.1.0", "1.2.0"], "model 1.0.0 can be rolled back to"
     registry.apply(FeatureService("model", ["weather:b"]))
-    assert registry.fed("model") == ["2.0.0", "3.0.0"]
-    assert registry.fed("weather") == ["1.1.0", "1.2.0"]
+    assert registry.active("model") == ["2.0.0", "3.0.0"]
+    assert registry.active("weather") == ["1.1.0", "1.2.0"]
 
 
 def test_a_retired_version_never_comes_back(registry: Registry) -> None:
     for names in (["a"], ["a", "b"], ["a", "b", "c"]):
         registry.apply(view(*names))
         registry.materialize()
-    assert registry.fed("weather") == ["1.1.0", "1.2.0"]
+    assert registry.active("weather") == ["1.1.0", "1.2.0"]
     assert registry.apply(view("a")).stages[0].version == "2.0.0"
     with pytest.raises(VersionConflict, match=r"1\.0\.0 was retired.*version='1\.0\.1'"):
         registry.plan(view("a", version="1.0.0"))

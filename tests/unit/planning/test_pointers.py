@@ -181,4 +181,4 @@ def test_what_waits_longer_than_a_newer_one_is_retired_with_the_old_ones() -> No
     snapshot = applied([view("a")], [view("a", "b")], [view("a", "b", "c")])
     found = go_live(snapshot, {("weather", "1.2.0"): Watermark()})
     assert [(s.action, s.version) for s in found.stages] == [(Action.GO_LIVE, "1.2.0"), (Action.RETIRE, "1.1.0")]
-    assert [v.version for v in run(snapshot, found.stages).views["weather"].fed] == ["1.0.0", "1.2.0"]
+    assert [v.version for v in run(snapshot, found.stages).views["weather"].active] == ["1.0.0", "1.2.0"]

@@ -1,0 +1,125 @@
+"""Drafts: what a plan gathers while definitions are compared with the registry, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from headwater.definitions.view import FeatureView
+from headwater.errors import HeadwaterError, VersionConflict
+from headwater.planning.advance import advance
+from headwater.planning.numbering import AnyRecord, AnyVersion, Choice
+from headwater.planning.plan import Unchanged
+from headwater.planning.snapshot import RegistrySnapshot, ServiceVersion
+from headwater.planning.stages import Action, Kind, Stage
+
+
+@dataclass
+class Draft:
+    """What a plan gathers.
+
+    Attributes:
+        before: the registry.
+        after: the snapshot that the stages so far lead to.
+        now: what the plan takes for the time of the change (UTC).
+        stages, unchanged: the plan so far.
+        problems, conflicts: what is wrong, told together.
+        chosen: view → the version that its definition is.
+        kept: view → what a definition keeps of how an earlier release read its source.
+    """
+
+    before: RegistrySnapshot
+    after: RegistrySnapshot
+    now: datetime
+    stages: list[Stage] = field(default_factory=list)
+    unchanged: list[Unchanged] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    conflicts: list[str] = field(default_factory=list)
+    chosen: dict[str, str] = field(default_factory=dict)
+    kept: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def add(self, *stages: Stage) -> None:
+        """Take stages."""
+        self.stages += stages
+        self.after = replace(advance(self.after, stages, now=self.now), revision=self.before.revision)
+
+    def attempt(self, step: Callable[[Draft, Any], None], definition: Any) -> None:
+        """Plan one definition; what is wrong with it is told with everything else."""
+        try:
+            step(self, definition)
+        except VersionConflict as conflict:
+            self.conflicts.append(str(conflict))
+        except HeadwaterError as bad:
+            self.problems.append(f"{where(definition)}: {bad}")
+
+    def add_version(
+        self,
+        kind: Kind,
+        record: AnyRecord | None,
+        choice: Choice,
+        definition: FeatureView | ServiceVersion,
+        *,
+        automatic: bool,
+        details: tuple[str, ...],
+    ) -> None:
+        """Take a new version: the first is live at once; a later one of a view that `apply` numbers once caught up."""
+        first = record is None or record.live is None
+        stage = Stage(
+            Action.ADD if record is None else Action.CHANGE,
+            kind,
+            definition.name,
+            choice.version,
+            details=(*choice.difference.lines, *details),
+            definition=definition,
+            base=None if first or choice.base is None else choice.base.version,
+            bump=None if first else choice.difference.bump,
+            automatic=automatic,
+            live=first,
+            waits=not first and automatic and kind is Kind.VIEW,
+        )
+        self.add(stage)
+
+    def found(
+        self,
+        kind: Kind,
+        record: AnyRecord,
+        version: AnyVersion,
+        stages: list[Stage],
+        *,
+        automatic: bool,
+        note: str = "",
+    ) -> None:
+        """Take the stages of a registered version, or say that it is unchanged and why it is not live."""
+        stages = [*self._pointer(kind, record, version, automatic), *stages]
+        if stages:
+            self.add(*stages)
+            return
+        notes = [note] if note else []
+        if version.version == record.waiting:
+            notes.append(f"goes live once materialized as far as {record.live}")
+        elif version.version != record.live:
+            command = f"headwater promote {record.name} {version.version}"
+            notes.append(f"{record.live} is live; '{command}' makes this one live")
+        self.unchanged.append(Unchanged(kind, record.name, version.version, "; ".join(notes)))
+
+    def _pointer(self, kind: Kind, record: AnyRecord, found: AnyVersion, automatic: bool) -> list[Stage]:
+        """Only what the definitions say now goes live by itself, and no version that was rolled back from."""
+        by_itself = automatic and found.automatic and kind is Kind.VIEW
+        wanted = found.version if (by_itself or found.version == record.waiting) and not found.held else None
+        if found.version == record.live:
+            wanted = None
+        elif not automatic and wanted is None:
+            return []
+        if wanted == record.waiting:
+            return []
+        version = wanted or record.live
+        base = record.live if wanted else record.waiting
+        return [Stage(Action.AWAIT, kind, record.name, version, base=base, waits=wanted is not None)]
+
+
+def where(definition: Any) -> str:
+    """The place and name of a definition, for errors."""
+    place = f"{definition.place} " if definition.place else ""
+    return f"{place}{definition.name}"

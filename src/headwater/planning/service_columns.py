@@ -1,0 +1,167 @@
+"""The columns of a service: what its list means, and when two lists mean the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from headwater.definitions.service import FeatureService
+from headwater.definitions.view import FeatureSelection, FeatureView
+from headwater.errors import NotFound, UsageError, VersionNotFound
+from headwater.planning.pins import pin
+from headwater.planning.references import Reference, parse_reference
+from headwater.planning.snapshot import PinnedSelection, RegistrySnapshot, ServiceVersion
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a service; equal to another where both mean the same values under the same name.
+
+    Attributes:
+        view, name: the feature.
+        alias, keys, rename: how the service asks for it.
+        fingerprint: of what makes its values.
+        version: the view's version that it is of; another one with the same fingerprint makes the same column.
+    """
+
+    view: str
+    name: str
+    alias: str | None
+    keys: tuple[tuple[str, str], ...]
+    rename: str | None
+    fingerprint: str
+    version: str = field(compare=False)
+
+    def __str__(self) -> str:
+        alias = f" as {self.alias}" if self.alias else ""
+        keys = "".join(f" by {key}={column}" for key, column in self.keys)
+        return f"{self.view}:{self.name}{f' → {self.rename}' if self.rename else ''}{alias}{keys}"
+
+
+def columns(snapshot: RegistrySnapshot, selections: Iterable[PinnedSelection]) -> tuple[Column, ...]:
+    """Selections column by column: equal lists of columns are equal however they were grouped."""
+    found = []
+    for s in selections:
+        prints = snapshot.view(s.view).version(s.version).column_fingerprints
+        keys = tuple(sorted(s.join_key_map.items()))
+        found += [Column(s.view, n, s.alias, keys, s.renames.get(n), prints[n], s.version) for n in s.names]
+    return tuple(found)
+
+
+def same_service(snapshot: RegistrySnapshot, one: ServiceVersion, other: ServiceVersion) -> bool:
+    """Whether two versions of a service have the same columns, in the same order, under the same names."""
+    if one.full_names != other.full_names:
+        return False
+    return columns(snapshot, one.selections) == columns(snapshot, other.selections)
+
+
+def service_version(snapshot: RegistrySnapshot, features: Any) -> ServiceVersion | None:
+    """The service version that `features` names, or None where it is a list of features.
+
+    An object means the version with its own list, in which a text reference stands for the version it was pinned to.
+
+    Raises:
+        NotFound: a bare name that is no service, or an object that no registered version equals.
+    """
+    registered = getattr(features, "registered", None)  # what get_feature_service returns
+    if isinstance(registered, ServiceVersion):
+        return snapshot.service(registered.name).version(registered.version)
+    if isinstance(features, FeatureService):
+        return _version_of_service(snapshot, features)
+    if isinstance(features, str):
+        reference = parse_reference(features)
+        if reference.feature is None:
+            if reference.name in snapshot.views and reference.name not in snapshot.services:
+                raise UsageError(f"{features!r} names a view; write ['{features}:*'] for all of its features")
+            return snapshot.service(reference.name).version(reference.version)
+    return None
+
+
+def _version_of_service(snapshot: RegistrySnapshot, service: FeatureService) -> ServiceVersion:
+    record = snapshot.service(service.name)
+    candidates = record.versions.values() if service.version is None else [record.version(service.version)]
+    newest_first = sorted(
+        candidates, key=lambda v: (v.retired_at is None, v.version == record.live, v.revision), reverse=True
+    )
+    for version in newest_first:
+        if holds(snapshot, service, version):
+            return version
+    which = "no registered version" if service.version is None else f"version {service.version}"
+    raise VersionNotFound(f"feature service {service.name!r}: {which} has this list of features; apply it first")
+
+
+def text_of(items: Iterable[Any]) -> tuple[str, ...]:
+    """A service's list as it was written, an item each: while it stays the same, a star in it does not grow."""
+    return tuple(map(_item_text, items))
+
+
+def _item_text(item: Any) -> str:
+    if isinstance(item, str):
+        return str(parse_reference(item))
+    registered = getattr(item, "registered", None)  # what get_feature_view returns
+    if registered is not None:
+        return f"{registered.view.name}@{registered.version}:*"
+    selection = FeatureSelection(item) if isinstance(item, FeatureView) else item
+    if not isinstance(selection, FeatureSelection):
+        return repr(item)
+    names = "*" if selection.names is None else ", ".join(selection.names)
+    alias = f" as {selection.alias}" if selection.alias else ""
+    keys = "".join(f" by {key}={column}" for key, column in sorted(selection.join_key_map.items()))
+    renames = "".join(f" {name} → {new}" for name, new in sorted(selection.renames.items()))
+    return f"{selection.view.name}[{names}]{alias}{keys}{renames}"
+
+
+def is_star(item: Any) -> bool:
+    """Whether an item of a list stands for all features of a view."""
+    if isinstance(item, str):
+        return parse_reference(item).feature == "*"
+    return not isinstance(item, FeatureSelection) or item.names is None
+
+
+def holds(snapshot: RegistrySnapshot, service: FeatureService, version: ServiceVersion) -> bool:
+    """Whether a service's list is that of a registered version.
+
+    A text reference is read as the version that it was made from there, and a star, in the list that the version was
+    made of, as the columns that it had then.
+    """
+    if version.full_names != service.full_names:
+        return False
+    stored, at = columns(snapshot, version.selections), 0
+    same_text = version.text in (None, text_of(service.items))
+    for item in service.items:
+        try:
+            selection = pin(snapshot, _as_stored(item, stored, at))
+        except NotFound:
+            return False
+        if same_text and is_star(item):
+            selection = as_long_as(selection, stored[at:])
+        found = columns(snapshot, [selection])
+        if found != stored[at : at + len(found)]:
+            return False
+        at += len(found)
+    return at == len(stored)
+
+
+def as_long_as(selection: PinnedSelection, stored: Sequence[Column]) -> PinnedSelection:
+    """A star's selection with the columns alone that stood at its place when the list was expanded."""
+    keys = tuple(sorted(selection.join_key_map.items()))
+    names = []
+    for column in stored:
+        if (column.view, column.alias, column.keys) != (selection.view, selection.alias, keys):
+            break
+        if column.rename != selection.renames.get(column.name):
+            break
+        names.append(column.name)
+    kept = tuple(dict.fromkeys(name for name in names if name in selection.names))
+    return selection.only(kept) if kept else selection
+
+
+def _as_stored(item: Any, stored: Sequence[Column], at: int) -> Any:
+    """A text reference with the version that stands at its place in a stored list; anything else as it is."""
+    if not isinstance(item, str) or at >= len(stored):
+        return item
+    reference, column = parse_reference(item), stored[at]
+    if reference.version is not None or reference.feature is None or reference.name != column.view:
+        return item
+    return str(Reference(column.view, column.version, reference.feature))
