@@ -108,13 +108,19 @@ def _needed(tree: exp.Select, items: dict[str, exp.Expression], wanted: frozense
     rest = [part for name, part in tree.args.items() if name not in ("expressions", "order")]
     named = {found.name.lower() for part in _expressions(rest) for found in part.find_all(exp.Column)}
     needed: set[str] = set()
-    ahead = [name for name in items if name in wanted or name in named]
+    computed = {name for name, item in items.items() if not _is_plain(name, item)}
+    ahead = [name for name in items if name in wanted or (name in named and name in computed)]
     while ahead:
         name = ahead.pop()
         if name not in needed:
             needed.add(name)
-            ahead += [c.name.lower() for c in items[name].find_all(exp.Column) if c.name.lower() in items]
+            ahead += {c.name.lower() for c in items[name].find_all(exp.Column)} & computed
     return needed
+
+
+def _is_plain(name: str, item: exp.Expression) -> bool:
+    """Whether it passes a column on under its own name: that name means the same without it."""
+    return isinstance(item.unalias(), exp.Column) and item.unalias().name.lower() == name
 
 
 def _expressions(parts: list[object]) -> list[exp.Expression]:

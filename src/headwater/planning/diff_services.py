@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from headwater.planning.numbering import choose
 from headwater.planning.pins import pin
 from headwater.planning.resolve import resolve
 from headwater.planning.service_columns import as_long_as, columns, holds, is_star, same_service, text_of
-from headwater.planning.service_reads import columns_by_version, version_read
+from headwater.planning.service_reads import columns_by_version, same_columns, version_read
 from headwater.planning.snapshot import PinnedSelection, RegistrySnapshot, ServiceRecord, ServiceVersion
 from headwater.planning.stages import Action, Kind, Stage
 
@@ -100,7 +100,21 @@ def _listed(
                 left_out.append(_left_out(selection, new))
             selection = short
         selections.append(selection)
-    return _version(draft, service, tuple(selections)), tuple(left_out)
+    return _version(draft, service, tuple(_of_one_version(draft.after, selections))), tuple(left_out)
+
+
+def _of_one_version(snapshot: RegistrySnapshot, selections: list[PinnedSelection]) -> Iterator[PinnedSelection]:
+    """Selections of several versions of a view as those of one, where that has all of their columns."""
+    for s in selections:
+        record = snapshot.view(s.view)
+        same = [other for other in selections if other.view == s.view]
+        versions = sorted({other.version for other in same}, key=lambda v: -record.versions[v].revision)
+        fit = [
+            v
+            for v in versions
+            if all(same_columns(record.versions[o.version], record.versions[v], o.names) for o in same)
+        ]
+        yield replace(s, version=fit[0]) if len(versions) > 1 and fit else s
 
 
 def _run(stored: tuple[Any, ...], selection: PinnedSelection, at: int) -> tuple[Any, ...]:

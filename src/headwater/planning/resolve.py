@@ -158,7 +158,7 @@ def resolve(
     service = service_version(snapshot, features)
     items: Iterable[Any]
     if service is not None:
-        items = selections_read(service, reads_of(snapshot, service, history=True) if history else None)
+        items = service.selections
     elif isinstance(features, (str, FeatureView, FeatureSelection)) or hasattr(features, "registered"):
         items = (features,)
     elif isinstance(features, Iterable):
@@ -167,7 +167,11 @@ def resolve(
         raise UsageError(f"features: a list such as ['view:feature'] or a service is wanted, not {features!r}")
     draft = _Draft()
     full = service.full_names if full_names is None and service is not None else bool(full_names)
+    # a service's labels are those of the versions that it was made from: they stay whichever is read
     pinned = _labelled([pin(snapshot, item) for item in items])
+    if service is not None:
+        read = selections_read(service, reads_of(snapshot, service, history=True) if history else None)
+        pinned = [(label, selection) for (label, _), selection in zip(pinned, read, strict=True)]
     if not pinned:
         raise UsageError("no features were asked for; give a list such as ['view:feature'] or a service")
     for label, selection in pinned:

@@ -237,7 +237,7 @@ class RegistryLives(RuleBasedStateMachine):
 
     @invariant()
     def live_services_can_be_read(self) -> None:
-        """They resolve; a reader's columns and what makes their values never change while its service version is active."""
+        """They resolve; what a service version's columns mean never changes while it is active."""
         for service in self.registry.snapshot().services.values():
             if service.live is not None:
                 resolve(self.registry.snapshot(), service.name)

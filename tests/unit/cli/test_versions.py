@@ -15,9 +15,9 @@ def add_feature(folder, version=""):
 
 def test_a_version_that_apply_numbers_goes_live_when_materialized(command, project):
     add_feature(project)
-    assert "1.0.0 → 1.1.0 (minor), live once materialized" in command(project, "plan")
+    assert "1.0.0 → 1.1.0 (minor), live once materialized as far" in command(project, "plan")
     command(project, "apply")
-    assert states(command, project) == {"1.0.0": "live", "1.1.0": "waiting"}
+    assert states(command, project) == {"1.0.0": "live", "1.1.0": "pending"}
     assert "weather: 1.1.0 is live" in command(project, "materialize")
     assert states(command, project) == {"1.0.0": "previous", "1.1.0": "live"}
 
@@ -25,29 +25,66 @@ def test_a_version_that_apply_numbers_goes_live_when_materialized(command, proje
 def test_promote_rollback_and_retire(command, project):
     add_feature(project, '    version="2.0.0",\n')
     command(project, "apply")
-    assert states(command, project) == {"1.0.0": "live", "2.0.0": "beside"}
+    assert states(command, project) == {"1.0.0": "live", "2.0.0": "inactive"}
     error = command.error(project, "promote", "weather", "2.0.0")
-    assert error["type"] == "ChangeRefused" and "2.0.0" in error["message"]
+    assert error["type"] == "ChangeRefused" and "headwater promote weather 2.0.0 --force" in error["message"]
     command(project, "materialize")
     assert "weather: 2.0.0 is live" in command(project, "promote", "weather", "2.0.0")
     assert states(command, project)["2.0.0"] == "live"
-    assert command.json(project, "rollback", "weather") == {"name": "weather", "live": "1.0.0"}
+    assert command.json(project, "rollback", "weather") == {"name": "weather", "live": "1.0.0", "still_reading": []}
     assert command.error(project, "retire", "weather", "1.0.0")["type"] == "ChangeRefused"
-    assert "pinned by delay_model@2.0.0" in command.error(project, "retire", "weather", "2.0.0")["message"]
-    assert command.json(project, "rollback", "delay_model") == {"name": "delay_model", "live": "1.0.0"}
-    command(project, "retire", "delay_model", "2.0.0")
     assert command.json(project, "retire", "weather", "2.0.0") == {"name": "weather", "retired": "2.0.0"}
     assert states(command, project) == {"1.0.0": "live", "2.0.0": "retired"}
 
 
-def test_apply_promote_promotes_versions_of_one_s_own_numbering(command, project):
-    add_feature(project, '    version="2.0.0",\n')
-    out, err = command.both(project, "apply", "--promote", code=1)
-    assert "applied" in out and "2.0.0" in err
+def test_promote_names_who_goes_on_reading_what_was_left(command, project):
+    path = project / "features.py"
+    text = path.read_text(encoding="utf-8").replace('ttl="6h"', 'ttl="5h"', 1)
+    path.write_text(text.replace('    "weather",\n', '    "weather",\n    version="2.0.0",\n', 1), encoding="utf-8")
+    command(project, "apply")
     command(project, "materialize")
-    assert command.json(project, "apply", "--promote")["promoted"] == [{"name": "weather", "version": "2.0.0"}]
+    told = command.json(project, "promote", "weather", "2.0.0")["still_reading"]
+    assert told == [
+        "feature service delay_model@1.0.0 goes on reading weather 1.0.0, whose columns it has: 'headwater promote "
+        "delay_model 2.0.0' makes the version live that reads 2.0.0"
+    ]
+    assert "read by delay_model@1.0.0" in command.error(project, "retire", "weather", "1.0.0")["message"]
+    assert "delay_model: 2.0.0 is live" in command(project, "promote", "delay_model", "2.0.0")
+    assert command.json(project, "rollback", "weather")["still_reading"][0].startswith(
+        "feature service delay_model@2.0.0"
+    )
+
+
+def test_apply_promote_lets_everything_go_live_once_it_has_caught_up(command, project):
+    add_feature(project, '    version="2.0.0",\n')
+    assert "2.0.0" in command(project, "apply", "--promote")
+    assert states(command, project) == {"1.0.0": "live", "2.0.0": "pending"}
+    command(project, "apply")
+    command(project, "materialize")
     assert states(command, project)["2.0.0"] == "live"
     assert command.json(project, "apply", "--promote")["promoted"] == []
+
+
+def test_apply_promote_of_what_has_caught_up_is_live_at_once(command, project):
+    add_feature(project, '    version="2.0.0",\n')
+    command(project, "apply")
+    command(project, "materialize")
+    assert command.json(project, "apply", "--promote")["promoted"] == [{"name": "weather", "version": "2.0.0"}]
+
+
+def test_what_is_live_is_not_retired_without_a_yes(command, project):
+    path = project / "features.py"
+    text = path.read_text(encoding="utf-8")
+    path.write_text("import headwater as hw\n", encoding="utf-8")
+    assert "live and to be retired: weather" in command(project, "plan")
+    error = command.error(project, "apply")
+    assert error["type"] == "RemovalsRefused" and "--allow-removals" in error["message"]
+    assert states(command, project) == {"1.0.0": "live"}
+    command(project, "apply", "--allow-removals")
+    assert states(command, project) == {"1.0.0": "retired"}
+    path.write_text(text, encoding="utf-8")
+    command(project, "apply")
+    assert states(command, project) == {"1.0.0": "retired", "1.0.1": "live"}
 
 
 def test_unknown_names_and_versions(command, filled):

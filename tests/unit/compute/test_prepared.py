@@ -124,7 +124,7 @@ def test_sessions(bench: Bench) -> None:
     assert hw.Session.from_token(session.token).store == bench.rooms.store_name
 
 
-def test_a_version_beside_is_refused_until_it_is_as_far(bench: Bench) -> None:
+def test_an_inactive_version_is_refused_until_it_is_as_far(bench: Bench) -> None:
     bench.apply(AIRPORT, weather())
     bench.write("weather", [row("A", 1.0)])
     bench.apply(weather(features=[TEMP, WIND]))
@@ -181,7 +181,7 @@ def test_a_changed_dtype_is_another_column(bench: Bench) -> None:
     reader = bench.reader(["weather:temp"])
     bench.apply(weather(features=[hw.Feature("temp", hw.Int64, column="temp_f")]))
     promote(bench, "2.0.0")
-    with pytest.warns(UserWarning, match="int64"):
+    with pytest.warns(UserWarning, match=r"live version 2\.0\.0 has other values for 'temp'"):
         reader.read(["A"])
 
 
@@ -210,29 +210,98 @@ def test_another_processs_change_is_seen_after_the_refresh(bench: Bench) -> None
     assert slow.versions == {"weather": "1.1.0"}
 
 
-def test_services_are_pinned_and_follow_their_own_pointer(bench: Bench) -> None:
+def test_services_follow_their_own_pointer_and_read_what_the_registry_says(bench: Bench) -> None:
     bench.apply(AIRPORT, weather(), hw.FeatureService("model", ["weather:temp"]))
     reader, pinned = bench.reader("model"), bench.reader("model@1.0.0")
     bench.write("weather", [row("A", 1.0)])
     bench.apply(weather(features=[TEMP, WIND]))
-    promote(bench, "1.1.0")
     bench.write("weather", [row("A", 3.0, wind=2.0)])
     assert reader.read(["A"]).to_dict() == {"airport": ["A"], "temp": [3.0]}
-    assert reader.versions == {"weather": "1.0.0"}
+    assert reader.versions == pinned.versions == {"weather": "1.0.0"}
+    promote(bench, "1.1.0")
+    for one in (reader, pinned):
+        assert one.read(["A"]).to_dict() == {"airport": ["A"], "temp": [3.0]}
+        assert one.versions == {"weather": "1.1.0"}, "its columns, with the same meaning"
     bench.apply(weather(features=[TEMP, WIND]), hw.FeatureService("model", ["weather:wind", "weather:temp"]))
-    record = bench.registry.refresh().service("model")
-    newest = max(record.versions, key=lambda v: record.versions[v].revision)
-    if record.live != newest:
-        promote(bench, newest, "model")
+    assert bench.registry.refresh().service("model").live == "1.0.0", "a later version waits"
+    promote(bench, "2.0.0", "model")
     assert reader.read(["A"]).to_dict() == {"airport": ["A"], "temp": [3.0]}
-    assert reader.versions == {"weather": "1.1.0"} and pinned.versions == {"weather": "1.0.0"}
+    assert reader.request.service == ("model", "2.0.0") and pinned.request.service == ("model", "1.0.0")
     bench.apply(weather(features=[TEMP, WIND]), hw.FeatureService("model", ["weather:wind"]))
-    record = bench.registry.refresh().service("model")
-    newest = max(record.versions, key=lambda v: record.versions[v].revision)
-    if record.live != newest:
-        promote(bench, newest, "model")
+    promote(bench, "3.0.0", "model")
     with pytest.warns(UserWarning, match="model"):
         assert reader.read(["A"]).to_dict() == {"airport": ["A"], "temp": [3.0]}
+
+
+def test_a_service_stays_on_the_version_that_has_its_meaning(bench: Bench) -> None:
+    old, new = weather(), weather(ttl="1d")
+    bench.apply(AIRPORT, old, hw.FeatureService("model", ["weather:temp"]))
+    bench.write("weather", [row("A", 1.0)])
+    reader = bench.reader("model")
+    bench.apply(new)
+    promote(bench, "2.0.0")
+    bench.pass_time(days=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert reader.read(["A"]).to_dict()["temp"] == [1.0], "the model's column has no ttl"
+    assert bench.reader("model").versions == {"weather": "1.0.0"}
+    assert bench.reader(["weather:temp"]).read(["A"]).statuses["temp"] == [hw.Status.EXPIRED]
+    for extra in (WIND, hw.Feature("gust", hw.Float64)):
+        bench.apply(weather(ttl="1d", features=[TEMP, extra]))
+        bench.materialize()
+    assert bench.reader("model").versions == {"weather": "1.0.0"}, "kept active as long as it is read"
+
+
+def test_a_version_that_is_no_longer_updated_is_not_read_for_ever(bench: Bench) -> None:
+    """A reader raises once the rows of a retired version may be gone, and never gives defaults for them."""
+    default = hw.Feature("temp", hw.Float64, column="temp_f", default=-1.0)
+    bench.apply(AIRPORT, weather(features=[default]))
+    bench.write("weather", [row("A", 1.0)])
+    pinned, service = bench.reader(["weather@1.0.0:temp"]), hw.FeatureService("model", ["weather:temp"])
+    bench.apply(service)
+    of_service = bench.reader("model@1.0.0")
+    for features in ([default, WIND], [default, WIND, hw.Feature("gust", hw.Float64)]):
+        bench.apply(weather(features=features))
+        bench.materialize()
+    assert bench.registry.refresh().view("weather").version("1.0.0").retired_at == T0
+    for minutes in (0, 9):
+        bench.at = T0 + timedelta(minutes=minutes)
+        bench.materialize()
+        for one in (pinned, of_service):
+            assert one.read(["A"]).to_dict()["temp"] == [1.0]
+    bench.at = T0 + timedelta(minutes=12)
+    bench.materialize()
+    with pytest.raises(
+        ChangeRefused, match=r"1\.0\.0 is retired and no longer updated: read 'weather:…', live is 1\.2\.0"
+    ):
+        pinned.read(["A"])
+    assert of_service.read(["A"]).to_dict()["temp"] == [1.0], "another version has its column"
+    assert of_service.versions == {"weather": "1.2.0"}
+    bench.apply(hw.FeatureService("model", ["weather:wind"]))
+    promote(bench, "2.0.0", "model")
+    bench.rooms.versions.retire("model", "1.0.0", now=bench.at)
+    assert of_service.read(["A"]).to_dict()["temp"] == [1.0]
+
+
+def test_a_reader_that_does_not_see_the_registry_gives_no_defaults(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.apply(AIRPORT, weather(features=[hw.Feature("temp", hw.Float64, column="temp_f", default=-1.0)]))
+    bench.write("weather", [row("A", 1.0)])
+    reader = bench.reader(["weather:temp"])
+    assert reader.read(["A", "B"]).statuses["temp"] == [hw.Status.PRESENT, hw.Status.NOT_FOUND]
+    seconds = [time.monotonic()]
+    monkeypatch.setattr(time, "monotonic", lambda: seconds[0])
+    monkeypatch.setattr(bench.registry, "_look", _unreachable)
+    for minutes, status, value in ((9, hw.Status.NOT_FOUND, -1.0), (11, hw.Status.UNAVAILABLE, None)):
+        seconds[0] += 60 * minutes
+        found = reader.read(["A", "B"])
+        assert found.statuses["temp"] == [hw.Status.PRESENT, status]
+        assert found.to_dict()["temp"] == [1.0, value]
+
+
+def _unreachable() -> None:
+    raise Unavailable("the registry is away")
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,13 +16,14 @@ from headwater.definitions.feature import Feature
 from headwater.definitions.service import FeatureService
 from headwater.definitions.sources import CSVSource, ParquetSource, PushSource, Source, SQLSource
 from headwater.definitions.view import FeatureView
-from headwater.errors import DefinitionError, VersionConflict
+from headwater.errors import ChangeRefused, DefinitionError, VersionConflict
 from headwater.planning.advance import advance
 from headwater.planning.diff import plan
 from headwater.planning.differences import Bump
-from headwater.planning.pins import service_version
 from headwater.planning.plan import Plan
-from headwater.planning.pointers import go_live, promote, roll_back
+from headwater.planning.pointers import go_live, promote, request_promotion, roll_back
+from headwater.planning.service_columns import service_version
+from headwater.planning.service_reads import selections_read
 from headwater.planning.snapshot import RegistrySnapshot
 from headwater.planning.stages import Action, Kind
 from headwater.planning.watermark import Watermark
@@ -71,6 +73,10 @@ class Registry:
     def active(self, name: str) -> list[str]:
         records: Mapping[str, Any] = {**self.snapshot.views, **self.snapshot.services}
         return [version.version for version in records[name].active]
+
+    def reads(self, name: str, version: str) -> list[str]:
+        found = selections_read(self.snapshot.services[name].versions[version])
+        return [f"{s.view}@{s.version}:{n}" for s in found for n in s.names]
 
     def pins(self, name: str, version: str) -> list[str]:
         selections = self.snapshot.services[name].versions[version].selections
@@ -356,13 +362,13 @@ def test_only_the_whole_project_removes(registry: Registry) -> None:
     assert "retired → 1.0.1, live" in str(stage)
 
 
-def test_removal_keeps_what_a_service_still_pins(registry: Registry) -> None:
+def test_removal_keeps_what_a_service_still_reads(registry: Registry) -> None:
     weather, other = view("temp"), view("x", name="other")
     registry.apply(weather, other, FeatureService("model", [weather, other]), whole=True)
     registry.materialize()
     found = registry.apply(weather, FeatureService("model", [weather]), whole=True)
     assert registry.live("other") == "1.0.0"
-    assert "no longer in the files, but pinned by model@1.0.0" in str(found)
+    assert "no longer in the files, but read by model@1.0.0" in str(found)
     found = registry.apply(weather, whole=True)
     assert registry.live("model") is None
     assert registry.live("other") is None
@@ -376,12 +382,13 @@ def test_a_removed_view_cannot_be_referred_to_by_the_project(registry: Registry)
 
 
 class TestServices:
-    def test_an_object_pins_its_version_and_a_text_reference_the_live_one(self, registry: Registry) -> None:
+    def test_an_object_means_its_version_and_a_text_reference_the_live_one(self, registry: Registry) -> None:
         registry.apply(view("temp"))
         newer = view("temp", "wind")
         registry.apply(newer, FeatureService("objects", [newer["temp"]]), FeatureService("texts", ["weather:temp"]))
         assert registry.pins("objects", "1.0.0") == ["weather@1.1.0:temp"]
         assert registry.pins("texts", "1.0.0") == ["weather@1.0.0:temp"]
+        assert registry.reads("objects", "1.0.0") == registry.reads("texts", "1.0.0") == ["weather@1.0.0:temp"]
 
     def test_a_text_reference_that_the_live_version_cannot_satisfy_means_what_this_apply_adds(
         self, registry: Registry
@@ -389,23 +396,74 @@ class TestServices:
         registry.apply(view("temp"))
         service = FeatureService("model", ["weather:temp", "weather:wind"])
         registry.apply(view("temp", "wind"), service)
-        assert registry.pins("model", "1.0.0") == ["weather@1.0.0:temp", "weather@1.1.0:wind"]
+        assert registry.pins("model", "1.0.0") == ["weather@1.1.0:temp", "weather@1.1.0:wind"]
         registry.apply(service)
         found = service_version(registry.snapshot, service)
         assert found is not None
         assert found.version == "1.0.0"
 
-    def test_text_references_are_pinned_anew_at_each_apply(self, registry: Registry) -> None:
+    def test_a_feature_that_a_colleague_adds_changes_no_service(self, registry: Registry) -> None:
+        services = [
+            FeatureService("texts", ["weather:temp"]),
+            FeatureService("objects", [view("temp", "wind")["temp"]]),
+            FeatureService("star", ["weather:*"]),
+            FeatureService("whole", [view("temp", "wind")]),
+            FeatureService("numbered", ["weather:temp"], version="3.0.0"),
+        ]
+        registry.apply(view("temp", "wind"), *services)
+        registry.materialize()
+        for names in (["temp", "wind", "gust"], ["temp", "wind", "gust", "rain"], ["wind", "temp", "sun"]):
+            services[1] = FeatureService("objects", [view(*names)["temp"]])
+            services[3] = FeatureService("whole", [view(*names)])
+            found = registry.apply(view(*names), *services)
+            assert {s.name for s in found.stages} == {"weather"}
+            registry.materialize()
+            for service in services:
+                (version,) = registry.active(service.name)
+                read = {name.partition(":")[0] for name in registry.reads(service.name, version)}
+                assert read == {f"weather@{registry.live('weather')}"}
+
+    def test_another_meaning_is_a_new_version_that_waits_and_the_old_one_goes_on(self, registry: Registry) -> None:
         service = FeatureService("model", ["weather:temp"])
-        registry.apply(view("temp"), service)
-        registry.materialize()
         registry.apply(view("temp", "wind"), service)
-        assert registry.live("model") == "1.0.0"
         registry.materialize()
-        assert registry.pins("model", "1.0.0") == ["weather@1.0.0:temp"], "nothing changes under a model"
-        stage = registry.apply(view("temp", "wind"), service).stages[-1]
-        assert (stage.version, stage.bump, stage.live) == ("2.0.0", Bump.MAJOR, True)
-        assert stage.details == ("weather: 1.0.0 → 1.1.0",)
+        other = view("temp", "wind", ttl="1h")
+        assert [s.name for s in registry.apply(other, service).stages] == ["weather"], "a text means the live version"
+        registry.materialize()
+        assert registry.live("weather") == "2.0.0"
+        assert registry.reads("model", "1.0.0") == ["weather@1.0.0:temp"], "nothing changes under a model"
+        (stage,) = registry.apply(other, service).stages
+        assert (stage.version, stage.bump, stage.live, stage.waits) == ("2.0.0", Bump.MAJOR, False, False)
+        assert stage.details == ("weather:temp: other values (weather 1.0.0 → 2.0.0)",)
+        assert "live with 'headwater promote model 2.0.0'" in str(stage)
+        for names in ("abc", "abcd"):
+            registry.apply(view("temp", "wind", *names, ttl="1h"), service)
+            registry.materialize()
+        assert registry.reads("model", "1.0.0") == ["weather@1.0.0:temp"], "kept active as long as it is read"
+        assert registry.live("model") == "1.0.0"
+        registry.snapshot = advance(
+            registry.snapshot, promote(registry.snapshot, "model", "2.0.0", {}, force=False), now=NOW
+        )
+        assert registry.reads("model", "2.0.0") == ["weather@2.2.0:temp"]
+
+    def test_a_star_grows_once_the_list_is_written_differently(self, registry: Registry) -> None:
+        def service(*items: Any) -> FeatureService:
+            return FeatureService("model", items)
+
+        registry.apply(view("a", "b"), service("weather:*"))
+        registry.materialize()
+        registry.apply(view("a", "b", "c"), service("weather:*"))
+        registry.materialize()
+        found = registry.plan(view("a", "b", "c"), service("weather:*"))
+        assert "c came later and stays out until the list is written differently" in str(found)
+        registry.apply(view("a", "c"), service("weather:*"))
+        registry.materialize()
+        (stage,) = registry.apply(view("a", "c"), service("weather:*")).stages
+        assert stage.details[0] == "weather:b removed"
+        assert registry.pins("model", "2.0.0") == ["weather@2.0.0:a"]
+        registry.apply(view("a", "c"), service("weather:c", "weather:a"))
+        registry.apply(view("a", "c"), service(view("a", "c")))
+        assert registry.pins("model", registry.active("model")[-1]) == ["weather@2.0.0:a", "weather@2.0.0:c"]
 
     def test_appended_columns_are_a_minor_bump_and_all_else_a_major_one(self, registry: Registry) -> None:
         def service(*items: Any, **other: Any) -> FeatureService:
@@ -419,16 +477,19 @@ class TestServices:
             (service("weather:b", "weather:c", full_names=True), "4.0.0", "full_names: False → True"),
         ):
             stage = registry.apply(changed).stages[0]
-            assert (stage.version, stage.details, stage.live) == (version, (line,), True)
+            assert (stage.version, stage.details, stage.live) == (version, (line,), False)
 
     def test_grouping_is_no_change_and_texts_are_changed_in_place(self, registry: Registry) -> None:
         registry.apply(view("a", "b"), FeatureService("model", ["weather:*"]))
-        assert registry.apply(FeatureService("model", ["weather:a", "weather:b"])).stages == ()
-        (stage,) = registry.apply(FeatureService("model", ["weather:*"], owner="me", tags={"a": "b"})).stages
+        (stage,) = registry.apply(FeatureService("model", ["weather:a", "weather:b"])).stages
+        assert (stage.action, stage.details) == (Action.UPDATE, ("the list is written differently",))
+        (stage,) = registry.apply(
+            FeatureService("model", ["weather:a", "weather:b"], owner="me", tags={"a": "b"})
+        ).stages
         assert (stage.action, stage.details) == (Action.UPDATE, ("owner: none → me", "tags: none → a=b"))
         assert registry.snapshot.services["model"].versions["1.0.0"].owner == "me"
 
-    def test_under_its_own_version_a_list_stays_as_it_was_pinned(self, registry: Registry) -> None:
+    def test_under_its_own_version_a_list_stays_as_it_was_made(self, registry: Registry) -> None:
         service = FeatureService("model", ["weather:*"], version="1.0.0")
         registry.apply(view("a"), service)
         registry.materialize()
@@ -437,12 +498,17 @@ class TestServices:
         assert registry.live("weather") == "1.1.0"
         registry.apply(view("a", "b"), service)
         assert registry.pins("model", "1.0.0") == ["weather@1.0.0:a"]
-        with pytest.raises(
-            VersionConflict, match=r"weather: 1\.0\.0 → 1\.1\.0\n.*needs a major bump: version='2\.0\.0'"
-        ):
-            registry.plan(view("a", "b"), FeatureService("model", [view("a", "b")["a"]], version="1.0.0"))
+        assert registry.reads("model", "1.0.0") == ["weather@1.1.0:a"]
+        other = view("a", "b", ttl="1h")
+        registry.apply(other, service)
+        registry.materialize()
+        found = registry.apply(other, service)
+        assert "goes on reading weather 1.0.0; another version= takes what its list means now" in str(found)
+        assert registry.reads("model", "1.0.0") == ["weather@1.1.0:a"]
+        with pytest.raises(VersionConflict, match=r"other values \(weather 1\.0\.0 → 2\.0\.0\)\n.*version='2\.0\.0'"):
+            registry.plan(other, FeatureService("model", [other["a"]], version="1.0.0"))
 
-    def test_an_explicit_service_version_stands_beside(self, registry: Registry) -> None:
+    def test_an_explicit_service_version_waits_for_promote(self, registry: Registry) -> None:
         registry.apply(view("a", "b"), FeatureService("model", ["weather:a"], version="1.0.0"))
         registry.apply(FeatureService("model", ["weather:b"], version="2.0.0"))
         registry.materialize()
@@ -452,17 +518,45 @@ class TestServices:
         )
         assert registry.live("model") == "2.0.0"
 
-    def test_a_service_goes_live_with_the_views_it_pins(self, registry: Registry) -> None:
+    def test_a_service_is_promoted_once_what_it_reads_has_caught_up(self, registry: Registry) -> None:
         old = view("a")
         registry.apply(old, FeatureService("model", [old]))
         registry.materialize()
         new = view("a", "b")
-        registry.apply(new, FeatureService("model", [new]))
-        assert registry.live("model") == "1.0.0"
+        registry.apply(new, FeatureService("model", [new["a", "b"]]))
         registry.materialize(weather_1_1_0=5)
-        assert registry.live("model") == "1.0.0"
+        with pytest.raises(ChangeRefused, match=r"weather 1\.1\.0 is materialized up to"):
+            promote(registry.snapshot, "model", "1.1.0", {("weather", "1.1.0"): Watermark(5, 5)}, force=False)
         registry.materialize()
-        assert (registry.live("weather"), registry.live("model")) == ("1.1.0", "2.0.0")
+        assert (registry.live("weather"), registry.live("model")) == ("1.1.0", "1.0.0")
+        stages = promote(registry.snapshot, "model", "1.1.0", {}, force=False)
+        registry.snapshot = advance(registry.snapshot, stages, now=NOW)
+        assert registry.live("model") == "1.1.0"
+
+    def test_what_shall_be_promoted_goes_live_once_it_has_caught_up(self, registry: Registry) -> None:
+        old, new = view("a"), view("a", "b", version="2.0.0")
+        registry.apply(old, FeatureService("model", [old]))
+        registry.materialize()
+        found = registry.apply(new, FeatureService("model", [new["b"]]))
+        registry.snapshot = advance(registry.snapshot, request_promotion(registry.snapshot, found), now=NOW)
+        registry.materialize(weather_2_0_0=5)
+        assert (registry.live("weather"), registry.live("model")) == ("1.0.0", "1.0.0")
+        again = registry.apply(new, FeatureService("model", [new["b"]]))
+        assert not again.stages, "it still waits"
+        registry.materialize()
+        assert (registry.live("weather"), registry.live("model")) == ("2.0.0", "2.0.0")
+
+    def test_a_version_of_an_earlier_release_keeps_its_star(self, registry: Registry) -> None:
+        service = FeatureService("model", ["weather:*"])
+        registry.apply(view("a"), service)
+        registry.materialize()
+        record = registry.snapshot.services["model"]
+        stored = replace(record.versions["1.0.0"], text=None, reads={})
+        registry.snapshot = replace(registry.snapshot, services={"model": replace(record, versions={"1.0.0": stored})})
+        (_, stage) = registry.apply(view("a", "b"), service).stages
+        assert (stage.action, stage.details) == (Action.UPDATE, ("the list is kept as it is written, too",))
+        registry.materialize()
+        assert registry.reads("model", "1.0.0") == ["weather@1.1.0:a"]
 
     def test_a_service_object_means_the_version_with_its_list(self, registry: Registry) -> None:
         one, two = FeatureService("model", ["weather:a"]), FeatureService("model", ["weather:a", "weather:b"])
@@ -486,11 +580,13 @@ class TestServices:
         assert any("twice: 'weather:a' and 'other:a' would both be named 'a'" in p for p in bad.value.problems)
 
     def test_a_retired_version_cannot_be_pinned_anew(self, registry: Registry) -> None:
-        for names in (["a"], ["a", "b"], ["a", "b", "c"]):
+        for names in (["a", "z"], ["a", "b"], ["a", "b", "c"]):
             registry.apply(view(*names))
             registry.materialize()
         with pytest.raises(DefinitionError, match=r"weather@1\.0\.0' is retired"):
-            registry.plan(FeatureService("model", ["weather@1.0.0:a"]))
+            registry.plan(FeatureService("model", ["weather@1.0.0:z"]))
+        registry.apply(FeatureService("model", ["weather@1.0.0:a"]))
+        assert registry.reads("model", "1.0.0") == ["weather@2.1.0:a"]
 
     def test_a_name_is_either_a_views_or_a_services(self, registry: Registry) -> None:
         registry.apply(view("a"), FeatureService("model", ["weather:a"]))
