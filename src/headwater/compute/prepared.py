@@ -98,6 +98,7 @@ class PreparedReader(forks.OfOneProcess):
         self._lock = forks.lock()
         if look:
             rooms.claims.check_reads()
+        self._blind = False
         self._snapshot = self._look()
         self._next = time.monotonic() + self._refresh
         request = resolve(self._snapshot, features, full_names=full_names)
@@ -199,7 +200,9 @@ class PreparedReader(forks.OfOneProcess):
         rows = reader.store.multi_get(plan.keys) if direct else self._fetcher.rows(plan.keys, ask)
         if due:
             self._look_at_owner(ask, began)
-        result = reader.decode(plan, self.trusted(rows), now=at, ahead=ahead, stale=policy, max_age=age)
+        if self._blind:
+            rows = self.trusted(rows)
+        result = reader.decode(plan, rows, now=at, ahead=ahead, stale=policy, max_age=age)
         if policy is _REFRESH:
             return self._refreshed(result, reader, plan, rows, ask, at, ahead, age, refresh_budget, began)
         if self._hints is not None:
@@ -211,9 +214,7 @@ class PreparedReader(forks.OfOneProcess):
 
         Versions may have been retired meanwhile, and their rows removed: a default would pass for a value.
         """
-        if self._rooms.registry.unseen <= RETIRED_ROWS.total_seconds():
-            return rows
-        return [UNREAD if row is None else row for row in rows]
+        return [UNREAD if row is None else row for row in rows] if self._blind else rows
 
     def _look_at_owner(self, ask: Ask, began: float) -> None:
         """Before an answer is given: look whose the online store is, in what is left of the read's time.
@@ -344,12 +345,12 @@ class PreparedReader(forks.OfOneProcess):
     def _look(self) -> RegistrySnapshot:
         """The registry, asked again where the refresh time is over; its last answer where it cannot be reached."""
         registry = self._rooms.registry
-        if self._refresh >= REFRESH.total_seconds():
-            return registry.snapshot()
         try:
-            return registry.refresh()
+            found = registry.snapshot() if self._refresh >= REFRESH.total_seconds() else registry.refresh()
         except StoreError:
-            return registry.snapshot()
+            found = registry.snapshot()
+        self._blind = registry.unseen > RETIRED_ROWS.total_seconds()
+        return found
 
     def _follow(self, snapshot: RegistrySnapshot) -> None:
         with self._lock:

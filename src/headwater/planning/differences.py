@@ -109,10 +109,12 @@ def service_version_difference(snapshot: RegistrySnapshot, old: ServiceVersion, 
             lines.append(f"{name}: other values ({column.view} {column.version} → {other.version})")
     lines += [f"{name} removed" for name in kept if name not in others]
     lines += [f"{name} added" for name in others if name not in kept]
+    if [name for name in kept if name in others] != [name for name in others if name in kept]:
+        lines.append("order of the columns")
     if old.full_names != new.full_names:
         lines.append(f"full_names: {old.full_names} → {new.full_names}")
     appended = after[: len(before)] == before and old.full_names == new.full_names
-    return Difference(tuple(lines) or ("order of the columns",), Bump.MINOR if appended else Bump.MAJOR)
+    return Difference(tuple(lines), Bump.MINOR if appended else Bump.MAJOR)
 
 
 def service_in_place_difference(old: ServiceVersion, new: ServiceVersion) -> Difference:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import html
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from headwater.clock import EPOCH
+from headwater.definitions.serialize import view_to_dict
+from headwater.definitions.view import FeatureView
 from headwater.errors import RegistryConflict
+from headwater.planning.snapshot import ServiceVersion
 from headwater.planning.stages import Kind, Stage, html_table
 
 
@@ -82,6 +86,16 @@ class Plan:
         return (html_table(self.stages) if self.stages else f"<p>{html.escape(str(self))}</p>") + warnings
 
 
+def _content(stage: Stage) -> tuple[Any, ...]:
+    """What a stage does, when it is looked at again; a table of rows is not compared with another."""
+    definition: Any = stage.definition
+    if isinstance(definition, FeatureView):
+        definition = view_to_dict(definition)
+    elif isinstance(definition, ServiceVersion):
+        definition = replace(definition, created_at=EPOCH, updated_at=EPOCH)
+    return stage.to_dict(), definition
+
+
 def check_same_plan(plan: Plan, again: Plan) -> None:
     """Refuse a plan that would be another one by now.
 
@@ -92,7 +106,8 @@ def check_same_plan(plan: Plan, again: Plan) -> None:
     Raises:
         RegistryConflict: the registry, or what the files say, has changed.
     """
-    changed = "registry" if plan.revision != again.revision else "definitions" if plan.stages != again.stages else None
+    same = plan.revision == again.revision and [*map(_content, plan.stages)] == [*map(_content, again.stages)]
+    changed = None if same else "registry" if plan.revision != again.revision else "definitions"
     if changed:
         raise RegistryConflict(
             f"the {changed} changed since this plan was made; nothing was changed: look at the plan again, then apply"

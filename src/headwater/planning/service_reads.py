@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
+from headwater.definitions.sources import PushSource
 from headwater.planning.snapshot import (
     PinnedSelection,
     RegistrySnapshot,
@@ -23,11 +24,23 @@ def same_columns(one: ViewVersion, other: ViewVersion, names: Iterable[str]) -> 
     return all(name in mine and mine[name] == theirs.get(name) for name in names)
 
 
+def takes_the_rows_of(one: ViewVersion, other: ViewVersion) -> bool:
+    """Whether a version takes every row that another one takes, where rows come from `write` alone.
+
+    A written row that lacks a column of a version is skipped by it: a producer may not know yet that a feature was
+    added, and what it wrote before lacks it for ever.
+    """
+    if not isinstance(one.view.source, PushSource):
+        return True
+    wanted, given = ({f.source_column for f in v.view.feature_list} for v in (one, other))
+    return wanted <= given
+
+
 def version_read(record: ViewRecord, made_from: str, names: Iterable[str], *, history: bool = False) -> str:
     """The version of a view to read for columns of one of its versions.
 
-    The live one where it has them with the same fingerprints, else the newest active one that has them and was live or
-    has caught up; else, since reads of it are refused until it has, the newest that has them.
+    The live one where it has them with the same fingerprints (and, of pushed rows, takes them all), else the newest
+    active one that does and was live or has caught up; else, since reads of it are refused until it has, the newest.
 
     Args:
         record: the view.
@@ -36,7 +49,7 @@ def version_read(record: ViewRecord, made_from: str, names: Iterable[str], *, hi
         history: history needs nothing materialized: the newest will do, caught up or not.
     """
     names, wanted = tuple(names), record.versions[made_from]
-    fit = [v for v in record.active if same_columns(wanted, v, names)]
+    fit = [v for v in record.active if same_columns(wanted, v, names) and takes_the_rows_of(v, wanted)]
     fit.sort(key=lambda v: (v.version == record.live, history or v.caught_up, v.revision))
     return fit[-1].version if fit else made_from
 

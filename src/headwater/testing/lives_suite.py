@@ -21,7 +21,7 @@ from headwater.errors import ChangeRefused, DefinitionError, NotFound, VersionCo
 from headwater.planning.diff import plan
 from headwater.planning.resolve import ResolvedRequest, resolve
 from headwater.planning.service_columns import columns
-from headwater.planning.service_reads import columns_by_version, readers, same_columns
+from headwater.planning.service_reads import columns_by_version, readers, same_columns, takes_the_rows_of
 from headwater.planning.snapshot import ServiceRecord, ViewRecord
 from headwater.planning.watermark import Watermark
 from headwater.registry.registry import FeatureRegistry, open_registry
@@ -228,7 +228,7 @@ class RegistryLives(RuleBasedStateMachine):
                     record = snapshot.views[view]
                     read = record.versions[version.reads[view, made_from]]
                     own = record.versions[made_from]
-                    fit = [v for v in record.active if same_columns(own, v, names)]
+                    fit = [v for v in record.active if same_columns(own, v, names) and takes_the_rows_of(v, own)]
                     assert read in fit
                     if record.live in {v.version for v in fit}:
                         assert read.version == record.live

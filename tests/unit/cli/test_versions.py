@@ -39,7 +39,7 @@ def test_promote_rollback_and_retire(command, project):
 
 def test_promote_names_who_goes_on_reading_what_was_left(command, project):
     path = project / "features.py"
-    text = path.read_text(encoding="utf-8").replace('ttl="6h"', 'ttl="5h"', 1)
+    text = path.read_text(encoding="utf-8").replace('ttl="12h"', 'ttl="5h"', 1)
     path.write_text(text.replace('    "weather",\n', '    "weather",\n    version="2.0.0",\n', 1), encoding="utf-8")
     command(project, "apply")
     command(project, "materialize")
@@ -76,7 +76,7 @@ def test_what_is_live_is_not_retired_without_a_yes(command, project):
     path = project / "features.py"
     text = path.read_text(encoding="utf-8")
     path.write_text("import headwater as hw\n", encoding="utf-8")
-    assert "live and to be retired: weather" in command(project, "plan")
+    assert "live and to be retired: airport_facts, weather, delay_model" in command(project, "plan")
     error = command.error(project, "apply")
     assert error["type"] == "RemovalsRefused" and "--allow-removals" in error["message"]
     assert states(command, project) == {"1.0.0": "live"}

@@ -239,6 +239,7 @@ def test_a_service_stays_on_the_version_that_has_its_meaning(bench: Bench) -> No
     bench.write("weather", [row("A", 1.0)])
     reader = bench.reader("model")
     bench.apply(new)
+    bench.materialize()
     promote(bench, "2.0.0")
     bench.pass_time(days=2)
     with warnings.catch_warnings():
@@ -256,7 +257,8 @@ def test_a_version_that_is_no_longer_updated_is_not_read_for_ever(bench: Bench) 
     """A reader raises once the rows of a retired version may be gone, and never gives defaults for them."""
     default = hw.Feature("temp", hw.Float64, column="temp_f", default=-1.0)
     bench.apply(AIRPORT, weather(features=[default]))
-    bench.write("weather", [row("A", 1.0)])
+    bench.rows["weather"] = [row("A", 1.0, wind=2.0, gust=3.0)]
+    bench.materialize()
     pinned, service = bench.reader(["weather@1.0.0:temp"]), hw.FeatureService("model", ["weather:temp"])
     bench.apply(service)
     of_service = bench.reader("model@1.0.0")

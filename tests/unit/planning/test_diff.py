@@ -32,10 +32,13 @@ from headwater.types import Float32, Float64, Int64, String
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
 AIRPORT = Entity("airport", {"airport": String})
 PUSH = PushSource(event_time="t")
+FILES = ParquetSource("data", event_time="t")
 EMPTY = RegistrySnapshot("flights")
 
 
-def view(*names: str, name: str = "weather", source: Source = PUSH, entity: Any = AIRPORT, **other: Any) -> FeatureView:
+def view(
+    *names: str, name: str = "weather", source: Source = FILES, entity: Any = AIRPORT, **other: Any
+) -> FeatureView:
     return FeatureView(name, entity=entity, source=source, features=[Feature(n, Float64) for n in names], **other)
 
 
@@ -119,7 +122,7 @@ def test_an_entity_comes_with_its_view(registry: Registry) -> None:
         (view("temp", ttl="6h"), Bump.MAJOR, "ttl: none → 6h"),
         (view("temp", source=PushSource(event_time="u")), Bump.MAJOR, "source.event time: t → u"),
         (view("temp", source=PushSource(event_time="t", created_time="c")), Bump.MAJOR, "created time: none → c"),
-        (view("temp", source=ParquetSource("x", event_time="t")), Bump.MAJOR, "source.kind: push → parquet"),
+        (view("temp", source=PUSH), Bump.MAJOR, "source.kind: parquet → push"),
         (view("temp", join_key_map={"airport": "origin"}), Bump.MAJOR, "join key map: none → airport=origin"),
         (
             view("temp", entity=Entity("airport", {"airport": Int64})),
@@ -217,7 +220,17 @@ def test_a_query_is_compared_as_it_is_parsed(registry: Registry) -> None:
     assert stage.action is Action.UPDATE
     assert stage.details == ("source.query: written differently", "source.tables.f.path: f.csv → g.csv")
     (stage,) = registry.apply(sql("SELECT a.temp + 1 AS temp, t FROM f AS a", "g.csv")).stages
-    assert (stage.action, stage.bump, stage.details) == (Action.CHANGE, Bump.MAJOR, ("source.query changed",))
+    assert (stage.action, stage.bump, stage.details) == (
+        Action.CHANGE,
+        Bump.MAJOR,
+        (
+            "source.query changed:",
+            "     SELECT",
+            "    -  a.temp,",
+            "    +  a.temp + 1 AS temp,",
+            "       t",
+        ),
+    )
 
 
 def test_a_changed_definition_under_its_version_is_refused_with_the_bump_it_needs(registry: Registry) -> None:
@@ -239,7 +252,7 @@ def test_an_explicit_version_stands_beside_until_promoted(registry: Registry) ->
     assert registry.live("weather") == "1.0.0"
     assert registry.active("weather") == ["1.0.0", "1.5.0"]
     note = registry.plan(view("temp", "wind", version="1.5.0")).unchanged[-1].note
-    assert note == "1.0.0 is live; run promote to make this one live"
+    assert note == "1.0.0 is live; 'headwater promote weather 1.5.0' makes this one live"
 
 
 def test_an_automatic_version_goes_live_once_it_is_as_far(registry: Registry) -> None:
@@ -299,7 +312,7 @@ def test_a_version_rolled_back_from_goes_live_again_only_by_promote(registry: Re
     assert registry.live("weather") == "1.0.0"
     found = registry.apply(view("temp", "wind"))
     assert found.stages == ()
-    assert "run promote" in str(found)
+    assert "'headwater promote weather 1.1.0' makes this one live" in str(found)
     registry.materialize()
     assert registry.live("weather") == "1.0.0"
     registry.snapshot = advance(
@@ -320,20 +333,34 @@ def test_automatic_numbering_keeps_two_and_retires_older_ones(registry: Registry
     )
 
 
-def test_a_pinned_version_is_kept_until_nothing_pins_it(registry: Registry) -> None:
-    first = view("a")
+def test_a_version_that_is_read_is_kept_until_nothing_reads_it(registry: Registry) -> None:
+    first = view("a", ttl="1h")
     registry.apply(first, FeatureService("model", [first]))
     registry.materialize()
-    for names in (["a", "b"], ["a", "b", "c"]):
+    for names in (["a"], ["a", "b"], ["a", "b", "c"]):
         registry.apply(view(*names))
         registry.materialize()
-    assert registry.active("weather") == ["1.0.0", "1.1.0", "1.2.0"]
-    registry.apply(FeatureService("model", ["weather:a"]))
-    assert registry.live("model") == "2.0.0", "nothing is to be materialized for it"
-    assert registry.active("weather") == ["1.0.0", "1.1.0", "1.2.0"], "model 1.0.0 can be rolled back to"
-    registry.apply(FeatureService("model", ["weather:b"]))
+    assert registry.active("weather") == ["1.0.0", "2.1.0", "2.2.0"]
+    for version, reference in (("2.0.0", "weather:a"), ("3.0.0", "weather:b")):
+        registry.apply(FeatureService("model", [reference]))
+        stages = promote(registry.snapshot, "model", version, {}, force=False)
+        registry.snapshot = advance(registry.snapshot, stages, now=NOW)
+        if version == "2.0.0":
+            assert registry.active("weather") == ["1.0.0", "2.1.0", "2.2.0"], "model 1.0.0 can be rolled back to"
     assert registry.active("model") == ["2.0.0", "3.0.0"]
-    assert registry.active("weather") == ["1.1.0", "1.2.0"]
+    assert registry.active("weather") == ["2.1.0", "2.2.0"]
+
+
+def test_a_service_of_pushed_rows_stays_where_they_are_taken(registry: Registry) -> None:
+    registry.apply(view("a", "b", source=PUSH), FeatureService("model", ["weather:a"]))
+    registry.materialize()
+    for names in (["a", "b", "c"], ["a", "b", "c", "d"]):
+        registry.apply(view(*names, source=PUSH), FeatureService("model", ["weather:a"]))
+        registry.materialize()
+    assert registry.reads("model", "1.0.0") == ["weather@1.0.0:a"], "what was written has no c"
+    registry.apply(view("a", source=PUSH), FeatureService("model", ["weather:a"]))
+    registry.materialize()
+    assert registry.reads("model", "1.0.0") == ["weather@2.0.0:a"]
 
 
 def test_a_retired_version_never_comes_back(registry: Registry) -> None:
@@ -477,7 +504,7 @@ class TestServices:
             (service("weather:b", "weather:c", full_names=True), "4.0.0", "full_names: False → True"),
         ):
             stage = registry.apply(changed).stages[0]
-            assert (stage.version, stage.details, stage.live) == (version, (line,), False)
+            assert (stage.version, line in stage.details, stage.live) == (version, True, False)
 
     def test_grouping_is_no_change_and_texts_are_changed_in_place(self, registry: Registry) -> None:
         registry.apply(view("a", "b"), FeatureService("model", ["weather:*"]))
@@ -618,7 +645,7 @@ def test_a_plan_as_text_json_and_html(registry: Registry) -> None:
     registry.apply(view("temp"))
     found = registry.plan(view("temp", "<b>"[1:2], owner="<me>"))
     assert str(found) == (
-        "~ feature view weather: 1.0.0 → 1.1.0 (minor), live once materialized\n"
+        "~ feature view weather: 1.0.0 → 1.1.0 (minor), live once materialized as far\n"
         "    feature b added (float64)\n"
         "    owner: none → <me>\n"
         "1 change, 1 unchanged"

@@ -65,7 +65,7 @@ def two() -> RegistrySnapshot:
 def test_promote_needs_both_parts_of_the_watermark(two: RegistrySnapshot, marks: Watermarks, refused: bool) -> None:
     if refused:
         with pytest.raises(
-            ChangeRefused, match=r"version 2\.0\.0 is not materialized as far as the live one: .*or force"
+            ChangeRefused, match=r"version 2\.0\.0 is not materialized as far as the live one: .*--force"
         ):
             promote(two, "weather", "2.0.0", marks, force=False)
         marks = {}
@@ -136,7 +136,7 @@ def test_retire_refuses_what_is_live_or_pinned(two: RegistrySnapshot) -> None:
         plan(two, [FeatureService("model", ["weather@2.0.0:b"])], whole_project=False, now=NOW).stages,
         now=NOW,
     )
-    with pytest.raises(ChangeRefused, match=r"2\.0\.0 is pinned by model@1\.0\.0"):
+    with pytest.raises(ChangeRefused, match=r"2\.0\.0 is read by model@1\.0\.0"):
         retire(pinned, "weather", "2.0.0")
     after = run(two, retire(two, "weather", "2.0.0"))
     assert after.views["weather"].versions["2.0.0"].retired_at == NOW

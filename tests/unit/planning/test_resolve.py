@@ -112,7 +112,7 @@ def test_full_names(snapshot: RegistrySnapshot) -> None:
         "weather__temp",
         "delay__temp",
     ]
-    assert columns(resolve(snapshot, "wide")) == ["weather__1.0.0__temp", "weather__1.1.0__rain"]
+    assert columns(resolve(snapshot, "wide")) == ["weather__temp", "weather__rain"]
     assert columns(resolve(snapshot, "model", full_names=True)) == ["weather__temp", "delay"]
 
 

@@ -108,18 +108,19 @@ class Opened:
 
     def is_current(self) -> bool:
         """Whether the files are known to be those that were opened: a deleted or cut one shows at once, others soon."""
-        return self._whole() is not None and time.monotonic() - self._checked < PLACE_CHECK
-
-    def _whole(self) -> os.stat_result | None:
+        # every read asks: the whole of it in one call, the time first
+        if time.monotonic() - self._checked >= PLACE_CHECK:
+            return False
         known = self._size
         try:
             there = os.fstat(self.file)
         except OSError:  # closed meanwhile
-            return None
-        if there.st_size < known or not there.st_nlink:
-            return None
-        self._size = there.st_size
-        return there
+            return False
+        size = there.st_size
+        if size < known or not there.st_nlink:
+            return False
+        self._size = size
+        return True
 
     def in_place(self) -> os.stat_result | None:
         """The data file, if the files at the path are those that were opened."""
