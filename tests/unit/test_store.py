@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 import headwater as hw
@@ -143,6 +144,53 @@ def test_a_read_only_checkout_can_plan(applied: bool) -> None:
     assert said.returncode == 0, said.stderr
     assert ("~ feature view v: 1.0.0 → 2.0.0 (major)" if applied else "+ feature view v: added 1.0.0") in said.stdout
     assert "refused: registry" in said.stdout
+
+
+def test_a_plan_is_applied_as_it_was_shown_or_not_at_all(tmp_path: Path) -> None:
+    file = tmp_path / "features.py"
+    file.write_text(DEFINITIONS)
+    with hw.FeatureStore(tmp_path) as store:
+        plan = store.plan()
+        file.write_text(DEFINITIONS.replace('"x"', '"y"'))
+        with pytest.raises(hw.HeadwaterError, match="definitions changed since this plan was made"):
+            store.apply(plan)
+        assert not store.list_feature_views()
+        plan = store.plan()
+        assert store.apply(plan) is plan and store.list_feature_views()[0].version == "1.0.0"
+        with pytest.raises(hw.HeadwaterError, match="registry changed since this plan was made"):
+            store.apply(plan)
+        listed = store.plan([VIEW])
+        store.apply(listed)
+        assert [view.name for view in store.list_feature_views()] == ["v"]
+
+
+def test_a_plan_of_tables_is_applied(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"user": [1], "at": [datetime(2024, 1, 1, tzinfo=UTC)], "x": [1.0]})
+    view = hw.FeatureView(
+        "v",
+        entity=hw.Entity("user", join_keys={"user": hw.Int64}),
+        source=hw.TableSource(frame, event_time="at"),
+        features=[hw.Feature("x", hw.Float64)],
+    )
+    with hw.FeatureStore(tmp_path) as store:
+        store.apply(store.plan([view]))
+        store.materialize()
+        assert store.get_online_features(["v:x"], [1]).to_dict()["x"] == [1.0]
+
+
+def test_what_is_live_is_not_retired_without_leave(tmp_path: Path) -> None:
+    file = tmp_path / "features.py"
+    file.write_text(DEFINITIONS)
+    with hw.FeatureStore(tmp_path) as store:
+        store.apply()
+        file.write_text("import headwater as hw\n")
+        assert store.plan().removals == ("v",)
+        with pytest.raises(hw.errors.RemovalsRefused, match="'headwater apply --allow-removals'") as refused:
+            store.apply()
+        assert refused.value.names == ("v",)
+        assert store.list_feature_views()[0].live
+        store.apply(allow_removals=True)
+        assert not store.list_feature_views() or not store.list_feature_views()[0].live
 
 
 def test_a_folder_that_cannot_be_made_is_told_by_the_first_write(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from headwater.errors import (
     printable,
 )
 from headwater.online.meta import token_key
+from headwater.planning.pointers import way_out
 from headwater.planning.watermark import Watermark
 
 _OF_ALL = (ClockError, LogMismatch, StoreReadOnly)
@@ -113,7 +114,10 @@ class RunFailures:
         error.report = report
         views = " ".join(dict.fromkeys([*(run.view for run in report.failed), *report.problems]))
         others = _OTHERS if len(report.runs) > len(report.failed) else ""
-        error.add_note(f"{others}once it is put right, run: headwater materialize {views}{self._option}")
+        snapshot = self._rooms.registry.snapshot()
+        ways = ["; ".join(way_out(snapshot, run.view, run.version)) for run in report.failed]
+        commands = "".join(f", or where it is needed no longer: {way}" for way in ways if way)
+        error.add_note(f"{others}once it is put right, run: headwater materialize {views}{self._option}{commands}")
         raise error from (None if error is first else first)
 
 

@@ -20,6 +20,7 @@ from headwater.online.fetching import ReadCounts
 from headwater.online.hints import QueueCounts
 from headwater.online.keys import namespace
 from headwater.online.meta import read_watermarks
+from headwater.planning.pointers import way_out
 from headwater.planning.snapshot import RegistrySnapshot, ServiceRecord, ViewRecord, ViewVersion, version_state
 from headwater.planning.watermark import Watermark
 from headwater.registry.failures import Failure
@@ -171,7 +172,7 @@ def status(rooms: Rooms, now: int, registry: Mapping[str, Any], exposed: Sequenc
     failures = {(failure.view, failure.version): failure for failure in rooms.failures.all()}
     versions = [v for record in snapshot.views.values() for v in _versions(rooms, record, marks, now, failures)]
     versions.sort(key=lambda v: v.state == "retired")
-    warnings += (failed := tuple(_failed(versions)))
+    warnings += (failed := tuple(_failed(snapshot, versions)))
     warnings += _waiting(snapshot)
     warnings += rooms.log.problems()
     warnings += _exposed(exposed)
@@ -327,14 +328,16 @@ def _freshness(rooms: Rooms, version: ViewVersion, now: int) -> tuple[datetime |
     return from_micros(newest), None if looked_at == LOOKED_AT else False
 
 
-def _failed(versions: Iterable[VersionStatus]) -> Iterator[str]:
+def _failed(snapshot: RegistrySnapshot, versions: Iterable[VersionStatus]) -> Iterator[str]:
     """A line for each version whose last run failed."""
     for version in versions:
         if version.error is not None and version.failed_at is not None:
             at = f"{version.failed_at:%Y-%m-%d %H:%M:%S} UTC"
+            unneeded = "; ".join(way_out(snapshot, version.view, version.version))
+            or_retire = f", or where it is needed no longer: {unneeded}" if unneeded else ""
             yield (
                 f"{version.view}@{version.version}: its last run, at {at}, failed: {version.error}; run again: "
-                f"headwater materialize {version.view}"
+                f"headwater materialize {version.view}{or_retire}"
             )
 
 

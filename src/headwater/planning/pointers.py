@@ -196,6 +196,31 @@ def roll_back(snapshot: RegistrySnapshot, name: str) -> tuple[Stage, ...]:
     return (Stage(Action.ROLL_BACK, kind, name, record.previous, base=record.live, live=True),)
 
 
+def way_out(snapshot: RegistrySnapshot, view: str, version: str) -> tuple[str, ...]:
+    """The commands, in order, after which a version of a view is no longer updated; none where it has to be.
+
+    A live service that reads it goes over to a later version of its own that does not, where there is one.
+    """
+    record = snapshot.views.get(view)
+    if record is None or record.live in (None, version):
+        return ()
+    commands = []
+    for reader in readers(snapshot).get((view, version), ()):
+        name, _, number = reader.partition("@")
+        service = snapshot.service(name)
+        if service.live == number:
+            others = [v for v in service.active if v.version != number and (view, version) not in _read_by(v)]
+            if not others:
+                return ()
+            commands.append(f"headwater promote {name} {max(others, key=lambda v: v.revision).version}")
+        commands.append(f"headwater retire {name} {number}")
+    return (*commands, f"headwater retire {view} {version}")
+
+
+def _read_by(service: ServiceVersion) -> set[tuple[str, str]]:
+    return {(s.view, service.version_read(s)) for s in service.selections}
+
+
 def retire(snapshot: RegistrySnapshot, name: str, version: str) -> tuple[Stage, ...]:
     """The stages that end the updates of a version.
 
