@@ -10,10 +10,17 @@ if TYPE_CHECKING:
     from headwater.cli import compare_measure, draw, files, sample
     from headwater.compute import worker
     from headwater.planning import shown
+    from headwater.registry import registry
 
-__all__ = ["compare_measure", "draw", "files", "report_html", "requirements", "sample", "shown", "worker"]
+__all__ = ["compare_measure", "draw", "files", "registry", "report_html", "requirements", "sample", "shown", "worker"]
 
-_ROOMS = {"report_html": "advisor", "requirements": "advisor", "shown": "planning", "worker": "compute"}
+_ROOMS = {
+    "report_html": "advisor",
+    "requirements": "advisor",
+    "registry": "registry",
+    "shown": "planning",
+    "worker": "compute",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from headwater.cli import complete
-from headwater.cli.run import Run, command
+from headwater.cli import complete, later
+from headwater.cli.run import Run, check_project, command
 from headwater.cli.sheet import Line
+from headwater.config import load_settings
 
 if TYPE_CHECKING:
     from headwater.planning.pointers import PointerChange
@@ -24,6 +25,7 @@ def register(app: typer.Typer) -> None:
     command(app)(promote)
     command(app)(rollback)
     command(app)(retire)
+    command(app, "rename-project")(rename_project)
 
 
 def promote(
@@ -63,3 +65,18 @@ def retire(run: Run, name: Name, version: Version) -> None:
     with run.store() as store:
         store.retire(name, version)
     run.answer({"name": name, "retired": version}, Line(f"{name}: {version} is retired", "green"))
+
+
+def rename_project(run: Run, name: Annotated[str, typer.Argument(metavar="NAME", help="The new name.")]) -> None:
+    """Give the project another name, as where two of one name share an online store.
+
+    Keys in online stores begin with the name: run materialize afterwards. Stop the project's servers and workers first.
+    Rows under the old name stay in the online store.
+    """
+    check_project(run.folder)
+    settings = load_settings(run.folder)
+    before = later.registry.rename_project(settings.registry_url, settings.folder, name)
+    told = [Line(f"{before} is {name} now; run 'headwater materialize'", "green")]
+    if settings.project not in ("", name):
+        told.append(Line(f"set project = {name!r} in headwater.toml, which says {settings.project!r}", "yellow"))
+    run.answer({"name": name, "before": before}, *told)

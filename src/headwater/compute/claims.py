@@ -212,7 +212,7 @@ class Claims:
         return LogMismatch(
             f"project {self._project!r}: the online store {self.online.info()['place']} holds the rows of offline log "
             f"{log_id}{when}; the offline log of this registry is {self._log.log_id}. If these are two projects, give "
-            'this one a name of its own (project = "…" in headwater.toml). If hosts of one project write here, use the '
+            "this one a name of its own: headwater rename-project NAME. If hosts of one project write here, use the "
             "same [registry] url on all of them. If this registry replaces the other, run: headwater claim-store "
             f"--from {log_id}"
         )

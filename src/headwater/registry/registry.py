@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from headwater import sql_connections
 from headwater.clock import Clock, system_clock, to_micros
-from headwater.errors import RegistryConflict, RegistryError
+from headwater.errors import RegistryConflict, RegistryError, UsageError, brief
 from headwater.planning.advance import advance
 from headwater.planning.plan import Plan
 from headwater.planning.snapshot import RegistrySnapshot
@@ -53,6 +53,32 @@ def open_registry(
     folder_name = folder.resolve().name or "headwater"
     engine = open_engine(url, folder)
     return FeatureRegistry(engine, project, folder_name=folder_name, clock=clock, refresh=refresh, make=make)
+
+
+def rename_project(url: str, folder: Path, name: str, *, clock: Clock = system_clock) -> str:
+    """Give the project of a registry another name; what it was called before.
+
+    Keys in online stores begin with the name: versions are filled again under the new one by the next run, and rows
+    under the old one stay until they are removed there. Open stores keep the old name: stop them first.
+
+    Raises:
+        UsageError: no name that keys can begin with.
+        RegistryError: there is no registry yet.
+    """
+    if not name or name != name.strip() or not name.isprintable():
+        raise UsageError(f"{brief(name)} is not a name: write one without control characters or surrounding spaces")
+    engine = open_engine(url, folder)
+    try:
+        if not exists(engine):
+            raise RegistryError(
+                f"registry {place(engine)} does not exist yet: set project = {name!r} in headwater.toml, then apply"
+            )
+        registry = FeatureRegistry(engine, "", folder_name=name, clock=clock)
+        with writing(engine) as connection:
+            connection.execute(settings.update().where(settings.c.name == "project").values(value=name))
+        return registry.project
+    finally:
+        sql_connections.close(engine)
 
 
 class FeatureRegistry(RegistryReader):
@@ -105,7 +131,8 @@ class FeatureRegistry(RegistryReader):
                 if (self._named or before is not None) and owner != self.project:
                     raise RegistryError(
                         f"registry {place(self.engine)}: belongs to project {owner!r}, not {self.project!r}; give each "
-                        f"project a database of its own ([registry] url), or set project = {owner!r} in headwater.toml"
+                        f"project a database of its own ([registry] url), or set project = {owner!r} in "
+                        f"headwater.toml; to call this one {self.project!r} from now on, run: headwater rename-project {self.project}"
                     )
                 self.project = owner
             except BaseException:

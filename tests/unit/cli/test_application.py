@@ -10,7 +10,7 @@ from headwater.cli import application, main
 from headwater.cli.run import Run, command
 from headwater.errors import DefinitionError, FeatureNotFound, UsageError
 
-COMMANDS = ["init", "plan", "apply", "list", "show", "promote", "rollback", "retire"]
+COMMANDS = ["init", "plan", "apply", "list", "show", "promote", "rollback", "retire", "rename-project"]
 COMMANDS += ["materialize", "write", "delete", "erase", "repair-clock", "claim-store"]
 COMMANDS += ["get", "history", "status", "verify", "worker", "demo", "compare"]
 

@@ -1,4 +1,6 @@
-"""`promote`, `rollback`, `retire` and `apply --promote`."""
+"""`promote`, `rollback`, `retire`, `apply --promote`, `rename-project`."""
+
+import shutil
 
 
 def states(command, folder):
@@ -91,3 +93,23 @@ def test_unknown_names_and_versions(command, filled):
     assert "did you mean 'weather'" in command.error(filled, "promote", "wether", "1.0.0")["message"]
     assert command.error(filled, "promote", "weather", "7.0.0")["type"] == "VersionNotFound"
     assert command.error(filled, "rollback", "weather")["type"] == "ChangeRefused"
+
+
+def test_two_projects_of_one_name_on_one_store_get_on_by_the_commands_that_are_named(command, project, tmp_path):
+    other = shutil.copytree(project, tmp_path / "other" / "flights", ignore=shutil.ignore_patterns(".headwater"))
+    shared = f'[online]\nurl = "lmdb:{tmp_path}/shared"\n'
+    for folder in (project, other):
+        settings = folder / "headwater.toml"
+        settings.write_text(f'project = "flights"\n{shared}', encoding="utf-8")
+        command(folder, "apply")
+    command(project, "materialize")
+    message = command.error(other, "materialize")["message"]
+    assert "headwater rename-project NAME" in message
+    told = command(other, "rename-project", "departures")
+    assert "set project = 'departures' in headwater.toml, which says 'flights'" in told
+    assert "headwater rename-project flights" in command.error(other, "materialize")["message"]
+    settings.write_text(f'project = "departures"\n{shared}', encoding="utf-8")
+    command(other, "materialize")
+    for folder in (project, other):
+        assert command.json(folder, "get", "--features", "weather:temp", "--key", "airport=JFK")["rows"][0]["features"]
+    assert command.error(other, "rename-project", " ", code=2)["type"] == "UsageError"
