@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 __all__ = ["compare_measure", "draw", "files", "registry", "report_html", "requirements", "sample", "shown", "worker"]
 
 _ROOMS = {
+    "registry": "registry",
     "report_html": "advisor",
     "requirements": "advisor",
-    "registry": "registry",
     "shown": "planning",
     "worker": "compute",
 }

@@ -132,7 +132,8 @@ class FeatureRegistry(RegistryReader):
                     raise RegistryError(
                         f"registry {place(self.engine)}: belongs to project {owner!r}, not {self.project!r}; give each "
                         f"project a database of its own ([registry] url), or set project = {owner!r} in "
-                        f"headwater.toml; to call this one {self.project!r} from now on, run: headwater rename-project {self.project}"
+                        f"headwater.toml; to call this one {self.project!r} from now on, run: "
+                        f"headwater rename-project {self.project}"
                     )
                 self.project = owner
             except BaseException:
