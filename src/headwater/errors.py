@@ -40,7 +40,8 @@ from __future__ import annotations
 import difflib
 import re
 import reprlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -219,7 +220,60 @@ class ConsistencyLost(ConsistencyError):
 
 
 class MissingExtra(HeadwaterError, ImportError):
-    """An optional package is missing; the message is the line that installs it."""
+    """An optional package is missing, or broken; the message has the line that installs it."""
+
+
+_EXTRAS = {
+    "redis": "redis",
+    "boto3": "dynamodb",
+    "botocore": "dynamodb",
+    "aiobotocore": "dynamodb",
+    "psycopg": "postgres",
+    "pyspark": "spark",
+    "pandas": "pandas",
+    "polars": "polars",
+}
+
+
+@contextmanager
+def needs_package(package: str) -> Iterator[None]:
+    """The import of an optional package, or of what imports it.
+
+    Args:
+        package: its name, where the failure does not say.
+
+    Raises:
+        MissingExtra: it is not installed, or what is installed cannot be imported.
+    """
+    try:
+        yield
+    except HeadwaterError:
+        raise
+    except Exception as broken:
+        module = getattr(broken, "name", None) if isinstance(broken, ModuleNotFoundError) else None
+        name, line = _installed(module or package)
+        if isinstance(broken, ModuleNotFoundError) and name == (module or package):
+            raise MissingExtra(f"{name} is not installed: {line}") from broken
+        if _is_own(broken) and module is None:
+            raise
+        told = printable(f"{type(broken).__name__}: {str(broken)[:_SHOWN]}")
+        line = line.replace("install", "install --force-reinstall")
+        raise MissingExtra(f"{name} is installed, but cannot be imported ({told}): {line}") from broken
+
+
+def _installed(module: str) -> tuple[str, str]:
+    """A module's package, and the line that installs it."""
+    package = module.partition(".")[0]
+    extra = _EXTRAS.get(package)
+    return package, f"pip install 'headwater[{extra}]'" if extra else f"pip install {package}"
+
+
+def _is_own(error: Exception) -> bool:
+    """Whether an error was raised by headwater's own code, not by a package's."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0] == "headwater"
 
 
 def was_closed(what: str) -> Unavailable:

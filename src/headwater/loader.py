@@ -16,20 +16,10 @@ from typing import Any
 from headwater.definitions.entity import Entity
 from headwater.definitions.service import FeatureService
 from headwater.definitions.view import FeatureView
-from headwater.errors import ConfigError, DefinitionError, MissingExtra, nearest
+from headwater.errors import ConfigError, DefinitionError, MissingExtra, nearest, needs_package
 
 ONLINE_STORES = "headwater.online_stores"
 OFFLINE_ENGINES = "headwater.offline_engines"
-
-_EXTRAS = {
-    "redis": "redis",
-    "boto3": "dynamodb",
-    "botocore": "dynamodb",
-    "aiobotocore": "dynamodb",
-    "psycopg": "postgres",
-    "pyspark": "spark",
-    "pandas": "pandas",
-}
 
 
 def load_plugin(group: str, name: str) -> Any:
@@ -50,19 +40,13 @@ def load_plugin(group: str, name: str) -> Any:
     if point is None:
         raise ConfigError(f"no {kind} {name!r}{nearest(name, found)}; installed: {', '.join(sorted(found))}")
     try:
-        return point.load()
-    except ModuleNotFoundError as missing:
-        if missing.name is None or point.module.startswith(missing.name):
-            raise ConfigError(f"{kind} {point.name!r} names {point.value}, which is not there: {missing}") from missing
-        raise missing_extra(missing.name) from missing
-
-
-def missing_extra(module: str) -> MissingExtra:
-    """The error that says which extra installs a missing module."""
-    package = module.partition(".")[0]
-    extra = _EXTRAS.get(package)
-    line = f"pip install 'headwater[{extra}]'" if extra else f"pip install {package}"
-    return MissingExtra(f"{package} is not installed: {line}")
+        with needs_package(scheme):
+            return point.load()
+    except MissingExtra as missing:
+        cause = missing.__cause__
+        if isinstance(cause, ModuleNotFoundError) and (cause.name is None or point.module.startswith(cause.name)):
+            raise ConfigError(f"{kind} {point.name!r} names {point.value}, which does not exist: {cause}") from cause
+        raise
 
 
 def load_definitions(folder: Path, files: Iterable[str]) -> list[Any]:

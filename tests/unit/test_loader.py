@@ -1,11 +1,12 @@
 """What is found at run time: definitions in a project's files, stores and engines through entry points."""
 
+import subprocess
 import sys
 
 import pytest
 
-from headwater.errors import ConfigError, DefinitionError, MissingExtra
-from headwater.loader import OFFLINE_ENGINES, ONLINE_STORES, load_definitions, load_plugin, missing_extra
+from headwater.errors import ConfigError, DefinitionError, MissingExtra, needs_package
+from headwater.loader import OFFLINE_ENGINES, ONLINE_STORES, load_definitions, load_plugin
 
 ENTITY = 'import headwater as hw\n{name} = hw.Entity("{name}", join_keys={{"{name}": hw.String}})\n'
 VIEW = (
@@ -121,11 +122,18 @@ def test_an_unknown_store_names_the_nearest_and_those_there_are():
         load_plugin(OFFLINE_ENGINES, "duck")
 
 
-def test_a_missing_extra_is_the_line_that_installs_it():
-    assert isinstance(missing_extra("redis.asyncio"), MissingExtra)
-    assert "pip install 'headwater[redis]'" in str(missing_extra("redis.asyncio"))
-    assert "pip install 'headwater[dynamodb]'" in str(missing_extra("boto3"))
-    assert "pip install something" in str(missing_extra("something"))
+@pytest.mark.parametrize(
+    ("module", "line"),
+    [
+        ("redis", "pip install 'headwater[redis]'"),
+        ("boto3", "'headwater[dynamodb]'"),
+        ("some.thing", "pip install some"),
+    ],
+)
+def test_a_missing_extra_is_the_line_that_installs_it(module, line):
+    with pytest.raises(MissingExtra, match="is not installed") as missing, needs_package(module):
+        raise ModuleNotFoundError(name=module.partition(".")[0])
+    assert line in str(missing.value)
 
 
 def test_what_definitions_print_goes_to_standard_error(tmp_path, capsys):
@@ -133,3 +141,32 @@ def test_what_definitions_print_goes_to_standard_error(tmp_path, capsys):
     load_definitions(tmp_path, ["features.py"])
     printed = capsys.readouterr()
     assert (printed.out, printed.err) == ("", "loading\n")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (
+            "raise ImportError('cannot import name x')",
+            "is installed, but cannot be imported (ImportError: cannot import",
+        ),
+        ("import no_such_thing_at_all", "no_such_thing_at_all is not installed: pip install no_such_thing_at_all"),
+        (
+            "raise OSError('libhiredis.so: no such file')",
+            "is installed, but cannot be imported (OSError: libhiredis.so",
+        ),
+        ("", "redis is installed, but cannot be imported (ModuleNotFoundError: No module named 'redis."),
+    ],
+)
+def test_a_half_installed_extra_says_what_to_type(tmp_path, content, said):
+    (tmp_path / "redis").mkdir()
+    (tmp_path / "redis" / "__init__.py").write_text(content)
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "import headwater as hw\n"
+        "try:\n    hw.FeatureStore(online='redis://127.0.0.1:1')\n"
+        "except hw.errors.MissingExtra as missing:\n    print(missing)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert said in done.stdout, done.stderr
+    assert "no_such" in said or "pip install --force-reinstall 'headwater[redis]'" in done.stdout

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from headwater.errors import MissingExtra, UsageError
+from headwater.errors import UsageError, needs_package
 
 if TYPE_CHECKING:
     import pandas
@@ -29,10 +29,8 @@ def to_pandas(table: pa.Table, types: str, beside: pandas.DataFrame | None = Non
         MissingExtra: pandas is not installed.
         UsageError: another `types`.
     """
-    try:
+    with needs_package("pandas"):
         import pandas as pd
-    except ModuleNotFoundError as missing:
-        raise MissingExtra("pandas is not installed: pip install 'headwater[pandas]'") from missing
     if types not in ("nullable", "numpy", "arrow"):
         raise UsageError(f"types={types!r}: it is 'nullable', 'numpy' or 'arrow'")
     nullable = {
@@ -62,10 +60,8 @@ def to_polars(table: pa.Table, beside: polars.DataFrame | None = None) -> polars
     Raises:
         MissingExtra: polars is not installed.
     """
-    try:
+    with needs_package("polars"):
         import polars
-    except ModuleNotFoundError as missing:
-        raise MissingExtra("polars is not installed: pip install 'headwater[polars]'") from missing
     for i, named in enumerate(table.schema):
         # polars knows zones by name alone
         if pa.types.is_timestamp(named.type) and re.fullmatch(r"[+-]\d\d:\d\d", named.type.tz or ""):

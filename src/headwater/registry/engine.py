@@ -14,8 +14,7 @@ from sqlalchemy import event
 from sqlalchemy.pool import NullPool, QueuePool
 
 from headwater import sql_transactions
-from headwater.errors import ConfigError, StoreReadOnly, Unavailable
-from headwater.loader import missing_extra
+from headwater.errors import ConfigError, MissingExtra, StoreReadOnly, Unavailable, needs_package
 from headwater.sql_files import DatabaseFile, connect_immutable, connection_to, file_of, watch
 from headwater.state_files import make_folder as make_folder_of
 from headwater.urls import ESCAPED, scheme_of, without_password
@@ -37,9 +36,11 @@ def open_engine(url: str, folder: Path) -> sa.Engine:
     parsed = _parsed(url)
     if parsed is not None:
         try:
-            return _sqlite(parsed, folder) if _is_sqlite(parsed) else _server(parsed)
-        except ModuleNotFoundError as missing:
-            raise missing_extra(missing.name or parsed.get_driver_name()) from missing
+            with needs_package(parsed.drivername.rpartition("+")[2]):
+                return _sqlite(parsed, folder) if _is_sqlite(parsed) else _server(parsed)
+        except MissingExtra as missing:
+            if not isinstance(missing.__cause__, sa.exc.ArgumentError | ValueError):
+                raise
         except (sa.exc.ArgumentError, ValueError):
             pass
     # outside of any `except`: what SQLAlchemy says may hold the password

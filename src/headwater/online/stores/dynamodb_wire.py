@@ -26,7 +26,7 @@ import botocore.session
 
 from headwater import forks
 from headwater.clock import system_clock
-from headwater.errors import ConfigError, MissingExtra, Unavailable
+from headwater.errors import ConfigError, Unavailable, needs_package
 from headwater.online.stores.dynamodb_calls import Lost, Request, Response
 from headwater.online.stores.dynamodb_url import DynamoDBPlace
 
@@ -237,10 +237,8 @@ class AsyncWire:
     """
 
     def __init__(self, place: DynamoDBPlace) -> None:
-        try:
+        with needs_package("aiobotocore"):
             from aiobotocore.session import AioSession
-        except ImportError as missing:
-            raise MissingExtra("aiobotocore is not installed: pip install 'headwater[dynamodb]'") from missing
         self._place = place
         self._session, self._signer = _opened(place, AioSession)
         self._credentials: Any = None
