@@ -148,12 +148,12 @@ def test_what_definitions_print_goes_to_standard_error(tmp_path, capsys):
     [
         (
             "raise ImportError('cannot import name x')",
-            "is installed, but cannot be imported (ImportError: cannot import",
+            "installed, but cannot be imported (ImportError: cannot import",
         ),
         ("import no_such_thing_at_all", "no_such_thing_at_all is not installed: pip install no_such_thing_at_all"),
         (
             "raise OSError('libhiredis.so: no such file')",
-            "is installed, but cannot be imported (OSError: libhiredis.so",
+            "installed, but cannot be imported (OSError: libhiredis.so",
         ),
         ("", "redis is installed, but cannot be imported (ModuleNotFoundError: No module named 'redis."),
     ],
