@@ -7,9 +7,11 @@ watch that needs no thread of Python's tells where all threads are, and ends the
 
 import faulthandler
 import os
+import signal
 from collections.abc import Generator
 
 import pytest
+from hypothesis import settings
 
 pytest_plugins = ["tests.servers.dynamodb", "tests.servers.postgres", "tests.servers.redis", "tests.servers.s3"]
 
@@ -23,6 +25,12 @@ _stderr: list[int] = []
 
 def pytest_configure() -> None:
     _stderr.append(os.dup(2))
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # as in `make test &`: tests of Ctrl-C, and the processes that they start, need it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    # a loaded machine is no fault
+    settings.register_profile("without deadline", deadline=None)
+    settings.load_profile("without deadline")
 
 
 def pytest_unconfigure() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -109,22 +110,21 @@ def test_every_bad_column_of_a_csv_is_named_with_its_file_and_line(tmp_path: Pat
         assert str(bad.value).endswith("correct what is there, or name it in nulls=(…)")
 
 
-def test_a_service_that_pins_a_retired_version_says_what_to_read(folder: Path) -> None:
-    def features(*chosen: hw.Feature) -> tuple[hw.FeatureView, hw.FeatureService]:
-        made = view(hw.ParquetSource("data", event_time="at"), *chosen)
+def test_a_service_that_reads_a_retired_version_says_what_to_read(folder: Path) -> None:
+    def definitions(ttl: str) -> tuple[hw.FeatureView, hw.FeatureService]:
+        made = dataclasses.replace(view(hw.ParquetSource("data", event_time="at"), X), ttl=ttl)
         return made, hw.FeatureService("model", [made])
 
-    more = [hw.Feature(name, hw.Float64, column="x") for name in ("a", "b", "c")]
     with hw.FeatureStore(folder, clock=lambda: NOON) as store:
-        for count in range(len(more) + 1):
-            store.apply(features(X, *more[:count]))
+        for ttl in ("1d", "2d", "3d", "4d"):
+            store.apply(definitions(ttl), promote=True)
             store.materialize()
-        assert store.prepare("model").versions == {"v": "1.3.0"}
+        assert store.prepare("model").versions == {"v": "4.0.0"}
         with pytest.raises(ChangeRefused) as refused:
             store.prepare("model@1.0.0")
-        assert str(refused.value).startswith(
-            "feature service 'model@1.0.0', which is retired, pins 'v@1.0.0', which is retired and not fed any more: "
-            "read 'model', which is 4.0.0 now"
+        assert str(refused.value) == (
+            "feature service 'model@1.0.0' reads 'v@1.0.0', which is retired and no longer updated: "
+            "read 'model', live is 4.0.0"
         )
         spine = [{"user": 1, "timestamp": NOON}]
         assert store.get_historical_features(spine, "model@1.0.0").to_arrow().column("x").to_pylist() == [1.0]

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from headwater.cli.sheet import Drawable, Fields, Sheet
 from headwater.clock import format_duration
 from headwater.errors import NotFound, nearest
-from headwater.planning.snapshot import version_state
 
 if TYPE_CHECKING:
     from headwater.planning.snapshot import (
@@ -48,7 +47,7 @@ def _view_row(record: ViewRecord, version: ViewVersion) -> Row:
     return {
         "name": view.name,
         "version": version.version,
-        "state": version_state(record, version.version),
+        "state": record.state(version.version),
         "entity": [entity.name for entity in view.entities],
         "features": len(view.feature_list),
         "source": view.source.kind,
@@ -96,7 +95,7 @@ def services(snapshot: RegistrySnapshot) -> list[Row]:
         {
             "name": record.name,
             "version": version.version,
-            "state": version_state(record, version.version),
+            "state": record.state(version.version),
             "features": sum(len(selection.names) for selection in version.selections),
             "views": list(dict.fromkeys(f"{selection.view}@{selection.version}" for selection in version.selections)),
             "owner": version.owner,
@@ -204,7 +203,7 @@ def _described_service(record: ServiceRecord, version: str) -> tuple[Row, list[D
     row: Row = {
         "name": found.name,
         "version": found.version,
-        "state": version_state(record, found.version),
+        "state": record.state(found.version),
         "full_names": found.full_names or None,
         "owner": found.owner,
         "description": found.description,
@@ -232,7 +231,7 @@ def _versions(record: ViewRecord | ServiceRecord) -> list[Row]:
     return [
         {
             "version": version.version,
-            "state": version_state(record, version.version),
+            "state": record.state(version.version),
             "numbered": "by apply" if version.automatic else "by its author",
             "created_at": version.created_at,
             "retired_at": version.retired_at,

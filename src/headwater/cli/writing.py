@@ -172,7 +172,7 @@ def claim_store(
     log_id: Annotated[str, typer.Option("--from", metavar="ID", help="The offline log that the store belongs to now.")],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Take over an online store that another offline log wrote to.
+    """Take over an online store of another offline log.
 
     Rows and deletes of the other log stay until they are replaced, or 'headwater materialize --force' removes what
     this history lacks. They may exist nowhere else.

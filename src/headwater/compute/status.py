@@ -21,7 +21,7 @@ from headwater.online.hints import QueueCounts
 from headwater.online.keys import namespace
 from headwater.online.meta import read_watermarks
 from headwater.planning.pointers import way_out
-from headwater.planning.snapshot import RegistrySnapshot, ServiceRecord, ViewRecord, ViewVersion, version_state
+from headwater.planning.snapshot import RegistrySnapshot, ServiceRecord, ViewRecord, ViewVersion
 from headwater.planning.watermark import Watermark
 from headwater.registry.failures import Failure
 
@@ -292,7 +292,7 @@ def _versions(
         yield VersionStatus(
             record.name,
             version.version,
-            version_state(record, version.version),
+            record.state(version.version),
             from_micros(mark.end) if mark is not None and timed else None,
             timedelta(microseconds=max(0, now - mark.end)) if mark is not None and timed else None,
             mark.position if mark is not None else 0,

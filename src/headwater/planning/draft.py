@@ -80,6 +80,9 @@ class Draft:
             waits=not first and automatic and kind is Kind.VIEW,
         )
         self.add(stage)
+        if record is not None and record.waiting is not None and automatic and not stage.waits and not stage.live:
+            # another one, asked to go live with `apply --promote`, is not what the definitions say any more
+            self.add(Stage(Action.AWAIT, kind, definition.name, record.live, base=record.waiting))
 
     def found(
         self,

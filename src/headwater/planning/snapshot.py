@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any
 
 from headwater.definitions.entity import Entity
 from headwater.definitions.fingerprint import column_fingerprints, fingerprint
@@ -137,8 +138,28 @@ def _named(where: str, version: str | None, live: str | None, versions: Mapping[
     return wanted
 
 
+class _Record:
+    """What a view's record and a service's have in common."""
+
+    versions: Mapping[str, Any]
+    live: str | None
+    previous: str | None
+    waiting: str | None
+
+    def state(self, version: str) -> str:
+        """What a version is now.
+
+        `live`, `pending` (goes live by itself once materialized as far), `previous` (to roll back to), `inactive` for
+        reads by name, or `retired`.
+        """
+        if self.versions[version].retired_at is not None:
+            return "retired"
+        named = {self.live: "live", self.waiting: "pending", self.previous: "previous"}
+        return named.get(version, "inactive")
+
+
 @dataclass(frozen=True)
-class ViewRecord:
+class ViewRecord(_Record):
     """All versions of a view.
 
     Attributes:
@@ -171,7 +192,7 @@ class ViewRecord:
 
 
 @dataclass(frozen=True)
-class ServiceRecord:
+class ServiceRecord(_Record):
     """All versions of a service; its pointers are those of `ViewRecord`."""
 
     name: str
@@ -193,18 +214,6 @@ class ServiceRecord:
         """The versions not retired, oldest first."""
         alive = [v for v in self.versions.values() if v.retired_at is None]
         return tuple(sorted(alive, key=lambda v: version_key(v.version)))
-
-
-def version_state(record: ViewRecord | ServiceRecord, version: str) -> str:
-    """What a version is now.
-
-    `live`, `pending` (goes live by itself once materialized as far), `previous` (to roll back to), `inactive` for reads
-    by name, or `retired`.
-    """
-    if record.versions[version].retired_at is not None:
-        return "retired"
-    named = {record.live: "live", record.waiting: "pending", record.previous: "previous"}
-    return named.get(version, "inactive")
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ def test_a_version_that_fails_keeps_no_other_and_the_exit_says_so(command, fresh
     assert json.loads(err)["error"]["notes"][0].endswith("headwater materialize airport_facts")
     out, err = command.both(fresh, "materialize", code=1)
     assert "failed" in out and err.splitlines()[-1].endswith("run: headwater materialize airport_facts")
-    _, told = command.both(fresh, "status")
+    _, told = command.both(fresh, "status", code=1)
     assert "airport_facts@1.0.0: its last run" in told and facts.name in told
     (fresh / "away").rename(facts)
     command(fresh, "materialize")
