@@ -236,8 +236,16 @@ class Worker:
         return Outcome(claim, Fate.RETRY, now + int(pause * random.uniform(0.75, 1.25)), error)
 
     def _keep_house(self) -> Iterator[Step]:
-        """Erase purges whose time has come, and roll the log's head; one view's failure leaves the others theirs."""
+        """Erase purges whose time has come, and roll the log's head; one view's failure leaves the others theirs.
+
+        The log is claimed first: one that was restored from an older copy does not name all of its files.
+        """
         rooms = self.rooms
+        try:
+            rooms.claims.claim_online(always=True)
+        except Exception as bad:
+            yield Step("erase", "housekeeping", error=_words(bad))
+            return
         snapshot = rooms.registry.refresh()
         for name in self._names():
             began = time.monotonic()

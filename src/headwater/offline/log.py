@@ -431,7 +431,7 @@ class OfflineLog(LogChecks):
         with self._writing() as log:
             hold_folder(log.connection, self._folder)
             overwrite_removed(log.connection)
-            compact(log.connection, self._folder, log.known.shapes, names, log.state.clock)
+            compact(log.connection, self._folder, log.known.shapes, names, log.state.position, log.state.clock)
         remove_pending(self._engine, self._folder)
 
 

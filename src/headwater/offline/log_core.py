@@ -205,6 +205,8 @@ class LogCore(forks.OfOneProcess):
             FormatError: it is not a position.
         """
         with self._writing(claiming=True) as log:
+            # files of its own that a restored database does not name are found while its last position tells them
+            self._detect_restore(log, 0)
             log.position = max(log.position, checked_position(position))
 
     def gaps(self) -> tuple[Gap, ...]:

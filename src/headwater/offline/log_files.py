@@ -17,7 +17,7 @@ from headwater.offline.base import POSITION
 from headwater.offline.log_folder import SET_ASIDE, FileUnreachable, FoundFile, LogFolder, StoredFile, arrivals_of
 from headwater.offline.log_head import Shapes, between, buffered_rows
 from headwater.offline.log_left_out import Unreadable, leave_out, read_batches, unreadable_values
-from headwater.offline.log_tables import counter, files, folders, head, removals, views
+from headwater.offline.log_tables import counter, files, folders, gaps, head, removals, views
 
 SMALL_FILE_ROWS = 100_000
 FILES_TO_MERGE = 8
@@ -123,11 +123,17 @@ def set_aside(folder: LogFolder, last: int) -> int:
     return greatest
 
 
-def sweep(connection: sa.Connection, folder: LogFolder) -> None:
+def sweep(connection: sa.Connection, folder: LogFolder, position: int) -> None:
     """Remove what killed writers left: files that no transaction registered, under the log's write lock alone.
 
-    Where a file that the log names is missing, the database is an older copy, or the folder lost files: what nobody
-    registered may hold the missing rows, and is set aside instead.
+    Three kinds of such files may hold acknowledged rows that nothing else has, and are set aside instead: those that
+    reach beyond the log's last position, or end at one that a restored database had lost; and those of a view that
+    lacks a file which the log names, since then the database is an older copy, or the folder lost files.
+
+    Args:
+        connection: a write transaction.
+        folder: of the files.
+        position: the log's last one.
     """
     known = set(connection.execute(sa.select(files.c.name)).scalars())
     leftover: list[FoundFile] = []
@@ -144,8 +150,11 @@ def sweep(connection: sa.Connection, folder: LogFolder) -> None:
     pending = set(connection.execute(sa.select(removals.c.name)).scalars())
     live = connection.execute(sa.select(files.c.name, files.c.view).where(files.c.replaced_at.is_(None)))
     incomplete = {view for name, view in live if name not in present}
+    lost = [(int(lo), int(hi)) for lo, hi in connection.execute(sa.select(gaps.c.lo, gaps.c.hi))]
+    lost.append((position, MAX_MICROS))
     for file in leftover:
-        if file.view in incomplete and file.name not in pending:
+        needed = file.view in incomplete or any(lo < file.last <= hi for lo, hi in lost)
+        if needed and file.name not in pending:
             folder.rename(file, SET_ASIDE)
         else:
             folder.remove([file.name])
@@ -180,13 +189,23 @@ def forget_removals(connection: sa.Connection, names: Sequence[str]) -> None:
 # compaction
 
 
-def compact(connection: sa.Connection, folder: LogFolder, known: Shapes, names: Sequence[str] | None, now: int) -> None:
+def compact(
+    connection: sa.Connection, folder: LogFolder, known: Shapes, names: Sequence[str] | None, position: int, now: int
+) -> None:
     """Move the write buffer's rows of some views (None: all) into files, within a write transaction.
 
     Files are complete on the disk before the transaction ends, so that a crash leaves the buffer as it was and a file
     that nobody registered, which the next compaction removes. Rows that nothing can read are left out.
+
+    Args:
+        connection: the transaction.
+        folder: of the files.
+        known: the columns of batches.
+        names: of the views.
+        position: the log's last one.
+        now: by the log's clock, microseconds.
     """
-    sweep(connection, folder)
+    sweep(connection, folder, position)
     noted = sa.select(files.c.view).where(files.c.damage == VALUES).distinct()
     for view in connection.execute(noted).scalars().all():
         if names is None or view in names:

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from headwater.clock import MIN_MICROS
 from headwater.errors import FormatError, LogMismatch, StoreError
 from headwater.offline import log as log_module
+from headwater.offline import log_core
 from headwater.offline.log import Appended, OfflineLog, RowGroup
 from headwater.offline.log_marks import RowReading
 from headwater.offline.log_state import MAX_POSITION, LogRestored
@@ -68,6 +69,10 @@ def _copied(engine: sa.Engine) -> dict[sa.Table, list[dict[str, object]]]:
             table: [dict(row._mapping) for row in connection.execute(sa.select(table))]
             for table in metadata.sorted_tables
         }
+
+
+def _unlisted(*_: object) -> int:
+    raise StoreError("the folder cannot be listed")
 
 
 def _put_back(engine: sa.Engine, copy: dict[sa.Table, list[dict[str, object]]]) -> None:
@@ -433,6 +438,36 @@ class OfflineLogSuite:
         assert not log.claim(100)
         log.append("w", [group(rows(["b"], [2.0]))])
         assert [value for _, _, value in content(other)] == [1.0, 2.0]
+
+    @pytest.mark.parametrize("claimed", ["not", "unlisted", "raised"])
+    def test_files_with_rows_that_a_restored_database_lost_are_never_removed(
+        self, log: OfflineLog, engine: sa.Engine, place: Place, monkeypatch: pytest.MonkeyPatch, claimed: str
+    ) -> None:
+        folder = place[1] / "log"
+        log.append("w", [group(rows(["a"], [1.0]))])
+        log.roll()
+        copy = _copied(engine)
+        log.append("w", [group(rows(["b"], [2.0]))])
+        log.roll()
+        (lost,) = folder.glob("*-w-2-2-*.parquet")
+        _put_back(engine, copy)
+        again = OfflineLog(engine, folder, _clock)
+        if claimed == "raised":
+            again.raise_position(50)
+        if claimed == "unlisted":
+            # the folder could not be listed then
+            monkeypatch.setattr(log_core, "set_aside", _unlisted)
+            assert again.claim(2)
+            monkeypatch.undo()
+            again.append("w", [group(rows(["c"], [3.0]))])
+        again.roll()
+        assert not lost.exists() and (folder / f"restored-{lost.name}").exists()
+        assert [value for _, _, value in content(again)] == ([1.0, 3.0] if claimed == "unlisted" else [1.0])
+        orphan = next(folder.glob("log-*-w-1-1-*.parquet"))
+        leftover = orphan.with_name(orphan.name.replace("-w-", "-x-"))
+        leftover.write_bytes(orphan.read_bytes())
+        again.roll()
+        assert not leftover.exists()
 
     def test_another_log_in_the_same_database_is_refused(self, log: OfflineLog, engine: sa.Engine) -> None:
         with engine.begin() as connection:

@@ -1,5 +1,6 @@
 """Workers on the refresh queue: batches by view, rests, retries, dead letters, housekeeping, and what status tells."""
 
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from headwater.compute.status import RefreshStatus, status
 from headwater.compute.worker import Step, Worker, begin_work, dead_letters
 from headwater.errors import FeatureViewNotFound, Unavailable
 from headwater.online.hints import Hint
+from headwater.online.stores.memory import MemoryOnlineStore
 from headwater.online.stores.redis import RedisOnlineStore
 from tests.unit.compute.conftest import AIRPORT, T0, Bench, row, weather
 
@@ -145,6 +147,30 @@ def test_a_worker_erases_purges_and_rolls_the_log(stale: Bench) -> None:
     assert report.keys == 1
     assert list((stale.folder / "log").rglob("*.parquet"))
     assert stale.materialize().runs[0].erased == 0
+
+
+def test_a_worker_claims_a_restored_log_before_it_removes_files(tmp_path: Path) -> None:
+    folder = tmp_path / "log"
+    first = Bench(tmp_path)
+    first.apply(AIRPORT, weather())
+    first.write("weather", [row("A", 1.0)])
+    first.materialize()
+    first.close()
+    shutil.copy(tmp_path / "registry.db", tmp_path / "copy.db")
+    second = Bench(tmp_path, online := MemoryOnlineStore())
+    second.write("weather", [row("B", 2.0)])
+    second.materialize()
+    second.registry.close()
+    for file in tmp_path.glob("registry.db*"):
+        file.unlink()
+    shutil.copy(tmp_path / "copy.db", tmp_path / "registry.db")
+    lost = next(folder.glob("log-*-weather-2-2-*.parquet"))
+    third = Bench(tmp_path, online)
+    work(third)
+    assert not lost.exists() and (folder / f"restored-{lost.name}").exists()
+    (gap,) = third.rooms.log.gaps()
+    assert gap.lo == 1 and third.rooms.log.head_position() >= gap.hi
+    third.close()
 
 
 def test_workers_stop_when_told_after_what_they_have_begun(stale: Bench) -> None:
