@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from headwater.compute.keys import key_table, newest, same_keys
 from headwater.compute.recent import SAMPLE, RecentWrite, Sample
 from headwater.compute.reports import DeleteReport
 from headwater.compute.rooms import WRITE_TIME, Rooms
-from headwater.compute.swap import update
+from headwater.compute.swap import Until, update
 from headwater.compute.write import ATTEMPTS, Changed, unchanged
 from headwater.errors import RegistryConflict, StoreError
 from headwater.offline.base import Tombstone
@@ -26,6 +26,9 @@ from headwater.online.session import Session, check_session
 from headwater.online.view_rows import ViewRows
 from headwater.planning.resolve import ResolvedView, whole_view
 from headwater.planning.snapshot import ViewRecord
+
+_CHUNK = 10_000
+"""Keys whose rows are read at once."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,17 @@ def stored_keys(rooms: Rooms, version: ResolvedView, keys: pa.Table) -> list[byt
     return [key for key in found if key is not None]
 
 
+def stored_rows(rooms: Rooms, rows: ViewRows, keys: pa.Table | None) -> Iterator[tuple[bytes, bytes]]:
+    """What is stored of a version, or of some of its keys (None: of all), and under what."""
+    if keys is None:
+        yield from rooms.online.scan(rows.prefix)
+        return
+    stored = [key for key in rows.stored_keys(keys) if key is not None]
+    for start in range(0, len(stored), _CHUNK):
+        some = stored[start : start + _CHUNK]
+        yield from ((k, row) for k, row in zip(some, rooms.online.multi_get(some), strict=True) if row is not None)
+
+
 def _sample(keys: DeleteKeys, stored: Sequence[tuple[list[bytes], list[bytes | None]]]) -> Sample:
     entities = keys.table.slice(0, SAMPLE).to_pylist()
     return tuple(pair for mine, _ in stored for pair in zip(mine, entities, strict=False))
@@ -149,7 +163,13 @@ def note_purges(rooms: Rooms, view: str, purges: Mapping[bytes, Tombstone]) -> N
         rooms.online.put_meta(entries, high_water=(greatest_key(rooms.project), greatest))
 
 
-def hide_rows(rooms: Rooms, version: ResolvedView, keys: pa.Table, tombstones: Sequence[Tombstone], until: int) -> int:
+def hide_rows(
+    rooms: Rooms,
+    version: ResolvedView,
+    keys: pa.Table,
+    tombstones: Sequence[Tombstone],
+    until: Until,
+) -> int:
     """Put P and D into the rows of some keys, and empty those that they hide.
 
     Args:
@@ -157,7 +177,7 @@ def hide_rows(rooms: Rooms, version: ResolvedView, keys: pa.Table, tombstones: S
         version: the view version.
         keys: the join keys.
         tombstones: P and D (microseconds) of each.
-        until: see `OnlineStore.put`.
+        until: see `update`.
 
     Returns:
         How many rows were changed.
@@ -171,7 +191,7 @@ def hide_stored(
     rooms: Rooms,
     keys: Sequence[bytes],
     tombstones: Sequence[Tombstone],
-    until: int,
+    until: Until,
     whole: Sequence[bytes] | None = None,
 ) -> int:
     """`hide_rows` by what the rows are stored under; `whole` are the whole keys, some of which may be long ones."""

@@ -6,13 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from itertools import islice
 
+import pyarrow as pa
+
 from headwater.clock import duration_micros, to_micros
-from headwater.compute.delete import hide_stored, note_purges
+from headwater.compute.delete import hide_stored, note_purges, stored_rows
 from headwater.compute.rooms import RUN, WRITE_TIME, Rooms
 from headwater.compute.rows import RowVersion
-from headwater.compute.swap import update
+from headwater.compute.swap import Until, update
 from headwater.errors import FormatError
 from headwater.offline.base import Tombstone
+from headwater.offline.log_marks import tombstone_under
 from headwater.online.codec import header
 from headwater.online.meta import greatest_key, watermark_key
 from headwater.online.powers import Erasing
@@ -45,30 +48,40 @@ def remove_retired(rooms: Rooms, record: ViewRecord) -> int:
     return removed
 
 
-def _rows_of(rooms: Rooms, view: ResolvedView, purges: Purges) -> Iterator[tuple[bytes, bytes]]:
-    """(stored key, digest) of the purged keys that a version still holds."""
+def purged_of(rooms: Rooms, rows: ViewRows, key: bytes, row: bytes | None, purges: Purges) -> Tombstone | None:
+    """P and D of the purge of a stored key; None where there is none.
+
+    Raises:
+        FormatError: nothing tells which key it is.
+    """
+    return tombstone_under(rooms.log.digests.all_of(rows.names, rows.decode_key(key, row)), purges)
+
+
+def purged_rows(
+    rooms: Rooms, view: ResolvedView, purges: Purges, keys: pa.Table | None = None
+) -> Iterator[tuple[bytes, Tombstone]]:
+    """(stored key, P and D) of the purged keys that a version still holds; `keys`: of these keys alone."""
     rows = ViewRows(rooms.project, view)
-    for key, row in rooms.online.scan(rows.prefix):
+    for key, row in stored_rows(rooms, rows, keys):
         try:
-            values = rows.decode_key(key, row)
+            purged = purged_of(rooms, rows, key, row, purges)
         except FormatError:
             # a damaged row names no key; the next run that has one overwrites it
             continue
-        digest = rooms.log.digests.one(values)
-        if digest in purges:
-            yield key, digest
+        if purged is not None:
+            yield key, purged
 
 
-def hide_purged(rooms: Rooms, view: ResolvedView, purges: Purges, until: int) -> int:
+def hide_purged(rooms: Rooms, view: ResolvedView, purges: Purges, until: Until, keys: pa.Table | None = None) -> int:
     """Put D and P of purges into the rows that do not have them: a crash, or another store, left them out."""
     note_purges(rooms, view.name, purges)
-    return hide_by_digest(rooms, view, purges, until)
+    return hide_by_digest(rooms, view, purges, until, keys)
 
 
-def hide_by_digest(rooms: Rooms, view: ResolvedView, purges: Purges, until: int) -> int:
-    """Put D and P into the rows of the keys that have these digests."""
-    found = list(_rows_of(rooms, view, purges))
-    return hide_stored(rooms, [key for key, _ in found], [purges[digest] for _, digest in found], until)
+def hide_by_digest(rooms: Rooms, view: ResolvedView, purges: Purges, until: Until, keys: pa.Table | None = None) -> int:
+    """Put D and P into the rows of the keys that have these digests; `keys`: of these keys alone."""
+    found = list(purged_rows(rooms, view, purges, keys))
+    return hide_stored(rooms, [key for key, _ in found], [tombstone for _, tombstone in found], until)
 
 
 def erase_purged(rooms: Rooms, record: ViewRecord, pending: list[str] | None = None) -> int:
@@ -87,14 +100,13 @@ def erase_purged(rooms: Rooms, record: ViewRecord, pending: list[str] | None = N
     purges = rooms.log.purges_to_erase(record.name, min([before, *running]))
     if not purges:
         return 0
-    until = rooms.write_until()
     views = [whole_view(record, version) for version in record.versions.values()]
     note_purges(rooms, record.name, purges)
     for view in views:
-        found = list(_rows_of(rooms, view, purges))
-        keys, tombstones = [key for key, _ in found], [purges[digest] for _, digest in found]
-        hide_stored(rooms, keys, tombstones, until)
-        _erase(rooms, keys, [position for position, _ in tombstones], until)
+        found = list(purged_rows(rooms, view, purges))
+        keys, tombstones = [key for key, _ in found], [tombstone for _, tombstone in found]
+        hide_stored(rooms, keys, tombstones, rooms.write_until)
+        _erase(rooms, keys, [position for position, _ in tombstones], rooms.write_until)
     spaces = {view.version: ViewRows(rooms.project, view) for view in views}
     rooms.refresh_queue.forget(record.name, lambda version, key: _may_be(rooms, spaces.get(version), key, purges))
     if isinstance(rooms.online, Erasing):
@@ -110,12 +122,12 @@ def erase_purged(rooms: Rooms, record: ViewRecord, pending: list[str] | None = N
 def _may_be(rooms: Rooms, space: ViewRows | None, key: bytes, purges: Purges) -> bool:
     """Whether a key of the refresh queue is a purged one, or one that nothing can read."""
     try:
-        return space is None or rooms.log.digests.one(space.decode_key(key)) in purges
+        return space is None or purged_of(rooms, space, key, None, purges) is not None
     except FormatError:
         return True
 
 
-def _erase(rooms: Rooms, keys: Sequence[bytes], positions: Sequence[int], until: int) -> None:
+def _erase(rooms: Rooms, keys: Sequence[bytes], positions: Sequence[int], until: Until) -> None:
     """Remove emptied rows whose delete is no later than the purge; what was learnt later stays."""
 
     def change(i: int, row: bytes | None) -> bytes | None:

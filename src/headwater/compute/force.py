@@ -10,9 +10,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from headwater.clock import MAX_MICROS, MIN_MICROS
+from headwater.compute.delete import stored_rows
+from headwater.compute.erase import purged_rows
 from headwater.compute.inputs import with_log
 from headwater.compute.lease import RunLease
 from headwater.compute.rooms import Rooms
+from headwater.compute.swap import swap_all
 from headwater.compute.too_large import TooLarge
 from headwater.errors import FormatError, StoreError
 from headwater.observer import Progress
@@ -142,7 +145,7 @@ def _pass(
     now = rooms.log.now() + (within or 0)
     stored = _read(rooms, rows, keys, now if within is None else MAX_MICROS)
     log = rooms.log.slice(rows.view.name, rows.view.key_types)
-    swap = _Swap(rooms, rows.view, stored, _marks(rooms, rows, log), lease, forced)
+    swap = _Swap(rooms, rows.view, stored, _marks(rooms, rows, log, keys), lease, forced)
     seen = _Hashes()
     for batch in _history(rooms, rows, log, now, keys, counts):
         pairs = rows.encode(batch)
@@ -154,7 +157,7 @@ def _pass(
         for start in range(0, len(pairs), CHUNK):
             swap.replace([pair for pair in pairs[start : start + CHUNK] if pair[0] not in stored.ahead], log.position)
     rooms.observer(Progress(f"materialize {rows.view.name}@{rows.view.version}", forced.keys, finished=True))
-    for some in _chunks(_candidates(rooms, rows, keys)):
+    for some in _chunks(stored_rows(rooms, rows, keys)):
         missing = seen.missing([key for key, _ in some])
         gone = [pair for pair, lacks in zip(some, missing, strict=True) if lacks]
         swap.remove([pair for pair in gone if pair[0] not in stored.ahead])
@@ -172,7 +175,8 @@ def _pass(
 def _history(
     rooms: Rooms, rows: ViewRows, log: LogSlice, end: int, keys: pa.Table | None, counts: ChangeCounts
 ) -> Iterator[pa.RecordBatch]:
-    request = ChangesRequest(with_log(rooms, rows.view, log), end, MIN_MICROS, Watermark(), log.position, keys)
+    view = with_log(rooms, rows.view, log, keys)
+    request = ChangesRequest(view, end, MIN_MICROS, Watermark(), log.position, keys)
     return rooms.engine.changes(request, counts)
 
 
@@ -182,7 +186,7 @@ def _read(rooms: Rooms, rows: ViewRows, keys: pa.Table | None, now: int) -> _Sto
     sequences: list[int] = []
     ahead: dict[bytes, bytes] = {}
     latest = now
-    for key, row in _candidates(rooms, rows, keys):
+    for key, row in stored_rows(rooms, rows, keys):
         stored = header(row)
         if stored is None:
             continue
@@ -269,7 +273,7 @@ class _Swap:
         if not changes:
             return 0
         high_water = (greatest_key(self.rooms.project), 0)
-        done = self.rooms.online.compare_and_put_all(changes, until=self.lease.until(), high_water=high_water)
+        done = swap_all(self.rooms.online, changes, self.lease.until, high_water)
         for (key, _, row), swapped, lower in zip(changes, done, lowered, strict=True):
             kept = self.again.pop(key, row)
             if not swapped or lower:
@@ -288,17 +292,6 @@ def _readable(row: bytes | None) -> bytes | None:
 def _equal(row: bytes, new: bytes) -> bool:
     row = without_tombstone(row)
     return row[: SEQUENCE.start] == new[: SEQUENCE.start] and row[ORDER.start :] == new[ORDER.start :]
-
-
-def _candidates(rooms: Rooms, rows: ViewRows, keys: pa.Table | None) -> Iterator[tuple[bytes, bytes]]:
-    """What is stored of a version, or of some of its keys."""
-    if keys is None:
-        yield from rooms.online.scan(rows.prefix)
-        return
-    stored = [key for key in rows.stored_keys(keys) if key is not None]
-    for start in range(0, len(stored), CHUNK):
-        some = stored[start : start + CHUNK]
-        yield from ((k, row) for k, row in zip(some, rooms.online.multi_get(some), strict=True) if row is not None)
 
 
 def _chunks(pairs: Iterable[tuple[bytes, bytes]]) -> Iterator[list[tuple[bytes, bytes]]]:
@@ -326,7 +319,7 @@ def key_table(rows: ViewRows, pairs: Mapping[bytes, bytes | None]) -> pa.Table:
     return pa.table(dict(zip(rows.names, columns, strict=True)))
 
 
-def _marks(rooms: Rooms, rows: ViewRows, log: LogSlice) -> dict[bytes, tuple[int, int]]:
+def _marks(rooms: Rooms, rows: ViewRows, log: LogSlice, keys: pa.Table | None) -> dict[bytes, tuple[int, int]]:
     """D and P of every key that the log has a delete of; those of purges by the rows that are stored."""
     marks: dict[bytes, Tombstone] = {}
     deletes = rooms.log.deletes_after(rows.view.name, rows.view.key_types, 0, log.position)
@@ -337,14 +330,9 @@ def _marks(rooms: Rooms, rows: ViewRows, log: LogSlice) -> dict[bytes, tuple[int
                 marks[key] = mark
     purges = rooms.log.purges_after(rows.view.name, 0, log.position)
     if purges:
-        for key, row in rooms.online.scan(rows.prefix):
-            try:
-                purged = purges.get(rooms.log.digests.one(rows.decode_key(key, row)))
-            except FormatError:
-                continue
-            if purged is not None:
-                position, through = marks.get(key, (0, MIN_MICROS))
-                marks[key] = max(position, purged[0]), max(through, purged[1])
+        for key, purged in purged_rows(rooms, rows.view, purges, keys):
+            position, through = marks.get(key, (0, MIN_MICROS))
+            marks[key] = max(position, purged[0]), max(through, purged[1])
     return marks
 
 

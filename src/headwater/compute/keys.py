@@ -47,9 +47,9 @@ def newest(record: ViewRecord) -> ViewVersion:
 
 
 def same_keys(one: ViewVersion, other: ViewVersion) -> bool:
-    """Whether two versions have the same join keys, integers of any width alike."""
+    """Whether two versions have the same join keys, in any order; integers of any width are the same."""
     return _plain(one) == _plain(other)
 
 
-def _plain(version: ViewVersion) -> list[tuple[str, str]]:
-    return [(name, str(dtype).replace("int32", "int64")) for name, dtype in version.view.join_keys.items()]
+def _plain(version: ViewVersion) -> dict[str, str]:
+    return {name: str(dtype).replace("int32", "int64") for name, dtype in version.view.join_keys.items()}

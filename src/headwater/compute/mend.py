@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from headwater.clock import MIN_MICROS, duration_micros
+from headwater.compute.erase import purged_of
 from headwater.compute.force import Forced, key_table, make_equal
 from headwater.compute.lease import RunLease
 from headwater.compute.rooms import WRITE_TIME, Rooms
@@ -92,10 +93,10 @@ def _deletes_again(rooms: Rooms, view: ResolvedView) -> int:
         if _covers(known.get(key), mark):
             continue
         try:
-            digest = rooms.log.digests.one(rows.decode_key(key, row))
+            again = not _covers(purged_of(rooms, rows, key, row, purged), mark)
         except FormatError:
             continue
-        if not _covers(purged.get(digest), mark):
+        if again:
             missing[key] = row
             marks.append(mark)
     if not missing:

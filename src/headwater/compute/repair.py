@@ -152,7 +152,7 @@ def _move_cached(rooms: Rooms, rows: dict[bytes, bytes], moved: Moved, lease: Ru
     # what others have put since the log was repaired is not ahead
     now = rooms.log.now()
     high_water = (greatest_key(rooms.project), 0)
-    update(rooms.online, keys, list(rows.values()), change, until=lease.until(), high_water=high_water)
+    update(rooms.online, keys, list(rows.values()), change, until=lease.until, high_water=high_water)
 
 
 def _move_purges(rooms: Rooms, name: str, moved: Moved) -> None:

@@ -39,7 +39,9 @@ class RowVersion:
     def reading(self) -> RowReading:
         """Which columns hold its keys and times."""
         source = self.view.view.source
-        return RowReading(tuple(k.source_column for k in self.view.keys), source.event_time, source.created_time)
+        keys = self.view.keys
+        columns, names = tuple(k.source_column for k in keys), tuple(k.name for k in keys)
+        return RowReading(columns, source.event_time, source.created_time, names)
 
     @lazy
     def needs(self) -> dict[str, tuple[DType | None, ...]]:

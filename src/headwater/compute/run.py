@@ -231,7 +231,7 @@ class Run:
             # the window alone: no row of the log counts for its position
             after = self.bounds.start - 1
             since = Watermark(after, log.position)
-        return ChangesRequest(with_log(self.rooms, self.view, log), end, after, since, log.position, self.keys)
+        return ChangesRequest(with_log(self.rooms, self.view, log, self.keys), end, after, since, log.position, self.keys)
 
     def _hide_again(self, rows: ViewRows, log: LogSlice, since: Watermark, lease: RunLease) -> None:
         """Put deletes since the watermark again, and every purge that is not erased yet, before any row.
@@ -243,18 +243,18 @@ class Run:
         if keys is not None:
             marks = zip(keys.column(POSITION).to_pylist(), keys.column(THROUGH).to_pylist(), strict=True)
             names = list(rows.names)
-            self._deleted += hide_rows(self.rooms, self.view, keys.select(names), list(marks), lease.until())
+            self._deleted += hide_rows(self.rooms, self.view, keys.select(names), list(marks), lease.until)
         unreadable = self.rooms.log.unreadable_deletes(self.view.name, since.position, log.position)
         if unreadable:
             self._warnings.append(f"{len(unreadable):,} deletes whose keys cannot be read are applied by their digests")
-            self._deleted += hide_by_digest(self.rooms, self.view, unreadable, lease.until())
+            self._deleted += hide_by_digest(self.rooms, self.view, unreadable, lease.until, self.keys)
         self._hide_purged(since.position, lease)
 
     def _hide_purged(self, position: int, lease: RunLease) -> None:
         log = self.rooms.log
         purges = {**log.purges_after(self.view.name, position, None), **log.open_purges(self.view.name)}
         if purges:
-            self._deleted += hide_purged(self.rooms, self.view, purges, lease.until())
+            self._deleted += hide_purged(self.rooms, self.view, purges, lease.until, self.keys)
 
     def _finish(
         self,

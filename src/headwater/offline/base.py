@@ -113,10 +113,10 @@ def lost_files(log: LogSlice) -> Iterator[str]:
 
 
 class KeyDigests(Protocol):
-    """How purged keys are recognised: by a salted digest of each key."""
+    """How purged keys are recognised: by salted digests of each key."""
 
-    def __call__(self, keys: pa.Table) -> list[bytes]:
-        """The digest of each row of join keys (columns in the entity's order)."""
+    def __call__(self, keys: pa.Table) -> list[tuple[bytes, ...]]:
+        """Every digest of each row of join keys (columns named like them, in the entity's order)."""
         ...
 
 

@@ -32,6 +32,7 @@ from headwater.offline.log_marks import (
     mark_erased,
     purge_tombstones,
     purged_rows,
+    tombstone_under,
 )
 from headwater.offline.log_parts import described, file_parts, table_part, unreadable_error
 from headwater.offline.log_repair import ClockRepair, repair
@@ -191,7 +192,7 @@ class OfflineLog(LogChecks):
 
         Args:
             view: the view.
-            keys: join keys, columns in the entity's order, integers as int64.
+            keys: join keys by name, integers as int64.
             known: what D must reach for each key, microseconds; the least int64: nothing.
             purge: keep digests instead of the keys.
             check: called within the transaction before anything is stored.
@@ -200,6 +201,7 @@ class OfflineLog(LogChecks):
             ClockError: the log's clock, or a D, is more than an hour ahead of now; nothing was added.
         """
         digests = self.digests(keys)
+        earlier = self.digests.in_any_order(keys) if purge else set()
         with self._writing() as log:
             if check is not None:
                 check(log.connection)
@@ -210,7 +212,7 @@ class OfflineLog(LogChecks):
             after = log.take(len(digests))
             positions = range(after + 1, log.position + 1)
             tombstones = list(zip(positions, through, strict=True))
-            self._insert_tombstones(log, view, None if purge else keys, digests, tombstones, after, now)
+            self._insert_tombstones(log, view, None if purge else keys, digests, tombstones, after, now, earlier)
         return Deleted(tuple(through), tuple(positions))
 
     def _insert_tombstones(
@@ -222,13 +224,14 @@ class OfflineLog(LogChecks):
         tombstones: Sequence[Tombstone],
         after: int,
         now: int,
+        earlier: Iterable[bytes] = (),
     ) -> None:
-        """Add tombstones; `keys`: in clear, None: by their digests alone."""
+        """Add tombstones; `keys`: in clear, None: by their digests alone (`earlier`: as in `insert_purges`)."""
         if keys is not None:
             insert_deletes(log.connection, log.known.shapes, view, keys, digests, tombstones, after)
         else:
             overwrite_removed(log.connection)
-            added = insert_purges(log.connection, view, digests, tombstones, after, now)
+            added = insert_purges(log.connection, view, digests, tombstones, after, now, earlier)
             if added > len(digests):
                 rewritten(log.connection, view)
             more = views.update().where(views.c.view == view).values(purges=views.c.purges + added)
@@ -260,7 +263,8 @@ class OfflineLog(LogChecks):
             ClockError: the log's clock, or a D, is more than an hour ahead of now; nothing was added.
         """
         digests = self.digests(keys) if keys is not None else list(purge or ())
-        wanted = list(zip(digests, tombstones, strict=True))
+        every = self.digests.all(keys) if keys is not None else [(digest,) for digest in digests]
+        wanted = list(zip(every, tombstones, strict=True))
         with self._writing() as log:
             state = view_state(log.connection, view)
             now = self._stamp(log.state, _earliest(state))
@@ -276,12 +280,12 @@ class OfflineLog(LogChecks):
 
     def purged(self, view: str, keys: pa.Table) -> NDArray[np.int64]:
         """D of each key that was purged, microseconds; the least int64 of the others."""
-        digests = self.digests(keys)
+        digests = self.digests.all(keys)
         with self._reading() as (connection, _, _):
             _, _, count = self._view(connection, view)
-            mine = set(digests)
+            mine = {digest for each in digests for digest in each}
             found = greatest(purge_tombstones(connection, view, digests=mine if len(mine) < count else None))
-        return np.array([found.get(digest, (0, MIN_MICROS))[1] for digest in digests], np.int64)
+        return np.array([(tombstone_under(each, found) or (0, MIN_MICROS))[1] for each in digests], np.int64)
 
     def purges_after(self, view: str, position: int, until: int | None = None) -> dict[bytes, Tombstone]:
         """Digest → the greatest P and D of the purges after a position of the log, up to `until` (None: all)."""
@@ -391,7 +395,7 @@ class OfflineLog(LogChecks):
                 deletes=deletes,
                 purges={**purged_ones, **{d: (*purged_ones.get(d, ()), *some) for d, some in unreadable_ones.items()}},
                 position=position,
-                digests=self.digests,
+                digests=self.digests.all,
                 left_out=left_out,
                 unreadable=tuple(f"{bad.reason}; {described(bad.file)}" for bad in unreadable),
                 examine=partial(self.examine, view, names) if names else None,

@@ -7,6 +7,8 @@ import struct
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import lru_cache
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -30,15 +32,22 @@ class RowReading:
         keys: the source's columns of the join keys, in the entity's order.
         event: the column of the event time; None: valid always.
         created: the column of the created time, before the reserved one; None: the reserved one, else the arrival.
+        names: the join keys, in the same order; none: they are named like the columns.
     """
 
     keys: tuple[str, ...]
     event: str | None
     created: str | None
+    names: tuple[str, ...] = ()
 
     def fits(self, table: pa.Table) -> bool:
         """Whether the rows have the keys and the event time."""
         return {*self.keys, *((self.event,) if self.event else ())} <= set(table.column_names)
+
+    def key_table(self, table: pa.Table) -> pa.Table:
+        """The join keys of rows, by name."""
+        keys = table.select(self.keys)
+        return keys.rename_columns(list(self.names)) if self.names else keys
 
     def known_at(self, table: pa.Table, arrivals: NDArray[np.int64]) -> NDArray[np.int64]:
         """max(event time, created time) of each row, microseconds."""
@@ -59,20 +68,72 @@ def _micros(column: pa.ChunkedArray, otherwise: NDArray[np.int64]) -> NDArray[np
 
 
 class Digests:
-    """Salted digests of keys (`KeyDigests`): equal values have equal ones, whatever the width of integers."""
+    """Salted digests of keys: equal values have equal ones, whatever the width of integers and the keys' order.
+
+    A key of several columns is digested by their names, in the names' order, since versions of a view may order them in
+    different ways. Earlier releases took its values in the order of the entity that they deleted by: such digests are
+    shorter, so that they are never taken for the others, and are still recognised by versions with that order.
+    """
 
     def __init__(self, salt: bytes) -> None:
         self._salt = salt
 
     def __call__(self, keys: pa.Table) -> list[bytes]:
-        columns = [_plain(column).to_pylist() for column in keys.columns]
-        if not columns:
-            return [self.one(())] * keys.num_rows
-        return [self.one(row) for row in zip(*columns, strict=True)]
+        """The digest of each row of join keys (columns named like them)."""
+        names = tuple(keys.column_names)
+        return [self.one(names, row) for row in _key_rows(keys)]
 
-    def one(self, key: Sequence[Any]) -> bytes:
-        """The digest of one key's values, in the entity's order."""
-        return hashlib.blake2b(b"".join(map(_encoded, key)), digest_size=16, key=self._salt).digest()
+    def all(self, keys: pa.Table) -> list[tuple[bytes, ...]]:
+        """Every digest under which a tombstone of each row's key may be (`KeyDigests`)."""
+        names = tuple(keys.column_names)
+        return [self.all_of(names, row) for row in _key_rows(keys)]
+
+    def one(self, names: tuple[str, ...], values: Sequence[Any]) -> bytes:
+        """The digest of one key: its join keys and their values."""
+        if len(names) < 2:
+            return self._in_order(values)
+        body = b"".join(name + _encoded(values[i]) for i, name in _named(names))
+        return _BY_NAME + hashlib.blake2b(body, digest_size=16, key=self._salt).digest()
+
+    def all_of(self, names: tuple[str, ...], values: Sequence[Any]) -> tuple[bytes, ...]:
+        """As `all`, for one key; the values in the entity's order."""
+        if len(names) < 2:
+            return (self._in_order(values),)
+        return self.one(names, values), self._in_order(values)
+
+    def in_any_order(self, keys: pa.Table) -> set[bytes]:
+        """Every digest that any version of any release may have given the keys."""
+        found = set(self(keys))
+        if 2 <= keys.num_columns <= _ORDERED:
+            orders = list(permutations(range(keys.num_columns)))
+            found |= {self._in_order([row[i] for i in order]) for row in _key_rows(keys) for order in orders}
+        return found
+
+    def _in_order(self, values: Sequence[Any]) -> bytes:
+        return hashlib.blake2b(b"".join(map(_encoded, values)), digest_size=16, key=self._salt).digest()
+
+
+_BY_NAME = b"n"
+"""What a digest of 17 bytes begins with."""
+_ORDERED = 4
+"""The most join keys of which all orders are tried."""
+
+
+@lru_cache(maxsize=256)
+def _named(names: tuple[str, ...]) -> list[tuple[int, bytes]]:
+    """The place of each join key and its encoded name, by name."""
+    return [(i, _encoded(names[i])) for i in sorted(range(len(names)), key=names.__getitem__)]
+
+
+def _key_rows(keys: pa.Table) -> Iterable[tuple[Any, ...]]:
+    columns = [_plain(column).to_pylist() for column in keys.columns]
+    return zip(*columns, strict=True) if columns else [()] * keys.num_rows
+
+
+def tombstone_under(digests: Iterable[bytes], tombstones: Mapping[bytes, Tombstone]) -> Tombstone | None:
+    """The greatest P and D of what is under any of a key's digests; None: nothing is."""
+    mine = [tombstones[digest] for digest in digests if digest in tombstones]
+    return (max(p for p, _ in mine), max(d for _, d in mine)) if mine else None
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -174,7 +235,8 @@ def purged_rows(
         digests: of keys.
         count: how many purges the view has.
     """
-    mine = {digest for reading in readings if reading.fits(table) for digest in digests(table.select(reading.keys))}
+    fitting = [digests.all(reading.key_table(table)) for reading in readings if reading.fits(table)]
+    mine = {digest for some in fitting for each in some for digest in each}
     tombstones = greatest(purge_tombstones(connection, view, digests=mine if len(mine) < count else None))
     if not tombstones:
         return np.zeros(table.num_rows, bool)
@@ -204,7 +266,7 @@ def hidden(
     for reading in readings:
         if not reading.fits(table):
             continue
-        mine = [tombstones.get(digest) for digest in digests(table.select(reading.keys))]
+        mine = [tombstone_under(each, tombstones) for each in digests.all(reading.key_table(table))]
         has = np.array([tombstone is not None for tombstone in mine], bool)
         if not has.any():
             continue
@@ -260,21 +322,23 @@ def insert_purges(
     tombstones: Sequence[Tombstone],
     after: int,
     now: int,
+    earlier: Iterable[bytes] = (),
 ) -> int:
     """Add tombstones that hold digests, at the positions that follow `after`; how many there are more in the table.
 
-    Tombstones of the same keys in clear become such ones too, at their own positions.
+    Tombstones of the same keys in clear become such ones too, at their own positions; `earlier` are other digests under
+    which they may be.
     """
     rows = [
         {"view": view, "position": after + 1 + i, "digest": digest, "through": d, "asked_at": now, "hides_before": p}
         for i, (digest, (p, d)) in enumerate(zip(digests, tombstones, strict=True))
     ]
     columns = (deletes.c.digest, deletes.c.position, deletes.c.through, hides_before(deletes).label("hides_before"))
-    for some in _in_parts(set(digests)):
-        mine = (deletes.c.view == view) & deletes.c.digest.in_(some)
-        earlier = connection.execute(sa.select(*columns).where(mine)).all()
-        if earlier:
-            rows += [{"view": view, "asked_at": now, **row._mapping} for row in earlier]
+    for part in _in_parts({*digests, *earlier}):
+        mine = (deletes.c.view == view) & deletes.c.digest.in_(part)
+        in_clear = connection.execute(sa.select(*columns).where(mine)).all()
+        if in_clear:
+            rows += [{"view": view, "asked_at": now, **row._mapping} for row in in_clear]
             connection.execute(deletes.delete().where(mine))
     if rows:
         connection.execute(purges.insert(), rows)
@@ -291,10 +355,13 @@ def mark_erased(connection: sa.Connection, view: str, tombstones: Mapping[bytes,
 
 
 def lacking(
-    connection: sa.Connection, view: str, wanted: Sequence[tuple[bytes, Tombstone]], *, purged: bool
+    connection: sa.Connection, view: str, wanted: Sequence[tuple[Sequence[bytes], Tombstone]], *, purged: bool
 ) -> list[int]:
-    """Which of some tombstones (by index) the log has none for that hides as much; `purged`: none under a digest."""
-    keys = {digest for digest, _ in wanted}
+    """Which of some tombstones (by index) the log has none for that hides as much; `purged`: none under a digest.
+
+    `wanted`: of each all digests of its key, and what it hides.
+    """
+    keys = {digest for digests, _ in wanted for digest in digests}
     have: dict[bytes, list[Tombstone]] = {}
     for table in (purges,) if purged else (purges, deletes):
         query = sa.select(table.c.digest, hides_before(table), table.c.through).where(table.c.view == view)
@@ -303,6 +370,6 @@ def lacking(
                 have.setdefault(bytes(digest), []).append((int(before), int(through)))
     return [
         i
-        for i, (digest, (before, through)) in enumerate(wanted)
-        if not any(p >= before and d >= through for p, d in have.get(digest, ()))
+        for i, (digests, (before, through)) in enumerate(wanted)
+        if not any(p >= before and d >= through for digest in digests for p, d in have.get(digest, ()))
     ]

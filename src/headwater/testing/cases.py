@@ -111,9 +111,10 @@ class KeyTableDigests:
 
     names: tuple[str, ...]
 
-    def __call__(self, keys: pa.Table) -> list[bytes]:
+    def __call__(self, keys: pa.Table) -> list[tuple[bytes, ...]]:
         columns = [keys.column(name).to_pylist() for name in self.names]
-        return [_digest(key) for key in zip(*columns, strict=True)] if columns else [_digest(())] * keys.num_rows
+        found = zip(*columns, strict=True) if columns else [()] * keys.num_rows
+        return [(_digest(key),) for key in found]
 
 
 def _digest(key: Key) -> bytes:

@@ -86,7 +86,7 @@ def test_another_logs_folder_is_refused(log: OfflineLog, tmp_path: Path, clock: 
 def test_digests_tell_keys_apart(left: tuple[object, ...], right: tuple[object, ...]) -> None:
     digests = Digests(b"salt")
     same = [type(v) for v in left] == [type(v) for v in right] and left == right
-    assert (digests.one(left) == digests.one(right)) == same
+    assert (digests.one(("a", "b"), left) == digests.one(("a", "b"), right)) == same
 
 
 def test_a_registry_restored_from_an_old_copy_loses_no_file(log: OfflineLog, tmp_path: Path, clock: Ticking) -> None:

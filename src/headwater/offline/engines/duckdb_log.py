@@ -143,7 +143,12 @@ def _purged(session: ViewSession, view: ResolvedView, log: LogSlice, rows: ViewR
     there = session.arrow(exp.select(*names).distinct().from_(rows.narrow().subquery("r")))
     shown = {k.name: _shown_key(there.column(i), k.dtype) for i, k in enumerate(view.keys)}
     table = pa.table(shown) if shown else there.select([])
-    found = [(i, *tombstone) for i, digest in enumerate(log.digests(table)) for tombstone in log.purges.get(digest, ())]
+    found = [
+        (i, *tombstone)
+        for i, digests in enumerate(log.digests(table))
+        for digest in digests
+        for tombstone in log.purges.get(digest, ())
+    ]
     if not found:
         return None
     chosen, before, through = (pa.array(values, pa.int64()) for values in zip(*found, strict=True))
