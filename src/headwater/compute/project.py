@@ -8,7 +8,8 @@ import pyarrow.compute as pc
 
 from headwater.clock import MIN_MICROS
 from headwater.compute.rows import RowVersion
-from headwater.offline.base import ARRIVAL, CREATED, POSITION
+from headwater.offline.base import ARRIVAL, POSITION
+from headwater.offline.log_marks import created_columns
 from headwater.types import DType
 
 EVENT_TIME, CREATED_TIME, ORIGIN, PLACE = "__event", "__created", "__origin", "__position"
@@ -57,11 +58,8 @@ def known_at(batch: pa.RecordBatch) -> np.ndarray[tuple[int], np.dtype[np.int64]
 
 def _created(version: RowVersion, table: pa.Table) -> pa.Array:
     """The created time that a row carries (the source's column, else the reserved one), else its arrival."""
-    created = one_chunk(table.column(ARRIVAL))
-    for name in (CREATED, version.reading.created):
-        if name is not None and name in table.column_names and pa.types.is_timestamp(table.column(name).type):
-            created = pc.coalesce(_micros(table.column(name)), created)
-    return created
+    carried = [_micros(table.column(name)) for name in created_columns(version.reading.created, table.schema)]
+    return pc.coalesce(*carried, one_chunk(table.column(ARRIVAL)))
 
 
 def _micros(column: pa.ChunkedArray) -> pa.Array:

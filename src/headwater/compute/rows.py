@@ -77,6 +77,8 @@ class RowVersion:
 
     def takes(self, schema: pa.Schema) -> bool:
         """Whether rows of the log with these columns are complete for it, and of types it can hold."""
+        if not self.reading.fits(schema):
+            return False
         for name, wanted in self.needs.items():
             at = schema.get_field_index(name)
             if at < 0 or not all(_holds(schema.field(at).type, dtype) for dtype in wanted):
@@ -385,7 +387,11 @@ def _stored(
         if any(name in version.times for version in takers):
             wanted = {None: None, **wanted}
         if wanted:
-            columns[name] = _fitted(raw, name, _widest(list(wanted)), fitted).values
+            dtype = _widest(list(wanted))
+            values = _fitted(raw, name, dtype, fitted).values
+            # NULL fits what no one dtype can hold: all takers can read it then
+            split = values.null_count == len(values) and not all(_holds(values.type, other) for other in wanted)
+            columns[name] = pa.nulls(len(values)) if split else values
         else:
             values = _as_given(raw, name, versions, fitted)
             if values is not None:

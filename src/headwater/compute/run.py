@@ -231,7 +231,8 @@ class Run:
             # the window alone: no row of the log counts for its position
             after = self.bounds.start - 1
             since = Watermark(after, log.position)
-        return ChangesRequest(with_log(self.rooms, self.view, log, self.keys), end, after, since, log.position, self.keys)
+        view = with_log(self.rooms, self.view, log, self.keys)
+        return ChangesRequest(view, end, after, since, log.position, self.keys)
 
     def _hide_again(self, rows: ViewRows, log: LogSlice, since: Watermark, lease: RunLease) -> None:
         """Put deletes since the watermark again, and every purge that is not erased yet, before any row.

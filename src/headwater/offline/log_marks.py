@@ -40,9 +40,16 @@ class RowReading:
     created: str | None
     names: tuple[str, ...] = ()
 
-    def fits(self, table: pa.Table) -> bool:
-        """Whether the rows have the keys and the event time."""
-        return {*self.keys, *((self.event,) if self.event else ())} <= set(table.column_names)
+    def fits(self, schema: pa.Schema) -> bool:
+        """Whether rows with these columns can be the version's: they have its keys, and its times are times.
+
+        A column that is the created time for one version can be text for another, which alone takes such rows then; a
+        row need not have one.
+        """
+        types = dict(zip(schema.names, schema.types, strict=True))
+        if not set(self.keys) <= types.keys() or (self.event is not None and self.event not in types):
+            return False
+        return all(_is_time(types[name]) for name in (self.event, self.created) if name in types)
 
     def key_table(self, table: pa.Table) -> pa.Table:
         """The join keys of rows, by name."""
@@ -52,10 +59,24 @@ class RowReading:
     def known_at(self, table: pa.Table, arrivals: NDArray[np.int64]) -> NDArray[np.int64]:
         """max(event time, created time) of each row, microseconds."""
         created = arrivals
-        for name in (CREATED, self.created):
-            if name is not None and name in table.column_names:
-                created = _micros(table.column(name), created)
+        for name in reversed(created_columns(self.created, table.schema)):
+            created = _micros(table.column(name), created)
         return created if self.event is None else np.maximum(_micros(table.column(self.event), created), created)
+
+
+def _is_time(given: pa.DataType) -> bool:
+    return bool(pa.types.is_timestamp(given) or pa.types.is_null(given))
+
+
+def created_columns(created: str | None, schema: pa.Schema) -> list[str]:
+    """The columns of the log that say when a row was created, of which the first that is not NULL counts; else arrival.
+
+    Args:
+        created: the source's column of the created time.
+        schema: of the rows. Columns in which there are no times do not count.
+    """
+    names = dict.fromkeys(name for name in (created, CREATED) if name is not None)
+    return [name for name in names if name in schema.names and pa.types.is_timestamp(schema.field(name).type)]
 
 
 def _micros(column: pa.ChunkedArray, otherwise: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -235,7 +256,7 @@ def purged_rows(
         digests: of keys.
         count: how many purges the view has.
     """
-    fitting = [digests.all(reading.key_table(table)) for reading in readings if reading.fits(table)]
+    fitting = [digests.all(reading.key_table(table)) for reading in readings if reading.fits(table.schema)]
     mine = {digest for some in fitting for each in some for digest in each}
     tombstones = greatest(purge_tombstones(connection, view, digests=mine if len(mine) < count else None))
     if not tombstones:
@@ -264,7 +285,7 @@ def hidden(
     gone = np.zeros(table.num_rows, bool)
     lives = np.zeros(table.num_rows, bool)
     for reading in readings:
-        if not reading.fits(table):
+        if not reading.fits(table.schema):
             continue
         mine = [tombstone_under(each, tombstones) for each in digests.all(reading.key_table(table))]
         has = np.array([tombstone is not None for tombstone in mine], bool)

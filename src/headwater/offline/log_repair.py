@@ -145,7 +145,7 @@ class _Keys:
     def add(self, view: str, table: pa.Table) -> None:
         """Take note of the keys of rows."""
         for reading in self._readings.get(view, ()):
-            if reading.fits(table):
+            if reading.fits(table.schema):
                 mine = table.select(reading.keys)
                 self._found.setdefault((view, reading, mine.schema), []).append(_distinct(mine))
 

@@ -13,7 +13,7 @@ from sqlglot import exp
 from headwater.clock import duration_micros
 from headwater.definitions.feature import Feature
 from headwater.definitions.sources import TEXT_SOURCES, PushSource, Source
-from headwater.offline.base import ARRIVAL, CREATED, POSITION, SourceScope, ViewInput, unreadable_rows
+from headwater.offline.base import ARRIVAL, POSITION, SourceScope, ViewInput, unreadable_rows
 from headwater.offline.engines.duckdb_columns import (
     Place,
     event_range,
@@ -37,6 +37,7 @@ from headwater.offline.engines.duckdb_opened import (
 )
 from headwater.offline.engines.duckdb_sources import EVERYTHING, open_source, show_table, source_schema
 from headwater.offline.engines.footers import null_count, time_range
+from headwater.offline.log_marks import created_columns
 from headwater.offline.pit import hidden_rows
 from headwater.offline.relations import Relation, Tree, ViewRows, column, number
 from headwater.planning.resolve import ResolvedView
@@ -285,10 +286,8 @@ def _part(session: Session, view: ResolvedView, shown: ShownPart, features: Sequ
     """Rows of the log, read as this version reads them."""
     types = {field.name: field.type for field in shown.schema}
     source = view.view.source
-    carried = [c for c in (source.created_time, CREATED) if c is not None and c in types]
-    created = [
-        micros(c, types[c], where).sql("duckdb") for c in dict.fromkeys(carried) if not pa.types.is_null(types[c])
-    ]
+    carried = created_columns(source.created_time, shown.schema)
+    created = [micros(name, types[name], where).sql("duckdb") for name in carried]
     place = session.place(name_sql(POSITION), "position {}".format)
     arrival = f"epoch_us({name_sql(ARRIVAL)})" if is_time(types[ARRIVAL]) else name_sql(ARRIVAL)
     return Relation(
