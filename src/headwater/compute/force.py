@@ -118,6 +118,7 @@ def make_equal(
     """
     rows = ViewRows(rooms.project, view)
     note = rooms.forcing.begin(view.name, view.version, lease.until())
+    lease.forces(note)
     left, first = keys, True
     for _ in range(ROUNDS):
         again = _pass(rooms, rows, lease, forced, left, (counts if first else None) or ChangeCounts(), first, within)

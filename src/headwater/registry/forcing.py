@@ -35,6 +35,11 @@ class Forcing:
             connection.execute(forcing.insert().values(id=note, view=view, version=version, until=until))
         return note
 
+    def extend(self, note: str, until: int) -> None:
+        """Note that a force run has renewed its lease: its puts can apply until then (microseconds)."""
+        with writing(self._engine) as connection:
+            connection.execute(forcing.update().where(forcing.c.id == note).values(until=until))
+
     def end(self, note: str) -> None:
         """Note that a force run has made its keys equal."""
         with writing(self._engine) as connection:
