@@ -24,7 +24,7 @@ from headwater.planning.local_time import aware, local_times
 from headwater.planning.resolve import ResolvedView
 from headwater.planning.tables import as_table, column_names, index_hint, loose_columns
 from headwater.planning.value_checks import NOT_TEXT, PARSE_TIMES, holds_text, shown, unreadable, unreadable_rows
-from headwater.types import DType, Int64, String, Timestamp, fits, fitting_dtype
+from headwater.types import DType, Int32, Int64, String, Timestamp, fits, fitting_dtype
 
 TIME = "time"
 
@@ -300,6 +300,9 @@ class _Why:
             if found.bad is not None:
                 why.unfit[name, dtype] = found.bad
                 why.good &= ~found.bad
+        for name, wide in _too_wide(raw, version, fitted).items():
+            why.unfit[name, Int32] = wide
+            why.good &= ~wide
         event_id = version.view.view.source.event_id
         if event_id in raw.columns and event_id not in version.needs:
             why.odd_ids = _any_kind(raw.columns[event_id]).bad
@@ -365,6 +368,22 @@ def _never_null(version: RowVersion) -> list[tuple[str, DType | None]]:
         (k.source_column, Int64 if k.dtype.name == "int32" else k.dtype) for k in version.view.keys
     ]
     return keys if version.reading.event is None else [*keys, (version.reading.event, None)]
+
+
+def _too_wide(
+    raw: _Raw, version: RowVersion, fitted: dict[tuple[str, DType | None], Fitted]
+) -> dict[str, NDArray[np.bool_]]:
+    """Key column → which of its integers a key of 32 bits cannot have; the log keeps them all in 64."""
+    found = {}
+    for key in version.view.keys:
+        name = key.source_column
+        if key.dtype == Int32 and name in raw.columns:
+            values = _fitted(raw, name, Int64, fitted).values.fill_null(0)
+            outside = pc.or_(pc.less(values, -(2**31)), pc.greater(values, 2**31 - 1))
+            wide = outside.to_numpy(zero_copy_only=False).astype(bool)
+            if wide.any():
+                found[name] = wide
+    return found
 
 
 def _fitted(raw: _Raw, name: str, dtype: DType | None, known: dict[tuple[str, DType | None], Fitted]) -> Fitted:

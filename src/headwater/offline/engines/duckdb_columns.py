@@ -140,7 +140,9 @@ def placed(text: str, names: Sequence[Callable[[int], str]]) -> str:
     return _PLACED.sub(lambda found: f" in {names[int(found[1])](int(found[2]))}", text)
 
 
-def key(name: str, given: pa.DataType, dtype: DType, where: str, place: Place | None = None) -> Tree:
+def key(
+    name: str, given: pa.DataType, dtype: DType, where: str, place: Place | None = None, *, lenient: bool = False
+) -> Tree:
     """A key column in the form that the spine's keys have: integers and timestamps as int64.
 
     Args:
@@ -149,6 +151,8 @@ def key(name: str, given: pa.DataType, dtype: DType, where: str, place: Place | 
         dtype: the join key's dtype.
         where: the view, for errors.
         place: names the rows of values that do not fit.
+        lenient: whether an integer outside of the join key's range is NULL instead: an earlier release's log may have
+            such rows, which no store can take.
 
     Raises:
         SourceError: a column of another type.
@@ -162,7 +166,11 @@ def key(name: str, given: pa.DataType, dtype: DType, where: str, place: Place | 
     wanted = Int64 if dtype.name == "int32" else dtype
     if pa.types.is_null(form):
         return tree(f"CAST(NULL AS {'BIGINT' if wanted.name == 'timestamp' else type_name(wanted)})")
+    if dtype != wanted and not lenient:
+        return tree(f"CAST({_checked(name, _cast(name_sql(name), form, dtype), given, dtype, where, place)} AS BIGINT)")
     cast = _cast(name_sql(name), form, wanted)
+    if dtype != wanted:
+        cast = f"CAST(TRY_CAST({cast} AS {type_name(dtype)}) AS BIGINT)"
     if wanted.name == "timestamp":
         cast = f"epoch_us({cast})"
     return tree(_checked(name, cast, given, wanted, where, place))

@@ -294,7 +294,9 @@ def _part(session: Session, view: ResolvedView, shown: ShownPart, features: Sequ
         table=exp.to_table(shown.name),
         ordinal=column(POSITION),
         size=shown.size,
-        keys=tuple(key(k.source_column, types[k.source_column], k.dtype, where, place) for k in view.keys),
+        keys=tuple(
+            key(k.source_column, types[k.source_column], k.dtype, where, place, lenient=True) for k in view.keys
+        ),
         event=None if source.event_time is None else _log_event(source.event_time, types, where),
         created=tree(f"coalesce({', '.join([*created, arrival])})"),
         features=_values(features, types, where, place),
