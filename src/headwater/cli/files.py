@@ -7,7 +7,7 @@ import csv
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.parquet
@@ -21,13 +21,16 @@ from headwater.offline.json_files import read_json_rows
 from headwater.offline.spine import TIMESTAMPS
 from headwater.planning.resolve import resolve
 from headwater.planning.snapshot import RegistrySnapshot
-from headwater.planning.text_values import PLAIN, text_hint, value_of_text
+from headwater.planning.text_values import PLAIN, given_time_of_text, text_hint, text_in_json, value_of_text
 from headwater.planning.value_checks import python_values
 from headwater.scratch import whole_file
 from headwater.types import DType, String, Timestamp
 
 if TYPE_CHECKING:
     from headwater.offline.result import HistoryResult
+
+Columns: TypeAlias = dict[str, pa.Array | list[Any]]
+"""Columns by their names; lists where naive and aware times, or other kinds of values, may be together."""
 
 READABLE = (".parquet", ".csv", ".tsv", ".json", ".jsonl", ".ndjson")
 WRITABLE = (".parquet", ".csv")
@@ -59,14 +62,25 @@ def source_columns(view: FeatureView) -> dict[str, DType]:
     return columns | {name: Timestamp for name in times if name is not None and name not in columns}
 
 
+def source_times(view: FeatureView) -> frozenset[str]:
+    """The columns of a view's source that say when a row became true, and when it was known."""
+    return frozenset(n for n in (view.source.event_time, view.source.created_time, "created_time") if n is not None)
+
+
 def read_table(
-    path: Path, dtypes: Mapping[str, DType], *, form: CSVFormat = PLAIN, strict: bool = True
-) -> pa.Table | list[dict[str, Any]]:
-    """The rows of a file.
+    path: Path,
+    dtypes: Mapping[str, DType],
+    *,
+    times: Collection[str] = (),
+    form: CSVFormat = PLAIN,
+    strict: bool = True,
+) -> pa.Table | Columns | list[dict[str, Any]]:
+    """The rows of a file. Times without an offset are naive: which zone they are of is for the source to say.
 
     Args:
         path: a .parquet, .csv (.tsv), .json (a list of objects) or .jsonl file (an object a line).
         dtypes: the columns known beforehand: text is read as these; any other column of a CSV is text.
+        times: of these the event and created times: finer than a microsecond, they are rounded up.
         form: how a CSV is written.
         strict: refuse text that is not of its dtype; else it stays text, for `write` to name its row.
 
@@ -83,10 +97,11 @@ def read_table(
                 return pyarrow.parquet.read_table(path, partitioning=None)
             case ".csv" | ".tsv" | ".tab":
                 _refuse_twice(path, form, {*dtypes, *TIMESTAMPS})
-                return _typed_table(path, read_text(path, form), dtypes, form, strict)
+                columns = _typed_columns(path, read_text(path, form), dtypes, form, strict, dict.fromkeys(times, 1))
+                return columns if any(isinstance(column, list) for column in columns.values()) else pa.table(columns)
             case kind:
                 rows = read_json_rows(str(path), kind in (".jsonl", ".ndjson"), "")
-                return _typed_rows(path, rows, dtypes, strict)
+                return _typed_rows(path, rows, dtypes, strict, times)
     except (pa.ArrowException, OSError) as bad:
         raise DataError(f"{path}: {bad}") from bad
     except SourceError as bad:
@@ -133,29 +148,37 @@ def read_text(path: Path, form: CSVFormat) -> TextRows:
     return TextRows(names, columns or [[] for _ in names], [line for line, _ in rows])
 
 
-def _typed_table(
-    path: Path, text: TextRows, dtypes: Mapping[str, DType], form: CSVFormat, strict: bool
-) -> pa.Table | list[dict[str, Any]]:
-    """Columns that are known in their dtypes; rows of Python values where text that is none stays."""
+def _typed_columns(
+    path: Path,
+    text: TextRows,
+    dtypes: Mapping[str, DType],
+    form: CSVFormat,
+    strict: bool,
+    finer: Mapping[str, int],
+) -> Columns:
+    """Columns that are known in their dtypes; lists of times, and of values among which text that is none stays."""
     nulls = frozenset(form.nulls)
-    columns: dict[str, pa.Array | list[Any]] = {}
+    columns: Columns = {}
     for name, texts in zip(text.names, text.columns, strict=True):
-        dtype, bad = dtypes.get(name, String), False
+        dtype = dtypes.get(name, String)
+        loose = dtype.name == "timestamp"
         values: list[Any] = []
         for row, given in enumerate(texts):
             try:
-                values.append(None if given in nulls else value_of_text(given, dtype, form))
+                if given in nulls:
+                    values.append(None)
+                elif dtype.name == "timestamp":
+                    values.append(given_time_of_text(given, form.times, finer=finer.get(name, 0)))
+                else:
+                    values.append(value_of_text(given, dtype, form))
             except ValueError:
                 if strict:
                     place = f"{path}: line {text.lines[row]}, column {name!r}"
                     raise DataError(f"{place}: {brief(given)} is not {dtype}{text_hint(given, dtype, form)}") from None
-                bad = True
+                loose = True
                 values.append(given)
-        columns[name] = values if bad else pa.array(values, dtype.arrow)
-    if not any(isinstance(column, list) for column in columns.values()):
-        return pa.table(columns)
-    lists = [column if isinstance(column, list) else column.to_pylist() for column in columns.values()]
-    return [dict(zip(columns, row, strict=True)) for row in zip(*lists, strict=True)]
+        columns[name] = values if loose else pa.array(values, dtype.arrow)
+    return columns
 
 
 def check_extension(path: Path, allowed: tuple[str, ...]) -> None:
@@ -169,21 +192,23 @@ def check_extension(path: Path, allowed: tuple[str, ...]) -> None:
 
 
 def _typed_rows(
-    path: Path, rows: Iterable[tuple[str, dict[str, Any]]], dtypes: Mapping[str, DType], strict: bool
+    path: Path,
+    rows: Iterable[tuple[str, dict[str, Any]]],
+    dtypes: Mapping[str, DType],
+    strict: bool,
+    times: Collection[str],
 ) -> list[dict[str, Any]]:
     """JSON has no times, dates or bytes: text in such a column is read as one."""
-    typed = {name: dtype for name, dtype in dtypes.items() if dtype.name in ("timestamp", "date", "bytes")}
+    typed = {name: d for name, d in dtypes.items() if (d.element or d).name in ("timestamp", "date", "bytes")}
     found = []
     for place, row in rows:
         for name in typed.keys() & row.keys():
-            if isinstance(row[name], str):
-                try:
-                    row[name] = value_of_text(row[name], typed[name])
-                except ValueError:
-                    if strict:
-                        raise DataError(
-                            f"{path}: {place}, column {name!r}: {brief(row[name])} is not {typed[name]}"
-                        ) from None
+            try:
+                row[name] = text_in_json(row[name], typed[name], finer=int(name in times))
+            except ValueError:
+                if strict:
+                    what = f"{brief(row[name])} is not {typed[name]}"
+                    raise DataError(f"{path}: {place}, column {name!r}: {what}") from None
         found.append(row)
     return found
 
@@ -306,13 +331,12 @@ def read_spine(
     texts = dict(zip(text.names, text.columns, strict=True))
     plain = {name for name in text.names if dtypes.get(name, String) == String}
     only_empty = replace(form, nulls=("",)) if form.nulls == CSV_NULLS else form
-    columns = {}
+    columns: Columns = {}
+    finer = dict.fromkeys(times, -1)
     for name in text.names:
         one = TextRows([name], [texts[name]], text.lines)
-        table = _typed_table(path, one, dtypes, only_empty if name in plain else form, strict=True)
-        assert isinstance(table, pa.Table)
-        columns[name] = table.column(0)
-    return SpineFile(pa.table(columns), texts)
+        columns |= _typed_columns(path, one, dtypes, only_empty if name in plain else form, True, finer)
+    return SpineFile(columns, texts)
 
 
 def write_result(

@@ -36,7 +36,7 @@ class Moment:
     """An instant as it is typed.
 
     Attributes:
-        time: where a time is typed.
+        time: where a time is typed; naive without an offset.
         before: how long before now, where `now` or `-2h` is.
     """
 
@@ -44,11 +44,16 @@ class Moment:
     before: timedelta = timedelta(0)
 
     def at(self, now: datetime) -> datetime:
-        """The instant, where now is another one.
+        """The instant, where now is another one; a naive time is of UTC.
 
         Raises:
             UsageError: outside the years 1 to 9999.
         """
+        given = self.given(now)
+        return given.replace(tzinfo=UTC) if given.tzinfo is None else given
+
+    def given(self, now: datetime) -> datetime:
+        """`at`, but a naive time stays naive."""
         if self.time is not None:
             return self.time
         try:
@@ -72,7 +77,7 @@ def moment(text: str) -> Moment:
             f"{brief(text)} is not a time; write it as 2026-07-01, 2026-07-01T12:00 or 2026-07-01T12:00+02:00 "
             "(without a zone it is UTC), as -2h for two hours ago, or as now"
         ) from None
-    return Moment(when.replace(tzinfo=UTC) if when.tzinfo is None else when)
+    return Moment(when)
 
 
 def instant(text: str) -> datetime:

@@ -111,7 +111,9 @@ def history(
     ] = None,
     timezone: Annotated[
         str | None,
-        typer.Option(metavar="ZONE", help="Of the spine's naive times: Europe/Berlin, +02:00.", show_default="UTC"),
+        typer.Option(
+            metavar="ZONE", help="Of naive times, the spine's and --at's: Europe/Berlin, +02:00.", show_default="UTC"
+        ),
     ] = None,
     now: Annotated[
         Any, typer.Option(parser=parse.instant, metavar="TIME", help="What --at counts from.", show_default="now")
@@ -144,7 +146,7 @@ def history(
             given.rows,
             names,
             timestamp_column=timestamp,
-            at=None if at is None else at.at(now or datetime.now(UTC)),
+            at=None if at is None else at.given(now or datetime.now(UTC)),
             include=beside,
             timezone=timezone,
         )

@@ -110,8 +110,14 @@ def write(
     The rows have the source's own columns. With a created time they are safe to write twice.
     """
     with run.store() as store:
-        dtypes = later.files.source_columns(store.registry.snapshot().view(view).version().view)
-        rows = later.files.read_table(file, dtypes, form=later.files.csv_options(csv or []), strict=False)
+        definition = store.registry.snapshot().view(view).version().view
+        rows = later.files.read_table(
+            file,
+            later.files.source_columns(definition),
+            times=later.files.source_times(definition),
+            form=later.files.csv_options(csv or []),
+            strict=False,
+        )
         report = store.write(view, rows, to=to.value, errors=errors.value, created=created.value)
     run.answer(report, *reports.written(view, report))
 

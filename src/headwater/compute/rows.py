@@ -21,8 +21,9 @@ from headwater.offline.log import RowGroup
 from headwater.offline.log_marks import RowReading
 from headwater.planning.cast import Column, Fitted, fit, fit_time, plain
 from headwater.planning.local_time import aware, local_times
+from headwater.planning.python_arrays import array_of_values, refuse_mixed
 from headwater.planning.resolve import ResolvedView
-from headwater.planning.tables import as_table, column_names, index_hint, loose_columns
+from headwater.planning.tables import as_table, column_names, index_hint, is_column, loose_columns
 from headwater.planning.value_checks import NOT_TEXT, PARSE_TIMES, holds_text, shown, unreadable, unreadable_rows
 from headwater.types import DType, Int32, Int64, String, Timestamp, fits, fitting_dtype
 
@@ -176,7 +177,7 @@ def check_rows(
 
 
 def _raw_groups(view: str, data: Any) -> tuple[list[_Raw], int]:
-    if isinstance(data, Mapping) and not any(isinstance(v, (list, tuple, np.ndarray)) for v in data.values()):
+    if isinstance(data, Mapping) and not any(is_column(v) for v in data.values()):
         data = [data]
     if isinstance(data, (list, tuple)):
         wrong = next((i for i, row in enumerate(data) if not isinstance(row, Mapping)), None)
@@ -200,7 +201,7 @@ def _raw_groups(view: str, data: Any) -> tuple[list[_Raw], int]:
 def _columns(view: str, data: Any) -> tuple[dict[str, Column], int]:
     """The columns of a table; those that Arrow cannot hold as lists, so that the rows at fault are named."""
     try:
-        table = as_table(data, f"rows of {view!r}")
+        table = as_table(data, f"rows of {view!r}", refuse_mixed)
     except DataError:
         loose = loose_columns(data)
         if not loose:
@@ -467,7 +468,7 @@ def _as_given(
 def _any_kind(column: Column) -> Fitted:
     """A column in the type that it has, where some dtype stands for it and its values can be read back."""
     try:
-        array = plain(column if isinstance(column, pa.ChunkedArray) else pa.array(column))
+        array = plain(column if isinstance(column, pa.ChunkedArray) else array_of_values(column))
     except Exception:  # Arrow's own errors, and what a method of somebody's object raises
         array = None
     if array is None or fitting_dtype(array.type) is None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from headwater.errors import DataError, SpineError, UsageError, brief, nearest
 from headwater.offline.spine_query import is_file, spine_query
-from headwater.planning.local_time import REPEATED, SKIPPED, aware, local_times
+from headwater.planning.local_time import REPEATED, SKIPPED, NaiveTimes, aware, local_times
 from headwater.planning.tables import as_table, column_names, index_hint, match_key
 from headwater.planning.value_checks import PARSE_TIMES, holds_text, refuse_not_text, refuse_unreadable
 from headwater.types import DType
@@ -312,6 +312,13 @@ def open_spine(
     """
     if at is not None and timestamp_column is not None:
         raise UsageError("give timestamp_column or at, not both: at is one instant for every row")
+    earlier, later = (None if timezone is None else local_times(timezone, later=side) for side in (False, True))
+    mixed: dict[str | None, NaiveTimes] = {}
+
+    def settled(name: str) -> NaiveTimes:
+        mixed[name] = NaiveTimes(later, dates=False) if name in keys else NaiveTimes(earlier)
+        return mixed[name]
+
     spine: Spine
     text = spine_query(given) if isinstance(given, str) else None
     if text is not None:
@@ -320,13 +327,15 @@ def open_spine(
         spine = ParquetSpine(_found(given, base), keys, timestamp_column, at)
     else:
         try:
-            spine = TableSpine(as_table(given, "spine"), keys, timestamp_column, at, given)
+            table = as_table(given, "spine", settled)
         except DataError as bad:
             raise SpineError(str(bad)) from bad
-    if timezone is not None:
-        local_times(timezone, later=False)
-        spine.zone = timezone
+        spine = TableSpine(table, keys, timestamp_column, at, given)
+    spine.zone = timezone
     spine.prepare()
+    if spine.timestamp_column in mixed:
+        times = mixed[spine.timestamp_column]
+        spine.repeated, spine.skipped = times.repeated, times.skipped
     return spine
 
 

@@ -13,8 +13,9 @@ import pyarrow as pa
 
 from headwater.clock import EPOCH, MICROSECOND, YEARS
 from headwater.errors import DataError, EntityKeyError, brief, nearest
+from headwater.planning.python_arrays import array_of
 from headwater.planning.tables import as_table, column_names, index_hint, is_column, is_pandas, is_polars, match_key
-from headwater.planning.value_checks import NOT_TEXT, array_of, numpy_micros, refuse_unreadable
+from headwater.planning.value_checks import NOT_TEXT, numpy_micros, refuse_unreadable
 from headwater.planning.value_rule import Misfit, cast_value
 from headwater.types import DType, Int64, is_utf8
 

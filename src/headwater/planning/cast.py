@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from headwater.clock import to_micros
 from headwater.errors import UsageError
+from headwater.planning.python_arrays import array_of_values, refuse_mixed
 from headwater.planning.value_checks import numpy_micros, row_list, shown, unreadable
 from headwater.planning.value_rule import BITS, WHOLE, Misfit, cast_value
 from headwater.types import DType, Float32, Timestamp, castable, is_list
@@ -92,8 +93,8 @@ def _readable(array: pa.Array, convert: Callable[[pa.Array], Fitted]) -> Fitted:
 def _fit(column: Column, dtype: DType, convert: Callable[[pa.Array], Fitted]) -> Fitted:
     if not isinstance(column, list):
         return convert(plain(column))
-    # Arrow takes text beside bytes for bytes, cuts a datetime beside a date, and takes bools and integers beside floats
-    # for floats, so that these are looked at one by one
+    # Arrow takes text beside bytes for bytes, and bools and integers beside floats for floats, so that these are looked
+    # at one by one
     alone, kinds = _ALONE.get(dtype.name), set(map(type, column)) - {type(None)}
     if kinds <= {alone} if alone is not None else len(kinds) <= 1 or not dtype.numeric:
         found = _converted(column, convert)
@@ -105,7 +106,7 @@ def _fit(column: Column, dtype: DType, convert: Callable[[pa.Array], Fitted]) ->
 def _converted(column: Sequence[Any], convert: Callable[[pa.Array], Fitted]) -> Fitted | None:
     """Python values as Arrow takes them; None where it does not."""
     try:
-        return convert(pa.array(column))
+        return convert(array_of_values(column, refuse_mixed))
     except Exception:  # Arrow's own errors, and what a method of somebody's object raises
         return None
 

@@ -16,8 +16,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from headwater.clock import EPOCH, FIRST_MICROS, MICROSECOND, to_micros
+from headwater.clock import EPOCH, FIRST_MICROS, MICROSECOND, YEARS, from_micros, to_micros
 from headwater.definitions.time_zones import time_zone
+from headwater.errors import UsageError
+from headwater.planning.value_checks import numpy_micros
 
 _FIRST, _LAST = datetime(1880, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 """Between these the changes of a zone are looked up; before and after its clocks are taken not to change."""
@@ -25,6 +27,10 @@ _STEP = timedelta(days=5)
 """Shorter than between any two changes of a zone."""
 
 REPEATED, SKIPPED = 1, 2
+
+DATE, NAIVE, AWARE = "date", "naive", "aware"
+_DAYS = ("Y", "M", "W", "D")
+"""Units of NumPy's instants that are dates."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +125,69 @@ def instant_in(when: datetime | date | str, name: str | None) -> int:
     return zone.instant(micros)[0] if naive else micros
 
 
+@dataclass(frozen=True)
+class GivenTime:
+    """A time as it was given.
+
+    Attributes:
+        kind: `DATE`, `NAIVE` or `AWARE`.
+        micros: microseconds since 1970, of the local time where it is a date or naive; rounded down.
+        nanos: what is left, in nanoseconds.
+    """
+
+    kind: str
+    micros: int
+    nanos: int = 0
+
+
+def given_time(value: Any) -> GivenTime:
+    """A date, datetime (pandas' too) or NumPy instant, none of them missing.
+
+    Raises:
+        OverflowError: it is outside the years 1 to 9999.
+    """
+    if isinstance(value, np.datetime64):
+        unit, _ = np.datetime_data(value.dtype)
+        found = numpy_micros(value)
+        if found is None:
+            raise OverflowError(f"a time {YEARS}")
+        micros, exact = found
+        nanos = 0 if exact else max(int(value.astype("datetime64[ns]").astype(np.int64)) - micros * 1000, 1)
+        return GivenTime(DATE if unit in _DAYS else NAIVE, micros, nanos)
+    try:
+        micros = to_micros(value)
+    except UsageError as bad:
+        raise OverflowError(str(bad)) from None
+    if not isinstance(value, datetime):
+        return GivenTime(DATE, micros)
+    return GivenTime(NAIVE if value.tzinfo is None else AWARE, micros, getattr(value, "nanosecond", 0))
+
+
+@dataclass
+class NaiveTimes:
+    """What dates and naive times stand for where others of their column are aware.
+
+    Attributes:
+        zone: of naive times; None: UTC.
+        dates: whether dates are midnights of the zone; else of UTC.
+        repeated, skipped: how many were in an hour that a clock change repeats, or skips.
+    """
+
+    zone: LocalTimes | None = None
+    dates: bool = True
+    repeated: int = 0
+    skipped: int = 0
+
+    def instant(self, given: GivenTime) -> int:
+        """Microseconds since 1970 of the instant."""
+        if given.kind == AWARE or self.zone is None or (given.kind == DATE and not self.dates):
+            return given.micros
+        instant, change = self.zone.instant(given.micros)
+        self.repeated += change == REPEATED
+        self.skipped += change == SKIPPED
+        return instant
+
+
 def aware(column: pa.ChunkedArray | list[Any], zone: LocalTimes, *, dates: bool) -> pa.ChunkedArray | list[Any]:
     """A column whose naive times are instants; everything else in it is as it was.
 
@@ -128,7 +197,8 @@ def aware(column: pa.ChunkedArray | list[Any], zone: LocalTimes, *, dates: bool)
         dates: whether dates are midnights of the zone.
     """
     if isinstance(column, list):
-        return [_aware_value(value, zone, dates) for value in column]
+        naive = NaiveTimes(zone, dates)
+        return [_aware_value(value, naive) for value in column]
     kind = column.type
     if pa.types.is_date(kind) and dates:
         column, kind = column.cast(pa.timestamp("us")), pa.timestamp("us")
@@ -154,12 +224,15 @@ def _aware_array(array: pa.Array, zone: LocalTimes) -> pa.Array:
     return pa.array(instants, pa.int64(), mask=missing).cast(_aware_type(array.type))
 
 
-def _aware_value(value: Any, zone: LocalTimes, dates: bool) -> Any:
-    if isinstance(value, datetime):
-        if value.tzinfo is not None:
-            return value
-    elif dates and isinstance(value, date):
-        value = datetime(value.year, value.month, value.day)
-    else:
+def _aware_value(value: Any, naive: NaiveTimes) -> Any:
+    missing = isinstance(value, (datetime, np.datetime64)) and value != value  # NaT
+    if missing or not isinstance(value, (date, np.datetime64)):
         return value
-    return EPOCH + zone.instant((value.replace(tzinfo=UTC) - EPOCH) // MICROSECOND)[0] * MICROSECOND
+    try:
+        given = given_time(value)
+    except OverflowError:
+        return value  # which is refused with its row
+    if given.kind == AWARE or (given.kind == DATE and not naive.dates):
+        return value
+    instant = naive.instant(given)
+    return np.datetime64(instant * 1000 + given.nanos, "ns") if given.nanos else from_micros(instant)

@@ -10,8 +10,9 @@ import pyarrow as pa
 
 from headwater.errors import DataError, HeadwaterError, brief, printable
 from headwater.planning.cast import fit, misfits
-from headwater.planning.value_checks import NOT_TEXT, array_of, without_nan
-from headwater.types import DType, Int64, is_utf8, key_castable
+from headwater.planning.python_arrays import Settle, array_of, array_of_values, in_utc, is_gap, refuse_mixed
+from headwater.planning.value_checks import NOT_TEXT, without_nan
+from headwater.types import DType, Int64, is_list, is_utf8, key_castable
 
 
 def is_pandas(data: Any) -> bool:
@@ -34,13 +35,16 @@ def is_polars(data: Any) -> bool:
     return type(data).__module__.partition(".")[0] == "polars" and hasattr(data, "to_arrow")
 
 
-def as_table(data: Any, what: str) -> pa.Table:
+def as_table(data: Any, what: str, settle: Settle = in_utc) -> pa.Table:
     """An Arrow table of what the user gave; a pandas NaN becomes NULL, the pandas index is left out.
+
+    Each time in a column is taken by its own kind, whatever the order; see `array_of_values`.
 
     Args:
         data: a pandas or polars frame, a pyarrow table, batch or reader, a list of dicts, or a dict of lists (scalars
             are repeated).
         what: what the data is, for errors ("spine", "rows", …).
+        settle: what dates and naive times stand for in a column that also has aware times.
 
     Raises:
         DataError: data of another form, or columns that do not fit one type each.
@@ -55,20 +59,19 @@ def as_table(data: Any, what: str) -> pa.Table:
         if isinstance(data, pa.RecordBatchReader):
             return data.read_all()
         if is_pandas(data):
-            table = pa.Table.from_pandas(data, preserve_index=False).replace_schema_metadata(None)
-            return pa.Table.from_arrays([without_nan(column) for column in table.columns], schema=table.schema)
+            return _table_of_pandas(data, settle)
         if is_polars(data):
             return data.to_arrow()
         if hasattr(data, "__arrow_c_stream__"):
             return pa.table(data)
         if isinstance(data, Mapping):
-            return _table_of_columns(data)
+            return _table_of_columns(data, settle)
         if (
             isinstance(data, Sequence)
             and not isinstance(data, (str, bytes))
             and all(isinstance(row, Mapping) for row in data)
         ):
-            return table_of_rows(data)
+            return table_of_rows(data, settle=settle)
     except HeadwaterError:
         raise
     except Exception as bad:  # Arrow's and pandas' own errors, and what a method of somebody's object raises
@@ -86,7 +89,7 @@ def loose_columns(data: Any) -> dict[str, pa.ChunkedArray | list[Any]] | None:
     """
     if is_pandas(data) and data.columns.is_unique:
         given = {str(name): data[name] for name in data.columns}
-    elif isinstance(data, Mapping) and all(isinstance(column, (list, tuple, np.ndarray)) for column in data.values()):
+    elif isinstance(data, Mapping) and all(is_column(column) for column in data.values()):
         given = {str(name): column for name, column in data.items()}
     else:
         return None
@@ -94,18 +97,14 @@ def loose_columns(data: Any) -> dict[str, pa.ChunkedArray | list[Any]] | None:
         return None
     found: dict[str, pa.ChunkedArray | list[Any]] = {}
     for name, column in given.items():
+        pandas = is_pandas(column)
         try:
-            array = array_of(column, from_pandas=is_pandas(data))
+            array = _column(column, refuse_mixed, name)
             found[name] = array if isinstance(array, pa.ChunkedArray) else pa.chunked_array([array])
         except Exception:
-            values = column.tolist() if is_pandas(data) else list(column)
-            found[name] = [None if _is_gap(value) else value for value in values] if is_pandas(data) else values
+            values = column.tolist() if pandas else list(column)
+            found[name] = [None if is_gap(value) else value for value in values] if pandas else values
     return found
-
-
-def _is_gap(value: Any) -> bool:
-    """Whether pandas takes a value for a missing one."""
-    return (isinstance(value, float) and value != value) or type(value).__name__ in ("NaTType", "NAType")
 
 
 def _half_pair(data: Any) -> str | None:
@@ -139,9 +138,7 @@ def _mixed(data: Any) -> str | None:
         return None
     for name, column in columns.items():
         try:
-            if is_pandas(data):
-                pa.array(column, from_pandas=True)
-            elif is_column(column):
+            if is_pandas(data) or is_column(column):
                 _column(column)
         except Exception as bad:
             values = column.tolist() if hasattr(column, "tolist") else list(column)
@@ -159,7 +156,7 @@ def _unlike(values: Sequence[Any]) -> str | None:
             )
     kinds: dict[str, int] = {}
     for row, value in enumerate(values):
-        if not _is_gap(value) and value is not None:
+        if not is_gap(value) and value is not None:
             kinds.setdefault(_KINDS.get(type(value).__name__, type(value).__name__), row)
     if len(kinds) < 2:
         return None
@@ -193,25 +190,48 @@ def _said(bad: Exception) -> str:
     return printable(str(bad))[:400]
 
 
-def table_of_rows(rows: Sequence[Mapping[str, Any]], names: Iterable[str] = ()) -> pa.Table:
+def table_of_rows(rows: Sequence[Mapping[str, Any]], names: Iterable[str] = (), settle: Settle = in_utc) -> pa.Table:
     """A table of dicts: every key of any row is a column (those in `names` first); a missing one is NULL."""
     columns = dict.fromkeys(names)
     for row in rows:
         columns.update(dict.fromkeys(row))
-    return pa.table({name: _inferred([row.get(name) for row in rows]) for name in columns})
+    return pa.table({name: array_of_values([row.get(name) for row in rows], settle, name) for name in columns})
 
 
-def _inferred(values: list[Any]) -> pa.Array:
-    """An array of Python values; the nanoseconds of pandas' timestamps, which Arrow would cut off, are kept."""
-    array = pa.array(values)
-    if pa.types.is_floating(array.type) and bool in set(map(type, values)):
-        raise ValueError("a bool among floats")  # which Arrow takes for a number
-    if pa.types.is_timestamp(array.type) and any(getattr(value, "nanosecond", 0) for value in values):
-        return pa.array(values, pa.timestamp("ns", array.type.tz))
-    return array
+def _table_of_pandas(frame: Any, settle: Settle) -> pa.Table:
+    objects = [i for i, dtype in enumerate(frame.dtypes) if dtype == np.dtype(object)]
+    try:
+        found = pa.Table.from_pandas(frame, preserve_index=False)
+        fixed = {i: _objects(frame, i, settle) for i in objects if _temporal(found.schema.field(i).type)}
+    except Exception:
+        found = None
+        fixed = {i: _objects(frame, i, settle) for i in objects}
+        if not any(_temporal(column.type) for column in fixed.values()):
+            raise
+    if found is None:
+        others = [i for i in range(frame.shape[1]) if i not in fixed]
+        rest = pa.Table.from_pandas(frame.iloc[:, others], preserve_index=False)
+        columns = dict(zip(others, rest.columns, strict=True)) | fixed
+        names = dict(zip(others, rest.column_names, strict=True)) | {i: str(frame.columns[i]) for i in fixed}
+        found = pa.Table.from_arrays([columns[i] for i in sorted(columns)], [names[i] for i in sorted(names)])
+    else:
+        for i in fixed:
+            found = found.set_column(i, found.schema.names[i], fixed[i])
+    known = [without_nan(column) for column in found.columns]
+    return pa.Table.from_arrays(known, schema=found.schema.remove_metadata())
 
 
-def _table_of_columns(data: Mapping[str, Any]) -> pa.Table:
+def _objects(frame: Any, i: int, settle: Settle) -> pa.Array:
+    """A column of Python objects."""
+    return array_of_values(frame.iloc[:, i].tolist(), settle, str(frame.columns[i]), from_pandas=True)
+
+
+def _temporal(kind: pa.DataType) -> bool:
+    """Whether a type is of times, or of lists of them."""
+    return bool(pa.types.is_temporal(kind) or (is_list(kind) and _temporal(kind.value_type)))
+
+
+def _table_of_columns(data: Mapping[str, Any], settle: Settle) -> pa.Table:
     lengths = {len(column) for column in data.values() if is_column(column)}
     if len(lengths) > 1:
         raise ValueError(
@@ -219,7 +239,10 @@ def _table_of_columns(data: Mapping[str, Any]) -> pa.Table:
         )
     size = lengths.pop() if lengths else 1
     return pa.table(
-        {name: _column(column) if is_column(column) else pa.array([column] * size) for name, column in data.items()}
+        {
+            name: _column(column, settle, name) if is_column(column) else array_of_values([column] * size)
+            for name, column in data.items()
+        }
     )
 
 
@@ -246,14 +269,16 @@ def is_column(value: Any) -> bool:
     )
 
 
-def _column(column: Any) -> pa.Array | pa.ChunkedArray:
+def _column(column: Any, settle: Settle = in_utc, name: str = "") -> pa.Array | pa.ChunkedArray:
     if isinstance(column, (pa.Array, pa.ChunkedArray)):
         return column
     if is_polars(column):
         return column.to_arrow()
-    if isinstance(column, list):
-        return _inferred(column)
-    return pa.chunked_array(column) if hasattr(column, "__arrow_c_stream__") else array_of(column)
+    if isinstance(column, (list, tuple)) or getattr(column, "dtype", None) == np.dtype(object):
+        return array_of_values(list(column), settle, name, from_pandas=is_pandas(column))
+    if hasattr(column, "__arrow_c_stream__") and not is_pandas(column):
+        return pa.chunked_array(column)
+    return array_of(column, from_pandas=is_pandas(column))
 
 
 def match_key(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -128,6 +128,28 @@ def instant_of_text(text: str, form: TimeFormat, zone: LocalTimes | None = None)
     return from_micros(_micros(written, text, zone))
 
 
+def given_time_of_text(text: str, form: TimeFormat, *, finer: int = 0) -> datetime:
+    """The time in a text, aware if its offset is written, else naive: its zone is for others to know.
+
+    Args:
+        text: the text.
+        form: how it is written.
+        finer: what one between two microseconds becomes: 1 the later of them, -1 the earlier; 0: it is refused.
+
+    Raises:
+        ValueError: it is not a time, or no timestamp holds it.
+    """
+    written = written_time(text, form)
+    if written.finer and not finer:
+        raise ValueError(text)
+    _micros(written, text, None)  # refuses what is outside the years 1 to 9999
+    try:
+        wall = written.wall + (MICROSECOND if written.finer and finer > 0 else timedelta(0))
+        return wall if written.offset is None else (wall - written.offset).replace(tzinfo=UTC)
+    except OverflowError:
+        raise ValueError(text) from None
+
+
 def micros_up(text: str, form: TimeFormat, zone: LocalTimes | None = None) -> int:
     """The instant in a text in microseconds since 1970 (in the zone where no offset is written), finer ones rounded up.
 
@@ -196,6 +218,26 @@ def finite(text: str) -> float:
     value = float(text)
     if math.isinf(value):
         raise ValueError(f"{text} is greater than any float64")
+    return value
+
+
+def text_in_json(value: Any, dtype: DType, *, finer: int = 0) -> Any:
+    """A value of JSON whose texts are times, dates and bytes where the dtype says so; the rest as it is.
+
+    Args:
+        value: the value.
+        dtype: what it is to be.
+        finer: see `given_time_of_text`.
+
+    Raises:
+        ValueError: a text that is not such a value.
+    """
+    if isinstance(value, str) and dtype.name == "timestamp":
+        return given_time_of_text(value, PLAIN.times, finer=finer)
+    if isinstance(value, str) and dtype.name in ("date", "bytes"):
+        return value_of_text(value, dtype)
+    if isinstance(value, list) and dtype.element is not None:
+        return [text_in_json(item, dtype.element) for item in value]
     return value
 
 

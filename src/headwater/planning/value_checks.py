@@ -180,22 +180,6 @@ def numpy_micros(value: np.datetime64) -> tuple[int, bool] | None:
     return (found, bool(micros == value)) if FIRST_MICROS <= found <= LAST_MICROS else None
 
 
-def array_of(values: Any, *, from_pandas: bool = False) -> pa.Array | pa.ChunkedArray:
-    """`pa.array`, which lets days of NumPy that are too far away wrap around: these are refused.
-
-    Raises:
-        OverflowError: such a day.
-    """
-    if isinstance(values, np.ndarray) and values.dtype == np.dtype("datetime64[D]"):
-        days = values[~np.isnat(values)].astype(np.int64)
-        if len(days) and (days.min() < FIRST_DAY or days.max() > LAST_DAY):
-            raise OverflowError(f"a date {YEARS}")
-    if isinstance(values, np.ndarray) and values.ndim == 2:
-        values = list(values)  # a matrix: a vector a row
-    array = pa.array(values, from_pandas=from_pandas)
-    return without_nan(array) if from_pandas else array
-
-
 def without_nan(column: Column) -> Column:
     """A column of pandas: where its own types hold floats, NaN stands beside the NULLs, and means the same."""
     if not pa.types.is_floating(column.type):

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from headwater.clock import FIRST_DAY, FIRST_MICROS, LAST_DAY, LAST_MICROS, YEARS
 from headwater.errors import DataError
+from headwater.planning.python_arrays import array_of
 from headwater.planning.value_checks import (
-    array_of,
     beyond_years,
     not_text,
     numpy_micros,

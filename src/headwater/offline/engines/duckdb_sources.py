@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -50,13 +51,14 @@ from headwater.offline.engines.duckdb_parquet import (
     show_remote,
 )
 from headwater.offline.engines.duckdb_unreadable import check_input, check_rows, check_table
-from headwater.offline.engines.duckdb_zones import in_zone
+from headwater.offline.engines.duckdb_zones import in_zone, source_zone
 from headwater.offline.engines.footers import read_footers
 from headwater.offline.local_files import local_identities
 from headwater.offline.locations import is_remote
 from headwater.offline.remote_files import remote_identities
 from headwater.offline.user_files import in_project, used_names
 from headwater.planning.files import FileIdentity
+from headwater.planning.local_time import LocalTimes, NaiveTimes
 from headwater.planning.tables import as_table
 from headwater.types import is_list
 
@@ -170,9 +172,18 @@ def source_schema(session: Session, source: Source, folder: Path, where: str, *,
 # -- queries and tables
 
 
-def sql_query(session: Session, source: SQLSource, folder: Path, where: str) -> str:
-    """The query with each of its tables in front, named as the user named it."""
-    parts, query = _parts(session, source, folder, where), _text_of(source, folder, where)
+def sql_query(session: Session, source: SQLSource, folder: Path, where: str, zone: LocalTimes | None = None) -> str:
+    """The query with each of its tables in front, named as the user named it.
+
+    Args:
+        session: the names of one run.
+        source: the query.
+        folder: the project's.
+        where: for errors.
+        zone: of naive times of a query that reads this one as a table.
+    """
+    parts = _parts(session, source, folder, where, source_zone(source) or zone)
+    query = _text_of(source, folder, where)
     if not parts:
         return f"SELECT * FROM (\n{query}\n)"
     return f"WITH {', '.join(parts)} SELECT * FROM (\n{query}\n)"
@@ -182,12 +193,12 @@ def _text_of(source: SQLSource, folder: Path, where: str) -> str:
     return in_project(source.query.strip().rstrip(";").rstrip(), folder, where)
 
 
-def _parts(session: Session, source: SQLSource, folder: Path, where: str) -> list[str]:
+def _parts(session: Session, source: SQLSource, folder: Path, where: str, zone: LocalTimes | None) -> list[str]:
     """The tables of a query, as WITH names them."""
     parts = []
     for name, table in source.tables.items():
         inner = f"{where}, table {name!r}"
-        plain = _plain(session, table, folder, inner)
+        plain = _plain(session, table, folder, inner, zone)
         used = used_names(source.query)
         for one, other in repeated(_names_of(session, table, folder, inner)):
             if used is None or one.casefold() in used:
@@ -208,7 +219,8 @@ def _schema_of_query(session: Session, source: SQLSource, folder: Path, where: s
     schema = schema_of(session, query, f"{where}: its query does not run")
     if not any(_RENAMED.search(name) for name in schema.names):
         return schema
-    parts, text = ", ".join(_parts(session, source, folder, where)), _text_of(source, folder, where)
+    parts = ", ".join(_parts(session, source, folder, where, source_zone(source)))
+    text = _text_of(source, folder, where)
     if parts:
         begins = re.match(r"with\b(\s+recursive\b)?", text, re.IGNORECASE)
         text = f"WITH {parts} {text}" if begins is None else f"{begins[0]} {parts}, {text[begins.end() :]}"
@@ -218,7 +230,7 @@ def _schema_of_query(session: Session, source: SQLSource, folder: Path, where: s
         return schema
 
 
-def _plain(session: Session, source: Source, folder: Path, where: str) -> str:
+def _plain(session: Session, source: Source, folder: Path, where: str, zone: LocalTimes | None) -> str:
     """What a query's FROM names for one of its tables."""
     match source:
         case ParquetSource() if not is_remote(source.location):
@@ -230,9 +242,9 @@ def _plain(session: Session, source: Source, folder: Path, where: str) -> str:
         case JSONSource():
             return f"({json_query(session, source, folder, where)})"
         case SQLSource():
-            return f"({sql_query(session, source, folder, where)})"
+            return f"({sql_query(session, source, folder, where, zone)})"
         case TableSource():
-            table, shown = _table_of(source, where), session.name("table")
+            table, shown = _table_of(source, where, zone), session.name("table")
             check_input(table, where)
             session.show(shown, readable(table))
             return shown
@@ -273,14 +285,36 @@ def _rows_of_tables(source: SQLSource, folder: Path, where: str, files: frozense
     return found
 
 
-def _table_of(source: TableSource, where: str) -> pa.Table:
+def _table_of(
+    source: TableSource, where: str, zone: LocalTimes | None = None, settled: dict[str, NaiveTimes] | None = None
+) -> pa.Table:
+    """A source's table.
+
+    Args:
+        source: the source.
+        where: for errors.
+        zone: of its naive times, where it says none itself; None: UTC.
+        settled: gets the columns that mix kinds of times, with how many of these a clock change repeats or skips.
+
+    Raises:
+        SourceError: it has none here, or holds no table.
+    """
+    found = {} if settled is None else settled
+    own = source_zone(source)
+
+    def settle(name: str) -> NaiveTimes:
+        # of a query's table the query says which columns are its times
+        dates = name in (source.event_time, source.created_time) or own is None
+        found[name] = NaiveTimes(own or zone, dates)
+        return found[name]
+
     if source.table is None:
         raise SourceError(
             f"{where}: its table lives in the store object that was given it; "
             "give this store the table (sources=…) or use a file"
         )
     try:
-        return as_table(source.table, where)
+        return as_table(source.table, where, settle)
     except DataError as bad:
         raise SourceError(str(bad)) from bad
 
@@ -305,11 +339,17 @@ def _taken(kind: pa.DataType) -> pa.DataType:
 
 
 def _open_table(session: Session, source: TableSource, wanted: Wanted, where: str) -> Opened:
-    table = _table_of(source, where)
+    settled: dict[str, NaiveTimes] = {}
+    table = _table_of(source, where, settled=settled)
     check_columns(table.schema, wanted.columns, where)
     table = table.select(wanted.columns)
     check_table(table, where)
-    return show_table(session, readable(wanted.fitted(table, where)))
+    times = [found for name, found in settled.items() if name in wanted.times]
+    return replace(
+        show_table(session, readable(wanted.fitted(table, where))),
+        repeated_times=sum(found.repeated for found in times),
+        skipped_times=sum(found.skipped for found in times),
+    )
 
 
 def show_table(session: Session, table: pa.Table) -> Opened:
