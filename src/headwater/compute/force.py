@@ -248,7 +248,7 @@ class _Swap:
             put = applied and not (same and not from_log(new))
             changes.append((key, sequence_of(new) if put else self.stored.sequence(key), wanted))
             lowered.append(old is not None and (new[ORDER] < old[ORDER] or deleted < tombstone_of(old)))
-        self.forced.put += self._swap(changes, lowered)
+        self.forced.put += sum(self._swap(changes, lowered))
 
     def remove(self, pairs: list[tuple[bytes, bytes]]) -> None:
         """Remove rows that history does not have; where the log has a delete of the key the header stays."""
@@ -267,19 +267,18 @@ class _Swap:
             emptied_.append(empty)
             self.again[key] = row
         done = self._swap(changes, [not empty for empty in emptied_])
-        self.forced.removed += done - sum(emptied_) if done else 0
+        # of a row that was empty already only the delete is another one
+        self.forced.removed += sum(swapped and not empty for swapped, empty in zip(done, emptied_, strict=True))
 
-    def _swap(self, changes: list[Change], lowered: list[bool]) -> int:
-        """Compare and put; how many were."""
-        if not changes:
-            return 0
+    def _swap(self, changes: list[Change], lowered: list[bool]) -> list[bool]:
+        """Compare and put; of each whether it was."""
         high_water = (greatest_key(self.rooms.project), 0)
         done = swap_all(self.rooms.online, changes, self.lease.until, high_water)
         for (key, _, row), swapped, lower in zip(changes, done, lowered, strict=True):
             kept = self.again.pop(key, row)
             if not swapped or lower:
                 self.again[key] = row or kept
-        return sum(done)
+        return done
 
     def _tombstone(self, key: bytes) -> bytes:
         mark = self.marks.get(key)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -234,23 +235,24 @@ def _check_group(
         How many are good.
     """
     size = len(raw.rows)
-    raw = _in_zone(raw, versions)
-    fitted: dict[tuple[str, DType | None], Fitted] = {}
-    taken = np.zeros(size, np.int64)
-    whys: list[_Why] = []
-    for i, version in enumerate(versions):
-        why = _Why.of(raw, version, fitted)
-        whys.append(why)
-        taken |= why.good.astype(np.int64) << i
-    bad = taken == 0
+    zones = [_zone_of(version) for version in versions]
+    read = {zone: _Zoned.of(raw, zone, versions) for zone in dict.fromkeys(zones)}
+    whys = [_Why.of(read[zone].raw, version, read[zone].fitted) for zone, version in zip(zones, versions, strict=True)]
+    taken = np.array([why.good for why in whys]).reshape(len(versions), size)
+    if len(read) > 1:
+        for at, text in _of_two_zones(read, versions, zones, taken):
+            reasons[int(raw.rows[at])] = [text]
+            taken[:, at] = False
+    bad: NDArray[np.bool_] = np.logical_not(taken.any(axis=0))
     if bad.any():
         best = min(whys, key=lambda why: len(why.missing))
-        for at in np.flatnonzero(bad):
-            reasons[int(raw.rows[at])] = best.told(raw, int(at))
-    for mask in np.unique(taken[~bad]):
-        places = np.flatnonzero(taken == mask)
-        takers = tuple(i for i in range(len(versions)) if mask >> i & 1)
-        table = _stored(raw, [versions[i] for i in takers], versions, fitted)
+        for at in map(int, np.flatnonzero(bad)):
+            if int(raw.rows[at]) not in reasons:
+                reasons[int(raw.rows[at])] = best.told(read[_zone_of(best.version)].raw, at)
+    for chosen, places in _alike(taken, ~bad):
+        takers = tuple(map(int, np.flatnonzero(chosen)))
+        mine = read[zones[takers[0]]]
+        table = _stored(mine.raw, [versions[i] for i in takers], versions, mine.fitted)
         if at_event:
             table = _known_at_event(table, [versions[i] for i in takers])
         checked.groups.append(
@@ -261,19 +263,71 @@ def _check_group(
     return size - int(bad.sum())
 
 
-def _in_zone(raw: _Raw, versions: Sequence[RowVersion]) -> _Raw:
-    """The same rows, naive times in which are of the time zone of the source (of the first version's)."""
-    name = versions[0].view.view.source.timezone if versions else None
-    zone = None if name is None else local_times(name, later=True)
-    if zone is None:
-        return raw
-    times = {CREATED}.union(*(version.times for version in versions))
-    stamps = {n for v in versions for n, dtypes in v.needs.items() if Timestamp in dtypes}
-    columns = {
-        name: aware(column, zone, dates=name in times) if name in times | stamps else column
-        for name, column in raw.columns.items()
-    }
-    return _Raw(columns, raw.rows)
+def _alike(taken: NDArray[np.bool_], among: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.int64]]]:
+    """The rows (of some) that the same versions take: which versions, and where the rows are, ascending."""
+    places = np.flatnonzero(among)
+    if not len(places):
+        return
+    mine = taken[:, places]
+    if (mine == mine[:, :1]).all():
+        yield mine[:, 0], places
+        return
+    kinds, which = np.unique(np.packbits(mine, axis=0), axis=1, return_inverse=True)
+    which = which.reshape(-1)
+    for kind in range(kinds.shape[1]):
+        some = places[which == kind]
+        yield taken[:, some[0]], some
+
+
+def _zone_of(version: RowVersion) -> str:
+    """The time zone in which a version reads naive times."""
+    return version.view.view.source.timezone or "UTC"
+
+
+@dataclass
+class _Zoned:
+    """Rows whose naive times are of one time zone, and their columns as they fit."""
+
+    raw: _Raw
+    times: frozenset[str]
+    fitted: dict[tuple[str, DType | None], Fitted] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, raw: _Raw, name: str, versions: Sequence[RowVersion]) -> _Zoned:
+        times = {CREATED}.union(*(version.times for version in versions))
+        stamps = {n for v in versions for n, dtypes in v.needs.items() if Timestamp in dtypes}
+        zone, read = local_times(name, later=True), frozenset(times | stamps)
+        if zone is None:
+            return cls(raw, read)
+        columns = {
+            name: aware(column, zone, dates=name in times) if name in read else column
+            for name, column in raw.columns.items()
+        }
+        return cls(_Raw(columns, raw.rows, raw.given), read)
+
+
+def _of_two_zones(
+    read: Mapping[str, _Zoned], versions: Sequence[RowVersion], zones: Sequence[str], taken: NDArray[np.bool_]
+) -> Iterator[tuple[int, str]]:
+    """The rows with a naive time that two of their takers read as two instants, and why they are refused."""
+    refused: set[int] = set()
+    for i, j in combinations(range(len(versions)), 2):
+        both = taken[i] & taken[j]
+        if zones[i] == zones[j] or not both.any():
+            continue
+        one, other = read[zones[i]], read[zones[j]]
+        for name in sorted(one.times & one.raw.columns.keys()):
+            times = [_fitted(zoned.raw, name, None, zoned.fitted).values for zoned in (one, other)]
+            differ = pc.fill_null(pc.not_equal(*times), False).to_numpy(zero_copy_only=False)
+            for at in np.flatnonzero(both & differ):
+                if int(at) not in refused:
+                    refused.add(int(at))
+                    told = " and ".join(f"{versions[n].view.version} in {zones[n]}" for n in (i, j))
+                    yield (
+                        int(at),
+                        f"column {name!r}: a time without an offset, which the view's versions read in two time zones "
+                        f"({told}); give times with an offset, or retire one of the versions",
+                    )
 
 
 @dataclass

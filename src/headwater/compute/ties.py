@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -11,8 +11,9 @@ from headwater.clock import MIN_MICROS
 from headwater.compute.inputs import with_log
 from headwater.compute.lease import RunLease
 from headwater.compute.rooms import Rooms
+from headwater.compute.swap import swap_all
 from headwater.offline.base import ChangeCounts, ChangesRequest, LogSlice
-from headwater.online.base import PutOutcome
+from headwater.online.base import Change, PutOutcome
 from headwater.online.codec import (
     HEADER_SIZE,
     ORDER,
@@ -75,29 +76,28 @@ class Ties:
         changed = 0
         left = pa.Table.from_batches(self._batches) if self._batches else None
         while left is not None and left.num_rows:
-            keys = [key for key in rows.stored_keys(left) if key is not None]
-            stored = dict(zip(keys, self._rooms.online.multi_get(keys), strict=True))
-            chosen = self._chosen(rows, left)
-            again = []
-            for i, key in enumerate(keys):
-                new, row = chosen.get(key), stored[key]
-                if new is None or row is None or not is_row(row) or _same(row, new) is not False:
-                    continue
-                if not self._rooms.online.capabilities.takes(key, new):
-                    continue
-                high_water = (greatest_key(self._rooms.project), 0)
-                if self._rooms.online.compare_and_put(
-                    key, sequence_of(row), replaced(row, new), until=lease.until(), high_water=high_water
-                ):
-                    changed += 1
-                else:
-                    again.append(i)
+            places = {key: i for i, key in enumerate(rows.stored_keys(left)) if key is not None}
+            stored = dict(zip(places, self._rooms.online.multi_get(list(places)), strict=True))
+            changes = list(self._changes(stored, self._chosen(rows, left)))
+            done = swap_all(self._rooms.online, changes, lease.until, (greatest_key(self._rooms.project), 0))
+            changed += sum(done)
+            again = [places[key] for (key, _, _), swapped in zip(changes, done, strict=True) if not swapped]
             left = left.take(pa.array(again, pa.int64()))
         return changed
 
+    def _changes(self, stored: Mapping[bytes, bytes | None], chosen: Mapping[bytes, bytes]) -> Iterator[Change]:
+        """Of the rows that were stored, those of the same times whose values the source says otherwise."""
+        for key, row in stored.items():
+            new = chosen.get(key)
+            if new is None or row is None or not is_row(row) or _same(row, new) is not False:
+                continue
+            wanted = replaced(row, new)
+            if self._rooms.online.capabilities.takes(key, wanted):
+                yield key, sequence_of(row), wanted
+
     def _chosen(self, rows: ViewRows, at: pa.Table) -> dict[bytes, bytes]:
         """Stored key → what history has of the source at these keys and times now."""
-        view = with_log(self._rooms, self._view, self._log)
+        view = with_log(self._rooms, self._view, self._log, at)
         request = ChangesRequest(view, 2**63 - 1, MIN_MICROS, Watermark(), self._log.position, at=at)
         found: dict[bytes, bytes] = {}
         counts = ChangeCounts()

@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 from headwater.clock import MAX_MICROS
 from headwater.errors import LogDamaged
 from headwater.offline.base import POSITION
-from headwater.offline.log_folder import SET_ASIDE, FileUnreachable, FoundFile, LogFolder, StoredFile, arrivals_of
+from headwater.offline.log_folder import (
+    SET_ASIDE,
+    FileUnreachable,
+    FoundFile,
+    LogFolder,
+    StoredFile,
+    arrivals_of,
+    span_of,
+)
 from headwater.offline.log_head import Shapes, between, buffered_rows
 from headwater.offline.log_left_out import Unreadable, leave_out, read_batches, unreadable_values
 from headwater.offline.log_tables import counter, files, folders, gaps, head, removals, views
@@ -36,7 +44,7 @@ class LogFile:
         view: whose rows it holds.
         shape: their columns.
         stored: its name, size and checksum.
-        first, last: the positions of its first and last row.
+        first, last: the least and the greatest position in it.
         rows: how many.
         arrived_from, arrived_to: their least and greatest arrival, microseconds; None: an earlier release wrote it.
         replaced_at: since when (microseconds) its rows are in another file too; None: they are not.
@@ -270,15 +278,15 @@ def _compact_one_by_one(
 def register_file(connection: sa.Connection, folder: LogFolder, view: str, shape: int, table: pa.Table) -> None:
     """Write stamped rows to a file and name it in the log."""
     stored = folder.write(view, table)
-    positions = table.column(POSITION)
+    first, last = span_of(table)
     arrived_from, arrived_to = arrivals_of(table)
     connection.execute(
         files.insert().values(
             view=view,
             shape=shape,
             name=stored.name,
-            first=positions[0].as_py(),
-            last=positions[-1].as_py(),
+            first=first,
+            last=last,
             rows=table.num_rows,
             size=stored.size,
             checksum=stored.checksum,

@@ -58,7 +58,7 @@ class FoundFile:
     Attributes:
         name: in the folder.
         view: whose rows it holds.
-        first, last: the positions of its first and last row.
+        first, last: the least and the greatest position in it.
         prefix: `SET_ASIDE`, `GIVEN_UP`, or empty.
         temporary: whether its writer has not finished it.
     """
@@ -199,8 +199,8 @@ class LogFolder:
             pa.ArrowException: rows that Parquet cannot hold.
             StorageFull, StoreReadOnly, StoreError: it takes no files.
         """
-        positions = table.column(POSITION)
-        span = f"{positions[0].as_py()}-{positions[-1].as_py()}"
+        first, last = span_of(table)
+        span = f"{first}-{last}"
         name = f"{prefix}{self._prefix}{view}-{span}-{uuid.uuid4().hex[:8]}.parquet"
         sink = pa.BufferOutputStream()
         marked = table.replace_schema_metadata({"headwater_log_format": str(FORMAT)})
@@ -349,6 +349,12 @@ class LogFolder:
         except OSError as bad:
             raise disk_error(self.path, bad) from bad
         return name
+
+
+def span_of(table: pa.Table) -> tuple[int, int]:
+    """The least and the greatest position of stamped rows: those of one write may be in batches that interleave."""
+    positions = table.column(POSITION).to_numpy()
+    return int(positions.min()), int(positions.max())
 
 
 def arrivals_of(table: pa.Table) -> tuple[int, int]:

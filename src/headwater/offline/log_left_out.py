@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from headwater.clock import MAX_MICROS
 from headwater.errors import HeadwaterError
-from headwater.offline.base import POSITION, LeftOut
-from headwater.offline.log_folder import arrivals_of
+from headwater.offline.base import LeftOut
+from headwater.offline.log_folder import arrivals_of, span_of
 from headwater.offline.log_head import Shapes, decode_batch, decode_rows, encode_batch
 from headwater.offline.log_tables import left_out
 from headwater.planning.value_checks import unreadable_rows
@@ -65,10 +65,9 @@ class Unreadable:
     @classmethod
     def some(cls, table: pa.Table, shape: int, reason: str) -> Unreadable:
         """Stamped rows of some shape."""
-        positions = table.column(POSITION)
-        arrivals = arrivals_of(table)
-        first, last = positions[0].as_py(), positions[-1].as_py()
-        return cls("rows", first, last, table.num_rows, *arrivals, reason[:_MOST], shape, encode_batch(table))
+        return cls(
+            "rows", *span_of(table), table.num_rows, *arrivals_of(table), reason[:_MOST], shape, encode_batch(table)
+        )
 
     def left_out(self, view: str) -> LeftOut:
         """What a slice of the log says of them."""

@@ -19,7 +19,7 @@ from headwater.offline.log_files import (
     note_damage,
     pending_removals,
 )
-from headwater.offline.log_folder import GIVEN_UP, FoundFile, LogFolder
+from headwater.offline.log_folder import GIVEN_UP, FoundFile, LogFolder, span_of
 from headwater.offline.log_head import Shapes, buffered_rows
 from headwater.offline.log_left_out import Unreadable, all_left_out, read_batches, stored_key, unreadable_values
 from headwater.offline.log_tables import deletes, files, folders, head, left_out
@@ -147,14 +147,18 @@ def check_file(folder: LogFolder, file: LogFile) -> LogDamage | None:
     span = (file.rows, file.first, file.last, file.arrived_from, file.arrived_to)
     wrong = folder.damage(file.stored)
     if wrong is None:
-        rows, first, last, bad = 0, 0, 0, 0
+        rows, bad = 0, 0
+        spans: list[tuple[int, int]] = []
+        ends: list[int] = []
         reason = ""
         try:
             with pq.ParquetFile(folder.path / file.name) as opened:
                 for batch in opened.iter_batches(batch_size=_ROWS):
                     table = pa.Table.from_batches([batch])
                     positions = table.column(POSITION)
-                    rows, first, last = rows + len(positions), first or positions[0].as_py(), positions[-1].as_py()
+                    rows += len(positions)
+                    spans.append(span_of(table))
+                    ends += [positions[0].as_py(), positions[-1].as_py()]
                     unreadable = unreadable_values(table)
                     if unreadable is not None:
                         bad += int(unreadable[0].sum())
@@ -162,7 +166,10 @@ def check_file(folder: LogFolder, file: LogFile) -> LogDamage | None:
         except (OSError, ValueError, KeyError, pa.ArrowException) as error:
             wrong = f"is damaged ({brief(str(error))})"
         else:
-            if (rows, first, last) != (file.rows, file.first, file.last):
+            first, last = min((low for low, _ in spans), default=0), max((high for _, high in spans), default=0)
+            # earlier releases noted the positions of the first and the last row
+            noted = [(first, last), (ends[0], ends[-1]) if ends else (0, 0)]
+            if rows != file.rows or (file.first, file.last) not in noted:
                 wrong = f"holds {rows:,} rows at positions {first} to {last}, not those that were written"
             elif bad:
                 return LogDamage("rows", file.view, file.name, reason, bad, *span[1:])

@@ -306,6 +306,17 @@ class OfflineLogSuite:
         assert set(log.slice("w", ["k"]).purges) == set(digests)
         assert log.purges_to_erase("w", now) == {}
 
+    def test_a_file_of_batches_that_interleave_says_its_least_and_greatest_position(
+        self, log: OfflineLog, place: Place
+    ) -> None:
+        log.append("w", [group(rows(["a", "d"], [1.0, 4.0]), [0, 3]), group(rows(["b", "c"], [2.0, 3.0]), [1, 2])])
+        before = content(log)
+        log.roll()
+        (file,) = (place[1] / "log").glob("*.parquet")
+        assert "-w-1-4-" in file.name and content(log) == before
+        assert [value for _, _, value in before] == [1.0, 2.0, 3.0, 4.0]
+        assert log.check().damaged == []
+
     def test_the_head_is_rolled_when_it_is_long(
         self, log: OfflineLog, place: Place, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -200,6 +200,22 @@ class OnlineStoreSuite(OnlineReadSuite, OnlineRefillSuite):
             seen.append(sequence_of(store.multi_get([key_of(1)])[0]))
         assert seen[0] == 0 and len(set(seen)) == len(seen)
 
+    def test_many_rows_are_compared_and_put_at_once_each_for_itself(self, store: OnlineStore) -> None:
+        rows = [plain_row(i, Order(9)) for i in range(300)]
+        store.put(rows[::2])
+        mark = META_PREFIX + b"swaps"
+        changes = [
+            (key, sequence_of(row) if i % 2 == 0 else i % 4 - 1, replaced(row, plain_row(i, Order(1))[1]))
+            for i, (key, row) in enumerate(rows)
+        ]
+        done = store.compare_and_put_all(changes, high_water=(mark, 7))
+        # of those that were not there the sequence is 0, or another one
+        assert done == [i % 4 != 3 for i in range(300)]
+        found = store.multi_get([key for key, _ in rows])
+        assert found == [row if swapped else None for (_, _, row), swapped in zip(changes, done, strict=True)]
+        assert store.multi_get([mark]) == [(7).to_bytes(8, "big")]
+        assert store.compare_and_put_all([]) == []
+
     def test_compare_and_put_wants_the_stored_sequence(self, store: OnlineStore) -> None:
         key, row = plain_row(1, Order(9))
         assert not store.compare_and_put(key, 1, row)

@@ -4,7 +4,7 @@ import dataclasses
 import shutil
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,11 +16,17 @@ import pytest
 
 import headwater as hw
 from headwater.clock import to_micros
+from headwater.compute import swap
 from headwater.compute.retrieval import historical
 from headwater.errors import ChangeRefused, EntityKeyError, FeatureViewNotFound, SourceError, UsageError
 from headwater.observer import Progress
+from headwater.online.base import Change
+from headwater.online.codec import header, replaced
 from headwater.online.meta import read_watermarks, watermark_entry
 from headwater.online.stores.lmdb import LMDBOnlineStore
+from headwater.online.stores.memory import MemoryOnlineStore
+from headwater.online.view_rows import ViewRows
+from headwater.planning.resolve import ResolvedView, whole_view
 from headwater.planning.watermark import Watermark
 from tests.unit.compute.conftest import AIRPORT, T0, Bench, row, weather
 
@@ -155,6 +161,62 @@ def test_force_keeps_what_the_log_took_after_its_start(bench: Bench) -> None:
     bench.rooms.observer = observe
     bench.materialize(force=True)
     assert written and temps(bench, "A", "New") == [8.0, 9.0]
+
+
+@pytest.mark.parametrize("many", [7, 30])
+def test_corrected_values_are_put_many_at_once_and_again_where_others_were_faster(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, many: int
+) -> None:
+    keys = [f"K{i:02}" for i in range(many)]
+    bench.rows["weather"] = [row(key, 1.0, T0 - HOUR) for key in keys]
+    bench.apply(AIRPORT, weather())
+    bench.materialize()
+    monkeypatch.setattr(swap, "CHUNK", 10)
+    calls: list[int] = []
+    before = MemoryOnlineStore.compare_and_put_all
+
+    def swaps(self: MemoryOnlineStore, changes: Sequence[Change], **more: Any) -> list[bool]:
+        calls.append(len(changes))
+        if len(calls) == 1:
+            # somebody else writes two of the rows between the reading and the swap
+            for key, sequence, wanted in changes[2:5:2]:
+                assert wanted is not None
+                assert self.compare_and_put(key, sequence, replaced(wanted, wanted[:-1] + b"?"))
+        return before(self, changes, **more)
+
+    monkeypatch.setattr(MemoryOnlineStore, "compare_and_put_all", swaps)
+    bench.rows["weather"] = [row(key, 2.0, T0 - HOUR) for key in keys]
+    run = bench.materialize()["weather"]
+    assert temps(bench, *keys) == [2.0] * many and (run.applied, run.superseded) == (many, 0)
+    assert calls == ([7, 2] if many == 7 else [10, 10, 10, 2])
+
+
+def test_force_counts_the_rows_that_it_removed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = [f"K{i}" for i in range(6)]
+    bench.rows["weather"] = [row(key, 1.0, T0 - HOUR) for key in keys]
+    bench.apply(AIRPORT, weather())
+    bench.materialize()
+    # three rows are empty, of which the log knows no delete
+    bench.delete("weather", keys[:3])
+    monkeypatch.setattr(type(bench.rooms.log), "deletes_after", lambda *_: None)
+    before = MemoryOnlineStore.compare_and_put_all
+    lost: list[bytes] = []
+
+    def swaps(self: MemoryOnlineStore, changes: Sequence[Change], **more: Any) -> list[bool]:
+        kept = [change for change in changes if lost or header(self.multi_get([change[0]])[0]).emptied is False]  # type: ignore[union-attr]
+        lost.extend(change[0] for change in changes if change not in kept)
+        done = iter(before(self, kept, **more))
+        return [change in kept and next(done) for change in changes]
+
+    monkeypatch.setattr(MemoryOnlineStore, "compare_and_put_all", swaps)
+    bench.rows["weather"] = []
+    assert bench.materialize(force=True)["weather"].removed == 3 and len(lost) == 3
+    assert list(bench.rooms.online.scan(ViewRows("test", view_of(bench)).prefix)) == []
+
+
+def view_of(bench: Bench) -> ResolvedView:
+    record = bench.registry.refresh().view("weather")
+    return whole_view(record, record.version("1.0.0"))
 
 
 def test_force_keeps_d(bench: Bench) -> None:

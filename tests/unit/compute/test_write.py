@@ -14,6 +14,7 @@ import pytest
 import headwater as hw
 from headwater.clock import to_micros
 from headwater.compute.retrieval import historical
+from headwater.compute.rows import RowVersion, check_rows
 from headwater.errors import (
     ConsistencyNotSupported,
     DataError,
@@ -25,6 +26,7 @@ from headwater.errors import (
 )
 from headwater.online.base import PutOutcome
 from headwater.online.stores.memory import MemoryOnlineStore
+from headwater.planning.resolve import whole_view
 from tests.unit.compute.conftest import AIRPORT, T0, Bench, row, weather
 
 
@@ -378,6 +380,52 @@ def test_zones(bench: Bench) -> None:
     naive = datetime(2023, 12, 31, 23, 0)
     bench.write("weather", [row("A", 1.0, at=naive)])
     assert bench.reader(["weather:temp"]).read(["A"]).event_times["weather"] == [naive.replace(tzinfo=UTC)]
+
+
+def test_a_naive_time_that_two_versions_read_in_two_zones_is_refused(bench: Bench) -> None:
+    def seen(zone: str | None) -> hw.FeatureView:
+        return weather(source=hw.PushSource(event_time="at", timezone=zone))
+
+    naive, aware = datetime(2023, 7, 1, 12), datetime(2023, 7, 1, 12, tzinfo=UTC)
+    bench.apply(AIRPORT, seen("America/New_York"))
+    bench.write("weather", [row("A", 1.0, at=naive)])
+    bench.apply(AIRPORT, seen("Europe/Berlin"))
+    for rows in ([row("A", 2.0, at=naive)], pa.Table.from_pylist([row("A", 2.0, at=naive)])):
+        with pytest.raises(
+            RowsRejected, match=r"'at': a time without an offset.*1.0.0 in America/New_York and 2.0.0 in"
+        ):
+            bench.write("weather", rows)
+    report = bench.write("weather", [row("A", 3.0, at=naive), row("B", 4.0, at=aware)], errors="report")
+    assert (report.applied, report.rejected) == (1, 1)
+    # zones whose clocks say the same do not matter
+    bench.apply(AIRPORT, weather(source=hw.PushSource(event_time="at", timezone="Europe/Paris")))
+    bench.rooms.versions.promote("weather", "3.0.0", watermarks={}, now=bench.at, force=True)
+    bench.rooms.versions.retire("weather", "1.0.0", now=bench.at)
+    bench.registry.refresh()
+    assert bench.write("weather", [row("A", 5.0, at=naive)]).applied == 1
+    reader = bench.reader(["weather:temp"])
+    assert reader.read(["A"]).event_times["weather"] == [naive.replace(tzinfo=UTC) - timedelta(hours=2)]
+
+
+def test_a_view_may_have_more_versions_than_a_number_has_bits(bench: Bench) -> None:
+    bench.apply(AIRPORT, weather(source=hw.PushSource(event_time="at")))
+    record = bench.registry.refresh().view("weather")
+    views = [RowVersion(whole_view(record, record.version("1.0.0"))) for _ in range(70)]
+    wind = [hw.Feature("wind", hw.Float64)]
+    bench.apply(AIRPORT, weather(source=hw.PushSource(event_time="at"), features=wind))
+    record = bench.registry.refresh().view("weather")
+    views[66] = RowVersion(whole_view(record, record.version("2.0.0")))
+    rows = [row("A", 1.0), {"origin": "B", "at": T0, "wind": 5.0}, row("C", 2.0), row(None, 3.0)]
+    table = pa.Table.from_pylist([{**one, "wind": one.get("wind")} for one in rows])
+    for data in (rows, table):
+        checked = check_rows("weather", data, views, list)
+        taken = dict(zip([tuple(g.rows.tolist()) for g in checked.groups], checked.takers, strict=True))
+        others = tuple(i for i in range(70) if i != 66)
+        assert checked.rejected == 1
+        if data is rows:
+            assert taken == {(0, 2): others, (1,): (66,)}
+        else:
+            assert taken == {(0, 1, 2): tuple(range(70))}
 
 
 def test_an_online_store_that_fails_after_the_log_says_that_the_rows_are_kept(bench: Bench) -> None:

@@ -16,7 +16,7 @@ from headwater import forks
 from headwater.clock import Clock as WallClock
 from headwater.clock import system_clock, to_micros
 from headwater.errors import Unavailable, was_closed
-from headwater.online.base import Capabilities, HighWater, OnlineStore, PutOutcome, Row, new_token, too_late
+from headwater.online.base import Capabilities, Change, HighWater, OnlineStore, PutOutcome, Row, new_token, too_late
 from headwater.online.keys import NAMESPACE_SIZE
 from headwater.online.powers import UNREAD, Reading
 from headwater.online.stores import dynamodb_reads as plans
@@ -224,10 +224,21 @@ class DynamoDBOnlineStore(OnlineStore):
         until: int | None = None,
         high_water: HighWater | None = None,
     ) -> bool:
+        return self.compare_and_put_all([(key, sequence, row)], until=until, high_water=high_water)[0]
+
+    def compare_and_put_all(
+        self, changes: Sequence[Change], *, until: int | None = None, high_water: HighWater | None = None
+    ) -> list[bool]:
         bound = self._bound(until)
         self._raise(high_water, bound)
+        done: list[bool] = []
+        for start in range(0, len(changes), _WAVE):
+            done += self._side_by_side(lambda change: self._swap(change, bound), changes[start : start + _WAVE])
+        return done
+
+    def _swap(self, change: Change, bound: Bound | None) -> bool:
         # not sent again where it may have been done: the second would be refused for the first
-        return self._write(lambda: plans.compare_and_put(self._writing(bound, repeatable=False), key, sequence, row))
+        return self._write(lambda: plans.compare_and_put(self._writing(bound, repeatable=False), *change))
 
     def put_meta(
         self,
