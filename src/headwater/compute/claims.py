@@ -44,15 +44,21 @@ class Claims:
         self._looked: float | None = None
         self._read_until = 0.0
 
-    def claim_log(self) -> None:
+    def claim_log(self, *, look: bool = True) -> None:
         """Make sure, before a write, that this host writes to the folder of the offline log that all hosts use.
 
         Where the log ends below what the online store holds it was restored from an older copy: its positions go on
         above all that the store has, and the store's token is renewed.
 
+        Args:
+            look: look at the registry's database; not needed before an append, which does so in its own transaction.
+
         Raises:
             LogMismatch: its folder is another one.
         """
+        if look:
+            # what the log says of its generation is as old as this process's last look
+            self._log.head_position()
         if self._generation is not None and self._generation == self._log.generation:
             return
         try:
@@ -67,19 +73,26 @@ class Claims:
             self._registry.refresh()
         self._generation = self._log.generation
 
-    def claim_online(self, *, always: bool = False) -> None:
+    def claim_online(self, *, always: bool = False, look: bool = True) -> None:
         """Make sure, before a write, that the online store belongs to this offline log; an empty one becomes its own.
 
         Args:
-            always: look even where it was looked at a moment ago.
+            always: look at the online store even where it was looked at a moment ago.
+            look: see `claim_log`.
 
         Raises:
             LogMismatch: another log's rows are in it.
         """
-        self.claim_log()
+        self.claim_log(look=look or always)
         if not always and self._looked is not None and time.monotonic() - self._looked < SECONDS:
             return
         self.check_owner(claim=True)
+        # a log that was restored to no earlier than this process knew it, on a server say, ends below the store all
+        # the same; the store is asked first, since others go on writing
+        (data,) = self.online.multi_get([greatest_key(self._project)])
+        if number_of(data) > self._log.head_position():
+            self._generation = None
+            self.claim_log(look=False)
         self._looked = time.monotonic()
 
     def check_owner(self, *, claim: bool = False) -> None:
@@ -166,6 +179,8 @@ class Claims:
             said = "no offline log" if owner is None else f"offline log {owner}"
             mine = ", which is this registry's" if owner == self._log.log_id else ""
             raise UsageError(f"the online store belongs to {said}{mine}, not to {log_id}; nothing was changed")
+        # the log's own positions are settled before they go on above the store's
+        self.claim_log()
         (greatest,) = self.online.multi_get([greatest_key(self._project)])
         views = self._registry.refresh().views.values()
         pairs = [(view.name, version) for view in views for version in view.versions]

@@ -13,7 +13,7 @@ import pyarrow as pa
 from headwater.clock import from_micros, to_micros
 from headwater.compute.erase import erase_purged, remove_retired
 from headwater.compute.keys import key_table
-from headwater.compute.mend import mend
+from headwater.compute.mend import mend, on_one_registry
 from headwater.compute.reports import MaterializeReport, RunReport
 from headwater.compute.rooms import Rooms
 from headwater.compute.run import Bounds, Run
@@ -53,14 +53,17 @@ def materialize(
         HeadwaterError: what failed; `.report` says what was done all the same.
     """
     bounds = _bounds(rooms, start, end, entities, force)
-    rooms.claims.claim_online(always=True)
+    return on_one_registry(rooms, lambda: _materialize(rooms, views, bounds, entities))
+
+
+def _materialize(rooms: Rooms, views: str | Iterable[str] | None, bounds: Bounds, entities: Any) -> MaterializeReport:
     snapshot = rooms.registry.refresh()
     targets = _targets(snapshot, views)
     mended = mend(rooms, snapshot)
     # keys are looked at for every view before the first run begins
     planned = [Run(rooms, target, bounds, _keys(target, entities)) for target in targets]
     names = sorted({target.name for target in targets})
-    failures = RunFailures(rooms, force)
+    failures = RunFailures(rooms, bounds.force)
     _roll(rooms, names, failures)
     runs = _run(planned, failures)
     pending: list[str] = []

@@ -7,8 +7,9 @@ puts that were in flight at the restore can apply any more.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import pyarrow as pa
 
@@ -17,15 +18,20 @@ from headwater.compute.erase import purged_of
 from headwater.compute.force import Forced, key_table, make_equal
 from headwater.compute.lease import RunLease
 from headwater.compute.rooms import WRITE_TIME, Rooms
-from headwater.errors import FormatError
+from headwater.errors import FormatError, Unavailable
 from headwater.offline.base import POSITION, THROUGH, Tombstone
+from headwater.offline.log_state import LogRestored
 from headwater.online.codec import header
 from headwater.online.meta import greatest_key, mended_key, number_of, read_purges, token_key
 from headwater.online.view_rows import ViewRows
 from headwater.planning.resolve import ResolvedView, whole_view
 from headwater.planning.snapshot import RegistrySnapshot, ViewRecord
 
+ATTEMPTS = 5
+"""How often work begins again where the registry is restored meanwhile."""
 _CHUNK = 10_000
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -52,8 +58,47 @@ class Mended:
         return (f"the registry was restored from an older copy: {what}{names}",)
 
 
+def on_one_registry(rooms: Rooms, work: Callable[[], T], *, always: bool = True) -> T:
+    """Claim the log and the online store, and do some work; all of it again where the registry is restored meanwhile.
+
+    Args:
+        rooms: the store's parts.
+        work: what reads or changes the log and the online store.
+        always: claim the online store even where it was looked at a moment ago.
+
+    Raises:
+        LogMismatch: the online store belongs to another offline log.
+        Unavailable: the registry was restored again and again, or a store cannot be reached.
+    """
+    for _ in range(ATTEMPTS):
+        rooms.claim_online(always=always)
+        claimed = rooms.log.generation
+        try:
+            result = work()
+        except LogRestored:
+            continue
+        # work that only reads does not notice it
+        rooms.log.head_position()
+        if rooms.log.generation == claimed:
+            return result
+    raise Unavailable(f"the registry was restored from an older copy {ATTEMPTS} times meanwhile; try again")
+
+
+def mend_once(rooms: Rooms) -> None:
+    """`mend`, unless this process has done so since the log is of its generation."""
+    if rooms.mended != rooms.log.generation:
+        mend(rooms, rooms.registry.refresh())
+
+
 def mend(rooms: Rooms, snapshot: RegistrySnapshot) -> Mended:
     """Do it, where the store does not say that it is done; before any run puts a row."""
+    generation = rooms.log.generation
+    done = _mend(rooms, snapshot)
+    rooms.mended = generation
+    return done
+
+
+def _mend(rooms: Rooms, snapshot: RegistrySnapshot) -> Mended:
     done = Mended()
     (data,) = rooms.online.multi_get([mended_key(rooms.project)])
     gaps = [gap for gap in rooms.log.gaps() if gap.hi > number_of(data)]

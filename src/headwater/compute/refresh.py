@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from headwater import forks
 from headwater.clock import duration_micros
 from headwater.compute.keys import key_table
+from headwater.compute.mend import mend_once, on_one_registry
 from headwater.compute.refresh_queue import as_hints
 from headwater.compute.reports import RunReport
 from headwater.compute.rooms import Rooms
@@ -55,8 +56,12 @@ def recompute(rooms: Rooms, view: ResolvedView, keys: Iterable[bytes], end: int 
     values = [rows.decode_key(key) for key in keys]
     columns = {name: [value[i] for value in values] for i, name in enumerate(rows.names)}
     table = key_table(columns, view.view.join_keys, f"refresh {view.name!r}")
-    rooms.claim_online()
-    return Run(rooms, view, Bounds(end=end), table).run()
+
+    def run() -> RunReport:
+        mend_once(rooms)
+        return Run(rooms, view, Bounds(end=end), table).run()
+
+    return on_one_registry(rooms, run, always=False)
 
 
 def newer_rows(rooms: Rooms, events: Mapping[bytes, int]) -> set[bytes]:

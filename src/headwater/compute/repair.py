@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 
 from headwater.clock import MIN_MICROS, duration_micros, from_micros, to_micros
 from headwater.compute.force import Forced, key_table, make_equal
 from headwater.compute.lease import RunLease
+from headwater.compute.mend import mend
 from headwater.compute.refresh_queue import LAST_RETRY
 from headwater.compute.reports import ClockRepairReport
 from headwater.compute.rooms import Rooms
 from headwater.compute.rows import RowVersion
 from headwater.compute.swap import update
+from headwater.errors import ClockError
 from headwater.offline.log_repair import ClockRepair, Moved
 from headwater.online.codec import (
     CACHE_ONLY,
@@ -45,7 +48,7 @@ def repair_clock(rooms: Rooms) -> ClockRepairReport:
     """
     # first: a purge that the log then asks for now has to wait for them
     ended = _end_waits(rooms)
-    rooms.claim_online()
+    rooms.claim_online(always=True)
     snapshot = rooms.registry.refresh()
     versions = {
         record.name: [whole_view(record, version) for version in record.versions.values()]
@@ -53,6 +56,10 @@ def repair_clock(rooms: Rooms) -> ClockRepairReport:
     }
     readings = {name: [RowVersion(view).reading for view in views] for name, views in versions.items()}
     repaired = rooms.log.repair_clock(readings)
+    # rows that are ahead become what history has: the log must have the store's deletes; one that is dated ahead
+    # itself is refused, and left to the next run
+    with suppress(ClockError):
+        mend(rooms, snapshot)
     keys = sum(repair_online(rooms, name, views, repaired.moved) for name, views in versions.items())
     return _report(repaired, keys, ended)
 

@@ -82,6 +82,7 @@ class Rooms(forks.OfOneProcess):
         refreshing: how stale rows are refreshed.
         keep_gone_files: whether rows of source files that are gone are meant to stay, so that no run warns of them.
         refresher: refreshes for reads that wait, once one did; `refresh.refresher` makes it.
+        mended: the generation of the offline log that `mend` was called for last.
         work_here: begins to work the queue off in this process, once a read asks for a refresh; gives what ends that.
     """
 
@@ -105,6 +106,7 @@ class Rooms(forks.OfOneProcess):
     refresher: Refresher | None = field(default=None, init=False)
     keep_gone_files: bool = False
     work_here: Callable[[Rooms], Callable[[], None]] | None = None
+    mended: str | None = field(default=None, init=False)
     _end_work: Callable[[], None] | None = field(default=None, init=False)
     leases: Leases = field(init=False)
     _claims: Claims | None = field(default=None, init=False)
@@ -212,13 +214,13 @@ class Rooms(forks.OfOneProcess):
         """The name of the online store that sessions bear."""
         return f"{self.project}:{self.log.log_id}"
 
-    def claim_log(self) -> None:
+    def claim_log(self, *, look: bool = True) -> None:
         """Make sure, before a write, that the offline log is the project's (`Claims.claim_log`)."""
-        self.claims.claim_log()
+        self.claims.claim_log(look=look)
 
-    def claim_online(self) -> None:
+    def claim_online(self, *, always: bool = False, look: bool = True) -> None:
         """Make sure, before a write, that the online store belongs to this offline log (`Claims.claim_online`)."""
-        self.claims.claim_online()
+        self.claims.claim_online(always=always, look=look)
 
     def write_until(self) -> int:
         """The instant (microseconds) after which a write that begins now must not be applied any more."""

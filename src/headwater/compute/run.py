@@ -22,8 +22,6 @@ from headwater.compute.too_large import TooLarge
 from headwater.errors import SourceError, StoreError, Unavailable
 from headwater.observer import Progress
 from headwater.offline.base import POSITION, THROUGH, ChangeCounts, ChangesRequest, LogSlice, lost_files
-from headwater.offline.log_core import RunStart
-from headwater.offline.log_state import LogRestored
 from headwater.online.base import PutOutcome
 from headwater.online.meta import greatest_key, read_watermarks, token_key, watermark_entry, watermark_key
 from headwater.online.view_rows import ViewRows
@@ -91,6 +89,7 @@ class Run:
         Raises:
             SourceError: the source is missing or does not fit the view.
             ClockError: the log's clock is far ahead of now.
+            LogRestored: the registry was restored since it was claimed.
             StoreError: a store failed; what was put stays, the watermark was not moved, and the next run goes on.
         """
         began = time.monotonic()
@@ -175,7 +174,7 @@ class Run:
 
     def _extent(self, peer: Watermark | None) -> tuple[int, LogSlice, int]:
         """Up to when, and the log up to where; as far as another version's run, but where a purge came in between."""
-        start = self._start()
+        start = self.rooms.log.begin_run()
         # under this run's lease no purge is worked off; one between the two runs may have been
         if peer is not None and not self.rooms.log.purges_after(self.view.name, peer.position, None):
             return peer.end, self._slice(peer.position), start.now
@@ -188,13 +187,6 @@ class Run:
         lost = [*lost_files(log), *(f"{text}; {_STEPPED_OVER}" for text in log.unreadable)]
         self._warnings += [text for text in lost if text not in self._warnings]
         return log
-
-    def _start(self) -> RunStart:
-        try:
-            return self.rooms.log.begin_run()
-        except LogRestored:
-            self.rooms.claims.claim_online(always=True)
-            return self.rooms.log.begin_run()
 
     @property
     def _whole(self) -> bool:

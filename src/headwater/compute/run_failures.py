@@ -20,6 +20,7 @@ from headwater.errors import (
     brief,
     printable,
 )
+from headwater.offline.log_state import LogRestored
 from headwater.online.meta import token_key
 from headwater.planning.pointers import way_out
 from headwater.planning.watermark import Watermark
@@ -49,10 +50,16 @@ class RunFailures:
         self.ended = False
 
     def run(self, run: Run, peer: Watermark | None) -> RunReport:
-        """Run one version; where that fails, the report says why, and `status` until a run of it ends well."""
+        """Run one version; where that fails, the report says why, and `status` until a run of it ends well.
+
+        Raises:
+            LogRestored: all has to begin again.
+        """
         began = time.monotonic()
         try:
             report = run.run(peer)
+        except LogRestored:
+            raise
         except Exception as bad:
             self._add(bad)
             error = _words(bad)
@@ -66,9 +73,15 @@ class RunFailures:
 
     @contextmanager
     def beside(self, view: str) -> Iterator[None]:
-        """What is done for a view beside its runs; where it fails, the other views go on."""
+        """What is done for a view beside its runs; where it fails, the other views go on.
+
+        Raises:
+            LogRestored: all has to begin again.
+        """
         try:
             yield
+        except LogRestored:
+            raise
         except Exception as bad:
             self._add(bad)
             self.problems[view] = _words(bad)

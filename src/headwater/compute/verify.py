@@ -141,6 +141,8 @@ def verify(
         raise UsageError(f"sample={brief(sample)}: a number of rows, at least 1")
     if accept_folder:
         rooms.log.accept_folder()
+    if forget:
+        rooms.claim_log()
     forgotten = rooms.log.forget_files([forget] if isinstance(forget, str) else forget) if forget else ()
     damaged = list(_database(rooms))
     check = rooms.log.check()

@@ -11,6 +11,7 @@ from typing import Any
 
 from headwater.clock import duration_micros
 from headwater.compute.erase import erase_purged, remove_retired
+from headwater.compute.mend import mend_once
 from headwater.compute.refresh import fed_view, newer_rows, recompute
 from headwater.compute.refresh_queue import LAST_RETRY
 from headwater.compute.rooms import Rooms
@@ -250,7 +251,10 @@ class Worker:
         for name in self._names():
             began = time.monotonic()
             try:
+                rooms.claim_log()
                 rooms.log.roll([name])
+                rooms.claim_online()
+                mend_once(rooms)
                 remove_retired(rooms, snapshot.view(name))
                 erased = erase_purged(rooms, snapshot.view(name))
             except Exception as bad:

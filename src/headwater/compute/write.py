@@ -105,10 +105,12 @@ def write(
         raise UsageError(f"created={created!r}: write 'arrival' or 'event'")
     check_durability(rooms.online, durability)
     check_session(session, rooms.store_name)
+    # an append looks at the registry's database in its own transaction, a cache-only write has none
+    look = target is WriteTarget.ONLINE
     if target is WriteTarget.OFFLINE:
-        rooms.claim_log()
+        rooms.claim_log(look=look)
     else:
-        rooms.claim_online()
+        rooms.claim_online(look=look)
     # a cache-only write has no transaction of the log to look at the registry in
     snapshot = rooms.registry.refresh() if target is WriteTarget.ONLINE else rooms.registry.snapshot()
     for _ in range(ATTEMPTS):

@@ -140,7 +140,8 @@ class LogChecks(LogCore):
         """
         if self._folder is None:
             raise UsageError("no [offline] log folder is set")
-        with self._writing() as log:
+        # a claim needs the folder: where the database was restored as well, the next one notices
+        with self._writing(claiming=True) as log:
             mark = folder_mark(log.connection)
             missing = [file.name for file in log_files(log.connection, _LIVE) if self._folder.missing(file.stored)]
             if missing:
