@@ -121,6 +121,8 @@ class Run:
         """How far the version is materialized afterwards; None where the store's epoch is another by now."""
         rooms, rows = self.rooms, ViewRows(self.rooms.project, self.view)
         epoch = rooms.online.epoch(token_key(rooms.project))
+        # behind the epoch: a log that takes the store over from here on renews it
+        rooms.claims.check_owner()
         stored = self._stored()
         token = self._token()
         end, log, now = self._extent(peer)

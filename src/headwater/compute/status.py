@@ -14,7 +14,7 @@ from headwater.clock import MIN_MICROS, duration_micros, format_duration, from_m
 from headwater.compute.erase_entity import PendingPurges, pending_purges
 from headwater.compute.refresh_records import Records, TimeToFresh
 from headwater.compute.rooms import Rooms
-from headwater.errors import StoreError
+from headwater.errors import LogMismatch, StoreError
 from headwater.online.codec import header
 from headwater.online.fetching import ReadCounts
 from headwater.online.hints import QueueCounts
@@ -174,10 +174,11 @@ def status(rooms: Rooms, now: int, registry: Mapping[str, Any], exposed: Sequenc
     versions.sort(key=lambda v: v.state == "retired")
     warnings += (failed := tuple(_failed(snapshot, versions)))
     warnings += _waiting(snapshot)
-    warnings += rooms.log.problems()
+    warnings += _owner(rooms, unreachable)
+    warnings += (problems := rooms.log.problems())
     warnings += _exposed(exposed)
     purges = pending_purges(rooms, now)
-    warnings += _overdue(purges)
+    warnings += _overdue(purges, [problem for problem in problems if ": file " in problem])
     services = {name: record.live for name, record in snapshot.services.items() if record.live is not None}
     refresh = _refresh(rooms, now, warnings, unreachable)
     reads = rooms.fetcher.counts()
@@ -212,13 +213,28 @@ def _exposed(paths: Sequence[Path]) -> Iterator[str]:
         )
 
 
-def _overdue(purges: PendingPurges) -> Iterator[str]:
-    """A line where purges wait for a run that nobody has started."""
+def _owner(rooms: Rooms, unreachable: list[str]) -> Iterator[str]:
+    """A line where the online store belongs to another offline log, so that every read and write of it is refused."""
+    try:
+        rooms.claims.check_owner()
+    except LogMismatch as bad:
+        unreachable.append(str(bad))
+        yield str(bad)
+    except StoreError:
+        # that it cannot be read is said already
+        return
+
+
+def _overdue(purges: PendingPurges, damaged: Sequence[str]) -> Iterator[str]:
+    """A line where purges wait for a run that nobody has started, or for files that no run can rewrite."""
     if purges.overdue_since is not None:
         one = purges.overdue == 1
+        way = "run headwater materialize"
+        if damaged:
+            way = f"what cannot be read cannot be rewritten ({'; '.join(damaged)}); once that is put right, {way}"
         yield (
             f"{purges.overdue:,} purge{'' if one else 's'} could have been erased since "
-            f"{purges.overdue_since:%Y-%m-%d %H:%M:%S} UTC, and no run has done so: run headwater materialize"
+            f"{purges.overdue_since:%Y-%m-%d %H:%M:%S} UTC, and no run has done so: {way}"
         )
 
 

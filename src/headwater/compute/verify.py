@@ -238,7 +238,10 @@ class _Online:
         data = rooms.online.multi_get([log_id_key(rooms.project)])[0]
         if data is not None:
             try:
-                unpack_log_id(data)
+                _, owner = unpack_log_id(data)
+                if owner != rooms.log.log_id:
+                    reason = f"it belongs to offline log {owner}, not to this registry's, {rooms.log.log_id}"
+                    yield Damage("online store", "log id", "", "", reason, go_on=_ANOTHERS)
             except FormatError as bad:
                 yield Damage("online store", "log id", "", "", str(bad), go_on=_EMPTY)
         for record in rooms.registry.snapshot().views.values():
@@ -277,6 +280,9 @@ class _Online:
 
 
 _REFILL = "put it right from history: headwater materialize {} --force"
+_ANOTHERS = (
+    "two projects: headwater rename-project; this one takes it over: headwater claim-store; headwater status says more"
+)
 _EMPTY = "empty the online store and run headwater materialize"
 
 

@@ -149,6 +149,7 @@ class OfflineLog(LogChecks):
             ClockError: the log's clock is more than an hour ahead of now; nothing was added.
         """
         with self._writing() as log:
+            self._check_folder(log)
             if check is not None:
                 check(log.connection)
             state = view_state(log.connection, view)
@@ -203,6 +204,7 @@ class OfflineLog(LogChecks):
         digests = self.digests(keys)
         earlier = self.digests.in_any_order(keys) if purge else set()
         with self._writing() as log:
+            self._check_folder(log)
             if check is not None:
                 check(log.connection)
             state = view_state(log.connection, view)
@@ -266,6 +268,7 @@ class OfflineLog(LogChecks):
         every = self.digests.all(keys) if keys is not None else [(digest,) for digest in digests]
         wanted = list(zip(every, tombstones, strict=True))
         with self._writing() as log:
+            self._check_folder(log)
             state = view_state(log.connection, view)
             now = self._stamp(log.state, _earliest(state))
             chosen = lacking(log.connection, view, wanted, purged=keys is None)

@@ -162,15 +162,28 @@ class LogCore(forks.OfOneProcess):
             FormatError: its `log.json` is damaged, or a newer headwater wrote it.
         """
         with self._writing(claiming=True) as log:
-            if self._folder is not None:
-                try:
-                    hold_folder(log.connection, self._folder)
-                except (LogMismatch, FormatError):
-                    raise
-                except StoreError:
-                    # it takes no files now: rows are safe in the write buffer, the next compaction reports it
-                    pass
+            self._hold_folder(log)
             return self._detect_restore(log, position)
+
+    def _check_folder(self, log: LogTransaction) -> None:
+        """Before rows or tombstones are added: the folder is still the one that was claimed.
+
+        Raises:
+            LogMismatch, FormatError: as `claim`.
+        """
+        if self._folder is not None and self._folder.is_other():
+            self._hold_folder(log)
+
+    def _hold_folder(self, log: LogTransaction) -> None:
+        if self._folder is None:
+            return
+        try:
+            hold_folder(log.connection, self._folder)
+        except (LogMismatch, FormatError):
+            raise
+        except StoreError:
+            # it takes no files now: rows are safe in the write buffer, the next compaction reports it
+            pass
 
     def detect_restore(self, greatest: int) -> bool:
         """Give no position twice where the database was restored from an older copy.

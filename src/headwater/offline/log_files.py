@@ -109,6 +109,7 @@ def hold_folder(connection: sa.Connection, folder: LogFolder) -> None:
     mark = folder.check(known)
     if known is None:
         connection.execute(folders.insert().values(id=mark or folder.mark()))
+    folder.checked()
 
 
 # files that are not the log's (any more)

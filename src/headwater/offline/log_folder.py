@@ -85,6 +85,7 @@ class LogFolder:
 
     def __init__(self, path: Path, log_id: str) -> None:
         self.path = path
+        self._checked: tuple[int, ...] | None = None
         self._log_id = log_id
         self._prefix = f"log-{log_id[:8]}-"
         self._name = re.compile(
@@ -123,6 +124,22 @@ class LogFolder:
                 f"backup, with the {_IDENTITY} in it"
             )
         return found
+
+    def checked(self) -> None:
+        """Remember that the folder is this log's own."""
+        self._checked = self._state()
+
+    def is_other(self) -> bool:
+        """Whether the folder may be another one, or gone, since `checked`; False where it was never checked."""
+        return self._checked is not None and self._state() != self._checked
+
+    def _state(self) -> tuple[int, ...]:
+        """What the file system says of `log.json`; nothing where there is none, or it cannot be looked at."""
+        try:
+            there = (self.path / _IDENTITY).stat()
+        except OSError:
+            return ()
+        return there.st_dev, there.st_ino, there.st_size, there.st_mtime_ns
 
     def _identity(self) -> dict[str, str | None]:
         """What `log.json` says: any of `log_id` and `folder`; nothing where there is none."""

@@ -41,7 +41,8 @@ class RegistryReader(forks.OfOneProcess):
         self._lock = forks.rlock()
         self._snapshot: RegistrySnapshot | None = None
         self._newest = Newest()
-        self._generation = 0
+        self._generation: int | None = None
+        """Of the database's file that the snapshot was read from; None: of none, as there was none."""
         self._checked = float("-inf")
         self._seen = time.monotonic()
 
@@ -97,7 +98,7 @@ class RegistryReader(forks.OfOneProcess):
 
     def _goes_on(self, connection: sa.Connection) -> bool:
         """Whether another transaction sees the database that the snapshot was read from, or what became of it."""
-        if generation_of(connection) != self._generation:
+        if self._generation not in (None, generation_of(connection)):
             return False
         newest = read_newest(connection)
         return newest.revision > self._newest.revision or newest == self._newest

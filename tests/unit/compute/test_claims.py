@@ -94,7 +94,7 @@ def test_another_logs_rows_are_refused_for_reads_and_writes_until_they_are_claim
             lambda: second.delete("weather", ["JFK"]),
             second.materialize,
         ):
-            with pytest.raises(LogMismatch, match=r"project = .*claim-store --from") as refused:
+            with pytest.raises(LogMismatch, match=r"rename-project .*claim-store --from") as refused:
                 call()
             assert "empty" not in str(refused.value) and "remove" not in str(refused.value)
         assert second.rooms.log.head_position() == 0
@@ -184,3 +184,67 @@ def test_a_store_that_is_emptied_during_a_run_is_filled(tmp_path: Path, clock: C
             store.materialize()
         store.materialize()
         assert online(store, "JFK", "EWR") == [3.0, 2.0]
+
+
+def test_a_run_that_another_log_overtakes_fails_and_status_and_verify_say_whose_the_store_is(
+    tmp_path: Path, clock: Clock
+) -> None:
+    shared = MemoryOnlineStore()
+    with (
+        project(tmp_path / "a", shared, clock, "flights") as first,
+        project(tmp_path / "b", shared, clock, "flights") as second,
+    ):
+        first.write("weather", [row("JFK", 61.0)])
+        first.materialize()
+        assert second.verify().damaged and "claim-store" in second.verify().damaged[0].go_on
+        clock.now += timedelta(minutes=1)
+        changes = first.rooms.engine.changes
+
+        def overtaken(*arguments, **options):
+            if shared.multi_get([first.rooms.claims.owner_key])[0] is not None and not first.status().failures:
+                second.claim_store(first.rooms.log.log_id)
+            return changes(*arguments, **options)
+
+        first.rooms.engine.changes = overtaken  # type: ignore[method-assign]
+        with pytest.raises(LogMismatch, match="claim-store --from"):
+            first.materialize()
+        told = first.status()
+        assert any("claim-store --from" in warning for warning in told.warnings) and told.failures
+        assert second.verify().whole and not second.status().failures
+
+
+def test_a_log_folder_that_goes_under_an_open_process_refuses_writes_at_once(tmp_path: Path, clock: Clock) -> None:
+    with project(tmp_path / "p", MemoryOnlineStore(), clock) as store:
+        store.write("weather", [row("JFK", 1.0)])
+        store.materialize()
+        folder = tmp_path / "p/.headwater/log"
+        before = store.rooms.log.head_position()
+        for another in (False, True):
+            folder.rename(tmp_path / "away")
+            if another:
+                shutil.copytree(tmp_path / "away", folder)
+                (folder / "log.json").write_text((folder / "log.json").read_text().replace("-", "0"))
+            for call in (
+                lambda: store.write("weather", [row("JFK", 2.0)]),
+                lambda: store.write("weather", [row("JFK", 2.0)], to="offline"),
+                lambda: store.delete("weather", ["JFK"]),
+                lambda: store.delete("weather", ["JFK"], purge=True),
+            ):
+                with pytest.raises((LogMismatch, hw.FormatError), match="folder"):
+                    call()
+            shutil.rmtree(folder, ignore_errors=True)
+            (tmp_path / "away").rename(folder)
+        assert store.rooms.log.head_position() == before
+        assert store.write("weather", [row("JFK", 3.0)]).position == before + 1
+
+
+@pytest.mark.parametrize("what", [".headwater", "."])
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_project_that_is_removed_is_made_again_in_the_same_process(
+    tmp_path: Path, clock: Clock, what: str, times: int
+) -> None:
+    for _ in range(1 + times):
+        with project(tmp_path / "p", MemoryOnlineStore(), clock) as store:
+            store.write("weather", [row("JFK", 1.0)])
+            assert online(store, "JFK") == [1.0]
+        shutil.rmtree(tmp_path / "p" / what)
