@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
-from headwater.cli.application import app, main
+try:
+    from headwater.cli.application import app, main
+except KeyboardInterrupt:
+    # Ctrl-C before there is anything to undo
+    raise SystemExit(130) from None
 
 __all__ = ["app", "main"]

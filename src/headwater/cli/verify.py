@@ -54,7 +54,7 @@ def _drawn(report: VerifyReport) -> list[Drawable]:
     checked = (
         f"{report.log_files:,} files of the offline log ({report.log_rows:,} rows), {report.buffered_rows:,} rows in "
         f"its write buffer, {report.tombstones:,} deletes, {report.online_rows:,} online rows"
-        f"{' (a sample)' if report.sampled else ''}"
+        f"{' (a sample)' if report.sampled else ''} by their layout and key, not each value"
     )
     verdict = (
         Line(f"whole: {checked}", "green")

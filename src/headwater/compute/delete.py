@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from headwater.clock import MIN_MICROS, duration_micros, from_micros
+from headwater.clock import LAST_MICROS, MIN_MICROS, duration_micros, from_micros
 from headwater.compute.acknowledged import acknowledge
 from headwater.compute.keys import key_table, newest, same_keys
 from headwater.compute.recent import SAMPLE, RecentWrite, Sample
@@ -92,7 +92,7 @@ def delete(
         )
         acknowledge(rooms, recent, session)
         found = sum(any(map(_has_values, versions)) for versions in rows)
-        pending = from_micros(rooms.log.now() + duration_micros(WRITE_TIME)) if purge else None
+        pending = from_micros(min(rooms.log.now() + duration_micros(WRITE_TIME), LAST_MICROS)) if purge else None
         return DeleteReport(
             keys.table.num_rows, found, from_micros(max(marked.through)), position, purge, pending_until=pending
         )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from headwater.clock import duration_micros, from_micros
+from headwater.clock import LAST_MICROS, duration_micros, from_micros
 from headwater.compute.delete import delete
 from headwater.compute.erase import erase_purged
 from headwater.compute.reports import DeleteReport, EraseReport
@@ -90,7 +90,7 @@ class PendingPurges:
 
 def pending_purges(rooms: Rooms, now: int) -> PendingPurges:
     """The purges that are not erased yet at `now` (microseconds)."""
-    due = [asked + duration_micros(WRITE_TIME) for asked in rooms.log.pending_purges()]
+    due = [min(asked + duration_micros(WRITE_TIME), LAST_MICROS) for asked in rooms.log.pending_purges()]
     overdue = [at for at in due if at < now]
     return PendingPurges(
         len(due),

@@ -86,3 +86,17 @@ def test_the_shell_completes_commands_and_names(filled):
     assert completed("headwater get --features weather:t") == ["weather:temp"]
     assert completed("headwater promote weather ") == ["1.0.0"]
     assert completed("headwater show we", cwd=filled.parent) == []
+
+
+def test_an_interrupt_while_the_command_is_imported_ends_it_with_130_and_no_traceback() -> None:
+    program = """
+import sys
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == "headwater.cli.application":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupting())
+from headwater.cli import main
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")

@@ -248,3 +248,11 @@ def test_a_project_that_is_removed_is_made_again_in_the_same_process(
             store.write("weather", [row("JFK", 1.0)])
             assert online(store, "JFK") == [1.0]
         shutil.rmtree(tmp_path / "p" / what)
+
+
+def test_a_purge_at_the_end_of_time_is_acknowledged(tmp_path: Path) -> None:
+    end = Clock()
+    end.now = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+    with project(tmp_path / "p", MemoryOnlineStore(), end) as store:
+        assert store.delete("weather", ["JFK"], purge=True).pending_until == datetime.max.replace(tzinfo=UTC)
+        assert store.status().pending_purges == 1

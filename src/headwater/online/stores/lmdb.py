@@ -77,6 +77,9 @@ class LMDBOnlineStore(OnlineStore):
         """The store of `lmdb:PATH`, relative to the project's folder; options sync=off, map_size=BYTES, wait=10s."""
         place, _, query = url.partition(":")[2].partition("?")
         place = place.removeprefix("//") if place.startswith("///") or not place.startswith("/") else place
+        if place.startswith("//"):
+            # a host, and what may be its password, would become the name of a folder
+            raise ConfigError(f"[online] url: {without_password(url)} is not a folder's; write lmdb:.headwater/online")
         options: dict[str, Any] = {}
         for name, value in parse_qsl(query, keep_blank_values=True):
             if name == "sync" and value in ("on", "off"):

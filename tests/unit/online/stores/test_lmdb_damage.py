@@ -14,7 +14,7 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from headwater.errors import StoreError
+from headwater.errors import ConfigError, StoreError
 from headwater.online.stores.lmdb import LMDBOnlineStore
 from headwater.online.stores.lmdb_pages import Damaged, check_pages, read_metas
 from headwater.testing import SCALE
@@ -359,3 +359,9 @@ def test_files_that_an_earlier_release_left_open_to_others_are_narrowed(tmp_path
     for path in (folder, folder / "data.mdb", folder / "lock.mdb"):
         assert not stat.S_IMODE(path.stat().st_mode) & 0o077
     store.close()
+
+
+def test_a_url_with_a_host_is_refused_and_its_password_not_shown(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="not a folder's") as refused:
+        LMDBOnlineStore.from_url("lmdb://user:secret@host/rows", tmp_path)
+    assert "secret" not in str(refused.value) and not list(tmp_path.iterdir())
