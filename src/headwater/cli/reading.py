@@ -35,6 +35,9 @@ FeaturesOption = Annotated[
 ]
 
 
+FullNamesOption = Annotated[bool, typer.Option("--full-names", help="Name each column view__feature.")]
+
+
 def register(app: typer.Typer) -> None:
     """Add this file's commands."""
     command(app)(get)
@@ -69,6 +72,7 @@ def get(
     explain: Annotated[
         bool, typer.Option("--explain", help="Show keys, stores, round trips and the time of each step.")
     ] = False,
+    full_names: FullNamesOption = False,
 ) -> None:
     """Read features of some entities from the online store.
 
@@ -77,7 +81,7 @@ def get(
     asked = parse.features(features)
     with run.store() as store:
         started = time.perf_counter()
-        reader = store.prepare(asked, consistency=consistency.value)
+        reader = store.prepare(asked, consistency=consistency.value, full_names=full_names or None)
         prepared = 1000 * (time.perf_counter() - started)
         entities = parse.entities(key or [], reader.join_keys)
         at = now or datetime.now(UTC)
@@ -128,6 +132,7 @@ def history(
         ),
     ] = None,
     csv: parse.CSVOption = None,
+    full_names: FullNamesOption = False,
 ) -> None:
     """Join features to training rows, point-in-time correct.
 
@@ -147,6 +152,7 @@ def history(
             names,
             timestamp_column=timestamp,
             at=None if at is None else at.given(now or datetime.now(UTC)),
+            full_names=full_names or None,
             include=beside,
             timezone=timezone,
         )

@@ -30,6 +30,9 @@ from headwater.types import DType, Int32, Int64, String, Timestamp, fits, fittin
 
 TIME = "time"
 
+_INDEX_NAMES = ("column0", "Unnamed: 0", "index", "level_0", "__index_level_0__")
+"""How the index of a pandas frame is named in files."""
+
 
 @dataclass(frozen=True)
 class RowVersion:
@@ -223,6 +226,11 @@ def _unknown(name: str, versions: Sequence[RowVersion], known: Iterable[str]) ->
         for feature in version.view.view.feature_list:
             if feature.name == name:
                 return f"unknown column {name!r}: the source's column of that feature is {feature.source_column!r}"
+    if name in _INDEX_NAMES:
+        return (
+            f"unknown column {name!r}; it looks like the index of a frame, written by pandas: write the file with "
+            "index=False, or leave the column out"
+        )
     return f"unknown column {name!r}{nearest(name, known)}"
 
 

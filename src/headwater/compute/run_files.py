@@ -39,6 +39,7 @@ class RunFiles:
         known: the number under which that is.
         by_time: whether the user's own `start` decides about every row, whatever its file.
         moving: paths of files that changed whenever they were read.
+        removed: whether the run removed what the source lacks.
     """
 
     rooms: Rooms
@@ -50,6 +51,7 @@ class RunFiles:
     known: int = 0
     by_time: bool = False
     moving: frozenset[str] = frozenset()
+    removed: bool = False
     _reads: int = 0
     _again: dict[str, FileIdentity] = field(default_factory=dict)
     _rows: dict[str, int] = field(default_factory=dict)
@@ -156,6 +158,7 @@ class RunFiles:
             present = [file.path for file in self.listed]
             self.rooms.files.remove_missing(self.view.name, self.view.version, present)
             self.rooms.files.warn_again(self.view.name, self.view.version)
+        self.removed = True
 
     @property
     def rewritten(self) -> tuple[str, ...]:
@@ -171,7 +174,8 @@ class RunFiles:
         """What the run says of its files; of lost rows once a version."""
         name, version = self.view.name, self.view.version
         lost = lost_rows_warning(name, version, self.missing, self.rewritten)
-        if lost is not None and (self.rooms.keep_gone_files or not self.rooms.files.warn_once(name, version)):
+        quiet = self.removed or self.rooms.keep_gone_files
+        if lost is not None and (quiet or not self.rooms.files.warn_once(name, version)):
             lost = None
         texts = (lost, moving_files_warning(name, version, sorted(self.moving)))
         return tuple(text for text in texts if text is not None)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime
 
+from headwater.definitions.fingerprint import fingerprint
 from headwater.definitions.sources import TEXT_SOURCES, PushSource, Source
 from headwater.definitions.view import FeatureView
 from headwater.errors import DefinitionError
@@ -43,12 +44,11 @@ def check_values(
     """
     problems: list[str] = []
     for view in views:
-        named = view if view.version is not None else replace(view, version=_UNNUMBERED)
-        version = ViewVersion(named, False, now, now)
+        registered = _registered(snapshot, view)
+        number = view.version or (registered.version if registered is not None else _UNNUMBERED)
+        version = ViewVersion(replace(view, version=number), False, now, now)
         source = source_of(version)
-        if isinstance(source, PushSource) or not (
-            every or (isinstance(source, TEXT_SOURCES) and not _registered(snapshot, version))
-        ):
+        if isinstance(source, PushSource) or not (every or (isinstance(source, TEXT_SOURCES) and registered is None)):
             continue
         record = ViewRecord(view.name, {version.version: version}, None)
         problems += engine.check_values(ViewInput(whole_view(record, version), source), ROWS)
@@ -57,6 +57,8 @@ def check_values(
         raise DefinitionError(f"{count} in the values of sources (the first {ROWS:,} rows of each file):", problems)
 
 
-def _registered(snapshot: RegistrySnapshot, version: ViewVersion) -> bool:
-    record = snapshot.views.get(version.view.name)
-    return record is not None and any(known.fingerprint == version.fingerprint for known in record.versions.values())
+def _registered(snapshot: RegistrySnapshot, view: FeatureView) -> ViewVersion | None:
+    """The newest version that has a view's definition."""
+    record, mark = snapshot.views.get(view.name), fingerprint(view)
+    same = [] if record is None else [known for known in record.versions.values() if known.fingerprint == mark]
+    return max(same, key=lambda known: known.revision, default=None)

@@ -176,7 +176,7 @@ def check_columns(view: FeatureView, schemas: Schemas | None) -> Iterator[tuple[
     elif read is not None:
         for name in used:
             other = twin(name, read.schema.names)
-            if other is not None and other not in used:
+            if other is not None and other not in used and name in read.schema.names:
                 yield None, f"source: {same_but_case(name, other)}"
         yield from _check_times(view, read)
         yield from _check_keys(view, read)

@@ -10,6 +10,7 @@ import codecs
 import csv
 import encodings.utf_8_sig  # noqa: F401 - a process that gives up rights may not find it later
 import io
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -110,6 +111,10 @@ def _csv_error(text: str, form: CSVFormat) -> str:
     return text
 
 
+_NOTE = re.compile(r"#TYPE .*|sep=.?$")
+"""What PowerShell and Excel write in a line before the names of the columns."""
+
+
 @dataclass(frozen=True)
 class Header:
     """The columns of a file.
@@ -128,9 +133,16 @@ def read_header(file: str, form: CSVFormat, where: str) -> Header:
     """The columns of a file.
 
     Raises:
-        SourceError: an empty file that should have a header, or one that cannot be read as text.
+        SourceError: an empty file that should have a header, one whose first line is a note to a program, or one that
+            cannot be read as text.
     """
-    for _, record in read_records(file, form, where):
+    for line, record in read_records(file, form, where):
+        if form.header and (note := _NOTE.match(record[0])) is not None:
+            skip = f"skip={form.skip + 1}"
+            raise SourceError(
+                f"{where}: {file}: line {line} is {note[0]!r}, a note to the program that opens the file, where the "
+                f"names of the columns are expected: {skip} leaves it out (the headwater command: --csv {skip})"
+            )
         given = [name.strip() for name in record] if form.header else [""] * len(record)
         numbers: dict[str, tuple[int, ...]] = {}
         for number, name in enumerate(given, 1):

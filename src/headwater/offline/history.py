@@ -21,6 +21,7 @@ from headwater.offline.relations import ViewRows, column, number
 from headwater.offline.spine import Spine, one_batch, open_spine
 from headwater.offline.user_files import in_project
 from headwater.offline.workspace import Workspace
+from headwater.planning.resolve import FULL_NAMES
 from headwater.types import DType
 
 _FAR = 2**62
@@ -86,7 +87,7 @@ class PointInTimeRun:
             if f.name in taken:
                 raise UsageError(
                     f"{f.name!r} would stand in the answer twice: the spine has a column of that name; "
-                    "pass full_names=True or rename the feature"
+                    f"{FULL_NAMES} or rename() the feature"
                 )
         by_name = {f.name: f for f in added}
         self._schema = pa.schema([*self._spine_schema, *(by_name[name] for name in self._order)])

@@ -36,20 +36,23 @@ def read_json_rows(file: str, lines: bool, where: str) -> Iterator[tuple[str, di
             for number, line in enumerate(raw, 1):
                 if line.strip():
                     place = f"line {number}"
-                    yield place, _object(_parsed(line, f"{where}: {file}: {place}"), f"{where}: {file}: {place}")
+                    at = f"{where}: {file}: {place}"
+                    yield place, _object(_parsed(line, at, lines=True), at)
             return
         found = _parsed(raw.read(), f"{where}: {file}")
     for number, row in enumerate([found] if isinstance(found, dict) else _listed(found, f"{where}: {file}")):
         yield f"row {number}", _object(row, f"{where}: {file}: row {number}")
 
 
-def _parsed(text: bytes, where: str) -> Any:
+def _parsed(text: bytes, where: str, *, lines: bool = False) -> Any:
     try:
         return json.loads(text.decode(), parse_float=finite)
     except UnicodeDecodeError as bad:
         raise SourceError(f"{where}: not UTF-8: {bad.reason} at byte {bad.start}") from None
     except json.JSONDecodeError as bad:
         more = " (several lines: lines=True)" if bad.msg == "Extra data" and bad.lineno > 1 else ""
+        if lines and text.strip() in (b"[", b"{", b"[{"):
+            more = " (an array of objects, or one, over several lines: lines=False)"
         raise SourceError(f"{where}: not JSON: {bad}{more}") from None
     except (ValueError, RecursionError) as bad:
         raise SourceError(f"{where}: {bad}") from None

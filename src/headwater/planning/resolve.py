@@ -17,6 +17,9 @@ from headwater.planning.service_reads import reads_of, selections_read
 from headwater.planning.snapshot import PinnedSelection, RegistrySnapshot, ViewRecord, ViewVersion
 from headwater.types import DType, Int64
 
+FULL_NAMES = "pass full_names=True (the headwater command: --full-names),"
+"""What to do about two columns of one name."""
+
 
 @dataclass(frozen=True, slots=True)
 class ResolvedKey:
@@ -127,7 +130,7 @@ class ResolvedRequest:
             if column.name in taken:
                 raise UsageError(
                     f"feature '{self.views[column.view].name}:{column.feature.name}' would be named {column.name!r}, "
-                    f"like a column of the {what}; pass full_names=True or rename() the feature"
+                    f"like a column of the {what}; {FULL_NAMES} or rename() the feature"
                 )
 
 
@@ -246,8 +249,7 @@ def _check_names(draft: _Draft) -> None:
             raise UsageError(f"'{reference}' is asked for twice; leave one out, or rename() it")
         if name in seen:
             raise UsageError(
-                f"'{seen[name]}' and '{reference}' would both be named {name!r}; "
-                "pass full_names=True or rename() one of them"
+                f"'{seen[name]}' and '{reference}' would both be named {name!r}; {FULL_NAMES} or rename() one of them"
             )
         seen[name] = reference
 

@@ -73,7 +73,10 @@ def service_version(snapshot: RegistrySnapshot, features: Any) -> ServiceVersion
         reference = parse_reference(features)
         if reference.feature is None:
             if reference.name in snapshot.views and reference.name not in snapshot.services:
-                raise UsageError(f"{features!r} names a view; write ['{features}:*'] for all of its features")
+                raise UsageError(
+                    f"{features!r} names a view; write ['{features}:*'] for all of its "
+                    f"features (the headwater command: --features '{features}:*')"
+                )
             return snapshot.service(reference.name).version(reference.version)
     return None
 

@@ -483,4 +483,6 @@ def _translated(bad: duckdb.Error, places: Sequence[Callable[[int], str]]) -> He
         return Unavailable(f"duckdb: another statement ended the engine's database; run it again ({text[:300]})")
     if "No space left" in text:
         return StorageFull(f"duckdb: {text}")
+    if "Failed to decode string" in text and "URL decoding" in text:
+        text = f"{text}: the name of a folder such as day=…, whose % signs are not of UTF-8: rename it (ä is %C3%A4)"
     return (SourceError if isinstance(bad, _OF_THE_DATA) else StoreError)(f"duckdb: {text}")

@@ -232,10 +232,13 @@ def check_names(names: Iterable[str], wanted: Sequence[str], where: str) -> None
     Raises:
         SourceError: with both names.
     """
+    names = list(names)
     every = dict.fromkeys([*names, *wanted])
     for name in wanted:
         other = twin(name, every)
         if other is not None:
+            if name not in names and other not in wanted:
+                raise SourceError(f"{where} has no column {name!r}; it has {other!r}")
             raise SourceError(f"{where}: {same_but_case(name, other)}")
 
 
