@@ -155,8 +155,9 @@ def open_parquet(
     if scanned.clashing:
         schema = schema_of(session, scanned.query(), where)
     else:
+        prunes = any(name in scanned.parts.types for name in (*wanted.keys, *wanted.times))
         parts = [(_some(scanned, some), first) for some, first in ((whole, 0), (rest, len(whole))) if some]
-        queries, schema = _alike(session, scanned, [_numbered(files, bits, first) for files, first in parts], where)
+        queries, schema = _alike(session, scanned, parts, bits, where, prunes=prunes)
     there = schema.names
     extra = "" if scope.only is None else _added(schema, wanted)
     if extra:
@@ -231,20 +232,18 @@ def _some(files: ParquetFiles, chosen: Sequence[int]) -> ParquetFiles:
     return replace(files, files=[files.files[i] for i in chosen], parts=Partitions(files.parts.types, values))
 
 
-def _numbered(files: ParquetFiles, bits: int, first: int) -> tuple[ParquetFiles, str]:
-    """Files, and the number of each of their rows among those of all files, of which these begin at a number."""
-    if len(files.files) == 1:
-        return files, "file_row_number" if not first else f"(CAST({first} AS BIGINT) << {bits}) | file_row_number"
-    index = f"CAST(file_index AS BIGINT) + {first}" if first else "CAST(file_index AS BIGINT)"
-    return files, f"(({index}) << {bits}) | file_row_number"
-
-
 def _alike(
-    session: Session, whole: ParquetFiles, parts: Sequence[tuple[ParquetFiles, str]], where: str
+    session: Session,
+    whole: ParquetFiles,
+    parts: Sequence[tuple[ParquetFiles, int]],
+    bits: int,
+    where: str,
+    *,
+    prunes: bool,
 ) -> tuple[list[str], pa.Schema]:
     """A query of each part with its row numbers, in the columns and types that all files have together."""
     schemas = [schema_of(session, files.query(), where) for files, _ in parts]
-    queries = [files.query(f"{row} AS {ROW}") for files, row in parts]
+    queries = [files.numbered(ROW, bits, first, prunes=prunes) for files, first in parts]
     first = schemas[0]
     if all(set(schema) == set(first) for schema in schemas[1:]):
         return queries, first
