@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from headwater.errors import SourceError
 from headwater.offline.base import SourceScope
 from headwater.offline.engines.duckdb_columns import name_sql
 from headwater.offline.engines.duckdb_files import ParquetFiles
+from headwater.offline.engines.duckdb_mixed import by_type, check_footers, fitted_query, mixed_columns
 from headwater.offline.engines.duckdb_opened import (
     PLACE,
     ROW,
@@ -150,25 +151,37 @@ def open_parquet(
     bits = max(1, max(footer.num_rows for footer in footers).bit_length())
     whole = [i for i, file in enumerate(found.files) if scope.takes_whole(file.path)]
     rest = sorted(set(range(len(names))) - set(whole))
-    order = [*whole, *rest]
+    check_footers(names, footers, wanted, where)
+    mixed = mixed_columns(names, footers, source, wanted, where)
+    split = [(some, mine is whole) for mine in (whole, rest) for some in by_type(mixed, mine)]
+    order = [i for some, _ in split for i in some]
+    rows = lambda row: f"{names[order[row >> bits]]}, row {row & ((1 << bits) - 1)}"  # noqa: E731
     queries: list[str] = []
+    if scanned.clashing and mixed:
+        raise SourceError(
+            f"{where}: the type of column {next(iter(mixed))!r} differs between the files; beside a column named "
+            f"{', '.join(sorted(_DUCKDBS_OWN))} columns are written with one type in all files"
+        )
     if scanned.clashing:
         schema = schema_of(session, scanned.query(), where)
     else:
         prunes = any(name in scanned.parts.types for name in (*wanted.keys, *wanted.times))
-        parts = [(_some(scanned, some), first) for some, first in ((whole, 0), (rest, len(whole))) if some]
+        parts, first = [], 0
+        for some, _ in split:
+            parts.append((_some(scanned, some), first))
+            first += len(some)
         queries, schema = _alike(session, scanned, parts, bits, where, prunes=prunes)
+        if mixed:
+            queries, schema = _each_fitted(session, scanned, parts, bits, where, wanted, list(mixed), rows, prunes)
     there = schema.names
     extra = "" if scope.only is None else _added(schema, wanted)
     if extra:
         # the others may have it: that a column is in none of them is found where all are read
         schema = pa.schema([*schema, *(pa.field(n, pa.null()) for n in wanted.features_alone if n not in schema.names)])
     check_columns(with_twins(schema, columns), wanted.columns, where)
-    _check_decimals(footers[0], wanted, f"{where}: {names[0]}")
     lack = lacking(names, footers, wanted.columns, found.scanned.parts)
     check_every_file(lack, wanted, where)
     unknown = check_files(names, footers, wanted.typed(schema), where)
-    rows = lambda row: f"{names[order[row >> bits]]}, row {row & ((1 << bits) - 1)}"  # noqa: E731
     if scanned.clashing:
         ordered = _some(scanned, order)
         values = [name_sql(name) if name in there else f"NULL AS {name_sql(name)}" for name in wanted.columns]
@@ -193,7 +206,7 @@ def open_parquet(
         typed = [(column, schema.field(column).type) for column in unknown]
         look_at_files(session.fetch, names, f"({place})", typed, where, PLACE)
     branches = []
-    for query, is_whole in zip(queries, [True, False] if whole and rest else [bool(whole)], strict=True):
+    for query, (_, is_whole) in zip(queries, split, strict=True):
         branches.append(Branch(session.name("file"), is_whole))
         session.run(f"CREATE VIEW {branches[-1].name} AS SELECT *{extra} FROM ({query})")
     name = branches[0].name
@@ -211,20 +224,6 @@ def open_parquet(
         fixed=False,
         rows=rows,
     )
-
-
-def _check_decimals(footer: pq.FileMetaData, wanted: Wanted, where: str) -> None:
-    """Refuse decimals of more than 38 digits, which DuckDB would read as floats, rounded more than once.
-
-    Raises:
-        SourceError: naming the column.
-    """
-    for field in footer.schema.to_arrow_schema():
-        if field.name in wanted.columns and pa.types.is_decimal256(field.type):
-            raise SourceError(
-                f"{where}: column {field.name!r} is {field.type}; decimals of at most 38 digits are read: "
-                "write the column as decimal(38, …) or as float64"
-            )
 
 
 def _some(files: ParquetFiles, chosen: Sequence[int]) -> ParquetFiles:
@@ -252,6 +251,29 @@ def _alike(
     return [
         f"SELECT {_cast(schema, types)}, {ROW} FROM ({query})" for schema, query in zip(schemas, queries, strict=True)
     ], schema_of(session, whole.query(), where)
+
+
+def _each_fitted(
+    session: Session,
+    whole: ParquetFiles,
+    parts: Sequence[tuple[ParquetFiles, int]],
+    bits: int,
+    where: str,
+    wanted: Wanted,
+    mixed: Sequence[str],
+    rows: Callable[[int], str],
+    prunes: bool,
+) -> tuple[list[str], pa.Schema]:
+    """A query of each part, whose mixed columns are cast from the types that the part's files have."""
+    described = session.fetch(f"DESCRIBE {whole.query()}")
+    types = {str(row[0]): str(row[1]) for row in described}
+    queries = []
+    for files, first in parts:
+        given = schema_of(session, files.query(), where)
+        query = files.numbered(ROW, bits, first, prunes=prunes)
+        queries.append(fitted_query(session, query, given, types, mixed, wanted, where, rows))
+    found = schema_of(session, f"SELECT * EXCLUDE ({ROW}) FROM ({queries[0]})", where)
+    return queries, found
 
 
 def _cast(schema: pa.Schema, types: dict[str, str]) -> str:
