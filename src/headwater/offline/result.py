@@ -18,7 +18,7 @@ from headwater.errors import LogDamaged, SourceError, StorageFull, StoreError, U
 from headwater.forks import OfOneProcess
 from headwater.interrupts import leaves_nothing
 from headwater.offline.base import HistoryRequest, HistoryRun, OfflineEngine, lost_files
-from headwater.planning.frames import to_html, to_pandas, to_polars
+from headwater.planning.frames import to_html, to_pandas, to_polars, with_zones
 from headwater.planning.shown import short_form
 from headwater.planning.tables import is_pandas, is_polars
 from headwater.planning.value_checks import left_out, python_values
@@ -205,7 +205,7 @@ class HistoryResult(OfOneProcess):
     @leaves_nothing
     def to_pylist(self) -> list[dict[str, Any]]:
         """The rows as dicts of Python values; timestamps are aware, in UTC."""
-        table = self.to_arrow()
+        table = with_zones(self.to_arrow())
         columns = [python_values(column) for column in table.columns]
         return [dict(zip(table.column_names, row, strict=True)) for row in zip(*columns, strict=True)]
 
@@ -327,8 +327,13 @@ def _warnings(request: HistoryRequest, views: Mapping[str, ViewCounts]) -> Itera
                 "(naive is UTC)"
             )
         elif (total - found.matched) * 2 > total:
+            times = (
+                f"{found.null_times:,} rows of the source have no time: check its time columns, their format, "
+                if found.null_times
+                else "check "
+            )
             yield (
                 f"view {label!r}: {total - found.matched:,} of {total:,} rows found no value ({found.no_row:,} no row, "
-                f"{found.expired:,} expired, {found.not_known:,} not known); check the join keys, the ttl, and the "
+                f"{found.expired:,} expired, {found.not_known:,} not known); {times}the join keys, the ttl, and the "
                 "zones of the time columns (naive is UTC)"
             )
