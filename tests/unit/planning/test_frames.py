@@ -25,7 +25,7 @@ BIG = 1_582_218_195_625_938_945
 )
 def test_elements_of_lists_stay_what_they_are(types, element, rows):
     frame = to_pandas(pa.table({"a": pa.array(rows, pa.list_(element))}), types)
-    assert [None if row is None else list(row) for row in frame["a"]] == rows
+    assert [list(row) if hasattr(row, "__len__") else None for row in frame["a"]] == rows
 
 
 def test_a_column_without_nulls_is_plain_numbers():
