@@ -10,6 +10,7 @@ from headwater.clock import MIN_MICROS
 from headwater.compute.rows import RowVersion
 from headwater.offline.base import ARRIVAL, POSITION
 from headwater.offline.log_marks import created_columns
+from headwater.planning.local_time import days_of, source_times
 from headwater.types import DType
 
 EVENT_TIME, CREATED_TIME, ORIGIN, PLACE = "__event", "__created", "__origin", "__position"
@@ -44,7 +45,11 @@ def project(version: RowVersion, table: pa.Table) -> pa.RecordBatch:
     names += [EVENT_TIME, CREATED_TIME, ORIGIN, PLACE]
     for feature in version.view.view.feature_list:
         names.append(feature.name)
-        columns.append(widened(one_chunk(table.column(feature.source_column)), feature.dtype))
+        column = one_chunk(table.column(feature.source_column))
+        if version.holds_day(feature.source_column, feature.dtype, column.type):
+            columns.append(days_of(column, source_times(version.view.view.source.timezone)))
+        else:
+            columns.append(widened(column, feature.dtype))
     return pa.RecordBatch.from_arrays(columns, names)
 
 

@@ -26,7 +26,7 @@ from headwater.planning.python_arrays import array_of_values, refuse_mixed
 from headwater.planning.resolve import ResolvedView
 from headwater.planning.tables import as_table, column_names, index_hint, is_column, loose_columns
 from headwater.planning.value_checks import NOT_TEXT, PARSE_TIMES, holds_text, shown, unreadable, unreadable_rows
-from headwater.types import DType, Int32, Int64, String, Timestamp, fits, fitting_dtype
+from headwater.types import Date, DType, Int32, Int64, String, Timestamp, fits, fitting_dtype
 
 TIME = "time"
 
@@ -86,9 +86,20 @@ class RowVersion:
             return False
         for name, wanted in self.needs.items():
             at = schema.get_field_index(name)
-            if at < 0 or not all(_holds(schema.field(at).type, dtype) for dtype in wanted):
+            if at < 0 or not all(self._reads(name, dtype, schema.field(at).type) for dtype in wanted):
                 return False
         return True
+
+    def _reads(self, name: str, dtype: DType | None, given: pa.DataType) -> bool:
+        return _holds(given, dtype) or self.holds_day(name, dtype, given)
+
+    def holds_day(self, name: str, dtype: DType | None, given: pa.DataType) -> bool:
+        """Whether a column of the log is a feature's date that is a time too: the log keeps it as the instant."""
+        return bool(dtype == Date and pa.types.is_timestamp(given) and name in self.times and name not in self._keys)
+
+    @lazy
+    def _keys(self) -> frozenset[str]:
+        return frozenset(self.reading.keys)
 
 
 def _holds(given: pa.DataType, dtype: DType | None) -> bool:
@@ -128,6 +139,19 @@ class _Raw:
     columns: dict[str, Column]
     rows: NDArray[np.int64]
     given: Any = None
+    naive: dict[str, Column] = field(default_factory=dict)
+    """The columns as they were before naive times became instants, where that changed anything."""
+
+    def column(self, name: str, dtype: DType | None) -> Column:
+        """A column as it is held to a dtype (None: a time): a date is the date that was given, in whatever zone."""
+        return self.naive.get(name, self.columns[name]) if dtype == Date else self.columns[name]
+
+    def as_given(self, name: str, at: int) -> str:
+        """A value as it was before it became an instant, for errors; empty where it was not another."""
+        if name not in self.naive or self.naive[name] is self.columns[name]:
+            return ""
+        given, instant = shown(self.naive[name][at]), shown(self.columns[name][at])
+        return "" if given == instant else f" (given as {given}, which is of the source's time zone)"
 
 
 def check_rows(
@@ -311,7 +335,7 @@ class _Zoned:
             name: aware(column, zone, dates=name in times) if name in read else column
             for name, column in raw.columns.items()
         }
-        return cls(_Raw(columns, raw.rows, raw.given), read)
+        return cls(_Raw(columns, raw.rows, raw.given, raw.columns), read)
 
 
 def _of_two_zones(
@@ -388,7 +412,7 @@ class _Why:
             found.append(f"no column {name!r} ({what}){index_hint(raw.given, name)}")
         for (name, dtype), bad in self.unfit.items():
             if bad[at]:
-                found.append(f"column {name!r}: {_misfit(raw.columns[name], at, dtype)}")
+                found.append(f"column {name!r}: {_misfit(raw.column(name, dtype), at, dtype)}{raw.as_given(name, at)}")
         if self.odd_ids is not None and self.odd_ids[at]:
             event_id = str(self.version.view.view.source.event_id)
             found.append(f"column {event_id!r} (event id): {shown(raw.columns[event_id][at])} cannot be kept")
@@ -451,7 +475,7 @@ def _too_wide(
 
 def _fitted(raw: _Raw, name: str, dtype: DType | None, known: dict[tuple[str, DType | None], Fitted]) -> Fitted:
     if (name, dtype) not in known:
-        column = raw.columns[name]
+        column = raw.column(name, dtype)
         known[name, dtype] = fit_time(column) if dtype is None else fit(column, dtype)
     return known[name, dtype]
 

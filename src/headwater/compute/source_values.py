@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from headwater.definitions.fingerprint import fingerprint
-from headwater.definitions.sources import TEXT_SOURCES, PushSource, Source
+from headwater.definitions.sources import TEXT_SOURCES, PushSource, Source, SQLSource
 from headwater.definitions.view import FeatureView
 from headwater.errors import DefinitionError
 from headwater.offline.base import OfflineEngine, ViewInput
@@ -37,7 +37,8 @@ def check_values(
         views: the definitions.
         source_of: the source that a version reads.
         now: the time (UTC).
-        every: look at all views; else at those of text (CSV, JSON) that are not registered as they are.
+        every: look at all views; else at those that read text (CSV, JSON), also by a query, and are not registered as
+            they are.
 
     Raises:
         DefinitionError: each problem with its view, file, row and column.
@@ -48,13 +49,20 @@ def check_values(
         number = view.version or (registered.version if registered is not None else _UNNUMBERED)
         version = ViewVersion(replace(view, version=number), False, now, now)
         source = source_of(version)
-        if isinstance(source, PushSource) or not (every or (isinstance(source, TEXT_SOURCES) and registered is None)):
+        if isinstance(source, PushSource) or not (every or (_reads_text(source) and registered is None)):
             continue
         record = ViewRecord(view.name, {version.version: version}, None)
         problems += engine.check_values(ViewInput(whole_view(record, version), source), ROWS)
     if problems:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         raise DefinitionError(f"{count} in the values of sources (the first {ROWS:,} rows of each file):", problems)
+
+
+def _reads_text(source: Source) -> bool:
+    """Whether a source, or a table of a query, is one of text."""
+    if isinstance(source, SQLSource):
+        return any(_reads_text(table) for table in source.tables.values())
+    return isinstance(source, TEXT_SOURCES)
 
 
 def _registered(snapshot: RegistrySnapshot, view: FeatureView) -> ViewVersion | None:

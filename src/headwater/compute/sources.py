@@ -133,6 +133,7 @@ def _table_instead(source: Source, name: str, rows: Any) -> TableSource:
         created_time=source.created_time,
         event_id=source.event_id,
         delay=source.delay,
+        timezone=source.timezone,
     )
 
 

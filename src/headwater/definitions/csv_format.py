@@ -10,6 +10,8 @@ from headwater.definitions.time_format import TimeFormat, time_format
 from headwater.errors import UsageError, nearest
 
 CSV_NULLS = ("", "NA", "NULL")
+_DOUBLED = '"'
+"""The escape that is meant unless another is stated: the quote, whatever it is, written twice."""
 _TAB_ENDINGS = (".tsv", ".tab")
 
 
@@ -20,7 +22,8 @@ class CSVFormat:
     Attributes:
         delimiter: what separates the fields; None: a comma, of a .tsv or .tab file a tab.
         quote: what encloses a field that holds delimiters, line breaks or quotes; None: nothing does.
-        escape: what stands before a quote within quotes; the quote itself where it is doubled; None: nothing.
+        escape: what stands before a quote (or before itself) within quotes, and means nothing elsewhere; unless
+            another character is stated the quote itself, which is then written twice; None: nothing.
         comment: lines that begin with it are left out; None: none are.
         header: whether the first line names the columns; else they are column0, column1, ….
         skip: how many lines come before.
@@ -34,7 +37,7 @@ class CSVFormat:
 
     delimiter: str | None = None
     quote: str | None = '"'
-    escape: str | None = '"'
+    escape: str | None = _DOUBLED
     comment: str | None = None
     header: bool = True
     skip: int = 0
@@ -53,6 +56,11 @@ class CSVFormat:
         for packed in (".gz", ".zst"):
             name = name.removesuffix(packed)
         return "\t" if name.endswith(_TAB_ENDINGS) else ","
+
+    @property
+    def quote_escape(self) -> str | None:
+        """What stands before a quote within quotes; the quote itself where it is written twice; None: nothing."""
+        return self.quote if self.escape == _DOUBLED else self.escape
 
     @property
     def times(self) -> TimeFormat:

@@ -225,6 +225,21 @@ def _check_csv_dtypes(view: FeatureView) -> Iterator[tuple[str | None, str]]:
             )
 
 
+def undeclared_event_id(view: FeatureView) -> Iterator[str]:
+    """The problem that nothing says what the event ids in files of text are; views of earlier releases have text."""
+    source = view.source
+    if not isinstance(source, TEXT_SOURCES) or not is_text(source.event_id):
+        return
+    keys = [view.key_column(key) for key in view.join_keys]
+    declared = {source.event_time, source.created_time, *keys, *(f.source_column for f in view.feature_list)}
+    if source.event_id not in declared | (source.schema or {}).keys():
+        kind = type(source).__name__
+        yield (
+            f"event_id: nothing declares what column {source.event_id!r} holds, and as text '10' comes before '9'; "
+            f"declare it: {kind}(…, schema={{{source.event_id!r}: hw.Int64}}), or hw.String where the ids are texts"
+        )
+
+
 def _read(source: Source, schemas: Schemas | None) -> Read | str | None:
     """The columns of a source, or why they cannot be had; None where nobody can know."""
     try:

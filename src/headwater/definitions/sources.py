@@ -25,7 +25,8 @@ class Source:
         created_time: the column that says when a row was known; None: at event time + `delay`.
         event_id: the column that tells events apart, where a source may repeat them.
         delay: how long after its event time a row is known, where no column says so.
-        timezone: of naive times and dates (`Europe/Berlin`, `+02:00`); None: UTC.
+        timezone: of naive times and dates (`Europe/Berlin`, `+02:00`); None: UTC. Of a query's table: of its naive
+            timestamps, which the query sees as instants; None: they stay naive, and are of the query's zone.
     """
 
     kind: ClassVar[str] = ""

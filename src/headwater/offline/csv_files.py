@@ -10,17 +10,22 @@ import codecs
 import csv
 import encodings.utf_8_sig  # noqa: F401 - a process that gives up rights may not find it later
 import io
+import itertools
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+
+import numpy as np
 
 from headwater.definitions.csv_format import CSVFormat
 from headwater.errors import SourceError, printable
 
 _CHUNK = 1 << 20
+_HEAD = 1 << 16
+LONGEST_LINE = 32 << 20
+"""Bytes of the longest line that is read, and characters of the longest field."""
 BYTE_ORDER_MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
@@ -59,7 +64,11 @@ class _Lines:
 
 
 def read_records(file: str, form: CSVFormat, where: str) -> Iterator[tuple[int, list[str]]]:
-    """The records of a file, the header among them, each with its first line's number; empty lines are left out.
+    """The records of a file, the header among them, each with its first line's number.
+
+    A field is quoted where a quote is its first character; quotes elsewhere are characters like others. Spaces belong
+    to their fields. Empty lines are left out, but those behind the first record of a file of one column: these are
+    empty fields.
 
     Args:
         file: its path.
@@ -77,10 +86,13 @@ def read_records(file: str, form: CSVFormat, where: str) -> Iterator[tuple[int, 
             for _ in range(form.skip):
                 next(lines._lines, "")
                 lines.number += 1
-            reader = csv.reader(lines, **_dialect(form, file))
-            for record in reader:
+            width = 0
+            for record in _records(lines, form, file):
                 if record:
+                    width = width or len(record)
                     yield lines.first, record
+                elif width == 1:
+                    yield lines.first, [""]
                 lines.starts = True
         except UnicodeError as bad:
             raise SourceError(f"{where}: {_not_decoded(file, encoding, bad)}") from None
@@ -88,17 +100,53 @@ def read_records(file: str, form: CSVFormat, where: str) -> Iterator[tuple[int, 
             raise SourceError(f"{where}: {file}: line {lines.first}: {_csv_error(str(bad), form)}") from None
 
 
-def _dialect(form: CSVFormat, file: str) -> dict[str, Any]:
-    doubled = form.quote is not None and form.escape == form.quote
-    unused = form.quote is None and form.escape == '"'
-    return {
-        "delimiter": form.delimiter_of(file),
-        "quotechar": form.quote,
-        "quoting": csv.QUOTE_NONE if form.quote is None else csv.QUOTE_MINIMAL,
-        "doublequote": doubled,
-        "escapechar": None if doubled or unused else form.escape,
-        "strict": True,
-    }
+def _records(lines: _Lines, form: CSVFormat, file: str) -> Iterator[list[str]]:
+    """The records of lines; an empty line is one without fields."""
+    delimiter = form.delimiter_of(file)
+    if form.quote is not None and form.quote_escape != form.quote:
+        return _escaped_records(lines, delimiter, form.quote, form.quote_escape)
+    if csv.field_size_limit() < LONGEST_LINE:
+        csv.field_size_limit(LONGEST_LINE)  # the process's own limit: it is only ever raised
+    return csv.reader(
+        lines,
+        delimiter=delimiter,
+        quotechar=form.quote,
+        quoting=csv.QUOTE_NONE if form.quote is None else csv.QUOTE_MINIMAL,
+        strict=True,
+    )
+
+
+def _escaped_records(lines: Iterator[str], delimiter: str, quote: str, escape: str | None) -> Iterator[list[str]]:
+    """Records whose quotes are not doubled; Python's own reader knows an escape outside of quotes too."""
+    escaped = () if escape is None else (quote, escape)
+    for line in lines:
+        if quote not in line:
+            text = line.rstrip("\r\n")
+            yield text.split(delimiter) if text else []
+            continue
+        record: list[str] = []
+        at, more = 0, True
+        while more:
+            field: list[str] = []
+            if line.startswith(quote, at):
+                at += 1
+                while not line.startswith(quote, at):
+                    if at == len(line):
+                        line, at = next(lines, ""), 0
+                        if not line:
+                            raise csv.Error("unexpected end of data")
+                        continue
+                    at += line[at] == escape and line[at + 1 : at + 2] in escaped
+                    field.append(line[at])
+                    at += 1
+                at += 1
+                if not line.startswith(delimiter, at) and line[at:].strip("\r\n"):
+                    raise csv.Error(f"{delimiter!r} expected after {quote!r}")
+            end = line.find(delimiter, at)
+            more = end >= 0
+            record.append("".join(field) + (line[at:end] if more else line[at:].rstrip("\r\n")))
+            at = end + 1
+        yield record
 
 
 def _csv_error(text: str, form: CSVFormat) -> str:
@@ -174,16 +222,18 @@ def line_of_row(file: str, form: CSVFormat, row: int, where: str) -> int:
 
 
 def read_rows(file: str, form: CSVFormat, where: str) -> Iterator[tuple[int, list[str]]]:
-    """The records of a file, the header among them, each of as many fields as the first; an empty one more is cut off.
+    """The records of a file, the header among them, each of as many fields as the first.
+
+    Fields more are cut off where they are empty or mean NULL, as of lines that end with delimiters.
 
     Raises:
         SourceError: naming file and line; a record of other fields.
     """
-    width, first = 0, 0
+    width, first, cut = 0, 0, {"", *form.nulls}
     for line, record in read_records(file, form, where):
         if not width:
             width, first = len(record), line
-        elif len(record) != width and not (len(record) == width + 1 and not record[-1]):
+        elif len(record) != width and not (len(record) > width and cut.issuperset(record[width:])):
             what = "the header names" if form.header else f"line {first} has"
             shown = form.delimiter_of(file).join(record)
             raise SourceError(
@@ -210,36 +260,103 @@ def _comment_hint(record: list[str], form: CSVFormat) -> str:
     return ""
 
 
-def is_plain(file: str, form: CSVFormat, where: str) -> bool:
-    """Whether an engine can read a file itself: UTF-8, no comments, one kind of line end."""
-    if form.comment is not None or form.escape != (form.quote or '"'):
+def is_plain(file: str, form: CSVFormat, columns: int, where: str) -> bool:
+    """Whether engines read a file as `read_records` does.
+
+    That is so of UTF-8 without comments, with one kind of line end, whose quotes all enclose fields.
+
+    Args:
+        file: its path.
+        form: how it is written.
+        columns: how many it has.
+        where: for errors.
+    """
+    if form.comment is not None or (form.quote is not None and form.quote_escape != form.quote):
         return False
-    if codecs.lookup(form.encoding).name not in ("utf-8", "utf-8-sig", "ascii"):
+    encoding = codecs.lookup(form.encoding).name
+    if encoding not in ("utf-8", "utf-8-sig", "ascii"):
+        return False
+    if not form.delimiter_of(file).isascii() or not (form.quote or "").isascii():
         return False
     both = alone = returns = 0
     ends_with_return = False
+    quotes = None if form.quote is None else _Quotes(form.quote, form.delimiter_of(file))
     with open_text_file(file, where) as raw:
         _encoding(raw, form, file, where)
+        if not _begins_plainly(raw, form):
+            return False
+        before = b""
         while chunk := raw.read(_CHUNK):
+            if encoding == "ascii" and not chunk.isascii():
+                return False
+            if columns == 1 and _EMPTY_LINE.search(before + chunk) is not None:
+                return False
+            if quotes is not None and not quotes.all_enclose(chunk):
+                return False
+            before = chunk[-3:]
             if ends_with_return and chunk[:1] == b"\n":
-                both, returns, alone = both + 1, returns, alone - 1
+                both += 1
             both += chunk.count(b"\r\n")
             alone += chunk.count(b"\n")
             returns += chunk.count(b"\r")
             ends_with_return = chunk[-1:] == b"\r"
+    if quotes is not None and not quotes.all_enclose(b""):
+        return False
     # `alone` counted the line feeds of both kinds
     return sum(count > 0 for count in (both, alone - both, returns - both)) <= 1
 
 
+_EMPTY_LINE = re.compile(rb"\n\r?\n|\r\r")
+
+
+def _begins_plainly(raw: io.BufferedReader, form: CSVFormat) -> bool:
+    """Whether the lines that are skipped, and the first one after them, are lines to every reader."""
+    start = raw.peek(_HEAD)[:_HEAD].removeprefix(codecs.BOM_UTF8)
+    lines = start.splitlines()[: form.skip + 1]
+    if form.skip and (len(lines) <= form.skip or (form.quote or '"').encode() in b"".join(lines[: form.skip])):
+        return False
+    return all(lines)
+
+
+class _Quotes:
+    """Looks through the bytes of a file for quotes that do not enclose a field."""
+
+    def __init__(self, quote: str, delimiter: str) -> None:
+        self._quote = ord(quote)
+        self._ends = np.zeros(256, bool)
+        self._ends[[ord(delimiter), 10, 13, ord(quote)]] = True
+        self._inside = False
+        self._before = b"\n"
+        """What was looked at last, one byte, and what was not since nobody knew what follows it."""
+
+    def all_enclose(self, chunk: bytes) -> bool:
+        """Whether the quotes do, each of those but the last of the bytes so far; of none more: all.
+
+        Every other quote opens: at the beginning of a field, or right behind one that closes, for the two are a quote
+        that is written twice. The others close: at the end of a field, or right before one that opens.
+        """
+        text = self._before + (chunk or b"\n")
+        self._before = text[-2:]
+        if self._quote not in text:
+            return bool(chunk) or not self._inside
+        values = np.frombuffer(text, np.uint8)
+        at = np.flatnonzero(values[1:-1] == self._quote) + 1
+        first = int(self._inside)
+        good = self._ends[values[at[first::2] - 1]].all() and self._ends[values[at[1 - first :: 2] + 1]].all()
+        self._inside ^= len(at) % 2 == 1
+        return bool(good) and (bool(chunk) or not self._inside)
+
+
 def write_plain(file: str, form: CSVFormat, target: Path, where: str) -> None:
-    """Write the records of a file as a plain one: UTF-8, commas, quotes, line feeds.
+    """Write the rows of a file as a plain one, without a header: UTF-8, commas, quotes, line feeds.
 
     Raises:
         SourceError: naming file and line.
     """
     with target.open("w", encoding="utf-8", newline="") as out:
         writer = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_ALL)
-        writer.writerows(record for _, record in read_rows(file, form, where))
+        rows = (record for _, record in read_rows(file, form, where))
+        writer.writerows(itertools.islice(rows, int(form.header), None))
 
 
 @contextmanager

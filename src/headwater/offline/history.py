@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,20 +12,25 @@ import pyarrow as pa
 from sqlglot import exp
 
 from headwater.clock import duration_micros
+from headwater.definitions.sources import Source
 from headwater.errors import SourceError, SpineError, UsageError
 from headwater.offline import pit
 from headwater.offline.base import HistoryRequest, ViewInput
 from headwater.offline.choose import answer, choose
 from headwater.offline.columns import ViewColumns, view_columns
+from headwater.offline.local_files import SourceFile, local_identities
 from headwater.offline.pit import Join
 from headwater.offline.relations import ViewRows, column, number
 from headwater.offline.spine import Spine, one_batch, open_spine
 from headwater.offline.user_files import in_project
 from headwater.offline.workspace import Workspace
+from headwater.planning.files import FileIdentity, moved_files
 from headwater.planning.resolve import FULL_NAMES
 from headwater.types import DType
 
 _FAR = 2**62
+READS = 3
+"""How often a join is run whose files are replaced meanwhile."""
 
 
 @dataclass
@@ -59,12 +65,20 @@ class PointInTimeRun:
         workspace: opens a workspace; its argument names the step for the observer.
         folder: for temporary files.
         base: the project's folder.
+        files: what identifies the files of a source that statements read where they are.
     """
 
     def __init__(
-        self, request: HistoryRequest, workspace: Callable[[str], Workspace], *, folder: Path, base: Path
+        self,
+        request: HistoryRequest,
+        workspace: Callable[[str], Workspace],
+        *,
+        folder: Path,
+        base: Path,
+        files: Callable[[Source], Sequence[FileIdentity]] = lambda _: (),
     ) -> None:
         self._request = request
+        self._files = files
         self._workspace = workspace
         self._keys: dict[str, DType] = {}
         for view in request.views:
@@ -172,7 +186,56 @@ class PointInTimeRun:
         return None if self.spine is None else self.spine.size
 
     def batches(self, rows: int) -> Iterator[pa.RecordBatch]:
-        """Run the join; batches of `rows` rows and a last one of fewer, in the spine's order."""
+        """Run the join; batches of `rows` rows and a last one of fewer, in the spine's order.
+
+        Files that several statements read must be the same for all of them: where one is replaced meanwhile the join
+        is run again, twice at most.
+
+        Raises:
+            SourceError: a file that is replaced again and again.
+        """
+        moved: frozenset[str] = frozenset()
+        for _ in range(READS):
+            before = self._listed()
+            with closing(self._run(rows)) as run:
+                try:
+                    first = next(run, None)
+                except (SourceError, SpineError):
+                    moved = self._moved(before)
+                    if not moved:
+                        raise
+                    continue
+                # every statement that reads files has done so before the first batch: each ends with a sort
+                moved = self._moved(before)
+                if moved:
+                    continue
+                if first is not None:
+                    yield first
+                    del first
+                    yield from run
+                return
+        raise SourceError(
+            f"{_names(moved)} changed while it was read, {READS} times in a row: nothing of it can be trusted; "
+            "write new files beside the old ones, or read the source while nobody writes it"
+        )
+
+    def _listed(self) -> list[FileIdentity]:
+        """What identifies the files that more than one statement reads: those of sources, and that of the spine."""
+        found = [] if self.spine is None or self.spine.file is None else [self.spine.file]
+        spine = local_identities([SourceFile(str(file), str(file)) for file in found], "the spine")
+        return [*spine, *(f for v in self._request.views if v.source is not None for f in self._files(v.source))]
+
+    def _moved(self, before: Sequence[FileIdentity]) -> frozenset[str]:
+        """Which of these files are others by now, or gone."""
+        if not before:
+            return frozenset()
+        try:
+            changed, gone = moved_files(before, self._listed())
+        except SourceError:  # none is there
+            return frozenset(file.path for file in before)
+        return changed | gone
+
+    def _run(self, rows: int) -> Generator[pa.RecordBatch, None, None]:
         with self._workspace("history") as space:
             seen = _Seen()
             parts = self._prepared(space, seen)
@@ -260,6 +323,11 @@ class PointInTimeRun:
         return space.stream(answer(part.join, chosen, [f.name for f in part.columns.features]), rows)
 
 
+def _names(paths: Iterable[str]) -> str:
+    first, *more = sorted(paths)
+    return first if not more else f"{first} (and {len(more)} more files)"
+
+
 def _named_spine(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """The answer to the spine's query, its errors named so: a value that does not cast shows only when it is read."""
     try:
@@ -297,7 +365,12 @@ class _Aligned:
 
     def take(self, rows: int) -> pa.RecordBatch:
         while self._rows < rows:
-            batch = next(self._stream)
+            batch = next(self._stream, None)
+            if batch is None:
+                raise SourceError(
+                    f"a view's answer ends {rows - self._rows:,} rows early: its files changed while they were read; "
+                    "run it again"
+                )
             self._held.append(batch)
             self._rows += batch.num_rows
         if len(self._held) == 1 and self._rows == rows:

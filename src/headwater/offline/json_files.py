@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import codecs
+import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
+
+import msgspec
 
 from headwater.errors import SourceError, printable
 from headwater.offline.csv_files import BYTE_ORDER_MARKS, open_text_file
@@ -26,12 +29,7 @@ def read_json_rows(file: str, lines: bool, where: str) -> Iterator[tuple[str, di
         SourceError: naming the file and the line or row.
     """
     with open_text_file(file, where) as raw:
-        start = raw.peek(4)[:4]
-        for mark, encoding in BYTE_ORDER_MARKS.items():
-            if start.startswith(mark):
-                raise SourceError(f"{where}: {file} is {encoding.upper()}, JSON is UTF-8: write it as UTF-8")
-        if start.startswith(codecs.BOM_UTF8):
-            raw.read(len(codecs.BOM_UTF8))
+        _after_mark(raw, file, where)
         if lines:
             for number, line in enumerate(raw, 1):
                 if line.strip():
@@ -42,6 +40,54 @@ def read_json_rows(file: str, lines: bool, where: str) -> Iterator[tuple[str, di
         found = _parsed(raw.read(), f"{where}: {file}")
     for number, row in enumerate([found] if isinstance(found, dict) else _listed(found, f"{where}: {file}")):
         yield f"row {number}", _object(row, f"{where}: {file}: row {number}")
+
+
+def read_json_names(file: str, lines: bool, where: str, checked: int) -> Iterator[Iterable[str]]:
+    """The names of the columns that each row has.
+
+    Args:
+        file: its path.
+        lines: whether each line is an object; else the file is one array of objects, or one object.
+        where: for errors.
+        checked: of how many lines the values are read too, so that what is not JSON is named; the first ones.
+
+    Raises:
+        SourceError: naming the file and the line or row.
+    """
+    if not lines:
+        yield from (row for _, row in read_json_rows(file, lines, where))
+        return
+    with open_text_file(file, where) as raw:
+        _after_mark(raw, file, where)
+        for number, line in enumerate(raw, 1):
+            if not line.strip():
+                continue
+            place = f"{where}: {file}: line {number}"
+            if number <= checked:
+                yield _object(_parsed(line, place, lines=True), place)
+                continue
+            try:
+                yield _NAMES.decode(line)
+            except (msgspec.MsgspecError, UnicodeDecodeError):
+                # NaN, say, which Python reads
+                yield _object(_parsed(line, place, lines=True), place)
+
+
+_NAMES = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def _after_mark(raw: io.BufferedReader, file: str, where: str) -> None:
+    """Leave out a byte order mark of UTF-8.
+
+    Raises:
+        SourceError: one of another encoding.
+    """
+    start = raw.peek(4)[:4]
+    for mark, encoding in BYTE_ORDER_MARKS.items():
+        if start.startswith(mark):
+            raise SourceError(f"{where}: {file} is {encoding.upper()}, JSON is UTF-8: write it as UTF-8")
+    if start.startswith(codecs.BOM_UTF8):
+        raw.read(len(codecs.BOM_UTF8))
 
 
 def _parsed(text: bytes, where: str, *, lines: bool = False) -> Any:

@@ -55,6 +55,11 @@ class Spine(ABC):
         self.given = given
 
     @property
+    def file(self) -> Path | None:
+        """The file that each reading reads again; None where the rows are held."""
+        return None
+
+    @property
     @abstractmethod
     def schema(self) -> pa.Schema:
         """The spine's own columns."""
@@ -243,6 +248,10 @@ class ParquetSpine(Spine):
                 self._schema = file.schema_arrow.remove_metadata()
         except (pa.ArrowException, OSError) as bad:
             raise SpineError(f"cannot read the spine {path} as Parquet: {bad}; {_FORMS}") from bad
+
+    @property
+    def file(self) -> Path | None:
+        return Path(self.given)
 
     @property
     def schema(self) -> pa.Schema:

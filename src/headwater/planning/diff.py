@@ -12,7 +12,7 @@ import pyarrow as pa
 from headwater.definitions.entity import Entity
 from headwater.definitions.fingerprint import fingerprint
 from headwater.definitions.service import FeatureService
-from headwater.definitions.source_checks import Read, Schemas
+from headwater.definitions.source_checks import Read, Schemas, undeclared_event_id
 from headwater.definitions.sources import Source
 from headwater.definitions.validation import Findings, check
 from headwater.definitions.view import FeatureSelection, FeatureView
@@ -61,6 +61,9 @@ def plan(
     if schemas is not None:
         schemas = _forgiving(schemas, _unchanged_sources(snapshot, definitions), out_of_reach)
     findings = check(definitions, schemas, _registered(snapshot, None if not whole_project else definitions))
+    for view in findings.views:
+        if (Kind.VIEW, view.name) not in findings.bad and _same_meaning(snapshot, view) is None:
+            findings.report("view", view, list(undeclared_event_id(view)))
     draft = Draft(snapshot, snapshot, now, problems=list(findings.problems), kept=kept)
     _check_names(draft, findings)
     for entity in findings.entities:

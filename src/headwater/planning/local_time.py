@@ -6,6 +6,7 @@ spine's time is the earlier. One that a change skips is no instant: it becomes t
 
 from __future__ import annotations
 
+import itertools
 from bisect import bisect_right
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, tzinfo
@@ -16,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from headwater.clock import EPOCH, FIRST_MICROS, MICROSECOND, YEARS, from_micros, to_micros
+from headwater.clock import EPOCH, FIRST_MICROS, LAST_MICROS, MICROSECOND, YEARS, from_micros, to_micros
 from headwater.definitions.time_zones import time_zone
 from headwater.errors import UsageError
 from headwater.planning.value_checks import numpy_micros
@@ -62,6 +63,21 @@ class LocalTimes:
         kinds = np.array(self.kinds, np.int64)[i]
         moved = local - np.array(self.offsets, np.int64)[i]
         return np.where(kinds == SKIPPED, np.array(self.instants, np.int64)[i], moved), kinds
+
+    @property
+    def changes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The instants from which on an offset holds, and these offsets; the first holds before all."""
+        plain = [(s, o) for s, o, kind in zip(self.starts, self.offsets, self.kinds, strict=True) if not kind]
+        # a piece of one offset begins where no other offset gives its local time
+        instants = [plain[0][0], *(s - max(o, before) for (_, before), (s, o) in itertools.pairwise(plain))]
+        return tuple(instants), tuple(offset for _, offset in plain)
+
+    def local(self, instants: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The local times of instants."""
+        starts, offsets = self.changes
+        i = np.maximum(np.searchsorted(np.array(starts, np.int64), instants, side="right") - 1, 0)
+        found: NDArray[np.int64] = instants + np.array(offsets, np.int64)[i]
+        return found
 
 
 @lru_cache(maxsize=64)
@@ -188,6 +204,33 @@ class NaiveTimes:
         return instant
 
 
+def source_times(name: str | None) -> LocalTimes | None:
+    """The local times of a source's time zone; None: its naive times are UTC.
+
+    Raises:
+        UsageError: there is no such zone.
+    """
+    return None if name is None else local_times(name, later=True)
+
+
+def days_of(instants: pa.Array, zone: LocalTimes | None) -> pa.Array:
+    """The dates whose midnights (in the zone) times are, as date32: how a date that is a time too is read again.
+
+    Args:
+        instants: timestamps in microseconds.
+        zone: of the dates; None: UTC.
+    """
+    micros = np.asarray(instants.cast(pa.int64()).fill_null(0))
+    days = (micros if zone is None else zone.local(micros)) // _MICROS_A_DAY
+    return pa.array(days.astype(np.int32), pa.int32(), mask=np.asarray(instants.is_null())).cast(pa.date32())
+
+
+_MICROS_A_DAY = 86_400_000_000
+_PER_UNIT = {"s": 1_000_000, "ms": 1_000, "us": 1}
+_BEYOND = 10**14
+"""Longer than any offset of a zone."""
+
+
 def aware(column: pa.ChunkedArray | list[Any], zone: LocalTimes, *, dates: bool) -> pa.ChunkedArray | list[Any]:
     """A column whose naive times are instants; everything else in it is as it was.
 
@@ -212,14 +255,16 @@ def _aware_type(kind: pa.DataType) -> pa.DataType:
 
 
 def _aware_array(array: pa.Array, zone: LocalTimes) -> pa.Array:
-    fine = array.type.unit == "ns"
-    counted = array.cast(pa.int64()) if fine else array.cast(pa.timestamp("us")).cast(pa.int64())
-    values = np.asarray(counted.fill_null(0))
-    if fine:
+    unit = array.type.unit
+    values = np.asarray(array.cast(pa.int64()).fill_null(0))
+    if unit == "ns":
         micros = values // 1000
         instants = zone.convert(micros)[0] * 1000 + values - micros * 1000
     else:
-        instants = zone.convert(values)[0]
+        per = _PER_UNIT[unit]
+        # what is beyond the years 1 to 9999 stays so, and is for whoever takes the instants to refuse
+        values = np.clip(values, (FIRST_MICROS - _BEYOND) // per, (LAST_MICROS + _BEYOND) // per)
+        instants = zone.convert(values * per)[0]
     missing = np.asarray(array.is_null())
     return pa.array(instants, pa.int64(), mask=missing).cast(_aware_type(array.type))
 
@@ -235,4 +280,7 @@ def _aware_value(value: Any, naive: NaiveTimes) -> Any:
     if given.kind == AWARE or (given.kind == DATE and not naive.dates):
         return value
     instant = naive.instant(given)
-    return np.datetime64(instant * 1000 + given.nanos, "ns") if given.nanos else from_micros(instant)
+    if given.nanos:
+        return np.datetime64(instant * 1000 + given.nanos, "ns")
+    # Python holds none beyond its years: whoever takes it refuses it, with its row
+    return from_micros(instant) if FIRST_MICROS <= instant <= LAST_MICROS else np.datetime64(instant, "us")

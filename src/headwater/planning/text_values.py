@@ -159,6 +159,16 @@ def micros_up(text: str, form: TimeFormat, zone: LocalTimes | None = None) -> in
     return _micros(written_time(text, form), text, zone)
 
 
+def clock_change(text: str, form: TimeFormat, zone: LocalTimes) -> int:
+    """Whether a time without an offset is in an hour that a clock change repeats or skips, as `LocalTimes` says it.
+
+    Raises:
+        ValueError: it is not a time of that form.
+    """
+    written = written_time(text, form)
+    return 0 if written.offset is not None else zone.instant((written.wall - _EPOCH) // MICROSECOND)[1]
+
+
 def _micros(written: WrittenTime, text: str, zone: LocalTimes | None) -> int:
     wall = (written.wall - _EPOCH) // MICROSECOND
     if written.offset is None:

@@ -26,7 +26,7 @@ Column: TypeAlias = pa.Array | pa.ChunkedArray
 Columns: TypeAlias = Iterable[tuple[str, Column]]
 
 _MOST = 5
-_A_YEAR = {"day": 365.2425, "s": 31_556_952, "ms": 31_556_952_000, "us": 31_556_952_000_000}
+_NUMPY_UNITS = {"day": "D", "s": "s", "ms": "ms", "us": "us"}
 _MILLIS_A_DAY = 86_400_000
 
 
@@ -140,7 +140,8 @@ def shown(value: Any) -> str:
         if _is_text(value.type):
             return brief(value.as_buffer().to_pybytes())
         if _is_time(value.type):
-            return f"a time of the year {1970 + int(value.value // _A_YEAR[_unit(value.type)]):,}"
+            time = np.array([value.value], f"datetime64[{_NUMPY_UNITS[_unit(value.type)]}]")
+            return f"a time of the year {1970 + int(time.astype('datetime64[Y]').astype(np.int64)[0]):,}"
     except Exception:
         pass
     return f"a {value.type}"

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from headwater.clock import YEARS, from_micros
+from headwater.planning.value_checks import numpy_micros
 from headwater.types import DType, is_utf8
 
 WHOLE = {"float32": 2**24, "float64": 2**53}
@@ -36,7 +38,8 @@ def cast_value(value: Any, dtype: DType) -> Any:
       decimal; only what would overflow to infinity is refused. An integer must be within ±2**53 (`Float32`: ±2**24),
       where none is lost.
     - A number for an integer dtype must be whole and within the dtype's range; a float also below 2**53.
-    - Everything else must be of its own kind; a date is midnight (UTC) for a timestamp.
+    - Everything else must be of its own kind; a date is midnight (UTC) for a timestamp. NumPy's datetime64 is a time,
+      its days are dates too, its NaT is NULL.
     - Elements of arrays go by the same rule, and may be NULL; an embedding has its number of float32, none NULL.
 
     Raises:
@@ -57,8 +60,13 @@ def cast_value(value: Any, dtype: DType) -> Any:
             return bytes(value)
         case "timestamp" if isinstance(value, date):
             return _instant(value)
+        case "timestamp" if isinstance(value, np.datetime64):
+            return _numpy_instant(value)
         case "date" if isinstance(value, date) and not isinstance(value, datetime):
             return value
+        case "date" if isinstance(value, np.datetime64) and np.datetime_data(value.dtype) == ("D", 1):
+            instant = _numpy_instant(value)
+            return None if instant is None else instant.date()
         case "array" if isinstance(value, (list, tuple, np.ndarray)):
             assert dtype.element is not None
             return [cast_value(element, dtype.element) for element in value]
@@ -133,7 +141,18 @@ def _instant(value: Any) -> datetime:
     try:
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
     except OverflowError as bad:
-        raise Misfit("outside the years 1 to 9999") from bad
+        raise Misfit(YEARS) from bad
+
+
+def _numpy_instant(value: np.datetime64) -> datetime | None:
+    if np.isnat(value):
+        return None
+    found = numpy_micros(value)
+    if found is None:
+        raise Misfit(YEARS)
+    if not found[1]:
+        raise Misfit("finer than a microsecond")
+    return from_micros(found[0])
 
 
 def _embedding(value: Any, dtype: DType) -> list[float]:

@@ -174,3 +174,32 @@ def test_vectors_of_any_width_are_embeddings(width: Any) -> None:
     columns += [arrow([vector], form) for form in (pa.list_(kind), pa.large_list(kind), pa.list_(kind, 2))]
     for column in columns:
         assert fitted(column, hw.Embedding(2)) == ([near], [])
+
+
+DAY = np.datetime64("2026-01-02")
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype", "right"),
+    [
+        (DAY, hw.Timestamp, dt.datetime(2026, 1, 2, tzinfo=UTC)),
+        (np.datetime64("2026-01-02T03:04", "ns"), hw.Timestamp, dt.datetime(2026, 1, 2, 3, 4, tzinfo=UTC)),
+        (np.datetime64("NaT"), hw.Timestamp, None),
+        (DAY, hw.Date, dt.date(2026, 1, 2)),
+        (np.datetime64("NaT", "D"), hw.Date, None),
+        (np.datetime64(1, "ns"), hw.Timestamp, "refused"),
+        (np.datetime64("20000-01-01"), hw.Timestamp, "refused"),
+        (np.datetime64("20000-01-01"), hw.Date, "refused"),
+        (np.datetime64("2026-01-02T00", "h"), hw.Date, "refused"),
+    ],
+)
+def test_a_time_of_numpy_is_the_same_on_every_road(value: np.datetime64, dtype: DType, right: Any) -> None:
+    for column in ([value], [value, None], [value, right if right != "refused" else None]):
+        found = fit(column, dtype)
+        assert (found.bad is not None) == (right == "refused")
+        assert found.values[0].as_py() == (None if right == "refused" else right)
+    if right == "refused":
+        with pytest.raises(Misfit):
+            cast_value(value, dtype)
+    else:
+        assert cast_value(value, dtype) == right

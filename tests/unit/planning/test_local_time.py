@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from headwater.clock import EPOCH, MICROSECOND
 from headwater.errors import UsageError
-from headwater.planning.local_time import REPEATED, SKIPPED, LocalTimes, aware, instant_in, local_times
+from headwater.planning.local_time import REPEATED, SKIPPED, LocalTimes, aware, days_of, instant_in, local_times
 
 ZONES = ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu", "Africa/Casablanca"]
 ZONES += ["Pacific/Apia", "America/Sao_Paulo", "Asia/Kolkata"]
@@ -111,3 +111,17 @@ def test_one_instant_in_a_zone() -> None:
     assert instant_in("2026-10-25T02:30Z", "Europe/Berlin") == micros(datetime(2026, 10, 25, 2, 30))
     assert instant_in(date(2026, 6, 1), "Europe/Berlin") == micros(datetime(2026, 5, 31, 22))
     assert instant_in("2026-10-25T02:30", None) == micros(datetime(2026, 10, 25, 2, 30))
+
+
+@settings(deadline=None)
+@given(st.data(), st.sampled_from(ZONES))
+def test_the_local_time_of_an_instant_is_zoneinfo_s(data: st.DataObject, name: str) -> None:
+    local = data.draw(YEARS | around(name).filter(lambda at: datetime(1900, 1, 1) < at < datetime(2090, 1, 1)))
+    instant = local.replace(tzinfo=UTC)
+    right = instant.astimezone(ZoneInfo(name)).replace(tzinfo=None)
+    assert zone_of(name).local(np.array([micros(instant)]))[0] == micros(right)
+    # a date that exists is itself again
+    day = right.date()
+    midnight = zone_of(name).convert(np.array([micros(datetime(day.year, day.month, day.day))]))[0]
+    instants = pa.array(midnight, pa.timestamp("us", tz="UTC"))
+    assert days_of(instants, zone_of(name)).to_pylist() == [day]

@@ -20,7 +20,7 @@ import pyarrow as pa
 from sqlglot import exp
 
 from headwater import forks, interrupts
-from headwater.definitions.sources import Source
+from headwater.definitions.sources import ParquetSource, Source
 from headwater.errors import HeadwaterError, SourceError, StorageFull, StoreError, Unavailable
 from headwater.observer import Observer, Progress, silent
 from headwater.offline.base import (
@@ -39,6 +39,7 @@ from headwater.offline.engines.duckdb_sources import list_files, source_schema
 from headwater.offline.engines.duckdb_unreadable import explained
 from headwater.offline.engines.duckdb_views import check_view, open_view
 from headwater.offline.history import PointInTimeRun
+from headwater.offline.locations import is_remote
 from headwater.offline.relations import ViewRows
 from headwater.offline.source_check import value_problems
 from headwater.offline.workspace import Powers
@@ -137,7 +138,15 @@ class DuckDBEngine(OfflineEngine):
         for view in request.views:
             with self._workspace() as space:
                 check_view(space, view, self.folder)
-        return PointInTimeRun(request, self._workspace, folder=self.temp_folder, base=self.folder)
+        return PointInTimeRun(
+            request, self._workspace, folder=self.temp_folder, base=self.folder, files=self._files_in_place
+        )
+
+    def _files_in_place(self, source: Source) -> Sequence[FileIdentity]:
+        """The files that every statement about a source reads again, where it is a view over them."""
+        if not isinstance(source, ParquetSource) or is_remote(source.location):
+            return ()
+        return self.list_files(source) or ()
 
     def changes(self, request: ChangesRequest, counts: ChangeCounts) -> Iterator[pa.RecordBatch]:
         return run_changes(request, counts, self._workspace)

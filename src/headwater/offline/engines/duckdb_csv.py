@@ -13,7 +13,7 @@ from headwater.definitions.csv_format import CSVFormat
 from headwater.definitions.sources import CSVSource
 from headwater.errors import SourceError, printable
 from headwater.offline.base import SourceScope
-from headwater.offline.csv_files import check_records, is_plain, line_of_row, read_header, write_plain
+from headwater.offline.csv_files import LONGEST_LINE, check_records, is_plain, line_of_row, read_header, write_plain
 from headwater.offline.engines.duckdb_columns import name_sql, text_sql
 from headwater.offline.engines.duckdb_files import files_sql, list_sql
 from headwater.offline.engines.duckdb_opened import (
@@ -27,16 +27,15 @@ from headwater.offline.engines.duckdb_opened import (
     open_table,
     schema_of,
 )
-from headwater.offline.engines.duckdb_text import cast_text, cast_time, misfits, time_kind
-from headwater.offline.engines.duckdb_zones import count_changes, source_zone
+from headwater.offline.engines.duckdb_text import cast_text, cast_time, misfits, time_kind, with_offset
+from headwater.offline.engines.duckdb_zones import count_changes, offset_problem, source_zone
 from headwater.offline.lacking import lacking_names
 from headwater.offline.local_files import SourceFile, list_local, root_of
 from headwater.planning.partitions import partitions
 from headwater.planning.text_values import text_hint, value_of_text
-from headwater.types import DType, String
+from headwater.types import DType, String, Timestamp
 
 _SUFFIXES = tuple(f".{kind}{packed}" for kind in ("csv", "tsv", "tab", "txt") for packed in ("", ".gz", ".zst"))
-_LONGEST_LINE = 32 << 20
 _BATCH = 10_000
 _NOWHERE = "\x01headwater\x01"
 
@@ -51,6 +50,7 @@ class _Scan:
         paths: what is read.
         form: how they are written.
         delimiter: what separates their fields.
+        copied: whether they are copies that `write_plain` made; else all their line ends are of one kind.
     """
 
     names: tuple[str, ...]
@@ -58,6 +58,7 @@ class _Scan:
     paths: tuple[str, ...]
     form: CSVFormat
     delimiter: str
+    copied: bool = False
 
     def rows(self, columns: Mapping[str, str]) -> str:
         """A query of all rows, in order.
@@ -72,17 +73,20 @@ class _Scan:
             "skip": str(form.skip),
             "delim": _character(self.delimiter),
             "quote": _character(form.quote or ""),
-            "escape": _character((form.quote and form.escape) or ""),
+            "escape": _character(form.quote_escape or ""),
             # DuckDB wants one: where no text is NULL, it is one that no file holds
             "nullstr": list_sql(form.nulls or (_NOWHERE,)),
         }
+        if self.copied:
+            # DuckDB takes the first line end for that of the records, and that may be one within quotes
+            options["new_line"] = r"'\n'"
         stated = ", ".join(f"{name} = {value}" for name, value in options.items())
         chosen = [f"c{self.names.index(name)} AS {name_sql(shown)}" for name, shown in columns.items()]
         chosen.append(f"{_numbers(self.indexes)}[CAST(file_index AS BIGINT) + 1] AS {FILE}")
         return (
             f"SELECT {', '.join(chosen)} FROM read_csv({files_sql(self.paths)}, columns = {{{types}}}, {stated}, "
             f"comment = '', auto_detect = false, strict_mode = true, null_padding = false, ignore_errors = false, "
-            f"max_line_size = {_LONGEST_LINE}, hive_partitioning = false)"
+            f"max_line_size = {LONGEST_LINE}, hive_partitioning = false)"
         )
 
 
@@ -158,8 +162,20 @@ def csv_schema(session: Session, source: CSVSource, folder: Path, where: str) ->
     return pa.schema([(name, schema[name].arrow if name in schema else pa.string()) for name in names])
 
 
-def csv_query(session: Session, source: CSVSource, folder: Path, where: str) -> str:
+def csv_query(
+    session: Session, source: CSVSource, folder: Path, where: str, outer: str | None = None, *, rows: bool = True
+) -> str:
     """All rows of the files: text, but the columns that the source's schema declares.
+
+    Timestamps are instants where the source states a time zone, and naive where it states none.
+
+    Args:
+        session: the names of one run.
+        source: the source.
+        folder: the project's folder.
+        where: for errors.
+        outer: the time zone of the query that reads the rows, in which it takes naive times.
+        rows: whether there are any; else the files are looked at for their columns alone.
 
     Raises:
         SourceError: a file that cannot be read, a text that is not of its dtype.
@@ -170,8 +186,17 @@ def csv_query(session: Session, source: CSVSource, folder: Path, where: str) -> 
     schema = source.query_types
     wanted = Wanted(values={name: (schema.get(name, String),) for name in found.names})
     shown = _distinct(found.names)
-    table, _, _ = _load(session, found, wanted, range(len(found.files)), shown=shown)
-    return f"SELECT {', '.join(map(name_sql, shown.values()))} FROM {table}"
+    outer = None if source.timezone is not None else outer
+    every = range(len(found.files)) if rows else ()
+    table, _, _ = _load(session, found, wanted, every, shown=shown, outer=outer)
+    _check_headers(found, every)
+    instants = set() if source.timezone is None else {name for name, dtype in schema.items() if dtype == Timestamp}
+    columns = [f"make_timestamptz(epoch_us({c})) AS {c}" if n in instants else c for n, c in _quoted(shown)]
+    return f"SELECT {', '.join(columns)} FROM {table}"
+
+
+def _quoted(names: Mapping[str, str]) -> list[tuple[str, str]]:
+    return [(name, name_sql(shown)) for name, shown in names.items()]
 
 
 def _found_types(source: CSVSource, folder: Path, where: str) -> str:
@@ -215,8 +240,21 @@ def open_csv(
     check_columns(pa.schema([(name, pa.string()) for name in found.names]), wanted.columns, where)
     check_every_file(found.lacking(wanted.columns), wanted, where)
     table, repeated, skipped = _load(session, found, wanted, chosen, limit=scope.rows)
+    _check_headers(found, chosen)
     opened = open_table(session, table, every, chosen, scope)
     return replace(opened, repeated_times=repeated, skipped_times=skipped)
+
+
+def _check_headers(found: _Files, chosen: Sequence[int]) -> None:
+    """Refuse files whose columns are others than before they were read: the fields would be taken for each other.
+
+    Raises:
+        SourceError: naming the file.
+    """
+    for i in chosen:
+        file = found.files[i].location
+        if read_header(file, found.source.format, found.where).names != found.headers[i]:
+            raise SourceError(f"{found.where}: {file} was replaced by a file of other columns while it was read")
 
 
 def _described(source: CSVSource, files: Sequence[SourceFile], folder: Path, where: str) -> _Files:
@@ -239,6 +277,7 @@ def _load(
     *,
     shown: Mapping[str, str] | None = None,
     limit: int | None = None,
+    outer: str | None = None,
 ) -> tuple[str, int, int]:
     """A table of the rows of some files, in their order: the wanted columns in dtypes, numbers of row and file.
 
@@ -251,6 +290,7 @@ def _load(
         chosen: which of the files.
         shown: column → its name in the table, where that is another.
         limit: how many rows, the first ones; None: all.
+        outer: the time zone that a query takes naive times in; None: the source's, or UTC.
 
     Raises:
         SourceError: a file that cannot be read; text that is not of its dtype, of each column the first.
@@ -259,6 +299,8 @@ def _load(
         found.check_names(wanted.columns)
     raw = _load_text(session, found, wanted.columns, chosen, limit)
     casts = _casts(session, found, wanted, raw)
+    if outer is not None:
+        _check_naive(session, found, wanted, raw, outer)
     typed = session.name("rows")
     columns = [f"{cast} AS {name_sql((shown or {}).get(column, column))}" for column, cast in casts.items()]
     columns += [FILE, ROW]
@@ -318,10 +360,10 @@ def _scans(session: Session, found: _Files, chosen: Sequence[int], *, rewrite: b
         if not found.headers[i]:
             continue  # empty
         mine = _Scan(found.headers[i], (i,), (file,), form, form.delimiter_of(file))
-        if rewrite or not is_plain(file, form, found.where):
+        if rewrite or not is_plain(file, form, len(found.headers[i]), found.where):
             copy = session.temp_file(".csv")
             write_plain(file, form, copy, found.where)
-            mine = _Scan(mine.names, (i,), (str(copy),), CSVFormat(header=form.header, nulls=form.nulls), ",")
+            mine = _Scan(mine.names, (i,), (str(copy),), CSVFormat(header=False, nulls=form.nulls), ",", True)
         last = scans[-1] if scans else None
         if last is not None and replace(last, indexes=(), paths=()) == replace(mine, indexes=(), paths=()):
             scans[-1] = replace(last, indexes=(*last.indexes, i), paths=(*last.paths, *mine.paths))
@@ -352,6 +394,23 @@ def _casts(session: Session, found: _Files, wanted: Wanted, raw: str) -> dict[st
     if problems:
         raise SourceError(f"{where}: {'; '.join(problems)}; correct what is there, or name it in nulls=(…)")
     return casts
+
+
+def _check_naive(session: Session, found: _Files, wanted: Wanted, raw: str, outer: str) -> None:
+    """Refuse times with an offset in a column that stays naive: the query would take them for times of its zone.
+
+    Raises:
+        SourceError: naming file, line and column.
+    """
+    form = found.source.format
+    for i, column in enumerate(wanted.columns):
+        if wanted.declared(column, "CSV", found.where) != Timestamp or not form.times.has_offset:
+            continue
+        for row, value in session.fetch(with_offset(f"c{i}", form, raw, ROW)):
+            raise SourceError(
+                f"{found.where}: {_line(session, found, raw, row)}, column {column!r}: "
+                f"{offset_problem(value, outer, 'CSVSource')}"
+            )
 
 
 def _lists(session: Session, raw: str, text: str, dtype: DType) -> tuple[list[tuple[int, str]], str]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +18,18 @@ from headwater.errors import SourceError, printable
 from headwater.offline.base import SourceScope
 from headwater.offline.engines.duckdb_columns import name_sql
 from headwater.offline.engines.duckdb_opened import FILE, ROW, Opened, Session, Wanted, check_columns, open_table
-from headwater.offline.engines.duckdb_zones import source_zone
-from headwater.offline.json_files import read_json_rows
+from headwater.offline.engines.duckdb_zones import offset_problem, source_zone
+from headwater.offline.json_files import read_json_names, read_json_rows
 from headwater.offline.local_files import SourceFile, list_local, root_of
-from headwater.planning.local_time import LocalTimes
+from headwater.planning.local_time import REPEATED, SKIPPED, LocalTimes
 from headwater.planning.partitions import Partitions, partitions
-from headwater.planning.text_values import PLAIN, json_value, micros_up, value_of_text
-from headwater.types import DType, String
+from headwater.planning.text_values import PLAIN, clock_change, json_value, micros_up, value_of_text, written_time
+from headwater.types import DType, String, Timestamp
 
 _SUFFIXES = tuple(f".{kind}{packed}" for kind in ("json", "jsonl", "ndjson") for packed in ("", ".gz", ".zst"))
 _BATCH = 20_000
 _SAMPLED = 10_000
-"""How many rows of each file are looked at for its columns."""
+"""How many rows of each file are looked at for its columns, where they have all that are asked for."""
 
 
 def json_files(source: JSONSource, folder: Path, where: str) -> list[SourceFile]:
@@ -40,19 +42,30 @@ def json_files(source: JSONSource, folder: Path, where: str) -> list[SourceFile]
 
 
 def json_schema(source: JSONSource, folder: Path, where: str) -> pa.Schema:
-    """The columns in the first rows of each file; all are text, but those that the source's schema declares."""
+    """The columns that any row has; all are text, but those that the source's schema declares."""
     schema = source.schema or {}
     files = json_files(source, folder, where)
     names = _names(source, files, folder, where)
     return pa.schema([(name, schema[name].arrow if name in schema else pa.string()) for name in names])
 
 
-def _names(source: JSONSource, files: Sequence[SourceFile], folder: Path, where: str) -> list[str]:
+def _names(
+    source: JSONSource, files: Sequence[SourceFile], folder: Path, where: str, wanted: Iterable[str] | None = None
+) -> list[str]:
+    """The columns that any row has; where some are asked for, of later rows only as many as it takes to find these."""
     names: dict[str, None] = dict.fromkeys(source.schema or {})
+    parts = dict.fromkeys(_parts(source, files, folder).types)
+    first = None if wanted is None else _SAMPLED
     for file in files:
-        for _, row in itertools.islice(read_json_rows(file.location, source.lines, where), _SAMPLED):
+        for row in itertools.islice(read_json_names(file.location, source.lines, where, _SAMPLED), first):
             names |= dict.fromkeys(row)
-    return list(names | dict.fromkeys(_parts(source, files, folder).types))
+    missing = set(wanted or ()) - set(names) - set(parts)
+    for file in files if missing else ():
+        for row in read_json_names(file.location, source.lines, where, 0):
+            names |= dict.fromkeys(row)
+            if not (missing := missing.difference(row)):
+                return list(names | parts)
+    return list(names | parts)
 
 
 def _parts(source: JSONSource, files: Sequence[SourceFile], folder: Path) -> Partitions:
@@ -60,13 +73,33 @@ def _parts(source: JSONSource, files: Sequence[SourceFile], folder: Path) -> Par
     return partitions([file.location for file in files], root_of(source.location, folder), source.schema or {})
 
 
-def json_query(session: Session, source: JSONSource, folder: Path, where: str) -> str:
-    """All rows of the files: text, but the columns that the source's schema declares."""
+def json_query(
+    session: Session, source: JSONSource, folder: Path, where: str, outer: str | None = None, *, rows: bool = True
+) -> str:
+    """All rows of the files: text, but the columns that the source's schema declares.
+
+    Timestamps are instants where the source states a time zone, and naive where it states none.
+
+    Args:
+        session: the names of one run.
+        source: the source.
+        folder: the project's folder.
+        where: for errors.
+        outer: the time zone of the query that reads the rows, in which it takes naive times.
+        rows: whether there are any; else the files are looked at for their columns alone.
+    """
     files = json_files(source, folder, where)
     schema, names = source.schema or {}, _names(source, files, folder, where)
     wanted = Wanted(values={name: (schema.get(name, String),) for name in names})
-    table = _load(session, source, files, range(len(files)), wanted, folder, where, text=True)
-    return f"SELECT {', '.join(map(name_sql, names))} FROM {table}"
+    outer = None if source.timezone is not None else outer
+    chosen = range(len(files)) if rows else ()
+    table, _ = _load(session, source, files, chosen, wanted, folder, where, text=True, outer=outer)
+    naive = {name for name, dtype in schema.items() if dtype == Timestamp} if source.timezone is None else set()
+    columns = [
+        f"make_timestamp(epoch_us({c})) AS {c}" if n in naive else c
+        for n, c in zip(names, map(name_sql, names), strict=True)
+    ]
+    return f"SELECT {', '.join(columns)} FROM {table}"
 
 
 def open_json(
@@ -81,10 +114,11 @@ def open_json(
     chosen = [i for i, file in enumerate(files) if scope.opens(file.path)]
     if not chosen:
         return None
-    names = _names(source, files, folder, where)
+    names = _names(source, files, folder, where, wanted.columns)
     check_columns(pa.schema([(name, pa.string()) for name in names]), wanted.columns, where)
-    table = _load(session, source, files, chosen, wanted, folder, where, limit=scope.rows)
-    return open_table(session, table, files, chosen, scope)
+    table, changes = _load(session, source, files, chosen, wanted, folder, where, limit=scope.rows)
+    opened = open_table(session, table, files, chosen, scope)
+    return replace(opened, repeated_times=changes[REPEATED], skipped_times=changes[SKIPPED])
 
 
 def _load(
@@ -98,8 +132,23 @@ def _load(
     *,
     text: bool = False,
     limit: int | None = None,
-) -> str:
+    outer: str | None = None,
+) -> tuple[str, Counter[int]]:
     """A table of the rows of some files in their order, with the numbers of row and file.
+
+    With it, how many times are in an hour that a clock change repeats, and how many in one that it skips.
+
+    Args:
+        session: the names of one run.
+        source: the source.
+        files: its files.
+        chosen: which of them.
+        wanted: the columns.
+        folder: the project's folder.
+        where: for errors.
+        text: whether columns of text hold any value, as JSON.
+        limit: how many rows of each file, the first ones; None: all.
+        outer: the time zone that a query takes naive times in; None: the source's, or UTC.
 
     Raises:
         SourceError: naming file, line and column.
@@ -108,6 +157,7 @@ def _load(
     types = [(name, dtype.arrow) for name, dtype in dtypes.items()]
     schema = pa.schema([*types, (ROW, pa.int64()), (FILE, pa.int64())])
     parts, zone = _parts(source, files, folder), source_zone(source)
+    changes: Counter[int] = Counter()
 
     def batches() -> Iterator[pa.RecordBatch]:
         first = 0
@@ -124,7 +174,13 @@ def _load(
                         else folder_value
                         for _, row in some
                     ]
-                    _check(values, some, name, dtypes[name], name in wanted.times, f"{where}: {files[i].location}")
+                    inside = f"{where}: {files[i].location}"
+                    _check(values, some, name, dtypes[name], name in wanted.times, inside)
+                    if zone is not None and name in wanted.times:
+                        texts = (row.get(name, given.get(name)) for _, row in some)
+                        changes.update(clock_change(t, PLAIN.times, zone) for t in texts if t is not None)
+                    if outer is not None and dtypes[name] == Timestamp:
+                        _check_naive(some, name, outer, inside)
                     columns.append(pa.array(values, kind))
                 size = len(some)
                 columns.append(pa.array(range(first, first + size), pa.int64()))
@@ -134,7 +190,15 @@ def _load(
 
     label = session.name("json")
     session.load(label, schema, batches())
-    return session.table(label)
+    return session.table(label), changes
+
+
+def _check_naive(rows: Sequence[tuple[str, dict[str, Any]]], name: str, outer: str, where: str) -> None:
+    """Refuse times with an offset in a column that stays naive: the query would take them for times of its zone."""
+    for place, row in rows:
+        text = row.get(name)
+        if text is not None and written_time(text, PLAIN.times).offset is not None:
+            raise SourceError(f"{where}: {place}, column {name!r}: {offset_problem(text, outer, 'JSONSource')}")
 
 
 class _Bad:

@@ -11,16 +11,17 @@ from sqlglot import exp
 
 from headwater.errors import SourceError
 from headwater.offline.base import POSITION, THROUGH, LogPart, LogSlice, ViewInput
-from headwater.offline.engines.duckdb_columns import misfit
+from headwater.offline.engines.duckdb_columns import misfit, name_sql
 from headwater.offline.engines.duckdb_files import stored_files
 from headwater.offline.engines.duckdb_opened import Session, ViewSession
 from headwater.offline.engines.duckdb_sources import readable
 from headwater.offline.engines.duckdb_unreadable import beyond_rows, without_unreadable
+from headwater.offline.engines.duckdb_zones import source_zone, within_day_sql
 from headwater.offline.engines.footers import greatest, read_footers
 from headwater.offline.relations import ViewRows, column
 from headwater.planning.resolve import ResolvedView
 from headwater.planning.tables import match_key
-from headwater.types import DType
+from headwater.types import Date, DType
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,21 @@ def unfit_rows(view: ResolvedView, schema: pa.Schema) -> str | None:
     """
     types = {field.name: field.type for field in schema}
     conditions = [misfit(f.source_column, types[f.source_column], f.dtype) for f in view.view.feature_list]
+    zone = source_zone(view.view.source)
+    conditions += [within_day_sql(f"epoch_us({name_sql(name)})", zone) for name in days_in_log(view, schema)]
     found = list(dict.fromkeys(condition for condition in conditions if condition is not None))
     return f"({' OR '.join(found)})" if found else None
+
+
+def days_in_log(view: ResolvedView, schema: pa.Schema) -> list[str]:
+    """The columns of rows of the log that are a date of the version and a time too: the log keeps them as instants."""
+    times = (view.view.source.event_time, view.view.source.created_time)
+    types = {field.name: field.type for field in schema}
+    return [
+        f.source_column
+        for f in view.view.feature_list
+        if f.dtype == Date and f.source_column in times and pa.types.is_timestamp(types[f.source_column])
+    ]
 
 
 def count_skipped(session: Session, view: ViewInput, after: int, until: int) -> int:

@@ -208,6 +208,7 @@ class Opened:
         lacking: column → which of its files lack it.
         branches: its rows, in parts that a run reads in different ways; empty: in one, by the times of its rows.
         file_rows: file → how many rows it has, of those that are read whole.
+        dates: the columns that were dates and became the instants of their midnights.
         repeated_times, skipped_times: how many times are in an hour that a clock change repeats, or skips.
         fixed: whether each statement sees the same rows, whatever becomes of the files.
     """
@@ -222,6 +223,7 @@ class Opened:
     branches: tuple[Branch, ...] = ()
     file_rows: Mapping[str, int] = field(default_factory=dict)
     fixed: bool = True
+    dates: frozenset[str] = frozenset()
     repeated_times: int = 0
     skipped_times: int = 0
 

@@ -51,7 +51,7 @@ from headwater.offline.engines.duckdb_parquet import (
     show_remote,
 )
 from headwater.offline.engines.duckdb_unreadable import check_input, check_rows, check_table
-from headwater.offline.engines.duckdb_zones import in_zone, source_zone
+from headwater.offline.engines.duckdb_zones import in_zone, query_in_zone, source_zone
 from headwater.offline.engines.footers import read_footers
 from headwater.offline.local_files import local_identities
 from headwater.offline.locations import is_remote
@@ -161,7 +161,8 @@ def source_schema(session: Session, source: Source, folder: Path, where: str, *,
         case JSONSource():
             return json_schema(source, folder, where)
         case SQLSource():
-            return _schema_of_query(session, source, folder, where, sql_query(session, source, folder, where))
+            query = sql_query(session, source, folder, where, rows=False)
+            return _schema_of_query(session, source, folder, where, query)
         case TableSource():
             return _table_of(source, where).schema
         case PushSource():
@@ -172,7 +173,15 @@ def source_schema(session: Session, source: Source, folder: Path, where: str, *,
 # -- queries and tables
 
 
-def sql_query(session: Session, source: SQLSource, folder: Path, where: str, zone: LocalTimes | None = None) -> str:
+def sql_query(
+    session: Session,
+    source: SQLSource,
+    folder: Path,
+    where: str,
+    zone: LocalTimes | None = None,
+    *,
+    rows: bool = True,
+) -> str:
     """The query with each of its tables in front, named as the user named it.
 
     Args:
@@ -181,8 +190,9 @@ def sql_query(session: Session, source: SQLSource, folder: Path, where: str, zon
         folder: the project's.
         where: for errors.
         zone: of naive times of a query that reads this one as a table.
+        rows: whether tables that are read from text have their rows; the columns of an answer need none.
     """
-    parts = _parts(session, source, folder, where, source_zone(source) or zone)
+    parts = _parts(session, source, folder, where, source_zone(source) or zone, rows=rows)
     query = _text_of(source, folder, where)
     if not parts:
         return f"SELECT * FROM (\n{query}\n)"
@@ -193,12 +203,19 @@ def _text_of(source: SQLSource, folder: Path, where: str) -> str:
     return in_project(source.query.strip().rstrip(";").rstrip(), folder, where)
 
 
-def _parts(session: Session, source: SQLSource, folder: Path, where: str, zone: LocalTimes | None) -> list[str]:
-    """The tables of a query, as WITH names them."""
+def _parts(
+    session: Session, source: SQLSource, folder: Path, where: str, zone: LocalTimes | None, *, rows: bool
+) -> list[str]:
+    """The tables of a query, as WITH names them.
+
+    A table that states a time zone has instants in it; in another, naive times are for the query's zone to settle.
+    """
+    # the columns of a pivot are values of its rows
+    rows = rows or "pivot" in source.query.casefold()
     parts = []
     for name, table in source.tables.items():
         inner = f"{where}, table {name!r}"
-        plain = _plain(session, table, folder, inner, zone)
+        plain = _plain(session, table, folder, inner, zone, rows=rows)
         used = used_names(source.query)
         for one, other in repeated(_names_of(session, table, folder, inner)):
             if used is None or one.casefold() in used:
@@ -219,7 +236,7 @@ def _schema_of_query(session: Session, source: SQLSource, folder: Path, where: s
     schema = schema_of(session, query, f"{where}: its query does not run")
     if not any(_RENAMED.search(name) for name in schema.names):
         return schema
-    parts = ", ".join(_parts(session, source, folder, where, source_zone(source)))
+    parts = ", ".join(_parts(session, source, folder, where, source_zone(source), rows=False))
     text = _text_of(source, folder, where)
     if parts:
         begins = re.match(r"with\b(\s+recursive\b)?", text, re.IGNORECASE)
@@ -230,24 +247,43 @@ def _schema_of_query(session: Session, source: SQLSource, folder: Path, where: s
         return schema
 
 
-def _plain(session: Session, source: Source, folder: Path, where: str, zone: LocalTimes | None) -> str:
-    """What a query's FROM names for one of its tables."""
+def _plain(session: Session, source: Source, folder: Path, where: str, zone: LocalTimes | None, *, rows: bool) -> str:
+    """What a query's FROM names for one of its tables, whose own time zone its naive times are of.
+
+    Args:
+        session: the names of one run.
+        source: the table.
+        folder: the project's folder.
+        where: for errors.
+        zone: of the query's naive times.
+        rows: whether a table that is read from text has its rows.
+    """
+    outer = None if zone is None else zone.name
+    match source:
+        case CSVSource():
+            return f"({csv_query(session, source, folder, where, outer, rows=rows)})"
+        case JSONSource():
+            return f"({json_query(session, source, folder, where, outer, rows=rows)})"
+    query = _native(session, source, folder, where, zone, rows=rows)
+    if source.timezone is not None:
+        query = query_in_zone(session, query, source_zone(source), where)
+    return f"({query})"
+
+
+def _native(session: Session, source: Source, folder: Path, where: str, zone: LocalTimes | None, *, rows: bool) -> str:
+    """All rows of a source whose columns have types of their own."""
     match source:
         case ParquetSource() if not is_remote(source.location):
-            return f"({parquet_query(source, folder, where)})"
+            return parquet_query(source, folder, where)
         case ParquetSource():
-            return show_remote(session, source, where)
-        case CSVSource():
-            return f"({csv_query(session, source, folder, where)})"
-        case JSONSource():
-            return f"({json_query(session, source, folder, where)})"
+            return f"SELECT * FROM {show_remote(session, source, where)}"
         case SQLSource():
-            return f"({sql_query(session, source, folder, where, zone)})"
+            return sql_query(session, source, folder, where, zone, rows=rows)
         case TableSource():
             table, shown = _table_of(source, where, zone), session.name("table")
             check_input(table, where)
             session.show(shown, readable(table))
-            return shown
+            return f"SELECT * FROM {shown}"
     raise SourceError(f"{where}: a query cannot read a {type(source).__name__}")
 
 

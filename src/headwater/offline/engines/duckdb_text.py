@@ -153,6 +153,11 @@ def _wall(sql: str, form: TimeFormat) -> str:
     )
 
 
+def with_offset(text: str, form: CSVFormat, table: str, row: str) -> str:
+    """The first row whose time is written with its offset: (row, text)."""
+    return f"SELECT {row}, {text} FROM {table} WHERE {_part(text, form.times, 'z')} <> '' ORDER BY {row} LIMIT 1"
+
+
 def misfits(text: str, cast: str, table: str, row: str) -> str:
     """The first row whose text is there but has no value: (row, text)."""
     return f"SELECT {row}, {text} FROM {table} WHERE {text} IS NOT NULL AND ({cast}) IS NULL ORDER BY {row} LIMIT 1"

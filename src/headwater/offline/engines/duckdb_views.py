@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from headwater.offline.engines.duckdb_columns import (
     tree,
     value,
 )
-from headwater.offline.engines.duckdb_log import ShownPart, deletes_of, fitting, show_part, unfit_rows
+from headwater.offline.engines.duckdb_log import ShownPart, days_in_log, deletes_of, fitting, show_part, unfit_rows
 from headwater.offline.engines.duckdb_opened import (
     ROW,
     Branch,
@@ -36,12 +36,14 @@ from headwater.offline.engines.duckdb_opened import (
     check_names,
 )
 from headwater.offline.engines.duckdb_sources import EVERYTHING, open_source, show_table, source_schema
+from headwater.offline.engines.duckdb_zones import day_sql, source_zone
 from headwater.offline.engines.footers import null_count, time_range
 from headwater.offline.log_marks import created_columns
 from headwater.offline.pit import hidden_rows
 from headwater.offline.relations import Relation, Tree, ViewRows, column, number
+from headwater.planning.local_time import LocalTimes
 from headwater.planning.resolve import ResolvedView
-from headwater.types import DType, String
+from headwater.types import Date, DType, String
 
 _REACH = "reach"
 _FAR = 2**62
@@ -154,9 +156,9 @@ def open_view(
 def _empty(view: ResolvedView, features: Sequence[Feature]) -> pa.Table:
     """No rows, with the columns that the view declares."""
     source = view.view.source
-    columns = {f.source_column: f.dtype.arrow for f in features}
+    columns = {t: pa.timestamp("us", tz="UTC") for t in (source.event_time, source.created_time) if t is not None}
+    columns |= {f.source_column: f.dtype.arrow for f in features}
     columns |= {k.source_column: k.dtype.arrow for k in view.keys}
-    columns |= {t: pa.timestamp("us", tz="UTC") for t in (source.event_time, source.created_time) if t is not None}
     if source.event_id is not None:
         columns.setdefault(source.event_id, pa.string())
     return pa.schema(list(columns.items())).empty_table()
@@ -175,7 +177,7 @@ def _relation(
         keys=tuple(key(k.source_column, types[k.source_column], k.dtype, where, place) for k in view.keys),
         event=event,
         created=None if source.created_time is None else micros(source.created_time, types[source.created_time], where),
-        features=_values(features, types, where, place),
+        features=_values(features, types, where, place, opened.dates, source_zone(source)),
         event_range=event_range(_REACH, types[source.event_time])
         if opened.footers and source.event_time is not None
         else None,
@@ -275,9 +277,28 @@ def _named(
     )
 
 
-def _values(features: Sequence[Feature], types: dict[str, pa.DataType], where: str, place: Place) -> dict[str, Tree]:
+def _values(
+    features: Sequence[Feature],
+    types: dict[str, pa.DataType],
+    where: str,
+    place: Place,
+    days: Collection[str],
+    zone: LocalTimes | None,
+) -> dict[str, Tree]:
+    """Each feature in its dtype.
+
+    Args:
+        features: the features.
+        types: of the columns.
+        where: for errors.
+        place: names the rows of values that do not fit.
+        days: the columns whose times are midnights of dates.
+        zone: of these dates; None: UTC.
+    """
     return {
-        f.name: value(f.source_column, types[f.source_column], f.dtype, f"{where}, feature {f.name!r}", place)
+        f.name: tree(day_sql(f"epoch_us({name_sql(f.source_column)})", zone))
+        if f.dtype == Date and f.source_column in days
+        else value(f.source_column, types[f.source_column], f.dtype, f"{where}, feature {f.name!r}", place)
         for f in features
     }
 
@@ -299,7 +320,7 @@ def _part(session: Session, view: ResolvedView, shown: ShownPart, features: Sequ
         ),
         event=None if source.event_time is None else _log_event(source.event_time, types, where),
         created=tree(f"coalesce({', '.join([*created, arrival])})"),
-        features=_values(features, types, where, place),
+        features=_values(features, types, where, place, days_in_log(view, shown.schema), source_zone(source)),
     )
 
 

@@ -7,17 +7,20 @@ from dataclasses import replace
 
 import pyarrow as pa
 
+from headwater.clock import FIRST_MICROS, LAST_MICROS, YEARS
 from headwater.definitions.sources import Source
-from headwater.offline.engines.duckdb_columns import FAILED, name_sql, text_sql
-from headwater.offline.engines.duckdb_opened import ROW, Branch, Opened, Session, Wanted
-from headwater.planning.local_time import REPEATED, SKIPPED, LocalTimes, local_times
+from headwater.errors import printable
+from headwater.offline.engines.duckdb_columns import FAILED, Place, name_sql, text_sql
+from headwater.offline.engines.duckdb_opened import ROW, Branch, Opened, Session, Wanted, schema_of
+from headwater.planning.local_time import REPEATED, SKIPPED, LocalTimes, source_times
 
+_A_DAY = 86_400_000_000
 _UTC = pa.timestamp("us", tz="UTC")
 
 
 def source_zone(source: Source) -> LocalTimes | None:
     """The local times of a source's naive times; None: they are UTC."""
-    return None if source.timezone is None else local_times(source.timezone, later=True)
+    return source_times(source.timezone)
 
 
 def instant_sql(local: str, zone: LocalTimes) -> str:
@@ -29,6 +32,21 @@ def instant_sql(local: str, zone: LocalTimes) -> str:
 def kind_sql(local: str, zone: LocalTimes) -> str:
     """Whether a local time is repeated or skipped."""
     return _of_piece(local, zone, [str(kind) for kind in zone.kinds])
+
+
+def day_sql(instant: str, zone: LocalTimes | None) -> str:
+    """The date in a zone (None: UTC) of an instant in microseconds since 1970."""
+    if zone is None:
+        return f"CAST(make_timestamp({instant}) AS DATE)"
+    starts, offsets = zone.changes
+    local = f"list_transform([{instant}], lambda w: {_chosen(starts, [f'w + ({o})' for o in offsets])})[1]"
+    return f"CAST(make_timestamp({local}) AS DATE)"
+
+
+def within_day_sql(instant: str, zone: LocalTimes | None) -> str:
+    """Whether an instant is not the one that its date is as a time."""
+    midnight = f"epoch_us({day_sql(instant, zone)})"
+    return f"{midnight if zone is None else instant_sql(midnight, zone)} <> {instant}"
 
 
 def _of_piece(local: str, zone: LocalTimes, values: Sequence[str]) -> str:
@@ -52,7 +70,9 @@ def in_zone(session: Session, source: Source, opened: Opened, wanted: Wanted, wh
     naive = [name for name in wanted.columns if name in types and _is_naive(name, types[name], wanted)]
     if zone is None or not naive:
         return opened
-    replaced = [f"{_instant(name, types[name], wanted, zone, where)} AS {name_sql(name)}" for name in naive]
+    place = session.place(name_sql(opened.row) if opened.row == ROW else opened.row, opened.rows)
+    instants = {name: _instant(name, types[name], wanted.times, zone, where, place) for name in naive}
+    replaced = [f"{instant} AS {name_sql(name)}" for name, instant in instants.items()]
     kinds = [kind_sql(_local(name, types[name]), zone) for name in naive if name in wanted.times]
     repeated, skipped = count_changes(session, opened.name, kinds)
     row = f", rowid AS {ROW}" if opened.row == "rowid" else ""
@@ -65,12 +85,44 @@ def in_zone(session: Session, source: Source, opened: Opened, wanted: Wanted, wh
         name=views[opened.name],
         schema=pa.schema([pa.field(f.name, _UTC) if f.name in naive else f for f in opened.schema]),
         row=ROW,
+        dates=frozenset(name for name in naive if pa.types.is_date(types[name])),
         # what footers say of these columns is in local time
         footers=(),
         branches=tuple(Branch(views[b.name], b.whole, b.condition) for b in opened.branches),
         repeated_times=opened.repeated_times + repeated,
         skipped_times=opened.skipped_times + skipped,
     )
+
+
+def offset_problem(text: str, outer: str, kind: str) -> str:
+    """What an error says of a time with an offset among times that the query's zone is to settle."""
+    return (
+        f"{printable(text[:200])!r} is written with its offset, and the query takes times of this table as naive ones "
+        f"of its timezone={outer!r}; state timezone= on the {kind} of the table instead: each time is an instant then"
+    )
+
+
+def query_in_zone(session: Session, query: str, zone: LocalTimes | None, where: str) -> str:
+    """What a query of another query's table names: naive timestamps are instants of the table's own time zone.
+
+    Args:
+        session: the names of one run.
+        query: the table's rows.
+        zone: the table's; None: UTC.
+        where: for errors.
+    """
+    schema = schema_of(session, query, where)
+    naive = [f for f in schema if pa.types.is_timestamp(f.type) and f.type.tz is None]
+    if not naive:
+        return query
+    instants = {
+        f.name: f"make_timestamptz({_local(f.name, f.type)})"
+        if zone is None
+        else _instant(f.name, f.type, (f.name,), zone, where)
+        for f in naive
+    }
+    replaced = [f"{instant} AS {name_sql(name)}" for name, instant in instants.items()]
+    return f"SELECT * REPLACE ({', '.join(replaced)}) FROM ({query})"
 
 
 def count_changes(session: Session, table: str, kinds: Iterable[str]) -> tuple[int, int]:
@@ -109,10 +161,20 @@ def _local(name: str, kind: pa.DataType) -> str:
     return f"epoch_us({sql})"
 
 
-def _instant(name: str, kind: pa.DataType, wanted: Wanted, zone: LocalTimes, where: str) -> str:
-    instant = f"make_timestamptz({instant_sql(_local(name, kind), zone)})"
-    if name in wanted.times or not pa.types.is_timestamp(kind) or kind.unit != "ns":
+def _instant(
+    name: str, kind: pa.DataType, times: Sequence[str], zone: LocalTimes, where: str, place: Place | None = None
+) -> str:
+    sql, local = name_sql(name), _local(name, kind)
+    micros = instant_sql(local, zone)
+    column = f"{FAILED}{where}: column {name!r} ({kind}): "
+    shown = f"CAST({sql} AS VARCHAR){'' if place is None else place.sql()}"
+    beyond = text_sql(f" is {YEARS} as an instant: it is a time of {zone.name}; leave out such rows, or give NULL")
+    instant = (
+        f"CASE WHEN {local} BETWEEN {FIRST_MICROS + _A_DAY} AND {LAST_MICROS - _A_DAY} THEN make_timestamptz({micros}) "
+        f"WHEN {micros} BETWEEN {FIRST_MICROS} AND {LAST_MICROS} THEN make_timestamptz({micros}) "
+        f"WHEN {sql} IS NOT NULL THEN error({text_sql(column)} || {shown} || {beyond}) END"
+    )
+    if name in times or not pa.types.is_timestamp(kind) or kind.unit != "ns":
         return instant
-    text = text_sql(f"{FAILED}{where}: column {name!r} ({kind}) holds a value that timestamp cannot hold exactly: ")
-    failed = f"error({text} || CAST({name_sql(name)} AS VARCHAR))"
-    return f"CASE WHEN epoch_ns({name_sql(name)}) % 1000 <> 0 THEN {failed} ELSE {instant} END"
+    failed = f"error({text_sql(column)} || {shown} || {text_sql(' does not fit timestamp: finer than a microsecond')})"
+    return f"CASE WHEN epoch_ns({sql}) % 1000 <> 0 THEN {failed} ELSE {instant} END"

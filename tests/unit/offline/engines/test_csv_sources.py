@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import headwater as hw
-from headwater.definitions.csv_format import CSVFormat
+from headwater.definitions.csv_format import CSV_OPTIONS, CSVFormat
 from headwater.errors import DefinitionError, HeadwaterError, SourceError
-from headwater.offline.csv_files import check_records, is_plain, read_records
+from headwater.offline.csv_files import is_plain
 from headwater.offline.engines.duckdb import DuckDBEngine
 from headwater.offline.engines.duckdb_csv import csv_query
 
@@ -197,36 +197,206 @@ def test_options_that_cannot_be(tmp_path: Path, options: dict[str, Any], said: s
     assert said in str(bad.value)
 
 
-CELLS = st.text('ab,"\n #\\é', max_size=14)
-HEADS = st.sampled_from(["a,b\n", "a\n", "a,b,c\n"])
-FORMS = st.sampled_from([CSVFormat(), CSVFormat(quote=None)])
+PIECES = [
+    "a",
+    "b",
+    "1",
+    " ",
+    "NA",
+    "#",
+    "\\",
+    "é",
+    "\u2028",
+    "\x0b",
+    "\t",
+    "Q",
+    "QQ",
+    "QaDQ",
+    "QxEyQ",
+    "D",
+    "D",
+    "D",
+    "E",
+]
+FORMS = st.builds(
+    CSVFormat,
+    delimiter=st.sampled_from([",", ",", ",", ";", "\t", " "]),
+    quote=st.sampled_from(['"', '"', '"', "'", None]),
+    escape=st.sampled_from(['"', '"', '"', "\\", None]),
+    comment=st.sampled_from([None, None, None, "#"]),
+    header=st.sampled_from([True, True, False]),
+    skip=st.sampled_from([0, 0, 0, 1, 2]),
+    nulls=st.sampled_from([("", "NA", "NULL"), (), ("a", "")]),
+)
+
+
+@st.composite
+def csv_texts(draw: st.DrawFn) -> tuple[CSVFormat, str]:
+    """A form, and a text that is more or less of it."""
+    form, end = draw(FORMS), draw(st.sampled_from(["\n", "\n", "\r\n", "\r"]))
+    width = draw(st.integers(1, 3))
+    lines = ["D".join("xyz"[:width])] if draw(st.booleans()) else []
+    field = st.lists(st.sampled_from(PIECES[:11]), max_size=2).map("".join)
+    field |= field.map("Q{}Q".format) | st.sampled_from(["", "NA", "QQ", "QaQQbQ", "QxEyQ", "QxDyQ"])
+    good = st.lists(field, min_size=width, max_size=width).map("D".join)
+    any_line = st.lists(st.sampled_from(PIECES), max_size=6).map("".join)
+    lines += draw(st.lists(good | good | good | good.map("{}D".format) | any_line | st.just(""), max_size=4))
+    text = "E".join(lines) + draw(st.sampled_from(["", "E"]))
+    return form, text.replace("Q", form.quote or '"').replace("D", form.delimiter_of("")).replace("E", end)
+
+
+def records(text: str, form: CSVFormat) -> list[list[str]] | None:
+    """The grammar, a character at a time; None where a text is not of it."""
+    at, ends, delimiter = 0, ("\r\n", "\n", "\r"), form.delimiter_of("")
+
+    def line_end() -> int:
+        return next((len(end) for end in ends if text.startswith(end, at)), 0)
+
+    def rest_of_line() -> None:
+        nonlocal at
+        while at < len(text) and not line_end():
+            at += 1
+        at += line_end()
+
+    for _ in range(form.skip):
+        rest_of_line()
+    found: list[list[str]] = []
+    while at < len(text):
+        if form.comment is not None and text[at] == form.comment:
+            rest_of_line()
+            continue
+        if line_end():
+            at += line_end()
+            if found and len(found[0]) == 1:
+                found.append([""])
+            continue
+        record, more = [], True
+        while more:
+            field = ""
+            if form.quote is not None and text[at : at + 1] == form.quote:
+                at += 1
+                while text[at : at + 1] != form.quote or (form.quote_escape == form.quote == text[at + 1 : at + 2]):
+                    if at >= len(text):
+                        return None
+                    at += text[at] == form.quote_escape and text[at + 1 : at + 2] in (form.quote, form.quote_escape)
+                    field += text[at]
+                    at += 1
+                at += 1
+                if at < len(text) and not line_end() and text[at] != delimiter:
+                    return None
+            while at < len(text) and not line_end() and text[at] != delimiter:
+                field += text[at]
+                at += 1
+            record.append(field)
+            more = text[at : at + 1] == delimiter
+            at += more
+        at += line_end()
+        found.append(record)
+    return found
+
+
+def rows_of(text: str, form: CSVFormat) -> list[tuple[str | None, ...]] | None:
+    """The rows of a text as a query sees them; None where it is refused."""
+    found = records(text, form)
+    if not found:
+        return None
+    width = len(found[0])
+    cut = ("", *form.nulls)
+    if any(len(r) != width and not (len(r) > width and all(f in cut for f in r[width:])) for r in found):
+        return None
+    return [tuple(None if f in form.nulls else f for f in r[:width]) for r in found[form.header :]]
 
 
 @settings(deadline=None)
-@given(CELLS, HEADS, FORMS)
-def test_files_that_are_plain_are_read_as_others_are(
-    engine: DuckDBEngine, tmp_path_factory: pytest.TempPathFactory, body: str, head: str, form: CSVFormat
+@given(case=csv_texts())
+@example(case=(CSVFormat(), "\nx,y\n1,2\n"))
+@example(case=(CSVFormat(), "x\n1\n\n2\n"))
+@example(case=(CSVFormat(), 'x,y\n1, "a"\n'))
+@example(case=(CSVFormat(), "x,y\n1,2,NA\n"))
+@example(case=(CSVFormat(skip=2), '\r\n,\r\n,"x\r\ny"\r\n,'))
+@example(case=(CSVFormat(quote=None), "x,y\n1,2,,\n"))
+@example(case=(CSVFormat(skip=1), 'a "b\nx,y\n1,2\n'))
+@example(case=(CSVFormat(quote="'"), 'x\nsay "a"\n'))
+@example(case=(CSVFormat(escape="\\"), 'x\nC:\\a\n"C:\\a \\"b\\" \\\\"\n'))
+@example(case=(CSVFormat(), "x\n" + "a" * 140_000))
+def test_a_text_is_read_in_one_way(
+    engine: DuckDBEngine, tmp_path_factory: pytest.TempPathFactory, case: tuple[CSVFormat, str]
 ) -> None:
-    """DuckDB reads what is plain, Python the rest; both find the same rows, or both refuse them."""
-    file = tmp_path_factory.mktemp("plain") / "p.csv"
-    file.write_text(head + body)
-    assert is_plain(str(file), form, "")
-    try:
-        check_records(str(file), form, "")
-        width = head.count(",") + 1
-        rows = [tuple(row[:width]) for _, row in read_records(str(file), form, "")][1:]
-    except SourceError:
-        rows = None
-    source = hw.CSVSource(str(file), nulls=(), quote=form.quote)
-    with engine._workspace() as space:
-        try:
-            got = space.fetch(csv_query(space, source, file.parent, ""))
-        except SourceError:
-            got = None
-    blank_aside = [row for row in got if row != (None,)] if got is not None and width_of(head) == 1 else got
-    if rows is not None:
-        assert [row for row in blank_aside or [] if row != ("",)] == [row for row in rows if row != ("",)]
+    """DuckDB reads what is plain, Python the rest; both find what the grammar says, or refuse it."""
+    form, text = case
+    file = tmp_path_factory.mktemp("csv") / "p.csv"
+    right = rows_of(text, form)
+    for encoding in ("utf-8", "utf-16"):
+        file.write_bytes(text.encode(encoding))
+        options = {name: getattr(form, name) for name in CSV_OPTIONS} | {"encoding": encoding}
+        with engine._workspace() as space:
+            try:
+                got = space.fetch(csv_query(space, hw.CSVSource(str(file), **options), file.parent, ""))
+            except SourceError:
+                got = None
+        assert got == right
 
 
-def width_of(head: str) -> int:
-    return head.count(",") + 1
+@pytest.mark.parametrize(
+    ("content", "options", "plain"),
+    [
+        (b'x,y\n1,"a ""b"" c"\n', {}, True),
+        (b"x,y\n\n1,2\n\n", {}, True),
+        (b"\xef\xbb\xbfx,y\r\n1,2\r\n", {}, True),
+        (b"# by hand\nx,y\n1,2\n", {"skip": 1}, True),
+        (b'x,y\n1,say "a"\n', {"quote": "'"}, True),
+        (b"x,y\n1,2\r\n", {}, False),
+        (b"\nx,y\n", {}, False),
+        (b'x,y\n1, "a"\n', {}, False),
+        (b'x,y\n1,"a" \n', {}, False),
+        (b'x,y\n1,"a\n', {}, False),
+        (b'say "a\nx,y\n', {"skip": 1}, False),
+        (b"x,y\n\xe9,2\n", {"encoding": "ascii"}, False),
+        (b"x,y\n1,2\n", {"escape": "\\"}, False),
+    ],
+)
+@pytest.mark.parametrize("chunk", [1, 2, 3, 1 << 20])
+def test_what_is_plain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, options: dict[str, Any], plain: bool, chunk: int
+) -> None:
+    monkeypatch.setattr("headwater.offline.csv_files._CHUNK", chunk)
+    (tmp_path / "p.csv").write_bytes(content)
+    assert is_plain(str(tmp_path / "p.csv"), CSVFormat(**options), 2, "") == plain
+
+
+@pytest.mark.parametrize("kind", ["csv", "json"])
+def test_a_query_reads_its_files_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    (tmp_path / "p.csv").write_text("user,x,kind\n1,2,a\n1,3,b\n")
+    (tmp_path / "p.json").write_text('{"user": 1, "x": 2, "kind": "a"}\n{"user": 1, "x": 3, "kind": "b"}\n')
+    schema = {"user": hw.Int64, "x": hw.Int64}
+    tables = {"t": (hw.CSVSource if kind == "csv" else hw.JSONSource)(f"p.{kind}", schema=schema)}
+    queries = {
+        "plain": "SELECT user, sum(x) AS a, max(x) AS b FROM t GROUP BY user",
+        "pivoted": "SELECT user, a, b FROM (PIVOT t ON kind USING sum(x) GROUP BY user)",
+    }
+    views = [
+        hw.FeatureView(
+            name,
+            entity=hw.Entity("user", join_keys={"user": hw.Int64}),
+            source=hw.SQLSource(query, tables=tables),
+            features=[hw.Feature("a", hw.Int64), hw.Feature("b", hw.Int64)],
+        )
+        for name, query in queries.items()
+    ]
+    loaded: list[int] = []
+    module = f"headwater.offline.engines.duckdb_{kind}"
+    load = __import__(module, fromlist=["_load"])._load
+
+    def counted(*args: Any, **options: Any) -> Any:
+        chosen = args[3]
+        loaded.append(len(chosen))
+        return load(*args, **options)
+
+    monkeypatch.setattr(f"{module}._load", counted)
+    with hw.FeatureStore.in_memory(views, path=tmp_path, clock=lambda: NOON) as store:
+        spine = [{"user": 1, "timestamp": NOON}]
+        for name, right, loads in (("plain", (5, 3), 1), ("pivoted", (2, 3), 2)):
+            loaded.clear()
+            (row,) = store.get_historical_features(spine, [f"{name}:*"]).to_pylist()
+            assert (row["a"], row["b"]) == right
+            assert sum(loaded) == loads

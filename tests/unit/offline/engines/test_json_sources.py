@@ -94,7 +94,7 @@ def test_what_is_no_row_is_named_with_its_line(tmp_path: Path, content: str | by
 def test_an_event_id_settles_ties(tmp_path: Path) -> None:
     rows = [ROW | {"id": "b", "n": 5}, ROW | {"id": "a", "n": 9}]
     content = "\n".join(map(json.dumps, rows))
-    assert read(tmp_path, {"a.jsonl": content}, event_id="id")[1] == 5
+    assert read(tmp_path, {"a.jsonl": content}, event_id="id", schema={"id": hw.String})[1] == 5
 
 
 def test_a_query_over_json(tmp_path: Path) -> None:
@@ -106,3 +106,20 @@ def test_a_query_over_json(tmp_path: Path) -> None:
     with hw.FeatureStore.in_memory([USER, view], path=tmp_path, clock=lambda: NOON) as store:
         (row,) = store.get_historical_features([{"user": 1, "timestamp": NOON}], ["v:*"]).to_arrow().to_pylist()
         assert (row["x"], row["n"]) == (0.2, "3.0")
+
+
+def test_a_column_may_begin_late(tmp_path: Path) -> None:
+    rows = [{"user": i, "t": "2026-06-01T10:00:00Z", **({"x": 0.5} if i > 11_000 else {})} for i in range(11_002)]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "b.json").write_text(json.dumps(rows))
+    for name, lines in (("a.jsonl", True), ("b.json", False)):
+        source = hw.JSONSource(name, event_time="t", lines=lines)
+        view = hw.FeatureView("v", entity=USER, source=source, features=[hw.Feature("x", hw.Float64)])
+        with hw.FeatureStore.in_memory([USER, view], path=tmp_path, clock=lambda: NOON) as store:
+            spine = [{"user": user, "timestamp": NOON} for user in (1, 11_001)]
+            assert store.get_historical_features(spine, ["v:x"]).to_arrow()["x"].to_pylist() == [None, 0.5]
+            store.materialize()
+            assert store.get_online_features(["v:x"], [1, 11_001]).to_dict()["x"] == [None, 0.5]
+        typo = hw.FeatureView("v", entity=USER, source=source, features=[hw.Feature("y", hw.Float64)])
+        with pytest.raises(HeadwaterError, match="no column 'y'"):
+            hw.FeatureStore.in_memory([USER, typo], path=tmp_path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 
 import headwater as hw
 from headwater.definitions.sources import Source
-from headwater.errors import DefinitionError, UsageError
+from headwater.errors import DefinitionError, HeadwaterError, UsageError
 
 USER = hw.Entity("user", join_keys={"user": hw.Int64})
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
@@ -95,7 +95,7 @@ def test_naive_times_are_of_the_source_s_zone(tmp_path: Path, kind: Any) -> None
         spine["timestamp"][4:] = [datetime.fromtimestamp(at.timestamp() - 0.000001, UTC) for at in RIGHT]
         history = store.get_historical_features(pa.table(spine), ["v:*"])
         assert history.to_arrow()["x"].to_pylist() == [1.0, 2.0, 3.0, 4.0, None, None, None, None]
-        if not isinstance(source, (hw.PushSource, hw.JSONSource)):
+        if not isinstance(source, hw.PushSource):
             counts = history.metadata.views["v"]
             assert (counts.repeated_times, counts.skipped_times) == (2, 2)
             assert any("a clock change repeats; the later instant counts" in said for said in history.metadata.warnings)
@@ -135,3 +135,205 @@ def test_a_zone_belongs_to_the_version(tmp_path: Path) -> None:
         assert store.registry.snapshot().view("v").version("2.0.0").view.source.timezone == "Europe/Berlin"
     with pytest.raises(DefinitionError, match=r"source.timezone: 'Mars' is not a time zone"):
         hw.FeatureStore.in_memory([USER, view("Mars")], path=tmp_path)
+
+
+NOON = datetime(2026, 7, 1, 12)
+BERLIN, NEW_YORK = "Europe/Berlin", "America/New_York"
+AT_NOON = {
+    None: datetime(2026, 7, 1, 12, tzinfo=UTC),
+    "UTC": datetime(2026, 7, 1, 12, tzinfo=UTC),
+    BERLIN: datetime(2026, 7, 1, 10, tzinfo=UTC),
+    NEW_YORK: datetime(2026, 7, 1, 16, tzinfo=UTC),
+}
+SCHEMA = {"user": hw.Int64, "at": hw.Timestamp, "x": hw.Float64}
+TEXT = "2026-07-01T12:00:00"
+
+
+def table_of(kind: str, folder: Path, zone: str | None, text: str = TEXT) -> Source:
+    """A table of a query with one row at noon, in a zone of its own or in none."""
+    rows = pa.table({"user": [1], "at": [NOON], "x": [1.0]})
+    if kind == "csv":
+        (folder / "t.csv").write_text(f"user,at,x\n1,{text},1\n")
+        return hw.CSVSource("t.csv", timezone=zone, schema=SCHEMA)
+    if kind == "json":
+        (folder / "t.json").write_text(f'{{"user": 1, "at": "{text}", "x": 1.0}}')
+        return hw.JSONSource("t.json", timezone=zone, schema=SCHEMA)
+    if kind == "memory":
+        return hw.TableSource(rows, timezone=zone)
+    if kind == "nanoseconds":
+        rows = rows.set_column(1, "at", rows["at"].cast(pa.timestamp("ns")))
+    pq.write_table(rows, folder / "t.parquet")
+    source = hw.ParquetSource("t.parquet", timezone=None if kind == "query" else zone)
+    return source if kind != "query" else hw.SQLSource("SELECT * FROM f", tables={"f": source}, timezone=zone)
+
+
+def time_of_row(folder: Path, source: Source, **sources: Any) -> datetime:
+    features = [hw.Feature("x", hw.Float64), hw.Feature("at", hw.Timestamp)]
+    view = hw.FeatureView("v", entity=USER, source=source, features=features)
+    with hw.FeatureStore.in_memory([USER, view], path=folder, clock=lambda: NOW, **sources) as store:
+        store.materialize()
+        spine = [{"user": 1, "timestamp": NOW}]
+        (row,) = store.get_historical_features(spine, ["v:*"], include=("event_time",)).to_pylist()
+        online = store.get_online_features(["v:*"], [1])
+        assert row["at"] == row["v__event_time"] == online.to_dict()["at"][0] == online.event_times["v"][0]
+        return row["at"]
+
+
+@pytest.mark.parametrize("outer", [None, BERLIN])
+@pytest.mark.parametrize("inner", [None, "UTC", NEW_YORK])
+@pytest.mark.parametrize("kind", ["parquet", "nanoseconds", "csv", "json", "memory", "query"])
+def test_the_tables_of_a_query_have_a_zone_of_their_own(
+    tmp_path: Path, kind: str, inner: str | None, outer: str | None
+) -> None:
+    tables = {"t": table_of(kind, tmp_path, inner)}
+    source = hw.SQLSource("SELECT * FROM t", tables=tables, event_time="at", timezone=outer)
+    assert time_of_row(tmp_path, source) == AT_NOON[inner or outer]
+
+
+@pytest.mark.parametrize("kind", ["csv", "json", "memory"])
+def test_rows_instead_of_a_query_s_table_are_of_its_zone(tmp_path: Path, kind: str) -> None:
+    tables = {"t": table_of(kind, tmp_path, NEW_YORK)}
+    source = hw.SQLSource("SELECT * FROM t", tables=tables, event_time="at", timezone=BERLIN)
+    instead = {"v": {"t": [{"user": 1, "at": NOON, "x": 1.0}]}}
+    assert time_of_row(tmp_path, source, sources=instead) == AT_NOON[NEW_YORK]
+
+
+@pytest.mark.parametrize("kind", ["csv", "json"])
+def test_a_time_with_an_offset_is_no_naive_time_of_a_query(tmp_path: Path, kind: str) -> None:
+    def source(inner: str | None, outer: str | None) -> Source:
+        tables = {"t": table_of(kind, tmp_path, inner, f"{TEXT}+02:00")}
+        return hw.SQLSource("SELECT * FROM t", tables=tables, event_time="at", timezone=outer)
+
+    assert time_of_row(tmp_path, source(None, None)) == AT_NOON[BERLIN]
+    assert time_of_row(tmp_path, source(NEW_YORK, None)) == AT_NOON[BERLIN]
+    assert time_of_row(tmp_path, source(NEW_YORK, NEW_YORK)) == AT_NOON[BERLIN]
+    with pytest.raises(HeadwaterError, match=r"line [12], column 'at': .* is written with its offset.*state timezone="):
+        time_of_row(tmp_path, source(None, NEW_YORK))
+
+
+ZONES = [None, BERLIN, "America/Sao_Paulo", "America/Havana", "+05:30"]
+DAYS = [date(2018, 11, 4), date(2018, 3, 11), date(2026, 7, 1), date(2018, 11, 4), date(2019, 11, 3)]
+"""In Sao Paulo the first has no midnight, in Havana the last has two."""
+
+
+@pytest.mark.parametrize("zone", ZONES)
+@pytest.mark.parametrize("kind", ["parquet", "query", "memory", "push"])
+def test_a_day_that_is_a_time_too_is_the_day_that_was_given(tmp_path: Path, kind: str, zone: str | None) -> None:
+    given = pa.table({"user": range(5), "day": DAYS, "x": [1.0] * 5})
+    pq.write_table(given, tmp_path / "d.parquet")
+    options: dict[str, Any] = {"event_time": "day", "timezone": zone}
+    source = {
+        "parquet": hw.ParquetSource("d.parquet", **options),
+        "query": hw.SQLSource("SELECT * FROM d", tables={"d": hw.ParquetSource("d.parquet")}, **options),
+        "memory": hw.TableSource(given, **options),
+        "push": hw.PushSource(**options),
+    }[kind]
+    features = [hw.Feature("day", hw.Date), hw.Feature("x", hw.Float64)]
+    view = hw.FeatureView("v", entity=USER, source=source, features=features)
+    spine = pa.table({"user": range(10), "timestamp": [NOW] * 10})
+
+    def history(store: hw.FeatureStore) -> list[Any]:
+        result = store.get_historical_features(spine, ["v:*"], include=("event_time",)).to_arrow()
+        return [result[name].to_pylist() for name in ("day", "x", "v__event_time")]
+
+    def online(store: hw.FeatureStore) -> list[Any]:
+        result = store.get_online_features(["v:*"], list(range(10)))
+        return [result.to_dict()["day"], result.to_dict()["x"], result.event_times["v"]]
+
+    with hw.FeatureStore.in_memory([USER, view], path=tmp_path, clock=lambda: NOW) as store:
+        assert history(store)[:2] == [[None] * 10] * 2 if kind == "push" else [[*DAYS, *[None] * 5], [1.0] * 5]
+        if kind == "push":
+            store.write("v", given)
+        store.materialize()
+        # later rows of keys that the source has, and of others, as tables and as dicts
+        later = [{"user": user, "day": DAYS[user % 5] + timedelta(user % 2), "x": 2.0} for user in range(1, 10)]
+        assert store.write("v", later[:4]).applied == 4
+        assert store.write("v", pa.Table.from_pylist(later[4:])).applied == 5
+        refused = store.write("v", [{"user": 1, "day": datetime(2026, 1, 1, 5), "x": 3.0}], errors="report")
+        assert refused.rejected == 1 and "is not a date" in refused.problems[0]
+        right = [DAYS[0], *(row["day"] for row in later)]
+        for again in (False, True):
+            store.materialize(force=again)
+            assert history(store)[:2] == [right, [1.0, *[2.0] * 9]]
+            assert online(store) == history(store)
+
+
+def test_rows_whose_time_is_no_midnight_are_not_those_of_a_version_with_days(tmp_path: Path) -> None:
+    def view(*features: hw.Feature) -> hw.FeatureView:
+        return hw.FeatureView("v", entity=USER, source=hw.PushSource(event_time="day"), features=features)
+
+    x, day = hw.Feature("x", hw.Float64), hw.Feature("day", hw.Date)
+    with hw.FeatureStore(tmp_path, clock=lambda: NOW) as store:
+        store.apply([USER, view(x)])
+        store.write("v", [{"user": 1, "day": datetime(2026, 1, 1, 5), "x": 1.0}])
+        store.write("v", [{"user": 2, "day": date(2026, 1, 2), "x": 2.0}])
+        store.apply([USER, view(x, day)])
+        store.materialize()
+        spine = pa.table({"user": [1, 2], "timestamp": [NOW] * 2})
+        assert store.get_historical_features(spine, ["v:*"]).to_arrow()["day"].to_pylist() == [None, date(2026, 1, 2)]
+        assert store.get_online_features(["v:*"], [1, 2]).to_dict()["day"] == [None, date(2026, 1, 2)]
+
+
+@pytest.mark.parametrize("kind", ["parquet", "query", "table of a query", "memory"])
+def test_an_instant_beyond_the_years_is_named(tmp_path: Path, kind: str) -> None:
+    ends = [datetime(2027, 1, 1), datetime(9999, 12, 31, 23, 59, 59)]
+    given = pa.table({"user": [1, 2], "at": [NOON] * 2, "ends": ends})
+    pq.write_table(given, tmp_path / "d.parquet")
+    options: dict[str, Any] = {"event_time": "at", "timezone": NEW_YORK}
+    inner = hw.ParquetSource("d.parquet", timezone=NEW_YORK if kind == "table of a query" else None)
+    source = {
+        "parquet": hw.ParquetSource("d.parquet", **options),
+        "query": hw.SQLSource("SELECT * FROM d", tables={"d": inner}, **options),
+        "table of a query": hw.SQLSource("SELECT * FROM d", tables={"d": inner}, **options),
+        "memory": hw.TableSource(given, **options),
+    }[kind]
+    view = hw.FeatureView("v", entity=USER, source=source, features=[hw.Feature("ends", hw.Timestamp)])
+    with hw.FeatureStore.in_memory([USER, view], path=tmp_path, clock=lambda: NOW) as store:
+        spine = pa.table({"user": [1, 2], "timestamp": [NOW] * 2})
+        row = "" if kind == "table of a query" else r".*row 1"
+        match = rf"'ends' .*: 9999-12-31 23:59:59{row} is outside the years 1 to 9999 as an instant"
+        with pytest.raises(HeadwaterError, match=match):
+            store.get_historical_features(spine, ["v:ends"]).to_arrow()
+        with pytest.raises(HeadwaterError, match=match):
+            store.materialize()
+
+
+FAR = datetime(9999, 12, 31, 23, 59, 59)
+
+
+@pytest.mark.parametrize(
+    ("at", "ends"),
+    [
+        ([NOON, NOON], [FAR, NOON]),
+        ([FAR, NOON], [NOON, NOON]),
+        (pa.array([10**14, 0], pa.timestamp("s")), [NOON, NOON]),
+        (pa.array([-(2**62), 0], pa.timestamp("ms")), [NOON, NOON]),
+        (pa.array([2**63 - 1, 0], pa.timestamp("us")), [NOON, NOON]),
+        ([NOON, NOON], pa.array([2**40, 0], pa.timestamp("s"))),
+    ],
+)
+@pytest.mark.parametrize("zone", [None, NEW_YORK, "Asia/Kolkata"])
+def test_a_written_instant_beyond_the_years_is_named(zone: str | None, at: Any, ends: Any) -> None:
+    source = hw.PushSource(event_time="at", timezone=zone)
+    view = hw.FeatureView("v", entity=USER, source=source, features=[hw.Feature("ends", hw.Timestamp)])
+    table = pa.table({"user": [1, 2], "at": at, "ends": ends})
+    beyond = isinstance(at, pa.Array) or isinstance(ends, pa.Array) or zone == NEW_YORK
+    with hw.FeatureStore.in_memory([USER, view], clock=lambda: datetime(9999, 1, 1, tzinfo=UTC)) as store:
+        for rows in [table] if isinstance(at, pa.Array) or isinstance(ends, pa.Array) else [table, table.to_pylist()]:
+            report = store.write("v", rows, errors="report")
+            assert report.rejected == beyond
+            if beyond:
+                assert "row 0: column" in report.problems[0] and "outside the years" in report.problems[0]
+
+
+@pytest.mark.parametrize("far", [FAR, datetime(1, 1, 1)])
+@pytest.mark.parametrize("zone", [NEW_YORK, "Asia/Kolkata"])
+def test_a_spine_beyond_the_years_is_read_or_named(zone: str, far: datetime) -> None:
+    rows = [{"user": 1, "at": NOON, "x": 1.0}]
+    source = hw.TableSource(rows, event_time="at")
+    view = hw.FeatureView("v", entity=USER, source=source, features=[hw.Feature("x", hw.Float64)])
+    with hw.FeatureStore.in_memory([USER, view], clock=lambda: NOW) as store:
+        right = 1.0 if far == FAR else None
+        for spine in (pa.table({"user": [1], "timestamp": [far]}), [{"user": 1, "timestamp": far}]):
+            result = store.get_historical_features(spine, ["v:x"], timezone=zone)
+            assert result.to_arrow()["x"].to_pylist() == [right]
