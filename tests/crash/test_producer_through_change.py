@@ -46,6 +46,8 @@ def produce(folder: str, worker: int, shapes: list[tuple[str, ...]], stop: Any, 
         except Exception as bad:
             problem = f"{rows}: {bad!r}"
         i += 1
+        if i == 2 * len(shapes):
+            told.send("it writes")
     told.send((counts, problem))
     bench.close()
 
@@ -70,6 +72,8 @@ def test_old_rows_and_new_through_apply_promote_and_rollback(tmp_path: Path) -> 
         process = PROCESSES.Process(target=produce, args=(str(tmp_path), worker, shapes, stop, told))
         process.start()
         workers.append((process, telling))
+    for _, telling in workers:
+        assert telling.poll(60) and telling.recv() == "it writes"
     wait_for(bench, 20)
     bench.rooms.versions.promote("clicks", "1.1.0", watermarks={}, now=bench.at, force=True)
     wait_for(bench, 20)

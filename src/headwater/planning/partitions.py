@@ -11,6 +11,8 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 
+from headwater.errors import SourceError
+
 _NULL = "__HIVE_DEFAULT_PARTITION__"
 _RESERVED = "__"
 """How names of headwater's own columns begin."""
@@ -46,6 +48,9 @@ def partitions(files: Sequence[str], root: str | PurePath, columns: Iterable[str
         files: the files' paths.
         root: the folder that the source names; for a glob the part before its first wildcard; a file is its own root.
         columns: the columns that any of the files has itself; names that differ only in case count as one.
+
+    Raises:
+        SourceError: a folder's name that is not UTF-8 once its % signs are read.
     """
     folded = {name.casefold() for name in columns}
     found = [_parts(file, root) for file in files]
@@ -68,8 +73,17 @@ def partition_names(files: Iterable[str], root: str | PurePath) -> set[str]:
 
 def _parts(file: str, root: str | PurePath) -> dict[str, str | None]:
     pairs = (part.partition("=") for part in PurePath(file).relative_to(root).parent.parts if "=" in part)
-    decoded = ((unquote(name), unquote(value)) for name, _, value in pairs)
+    decoded = ((_plain(name, file), _plain(value, file)) for name, _, value in pairs)
     return {name: None if value == _NULL else value for name, value in decoded}
+
+
+def _plain(text: str, file: str) -> str:
+    try:
+        return unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        raise SourceError(
+            f"{file}: the folder {text!r} has % signs that are not of UTF-8: rename it (ä is %C3%A4)"
+        ) from None
 
 
 def _type(values: Iterable[str | None]) -> pa.DataType:

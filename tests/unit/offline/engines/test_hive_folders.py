@@ -187,7 +187,6 @@ def test_a_run_reads_the_folders_that_are_later_than_the_last_one(tmp_path: Path
         (["k=NULL", "k=b"], False),
         (["k=", "k=b"], False),
         (["k=__HIVE_DEFAULT_PARTITION__", "k=b"], False),
-        (["k=%ff", "k=b"], False),
         (["k=a%2Fb%3Dc", "k=b"], False),
         (["k=a/k=b", "k=b"], False),
         (["k=[a]", "k=b"], False),
