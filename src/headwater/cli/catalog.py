@@ -97,7 +97,7 @@ def services(snapshot: RegistrySnapshot) -> list[Row]:
             "version": version.version,
             "state": record.state(version.version),
             "features": sum(len(selection.names) for selection in version.selections),
-            "views": list(dict.fromkeys(f"{selection.view}@{selection.version}" for selection in version.selections)),
+            "views": list(dict.fromkeys(f"{s.view}@{version.version_read(s)}" for s in version.selections)),
             "owner": version.owner,
             "description": version.description,
         }
@@ -213,7 +213,7 @@ def _described_service(record: ServiceRecord, version: str) -> tuple[Row, list[D
     }
     listed = [
         {
-            "feature": f"{s.view}@{s.version}:{name}",
+            "feature": f"{s.view}@{found.version_read(s)}:{name}",
             "alias": s.alias,
             "keys": dict(s.join_key_map),
             "renamed": s.renames.get(name),

@@ -166,19 +166,20 @@ def pointer_change(snapshot: RegistrySnapshot, name: str, stages: tuple[Stage, .
 
 def _still_reading(snapshot: RegistrySnapshot, view: str, left: str, live: str) -> Iterator[str]:
     for reader in readers(snapshot).get((view, left), ()):
-        name, _, version = reader.partition("@")
+        name, _, number = reader.partition("@")
         record = snapshot.service(name)
-        later = [
-            v.version
-            for v in record.active
-            if v.revision > record.versions[version].revision and v.reads.get((view, live)) == live
-        ]
-        way = (
-            f"'headwater promote {name} {later[-1]}' makes the version live that reads {live}"
-            if later
-            else f"'headwater apply', then 'headwater promote {name} VERSION', makes it read {live}"
-        )
-        yield f"feature service {reader} goes on reading {view} {left}, whose columns it has: {way}"
+        stays = f"feature service {reader} goes on reading {view} {left}, whose columns it has"
+        if number != record.live:
+            yield f"{stays}; {record.live} is live"
+            continue
+        others = [v for v in record.active if (view, live) in _read_by(v) and (view, left) not in _read_by(v)]
+        if not others:
+            yield f"{stays}: 'headwater apply', then 'headwater promote {name} VERSION', makes it read {live}"
+            continue
+        newest = max(others, key=lambda v: v.revision).version
+        back = newest == record.previous
+        command = f"headwater rollback {name}" if back else f"headwater promote {name} {newest}"
+        yield f"{stays}: '{command}' makes {newest} live, which reads {live}"
 
 
 def roll_back(snapshot: RegistrySnapshot, name: str) -> tuple[Stage, ...]:

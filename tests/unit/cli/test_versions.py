@@ -48,13 +48,16 @@ def test_promote_names_who_goes_on_reading_what_was_left(command, project):
     told = command.json(project, "promote", "weather", "2.0.0")["still_reading"]
     assert told == [
         "feature service delay_model@1.0.0 goes on reading weather 1.0.0, whose columns it has: 'headwater promote "
-        "delay_model 2.0.0' makes the version live that reads 2.0.0"
+        "delay_model 2.0.0' makes 2.0.0 live, which reads 2.0.0"
     ]
     assert "read by delay_model@1.0.0" in command.error(project, "retire", "weather", "1.0.0")["message"]
     assert "delay_model: 2.0.0 is live" in command(project, "promote", "delay_model", "2.0.0")
-    assert command.json(project, "rollback", "weather")["still_reading"][0].startswith(
-        "feature service delay_model@2.0.0"
-    )
+    (told,) = command.json(project, "rollback", "weather")["still_reading"]
+    assert told.startswith("feature service delay_model@2.0.0 goes on reading weather 2.0.0")
+    assert told.endswith("'headwater rollback delay_model' makes 1.0.0 live, which reads 1.0.0")
+    command(project, "rollback", "delay_model")
+    rows = {row["version"]: row["views"] for row in command.json(project, "list", "services")["services"]}
+    assert "weather@1.0.0" in rows["1.0.0"] and "weather@2.0.0" in rows["2.0.0"]
 
 
 def test_apply_promote_lets_everything_go_live_once_it_has_caught_up(command, project):
