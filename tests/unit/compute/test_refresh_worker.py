@@ -77,11 +77,12 @@ def test_a_worker_refreshes_what_was_asked_for_a_view_at_a_time(stale: Bench) ->
         ("load@1.0.0", 1, 0, 1),
         ("weather@1.0.0", 2, 2, 0),
     ]
-    assert stale.values("weather:temp", ["A", "B", "C"]) == [9.0, 8.0, 1.0]
     found = refreshing(stale)
     assert (found.waiting, found.claimed, found.resting, found.dead, found.oldest) == (0, 0, 1, 0, None)
     assert dict(found.totals) == {"newer": 2, "unchanged": 1}
     assert found.time_to_fresh.count == 2 and found.time_to_fresh.p95 == timedelta(seconds=3)
+    # this read asks for C again
+    assert stale.values("weather:temp", ["A", "B", "C"]) == [9.0, 8.0, 1.0]
 
 
 def test_a_key_without_newer_data_is_left_alone_as_long_as_its_sla(stale: Bench) -> None:
