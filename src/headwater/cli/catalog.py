@@ -97,7 +97,7 @@ def services(snapshot: RegistrySnapshot) -> list[Row]:
             "version": version.version,
             "state": record.state(version.version),
             "features": sum(len(selection.names) for selection in version.selections),
-            "views": list(dict.fromkeys(f"{s.view}@{version.version_read(s)}" for s in version.selections)),
+            "views": [f"{view}@{read}" for view, read in version.views_read],
             "owner": version.owner,
             "description": version.description,
         }

@@ -11,6 +11,7 @@ import msgspec
 from headwater.clock import duration_micros
 from headwater.definitions.defaults import encode_value
 from headwater.definitions.feature import Feature
+from headwater.definitions.query_parts import canonical_sql, names_in, part_of
 from headwater.definitions.sources import TEXT_SOURCES, CSVSource, JSONSource, PushSource, Source, SQLSource
 from headwater.definitions.view import FeatureView
 
@@ -35,9 +36,6 @@ def _source_meaning(source: Source, columns: frozenset[str] | None = None) -> di
     if isinstance(source, TEXT_SOURCES) and source.schema:
         meaning |= _schema_meaning(source.schema, columns)
     if isinstance(source, SQLSource):
-        # SQLGlot takes long to import, and a process that reads SQL of no view can do without
-        from headwater.definitions.query_parts import canonical_sql, names_in, part_of
-
         query = canonical_sql(source.query) if columns is None else part_of(source.query, columns)
         read = None if columns is None else names_in(query)
         meaning["query"] = query

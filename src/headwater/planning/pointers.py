@@ -172,7 +172,7 @@ def _still_reading(snapshot: RegistrySnapshot, view: str, left: str, live: str) 
         if number != record.live:
             yield f"{stays}; {record.live} is live"
             continue
-        others = [v for v in record.active if (view, live) in _read_by(v) and (view, left) not in _read_by(v)]
+        others = [v for v in record.active if (view, live) in v.views_read and (view, left) not in v.views_read]
         if not others:
             yield f"{stays}: 'headwater apply', then 'headwater promote {name} VERSION', makes it read {live}"
             continue
@@ -210,16 +210,12 @@ def way_out(snapshot: RegistrySnapshot, view: str, version: str) -> tuple[str, .
         name, _, number = reader.partition("@")
         service = snapshot.service(name)
         if service.live == number:
-            others = [v for v in service.active if v.version != number and (view, version) not in _read_by(v)]
+            others = [v for v in service.active if v.version != number and (view, version) not in v.views_read]
             if not others:
                 return ()
             commands.append(f"headwater promote {name} {max(others, key=lambda v: v.revision).version}")
         commands.append(f"headwater retire {name} {number}")
     return (*commands, f"headwater retire {view} {version}")
-
-
-def _read_by(service: ServiceVersion) -> set[tuple[str, str]]:
-    return {(s.view, service.version_read(s)) for s in service.selections}
 
 
 def retire(snapshot: RegistrySnapshot, name: str, version: str) -> tuple[Stage, ...]:

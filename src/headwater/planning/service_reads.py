@@ -108,9 +108,9 @@ def selections_read(service: ServiceVersion, reads: Reads | None = None) -> Iter
 
 def readers(snapshot: RegistrySnapshot) -> dict[tuple[str, str], tuple[str, ...]]:
     """(view, version) → the service versions, not retired, that read it, as `service@1.0.0`."""
-    found: dict[tuple[str, str], dict[str, None]] = {}
+    found: dict[tuple[str, str], list[str]] = {}
     for record in snapshot.services.values():
         for service in record.active:
-            for s in service.selections:
-                found.setdefault((s.view, service.version_read(s)), {})[f"{record.name}@{service.version}"] = None
-    return {key: tuple(names) for key, names in found.items()}
+            for read in service.views_read:
+                found.setdefault(read, []).append(f"{record.name}@{service.version}")
+    return {read: tuple(names) for read, names in found.items()}

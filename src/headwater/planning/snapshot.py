@@ -118,6 +118,11 @@ class ServiceVersion:
     text: tuple[str, ...] | None = None
     reads: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
+    @property
+    def views_read(self) -> tuple[tuple[str, str], ...]:
+        """(view, version) of all that is read for its selections, each once, in order."""
+        return tuple(dict.fromkeys((s.view, self.version_read(s)) for s in self.selections))
+
     def version_read(self, selection: PinnedSelection) -> str:
         """The version of a view that is read for one of its selections."""
         made = (selection.view, selection.version)
