@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+import pyarrow as pa
+
 from headwater.errors import nearest
 
 MAX_NAME = 128
@@ -61,9 +63,16 @@ def twin(name: str, names: Iterable[str]) -> str | None:
     return next((other for other in names if other != name and other.casefold() == folded), None)
 
 
-def same_but_case(name: str, other: str) -> str:
-    """The problem of two columns of one source whose names differ only in case."""
-    return f"columns {name!r} and {other!r} differ only in case, which SQL does not tell apart; rename one"
+def same_but_case(name: str, other: str, files: tuple[str | None, str | None] = (None, None)) -> str:
+    """The problem of two columns of one source whose names differ only in case.
+
+    Args:
+        name: the one.
+        other: the other.
+        files: where each is; None where that is not known, or the source is not one of several files.
+    """
+    where = f" ({files[0]} has the first, {files[1]} the other)" if None not in files and len(set(files)) > 1 else ""
+    return f"columns {name!r} and {other!r} differ only in case, which SQL does not tell apart{where}; rename one"
 
 
 LOG_COLUMNS = ("__position", "__arrival", "__through")
@@ -80,3 +89,13 @@ def of_those(name: Any, names: Iterable[str], what: str) -> str:
     known = [str(n) for n in names]
     shown = ", ".join(known[:20]) + (", …" if len(known) > 20 else "")
     return f"; {what} has {shown or 'none'}{nearest(str(name), known)}"
+
+
+def named_in(schema: pa.Schema, name: str) -> str | None:
+    """The first file that names a column so (`NAMED_IN`); None where that is not known."""
+    found = (schema.field(name).metadata or {}).get(NAMED_IN)
+    return None if found is None else found.decode()
+
+
+NAMED_IN = b"headwater.named_in"
+"""In the metadata of a column whose name differs from another's only in case: the first file that has it (text)."""

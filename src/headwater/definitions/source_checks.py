@@ -13,8 +13,16 @@ import sqlglot
 from sqlglot import exp
 
 from headwater.definitions.csv_format import csv_problems
-from headwater.definitions.names import LOG_COLUMNS, is_text, of_those, repeated, same_but_case, twin
-from headwater.definitions.sources import LACKING, TEXT_SOURCES, CSVSource, ParquetSource, PushSource, Source, SQLSource
+from headwater.definitions.names import LOG_COLUMNS, is_text, named_in, of_those, repeated, same_but_case, twin
+from headwater.definitions.sources import (
+    LACKING,
+    TEXT_SOURCES,
+    CSVSource,
+    ParquetSource,
+    PushSource,
+    Source,
+    SQLSource,
+)
 from headwater.definitions.time_zones import time_zone
 from headwater.definitions.view import FeatureView
 from headwater.errors import HeadwaterError, UsageError, nearest
@@ -177,7 +185,8 @@ def check_columns(view: FeatureView, schemas: Schemas | None) -> Iterator[tuple[
         for name in used:
             other = twin(name, read.schema.names)
             if other is not None and other not in used and name in read.schema.names:
-                yield None, f"source: {same_but_case(name, other)}"
+                files = (named_in(read.schema, name), named_in(read.schema, other))
+                yield None, f"source: {same_but_case(name, other, files)}"
         yield from _check_times(view, read)
         yield from _check_keys(view, read)
         yield from _check_features(view, read)

@@ -1,8 +1,13 @@
-"""Which files of a source lack a column that others have; one rule on disk and in object stores."""
+"""Which files of a source lack a column that others have, or name it otherwise; one rule for all kinds of files."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+
+import pyarrow as pa
+
+from headwater.definitions.names import NAMED_IN, repeated, same_but_case, twin
+from headwater.errors import SourceError
 
 
 def lacking_names(files: Sequence[str], names: Sequence[Iterable[str]], columns: Iterable[str]) -> dict[str, str]:
@@ -24,3 +29,42 @@ def lacking_names(files: Sequence[str], names: Sequence[Iterable[str]], columns:
         name: found[0] + (f" and {len(found) - 1} more of {len(files)} files" if len(found) > 1 else "")
         for name, found in lack.items()
     }
+
+
+def check_case(files: Sequence[str], names: Sequence[Iterable[str]], columns: Iterable[str], where: str) -> None:
+    """Refuse files of one source that name a column in ways which differ only in case.
+
+    Args:
+        files: as errors name them.
+        names: of each file its columns.
+        columns: the columns that are read.
+        where: for errors.
+
+    Raises:
+        SourceError: naming both columns and files.
+    """
+    first = first_files(files, names)
+    for name in columns:
+        other = twin(name, first)
+        if name in first and other is not None and first[name] != first[other]:
+            one, two = sorted((name, other), key=list(first).index)
+            raise SourceError(f"{where}: {same_but_case(one, two, (first[one] or None, first[two] or None))}")
+
+
+def first_files(files: Sequence[str], names: Sequence[Iterable[str]]) -> dict[str, str]:
+    """Column → the first file that has it."""
+    first: dict[str, str] = {}
+    for file, own in zip(files, names, strict=True):
+        for name in own:
+            first.setdefault(name, file)
+    return first
+
+
+def with_files(schema: pa.Schema, first: Mapping[str, str]) -> pa.Schema:
+    """A schema whose columns that differ from another only in case say in which file they are (`NAMED_IN`)."""
+    twins = {name for pair in repeated(schema.names) for name in pair if name in first}
+    fields = (
+        f.with_metadata({**(f.metadata or {}), NAMED_IN: first[f.name].encode()}) if f.name in twins else f
+        for f in schema
+    )
+    return pa.schema(fields)

@@ -29,6 +29,7 @@ _URL = re.compile(
     r"(?P<scheme>[A-Za-z0-9]+)://(?P<bucket>[^/?]*)(?P<key>[^?]*(?:\?(?![A-Za-z_]+=)[^?]*)*)(?P<options>\?.*)?"
 )
 """A `?` begins options only where one follows; else it is a wildcard."""
+_UNITS = ("s", "ms", "us", "ns")
 _AT_ONCE = 16
 """How many files are asked about at the same time: each answer takes some tens of milliseconds."""
 
@@ -188,17 +189,23 @@ class RemoteRows:
     Attributes:
         dataset: them, with the columns of all files and those of their folders.
         lacking: column → which files lack it.
+        paths: the files, as errors name them.
+        schemas: of each its own columns.
+        names: of each its columns and those of its folders.
     """
 
     dataset: ds.Dataset
     lacking: Mapping[str, str]
+    paths: Sequence[str]
+    schemas: Sequence[pa.Schema]
+    names: Sequence[Sequence[str]]
 
 
 def remote_rows(found: RemoteFiles, where: str) -> RemoteRows:
     """The files as one dataset with their partitions; every file's footer is read, as on disk.
 
     Raises:
-        SourceError: a file that cannot be read; a column whose types in two files have none in common.
+        SourceError: a file that cannot be read.
     """
     import pyarrow.dataset as ds
 
@@ -206,7 +213,7 @@ def remote_rows(found: RemoteFiles, where: str) -> RemoteRows:
     form = ds.ParquetFileFormat()
     fragments = [form.make_fragment(path, found.filesystem) for path in paths]
     schemas = _each(found, fragments, lambda fragment: fragment.physical_schema.remove_metadata(), where)
-    schema = _united(found, paths, schemas, where)
+    schema = _united(schemas)
     parts = partitions(paths, found.root, schema.names)
     if parts.types:
         fragments = [
@@ -216,31 +223,37 @@ def remote_rows(found: RemoteFiles, where: str) -> RemoteRows:
         schema = pa.schema([*schema, *(pa.field(name, kind) for name, kind in parts.types.items())])
     values = parts.values if parts.types else [{}] * len(paths)
     names = [(*own.names, *given) for own, given in zip(schemas, values, strict=True)]
-    lack = lacking_names([found.path_of(path) for path in paths], names, schema.names)
-    return RemoteRows(ds.FileSystemDataset(fragments, schema, form, found.filesystem), lack)
+    shown = [found.path_of(path) for path in paths]
+    lack = lacking_names(shown, names, schema.names)
+    return RemoteRows(ds.FileSystemDataset(fragments, schema, form, found.filesystem), lack, shown, schemas, names)
 
 
-def _united(found: RemoteFiles, paths: Sequence[str], schemas: Sequence[pa.Schema], where: str) -> pa.Schema:
-    """The columns of all files, of each a type that holds its values in every file."""
-    united = schemas[0]
-    for path, schema in zip(paths[1:], schemas[1:], strict=True):
-        if schema == united:
-            continue
-        try:
-            united = pa.unify_schemas([united, schema], promote_options="permissive")
-        except pa.ArrowException:
-            for field in schema:
-                if field.name in united.names and field.type != united.field(field.name).type:
-                    one = pa.schema([united.field(field.name)])
-                    try:
-                        pa.unify_schemas([one, pa.schema([field])], promote_options="permissive")
-                    except pa.ArrowException:
-                        raise SourceError(
-                            f"{where}: column {field.name!r} is {field.type} in {found.path_of(path)} and "
-                            f"{united.field(field.name).type} in files before it; write them with one type"
-                        ) from None
-            raise
-    return united
+def _united(schemas: Sequence[pa.Schema]) -> pa.Schema:
+    """The columns of all files, of each the type that holds its values in every file, or that DuckDB would make of it.
+
+    What reads a column whose types differ casts it file by file, or refuses it; see `duckdb_mixed`, `duckdb_merged`.
+    """
+    kinds: dict[str, dict[pa.DataType, None]] = {}
+    for schema in schemas:
+        for field in schema:
+            kinds.setdefault(field.name, {})[field.type] = None
+    return pa.schema([(name, _one_type(list(found))) for name, found in kinds.items()])
+
+
+def _one_type(kinds: Sequence[pa.DataType]) -> pa.DataType:
+    if all(pa.types.is_timestamp(kind) or pa.types.is_date(kind) for kind in kinds) and len(kinds) > 1:
+        stamps = [kind for kind in kinds if pa.types.is_timestamp(kind)]
+        unit = max((kind.unit for kind in stamps), key=_UNITS.index, default="s")
+        zone = "UTC" if any(kind.tz is not None for kind in stamps) else None
+        return pa.timestamp(unit, zone) if stamps else pa.date64()
+    try:
+        schemas = [pa.schema([("x", kind)]) for kind in kinds]
+        one = pa.unify_schemas(schemas, promote_options="permissive").field(0).type
+    except pa.ArrowException:
+        return next(filter(pa.types.is_duration, kinds), pa.string())
+    if pa.types.is_decimal256(one) and not any(map(pa.types.is_decimal256, kinds)):
+        return pa.decimal128(38, min(kind.scale for kind in kinds if pa.types.is_decimal(kind)))
+    return one
 
 
 def _all_of(types: Mapping[str, pa.DataType], values: Mapping[str, str | None]) -> ds.Expression:
@@ -254,13 +267,13 @@ def _all_of(types: Mapping[str, pa.DataType], values: Mapping[str, str | None]) 
     return holds
 
 
-def some_of(whole: ds.Dataset, keys: Iterable[str]) -> ds.Dataset:
-    """The rows of some of a dataset's files, with the columns of all."""
+def some_of(whole: ds.Dataset, keys: Iterable[str], schema: pa.Schema | None = None) -> ds.Dataset:
+    """The rows of some of a dataset's files, with the columns of all, or those of a schema."""
     import pyarrow.dataset as ds
 
     wanted = set(keys)
     fragments = [fragment for fragment in whole.get_fragments() if fragment.path in wanted]
-    return ds.FileSystemDataset(fragments, whole.schema, whole.format, whole.filesystem)
+    return ds.FileSystemDataset(fragments, schema or whole.schema, whole.format, whole.filesystem)
 
 
 def rows_of(found: RemoteFiles, some: ds.Dataset, where: str) -> dict[str, int]:

@@ -40,6 +40,8 @@ _OPENERS = (TokenType.L_PAREN, TokenType.L_BRACKET, TokenType.L_BRACE)
 _CLOSERS = (TokenType.R_PAREN, TokenType.R_BRACKET, TokenType.R_BRACE)
 _BEFORE_ALL = (TokenType.SELECT, TokenType.DISTINCT, TokenType.COMMA, TokenType.DOT)
 _BEFORE_A_TABLE = (TokenType.FROM, TokenType.JOIN, TokenType.COMMA, TokenType.L_PAREN)
+_BEFORE_A_QUERY = (TokenType.L_PAREN, TokenType.UNION, TokenType.EXCEPT, TokenType.INTERSECT, TokenType.ALL)
+_WHOLE_TABLES = frozenset(("columns", "natural", "pivot", "unpivot", "summarize", "table"))
 _CLAUSES = (
     frozenset(
         (TokenType.SELECT, TokenType.FROM, TokenType.JOIN, TokenType.WHERE, TokenType.GROUP_BY, TokenType.ORDER_BY)
@@ -70,6 +72,32 @@ def in_project(sql: str, folder: Path, where: str) -> str:
     return sql
 
 
+def parquet_reads(sql: str) -> list[tuple[str, list[str]]]:
+    """The Parquet files that a query names: what it reads them by, and their paths.
+
+    Args:
+        sql: a query as `in_project` gives it.
+    """
+    try:
+        tokens = sqlglot.tokenize(sql, dialect="duckdb")
+    except SqlglotError:
+        return []
+    found = []
+    for i, is_function in _reads(tokens):
+        if not is_function:
+            table = _table_file(tokens, i)
+            if table is not None and table[1] == "read_parquet":
+                text, _, last = table
+                found.append((sql[tokens[i].start : tokens[last].end + 1], [text]))
+        elif tokens[i].text.casefold() in ("read_parquet", "parquet_scan"):
+            inner = list(_arguments(tokens, i + 1))
+            paths = [token.text for token in _first_argument(inner) if token.token_type is TokenType.STRING]
+            end = i + 2 + len(inner)
+            if paths and end < len(tokens):
+                found.append((sql[tokens[i].start : tokens[end].end + 1], paths))
+    return found
+
+
 def used_names(sql: str) -> set[str] | None:
     """The names in a query, their case folded; None where it takes all columns of a table."""
     try:
@@ -79,12 +107,39 @@ def used_names(sql: str) -> set[str] | None:
     for before, token in zip([None, *tokens], tokens, strict=False):
         if token.token_type is TokenType.STAR and (before is None or before.token_type in _BEFORE_ALL):
             return None
-    first = tokens[0].token_type if tokens else None
-    return None if first is TokenType.FROM else {token.text.casefold() for token in tokens}
+    if not any(token.token_type is TokenType.SELECT for token in _outermost(tokens)):
+        return None
+    if any(_takes_all(before, token) for before, token in zip([None, *tokens], tokens, strict=False)):
+        return None
+    return {token.text.casefold() for token in tokens}
+
+
+def _outermost(tokens: Sequence[Any]) -> Iterator[Any]:
+    """The tokens that are not within parentheses; of a query within them, those of it."""
+    depth = least = 0
+    while least < len(tokens) and tokens[least].token_type is TokenType.L_PAREN:
+        least += 1
+    for token in tokens:
+        depth += (token.token_type in _OPENERS) - (token.token_type in _CLOSERS)
+        if depth <= least:
+            yield token
+
+
+def _takes_all(before: Any, token: Any) -> bool:
+    """Whether a query takes all columns of a table with no star: FROM without SELECT, COLUMNS(…), a natural join."""
+    if token.token_type is TokenType.FROM:
+        return before is None or before.token_type in _BEFORE_A_QUERY or before.text.casefold() == "name"
+    return token.token_type is not TokenType.IDENTIFIER and token.text.casefold() in _WHOLE_TABLES
 
 
 def _changes(tokens: Sequence[Any], folder: Path, where: str) -> Iterator[tuple[int, int, str]]:
     """(start, end, text) of each part that is replaced."""
+    for i, is_function in _reads(tokens):
+        yield from (_of_function if is_function else _of_table)(tokens, i, folder, where)
+
+
+def _reads(tokens: Sequence[Any]) -> Iterator[tuple[int, bool]]:
+    """The tokens that may name files: (which, whether it is a function that reads them)."""
     clauses: list[TokenType | None] = [None]
     for i, token in enumerate(tokens):
         after = tokens[i + 1] if i + 1 < len(tokens) else None
@@ -98,19 +153,14 @@ def _changes(tokens: Sequence[Any], folder: Path, where: str) -> Iterator[tuple[
             clauses[-1] = token.token_type
         opened = after is not None and after.token_type is TokenType.L_PAREN
         if opened and token.text.casefold() in _READERS | _OTHER_READERS:
-            yield from _of_function(tokens, i, folder, where)
+            yield i, True
         elif clauses[-1] in (TokenType.FROM, TokenType.JOIN) and before in _BEFORE_A_TABLE:
-            yield from _of_table(tokens, i, folder, where)
+            yield i, False
 
 
 def _of_function(tokens: Sequence[Any], i: int, folder: Path, where: str) -> Iterator[tuple[int, int, str]]:
     inner = list(_arguments(tokens, i + 1))
-    paths, depth = [], 0
-    for token in inner:
-        depth += (token.token_type in _OPENERS) - (token.token_type in _CLOSERS)
-        if token.token_type is TokenType.COMMA and not depth:
-            break
-        paths.append(token)
+    paths = _first_argument(inner)
     rest = [t for t in paths if t.token_type not in (TokenType.STRING, TokenType.COMMA, *_OPENERS, *_CLOSERS)]
     if rest or any(a.token_type is b.token_type is TokenType.STRING for a, b in pairwise(paths)):
         if not (paths and paths[0].token_type is TokenType.STRING and _is_elsewhere(paths[0].text)):
@@ -133,19 +183,10 @@ def _of_function(tokens: Sequence[Any], i: int, folder: Path, where: str) -> Ite
 
 
 def _of_table(tokens: Sequence[Any], i: int, folder: Path, where: str) -> Iterator[tuple[int, int, str]]:
-    token, last, text = tokens[i], i, tokens[i].text
-    if token.token_type not in (TokenType.STRING, TokenType.IDENTIFIER):
-        # w.parquet, without quotes
-        while last + 2 < len(tokens) and tokens[last + 1].token_type is TokenType.DOT:
-            last += 2
-            text += f".{tokens[last].text}"
-        if last == i or tokens[last].token_type is TokenType.STAR:
-            return
-    elif i + 1 < len(tokens) and tokens[i + 1].token_type is TokenType.DOT:
+    named = _table_file(tokens, i)
+    if named is None:
         return
-    reader = next((name for ending, name in _BY_ENDING if ending.search(text)), None)
-    if reader is None:
-        return
+    token, (text, reader, last) = tokens[i], named
     path = _placed(text, folder, where)
     below = _is_below_a_partition(path)
     if path == text and not below:
@@ -154,6 +195,33 @@ def _of_table(tokens: Sequence[Any], i: int, folder: Path, where: str) -> Iterat
     stem = re.split(r"[/\\]", text)[-1].split(".")[0].replace('"', '""')
     alias = "" if after is not None and after.token_type in _NAMES else f' AS "{stem}"'
     yield token.start, tokens[last].end + 1, f"{reader}({_quoted(path)}{f', {_WITHOUT}' if below else ''}){alias}"
+
+
+def _table_file(tokens: Sequence[Any], i: int) -> tuple[str, str, int] | None:
+    """A file that stands for a table: its path, what reads it, and the last of its tokens; None where it is no file."""
+    token, last, text = tokens[i], i, tokens[i].text
+    if token.token_type not in (TokenType.STRING, TokenType.IDENTIFIER):
+        # w.parquet, without quotes
+        while last + 2 < len(tokens) and tokens[last + 1].token_type is TokenType.DOT:
+            last += 2
+            text += f".{tokens[last].text}"
+        if last == i or tokens[last].token_type is TokenType.STAR:
+            return None
+    elif i + 1 < len(tokens) and tokens[i + 1].token_type is TokenType.DOT:
+        return None
+    reader = next((name for ending, name in _BY_ENDING if ending.search(text)), None)
+    return None if reader is None else (text, reader, last)
+
+
+def _first_argument(inner: Sequence[Any]) -> list[Any]:
+    """The tokens of a function's first argument."""
+    found, depth = [], 0
+    for token in inner:
+        depth += (token.token_type in _OPENERS) - (token.token_type in _CLOSERS)
+        if token.token_type is TokenType.COMMA and not depth:
+            break
+        found.append(token)
+    return found
 
 
 def _quoted(path: str) -> str:

@@ -29,7 +29,7 @@ from headwater.offline.engines.duckdb_opened import (
 )
 from headwater.offline.engines.duckdb_text import cast_text, cast_time, misfits, time_kind, with_offset
 from headwater.offline.engines.duckdb_zones import count_changes, offset_problem, source_zone
-from headwater.offline.lacking import lacking_names
+from headwater.offline.lacking import check_case, first_files, lacking_names, with_files
 from headwater.offline.local_files import SourceFile, list_local, root_of
 from headwater.planning.partitions import partitions
 from headwater.planning.text_values import text_hint, value_of_text
@@ -158,8 +158,9 @@ def csv_schema(session: Session, source: CSVSource, folder: Path, where: str) ->
     if source.types_found:
         return schema_of(session, _found_types(source, folder, where), where)
     schema = source.query_types
-    names = _described(source, csv_files(source, folder, where), folder, where).names
-    return pa.schema([(name, schema[name].arrow if name in schema else pa.string()) for name in names])
+    found = _described(source, csv_files(source, folder, where), folder, where)
+    types = pa.schema([(name, schema[name].arrow if name in schema else pa.string()) for name in found.names])
+    return with_files(types, first_files([file.location for file in found.files], found.headers))
 
 
 def csv_query(
@@ -237,6 +238,7 @@ def open_csv(
     if not chosen:
         return None
     found = _described(source, every, folder, where)
+    check_case([file.location for file in found.files], found.headers, wanted.columns, where)
     check_columns(pa.schema([(name, pa.string()) for name in found.names]), wanted.columns, where)
     check_every_file(found.lacking(wanted.columns), wanted, where)
     table, repeated, skipped = _load(session, found, wanted, chosen, limit=scope.rows)

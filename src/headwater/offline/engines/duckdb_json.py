@@ -20,6 +20,7 @@ from headwater.offline.engines.duckdb_columns import name_sql
 from headwater.offline.engines.duckdb_opened import FILE, ROW, Opened, Session, Wanted, check_columns, open_table
 from headwater.offline.engines.duckdb_zones import offset_problem, source_zone
 from headwater.offline.json_files import read_json_names, read_json_rows
+from headwater.offline.lacking import check_case, with_files
 from headwater.offline.local_files import SourceFile, list_local, root_of
 from headwater.planning.local_time import REPEATED, SKIPPED, LocalTimes
 from headwater.planning.partitions import Partitions, partitions
@@ -46,26 +47,33 @@ def json_schema(source: JSONSource, folder: Path, where: str) -> pa.Schema:
     schema = source.schema or {}
     files = json_files(source, folder, where)
     names = _names(source, files, folder, where)
-    return pa.schema([(name, schema[name].arrow if name in schema else pa.string()) for name in names])
+    types = pa.schema([(name, schema[name].arrow if name in schema else pa.string()) for name in names])
+    return with_files(types, {name: file for name, file in names.items() if file})
 
 
 def _names(
     source: JSONSource, files: Sequence[SourceFile], folder: Path, where: str, wanted: Iterable[str] | None = None
-) -> list[str]:
-    """The columns that any row has; where some are asked for, of later rows only as many as it takes to find these."""
-    names: dict[str, None] = dict.fromkeys(source.schema or {})
-    parts = dict.fromkeys(_parts(source, files, folder).types)
+) -> dict[str, str]:
+    """The columns that any row has, each with the first file that has it, empty where only the schema or folders do.
+
+    Where some are asked for, of later rows only as many are read as it takes to find these.
+    """
+    names: dict[str, str] = {}
+    stated = dict.fromkeys(source.schema or {}, "")
+    parts = dict.fromkeys(_parts(source, files, folder).types, "")
     first = None if wanted is None else _SAMPLED
     for file in files:
         for row in itertools.islice(read_json_names(file.location, source.lines, where, _SAMPLED), first):
-            names |= dict.fromkeys(row)
-    missing = set(wanted or ()) - set(names) - set(parts)
+            for name in row:
+                names.setdefault(name, file.location)
+    missing = set(wanted or ()) - set(names) - set(parts) - set(stated)
     for file in files if missing else ():
         for row in read_json_names(file.location, source.lines, where, 0):
-            names |= dict.fromkeys(row)
+            for name in row:
+                names.setdefault(name, file.location)
             if not (missing := missing.difference(row)):
-                return list(names | parts)
-    return list(names | parts)
+                break
+    return stated | names | {name: file for name, file in parts.items() if name not in names}
 
 
 def _parts(source: JSONSource, files: Sequence[SourceFile], folder: Path) -> Partitions:
@@ -115,6 +123,7 @@ def open_json(
     if not chosen:
         return None
     names = _names(source, files, folder, where, wanted.columns)
+    check_case(list(names.values()), [[name] for name in names], wanted.columns, where)
     check_columns(pa.schema([(name, pa.string()) for name in names]), wanted.columns, where)
     table, changes = _load(session, source, files, chosen, wanted, folder, where, limit=scope.rows)
     opened = open_table(session, table, files, chosen, scope)

@@ -6,10 +6,9 @@ text become text. So that a value is the same number as in a file alone, each fi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from headwater.definitions.sources import Source
 from headwater.errors import SourceError
@@ -18,34 +17,59 @@ from headwater.offline.engines.duckdb_opened import ROW, Session, Wanted
 from headwater.types import castable, is_list, key_castable
 
 
-def check_footers(files: Sequence[str], footers: Sequence[pq.FileMetaData], wanted: Wanted, where: str) -> None:
+def check_schemas(files: Sequence[str], schemas: Sequence[pa.Schema], columns: Iterable[str], where: str) -> None:
     """Refuse what DuckDB would read as something else: wide decimals, durations, two columns of one name.
+
+    Args:
+        files: as errors name them.
+        schemas: of each.
+        columns: those that count.
+        where: for errors.
 
     Raises:
         SourceError: naming file and column.
     """
-    asked = set(wanted.columns)
-    for file, footer in zip(files, footers, strict=True):
-        schema = footer.schema.to_arrow_schema()
+    asked = set(columns)
+    for file, schema in zip(files, schemas, strict=True):
         for field in schema:
             if field.name not in asked:
                 continue
-            said = f"{where}: {file}: column {field.name!r}"
-            if pa.types.is_decimal256(field.type):
-                raise SourceError(
-                    f"{said} is {field.type}; decimals of at most 38 digits are read: "
-                    "write the column as decimal(38, …) or as float64"
-                )
-            if pa.types.is_duration(field.type):
-                raise SourceError(
-                    f"{said} is {field.type}, and no dtype holds durations: write a number of a stated unit"
-                )
+            check_type(field.type, f"{where}: {file}: column {field.name!r}")
             if schema.names.count(field.name) > 1:
                 raise SourceError(f"{where}: {file}: {schema.names.count(field.name)} columns are named {field.name!r}")
 
 
+def check_type(kind: pa.DataType, what: str) -> None:
+    """Refuse a type that DuckDB takes for another one, in lists and structs too.
+
+    Args:
+        kind: the column's type.
+        what: the column, as the error names it.
+
+    Raises:
+        SourceError: with the cure.
+    """
+    for inner in _inner_types(kind):
+        if pa.types.is_decimal256(inner):
+            raise SourceError(
+                f"{what} is {kind}; decimals of at most 38 digits are read: "
+                "write the column as decimal(38, …) or as float64"
+            )
+        if pa.types.is_duration(inner):
+            raise SourceError(f"{what} is {kind}, and no dtype holds durations: write a number of a stated unit")
+
+
+def _inner_types(kind: pa.DataType) -> Iterator[pa.DataType]:
+    """A type, and all that it holds."""
+    yield kind
+    if pa.types.is_dictionary(kind):
+        yield from _inner_types(kind.value_type)
+    for i in range(kind.num_fields):
+        yield from _inner_types(kind.field(i).type)
+
+
 def mixed_columns(
-    files: Sequence[str], footers: Sequence[pq.FileMetaData], source: Source, wanted: Wanted, where: str
+    files: Sequence[str], schemas: Sequence[pa.Schema], source: Source, wanted: Wanted, where: str
 ) -> dict[str, list[pa.DataType | None]]:
     """The columns to be cast file by file → the type in each file; None where it lacks the column.
 
@@ -54,10 +78,9 @@ def mixed_columns(
     """
     if len(files) == 1:
         return {}
-    schemas = [footer.schema.to_arrow_schema() for footer in footers]
     mixed: dict[str, list[pa.DataType | None]] = {}
     for name in wanted.columns:
-        types = [_form(schema.field(name).type) if name in schema.names else None for schema in schemas]
+        types = [arrow_form(schema.field(name).type) if name in schema.names else None for schema in schemas]
         kinds = list(dict.fromkeys(kind for kind in types if kind is not None and not pa.types.is_null(kind)))
         if len(kinds) < 2:
             continue
@@ -151,12 +174,12 @@ def _one_family(kinds: Sequence[pa.DataType]) -> bool:
     return whole or binary or all(pa.types.is_floating(kind) for kind in kinds)
 
 
-def _form(kind: pa.DataType) -> pa.DataType:
+def arrow_form(kind: pa.DataType) -> pa.DataType:
     """A type as DuckDB sees it: it makes no difference between the ways in which Arrow holds text and lists."""
     if pa.types.is_dictionary(kind):
-        return _form(kind.value_type)
+        return arrow_form(kind.value_type)
     if is_list(kind):
-        return pa.list_(_form(kind.value_type))
+        return pa.list_(arrow_form(kind.value_type))
     if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         return pa.string()
     if pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind):

@@ -18,7 +18,7 @@ from headwater.errors import SourceError
 from headwater.offline.base import SourceScope
 from headwater.offline.engines.duckdb_columns import name_sql
 from headwater.offline.engines.duckdb_files import ParquetFiles
-from headwater.offline.engines.duckdb_mixed import by_type, check_footers, fitted_query, mixed_columns
+from headwater.offline.engines.duckdb_mixed import by_type, check_schemas, fitted_query, mixed_columns
 from headwater.offline.engines.duckdb_opened import (
     PLACE,
     ROW,
@@ -42,7 +42,9 @@ from headwater.offline.engines.duckdb_unreadable import (
     look_at_files,
 )
 from headwater.offline.engines.footers import lacking, read_footers
+from headwater.offline.lacking import check_case, first_files, with_files
 from headwater.offline.local_files import SourceFile, list_local, root_of
+from headwater.offline.locations import is_remote
 from headwater.offline.remote_files import RemoteFiles, list_remote, read_all, remote_rows, rows_of, some_of
 from headwater.planning.partitions import Partitions, partition_names, partitions
 
@@ -97,7 +99,8 @@ def parquet_schema(
     footers = found.footers or read_footers(names, where)
     schema = with_twins(schema, _columns(footers, found.scanned.parts))
     lack = lacking(names, footers, schema.names, found.scanned.parts)
-    return _saying(schema, lack)
+    named = _named_in([footer.schema.to_arrow_schema() for footer in footers], found.scanned.parts)
+    return with_files(_saying(schema, lack), first_files(names, named))
 
 
 def _listed(source: ParquetSource, folder: Path, where: str, only: frozenset[str] | None) -> _Listed:
@@ -117,10 +120,20 @@ def _listed(source: ParquetSource, folder: Path, where: str, only: frozenset[str
     return _Listed(files, scanned, footers)
 
 
-def parquet_names(source: ParquetSource, folder: Path, where: str) -> list[str]:
-    """The columns of a source on disk, as the files name them."""
-    found = _listed(source, folder, where, None)
-    return _columns(found.footers or read_footers(found.scanned.files, where), found.scanned.parts)
+def _named_in(schemas: Sequence[pa.Schema], parts: Partitions) -> list[list[str]]:
+    """The columns of each file, and those that its folders give."""
+    given: Sequence[Mapping[str, str | None]] = parts.values or [{}] * len(schemas)
+    return [[*schema.names, *values] for schema, values in zip(schemas, given, strict=True)]
+
+
+def parquet_schemas(source: ParquetSource, folder: Path, where: str) -> tuple[Sequence[str], list[pa.Schema]]:
+    """The files of a source on disk or in an object store, and the columns of each."""
+    if is_remote(source.location):
+        found = list_remote_parquet(source, where)
+        return [found.path_of(file.path) for file in found.files], list(remote_rows(found, where).schemas)
+    files = _listed(source, folder, where, None)
+    footers = files.footers or read_footers(files.scanned.files, where)
+    return files.scanned.files, [footer.schema.to_arrow_schema() for footer in footers]
 
 
 def _columns(footers: Sequence[pq.FileMetaData], parts: Partitions | None = None) -> list[str]:
@@ -151,8 +164,10 @@ def open_parquet(
     bits = max(1, max(footer.num_rows for footer in footers).bit_length())
     whole = [i for i, file in enumerate(found.files) if scope.takes_whole(file.path)]
     rest = sorted(set(range(len(names))) - set(whole))
-    check_footers(names, footers, wanted, where)
-    mixed = mixed_columns(names, footers, source, wanted, where)
+    schemas = [footer.schema.to_arrow_schema() for footer in footers]
+    check_case(names, _named_in(schemas, found.scanned.parts), wanted.columns, where)
+    check_schemas(names, schemas, wanted.columns, where)
+    mixed = mixed_columns(names, schemas, source, wanted, where)
     split = [(some, mine is whole) for mine in (whole, rest) for some in by_type(mixed, mine)]
     order = [i for some, _ in split for i in some]
     rows = lambda row: f"{names[order[row >> bits]]}, row {row & ((1 << bits) - 1)}"  # noqa: E731
@@ -301,7 +316,9 @@ def list_remote_parquet(source: ParquetSource, where: str) -> RemoteFiles:
 def remote_schema(source: ParquetSource, where: str, *, every_file: bool = False) -> pa.Schema:
     """Names and types of the columns of a source in an object store; `every_file` as of one on disk."""
     rows = remote_rows(list_remote_parquet(source, where), where)
-    return _saying(rows.dataset.schema, rows.lacking) if every_file else rows.dataset.schema
+    if not every_file:
+        return rows.dataset.schema
+    return with_files(_saying(rows.dataset.schema, rows.lacking), first_files(rows.paths, rows.names))
 
 
 def _saying(schema: pa.Schema, lack: Mapping[str, str]) -> pa.Schema:
@@ -327,7 +344,10 @@ def open_remote(
     found = list_remote_parquet(source, where)
     rows = remote_rows(found, where)
     dataset = rows.dataset
+    check_case(rows.paths, rows.names, wanted.columns, where)
     check_columns(dataset.schema, wanted.columns, where)
+    check_schemas(rows.paths, rows.schemas, wanted.columns, where)
+    mixed = mixed_columns(rows.paths, rows.schemas, source, wanted, where)
     check_every_file(rows.lacking, wanted, where)
     keys = {found.path_of(file.path): file.path for file in found.files}
     mine = [path for path in keys if scope.opens(path)]
@@ -335,19 +355,26 @@ def open_remote(
         return None
     whole = [path for path in mine if scope.takes_whole(path)]
     rest = [path for path in mine if path not in set(whole)]
-    given = pa.schema([dataset.schema.field(name).remove_metadata() for name in wanted.columns])
+    given = pa.schema([_with_types(dataset.schema, mixed, wanted, None).field(name) for name in wanted.columns])
     fitted = wanted.fitted(given.empty_table(), where).schema
     schema = fitted.append(pa.field(WHOLE, pa.bool_()))
     parts, file_rows = [], {}
+    places = {path: i for i, path in enumerate(rows.paths)}
+
+    def of_types(paths: Sequence[str]) -> Iterator[Any]:
+        """The files in datasets, each of files whose columns have the same types."""
+        for group in by_type(mixed, [places[path] for path in paths]):
+            schema = _with_types(dataset.schema, mixed, wanted, group[0])
+            yield some_of(dataset, [keys[rows.paths[i]] for i in group], schema)
+
     if whole:
         some = some_of(dataset, [keys[path] for path in whole]) if len(whole) < len(keys) else dataset
         file_rows = {} if scope == SourceScope() else rows_of(found, some, where)
-        parts.append(_marked(checked_batches(some, wanted, where), True))
+        parts += [_marked(checked_batches(some, wanted, where), True) for some in of_types(whole)]
     if rest:
-        some = some_of(dataset, [keys[path] for path in rest])
         assert scope.known_after is not None
         late = _known_after(source, dataset.schema, scope.known_after)
-        parts.append(_marked(_late_batches(some, late, wanted, where), False))
+        parts += [_marked(_late_batches(some, late, wanted, where), False) for some in of_types(rest)]
     label = session.name("remote")
     row = "rowid" if all(name.casefold() != "rowid" for name in wanted.columns) else ROW
     batches = read_all(found, itertools.chain(*parts), where)
@@ -365,6 +392,20 @@ def open_remote(
         branches=branches,
         file_rows=file_rows,
     )
+
+
+def _with_types(
+    schema: pa.Schema, mixed: Mapping[str, Sequence[pa.DataType | None]], wanted: Wanted, file: int | None
+) -> pa.Schema:
+    """The columns of all files, those whose types differ in that of one file; None: in what they become."""
+    fields = []
+    for field in schema.remove_metadata():
+        dtype = wanted.one_dtype(field.name) if field.name in mixed else None
+        if dtype is not None:
+            own = None if file is None else mixed[field.name][file]
+            field = pa.field(field.name, own or dtype.arrow)
+        fields.append(field.remove_metadata())
+    return pa.schema(fields)
 
 
 def _with_numbers(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

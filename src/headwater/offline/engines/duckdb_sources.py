@@ -11,7 +11,7 @@ import pyarrow as pa
 from sqlglot import exp, parse_one
 from sqlglot.errors import SqlglotError
 
-from headwater.definitions.names import repeated, same_but_case
+from headwater.definitions.names import named_in, repeated, same_but_case
 from headwater.definitions.sources import (
     TEXT_SOURCES,
     CSVSource,
@@ -27,6 +27,7 @@ from headwater.offline.base import SourceScope
 from headwater.offline.engines.duckdb_columns import name_sql
 from headwater.offline.engines.duckdb_csv import csv_files, csv_query, csv_schema, open_csv
 from headwater.offline.engines.duckdb_json import json_files, json_query, json_schema, open_json
+from headwater.offline.engines.duckdb_merged import check_merged, check_reads
 from headwater.offline.engines.duckdb_opened import (
     ROW,
     Branch,
@@ -44,9 +45,9 @@ from headwater.offline.engines.duckdb_parquet import (
     open_parquet,
     open_remote,
     parquet_files,
-    parquet_names,
     parquet_query,
     parquet_schema,
+    parquet_schemas,
     remote_schema,
     show_remote,
 )
@@ -194,6 +195,7 @@ def sql_query(
     """
     parts = _parts(session, source, folder, where, source_zone(source) or zone, rows=rows)
     query = _text_of(source, folder, where)
+    check_reads(session, query, used_names(source.query), where)
     if not parts:
         return f"SELECT * FROM (\n{query}\n)"
     return f"WITH {', '.join(parts)} SELECT * FROM (\n{query}\n)"
@@ -215,20 +217,34 @@ def _parts(
     parts = []
     for name, table in source.tables.items():
         inner = f"{where}, table {name!r}"
-        plain = _plain(session, table, folder, inner, zone, rows=rows)
         used = used_names(source.query)
-        for one, other in repeated(_names_of(session, table, folder, inner)):
+        if isinstance(table, ParquetSource):
+            _check_files(session, table, folder, used, inner)
+        plain = _plain(session, table, folder, inner, zone, rows=rows)
+        schema = source_schema(session, table, folder, inner)
+        for one, other in repeated(schema.names):
             if used is None or one.casefold() in used:
-                raise SourceError(f"{inner}: {same_but_case(one, other)}")
+                files = (named_in(schema, one), named_in(schema, other))
+                raise SourceError(f"{inner}: {same_but_case(one, other, files)}")
         parts.append(f"{name_sql(name)} AS (SELECT * FROM {plain})")
     return parts
 
 
-def _names_of(session: Session, source: Source, folder: Path, where: str) -> list[str]:
-    """The columns of a query's table as the data names them; where two differ only in case, DuckDB renames one."""
-    if isinstance(source, ParquetSource) and not is_remote(source.location):
-        return parquet_names(source, folder, where)
-    return list(source_schema(session, source, folder, where).names)
+def _check_files(session: Session, source: ParquetSource, folder: Path, used: set[str] | None, where: str) -> None:
+    """Refuse a query's table of Parquet files, a used column of which is not the same in all.
+
+    Raises:
+        SourceError: naming files, column and types.
+    """
+    files, schemas = parquet_schemas(source, folder, where)
+    made = (
+        remote_schema(source, where) if is_remote(source.location) else parquet_schema(session, source, folder, where)
+    )
+    check_merged(files, schemas, made, used, where)
+    for schema in schemas:
+        for one, other in repeated(schema.names):
+            if used is None or one.casefold() in used:
+                raise SourceError(f"{where}: {same_but_case(one, other)}")
 
 
 def _schema_of_query(session: Session, source: SQLSource, folder: Path, where: str, query: str) -> pa.Schema:

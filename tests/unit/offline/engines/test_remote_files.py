@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -176,3 +178,102 @@ def test_what_is_not_there_is_said(lake: Any) -> None:
             "has 1 file, which does not end in .parquet, .pq or .parq: a.csv; left out" in text and "_b.parquet" in text
         )
     assert all("no file at" in text for text in lake.both("nowhere/*.parquet", refusal_of))
+
+
+DAY = pa.timestamp("us")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "dtype", "right"),
+    [
+        (pa.array([2**53 + 1]), pa.array([5.0]), hw.Int64, [2**53 + 1, 5]),
+        (pa.array([2**31 + 1]), pa.array([5.0], pa.float32()), hw.Float64, [2.0**31 + 1, 5.0]),
+        (pa.array([2**63 - 1], pa.uint64()), pa.array([-1]), hw.Int64, [2**63 - 1, -1]),
+        (pa.array([0.1], pa.float32()), pa.array([0.1]), hw.Float64, [0.10000000149011612, 0.1]),
+        (pa.array([[2**31 + 1]]), pa.array([[5.0]], pa.list_(pa.float32())), hw.Array(hw.Float64), [[2**31 + 1], [5]]),
+        (pa.array([5]), pa.array([0.5]), hw.Int64, "0.5 in .*does not fit int64|0.5.*row 0.*does not fit int64"),
+        (pa.array([1]), pa.array(["1"]), hw.Int64, "column 'x' is string"),
+        (pa.array([1.5]), pa.array(["1"]), hw.String, "column 'x' is (string|double)"),
+        (
+            pa.array([NOON.replace(tzinfo=None)], DAY),
+            pa.array([NOON], pa.timestamp("us", "UTC")),
+            hw.Timestamp,
+            [NOON] * 2,
+        ),
+    ],
+)
+@pytest.mark.parametrize("turned", [False, True])
+def test_columns_of_two_types_are_read_by_the_same_rule(
+    lake: Any, one: pa.Array, other: pa.Array, dtype: Any, right: Any, turned: bool
+) -> None:
+    for name, shop, column in (("b", "a", one), ("a" if turned else "c", "b", other)):
+        lake.put(f"d/{name}.parquet", ROWS.set_column(0, "shop", pa.array([shop])).set_column(2, "x", column))
+
+    def read(store: hw.FeatureStore, location: str) -> Any:
+        source = hw.ParquetSource(location, event_time="ts")
+        try:
+            store.apply([SHOP, hw.FeatureView("v", entity=SHOP, source=source, features=[hw.Feature("x", dtype)])])
+            store.materialize(force=True)
+        except hw.HeadwaterError as bad:
+            return str(bad)
+        found = store.get_online_features(["v:x"], ["a", "b"]).to_dict()["x"]
+        spine = [{"shop": shop, "timestamp": NOON} for shop in ("a", "b")]
+        assert store.get_historical_features(spine, ["v:x"]).to_arrow()["x"].to_pylist() == found
+        return found
+
+    for found in lake.both("d", read):
+        assert re.search(right, found) if isinstance(right, str) else found == right, found
+
+
+def test_keys_of_two_types_are_the_same_numbers_there_too(lake: Any) -> None:
+    for name, keys in (("a", pa.array([2**24 + 1])), ("b", pa.array([5.0], pa.float32()))):
+        lake.put(f"d/{name}.parquet", ROWS.set_column(0, "shop", keys))
+    entity = hw.Entity("shop", join_keys={"shop": hw.Int64})
+
+    def read(store: hw.FeatureStore, location: str) -> Any:
+        source = hw.ParquetSource(location, event_time="ts")
+        store.apply([entity, hw.FeatureView("v", entity=entity, source=source, features=[hw.Feature("x", hw.Int64)])])
+        store.materialize()
+        return store.get_online_features(["v:x"], [2**24 + 1, 2**24, 5]).to_dict()["x"]
+
+    assert lake.both("d", read) == [[1, None, 1]] * 2
+
+
+def test_a_query_over_files_of_two_types_is_refused_there_too(lake: Any) -> None:
+    lake.put("d/a.parquet", ROWS.set_column(2, "x", pa.array([2**53 + 1])).append_column("y", pa.array([1])))
+    lake.put("d/b.parquet", ROWS.set_column(2, "x", pa.array([0.5])).append_column("y", pa.array(["1"])))
+
+    def plan(store: hw.FeatureStore, location: str, column: str) -> str:
+        source = hw.SQLSource(
+            f"SELECT shop, ts, {column} AS z FROM t", tables={"t": hw.ParquetSource(location)}, event_time="ts"
+        )
+        with pytest.raises(hw.HeadwaterError) as found:
+            store.plan([SHOP, hw.FeatureView("v", entity=SHOP, source=source, features=[hw.Feature("z", hw.Int64)])])
+        return str(found.value)
+
+    for column, types in (("x", ("int64", "double")), ("y", ("int64", "string"))):
+        for text in lake.both("d", lambda store, location, c=column: plan(store, location, c)):
+            assert f"column {column!r} is {types[0]} in " in text and f" and {types[1]} in " in text
+            assert "UNION ALL BY NAME" in text
+
+
+@pytest.mark.parametrize(
+    ("column", "words"),
+    [
+        (pa.array([Decimal("1.5")], pa.decimal256(50, 18)), "decimals of at most 38 digits"),
+        (pa.array([1_000_000], pa.duration("us")), "duration"),
+    ],
+)
+def test_types_that_no_dtype_holds_are_refused_there_too(lake: Any, column: pa.Array, words: str) -> None:
+    lake.put("d/a.parquet", ROWS)
+    lake.put("d/b.parquet", ROWS.set_column(2, "x", column))
+
+    def run(store: hw.FeatureStore, location: str) -> str:
+        source = hw.ParquetSource(location, event_time="ts")
+        with pytest.raises(hw.HeadwaterError) as found:
+            store.apply([SHOP, hw.FeatureView("v", entity=SHOP, source=source, features=[hw.Feature("x", hw.Float64)])])
+            store.materialize()
+        return str(found.value)
+
+    for text in lake.both("d", run):
+        assert words in text and "'x'" in text, text
