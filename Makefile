@@ -19,11 +19,11 @@ demo: .venv-demo/.stamp ## run the demo on real data: the core and what the demo
 	.venv-demo/bin/python demo/run.py
 
 test: lint servers ## check style, types and layers, then run all tests
-	$(BIN)/pytest -n 2 --dist worksteal --timeout 300 --durations 40
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest -n 2 --dist worksteal --timeout 300 --durations 40
 	$(if $(wildcard src/headwater/cli/__init__.py),$(BIN)/python scripts/cli_reference.py --check)
 
 test-deep: lint servers ## the same with ten times the rounds (hours)
-	HEADWATER_TEST_SCALE=10 HEADWATER_KILLS=50 HEADWATER_FORK_SECONDS=20 $(BIN)/pytest -n 2 --dist worksteal --timeout 3000
+	env -u PYTHONDONTWRITEBYTECODE HEADWATER_TEST_SCALE=10 HEADWATER_KILLS=50 HEADWATER_FORK_SECONDS=20 $(BIN)/pytest -n 2 --dist worksteal --timeout 3000
 
 test-lowest: .venv-lowest/.stamp ## run the unit tests on the lowest versions that pyproject.toml allows
 	.venv-lowest/bin/pytest -n 2 --timeout 300 tests/unit

@@ -46,3 +46,18 @@ set -- --editable .
 "$venv/bin/uv" pip sync --quiet --python "$venv/bin/python" "$lock"
 [ "$venv" != .venv-peers ] || exit 0
 "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" --no-deps "$@"
+
+# Every process of a test, a demo or a benchmark would otherwise compile what it imports, where PYTHONDONTWRITEBYTECODE
+# is set: a second and more for each. What is imported is compiled here once; the rest of 13,000 files is not.
+"$venv/bin/python" -m compileall -q -j 0 src tests/plugin/src
+env -u PYTHONDONTWRITEBYTECODE "$venv/bin/python" - <<'END'
+import contextlib
+import importlib
+
+NAMES = """headwater.store headwater.async_store headwater.cli.application headwater.testing headwater.offline.engines
+duckdb pyarrow.parquet pyarrow.dataset pyarrow.csv pyarrow.json sqlglot sqlalchemy sqlalchemy.dialects.sqlite sqlalchemy.dialects.postgresql
+redis redis.asyncio botocore.session aiobotocore.session psycopg pandas polars moto.server hypothesis pytest"""
+for name in NAMES.split():
+    with contextlib.suppress(ImportError):
+        importlib.import_module(name)
+END
