@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import headwater as hw
+from headwater.database.engine import open_engine
 from headwater.offline.log import OfflineLog
-from headwater.registry.engine import open_engine
 from tests.hosts.conftest import USER, clicks
 from tests.hosts.working import KEYS, MOMENTS, PROCESSES, T0, received, rows_of, work, write_until
 

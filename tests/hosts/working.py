@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import headwater as hw
-from headwater import sql_transactions
 from headwater.compute.rooms import Rooms
+from headwater.database import transactions
 from headwater.errors import RegistryConflict
 from headwater.offline import log as log_module
 from headwater.offline.log_files import LogFolder
@@ -117,7 +117,7 @@ MOMENTS: dict[str, Callable[[], None]] = {
         Path, "replace", lambda at, _: ".parquet" in at.name
     ),
     "in mid-roll, before the file is registered": lambda: _die_before(
-        log_module, "compact", lambda *_: _die_before(sql_transactions, "_commit") is not None
+        log_module, "compact", lambda *_: _die_before(transactions, "_commit") is not None
     ),
 }
 """Where a host is killed."""

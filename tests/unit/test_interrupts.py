@@ -10,9 +10,9 @@ import pytest
 import sqlalchemy as sa
 
 from headwater import interrupts
+from headwater.database.engine import open_engine
+from headwater.database.transactions import reading, writing
 from headwater.errors import StoreError
-from headwater.registry.engine import open_engine
-from headwater.sql_transactions import reading, writing
 
 
 def test_what_was_begun_ends_as_the_interrupt_leaves_a_call_and_not_with_a_later_collection():

@@ -10,8 +10,8 @@ import numpy as np
 import sqlalchemy as sa
 
 from headwater.compute.refresh_tables import migrate, reading, stored_format, times, totals, writing
+from headwater.database.transactions import upsert
 from headwater.forks import OfOneProcess
-from headwater.sql_transactions import upsert
 
 KEPT = 1_000
 """Of so many refreshes the times are kept."""

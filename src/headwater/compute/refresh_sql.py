@@ -10,10 +10,10 @@ import sqlalchemy as sa
 
 from headwater.clock import FIRST_MICROS, LAST_MICROS
 from headwater.compute.refresh_tables import hints, migrate, reading, stored_format, times, writing
+from headwater.database.transactions import upsert
+from headwater.database.watching import generation
 from headwater.errors import FormatError, brief
 from headwater.online.hints import Claim, DeadLetter, Fate, Hint, HintQueue, Outcome, QueueCounts, stored_hint
-from headwater.sql_files import generation
-from headwater.sql_transactions import upsert
 
 _WAITING, _CLAIMED, _RESTING, _DEAD = range(4)
 _AT_WORK = (_WAITING, _CLAIMED)

@@ -6,8 +6,8 @@ from contextlib import AbstractContextManager
 
 import sqlalchemy as sa
 
-from headwater import sql_transactions
-from headwater.sql_transactions import Migrations, run_statements
+from headwater.database import transactions
+from headwater.database.transactions import Migrations, run_statements
 
 _WHAT = "refresh queue in"
 """What errors say of the database."""
@@ -99,9 +99,9 @@ def writing(engine: sa.Engine) -> AbstractContextManager[sa.Connection]:
     Raises:
         StorageFull, StoreReadOnly, Unavailable: what the database said, in headwater's words.
     """
-    return sql_transactions.writing_rows(engine, _WHAT)
+    return transactions.writing_rows(engine, _WHAT)
 
 
 def reading(engine: sa.Engine) -> AbstractContextManager[sa.Connection]:
     """One transaction that sees a single state of the tables."""
-    return sql_transactions.reading(engine, _WHAT)
+    return transactions.reading(engine, _WHAT)

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 
 import sqlalchemy as sa
 
-from headwater import sql_transactions
+from headwater.database import sqlite, transactions
+from headwater.database.connections import connected
 from headwater.errors import StoreError
 from headwater.offline.log_files import forget_removals, pending_removals
 from headwater.offline.log_folder import LogFolder
 from headwater.offline.log_tables import reading, writing
-from headwater.sql_connections import connected
 
 _WHAT = "offline log in"
 _WAIT_SECONDS = 2
@@ -69,7 +69,7 @@ def empty_wal(engine: sa.Engine) -> str | None:
     except StoreError as bad:
         return f"the write-ahead log of the database cannot be emptied yet: {bad}"
     if busy:
-        where = sql_transactions.place(engine)
+        where = transactions.place(engine)
         return f"{where}: its write-ahead log cannot be emptied yet, since another connection uses the database"
     return None
 
@@ -77,10 +77,10 @@ def empty_wal(engine: sa.Engine) -> str | None:
 @contextmanager
 def _impatient(engine: sa.Engine) -> Iterator[sa.Connection]:
     """A connection outside of transactions that waits for others for a moment only."""
-    with sql_transactions.translated(engine, _WHAT), connected(engine, _WHAT) as pooled:
+    with transactions.translated(engine, _WHAT), connected(engine, _WHAT) as pooled:
         connection = pooled.execution_options(isolation_level="AUTOCOMMIT")
         connection.exec_driver_sql(f"PRAGMA busy_timeout = {_WAIT_SECONDS * 1000}")
         try:
             yield connection
         finally:
-            connection.exec_driver_sql(f"PRAGMA busy_timeout = {int(sql_transactions.BUSY_SECONDS * 1000)}")
+            connection.exec_driver_sql(f"PRAGMA busy_timeout = {int(sqlite.BUSY_SECONDS * 1000)}")

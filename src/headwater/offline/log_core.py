@@ -13,6 +13,8 @@ import sqlalchemy as sa
 
 from headwater import forks
 from headwater.clock import CLOCK_TOLERANCE, MIN_MICROS, Clock, duration_micros
+from headwater.database.transactions import place
+from headwater.database.watching import generation
 from headwater.errors import ClockError, FormatError, LogMismatch, StoreError
 from headwater.offline.log_files import hold_folder, set_aside
 from headwater.offline.log_folder import LogFolder
@@ -28,8 +30,6 @@ from headwater.offline.log_state import (
     read_state,
 )
 from headwater.offline.log_tables import counter, gaps, migrate, reading, writing
-from headwater.sql_files import generation
-from headwater.sql_transactions import place
 
 
 @dataclass(frozen=True)

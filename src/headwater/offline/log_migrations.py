@@ -12,7 +12,7 @@ from collections.abc import Callable
 import sqlalchemy as sa
 
 from headwater.clock import MIN_MICROS
-from headwater.sql_transactions import run_statements
+from headwater.database.transactions import run_statements
 
 _FIRST = (
     "CREATE TABLE log_format (version INTEGER NOT NULL)",

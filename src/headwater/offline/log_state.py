@@ -10,13 +10,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from headwater.clock import Clock, format_duration, from_micros
+from headwater.database.transactions import now_expression, place
+from headwater.database.watching import generation_of
 from headwater.errors import ClockError, FormatError, LogMismatch, Unavailable
 from headwater.offline.log_buffer import HeadReader
 from headwater.offline.log_head import Shapes
 from headwater.offline.log_tables import counter, gaps
 from headwater.offline.log_tombstones import TombstoneReader
-from headwater.sql_files import generation_of
-from headwater.sql_transactions import now_expression, place
 
 CLOCK_LIMIT = timedelta(hours=1)
 """How far the log's clock may be ahead of now: beyond it nobody can tell which of the two is wrong."""

@@ -7,10 +7,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from headwater import sql_transactions
 from headwater.clock import MIN_MICROS
+from headwater.database import transactions
+from headwater.database.transactions import Migrations
 from headwater.offline.log_migrations import STEPS
-from headwater.sql_transactions import Migrations
 
 _WHAT = "offline log in"
 """What errors say of the database."""
@@ -178,12 +178,12 @@ def writing(engine: sa.Engine) -> AbstractContextManager[sa.Connection]:
     Raises:
         StorageFull, StoreReadOnly, Unavailable: what the database said, in headwater's words.
     """
-    return sql_transactions.writing_rows(engine, _WHAT)
+    return transactions.writing_rows(engine, _WHAT)
 
 
 def reading(engine: sa.Engine) -> AbstractContextManager[sa.Connection]:
     """One transaction that sees a single state of the tables."""
-    return sql_transactions.reading(engine, _WHAT)
+    return transactions.reading(engine, _WHAT)
 
 
 def overwrite_removed(connection: sa.Connection) -> None:

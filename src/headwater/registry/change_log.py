@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import sqlalchemy as sa
-
 from headwater.clock import from_micros
+from headwater.database.database import Database
 from headwater.errors import brief
 from headwater.registry.rows import json_of, sound
-from headwater.registry.tables import changes, revisions
+
+_CHANGES = (
+    "SELECT c.revision, c.kind, c.name, c.version, c.action, c.stage, r.at, r.who, r.what FROM registry_change c "
+    "JOIN registry_revision r ON r.revision = c.revision ORDER BY c.revision, c.place"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,23 +42,20 @@ class Change:
     details: tuple[str, ...]
 
 
-def read_changes(connection: sa.Connection, name: str | None) -> list[Change]:
+def read_changes(database: Database, name: str | None) -> list[Change]:
     """The log, oldest first; of one name, or of all."""
-    query = (
-        sa.select(changes, revisions.c.at, revisions.c.who, revisions.c.what)
-        .join(revisions, revisions.c.revision == changes.c.revision)
-        .order_by(changes.c.revision, changes.c.place)
-    )
-    if name is not None:
-        query = query.where(changes.c.name == name)
     found = []
-    for row in connection.execute(query):
+    with database.reads() as reads:
+        rows = reads.rows(_CHANGES)
+    for row in rows:
+        if name not in (None, row.name):
+            continue
         with sound(f"a change of revision {brief(row.revision)}"):
             found.append(_change(row))
     return found
 
 
-def _change(row: sa.Row[Any]) -> Change:
+def _change(row: Any) -> Change:
     return Change(
         row.revision,
         from_micros(row.at),

@@ -9,8 +9,8 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from headwater.clock import from_micros, to_micros
+from headwater.database.transactions import reading, upsert, writing
 from headwater.registry.tables import run_failures
-from headwater.sql_transactions import reading, upsert, writing
 
 MOST = 1_000
 """Characters of an error that are kept."""

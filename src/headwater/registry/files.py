@@ -8,9 +8,9 @@ from collections.abc import Collection, Iterable
 import msgspec
 import sqlalchemy as sa
 
+from headwater.database.transactions import reading, upsert, writing
 from headwater.planning.files import FileIdentity
 from headwater.registry.tables import file_entries, file_runs, file_states
-from headwater.sql_transactions import reading, upsert, writing
 
 FORMAT = 1
 KEPT_RUNS = 1_000

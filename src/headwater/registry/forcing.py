@@ -6,8 +6,8 @@ import uuid
 
 import sqlalchemy as sa
 
+from headwater.database.transactions import reading, writing
 from headwater.registry.tables import forcing
-from headwater.sql_transactions import reading, writing
 
 
 class Forcing:

@@ -11,9 +11,9 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 
 from headwater.clock import Clock, duration_micros, from_micros
+from headwater.database.transactions import now_micros, reading, writing
 from headwater.forks import OfOneProcess
 from headwater.registry.tables import leases
-from headwater.sql_transactions import now_micros, reading, writing
 
 
 @dataclass(frozen=True, slots=True)

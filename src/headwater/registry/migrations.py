@@ -5,11 +5,17 @@ A step is never changed once it was released: a new one follows it.
 
 from __future__ import annotations
 
-import sqlalchemy as sa
+from typing import TYPE_CHECKING
 
+from headwater.database.database import Database, ReadsOf
+from headwater.database.plain import Reads
+from headwater.deferred import deferred
 from headwater.errors import FormatError
-from headwater.registry import tables
-from headwater.sql_transactions import migrating, place, reading
+
+if TYPE_CHECKING:
+    from headwater.database import transactions
+else:
+    transactions = deferred("headwater.database.transactions")
 
 _FIRST = (
     "CREATE TABLE registry_setting (name VARCHAR(64) NOT NULL PRIMARY KEY, value TEXT NOT NULL)",
@@ -73,42 +79,37 @@ _SCHEMA = (
 )
 
 
-def migrate(engine: sa.Engine, now: int) -> None:
+def migrate(database: Database, now: int) -> None:
     """Bring a database to the newest schema; one that is there already is only looked at.
 
     Args:
-        engine: the database's.
+        database: the database.
         now: microseconds.
 
     Raises:
         FormatError: the database was written by a newer headwater.
-        StoreReadOnly: it needs steps, and takes no writes.
+        StoreReadOnly: it needs steps, and is read-only.
     """
-    if _check(engine) == len(STEPS):
-        return
-    with migrating(engine) as connection:
-        _run(connection, now)
-
-
-def _check(engine: sa.Engine) -> int:
-    with reading(engine) as connection:
-        found = _version(connection)
-    if found > len(STEPS):
+    with database.reads() as reads:
+        version = _version(reads)
+    if version > len(STEPS):
         raise FormatError(
-            f"registry {place(engine)}: has schema {found}, this headwater knows up to {len(STEPS)}: upgrade headwater"
+            f"registry {database.place}: has schema {version}, this headwater knows up to {len(STEPS)}: upgrade "
+            "headwater"
         )
-    return found
+    if version == len(STEPS):
+        return
+    with transactions.migrating(database.engine) as connection:
+        connection.exec_driver_sql(_SCHEMA)
+        # looked at again under the lock: somebody else may have been first
+        version = _version(ReadsOf(connection))
+        for number, step in enumerate(STEPS[version:], start=version + 1):
+            for statement in step:
+                connection.exec_driver_sql(statement)
+            connection.exec_driver_sql(f"INSERT INTO registry_schema (version, applied_at) VALUES ({number}, {now})")
 
 
-def _version(connection: sa.Connection) -> int:
-    if not sa.inspect(connection).has_table(tables.schema.name):
+def _version(reads: Reads) -> int:
+    if not reads.has_table("registry_schema"):
         return 0
-    return connection.execute(sa.select(sa.func.max(tables.schema.c.version))).scalar() or 0
-
-
-def _run(connection: sa.Connection, now: int) -> None:
-    connection.execute(sa.text(_SCHEMA))
-    for number, step in enumerate(STEPS[_version(connection) :], start=_version(connection) + 1):
-        for statement in step:
-            connection.execute(sa.text(statement))
-        connection.execute(tables.schema.insert().values(version=number, applied_at=now))
+    return reads.rows("SELECT max(version) AS newest FROM registry_schema")[0].newest or 0

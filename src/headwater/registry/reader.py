@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-
-import sqlalchemy as sa
+from typing import TYPE_CHECKING
 
 from headwater import forks
 from headwater.clock import from_micros
+from headwater.database.database import Database, ReadsOf
+from headwater.database.plain import Reads
 from headwater.definitions.view import FeatureSelection
 from headwater.errors import StoreError, UsageError
 from headwater.planning.references import parse_reference
@@ -18,9 +19,9 @@ from headwater.planning.watermark import Watermark
 from headwater.registry.change_log import Change, read_changes
 from headwater.registry.feature_definition import FeatureDefinition, define
 from headwater.registry.rows import Newest, read_newest, read_revision, read_snapshot
-from headwater.registry.tables import settings, watermarks
-from headwater.sql_files import generation_of
-from headwater.sql_transactions import reading
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
 
 REFRESH = timedelta(seconds=5)
 
@@ -29,13 +30,13 @@ class RegistryReader(forks.OfOneProcess):
     """Reads a registry; safe to use from several threads.
 
     Args:
-        engine: of a database that `migrate` has seen; the caller disposes of it.
+        database: one that `migrate` has seen; the caller closes it.
         project: the project's name.
         refresh: how long a snapshot is used before the database is asked whether it is still the newest.
     """
 
-    def __init__(self, engine: sa.Engine, project: str, *, refresh: timedelta = REFRESH) -> None:
-        self.engine = engine
+    def __init__(self, database: Database, project: str, *, refresh: timedelta = REFRESH) -> None:
+        self.database = database
         self.project = project
         self._refresh = refresh.total_seconds()
         self._lock = forks.rlock()
@@ -45,6 +46,11 @@ class RegistryReader(forks.OfOneProcess):
         """Of the database's file that the snapshot was read from; None: of none, as there was none."""
         self._checked = float("-inf")
         self._seen = time.monotonic()
+
+    @property
+    def engine(self) -> sa.Engine:
+        """SQLAlchemy's engine of the database."""
+        return self.database.engine
 
     def snapshot(self) -> RegistrySnapshot:
         """The registry; as of at most `refresh` ago, or of its last answer where the database cannot be reached."""
@@ -78,10 +84,10 @@ class RegistryReader(forks.OfOneProcess):
     def _look(self) -> RegistrySnapshot:
         asked = time.monotonic()
         if self._is_there():
-            with reading(self.engine) as connection:
-                known = self._snapshot if self._goes_on(connection) else None
-                self._snapshot = read_snapshot(connection, self.project, known)
-                self._newest, self._generation = read_newest(connection), generation_of(connection)
+            with self.database.reads() as reads:
+                known = self._snapshot if self._goes_on(reads) else None
+                self._snapshot = read_snapshot(reads, self.project, known)
+                self._newest, self._generation = read_newest(reads), reads.generation
         else:
             self._snapshot = self._snapshot or RegistrySnapshot(self.project)
         self._checked = self._seen = asked
@@ -96,11 +102,11 @@ class RegistryReader(forks.OfOneProcess):
         """Whether there is a database to ask; a registry that was never made is empty."""
         return True
 
-    def _goes_on(self, connection: sa.Connection) -> bool:
+    def _goes_on(self, reads: Reads) -> bool:
         """Whether another transaction sees the database that the snapshot was read from, or what became of it."""
-        if self._generation not in (None, generation_of(connection)):
+        if self._generation not in (None, reads.generation):
             return False
-        newest = read_newest(connection)
+        newest = read_newest(reads)
         return newest.revision > self._newest.revision or newest == self._newest
 
     def revision_in(self, connection: sa.Connection) -> int:
@@ -108,11 +114,13 @@ class RegistryReader(forks.OfOneProcess):
 
         -1 where the database was restored since this registry was read: no snapshot is of that revision.
         """
-        return read_revision(connection) if self._snapshot is None or self._goes_on(connection) else -1
+        reads = ReadsOf(connection)
+        return read_revision(reads) if self._snapshot is None or self._goes_on(reads) else -1
 
     def snapshot_in(self, connection: sa.Connection) -> RegistrySnapshot:
         """The registry as another transaction of the same database sees it."""
-        return read_snapshot(connection, self.project, self._snapshot if self._goes_on(connection) else None)
+        reads = ReadsOf(connection)
+        return read_snapshot(reads, self.project, self._snapshot if self._goes_on(reads) else None)
 
     def get_feature_definition(
         self, reference: str | FeatureSelection, version: str | None = None
@@ -146,28 +154,29 @@ class RegistryReader(forks.OfOneProcess):
         """
         if not self._is_there():
             return {}
-        with reading(self.engine) as connection:
-            rows = connection.execute(sa.select(watermarks)).all()
+        with self.database.reads() as reads:
+            rows = reads.rows("SELECT view, version, known_until, position, at FROM registry_watermark")
         return {(r.view, r.version): (Watermark(r.known_until, r.position), from_micros(r.at)) for r in rows}
 
     def last_runs(self) -> Mapping[tuple[str, str], tuple[int, timedelta]]:
         """(view, version) → the rows that its last run with rows looked at, and how long that took."""
         if not self._is_there():
             return {}
-        with reading(self.engine) as connection:
-            rows = connection.execute(sa.select(watermarks).where(watermarks.c.run_rows > 0)).all()
+        with self.database.reads() as reads:
+            rows = reads.rows("SELECT view, version, run_rows, run_micros FROM registry_watermark WHERE run_rows > 0")
         return {(r.view, r.version): (r.run_rows, timedelta(microseconds=r.run_micros)) for r in rows}
 
     def setting(self, name: str) -> str | None:
         """A value stored by `FeatureRegistry.get_or_set`; None where there is none."""
         if not self._is_there():
             return None
-        with reading(self.engine) as connection:
-            return connection.execute(sa.select(settings.c.value).where(settings.c.name == name)).scalar()
+        with self.database.reads() as reads:
+            return next(
+                (r.value for r in reads.rows("SELECT name, value FROM registry_setting") if r.name == name), None
+            )
 
     def changes(self, name: str | None = None) -> list[Change]:
         """The change log, oldest first; of one entity, view or service, or of all."""
         if not self._is_there():
             return []
-        with reading(self.engine) as connection:
-            return read_changes(connection, name)
+        return read_changes(self.database, name)

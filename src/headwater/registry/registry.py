@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import sqlalchemy as sa
-
-from headwater import sql_connections
 from headwater.clock import Clock, system_clock, to_micros
+from headwater.database.database import Database
+from headwater.deferred import deferred
 from headwater.errors import RegistryConflict, RegistryError, UsageError, brief
-from headwater.planning.advance import advance
-from headwater.planning.plan import Plan
 from headwater.planning.snapshot import RegistrySnapshot
-from headwater.planning.stages import Stage
 from headwater.planning.watermark import Watermark
-from headwater.registry.engine import exists, make_folder, open_engine
 from headwater.registry.migrations import migrate
 from headwater.registry.reader import REFRESH, RegistryReader
-from headwater.registry.rows import write_changes, write_revision
-from headwater.registry.tables import settings, watermarks
-from headwater.sql_files import generation
-from headwater.sql_transactions import place, upsert, writing
+
+if TYPE_CHECKING:
+    from headwater.planning.plan import Plan
+    from headwater.planning.stages import Stage
+    from headwater.registry import writes
+else:
+    writes = deferred("headwater.registry.writes")
 
 
 def open_registry(
@@ -51,8 +49,8 @@ def open_registry(
         StoreReadOnly, Unavailable, FormatError: what the database said.
     """
     folder_name = folder.resolve().name or "headwater"
-    engine = open_engine(url, folder)
-    return FeatureRegistry(engine, project, folder_name=folder_name, clock=clock, refresh=refresh, make=make)
+    database = Database(url, folder)
+    return FeatureRegistry(database, project, folder_name=folder_name, clock=clock, refresh=refresh, make=make)
 
 
 def rename_project(url: str, folder: Path, name: str, *, clock: Clock = system_clock) -> str:
@@ -67,25 +65,24 @@ def rename_project(url: str, folder: Path, name: str, *, clock: Clock = system_c
     """
     if not name or name != name.strip() or not name.isprintable():
         raise UsageError(f"{brief(name)} is not a name: write one without control characters or surrounding spaces")
-    engine = open_engine(url, folder)
+    database = Database(url, folder)
     try:
-        if not exists(engine):
+        if not database.exists():
             raise RegistryError(
-                f"registry {place(engine)} does not exist yet: set project = {name!r} in headwater.toml, then apply"
+                f"registry {database.place} does not exist yet: set project = {name!r} in headwater.toml, then apply"
             )
-        registry = FeatureRegistry(engine, "", folder_name=name, clock=clock)
-        with writing(engine) as connection:
-            connection.execute(settings.update().where(settings.c.name == "project").values(value=name))
+        registry = FeatureRegistry(database, "", folder_name=name, clock=clock)
+        writes.rename(database, name)
         return registry.project
     finally:
-        sql_connections.close(engine)
+        database.close()
 
 
 class FeatureRegistry(RegistryReader):
     """A registry that can be written.
 
     Args:
-        engine: of its database; `close` disposes of it.
+        database: its database; `close` closes it.
         project: the project's name; a registry belongs to one project. Empty: the name that it has, and keeps whatever
             its folder is called later.
         folder_name: the name of a registry that has none yet, where `project` is empty.
@@ -96,7 +93,7 @@ class FeatureRegistry(RegistryReader):
 
     def __init__(
         self,
-        engine: sa.Engine,
+        database: Database,
         project: str,
         *,
         folder_name: str = "headwater",
@@ -104,12 +101,12 @@ class FeatureRegistry(RegistryReader):
         refresh: timedelta = REFRESH,
         make: bool = True,
     ) -> None:
-        super().__init__(engine, project or folder_name, refresh=refresh)
+        super().__init__(database, project or folder_name, refresh=refresh)
         self._named = bool(project)
         self._clock = clock
         self._made: int | None = None
         """The generation of the database's file whose tables were made, or were there."""
-        if make or exists(engine):
+        if make or database.exists():
             self.make()
 
     def make(self) -> None:
@@ -120,18 +117,18 @@ class FeatureRegistry(RegistryReader):
             StoreReadOnly, Unavailable, FormatError: what the database said.
         """
         with self._lock:
-            if self._made is not None and self._made == generation(self.engine):
+            if self._made is not None and self._made == self.database.generation:
                 return
             before = self._made
-            make_folder(self.engine)
-            migrate(self.engine, to_micros(self._clock()))
-            self._made = generation(self.engine)
+            self.database.make_folder()
+            migrate(self.database, to_micros(self._clock()))
+            self._made = self.database.generation
             try:
                 owner = self.setting("project") or self.get_or_set("project", self.project)
                 if (self._named or before is not None) and owner != self.project:
                     raise RegistryError(
-                        f"registry {place(self.engine)}: belongs to project {owner!r}, not {self.project!r}; give each "
-                        f"project a database of its own ([registry] url), or set project = {owner!r} in "
+                        f"registry {self.database.place}: belongs to project {owner!r}, not {self.project!r}; give "
+                        f"each project a database of its own ([registry] url), or set project = {owner!r} in "
                         f"headwater.toml; to call this one {self.project!r} from now on, run: "
                         f"headwater rename-project {self.project}"
                     )
@@ -141,7 +138,7 @@ class FeatureRegistry(RegistryReader):
                 raise
 
     def _is_there(self) -> bool:
-        if self._made is not None or exists(self.engine):
+        if self._made is not None or self.database.exists():
             self.make()  # somebody else made it meanwhile, or replaced it
         return self._made is not None
 
@@ -175,21 +172,12 @@ class FeatureRegistry(RegistryReader):
         """
         self.make()
         stages = tuple(stages)
-        conflict = RegistryConflict(
-            f"registry {place(self.engine)}: somebody changed it since this was planned (on revision {revision}); "
-            "nothing was changed: look at the plan again, then apply"
-        )
-        try:
-            with writing(self.engine) as connection:
-                if self.revision_in(connection) != revision:
-                    raise conflict
-                before = self.snapshot_in(connection)
-                after = advance(before, stages, now=now, log_head=log_head)
-                write_revision(connection, after.revision, stages, at=to_micros(now), who=who, what=what)
-                write_changes(connection, before, after)
-        except sa.exc.IntegrityError as other:
-            # the other's transaction took the revision while this one ran
-            raise conflict from other
+        written = writes.commit(self, stages, revision, now=now, what=what, log_head=log_head, who=who)
+        if not written:
+            raise RegistryConflict(
+                f"registry {self.database.place}: somebody changed it since this was planned (on revision {revision}); "
+                "nothing was changed: look at the plan again, then apply"
+            )
         return self.refresh()
 
     def get_or_set(self, name: str, value: str | None = None) -> str:
@@ -203,16 +191,7 @@ class FeatureRegistry(RegistryReader):
         found = self.setting(name)
         if found is not None:
             return found
-        try:
-            with writing(self.engine) as connection:
-                found = connection.execute(sa.select(settings.c.value).where(settings.c.name == name)).scalar()
-                if found is None:
-                    found = value if value is not None else uuid.uuid4().hex
-                    connection.execute(settings.insert().values(name=name, value=found))
-        except sa.exc.IntegrityError:
-            found = self.setting(name)
-            assert found is not None
-        return found
+        return writes.set_once(self.database, name, value)
 
     def record_watermarks(
         self, marks: Mapping[tuple[str, str], Watermark], *, now: datetime, rows: int = 0, took: timedelta = timedelta()
@@ -228,23 +207,16 @@ class FeatureRegistry(RegistryReader):
         if not marks:
             return
         self.make()
-        with writing(self.engine) as connection:
-            # in one order, so that two runs at once do not wait for each other
-            for (view, version), mark in sorted(marks.items(), key=lambda item: item[0]):
-                values = {"known_until": mark.end, "position": mark.position, "at": to_micros(now)}
-                if rows:
-                    values |= {"run_rows": rows, "run_micros": took // timedelta(microseconds=1)}
-                noted = upsert(connection.dialect, watermarks).values(view=view, version=version, **values)
-                connection.execute(noted.on_conflict_do_update(index_elements=["view", "version"], set_=values))
+        writes.record_watermarks(self.database, marks, now=now, rows=rows, took=took)
 
     def close(self) -> None:
         """Close the database's connections."""
-        sql_connections.close(self.engine)
+        self.database.close()
 
     def __repr__(self) -> str:
         known = self.latest
         held = "not read yet" if known is None else f"revision {known.revision}, {counted(known)}"
-        return f"<FeatureRegistry {self.project} ({place(self.engine)}): {held}>"
+        return f"<FeatureRegistry {self.project} ({self.database.place}): {held}>"
 
 
 def counted(snapshot: RegistrySnapshot) -> str:

@@ -185,7 +185,7 @@ class RegistryLives(RuleBasedStateMachine):
     @invariant()
     def the_database_holds_what_was_planned(self) -> None:
         """Read anew it is the same."""
-        assert FeatureRegistry(self.registry.engine, "p").snapshot() == self.registry.snapshot()
+        assert FeatureRegistry(self.registry.database, "p").snapshot() == self.registry.snapshot()
 
     @invariant()
     def versions_never_change(self) -> None:

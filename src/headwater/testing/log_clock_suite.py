@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from headwater.clock import MIN_MICROS, duration_micros, to_micros
+from headwater.database.engine import open_engine
 from headwater.errors import ClockError
 from headwater.offline import log_state
 from headwater.offline.log import OfflineLog, RowGroup
 from headwater.offline.log_marks import RowReading
 from headwater.offline.log_state import CLOCK_LIMIT
 from headwater.offline.log_tables import metadata
-from headwater.registry.engine import open_engine
 from headwater.testing import SCALE
 
 Place = tuple[str, Path]

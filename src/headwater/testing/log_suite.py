@@ -15,6 +15,7 @@ import pytest
 import sqlalchemy as sa
 
 from headwater.clock import MIN_MICROS
+from headwater.database.engine import open_engine
 from headwater.errors import FormatError, LogMismatch, StoreError
 from headwater.offline import log as log_module
 from headwater.offline import log_core
@@ -22,7 +23,6 @@ from headwater.offline.log import Appended, OfflineLog, RowGroup
 from headwater.offline.log_marks import RowReading
 from headwater.offline.log_state import MAX_POSITION, LogRestored
 from headwater.offline.log_tables import counter, deletes, formats, metadata
-from headwater.registry.engine import open_engine
 
 Place = tuple[str, Path]
 

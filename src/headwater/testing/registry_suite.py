@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headwater.clock import system_clock
+from headwater.database.transactions import reading, writing
 from headwater.definitions.entity import Entity
 from headwater.definitions.feature import Feature
 from headwater.definitions.fingerprint import fingerprint
@@ -38,7 +39,6 @@ from headwater.registry import tables
 from headwater.registry.leases import Leases
 from headwater.registry.registry import FeatureRegistry, open_registry
 from headwater.registry.versions import FeatureVersionManager
-from headwater.sql_transactions import reading, writing
 from headwater.testing import SCALE
 from headwater.types import Embedding, Float64, Int64, String, Timestamp
 
@@ -258,7 +258,7 @@ class RegistrySuite:
         assert (version.view.source, version.view.feature_list) == (RICH.source, RICH.feature_list)
         assert (version.created_at, version.updated_at, version.log_head, version.automatic) == (NOW, NOW, 3, True)
         assert found.services["model"].version().selections[0].renames == {"a": "z"}
-        assert FeatureRegistry(registry.engine, PROJECT).snapshot() == found
+        assert FeatureRegistry(registry.database, PROJECT).snapshot() == found
         assert not planned(registry, [THING, RICH, other, service]).stages
 
     def test_any_past_version_can_be_looked_up(self, registry: FeatureRegistry) -> None:
@@ -323,7 +323,7 @@ class RegistrySuite:
             manager.promote("v", "1.1.0", watermarks=marks, now=NOW)
         manager.promote("v", "1.1.0", watermarks=marks, now=NOW, force=True)
         manager.retire("v", "1.0.0", now=NOW + timedelta(days=1))
-        assert FeatureRegistry(registry.engine, PROJECT).snapshot() == registry.refresh()
+        assert FeatureRegistry(registry.database, PROJECT).snapshot() == registry.refresh()
         log = [(c.revision, c.who, c.what, c.version) for c in registry.changes("v")]
         assert log == [
             (1, "me", "apply", "1.0.0"),
@@ -358,8 +358,8 @@ class RegistrySuite:
         assert snapshot.revision == 16
 
     def test_a_snapshot_is_looked_at_anew_after_a_while(self, registry: FeatureRegistry) -> None:
-        slow = FeatureRegistry(registry.engine, PROJECT, refresh=timedelta(hours=1))
-        quick = FeatureRegistry(registry.engine, PROJECT, refresh=timedelta(0))
+        slow = FeatureRegistry(registry.database, PROJECT, refresh=timedelta(hours=1))
+        quick = FeatureRegistry(registry.database, PROJECT, refresh=timedelta(0))
         assert slow.snapshot().revision == quick.snapshot().revision == 0
         apply(registry, [view_of("a")])
         assert slow.snapshot().revision == 0
@@ -383,7 +383,7 @@ class RegistrySuite:
 
     def test_another_project_is_refused(self, registry: FeatureRegistry) -> None:
         with pytest.raises(RegistryError, match="belongs to project 'conformance', not 'another'"):
-            FeatureRegistry(registry.engine, "another")
+            FeatureRegistry(registry.database, "another")
 
     def test_watermarks_are_mirrored_without_a_revision(self, registry: FeatureRegistry) -> None:
         later = NOW + timedelta(hours=1)
@@ -391,7 +391,7 @@ class RegistrySuite:
         registry.record_watermarks({("w", "1.0.0"): Watermark(3, 4)}, now=later)
         registry.record_watermarks({}, now=later)
         told = {("w", "1.0.0"): (Watermark(3, 4), later), ("w", "2.0.0"): (Watermark(), NOW)}
-        assert registry.watermarks() == FeatureRegistry(registry.engine, PROJECT).watermarks() == told
+        assert registry.watermarks() == FeatureRegistry(registry.database, PROJECT).watermarks() == told
         assert registry.refresh().revision == 0
 
     def test_the_last_run_that_found_rows_is_noted(self, registry: FeatureRegistry) -> None:
@@ -400,7 +400,7 @@ class RegistrySuite:
         assert registry.last_runs() == {}
         registry.record_watermarks({pair: Watermark(2, 2)}, now=NOW, rows=7, took=took)
         registry.record_watermarks({pair: Watermark(3, 2)}, now=NOW, took=timedelta(seconds=9))
-        assert registry.last_runs() == FeatureRegistry(registry.engine, PROJECT).last_runs() == {pair: (7, took)}
+        assert registry.last_runs() == FeatureRegistry(registry.database, PROJECT).last_runs() == {pair: (7, took)}
         assert registry.watermarks()[pair][0] == Watermark(3, 2)
 
     def test_leases_end_by_themselves_unless_renewed(self, registry: FeatureRegistry) -> None:

@@ -17,11 +17,11 @@ import sqlalchemy as sa
 import headwater as hw
 from headwater.compute.refresh import recompute
 from headwater.compute.worker import Worker
+from headwater.database.transactions import writing
 from headwater.offline import log_tables
 from headwater.online.stores.memory import MemoryOnlineStore
 from headwater.online.view_rows import ViewRows
 from headwater.planning.resolve import ResolvedView, whole_view
-from headwater.sql_transactions import writing
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 AIRPORT = hw.Entity("airport", join_keys={"airport": hw.String})

@@ -13,11 +13,11 @@ from headwater.compute import refresh_tables
 from headwater.compute.refresh_queue import HINTS, Hints
 from headwater.compute.refresh_records import RefreshRecords
 from headwater.compute.refresh_sql import SQLHintQueue
+from headwater.database.engine import open_engine
 from headwater.errors import FormatError, Unavailable
 from headwater.online.hints import Claim, Fate, Hint, HintQueue, Outcome
 from headwater.online.stores.redis import RedisOnlineStore
 from headwater.online.stores.redis_scripts import Script
-from headwater.registry.engine import open_engine
 
 SECOND = 1_000_000
 HOUR = 3_600 * SECOND

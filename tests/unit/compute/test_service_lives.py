@@ -19,8 +19,8 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 import headwater as hw
+from headwater.database.transactions import writing
 from headwater.errors import ChangeRefused, DefinitionError, NotFound, VersionConflict
-from headwater.sql_transactions import writing
 from headwater.testing import SCALE
 from tests.unit.compute.conftest import Bench
 

@@ -18,11 +18,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from headwater.database.transactions import writing
 from headwater.planning.files import FileIdentity, compare_files
 from headwater.registry import files, migrations
 from headwater.registry.files import FileEntries
 from headwater.registry.registry import open_registry
-from headwater.sql_transactions import writing
 from headwater.testing import SCALE
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)

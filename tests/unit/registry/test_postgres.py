@@ -14,15 +14,15 @@ import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
-from headwater import sql_transactions
 from headwater.clock import MIN_MICROS
+from headwater.database import sqlite
+from headwater.database.engine import open_engine
+from headwater.database.transactions import writing
 from headwater.errors import ConfigError, RegistryConflict, StoreError, StoreReadOnly, Unavailable
 from headwater.offline.log import OfflineLog
 from headwater.planning.watermark import Watermark
-from headwater.registry.engine import open_engine
 from headwater.registry.leases import Leases
 from headwater.registry.registry import open_registry
-from headwater.sql_transactions import writing
 from headwater.testing.log_suite import content, group, rows
 from headwater.testing.registry_suite import THING, apply, planned, view_of
 from headwater.urls import without_password
@@ -90,7 +90,7 @@ def end_connection(engine: sa.Engine, connection: sa.Connection) -> None:
 
 
 def test_a_lock_that_another_holds_is_waited_for_a_bounded_time(postgres_url, tmp_path, monkeypatch):
-    monkeypatch.setattr(sql_transactions, "BUSY_SECONDS", 0.3)
+    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.3)
     mine, theirs = open_engine(postgres_url, tmp_path), open_engine(postgres_url, tmp_path)
     log, other = (OfflineLog(engine, tmp_path / "log", lambda: LONG_AGO) for engine in (mine, theirs))
     stuck, told = threading.Event(), threading.Event()

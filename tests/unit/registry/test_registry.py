@@ -139,7 +139,7 @@ class TestDatabase:
 
     def test_a_file_that_is_no_database(self, tmp_path: Path) -> None:
         (tmp_path / "x.db").write_bytes(b"not a database" * 100)
-        with pytest.raises(FormatError, match="no headwater database"):
+        with pytest.raises(FormatError, match="not a headwater database"):
             open_registry("sqlite:///x.db", tmp_path, "p")
 
     @pytest.mark.parametrize("url", ["registry.db", "", "nonsense://x", "sqlite:/x"])
@@ -160,7 +160,7 @@ class TestDatabase:
             open_registry(FILE, tmp_path, "p")
 
     def test_a_writer_that_holds_it_for_long_is_told(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("headwater.sql_transactions.BUSY_SECONDS", 0.2)
+        monkeypatch.setattr("headwater.database.sqlite.BUSY_SECONDS", 0.2)
         registry = open_registry(FILE, tmp_path, "p")
         with sqlite3.connect(tmp_path / ".headwater/registry.db", isolation_level=None) as other:
             other.execute("BEGIN IMMEDIATE")
@@ -182,7 +182,7 @@ class TestDatabase:
             for number in range(200):
                 apply(file_registry, view(*(f"f{n}" for n in range(50)), name=f"v{number}"))
         found = file_registry.refresh()
-        assert FeatureRegistry(file_registry.engine, "flights").snapshot() == found
+        assert FeatureRegistry(file_registry.database, "flights").snapshot() == found
         assert found.views["weather"].live == "1.0.0"
 
     def test_memory_is_each_stores_own(self, tmp_path: Path) -> None:
@@ -198,6 +198,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from headwater.errors import StoreReadOnly
 from headwater.planning.diff import plan
+from headwater.registry import writes
 from headwater.registry.registry import open_registry
 if os.getuid() == 0:  # whom no permission stops
     os.setuid(12345)
@@ -226,4 +227,4 @@ def test_a_folder_that_takes_no_writes_can_be_read(beside_a_writer: bool) -> Non
         Path(folder).chmod(0o755)
     assert said.returncode == 0, said.stderr
     assert said.stdout.startswith(f"['weather']\nrefused: registry {Path(folder) / 'registry.db'}: ")
-    assert "takes no writes" in said.stdout
+    assert "read-only" in said.stdout

@@ -9,23 +9,23 @@ import pytest
 import sqlalchemy as sa
 
 from headwater.compute import refresh_tables
+from headwater.database.database import Database
 from headwater.offline import log_migrations, log_tables
 from headwater.registry import migrations, tables
-from headwater.registry.engine import open_engine
 
-OWNERS: dict[str, tuple[sa.MetaData, Callable[[sa.Engine], None]]] = {
-    "registry": (tables.metadata, lambda engine: migrations.migrate(engine, 0)),
-    "log": (log_tables.metadata, log_tables.migrate),
-    "refresh queue": (refresh_tables.metadata, refresh_tables.migrate),
+OWNERS: dict[str, tuple[sa.MetaData, Callable[[Database], None]]] = {
+    "registry": (tables.metadata, lambda database: migrations.migrate(database, 0)),
+    "log": (log_tables.metadata, lambda database: log_tables.migrate(database.engine)),
+    "refresh queue": (refresh_tables.metadata, lambda database: refresh_tables.migrate(database.engine)),
 }
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[sa.Engine]:
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     url = "sqlite:///some.db" if request.param == "sqlite" else request.getfixturevalue("postgres_url")
-    made = open_engine(url, tmp_path)
+    made = Database(url, tmp_path)
     yield made
-    made.dispose()
+    made.close()
 
 
 def described(table: sa.Table, dialect: sa.Dialect) -> tuple[object, ...]:
@@ -40,15 +40,17 @@ def described(table: sa.Table, dialect: sa.Dialect) -> tuple[object, ...]:
 
 
 @pytest.mark.parametrize("owner", OWNERS)
-def test_what_the_migrations_make_is_what_is_declared(engine: sa.Engine, owner: str) -> None:
+def test_what_the_migrations_make_is_what_is_declared(database: Database, owner: str) -> None:
     declared, migrate = OWNERS[owner]
-    migrate(engine)
-    migrate(engine)
-    made = sa.MetaData()
-    made.reflect(engine)
+    migrate(database)
+    migrate(database)
+    made, dialect = sa.MetaData(), database.engine.dialect
+    made.reflect(database.engine)
     assert set(made.tables) == set(declared.tables)
     for table in declared.sorted_tables:
-        assert described(made.tables[table.name], engine.dialect) == described(table, engine.dialect), table.name
+        assert described(made.tables[table.name], database.engine.dialect) == described(
+            table, database.engine.dialect
+        ), table.name
 
 
 @pytest.mark.parametrize("module", [migrations, log_migrations, refresh_tables], ids=lambda module: module.__name__)

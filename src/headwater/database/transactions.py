@@ -13,13 +13,11 @@ import sqlalchemy as sa
 
 from headwater import interrupts
 from headwater.clock import Clock, to_micros
-from headwater.errors import FormatError, StorageFull, StoreError, StoreReadOnly, Unavailable
-from headwater.sql_connections import connected
-from headwater.sql_connections import place as place
-from headwater.sql_files import Counting
-
-BUSY_SECONDS = 30.0
-"""How long a transaction waits for another one of another process, before `Unavailable`."""
+from headwater.database.connections import connected
+from headwater.database.connections import place as place
+from headwater.database.said import store_error
+from headwater.database.watching import Counting
+from headwater.errors import FormatError, StoreError, Unavailable
 
 
 @contextmanager
@@ -140,9 +138,14 @@ class Migrations:
         return found
 
     def _version(self, connection: sa.Connection) -> int:
-        if not sa.inspect(connection).has_table(self.form.name):
+        if not has_table(connection, self.form.name):
             return 0
         return int(connection.execute(sa.select(self.form.c.version)).scalar_one())
+
+
+def has_table(connection: sa.Connection, name: str) -> bool:
+    """Whether the database has a table."""
+    return sa.inspect(connection).has_table(name)
 
 
 def run_statements(connection: sa.Connection, statements: Iterable[str]) -> None:
@@ -191,37 +194,6 @@ def translated(engine: sa.Engine, what: str = "registry") -> Iterator[None]:
         interrupt = interrupts.behind(bad, outer)
         if interrupt is not None:
             raise interrupt from None
-        raise _error(f"{what} {place(engine)}", bad) from bad
-
-
-def _error(where: str, bad: sa.exc.DBAPIError) -> StoreError:
-    text = " ".join(str(bad.orig).split())
-    # a server's words may be in any language, its codes are not
-    said = _CODES.get(getattr(bad.orig, "sqlstate", None) or "") or text.casefold()
-    if "readonly" in said or "read-only" in said or "permission denied" in said:
-        return StoreReadOnly(f"{where}: takes no writes ({text}); check {_rights(where)}")
-    if "is full" in said or "no space" in said or ("disk i/o" in said and "full" in said):
-        return StorageFull(f"{where}: no room left ({text}); everything acknowledged before is kept")
-    if "not a database" in said or "malformed" in said:
-        return FormatError(f"{where}: is no headwater database, or damaged ({text})")
-    if "locked" in said:
-        return Unavailable(f"{where}: another process held it for {BUSY_SECONDS:.0f} s ({text}); try again")
-    if isinstance(bad, (sa.exc.DataError, sa.exc.ProgrammingError, sa.exc.NotSupportedError)):
-        return StoreError(f"{where}: refused a statement ({text})")
-    return Unavailable(f"{where}: cannot be used ({text})")
-
-
-_CODES = {
-    "25006": "read-only",
-    "42501": "permission denied",
-    "53100": "no space",
-    "55P03": "locked",
-}
-
-
-def _rights(where: str) -> str:
-    return (
-        "the user's rights, and that it is no standby"
-        if "://" in where
-        else "the permissions of the file and its folder"
-    )
+        refused = isinstance(bad, (sa.exc.DataError, sa.exc.ProgrammingError, sa.exc.NotSupportedError))
+        code = getattr(bad.orig, "sqlstate", None) or ""
+        raise store_error(f"{what} {place(engine)}", str(bad.orig), code, refused=refused) from bad

@@ -19,7 +19,6 @@ import re
 import secrets
 import sqlite3
 import stat
-import threading
 import time
 import weakref
 from collections.abc import Iterator
@@ -28,21 +27,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import sqlalchemy as sa
-from sqlalchemy import event
-
 from headwater import forks
-from headwater.errors import FormatError, StorageFull, StoreError, StoreReadOnly, Unavailable
+from headwater.errors import FormatError, StorageFull, StoreError, Unavailable
 from headwater.file_lock import FileLock
 from headwater.state_files import is_private, make_file
 
 WAIT = 30.0
 """Seconds to wait at most for another process that opens the database, or copies over it."""
 
-CHECKPOINT = 4 << 20
-"""Bytes of a write-ahead log from which its pages are moved into the file."""
-
-_GENERATION = "headwater_generation"
 _BITS = 16
 _TRIES = 20
 _PAUSE = 0.01
@@ -70,7 +62,8 @@ class Count:
         return self.number == later.number - 1 and self.lineage in (0, later.lineage)
 
 
-def _next_stamp(lineage: int = 0) -> int:
+def next_stamp(lineage: int = 0) -> int:
+    """Another stamp; of the lineage, where there is one."""
     return (lineage or secrets.randbelow((1 << 15) - 1) + 1) << _BITS | secrets.randbits(_BITS)
 
 
@@ -105,19 +98,19 @@ class DatabaseFile:
 
     Attributes:
         generation: how often the file was found to be another one: what was read of it before is void.
+        read_only: whether nothing can be changed in its folder.
     """
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
         self.generation = 0
         self._log, self._index = (path.with_name(path.name + end) for end in ("-wal", "-shm"))
-        self._read_only = read_only
+        self.read_only = read_only
         self._lock = forks.rlock()
         self._known: _State | None = None
         self._count: Count | None = None
         self._greatest = 0
         self._open: set[int] = set()
-        self.engines: weakref.WeakSet[sa.Engine] = weakref.WeakSet()
         forks.after_fork(self, DatabaseFile._in_child)
 
     def _in_child(self) -> None:
@@ -149,7 +142,7 @@ class DatabaseFile:
         """
         with self._lock:
             state = self._look()
-            if self._known is None and not self._read_only:
+            if self._known is None and not self.read_only:
                 self._remove_unfinished()
             if state is not None or seen:
                 self._take(state)
@@ -207,7 +200,7 @@ class DatabaseFile:
 
     def is_writable(self) -> bool:
         """Whether the permissions of a file that was opened for writing, as seen last, let anybody write to it."""
-        return self._read_only or self._known is None or self._known.writable
+        return self.read_only or self._known is None or self._known.writable
 
     def log_size(self) -> int:
         """Bytes of the write-ahead log; 0 where there is none."""
@@ -248,7 +241,7 @@ class DatabaseFile:
         if state == known:
             return
         count = self._going_on(state)
-        if count is None and not self._read_only:
+        if count is None and not self.read_only:
             self._renew(state)
             state = self._look()
             if state is None:
@@ -362,7 +355,7 @@ class DatabaseFile:
                 found = target.execute("PRAGMA quick_check(1)").fetchone()[0]
                 if found != "ok":
                     raise sqlite3.DatabaseError(found)
-                target.execute(f"PRAGMA application_id = {_next_stamp()}")
+                target.execute(f"PRAGMA application_id = {next_stamp()}")
                 target.execute("PRAGMA journal_mode=WAL")
                 target.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             # the log that is left beside it for a moment does not belong to it, which others see
@@ -435,7 +428,6 @@ def connect_immutable(path: Path) -> sqlite3.Connection:
 
 
 _by_path: weakref.WeakValueDictionary[str, DatabaseFile] = weakref.WeakValueDictionary()
-_by_engine: weakref.WeakKeyDictionary[sa.Engine, DatabaseFile] = weakref.WeakKeyDictionary()
 _making = forks.lock()
 
 
@@ -459,126 +451,12 @@ def connection_to(file: DatabaseFile) -> type[sqlite3.Connection]:
     return Connection
 
 
-def file_of(path: Path, *, read_only: bool = False) -> DatabaseFile:
-    """The one object of a database's file in this process; the first one's settings hold."""
+def file_of(path: Path) -> DatabaseFile:
+    """The one object of a database's file in this process."""
     place = os.path.realpath(path)
     with _making:
         file = _by_path.get(place)
         if file is None:
+            read_only = path.exists() and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK))
             file = _by_path[place] = DatabaseFile(path, read_only=read_only)
         return file
-
-
-def watch(engine: sa.Engine, file: DatabaseFile) -> None:
-    """Let an engine's connections be used only as long as the file is the one that they have open."""
-    _by_engine[engine] = file
-    file.engines.add(engine)
-    here = threading.local()
-    seen = False
-
-    def begin(*_: Any) -> None:
-        file.begin(seen=seen)
-        here.identity = file.identity()
-
-    def opened(connection: Any, record: Any) -> None:
-        nonlocal seen
-        seen = True
-        record.info[_GENERATION] = file.opened(connection, getattr(here, "identity", None))
-
-    def checkout(_: Any, record: Any, __: Any) -> None:
-        if record.info.get(_GENERATION) != file.check():
-            raise sa.exc.InvalidatePoolError(f"{file.path}: is another file now")
-
-    def closed(connection: Any, _: Any) -> None:
-        file.closed(connection)
-
-    event.listen(engine, "do_connect", begin)
-    event.listen(engine, "connect", opened)
-    event.listen(engine, "checkout", checkout)
-    event.listen(engine, "close", closed)
-
-
-def generation(engine: sa.Engine) -> int:
-    """How often an engine's database was found to be in another file than before; 0 where it is not in a file.
-
-    Raises:
-        Unavailable, FormatError: the file is gone, or is not a whole database.
-    """
-    file = _by_engine.get(engine)
-    return 0 if file is None else file.check()
-
-
-def generation_of(connection: sa.Connection) -> int:
-    """The generation of the database that a transaction sees."""
-    found: int = connection.info.get(_GENERATION, 0)
-    return found
-
-
-class Counting:
-    """Counts up a database's number in a write transaction that was just begun, if that changes anything.
-
-    Args:
-        connection: the transaction's; one to a database that is not in a file is left as it is.
-
-    Raises:
-        StoreReadOnly: the file was made read-only.
-    """
-
-    def __init__(self, connection: sa.Connection) -> None:
-        self._connection = connection
-        self._file = _by_engine.get(connection.engine)
-        self._number = 0
-        if self._file is not None:
-            if not self._file.is_writable():
-                # whoever has it open could go on writing to it
-                raise StoreReadOnly(
-                    f"{self._file.path}: was made read-only while it was open; nothing was changed: check the "
-                    "permissions of the file"
-                )
-            raw: Any = connection.connection.driver_connection
-            self._raw = raw
-            self._rows, self._schema = int(raw.total_changes), self._pragma("schema_version")
-            self._before = Count(self._pragma("application_id"), self._pragma("user_version"))
-            self._generation = generation_of(connection)
-
-    def _pragma(self, what: str) -> int:
-        try:
-            # not by SQLAlchemy, which takes longer than the rest of a small transaction
-            found = self._raw.execute(f"PRAGMA {what}").fetchone()
-        except sqlite3.Error as bad:
-            raise sa.exc.OperationalError(f"PRAGMA {what}", None, bad) from bad
-        return 0 if found is None else int(found[0])
-
-    def count(self) -> None:
-        """Just before the commit."""
-        # tables that were made or changed are not among the rows that SQLite counts
-        if self._file is None:
-            return
-        if self._raw.total_changes == self._rows and self._pragma("schema_version") == self._schema:
-            return
-        self._number = self._before.number + 1
-        self._pragma(f"user_version = {self._number}")
-        self._pragma(f"application_id = {_next_stamp(self._before.lineage)}")
-
-    def check(self) -> None:
-        """Just after the commit.
-
-        Raises:
-            Unavailable: the file was removed or replaced meanwhile, so that what was written may be lost.
-        """
-        if self._file is None or not self._number:
-            return
-        self._file.wrote(self._number, self._generation)
-        lost = "what was just written may be lost: check before it is written again"
-        try:
-            kept = self._file.check() == self._generation
-        except StoreError as bad:
-            raise Unavailable(f"{bad}; {lost}") from bad
-        if not kept:
-            raise Unavailable(f"{self._file.path}: the database was replaced while it was written to; {lost}")
-        if self._file.log_size() >= CHECKPOINT:
-            # as SQLite does by itself: whoever reads an older state keeps its pages in the log. What was written is
-            # safe there, also where the file cannot take it now
-            with suppress(sa.exc.DBAPIError):
-                self._connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
-            self._connection.rollback()

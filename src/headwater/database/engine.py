@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sqlite3
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +11,10 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.pool import NullPool, QueuePool
 
-from headwater import sql_transactions
-from headwater.errors import ConfigError, MissingExtra, StoreReadOnly, Unavailable, needs_package
-from headwater.sql_files import DatabaseFile, connect_immutable, connection_to, file_of, watch
-from headwater.state_files import make_folder as make_folder_of
+from headwater.database import sqlite
+from headwater.database.files import connection_to, file_of
+from headwater.database.watching import watch
+from headwater.errors import ConfigError, MissingExtra, needs_package
 from headwater.urls import ESCAPED, scheme_of, without_password
 
 MEMORY = "sqlite://"
@@ -88,14 +86,14 @@ def _server(url: sa.URL) -> sa.Engine:
         url = url.set(password=hidden).difference_update_query(["password"])
     options = {**_QUICK, "tcp_user_timeout": _UNANSWERED} if url.get_driver_name() == "psycopg" else {}
     given = {name: value for name, value in options.items() if name not in url.query}
-    engine = sa.create_engine(url, pool_pre_ping=True, pool_timeout=sql_transactions.BUSY_SECONDS, connect_args=given)
+    engine = sa.create_engine(url, pool_pre_ping=True, pool_timeout=sqlite.BUSY_SECONDS, connect_args=given)
     event.listen(engine, "connect", _bounded)
     return engine
 
 
 def _bounded(connection: Any, _record: object) -> None:
     """Waiting for others' locks is bounded, and so is holding one for a host that stands still in mid-transaction."""
-    wait = int(sql_transactions.BUSY_SECONDS * 1000)
+    wait = int(sqlite.BUSY_SECONDS * 1000)
     cursor = connection.cursor()
     cursor.execute(f"SET lock_timeout = {wait}; SET idle_in_transaction_session_timeout = {2 * wait}")
     cursor.close()
@@ -115,21 +113,20 @@ def _sqlite(url: sa.URL, folder: Path) -> sa.Engine:
             pool_timeout=1.0,
             creator=kept.connect,
         )
-        event.listen(engine, "connect", _on_connect)
+        event.listen(engine, "connect", sqlite.prepare)
         event.listen(engine, "engine_disposed", lambda _: kept.close())
         return engine
     assert url.database is not None
     path = folder / url.database
-    read_only = path.exists() and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK))
-    file = file_of(path, read_only=read_only)
-    if read_only:
+    file = file_of(path)
+    if file.read_only:
         engine = sa.create_engine(
-            url.set(database=str(path)), poolclass=NullPool, creator=lambda: _connect_read_only(file)
+            url.set(database=str(path)), poolclass=NullPool, creator=lambda: sqlite.connect_read_only(file)
         )
     else:
-        options = {"timeout": sql_transactions.BUSY_SECONDS, "check_same_thread": False, "factory": connection_to(file)}
+        options = {"timeout": sqlite.BUSY_SECONDS, "check_same_thread": False, "factory": connection_to(file)}
         engine = sa.create_engine(url.set(database=str(path)), connect_args=options)
-        event.listen(engine, "connect", _on_connect)
+        event.listen(engine, "connect", sqlite.prepare)
     watch(engine, file)
     return engine
 
@@ -159,91 +156,3 @@ class _Kept:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.end()
-
-
-def exists(engine: sa.Engine) -> bool:
-    """Whether there is a database to read; one that is no file of SQLite's is asked itself."""
-    file = _file(engine)
-    return file is None or file.exists()
-
-
-def make_folder(engine: sa.Engine) -> None:
-    """Make the folder of a SQLite file that is not there yet.
-
-    Raises:
-        StoreReadOnly: it cannot be made, or takes no files.
-    """
-    file = _file(engine)
-    if file is None or file.exists():
-        return
-    try:
-        make_folder_of(file.parent)
-    except OSError as bad:
-        raise StoreReadOnly(f"registry {file}: its folder cannot be made: {bad.strerror}") from bad
-    if not os.access(file.parent, os.W_OK):
-        raise StoreReadOnly(f"registry {file}: is not there, and its folder takes no writes")
-
-
-def _file(engine: sa.Engine) -> Path | None:
-    on_disk = engine.dialect.name == "sqlite" and engine.url.database
-    return Path(engine.url.database or "") if on_disk else None
-
-
-def _on_connect(connection: Any, _record: object) -> None:
-    """SQLite alone: readers beside a writer, and waiting for other processes."""
-    cursor = connection.cursor()
-    cursor.execute(f"PRAGMA busy_timeout={int(sql_transactions.BUSY_SECONDS * 1000)}")
-    _write_ahead(cursor)
-    # what is removed is overwritten, so that no free page holds a key that was purged
-    cursor.execute("PRAGMA secure_delete=ON")
-    # pages are moved into the file once it was looked at, not by the commit that stands before that
-    cursor.execute("PRAGMA wal_autocheckpoint=0")
-    # opens the write-ahead log and its index: from here on they can be watched
-    cursor.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
-    cursor.close()
-
-
-def _write_ahead(cursor: sqlite3.Cursor) -> None:
-    """Switch to the write-ahead log; SQLite does not wait for others at that, so that this does."""
-    until = time.monotonic() + sql_transactions.BUSY_SECONDS
-    while True:
-        try:
-            cursor.execute("PRAGMA journal_mode=WAL")
-            return
-        except sqlite3.OperationalError as bad:
-            if "locked" not in str(bad) or time.monotonic() > until:
-                raise
-            time.sleep(0.005)
-
-
-def _connect_read_only(file: DatabaseFile) -> sqlite3.Connection:
-    """A database in a folder where nothing can be written.
-
-    Raises:
-        Unavailable: a write that was interrupted has to be undone first, which takes a folder that can be written.
-    """
-    base = f"{file.path.resolve().as_uri()}?mode=ro"
-    connection = sqlite3.connect(base, uri=True, timeout=sql_transactions.BUSY_SECONDS, check_same_thread=False)
-    try:
-        connection.execute("SELECT 1 FROM sqlite_master")
-        return connection
-    except sqlite3.OperationalError:
-        connection.close()
-    if _size(file.path, "-journal"):
-        raise Unavailable(
-            f"registry {file.path}: an interrupted write has to be undone first: copy it and the file that ends "
-            "in -journal into a folder that can be written, and open it there once"
-        )
-    # without an index of the log beside it nobody can be writing; SQLite can have one in memory, if it asks for no lock
-    if _size(file.path, "-wal") and file.has_own_log():
-        connection = sqlite3.connect(f"{base}&vfs=unix-none", uri=True, check_same_thread=False)
-        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-        return connection
-    return connect_immutable(file.path)
-
-
-def _size(path: Path, end: str) -> int:
-    try:
-        return path.with_name(path.name + end).stat().st_size
-    except OSError:
-        return 0

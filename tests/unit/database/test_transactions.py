@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from headwater.database.transactions import reading, writing
 from headwater.errors import FormatError, StorageFull, StoreError, StoreReadOnly, Unavailable
-from headwater.sql_transactions import reading, writing
 
 
 @pytest.fixture
@@ -40,14 +40,14 @@ def test_no_room_is_told_and_nothing_is_lost(engine):
 
 
 def test_a_connection_that_may_not_write(engine):
-    with pytest.raises(StoreReadOnly, match="takes no writes"), reading(engine) as connection:
+    with pytest.raises(StoreReadOnly, match="is read-only"), reading(engine) as connection:
         connection.execute(sa.text("PRAGMA query_only = ON"))
         connection.execute(sa.text("INSERT INTO t VALUES (1)"))
 
 
 def test_a_file_that_is_no_database(tmp_path: Path):
     (tmp_path / "x.db").write_bytes(b"not a database" * 100)
-    damaged, told = sa.create_engine(f"sqlite:///{tmp_path}/x.db"), r"registry .*x\.db: is no headwater database"
+    damaged, told = sa.create_engine(f"sqlite:///{tmp_path}/x.db"), r"registry .*x\.db: is not a headwater database"
     with pytest.raises(FormatError, match=told), reading(damaged) as connection:
         connection.execute(sa.text("SELECT * FROM t"))
 

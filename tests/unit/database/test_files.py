@@ -19,18 +19,18 @@ import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headwater import sql_files
+from headwater.database import files, watching
+from headwater.database.engine import open_engine
+from headwater.database.transactions import reading, writing
 from headwater.errors import HeadwaterError, StoreError, StoreReadOnly, Unavailable
-from headwater.registry.engine import open_engine
-from headwater.sql_transactions import reading, writing
 from tests.children import problem_in_child
 
 OTHER = """
 import gc, json, os, shutil, sys
 from pathlib import Path
 import sqlalchemy as sa
-from headwater.registry.engine import open_engine
-from headwater.sql_transactions import reading, writing
+from headwater.database.engine import open_engine
+from headwater.database.transactions import reading, writing
 
 engines = {}
 
@@ -439,7 +439,7 @@ def test_files_beside_the_database_that_are_changed_alone_are_noticed(
     copier.do("checkpoint", tmp_path, "TRUNCATE")
     copier.do("close", tmp_path)
     write(engine, 2)
-    before = sql_files.generation(engine)
+    before = watching.generation(engine)
     for end in ends:
         path = tmp_path / f"some.db{end}"
         content = path.read_bytes()
@@ -448,7 +448,7 @@ def test_files_beside_the_database_that_are_changed_alone_are_noticed(
             path.write_bytes(content)
     kept = [1, 2] if how == "replaced" or "-wal" not in ends else [1]
     assert read(engine) == kept
-    assert sql_files.generation(engine) == before + 1
+    assert watching.generation(engine) == before + 1
     write(engine, 3)
     assert copier.do("read_fresh", tmp_path) == read(engine) == [*kept, 3]
 
@@ -552,7 +552,7 @@ def test_many_writers_that_share_a_file_are_not_taken_for_a_restore(
             connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
         time.sleep(0.01)
     assert problems == []
-    assert sql_files.generation(engine) == 0
+    assert watching.generation(engine) == 0
     assert len(read(engine)) == 600
 
 
@@ -568,7 +568,7 @@ def test_what_a_process_killed_while_it_copied_has_left_is_removed(
         shutil.copyfile(copy / "some.db", tmp_path / "coming")
         (tmp_path / "coming").replace(tmp_path / "some.db")
         os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment]
-        sql_files._write_new = lambda path, *_: (path.touch(), os.fsync(0))  # type: ignore[assignment]
+        files._write_new = lambda path, *_: (path.touch(), os.fsync(0))  # type: ignore[assignment]
         read(mine)
 
     engine.dispose()
@@ -585,19 +585,19 @@ def test_what_a_process_killed_while_it_copied_has_left_is_removed(
 def test_pages_are_moved_out_of_a_log_that_has_grown(
     engine: sa.Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sql_files, "CHECKPOINT", 1 << 16)
+    monkeypatch.setattr(watching, "CHECKPOINT", 1 << 16)
     for x in range(200):
         write(engine, x)
     assert (tmp_path / "some.db-wal").stat().st_size < 1 << 18
     assert (tmp_path / "some.db").stat().st_size > 200 * 1500
     assert read(engine) == [*range(200)]
-    assert sql_files.generation(engine) == 0
+    assert watching.generation(engine) == 0
 
 
 def test_a_log_that_cannot_be_moved_into_the_file_keeps_what_was_written(
     engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sql_files, "CHECKPOINT", 0)
+    monkeypatch.setattr(watching, "CHECKPOINT", 0)
     refused = []
 
     def refuse(connection: sa.Connection, cursor: object, statement: str, *_: object) -> None:

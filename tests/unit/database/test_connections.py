@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from headwater import forks, sql_connections
+from headwater import forks
+from headwater.database import connections
+from headwater.database.engine import open_engine
+from headwater.database.transactions import reading, writing
 from headwater.errors import Unavailable
-from headwater.registry.engine import open_engine
-from headwater.sql_transactions import reading, writing
 from tests.children import Child, problem_in_child
 
 
@@ -162,7 +163,7 @@ def test_a_child_of_a_transaction_that_did_not_end_in_time_is_refused(engine, mo
         for work in (lambda: add(engine, 2), lambda: count(engine)):
             with pytest.raises(Unavailable, match="this process was forked within a transaction of its parent"):
                 work()
-        sql_connections.close(engine)
+        connections.close(engine)
 
     def write() -> None:
         with writing(engine) as connection:
@@ -221,7 +222,7 @@ def test_one_transaction_within_another_does_not_wait_for_a_fork(file_engine):
 def test_what_was_closed_is_refused_and_a_transaction_under_way_ends(engine):
     with writing(engine) as connection:
         connection.execute(sa.text("INSERT INTO t VALUES (1)"))
-        sql_connections.close(engine)
+        connections.close(engine)
     with pytest.raises(Unavailable, match="was closed"):
         count(engine)
-    sql_connections.close(engine)
+    connections.close(engine)

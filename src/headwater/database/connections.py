@@ -1,15 +1,11 @@
 """Connections to a SQL database: counted, so that a fork finds none of SQLite's open, and refused once it was closed.
 
-SQLite keeps its locks in tables of the process, by file. A child inherits them without the locks themselves: it would
-take itself for a reader that holds its lock and is not protected, or wait for ever for a writer that it has not
-(sqlite.org/howtocorrupt.html, 2.6). So a fork waits for the transactions under way, which are short, and the parent's
-idle connections are closed before it; both open new ones. A server's connections are left to the parent.
+A server's connections are left to the parent of a fork.
 """
 
 from __future__ import annotations
 
 import gc
-import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -17,62 +13,15 @@ from contextlib import contextmanager, nullcontext
 import sqlalchemy as sa
 
 from headwater import forks
+from headwater.database.sqlite import check_not_lost, lost, lost_files, transactions
 from headwater.errors import Unavailable, was_closed
-from headwater.gate import Gate, Turns
+from headwater.gate import Turns
 from headwater.urls import without_password
 
 _PATIENCE = 30.0
 """Seconds that a thread waits at most for the one connection of a database in memory."""
 _COLLECT = 1.0
 """Seconds after which it looks whether an interrupted call left the connection to the garbage collector."""
-
-
-class _Transactions:
-    """The transactions of SQLite under way in this process, and what the last fork found of them."""
-
-    def __init__(self) -> None:
-        self.gate = Gate()
-        self.here = threading.local()
-        self.shut = False
-        self.alone = True
-        """Whether no transaction was under way at the fork that made this process."""
-        forks.after_fork(self, _Transactions._in_child, before=_Transactions._before, in_parent=_Transactions._go_on)
-
-    @property
-    def depth(self) -> int:
-        """How many transactions this thread has under way, one within the other."""
-        found: int = getattr(self.here, "depth", 0)
-        return found
-
-    @contextmanager
-    def one(self) -> Iterator[None]:
-        """Count one while the block runs."""
-        depth = self.depth
-        if not depth:
-            self.gate.enter()
-        self.here.depth = depth + 1
-        try:
-            yield
-        finally:
-            self.here.depth = depth
-            if not depth:
-                self.gate.leave()
-
-    def _before(self) -> None:
-        # a thread that forks within a transaction cannot wait for itself
-        self.shut = not self.depth and self.gate.shut(forks.PATIENCE)
-
-    def _go_on(self) -> None:
-        if self.shut:
-            self.shut = False
-            self.gate.open()
-
-    def _in_child(self) -> None:
-        self.alone = self.shut or not self.gate.inside
-        self.gate, self.shut = Gate(inside=1 if self.depth else 0), False
-
-
-_transactions = _Transactions()
 
 
 class _Use:
@@ -100,12 +49,9 @@ class _Use:
         """Refuse what was closed, or is not to be used in this process."""
         if self._closed:
             raise was_closed(f"{what} {place(engine)}: was closed")
-        if self._lost or (_lost_files and self._file in _lost_files):
-            raise Unavailable(
-                f"{what} {place(engine)}: this process was forked within a transaction of its parent, so that SQLite "
-                "cannot be used on it here: fork outside of transactions, or start processes with multiprocessing's "
-                "'spawn' or 'forkserver'"
-            )
+        if self._lost:
+            raise lost(place(engine), what)
+        check_not_lost(self._file, what)
 
     def leave(self, engine: sa.Engine) -> None:
         """Count one that has done; where it was closed meanwhile the last one ends the connections.
@@ -130,7 +76,7 @@ class _Use:
         """Give the database up in this process."""
         self._lost = True
         if self._file:
-            _lost_files.add(self._file)
+            lost_files.add(self._file)
 
     @contextmanager
     def turn(self) -> Iterator[None]:
@@ -158,7 +104,6 @@ class _Use:
 
 _uses: weakref.WeakKeyDictionary[sa.Engine, _Use] = weakref.WeakKeyDictionary()
 _making = forks.lock()
-_lost_files: set[str] = set()
 
 
 def _use_of(engine: sa.Engine) -> _Use:
@@ -187,12 +132,12 @@ def connected(engine: sa.Engine, what: str) -> Iterator[sa.Connection]:
     use.enter(engine, what)
     try:
         if engine.dialect.name == "sqlite":
-            with use.turn(), _transactions.one(), _connect(engine, what) as connection:
+            with use.turn(), transactions.one(), _connect(engine, what) as connection:
                 use.check(engine, what)
                 yield connection
             return
         # SQLAlchemy holds a lock of its own at an engine's first connection
-        with nullcontext() if use.connected else _transactions.one():
+        with nullcontext() if use.connected else transactions.one():
             connection = engine.connect()
         with connection:
             use.connected = True
@@ -233,7 +178,7 @@ def _in_memory(engine: sa.Engine) -> bool:
 
 
 def _before(engine: sa.Engine) -> None:
-    if _transactions.shut and engine.dialect.name == "sqlite" and not _in_memory(engine):
+    if transactions.shut and engine.dialect.name == "sqlite" and not _in_memory(engine):
         engine.dispose()
 
 
@@ -243,7 +188,7 @@ def _in_child(engine: sa.Engine) -> None:
     if engine.dialect.name != "sqlite":
         engine.dispose(close=False)
         forks.abandon(inherited)
-    elif not _transactions.alone:
+    elif not transactions.alone:
         use.lose()
         if not _in_memory(engine):
             engine.dispose(close=False)

@@ -1,0 +1,126 @@
+"""What changed between two registry snapshots, written into the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from headwater.clock import to_micros
+from headwater.definitions.entity import Entity
+from headwater.definitions.serialize import entity_to_dict, view_to_dict
+from headwater.planning.numbering import AnyRecord, AnyVersion
+from headwater.planning.snapshot import RegistrySnapshot, ServiceVersion, ViewVersion
+from headwater.planning.stages import Kind, Stage
+from headwater.registry.tables import changes, entities, pointers, revisions, versions
+
+
+def write_changes(connection: sa.Connection, before: RegistrySnapshot, after: RegistrySnapshot) -> None:
+    """Write what differs between two snapshots, the first of which is what the tables hold."""
+    for name in before.entities:
+        if name not in after.entities:
+            connection.execute(entities.delete().where(entities.c.name == name))
+    for name, entity in after.entities.items():
+        _write_entity(connection, before.entities.get(name), entity)
+    records: tuple[tuple[Kind, Mapping[str, AnyRecord], Mapping[str, AnyRecord]], ...] = (
+        (Kind.VIEW, before.views, after.views),
+        (Kind.SERVICE, before.services, after.services),
+    )
+    for kind, old, new in records:
+        for name, record in new.items():
+            if old.get(name) is not record:
+                _write_record(connection, kind, old.get(name), record)
+
+
+def _write_entity(connection: sa.Connection, old: Entity | None, new: Entity) -> None:
+    if old is new:
+        return
+    row = {"name": new.name, "definition": _json(entity_to_dict(new))}
+    statement = entities.insert() if old is None else entities.update().where(entities.c.name == new.name)
+    connection.execute(statement.values(row))
+
+
+def _write_record(connection: sa.Connection, kind: Kind, old: AnyRecord | None, new: AnyRecord) -> None:
+    row = {"kind": str(kind), "name": new.name, "live": new.live, "previous": new.previous, "waiting": new.waiting}
+    here = (pointers.c.kind == str(kind)) & (pointers.c.name == new.name)
+    connection.execute((pointers.insert() if old is None else pointers.update().where(here)).values(row))
+    known: Mapping[str, AnyVersion] = {} if old is None else old.versions
+    for version in new.versions.values():
+        found = known.get(version.version)
+        if found is version:
+            continue
+        row = _version_row(kind, new.name, version)
+        if found is None:
+            connection.execute(versions.insert().values(row))
+        else:
+            same = (versions.c.kind == str(kind)) & (versions.c.name == new.name)
+            connection.execute(versions.update().where(same & (versions.c.version == version.version)).values(row))
+
+
+def _version_row(kind: Kind, name: str, version: AnyVersion) -> dict[str, Any]:
+    data = view_to_dict(version.view) if isinstance(version, ViewVersion) else _service_dict(version)
+    return {
+        "kind": str(kind),
+        "name": name,
+        "version": version.version,
+        "definition": _json(data),
+        "automatic": int(version.automatic),
+        "held": int(version.held),
+        "log_head": version.log_head if isinstance(version, ViewVersion) else 0,
+        "revision": version.revision,
+        "created_at": to_micros(version.created_at),
+        "updated_at": to_micros(version.updated_at),
+        "retired_at": None if version.retired_at is None else to_micros(version.retired_at),
+        "caught_up": int(version.caught_up) if isinstance(version, ViewVersion) else None,
+        "reads": None if isinstance(version, ViewVersion) else _json([[*made, v] for made, v in version.reads.items()]),
+    }
+
+
+def _service_dict(service: ServiceVersion) -> dict[str, Any]:
+    return {
+        "format": 1,
+        "name": service.name,
+        "version": service.version,
+        "selections": [
+            {
+                "view": s.view,
+                "version": s.version,
+                "names": list(s.names),
+                "alias": s.alias,
+                "join_key_map": dict(s.join_key_map),
+                "renames": dict(s.renames),
+            }
+            for s in service.selections
+        ],
+        "full_names": service.full_names,
+        "owner": service.owner,
+        "description": service.description,
+        "tags": dict(service.tags),
+        "text": service.text,
+    }
+
+
+def write_revision(
+    connection: sa.Connection, revision: int, stages: Iterable[Stage], *, at: int, who: str, what: str
+) -> None:
+    """Take a revision and note what it changes; only one transaction can take each."""
+    connection.execute(revisions.insert().values(revision=revision, at=at, who=who, what=what))
+    rows = [
+        {
+            "revision": revision,
+            "place": number,
+            "kind": str(stage.kind),
+            "name": stage.name,
+            "version": stage.version,
+            "action": str(stage.action),
+            "stage": _json(stage.to_dict()),
+        }
+        for number, stage in enumerate(stages)
+    ]
+    connection.execute(changes.insert(), rows)
+
+
+def _json(data: Any) -> str:
+    return msgspec.json.encode(data).decode()
