@@ -8,7 +8,7 @@ import sys
 import traceback
 from collections.abc import Iterable, Iterator
 from importlib.machinery import SourceFileLoader
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
@@ -20,6 +20,7 @@ from headwater.errors import ConfigError, DefinitionError, MissingExtra, nearest
 
 ONLINE_STORES = "headwater.online_stores"
 OFFLINE_ENGINES = "headwater.offline_engines"
+_KINDS = {ONLINE_STORES: "online store", OFFLINE_ENGINES: "offline engine"}
 
 
 def load_plugin(group: str, name: str) -> Any:
@@ -33,20 +34,30 @@ def load_plugin(group: str, name: str) -> Any:
         ConfigError: nobody registered that name; the message gives those there are.
         MissingExtra: its package needs another that is not installed.
     """
-    found = {point.name: point for point in entry_points(group=group)}
-    scheme = name.partition("+")[0]
-    point = found.get(name) or found.get(scheme)
-    kind = "online store" if group == ONLINE_STORES else "offline engine"
-    if point is None:
-        raise ConfigError(f"no {kind} {name!r}{nearest(name, found)}; installed: {', '.join(sorted(found))}")
+    point = find_plugin(group, name)
     try:
-        with needs_package(scheme):
+        with needs_package(name.partition("+")[0]):
             return point.load()
     except MissingExtra as missing:
         cause = missing.__cause__
         if isinstance(cause, ModuleNotFoundError) and (cause.name is None or point.module.startswith(cause.name)):
-            raise ConfigError(f"{kind} {point.name!r} names {point.value}, which does not exist: {cause}") from cause
+            raise ConfigError(
+                f"{_KINDS[group]} {point.name!r} names {point.value}, which does not exist: {cause}"
+            ) from cause
         raise
+
+
+def find_plugin(group: str, name: str) -> EntryPoint:
+    """The entry point of a store or engine; see `load_plugin`.
+
+    Raises:
+        ConfigError: nobody registered that name.
+    """
+    found = {point.name: point for point in entry_points(group=group)}
+    point = found.get(name) or found.get(name.partition("+")[0])
+    if point is None:
+        raise ConfigError(f"no {_KINDS[group]} {name!r}{nearest(name, found)}; installed: {', '.join(sorted(found))}")
+    return point
 
 
 def load_definitions(folder: Path, files: Iterable[str]) -> list[Any]:

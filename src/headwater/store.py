@@ -2,59 +2,87 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from headwater import forks
 from headwater.clock import Clock, parse_duration, system_clock, to_micros
-from headwater.compute import delete as deleting
-from headwater.compute import materialize as materializing
-from headwater.compute import repair as repairing
 from headwater.compute import retrieval
-from headwater.compute import status as statuses
-from headwater.compute import verify as verifying
-from headwater.compute import write as writing
-from headwater.compute.erase_entity import erase_entity
-from headwater.compute.opening import Closed, check_store, open_engine, open_online
+from headwater.compute.opening import Closed, check_engine, check_store, open_engine, open_online
 from headwater.compute.refresh_queue import RefreshSettings
-from headwater.compute.reports import ClockRepairReport, DeleteReport, EraseReport, MaterializeReport, WriteReport
 from headwater.compute.rooms import Rooms
-from headwater.compute.source_values import check_values
 from headwater.compute.sources import BoundSources, views_in, with_parts
-from headwater.compute.verify import VerifyReport
-from headwater.compute.worker import begin_work
 from headwater.config import Settings, load_settings
-from headwater.definitions.entity import Entity
+from headwater.deferred import deferred
 from headwater.definitions.view import FeatureView
 from headwater.errors import FeatureViewNotFound, RemovalsRefused, nearest
 from headwater.forks import lazy
 from headwater.interrupts import leaves_nothing
-from headwater.loader import load_definitions
 from headwater.observer import Observer, silent
-from headwater.offline.base import OfflineEngine
-from headwater.offline.log import OfflineLog
-from headwater.offline.result import HistoryResult
 from headwater.online.base import OnlineStore
 from headwater.online.fetching import ReadSettings
 from headwater.online.powers import Provisioned
 from headwater.online.result import OnlineResult
 from headwater.online.session import Session
-from headwater.planning.catalog import ServiceInfo, ViewInfo, service_info, view_info
-from headwater.planning.diff import plan as make_plan
-from headwater.planning.local_time import instant_in
-from headwater.planning.plan import Plan, check_same_plan
-from headwater.planning.pointers import PointerChange, pointer_change
 from headwater.registry.reader import REFRESH
 from headwater.registry.registry import FeatureRegistry, open_registry
-from headwater.registry.versions import FeatureVersionManager
 from headwater.state_files import STATE, exposed, narrow_all
 from headwater.types import ConsistencyLevel, StalePolicy, WriteTarget
 from headwater.urls import without_password
+
+if TYPE_CHECKING:
+    from headwater import loader
+    from headwater.compute import delete as deleting
+    from headwater.compute import erase_entity as erasing
+    from headwater.compute import historical as histories
+    from headwater.compute import materialize as materializing
+    from headwater.compute import repair as repairing
+    from headwater.compute import source_values as values
+    from headwater.compute import status as statuses
+    from headwater.compute import verify as verifying
+    from headwater.compute import worker as working
+    from headwater.compute import write as writing
+    from headwater.compute.reports import (
+        ClockRepairReport,
+        DeleteReport,
+        EraseReport,
+        MaterializeReport,
+        WriteReport,
+    )
+    from headwater.compute.verify import VerifyReport
+    from headwater.definitions.entity import Entity
+    from headwater.offline import log as logs
+    from headwater.offline.base import OfflineEngine
+    from headwater.offline.result import HistoryResult
+    from headwater.planning import catalog, diff, local_time, pointers
+    from headwater.planning import plan as plans
+    from headwater.planning.catalog import ServiceInfo, ViewInfo
+    from headwater.planning.plan import Plan
+    from headwater.planning.pointers import PointerChange
+else:
+    # what a process that only serves never does: DuckDB, SQLGlot and SQLAlchemy come with it
+    loader = deferred("headwater.loader")
+    deleting = deferred("headwater.compute.delete")
+    erasing = deferred("headwater.compute.erase_entity")
+    histories = deferred("headwater.compute.historical")
+    materializing = deferred("headwater.compute.materialize")
+    repairing = deferred("headwater.compute.repair")
+    values = deferred("headwater.compute.source_values")
+    statuses = deferred("headwater.compute.status")
+    verifying = deferred("headwater.compute.verify")
+    working = deferred("headwater.compute.worker")
+    writing = deferred("headwater.compute.write")
+    logs = deferred("headwater.offline.log")
+    catalog = deferred("headwater.planning.catalog")
+    diff = deferred("headwater.planning.diff")
+    local_time = deferred("headwater.planning.local_time")
+    pointers = deferred("headwater.planning.pointers")
+    plans = deferred("headwater.planning.plan")
 
 _PREPARED = 256
 
@@ -68,6 +96,10 @@ def _read_settings(settings: Settings) -> ReadSettings:
         breaker_failures=settings.online_breaker,
         breaker_rest=settings.online_breaker_rest.total_seconds(),
     )
+
+
+def _begin_work(rooms: Rooms) -> Callable[[], None]:
+    return working.begin_work(rooms)
 
 
 def _refresh_settings(settings: Settings) -> RefreshSettings:
@@ -195,7 +227,9 @@ class FeatureStore(forks.OfOneProcess):
                     open_registry(settings.registry_url, settings.folder, settings.project, clock=clock, make=False)
                 )
             )
-            self._engine = offline if isinstance(offline, OfflineEngine) else self._own(open_engine(settings, observer))
+            self._given_engine = None if isinstance(offline, str) else offline
+            if self._given_engine is None:
+                check_engine(settings)
             if isinstance(online, OnlineStore):
                 check_store(type(online))
             self._online = online if isinstance(online, OnlineStore) else self._own(open_online(settings, clock))
@@ -210,9 +244,8 @@ class FeatureStore(forks.OfOneProcess):
         return Rooms(
             project=self._registry.project,
             registry=self._registry,
-            versions=FeatureVersionManager(self._registry),
-            engine=self._engine,
-            log=OfflineLog(self._registry.engine, self._log_folder, self._clock, self.settings.online_clock_tolerance),
+            open_engine=lambda: self._engine,
+            open_log=self._open_log,
             online=self._online,
             clock=self._clock,
             source_of=self._sources.source_of,
@@ -222,9 +255,19 @@ class FeatureStore(forks.OfOneProcess):
             observer=self._observer,
             reads=_read_settings(self.settings),
             refreshing=_refresh_settings(self.settings),
-            work_here=begin_work if self.settings.freshness_refresh_worker else None,
+            work_here=_begin_work if self.settings.freshness_refresh_worker else None,
             durable_within=self.settings.online_durable_within,
         )
+
+    @lazy
+    def _engine(self) -> OfflineEngine:
+        with self._lock:
+            engine: OfflineEngine = self._given_engine or self._own(open_engine(self.settings, self._observer))
+        return engine
+
+    def _open_log(self) -> logs.OfflineLog:
+        tolerance = self.settings.online_clock_tolerance
+        return logs.OfflineLog(self._registry.engine, self._log_folder, self._clock, tolerance)
 
     @property
     def _project(self) -> str:
@@ -265,17 +308,17 @@ class FeatureStore(forks.OfOneProcess):
     def _plan(self, definitions: Iterable[Any] | None, *, every_value: bool, new_text: bool) -> Plan:
         whole = definitions is None
         if definitions is None:
-            definitions = load_definitions(self.settings.folder, self.settings.definitions)
+            definitions = loader.load_definitions(self.settings.folder, self.settings.definitions)
         definitions = with_parts(definitions)
         self._sources.remember(definitions)
         snapshot = self._registry.refresh()
         schemas = self._sources.schemas(self._engine, definitions)
         now = self._clock()
-        plan = make_plan(snapshot, definitions, schemas, whole_project=whole, now=now)
+        plan = diff.plan(snapshot, definitions, schemas, whole_project=whole, now=now)
         plan = replace(plan, definitions=None if whole else tuple(definitions))
         if every_value or new_text:
             views = [d for d in definitions if isinstance(d, FeatureView)]
-            check_values(self._engine, snapshot, views, self._sources.source_of, now, every=every_value)
+            values.check_values(self._engine, snapshot, views, self._sources.source_of, now, every=every_value)
         return plan
 
     @leaves_nothing
@@ -308,10 +351,10 @@ class FeatureStore(forks.OfOneProcess):
         return plan
 
     def _apply(self, changes: Iterable[Any] | Plan | None, *, new_text: bool, allow_removals: bool = False) -> Plan:
-        if isinstance(changes, Plan):
+        if isinstance(changes, plans.Plan):
             plan = changes
             again = self._plan(plan.definitions, every_value=False, new_text=new_text)
-            check_same_plan(plan, again)
+            plans.check_same_plan(plan, again)
         else:
             plan = self._plan(changes, every_value=False, new_text=new_text)
         if plan.removals and not allow_removals:
@@ -337,7 +380,7 @@ class FeatureStore(forks.OfOneProcess):
         """
         marks = self.rooms.watermarks(self._registry.refresh())
         stages = self.rooms.versions.promote(name, version, watermarks=marks, now=self._clock(), force=force)
-        return pointer_change(self._registry.snapshot(), name, stages)
+        return pointers.pointer_change(self._registry.snapshot(), name, stages)
 
     @leaves_nothing
     def rollback(self, name: str) -> PointerChange:
@@ -350,7 +393,7 @@ class FeatureStore(forks.OfOneProcess):
             ChangeRefused: none was live before, or it is retired.
         """
         stages = self.rooms.versions.rollback(name, now=self._clock())
-        return pointer_change(self._registry.snapshot(), name, stages)
+        return pointers.pointer_change(self._registry.snapshot(), name, stages)
 
     @leaves_nothing
     def retire(self, name: str, version: str) -> None:
@@ -363,11 +406,11 @@ class FeatureStore(forks.OfOneProcess):
 
     def get_feature_view(self, name: str, version: str | None = None) -> ViewInfo:
         """A registered view: its definition, join keys and output schema; the live version by default."""
-        return view_info(self._registry.snapshot().view(name), version)
+        return catalog.view_info(self._registry.snapshot().view(name), version)
 
     def get_feature_service(self, name: str, version: str | None = None) -> ServiceInfo:
         """A registered service: its pinned features, join keys and output schema; the live version by default."""
-        return service_info(self._registry.snapshot(), name, version)
+        return catalog.service_info(self._registry.snapshot(), name, version)
 
     def get_entity(self, name: str) -> Entity:
         """A registered entity."""
@@ -375,12 +418,12 @@ class FeatureStore(forks.OfOneProcess):
 
     def list_feature_views(self) -> list[ViewInfo]:
         """The live version of every view."""
-        return [view_info(r) for r in self._registry.snapshot().views.values() if r.live is not None]
+        return [catalog.view_info(r) for r in self._registry.snapshot().views.values() if r.live is not None]
 
     def list_feature_services(self) -> list[ServiceInfo]:
         """The live version of every service."""
         snapshot = self._registry.snapshot()
-        return [service_info(snapshot, r.name) for r in snapshot.services.values() if r.live is not None]
+        return [catalog.service_info(snapshot, r.name) for r in snapshot.services.values() if r.live is not None]
 
     def list_entities(self) -> list[Entity]:
         """Every entity."""
@@ -423,12 +466,12 @@ class FeatureStore(forks.OfOneProcess):
             SpineError: a missing column, a NaT, a key of another type.
         """
         self._sources.remember(views_in(features))
-        return retrieval.historical(
+        return histories.historical(
             self.rooms,
             spine,
             features,
             timestamp_column=timestamp_column,
-            at=None if at is None else instant_in(at, timezone),
+            at=None if at is None else local_time.instant_in(at, timezone),
             as_known=as_known,
             timezone=timezone,
             full_names=full_names,
@@ -517,7 +560,7 @@ class FeatureStore(forks.OfOneProcess):
             EntityNotFound: no such entity.
             EntityKeyError: keys that lack a join key, are NULL or of another type.
         """
-        return erase_entity(self.rooms, entity, entities)
+        return erasing.erase_entity(self.rooms, entity, entities)
 
     @leaves_nothing
     def repair_clock(self) -> ClockRepairReport:

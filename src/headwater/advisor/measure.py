@@ -19,7 +19,8 @@ from headwater.advisor.sampling import ViewSample, draw, entities_of
 from headwater.advisor.surroundings import machine, registry_kind, versions_of
 from headwater.advisor.timed import Pace, TookTooLong, within
 from headwater.clock import MIN_MICROS
-from headwater.compute.retrieval import PreparedReader, historical
+from headwater.compute.historical import historical
+from headwater.compute.retrieval import PreparedReader
 from headwater.compute.rooms import Rooms
 from headwater.errors import (
     ChangeRefused,
@@ -102,6 +103,8 @@ class _Measuring:
         # kept rows would be measured instead of the store, and hints of stale rows would be written
         self.rooms = replace(
             rooms,
+            open_engine=lambda: rooms.engine,
+            open_log=lambda: rooms.log,
             reads=replace(rooms.reads, cache=0.0),
             refreshing=replace(rooms.refreshing, hints=False),
             work_here=None,

@@ -6,12 +6,12 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headwater import forks
 from headwater.compute.prepared import PreparedReader, again, refreshed_ask
-from headwater.compute.refresh import refresher
 from headwater.compute.rooms import Rooms
+from headwater.deferred import deferred
 from headwater.errors import Unavailable
 from headwater.online.base import OnlineStore
 from headwater.online.fetching import Ask, AsyncFetcher
@@ -21,6 +21,11 @@ from headwater.online.session import Session
 from headwater.online.staleness import StaleRows, stale_rows
 from headwater.planning.resolve import ResolvedView
 from headwater.types import ConsistencyLevel, DType, StalePolicy
+
+if TYPE_CHECKING:
+    from headwater.compute import refresh
+else:
+    refresh = deferred("headwater.compute.refresh")
 
 
 class _Local:
@@ -168,7 +173,7 @@ class AsyncPreparedReader(forks.OfOneProcess):
 
     async def _refresh(self, views: Sequence[ResolvedView], stale: list[StaleRows], at: int, budget: float) -> bool:
         """As `Refresher.refresh`, without a thread that waits."""
-        refreshing = refresher(self._inner.rooms)
+        refreshing = refresh.refresher(self._inner.rooms)
         futures = refreshing.begin(views, stale, at)
         if futures:
             await asyncio.wait([asyncio.wrap_future(future) for future in futures], timeout=budget)

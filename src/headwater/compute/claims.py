@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from headwater.clock import from_micros
 from headwater.errors import LogMismatch, Unavailable, UsageError
-from headwater.offline.log import OfflineLog
 from headwater.online.base import OnlineStore, new_token
 from headwater.online.meta import (
     greatest_key,
@@ -21,6 +22,9 @@ from headwater.online.meta import (
 from headwater.planning.watermark import Watermark
 from headwater.registry.registry import FeatureRegistry
 
+if TYPE_CHECKING:
+    from headwater.offline.log import OfflineLog
+
 SECONDS = 5.0
 """How long a look at the online store's log id counts: as long as a snapshot of the registry."""
 
@@ -31,18 +35,31 @@ class Claims:
     Args:
         project: the project's name.
         registry: the registry.
-        log: the offline log.
+        open_log: gives the offline log.
+        log_id: its id.
         online: the online store.
     """
 
-    def __init__(self, project: str, registry: FeatureRegistry, log: OfflineLog, online: OnlineStore) -> None:
+    def __init__(
+        self,
+        project: str,
+        registry: FeatureRegistry,
+        open_log: Callable[[], OfflineLog],
+        log_id: str,
+        online: OnlineStore,
+    ) -> None:
         self._project = project
         self._registry = registry
-        self._log = log
+        self._open_log = open_log
+        self._log_id = log_id
         self.online = online
         self._generation: str | None = None
         self._looked: float | None = None
         self._read_until = 0.0
+
+    @property
+    def _log(self) -> OfflineLog:
+        return self._open_log()
 
     def claim_log(self, *, look: bool = True) -> None:
         """Make sure, before a write, that this host writes to the folder of the offline log that all hosts use.
@@ -107,7 +124,7 @@ class Claims:
         key = self.owner_key
         (data,) = self.online.multi_get([key])
         if data is None and claim:
-            if self.online.put_meta({key: pack_log_id(self._project, self._log.log_id)}, expected={key: None}):
+            if self.online.put_meta({key: pack_log_id(self._project, self._log_id)}, expected={key: None}):
                 return
             (data,) = self.online.multi_get([key])
         self._check(data)
@@ -116,7 +133,7 @@ class Claims:
         """Compare what stands under `owner_key` with this log's id."""
         if data is not None:
             _, log_id = unpack_log_id(data)
-            if log_id != self._log.log_id:
+            if log_id != self._log_id:
                 raise self._mismatch(log_id)
 
     @property
@@ -175,9 +192,9 @@ class Claims:
         key = log_id_key(self._project)
         (data,) = self.online.multi_get([key])
         owner = None if data is None else unpack_log_id(data)[1]
-        if owner != log_id or owner == self._log.log_id:
+        if owner != log_id or owner == self._log_id:
             said = "no offline log" if owner is None else f"offline log {owner}"
-            mine = ", which is this registry's" if owner == self._log.log_id else ""
+            mine = ", which is this registry's" if owner == self._log_id else ""
             raise UsageError(f"the online store belongs to {said}{mine}, not to {log_id}; nothing was changed")
         # the log's own positions are settled before they go on above the store's
         self.claim_log()
@@ -190,7 +207,7 @@ class Claims:
         token = token_key(self._project)
         (old,) = self.online.multi_get([token])
         entries: dict[bytes, bytes | None] = {watermark_key(self._project, *pair): None for pair in pairs}
-        entries |= {key: pack_log_id(self._project, self._log.log_id), token: new_token()}
+        entries |= {key: pack_log_id(self._project, self._log_id), token: new_token()}
         if not self.online.put_meta(entries, expected={key: data, token: old}):
             raise Unavailable("the online store was written to while it was taken over; nothing was changed, try again")
         self._looked, self._read_until = None, 0.0
@@ -207,7 +224,7 @@ class Claims:
     def _greatest(self) -> int:
         """The greatest log position that anything put into the online store has; 0 where it is another log's."""
         data, owner = self.online.multi_get([greatest_key(self._project), log_id_key(self._project)])
-        if owner is not None and unpack_log_id(owner)[1] != self._log.log_id:
+        if owner is not None and unpack_log_id(owner)[1] != self._log_id:
             return 0
         # a store of an earlier release has watermarks alone
         marks = self._watermarks() if data is None else []
@@ -226,7 +243,7 @@ class Claims:
         )
         return LogMismatch(
             f"project {self._project!r}: the online store {self.online.info()['place']} holds the rows of offline log "
-            f"{log_id}{when}; the offline log of this registry is {self._log.log_id}. If these are two projects, give "
+            f"{log_id}{when}; the offline log of this registry is {self._log_id}. If these are two projects, give "
             "this one a name of its own: headwater rename-project NAME. If hosts of one project write here, use the "
             "same [registry] url on all of them. If this registry replaces the other, run: headwater claim-store "
             f"--from {log_id}"

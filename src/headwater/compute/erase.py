@@ -20,7 +20,7 @@ from headwater.online.codec import header
 from headwater.online.meta import greatest_key, watermark_key
 from headwater.online.powers import Erasing
 from headwater.online.view_rows import ViewRows
-from headwater.planning.pointers import RETIRED_ROWS
+from headwater.planning.catching_up import RETIRED_ROWS
 from headwater.planning.resolve import ResolvedView, whole_view
 from headwater.planning.snapshot import ViewRecord
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headwater.clock import Clock
 from headwater.config import Settings
 from headwater.errors import ConfigError, was_closed
-from headwater.loader import OFFLINE_ENGINES, ONLINE_STORES, load_plugin
+from headwater.loader import OFFLINE_ENGINES, ONLINE_STORES, find_plugin, load_plugin
 from headwater.observer import Observer
-from headwater.offline.base import OfflineEngine
 from headwater.online.base import OnlineStore
 from headwater.urls import scheme_of
+
+if TYPE_CHECKING:
+    from headwater.offline.base import OfflineEngine
 
 
 def open_online(settings: Settings, clock: Clock) -> OnlineStore:
@@ -80,6 +82,15 @@ def open_engine(settings: Settings, observer: Observer) -> OfflineEngine:
         observer=observer,
     )
     return engine
+
+
+def check_engine(settings: Settings) -> None:
+    """Refuse settings that name no engine; it is not opened, nor imported.
+
+    Raises:
+        ConfigError: as `open_engine` says.
+    """
+    find_plugin(OFFLINE_ENGINES, settings.offline_engine)
 
 
 class Closed:

@@ -7,13 +7,13 @@ import warnings as python_warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headwater import forks
 from headwater.clock import duration_micros, parse_duration, to_micros
 from headwater.compute.follow import follow
-from headwater.compute.refresh import refresher
 from headwater.compute.rooms import Rooms
+from headwater.deferred import deferred
 from headwater.errors import (
     ChangeRefused,
     ConsistencyNotSupported,
@@ -33,11 +33,16 @@ from headwater.online.reader import AHEAD, ANY_TIME, KeyPlan, OnlineReader
 from headwater.online.result import OnlineResult
 from headwater.online.session import Session, check_session
 from headwater.online.staleness import may_be_stale, stale_rows
-from headwater.planning.pointers import RETIRED_ROWS, behind
+from headwater.planning.catching_up import RETIRED_ROWS, behind
 from headwater.planning.resolve import ResolvedRequest, ResolvedView, resolve
 from headwater.planning.snapshot import RegistrySnapshot
 from headwater.registry.reader import REFRESH
 from headwater.types import ConsistencyLevel, DType, StalePolicy
+
+if TYPE_CHECKING:
+    from headwater.compute import refresh
+else:
+    refresh = deferred("headwater.compute.refresh")
 
 _FLAG, _REFRESH = StalePolicy.FLAG, StalePolicy.REFRESH
 _NEEDS_SESSION = frozenset({ConsistencyLevel.SESSION, ConsistencyLevel.MONOTONIC_READ})
@@ -250,7 +255,7 @@ class PreparedReader(forks.OfOneProcess):
     ) -> OnlineResult:
         """A result, or the one read again once its stale rows were refreshed."""
         stale, budget = stale_rows(plan, age), self.budget(refresh_budget, ask, began)
-        if not stale or not refresher(self._rooms).refresh(reader.request.views, stale, at, budget):
+        if not stale or not refresh.refresher(self._rooms).refresh(reader.request.views, stale, at, budget):
             return result
         try:
             rows = self._fetcher.rows(plan.keys, refreshed_ask(ask, began))

@@ -10,14 +10,17 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
+from typing import TYPE_CHECKING
 
 from headwater import forks
-from headwater.compute.refresh_records import RefreshRecords
 from headwater.errors import HeadwaterError
 from headwater.online.hints import Hint, HintQueue
 from headwater.online.reader import KeyPlan
 from headwater.online.staleness import StaleRows, stale_rows
 from headwater.planning.resolve import ResolvedView
+
+if TYPE_CHECKING:
+    from headwater.compute.refresh_records import RefreshRecords
 
 READS = 256
 """How many reads may wait to be looked at: those that come while it is full are not."""

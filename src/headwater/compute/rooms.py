@@ -13,14 +13,12 @@ from headwater.clock import CLOCK_TOLERANCE, Clock, duration_micros, ticker, to_
 from headwater.compute.claims import Claims
 from headwater.compute.recent import RecentWrites
 from headwater.compute.refresh_queue import Hints, RefreshSettings
-from headwater.compute.refresh_records import RefreshRecords
-from headwater.compute.refresh_sql import SQLHintQueue
 from headwater.compute.too_large import too_large
+from headwater.deferred import deferred
 from headwater.definitions.sources import Source
 from headwater.forks import lazy
 from headwater.observer import Observer, silent
-from headwater.offline.base import OfflineEngine
-from headwater.offline.log import OfflineLog
+from headwater.offline.log_id import read_log_id
 from headwater.online.base import OnlineStore, PutOutcome
 from headwater.online.fetching import Fetcher, ReadSettings
 from headwater.online.hints import HintQueue, Queued
@@ -28,15 +26,22 @@ from headwater.online.meta import greatest_key, read_watermarks
 from headwater.planning.resolve import ResolvedView
 from headwater.planning.snapshot import RegistrySnapshot, ViewVersion
 from headwater.planning.watermark import Watermark
-from headwater.registry.failures import Failures
-from headwater.registry.files import FileEntries
-from headwater.registry.forcing import Forcing
-from headwater.registry.leases import Leases
 from headwater.registry.registry import FeatureRegistry
-from headwater.registry.versions import FeatureVersionManager
 
 if TYPE_CHECKING:
+    from headwater.compute import refresh_records, refresh_sql
     from headwater.compute.refresh import Refresher
+    from headwater.offline.base import OfflineEngine
+    from headwater.offline.log import OfflineLog
+    from headwater.registry import failures, files, forcing, leases, versions
+else:
+    refresh_records = deferred("headwater.compute.refresh_records")
+    refresh_sql = deferred("headwater.compute.refresh_sql")
+    failures = deferred("headwater.registry.failures")
+    files = deferred("headwater.registry.files")
+    forcing = deferred("headwater.registry.forcing")
+    leases = deferred("headwater.registry.leases")
+    versions = deferred("headwater.registry.versions")
 
 LOOKBACK = timedelta(days=1)
 GRACE = timedelta(days=1)
@@ -64,10 +69,8 @@ class Rooms(forks.OfOneProcess):
     Attributes:
         project: the project's name; part of every online key.
         registry: definitions and versions.
-        versions: moves live pointers.
-        leases: says which runs are in flight.
-        engine: runs the point-in-time query.
-        log: the offline log.
+        open_engine: opens what runs the point-in-time query: a process that only serves never needs it.
+        open_log: opens the offline log.
         online: the online store.
         clock: the one clock.
         source_of: a version's source with its data (tables live in the store object).
@@ -88,11 +91,10 @@ class Rooms(forks.OfOneProcess):
 
     project: str
     registry: FeatureRegistry
-    engine: OfflineEngine
-    log: OfflineLog
+    open_engine: Callable[[], OfflineEngine]
+    open_log: Callable[[], OfflineLog]
     online: OnlineStore
     clock: Clock
-    versions: FeatureVersionManager
     source_of: Callable[[ViewVersion], Source] = own_source
     lookback: timedelta = LOOKBACK
     tolerance: timedelta = CLOCK_TOLERANCE
@@ -108,24 +110,51 @@ class Rooms(forks.OfOneProcess):
     work_here: Callable[[Rooms], Callable[[], None]] | None = None
     mended: str | None = field(default=None, init=False)
     _end_work: Callable[[], None] | None = field(default=None, init=False)
-    leases: Leases = field(init=False)
     _claims: Claims | None = field(default=None, init=False)
-    files: FileEntries = field(init=False)
-    forcing: Forcing = field(init=False)
-    failures: Failures = field(init=False)
 
     def __post_init__(self) -> None:
-        self.files = FileEntries(self.registry.engine)
-        self.forcing = Forcing(self.registry.engine)
-        self.failures = Failures(self.registry.engine)
-        self.leases = Leases(self.registry.engine, self.clock)
         forks.after_fork(self, Rooms._in_child)
+
+    @lazy
+    def engine(self) -> OfflineEngine:
+        """Runs the point-in-time query."""
+        return self.open_engine()
+
+    @lazy
+    def log(self) -> OfflineLog:
+        """The offline log."""
+        return self.open_log()
+
+    @lazy
+    def versions(self) -> versions.FeatureVersionManager:
+        """Moves live pointers."""
+        return versions.FeatureVersionManager(self.registry)
+
+    @lazy
+    def files(self) -> files.FileEntries:
+        """The files of sources that runs have read."""
+        return files.FileEntries(self.registry.engine)
+
+    @lazy
+    def forcing(self) -> forcing.Forcing:
+        """Force runs that have not ended."""
+        return forcing.Forcing(self.registry.engine)
+
+    @lazy
+    def failures(self) -> failures.Failures:
+        """Versions whose last run failed."""
+        return failures.Failures(self.registry.engine)
+
+    @lazy
+    def leases(self) -> leases.Leases:
+        """Says which runs are in flight."""
+        return leases.Leases(self.registry.engine, self.clock)
 
     @property
     def claims(self) -> Claims:
         """Whose the log and the online store are, as it was looked at last."""
         if self._claims is None or self._claims.online is not self.online:
-            self._claims = Claims(self.project, self.registry, self.log, self.online)
+            self._claims = Claims(self.project, self.registry, lambda: self.log, self.log_id, self.online)
         return self._claims
 
     def _in_child(self) -> None:
@@ -147,12 +176,12 @@ class Rooms(forks.OfOneProcess):
         """Where hints wait for workers."""
         if isinstance(self.online, Queued):
             return self.online.hint_queue(self.store_name, self.refreshing.limit)
-        return SQLHintQueue(self.registry.engine, self.refreshing.limit)
+        return refresh_sql.SQLHintQueue(self.registry.engine, self.refreshing.limit)
 
     @lazy
-    def refresh_records(self) -> RefreshRecords:
+    def refresh_records(self) -> refresh_records.RefreshRecords:
         """What refreshes have come to."""
-        return RefreshRecords(self.registry.engine)
+        return refresh_records.RefreshRecords(self.registry.engine)
 
     @lazy
     def hints(self) -> Hints:
@@ -211,8 +240,13 @@ class Rooms(forks.OfOneProcess):
 
     @property
     def store_name(self) -> str:
-        """The name of the online store that sessions bear."""
-        return f"{self.project}:{self.log.log_id}"
+        """The name of the online store that sessions carry."""
+        return f"{self.project}:{self.log_id}"
+
+    @lazy
+    def log_id(self) -> str:
+        """The id of the offline log, which the online store belongs to; the log is opened where there is none yet."""
+        return read_log_id(self.registry.database) or self.log.log_id
 
     def claim_log(self, *, look: bool = True) -> None:
         """Make sure, before a write, that the offline log is the project's (`Claims.claim_log`)."""

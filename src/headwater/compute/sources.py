@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from headwater.deferred import deferred
 from headwater.definitions.entity import Entity
 from headwater.definitions.fingerprint import fingerprint
 from headwater.definitions.service import FeatureService
-from headwater.definitions.source_checks import Read, Schemas
 from headwater.definitions.sources import PushSource, Source, SQLSource, TableSource
 from headwater.definitions.view import FeatureSelection, FeatureView
 from headwater.errors import DefinitionError, SourceError, UsageError, nearest
-from headwater.offline.base import OfflineEngine
 from headwater.planning.snapshot import ViewVersion
 from headwater.planning.tables import as_table, is_pandas
+
+if TYPE_CHECKING:
+    from headwater.definitions import source_checks
+    from headwater.offline.base import OfflineEngine
+else:
+    source_checks = deferred("headwater.definitions.source_checks")  # SQLGlot takes long to import
 
 
 class BoundSources:
@@ -76,7 +81,7 @@ class BoundSources:
             )
         return found
 
-    def schemas(self, engine: OfflineEngine, definitions: Iterable[Any]) -> Schemas:
+    def schemas(self, engine: OfflineEngine, definitions: Iterable[Any]) -> source_checks.Schemas:
         """The columns of the sources of these definitions, as `plan` asks for them."""
         views = [d for d in definitions if isinstance(d, FeatureView)]
         replaced = {
@@ -85,10 +90,10 @@ class BoundSources:
             if (view.name in self._rows or view.name in self._inner) and isinstance(view.source, Source)
         }
 
-        def schema(source: Source) -> pa.Schema | Read | None:
+        def schema(source: Source) -> pa.Schema | source_checks.Read | None:
             instead = replaced.get(id(source))
             if instead is not None:
-                return Read(engine.source_schema(instead), instead)
+                return source_checks.Read(engine.source_schema(instead), instead)
             return None if isinstance(source, PushSource) else engine.source_schema(source)
 
         return schema

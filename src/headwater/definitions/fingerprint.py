@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from headwater.clock import duration_micros
+from headwater.deferred import deferred
 from headwater.definitions.defaults import encode_value
 from headwater.definitions.feature import Feature
-from headwater.definitions.query_parts import canonical_sql, names_in, part_of
 from headwater.definitions.sources import TEXT_SOURCES, CSVSource, JSONSource, PushSource, Source, SQLSource
 from headwater.definitions.view import FeatureView
+
+if TYPE_CHECKING:
+    from headwater.definitions import query_parts
+else:
+    query_parts = deferred("headwater.definitions.query_parts")  # SQLGlot takes long to import
 
 
 def _source_meaning(source: Source, columns: frozenset[str] | None = None) -> dict[str, Any]:
@@ -36,8 +41,10 @@ def _source_meaning(source: Source, columns: frozenset[str] | None = None) -> di
     if isinstance(source, TEXT_SOURCES) and source.schema:
         meaning |= _schema_meaning(source.schema, columns)
     if isinstance(source, SQLSource):
-        query = canonical_sql(source.query) if columns is None else part_of(source.query, columns)
-        read = None if columns is None else names_in(query)
+        query = (
+            query_parts.canonical_sql(source.query) if columns is None else query_parts.part_of(source.query, columns)
+        )
+        read = None if columns is None else query_parts.names_in(query)
         meaning["query"] = query
         meaning["tables"] = {name: _source_meaning(table, read) for name, table in sorted(source.tables.items())}
     if isinstance(source, PushSource) and source.schema is not None:

@@ -22,16 +22,21 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from headwater.clock import MIN_MICROS
+from headwater.deferred import deferred
 from headwater.online.values import encode_variable, fixed_numbers, null_mask
 from headwater.planning.layout import RowLayout, Slot
+
+if TYPE_CHECKING:
+    import pyarrow.compute as pc
+else:
+    pc = deferred("pyarrow.compute")
 
 MAGIC = 0xA0
 CODEC_VERSION = 2

@@ -7,13 +7,14 @@ synchronous and the asynchronous way share all but the call itself.
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
+from headwater.deferred import deferred
 from headwater.errors import ConsistencyLost, Unavailable
 from headwater.forks import OfOneProcess
 from headwater.online.base import OnlineStore
@@ -24,6 +25,11 @@ from headwater.online.reader import ClockCounts
 from headwater.online.row_cache import RowCache
 from headwater.online.session import Session
 from headwater.types import ConsistencyLevel
+
+if TYPE_CHECKING:
+    import asyncio
+else:
+    asyncio = deferred("asyncio")
 
 Rows = list[bytes | None]
 _EVENTUAL = ConsistencyLevel.EVENTUAL

@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from headwater.clock import to_micros
+from headwater.deferred import deferred
 from headwater.errors import UsageError
 from headwater.planning.python_arrays import array_of_values, refuse_mixed
 from headwater.planning.value_checks import numpy_micros, row_list, shown, unreadable
 from headwater.planning.value_rule import BITS, WHOLE, Misfit, cast_value
 from headwater.types import DType, Float32, Timestamp, castable, is_list
+
+if TYPE_CHECKING:
+    import pyarrow.compute as pc
+else:
+    pc = deferred("pyarrow.compute")
 
 Column: TypeAlias = pa.ChunkedArray | list[Any]
 """A column as the user gave it: Arrow from a table, Python values from a list of dicts."""

@@ -26,11 +26,11 @@ from headwater.planning.differences import (
 )
 from headwater.planning.draft import Draft, where
 from headwater.planning.kept_types import kept_types
-from headwater.planning.numbering import AnyRecord, choose
+from headwater.planning.numbering import choose
 from headwater.planning.plan import Plan, Unchanged
 from headwater.planning.pointers import superseded
 from headwater.planning.service_reads import readers
-from headwater.planning.snapshot import RegistrySnapshot, ViewVersion
+from headwater.planning.snapshot import AnyRecord, RegistrySnapshot, ViewVersion
 from headwater.planning.stages import Action, Kind, Stage
 
 

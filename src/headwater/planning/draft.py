@@ -10,9 +10,9 @@ from typing import Any
 from headwater.definitions.view import FeatureView
 from headwater.errors import HeadwaterError, VersionConflict
 from headwater.planning.advance import advance
-from headwater.planning.numbering import AnyRecord, AnyVersion, Choice
+from headwater.planning.numbering import Choice
 from headwater.planning.plan import Unchanged
-from headwater.planning.snapshot import RegistrySnapshot, ServiceVersion
+from headwater.planning.snapshot import AnyRecord, AnyVersion, RegistrySnapshot, ServiceVersion
 from headwater.planning.stages import Action, Kind, Stage
 
 

@@ -8,12 +8,13 @@ from typing import Any
 
 from headwater.errors import VersionConflict
 from headwater.planning.differences import NO_DIFFERENCE, Bump, Difference
-from headwater.planning.snapshot import ServiceRecord, ServiceVersion, ViewRecord, ViewVersion, version_key
+from headwater.planning.snapshot import (
+    AnyRecord,
+    AnyVersion,
+    version_key,
+)
 
 FIRST = "1.0.0"
-
-AnyRecord = ViewRecord | ServiceRecord
-AnyVersion = ViewVersion | ServiceVersion
 
 
 @dataclass(frozen=True)

@@ -4,23 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 
-from headwater.clock import EPOCH, from_micros
+from headwater.clock import EPOCH
 from headwater.errors import ChangeRefused, FeatureViewNotFound, brief, nearest
 from headwater.planning.advance import advance
-from headwater.planning.numbering import AnyRecord, AnyVersion
+from headwater.planning.catching_up import Watermarks, behind, view_behind
 from headwater.planning.plan import Plan
-from headwater.planning.service_reads import readers, reads_of
-from headwater.planning.snapshot import RegistrySnapshot, ServiceVersion, ViewRecord, ViewVersion
+from headwater.planning.service_reads import readers
+from headwater.planning.snapshot import AnyRecord, AnyVersion, RegistrySnapshot, ViewVersion
 from headwater.planning.stages import Action, Kind, Stage
-from headwater.planning.watermark import Watermark
-
-RETIRED_ROWS = timedelta(minutes=10)
-"""How long the rows of a retired version stay: readers elsewhere see within half of it that it is."""
-
-Watermarks = Mapping[tuple[str, str], Watermark]
-"""(view, version) → how far it is materialized, as the online store tells; one that is missing never was."""
 
 
 @dataclass(frozen=True)
@@ -49,40 +41,6 @@ def find(snapshot: RegistrySnapshot, name: str) -> tuple[Kind, AnyRecord]:
             return Kind.SERVICE, snapshot.services[name]
     hint = nearest(name, [*snapshot.views, *snapshot.services])
     raise FeatureViewNotFound(f"no feature view or feature service {brief(name)} is registered{hint}")
-
-
-def behind(snapshot: RegistrySnapshot, version: AnyVersion, marks: Watermarks) -> str | None:
-    """Why a version is not materialized as far as the live one; None where it is.
-
-    A service's version is as far where each version of a view that it reads was live or has caught up. Where the live
-    version of a view was never materialized, the offline log's head when the version was applied counts instead.
-    """
-    if isinstance(version, ServiceVersion):
-        for (view, _), read in reads_of(snapshot, version).items():
-            record = snapshot.view(view)
-            reason = None if record.version(read).caught_up else _view_behind(record, record.version(read), marks)
-            if reason is not None:
-                return f"{view} {reason}"
-        return None
-    return _view_behind(snapshot.view(version.view.name), version, marks)
-
-
-def _view_behind(record: ViewRecord, version: ViewVersion, marks: Watermarks) -> str | None:
-    if record.live is None or version.version == record.live:
-        return None
-    own = marks.get((record.name, version.version))
-    live = marks.get((record.name, record.live))
-    if (own or Watermark()).reaches(live or Watermark(position=version.log_head)):
-        return None
-    return f"{version.version} is materialized {_reach(own)}, the live {record.live} {_reach(live)}"
-
-
-def _reach(mark: Watermark | None) -> str:
-    if mark is None:
-        return "not at all"
-    when = max(mark.end, -(2**55))
-    text = "from the log alone" if when < -(2**54) else f"up to {from_micros(when):%Y-%m-%d %H:%M:%S.%f} UTC"
-    return f"{text} (log position {mark.position})"
 
 
 def promote(
@@ -271,7 +229,7 @@ def _caught_up(snapshot: RegistrySnapshot, marks: Watermarks) -> Iterator[Stage]
     """Versions that are not live and are, for the first time, materialized as far as the live one."""
     for name, record in snapshot.views.items():
         for version in record.active:
-            if version.caught_up or _never(version, marks) or _view_behind(record, version, marks):
+            if version.caught_up or _never(version, marks) or view_behind(record, version, marks):
                 continue
             yield Stage(Action.CATCH_UP, Kind.VIEW, name, version.version, base=record.live)
 

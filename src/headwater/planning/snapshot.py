@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -24,6 +25,19 @@ from headwater.forks import lazy
 def version_key(version: str) -> tuple[int, ...]:
     """Versions in order: 1.10.0 after 1.9.0."""
     return tuple(int(part) for part in version.split("."))
+
+
+class Kind(enum.StrEnum):
+    """What is registered."""
+
+    ENTITY = "entity"
+    VIEW = "view"
+    SERVICE = "service"
+
+    @property
+    def words(self) -> str:
+        """As messages write it: `feature view`."""
+        return "entity" if self is Kind.ENTITY else f"feature {self}"
 
 
 @dataclass(frozen=True)
@@ -298,3 +312,7 @@ class RegistrySnapshot:
 
 def _registered(kind: str, names: Mapping[str, object]) -> str:
     return f"; registered {kind}: {', '.join(names)}" if names else f"; no {kind} are registered: run `headwater apply`"
+
+
+AnyRecord = ViewRecord | ServiceRecord
+AnyVersion = ViewVersion | ServiceVersion

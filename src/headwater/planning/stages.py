@@ -11,20 +11,8 @@ from typing import Any
 from headwater.definitions.entity import Entity
 from headwater.definitions.view import FeatureView
 from headwater.planning.differences import Bump
+from headwater.planning.snapshot import Kind as Kind
 from headwater.planning.snapshot import ServiceVersion
-
-
-class Kind(enum.StrEnum):
-    """What a stage is about."""
-
-    ENTITY = "entity"
-    VIEW = "view"
-    SERVICE = "service"
-
-    @property
-    def words(self) -> str:
-        """As messages write it: `feature view`."""
-        return "entity" if self is Kind.ENTITY else f"feature {self}"
 
 
 class Action(enum.StrEnum):

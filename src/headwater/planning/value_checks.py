@@ -6,16 +6,21 @@ Arrow holds both without a word: PyArrow reads text from files unchecked, and it
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from headwater.clock import FIRST_DAY, FIRST_MICROS, LAST_DAY, LAST_MICROS, YEARS
+from headwater.deferred import deferred
 from headwater.errors import HeadwaterError, brief
 from headwater.types import is_list
+
+if TYPE_CHECKING:
+    import pyarrow.compute as pc
+else:
+    pc = deferred("pyarrow.compute")
 
 NOT_TEXT = "not valid UTF-8 text"
 

@@ -11,17 +11,23 @@ from headwater import forks
 from headwater.clock import from_micros
 from headwater.database.database import Database, ReadsOf
 from headwater.database.plain import Reads
+from headwater.deferred import deferred
 from headwater.definitions.view import FeatureSelection
 from headwater.errors import StoreError, UsageError
 from headwater.planning.references import parse_reference
 from headwater.planning.snapshot import RegistrySnapshot
 from headwater.planning.watermark import Watermark
-from headwater.registry.change_log import Change, read_changes
-from headwater.registry.feature_definition import FeatureDefinition, define
 from headwater.registry.rows import Newest, read_newest, read_revision, read_snapshot
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
+
+    from headwater.registry import change_log, feature_definition
+    from headwater.registry.change_log import Change
+    from headwater.registry.feature_definition import FeatureDefinition
+else:
+    change_log = deferred("headwater.registry.change_log")
+    feature_definition = deferred("headwater.registry.feature_definition")
 
 REFRESH = timedelta(seconds=5)
 
@@ -145,7 +151,7 @@ class RegistryReader(forks.OfOneProcess):
         if version is not None and parsed.version not in (None, version):
             raise UsageError(f"{reference!r} names version {parsed.version}, version= names {version}")
         found = self.snapshot().view(parsed.name).version(parsed.version if version is None else version)
-        return define(found, str(parsed.feature))
+        return feature_definition.define(found, str(parsed.feature))
 
     def watermarks(self) -> Mapping[tuple[str, str], tuple[Watermark, datetime]]:
         """(view, version) → how far it was materialized by the registry's account, and when that was noted (UTC).
@@ -179,4 +185,4 @@ class RegistryReader(forks.OfOneProcess):
         """The change log, oldest first; of one entity, view or service, or of all."""
         if not self._is_there():
             return []
-        return read_changes(self.database, name)
+        return change_log.read_changes(self.database, name)

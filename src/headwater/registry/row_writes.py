@@ -11,8 +11,7 @@ import sqlalchemy as sa
 from headwater.clock import to_micros
 from headwater.definitions.entity import Entity
 from headwater.definitions.serialize import entity_to_dict, view_to_dict
-from headwater.planning.numbering import AnyRecord, AnyVersion
-from headwater.planning.snapshot import RegistrySnapshot, ServiceVersion, ViewVersion
+from headwater.planning.snapshot import AnyRecord, AnyVersion, RegistrySnapshot, ServiceVersion, ViewVersion
 from headwater.planning.stages import Kind, Stage
 from headwater.registry.tables import changes, entities, pointers, revisions, versions
 

@@ -15,6 +15,7 @@ from headwater.definitions.entity import Entity
 from headwater.definitions.serialize import FORMAT, entity_from_dict, view_from_dict
 from headwater.errors import FormatError, HeadwaterError, brief, printable
 from headwater.planning.snapshot import (
+    Kind,
     PinnedSelection,
     RegistrySnapshot,
     ServiceRecord,
@@ -23,7 +24,6 @@ from headwater.planning.snapshot import (
     ViewVersion,
     version_key,
 )
-from headwater.planning.stages import Kind
 
 _DAMAGE = (
     *(HeadwaterError, ArithmeticError, AssertionError, AttributeError),

@@ -8,8 +8,9 @@ from datetime import datetime
 from headwater.errors import RegistryConflict
 from headwater.forks import OfOneProcess
 from headwater.planning import pointers
+from headwater.planning.catching_up import Watermarks
 from headwater.planning.plan import Plan
-from headwater.planning.pointers import GoingLive, Watermarks
+from headwater.planning.pointers import GoingLive
 from headwater.planning.snapshot import RegistrySnapshot
 from headwater.planning.stages import Stage
 from headwater.registry.registry import FeatureRegistry

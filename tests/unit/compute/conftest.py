@@ -26,7 +26,6 @@ from headwater.online.stores.memory import MemoryOnlineStore
 from headwater.planning.diff import plan
 from headwater.planning.snapshot import ViewVersion
 from headwater.registry.registry import open_registry
-from headwater.registry.versions import FeatureVersionManager
 
 T0 = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -47,11 +46,10 @@ class Bench:
         self.rooms = Rooms(
             project="test",
             registry=self.registry,
-            engine=DuckDBEngine(folder),
-            log=OfflineLog(self.registry.engine, folder / "log", self.clock),
+            open_engine=lambda: DuckDBEngine(folder),
+            open_log=lambda: OfflineLog(self.registry.engine, folder / "log", self.clock),
             online=online or MemoryOnlineStore(),
             clock=self.clock,
-            versions=FeatureVersionManager(self.registry),
             source_of=self.source_of,
         )
 

@@ -10,7 +10,7 @@ import pytest
 import headwater as hw
 from headwater.clock import MIN_MICROS, to_micros
 from headwater.compute.erase import erase_purged
-from headwater.compute.retrieval import historical
+from headwater.compute.historical import historical
 from headwater.errors import EntityKeyError, UsageError
 from headwater.online.codec import header
 from headwater.online.view_rows import ViewRows

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import headwater as hw
+from headwater.compute.historical import historical
 from headwater.compute.refresh import fed_view, recompute
-from headwater.compute.retrieval import historical
 from headwater.offline.log_marks import Digests, tombstone_under
 from headwater.online.view_rows import ViewRows
 from tests.unit.compute.conftest import T0, Bench

@@ -17,7 +17,7 @@ import pytest
 import headwater as hw
 from headwater.clock import to_micros
 from headwater.compute import swap
-from headwater.compute.retrieval import historical
+from headwater.compute.historical import historical
 from headwater.errors import ChangeRefused, EntityKeyError, FeatureViewNotFound, SourceError, UsageError
 from headwater.observer import Progress
 from headwater.online.base import Change

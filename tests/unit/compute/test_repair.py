@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 import headwater as hw
 from headwater.clock import to_micros
+from headwater.compute.historical import historical
 from headwater.compute.repair import repair_clock
-from headwater.compute.retrieval import historical
 from headwater.compute.rooms import RUN
 from headwater.compute.status import status
 from headwater.online.codec import Header, header

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pytest
 
 import headwater as hw
-from headwater.compute.retrieval import historical, prepare
+from headwater.compute.historical import historical
+from headwater.compute.retrieval import prepare
 from headwater.errors import DefinitionError, FeatureNotFound, SpineError, UsageError
 from headwater.offline.result import HistoryResult
 from tests.unit.compute.conftest import AIRPORT, T0, Bench, row, weather

@@ -13,7 +13,7 @@ import pytest
 
 import headwater as hw
 from headwater.clock import to_micros
-from headwater.compute.retrieval import historical
+from headwater.compute.historical import historical
 from headwater.compute.rows import RowVersion, check_rows
 from headwater.errors import (
     ConsistencyNotSupported,

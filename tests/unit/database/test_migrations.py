@@ -48,9 +48,7 @@ def test_what_the_migrations_make_is_what_is_declared(database: Database, owner:
     made.reflect(database.engine)
     assert set(made.tables) == set(declared.tables)
     for table in declared.sorted_tables:
-        assert described(made.tables[table.name], database.engine.dialect) == described(
-            table, database.engine.dialect
-        ), table.name
+        assert described(made.tables[table.name], dialect) == described(table, dialect), table.name
 
 
 @pytest.mark.parametrize("module", [migrations, log_migrations, refresh_tables], ids=lambda module: module.__name__)

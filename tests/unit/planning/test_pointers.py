@@ -14,8 +14,9 @@ from headwater.definitions.sources import PushSource
 from headwater.definitions.view import FeatureView
 from headwater.errors import ChangeRefused, FeatureViewNotFound, VersionNotFound
 from headwater.planning.advance import advance
+from headwater.planning.catching_up import Watermarks
 from headwater.planning.diff import plan
-from headwater.planning.pointers import Watermarks, go_live, promote, retire, roll_back
+from headwater.planning.pointers import go_live, promote, retire, roll_back
 from headwater.planning.snapshot import RegistrySnapshot
 from headwater.planning.stages import Action, Kind, Stage
 from headwater.planning.watermark import Watermark

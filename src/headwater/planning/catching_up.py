@@ -1,0 +1,52 @@
+"""Whether a version has caught up with the live one: what readers need, apart from the stages that move pointers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+from headwater.clock import from_micros
+from headwater.planning.service_reads import reads_of
+from headwater.planning.snapshot import AnyVersion, RegistrySnapshot, ServiceVersion, ViewRecord, ViewVersion
+from headwater.planning.watermark import Watermark
+
+RETIRED_ROWS = timedelta(minutes=10)
+"""How long the rows of a retired version stay: readers elsewhere see within half of it that it is."""
+
+Watermarks = Mapping[tuple[str, str], Watermark]
+"""(view, version) → how far it is materialized, as the online store tells; one that is missing never was."""
+
+
+def behind(snapshot: RegistrySnapshot, version: AnyVersion, marks: Watermarks) -> str | None:
+    """Why a version is not materialized as far as the live one; None where it is.
+
+    A service's version is as far where each version of a view that it reads was live or has caught up. Where the live
+    version of a view was never materialized, the offline log's head when the version was applied counts instead.
+    """
+    if isinstance(version, ServiceVersion):
+        for (view, _), read in reads_of(snapshot, version).items():
+            record = snapshot.view(view)
+            reason = None if record.version(read).caught_up else view_behind(record, record.version(read), marks)
+            if reason is not None:
+                return f"{view} {reason}"
+        return None
+    return view_behind(snapshot.view(version.view.name), version, marks)
+
+
+def view_behind(record: ViewRecord, version: ViewVersion, marks: Watermarks) -> str | None:
+    """As `behind`, of one version of a view."""
+    if record.live is None or version.version == record.live:
+        return None
+    own = marks.get((record.name, version.version))
+    live = marks.get((record.name, record.live))
+    if (own or Watermark()).reaches(live or Watermark(position=version.log_head)):
+        return None
+    return f"{version.version} is materialized {_reach(own)}, the live {record.live} {_reach(live)}"
+
+
+def _reach(mark: Watermark | None) -> str:
+    if mark is None:
+        return "not at all"
+    when = max(mark.end, -(2**55))
+    text = "from the log alone" if when < -(2**54) else f"up to {from_micros(when):%Y-%m-%d %H:%M:%S.%f} UTC"
+    return f"{text} (log position {mark.position})"
