@@ -109,6 +109,8 @@ class _Measuring:
             refreshing=replace(rooms.refreshing, hints=False),
             work_here=None,
         )
+        # opened now, so that no figure has what that takes
+        rooms.engine, rooms.log  # noqa: B018
         self.seconds, self.max_keys, self.observer, self.pace = seconds, max_keys, observer, pace
         self.rng = random.Random(_SEED)
         self.notes: list[str] = []

@@ -6,6 +6,7 @@ from headwater.clock import FIRST_MICROS, LAST_MICROS
 from headwater.definitions.csv_format import CSVFormat
 from headwater.definitions.time_format import MONTHS, TimeFormat
 from headwater.offline.engines.duckdb_columns import text_sql, type_name
+from headwater.offline.engines.duckdb_pieces import bound_sql
 from headwater.offline.engines.duckdb_zones import instant_sql, kind_sql
 from headwater.planning.local_time import LocalTimes
 from headwater.planning.text_values import FALSE, NAMED_NUMBER, NUMBER, TRUE, WHOLE, grouped
@@ -51,7 +52,7 @@ def cast_time(sql: str, form: CSVFormat, zone: LocalTimes | None = None) -> str:
 
 def time_kind(sql: str, form: CSVFormat, zone: LocalTimes) -> str:
     """Whether a time without an offset is in an hour that a clock change repeats, or skips; else 0."""
-    kind = kind_sql(f"epoch_us({_wall(sql, form.times)})", zone)
+    kind = bound_sql(f"epoch_us({_wall(sql, form.times)})", lambda wall: kind_sql(wall, zone))
     return f"CASE WHEN {_part(sql, form.times, 'z')} = '' THEN {kind} ELSE 0 END" if form.times.has_offset else kind
 
 
@@ -96,7 +97,7 @@ def _micros(sql: str, form: TimeFormat, finer: str, zone: LocalTimes | None) -> 
         zone: of times without an offset; None: UTC.
     """
     wall = f"epoch_us({_wall(sql, form)})"
-    local = wall if zone is None else instant_sql(wall, zone)
+    local = wall if zone is None else bound_sql(wall, lambda wall: instant_sql(wall, zone))
     micros = local
     if form.has_offset:
         written = _part(sql, form, "z")

@@ -12,9 +12,11 @@ from headwater.definitions.sources import Source
 from headwater.errors import printable
 from headwater.offline.engines.duckdb_columns import FAILED, Place, name_sql, text_sql
 from headwater.offline.engines.duckdb_opened import ROW, Branch, Opened, Session, Wanted, schema_of
+from headwater.offline.engines.duckdb_pieces import bound_sql, list_sql, piece_sql
 from headwater.planning.local_time import REPEATED, SKIPPED, LocalTimes, source_times
 
 _A_DAY = 86_400_000_000
+_NEVER = 2**62
 _UTC = pa.timestamp("us", tz="UTC")
 
 
@@ -24,43 +26,43 @@ def source_zone(source: Source) -> LocalTimes | None:
 
 
 def instant_sql(local: str, zone: LocalTimes) -> str:
-    """The instant of a local time, both in microseconds since 1970."""
-    pieces = zip(zone.offsets, zone.instants, zone.kinds, strict=True)
-    return _of_piece(local, zone, [str(at) if kind == SKIPPED else f"w - ({o})" for o, at, kind in pieces])
+    """The instant of a local time, both in microseconds since 1970.
+
+    Args:
+        local: an expression that costs little: it is evaluated several times.
+        zone: of the local time.
+    """
+    piece = piece_sql(local, zone.starts)
+    # a local time that is skipped is after the change, by the offset that held before it
+    offsets, before = [], 0
+    for offset, kind in zip(zone.offsets, zone.kinds, strict=True):
+        before = before if kind == SKIPPED else offset
+        offsets.append(before)
+    greatest = [at if kind == SKIPPED else _NEVER for at, kind in zip(zone.instants, zone.kinds, strict=True)]
+    moved = f"least({local} - {list_sql(offsets)}[{piece}], {list_sql(greatest)}[{piece}])"
+    # least passes over NULL
+    return f"CASE WHEN {local} IS NOT NULL THEN {moved} END"
 
 
 def kind_sql(local: str, zone: LocalTimes) -> str:
-    """Whether a local time is repeated or skipped."""
-    return _of_piece(local, zone, [str(kind) for kind in zone.kinds])
+    """Whether a local time is repeated or skipped; `local` as of `instant_sql`."""
+    return f"{list_sql(zone.kinds)}[{piece_sql(local, zone.starts)}]"
 
 
 def day_sql(instant: str, zone: LocalTimes | None) -> str:
-    """The date in a zone (None: UTC) of an instant in microseconds since 1970."""
+    """The date in a zone (None: UTC) of an instant in microseconds since 1970, an expression that costs little."""
     if zone is None:
         return f"CAST(make_timestamp({instant}) AS DATE)"
     starts, offsets = zone.changes
-    local = f"list_transform([{instant}], lambda w: {_chosen(starts, [f'w + ({o})' for o in offsets])})[1]"
-    return f"CAST(make_timestamp({local}) AS DATE)"
+    return f"CAST(make_timestamp({instant} + {list_sql(offsets)}[{piece_sql(instant, starts)}]) AS DATE)"
 
 
 def within_day_sql(instant: str, zone: LocalTimes | None) -> str:
     """Whether an instant is not the one that its date is as a time."""
     midnight = f"epoch_us({day_sql(instant, zone)})"
-    return f"{midnight if zone is None else instant_sql(midnight, zone)} <> {instant}"
-
-
-def _of_piece(local: str, zone: LocalTimes, values: Sequence[str]) -> str:
-    """The value of the piece that a local time, `w` in the values, is in."""
-    return f"list_transform([{local}], lambda w: {_chosen(zone.starts, values)})[1]"
-
-
-def _chosen(starts: Sequence[int], values: Sequence[str]) -> str:
-    """The value of a piece, by halves."""
-    if len(values) == 1:
-        return values[0]
-    half = len(values) // 2
-    low, high = _chosen(starts[:half], values[:half]), _chosen(starts[half:], values[half:])
-    return f"CASE WHEN w < {starts[half]} THEN {low} ELSE {high} END"
+    if zone is None:
+        return f"{midnight} <> {instant}"
+    return f"{bound_sql(midnight, lambda local: instant_sql(local, zone))} <> {instant}"
 
 
 def in_zone(session: Session, source: Source, opened: Opened, wanted: Wanted, where: str) -> Opened:
