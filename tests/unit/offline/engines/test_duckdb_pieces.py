@@ -35,7 +35,8 @@ def test_a_piece_is_the_one_that_bisection_finds(connection, starts, numbers, da
 def test_instants_and_kinds_are_those_of_python(connection, name):
     zone = local_times(name, later=True)
     assert zone is not None
-    numbers = [n for start in zone.starts for n in (start - 1, start, start + 1)][1:] + [FIRST_MICROS, LAST_MICROS]
+    near = [n for start in zone.starts for n in (start - 1, start, start + 1)]
+    numbers = [*near[1:], FIRST_MICROS, LAST_MICROS]
     rows = ", ".join(f"({number})" for number in numbers)
     query = f"SELECT n, {instant_sql('n', zone)}, {kind_sql('n', zone)} FROM (VALUES {rows}) AS t(n)"
     for number, instant, kind in connection.execute(query).fetchall():
