@@ -219,6 +219,20 @@ def is_list(given: pa.DataType) -> bool:
     return bool(pa.types.is_list(given) or pa.types.is_large_list(given) or pa.types.is_fixed_size_list(given))
 
 
+def leaf_dtype(dtype: DType) -> DType:
+    """What an array holds in the end; any other dtype itself."""
+    while dtype.name == "array" and dtype.element is not None:
+        dtype = dtype.element
+    return dtype
+
+
+def leaf_type(given: pa.DataType) -> pa.DataType:
+    """What lists of an Arrow type hold in the end; any other type itself."""
+    while is_list(given):
+        given = given.value_type
+    return given
+
+
 def castable(given: pa.DataType, dtype: DType) -> bool:
     """Whether values of an Arrow type may become a dtype's: each is then held to `value_rule.cast_value`.
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import json
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,10 +23,10 @@ from headwater.offline.json_files import read_json_rows
 from headwater.offline.spine import TIMESTAMPS
 from headwater.planning.resolve import resolve
 from headwater.planning.snapshot import RegistrySnapshot
-from headwater.planning.text_values import PLAIN, given_time_of_text, text_hint, text_in_json, value_of_text
+from headwater.planning.text_values import HEX_BYTES, PLAIN, given_time_of_text, text_hint, text_in_json, value_of_text
 from headwater.planning.value_checks import python_values
 from headwater.scratch import whole_file
-from headwater.types import DType, String, Timestamp
+from headwater.types import DType, String, Timestamp, leaf_dtype
 
 if TYPE_CHECKING:
     from headwater.offline.result import HistoryResult
@@ -161,7 +163,7 @@ def _typed_columns(
     columns: Columns = {}
     for name, texts in zip(text.names, text.columns, strict=True):
         dtype = dtypes.get(name, String)
-        loose = dtype.name == "timestamp"
+        loose = leaf_dtype(dtype).name == "timestamp"
         values: list[Any] = []
         for row, given in enumerate(texts):
             try:
@@ -169,6 +171,10 @@ def _typed_columns(
                     values.append(None)
                 elif dtype.name == "timestamp":
                     values.append(given_time_of_text(given, form.times, finer=finer.get(name, 0)))
+                elif dtype.name == "array" and leaf_dtype(dtype).name == "timestamp":
+                    values.append(text_in_json(json.loads(given), dtype))
+                elif dtype.name == "bytes" and re.fullmatch(HEX_BYTES, given):
+                    raise ValueError(given)
                 else:
                     values.append(value_of_text(given, dtype, form))
             except ValueError:

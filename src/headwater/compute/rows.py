@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from headwater.clock import FIRST_MICROS, LAST_MICROS, YEARS, duration_micros, to_micros
-from headwater.definitions.names import LOG_COLUMNS, repeated, same_but_case
+from headwater.definitions.names import LOG_COLUMNS, date_key_problem, repeated, same_but_case
 from headwater.definitions.sources import PushSource
 from headwater.errors import DataError, UsageError, nearest
 from headwater.forks import lazy
@@ -26,7 +26,7 @@ from headwater.planning.python_arrays import array_of_values, refuse_mixed
 from headwater.planning.resolve import ResolvedView
 from headwater.planning.tables import as_table, column_names, index_hint, is_column, loose_columns
 from headwater.planning.value_checks import NOT_TEXT, PARSE_TIMES, holds_text, shown, unreadable, unreadable_rows
-from headwater.types import Date, DType, Int32, Int64, String, Timestamp, fits, fitting_dtype
+from headwater.types import Date, DType, Int32, Int64, String, Timestamp, fits, fitting_dtype, leaf_dtype
 
 TIME = "time"
 
@@ -177,6 +177,10 @@ def check_rows(
     raws, count = _raw_groups(view, data)
     checked = Checked(count)
     reasons: dict[int, list[str]] = {}
+    for version in versions:
+        for key in version.view.keys:
+            if key.dtype == Date and key.source_column in version.times:
+                raise DataError(f"rows of {view!r}: {date_key_problem(key.name, key.source_column)}")
     known = frozenset().union(*(version.known for version in versions))
     read = frozenset().union(*(version.reads for version in versions))
     for raw in raws:
@@ -327,7 +331,12 @@ class _Zoned:
     @classmethod
     def of(cls, raw: _Raw, name: str, versions: Sequence[RowVersion]) -> _Zoned:
         times = {CREATED}.union(*(version.times for version in versions))
-        stamps = {n for v in versions for n, dtypes in v.needs.items() if Timestamp in dtypes}
+        stamps = {
+            n
+            for v in versions
+            for n, dtypes in v.needs.items()
+            if Timestamp in [leaf_dtype(d) for d in dtypes if d is not None]
+        }
         zone, read = local_times(name, later=True), frozenset(times | stamps)
         if zone is None:
             return cls(raw, read)

@@ -91,6 +91,15 @@ def of_those(name: Any, names: Iterable[str], what: str) -> str:
     return f"; {what} has {shown or 'none'}{nearest(str(name), known)}"
 
 
+def date_key_problem(key: str, column: str) -> str:
+    """The problem of a join key of dates whose column is a time of the source too."""
+    return (
+        f"join key {key!r} is a date, and its column {column!r} is a time of the source too, which is an instant in a "
+        f"time zone: give the time a column of its own, in a SQLSource: "
+        f"SELECT *, CAST({column} AS TIMESTAMP) AS {column}_time"
+    )
+
+
 def named_in(schema: pa.Schema, name: str) -> str | None:
     """The first file that names a column so (`NAMED_IN`); None where that is not known."""
     found = (schema.field(name).metadata or {}).get(NAMED_IN)

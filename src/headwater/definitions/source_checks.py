@@ -13,7 +13,16 @@ import sqlglot
 from sqlglot import exp
 
 from headwater.definitions.csv_format import csv_problems
-from headwater.definitions.names import LOG_COLUMNS, is_text, named_in, of_those, repeated, same_but_case, twin
+from headwater.definitions.names import (
+    LOG_COLUMNS,
+    date_key_problem,
+    is_text,
+    named_in,
+    of_those,
+    repeated,
+    same_but_case,
+    twin,
+)
 from headwater.definitions.sources import (
     LACKING,
     TEXT_SOURCES,
@@ -172,6 +181,7 @@ def check_columns(view: FeatureView, schemas: Schemas | None) -> Iterator[tuple[
     """
     yield from _check_csv_dtypes(view)
     used = _used_columns(view)
+    yield from _check_date_keys(view)
     yield from ((None, f"source: {same_but_case(one, other)}") for one, other in repeated(used))
     for name in LOG_COLUMNS if isinstance(view.source, PushSource) else ():
         if name in used:
@@ -190,6 +200,16 @@ def check_columns(view: FeatureView, schemas: Schemas | None) -> Iterator[tuple[
         yield from _check_times(view, read)
         yield from _check_keys(view, read)
         yield from _check_features(view, read)
+
+
+def _check_date_keys(view: FeatureView) -> Iterator[tuple[None, str]]:
+    """A date that is a time too is an instant where it is pushed, of text, or of a time zone: no date any more."""
+    source = view.source
+    moves = source.timezone not in (None, "UTC") or isinstance(source, (PushSource, *TEXT_SOURCES))
+    for key, dtype in view.join_keys.items():
+        column = view.key_column(key)
+        if moves and dtype.name == "date" and column in (source.event_time, source.created_time):
+            yield None, date_key_problem(key, column)
 
 
 def _used_columns(view: FeatureView) -> dict[str, None]:
@@ -220,7 +240,11 @@ def _check_csv_dtypes(view: FeatureView) -> Iterator[tuple[str | None, str]]:
     users: dict[str, tuple[str, str]] = {}
     times = {view.source.created_time: "created_time", view.source.event_time: "event_time"}
     users |= {column: (setting, "a time") for column, setting in times.items() if column is not None}
-    keys = [(f"join key {key}", view.key_column(key), dtype) for key, dtype in view.join_keys.items()]
+    keys = [
+        (f"join key {key}", view.key_column(key), dtype)
+        for key, dtype in view.join_keys.items()
+        if dtype.name != "date" or view.key_column(key) not in times
+    ]
     features = [(f.name, f.source_column, f.dtype) for f in view.feature_list]
     for user, column, dtype in [*keys, *features]:
         wanted = "a time" if column in times and dtype.name == "timestamp" else str(dtype)

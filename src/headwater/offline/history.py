@@ -113,6 +113,7 @@ class PointInTimeRun:
         def query(sql: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
             try:
                 sql = in_project(sql, base, "the spine's query")
+                space.check_sql(sql, "the spine's query")
             except SourceError as bad:
                 raise SpineError(str(bad)) from bad
             try:

@@ -65,6 +65,14 @@ class Workspace(Protocol):
         """The Arrow schema of the answer to a user's own query."""
         ...
 
+    def check_sql(self, sql: str, where: str) -> None:
+        """Refuse a user's own query whose files would be read as other values.
+
+        Raises:
+            SourceError: naming files, column and types.
+        """
+        ...
+
     def stream_sql(self, sql: str, rows: int) -> Iterator[pa.RecordBatch]:
         """The answer to a user's own query."""
         ...

@@ -15,12 +15,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from headwater.clock import EPOCH, FIRST_MICROS, LAST_MICROS, MICROSECOND, YEARS, from_micros, to_micros
 from headwater.definitions.time_zones import time_zone
 from headwater.errors import UsageError
 from headwater.planning.value_checks import numpy_micros
+from headwater.types import is_list, leaf_type
 
 _FIRST, _LAST = datetime(1880, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 """Between these the changes of a zone are looked up; before and after its clocks are taken not to change."""
@@ -245,12 +247,28 @@ def aware(column: pa.ChunkedArray | list[Any], zone: LocalTimes, *, dates: bool)
     kind = column.type
     if pa.types.is_date(kind) and dates:
         column, kind = column.cast(pa.timestamp("us")), pa.timestamp("us")
+    if is_list(kind):
+        leaf = leaf_type(kind)
+        if not pa.types.is_timestamp(leaf) or leaf.tz is not None:
+            return column
+        return pa.chunked_array([_aware_lists(chunk, zone) for chunk in column.chunks], _aware_type(kind))
     if not pa.types.is_timestamp(kind) or kind.tz is not None:
         return column
     return pa.chunked_array([_aware_array(chunk, zone) for chunk in column.chunks], _aware_type(kind))
 
 
+def _aware_lists(array: pa.Array, zone: LocalTimes) -> pa.Array:
+    if not is_list(array.type):
+        return _aware_array(array, zone)
+    lengths = np.asarray(pc.list_value_length(array).fill_null(0))
+    offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
+    inside = _aware_lists(array.flatten(), zone)
+    return pa.ListArray.from_arrays(offsets, inside, mask=array.is_null())
+
+
 def _aware_type(kind: pa.DataType) -> pa.DataType:
+    if is_list(kind):
+        return pa.list_(_aware_type(kind.value_type))
     return pa.timestamp("ns" if kind.unit == "ns" else "us", tz="UTC")
 
 
@@ -270,6 +288,8 @@ def _aware_array(array: pa.Array, zone: LocalTimes) -> pa.Array:
 
 
 def _aware_value(value: Any, naive: NaiveTimes) -> Any:
+    if isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.dtype.kind in "MO"):
+        return [_aware_value(item, naive) for item in value]
     missing = isinstance(value, (datetime, np.datetime64)) and value != value  # NaT
     if missing or not isinstance(value, (date, np.datetime64)):
         return value

@@ -22,6 +22,8 @@ from headwater.planning.value_rule import BITS, cast_value
 from headwater.types import DType
 
 PLAIN = CSVFormat()
+HEX_BYTES = r"\\{1,2}x(?:[0-9A-Fa-f]{2})*"
+"""How PostgreSQL writes its bytea into CSV, psql's text form with two backslashes; bytes are read as the text's own."""
 _EPOCH = datetime(1970, 1, 1)
 
 WHOLE = r"\s*[+-]?[0-9]+(?:\.0*)?\s*"
@@ -70,7 +72,7 @@ def value_of_text(text: str, dtype: DType, form: CSVFormat = PLAIN, zone: LocalT
         case "date":
             return _date(text, form.dates)
         case _:
-            return _array(text, dtype)
+            return _array(text, dtype, zone)
 
 
 def text_hint(text: str, dtype: DType, form: CSVFormat) -> str:
@@ -79,6 +81,11 @@ def text_hint(text: str, dtype: DType, form: CSVFormat) -> str:
         option = "date_format" if dtype.name == "date" else "timestamp_format"
         stated = getattr(form, option)
         return f" (written as {option}={stated!r})" if stated else f" (ISO 8601; else state {option}='%d.%m.%Y')"
+    if dtype.name == "bytes":
+        return (
+            " (PostgreSQL's form of bytea; bytes are read as the UTF-8 of the text: declare the column hw.String and "
+            "read it by a SQLSource, unhex(ltrim(column, '\\x')), or copy convert_from(column, 'UTF8'))"
+        )
     if dtype.name in ("array", "embedding"):
         return " (lists are written as JSON)"
     if dtype.numeric and form.decimal == "." and form.thousands is None and "," in text:
@@ -211,9 +218,9 @@ def _date(text: str, form: TimeFormat) -> date:
     return day.date()
 
 
-def _array(text: str, dtype: DType) -> list[Any]:
+def _array(text: str, dtype: DType, zone: LocalTimes | None) -> list[Any]:
     """A list of JSON."""
-    value = json_value(json.loads(text, parse_float=finite), dtype)
+    value = json_value(json.loads(text, parse_float=finite), dtype, zone)
     if not isinstance(value, list):
         raise ValueError(text)
     return value

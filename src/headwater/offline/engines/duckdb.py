@@ -35,6 +35,7 @@ from headwater.offline.base import (
 from headwater.offline.changes import run_changes
 from headwater.offline.engines.duckdb_columns import FAILED, Place, placed
 from headwater.offline.engines.duckdb_log import count_skipped
+from headwater.offline.engines.duckdb_merged import check_reads
 from headwater.offline.engines.duckdb_sources import list_files, source_schema
 from headwater.offline.engines.duckdb_unreadable import explained
 from headwater.offline.engines.duckdb_views import check_view, open_view
@@ -42,6 +43,7 @@ from headwater.offline.history import PointInTimeRun
 from headwater.offline.locations import is_remote
 from headwater.offline.relations import ViewRows
 from headwater.offline.source_check import value_problems
+from headwater.offline.user_files import used_names
 from headwater.offline.workspace import Powers
 from headwater.planning.files import FileIdentity
 from headwater.scratch import TempFolder
@@ -320,6 +322,9 @@ class DuckDBWorkspace:
 
     def stream(self, query: exp.Query, rows: int) -> Iterator[pa.RecordBatch]:
         yield from self.stream_sql(self._render(query), rows)
+
+    def check_sql(self, sql: str, where: str) -> None:
+        check_reads(self, sql, used_names(sql), where)
 
     def stream_sql(self, sql: str, rows: int) -> Iterator[pa.RecordBatch]:
         """A long answer to a statement as text."""

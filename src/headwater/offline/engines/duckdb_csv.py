@@ -31,8 +31,9 @@ from headwater.offline.engines.duckdb_text import cast_text, cast_time, misfits,
 from headwater.offline.engines.duckdb_zones import count_changes, offset_problem, source_zone
 from headwater.offline.lacking import check_case, first_files, lacking_names, with_files
 from headwater.offline.local_files import SourceFile, list_local, root_of
+from headwater.planning.local_time import LocalTimes
 from headwater.planning.partitions import partitions
-from headwater.planning.text_values import text_hint, value_of_text
+from headwater.planning.text_values import PLAIN, text_hint, value_of_text
 from headwater.types import DType, String, Timestamp
 
 _SUFFIXES = tuple(f".{kind}{packed}" for kind in ("csv", "tsv", "tab", "txt") for packed in ("", ".gz", ".zst"))
@@ -386,7 +387,7 @@ def _casts(session: Session, found: _Files, wanted: Wanted, raw: str) -> dict[st
     for i, column in enumerate(wanted.columns):
         dtype, time, text = wanted.declared(column, "CSV", where), column in wanted.times, f"c{i}"
         if dtype.name in ("array", "embedding"):
-            bad, casts[column] = _lists(session, raw, text, dtype)
+            bad, casts[column] = _lists(session, raw, text, dtype, zone)
         else:
             casts[column] = cast_time(text, form, zone) if time else cast_text(text, dtype, form, zone)
             bad = session.fetch(misfits(text, casts[column], raw, ROW))
@@ -415,7 +416,9 @@ def _check_naive(session: Session, found: _Files, wanted: Wanted, raw: str, oute
             )
 
 
-def _lists(session: Session, raw: str, text: str, dtype: DType) -> tuple[list[tuple[int, str]], str]:
+def _lists(
+    session: Session, raw: str, text: str, dtype: DType, zone: LocalTimes | None
+) -> tuple[list[tuple[int, str]], str]:
     """The first text that is no list, and the expression of the lists: they are parsed in Python, into a table."""
     bad: list[tuple[int, str]] = []
 
@@ -427,7 +430,7 @@ def _lists(session: Session, raw: str, text: str, dtype: DType) -> tuple[list[tu
             values: list[Any] = []
             for i, (value,) in enumerate(rows, first):
                 try:
-                    values.append(None if value is None else value_of_text(value, dtype))
+                    values.append(None if value is None else value_of_text(value, dtype, PLAIN, zone))
                 except ValueError:
                     values.append(None)
                     bad[:] = bad or [(i, value)]

@@ -17,7 +17,7 @@ from headwater.offline.base import SourceScope
 from headwater.offline.engines.duckdb_columns import Place, name_sql
 from headwater.offline.local_files import SourceFile
 from headwater.planning.cast import fit, misfits
-from headwater.types import DType, Int64, Timestamp, castable, key_castable
+from headwater.types import DType, Int64, Timestamp, castable, key_castable, leaf_type
 
 ROW = "__headwater_row"
 WHOLE = "__headwater_whole"
@@ -127,7 +127,8 @@ class Wanted:
             can = key_castable if given.name in self.keys else castable
             if dtype is None or given.type == dtype.arrow or not can(given.type, dtype):
                 continue
-            if pa.types.is_timestamp(given.type) and given.type.tz is None:
+            leaf = leaf_type(given.type)
+            if pa.types.is_timestamp(leaf) and leaf.tz is None:
                 continue  # its time zone is for the source to say
             found = fit(table.column(i), dtype)
             if found.bad is not None:

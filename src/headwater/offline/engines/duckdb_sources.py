@@ -28,6 +28,7 @@ from headwater.offline.engines.duckdb_columns import name_sql
 from headwater.offline.engines.duckdb_csv import csv_files, csv_query, csv_schema, open_csv
 from headwater.offline.engines.duckdb_json import json_files, json_query, json_schema, open_json
 from headwater.offline.engines.duckdb_merged import check_merged, check_reads
+from headwater.offline.engines.duckdb_mixed import check_type
 from headwater.offline.engines.duckdb_opened import (
     ROW,
     Branch,
@@ -61,7 +62,7 @@ from headwater.offline.user_files import in_project, used_names
 from headwater.planning.files import FileIdentity
 from headwater.planning.local_time import LocalTimes, NaiveTimes
 from headwater.planning.tables import as_table
-from headwater.types import is_list
+from headwater.types import is_list, leaf_type
 
 EVERYTHING = SourceScope()
 _RENAMED = re.compile(r"_\d+$")
@@ -298,6 +299,9 @@ def _native(session: Session, source: Source, folder: Path, where: str, zone: Lo
         case TableSource():
             table, shown = _table_of(source, where, zone), session.name("table")
             check_input(table, where)
+            for field in table.schema:
+                if pa.types.is_decimal256(leaf_type(field.type)):
+                    check_type(field.type, f"{where}: column {field.name!r}")
             session.show(shown, readable(table))
             return f"SELECT * FROM {shown}"
     raise SourceError(f"{where}: a query cannot read a {type(source).__name__}")

@@ -9,7 +9,7 @@ from headwater.offline.engines.duckdb_columns import text_sql, type_name
 from headwater.offline.engines.duckdb_pieces import bound_sql
 from headwater.offline.engines.duckdb_zones import instant_sql, kind_sql
 from headwater.planning.local_time import LocalTimes
-from headwater.planning.text_values import FALSE, NAMED_NUMBER, NUMBER, TRUE, WHOLE, grouped
+from headwater.planning.text_values import FALSE, HEX_BYTES, NAMED_NUMBER, NUMBER, TRUE, WHOLE, grouped
 from headwater.types import DType
 
 _DAYS = "DATE '0001-01-01' AND DATE '9999-12-31'"
@@ -21,7 +21,7 @@ def cast_text(sql: str, dtype: DType, form: CSVFormat, zone: LocalTimes | None =
         case "string":
             return sql
         case "bytes":
-            return f"encode({sql})"
+            return f"CASE WHEN NOT {_matches(sql, HEX_BYTES)} THEN encode({sql}) END"
         case "int32" | "int64":
             number = _plain_number(sql, form)
             whole = f"regexp_extract({number}, '[+-]?[0-9]+')"

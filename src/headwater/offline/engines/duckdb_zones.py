@@ -14,6 +14,7 @@ from headwater.offline.engines.duckdb_columns import FAILED, Place, name_sql, te
 from headwater.offline.engines.duckdb_opened import ROW, Branch, Opened, Session, Wanted, schema_of
 from headwater.offline.engines.duckdb_pieces import bound_sql, list_sql, piece_sql
 from headwater.planning.local_time import REPEATED, SKIPPED, LocalTimes, source_times
+from headwater.types import is_list, leaf_dtype, leaf_type
 
 _A_DAY = 86_400_000_000
 _NEVER = 2**62
@@ -73,9 +74,9 @@ def in_zone(session: Session, source: Source, opened: Opened, wanted: Wanted, wh
     if zone is None or not naive:
         return opened
     place = session.place(name_sql(opened.row) if opened.row == ROW else opened.row, opened.rows)
-    instants = {name: _instant(name, types[name], wanted.times, zone, where, place) for name in naive}
+    instants = {name: _instants(name, types[name], wanted.times, zone, where, place) for name in naive}
     replaced = [f"{instant} AS {name_sql(name)}" for name, instant in instants.items()]
-    kinds = [kind_sql(_local(name, types[name]), zone) for name in naive if name in wanted.times]
+    kinds = [kind_sql(_local(name_sql(name), types[name]), zone) for name in naive if name in wanted.times]
     repeated, skipped = count_changes(session, opened.name, kinds)
     row = f", rowid AS {ROW}" if opened.row == "rowid" else ""
     views: dict[str, str] = {}
@@ -85,7 +86,7 @@ def in_zone(session: Session, source: Source, opened: Opened, wanted: Wanted, wh
     return replace(
         opened,
         name=views[opened.name],
-        schema=pa.schema([pa.field(f.name, _UTC) if f.name in naive else f for f in opened.schema]),
+        schema=pa.schema([pa.field(f.name, _in_utc(f.type)) if f.name in naive else f for f in opened.schema]),
         row=ROW,
         dates=frozenset(name for name in naive if pa.types.is_date(types[name])),
         # what footers say of these columns is in local time
@@ -114,15 +115,10 @@ def query_in_zone(session: Session, query: str, zone: LocalTimes | None, where: 
         where: for errors.
     """
     schema = schema_of(session, query, where)
-    naive = [f for f in schema if pa.types.is_timestamp(f.type) and f.type.tz is None]
+    naive = [f for f in schema if pa.types.is_timestamp(leaf_type(f.type)) and leaf_type(f.type).tz is None]
     if not naive:
         return query
-    instants = {
-        f.name: f"make_timestamptz({_local(f.name, f.type)})"
-        if zone is None
-        else _instant(f.name, f.type, (f.name,), zone, where)
-        for f in naive
-    }
+    instants = {f.name: _instants(f.name, f.type, (f.name,), zone, where) for f in naive}
     replaced = [f"{instant} AS {name_sql(name)}" for name, instant in instants.items()]
     return f"SELECT * REPLACE ({', '.join(replaced)}) FROM ({query})"
 
@@ -148,14 +144,34 @@ def count_changes(session: Session, table: str, kinds: Iterable[str]) -> tuple[i
 def _is_naive(name: str, kind: pa.DataType, wanted: Wanted) -> bool:
     if pa.types.is_date(kind):
         return name in wanted.times
-    if not pa.types.is_timestamp(kind) or kind.tz is not None:
+    leaf = leaf_type(kind)
+    if not pa.types.is_timestamp(leaf) or leaf.tz is not None:
         return False
     dtypes = [wanted.keys.get(name), *wanted.values.get(name, ())]
-    return name in wanted.times or any(d is not None and d.name == "timestamp" for d in dtypes)
+    return name in wanted.times or any(d is not None and leaf_dtype(d).name == "timestamp" for d in dtypes)
 
 
-def _local(name: str, kind: pa.DataType) -> str:
-    sql = name_sql(name)
+def _in_utc(kind: pa.DataType) -> pa.DataType:
+    return pa.list_(_in_utc(kind.value_type)) if is_list(kind) else _UTC
+
+
+def _instants(
+    name: str, kind: pa.DataType, times: Sequence[str], zone: LocalTimes | None, where: str, place: Place | None = None
+) -> str:
+    """A column's instants, those in its lists too; a zone of None is UTC."""
+
+    def of(sql: str, kind: pa.DataType, depth: int) -> str:
+        if is_list(kind):
+            inside = of(f"e{depth}", kind.value_type, depth + 1)
+            return f"list_transform({sql}, LAMBDA e{depth} : {inside})"
+        if zone is None:
+            return f"make_timestamptz({_local(sql, kind)})"
+        return _instant(sql, name, kind, times, zone, where, place)
+
+    return of(name_sql(name), kind, 0)
+
+
+def _local(sql: str, kind: pa.DataType) -> str:
     if pa.types.is_timestamp(kind) and kind.unit == "ns":
         # rounded up, as all times of sources are
         nanos = f"epoch_ns({sql})"
@@ -164,9 +180,9 @@ def _local(name: str, kind: pa.DataType) -> str:
 
 
 def _instant(
-    name: str, kind: pa.DataType, times: Sequence[str], zone: LocalTimes, where: str, place: Place | None = None
+    sql: str, name: str, kind: pa.DataType, times: Sequence[str], zone: LocalTimes, where: str, place: Place | None
 ) -> str:
-    sql, local = name_sql(name), _local(name, kind)
+    local = _local(sql, kind)
     micros = instant_sql(local, zone)
     column = f"{FAILED}{where}: column {name!r} ({kind}): "
     shown = f"CAST({sql} AS VARCHAR){'' if place is None else place.sql()}"

@@ -400,3 +400,24 @@ def test_a_query_reads_its_files_once(tmp_path: Path, monkeypatch: pytest.Monkey
             (row,) = store.get_historical_features(spine, [f"{name}:*"]).to_pylist()
             assert (row["a"], row["b"]) == right
             assert sum(loaded) == loads
+
+
+@pytest.mark.parametrize("text", ["\\xdeadbeef", "\\\\xdead", "\\x"])
+def test_hexadecimal_bytes_of_postgresql_are_refused_with_a_query_that_reads_them(tmp_path: Path, text: str) -> None:
+    (tmp_path / "d.csv").write_text(f"user,at,b\n1,2026-01-01,{text}\n2,2026-01-01,plain\n")
+    user = hw.Entity("user", join_keys={"user": hw.Int64})
+    options: dict[str, Any] = {"entity": user, "features": [hw.Feature("b", hw.Bytes)]}
+    with (
+        hw.FeatureStore.in_memory(
+            [user, hw.FeatureView("v", source=hw.CSVSource("d.csv", event_time="at"), **options)], path=tmp_path
+        ) as store,
+        pytest.raises(hw.HeadwaterError, match=r"line 2, column 'b'.*PostgreSQL's form of bytea.*unhex"),
+    ):
+        store.materialize()
+    types = {"user": hw.Int64, "at": hw.Timestamp, "b": hw.String}
+    query = r"SELECT t.* REPLACE (unhex(ltrim(b, '\x')) AS b) FROM t WHERE b <> 'plain'"
+    source = hw.SQLSource(query, tables={"t": hw.CSVSource("d.csv", schema=types)}, event_time="at")
+    with hw.FeatureStore.in_memory([user, hw.FeatureView("v", source=source, **options)], path=tmp_path) as store:
+        store.materialize()
+        found = store.get_online_features(["v:b"], [1]).to_dict()["b"]
+        assert found == [bytes.fromhex(text.lstrip("\\x"))]

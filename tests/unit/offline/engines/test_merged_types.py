@@ -195,3 +195,42 @@ def test_files_that_name_a_column_in_two_ways_are_both_named(tmp_path: Path) -> 
     ):
         with pytest.raises(hw.DefinitionError, match=r"'x' and 'X' differ only in case.*a\.parquet.*b\.parquet"):
             store_of(tmp_path, query, tables)
+
+
+def test_a_spine_s_query_is_held_to_the_same_rule(tmp_path: Path) -> None:
+    put(tmp_path / "d", a=pa.array([2**53 + 1]), b=pa.array([0.5]))
+    with store_of(tmp_path, "SELECT shop, ts, 1.0 AS x FROM 'd/a.parquet'") as store:
+        spine = "SELECT shop, ts AS timestamp, x AS extra FROM 'd/*.parquet'"
+        with pytest.raises(hw.HeadwaterError, match=r"the spine's query: column 'x' is int64 in .*UNION ALL BY NAME"):
+            store.get_historical_features(spine, ["v:x"]).to_arrow()
+        found = store.get_historical_features(spine.replace(", x AS extra", ""), ["v:x"]).to_arrow()
+        assert found.num_rows == 2
+
+
+def test_decimals_that_are_too_wide_are_refused_in_a_query_s_files_and_tables(tmp_path: Path) -> None:
+    put(tmp_path / "d", a=pa.array([Decimal("1.5")], pa.decimal256(50, 18)))
+    for query, tables in (
+        ("SELECT * FROM 'd/a.parquet'", None),
+        ("SELECT shop, ts, x FROM t", {"t": hw.ParquetSource("d")}),
+        ("SELECT shop, ts, x FROM t", {"t": hw.TableSource(pq.read_table(tmp_path / "d/a.parquet"))}),
+    ):
+        with pytest.raises(
+            hw.HeadwaterError, match=r"column 'x' is decimal256\(50, 18\); decimals of at most 38 digits"
+        ):
+            store_of(tmp_path, query, tables)
+
+
+def test_decimals_of_tables_and_pushed_rows_are_the_nearest_floats(tmp_path: Path) -> None:
+    number = Decimal("12345678901234567890123456789012345678901234.5")
+    rows = pa.table({"shop": ["a"], "ts": [NOON], "x": pa.array([number], pa.decimal256(60, 10))})
+    shop = hw.Entity("shop", join_keys={"shop": hw.String})
+    for source in (hw.TableSource(rows, event_time="ts"), hw.PushSource(event_time="ts")):
+        view = hw.FeatureView("v", entity=shop, source=source, features=[hw.Feature("x", hw.Float64)])
+        with hw.FeatureStore.in_memory([shop, view], path=tmp_path, clock=lambda: NOON) as store:
+            if isinstance(source, hw.PushSource):
+                store.write("v", rows)
+            store.materialize()
+            assert store.get_online_features(["v:x"], ["a"]).to_dict()["x"] == [float(number)]
+            spine = pa.table({"shop": ["a"], "timestamp": [NOON], "extra": rows["x"]})
+            found = store.get_historical_features(spine, ["v:x"]).to_arrow()
+            assert found["extra"].to_pylist() == [number] and found["x"].to_pylist() == [float(number)]

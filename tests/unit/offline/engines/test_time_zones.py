@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from json import dumps
 from pathlib import Path
 from typing import Any
 
@@ -337,3 +338,87 @@ def test_a_spine_beyond_the_years_is_read_or_named(zone: str, far: datetime) -> 
         for spine in (pa.table({"user": [1], "timestamp": [far]}), [{"user": 1, "timestamp": far}]):
             result = store.get_historical_features(spine, ["v:x"], timezone=zone)
             assert result.to_arrow()["x"].to_pylist() == [right]
+
+
+@pytest.mark.parametrize("kind", [parquet, parquet_folder, csv, json, query, table, push])
+@pytest.mark.parametrize("nested", [False, True])
+def test_naive_elements_of_arrays_are_of_the_source_s_zone(tmp_path: Path, kind: Any, nested: bool) -> None:
+    right: list[Any] = [[RIGHT[0], None], None, [], [RIGHT[1], RIGHT[2]]]
+    lists: list[Any] = [[TIMES[0], None], None, [], [TIMES[1], TIMES[2]]]
+    dtype = hw.Array(hw.Timestamp)
+    if nested:
+        lists, right, dtype = [[item] for item in lists], [[item] for item in right], hw.Array(dtype)
+    rows = pa.table({"user": [1, 2, 3, 4], "at": TIMES, "lists": lists})
+    options: dict[str, Any] = {"event_time": "at", "timezone": "Europe/Berlin"}
+    texts = [dumps(item, default=str) for item in lists]
+    if kind is csv:
+        quoted = ["" if text == "null" else '"' + text.replace('"', '""') + '"' for text in texts]
+        lines = [f"{i + 1},{at},{text}" for i, (at, text) in enumerate(zip(TIMES, quoted, strict=True))]
+        (tmp_path / "d.csv").write_text("\n".join(["user,at,lists", *lines]))
+    elif kind is json:
+        lines = [
+            f'{{"user": {i + 1}, "at": "{at}", "lists": {t}}}'
+            for i, (at, t) in enumerate(zip(TIMES, texts, strict=True))
+        ]
+        (tmp_path / "d.jsonl").write_text("\n".join(lines))
+    elif kind is parquet_folder:
+        (tmp_path / "d").mkdir()
+        pq.write_table(rows.slice(0, 2), tmp_path / "d/0.parquet")
+        pq.write_table(rows.slice(2), tmp_path / "d/1.parquet")
+    else:
+        pq.write_table(rows, tmp_path / "d.parquet")
+    source = {
+        parquet: hw.ParquetSource("d.parquet", **options),
+        parquet_folder: hw.ParquetSource("d", **options),
+        csv: hw.CSVSource("d.csv", **options),
+        json: hw.JSONSource("d.jsonl", **options),
+        query: hw.SQLSource("SELECT * FROM 'd.parquet'", **options),
+        table: hw.TableSource(rows, **options),
+        push: hw.PushSource(**options),
+    }[kind]
+    view = hw.FeatureView("v", entity=USER, source=source, features=[hw.Feature("lists", dtype)])
+    with hw.FeatureStore.in_memory([USER, view], path=tmp_path, clock=lambda: NOW) as store:
+        if kind is push:
+            for part in (rows.slice(0, 1), rows.slice(1, 2).to_pylist(), rows.slice(2)):
+                store.write("v", part)
+        store.materialize()
+        assert store.get_online_features(["v:lists"], [1, 2, 3, 4]).to_dict()["lists"] == right
+        spine = pa.table({"user": [1, 2, 3, 4], "timestamp": [NOW] * 4})
+        assert store.get_historical_features(spine, ["v:lists"]).to_arrow()["lists"].to_pylist() == right
+
+
+@pytest.mark.parametrize("zone", [None, "UTC", "Europe/Berlin", "America/New_York"])
+@pytest.mark.parametrize("kind", ["parquet", "query", "memory", "push", "csv", "json"])
+def test_a_day_that_is_key_and_time_is_itself_or_refused_with_a_cure(
+    tmp_path: Path, kind: str, zone: str | None
+) -> None:
+    days = pa.table({"day": [date(2026, 7, 1)], "x": [1.0]})
+    pq.write_table(days, tmp_path / "d.parquet")
+    (tmp_path / "d.csv").write_text("day,x\n2026-07-01,1\n")
+    (tmp_path / "d.json").write_text('{"day": "2026-07-01", "x": 1.0}')
+    options: dict[str, Any] = {"event_time": "day", "timezone": zone}
+    source = {
+        "parquet": hw.ParquetSource("d.parquet", **options),
+        "query": hw.SQLSource("SELECT * FROM 'd.parquet'", **options),
+        "memory": hw.TableSource(days, **options),
+        "push": hw.PushSource(**options),
+        "csv": hw.CSVSource("d.csv", **options),
+        "json": hw.JSONSource("d.json", **options),
+    }[kind]
+    entity = hw.Entity("day", join_keys={"day": hw.Date})
+    view = hw.FeatureView("v", entity=entity, source=source, features=[hw.Feature("x", hw.Float64)])
+    cure = r"join key 'day' is a date, .*SELECT \*, CAST\(day AS TIMESTAMP\) AS day_time"
+    if kind in ("push", "csv", "json") or zone not in (None, "UTC"):
+        with pytest.raises(DefinitionError, match=cure):
+            hw.FeatureStore.in_memory([entity, view], path=tmp_path)
+        query = "SELECT *, CAST(day AS TIMESTAMP) AS day_time FROM 'd.parquet'"
+        source = hw.SQLSource(query, event_time="day_time", timezone=zone)
+        view = hw.FeatureView("v", entity=entity, source=source, features=[hw.Feature("x", hw.Float64)])
+    with hw.FeatureStore.in_memory([entity, view], path=tmp_path, clock=lambda: NOW) as store:
+        store.materialize()
+        assert store.get_online_features(["v:x"], [date(2026, 7, 1)]).to_dict()["x"] == [1.0]
+        spine = pa.table({"day": [date(2026, 7, 1)], "timestamp": [NOW]})
+        assert store.get_historical_features(spine, ["v:x"]).to_arrow()["x"].to_pylist() == [1.0]
+        if source.event_time == "day":
+            with pytest.raises(HeadwaterError, match=cure):
+                store.write("v", days)
