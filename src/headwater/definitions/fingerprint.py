@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -21,8 +21,14 @@ else:
     query_parts = deferred("headwater.definitions.query_parts")  # SQLGlot takes long to import
 
 
-def _source_meaning(source: Source, columns: frozenset[str] | None = None) -> dict[str, Any]:
-    """What of a source makes its rows; with `columns`, what makes these columns of them."""
+def _source_meaning(source: Source, columns: frozenset[str] | None = None, *, of_query: bool = False) -> dict[str, Any]:
+    """What of a source makes its rows; with `columns`, what makes these columns of them.
+
+    Args:
+        source: the source.
+        columns: the names of columns, in lower case.
+        of_query: whether it is a table of a query: its times are naive without a time zone, and instants in UTC.
+    """
     meaning: dict[str, Any] = {
         "kind": source.kind,
         "event_time": source.event_time,
@@ -31,7 +37,7 @@ def _source_meaning(source: Source, columns: frozenset[str] | None = None) -> di
         # rows given to `write` know no delay; releases before took one and left it without effect
         "delay": 0 if isinstance(source, PushSource) else duration_micros(source.delay_time),
     }
-    if source.timezone not in (None, "UTC"):
+    if source.timezone is not None and (of_query or source.timezone != "UTC"):
         meaning["timezone"] = source.timezone
     if isinstance(source, CSVSource):
         # an option at its default is left out, so that a later release may add some
@@ -41,12 +47,11 @@ def _source_meaning(source: Source, columns: frozenset[str] | None = None) -> di
     if isinstance(source, TEXT_SOURCES) and source.schema:
         meaning |= _schema_meaning(source.schema, columns)
     if isinstance(source, SQLSource):
-        query = (
-            query_parts.canonical_sql(source.query) if columns is None else query_parts.part_of(source.query, columns)
-        )
-        read = None if columns is None else query_parts.names_in(query)
-        meaning["query"] = query
-        meaning["tables"] = {name: _source_meaning(table, read) for name, table in sorted(source.tables.items())}
+        part = None if columns is None else query_parts.part_of(source.query, columns)
+        meaning["query"] = query_parts.canonical_sql(source.query) if part is None else part.text
+        read = None if part is None else part.names
+        tables = sorted(source.tables.items())
+        meaning["tables"] = {name: _source_meaning(table, read, of_query=True) for name, table in tables}
     if isinstance(source, PushSource) and source.schema is not None:
         meaning |= _schema_meaning(source.schema, columns) or ({} if columns else {"schema": {}})
     return meaning
@@ -95,20 +100,35 @@ def fingerprint(view: FeatureView) -> str:
     return digest(meaning(view))
 
 
-def column_fingerprints(view: FeatureView) -> dict[str, str]:
-    """Feature → the name of what makes its values: the view's meaning as far as it concerns this feature.
+class ColumnFingerprints(Mapping[str, str]):
+    """Feature → the name of what makes its values, each worked out when it is first asked for.
 
-    Another feature of the view, added, altered or removed, changes none of it; of a query the items of other columns
-    count only where they may decide which rows there are (`query_parts`).
+    That is the view's meaning as far as it concerns the feature. Another feature of the view, added, altered or
+    removed, changes none of it; of a query the items of other columns count only where they may decide which rows
+    there are (`query_parts`).
     """
-    source, rows = view.source, _row_meaning(view)
+
+    def __init__(self, view: FeatureView) -> None:
+        self._view = view
+        self._known: dict[str, str] = {}
+
+    def __getitem__(self, name: str) -> str:
+        if name not in self._known:
+            self._known[name] = _column_fingerprint(self._view, self._view.features_by_name[name])
+        return self._known[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._view.feature_names)
+
+    def __len__(self) -> int:
+        return len(self._view.feature_names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._view.features_by_name
+
+
+def _column_fingerprint(view: FeatureView, feature: Feature) -> str:
+    source = view.source
     times = (source.event_time, source.created_time, source.event_id, *map(view.key_column, view.join_keys))
-    shared = [name for name in times if name is not None]
-    return {
-        f.name: digest([rows, _source_meaning(source, _lower([*shared, f.source_column])), f.name, _feature_meaning(f)])
-        for f in view.feature_list
-    }
-
-
-def _lower(names: Iterable[str]) -> frozenset[str]:
-    return frozenset(name.lower() for name in names)
+    columns = frozenset(name.lower() for name in (*times, feature.source_column) if name is not None)
+    return digest([_row_meaning(view), _source_meaning(source, columns), feature.name, _feature_meaning(feature)])

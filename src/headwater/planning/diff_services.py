@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from headwater.definitions.service import FeatureService
 from headwater.errors import NotFound, UsageError
@@ -13,10 +12,22 @@ from headwater.planning.draft import Draft, where
 from headwater.planning.numbering import choose
 from headwater.planning.pins import pin
 from headwater.planning.resolve import resolve
-from headwater.planning.service_columns import as_long_as, columns, holds, is_star, same_service, text_of
+from headwater.planning.service_columns import (
+    Column,
+    as_long_as,
+    columns,
+    holds,
+    is_star,
+    runs_of,
+    same_service,
+    text_of,
+)
 from headwater.planning.service_reads import columns_by_version, same_columns, version_read
-from headwater.planning.snapshot import PinnedSelection, RegistrySnapshot, ServiceRecord, ServiceVersion
+from headwater.planning.snapshot import PinnedSelection, RegistrySnapshot, ServiceRecord, ServiceVersion, ViewRecord
 from headwater.planning.stages import Action, Kind, Stage
+
+Runs = Sequence[tuple[Column, ...]]
+"""The registered columns that each item of a list stands for."""
 
 
 def plan_service(draft: Draft, service: FeatureService) -> None:
@@ -27,11 +38,11 @@ def plan_service(draft: Draft, service: FeatureService) -> None:
         VersionConflict: a changed list under a version that is registered.
     """
     record = draft.before.services.get(service.name)
-    base = _same_text(record, service)
+    runs = _same_text(draft, record, service)
     wanted = _stored(draft, service, record)
     left_out: tuple[str, ...] = ()
     if wanted is None:
-        wanted, left_out = _listed(draft, service, base)
+        wanted, left_out = _listed(draft, service, runs)
     resolve(draft.after, list(wanted.selections), full_names=wanted.full_names)
     _refuse_retired(draft.after, wanted)
 
@@ -69,62 +80,52 @@ def plan_service(draft: Draft, service: FeatureService) -> None:
     draft.found(Kind.SERVICE, record, choice.found, stages, automatic=automatic, note=note)
 
 
-def _same_text(record: ServiceRecord | None, service: FeatureService) -> ServiceVersion | None:
-    """The newest registered version whose list is written as this one is; of one with a number, that one alone."""
+def _same_text(draft: Draft, record: ServiceRecord | None, service: FeatureService) -> Runs | None:
+    """What the items stand for in the newest registered version with this list; of one with a number, in that alone."""
     if record is None:
         return None
     versions = record.active if service.version is None else [v for v in record.active if v.version == service.version]
-    text = text_of(service.items)
-    same = [v for v in versions if v.text in (None, text)]
-    return max(same, key=lambda v: (v.text is not None, v.revision), default=None)
+    for version in sorted(versions, key=lambda v: (v.text is None, -v.revision)):
+        runs = runs_of(draft.after, service.items, version)
+        if runs is not None:
+            return runs
+    return None
 
 
-def _listed(
-    draft: Draft, service: FeatureService, base: ServiceVersion | None
-) -> tuple[ServiceVersion, tuple[str, ...]]:
+def _listed(draft: Draft, service: FeatureService, runs: Runs | None) -> tuple[ServiceVersion, tuple[str, ...]]:
     """The service with its list as of this apply, and what its stars leave out.
 
-    A star in a list that was registered as it is written stands for the columns that it had then, as far as they are
-    there.
+    A star in a list that was registered as it is written stands for the columns that it had then (`runs`, an item
+    each), as far as they are there.
     """
-    selections: list[PinnedSelection] = []
+    selections = [pin(draft.after, item, prefer=draft.chosen) for item in service.items]
     left_out = []
-    stored = () if base is None else columns(draft.after, base.selections)
-    for item in service.items:
-        selection = pin(draft.after, item, prefer=draft.chosen)
-        at = sum(len(s.names) for s in selections)
-        if is_star(item) and base is not None:
-            short = as_long_as(selection, _run(stored, selection, at))
-            new = [name for name in selection.names if name not in short.names]
+    for number, item in enumerate(service.items):
+        if is_star(item) and runs is not None:
+            selection = selections[number]
+            selections[number] = as_long_as(selection, runs[number])
+            new = [name for name in selection.names if name not in selections[number].names]
             if new:
                 left_out.append(_left_out(selection, new))
-            selection = short
-        selections.append(selection)
-    return _version(draft, service, tuple(_of_one_version(draft.after, selections))), tuple(left_out)
+    return _version(draft, service, _of_one_version(draft.after, selections)), tuple(dict.fromkeys(left_out))
 
 
-def _of_one_version(snapshot: RegistrySnapshot, selections: list[PinnedSelection]) -> Iterator[PinnedSelection]:
+def _of_one_version(snapshot: RegistrySnapshot, selections: list[PinnedSelection]) -> tuple[PinnedSelection, ...]:
     """Selections of several versions of a view as those of one, where that has all of their columns."""
+    asked: dict[str, dict[str, dict[str, None]]] = {}
     for s in selections:
-        record = snapshot.view(s.view)
-        same = [other for other in selections if other.view == s.view]
-        versions = sorted({other.version for other in same}, key=lambda v: -record.versions[v].revision)
-        fit = [
-            v
-            for v in versions
-            if all(same_columns(record.versions[o.version], record.versions[v], o.names) for o in same)
-        ]
-        yield replace(s, version=fit[0]) if len(versions) > 1 and fit else s
+        asked.setdefault(s.view, {}).setdefault(s.version, {}).update(dict.fromkeys(s.names))
+    chosen = {view: _one_version(snapshot.view(view), names) for view, names in asked.items() if len(names) > 1}
+    return tuple(replace(s, version=chosen.get(s.view) or s.version) for s in selections)
 
 
-def _run(stored: tuple[Any, ...], selection: PinnedSelection, at: int) -> tuple[Any, ...]:
-    """Stored columns from the place of a star on; where others were removed before it, from where its view begins."""
-    if at < len(stored) and stored[at].view == selection.view:
-        return stored[at:]
-    first = next(
-        (i for i, c in enumerate(stored) if (c.view, c.alias) == (selection.view, selection.alias)), len(stored)
-    )
-    return stored[first:]
+def _one_version(record: ViewRecord, names: Mapping[str, Iterable[str]]) -> str | None:
+    """The newest of some versions of a view that has the columns of all of them (version → names)."""
+    for version in sorted(names, key=lambda v: -record.versions[v].revision):
+        one = record.versions[version]
+        if all(same_columns(record.versions[other], one, wanted) for other, wanted in names.items()):
+            return version
+    return None
 
 
 def _left_out(selection: PinnedSelection, names: Iterable[str]) -> str:
@@ -163,7 +164,7 @@ def _other_values(draft: Draft, service: FeatureService, found: ServiceVersion) 
     if service.version is None:
         return []
     try:
-        now, _ = _listed(draft, service, found)
+        now, _ = _listed(draft, service, runs_of(draft.after, service.items, found))
     except NotFound:
         return []
     changed = [

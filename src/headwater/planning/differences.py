@@ -151,15 +151,26 @@ def _value_lines(prefix: str, before: Mapping[str, Any], after: Mapping[str, Any
     for name in [*before, *(name for name in after if name not in before)]:
         old, new = before.get(name), after.get(name)
         if old != new and name == "query":
-            yield from _query_lines(prefix, str(old), str(new))
+            yield from _query_lines(prefix, old, new)
+        elif old != new and name == "tables":
+            yield from _table_lines(prefix, old or {}, new or {})
         elif old != new:
             yield f"{prefix}{name.replace('_', ' ')}: {_show(name, old)} → {_show(name, new)}"
 
 
-def _query_lines(prefix: str, old: str, new: str) -> Iterator[str]:
+def _table_lines(prefix: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
+    for name in [*before, *(name for name in after if name not in before)]:
+        old, new = before.get(name), after.get(name)
+        if old is None or new is None:
+            yield f"{prefix}tables: {name} {'added' if old is None else 'removed'}"
+        else:
+            yield from _value_lines(f"{prefix}tables.{name}.", old, new)
+
+
+def _query_lines(prefix: str, old: str | None, new: str | None) -> Iterator[str]:
     """What a query changed in, line by line, both laid out in the same way."""
-    yield f"{prefix}query changed:"
-    before, after = laid_out(old).splitlines(), laid_out(new).splitlines()
+    yield f"{prefix}query {'added' if old is None else 'removed' if new is None else 'changed'}:"
+    before, after = ([] if query is None else laid_out(query).splitlines() for query in (old, new))
     for number, line in enumerate(unified_diff(before, after, lineterm="", n=1)):
         if number >= 2 and not line.startswith("@@"):
             yield f"    {line}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from headwater.definitions.service import FeatureService
@@ -130,33 +131,86 @@ def holds(snapshot: RegistrySnapshot, service: FeatureService, version: ServiceV
     """
     if version.full_names != service.full_names:
         return False
-    stored, at = columns(snapshot, version.selections), 0
-    same_text = version.text in (None, text_of(service.items))
-    for item in service.items:
+    stored, runs = columns(snapshot, version.selections), runs_of(snapshot, service.items, version)
+    selections: list[PinnedSelection] = []
+    at = 0
+    for number, item in enumerate(service.items):
         try:
             selection = pin(snapshot, _as_stored(item, stored, at))
         except NotFound:
             return False
-        if same_text and is_star(item):
-            selection = as_long_as(selection, stored[at:])
-        found = columns(snapshot, [selection])
-        if found != stored[at : at + len(found)]:
-            return False
-        at += len(found)
-    return at == len(stored)
+        if runs is not None and is_star(item):
+            selection = as_long_as(selection, runs[number])
+        selections.append(selection)
+        at += len(selection.names)
+    return columns(snapshot, selections) == stored
 
 
-def as_long_as(selection: PinnedSelection, stored: Sequence[Column]) -> PinnedSelection:
-    """A star's selection with the columns alone that stood at its place when the list was expanded."""
-    keys = tuple(sorted(selection.join_key_map.items()))
-    names = []
-    for column in stored:
-        if (column.view, column.alias, column.keys) != (selection.view, selection.alias, keys):
+def runs_of(
+    snapshot: RegistrySnapshot, items: Sequence[Any], version: ServiceVersion
+) -> list[tuple[Column, ...]] | None:
+    """The columns of a registered version that each item of a list stands for; None where it has another list.
+
+    Of a version that an earlier release stored, the list as it was written is not known: a star must have stood for
+    the whole view.
+    """
+    if version.text is not None and version.text != text_of(items):
+        return None
+    stored, found = columns(snapshot, version.selections), []
+    at, later = 0, sum(map(_fewest, items))
+    for item in items:
+        later -= _fewest(item)
+        run = _run(item, stored, at, len(stored) - later)
+        if not run or (version.text is None and is_star(item) and not _is_whole(snapshot, run)):
+            return None
+        found.append(run)
+        at += len(run)
+    return found if at == len(stored) else None
+
+
+def _fewest(item: Any) -> int:
+    """How many columns an item of a list has, at least."""
+    return 1 if is_star(item) or not isinstance(item, FeatureSelection) else len(item.feature_names)
+
+
+def _run(item: Any, stored: Sequence[Column], start: int, end: int) -> tuple[Column, ...]:
+    """The stored columns from a place on that an item may stand for: a star for as many as possible."""
+    asked, star = _asked(item), is_star(item)
+    if asked is None:
+        return ()
+    keys = tuple(sorted(asked.join_key_map.items()))
+    run: list[Column] = []
+    for column in islice(stored, start, end if star else start + len(asked.names)):
+        if (column.view, column.alias, column.keys) != (asked.view, asked.alias, keys):
             break
-        if column.rename != selection.renames.get(column.name):
+        if column.rename != asked.renames.get(column.name) or not (star or column.name == asked.names[len(run)]):
             break
-        names.append(column.name)
-    kept = tuple(dict.fromkeys(name for name in names if name in selection.names))
+        run.append(column)
+    return tuple(run) if star or len(run) == len(asked.names) else ()
+
+
+def _asked(item: Any) -> PinnedSelection | None:
+    """What an item of a list asks for, of no version; None where it is not an item."""
+    if isinstance(item, str):
+        reference = parse_reference(item)
+        return PinnedSelection(reference.name, "", (reference.feature or "",))
+    item = getattr(getattr(item, "registered", None), "view", item)
+    selection = FeatureSelection(item) if isinstance(item, FeatureView) else item
+    if not isinstance(selection, FeatureSelection):
+        return None
+    names, keys = selection.feature_names, selection.join_key_map
+    return PinnedSelection(selection.view.name, "", names, selection.alias, keys, selection.renames)
+
+
+def _is_whole(snapshot: RegistrySnapshot, run: Sequence[Column]) -> bool:
+    """Whether columns are all features of the version that they are of."""
+    names = snapshot.view(run[0].view).version(run[0].version).view.feature_names
+    return tuple(column.name for column in run) == names and len({column.version for column in run}) == 1
+
+
+def as_long_as(selection: PinnedSelection, run: Sequence[Column]) -> PinnedSelection:
+    """A star's selection with the columns alone that it had when its list was expanded, as far as they are there."""
+    kept = tuple(column.name for column in run if column.name in selection.names)
     return selection.only(kept) if kept else selection
 
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from headwater.definitions.entity import Entity
-from headwater.definitions.fingerprint import column_fingerprints, fingerprint
+from headwater.definitions.fingerprint import ColumnFingerprints, fingerprint
 from headwater.definitions.view import FeatureView
 from headwater.errors import (
     EntityNotFound,
@@ -78,8 +78,8 @@ class ViewVersion:
 
     @lazy
     def column_fingerprints(self) -> Mapping[str, str]:
-        """Feature → the name of what makes its values."""
-        return column_fingerprints(self.view)
+        """Feature → the name of what makes its values, each worked out when it is first asked for."""
+        return ColumnFingerprints(self.view)
 
 
 @dataclass(frozen=True)

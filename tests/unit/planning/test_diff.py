@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import hypothesis.strategies as st
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
 
 from headwater.definitions.entity import Entity
 from headwater.definitions.feature import Feature
 from headwater.definitions.service import FeatureService
 from headwater.definitions.sources import CSVSource, ParquetSource, PushSource, Source, SQLSource
 from headwater.definitions.view import FeatureView
-from headwater.errors import ChangeRefused, DefinitionError, VersionConflict
+from headwater.errors import ChangeRefused, DefinitionError, VersionConflict, VersionNotFound
 from headwater.planning.advance import advance
 from headwater.planning.diff import plan
 from headwater.planning.differences import Bump
@@ -27,6 +30,7 @@ from headwater.planning.service_reads import selections_read
 from headwater.planning.snapshot import RegistrySnapshot
 from headwater.planning.stages import Action, Kind
 from headwater.planning.watermark import Watermark
+from headwater.testing import SCALE
 from headwater.types import Float32, Float64, Int64, String
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
@@ -34,6 +38,14 @@ AIRPORT = Entity("airport", {"airport": String})
 PUSH = PushSource(event_time="t")
 FILES = ParquetSource("data", event_time="t")
 EMPTY = RegistrySnapshot("flights")
+ITEMS: tuple[tuple[str | None, bool, Callable[[FeatureView], Any]], ...] = (
+    (None, True, lambda view: view),
+    ("origin", True, lambda view: view.alias("origin", {"airport": "origin"})),
+    ("destination", True, lambda view: view.alias("destination", {"airport": "destination"})),
+    (None, False, lambda view: view["k"].rename({"k": "renamed"})),
+    ("gate", False, lambda view: view.alias("gate", {"airport": "gate"})["k"]),
+)
+"""Items of a service's list, all of one view: the alias, whether it is a star, the item."""
 
 
 def view(
@@ -84,6 +96,12 @@ class Registry:
     def pins(self, name: str, version: str) -> list[str]:
         selections = self.snapshot.services[name].versions[version].selections
         return [f"{s.view}@{s.version}:{n}" for s in selections for n in s.names]
+
+    def without_texts(self, name: str) -> None:
+        """A service as an earlier release stored it."""
+        record = self.snapshot.services[name]
+        versions = {number: replace(v, text=None, reads={}) for number, v in record.versions.items()}
+        self.snapshot = replace(self.snapshot, services={name: replace(record, versions=versions)})
 
 
 @pytest.fixture
@@ -231,6 +249,22 @@ def test_a_query_is_compared_as_it_is_parsed(registry: Registry) -> None:
             "       t",
         ),
     )
+
+
+def test_a_query_in_place_of_a_file_and_a_changed_table_are_shown(registry: Registry) -> None:
+    def sql(**tables: Source) -> FeatureView:
+        return view("temp", source=SQLSource("SELECT temp, t FROM f", tables=tables, event_time="t"))
+
+    registry.apply(view("temp", source=CSVSource("f.csv", event_time="t")))
+    (stage,) = registry.apply(sql(f=CSVSource("f.csv"))).stages
+    added = ("source.query added:", "    +SELECT", "    +  temp,", "    +  t", "    +FROM f", "source.tables: f added")
+    assert stage.details[-6:] == added
+    (stage,) = registry.apply(sql(f=CSVSource("f.csv", timezone="UTC"), g=FILES)).stages
+    assert stage.details == ("source.tables.f.timezone: none → UTC", "source.tables: g added")
+    (stage,) = registry.apply(view("temp", source=CSVSource("f.csv", event_time="t", delay="1h"))).stages
+    lines = "\n".join(stage.details)
+    assert "source.query removed:\n    -SELECT\n    -  temp," in lines
+    assert "source.tables: f removed\nsource.tables: g removed" in lines
 
 
 def test_a_changed_definition_under_its_version_is_refused_with_the_bump_it_needs(registry: Registry) -> None:
@@ -492,6 +526,31 @@ class TestServices:
         registry.apply(view("a", "c"), service(view("a", "c")))
         assert registry.pins("model", registry.active("model")[-1]) == ["weather@2.0.0:a", "weather@2.0.0:c"]
 
+    @settings(max_examples=100 * SCALE, deadline=None)
+    @given(
+        st.permutations(range(len(ITEMS))),
+        st.integers(1, len(ITEMS)),
+        st.lists(st.lists(st.sampled_from("abcd"), unique=True), min_size=2, max_size=4),
+        st.booleans(),
+    )
+    def test_every_star_of_a_list_keeps_its_own_columns(
+        self, order: list[int], length: int, histories: list[list[str]], upgraded: bool
+    ) -> None:
+        registry = Registry()
+        items = [ITEMS[number] for number in order[:length]]
+        expected = [["k", *histories[0]] if star else ["k"] for _, star, _ in items]
+        for number, names in enumerate(histories):
+            weather = view("k", *names)
+            expected = [[name for name in columns if name in ("k", *names)] for columns in expected]
+            registry.apply(weather, FeatureService("model", [item(weather) for _, _, item in items]))
+            registry.materialize()
+            newest = max(registry.snapshot.services["model"].active, key=lambda v: v.revision)
+            found = [(s.alias, name) for s in newest.selections for name in s.names]
+            aliases = [alias for alias, _, _ in items]
+            assert found == [(alias, n) for alias, columns in zip(aliases, expected, strict=True) for n in columns]
+            if upgraded and number == 0:
+                registry.without_texts("model")
+
     def test_appended_columns_are_a_minor_bump_and_all_else_a_major_one(self, registry: Registry) -> None:
         def service(*items: Any, **other: Any) -> FeatureService:
             return FeatureService("model", items, **other)
@@ -505,6 +564,14 @@ class TestServices:
         ):
             stage = registry.apply(changed).stages[0]
             assert (stage.version, line in stage.details, stage.live) == (version, True, False)
+
+    def test_long_lists_are_planned_in_a_moment(self, registry: Registry) -> None:
+        names = [f"f{number}" for number in range(1_600)]
+        service = FeatureService("model", [f"weather:{name}" for name in names])
+        registry.apply(view(*names), service)
+        start = time.process_time()
+        registry.plan(view(*names, "more"), service)
+        assert time.process_time() - start < 1
 
     def test_grouping_is_no_change_and_texts_are_changed_in_place(self, registry: Registry) -> None:
         registry.apply(view("a", "b"), FeatureService("model", ["weather:*"]))
@@ -577,13 +644,22 @@ class TestServices:
         service = FeatureService("model", ["weather:*"])
         registry.apply(view("a"), service)
         registry.materialize()
-        record = registry.snapshot.services["model"]
-        stored = replace(record.versions["1.0.0"], text=None, reads={})
-        registry.snapshot = replace(registry.snapshot, services={"model": replace(record, versions={"1.0.0": stored})})
+        registry.without_texts("model")
         (_, stage) = registry.apply(view("a", "b"), service).stages
         assert (stage.action, stage.details) == (Action.UPDATE, ("the list is kept as it is written, too",))
         registry.materialize()
         assert registry.reads("model", "1.0.0") == ["weather@1.1.0:a"]
+
+    def test_a_list_of_an_earlier_release_that_becomes_a_star_is_another_list(self, registry: Registry) -> None:
+        registry.apply(view("a", "b"), FeatureService("model", ["weather:a"]))
+        registry.without_texts("model")
+        star = FeatureService("model", ["weather:*"])
+        assert service_version(registry.snapshot, FeatureService("model", ["weather:a"])) is not None
+        with pytest.raises(VersionNotFound):
+            service_version(registry.snapshot, star)
+        stage = registry.apply(star).stages[0]
+        assert (stage.version, stage.details[0]) == ("1.1.0", "weather:b added")
+        assert registry.pins("model", "1.1.0") == ["weather@1.0.0:a", "weather@1.0.0:b"]
 
     def test_a_service_object_means_the_version_with_its_list(self, registry: Registry) -> None:
         one, two = FeatureService("model", ["weather:a"]), FeatureService("model", ["weather:a", "weather:b"])
