@@ -122,6 +122,12 @@ class PostgresServer(Closing):
             connection.execute(statement.encode())
 
     @property
+    def pid(self) -> int:
+        """Of the process that takes connections."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def running(self) -> bool:
         """Whether its process lives."""
         return self._process is not None and self._process.poll() is None

@@ -18,7 +18,6 @@ from headwater.errors import (
     ChangeRefused,
     ConsistencyNotSupported,
     SessionRequired,
-    StoreError,
     Unavailable,
     UsageError,
     nearest,
@@ -350,10 +349,7 @@ class PreparedReader(forks.OfOneProcess):
     def _look(self) -> RegistrySnapshot:
         """The registry, asked again where the refresh time is over; its last answer where it cannot be reached."""
         registry = self._rooms.registry
-        try:
-            found = registry.snapshot() if self._refresh >= REFRESH.total_seconds() else registry.refresh()
-        except StoreError:
-            found = registry.snapshot()
+        found = registry.snapshot(self._refresh)
         self._blind = registry.unseen > RETIRED_ROWS.total_seconds()
         return found
 

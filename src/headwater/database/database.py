@@ -70,6 +70,11 @@ class Database(forks.OfOneProcess):
         return self._engine
 
     @property
+    def is_server(self) -> bool:
+        """Whether others are asked for what is read, who may not answer."""
+        return self.file is None and self.engine.dialect.name != "sqlite"
+
+    @property
     def place(self) -> str:
         """Where it is, without its password."""
         return str(self.file.path) if self.file is not None else connections.place(self.engine)

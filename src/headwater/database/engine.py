@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -14,8 +14,14 @@ from sqlalchemy.pool import NullPool, QueuePool
 from headwater.database import sqlite
 from headwater.database.files import connection_to, file_of
 from headwater.database.watching import watch
+from headwater.deferred import deferred
 from headwater.errors import ConfigError, MissingExtra, needs_package
 from headwater.urls import ESCAPED, scheme_of, without_password
+
+if TYPE_CHECKING:
+    from headwater.database import postgres
+else:
+    postgres = deferred("headwater.database.postgres")
 
 MEMORY = "sqlite://"
 
@@ -88,6 +94,8 @@ def _server(url: sa.URL) -> sa.Engine:
     given = {name: value for name, value in options.items() if name not in url.query}
     engine = sa.create_engine(url, pool_pre_ping=True, pool_timeout=sqlite.BUSY_SECONDS, connect_args=given)
     event.listen(engine, "connect", _bounded)
+    if options:
+        event.listen(engine, "do_connect", lambda *given: postgres.connect(*given))
     return engine
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -30,6 +31,8 @@ else:
     feature_definition = deferred("headwater.registry.feature_definition")
 
 REFRESH = timedelta(seconds=5)
+_PATIENCE = 0.25
+"""Seconds that a read waits for a server's answer at most; then it goes on with the registry as it was read last."""
 
 
 class RegistryReader(forks.OfOneProcess):
@@ -46,32 +49,86 @@ class RegistryReader(forks.OfOneProcess):
         self.project = project
         self._refresh = refresh.total_seconds()
         self._lock = forks.rlock()
+        self._looking = forks.lock()
+        self._answered = forks.event()
+        """Set while nobody asks a server in the background."""
+        self._answered.set()
         self._snapshot: RegistrySnapshot | None = None
         self._newest = Newest()
         self._generation: int | None = None
         """Of the database's file that the snapshot was read from; None: of none, as there was none."""
         self._checked = float("-inf")
-        self._seen = time.monotonic()
+        self._asked = self._seen = time.monotonic()
+        forks.after_fork(self, RegistryReader._in_child)
 
     @property
     def engine(self) -> sa.Engine:
         """SQLAlchemy's engine of the database."""
         return self.database.engine
 
-    def snapshot(self) -> RegistrySnapshot:
-        """The registry; as of at most `refresh` ago, or of its last answer where the database cannot be reached."""
+    def snapshot(self, max_age: float | None = None) -> RegistrySnapshot:
+        """The registry; as of at most `refresh` ago, or of its last answer where the database cannot be reached.
+
+        Args:
+            max_age: seconds that a snapshot may be old, where that is less than `refresh`.
+        """
+        lasts = self._refresh if max_age is None else min(max_age, self._refresh)
         known = self._snapshot
-        if known is not None and time.monotonic() - self._checked < self._refresh:
+        if known is not None and self._is_fresh(lasts):
             return known
-        with self._lock:
+        if known is None:
+            with self._lock:
+                # another thread may have been first
+                return self._look() if self._snapshot is None else self._snapshot
+        if self.database.is_server:
+            self._ask_server(lasts)
+        # whoever holds the lock is looking already
+        elif self._lock.acquire(timeout=_PATIENCE):
             try:
-                return self._look()
-            except StoreError:
-                if self._snapshot is None:
-                    raise
-                # serving goes on through an outage of the registry
-                self._checked = time.monotonic()
-                return self._snapshot
+                if not self._is_fresh(lasts):
+                    self._look_or_go_on()
+            finally:
+                self._lock.release()
+        return self._snapshot or known
+
+    def _is_fresh(self, lasts: float) -> bool:
+        return time.monotonic() - self._checked < lasts
+
+    def _ask_server(self, lasts: float) -> None:
+        """Look in the background, and wait for that a moment: one that does not answer holds up no reader for long."""
+        if self._looking.acquire(blocking=False):
+            if self._is_fresh(lasts):
+                self._looking.release()
+                return
+            self._answered.clear()
+            try:
+                threading.Thread(target=self._answer, name="headwater-registry", daemon=True).start()
+            except BaseException:
+                self._answer_ended()
+                raise
+        self._answered.wait(_PATIENCE)
+
+    def _answer(self) -> None:
+        try:
+            with self._lock:
+                self._look_or_go_on()
+        finally:
+            self._answer_ended()
+
+    def _answer_ended(self) -> None:
+        self._answered.set()
+        self._looking.release()
+
+    def _look_or_go_on(self) -> None:
+        try:
+            self._look()
+        except StoreError:
+            # serving goes on through an outage of the registry
+            self._checked = time.monotonic()
+
+    def _in_child(self) -> None:
+        # who was looking is a thread of the parent; the locks are free again by themselves
+        self._answered.set()
 
     @property
     def latest(self) -> RegistrySnapshot | None:
@@ -88,7 +145,7 @@ class RegistryReader(forks.OfOneProcess):
             return self._look()
 
     def _look(self) -> RegistrySnapshot:
-        asked = time.monotonic()
+        asked = self._asked = time.monotonic()
         if self._is_there():
             with self.database.reads() as reads:
                 known = self._snapshot if self._goes_on(reads) else None
@@ -102,7 +159,7 @@ class RegistryReader(forks.OfOneProcess):
     @property
     def unseen(self) -> float:
         """Seconds since the database last answered, where it was asked and did not; else 0."""
-        return max(0.0, self._checked - self._seen)
+        return time.monotonic() - self._seen if self._asked > self._seen else 0.0
 
     def _is_there(self) -> bool:
         """Whether there is a database to ask; a registry that was never made is empty."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,9 +18,9 @@ import pytest
 import sqlalchemy as sa
 
 from headwater.clock import MIN_MICROS
-from headwater.database import sqlite
+from headwater.database import postgres, sqlite
 from headwater.database.engine import open_engine
-from headwater.database.transactions import writing
+from headwater.database.transactions import reading, writing
 from headwater.errors import ConfigError, RegistryConflict, StoreError, StoreReadOnly, Unavailable
 from headwater.offline.log import OfflineLog
 from headwater.planning.watermark import Watermark
@@ -27,6 +30,7 @@ from headwater.testing.log_suite import content, group, rows
 from headwater.testing.registry_suite import THING, apply, planned, view_of
 from headwater.urls import without_password
 from tests.servers.postgres import GUARDED, PASSWORD, PostgresServer
+from tests.servers.waiting import wait_until
 
 LONG_AGO = datetime(2001, 1, 1, tzinfo=UTC)
 
@@ -111,6 +115,52 @@ def test_a_lock_that_another_holds_is_waited_for_a_bounded_time(postgres_url, tm
             held.result()
     assert content(log, "v") == [(1, "c", 1.0)]
     mine.dispose(), theirs.dispose()
+
+
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """A process that stands still, as one whose disk does not answer."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("way", [reading, writing])
+def test_a_server_that_stands_still_in_mid_transaction_is_given_up(own_server, tmp_path, monkeypatch, way):
+    monkeypatch.setattr(postgres, "ANSWER_SECONDS", 0.5)
+    registry = opened(own_server.url(own_server.make_database()), tmp_path)
+    began = time.monotonic()
+    with pytest.raises(Unavailable, match="no answer within"), way(registry.engine) as connection:
+        pid = connection.execute(sa.text("SELECT pg_backend_pid()")).scalar_one()
+        with stopped(pid):
+            connection.execute(sa.text("SELECT 1"))
+    assert time.monotonic() - began < 10
+    assert registry.refresh().views == {}
+    registry.close()
+
+
+def test_a_server_that_does_not_answer_holds_no_reader_up(own_server, tmp_path):
+    registry = open_registry(own_server.url(own_server.make_database()), tmp_path, "flights", refresh=timedelta(0))
+    apply(registry, [view_of("a")])
+    known = registry.snapshot()
+    # a new connection is accepted by the kernel and answered by nobody
+    registry.engine.dispose()
+    took = []
+
+    def read(_: int) -> None:
+        began = time.monotonic()
+        assert registry.snapshot() is known
+        took.append(time.monotonic() - began)
+
+    with stopped(own_server.pid), ThreadPoolExecutor(8) as pool:
+        list(pool.map(read, range(16)))
+        assert max(took) < 3
+        assert registry.unseen > 0
+    wait_until(lambda: registry.snapshot() is not None and registry.unseen == 0, "an answer", 30)
+    apply(registry, [view_of("a", "b")])
+    registry.close()
 
 
 def test_hosts_that_come_to_an_empty_database_at_once_make_it_once(postgres_url, tmp_path):
