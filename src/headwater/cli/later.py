@@ -8,13 +8,25 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from headwater.advisor import report_html, requirements
     from headwater.cli import compare_measure, draw, files, sample
-    from headwater.compute import worker
+    from headwater.compute import keys, worker
     from headwater.planning import shown
     from headwater.registry import registry
 
-__all__ = ["compare_measure", "draw", "files", "registry", "report_html", "requirements", "sample", "shown", "worker"]
+__all__ = [
+    "compare_measure",
+    "draw",
+    "files",
+    "keys",
+    "registry",
+    "report_html",
+    "requirements",
+    "sample",
+    "shown",
+    "worker",
+]
 
 _ROOMS = {
+    "keys": "compute",
     "registry": "registry",
     "report_html": "advisor",
     "requirements": "advisor",

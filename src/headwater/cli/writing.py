@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,7 +13,10 @@ from headwater.cli import complete, later, parse, reports
 from headwater.cli.plain import plain
 from headwater.cli.run import Run, command
 from headwater.cli.sheet import Line
-from headwater.errors import HeadwaterError, UsageError
+from headwater.errors import EntityKeyError, HeadwaterError, UsageError
+
+if TYPE_CHECKING:
+    from headwater.types import DType
 
 
 class To(enum.StrEnum):
@@ -133,17 +137,30 @@ def delete(
     What is known of them up to now is hidden, defaults apply; what is learnt later revives them.
     """
     with run.store() as store:
-        join_keys = store.registry.snapshot().view(view).version().view.join_keys
-        if not join_keys:
+        versions = later.keys.one_a_form(store.registry.snapshot().view(view))
+        if not versions[0].view.join_keys:
             raise UsageError(f"feature view {view!r} is global: it has no join keys to delete by")
-        entities = parse.entities(key, join_keys)
+        entities = _entities(key, [version.view.join_keys for version in versions])
         report = store.delete(view, entities, purge=purge)
     done = "purged" if purge else "deleted"
     rest = f"; erased by a materialize after {reports.when(report.pending_until)}" if purge else ""
     run.answer(
         {"view": view, **plain(report)},
         Line(f"{view}: {done} {report.deleted} {'entity' if report.deleted == 1 else 'entities'}{rest}", "green"),
+        *(Line(left, "yellow") for left in report.left),
     )
+
+
+def _entities(key: list[str], forms: Sequence[Mapping[str, DType]]) -> dict[str, Any]:
+    """The entities that `--key` names, by the first of these join keys that they are values of."""
+    refused: EntityKeyError | None = None
+    for join_keys in forms:
+        try:
+            return parse.entities(key, join_keys)
+        except EntityKeyError as bad:
+            refused = refused or bad
+    assert refused is not None
+    raise refused
 
 
 def erase(
@@ -158,7 +175,10 @@ def erase(
     """
     with run.store() as store:
         join_keys = store.get_entity(entity).join_keys
-        report = store.erase(entity, parse.entities(key, join_keys))
+        records = store.registry.snapshot().views.values()
+        versions = [version for record in records for version in later.keys.one_a_form(record)]
+        older = [v.view.join_keys for v in versions if [e.name for e in v.view.entities] == [entity]]
+        report = store.erase(entity, _entities(key, [join_keys, *older]))
     run.answer({"entity": entity, **plain(report)}, *reports.erased(entity, report))
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
 from headwater.clock import LAST_MICROS, MIN_MICROS, duration_micros, from_micros
 from headwater.compute.acknowledged import acknowledge
-from headwater.compute.keys import key_table, newest, same_keys
+from headwater.compute.keys import keys_of_versions, shown_keys
 from headwater.compute.recent import SAMPLE, RecentWrite, Sample
 from headwater.compute.reports import DeleteReport
 from headwater.compute.rooms import WRITE_TIME, Rooms
@@ -25,23 +24,11 @@ from headwater.online.meta import greatest_key, purge_entry
 from headwater.online.session import Session, check_session
 from headwater.online.view_rows import ViewRows
 from headwater.planning.resolve import ResolvedView, whole_view
-from headwater.planning.snapshot import ViewRecord
+from headwater.planning.service_reads import readers
+from headwater.planning.snapshot import RegistrySnapshot, ViewVersion
 
 _CHUNK = 10_000
 """Keys whose rows are read at once."""
-
-
-@dataclass(frozen=True)
-class DeleteKeys:
-    """The keys of a delete for the versions that share their join keys.
-
-    Attributes:
-        table: the keys by name, integers as int64; no NULLs.
-        versions: every version with these join keys, retired ones too: their rows may still be read.
-    """
-
-    table: pa.Table
-    versions: tuple[ResolvedView, ...]
 
 
 def delete(
@@ -66,14 +53,18 @@ def delete(
     snapshot = rooms.registry.snapshot()
     for _ in range(ATTEMPTS):
         record = snapshot.view(view)
-        keys = delete_keys(record, entities)
+        keys = keys_of_versions(record, entities, f"delete from {record.name!r}")
         if not keys.table.num_rows:
             return DeleteReport(0, 0, None, 0, purge)
-        stored = [_stored(rooms, version, keys.table) for version in keys.versions]
+        # every version that has these keys, retired ones too: their rows may still be read
+        versions = [(whole_view(record, version), keys.of(names)) for version, names in keys.same]
+        stored = [_stored(rooms, version, mine) for version, mine in versions]
         rows = list(zip(*(rows for _, rows in stored), strict=True))
-        known = [max(map(_known, versions)) for versions in rows]
+        known = [max(map(_known, each)) for each in rows]
         try:
-            marked = rooms.log.delete(view, keys.table, known, purge=purge, check=unchanged(rooms, snapshot))
+            others = [names for _, names in keys.same]
+            check = unchanged(rooms, snapshot)
+            marked = rooms.log.delete(view, keys.table, known, purge=purge, names=others, check=check)
         except (Changed, LogRestored):
             rooms.claim_online()
             snapshot = rooms.registry.refresh()
@@ -82,29 +73,36 @@ def delete(
         try:
             if purge:
                 note_purges(rooms, view, dict(zip(rooms.log.digests(keys.table), tombstones, strict=True)))
-            for version in keys.versions:
-                hide_rows(rooms, version, keys.table, tombstones, until)
+            for version, mine in versions:
+                hide_rows(rooms, version, mine, tombstones, until)
         except StoreError as bad:
             raise type(bad)(f"{bad}; the delete is in the offline log, the next materialize puts it online") from bad
         position = max(marked.positions)
         recent = RecentWrite(
-            from_micros(rooms.now()), "delete", view, keys.table.num_rows, _sample(keys, stored), position
+            from_micros(rooms.now()), "delete", view, keys.table.num_rows, _sample(keys.table, stored), position
         )
         acknowledge(rooms, recent, session)
-        found = sum(any(map(_has_values, versions)) for versions in rows)
+        found = sum(any(map(_has_values, each)) for each in rows)
         pending = from_micros(min(rooms.log.now() + duration_micros(WRITE_TIME), LAST_MICROS)) if purge else None
+        left = tuple(_left(snapshot, view, version) for version in keys.left)
         return DeleteReport(
-            keys.table.num_rows, found, from_micros(max(marked.through)), position, purge, pending_until=pending
+            keys.table.num_rows, found, from_micros(max(marked.through)), position, purge, pending, left
         )
     raise RegistryConflict(f"{view}: the registry changed {ATTEMPTS} times during the delete; try again")
 
 
-def delete_keys(record: ViewRecord, entities: Any) -> DeleteKeys:
-    """The keys to delete, checked against the join keys of the view's live version (else its newest)."""
-    version = newest(record)
-    table = key_table(entities, version.view.join_keys, f"delete from {record.name!r}")
-    same = tuple(whole_view(record, v) for v in record.versions.values() if same_keys(v, version))
-    return DeleteKeys(table, same)
+def _left(snapshot: RegistrySnapshot, view: str, version: ViewVersion) -> str:
+    """What to do about a version whose join keys are other ones than those that were deleted."""
+    by = readers(snapshot).get((view, version.version), ())
+    read = f", which {', '.join(by)} reads," if by else ""
+    keys = " ".join(
+        f"--key {name}=VALUE" if dtype.name != "string" else f"--key '{name}=\"VALUE\"'"
+        for name, dtype in version.view.join_keys.items()
+    )
+    return (
+        f"version {version.version} of {view}{read} has other join keys, {shown_keys(version)}, and keeps its rows: "
+        f"delete them by those too: headwater delete {view} {keys}"
+    )
 
 
 def _stored(rooms: Rooms, version: ResolvedView, keys: pa.Table) -> tuple[list[bytes], list[bytes | None]]:
@@ -129,8 +127,8 @@ def stored_rows(rooms: Rooms, rows: ViewRows, keys: pa.Table | None) -> Iterator
         yield from ((k, row) for k, row in zip(some, rooms.online.multi_get(some), strict=True) if row is not None)
 
 
-def _sample(keys: DeleteKeys, stored: Sequence[tuple[list[bytes], list[bytes | None]]]) -> Sample:
-    entities = keys.table.slice(0, SAMPLE).to_pylist()
+def _sample(keys: pa.Table, stored: Sequence[tuple[list[bytes], list[bytes | None]]]) -> Sample:
+    entities = keys.slice(0, SAMPLE).to_pylist()
     return tuple(pair for mine, _ in stored for pair in zip(mine, entities, strict=False))
 
 

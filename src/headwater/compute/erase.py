@@ -54,7 +54,7 @@ def purged_of(rooms: Rooms, rows: ViewRows, key: bytes, row: bytes | None, purge
     Raises:
         FormatError: nothing tells which key it is.
     """
-    return tombstone_under(rooms.log.digests.all_of(rows.names, rows.decode_key(key, row)), purges)
+    return tombstone_under(rooms.log.digests.all_of(rows.names, rows.decode_key(key, row), rows.view.key_names), purges)
 
 
 def purged_rows(

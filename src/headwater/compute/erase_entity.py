@@ -9,9 +9,10 @@ from typing import Any
 from headwater.clock import LAST_MICROS, duration_micros, from_micros
 from headwater.compute.delete import delete
 from headwater.compute.erase import erase_purged
+from headwater.compute.keys import keys_of_versions
 from headwater.compute.reports import DeleteReport, EraseReport
 from headwater.compute.rooms import WRITE_TIME, Rooms
-from headwater.errors import EntityNotFound, nearest
+from headwater.errors import EntityKeyError, EntityNotFound, nearest
 from headwater.planning.snapshot import ViewRecord
 
 
@@ -33,8 +34,10 @@ def erase_entity(rooms: Rooms, entity: str, entities: Any) -> EraseReport:
     records = [record for record in snapshot.views.values() if _is_of(record, entity)]
     composite = [record.name for record in snapshot.views.values() if _is_part(record, entity)]
     purged: dict[str, DeleteReport] = {}
-    for record in records:
+    others: list[str] = []
+    for record in _taking(records, entities, others):
         purged[record.name] = delete(rooms, record.name, entities, purge=True)
+        others += purged[record.name].left
     blocked: list[str] = []
     erased = sum(erase_purged(rooms, record, blocked) for record in records)
     pending = [report.pending_until for report in purged.values() if report.pending_until is not None]
@@ -43,8 +46,25 @@ def erase_entity(rooms: Rooms, entity: str, entities: Any) -> EraseReport:
         erased=erased,
         pending=sum(report.deleted for report in purged.values()),
         pending_until=max(pending, default=None),
-        notes=(*blocked, *out_of_reach(rooms), *_composite_note(entity, composite)),
+        notes=(*others, *blocked, *out_of_reach(rooms), *_composite_note(entity, composite)),
     )
+
+
+def _taking(records: list[ViewRecord], entities: Any, others: list[str]) -> list[ViewRecord]:
+    """The views that take keys as they are given, before anything is purged; the rest is named in `others`."""
+    taking: list[ViewRecord] = []
+    refused: list[EntityKeyError] = []
+    for record in records:
+        try:
+            keys_of_versions(record, entities, f"erase from {record.name!r}")
+        except EntityKeyError as bad:
+            refused.append(bad)
+        else:
+            taking.append(record)
+    if refused and not taking:
+        raise refused[0]
+    others += map(str, refused)
+    return taking
 
 
 def _is_of(record: ViewRecord, entity: str) -> bool:

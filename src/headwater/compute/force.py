@@ -145,7 +145,7 @@ def _pass(
     """One round; the stored keys (→ a row that carries a long key) that are to be looked at again."""
     now = rooms.log.now() + (within or 0)
     stored = _read(rooms, rows, keys, now if within is None else MAX_MICROS)
-    log = rooms.log.slice(rows.view.name, rows.view.key_types)
+    log = rooms.log.slice(rows.view.name, rows.view.log_keys)
     swap = _Swap(rooms, rows.view, stored, _marks(rooms, rows, log, keys), lease, forced)
     seen = _Hashes()
     for batch in _history(rooms, rows, log, now, keys, counts):
@@ -322,7 +322,7 @@ def key_table(rows: ViewRows, pairs: Mapping[bytes, bytes | None]) -> pa.Table:
 def _marks(rooms: Rooms, rows: ViewRows, log: LogSlice, keys: pa.Table | None) -> dict[bytes, tuple[int, int]]:
     """D and P of every key that the log has a delete of; those of purges by the rows that are stored."""
     marks: dict[bytes, Tombstone] = {}
-    deletes = rooms.log.deletes_after(rows.view.name, rows.view.key_types, 0, log.position)
+    deletes = rooms.log.deletes_after(rows.view.name, rows.view.log_keys, 0, log.position)
     if deletes is not None:
         pairs = zip(deletes.column(POSITION).to_pylist(), deletes.column(THROUGH).to_pylist(), strict=True)
         for key, mark in zip(rows.stored_keys(deletes.select(list(rows.names))), pairs, strict=True):

@@ -15,7 +15,7 @@ from headwater.planning.resolve import ResolvedView
 
 def view_input(rooms: Rooms, view: ResolvedView, until: int | None = None) -> ViewInput:
     """A view with the data of its history, up to a log position (None: all there is)."""
-    log = rooms.log.slice(view.name, view.key_types, until)
+    log = rooms.log.slice(view.name, view.log_keys, until)
     return with_log(rooms, view, log)
 
 
@@ -24,7 +24,7 @@ def with_log(rooms: Rooms, view: ResolvedView, log: LogSlice, keys: pa.Table | N
     if keys is not None and log.purges and log.digests is not None:
         # where none of them is purged, no key of the view has to be digested
         names = [key.name for key in view.keys]
-        mine = {digest for each in log.digests(keys.select(names)) for digest in each}
+        mine = {digest for each in log.digests(keys.select(names), view.key_names) for digest in each}
         log = replace(log, purges={digest: some for digest, some in log.purges.items() if digest in mine})
     version = RowVersion(view)
     parts = tuple(part for part in log.parts if part.schema is not None and version.takes(part.schema))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
 from headwater.errors import EntityKeyError
 from headwater.online.entities import entity_batch, half_pair, key_array
+from headwater.planning.key_forms import key_form, names_in_forms
 from headwater.planning.snapshot import ViewRecord, ViewVersion
 from headwater.types import DType
 
@@ -46,10 +48,59 @@ def newest(record: ViewRecord) -> ViewVersion:
     return record.versions[record.live] if record.live else max(record.versions.values(), key=lambda v: v.revision)
 
 
-def same_keys(one: ViewVersion, other: ViewVersion) -> bool:
-    """Whether two versions have the same join keys, in any order; integers of any width are the same."""
-    return _plain(one) == _plain(other)
+@dataclass(frozen=True)
+class KeysOfVersions:
+    """Keys that were given for one version, and the versions that have the same join keys.
+
+    Attributes:
+        table: the keys by the names of the version that they were given for, integers as int64; no NULLs.
+        same: the versions, retired ones too, that have these join keys, each with its names for them in the order of
+            the table's columns.
+        left: versions, not retired, that have other join keys.
+    """
+
+    table: pa.Table
+    same: tuple[tuple[ViewVersion, tuple[str, ...]], ...]
+    left: tuple[ViewVersion, ...]
+
+    def of(self, names: Sequence[str]) -> pa.Table:
+        """The keys by other names."""
+        return self.table.rename_columns(list(names)) if names else self.table
 
 
-def _plain(version: ViewVersion) -> dict[str, str]:
-    return {name: str(dtype).replace("int32", "int64") for name, dtype in version.view.join_keys.items()}
+def keys_of_versions(record: ViewRecord, entities: Any, where: str) -> KeysOfVersions:
+    """Keys as the live version (else the newest) has them, or as another one has them that is not retired.
+
+    Raises:
+        EntityKeyError: they are those of no such version.
+    """
+    refused: list[tuple[ViewVersion, EntityKeyError]] = []
+    for version in one_a_form(record):
+        try:
+            table = key_table(entities, version.view.join_keys, where)
+        except EntityKeyError as bad:
+            refused.append((version, bad))
+            continue
+        named = names_in_forms(key_form(version.view), record.key_forms)
+        forms = [(each, named.get(key_form(each.view))) for each in record.versions.values()]
+        same = tuple((each, names) for each, names in forms if names is not None)
+        left = tuple(each for each, names in forms if names is None and each.retired_at is None)
+        return KeysOfVersions(table, same, left)
+    (_, first), *rest = refused
+    other = [f"version {version.version} has {shown_keys(version)}" for version, _ in rest]
+    raise EntityKeyError("; ".join([str(first), *other]))
+
+
+def shown_keys(version: ViewVersion) -> str:
+    """A version's join keys for messages: `user (int64), item (string)`."""
+    return ", ".join(f"{name} ({dtype})" for name, dtype in version.view.join_keys.items()) or "no join keys"
+
+
+def one_a_form(record: ViewRecord) -> list[ViewVersion]:
+    """A version for each kind of join keys: the live one (else the newest), then those not retired, newest first."""
+    first = newest(record)
+    versions = [first, *sorted(record.active, key=lambda version: version.revision, reverse=True)]
+    found: dict[frozenset[tuple[str, ...]], ViewVersion] = {}
+    for version in versions:
+        found.setdefault(frozenset(key_form(version.view)), version)
+    return list(found.values())

@@ -12,13 +12,13 @@ import pyarrow as pa
 
 from headwater.clock import from_micros, to_micros
 from headwater.compute.erase import erase_purged, remove_retired
-from headwater.compute.keys import key_table
+from headwater.compute.keys import keys_of_versions, shown_keys
 from headwater.compute.mend import mend, on_one_registry
 from headwater.compute.reports import MaterializeReport, RunReport
 from headwater.compute.rooms import Rooms
 from headwater.compute.run import Bounds, Run
 from headwater.compute.run_failures import RunFailures
-from headwater.errors import UsageError
+from headwater.errors import EntityKeyError, UsageError
 from headwater.planning.resolve import ResolvedView, whole_view
 from headwater.planning.snapshot import RegistrySnapshot
 from headwater.planning.watermark import Watermark
@@ -61,7 +61,7 @@ def _materialize(rooms: Rooms, views: str | Iterable[str] | None, bounds: Bounds
     targets = _targets(snapshot, views)
     mended = mend(rooms, snapshot)
     # keys are looked at for every view before the first run begins
-    planned = [Run(rooms, target, bounds, _keys(target, entities)) for target in targets]
+    planned = [Run(rooms, target, bounds, _keys(snapshot, target, entities)) for target in targets]
     names = sorted({target.name for target in targets})
     failures = RunFailures(rooms, bounds.force)
     _roll(rooms, names, failures)
@@ -141,10 +141,18 @@ def _targets(snapshot: RegistrySnapshot, views: str | Iterable[str] | None) -> l
     return list(targets.values())
 
 
-def _keys(target: ResolvedView, entities: Any) -> pa.Table | None:
+def _keys(snapshot: RegistrySnapshot, target: ResolvedView, entities: Any) -> pa.Table | None:
     if entities is None:
         return None
-    return key_table(entities, target.view.join_keys, f"materialize {target.name!r}")
+    where = f"materialize {target.name!r}"
+    keys = keys_of_versions(snapshot.view(target.name), entities, where)
+    for version, names in keys.same:
+        if version.version == target.version:
+            return keys.of(names)
+    raise EntityKeyError(
+        f"{where}: version {target.version} has other join keys, {shown_keys(target.definition)}; materialize the "
+        f"versions one by one, each by its own keys: '{target.name}@{target.version}'"
+    )
 
 
 def _go_live(rooms: Rooms, report: MaterializeReport) -> MaterializeReport:

@@ -177,7 +177,7 @@ def _rows_again(
 
     def equal() -> int:
         forced = Forced()
-        log = rooms.log.slice(view.name, view.key_types)
+        log = rooms.log.slice(view.name, view.log_keys)
         make_equal(rooms, view, log, lease, forced, keys=key_table(rows, lost))
         return len(lost)
 
@@ -198,7 +198,7 @@ def _rows_again(
 
 def _log_deletes(rooms: Rooms, rows: ViewRows) -> dict[bytes, Tombstone]:
     """Stored key → the greatest P and D of the log's deletes."""
-    table = rooms.log.deletes_after(rows.view.name, rows.view.key_types, 0, rooms.log.head_position())
+    table = rooms.log.deletes_after(rows.view.name, rows.view.log_keys, 0, rooms.log.head_position())
     if table is None:
         return {}
     marks = zip(table.column(POSITION).to_pylist(), table.column(THROUGH).to_pylist(), strict=True)

@@ -109,7 +109,7 @@ def repair_online(rooms: Rooms, name: str, versions: list[ResolvedView], moved: 
                 _move_cached(rooms, cached, moved, lease)
                 others = {key: row for key, row in ahead.items() if key not in cached}
                 if others:
-                    log = rooms.log.slice(view.name, view.key_types)
+                    log = rooms.log.slice(view.name, view.log_keys)
                     table = key_table(rows, others)
                     make_equal(rooms, view, log, lease, Forced(), keys=table, within=tolerance)
     return count

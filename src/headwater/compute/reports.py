@@ -80,6 +80,7 @@ class DeleteReport:
         position: the log position of the last mark.
         purge: whether the keys are also erased, by a later materialize or worker.
         pending_until: of a purge: a materialize or worker after this instant (UTC) erases what still holds the keys.
+        left: versions that are still updated and have other join keys, each with what to type to delete there too.
     """
 
     deleted: int
@@ -88,6 +89,7 @@ class DeleteReport:
     position: int
     purge: bool = False
     pending_until: datetime | None = None
+    left: tuple[str, ...] = ()
 
     def _repr_html_(self) -> str:
         names = [field.name for field in fields(self)]

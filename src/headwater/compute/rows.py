@@ -46,7 +46,7 @@ class RowVersion:
         source = self.view.view.source
         keys = self.view.keys
         columns, names = tuple(k.source_column for k in keys), tuple(k.name for k in keys)
-        return RowReading(columns, source.event_time, source.created_time, names)
+        return RowReading(columns, source.event_time, source.created_time, names, self.view.key_names)
 
     @lazy
     def needs(self) -> dict[str, tuple[DType | None, ...]]:

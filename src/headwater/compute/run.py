@@ -185,7 +185,7 @@ class Run:
 
     def _slice(self, until: int | None = None) -> LogSlice:
         """The view's part of the log; damaged files are stepped over, where no row is removed for what they hold."""
-        log = self._log = self.rooms.log.slice(self.view.name, self.view.key_types, until, step_over=not self._whole)
+        log = self._log = self.rooms.log.slice(self.view.name, self.view.log_keys, until, step_over=not self._whole)
         lost = [*lost_files(log), *(f"{text}; {_STEPPED_OVER}" for text in log.unreadable)]
         self._warnings += [text for text in lost if text not in self._warnings]
         return log
@@ -234,7 +234,7 @@ class Run:
         A crash may have left them out, or another store; a row that a delete does not hide would be superseded by one
         that it does.
         """
-        keys = self.rooms.log.deletes_after(self.view.name, self.view.key_types, since.position, log.position)
+        keys = self.rooms.log.deletes_after(self.view.name, self.view.log_keys, since.position, log.position)
         if keys is not None:
             marks = zip(keys.column(POSITION).to_pylist(), keys.column(THROUGH).to_pylist(), strict=True)
             names = list(rows.names)

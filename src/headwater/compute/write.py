@@ -362,5 +362,5 @@ def _unfit_for_cache(
         known = known_at(batch)
         future |= known > horizon
         keys = pa.Table.from_batches([batch]).select([key.name for key in version.view.keys])
-        gone &= known <= rooms.log.purged(view, keys)
+        gone &= known <= rooms.log.purged(view, keys, version.view.key_names)
     return future, gone

@@ -115,8 +115,13 @@ def lost_files(log: LogSlice) -> Iterator[str]:
 class KeyDigests(Protocol):
     """How purged keys are recognised: by salted digests of each key."""
 
-    def __call__(self, keys: pa.Table) -> list[tuple[bytes, ...]]:
-        """Every digest of each row of join keys (columns named like them, in the entity's order)."""
+    def __call__(self, keys: pa.Table, names: Sequence[tuple[str, ...]] = ()) -> list[tuple[bytes, ...]]:
+        """Every digest of each row of join keys (columns named like them, in the entity's order).
+
+        Args:
+            keys: the join keys.
+            names: their other names, each in the same order.
+        """
         ...
 
 

@@ -187,7 +187,14 @@ class OfflineLog(LogChecks):
         return appended
 
     def delete(
-        self, view: str, keys: pa.Table, known: Sequence[int], *, purge: bool = False, check: Check | None = None
+        self,
+        view: str,
+        keys: pa.Table,
+        known: Sequence[int],
+        *,
+        purge: bool = False,
+        names: Sequence[tuple[str, ...]] = (),
+        check: Check | None = None,
     ) -> Deleted:
         """Add a tombstone for each key, with a position P of its own and D = the latest of the log's clock and `known`.
 
@@ -196,13 +203,14 @@ class OfflineLog(LogChecks):
             keys: join keys by name, integers as int64.
             known: what D must reach for each key, microseconds; the least int64: nothing.
             purge: keep digests instead of the keys.
+            names: the join keys' other names, by which tombstones of them may be kept in clear.
             check: called within the transaction before anything is stored.
 
         Raises:
             ClockError: the log's clock, or a D, is more than an hour ahead of now; nothing was added.
         """
         digests = self.digests(keys)
-        earlier = self.digests.in_any_order(keys) if purge else set()
+        earlier = self.digests.in_any_order(keys, names) if purge else set()
         with self._writing() as log:
             self._check_folder(log)
             if check is not None:
@@ -281,9 +289,9 @@ class OfflineLog(LogChecks):
             self._insert_tombstones(log, view, some, [digests[i] for i in chosen], again, after, now)
         return len(chosen)
 
-    def purged(self, view: str, keys: pa.Table) -> NDArray[np.int64]:
-        """D of each key that was purged, microseconds; the least int64 of the others."""
-        digests = self.digests.all(keys)
+    def purged(self, view: str, keys: pa.Table, names: Sequence[tuple[str, ...]] = ()) -> NDArray[np.int64]:
+        """D of each key (`names`: their other names) that was purged, microseconds; the least int64 of the others."""
+        digests = self.digests.all(keys, names)
         with self._reading() as (connection, _, _):
             _, _, count = self._view(connection, view)
             mine = {digest for each in digests for digest in each}

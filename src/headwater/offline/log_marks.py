@@ -33,12 +33,14 @@ class RowReading:
         event: the column of the event time; None: valid always.
         created: the column of the created time, before the reserved one; None: the reserved one, else the arrival.
         names: the join keys, in the same order; none: they are named like the columns.
+        key_names: what other versions call these join keys, each in the same order.
     """
 
     keys: tuple[str, ...]
     event: str | None
     created: str | None
     names: tuple[str, ...] = ()
+    key_names: tuple[tuple[str, ...], ...] = ()
 
     def fits(self, schema: pa.Schema) -> bool:
         """Whether rows with these columns can be the version's: they have its keys, and its times are times.
@@ -104,10 +106,10 @@ class Digests:
         names = tuple(keys.column_names)
         return [self.one(names, row) for row in _key_rows(keys)]
 
-    def all(self, keys: pa.Table) -> list[tuple[bytes, ...]]:
-        """Every digest under which a tombstone of each row's key may be (`KeyDigests`)."""
-        names = tuple(keys.column_names)
-        return [self.all_of(names, row) for row in _key_rows(keys)]
+    def all(self, keys: pa.Table, names: Sequence[tuple[str, ...]] = ()) -> list[tuple[bytes, ...]]:
+        """Every digest under which a tombstone of each row's key may be (`KeyDigests`); `names`: its other names."""
+        own = tuple(keys.column_names)
+        return [self.all_of(own, row, names) for row in _key_rows(keys)]
 
     def one(self, names: tuple[str, ...], values: Sequence[Any]) -> bytes:
         """The digest of one key: its join keys and their values."""
@@ -116,15 +118,17 @@ class Digests:
         body = b"".join(name + _encoded(values[i]) for i, name in _named(names))
         return _BY_NAME + hashlib.blake2b(body, digest_size=16, key=self._salt).digest()
 
-    def all_of(self, names: tuple[str, ...], values: Sequence[Any]) -> tuple[bytes, ...]:
+    def all_of(
+        self, names: tuple[str, ...], values: Sequence[Any], others: Sequence[tuple[str, ...]] = ()
+    ) -> tuple[bytes, ...]:
         """As `all`, for one key; the values in the entity's order."""
         if len(names) < 2:
             return (self._in_order(values),)
-        return self.one(names, values), self._in_order(values)
+        return *(self.one(each, values) for each in (names, *others)), self._in_order(values)
 
-    def in_any_order(self, keys: pa.Table) -> set[bytes]:
-        """Every digest that any version of any release may have given the keys."""
-        found = set(self(keys))
+    def in_any_order(self, keys: pa.Table, others: Sequence[tuple[str, ...]] = ()) -> set[bytes]:
+        """Every digest that any version of any release may have given the keys; `others`: their other names."""
+        found = {digest for each in self.all(keys, others) for digest in each}
         if 2 <= keys.num_columns <= _ORDERED:
             orders = list(permutations(range(keys.num_columns)))
             found |= {self._in_order([row[i] for i in order]) for row in _key_rows(keys) for order in orders}
@@ -256,8 +260,9 @@ def purged_rows(
         digests: of keys.
         count: how many purges the view has.
     """
-    fitting = [digests.all(reading.key_table(table)) for reading in readings if reading.fits(table.schema)]
-    mine = {digest for some in fitting for each in some for digest in each}
+    fitting = [reading for reading in readings if reading.fits(table.schema)]
+    every = [digests.all(reading.key_table(table), reading.key_names) for reading in fitting]
+    mine = {digest for some in every for each in some for digest in each}
     tombstones = greatest(purge_tombstones(connection, view, digests=mine if len(mine) < count else None))
     if not tombstones:
         return np.zeros(table.num_rows, bool)
@@ -287,7 +292,7 @@ def hidden(
     for reading in readings:
         if not reading.fits(table.schema):
             continue
-        mine = [tombstone_under(each, tombstones) for each in digests.all(reading.key_table(table))]
+        mine = [tombstone_under(each, tombstones) for each in digests.all(reading.key_table(table), reading.key_names)]
         has = np.array([tombstone is not None for tombstone in mine], bool)
         if not has.any():
             continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,9 +16,10 @@ from headwater.offline.log_head import Shapes
 from headwater.offline.log_left_out import readable_key, unreadable_values
 from headwater.offline.log_marks import greatest, hides_before
 from headwater.offline.log_tables import deletes
+from headwater.planning.resolve import LogKeys
 
-KeyNames = Sequence[str] | Mapping[str, pa.DataType]
-"""The join keys by which a view's deletes are wanted: their names, or their names and the types the log keeps."""
+KeyNames = Sequence[str] | LogKeys
+"""The join keys by which a view's deletes are wanted: their names, or also their types and other names."""
 
 _AT = "__at"
 """The tombstone's own position in the log, which is another than its P where it was appended again."""
@@ -76,10 +77,10 @@ class TombstoneReader:
             by_shape, unreadable = dict(mine.by_shape), list(mine.unreadable)
         tables = []
         for shape, table in by_shape.items():
-            if _same_keys(self._shapes.schema(connection, shape), keys):
+            names = _names_of(self._shapes.schema(connection, shape), keys)
+            if names is not None:
                 # another transaction may have seen more than this one
-                seen = table.filter(pc.less_equal(table.column(_AT), until))
-                tables.append(seen.select([*keys, THROUGH, POSITION]))
+                tables.append(_named(table.filter(pc.less_equal(table.column(_AT), until)), names, keys))
         tables = [table for table in tables if table.num_rows]
         hidden: dict[bytes, list[Tombstone]] = {}
         for at, digest, tombstone in unreadable:
@@ -114,11 +115,19 @@ def tombstones_after(
         else:
             before, through = max(known.before, row.before), max(known.through, row.through)
             last[row.shape, row.digest] = _Row(row.digest, row.shape, row.key, row.position, before, through)
-    wanted = [row for row in last.values() if _fits(connection, shapes, row.shape, keys)]
-    tables, _ = _decoded(connection, shapes, wanted)
+    forms = {shape: _fits(connection, shapes, shape, keys) for shape in {row.shape for row in last.values()}}
+    decoded, _ = _decoded(connection, shapes, [row for row in last.values() if forms[row.shape] is not None])
+    tables = [_named(table, forms[shape] or (), keys) for shape, table in decoded.items()]
     if not tables:
         return None
-    return pa.concat_tables([table.select([*keys, THROUGH, POSITION]) for table in tables.values()]).combine_chunks()
+    found = pa.concat_tables(tables).combine_chunks()
+    names = found.column_names[:-2]
+    if len(tables) == 1 or not names:
+        return found
+    # the same key under other names, or in another order
+    merged = found.group_by(names, use_threads=False).aggregate([(THROUGH, "max"), (POSITION, "max")])
+    greatest_ones = merged.select([*names, f"{THROUGH}_max", f"{POSITION}_max"])
+    return greatest_ones.rename_columns(found.column_names).combine_chunks()
 
 
 def unreadable_after(
@@ -148,18 +157,26 @@ def _rows(connection: sa.Connection, view: str, *conditions: sa.ColumnElement[bo
     return connection.execute(query.order_by(deletes.c.position)).all()
 
 
-def _fits(connection: sa.Connection, shapes: Shapes, shape: int, keys: KeyNames) -> bool:
+def _fits(connection: sa.Connection, shapes: Shapes, shape: int, keys: KeyNames) -> tuple[str, ...] | None:
     try:
-        return _same_keys(shapes.schema(connection, shape), keys)
+        return _names_of(shapes.schema(connection, shape), keys)
     except ValueError:
-        return False
+        return None
 
 
-def _same_keys(schema: pa.Schema, keys: KeyNames) -> bool:
-    """Whether tombstones with these columns are of such keys."""
-    if isinstance(keys, Mapping):
-        return dict(zip(schema.names, schema.types, strict=True)) == dict(keys)
-    return set(schema.names) == set(keys)
+def _names_of(schema: pa.Schema, keys: KeyNames) -> tuple[str, ...] | None:
+    """What tombstones with these columns call such keys, in their order; None: they are of others."""
+    if not isinstance(keys, LogKeys):
+        return tuple(keys) if set(schema.names) == set(keys) else None
+    mine = dict(zip(schema.names, schema.types, strict=True))
+    forms = (tuple(keys.types), *keys.names)
+    return next((names for names in forms if dict(zip(names, keys.types.values(), strict=True)) == mine), None)
+
+
+def _named(table: pa.Table, names: Sequence[str], keys: KeyNames) -> pa.Table:
+    """Tombstones under the names that are wanted."""
+    wanted = list(keys.types if isinstance(keys, LogKeys) else keys)
+    return table.select([*names, THROUGH, POSITION]).rename_columns([*wanted, THROUGH, POSITION])
 
 
 def _decoded(

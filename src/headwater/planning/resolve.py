@@ -10,6 +10,7 @@ from headwater.definitions.feature import Feature
 from headwater.definitions.view import FeatureSelection, FeatureView
 from headwater.errors import UsageError, nearest
 from headwater.forks import lazy
+from headwater.planning.key_forms import key_form, other_names
 from headwater.planning.layout import RowLayout
 from headwater.planning.pins import pin
 from headwater.planning.service_columns import service_version
@@ -39,6 +40,19 @@ class ResolvedKey:
 
 
 @dataclass(frozen=True)
+class LogKeys:
+    """The join keys of a view version as the offline log keeps them in deletes.
+
+    Attributes:
+        types: join key → Arrow type, in order.
+        names: their other names: deletes by those are of the same keys.
+    """
+
+    types: Mapping[str, Any]
+    names: tuple[tuple[str, ...], ...] = ()
+
+
+@dataclass(frozen=True)
 class ResolvedView:
     """One view version as a request uses it; the same view under two aliases is resolved twice.
 
@@ -48,6 +62,7 @@ class ResolvedView:
         live: whether it is the live version.
         keys: its join keys, in order; empty for a global view.
         features: the features asked for, in the order first asked.
+        key_names: what other versions call the same join keys, each in this one's order.
     """
 
     label: str
@@ -55,6 +70,7 @@ class ResolvedView:
     live: bool
     keys: tuple[ResolvedKey, ...]
     features: tuple[Feature, ...]
+    key_names: tuple[tuple[str, ...], ...] = ()
 
     @property
     def view(self) -> FeatureView:
@@ -72,9 +88,10 @@ class ResolvedView:
         return self.definition.version
 
     @property
-    def key_types(self) -> dict[str, Any]:
-        """Join key → the Arrow type in which the offline log keeps it in deletes."""
-        return {key.name: (Int64 if key.dtype.name == "int32" else key.dtype).arrow for key in self.keys}
+    def log_keys(self) -> LogKeys:
+        """The join keys as the offline log keeps them in deletes."""
+        types = {key.name: (Int64 if key.dtype.name == "int32" else key.dtype).arrow for key in self.keys}
+        return LogKeys(types, self.key_names)
 
     @lazy
     def layout(self) -> RowLayout:
@@ -180,7 +197,14 @@ def resolve(
     for label, selection in pinned:
         _gather(snapshot, draft, label, selection, full)
     views = tuple(
-        ResolvedView(label, version, live, _keys(version.view, key_map), tuple(draft.features[label].values()))
+        ResolvedView(
+            label,
+            version,
+            live,
+            _keys(version.view, key_map),
+            tuple(draft.features[label].values()),
+            _key_names(snapshot.view(version.view.name), version),
+        )
         for label, (version, live, key_map) in draft.views.items()
     )
     _check_keys(views)
@@ -257,7 +281,13 @@ def _check_names(draft: _Draft) -> None:
 def whole_view(record: ViewRecord, version: ViewVersion) -> ResolvedView:
     """A view version with all of its features under its own keys, as writes and runs use it."""
     view = version.view
-    return ResolvedView(view.name, version, version.version == record.live, _keys(view, {}), view.feature_list)
+    live = version.version == record.live
+    return ResolvedView(view.name, version, live, _keys(view, {}), view.feature_list, _key_names(record, version))
+
+
+def _key_names(record: ViewRecord, version: ViewVersion) -> tuple[tuple[str, ...], ...]:
+    """What other versions of the view call the join keys of one."""
+    return other_names(key_form(version.view), record.key_forms) if len(record.key_forms) > 1 else ()
 
 
 def with_features(view: ResolvedView, names: Iterable[str]) -> ResolvedView:

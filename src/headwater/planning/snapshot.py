@@ -20,6 +20,7 @@ from headwater.errors import (
     nearest,
 )
 from headwater.forks import lazy
+from headwater.planning.key_forms import KeyForm, key_form
 
 
 def version_key(version: str) -> tuple[int, ...]:
@@ -202,6 +203,11 @@ class ViewRecord(_Record):
             VersionNotFound: naming the versions there are.
         """
         return self.versions[_named(f"feature view {self.name!r}", version, self.live, self.versions)]
+
+    @lazy
+    def key_forms(self) -> frozenset[KeyForm]:
+        """The forms of the join keys of every version."""
+        return frozenset(key_form(version.view) for version in self.versions.values())
 
     @property
     def active(self) -> tuple[ViewVersion, ...]:

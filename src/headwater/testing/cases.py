@@ -111,7 +111,7 @@ class KeyTableDigests:
 
     names: tuple[str, ...]
 
-    def __call__(self, keys: pa.Table) -> list[tuple[bytes, ...]]:
+    def __call__(self, keys: pa.Table, names: Sequence[tuple[str, ...]] = ()) -> list[tuple[bytes, ...]]:
         columns = [keys.column(name).to_pylist() for name in self.names]
         found = zip(*columns, strict=True) if columns else [()] * keys.num_rows
         return [(_digest(key),) for key in found]

@@ -23,6 +23,7 @@ from headwater.offline.log import Appended, OfflineLog, RowGroup
 from headwater.offline.log_marks import RowReading
 from headwater.offline.log_state import MAX_POSITION, LogRestored
 from headwater.offline.log_tables import counter, deletes, formats, metadata
+from headwater.planning.resolve import LogKeys
 
 Place = tuple[str, Path]
 
@@ -201,7 +202,8 @@ class OfflineLogSuite:
         log.delete("w", pa.table({"k": pa.array([1, 2], pa.int64())}), [MIN_MICROS] * 2)
         log.delete("w", pa.table({"k": ["a"]}), [MIN_MICROS])
         for kind, keys in ((pa.int64(), [1, 2]), (pa.string(), ["a"]), (pa.bool_(), [])):
-            tables = log.slice("w", {"k": kind}).deletes, log.deletes_after("w", {"k": kind}, 0, 3)
+            wanted = LogKeys({"k": kind})
+            tables = log.slice("w", wanted).deletes, log.deletes_after("w", wanted, 0, 3)
             for table in tables:
                 assert ([] if table is None else table.column("k").to_pylist()) == keys
 

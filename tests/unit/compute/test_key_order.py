@@ -127,9 +127,9 @@ def test_a_refresh_beside_a_pending_purge_looks_at_its_own_keys_alone(
     digested: list[Any] = []
     before = Digests.all_of
 
-    def counted(self: Digests, names: tuple[str, ...], values: Any) -> tuple[bytes, ...]:
+    def counted(self: Digests, names: tuple[str, ...], values: Any, *more: Any) -> tuple[bytes, ...]:
         digested.append(values)
-        return before(self, names, values)
+        return before(self, names, values, *more)
 
     monkeypatch.setattr(Digests, "all_of", counted)
     monkeypatch.setattr(type(bench.rooms.online), "scan", lambda *_: pytest.fail("the whole version is read"))

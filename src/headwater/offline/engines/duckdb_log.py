@@ -159,7 +159,7 @@ def _purged(session: ViewSession, view: ResolvedView, log: LogSlice, rows: ViewR
     table = pa.table(shown) if shown else there.select([])
     found = [
         (i, *tombstone)
-        for i, digests in enumerate(log.digests(table))
+        for i, digests in enumerate(log.digests(table, view.key_names))
         for digest in digests
         for tombstone in log.purges.get(digest, ())
     ]
