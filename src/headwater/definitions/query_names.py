@@ -22,7 +22,7 @@ def normalize(tree: exp.Expression) -> None:
         return
     for name in tree.find_all(exp.Identifier):
         if not _is_field(name):
-            name.set("this", name.this.lower())
+            name.set("this", name.this.encode().lower().decode())  # ASCII alone, as DuckDB compares names
 
 
 def names_read(part: exp.Expression) -> frozenset[str]:
@@ -31,10 +31,12 @@ def names_read(part: exp.Expression) -> frozenset[str]:
 
 
 def hides_names(part: exp.Expression, relations: frozenset[str]) -> bool:
-    """Whether it may read columns that it does not name: by a star, a whole row, a pattern, a pivot, a natural join."""
+    """Whether it may read columns that it does not name, by a star, a row, a pattern, a position or a string."""
     return (
         has_star(part)
         or _shows_names(part, relations)
+        or part.find(exp.Describe, exp.Summarize) is not None
+        or any(alias.columns and isinstance(alias.parent, exp.Table) for alias in part.find_all(exp.TableAlias))
         or any(type(node).__name__ == "PositionalColumn" for node in part.walk())
         or any(join.method.upper() == "NATURAL" for join in part.find_all(exp.Join))
         or any(call.name.lower() in _BY_TEXT for call in part.find_all(exp.Anonymous))
