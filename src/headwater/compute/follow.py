@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from headwater.errors import HeadwaterError
 from headwater.planning.references import parse_reference
-from headwater.planning.resolve import OutputColumn, ResolvedRequest, ResolvedView, resolve, whole_view
+from headwater.planning.resolve import ResolvedRequest, ResolvedView, resolve, whole_view, with_features
 from headwater.planning.service_reads import same_columns
-from headwater.planning.snapshot import RegistrySnapshot, ServiceVersion, ViewRecord, ViewVersion
+from headwater.planning.snapshot import RegistrySnapshot, ViewRecord, ViewVersion
 
 
 @dataclass(frozen=True)
@@ -26,41 +25,64 @@ class Followed:
     warnings: tuple[str, ...] = ()
 
 
-def following(features: Any) -> frozenset[str]:
-    """The views that follow their live pointers: those asked for by a text reference without a version."""
-    items: Iterable[Any] = features if isinstance(features, (list, tuple)) else (features,)
-    names = set()
-    for item in items:
-        if isinstance(item, str):
-            reference = parse_reference(item)
-            if reference.version is None and reference.feature is not None:
-                names.add(reference.name)
-    return frozenset(names)
-
-
-def follow(snapshot: RegistrySnapshot, features: Any, request: ResolvedRequest) -> Followed:
+def follow(
+    snapshot: RegistrySnapshot, features: Any, request: ResolvedRequest, full_names: bool | None = None
+) -> Followed:
     """The request on a newer registry.
 
-    A view follows its live pointer to a version that has every column asked for with the same fingerprint; else it
-    stays on the version it has. A service asked for by name alone does the same as a whole; which versions of views one
-    of its versions reads stands in the registry.
+    What was asked for by a text reference without a version follows its view's live pointer, to a version that has all
+    of these columns with the same fingerprints; else it stays on the version it has. A service asked for by name alone
+    does the same as a whole; which versions of views one of its versions reads stands in the registry.
 
     Args:
         snapshot: the newer registry.
         features: what the request was resolved from.
         request: the request so far.
+        full_names: as it was resolved.
     """
     if request.service is not None:
-        return _follow_service(snapshot, features, request)
-    names = following(features)
-    views, warnings = [], []
-    for view in request.views:
-        moved = _moved(snapshot, view) if view.name in names and view.label == view.name else _again(snapshot, view)
-        if isinstance(moved, str):
-            warnings.append(moved)
-            moved = _again(snapshot, view)
-        views.append(moved)
-    return Followed(_with_views(request, views), tuple(warnings))
+        return _follow_service(snapshot, features, request, full_names)
+    views: list[ResolvedView] = []
+    index: dict[tuple[int, bool], int] = {}
+    warnings = []
+    for old in range(len(request.views)):
+        found, warning = _follow_view(snapshot, request, old)
+        warnings += [warning] if warning else []
+        for by_name, view in found.items():
+            if view not in views:
+                views.append(view)
+            index[old, by_name] = views.index(view)
+    columns = tuple(
+        replace(c, view=place, feature=views[place].view.feature(c.feature.name))
+        for c in request.columns
+        for place in [index[c.view, c.by_name]]
+    )
+    return Followed(ResolvedRequest(tuple(views), columns), tuple(warnings))
+
+
+def _follow_view(
+    snapshot: RegistrySnapshot, request: ResolvedRequest, index: int
+) -> tuple[dict[bool, ResolvedView], str]:
+    """What a view's columns asked for by name alone (True), and its others (False), are read from; and a warning."""
+    view, warning = request.views[index], ""
+    stays = _again(snapshot, view)
+    names = {by_name: _names(request, index, by_name) for by_name in (True, False)}
+    if not names[True]:
+        return {False: stays}, ""
+    moved = _moved(snapshot, with_features(view, names[True]))
+    if isinstance(moved, str):
+        moved, warning = stays, moved
+    if moved.version == stays.version:
+        return {True: stays, False: stays}, warning
+    if not names[False]:
+        return {True: moved}, warning
+    return {True: moved, False: replace(with_features(stays, names[False]), label=f"{view.name}@{view.version}")}, ""
+
+
+def _names(request: ResolvedRequest, index: int, by_name: bool) -> tuple[str, ...]:
+    """The features of a view that were asked for by name alone, or the others."""
+    found = (c.feature.name for c in request.columns if (c.view, c.by_name) == (index, by_name))
+    return tuple(dict.fromkeys(found))
 
 
 def _moved(snapshot: RegistrySnapshot, view: ResolvedView) -> ResolvedView | str:
@@ -78,7 +100,7 @@ def _moved(snapshot: RegistrySnapshot, view: ResolvedView) -> ResolvedView | str
                 f"feature view {view.name!r}: reads stay on {view.version}, since the live version {record.live} "
                 f"{what} {feature.name!r}; prepare it again to read {record.live}"
             )
-    return _on(record, live, view)
+    return replace(_on(record, live, view), label=view.name)
 
 
 def _on(record: ViewRecord, version: ViewVersion, view: ResolvedView) -> ResolvedView:
@@ -99,34 +121,27 @@ def _again(snapshot: RegistrySnapshot, view: ResolvedView) -> ResolvedView:
     return replace(view, definition=version, live=record.live == view.version, features=features)
 
 
-def _read_now(snapshot: RegistrySnapshot, service: ServiceVersion, view: ResolvedView) -> ResolvedView:
-    """A view of a service on the version that the registry says is read for it now."""
-    record = snapshot.view(view.name)
-    names = [feature.name for feature in view.features]
-    for (name, made_from), read in service.reads.items():
-        if name == view.name and same_columns(record.versions[made_from], view.definition, names):
-            return _on(record, record.versions[read], view)
-    return _again(snapshot, view)
-
-
 def _with_views(request: ResolvedRequest, views: list[ResolvedView]) -> ResolvedRequest:
     columns = tuple(replace(c, feature=views[c.view].view.feature(c.feature.name)) for c in request.columns)
     return ResolvedRequest(tuple(views), columns, request.service)
 
 
-def _follow_service(snapshot: RegistrySnapshot, features: Any, request: ResolvedRequest) -> Followed:
+def _follow_service(
+    snapshot: RegistrySnapshot, features: Any, request: ResolvedRequest, full_names: bool | None
+) -> Followed:
     assert request.service is not None
     name, version = request.service
     record = snapshot.services.get(name)
-    if record is None or version not in record.versions:
+    stays = None
+    if record is not None and version in record.versions:
+        stays = _cut(resolve(snapshot, f"{name}@{version}", full_names=full_names), request)
+    if record is None or stays is None:
         return Followed(_with_views(request, [_again(snapshot, view) for view in request.views]))
-    stored = record.versions[version]
-    stays = _with_views(request, [_read_now(snapshot, stored, view) for view in request.views])
     by_name = isinstance(features, str) and parse_reference(features).version is None
     if not by_name or record.live == version:
         return Followed(stays)
     try:
-        newer = resolve(snapshot, features)
+        newer = resolve(snapshot, features, full_names=full_names)
     except HeadwaterError as bad:
         return Followed(stays, (f"feature service {name!r}: reads stay on {version}: {bad}",))
     cut = _cut(newer, request)
@@ -147,16 +162,21 @@ def _cut(newer: ResolvedRequest, request: ResolvedRequest) -> ResolvedRequest | 
         found = have.get(column.name)
         if found is None or found.feature.name != column.feature.name:
             return None
-        old, new = request.views[column.view].definition, newer.views[found.view].definition
-        if not same_columns(old, new, (column.feature.name,)):
+        if not _same_values(newer.views[found.view], request.views[column.view], column.feature.name):
             return None
         chosen.append(found)
     used = sorted({column.view for column in chosen})
-    views = []
-    for place in used:
-        names = dict.fromkeys(c.feature.name for c in chosen if c.view == place)
-        view = newer.views[place]
-        views.append(replace(view, features=tuple(view.view.feature(name) for name in names)))
-    columns = tuple(OutputColumn(c.name, used.index(c.view), c.feature) for c in chosen)
+    views = [
+        with_features(newer.views[place], dict.fromkeys(c.feature.name for c in chosen if c.view == place))
+        for place in used
+    ]
+    columns = tuple(replace(c, view=used.index(c.view)) for c in chosen)
     cut = ResolvedRequest(tuple(views), columns, newer.service)
     return cut if dict(cut.join_keys) == dict(request.join_keys) else None
+
+
+def _same_values(one: ResolvedView, other: ResolvedView, feature: str) -> bool:
+    """Whether a feature has the same values in both, for every row of a request: of one view, by the same keys."""
+    keys, others = ([(key.name, key.column) for key in view.keys] for view in (one, other))
+    same_view = one.name == other.name and keys == others
+    return same_view and same_columns(one.definition, other.definition, (feature,))

@@ -94,6 +94,7 @@ class PreparedReader(forks.OfOneProcess):
     ) -> None:
         self._rooms = rooms
         self._features = features
+        self._full_names = full_names
         self._freshness = freshness
         self._level = _level(rooms.online, consistency)
         self._fetcher = rooms.fetcher
@@ -358,7 +359,7 @@ class PreparedReader(forks.OfOneProcess):
             self._next = time.monotonic() + self._refresh
             if snapshot is self._snapshot:
                 return
-            followed = follow(snapshot, self._features, self._reader.request)
+            followed = follow(snapshot, self._features, self._reader.request, self._full_names)
             if followed.request != self._reader.request:
                 self._reader = self._of(followed.request)
                 self._ends = _ends(followed.request)

@@ -13,6 +13,7 @@ from headwater.forks import lazy
 from headwater.planning.key_forms import key_form, other_names
 from headwater.planning.layout import RowLayout
 from headwater.planning.pins import pin
+from headwater.planning.references import parse_reference
 from headwater.planning.service_columns import service_version
 from headwater.planning.service_reads import reads_of, selections_read
 from headwater.planning.snapshot import PinnedSelection, RegistrySnapshot, ViewRecord, ViewVersion
@@ -101,11 +102,19 @@ class ResolvedView:
 
 @dataclass(frozen=True, slots=True)
 class OutputColumn:
-    """One column of the answer: which feature of which resolved view it shows."""
+    """One column of the answer: which feature of which resolved view it shows.
+
+    Attributes:
+        name: the column's name.
+        view: the index of its view in the request.
+        feature: the feature.
+        by_name: whether it was asked for by a text reference without a version, so that it follows the live pointer.
+    """
 
     name: str
     view: int
     feature: Feature
+    by_name: bool = False
 
 
 @dataclass(frozen=True)
@@ -157,7 +166,7 @@ class _Draft:
 
     views: dict[str, tuple[ViewVersion, bool, Mapping[str, str]]] = field(default_factory=dict)
     features: dict[str, dict[str, Feature]] = field(default_factory=dict)
-    columns: list[tuple[str, str, Feature]] = field(default_factory=list)
+    columns: list[tuple[str, str, Feature, bool]] = field(default_factory=list)
 
 
 def resolve(
@@ -182,7 +191,7 @@ def resolve(
     elif isinstance(features, (str, FeatureView, FeatureSelection)) or hasattr(features, "registered"):
         items = (features,)
     elif isinstance(features, Iterable):
-        items = features
+        items = tuple(features)
     else:
         raise UsageError(f"features: a list such as ['view:feature'] or a service is wanted, not {features!r}")
     draft = _Draft()
@@ -194,8 +203,8 @@ def resolve(
         pinned = [(label, selection) for (label, _), selection in zip(pinned, read, strict=True)]
     if not pinned:
         raise UsageError("no features were asked for; give a list such as ['view:feature'] or a service")
-    for label, selection in pinned:
-        _gather(snapshot, draft, label, selection, full)
+    for item, (label, selection) in zip(items, pinned, strict=True):
+        _gather(snapshot, draft, label, selection, full, by_name=_by_name(item))
     views = tuple(
         ResolvedView(
             label,
@@ -210,8 +219,15 @@ def resolve(
     _check_keys(views)
     _check_names(draft)
     places = {label: i for i, label in enumerate(draft.views)}
-    columns = tuple(OutputColumn(name, places[label], feature) for name, label, feature in draft.columns)
+    columns = tuple(
+        OutputColumn(name, places[label], feature, by_name) for name, label, feature, by_name in draft.columns
+    )
     return ResolvedRequest(views, columns, None if service is None else (service.name, service.version))
+
+
+def _by_name(item: Any) -> bool:
+    """Whether an item means the live version of its view, whichever that is."""
+    return isinstance(item, str) and parse_reference(item).version is None
 
 
 def _labelled(selections: list[PinnedSelection]) -> list[tuple[str, PinnedSelection]]:
@@ -222,7 +238,9 @@ def _labelled(selections: list[PinnedSelection]) -> list[tuple[str, PinnedSelect
     return [(s.alias or (f"{s.view}@{s.version}" if len(versions[s.view]) > 1 else s.view), s) for s in selections]
 
 
-def _gather(snapshot: RegistrySnapshot, draft: _Draft, label: str, selection: PinnedSelection, full: bool) -> None:
+def _gather(
+    snapshot: RegistrySnapshot, draft: _Draft, label: str, selection: PinnedSelection, full: bool, *, by_name: bool
+) -> None:
     record = snapshot.view(selection.view)
     version = record.version(selection.version)
     key_map = dict(selection.join_key_map)
@@ -243,7 +261,7 @@ def _gather(snapshot: RegistrySnapshot, draft: _Draft, label: str, selection: Pi
         draft.features.setdefault(label, {})[name] = feature
         prefixed = selection.alias is not None or full
         output = selection.renames.get(name) or (f"{label.replace('@', '__')}__{name}" if prefixed else name)
-        draft.columns.append((output, label, feature))
+        draft.columns.append((output, label, feature, by_name))
 
 
 def _keys(view: FeatureView, key_map: Mapping[str, str]) -> tuple[ResolvedKey, ...]:
@@ -267,7 +285,7 @@ def _check_keys(views: tuple[ResolvedView, ...]) -> None:
 
 def _check_names(draft: _Draft) -> None:
     seen: dict[str, str] = {}
-    for name, label, feature in draft.columns:
+    for name, label, feature, _ in draft.columns:
         reference = f"{label}:{feature.name}"
         if seen.get(name) == reference:
             raise UsageError(f"'{reference}' is asked for twice; leave one out, or rename() it")
