@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 import headwater as hw
+from headwater.compute.follow import follow
 from headwater.errors import EntityKeyError, SessionRequired, Unavailable, UsageError
 
 NOW = datetime(2024, 1, 2, tzinfo=UTC)
@@ -184,6 +185,31 @@ def test_many_reads_at_once_and_cancelled_ones(sync):
         else:
             assert isinstance(result, asyncio.CancelledError)
     assert fresh.to_dict()["total"] == [5.0]
+
+
+def test_an_event_loop_never_looks_at_the_registry(sync, monkeypatch):
+    """Another reader saw that the registry changed: the look, and what follows from it, are a thread's all the same."""
+    names = []
+
+    def traced(*given):
+        names.append(threading.current_thread().name)
+        return follow(*given)
+
+    monkeypatch.setattr("headwater.compute.prepared.follow", traced)
+
+    async def reads(store):
+        slow = await store.prepare(["spend:total"], registry_refresh="5m")
+        fast = await store.prepare(["spend:total"], registry_refresh="0s")
+        await slow.read([1])
+        more = hw.FeatureView(
+            "other", entity=USER, source=hw.PushSource(event_time="at"), features=[hw.Feature("x", hw.Int64)]
+        )
+        await asyncio.to_thread(sync.apply, [more])
+        await fast.read([1])
+        await slow.read([1])
+
+    on(sync, reads)
+    assert len(names) == 2 and threading.main_thread().name not in names
 
 
 def test_kept_rows_and_shared_round_trips_by_settings(tmp_path):

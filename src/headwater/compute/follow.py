@@ -64,18 +64,18 @@ def _follow_view(
     snapshot: RegistrySnapshot, request: ResolvedRequest, index: int
 ) -> tuple[dict[bool, ResolvedView], str]:
     """What a view's columns asked for by name alone (True), and its others (False), are read from; and a warning."""
-    view, warning = request.views[index], ""
+    view = request.views[index]
     stays = _again(snapshot, view)
     names = {by_name: _names(request, index, by_name) for by_name in (True, False)}
     if not names[True]:
         return {False: stays}, ""
     moved = _moved(snapshot, with_features(view, names[True]))
     if isinstance(moved, str):
-        moved, warning = stays, moved
+        return {True: stays, False: stays}, moved
     if moved.version == stays.version:
-        return {True: stays, False: stays}, warning
+        return {True: stays, False: stays}, ""
     if not names[False]:
-        return {True: moved}, warning
+        return {True: moved}, ""
     return {True: moved, False: replace(with_features(stays, names[False]), label=f"{view.name}@{view.version}")}, ""
 
 

@@ -32,7 +32,7 @@ from headwater.online.reader import AHEAD, ANY_TIME, KeyPlan, OnlineReader
 from headwater.online.result import OnlineResult
 from headwater.online.session import Session, check_session
 from headwater.online.staleness import may_be_stale, stale_rows
-from headwater.planning.catching_up import RETIRED_ROWS, behind
+from headwater.planning.catching_up import RETIRED_ROWS, unreadable, view_behind
 from headwater.planning.resolve import ResolvedRequest, ResolvedView, resolve
 from headwater.planning.snapshot import RegistrySnapshot
 from headwater.registry.reader import REFRESH
@@ -110,6 +110,8 @@ class PreparedReader(forks.OfOneProcess):
         _check_active(rooms, self._snapshot, request)
         self._reader = self._of(request)
         self._ends = _ends(request)
+        self._lost: frozenset[tuple[str, str]] = frozenset()
+        """(view, version) of what a service reads whose rows the online store lost since."""
         self.warnings: tuple[str, ...] = ()
 
     def _of(self, request: ResolvedRequest) -> OnlineReader:
@@ -197,6 +199,8 @@ class PreparedReader(forks.OfOneProcess):
             ConsistencyNotSupported: a level that the store cannot give.
             StoreError: the store cannot be read.
         """
+        if self.due:
+            self.look()
         reader, ask, at, ahead, policy, age = self.asked(request, consistency, session, stale, max_age, now, deadline)
         due = self._rooms.claims.reads_due
         began = time.monotonic() if policy is _REFRESH or due else 0.0
@@ -285,7 +289,7 @@ class PreparedReader(forks.OfOneProcess):
         now: datetime | str | None,
         deadline: timedelta | str | None,
     ) -> tuple[OnlineReader, Ask, int, int, StalePolicy, int | None]:
-        """The arguments of a read, checked.
+        """The arguments of a read, checked; where a look at the registry is `due`, it comes first.
 
         Returns:
             What reads it, how it wants its rows, its instant, how far ahead of that a row may be, its policy and SLA.
@@ -296,8 +300,8 @@ class PreparedReader(forks.OfOneProcess):
         ask = PLAIN
         if consistency is not None or session is not None or deadline is not None or self._level is not None:
             ask = self._ask(consistency, session, deadline)
-        if time.monotonic() >= self._next or rooms.registry.latest is not self._snapshot:
-            self._follow(self._look())
+        if self._lost:
+            raise ChangeRefused(_rows_lost(self._lost))
         if self._ends is not None and rooms.now() >= self._ends:
             _check_active(rooms, self._snapshot, self._reader.request)
         if now is None:
@@ -310,8 +314,8 @@ class PreparedReader(forks.OfOneProcess):
 
     @property
     def due(self) -> bool:
-        """Whether the next read looks at the registry first."""
-        return time.monotonic() >= self._next
+        """Whether the next read looks at the registry first: it is time, or another read saw it changed."""
+        return time.monotonic() >= self._next or self._rooms.registry.latest is not self._snapshot
 
     def look(self) -> None:
         """What a read does first where that is due."""
@@ -327,8 +331,8 @@ class PreparedReader(forks.OfOneProcess):
     ) -> Explained:
         """`read`, with the time of each step; arguments as there."""
         marks = [time.perf_counter()]
-        if time.monotonic() >= self._next or self._rooms.registry.latest is not self._snapshot:
-            self._follow(self._look())
+        if self.due:
+            self.look()
         reader = self._reader
         at, ahead = (self._rooms.now(), AHEAD) if now is None else (_instant(now), 0)
         marks.append(time.perf_counter())
@@ -360,6 +364,7 @@ class PreparedReader(forks.OfOneProcess):
             if snapshot is self._snapshot:
                 return
             followed = follow(snapshot, self._features, self._reader.request, self._full_names)
+            self._lost = _lost(self._lost, self._reader.request, followed.request)
             if followed.request != self._reader.request:
                 self._reader = self._of(followed.request)
                 self._ends = _ends(followed.request)
@@ -462,8 +467,22 @@ def _ends(request: ResolvedRequest) -> int | None:
     return to_micros(min(retired) + RETIRED_ROWS) if retired else None
 
 
+def _lost(before: frozenset[tuple[str, str]], old: ResolvedRequest, new: ResolvedRequest) -> frozenset[tuple[str, str]]:
+    """(view, version) of what a service reads and had caught up once, until its rows were lost."""
+    had = before | {(view.name, view.version) for view in old.views if view.live or view.definition.caught_up}
+    lacks = {(v.name, v.version) for v in new.views if new.service and not (v.live or v.definition.caught_up)}
+    return frozenset(had & lacks)
+
+
+def _rows_lost(lost: frozenset[tuple[str, str]]) -> str:
+    names = ", ".join(f"{view} {version}" for view, version in sorted(lost))
+    return f"the online store has lost the rows of {names}, which this service reads: run 'headwater materialize'"
+
+
 def _check_active(rooms: Rooms, snapshot: RegistrySnapshot, request: ResolvedRequest) -> None:
     """Refuse a version that is retired, or neither live nor materialized as far as the live one.
+
+    For a service a version will do that was as far once.
 
     Raises:
         ChangeRefused: naming both versions, with what to read instead.
@@ -471,12 +490,13 @@ def _check_active(rooms: Rooms, snapshot: RegistrySnapshot, request: ResolvedReq
     inactive = [view for view in request.views if not view.live]
     if not inactive:
         return
-    marks = rooms.watermarks(snapshot)
     for view in inactive:
         if view.definition.retired_at is not None:
             raise ChangeRefused(_retired(snapshot, request, view))
-        why = behind(snapshot, view.definition, marks)
-        if why is not None and not (request.service and view.definition.caught_up):
+    marks, reason = rooms.watermarks(snapshot), unreadable if request.service else view_behind
+    for view in inactive:
+        why = reason(snapshot.view(view.name), view.definition, marks)
+        if why is not None:
             raise ChangeRefused(
                 f"feature view {view.name!r}: {why}; run 'headwater materialize', or read '{view.name}:…'"
             )

@@ -105,8 +105,8 @@ def _move(record: R, stage: Stage, now: datetime) -> R:
                 previous=None if record.previous == version else record.previous,
                 waiting=None if record.waiting == version else record.waiting,
             )
-        case Action.CATCH_UP:
-            return _changed(record, version, caught_up=True)
+        case Action.CATCH_UP | Action.LOSE_ROWS:
+            return _changed(record, version, caught_up=stage.action is Action.CATCH_UP)
         case Action.GO_LIVE | Action.PROMOTE:
             more: dict[str, Any] = {"caught_up": True} if isinstance(record, ViewRecord) else {}
             record = _changed(record, version, held=False, **more)

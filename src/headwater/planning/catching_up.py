@@ -26,11 +26,21 @@ def behind(snapshot: RegistrySnapshot, version: AnyVersion, marks: Watermarks) -
     if isinstance(version, ServiceVersion):
         for (view, _), read in reads_of(snapshot, version).items():
             record = snapshot.view(view)
-            reason = None if record.version(read).caught_up else view_behind(record, record.version(read), marks)
+            reason = unreadable(record, record.version(read), marks)
             if reason is not None:
                 return f"{view} {reason}"
         return None
     return view_behind(snapshot.view(version.view.name), version, marks)
+
+
+def unreadable(record: ViewRecord, version: ViewVersion, marks: Watermarks) -> str | None:
+    """Why a service cannot read a version of a view: it was never live and has not caught up, or its rows are lost.
+
+    A store that loses rows loses the watermark with them. Where no version of the view has one, rows come from `write`
+    alone, to every version.
+    """
+    filled = (record.name, version.version) in marks or not any(name == record.name for name, _ in marks)
+    return None if version.caught_up and filled else view_behind(record, version, marks)
 
 
 def view_behind(record: ViewRecord, version: ViewVersion, marks: Watermarks) -> str | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from headwater.clock import EPOCH
 from headwater.errors import ChangeRefused, FeatureViewNotFound, brief, nearest
 from headwater.planning.advance import advance
-from headwater.planning.catching_up import Watermarks, behind, view_behind
+from headwater.planning.catching_up import Watermarks, behind, unreadable, view_behind
 from headwater.planning.plan import Plan
 from headwater.planning.service_reads import readers
 from headwater.planning.snapshot import AnyRecord, AnyVersion, RegistrySnapshot, ViewVersion
@@ -226,12 +226,13 @@ def go_live(snapshot: RegistrySnapshot, marks: Watermarks) -> GoingLive:
 
 
 def _caught_up(snapshot: RegistrySnapshot, marks: Watermarks) -> Iterator[Stage]:
-    """Versions that are not live and are, for the first time, materialized as far as the live one."""
+    """Versions that are not live and are materialized as far as the live one now, or hold no rows any more."""
     for name, record in snapshot.views.items():
         for version in record.active:
-            if version.caught_up or _never(version, marks) or view_behind(record, version, marks):
-                continue
-            yield Stage(Action.CATCH_UP, Kind.VIEW, name, version.version, base=record.live)
+            if version.caught_up and version.version != record.live and unreadable(record, version, marks):
+                yield Stage(Action.LOSE_ROWS, Kind.VIEW, name, version.version, base=record.live)
+            elif not (version.caught_up or _never(version, marks) or view_behind(record, version, marks)):
+                yield Stage(Action.CATCH_UP, Kind.VIEW, name, version.version, base=record.live)
 
 
 def _never(version: AnyVersion, marks: Watermarks) -> str | None:

@@ -32,6 +32,8 @@ class Action(enum.StrEnum):
     """A version is fed no longer."""
     CATCH_UP = "caught up"
     """A version that is not live is materialized as far as the live one: services may read it."""
+    LOSE_ROWS = "rows lost"
+    """The online store has lost the rows of a version that is not live: services may not read it until it caught up."""
     GO_LIVE = "go live"
     """An automatic version has caught up with the live one."""
     PROMOTE = "promote"
@@ -48,6 +50,7 @@ SIGNS = {
     Action.REMOVE: "-",
     Action.RETIRE: "-",
     Action.CATCH_UP: "»",
+    Action.LOSE_ROWS: "!",
     Action.GO_LIVE: "»",
     Action.PROMOTE: "»",
     Action.ROLL_BACK: "«",
@@ -107,6 +110,8 @@ class Stage:
                 return f"{self.version} retired"
             case Action.CATCH_UP:
                 return f"{self.version} is materialized as far as the live {self.base}"
+            case Action.LOSE_ROWS:
+                return f"{self.version} has lost its online rows, and is not filled again yet"
             case Action.GO_LIVE:
                 return f"{self.base} → {self.version}, live"
             case Action.PROMOTE:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 
 import headwater as hw
-from headwater.errors import HeadwaterError
+from headwater.errors import ChangeRefused, HeadwaterError
 from headwater.testing import SCALE
 from tests.unit.compute.conftest import AIRPORT, T0, Bench
 
@@ -137,3 +137,50 @@ def test_two_versions_asked_for_at_once_follow_each_for_itself(bench: Bench) -> 
     reader.refresh()
     assert reader.read(["A"]).to_dict() == before
     assert reader.versions == {"us": "1.2.0", "us@1.0.0": "1.0.0", "us@1.1.0": "1.1.0"}
+
+
+def test_a_service_does_not_read_a_version_whose_rows_are_lost(bench: Bench) -> None:
+    """A version had caught up once; that is not said of rows that a store has lost since."""
+    bench.rows["us"] = [{"airport": "A", "at": T0, "temp": 1.0, "wind": 2.0}]
+    bench.apply(AIRPORT, view("us"))
+    bench.materialize()
+    bench.apply(hw.FeatureService("model", ["us:temp"]))
+    other = hw.FeatureView(
+        "us",
+        entity=AIRPORT,
+        source=hw.TableSource(event_time="at"),
+        features=[hw.Feature("temp", hw.Float64, column="wind", default=-1.0)],
+    )
+    bench.apply(other)
+    bench.materialize()
+    reader = bench.reader("model")
+    assert reader.read(["A"]).to_dict()["temp"] == [1.0]
+    bench.rooms.online.delete([key for key, _ in bench.rooms.online.scan(b"")])
+    bench.rows["us"] = [{"airport": "A", "at": T0, "wind": 2.0}]  # the column of 1.0.0 is gone from the source
+    with pytest.raises(HeadwaterError, match="temp"):
+        bench.materialize()
+    reader.refresh()
+    with pytest.raises(ChangeRefused, match=r"lost the rows of us 1\.0\.0.*headwater materialize"):
+        reader.read(["A"])
+    with pytest.raises(ChangeRefused, match=r"1\.0\.0 is materialized not at all"):
+        bench.reader("model")
+    assert bench.read(["us:temp"], ["A"])["temp"] == [2.0]
+    bench.rows["us"] = [{"airport": "A", "at": T0, "temp": 1.0, "wind": 2.0}]
+    bench.materialize()
+    for again in (reader, bench.reader("model")):
+        again.refresh()
+        assert again.read(["A"]).to_dict()["temp"] == [1.0]
+
+
+def test_a_service_is_not_promoted_onto_a_version_without_rows(bench: Bench) -> None:
+    """Also where it was live once, by force."""
+    bench.rows["us"] = [{"airport": "A", "at": T0, "temp": 1.0, "wind": 2.0}]
+    first, second = view("us"), hw.FeatureView("us", entity=AIRPORT, source=view("us").source, features=[GUST])
+    bench.apply(AIRPORT, first, hw.FeatureService("model", [first]))
+    bench.materialize()
+    bench.apply(second, hw.FeatureService("model", [second]))
+    promote = bench.rooms.versions.promote
+    promote("us", "2.0.0", watermarks=bench.rooms.watermarks(bench.registry.refresh()), now=T0, force=True)
+    bench.rooms.versions.rollback("us", now=T0)
+    with pytest.raises(ChangeRefused, match=r"us 2\.0\.0 is materialized not at all"):
+        promote("model", "2.0.0", watermarks=bench.rooms.watermarks(bench.registry.refresh()), now=T0)
