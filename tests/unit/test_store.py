@@ -214,8 +214,8 @@ def test_what_a_person_sees_is_short_and_telling(store: hw.FeatureStore, tmp_pat
     assert repr(store.write("v", [])) == "<WriteReport nothing>"
     report = store.materialize(force=True, views=["v"], entities=[7])
     assert repr(report).startswith("<MaterializeReport v@1.0.0: ") and repr(report["v"]).startswith("<RunReport v@")
-    assert repr(store.plan([VIEW])) == "<Plan for headwater on revision 1: no changes, 2 unchanged>"
-    assert repr(store.status()) == "<StoreStatus headwater, revision 1: v@1.0.0 live>"
+    assert repr(store.plan([VIEW])) == "<Plan for headwater on revision 2: no changes, 2 unchanged>"
+    assert repr(store.status()) == "<StoreStatus headwater, revision 2: v@1.0.0 live>"
     assert "registry sqlite://, online memory:, offline duckdb" in repr(store)
     with hw.FeatureStore(tmp_path, online="lmdb:online") as other:
         shown = repr(other)

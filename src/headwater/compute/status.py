@@ -363,7 +363,6 @@ def _waiting(snapshot: RegistrySnapshot) -> Iterator[str]:
     for record in records:
         if record.waiting is not None:
             kind = "view" if isinstance(record, ViewRecord) else "service"
-            yield (
-                f"feature {kind} {record.name}: {record.waiting} goes live once it is materialized as far as "
-                f"{record.live}: run materialize"
-            )
+            far = f" as far as {record.live}" if record.live else ""
+            what = f"feature {kind} {record.name}: {record.waiting}"
+            yield f"{what} goes live once it is materialized{far}: run materialize"

@@ -123,6 +123,10 @@ def write(
         if checked.rejected and errors == "raise":
             snapshot = _refuse(rooms, snapshot, view, checked)
             continue
+        if checked.groups and not record.written:
+            rooms.versions.note_write(view, now=rooms.clock())
+            snapshot = rooms.registry.refresh()
+            continue
         try:
             if target is WriteTarget.ONLINE:
                 done, put = write_cached(rooms, view, versions, checked, errors, until)

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from headwater.definitions.entity import Entity
+from headwater.definitions.sources import PushSource
 from headwater.definitions.view import FeatureView
 from headwater.planning.service_reads import settled
 from headwater.planning.snapshot import RegistrySnapshot, ServiceRecord, ServiceVersion, ViewRecord, ViewVersion
@@ -52,16 +53,21 @@ def advance(
 
 def _advance_view(record: ViewRecord, stage: Stage, now: datetime, revision: int, log_head: int) -> ViewRecord:
     view = stage.definition
+    if stage.action is Action.WRITE:
+        return replace(record, written=True)
     if view is None:
         return _move(record, stage, now)
     assert isinstance(view, FeatureView) and view.version is not None
     if stage.action is Action.UPDATE:
         version = replace(record.versions[view.version], view=view, updated_at=now)
     else:
+        # where versions that services read are left, they have rows, and a new one has none yet
+        caught_up = stage.live and not record.active
         version = ViewVersion(
-            view, stage.automatic, now, now, revision=revision, log_head=log_head, caught_up=stage.live
+            view, stage.automatic, now, now, revision=revision, log_head=log_head, caught_up=caught_up
         )
-    return _pointed(replace(record, versions={**record.versions, view.version: version}), stage)
+    written = record.written or isinstance(view.source, PushSource)
+    return _pointed(replace(record, versions={**record.versions, view.version: version}, written=written), stage)
 
 
 def _advance_service(record: ServiceRecord, stage: Stage, now: datetime, revision: int) -> ServiceRecord:
@@ -99,16 +105,18 @@ def _move(record: R, stage: Stage, now: datetime) -> R:
             return replace(record, waiting=None if version == record.live else version)
         case Action.RETIRE:
             record = _changed(record, version, retired_at=now)
+            if record.live == version:
+                # removed: what is still read stays active, and nothing of it goes live by itself
+                return replace(record, live=None, previous=None, waiting=None)
             return replace(
                 record,
-                live=None if record.live == version else record.live,
                 previous=None if record.previous == version else record.previous,
                 waiting=None if record.waiting == version else record.waiting,
             )
         case Action.CATCH_UP | Action.LOSE_ROWS:
             return _changed(record, version, caught_up=stage.action is Action.CATCH_UP)
         case Action.GO_LIVE | Action.PROMOTE:
-            more: dict[str, Any] = {"caught_up": True} if isinstance(record, ViewRecord) else {}
+            more: dict[str, Any] = {"caught_up": True} if isinstance(record, ViewRecord) and record.live else {}
             record = _changed(record, version, held=False, **more)
             previous = record.previous if record.live == version else record.live
             return replace(record, live=version, previous=previous, waiting=None)

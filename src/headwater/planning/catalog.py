@@ -12,6 +12,7 @@ from headwater.definitions.feature import Feature
 from headwater.definitions.view import FeatureView
 from headwater.planning.frames import to_html
 from headwater.planning.resolve import ResolvedRequest, resolve, whole_view
+from headwater.planning.service_reads import selections_read
 from headwater.planning.snapshot import RegistrySnapshot, ServiceVersion, ViewRecord, ViewVersion
 from headwater.types import DType
 
@@ -123,7 +124,7 @@ class ServiceInfo(_Info):
     @property
     def features(self) -> tuple[str, ...]:
         """What it reads, as references, in order."""
-        return tuple(f"{s.view}@{s.version}:{name}" for s in self.registered.selections for name in s.names)
+        return tuple(f"{s.view}@{s.version}:{name}" for s in selections_read(self.registered) for name in s.names)
 
     @property
     def join_keys(self) -> dict[str, DType]:

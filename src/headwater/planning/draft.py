@@ -104,11 +104,16 @@ class Draft:
             notes.append(f"goes live once materialized as far as {record.live}")
         elif version.version != record.live:
             command = f"headwater promote {record.name} {version.version}"
-            notes.append(f"{record.live} is live; '{command}' makes this one live")
+            notes.append(f"{record.live or 'no version'} is live; '{command}' makes this one live")
         self.unchanged.append(Unchanged(kind, record.name, version.version, "; ".join(notes)))
 
     def _pointer(self, kind: Kind, record: AnyRecord, found: AnyVersion, automatic: bool) -> list[Stage]:
-        """Only what the definitions say now goes live by itself, and no version that was rolled back from."""
+        """Only what the definitions say now goes live by itself, and no version that was rolled back from.
+
+        At once where none is live: there is none to catch up with.
+        """
+        if record.live is None and not found.held:
+            return [Stage(Action.GO_LIVE, kind, record.name, found.version, live=True)]
         by_itself = automatic and found.automatic and kind is Kind.VIEW
         wanted = found.version if (by_itself or found.version == record.waiting) and not found.held else None
         if found.version == record.live:

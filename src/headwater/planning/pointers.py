@@ -10,8 +10,8 @@ from headwater.errors import ChangeRefused, FeatureViewNotFound, brief, nearest
 from headwater.planning.advance import advance
 from headwater.planning.catching_up import Watermarks, behind, unreadable, view_behind
 from headwater.planning.plan import Plan
-from headwater.planning.service_reads import readers
-from headwater.planning.snapshot import AnyRecord, AnyVersion, RegistrySnapshot, ViewVersion
+from headwater.planning.service_reads import columns_beyond, readers, same_columns
+from headwater.planning.snapshot import AnyRecord, AnyVersion, RegistrySnapshot, ServiceVersion, ViewVersion
 from headwater.planning.stages import Action, Kind, Stage
 
 
@@ -83,7 +83,7 @@ def request_promotion(snapshot: RegistrySnapshot, plan: Plan) -> tuple[Stage, ..
         version = None if record is None or number is None else record.versions.get(number)
         if record is None or version is None or version.retired_at is not None or version.held:
             continue
-        if number not in (record.live, record.waiting, record.previous):
+        if number not in (record.live, record.waiting):
             stages[kind, name] = Stage(Action.AWAIT, kind, name, number, base=record.live, waits=True)
     return tuple(stages.values())
 
@@ -132,12 +132,34 @@ def _still_reading(snapshot: RegistrySnapshot, view: str, left: str, live: str) 
             continue
         others = [v for v in record.active if (view, live) in v.views_read and (view, left) not in v.views_read]
         if not others:
-            yield f"{stays}: 'headwater apply', then 'headwater promote {name} VERSION', makes it read {live}"
+            yield f"{stays}{_why_it_stays(snapshot, record.version(number), view, left, live)}"
             continue
         newest = max(others, key=lambda v: v.revision).version
         back = newest == record.previous
         command = f"headwater rollback {name}" if back else f"headwater promote {name} {newest}"
         yield f"{stays}: '{command}' makes {newest} live, which reads {live}"
+
+
+def _why_it_stays(snapshot: RegistrySnapshot, service: ServiceVersion, view: str, left: str, live: str) -> str:
+    """Why no version of a service reads the live version of a view, and what to do about it."""
+    record = snapshot.view(view)
+    if same_columns(record.version(left), record.version(live), _names(service, view)):
+        lacking = ", ".join(columns_beyond(record.version(live), record.version(left)))
+        return f": {live} leaves out written rows that lack {lacking}"
+    change = "" if _applies_as_another(snapshot, service, view, left) else "change its list, then "
+    return f": {change}'headwater apply', then 'headwater promote {service.name} VERSION', makes it read {live}"
+
+
+def _applies_as_another(snapshot: RegistrySnapshot, service: ServiceVersion, view: str, version: str) -> bool:
+    """Whether the list of a service that reads a version of a view, as it is written, means another one by now."""
+    record, names = snapshot.view(view), _names(service, view)
+    by_name = service.text is None or any(item.startswith(f"{view}:") for item in service.text)
+    there = set(names) <= set(record.version().view.features_by_name)
+    return by_name and there and not same_columns(record.version(version), record.version(), names)
+
+
+def _names(service: ServiceVersion, view: str) -> list[str]:
+    return [name for s in service.selections if s.view == view for name in s.names]
 
 
 def roll_back(snapshot: RegistrySnapshot, name: str) -> tuple[Stage, ...]:
@@ -148,30 +170,35 @@ def roll_back(snapshot: RegistrySnapshot, name: str) -> tuple[Stage, ...]:
         ChangeRefused: there is none before it.
     """
     kind, record = find(snapshot, name)
-    if record.previous is None:
+    if record.previous is None or record.live is None:
         others = [v.version for v in record.active if v.version != record.live]
         hint = f"; promote one of {', '.join(others)}" if others else ""
-        raise ChangeRefused(f"{kind.words} {name!r}: no version was live before {record.live}{hint}")
+        what = f"no version was live before {record.live}" if record.live else "no version is live"
+        raise ChangeRefused(f"{kind.words} {name!r}: {what}{hint}")
     return (Stage(Action.ROLL_BACK, kind, name, record.previous, base=record.live, live=True),)
 
 
 def way_out(snapshot: RegistrySnapshot, view: str, version: str) -> tuple[str, ...]:
     """The commands, in order, after which a version of a view is no longer updated; none where it has to be.
 
-    A live service that reads it goes over to a later version of its own that does not, where there is one.
+    A live service that reads it goes over to a later version of its own that does not: the newest that there is, else
+    the one that the next `apply` makes.
     """
     record = snapshot.views.get(view)
     if record is None or record.live in (None, version):
         return ()
-    commands = []
+    commands: list[str] = []
+    apply = "headwater apply"
     for reader in readers(snapshot).get((view, version), ()):
         name, _, number = reader.partition("@")
         service = snapshot.service(name)
         if service.live == number:
             others = [v for v in service.active if v.version != number and (view, version) not in v.views_read]
-            if not others:
+            if not others and not _applies_as_another(snapshot, service.version(number), view, version):
                 return ()
-            commands.append(f"headwater promote {name} {max(others, key=lambda v: v.revision).version}")
+            commands += [] if others or apply in commands else [apply]
+            newest = max(others, key=lambda v: v.revision).version if others else "VERSION"
+            commands.append(f"headwater promote {name} {newest}")
         commands.append(f"headwater retire {name} {number}")
     return (*commands, f"headwater retire {view} {version}")
 
@@ -195,6 +222,11 @@ def retire(snapshot: RegistrySnapshot, name: str, version: str) -> tuple[Stage, 
             f"{kind.words} {name!r}: version {version} is read by {', '.join(users)}; retire those first"
         )
     return (Stage(Action.RETIRE, kind, name, version),)
+
+
+def first_write(snapshot: RegistrySnapshot, view: str) -> tuple[Stage, ...]:
+    """The stages of a view's first write; none where it was written to before."""
+    return () if snapshot.view(view).written else (Stage(Action.WRITE, Kind.VIEW, view),)
 
 
 def go_live(snapshot: RegistrySnapshot, marks: Watermarks) -> GoingLive:

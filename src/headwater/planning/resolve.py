@@ -178,13 +178,14 @@ def resolve(
         snapshot: the registry at one revision.
         features: a list of references, views and selections; one of them; a service or its name.
         full_names: name columns `view__feature`; None follows the service, else False.
-        history: of a service, whether versions that have not caught up may be read, since history can.
+        history: of a service, whether versions that have not caught up may be read, since history can; an object then
+            means the newest version of its list.
 
     Raises:
         NotFound: an unknown name, with the nearest.
         UsageError: two columns of one name, two uses of one alias that differ, keys that differ in type.
     """
-    service = service_version(snapshot, features)
+    service = service_version(snapshot, features, history=history)
     items: Iterable[Any]
     if service is not None:
         items = service.selections

@@ -57,10 +57,11 @@ def same_service(snapshot: RegistrySnapshot, one: ServiceVersion, other: Service
     return columns(snapshot, one.selections) == columns(snapshot, other.selections)
 
 
-def service_version(snapshot: RegistrySnapshot, features: Any) -> ServiceVersion | None:
+def service_version(snapshot: RegistrySnapshot, features: Any, *, history: bool = False) -> ServiceVersion | None:
     """The service version that `features` names, or None where it is a list of features.
 
-    An object means the version with its own list, in which a text reference stands for the version it was pinned to.
+    An object means the version with its own list, in which a text reference stands for the version it was pinned to. Of
+    several it is the live one, for history the newest: what was just applied is trained on before it is promoted.
 
     Raises:
         NotFound: a bare name that is no service, or an object that no registered version equals.
@@ -69,7 +70,7 @@ def service_version(snapshot: RegistrySnapshot, features: Any) -> ServiceVersion
     if isinstance(registered, ServiceVersion):
         return snapshot.service(registered.name).version(registered.version)
     if isinstance(features, FeatureService):
-        return _version_of_service(snapshot, features)
+        return _version_of_service(snapshot, features, history)
     if isinstance(features, str):
         reference = parse_reference(features)
         if reference.feature is None:
@@ -82,11 +83,13 @@ def service_version(snapshot: RegistrySnapshot, features: Any) -> ServiceVersion
     return None
 
 
-def _version_of_service(snapshot: RegistrySnapshot, service: FeatureService) -> ServiceVersion:
+def _version_of_service(snapshot: RegistrySnapshot, service: FeatureService, history: bool) -> ServiceVersion:
     record = snapshot.service(service.name)
     candidates = record.versions.values() if service.version is None else [record.version(service.version)]
     newest_first = sorted(
-        candidates, key=lambda v: (v.retired_at is None, v.version == record.live, v.revision), reverse=True
+        candidates,
+        key=lambda v: (v.retired_at is None, not history and v.version == record.live, v.revision),
+        reverse=True,
     )
     for version in newest_first:
         if holds(snapshot, service, version):

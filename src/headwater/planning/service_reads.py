@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from headwater.definitions.sources import PushSource
 from headwater.planning.snapshot import (
     PinnedSelection,
     RegistrySnapshot,
@@ -25,33 +24,41 @@ def same_columns(one: ViewVersion, other: ViewVersion, names: Iterable[str]) -> 
 
 
 def takes_the_rows_of(one: ViewVersion, other: ViewVersion) -> bool:
-    """Whether a version takes every row that another one takes, where rows come from `write` alone.
+    """Whether a version takes every written row that another one takes.
 
     A written row that lacks a column of a version is skipped by it: a producer may not know yet that a feature was
     added, and what it wrote before lacks it for ever.
     """
-    if not isinstance(one.view.source, PushSource):
-        return True
-    wanted, given = ({f.source_column for f in v.view.feature_list} for v in (one, other))
-    return wanted <= given
+    return not columns_beyond(one, other)
+
+
+def columns_beyond(one: ViewVersion, other: ViewVersion) -> tuple[str, ...]:
+    """The columns of a written row that a version needs and another one does not."""
+    given = {f.source_column for f in other.view.feature_list}
+    return tuple(dict.fromkeys(f.source_column for f in one.view.feature_list if f.source_column not in given))
 
 
 def version_read(record: ViewRecord, made_from: str, names: Iterable[str], *, history: bool = False) -> str:
-    """The version of a view to read for columns of one of its versions.
+    """The version of a view to read for columns of one of its versions: an active one with the same fingerprints.
 
-    The live one where it has them with the same fingerprints (and, of pushed rows, takes them all), else the newest
-    active one that does and was live or has caught up; else, since reads of it are refused until it has, the newest.
+    Where rows were written, first one that takes all that the version meant takes. Of those the live one, else the
+    newest that was live or has caught up; else, since reads of it are refused until it has, the newest.
 
     Args:
         record: the view.
         made_from: the version whose columns are meant.
         names: the columns.
-        history: history needs nothing materialized: the newest will do, caught up or not.
+        history: history needs nothing materialized: the newest will do, live or not, caught up or not.
     """
     names, wanted = tuple(names), record.versions[made_from]
-    fit = [v for v in record.active if same_columns(wanted, v, names) and takes_the_rows_of(v, wanted)]
-    fit.sort(key=lambda v: (v.version == record.live, history or v.caught_up, v.revision))
-    return fit[-1].version if fit else made_from
+
+    def rank(version: ViewVersion) -> tuple[bool, bool, bool, int]:
+        takes = not record.written or takes_the_rows_of(version, wanted)
+        filled = version.caught_up and not history
+        return takes, filled and version.version == record.live, filled, version.revision
+
+    fit = [version for version in record.active if same_columns(wanted, version, names)]
+    return max(fit, key=rank).version if fit else made_from
 
 
 def columns_by_version(service: ServiceVersion) -> dict[tuple[str, str], list[str]]:

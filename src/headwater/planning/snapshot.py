@@ -188,6 +188,7 @@ class ViewRecord(_Record):
         live: the live version; None where the view was removed.
         previous: the version that was live before it.
         waiting: the version that goes live by itself once it is materialized as far as the live one.
+        written: whether rows are given to `write`, or were: those that lack a column of a version are not in it.
     """
 
     name: str
@@ -195,6 +196,7 @@ class ViewRecord(_Record):
     live: str | None
     previous: str | None = None
     waiting: str | None = None
+    written: bool = False
 
     def version(self, version: str | None = None) -> ViewVersion:
         """A version, the live one by default.

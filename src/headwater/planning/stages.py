@@ -30,6 +30,8 @@ class Action(enum.StrEnum):
     """An entity that the project's files no longer have."""
     RETIRE = "retire"
     """A version is fed no longer."""
+    WRITE = "first write"
+    """A view is written to for the first time."""
     CATCH_UP = "caught up"
     """A version that is not live is materialized as far as the live one: services may read it."""
     LOSE_ROWS = "rows lost"
@@ -49,6 +51,7 @@ SIGNS = {
     Action.AWAIT: "»",
     Action.REMOVE: "-",
     Action.RETIRE: "-",
+    Action.WRITE: "»",
     Action.CATCH_UP: "»",
     Action.LOSE_ROWS: "!",
     Action.GO_LIVE: "»",
@@ -108,13 +111,13 @@ class Stage:
                 return "removed"
             case Action.RETIRE:
                 return f"{self.version} retired"
+            case Action.WRITE:
+                return "written to for the first time"
             case Action.CATCH_UP:
                 return f"{self.version} is materialized as far as the live {self.base}"
             case Action.LOSE_ROWS:
                 return f"{self.version} has lost its online rows, and is not filled again yet"
-            case Action.GO_LIVE:
-                return f"{self.base} → {self.version}, live"
-            case Action.PROMOTE:
+            case Action.GO_LIVE | Action.PROMOTE:
                 return f"{self.base or 'none'} → {self.version}, live"
             case Action.ROLL_BACK:
                 return f"{self.base} → {self.version}, live again"

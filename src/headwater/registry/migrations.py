@@ -71,7 +71,13 @@ _READS = (
     "AND (p.live = registry_version.version OR p.previous = registry_version.version))",
 )
 
-STEPS: tuple[tuple[str, ...], ...] = (_FIRST, _RUNS, _FILES, _FORCING, _FAILURES, _READS)
+# what was written before is not known here
+_WRITTEN = (
+    "ALTER TABLE registry_pointer ADD COLUMN written INTEGER",
+    "UPDATE registry_pointer SET written = 1 WHERE kind = 'view'",
+)
+
+STEPS: tuple[tuple[str, ...], ...] = (_FIRST, _RUNS, _FILES, _FORCING, _FAILURES, _READS, _WRITTEN)
 """Each step's statements, in SQL that SQLite and PostgreSQL both take."""
 
 _SCHEMA = (

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from headwater.clock import to_micros
 from headwater.definitions.entity import Entity
 from headwater.definitions.serialize import entity_to_dict, view_to_dict
-from headwater.planning.snapshot import AnyRecord, AnyVersion, RegistrySnapshot, ServiceVersion, ViewVersion
+from headwater.planning.snapshot import AnyRecord, AnyVersion, RegistrySnapshot, ServiceVersion, ViewRecord, ViewVersion
 from headwater.planning.stages import Kind, Stage
 from headwater.registry.tables import changes, entities, pointers, revisions, versions
 
@@ -42,7 +42,14 @@ def _write_entity(connection: sa.Connection, old: Entity | None, new: Entity) ->
 
 
 def _write_record(connection: sa.Connection, kind: Kind, old: AnyRecord | None, new: AnyRecord) -> None:
-    row = {"kind": str(kind), "name": new.name, "live": new.live, "previous": new.previous, "waiting": new.waiting}
+    row = {
+        "kind": str(kind),
+        "name": new.name,
+        "live": new.live,
+        "previous": new.previous,
+        "waiting": new.waiting,
+        "written": int(new.written) if isinstance(new, ViewRecord) else None,
+    }
     here = (pointers.c.kind == str(kind)) & (pointers.c.name == new.name)
     connection.execute((pointers.insert() if old is None else pointers.update().where(here)).values(row))
     known: Mapping[str, AnyVersion] = {} if old is None else old.versions

@@ -36,7 +36,7 @@ _VERSIONS = (
     "SELECT kind, name, version, definition, automatic, held, log_head, revision, created_at, updated_at, retired_at, "
     "caught_up, reads FROM registry_version"
 )
-_POINTERS = "SELECT kind, name, live, previous, waiting FROM registry_pointer ORDER BY name"
+_POINTERS = "SELECT kind, name, live, previous, waiting, written FROM registry_pointer ORDER BY name"
 
 
 def read_revision(reads: Reads) -> int:
@@ -90,7 +90,7 @@ def read_snapshot(reads: Reads, project: str, known: RegistrySnapshot | None = N
         where = (row.live, row.previous, row.waiting)
         with sound(f"the pointer of {brief(row.kind)} {brief(row.name)}"):
             if Kind(row.kind) is Kind.VIEW:
-                view_records[row.name] = ViewRecord(row.name, _ordered(views[row.name]), *where)
+                view_records[row.name] = ViewRecord(row.name, _ordered(views[row.name]), *where, bool(row.written))
             else:
                 service_records[row.name] = ServiceRecord(row.name, _ordered(services[row.name]), *where)
     return RegistrySnapshot(project, revision, found, view_records, service_records)

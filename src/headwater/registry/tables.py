@@ -57,6 +57,8 @@ pointers = Table(
     Column("live", String(64)),
     Column("previous", String(64)),
     Column("waiting", String(64)),
+    # of a view: whether rows were ever given to `write`
+    Column("written", Integer),
 )
 
 versions = Table(

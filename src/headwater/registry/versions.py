@@ -69,6 +69,10 @@ class FeatureVersionManager(OfOneProcess):
         """
         return self._run("retire", now, lambda s: pointers.retire(s, name, version))
 
+    def note_write(self, view: str, *, now: datetime) -> tuple[Stage, ...]:
+        """Remember that a view is written to, before its first rows are: services then read versions that take them."""
+        return self._run("write", now, lambda s: pointers.first_write(s, view))
+
     def request_promotion(self, plan: Plan, *, now: datetime) -> tuple[Stage, ...]:
         """Let what an applied plan names go live as soon as it has caught up, what would wait for `promote` too."""
         return self._run("promote", now, lambda s: pointers.request_promotion(s, plan))

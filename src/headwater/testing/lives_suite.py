@@ -15,7 +15,7 @@ from headwater.definitions.entity import Entity
 from headwater.definitions.feature import Feature
 from headwater.definitions.fingerprint import fingerprint
 from headwater.definitions.service import FeatureService
-from headwater.definitions.sources import PushSource
+from headwater.definitions.sources import PushSource, TableSource
 from headwater.definitions.view import FeatureView
 from headwater.errors import ChangeRefused, DefinitionError, NotFound, VersionConflict
 from headwater.planning.diff import plan
@@ -39,9 +39,9 @@ ITEMS = ("v:a", "v:b", "v:*", "w:a", "w:*", "v@1.0.0:a")
 def view(name: str, features: str, version: str | None, owner: str = "") -> FeatureView:
     """A view with a feature for each letter."""
     made = [Feature(f"{name}_{f}" if f != "a" else "a", Float64, column=f) for f in features]
-    return FeatureView(
-        name, entity=AIRPORT, source=PushSource(event_time="t"), features=made, version=version, owner=owner
-    )
+    # rows of one of them come from `write` alone
+    source = PushSource(event_time="t") if name == "v" else TableSource(event_time="t")
+    return FeatureView(name, entity=AIRPORT, source=source, features=made, version=version, owner=owner)
 
 
 VIEWS = st.builds(
@@ -111,13 +111,20 @@ class RegistryLives(RuleBasedStateMachine):
         objects=st.booleans(),
         version=st.sampled_from(VERSIONS),
         full_names=st.booleans(),
+        whole=st.sampled_from([False, False, True]),
     )
     def apply_service(
-        self, views: list[FeatureView], items: list[str], objects: bool, version: str | None, full_names: bool
+        self,
+        views: list[FeatureView],
+        items: list[str],
+        objects: bool,
+        version: str | None,
+        full_names: bool,
+        whole: bool,
     ) -> None:
         """A service, with or without views."""
         listed = [*views] if objects and views else items
-        self.apply([*views, FeatureService("s", listed, version=version, full_names=full_names)], whole=False)
+        self.apply([*views, FeatureService("s", listed, version=version, full_names=full_names)], whole=whole)
 
     @rule(some=st.sets(st.sampled_from(NAMES)))
     def materialize(self, some: set[str]) -> None:
@@ -150,6 +157,13 @@ class RegistryLives(RuleBasedStateMachine):
         self.promoted.add((name, version))
         records: Any = {**self.registry.snapshot().views, **self.registry.snapshot().services}
         assert records[name].live == version
+
+    @rule(name=st.sampled_from(NAMES))
+    def write(self, name: str) -> None:
+        """The first rows are given to a view."""
+        if name in self.registry.refresh().views:
+            self.versions.note_write(name, now=NOW)
+            assert self.registry.snapshot().view(name).written
 
     @rule(name=st.sampled_from([*NAMES, "s"]))
     def roll_back(self, name: str) -> None:
@@ -208,8 +222,10 @@ class RegistryLives(RuleBasedStateMachine):
         for record in records:
             fed = {version.version for version in record.active}
             assert {record.live, record.previous, record.waiting} - {None} <= fed
-            assert (record.live is None) == (not fed)
-            assert record.live is None or record.live not in (record.previous, record.waiting)
+            assert record.live not in (record.previous, record.waiting) if record.live else True
+            if record.live is None:
+                assert record.previous is record.waiting is None
+                assert not fed or isinstance(record, ViewRecord), "what is removed and still read stays active"
 
     @invariant()
     def what_is_read_is_active(self) -> None:
@@ -228,9 +244,11 @@ class RegistryLives(RuleBasedStateMachine):
                     record = snapshot.views[view]
                     read = record.versions[version.reads[view, made_from]]
                     own = record.versions[made_from]
-                    fit = [v for v in record.active if same_columns(own, v, names) and takes_the_rows_of(v, own)]
+                    same = [v for v in record.active if same_columns(own, v, names)]
+                    taking = [v for v in same if takes_the_rows_of(v, own)]
+                    fit = taking if record.written and taking else same
                     assert read in fit
-                    if record.live in {v.version for v in fit}:
+                    if record.live in {v.version for v in fit if v.caught_up}:
                         assert read.version == record.live
                     elif any(v.caught_up for v in fit):
                         assert read == max((v for v in fit if v.caught_up), key=lambda v: v.revision)

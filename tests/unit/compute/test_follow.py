@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import hypothesis.strategies as st
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 
 import headwater as hw
+from headwater.compute.historical import historical
 from headwater.errors import ChangeRefused, HeadwaterError
 from headwater.testing import SCALE
 from tests.unit.compute.conftest import AIRPORT, T0, Bench
@@ -184,3 +187,53 @@ def test_a_service_is_not_promoted_onto_a_version_without_rows(bench: Bench) -> 
     bench.rooms.versions.rollback("us", now=T0)
     with pytest.raises(ChangeRefused, match=r"us 2\.0\.0 is materialized not at all"):
         promote("model", "2.0.0", watermarks=bench.rooms.watermarks(bench.registry.refresh()), now=T0)
+
+
+@pytest.mark.parametrize("written_at", ["first", "before the run", "once it is live", "never"])
+def test_a_colleagues_feature_takes_no_written_value_away(bench: Bench, written_at: str) -> None:
+    """A version leaves out written rows that lack one of its columns; a service then reads one that takes them."""
+    early = T0 - timedelta(hours=2)
+    bench.rows["us"] = [{"airport": "A", "at": early, "temp": 1.0, "wind": 2.0, "gust": 3.0}]
+    bench.apply(AIRPORT, view("us"), hw.FeatureService("model", ["us:temp"]))
+    bench.materialize()
+    reader = bench.reader("model")
+
+    def write(when: str) -> None:
+        if when == written_at:
+            bench.write("us", [{"airport": "A", "at": early + timedelta(hours=1), "temp": 70.0, "wind": 8.0}])
+
+    write("first")
+    bench.apply(view("us", GUST), hw.FeatureService("model", ["us:temp"]))
+    write("before the run")
+    bench.materialize()
+    assert bench.registry.refresh().view("us").live == "1.1.0"
+    write("once it is live")
+    bench.materialize()
+    value, version = (1.0, "1.1.0") if written_at == "never" else (70.0, "1.0.0")
+    for one in (reader, bench.reader("model")):
+        one.refresh()
+        assert (one.read(["A"]).to_dict()["temp"], one.versions) == ([value], {"us": version})
+    spine = pa.table({"airport": ["A"], "timestamp": [T0 + timedelta(hours=1)]})
+    assert historical(bench.rooms, spine, "model").to_arrow()["temp"].to_pylist() == [value]
+
+
+def test_history_of_a_service_reads_the_newest_version_and_that_of_an_object_is_the_newest_of_its_list(
+    bench: Bench,
+) -> None:
+    bench.rows["us"] = [{"airport": "A", "at": T0, "temp": 1.0, "wind": 2.0, "gust": 3.0}]
+    bench.apply(AIRPORT, view("us"), hw.FeatureService("model", ["us:temp"]))
+    bench.materialize()
+    bench.apply(view("us", GUST))
+    spine = pa.table({"airport": ["A"], "timestamp": [T0 + timedelta(hours=1)]})
+    assert historical(bench.rooms, spine, "model").metadata.versions == {"us": "1.1.0"}
+    assert bench.reader("model").versions == {"us": "1.1.0"}
+    changed = view("us", GUST)
+    changed = hw.FeatureView("us", entity=AIRPORT, source=changed.source, features=FEATURES, ttl="1d")
+    bench.apply(changed)
+    bench.materialize()
+    model = hw.FeatureService("model", ["us:temp"])
+    bench.apply(model)
+    assert bench.registry.refresh().service("model").live == "1.0.0"
+    assert historical(bench.rooms, spine, model).metadata.versions == {"us": "2.0.0"}
+    assert historical(bench.rooms, spine, "model").metadata.versions == {"us": "1.1.0"}
+    assert bench.reader(model).versions == bench.reader("model").versions == {"us": "1.1.0"}

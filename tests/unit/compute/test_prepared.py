@@ -213,11 +213,12 @@ def test_another_processs_change_is_seen_after_the_refresh(bench: Bench) -> None
 def test_services_follow_their_own_pointer_and_read_what_the_registry_says(bench: Bench) -> None:
     bench.apply(AIRPORT, weather(), hw.FeatureService("model", ["weather:temp"]))
     reader, pinned = bench.reader("model"), bench.reader("model@1.0.0")
-    bench.write("weather", [row("A", 1.0)])
+    bench.rows["weather"] = [row("A", 3.0, wind=2.0)]
+    bench.materialize()
     bench.apply(weather(features=[TEMP, WIND]))
-    bench.write("weather", [row("A", 3.0, wind=2.0)])
     assert reader.read(["A"]).to_dict() == {"airport": ["A"], "temp": [3.0]}
     assert reader.versions == pinned.versions == {"weather": "1.0.0"}
+    bench.materialize("weather@1.1.0")
     promote(bench, "1.1.0")
     for one in (reader, pinned):
         assert one.read(["A"]).to_dict() == {"airport": ["A"], "temp": [3.0]}

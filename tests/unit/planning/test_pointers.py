@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,13 +11,13 @@ import pytest
 from headwater.definitions.entity import Entity
 from headwater.definitions.feature import Feature
 from headwater.definitions.service import FeatureService
-from headwater.definitions.sources import PushSource
+from headwater.definitions.sources import PushSource, Source, TableSource
 from headwater.definitions.view import FeatureView
 from headwater.errors import ChangeRefused, FeatureViewNotFound, VersionNotFound
 from headwater.planning.advance import advance
 from headwater.planning.catching_up import Watermarks
 from headwater.planning.diff import plan
-from headwater.planning.pointers import go_live, promote, retire, roll_back
+from headwater.planning.pointers import go_live, pointer_change, promote, request_promotion, retire, roll_back, way_out
 from headwater.planning.snapshot import RegistrySnapshot
 from headwater.planning.stages import Action, Kind, Stage
 from headwater.planning.watermark import Watermark
@@ -26,10 +27,11 @@ NOW = datetime(2024, 1, 1, tzinfo=UTC)
 V1, V2 = ("weather", "1.0.0"), ("weather", "2.0.0")
 
 
-def view(*names: str, **other: Any) -> FeatureView:
+def view(*names: str, source: Source | None = None, **other: Any) -> FeatureView:
     airport = Entity("airport", {"airport": String})
     features = [Feature(n, Float64) for n in names]
-    return FeatureView("weather", entity=airport, source=PushSource(event_time="t"), features=features, **other)
+    source = source or PushSource(event_time="t")
+    return FeatureView("weather", entity=airport, source=source, features=features, **other)
 
 
 def applied(*lists: list[Any], log_head: int = 0) -> RegistrySnapshot:
@@ -183,3 +185,93 @@ def test_what_waits_longer_than_a_newer_one_is_retired_with_the_old_ones() -> No
     found = go_live(snapshot, {("weather", "1.2.0"): Watermark()})
     assert [(s.action, s.version) for s in found.stages] == [(Action.GO_LIVE, "1.2.0"), (Action.RETIRE, "1.1.0")]
     assert [v.version for v in run(snapshot, found.stages).views["weather"].active] == ["1.0.0", "1.2.0"]
+
+
+def service(*items: Any) -> FeatureService:
+    return FeatureService("model", list(items))
+
+
+def other(*names: str) -> FeatureView:
+    return replace(view(*names), name="other")
+
+
+def removed_while_read(source: Source | None = None) -> RegistrySnapshot:
+    """The live version of a view was removed with its files; the one before it is read by a service, and stays."""
+    snapshot = applied(
+        [view("a", source=source), other("a"), service("weather:a")], [view("b", source=source), other("a")]
+    )
+    snapshot = run(snapshot, promote(snapshot, "weather", "2.0.0", {}, force=True))
+    snapshot = run(snapshot, plan(snapshot, [other("a"), service("other:a")], whole_project=True, now=NOW).stages)
+    record = snapshot.views["weather"]
+    assert (record.live, record.previous, record.waiting) == (None, None, None)
+    assert [v.version for v in record.active] == ["1.0.0"]
+    return snapshot
+
+
+def test_a_view_without_a_live_version_cannot_be_rolled_back() -> None:
+    with pytest.raises(ChangeRefused, match=r"'weather': no version is live; promote one of 1\.0\.0"):
+        roll_back(removed_while_read(), "weather")
+
+
+def test_what_was_removed_and_is_still_active_is_live_at_once_where_it_is_put_back() -> None:
+    snapshot = removed_while_read()
+    found = plan(snapshot, [view("a"), other("a"), service("other:a")], whole_project=True, now=NOW)
+    assert "weather: none → 1.0.0, live" in str(found)
+    assert run(snapshot, found.stages).views["weather"].live == "1.0.0"
+
+
+def test_services_read_a_view_that_is_put_back_otherwise_once_it_is_filled() -> None:
+    source = TableSource(event_time="t")
+    snapshot = removed_while_read(source)
+    put_back = [view("a", "c", source=source), other("a"), service("other:a")]
+    found = plan(snapshot, put_back, whole_project=True, now=NOW)
+    after = run(snapshot, found.stages)
+    live = after.views["weather"].live
+    assert live not in (None, "1.0.0") and not after.views["weather"].version().caught_up
+    assert dict(after.services["model"].versions["1.0.0"].reads) == {V1: "1.0.0"}
+    filled = run(after, go_live(after, {("weather", str(live)): Watermark(), V1: Watermark()}).stages)
+    assert dict(filled.services["model"].versions["1.0.0"].reads) == {V1: live}
+
+
+def test_apply_promote_goes_back_to_the_version_before_but_not_to_one_that_was_rolled_back_from() -> None:
+    lists = [service("weather:a")], [service("weather:a", "weather:b")]
+    snapshot = applied([view("a", "b"), *lists[0]], lists[1])
+    snapshot = run(snapshot, promote(snapshot, "model", "1.1.0", {V1: Watermark()}, force=False))
+    back = plan(snapshot, lists[0], whole_project=False, now=NOW)
+    (stage,) = request_promotion(snapshot, back)
+    assert (stage.action, stage.version) == (Action.AWAIT, "1.0.0")
+    rolled_back = run(snapshot, roll_back(snapshot, "model"))
+    assert request_promotion(rolled_back, plan(rolled_back, lists[1], whole_project=False, now=NOW)) == ()
+
+
+@pytest.mark.parametrize(
+    ("item", "says"),
+    [
+        ("weather:a", "'headwater apply', then 'headwater promote model VERSION', makes it read 2.0.0"),
+        ("weather@1.0.0:a", "change its list, then 'headwater apply'"),
+    ],
+)
+def test_promote_names_what_makes_a_service_read_the_live_version(item: str, says: str) -> None:
+    snapshot = applied([view("a", version="1.0.0"), service(item)], [view("a", ttl="1h", version="2.0.0")])
+    stages = promote(snapshot, "weather", "2.0.0", {}, force=True)
+    after = run(snapshot, stages)
+    (line,) = pointer_change(after, "weather", stages).still_reading
+    assert line.startswith("feature service model@1.0.0 goes on reading weather 1.0.0") and says in line
+    applied_again = plan(after, [service(item)], whole_project=False, now=NOW).stages
+    assert bool(applied_again) == ("change its list" not in line), "the cure works"
+    cures = ("headwater apply", "headwater promote model VERSION", "headwater retire model 1.0.0")
+    expected = (*cures, "headwater retire weather 1.0.0") if applied_again else ()
+    assert way_out(after, "weather", "1.0.0") == expected
+    if applied_again:
+        after = run(after, applied_again)
+        after = run(after, promote(after, "model", "2.0.0", {}, force=False))
+        after = run(after, retire(after, "model", "1.0.0"))
+        assert retire(after, "weather", "1.0.0")
+
+
+def test_promote_says_that_the_live_version_leaves_out_what_was_written() -> None:
+    snapshot = applied([view("a", version="1.0.0"), service("weather:a")], [view("a", "gust", version="1.1.0")])
+    stages = promote(snapshot, "weather", "1.1.0", {}, force=True)
+    (line,) = pointer_change(run(snapshot, stages), "weather", stages).still_reading
+    assert line.endswith("whose columns it has: 1.1.0 leaves out written rows that lack gust")
+    assert way_out(run(snapshot, stages), "weather", "1.0.0") == ()
