@@ -295,7 +295,7 @@ def test_a_reader_that_does_not_see_the_registry_gives_no_defaults(
     assert reader.read(["A", "B"]).statuses["temp"] == [hw.Status.PRESENT, hw.Status.NOT_FOUND]
     seconds = [time.monotonic()]
     monkeypatch.setattr(time, "monotonic", lambda: seconds[0])
-    monkeypatch.setattr(bench.registry, "_look", _unreachable)
+    monkeypatch.setattr(bench.registry.database, "reads", _unreachable)
     for minutes, status, value in ((9, hw.Status.NOT_FOUND, -1.0), (11, hw.Status.UNAVAILABLE, None)):
         seconds[0] += 60 * minutes
         found = reader.read(["A", "B"])
