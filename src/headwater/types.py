@@ -219,6 +219,11 @@ def is_list(given: pa.DataType) -> bool:
     return bool(pa.types.is_list(given) or pa.types.is_large_list(given) or pa.types.is_fixed_size_list(given))
 
 
+def a_dtype(dtype: DType) -> str:
+    """A dtype with its article: `an int64`, `a string`."""
+    return str(dtype) if dtype.name == "bytes" else f"{'an' if str(dtype)[0] in 'aei' else 'a'} {dtype}"
+
+
 def leaf_dtype(dtype: DType) -> DType:
     """What an array holds in the end; any other dtype itself."""
     while dtype.name == "array" and dtype.element is not None:

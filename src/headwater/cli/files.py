@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -12,18 +11,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet
 
-from headwater.cli.plain import dumps
-from headwater.definitions.csv_format import CSV_NULLS, CSVFormat, csv_format
+from headwater.cli.plain import plain
+from headwater.definitions.csv_format import CSV_NULLS, QUOTABLE, CSVFormat, csv_format
 from headwater.definitions.view import FeatureView
 from headwater.errors import DataError, SourceError, StorageFull, StoreReadOnly, UsageError, brief
-from headwater.offline.csv_files import read_header, read_rows
+from headwater.offline.csv_files import Quoted, quoted_field, read_header, read_rows
 from headwater.offline.json_files import read_json_rows
 from headwater.offline.spine import TIMESTAMPS
 from headwater.planning.resolve import resolve
 from headwater.planning.snapshot import RegistrySnapshot
-from headwater.planning.text_values import HEX_BYTES, PLAIN, given_time_of_text, text_hint, text_in_json, value_of_text
+from headwater.planning.text_values import PLAIN, given_time_of_text, text_hint, text_in_json, value_of_text
 from headwater.planning.value_checks import python_values
 from headwater.scratch import whole_file
 from headwater.types import DType, String, Timestamp, leaf_dtype
@@ -167,16 +167,14 @@ def _typed_columns(
         values: list[Any] = []
         for row, given in enumerate(texts):
             try:
-                if given in nulls:
+                if given in nulls and not (dtype.name in QUOTABLE and isinstance(given, Quoted)):
                     values.append(None)
                 elif dtype.name == "timestamp":
                     values.append(given_time_of_text(given, form.times, finer=finer.get(name, 0)))
                 elif dtype.name == "array" and leaf_dtype(dtype).name == "timestamp":
                     values.append(text_in_json(json.loads(given), dtype))
-                elif dtype.name == "bytes" and re.fullmatch(HEX_BYTES, given):
-                    raise ValueError(given)
                 else:
-                    values.append(value_of_text(given, dtype, form))
+                    values.append(value_of_text(str(given), dtype, form))
             except ValueError:
                 if strict:
                     place = f"{path}: line {text.lines[row]}, column {name!r}"
@@ -222,12 +220,13 @@ def _typed_rows(
 def write_csv(path: Path, batches: Iterable[pa.RecordBatch], written: Mapping[str, Sequence[str]] | None = None) -> int:
     """Write batches as they come; the file is there whole, or not at all.
 
-    Lists are written as JSON, bytes in hexadecimal.
+    What is written is read back as the same values: NULL is an empty field, a text that would mean NULL is in quotes,
+    lists are JSON, bytes `0x` and hex digits; floats that would be taken for integers too great have a decimal mark.
 
     Args:
         path: the file.
         batches: the rows.
-        written: columns that are written as these texts, row by row.
+        written: columns that are written as these texts, row by row; in quotes where they are `Quoted`, or have to be.
 
     Returns:
         How many rows were written.
@@ -238,32 +237,71 @@ def write_csv(path: Path, batches: Iterable[pa.RecordBatch], written: Mapping[st
     """
     rows, named = 0, False
     with _whole_or_not(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
         for batch in batches:
             if not named:
-                writer.writerow(batch.schema.names)
+                file.write(",".join(map(_given_field, batch.schema.names)) + "\n")
                 named = True
             end = rows + batch.num_rows
             columns = [
-                written[name][rows:end] if written and name in written else _texts(column)
+                pa.array(map(_given_field, written[name][rows:end]), pa.string())
+                if written and name in written
+                else _fields(column)
                 for name, column in zip(batch.schema.names, batch.columns, strict=True)
             ]
-            writer.writerows(zip(*columns, strict=True))
+            file.writelines(f"{line}\n" for line in pc.binary_join_element_wise(*columns, ",").to_pylist())
             rows = end
     return rows
 
 
-def _texts(column: pa.Array) -> list[str | None]:
+_QUOTED = r'[",\r\n]'
+_LOOKS_WHOLE = r"^-?[0-9]{8,}$"
+
+
+def _given_field(text: str) -> str:
+    """A text as a field, in quotes where it needs them."""
+    return quoted_field(text) if isinstance(text, Quoted) or re.search(_QUOTED, text) else text
+
+
+def _fields(column: pa.Array) -> pa.Array:
+    """Values as fields of a CSV file."""
+    texts = _texts(column)
+    if pa.types.is_primitive(column.type):
+        return pc.fill_null(texts, "")
+    in_quotes = pc.or_(pc.match_substring_regex(texts, _QUOTED), pc.is_in(texts, pa.array(CSV_NULLS)))
+    if pc.any(in_quotes).as_py():
+        doubled = pc.replace_substring(texts, '"', '""')
+        texts = pc.if_else(in_quotes, pc.binary_join_element_wise('"', doubled, '"', ""), texts)
+    return pc.fill_null(texts, "")
+
+
+def _texts(column: pa.Array) -> pa.Array:
     """Values as CSV holds them."""
-    if pa.types.is_nested(column.type):
-        return [None if v is None else dumps(v, indent=None) for v in column.to_pylist()]
-    if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
-        return [None if v is None else v.hex() for v in column.to_pylist()]
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
-    if pa.types.is_float32(column.type):
-        column = column.cast(pa.float64())  # the same number for whoever reads its text
-    return list(column.cast(pa.string()).to_pylist())
+    if pa.types.is_nested(column.type):
+        listed = column.to_pylist()
+        return pa.array(
+            [None if v is None else json.dumps(_in_list(v), ensure_ascii=False) for v in listed], pa.string()
+        )
+    if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
+        return pa.array([None if v is None else f"0x{v.hex()}" for v in column.to_pylist()], pa.string())
+    if not pa.types.is_floating(column.type):
+        return column.cast(pa.string())
+    texts = column.cast(pa.float64()).cast(pa.string())  # a float32 is the same number for whoever reads its text
+    whole = pc.match_substring_regex(texts, _LOOKS_WHOLE)
+    return pc.if_else(whole, pc.binary_join_element_wise(texts, "0", "."), texts) if pc.any(whole).as_py() else texts
+
+
+def _in_list(value: Any) -> Any:
+    """A value of a list: bytes as in a column of them, NaN and the infinities as numbers."""
+    match value:
+        case bytes():
+            return f"0x{value.hex()}"
+        case list():
+            return [_in_list(item) for item in value]
+        case float():
+            return value
+    return plain(value)
 
 
 @contextlib.contextmanager

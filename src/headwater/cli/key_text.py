@@ -7,17 +7,15 @@ Text that a cell could not show as it is stands in double quotes, as JSON writes
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 from headwater.clock import from_micros, to_micros
+from headwater.definitions.bytes_text import begins_as_hex, bytes_of_text
 
 if TYPE_CHECKING:
     from headwater.types import DType
-
-_HEX = re.compile(r"0x((?:[0-9a-f]{2})*)", re.IGNORECASE)
 
 
 def key_text(value: Any) -> Any:
@@ -44,7 +42,7 @@ def _bytes_text(value: bytes) -> str:
         text = value.decode()
     except UnicodeDecodeError:
         text = ""
-    plain = _shown_as_it_is(text) and text[:2].lower() != "0x"
+    plain = _shown_as_it_is(text) and not begins_as_hex(text)
     return text if plain else f"0x{value.hex()}"
 
 
@@ -82,15 +80,6 @@ def _string(text: str) -> str:
     return text
 
 
-def _bytes(text: str) -> bytes:
-    if text[:2].lower() != "0x":
-        return text.encode()
-    digits = _HEX.fullmatch(text)
-    if digits is None:
-        raise ValueError(text)
-    return bytes.fromhex(digits[1])
-
-
 def _timestamp(text: str) -> datetime:
     return from_micros(to_micros(text))
 
@@ -100,7 +89,7 @@ _CASTS: dict[str, Callable[[str], Any]] = {
     "int64": _int(63),
     "bool": _bool,
     "string": _string,
-    "bytes": _bytes,
+    "bytes": bytes_of_text,
     "timestamp": _timestamp,
     "date": date.fromisoformat,
 }

@@ -28,7 +28,7 @@ CSVOption = Annotated[
 
 
 INCLUDABLE = ("status", "event_time")
-_HEX = ": after 0x come hex digits, two for each byte"
+_HEX = r": after 0x or \x come hex digits, two for each byte"
 
 
 @dataclass(frozen=True)

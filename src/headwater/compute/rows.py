@@ -26,7 +26,8 @@ from headwater.planning.python_arrays import array_of_values, refuse_mixed
 from headwater.planning.resolve import ResolvedView
 from headwater.planning.tables import as_table, column_names, index_hint, is_column, loose_columns
 from headwater.planning.value_checks import NOT_TEXT, PARSE_TIMES, holds_text, shown, unreadable, unreadable_rows
-from headwater.types import Date, DType, Int32, Int64, String, Timestamp, fits, fitting_dtype, leaf_dtype
+from headwater.planning.value_rule import Misfit, cast_value
+from headwater.types import Date, DType, Int32, Int64, String, Timestamp, a_dtype, fits, fitting_dtype, leaf_dtype
 
 TIME = "time"
 
@@ -434,7 +435,7 @@ class _Why:
 def _misfit(column: Column, at: int, dtype: DType | None) -> str:
     """What is wrong with a value that does not fit a dtype (None: a time)."""
     value, time = column[at], dtype is None or dtype == Timestamp
-    what = f"not a {'time' if dtype is None else dtype}"
+    what = "not a time" if dtype is None else f"not {a_dtype(dtype)}{_reason(value, dtype)}"
     if isinstance(column, pa.ChunkedArray):
         if time or any(kind in str(dtype) for kind in ("string", "timestamp", "date")):
             found = unreadable_rows(column.slice(at, 1))
@@ -449,6 +450,17 @@ def _misfit(column: Column, at: int, dtype: DType | None) -> str:
     elif time and (isinstance(value, np.datetime64) or YEARS in (_time_problem(value) or "")):
         what = YEARS
     return f"{shown(value)} is {what}"
+
+
+def _reason(value: Any, dtype: DType) -> str:
+    """Why a value does not fit, where that is not that it is of another kind."""
+    try:
+        cast_value(value.as_py() if isinstance(value, pa.Scalar) else value, dtype)
+    except Misfit as misfit:
+        return "" if str(misfit).startswith("not a") else f": {misfit}"
+    except Exception:  # what a method of somebody's object raises, and nanoseconds, which Python has not
+        return ""
+    return ""
 
 
 def _time_problem(value: Any) -> str | None:

@@ -32,7 +32,8 @@ class CSVFormat:
         thousands: what separates the thousands of numbers; None: nothing does.
         date_format: how dates are written, in strftime's directives; None: ISO 8601.
         timestamp_format: how times are written, likewise.
-        nulls: the texts that mean NULL, in quotes or not.
+        nulls: the texts that mean NULL, in quotes or not. Unless others are stated, a text in quotes is itself in a
+            column of text or bytes: `""` is the empty text, as most programs write it.
     """
 
     delimiter: str | None = None
@@ -63,6 +64,11 @@ class CSVFormat:
         return self.quote if self.escape == _DOUBLED else self.escape
 
     @property
+    def keeps_quoted(self) -> bool:
+        """Whether a field in quotes is never NULL in a column of text or bytes."""
+        return self.nulls == CSV_NULLS
+
+    @property
     def times(self) -> TimeFormat:
         """How times are written."""
         return time_format(self.timestamp_format)
@@ -81,6 +87,9 @@ class CSVFormat:
 
 _DEFAULT = CSVFormat()
 CSV_OPTIONS = tuple(f.name for f in fields(CSVFormat))
+
+QUOTABLE = ("string", "bytes")
+"""The dtypes of columns in which quotes tell a text from NULL."""
 
 
 def csv_problems(given: CSVFormat) -> Iterator[tuple[str, str]]:

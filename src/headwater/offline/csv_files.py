@@ -12,7 +12,7 @@ import encodings.utf_8_sig  # noqa: F401 - a process that gives up rights may no
 import io
 import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +35,12 @@ BYTE_ORDER_MARKS = {
 _SHOWN = 60
 
 
+class Quoted(str):
+    """A field in quotes whose text means NULL where it is not in quotes."""
+
+    __slots__ = ()
+
+
 class _Lines:
     """The lines of a file, comments left out where a record may begin.
 
@@ -42,12 +48,14 @@ class _Lines:
         number: of the last line that was read; the first is 1.
         first: of the first line of the record that is being read.
         starts: whether the next line begins a record.
+        record: the lines of the record that is being read.
     """
 
     def __init__(self, lines: Iterator[str], comment: str | None) -> None:
         self._lines, self._comment = lines, comment
         self.number = self.first = 0
         self.starts = True
+        self.record: list[str] = []
 
     def __iter__(self) -> Iterator[str]:
         return self
@@ -60,6 +68,8 @@ class _Lines:
                 continue
             if self.starts:
                 self.first, self.starts = self.number, False
+                self.record.clear()
+            self.record.append(line)
             return line
 
 
@@ -68,7 +78,7 @@ def read_records(file: str, form: CSVFormat, where: str) -> Iterator[tuple[int, 
 
     A field is quoted where a quote is its first character; quotes elsewhere are characters like others. Spaces belong
     to their fields. Empty lines are left out, but those behind the first record of a file of one column: these are
-    empty fields.
+    empty fields. Where quotes tell a text from NULL (`CSVFormat.keeps_quoted`), texts in quotes are `Quoted`.
 
     Args:
         file: its path.
@@ -82,6 +92,7 @@ def read_records(file: str, form: CSVFormat, where: str) -> Iterator[tuple[int, 
         encoding = _encoding(raw, form, file, where)
         text = io.TextIOWrapper(raw, encoding, newline="")
         lines = _Lines(iter(text), form.comment)
+        nulls, marks = frozenset(form.nulls), form.keeps_quoted and form.quote is not None
         try:
             for _ in range(form.skip):
                 next(lines._lines, "")
@@ -90,6 +101,8 @@ def read_records(file: str, form: CSVFormat, where: str) -> Iterator[tuple[int, 
             for record in _records(lines, form, file):
                 if record:
                     width = width or len(record)
+                    if marks and not nulls.isdisjoint(record):
+                        _mark_quoted(record, lines.record, form, file)
                     yield lines.first, record
                 elif width == 1:
                     yield lines.first, [""]
@@ -114,6 +127,34 @@ def _records(lines: _Lines, form: CSVFormat, file: str) -> Iterator[list[str]]:
         quoting=csv.QUOTE_NONE if form.quote is None else csv.QUOTE_MINIMAL,
         strict=True,
     )
+
+
+def _mark_quoted(record: list[str], lines: Sequence[str], form: CSVFormat, file: str) -> None:
+    """Mark the fields of a record that are in quotes and have a text that means NULL without them."""
+    quote, delimiter, text = form.quote or "", form.delimiter_of(file), "".join(lines)
+    if not any(f"{quote}{null}{quote}" in text for null in form.nulls):
+        return
+    at = 0
+    for i, given in enumerate(record):
+        if text.startswith(quote, at):
+            if given in form.nulls:
+                record[i] = Quoted(given)
+            at = _closed(text, at, quote, form.quote_escape)
+        at = text.find(delimiter, at) + 1
+
+
+def _closed(text: str, at: int, quote: str, escape: str | None) -> int:
+    """Where a field that is quoted from `at` on ends, behind its closing quote."""
+    at += 1
+    while True:
+        if escape == quote:
+            at = text.index(quote, at)
+        if text[at] == escape and text[at + 1 : at + 2] in (quote, escape):
+            at += 2
+        elif text[at] == quote:
+            return at + 1
+        else:
+            at += 1
 
 
 def _escaped_records(lines: Iterator[str], delimiter: str, quote: str, escape: str | None) -> Iterator[list[str]]:
@@ -353,10 +394,17 @@ def write_plain(file: str, form: CSVFormat, target: Path, where: str) -> None:
     Raises:
         SourceError: naming file and line.
     """
+    nulls = frozenset(form.nulls) if form.keeps_quoted else frozenset()
     with target.open("w", encoding="utf-8", newline="") as out:
-        writer = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_ALL)
-        rows = (record for _, record in read_rows(file, form, where))
-        writer.writerows(itertools.islice(rows, int(form.header), None))
+        for _, record in itertools.islice(read_rows(file, form, where), int(form.header), None):
+            # a line without anything in it would be left out
+            plain = ["NULL" if f in nulls and not isinstance(f, Quoted) else quoted_field(f) for f in record]
+            out.write(",".join(plain) + "\n")
+
+
+def quoted_field(text: str) -> str:
+    """A text as a field in quotes."""
+    return '"' + text.replace('"', '""') + '"'
 
 
 @contextmanager

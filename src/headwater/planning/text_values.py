@@ -5,6 +5,7 @@ A text that is not such a value is refused, never rounded, cut or taken for NULL
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
@@ -15,19 +16,20 @@ import numpy as np
 import pyarrow as pa
 
 from headwater.clock import FIRST_MICROS, LAST_MICROS, MICROSECOND, from_micros
+from headwater.definitions.bytes_text import bytes_of_text
 from headwater.definitions.csv_format import CSVFormat
 from headwater.definitions.time_format import TimeFormat, WrittenTime
 from headwater.planning.local_time import LocalTimes
-from headwater.planning.value_rule import BITS, cast_value
+from headwater.planning.value_rule import BITS, WHOLE, Misfit, beyond_all, cast_value
 from headwater.types import DType
 
 PLAIN = CSVFormat()
-HEX_BYTES = r"\\{1,2}x(?:[0-9A-Fa-f]{2})*"
-"""How PostgreSQL writes its bytea into CSV, psql's text form with two backslashes; bytes are read as the text's own."""
 _EPOCH = datetime(1970, 1, 1)
 
-WHOLE = r"\s*[+-]?[0-9]+(?:\.0*)?\s*"
+WHOLE_NUMBER = r"\s*[+-]?[0-9]+(?:\.0*)?\s*"
 """An integer: whole numbers as floats are written by whoever has gaps in a column."""
+INTEGER = r"\s*[+-]?[0-9]+\s*"
+"""A number without decimal mark and exponent is an integer: a float dtype refuses those beyond which it lacks some."""
 NUMBER = r"\s*[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*"
 NAMED_NUMBER = r"\s*[+-]?(?i:nan|inf|infinity)\s*"
 TRUE, FALSE = ("true", "t", "yes", "y", "1"), ("false", "f", "no", "n", "0")
@@ -57,7 +59,7 @@ def value_of_text(text: str, dtype: DType, form: CSVFormat = PLAIN, zone: LocalT
         case "string":
             return text
         case "bytes":
-            return text.encode()
+            return bytes_of_text(text)
         case "int32" | "int64":
             return _whole(plain_number(text, form), BITS[dtype.name])
         case "float32" | "float64":
@@ -82,13 +84,27 @@ def text_hint(text: str, dtype: DType, form: CSVFormat) -> str:
         stated = getattr(form, option)
         return f" (written as {option}={stated!r})" if stated else f" (ISO 8601; else state {option}='%d.%m.%Y')"
     if dtype.name == "bytes":
-        return (
-            " (PostgreSQL's form of bytea; bytes are read as the UTF-8 of the text: declare the column hw.String and "
-            "read it by a SQLSource, unhex(ltrim(column, '\\x')), or copy convert_from(column, 'UTF8'))"
-        )
+        return r" (after 0x or \x come hex digits, two for each byte; other text stands for its UTF-8)"
     if dtype.name in ("array", "embedding"):
-        return " (lists are written as JSON)"
-    if dtype.numeric and form.decimal == "." and form.thousands is None and "," in text:
+        return f" (lists are written as JSON{_list_reason(text, dtype)})"
+    return _number_hint(text, dtype, form) if dtype.numeric else ""
+
+
+def _list_reason(text: str, dtype: DType) -> str:
+    try:
+        cast_value(json.loads(text, parse_float=finite), dtype)
+    except Misfit as misfit:
+        return f"; {misfit}"
+    except (ValueError, RecursionError):
+        return ""
+    return ""
+
+
+def _number_hint(text: str, dtype: DType, form: CSVFormat) -> str:
+    with contextlib.suppress(ValueError):
+        if dtype.name in WHOLE and _beyond_all(plain_number(text, form), dtype):
+            return f" ({beyond_all(dtype)}; a decimal mark says that it may be rounded: {text.strip()}{form.decimal}0)"
+    if form.decimal == "." and form.thousands is None and "," in text:
         return " (decimal=',' or thousands=',' where numbers are written so)"
     return ""
 
@@ -188,7 +204,7 @@ def _micros(written: WrittenTime, text: str, zone: LocalTimes | None) -> int:
 
 
 def _whole(text: str, bits: int) -> int:
-    if re.fullmatch(WHOLE, text, re.ASCII) is None:
+    if re.fullmatch(WHOLE_NUMBER, text, re.ASCII) is None:
         raise ValueError(text)
     value = int(text.partition(".")[0])
     if not -(2**bits) <= value < 2**bits:
@@ -204,9 +220,14 @@ def _float(text: str, dtype: DType) -> float:
     # one rounding: of the text to the dtype
     stripped = text.strip().removeprefix("+")
     value = float(pa.scalar(stripped).cast(_FLOAT[dtype.name]).as_py())
-    if not np.isfinite(value):
+    if not np.isfinite(value) or (abs(value) >= WHOLE[dtype.name] and _beyond_all(text, dtype)):
         raise ValueError(text)
     return value
+
+
+def _beyond_all(number: str, dtype: DType) -> bool:
+    """Whether a plain number is an integer literal beyond those that a float dtype holds all of."""
+    return re.fullmatch(INTEGER, number, re.ASCII) is not None and abs(int(number)) > WHOLE[dtype.name]
 
 
 def _date(text: str, form: TimeFormat) -> date:

@@ -16,7 +16,7 @@ import numpy as np
 
 from headwater.clock import YEARS, from_micros
 from headwater.planning.value_checks import numpy_micros
-from headwater.types import DType, is_utf8
+from headwater.types import DType, a_dtype, is_utf8
 
 WHOLE = {"float32": 2**24, "float64": 2**53}
 """The greatest integer below which a float dtype holds all; integers beyond are refused."""
@@ -72,7 +72,7 @@ def cast_value(value: Any, dtype: DType) -> Any:
             return [cast_value(element, dtype.element) for element in value]
         case "embedding" if isinstance(value, (list, tuple, np.ndarray)):
             return _embedding(value, dtype)
-    raise Misfit(f"not a {dtype}")
+    raise Misfit(f"not {a_dtype(dtype)}")
 
 
 def _integer(value: Any, bits: int) -> int:
@@ -114,9 +114,14 @@ def _float(value: Any, dtype: DType) -> float:
         return number
     if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
         if abs(int(value)) > WHOLE[dtype.name]:
-            raise Misfit(f"an integer beyond 2**{24 if narrow else 53}, where a {dtype} does not hold all")
+            raise Misfit(beyond_all(dtype))
         return float(value)
     raise Misfit("not a number")
+
+
+def beyond_all(dtype: DType) -> str:
+    """Why a float dtype does not take an integer."""
+    return f"an integer beyond 2**{WHOLE[dtype.name].bit_length() - 1}, where a {dtype} does not hold all"
 
 
 def nearest_float32(value: Decimal) -> float:

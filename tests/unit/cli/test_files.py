@@ -97,7 +97,7 @@ def test_a_missing_file_and_a_foreign_kind(tmp_path):
 def test_csv_is_written_with_what_it_can_hold(tmp_path):
     batch = pa.RecordBatch.from_pylist([{"code": "a,b", "tags": [1, None], "raw": b"\x01", "n": 2}])
     assert write_csv(tmp_path / "out.csv", [batch, batch]) == 2
-    line = '"a,b","[1, null]",01,2'
+    line = '"a,b","[1, null]",0x01,2'
     assert (tmp_path / "out.csv").read_text(encoding="utf-8").splitlines() == ["code,tags,raw,n", line, line]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from headwater.definitions.csv_format import CSVFormat
+from headwater.definitions.csv_format import QUOTABLE, CSVFormat
 from headwater.definitions.sources import CSVSource
 from headwater.errors import SourceError, printable
 from headwater.offline.base import SourceScope
@@ -77,6 +77,7 @@ class _Scan:
             "escape": _character(form.quote_escape or ""),
             # DuckDB wants one: where no text is NULL, it is one that no file holds
             "nullstr": list_sql(form.nulls or (_NOWHERE,)),
+            "allow_quoted_nulls": str(not form.keeps_quoted).lower(),
         }
         if self.copied:
             # DuckDB takes the first line end for that of the records, and that may be one within quotes
@@ -386,11 +387,13 @@ def _casts(session: Session, found: _Files, wanted: Wanted, raw: str) -> dict[st
     problems: list[str] = []
     for i, column in enumerate(wanted.columns):
         dtype, time, text = wanted.declared(column, "CSV", where), column in wanted.times, f"c{i}"
+        # in quotes they are texts to DuckDB; a folder's name is itself
+        quoted = form.nulls if form.keeps_quoted and dtype.name not in QUOTABLE and column not in found.parts else ()
         if dtype.name in ("array", "embedding"):
-            bad, casts[column] = _lists(session, raw, text, dtype, zone)
+            bad, casts[column] = _lists(session, raw, text, dtype, zone, quoted)
         else:
             casts[column] = cast_time(text, form, zone) if time else cast_text(text, dtype, form, zone)
-            bad = session.fetch(misfits(text, casts[column], raw, ROW))
+            bad = session.fetch(misfits(text, casts[column], raw, ROW, quoted))
         for row, value in bad:
             shown = f"{printable(value[:200])!r} is not {'a time' if time else dtype}{text_hint(value, dtype, form)}"
             problems.append(f"{_line(session, found, raw, row)}, column {column!r}: {shown}")
@@ -417,7 +420,7 @@ def _check_naive(session: Session, found: _Files, wanted: Wanted, raw: str, oute
 
 
 def _lists(
-    session: Session, raw: str, text: str, dtype: DType, zone: LocalTimes | None
+    session: Session, raw: str, text: str, dtype: DType, zone: LocalTimes | None, nulls: Sequence[str]
 ) -> tuple[list[tuple[int, str]], str]:
     """The first text that is no list, and the expression of the lists: they are parsed in Python, into a table."""
     bad: list[tuple[int, str]] = []
@@ -430,7 +433,8 @@ def _lists(
             values: list[Any] = []
             for i, (value,) in enumerate(rows, first):
                 try:
-                    values.append(None if value is None else value_of_text(value, dtype, PLAIN, zone))
+                    missing = value is None or value in nulls
+                    values.append(None if missing else value_of_text(value, dtype, PLAIN, zone))
                 except ValueError:
                     values.append(None)
                     bad[:] = bad or [(i, value)]

@@ -24,7 +24,16 @@ from headwater.offline.lacking import check_case, with_files
 from headwater.offline.local_files import SourceFile, list_local, root_of
 from headwater.planning.local_time import REPEATED, SKIPPED, LocalTimes
 from headwater.planning.partitions import Partitions, partitions
-from headwater.planning.text_values import PLAIN, clock_change, json_value, micros_up, value_of_text, written_time
+from headwater.planning.text_values import (
+    PLAIN,
+    clock_change,
+    json_value,
+    micros_up,
+    text_hint,
+    value_of_text,
+    written_time,
+)
+from headwater.planning.value_rule import Misfit
 from headwater.types import DType, String, Timestamp
 
 _SUFFIXES = tuple(f".{kind}{packed}" for kind in ("json", "jsonl", "ndjson") for packed in ("", ".gz", ".zst"))
@@ -246,5 +255,18 @@ def _check(
     for value, (place, row) in zip(values, rows, strict=True):
         if value is _BAD:
             shown = printable(json.dumps(row.get(name), default=str)[:200])
-            what = "a time (text in ISO 8601)" if time else str(dtype)
+            what = "a time (text in ISO 8601)" if time else f"{dtype}{_reason(row.get(name), dtype)}"
             raise SourceError(f"{where}: {place}, column {name!r}: {shown} is not {what}")
+
+
+def _reason(value: Any, dtype: DType) -> str:
+    """Why a value of JSON does not fit, where that can be said."""
+    if isinstance(value, str) and dtype.name == "bytes":
+        return text_hint(value, dtype, PLAIN)
+    try:
+        json_value(value, dtype)
+    except Misfit as misfit:
+        return f": {misfit}"
+    except ValueError:
+        return ""
+    return ""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from headwater.clock import FIRST_MICROS, LAST_MICROS
+from headwater.definitions.bytes_text import HEX_BYTES, HEX_START
 from headwater.definitions.csv_format import CSVFormat
 from headwater.definitions.time_format import MONTHS, TimeFormat
 from headwater.offline.engines.duckdb_columns import text_sql, type_name
 from headwater.offline.engines.duckdb_pieces import bound_sql
 from headwater.offline.engines.duckdb_zones import instant_sql, kind_sql
 from headwater.planning.local_time import LocalTimes
-from headwater.planning.text_values import FALSE, HEX_BYTES, NAMED_NUMBER, NUMBER, TRUE, WHOLE, grouped
+from headwater.planning.text_values import FALSE, INTEGER, NAMED_NUMBER, NUMBER, TRUE, WHOLE_NUMBER, grouped
+from headwater.planning.value_rule import WHOLE
 from headwater.types import DType
 
 _DAYS = "DATE '0001-01-01' AND DATE '9999-12-31'"
@@ -21,15 +25,21 @@ def cast_text(sql: str, dtype: DType, form: CSVFormat, zone: LocalTimes | None =
         case "string":
             return sql
         case "bytes":
-            return f"CASE WHEN NOT {_matches(sql, HEX_BYTES)} THEN encode({sql}) END"
+            digits = (
+                f"CASE WHEN {_matches(sql, HEX_BYTES)} THEN unhex(regexp_extract({sql}, {text_sql(HEX_BYTES)}, 1)) END"
+            )
+            return f"CASE WHEN regexp_matches({sql}, {text_sql('^' + HEX_START)}) THEN {digits} ELSE encode({sql}) END"
         case "int32" | "int64":
             number = _plain_number(sql, form)
             whole = f"regexp_extract({number}, '[+-]?[0-9]+')"
-            return f"CASE WHEN {_matches(number, WHOLE)} THEN TRY_CAST({whole} AS {type_name(dtype)}) END"
+            return f"CASE WHEN {_matches(number, WHOLE_NUMBER)} THEN TRY_CAST({whole} AS {type_name(dtype)}) END"
         case "float32" | "float64":
             number = _plain_number(sql, form)
-            value = f"TRY_CAST(trim({number}, {_BLANKS}) AS {type_name(dtype)})"
-            finite = f"CASE WHEN isfinite({value}) THEN {value} END"
+            stripped, most = f"trim({number}, {_BLANKS})", WHOLE[dtype.name]
+            value = f"TRY_CAST({stripped} AS {type_name(dtype)})"
+            held = f"TRY_CAST({stripped} AS HUGEINT) BETWEEN -{most} AND {most}"
+            kept = f"abs({value}) < {most} OR NOT {_matches(number, INTEGER)} OR {held}"
+            finite = f"CASE WHEN isfinite({value}) AND ({kept}) THEN {value} END"
             named = f"WHEN {_matches(number, NAMED_NUMBER)} THEN {value}"
             return f"CASE WHEN {_matches(number, NUMBER)} THEN {finite} {named} END"
         case "bool":
@@ -159,6 +169,7 @@ def with_offset(text: str, form: CSVFormat, table: str, row: str) -> str:
     return f"SELECT {row}, {text} FROM {table} WHERE {_part(text, form.times, 'z')} <> '' ORDER BY {row} LIMIT 1"
 
 
-def misfits(text: str, cast: str, table: str, row: str) -> str:
-    """The first row whose text is there but has no value: (row, text)."""
-    return f"SELECT {row}, {text} FROM {table} WHERE {text} IS NOT NULL AND ({cast}) IS NULL ORDER BY {row} LIMIT 1"
+def misfits(text: str, cast: str, table: str, row: str, nulls: Sequence[str] = ()) -> str:
+    """The first row whose text is there, and is none of those that mean NULL, but has no value: (row, text)."""
+    there = f"{text} NOT IN ({', '.join(map(text_sql, nulls))})" if nulls else f"{text} IS NOT NULL"
+    return f"SELECT {row}, {text} FROM {table} WHERE {there} AND ({cast}) IS NULL ORDER BY {row} LIMIT 1"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 import headwater as hw
 from headwater.definitions.csv_format import CSV_OPTIONS, CSVFormat
 from headwater.errors import DefinitionError, HeadwaterError, SourceError
-from headwater.offline.csv_files import is_plain
+from headwater.offline.csv_files import Quoted, is_plain, read_records
 from headwater.offline.engines.duckdb import DuckDBEngine
 from headwater.offline.engines.duckdb_csv import csv_query
 
@@ -237,12 +238,16 @@ def csv_texts(draw: st.DrawFn) -> tuple[CSVFormat, str]:
     width = draw(st.integers(1, 3))
     lines = ["D".join("xyz"[:width])] if draw(st.booleans()) else []
     field = st.lists(st.sampled_from(PIECES[:11]), max_size=2).map("".join)
-    field |= field.map("Q{}Q".format) | st.sampled_from(["", "NA", "QQ", "QaQQbQ", "QxEyQ", "QxDyQ"])
+    field |= field.map("Q{}Q".format) | st.sampled_from(["", "NA", "QQ", "QNAQ", "QaQQbQ", "QxEyQ", "QxDyQ"])
     good = st.lists(field, min_size=width, max_size=width).map("D".join)
     any_line = st.lists(st.sampled_from(PIECES), max_size=6).map("".join)
     lines += draw(st.lists(good | good | good | good.map("{}D".format) | any_line | st.just(""), max_size=4))
     text = "E".join(lines) + draw(st.sampled_from(["", "E"]))
     return form, text.replace("Q", form.quote or '"').replace("D", form.delimiter_of("")).replace("E", end)
+
+
+class InQuotes(str):
+    """A field that is in quotes."""
 
 
 def records(text: str, form: CSVFormat) -> list[list[str]] | None:
@@ -272,7 +277,7 @@ def records(text: str, form: CSVFormat) -> list[list[str]] | None:
             continue
         record, more = [], True
         while more:
-            field = ""
+            field, quoted = "", text[at : at + 1] == form.quote
             if form.quote is not None and text[at : at + 1] == form.quote:
                 at += 1
                 while text[at : at + 1] != form.quote or (form.quote_escape == form.quote == text[at + 1 : at + 2]):
@@ -287,7 +292,7 @@ def records(text: str, form: CSVFormat) -> list[list[str]] | None:
             while at < len(text) and not line_end() and text[at] != delimiter:
                 field += text[at]
                 at += 1
-            record.append(field)
+            record.append(InQuotes(field) if quoted else field)
             more = text[at : at + 1] == delimiter
             at += more
         at += line_end()
@@ -304,7 +309,11 @@ def rows_of(text: str, form: CSVFormat) -> list[tuple[str | None, ...]] | None:
     cut = ("", *form.nulls)
     if any(len(r) != width and not (len(r) > width and all(f in cut for f in r[width:])) for r in found):
         return None
-    return [tuple(None if f in form.nulls else f for f in r[:width]) for r in found[form.header :]]
+
+    def value(field: str) -> str | None:
+        return None if field in form.nulls and not (isinstance(field, InQuotes) and form.keeps_quoted) else str(field)
+
+    return [tuple(map(value, r[:width])) for r in found[form.header :]]
 
 
 @settings(deadline=None)
@@ -402,22 +411,72 @@ def test_a_query_reads_its_files_once(tmp_path: Path, monkeypatch: pytest.Monkey
             assert sum(loaded) == loads
 
 
-@pytest.mark.parametrize("text", ["\\xdeadbeef", "\\\\xdead", "\\x"])
-def test_hexadecimal_bytes_of_postgresql_are_refused_with_a_query_that_reads_them(tmp_path: Path, text: str) -> None:
-    (tmp_path / "d.csv").write_text(f"user,at,b\n1,2026-01-01,{text}\n2,2026-01-01,plain\n")
-    user = hw.Entity("user", join_keys={"user": hw.Int64})
-    options: dict[str, Any] = {"entity": user, "features": [hw.Feature("b", hw.Bytes)]}
-    with (
-        hw.FeatureStore.in_memory(
-            [user, hw.FeatureView("v", source=hw.CSVSource("d.csv", event_time="at"), **options)], path=tmp_path
-        ) as store,
-        pytest.raises(hw.HeadwaterError, match=r"line 2, column 'b'.*PostgreSQL's form of bytea.*unhex"),
-    ):
+BYTES = [("0xDEad", b"\xde\xad"), (r"\xdead", b"\xde\xad"), (r"\\xdead", b"\xde\xad"), ("0x", b""), ("dead", b"dead")]
+
+
+def test_bytes_are_hex_digits_or_text(tmp_path: Path) -> None:
+    (tmp_path / "d.csv").write_text("key,b\n" + "".join(f"{text},{text}\n" for text, _ in BYTES[1:]))
+    device = hw.Entity("device", join_keys={"key": hw.Bytes})
+    view = hw.FeatureView("v", entity=device, source=hw.CSVSource("d.csv"), features=[hw.Feature("b", hw.Bytes)])
+    keys = [value for _, value in BYTES[1:]]
+    with hw.FeatureStore.in_memory([device, view], path=tmp_path, clock=lambda: NOON) as store:
+        found = store.get_historical_features([{"key": key} for key in keys], ["v:b"], at=NOON).to_arrow()
         store.materialize()
-    types = {"user": hw.Int64, "at": hw.Timestamp, "b": hw.String}
-    query = r"SELECT t.* REPLACE (unhex(ltrim(b, '\x')) AS b) FROM t WHERE b <> 'plain'"
-    source = hw.SQLSource(query, tables={"t": hw.CSVSource("d.csv", schema=types)}, event_time="at")
-    with hw.FeatureStore.in_memory([user, hw.FeatureView("v", source=source, **options)], path=tmp_path) as store:
-        store.materialize()
-        found = store.get_online_features(["v:b"], [1]).to_dict()["b"]
-        assert found == [bytes.fromhex(text.lstrip("\\x"))]
+        assert found["b"].to_pylist() == keys == store.get_online_features(["v:b"], keys).to_dict()["b"]
+
+
+@pytest.mark.parametrize("text", ["0xdea", "0xfg", r"\xf", r"\xerxes"])
+def test_half_bytes_are_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(SourceError, match=r"line 3.*is not bytes \(after 0x or \\x come hex digits, two for each byte"):
+        paid(tmp_path, f"order,t,paid\nA1,2026-06-01,x\nA1,2026-06-01,{text}\n", dtype=hw.Bytes)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("options", [{}, {"comment": "#"}, {"escape": "\\"}])
+def test_quotes_tell_a_text_from_null_unless_the_nulls_are_stated(
+    tmp_path: Path, end: str, options: dict[str, Any]
+) -> None:
+    rows = ("order,t,paid", 'A,"2026-06-01",""', "B,2026-06-01,", 'C,2026-06-01,"NA"', "D,2026-06-01,NULL", '"","",""')
+    content, orders = end.join(rows) + end, tuple("ABCD")
+    assert paid(tmp_path, content, *orders, dtype=hw.String, **options) == ["", None, "NA", None]
+    assert paid(tmp_path, content, *orders, dtype=hw.Bytes, **options) == [b"", None, b"NA", None]
+    assert paid(tmp_path, content, *orders, dtype=hw.Float64, **options) == [None] * 4
+    assert paid(tmp_path, content, *orders, dtype=hw.Array(hw.Int64), **options) == [None] * 4
+    stated = {**options, "nulls": ("", "NA")}
+    assert paid(tmp_path, content, *orders, dtype=hw.String, **stated) == [None, None, None, "NULL"]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.sampled_from(["", "NA", "a", '"', ",", "\n", '""', "NULL"]), min_size=1, max_size=4), st.data())
+def test_the_reader_of_lines_knows_which_fields_are_in_quotes(fields: list[str], data: st.DataObject) -> None:
+    plain = {"", "NA", "a", "NULL"}
+    quoted = [text not in plain or data.draw(st.booleans()) for text in fields]
+    doubled = ['"' + text.replace('"', '""') + '"' if q else text for text, q in zip(fields, quoted, strict=True)]
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "x.csv"
+        file.write_text(",".join(["h"] * len(fields)) + "\n" + ",".join(doubled) + "\n", newline="")
+        (_, _), (_, record) = read_records(str(file), CSVFormat(), "x")
+    assert record == fields
+    marks = [isinstance(text, Quoted) for text in record]
+    assert marks == [q and text in ("", "NA", "NULL") for text, q in zip(fields, quoted, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "most"), [(hw.Float64, 2**53), (hw.Float32, 2**24), (hw.Array(hw.Float32), 2**24)]
+)  # fmt: skip
+def test_integers_that_a_float_dtype_lacks_are_refused_whatever_the_file(tmp_path: Path, dtype: Any, most: int) -> None:
+    reason = rf"an integer beyond 2\*\*{most.bit_length() - 1}"
+    for number, right in ((most, float(most)), (-most, -float(most)), (most + 1, None), (-most - 1, None)):
+        number_text = f"[{number}]" if dtype.name == "array" else str(number)
+        (tmp_path / "n.csv").write_text(f"order,t,paid\nA1,2026-06-01,{number_text}\n")
+        (tmp_path / "n.jsonl").write_text(f'{{"order": "A1", "t": "2026-06-01", "paid": {number_text}}}\n')
+        for source in (hw.CSVSource("n.csv", event_time="t"), hw.JSONSource("n.jsonl", event_time="t")):
+            view = hw.FeatureView("v", entity=ORDER, source=source, features=[hw.Feature("paid", dtype)])
+            with hw.FeatureStore.in_memory([ORDER, view], path=tmp_path, clock=lambda: NOON) as store:
+                result = store.get_historical_features([{"order": "A1", "timestamp": NOON}], ["v:paid"])
+                if right is None:
+                    with pytest.raises(SourceError, match=reason):
+                        result.to_arrow()
+                else:
+                    (found,) = result.to_arrow()["paid"].to_pylist()
+                    assert found in (right, [right])

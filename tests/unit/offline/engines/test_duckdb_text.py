@@ -27,10 +27,15 @@ FORMS = [
     CSVFormat(timestamp_format="%j-%Y", date_format="%B %d, %Y %H:%M"),
     CSVFormat(timestamp_format="%a, %d %b %y %T %z"),
 ]
-DTYPES = [hw.Int32, hw.Int64, hw.Float32, hw.Float64, hw.Bool, hw.Timestamp, hw.Date, "time"]
+DTYPES = [hw.Int32, hw.Int64, hw.Float32, hw.Float64, hw.Bool, hw.Bytes, hw.Timestamp, hw.Date, "time"]
 NUMBERS = (
     st.text("0123456789+-.,eE ", max_size=8)
     | st.integers(-(2**70), 2**70).map(str)
+    | st.sampled_from([2**24, 2**53]).flatmap(lambda n: st.integers(n - 3, n + 3)).map(str)
+    | st.sampled_from(
+        [str(-(2**53)), str(-(2**53) - 1), "16777217.0", "+9007199254740993", "9007199254740993.", f"{10**60}"]
+    )
+    | st.from_regex(r"(0[xX]|\\{1,2}x)?[0-9a-fA-F]{0,5}g?", fullmatch=True)
     | st.floats().map(str)
     | st.decimals(allow_nan=False, allow_infinity=False).map(str)
     | st.sampled_from(["nan", "-Infinity", "1e39", "3.4028236e38", "2147483648", "1,234.5", "1.234,5", "12,34", "Yes"])
