@@ -13,36 +13,67 @@ _DOOR = {
     "Bool": "types",
     "Bytes": "types",
     "CSVSource": "definitions.sources",
-    "JSONSource": "definitions.sources",
+    "ChangeRefused": "errors",
     "ClockError": "errors",
+    "ConfigError": "errors",
+    "ConsistencyError": "errors",
     "ConsistencyLevel": "types",
+    "ConsistencyLost": "errors",
+    "ConsistencyNotSupported": "errors",
+    "DataError": "errors",
     "Date": "types",
+    "DefinitionError": "errors",
     "Embedding": "types",
     "Entity": "definitions.entity",
+    "EntityKeyError": "errors",
+    "EntityNotFound": "errors",
     "Feature": "definitions.feature",
     "FeatureConsistencyManager": "monitoring.consistency",
     "FeatureKind": "types",
+    "FeatureNotFound": "errors",
     "FeatureService": "definitions.service",
+    "FeatureServiceNotFound": "errors",
     "FeatureStore": "store",
     "FeatureStoreArchitectureComparator": "advisor.comparator",
     "FeatureStoreComponent": "advisor.profiles",
     "FeatureStoreType": "advisor.profiles",
     "FeatureVector": "online.result",
     "FeatureView": "definitions.view",
+    "FeatureViewNotFound": "errors",
     "Float32": "types",
     "Float64": "types",
+    "FormatError": "errors",
     "HeadwaterError": "errors",
     "Int32": "types",
     "Int64": "types",
+    "JSONSource": "definitions.sources",
+    "LogDamaged": "errors",
+    "LogMismatch": "errors",
+    "MissingExtra": "errors",
+    "NotFound": "errors",
     "ParquetSource": "definitions.sources",
     "PushSource": "definitions.sources",
+    "RegistryConflict": "errors",
+    "RegistryError": "errors",
+    "RemovalsRefused": "errors",
+    "RowsRejected": "errors",
     "SQLSource": "definitions.sources",
     "Session": "online.session",
+    "SessionRequired": "errors",
+    "SourceError": "errors",
+    "SpineError": "errors",
     "StalePolicy": "types",
     "Status": "types",
+    "StorageFull": "errors",
+    "StoreError": "errors",
+    "StoreReadOnly": "errors",
     "String": "types",
     "TableSource": "definitions.sources",
     "Timestamp": "types",
+    "Unavailable": "errors",
+    "UsageError": "errors",
+    "VersionConflict": "errors",
+    "VersionNotFound": "errors",
     "WriteTarget": "types",
 }
 
@@ -54,42 +85,76 @@ __all__ = [
     "Bool",
     "Bytes",
     "CSVSource",
+    "ChangeRefused",
     "ClockError",
+    "ConfigError",
+    "ConsistencyError",
     "ConsistencyLevel",
+    "ConsistencyLost",
+    "ConsistencyNotSupported",
+    "DataError",
     "Date",
+    "DefinitionError",
     "Embedding",
     "Entity",
+    "EntityKeyError",
+    "EntityNotFound",
     "Feature",
     "FeatureConsistencyManager",
     "FeatureKind",
+    "FeatureNotFound",
     "FeatureService",
+    "FeatureServiceNotFound",
     "FeatureStore",
     "FeatureStoreArchitectureComparator",
     "FeatureStoreComponent",
     "FeatureStoreType",
     "FeatureVector",
     "FeatureView",
+    "FeatureViewNotFound",
     "Float32",
     "Float64",
+    "FormatError",
     "HeadwaterError",
     "Int32",
     "Int64",
     "JSONSource",
+    "LogDamaged",
+    "LogMismatch",
+    "MissingExtra",
+    "NotFound",
     "ParquetSource",
     "PushSource",
+    "RegistryConflict",
+    "RegistryError",
+    "RemovalsRefused",
+    "RowsRejected",
     "SQLSource",
     "Session",
+    "SessionRequired",
+    "SourceError",
+    "SpineError",
     "StalePolicy",
     "Status",
+    "StorageFull",
+    "StoreError",
+    "StoreReadOnly",
     "String",
     "TableSource",
     "Timestamp",
+    "Unavailable",
+    "UsageError",
+    "VersionConflict",
+    "VersionNotFound",
     "WriteTarget",
     "errors",
+    "freshness",
+    "skew",
 ]
 
 if TYPE_CHECKING:
-    from headwater import errors
+    from headwater import errors, freshness, skew
+    from headwater import testing as testing
     from headwater.advisor.comparator import FeatureStoreArchitectureComparator
     from headwater.advisor.profiles import FeatureStoreComponent, FeatureStoreType
     from headwater.async_store import AsyncFeatureStore
@@ -98,7 +163,41 @@ if TYPE_CHECKING:
     from headwater.definitions.service import FeatureService
     from headwater.definitions.sources import CSVSource, JSONSource, ParquetSource, PushSource, SQLSource, TableSource
     from headwater.definitions.view import FeatureView
-    from headwater.errors import ClockError, HeadwaterError
+    from headwater.errors import (
+        ChangeRefused,
+        ClockError,
+        ConfigError,
+        ConsistencyError,
+        ConsistencyLost,
+        ConsistencyNotSupported,
+        DataError,
+        DefinitionError,
+        EntityKeyError,
+        EntityNotFound,
+        FeatureNotFound,
+        FeatureServiceNotFound,
+        FeatureViewNotFound,
+        FormatError,
+        HeadwaterError,
+        LogDamaged,
+        LogMismatch,
+        MissingExtra,
+        NotFound,
+        RegistryConflict,
+        RegistryError,
+        RemovalsRefused,
+        RowsRejected,
+        SessionRequired,
+        SourceError,
+        SpineError,
+        StorageFull,
+        StoreError,
+        StoreReadOnly,
+        Unavailable,
+        UsageError,
+        VersionConflict,
+        VersionNotFound,
+    )
     from headwater.monitoring.consistency import FeatureConsistencyManager
     from headwater.online.result import FeatureVector
     from headwater.online.session import Session
@@ -123,20 +222,21 @@ if TYPE_CHECKING:
     )
 
 
-def __getattr__(name: str) -> Any:
+def _public(name: str) -> Any:
     module = _DOOR.get(name)
     if module is not None:
         value = getattr(importlib.import_module(f"headwater.{module}"), name)
     elif name in _MODULES:
         value = importlib.import_module(f"headwater.{name}")
-    elif name.endswith("Error") or name in ("NotFound", "Unavailable", "MissingExtra"):
-        value = getattr(importlib.import_module("headwater.errors"), name, None)
-        if value is None:
-            raise AttributeError(f"module 'headwater' has no attribute {name!r}")
     else:
         raise AttributeError(f"module 'headwater' has no attribute {name!r}")
     globals()[name] = value
     return value
+
+
+if not TYPE_CHECKING:
+    # a type checker that saw it would take every name for one that there is
+    __getattr__ = _public
 
 
 def __dir__() -> list[str]:
