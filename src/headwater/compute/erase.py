@@ -17,12 +17,12 @@ from headwater.errors import FormatError
 from headwater.offline.base import Tombstone
 from headwater.offline.log_marks import tombstone_under
 from headwater.online.codec import header
-from headwater.online.meta import greatest_key, watermark_key
+from headwater.online.meta import emptied_key, greatest_key, watermark_key
 from headwater.online.powers import Erasing
 from headwater.online.view_rows import ViewRows
 from headwater.planning.catching_up import RETIRED_ROWS
 from headwater.planning.resolve import ResolvedView, whole_view
-from headwater.planning.snapshot import ViewRecord
+from headwater.planning.snapshot import ViewRecord, ViewVersion
 
 _CHUNK = 10_000
 _MARGIN = timedelta(minutes=1)
@@ -34,17 +34,23 @@ Purges = Mapping[bytes, Tombstone]
 
 def remove_retired(rooms: Rooms, record: ViewRecord) -> int:
     """Remove the online rows of versions that were retired a while ago; how many there were."""
-    removed = 0
-    for version in record.versions.values():
-        if version.retired_at is None or version.retired_at > rooms.clock() - RETIRED_ROWS - _MARGIN:
-            continue
-        rows = rooms.online.scan(ViewRows(rooms.project, whole_view(record, version)).prefix)
-        while keys := [key for key, _ in islice(rows, _CHUNK)]:
-            rooms.online.delete(keys)
-            removed += len(keys)
-        if removed:
-            rooms.online.put_meta({watermark_key(rooms.project, record.name, version.version): None})
-            rooms.files.forget(record.name, version.version)
+    before = rooms.clock() - RETIRED_ROWS - _MARGIN
+    retired = [v for v in record.versions.values() if v.retired_at is not None and v.retired_at <= before]
+    emptied = rooms.online.multi_get([emptied_key(rooms.project, record.name, v.version) for v in retired])
+    return sum(_empty(rooms, record, v) for v, known in zip(retired, emptied, strict=True) if known is None)
+
+
+def _empty(rooms: Rooms, record: ViewRecord, version: ViewVersion) -> int:
+    """Remove a version's rows, with what speaks for them, and note that it has none."""
+    removed, project, number = 0, rooms.project, version.version
+    rows = rooms.online.scan(ViewRows(project, whole_view(record, version)).prefix)
+    while keys := [key for key, _ in islice(rows, _CHUNK)]:
+        rooms.online.delete(keys)
+        removed += len(keys)
+    rooms.files.forget(record.name, number)
+    rooms.online.put_meta(
+        {watermark_key(project, record.name, number): None, emptied_key(project, record.name, number): b"\1"}
+    )
     return removed
 
 

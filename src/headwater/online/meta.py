@@ -16,7 +16,7 @@ from headwater.online.keys import META_PREFIX, namespace
 from headwater.planning.watermark import Watermark
 
 META_VERSION = 2
-_WATERMARK, _LOG_ID, _GREATEST, _TOKEN, _MENDED, _PURGE = b"w", b"l", b"g", b"t", b"c", b"p"
+_WATERMARK, _LOG_ID, _GREATEST, _TOKEN, _MENDED, _PURGE, _EMPTIED = b"w", b"l", b"g", b"t", b"c", b"p", b"e"
 _HEAD = struct.Struct(">BQQ")
 _SIGN = -MIN_MICROS
 
@@ -93,6 +93,11 @@ def token_key(project: str) -> bytes:
 def mended_key(project: str) -> bytes:
     """Where it is kept up to which log position the store was mended after the registry was restored."""
     return META_PREFIX + _MENDED + _digest(project)
+
+
+def emptied_key(project: str, view: str, version: str) -> bytes:
+    """Where it is kept that the rows of a retired version were removed; whatever brings them back, loses it."""
+    return META_PREFIX + _EMPTIED + namespace(project, view, version)
 
 
 def number_of(data: bytes | None) -> int:
