@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, ClassVar
 
@@ -186,3 +186,19 @@ class PushSource(Source):
 
     def __hash__(self) -> int:
         return hash((self.event_time, self.created_time))
+
+
+def at_new_location(source: Source, old: Source, new: Source) -> Source:
+    """A source that read data where another one did, where that one reads it now; each table of a query for itself."""
+    if isinstance(source, SQLSource) and isinstance(old, SQLSource) and isinstance(new, SQLSource):
+        tables = {
+            name: at_new_location(table, old.tables[name], new.tables[name])
+            if name in old.tables and name in new.tables
+            else table
+            for name, table in source.tables.items()
+        }
+        return source if tables == dict(source.tables) else replace(source, tables=tables)
+    moves = source.kind == new.kind and source.location == old.location != new.location
+    if moves and isinstance(source, ParquetSource | CSVSource | JSONSource):
+        return replace(source, path=new.location)
+    return source

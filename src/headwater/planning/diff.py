@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -13,7 +13,7 @@ from headwater.definitions.entity import Entity
 from headwater.definitions.fingerprint import fingerprint
 from headwater.definitions.service import FeatureService
 from headwater.definitions.source_checks import Read, Schemas, undeclared_event_id
-from headwater.definitions.sources import Source
+from headwater.definitions.sources import Source, at_new_location
 from headwater.definitions.validation import Findings, check
 from headwater.definitions.view import FeatureSelection, FeatureView
 from headwater.errors import DefinitionError, SourceError, VersionConflict
@@ -30,7 +30,7 @@ from headwater.planning.numbering import choose
 from headwater.planning.plan import Plan, Unchanged
 from headwater.planning.pointers import superseded
 from headwater.planning.service_reads import readers
-from headwater.planning.snapshot import AnyRecord, RegistrySnapshot, ViewVersion
+from headwater.planning.snapshot import AnyRecord, RegistrySnapshot, ViewRecord, ViewVersion
 from headwater.planning.stages import Action, Kind, Stage
 
 
@@ -212,7 +212,19 @@ def _plan_view(draft: Draft, view: FeatureView) -> None:
     if details:
         definition = _in_order(replace(view, version=choice.version), choice.found.view)
         stages = [Stage(Action.UPDATE, Kind.VIEW, view.name, choice.version, details=details, definition=definition)]
+        stages += _moved_with(record, choice.found, definition)
     draft.found(Kind.VIEW, record, choice.found, stages, automatic=automatic)
+
+
+def _moved_with(record: ViewRecord, found: ViewVersion, moved: FeatureView) -> Iterator[Stage]:
+    """The other active versions that read the data where it was, now where it is: services read them, or may again."""
+    for version in record.active:
+        source = at_new_location(version.view.source, found.view.source, moved.source)
+        if version is found or source == version.view.source:
+            continue
+        view = replace(version.view, source=source)
+        details = in_place_difference(version.view, view).lines
+        yield Stage(Action.UPDATE, Kind.VIEW, record.name, version.version, details=details, definition=view)
 
 
 def _in_order(view: FeatureView, stored: FeatureView) -> FeatureView:

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from headwater.definitions.entity import Entity
 from headwater.definitions.feature import Feature
 from headwater.definitions.service import FeatureService
-from headwater.definitions.sources import CSVSource, ParquetSource, PushSource, Source, SQLSource
+from headwater.definitions.sources import CSVSource, JSONSource, ParquetSource, PushSource, Source, SQLSource
 from headwater.definitions.view import FeatureView
 from headwater.errors import ChangeRefused, DefinitionError, VersionConflict, VersionNotFound
 from headwater.planning.advance import advance
@@ -738,3 +738,36 @@ def test_planning_changes_nothing(registry: Registry) -> None:
     before = registry.snapshot
     registry.plan(view("temp", "wind"), whole=True)
     assert registry.snapshot == before
+
+
+PLACES: dict[str, Callable[[str], Source]] = {
+    "parquet": lambda path: ParquetSource(path, event_time="t"),
+    "csv": lambda path: CSVSource(path, event_time="t"),
+    "json": lambda path: JSONSource(path, event_time="t"),
+    "query": lambda path: SQLSource(
+        "SELECT * FROM x JOIN y", tables={"x": CSVSource(path), "y": ParquetSource("y")}, event_time="t"
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", PLACES)
+def test_data_that_moves_moves_for_every_active_version_that_reads_it(registry: Registry, kind: str) -> None:
+    at = PLACES[kind]
+    registry.apply(view("a", source=at("old")), FeatureService("model", ["weather:a"]))
+    registry.materialize()
+    registry.apply(view("a", source=at("elsewhere"), ttl="1h"))
+    registry.materialize()
+    registry.apply(view("a", source=at("old"), ttl="2h"))
+    registry.materialize()
+    registry.apply(view("a", source=at("old"), ttl="3h"))
+    assert registry.active("weather") == ["1.0.0", "2.0.0", "3.0.0", "4.0.0"]
+    found = registry.apply(view("a", source=at("new"), ttl="3h"))
+    assert [(s.action, s.version) for s in found.stages] == [
+        (Action.UPDATE, "4.0.0"),
+        (Action.UPDATE, "1.0.0"),
+        (Action.UPDATE, "3.0.0"),
+    ]
+    assert all("old → new" in str(stage) for stage in found.stages)
+    sources = {number: v.view.source for number, v in registry.snapshot.views["weather"].versions.items()}
+    assert sources == {"1.0.0": at("new"), "2.0.0": at("elsewhere"), "3.0.0": at("new"), "4.0.0": at("new")}
+    assert registry.reads("model", "1.0.0") == ["weather@1.0.0:a"]
