@@ -8,8 +8,11 @@ from headwater.compute.recent import RecentWrite
 from headwater.compute.rooms import Rooms
 from headwater.errors import ConsistencyNotSupported, Unavailable, UsageError
 from headwater.online.base import OnlineStore
+from headwater.online.fetching import Ask
+from headwater.online.meta import token_key
 from headwater.online.powers import NotedWrites, Replicated
 from headwater.online.session import Session
+from headwater.types import ConsistencyLevel
 
 
 def check_durability(store: OnlineStore, durability: int) -> None:
@@ -25,6 +28,20 @@ def check_durability(store: OnlineStore, durability: int) -> None:
         raise ConsistencyNotSupported(
             f"durability={durability}: this online store has no replicas that could be waited for; leave it at 0"
         )
+
+
+def _epoch(rooms: Rooms, session: Session) -> bytes | None:
+    """The token of the epoch that a session begins in; None where it has one, or the store cannot say."""
+    if session.epochs:
+        return None
+    strong = ConsistencyLevel.STRONG in rooms.online.capabilities.levels
+    ask = Ask(ConsistencyLevel.STRONG if strong else ConsistencyLevel.EVENTUAL)
+    try:
+        # as reads ask for it: on Redis Cluster each shard has a token of its own, and none under this key
+        (token,) = rooms.fetcher.rows([token_key(rooms.project)], ask)
+    except Unavailable:
+        return None
+    return token
 
 
 def acknowledge(rooms: Rooms, write: RecentWrite, session: Session | None, durability: int = 0) -> bool:
@@ -53,7 +70,7 @@ def acknowledge(rooms: Rooms, write: RecentWrite, session: Session | None, durab
             if session is not None:
                 raise
     if session is not None:
-        session.advance(rooms.store_name, marks)
+        session.advance(rooms.store_name, marks, epoch=_epoch(rooms, session))
     if durability and replicated is not None:
         durable = replicated.wait(durability, rooms.durable_within.total_seconds()) >= durability
     rooms.recent.add(replace(write, marks=marks, durable=durable))

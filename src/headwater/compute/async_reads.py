@@ -15,6 +15,7 @@ from headwater.deferred import deferred
 from headwater.errors import Unavailable
 from headwater.online.base import OnlineStore
 from headwater.online.fetching import Ask, AsyncFetcher
+from headwater.online.meta import token_key
 from headwater.online.powers import UNREAD, Asynchronous, AsyncReads, LeveledReads, Reading
 from headwater.online.result import OnlineResult
 from headwater.online.session import Session
@@ -77,7 +78,7 @@ def async_reads(store: OnlineStore) -> AsyncReads:
 
 def async_fetcher(rooms: Rooms) -> AsyncFetcher:
     """What gets rows for reads on the running event loop; who asks closes its `reads`."""
-    return AsyncFetcher(async_reads(rooms.online), rooms.reads, lambda: rooms.store_name)
+    return AsyncFetcher(async_reads(rooms.online), rooms.reads, lambda: rooms.store_name, token_key(rooms.project))
 
 
 class AsyncPreparedReader(forks.OfOneProcess):

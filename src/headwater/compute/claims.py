@@ -125,6 +125,8 @@ class Claims:
         (data,) = self.online.multi_get([key])
         if data is None and claim:
             if self.online.put_meta({key: pack_log_id(self._project, self._log_id)}, expected={key: None}):
+                # sessions are held to the epoch from the first row on
+                self.online.epoch(token_key(self._project))
                 return
             (data,) = self.online.multi_get([key])
         self._check(data)

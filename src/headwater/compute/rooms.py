@@ -22,7 +22,7 @@ from headwater.offline.log_id import read_log_id
 from headwater.online.base import OnlineStore, PutOutcome
 from headwater.online.fetching import Fetcher, ReadSettings
 from headwater.online.hints import HintQueue, Queued
-from headwater.online.meta import greatest_key, read_watermarks
+from headwater.online.meta import greatest_key, read_watermarks, token_key
 from headwater.planning.resolve import ResolvedView
 from headwater.planning.snapshot import RegistrySnapshot, ViewVersion
 from headwater.planning.watermark import Watermark
@@ -169,7 +169,7 @@ class Rooms(forks.OfOneProcess):
     @lazy
     def fetcher(self) -> Fetcher:
         """Gets rows for reads."""
-        return Fetcher(self.online, self.reads, lambda: self.store_name)
+        return Fetcher(self.online, self.reads, lambda: self.store_name, token_key(self.project))
 
     @lazy
     def refresh_queue(self) -> HintQueue:

@@ -118,16 +118,18 @@ class _Around(OfOneProcess):
 
     Args:
         settings: see there.
-        name: tells the store's name, which sessions bear.
+        name: tells the store's name, which sessions carry.
+        token_key: where the token of the store's epoch is kept; empty: sessions are not held to it.
 
     Attributes:
         clock: what reads found that is later than this host's clock.
     """
 
-    def __init__(self, settings: ReadSettings, name: Callable[[], str]) -> None:
+    def __init__(self, settings: ReadSettings, name: Callable[[], str], token_key: bytes) -> None:
         self.clock = ClockCounts()
         self.settings = settings
         self.name = name
+        self.token_key = token_key
         self.cache = RowCache(settings.cache, settings.cache_rows) if settings.cache > 0 else None
         self.breaker = CircuitBreaker(settings.breaker_failures, settings.breaker_rest)
         self.coalescers: Sequence[Coalescer | AsyncCoalescer] = ()
@@ -158,13 +160,33 @@ class _Around(OfOneProcess):
         """The marks that a read goes on from."""
         return None if ask.session is None else dict(ask.session.marks)
 
+    def asked(self, keys: Sequence[bytes], ask: Ask) -> Sequence[bytes]:
+        """The keys to ask the store for: with a session also that of the epoch's token."""
+        return keys if ask.session is None or not self.token_key else [*keys, self.token_key]
+
     def took(self, ask: Ask, marks: Mapping[str, int] | None, reading: Reading) -> Rows:
-        """Note an answer in the session."""
-        if ask.session is not None:
-            # a strong read sees what this epoch of the primary has, which may lack what the session has seen in another
-            covered = marks if ask.level in _COVERING else None
-            ask.session.advance(self.name(), reading.marks, covered=covered)
-        return reading.rows
+        """Note an answer in the session.
+
+        Raises:
+            ConsistencyLost: the session has seen the store in another epoch.
+        """
+        session, rows = ask.session, reading.rows
+        token: bytes | None = UNREAD
+        if session is None:
+            return rows
+        if self.token_key:
+            *rows, token = rows
+        covers = ask.level in _COVERING
+        if covers and token != UNREAD and not session.is_of(token):
+            raise ConsistencyLost(
+                "what this session has seen may not be there any more: the registry was restored, or the online store "
+                "emptied or taken over; go on with the error's .session",
+                marks=reading.marks,
+            )
+        # a strong read sees what this epoch of the primary has, which may lack what the session has seen in another
+        epoch = None if token == UNREAD else token
+        session.advance(self.name(), reading.marks, covered=marks if covers else None, epoch=epoch)
+        return rows
 
     def lost(self, bad: ConsistencyLost) -> None:
         """Give an error the session to go on with."""
@@ -211,14 +233,17 @@ class Fetcher(_Around):
     Args:
         store: where they are.
         settings: what stands around the call.
-        name: tells the store's name, which sessions bear.
+        name: tells the store's name, which sessions carry.
+        token_key: where the token of the store's epoch is kept; empty: sessions are not held to it.
 
     Attributes:
         direct: whether a read without level, session and deadline is the store's own `multi_get` and nothing more.
     """
 
-    def __init__(self, store: OnlineStore, settings: ReadSettings, name: Callable[[], str]) -> None:
-        super().__init__(settings, name)
+    def __init__(
+        self, store: OnlineStore, settings: ReadSettings, name: Callable[[], str], token_key: bytes = b""
+    ) -> None:
+        super().__init__(settings, name, token_key)
         self._store = store
         self._leveled = store if isinstance(store, LeveledReads) else None
         self._shared = {level: Coalescer(self._of(level)) for level in ConsistencyLevel} if settings.coalesce else {}
@@ -272,10 +297,9 @@ class Fetcher(_Around):
                 return rows
 
     def _call(self, keys: Sequence[bytes], ask: Ask, began: float) -> Rows:
+        keys, marks = self.asked(keys, ask), self.marks(ask)
         if self._leveled is None:
-            rows = self._store.multi_get(keys)
-            return self.took(ask, None, Reading(rows, {}))
-        marks = self.marks(ask)
+            return self.took(ask, None, Reading(self._store.multi_get(keys), {}))
         return self.took(ask, marks, self._leveled.read(keys, ask.level, marks, self.left(ask, began)))
 
 
@@ -284,11 +308,13 @@ class AsyncFetcher(_Around):
 
     Args:
         reads: the client's reads.
-        settings, name: as `Fetcher`.
+        settings, name, token_key: as `Fetcher`.
     """
 
-    def __init__(self, reads: AsyncReads, settings: ReadSettings, name: Callable[[], str]) -> None:
-        super().__init__(settings, name)
+    def __init__(
+        self, reads: AsyncReads, settings: ReadSettings, name: Callable[[], str], token_key: bytes = b""
+    ) -> None:
+        super().__init__(settings, name, token_key)
         self.reads = reads
         self._shared = (
             {level: AsyncCoalescer(self._of(level)) for level in ConsistencyLevel} if settings.coalesce else {}
@@ -337,5 +363,5 @@ class AsyncFetcher(_Around):
                 return rows
 
     async def _call(self, keys: Sequence[bytes], ask: Ask, began: float) -> Rows:
-        marks = self.marks(ask)
+        keys, marks = self.asked(keys, ask), self.marks(ask)
         return self.took(ask, marks, await self.reads.read(keys, ask.level, marks, self.left(ask, began)))

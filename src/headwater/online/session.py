@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
 from headwater import forks
 from headwater.errors import FormatError, UsageError, brief
 
-TOKEN_VERSION = 1
+TOKEN_VERSION = 2
 MOST_CHARACTERS = 65_536
 """Of a token: one of a store of a thousand shards has as many."""
 _ADVANCING = forks.lock()
@@ -27,24 +27,29 @@ class Session:
     Attributes:
         store: the name of the store the marks are of; empty until one has advanced it.
         marks: part of the store (a node, a shard) → how far it was seen there.
+        epochs: the tokens of the store's epochs that it was seen in: another one begins where the registry was restored
+            or another log took the store over. Two where sessions of two epochs were merged.
     """
 
-    def __init__(self, store: str = "", marks: Mapping[str, int] | None = None) -> None:
+    def __init__(self, store: str = "", marks: Mapping[str, int] | None = None, epochs: Iterable[bytes] = ()) -> None:
         self.store = store
         self.marks = dict(marks or {})
+        self.epochs = frozenset(epochs)
 
     def __repr__(self) -> str:
         return f"Session(store={self.store!r}, marks={self.marks!r})"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Session) and (self.store, self.marks) == (other.store, other.marks)
+        mine = (self.store, self.marks, self.epochs)
+        return isinstance(other, Session) and mine == (other.store, other.marks, other.epochs)
 
     __hash__ = None  # type: ignore[assignment]
 
     @property
     def token(self) -> str:
         """The session as text that fits an HTTP header."""
-        data = msgspec.msgpack.encode([TOKEN_VERSION, self.store, self.marks])
+        known = [1, self.store, self.marks] if not self.epochs else [2, self.store, self.marks, sorted(self.epochs)]
+        data = msgspec.msgpack.encode(known)
         return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
     @classmethod
@@ -68,15 +73,23 @@ class Session:
         if type(version) is int and version > TOKEN_VERSION:
             raise FormatError("the session token was made by a newer headwater: upgrade this one")
         try:
-            found, store, marks = msgspec.convert(fields, tuple[int, str, dict[str, int]])
+            if version == 1:
+                _, store, marks = msgspec.convert(fields, tuple[int, str, dict[str, int]])
+                return cls(store, marks)
+            found, store, marks, epochs = msgspec.convert(fields, tuple[int, str, dict[str, int], list[bytes]])
         except (msgspec.ValidationError, RecursionError) as bad:
             raise UsageError(wrong) from bad
         if found != TOKEN_VERSION:
             raise UsageError(wrong)
-        return cls(store, marks)
+        return cls(store, marks, epochs)
 
     def advance(
-        self, store: str, marks: Mapping[str, int] | None = None, *, covered: Mapping[str, int] | None = None
+        self,
+        store: str,
+        marks: Mapping[str, int] | None = None,
+        *,
+        covered: Mapping[str, int] | None = None,
+        epoch: bytes | None = None,
     ) -> None:
         """Take note of what was seen; marks never go back.
 
@@ -84,6 +97,7 @@ class Session:
             store: the store it was seen in.
             marks: how far it was.
             covered: marks that those imply: they are let go, where nobody else has moved them on meanwhile.
+            epoch: the token of the epoch that it was seen in, noted where the session is of none yet.
 
         Raises:
             UsageError: the session is of another store.
@@ -96,6 +110,12 @@ class Session:
             for part, mark in (marks or {}).items():
                 now[part] = max(mark, now.get(part, mark))
             self.marks = now
+            if epoch and not self.epochs:
+                self.epochs = frozenset((epoch,))
+
+    def is_of(self, epoch: bytes | None) -> bool:
+        """Whether what it has seen was seen in the epoch of a token, or it does not know."""
+        return self.epochs <= {epoch}
 
     def merge(self, other: Session) -> None:
         """Take note of all that another session has seen.
@@ -105,6 +125,8 @@ class Session:
         """
         if other.store:
             self.advance(other.store, other.marks)
+            with _ADVANCING:
+                self.epochs |= other.epochs
 
     def check(self, store: str) -> None:
         """Refuse a session of another store.

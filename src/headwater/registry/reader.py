@@ -120,6 +120,7 @@ class RegistryReader(forks.OfOneProcess):
         self._looking.release()
 
     def _look_or_go_on(self) -> None:
+        self._asked = time.monotonic()
         try:
             self._look()
         except StoreError:

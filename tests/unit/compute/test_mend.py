@@ -18,6 +18,7 @@ import headwater as hw
 from headwater.compute.refresh import recompute
 from headwater.compute.worker import Worker
 from headwater.database.transactions import writing
+from headwater.errors import ConsistencyLost
 from headwater.offline import log_tables
 from headwater.online.stores.memory import MemoryOnlineStore
 from headwater.online.view_rows import ViewRows
@@ -199,6 +200,35 @@ def test_an_acknowledged_delete_holds_whatever_is_called_first(
         project.pass_time(minutes=30)
     assert store.materialize(force=True).warnings == ()
     assert project.values() == project.history()
+    store.close()
+
+
+@pytest.mark.parametrize("restore", [rename_in_place, copy_over, on_a_server])
+@pytest.mark.parametrize("by", ["write", "read"])
+def test_a_session_that_has_seen_what_a_restore_lost_says_so_once(
+    tmp_path: Path, restore: Callable[[Project, Path], None], by: str
+) -> None:
+    project = Project(tmp_path)
+    store, session = project.store, project.store.session()
+    row = {"airport": "EWR", "temp": 2.0}
+    project.write("EWR", 1.0)
+    backup = project.back_up()
+    project.pass_time(minutes=1)
+    # the first session of a store that no run has filled yet
+    store.write("weather", [row | {"at": project.now}], session=session if by == "write" else None)
+    if by == "read":
+        store.get_online_features(["weather:temp"], ["EWR"], consistency="session", session=session)
+    token = session.token
+    restore(project, backup)
+    project.pass_time(minutes=1)
+    store.materialize()
+    for one in (session, hw.Session.from_token(token)):
+        for level in ("session", "monotonic_read"):
+            with pytest.raises(ConsistencyLost, match="registry was restored") as lost:
+                store.get_online_features(["weather:temp"], ["EWR"], consistency=level, session=one)
+        found = store.get_online_features(["weather:temp"], ["EWR"], consistency="session", session=lost.value.session)
+        assert found.to_dict()["temp"] == [1.0]
+        assert lost.value.session.epochs and not session.is_of(next(iter(lost.value.session.epochs)))
     store.close()
 
 

@@ -15,6 +15,12 @@ def test_a_token_carries_the_session_and_fits_a_header() -> None:
     assert not set(token) & set(" \r\n,;=")
     assert Session.from_token(token) == session
     assert Session.from_token(Session().token) == Session()
+    session.advance("redis://a", epoch=b"first")
+    session.advance("redis://a", epoch=b"second")
+    assert Session.from_token(session.token).epochs == {b"first"}
+    assert session.is_of(b"first") and not session.is_of(b"second") and not session.is_of(None)
+    session.merge(Session("redis://a", epochs=[b"second"]))
+    assert not session.is_of(b"first")
 
 
 def test_sessions_merge_by_maximum_and_never_go_back() -> None:
@@ -42,6 +48,6 @@ def test_text_that_is_no_token_is_wrong_use(token: str) -> None:
 
 
 def test_a_newer_token_says_so() -> None:
-    newer = base64.urlsafe_b64encode(msgspec.msgpack.encode([2, "s", {}, "more"])).decode()
+    newer = base64.urlsafe_b64encode(msgspec.msgpack.encode([3, "s", {}, "more"])).decode()
     with pytest.raises(FormatError, match="newer headwater"):
         Session.from_token(newer)

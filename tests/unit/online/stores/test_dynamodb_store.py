@@ -18,7 +18,7 @@ import headwater as hw
 from headwater.clock import system_clock, to_micros
 from headwater.errors import ConfigError, FormatError, StoreError, StoreReadOnly, Unavailable
 from headwater.online.base import PutOutcome
-from headwater.online.codec import carrying, emptied, sequence_of, tombstone, tombstone_of
+from headwater.online.codec import carrying, emptied, is_newer, sequence_of, tombstone, tombstone_of
 from headwater.online.guard import deleted_row, merge
 from headwater.online.keys import META_PREFIX
 from headwater.online.powers import UNREAD, Asynchronous, AsyncReads, LeveledReads, Provisioned, Reading
@@ -233,7 +233,10 @@ def test_each_put_is_the_guards(make_one, steps, first):
         assert store.multi_get([key]) == [stored]
         if len(step) == 2:
             new = deleted_row(stored, *step)
-            if new is not None:
+            if new is not None and stored is not None and is_newer(stored):
+                with pytest.raises(FormatError):
+                    store.compare_and_put(key, sequence_of(stored), new)
+            elif new is not None:
                 assert store.compare_and_put(key, sequence_of(stored), new)
                 stored = new
             continue
