@@ -29,6 +29,7 @@ CSVOption = Annotated[
 
 INCLUDABLE = ("status", "event_time")
 _HEX = r": after 0x or \x come hex digits, two for each byte"
+_WIDE = ": it is beyond 64 bits; such a join key is declared hw.String"
 
 
 @dataclass(frozen=True)
@@ -151,10 +152,14 @@ def _key_value(name: str, text: str, join_keys: Mapping[str, DType]) -> Any:
     try:
         return key_value(text, dtype)
     except (ValueError, OverflowError):
-        more = _HEX if dtype.name == "bytes" else ""
+        more = _HEX if dtype.name == "bytes" else _WIDE if dtype.name == "int64" and _digits(text) else ""
         raise EntityKeyError(
             f"--key {name}: the join key {name!r} is {dtype}, and {brief(text)} is not one{more}"
         ) from None
+
+
+def _digits(text: str) -> bool:
+    return text.strip().removeprefix("-").isdecimal()
 
 
 def _named(names: Iterable[str]) -> str:

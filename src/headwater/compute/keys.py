@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from headwater.errors import EntityKeyError
-from headwater.online.entities import entity_batch, half_pair, key_array
+from headwater.online.entities import entity_batch, half_pair, key_array, refuse_wide
 from headwater.planning.key_forms import key_form, names_in_forms
 from headwater.planning.snapshot import ViewRecord, ViewVersion
 from headwater.types import DType
@@ -32,6 +32,8 @@ def key_table(entities: Any, keys: Mapping[str, DType], where: str) -> pa.Table:
     columns = {}
     for name, dtype in keys.items():
         values = batch.values(name)
+        if dtype.name in ("int32", "int64"):
+            refuse_wide({name: values}, where)
         try:
             columns[name] = key_array(values, pa.int64() if dtype.name == "int32" else dtype.arrow)
         except UnicodeEncodeError:

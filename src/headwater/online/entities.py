@@ -15,7 +15,7 @@ from headwater.clock import EPOCH, MICROSECOND, YEARS
 from headwater.errors import DataError, EntityKeyError, brief, nearest
 from headwater.planning.python_arrays import array_of
 from headwater.planning.tables import as_table, column_names, index_hint, is_column, is_pandas, is_polars, match_key
-from headwater.planning.value_checks import NOT_TEXT, numpy_micros, refuse_unreadable
+from headwater.planning.value_checks import NOT_TEXT, WIDE_KEY, is_wide, numpy_micros, refuse_unreadable
 from headwater.planning.value_rule import Misfit, cast_value
 from headwater.types import DType, Int64, is_utf8
 
@@ -220,6 +220,18 @@ def half_pair(name: str, values: Sequence[Any], where: str = "entities") -> Enti
     return EntityKeyError(f"{where}, row {row}: join key {name!r} is {brief(values[row])}, {NOT_TEXT}")
 
 
+def refuse_wide(columns: Mapping[str, Sequence[Any]], where: str = "entities") -> None:
+    """Refuse integers that no key can be.
+
+    Raises:
+        EntityKeyError: naming the row and the join key.
+    """
+    for name, values in columns.items():
+        row = next((i for i, value in enumerate(values) if is_wide(value)), None)
+        if row is not None:
+            raise EntityKeyError(f"{where}, row {row}: join key {name!r} is {brief(values[row])}, {WIDE_KEY}")
+
+
 def key_array(values: list[Any], wanted: pa.DataType) -> pa.Array:
     """Join keys as an Arrow array; a number beyond an integer type's range, which no key can be, is NULL."""
     try:
@@ -253,7 +265,7 @@ def _normalised(values: list[Any], dtype: DType, name: str) -> list[Any]:
 
 def _integer(value: Any) -> int:
     if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
-        return int(value)  # beyond 64 bits it is a key that no row has
+        return int(value)
     if isinstance(value, (float, np.floating, Decimal)):
         return int(cast_value(value, Int64))
     raise TypeError

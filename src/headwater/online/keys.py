@@ -79,7 +79,7 @@ class KeySpace:
         return KeySpace, (self.prefix, self.dtypes)
 
     def encode(self, columns: Sequence[Sequence[Any]], rows: int) -> list[bytes | None]:
-        """The whole key of each row of Python values; None where a join key is NULL or out of what its type holds.
+        """The whole key of each row of Python values; None where a join key is NULL.
 
         Args:
             columns: the values of each join key: int, str, bytes, bool, aware or naive (UTC) datetime, date, or None.
@@ -87,6 +87,7 @@ class KeySpace:
 
         Raises:
             UnicodeEncodeError: text with half of a surrogate pair, which no row can have.
+            OverflowError: an integer beyond 64 bits, likewise.
         """
         if len(columns) == 1:
             return self._encoders[0](columns[0])
@@ -161,8 +162,9 @@ def _integers(head: bytes, pack: Callable[..., bytes], numbers: Sequence[Any]) -
     try:
         return [pack(head, number) for number in numbers]
     except struct.error:
-        low, high = -(1 << 63), 1 << 63
-        return [None if number is None or not low <= number < high else pack(head, number) for number in numbers]
+        if any(number is not None and not -(1 << 63) <= number < 1 << 63 for number in numbers):
+            raise OverflowError from None
+        return [None if number is None else pack(head, number) for number in numbers]
 
 
 def _texts(head: bytes, last: bool, values: Sequence[Any]) -> list[bytes | None]:

@@ -17,7 +17,7 @@ from headwater.clock import duration_micros
 from headwater.freshness import Freshness
 from headwater.online.base import OnlineStore
 from headwater.online.decoded import DecodedRows, verified
-from headwater.online.entities import EntityBatch, entity_batch, half_pair
+from headwater.online.entities import EntityBatch, entity_batch, half_pair, refuse_wide
 from headwater.online.keys import LONGEST, NAMESPACE_SIZE, KeySpace, digested, namespace
 from headwater.online.result import OnlineResult
 from headwater.online.row_format import row_format
@@ -208,6 +208,9 @@ def _distinct(batch: EntityBatch, view: ReadView) -> tuple[list[bytes], list[int
     except UnicodeEncodeError:
         name = next(n for n, c in zip(names, columns, strict=True) if not all(is_utf8(v) for v in c if type(v) is str))
         raise half_pair(name, batch.values(name)) from None
+    except OverflowError:
+        refuse_wide({name: batch.values(name) for name in names})
+        raise
     # one text key is as distinct as its value, whose hash is often known; other values may be out of range, and no key
     distinct: set[Any] = set(columns[0] if len(names) == 1 and space.may_be_long else found)
     if not repeated and None not in distinct and len(distinct) == len(found):

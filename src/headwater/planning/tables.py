@@ -11,7 +11,7 @@ import pyarrow as pa
 from headwater.errors import DataError, HeadwaterError, brief, printable
 from headwater.planning.cast import fit, misfits
 from headwater.planning.python_arrays import Settle, array_of, array_of_values, in_utc, is_gap, refuse_mixed
-from headwater.planning.value_checks import NOT_TEXT, without_nan
+from headwater.planning.value_checks import NOT_TEXT, WIDE_KEY, is_wide, without_nan
 from headwater.types import DType, Int64, is_list, is_utf8, key_castable
 
 
@@ -149,10 +149,10 @@ def _mixed(data: Any) -> str | None:
 def _unlike(values: Sequence[Any]) -> str | None:
     """Why values have no type in common; None where that is not so."""
     for row, value in enumerate(values):
-        if isinstance(value, int) and not isinstance(value, bool) and not -(2**63) <= value < 2**64:
+        if is_wide(value):
             return (
                 f"holds {brief(value)} in row {row}, an integer beyond 64 bits: make the column text "
-                "(.astype('string')), or leave it out"
+                "(.astype('string'); a join key of such numbers is declared hw.String), or leave it out"
             )
     kinds: dict[str, int] = {}
     for row, value in enumerate(values):
@@ -307,5 +307,7 @@ def match_key(
         )
     found = fit(chunked, wanted)
     if found.bad is not None:
-        raise error(f"{where} ({chunked.type}): {misfits(chunked, found.bad, dtype, first)}; the join key is {dtype}")
+        wide = pa.types.is_integer(chunked.type) and is_wide(chunked[int(np.flatnonzero(found.bad)[0])].as_py())
+        why = WIDE_KEY if wide else f"the join key is {dtype}"
+        raise error(f"{where} ({chunked.type}): {misfits(chunked, found.bad, dtype, first)}; {why}")
     return pa.chunked_array([found.values])

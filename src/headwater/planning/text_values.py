@@ -104,6 +104,8 @@ def _number_hint(text: str, dtype: DType, form: CSVFormat) -> str:
     with contextlib.suppress(ValueError):
         if dtype.name in WHOLE and _beyond_all(plain_number(text, form), dtype):
             return f" ({beyond_all(dtype)}; a decimal mark says that it may be rounded: {text.strip()}{form.decimal}0)"
+    if dtype.name == "int64" and re.fullmatch(INTEGER, text, re.ASCII):
+        return " (beyond 64 bits: such numbers are declared hw.String)"
     if form.decimal == "." and form.thousands is None and "," in text:
         return " (decimal=',' or thousands=',' where numbers are written so)"
     return ""

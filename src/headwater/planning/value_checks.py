@@ -23,6 +23,14 @@ else:
     pc = deferred("pyarrow.compute")
 
 NOT_TEXT = "not valid UTF-8 text"
+WIDE_KEY = "an integer beyond 64 bits, which no integer key is: declare such a join key hw.String, and give its digits"
+_INT64 = range(-(2**63), 2**63)
+
+
+def is_wide(value: Any) -> bool:
+    """Whether a value is an integer that 64 bits do not hold."""
+    return isinstance(value, (int, np.integer)) and int(value) not in _INT64
+
 
 Rows: TypeAlias = NDArray[np.bool_] | None
 """Which rows of a column are bad; None: none is."""

@@ -62,11 +62,13 @@ def test_integers_of_any_width_are_one_key() -> None:
 
 
 @pytest.mark.parametrize("rows", [1, 100])
-def test_an_integer_no_key_can_be_is_no_key(rows: int) -> None:
+@pytest.mark.parametrize("wide", [2**63, -(2**63) - 1])
+def test_an_integer_no_key_can_be_is_refused(rows: int, wide: int) -> None:
     space = KeySpace(PREFIX, [Int64])
-    keys = space.encode([[2**63, -(2**63) - 1, None, *range(rows)]], rows + 3)
-    assert keys[:3] == [None] * 3
-    assert None not in keys[3:]
+    with pytest.raises(OverflowError):
+        space.encode([[wide, None, *range(rows)]], rows + 2)
+    keys = space.encode([[None, *range(rows)]], rows + 1)
+    assert keys[0] is None and None not in keys[1:]
 
 
 def test_types_views_versions_and_projects_never_share_a_key() -> None:
