@@ -497,9 +497,8 @@ def _check_active(rooms: Rooms, snapshot: RegistrySnapshot, request: ResolvedReq
     for view in inactive:
         why = reason(snapshot.view(view.name), view.definition, marks)
         if why is not None:
-            raise ChangeRefused(
-                f"feature view {view.name!r}: {why}; run 'headwater materialize', or read '{view.name}:…'"
-            )
+            instead = "'headwater status' says more" if request.service else f"or read '{view.name}:…'"
+            raise ChangeRefused(f"feature view {view.name!r}: {why}; run 'headwater materialize', {instead}")
 
 
 def _retired(snapshot: RegistrySnapshot, request: ResolvedRequest, view: ResolvedView) -> str:

@@ -21,6 +21,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 import headwater as hw
 from headwater.database.transactions import writing
 from headwater.errors import ChangeRefused, DefinitionError, NotFound, VersionConflict
+from headwater.online.keys import META_PREFIX
+from headwater.online.meta import watermark_key
 from headwater.testing import SCALE
 from tests.unit.compute.conftest import Bench
 
@@ -87,6 +89,25 @@ class ServiceLives(RuleBasedStateMachine):
         """Long enough for the rows of what was retired to go."""
         self.bench.pass_time(minutes=20)
         self.new_rows()
+
+    @rule(emptied=st.booleans())
+    def lose_rows(self, emptied: bool) -> None:
+        """The online store is flushed, or all but its rows is as it was; a run fills it."""
+        online = self.bench.rooms.online
+        online.delete([key for key, _ in online.scan(b"") if emptied or not key.startswith(META_PREFIX)])
+        if not emptied:
+            snapshot = self.bench.registry.refresh()
+            pairs = [("v", number) for number in snapshot.view("v").versions]
+            online.put_meta({watermark_key("test", *pair): None for pair in pairs})
+        self.new_rows()
+
+    @rule()
+    def write(self) -> None:
+        """Newer rows are given to `write`: every version takes them."""
+        self.count += 1
+        self.bench.pass_time(minutes=1)
+        self.values = {c: float(self.count + i / 10) for i, c in enumerate(COLUMNS)}
+        self.bench.write("v", [{"user": 1, "at": self.bench.at, **self.values}])
 
     @rule(features=VIEWS, version=st.sampled_from([None, None, None, "7.0.0"]))
     def change_view(self, features: dict[str, Any], version: str | None) -> None:
