@@ -58,7 +58,7 @@ def _advance_view(record: ViewRecord, stage: Stage, now: datetime, revision: int
     if view is None:
         return _move(record, stage, now)
     assert isinstance(view, FeatureView) and view.version is not None
-    if stage.action is Action.UPDATE:
+    if stage.action in (Action.UPDATE, Action.MOVE):
         version = replace(record.versions[view.version], view=view, updated_at=now)
     else:
         # where versions that services read are left, they have rows, and a new one has none yet

@@ -224,7 +224,7 @@ def _moved_with(record: ViewRecord, found: ViewVersion, moved: FeatureView) -> I
             continue
         view = replace(version.view, source=source)
         details = in_place_difference(version.view, view).lines
-        yield Stage(Action.UPDATE, Kind.VIEW, record.name, version.version, details=details, definition=view)
+        yield Stage(Action.MOVE, Kind.VIEW, record.name, version.version, details=details, definition=view)
 
 
 def _in_order(view: FeatureView, stored: FeatureView) -> FeatureView:

@@ -75,7 +75,8 @@ def request_promotion(snapshot: RegistrySnapshot, plan: Plan) -> tuple[Stage, ..
 
     What was rolled back from stays as it is: only `promote` makes it live again.
     """
-    named = [(s.kind, s.name, s.version) for s in plan.stages] + [(u.kind, u.name, u.version) for u in plan.unchanged]
+    own = [stage for stage in plan.stages if stage.action is not Action.MOVE]
+    named = [(s.kind, s.name, s.version) for s in own] + [(u.kind, u.name, u.version) for u in plan.unchanged]
     stages: dict[tuple[Kind, str], Stage] = {}
     for kind, name, number in named:
         records: Mapping[str, AnyRecord] = {} if kind is Kind.ENTITY else _records(snapshot, kind)

@@ -24,6 +24,8 @@ class Action(enum.StrEnum):
     """A new version of a view or service; an entity with other join keys."""
     UPDATE = "update"
     """Changed in place, under the same version."""
+    MOVE = "move"
+    """Changed in place with another version: its data moved with that of the one that the definition is."""
     AWAIT = "await"
     """A version that is registered already goes live by itself once it is materialized as far as the live one."""
     REMOVE = "remove"
@@ -48,6 +50,7 @@ SIGNS = {
     Action.ADD: "+",
     Action.CHANGE: "~",
     Action.UPDATE: "~",
+    Action.MOVE: "~",
     Action.AWAIT: "»",
     Action.REMOVE: "-",
     Action.RETIRE: "-",
@@ -103,6 +106,8 @@ class Stage:
                 return f"{self.base or 'retired'} → {self.version}{bump}, {self._when_live}"
             case Action.UPDATE:
                 return f"{self.version} changed in place" if self.version else "changed in place"
+            case Action.MOVE:
+                return f"{self.version} changed in place, too"
             case Action.AWAIT if self.waits:
                 return f"{self.base} → {self.version}, {self._when_live}"
             case Action.AWAIT:

@@ -764,9 +764,10 @@ def test_data_that_moves_moves_for_every_active_version_that_reads_it(registry: 
     found = registry.apply(view("a", source=at("new"), ttl="3h"))
     assert [(s.action, s.version) for s in found.stages] == [
         (Action.UPDATE, "4.0.0"),
-        (Action.UPDATE, "1.0.0"),
-        (Action.UPDATE, "3.0.0"),
+        (Action.MOVE, "1.0.0"),
+        (Action.MOVE, "3.0.0"),
     ]
+    assert request_promotion(registry.snapshot, found) == (), "what moved with it is not what is meant"
     assert all("old → new" in str(stage) for stage in found.stages)
     sources = {number: v.view.source for number, v in registry.snapshot.views["weather"].versions.items()}
     assert sources == {"1.0.0": at("new"), "2.0.0": at("elsewhere"), "3.0.0": at("new"), "4.0.0": at("new")}
