@@ -43,7 +43,7 @@ import reprlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 _SHOWN = 120
 """Characters of a value that a message shows at most."""
@@ -129,6 +129,14 @@ class RegistryError(HeadwaterError):
 
 class RegistryConflict(RegistryError):
     """Another process applied first; nothing was changed by this one."""
+
+    @classmethod
+    def since(cls, registry: str, revision: int) -> Self:
+        """The error where somebody else changed the registry since something was planned on a revision of it."""
+        return cls(
+            f"{registry} changed since this plan was made (on revision {revision}); nothing was changed: look at the "
+            "plan again, then apply"
+        )
 
 
 class VersionConflict(RegistryError):

@@ -20,7 +20,7 @@ from headwater.compute.sources import BoundSources, views_in, with_parts
 from headwater.config import Settings, load_settings
 from headwater.deferred import deferred
 from headwater.definitions.view import FeatureView
-from headwater.errors import FeatureViewNotFound, RemovalsRefused, nearest
+from headwater.errors import FeatureViewNotFound, RegistryConflict, RemovalsRefused, nearest
 from headwater.forks import lazy
 from headwater.interrupts import leaves_nothing
 from headwater.observer import Observer, silent
@@ -85,6 +85,8 @@ else:
     plans = deferred("headwater.planning.plan")
 
 _PREPARED = 256
+_PLANNED_AGAIN = 2
+"""How often `apply` plans again where somebody else has changed the registry meanwhile."""
 
 
 def _read_settings(settings: Settings) -> ReadSettings:
@@ -192,7 +194,7 @@ class FeatureStore(forks.OfOneProcess):
                     raise FeatureViewNotFound(f"sources: no view {name!r} among the definitions{nearest(name, views)}")
                 store._sources.replace(views[name], rows)
             # values are read when they are asked for
-            store._apply(definitions, new_text=False)
+            store._applied(definitions, new_text=False)
         except BaseException:
             store.close()
             raise
@@ -343,20 +345,32 @@ class FeatureStore(forks.OfOneProcess):
                 changed.
             StoreError: the online store needs a table that cannot be made; nothing was changed.
         """
-        plan = self._apply(changes, new_text=True, allow_removals=allow_removals)
+        plan = self._applied(changes, new_text=True, allow_removals=allow_removals)
         if promote:
             self.rooms.versions.request_promotion(plan, now=self._clock())
             marks = self.rooms.watermarks(self._registry.refresh())
             self.rooms.versions.go_live(marks, now=self._clock())
         return plan
 
-    def _apply(self, changes: Iterable[Any] | Plan | None, *, new_text: bool, allow_removals: bool = False) -> Plan:
+    def _applied(self, changes: Iterable[Any] | Plan | None, *, new_text: bool, allow_removals: bool = False) -> Plan:
+        """Apply; where somebody else was first with the same, what is left of it."""
         if isinstance(changes, plans.Plan):
-            plan = changes
-            again = self._plan(plan.definitions, every_value=False, new_text=new_text)
-            plans.check_same_plan(plan, again)
-        else:
-            plan = self._plan(changes, every_value=False, new_text=new_text)
+            again = self._plan(changes.definitions, every_value=False, new_text=new_text)
+            plans.check_same_plan(changes, again)
+            return self._apply(changes, allow_removals)
+        definitions = None if changes is None else tuple(changes)
+        plan = self._plan(definitions, every_value=False, new_text=new_text)
+        for _ in range(_PLANNED_AGAIN):
+            try:
+                return self._apply(plan, allow_removals)
+            except RegistryConflict:
+                again = self._plan(definitions, every_value=False, new_text=False)
+                if again.stages and not plan.has_same_stages(again):
+                    raise
+                plan = again
+        return self._apply(plan, allow_removals)
+
+    def _apply(self, plan: Plan, allow_removals: bool) -> Plan:
         if plan.removals and not allow_removals:
             raise RemovalsRefused(
                 f"{', '.join(plan.removals)}: live, and no longer in the project's files; nothing was changed: "

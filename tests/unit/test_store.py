@@ -14,7 +14,8 @@ import pandas as pd
 import pytest
 
 import headwater as hw
-from headwater.errors import StoreReadOnly, Unavailable, UsageError
+from headwater.errors import RegistryConflict, StoreReadOnly, Unavailable, UsageError
+from headwater.registry.registry import FeatureRegistry
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 ROWS = [{"user": 7, "at": NOON, "x": 1.0}]
@@ -162,6 +163,44 @@ def test_a_plan_is_applied_as_it_was_shown_or_not_at_all(tmp_path: Path) -> None
         listed = store.plan([VIEW])
         store.apply(listed)
         assert [view.name for view in store.list_feature_views()] == ["v"]
+
+
+def test_an_apply_that_somebody_else_did_first_ends_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "features.py"
+    file.write_text(DEFINITIONS)
+    others = [DEFINITIONS.replace('"x"', '"y"'), DEFINITIONS.replace('"x"', '"z"')]
+    with hw.FeatureStore(tmp_path) as store, hw.FeatureStore(tmp_path) as other:
+        plan = FeatureRegistry.apply
+
+        def meanwhile(self: FeatureRegistry, *given: Any, **options: Any) -> Any:
+            if self is store.registry and first:
+                (first.pop())()
+            return plan(self, *given, **options)
+
+        monkeypatch.setattr(FeatureRegistry, "apply", meanwhile)
+        # the same
+        first = [lambda: other.apply()]
+        assert store.apply().stages == ()
+        # something else, which leaves the same to do
+        unrelated = hw.Entity("shop", join_keys={"shop": hw.Int64})
+        file.write_text(others[0])
+        first = [lambda: other.apply([unrelated])]
+        with pytest.raises(RegistryConflict, match="changed since this plan was made"):
+            store.apply()  # the files remove what the other has added
+        first = []
+        file.write_text(others[0] + '\nshop = hw.Entity("shop", join_keys={"shop": hw.Int64})\n')
+        assert len(store.apply().stages) == 1
+        file.write_text(others[1] + '\nshop = hw.Entity("shop", join_keys={"shop": hw.Int64})\n')
+        first = [lambda: other.promote("v", "1.0.0", force=True)]
+        assert len(store.apply().stages) == 1
+        # a plan that was looked at is that very plan
+        file.write_text(
+            DEFINITIONS.replace('"x"', '"w"') + '\nshop = hw.Entity("shop", join_keys={"shop": hw.Int64})\n'
+        )
+        shown = store.plan()
+        first = [lambda: other.apply()]
+        with pytest.raises(RegistryConflict, match=f"changed since this plan was made .on revision {shown.revision}"):
+            store.apply(shown)
 
 
 def test_a_plan_of_tables_is_applied(tmp_path: Path) -> None:

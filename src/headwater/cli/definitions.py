@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import enum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from headwater.cli import catalog, complete
 from headwater.cli.run import Run, command
 from headwater.cli.sheet import Line, Lines
+from headwater.errors import RegistryConflict
+
+if TYPE_CHECKING:
+    from headwater.planning.plan import Plan
+    from headwater.store import FeatureStore
+
+_PLANNED_AGAIN = 2
+"""How often `apply` plans again where somebody else has changed the registry meanwhile."""
 
 
 class Listed(enum.StrEnum):
@@ -70,12 +78,27 @@ def apply(
         removed = ", ".join(found.removals)
         allowed = allow_removals or (bool(removed) and run.confirm(f"retire what is live: {removed}?"))
         before = store.registry.refresh()
-        store.apply(found, promote=promote, allow_removals=allowed)
-        run.say(Line("applied" if found else "nothing to apply", "green"))
+        applied = _applied(store, found, promote=promote, allow_removals=allowed)
+        said = "applied" if applied else "nothing left to apply: it was applied meanwhile"
+        run.say(Line(said if found else "nothing to apply", "green"))
         live = catalog.went_live(before, store.registry.refresh()) if promote else []
     for row in live:
         run.say(Line(f"{row['name']}: {row['version']} is live", "green"))
-    run.answer({**found.to_dict(), "promoted": live})
+    run.answer({**applied.to_dict(), "promoted": live})
+
+
+def _applied(store: FeatureStore, shown: Plan, **options: bool) -> Plan:
+    """Run the plan that was shown; where somebody else was first with the same, what is left of it."""
+    plan = shown
+    for _ in range(_PLANNED_AGAIN):
+        try:
+            return store.apply(plan, **options)
+        except RegistryConflict:
+            again = store.plan()
+            if again and not shown.has_same_stages(again):
+                raise
+            plan = again
+    return store.apply(plan, **options)
 
 
 def list_(

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import astuple
 from typing import TYPE_CHECKING
 
 from headwater.clock import from_micros
+from headwater.compute.registry_place import RegistryPlace, is_copy, place_of
 from headwater.errors import LogMismatch, Unavailable, UsageError
+from headwater.offline.local_files import this_host
 from headwater.online.base import OnlineStore, new_token
 from headwater.online.meta import (
     greatest_key,
     log_id_key,
     number_of,
     pack_log_id,
+    pack_place,
+    place_key,
     read_watermarks,
     token_key,
     unpack_log_id,
+    unpack_place,
     watermark_key,
 )
 from headwater.planning.watermark import Watermark
@@ -122,14 +128,48 @@ class Claims:
             LogMismatch: another log's rows are in it.
         """
         key = self.owner_key
-        (data,) = self.online.multi_get([key])
+        data, known = self.online.multi_get([key, self._place_key])
         if data is None and claim:
             if self.online.put_meta({key: pack_log_id(self._project, self._log_id)}, expected={key: None}):
                 # sessions are held to the epoch from the first row on
                 self.online.epoch(token_key(self._project))
-                return
-            (data,) = self.online.multi_get([key])
+                data = pack_log_id(self._project, self._log_id)
+            else:
+                data, known = self.online.multi_get([key, self._place_key])
         self._check(data)
+        mine = self._place()
+        if self._is_of_copy(mine, known):
+            raise self._copied(known)
+        if data is not None and claim and mine is not None and known != mine:
+            # another process may write it at the same time: both see to it again with a later write
+            self.online.put_meta({self._place_key: mine}, expected={key: data, self._place_key: known})
+
+    @property
+    def _place_key(self) -> bytes:
+        return place_key(self._project)
+
+    def _place(self) -> bytes | None:
+        """Where this registry is, as it is stored; None where it has no place of its own."""
+        place = place_of(self._registry.database, self.online)
+        return None if place is None else pack_place(*astuple(place))
+
+    def _is_of_copy(self, mine: bytes | None, known: bytes | None) -> bool:
+        """Whether the online store was written from another registry with the same log, since one is a copy."""
+        if mine is None or known is None or mine == known:
+            return False
+        return is_copy(RegistryPlace(*unpack_place(mine)), RegistryPlace(*unpack_place(known)), self._log_id)
+
+    def _copied(self, known: bytes | None) -> LogMismatch:
+        """The error where the online store was written from another registry with the same log, with the ways on."""
+        assert known is not None
+        place = RegistryPlace(*unpack_place(known))
+        host = "" if place.host == this_host() else " on another host"
+        return LogMismatch(
+            f"project {self._project!r}: the online store {self.online.info()['place']} holds the rows of the registry "
+            f"{place.path}{host}; {self._registry.database.place} has the same offline log, {self._log_id}: one is a "
+            "copy of the other. If this one is the copy, give it a name of its own: headwater rename-project NAME. If "
+            f"this registry replaces the other, run: headwater claim-store --from {self._log_id}"
+        )
 
     def _check(self, data: bytes | None) -> None:
         """Compare what stands under `owner_key` with this log's id."""
@@ -192,9 +232,10 @@ class Claims:
             UsageError: the store is owned by a third log, by this one, or by none.
         """
         key = log_id_key(self._project)
-        (data,) = self.online.multi_get([key])
+        data, known = self.online.multi_get([key, self._place_key])
+        here = self._place()
         owner = None if data is None else unpack_log_id(data)[1]
-        if owner != log_id or owner == self._log_id:
+        if owner != log_id or (owner == self._log_id and not self._is_of_copy(here, known)):
             said = "no offline log" if owner is None else f"offline log {owner}"
             mine = ", which is this registry's" if owner == self._log_id else ""
             raise UsageError(f"the online store belongs to {said}{mine}, not to {log_id}; nothing was changed")
@@ -209,8 +250,8 @@ class Claims:
         token = token_key(self._project)
         (old,) = self.online.multi_get([token])
         entries: dict[bytes, bytes | None] = {watermark_key(self._project, *pair): None for pair in pairs}
-        entries |= {key: pack_log_id(self._project, self._log_id), token: new_token()}
-        if not self.online.put_meta(entries, expected={key: data, token: old}):
+        entries |= {key: pack_log_id(self._project, self._log_id), token: new_token(), self._place_key: here}
+        if not self.online.put_meta(entries, expected={key: data, token: old, self._place_key: known}):
             raise Unavailable("the online store was written to while it was taken over; nothing was changed, try again")
         self._looked, self._read_until = None, 0.0
         return position
@@ -224,9 +265,12 @@ class Claims:
                 return
 
     def _greatest(self) -> int:
-        """The greatest log position that anything put into the online store has; 0 where it is another log's."""
-        data, owner = self.online.multi_get([greatest_key(self._project), log_id_key(self._project)])
+        """The greatest log position that anything put into the online store has; 0 where it is another's."""
+        keys = [greatest_key(self._project), self.owner_key, self._place_key]
+        data, owner, known = self.online.multi_get(keys)
         if owner is not None and unpack_log_id(owner)[1] != self._log_id:
+            return 0
+        if known is not None and self._is_of_copy(self._place(), known):
             return 0
         # a store of an earlier release has watermarks alone
         marks = self._watermarks() if data is None else []

@@ -256,13 +256,13 @@ def local_identities(files: Iterable[SourceFile], where: str) -> list[FileIdenti
             continue
         except OSError as bad:
             raise SourceError(f"{where}: {file.location}: {bad.strerror}") from bad
-        device = f"{_host()}:{there.st_dev}"
+        device = f"{this_host()}:{there.st_dev}"
         found.append(FileIdentity(file.path, there.st_size, there.st_mtime_ns, there.st_ino, device))
     return found
 
 
 @cache
-def _host() -> str:
+def this_host() -> str:
     """This host, among those that share a registry: as the system names itself, in a digest."""
     for file in ("/etc/machine-id", "/proc/sys/kernel/random/boot_id"):
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import struct
 from collections.abc import Iterable
 from typing import Any
@@ -16,7 +17,16 @@ from headwater.online.keys import META_PREFIX, namespace
 from headwater.planning.watermark import Watermark
 
 META_VERSION = 2
-_WATERMARK, _LOG_ID, _GREATEST, _TOKEN, _MENDED, _PURGE, _EMPTIED = b"w", b"l", b"g", b"t", b"c", b"p", b"e"
+_WATERMARK, _LOG_ID, _GREATEST, _TOKEN, _MENDED, _PURGE, _EMPTIED, _PLACE = (
+    b"w",
+    b"l",
+    b"g",
+    b"t",
+    b"c",
+    b"p",
+    b"e",
+    b"r",
+)
 _HEAD = struct.Struct(">BQQ")
 _SIGN = -MIN_MICROS
 
@@ -160,6 +170,26 @@ def unpack_log_id(data: bytes) -> tuple[str, str]:
     """
     project, log_id = _unpack(data, "log id", (str, str))
     return project, log_id
+
+
+def place_key(project: str) -> bytes:
+    """Where it is kept where the registry is that the store was written from."""
+    return META_PREFIX + _PLACE + _digest(project)
+
+
+def pack_place(host: str, path: str, device: int, inode: int, store: str) -> bytes:
+    """Where a registry is, as it is stored."""
+    return msgspec.msgpack.encode([1, host, os.fsencode(path), device, inode, os.fsencode(store)])
+
+
+def unpack_place(data: bytes) -> tuple[str, str, int, int, str]:
+    """What `pack_place` was given.
+
+    Raises:
+        FormatError: bytes of a newer headwater, or damaged.
+    """
+    host, path, device, inode, store = _unpack(data, "place of the registry", (str, bytes, int, int, bytes))
+    return host, os.fsdecode(path), device, inode, os.fsdecode(store)
 
 
 def _unpack(data: bytes, what: str, types: tuple[type, ...]) -> list[Any]:

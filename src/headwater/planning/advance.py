@@ -11,7 +11,15 @@ from headwater.definitions.entity import Entity
 from headwater.definitions.sources import PushSource
 from headwater.definitions.view import FeatureView
 from headwater.planning.service_reads import settled
-from headwater.planning.snapshot import RegistrySnapshot, ServiceRecord, ServiceVersion, ViewRecord, ViewVersion
+from headwater.planning.snapshot import (
+    AnyVersion,
+    RegistrySnapshot,
+    ServiceRecord,
+    ServiceVersion,
+    ViewRecord,
+    ViewVersion,
+    version_key,
+)
 from headwater.planning.stages import Action, Kind, Stage
 
 R = TypeVar("R", ViewRecord, ServiceRecord)
@@ -118,16 +126,31 @@ def _move(record: R, stage: Stage, now: datetime) -> R:
         case Action.GO_LIVE | Action.PROMOTE:
             more: dict[str, Any] = {"caught_up": True} if isinstance(record, ViewRecord) and record.live else {}
             record = _changed(record, version, held=False, **more)
+            if stage.action is Action.PROMOTE:
+                record = _without_newer(record, version)
             previous = record.previous if record.live == version else record.live
             return replace(record, live=version, previous=previous, waiting=None)
         case Action.ROLL_BACK:
             assert record.live is not None
-            record = _changed(record, record.live, held=True)
+            record = _changed(_changed(record, record.live, held=True), version, held=False)
             # what was applied again while it was the one before waits no longer
             waiting = None if record.waiting == version else record.waiting
             return replace(record, live=version, previous=None, waiting=waiting)
         case _:
             raise AssertionError(stage)
+
+
+def _without_newer(record: R, version: str) -> R:
+    """Hold every version that is newer than the one that is promoted: as if it had been rolled back to."""
+    promoted = _age(record.versions[version])
+    newer = [v.version for v in record.active if _age(v) > promoted and not v.held]
+    for number in newer:
+        record = _changed(record, number, held=True)
+    return record
+
+
+def _age(version: AnyVersion) -> tuple[int, tuple[int, ...]]:
+    return version.revision, version_key(version.version)
 
 
 def _changed(record: R, version: str, **changes: Any) -> R:

@@ -54,6 +54,10 @@ class Plan:
         """Whether there is anything to do."""
         return bool(self.stages)
 
+    def has_same_stages(self, other: Plan) -> bool:
+        """Whether two plans do the same, on whatever revisions."""
+        return [*map(_content, self.stages)] == [*map(_content, other.stages)]
+
     def __str__(self) -> str:
         notes = [str(unchanged) for unchanged in self.unchanged if unchanged.note]
         rest = sum(not unchanged.note for unchanged in self.unchanged)
@@ -106,9 +110,9 @@ def check_same_plan(plan: Plan, again: Plan) -> None:
     Raises:
         RegistryConflict: the registry, or what the files say, has changed.
     """
-    same = plan.revision == again.revision and [*map(_content, plan.stages)] == [*map(_content, again.stages)]
-    changed = None if same else "registry" if plan.revision != again.revision else "definitions"
-    if changed:
+    if plan.revision != again.revision:
+        raise RegistryConflict.since("the registry", plan.revision)
+    if not plan.has_same_stages(again):
         raise RegistryConflict(
-            f"the {changed} changed since this plan was made; nothing was changed: look at the plan again, then apply"
+            "the definitions changed since this plan was made; nothing was changed: look at the plan again, then apply"
         )

@@ -216,13 +216,21 @@ def retire(snapshot: RegistrySnapshot, name: str, version: str) -> tuple[Stage, 
     if found.retired_at is not None:
         return ()
     if record.live == version:
-        raise ChangeRefused(f"{kind.words} {name!r}: version {version} is live; promote another first")
+        others = [v.version for v in record.active if v.version != version]
+        way = (
+            f"promote another first: {', '.join(others)}"
+            if others
+            else "there is no other to promote; where it is not wanted any more, take it out of the project's files: "
+            "'headwater apply --allow-removals' retires it"
+        )
+        raise ChangeRefused(f"{kind.words} {name!r}: version {version} is live; {way}")
     users = readers(snapshot).get((name, version), ()) if kind is Kind.VIEW else ()
     if users:
         raise ChangeRefused(
             f"{kind.words} {name!r}: version {version} is read by {', '.join(users)}; retire those first"
         )
-    return (Stage(Action.RETIRE, kind, name, version),)
+    stage = Stage(Action.RETIRE, kind, name, version)
+    return (stage, *_retiring(snapshot, stage))
 
 
 def first_write(snapshot: RegistrySnapshot, view: str) -> tuple[Stage, ...]:
@@ -254,7 +262,7 @@ def go_live(snapshot: RegistrySnapshot, marks: Watermarks) -> GoingLive:
             stage = Stage(Action.GO_LIVE, kind, name, record.waiting, base=record.live, live=True)
             stages.append(stage)
             after = advance(after, [stage], now=EPOCH)
-    stages += superseded(after) if stages else ()
+    stages += superseded(after)
     return GoingLive(tuple(stages), reasons)
 
 

@@ -144,14 +144,16 @@ class ServiceVersion:
         return self.reads.get(made, selection.version)
 
 
-def _named(where: str, version: str | None, live: str | None, versions: Mapping[str, object]) -> str:
+def _named(where: str, version: str | None, live: str | None, versions: Mapping[str, Any]) -> str:
     """The version that is meant: the live one, unless another is named; an empty name is not a version.
 
     Raises:
         VersionNotFound: there is no such version.
     """
     if version is None and live is None:
-        raise VersionNotFound(f"{where} is retired: no version is live; name one of {', '.join(versions)}")
+        active = [number for number, found in versions.items() if found.retired_at is None]
+        way = f"name one of {', '.join(active)}, or apply it again" if active else "apply it again"
+        raise VersionNotFound(f"{where} was removed, no version is live: {way}")
     wanted = live if version is None else version
     if not isinstance(wanted, str) or wanted not in versions:
         raise VersionNotFound(f"{where} has no version {brief(wanted)}; it has {', '.join(versions)}")

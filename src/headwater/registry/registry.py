@@ -174,10 +174,7 @@ class FeatureRegistry(RegistryReader):
         stages = tuple(stages)
         written = writes.commit(self, stages, revision, now=now, what=what, log_head=log_head, who=who)
         if not written:
-            raise RegistryConflict(
-                f"registry {self.database.place}: somebody changed it since this was planned (on revision {revision}); "
-                "nothing was changed: look at the plan again, then apply"
-            )
+            raise RegistryConflict.since(f"registry {self.database.place}", revision)
         return self.refresh()
 
     def get_or_set(self, name: str, value: str | None = None) -> str:

@@ -150,13 +150,15 @@ class RegistryLives(RuleBasedStateMachine):
     def promote(self, name: str, version: str, force: bool) -> None:
         """One version, if it may."""
         try:
-            self.versions.promote(name, version, watermarks=self.marks, now=NOW, force=force)
+            moved = self.versions.promote(name, version, watermarks=self.marks, now=NOW, force=force)
         except (ChangeRefused, NotFound):
             return
         self.held.discard((name, version))
         self.promoted.add((name, version))
         records: Any = {**self.registry.snapshot().views, **self.registry.snapshot().services}
         assert records[name].live == version
+        mine = records[name].versions[version].revision
+        self.held |= {(name, v.version) for v in records[name].active if moved and v.revision > mine}
 
     @rule(name=st.sampled_from(NAMES))
     def write(self, name: str) -> None:
@@ -174,6 +176,7 @@ class RegistryLives(RuleBasedStateMachine):
         except (ChangeRefused, NotFound):
             return
         self.held.add((name, before[name].live))
+        self.held.discard((name, before[name].previous))
         after: Any = {**self.registry.snapshot().views, **self.registry.snapshot().services}
         assert after[name].live == before[name].previous
 

@@ -346,7 +346,7 @@ class RegistrySuite:
     def test_a_plan_on_an_old_revision_is_a_conflict(self, registry: FeatureRegistry) -> None:
         stale = planned(registry, [view_of("a")])
         before = apply(registry, [view_of("a", name="other")])
-        with pytest.raises(RegistryConflict, match=r"somebody changed it since this was planned \(on revision 0\)"):
+        with pytest.raises(RegistryConflict, match=r"changed since this plan was made \(on revision 0\)"):
             registry.apply(stale, now=NOW)
         assert registry.refresh() == before
 

@@ -2,6 +2,9 @@
 
 import re
 
+import headwater as hw
+from headwater.registry.registry import FeatureRegistry
+
 
 def edit(folder, old, new):
     path = folder / "features.py"
@@ -29,6 +32,22 @@ def test_plan_in_json_holds_the_stages(command, fresh):
         ("add", "service", "delay_model"),
     }
     assert data["revision"] == 0 and data["unchanged"] == []
+
+
+def test_an_apply_that_another_host_did_first_has_nothing_left_to_do(command, fresh, monkeypatch):
+    before, others = FeatureRegistry.apply, [True]
+
+    def meanwhile(self, plan, **options):
+        if others.pop():
+            with hw.FeatureStore(fresh) as other:
+                others.append(False)
+                other.apply()
+        others.append(False)
+        return before(self, plan, **options)
+
+    monkeypatch.setattr(FeatureRegistry, "apply", meanwhile)
+    out = command(fresh, "apply")
+    assert "added 1.0.0, live" in out and "nothing left to apply: it was applied meanwhile" in out
 
 
 def test_apply_shows_the_plan_then_registers(command, fresh):

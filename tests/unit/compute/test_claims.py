@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 
 import headwater as hw
+from headwater.compute import claims, registry_place
 from headwater.errors import LogMismatch, RegistryError, UsageError
+from headwater.online.meta import place_key
 from headwater.online.stores.memory import MemoryOnlineStore
+from headwater.registry.registry import rename_project
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 AIRPORT = hw.Entity("airport", join_keys={"airport": hw.String})
@@ -256,3 +259,135 @@ def test_a_purge_at_the_end_of_time_is_acknowledged(tmp_path: Path) -> None:
     with project(tmp_path / "p", MemoryOnlineStore(), end) as store:
         assert store.delete("weather", ["JFK"], purge=True).pending_until == datetime.max.replace(tzinfo=UTC)
         assert store.status().pending_purges == 1
+
+
+SHARED = "lmdb:../store"
+
+
+def folder_project(folder: Path, clock: Clock, url: str = SHARED) -> hw.FeatureStore:
+    """A project in a folder, on an online store beside it."""
+    folder.mkdir(exist_ok=True)
+    (folder / "headwater.toml").write_text(f'project = "flights"\n[online]\nurl = "{url}"\n')
+    store = hw.FeatureStore(folder, clock=clock)
+    store.apply([AIRPORT, VIEW])
+    return store
+
+
+def copied(tmp_path: Path, clock: Clock, url: str = SHARED) -> tuple[Path, Path]:
+    """A project with a row, and a copy of its folder as it was before it had another one."""
+    first, copy = tmp_path / "first", tmp_path / "copy"
+    with folder_project(first, clock, url) as store:
+        store.write("weather", [row("JFK", 61.0)])
+    shutil.copytree(first, copy)
+    clock.now += timedelta(minutes=5)
+    with folder_project(first, clock, url) as store:
+        store.write("weather", [row("JFK", 62.0, 1)])
+    return first, copy
+
+
+def test_a_copy_of_the_folder_changes_nothing_in_the_store_of_the_original(tmp_path: Path, clock: Clock) -> None:
+    first, copy = copied(tmp_path, clock)
+    with folder_project(copy, clock) as other:
+        for call in (
+            other.materialize,
+            lambda: other.materialize(force=True),
+            lambda: other.write("weather", [row("JFK", -5.0, 2)]),
+            lambda: other.write("weather", [row("JFK", -5.0, 2)], to="online"),
+            lambda: other.delete("weather", ["JFK"]),
+            lambda: other.erase("airport", ["JFK"]),
+            other.repair_clock,
+        ):
+            with pytest.raises(LogMismatch, match=r"first/.*one is a copy.*rename-project .*claim-store --from") as bad:
+                call()
+        assert str(first.resolve()) in str(bad.value) and str(copy.resolve()) in str(bad.value)
+        # history of the copy alone
+        other.write("weather", [row("SFO", 55.0)], to="offline")
+    with folder_project(first, clock) as store:
+        session = store.session()
+        assert online(store, "JFK") == [62.0]
+        store.write("weather", [row("JFK", 63.0, 3)], session=session)
+        store.materialize()
+        assert (online(store, "JFK"), history(store, clock.now, "JFK")) == ([63.0], [63.0])
+
+
+def test_a_copy_goes_on_under_another_name_or_replaces_the_original(tmp_path: Path, clock: Clock) -> None:
+    first, copy = copied(tmp_path, clock)
+    (copy / "headwater.toml").write_text('[online]\nurl = "lmdb:../store"\n')
+    rename_project("sqlite:///.headwater/registry.db", copy, "trial")
+    with hw.FeatureStore(copy, clock=clock) as trial:
+        trial.materialize()
+        assert online(trial, "JFK") == [61.0]
+    rename_project("sqlite:///.headwater/registry.db", copy, "flights")
+    with folder_project(copy, clock) as other, folder_project(first, clock) as store:
+        with pytest.raises(UsageError, match="which is this registry's"):
+            store.claim_store(store.rooms.log_id)
+        other.claim_store(other.rooms.log_id)
+        clock.now += timedelta(minutes=1)
+        other.materialize()
+        other.write("weather", [row("JFK", 64.0, 4)])
+        assert online(other, "JFK") == [64.0]
+        with pytest.raises(LogMismatch, match="copy/"):
+            store.materialize()
+
+
+def test_a_folder_that_was_moved_or_restored_or_came_with_its_store_goes_on(tmp_path: Path, clock: Clock) -> None:
+    first, copy = copied(tmp_path, clock)
+    shutil.rmtree(copy)
+    backup, moved = tmp_path / "backup", tmp_path / "moved"
+    shutil.copytree(first, backup)
+    # restored in place: the file is another one
+    shutil.rmtree(first)
+    shutil.copytree(backup, first)
+    with folder_project(first, clock) as store:
+        store.write("weather", [row("JFK", 63.0, 2)])
+    # moved within a file system, then as a copy whose original is removed, then with another project at its old path
+    first.rename(moved)
+    with folder_project(moved, clock) as store:
+        store.write("weather", [row("JFK", 64.0, 3)])
+    shutil.copytree(moved, first)
+    shutil.rmtree(moved)
+    moved.mkdir()
+    with hw.FeatureStore(moved, online=MemoryOnlineStore(), clock=clock) as another:
+        another.apply([AIRPORT, VIEW])
+        another.write("weather", [row("JFK", -5.0)])
+    with folder_project(first, clock) as store:
+        store.write("weather", [row("JFK", 65.0, 4)])
+        store.materialize()
+        assert online(store, "JFK") == [65.0]
+    # a copy that has a copy of the online store too shares nothing
+    shutil.copytree(tmp_path, tmp_path.with_name("elsewhere"))
+    with folder_project(tmp_path.with_name("elsewhere") / "first", clock) as store:
+        store.write("weather", [row("JFK", 66.0, 5)])
+        assert online(store, "JFK") == [66.0]
+
+
+def test_a_registry_on_another_host_is_another_one_but_on_the_same_volume(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, copy = copied(tmp_path, clock)
+    monkeypatch.setattr(registry_place, "this_host", lambda: "another")
+    with folder_project(first, clock) as store:
+        store.write("weather", [row("JFK", 63.0, 2)])
+    for module in (registry_place, claims):
+        monkeypatch.setattr(module, "this_host", lambda: "third")
+    with folder_project(copy, clock) as store, pytest.raises(LogMismatch, match=r"registry\.db on another host"):
+        store.materialize()
+
+
+def test_a_store_of_the_release_before_has_no_place_until_it_is_written_to(tmp_path: Path, clock: Clock) -> None:
+    shared = MemoryOnlineStore()
+    first = tmp_path / "first"
+    with folder_project(first, clock) as store:
+        store.write("weather", [row("JFK", 61.0)])
+        key = place_key("flights")
+        (place,) = store.rooms.online.multi_get([key])
+        assert place is not None
+        store.rooms.online.put_meta({key: None})
+    with folder_project(first, clock) as store:
+        assert online(store, "JFK") == [61.0]
+        store.materialize()
+        assert store.rooms.online.multi_get([key]) == [place]
+    # nothing tells copies apart that share a store in one process's memory
+    with project(tmp_path / "second", shared, clock) as other:
+        other.write("weather", [row("JFK", 61.0)])
+        assert shared.multi_get([place_key("second")]) == [None]

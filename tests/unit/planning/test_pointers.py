@@ -131,8 +131,61 @@ def test_a_version_that_waits_is_live_after_a_rollback_to_it_and_waits_no_longer
     assert (record.live, record.previous, record.waiting) == ("1.0.0", None, None)
 
 
+@pytest.mark.parametrize("number", ["1.0.0", "2.0.0"])
+def test_a_promote_of_an_older_version_holds_the_newer_ones_as_a_rollback_does(number: str) -> None:
+    lists = [[view("a")], [view("b")], [view("c")]]
+    snapshot = applied(*lists)
+    marks = {("weather", f"{n}.0.0"): Watermark(5, 5) for n in (1, 2, 3)}
+    promoted = run(snapshot, promote(snapshot, "weather", number, marks, force=True))
+    if number == "1.0.0":
+        # where it was live all the time, nothing says that it is to stay so
+        promoted = run(snapshot, promote(snapshot, "weather", "2.0.0", marks, force=True))
+        promoted = run(promoted, promote(promoted, "weather", number, marks, force=True))
+    for _ in range(2):
+        unchanged = plan(promoted, lists[-1], whole_project=False, now=NOW)
+        assert not unchanged.stages
+        assert "'headwater promote weather 3.0.0'" in str(unchanged)
+        promoted = run(promoted, go_live(promoted, marks).stages)
+        assert promoted.views["weather"].live == number
+    newer = run(promoted, plan(promoted, [view("d")], whole_project=False, now=NOW).stages)
+    assert newer.views["weather"].waiting == "4.0.0"
+    back = run(promoted, promote(promoted, "weather", "3.0.0", marks, force=True)).views["weather"]
+    assert (back.live, back.versions["3.0.0"].held) == ("3.0.0", False)
+
+
+def test_a_version_that_was_held_is_not_once_it_is_rolled_back_to() -> None:
+    snapshot = applied([view("a")], [view("b")])
+    newest = run(snapshot, promote(snapshot, "weather", "2.0.0", {}, force=True))
+    older = run(newest, promote(newest, "weather", "1.0.0", {}, force=True))
+    record = run(older, roll_back(older, "weather")).views["weather"]
+    assert (record.live, record.versions["2.0.0"].held, record.versions["1.0.0"].held) == ("2.0.0", False, True)
+
+
+def test_a_version_that_nobody_reads_any_more_retires_with_its_last_reader() -> None:
+    model = [FeatureService("model", ["weather:a"])]
+    snapshot = applied([view("a"), *model])
+    for number, name in ((2, "b"), (3, "c")):
+        snapshot = advance(snapshot, plan(snapshot, [view(name)], whole_project=False, now=NOW).stages, now=NOW)
+        snapshot = run(snapshot, promote(snapshot, "weather", f"{number}.0.0", {}, force=True))
+    assert snapshot.views["weather"].versions["1.0.0"].retired_at is None
+    later = [view("c"), FeatureService("model", ["weather:c"])]
+    snapshot = advance(snapshot, plan(snapshot, later, whole_project=False, now=NOW).stages, now=NOW)
+    snapshot = run(snapshot, promote(snapshot, "model", "2.0.0", {}, force=True))
+    after = run(snapshot, retire(snapshot, "model", "1.0.0"))
+    assert after.views["weather"].versions["1.0.0"].retired_at == NOW
+
+
+def test_the_only_version_and_a_removed_view_say_what_to_do() -> None:
+    only = applied([view("a")])
+    with pytest.raises(ChangeRefused, match=r"there is no other to promote.*--allow-removals"):
+        retire(only, "weather", "1.0.0")
+    removed = run(only, (Stage(Action.RETIRE, Kind.VIEW, "weather", "1.0.0"),))
+    with pytest.raises(VersionNotFound, match="'weather' was removed, no version is live: apply it again"):
+        removed.view("weather").version()
+
+
 def test_retire_refuses_what_is_live_or_pinned(two: RegistrySnapshot) -> None:
-    with pytest.raises(ChangeRefused, match=r"1\.0\.0 is live; promote another first"):
+    with pytest.raises(ChangeRefused, match=r"1\.0\.0 is live; promote another first: 2\.0\.0"):
         retire(two, "weather", "1.0.0")
     pinned = advance(
         two,
