@@ -35,7 +35,7 @@ from headwater.definitions.sources import (
 from headwater.definitions.time_zones import time_zone
 from headwater.definitions.view import FeatureView
 from headwater.errors import HeadwaterError, UsageError, nearest
-from headwater.types import DType, castable, declare_hint, key_castable
+from headwater.types import DType, Timestamp, castable, declare_hint, key_castable
 
 
 class Note(str):
@@ -186,7 +186,7 @@ def check_columns(view: FeatureView, schemas: Schemas | None) -> Iterator[tuple[
     for name in LOG_COLUMNS if isinstance(view.source, PushSource) else ():
         if name in used:
             yield None, f"source: {name!r} is a column of the offline log's own; rename yours in what is written"
-    read = _read(view.source, schemas)
+    read = _read(view, schemas)
     if isinstance(read, str):
         yield None, read
     elif read is not None and (problem := _other_separator(read)) is not None:
@@ -273,8 +273,9 @@ def undeclared_event_id(view: FeatureView) -> Iterator[str]:
         )
 
 
-def _read(source: Source, schemas: Schemas | None) -> Read | str | None:
-    """The columns of a source, or why they cannot be had; None where nobody can know."""
+def _read(view: FeatureView, schemas: Schemas | None) -> Read | str | None:
+    """The columns of a view's source, or why they cannot be had; None where nobody can know."""
+    source = view.source
     try:
         found = None if schemas is None else schemas(source)
     except HeadwaterError as bad:
@@ -283,9 +284,19 @@ def _read(source: Source, schemas: Schemas | None) -> Read | str | None:
     if isinstance(found, Read):
         return found
     if isinstance(source, PushSource):
-        declared = source.schema or {}
-        found = pa.schema([(name, dtype.arrow) for name, dtype in declared.items()]) if declared else None
+        return _pushed(view, source)
     return None if found is None else Read(found, source)
+
+
+def _pushed(view: FeatureView, source: PushSource) -> Read | None:
+    """The columns of rows that are written: those that the view uses, and what its source's schema says of any."""
+    if not source.schema:
+        return None
+    types = {name: Timestamp.arrow for name in (source.event_time, source.created_time) if name is not None}
+    types |= {view.key_column(key): dtype.arrow for key, dtype in view.join_keys.items()}
+    for feature in view.feature_list:
+        types.setdefault(feature.source_column, feature.dtype.arrow)
+    return Read(pa.schema({**types, **{name: dtype.arrow for name, dtype in source.schema.items()}}), source)
 
 
 def _column(schema: pa.Schema, name: str, what: str) -> pa.DataType | str:

@@ -382,6 +382,11 @@ def test_a_push_source_is_checked_against_its_own_schema() -> None:
     push = PushSource(event_time="t", schema={"airport": String, "t": Timestamp, "temp": String})
     assert "column 'temp' is string, the feature is float64" in only(view(source=push))
     assert problems(view(source=PushSource(event_time="t"))) == []
+    # it names columns beyond those that the view uses, and may name these
+    beyond = view(source=PushSource(event_time="t", created_time="c", schema={"unit": String}))
+    assert problems(beyond) == []
+    for name, dtype, said in (("airport", Float64, "airport"), ("t", String, "not a time"), ("temp", String, "temp")):
+        assert said in only(view(source=PushSource(event_time="t", schema={"unit": String, name: dtype})))
 
 
 def test_a_source_that_cannot_be_read_is_a_problem_like_others() -> None:
