@@ -168,9 +168,11 @@ class Unavailable(StoreError):
 
     Attributes:
         closed: whether it was closed in this process, so that to try again is in vain.
+        patient: whether the store has tried again by itself for as long as it may: nobody above it does so once more.
     """
 
     closed = False
+    patient = False
 
 
 class StorageFull(StoreError):

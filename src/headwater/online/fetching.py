@@ -47,7 +47,7 @@ class ReadSettings:
         cache: seconds that rows are kept in this process for eventual reads: how far these may lag at most beyond the
             store's own; 0: none are.
         cache_rows: how many rows are kept at most.
-        retries: how often a read that finds the store unavailable is tried again.
+        retries: how often a read that finds the store unavailable is tried again, but by a store that does so itself.
         breaker_failures: so many failures in a row, and reads fail at once for a while; 0: never.
         breaker_rest: seconds of that while.
     """
@@ -197,7 +197,7 @@ class _Around(OfOneProcess):
         if bad.closed:
             return None
         self.breaker.failed(bad)
-        if tries >= self.settings.retries or self.breaker.open:
+        if bad.patient or tries >= self.settings.retries or self.breaker.open:
             return None
         pause: float = random.uniform(0, _LONGEST_PAUSE) * 2**tries
         if ask.deadline is not None and time.monotonic() + pause - began > ask.deadline:

@@ -162,7 +162,11 @@ class DynamoDBOnlineStore(OnlineStore):
     # rows
 
     def multi_get(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        return self.read(keys, ConsistencyLevel.STRONG, None).rows
+        try:
+            return self.read(keys, ConsistencyLevel.STRONG, None).rows
+        except NoTable:
+            # the first write makes it; reads for users say that it is not there
+            return [None] * len(keys)
 
     def read(
         self,
@@ -337,7 +341,10 @@ class DynamoDBReads:
 
     async def multi_get(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """As `DynamoDBOnlineStore.multi_get`."""
-        return (await self.read(keys, ConsistencyLevel.STRONG, None)).rows
+        try:
+            return (await self.read(keys, ConsistencyLevel.STRONG, None)).rows
+        except NoTable:
+            return [None] * len(keys)
 
     async def read(
         self,

@@ -71,6 +71,13 @@ SLACK = timedelta(minutes=5)
 _EXPIRED = re.compile(r"Signature expired.*?(?:- (\d+) min)?\.?\)?$", re.DOTALL)
 
 
+def gave_up(what: str) -> Unavailable:
+    """The error where a request was tried again, and not answered in the time for it."""
+    bad = Unavailable(what)
+    bad.patient = True
+    return bad
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """What is sent.
@@ -110,6 +117,8 @@ Plan = Generator[Step, Response | Lost | None, T]
 
 class NoTable(Unavailable):
     """The table is not there, or not yet."""
+
+    patient = True
 
 
 class Unlike(StoreError):
@@ -269,7 +278,7 @@ class Call:
         while True:
             left = self.clock.left
             if left <= 0:
-                raise Unavailable(f"{self.place.shown}: no time left for {operation}")
+                raise gave_up(f"{self.place.shown}: no time left for {operation}")
             signed = None
             if self.bound is not None:
                 if self.bound.over:
@@ -292,7 +301,7 @@ class Call:
                 why, final = self._failed(operation, answer, signed)
             pause = None if final else self.clock.pause(tries)
             if pause is None:
-                raise Unavailable(f"{self.place.shown}: {operation}: {why}")
+                raise gave_up(f"{self.place.shown}: {operation}: {why}")
             if renewed is not None and (isinstance(answer, Lost) or answer.status >= 500):
                 body = msgspec.json.encode(renewed())
             yield pause

@@ -9,10 +9,10 @@ from typing import Any
 
 import msgspec
 
-from headwater.errors import StoreError, Unavailable
+from headwater.errors import StoreError
 from headwater.online.base import PutOutcome
 from headwater.online.guard import merge, stands_at
-from headwater.online.stores.dynamodb_calls import Call, Done, NoTable, Plan, Unlike
+from headwater.online.stores.dynamodb_calls import Call, Done, NoTable, Plan, Unlike, gave_up
 from headwater.online.stores.dynamodb_items import (
     READ,
     Attributes,
@@ -70,6 +70,7 @@ def get_chunk(call: Call, keys: Sequence[bytes], consistent: bool) -> Plan[dict[
     What the service leaves unprocessed is asked for again, with a pause.
 
     Raises:
+        NoTable: the table is not there.
         Unavailable: as `Call.ask`, or some keys stayed unprocessed.
     """
     table = call.place.table
@@ -81,10 +82,7 @@ def get_chunk(call: Call, keys: Sequence[bytes], consistent: bool) -> Plan[dict[
     found: dict[bytes, bytes] = {}
     tries = 0
     while True:
-        try:
-            told = yield from call.ask("BatchGetItem", {"RequestItems": {table: wanted}}, _Batch)
-        except NoTable:
-            return {}
+        told = yield from call.ask("BatchGetItem", {"RequestItems": {table: wanted}}, _Batch)
         for item in told.Responses.get(table, ()):
             if item.k is not None and item.k.B is not None:
                 found[item.k.B] = bytes_of(item)
@@ -93,7 +91,7 @@ def get_chunk(call: Call, keys: Sequence[bytes], consistent: bool) -> Plan[dict[
             return found
         pause = call.clock.pause(tries)
         if pause is None:
-            raise Unavailable(
+            raise gave_up(
                 f"{call.place.shown}: throttled: {len(left['Keys'])} of {len(keys)} keys stayed unread for "
                 f"{call.clock.seconds:g} s"
             )
@@ -236,7 +234,7 @@ def write_batch(call: Call, writes: Sequence[dict[str, Any]]) -> Plan[None]:
             return
         pause = call.clock.pause(tries)
         if pause is None:
-            raise Unavailable(f"{call.place.shown}: throttled: {len(left)} items stayed unwritten")
+            raise gave_up(f"{call.place.shown}: throttled: {len(left)} items stayed unwritten")
         yield pause
         tries += 1
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from headwater.errors import ConfigError
 from headwater.online.stores.url_options import flag, parse_options, seconds
@@ -35,6 +35,14 @@ _OPTIONS = (
     "sentinel_user",
     "sentinel_password",
 )
+
+
+_IN_FRONT = {
+    **dict.fromkeys(("password", "passwd", "pass"), ":PASSWORD@host (with a user: USER:PASSWORD@host)"),
+    **dict.fromkeys(("user", "username"), "USER:PASSWORD@host"),
+    **dict.fromkeys(("db", "database"), "host/NUMBER"),
+}
+"""What other libraries take as options, and where it stands here."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +103,9 @@ def parse_url(url: str, folder: Path = Path()) -> RedisPlace:
         raise ConfigError(f"[online] url: {without_password(url)} is not like one of {', '.join(FORMS)}; {ESCAPED}")
     parts = urlsplit(bare)
     user, _, password = login.partition(":")
+    wrong = next((name for name, _ in parse_qsl(parts.query, keep_blank_values=True) if name in _IN_FRONT), None)
+    if wrong is not None:
+        raise ConfigError(f"[online] url: {wrong}= is not an option; write {parts.scheme}://{_IN_FRONT[wrong]}")
     options = parse_options(parts.query, _OPTIONS)
     named = [_address(host, _PORTS[kind]) for host in (hosts or "localhost").split(",")]
     if options.get("replicas"):

@@ -19,6 +19,7 @@ from headwater.clock import system_clock, to_micros
 from headwater.errors import ConfigError, FormatError, StoreError, StoreReadOnly, Unavailable
 from headwater.online.base import PutOutcome
 from headwater.online.codec import carrying, emptied, is_newer, sequence_of, tombstone, tombstone_of
+from headwater.online.fetching import Fetcher, ReadSettings
 from headwater.online.guard import deleted_row, merge
 from headwater.online.keys import META_PREFIX
 from headwater.online.powers import UNREAD, Asynchronous, AsyncReads, LeveledReads, Provisioned, Reading
@@ -101,6 +102,36 @@ def test_nothing_is_there_before_the_table(make):
     assert list(store.scan(b"")) == [] and list(store.scan(key_of(1))) == []
     store.delete([key_of(1)])
     assert not store.info()["entries"] and "no such table yet" in str(store.info()["warnings"])
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_read_says_that_the_table_is_not_there(make, dynamodb_server, asynchronous):
+    store = make()
+
+    def ask(level):
+        return _read(store, [key_of(1)], level, None, None) if asynchronous else store.read([key_of(1)], level, None)
+
+    for removed in (False, True):
+        for level in (STRONG, EVENTUAL):
+            with pytest.raises(Unavailable, match=r"there is no such table: run apply, or check region and table="):
+                ask(level)
+        if not removed:
+            row = plain_row(1)
+            store.put([row])
+            assert ask(STRONG).rows == [row[1]]
+            dynamodb_server.client.delete_table(TableName=store.place.table)
+
+
+@pytest.mark.parametrize("retries", [0, 1, 5])
+def test_the_patience_bounds_a_read_whatever_retries_are_set(make, dynamodb_server, retries):
+    store = make(patience="400ms")
+    store.put([plain_row(1)])
+    fetcher = Fetcher(store, ReadSettings(retries=retries), lambda: "store")
+    dynamodb_server.fail("BatchGetItem", "throttle", 10_000)
+    began = time.monotonic()
+    with pytest.raises(Unavailable, match=r"throttled for 0\.4 s"):
+        fetcher.rows([key_of(1)])
+    assert time.monotonic() - began < 0.8
 
 
 def test_writers_that_come_first_make_one_table(make):
@@ -300,7 +331,9 @@ def _asked(store, level):
 
 @pytest.mark.parametrize("level", list(ConsistencyLevel))
 def test_all_but_eventual_reads_are_consistent(make, level):
-    asked = _asked(make(), level)
+    store = make()
+    store.provision()
+    asked = _asked(store, level)
     assert sorted(len(request["Keys"]) for request in asked) == [50, 100]
     assert {request["ConsistentRead"] for request in asked} == {level is not EVENTUAL}
 

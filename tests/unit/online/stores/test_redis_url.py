@@ -40,6 +40,10 @@ def test_a_cluster():
     [
         ("redis://cache?timeuot=1s", "did you mean 'timeout'"),
         ("redis://cache?timeout=soon", "timeout=soon"),
+        ("redis://cache?password=secret", r"password= is not an option; write redis://:PASSWORD@host \("),
+        ("rediss://cache?user=ml", r"user= is not an option; write rediss://USER:PASSWORD@host$"),
+        ("redis+sentinel://a:1/m?username=ml", r"write redis\+sentinel://USER:PASSWORD@host$"),
+        ("redis://cache?db=3", r"write redis://host/NUMBER$"),
         ("redis://cache?timeout=0", "more than 0"),
         ("redis://cache:port", r"redis://\*\*\* is not like one of"),
         ("redis://cache/first", "a database is a number"),
