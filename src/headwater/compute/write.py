@@ -65,7 +65,7 @@ def fed_versions(record: ViewRecord) -> list[RowVersion]:
     """
     fed = sorted(record.active, key=lambda v: (v.version == record.live, v.revision), reverse=True)
     if not fed:
-        raise UsageError(f"feature view {record.name!r} takes no rows: all of its versions are retired")
+        raise UsageError(f"feature view {record.name!r} takes no rows, since it was removed: apply it again")
     return [RowVersion(whole_view(record, version)) for version in fed]
 
 

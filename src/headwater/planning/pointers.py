@@ -174,6 +174,8 @@ def roll_back(snapshot: RegistrySnapshot, name: str) -> tuple[Stage, ...]:
     if record.previous is None or record.live is None:
         others = [v.version for v in record.active if v.version != record.live]
         hint = f"; promote one of {', '.join(others)}" if others else ""
+        if record.live is None:
+            hint = f"{hint}, or apply it again" if others else ": apply it again"
         what = f"no version was live before {record.live}" if record.live else "no version is live"
         raise ChangeRefused(f"{kind.words} {name!r}: {what}{hint}")
     return (Stage(Action.ROLL_BACK, kind, name, record.previous, base=record.live, live=True),)

@@ -182,6 +182,8 @@ def test_the_only_version_and_a_removed_view_say_what_to_do() -> None:
     removed = run(only, (Stage(Action.RETIRE, Kind.VIEW, "weather", "1.0.0"),))
     with pytest.raises(VersionNotFound, match="'weather' was removed, no version is live: apply it again"):
         removed.view("weather").version()
+    with pytest.raises(ChangeRefused, match="no version is live: apply it again"):
+        roll_back(removed, "weather")
 
 
 def test_retire_refuses_what_is_live_or_pinned(two: RegistrySnapshot) -> None:
