@@ -274,11 +274,12 @@ class Call:
             StoreError: it is refused.
         """
         body = msgspec.json.encode(arguments)
-        tries, lost = 0, 0
+        tries, lost, why = 0, 0, ""
         while True:
             left = self.clock.left
             if left <= 0:
-                raise gave_up(f"{self.place.shown}: no time left for {operation}")
+                said = f"{operation}: {why}" if why else f"no time left for {operation}"
+                raise gave_up(f"{self.place.shown}: {said}")
             signed = None
             if self.bound is not None:
                 if self.bound.over:

@@ -90,13 +90,14 @@ def get_chunk(call: Call, keys: Sequence[bytes], consistent: bool) -> Plan[dict[
         if not left:
             return found
         pause = call.clock.pause(tries)
-        if pause is None:
+        if pause is not None:
+            yield pause
+        if pause is None or call.clock.left <= 0:
             raise gave_up(
                 f"{call.place.shown}: throttled: {len(left['Keys'])} of {len(keys)} keys stayed unread for "
                 f"{call.clock.seconds:g} s"
             )
         wanted["Keys"] = left["Keys"]
-        yield pause
         tries += 1
 
 
@@ -233,9 +234,10 @@ def write_batch(call: Call, writes: Sequence[dict[str, Any]]) -> Plan[None]:
         if not left:
             return
         pause = call.clock.pause(tries)
-        if pause is None:
+        if pause is not None:
+            yield pause
+        if pause is None or call.clock.left <= 0:
             raise gave_up(f"{call.place.shown}: throttled: {len(left)} items stayed unwritten")
-        yield pause
         tries += 1
 
 
