@@ -1,9 +1,14 @@
-"""Starting: `import headwater` and `headwater --help`, medians of fresh processes, beside Python that does nothing."""
+"""Starting, medians of fresh processes: `import headwater` and `headwater --help`, beside Python that does nothing.
+
+And a process that only serves: it opens a store on LMDB, prepares and reads once; its processor time beside that of
+`import numpy, pyarrow, lmdb, msgspec`, with pandas installed.
+"""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +16,7 @@ from statistics import median
 
 from benchmarks.figures import Figure, Options, run_script
 from benchmarks.processes import ROOT, environment
+from benchmarks.projects import filled_project, random_features
 
 COMMAND = str(Path(sys.executable).with_name("headwater"))
 STARTS: tuple[tuple[str, list[str], float | None], ...] = (
@@ -22,6 +28,14 @@ STARTS: tuple[tuple[str, list[str], float | None], ...] = (
         None,
     ),
 )
+SERVING = """
+import sys, time
+import headwater
+with headwater.FeatureStore(sys.argv[1]) as store:
+    store.prepare(["view0:*"]).read([1]).to_dict()
+print(time.process_time())
+"""
+LIBRARIES = "import time, numpy, pyarrow, lmdb, msgspec; print(time.process_time())"
 NOTHING = [sys.executable, "-c", "pass"]
 
 
@@ -35,7 +49,25 @@ def measure(options: Options) -> list[Figure]:
         ours, nothing = zip(*pairs, strict=True)
         more = {"best": f"{min(ours):.3f}"}
         figures.append(Figure(what, median(ours), median(nothing), "s", target, "value", runs, more))
-    return figures
+    return [*figures, _serving(runs)]
+
+
+def _serving(runs: int) -> Figure:
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        filled_project(folder, [1, 2, 3], random_features(3, 1, 1)).close()
+        pairs = [(_cpu(SERVING, scratch), _cpu(LIBRARIES)) for _ in range(runs + 1)][1:]
+    ours, libraries = zip(*pairs, strict=True)
+    more = {"best": f"{min(ours):.3f} / {min(libraries):.3f}"}
+    return Figure(
+        "serve from LMDB: start, prepare, read", median(ours), median(libraries), "CPU s", 1.3, runs=runs, more=more
+    )
+
+
+def _cpu(script: str, *arguments: str) -> float:
+    command = [sys.executable, "-c", script, *arguments]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, env=environment())
+    return float(done.stdout)
 
 
 def _seconds(command: Sequence[str]) -> float:
