@@ -27,7 +27,7 @@ from headwater.offline.engines.duckdb_opened import (
     open_table,
     schema_of,
 )
-from headwater.offline.engines.duckdb_text import cast_text, cast_time, misfits, time_kind, with_offset
+from headwater.offline.engines.duckdb_text import cast_text, cast_time, misfits, present, time_kind, with_offset
 from headwater.offline.engines.duckdb_zones import count_changes, offset_problem, source_zone
 from headwater.offline.lacking import check_case, first_files, lacking_names, with_files
 from headwater.offline.local_files import SourceFile, list_local, root_of
@@ -302,13 +302,14 @@ def _load(
     if shown is None:
         found.check_names(wanted.columns)
     raw = _load_text(session, found, wanted.columns, chosen, limit)
-    casts = _casts(session, found, wanted, raw)
+    casts, problems = _casts(session, found, wanted, raw)
+    typed = session.name("rows")
+    names = {column: name_sql((shown or {}).get(column, column)) for column in casts}
+    columns = [*(f"{cast.value} AS {names[column]}" for column, cast in casts.items()), FILE, ROW]
+    session.run(f"CREATE TABLE {typed} AS SELECT {', '.join(columns)} FROM {raw} ORDER BY {ROW}")
+    _check_casts(session, found, raw, typed, {names[column]: cast for column, cast in casts.items()}, problems)
     if outer is not None:
         _check_naive(session, found, wanted, raw, outer)
-    typed = session.name("rows")
-    columns = [f"{cast} AS {name_sql((shown or {}).get(column, column))}" for column, cast in casts.items()]
-    columns += [FILE, ROW]
-    session.run(f"CREATE TABLE {typed} AS SELECT {', '.join(columns)} FROM {raw} ORDER BY {ROW}")
     zone, times = source_zone(found.source), [f"c{i}" for i, c in enumerate(wanted.columns) if c in wanted.times]
     kinds = [] if zone is None else [time_kind(text, found.source.format, zone) for text in times]
     changes = count_changes(session, raw, kinds)
@@ -376,30 +377,82 @@ def _scans(session: Session, found: _Files, chosen: Sequence[int], *, rewrite: b
     return scans
 
 
-def _casts(session: Session, found: _Files, wanted: Wanted, raw: str) -> dict[str, str]:
-    """Column → its text in its dtype.
+@dataclass(frozen=True)
+class _Cast:
+    """One column's text in its dtype.
 
-    Raises:
-        SourceError: text that has no value of its dtype; all such columns at once.
+    Attributes:
+        column: its name.
+        text: the column of its text.
+        value: the expression of its value; NULL where the text has none.
+        what: what the text has to be, for errors.
+        dtype: what it becomes.
+        nulls: texts that mean NULL in quotes too.
+        checked: whether its texts were looked at already.
     """
-    form, where, zone = found.source.format, found.where, source_zone(found.source)
-    casts: dict[str, str] = {}
+
+    column: str
+    text: str
+    value: str
+    what: str
+    dtype: DType
+    nulls: Sequence[str]
+    checked: bool = False
+
+
+def _casts(session: Session, found: _Files, wanted: Wanted, raw: str) -> tuple[dict[str, _Cast], list[str]]:
+    """Column → its text in its dtype; and what is wrong with lists, which are parsed in Python."""
+    form, zone = found.source.format, source_zone(found.source)
+    casts: dict[str, _Cast] = {}
     problems: list[str] = []
     for i, column in enumerate(wanted.columns):
-        dtype, time, text = wanted.declared(column, "CSV", where), column in wanted.times, f"c{i}"
+        dtype, time, text = wanted.declared(column, "CSV", found.where), column in wanted.times, f"c{i}"
         # in quotes they are texts to DuckDB; a folder's name is itself
         quoted = form.nulls if form.keeps_quoted and dtype.name not in QUOTABLE and column not in found.parts else ()
-        if dtype.name in ("array", "embedding"):
-            bad, casts[column] = _lists(session, raw, text, dtype, zone, quoted)
+        listed = dtype.name in ("array", "embedding")
+        if listed:
+            bad, value = _lists(session, raw, text, dtype, zone, quoted)
         else:
-            casts[column] = cast_time(text, form, zone) if time else cast_text(text, dtype, form, zone)
-            bad = session.fetch(misfits(text, casts[column], raw, ROW, quoted))
-        for row, value in bad:
-            shown = f"{printable(value[:200])!r} is not {'a time' if time else dtype}{text_hint(value, dtype, form)}"
-            problems.append(f"{_line(session, found, raw, row)}, column {column!r}: {shown}")
+            bad, value = [], cast_time(text, form, zone) if time else cast_text(text, dtype, form, zone)
+            value = f"CASE WHEN {present(text, quoted)} THEN {value} END" if quoted else value
+        casts[column] = _Cast(column, text, value, "a time" if time else str(dtype), dtype, quoted, listed)
+        problems += [_problem(session, found, raw, casts[column], *row) for row in bad]
+    return casts, problems
+
+
+def _check_casts(
+    session: Session, found: _Files, raw: str, typed: str, casts: Mapping[str, _Cast], problems: list[str]
+) -> None:
+    """Refuse text that has no value of its dtype; all such columns at once.
+
+    Args:
+        session: the names of one run.
+        found: the files.
+        raw: the table of texts.
+        typed: the table of values.
+        casts: a column of `typed` → what it was made of.
+        problems: what is wrong so far.
+
+    Raises:
+        SourceError: with file, line and column of each column's first.
+    """
+    looked = {name: cast for name, cast in casts.items() if not cast.checked}
+    if looked:
+        # where as many values are there as texts, none has to be looked for, which costs another cast of each
+        texts = [f"count(*) FILTER ({present(cast.text, cast.nulls)})" for cast in looked.values()]
+        (there,) = session.fetch(f"SELECT {', '.join(texts)} FROM {raw}")
+        (values,) = session.fetch(f"SELECT {', '.join(f'count({name})' for name in looked)} FROM {typed}")
+        for cast, some, all_of_them in zip(looked.values(), values, there, strict=True):
+            bad = session.fetch(misfits(cast.text, cast.value, raw, ROW, cast.nulls)) if some < all_of_them else ()
+            problems += [_problem(session, found, raw, cast, *row) for row in bad]
     if problems:
-        raise SourceError(f"{where}: {'; '.join(problems)}; correct what is there, or name it in nulls=(…)")
-    return casts
+        raise SourceError(f"{found.where}: {'; '.join(problems)}; correct what is there, or name it in nulls=(…)")
+
+
+def _problem(session: Session, found: _Files, raw: str, cast: _Cast, row: int, value: str) -> str:
+    hint = text_hint(value, cast.dtype, found.source.format)
+    said = f"{printable(value[:200])!r} is not {cast.what}{hint}"
+    return f"{_line(session, found, raw, row)}, column {cast.column!r}: {said}"
 
 
 def _check_naive(session: Session, found: _Files, wanted: Wanted, raw: str, outer: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from headwater.clock import FIRST_MICROS, LAST_MICROS
 from headwater.definitions.bytes_text import HEX_BYTES, HEX_START
 from headwater.definitions.csv_format import CSVFormat
-from headwater.definitions.time_format import MONTHS, TimeFormat
+from headwater.definitions.time_format import ISO, MONTHS, TimeFormat
 from headwater.offline.engines.duckdb_columns import text_sql, type_name
 from headwater.offline.engines.duckdb_pieces import bound_sql
 from headwater.offline.engines.duckdb_zones import instant_sql, kind_sql
@@ -16,6 +16,14 @@ from headwater.planning.text_values import FALSE, INTEGER, NAMED_NUMBER, NUMBER,
 from headwater.planning.value_rule import WHOLE
 from headwater.types import DType
 
+_QUICK_NUMBERS = {
+    "float64": r"-?[0-9]{1,15}(?:\.[0-9]{1,20})?(?:[eE][+-]?[0-9]{1,2})?",
+    "float32": r"-?[0-9]{1,7}(?:\.[0-9]{1,20})?",
+}
+"""How nearly all numbers are written: those that no float lacks, so that nothing else is to be looked at."""
+_QUICK_DAY = r"[12][0-9]{3}-[0-9]{2}-[0-9]{2}"
+_QUICK_TIME = _QUICK_DAY + r"[T ](?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,6})?"
+"""How nearly all times of ISO 8601 are written, but for their offset: DuckDB's own cast says the same of them."""
 _DAYS = "DATE '0001-01-01' AND DATE '9999-12-31'"
 
 
@@ -41,7 +49,8 @@ def cast_text(sql: str, dtype: DType, form: CSVFormat, zone: LocalTimes | None =
             kept = f"abs({value}) < {most} OR NOT {_matches(number, INTEGER)} OR {held}"
             finite = f"CASE WHEN isfinite({value}) AND ({kept}) THEN {value} END"
             named = f"WHEN {_matches(number, NAMED_NUMBER)} THEN {value}"
-            return f"CASE WHEN {_matches(number, NUMBER)} THEN {finite} {named} END"
+            quick = f"WHEN {_matches(number, _QUICK_NUMBERS[dtype.name])} THEN CAST({number} AS {type_name(dtype)})"
+            return f"CASE {quick} WHEN {_matches(number, NUMBER)} THEN {finite} {named} END"
         case "bool":
             text = f"lower(trim({sql}, {_BLANKS}))"
             true, false = (", ".join(map(text_sql, texts)) for texts in (TRUE, FALSE))
@@ -51,7 +60,9 @@ def cast_text(sql: str, dtype: DType, form: CSVFormat, zone: LocalTimes | None =
         case "date":
             wall = _wall(sql, form.dates)
             fine = f"{wall} = CAST({wall} AS DATE) AND NOT {_finer(sql, form.dates)}"
-            return f"CASE WHEN {fine} AND CAST({wall} AS DATE) BETWEEN {_DAYS} THEN CAST({wall} AS DATE) END"
+            other = f"WHEN {fine} AND CAST({wall} AS DATE) BETWEEN {_DAYS} THEN CAST({wall} AS DATE)"
+            quick = f"WHEN {_matches(sql, _QUICK_DAY)} THEN TRY_CAST({sql} AS DATE)" if form.dates == ISO else ""
+            return f"CASE {quick} {other} END"
     raise AssertionError(dtype)
 
 
@@ -115,7 +126,16 @@ def _micros(sql: str, form: TimeFormat, finer: str, zone: LocalTimes | None) -> 
     micros = f"({micros})"
     if "f" in form.groups:
         micros += f" + CASE WHEN {_finer(sql, form)} THEN {finer} ELSE 0 END"
-    return f"CASE WHEN {micros} BETWEEN {FIRST_MICROS} AND {LAST_MICROS} THEN {micros} END"
+    quick = "" if form != ISO else _quick_micros(sql, zone)
+    return f"CASE {quick} WHEN {micros} BETWEEN {FIRST_MICROS} AND {LAST_MICROS} THEN {micros} END"
+
+
+def _quick_micros(sql: str, zone: LocalTimes | None) -> str:
+    cast = f"epoch_us(TRY_CAST({sql} AS TIMESTAMP))"
+    if zone is None:
+        return f"WHEN {_matches(sql, f'{_QUICK_TIME}Z?')} THEN {cast}"
+    local = bound_sql(cast, lambda wall: instant_sql(wall, zone))
+    return f"WHEN {_matches(sql, _QUICK_TIME)} THEN {local} WHEN {_matches(sql, f'{_QUICK_TIME}Z')} THEN {cast}"
 
 
 def _offset(zone: str) -> str:
@@ -169,7 +189,12 @@ def with_offset(text: str, form: CSVFormat, table: str, row: str) -> str:
     return f"SELECT {row}, {text} FROM {table} WHERE {_part(text, form.times, 'z')} <> '' ORDER BY {row} LIMIT 1"
 
 
+def present(text: str, nulls: Sequence[str]) -> str:
+    """Whether a text is there, and is none of those that mean NULL."""
+    return f"{text} NOT IN ({', '.join(map(text_sql, nulls))})" if nulls else f"{text} IS NOT NULL"
+
+
 def misfits(text: str, cast: str, table: str, row: str, nulls: Sequence[str] = ()) -> str:
     """The first row whose text is there, and is none of those that mean NULL, but has no value: (row, text)."""
-    there = f"{text} NOT IN ({', '.join(map(text_sql, nulls))})" if nulls else f"{text} IS NOT NULL"
+    there = present(text, nulls)
     return f"SELECT {row}, {text} FROM {table} WHERE {there} AND ({cast}) IS NULL ORDER BY {row} LIMIT 1"
