@@ -37,6 +37,8 @@ from headwater.urls import without_password
 
 if TYPE_CHECKING:
     from headwater import loader
+    from headwater.advisor import measure as measuring
+    from headwater.advisor.measurement import Measurement
     from headwater.compute import delete as deleting
     from headwater.compute import erase_entity as erasing
     from headwater.compute import historical as histories
@@ -67,6 +69,7 @@ if TYPE_CHECKING:
 else:
     # what a process that only serves never does: DuckDB, SQLGlot and SQLAlchemy come with it
     loader = deferred("headwater.loader")
+    measuring = deferred("headwater.advisor.measure")
     deleting = deferred("headwater.compute.delete")
     erasing = deferred("headwater.compute.erase_entity")
     histories = deferred("headwater.compute.historical")
@@ -588,6 +591,43 @@ class FeatureStore(forks.OfOneProcess):
             StoreError: a store cannot be reached, or the log's folder is another log's.
         """
         return repairing.repair_clock(self.rooms)
+
+    def worker(self, views: Sequence[str] | str | None = None) -> working.Worker:
+        """What works off the refresh queue, and erases purged keys once their time has come.
+
+        Args:
+            views: only these views; None: all.
+
+        Returns:
+            The worker: `.run()` works until its event `stopping` is set, `.run(once=True)` until nothing is due.
+        """
+        return working.Worker(self.rooms, [views] if isinstance(views, str) else views)
+
+    @leaves_nothing
+    def flush_refresh_requests(self) -> None:
+        """Bring the refresh requests that reads of this object have made to the queue now; else within a second."""
+        self.rooms.hints.flush()
+
+    @leaves_nothing
+    def measure(self, features: Any = None, *, minutes: float = 1.0, max_keys: int = 1_000) -> Measurement:
+        """Measure this store on keys that it holds; nothing is written, and the load that it makes is bounded.
+
+        Args:
+            features: as in `prepare`; None: each live service, else each live view, at most four.
+            minutes: how long it may take in all.
+            max_keys: how many keys are drawn at most, and how many rows a spine has.
+
+        Returns:
+            The figures; `.as_profile()` puts them beside those of other systems.
+
+        Raises:
+            UsageError: bounds that mean nothing.
+            NotFound: nothing is registered, or `features` names what is not there.
+            StoreError: the online store holds no rows of it, or a store cannot be reached.
+        """
+        return measuring.measure(
+            self.rooms, features=features, seconds=60 * minutes, max_keys=max_keys, observer=self._observer
+        )
 
     @leaves_nothing
     def claim_store(self, log_id: str) -> int:

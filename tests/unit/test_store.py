@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -261,3 +261,24 @@ def test_what_a_person_sees_is_short_and_telling(store: hw.FeatureStore, tmp_pat
         assert f"<FeatureStore {tmp_path.name} in {tmp_path}: registry sqlite:///.headwater/registry.db" in shown
         assert repr(other.registry).endswith("not read yet>")
     assert repr(other) == f"<FeatureStore {tmp_path.name}: closed>"
+
+
+def test_the_queue_is_worked_off_and_the_store_measured_through_it(tmp_path: Path) -> None:
+    now = {"is": datetime(2026, 1, 1, tzinfo=UTC)}
+    rows = [{"user": 1, "at": now["is"], "n": 7}]
+    view = hw.FeatureView(
+        "v",
+        entity=hw.Entity("user", join_keys={"user": hw.Int64}),
+        source=hw.TableSource(rows, event_time="at"),
+        features=[hw.Feature("n", hw.Int64)],
+        freshness_sla="1h",
+    )
+    (tmp_path / "headwater.toml").write_text("[freshness]\nrefresh = true\n")
+    with hw.FeatureStore(tmp_path, clock=lambda: now["is"]) as store:
+        store.apply([view])
+        store.materialize()
+        now["is"] += timedelta(hours=2)
+        store.get_online_features(["v:n"], [1])
+        store.flush_refresh_requests()
+        assert store.worker("v").run(once=True).keys == 1
+        assert store.measure(["v:n"], minutes=0.02).figures
