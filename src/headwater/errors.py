@@ -297,7 +297,10 @@ def nearest(name: str, names: Iterable[str]) -> str:
     """The hint for a misspelt name: `; did you mean 'temp'?`, or nothing where none is near."""
     if not isinstance(name, str) or len(name) > _SHOWN:
         return ""
-    close = difflib.get_close_matches(name, [str(n) for n in names], n=1, cutoff=0.6)
+    known = [str(n) for n in names]
+    close = [n for n in known if n.casefold() == name.casefold() != n] or difflib.get_close_matches(
+        name, known, n=1, cutoff=0.6
+    )
     return f"; did you mean {close[0]!r}?" if close else ""
 
 

@@ -23,7 +23,8 @@ from headwater.offline.json_files import read_json_rows
 from headwater.offline.spine import TIMESTAMPS
 from headwater.planning.resolve import resolve
 from headwater.planning.snapshot import RegistrySnapshot
-from headwater.planning.text_values import PLAIN, given_time_of_text, text_hint, text_in_json, value_of_text
+from headwater.planning.text_hints import text_hint
+from headwater.planning.text_values import PLAIN, Misread, given_time_of_text, text_in_json, value_of_text
 from headwater.planning.value_checks import python_values
 from headwater.scratch import whole_file
 from headwater.types import DType, String, Timestamp, leaf_dtype
@@ -176,11 +177,12 @@ def _typed_columns(
                 else:
                     values.append(value_of_text(str(given), dtype, form))
             except ValueError:
+                hint = text_hint(given, dtype, form, name, command=True)
                 if strict:
                     place = f"{path}: line {text.lines[row]}, column {name!r}"
-                    raise DataError(f"{place}: {brief(given)} is not {dtype}{text_hint(given, dtype, form)}") from None
+                    raise DataError(f"{place}: {brief(given)} is not {dtype}{hint}") from None
                 loose = True
-                values.append(given)
+                values.append(Misread(given, hint))
         columns[name] = values if loose else pa.array(values, dtype.arrow)
     return columns
 

@@ -25,6 +25,7 @@ from headwater.planning.local_time import aware, local_times
 from headwater.planning.python_arrays import array_of_values, refuse_mixed
 from headwater.planning.resolve import ResolvedView
 from headwater.planning.tables import as_table, column_names, index_hint, is_column, loose_columns
+from headwater.planning.text_values import Misread
 from headwater.planning.value_checks import NOT_TEXT, PARSE_TIMES, holds_text, shown, unreadable, unreadable_rows
 from headwater.planning.value_rule import Misfit, cast_value
 from headwater.types import Date, DType, Int32, Int64, String, Timestamp, a_dtype, fits, fitting_dtype, leaf_dtype
@@ -436,6 +437,8 @@ def _misfit(column: Column, at: int, dtype: DType | None) -> str:
     """What is wrong with a value that does not fit a dtype (None: a time)."""
     value, time = column[at], dtype is None or dtype == Timestamp
     what = "not a time" if dtype is None else f"not {a_dtype(dtype)}{_reason(value, dtype)}"
+    if isinstance(value, Misread):
+        return f"{shown(value.text)} is {what}{value.hint}"
     if isinstance(column, pa.ChunkedArray):
         if time or any(kind in str(dtype) for kind in ("string", "timestamp", "date")):
             found = unreadable_rows(column.slice(at, 1))

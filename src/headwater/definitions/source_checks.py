@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -59,11 +60,13 @@ Schemas = Callable[[Source], pa.Schema | Read | None]
 """The columns of a source; None where they cannot be known. May raise a HeadwaterError, which becomes a problem."""
 
 _WORDS = (
-    "all analyse analyze and any array as asc asymmetric both case cast check collate column constraint create "
-    "default deferrable desc describe distinct do else end except false fetch for foreign from group having in "
-    "initially intersect into lambda lateral leading limit not null offset on only or order pivot placing primary "
-    "qualify references returning select show some summarize symmetric table then to trailing true union unique "
-    "unpivot using variadic when where window with "
+    "all analyse analyze and anti any array as asc asof asymmetric at authorization binary both by case cast check "
+    "collate collation column concurrently constraint create cross default deferrable desc describe distinct do else "
+    "end except false fetch for foreign freeze from full glob group having ilike in initially inner intersect into is "
+    "isnull join lambda lateral leading left like limit natural not notnull null offset on only or order outer "
+    "overlaps pivot pivot_longer pivot_wider placing positional primary qualify references returning right select "
+    "semi show similar some summarize symmetric table tablesample then to trailing true union unique unpack unpivot "
+    "using variadic verbose when where window with "
 )
 _RESERVED = frozenset(_WORDS.split())
 """Words that DuckDB takes for a name only in double quotes."""
@@ -154,10 +157,17 @@ def _quoting_hint(query: str) -> str:
     words = [
         token.text
         for before, token, after in zip(around, tokens, around[2:], strict=False)
-        if token.text.casefold() in _RESERVED and _opens(before) and _closes(after)
+        if token.text.casefold() in _RESERVED
+        and token.token_type not in (sqlglot.TokenType.IDENTIFIER, sqlglot.TokenType.STRING)
+        and _opens(before)
+        and _closes(after)
     ]
     named = ", ".join(f'"{word}"' for word in dict.fromkeys(words))
-    return f"{named} is a word of SQL, and in double quotes the name of a column or table: " if words else ""
+    return (
+        f"{', '.join(dict.fromkeys(words))} is a reserved SQL keyword; write {named} to use it as a name: "
+        if words
+        else ""
+    )
 
 
 def _opens(token: sqlglot.Token | None) -> bool:
@@ -302,8 +312,21 @@ def _pushed(view: FeatureView, source: PushSource) -> Read | None:
 def _column(schema: pa.Schema, name: str, what: str) -> pa.DataType | str:
     """The type of a column, or the problem that there is none."""
     if name not in schema.names:
-        return f"{what}: the source has no column {name!r}{of_those(name, schema.names, 'it')}"
+        there = of_those(name, schema.names, "it")
+        return f"{what}: the source has no column {name!r}{_index_hint(schema, name) or there}"
     return schema.field(name).type
+
+
+def _index_hint(schema: pa.Schema, name: str) -> str:
+    """What to do where a column is the index of the pandas frame that was written, which a file may only describe."""
+    try:
+        index = json.loads((schema.metadata or {})[b"pandas"])["index_columns"]
+        described = any(isinstance(part, dict) and part["name"] == name for part in index)
+    except (KeyError, TypeError, ValueError):
+        return ""
+    if not described:
+        return ""
+    return "; it is the index of the pandas frame, a range that is not written: write frame.reset_index() instead"
 
 
 def _lacking(schema: pa.Schema, name: str) -> str | None:

@@ -21,6 +21,7 @@ import numpy as np
 
 from headwater.definitions.csv_format import CSVFormat
 from headwater.errors import SourceError, printable
+from headwater.offline.file_kinds import refuse_no_text
 
 _CHUNK = 1 << 20
 _HEAD = 1 << 16
@@ -270,16 +271,17 @@ def read_rows(file: str, form: CSVFormat, where: str) -> Iterator[tuple[int, lis
     Raises:
         SourceError: naming file and line; a record of other fields.
     """
-    width, first, cut = 0, 0, {"", *form.nulls}
+    width, first, begins, cut = 0, 0, "", {"", *form.nulls}
     for line, record in read_records(file, form, where):
         if not width:
-            width, first = len(record), line
+            width, first, begins = len(record), line, record[0]
         elif len(record) != width and not (len(record) > width and cut.issuperset(record[width:])):
             what = "the header names" if form.header else f"line {first} has"
             shown = form.delimiter_of(file).join(record)
             raise SourceError(
                 f"{where}: {file}: line {line} has {len(record)} field{'' if len(record) == 1 else 's'}, {what} "
                 f"{width}: {printable(shown[:_SHOWN])}{'…' if len(shown) > _SHOWN else ''}{_comment_hint(record, form)}"
+                f"{_delimiter_hint(begins, width, form, file)}"
             )
         yield line, record[:width]
 
@@ -292,6 +294,16 @@ def check_records(file: str, form: CSVFormat, where: str) -> None:
     """
     for _ in read_rows(file, form, where):
         pass
+
+
+def _delimiter_hint(first: str, width: int, form: CSVFormat, file: str) -> str:
+    mark = next((mark for mark in ";\t|," if mark in first and mark != form.delimiter_of(file)), None)
+    if width > 1 or mark is None:
+        return ""
+    name = "tab" if mark == "\t" else mark
+    return (
+        f"; its fields are separated by {mark!r}: delimiter={mark!r} (the headwater command: --csv 'delimiter={name}')"
+    )
 
 
 def _comment_hint(record: list[str], form: CSVFormat) -> str:
@@ -440,7 +452,8 @@ def _encoding(raw: io.BufferedReader, form: CSVFormat, file: str, where: str) ->
     Raises:
         SourceError: a byte order mark of another encoding.
     """
-    start = raw.peek(4)[:4]
+    start = raw.peek(16)[:16]
+    refuse_no_text(start, file, where)
     name = codecs.lookup(form.encoding).name
     for mark, encoding in BYTE_ORDER_MARKS.items():
         if start.startswith(mark) and not name.startswith(encoding):

@@ -12,6 +12,7 @@ import msgspec
 
 from headwater.errors import SourceError, printable
 from headwater.offline.csv_files import BYTE_ORDER_MARKS, open_text_file
+from headwater.offline.file_kinds import refuse_no_text
 from headwater.planning.text_values import finite
 
 _SHOWN = 60
@@ -82,7 +83,8 @@ def _after_mark(raw: io.BufferedReader, file: str, where: str) -> None:
     Raises:
         SourceError: one of another encoding.
     """
-    start = raw.peek(4)[:4]
+    start = raw.peek(16)[:16]
+    refuse_no_text(start, file, where)
     for mark, encoding in BYTE_ORDER_MARKS.items():
         if start.startswith(mark):
             raise SourceError(f"{where}: {file} is {encoding.upper()}, JSON is UTF-8: write it as UTF-8")

@@ -5,10 +5,10 @@ A text that is not such a value is refused, never rounded, cut or taken for NULL
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import re
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -20,7 +20,7 @@ from headwater.definitions.bytes_text import bytes_of_text
 from headwater.definitions.csv_format import CSVFormat
 from headwater.definitions.time_format import TimeFormat, WrittenTime
 from headwater.planning.local_time import LocalTimes
-from headwater.planning.value_rule import BITS, WHOLE, Misfit, beyond_all, cast_value
+from headwater.planning.value_rule import BITS, WHOLE, cast_value
 from headwater.types import DType
 
 PLAIN = CSVFormat()
@@ -35,6 +35,22 @@ NAMED_NUMBER = r"\s*[+-]?(?i:nan|inf|infinity)\s*"
 TRUE, FALSE = ("true", "t", "yes", "y", "1"), ("false", "f", "no", "n", "0")
 
 _FLOAT = {"float32": pa.float32(), "float64": pa.float64()}
+
+
+@dataclass(frozen=True)
+class Misread:
+    """A text of a file that is not of its dtype, which no dtype takes.
+
+    Attributes:
+        text: the text.
+        hint: what an error says that may be done about it.
+    """
+
+    text: str
+    hint: str
+
+    def __repr__(self) -> str:
+        return repr(self.text)
 
 
 def grouped(thousands: str, decimal: str) -> str:
@@ -75,40 +91,6 @@ def value_of_text(text: str, dtype: DType, form: CSVFormat = PLAIN, zone: LocalT
             return _date(text, form.dates)
         case _:
             return _array(text, dtype, zone)
-
-
-def text_hint(text: str, dtype: DType, form: CSVFormat) -> str:
-    """What to do about a text that is not of its dtype; empty where nothing helps."""
-    if dtype.name in ("timestamp", "date"):
-        option = "date_format" if dtype.name == "date" else "timestamp_format"
-        stated = getattr(form, option)
-        return f" (written as {option}={stated!r})" if stated else f" (ISO 8601; else state {option}='%d.%m.%Y')"
-    if dtype.name == "bytes":
-        return r" (after 0x or \x come hex digits, two for each byte; other text stands for its UTF-8)"
-    if dtype.name in ("array", "embedding"):
-        return f" (lists are written as JSON{_list_reason(text, dtype)})"
-    return _number_hint(text, dtype, form) if dtype.numeric else ""
-
-
-def _list_reason(text: str, dtype: DType) -> str:
-    try:
-        cast_value(json.loads(text, parse_float=finite), dtype)
-    except Misfit as misfit:
-        return f"; {misfit}"
-    except (ValueError, RecursionError):
-        return ""
-    return ""
-
-
-def _number_hint(text: str, dtype: DType, form: CSVFormat) -> str:
-    with contextlib.suppress(ValueError):
-        if dtype.name in WHOLE and _beyond_all(plain_number(text, form), dtype):
-            return f" ({beyond_all(dtype)}; a decimal mark says that it may be rounded: {text.strip()}{form.decimal}0)"
-    if dtype.name == "int64" and re.fullmatch(INTEGER, text, re.ASCII):
-        return " (beyond 64 bits: such numbers are declared hw.String)"
-    if form.decimal == "." and form.thousands is None and "," in text:
-        return " (decimal=',' or thousands=',' where numbers are written so)"
-    return ""
 
 
 def plain_number(text: str, form: CSVFormat) -> str:
@@ -222,12 +204,12 @@ def _float(text: str, dtype: DType) -> float:
     # one rounding: of the text to the dtype
     stripped = text.strip().removeprefix("+")
     value = float(pa.scalar(stripped).cast(_FLOAT[dtype.name]).as_py())
-    if not np.isfinite(value) or (abs(value) >= WHOLE[dtype.name] and _beyond_all(text, dtype)):
+    if not np.isfinite(value) or (abs(value) >= WHOLE[dtype.name] and beyond_literal(text, dtype)):
         raise ValueError(text)
     return value
 
 
-def _beyond_all(number: str, dtype: DType) -> bool:
+def beyond_literal(number: str, dtype: DType) -> bool:
     """Whether a plain number is an integer literal beyond those that a float dtype holds all of."""
     return re.fullmatch(INTEGER, number, re.ASCII) is not None and abs(int(number)) > WHOLE[dtype.name]
 

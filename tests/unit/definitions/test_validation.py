@@ -255,7 +255,7 @@ def test_a_query_may_name_its_own_tables() -> None:
 def test_a_word_of_sql_as_a_name_is_told() -> None:
     query = "SELECT airport, t, select AS temp FROM f"
     found = only(view(source=SQLSource(query, tables={"f": SOURCE}, event_time="t")), columns=None)
-    assert 'source.query: "select" is a word of SQL' in found
+    assert "source.query: select is a reserved SQL keyword" in found
 
 
 def test_a_word_of_sql_that_only_the_engine_refuses_is_told() -> None:
@@ -264,7 +264,7 @@ def test_a_word_of_sql_that_only_the_engine_refuses_is_told() -> None:
 
     source = SQLSource("SELECT airport, t, temp, order FROM f ORDER BY t", tables={"f": SOURCE}, event_time="t")
     said = "Parser Error: syntax error at or near"
-    assert '"order" is a word of SQL' in check([view(source=source)], schemas).problems[0]
+    assert "order is a reserved SQL keyword" in check([view(source=source)], schemas).problems[0]
     said = "Catalog Error: no such table"
     assert "word of SQL" not in check([view(source=source)], schemas).problems[0]
 

@@ -33,7 +33,8 @@ from headwater.offline.lacking import check_case, first_files, lacking_names, wi
 from headwater.offline.local_files import SourceFile, list_local, root_of
 from headwater.planning.local_time import LocalTimes
 from headwater.planning.partitions import partitions
-from headwater.planning.text_values import PLAIN, text_hint, value_of_text
+from headwater.planning.text_hints import text_hint
+from headwater.planning.text_values import PLAIN, value_of_text
 from headwater.types import DType, String, Timestamp
 
 _SUFFIXES = tuple(f".{kind}{packed}" for kind in ("csv", "tsv", "tab", "txt") for packed in ("", ".gz", ".zst"))
@@ -450,7 +451,8 @@ def _check_casts(
 
 
 def _problem(session: Session, found: _Files, raw: str, cast: _Cast, row: int, value: str) -> str:
-    hint = text_hint(value, cast.dtype, found.source.format)
+    dtype = Timestamp if cast.what == "a time" else cast.dtype
+    hint = text_hint(value, dtype, found.source.format, cast.column)
     said = f"{printable(value[:200])!r} is not {cast.what}{hint}"
     return f"{_line(session, found, raw, row)}, column {cast.column!r}: {said}"
 

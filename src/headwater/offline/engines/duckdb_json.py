@@ -24,12 +24,12 @@ from headwater.offline.lacking import check_case, with_files
 from headwater.offline.local_files import SourceFile, list_local, root_of
 from headwater.planning.local_time import REPEATED, SKIPPED, LocalTimes
 from headwater.planning.partitions import Partitions, partitions
+from headwater.planning.text_hints import json_time_hint, text_hint
 from headwater.planning.text_values import (
     PLAIN,
     clock_change,
     json_value,
     micros_up,
-    text_hint,
     value_of_text,
     written_time,
 )
@@ -255,7 +255,11 @@ def _check(
     for value, (place, row) in zip(values, rows, strict=True):
         if value is _BAD:
             shown = printable(json.dumps(row.get(name), default=str)[:200])
-            what = "a time (text in ISO 8601)" if time else f"{dtype}{_reason(row.get(name), dtype)}"
+            if time or dtype == Timestamp:
+                hint = json_time_hint(row.get(name), name)
+                what = f"a time (text in ISO 8601{'; ' if hint else ''}{hint})"
+            else:
+                what = f"{dtype}{_reason(row.get(name), dtype)}"
             raise SourceError(f"{where}: {place}, column {name!r}: {shown} is not {what}")
 
 

@@ -42,6 +42,7 @@ from headwater.offline.engines.duckdb_unreadable import (
     look_at_files,
 )
 from headwater.offline.engines.footers import lacking, read_footers
+from headwater.offline.file_kinds import refuse_no_parquet
 from headwater.offline.lacking import check_case, first_files, with_files
 from headwater.offline.local_files import SourceFile, list_local, root_of
 from headwater.offline.locations import is_remote
@@ -92,7 +93,12 @@ def parquet_schema(
         every_file: whether a column that some files lack says so in its metadata (`LACKING`).
     """
     found = _listed(source, folder, where, None)
-    schema = schema_of(session, found.scanned.query(), where)
+    try:
+        schema = schema_of(session, found.scanned.query(), where)
+    except SourceError:
+        for file in found.scanned.files:
+            refuse_no_parquet(file, where)
+        raise
     if not every_file:
         return schema
     names = found.scanned.files
@@ -100,7 +106,9 @@ def parquet_schema(
     schema = with_twins(schema, _columns(footers, found.scanned.parts))
     lack = lacking(names, footers, schema.names, found.scanned.parts)
     named = _named_in([footer.schema.to_arrow_schema() for footer in footers], found.scanned.parts)
-    return with_files(_saying(schema, lack), first_files(names, named))
+    made = with_files(_saying(schema, lack), first_files(names, named))
+    pandas = (footers[0].schema.to_arrow_schema().metadata or {}).get(b"pandas") if footers else None
+    return made if pandas is None else made.with_metadata({**(made.metadata or {}), b"pandas": pandas})
 
 
 def _listed(source: ParquetSource, folder: Path, where: str, only: frozenset[str] | None) -> _Listed:

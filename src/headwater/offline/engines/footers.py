@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from headwater.errors import SourceError
+from headwater.offline.file_kinds import refuse_no_parquet
 from headwater.offline.lacking import lacking_names
 from headwater.planning.partitions import Partitions
 
@@ -28,6 +29,7 @@ def read_footers(files: Sequence[str | Path], where: str) -> tuple[pq.FileMetaDa
         try:
             found.append(pq.read_metadata(file))
         except (pa.ArrowException, OSError) as bad:
+            refuse_no_parquet(str(file), where)
             raise SourceError(f"{where}: {file}: {bad}") from bad
     return tuple(found)
 
