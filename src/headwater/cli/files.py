@@ -306,8 +306,19 @@ def _in_list(value: Any) -> Any:
     return plain(value)
 
 
+def _check_folder(path: Path) -> None:
+    """Refuse a file in a folder that does not exist.
+
+    Raises:
+        StoreReadOnly: naming the folder.
+    """
+    if not path.parent.is_dir():
+        raise StoreReadOnly(f"{path}: cannot write: folder {path.parent} does not exist; make it first")
+
+
 @contextlib.contextmanager
 def _whole_or_not(path: Path) -> Iterator[Path]:
+    _check_folder(path)
     try:
         with whole_file(path) as partial:
             yield partial
@@ -398,6 +409,7 @@ def write_result(
     """
     if out is None:
         return _looked_at(result, first)
+    _check_folder(out)
     if out.suffix.lower() == ".parquet":
         result.to_parquet(out)
         return Taken(pyarrow.parquet.read_metadata(out).num_rows)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from headwater.definitions.fingerprint import fingerprint
-from headwater.definitions.sources import TEXT_SOURCES, PushSource, Source, SQLSource
+from headwater.definitions.sources import PushSource, Source, reads_text
 from headwater.definitions.view import FeatureView
 from headwater.errors import DefinitionError
 from headwater.offline.base import OfflineEngine, ViewInput
@@ -49,20 +49,13 @@ def check_values(
         number = view.version or (registered.version if registered is not None else _UNNUMBERED)
         version = ViewVersion(replace(view, version=number), False, now, now)
         source = source_of(version)
-        if isinstance(source, PushSource) or not (every or (_reads_text(source) and registered is None)):
+        if isinstance(source, PushSource) or not (every or (reads_text(source) and registered is None)):
             continue
         record = ViewRecord(view.name, {version.version: version}, None)
         problems += engine.check_values(ViewInput(whole_view(record, version), source), ROWS)
     if problems:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         raise DefinitionError(f"{count} in the values of sources (the first {ROWS:,} rows of each file):", problems)
-
-
-def _reads_text(source: Source) -> bool:
-    """Whether a source, or a table of a query, is one of text."""
-    if isinstance(source, SQLSource):
-        return any(_reads_text(table) for table in source.tables.values())
-    return isinstance(source, TEXT_SOURCES)
 
 
 def _registered(snapshot: RegistrySnapshot, view: FeatureView) -> ViewVersion | None:

@@ -168,13 +168,16 @@ def status(rooms: Rooms, now: int, registry: Mapping[str, Any], exposed: Sequenc
     wrong = rooms.log.clock_warning()
     warnings: list[str] = [] if wrong is None else [wrong]
     unreachable: list[str] = []
+    owner = tuple(_owner(rooms, unreachable))
     online, marks = _online(rooms, snapshot, warnings, unreachable)
+    if owner:  # the store's watermarks are another log's
+        marks = {pair: mark for pair, (mark, _) in rooms.registry.watermarks().items()}
     failures = {(failure.view, failure.version): failure for failure in rooms.failures.all()}
     versions = [v for record in snapshot.views.values() for v in _versions(rooms, record, marks, now, failures)]
     versions.sort(key=lambda v: v.state == "retired")
     warnings += (failed := tuple(_failed(snapshot, versions)))
     warnings += _waiting(snapshot)
-    warnings += _owner(rooms, unreachable)
+    warnings += owner
     warnings += (problems := rooms.log.problems())
     warnings += _exposed(exposed)
     purges = pending_purges(rooms, now)

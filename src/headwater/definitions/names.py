@@ -106,5 +106,7 @@ def named_in(schema: pa.Schema, name: str) -> str | None:
     return None if found is None else found.decode()
 
 
+REPEATED_IN = b"headwater.repeated_in"
+"""In the metadata of a column that a file has twice: which file."""
 NAMED_IN = b"headwater.named_in"
 """In the metadata of a column whose name differs from another's only in case: the first file that has it (text)."""

@@ -16,6 +16,7 @@ from sqlglot import exp
 from headwater.definitions.csv_format import csv_problems
 from headwater.definitions.names import (
     LOG_COLUMNS,
+    REPEATED_IN,
     date_key_problem,
     is_text,
     named_in,
@@ -314,6 +315,9 @@ def _column(schema: pa.Schema, name: str, what: str) -> pa.DataType | str:
     if name not in schema.names:
         there = of_those(name, schema.names, "it")
         return f"{what}: the source has no column {name!r}{_index_hint(schema, name) or there}"
+    twice = (schema.field(name).metadata or {}).get(REPEATED_IN)
+    if twice is not None:
+        return f"{what}: {twice.decode()}: two columns are named {name!r}; rename one in the file"
     return schema.field(name).type
 
 

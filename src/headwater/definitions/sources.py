@@ -202,3 +202,10 @@ def at_new_location(source: Source, old: Source, new: Source) -> Source:
     if moves and isinstance(source, ParquetSource | CSVSource | JSONSource):
         return replace(source, path=new.location)
     return source
+
+
+def reads_text(source: Source) -> bool:
+    """Whether a source, or a table of a query, is one of text."""
+    if isinstance(source, SQLSource):
+        return any(reads_text(table) for table in source.tables.values())
+    return isinstance(source, TEXT_SOURCES)

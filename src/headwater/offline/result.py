@@ -255,6 +255,8 @@ class HistoryResult(OfOneProcess):
             UsageError: a column of the spine has a type that Parquet lacks.
         """
         path = Path(path)
+        if not path.parent.is_dir():
+            raise StoreError(f"cannot write {path}: folder {path.parent} does not exist; make it first")
         try:
             with whole_file(path) as partial, pq.ParquetWriter(partial, self._run.schema) as writer:
                 for batch in self.to_batches(_ROW_GROUP):

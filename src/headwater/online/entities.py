@@ -75,6 +75,9 @@ def entity_batch(entities: Any, keys: Mapping[str, DType]) -> EntityBatch:
         return _from_columns(entities, keys)
     if _is_table(entities):
         return _from_table(entities, keys)
+    if isinstance(entities, (set, frozenset)):
+        kind = type(entities).__name__
+        raise EntityKeyError(f"entities: a {kind} has no order; give a list: {brief(list(entities))}")
     if isinstance(entities, (str, bytes)) or not (is_column(entities) or _is_series(entities)):
         raise EntityKeyError(f"entities: one {type(entities).__name__} alone; give a list: [{brief(entities)}]")
     return _from_values(entities, keys)

@@ -262,9 +262,9 @@ class RegistrySnapshot:
             EntityNotFound: with the nearest name.
         """
         if not isinstance(name, str) or name not in self.entities:
-            raise EntityNotFound(
-                f"no entity {brief(name)}{nearest(name, self.entities)}{_registered('entities', self.entities)}"
-            )
+            view = f", it is a feature view ('headwater delete {name}' deletes from it alone)"
+            named = view if isinstance(name, str) and name in self.views else nearest(name, self.entities)
+            raise EntityNotFound(f"no entity {brief(name)}{named}{_registered('entities', self.entities)}")
         return self.entities[name]
 
     def view(self, name: str) -> ViewRecord:

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from headwater.definitions.csv_format import QUOTABLE, CSVFormat
+from headwater.definitions.names import REPEATED_IN
 from headwater.definitions.sources import CSVSource
 from headwater.errors import SourceError, printable
 from headwater.offline.base import SourceScope
@@ -163,6 +164,8 @@ def csv_schema(session: Session, source: CSVSource, folder: Path, where: str) ->
     schema = source.query_types
     found = _described(source, csv_files(source, folder, where), folder, where)
     types = pa.schema([(name, schema[name].arrow if name in schema else pa.string()) for name in found.names])
+    twice = {name: {REPEATED_IN: file.encode()} for name, file in found.repeated.items()}
+    types = pa.schema([f.with_metadata(twice[f.name]) if f.name in twice else f for f in types])
     return with_files(types, first_files([file.location for file in found.files], found.headers))
 
 

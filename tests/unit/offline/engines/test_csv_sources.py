@@ -107,7 +107,7 @@ def test_nulls_may_be_none_at_all(tmp_path: Path) -> None:
         ("", "the file is empty"),
         ('order,t,note,paid\nA1,2026-06-01,"two\n\nlines",1\nB2,2026-06-01,b,oops\n', "line 5, column 'paid': 'oops'"),
         ("order,t,paid\nA1,01/06/2026,1\n", "is not a time (ISO 8601; else state timestamp_format="),
-        ("order,t,paid\nA1,2026-06-01,\"1,5\"\n", "'1,5' is not float64 (decimal=',' or thousands="),
+        ("order,t,paid\nA1,2026-06-01,\"1,5\"\n", "'1,5' is not float64 (decimal=',' where numbers"),
     ],
 )  # fmt: skip
 def test_what_is_no_row_is_named_with_its_line(tmp_path: Path, content: str | bytes, said: str) -> None:
