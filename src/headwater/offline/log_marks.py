@@ -93,9 +93,10 @@ def _micros(column: pa.ChunkedArray, otherwise: NDArray[np.int64]) -> NDArray[np
 class Digests:
     """Salted digests of keys: equal values have equal ones, whatever the width of integers and the keys' order.
 
-    A key of several columns is digested by their names, in the names' order, since versions of a view may order them in
-    different ways. Earlier releases took its values in the order of the entity that they deleted by: such digests are
-    shorter, so that they are never taken for the others, and are still recognised by versions with that order.
+    A key is digested by its columns' names, in their order: versions of a view may order them in different ways, or
+    have other keys with equal values. Earlier releases took the values alone, in the order of the entity that they
+    deleted by: such digests are shorter, so that they are never taken for the others, and are still recognised by
+    versions with that order.
     """
 
     def __init__(self, salt: bytes) -> None:
@@ -113,7 +114,7 @@ class Digests:
 
     def one(self, names: tuple[str, ...], values: Sequence[Any]) -> bytes:
         """The digest of one key: its join keys and their values."""
-        if len(names) < 2:
+        if not names:
             return self._in_order(values)
         body = b"".join(name + _encoded(values[i]) for i, name in _named(names))
         return _BY_NAME + hashlib.blake2b(body, digest_size=16, key=self._salt).digest()
@@ -122,7 +123,7 @@ class Digests:
         self, names: tuple[str, ...], values: Sequence[Any], others: Sequence[tuple[str, ...]] = ()
     ) -> tuple[bytes, ...]:
         """As `all`, for one key; the values in the entity's order."""
-        if len(names) < 2:
+        if not names:
             return (self._in_order(values),)
         return *(self.one(each, values) for each in (names, *others)), self._in_order(values)
 

@@ -153,6 +153,22 @@ def test_versions_with_other_keys_are_named_and_take_a_delete_by_their_own(
         delete(bench.rooms, "v", [{"other": 1}])
 
 
+def test_a_purge_of_a_key_leaves_an_equal_value_of_another_key_alone(bench: Bench) -> None:
+    dtypes: dict[str, DType] = {"user": hw.Int64, "shop": hw.Int64}
+    apply(bench, visits({"user": "user"}, dtypes), "s")
+    apply(bench, visits({"shop": "shop"}, dtypes), "t")
+    bench.write("v", [{"user": 7, "shop": 9, "at": T0, "spent": 1.0}, {"user": 8, "shop": 7, "at": T0, "spent": 2.0}])
+    bench.delete("v", [{"shop": 7}], purge=True)
+    for _ in range(2):
+        assert bench.values("v@1.0.0:spent", [{"user": 7}]) == [1.0]
+        spine = pa.Table.from_pylist([{"user": 7, "timestamp": LATER}])
+        assert historical(bench.rooms, spine, ["v@1.0.0:spent"]).to_arrow()["spent"].to_pylist() == [1.0]
+        assert bench.values("v@2.0.0:spent", [{"shop": 7}, {"shop": 9}]) == [None, 1.0]
+        bench.pass_time(minutes=30)
+        bench.materialize(force=True)
+    assert bench.rooms.log.pending_purges() == []
+
+
 def test_materialize_takes_the_keys_by_the_names_of_any_version(bench: Bench) -> None:
     dtypes: dict[str, DType] = {"id": hw.String}
     apply(bench, visits({"id": "id"}, dtypes), "s")
