@@ -260,13 +260,12 @@ def test_order_and_repeats_of_keys_are_kept() -> None:
     assert found == {"user": keys, "x": [i if (i := int(key[1:])) < 100 else None for key in keys]}
 
 
-def test_a_key_out_of_what_its_type_holds_is_not_found() -> None:
+def test_a_key_out_of_what_its_type_holds_is_refused() -> None:
     view, store = make_view({"x": Int64}, {"n": Int64}), MemoryOnlineStore()
     put(store, view, [{"n": n, "x": n} for n in range(60)])
     for count in (1, 60):
-        result = reader(store, ["view:x"], view).read([2**63, *range(count), -(2**70)], now=NOW)
-        assert result.to_dict()["x"] == [None, *range(count), None]
-        assert result.statuses["x"][0] is Status.NOT_FOUND
+        with pytest.raises(EntityKeyError, match=rf"row {count}: join key 'n' is -{2**70}, an integer beyond 64 bits"):
+            reader(store, ["view:x"], view).read([*range(count), -(2**70), 2**63], now=NOW)
 
 
 def test_a_damaged_row_is_named_and_the_rest_is_served() -> None:
