@@ -265,11 +265,11 @@ def test_an_identity_changes_with_the_content(lake: Path) -> None:
     replaced = identity()
     assert not same_file(changed, replaced)
     # of another host the inode says nothing
-    local_files._host.cache_clear()
+    local_files.this_host.cache_clear()
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(local_files.hashlib, "blake2b", lambda *_, **__: local_files.hashlib.sha1(b"another"))
         elsewhere = identity()
-    local_files._host.cache_clear()
+    local_files.this_host.cache_clear()
     assert elsewhere.device != replaced.device and same_file(elsewhere, replaced)
 
 
