@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import importlib
-import sys
 from types import ModuleType
 from typing import Any
 
 
 class _Deferred(ModuleType):
     def __getattr__(self, name: str) -> Any:
-        module = sys.modules.get(self.__name__) or importlib.import_module(self.__name__)
-        return getattr(module, name)
+        # not from sys.modules, which has the module as soon as another thread begins to import it: this waits for it
+        return getattr(importlib.import_module(self.__name__), name)
 
 
 def deferred(name: str) -> Any:
-    """A module, imported when one of its attributes is first asked for.
+    """A module, imported when one of its attributes is first asked for; by whichever thread comes first, once.
 
     Args:
         name: its full name.

@@ -10,8 +10,6 @@ import typer
 from headwater.cli import catalog, complete
 from headwater.cli.run import Run, command
 from headwater.cli.sheet import Line, Lines
-from headwater.definitions.sources import reads_text
-from headwater.definitions.view import FeatureView
 from headwater.errors import RegistryConflict
 
 if TYPE_CHECKING:
@@ -52,14 +50,9 @@ def plan(
     """
     with run.store() as store:
         found = store.plan(check=check)
-    new = [] if check else sorted(stage.name for stage in found.stages if _reads_text(stage.definition))
+    new = [] if check else found.text_views
     note = f"apply reads the first 10,000 rows of each file of {', '.join(new)} too, as plan --check does"
     run.answer(found, Lines(str(found)), *([Line(note, "dim")] if new else []))
-
-
-def _reads_text(definition: Any) -> bool:
-    """Whether this is a view of files of text, whose values apply reads."""
-    return isinstance(definition, FeatureView) and reads_text(definition.source)
 
 
 def apply(

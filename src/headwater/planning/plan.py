@@ -8,6 +8,7 @@ from typing import Any
 
 from headwater.clock import EPOCH
 from headwater.definitions.serialize import view_to_dict
+from headwater.definitions.sources import reads_text
 from headwater.definitions.view import FeatureView
 from headwater.errors import RegistryConflict
 from headwater.planning.snapshot import ServiceVersion
@@ -57,6 +58,12 @@ class Plan:
     def has_same_stages(self, other: Plan) -> bool:
         """Whether two plans do the same, on whatever revisions."""
         return [*map(_content, self.stages)] == [*map(_content, other.stages)]
+
+    @property
+    def text_views(self) -> list[str]:
+        """The views of new files of text, whose values `apply` reads."""
+        views = [(stage.name, stage.definition) for stage in self.stages]
+        return sorted(name for name, view in views if isinstance(view, FeatureView) and reads_text(view.source))
 
     def __str__(self) -> str:
         notes = [str(unchanged) for unchanged in self.unchanged if unchanged.note]

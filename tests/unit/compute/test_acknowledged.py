@@ -12,6 +12,7 @@ import pytest
 from headwater.compute.acknowledged import acknowledge
 from headwater.compute.recent import RecentWrite, RecentWrites
 from headwater.errors import Unavailable
+from headwater.online.base import Capabilities
 from headwater.online.session import Session
 
 WRITE = RecentWrite(datetime(2026, 1, 1, tzinfo=UTC), "write", "clicks", 1, (), 1)
@@ -22,6 +23,7 @@ class Nodes:
 
     def __init__(self, noted: Mapping[str, int] | None, there: bool = True) -> None:
         self.noted, self.there, self.asked = noted, there, list[str]()
+        self.capabilities = Capabilities(frozenset())
 
     def last_write(self) -> Mapping[str, int] | None:
         return self.noted
@@ -40,6 +42,17 @@ class Nodes:
         return {}
 
 
+def parts(nodes: Nodes, recent: RecentWrites) -> Any:
+    return SimpleNamespace(
+        project="p",
+        online=nodes,
+        recent=recent,
+        store_name="p:log",
+        durable_within=timedelta(seconds=1),
+        fetcher=SimpleNamespace(rows=lambda keys, _: [b"epoch"] * len(keys)),
+    )
+
+
 @pytest.mark.parametrize(
     ("noted", "session", "durability", "asked", "marks"),
     [
@@ -54,18 +67,16 @@ def test_only_a_session_asks_how_far_the_store_is(
     noted: Mapping[str, int] | None, session: bool, durability: int, asked: list[str], marks: Mapping[str, int]
 ) -> None:
     nodes, recent = Nodes(noted), RecentWrites()
-    rooms: Any = SimpleNamespace(online=nodes, recent=recent, store_name="p:log", durable_within=timedelta(seconds=1))
+    rooms = parts(nodes, recent)
     token = Session("p:log", {}) if session else None
     assert acknowledge(rooms, WRITE, token, durability)
     assert nodes.asked == asked and recent.last()[0].marks == marks
     # a session takes what the store said, never what a write left behind it
-    assert token is None or token.marks == {"node": 7}
+    assert token is None or (token.marks, token.epochs) == ({"node": 7}, {b"epoch"})
 
 
 def test_without_a_session_an_outage_after_the_write_is_no_error() -> None:
-    rooms: Any = SimpleNamespace(
-        online=Nodes(None, there=False), recent=RecentWrites(), store_name="p:log", durable_within=timedelta(seconds=1)
-    )
+    rooms = parts(Nodes(None, there=False), RecentWrites())
     assert acknowledge(rooms, WRITE, None)
     with pytest.raises(Unavailable):
         acknowledge(rooms, WRITE, Session("p:log", {}))
