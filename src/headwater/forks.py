@@ -17,6 +17,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, NoReturn, TypeVar, overload
 
 from headwater.errors import Unavailable, UsageError
@@ -83,7 +84,8 @@ def after_fork(
         in_parent: called in the parent after it.
     """
     number = next(_numbers)
-    kept = weakref.ref(thing, lambda _: _watched.pop(number, None))
+    # no Python code, in which Ctrl-C would be raised and lost; the reference is what pop gives where nothing is there
+    kept = weakref.ref(thing, partial(_watched.pop, number))
     _watched[number] = _Watched(kept, in_child, before, in_parent)
 
 
