@@ -38,7 +38,7 @@ def promote(
 ) -> None:
     """Make a version live.
 
-    Refused until it is materialized as far as the live one, unless forced. Newer ones go live again by promote alone.
+    Refused until it has caught up with the live one, unless forced. Newer ones go live again by promote alone.
     """
     with run.store() as store:
         done = store.promote(name, version, force=force)

@@ -8,21 +8,21 @@ from dataclasses import astuple
 from typing import TYPE_CHECKING
 
 from headwater.clock import from_micros
-from headwater.compute.registry_place import RegistryPlace, is_copy, place_of
+from headwater.compute.registry_location import RegistryLocation, is_copy, location_of
 from headwater.errors import LogMismatch, Unavailable, UsageError
 from headwater.offline.local_files import this_host
 from headwater.online.base import OnlineStore, new_token
 from headwater.online.meta import (
     greatest_key,
+    location_key,
     log_id_key,
     number_of,
+    pack_location,
     pack_log_id,
-    pack_place,
-    place_key,
     read_watermarks,
     token_key,
+    unpack_location,
     unpack_log_id,
-    unpack_place,
     watermark_key,
 )
 from headwater.planning.watermark import Watermark
@@ -128,45 +128,47 @@ class Claims:
             LogMismatch: another log's rows are in it.
         """
         key = self.owner_key
-        data, known = self.online.multi_get([key, self._place_key])
+        data, known = self.online.multi_get([key, self._location_key])
         if data is None and claim:
             if self.online.put_meta({key: pack_log_id(self._project, self._log_id)}, expected={key: None}):
                 # sessions are held to the epoch from the first row on
                 self.online.epoch(token_key(self._project))
                 data = pack_log_id(self._project, self._log_id)
             else:
-                data, known = self.online.multi_get([key, self._place_key])
+                data, known = self.online.multi_get([key, self._location_key])
         self._check(data)
-        mine = self._place()
+        mine = self._location()
         if self._is_of_copy(mine, known):
             raise self._copied(known)
         if data is not None and claim and mine is not None and known != mine:
             # another process may write it at the same time: both see to it again with a later write
-            self.online.put_meta({self._place_key: mine}, expected={key: data, self._place_key: known})
+            self.online.put_meta({self._location_key: mine}, expected={key: data, self._location_key: known})
 
     @property
-    def _place_key(self) -> bytes:
-        return place_key(self._project)
+    def _location_key(self) -> bytes:
+        return location_key(self._project)
 
-    def _place(self) -> bytes | None:
-        """Where this registry is, as it is stored; None where it has no place of its own."""
-        place = place_of(self._registry.database, self.online)
-        return None if place is None else pack_place(*astuple(place))
+    def _location(self) -> bytes | None:
+        """Where this registry is, as it is stored; None where it has no location of its own."""
+        here = location_of(self._registry.database, self.online)
+        return None if here is None else pack_location(*astuple(here))
 
     def _is_of_copy(self, mine: bytes | None, known: bytes | None) -> bool:
         """Whether the online store was written from another registry with the same log, since one is a copy."""
         if mine is None or known is None or mine == known:
             return False
-        return is_copy(RegistryPlace(*unpack_place(mine)), RegistryPlace(*unpack_place(known)), self._log_id)
+        return is_copy(
+            RegistryLocation(*unpack_location(mine)), RegistryLocation(*unpack_location(known)), self._log_id
+        )
 
     def _copied(self, known: bytes | None) -> LogMismatch:
         """The error where the online store was written from another registry with the same log, with the ways on."""
         assert known is not None
-        place = RegistryPlace(*unpack_place(known))
-        host = "" if place.host == this_host() else " on another host"
+        there = RegistryLocation(*unpack_location(known))
+        host = "" if there.host == this_host() else " on another host"
         return LogMismatch(
             f"project {self._project!r}: the online store {self.online.info()['place']} holds the rows of the registry "
-            f"{place.path}{host}; {self._registry.database.place} has the same offline log, {self._log_id}: one is a "
+            f"{there.path}{host}; {self._registry.database.place} has the same offline log, {self._log_id}: one is a "
             "copy of the other. If this one is the copy, give it a name of its own: headwater rename-project NAME. If "
             f"this registry replaces the other, run: headwater claim-store --from {self._log_id}"
         )
@@ -232,8 +234,8 @@ class Claims:
             UsageError: the store is owned by a third log, by this one, or by none.
         """
         key = log_id_key(self._project)
-        data, known = self.online.multi_get([key, self._place_key])
-        here = self._place()
+        data, known = self.online.multi_get([key, self._location_key])
+        here = self._location()
         owner = None if data is None else unpack_log_id(data)[1]
         if owner != log_id or (owner == self._log_id and not self._is_of_copy(here, known)):
             said = "no offline log" if owner is None else f"offline log {owner}"
@@ -250,8 +252,8 @@ class Claims:
         token = token_key(self._project)
         (old,) = self.online.multi_get([token])
         entries: dict[bytes, bytes | None] = {watermark_key(self._project, *pair): None for pair in pairs}
-        entries |= {key: pack_log_id(self._project, self._log_id), token: new_token(), self._place_key: here}
-        if not self.online.put_meta(entries, expected={key: data, token: old, self._place_key: known}):
+        entries |= {key: pack_log_id(self._project, self._log_id), token: new_token(), self._location_key: here}
+        if not self.online.put_meta(entries, expected={key: data, token: old, self._location_key: known}):
             raise Unavailable("the online store was written to while it was taken over; nothing was changed, try again")
         self._looked, self._read_until = None, 0.0
         return position
@@ -266,11 +268,11 @@ class Claims:
 
     def _greatest(self) -> int:
         """The greatest log position that anything put into the online store has; 0 where it is another's."""
-        keys = [greatest_key(self._project), self.owner_key, self._place_key]
+        keys = [greatest_key(self._project), self.owner_key, self._location_key]
         data, owner, known = self.online.multi_get(keys)
         if owner is not None and unpack_log_id(owner)[1] != self._log_id:
             return 0
-        if known is not None and self._is_of_copy(self._place(), known):
+        if known is not None and self._is_of_copy(self._location(), known):
             return 0
         # a store of an earlier release has watermarks alone
         marks = self._watermarks() if data is None else []

@@ -172,23 +172,23 @@ def unpack_log_id(data: bytes) -> tuple[str, str]:
     return project, log_id
 
 
-def place_key(project: str) -> bytes:
+def location_key(project: str) -> bytes:
     """Where it is kept where the registry is that the store was written from."""
     return META_PREFIX + _PLACE + _digest(project)
 
 
-def pack_place(host: str, path: str, device: int, inode: int, store: str) -> bytes:
+def pack_location(host: str, path: str, device: int, inode: int, store: str) -> bytes:
     """Where a registry is, as it is stored."""
     return msgspec.msgpack.encode([1, host, os.fsencode(path), device, inode, os.fsencode(store)])
 
 
-def unpack_place(data: bytes) -> tuple[str, str, int, int, str]:
-    """What `pack_place` was given.
+def unpack_location(data: bytes) -> tuple[str, str, int, int, str]:
+    """What `pack_location` was given.
 
     Raises:
         FormatError: bytes of a newer headwater, or damaged.
     """
-    host, path, device, inode, store = _unpack(data, "place of the registry", (str, bytes, int, int, bytes))
+    host, path, device, inode, store = _unpack(data, "location of the registry", (str, bytes, int, int, bytes))
     return host, os.fsdecode(path), device, inode, os.fsdecode(store)
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 import headwater as hw
-from headwater.compute import claims, registry_place
+from headwater.compute import claims, registry_location
 from headwater.errors import LogMismatch, RegistryError, UsageError
-from headwater.online.meta import place_key
+from headwater.online.meta import location_key
 from headwater.online.stores.memory import MemoryOnlineStore
 from headwater.registry.registry import rename_project
 
@@ -365,10 +365,10 @@ def test_a_registry_on_another_host_is_another_one_but_on_the_same_volume(
     tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, copy = copied(tmp_path, clock)
-    monkeypatch.setattr(registry_place, "this_host", lambda: "another")
+    monkeypatch.setattr(registry_location, "this_host", lambda: "another")
     with folder_project(first, clock) as store:
         store.write("weather", [row("JFK", 63.0, 2)])
-    for module in (registry_place, claims):
+    for module in (registry_location, claims):
         monkeypatch.setattr(module, "this_host", lambda: "third")
     with folder_project(copy, clock) as store, pytest.raises(LogMismatch, match=r"registry\.db on another host"):
         store.materialize()
@@ -379,7 +379,7 @@ def test_a_store_of_the_release_before_has_no_place_until_it_is_written_to(tmp_p
     first = tmp_path / "first"
     with folder_project(first, clock) as store:
         store.write("weather", [row("JFK", 61.0)])
-        key = place_key("flights")
+        key = location_key("flights")
         (place,) = store.rooms.online.multi_get([key])
         assert place is not None
         store.rooms.online.put_meta({key: None})
@@ -390,4 +390,4 @@ def test_a_store_of_the_release_before_has_no_place_until_it_is_written_to(tmp_p
     # nothing tells copies apart that share a store in one process's memory
     with project(tmp_path / "second", shared, clock) as other:
         other.write("weather", [row("JFK", 61.0)])
-        assert shared.multi_get([place_key("second")]) == [None]
+        assert shared.multi_get([location_key("second")]) == [None]

@@ -14,7 +14,7 @@ from headwater.online.base import OnlineStore
 
 
 @dataclass(frozen=True)
-class RegistryPlace:
+class RegistryLocation:
     """Where the file of a registry is.
 
     Attributes:
@@ -30,15 +30,15 @@ class RegistryPlace:
     inode: int
     store: str = ""
 
-    def is_same_file(self, other: RegistryPlace) -> bool:
-        """Whether two places are one file: where a backup was put back, a volume was mounted, or it was renamed."""
+    def is_same_file(self, other: RegistryLocation) -> bool:
+        """Whether both are of one file: a backup was put back, a volume was mounted, or it was renamed."""
         if (self.host, self.path) == (other.host, other.path):
             return True
         on = (self.host, self.device) == (other.host, other.device)
         return self.inode == other.inode and (on or self.path == other.path)
 
 
-def place_of(database: Database, online: OnlineStore) -> RegistryPlace | None:
+def location_of(database: Database, online: OnlineStore) -> RegistryLocation | None:
     """Where a registry is; None where it is on a server or in memory, or the online store is in memory."""
     if database.file is None:
         return None
@@ -52,17 +52,17 @@ def place_of(database: Database, online: OnlineStore) -> RegistryPlace | None:
         there = Path(path).stat()
     except OSError:
         return None
-    return RegistryPlace(this_host(), path, there.st_dev, there.st_ino, store)
+    return RegistryLocation(this_host(), path, there.st_dev, there.st_ino, store)
 
 
-def is_copy(mine: RegistryPlace | None, known: RegistryPlace | None, log_id: str) -> bool:
+def is_copy(mine: RegistryLocation | None, known: RegistryLocation | None, log_id: str) -> bool:
     """Whether a registry is another one than the one that an online store was written from, with the same log id.
 
     One on another host cannot be looked at. On this host it was moved where nothing is left at the other path.
 
     Args:
-        mine: the registry's place; None: it has none.
-        known: the place that the store has; None: it has none yet.
+        mine: the registry's location; None: it has none.
+        known: the location that the store has; None: it has none yet.
         log_id: the id of the registry's offline log.
     """
     if mine is None or known is None or mine.store != known.store or mine.is_same_file(known):
