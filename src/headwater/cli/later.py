@@ -1,43 +1,30 @@
-"""Modules of this room that take long to import, loaded when first used: `--help` must not wait for Rich or Arrow."""
+"""Modules that take long to import, loaded when the command first uses them: `--help` waits for no Rich or Arrow."""
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from headwater.deferred import deferred
 
 if TYPE_CHECKING:
-    from headwater.advisor import report_html, requirements
-    from headwater.cli import compare_measure, draw, files, sample
-    from headwater.compute import keys, worker
-    from headwater.planning import shown
-    from headwater.registry import registry
-
-__all__ = [
-    "compare_measure",
-    "draw",
-    "files",
-    "keys",
-    "registry",
-    "report_html",
-    "requirements",
-    "sample",
-    "shown",
-    "worker",
-]
-
-_ROOMS = {
-    "keys": "compute",
-    "registry": "registry",
-    "report_html": "advisor",
-    "requirements": "advisor",
-    "shown": "planning",
-    "worker": "compute",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = importlib.import_module(f"headwater.{_ROOMS.get(name, 'cli')}.{name}")
-    globals()[name] = module
-    return module
+    from headwater.advisor import report_html as report_html
+    from headwater.advisor import requirements as requirements
+    from headwater.cli import compare_measure as compare_measure
+    from headwater.cli import draw as draw
+    from headwater.cli import files as files
+    from headwater.cli import sample as sample
+    from headwater.compute import keys as keys
+    from headwater.compute import worker as worker
+    from headwater.planning import shown as shown
+    from headwater.registry import registry as registry
+else:
+    compare_measure = deferred("headwater.cli.compare_measure")
+    draw = deferred("headwater.cli.draw")
+    files = deferred("headwater.cli.files")
+    keys = deferred("headwater.compute.keys")
+    registry = deferred("headwater.registry.registry")
+    report_html = deferred("headwater.advisor.report_html")
+    requirements = deferred("headwater.advisor.requirements")
+    sample = deferred("headwater.cli.sample")
+    shown = deferred("headwater.planning.shown")
+    worker = deferred("headwater.compute.worker")

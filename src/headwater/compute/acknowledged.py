@@ -8,11 +8,10 @@ from headwater.compute.recent import RecentWrite
 from headwater.compute.rooms import Rooms
 from headwater.errors import ConsistencyNotSupported, Unavailable, UsageError
 from headwater.online.base import OnlineStore
-from headwater.online.fetching import Ask
+from headwater.online.fetching import surest
 from headwater.online.meta import token_key
 from headwater.online.powers import NotedWrites, Replicated
 from headwater.online.session import Session
-from headwater.types import ConsistencyLevel
 
 
 def check_durability(store: OnlineStore, durability: int) -> None:
@@ -34,11 +33,9 @@ def _epoch(rooms: Rooms, session: Session) -> bytes | None:
     """The token of the epoch that a session begins in; None where it has one, or the store cannot say."""
     if session.epochs:
         return None
-    strong = ConsistencyLevel.STRONG in rooms.online.capabilities.levels
-    ask = Ask(ConsistencyLevel.STRONG if strong else ConsistencyLevel.EVENTUAL)
     try:
         # as reads ask for it: on Redis Cluster each shard has a token of its own, and none under this key
-        (token,) = rooms.fetcher.rows([token_key(rooms.project)], ask)
+        (token,) = rooms.fetcher.rows([token_key(rooms.project)], surest(rooms.online))
     except Unavailable:
         return None
     return token

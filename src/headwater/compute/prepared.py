@@ -26,7 +26,7 @@ from headwater.freshness import Freshness
 from headwater.interrupts import leaves_nothing
 from headwater.online.base import OnlineStore
 from headwater.online.decoded import not_later
-from headwater.online.fetching import PLAIN, Ask, Rows
+from headwater.online.fetching import PLAIN, Ask, Rows, surest
 from headwater.online.powers import UNREAD
 from headwater.online.reader import AHEAD, ANY_TIME, KeyPlan, OnlineReader
 from headwater.online.result import OnlineResult
@@ -240,9 +240,8 @@ class PreparedReader(forks.OfOneProcess):
 
     def owner_ask(self, ask: Ask, began: float) -> Ask:
         """How a read that began at a time of `time.monotonic()` asks whose the store is."""
-        strong = ConsistencyLevel.STRONG in self._rooms.online.capabilities.levels
         left = None if ask.deadline is None else max(0.0, ask.deadline - (time.monotonic() - began))
-        return Ask(ConsistencyLevel.STRONG if strong else ConsistencyLevel.EVENTUAL, None, left)
+        return surest(self._rooms.online, left)
 
     def _refreshed(
         self,

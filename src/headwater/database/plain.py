@@ -64,7 +64,7 @@ class PlainReads(forks.OfOneProcess):
         self._lock = forks.rlock()
         self._connection: sqlite3.Connection | None = None
         self._generation = 0
-        self._seen = self._closed = self._lost = False
+        self._seen = self._closed = False
         forks.after_fork(self, PlainReads._in_child, before=PlainReads._before)
 
     @contextmanager
@@ -99,8 +99,6 @@ class PlainReads(forks.OfOneProcess):
     def _check(self, what: str) -> None:
         if self._closed:
             raise was_closed(f"{what} {self._place}: was closed")
-        if self._lost:
-            raise sqlite.lost(self._place, what)
         sqlite.check_not_lost(self._place, what)
 
     def _opened(self, what: str) -> sqlite3.Connection:
@@ -149,6 +147,5 @@ class PlainReads(forks.OfOneProcess):
             # a program that forks without Python's knowledge left it open: it is idle, and counted in SQLite's tables
             connection.close()
         else:
-            self._lost = True
             sqlite.lost_files.add(self._place)
             forks.abandon(connection)

@@ -113,6 +113,17 @@ class ReadCounts:
         return self.cache_hits / asked if asked else None
 
 
+def surest(store: OnlineStore, deadline: float | None = None) -> Ask:
+    """How what a store holds beside its rows is asked for: at the strongest level that it gives.
+
+    Args:
+        store: the store.
+        deadline: seconds that it may take; None: as long as it takes.
+    """
+    strong = ConsistencyLevel.STRONG in store.capabilities.levels
+    return Ask(ConsistencyLevel.STRONG if strong else ConsistencyLevel.EVENTUAL, None, deadline)
+
+
 class _Around(OfOneProcess):
     """What both ways of reading share: settings, kept rows, the breaker, and how an answer is taken.
 
