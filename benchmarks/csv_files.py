@@ -39,13 +39,14 @@ def view_of(path: str) -> hw.FeatureView:
     return replace(view, source=hw.CSVSource(path, event_time="event_time", created_time="created_time"))
 
 
-def _ours(given: dict[str, Any], call: Callable[[hw.FeatureStore], object]) -> dict[str, Any]:
+def _ours(given: dict[str, Any], call: Callable[[hw.FeatureStore], object], *, applied: bool = True) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(dir=given["scratch"]) as scratch:
         folder = Path(scratch)
         warm_up(folder)
         make_project(folder / "project")
         with open_project(folder / "project", Events(1, 1).end) as store:
-            store.apply([view_of(given["events"])])
+            if applied:
+                store.apply([view_of(given["events"])])
             began = time.perf_counter()
             call(store)
             return {"seconds": time.perf_counter() - began}
@@ -53,14 +54,7 @@ def _ours(given: dict[str, Any], call: Callable[[hw.FeatureStore], object]) -> d
 
 def plan(given: dict[str, Any]) -> dict[str, Any]:
     """`plan` and `apply`, which reads the first rows."""
-    with tempfile.TemporaryDirectory(dir=given["scratch"]) as scratch:
-        folder = Path(scratch)
-        warm_up(folder)
-        make_project(folder / "project")
-        with open_project(folder / "project", Events(1, 1).end) as store:
-            began = time.perf_counter()
-            store.apply([view_of(given["events"])])
-            return {"seconds": time.perf_counter() - began}
+    return _ours(given, lambda store: store.apply([view_of(given["events"])]), applied=False)
 
 
 def materialize(given: dict[str, Any]) -> dict[str, Any]:

@@ -35,6 +35,10 @@ _NUMPY = {
 _NAMED = re.compile(r"(array|embedding)<(.+)>$")
 
 
+UNITS = ("s", "ms", "us", "ns")
+"""The units of Arrow's timestamps, the finest last."""
+
+
 @dataclass(frozen=True, slots=True)
 class DType:
     """A feature's or join key's type.

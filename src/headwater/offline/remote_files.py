@@ -17,6 +17,7 @@ from headwater.offline.locations import is_hidden, is_wild, none_there, path_mat
 from headwater.offline.table_formats import ICEBERG_END, MARKS, marked_folder, refusal
 from headwater.planning.files import FileIdentity
 from headwater.planning.partitions import partitions
+from headwater.types import UNITS
 from headwater.urls import shown_location
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ _URL = re.compile(
     r"(?P<scheme>[A-Za-z0-9]+)://(?P<bucket>[^/?]*)(?P<key>[^?]*(?:\?(?![A-Za-z_]+=)[^?]*)*)(?P<options>\?.*)?"
 )
 """A `?` begins options only where one follows; else it is a wildcard."""
-_UNITS = ("s", "ms", "us", "ns")
 _AT_ONCE = 16
 """How many files are asked about at the same time: each answer takes some tens of milliseconds."""
 
@@ -243,7 +243,7 @@ def _united(schemas: Sequence[pa.Schema]) -> pa.Schema:
 def _one_type(kinds: Sequence[pa.DataType]) -> pa.DataType:
     if all(pa.types.is_timestamp(kind) or pa.types.is_date(kind) for kind in kinds) and len(kinds) > 1:
         stamps = [kind for kind in kinds if pa.types.is_timestamp(kind)]
-        unit = max((kind.unit for kind in stamps), key=_UNITS.index, default="s")
+        unit = max((kind.unit for kind in stamps), key=UNITS.index, default="s")
         zone = "UTC" if any(kind.tz is not None for kind in stamps) else None
         return pa.timestamp(unit, zone) if stamps else pa.date64()
     try:

@@ -11,19 +11,18 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from headwater.errors import SourceError
+from headwater.offline.engines.duckdb_files import files_sql, list_sql
 from headwater.offline.engines.duckdb_mixed import arrow_form, check_schemas
 from headwater.offline.engines.duckdb_opened import Session
 from headwater.offline.engines.footers import read_footers
 from headwater.offline.lacking import check_case
-from headwater.offline.locations import literal_pattern
 from headwater.offline.user_files import parquet_reads
-from headwater.types import is_list
+from headwater.types import UNITS, is_list
 
 _CURE = (
     "cast it in a query per file, SELECT … FROM 'a.parquet' UNION ALL BY NAME SELECT … FROM 'b.parquet', or write the "
     "files with one type"
 )
-_UNITS = ("s", "ms", "us", "ns")
 
 
 def check_reads(session: Session, sql: str, used: set[str] | None, where: str) -> None:
@@ -39,9 +38,8 @@ def check_reads(session: Session, sql: str, used: set[str] | None, where: str) -
         SourceError: naming files, column and types.
     """
     for read, paths in parquet_reads(sql):
-        listed = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
         try:
-            files = [str(row[0]) for row in session.fetch(f"SELECT file FROM glob([{listed}])")]
+            files = [str(row[0]) for row in session.fetch(f"SELECT file FROM glob({list_sql(paths)})")]
             made = session.schema_of(f"SELECT * FROM {read}")
         except SourceError:
             continue  # the query fails likewise, and says what of it
@@ -118,7 +116,7 @@ def holds_all(one: pa.DataType, kind: pa.DataType) -> bool:
     if pa.types.is_floating(kind):
         return bool(pa.types.is_floating(one) and one.bit_width >= kind.bit_width)
     if pa.types.is_timestamp(kind):
-        return bool(pa.types.is_timestamp(one) and _UNITS.index(one.unit) >= _UNITS.index(kind.unit))
+        return bool(pa.types.is_timestamp(one) and UNITS.index(one.unit) >= UNITS.index(kind.unit))
     if pa.types.is_date(kind):
         return bool(pa.types.is_timestamp(one) or pa.types.is_date(one))
     return bool((_is_binary(one) and _is_binary(kind)) or (pa.types.is_time(one) and pa.types.is_time(kind)))
@@ -142,9 +140,5 @@ def _is_binary(kind: pa.DataType) -> bool:
 def _schemas(session: Session, files: Sequence[str], where: str) -> list[pa.Schema]:
     """The columns of each file: of those that DuckDB alone can reach by its own words."""
     if any("://" in file for file in files):
-        return [session.schema_of(f"SELECT * FROM read_parquet('{_pattern(file)}')") for file in files]
+        return [session.schema_of(f"SELECT * FROM read_parquet({files_sql([file])})") for file in files]
     return [footer.schema.to_arrow_schema() for footer in read_footers(files, where)]
-
-
-def _pattern(file: str) -> str:
-    return literal_pattern(file).replace("'", "''")

@@ -29,14 +29,14 @@ def piece_sql(number: str, starts: Sequence[int]) -> str:
     begins[0] = 1
     most = max(bisect_right(starts, low + ((span + 1) << _BITS) - 1) - begins[span] for span in range(spans))
     bounded = f"least(greatest({number}, {low}), {low + ((spans - 1) << _BITS)})"
-    first = f"{list_sql(begins)}[(({bounded}) - ({low}) >> {_BITS}) + 1]"
-    padded = list_sql((*starts, *[_BEYOND] * most))
+    first = f"{integers_sql(begins)}[(({bounded}) - ({low}) >> {_BITS}) + 1]"
+    padded = integers_sql((*starts, *[_BEYOND] * most))
     later = "".join(f" + CAST({number} >= {padded}[{first} + {after}] AS BIGINT)" for after in range(1, most + 1))
     # least and greatest pass over NULL
     return f"CASE WHEN {number} IS NOT NULL THEN {first}{later} END"
 
 
-def list_sql(numbers: Iterable[int]) -> str:
+def integers_sql(numbers: Iterable[int]) -> str:
     """A list of integers as one constant, which costs less to plan than one constant each."""
     return f"CAST('[{','.join(map(str, numbers))}]' AS BIGINT[])"
 

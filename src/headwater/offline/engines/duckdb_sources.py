@@ -215,14 +215,13 @@ def _parts(
     """
     # the columns of a pivot are values of its rows
     rows = rows or "pivot" in source.query.casefold()
-    parts = []
+    parts, used = [], used_names(source.query)
     for name, table in source.tables.items():
         inner = f"{where}, table {name!r}"
-        used = used_names(source.query)
-        if isinstance(table, ParquetSource):
-            _check_files(session, table, folder, used, inner)
-        plain = _plain(session, table, folder, inner, zone, rows=rows)
         schema = source_schema(session, table, folder, inner)
+        if isinstance(table, ParquetSource):
+            _check_files(table, schema, folder, used, inner)
+        plain = _plain(session, table, folder, inner, zone, rows=rows)
         for one, other in repeated(schema.names):
             if used is None or one.casefold() in used:
                 files = (named_in(schema, one), named_in(schema, other))
@@ -231,16 +230,13 @@ def _parts(
     return parts
 
 
-def _check_files(session: Session, source: ParquetSource, folder: Path, used: set[str] | None, where: str) -> None:
+def _check_files(source: ParquetSource, made: pa.Schema, folder: Path, used: set[str] | None, where: str) -> None:
     """Refuse a query's table of Parquet files, a used column of which is not the same in all.
 
     Raises:
         SourceError: naming files, column and types.
     """
     files, schemas = parquet_schemas(source, folder, where)
-    made = (
-        remote_schema(source, where) if is_remote(source.location) else parquet_schema(session, source, folder, where)
-    )
     check_merged(files, schemas, made, used, where)
     for schema in schemas:
         for one, other in repeated(schema.names):

@@ -12,7 +12,7 @@ from headwater.definitions.sources import Source
 from headwater.errors import printable
 from headwater.offline.engines.duckdb_columns import FAILED, Place, name_sql, text_sql
 from headwater.offline.engines.duckdb_opened import ROW, Branch, Opened, Session, Wanted, schema_of
-from headwater.offline.engines.duckdb_pieces import bound_sql, list_sql, piece_sql
+from headwater.offline.engines.duckdb_pieces import bound_sql, integers_sql, piece_sql
 from headwater.planning.local_time import REPEATED, SKIPPED, LocalTimes, source_times
 from headwater.types import is_list, leaf_dtype, leaf_type
 
@@ -40,14 +40,14 @@ def instant_sql(local: str, zone: LocalTimes) -> str:
         before = before if kind == SKIPPED else offset
         offsets.append(before)
     greatest = [at if kind == SKIPPED else _NEVER for at, kind in zip(zone.instants, zone.kinds, strict=True)]
-    moved = f"least({local} - {list_sql(offsets)}[{piece}], {list_sql(greatest)}[{piece}])"
+    moved = f"least({local} - {integers_sql(offsets)}[{piece}], {integers_sql(greatest)}[{piece}])"
     # least passes over NULL
     return f"CASE WHEN {local} IS NOT NULL THEN {moved} END"
 
 
 def kind_sql(local: str, zone: LocalTimes) -> str:
     """Whether a local time is repeated or skipped; `local` as of `instant_sql`."""
-    return f"{list_sql(zone.kinds)}[{piece_sql(local, zone.starts)}]"
+    return f"{integers_sql(zone.kinds)}[{piece_sql(local, zone.starts)}]"
 
 
 def day_sql(instant: str, zone: LocalTimes | None) -> str:
@@ -55,7 +55,7 @@ def day_sql(instant: str, zone: LocalTimes | None) -> str:
     if zone is None:
         return f"CAST(make_timestamp({instant}) AS DATE)"
     starts, offsets = zone.changes
-    return f"CAST(make_timestamp({instant} + {list_sql(offsets)}[{piece_sql(instant, starts)}]) AS DATE)"
+    return f"CAST(make_timestamp({instant} + {integers_sql(offsets)}[{piece_sql(instant, starts)}]) AS DATE)"
 
 
 def within_day_sql(instant: str, zone: LocalTimes | None) -> str:
