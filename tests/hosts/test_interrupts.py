@@ -78,8 +78,10 @@ assert time.monotonic() - began < 10, time.monotonic() - began
 began = time.monotonic()
 store.close()
 assert time.monotonic() - began < 10, time.monotonic() - began
-left = [thread.name for thread in threading.enumerate() if thread is not threading.current_thread()]
-assert left == [], left
+# a thread whose pool was interrupted while it started it is known to no pool: it ends by itself, and is not waited for
+while left := [thread.name for thread in threading.enumerate() if thread is not threading.current_thread()]:
+    assert time.monotonic() - began < 10, left
+    time.sleep(0.01)
 print("done")
 """
 

@@ -453,9 +453,16 @@ class RedisCluster(Closing):
             source.client.execute_command("MIGRATE", "127.0.0.1", to.port, "", 0, 5000, "KEYS", *keys)
         _setslot(to, slot, "NODE", _id(to))
         _setslot(source, slot, "NODE", _id(to))
+        from redis import ResponseError
+
         for node in self.shards:
-            if node.running and node.told("replication")["role"] == "master":
-                _setslot(node, slot, "NODE", _id(to))
+            if node.running:
+                try:
+                    _setslot(node, slot, "NODE", _id(to))
+                except ResponseError as error:
+                    # who has lost its last slot is a replica from then on, at any moment, and hears of it from others
+                    if "only with masters" not in str(error):
+                        raise
 
     def move(self, slots: Sequence[int], to: RedisServer) -> None:
         """Move slots with their keys, one after the other, as `redis-cli --cluster reshard` does."""
