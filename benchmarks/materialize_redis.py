@@ -27,8 +27,8 @@ from benchmarks.projects import NAMES, Events, make_project, open_project, views
 from benchmarks.read_beside_writes import figures as figures_beside
 from benchmarks.read_beside_writes import sizes, watch
 from benchmarks.servers import redis_server
-from headwater.online.keys import META_PREFIX
-from headwater.online.stores.redis import RedisOnlineStore
+from headwater.online.rows.keys import META_PREFIX
+from headwater.online.stores.redis.store import RedisOnlineStore
 from tests.servers.redis import RedisServer
 
 TTL_SECONDS = 7 * 86_400

@@ -37,7 +37,7 @@ _DOOR = {
     "FeatureStoreArchitectureComparator": "advisor.comparator",
     "FeatureStoreComponent": "advisor.profiles",
     "FeatureStoreType": "advisor.profiles",
-    "FeatureVector": "online.result",
+    "FeatureVector": "online.reading.result",
     "FeatureView": "definitions.view",
     "FeatureViewNotFound": "errors",
     "Float32": "types",
@@ -199,7 +199,7 @@ if TYPE_CHECKING:
         VersionNotFound,
     )
     from headwater.monitoring.consistency import FeatureConsistencyManager
-    from headwater.online.result import FeatureVector
+    from headwater.online.reading.result import FeatureVector
     from headwater.online.session import Session
     from headwater.store import FeatureStore
     from headwater.types import (

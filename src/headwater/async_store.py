@@ -12,12 +12,12 @@ from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 
 from headwater import forks
-from headwater.compute.async_reads import AsyncPreparedReader, async_fetcher
+from headwater.compute.reading.async_reads import AsyncPreparedReader, async_fetcher
 from headwater.compute.reports import DeleteReport, MaterializeReport, WriteReport
 from headwater.compute.status import StoreStatus
-from headwater.offline.result import HistoryResult
-from headwater.online.fetching import AsyncFetcher
-from headwater.online.result import OnlineResult
+from headwater.offline.join.result import HistoryResult
+from headwater.online.fetching.fetcher import AsyncFetcher
+from headwater.online.reading.result import OnlineResult
 from headwater.online.session import Session
 from headwater.planning.plan import Plan
 from headwater.store import FeatureStore

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 from headwater import forks
 from headwater.clock import Clock, parse_duration, system_clock, to_micros
-from headwater.compute import retrieval
+from headwater.compute.context import Rooms
 from headwater.compute.opening import Closed, check_engine, check_store, open_engine, open_online
-from headwater.compute.refresh_queue import RefreshSettings
-from headwater.compute.rooms import Rooms
+from headwater.compute.reading import retrieval
+from headwater.compute.refreshing.requests import RefreshSettings
 from headwater.compute.sources import BoundSources, views_in, with_parts
 from headwater.config import Settings, load_settings
 from headwater.deferred import deferred
@@ -25,9 +25,9 @@ from headwater.forks import lazy
 from headwater.interrupts import leaves_nothing
 from headwater.observer import Observer, silent
 from headwater.online.base import OnlineStore
-from headwater.online.fetching import ReadSettings
+from headwater.online.fetching.fetcher import ReadSettings
 from headwater.online.powers import Provisioned
-from headwater.online.result import OnlineResult
+from headwater.online.reading.result import OnlineResult
 from headwater.online.session import Session
 from headwater.registry.reader import REFRESH
 from headwater.registry.registry import FeatureRegistry, open_registry
@@ -39,16 +39,13 @@ if TYPE_CHECKING:
     from headwater import loader
     from headwater.advisor import measure as measuring
     from headwater.advisor.measurement import Measurement
-    from headwater.compute import delete as deleting
-    from headwater.compute import erase_entity as erasing
-    from headwater.compute import historical as histories
-    from headwater.compute import materialize as materializing
     from headwater.compute import repair as repairing
     from headwater.compute import source_values as values
     from headwater.compute import status as statuses
     from headwater.compute import verify as verifying
-    from headwater.compute import worker as working
-    from headwater.compute import write as writing
+    from headwater.compute.materializing import materialize as materializing
+    from headwater.compute.reading import historical as histories
+    from headwater.compute.refreshing import worker as working
     from headwater.compute.reports import (
         ClockRepairReport,
         DeleteReport,
@@ -57,10 +54,13 @@ if TYPE_CHECKING:
         WriteReport,
     )
     from headwater.compute.verify import VerifyReport
+    from headwater.compute.writing import delete as deleting
+    from headwater.compute.writing import erase_entity as erasing
+    from headwater.compute.writing import write as writing
     from headwater.definitions.entity import Entity
-    from headwater.offline import log as logs
     from headwater.offline.base import OfflineEngine
-    from headwater.offline.result import HistoryResult
+    from headwater.offline.join.result import HistoryResult
+    from headwater.offline.log import log as logs
     from headwater.planning import catalog, diff, local_time, pointers
     from headwater.planning import plan as plans
     from headwater.planning.catalog import ServiceInfo, ViewInfo
@@ -70,17 +70,17 @@ else:
     # what a process that only serves never does: DuckDB, SQLGlot and SQLAlchemy come with it
     loader = deferred("headwater.loader")
     measuring = deferred("headwater.advisor.measure")
-    deleting = deferred("headwater.compute.delete")
-    erasing = deferred("headwater.compute.erase_entity")
-    histories = deferred("headwater.compute.historical")
-    materializing = deferred("headwater.compute.materialize")
+    deleting = deferred("headwater.compute.writing.delete")
+    erasing = deferred("headwater.compute.writing.erase_entity")
+    histories = deferred("headwater.compute.reading.historical")
+    materializing = deferred("headwater.compute.materializing.materialize")
     repairing = deferred("headwater.compute.repair")
     values = deferred("headwater.compute.source_values")
     statuses = deferred("headwater.compute.status")
     verifying = deferred("headwater.compute.verify")
-    working = deferred("headwater.compute.worker")
-    writing = deferred("headwater.compute.write")
-    logs = deferred("headwater.offline.log")
+    working = deferred("headwater.compute.refreshing.worker")
+    writing = deferred("headwater.compute.writing.write")
+    logs = deferred("headwater.offline.log.log")
     catalog = deferred("headwater.planning.catalog")
     diff = deferred("headwater.planning.diff")
     local_time = deferred("headwater.planning.local_time")

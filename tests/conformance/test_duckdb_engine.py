@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from headwater.offline.engines.duckdb import POWERS, DuckDBEngine
+from headwater.offline.engines.duckdb.engine import POWERS, DuckDBEngine
 from headwater.testing.offline_suite import OfflineEngineSuite, PointInTimeSuite
 
 

@@ -10,12 +10,12 @@ import pyarrow as pa
 import pytest
 
 import headwater as hw
-from headwater.compute import refresh_tables
-from headwater.offline import log_tables
-from headwater.online.codec import VERSION_BYTE, header
+from headwater.compute.refreshing import tables as refresh_tables
+from headwater.offline.log import tables as log_tables
 from headwater.online.meta import META_VERSION, read_purges, unpack_log_id, unpack_watermark
+from headwater.online.rows.codec import VERSION_BYTE, header
 from headwater.online.session import Session
-from headwater.online.stores.memory import MemoryOnlineStore
+from headwater.online.stores.memory.store import MemoryOnlineStore
 from headwater.planning.watermark import Watermark
 from headwater.registry.migrations import STEPS
 from headwater.testing.online_rows import PROJECT as SUITE

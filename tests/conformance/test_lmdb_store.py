@@ -2,7 +2,7 @@
 
 import pytest
 
-from headwater.online.stores.lmdb import LMDBOnlineStore
+from headwater.online.stores.lmdb.store import LMDBOnlineStore
 from headwater.testing.shared_suite import SharedOnlineStoreSuite, open_store
 
 

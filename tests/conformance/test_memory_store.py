@@ -2,7 +2,7 @@
 
 import pytest
 
-from headwater.online.stores.memory import MemoryOnlineStore
+from headwater.online.stores.memory.store import MemoryOnlineStore
 from headwater.testing.online_suite import OnlineStoreSuite
 
 

@@ -20,18 +20,18 @@ import pytest
 
 import headwater as hw
 from headwater.clock import to_micros
-from headwater.online.codec import header
 from headwater.online.meta import read_watermarks
-from headwater.online.stores.lmdb import LMDBOnlineStore
-from headwater.online.stores.redis import RedisOnlineStore
-from headwater.online.view_rows import ViewRows
+from headwater.online.rows.codec import header
+from headwater.online.rows.encoder import ViewRows
+from headwater.online.stores.lmdb.store import LMDBOnlineStore
+from headwater.online.stores.redis.store import RedisOnlineStore
 from headwater.planning.resolve import whole_view
 from tests.unit.compute.conftest import T0, Bench
 
 KILLS = int(os.environ.get("HEADWATER_KILLS", "5"))
 KEYS, ROWS, FEATURES = 2_000, 30_000, 6
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["tests.unit.compute.conftest", "headwater.offline.result", "pyarrow.parquet"])
+PROCESSES.set_forkserver_preload(["tests.unit.compute.conftest", "headwater.offline.join.result", "pyarrow.parquet"])
 
 USER = hw.Entity("user", join_keys={"user": hw.Int64})
 VIEW = hw.FeatureView(

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 import headwater as hw
-from headwater.online.stores.lmdb import LMDBOnlineStore
+from headwater.online.stores.lmdb.store import LMDBOnlineStore
 from tests.unit.compute.conftest import T0, Bench
 
 PROCESSES = multiprocessing.get_context("forkserver")

@@ -15,15 +15,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import headwater as hw
-from headwater.compute import worker as workers
-from headwater.compute.refresh_queue import RefreshSettings
-from headwater.online.stores.lmdb import LMDBOnlineStore
+from headwater.compute.refreshing import worker as workers
+from headwater.compute.refreshing.requests import RefreshSettings
+from headwater.online.stores.lmdb.store import LMDBOnlineStore
 from tests.unit.compute.conftest import T0, Bench
 
 KEYS, KILLS = 600, 4
 LEASE = timedelta(seconds=1)
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["tests.unit.compute.conftest", "headwater.compute.worker", "pyarrow.parquet"])
+PROCESSES.set_forkserver_preload(
+    ["tests.unit.compute.conftest", "headwater.compute.refreshing.worker", "pyarrow.parquet"]
+)
 
 USER = hw.Entity("user", join_keys={"user": hw.Int64})
 VIEW = hw.FeatureView(

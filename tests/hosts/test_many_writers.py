@@ -16,7 +16,7 @@ import pytest
 
 import headwater as hw
 from headwater.database.engine import open_engine
-from headwater.offline.log import OfflineLog
+from headwater.offline.log.log import OfflineLog
 from tests.hosts.conftest import USER, clicks
 from tests.hosts.working import KEYS, MOMENTS, PROCESSES, T0, received, rows_of, work, write_until
 

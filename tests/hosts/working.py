@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import headwater as hw
-from headwater.compute.rooms import Rooms
+from headwater.compute.context import Rooms
 from headwater.database import transactions
 from headwater.errors import RegistryConflict
-from headwater.offline import log as log_module
-from headwater.offline.log_files import LogFolder
+from headwater.offline.log import log as log_module
+from headwater.offline.log.files import LogFolder
 from tests.hosts.conftest import USER, clicks
 
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["tests.hosts.working", "headwater.offline.engines.duckdb", "pyarrow.parquet"])
+PROCESSES.set_forkserver_preload(["tests.hosts.working", "headwater.offline.engines.duckdb.engine", "pyarrow.parquet"])
 
 T0 = datetime(2024, 1, 1, tzinfo=UTC)
 KEYS = 12

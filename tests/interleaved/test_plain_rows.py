@@ -19,7 +19,7 @@ import pytest
 
 import headwater as hw
 from headwater.errors import HeadwaterError
-from headwater.online.stores.memory import MemoryOnlineStore
+from headwater.online.stores.memory.store import MemoryOnlineStore
 from headwater.testing import SCALE
 from tests.interleaved.turns import Process, Turns
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 import headwater as hw
-from headwater.compute.follow import follow
+from headwater.compute.reading.follow import follow
 from headwater.errors import EntityKeyError, SessionRequired, Unavailable, UsageError
 
 NOW = datetime(2024, 1, 2, tzinfo=UTC)
@@ -195,7 +195,7 @@ def test_an_event_loop_never_looks_at_the_registry(sync, monkeypatch):
         names.append(threading.current_thread().name)
         return follow(*given)
 
-    monkeypatch.setattr("headwater.compute.prepared.follow", traced)
+    monkeypatch.setattr("headwater.compute.reading.prepared.follow", traced)
 
     async def reads(store):
         slow = await store.prepare(["spend:total"], registry_refresh="5m")

@@ -13,9 +13,9 @@ import pytest
 import headwater as hw
 from headwater import errors
 from headwater.errors import ConsistencyLost, DefinitionError, HeadwaterError, RowsRejected, UsageError
-from headwater.online.stores.dynamodb import DynamoDBOnlineStore
-from headwater.online.stores.memory import MemoryOnlineStore
-from headwater.online.stores.redis import RedisOnlineStore
+from headwater.online.stores.dynamodb.store import DynamoDBOnlineStore
+from headwater.online.stores.memory.store import MemoryOnlineStore
+from headwater.online.stores.redis.store import RedisOnlineStore
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 STOP = hw.Entity("stop", join_keys={"name": hw.String, "day": hw.Date})

@@ -103,7 +103,7 @@ def test_looking_at_a_folder_leaves_nothing_there(tmp_path: Path) -> None:
 READ_ONLY = """
 import os, sys
 import headwater as hw
-import headwater.online.stores.lmdb
+import headwater.online.stores.lmdb.store
 from headwater.errors import StoreReadOnly
 
 with hw.FeatureStore.in_memory([]) as warm:  # imports everything, which the other user may not

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import headwater as hw
 from headwater.config import load_settings
 from headwater.errors import ConfigError, HeadwaterError
-from headwater.online.stores.redis_url import parse_url
+from headwater.online.stores.redis.url import parse_url
 from headwater.urls import is_clear, scheme_of, shown_location, without_password
 
 WORDS = st.text("qxzjkvQXZJKV", min_size=6, max_size=9)

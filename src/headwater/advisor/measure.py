@@ -19,9 +19,9 @@ from headwater.advisor.sampling import ViewSample, draw, entities_of
 from headwater.advisor.surroundings import machine, registry_kind, versions_of
 from headwater.advisor.timed import Pace, TookTooLong, within
 from headwater.clock import MIN_MICROS
-from headwater.compute.historical import historical
-from headwater.compute.retrieval import PreparedReader
-from headwater.compute.rooms import Rooms
+from headwater.compute.context import Rooms
+from headwater.compute.reading.historical import historical
+from headwater.compute.reading.retrieval import PreparedReader
 from headwater.errors import (
     ChangeRefused,
     FeatureViewNotFound,

@@ -9,7 +9,7 @@ import numpy as np
 
 from headwater.advisor.measurement import ENOUGH_FOR_P99, MeasuredFeatures, MeasuredFigure
 from headwater.advisor.sampling import Entities
-from headwater.compute.prepared import PreparedReader
+from headwater.compute.reading.prepared import PreparedReader
 
 BATCHES = (1, 100)
 """Entities of a read."""

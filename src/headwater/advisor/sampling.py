@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from headwater.advisor.timed import TookTooLong, within
-from headwater.compute.rooms import Rooms
+from headwater.compute.context import Rooms
 from headwater.errors import FormatError
-from headwater.online.codec import header
-from headwater.online.view_rows import ViewRows
+from headwater.online.rows.codec import header
+from headwater.online.rows.encoder import ViewRows
 from headwater.planning.resolve import ResolvedRequest, ResolvedView
 
 LOOKED_AT_LOCAL = 100

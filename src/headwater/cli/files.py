@@ -18,9 +18,9 @@ from headwater.cli.plain import plain
 from headwater.definitions.csv_format import CSV_NULLS, QUOTABLE, CSVFormat, csv_format
 from headwater.definitions.view import FeatureView
 from headwater.errors import DataError, SourceError, StorageFull, StoreReadOnly, UsageError, brief
-from headwater.offline.csv_files import Quoted, quoted_field, read_header, read_rows
-from headwater.offline.json_files import read_json_rows
-from headwater.offline.spine import TIMESTAMPS
+from headwater.offline.files.csv_files import Quoted, quoted_field, read_header, read_rows
+from headwater.offline.files.json_files import read_json_rows
+from headwater.offline.join.spine import TIMESTAMPS
 from headwater.planning.resolve import resolve
 from headwater.planning.snapshot import RegistrySnapshot
 from headwater.planning.text_hints import text_hint
@@ -30,7 +30,7 @@ from headwater.scratch import whole_file
 from headwater.types import DType, String, Timestamp, leaf_dtype
 
 if TYPE_CHECKING:
-    from headwater.offline.result import HistoryResult
+    from headwater.offline.join.result import HistoryResult
 
 Columns: TypeAlias = dict[str, pa.Array | list[Any]]
 """Columns by their names; lists where naive and aware times, or other kinds of values, may be together."""

@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from headwater.cli import draw as draw
     from headwater.cli import files as files
     from headwater.cli import sample as sample
-    from headwater.compute import keys as keys
-    from headwater.compute import worker as worker
+    from headwater.compute.refreshing import worker as worker
+    from headwater.compute.writing import keys as keys
     from headwater.planning import shown as shown
     from headwater.registry import registry as registry
 else:
     compare_measure = deferred("headwater.cli.compare_measure")
     draw = deferred("headwater.cli.draw")
     files = deferred("headwater.cli.files")
-    keys = deferred("headwater.compute.keys")
+    keys = deferred("headwater.compute.writing.keys")
     registry = deferred("headwater.registry.registry")
     report_html = deferred("headwater.advisor.report_html")
     requirements = deferred("headwater.advisor.requirements")
     sample = deferred("headwater.cli.sample")
     shown = deferred("headwater.planning.shown")
-    worker = deferred("headwater.compute.worker")
+    worker = deferred("headwater.compute.refreshing.worker")

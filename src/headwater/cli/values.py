@@ -12,9 +12,9 @@ from headwater.cli.sheet import Drawable, Line, Sheet
 
 if TYPE_CHECKING:
     from headwater.cli.files import Taken
-    from headwater.compute.prepared import Explained
-    from headwater.offline.result import HistoryResult
-    from headwater.online.result import OnlineResult
+    from headwater.compute.reading.prepared import Explained
+    from headwater.offline.join.result import HistoryResult
+    from headwater.online.reading.result import OnlineResult
     from headwater.planning.resolve import ResolvedRequest
 
 _COUNTS = ("matched", "no_row", "expired", "not_known", "same_instant", "null_times")

@@ -19,7 +19,7 @@ from headwater.clock import from_micros
 from headwater.errors import UsageError, printable
 
 if TYPE_CHECKING:
-    from headwater.compute.worker import Step
+    from headwater.compute.refreshing.worker import Step
     from headwater.store import FeatureStore
 
 _MOST = 1_000

@@ -7,17 +7,18 @@ from contextlib import suppress
 from datetime import timedelta
 
 from headwater.clock import MIN_MICROS, duration_micros, from_micros, to_micros
-from headwater.compute.force import Forced, key_table, make_equal
-from headwater.compute.lease import RunLease
-from headwater.compute.mend import mend
-from headwater.compute.refresh_queue import LAST_RETRY
+from headwater.compute.context import Rooms
+from headwater.compute.materializing.force import Forced, key_table, make_equal
+from headwater.compute.materializing.lease import RunLease
+from headwater.compute.materializing.mend import mend
+from headwater.compute.refreshing.requests import LAST_RETRY
 from headwater.compute.reports import ClockRepairReport
-from headwater.compute.rooms import Rooms
-from headwater.compute.rows import RowVersion
-from headwater.compute.swap import update
+from headwater.compute.writing.rows import RowVersion
+from headwater.compute.writing.swap import update
 from headwater.errors import ClockError
-from headwater.offline.log_repair import ClockRepair, Moved
-from headwater.online.codec import (
+from headwater.offline.log.repair import ClockRepair, Moved
+from headwater.online.meta import greatest_key, purge_entry, read_purges
+from headwater.online.rows.codec import (
     CACHE_ONLY,
     CREATED,
     POSITION,
@@ -30,8 +31,7 @@ from headwater.online.codec import (
     micros_bytes,
     tombstone,
 )
-from headwater.online.meta import greatest_key, purge_entry, read_purges
-from headwater.online.view_rows import ViewRows
+from headwater.online.rows.encoder import ViewRows
 from headwater.planning.resolve import ResolvedView, whole_view
 
 _CHUNK = 100_000

@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from headwater.clock import MIN_MICROS, duration_micros, format_duration, from_micros
-from headwater.compute.erase_entity import PendingPurges, pending_purges
-from headwater.compute.refresh_records import Records, TimeToFresh
-from headwater.compute.rooms import Rooms
+from headwater.compute.context import Rooms
+from headwater.compute.refreshing.records import Records, TimeToFresh
+from headwater.compute.writing.erase_entity import PendingPurges, pending_purges
 from headwater.errors import LogMismatch, StoreError
-from headwater.online.codec import header
-from headwater.online.fetching import ReadCounts
+from headwater.online.fetching.fetcher import ReadCounts
 from headwater.online.hints import QueueCounts
-from headwater.online.keys import namespace
 from headwater.online.meta import read_watermarks
+from headwater.online.rows.codec import header
+from headwater.online.rows.keys import namespace
 from headwater.planning.pointers import way_out
 from headwater.planning.snapshot import RegistrySnapshot, ServiceRecord, ViewRecord, ViewVersion
 from headwater.planning.watermark import Watermark

@@ -10,16 +10,16 @@ from itertools import islice
 from typing import Any
 
 from headwater.clock import from_micros
-from headwater.compute.rooms import Rooms
+from headwater.compute.context import Rooms
 from headwater.errors import FormatError, HeadwaterError, StoreError, UsageError, brief
 from headwater.offline.base import LeftOut
-from headwater.offline.log_folder import GIVEN_UP
-from headwater.offline.log_verify import LogCheck, LogDamage
-from headwater.online.codec import long_key, without_key
-from headwater.online.decoded import DecodedRows
+from headwater.offline.log.folder import GIVEN_UP
+from headwater.offline.log.verify import LogCheck, LogDamage
 from headwater.online.meta import log_id_key, read_watermarks, unpack_log_id
-from headwater.online.row_format import RowFormat
-from headwater.online.view_rows import ViewRows
+from headwater.online.rows.codec import long_key, without_key
+from headwater.online.rows.decoded import DecodedRows
+from headwater.online.rows.encoder import ViewRows
+from headwater.online.rows.row_format import RowFormat
 from headwater.planning.frames import to_html
 from headwater.planning.resolve import whole_view
 

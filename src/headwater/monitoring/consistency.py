@@ -9,13 +9,13 @@ from datetime import timedelta
 from typing import Any, Protocol
 
 from headwater.clock import parse_duration
-from headwater.compute.recent import RecentWrite
-from headwater.compute.rooms import Rooms
+from headwater.compute.context import Rooms
+from headwater.compute.writing.recent import RecentWrite
 from headwater.errors import ConsistencyLost, Unavailable, UsageError
 from headwater.forks import OfOneProcess
 from headwater.online.base import OnlineStore
-from headwater.online.codec import sequence_of
 from headwater.online.powers import UNREAD, LeveledReads, Replicated
+from headwater.online.rows.codec import sequence_of
 from headwater.types import ConsistencyLevel
 
 _PAUSES = (0.002, 0.005, 0.01, 0.02, 0.05)

@@ -72,7 +72,8 @@ class Capabilities:
 class OnlineStore(OfOneProcess, ABC):
     """Bytes under keys, in batches.
 
-    Rows begin with the header of `headwater.online.codec`; `headwater.online.guard` says when one may replace another.
+    Rows begin with the header of `headwater.online.rows.codec`; `headwater.online.guard` says when one may replace
+    another.
     Every method is safe to call from several threads; `put`, `compare_and_put` and `put_meta` are atomic for each key,
     also between processes.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from headwater.errors import FormatError
 from headwater.online.base import PutOutcome
-from headwater.online.codec import (
+from headwater.online.rows.codec import (
     CACHE_ONLY,
     CREATED,
     DELETED,

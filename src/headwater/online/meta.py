@@ -13,7 +13,7 @@ import msgspec
 from headwater.clock import MIN_MICROS
 from headwater.errors import FormatError
 from headwater.online.base import OnlineStore
-from headwater.online.keys import META_PREFIX, namespace
+from headwater.online.rows.keys import META_PREFIX, namespace
 from headwater.planning.watermark import Watermark
 
 META_VERSION = 2

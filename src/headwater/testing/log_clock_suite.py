@@ -20,11 +20,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from headwater.clock import MIN_MICROS, duration_micros, to_micros
 from headwater.database.engine import open_engine
 from headwater.errors import ClockError
-from headwater.offline import log_state
-from headwater.offline.log import OfflineLog, RowGroup
-from headwater.offline.log_marks import RowReading
-from headwater.offline.log_state import CLOCK_LIMIT
-from headwater.offline.log_tables import metadata
+from headwater.offline.log import state as log_state
+from headwater.offline.log.log import OfflineLog, RowGroup
+from headwater.offline.log.state import CLOCK_LIMIT
+from headwater.offline.log.tables import metadata
+from headwater.offline.log.tombstones import RowReading
 from headwater.testing import SCALE
 
 Place = tuple[str, Path]

@@ -17,12 +17,12 @@ import sqlalchemy as sa
 from headwater.clock import MIN_MICROS
 from headwater.database.engine import open_engine
 from headwater.errors import FormatError, LogMismatch, StoreError
-from headwater.offline import log as log_module
-from headwater.offline import log_core
-from headwater.offline.log import Appended, OfflineLog, RowGroup
-from headwater.offline.log_marks import RowReading
-from headwater.offline.log_state import MAX_POSITION, LogRestored
-from headwater.offline.log_tables import counter, deletes, formats, metadata
+from headwater.offline.log import core as log_core
+from headwater.offline.log import log as log_module
+from headwater.offline.log.log import Appended, OfflineLog, RowGroup
+from headwater.offline.log.state import MAX_POSITION, LogRestored
+from headwater.offline.log.tables import counter, deletes, formats, metadata
+from headwater.offline.log.tombstones import RowReading
 from headwater.planning.resolve import LogKeys
 
 Place = tuple[str, Path]

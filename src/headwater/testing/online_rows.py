@@ -16,9 +16,9 @@ from headwater.definitions.feature import Feature
 from headwater.definitions.sources import PushSource
 from headwater.definitions.view import FeatureView
 from headwater.online.base import OnlineStore
-from headwater.online.codec import HEADER_SIZE, MAGIC, SIGN, header, sequence_of
 from headwater.online.guard import deleted_row
-from headwater.online.view_rows import ViewRows
+from headwater.online.rows.codec import HEADER_SIZE, MAGIC, SIGN, header, sequence_of
+from headwater.online.rows.encoder import ViewRows
 from headwater.planning.resolve import whole_view
 from headwater.planning.snapshot import ViewRecord, ViewVersion
 from headwater.types import DType, Int64, String

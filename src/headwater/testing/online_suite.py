@@ -14,12 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headwater.clock import MIN_MICROS, to_micros
-from headwater.compute.async_reads import async_reads
+from headwater.compute.reading.async_reads import async_reads
 from headwater.errors import FormatError, Unavailable
 from headwater.online.base import OnlineStore, PutOutcome
-from headwater.online.codec import CODEC_VERSION, MAGIC, header, replaced, sequence_of
-from headwater.online.keys import META_PREFIX
 from headwater.online.powers import LeveledReads
+from headwater.online.rows.codec import CODEC_VERSION, MAGIC, header, replaced, sequence_of
+from headwater.online.rows.keys import META_PREFIX
 from headwater.testing import SCALE
 from headwater.testing.online_rows import (
     PLAIN_ROWS,

@@ -17,9 +17,9 @@ from headwater.definitions.feature import Feature
 from headwater.definitions.sources import PushSource
 from headwater.definitions.view import FeatureSelection, FeatureView
 from headwater.online.base import OnlineStore
-from headwater.online.codec import emptied, sequence_of
-from headwater.online.reader import AHEAD, ANY_TIME, OnlineReader
-from headwater.online.result import OnlineResult
+from headwater.online.reading.reader import AHEAD, ANY_TIME, OnlineReader
+from headwater.online.reading.result import OnlineResult
+from headwater.online.rows.codec import emptied, sequence_of
 from headwater.planning.resolve import resolve
 from headwater.planning.snapshot import RegistrySnapshot, ViewRecord
 from headwater.testing import SCALE

@@ -14,7 +14,7 @@ from headwater.definitions.feature import Feature
 from headwater.definitions.sources import ParquetSource
 from headwater.definitions.view import FeatureView
 from headwater.online.base import OnlineStore
-from headwater.online.keys import META_PREFIX
+from headwater.online.rows.keys import META_PREFIX
 from headwater.store import FeatureStore
 from headwater.types import Int64
 

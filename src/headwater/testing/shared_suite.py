@@ -12,7 +12,7 @@ import pytest
 
 from headwater.loader import ONLINE_STORES, load_plugin
 from headwater.online.base import OnlineStore, PutOutcome
-from headwater.online.codec import header, replaced, sequence_of
+from headwater.online.rows.codec import header, replaced, sequence_of
 from headwater.testing.online_rows import Order, key_of, order_of, plain_row, plain_rows
 from headwater.testing.online_suite import OnlineStoreSuite
 

@@ -27,10 +27,10 @@ from headwater.advisor.measured_change import compare_measurements, differences
 from headwater.advisor.measurement import NAME, MeasuredFigure, Measurement
 from headwater.advisor.profiles import load
 from headwater.advisor.timed import Pace, TookTooLong, within
-from headwater.compute.refresh_queue import RefreshSettings
+from headwater.compute.refreshing.requests import RefreshSettings
 from headwater.errors import FeatureNotFound, FeatureViewNotFound, FormatError, StoreError, Unavailable, UsageError
 from headwater.online.base import OnlineStore
-from headwater.online.stores.memory import MemoryOnlineStore
+from headwater.online.stores.memory.store import MemoryOnlineStore
 from tests.servers.ports import free_port
 from tests.servers.redis import RedisServer
 
@@ -217,7 +217,7 @@ def test_the_same_reads_would_have_noted_stale_rows(folder: Path, store: hw.Feat
 READ_ONLY = """
 import os, sys
 import headwater as hw
-import headwater.online.stores.lmdb
+import headwater.online.stores.lmdb.store
 from headwater.advisor.measure import measure
 
 with hw.FeatureStore.in_memory([]) as warm:  # imports everything, which the other user may not

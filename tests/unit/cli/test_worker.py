@@ -12,7 +12,7 @@ import pytest
 
 import headwater as hw
 from headwater.cli import main
-from headwater.compute import worker
+from headwater.compute.refreshing import worker
 
 PROJECT = """
 import headwater as hw
@@ -102,7 +102,7 @@ def test_each_step_is_a_line_of_json(asked, capsys, monkeypatch):
         def run(self, once=False):
             return super().run(True)
 
-    monkeypatch.setattr("headwater.compute.worker.Worker", Brief)
+    monkeypatch.setattr("headwater.compute.refreshing.worker.Worker", Brief)
     assert main(["worker", "--json", "--project", str(asked)]) == 0
     step, report = map(json.loads, capsys.readouterr().out.splitlines())
     assert (step["what"], step["about"], step["newer"]) == ("refresh", "activity@1.0.0", 2)

@@ -12,17 +12,17 @@ import pyarrow as pa
 import pytest
 
 import headwater as hw
-from headwater.compute.delete import delete
-from headwater.compute.materialize import materialize
-from headwater.compute.prepared import PreparedReader
-from headwater.compute.rooms import Rooms
-from headwater.compute.write import write
+from headwater.compute.context import Rooms
+from headwater.compute.materializing.materialize import materialize
+from headwater.compute.reading.prepared import PreparedReader
+from headwater.compute.writing.delete import delete
+from headwater.compute.writing.write import write
 from headwater.definitions.sources import Source
-from headwater.offline.engines.duckdb import DuckDBEngine
-from headwater.offline.log import OfflineLog
+from headwater.offline.engines.duckdb.engine import DuckDBEngine
+from headwater.offline.log.log import OfflineLog
 from headwater.online.base import OnlineStore
-from headwater.online.stores.lmdb import LMDBOnlineStore
-from headwater.online.stores.memory import MemoryOnlineStore
+from headwater.online.stores.lmdb.store import LMDBOnlineStore
+from headwater.online.stores.memory.store import MemoryOnlineStore
 from headwater.planning.diff import plan
 from headwater.planning.snapshot import ViewVersion
 from headwater.registry.registry import open_registry

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 import headwater as hw
-from headwater.compute.historical import historical
+from headwater.compute.reading.historical import historical
 from tests.unit.compute.conftest import AIRPORT, T0, Bench
 
 EARLIER = T0 - timedelta(days=1)

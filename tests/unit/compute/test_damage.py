@@ -13,10 +13,10 @@ import pytest
 import sqlalchemy as sa
 
 import headwater as hw
-from headwater.compute.worker import Worker, dead_letters
+from headwater.compute.refreshing.worker import Worker, dead_letters
 from headwater.errors import HeadwaterError
 from headwater.online.hints import Hint
-from headwater.online.keys import namespace
+from headwater.online.rows.keys import namespace
 
 T0 = datetime(2026, 6, 1, tzinfo=UTC)
 USER = hw.Entity("user", join_keys={"user": hw.String})

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import headwater as hw
-from headwater.compute.historical import historical
+from headwater.compute.reading.historical import historical
 from headwater.testing import SCALE
 from headwater.types import Status
 from tests.unit.compute.conftest import Bench

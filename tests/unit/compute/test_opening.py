@@ -8,10 +8,10 @@ import headwater as hw
 from headwater.compute.opening import check_store
 from headwater.errors import ConfigError
 from headwater.online.base import OnlineStore
-from headwater.online.stores.dynamodb import DynamoDBOnlineStore
-from headwater.online.stores.lmdb import LMDBOnlineStore
-from headwater.online.stores.memory import MemoryOnlineStore
-from headwater.online.stores.redis import RedisOnlineStore
+from headwater.online.stores.dynamodb.store import DynamoDBOnlineStore
+from headwater.online.stores.lmdb.store import LMDBOnlineStore
+from headwater.online.stores.memory.store import MemoryOnlineStore
+from headwater.online.stores.redis.store import RedisOnlineStore
 
 
 class Earlier(MemoryOnlineStore):

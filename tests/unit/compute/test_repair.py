@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 import headwater as hw
 from headwater.clock import to_micros
-from headwater.compute.historical import historical
+from headwater.compute.context import RUN
+from headwater.compute.reading.historical import historical
 from headwater.compute.repair import repair_clock
-from headwater.compute.rooms import RUN
 from headwater.compute.status import status
-from headwater.online.codec import Header, header
 from headwater.online.hints import Fate, Hint, Outcome
 from headwater.online.meta import read_purges
+from headwater.online.rows.codec import Header, header
 from headwater.testing import SCALE
 from tests.unit.compute.conftest import AIRPORT, T0, Bench, row, weather
 

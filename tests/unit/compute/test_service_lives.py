@@ -21,8 +21,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 import headwater as hw
 from headwater.database.transactions import writing
 from headwater.errors import ChangeRefused, DefinitionError, NotFound, VersionConflict
-from headwater.online.keys import META_PREFIX
 from headwater.online.meta import watermark_key
+from headwater.online.rows.keys import META_PREFIX
 from headwater.testing import SCALE
 from tests.unit.compute.conftest import Bench
 

@@ -11,7 +11,7 @@ import pytest
 import headwater as hw
 from headwater.cli.status import _sla
 from headwater.compute import status as statuses
-from headwater.online.fetching import ReadCounts
+from headwater.online.fetching.fetcher import ReadCounts
 from tests.servers.redis import RedisServer
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 import headwater as hw
 from headwater.errors import FormatError, LogDamaged, LogMismatch, UsageError
-from headwater.offline.log_folder import checksum
+from headwater.offline.log.folder import checksum
 
 T0 = datetime(2026, 6, 1, tzinfo=UTC)
 USER = hw.Entity("user", join_keys={"user": hw.Int64})

@@ -8,9 +8,10 @@ from types import ModuleType
 import pytest
 import sqlalchemy as sa
 
-from headwater.compute import refresh_tables
+from headwater.compute.refreshing import tables as refresh_tables
 from headwater.database.database import Database
-from headwater.offline import log_migrations, log_tables
+from headwater.offline.log import migrations as log_migrations
+from headwater.offline.log import tables as log_tables
 from headwater.registry import migrations, tables
 
 OWNERS: dict[str, tuple[sa.MetaData, Callable[[Database], None]]] = {

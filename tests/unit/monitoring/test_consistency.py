@@ -10,7 +10,7 @@ import pytest
 
 import headwater as hw
 from headwater.online.powers import Reading
-from headwater.online.stores.memory import MemoryOnlineStore
+from headwater.online.stores.memory.store import MemoryOnlineStore
 from headwater.types import ConsistencyLevel
 
 AT = datetime(2024, 5, 1, 12, tzinfo=UTC)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import headwater as hw
 from headwater.definitions.sources import Source
 from headwater.offline.base import HistoryRequest, LogSlice, OfflineEngine, ViewInput
-from headwater.offline.result import HistoryResult
+from headwater.offline.join.result import HistoryResult
 from headwater.planning.resolve import resolve
 from headwater.planning.snapshot import RegistrySnapshot, ViewRecord, ViewVersion
 

@@ -14,8 +14,8 @@ from headwater.definitions.feature import Feature
 from headwater.definitions.sources import PushSource
 from headwater.definitions.view import FeatureView
 from headwater.online.base import OnlineStore
-from headwater.online.reader import OnlineReader
-from headwater.online.view_rows import ViewRows
+from headwater.online.reading.reader import OnlineReader
+from headwater.online.rows.encoder import ViewRows
 from headwater.planning.resolve import ResolvedRequest, ResolvedView, resolve, whole_view
 from headwater.planning.snapshot import RegistrySnapshot, ViewRecord, ViewVersion
 from headwater.types import DType, String

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from headwater.errors import FormatError
 from headwater.online.base import PutOutcome
-from headwater.online.codec import encode_batch, header
 from headwater.online.guard import deleted_row, merge
+from headwater.online.rows.codec import encode_batch, header
 from headwater.planning.layout import RowLayout
 from headwater.testing.online_rows import first_codec
 from headwater.types import Int64

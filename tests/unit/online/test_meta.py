@@ -2,7 +2,6 @@ import msgspec
 import pytest
 
 from headwater.errors import FormatError
-from headwater.online.keys import META_PREFIX
 from headwater.online.meta import (
     log_id_key,
     pack_log_id,
@@ -13,7 +12,8 @@ from headwater.online.meta import (
     watermark_entry,
     watermark_key,
 )
-from headwater.online.stores.memory import MemoryOnlineStore
+from headwater.online.rows.keys import META_PREFIX
+from headwater.online.stores.memory.store import MemoryOnlineStore
 from headwater.planning.watermark import Watermark
 
 

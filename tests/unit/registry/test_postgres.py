@@ -22,7 +22,7 @@ from headwater.database import postgres, sqlite
 from headwater.database.engine import open_engine
 from headwater.database.transactions import reading, writing
 from headwater.errors import ConfigError, RegistryConflict, StoreError, StoreReadOnly, Unavailable
-from headwater.offline.log import OfflineLog
+from headwater.offline.log.log import OfflineLog
 from headwater.planning.watermark import Watermark
 from headwater.registry.leases import Leases
 from headwater.registry.registry import open_registry

@@ -1,0 +1,1 @@
+"""Materialization: what history has and the online store lacks, put there."""

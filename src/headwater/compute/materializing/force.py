@@ -1,0 +1,359 @@
+"""Force: stored rows made equal to history now, whatever their times; what history does not have is removed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from headwater.clock import MAX_MICROS, MIN_MICROS
+from headwater.compute.context import Rooms
+from headwater.compute.materializing.inputs import with_log
+from headwater.compute.materializing.lease import RunLease
+from headwater.compute.writing.delete import stored_rows
+from headwater.compute.writing.erase import purged_rows
+from headwater.compute.writing.swap import swap_all
+from headwater.compute.writing.too_large import TooLarge
+from headwater.errors import FormatError, StoreError
+from headwater.observer import Progress
+from headwater.offline.base import POSITION, THROUGH, ChangeCounts, ChangesRequest, LogSlice, Tombstone
+from headwater.online.base import Change, PutOutcome
+from headwater.online.meta import greatest_key
+from headwater.online.rows.codec import (
+    EMPTIED,
+    ORDER,
+    SEQUENCE,
+    carrying,
+    current,
+    emptied,
+    fresh_sequence,
+    from_log,
+    header,
+    is_row,
+    sequence_of,
+    tombstone,
+    tombstone_of,
+    without_tombstone,
+)
+from headwater.online.rows.encoder import ViewRows
+from headwater.planning.resolve import ResolvedView
+from headwater.planning.watermark import Watermark
+
+ROUNDS = 100
+CHUNK = 10_000
+
+Marks = Mapping[bytes, Tombstone]
+"""Stored key → P and D (microseconds), as the log has them."""
+
+
+@dataclass
+class Forced:
+    """What came of it.
+
+    Attributes:
+        keys: keys that history has a row of.
+        put: rows that were put in the place of others, or where there was none.
+        removed: rows that were emptied or removed, since history has none.
+        too_large: rows of history that the online store does not take.
+    """
+
+    keys: int = 0
+    put: int = 0
+    removed: int = 0
+    too_large: TooLarge = field(default_factory=TooLarge)
+
+
+@dataclass
+class _Stored:
+    """What is stored under the keys of a round, read before history: 16 bytes a key.
+
+    Attributes:
+        hashes: of the stored keys, sorted.
+        sequences: of their rows, at the same positions.
+        ahead: stored key → row, of rows that are known later than the log's clock says: few, within its tolerance.
+        latest: the latest known_at of these, microseconds.
+    """
+
+    hashes: NDArray[np.int64]
+    sequences: NDArray[np.int64]
+    ahead: dict[bytes, bytes]
+    latest: int
+
+    def sequence(self, key: bytes) -> int:
+        """The sequence of a key's row; 0 where there was none."""
+        i = int(np.searchsorted(self.hashes, hash(key)))
+        return int(self.sequences[i]) if i < len(self.hashes) and self.hashes[i] == hash(key) else 0
+
+
+def make_equal(
+    rooms: Rooms,
+    view: ResolvedView,
+    log: LogSlice,
+    lease: RunLease,
+    forced: Forced,
+    *,
+    keys: pa.Table | None = None,
+    counts: ChangeCounts | None = None,
+    within: int | None = None,
+) -> None:
+    """Make each selected key's row equal to history now, P and D as history has them.
+
+    For each key the stored sequence is read first, then history, then the row is compared and swapped; a key whose row
+    was written meanwhile is decided again. Where a row was lowered or removed history is read once more: what was put
+    in between was superseded by the row that is gone now.
+
+    Args:
+        rooms: the store's parts.
+        view: the version.
+        log: the log as it was when the run began.
+        lease: of the run.
+        forced: counts what was done.
+        keys: only these (columns named like the join keys); None: all.
+        counts: filled by the first reading of history.
+        within: microseconds after now; history then decides, and no row that is known later stays. None: history
+            decides at the later of now and the known_at of what is stored.
+    """
+    rows = ViewRows(rooms.project, view)
+    note = rooms.forcing.begin(view.name, view.version, lease.until())
+    lease.forces(note)
+    left, first = keys, True
+    for _ in range(ROUNDS):
+        again = _pass(rooms, rows, lease, forced, left, (counts if first else None) or ChangeCounts(), first, within)
+        first = False
+        if not again:
+            rooms.forcing.end(note)
+            return
+        left = key_table(rows, again)
+    raise StoreError(
+        f"{view.name}@{view.version}: keys were written {ROUNDS} times while they were replaced; try again"
+    )
+
+
+def _pass(
+    rooms: Rooms,
+    rows: ViewRows,
+    lease: RunLease,
+    forced: Forced,
+    keys: pa.Table | None,
+    counts: ChangeCounts,
+    first: bool,
+    within: int | None,
+) -> dict[bytes, bytes | None]:
+    """One round; the stored keys (→ a row that carries a long key) that are to be looked at again."""
+    now = rooms.log.now() + (within or 0)
+    stored = _read(rooms, rows, keys, now if within is None else MAX_MICROS)
+    log = rooms.log.slice(rows.view.name, rows.view.log_keys)
+    swap = _Swap(rooms, rows.view, stored, _marks(rooms, rows, log, keys), lease, forced)
+    seen = _Hashes()
+    for batch in _history(rooms, rows, log, now, keys, counts):
+        pairs = rows.encode(batch)
+        seen.add(key for key, _ in pairs)
+        if first:
+            forced.keys += len(pairs)
+        step = f"materialize {rows.view.name}@{rows.view.version}"
+        rooms.observer(Progress(step, forced.keys, unit="keys"))
+        for start in range(0, len(pairs), CHUNK):
+            swap.replace([pair for pair in pairs[start : start + CHUNK] if pair[0] not in stored.ahead], log.position)
+    rooms.observer(Progress(f"materialize {rows.view.name}@{rows.view.version}", forced.keys, finished=True))
+    for some in _chunks(stored_rows(rooms, rows, keys)):
+        missing = seen.missing([key for key, _ in some])
+        gone = [pair for pair, lacks in zip(some, missing, strict=True) if lacks]
+        swap.remove([pair for pair in gone if pair[0] not in stored.ahead])
+    if stored.ahead:
+        # what is stored is known later than now: history at that instant decides
+        table = key_table(rows, stored.ahead)
+        chosen: dict[bytes, bytes] = {}
+        for batch in _history(rooms, rows, log, stored.latest, table, ChangeCounts()):
+            chosen |= dict(rows.encode(batch))
+        swap.replace(list(chosen.items()), log.position)
+        swap.remove([(key, row) for key, row in stored.ahead.items() if key not in chosen])
+    return swap.again
+
+
+def _history(
+    rooms: Rooms, rows: ViewRows, log: LogSlice, end: int, keys: pa.Table | None, counts: ChangeCounts
+) -> Iterator[pa.RecordBatch]:
+    view = with_log(rooms, rows.view, log, keys)
+    request = ChangesRequest(view, end, MIN_MICROS, Watermark(), log.position, keys)
+    return rooms.engine.changes(request, counts)
+
+
+def _read(rooms: Rooms, rows: ViewRows, keys: pa.Table | None, now: int) -> _Stored:
+    """The sequences of what is stored, of all of the version's keys or of some; what is known later than now apart."""
+    hashes: list[int] = []
+    sequences: list[int] = []
+    ahead: dict[bytes, bytes] = {}
+    latest = now
+    for key, row in stored_rows(rooms, rows, keys):
+        stored = header(row)
+        if stored is None:
+            continue
+        hashes.append(hash(key))
+        sequences.append(stored.sequence)
+        if not stored.emptied and stored.known_at > now:
+            ahead[key] = row
+            latest = max(latest, stored.known_at)
+    order = np.argsort(np.array(hashes, np.int64), kind="stable")
+    return _Stored(np.array(hashes, np.int64)[order], np.array(sequences, np.int64)[order], ahead, latest)
+
+
+@dataclass
+class _Swap:
+    """What one round puts and removes.
+
+    Attributes:
+        rooms: the store's parts.
+        view: the version.
+        stored: what was there before history was read.
+        marks: D and P of the keys that the log has a delete of.
+        lease: of the run.
+        forced: counts what was done.
+        again: stored keys that are to be looked at again: their row was written meanwhile, or was lowered, so that what
+            was put in between was superseded by the row that is gone now; → a row that carries a long key.
+    """
+
+    rooms: Rooms
+    view: ResolvedView
+    stored: _Stored
+    marks: Marks
+    lease: RunLease
+    forced: Forced
+    again: dict[bytes, bytes | None] = field(default_factory=dict)
+
+    def replace(self, pairs: list[tuple[bytes, bytes]], position: int) -> None:
+        """Put history's rows where something else is stored.
+
+        The guard puts what is greater than the stored row; the rest is compared with what was read before history.
+        """
+        before = self.rooms.online.multi_get([key for key, _ in pairs])
+        outcomes = self.rooms.put_rows(self.view, pairs, until=self.lease.until(), position=position)
+        self.forced.too_large.add(self.rooms.online, ViewRows(self.rooms.project, self.view), pairs, outcomes)
+        changes: list[Change] = []
+        lowered: list[bool] = []
+        for (key, new), row, outcome in zip(pairs, before, outcomes, strict=True):
+            if outcome is PutOutcome.TOO_LARGE:
+                continue
+            deleted, old = self._tombstone(key), _readable(row)
+            applied = outcome is PutOutcome.APPLIED
+            same = old is not None and _equal(old, new)
+            if applied:
+                self.forced.put += not same
+                if deleted == (tombstone_of(old) if old is not None else b""):
+                    continue
+            wanted = carrying(new[: SEQUENCE.start] + fresh_sequence() + new[SEQUENCE.stop :], deleted)
+            # a source row that was there already was not put again
+            put = applied and not (same and not from_log(new))
+            changes.append((key, sequence_of(new) if put else self.stored.sequence(key), wanted))
+            lowered.append(old is not None and (new[ORDER] < old[ORDER] or deleted < tombstone_of(old)))
+        self.forced.put += sum(self._swap(changes, lowered))
+
+    def remove(self, pairs: list[tuple[bytes, bytes]]) -> None:
+        """Remove rows that history does not have; where the log has a delete of the key the header stays."""
+        changes: list[Change] = []
+        emptied_: list[bool] = []
+        for key, row in pairs:
+            deleted, old = self._tombstone(key), _readable(row)
+            empty = old is not None and bool(old[1] & EMPTIED)
+            if old is not None and empty and deleted and tombstone_of(old) == deleted:
+                continue
+            wanted = None
+            if deleted:
+                position, through = self.marks[key]
+                wanted = emptied(None if old is None else carrying(old, b""), through, position)
+            changes.append((key, self.stored.sequence(key), wanted))
+            emptied_.append(empty)
+            self.again[key] = row
+        done = self._swap(changes, [not empty for empty in emptied_])
+        # of a row that was empty already only the delete is another one
+        self.forced.removed += sum(swapped and not empty for swapped, empty in zip(done, emptied_, strict=True))
+
+    def _swap(self, changes: list[Change], lowered: list[bool]) -> list[bool]:
+        """Compare and put; of each whether it was."""
+        high_water = (greatest_key(self.rooms.project), 0)
+        done = swap_all(self.rooms.online, changes, self.lease.until, high_water)
+        for (key, _, row), swapped, lower in zip(changes, done, lowered, strict=True):
+            kept = self.again.pop(key, row)
+            if not swapped or lower:
+                self.again[key] = row or kept
+        return done
+
+    def _tombstone(self, key: bytes) -> bytes:
+        mark = self.marks.get(key)
+        return b"" if mark is None else tombstone(mark[1], mark[0])
+
+
+def _readable(row: bytes | None) -> bytes | None:
+    return current(row) if row is not None and is_row(row) else None
+
+
+def _equal(row: bytes, new: bytes) -> bool:
+    row = without_tombstone(row)
+    return row[: SEQUENCE.start] == new[: SEQUENCE.start] and row[ORDER.start :] == new[ORDER.start :]
+
+
+def _chunks(pairs: Iterable[tuple[bytes, bytes]]) -> Iterator[list[tuple[bytes, bytes]]]:
+    some: list[tuple[bytes, bytes]] = []
+    for pair in pairs:
+        some.append(pair)
+        if len(some) == CHUNK:
+            yield some
+            some = []
+    yield some
+
+
+def key_table(rows: ViewRows, pairs: Mapping[bytes, bytes | None]) -> pa.Table:
+    """The join keys of stored keys; a damaged row under a digest names none and is left out."""
+    values: list[tuple[object, ...]] = []
+    for key, row in pairs.items():
+        try:
+            values.append(rows.decode_key(key, row))
+        except FormatError:
+            continue
+    types = [pa.int64() if dtype.name == "int32" else dtype.arrow for dtype in rows.keys.dtypes]
+    if not rows.names:
+        return pa.table({"": pa.array([0] * len(values))}).select([])
+    columns = [pa.array([value[i] for value in values], kind) for i, kind in enumerate(types)]
+    return pa.table(dict(zip(rows.names, columns, strict=True)))
+
+
+def _marks(rooms: Rooms, rows: ViewRows, log: LogSlice, keys: pa.Table | None) -> dict[bytes, tuple[int, int]]:
+    """D and P of every key that the log has a delete of; those of purges by the rows that are stored."""
+    marks: dict[bytes, Tombstone] = {}
+    deletes = rooms.log.deletes_after(rows.view.name, rows.view.log_keys, 0, log.position)
+    if deletes is not None:
+        pairs = zip(deletes.column(POSITION).to_pylist(), deletes.column(THROUGH).to_pylist(), strict=True)
+        for key, mark in zip(rows.stored_keys(deletes.select(list(rows.names))), pairs, strict=True):
+            if key is not None:
+                marks[key] = mark
+    purges = rooms.log.purges_after(rows.view.name, 0, log.position)
+    if purges:
+        for key, purged in purged_rows(rooms, rows.view, purges, keys):
+            position, through = marks.get(key, (0, MIN_MICROS))
+            marks[key] = max(position, purged[0]), max(through, purged[1])
+    return marks
+
+
+class _Hashes:
+    """Keys that history has, at eight bytes each."""
+
+    def __init__(self) -> None:
+        self._parts: list[NDArray[np.int64]] = []
+        self._sorted: NDArray[np.int64] | None = None
+
+    def add(self, keys: Iterable[bytes]) -> None:
+        """Take note of stored keys."""
+        self._parts.append(np.fromiter(map(hash, keys), np.int64))
+        self._sorted = None
+
+    def missing(self, keys: list[bytes]) -> list[bool]:
+        """Which of these stored keys history does not have."""
+        if self._sorted is None:
+            self._sorted = np.sort(np.concatenate(self._parts)) if self._parts else np.array([], np.int64)
+        wanted = np.fromiter(map(hash, keys), np.int64, len(keys))
+        places = np.searchsorted(self._sorted, wanted)
+        there = places < len(self._sorted)
+        there[there] = self._sorted[places[there]] == wanted[there]
+        return [not one for one in there]

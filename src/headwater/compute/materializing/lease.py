@@ -1,0 +1,122 @@
+"""The lease of one run: purges wait for it, its puts must not apply after its end, and it lasts while the run lives."""
+
+from __future__ import annotations
+
+import threading
+import time
+import weakref
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+from headwater import forks
+from headwater.clock import duration_micros, to_micros
+from headwater.compute.context import RUN, Rooms
+from headwater.errors import Unavailable
+
+RENEW_AFTER = 60.0
+"""Seconds."""
+_AT_END = 5.0
+"""Seconds that the end of a run waits at most for a renewal that has begun."""
+
+
+class RunLease:
+    """Use it with `with`: until its end a thread renews the lease, however long the run waits for a query or a store.
+
+    Args:
+        rooms: the store's parts.
+        about: what the run works on.
+
+    Attributes:
+        began: when the run began, microseconds by the online store's clock.
+    """
+
+    def __init__(self, rooms: Rooms, about: str) -> None:
+        self._rooms = rooms
+        self._about = about
+        self._forcing: list[str] = []
+        self._ended = threading.Event()
+        self._lock = forks.lock()
+        self.began = to_micros(rooms.online.clock())
+
+    def __enter__(self) -> Self:
+        self._renewed, self._until = self._next()
+        self._lease = self._rooms.leases.acquire(RUN, self._about, lasts=self._rooms.lease_time)
+        every = min(RENEW_AFTER, self._rooms.lease_time.total_seconds()) / 3
+        given = (weakref.ref(self), self._ended, every)
+        self._renewer = threading.Thread(target=_keep, args=given, name="headwater-lease", daemon=True)
+        # where no thread can be begun the run renews its lease between two batches
+        with suppress(RuntimeError):
+            self._renewer.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        try:
+            if self._renewer.is_alive():
+                self._renewer.join(_AT_END)
+        finally:
+            self._rooms.leases.release(self._lease)
+
+    def _next(self) -> tuple[float, int]:
+        """When a renewal begins (monotonic), and what it makes the end.
+
+        It is looked at before the registry is asked: the end by this host's clock is no later than the lease's own.
+        """
+        return time.monotonic(), to_micros(self._rooms.online.clock()) + duration_micros(self._rooms.lease_time)
+
+    def renew(self) -> bool:
+        """Renew the lease; False where it has ended, for good."""
+        with self._lock:
+            renewed, until = self._next()
+            if not self._rooms.leases.renew(self._lease, lasts=self._rooms.lease_time):
+                return False
+            for note in self._forcing:
+                self._rooms.forcing.extend(note, until)
+            self._renewed, self._until = renewed, until
+        return True
+
+    def forces(self, note: str) -> None:
+        """Let the note of a force run (`Forcing.begin`) last as long as the lease."""
+        self._forcing.append(note)
+
+    def until(self) -> int:
+        """The instant (microseconds by the online store's clock) after which the run's puts must not apply.
+
+        The lease is renewed now and then.
+
+        Raises:
+            Unavailable: the run was held up for longer than its lease.
+        """
+        if time.monotonic() - self._renewed > RENEW_AFTER:
+            self.check()
+        return self._until
+
+    def check(self) -> None:
+        """Renew the lease.
+
+        Raises:
+            Unavailable: the run was held up for longer than its lease.
+        """
+        if not self.renew():
+            raise Unavailable(
+                f"materialize {self._about}: held up for longer than {self._rooms.lease_time}; run it again"
+            )
+
+
+def _keep(kept: weakref.ref[RunLease], ended: threading.Event, every: float) -> None:
+    """Renew a lease every few seconds until its run ends, or it has ended; what the run does next finds it so.
+
+    A run that was interrupted before it began leaves nothing that holds the lease.
+    """
+    while not ended.wait(every):
+        lease = kept()
+        if lease is None:
+            return
+        # a registry that does not answer now is asked again
+        with suppress(Exception):
+            if not lease.renew():
+                return
+        del lease

@@ -1,0 +1,214 @@
+"""Mend: after the registry was restored from an older copy, the log and the store are made to agree again.
+
+The store keeps what the restored log has lost: deletes are appended to the log again, with their own position and time,
+and rows whose positions the log does not have any more are made equal to history. Each run does so until none of the
+puts that were in flight at the restore can apply any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import pyarrow as pa
+
+from headwater.clock import MIN_MICROS, duration_micros
+from headwater.compute.context import WRITE_TIME, Rooms
+from headwater.compute.materializing.force import Forced, key_table, make_equal
+from headwater.compute.materializing.lease import RunLease
+from headwater.compute.writing.erase import purged_of
+from headwater.errors import FormatError, Unavailable
+from headwater.offline.base import POSITION, THROUGH, Tombstone
+from headwater.offline.log.state import LogRestored
+from headwater.online.meta import greatest_key, mended_key, number_of, read_purges, token_key
+from headwater.online.rows.codec import header
+from headwater.online.rows.encoder import ViewRows
+from headwater.planning.resolve import ResolvedView, whole_view
+from headwater.planning.snapshot import RegistrySnapshot, ViewRecord
+
+ATTEMPTS = 5
+"""How often work begins again where the registry is restored meanwhile."""
+_CHUNK = 10_000
+
+T = TypeVar("T")
+
+
+@dataclass
+class Mended:
+    """What was done.
+
+    Attributes:
+        deletes: how many deletes the log has again.
+        rows: how many rows were made equal to history.
+        names: `view@version: 3 rows`, of those with any.
+    """
+
+    deletes: int = 0
+    rows: int = 0
+    names: list[str] = field(default_factory=list)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a run says of it."""
+        if not self.deletes and not self.rows:
+            return ()
+        what = f"{self.deletes:,} deletes were appended again, {self.rows:,} rows made equal to history"
+        names = f" ({', '.join(self.names)})" if self.names else ""
+        return (f"the registry was restored from an older copy: {what}{names}",)
+
+
+def on_one_registry(rooms: Rooms, work: Callable[[], T], *, always: bool = True) -> T:
+    """Claim the log and the online store, and do some work; all of it again where the registry is restored meanwhile.
+
+    Args:
+        rooms: the store's parts.
+        work: what reads or changes the log and the online store.
+        always: claim the online store even where it was looked at a moment ago.
+
+    Raises:
+        LogMismatch: the online store belongs to another offline log.
+        Unavailable: the registry was restored again and again, or a store cannot be reached.
+    """
+    for _ in range(ATTEMPTS):
+        rooms.claim_online(always=always)
+        claimed = rooms.log.generation
+        try:
+            result = work()
+        except LogRestored:
+            continue
+        # work that only reads does not notice it
+        rooms.log.head_position()
+        if rooms.log.generation == claimed:
+            return result
+    raise Unavailable(f"the registry was restored from an older copy {ATTEMPTS} times meanwhile; try again")
+
+
+def mend_once(rooms: Rooms) -> None:
+    """`mend`, unless this process has done so since the log is of its generation."""
+    if rooms.mended != rooms.log.generation:
+        mend(rooms, rooms.registry.refresh())
+
+
+def mend(rooms: Rooms, snapshot: RegistrySnapshot) -> Mended:
+    """Do it, where the store does not say that it is done; before any run puts a row."""
+    generation = rooms.log.generation
+    done = _mend(rooms, snapshot)
+    rooms.mended = generation
+    return done
+
+
+def _mend(rooms: Rooms, snapshot: RegistrySnapshot) -> Mended:
+    done = Mended()
+    (data,) = rooms.online.multi_get([mended_key(rooms.project)])
+    gaps = [gap for gap in rooms.log.gaps() if gap.hi > number_of(data)]
+    if not gaps:
+        return done
+    epoch = rooms.online.epoch(token_key(rooms.project))
+    with RunLease(rooms, "restore") as lease:
+        began = rooms.log.now()
+        for record in snapshot.views.values():
+            versions = [whole_view(record, version) for version in record.versions.values()]
+            # purges first: their keys do not go into the log in clear
+            done.deletes += _purges_again(rooms, record)
+            for view in versions:
+                done.deletes += _deletes_again(rooms, view)
+            for view in versions:
+                _rows_again(rooms, view, [(gap.lo, gap.hi) for gap in gaps], lease, done)
+        for gap in gaps:
+            # a put that was in flight at the restore cannot apply any more
+            if began > gap.noted_at + duration_micros(WRITE_TIME):
+                where = (token_key(rooms.project), epoch)
+                rooms.online.put_meta({}, epoch=where, high_water=(mended_key(rooms.project), gap.hi))
+    return done
+
+
+def _deletes_again(rooms: Rooms, view: ResolvedView) -> int:
+    """Append the deletes that rows have and the log does not."""
+    rows = ViewRows(rooms.project, view)
+    known = _log_deletes(rooms, rows)
+    purged = rooms.log.purges_after(view.name, 0, None)
+    missing: dict[bytes, bytes] = {}
+    marks: list[Tombstone] = []
+    for key, row in rooms.online.scan(rows.prefix):
+        stored = header(row)
+        if stored is None or stored.through == MIN_MICROS:
+            continue
+        mark = (stored.deleted_position, stored.through)
+        if _covers(known.get(key), mark):
+            continue
+        try:
+            again = not _covers(purged_of(rooms, rows, key, row, purged), mark)
+        except FormatError:
+            continue
+        if again:
+            missing[key] = row
+            marks.append(mark)
+    if not missing:
+        return 0
+    added = rooms.log.append_again(view.name, key_table(rows, missing), marks)
+    rooms.online.put_meta({}, high_water=(greatest_key(rooms.project), rooms.log.head_position()))
+    return added
+
+
+def _purges_again(rooms: Rooms, record: ViewRecord) -> int:
+    """Append the purges whose digests the store has and the log does not."""
+    known = rooms.log.purges_after(record.name, 0, None)
+    stored = read_purges(rooms.online, rooms.project, record.name)
+    missing = [
+        (digest, (position, through))
+        for digest, through, position in stored
+        if not _covers(known.get(digest), (position, through))
+    ]
+    if not missing:
+        return 0
+    digests, tombstones = [digest for digest, _ in missing], [mark for _, mark in missing]
+    added = rooms.log.append_again(record.name, None, tombstones, digests)
+    rooms.online.put_meta({}, high_water=(greatest_key(rooms.project), rooms.log.head_position()))
+    return added
+
+
+def _rows_again(
+    rooms: Rooms, view: ResolvedView, gaps: Iterable[tuple[int, int]], lease: RunLease, done: Mended
+) -> None:
+    """Make rows at positions that the log has lost equal to history."""
+    gaps, rows, count = list(gaps), ViewRows(rooms.project, view), 0
+    lost: dict[bytes, bytes | None] = {}
+
+    def equal() -> int:
+        forced = Forced()
+        log = rooms.log.slice(view.name, view.log_keys)
+        make_equal(rooms, view, log, lease, forced, keys=key_table(rows, lost))
+        return len(lost)
+
+    for key, row in rooms.online.scan(rows.prefix):
+        stored = header(row)
+        if stored is None or stored.emptied or not any(lo < stored.position <= hi for lo, hi in gaps):
+            continue
+        lost[key] = row
+        if len(lost) == _CHUNK:
+            count += equal()
+            lost = {}
+    if lost:
+        count += equal()
+    if count:
+        done.rows += count
+        done.names.append(f"{view.name}@{view.version}: {count:,} rows")
+
+
+def _log_deletes(rooms: Rooms, rows: ViewRows) -> dict[bytes, Tombstone]:
+    """Stored key → the greatest P and D of the log's deletes."""
+    table = rooms.log.deletes_after(rows.view.name, rows.view.log_keys, 0, rooms.log.head_position())
+    if table is None:
+        return {}
+    marks = zip(table.column(POSITION).to_pylist(), table.column(THROUGH).to_pylist(), strict=True)
+    keys = rows.stored_keys(_keys_of(table, rows))
+    return {key: mark for key, mark in zip(keys, marks, strict=True) if key is not None}
+
+
+def _keys_of(table: pa.Table, rows: ViewRows) -> pa.Table:
+    return table.select(list(rows.names))
+
+
+def _covers(known: Tombstone | None, mark: Tombstone) -> bool:
+    return known is not None and known[0] >= mark[0] and known[1] >= mark[1]

@@ -1,0 +1,368 @@
+"""One run of one view version: history's changes since the watermark, encoded and put, the watermark last."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+import pyarrow as pa
+
+from headwater.clock import MIN_MICROS, duration_micros, from_micros
+from headwater.compute.context import Rooms
+from headwater.compute.materializing.force import Forced, make_equal
+from headwater.compute.materializing.inputs import with_log
+from headwater.compute.materializing.lease import RunLease
+from headwater.compute.materializing.run_files import RunFiles
+from headwater.compute.materializing.source_ties import Ties
+from headwater.compute.reports import RunReport
+from headwater.compute.writing.delete import hide_rows
+from headwater.compute.writing.erase import hide_by_digest, hide_purged
+from headwater.compute.writing.too_large import TooLarge
+from headwater.errors import SourceError, StoreError, Unavailable
+from headwater.observer import Progress
+from headwater.offline.base import POSITION, THROUGH, ChangeCounts, ChangesRequest, LogSlice, lost_files
+from headwater.online.base import PutOutcome
+from headwater.online.meta import greatest_key, read_watermarks, token_key, watermark_entry, watermark_key
+from headwater.online.rows.encoder import ViewRows
+from headwater.planning.resolve import ResolvedView
+from headwater.planning.value_checks import left_out
+from headwater.planning.watermark import Watermark
+
+ATTEMPTS = 10
+_STEPPED_OVER = (
+    "its rows are left out and the watermark stays where it is, until the file is put back or given up: headwater "
+    "verify says how"
+)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a run was asked for, in microseconds.
+
+    Attributes:
+        start: the user's own start; None: from the watermark.
+        end: the user's own end, at most now; None: now.
+        force: make each selected key equal to history now.
+    """
+
+    start: int | None = None
+    end: int | None = None
+    force: bool = False
+
+
+@dataclass
+class Run:
+    """One run of one view version.
+
+    Attributes:
+        rooms: the store's parts.
+        view: the version, whole.
+        bounds: what was asked for.
+        keys: only these (columns named like the join keys); None: all.
+        reached: how far it read, once it has run.
+    """
+
+    rooms: Rooms
+    view: ResolvedView
+    bounds: Bounds
+    keys: pa.Table | None = None
+    reached: Watermark | None = None
+    _counts: ChangeCounts = field(default_factory=ChangeCounts)
+    _warnings: list[str] = field(default_factory=list)
+    _keys: int = 0
+    _applied: int = 0
+    _superseded: int = 0
+    _deleted: int = 0
+    _forced: Forced = field(default_factory=Forced)
+    _too_large: TooLarge = field(default_factory=TooLarge)
+    _files: RunFiles | None = None
+    _log: LogSlice | None = None
+    _void: bool = False
+
+    def run(self, peer: Watermark | None = None) -> RunReport:
+        """Run it; begun again, once, where the online store lost rows meanwhile.
+
+        Args:
+            peer: how far the run of another version of the view has just read: this one reads as far, no further.
+
+        Raises:
+            SourceError: the source is missing or does not fit the view.
+            ClockError: the log's clock is far ahead of now.
+            LogRestored: the registry was restored since it was claimed.
+            StoreError: a store failed; what was put stays, the watermark was not moved, and the next run goes on.
+        """
+        began = time.monotonic()
+        for attempt in (1, 2):
+            self._begin()
+            try:
+                with RunLease(self.rooms, f"{self.view.name}@{self.view.version}") as lease:
+                    reached = self._attempt(lease, peer, began)
+            except (SourceError, StoreError):
+                # a file of the log may be at fault: then it is noted as damaged, and stepped over
+                if attempt == 2 or self._log is None or self._log.examine is None or self._log.examine() is None:
+                    raise
+                continue
+            if reached is not None:
+                return self._report(time.monotonic() - began, reached)
+            if attempt == 1:
+                self._warnings.append("the online store lost rows, or was replaced, during the run: it was begun again")
+        raise Unavailable(
+            f"materialize {self.view.name}@{self.view.version}: the online store lost rows, or was replaced, twice "
+            "while it was filled; look at it, then run materialize again"
+        )
+
+    def _begin(self) -> None:
+        self._counts, self._keys, self._applied, self._superseded, self._deleted = ChangeCounts(), 0, 0, 0, 0
+        self._too_large = TooLarge()
+        self._forced, self._files = Forced(too_large=self._too_large), None
+
+    def _attempt(self, lease: RunLease, peer: Watermark | None, began: float) -> Watermark | None:
+        """How far the version is materialized afterwards; None where the store's epoch is another by now."""
+        rooms, rows = self.rooms, ViewRows(self.rooms.project, self.view)
+        epoch = rooms.online.epoch(token_key(rooms.project))
+        # behind the epoch: a log that takes the store over from here on renews it
+        rooms.claims.check_owner()
+        stored = self._stored()
+        token = self._token()
+        end, log, now = self._extent(peer)
+        since = self._since(stored, now)
+        self.reached = Watermark(end, log.position)
+        self._hide_again(rows, log, since, lease)
+        files = self._files = RunFiles.of(rooms, self.view, since, token, by_time=self.bounds.start is not None)
+        if self._whole:
+            make_equal(rooms, self.view, log, lease, self._forced, keys=self.keys, counts=self._counts)
+            self._applied, self._keys = self._forced.put, self._forced.keys
+            files.forced()
+        else:
+            self._put_source(rows, self._request(log, since, end), log, lease, files)
+        files.add(self._counts)
+        return self._finish(epoch, token, stored, log, lease, began)
+
+    def _put_source(
+        self, rows: ViewRows, request: ChangesRequest, log: LogSlice, lease: RunLease, files: RunFiles
+    ) -> None:
+        """Put what history has of a request; files that change, or go, while they are read are read again."""
+        following: ChangesRequest | None = files.request(request)
+        while following is not None:
+            try:
+                self._put_changes(rows, following, log, lease)
+            except SourceError:
+                following = files.retry(request)
+                if following is None:
+                    raise
+            else:
+                following = files.again(request)
+
+    def _put_changes(self, rows: ViewRows, request: ChangesRequest, log: LogSlice, lease: RunLease) -> None:
+        """Put what history has of a request; ties of source rows are settled by what the source says now."""
+        step = f"materialize {self.view.name}@{self.view.version}"
+        ties = Ties(self.rooms, self.view, log)
+        for batch in self.rooms.engine.changes(request, self._counts):
+            pairs = rows.encode(batch)
+            outcomes = self.rooms.put_rows(self.view, pairs, until=lease.until(), position=log.position)
+            ties.add(rows, batch, outcomes)
+            self._too_large.add(self.rooms.online, rows, pairs, outcomes)
+            applied = outcomes.count(PutOutcome.APPLIED)
+            self._keys += len(pairs)
+            self._applied += applied
+            self._superseded += outcomes.count(PutOutcome.SUPERSEDED)
+            self.rooms.observer(Progress(step, self._keys, unit="keys"))
+        changed = ties.settle(rows, lease)
+        self._applied += changed
+        self._superseded += ties.count - changed
+        self._counts.ties += ties.undecided
+        self.rooms.observer(Progress(step, self._counts.rows, finished=True))
+
+    def _extent(self, peer: Watermark | None) -> tuple[int, LogSlice, int]:
+        """Up to when, and the log up to where; as far as another version's run, but where a purge came in between."""
+        start = self.rooms.log.begin_run()
+        # under this run's lease no purge is worked off; one between the two runs may have been
+        if peer is not None and not self.rooms.log.purges_after(self.view.name, peer.position, None):
+            return peer.end, self._slice(peer.position), start.now
+        end = start.now if self.bounds.end is None else min(self.bounds.end, start.now)
+        return end, self._slice(), start.now
+
+    def _slice(self, until: int | None = None) -> LogSlice:
+        """The view's part of the log; damaged files are stepped over, where no row is removed for what they hold."""
+        log = self._log = self.rooms.log.slice(self.view.name, self.view.log_keys, until, step_over=not self._whole)
+        lost = [*lost_files(log), *(f"{text}; {_STEPPED_OVER}" for text in log.unreadable)]
+        self._warnings += [text for text in lost if text not in self._warnings]
+        return log
+
+    @property
+    def _whole(self) -> bool:
+        """A source with neither time has no changes to follow: it is taken whole, and what it lacks is removed."""
+        source = self.view.view.source
+        timeless = source.event_time is None and source.created_time is None
+        return self.bounds.force or (timeless and self.bounds.start is None and self.bounds.end is None)
+
+    def _stored(self) -> Watermark | None:
+        pair = (self.view.name, self.view.version)
+        return read_watermarks(self.rooms.online, self.rooms.project, [pair])[pair]
+
+    def _token(self) -> bytes:
+        (token,) = self.rooms.online.multi_get([token_key(self.rooms.project)])
+        return token or b""
+
+    def _since(self, stored: Watermark | None, now: int) -> Watermark:
+        """The watermark that the run goes on from; none where it does not count."""
+        self._void = True
+        if stored is None or self.rooms.forcing.pending(self.view.name, self.view.version):
+            return Watermark()
+        if stored.end > now + duration_micros(self.rooms.tolerance):
+            self._warnings.append(
+                f"the watermark, {from_micros(stored.end).isoformat()}, is later than the offline log's clock: it does "
+                "not count, and the version is filled from the beginning"
+            )
+            return Watermark()
+        self._void = False
+        return stored
+
+    def _request(self, log: LogSlice, since: Watermark, end: int) -> ChangesRequest:
+        after = since.end if since.end == MIN_MICROS else since.end - duration_micros(self.rooms.lookback)
+        if self.bounds.start is not None:
+            # the window alone: no row of the log counts for its position
+            after = self.bounds.start - 1
+            since = Watermark(after, log.position)
+        view = with_log(self.rooms, self.view, log, self.keys)
+        return ChangesRequest(view, end, after, since, log.position, self.keys)
+
+    def _hide_again(self, rows: ViewRows, log: LogSlice, since: Watermark, lease: RunLease) -> None:
+        """Put deletes since the watermark again, and every purge that is not erased yet, before any row.
+
+        A crash may have left them out, or another store; a row that a delete does not hide would be superseded by one
+        that it does.
+        """
+        keys = self.rooms.log.deletes_after(self.view.name, self.view.log_keys, since.position, log.position)
+        if keys is not None:
+            marks = zip(keys.column(POSITION).to_pylist(), keys.column(THROUGH).to_pylist(), strict=True)
+            names = list(rows.names)
+            self._deleted += hide_rows(self.rooms, self.view, keys.select(names), list(marks), lease.until)
+        unreadable = self.rooms.log.unreadable_deletes(self.view.name, since.position, log.position)
+        if unreadable:
+            self._warnings.append(f"{len(unreadable):,} deletes whose keys cannot be read are applied by their digests")
+            self._deleted += hide_by_digest(self.rooms, self.view, unreadable, lease.until, self.keys)
+        self._hide_purged(since.position, lease)
+
+    def _hide_purged(self, position: int, lease: RunLease) -> None:
+        log = self.rooms.log
+        purges = {**log.purges_after(self.view.name, position, None), **log.open_purges(self.view.name)}
+        if purges:
+            self._deleted += hide_purged(self.rooms, self.view, purges, lease.until, self.keys)
+
+    def _finish(
+        self,
+        epoch: bytes,
+        token: bytes,
+        stored: Watermark | None,
+        log: LogSlice,
+        lease: RunLease,
+        began: float,
+    ) -> Watermark | None:
+        """Move the watermark, forward only and both parts together, once the rows are there and the epoch is the same.
+
+        Returns:
+            How far the version is materialized now; None where the epoch is another.
+        """
+        rooms, (name, version) = self.rooms, (self.view.name, self.view.version)
+        self._hide_purged(log.position, lease)
+        lease.check()
+        assert self.reached is not None
+        reached = replace(self.reached, token=token)
+        where = (token_key(rooms.project), epoch)
+        # looked at again: another run may have moved it meanwhile
+        now = self._stored()
+        keeps = (
+            self.bounds.start is not None
+            or self.keys is not None
+            or bool(log.unreadable)
+            or not self._is_ahead(reached, now, stored)
+        )
+        if keeps:
+            same = rooms.online.put_meta({}, epoch=where)
+            return (now or Watermark()) if same else None
+        if self._files is not None:
+            number = max(stored.files if stored else 0, now.files if now else 0)
+            reached = replace(reached, files=self._files.record(number))
+        key = watermark_key(rooms.project, name, version)
+        for _ in range(ATTEMPTS):
+            (data,) = rooms.online.multi_get([key])
+            now = self._stored()
+            if not self._is_ahead(reached, now, stored):
+                return now or Watermark()
+            entry = watermark_entry(rooms.project, name, version, reached)
+            greatest = (greatest_key(rooms.project), reached.position)
+            if rooms.online.put_meta(entry, expected={key: data}, epoch=where, high_water=greatest):
+                break
+            if not rooms.online.put_meta({}, epoch=where):
+                return None
+        else:
+            raise Unavailable(f"{name}@{version}: other runs moved the watermark {ATTEMPTS} times; run it again")
+        # what a force run that died has left is filled by now
+        rooms.forcing.clear(name, version, lease.began)
+        took = timedelta(seconds=time.monotonic() - began)
+        rooms.registry.record_watermarks(
+            {(name, version): reached}, now=rooms.clock(), rows=self._counts.rows, took=took
+        )
+        return reached
+
+    def _is_ahead(self, reached: Watermark, now: Watermark | None, stored: Watermark | None) -> bool:
+        """Whether this run's end is beyond what is stored by now; a watermark that did not count is replaced."""
+        if now is None or (self._void and now == stored):
+            return True
+        if self.bounds.end is not None:
+            return reached.end > now.end
+        # on a clock that stands still a run can reach later positions of the log at the same end
+        return reached.reaches(now) and (
+            (reached.end, reached.position) != (now.end, now.position) or now.token != reached.token or self._new_files
+        )
+
+    @property
+    def _new_files(self) -> bool:
+        return self._files is not None and bool(self._files.changes.whole or self._files.missing)
+
+    @property
+    def fills(self) -> bool:
+        """Whether it is a run of all keys up to now."""
+        return self.bounds.start is None and self.bounds.end is None and self.keys is None
+
+    def failed(self, seconds: float, error: str) -> RunReport:
+        """What the run did until it failed."""
+        return replace(self._report(seconds, Watermark()), error=error)
+
+    def _report(self, seconds: float, reached: Watermark) -> RunReport:
+        about = f"{self.view.name}@{self.view.version}"
+        unreadable = [f"{about}: {left_out(self._counts.unreadable)}"] if self._counts.unreadable else []
+        lacking = [
+            f"{about}: column {name!r} is missing in {files}: NULL in their rows"
+            for name, files in self._counts.lacking.items()
+        ]
+        files = self._files
+        return RunReport(
+            view=self.view.name,
+            version=self.view.version,
+            rows=self._counts.rows,
+            keys=self._keys,
+            applied=self._applied,
+            superseded=self._superseded,
+            removed=self._forced.removed,
+            future=self._counts.future,
+            null_keys=self._counts.null_keys,
+            null_times=self._counts.null_times,
+            ties=self._counts.ties,
+            skipped=self._counts.skipped,
+            too_large=self._too_large.count,
+            warnings=(
+                *lacking,
+                *unreadable,
+                *self._too_large.warnings(),
+                *(f"{about}: {text}" for text in self._warnings),
+                *(files.warnings() if files else ()),
+            ),
+            rewritten_files=files.rewritten if files else (),
+            missing_files=files.missing if files else (),
+            deleted=self._deleted,
+            seconds=seconds,
+            watermark=None if reached.end == MIN_MICROS else from_micros(reached.end),
+        )

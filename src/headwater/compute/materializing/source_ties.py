@@ -1,0 +1,115 @@
+"""Ties of a run: source rows of the same key and times as the stored one; what the source says now decides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from headwater.clock import MIN_MICROS
+from headwater.compute.context import Rooms
+from headwater.compute.materializing.inputs import with_log
+from headwater.compute.materializing.lease import RunLease
+from headwater.compute.writing.swap import swap_all
+from headwater.offline.base import ChangeCounts, ChangesRequest, LogSlice
+from headwater.online.base import Change, PutOutcome
+from headwater.online.meta import greatest_key
+from headwater.online.rows.codec import (
+    HEADER_SIZE,
+    ORDER,
+    SEQUENCE,
+    current,
+    is_row,
+    replaced,
+    sequence_of,
+    without_tombstone,
+)
+from headwater.online.rows.encoder import ViewRows
+from headwater.planning.resolve import ResolvedView
+from headwater.planning.watermark import Watermark
+
+_TIMES = ["__event", "__created"]
+
+
+class Ties:
+    """The ties of one version's run.
+
+    Args:
+        rooms: the store's parts.
+        view: the version.
+        log: its slice of the offline log.
+
+    Attributes:
+        count: how many there were.
+        undecided: of how many of those settled last only the features decided.
+    """
+
+    def __init__(self, rooms: Rooms, view: ResolvedView, log: LogSlice) -> None:
+        self._rooms = rooms
+        self._view = view
+        self._log = log
+        self._batches: list[pa.RecordBatch] = []
+        self.count = self.undecided = 0
+
+    def add(self, rows: ViewRows, batch: pa.RecordBatch, outcomes: Sequence[PutOutcome]) -> None:
+        """Take note of a batch's ties.
+
+        Args:
+            rows: how the version's rows are packed.
+            batch: as it was encoded.
+            outcomes: of its rows with a key, in order.
+        """
+        if PutOutcome.TIE not in outcomes:
+            return
+        present = np.flatnonzero([key is not None for key in rows.whole_keys(batch)])
+        tied = present[[outcome is PutOutcome.TIE for outcome in outcomes]]
+        self._batches.append(batch.select([*rows.names, *_TIMES]).take(pa.array(tied)))
+        self.count += len(tied)
+
+    def settle(self, rows: ViewRows, lease: RunLease) -> int:
+        """Put history's choice among the source's rows of each key and time; how many rows were changed.
+
+        The stored rows are read first, then the source, once for all of them; where a row was written meanwhile both
+        are done again. The stored value has no vote: the source may have been corrected.
+        """
+        changed = 0
+        left = pa.Table.from_batches(self._batches) if self._batches else None
+        while left is not None and left.num_rows:
+            places = {key: i for i, key in enumerate(rows.stored_keys(left)) if key is not None}
+            stored = dict(zip(places, self._rooms.online.multi_get(list(places)), strict=True))
+            changes = list(self._changes(stored, self._chosen(rows, left)))
+            done = swap_all(self._rooms.online, changes, lease.until, (greatest_key(self._rooms.project), 0))
+            changed += sum(done)
+            again = [places[key] for (key, _, _), swapped in zip(changes, done, strict=True) if not swapped]
+            left = left.take(pa.array(again, pa.int64()))
+        return changed
+
+    def _changes(self, stored: Mapping[bytes, bytes | None], chosen: Mapping[bytes, bytes]) -> Iterator[Change]:
+        """Of the rows that were stored, those of the same times whose values the source says otherwise."""
+        for key, row in stored.items():
+            new = chosen.get(key)
+            if new is None or row is None or not is_row(row) or _same(row, new) is not False:
+                continue
+            wanted = replaced(row, new)
+            if self._rooms.online.capabilities.takes(key, wanted):
+                yield key, sequence_of(row), wanted
+
+    def _chosen(self, rows: ViewRows, at: pa.Table) -> dict[bytes, bytes]:
+        """Stored key → what history has of the source at these keys and times now."""
+        view = with_log(self._rooms, self._view, self._log, at)
+        request = ChangesRequest(view, 2**63 - 1, MIN_MICROS, Watermark(), self._log.position, at=at)
+        found: dict[bytes, bytes] = {}
+        counts = ChangeCounts()
+        for batch in self._rooms.engine.changes(request, counts):
+            found |= dict(rows.encode(batch))
+        self.undecided = counts.ties
+        return found
+
+
+def _same(stored: bytes, new: bytes) -> bool | None:
+    """Whether a stored row has the values of another one of its times; None where its times are others by now."""
+    row = without_tombstone(current(stored))
+    if row[ORDER] != new[ORDER]:
+        return None
+    return row[: SEQUENCE.start] == new[: SEQUENCE.start] and row[HEADER_SIZE:] == new[HEADER_SIZE:]

@@ -1,0 +1,181 @@
+"""Prepared reads on an event loop: the same plan and the same decoding, and an asynchronous client between them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from headwater import forks
+from headwater.compute.context import Rooms
+from headwater.compute.reading.prepared import PreparedReader, again, refreshed_ask
+from headwater.deferred import deferred
+from headwater.errors import Unavailable
+from headwater.online.base import OnlineStore
+from headwater.online.fetching.fetcher import Ask, AsyncFetcher
+from headwater.online.meta import token_key
+from headwater.online.powers import UNREAD, Asynchronous, AsyncReads, LeveledReads, Reading
+from headwater.online.reading.result import OnlineResult
+from headwater.online.reading.staleness import StaleRows, stale_rows
+from headwater.online.session import Session
+from headwater.planning.resolve import ResolvedView
+from headwater.types import ConsistencyLevel, DType, StalePolicy
+
+if TYPE_CHECKING:
+    from headwater.compute.refreshing import refresh
+else:
+    refresh = deferred("headwater.compute.refreshing.refresh")
+
+
+class _Local:
+    """A store on this machine: its answer is there before a thread would be."""
+
+    def __init__(self, store: OnlineStore) -> None:
+        self._store = store
+
+    async def multi_get(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        return self._store.multi_get(keys)
+
+    async def read(
+        self,
+        keys: Sequence[bytes],
+        level: ConsistencyLevel,
+        marks: Mapping[str, int] | None,
+        deadline: float | None = None,
+    ) -> Reading:
+        return Reading(self._store.multi_get(keys), {})
+
+    async def close(self) -> None:
+        """Nothing of its own."""
+
+
+class _Threads(_Local):
+    """A store whose client blocks: it is asked on a thread."""
+
+    async def multi_get(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        return await asyncio.to_thread(self._store.multi_get, keys)
+
+    async def read(
+        self,
+        keys: Sequence[bytes],
+        level: ConsistencyLevel,
+        marks: Mapping[str, int] | None,
+        deadline: float | None = None,
+    ) -> Reading:
+        if isinstance(self._store, LeveledReads):
+            return await asyncio.to_thread(self._store.read, keys, level, marks, deadline)
+        return Reading(await asyncio.to_thread(self._store.multi_get, keys), {})
+
+
+def async_reads(store: OnlineStore) -> AsyncReads:
+    """The reads of a store for the running event loop; who asks closes them."""
+    if isinstance(store, Asynchronous):
+        return store.asynchronous()
+    return _Local(store) if store.capabilities.local else _Threads(store)
+
+
+def async_fetcher(rooms: Rooms) -> AsyncFetcher:
+    """What gets rows for reads on the running event loop; who asks closes its `reads`."""
+    return AsyncFetcher(async_reads(rooms.online), rooms.reads, lambda: rooms.store_name, token_key(rooms.project))
+
+
+class AsyncPreparedReader(forks.OfOneProcess):
+    """Reads one set of features on an event loop; `PreparedReader` says what it promises.
+
+    A read that is cancelled leaves the client whole.
+
+    Args:
+        inner: names, versions and layouts, resolved.
+        fetcher: gives what gets the rows on the running event loop.
+    """
+
+    instead = "make one in each process: await store.prepare(features)"
+
+    def __init__(self, inner: PreparedReader, fetcher: Callable[[], AsyncFetcher]) -> None:
+        self._inner = inner
+        self._fetcher = fetcher
+
+    @property
+    def join_keys(self) -> Mapping[str, DType]:
+        """Name → dtype of each key that `entities` must have."""
+        return self._inner.join_keys
+
+    @property
+    def request_fields(self) -> Mapping[str, DType]:
+        """Name → dtype of each value that `request` must have."""
+        return self._inner.request_fields
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """View label → version that is read."""
+        return self._inner.versions
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Why the reader stays on a version that is not live any more."""
+        return self._inner.warnings
+
+    def __repr__(self) -> str:
+        return repr(self._inner).replace("<", "<Async", 1)
+
+    async def refresh(self) -> None:
+        """See at once what other processes applied or promoted."""
+        await asyncio.to_thread(self._inner.refresh)
+
+    async def read(
+        self,
+        entities: Any,
+        request: Mapping[str, Any] | None = None,
+        consistency: ConsistencyLevel | str | None = None,
+        session: Session | None = None,
+        stale: StalePolicy | str = StalePolicy.FLAG,
+        max_age: timedelta | str | None = None,
+        now: datetime | str | None = None,
+        deadline: timedelta | str | None = None,
+        refresh_budget: timedelta | str | None = None,
+    ) -> OnlineResult:
+        """Read the features of entities, in one call to the store; arguments and errors as `PreparedReader.read`."""
+        inner = self._inner
+        if inner.due:
+            await asyncio.to_thread(inner.look)
+        reader, ask, at, ahead, policy, age = inner.asked(request, consistency, session, stale, max_age, now, deadline)
+        began = time.monotonic()
+        plan, fetcher, claims = reader.plan_keys(entities), self._fetcher(), inner.rooms.claims
+        before = await fetcher.rows(plan.keys, ask)
+        if claims.reads_due:
+            await self._look_at_owner(fetcher, ask, began)
+        before = inner.trusted(before)
+        result = reader.decode(plan, before, now=at, ahead=ahead, stale=policy, max_age=age)
+        if policy is not StalePolicy.REFRESH:
+            inner.hint(reader, plan, at, age)
+            return result
+        old, views = stale_rows(plan, age), reader.request.views
+        if not old or not await self._refresh(views, old, at, inner.budget(refresh_budget, ask, began)):
+            return result
+        try:
+            rows = await fetcher.rows(plan.keys, refreshed_ask(ask, began))
+        except Unavailable:
+            return result
+        return result if UNREAD in rows else again(reader, plan, before, rows, at, ahead, age)
+
+    async def _look_at_owner(self, fetcher: AsyncFetcher, ask: Ask, began: float) -> None:
+        """As that of `PreparedReader`."""
+        claims = self._inner.rooms.claims
+        try:
+            (data,) = await fetcher.rows([claims.owner_key], self._inner.owner_ask(ask, began))
+        except Unavailable as bad:
+            if bad.closed:
+                raise
+        else:
+            if data != UNREAD:
+                claims.saw(data)
+
+    async def _refresh(self, views: Sequence[ResolvedView], stale: list[StaleRows], at: int, budget: float) -> bool:
+        """As `Refresher.refresh`, without a thread that waits."""
+        refreshing = refresh.refresher(self._inner.rooms)
+        futures = refreshing.begin(views, stale, at)
+        if futures:
+            await asyncio.wait([asyncio.wrap_future(future) for future in futures], timeout=budget)
+        return refreshing.settled(views, stale, futures)

@@ -1,0 +1,516 @@
+"""PreparedReader: names, versions and layouts resolved once; each read is then one round trip to the online store."""
+
+from __future__ import annotations
+
+import time
+import warnings as python_warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from headwater import forks
+from headwater.clock import duration_micros, parse_duration, to_micros
+from headwater.compute.context import Rooms
+from headwater.compute.reading.follow import follow
+from headwater.deferred import deferred
+from headwater.errors import (
+    ChangeRefused,
+    ConsistencyNotSupported,
+    SessionRequired,
+    Unavailable,
+    UsageError,
+    nearest,
+)
+from headwater.freshness import Freshness
+from headwater.interrupts import leaves_nothing
+from headwater.online.base import OnlineStore
+from headwater.online.fetching.fetcher import PLAIN, Ask, Rows, surest
+from headwater.online.powers import UNREAD
+from headwater.online.reading.reader import AHEAD, ANY_TIME, KeyPlan, OnlineReader
+from headwater.online.reading.result import OnlineResult
+from headwater.online.reading.staleness import may_be_stale, stale_rows
+from headwater.online.rows.decoded import not_later
+from headwater.online.session import Session, check_session
+from headwater.planning.catching_up import RETIRED_ROWS, unreadable, view_behind
+from headwater.planning.resolve import ResolvedRequest, ResolvedView, resolve
+from headwater.planning.snapshot import RegistrySnapshot
+from headwater.registry.reader import REFRESH
+from headwater.types import ConsistencyLevel, DType, StalePolicy
+
+if TYPE_CHECKING:
+    from headwater.compute.refreshing import refresh
+else:
+    refresh = deferred("headwater.compute.refreshing.refresh")
+
+_FLAG, _REFRESH = StalePolicy.FLAG, StalePolicy.REFRESH
+_NEEDS_SESSION = frozenset({ConsistencyLevel.SESSION, ConsistencyLevel.MONOTONIC_READ})
+
+
+LONGEST_WAIT = 1e7
+"""Seconds (four months): a longer deadline or budget is held at it, since threads cannot wait for ever."""
+
+
+@dataclass(frozen=True)
+class Explained:
+    """One read, taken apart.
+
+    Attributes:
+        result: what it gave.
+        keys: how many distinct keys were asked for.
+        views: view label → version.
+        store: what the online store says of itself (kind, place).
+        round_trips: calls to the store.
+        steps: what was done, and the milliseconds it took, in order.
+    """
+
+    result: OnlineResult
+    keys: int
+    views: Mapping[str, str]
+    store: Mapping[str, str | int]
+    round_trips: int
+    steps: tuple[tuple[str, float], ...]
+
+
+class PreparedReader(forks.OfOneProcess):
+    """Reads one set of features; safe to use from several threads.
+
+    Its columns never change: where a live pointer moves, the reader follows to a version that has them all, else it
+    stays on the version it has, warns once, and says so in `warnings`.
+    """
+
+    instead = "make one in each process: store.prepare(features)"
+
+    def __init__(
+        self,
+        rooms: Rooms,
+        features: Any,
+        *,
+        consistency: ConsistencyLevel | str | None = None,
+        registry_refresh: timedelta = REFRESH,
+        full_names: bool | None = None,
+        freshness: Freshness | None = None,
+        look: bool = True,
+    ) -> None:
+        self._rooms = rooms
+        self._features = features
+        self._full_names = full_names
+        self._freshness = freshness
+        self._level = _level(rooms.online, consistency)
+        self._fetcher = rooms.fetcher
+        self._hints = rooms.hints if rooms.refreshing.hints else None
+        self._refresh = registry_refresh.total_seconds()
+        self._lock = forks.lock()
+        if look:
+            rooms.claims.check_reads()
+        self._blind = False
+        self._snapshot = self._look()
+        self._next = time.monotonic() + self._refresh
+        request = resolve(self._snapshot, features, full_names=full_names)
+        _check_active(rooms, self._snapshot, request)
+        self._reader = self._of(request)
+        self._ends = _ends(request)
+        self._lost: frozenset[tuple[str, str]] = frozenset()
+        """(view, version) of what a service reads whose rows the online store lost since."""
+        self.warnings: tuple[str, ...] = ()
+
+    def _of(self, request: ResolvedRequest) -> OnlineReader:
+        rooms = self._rooms
+        return OnlineReader(
+            request,
+            rooms.online,
+            rooms.project,
+            freshness=self._freshness,
+            counts=rooms.fetcher.clock,
+            watched=self._hints is not None,
+        )
+
+    @property
+    def rooms(self) -> Rooms:
+        """The store's parts."""
+        return self._rooms
+
+    @property
+    def request(self) -> ResolvedRequest:
+        """What the features resolve to now."""
+        return self._reader.request
+
+    @property
+    def join_keys(self) -> Mapping[str, DType]:
+        """Name → dtype of each key that `entities` must have."""
+        return self._reader.join_keys
+
+    @property
+    def request_fields(self) -> Mapping[str, DType]:
+        """Name → dtype of each value that `request` must have; none where no feature is computed on demand."""
+        return {}
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """View label → version that is read."""
+        return self._reader.versions
+
+    def __repr__(self) -> str:
+        columns = ", ".join(column.name for column in self.request.columns)
+        versions = ", ".join(f"{label} {version}" for label, version in self.versions.items())
+        return f"<PreparedReader {columns} by {', '.join(self.join_keys) or 'no key'}: {versions}>"
+
+    def refresh(self) -> None:
+        """See at once what other processes applied or promoted.
+
+        Raises:
+            Unavailable: the registry cannot be reached.
+        """
+        self._follow(self._rooms.registry.refresh())
+
+    def read(
+        self,
+        entities: Any,
+        request: Mapping[str, Any] | None = None,
+        consistency: ConsistencyLevel | str | None = None,
+        session: Session | None = None,
+        stale: StalePolicy | str = StalePolicy.FLAG,
+        max_age: timedelta | str | None = None,
+        now: datetime | str | None = None,
+        deadline: timedelta | str | None = None,
+        refresh_budget: timedelta | str | None = None,
+    ) -> OnlineResult:
+        """Read the features of entities, in one call to the store.
+
+        Args:
+            entities: a list of dicts; a dict of lists, in which a scalar is repeated; a table; for a single join key a
+                plain list of values. Order and repeats are kept.
+            request: values for on-demand features.
+            consistency: for this read; None: as prepared, else eventual.
+            session: what it has seen this read sees too; it is advanced.
+            stale: `flag` or `drop` values past their SLA, or `refresh` their rows from the offline source before the
+                answer, in one call to the store more; what that is too late for is flagged.
+            max_age: a freshness SLA for this read alone.
+            now: the instant of the read, which is then exact: a row known later, or a key deleted later, is NOT_KNOWN.
+                None: the store's clock; what is later than that by up to one hour (with a session: by any time) is
+                answered as of that instant (`result.read_at`).
+            deadline: how long the store may take; what it has not given by then is UNAVAILABLE, and no error.
+            refresh_budget: how long a refresh may take, and no longer than the deadline; None: as configured.
+
+        Raises:
+            EntityKeyError: join keys that are missing, unknown or of another type.
+            SessionRequired: a level that needs a session came without one.
+            ConsistencyLost: the store has lost what the session has seen; `.session` goes on.
+            ConsistencyNotSupported: a level that the store cannot give.
+            StoreError: the store cannot be read.
+        """
+        if self.due:
+            self.look()
+        reader, ask, at, ahead, policy, age = self.asked(request, consistency, session, stale, max_age, now, deadline)
+        due = self._rooms.claims.reads_due
+        began = time.monotonic() if policy is _REFRESH or due else 0.0
+        plan = reader.plan_keys(entities)
+        direct = ask is PLAIN and self._fetcher.direct
+        rows = reader.store.multi_get(plan.keys) if direct else self._fetcher.rows(plan.keys, ask)
+        if due:
+            self._look_at_owner(ask, began)
+        if self._blind:
+            rows = self.trusted(rows)
+        result = reader.decode(plan, rows, now=at, ahead=ahead, stale=policy, max_age=age)
+        if policy is _REFRESH:
+            return self._refreshed(result, reader, plan, rows, ask, at, ahead, age, refresh_budget, began)
+        if self._hints is not None:
+            self.hint(reader, plan, at, age)
+        return result
+
+    def trusted(self, rows: Rows) -> Rows:
+        """Rows as they were read; where the registry was not seen for long, a key without one may have had one.
+
+        Versions may have been retired meanwhile, and their rows removed: a default would pass for a value.
+        """
+        return [UNREAD if row is None else row for row in rows] if self._blind else rows
+
+    def _look_at_owner(self, ask: Ask, began: float) -> None:
+        """Before an answer is given: look whose the online store is, in what is left of the read's time.
+
+        It comes after the rows: where the store does not answer they fail first, and nothing is waited for twice.
+        """
+        claims = self._rooms.claims
+        if ask.deadline is None:
+            claims.check_reads()
+            return
+        (data,) = self._fetcher.rows([claims.owner_key], self.owner_ask(ask, began))
+        if data != UNREAD:
+            claims.saw(data)
+
+    def owner_ask(self, ask: Ask, began: float) -> Ask:
+        """How a read that began at a time of `time.monotonic()` asks whose the store is."""
+        left = None if ask.deadline is None else max(0.0, ask.deadline - (time.monotonic() - began))
+        return surest(self._rooms.online, left)
+
+    def _refreshed(
+        self,
+        result: OnlineResult,
+        reader: OnlineReader,
+        plan: KeyPlan,
+        before: Rows,
+        ask: Ask,
+        at: int,
+        ahead: int,
+        age: int | None,
+        refresh_budget: timedelta | str | None,
+        began: float,
+    ) -> OnlineResult:
+        """A result, or the one read again once its stale rows were refreshed."""
+        stale, budget = stale_rows(plan, age), self.budget(refresh_budget, ask, began)
+        if not stale or not refresh.refresher(self._rooms).refresh(reader.request.views, stale, at, budget):
+            return result
+        try:
+            rows = self._fetcher.rows(plan.keys, refreshed_ask(ask, began))
+        except Unavailable:
+            return result
+        return result if UNREAD in rows else again(reader, plan, before, rows, at, ahead, age)
+
+    def budget(self, refresh_budget: timedelta | str | None, ask: Ask, began: float) -> float:
+        """Seconds that a refresh may take, of a read that began at a time of `time.monotonic()`."""
+        given = self._rooms.refreshing.budget.total_seconds()
+        if refresh_budget is not None:
+            given = min(_age(refresh_budget, "refresh_budget") / 1e6, LONGEST_WAIT)
+        return given if ask.deadline is None else max(0.0, min(given, ask.deadline - (time.monotonic() - began)))
+
+    def hint(self, reader: OnlineReader, plan: KeyPlan, at: int, age: int | None) -> None:
+        """Note a read whose stale rows ask for a refresh, where that is configured."""
+        if self._hints is not None and may_be_stale(plan, age):
+            self._hints.offer(reader.request.views, plan, at, age)
+
+    def asked(
+        self,
+        request: Mapping[str, Any] | None,
+        consistency: ConsistencyLevel | str | None,
+        session: Session | None,
+        stale: StalePolicy | str,
+        max_age: timedelta | str | None,
+        now: datetime | str | None,
+        deadline: timedelta | str | None,
+    ) -> tuple[OnlineReader, Ask, int, int, StalePolicy, int | None]:
+        """The arguments of a read, checked; where a look at the registry is `due`, it comes first.
+
+        Returns:
+            What reads it, how it wants its rows, its instant, how far ahead of that a row may be, its policy and SLA.
+        """
+        if request:
+            self._refuse_request(request)
+        rooms = self._rooms
+        ask = PLAIN
+        if consistency is not None or session is not None or deadline is not None or self._level is not None:
+            ask = self._ask(consistency, session, deadline)
+        if self._lost:
+            raise ChangeRefused(_rows_lost(self._lost))
+        if self._ends is not None and rooms.now() >= self._ends:
+            _check_active(rooms, self._snapshot, self._reader.request)
+        if now is None:
+            at, ahead = rooms.now(), AHEAD if session is None else ANY_TIME
+        else:
+            at, ahead = _instant(now), 0
+        policy = _FLAG if stale is _FLAG else _policy(stale)
+        age = None if max_age is None else _age(max_age)
+        return self._reader, ask, at, ahead, policy, age
+
+    @property
+    def due(self) -> bool:
+        """Whether the next read looks at the registry first: it is time, or another read saw it changed."""
+        return time.monotonic() >= self._next or self._rooms.registry.latest is not self._snapshot
+
+    def look(self) -> None:
+        """What a read does first where that is due."""
+        self._follow(self._look())
+
+    def explain(
+        self,
+        entities: Any,
+        *,
+        stale: StalePolicy | str = StalePolicy.FLAG,
+        max_age: timedelta | str | None = None,
+        now: datetime | str | None = None,
+    ) -> Explained:
+        """`read`, with the time of each step; arguments as there."""
+        marks = [time.perf_counter()]
+        if self.due:
+            self.look()
+        reader = self._reader
+        at, ahead = (self._rooms.now(), AHEAD) if now is None else (_instant(now), 0)
+        marks.append(time.perf_counter())
+        plan = reader.plan_keys(entities)
+        marks.append(time.perf_counter())
+        rows = self._fetcher.rows(plan.keys)
+        self._rooms.claims.check_reads()
+        marks.append(time.perf_counter())
+        age = None if max_age is None else _age(max_age)
+        result = reader.decode(plan, rows, now=at, ahead=ahead, stale=_policy(stale), max_age=age)
+        result.to_dict()
+        marks.append(time.perf_counter())
+        names = ("look at the registry", "find the keys", "get the rows", "decode")
+        steps = tuple((name, 1e3 * (end - start)) for name, start, end in zip(names, marks, marks[1:], strict=False))
+        store = {key: value for key, value in self._rooms.online.info().items() if key in ("kind", "place")}
+        return Explained(result, len(plan.keys), dict(reader.versions), store, 1, steps)
+
+    @leaves_nothing
+    def _look(self) -> RegistrySnapshot:
+        """The registry, asked again where the refresh time is over; its last answer where it cannot be reached."""
+        registry = self._rooms.registry
+        found = registry.snapshot(self._refresh)
+        self._blind = registry.unseen > RETIRED_ROWS.total_seconds()
+        return found
+
+    def _follow(self, snapshot: RegistrySnapshot) -> None:
+        with self._lock:
+            self._next = time.monotonic() + self._refresh
+            if snapshot is self._snapshot:
+                return
+            followed = follow(snapshot, self._features, self._reader.request, self._full_names)
+            self._lost = _lost(self._lost, self._reader.request, followed.request)
+            if followed.request != self._reader.request:
+                self._reader = self._of(followed.request)
+                self._ends = _ends(followed.request)
+            fresh = [text for text in followed.warnings if text not in self.warnings]
+            self.warnings = followed.warnings
+            self._snapshot = snapshot
+        for text in fresh:
+            python_warnings.warn(text, UserWarning, stacklevel=4)
+
+    def _ask(
+        self, consistency: ConsistencyLevel | str | None, session: Session | None, deadline: timedelta | str | None
+    ) -> Ask:
+        """How a read wants its rows, checked."""
+        level = self._level if consistency is None else _level(self._rooms.online, consistency)
+        if level in _NEEDS_SESSION and session is None:
+            raise SessionRequired(f"consistency={level.value!r} needs a session: pass session=store.session()")
+        if session is not None:
+            check_session(session, self._rooms.store_name)
+        within = None if deadline is None else min(_age(deadline, "deadline") / 1e6, LONGEST_WAIT)
+        if level in (None, ConsistencyLevel.EVENTUAL) and session is None and within is None:
+            return PLAIN
+        return Ask(level or ConsistencyLevel.EVENTUAL, session, within)
+
+    def _refuse_request(self, request: Mapping[str, Any]) -> None:
+        names = ", ".join(map(repr, request))
+        raise UsageError(f"request: no feature asked for takes {names}; leave request away")
+
+
+def _level(store: OnlineStore, level: ConsistencyLevel | str | None) -> ConsistencyLevel | None:
+    """A consistency level that the store can give.
+
+    Raises:
+        UsageError: no such level.
+        ConsistencyNotSupported: it cannot.
+    """
+    if level is None:
+        return None
+    try:
+        wanted = ConsistencyLevel(level)
+    except ValueError:
+        levels = [item.value for item in ConsistencyLevel]
+        raise UsageError(
+            f"consistency={level!r} is not one of {', '.join(levels)}{nearest(str(level), levels)}"
+        ) from None
+    if wanted not in store.capabilities.levels:
+        given = ", ".join(sorted(item.value for item in store.capabilities.levels))
+        raise ConsistencyNotSupported(f"consistency={wanted.value!r}: this online store gives {given}")
+    return wanted
+
+
+def _policy(stale: StalePolicy | str) -> StalePolicy:
+    try:
+        return StalePolicy(stale)
+    except ValueError:
+        policies = [item.value for item in StalePolicy]
+        raise UsageError(
+            f"stale={stale!r} is not one of {', '.join(policies)}{nearest(str(stale), policies)}"
+        ) from None
+
+
+def again(
+    reader: OnlineReader, plan: KeyPlan, before: Rows, after: Rows, at: int, ahead: int, age: int | None
+) -> OnlineResult:
+    """The result of a read whose rows were read again; an exact one has those that became later as it found them."""
+    rows = after if ahead else not_later(before, after, at)
+    return reader.decode(plan, rows, now=at, ahead=ahead, stale=_REFRESH, max_age=age)
+
+
+def refreshed_ask(ask: Ask, began: float) -> Ask:
+    """How a read wants its rows again once some were refreshed: from where they were put, in what is left of its time.
+
+    Args:
+        ask: how it wanted them.
+        began: when, by `time.monotonic()`.
+    """
+    left = None if ask.deadline is None else max(0.0, ask.deadline - (time.monotonic() - began))
+    return Ask(ConsistencyLevel.STRONG, ask.session, left)
+
+
+def _age(max_age: timedelta | str, name: str = "max_age") -> int:
+    try:
+        age = duration_micros(parse_duration(max_age))
+    except ValueError as bad:
+        raise UsageError(f"{name}: {bad}") from None
+    if age < 0:
+        raise UsageError(f"{name}={max_age!r} is negative")
+    return age
+
+
+def _instant(now: datetime | str) -> int:
+    try:
+        return to_micros(now)
+    except ValueError as bad:
+        raise UsageError(f"now: {bad}") from None
+
+
+def _ends(request: ResolvedRequest) -> int | None:
+    """When the rows of a version that is read may go (microseconds): the first of them that was retired."""
+    retired = [view.definition.retired_at for view in request.views if view.definition.retired_at is not None]
+    return to_micros(min(retired) + RETIRED_ROWS) if retired else None
+
+
+def _lost(before: frozenset[tuple[str, str]], old: ResolvedRequest, new: ResolvedRequest) -> frozenset[tuple[str, str]]:
+    """(view, version) of what a service reads and had caught up once, until its rows were lost."""
+    had = before | {(view.name, view.version) for view in old.views if view.live or view.definition.caught_up}
+    lacks = {(v.name, v.version) for v in new.views if new.service and not (v.live or v.definition.caught_up)}
+    return frozenset(had & lacks)
+
+
+def _rows_lost(lost: frozenset[tuple[str, str]]) -> str:
+    names = ", ".join(f"{view} {version}" for view, version in sorted(lost))
+    return f"the online store has lost the rows of {names}, which this service reads: run 'headwater materialize'"
+
+
+def _check_active(rooms: Rooms, snapshot: RegistrySnapshot, request: ResolvedRequest) -> None:
+    """Refuse a version that is retired, or neither live nor materialized as far as the live one.
+
+    For a service a version will do that was as far once.
+
+    Raises:
+        ChangeRefused: naming both versions, with what to read instead.
+    """
+    inactive = [view for view in request.views if not view.live]
+    if not inactive:
+        return
+    for view in inactive:
+        if view.definition.retired_at is not None:
+            raise ChangeRefused(_retired(snapshot, request, view))
+    marks, reason = rooms.watermarks(snapshot), unreadable if request.service else view_behind
+    for view in inactive:
+        why = reason(snapshot.view(view.name), view.definition, marks)
+        if why is not None:
+            instead = "'headwater status' says more" if request.service else f"or read '{view.name}:…'"
+            raise ChangeRefused(f"feature view {view.name!r}: {why}; run 'headwater materialize', {instead}")
+
+
+def _retired(snapshot: RegistrySnapshot, request: ResolvedRequest, view: ResolvedView) -> str:
+    """Why a retired version cannot be read, and what to read instead."""
+    live = snapshot.view(view.name).live
+    instead = f"read '{view.name}:…', live is {live}" if live else "apply the view again, or read another"
+    what = f"feature view {view.name!r}: {view.version}"
+    if request.service is not None:
+        name, version = request.service
+        record = snapshot.service(name)
+        what = f"feature service '{name}@{version}' reads '{view.name}@{view.version}', which"
+        if record.live not in (None, version):
+            instead = f"read {name!r}, live is {record.live}"
+        else:
+            instead = f"apply {name!r} again"
+    return f"{what} is retired and no longer updated: {instead}"

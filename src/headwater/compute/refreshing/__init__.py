@@ -1,0 +1,1 @@
+"""Refreshes: rows past their SLA computed again, for a read that waits or by a worker."""

@@ -1,0 +1,204 @@
+"""Delete: keys marked in the log, and emptied online, in every version that holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from headwater.clock import LAST_MICROS, MIN_MICROS, duration_micros, from_micros
+from headwater.compute.context import WRITE_TIME, Rooms
+from headwater.compute.reports import DeleteReport
+from headwater.compute.writing.acknowledged import acknowledge
+from headwater.compute.writing.keys import keys_of_versions, shown_keys
+from headwater.compute.writing.recent import SAMPLE, RecentWrite, Sample
+from headwater.compute.writing.swap import Until, update
+from headwater.compute.writing.write import ATTEMPTS, Changed, unchanged
+from headwater.errors import RegistryConflict, StoreError
+from headwater.offline.base import Tombstone
+from headwater.offline.log.state import LogRestored
+from headwater.online.guard import deleted_row
+from headwater.online.meta import greatest_key, purge_entry
+from headwater.online.rows.codec import header
+from headwater.online.rows.encoder import ViewRows
+from headwater.online.session import Session, check_session
+from headwater.planning.resolve import ResolvedView, whole_view
+from headwater.planning.service_reads import readers
+from headwater.planning.snapshot import RegistrySnapshot, ViewVersion
+
+_CHUNK = 10_000
+"""Keys whose rows are read at once."""
+
+
+def delete(
+    rooms: Rooms, view: str, entities: Any, *, purge: bool = False, session: Session | None = None
+) -> DeleteReport:
+    """Hide every row of some keys that was given up to now, online and in history; what is learnt later revives them.
+
+    Args:
+        rooms: the store's parts.
+        view: the view.
+        entities: keys, as `get_online_features` takes them.
+        purge: erase them also, by a later materialize or worker.
+        session: advanced by the delete.
+
+    Raises:
+        EntityKeyError: keys that lack a join key, are NULL or of another type.
+        ClockError: the log's clock is far ahead of now.
+    """
+    until = rooms.write_until()
+    check_session(session, rooms.store_name)
+    rooms.claim_online()
+    snapshot = rooms.registry.snapshot()
+    for _ in range(ATTEMPTS):
+        record = snapshot.view(view)
+        keys = keys_of_versions(record, entities, f"delete from {record.name!r}")
+        if not keys.table.num_rows:
+            return DeleteReport(0, 0, None, 0, purge)
+        # every version that has these keys, retired ones too: their rows may still be read
+        versions = [(whole_view(record, version), keys.of(names)) for version, names in keys.same]
+        stored = [_stored(rooms, version, mine) for version, mine in versions]
+        rows = list(zip(*(rows for _, rows in stored), strict=True))
+        known = [max(map(_known, each)) for each in rows]
+        try:
+            others = [names for _, names in keys.same]
+            check = unchanged(rooms, snapshot)
+            marked = rooms.log.delete(view, keys.table, known, purge=purge, names=others, check=check)
+        except (Changed, LogRestored):
+            rooms.claim_online()
+            snapshot = rooms.registry.refresh()
+            continue
+        tombstones = list(zip(marked.positions, marked.through, strict=True))
+        try:
+            if purge:
+                note_purges(rooms, view, dict(zip(rooms.log.digests(keys.table), tombstones, strict=True)))
+            for version, mine in versions:
+                hide_rows(rooms, version, mine, tombstones, until)
+        except StoreError as bad:
+            raise type(bad)(f"{bad}; the delete is in the offline log, the next materialize puts it online") from bad
+        position = max(marked.positions)
+        recent = RecentWrite(
+            from_micros(rooms.now()), "delete", view, keys.table.num_rows, _sample(keys.table, stored), position
+        )
+        acknowledge(rooms, recent, session)
+        found = sum(any(map(_has_values, each)) for each in rows)
+        pending = from_micros(min(rooms.log.now() + duration_micros(WRITE_TIME), LAST_MICROS)) if purge else None
+        left = tuple(_left(snapshot, view, version) for version in keys.left)
+        return DeleteReport(
+            keys.table.num_rows, found, from_micros(max(marked.through)), position, purge, pending, left
+        )
+    raise RegistryConflict(f"{view}: the registry changed {ATTEMPTS} times during the delete; try again")
+
+
+def _left(snapshot: RegistrySnapshot, view: str, version: ViewVersion) -> str:
+    """What to do about a version whose join keys are other ones than those that were deleted."""
+    by = readers(snapshot).get((view, version.version), ())
+    read = f", which {', '.join(by)} reads," if by else ""
+    keys = " ".join(
+        f"--key {name}=VALUE" if dtype.name != "string" else f"--key '{name}=\"VALUE\"'"
+        for name, dtype in version.view.join_keys.items()
+    )
+    return (
+        f"version {version.version} of {view}{read} has other join keys, {shown_keys(version)}, and keeps its rows: "
+        f"delete them by those too: headwater delete {view} {keys}"
+    )
+
+
+def _stored(rooms: Rooms, version: ResolvedView, keys: pa.Table) -> tuple[list[bytes], list[bytes | None]]:
+    stored = stored_keys(rooms, version, keys)
+    return stored, rooms.online.multi_get(stored)
+
+
+def stored_keys(rooms: Rooms, version: ResolvedView, keys: pa.Table) -> list[bytes]:
+    """What each of these keys (none NULL) is stored under for a version."""
+    found = ViewRows(rooms.project, version).stored_keys(keys)
+    return [key for key in found if key is not None]
+
+
+def stored_rows(rooms: Rooms, rows: ViewRows, keys: pa.Table | None) -> Iterator[tuple[bytes, bytes]]:
+    """What is stored of a version, or of some of its keys (None: of all), and under what."""
+    if keys is None:
+        yield from rooms.online.scan(rows.prefix)
+        return
+    stored = [key for key in rows.stored_keys(keys) if key is not None]
+    for start in range(0, len(stored), _CHUNK):
+        some = stored[start : start + _CHUNK]
+        yield from ((k, row) for k, row in zip(some, rooms.online.multi_get(some), strict=True) if row is not None)
+
+
+def _sample(keys: pa.Table, stored: Sequence[tuple[list[bytes], list[bytes | None]]]) -> Sample:
+    entities = keys.slice(0, SAMPLE).to_pylist()
+    return tuple(pair for mine, _ in stored for pair in zip(mine, entities, strict=False))
+
+
+def _known(row: bytes | None) -> int:
+    """What D must reach for what is stored: its own D, and the known_at of a source or cache-only row.
+
+    Rows of the log are hidden by their position.
+    """
+    stored = header(row)
+    if stored is None:
+        return MIN_MICROS
+    return max(stored.through, stored.known_at if not stored.emptied and not stored.position else MIN_MICROS)
+
+
+def _has_values(row: bytes | None) -> bool:
+    stored = header(row)
+    return stored is not None and not stored.emptied
+
+
+def note_purges(rooms: Rooms, view: str, purges: Mapping[bytes, Tombstone]) -> None:
+    """Put the digests (→ P, D) of purges into the online store, where they outlive the rows.
+
+    A registry that is restored from an older copy has them again from there.
+    """
+    entries: dict[bytes, bytes | None] = {}
+    for digest, (position, through) in purges.items():
+        entries |= purge_entry(rooms.project, view, digest, through, position)
+    if entries:
+        greatest = max(position for position, _ in purges.values())
+        rooms.online.put_meta(entries, high_water=(greatest_key(rooms.project), greatest))
+
+
+def hide_rows(
+    rooms: Rooms,
+    version: ResolvedView,
+    keys: pa.Table,
+    tombstones: Sequence[Tombstone],
+    until: Until,
+) -> int:
+    """Put P and D into the rows of some keys, and empty those that they hide.
+
+    Args:
+        rooms: the store's parts.
+        version: the view version.
+        keys: the join keys.
+        tombstones: P and D (microseconds) of each.
+        until: see `update`.
+
+    Returns:
+        How many rows were changed.
+    """
+    rows = ViewRows(rooms.project, version)
+    whole = [key for key in rows.whole_keys(keys) if key is not None]
+    return hide_stored(rooms, stored_keys(rooms, version, keys), tombstones, until, whole)
+
+
+def hide_stored(
+    rooms: Rooms,
+    keys: Sequence[bytes],
+    tombstones: Sequence[Tombstone],
+    until: Until,
+    whole: Sequence[bytes] | None = None,
+) -> int:
+    """`hide_rows` by what the rows are stored under; `whole` are the whole keys, some of which may be long ones."""
+    long = [None if full == key else full for key, full in zip(keys, keys if whole is None else whole, strict=True)]
+
+    def change(i: int, stored: bytes | None) -> bytes | None:
+        position, through = tombstones[i]
+        new = deleted_row(stored, through, position, long[i])
+        return stored if new is None else new
+
+    high_water = (greatest_key(rooms.project), max((position for position, _ in tombstones), default=0))
+    return update(rooms.online, keys, rooms.online.multi_get(keys), change, until=until, high_water=high_water)

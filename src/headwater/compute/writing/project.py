@@ -1,0 +1,83 @@
+"""Rows of the offline log as one view version reads them: keys, times, place in the log, features in their dtypes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from headwater.clock import MIN_MICROS
+from headwater.compute.writing.rows import RowVersion
+from headwater.offline.base import ARRIVAL, POSITION
+from headwater.offline.log.tombstones import created_columns
+from headwater.planning.local_time import days_of, source_times
+from headwater.types import DType
+
+EVENT_TIME, CREATED_TIME, ORIGIN, PLACE = "__event", "__created", "__origin", "__position"
+FROM_LOG = 1
+
+
+def project(version: RowVersion, table: pa.Table) -> pa.RecordBatch:
+    """Rows as `OnlineRows.encode` takes them.
+
+    Args:
+        version: the version; it must take the rows.
+        table: the rows in the log's types, with `__position` and `__arrival`.
+
+    Returns:
+        Join keys by name, `__event`, `__created`, `__origin`, `__position`, and every feature by name.
+    """
+    names: list[str] = []
+    columns: list[pa.Array] = []
+    for key in version.view.keys:
+        names.append(key.name)
+        columns.append(one_chunk(table.column(key.source_column)))
+    event = version.reading.event
+    event_micros = (
+        pa.array(np.full(table.num_rows, MIN_MICROS, np.int64)) if event is None else _micros(table.column(event))
+    )
+    columns += [
+        event_micros,
+        _created(version, table),
+        pa.array(np.full(table.num_rows, FROM_LOG, np.int8)),
+        one_chunk(table.column(POSITION)),
+    ]
+    names += [EVENT_TIME, CREATED_TIME, ORIGIN, PLACE]
+    for feature in version.view.view.feature_list:
+        names.append(feature.name)
+        column = one_chunk(table.column(feature.source_column))
+        if version.holds_day(feature.source_column, feature.dtype, column.type):
+            columns.append(days_of(column, source_times(version.view.view.source.timezone)))
+        else:
+            columns.append(widened(column, feature.dtype))
+    return pa.RecordBatch.from_arrays(columns, names)
+
+
+def known_at(batch: pa.RecordBatch) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """max(event time, created time) of each row, microseconds."""
+    found: np.ndarray[tuple[int], np.dtype[np.int64]] = np.maximum(
+        batch.column(EVENT_TIME).to_numpy(), batch.column(CREATED_TIME).to_numpy()
+    )
+    return found
+
+
+def _created(version: RowVersion, table: pa.Table) -> pa.Array:
+    """The created time that a row carries (the source's column, else the reserved one), else its arrival."""
+    carried = [_micros(table.column(name)) for name in created_columns(version.reading.created, table.schema)]
+    return pc.coalesce(*carried, one_chunk(table.column(ARRIVAL)))
+
+
+def _micros(column: pa.ChunkedArray) -> pa.Array:
+    return one_chunk(column).cast(pa.int64())
+
+
+def widened(column: pa.Array, dtype: DType) -> pa.Array:
+    """A column of the log in a feature's dtype; a float of twice the width is rounded."""
+    return column if column.type == dtype.arrow else column.cast(dtype.arrow, safe=dtype.name != "float32")
+
+
+def one_chunk(column: pa.ChunkedArray) -> pa.Array:
+    """A column as one array."""
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.nulls(0, column.type)

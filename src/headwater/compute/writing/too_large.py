@@ -1,0 +1,72 @@
+"""Rows that an online store cannot take: found before they are put, named, and stepped over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from headwater.errors import brief
+from headwater.online.base import OnlineStore, PutOutcome, Row
+from headwater.online.rows.codec import fixed_end
+from headwater.online.rows.encoder import ViewRows
+from headwater.planning.resolve import ResolvedView
+
+NAMED = 20
+"""How many such rows a run names at most; it counts all."""
+
+
+def too_large(store: OnlineStore, view: ResolvedView, rows: Sequence[Row]) -> list[int]:
+    """The positions of the rows of a view version that the store cannot take."""
+    limits = store.capabilities
+    if limits.max_row_bytes is None and limits.max_key_bytes is None:
+        return []
+    varying = view.layout.variable_count or any(key.dtype.name in ("string", "bytes") for key in view.keys)
+    if not varying and limits.takes(b"", bytes(fixed_end(view.layout))) and limits.max_key_bytes is None:
+        return []
+    return [i for i, (key, row) in enumerate(rows) if not limits.takes(key, row)]
+
+
+def named(
+    store: OnlineStore, rows: ViewRows, pairs: Sequence[Row], outcomes: Sequence[PutOutcome]
+) -> Iterator[tuple[int, str]]:
+    """The rows that were too large: the position of each, and what a report says of it."""
+    if PutOutcome.TOO_LARGE not in outcomes:
+        return
+    limits = store.capabilities
+    for i, ((key, row), outcome) in enumerate(zip(pairs, outcomes, strict=True)):
+        if outcome is not PutOutcome.TOO_LARGE:
+            continue
+        values = zip(rows.names, rows.decode_key(key, row), strict=True)
+        about = f"{rows.view.name}@{rows.view.version}" + "".join(f", {name}={brief(value)}" for name, value in values)
+        long = limits.max_row_bytes is not None and len(row) > limits.max_row_bytes
+        size, most = (len(row), limits.max_row_bytes) if long else (len(key), limits.max_key_bytes)
+        what = f"its {'row' if long else 'key'} of {size:,} bytes is larger than the {most:,}"
+        yield i, f"{about}: {what} that the online store takes, so that it is not online"
+
+
+class TooLarge:
+    """The rows of a run that were too large: counted, and some of them named.
+
+    Attributes:
+        count: how many there were.
+        texts: what is said of the first.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.texts: list[str] = []
+        self._keys: set[bytes] = set()
+
+    def add(self, store: OnlineStore, rows: ViewRows, pairs: Sequence[Row], outcomes: Sequence[PutOutcome]) -> None:
+        """Note those of one put."""
+        for i, text in named(store, rows, pairs, outcomes):
+            if pairs[i][0] in self._keys:
+                continue
+            self._keys.add(pairs[i][0])
+            self.count += 1
+            if len(self.texts) < NAMED:
+                self.texts.append(text)
+
+    def warnings(self) -> list[str]:
+        """One a row that is named, and one for the others."""
+        more = self.count - len(self.texts)
+        return [*self.texts, f"{more:,} more rows are larger than the online store takes"] if more else self.texts

@@ -1,0 +1,173 @@
+"""The offline log's parts and tombstones as DuckDB relations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from sqlglot import exp
+
+from headwater.errors import SourceError
+from headwater.offline.base import POSITION, THROUGH, LogPart, LogSlice, ViewInput
+from headwater.offline.engines.duckdb.columns import misfit, name_sql
+from headwater.offline.engines.duckdb.files import stored_files
+from headwater.offline.engines.duckdb.opened import Session, ViewSession
+from headwater.offline.engines.duckdb.sources import readable
+from headwater.offline.engines.duckdb.unreadable import beyond_rows, without_unreadable
+from headwater.offline.engines.duckdb.zones import source_zone, within_day_sql
+from headwater.offline.files.footers import greatest, read_footers
+from headwater.offline.join.relations import ViewRows, column
+from headwater.planning.resolve import ResolvedView
+from headwater.planning.tables import match_key
+from headwater.types import Date, DType
+
+
+@dataclass(frozen=True)
+class ShownPart:
+    """A part of the log as queries see it.
+
+    Attributes:
+        name: the table or view.
+        schema: its columns.
+        size: the end of its positions.
+        footers: of its files, where it has any.
+        unreadable: how many rows are left out since nothing could read them back.
+    """
+
+    name: str
+    schema: pa.Schema
+    size: int
+    footers: tuple[pq.FileMetaData, ...] = ()
+    unreadable: int = 0
+
+
+def show_part(session: Session, part: LogPart, where: str) -> ShownPart:
+    """Let queries see a part of the log.
+
+    Raises:
+        SourceError: a file that is missing or damaged.
+    """
+    name = session.name("log")
+    if part.table is not None:
+        last = int(np.max(part.table.column(POSITION).to_numpy(), initial=0))
+        table, unreadable = without_unreadable(readable(part.table))
+        session.show(name, table)
+        return ShownPart(name, table.schema, last + 1, unreadable=unreadable)
+    footers = read_footers(part.files, where)
+    types = list(zip(part.schema.names, part.schema.types, strict=True)) if part.schema is not None else []
+    far = beyond_rows(footers, types)
+    files = stored_files(part.files)
+    session.run(f"CREATE VIEW {name} AS SELECT * FROM {files}" + (f" WHERE ({far}) IS NOT TRUE" if far else ""))
+    unreadable = int(session.fetch(f"SELECT count(*) FROM {files} WHERE {far}")[0][0]) if far else 0
+    told = greatest(footers, POSITION)
+    if told is None:
+        told = int(session.fetch(f"SELECT coalesce(max({POSITION}), 0) FROM {name}")[0][0])
+    return ShownPart(name, session.schema_of(f"SELECT * FROM {name}"), told + 1, footers, unreadable)
+
+
+def fitting(view: ResolvedView, log: LogSlice) -> list[LogPart]:
+    """The parts of the log that have all columns of the version."""
+    source = view.view.source
+    needed = {k.source_column for k in view.keys} | {f.source_column for f in view.view.feature_list}
+    if source.event_time is not None:
+        needed.add(source.event_time)
+    return [part for part in log.parts if needed <= part.columns]
+
+
+def unfit_rows(view: ResolvedView, schema: pa.Schema) -> str | None:
+    """The condition of rows of the log whose values do not fit the version: they were written for another.
+
+    None: all of the schema fit.
+    """
+    types = {field.name: field.type for field in schema}
+    conditions = [misfit(f.source_column, types[f.source_column], f.dtype) for f in view.view.feature_list]
+    zone = source_zone(view.view.source)
+    conditions += [within_day_sql(f"epoch_us({name_sql(name)})", zone) for name in days_in_log(view, schema)]
+    found = list(dict.fromkeys(condition for condition in conditions if condition is not None))
+    return f"({' OR '.join(found)})" if found else None
+
+
+def days_in_log(view: ResolvedView, schema: pa.Schema) -> list[str]:
+    """The columns of rows of the log that are a date of the version and a time too: the log keeps them as instants."""
+    times = (view.view.source.event_time, view.view.source.created_time)
+    types = {field.name: field.type for field in schema}
+    return [
+        f.source_column
+        for f in view.view.feature_list
+        if f.dtype == Date and f.source_column in times and pa.types.is_timestamp(types[f.source_column])
+    ]
+
+
+def count_skipped(session: Session, view: ViewInput, after: int, until: int) -> int:
+    """How many log rows with after < position ≤ until lack a column that the version needs, or do not fit it."""
+    if view.log is None:
+        return 0
+    taken = fitting(view.view, view.log)
+    skipped = 0
+    for part in view.log.parts:
+        within = f"{POSITION} > {after} AND {POSITION} <= {until}"
+        if any(part is other for other in taken):
+            schema = part.schema if part.table is None else part.table.schema
+            unfit = None if schema is None else unfit_rows(view.view, schema)
+            if unfit is None:
+                continue
+            within += f" AND {unfit}"
+        name = show_part(session, part, f"view {view.view.name!r}, offline log").name
+        skipped += int(session.fetch(f"SELECT count(*) FROM {name} WHERE {within}")[0][0])
+    return skipped
+
+
+def deletes_of(session: ViewSession, view: ResolvedView, log: LogSlice, rows: ViewRows) -> str | None:
+    """A table of keys (k0…), `through` (D) and `position` (P), of deletes and purges; None where there are none."""
+    found = []
+    if log.deletes is not None and log.deletes.num_rows:
+        keys = [_plain_key(log.deletes.column(k.name), k.dtype, k.name) for k in view.keys]
+        found.append(_tombstones(keys, log.deletes, rows))
+    if log.purges and log.digests is not None:
+        purged = _purged(session, view, log, rows)
+        if purged is not None:
+            found.append(purged)
+    if not found:
+        return None
+    name = session.name("deletes")
+    session.show(name, pa.concat_tables(found))
+    return name
+
+
+def _plain_key(values: pa.ChunkedArray, dtype: DType, name: str) -> pa.ChunkedArray:
+    """Key values in the form of the query: timestamps as int64."""
+    matched = match_key(values, dtype, f"offline log: deleted key {name!r}", SourceError)
+    return matched.cast(pa.int64()) if dtype.name == "timestamp" else matched
+
+
+def _tombstones(keys: list[pa.ChunkedArray], deletes: pa.Table, rows: ViewRows) -> pa.Table:
+    through, position = (deletes.column(name).cast(pa.int64()) for name in (THROUGH, POSITION))
+    columns = (
+        dict(zip(rows.key_names, keys, strict=False)) if keys else {"k0": pa.array(np.zeros(len(through), np.int64))}
+    )
+    return pa.table({**columns, "through": through, "position": position})
+
+
+def _purged(session: ViewSession, view: ResolvedView, log: LogSlice, rows: ViewRows) -> pa.Table | None:
+    """The tombstones of the purged keys among those that still have rows, found by their digests."""
+    assert log.digests is not None
+    names = [column(k) for k in rows.key_names]
+    there = session.arrow(exp.select(*names).distinct().from_(rows.narrow().subquery("r")))
+    shown = {k.name: _shown_key(there.column(i), k.dtype) for i, k in enumerate(view.keys)}
+    table = pa.table(shown) if shown else there.select([])
+    found = [
+        (i, *tombstone)
+        for i, digests in enumerate(log.digests(table, view.key_names))
+        for digest in digests
+        for tombstone in log.purges.get(digest, ())
+    ]
+    if not found:
+        return None
+    chosen, before, through = (pa.array(values, pa.int64()) for values in zip(*found, strict=True))
+    return there.take(chosen).append_column("through", through).append_column("position", before)
+
+
+def _shown_key(values: pa.ChunkedArray, dtype: DType) -> pa.ChunkedArray:
+    return values.cast(pa.timestamp("us", tz="UTC")) if dtype.name == "timestamp" else values

@@ -1,0 +1,459 @@
+"""Parquet files as DuckDB relations: views over files on disk, tables of what object stores hold."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from headwater.clock import duration_micros
+from headwater.definitions.sources import LACKING, ParquetSource
+from headwater.errors import SourceError
+from headwater.offline.base import SourceScope
+from headwater.offline.engines.duckdb.columns import name_sql
+from headwater.offline.engines.duckdb.files import ParquetFiles
+from headwater.offline.engines.duckdb.mixed import by_type, check_schemas, fitted_query, mixed_columns
+from headwater.offline.engines.duckdb.opened import (
+    PLACE,
+    ROW,
+    WHOLE,
+    Branch,
+    Opened,
+    Session,
+    Wanted,
+    check_columns,
+    check_every_file,
+    count_rows,
+    schema_of,
+    split_table,
+    with_twins,
+)
+from headwater.offline.engines.duckdb.unreadable import (
+    check_files,
+    check_rows,
+    checked_batches,
+    checked_text,
+    look_at_files,
+)
+from headwater.offline.files.footers import lacking, read_footers
+from headwater.offline.files.kinds import refuse_no_parquet
+from headwater.offline.files.lacking import check_case, first_files, with_files
+from headwater.offline.files.local import SourceFile, list_local, root_of
+from headwater.offline.files.locations import is_remote
+from headwater.offline.files.remote import RemoteFiles, list_remote, read_all, remote_rows, rows_of, some_of
+from headwater.planning.partitions import Partitions, partition_names, partitions
+
+_DUCKDBS_OWN = frozenset(("file_row_number", "file_index", "filename"))
+_SUFFIXES = (".parquet", ".pq", ".parq")
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """The files of a source that a run reads.
+
+    Attributes:
+        files: in order of name.
+        scanned: the same as DuckDB reads them.
+        footers: theirs, where they had to be read.
+    """
+
+    files: Sequence[SourceFile]
+    scanned: ParquetFiles
+    footers: tuple[pq.FileMetaData, ...] | None = None
+
+
+def parquet_files(source: ParquetSource, folder: Path, where: str) -> list[SourceFile]:
+    """The Parquet files of a source on disk.
+
+    Raises:
+        SourceError: none is there, or they cannot be listed.
+    """
+    return list_local(source.location, folder, _SUFFIXES, where)
+
+
+def parquet_query(source: ParquetSource, folder: Path, where: str) -> str:
+    """All rows of the files of a source on disk."""
+    return _listed(source, folder, where, None).scanned.query()
+
+
+def parquet_schema(
+    session: Session, source: ParquetSource, folder: Path, where: str, *, every_file: bool = False
+) -> pa.Schema:
+    """Names and types of the columns of a source on disk.
+
+    Args:
+        session: the names of one run.
+        source, folder, where: the source.
+        every_file: whether a column that some files lack says so in its metadata (`LACKING`).
+    """
+    found = _listed(source, folder, where, None)
+    try:
+        schema = schema_of(session, found.scanned.query(), where)
+    except SourceError:
+        for file in found.scanned.files:
+            refuse_no_parquet(file, where)
+        raise
+    if not every_file:
+        return schema
+    names = found.scanned.files
+    footers = found.footers or read_footers(names, where)
+    schema = with_twins(schema, _columns(footers, found.scanned.parts))
+    lack = lacking(names, footers, schema.names, found.scanned.parts)
+    named = _named_in([footer.schema.to_arrow_schema() for footer in footers], found.scanned.parts)
+    made = with_files(_saying(schema, lack), first_files(names, named))
+    pandas = (footers[0].schema.to_arrow_schema().metadata or {}).get(b"pandas") if footers else None
+    return made if pandas is None else made.with_metadata({**(made.metadata or {}), b"pandas": pandas})
+
+
+def _listed(source: ParquetSource, folder: Path, where: str, only: frozenset[str] | None) -> _Listed:
+    """The files with their partitions; footers are read only where there may be any."""
+    every, root = parquet_files(source, folder, where), root_of(source.location, folder)
+    chosen = [i for i, file in enumerate(every) if only is None or file.path in only]
+    files, names = [every[i] for i in chosen], [file.location for file in every]
+    mine = [names[i] for i in chosen]
+    if not partition_names(names, root):
+        return _Listed(files, ParquetFiles(mine, root, Partitions()))
+    footers = read_footers(mine, where)
+    columns = _columns(footers)
+    # what a partition's values are is for all files to say
+    parts = partitions(names, root, columns)
+    own = Partitions(parts.types, tuple(parts.values[i] for i in chosen))
+    scanned = ParquetFiles(mine, root, own, _clash([*columns, *parts.types]))
+    return _Listed(files, scanned, footers)
+
+
+def _named_in(schemas: Sequence[pa.Schema], parts: Partitions) -> list[list[str]]:
+    """The columns of each file, and those that its folders give."""
+    given: Sequence[Mapping[str, str | None]] = parts.values or [{}] * len(schemas)
+    return [[*schema.names, *values] for schema, values in zip(schemas, given, strict=True)]
+
+
+def parquet_schemas(source: ParquetSource, folder: Path, where: str) -> tuple[Sequence[str], list[pa.Schema]]:
+    """The files of a source on disk or in an object store, and the columns of each."""
+    if is_remote(source.location):
+        found = list_remote_parquet(source, where)
+        return [found.path_of(file.path) for file in found.files], list(remote_rows(found, where).schemas)
+    files = _listed(source, folder, where, None)
+    footers = files.footers or read_footers(files.scanned.files, where)
+    return files.scanned.files, [footer.schema.to_arrow_schema() for footer in footers]
+
+
+def _columns(footers: Sequence[pq.FileMetaData], parts: Partitions | None = None) -> list[str]:
+    """The columns of files, as they name them: DuckDB renames those that differ from another only in case."""
+    names = dict.fromkeys(name for footer in footers for name in footer.schema.to_arrow_schema().names)
+    return list(names | dict.fromkeys(parts.types if parts is not None else ()))
+
+
+def _clash(names: Iterable[str]) -> bool:
+    return not _DUCKDBS_OWN.isdisjoint(name.casefold() for name in names)
+
+
+def open_parquet(
+    session: Session, source: ParquetSource, folder: Path, wanted: Wanted, where: str, scope: SourceScope
+) -> Opened | None:
+    """The rows of a scope, numbered; None where no file of it is there.
+
+    Raises:
+        SourceError: a file that cannot be read, or lacks a key or time; a column that all files lack.
+    """
+    found = _listed(source, folder, where, scope.only)
+    if not found.files:
+        return None
+    names = found.scanned.files
+    footers = found.footers or read_footers(names, where)
+    columns = _columns(footers, found.scanned.parts)
+    scanned = replace(found.scanned, clashing=_clash(columns))
+    bits = max(1, max(footer.num_rows for footer in footers).bit_length())
+    whole = [i for i, file in enumerate(found.files) if scope.takes_whole(file.path)]
+    rest = sorted(set(range(len(names))) - set(whole))
+    schemas = [footer.schema.to_arrow_schema() for footer in footers]
+    check_case(names, _named_in(schemas, found.scanned.parts), wanted.columns, where)
+    check_schemas(names, schemas, wanted.columns, where)
+    mixed = mixed_columns(names, schemas, source, wanted, where)
+    split = [(some, mine is whole) for mine in (whole, rest) for some in by_type(mixed, mine)]
+    order = [i for some, _ in split for i in some]
+    rows = lambda row: f"{names[order[row >> bits]]}, row {row & ((1 << bits) - 1)}"  # noqa: E731
+    queries: list[str] = []
+    if scanned.clashing and mixed:
+        raise SourceError(
+            f"{where}: the type of column {next(iter(mixed))!r} differs between the files; beside a column named "
+            f"{', '.join(sorted(_DUCKDBS_OWN))} columns are written with one type in all files"
+        )
+    if scanned.clashing:
+        schema = schema_of(session, scanned.query(), where)
+    else:
+        prunes = any(name in scanned.parts.types for name in (*wanted.keys, *wanted.times))
+        parts, first = [], 0
+        for some, _ in split:
+            parts.append((_some(scanned, some), first))
+            first += len(some)
+        queries, schema = _alike(session, scanned, parts, bits, where, prunes=prunes)
+        if mixed:
+            queries, schema = _each_fitted(session, scanned, parts, bits, where, wanted, list(mixed), rows, prunes)
+    there = schema.names
+    extra = "" if scope.only is None else _added(schema, wanted)
+    if extra:
+        # the others may have it: that a column is in none of them is found where all are read
+        schema = pa.schema([*schema, *(pa.field(n, pa.null()) for n in wanted.features_alone if n not in schema.names)])
+    check_columns(with_twins(schema, columns), wanted.columns, where)
+    lack = lacking(names, footers, wanted.columns, found.scanned.parts)
+    check_every_file(lack, wanted, where)
+    unknown = check_files(names, footers, wanted.typed(schema), where)
+    if scanned.clashing:
+        ordered = _some(scanned, order)
+        values = [name_sql(name) if name in there else f"NULL AS {name_sql(name)}" for name in wanted.columns]
+        name = session.name("files")
+        chosen = ", ".join([*values, ROW])
+        session.run(f"CREATE TABLE {name} AS SELECT {chosen} FROM ({ordered.by_file(ROW, bits)})")
+        check_rows(session.fetch, name, wanted.typed(schema), where, f"'row ' || ({ROW} & {(1 << bits) - 1})")
+        end = len(whole) << bits
+        branches = [Branch(name, True, f"{ROW} < {end}")] if whole else []
+        branches += [Branch(name, False, f"{ROW} >= {end}")] if rest else []
+        return Opened(
+            name,
+            schema,
+            len(names) << bits,
+            lacking=lack,
+            branches=tuple(branches),
+            file_rows={found.files[i].path: footers[i].num_rows for i in whole},
+            rows=rows,
+        )
+    if unknown:
+        place = found.scanned.query(f"filename || ', row ' || file_row_number AS {PLACE}")
+        typed = [(column, schema.field(column).type) for column in unknown]
+        look_at_files(session.fetch, names, f"({place})", typed, where, PLACE)
+    branches = []
+    for query, (_, is_whole) in zip(queries, split, strict=True):
+        branches.append(Branch(session.name("file"), is_whole))
+        session.run(f"CREATE VIEW {branches[-1].name} AS SELECT *{extra} FROM ({query})")
+    name = branches[0].name
+    if len(branches) > 1:
+        name = session.name("files")
+        session.run(f"CREATE VIEW {name} AS {' UNION ALL BY NAME '.join(f'SELECT * FROM {b.name}' for b in branches)}")
+    return Opened(
+        name,
+        schema,
+        footers[0].num_rows if len(names) == 1 else len(names) << bits,
+        footers=footers,
+        lacking=lack,
+        branches=tuple(branches),
+        file_rows={found.files[i].path: footers[i].num_rows for i in whole},
+        fixed=False,
+        rows=rows,
+    )
+
+
+def _some(files: ParquetFiles, chosen: Sequence[int]) -> ParquetFiles:
+    values = tuple(files.parts.values[i] for i in chosen) if files.parts.values else ()
+    return replace(files, files=[files.files[i] for i in chosen], parts=Partitions(files.parts.types, values))
+
+
+def _alike(
+    session: Session,
+    whole: ParquetFiles,
+    parts: Sequence[tuple[ParquetFiles, int]],
+    bits: int,
+    where: str,
+    *,
+    prunes: bool,
+) -> tuple[list[str], pa.Schema]:
+    """A query of each part with its row numbers, in the columns and types that all files have together."""
+    schemas = [schema_of(session, files.query(), where) for files, _ in parts]
+    queries = [files.numbered(ROW, bits, first, prunes=prunes) for files, first in parts]
+    first = schemas[0]
+    if all(set(schema) == set(first) for schema in schemas[1:]):
+        return queries, first
+    described = session.fetch(f"DESCRIBE {whole.query()}")
+    types = {str(row[0]): str(row[1]) for row in described}
+    return [
+        f"SELECT {_cast(schema, types)}, {ROW} FROM ({query})" for schema, query in zip(schemas, queries, strict=True)
+    ], schema_of(session, whole.query(), where)
+
+
+def _each_fitted(
+    session: Session,
+    whole: ParquetFiles,
+    parts: Sequence[tuple[ParquetFiles, int]],
+    bits: int,
+    where: str,
+    wanted: Wanted,
+    mixed: Sequence[str],
+    rows: Callable[[int], str],
+    prunes: bool,
+) -> tuple[list[str], pa.Schema]:
+    """A query of each part, whose mixed columns are cast from the types that the part's files have."""
+    described = session.fetch(f"DESCRIBE {whole.query()}")
+    types = {str(row[0]): str(row[1]) for row in described}
+    queries = []
+    for files, first in parts:
+        given = schema_of(session, files.query(), where)
+        query = files.numbered(ROW, bits, first, prunes=prunes)
+        queries.append(fitted_query(session, query, given, types, mixed, wanted, where, rows))
+    found = schema_of(session, f"SELECT * EXCLUDE ({ROW}) FROM ({queries[0]})", where)
+    return queries, found
+
+
+def _cast(schema: pa.Schema, types: dict[str, str]) -> str:
+    there = {name.casefold(): name for name in schema.names}
+    columns = []
+    for name, kind in types.items():
+        mine = there.get(name.casefold())
+        value = "NULL" if mine is None else name_sql(mine)
+        columns.append(f"CAST({value} AS {kind}) AS {name_sql(name)}")
+    return ", ".join(columns)
+
+
+def _added(schema: pa.Schema, wanted: Wanted) -> str:
+    return "".join(f", NULL AS {name_sql(name)}" for name in wanted.features_alone if name not in schema.names)
+
+
+# -- object stores
+
+
+def list_remote_parquet(source: ParquetSource, where: str) -> RemoteFiles:
+    """The Parquet files of a source in an object store."""
+    return list_remote(source.location, where, _SUFFIXES)
+
+
+def remote_schema(source: ParquetSource, where: str, *, every_file: bool = False) -> pa.Schema:
+    """Names and types of the columns of a source in an object store; `every_file` as of one on disk."""
+    rows = remote_rows(list_remote_parquet(source, where), where)
+    if not every_file:
+        return rows.dataset.schema
+    return with_files(_saying(rows.dataset.schema, rows.lacking), first_files(rows.paths, rows.names))
+
+
+def _saying(schema: pa.Schema, lack: Mapping[str, str]) -> pa.Schema:
+    """A schema whose columns say which files lack them."""
+    return pa.schema([f.with_metadata({LACKING: lack[f.name].encode()}) if f.name in lack else f for f in schema])
+
+
+def show_remote(session: Session, source: ParquetSource, where: str) -> str:
+    """What FROM names for all rows of a source in an object store."""
+    dataset, shown = remote_rows(list_remote_parquet(source, where), where).dataset, session.name("remote")
+    session.show(shown, dataset)
+    return f"(SELECT {checked_text(dataset.schema)} FROM {shown})"
+
+
+def open_remote(
+    session: Session, source: ParquetSource, wanted: Wanted, where: str, scope: SourceScope
+) -> Opened | None:
+    """The rows of a scope in a table; None where no file of it is there.
+
+    Raises:
+        SourceError: a file that cannot be read; a column that the source lacks.
+    """
+    found = list_remote_parquet(source, where)
+    rows = remote_rows(found, where)
+    dataset = rows.dataset
+    check_case(rows.paths, rows.names, wanted.columns, where)
+    check_columns(dataset.schema, wanted.columns, where)
+    check_schemas(rows.paths, rows.schemas, wanted.columns, where)
+    mixed = mixed_columns(rows.paths, rows.schemas, source, wanted, where)
+    check_every_file(rows.lacking, wanted, where)
+    keys = {found.path_of(file.path): file.path for file in found.files}
+    mine = [path for path in keys if scope.opens(path)]
+    if not mine:
+        return None
+    whole = [path for path in mine if scope.takes_whole(path)]
+    rest = [path for path in mine if path not in set(whole)]
+    given = pa.schema([_with_types(dataset.schema, mixed, wanted, None).field(name) for name in wanted.columns])
+    fitted = wanted.fitted(given.empty_table(), where).schema
+    schema = fitted.append(pa.field(WHOLE, pa.bool_()))
+    parts, file_rows = [], {}
+    places = {path: i for i, path in enumerate(rows.paths)}
+
+    def of_types(paths: Sequence[str]) -> Iterator[Any]:
+        """The files in datasets, each of files whose columns have the same types."""
+        for group in by_type(mixed, [places[path] for path in paths]):
+            schema = _with_types(dataset.schema, mixed, wanted, group[0])
+            yield some_of(dataset, [keys[rows.paths[i]] for i in group], schema)
+
+    if whole:
+        some = some_of(dataset, [keys[path] for path in whole]) if len(whole) < len(keys) else dataset
+        file_rows = {} if scope == SourceScope() else rows_of(found, some, where)
+        parts += [_marked(checked_batches(some, wanted, where), True) for some in of_types(whole)]
+    if rest:
+        assert scope.known_after is not None
+        late = _known_after(source, dataset.schema, scope.known_after)
+        parts += [_marked(_late_batches(some, late, wanted, where), False) for some in of_types(rest)]
+    label = session.name("remote")
+    row = "rowid" if all(name.casefold() != "rowid" for name in wanted.columns) else ROW
+    batches = read_all(found, itertools.chain(*parts), where)
+    if row == ROW:
+        schema, batches = schema.append(pa.field(ROW, pa.int64())), _with_numbers(batches)
+    session.load(label, schema, batches)
+    name = session.table(label)
+    branches = split_table(name) if whole and rest else (Branch(name, bool(whole)),)
+    return Opened(
+        name,
+        fitted,
+        count_rows(session, name),
+        row=row,
+        lacking={column: files for column, files in rows.lacking.items() if column in wanted.columns},
+        branches=branches,
+        file_rows=file_rows,
+    )
+
+
+def _with_types(
+    schema: pa.Schema, mixed: Mapping[str, Sequence[pa.DataType | None]], wanted: Wanted, file: int | None
+) -> pa.Schema:
+    """The columns of all files, those whose types differ in that of one file; None: in what they become."""
+    fields = []
+    for field in schema.remove_metadata():
+        dtype = wanted.one_dtype(field.name) if field.name in mixed else None
+        if dtype is not None:
+            own = None if file is None else mixed[field.name][file]
+            field = pa.field(field.name, own or dtype.arrow)
+        fields.append(field.remove_metadata())
+    return pa.schema(fields)
+
+
+def _with_numbers(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    first = 0
+    for batch in batches:
+        yield batch.append_column(ROW, pa.array(np.arange(first, first + batch.num_rows)))
+        first += batch.num_rows
+
+
+def _marked(batches: Iterator[pa.RecordBatch], whole: bool) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        yield batch.append_column(WHOLE, pa.array(np.full(batch.num_rows, whole)))
+
+
+def _late_batches(dataset: Any, late: Any, wanted: Wanted, where: str) -> Iterator[pa.RecordBatch]:
+    """The rows that pass a filter; None: all."""
+    try:
+        yield from checked_batches(dataset if late is None else dataset.filter(late), wanted, where)
+    except SourceError:
+        # the row is to be named by its place in the file
+        for _ in checked_batches(dataset, wanted, where) if late is not None else ():
+            pass
+        raise
+
+
+def _known_after(source: ParquetSource, schema: pa.Schema, known_after: int) -> Any:
+    """A filter that every row known after an instant passes, and whole row groups do not; None where there is none."""
+    import pyarrow.dataset as ds
+
+    delay = 0 if source.created_time is not None else max(0, duration_micros(source.delay_time))
+    late = None
+    for name in filter(None, (source.event_time, source.created_time)):
+        kind = schema.field(name).type
+        if not pa.types.is_timestamp(kind):
+            return None
+        units = {"s": 1_000_000, "ms": 1_000, "us": 1, "ns": 0}[kind.unit]
+        at = known_after - delay
+        count = at * 1_000 if not units else at // units
+        if not -(2**63) <= count < 2**63:
+            return None
+        later = ds.field(name) > pa.scalar(count, pa.int64()).cast(kind)
+        late = later if late is None else late | later
+    return late

@@ -1,0 +1,330 @@
+"""A view's source and its slice of the log as the relations that the point-in-time query joins."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from sqlglot import exp
+
+from headwater.clock import duration_micros
+from headwater.definitions.feature import Feature
+from headwater.definitions.sources import TEXT_SOURCES, PushSource, Source
+from headwater.offline.base import ARRIVAL, POSITION, SourceScope, ViewInput, unreadable_rows
+from headwater.offline.engines.duckdb.columns import (
+    Place,
+    event_range,
+    is_time,
+    key,
+    micros,
+    name_sql,
+    tree,
+    value,
+)
+from headwater.offline.engines.duckdb.log import ShownPart, days_in_log, deletes_of, fitting, show_part, unfit_rows
+from headwater.offline.engines.duckdb.opened import (
+    ROW,
+    Branch,
+    Opened,
+    Session,
+    ViewSession,
+    Wanted,
+    check_columns,
+    check_names,
+)
+from headwater.offline.engines.duckdb.sources import EVERYTHING, open_source, show_table, source_schema
+from headwater.offline.engines.duckdb.zones import day_sql, source_zone
+from headwater.offline.files.footers import null_count, time_range
+from headwater.offline.join.pit import hidden_rows
+from headwater.offline.join.relations import Relation, Tree, ViewRows, column, number
+from headwater.offline.log.tombstones import created_columns
+from headwater.planning.local_time import LocalTimes
+from headwater.planning.resolve import ResolvedView
+from headwater.types import Date, DType, String
+
+_REACH = "reach"
+_FAR = 2**62
+"""Longer than any time apart (microseconds); a ttl or delay beyond is held at it."""
+
+
+def where_of(view: ResolvedView) -> str:
+    """A view version as errors name it."""
+    return f"view {view.name!r} ({view.version})"
+
+
+def check_view(session: Session, view: ViewInput, folder: Path) -> None:
+    """Refuse a source that lacks a column of the view, or holds one in a type that does not fit.
+
+    Raises:
+        SourceError: naming view, column and both types.
+    """
+    source, where = view.source, where_of(view.view)
+    if source is None or isinstance(source, PushSource):
+        return
+    schema = source_schema(session, source, folder, where)
+    wanted = _wanted(view.view, source, view.view.view.feature_list)
+    check_columns(schema, wanted.columns, f"{where}: its source")
+    if not isinstance(source, TEXT_SOURCES):
+        _relation(session, view.view, source, Opened("x", schema, 0), view.view.view.feature_list, where)
+
+
+def _wanted(view: ResolvedView, source: Source, features: Sequence[Feature]) -> Wanted:
+    values: dict[str, tuple[DType, ...]] = {}
+    for feature in features:
+        values[feature.source_column] = (*values.get(feature.source_column, ()), feature.dtype)
+    times = tuple(t for t in (source.event_time, source.created_time) if t is not None)
+    event_id = source.event_id
+    if (
+        isinstance(source, TEXT_SOURCES)
+        and event_id is not None
+        and event_id not in (*times, *(k.source_column for k in view.keys))
+    ):
+        values.setdefault(event_id, ((getattr(source, "schema", None) or {}).get(event_id, String),))
+    named = {feature.source_column: feature.name for feature in reversed(features)}
+    return Wanted({k.source_column: k.dtype for k in view.keys}, times, values, named, source.event_id)
+
+
+def open_view(
+    session: ViewSession,
+    view: ViewInput,
+    label: str,
+    features: Sequence[str],
+    folder: Path,
+    scope: SourceScope | None = None,
+) -> ViewRows:
+    """The rows of a view version.
+
+    Args:
+        session: one run's tables.
+        view: the view with its data.
+        label: part of the names of its tables.
+        features: the features to be among the columns.
+        folder: the project's folder.
+        scope: which rows of the source; None: all.
+    """
+    resolved, source, where = view.view, view.source, where_of(view.view)
+    chosen = [resolved.view.feature(name) for name in features]
+    declared = resolved.view.source
+    relation, null_times, unreadable = None, 0, 0 if view.log is None else unreadable_rows(view.log)
+    scope = scope or EVERYTHING
+    opened: Opened | None = None
+    if source is not None and not isinstance(source, PushSource):
+        opened = open_source(session, source, folder, _wanted(resolved, source, chosen), where, scope)
+    if source is not None and opened is not None:
+        relation = _relation(session, resolved, source, opened, chosen, where)
+        reach = source.event_time if opened.footers else None
+        late = [] if scope.known_after is None else _known_after(source, opened, relation, scope.known_after)
+        relation = _named(session, relation, reach, opened.branches, late)
+        null_times += _null_times(session, opened.name, opened.footers, (source.event_time, source.created_time))
+    parts = []
+    for part in () if view.log is None else fitting(resolved, view.log):
+        inside = f"{where}, offline log"
+        check_names(part.columns, _wanted(resolved, declared, chosen).columns, inside)
+        shown = show_part(session, part, inside)
+        unfit = unfit_rows(resolved, shown.schema)
+        some = [] if unfit is None else [Branch(shown.name, True, f"{unfit} IS NOT TRUE")]
+        parts.append(_named(session, _part(session, resolved, shown, chosen, inside), None, some))
+        null_times += _null_times(session, shown.name, shown.footers, (declared.event_time,))
+        unreadable += shown.unreadable
+    if relation is None and not parts:
+        empty = show_table(session, _empty(resolved, chosen))
+        relation = _relation(session, resolved, declared, empty, chosen, where)
+    rows = ViewRows(
+        source=relation,
+        log=tuple(parts),
+        key_count=len(resolved.keys),
+        timed=declared.event_time is not None,
+        delay=max(-_FAR, min(_FAR, duration_micros(declared.delay_time))),
+        null_times=null_times,
+        unreadable=unreadable,
+        lacking={} if opened is None else opened.lacking,
+        file_rows={} if opened is None else opened.file_rows,
+        repeated_times=0 if opened is None else opened.repeated_times,
+        skipped_times=0 if opened is None else opened.skipped_times,
+    )
+    deletes = None if view.log is None else deletes_of(session, resolved, view.log, rows)
+    if deletes is None:
+        return rows
+    name = f"hidden_{label}"
+    session.create(name, hidden_rows(rows, deletes))
+    return rows.hiding(session.table(name), deletes)
+
+
+def _empty(view: ResolvedView, features: Sequence[Feature]) -> pa.Table:
+    """No rows, with the columns that the view declares."""
+    source = view.view.source
+    columns = {t: pa.timestamp("us", tz="UTC") for t in (source.event_time, source.created_time) if t is not None}
+    columns |= {f.source_column: f.dtype.arrow for f in features}
+    columns |= {k.source_column: k.dtype.arrow for k in view.keys}
+    if source.event_id is not None:
+        columns.setdefault(source.event_id, pa.string())
+    return pa.schema(list(columns.items())).empty_table()
+
+
+def _relation(
+    session: Session, view: ResolvedView, source: Source, opened: Opened, features: Sequence[Feature], where: str
+) -> Relation:
+    types = {field.name: field.type for field in opened.schema}
+    event = None if source.event_time is None else micros(source.event_time, types[source.event_time], where)
+    place = session.place(name_sql(opened.row) if opened.row == ROW else opened.row, opened.rows)
+    return Relation(
+        table=exp.to_table(opened.name),
+        ordinal=column(opened.row),
+        size=opened.size,
+        keys=tuple(key(k.source_column, types[k.source_column], k.dtype, where, place) for k in view.keys),
+        event=event,
+        created=None if source.created_time is None else micros(source.created_time, types[source.created_time], where),
+        features=_values(features, types, where, place, opened.dates, source_zone(source)),
+        event_range=event_range(_REACH, types[source.event_time])
+        if opened.footers and source.event_time is not None
+        else None,
+        bounds=_bounds(source, opened),
+        seekable=len(opened.footers) == 1,
+        fixed=opened.fixed,
+        event_id=None if source.event_id is None else column(source.event_id),
+    )
+
+
+def _bounds(source: Source, opened: Opened) -> tuple[int, int, int, int] | None:
+    """The ranges of both times, from the footers of files."""
+    if not opened.footers or source.event_time is None:
+        return None
+    event = time_range(opened.footers, source.event_time)
+    if event is None:
+        return None
+    if source.created_time is not None:
+        created = time_range(opened.footers, source.created_time)
+        return None if created is None else (*event, *created)
+    delay = max(-_FAR, min(_FAR, duration_micros(source.delay_time)))
+    return (*event, event[0] + delay, event[1] + delay)
+
+
+def _known_after(source: Source, opened: Opened, rows: Relation, known_after: int) -> list[Tree]:
+    """Filters of which each row known after an instant passes one, no row two, and no other row any.
+
+    Each begins with what DuckDB compares with the ranges of row groups: a column and a constant. One filter that asked
+    for either time to be late would be tried row by row.
+    """
+    times = [t for t in (rows.event, rows.created) if t is not None]
+    if not times:
+        return [exp.false()]  # known since ever
+    delay = 0 if source.created_time is not None else max(0, min(_FAR, duration_micros(source.delay_time)))
+    known = exp.Greatest(this=times[0].copy(), expressions=[t.copy() for t in times[1:]]) if times[1:] else times[0]
+    exact = known > number(known_after - delay)
+    found: list[Tree] = []
+    for name in (source.event_time, source.created_time):
+        if name is not None and opened.footers:
+            late = event_range(name, opened.schema.field(name).type)(known_after + 1 - delay, None)
+            if late is None:
+                return [exact]
+            found.append(late)
+    if len(found) == 2:
+        found[1] = exp.and_(exp.Not(this=exp.paren(found[0].copy())), found[1])
+    return [exp.and_(late, exact.copy()) for late in found] or [exact]
+
+
+def _null_times(session: Session, table: str, footers: Sequence[pq.FileMetaData], columns: Sequence[str | None]) -> int:
+    """How many rows have a NULL time; read only where footers do not tell."""
+    names = list(dict.fromkeys(name for name in columns if name is not None))
+    told = [null_count(footers, name) if footers else None for name in names]
+    known = [count for count in told if count is not None]
+    # NULLs of both columns may stand in one row
+    if len(known) == len(names) and sum(count > 0 for count in known) < 2:
+        return sum(known)
+    missing = " OR ".join(f"{name_sql(name)} IS NULL" for name in names)
+    return int(session.fetch(f"SELECT count(*) FROM {table} WHERE {missing}")[0][0])
+
+
+def _named(
+    session: Session, relation: Relation, reach: str | None, branches: Sequence[Branch] = (), late: Sequence[Tree] = ()
+) -> Relation:
+    """The same rows behind a view, so that the query names columns where the source needs expressions.
+
+    Args:
+        session: one run's tables.
+        relation: the rows.
+        reach: the source's own event column, kept for filters.
+        branches: the rows in parts; none: all in one.
+        late: of parts that are not whole, just the rows that pass one of these; none: all.
+    """
+    columns = {f"k{i}": k for i, k in enumerate(relation.keys)} | {"ordinal": relation.ordinal}
+    columns |= {n: e for n, e in (("event", relation.event), ("created", relation.created)) if e is not None}
+    columns |= {f"f_{name}": e for name, e in relation.features.items()}
+    if relation.event_id is not None:
+        columns["event_id"] = relation.event_id
+    if reach is not None:
+        columns[_REACH] = column(reach)
+    chosen = ", ".join(f"{e.sql('duckdb')} AS {name_sql(n)}" for n, e in columns.items())
+    name, queries = session.name("view"), []
+    for branch in branches or [Branch(relation.table.sql("duckdb"))]:
+        filters = [tree.sql("duckdb") for tree in late] if late and not branch.whole else [None]
+        for conditions in ([c for c in (branch.condition, only) if c is not None] for only in filters):
+            where = f" WHERE {' AND '.join(f'({c})' for c in conditions)}" if conditions else ""
+            queries.append(f"SELECT {chosen} FROM {branch.name}{where}")
+    session.run(f"CREATE VIEW {name} AS {' UNION ALL '.join(queries)}")
+    return replace(
+        relation,
+        table=exp.to_table(name),
+        ordinal=column("ordinal"),
+        keys=tuple(column(f"k{i}") for i in range(len(relation.keys))),
+        event=None if relation.event is None else column("event"),
+        created=None if relation.created is None else column("created"),
+        features={name: column(f"f_{name}") for name in relation.features},
+        event_id=None if relation.event_id is None else column("event_id"),
+    )
+
+
+def _values(
+    features: Sequence[Feature],
+    types: dict[str, pa.DataType],
+    where: str,
+    place: Place,
+    days: Collection[str],
+    zone: LocalTimes | None,
+) -> dict[str, Tree]:
+    """Each feature in its dtype.
+
+    Args:
+        features: the features.
+        types: of the columns.
+        where: for errors.
+        place: names the rows of values that do not fit.
+        days: the columns whose times are midnights of dates.
+        zone: of these dates; None: UTC.
+    """
+    return {
+        f.name: tree(day_sql(f"epoch_us({name_sql(f.source_column)})", zone))
+        if f.dtype == Date and f.source_column in days
+        else value(f.source_column, types[f.source_column], f.dtype, f"{where}, feature {f.name!r}", place)
+        for f in features
+    }
+
+
+def _part(session: Session, view: ResolvedView, shown: ShownPart, features: Sequence[Feature], where: str) -> Relation:
+    """Rows of the log, read as this version reads them."""
+    types = {field.name: field.type for field in shown.schema}
+    source = view.view.source
+    carried = created_columns(source.created_time, shown.schema)
+    created = [micros(name, types[name], where).sql("duckdb") for name in carried]
+    place = session.place(name_sql(POSITION), "position {}".format)
+    arrival = f"epoch_us({name_sql(ARRIVAL)})" if is_time(types[ARRIVAL]) else name_sql(ARRIVAL)
+    return Relation(
+        table=exp.to_table(shown.name),
+        ordinal=column(POSITION),
+        size=shown.size,
+        keys=tuple(
+            key(k.source_column, types[k.source_column], k.dtype, where, place, lenient=True) for k in view.keys
+        ),
+        event=None if source.event_time is None else _log_event(source.event_time, types, where),
+        created=tree(f"coalesce({', '.join([*created, arrival])})"),
+        features=_values(features, types, where, place, days_in_log(view, shown.schema), source_zone(source)),
+    )
+
+
+def _log_event(name: str, types: dict[str, pa.DataType], where: str) -> Tree:
+    if pa.types.is_null(types[name]):
+        return tree("CAST(NULL AS BIGINT)")
+    return micros(name, types[name], where)

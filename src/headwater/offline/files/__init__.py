@@ -1,0 +1,1 @@
+"""The files of sources: which there are, what identifies each, what their bytes say."""

@@ -1,0 +1,130 @@
+"""What the footers of Parquet files tell without reading them: rows, NULLs and ranges of time."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from headwater.errors import SourceError
+from headwater.offline.files.kinds import refuse_no_parquet
+from headwater.offline.files.lacking import lacking_names
+from headwater.planning.partitions import Partitions
+
+
+def read_footers(files: Sequence[str | Path], where: str) -> tuple[pq.FileMetaData, ...]:
+    """The footer of each file.
+
+    Raises:
+        SourceError: a file that is missing or not Parquet.
+    """
+    found = []
+    for file in files:
+        try:
+            found.append(pq.read_metadata(file))
+        except (pa.ArrowException, OSError) as bad:
+            refuse_no_parquet(str(file), where)
+            raise SourceError(f"{where}: {file}: {bad}") from bad
+    return tuple(found)
+
+
+def lacking(
+    files: Sequence[str], footers: Sequence[pq.FileMetaData], columns: Iterable[str], parts: Partitions
+) -> dict[str, str]:
+    """Column → which files lack it: the first, and how many more. A partition column is a column of its files."""
+    if len(files) == 1:
+        return {}
+    given: Sequence[Mapping[str, str | None]] = parts.values or [{}] * len(files)
+    names = [(*f.schema.to_arrow_schema().names, *part) for f, part in zip(footers, given, strict=True)]
+    return lacking_names(files, names, columns)
+
+
+def null_count(footers: Sequence[pq.FileMetaData], column: str) -> int | None:
+    """How many NULLs a flat column holds; None where a footer does not tell."""
+    total = 0
+    for _, part in _chunks(footers, column):
+        if part is None or part.statistics is None or not part.statistics.has_null_count:
+            return None
+        total += part.statistics.null_count
+    return total
+
+
+def greatest(footers: Sequence[pq.FileMetaData], column: str) -> int | None:
+    """The greatest number in a column of integers without NULLs; None where a footer does not tell."""
+    most = -1
+    for _, part in _chunks(footers, column):
+        if part is None or part.statistics is None or not part.statistics.has_min_max:
+            return None
+        most = max(most, part.statistics.max_raw)
+    return most if footers else None
+
+
+def time_range(footers: Sequence[pq.FileMetaData], column: str) -> tuple[int, int] | None:
+    """The least and greatest time in a column (microseconds, rounded up); None where a footer does not tell."""
+    least: list[int] = []
+    most: list[int] = []
+    for described, part in _chunks(footers, column):
+        scale = None if described is None else _scale(described)
+        if part is None or scale is None:
+            return None
+        found = part.statistics
+        if found is not None and found.has_min_max:
+            least.append(math.ceil(found.min_raw * scale))
+            most.append(math.ceil(found.max_raw * scale))
+        elif found is None or found.null_count != part.num_values:
+            return None
+    return (min(least), max(most)) if least else None
+
+
+def time_ranges(footer: pq.FileMetaData, columns: Iterable[str]) -> Iterator[tuple[str, tuple[int, int] | None]]:
+    """The least and greatest time in some columns of a file (microseconds, rounded up), also of lists of times.
+
+    Columns that the file lacks, and those without a value, are left out; None where the footer does not tell.
+    """
+    paths: dict[str, list[int]] = {}
+    for i in range(len(footer.schema)):
+        path = footer.schema.column(i).path
+        for name in {path, path.partition(".")[0]}:
+            paths.setdefault(name, []).append(i)
+    for column in columns:
+        found: list[tuple[int, int] | None] = []
+        for i in paths.get(column, ()):
+            scale = _scale(footer.schema.column(i))
+            for group in range(footer.num_row_groups):
+                part = footer.row_group(group).column(i)
+                told = part.statistics
+                if told is not None and told.has_min_max and scale is not None:
+                    found.append((math.ceil(told.min_raw * scale), math.ceil(told.max_raw * scale)))
+                elif told is None or not told.has_null_count or told.null_count != part.num_values:
+                    found.append(None)
+        known = [ends for ends in found if ends is not None]
+        if len(known) < len(found):
+            yield column, None
+        elif known:
+            yield column, (min(low for low, _ in known), max(high for _, high in known))
+
+
+def _chunks(footers: Sequence[pq.FileMetaData], column: str) -> Iterator[tuple[Any, Any]]:
+    """What a column is in each file, and its part of each row group; None for a file that lacks it."""
+    for footer in footers:
+        places = [i for i in range(len(footer.schema)) if footer.schema.column(i).path == column]
+        if len(places) != 1:
+            yield None, None
+            continue
+        for group in range(footer.num_row_groups):
+            yield footer.schema.column(places[0]), footer.row_group(group).column(places[0])
+
+
+def _scale(column: Any) -> Fraction | None:
+    """Microseconds in one unit of a time column of a file; the file's own type tells, not Arrow's."""
+    told = json.loads(column.logical_type.to_json())
+    if told["Type"] == "Date":
+        return Fraction(86_400_000_000)
+    scales = {"milliseconds": Fraction(1000), "microseconds": Fraction(1), "nanoseconds": Fraction(1, 1000)}
+    return scales.get(told.get("timeUnit")) if told["Type"] == "Timestamp" else None

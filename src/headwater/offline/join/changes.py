@@ -1,0 +1,255 @@
+"""The newest known row of each key, for materialization: the order and the ties of history, without a spine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from sqlglot import exp
+
+from headwater.clock import MIN_MICROS
+from headwater.definitions.feature import Feature
+from headwater.errors import EntityKeyError
+from headwater.offline.base import ChangeCounts, ChangesRequest, ViewInput
+from headwater.offline.join import ties
+from headwater.offline.join.packing import Packing
+from headwater.offline.join.relations import Tree, ViewRows, column, is_not_null, number
+from headwater.offline.join.workspace import Workspace
+from headwater.planning.resolve import ResolvedView
+from headwater.planning.tables import match_key
+
+_ROWS = 65_536
+
+
+def run_changes(
+    request: ChangesRequest, counts: ChangeCounts, workspace: Callable[[str], Workspace]
+) -> Iterator[pa.RecordBatch]:
+    """The rows that a run puts; see `OfflineEngine.changes`."""
+    view = request.view.view
+    features = sorted(view.view.feature_list, key=lambda f: f.name)
+    with workspace(f"read {view.name}@{view.version}") as space:
+        rows = space.view_rows(_input(request), "0", [f.name for f in features], request.scope)
+        if request.only_files is None:
+            counts.lacking.update(rows.lacking)
+            counts.unreadable += rows.unreadable
+        counts.file_rows.update(rows.file_rows)
+        window = _Window(rows, request, *_wanted(space, request))
+        packing = _counted(space, window, counts)
+        if request.at is None:
+            counts.skipped += space.skipped_rows(request.view, request.since.position, request.log_until)
+        if packing is None:
+            return
+        newest = _newest(space, window, packing)
+        newest, undecided = _settled(space, window, newest, features)
+        counts.ties += undecided
+        for batch in space.stream(_answer(window, newest, features), _ROWS):
+            yield _shaped(batch, view, features)
+
+
+def _input(request: ChangesRequest) -> ViewInput:
+    """The view with its data; where ties of the source are settled without rows of the log."""
+    log = request.view.log
+    return request.view if request.at is None or log is None else replace(request.view, log=replace(log, parts=()))
+
+
+@dataclass(frozen=True)
+class _Window:
+    """The rows that a run takes; of the source those that the request's scope has left.
+
+    Attributes:
+        rows: the view's rows.
+        request: the run.
+        wanted: a table of the keys wanted (k0…), with their times (event, created) where ties are settled; None: all.
+        lower, upper: the least and greatest event time wanted, where they are known.
+    """
+
+    rows: ViewRows
+    request: ChangesRequest
+    wanted: str | None
+    lower: int | None = None
+    upper: int | None = None
+
+    @property
+    def known(self) -> Tree:
+        """known_at of row r."""
+        return exp.Greatest(this=column("event", "r"), expressions=[column("created", "r")])
+
+    @property
+    def position(self) -> Tree:
+        """The position of a log row r."""
+        return column("ordinal", "r") - number(self.rows.source_size)
+
+    @property
+    def from_log(self) -> Tree:
+        """Whether row r is the log's."""
+        return column("ordinal", "r") >= number(self.rows.source_size)
+
+    @property
+    def one_of(self) -> list[str]:
+        """The columns of which each combination has one answer: the keys; the times too where ties are settled."""
+        return [*self.rows.key_names, *(("event", "created") if self.request.at is not None else ())]
+
+    def taken(self) -> Tree:
+        """Row r is in the run's window, apart from `end`."""
+        request = self.request
+        log = exp.and_(self.from_log, self.position <= number(request.log_until))
+        if request.since.end != MIN_MICROS:
+            fresh = exp.or_(self.position > number(request.since.position), self.known > number(request.since.end))
+            log = exp.and_(log, fresh)
+        return exp.or_(exp.Not(this=self.from_log), log)
+
+    def ended(self) -> Tree:
+        """Row r is known at the end."""
+        return exp.true() if self.request.at is not None else self.known <= number(self.request.end)
+
+    def select(self, *columns: Tree, nulls: bool = False) -> exp.Select:
+        """Columns of the rows r, of the wanted keys alone."""
+        rows = self.rows.narrow(self.lower, self.upper, nulls=nulls)
+        select = exp.select(*columns).from_(rows.subquery("r"))
+        if self.wanted is not None:
+            same = [column(k, "w").eq(column(k, "r")) for k in self.one_of]
+            select = select.join(exp.to_table(self.wanted).as_("w"), on=exp.and_(*same), join_type="semi")
+        return select
+
+
+def _wanted(space: Workspace, request: ChangesRequest) -> tuple[str | None, int | None, int | None]:
+    """The table of the keys asked for, in the query's form, and the event times that it reaches."""
+    given = request.keys if request.at is None else request.at
+    if given is None:
+        return None, None, None
+    columns = {}
+    for i, key in enumerate(request.view.view.keys):
+        values = match_key(given.column(key.name), key.dtype, f"key {key.name!r}", EntityKeyError)
+        columns[f"k{i}"] = values.cast(pa.int64()) if key.dtype.name == "timestamp" else values
+    columns = columns or {"k0": pa.array(np.zeros(given.num_rows, np.int64))}
+    lower = upper = None
+    if request.at is not None:
+        columns |= {"event": given.column("__event"), "created": given.column("__created")}
+        reach = pc.min_max(given.column("__event"))
+        lower, upper = reach["min"].as_py(), reach["max"].as_py()
+    table = pa.table(columns)
+    space.load("wanted", table.schema, iter(table.to_batches()))
+    return space.table("wanted"), lower, upper
+
+
+def _counted(space: Workspace, window: _Window, counts: ChangeCounts) -> Packing | None:
+    """Fill the counts of what is read and left out; the packing of what is taken, None where nothing is."""
+    keys = exp.and_(*[is_not_null(column(k, "r")) for k in window.rows.key_names])
+    timed = exp.and_(is_not_null(column("event", "r")), is_not_null(column("created", "r")))
+    inside, ended = exp.and_(timed, window.taken()), window.ended()
+    taken = exp.and_(keys, inside, ended)
+
+    def count(condition: Tree) -> Tree:
+        return exp.CountIf(this=condition)
+
+    def over(function: type[exp.AggFunc], name: str) -> Tree:
+        return function(this=exp.Case().when(taken, column(name, "r")))
+
+    query = window.select(
+        count(taken),
+        count(exp.and_(exp.not_(keys), inside, ended)),
+        count(exp.and_(keys, inside, exp.not_(ended))),
+        *[over(f, name) for name in ("event", "created") for f in (exp.Min, exp.Max)],
+        nulls=True,
+    )
+    found = space.rows(query)[0]
+    counts.rows += int(found[0] or 0)
+    counts.null_keys += int(found[1] or 0)
+    counts.null_times += window.rows.null_times
+    counts.future += int(found[2] or 0)
+    if not found[0]:
+        return None
+    return Packing.of((int(found[3]), int(found[4])), (int(found[5]), int(found[6])), window.rows.size, window.rows.lag)
+
+
+def _newest(space: Workspace, window: _Window, packing: Packing) -> str:
+    """A table of (ordinal, event, created, tie): the greatest row of each key."""
+    keys = [column(k, "r") for k in window.one_of]
+    conditions = [window.taken(), window.ended()]
+    if window.rows.hidden is not None:
+        gone = exp.select(column("ordinal")).from_(exp.to_table(window.rows.hidden))
+        conditions.append(exp.Not(this=exp.In(this=column("ordinal", "r"), query=gone.subquery())))
+    if packing.fits and space.powers.wide_integers:
+        packed = packing.pack(column("event", "r"), column("created", "r"), column("ordinal", "r"))
+        greatest, low = exp.Max(this=column("p")), exp.Max(this=packing.inverted(column("p")))
+        rows = window.select(*keys, packed.as_("p")).where(*conditions).subquery("q")
+        found = exp.select(greatest.as_("best"), low.as_("low")).from_(rows)
+        found = found.group_by(*[column(k) for k in window.one_of])
+        tie = packing.ordinal(column("best")).neq(packing.ordinal(packing.inverted(column("low"))))
+        best = column("best")
+        query = exp.select(
+            packing.ordinal(best).as_("ordinal"),
+            packing.event(best).as_("event"),
+            packing.created(best).as_("created"),
+            tie.as_("tie"),
+        ).from_(found.subquery("b"))
+    else:
+        query = _ranked(window, keys, conditions)
+    space.create("newest", query)
+    return space.table("newest")
+
+
+def _ranked(window: _Window, keys: list[exp.Column], conditions: list[Tree]) -> exp.Select:
+    """The same by ranking; every row may have a tie."""
+    names = ["ordinal", "event", "created"]
+    order = [exp.Ordered(this=column(n, "r"), desc=True) for n in ("event", "created", "ordinal")]
+    place = exp.Window(this=exp.RowNumber(), partition_by=[k.copy() for k in keys], order=exp.Order(expressions=order))
+    rows = window.select(*[column(n, "r") for n in names], place.as_("place")).where(*conditions).subquery("q")
+    return (
+        exp.select(*[column(n) for n in names], exp.true().as_("tie")).from_(rows).where(column("place").eq(number(1)))
+    )
+
+
+def _settled(space: Workspace, window: _Window, newest: str, features: list[Feature]) -> tuple[str, int]:
+    """The same table with exact ties decided by rule 5; how many keys' only the features decided."""
+    if window.rows.source is None:
+        return newest, 0
+    space.create("heads", ties.newest_heads(newest, window.rows, window.lower, window.upper))
+    heads = space.table("heads")
+    if not space.rows(exp.select(exp.Count(this=exp.Star())).from_(exp.to_table(heads)))[0][0]:
+        return newest, 0
+    space.create("members", ties.members(window.rows, heads, features, window.lower, window.upper))
+    event_id = window.rows.event_id
+    space.create("ranked", ties.ranked(space.table("members"), features, event_id))
+    space.create("winners", ties.winners(space.table("ranked"), features, event_id))
+    undecided = int(space.rows(ties.by_features(newest, space.table("winners")))[0][0])
+    space.create("settled", ties.settled(newest, space.table("winners"), ["event", "created"]))
+    return space.table("settled"), undecided
+
+
+def _answer(window: _Window, newest: str, features: list[Feature]) -> exp.Select:
+    """event, created, position (NULL: the source's), the keys k0… and the features f0… of the chosen rows, by key."""
+    position = exp.Case().when(exp.Not(this=window.from_log), exp.Null()).else_(window.position)
+    names, rows = [f.name for f in features], window.rows
+    # a file may have been replaced since the row was chosen: then another stands in its place, with other times
+    again = rows.source is not None and not rows.source.fixed
+    wide = rows.wide(names, keys=True, times=again, lower=window.lower, upper=window.upper).subquery("w")
+    same = [column(n, "r").eq(column(n, "w")) for n in ("ordinal", *(("event", "created") if again else ()))]
+    return (
+        exp.select(
+            column("event", "r"),
+            column("created", "r"),
+            position.as_("position"),
+            *[column(k, "w") for k in window.rows.key_names],
+            *[column(f"f{i}", "w") for i in range(len(names))],
+        )
+        .from_(exp.to_table(newest).as_("r"))
+        .join(wide, on=exp.and_(*same))
+        # a store that keeps its keys in order then fills each page once
+        .order_by(*[column(k, "w") for k in window.rows.key_names])
+    )
+
+
+def _shaped(batch: pa.RecordBatch, view: ResolvedView, features: list[Feature]) -> pa.RecordBatch:
+    """A batch as `OfflineEngine.changes` promises it."""
+    position = batch.column("position")
+    columns = {key.name: batch.column(f"k{i}").cast(key.dtype.arrow) for i, key in enumerate(view.keys)}
+    columns["__event"], columns["__created"] = batch.column("event"), batch.column("created")
+    columns["__origin"] = position.is_valid().cast(pa.int8())
+    columns["__position"] = position.fill_null(0).cast(pa.int64())
+    values = {f.name: batch.column(f"f{i}").cast(f.dtype.arrow) for i, f in enumerate(features)}
+    columns |= {f.name: values[f.name] for f in view.view.feature_list}
+    return pa.RecordBatch.from_pydict(columns)

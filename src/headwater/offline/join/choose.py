@@ -1,0 +1,128 @@
+"""Runs the point-in-time query for one view: picks rows, settles ties, says why rows are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlglot import exp
+
+from headwater.definitions.feature import Feature
+from headwater.offline.join import missing, ties
+from headwater.offline.join.pick import created, pick
+from headwater.offline.join.pit import Join
+from headwater.offline.join.relations import column, union_all
+from headwater.offline.join.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What one view's join came to.
+
+    Attributes:
+        matched: a table of (rn, ordinal, event).
+        missed: a table of (rn, why); None where every row matched.
+        counts: matched, no_row, expired, not_known, same_instant; ties, where only features decided any.
+    """
+
+    matched: str
+    missed: str | None
+    counts: dict[str, int]
+
+
+def choose(space: Workspace, label: str, join: Join, spine_rows: int, features: Sequence[Feature]) -> Chosen:
+    """For each spine row the row that the contract gives it, by its ordinal.
+
+    Args:
+        space: the run's tables.
+        label: part of their names.
+        join: the view and the spine.
+        spine_rows: how many rows the spine has.
+        features: every feature of the view, for ties.
+    """
+    picked = pick(space, label, join, spine_rows)
+    settled, undecided = _settle(space, label, join, picked.table, features)
+    matched, same_instant = space.rows(_matches(join, picked.table))[0]
+    counts = {
+        "matched": int(matched),
+        "no_row": 0,
+        "expired": 0,
+        "not_known": 0,
+        "same_instant": int(same_instant or 0),
+    }
+    if undecided:
+        counts["ties"] = undecided
+    why = picked.why
+    if counts["matched"] == spine_rows:
+        why = None
+    elif why is None:
+        why = _explain(space, label, join, picked.table, picked.density * (spine_rows - counts["matched"]))
+    if settled != picked.table:
+        space.drop(picked.table)
+    if why is None:
+        return Chosen(settled, None, counts)
+    of = {missing.NOT_FOUND: "no_row", missing.EXPIRED: "expired", missing.NOT_KNOWN: "not_known"}
+    grouped = exp.select(column("why"), exp.Count(this=exp.Star())).from_(exp.to_table(why)).group_by(column("why"))
+    for code, count in space.rows(grouped):
+        counts[of[int(code)]] = int(count)
+    return Chosen(settled, why, counts)
+
+
+def _matches(join: Join, picked: str) -> exp.Select:
+    """How many rows matched, and how many of them at the spine's own instant."""
+    same = exp.Case().when(column("event", "p").eq(column("t", "s")), exp.convert(1)).else_(exp.convert(0))
+    return (
+        exp.select(exp.Count(this=exp.Star()), exp.Sum(this=same))
+        .from_(exp.to_table(picked).as_("p"))
+        .join(exp.to_table(join.spine).as_("s"), on=column("rn", "p").eq(column("rn", "s")))
+    )
+
+
+def _settle(space: Workspace, label: str, join: Join, picked: str, features: Sequence[Feature]) -> tuple[str, int]:
+    """The table of picked rows with exact ties decided by rule 5; how many of them only the features decided."""
+    if join.rows.source is None:
+        return picked, 0
+    heads = created(space, f"heads_{label}", ties.heads(picked, join.spine_rows(), join.rows))
+    if not space.rows(exp.select(exp.Count(this=exp.Star())).from_(exp.to_table(heads)))[0][0]:
+        return picked, 0
+    members = created(space, f"members_{label}", ties.members(join.rows, heads, features, join.lower, join.upper))
+    ranked = created(space, f"ranked_{label}", ties.ranked(members, features, join.rows.event_id))
+    winners = created(space, f"winners_{label}", ties.winners(ranked, features, join.rows.event_id))
+    undecided = int(space.rows(ties.by_features(picked, winners))[0][0])
+    return created(space, f"settled_{label}", ties.settled(picked, winners, ["rn", "event"])), undecided
+
+
+def _explain(space: Workspace, label: str, join: Join, picked: str, pairs: float) -> str:
+    """The table of (rn, why) of the rows that picked nothing."""
+    missed = created(space, f"missed_{label}", missing.missed(join, picked))
+    if not space.powers.asof_join or pairs <= space.powers.pairs_limit:
+        return created(space, f"why_{label}", missing.by_pairs(join, missed))
+    if join.rows.deletes is None:
+        return created(space, f"why_{label}", missing.by_key(join, missed))
+    names = tuple(join.rows.key_names)
+    deleted = join.deleted(names)
+    rows = exp.select(exp.Star()).from_(exp.to_table(missed))
+    marked = created(space, f"missed_deleted_{label}", rows.where(deleted))
+    others = created(space, f"missed_others_{label}", rows.where(exp.Not(this=deleted.copy())))
+    return created(space, f"why_{label}", union_all([missing.by_pairs(join, marked), missing.by_key(join, others)]))
+
+
+def answer(join: Join, chosen: Chosen, features: Sequence[str]) -> exp.Query:
+    """rn, event, why (NULL: matched) and the features f0… of every spine row, in the spine's order.
+
+    Args:
+        join: the view and the spine.
+        chosen: its chosen rows.
+        features: the features asked for.
+    """
+    values = [column(f"f{i}", "w") for i in range(len(features))]
+    query: exp.Query = (
+        exp.select(column("rn", "c"), column("event", "c"), exp.cast(exp.Null(), "tinyint").as_("why"), *values)
+        .from_(exp.to_table(chosen.matched).as_("c"))
+        .join(join.rows.wide(features).subquery("w"), on=column("ordinal", "c").eq(column("ordinal", "w")))
+    )
+    if chosen.missed is not None:
+        nothing = [exp.Null().as_(f"f{i}") for i in range(len(features))]
+        lost = exp.select(column("rn"), exp.cast(exp.Null(), "bigint").as_("event"), column("why"), *nothing)
+        query = exp.union(query, lost.from_(exp.to_table(chosen.missed)), distinct=False)
+    return exp.select(exp.Star()).from_(query.subquery("a")).order_by(column("rn"))

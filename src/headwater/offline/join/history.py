@@ -1,0 +1,383 @@
+"""A point-in-time join from spine to batches: the query of each view is run, and their columns set side by side."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+from sqlglot import exp
+
+from headwater.clock import duration_micros
+from headwater.definitions.sources import Source
+from headwater.errors import SourceError, SpineError, UsageError
+from headwater.offline.base import HistoryRequest, ViewInput
+from headwater.offline.files.local import SourceFile, local_identities
+from headwater.offline.files.queried import in_project
+from headwater.offline.join import pit
+from headwater.offline.join.choose import answer, choose
+from headwater.offline.join.columns import ViewColumns, view_columns
+from headwater.offline.join.pit import Join
+from headwater.offline.join.relations import ViewRows, column, number
+from headwater.offline.join.spine import Spine, one_batch, open_spine
+from headwater.offline.join.workspace import Workspace
+from headwater.planning.files import FileIdentity, moved_files
+from headwater.planning.resolve import FULL_NAMES
+from headwater.types import DType
+
+_FAR = 2**62
+READS = 3
+"""How often a join is run whose files are replaced meanwhile."""
+
+
+@dataclass
+class _Seen:
+    """What loading the spine showed."""
+
+    rows: int = 0
+    first: int = 2**63 - 1
+    last: int = -(2**63)
+
+    def add(self, rows: int, first: int, last: int) -> None:
+        self.rows, self.first, self.last = self.rows + rows, min(self.first, first), max(self.last, last)
+
+
+@dataclass
+class _Part:
+    """One view within a run."""
+
+    input: ViewInput
+    label: str
+    rows: ViewRows
+    columns: ViewColumns
+    join: Join | None = None
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+class PointInTimeRun:
+    """A point-in-time join over any engine's workspace (`HistoryRun`).
+
+    Args:
+        request: what is asked; its spine is checked here.
+        workspace: opens a workspace; its argument names the step for the observer.
+        folder: for temporary files.
+        base: the project's folder.
+        files: what identifies the files of a source that statements read where they are.
+    """
+
+    def __init__(
+        self,
+        request: HistoryRequest,
+        workspace: Callable[[str], Workspace],
+        *,
+        folder: Path,
+        base: Path,
+        files: Callable[[Source], Sequence[FileIdentity]] = lambda _: (),
+    ) -> None:
+        self._request = request
+        self._files = files
+        self._workspace = workspace
+        self._keys: dict[str, DType] = {}
+        for view in request.views:
+            for key in view.view.keys:
+                self._keys.setdefault(key.column, key.dtype)
+        self._statements: tuple[str, ...] | None = None
+        self._counts: dict[str, dict[str, int]] = {}
+        self._columns = [view_columns(view.view, i, request) for i, view in enumerate(request.views)]
+        self.spine: Spine | None = None
+        if request.spine is None:
+            self._check_entities()
+            self._spine_schema = pa.schema([(name, dtype.arrow) for name, dtype in self._keys.items()])
+        else:
+            self.spine = self._opened(folder, base)
+            self._spine_schema = self.spine.schema
+        added = [f for columns in self._columns for f in columns.fields]
+        self._order = _order(request, self._columns)
+        taken = set(self._spine_schema.names)
+        for f in added:
+            if f.name in taken:
+                raise UsageError(
+                    f"{f.name!r} would stand in the answer twice: the spine has a column of that name; "
+                    f"{FULL_NAMES} or rename() the feature"
+                )
+        by_name = {f.name: f for f in added}
+        self._schema = pa.schema([*self._spine_schema, *(by_name[name] for name in self._order)])
+
+    def _opened(self, folder: Path, base: Path) -> Spine:
+        request = self._request
+        space = self._workspace("spine")
+
+        def query(sql: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+            try:
+                sql = in_project(sql, base, "the spine's query")
+                space.check_sql(sql, "the spine's query")
+            except SourceError as bad:
+                raise SpineError(str(bad)) from bad
+            try:
+                schema, batches = space.schema_of(sql), _named_spine(space.stream_sql(sql, 100_000))
+            except SourceError as bad:
+                raise SpineError(f"the spine's query does not run: {bad}") from bad
+            # within another query DuckDB renames columns that differ only in case
+            first = next(batches, None)
+            return (schema, batches) if first is None else (first.schema, itertools.chain([first], batches))
+
+        with space:
+            return open_spine(
+                request.spine,
+                self._keys,
+                request.timestamp_column,
+                request.at,
+                query=query,
+                folder=folder,
+                base=base,
+                timezone=request.timezone,
+            )
+
+    def _check_entities(self) -> None:
+        """Without a spine every view must be found by the same keys."""
+        if self._request.at is None:
+            raise UsageError("without a spine give at=…: the instant at which every known entity is read")
+        keyed = [v.view for v in self._request.views if v.view.keys]
+        timed = [v for v in keyed if v.view.source.event_time is not None] or keyed
+        names = {k.column for k in timed[0].keys} if timed else set()
+        for view in timed:
+            if {k.column for k in view.keys} != names:
+                raise UsageError(
+                    f"views {timed[0].label!r} and {view.label!r} have different join keys, "
+                    "so there is no list of entities for both; give a spine"
+                )
+        for view in keyed:
+            missing = [k.column for k in view.keys if k.column not in names]
+            if missing:
+                raise UsageError(
+                    f"view {view.label!r} is joined by {', '.join(missing)}, which no list of entities has; "
+                    "give a spine"
+                )
+        self._keys = {k.column: k.dtype for k in timed[0].keys} if timed else {}
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The spine's columns, then the features' as asked for."""
+        return self._schema
+
+    @property
+    def spine_columns(self) -> Sequence[str]:
+        """The names of the spine's columns."""
+        return list(self._spine_schema.names)
+
+    def counts(self) -> Mapping[str, Mapping[str, int]]:
+        """Per view label: the counts of `ViewCounts`; complete once batches were consumed."""
+        return self._counts
+
+    def clock_changes(self) -> tuple[int, int]:
+        return (0, 0) if self.spine is None else (self.spine.repeated, self.spine.skipped)
+
+    def statements(self) -> Sequence[str]:
+        """Every statement of a run; where none was consumed yet, the join is run for them."""
+        if self._statements is None:
+            for _ in self.batches(65_536):
+                break
+        return self._statements or ()
+
+    @property
+    def known_rows(self) -> int | None:
+        return None if self.spine is None else self.spine.size
+
+    def batches(self, rows: int) -> Iterator[pa.RecordBatch]:
+        """Run the join; batches of `rows` rows and a last one of fewer, in the spine's order.
+
+        Files that several statements read must be the same for all of them: where one is replaced meanwhile the join
+        is run again, twice at most.
+
+        Raises:
+            SourceError: a file that is replaced again and again.
+        """
+        moved: frozenset[str] = frozenset()
+        for _ in range(READS):
+            before = self._listed()
+            with closing(self._run(rows)) as run:
+                try:
+                    first = next(run, None)
+                except (SourceError, SpineError):
+                    moved = self._moved(before)
+                    if not moved:
+                        raise
+                    continue
+                # every statement that reads files has done so before the first batch: each ends with a sort
+                moved = self._moved(before)
+                if moved:
+                    continue
+                if first is not None:
+                    yield first
+                    del first
+                    yield from run
+                return
+        raise SourceError(
+            f"{_names(moved)} changed while it was read, {READS} times in a row: nothing of it can be trusted; "
+            "write new files beside the old ones, or read the source while nobody writes it"
+        )
+
+    def _listed(self) -> list[FileIdentity]:
+        """What identifies the files that more than one statement reads: those of sources, and that of the spine."""
+        found = [] if self.spine is None or self.spine.file is None else [self.spine.file]
+        spine = local_identities([SourceFile(str(file), str(file)) for file in found], "the spine")
+        return [*spine, *(f for v in self._request.views if v.source is not None for f in self._files(v.source))]
+
+    def _moved(self, before: Sequence[FileIdentity]) -> frozenset[str]:
+        """Which of these files are others by now, or gone."""
+        if not before:
+            return frozenset()
+        try:
+            changed, gone = moved_files(before, self._listed())
+        except SourceError:  # none is there
+            return frozenset(file.path for file in before)
+        return changed | gone
+
+    def _run(self, rows: int) -> Generator[pa.RecordBatch, None, None]:
+        with self._workspace("history") as space:
+            seen = _Seen()
+            parts = self._prepared(space, seen)
+            streams = []
+            for i, part in enumerate(parts):
+                streams.append(_Aligned(self._joined(space, part, str(i), seen, rows), len(part.columns.features)))
+            self._counts = {part.label: part.counts for part in parts}
+            self._statements = tuple(space.statements)
+            done = 0
+            for base in self._spine_batches(space, rows, seen):
+                columns: dict[str, pa.Array] = dict(zip(base.schema.names, base.columns, strict=True))
+                for part, stream in zip(parts, streams, strict=True):
+                    columns.update(part.columns.arrays(stream.take(base.num_rows), done))
+                self._statements = tuple(space.statements)
+                done += base.num_rows
+                yield pa.RecordBatch.from_arrays(
+                    [*base.columns, *(columns[name] for name in self._order)], schema=self._schema
+                )
+
+    def _prepared(self, space: Workspace, seen: _Seen) -> list[_Part]:
+        """The spine's table and each view's rows."""
+        if self.spine is not None:
+            space.load("spine", self.spine.narrow_schema, self.spine.narrow(seen.add))
+        parts = []
+        for i, (view, columns) in enumerate(zip(self._request.views, self._columns, strict=True)):
+            names = [f.name for f in view.view.view.feature_list]
+            parts.append(_Part(view, view.view.label, space.view_rows(view, str(i), names), columns))
+        if self.spine is None:
+            self._list_entities(space, parts, seen)
+        for part in parts:
+            resolved = part.input.view
+            place = {name: f"c{i}" for i, name in enumerate(self._keys)}
+            ttl = min(_FAR, duration_micros(resolved.view.ttl_time))
+            keys = tuple(place[k.column] for k in resolved.keys)
+            first, last = (seen.first, seen.last) if seen.rows else (0, 0)
+            part.join = Join(space.table("spine"), keys, part.rows, ttl, self._request.as_known, first, last)
+        return parts
+
+    def _list_entities(self, space: Workspace, parts: list[_Part], seen: _Seen) -> None:
+        at = self._request.at
+        assert at is not None
+        lists = _listing(parts)
+        found = pit.entities(
+            [(p.rows, tuple(k.column for k in p.input.view.keys)) for p in lists],
+            tuple(self._keys),
+            at,
+            self._request.as_known,
+        )
+        keys = [column(name).as_(f"c{i}") for i, name in enumerate(self._keys)]
+        row = exp.Sub(this=exp.Window(this=exp.RowNumber()), expression=number(1))
+        space.create(
+            "spine",
+            exp.select(row.as_("rn"), exp.cast(number(at), "bigint").as_("t"), *keys).from_(found.subquery("e")),
+        )
+        count = space.rows(exp.select(exp.Count(this=exp.Star())).from_(exp.to_table(space.table("spine"))))[0][0]
+        seen.add(int(count), at, at)
+
+    def _spine_batches(self, space: Workspace, rows: int, seen: _Seen) -> Iterator[pa.RecordBatch]:
+        if self.spine is not None:
+            yield from self.spine.whole(rows)
+            return
+        names = [f"c{i}" for i in range(len(self._keys))]
+        query = (
+            exp.select(column("rn"), *[column(n) for n in names])
+            .from_(exp.to_table(space.table("spine")))
+            .order_by(column("rn"))
+        )
+        stream = _Aligned(space.stream(query, rows), 0)
+        for start in range(0, seen.rows, rows):
+            batch = stream.take(min(rows, seen.rows - start))
+            arrays = [batch.column(n).cast(field.type) for n, field in zip(names, self._spine_schema, strict=True)]
+            if arrays:
+                yield pa.RecordBatch.from_arrays(arrays, schema=self._spine_schema)
+            else:
+                yield one_batch(pa.Table.from_batches([batch]).select([]), batch.num_rows)
+
+    def _joined(self, space: Workspace, part: _Part, label: str, seen: _Seen, rows: int) -> Iterator[pa.RecordBatch]:
+        assert part.join is not None
+        chosen = choose(space, label, part.join, seen.rows, part.input.view.view.feature_list)
+        part.counts.update(chosen.counts, null_times=part.rows.null_times)
+        if part.rows.repeated_times or part.rows.skipped_times:
+            part.counts.update(repeated_times=part.rows.repeated_times, skipped_times=part.rows.skipped_times)
+        if part.rows.unreadable:
+            part.counts["unreadable"] = part.rows.unreadable
+        return space.stream(answer(part.join, chosen, [f.name for f in part.columns.features]), rows)
+
+
+def _names(paths: Iterable[str]) -> str:
+    first, *more = sorted(paths)
+    return first if not more else f"{first} (and {len(more)} more files)"
+
+
+def _named_spine(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The answer to the spine's query, its errors named so: a value that does not cast shows only when it is read."""
+    try:
+        yield from batches
+    except SourceError as bad:
+        raise SpineError(f"the spine's query fails: {bad}") from bad
+
+
+def _listing(parts: list[_Part]) -> list[_Part]:
+    """The views whose keys are the entities: those with event times, where there are any."""
+    keyed = [p for p in parts if p.input.view.keys]
+    return [p for p in keyed if p.rows.timed] or keyed or parts
+
+
+def _order(request: HistoryRequest, views: list[ViewColumns]) -> list[str]:
+    """The added columns: each value, its status beside it, a view's event time behind the last of its columns."""
+    last = {c.view: c.name for c in request.columns}
+    order = []
+    for output in request.columns:
+        order.append(output.name)
+        if "status" in request.include:
+            order.append(f"{output.name}__status")
+        if "event_time" in request.include and last[output.view] == output.name:
+            order.append(views[output.view].event_time)
+    return order
+
+
+class _Aligned:
+    """A stream of batches, taken in pieces of the size asked for."""
+
+    def __init__(self, stream: Iterator[pa.RecordBatch], width: int) -> None:
+        self._stream = stream
+        self._held: list[pa.RecordBatch] = []
+        self._rows = 0
+
+    def take(self, rows: int) -> pa.RecordBatch:
+        while self._rows < rows:
+            batch = next(self._stream, None)
+            if batch is None:
+                raise SourceError(
+                    f"a view's answer ends {rows - self._rows:,} rows early: its files changed while they were read; "
+                    "run it again"
+                )
+            self._held.append(batch)
+            self._rows += batch.num_rows
+        if len(self._held) == 1 and self._rows == rows:
+            batch, self._held, self._rows = self._held[0], [], 0
+            return batch
+        table = pa.Table.from_batches(self._held)
+        rest = table.slice(rows)
+        self._held, self._rows = (rest.to_batches() if rest.num_rows else []), rest.num_rows
+        return one_batch(table.slice(0, rows), rows)

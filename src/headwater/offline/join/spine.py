@@ -1,0 +1,369 @@
+"""The spine: the training rows as they were given, and beside them their instants and keys in the query's form."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from headwater.errors import DataError, SpineError, UsageError, brief, nearest
+from headwater.offline.join.spine_query import is_file, spine_query
+from headwater.planning.local_time import REPEATED, SKIPPED, NaiveTimes, aware, local_times
+from headwater.planning.tables import as_table, column_names, index_hint, match_key
+from headwater.planning.value_checks import PARSE_TIMES, holds_text, refuse_not_text, refuse_unreadable
+from headwater.types import DType
+
+TIMESTAMPS = ("timestamp", "event_timestamp")
+Query = Callable[[str], tuple[pa.Schema, Iterator[pa.RecordBatch]]]
+_MICROS = {"s": 1_000_000, "ms": 1_000, "us": 1}
+_SHOWN = 10
+_FORMS = (
+    "a spine is a table, the path of a Parquet file, or SQL that begins with SELECT, WITH or FROM "
+    "(a CSV: \"SELECT * FROM read_csv('spine.csv')\", or pandas.read_csv('spine.csv', parse_dates=['timestamp']))"
+)
+_BATCH = 131_072
+
+
+class Spine(ABC):
+    """Training rows, read batch by batch, as often as wanted.
+
+    Attributes:
+        keys: column → dtype of each join key.
+        timestamp_column: the column of the instants; None where all have the same.
+        at: that instant (microseconds).
+        given: what the user gave.
+        zone: the time zone of naive timestamps; None: UTC.
+        repeated, skipped: how many timestamps are in an hour that a clock change repeats, or skips.
+    """
+
+    zone: str | None = None
+    repeated = skipped = 0
+
+    def __init__(self, keys: Mapping[str, DType], timestamp_column: str | None, at: int | None, given: Any) -> None:
+        self.keys = dict(keys)
+        self.timestamp_column = timestamp_column
+        self.at = at
+        self.given = given
+
+    @property
+    def file(self) -> Path | None:
+        """The file that each reading reads again; None where the rows are held."""
+        return None
+
+    @property
+    @abstractmethod
+    def schema(self) -> pa.Schema:
+        """The spine's own columns."""
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """How many rows there are."""
+
+    @abstractmethod
+    def batches(self, rows: int, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """The rows in order, in batches of `rows` and a last one of fewer."""
+
+    def prepare(self) -> None:
+        """Refuse a missing column or one of another type.
+
+        Raises:
+            SpineError: naming the column.
+        """
+        names = column_names(self.schema, "the spine", SpineError)
+        for name, count in Counter(names).items():
+            if count > 1:
+                raise SpineError(f"the spine has {count} columns named {name!r}; rename one")
+        if self.at is None:
+            self.timestamp_column = _timestamp_of(names, self.timestamp_column, self.given)
+            _check_time(self.schema.field(self.timestamp_column))
+        for name, dtype in self.keys.items():
+            if name not in names:
+                raise SpineError(
+                    f"the spine has no column {name!r} (a join key){nearest(name, names)}; it has {', '.join(names)}"
+                    f"{index_hint(self.given, name)}"
+                )
+            match_key(
+                pa.chunked_array([], self.schema.field(name).type),
+                dtype,
+                f"spine column {name!r}",
+                SpineError,
+            )
+
+    @property
+    def narrow_schema(self) -> pa.Schema:
+        """rn, t and the keys c0…."""
+        keys = [(f"c{i}", _key_type(dtype)) for i, dtype in enumerate(self.keys.values())]
+        return pa.schema([("rn", pa.int64()), ("t", pa.int64()), *keys])
+
+    def narrow(self, seen: Callable[[int, int, int], None]) -> Iterator[pa.RecordBatch]:
+        """rn, t (microseconds, rounded down) and the keys of each row.
+
+        Args:
+            seen: told of each batch its number of rows, and its least and greatest t.
+
+        Raises:
+            SpineError: a NULL timestamp, an instant outside the years 1 to 9999 or text that is not UTF-8, by its row;
+                a key that does not fit, by its row.
+        """
+        wanted = [*self.keys, *([self.timestamp_column] if self.timestamp_column is not None else [])]
+        first = 0
+        for batch in self.batches(_BATCH, list(dict.fromkeys(wanted))):
+            size = batch.num_rows
+            refuse_unreadable(zip(batch.schema.names, batch.columns, strict=True), _place, SpineError, first)
+            t = np.full(size, self.at, np.int64) if self.at is not None else self._instants(batch, first)
+            if size:
+                seen(size, int(t.min()), int(t.max()))
+            keys = [self._key(batch.column(name), name, dtype, first) for name, dtype in self.keys.items()]
+            numbers = pa.array(np.arange(first, first + size, dtype=np.int64))
+            yield pa.RecordBatch.from_arrays([numbers, pa.array(t), *keys], schema=self.narrow_schema)
+            first += size
+
+    def whole(self, rows: int) -> Iterator[pa.RecordBatch]:
+        """`batches` of all columns.
+
+        Raises:
+            SpineError: text that is not UTF-8, by its row.
+        """
+        first = 0
+        for batch in self.batches(rows):
+            refuse_not_text(zip(batch.schema.names, batch.columns, strict=True), _place, SpineError, first)
+            first += batch.num_rows
+            yield batch
+
+    def _instants(self, batch: pa.RecordBatch, first: int) -> NDArray[np.int64]:
+        assert self.timestamp_column is not None
+        column = batch.column(self.timestamp_column)
+        if column.null_count:
+            bad = np.flatnonzero(np.asarray(column.is_null())) + first
+            rows = ", ".join(map(str, bad[:_SHOWN])) + (", …" if len(bad) > _SHOWN else "")
+            raise SpineError(
+                f"spine column {self.timestamp_column!r} has no timestamp (NULL or NaT) in row {rows} (the first is 0)"
+            )
+        micros = floor_micros(column)
+        zone = None if self.zone is None else local_times(self.zone, later=False)
+        if zone is None or (pa.types.is_timestamp(column.type) and column.type.tz is not None):
+            return micros
+        instants, kinds = zone.convert(micros)
+        self.repeated = (self.repeated if first else 0) + int((kinds == REPEATED).sum())
+        self.skipped = (self.skipped if first else 0) + int((kinds == SKIPPED).sum())
+        return instants
+
+    def _key(self, column: pa.Array, name: str, dtype: DType, first: int) -> pa.Array:
+        zone = None if self.zone is None or dtype.name != "timestamp" else local_times(self.zone, later=True)
+        if zone is not None:
+            given = aware(pa.chunked_array([column]), zone, dates=False)
+            assert isinstance(given, pa.ChunkedArray)
+            column = given.combine_chunks()
+        found = match_key(column, dtype, f"spine column {name!r}", SpineError, first=first).combine_chunks()
+        found = found if isinstance(found, pa.Array) else pa.concat_arrays(found.chunks)
+        return found.cast(pa.int64()) if dtype.name == "timestamp" else found
+
+
+def _place(name: str) -> str:
+    return f"spine column {name!r}"
+
+
+def _key_type(dtype: DType) -> pa.DataType:
+    return pa.int64() if dtype.name in ("int32", "timestamp") else dtype.arrow
+
+
+def _timestamp_of(names: list[str], wanted: str | None, given: Any) -> str:
+    if wanted is not None:
+        if wanted not in names:
+            raise SpineError(
+                f"the spine has no column {wanted!r}{nearest(wanted, names)}; it has {', '.join(names)}"
+                f"{index_hint(given, wanted)}"
+            )
+        return wanted
+    for name in TIMESTAMPS:
+        if name in names:
+            return name
+    raise SpineError(
+        f"the spine has no column 'timestamp' or 'event_timestamp' (it has {', '.join(names)}); "
+        "name yours with timestamp_column=…, or give one instant for all rows with at=…"
+        f"{next(filter(None, (index_hint(given, name) for name in TIMESTAMPS)), '')}"
+    )
+
+
+def _check_time(field: pa.Field) -> None:
+    kind = field.type
+    if not (pa.types.is_timestamp(kind) or pa.types.is_date(kind) or pa.types.is_null(kind)):
+        how = PARSE_TIMES if holds_text(kind) else "a bare number has no unit: make it a time first"
+        raise SpineError(f"spine column {field.name!r} is {kind}, not a timestamp or date; {how}")
+
+
+def floor_micros(column: pa.Array) -> NDArray[np.int64]:
+    """Microseconds since 1970 of timestamps or dates without NULLs; finer ones rounded down, so that nothing leaks.
+
+    All are within the years 1 to 9999.
+    """
+    if pa.types.is_date(column.type):
+        column = column.cast(pa.timestamp("s" if pa.types.is_date32(column.type) else "ms"))
+    counted = np.asarray(column.cast(pa.int64()))
+    if column.type.unit == "ns":
+        return np.asarray(np.floor_divide(counted, 1000), np.int64)
+    return np.asarray(counted * _MICROS[column.type.unit], np.int64)
+
+
+class TableSpine(Spine):
+    """A spine in memory, or mapped from a file."""
+
+    def __init__(
+        self, table: pa.Table, keys: Mapping[str, DType], timestamp_column: str | None, at: int | None, given: Any
+    ) -> None:
+        super().__init__(keys, timestamp_column, at, given)
+        self.table = table
+
+    @property
+    def schema(self) -> pa.Schema:
+        return self.table.schema.remove_metadata()
+
+    @property
+    def size(self) -> int:
+        return int(self.table.num_rows)
+
+    def batches(self, rows: int, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+        table = self.table if columns is None else self.table.select(columns)
+        for start in range(0, self.table.num_rows, rows):
+            yield one_batch(table.slice(start, rows), min(rows, self.table.num_rows - start))
+
+
+class ParquetSpine(Spine):
+    """A spine in a Parquet file."""
+
+    def __init__(self, path: Path, keys: Mapping[str, DType], timestamp_column: str | None, at: int | None) -> None:
+        super().__init__(keys, timestamp_column, at, path)
+        try:
+            with pq.ParquetFile(path) as file:
+                self._schema = file.schema_arrow.remove_metadata()
+        except (pa.ArrowException, OSError) as bad:
+            raise SpineError(f"cannot read the spine {path} as Parquet: {bad}; {_FORMS}") from bad
+
+    @property
+    def file(self) -> Path | None:
+        return Path(self.given)
+
+    @property
+    def schema(self) -> pa.Schema:
+        return self._schema
+
+    @property
+    def size(self) -> int:
+        with pq.ParquetFile(self.given) as file:
+            return int(file.metadata.num_rows)
+
+    def batches(self, rows: int, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+        with pq.ParquetFile(self.given) as file:
+            held: list[pa.RecordBatch] = []
+            count = 0
+            for batch in file.iter_batches(batch_size=min(rows, _BATCH), columns=columns):
+                held.append(batch if columns is None else batch.select(columns))
+                count += batch.num_rows
+                while count >= rows:
+                    table = pa.Table.from_batches(held)
+                    yield one_batch(table.slice(0, rows), rows)
+                    held, count = table.slice(rows).to_batches(), count - rows
+            if count:
+                yield one_batch(pa.Table.from_batches(held), count)
+
+
+def one_batch(table: pa.Table, size: int) -> pa.RecordBatch:
+    """The rows of a table as one batch."""
+    columns = [_joined(column) for column in table.columns]
+    if not columns:
+        return pa.RecordBatch.from_struct_array(pa.array([{}] * size, pa.struct([])))
+    return pa.RecordBatch.from_arrays(columns, schema=table.schema.remove_metadata())
+
+
+def _joined(column: pa.ChunkedArray) -> pa.Array:
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    joined = column.combine_chunks()
+    return joined if isinstance(joined, pa.Array) else pa.concat_arrays(joined.chunks)
+
+
+def open_spine(
+    given: Any,
+    keys: Mapping[str, DType],
+    timestamp_column: str | None,
+    at: int | None,
+    *,
+    query: Query,
+    folder: Path,
+    base: Path,
+    timezone: str | None = None,
+) -> Spine:
+    """The spine that the user gave, checked.
+
+    Args:
+        given: a pandas, polars or pyarrow table, rows, a Parquet path, or SQL.
+        keys: column → dtype of each join key.
+        timestamp_column: see `Spine`.
+        at: see `Spine`.
+        query: runs SQL; gives the schema and the batches of the answer.
+        folder: where the answer of SQL is kept while the spine lives.
+        base: the project's folder, where a relative path is looked for after the working directory.
+        timezone: of naive timestamps; None: UTC.
+
+    Raises:
+        SpineError: a missing column, a key of another type, an unreadable file.
+        UsageError: both a timestamp column and `at`.
+    """
+    if at is not None and timestamp_column is not None:
+        raise UsageError("give timestamp_column or at, not both: at is one instant for every row")
+    earlier, later = (None if timezone is None else local_times(timezone, later=side) for side in (False, True))
+    mixed: dict[str | None, NaiveTimes] = {}
+
+    def settled(name: str) -> NaiveTimes:
+        mixed[name] = NaiveTimes(later, dates=False) if name in keys else NaiveTimes(earlier)
+        return mixed[name]
+
+    spine: Spine
+    text = spine_query(given) if isinstance(given, str) else None
+    if text is not None:
+        spine = TableSpine(_kept(query, text, folder), keys, timestamp_column, at, given)
+    elif isinstance(given, (str, Path)):
+        spine = ParquetSpine(_found(given, base), keys, timestamp_column, at)
+    else:
+        try:
+            table = as_table(given, "spine", settled)
+        except DataError as bad:
+            raise SpineError(str(bad)) from bad
+        spine = TableSpine(table, keys, timestamp_column, at, given)
+    spine.zone = timezone
+    spine.prepare()
+    if spine.timestamp_column in mixed:
+        times = mixed[spine.timestamp_column]
+        spine.repeated, spine.skipped = times.repeated, times.skipped
+    return spine
+
+
+def _found(given: str | Path, base: Path) -> Path:
+    for candidate in (Path(given), base / given):
+        if is_file(candidate):
+            return candidate
+    raise SpineError(f"spine {brief(str(given))} is neither SQL nor a file here or in {base}: {_FORMS}")
+
+
+def _kept(query: Query, text: str, folder: Path) -> pa.Table:
+    """An answer in a file that is mapped into memory and has no name any more, so that it is gone with the table."""
+    schema, batches = query(text)
+    handle, name = tempfile.mkstemp(suffix=".arrow", dir=folder)
+    os.close(handle)
+    try:
+        with pa.OSFile(name, "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+            for batch in batches:
+                writer.write_batch(batch)
+        return pa.ipc.open_file(pa.memory_map(name)).read_all()
+    finally:
+        Path(name).unlink()

@@ -1,0 +1,196 @@
+"""Rule 5: of source rows equal in key and times that of the greatest event id, where the source has one, then the
+greatest, compared feature by feature in order of name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlglot import exp
+
+from headwater.definitions.feature import Feature
+from headwater.offline.join.relations import Tree, ViewRows, column, is_not_null, number
+from headwater.types import DType
+
+
+def heads(picked: str, spine: exp.Select, rows: ViewRows) -> exp.Select:
+    """(k0…, event, created, ordinal): each picked row beside which an equal one stands.
+
+    A log row has none, for its position decides.
+
+    Args:
+        picked: rn, ordinal, event, and `tied`: the created time of a row that has an equal one, else NULL.
+        spine: rn and the keys k0….
+        rows: the view's rows.
+    """
+    columns = [*[column(n, "s") for n in rows.key_names], column("event", "p"), column("tied", "p").as_("created")]
+    return (
+        exp.select(*columns, column("ordinal", "p"))
+        .distinct()
+        .from_(exp.to_table(picked).as_("p"))
+        .join(spine.subquery("s"), on=column("rn", "p").eq(column("rn", "s")))
+        .where(is_not_null(column("tied", "p")), column("ordinal", "p") < number(rows.source_size))
+    )
+
+
+def newest_heads(newest: str, rows: ViewRows, lower: int | None = None, upper: int | None = None) -> exp.Select:
+    """The same of a table of (ordinal, tie) that knows neither keys nor times; see `members` for the bounds."""
+    names = [*rows.key_names, "event", "created", "ordinal"]
+    ties = exp.select(column("ordinal")).from_(exp.to_table(newest))
+    ties = ties.where(column("tie"), column("ordinal") < number(rows.source_size))
+    return (
+        exp.select(*[column(n, "n") for n in names])
+        .from_(rows.narrow(lower, upper).subquery("n"))
+        .join(ties.subquery("x"), on=column("ordinal", "n").eq(column("ordinal", "x")), join_type="semi")
+    )
+
+
+def found(picked: str, rows: ViewRows) -> exp.Select:
+    """The picked ordinals beside which an equal source row stands, looked up by key and times."""
+    keys = rows.key_names
+    heads = (
+        exp.select(*[column(n) for n in (*keys, "event", "created", "ordinal")]).distinct().from_(exp.to_table(picked))
+    )
+    heads = heads.where(column("ordinal") < number(rows.source_size))
+    on = _same(keys, "h", "r")
+    return (
+        exp.select(column("ordinal", "h").as_("ordinal"))
+        .distinct()
+        .from_(heads.subquery("h"))
+        .join(rows.narrow().subquery("r"), on=exp.and_(on, column("ordinal", "r") < column("ordinal", "h")))
+    )
+
+
+def marked(picked: str, equal: str) -> exp.Select:
+    """`picked` with `tied`, from the ordinals that have an equal row beside them."""
+    tied = exp.Case().when(is_not_null(column("ordinal", "x")), column("created", "p"))
+    return (
+        exp.select(column("rn", "p"), column("ordinal", "p"), column("event", "p"), tied.as_("tied"))
+        .from_(exp.to_table(picked).as_("p"))
+        .join(exp.to_table(equal).as_("x"), on=column("ordinal", "p").eq(column("ordinal", "x")), join_type="left")
+    )
+
+
+def _same(keys: Sequence[str], left: str, right: str) -> Tree:
+    return exp.and_(*[column(n, left).eq(column(n, right)) for n in (*keys, "event", "created")])
+
+
+def members(
+    rows: ViewRows, heads: str, features: Sequence[Feature], lower: int | None = None, upper: int | None = None
+) -> exp.Select:
+    """(head, ordinal, f0…, event_id): every source row that ties with a head, the head among them.
+
+    Its features are by name; event_id is there where the source has one.
+
+    Args:
+        rows: the view's rows.
+        heads: a table from `heads` or `newest_heads`.
+        features: every feature of the view.
+        lower, upper: event times outside of these need not be read.
+    """
+    names = sorted(f.name for f in features)
+    values = [column(f"f{i}", "r").as_(f"f{i}", quoted=True) for i in range(len(names))]
+    if rows.event_id:
+        values.append(column("event_id", "r").as_("event_id", quoted=True))
+    return (
+        exp.select(column("ordinal", "h").as_("head"), column("ordinal", "r").as_("ordinal"), *values)
+        .from_(exp.to_table(heads).as_("h"))
+        .join(
+            rows.narrow(lower, upper, features=names, event_id=rows.event_id).subquery("r"),
+            on=_same(rows.key_names, "h", "r"),
+        )
+        .where(column("ordinal", "r") < number(rows.source_size))
+    )
+
+
+def ranked(members: str, features: Sequence[Feature], event_id: bool) -> exp.Select:
+    """(head, ordinal, place, e0…, v0…): the rows of each head in the order of rule 5, with what orders them.
+
+    Args:
+        members: a table from `members`.
+        features: every feature of the view.
+        event_id: whether the source has an event id, of which e0… are.
+    """
+    ordered = sorted(features, key=lambda f: f.name)
+    ids = _event_id_keys(column("event_id", "m")) if event_id else []
+    values = [key for i, f in enumerate(ordered) for key in sort_keys(column(f"f{i}", "m"), f.dtype)]
+    order = [exp.Ordered(this=key.copy(), desc=True) for key in (*ids, *values, column("ordinal", "m"))]
+    place = exp.Window(this=exp.RowNumber(), partition_by=[column("head", "m")], order=exp.Order(expressions=order))
+    names = [f"e{i}" for i in range(len(ids))] + [f"v{i}" for i in range(len(values))]
+    keys = [key.as_(name, quoted=True) for key, name in zip([*ids, *values], names, strict=True)]
+    every = exp.select(column("head", "m"), column("ordinal", "m"), place.as_("place"), *keys)
+    return every.from_(exp.to_table(members).as_("m"))
+
+
+def winners(ranked: str, features: Sequence[Feature], event_id: bool) -> exp.Select:
+    """(head, winner, by_features): for each head the ordinal of the row that rule 5 chooses.
+
+    `by_features`: only the features decided, between rows of the same event id, if any.
+
+    Args:
+        ranked: a table from `ranked`.
+        features, event_id: as there.
+    """
+    ids = len(_event_id_keys(exp.Null())) if event_id else 0
+    values = sum(len(sort_keys(exp.Null(), f.dtype)) for f in features)
+    same = [exp.NullSafeEQ(this=column(f"e{i}", "a"), expression=column(f"e{i}", "b")) for i in range(ids)]
+    other = [exp.NullSafeNEQ(this=column(f"v{i}", "a"), expression=column(f"v{i}", "b")) for i in range(values)]
+    there = column("place", "b") > number(1)
+    decided = exp.Max(this=exp.Case().when(exp.and_(there, *same, exp.or_(*other)), number(1)).else_(number(0)))
+    return (
+        exp.select(column("head", "a"), column("ordinal", "a").as_("winner"), decided.as_("by_features"))
+        .from_(exp.to_table(ranked).as_("a"))
+        .join(exp.to_table(ranked).as_("b"), on=column("head", "a").eq(column("head", "b")))
+        .where(column("place", "a").eq(number(1)))
+        .group_by(column("head", "a"), column("ordinal", "a"))
+    )
+
+
+def by_features(picked: str, winners: str) -> exp.Select:
+    """How many of the picked rows only the features decided."""
+    return (
+        exp.select(exp.Count(this=exp.Star()))
+        .from_(exp.to_table(picked).as_("p"))
+        .join(exp.to_table(winners).as_("w"), on=column("ordinal", "p").eq(column("head", "w")))
+        .where(column("by_features", "w").eq(number(1)))
+    )
+
+
+def settled(picked: str, winners: str, names: Sequence[str]) -> exp.Select:
+    """The picked rows, each tied one by its winner: the columns named, and ordinal."""
+    ordinal = exp.Coalesce(this=column("winner", "w"), expressions=[column("ordinal", "p")])
+    return (
+        exp.select(*[column(name, "p") for name in names], ordinal.as_("ordinal"))
+        .from_(exp.to_table(picked).as_("p"))
+        .join(exp.to_table(winners).as_("w"), on=column("ordinal", "p").eq(column("head", "w")), join_type="left")
+    )
+
+
+def sort_keys(value: Tree, dtype: DType) -> list[Tree]:
+    """Expressions, none of them NULL first or last by an engine's own rule, that order values as rule 5 says.
+
+    NULL lowest, then numbers, NaN highest; text by its UTF-8 bytes; arrays by element, a NULL element lowest, a
+    beginning before the whole.
+    """
+    present = exp.Case().when(is_not_null(value), number(1)).else_(number(0))
+    if dtype.name in ("float32", "float64"):
+        nan = exp.Case().when(exp.IsNan(this=value.copy()), number(1)).else_(number(0))
+        return [present, nan, value.copy()]
+    if dtype.name == "array" and dtype.element is not None:
+        return [present, _elements(value.copy(), dtype.element)]
+    return [present, value.copy()]
+
+
+def _event_id_keys(value: Tree) -> list[Tree]:
+    """What orders event ids: NULL lowest, then by their own type, floats with NaN highest (DuckDB's own order)."""
+    return [exp.Case().when(is_not_null(value), number(1)).else_(number(0)), value.copy()]
+
+
+def _elements(value: Tree, dtype: DType) -> Tree:
+    """An array as an array of comparable structs, one an element."""
+    element = exp.to_identifier("x")
+    x = exp.column(element.copy())
+    fields = [
+        exp.PropertyEQ(this=exp.to_identifier(f"p{i}"), expression=key) for i, key in enumerate(sort_keys(x, dtype))
+    ]
+    return exp.Transform(this=value, expression=exp.Lambda(this=exp.Struct(expressions=fields), expressions=[element]))

@@ -1,0 +1,404 @@
+"""OnlineResult: the answer to one read, columnar, with a status for each value; most of it made when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from headwater.clock import from_micros
+from headwater.errors import FeatureNotFound, UsageError, nearest
+from headwater.forks import lazy
+from headwater.online.reading.entities import EntityBatch, key_array
+from headwater.online.reading.frames import SHOWN, to_html
+from headwater.online.reading.vector import FeatureVector as FeatureVector
+from headwater.online.reading.view_read import MatrixColumns, ReadColumn, ReadRequest, ReadView, ViewRead
+from headwater.online.rows.values import Damaged, instant
+from headwater.planning.frames import to_pandas
+from headwater.planning.shown import short_form
+from headwater.types import STATUSES, Status
+
+if TYPE_CHECKING:
+    import pandas
+
+_WHOLE = 2**53
+"""The greatest integer below which float64 holds all."""
+_CODE = {status: code for code, status in enumerate(STATUSES)}
+
+
+class OnlineResult:
+    """Values, statuses and times of one read, in the order of the entities.
+
+    Python values: timestamps are UTC datetimes, dates are dates, arrays and embeddings lists. A float32 is the same
+    number in every form, 1.1109999418258667 where 1.111 was given; only what people look at shows it as 1.111.
+    """
+
+    def __init__(
+        self,
+        asked: ReadRequest,
+        batch: EntityBatch,
+        reads: Sequence[ViewRead],
+        drop: bool,
+        max_age: int | None,
+    ) -> None:
+        self._asked, self._batch, self._reads = asked, batch, reads
+        self._drop, self._max_age = drop, max_age
+
+    def __len__(self) -> int:
+        return self._batch.size
+
+    def __repr__(self) -> str:
+        return f"OnlineResult({len(self)} rows, features {', '.join(c.name for c in self._asked.columns)})"
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the feature columns, in the order asked for."""
+        return [column.name for column in self._asked.columns]
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """View label → version."""
+        return {read.view.label: read.view.version for read in self._reads}
+
+    def to_dict(self) -> dict[str, list[Any]]:
+        """Column → values: keys first, then features in the order asked for."""
+        asked, batch = self._asked, self._batch
+        out = {name: list(batch.values(name)) for name in asked.keys}
+        values: list[list[Any]] = []
+        for read in self._reads:
+            values += self._values(read)
+        for name, place in asked.places:
+            out[name] = values[place]
+        return out
+
+    def to_pylist(self) -> list[dict[str, Any]]:
+        """One dict for each row."""
+        columns = self.to_dict()
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+    # -- values
+
+    def _values(self, read: ViewRead) -> list[list[Any]]:
+        """The view's columns, one value for each row of the answer."""
+        rows = read.rows
+        columns = rows.columns()
+        if rows.missing:
+            for column, default in zip(columns, read.view.defaults, strict=True):
+                for i in rows.missing:
+                    column[i] = default if type(default) is not list else list(default)
+        if rows.damaged or rows.not_known:
+            for column in columns:
+                for i in (*rows.damaged, *rows.not_known):
+                    column[i] = None
+        if self._drop:
+            for f, column in enumerate(columns):
+                for i in self._stale_places(read, f).tolist():
+                    column[i] = None
+        if read.inverse is None:
+            return columns
+        return [_spread(column, read.inverse) for column in columns]
+
+    def _codes(self, column: ReadColumn) -> NDArray[np.uint8]:
+        """The statuses of a column, as places in `STATUSES`, by distinct key."""
+        read = self._reads[column.view]
+        codes = self._row_codes[column.view].copy()
+        present = codes == _CODE[Status.PRESENT]
+        stale = self._stale_places(read, column.feature)
+        codes[stale] = _CODE[Status.STALE]
+        nulls = read.rows.nulls(column.feature)
+        if nulls is not None:
+            codes[present & nulls] = _CODE[Status.NULL]
+        return codes
+
+    @lazy
+    def _row_codes(self) -> list[NDArray[np.uint8]]:
+        out = []
+        for read in self._reads:
+            codes = np.full(read.rows.size, _CODE[Status.PRESENT], np.uint8)
+            codes[read.rows.expired] = _CODE[Status.EXPIRED]
+            codes[read.rows.absent] = _CODE[Status.NOT_FOUND]
+            codes[list(read.rows.damaged)] = _CODE[Status.UNAVAILABLE]
+            codes[read.rows.not_known] = _CODE[Status.NOT_KNOWN]
+            out.append(codes)
+        return out
+
+    def _stale_places(self, read: ViewRead, feature: int) -> NDArray[np.intp]:
+        """Places of rows that are there and older than the feature's SLA."""
+        sla = self._sla(read.view, feature)
+        if sla is None or not read.view.timed:
+            return np.empty(0, np.intp)
+        old = read.rows.older(sla)
+        old[list(read.rows.gone)] = False
+        return np.flatnonzero(old)
+
+    def _sla(self, view: ReadView, feature: int) -> int | None:
+        return self._max_age if self._max_age is not None else view.slas[feature]
+
+    # -- beside the values
+
+    @property
+    def statuses(self) -> dict[str, list[Status]]:
+        """Column → the status of each value."""
+        return {c.name: [STATUSES[code] for code in self._spread_codes(c).tolist()] for c in self._asked.columns}
+
+    def status_codes(self) -> dict[str, NDArray[np.uint8]]:
+        """Column → the status of each value as its place in `types.STATUSES` (uint8)."""
+        return {column.name: self._spread_codes(column) for column in self._asked.columns}
+
+    def _spread_codes(self, column: ReadColumn) -> NDArray[np.uint8]:
+        inverse = self._reads[column.view].inverse
+        codes = self._codes(column)
+        return codes if inverse is None else codes[inverse]
+
+    @property
+    def event_times(self) -> dict[str, list[datetime | None]]:
+        """View label → the event time (UTC) of each row; None where there is no value or the view has no event time."""
+        return {read.view.label: self._times(read, read.rows.events()) for read in self._reads}
+
+    @property
+    def read_at(self) -> dict[str, list[datetime]]:
+        """View label → the instant (UTC) that each row's answer holds for.
+
+        It is the `now` of the read, unless that was this host's clock and the row is known, or its key was deleted,
+        later than that by up to one hour (with a session: by any time): then it is that later instant, by which ttl,
+        SLA, freshness and status count.
+        """
+        return {read.view.label: list(map(from_micros, self._instants(read))) for read in self._reads}
+
+    def _instants(self, read: ViewRead) -> list[int]:
+        """The same in microseconds."""
+        at = read.rows.at
+        if isinstance(at, int):
+            return [at] * len(self)
+        instants: list[int] = (at if read.inverse is None else at[read.inverse]).tolist()
+        return instants
+
+    def _times(self, read: ViewRead, micros: NDArray[np.int64]) -> list[datetime | None]:
+        gone = read.rows.gone
+        times = [None if i in gone or not read.view.timed else _instant(at) for i, at in enumerate(micros.tolist())]
+        return times if read.inverse is None else _spread(times, read.inverse)
+
+    def freshness(self) -> dict[str, list[float | None]]:
+        """View label → the freshness of each row, 0 to 1; None where there is no value.
+
+        By the strictest SLA among the features asked for (or the read's `max_age`), at `read_at`; 1 where there is
+        none, and where the view has no event time.
+        """
+        out: dict[str, list[float | None]] = {}
+        for read in self._reads:
+            scores = np.ones(read.rows.size)
+            if read.view.timed:
+                # in floats: no age overflows
+                ages = np.asarray(read.rows.at, np.float64) - read.rows.events().astype(np.float64)
+                scores = self._asked.freshness.score(ages, self._strictest(read.view))
+            gone = read.rows.gone
+            values = [None if i in gone else score for i, score in enumerate(scores.tolist())]
+            out[read.view.label] = values if read.inverse is None else _spread(values, read.inverse)
+        return out
+
+    def _strictest(self, view: ReadView) -> int | None:
+        return self._max_age if self._max_age is not None else view.sla
+
+    @property
+    def problems(self) -> dict[Any, str]:
+        """Damaged rows: entity key (a tuple for several join keys) → view, version and what is wrong."""
+        out: dict[Any, str] = {}
+        for read in self._reads:
+            if not read.rows.damaged:
+                continue
+            columns = [self._batch.values(name) for name in read.view.key_columns]
+            places = range(len(self)) if read.inverse is None else read.inverse
+            for row, place in enumerate(places):
+                if place in read.rows.damaged:
+                    key = tuple(column[row] for column in columns)
+                    text = f"{read.view.label} {read.view.version}: the stored row is {read.rows.damaged[place]}"
+                    known = out.get(key[0] if len(key) == 1 else key)
+                    if known is None or text not in known:
+                        out[key[0] if len(key) == 1 else key] = text if known is None else f"{known}; {text}"
+        return out
+
+    # -- forms
+
+    def to_numpy(
+        self, dtype: Any = None, columns: Sequence[str] | None = None, missing: float = float("nan")
+    ) -> NDArray[Any]:
+        """A (rows, features) matrix without the keys; a value that is not there is `missing`, else its default.
+
+        An embedding spans as many columns as it has numbers.
+
+        Args:
+            dtype: of the matrix; None: one that loses nothing, float32 where every feature is Float32, Bool or an
+                Embedding, else float64.
+            columns: the features to take, in order; all unless given.
+            missing: what stands for a value that is not there and has no default.
+
+        Raises:
+            UsageError: a feature that is no number; a dtype that cannot hold a value or `missing`; unless a dtype is
+                given, an integer beyond 2**53, which float64 cannot hold.
+            FeatureNotFound: a column that was not asked for.
+        """
+        asked = self._asked
+        wanted = asked.matrix if columns is None else MatrixColumns.of([self._column(name) for name in columns])
+        if wanted.odd is not None:
+            raise UsageError(
+                f"feature {wanted.odd.name!r} is {wanted.odd.dtype}, not a number: leave it out with columns=[…]"
+            )
+        try:
+            matrix = self._matrices(wanted, wanted.dtype if dtype is None else dtype, missing)
+        except (TypeError, ValueError, OverflowError) as bad:
+            raise UsageError(
+                f"to_numpy(dtype={dtype!r}, missing={missing!r}): {bad}; give a dtype that holds values and `missing`"
+            ) from bad
+        if dtype is None and wanted.wide:
+            self._check_whole(matrix, wanted)
+        return matrix
+
+    def _check_whole(self, matrix: NDArray[Any], wanted: MatrixColumns) -> None:
+        """Refuse integers that float64 does not hold."""
+        for column, place in wanted.wide:
+            if not (np.abs(matrix[:, place]) >= _WHOLE).any():
+                continue
+            for row, value in enumerate(self.to_dict()[column.name]):
+                if value is not None and abs(value) > _WHOLE:
+                    raise UsageError(
+                        f"to_numpy(): feature {column.name!r} is {value} in row {row}, an integer beyond 2**53, which "
+                        "float64 cannot hold: leave it out with columns=[…], or give a dtype"
+                    )
+
+    def _matrices(self, wanted: MatrixColumns, dtype: Any, missing: float) -> NDArray[Any]:
+        if len(wanted.parts) == 1 and not wanted.embeddings:
+            view, features, _ = wanted.parts[0]
+            return self._matrix(self._reads[view], features, dtype, missing)
+        out = np.empty((len(self), wanted.count), dtype)
+        for view, features, places in wanted.parts:
+            out[:, places] = self._matrix(self._reads[view], features, dtype, missing)
+        for column, start in wanted.embeddings:
+            assert column.dtype.dim is not None
+            vectors = self._vectors(self._reads[column.view], column.feature, dtype, missing)
+            out[:, start : start + column.dtype.dim] = vectors
+        return out
+
+    def _vectors(self, read: ViewRead, feature: int, dtype: Any, missing: float) -> NDArray[Any]:
+        """An embedding as a matrix, a row for each of the answer."""
+        rows = read.rows
+        out = rows.numbers(feature).astype(dtype)
+        nulls = rows.nulls(feature)
+        if nulls is not None:
+            out[nulls] = missing
+        if rows.missing:
+            default = read.view.defaults[feature]
+            out[rows.missing] = missing if default is None else default
+        if self._drop:
+            out[self._stale_places(read, feature)] = missing
+        if rows.damaged or rows.not_known:
+            out[[*rows.damaged, *rows.not_known]] = missing
+        return out if read.inverse is None else out[read.inverse]
+
+    def _column(self, name: str) -> ReadColumn:
+        for column in self._asked.columns:
+            if column.name == name:
+                return column
+        names = self.columns
+        raise FeatureNotFound(f"{name!r} is not in this result, which has {', '.join(names)}{nearest(name, names)}")
+
+    def _matrix(self, read: ViewRead, features: tuple[int, ...], dtype: Any, missing: float) -> NDArray[Any]:
+        """Features of one view as a matrix, a row for each of the answer."""
+        rows = read.rows
+        out = rows.matrix(features, dtype)
+        if rows.has_nulls or rows.missing or self._drop:
+            for place, feature in enumerate(features):
+                nulls = rows.nulls(feature)
+                if nulls is not None:
+                    out[nulls, place] = missing
+                if rows.missing:
+                    default = read.view.defaults[feature]
+                    out[rows.missing, place] = missing if default is None else default
+                if self._drop:
+                    out[self._stale_places(read, feature), place] = missing
+        if rows.damaged or rows.not_known:
+            out[[*rows.damaged, *rows.not_known]] = missing
+        return out if read.inverse is None else out[read.inverse]
+
+    def to_arrow(self) -> pa.Table:
+        """A table in the dtypes of the keys and features, exact; NULL for a value not there and without a default."""
+        batch = self._batch
+        arrays = {name: key_array(batch.values(name), dtype.arrow) for name, dtype in self._asked.keys.items()}
+        values = self.to_dict()
+        for column in self._asked.columns:
+            arrays[column.name] = pa.array(values[column.name], column.dtype.arrow)
+        return pa.table(arrays)
+
+    def to_pandas(self, types: str = "nullable") -> pandas.DataFrame:
+        """A pandas frame; `types` as in history: "nullable" (Int64, boolean, string), "numpy", "arrow"."""
+        return to_pandas(self.to_arrow(), types)
+
+    def vectors(self) -> list[FeatureVector]:
+        """One `FeatureVector` for each row, in the order asked for."""
+        values, statuses, times = self.to_pylist(), self.statuses, self.event_times
+        slas = [self._strictest(read.view) for read in self._reads]
+        events = [self._known(read, read.rows.events()) for read in self._reads]
+        created = [self._known(read, read.rows.created()) for read in self._reads]
+        instants = [self._instants(read) for read in self._reads]
+        out = []
+        for row, record in enumerate(values):
+            stamps = {label: column[row] for label, column in times.items()}
+            known = [stamp for stamp in stamps.values() if stamp is not None]
+            made = [at for column in created if (at := column[row]) is not None]
+            keys = {name: record.pop(name) for name in self._asked.keys}
+            scores = tuple(
+                (
+                    instants[v][row] if not read.view.timed and events[v][row] is not None else events[v][row],
+                    slas[v] if read.view.timed else None,
+                    instants[v][row],
+                )
+                for v, read in enumerate(self._reads)
+            )
+            metadata: dict[str, Any] = {"statuses": {name: column[row] for name, column in statuses.items()}}
+            if self._asked.service is not None:
+                metadata["service"] = "@".join(self._asked.service)
+            out.append(
+                FeatureVector(
+                    entity_id=next(iter(keys.values())) if len(keys) == 1 else keys,
+                    features=record,
+                    feature_timestamp=min(known, default=None),
+                    feature_timestamps=stamps,
+                    computation_timestamp=_instant(max(made)) if made else None,
+                    version_info=self.versions,
+                    metadata=metadata,
+                    _scores=scores,
+                    _freshness=self._asked.freshness,
+                )
+            )
+        return out
+
+    def _known(self, read: ViewRead, micros: NDArray[np.int64]) -> list[int | None]:
+        """Times in microseconds for each row of the answer; None where there is no value."""
+        gone = read.rows.gone
+        values = [None if i in gone else at for i, at in enumerate(micros.tolist())]
+        return values if read.inverse is None else _spread(values, read.inverse)
+
+    def _repr_html_(self) -> str:
+        columns = self.to_dict()
+        for column in self._asked.columns:
+            values = columns[column.name]
+            values[:SHOWN] = [short_form(value, column.dtype.arrow) for value in values[:SHOWN]]
+        return to_html(columns, self.statuses)
+
+
+def _spread(column: Sequence[Any], inverse: list[int]) -> list[Any]:
+    """A column by distinct key as one value for each row."""
+    if len(inverse) < 2:
+        return [column[i] for i in inverse]
+    return list(itemgetter(*inverse)(column))
+
+
+def _instant(micros: int) -> datetime | None:
+    try:
+        return instant(micros)
+    except Damaged:
+        return None

@@ -1,0 +1,138 @@
+"""What a reader knows of a view beforehand, and what one read found of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from headwater.freshness import Freshness
+from headwater.online.rows.decoded import DecodedRows
+from headwater.online.rows.keys import KeySpace
+from headwater.online.rows.row_format import RowFormat
+from headwater.types import DType
+
+
+@dataclass(frozen=True, slots=True)
+class ReadView:
+    """What a prepared reader knows of one view.
+
+    Attributes:
+        label: the view's name in the request, or its alias.
+        version: its version.
+        key_columns: the request's columns that find its rows.
+        space: its keys.
+        twin: the first view of the request whose keys differ from its own by their prefix alone; None where it is that.
+        form: of its rows; its slots are the features asked for.
+        timed: whether its rows have event times.
+        ttl: microseconds, None for no limit.
+        slas: of each feature asked for, microseconds, None for none.
+        sla: the strictest of them.
+        defaults: of each feature asked for, None for none.
+    """
+
+    label: str
+    version: str
+    key_columns: tuple[str, ...]
+    space: KeySpace
+    twin: int | None
+    form: RowFormat
+    timed: bool
+    ttl: int | None
+    slas: tuple[int | None, ...]
+    sla: int | None
+    defaults: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadColumn:
+    """One output column: which view it is from, and which of the features asked for there."""
+
+    name: str
+    view: int
+    feature: int
+    dtype: DType
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class MatrixColumns:
+    """Feature columns as a matrix takes them.
+
+    Attributes:
+        count: how many the matrix has; an embedding spans as many as it has numbers.
+        odd: the first that is neither a number nor an embedding; None where all are.
+        parts: for each view that has numbers: its place, its features, and their places in the matrix.
+        embeddings: each embedding, and where its columns begin.
+        dtype: the one that holds all of them without loss, integers beyond 2**53 aside: float32 where every one is
+            Float32, Bool or an embedding, else float64.
+        wide: the integers of 64 bits, and their places in the matrix.
+    """
+
+    count: int
+    odd: ReadColumn | None
+    parts: Sequence[tuple[int, tuple[int, ...], list[int]]]
+    embeddings: Sequence[tuple[ReadColumn, int]]
+    dtype: str
+    wide: Sequence[tuple[ReadColumn, int]]
+
+    @classmethod
+    def of(cls, columns: Sequence[ReadColumn]) -> MatrixColumns:
+        """The columns, in order."""
+        by_view: dict[int, list[tuple[int, int]]] = {}
+        embeddings, odd, place = [], None, 0
+        for column in columns:
+            if column.dtype.name == "embedding":
+                embeddings.append((column, place))
+                place += column.dtype.dim or 0
+                continue
+            if not column.dtype.numeric:
+                odd = odd or column
+            by_view.setdefault(column.view, []).append((column.feature, place))
+            place += 1
+        parts = [(view, tuple(f for f, _ in some), [p for _, p in some]) for view, some in by_view.items()]
+        narrow = all(column.dtype.name in ("float32", "bool", "embedding") for column in columns)
+        places = {(view, f): p for view, some in by_view.items() for f, p in some}
+        wide = [(c, places[c.view, c.feature]) for c in columns if c.dtype.name == "int64"]
+        return cls(place, odd, parts, embeddings, "float32" if narrow else "float64", wide)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class ReadRequest:
+    """What a prepared reader knows of its answers.
+
+    Attributes:
+        keys: request column → dtype.
+        columns: the feature columns, in the order asked for.
+        matrix: the same, for a matrix of all.
+        places: name of each → its place among the features of all views, laid end to end.
+        freshness: the function freshness is measured by.
+        service: name and version, where one was asked for.
+    """
+
+    keys: Mapping[str, DType]
+    columns: Sequence[ReadColumn]
+    matrix: MatrixColumns
+    places: Sequence[tuple[str, int]]
+    freshness: Freshness
+    service: tuple[str, str] | None
+
+
+@dataclass(eq=False, slots=True)
+class ViewRead:
+    """One view's part of one read, by distinct key.
+
+    Attributes:
+        view: what is known of it beforehand.
+        start, stop: where its distinct keys stand among those of the read.
+        inverse: for each row of the answer the place of its key in this part, `stop - start` for a NULL key; None where
+            row i has key i.
+        long_keys: place in this part → whole key, for those asked for by digest.
+        rows: what was found, once the store has answered.
+    """
+
+    view: ReadView
+    start: int
+    stop: int
+    inverse: list[int] | None
+    long_keys: dict[int, bytes] | None
+    rows: DecodedRows = field(init=False)

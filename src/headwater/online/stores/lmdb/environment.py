@@ -1,0 +1,389 @@
+"""The LMDB environment of a path: opened once a process, shared by its stores, opened again where it must be."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import lmdb
+
+from headwater import forks
+from headwater.errors import StoreError, StoreReadOnly, Unavailable, UsageError
+from headwater.file_lock import LockReplaced
+from headwater.gate import Gate
+from headwater.online.stores.lmdb.files import Settings, StoreDamaged, explained, take
+from headwater.online.stores.lmdb.opened import SLOTS, Opened
+from headwater.online.stores.lmdb.opening import open_folder
+from headwater.online.stores.lmdb.scrub import erase_removed
+
+ATTEMPTS = 24
+
+SLOT_CHECK = 0.01
+"""Seconds after which a reader that waits to enter a slot looks whether another one is free."""
+
+_CLOSED = "it was closed"
+_IN_TRANSACTION = (
+    "this process was forked within a transaction of its parent: fork outside of them, or start processes with "
+    "multiprocessing's 'spawn' or 'forkserver'"
+)
+_UNANNOUNCED = (
+    "this process was forked by a program that does not tell Python beforehand, as uWSGI does, and its parent had the "
+    "store open: use the store in no process before it forks (uWSGI: `lazy-apps = true`), or take another online store"
+)
+
+_T = TypeVar("_T")
+
+
+class Environment:
+    """The one LMDB environment of a path in this process, shared by its stores.
+
+    Order of locks: that of opening, then the gate; or the writer's, then the gate. Whoever holds the writer's lock, or
+    is in the gate, opens nothing.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.path = settings.path
+        self.stores = 0
+        self._settings = settings
+        self._opened: Opened | None = None
+        self._refused: tuple[object, str] | None = None
+        self._given_up = ""
+        self._shut = self._idle = False
+        self.gate, self._opening = Gate(), forks.lock()
+        forks.after_fork(self, Environment._in_child, before=Environment._before_fork, in_parent=Environment._go_on)
+
+    def _before_fork(self) -> None:
+        self._shut = self.gate.shut(forks.PATIENCE)
+        self._idle = self._shut and (self._opened is None or self._opened.leave_slots())
+
+    def _go_on(self) -> None:
+        if self._opened is not None and self._idle:
+            self._opened.enter_slot()
+        if self._shut:
+            self._shut = False
+            self.gate.open()
+
+    def _in_child(self) -> None:
+        """Open nothing that is the parent's; LMDB opens a path once in a process, so what was copied goes first."""
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            opened.abandon(idle=self._idle)
+            if not self._idle:
+                self._given_up = _IN_TRANSACTION if forks.was_announced() else _UNANNOUNCED
+        self.gate, self._shut, self._idle = Gate(), False, False
+
+    @property
+    def read_only(self) -> str:
+        """Why nothing can be written; empty where it can, or is not open."""
+        return "" if self._opened is None else self._opened.read_only
+
+    def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """The bytes under each key; as `read` would, on the shortest road while nothing is amiss."""
+        opened = self._opened
+        if opened is not None and opened.slots and opened.is_current():
+            self.gate.enter()
+            try:
+                txn = opened.begin() if opened is self._opened else None
+                if txn is not None:
+                    try:
+                        result = list(map(txn.get, keys))
+                    finally:
+                        txn.abort()
+                    with opened.giving:
+                        opened.slots.append(txn)
+                        del txn
+                    return result
+            except lmdb.Error:
+                pass  # explained, or mended, below
+            finally:
+                self.gate.leave()
+        return self.read(lambda txn: list(map(txn.get, keys)))
+
+    def read(self, work: Callable[[Any], _T]) -> _T:
+        """Run work in a read transaction.
+
+        Raises:
+            StoreError: the environment cannot be opened or read.
+        """
+        return self._attempt(work, self._read)
+
+    def write(self, work: Callable[[Any], _T]) -> _T:
+        """Run work in a write transaction and commit it; it may run twice, where the map had to grow.
+
+        Raises:
+            Unavailable: another process or thread was in one for too long.
+            StorageFull, StoreReadOnly, StoreError: nothing of the transaction is kept.
+        """
+        return self._attempt(work, self._write)
+
+    def _attempt(self, work: Callable[[Any], _T], run: Callable[[Opened, Callable[[Any], _T]], _T]) -> _T:
+        for _ in range(ATTEMPTS):
+            opened = self._opened or self._open()
+            try:
+                return run(opened, work)
+            except LockReplaced:
+                continue
+            except lmdb.MapResizedError:
+                self._alone(opened, lambda env: env.set_mapsize(0))
+            except lmdb.MapFullError:
+                self._alone(opened, self._grow)
+            except lmdb.ReadersFullError:
+                self._free_slots(opened)
+            except (lmdb.PanicError, lmdb.BadRslotError, _Moved):
+                self._reopen(opened)
+            except lmdb.BadValsizeError as bad:
+                raise UsageError(f"online store {self.path}: keys have 1 to 511 bytes ({bad})") from bad
+            except lmdb.Error as bad:
+                raise explained(self._settings, bad) from bad
+        raise Unavailable(
+            f"the online store {self.path} could not be used: its reader table or its map stays full, or its files are "
+            "replaced again and again"
+        )
+
+    def _read(self, opened: Opened, work: Callable[[Any], _T]) -> _T:
+        due = not opened.is_current()
+        if due and opened.in_place() is None:
+            raise _Moved
+        until = time.monotonic() + self._settings.wait
+        while True:
+            self.gate.enter()
+            try:
+                if opened is not self._opened:
+                    raise LockReplaced
+                held = [opened.begin()]
+                if held[0] is not None:
+                    return self._run(opened, held, work, due)
+            finally:
+                self.gate.leave()
+            # to enter a slot in the table of readers takes a lock of LMDB's that has no bound: so under one that has
+            try:
+                if time.monotonic() >= until:
+                    take(opened.readers, self._settings, 0, "read")
+                elif not opened.readers.acquire(SLOT_CHECK):
+                    continue  # one may be given back meanwhile
+                self.gate.enter()
+                try:
+                    if opened is not self._opened:
+                        raise LockReplaced
+                    held = [opened.env.begin()]
+                    opened.readers.release()
+                    return self._run(opened, held, work, due)
+                finally:
+                    self.gate.leave()
+            finally:
+                opened.readers.release()
+
+    def _run(self, opened: Opened, held: list[Any], work: Callable[[Any], _T], due: bool) -> _T:
+        """Run work in a transaction, the only reference to which is held: its slot is kept for the next one."""
+        txn = held.pop()
+        try:
+            if due and opened.is_overwritten(txn):
+                raise _Moved
+            result = work(txn)
+            # no lock file, so no writer knows of this reader: what it read is whole if nothing was committed since
+            if opened.lockless and opened.env.info()["last_txnid"] != txn.id():
+                raise _Moved
+        finally:
+            txn.abort()
+        with opened.giving:
+            if not opened.lockless and len(opened.slots) < SLOTS:
+                opened.slots.append(txn)
+            del txn
+        return result
+
+    def _write(self, opened: Opened, work: Callable[[Any], _T]) -> _T:
+        if opened.writer is None:
+            self._reopen(opened)
+            if self.read_only:
+                raise StoreReadOnly(self.read_only)
+            raise LockReplaced
+        try:
+            take(opened.writer, self._settings, self._settings.wait, "written")
+            there = opened.in_place()
+            if there is None:
+                raise _Moved
+            self.gate.enter()
+            try:
+                return self._write_now(opened, work, there)
+            finally:
+                self.gate.leave()
+        finally:
+            try:
+                opened.writer.release()
+            except KeyboardInterrupt:  # that came before it was done: others would wait for an idle thread
+                opened.writer.release()
+                raise
+
+    def _write_now(self, opened: Opened, work: Callable[[Any], _T], there: os.stat_result) -> _T:
+        if opened is not self._opened:
+            raise LockReplaced
+        with opened.env.begin(write=True) as txn:
+            if not opened.follows(txn, there):
+                raise _Moved
+            result, transaction = work(txn), txn.id()
+        opened.committed(transaction)
+        return result
+
+    def erase_remains(self) -> None:
+        """Overwrite what the data file still holds of rows that were replaced or removed (`lmdb_scrub`).
+
+        Raises:
+            Unavailable: another process is in a write transaction for too long, or a reader goes on with an old state.
+            StorageFull, StoreReadOnly, StoreError: something may be left.
+        """
+        self._attempt(lambda txn: None, self._erase)
+
+    def _erase(self, opened: Opened, work: Callable[[Any], _T]) -> _T:
+        if opened.writer is None:
+            raise StoreReadOnly(self.read_only or f"the online store {self.path} is read-only")
+        try:
+            take(opened.writer, self._settings, self._settings.wait, "written")
+            if opened.in_place() is None:
+                raise _Moved
+            self.gate.enter()
+            try:
+                if opened is not self._opened:
+                    raise LockReplaced
+                erase_removed(self._settings.data, opened.env, self._settings.wait)
+                opened.committed(opened.env.info()["last_txnid"])
+                return work(None)
+            finally:
+                self.gate.leave()
+        finally:
+            opened.writer.release()
+
+    # growing and reopening need all transactions of the process closed, else LMDB reads memory that is gone
+
+    def _alone(self, opened: Opened, work: Callable[[lmdb.Environment], object]) -> None:
+        with self._alone_inside():
+            if opened is self._opened:
+                opened.slots.clear()
+                try:
+                    work(opened.env)
+                except lmdb.Error as bad:
+                    raise explained(self._settings, bad) from bad
+
+    def _grow(self, env: lmdb.Environment) -> None:
+        self._settings.map_size = 2 * int(env.info()["map_size"])
+        env.set_mapsize(self._settings.map_size)
+
+    def _free_slots(self, opened: Opened) -> None:
+        """Take the slots of readers that were killed; where there are none, wait a little for others to end."""
+        try:
+            take(opened.readers, self._settings, self._settings.wait, "read")
+            self.gate.enter()
+            try:
+                freed = opened is not self._opened or opened.env.reader_check()
+            finally:
+                self.gate.leave()
+        finally:
+            opened.readers.release()
+        if not freed:
+            time.sleep(0.01)
+
+    def _open(self) -> Opened:
+        with self._opening_turn():
+            if self._opened is None:
+                self._opened = self._open_now()
+            return self._opened
+
+    def _reopen(self, opened: Opened) -> None:
+        with self._opening_turn():
+            if self._opened is opened:
+                with self._alone_inside():
+                    self._opened = None
+                    opened.close()
+                self._opened = self._open_now()
+
+    def _open_now(self) -> Opened:
+        """Open the folder; a damaged one is looked at again once its file has changed."""
+        if self._given_up:
+            bad = Unavailable(f"the online store {self.path}: {self._given_up}")
+            bad.closed = self._given_up == _CLOSED
+            raise bad
+        try:
+            there = self._settings.data.stat()
+            state = (there.st_dev, there.st_ino, there.st_size, there.st_mtime_ns)
+        except OSError:
+            state = None
+        if self._refused is not None and self._refused[0] == state:
+            raise StoreError(self._refused[1])
+        self._refused = None
+        try:
+            return open_folder(self._settings)
+        except StoreDamaged as bad:
+            self._refused = state, str(bad)
+            raise
+
+    @contextmanager
+    def _opening_turn(self) -> Iterator[None]:
+        if not self._opening.acquire(timeout=self._settings.wait):
+            raise Unavailable(
+                f"the online store {self.path}: another thread of this process does not finish opening it"
+            )
+        try:
+            yield
+        finally:
+            self._opening.release()
+
+    @contextmanager
+    def _alone_inside(self) -> Iterator[None]:
+        if not self.gate.shut(self._settings.wait):
+            raise Unavailable(f"the online store {self.path}: another thread does not end its transaction")
+        try:
+            yield
+        finally:
+            self.gate.open()
+
+    def note_end(self) -> None:
+        """Note at the end of the process in which state the file is."""
+        if self._opened is not None:
+            self._opened.note_end()
+
+    def release(self) -> None:
+        """Close the environment for good, once its transactions are done."""
+        with self._opening_turn(), self._alone_inside():
+            self._given_up = _CLOSED
+            opened, self._opened = self._opened, None
+            if opened is not None:
+                opened.close()
+
+
+class _Moved(Exception):
+    """The files are not those that are open, or a reader without a lock file was overtaken by a writer."""
+
+
+_ENVIRONMENTS: dict[str, Environment] = {}
+_LOCK = forks.lock()
+
+
+def share(settings: Settings) -> Environment:
+    """The environment of a path, one more store using it; the first one's settings hold."""
+    place = os.path.realpath(settings.path)
+    with _LOCK:
+        shared = _ENVIRONMENTS.get(place)
+        if shared is None:
+            shared = _ENVIRONMENTS[place] = Environment(replace(settings, path=Path(place)))
+        shared.stores += 1
+    return shared
+
+
+def release(shared: Environment) -> None:
+    """Let go of an environment; the last of its stores closes it."""
+    with _LOCK:
+        shared.stores -= 1
+        if not shared.stores:
+            del _ENVIRONMENTS[str(shared.path)]
+            shared.release()
+
+
+@atexit.register
+def _note_ends() -> None:
+    for shared in _ENVIRONMENTS.values():
+        shared.note_end()

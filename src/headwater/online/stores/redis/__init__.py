@@ -1,0 +1,1 @@
+"""Redis: standalone, with replicas, behind Sentinel, or a cluster."""

@@ -1,0 +1,68 @@
+"""Reads of Redis on an event loop: the plans of the synchronous store, asked by an asynchronous client."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from headwater.errors import HeadwaterError
+from headwater.online.powers import Reading
+from headwater.online.stores.redis.cluster import read_plan
+from headwater.online.stores.redis.nodes import AsyncNode
+from headwater.online.stores.redis.reads import Nodes, Question
+from headwater.online.stores.redis.slots import Slots
+from headwater.online.stores.redis.url import Address, RedisPlace
+from headwater.types import ConsistencyLevel
+
+
+class RedisReads:
+    """Reads on an asynchronous client, of one event loop."""
+
+    def __init__(self, place: RedisPlace) -> None:
+        self.place = place
+        self._cluster = Slots(place) if place.kind == "cluster" else None
+        self._found = Nodes(place)
+        self._nodes: dict[tuple[Address, bool], AsyncNode] = {}
+
+    async def multi_get(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """As `RedisOnlineStore.multi_get`, of rows."""
+        return (await self.read(keys, ConsistencyLevel.STRONG, None)).rows
+
+    async def read(
+        self,
+        keys: Sequence[bytes],
+        level: ConsistencyLevel,
+        marks: Mapping[str, int] | None,
+        deadline: float | None = None,
+    ) -> Reading:
+        """As `RedisOnlineStore.read`."""
+        if not keys:
+            return Reading([], marks or {})
+        plan = read_plan(self._found, self._cluster, keys, level, marks, deadline)
+        try:
+            questions = next(plan)
+            while True:
+                if len(questions) == 1:
+                    answers = [await self._answer(questions[0])]
+                else:
+                    answers = list(await asyncio.gather(*map(self._answer, questions)))
+                questions = plan.send(answers)
+        except StopIteration as done:
+            found: Reading = done.value
+            return found
+
+    async def _answer(self, question: Question) -> list[Any] | HeadwaterError:
+        key = (question.node, question.sentinel)
+        node = self._nodes.get(key)
+        if node is None:
+            node = self._nodes[key] = AsyncNode(self.place, question.node, sentinel=question.sentinel)
+        try:
+            return await node.run(question.commands, question.timeout, question.each)
+        except HeadwaterError as bad:
+            return bad
+
+    async def close(self) -> None:
+        """End the connections."""
+        for node in self._nodes.values():
+            await node.close()

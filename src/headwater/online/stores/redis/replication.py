@@ -1,0 +1,162 @@
+"""Where a Redis node is in the history of its primary, and whether that covers what a session has seen: pure functions.
+
+Marks of a session, by part: `<replication id>` → offset; `p:<run id>` → offset, of a primary's process; `m:<replication
+id>` → a marker in the data, its number before its word, so that the later one is the greater. In a cluster each stands
+behind `<first slot of the shard>/`, as the shard was when they were read; its slots may have moved since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from headwater.online.stores.redis.info import info
+
+NO_ID = "0" * 40
+WORD_BITS = 32
+"""Of a marker's word, which stands in the data as hexadecimal text."""
+ANY_HISTORY = ""
+"""Stands for the replication id where a write's answer alone is known."""
+
+
+class Cover(Enum):
+    """Whether a node has all that marks say."""
+
+    YES = "yes"
+    NOT_YET = "not yet"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a node is.
+
+    Attributes:
+        primary: whether it is one.
+        id, offset: of the history that it follows, and how far it has surely applied it.
+        most: how far it may have applied it: while a replica waits for a whole copy it has its old rows, but tells
+            nothing of where they are from.
+        before, switch: the id of the history before, and the first offset that is not of it.
+        run: the id of the process, of a primary.
+        marker: (number, word) of the last marker in its data.
+        linked: whether a replica hears its primary.
+    """
+
+    primary: bool
+    id: str
+    offset: int
+    before: str = NO_ID
+    switch: int = -1
+    run: str = ""
+    marker: tuple[int, str] | None = None
+    linked: bool = True
+    most: int = 0
+
+    def marks(self, shard: str = "") -> dict[str, int]:
+        """What a session that has read here has seen."""
+        offset = max(self.offset, self.most)
+        found = {shard + self.id: offset}
+        if self.run:
+            found[f"{shard}p:{self.run}"] = offset
+        if self.marker is not None:
+            found |= marker_mark(shard + "m:" + self.id, *self.marker)
+        return found
+
+
+def place(replication: bytes, server: bytes = b"", marker: Sequence[bytes | None] = ()) -> Place:
+    """Where a node is, from INFO replication, of a primary INFO server too, and the marker's number and word."""
+    fields = info(replication)
+    primary = fields.get("role") == "master"
+    offset = fields.get("master_repl_offset" if primary else "slave_repl_offset", "0")
+    number, word = marker if len(marker) == 2 else (None, None)
+    return Place(
+        primary=primary,
+        id=fields.get("master_replid", ""),
+        offset=int(offset),
+        before=fields.get("master_replid2", NO_ID),
+        switch=int(fields.get("second_repl_offset", "-1")),
+        run=info(server).get("run_id", "") if primary else "",
+        most=int(fields.get("master_repl_offset", "0")),
+        marker=None if number is None or word is None else (int(number), word.decode()),
+        linked=primary or (fields.get("master_link_status") == "up" and fields.get("master_sync_in_progress") == "0"),
+    )
+
+
+def marker_mark(part: str, number: int, word: str) -> dict[str, int]:
+    """The mark of a marker."""
+    return {part: number << WORD_BITS | int(word, 16)}
+
+
+def histories(marks: Mapping[str, int]) -> list[tuple[str, dict[str, int]]]:
+    """(name of its shard then, marks without that name) of each history that marks of a cluster's session are of."""
+    result = []
+    for part, mark in marks.items():
+        shard, slash, history = part.rpartition("/")
+        if ":" not in history:
+            runs = of_shard(marks, shard + slash)
+            result.append((shard + slash, {history: mark, **{p: at for p, at in runs.items() if p.startswith("p:")}}))
+    return result
+
+
+def of_shard(marks: Mapping[str, int], shard: str) -> dict[str, int]:
+    """The marks of one shard, without its name."""
+    return (
+        {part[len(shard) :]: mark for part, mark in marks.items() if part.startswith(shard)} if shard else dict(marks)
+    )
+
+
+def covers(place: Place, marks: Mapping[str, int]) -> Cover:
+    """Whether a node has all that marks say, as far as ids and offsets tell.
+
+    UNKNOWN: an id that is neither the node's nor the one before it. Of a primary the markers decide then
+    (`markers_of`), of a replica its primary must be asked.
+    """
+    found = Cover.YES
+    runs = [part for part in marks if part.startswith("p:")]
+    same_process = place.primary and place.before == NO_ID and runs == [f"p:{place.run}"]
+    for part, mark in marks.items():
+        if ":" in part or (part == place.id and mark <= place.offset):
+            continue
+        if part == place.id:
+            # a primary is never behind its own history: its data was put back
+            found = Cover.UNKNOWN if place.primary else Cover.NOT_YET
+        elif part == place.before and mark < place.switch:
+            found = found if place.offset >= mark else Cover.NOT_YET
+        elif mark or not same_process:
+            # a primary that nobody followed is at 0, and takes another id when its first replica joins
+            found = Cover.UNKNOWN
+        if found is Cover.UNKNOWN:
+            return found
+    return found
+
+
+def markers_of(marks: Mapping[str, int]) -> list[tuple[int, str]]:
+    """The latest marker of each history among marks: data that has a marker has all that was before it."""
+    found = [mark for part, mark in marks.items() if part.startswith("m:")]
+    return [(mark >> WORD_BITS, f"{mark & (1 << WORD_BITS) - 1:0{WORD_BITS // 4}x}") for mark in found]
+
+
+def only_markers(marks: Mapping[str, int]) -> bool:
+    """Whether marks say nothing but which markers were left: no offset."""
+    return bool(marks) and all(":" in part for part in marks)
+
+
+def has_all(primary: Place, marks: Mapping[str, int], seen: Sequence[tuple[int, str]], words: object) -> bool:
+    """Whether a primary has all that marks say: by its ids and offset, else by the markers in its data.
+
+    Args:
+        primary: where it is.
+        marks: of the session.
+        seen: their markers.
+        words: what the data has under the numbers of these, None where it has nothing.
+    """
+    if covers(primary, marks) is Cover.YES and not only_markers(marks):
+        return True
+    return isinstance(words, list) and bool(seen) and words == [word.encode() for _, word in seen]
+
+
+def distance(place: Place, marks: Mapping[str, int]) -> int:
+    """How far a node that does not cover marks is behind them, in bytes; -1 where its history is another."""
+    wanted = marks.get(place.id, marks.get(place.before))
+    return -1 if wanted is None else max(1, wanted - place.offset)

@@ -1,0 +1,169 @@
+"""Redis: standalone, with replicas, behind Sentinel, or a cluster; the guard runs in the server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Self
+
+from headwater.clock import ticker
+from headwater.online.base import Capabilities, Change, HighWater, OnlineStore, PutOutcome, Row, too_late
+from headwater.online.hints import HintQueue
+from headwater.online.powers import Reading
+from headwater.online.stores.redis.async_reads import RedisReads
+from headwater.online.stores.redis.batches import MAX_ROW_BYTES
+from headwater.online.stores.redis.cluster import read_plan
+from headwater.online.stores.redis.cluster_rows import ClusterRedis
+from headwater.online.stores.redis.info import info, warnings_of
+from headwater.online.stores.redis.queue import RedisHintQueue
+from headwater.online.stores.redis.reads import Nodes
+from headwater.online.stores.redis.servers import Servers
+from headwater.online.stores.redis.single import SingleRedis
+from headwater.online.stores.redis.slots import Slots
+from headwater.online.stores.redis.until import Until, elapsed
+from headwater.online.stores.redis.url import RedisPlace, parse_url
+from headwater.types import ConsistencyLevel
+
+
+class RedisOnlineStore(OnlineStore):
+    """Rows in Redis, each under its key; a put is atomic for each row, in the server.
+
+    Reads take a replica where the level allows it; writes and strong reads take the primary, which is looked for again
+    where it does not answer or is a replica by now. A batch of rows is not put at once: who reads meanwhile may see
+    some.
+
+    Args:
+        place: where Redis is; `from_url` reads one from a URL.
+    """
+
+    capabilities = Capabilities(levels=frozenset(ConsistencyLevel), expiry=True, max_row_bytes=MAX_ROW_BYTES)
+
+    def __init__(self, place: RedisPlace | str) -> None:
+        self.place = parse_url(place) if isinstance(place, str) else place
+        self._slots = Slots(self.place) if self.place.kind == "cluster" else None
+        self._nodes = Nodes(self.place)
+        self._servers = Servers(self.place)
+        self._redis: SingleRedis | ClusterRedis = (
+            SingleRedis(self._servers, self._nodes) if self._slots is None else ClusterRedis(self._servers, self._slots)
+        )
+
+    @classmethod
+    def from_url(cls, url: str, folder: Path) -> Self:
+        """A store for `redis://`, `rediss://`, `redis+sentinel://` or `redis+cluster://`."""
+        return cls(parse_url(url, folder))
+
+    def __repr__(self) -> str:
+        return f"<RedisOnlineStore {self.place.shown}>"
+
+    def _until(self, until: int | None) -> Until | None:
+        if until is None:
+            return None
+        left = until - ticker(self.clock)()
+        if left < 0:
+            raise too_late(self.place.shown)
+        return Until(elapsed() + left)
+
+    def multi_get(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        return self._redis.multi_get(keys) if keys else []
+
+    def put(
+        self,
+        rows: Iterable[Row],
+        *,
+        until: int | None = None,
+        expires_in: int | None = None,
+        high_water: HighWater | None = None,
+    ) -> list[PutOutcome]:
+        return self._redis.put(rows, expires_in or 0, self._until(until), high_water)
+
+    def compare_and_put(
+        self,
+        key: bytes,
+        sequence: int,
+        row: bytes | None,
+        *,
+        until: int | None = None,
+        high_water: HighWater | None = None,
+    ) -> bool:
+        return self._redis.compare_and_put_all([(key, sequence, row)], self._until(until), high_water)[0]
+
+    def compare_and_put_all(
+        self, changes: Sequence[Change], *, until: int | None = None, high_water: HighWater | None = None
+    ) -> list[bool]:
+        return self._redis.compare_and_put_all(changes, self._until(until), high_water)
+
+    def put_meta(
+        self,
+        entries: Mapping[bytes, bytes | None],
+        *,
+        expected: Mapping[bytes, bytes | None] | None = None,
+        epoch: tuple[bytes, bytes] | None = None,
+        high_water: HighWater | None = None,
+    ) -> bool:
+        return self._redis.put_meta(entries, expected or {}, epoch, high_water)
+
+    def epoch(self, key: bytes) -> bytes:
+        return self._redis.epoch(key)
+
+    def delete(self, keys: Iterable[bytes]) -> None:
+        self._redis.delete(keys)
+
+    def scan(self, prefix: bytes) -> Iterator[Row]:
+        return self._redis.scan(prefix)
+
+    def info(self) -> Mapping[str, str | int]:
+        entries, used, warnings = -self._redis.own_keys(), 0, list[str]()
+        for address in self._redis.primaries():
+            asked = (("DBSIZE",), ("INFO", "memory"), ("INFO", "persistence"))
+            size, memory, persistence = self._servers.node(address).run(asked)
+            fields = info(memory)
+            entries, used = entries + size, used + int(fields.get("used_memory", "0"))
+            warnings += warnings_of(address, fields, info(persistence))
+        return {
+            "kind": f"redis {self.place.kind}" if self.place.kind != "single" else "redis",
+            "place": self.place.shown,
+            "entries": max(0, entries),
+            "bytes": used,
+            "warnings": "; ".join(dict.fromkeys(warnings)),
+        }
+
+    def not_erased(self) -> Sequence[str]:
+        return (
+            f"{self.place.shown}: snapshots and append-only files of Redis, and replicas that are away, hold rows that "
+            "were removed until Redis rewrites or drops them (BGREWRITEAOF, BGSAVE)",
+        )
+
+    def close(self) -> None:
+        self._servers.close()
+
+    # powers
+
+    def read(
+        self,
+        keys: Sequence[bytes],
+        level: ConsistencyLevel,
+        marks: Mapping[str, int] | None,
+        deadline: float | None = None,
+    ) -> Reading:
+        if not keys:
+            return Reading([], marks or {})
+        return self._servers.run(read_plan(self._nodes, self._slots, keys, level, marks, deadline))
+
+    def last_write(self) -> Mapping[str, int] | None:
+        return self._redis.last_write()
+
+    def marks(self) -> Mapping[str, int]:
+        return self._redis.marks()
+
+    def wait(self, replicas: int, timeout: float) -> int:
+        return self._redis.wait(replicas, timeout)
+
+    def lag(self, marks: Mapping[str, int] | None = None) -> Mapping[str, int]:
+        return self._redis.lag(marks)
+
+    def hint_queue(self, name: str, limit: int) -> HintQueue:
+        return RedisHintQueue(self._redis.run_script, name, limit)
+
+    def asynchronous(self) -> RedisReads:
+        """Reads for the running event loop."""
+        return RedisReads(self.place)

@@ -1,0 +1,70 @@
+"""Redis nodes that restart and stall: connections that ended, or never come about, and data put back from a copy."""
+
+import asyncio
+import shutil
+import socket
+import time
+
+import pytest
+
+from headwater.errors import ConsistencyLost, Unavailable
+from headwater.online.base import PutOutcome
+from headwater.online.rows.codec import sequence_of
+from headwater.online.stores.redis.store import RedisOnlineStore
+from headwater.testing.online_rows import Order, key_of, order_of, plain_row, plain_rows
+from headwater.types import ConsistencyLevel
+from tests.servers.redis import RedisServer
+
+MONOTONIC = ConsistencyLevel.MONOTONIC_READ
+
+
+def test_a_write_does_not_meet_a_connection_that_the_server_has_closed_meanwhile(tmp_path):
+    with RedisServer(tmp_path / "r", "aof") as server:
+        store = RedisOnlineStore(server.url)
+        for count in (1, 1_000):
+            store.put(plain_rows([Order()] * count))
+            server.restart()
+            assert store.put(plain_rows([Order(count)] * count)) == [PutOutcome.APPLIED] * count
+        (row,) = store.multi_get([key_of(0)])
+        server.client.client_kill_filter(_type="normal", skipme=True)
+        assert store.compare_and_put(key_of(0), sequence_of(row), None)
+        store.close()
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_deadline_holds_for_a_connection_that_is_still_to_be_made(asynchronous):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        store = RedisOnlineStore(f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
+        call = (plain_row(1)[0],), ConsistencyLevel.STRONG, None, 0.1
+        began = time.monotonic()
+        with pytest.raises(Unavailable):
+            asyncio.run(store.asynchronous().read(*call)) if asynchronous else store.read(*call)
+        assert time.monotonic() - began < 0.5
+        store.close()
+
+
+def test_a_reader_beside_a_put_that_a_restored_copy_lacks_is_told(tmp_path):
+    with RedisServer(tmp_path / "r", "aof") as server:
+        store = RedisOnlineStore(server.url)
+        store.put([plain_row(0, Order(1))])
+        server.stop()
+        shutil.copytree(server.folder / "appendonlydir", tmp_path / "copy")
+        server.start()
+        before = store.read([key_of(0)], MONOTONIC, {}).marks
+
+        def rows():
+            yield from plain_rows([Order(2)] * 5_000)
+            # the first scripts are done by now, the put is not
+            seen.append(store.read([key_of(0)], MONOTONIC, before))
+
+        seen = []
+        store.put(rows())
+        assert order_of(seen[0].rows[0]) == Order(2)
+        server.stop()
+        server.empty()
+        shutil.copytree(tmp_path / "copy", server.folder / "appendonlydir")
+        server.start()
+        assert order_of(store.read([key_of(0)], MONOTONIC, before).rows[0]) == Order(1)
+        with pytest.raises(ConsistencyLost):
+            store.read([key_of(0)], MONOTONIC, seen[0].marks)
+        store.close()
