@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 
 import sqlalchemy as sa
 
@@ -63,6 +63,11 @@ class _Use:
             last = self._closed and self._users <= 0
         if last:
             engine.dispose()
+
+    def fewer_than_lent(self, engine: sa.Engine) -> bool:
+        """Whether fewer want or have a connection than the engine's pool, which has none left, counts as lent."""
+        pool = engine.pool
+        return self._turns is not None or (isinstance(pool, sa.QueuePool) and self._users <= pool.size())
 
     def close(self, engine: sa.Engine) -> None:
         """Refuse all that comes."""
@@ -132,13 +137,13 @@ def connected(engine: sa.Engine, what: str) -> Iterator[sa.Connection]:
     use.enter(engine, what)
     try:
         if engine.dialect.name == "sqlite":
-            with use.turn(), transactions.one(), _connect(engine, what) as connection:
+            with use.turn(), transactions.one(), _connect(use, engine, what) as connection:
                 use.check(engine, what)
                 yield connection
             return
         # SQLAlchemy holds a lock of its own at an engine's first connection
         with nullcontext() if use.connected else transactions.one():
-            connection = engine.connect()
+            connection = _connect(use, engine, what)
         with connection:
             use.connected = True
             use.check(engine, what)
@@ -147,14 +152,20 @@ def connected(engine: sa.Engine, what: str) -> Iterator[sa.Connection]:
         use.leave(engine)
 
 
-def _connect(engine: sa.Engine, what: str) -> sa.Connection:
+def _connect(use: _Use, engine: sa.Engine, what: str) -> sa.Connection:
     try:
+        with suppress(sa.exc.TimeoutError):
+            return engine.connect()
+        # those of interrupted calls are with the garbage collector
+        gc.collect()
         try:
             return engine.connect()
         except sa.exc.TimeoutError:
-            # those of interrupted calls are with the garbage collector
-            gc.collect()
-            return engine.connect()
+            # an interrupt within the pool itself: it counts a connection as lent that nobody has
+            if not use.fewer_than_lent(engine):
+                raise
+        engine.pool = engine.pool.recreate()
+        return engine.connect()
     except sa.exc.InvalidRequestError as bad:
         raise Unavailable(
             f"{what} {place(engine)}: the database's file is being replaced again and again; try again"

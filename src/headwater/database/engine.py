@@ -158,6 +158,8 @@ class _Kept:
     def connect(self) -> _Connection:
         if self._connection is None:
             self._connection = sqlite3.connect(":memory:", check_same_thread=False, factory=_Connection)
+        # whoever had it before was interrupted
+        self._connection.rollback()
         return self._connection
 
     def close(self) -> None:

@@ -226,3 +226,30 @@ def test_what_was_closed_is_refused_and_a_transaction_under_way_ends(engine):
     with pytest.raises(Unavailable, match="was closed"):
         count(engine)
     connections.close(engine)
+
+
+def test_connections_that_the_pool_has_lost_are_replaced(engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where Ctrl-C comes within the pool, once it has lent one and before somebody has it."""
+    add(engine, 1)
+    pool = engine.pool
+    assert isinstance(pool, sa.QueuePool)
+    monkeypatch.setattr(pool, "_timeout", 0.05)
+    lost = []
+    with pytest.raises(sa.exc.TimeoutError):
+        while True:
+            lost.append(pool._do_get())
+    add(engine, 2)
+    assert count(engine) == 2
+
+
+def test_connections_that_are_in_use_are_waited_for(file_engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    add(file_engine, 1)
+    monkeypatch.setattr(file_engine.pool, "_timeout", 0.05)
+    with ExitStack() as users:
+        pool = file_engine.pool
+        with pytest.raises(Unavailable, match="every connection is in use"):
+            while True:
+                users.enter_context(reading(file_engine))
+        assert file_engine.pool is pool
+    add(file_engine, 2)
+    assert count(file_engine) == 2
