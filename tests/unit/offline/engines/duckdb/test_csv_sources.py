@@ -393,7 +393,7 @@ def test_a_query_reads_its_files_once(tmp_path: Path, monkeypatch: pytest.Monkey
         for name, query in queries.items()
     ]
     loaded: list[int] = []
-    module = f"headwater.offline.engines.duckdb_{kind}"
+    module = f"headwater.offline.engines.duckdb.{kind}_sources"
     load = __import__(module, fromlist=["_load"])._load
 
     def counted(*args: Any, **options: Any) -> Any:
