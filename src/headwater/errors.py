@@ -235,9 +235,8 @@ class MissingExtra(HeadwaterError, ImportError):
 
 _EXTRAS = {
     "redis": "redis",
-    "boto3": "dynamodb",
+    "aiohttp": "dynamodb",
     "botocore": "dynamodb",
-    "aiobotocore": "dynamodb",
     "psycopg": "postgres",
     "pyspark": "spark",
     "pandas": "pandas",

@@ -126,7 +126,7 @@ def test_an_unknown_store_names_the_nearest_and_those_there_are():
     ("module", "line"),
     [
         ("redis", "pip install 'headwater[redis]'"),
-        ("boto3", "'headwater[dynamodb]'"),
+        ("botocore", "'headwater[dynamodb]'"),
         ("some.thing", "pip install some"),
     ],
 )

@@ -12,7 +12,7 @@ from headwater.registry.registry import FeatureRegistry
 
 PACKAGES = (
     *("headwater", "numpy", "pyarrow", "duckdb", "sqlalchemy", "msgspec"),
-    *("lmdb", "redis", "hiredis", "boto3", "aiobotocore", "psycopg"),
+    *("lmdb", "redis", "hiredis", "botocore", "aiohttp", "psycopg"),
 )
 """Those whose versions may matter."""
 _CPUINFO = Path("/proc/cpuinfo")

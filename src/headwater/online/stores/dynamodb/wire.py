@@ -1,11 +1,12 @@
 """The way to DynamoDB: signed requests over connections that are kept; credentials are the vendor's library's affair.
 
-The only file that imports botocore and aiobotocore. Their clients are not used: packing and parsing cost them 2 ms of
+The only file that imports botocore. Its client is not used: packing and parsing cost it 2 ms of
 processor time for a row written and 6 ms for a hundred read (docs/decisions/004-dynamodb-without-its-client.md).
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import http.client
@@ -13,22 +14,29 @@ import os
 import select
 import ssl
 from collections import deque
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import botocore
 import botocore.exceptions
+import botocore.regions
 import botocore.session
+import botocore.utils
+from botocore.credentials import RefreshableCredentials
 
 from headwater import forks
 from headwater.clock import system_clock
 from headwater.errors import ConfigError, Unavailable, needs_package
 from headwater.online.stores.dynamodb.calls import Lost, Request, Response
+from headwater.online.stores.dynamodb.proxy import Proxy, parse_proxy
 from headwater.online.stores.dynamodb.url import DynamoDBPlace
+from headwater.urls import without_password
 
 _CONTENT = "application/x-amz-json-1.0"
 _VERSION = "DynamoDB_20120810"
@@ -93,10 +101,10 @@ def _day_key(secret: str, day: str, region: str) -> bytes:
     return key
 
 
-def _opened(place: DynamoDBPlace, kind: type[Any]) -> tuple[Any, Signer]:
+def _opened(place: DynamoDBPlace) -> tuple[Any, Signer]:
     """A session of the vendor's library, and the endpoint: the URL's, the environment's, or the region's own."""
     try:
-        session = kind(profile=place.profile or None)
+        session = botocore.session.Session(profile=place.profile or None)
         session.get_scoped_config()  # tells of a profile that is not there
         if place.local:
             # an emulator's credentials are not looked for in the network
@@ -110,9 +118,27 @@ def _opened(place: DynamoDBPlace, kind: type[Any]) -> tuple[Any, Signer]:
         session.set_config_variable("region", region)
     except botocore.exceptions.BotoCoreError as bad:
         raise ConfigError(f"{place.shown}: {bad}") from bad
-    found = place.endpoint or next((os.environ[name] for name in _ENDPOINTS if os.environ.get(name)), "")
-    domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
-    return session, Signer(found.rstrip("/") or f"https://dynamodb.{region}.{domain}", region)
+    given = place.endpoint or next((os.environ[name] for name in _ENDPOINTS if os.environ.get(name)), "")
+    return session, Signer(given.rstrip("/") or _regional(session, region), region)
+
+
+def _regional(session: Any, region: str) -> str:
+    """The region's own endpoint: of its partition (China, GovCloud, …), FIPS or dual-stack where that is configured."""
+    known = botocore.regions.EndpointResolver(session.get_data("endpoints")).construct_endpoint(
+        "dynamodb",
+        region,
+        use_dualstack_endpoint=bool(session.get_config_variable("use_dualstack_endpoint")),
+        use_fips_endpoint=bool(session.get_config_variable("use_fips_endpoint")),
+    )
+    # a region that is newer than the library
+    return f"https://{known['hostname'] if known else f'dynamodb.{region}.amazonaws.com'}"
+
+
+def _proxy(signer: Signer) -> Proxy | None:
+    """The proxy that the environment names for an endpoint; None where it is reached directly."""
+    scheme = "https" if signer.tls else "http"
+    url = botocore.utils.get_environ_proxies(f"{scheme}://{signer.host}{signer.path}").get(scheme)
+    return parse_proxy(url) if url else None
 
 
 def _tls() -> ssl.SSLContext:
@@ -125,12 +151,23 @@ def _tls() -> ssl.SSLContext:
     return context
 
 
-def _given(place: DynamoDBPlace, credentials: Any) -> Keys:
+@contextmanager
+def _loading(place: DynamoDBPlace) -> Iterator[None]:
+    try:
+        yield
+    except botocore.exceptions.BotoCoreError as bad:
+        raise Unavailable(f"{place.shown}: cannot load AWS credentials: {bad}") from bad
+
+
+def _frozen(place: DynamoDBPlace, credentials: Any) -> Keys:
+    """The keys of some credentials as they are now."""
     if credentials is None:
         if place.local:
             return _ANY
         raise ConfigError(f"{place.shown}: {_NONE}")
-    return credentials.access_key, credentials.secret_key, credentials.token
+    with _loading(place):
+        keys = credentials.get_frozen_credentials()
+    return keys.access_key, keys.secret_key, keys.token
 
 
 class Wire:
@@ -144,9 +181,14 @@ class Wire:
         self._place = place
         self._idle: deque[http.client.HTTPConnection] = deque()
         self._closed = False
-        session, self._signer = _opened(place, botocore.session.Session)
+        session, self._signer = _opened(place)
         self._credentials = session.get_credentials()
         self._tls = _tls() if self._signer.tls else None
+        self._proxy = _proxy(self._signer)
+        self._path, self._shown = self._signer.path, dict[str, str]()
+        if self._proxy is not None and self._tls is None:
+            # without a tunnel the proxy is asked for the whole address, and shown who asks each time
+            self._path, self._shown = f"http://{self._signer.host}{self._path}", dict(self._proxy.headers)
 
     def send(self, request: Request) -> Response | Lost:
         """Send a request and wait for its answer.
@@ -177,7 +219,7 @@ class Wire:
                 connection.timeout = min(self._place.connect_timeout, request.timeout)
                 connection.connect()
             connection.sock.settimeout(request.timeout)
-            connection.request("POST", self._signer.path, request.body, headers)
+            connection.request("POST", self._path, request.body, headers | self._shown)
             sent = True
             response = connection.getresponse()
             body = response.read()
@@ -186,11 +228,7 @@ class Wire:
             return Lost(_why(bad, request), sent), False
 
     def _keys(self) -> Keys:
-        try:
-            frozen = None if self._credentials is None else self._credentials.get_frozen_credentials()
-        except botocore.exceptions.BotoCoreError as bad:
-            raise Unavailable(f"{self._place.shown}: the credentials cannot be had: {bad}") from bad
-        return _given(self._place, frozen)
+        return _frozen(self._place, self._credentials)
 
     def _take(self) -> tuple[http.client.HTTPConnection, bool]:
         """A connection, and whether it was used before."""
@@ -204,6 +242,8 @@ class Wire:
 
     def _new(self) -> http.client.HTTPConnection:
         signer, timeout = self._signer, self._place.connect_timeout
+        if self._proxy is not None:
+            return self._proxy.connection(signer.hostname, signer.port, timeout, self._tls)
         if self._tls is not None:
             return http.client.HTTPSConnection(signer.hostname, signer.port, timeout=timeout, context=self._tls)
         return http.client.HTTPConnection(signer.hostname, signer.port, timeout=timeout)
@@ -237,10 +277,11 @@ class AsyncWire:
     """
 
     def __init__(self, place: DynamoDBPlace) -> None:
-        with needs_package("aiobotocore"):
-            from aiobotocore.session import AioSession
+        with needs_package("aiohttp"):
+            self._aiohttp: Any = import_module("aiohttp")
         self._place = place
-        self._session, self._signer = _opened(place, AioSession)
+        self._session, self._signer = _opened(place)
+        self._proxy = _proxy(self._signer)
         self._credentials: Any = None
         self._http: Any = None
         forks.after_fork(self, AsyncWire._in_child)
@@ -252,35 +293,39 @@ class AsyncWire:
 
     async def send(self, request: Request) -> Response | Lost:
         """As `Wire.send`."""
-        import aiohttp
-
+        aiohttp = self._aiohttp
         headers = self._signer.headers(request, await self._keys(), request.signed or system_clock())
-        client = self._client(aiohttp)
+        client, by = self._client(), None if self._proxy is None else self._proxy.url
         times = aiohttp.ClientTimeout(total=request.timeout, sock_connect=self._place.connect_timeout)
         try:
             url = f"{'https' if self._signer.tls else 'http'}://{self._signer.host}{self._signer.path}"
-            async with client.post(url, data=request.body, headers=headers, timeout=times) as response:
+            async with client.post(url, data=request.body, headers=headers, timeout=times, proxy=by) as response:
                 return Response(response.status, await response.read())
-        except aiohttp.ClientConnectorError as bad:
-            return Lost(_why(bad, request), sent=False)
+        except (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError) as bad:
+            why = _why(bad, request)
+            return Lost(why if by is None else why.replace(by, without_password(by)), sent=False)
         except (aiohttp.ClientError, OSError) as bad:
             return Lost(_why(bad, request))
 
-    def _client(self, aiohttp: Any) -> Any:
+    def _client(self) -> Any:
         if self._http is None:
             context = _tls() if self._signer.tls else False
-            connector = aiohttp.TCPConnector(limit=self._place.connections, ssl=context)
-            self._http = aiohttp.ClientSession(connector=connector)
+            connector = self._aiohttp.TCPConnector(limit=self._place.connections, ssl=context)
+            self._http = self._aiohttp.ClientSession(connector=connector)
         return self._http
 
     async def _keys(self) -> Keys:
-        try:
+        held = self._credentials
+        if held is None or (isinstance(held, RefreshableCredentials) and held.refresh_needed()):
+            # they may be asked for over the network, which the library does without an event loop
+            return await asyncio.to_thread(self._load)
+        return _frozen(self._place, held)
+
+    def _load(self) -> Keys:
+        with _loading(self._place):
             if self._credentials is None:
-                self._credentials = await self._session.get_credentials()
-            frozen = None if self._credentials is None else await self._credentials.get_frozen_credentials()
-        except botocore.exceptions.BotoCoreError as bad:
-            raise Unavailable(f"{self._place.shown}: the credentials cannot be had: {bad}") from bad
-        return _given(self._place, frozen)
+                self._credentials = self._session.get_credentials()
+        return _frozen(self._place, self._credentials)
 
     async def close(self) -> None:
         """End the connections."""

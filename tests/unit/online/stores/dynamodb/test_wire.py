@@ -5,6 +5,7 @@ import ipaddress
 import os
 import socket
 import ssl
+import sys
 import threading
 import time
 from datetime import datetime
@@ -26,6 +27,7 @@ from headwater.online.stores.dynamodb.calls import Lost, Request, Response
 from headwater.online.stores.dynamodb.store import DynamoDBOnlineStore
 from headwater.online.stores.dynamodb.url import DynamoDBPlace
 from headwater.online.stores.dynamodb.wire import AsyncWire, Signer, Wire
+from tests.servers.http_proxy import HTTPProxy
 
 _REQUEST = Request("GetItem", b'{"some": "body"}', 5.0)
 
@@ -220,6 +222,16 @@ def test_region_and_endpoint_come_from_the_usual_places(nothing, monkeypatch):
     monkeypatch.setenv("AWS_REGION", "cn-north-1")
     assert Wire(DynamoDBPlace())._signer.host == "dynamodb.cn-north-1.amazonaws.com.cn"
     assert Wire(DynamoDBPlace("eu-west-1"))._signer.host == "dynamodb.eu-west-1.amazonaws.com"
+    for region, host in {
+        "us-gov-west-1": "dynamodb.us-gov-west-1.amazonaws.com",
+        "us-iso-east-1": "dynamodb.us-iso-east-1.c2s.ic.gov",
+        "xx-newer-1": "dynamodb.xx-newer-1.amazonaws.com",
+    }.items():
+        assert Wire(DynamoDBPlace(region))._signer.host == host
+    monkeypatch.setenv("AWS_USE_FIPS_ENDPOINT", "true")
+    assert Wire(DynamoDBPlace("us-east-1"))._signer.host == "dynamodb-fips.us-east-1.amazonaws.com"
+    monkeypatch.setenv("AWS_USE_DUALSTACK_ENDPOINT", "true")
+    assert Wire(DynamoDBPlace("us-east-1"))._signer.host == "dynamodb-fips.us-east-1.api.aws"
     monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:1")
     assert Wire(DynamoDBPlace("eu-west-1"))._signer.port == 1
 
@@ -229,3 +241,102 @@ def test_a_profile_that_is_not_there_is_named(nothing):
         Wire(DynamoDBPlace("eu-west-1", profile="nobody"))
     with pytest.raises(ConfigError, match="nobody"):
         AsyncWire(DynamoDBPlace("eu-west-1", profile="nobody"))
+
+
+def _sent(place):
+    """What a wire of each kind is answered, twice."""
+
+    async def ask():
+        wire = AsyncWire(place)
+        answers = [await wire.send(_REQUEST) for _ in range(2)]
+        await wire.close()
+        return answers
+
+    wire = Wire(place)
+    answers = [wire.send(_REQUEST) for _ in range(2)]
+    wire.close()
+    return answers + asyncio.run(ask())
+
+
+@pytest.fixture
+def proxy(monkeypatch):
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    with HTTPProxy() as proxy:
+        yield proxy
+
+
+def test_the_environments_proxy_is_used_where_it_is_not_bypassed(proxy, monkeypatch):
+    with _Server(100) as server:
+        place = _place(f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        assert _sent(place) == [Response(200, b"{}")] * 4
+        assert proxy.asked == [f"POST http://127.0.0.1:{server.server_port}/"] * 4
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        assert _sent(place) == [Response(200, b"{}")] * 4
+        assert len(proxy.asked) == 4
+
+
+def test_encrypted_connections_go_through_a_tunnel(proxy, certificate, monkeypatch):
+    with _Server(100) as server:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate))
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        assert _sent(_place(f"https://127.0.0.1:{server.server_port}")) == [Response(200, b"{}")] * 4
+        assert proxy.asked == [f"CONNECT 127.0.0.1:{server.server_port}"] * 2
+
+
+def test_a_proxy_that_refuses_or_cannot_be_used_is_told(proxy, monkeypatch):
+    place = _place("https://127.0.0.1:1")
+    monkeypatch.setenv("HTTPS_PROXY", proxy.url.replace("me:", "you:"))
+    for answer in _sent(place):
+        assert isinstance(answer, Lost) and not answer.sent and "407" in answer.why
+        assert "p@ss" not in answer.why and "p%40ss" not in answer.why
+    monkeypatch.setenv("HTTPS_PROXY", "socks5://me:secret@host:1080")
+    for kind in (Wire, AsyncWire):
+        with pytest.raises(ConfigError, match="NO_PROXY") as bad:
+            kind(place)
+        assert "secret" not in str(bad.value)
+
+
+def test_credentials_that_are_renewed_hold_no_event_loop_up(nothing, monkeypatch, tmp_path):
+    """As where a role's credentials are asked for over the network: here a program gives them, which takes its time."""
+    calls = tmp_path / "calls"
+    program = tmp_path / "keys.py"
+    program.write_text(
+        "import json, sys, time\nfrom datetime import datetime, timedelta, timezone\n"
+        f"open({str(calls)!r}, 'a').write('x')\ntime.sleep(0.5)\n"
+        "until = datetime.now(timezone.utc) + timedelta(minutes=5)\n"
+        "keys = {'Version': 1, 'AccessKeyId': 'a', 'SecretAccessKey': 's', 'Expiration': until.isoformat()}\n"
+        "print(json.dumps(keys))\n"
+    )
+    config = tmp_path / "config"
+    config.write_text(f"[profile renewed]\ncredential_process = {sys.executable} {program}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+
+    async def ask(endpoint):
+        wire, longest, ended = AsyncWire(_place(endpoint, profile="renewed")), 0.0, asyncio.Event()
+
+        async def turn():
+            nonlocal longest
+            while not ended.is_set():
+                began = time.monotonic()
+                await asyncio.sleep(0.001)
+                longest = max(longest, time.monotonic() - began)
+
+        turning = asyncio.create_task(turn())
+        await asyncio.sleep(0.01)
+        answers = [await wire.send(_REQUEST) for _ in range(2)]
+        ended.set()
+        await turning
+        await wire.close()
+        return answers, longest
+
+    with _Server(100) as server:
+        answers, longest = asyncio.run(ask(f"http://127.0.0.1:{server.server_port}"))
+    assert answers == [Response(200, b"{}")] * 2
+    assert len(calls.read_text()) >= 2
+    assert longest < 0.5
