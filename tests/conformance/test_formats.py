@@ -17,7 +17,7 @@ from headwater.online.rows.codec import VERSION_BYTE, header
 from headwater.online.session import Session
 from headwater.online.stores.memory.store import MemoryOnlineStore
 from headwater.planning.watermark import Watermark
-from headwater.registry.migrations import STEPS
+from headwater.registry.migrations import MIGRATIONS
 from headwater.testing.online_rows import PROJECT as SUITE
 from headwater.testing.online_rows import batch_of, push_view, rows_of
 from headwater.testing.read_suite import read
@@ -154,7 +154,7 @@ def test_there_are_files_of_the_formats_in_use(stored, folder, tmp_path):
         (schema,) = database.execute("SELECT max(version) FROM registry_schema").fetchone()
         (log,) = database.execute("SELECT version FROM log_format").fetchone()
         (queue,) = database.execute("SELECT version FROM refresh_format").fetchone()
-    steps = (len(STEPS), len(log_tables.MIGRATIONS.steps), len(refresh_tables.MIGRATIONS.steps))
+    steps = (len(MIGRATIONS.steps), len(log_tables.MIGRATIONS.steps), len(refresh_tables.MIGRATIONS.steps))
     assert schema <= steps[0] and log <= steps[1] and queue <= steps[2]
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
@@ -17,7 +16,7 @@ from headwater.database.connections import connected
 from headwater.database.connections import place as place
 from headwater.database.said import store_error
 from headwater.database.watching import Counting
-from headwater.errors import FormatError, StoreError, Unavailable
+from headwater.errors import StoreError, Unavailable
 
 
 @contextmanager
@@ -89,74 +88,9 @@ def upsert(dialect: sa.Dialect, table: sa.Table) -> Any:
     return import_module(f"sqlalchemy.dialects.{dialect.name}").insert(table)
 
 
-@dataclass(frozen=True)
-class Migrations:
-    """The steps that bring some tables from nothing to their newest form, each run once in a database.
-
-    A step is never changed once it was released: a new one follows it. The first makes the table of the form, too, with
-    a row that says 0.
-
-    Attributes:
-        what: whose data it is, for errors.
-        form: a table of one row with a column `version`: how many steps were run.
-        steps: step i brings the tables from version i to version i + 1.
-    """
-
-    what: str
-    form: sa.Table
-    steps: tuple[Callable[[sa.Connection], None], ...]
-
-    def run(self, engine: sa.Engine) -> None:
-        """Run what is missing; what another process did meanwhile is found done.
-
-        Raises:
-            FormatError: a newer headwater wrote the tables.
-        """
-        if self.version(engine) == len(self.steps):
-            return
-        with migrating(engine, self.what) as connection:
-            # looked at again under the lock: somebody else may have been first
-            found = self._version(connection)
-            for step in self.steps[found:]:
-                step(connection)
-            if found < len(self.steps):
-                connection.execute(self.form.update().values(version=len(self.steps)))
-
-    def version(self, engine: sa.Engine) -> int:
-        """The version of the tables; 0 where there are none yet.
-
-        Raises:
-            FormatError: a newer headwater wrote them.
-        """
-        with reading(engine, self.what) as connection:
-            found = self._version(connection)
-        if found > len(self.steps):
-            raise FormatError(
-                f"{self.what} {place(engine)}: has format {found}, this headwater reads up to {len(self.steps)}: "
-                "upgrade headwater"
-            )
-        return found
-
-    def _version(self, connection: sa.Connection) -> int:
-        if not has_table(connection, self.form.name):
-            return 0
-        return int(connection.execute(sa.select(self.form.c.version)).scalar_one())
-
-
 def has_table(connection: sa.Connection, name: str) -> bool:
     """Whether the database has a table."""
     return sa.inspect(connection).has_table(name)
-
-
-def run_statements(connection: sa.Connection, statements: Iterable[str]) -> None:
-    """Run statements of a step in which `{bytes}` and `{serial}` stand for the database's own types.
-
-    `{serial}` is an integer that the database counts up.
-    """
-    postgres = connection.dialect.name == "postgresql"
-    types = {"bytes": "BYTEA" if postgres else "BLOB", "serial": "SERIAL" if postgres else "INTEGER"}
-    for statement in statements:
-        connection.execute(sa.text(statement.format_map(types)))
 
 
 def now_micros(connection: sa.Connection, clock: Clock) -> int:

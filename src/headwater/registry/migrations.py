@@ -1,23 +1,12 @@
-"""Migrations: the registry's schema from nothing to the newest, one step after the other, each run once.
-
-A step is never changed once it was released: a new one follows it.
-"""
+"""The steps that bring the registry's tables from nothing to their newest form."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from headwater.database.database import Database, ReadsOf
-from headwater.database.plain import Reads
-from headwater.deferred import deferred
-from headwater.errors import FormatError
-
-if TYPE_CHECKING:
-    from headwater.database import transactions
-else:
-    transactions = deferred("headwater.database.transactions")
+from headwater.database.database import Database
+from headwater.database.migrations import Migrations
 
 _FIRST = (
+    "CREATE TABLE registry_schema (version INTEGER NOT NULL PRIMARY KEY, applied_at BIGINT NOT NULL)",
     "CREATE TABLE registry_setting (name VARCHAR(64) NOT NULL PRIMARY KEY, value TEXT NOT NULL)",
     "CREATE TABLE registry_revision (revision BIGINT NOT NULL PRIMARY KEY, at BIGINT NOT NULL, who TEXT NOT NULL, "
     "what VARCHAR(32) NOT NULL)",
@@ -77,12 +66,13 @@ _WRITTEN = (
     "UPDATE registry_pointer SET written = 1 WHERE kind = 'view'",
 )
 
-STEPS: tuple[tuple[str, ...], ...] = (_FIRST, _RUNS, _FILES, _FORCING, _FAILURES, _READS, _WRITTEN)
-"""Each step's statements, in SQL that SQLite and PostgreSQL both take."""
-
-_SCHEMA = (
-    "CREATE TABLE IF NOT EXISTS registry_schema (version INTEGER NOT NULL PRIMARY KEY, applied_at BIGINT NOT NULL)"
+MIGRATIONS = Migrations(
+    "registry",
+    "registry_schema",
+    "INSERT INTO registry_schema (version, applied_at) VALUES (:version, :now)",
+    (_FIRST, _RUNS, _FILES, _FORCING, _FAILURES, _READS, _WRITTEN),
 )
+"""In SQL that SQLite and PostgreSQL both take."""
 
 
 def migrate(database: Database, now: int) -> None:
@@ -96,26 +86,8 @@ def migrate(database: Database, now: int) -> None:
         FormatError: the database was written by a newer headwater.
         StoreReadOnly: it needs steps, and is read-only.
     """
+    # looked at without SQLAlchemy: a process that only serves does without it
     with database.reads() as reads:
-        version = _version(reads)
-    if version > len(STEPS):
-        raise FormatError(
-            f"registry {database.place}: has schema {version}, this headwater knows up to {len(STEPS)}: upgrade "
-            "headwater"
-        )
-    if version == len(STEPS):
-        return
-    with transactions.migrating(database.engine) as connection:
-        connection.exec_driver_sql(_SCHEMA)
-        # looked at again under the lock: somebody else may have been first
-        version = _version(ReadsOf(connection))
-        for number, step in enumerate(STEPS[version:], start=version + 1):
-            for statement in step:
-                connection.exec_driver_sql(statement)
-            connection.exec_driver_sql(f"INSERT INTO registry_schema (version, applied_at) VALUES ({number}, {now})")
-
-
-def _version(reads: Reads) -> int:
-    if not reads.has_table("registry_schema"):
-        return 0
-    return reads.rows("SELECT max(version) AS newest FROM registry_schema")[0].newest or 0
+        version = MIGRATIONS.version_in(reads, database.place)
+    if version < len(MIGRATIONS.steps):
+        MIGRATIONS.run(database.engine, now)

@@ -22,6 +22,7 @@ from headwater.database.transactions import writing
 from headwater.planning.files import FileIdentity, compare_files
 from headwater.registry import files, migrations
 from headwater.registry.files import FileEntries
+from headwater.registry.migrations import MIGRATIONS
 from headwater.registry.registry import open_registry
 from headwater.testing import SCALE
 
@@ -254,7 +255,7 @@ def test_a_registry_of_the_release_before_is_brought_up_to_date(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(migrations, "STEPS", migrations.STEPS[:2])
+        patched.setattr(migrations, "MIGRATIONS", replace(MIGRATIONS, steps=MIGRATIONS.steps[:2]))
         open_registry("sqlite:///registry.db", tmp_path, "p").close()
     with sqlite3.connect(tmp_path / "registry.db") as connection:
         assert not connection.execute("SELECT 1 FROM sqlite_master WHERE name LIKE 'registry_file%'").fetchall()

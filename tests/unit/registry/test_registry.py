@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from headwater.errors import (
 from headwater.planning.diff import plan
 from headwater.planning.plan import Plan
 from headwater.registry import migrations, tables
+from headwater.registry.migrations import MIGRATIONS
 from headwater.registry.registry import FeatureRegistry, open_registry
 from headwater.types import Float64, String
 
@@ -108,8 +110,8 @@ class TestDatabase:
 
     def test_steps_are_run_once_and_in_order(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         open_registry(FILE, tmp_path, "p").close()
-        more = (*migrations.STEPS, ("ALTER TABLE registry_entity ADD COLUMN extra TEXT",))
-        monkeypatch.setattr(migrations, "STEPS", more)
+        more = (*MIGRATIONS.steps, ("ALTER TABLE registry_entity ADD COLUMN extra TEXT",))
+        monkeypatch.setattr(migrations, "MIGRATIONS", replace(MIGRATIONS, steps=more))
         for _ in range(2):
             open_registry(FILE, tmp_path, "p").close()
         with sqlite3.connect(tmp_path / ".headwater/registry.db") as connection:
@@ -119,9 +121,9 @@ class TestDatabase:
 
     def test_a_step_that_fails_leaves_nothing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         open_registry(FILE, tmp_path, "p").close()
-        more = (*migrations.STEPS, ("CREATE TABLE half (x INTEGER)", "SELECT nothing FROM nowhere"))
+        more = (*MIGRATIONS.steps, ("CREATE TABLE half (x INTEGER)", "SELECT nothing FROM nowhere"))
         with monkeypatch.context() as patched:
-            patched.setattr(migrations, "STEPS", more)
+            patched.setattr(migrations, "MIGRATIONS", replace(MIGRATIONS, steps=more))
             with pytest.raises(Unavailable):
                 open_registry(FILE, tmp_path, "p")
         with sqlite3.connect(tmp_path / ".headwater/registry.db") as connection:
@@ -133,7 +135,7 @@ class TestDatabase:
         with sqlite3.connect(tmp_path / ".headwater/registry.db") as connection:
             connection.execute("INSERT INTO registry_schema VALUES (99, 0)")
         with pytest.raises(
-            FormatError, match=rf"has schema 99, this headwater knows up to {len(migrations.STEPS)}: upgrade"
+            FormatError, match=rf"has format 99, this headwater reads up to {len(MIGRATIONS.steps)}: upgrade"
         ):
             open_registry(FILE, tmp_path, "p")
 

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 import sqlalchemy as sa
 
 from headwater.database import transactions
-from headwater.database.transactions import Migrations, run_statements
+from headwater.database.migrations import Migrations
 
 _WHAT = "refresh queue in"
 """What errors say of the database."""
@@ -64,15 +64,8 @@ _FIRST = (
     "CREATE TABLE refresh_totals (name VARCHAR(32) NOT NULL PRIMARY KEY, value BIGINT NOT NULL)",
     "INSERT INTO refresh_format (version) VALUES (0)",
 )
-"""Never changed, since it was released: what comes later is a step of its own."""
 
-
-def _first_tables(connection: sa.Connection) -> None:
-    run_statements(connection, _FIRST)
-
-
-MIGRATIONS = Migrations(_WHAT, formats, (_first_tables,))
-"""The tables' own."""
+MIGRATIONS = Migrations(_WHAT, "refresh_format", "UPDATE refresh_format SET version = :version", (_FIRST,))
 
 
 def migrate(engine: sa.Engine) -> None:

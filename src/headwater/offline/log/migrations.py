@@ -1,18 +1,9 @@
-"""The steps that bring the offline log's tables from nothing to their newest form.
-
-A step is never changed once it was released: a new one follows it. So each is SQL of its own, and none is made from
-the tables as they are declared today.
-"""
+"""The steps that bring the offline log's tables from nothing to their newest form."""
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable
-
-import sqlalchemy as sa
-
 from headwater.clock import MIN_MICROS
-from headwater.database.transactions import run_statements
+from headwater.database.migrations import Migrations, OnPostgreSQL
 
 _FIRST = (
     "CREATE TABLE log_format (version INTEGER NOT NULL)",
@@ -37,6 +28,14 @@ _FIRST = (
     "position BIGINT NOT NULL, digest {bytes} NOT NULL, through BIGINT NOT NULL, asked_at BIGINT NOT NULL, "
     "erased_at BIGINT)",
     'CREATE INDEX log_purges_view ON log_purges ("view", digest)',
+    "INSERT INTO log_counter (id, log_id, salt, position, head_rows) VALUES (1, :new_uuid, :new_bytes, 0, 0)",
+    "INSERT INTO log_format (version) VALUES (0)",
+)
+
+_FOLDER = (
+    "CREATE TABLE log_folder (id VARCHAR(36) NOT NULL PRIMARY KEY)",
+    # its compression hardly makes numbers smaller, and takes more time than all the rest of an append
+    OnPostgreSQL("ALTER TABLE log_head ALTER COLUMN batch SET STORAGE EXTERNAL"),
 )
 
 _CLOCK = (
@@ -50,6 +49,7 @@ _CLOCK = (
     'CREATE INDEX log_purges_position ON log_purges ("view", position)',
     "CREATE TABLE log_gaps (id {serial} NOT NULL PRIMARY KEY, lo BIGINT NOT NULL, hi BIGINT NOT NULL, "
     "noted_at BIGINT NOT NULL)",
+    "UPDATE log_counter SET generation = :new_uuid",
 )
 
 _FILES = (
@@ -66,31 +66,10 @@ _FILES = (
     'CREATE INDEX log_left_out_view ON log_left_out ("view")',
 )
 
-
-def _first_tables(connection: sa.Connection) -> None:
-    run_statements(connection, _FIRST)
-    connection.execute(
-        sa.text("INSERT INTO log_counter (id, log_id, salt, position, head_rows) VALUES (1, :log_id, :salt, 0, 0)"),
-        {"log_id": str(uuid.uuid4()), "salt": uuid.uuid4().bytes},
-    )
-    connection.execute(sa.text("INSERT INTO log_format (version) VALUES (0)"))
-
-
-def _folder(connection: sa.Connection) -> None:
-    run_statements(connection, ("CREATE TABLE log_folder (id VARCHAR(36) NOT NULL PRIMARY KEY)",))
-    if connection.dialect.name == "postgresql":
-        # its compression hardly makes numbers smaller, and takes more time than all the rest of an append
-        run_statements(connection, ("ALTER TABLE log_head ALTER COLUMN batch SET STORAGE EXTERNAL",))
-
-
-def _clock(connection: sa.Connection) -> None:
-    run_statements(connection, _CLOCK)
-    connection.execute(sa.text("UPDATE log_counter SET generation = :value"), {"value": str(uuid.uuid4())})
-
-
-def _files(connection: sa.Connection) -> None:
-    run_statements(connection, _FILES)
-
-
-STEPS: tuple[Callable[[sa.Connection], None], ...] = (_first_tables, _folder, _clock, _files)
+MIGRATIONS = Migrations(
+    "offline log in",
+    "log_format",
+    "UPDATE log_format SET version = :version",
+    (_FIRST, _FOLDER, _CLOCK, _FILES),
+)
 """How many steps there are is also the version of what the tables' columns hold."""

@@ -9,8 +9,7 @@ import sqlalchemy as sa
 
 from headwater.clock import MIN_MICROS
 from headwater.database import transactions
-from headwater.database.transactions import Migrations
-from headwater.offline.log.migrations import STEPS
+from headwater.offline.log.migrations import MIGRATIONS
 
 _WHAT = "offline log in"
 """What errors say of the database."""
@@ -159,8 +158,6 @@ gaps = sa.Table(
     sa.Column("noted_at", sa.BigInteger, nullable=False),
 )
 """Positions lo < p ≤ hi were given by a registry that was then restored from an older copy."""
-
-MIGRATIONS = Migrations(_WHAT, formats, STEPS)
 
 
 def migrate(engine: sa.Engine) -> None:

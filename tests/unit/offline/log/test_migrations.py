@@ -1,12 +1,13 @@
 """Databases of earlier releases are brought to the newest tables."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
 from headwater.clock import MIN_MICROS
-from headwater.offline.log.migrations import STEPS
+from headwater.offline.log.migrations import MIGRATIONS
 from headwater.offline.log.tables import counter, migrate, views
 
 
@@ -24,10 +25,8 @@ def test_the_clock_starts_after_every_arrival_and_delete_of_before(
     tmp_path: Path, times: list[tuple[int, int]], clock: int
 ) -> None:
     engine = sa.create_engine(f"sqlite:///{tmp_path}/registry.db")
+    replace(MIGRATIONS, steps=MIGRATIONS.steps[:2]).run(engine)
     with engine.begin() as connection:
-        for step in STEPS[:2]:
-            step(connection)
-        connection.execute(sa.text("UPDATE log_format SET version = 2"))
         for name, (arrival, through) in zip("ab", times, strict=False):
             row = {"view": name, "arrival": arrival, "through": through, "rolled": 0, "epoch": 0, "purges": 0}
             connection.execute(views.insert().values(**row))
