@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from headwater.clock import MIN_MICROS, to_micros
 from headwater.compute.reading.async_reads import async_reads
 from headwater.errors import FormatError, Unavailable
+from headwater.online import powers
 from headwater.online.base import OnlineStore, PutOutcome
 from headwater.online.powers import LeveledReads
 from headwater.online.rows.codec import CODEC_VERSION, MAGIC, header, replaced, sequence_of
@@ -38,6 +39,7 @@ from headwater.testing.online_rows import (
 )
 from headwater.testing.read_suite import OnlineReadSuite
 from headwater.testing.refill_suite import OnlineRefillSuite
+from headwater.testing.signatures import differing_signatures
 from headwater.types import Bytes, ConsistencyLevel, Int64, String
 
 EXAMPLES = settings(
@@ -85,6 +87,10 @@ class OnlineStoreSuite(OnlineReadSuite, OnlineRefillSuite):
     def store(self) -> OnlineStore:
         """The store to be proven, empty and open."""
         raise NotImplementedError("give a fixture named `store`")
+
+    def test_methods_are_called_as_the_base_and_the_powers_say(self, store: OnlineStore) -> None:
+        protocols = [power for power in vars(powers).values() if getattr(power, "_is_protocol", False)]
+        assert differing_signatures(type(store), OnlineStore, *protocols) == []
 
     def test_what_is_put_is_there_as_it_is(self, store: OnlineStore) -> None:
         key, row = plain_row(1)
