@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from headwater.offline.engines.duckdb.engine import POWERS, DuckDBEngine
+from headwater.offline.join.workspace import PackedLimits
 from headwater.testing.offline_suite import OfflineEngineSuite, PointInTimeSuite
 
 
@@ -25,16 +26,16 @@ class TestDuckDBEngine(OfflineEngineSuite):
 class TestDuckDBEngineByAsOfJoin(PointInTimeSuite):
     @pytest.fixture
     def engine(self):
-        engine = DuckDBEngine(powers=replace(POWERS, pairs_limit=0))
+        engine = DuckDBEngine(powers=replace(POWERS, packed=PackedLimits(0, 3_000_000)))
         yield engine
         engine.close()
 
 
-class TestDuckDBEngineByRank(PointInTimeSuite):
-    """What an engine without wide integers and as-of joins runs."""
+class TestDuckDBEngineByRunningMaximum(PointInTimeSuite):
+    """What an engine without integers of 128 bits or as-of joins runs."""
 
     @pytest.fixture
     def engine(self):
-        engine = DuckDBEngine(powers=replace(POWERS, wide_integers=False, asof_join=False))
+        engine = DuckDBEngine(powers=replace(POWERS, packed=None))
         yield engine
         engine.close()

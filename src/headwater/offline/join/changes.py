@@ -16,8 +16,8 @@ from headwater.errors import EntityKeyError
 from headwater.offline.base import ChangeCounts, ChangesRequest, ViewInput
 from headwater.offline.join import ties
 from headwater.offline.join.packing import Packing
-from headwater.offline.join.relations import Tree, ViewRows, column, is_not_null, number
-from headwater.offline.join.workspace import Workspace
+from headwater.offline.join.relations import Tree, ViewRelations, column, is_not_null, key_form, number
+from headwater.offline.join.workspace import Workspace, created
 from headwater.planning.resolve import ResolvedView
 from headwater.planning.tables import match_key
 
@@ -31,7 +31,7 @@ def run_changes(
     view = request.view.view
     features = sorted(view.view.feature_list, key=lambda f: f.name)
     with workspace(f"read {view.name}@{view.version}") as space:
-        rows = space.view_rows(_input(request), "0", [f.name for f in features], request.scope)
+        rows = space.view_relations(_input(request), "0", [f.name for f in features], request.scope)
         if request.only_files is None:
             counts.lacking.update(rows.lacking)
             counts.unreadable += rows.unreadable
@@ -45,7 +45,7 @@ def run_changes(
         newest = _newest(space, window, packing)
         newest, undecided = _settled(space, window, newest, features)
         counts.ties += undecided
-        for batch in space.stream(_answer(window, newest, features), _ROWS):
+        for batch in space.stream(_answer(window, newest, features), _answer_schema(view, features), _ROWS):
             yield _shaped(batch, view, features)
 
 
@@ -66,7 +66,7 @@ class _Window:
         lower, upper: the least and greatest event time wanted, where they are known.
     """
 
-    rows: ViewRows
+    rows: ViewRelations
     request: ChangesRequest
     wanted: str | None
     lower: int | None = None
@@ -166,13 +166,13 @@ def _counted(space: Workspace, window: _Window, counts: ChangeCounts) -> Packing
 
 
 def _newest(space: Workspace, window: _Window, packing: Packing) -> str:
-    """A table of (ordinal, event, created, tie): the greatest row of each key."""
+    """A table of (the names of a row, event, created, tie): the greatest row of each key."""
     keys = [column(k, "r") for k in window.one_of]
     conditions = [window.taken(), window.ended()]
     if window.rows.hidden is not None:
-        gone = exp.select(column("ordinal")).from_(exp.to_table(window.rows.hidden))
-        conditions.append(exp.Not(this=exp.In(this=column("ordinal", "r"), query=gone.subquery())))
-    if packing.fits and space.powers.wide_integers:
+        gone = exp.select(number(1)).from_(exp.to_table(window.rows.hidden).as_("h"))
+        conditions.append(exp.Not(this=exp.Exists(this=gone.where(window.rows.same_row("h", "r")))))
+    if packing.fits and space.powers.packed is not None:
         packed = packing.pack(column("event", "r"), column("created", "r"), column("ordinal", "r"))
         greatest, low = exp.Max(this=column("p")), exp.Max(this=packing.inverted(column("p")))
         rows = window.select(*keys, packed.as_("p")).where(*conditions).subquery("q")
@@ -193,14 +193,19 @@ def _newest(space: Workspace, window: _Window, packing: Packing) -> str:
 
 
 def _ranked(window: _Window, keys: list[exp.Column], conditions: list[Tree]) -> exp.Select:
-    """The same by ranking; every row may have a tie."""
-    names = ["ordinal", "event", "created"]
+    """The same by ranking each key's rows."""
+    names = [*window.rows.row_names, "event", "created"]
     order = [exp.Ordered(this=column(n, "r"), desc=True) for n in ("event", "created", "ordinal")]
-    place = exp.Window(this=exp.RowNumber(), partition_by=[k.copy() for k in keys], order=exp.Order(expressions=order))
-    rows = window.select(*[column(n, "r") for n in names], place.as_("place")).where(*conditions).subquery("q")
-    return (
-        exp.select(*[column(n) for n in names], exp.true().as_("tie")).from_(rows).where(column("place").eq(number(1)))
-    )
+
+    def over(function: Tree) -> exp.Window:
+        ordered = exp.Order(expressions=[o.copy() for o in order])
+        return exp.Window(this=function, partition_by=[k.copy() for k in keys], order=ordered)
+
+    after = [over(exp.Lead(this=column(n, "r"))).as_(f"next_{n}") for n in ("event", "created")]
+    rows = window.select(*[column(n, "r") for n in names], over(exp.RowNumber()).as_("place"), *after)
+    tie = exp.and_(*[column(f"next_{n}").eq(column(n)) for n in ("event", "created")])
+    found = exp.select(*[column(n) for n in names], tie.as_("tie")).from_(rows.where(*conditions).subquery("q"))
+    return found.where(column("place").eq(number(1)))
 
 
 def _settled(space: Workspace, window: _Window, newest: str, features: list[Feature]) -> tuple[str, int]:
@@ -211,13 +216,9 @@ def _settled(space: Workspace, window: _Window, newest: str, features: list[Feat
     heads = space.table("heads")
     if not space.rows(exp.select(exp.Count(this=exp.Star())).from_(exp.to_table(heads)))[0][0]:
         return newest, 0
-    space.create("members", ties.members(window.rows, heads, features, window.lower, window.upper))
-    event_id = window.rows.event_id
-    space.create("ranked", ties.ranked(space.table("members"), features, event_id))
-    space.create("winners", ties.winners(space.table("ranked"), features, event_id))
-    undecided = int(space.rows(ties.by_features(newest, space.table("winners")))[0][0])
-    space.create("settled", ties.settled(newest, space.table("winners"), ["event", "created"]))
-    return space.table("settled"), undecided
+    winners = ties.decide(space, "0", window.rows, heads, features, window.lower, window.upper)
+    undecided = int(space.rows(ties.by_features(newest, winners, window.rows))[0][0])
+    return created(space, "settled", ties.settled(newest, winners, window.rows, ["event", "created"])), undecided
 
 
 def _answer(window: _Window, newest: str, features: list[Feature]) -> exp.Select:
@@ -227,7 +228,7 @@ def _answer(window: _Window, newest: str, features: list[Feature]) -> exp.Select
     # a file may have been replaced since the row was chosen: then another stands in its place, with other times
     again = rows.source is not None and not rows.source.fixed
     wide = rows.wide(names, keys=True, times=again, lower=window.lower, upper=window.upper).subquery("w")
-    same = [column(n, "r").eq(column(n, "w")) for n in ("ordinal", *(("event", "created") if again else ()))]
+    same = [column(n, "r").eq(column(n, "w")) for n in (*rows.row_names, *(("event", "created") if again else ()))]
     return (
         exp.select(
             column("event", "r"),
@@ -241,6 +242,12 @@ def _answer(window: _Window, newest: str, features: list[Feature]) -> exp.Select
         # a store that keeps its keys in order then fills each page once
         .order_by(*[column(k, "w") for k in window.rows.key_names])
     )
+
+
+def _answer_schema(view: ResolvedView, features: list[Feature]) -> pa.Schema:
+    times = [(name, pa.int64()) for name in ("event", "created", "position")]
+    keys = [(f"k{i}", key_form(key.dtype)) for i, key in enumerate(view.keys)] or [("k0", pa.int64())]
+    return pa.schema([*times, *keys, *[(f"f{i}", f.dtype.arrow) for i, f in enumerate(features)]])
 
 
 def _shaped(batch: pa.RecordBatch, view: ResolvedView, features: list[Feature]) -> pa.RecordBatch:

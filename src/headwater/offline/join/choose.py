@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import pyarrow as pa
 from sqlglot import exp
 
 from headwater.definitions.feature import Feature
 from headwater.offline.join import missing, ties
-from headwater.offline.join.pick import created, pick
+from headwater.offline.join.pick import pick
 from headwater.offline.join.pit import Join
 from headwater.offline.join.relations import column, union_all
-from headwater.offline.join.workspace import Workspace
+from headwater.offline.join.workspace import Workspace, created
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Chosen:
     """What one view's join came to.
 
     Attributes:
-        matched: a table of (rn, ordinal, event).
+        matched: a table of (rn, the names of a row, event).
         missed: a table of (rn, why); None where every row matched.
         counts: matched, no_row, expired, not_known, same_instant; ties, where only features decided any.
     """
@@ -85,26 +86,32 @@ def _settle(space: Workspace, label: str, join: Join, picked: str, features: Seq
     heads = created(space, f"heads_{label}", ties.heads(picked, join.spine_rows(), join.rows))
     if not space.rows(exp.select(exp.Count(this=exp.Star())).from_(exp.to_table(heads)))[0][0]:
         return picked, 0
-    members = created(space, f"members_{label}", ties.members(join.rows, heads, features, join.lower, join.upper))
-    ranked = created(space, f"ranked_{label}", ties.ranked(members, features, join.rows.event_id))
-    winners = created(space, f"winners_{label}", ties.winners(ranked, features, join.rows.event_id))
-    undecided = int(space.rows(ties.by_features(picked, winners))[0][0])
-    return created(space, f"settled_{label}", ties.settled(picked, winners, ["rn", "event"])), undecided
+    winners = ties.decide(space, label, join.rows, heads, features, join.lower, join.upper)
+    undecided = int(space.rows(ties.by_features(picked, winners, join.rows))[0][0])
+    return created(space, f"settled_{label}", ties.settled(picked, winners, join.rows, ["rn", "event"])), undecided
 
 
 def _explain(space: Workspace, label: str, join: Join, picked: str, pairs: float) -> str:
     """The table of (rn, why) of the rows that picked nothing."""
     missed = created(space, f"missed_{label}", missing.missed(join, picked))
-    if not space.powers.asof_join or pairs <= space.powers.pairs_limit:
+    limits = space.powers.packed
+    if limits is not None and pairs <= limits.pairs:
         return created(space, f"why_{label}", missing.by_pairs(join, missed))
+    by_key = missing.by_running if limits is None else missing.by_key
     if join.rows.deletes is None:
-        return created(space, f"why_{label}", missing.by_key(join, missed))
+        return created(space, f"why_{label}", by_key(join, missed))
     names = tuple(join.rows.key_names)
     deleted = join.deleted(names)
     rows = exp.select(exp.Star()).from_(exp.to_table(missed))
     marked = created(space, f"missed_deleted_{label}", rows.where(deleted))
     others = created(space, f"missed_others_{label}", rows.where(exp.Not(this=deleted.copy())))
-    return created(space, f"why_{label}", union_all([missing.by_pairs(join, marked), missing.by_key(join, others)]))
+    return created(space, f"why_{label}", union_all([missing.by_pairs(join, marked), by_key(join, others)]))
+
+
+def answer_schema(features: Sequence[Feature]) -> pa.Schema:
+    """The columns of `answer`."""
+    values = [(f"f{i}", feature.dtype.arrow) for i, feature in enumerate(features)]
+    return pa.schema([("rn", pa.int64()), ("event", pa.int64()), ("why", pa.int8()), *values])
 
 
 def answer(join: Join, chosen: Chosen, features: Sequence[str]) -> exp.Query:
@@ -119,7 +126,7 @@ def answer(join: Join, chosen: Chosen, features: Sequence[str]) -> exp.Query:
     query: exp.Query = (
         exp.select(column("rn", "c"), column("event", "c"), exp.cast(exp.Null(), "tinyint").as_("why"), *values)
         .from_(exp.to_table(chosen.matched).as_("c"))
-        .join(join.rows.wide(features).subquery("w"), on=column("ordinal", "c").eq(column("ordinal", "w")))
+        .join(join.rows.wide(features).subquery("w"), on=join.rows.same_row("c", "w"))
     )
     if chosen.missed is not None:
         nothing = [exp.Null().as_(f"f{i}") for i in range(len(features))]

@@ -18,10 +18,10 @@ from headwater.offline.base import HistoryRequest, ViewInput
 from headwater.offline.files.local import SourceFile, local_identities
 from headwater.offline.files.queried import in_project
 from headwater.offline.join import pit
-from headwater.offline.join.choose import answer, choose
+from headwater.offline.join.choose import answer, answer_schema, choose
 from headwater.offline.join.columns import ViewColumns, view_columns
 from headwater.offline.join.pit import Join
-from headwater.offline.join.relations import ViewRows, column, number
+from headwater.offline.join.relations import ViewRelations, column, key_form, number
 from headwater.offline.join.spine import Spine, one_batch, open_spine
 from headwater.offline.join.workspace import Workspace
 from headwater.planning.files import FileIdentity, moved_files
@@ -51,7 +51,7 @@ class _Part:
 
     input: ViewInput
     label: str
-    rows: ViewRows
+    rows: ViewRelations
     columns: ViewColumns
     join: Join | None = None
     counts: dict[str, int] = field(default_factory=dict)
@@ -263,7 +263,7 @@ class PointInTimeRun:
         parts = []
         for i, (view, columns) in enumerate(zip(self._request.views, self._columns, strict=True)):
             names = [f.name for f in view.view.view.feature_list]
-            parts.append(_Part(view, view.view.label, space.view_rows(view, str(i), names), columns))
+            parts.append(_Part(view, view.view.label, space.view_relations(view, str(i), names), columns))
         if self.spine is None:
             self._list_entities(space, parts, seen)
         for part in parts:
@@ -304,7 +304,8 @@ class PointInTimeRun:
             .from_(exp.to_table(space.table("spine")))
             .order_by(column("rn"))
         )
-        stream = _Aligned(space.stream(query, rows), 0)
+        keys = [(n, key_form(dtype)) for n, dtype in zip(names, self._keys.values(), strict=True)]
+        stream = _Aligned(space.stream(query, pa.schema([("rn", pa.int64()), *keys]), rows), 0)
         for start in range(0, seen.rows, rows):
             batch = stream.take(min(rows, seen.rows - start))
             arrays = [batch.column(n).cast(field.type) for n, field in zip(names, self._spine_schema, strict=True)]
@@ -321,7 +322,8 @@ class PointInTimeRun:
             part.counts.update(repeated_times=part.rows.repeated_times, skipped_times=part.rows.skipped_times)
         if part.rows.unreadable:
             part.counts["unreadable"] = part.rows.unreadable
-        return space.stream(answer(part.join, chosen, [f.name for f in part.columns.features]), rows)
+        features = part.columns.features
+        return space.stream(answer(part.join, chosen, [f.name for f in features]), answer_schema(features), rows)
 
 
 def _names(paths: Iterable[str]) -> str:

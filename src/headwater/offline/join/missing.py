@@ -7,6 +7,7 @@ from sqlglot import exp
 from headwater.offline.join.packing import Packing
 from headwater.offline.join.pit import Join, greatest, packed
 from headwater.offline.join.relations import Tree, big, column, is_not_null, number, union_all
+from headwater.offline.join.running import so_far
 from headwater.types import STATUSES, Status
 
 MATCHED = STATUSES.index(Status.PRESENT)
@@ -61,6 +62,34 @@ def by_pairs(join: Join, table: str) -> exp.Select:
         .group_by(column("rn", "s"))
     )
     return exp.select(column("rn"), _of_reason(column("reason")).as_("why")).from_(strongest.subquery("g"))
+
+
+def by_running(join: Join, table: str) -> exp.Select:
+    """(rn, why) of the missed rows, from the least known_at of their key and its last event at or before t.
+
+    All rows within the ttl are unknown, else one would have matched; one beyond it is known exactly where the least
+    known_at is reached. Deletes are not looked at.
+    """
+    keys = join.rows.key_names
+    nothing = exp.cast(exp.Null(), "bigint")
+    rows = exp.select(*[column(k, "r") for k in keys], column("event", "r").as_("at"), number(0).as_("side"))
+    rows = rows.select(column("event", "r"), _known_at(join).as_("known"), nothing.as_("rn"))
+    lost = exp.select(*[column(k, "m") for k in keys], column("t", "m").as_("at"), number(1).as_("side"))
+    lost = lost.select(nothing.as_("event"), nothing.copy().as_("known"), column("rn", "m"))
+    both = union_all(
+        [rows.from_(_rows_of(join, table).subquery("r")), lost.from_(exp.to_table(table).as_("m"))]
+    ).subquery("u")
+    of_key = [column(k, "u") for k in keys]
+    last = so_far(exp.Max(this=column("event", "u")), of_key)
+    least = exp.Window(this=exp.Min(this=column("known", "u")), partition_by=[k.copy() for k in of_key])
+    found = exp.select(column("rn", "u"), column("at", "u"), last.as_("last"), least.as_("least")).from_(both)
+    t, event = column("at", "f"), column("last", "f")
+    young: Tree = is_not_null(event)
+    if join.ttl and join.rows.timed:
+        young = event >= t - number(join.ttl)
+    why = _code(young, column("least", "f") <= t, is_not_null(column("least", "f")))
+    said = exp.select(column("rn", "f"), why.as_("why")).from_(found.subquery("f"))
+    return said.where(is_not_null(column("rn", "f")))
 
 
 def looked_at(join: Join, packing: Packing) -> exp.Select:

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 
 from sqlglot import exp
 
-from headwater.offline.join import asof, missing, pit, ties, windows
+from headwater.offline.join import asof, missing, pit, running, ties, windows
 from headwater.offline.join.packing import Packing
 from headwater.offline.join.pit import Join
 from headwater.offline.join.relations import union_all
-from headwater.offline.join.workspace import Workspace
+from headwater.offline.join.workspace import PackedLimits, Workspace, created
 
 _SAMPLED = 100_000
 """Of more rows than this only a part is counted."""
@@ -22,18 +22,12 @@ _LATE = 0.3
 """The share of late rows from which on finding the known ones for all keys is cheaper than repairing."""
 
 
-def created(space: Workspace, name: str, query: exp.Query) -> str:
-    """The name of a table with a query's rows."""
-    space.create(name, query)
-    return space.table(name)
-
-
 @dataclass(frozen=True)
 class Picked:
     """What picking came to.
 
     Attributes:
-        table: rn, ordinal, event, tied.
+        table: rn, the names of a row, event, tied.
         density: how many rows a spine row's key has, about.
         why: a table of (rn, why) of the rows that picked nothing, where picking told it.
     """
@@ -52,11 +46,12 @@ def pick(space: Workspace, label: str, join: Join, spine_rows: int) -> Picked:
         join: the view and the spine.
         spine_rows: how many rows the spine has.
     """
-    name, packing = f"picked_{label}", _packing(space, join)
-    if packing is None or not packing.fits or not space.powers.wide_integers:
-        return Picked(_looked_up(space, name, join, pit.pick_ranked(join)), join.rows.size)
-    limit = space.powers.pairs_limit
-    if not space.powers.asof_join or float(spine_rows) * join.rows.size <= limit:
+    name, limits = f"picked_{label}", space.powers.packed
+    packing = None if limits is None else _packing(space, join)
+    if limits is None or packing is None or not packing.fits:
+        return Picked(_by_running(space, label, name, join), join.rows.size)
+    limit = limits.pairs
+    if float(spine_rows) * join.rows.size <= limit:
         return Picked(created(space, name, pit.pick_pairs(join, packing)), join.rows.size)
     # odd, so that it does not keep step with how a file repeats its keys
     every = max(1, join.rows.size // _SAMPLED) | 1
@@ -65,7 +60,7 @@ def pick(space: Workspace, label: str, join: Join, spine_rows: int) -> Picked:
     density = pairs / max(1, spine_rows)
     if pairs <= limit:
         return Picked(created(space, name, pit.pick_pairs(join, packing)), density)
-    tables, why = _pick_many(space, label, join, packing, sample, density)
+    tables, why = _pick_many(space, label, join, packing, sample, density, limits)
     if len(tables) == 1:
         return Picked(tables[0], density, why)
     parts = [exp.select(exp.Star()).from_(exp.to_table(table)) for table in tables]
@@ -101,7 +96,13 @@ class _Sample:
 
 
 def _pick_many(
-    space: Workspace, label: str, join: Join, packing: Packing, sample: _Sample, density: float
+    space: Workspace,
+    label: str,
+    join: Join,
+    packing: Packing,
+    sample: _Sample,
+    density: float,
+    limits: PackedLimits,
 ) -> tuple[list[str], str | None]:
     """Tables of picked rows, for keys with many rows: by windows while they make few pairs, the rest by as-of joins.
 
@@ -109,7 +110,7 @@ def _pick_many(
     """
     whole = join
     late = sample.delay() if join.rows.timed and join.lag is None else 0.0
-    span, limit = packing.event_max - packing.event_min, space.powers.pairs_limit
+    span, limit = packing.event_max - packing.event_min, limits.pairs
     width = max(1, int(max(_ROWS * span / max(1.0, density), late, join.lag or 0)))
     tables: list[str] = []
     for turn in range(_ROUNDS if join.rows.timed else 0):
@@ -120,7 +121,7 @@ def _pick_many(
         join = replace(join, spine=rest)
         if not space.rows(exp.select(exp.Count(this=exp.Star())).from_(exp.to_table(rest)))[0][0]:
             return tables, None
-        if sample.pairs(join) <= space.powers.looks_limit:
+        if sample.pairs(join) <= limits.looks:
             looked = created(space, f"looked_{label}", missing.looked_at(join, packing))
             tables.append(created(space, f"last_{label}", missing.found_in(looked)))
             return tables, created(space, f"why_{label}", missing.lost_in(whole, rest, looked))
@@ -146,6 +147,21 @@ def _by_asof(space: Workspace, label: str, join: Join, packing: Packing, often_l
     if join.rows.deletes is not None:
         query = union_all([query, pit.pick_ranked(join, join.deleted(join.keys))])
     return query
+
+
+def _by_running(space: Workspace, label: str, name: str, join: Join) -> str:
+    """The table of picked rows by running maxima; spine rows of deleted keys are ranked."""
+    ordered = created(space, f"ordered_{label}", running.ordered_rows(join))
+    query: exp.Query
+    if join.rows.deletes is None:
+        query = running.pick_running(join, ordered)
+    else:
+        others = exp.Not(this=join.deleted(join.keys))
+        parts = [running.pick_running(join, ordered, others)]
+        query = union_all([*parts, running.pick_deleted(join, join.deleted(join.keys))])
+    picked = created(space, name, query)
+    space.drop(ordered)
+    return picked
 
 
 def _looked_up(space: Workspace, name: str, join: Join, query: exp.Query) -> str:

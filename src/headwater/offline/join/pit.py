@@ -2,7 +2,8 @@
 
 Trees without a dialect; an engine renders them. One meaning is lowered in four ways: `pick_pairs` here (join on the
 key, keep the greatest packed number), the same within windows of time (`windows`), as-of joins (`asof`) for keys with
-many rows, and `pick_ranked` here, where nothing can be packed. The answer is `picked`: rn, ordinal, event, tied.
+many rows, and running maxima (`running`), where nothing can be packed. The answer is `picked`: rn, the names of a row,
+event, tied. Keys with deletes are ranked, pair by pair, where a row's place depends on more than its times.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from sqlglot import exp
 
 from headwater.offline.join.packing import Packing
-from headwater.offline.join.relations import Tree, ViewRows, big, column, is_not_null, number, union_all
+from headwater.offline.join.relations import Tree, ViewRelations, big, column, is_not_null, number, union_all
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Join:
 
     spine: str
     keys: tuple[str, ...]
-    rows: ViewRows
+    rows: ViewRelations
     ttl: int
     as_known: bool
     first: int
@@ -190,8 +191,8 @@ def pick_ranked(join: Join, only: Tree | None = None) -> exp.Select:
     return exp.select(*[column(n) for n in names]).from_(ranked.subquery("x")).where(column("place").eq(number(1)))
 
 
-def hidden_rows(rows: ViewRows, deletes: str) -> exp.Select:
-    """(ordinal, until): each row that tombstones of its key hide, with the least D of these: reads from then on.
+def hidden_rows(rows: ViewRelations, deletes: str) -> exp.Select:
+    """(the names of a row, until): each row that tombstones of its key hide from reads at the least of their Ds on.
 
     A tombstone hides rows known by its D and, of the log's, those at positions before its P, whatever their times.
 
@@ -207,16 +208,17 @@ def hidden_rows(rows: ViewRows, deletes: str) -> exp.Select:
         of_log = [ordinal >= size.copy()] if rows.source is not None else []
         hides = exp.or_(hides, exp.and_(*of_log, before < column("position", "d")))
     same = [column(k, "d").eq(column(k, "r")) for k in rows.key_names]
+    names = [column(name, "r") for name in rows.row_names]
     return (
-        exp.select(column("ordinal", "r").as_("ordinal"), exp.Min(this=column("through", "d")).as_("until"))
+        exp.select(*names, exp.Min(this=column("through", "d")).as_("until"))
         .from_(rows.narrow().subquery("r"))
         .join(exp.to_table(deletes).as_("d"), on=exp.and_(*same, hides))
-        .group_by(column("ordinal", "r"))
+        .group_by(*[name.copy() for name in names])
     )
 
 
 def entities(
-    views: list[tuple[ViewRows, tuple[str, ...]]], columns: tuple[str, ...], at: int, as_known: bool
+    views: list[tuple[ViewRelations, tuple[str, ...]]], columns: tuple[str, ...], at: int, as_known: bool
 ) -> exp.Query:
     """Every key with any row that is known at an instant, an expired one too.
 

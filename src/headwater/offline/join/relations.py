@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
+import pyarrow as pa
 from sqlglot import exp
 
 from headwater.clock import MIN_MICROS
+from headwater.types import DType
 
 if TYPE_CHECKING:
     Tree = exp.Expr
@@ -58,7 +60,7 @@ class Relation:
 
 
 @dataclass(frozen=True)
-class ViewRows:
+class ViewRelations:
     """All rows of a view version: its source's and its log's.
 
     Attributes:
@@ -71,10 +73,13 @@ class ViewRows:
         repeated_times, skipped_times: how many of the source's times are in an hour that a clock change repeats, or
             skips.
         deletes: a table of (k0…, through, position): D and P of each tombstone; None where there are none.
-        hidden: a table of (ordinal, until) of the rows that a delete hides from reads at `until` and later, or None.
+        hidden: a table of the rows (by their names, `row_names`) that a delete hides from reads at `until` and later,
+            or None.
         lacking: a feature's column that some of the source's files lack → which.
         unreadable: how many rows of the log are left out since nothing could read their values back.
         file_rows: file of the source → how many rows it has, of those that are read whole, where that is known.
+        numbered_by_key: whether ordinals are a row's own among the rows of its key alone.
+        types: Arrow types of k0… and `event_id`, by which an engine that settles ties elsewhere gives its rows.
     """
 
     source: Relation | None
@@ -90,6 +95,8 @@ class ViewRows:
     file_rows: Mapping[str, int] = field(default_factory=dict)
     repeated_times: int = 0
     skipped_times: int = 0
+    numbered_by_key: bool = False
+    types: Mapping[str, pa.DataType] = field(default_factory=dict)
 
     @property
     def lag(self) -> int | None:
@@ -123,8 +130,17 @@ class ViewRows:
         """The names of the key columns."""
         return [f"k{i}" for i in range(max(1, self.key_count))]
 
-    def hiding(self, hidden: str, deletes: str) -> ViewRows:
-        """The same rows with those in `hidden` (ordinal, until) not seen by reads at `until` and later."""
+    @property
+    def row_names(self) -> list[str]:
+        """The columns that together name a row."""
+        return [*(self.key_names if self.numbered_by_key else ()), "ordinal"]
+
+    def same_row(self, left: str, right: str) -> Tree:
+        """The condition that two items of FROM name the same row."""
+        return exp.and_(*[equal(column(name, left), column(name, right)) for name in self.row_names])
+
+    def hiding(self, hidden: str, deletes: str) -> ViewRelations:
+        """The same rows with those in `hidden` (the names of a row, until) not seen by reads at `until` and later."""
         return replace(self, hidden=hidden, deletes=deletes)
 
     def _parts(self) -> list[tuple[Relation, Tree]]:
@@ -188,7 +204,7 @@ class ViewRows:
             .from_(rows.subquery("n"))
             .join(
                 exp.to_table(self.hidden).as_("h"),
-                on=equal(column("ordinal", "n"), column("ordinal", "h")),
+                on=self.same_row("n", "h"),
                 join_type="left",
             )
         )
@@ -202,14 +218,14 @@ class ViewRows:
         lower: int | None = None,
         upper: int | None = None,
     ) -> exp.Query:
-        """Columns ordinal, f0… for the features named, and where asked for the keys k0…, event and created.
+        """The names of a row, f0… for the features named, and where wanted the keys k0…, event and created.
 
         Event times outside of `lower` and `upper` need not be read.
         """
         queries = []
         for part, ordinal in self._parts():
             values = [part.features[name].copy().as_(f"f{i}") for i, name in enumerate(names)]
-            if keys:
+            if keys or self.numbered_by_key:
                 values += [k.copy().as_(f"k{i}") for i, k in enumerate(part.keys)] or [big(0).as_("k0")]
             if times:
                 values += self._times(part)
@@ -224,6 +240,11 @@ def _within(select: exp.Select, part: Relation, lower: int | None, upper: int | 
         return select
     reach = part.event_range(lower, upper)
     return select if reach is None else select.where(reach)
+
+
+def key_form(dtype: DType) -> pa.DataType:
+    """The Arrow type of a key in the query's form: integers and timestamps are of 64 bits."""
+    return pa.int64() if dtype.name in ("int32", "timestamp") else dtype.arrow
 
 
 def column(name: str, table: str | None = None) -> exp.Column:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import pyarrow as pa
 from sqlglot import exp
 
 from headwater.definitions.sources import SQLSource
 from headwater.errors import SourceError
 from headwater.offline.base import SourceScope, ViewInput
+from headwater.offline.join.relations import key_form
 from headwater.offline.join.workspace import Workspace
 from headwater.planning.files import FileIdentity
 
@@ -48,11 +50,14 @@ def _read(view: ViewInput, scope: SourceScope, rows: int, workspace: Callable[[s
     """
     names = [feature.name for feature in view.view.features]
     with workspace(f"check {view.view.name}") as space:
-        relation = space.view_rows(view, "0", names, scope).source
+        relation = space.view_relations(view, "0", names, scope).source
         if relation is None:
             return
-        columns = [*relation.keys, *relation.features.values()]
-        columns += [time for time in (relation.event, relation.created) if time is not None]
-        shown = [value.copy().as_(f"v{i}") for i, value in enumerate(columns)]
-        for _ in space.stream(exp.select(*shown).from_(relation.table).limit(rows), rows):
+        columns = [(k, key_form(key.dtype)) for k, key in zip(relation.keys, view.view.keys, strict=True)]
+        dtypes = {feature.name: feature.dtype.arrow for feature in view.view.features}
+        columns += [(value, dtypes[name]) for name, value in relation.features.items()]
+        columns += [(time, pa.int64()) for time in (relation.event, relation.created) if time is not None]
+        shown = [value.copy().as_(f"v{i}") for i, (value, _) in enumerate(columns)]
+        schema = pa.schema([(f"v{i}", kind) for i, (_, kind) in enumerate(columns)])
+        for _ in space.stream(exp.select(*shown).from_(relation.table).limit(rows), schema, rows):
             pass

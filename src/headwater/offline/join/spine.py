@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from headwater.errors import DataError, SpineError, UsageError, brief, nearest
+from headwater.offline.join.relations import key_form
 from headwater.offline.join.spine_query import is_file, spine_query
 from headwater.planning.local_time import REPEATED, SKIPPED, NaiveTimes, aware, local_times
 from headwater.planning.tables import as_table, column_names, index_hint, match_key
@@ -102,7 +103,7 @@ class Spine(ABC):
     @property
     def narrow_schema(self) -> pa.Schema:
         """rn, t and the keys c0…."""
-        keys = [(f"c{i}", _key_type(dtype)) for i, dtype in enumerate(self.keys.values())]
+        keys = [(f"c{i}", key_form(dtype)) for i, dtype in enumerate(self.keys.values())]
         return pa.schema([("rn", pa.int64()), ("t", pa.int64()), *keys])
 
     def narrow(self, seen: Callable[[int, int, int], None]) -> Iterator[pa.RecordBatch]:
@@ -171,10 +172,6 @@ class Spine(ABC):
 
 def _place(name: str) -> str:
     return f"spine column {name!r}"
-
-
-def _key_type(dtype: DType) -> pa.DataType:
-    return pa.int64() if dtype.name in ("int32", "timestamp") else dtype.arrow
 
 
 def _timestamp_of(names: list[str], wanted: str | None, given: Any) -> str:

@@ -6,14 +6,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pyarrow as pa
 from sqlglot import exp
 
 from headwater.definitions.feature import Feature
-from headwater.offline.join.relations import Tree, ViewRows, column, is_not_null, number
+from headwater.offline.join.relations import Tree, ViewRelations, column, is_not_null, number
+from headwater.offline.join.workspace import Workspace, copied, created
 from headwater.types import DType
 
 
-def heads(picked: str, spine: exp.Select, rows: ViewRows) -> exp.Select:
+def heads(picked: str, spine: exp.Select, rows: ViewRelations) -> exp.Select:
     """(k0…, event, created, ordinal): each picked row beside which an equal one stands.
 
     A log row has none, for its position decides.
@@ -33,19 +35,19 @@ def heads(picked: str, spine: exp.Select, rows: ViewRows) -> exp.Select:
     )
 
 
-def newest_heads(newest: str, rows: ViewRows, lower: int | None = None, upper: int | None = None) -> exp.Select:
-    """The same of a table of (ordinal, tie) that knows neither keys nor times; see `members` for the bounds."""
+def newest_heads(newest: str, rows: ViewRelations, lower: int | None = None, upper: int | None = None) -> exp.Select:
+    """The same of a table of (the names of a row, tie) without times; see `members` for the bounds."""
     names = [*rows.key_names, "event", "created", "ordinal"]
-    ties = exp.select(column("ordinal")).from_(exp.to_table(newest))
+    ties = exp.select(*[column(n) for n in rows.row_names]).from_(exp.to_table(newest))
     ties = ties.where(column("tie"), column("ordinal") < number(rows.source_size))
     return (
         exp.select(*[column(n, "n") for n in names])
         .from_(rows.narrow(lower, upper).subquery("n"))
-        .join(ties.subquery("x"), on=column("ordinal", "n").eq(column("ordinal", "x")), join_type="semi")
+        .join(ties.subquery("x"), on=rows.same_row("n", "x"), join_type="semi")
     )
 
 
-def found(picked: str, rows: ViewRows) -> exp.Select:
+def found(picked: str, rows: ViewRelations) -> exp.Select:
     """The picked ordinals beside which an equal source row stands, looked up by key and times."""
     keys = rows.key_names
     heads = (
@@ -76,11 +78,12 @@ def _same(keys: Sequence[str], left: str, right: str) -> Tree:
 
 
 def members(
-    rows: ViewRows, heads: str, features: Sequence[Feature], lower: int | None = None, upper: int | None = None
+    rows: ViewRelations, heads: str, features: Sequence[Feature], lower: int | None = None, upper: int | None = None
 ) -> exp.Select:
     """(head, ordinal, f0…, event_id): every source row that ties with a head, the head among them.
 
-    Its features are by name; event_id is there where the source has one.
+    Its features are by name; event_id is there where the source has one; and the keys where ordinals are counted
+    within them.
 
     Args:
         rows: the view's rows.
@@ -92,8 +95,9 @@ def members(
     values = [column(f"f{i}", "r").as_(f"f{i}", quoted=True) for i in range(len(names))]
     if rows.event_id:
         values.append(column("event_id", "r").as_("event_id", quoted=True))
+    within = [column(n, "r") for n in rows.row_names[:-1]]
     return (
-        exp.select(column("ordinal", "h").as_("head"), column("ordinal", "r").as_("ordinal"), *values)
+        exp.select(*within, column("ordinal", "h").as_("head"), column("ordinal", "r").as_("ordinal"), *values)
         .from_(exp.to_table(heads).as_("h"))
         .join(
             rows.narrow(lower, upper, features=names, event_id=rows.event_id).subquery("r"),
@@ -103,66 +107,112 @@ def members(
     )
 
 
-def ranked(members: str, features: Sequence[Feature], event_id: bool) -> exp.Select:
+def member_schema(rows: ViewRelations, features: Sequence[Feature]) -> pa.Schema:
+    """The columns of `members` in Arrow's types, for engines that settle ties elsewhere."""
+    fields = [(name, rows.types[name]) for name in rows.row_names[:-1]]
+    fields += [("head", pa.int64()), ("ordinal", pa.int64())]
+    fields += [(f"f{i}", f.dtype.arrow) for i, f in enumerate(sorted(features, key=lambda f: f.name))]
+    return pa.schema([*fields, *([("event_id", rows.types["event_id"])] if rows.event_id else ())])
+
+
+def decide(
+    space: Workspace,
+    label: str,
+    rows: ViewRelations,
+    heads: str,
+    features: Sequence[Feature],
+    lower: int | None = None,
+    upper: int | None = None,
+) -> str:
+    """The table of `winners` of some heads, settled where the engine's powers say.
+
+    Args:
+        space: the run's tables.
+        label: part of their names.
+        rows, heads, features, lower, upper: as of `members`.
+    """
+    found = created(space, f"members_{label}", members(rows, heads, features, lower, upper))
+    settler = space.settler
+    if settler is not space:
+        found = copied(space, found, settler, f"members_{label}", member_schema(rows, features))
+    ordered = created(settler, f"ranked_{label}", ranked(found, rows, features))
+    won = created(settler, f"winners_{label}", winners(ordered, rows, features))
+    if settler is space:
+        return won
+    fields = [(name, rows.types[name]) for name in rows.row_names[:-1]]
+    schema = pa.schema([*fields, ("head", pa.int64()), ("winner", pa.int64()), ("by_features", pa.int64())])
+    return copied(settler, won, space, f"winners_{label}", schema)
+
+
+def ranked(members: str, rows: ViewRelations, features: Sequence[Feature]) -> exp.Select:
     """(head, ordinal, place, e0…, v0…): the rows of each head in the order of rule 5, with what orders them.
 
     Args:
         members: a table from `members`.
+        rows: the view's rows; e0… are of the source's event id, where it has one.
         features: every feature of the view.
-        event_id: whether the source has an event id, of which e0… are.
     """
+    within = [column(n, "m") for n in (*rows.row_names[:-1], "head")]
     ordered = sorted(features, key=lambda f: f.name)
-    ids = _event_id_keys(column("event_id", "m")) if event_id else []
+    ids = _event_id_keys(column("event_id", "m")) if rows.event_id else []
     values = [key for i, f in enumerate(ordered) for key in sort_keys(column(f"f{i}", "m"), f.dtype)]
     order = [exp.Ordered(this=key.copy(), desc=True) for key in (*ids, *values, column("ordinal", "m"))]
-    place = exp.Window(this=exp.RowNumber(), partition_by=[column("head", "m")], order=exp.Order(expressions=order))
+    place = exp.Window(this=exp.RowNumber(), partition_by=within, order=exp.Order(expressions=order))
     names = [f"e{i}" for i in range(len(ids))] + [f"v{i}" for i in range(len(values))]
     keys = [key.as_(name, quoted=True) for key, name in zip([*ids, *values], names, strict=True)]
-    every = exp.select(column("head", "m"), column("ordinal", "m"), place.as_("place"), *keys)
+    every = exp.select(*[n.copy() for n in within], column("ordinal", "m"), place.as_("place"), *keys)
     return every.from_(exp.to_table(members).as_("m"))
 
 
-def winners(ranked: str, features: Sequence[Feature], event_id: bool) -> exp.Select:
+def winners(ranked: str, rows: ViewRelations, features: Sequence[Feature]) -> exp.Select:
     """(head, winner, by_features): for each head the ordinal of the row that rule 5 chooses.
 
     `by_features`: only the features decided, between rows of the same event id, if any.
 
     Args:
         ranked: a table from `ranked`.
-        features, event_id: as there.
+        rows, features: as there.
     """
-    ids = len(_event_id_keys(exp.Null())) if event_id else 0
+    within = (*rows.row_names[:-1], "head")
+    ids = len(_event_id_keys(exp.Null())) if rows.event_id else 0
     values = sum(len(sort_keys(exp.Null(), f.dtype)) for f in features)
     same = [exp.NullSafeEQ(this=column(f"e{i}", "a"), expression=column(f"e{i}", "b")) for i in range(ids)]
     other = [exp.NullSafeNEQ(this=column(f"v{i}", "a"), expression=column(f"v{i}", "b")) for i in range(values)]
     there = column("place", "b") > number(1)
     decided = exp.Max(this=exp.Case().when(exp.and_(there, *same, exp.or_(*other)), number(1)).else_(number(0)))
     return (
-        exp.select(column("head", "a"), column("ordinal", "a").as_("winner"), decided.as_("by_features"))
+        exp.select(*[column(n, "a") for n in within], column("ordinal", "a").as_("winner"), decided.as_("by_features"))
         .from_(exp.to_table(ranked).as_("a"))
-        .join(exp.to_table(ranked).as_("b"), on=column("head", "a").eq(column("head", "b")))
+        .join(exp.to_table(ranked).as_("b"), on=exp.and_(*[column(n, "a").eq(column(n, "b")) for n in within]))
         .where(column("place", "a").eq(number(1)))
-        .group_by(column("head", "a"), column("ordinal", "a"))
+        .group_by(*[column(n, "a") for n in within], column("ordinal", "a"))
     )
 
 
-def by_features(picked: str, winners: str) -> exp.Select:
+def _of_head(rows: ViewRelations) -> Tree:
+    """The condition that w decides the picked row p."""
+    same = [column(n, "p").eq(column(n, "w")) for n in rows.row_names[:-1]]
+    return exp.and_(*same, column("ordinal", "p").eq(column("head", "w")))
+
+
+def by_features(picked: str, winners: str, rows: ViewRelations) -> exp.Select:
     """How many of the picked rows only the features decided."""
     return (
         exp.select(exp.Count(this=exp.Star()))
         .from_(exp.to_table(picked).as_("p"))
-        .join(exp.to_table(winners).as_("w"), on=column("ordinal", "p").eq(column("head", "w")))
+        .join(exp.to_table(winners).as_("w"), on=_of_head(rows))
         .where(column("by_features", "w").eq(number(1)))
     )
 
 
-def settled(picked: str, winners: str, names: Sequence[str]) -> exp.Select:
-    """The picked rows, each tied one by its winner: the columns named, and ordinal."""
+def settled(picked: str, winners: str, rows: ViewRelations, names: Sequence[str]) -> exp.Select:
+    """The picked rows, each tied one by its winner: the columns named, and the names of the row."""
+    names = [*names, *rows.row_names[:-1]]
     ordinal = exp.Coalesce(this=column("winner", "w"), expressions=[column("ordinal", "p")])
     return (
         exp.select(*[column(name, "p") for name in names], ordinal.as_("ordinal"))
         .from_(exp.to_table(picked).as_("p"))
-        .join(exp.to_table(winners).as_("w"), on=column("ordinal", "p").eq(column("head", "w")), join_type="left")
+        .join(exp.to_table(winners).as_("w"), on=_of_head(rows), join_type="left")
     )
 
 

@@ -10,7 +10,7 @@ from sqlglot import exp
 
 from headwater.offline.join.packing import Packing
 from headwater.offline.join.pit import Join, candidates, greatest, packed, reach
-from headwater.offline.join.relations import Tree, ViewRows, big, column, number, union_all
+from headwater.offline.join.relations import Tree, ViewRelations, big, column, number, union_all
 
 _BLOCKS = 16
 """In how many places rows are sampled."""
@@ -46,7 +46,7 @@ def sampled(join: Join, every: int) -> exp.Select:
     return exp.select(*[column(n, "r") for n in names]).from_(rows).where(reach(join), _one_of(join.rows, every))
 
 
-def _one_of(rows: ViewRows, every: int) -> Tree:
+def _one_of(rows: ViewRelations, every: int) -> Tree:
     """One of `every` rows r: blocks of rows where the engine then reads nothing else, else every so many."""
     ordinal = column("ordinal", "r")
     if rows.log or rows.source is None or not rows.source.seekable:

@@ -10,7 +10,20 @@ import pyarrow as pa
 from sqlglot import exp
 
 from headwater.offline.base import SourceScope, ViewInput
-from headwater.offline.join.relations import ViewRows
+from headwater.offline.join.relations import ViewRelations
+
+
+@dataclass(frozen=True)
+class PackedLimits:
+    """Where the ways of an engine that packs (event, created, ordinal) into one integer of 128 bits change over.
+
+    Attributes:
+        pairs: more (spine row, feature row) pairs than this are not joined: windows of time or as-of joins are faster.
+        looks: up to how many pairs the rows that a window left are joined at once rather than by another window.
+    """
+
+    pairs: int
+    looks: int
 
 
 @dataclass(frozen=True)
@@ -18,17 +31,14 @@ class Powers:
     """What an engine can do; the query is lowered by these.
 
     Attributes:
-        wide_integers: integers of 128 bits, into which (event, created, ordinal) are packed.
-        asof_join: an as-of join.
-        pairs_limit: more (spine row, feature row) pairs than this are not joined: windows of time or as-of joins are
-            faster.
-        looks_limit: up to how many pairs the rows that a window left are joined at once rather than by another window.
+        packed: an engine with integers of 128 bits and as-of joins says when it takes which way; None: the query goes
+            by running maxima (`running`), which every engine with window functions can do.
+        settles_ties: it orders every feature's values as the contract does: arrays, NaN, text by its bytes. Else rows
+            that tie are brought to the embedded engine to be compared.
     """
 
-    wide_integers: bool = False
-    asof_join: bool = False
-    pairs_limit: int = 0
-    looks_limit: int = 0
+    packed: PackedLimits | None = None
+    settles_ties: bool = False
 
 
 class Workspace(Protocol):
@@ -36,6 +46,11 @@ class Workspace(Protocol):
 
     powers: Powers
     statements: list[str]
+
+    @property
+    def settler(self) -> Workspace:
+        """Where ties are settled: here, or in the embedded engine's own workspace."""
+        ...
 
     def load(self, name: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
         """Make a table of Arrow batches."""
@@ -57,8 +72,14 @@ class Workspace(Protocol):
         """A short answer."""
         ...
 
-    def stream(self, query: exp.Query, rows: int) -> Iterator[pa.RecordBatch]:
-        """A long answer, in batches of about `rows` rows; several may be read in turn."""
+    def stream(self, query: exp.Query, schema: pa.Schema, rows: int) -> Iterator[pa.RecordBatch]:
+        """A long answer, in batches of about `rows` rows; several may be read in turn.
+
+        Args:
+            query: what is asked.
+            schema: the answer's columns and the types wanted; the embedded engine may give others that cast to them.
+            rows: of a batch.
+        """
         ...
 
     def schema_of(self, sql: str) -> pa.Schema:
@@ -77,9 +98,9 @@ class Workspace(Protocol):
         """The answer to a user's own query."""
         ...
 
-    def view_rows(
+    def view_relations(
         self, view: ViewInput, label: str, features: Sequence[str], scope: SourceScope | None = None
-    ) -> ViewRows:
+    ) -> ViewRelations:
         """A view's source and log as relations, all named features among their columns.
 
         Of the source just the rows of the scope; None: all of them.
@@ -95,3 +116,24 @@ class Workspace(Protocol):
     def __exit__(self, *exc: object) -> None:
         """Drop the tables."""
         ...
+
+
+def created(space: Workspace, name: str, query: exp.Query) -> str:
+    """The full name of a table with a query's rows."""
+    space.create(name, query)
+    return space.table(name)
+
+
+def copied(space: Workspace, table: str, into: Workspace, name: str, schema: pa.Schema) -> str:
+    """The full name of a table in another workspace with the rows of one here."""
+    query = exp.select(*[exp.column(exp.to_identifier(n, quoted=True)) for n in schema.names]).from_(table)
+    into.load(name, schema, _cast(space.stream(query, schema, _ROWS), schema))
+    return into.table(name)
+
+
+_ROWS = 65_536
+
+
+def _cast(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        yield batch if batch.schema == schema else batch.cast(schema)

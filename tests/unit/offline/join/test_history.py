@@ -9,6 +9,7 @@ from hypothesis import given, settings
 import headwater as hw
 from headwater.errors import UsageError
 from headwater.offline.engines.duckdb.engine import POWERS, DuckDBEngine
+from headwater.offline.join.workspace import PackedLimits
 from headwater.testing import SCALE
 from headwater.testing.dense import dense_case
 from headwater.testing.offline_suite import FEW, check_history
@@ -26,7 +27,7 @@ def engine():
 @pytest.fixture(scope="module", params=[0, 20], ids=["by-windows", "then-looked-at"])
 def windowed(request):
     """Few pairs are joined at once, so that windows, what they leave and as-of joins all take part."""
-    engine = DuckDBEngine(powers=replace(POWERS, pairs_limit=20, looks_limit=request.param))
+    engine = DuckDBEngine(powers=replace(POWERS, packed=PackedLimits(20, request.param)))
     yield engine
     engine.close()
 
@@ -41,7 +42,7 @@ def test_windows_equal_the_oracle(windowed, case):
 @pytest.mark.parametrize("looks", [0, 3_000])
 @pytest.mark.parametrize("late", [0.0, 0.9])
 def test_windows_of_many_rows_equal_the_oracle(limit, looks, late):
-    engine = DuckDBEngine(powers=replace(POWERS, pairs_limit=limit, looks_limit=looks))
+    engine = DuckDBEngine(powers=replace(POWERS, packed=PackedLimits(limit, looks)))
     check_history(engine, dense_case(rows=2_000, spine=500, keys=2, span=600, late=late, ttl=0, seed=7))
     engine.close()
 

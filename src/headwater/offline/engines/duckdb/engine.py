@@ -42,15 +42,15 @@ from headwater.offline.files.locations import is_remote
 from headwater.offline.files.queried import used_names
 from headwater.offline.join.changes import run_changes
 from headwater.offline.join.history import PointInTimeRun
-from headwater.offline.join.relations import ViewRows
+from headwater.offline.join.relations import ViewRelations
 from headwater.offline.join.source_check import value_problems
-from headwater.offline.join.workspace import Powers
+from headwater.offline.join.workspace import PackedLimits, Powers
 from headwater.planning.files import FileIdentity
 from headwater.scratch import TempFolder
 
 T = TypeVar("T")
 
-POWERS = Powers(wide_integers=True, asof_join=True, pairs_limit=60_000_000, looks_limit=3_000_000)
+POWERS = Powers(packed=PackedLimits(pairs=60_000_000, looks=3_000_000), settles_ties=True)
 _OF_THE_DATA = (
     duckdb.ParserException,
     duckdb.BinderException,
@@ -320,7 +320,11 @@ class DuckDBWorkspace:
     def rows(self, query: exp.Query) -> list[tuple[Any, ...]]:
         return self.fetch(self._render(query))
 
-    def stream(self, query: exp.Query, rows: int) -> Iterator[pa.RecordBatch]:
+    @property
+    def settler(self) -> DuckDBWorkspace:
+        return self
+
+    def stream(self, query: exp.Query, schema: pa.Schema, rows: int) -> Iterator[pa.RecordBatch]:
         yield from self.stream_sql(self._render(query), rows)
 
     def check_sql(self, sql: str, where: str) -> None:
@@ -344,9 +348,9 @@ class DuckDBWorkspace:
                 self._streams.pop(cursor, None)
                 cursor.close()
 
-    def view_rows(
+    def view_relations(
         self, view: ViewInput, label: str, features: Sequence[str], scope: SourceScope | None = None
-    ) -> ViewRows:
+    ) -> ViewRelations:
         return open_view(self, view, label, features, self._engine.folder, scope)
 
     def skipped_rows(self, view: ViewInput, after: int, until: int) -> int:

@@ -18,7 +18,7 @@ from headwater.offline.engines.duckdb.sources import readable
 from headwater.offline.engines.duckdb.unreadable import beyond_rows, without_unreadable
 from headwater.offline.engines.duckdb.zones import source_zone, within_day_sql
 from headwater.offline.files.footers import greatest, read_footers
-from headwater.offline.join.relations import ViewRows, column
+from headwater.offline.join.relations import ViewRelations, column
 from headwater.planning.resolve import ResolvedView
 from headwater.planning.tables import match_key
 from headwater.types import Date, DType
@@ -119,7 +119,7 @@ def count_skipped(session: Session, view: ViewInput, after: int, until: int) -> 
     return skipped
 
 
-def deletes_of(session: ViewSession, view: ResolvedView, log: LogSlice, rows: ViewRows) -> str | None:
+def deletes_of(session: ViewSession, view: ResolvedView, log: LogSlice, rows: ViewRelations) -> str | None:
     """A table of keys (k0…), `through` (D) and `position` (P), of deletes and purges; None where there are none."""
     found = []
     if log.deletes is not None and log.deletes.num_rows:
@@ -142,7 +142,7 @@ def _plain_key(values: pa.ChunkedArray, dtype: DType, name: str) -> pa.ChunkedAr
     return matched.cast(pa.int64()) if dtype.name == "timestamp" else matched
 
 
-def _tombstones(keys: list[pa.ChunkedArray], deletes: pa.Table, rows: ViewRows) -> pa.Table:
+def _tombstones(keys: list[pa.ChunkedArray], deletes: pa.Table, rows: ViewRelations) -> pa.Table:
     through, position = (deletes.column(name).cast(pa.int64()) for name in (THROUGH, POSITION))
     columns = (
         dict(zip(rows.key_names, keys, strict=False)) if keys else {"k0": pa.array(np.zeros(len(through), np.int64))}
@@ -150,7 +150,7 @@ def _tombstones(keys: list[pa.ChunkedArray], deletes: pa.Table, rows: ViewRows) 
     return pa.table({**columns, "through": through, "position": position})
 
 
-def _purged(session: ViewSession, view: ResolvedView, log: LogSlice, rows: ViewRows) -> pa.Table | None:
+def _purged(session: ViewSession, view: ResolvedView, log: LogSlice, rows: ViewRelations) -> pa.Table | None:
     """The tombstones of the purged keys among those that still have rows, found by their digests."""
     assert log.digests is not None
     names = [column(k) for k in rows.key_names]

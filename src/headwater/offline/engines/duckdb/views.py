@@ -39,7 +39,7 @@ from headwater.offline.engines.duckdb.sources import EVERYTHING, open_source, sh
 from headwater.offline.engines.duckdb.zones import day_sql, source_zone
 from headwater.offline.files.footers import null_count, time_range
 from headwater.offline.join.pit import hidden_rows
-from headwater.offline.join.relations import Relation, Tree, ViewRows, column, number
+from headwater.offline.join.relations import Relation, Tree, ViewRelations, column, number
 from headwater.offline.log.tombstones import created_columns
 from headwater.planning.local_time import LocalTimes
 from headwater.planning.resolve import ResolvedView
@@ -94,7 +94,7 @@ def open_view(
     features: Sequence[str],
     folder: Path,
     scope: SourceScope | None = None,
-) -> ViewRows:
+) -> ViewRelations:
     """The rows of a view version.
 
     Args:
@@ -132,7 +132,7 @@ def open_view(
     if relation is None and not parts:
         empty = show_table(session, _empty(resolved, chosen))
         relation = _relation(session, resolved, declared, empty, chosen, where)
-    rows = ViewRows(
+    rows = ViewRelations(
         source=relation,
         log=tuple(parts),
         key_count=len(resolved.keys),
