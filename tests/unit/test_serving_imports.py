@@ -19,7 +19,7 @@ with hw.FeatureStore(sys.argv[1]) as store:
     result = reader.read([1, 2])
     print(result.to_dict()["n"], result.to_numpy().tolist(), result.statuses["n"][0].value)
     store.get_online_features("model", [1]).vectors()
-print(sorted({"duckdb", "sqlglot", "sqlalchemy", "pandas"} & set(sys.modules)))
+print(sorted({"duckdb", "sqlglot", "sqlalchemy", "pandas", "pyarrow.compute"} & set(sys.modules)))
 """
 
 

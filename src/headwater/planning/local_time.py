@@ -11,18 +11,23 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from headwater.clock import EPOCH, FIRST_MICROS, LAST_MICROS, MICROSECOND, YEARS, from_micros, to_micros
+from headwater.deferred import deferred
 from headwater.definitions.time_zones import time_zone
 from headwater.errors import UsageError
 from headwater.planning.value_checks import numpy_micros
 from headwater.types import is_list, leaf_type
+
+if TYPE_CHECKING:
+    import pyarrow.compute as pc
+else:
+    pc = deferred("pyarrow.compute")
 
 _FIRST, _LAST = datetime(1880, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 """Between these the changes of a zone are looked up; before and after its clocks are taken not to change."""
