@@ -103,11 +103,11 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 def _text(value: Any) -> str:
     if not isinstance(value, str) or not value:
-        raise ValueError("must be a text that is not empty")
+        raise ValueError("must be a non-empty text")
     if len(value) > 4_096:
         raise ValueError("must be a text of at most 4096 characters")
     if _CONTROL.search(value):
-        raise ValueError("must not have control characters, and be UTF-8")
+        raise ValueError("must be UTF-8 text without control characters")
     return value
 
 
@@ -115,7 +115,7 @@ def _texts(value: Any) -> tuple[str, ...]:
     if isinstance(value, str):
         value = [part.strip() for part in value.split(",")]
     if not isinstance(value, (list, tuple)) or not value or not all(isinstance(v, str) and v for v in value):
-        raise ValueError("must be a list of file names that is not empty")
+        raise ValueError("must be a non-empty list of file names")
     return tuple(map(_text, value))
 
 
@@ -315,7 +315,7 @@ _AT_LINE = re.compile(r"\(at line (\d+), column (\d+)\)")
 _STRAY = (
     dict.fromkeys("\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029", "which does not end a line in TOML: write a line feed")
     | dict.fromkeys(
-        "\xa0\u2000\u2002\u2003\u2007\u2009\u202f\u3000", "a space that TOML does not take: write a plain one"
+        "\xa0\u2000\u2002\u2003\u2007\u2009\u202f\u3000", "a space that TOML does not accept: write a plain one"
     )
     | dict.fromkeys("\u200b\u200e\u200f\u2060\ufeff", "an invisible character: remove it")
     | dict.fromkeys("\u2018\u2019\u201c\u201d\u201e\xab\xbb", "a typographic quote: write a plain one")
@@ -333,6 +333,6 @@ def _unknown(key: str) -> str:
         return f"unknown key {brief(key)}"
     section, _, name = key.rpartition(".")
     if any(known.startswith(f"{key}.") for known in _KEYS):
-        return f"{brief(key)} is a section: write [{key}], then its keys in lines of their own"
+        return f"{brief(key)} is a section: write [{key}], then its keys on separate lines"
     shown = f"[{section}] {name}" if section else name
     return f"unknown key {shown!r}{nearest(key, _KEYS)}"

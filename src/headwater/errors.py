@@ -350,7 +350,7 @@ def brief(value: Any) -> str:
 
 def printable(text: str) -> str:
     """A text in one line that a terminal can be given: control, bidi and invisible characters as escapes."""
-    return text if text.isprintable() else unsafe_characters.sub(_escaped, text)
+    return text if text.isascii() and text.isprintable() else unsafe_characters.sub(_escaped, text)
 
 
 def _escaped(found: re.Match[str]) -> str:

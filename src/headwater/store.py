@@ -181,7 +181,7 @@ class FeatureStore(forks.OfOneProcess):
 
         Raises:
             DefinitionError: everything that is wrong with the definitions.
-            FeatureViewNotFound: `sources` names no view of the definitions.
+            FeatureViewNotFound: `sources` is not a view of the definitions.
         """
         store = cls.__new__(cls)
         settings = load_settings(path, environ={})
@@ -377,7 +377,7 @@ class FeatureStore(forks.OfOneProcess):
         if plan.removals and not allow_removals:
             raise RemovalsRefused(
                 f"{', '.join(plan.removals)}: live, and no longer in the project's files; nothing was changed: "
-                "'headwater apply --allow-removals' (allow_removals=True) retires what is gone; nothing undoes that",
+                "'headwater apply --allow-removals' (allow_removals=True) retires what is gone; this cannot be undone",
                 plan.removals,
             )
         if isinstance(self.rooms.online, Provisioned):
@@ -390,10 +390,10 @@ class FeatureStore(forks.OfOneProcess):
         """Make a version of a view or service live.
 
         Returns:
-            What was left, and who goes on reading it.
+            What was left, and who keeps reading it.
 
         Raises:
-            ChangeRefused: it is not materialized as far as the live one (`force` overrides), or is retired.
+            ChangeRefused: it has not caught up with the live version (`force` overrides), or is retired.
         """
         marks = self.rooms.watermarks(self._registry.refresh())
         stages = self.rooms.versions.promote(name, version, watermarks=marks, now=self._clock(), force=force)
@@ -404,7 +404,7 @@ class FeatureStore(forks.OfOneProcess):
         """Make the version of a view or service live that was live before.
 
         Returns:
-            What was left, and who goes on reading it.
+            What was left, and who keeps reading it.
 
         Raises:
             ChangeRefused: none was live before, or it is retired.

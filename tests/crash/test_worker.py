@@ -155,4 +155,4 @@ def test_the_command_works_until_it_is_told_to_stop(tmp_path: Path) -> None:
             out, err = process.communicate(timeout=60)
         assert reader.read([1, 2]).to_dict()["score"] == [2.0, 2.0]
     assert process.returncode == 0, err
-    assert "activity@1.0.0: 2 keys, 2 newer" in out and "stops after what it has begun" in err
+    assert "activity@1.0.0: 2 keys, 2 newer" in out and "stopping after the current task" in err

@@ -78,7 +78,7 @@ def test_a_folder_of_the_same_log_under_another_mark(make_host, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
     (other / "log.json").write_text(marked.replace('"folder": "', '"folder": "x'))
-    refused(make_host("b", log=other), "another mark")
+    refused(make_host("b", log=other), "belongs to another folder")
 
 
 def test_a_host_that_lacks_the_rolled_files_is_told_when_it_reads_history(make_host, tmp_path):

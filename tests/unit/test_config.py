@@ -167,7 +167,7 @@ def test_a_file_with_a_byte_order_mark_is_read(tmp_path, encoding):
     [
         ('project = "p"\u2028[online]\n', "U+2028, which does not end a line in TOML"),
         ('project = "p"\x85', "U+0085, which does not end a line in TOML"),
-        ('a = 1\nproject\xa0= "p"\n', "at line 2, column 8); the line has U+00A0, a space that TOML does not take"),
+        ('a = 1\nproject\xa0= "p"\n', "at line 2, column 8); the line has U+00A0, a space that TOML does not accept"),
         ("project = \u201cp\u201d\n", "U+201C, a typographic quote: write a plain one"),
     ],
 )

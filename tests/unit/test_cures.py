@@ -76,7 +76,7 @@ def test_a_folder_s_name_that_is_not_utf_8(tmp_path: Path) -> None:
     folder = tmp_path / "watts=%E4"
     folder.mkdir()
     pq.write_table(pa.table({"sensor": ["a"]}), folder / "rows.parquet")
-    assert "watts=%E4/rows.parquet: the folder '%E4' has % signs that are not of UTF-8: rename it" in refusal(
+    assert "watts=%E4/rows.parquet: the folder '%E4' has % escapes that are not valid UTF-8: rename it" in refusal(
         hw.ParquetSource(str(tmp_path))
     )
 

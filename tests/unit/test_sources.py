@@ -107,7 +107,7 @@ def test_every_bad_column_of_a_csv_is_named_with_its_file_and_line(tmp_path: Pat
             f"{second}: line 4, column 'y': 'x' is not float64",
         ):
             assert said in str(bad.value)
-        assert str(bad.value).endswith("correct what is there, or name it in nulls=(…)")
+        assert str(bad.value).endswith("correct the values, or list them in nulls=(…)")
 
 
 def test_a_service_that_reads_a_retired_version_says_what_to_read(folder: Path) -> None:

@@ -236,7 +236,7 @@ def test_a_folder_that_cannot_be_made_is_told_by_the_first_write(tmp_path: Path)
     (tmp_path / ".headwater").write_text("a file")
     with hw.FeatureStore(tmp_path) as store:
         assert len(store.plan([VIEW]).stages) == 2
-        with pytest.raises(StoreReadOnly, match="its folder cannot be made"):
+        with pytest.raises(StoreReadOnly, match="its folder cannot be created"):
             store.apply([VIEW])
 
 

@@ -94,19 +94,19 @@ def test_text_that_is_given_as_a_time_says_how_to_parse_it(store):
 
 
 def test_a_feature_named_as_a_view_and_the_reverse(store):
-    assert "'x' names no view; feature 'x' is in view v: as a feature write 'v:x'" in refused(
+    assert "'x' is not a view; feature 'x' is in view v: as a feature write 'v:x'" in refused(
         lambda: store.prepare(["x"])
     )
     assert "write 'v:x'" in refused(lambda: store.prepare("x"))
-    assert "a view is named alone here, 'v'" in refused(lambda: store.write("v:x", []))
-    assert "a view is named alone here, 'v'" in refused(lambda: store.materialize(["v:x"]))
+    assert "give the view alone, 'v'" in refused(lambda: store.write("v:x", []))
+    assert "give the view alone, 'v'" in refused(lambda: store.materialize(["v:x"]))
     assert "feature 'x' is in view v" in refused(lambda: store.get_feature_view("x"))
     assert "'m' is a feature service" in refused(lambda: store.delete("m", [7]))
     assert "'user' is an entity" in refused(lambda: store.write("user", []))
     assert "give its name, 'v'" in refused(lambda: store.write(VIEW, []))
     assert "write 'v:*'" in refused(lambda: store.prepare(["v"]))
     assert "write ['v:*']" in refused(lambda: store.prepare("v"))
-    with pytest.raises(NotFound, match="'w' names no view"):
+    with pytest.raises(NotFound, match="'w' is not a view"):
         store.prepare(["w"])
 
 
@@ -118,5 +118,5 @@ def test_what_the_catalog_gives_can_be_read(store):
     spine = {"user": [7], "timestamp": [NOON]}
     assert store.get_historical_features(spine, info).to_arrow()["x"].to_pylist() == [1.5]
     assert store.get_historical_features(spine, [view]).to_arrow()["x"].to_pylist() == [1.5]
-    assert "stands inside a list" in refused(lambda: store.prepare([info]))
+    assert "is inside a list" in refused(lambda: store.prepare([info]))
     assert store.prepare("m@1.0.0").read([7]).to_dict() == store.prepare(["v@1.0.0:x"]).read([7]).to_dict()

@@ -112,7 +112,7 @@ class FeatureStoreArchitectureComparator:
                     f"there are {', '.join(self._profiles)}"
                 )
         if not names:
-            raise UsageError("systems: name at least one, or leave it out to compare all")
+            raise UsageError("systems: name at least one, or omit it to compare all")
         return {str(name): self._profiles[name] for name in names}
 
 

@@ -59,18 +59,18 @@ def percent(share: float) -> str:
 
 
 QUESTIONS: Mapping[str, str] = {
-    "max_latency_ms": "Most milliseconds that the p99 of a read may take",
-    "min_throughput_qps": "Reads a second, at least",
-    "freshness_minutes": "Minutes old that a served feature may be",
-    "cost_preference": "Price that suits (low, balanced, premium)",
-    "flexibility_importance": "Importance of a choice of parts (0 to 1, or low, medium, high)",
-    "vendor_risk_tolerance": "Tie to a vendor that is acceptable (low, medium, high)",
-    "required_online_stores": "Online stores that it must have (redis, dynamodb, …)",
-    "required_offline_stores": "Offline stores that it must have (snowflake, spark, …)",
-    "needs": "Capabilities that it must have (streaming, self_hosted, …)",
-    "team_size": "People who run it",
-    "ops_skill": "Their skill in running such systems (low, medium, high)",
-    "budget_class": "Budget (low, medium, high)",
+    "max_latency_ms": "Maximum p99 latency of a read, in milliseconds",
+    "min_throughput_qps": "Minimum reads per second",
+    "freshness_minutes": "Maximum age of a served feature, in minutes",
+    "cost_preference": "Price preference (low, balanced, premium)",
+    "flexibility_importance": "Importance of choosing your own components (0 to 1, or low, medium, high)",
+    "vendor_risk_tolerance": "Acceptable vendor lock-in (low, medium, high)",
+    "required_online_stores": "Required online stores (redis, dynamodb, …)",
+    "required_offline_stores": "Required offline stores (snowflake, spark, …)",
+    "needs": "Required capabilities (streaming, self_hosted, …)",
+    "team_size": "Team size: people who run it",
+    "ops_skill": "The team's operations experience (low, medium, high)",
+    "budget_class": "Budget class (low, medium, high)",
     "decision_weights": "Weights of the criteria (performance=0.4,cost=0.2)",
 }
 """Requirement → the question that asks for it, in the order in which they decide most."""
@@ -79,9 +79,9 @@ QUESTIONS: Mapping[str, str] = {
 def verdict(recommendation: str | None, tied: tuple[str, ...], qualified: bool | None, *, stated: bool = True) -> str:
     """The answer in a line."""
     if not stated:
-        return "Nothing to rank by: no requirement is stated"
+        return "Nothing to rank: no requirements given"
     if tied:
-        return f"{', '.join(tied[:-1])} and {tied[-1]} share the first place"
+        return f"{', '.join(tied[:-1])} and {tied[-1]} are tied for first place"
     if recommendation is None:
         return "Nothing qualifies"
-    return f"Take {recommendation}" if qualified else f"{recommendation}, once what is open has been checked"
+    return f"Use {recommendation}" if qualified else f"{recommendation}, once its open points have been checked"

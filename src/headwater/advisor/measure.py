@@ -80,9 +80,9 @@ def measure(
         Unavailable: a store cannot be reached.
     """
     if not 0 < seconds < float("inf"):
-        raise UsageError(f"seconds={seconds!r}: more than 0 are needed to measure anything")
+        raise UsageError(f"seconds={seconds!r}: must be more than 0")
     if max_keys < 1:
-        raise UsageError(f"max_keys={max_keys!r}: at least one key is needed")
+        raise UsageError(f"max_keys={max_keys!r}: must be at least 1")
     return _Measuring(rooms, seconds, max_keys, observer, pace or Pace()).run(features)
 
 

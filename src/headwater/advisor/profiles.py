@@ -239,7 +239,7 @@ def _package() -> Mapping[str, Profile]:
 
 def _given(key: Any, table: Any, known: Mapping[str, Profile], place: str) -> Profile:
     if not isinstance(key, str) or not key.strip():
-        raise _BadProfile(f"{place}: the name of a profile must be a text that is not empty, not {brief(key)}")
+        raise _BadProfile(f"{place}: the name of a profile must be a non-empty text, not {brief(key)}")
     name = str(key)
     if isinstance(table, Profile):
         table = table.to_dict()
@@ -249,8 +249,7 @@ def _given(key: Any, table: Any, known: Mapping[str, Profile], place: str) -> Pr
     missing = [needed for needed in _NEEDED if needed not in values]
     if missing:
         raise _BadProfile(
-            f"{place}: profile {brief(name)}: {', '.join(missing)} must be given in a profile of its own"
-            f"{nearest(name, known)}"
+            f"{place}: profile {brief(name)}: {', '.join(missing)} are required in a new profile{nearest(name, known)}"
         )
     for side in ("online", "offline"):
         values.setdefault(f"provides_{side}", tuple(s.strip().lower() for s in values.get(f"{side}_stores", ())))

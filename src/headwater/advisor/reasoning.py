@@ -14,7 +14,7 @@ from headwater.advisor.sensitivity import challengers
 Scores = Mapping[str, ArchitectureScore]
 Analyses = Mapping[str, Analysis]
 
-NOTHING_STATED = "No requirement is stated, so nothing is ranked. Answer some of these, those that you are sure of:"
+NOTHING_STATED = "No requirements given, so nothing is ranked. Answer those of these that you are sure of:"
 
 _CRITERION_OF = {
     "max_latency_ms": "performance",
@@ -53,14 +53,16 @@ def sentences(requirements: Requirements, scores: Scores, analyses: Analyses, se
 def _recommendation(first: Sequence[str], scores: Scores, analyses: Analyses) -> list[str]:
     score = scores[first[0]]
     if score.qualified is None:
-        said = ["No system is known to have all that is required."]
+        said = ["No system is known to meet all hard requirements."]
         said += [f"{name} may: check first {_unknowns(analyses[name])}." for name in first]
-        take = f"Take {first[0]} only once that is checked"
+        take = f"Use {first[0]} only once that is checked"
     else:
-        said, take = [], f"Take {first[0]}"
+        said, take = [], f"Use {first[0]}"
     if first[1:]:
-        return [*said, f"{listed(first)} tie at {score.total_score:.3f} of 1: the requirements do not tell them apart."]
-    span = f", {score.low:.3f} to {score.high:.3f} where its figures are open" if score.high - score.low > TIE else ""
+        return [*said, f"{listed(first)} tie at {score.total_score:.3f} of 1: the requirements do not separate them."]
+    span = (
+        f", {score.low:.3f} to {score.high:.3f} depending on its open figures" if score.high - score.low > TIE else ""
+    )
     return [*said, f"{take}: it scores {score.total_score:.3f} of 1{span}."]
 
 
@@ -103,7 +105,7 @@ def _second(
 ) -> list[str]:
     second = sensitivity.second_choice
     if second is None:
-        return ["No other system qualifies: there is no second choice."]
+        return ["No other system qualifies, so there is no second choice."]
     behind = scores[first].total_score - scores[second].total_score
     said = [f"Second choice: {second}, {behind:.3f} behind."]
     gains = {
@@ -196,7 +198,7 @@ def _unknowns(analysis: Analysis) -> str:
 
 
 def _nothing(analyses: Analyses) -> list[str]:
-    said = ["Nothing qualifies: every system lacks something that is required."]
+    said = ["Nothing qualifies: every system lacks a hard requirement."]
     for name, analysis in analyses.items():
         if analysis.first_missed is None and analysis.profile.closed:
             said.append(_closed(analysis.profile))
@@ -214,17 +216,17 @@ def _notes(requirements: Requirements, analyses: Analyses) -> list[str]:
                 said.append(f"Note: no profile names {store} as an {side} store; only one that takes any can have it.")
     needs = set(requirements.needs)
     for one, other, why in (
-        ("managed", "self_hosted", "few systems are run for you and by you"),
-        ("managed", "embedded", "what runs in your own process is not run for you"),
+        ("managed", "self_hosted", "few systems are both managed and self-hosted"),
+        ("managed", "embedded", "what runs in your own process is not a managed service"),
     ):
         if {one, other} <= needs:
-            said.append(f"Note: needs {one} and {other} pull apart: {why}.")
+            said.append(f"Note: needs {one} and {other} conflict: {why}.")
     if requirements.budget_class == "low" and requirements.cost_preference == "premium":
-        said.append("Note: a low budget and a preference for premium pull apart: no system can score well by both.")
+        said.append("Note: a low budget and a preference for premium conflict: no system can score well by both.")
     if requirements.budget_class == "high" and requirements.cost_preference == "low":
         said.append("Note: a high budget is stated, yet low cost is preferred: the preference decides.")
     if requirements.vendor_risk_tolerance == "low" and "managed" in needs:
-        said.append("Note: a low tolerance of vendors and a need of a managed service pull apart.")
+        said.append("Note: a low tolerance of vendor lock-in and the need for a managed service conflict.")
     able = [a for a in analyses.values() if a.first_missed is None or a.first_missed.verdict is not Verdict.MISSED]
     for name in requirements.stated:
         verdicts = {f.verdict for a in able for f in a.fit if f.requirement == name}
@@ -234,7 +236,7 @@ def _notes(requirements: Requirements, analyses: Analyses) -> list[str]:
     for name in requirements.stated:
         criterion = _CRITERION_OF.get(name)
         if criterion is not None and weights[criterion] == 0:
-            said.append(f"Note: {name} is stated, but {criterion} has no weight: it does not count.")
+            said.append(f"Note: {name} is given, but {criterion} has no weight: it is ignored.")
     return said
 
 

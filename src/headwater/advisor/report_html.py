@@ -60,7 +60,7 @@ def page(comparison: ArchitectureComparison) -> str:
             *profiles(comparison),
             "</main>",
             "<footer>Written by <code>headwater compare</code>. Every figure is the profile's own; "
-            "an unsourced claim is what a vendor comparison says, and nobody vouches for it.</footer>",
+            "an unsourced claim is what a vendor comparison says and is not verified.</footer>",
             "</body>\n</html>\n",
         ]
     )
@@ -93,7 +93,7 @@ def _top(comparison: ArchitectureComparison, answer: str) -> Iterator[str]:
         shown = "".join(f"<li>{escape(chip)}</li>" for chip in chips)
         yield f'<ul class="chips" aria-label="Requirements">{shown}</ul>'
     else:
-        yield '<p class="note">Nothing was asked for, so nothing is ranked.</p>'
+        yield '<p class="note">No requirements given, so nothing is ranked.</p>'
     if comparison.requirements.asks_nothing:
         yield "</header>"
         return

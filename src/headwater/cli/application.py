@@ -38,7 +38,7 @@ def _version(wanted: bool) -> None:
 
 
 VersionFlag = Annotated[
-    bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version, and do nothing else.")
+    bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
 ]
 
 
@@ -122,5 +122,7 @@ def _described(error: Exception) -> tuple[str, str, list[str], int]:
         return type(error).__name__, str(error), list(getattr(error, "problems", ())), code
     if isinstance(error, OSError):
         return type(error).__name__, str(error), [], FAILED
-    message = f"{type(error).__name__}: {error}; this is a fault of headwater: --debug shows where it happened"
+    message = (
+        f"{type(error).__name__}: {error}; this is a bug in headwater, please report it: --debug shows the traceback"
+    )
     return type(error).__name__, message, [], FAILED

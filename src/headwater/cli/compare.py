@@ -25,67 +25,59 @@ def register(app: typer.Typer) -> None:
 
 def compare(
     run: Run,
-    max_latency_ms: Annotated[
-        float | None, typer.Option(metavar="MS", help="The most that the p99 of a read may be.")
-    ] = None,
-    min_throughput_qps: Annotated[
-        float | None, typer.Option(metavar="N", help="The least number of reads a second.")
-    ] = None,
+    max_latency_ms: Annotated[float | None, typer.Option(metavar="MS", help="Maximum p99 latency of a read.")] = None,
+    min_throughput_qps: Annotated[float | None, typer.Option(metavar="N", help="Minimum reads per second.")] = None,
     freshness_minutes: Annotated[
-        float | None, typer.Option(metavar="MINUTES", help="How old a served feature may be.")
+        float | None, typer.Option(metavar="MINUTES", help="Maximum age of a served feature.")
     ] = None,
     cost_preference: Annotated[
-        str | None, typer.Option(metavar="KIND", help="What kind of price suits: low, balanced, premium.")
+        str | None, typer.Option(metavar="KIND", help="Price preference: low, balanced, premium.")
     ] = None,
     flexibility_importance: Annotated[
         str | None,
-        typer.Option(metavar="LEVEL", help="How much the choice of parts matters: 0 to 1, or low, medium, high."),
+        typer.Option(metavar="LEVEL", help="Importance of choosing your own components: 0 to 1, or low, medium, high."),
     ] = None,
     vendor_risk_tolerance: Annotated[
-        str | None, typer.Option(metavar="LEVEL", help="How much of a tie to a vendor is fine: low, medium, high.")
+        str | None, typer.Option(metavar="LEVEL", help="Acceptable vendor lock-in: low, medium, high.")
     ] = None,
-    online_store: Annotated[
-        list[str] | None, typer.Option(metavar="STORE,…", help="Online stores that it must have.")
-    ] = None,
-    offline_store: Annotated[
-        list[str] | None, typer.Option(metavar="STORE,…", help="Offline stores that it must have.")
-    ] = None,
+    online_store: Annotated[list[str] | None, typer.Option(metavar="STORE,…", help="Required online stores.")] = None,
+    offline_store: Annotated[list[str] | None, typer.Option(metavar="STORE,…", help="Required offline stores.")] = None,
     need: Annotated[
         list[str] | None,
-        typer.Option(metavar="NEED,…", help="Capabilities that it must have: streaming, self_hosted, …"),
+        typer.Option(metavar="NEED,…", help="Required capabilities: streaming, self_hosted, …"),
     ] = None,
-    team_size: Annotated[float | None, typer.Option(metavar="N", help="How many people run it.")] = None,
+    team_size: Annotated[float | None, typer.Option(metavar="N", help="Team size: people who run it.")] = None,
     ops_skill: Annotated[
-        str | None, typer.Option(metavar="LEVEL", help="What they know of running it: low, medium, high.")
+        str | None, typer.Option(metavar="LEVEL", help="The team's operations experience: low, medium, high.")
     ] = None,
-    budget_class: Annotated[
-        str | None, typer.Option(metavar="LEVEL", help="What it may cost to run at all: low, medium, high.")
-    ] = None,
+    budget_class: Annotated[str | None, typer.Option(metavar="LEVEL", help="Budget class: low, medium, high.")] = None,
     allow_closed: Annotated[
-        bool, typer.Option("--allow-closed", help="Count systems too that are only maintained, or closed to new users.")
+        bool, typer.Option("--allow-closed", help="Include systems in maintenance mode or closed to new users.")
     ] = False,
     weight: Annotated[
         list[str] | None,
-        typer.Option(metavar="CRITERION=W,…", help="What a criterion counts; where any is given, only those count."),
+        typer.Option(metavar="CRITERION=W,…", help="Weight of a criterion; if any is given, only those count."),
     ] = None,
     profiles: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Profiles to add or to lay over the package's, in TOML.")
+        Path | None, typer.Option(metavar="FILE", help="Profiles to add, or to override the built-in ones, in TOML.")
     ] = None,
     file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Requirements in TOML; options go before it.")
+        Path | None, typer.Option(metavar="FILE", help="Requirements in TOML; options take precedence.")
     ] = None,
-    interactive: Annotated[bool, typer.Option("--interactive", help="Ask for each requirement.")] = False,
-    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page with charts there.")] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="Of the random weightings.")] = 0,
+    interactive: Annotated[bool, typer.Option("--interactive", help="Prompt for each requirement.")] = False,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write an HTML report with charts to this file.")
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the random weightings.")] = 0,
     measure: Annotated[
-        bool, typer.Option("--measure", help="Measure the project's own store, read-only, and compare it too.")
+        bool, typer.Option("--measure", help="Measure the project's own store (read-only) and include it.")
     ] = False,
-    measure_seconds: Annotated[float, typer.Option(metavar="SECONDS", help="How long that may take.")] = 10.0,
+    measure_seconds: Annotated[float, typer.Option(metavar="SECONDS", help="Time limit of the measurement.")] = 10.0,
     save_measurement: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Save the measurement there, in JSON.")
+        Path | None, typer.Option(metavar="FILE", help="Save the measurement to this file, in JSON.")
     ] = None,
     against: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Show what changed since a measurement that was saved.")
+        Path | None, typer.Option(metavar="FILE", help="Show what changed since a saved measurement.")
     ] = None,
 ) -> None:
     """Compare feature store architectures by your requirements.
@@ -95,7 +87,7 @@ def compare(
     """
     for option, named in (("--save-measurement", save_measurement), ("--against", against)):
         if named is not None and not measure:
-            raise UsageError(f"{option} needs --measure")
+            raise UsageError(f"{option} requires --measure")
     comparator = hw.FeatureStoreArchitectureComparator(profiles)
     asked: dict[str, Any] = dict(later.requirements.Requirements.from_file(file).stated) if file is not None else {}
     given = {

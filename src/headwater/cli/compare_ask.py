@@ -28,7 +28,7 @@ def ask(
     Returns:
         What is asked for.
     """
-    typer.echo(f"Enter keeps what stands in brackets; '{NONE}' asks for nothing.", err=True)
+    typer.echo(f"Enter keeps the value in brackets; '{NONE}' asks for nothing.", err=True)
     asked = dict(known)
     for name, question in QUESTIONS.items():
         while True:

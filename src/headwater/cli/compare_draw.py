@@ -19,7 +19,7 @@ def drawn(comparison: ArchitectureComparison) -> Iterator[Drawable]:
     """All that is shown, the answer first."""
     yield from _answer(comparison)
     if comparison.requirements.asks_nothing:
-        yield Fields([("-", sentence) for sentence in comparison.recommendation_reasoning], "What to say first")
+        yield Fields([("-", sentence) for sentence in comparison.recommendation_reasoning], "Questions to answer first")
         yield Line("headwater compare --interactive asks for each; --file FILE reads them from TOML", "dim")
         return
     yield _ranking(comparison)
@@ -27,7 +27,7 @@ def drawn(comparison: ArchitectureComparison) -> Iterator[Drawable]:
     yield _criteria(comparison)
     if comparison.requirements.stated.keys() - {"decision_weights"}:
         yield _fit(comparison)
-        yield Line("* puts a system out where it is missed; --html has every verdict in a sentence", "dim")
+        yield Line("* failing it disqualifies a system; --html explains every verdict in a sentence", "dim")
     why = [said for said in comparison.recommendation_reasoning if not said.startswith("Warning: ")]
     yield Fields([("-", sentence) for sentence in why], "Why")
     warnings = [

@@ -55,7 +55,7 @@ class Measured:
             known = [change for change in self.changes if (change.earlier, change.later) != (None, None)]
             yield Sheet.of("Since the earlier measurement", columns, map(_change, known))
         if self.differences:
-            yield Fields([("-", line) for line in self.differences], "What else is not the same")
+            yield Fields([("-", line) for line in self.differences], "Other differences")
         if self.saved is not None:
             yield Line(f"saved {self.saved}", "green")
 

@@ -51,7 +51,7 @@ def plan(
     with run.store() as store:
         found = store.plan(check=check)
     new = [] if check else found.text_views
-    note = f"apply reads the first 10,000 rows of each file of {', '.join(new)} too, as plan --check does"
+    note = f"apply also reads the first 10,000 rows of each file of {', '.join(new)}, as plan --check does"
     run.answer(found, Lines(str(found)), *([Line(note, "dim")] if new else []))
 
 
@@ -61,11 +61,11 @@ def apply(
         bool,
         typer.Option(
             "--promote",
-            help="Services, and versions with a number of their own, go live as soon as they have caught up, too.",
+            help="Services, and versions with a number of their own, also go live as soon as they have caught up.",
         ),
     ] = False,
     allow_removals: Annotated[
-        bool, typer.Option("--allow-removals", help="Retire what is live and no longer in the files, without asking.")
+        bool, typer.Option("--allow-removals", help="Retire what is live but no longer in the files, without asking.")
     ] = False,
 ) -> None:
     """Register the project's definitions, all or nothing.
@@ -81,7 +81,7 @@ def apply(
         allowed = allow_removals or (bool(removed) and run.confirm(f"retire what is live: {removed}?"))
         before = store.registry.refresh()
         applied = _applied(store, found, promote=promote, allow_removals=allowed)
-        said = "applied" if applied else "nothing left to apply: it was applied meanwhile"
+        said = "applied" if applied else "nothing left to apply: another process applied it"
         run.say(Line(said if found else "nothing to apply", "green"))
         live = catalog.went_live(before, store.registry.refresh()) if promote else []
     for row in live:

@@ -61,7 +61,9 @@ def demo(run: Run) -> None:
     walk = _Walk(run)
     with closing(TempFolder()) as temporary:
         folder = temporary.path / "demo"
-        with walk.step("headwater init demo", "A small project: weather at airports, its data ends now.") as told:
+        with walk.step(
+            "headwater init demo", "A small project: weather at airports, its data ends at the current time."
+        ) as told:
             told["files"] = write_project(folder, datetime.now(UTC))
         walk.show(", ".join(told["files"]))
         with hw.FeatureStore(folder) as store:

@@ -313,7 +313,7 @@ def _check_folder(path: Path) -> None:
         StoreReadOnly: naming the folder.
     """
     if not path.parent.is_dir():
-        raise StoreReadOnly(f"{path}: cannot write: folder {path.parent} does not exist; make it first")
+        raise StoreReadOnly(f"{path}: cannot write: folder {path.parent} does not exist; create it first")
 
 
 @contextlib.contextmanager
@@ -376,7 +376,7 @@ def read_spine(
     path = Path(spine)
     check_extension(path, WRITABLE)
     if not path.is_file():
-        raise DataError(f"{path}: no such file (SQL is told by its spaces: \"SELECT … FROM 'spine.parquet'\")")
+        raise DataError(f"{path}: no such file (SQL is recognized by its spaces: \"SELECT … FROM 'spine.parquet'\")")
     if path.suffix.lower() == ".parquet":
         return SpineFile(str(path.resolve()))
     times = dict.fromkeys((timestamp,) if timestamp is not None else ("timestamp", "event_timestamp"), Timestamp)

@@ -36,7 +36,7 @@ def register(app: typer.Typer) -> None:
 
 
 def init(
-    run: Run, path: Annotated[Path, typer.Argument(metavar="PATH", help="The folder; made if need be.")] = Path()
+    run: Run, path: Annotated[Path, typer.Argument(metavar="PATH", help="The folder; created if needed.")] = Path()
 ) -> None:
     """Write a small project that works at once.
 
@@ -76,7 +76,7 @@ def write_project(folder: Path, now: datetime) -> list[str]:
     present = [name for name in files if (folder / name).exists()]
     if present:
         raise ConfigError(
-            f"{folder.resolve()} holds {', '.join(present)} already; nothing is overwritten: "
+            f"{folder.resolve()} already contains {', '.join(present)}; nothing is overwritten: "
             "name another folder, or move them away"
         )
     with _undone_on_failure(folder, files):

@@ -22,14 +22,14 @@ CSVOption = Annotated[
     typer.Option(
         "--csv",
         metavar="NAME=VALUE",
-        help="How a CSV is written: delimiter=';' decimal=, skip=1 nulls=NA,-; repeat it.",
+        help="Format of a CSV file: delimiter=';' decimal=, skip=1 nulls=NA,-; repeat it.",
     ),
 ]
 
 
 INCLUDABLE = ("status", "event_time")
 _HEX = r": after 0x or \x come hex digits, two for each byte"
-_WIDE = ": it is beyond 64 bits; such a join key is declared hw.String"
+_WIDE = ": it is beyond 64 bits; declare the join key as hw.String"
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def entities(given: Sequence[str], join_keys: Mapping[str, DType]) -> dict[str, 
     lengths = {name: len(values) for name, values in columns.items() if len(values) > 1}
     if len(set(lengths.values())) > 1:
         counts = ", ".join(f"{name} {count}" for name, count in lengths.items())
-        raise EntityKeyError(f"keys given several times must be given equally often; given: {counts}")
+        raise EntityKeyError(f"every join key must be given the same number of times; given: {counts}")
     rows = max(lengths.values(), default=1)
     return {name: values * rows if len(values) < rows else values for name, values in columns.items()}
 

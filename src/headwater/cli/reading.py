@@ -29,7 +29,7 @@ FeaturesOption = Annotated[
     typer.Option(
         "--features",
         metavar="NAMES",
-        help="view:feature, view:* or a service; more by comma or by repeating it.",
+        help="view:feature, view:* or a service; separate several by commas or repeat the option.",
         autocompletion=complete.references,
     ),
 ]
@@ -49,12 +49,10 @@ def get(
     features: FeaturesOption,
     key: Annotated[
         list[str] | None,
-        typer.Option(
-            "--key", metavar="NAME=VALUE", help="A join key's value; repeat it for other keys and for more entities."
-        ),
+        typer.Option("--key", metavar="NAME=VALUE", help="A join key's value; repeat it for each key and entity."),
     ] = None,
     consistency: Annotated[
-        Consistency, typer.Option(help="strong: sees every write acknowledged before.")
+        Consistency, typer.Option(help="strong: sees every write acknowledged before the read.")
     ] = Consistency.EVENTUAL,
     now: Annotated[
         Any,
@@ -103,7 +101,8 @@ def history(
     spine: Annotated[
         str | None,
         typer.Argument(
-            metavar="SPINE", help="Training rows: a .parquet or .csv file, or SQL. Without: every entity --at."
+            metavar="SPINE",
+            help="Training rows: a .parquet or .csv file, or SQL. If omitted: every known entity, at --at.",
         ),
     ] = None,
     timestamp: Annotated[
@@ -116,11 +115,19 @@ def history(
     timezone: Annotated[
         str | None,
         typer.Option(
-            metavar="ZONE", help="Of naive times, the spine's and --at's: Europe/Berlin, +02:00.", show_default="UTC"
+            metavar="ZONE",
+            help="Time zone of naive times, in the spine and --at: Europe/Berlin, +02:00.",
+            show_default="UTC",
         ),
     ] = None,
     now: Annotated[
-        Any, typer.Option(parser=parse.instant, metavar="TIME", help="What --at counts from.", show_default="now")
+        Any,
+        typer.Option(
+            parser=parse.instant,
+            metavar="TIME",
+            help="The time that a relative --at counts from.",
+            show_default="now",
+        ),
     ] = None,
     include: Annotated[
         str, typer.Option(metavar="status,event_time", help="Columns to add beside each feature or view.")
@@ -128,7 +135,7 @@ def history(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", "-o", metavar="FILE", help="Where to write: .parquet or .csv; without, a few rows are shown."
+            "--out", "-o", metavar="FILE", help="Output file: .parquet or .csv; if omitted, a few rows are shown."
         ),
     ] = None,
     csv: parse.CSVOption = None,

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 _MOST_PROBLEMS = 20
 _NOTES = {
-    "future": "not known yet: put online when the time comes",
+    "future": "not known yet: put online when their time comes",
     "null_keys": "left out: a NULL key",
     "null_times": "left out: a NULL time",
     "skipped": "left out: without this version's columns",
-    "too_large": "not online: larger than the online store takes",
-    "removed": "removed: history has none",
+    "too_large": "not online: larger than the online store accepts",
+    "removed": "removed: not in history",
     "erased": "erased: purged",
 }
 
@@ -70,9 +70,9 @@ def written(view: str, report: WriteReport) -> Sequence[Drawable]:
     if report.future:
         lines.append(Line("future rows are in the log, and go online when their time comes", "dim"))
     for column, rows in report.unread.items():
-        lines.append(Line(f"column {column!r} of {_rows(rows)} is not kept: no version reads it", "dim"))
+        lines.append(Line(f"column {column!r} of {_rows(rows)} is not stored: no version reads it", "dim"))
     if not report.durable:
-        lines.append(Line("applied, not durable as asked for", "yellow"))
+        lines.append(Line("applied, but not as durable as requested", "yellow"))
     lines += [Line(f"  {problem}", "yellow") for problem in report.problems[:_MOST_PROBLEMS]]
     if len(report.problems) > _MOST_PROBLEMS:
         lines.append(Line(f"  … and {len(report.problems) - _MOST_PROBLEMS} more (--json shows all)", "dim"))
@@ -94,7 +94,9 @@ def repaired(report: ClockRepairReport) -> Sequence[Drawable]:
         Line(f"the offline log's clock was {ahead} ahead of {when(report.now)}; set back: {counts}", "green"),
     ]
     if report.ended:
-        lines.append(Line(f"{report.ended:,} leases, retries and cool-downs were to last too long, and end", "green"))
+        lines.append(
+            Line(f"{report.ended:,} leases, retries and cool-downs ended too far in the future; they end now", "green")
+        )
     return [*lines, *(Line(f"  {name} cannot be read, and was left as it is", "yellow") for name in report.unread)]
 
 

@@ -26,7 +26,7 @@ from headwater.observer import silent
 if TYPE_CHECKING:
     from headwater.store import FeatureStore
 
-JsonFlag = Annotated[bool, typer.Option("--json", help="Answer in JSON, for machines.")]
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ProjectPath = Annotated[
     Path | None,
     typer.Option("--project", metavar="PATH", help="The project's folder.", show_default="the current folder"),
@@ -107,7 +107,7 @@ def check_project(folder: Path) -> None:
     """
     place = "this folder" if folder == Path() else str(folder)
     if not folder.exists():
-        raise ConfigError(f"{place}: no such folder; 'headwater init {folder}' makes a project there")
+        raise ConfigError(f"{place}: no such folder; 'headwater init {folder}' creates a project there")
     named = folder.name == FILE and folder.is_file()
     if (
         named
@@ -117,7 +117,7 @@ def check_project(folder: Path) -> None:
         return
     raise ConfigError(
         f"{place} holds no project (no {FILE}); go to its folder, name it with --project, "
-        "or make one with 'headwater init'"
+        "or create one with 'headwater init'"
     )
 
 

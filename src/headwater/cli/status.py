@@ -25,9 +25,9 @@ def register(app: typer.Typer) -> None:
 def status(
     run: Run,
     now: Annotated[
-        Any, typer.Option(parser=parse.instant, metavar="TIME", help="How it stands at this time.", show_default="now")
+        Any, typer.Option(parser=parse.instant, metavar="TIME", help="Status as of this time.", show_default="now")
     ] = None,
-    check: Annotated[bool, typer.Option("--check", help="Also exit with 1 where a freshness SLA is missed.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Also exit with 1 if a freshness SLA is missed.")] = False,
 ) -> None:
     """Show how far versions are materialized, and what is wrong.
 
@@ -58,7 +58,7 @@ def _drawn(found: StoreStatus) -> list[Drawable]:
         ]
         for version in found.versions
     ]
-    columns = ["view", "version", "state", "materialized to", "behind", "log rows behind", "ttl", "sla"]
+    columns = ["view", "version", "state", "materialized to", "behind", "log lag (rows)", "ttl", "sla"]
     services = [[name, version] for name, version in found.services.items()]
     return [
         Sheet.of(title, columns, rows),

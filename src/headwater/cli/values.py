@@ -59,7 +59,7 @@ def not_known(result: OnlineResult, now: datetime) -> list[str]:
     values = "1 value" if count == 1 else f"{count:,} values"
     return [
         f"{values} NOT_KNOWN: the stored row was known, or the key deleted, only after {now.isoformat()}, and the "
-        "online store keeps one row a key; headwater history --at TIME says what was known then"
+        "online store keeps only one row per key; headwater history --at TIME says what was known then"
     ]
 
 

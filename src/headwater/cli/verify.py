@@ -23,16 +23,20 @@ def verify(
     run: Run,
     sample: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="Only so many online rows of each version.", show_default="all"),
+        typer.Option(
+            min=1, metavar="N", help="Check at most this many online rows of each version.", show_default="all"
+        ),
     ] = None,
     forget: Annotated[
         list[str] | None,
         typer.Option(
-            "--forget", metavar="FILE", help="Go on without this damaged or missing file of the offline log; repeat it."
+            "--forget",
+            metavar="FILE",
+            help="Continue without this damaged or missing file of the offline log; can be repeated.",
         ),
     ] = None,
     accept_folder: Annotated[
-        bool, typer.Option("--accept-folder", help="Write the log folder's log.json again, which was lost or damaged.")
+        bool, typer.Option("--accept-folder", help="Recreate the log folder's log.json after it was lost or damaged.")
     ] = False,
 ) -> None:
     """Say what is damaged, what is lost, and how to go on.
@@ -49,7 +53,7 @@ def verify(
 
 
 def _drawn(report: VerifyReport) -> list[Drawable]:
-    forgotten = [Line(f"the offline log goes on without {name}", "yellow") for name in report.forgotten]
+    forgotten = [Line(f"the offline log continues without {name}", "yellow") for name in report.forgotten]
     damaged = [line for damage in report.damaged for line in _damage(damage)]
     checked = (
         f"{report.log_files:,} files of the offline log ({report.log_rows:,} rows), {report.buffered_rows:,} rows in "

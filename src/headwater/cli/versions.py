@@ -32,9 +32,7 @@ def promote(
     run: Run,
     name: Name,
     version: Version,
-    force: Annotated[
-        bool, typer.Option("--force", help="Even where it is not materialized as far as the live version.")
-    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Even if it has not caught up with the live version.")] = False,
 ) -> None:
     """Make a version live.
 

@@ -38,15 +38,13 @@ def worker(
         typer.Option(
             "--views",
             metavar="VIEW,…",
-            help="Only these views; all unless given.",
+            help="Only these views; default: all.",
             autocompletion=complete.views,
         ),
     ] = None,
-    once: Annotated[bool, typer.Option("--once", help="End as soon as nothing is due.")] = False,
-    dead: Annotated[bool, typer.Option("--dead", help="List what failed for good, and do nothing else.")] = False,
-    replay: Annotated[
-        bool, typer.Option("--replay", help="Let what failed for good be tried again, and do nothing else.")
-    ] = False,
+    once: Annotated[bool, typer.Option("--once", help="Exit when nothing is due.")] = False,
+    dead: Annotated[bool, typer.Option("--dead", help="List refreshes that failed for good, and exit.")] = False,
+    replay: Annotated[bool, typer.Option("--replay", help="Retry refreshes that failed for good, and exit.")] = False,
 ) -> None:
     """Refresh the rows that reads found stale.
 
@@ -56,7 +54,7 @@ def worker(
     """
     names = [name.strip() for given in views or () for name in given.split(",") if name.strip()] or None
     if dead and replay:
-        raise UsageError("--dead lists and --replay lets be tried again: give one of them")
+        raise UsageError("--dead and --replay are mutually exclusive")
     with run.store() as store:
         if dead:
             _list_dead(run, store, names)
@@ -79,7 +77,9 @@ def _list_dead(run: Run, store: FeatureStore, names: Sequence[str] | None) -> No
 def _replay(run: Run, store: FeatureStore, names: Sequence[str] | None) -> None:
     rooms = store.rooms
     count = rooms.refresh_queue.replay(names or list(rooms.registry.snapshot().views), rooms.now())
-    run.answer({"replayed": count}, Line(f"{count:,} dead {'letter' if count == 1 else 'letters'} wait again", "green"))
+    run.answer(
+        {"replayed": count}, Line(f"{count:,} dead {'letter' if count == 1 else 'letters'} will be retried", "green")
+    )
 
 
 def _work(run: Run, store: FeatureStore, names: Sequence[str] | None, once: bool) -> None:
@@ -103,10 +103,10 @@ def _work(run: Run, store: FeatureStore, names: Sequence[str] | None, once: bool
 def _words(step: Step) -> str:
     """A step in a line."""
     if step.what == "queue":
-        return f"cannot work now, tries again: {step.error}"
+        return f"cannot work now, will retry: {step.error}"
     if step.what == "unreadable":
-        rows = "row" if step.keys == 1 else "rows"
-        return f"{step.keys:,} {rows} of the queue cannot be read, and went; reads ask again: {step.error}"
+        what = "row was" if step.keys == 1 else "rows were"
+        return f"{step.keys:,} unreadable {what} removed from the queue; reads will request them again: {step.error}"
     if step.what == "erase":
         return f"{step.about}: {step.error or f'erased {step.keys:,} purged'}"
     counts = [
@@ -131,7 +131,7 @@ def _stopped_by_signals() -> Iterator[threading.Event]:
 
     def stop(number: int, frame: object) -> None:
         stopping.set()
-        print("stops after what it has begun", file=sys.stderr, flush=True)
+        print("stopping after the current task", file=sys.stderr, flush=True)
         _restore(before)
 
     for number in (signal.SIGTERM, signal.SIGINT):

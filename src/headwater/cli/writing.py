@@ -44,9 +44,7 @@ class Errors(enum.StrEnum):
 View = Annotated[str, typer.Argument(metavar="VIEW", help="A feature view.", autocompletion=complete.views)]
 KeyOption = Annotated[
     list[str],
-    typer.Option(
-        "--key", metavar="NAME=VALUE", help="A join key's value; repeat it for other keys and for more entities."
-    ),
+    typer.Option("--key", metavar="NAME=VALUE", help="A join key's value; repeat it for each key and entity."),
 ]
 
 
@@ -64,16 +62,23 @@ def materialize(
     run: Run,
     views: Annotated[
         list[str] | None,
-        typer.Argument(metavar="VIEW", help="Views; all unless given.", autocompletion=complete.views),
+        typer.Argument(metavar="VIEW", help="Views; default: all.", autocompletion=complete.views),
     ] = None,
     start: Annotated[
-        Any, typer.Option(parser=parse.instant, metavar="TIME", help="Only rows known after it; moves no watermark.")
+        Any,
+        typer.Option(
+            parser=parse.instant, metavar="TIME", help="Only rows known after this time; does not move the watermark."
+        ),
     ] = None,
     end: Annotated[
-        Any, typer.Option(parser=parse.instant, metavar="TIME", help="Only rows known up to it; now unless given.")
+        Any, typer.Option(parser=parse.instant, metavar="TIME", help="Only rows known up to this time; default: now.")
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Make each key as history is now, even where that removes or sets back.")
+        bool,
+        typer.Option(
+            "--force",
+            help="Make each key equal to history as of now, even if that removes rows or restores older ones.",
+        ),
     ] = False,
 ) -> None:
     """Fill the online store with what is missing up to now.
@@ -98,7 +103,7 @@ def write(
     view: View,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Rows: .parquet, .csv, .json or .jsonl.")],
     to: Annotated[
-        To, typer.Option(help="To history and online, to history alone, or online alone (a cache: no history).")
+        To, typer.Option(help="History and online, history only, or online only (a cache without history).")
     ] = To.BOTH,
     errors: Annotated[
         Errors, typer.Option(help="raise: a bad row writes nothing; report: the good rows are written.")
@@ -130,7 +135,9 @@ def delete(
     run: Run,
     view: View,
     key: KeyOption,
-    purge: Annotated[bool, typer.Option("--purge", help="Also erase the values for good, ten minutes later.")] = False,
+    purge: Annotated[
+        bool, typer.Option("--purge", help="Also erase the values permanently, ten minutes later.")
+    ] = False,
 ) -> None:
     """Delete entities from the online store and from history.
 
@@ -195,7 +202,7 @@ def repair_clock(run: Run) -> None:
 
 def claim_store(
     run: Run,
-    log_id: Annotated[str, typer.Option("--from", metavar="ID", help="The offline log that the store belongs to now.")],
+    log_id: Annotated[str, typer.Option("--from", metavar="ID", help="The offline log that currently owns the store.")],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Take over an online store of another offline log.
@@ -205,9 +212,9 @@ def claim_store(
     """
     if not yes and not run.confirm(
         "Rows and deletes of the other offline log stay in the online store until they are replaced; they may exist "
-        "nowhere else, and its hosts cannot write any more. Go on?"
+        "nowhere else, and its hosts can no longer write. Continue?"
     ):
-        raise UsageError("nothing was changed; --yes goes on without asking")
+        raise UsageError("nothing was changed; --yes continues without asking")
     with run.store() as store:
         position = store.claim_store(log_id)
     run.answer(

@@ -160,7 +160,7 @@ def with_parts(definitions: Iterable[Any]) -> list[Any]:
     found: dict[int, Any] = {}
     named: set[tuple[type, str]] = set()
     if not isinstance(definitions, Iterable):
-        raise DefinitionError(f"definitions: a list of entities, views and services is wanted, not {definitions!r}")
+        raise DefinitionError(f"definitions: must be a list of entities, views and services, not {definitions!r}")
     given = list(definitions)
     for item in given:
         named.add((type(item), getattr(item, "name", "")))

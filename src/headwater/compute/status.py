@@ -211,7 +211,7 @@ def _exposed(paths: Sequence[Path]) -> Iterator[str]:
     if paths:
         more = f" and {len(paths) - 1:,} more" if len(paths) > 1 else ""
         yield (
-            f"{paths[0]}{more} can be read by other users of this host: their owner takes that right away with "
+            f"{paths[0]}{more} can be read by other users of this host: their owner can remove that permission with "
             "chmod -R go-rwx .headwater"
         )
 
@@ -234,7 +234,7 @@ def _overdue(purges: PendingPurges, damaged: Sequence[str]) -> Iterator[str]:
         one = purges.overdue == 1
         way = "run headwater materialize"
         if damaged:
-            way = f"what cannot be read cannot be rewritten ({'; '.join(damaged)}); once that is put right, {way}"
+            way = f"what cannot be read cannot be rewritten ({'; '.join(damaged)}); once that is fixed, {way}"
         yield (
             f"{purges.overdue:,} purge{'' if one else 's'} could have been erased since "
             f"{purges.overdue_since:%Y-%m-%d %H:%M:%S} UTC, and no run has done so: {way}"
@@ -353,7 +353,7 @@ def _failed(snapshot: RegistrySnapshot, versions: Iterable[VersionStatus]) -> It
         if version.error is not None and version.failed_at is not None:
             at = f"{version.failed_at:%Y-%m-%d %H:%M:%S} UTC"
             unneeded = "; ".join(way_out(snapshot, version.view, version.version))
-            or_retire = f", or where it is needed no longer: {unneeded}" if unneeded else ""
+            or_retire = f", or if it is no longer needed: {unneeded}" if unneeded else ""
             yield (
                 f"{version.view}@{version.version}: its last run, at {at}, failed: {version.error}; run again: "
                 f"headwater materialize {version.view}{or_retire}"
@@ -366,6 +366,5 @@ def _waiting(snapshot: RegistrySnapshot) -> Iterator[str]:
     for record in records:
         if record.waiting is not None:
             kind = "view" if isinstance(record, ViewRecord) else "service"
-            far = f" as far as {record.live}" if record.live else ""
-            what = f"feature {kind} {record.name}: {record.waiting}"
-            yield f"{what} goes live once it is materialized{far}: run materialize"
+            when = f"has caught up with {record.live}" if record.live else "is materialized"
+            yield f"feature {kind} {record.name}: {record.waiting} goes live once it {when}: run materialize"

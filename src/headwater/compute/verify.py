@@ -181,12 +181,12 @@ def _of_log(damage: LogDamage) -> Damage:
 
 
 _LOG_WAYS = {
-    "file": "put it back from a backup of the folder, or go on without it: headwater verify --forget {name}",
-    "rows": "the next headwater materialize {view} goes on without these rows",
-    "batch": "the next headwater materialize {view} goes on without it",
+    "file": "restore it from a backup of the folder, or continue without it: headwater verify --forget {name}",
+    "rows": "the next headwater materialize {view} continues without these rows",
+    "batch": "the next headwater materialize {view} continues without it",
     "tombstone": "nothing to do: the key stays deleted",
-    "folder": "point [offline] log at the folder that all hosts use; put log.json back from a backup of it, or write "
-    "it again: headwater verify --accept-folder",
+    "folder": "point [offline] log at the folder that all hosts use; restore log.json from a backup of it, or "
+    "recreate it: headwater verify --accept-folder",
 }
 
 
@@ -279,7 +279,7 @@ class _Online:
             self.sampled = True
 
 
-_REFILL = "put it right from history: headwater materialize {} --force"
+_REFILL = "correct it from history: headwater materialize {} --force"
 _ANOTHERS = (
     "two projects: headwater rename-project; this one takes it over: headwater claim-store; headwater status says more"
 )

@@ -94,7 +94,7 @@ class _Use:
             yield
             return
         if not turns.acquire(_COLLECT) and not (gc.collect() >= 0 and turns.acquire(_PATIENCE)):
-            raise sa.exc.TimeoutError("another thread has the one connection")
+            raise sa.exc.TimeoutError("another thread holds the only connection")
         try:
             yield
         finally:
@@ -167,9 +167,7 @@ def _connect(use: _Use, engine: sa.Engine, what: str) -> sa.Connection:
         engine.pool = engine.pool.recreate()
         return engine.connect()
     except sa.exc.InvalidRequestError as bad:
-        raise Unavailable(
-            f"{what} {place(engine)}: the database's file is being replaced again and again; try again"
-        ) from bad
+        raise Unavailable(f"{what} {place(engine)}: the database file keeps being replaced; try again") from bad
 
 
 def place(engine: sa.Engine) -> str:

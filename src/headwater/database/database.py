@@ -104,7 +104,7 @@ class Database(forks.OfOneProcess):
         try:
             make_folder(path.parent)
         except OSError as bad:
-            raise StoreReadOnly(f"registry {path}: its folder cannot be made: {bad.strerror}") from bad
+            raise StoreReadOnly(f"registry {path}: its folder cannot be created: {bad.strerror}") from bad
         if not os.access(path.parent, os.W_OK):
             raise StoreReadOnly(f"registry {path}: does not exist and its folder is not writable")
 

@@ -85,7 +85,7 @@ _UNANSWERED = 30_000
 def _server(url: sa.URL) -> sa.Engine:
     """An engine whose connections are tried before they are used, and wait for servers and others a bounded time."""
     if url.get_backend_name() != "postgresql":
-        raise sa.exc.ArgumentError("no database that headwater knows")
+        raise sa.exc.ArgumentError("a database that headwater does not support")
     hidden = url.query.get("password")
     if isinstance(hidden, str):
         # where SQLAlchemy knows it for what it is

@@ -219,9 +219,9 @@ class DatabaseFile:
         except FileNotFoundError:
             return None
         except OSError as bad:
-            raise Unavailable(f"{self.path}: cannot be looked at: {bad.strerror}") from bad
+            raise Unavailable(f"{self.path}: cannot be accessed: {bad.strerror}") from bad
         if not stat.S_ISREG(there.st_mode):
-            raise Unavailable(f"{self.path}: is not a file: put the database's file back, or restore it from a backup")
+            raise Unavailable(f"{self.path}: is not a file: put the database file back, or restore it from a backup")
         written, writable = (there.st_size, there.st_mtime_ns), bool(there.st_mode & 0o222)
         return _State((there.st_dev, there.st_ino), written, _inode(self._log), _inode(self._index), writable)
 
@@ -235,8 +235,8 @@ class DatabaseFile:
         known = self._known
         if state is None:
             raise Unavailable(
-                f"{self.path}: the database's file was removed or moved while it was open: put it back or restore it "
-                "from a backup; to begin with an empty one, open the store again"
+                f"{self.path}: the database file was removed or moved while it was open: put it back or restore it "
+                "from a backup; to start with an empty one, open the store again"
             )
         if state == known:
             return
@@ -365,10 +365,12 @@ class DatabaseFile:
                 path.unlink(missing_ok=True)
         except sqlite3.Error as bad:
             if "full" in str(bad):
-                raise StorageFull(f"{self.path}: was replaced, and no room is left for a copy of it ({bad})") from bad
+                raise StorageFull(
+                    f"{self.path}: was replaced, and there is no space left for a copy of it ({bad})"
+                ) from bad
             raise FormatError(
-                f"{self.path}: was replaced or copied over while it was open, and is not a whole database now ({bad}): "
-                "stop what uses it, remove the files that end in -wal and -shm, and restore it again"
+                f"{self.path}: was replaced or copied over while it was open, and is not a complete database now "
+                f"({bad}): stop what uses it, remove the files that end in -wal and -shm, and restore it again"
             ) from bad
         finally:
             for path in (copy, *beside):

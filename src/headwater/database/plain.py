@@ -110,7 +110,7 @@ class PlainReads(forks.OfOneProcess):
                 if self._generation == self._file.check():
                     return self._connection
                 self._end()
-        raise Unavailable(f"{what} {self._place}: the database's file is being replaced again and again; try again")
+        raise Unavailable(f"{what} {self._place}: the database file keeps being replaced; try again")
 
     def _connect(self) -> None:
         self._file.begin(seen=self._seen)

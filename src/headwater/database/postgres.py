@@ -36,7 +36,7 @@ class BoundedConnection(psycopg.Connection[Any]):
                 wanted = gen.send((yield wanted))
                 if time.monotonic() > until:
                     self.pgconn.finish()
-                    raise psycopg.OperationalError(f"no answer within {ANSWER_SECONDS:.0f} s")
+                    raise psycopg.OperationalError(f"no response within {ANSWER_SECONDS:.0f} s")
         except StopIteration as end:
             return end.value
 

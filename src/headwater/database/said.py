@@ -28,13 +28,13 @@ def store_error(where: str, text: str, code: str = "", *, refused: bool = False)
     if "readonly" in said or "read-only" in said or "permission denied" in said:
         return StoreReadOnly(f"{where}: is read-only ({text}); check {_rights(where)}")
     if "is full" in said or "no space" in said or ("disk i/o" in said and "full" in said):
-        return StorageFull(f"{where}: no room left ({text}); everything acknowledged before is kept")
+        return StorageFull(f"{where}: no space left ({text}); all acknowledged writes are kept")
     if "not a database" in said or "malformed" in said:
         return FormatError(f"{where}: is not a headwater database, or is damaged ({text})")
     if "locked" in said:
-        return Unavailable(f"{where}: another process held it for {BUSY_SECONDS:.0f} s ({text}); try again")
+        return Unavailable(f"{where}: locked by another process for {BUSY_SECONDS:.0f} s ({text}); try again")
     if refused:
-        return StoreError(f"{where}: refused a statement ({text})")
+        return StoreError(f"{where}: rejected a statement ({text})")
     return Unavailable(f"{where}: cannot be used ({text})")
 
 

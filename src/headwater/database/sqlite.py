@@ -89,8 +89,8 @@ def check_not_lost(place: str, what: str) -> None:
 def lost(place: str, what: str) -> Unavailable:
     """The error of a process that was forked within a transaction of its parent."""
     return Unavailable(
-        f"{what} {place}: this process was forked within a transaction of its parent, so that SQLite cannot be used "
-        "on it here: fork outside of transactions, or start processes with multiprocessing's 'spawn' or 'forkserver'"
+        f"{what} {place}: this process was forked within a transaction of its parent, so SQLite cannot be used in "
+        "it: fork outside of transactions, or start processes with multiprocessing's 'spawn' or 'forkserver'"
     )
 
 
@@ -136,8 +136,8 @@ def connect_read_only(file: DatabaseFile) -> sqlite3.Connection:
         connection.close()
     if _size(file.path, "-journal"):
         raise Unavailable(
-            f"registry {file.path}: an interrupted write has to be undone first: copy it and the file that ends "
-            "in -journal into a folder that can be written, and open it there once"
+            f"registry {file.path}: an interrupted write must be rolled back first: copy it and its -journal file "
+            "to a writable folder, and open it there once"
         )
     # without an index of the log beside it nobody can be writing; SQLite can have one in memory, if it asks for no lock
     if _size(file.path, "-wal") and file.has_own_log():

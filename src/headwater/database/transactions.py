@@ -46,8 +46,8 @@ def _commit(connection: sa.Connection, where: str) -> None:
         if not bad.connection_invalidated:
             raise
         raise Unavailable(
-            f"{where}: the connection was lost at the very end: whether it was done is not known; look before it is "
-            "done again (rows that carry a created time may be written again at will)"
+            f"{where}: connection lost during COMMIT: the outcome is unknown; check before retrying (rows that "
+            "carry a created time may safely be written again)"
         ) from bad
 
 
@@ -79,7 +79,7 @@ def writing_rows(engine: sa.Engine, what: str) -> Iterator[sa.Connection]:
         with writing(engine, what) as connection:
             yield connection
     except sa.exc.IntegrityError as bad:
-        raise StoreError(f"{what} {place(engine)}: refused a row: {bad.orig}") from bad
+        raise StoreError(f"{what} {place(engine)}: rejected a row: {bad.orig}") from bad
 
 
 def upsert(dialect: sa.Dialect, table: sa.Table) -> Any:
@@ -121,7 +121,7 @@ def translated(engine: sa.Engine, what: str = "registry") -> Iterator[None]:
     try:
         yield
     except sa.exc.TimeoutError as bad:
-        raise Unavailable(f"{what} {place(engine)}: every connection is in use") from bad
+        raise Unavailable(f"{what} {place(engine)}: all connections are in use") from bad
     except sa.exc.IntegrityError:
         raise
     except sa.exc.DBAPIError as bad:

@@ -38,7 +38,7 @@ def watch(engine: sa.Engine, file: DatabaseFile) -> None:
 
     def checkout(_: Any, record: Any, __: Any) -> None:
         if record.info.get(_GENERATION) != file.check():
-            raise sa.exc.InvalidatePoolError(f"{file.path}: is another file now")
+            raise sa.exc.InvalidatePoolError(f"{file.path}: was replaced by another file")
 
     def closed(connection: Any, _: Any) -> None:
         file.closed(connection)
@@ -120,13 +120,13 @@ class Counting:
         if self._file is None or not self._number:
             return
         self._file.wrote(self._number, self._generation)
-        lost = "what was just written may be lost: check before it is written again"
+        lost = "what was just written may be lost: check before writing it again"
         try:
             kept = self._file.check() == self._generation
         except StoreError as bad:
             raise Unavailable(f"{bad}; {lost}") from bad
         if not kept:
-            raise Unavailable(f"{self._file.path}: the database was replaced while it was written to; {lost}")
+            raise Unavailable(f"{self._file.path}: the database was replaced during the write; {lost}")
         if self._file.log_size() >= CHECKPOINT:
             # as SQLite does by itself: whoever reads an older state keeps its pages in the log. What was written is
             # safe there, also where the file cannot take it now

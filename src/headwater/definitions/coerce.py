@@ -10,7 +10,7 @@ def as_tuple(value: Any, what: str, problems: list[str]) -> tuple[Any, ...]:
     """A tuple of a list or any iterable but text; a problem and an empty tuple where it is none."""
     if isinstance(value, Iterable) and not isinstance(value, (str, bytes)):
         return tuple(value)
-    problems.append(f"{what}: a list is wanted, not {value!r}")
+    problems.append(f"{what}: must be a list, not {value!r}")
     return ()
 
 
@@ -20,5 +20,5 @@ def as_dict(value: Any, what: str, problems: list[str]) -> dict[Any, Any]:
         return {}
     if isinstance(value, Mapping):
         return dict(value)
-    problems.append(f"{what}: a mapping is wanted, not {value!r}")
+    problems.append(f"{what}: must be a mapping, not {value!r}")
     return {}

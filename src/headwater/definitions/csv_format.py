@@ -99,7 +99,7 @@ def csv_problems(given: CSVFormat) -> Iterator[tuple[str, str]]:
         if value is None and name != "decimal":
             continue
         if not isinstance(value, str) or len(value) != 1 or value in "\r\n\0":
-            yield name, f"one character is needed, not {value!r}"
+            yield name, f"must be one character, not {value!r}"
     if isinstance(given.delimiter, str) and given.delimiter in (given.quote, given.comment, given.escape):
         yield "delimiter", f"{given.delimiter!r} is also the quote, escape or comment"
     if given.quote is not None and given.quote == given.comment:
@@ -107,9 +107,9 @@ def csv_problems(given: CSVFormat) -> Iterator[tuple[str, str]]:
     if given.decimal == given.thousands:
         yield "thousands", f"{given.thousands!r} is also the decimal mark"
     if not isinstance(given.header, bool):
-        yield "header", f"True or False is needed, not {given.header!r}"
+        yield "header", f"must be True or False, not {given.header!r}"
     if not isinstance(given.skip, int) or isinstance(given.skip, bool) or given.skip < 0:
-        yield "skip", f"a number of lines is needed, not {given.skip!r}"
+        yield "skip", f"must be a number of lines, not {given.skip!r}"
     try:
         "".encode(given.encoding)
     except (LookupError, TypeError, ValueError):
@@ -121,12 +121,12 @@ def csv_problems(given: CSVFormat) -> Iterator[tuple[str, str]]:
         value = getattr(given, name)
         try:
             if value is not None and not isinstance(value, str):
-                raise UsageError(f"a format such as '%d.%m.%Y' is needed, not {value!r}")
+                raise UsageError(f"a format such as '%d.%m.%Y' must be given, not {value!r}")
             time_format(value, what=name)
         except UsageError as bad:
             yield name, str(bad).removeprefix(f"{name}: ")
     if not all(isinstance(null, str) for null in given.nulls):
-        yield "nulls", f"the texts that mean NULL are needed, not {given.nulls!r}"
+        yield "nulls", f"must be the texts that mean NULL, not {given.nulls!r}"
 
 
 def csv_format(options: Mapping[str, str]) -> CSVFormat:
@@ -140,7 +140,7 @@ def csv_format(options: Mapping[str, str]) -> CSVFormat:
     given: dict[str, Any] = {}
     for name, text in options.items():
         if name not in CSV_OPTIONS:
-            raise UsageError(f"--csv {name}=…: there is no such option{nearest(name, CSV_OPTIONS)}")
+            raise UsageError(f"--csv {name}=…: unknown option{nearest(name, CSV_OPTIONS)}")
         if name == "nulls":
             given[name] = tuple(text.split(","))
         elif name == "header":
@@ -149,7 +149,7 @@ def csv_format(options: Mapping[str, str]) -> CSVFormat:
             given[name] = text.lower() in ("true", "yes", "1")
         elif name == "skip":
             if not text.isdecimal():
-                raise UsageError(f"--csv skip={text}: a number of lines is needed")
+                raise UsageError(f"--csv skip={text}: must be a number of lines")
             given[name] = int(text)
         elif text.lower() == "none" and name != "encoding":
             given[name] = None

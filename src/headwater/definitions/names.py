@@ -21,18 +21,21 @@ _VERSION = re.compile(r"(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})$")
 def name_problem(name: Any, what: str) -> str | None:
     """Why something cannot be a name, None where it can."""
     if not isinstance(name, str):
-        return f"the name of {what} is text, not {name!r}"
+        return f"the name of {what} must be text, not {name!r}"
     if not name:
-        return f"the name of {what} is empty"
+        return f"the name of {what} must not be empty"
     if not name.isidentifier():
-        return f"{name!r} cannot name {what}: letters, digits and '_', not a digit first"
+        return f"{name!r} is not a valid name for {what}: use letters, digits and '_', and begin with a letter or '_'"
     if name.startswith(RESERVED_PREFIX):
-        return f"{name!r} cannot name {what}: names that begin with '__' are headwater's own"
+        return f"{name!r} is not a valid name for {what}: names that begin with '__' are reserved"
     for suffix in RESERVED_SUFFIXES:
         if name.endswith(suffix):
-            return f"{name!r} cannot name {what}: results name columns so that stand beside a value ('…{suffix}')"
+            return (
+                f"{name!r} is not a valid name for {what}: names that end in '{suffix}' are reserved for status and "
+                "event-time columns"
+            )
     if len(name) > MAX_NAME:
-        return f"the name of {what} is longer than {MAX_NAME} letters: {name[:40]}…"
+        return f"the name of {what} is longer than {MAX_NAME} characters: {name[:40]}…"
     return None
 
 
@@ -40,11 +43,11 @@ def version_problem(version: Any) -> str | None:
     """Why something cannot be a version, None where it can or is left out."""
     if version is None or (isinstance(version, str) and _VERSION.match(version)):
         return None
-    return f"version {version!r} is not major.minor.patch, such as '1.0.0'; leave it out to have `apply` number it"
+    return f"version {version!r} is not major.minor.patch, such as '1.0.0'; omit it to have `apply` number it"
 
 
 def repeated(names: Iterable[str]) -> list[tuple[str, str]]:
-    """Pairs of names that are the same, or differ only in the case of letters, which some engines do not tell apart."""
+    """Pairs of names that are the same, or differ only in letter case, which some engines do not tell apart."""
     seen: dict[str, str] = {}
     pairs = []
     for name in names:
@@ -72,7 +75,7 @@ def same_but_case(name: str, other: str, files: tuple[str | None, str | None] = 
         files: where each is; None where that is not known, or the source is not one of several files.
     """
     where = f" ({files[0]} has the first, {files[1]} the other)" if None not in files and len(set(files)) > 1 else ""
-    return f"columns {name!r} and {other!r} differ only in case, which SQL does not tell apart{where}; rename one"
+    return f"columns {name!r} and {other!r} differ only in case, which SQL does not distinguish{where}; rename one"
 
 
 LOG_COLUMNS = ("__position", "__arrival", "__through")

@@ -23,7 +23,7 @@ def check_items(service: FeatureService, known: Known) -> Iterator[str]:
         known: the versions of each view, those being applied and those registered.
     """
     if not service.items and not service.problems:
-        yield "a feature service has at least one feature"
+        yield "a feature service must have at least one feature"
     for item in service.items:
         match item:
             case str():
@@ -34,7 +34,7 @@ def check_items(service: FeatureService, known: Known) -> Iterator[str]:
                 yield from _check_view(item.view, known)
                 yield from _check_selection(item)
             case FeatureService():
-                yield f"feature service {item.name!r} stands inside the list; list its features"
+                yield f"feature service {item.name!r} is inside a list; list its features instead"
             case _:
                 yield f"{item!r} is not a feature; give 'view:feature', a view, or view['feature']"
 
@@ -50,7 +50,7 @@ def _check_reference(text: str, known: Known) -> Iterator[str]:
         yield f"{text!r}: there is no feature view {name!r}{nearest(name, known)}"
         return
     if feature is None:
-        yield f"{text!r} names a view; write '{text}:*' for all of its features"
+        yield f"{text!r} is a view; write '{text}:*' for all of its features"
         return
     numbers = [view.version for view in versions]
     if version is not None and version not in numbers:
@@ -77,7 +77,7 @@ def _check_selection(item: FeatureSelection) -> Iterator[str]:
     for key in item.join_key_map:
         if key not in item.view.join_keys:
             there = of_those(key, item.view.join_keys, "it")
-            yield f"alias {item.alias!r}: {key!r} is no join key of {item.view.name!r}{there}"
+            yield f"alias {item.alias!r}: {key!r} is not a join key of {item.view.name!r}{there}"
     for name, output in item.renames.items():
         problem = name_problem(output, "a column")
         if problem is not None:

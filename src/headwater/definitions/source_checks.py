@@ -79,15 +79,15 @@ RESERVED_COLUMN = "created_time"
 def check_settings(source: Any, where: str = "source") -> Iterator[str]:
     """Problems of a source that show without looking at its data."""
     if not isinstance(source, Source):
-        yield f"{where}: a source is wanted, such as hw.ParquetSource('…', event_time='…'), not {source!r}"
+        yield f"{where}: must be a source, such as hw.ParquetSource('…', event_time='…'), not {source!r}"
         return
     yield from (f"{where}.{problem}" for problem in source.problems)
     for name in ("event_time", "created_time", "event_id"):
         value = getattr(source, name)
         if value is not None and not is_text(value):
-            yield f"{where}.{name}: the name of a column is wanted, not {value!r}"
+            yield f"{where}.{name}: must be the name of a column, not {value!r}"
     if source.created_time is not None and source.event_time is None:
-        yield f"{where}: created_time needs an event_time; without one every row is valid always"
+        yield f"{where}: created_time requires an event_time: without one every row is always valid"
     if source.delay_time < timedelta(0):
         yield f"{where}.delay: {source.delay_time} is negative; a row cannot be known before its event time"
     if source.timezone is not None:
@@ -98,7 +98,7 @@ def check_settings(source: Any, where: str = "source") -> Iterator[str]:
     if isinstance(source, (ParquetSource, *TEXT_SOURCES)) and not (
         is_text(source.path) or isinstance(source.path, PurePath)
     ):
-        yield f"{where}.path: a path is wanted, not {source.path!r}"
+        yield f"{where}.path: must be a path, not {source.path!r}"
     if isinstance(source, CSVSource):
         yield from (f"{where}.{option}: {problem}" for option, problem in csv_problems(source.format))
     if isinstance(source, PushSource) and source.delay_time > timedelta(0):
@@ -114,7 +114,7 @@ def check_settings(source: Any, where: str = "source") -> Iterator[str]:
 
 def _check_schema(schema: Any, where: str) -> Iterator[str]:
     if not isinstance(schema, Mapping):
-        yield f"{where}.schema: column → dtype is wanted, not {schema!r}"
+        yield f"{where}.schema: must map columns to dtypes, not {schema!r}"
         return
     for name, dtype in schema.items():
         if not isinstance(dtype, DType):
@@ -123,14 +123,14 @@ def _check_schema(schema: Any, where: str) -> Iterator[str]:
 
 def _check_query(source: SQLSource, where: str) -> Iterator[str]:
     if not isinstance(source.tables, Mapping):
-        yield f"{where}.tables: name → source is wanted, not {source.tables!r}"
+        yield f"{where}.tables: must map names to sources, not {source.tables!r}"
         return
     for name, table in source.tables.items():
         if isinstance(table, PushSource):
             yield f"{where}.tables[{name!r}]: a push source has no table to query; its rows are in the offline log"
         yield from check_settings(table, f"{where}.tables[{name!r}]")
     if not is_text(source.query):
-        yield f"{where}.query: a SELECT is wanted, not {source.query!r}"
+        yield f"{where}.query: must be a SELECT, not {source.query!r}"
         return
     try:
         trees = [tree for tree in sqlglot.parse(source.query, dialect="duckdb") if tree is not None]
@@ -138,7 +138,7 @@ def _check_query(source: SQLSource, where: str) -> Iterator[str]:
         yield f"{where}.query: {_quoting_hint(source.query)}{_first_line(bad)}"
         return
     if len(trees) != 1 or not isinstance(trees[0], exp.Query):
-        yield f"{where}.query: one SELECT is wanted, not {'several statements' if len(trees) > 1 else source.query!r}"
+        yield f"{where}.query: must be one SELECT, not {'several statements' if len(trees) > 1 else source.query!r}"
         return
     named = {cte.alias_or_name for cte in trees[0].find_all(exp.CTE)}
     known = {str(name).casefold() for name in source.tables} | {name.casefold() for name in named}
@@ -196,7 +196,7 @@ def check_columns(view: FeatureView, schemas: Schemas | None) -> Iterator[tuple[
     yield from ((None, f"source: {same_but_case(one, other)}") for one, other in repeated(used))
     for name in LOG_COLUMNS if isinstance(view.source, PushSource) else ():
         if name in used:
-            yield None, f"source: {name!r} is a column of the offline log's own; rename yours in what is written"
+            yield None, f"source: {name!r} is reserved by the offline log; rename that column in what is written"
     read = _read(view, schemas)
     if isinstance(read, str):
         yield None, read
@@ -342,7 +342,10 @@ def _lacking(schema: pa.Schema, name: str) -> str | None:
 def _check_every_file(schema: pa.Schema, name: str, what: str) -> Iterator[tuple[None, str]]:
     lacking = _lacking(schema, name)
     if lacking is not None:
-        yield None, f"{what}: column {name!r} is missing in {lacking}; every file of a source has its keys and times"
+        yield (
+            None,
+            f"{what}: column {name!r} is missing in {lacking}; every file of a source must have its keys and times",
+        )
 
 
 def _check_times(view: FeatureView, read: Read) -> Iterator[tuple[None, str]]:

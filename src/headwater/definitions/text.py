@@ -21,7 +21,7 @@ def text_problems(definition: Any, but: tuple[str, ...] = ()) -> Iterator[str]:
         but: names of attributes that are looked at elsewhere.
     """
     for where, text in _texts(definition, "", but, _DEEP):
-        yield f"{where}: {brief(text)} holds half of a surrogate pair: it is no text that can be written as UTF-8"
+        yield f"{where}: {brief(text)} contains an unpaired surrogate: it cannot be encoded as UTF-8"
 
 
 def _texts(value: Any, where: str, but: tuple[str, ...], deep: int) -> Iterator[tuple[str, str]]:

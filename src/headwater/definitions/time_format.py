@@ -140,7 +140,7 @@ def time_format(text: str | None, *, what: str = "timestamp_format") -> TimeForm
     there = set(groups)
     month = there & {"m", "b", "B"}
     if len(there & {"Y", "y"}) != 1 or not ("j" in there or (len(month) == 1 and "d" in there)):
-        raise UsageError(f"{what}: {text!r} does not say the day: it needs %Y (or %y), %m (or %b, %B) and %d")
+        raise UsageError(f"{what}: {text!r} does not determine the day: it needs %Y (or %y), %m (or %b, %B) and %d")
     if ("H" in there and "I" in there) or ("I" in there) != ("p" in there):
         raise UsageError(f"{what}: {text!r}: hours are %H, or %I with %p")
     return TimeFormat(text, pattern + r"\s*", tuple(groups))

@@ -26,7 +26,7 @@ def time_zone(name: object) -> tzinfo:
         return zoneinfo.ZoneInfo(name)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
         known = zoneinfo.available_timezones()
-        advice = "" if known else "; this host has no time zones: pip install tzdata"
+        advice = "" if known else "; this host has no time zone database: pip install tzdata"
         near = nearest(name, known) if isinstance(name, str) else ""
         raise UsageError(
             f"{brief(name)} is not a time zone, such as 'Europe/Berlin', 'UTC' or '+02:00'{near}{advice}"

@@ -142,16 +142,16 @@ def _common_problems(definition: Any, what: str) -> Iterator[str]:
     for name in ("owner", "description"):
         value = getattr(definition, name, "")
         if not isinstance(value, str):
-            yield f"{name}: text is wanted, not {value!r}"
+            yield f"{name}: must be text, not {value!r}"
     for key, value in definition.tags.items():
         if not isinstance(key, str) or not isinstance(value, str):
-            yield f"tags: text → text is wanted, not {key!r}: {value!r}"
+            yield f"tags: must map text to text, not {key!r}: {value!r}"
 
 
 def _entity_problems(entity: Entity) -> Iterator[str]:
     yield from _common_problems(entity, "an entity")
     if not entity.join_keys and not entity.problems:
-        yield "an entity has at least one join key; for global values give a view entity=()"
+        yield "an entity must have at least one join key; for global values give a view entity=()"
     for key, dtype in entity.join_keys.items():
         problem = name_problem(key, "a join key")
         if problem is not None:
@@ -168,7 +168,7 @@ def _case_problems(names: Iterable[Any], what: str) -> Iterator[str]:
         if first == second:
             yield f"{what} {first!r} is there twice"
         else:
-            yield f"{what}s {first!r} and {second!r} differ only in the case of letters"
+            yield f"{what}s {first!r} and {second!r} differ only in letter case"
 
 
 def _check_view(found: Findings, view: FeatureView, schemas: Schemas | None) -> None:
@@ -219,22 +219,22 @@ def _view_problems(view: FeatureView, entities: Sequence[Entity]) -> Iterator[st
     for entity in view.entity:  # type: ignore[union-attr]
         if not isinstance(entity, Entity):
             hint = f"; {entity} is defined: give the object" if entity in names else nearest(str(entity), names)
-            yield f"unknown entity {entity!r}: an hw.Entity is wanted{hint}"
+            yield f"unknown entity {entity!r}: must be an hw.Entity{hint}"
     yield from check_settings(view.source)
     yield from _case_problems((key for entity in view.entities for key in entity.join_keys), "join key")
     for key, column in view.join_key_map.items():
         if key not in view.join_keys:
-            yield f"join_key_map: {key!r} is no join key of this view{of_those(key, view.join_keys, 'it')}"
+            yield f"join_key_map: {key!r} is not a join key of this view{of_those(key, view.join_keys, 'it')}"
         elif not is_text(column):
-            yield f"join_key_map: the column of {key!r} is wanted, not {column!r}"
+            yield f"join_key_map: {key!r} must map to the name of a column, not {column!r}"
     if not view.features and not view.problems:
-        yield "a feature view has at least one feature"
+        yield "a feature view must have at least one feature"
     yield from _case_problems((feature.name for feature in view.feature_list), "feature")
     ttl, sla = view.ttl, view.freshness_sla
     if isinstance(ttl, timedelta) and ttl < timedelta(0):
-        yield f"ttl: {format_duration(ttl)} is negative; leave it out for no limit"
+        yield f"ttl: {format_duration(ttl)} is negative; omit it for no limit"
     if isinstance(sla, timedelta) and sla <= timedelta(0):
-        yield f"freshness_sla: {format_duration(sla)} is not above zero"
+        yield f"freshness_sla: {format_duration(sla)} must be greater than zero"
     share = view.availability_sla
     if share is not None and not _is_share(share):
         yield f"availability_sla: {share!r} is not a share from 0 to 1, such as 0.99"
@@ -251,14 +251,17 @@ def _feature_problems(feature: Feature, view: FeatureView) -> Iterator[str]:
     if isinstance(feature.name, str) and feature.name.casefold() in keys:
         yield f"join key {keys[feature.name.casefold()]!r} has this name; rename the feature (column= keeps its column)"
     if feature.column is not None and not is_text(feature.column):
-        yield f"column: the name of a column is wanted, not {feature.column!r}"
+        yield f"column: must be the name of a column, not {feature.column!r}"
     elif feature.source_column == RESERVED_COLUMN and getattr(view.source, "created_time", None) != RESERVED_COLUMN:
-        yield f"column {RESERVED_COLUMN!r} is when a written row was known: name it as the source's, or give another"
+        yield (
+            f"column {RESERVED_COLUMN!r} is reserved for the created time of written rows: name it as created_time= "
+            "of the source, or use another column"
+        )
     if not isinstance(feature.dtype, DType):
         yield f"{feature.dtype!r} is not a dtype; give one such as hw.Float64"
         return
     if feature.dtype.name == "embedding" and not (isinstance(feature.dtype.dim, int) and feature.dtype.dim > 0):
-        yield f"an embedding has a length above zero, not {feature.dtype.dim!r}"
+        yield f"an embedding must have a length greater than zero, not {feature.dtype.dim!r}"
     elif not feature.dtype.accepts(feature.default):
         yield f"the default {feature.default!r} is not {feature.dtype}"
     if feature.kind is FeatureKind.NUMERICAL and not feature.dtype.numeric:
@@ -267,4 +270,4 @@ def _feature_problems(feature: Feature, view: FeatureView) -> Iterator[str]:
         yield f"kind: {feature.dtype} is not an embedding"
     sla = feature.freshness_sla
     if isinstance(sla, timedelta) and sla <= timedelta(0):
-        yield f"freshness_sla: {format_duration(sla)} is not above zero"
+        yield f"freshness_sla: {format_duration(sla)} must be greater than zero"

@@ -96,7 +96,7 @@ class OnlineStore(OfOneProcess, ABC):
             ConfigError: a URL of another form.
         """
         raise ConfigError(
-            f"{cls.__name__} cannot be made from a URL ({without_password(url)!r}): give the store object"
+            f"{cls.__name__} cannot be created from a URL ({without_password(url)!r}): give the store object"
         )
 
     @abstractmethod
@@ -235,8 +235,8 @@ def new_token() -> bytes:
 def too_late(where: str) -> Unavailable:
     """The error for what reaches a store after its `until`."""
     return Unavailable(
-        f"{where}: the write was held up for too long and was not applied; run it again (what is in the offline log is "
-        "put by the next materialize)"
+        f"{where}: the write took too long and was not applied; run it again (the next materialize puts online what "
+        "is in the offline log)"
     )
 
 

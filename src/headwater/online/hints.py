@@ -205,7 +205,7 @@ class HintQueue(OfOneProcess, ABC):
 
     @abstractmethod
     def replay(self, views: Sequence[str], now: int) -> int:
-        """Let the dead letters of some views wait again, untried; how many there were."""
+        """Let the dead letters of some views will be retried, untried; how many there were."""
 
     def repair_clock(self, now: int, longest: int) -> int:
         """Take now for right: what was to last longer than it may, by a fast clock, ends now.

@@ -60,7 +60,7 @@ class Session:
             UsageError: text that is not a token, or longer than any.
             FormatError: the token of a newer headwater.
         """
-        wrong = f"{brief(token)} is not a session token: pass on what `session.token` gave"
+        wrong = f"{brief(token)} is not a session token: pass the value of `session.token`"
         if not isinstance(token, str):
             raise UsageError(wrong)
         if len(token) > MOST_CHARACTERS:
@@ -136,7 +136,7 @@ class Session:
         """
         if self.store and self.store != store:
             raise UsageError(
-                f"the session is of store {self.store!r}, not of {store!r}: begin one with store.session()"
+                f"the session is of store {self.store!r}, not of {store!r}: start one with store.session()"
             )
 
 

@@ -18,7 +18,7 @@ Watermarks = Mapping[tuple[str, str], Watermark]
 
 
 def behind(snapshot: RegistrySnapshot, version: AnyVersion, marks: Watermarks) -> str | None:
-    """Why a version is not materialized as far as the live one; None where it is.
+    """Why a version has not caught up with the live version; None where it is.
 
     A service's version is as far where each version of a view that it reads was live or has caught up. Where the live
     version of a view was never materialized, the offline log's head when the version was applied counts instead.

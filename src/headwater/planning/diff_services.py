@@ -131,8 +131,8 @@ def _one_version(record: ViewRecord, names: Mapping[str, Iterable[str]]) -> str 
 def _left_out(selection: PinnedSelection, names: Iterable[str]) -> str:
     listed = ", ".join(names)
     return (
-        f"all of {selection.view} is what it was when this list was first applied: {listed} came later and stays out "
-        "until the list is written differently"
+        f"'{selection.view}:*' means the features that it had when this list was first applied: {listed} was added "
+        "later and is left out until the list is changed"
     )
 
 
@@ -174,7 +174,9 @@ def _other_values(draft: Draft, service: FeatureService, found: ServiceVersion) 
     ]
     if not changed:
         return []
-    return [f"goes on reading {', '.join(dict.fromkeys(changed))}; another version= takes what its list means now"]
+    return [
+        f"keeps reading {', '.join(dict.fromkeys(changed))}; give it another version= to read what its list means now"
+    ]
 
 
 def _version(draft: Draft, service: FeatureService, selections: tuple[PinnedSelection, ...]) -> ServiceVersion:

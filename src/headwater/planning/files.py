@@ -141,7 +141,7 @@ def lost_rows_warning(view: str, version: str, missing: Sequence[str], rewritten
         return None
     return (
         f"{view}@{version}: {' and '.join(parts)}: rows that only they had stay online; to remove them: "
-        f'headwater materialize {view} --force; to keep them and not to be warned: [online] gone_files = "keep"'
+        f'headwater materialize {view} --force; to keep them without this warning: [online] gone_files = "keep"'
     )
 
 

@@ -40,7 +40,7 @@ def to_pandas(table: pa.Table, types: str, beside: pandas.DataFrame | None = Non
     with needs_package("pandas"):
         import pandas as pd
     if types not in ("nullable", "numpy", "arrow"):
-        raise UsageError(f"types={types!r}: it is 'nullable', 'numpy' or 'arrow'")
+        raise UsageError(f"types={types!r}: must be 'nullable', 'numpy' or 'arrow'")
     nullable = {
         pa.int8(): pd.Int8Dtype(),
         pa.int16(): pd.Int16Dtype(),

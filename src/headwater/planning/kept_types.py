@@ -38,7 +38,7 @@ def _kept(source: Source, stored: Source, schemas: Schemas | None, where: str, l
             if found is None:
                 return replace(source, types_found=True)
             named = ", ".join(f"{name} {dtype}" for name, dtype in found.items())
-            lines.append(f"{where}: the types that it has been read with are kept: {named}")
+            lines.append(f"{where}: the types first read are kept: {named}")
             return replace(source, kept_types=found)
         if stored.kept_types is not None:
             return replace(source, kept_types=stored.kept_types)

@@ -100,7 +100,7 @@ def _choose_explicit(record: AnyRecord, explicit: str, differ: Callable[[Any], D
         lines = "".join(f"\n    {line}" for line in difference.lines)
         raise VersionConflict(
             f"{where}: version {explicit} is registered with another definition:{lines}\n"
-            f"    this needs a {difference.bump} bump: version={needed!r}, or leave the version out"
+            f"    this needs a {difference.bump} bump: version={needed!r}, or omit the version"
         )
     if found.retired_at is not None:
         raise VersionConflict(

@@ -82,7 +82,7 @@ def _plain(text: str, file: str) -> str:
         return unquote(text, errors="strict")
     except UnicodeDecodeError:
         raise SourceError(
-            f"{file}: the folder {text!r} has % signs that are not of UTF-8: rename it (ä is %C3%A4)"
+            f"{file}: the folder {text!r} has % escapes that are not valid UTF-8: rename it (ä is %C3%A4)"
         ) from None
 
 

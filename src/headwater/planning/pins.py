@@ -33,7 +33,7 @@ def pin(snapshot: RegistrySnapshot, item: Any, *, prefer: Mapping[str, str] | No
         return PinnedSelection(registered.view.name, registered.version, registered.view.feature_names)
     if isinstance(item, ServiceVersion | FeatureService) or isinstance(registered, ServiceVersion):
         name = item.name
-        raise UsageError(f"feature service {name!r} stands inside a list; pass the service alone, or list its features")
+        raise UsageError(f"feature service {name!r} is inside a list; pass the service alone, or list its features")
     if isinstance(item, str):
         return _pin_text(snapshot, parse_reference(item), prefer or {})
     if isinstance(item, FeatureView):
@@ -51,9 +51,9 @@ def _pin_text(snapshot: RegistrySnapshot, reference: Reference, prefer: Mapping[
         if reference.name in snapshot.services:
             raise UsageError(f"{reference.name!r} is a feature service; pass it alone, not inside a list")
         if reference.name in snapshot.views:
-            raise UsageError(f"{reference.name!r} names a view; write '{reference}:*' for all of its features")
+            raise UsageError(f"{reference.name!r} is a view; write '{reference}:*' for all of its features")
         hint = snapshot.holders(reference.name) or nearest(reference.name, [*snapshot.views, *snapshot.services])
-        raise FeatureNotFound(f"{reference.name!r} names no view{hint}; a feature is written 'view:feature'")
+        raise FeatureNotFound(f"{reference.name!r} is not a view{hint}; write features as 'view:feature'")
     record = snapshot.view(reference.name)
     version = record.version(reference.version)
     if (
@@ -76,8 +76,8 @@ def _refuse_text(record: ViewRecord, live: ViewVersion, reference: Reference) ->
         if reference.feature in other.view.features_by_name:
             raise FeatureNotFound(
                 f"'{reference}': the live version {live.version} of view {record.name!r} has no {reference.feature!r}, "
-                f"version {other.version} has: write '{record.name}@{other.version}:{reference.feature}', "
-                f"or make it live: run materialize, then promote {record.name} {other.version} if it still is not"
+                f"version {other.version} has it: write '{record.name}@{other.version}:{reference.feature}', "
+                f"or make it live: run materialize, then promote {record.name} {other.version} if needed"
             )
     live.view.feature(str(reference.feature))
 

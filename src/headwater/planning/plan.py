@@ -72,7 +72,7 @@ class Plan:
         warnings = [f"! {warning}" for warning in self.warnings]
         if self.removals:
             warnings.append(
-                f"! live and to be retired: {', '.join(self.removals)}; apply wants --allow-removals for that"
+                f"! live and to be retired: {', '.join(self.removals)}; apply requires --allow-removals for that"
             )
         return "\n".join([*map(str, self.stages), *notes, *warnings, f"{summary}, {rest} unchanged"])
 
@@ -121,5 +121,5 @@ def check_same_plan(plan: Plan, again: Plan) -> None:
         raise RegistryConflict.since("the registry", plan.revision)
     if not plan.has_same_stages(again):
         raise RegistryConflict(
-            "the definitions changed since this plan was made; nothing was changed: look at the plan again, then apply"
+            "the definitions changed since this plan was made; nothing was changed: review a new plan, then apply"
         )

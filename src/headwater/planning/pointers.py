@@ -56,14 +56,14 @@ def promote(
     found = record.version("" if version is None else version)
     if found.retired_at is not None:
         raise ChangeRefused(
-            f"{kind.words} {name!r}: version {version} is retired, it is no longer updated; apply it as a new one"
+            f"{kind.words} {name!r}: version {version} is retired and no longer updated; re-apply it as a new version"
         )
     if record.live == version:
         return ()
     reason = None if force else behind(snapshot, found, marks)
     if reason is not None:
         raise ChangeRefused(
-            f"{kind.words} {name!r}: version {version} is not materialized as far as the live one: {reason}; "
+            f"{kind.words} {name!r}: version {version} has not caught up with the live version: {reason}; "
             f"run 'headwater materialize' first, or 'headwater promote {name} {version} --force'"
         )
     stage = Stage(Action.PROMOTE, kind, name, version, base=record.live, live=True)
@@ -127,7 +127,7 @@ def _still_reading(snapshot: RegistrySnapshot, view: str, left: str, live: str) 
     for reader in readers(snapshot).get((view, left), ()):
         name, _, number = reader.partition("@")
         record = snapshot.service(name)
-        stays = f"feature service {reader} goes on reading {view} {left}, whose columns it has"
+        stays = f"feature service {reader} keeps reading {view} {left}, whose columns it has"
         if number != record.live:
             yield f"{stays}; {record.live} is live"
             continue
@@ -220,9 +220,9 @@ def retire(snapshot: RegistrySnapshot, name: str, version: str) -> tuple[Stage, 
     if record.live == version:
         others = [v.version for v in record.active if v.version != version]
         way = (
-            f"promote another first: {', '.join(others)}"
+            f"promote another version first: {', '.join(others)}"
             if others
-            else "there is no other to promote; where it is not wanted any more, take it out of the project's files: "
+            else "there is no other version to promote; if it is no longer needed, remove it from the project's files: "
             "'headwater apply --allow-removals' retires it"
         )
         raise ChangeRefused(f"{kind.words} {name!r}: version {version} is live; {way}")

@@ -194,7 +194,7 @@ def resolve(
     elif isinstance(features, Iterable):
         items = tuple(features)
     else:
-        raise UsageError(f"features: a list such as ['view:feature'] or a service is wanted, not {features!r}")
+        raise UsageError(f"features: must be a list such as ['view:feature'] or a service, not {features!r}")
     draft = _Draft()
     full = service.full_names if full_names is None and service is not None else bool(full_names)
     # a service's labels are those of the versions that it was made from: they stay whichever is read
@@ -203,7 +203,7 @@ def resolve(
         read = selections_read(service, reads_of(snapshot, service, history=True) if history else None)
         pinned = [(label, selection) for (label, _), selection in zip(pinned, read, strict=True)]
     if not pinned:
-        raise UsageError("no features were asked for; give a list such as ['view:feature'] or a service")
+        raise UsageError("no features were requested; give a list such as ['view:feature'] or a service")
     for item, (label, selection) in zip(items, pinned, strict=True):
         _gather(snapshot, draft, label, selection, full, by_name=_by_name(item))
     views = tuple(
@@ -254,9 +254,7 @@ def _gather(
             )
     known = draft.views.setdefault(label, (version, version.version == record.live, key_map))
     if known[0] is not version or known[2] != key_map:
-        raise UsageError(
-            f"{label!r} is asked for twice with different views or keys; give each alias a name of its own"
-        )
+        raise UsageError(f"{label!r} is requested twice with different views or keys; use a different alias for each")
     for name in selection.names:
         feature = version.view.feature(name)
         draft.features.setdefault(label, {})[name] = feature
@@ -289,7 +287,7 @@ def _check_names(draft: _Draft) -> None:
     for name, label, feature, _ in draft.columns:
         reference = f"{label}:{feature.name}"
         if seen.get(name) == reference:
-            raise UsageError(f"'{reference}' is asked for twice; leave one out, or rename() it")
+            raise UsageError(f"'{reference}' is requested twice; remove one, or rename() it")
         if name in seen:
             raise UsageError(
                 f"'{seen[name]}' and '{reference}' would both be named {name!r}; {FULL_NAMES} or rename() one of them"

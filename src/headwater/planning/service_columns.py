@@ -76,7 +76,7 @@ def service_version(snapshot: RegistrySnapshot, features: Any, *, history: bool 
         if reference.feature is None:
             if reference.name in snapshot.views and reference.name not in snapshot.services:
                 raise UsageError(
-                    f"{features!r} names a view; write ['{features}:*'] for all of its "
+                    f"{features!r} is a view; write ['{features}:*'] for all of its "
                     f"features (the headwater command: --features '{features}:*')"
                 )
             return snapshot.service(reference.name).version(reference.version)

@@ -291,7 +291,7 @@ class RegistrySnapshot:
             return f"; {name!r} is an entity"
         view, colon, feature = name.partition(":")
         if colon and view.partition("@")[0] in self.views:
-            return f"; a view is named alone here, {view!r}, without the feature {feature!r}"
+            return f"; give the view alone, {view!r}, without the feature {feature!r}"
         return self.holders(name)
 
     def holders(self, feature: str) -> str:

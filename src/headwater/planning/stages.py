@@ -111,17 +111,17 @@ class Stage:
             case Action.AWAIT if self.waits:
                 return f"{self.base} → {self.version}, {self._when_live}"
             case Action.AWAIT:
-                return f"back to {self.version}; {self.base} goes live no more"
+                return f"back to {self.version}; {self.base} is no longer set to go live"
             case Action.REMOVE:
                 return "removed"
             case Action.RETIRE:
                 return f"{self.version} retired"
             case Action.WRITE:
-                return "written to for the first time"
+                return "first write"
             case Action.CATCH_UP:
-                return f"{self.version} is materialized as far as the live {self.base}"
+                return f"{self.version} has caught up with the live {self.base}"
             case Action.LOSE_ROWS:
-                return f"{self.version} has lost its online rows, and is not filled again yet"
+                return f"{self.version} has lost its online rows, and has not been refilled yet"
             case Action.GO_LIVE | Action.PROMOTE:
                 return f"{self.base or 'none'} → {self.version}, live"
             case Action.ROLL_BACK:
@@ -132,7 +132,7 @@ class Stage:
         if self.live:
             return "live"
         if self.waits:
-            return "live once materialized as far"
+            return "live once it has caught up"
         return f"live with 'headwater promote {self.name} {self.version}'"
 
     def __str__(self) -> str:

@@ -50,7 +50,7 @@ def as_table(data: Any, what: str, settle: Settle = in_utc) -> pa.Table:
         DataError: data of another form, or columns that do not fit one type each.
     """
     if (is_pandas(data) or is_polars(data)) and not hasattr(data, "columns"):
-        raise DataError(f"{what}: one column alone, a {type(data).__name__}; give a frame: .to_frame()")
+        raise DataError(f"{what}: a single column (a {type(data).__name__}); give a frame: .to_frame()")
     try:
         if isinstance(data, pa.Table):
             return data

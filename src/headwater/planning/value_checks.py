@@ -23,7 +23,10 @@ else:
     pc = deferred("pyarrow.compute")
 
 NOT_TEXT = "not valid UTF-8 text"
-WIDE_KEY = "an integer beyond 64 bits, which no integer key is: declare such a join key hw.String, and give its digits"
+WIDE_KEY = (
+    "an integer beyond 64 bits, too large for an integer key: declare the join key as hw.String and give the "
+    "digits as text"
+)
 _INT64 = range(-(2**63), 2**63)
 
 

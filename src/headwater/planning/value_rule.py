@@ -81,7 +81,7 @@ def _integer(value: Any, bits: int) -> int:
         if not (math.isfinite(value) and int(value) == value):
             raise Misfit("not a whole number")
         if abs(float(value)) >= 2**53:
-            raise Misfit("a float from 2**53 on, which does not say which integer it was")
+            raise Misfit("a float of 2**53 or more, which does not identify an integer")
         whole = int(value)
     elif isinstance(value, Decimal):
         if not (value.is_finite() and value == value.to_integral_value()):

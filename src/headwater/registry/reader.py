@@ -201,11 +201,11 @@ class RegistryReader(forks.OfOneProcess):
         """
         if isinstance(reference, FeatureSelection):
             if len(reference.feature_names) != 1:
-                raise UsageError(f"one feature is wanted, not {', '.join(reference.feature_names)}")
+                raise UsageError(f"give one feature, not {', '.join(reference.feature_names)}")
             reference = f"{reference.view.name}:{reference.feature_names[0]}"
         parsed = parse_reference(reference)
         if parsed.feature in (None, "*"):
-            raise UsageError(f"{reference!r} is not one feature; write '{parsed.name}:feature'")
+            raise UsageError(f"{reference!r} is not a single feature; write '{parsed.name}:feature'")
         if version is not None and parsed.version not in (None, version):
             raise UsageError(f"{reference!r} names version {parsed.version}, version= names {version}")
         found = self.snapshot().view(parsed.name).version(parsed.version if version is None else version)

@@ -64,7 +64,7 @@ def rename_project(url: str, folder: Path, name: str, *, clock: Clock = system_c
         RegistryError: there is no registry yet.
     """
     if not name or name != name.strip() or not name.isprintable():
-        raise UsageError(f"{brief(name)} is not a name: write one without control characters or surrounding spaces")
+        raise UsageError(f"{brief(name)} is not a valid name: use one without control characters or surrounding spaces")
     database = Database(url, folder)
     try:
         if not database.exists():

@@ -40,7 +40,7 @@ class FeatureVersionManager(OfOneProcess):
             version: the version.
             watermarks: of every version, from the online store.
             now: UTC.
-            force: even where it is not materialized as far as the live one.
+            force: even where it has not caught up with the live version.
 
         Returns:
             What was done; nothing where it is live.

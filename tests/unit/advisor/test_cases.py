@@ -144,7 +144,7 @@ CASES = {
         "feast",
         {"feast", "custom"},
     ),
-    "run for you and by you": Case(
+    "both managed and self-hosted": Case(
         "managed and self-hosted at once: nothing is both", {"needs": ["managed", "self_hosted"]}, None, set()
     ),
     "only lock-in counts": Case(

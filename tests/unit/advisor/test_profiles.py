@@ -139,7 +139,9 @@ def test_an_error_in_a_file_names_the_file(tmp_path: Path):
 
 
 def test_a_new_profile_says_what_it_lacks_and_the_nearest_name():
-    with pytest.raises(UsageError, match=r"profile 'fest': setup_complexity, .* must be given.*did you mean 'feast'"):
+    with pytest.raises(
+        UsageError, match=r"profile 'fest': setup_complexity, .* are required in a new profile.*did you mean 'feast'"
+    ):
         load({"fest": {"throughput_qps": 1}})
 
 

@@ -17,7 +17,7 @@ def said(**asked: Any) -> str:
 
 def test_figures_and_their_sources_are_cited():
     text = said(max_latency_ms=20, needs=["streaming", "open_source"])
-    assert text.startswith("Take feast: it scores ")
+    assert text.startswith("Use feast: it scores ")
     assert "It meets 3 of 3 requirements." in text
     assert "p99 of 10 ms against at most 20 ms: met with half the limit to spare (unsourced claim)." in text
     assert "feast has streaming and open_source (github.com/feast-dev/feast, docs:" in text
@@ -25,7 +25,7 @@ def test_figures_and_their_sources_are_cited():
 
 def test_a_recommended_product_that_was_bought_is_warned_of():
     text = said(needs=["streaming", "window_aggregations"], required_online_stores=["redis"], allow_closed=True)
-    assert text.startswith("Take tecton")
+    assert text.startswith("Use tecton")
     assert "Warning: tecton: it was bought by Databricks in August 2025" in text
 
 
@@ -37,7 +37,7 @@ def test_a_tie_is_said_to_be_one():
 
 def test_a_product_that_is_only_maintained_is_not_recommended_unless_that_is_asked_for():
     text = said(needs=["streaming", "window_aggregations"], required_online_stores=["redis"])
-    assert not text.startswith("Take tecton")
+    assert not text.startswith("Use tecton")
     assert "tecton is not recommended for a new start: bought by Databricks in August 2025" in text
     assert "allow_closed (--allow-closed) counts it too" in text
     alone = {
@@ -58,25 +58,25 @@ def test_without_a_requirement_what_to_ask_is_said():
         comparison = FeatureStoreArchitectureComparator().compare_architectures(asked, draws=10)
         assert comparison.recommendation is None and not comparison.tied
         first, *questions = comparison.recommendation_reasoning
-        assert first.startswith("No requirement is stated, so nothing is ranked.")
-        assert "Reads a second, at least? (min_throughput_qps)" in questions
+        assert first.startswith("No requirements given, so nothing is ranked.")
+        assert "Minimum reads per second? (min_throughput_qps)" in questions
         assert str(comparison).startswith(first) and "<table" not in comparison._repr_html_()
 
 
 def test_nothing_qualifies_and_what_each_system_misses_first():
     text = said(needs=["managed", "self_hosted"])
-    assert text.startswith("Nothing qualifies: every system lacks something that is required.")
+    assert text.startswith("Nothing qualifies: every system lacks a hard requirement.")
     assert "feast misses needs: managed first: lacks managed" in text
     assert "tecton misses needs: self_hosted first: lacks self_hosted" in text
-    assert "Note: needs managed and self_hosted pull apart" in text
+    assert "Note: needs managed and self_hosted conflict" in text
 
 
 def test_what_must_be_checked_first_is_said():
     text = said(needs=["self_hosted", "governance"])
     assert (
-        "No system is known to have all that is required.\ncustom may: check first whether it has governance." in text
+        "No system is known to meet all hard requirements.\ncustom may: check first whether it has governance." in text
     )
-    assert "Take custom only once that is checked" in text
+    assert "Use custom only once that is checked" in text
 
 
 def test_why_a_system_is_out_is_said():
@@ -96,8 +96,8 @@ def test_the_second_choice_and_what_tells_them_apart():
     ("asked", "note"),
     [
         ({"budget_class": "low", "cost_preference": "premium"}, "a low budget and a preference for premium"),
-        ({"needs": ["managed", "embedded"]}, "needs managed and embedded pull apart"),
-        ({"needs": ["managed"], "vendor_risk_tolerance": "low"}, "a low tolerance of vendors"),
+        ({"needs": ["managed", "embedded"]}, "needs managed and embedded conflict"),
+        ({"needs": ["managed"], "vendor_risk_tolerance": "low"}, "a low tolerance of vendor lock-in"),
         ({"required_online_stores": ["scylladb"]}, "no profile names scylladb as an online store"),
         ({"required_offline_stores": ["oracle"]}, "no profile names oracle as an offline store"),
         ({"max_latency_ms": 5, "decision_weights": {"cost": 1}}, "performance has no weight"),

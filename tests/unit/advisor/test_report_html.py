@@ -111,7 +111,7 @@ def pixels(png):
 def test_every_part_is_there(text, comparison):
     tags = Tags(text)
     words = " ".join(tags.words)
-    for part in ("Take tecton", "Why", "Total score", "Score by criterion", "Fit", "What would change the answer"):
+    for part in ("Use tecton", "Why", "Total score", "Score by criterion", "Fit", "What would change the answer"):
         assert part in words
     for part in ("First places", "System by system", "Components", "Profiles", "Sources", "not stated"):
         assert part in words
@@ -179,7 +179,7 @@ def test_a_browser_shows_it_and_asks_for_nothing_else(text, tmp_path):
             server.shutdown()
             thread.join()
     assert asked == ["/report"]
-    assert "<h1>Take tecton</h1>" in found and found.count("<svg") == 9
+    assert "<h1>Use tecton</h1>" in found and found.count("<svg") == 9
 
 
 def test_light_and_dark_are_both_drawn(file, tmp_path):
@@ -246,16 +246,16 @@ def test_what_a_profile_says_is_never_markup(tmp_path):
 @pytest.mark.parametrize(
     ("asked", "systems", "says"),
     [
-        ({}, None, "no requirement is stated"),
+        ({}, None, "no requirements given"),
         (
             {"vendor_risk_tolerance": "low", "decision_weights": {"vendor_lock_in_risk": 1}},
             None,
-            "share the first place",
+            "are tied for first place",
         ),
         ({"needs": ["embedded"], "required_online_stores": ["cosmosdb"]}, ["feast", "tecton"], "Nothing qualifies"),
-        ({"max_latency_ms": 10}, ["feast"], "Take feast"),
-        ({"needs": ["streaming"]}, ["custom"], "custom, once what is open has been checked"),
-        ({"decision_weights": {"cost": 1}, "cost_preference": "premium", "allow_closed": True}, None, "Take tecton"),
+        ({"max_latency_ms": 10}, ["feast"], "Use feast"),
+        ({"needs": ["streaming"]}, ["custom"], "custom, once its open points have been checked"),
+        ({"decision_weights": {"cost": 1}, "cost_preference": "premium", "allow_closed": True}, None, "Use tecton"),
     ],
 )
 def test_every_kind_of_answer_has_a_page(asked, systems, says):

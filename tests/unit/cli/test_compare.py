@@ -53,7 +53,7 @@ def answered(compare):
 def test_no_project_is_needed_and_nothing_is_left_behind(compare, nowhere):
     code, out, err = compare(*ASKED)
     assert code == 0 and err == "" and list(nowhere.iterdir()) == []
-    assert out.startswith("Take tecton\n")
+    assert out.startswith("Use tecton\n")
 
 
 def test_each_requirement_has_an_option(answered):
@@ -95,18 +95,18 @@ def test_what_is_drawn(compare):
 def test_nothing_qualifies_is_an_answer(compare):
     code, out, _ = compare("--online-store", "cosmosdb", "--need", "embedded", "--need", "open_source,managed")
     assert code == 0
-    assert out.splitlines()[0] == "Nothing qualifies" or "once what is open has been checked" in out
+    assert out.splitlines()[0] == "Nothing qualifies" or "once its open points have been checked" in out
 
 
 def test_where_nothing_is_asked_for_it_says_what_to_ask(compare):
     code, out, _ = compare()
-    assert code == 0 and "no requirement is stated" in out.splitlines()[0]
-    assert "Reads a second, at least? (min_throughput_qps)" in out and "\nScore" not in out
+    assert code == 0 and "no requirements given" in out.splitlines()[0]
+    assert "Minimum reads per second? (min_throughput_qps)" in out and "\nScore" not in out
 
 
 def test_what_is_only_maintained_is_not_recommended(compare):
     _, out, _ = compare(*ASKED[:-1])
-    assert out.startswith("Take feast\n") and "tecton is not recommended for a new start" in out
+    assert out.startswith("Use feast\n") and "tecton is not recommended for a new start" in out
 
 
 def test_a_file_of_requirements_and_options_before_it(answered, nowhere):

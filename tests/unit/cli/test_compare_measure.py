@@ -32,7 +32,7 @@ def test_the_projects_own_store_is_measured_saved_and_compared(command, filled, 
 @pytest.mark.parametrize("option", ["--save-measurement", "--against"])
 def test_what_needs_a_measurement_asks_for_it(command, filled, tmp_path, option):
     error = command.error(filled, "compare", option, str(tmp_path / "m.json"), code=2)
-    assert error["type"] == "UsageError" and f"{option} needs --measure" in error["message"]
+    assert error["type"] == "UsageError" and f"{option} requires --measure" in error["message"]
 
 
 def test_a_project_that_was_never_applied_says_so_and_stays_as_it_is(command, fresh):

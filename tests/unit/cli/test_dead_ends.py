@@ -22,12 +22,12 @@ def test_plan_names_a_column_that_a_header_has_twice(command, tmp_path):
 def test_plan_says_that_apply_reads_values_of_new_text(command, tmp_path):
     (tmp_path / "features.py").write_text(VIEW)
     (tmp_path / "w.csv").write_text("id,at,x\n1,2026-01-01,one\n")
-    assert "apply reads the first 10,000 rows of each file of w too" in command(tmp_path, "plan")
+    assert "apply also reads the first 10,000 rows of each file of w, as plan --check does" in command(tmp_path, "plan")
     assert "'one' is not float64" in str(command.error(tmp_path, "plan", "--check", code=1))
     (tmp_path / "w.csv").write_text("id,at,x\n1,2026-01-01,1\n")
-    assert "apply reads" not in command(tmp_path, "plan", "--check")
+    assert "apply also reads" not in command(tmp_path, "plan", "--check")
     command(tmp_path, "apply")
-    assert "apply reads" not in command(tmp_path, "plan")
+    assert "apply also reads" not in command(tmp_path, "plan")
 
 
 def test_options_that_write_names_read_the_file(command, tmp_path):

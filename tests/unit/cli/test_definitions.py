@@ -47,7 +47,7 @@ def test_an_apply_that_another_host_did_first_has_nothing_left_to_do(command, fr
 
     monkeypatch.setattr(FeatureRegistry, "apply", meanwhile)
     out = command(fresh, "apply")
-    assert "added 1.0.0, live" in out and "nothing left to apply: it was applied meanwhile" in out
+    assert "added 1.0.0, live" in out and "nothing left to apply: another process applied it" in out
 
 
 def test_apply_shows_the_plan_then_registers(command, fresh):

@@ -44,7 +44,7 @@ def test_a_column_renamed_in_the_source_has_a_way_out_that_works(command, projec
     path.write_text(text, encoding="utf-8")
     command(project, "apply")
     _, err = command.both(project, "materialize", code=1)
-    _, _, commands = err.partition("or where it is needed no longer: ")
+    _, _, commands = err.partition("or if it is no longer needed: ")
     assert commands.strip().split("; ") == [
         "headwater promote delay_model 2.0.0",
         "headwater retire delay_model 1.0.0",

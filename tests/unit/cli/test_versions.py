@@ -17,7 +17,7 @@ def add_feature(folder, version=""):
 
 def test_a_version_that_apply_numbers_goes_live_when_materialized(command, project):
     add_feature(project)
-    assert "1.0.0 → 1.1.0 (minor), live once materialized as far" in command(project, "plan")
+    assert "1.0.0 → 1.1.0 (minor), live once it has caught up" in command(project, "plan")
     command(project, "apply")
     assert states(command, project) == {"1.0.0": "live", "1.1.0": "pending"}
     assert "weather: 1.1.0 is live" in command(project, "materialize")
@@ -47,13 +47,13 @@ def test_promote_names_who_goes_on_reading_what_was_left(command, project):
     command(project, "materialize")
     told = command.json(project, "promote", "weather", "2.0.0")["still_reading"]
     assert told == [
-        "feature service delay_model@1.0.0 goes on reading weather 1.0.0, whose columns it has: 'headwater promote "
+        "feature service delay_model@1.0.0 keeps reading weather 1.0.0, whose columns it has: 'headwater promote "
         "delay_model 2.0.0' makes 2.0.0 live, which reads 2.0.0"
     ]
     assert "read by delay_model@1.0.0" in command.error(project, "retire", "weather", "1.0.0")["message"]
     assert "delay_model: 2.0.0 is live" in command(project, "promote", "delay_model", "2.0.0")
     (told,) = command.json(project, "rollback", "weather")["still_reading"]
-    assert told.startswith("feature service delay_model@2.0.0 goes on reading weather 2.0.0")
+    assert told.startswith("feature service delay_model@2.0.0 keeps reading weather 2.0.0")
     assert told.endswith("'headwater rollback delay_model' makes 1.0.0 live, which reads 1.0.0")
     command(project, "rollback", "delay_model")
     rows = {row["version"]: row["views"] for row in command.json(project, "list", "services")["services"]}

@@ -120,6 +120,6 @@ def test_rows_of_the_queue_that_cannot_be_read(asked, command):
     assert "a row of the refresh queue cannot be read" in err and "--replay" in err
     assert command.json(asked, "worker", "--replay") == {"replayed": 2}
     put(asked, 3.0, datetime.now(UTC))
-    assert "1 row of the queue cannot be read, and went" in command(asked, "worker", "--once")
+    assert "1 unreadable row was removed from the queue" in command(asked, "worker", "--once")
     assert command.json(asked, "status")["refresh"]["totals"]["unreadable"] == 1
     assert command.both(asked, "worker", "--dead")[1] == ""

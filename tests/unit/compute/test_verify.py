@@ -300,7 +300,7 @@ def test_text_of_a_file_that_is_not_utf8_is_left_out_named_and_counted(
         return project.store.get_historical_features(spine, ["clicks:note"])
 
     # a result is fixed to files that are then written anew without these rows
-    with pytest.raises(LogDamaged, match=r"not valid UTF-8 text.*they are left out from now on: do it again"):
+    with pytest.raises(LogDamaged, match=r"not valid UTF-8 text.*they are left out from now on: run it again"):
         notes().to_arrow()
     result = notes()
     assert result.to_arrow()["note"].to_pylist() == ["note 0", None, "note 2"]

@@ -247,7 +247,7 @@ def test_connections_that_are_in_use_are_waited_for(file_engine: sa.Engine, monk
     monkeypatch.setattr(file_engine.pool, "_timeout", 0.05)
     with ExitStack() as users:
         pool = file_engine.pool
-        with pytest.raises(Unavailable, match="every connection is in use"):
+        with pytest.raises(Unavailable, match="all connections are in use"):
             while True:
                 users.enter_context(reading(file_engine))
         assert file_engine.pool is pool

@@ -27,13 +27,13 @@ def test_an_error_undoes_the_transaction(engine):
 
 
 def test_another_writer_is_waited_for_and_then_told(engine):
-    waits = pytest.raises(Unavailable, match=r"the log in .*some\.db: another process held it")
+    waits = pytest.raises(Unavailable, match=r"the log in .*some\.db: locked by another process")
     with writing(engine), waits, writing(engine, "the log in"):
         raise AssertionError("it was let in")
 
 
 def test_no_room_is_told_and_nothing_is_lost(engine):
-    with pytest.raises(StorageFull, match="everything acknowledged before is kept"), writing(engine) as connection:
+    with pytest.raises(StorageFull, match="all acknowledged writes are kept"), writing(engine) as connection:
         connection.execute(sa.text("PRAGMA max_page_count = 2"))
         connection.execute(sa.text("CREATE TABLE u (x BLOB)"))
         connection.execute(sa.text("INSERT INTO u VALUES (zeroblob(100000))"))

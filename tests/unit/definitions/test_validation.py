@@ -86,18 +86,18 @@ def test_all_problems_come_together_each_with_its_place() -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("", "is empty"),
-        ("a b", "cannot name"),
-        ("1a", "not a digit first"),
+        ("", "must not be empty"),
+        ("a b", "is not a valid name for"),
+        ("1a", "begin with a letter"),
         ("a-b", "letters, digits"),
         ("a:b", "letters, digits"),
         ("a@1", "letters, digits"),
-        ("__a", "headwater's own"),
-        ("a__status", "stand beside"),
-        ("weather__event_time", "stand beside"),
+        ("__a", "are reserved"),
+        ("a__status", "status and event-time columns"),
+        ("weather__event_time", "status and event-time columns"),
         ("x" * 129, "longer"),
-        (5, "is text, not 5"),
-        (None, "is text, not None"),
+        (5, "must be text, not 5"),
+        (None, "must be text, not None"),
     ],
 )
 def test_names(name: Any, said: str) -> None:
@@ -118,8 +118,8 @@ def test_names(name: Any, said: str) -> None:
         (FeatureService("m", [view()], version="2"), "version '2'"),
         (view(ttl=timedelta(-1)), "ttl: -1d is negative"),
         (view(ttl="soon"), "ttl: 'soon' is not a duration"),
-        (view(freshness_sla="0s"), "freshness_sla: 0s is not above zero"),
-        (view(freshness_sla=timedelta(-1)), "-1d is not above zero"),
+        (view(freshness_sla="0s"), "freshness_sla: 0s must be greater than zero"),
+        (view(freshness_sla=timedelta(-1)), "-1d must be greater than zero"),
         (view(freshness_sla=3600), "3600 is not a duration"),
         (view(Feature("temp", Float64, freshness_sla="0s")), "weather.temp: freshness_sla: 0s"),
         (view(availability_sla=1.5), "1.5 is not a share"),
@@ -127,39 +127,45 @@ def test_names(name: Any, said: str) -> None:
         (view(availability_sla="high"), "'high' is not a share"),
         (view(availability_sla=True), "True is not a share"),
         (view(availability_sla=float("nan")), "nan is not a share"),
-        (view(owner=5), "owner: text is wanted, not 5"),
-        (view(description=None), "description: text is wanted"),
-        (view(tags="gold"), "tags: a mapping is wanted, not 'gold'"),
-        (view(tags={"tier": 1}), "tags: text → text"),
+        (view(owner=5), "owner: must be text, not 5"),
+        (view(description=None), "description: must be text"),
+        (view(tags="gold"), "tags: must be a mapping, not 'gold'"),
+        (view(tags={"tier": 1}), "tags: must map text to text"),
         (view("temp"), "'temp' is not a feature; write hw.Feature"),
         (FeatureView("v", entity=AIRPORT, source=SOURCE, features=[]), "at least one feature"),
-        (FeatureView("v", entity=AIRPORT, source=SOURCE, features="temp"), "features: a list is wanted, not 'temp'"),
-        (FeatureView("v", entity=AIRPORT, source=SOURCE, features=TEMP), "features: a list is wanted"),
-        (FeatureView("v", entity=5, source=SOURCE, features=[TEMP]), "entity: a list is wanted, not 5"),
-        (view(source="w.parquet"), "a source is wanted, such as hw.ParquetSource"),
-        (view(source=None), "a source is wanted"),
+        (FeatureView("v", entity=AIRPORT, source=SOURCE, features="temp"), "features: must be a list, not 'temp'"),
+        (FeatureView("v", entity=AIRPORT, source=SOURCE, features=TEMP), "features: must be a list"),
+        (FeatureView("v", entity=5, source=SOURCE, features=[TEMP]), "entity: must be a list, not 5"),
+        (view(source="w.parquet"), "must be a source, such as hw.ParquetSource"),
+        (view(source=None), "must be a source"),
         (view(TEMP, TEMP), "feature 'temp' is there twice"),
-        (view(TEMP, Feature("Temp", Float64, column="temp")), "differ only in the case"),
+        (view(TEMP, Feature("Temp", Float64, column="temp")), "differ only in letter case"),
         (view(Feature("airport", String)), "join key 'airport' has this name"),
         (view(Feature("temp", float)), "is not a dtype; give one such as hw.Float64"),
         (view(Feature("temp", "float64")), "'float64' is not a dtype"),
         (view(Feature("temp", Float64, kind="number")), "kind 'number' is not one of numerical"),
         (view(Feature("word", String, kind="numerical")), "kind: string is not numerical"),
-        (view(Feature("temp", Float64, column=3)), "column: the name of a column is wanted, not 3"),
-        (view(Feature("x", Timestamp, column="created_time")), "'created_time' is when a written row was known"),
-        (view(Feature("v", Embedding(0), column="vector")), "a length above zero"),
-        (view(join_key_map={"airprt": "origin"}), "'airprt' is no join key of this view; it has airport; did you mean"),
-        (view(join_key_map={"airport": 5}), "the column of 'airport' is wanted, not 5"),
-        (view(join_key_map=["airport"]), "join_key_map: a mapping is wanted"),
+        (view(Feature("temp", Float64, column=3)), "column: must be the name of a column, not 3"),
+        (
+            view(Feature("x", Timestamp, column="created_time")),
+            ("'created_time' is reserved for the created time of written rows"),
+        ),
+        (view(Feature("v", Embedding(0), column="vector")), "a length greater than zero"),
+        (
+            view(join_key_map={"airprt": "origin"}),
+            "'airprt' is not a join key of this view; it has airport; did you mean",
+        ),
+        (view(join_key_map={"airport": 5}), "'airport' must map to the name of a column, not 5"),
+        (view(join_key_map=["airport"]), "join_key_map: must be a mapping"),
         (FeatureService("m", []), "at least one feature"),
-        (FeatureService("m", 5), "features: a list is wanted, not 5"),
+        (FeatureService("m", 5), "features: must be a list, not 5"),
         (FeatureService("m", [5]), "5 is not a feature"),
         (Entity("e", {}), "at least one join key"),
-        (Entity("e", "k"), "join_keys: a mapping is wanted, not 'k'"),
+        (Entity("e", "k"), "join_keys: must be a mapping, not 'k'"),
         (Entity("e", {"k": str}), "join key 'k' is <class 'str'>; give a dtype"),
         (Entity("e", {"k": Float64}), "join key 'k' is float64; a key is one of"),
         (Entity("e", {"k": Array(String)}), "a key is one of"),
-        (Entity("e", {"k": String, "K": String}), "differ only in the case"),
+        (Entity("e", {"k": String, "K": String}), "differ only in letter case"),
         (5, "5 is not a definition"),
         (view()["temp"], "is not a definition"),
     ],
@@ -194,7 +200,7 @@ def test_a_default_of_the_wrong_type(dtype: DType, default: Any) -> None:
 
 
 def test_unknown_entities_name_the_nearest() -> None:
-    assert "unknown entity 'airprt': an hw.Entity is wanted; did you mean 'airport'?" in only(
+    assert "unknown entity 'airprt': must be an hw.Entity; did you mean 'airport'?" in only(
         AIRPORT, view(entity="airprt")
     )
     assert "give the object" in only(AIRPORT, view(entity="airport"))
@@ -222,24 +228,24 @@ def test_an_entity_given_twice_alike_is_one() -> None:
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        (ParquetSource("x", event_time=5), "source.event_time: the name of a column is wanted, not 5"),
-        (ParquetSource("x", event_time="", created_time="c"), "source.event_time: the name of a column"),
-        (ParquetSource("x", created_time="c"), "created_time needs an event_time"),
+        (ParquetSource("x", event_time=5), "source.event_time: must be the name of a column, not 5"),
+        (ParquetSource("x", event_time="", created_time="c"), "source.event_time: must be the name of a column"),
+        (ParquetSource("x", created_time="c"), "created_time requires an event_time"),
         (ParquetSource("x", event_time="t", delay="soon"), "source.delay: 'soon' is not a duration"),
         (ParquetSource("x", event_time="t", delay=timedelta(-1)), "is negative"),
-        (ParquetSource("", event_time="t"), "source.path: a path is wanted"),
-        (CSVSource(5, event_time="t"), "source.path: a path is wanted, not 5"),
+        (ParquetSource("", event_time="t"), "source.path: must be a path"),
+        (CSVSource(5, event_time="t"), "source.path: must be a path, not 5"),
         (CSVSource("x", nulls=(1,), event_time="t"), "the texts that mean NULL"),
-        (PushSource(event_time="t", schema=["x"]), "column → dtype is wanted"),
+        (PushSource(event_time="t", schema=["x"]), "must map columns to dtypes"),
         (PushSource(event_time="t", schema={"x": float}), "give a dtype such as hw.Float64"),
-        (SQLSource("", event_time="t"), "a SELECT is wanted"),
+        (SQLSource("", event_time="t"), "must be a SELECT"),
         (SQLSource("SELEC 1", event_time="t"), "source.query: "),
         (SQLSource("SELECT (1", event_time="t"), "source.query: "),
         (SQLSource("SELECT 1; SELECT 2", event_time="t"), "several statements"),
-        (SQLSource("DROP TABLE x", event_time="t"), "one SELECT is wanted"),
+        (SQLSource("DROP TABLE x", event_time="t"), "must be one SELECT"),
         (SQLSource("SELECT * FROM flihts", tables={"flights": SOURCE}, event_time="t"), "did you mean 'flights'?"),
-        (SQLSource("SELECT 1", tables=[SOURCE], event_time="t"), "name → source is wanted"),
-        (SQLSource("SELECT * FROM f", tables={"f": "f.csv"}, event_time="t"), "source.tables['f']: a source is wanted"),
+        (SQLSource("SELECT 1", tables=[SOURCE], event_time="t"), "must map names to sources"),
+        (SQLSource("SELECT * FROM f", tables={"f": "f.csv"}, event_time="t"), "source.tables['f']: must be a source"),
         (SQLSource("SELECT * FROM f", tables={"f": PushSource()}, event_time="t"), "push source has no table"),
     ],
 )
@@ -395,7 +401,7 @@ def test_a_source_that_cannot_be_read_is_a_problem_like_others() -> None:
 
     found = check([view(), view(name="a b")], schemas).problems
     assert any("weather: source: w.parquet is not there" in problem for problem in found)
-    assert any("'a b' cannot name" in problem for problem in found)
+    assert any("'a b' is not a valid name for" in problem for problem in found)
 
 
 @pytest.mark.parametrize(
@@ -408,10 +414,13 @@ def test_a_source_that_cannot_be_read_is_a_problem_like_others() -> None:
         ("a b:c", "is not a reference"),
         ("weather@9.9.9:temp", "has no version '9.9.9'; it has 1.0.0"),
         (view(name="other", version="1.0.0"), "'other' is neither registered nor among the definitions"),
-        (FeatureService("x", ["weather:temp"]), "stands inside the list"),
-        (view().alias("a b")["temp"], "'a b' cannot name an alias"),
-        (view().alias("dest", join_key_map={"airprt": "dest"}), "'airprt' is no join key of 'weather'; it has airport"),
-        (view().rename({"temp": "a b"}), "rename of 'temp': 'a b' cannot name a column"),
+        (FeatureService("x", ["weather:temp"]), "is inside a list"),
+        (view().alias("a b")["temp"], "'a b' is not a valid name for an alias"),
+        (
+            view().alias("dest", join_key_map={"airprt": "dest"}),
+            "'airprt' is not a join key of 'weather'; it has airport",
+        ),
+        (view().rename({"temp": "a b"}), "rename of 'temp': 'a b' is not a valid name for a column"),
     ],
 )
 def test_items_of_a_service(item: Any, said: str) -> None:

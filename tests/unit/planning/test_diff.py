@@ -315,7 +315,7 @@ def test_going_back_before_it_is_live(registry: Registry) -> None:
     registry.apply(view("temp", "wind"))
     (stage,) = registry.apply(view("temp")).stages
     assert (stage.action, stage.version, stage.waits) == (Action.AWAIT, "1.0.0", False)
-    assert "1.1.0 goes live no more" in str(stage)
+    assert "1.1.0 is no longer set to go live" in str(stage)
     registry.materialize()
     assert registry.live("weather") == "1.0.0"
     (stage,) = registry.apply(view("temp", "wind")).stages
@@ -516,7 +516,7 @@ class TestServices:
         registry.apply(view("a", "b", "c"), service("weather:*"))
         registry.materialize()
         found = registry.plan(view("a", "b", "c"), service("weather:*"))
-        assert "c came later and stays out until the list is written differently" in str(found)
+        assert "c was added later and is left out until the list is changed" in str(found)
         registry.apply(view("a", "c"), service("weather:*"))
         registry.materialize()
         (stage,) = registry.apply(view("a", "c"), service("weather:*")).stages
@@ -597,7 +597,7 @@ class TestServices:
         registry.apply(other, service)
         registry.materialize()
         found = registry.apply(other, service)
-        assert "goes on reading weather 1.0.0; another version= takes what its list means now" in str(found)
+        assert "keeps reading weather 1.0.0; give it another version= to read what its list means now" in str(found)
         assert registry.reads("model", "1.0.0") == ["weather@1.1.0:a"]
         with pytest.raises(VersionConflict, match=r"other values \(weather 1\.0\.0 → 2\.0\.0\)\n.*version='2\.0\.0'"):
             registry.plan(other, FeatureService("model", [other["a"]], version="1.0.0"))
@@ -721,7 +721,7 @@ def test_a_plan_as_text_json_and_html(registry: Registry) -> None:
     registry.apply(view("temp"))
     found = registry.plan(view("temp", "<b>"[1:2], owner="<me>"))
     assert str(found) == (
-        "~ feature view weather: 1.0.0 → 1.1.0 (minor), live once materialized as far\n"
+        "~ feature view weather: 1.0.0 → 1.1.0 (minor), live once it has caught up\n"
         "    feature b added (float64)\n"
         "    owner: none → <me>\n"
         "1 change, 1 unchanged"

@@ -136,7 +136,7 @@ def test_rows_that_may_be_left_are_told_with_the_command() -> None:
     told = lost_rows_warning("weather", "1.0.0", ["data/a.parquet"], [])
     assert told == (
         "weather@1.0.0: 1 file of its source is gone (data/a.parquet): rows that only they had stay online; to remove "
-        'them: headwater materialize weather --force; to keep them and not to be warned: [online] gone_files = "keep"'
+        'them: headwater materialize weather --force; to keep them without this warning: [online] gone_files = "keep"'
     )
     both = lost_rows_warning("weather", "1.0.0", [f"{i:04}" for i in range(1_200)], ["x", "y"])
     assert both is not None

@@ -53,10 +53,7 @@ def test_the_first_plan_writes_the_types_down(tmp_path: Path) -> None:
     assert read(tmp_path) == ([7], "1.0.0")
     with hw.FeatureStore(tmp_path, clock=lambda: NOON) as store:
         (stage,) = store.plan([USER, view()]).stages
-        assert (
-            "source.tables.d: the types that it has been read with are kept: user int64, at date, x int64"
-            in stage.details
-        )
+        assert "source.tables.d: the types first read are kept: user int64, at date, x int64" in stage.details
         store.apply([USER, view()])
         assert store.plan([USER, view()]).stages == ()
     # what is in the file later changes nothing

@@ -67,9 +67,7 @@ def two() -> RegistrySnapshot:
 )
 def test_promote_needs_both_parts_of_the_watermark(two: RegistrySnapshot, marks: Watermarks, refused: bool) -> None:
     if refused:
-        with pytest.raises(
-            ChangeRefused, match=r"version 2\.0\.0 is not materialized as far as the live one: .*--force"
-        ):
+        with pytest.raises(ChangeRefused, match=r"version 2\.0\.0 has not caught up with the live version: .*--force"):
             promote(two, "weather", "2.0.0", marks, force=False)
         marks = {}
     after = run(two, promote(two, "weather", "2.0.0", marks, force=refused))
@@ -177,7 +175,7 @@ def test_a_version_that_nobody_reads_any_more_retires_with_its_last_reader() -> 
 
 def test_the_only_version_and_a_removed_view_say_what_to_do() -> None:
     only = applied([view("a")])
-    with pytest.raises(ChangeRefused, match=r"there is no other to promote.*--allow-removals"):
+    with pytest.raises(ChangeRefused, match=r"there is no other version to promote.*--allow-removals"):
         retire(only, "weather", "1.0.0")
     removed = run(only, (Stage(Action.RETIRE, Kind.VIEW, "weather", "1.0.0"),))
     with pytest.raises(VersionNotFound, match="'weather' was removed, no version is live: apply it again"):
@@ -187,7 +185,7 @@ def test_the_only_version_and_a_removed_view_say_what_to_do() -> None:
 
 
 def test_retire_refuses_what_is_live_or_pinned(two: RegistrySnapshot) -> None:
-    with pytest.raises(ChangeRefused, match=r"1\.0\.0 is live; promote another first: 2\.0\.0"):
+    with pytest.raises(ChangeRefused, match=r"1\.0\.0 is live; promote another version first: 2\.0\.0"):
         retire(two, "weather", "1.0.0")
     pinned = advance(
         two,
@@ -311,7 +309,7 @@ def test_promote_names_what_makes_a_service_read_the_live_version(item: str, say
     stages = promote(snapshot, "weather", "2.0.0", {}, force=True)
     after = run(snapshot, stages)
     (line,) = pointer_change(after, "weather", stages).still_reading
-    assert line.startswith("feature service model@1.0.0 goes on reading weather 1.0.0") and says in line
+    assert line.startswith("feature service model@1.0.0 keeps reading weather 1.0.0") and says in line
     applied_again = plan(after, [service(item)], whole_project=False, now=NOW).stages
     assert bool(applied_again) == ("change its list" not in line), "the cure works"
     cures = ("headwater apply", "headwater promote model VERSION", "headwater retire model 1.0.0")

@@ -119,11 +119,11 @@ def test_full_names(snapshot: RegistrySnapshot) -> None:
 @pytest.mark.parametrize(
     ("features", "error", "said"),
     [
-        ([], UsageError, "no features were asked for"),
+        ([], UsageError, "no features were requested"),
         (["weather"], UsageError, r"write 'weather:\*'"),
         ("weather", UsageError, r"write \['weather:\*'\]"),
         (["model"], UsageError, "is a feature service; pass it alone"),
-        ([FeatureService("model", [])], UsageError, "stands inside a list"),
+        ([FeatureService("model", [])], UsageError, "is inside a list"),
         ([5], UsageError, "5 is not a feature"),
         (["a:b:c"], UsageError, "is not a reference"),
         ([""], UsageError, "is not a reference"),
@@ -132,7 +132,7 @@ def test_full_names(snapshot: RegistrySnapshot) -> None:
         (
             ["weather:rain"],
             FeatureNotFound,
-            r"version 1\.1\.0 has: write 'weather@1\.1\.0:rain', or make it live: run materialize",
+            r"version 1\.1\.0 has it: write 'weather@1\.1\.0:rain', or make it live: run materialize",
         ),
         (["weather@9.0.0:temp"], VersionNotFound, r"it has 1\.0\.0, 1\.1\.0"),
         ("modle", FeatureServiceNotFound, "did you mean 'model'"),
@@ -146,8 +146,8 @@ def test_full_names(snapshot: RegistrySnapshot) -> None:
             UsageError,
             "'weather:temp' and 'delay:temp' would both be named 'temp'; pass full_names=True",
         ),
-        (["weather:temp", "weather:temp"], UsageError, "is asked for twice"),
-        ([FACTS.alias("a"), WEATHER.alias("a")], UsageError, "'a' is asked for twice"),
+        (["weather:temp", "weather:temp"], UsageError, "is requested twice"),
+        ([FACTS.alias("a"), WEATHER.alias("a")], UsageError, "'a' is requested twice"),
         (
             [FACTS.alias("a", {"airprt": "x"})],
             UsageError,

@@ -68,8 +68,8 @@ def test_a_pandas_nan_is_null_and_any_other_a_value() -> None:
         ([{"a": 1}, {"a": "x"}], "rows: "),
         ({"a": [2**70]}, "rows: "),
         ({"a": [0.5, True]}, "column 'a' holds numbers and booleans"),
-        (pd.Series([1]), "one column alone"),
-        (pl.Series([1]), "one column alone"),
+        (pd.Series([1]), "a single column"),
+        (pl.Series([1]), "a single column"),
     ],
 )
 def test_what_is_no_table(data: Any, said: str) -> None:
@@ -120,7 +120,7 @@ def test_keys_that_match(values: pa.Array, dtype: DType, expected: list[Any]) ->
     ("values", "dtype", "said"),
     [
         (pa.array([1.0, 1.5]), Int64, "1.5 in row 11 does not fit int64: not a whole number"),
-        (pa.array([2.0**53]), Int64, r"in row 10 .* a float from 2\*\*53 on"),
+        (pa.array([2.0**53]), Int64, r"in row 10 .* a float of 2\*\*53 or more"),
         (pa.array([1e19]), Int32, "in row 10"),
         (pa.array([float("nan")]), Int64, "nan in row 10"),
         (pa.array([float("inf")]), Int64, "inf in row 10"),

@@ -141,7 +141,7 @@ def made(folder: Path) -> dict[str, Path]:
 SAID = {
     "parquet": "a Parquet file, .*hw.ParquetSource",
     "feather": "an Arrow.*feather.read_table",
-    "gzip": r"packed with gzip.*\.gz",
+    "gzip": r"compressed with gzip.*\.gz",
     "zip": "a zip file or an Excel workbook",
     "sqlite": "a SQLite database",
     "duckdb": "a DuckDB database",

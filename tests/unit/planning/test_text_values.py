@@ -102,7 +102,7 @@ def test_a_time_finer_than_microseconds_is_rounded_up():
 @pytest.mark.parametrize(
     ("form", "said"),
     [
-        ("%d.%m.", "does not say the day"),
+        ("%d.%m.", "does not determine the day"),
         ("%Y-%m-%d %Q", "%Q is not known"),
         ("%Y-%m-%d %I:%M", "hours are %H, or %I with %p"),
         ("%Y-%m-%d %d", "%d is given twice"),

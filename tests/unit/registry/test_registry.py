@@ -158,7 +158,7 @@ class TestDatabase:
 
     def test_a_folder_that_cannot_be_made(self, tmp_path: Path) -> None:
         (tmp_path / ".headwater").write_text("a file")
-        with pytest.raises(StoreReadOnly, match="its folder cannot be made"):
+        with pytest.raises(StoreReadOnly, match="its folder cannot be created"):
             open_registry(FILE, tmp_path, "p")
 
     def test_a_writer_that_holds_it_for_long_is_told(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,7 +166,7 @@ class TestDatabase:
         registry = open_registry(FILE, tmp_path, "p")
         with sqlite3.connect(tmp_path / ".headwater/registry.db", isolation_level=None) as other:
             other.execute("BEGIN IMMEDIATE")
-            with pytest.raises(Unavailable, match="another process held it"):
+            with pytest.raises(Unavailable, match="locked by another process"):
                 apply(registry, view("temp"))
             assert registry.refresh().revision == 0, "readers go on beside a writer"
             other.execute("ROLLBACK")
@@ -180,7 +180,7 @@ class TestDatabase:
         event = sa.event.listen
         event(file_registry.engine, "connect", lambda c, _: c.execute(f"PRAGMA max_page_count={pages}"))
         file_registry.engine.dispose()
-        with pytest.raises(Exception, match="no room left"):
+        with pytest.raises(Exception, match="no space left"):
             for number in range(200):
                 apply(file_registry, view(*(f"f{n}" for n in range(50)), name=f"v{number}"))
         found = file_registry.refresh()

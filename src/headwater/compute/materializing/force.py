@@ -128,7 +128,7 @@ def make_equal(
             return
         left = key_table(rows, again)
     raise StoreError(
-        f"{view.name}@{view.version}: keys were written {ROUNDS} times while they were replaced; try again"
+        f"{view.name}@{view.version}: keys were written during each of {ROUNDS} attempts to replace them; try again"
     )
 
 

@@ -102,7 +102,7 @@ class RunLease:
         """
         if not self.renew():
             raise Unavailable(
-                f"materialize {self._about}: held up for longer than {self._rooms.lease_time}; run it again"
+                f"materialize {self._about}: blocked for longer than {self._rooms.lease_time}; run it again"
             )
 
 

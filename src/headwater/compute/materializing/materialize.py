@@ -127,7 +127,7 @@ def _instant(name: str, value: Instant) -> int:
 def _targets(snapshot: RegistrySnapshot, views: str | Iterable[str] | None) -> list[ResolvedView]:
     """The versions to feed: of the views named, all that are not retired, or just the one named."""
     if views is not None and not isinstance(views, Iterable):
-        raise UsageError(f"views: names such as ['weather'] are wanted, not {views!r}")
+        raise UsageError(f"views: must be names such as ['weather'], not {views!r}")
     names = list(snapshot.views) if views is None else [views] if isinstance(views, str) else list(views)
     targets: dict[tuple[str, str], ResolvedView] = {}
     for item in names:
@@ -136,7 +136,7 @@ def _targets(snapshot: RegistrySnapshot, views: str | Iterable[str] | None) -> l
         chosen = [record.version(wanted)] if at else list(record.active)
         for version in chosen:
             if version.retired_at is not None:
-                raise UsageError(f"{name}@{version.version} is retired and not fed any more; promote a version first")
+                raise UsageError(f"{name}@{version.version} is retired and no longer updated; promote a version first")
             targets[name, version.version] = whole_view(record, version)
     return list(targets.values())
 

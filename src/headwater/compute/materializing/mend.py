@@ -81,7 +81,7 @@ def on_one_registry(rooms: Rooms, work: Callable[[], T], *, always: bool = True)
         rooms.log.head_position()
         if rooms.log.generation == claimed:
             return result
-    raise Unavailable(f"the registry was restored from an older copy {ATTEMPTS} times meanwhile; try again")
+    raise Unavailable(f"the registry was restored from an older copy {ATTEMPTS} times during this run; try again")
 
 
 def mend_once(rooms: Rooms) -> None:

@@ -31,7 +31,7 @@ from headwater.planning.watermark import Watermark
 
 ATTEMPTS = 10
 _STEPPED_OVER = (
-    "its rows are left out and the watermark stays where it is, until the file is put back or given up: headwater "
+    "its rows are left out and the watermark stays where it is, until the file is restored or given up: headwater "
     "verify says how"
 )
 
@@ -106,10 +106,10 @@ class Run:
             if reached is not None:
                 return self._report(time.monotonic() - began, reached)
             if attempt == 1:
-                self._warnings.append("the online store lost rows, or was replaced, during the run: it was begun again")
+                self._warnings.append("the online store lost rows, or was replaced, during the run: it was restarted")
         raise Unavailable(
             f"materialize {self.view.name}@{self.view.version}: the online store lost rows, or was replaced, twice "
-            "while it was filled; look at it, then run materialize again"
+            "while it was filled; check it, then run materialize again"
         )
 
     def _begin(self) -> None:
@@ -212,8 +212,8 @@ class Run:
             return Watermark()
         if stored.end > now + duration_micros(self.rooms.tolerance):
             self._warnings.append(
-                f"the watermark, {from_micros(stored.end).isoformat()}, is later than the offline log's clock: it does "
-                "not count, and the version is filled from the beginning"
+                f"the watermark, {from_micros(stored.end).isoformat()}, is later than the offline log's clock: it is "
+                "ignored, and the version is filled from the beginning"
             )
             return Watermark()
         self._void = False

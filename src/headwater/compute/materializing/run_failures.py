@@ -129,8 +129,8 @@ class RunFailures:
         others = _OTHERS if len(report.runs) > len(report.failed) else ""
         snapshot = self._rooms.registry.snapshot()
         ways = ["; ".join(way_out(snapshot, run.view, run.version)) for run in report.failed]
-        commands = "".join(f", or where it is needed no longer: {way}" for way in ways if way)
-        error.add_note(f"{others}once it is put right, run: headwater materialize {views}{self._option}{commands}")
+        commands = "".join(f", or if it is no longer needed: {way}" for way in ways if way)
+        error.add_note(f"{others}once that is fixed, run: headwater materialize {views}{self._option}{commands}")
         raise error from (None if error is first else first)
 
 

@@ -95,7 +95,7 @@ def _moved(snapshot: RegistrySnapshot, view: ResolvedView) -> ResolvedView | str
     live = record.versions[record.live]
     for feature in view.features:
         if not same_columns(view.definition, live, (feature.name,)):
-            what = "has other values for" if feature.name in live.view.features_by_name else "lacks"
+            what = "has different values for" if feature.name in live.view.features_by_name else "lacks"
             return (
                 f"feature view {view.name!r}: reads stay on {view.version}, since the live version {record.live} "
                 f"{what} {feature.name!r}; prepare it again to read {record.live}"
@@ -148,7 +148,7 @@ def _follow_service(
     if cut is None:
         why = (
             f"feature service {name!r}: reads stay on {version}, since the live {record.live} lacks some of its "
-            "columns, or has other values for them"
+            "columns, or has different values for them"
         )
         return Followed(stays, (f"{why}; prepare it again to read {record.live}",))
     return Followed(cut)

@@ -389,7 +389,7 @@ class PreparedReader(forks.OfOneProcess):
 
     def _refuse_request(self, request: Mapping[str, Any]) -> None:
         names = ", ".join(map(repr, request))
-        raise UsageError(f"request: no feature asked for takes {names}; leave request away")
+        raise UsageError(f"request: none of the requested features takes {names}; omit request=")
 
 
 def _level(store: OnlineStore, level: ConsistencyLevel | str | None) -> ConsistencyLevel | None:
@@ -410,7 +410,7 @@ def _level(store: OnlineStore, level: ConsistencyLevel | str | None) -> Consiste
         ) from None
     if wanted not in store.capabilities.levels:
         given = ", ".join(sorted(item.value for item in store.capabilities.levels))
-        raise ConsistencyNotSupported(f"consistency={wanted.value!r}: this online store gives {given}")
+        raise ConsistencyNotSupported(f"consistency={wanted.value!r}: this online store supports {given}")
     return wanted
 
 

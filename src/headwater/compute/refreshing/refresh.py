@@ -30,7 +30,7 @@ _AT_CLOSE = 10.0
 
 
 def fed_view(rooms: Rooms, name: str, version: str) -> ResolvedView | None:
-    """A version, whole, as the registry has it now; None where it is not fed any more."""
+    """A version, whole, as the registry has it now; None where it is no longer updated."""
     try:
         record = rooms.registry.snapshot().view(name)
         found = record.version(version)

@@ -58,7 +58,7 @@ class RefreshSettings:
 
 
 def as_hints(views: Sequence[ResolvedView], stale: Iterable[StaleRows], now: int) -> list[Hint]:
-    """The hints that stale rows of a request make; rows of a retired version, which is not fed any more, make none."""
+    """The hints that stale rows of a request make; rows of a retired version, which is no longer updated, make none."""
     found = []
     for part in stale:
         view = views[part.place]

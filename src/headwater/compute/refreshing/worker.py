@@ -169,7 +169,7 @@ class Worker:
         view = fed_view(self.rooms, name, version)
         if view is None:
             self.rooms.refresh_queue.settle([Outcome(claim, Fate.DONE) for claim in claims])
-            return replace(step, error="is not fed any more")
+            return replace(step, error="is no longer updated")
         refreshed: set[bytes] = set()
         sound, damaged = self._told_apart(view, claims)
         if damaged:

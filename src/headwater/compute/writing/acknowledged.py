@@ -24,9 +24,7 @@ def check_durability(store: OnlineStore, durability: int) -> None:
     if isinstance(durability, bool) or not isinstance(durability, int) or durability < 0:
         raise UsageError(f"durability={durability!r}: give the number of replicas to wait for, 0 for none")
     if durability and not isinstance(store, Replicated):
-        raise ConsistencyNotSupported(
-            f"durability={durability}: this online store has no replicas that could be waited for; leave it at 0"
-        )
+        raise ConsistencyNotSupported(f"durability={durability}: this online store has no replicas to wait for; use 0")
 
 
 def _epoch(rooms: Rooms, session: Session) -> bytes | None:

@@ -169,7 +169,7 @@ class Claims:
         return LogMismatch(
             f"project {self._project!r}: the online store {self.online.info()['place']} holds the rows of the registry "
             f"{there.path}{host}; {self._registry.database.place} has the same offline log, {self._log_id}: one is a "
-            "copy of the other. If this one is the copy, give it a name of its own: headwater rename-project NAME. If "
+            "copy of the other. If this one is the copy, give it its own name: headwater rename-project NAME. If "
             f"this registry replaces the other, run: headwater claim-store --from {self._log_id}"
         )
 
@@ -292,7 +292,7 @@ class Claims:
         return LogMismatch(
             f"project {self._project!r}: the online store {self.online.info()['place']} holds the rows of offline log "
             f"{log_id}{when}; the offline log of this registry is {self._log_id}. If these are two projects, give "
-            "this one a name of its own: headwater rename-project NAME. If hosts of one project write here, use the "
+            "this one its own name: headwater rename-project NAME. If hosts of one project write here, use the "
             "same [registry] url on all of them. If this registry replaces the other, run: headwater claim-store "
             f"--from {log_id}"
         )

@@ -76,7 +76,7 @@ def delete(
             for version, mine in versions:
                 hide_rows(rooms, version, mine, tombstones, until)
         except StoreError as bad:
-            raise type(bad)(f"{bad}; the delete is in the offline log, the next materialize puts it online") from bad
+            raise type(bad)(f"{bad}; the delete is in the offline log, the next materialize applies it online") from bad
         position = max(marked.positions)
         recent = RecentWrite(
             from_micros(rooms.now()), "delete", view, keys.table.num_rows, _sample(keys.table, stored), position

@@ -40,7 +40,7 @@ def key_table(entities: Any, keys: Mapping[str, DType], where: str) -> pa.Table:
             raise half_pair(name, values, where) from None
         if columns[name].null_count:
             row = columns[name].is_null().index(True).as_py()
-            raise EntityKeyError(f"{where}: join key {name!r} is NULL, or no {dtype}, in row {row}")
+            raise EntityKeyError(f"{where}: join key {name!r} is NULL, or not a {dtype}, in row {row}")
     table = pa.table(columns)
     return table.group_by(list(keys), use_threads=False).aggregate([]).select(list(keys)).combine_chunks()
 

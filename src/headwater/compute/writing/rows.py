@@ -192,7 +192,7 @@ def check_rows(
             raise DataError(f"rows of {view!r}: {same_but_case(one, other)}")
         if any(name in LOG_COLUMNS for name in used):
             named = next(name for name in used if name in LOG_COLUMNS)
-            raise DataError(f"rows of {view!r}: {named!r} is a column of the offline log's own: rename yours")
+            raise DataError(f"rows of {view!r}: {named!r} is reserved by the offline log: rename that column")
         if unknown:
             known = known | set(more())
             unknown = [name for name in unknown if name not in known]
@@ -217,7 +217,8 @@ def _raw_groups(view: str, data: Any) -> tuple[list[_Raw], int]:
         wrong = next((i for i, row in enumerate(data) if not isinstance(row, Mapping)), None)
         if wrong is not None:
             raise DataError(
-                f"rows of {view!r}: row {wrong} is a {type(data[wrong]).__name__}; each row is a dict of column → value"
+                f"rows of {view!r}: row {wrong} is a {type(data[wrong]).__name__}; each row must be a dict of "
+                "column → value"
             )
         groups: dict[frozenset[str], list[int]] = {}
         for i, row in enumerate(data):
@@ -426,7 +427,7 @@ class _Why:
                 found.append(f"column {name!r}: {_misfit(raw.column(name, dtype), at, dtype)}{raw.as_given(name, at)}")
         if self.odd_ids is not None and self.odd_ids[at]:
             event_id = str(self.version.view.view.source.event_id)
-            found.append(f"column {event_id!r} (event id): {shown(raw.columns[event_id][at])} cannot be kept")
+            found.append(f"column {event_id!r} (event id): {shown(raw.columns[event_id][at])} cannot be stored")
         for name, null in self.nulls.items():
             if null[at] and not any(n == name and bad[at] for (n, _), bad in self.unfit.items()):
                 found.append(f"key {name!r} is NULL" if name in keys else f"time {name!r} is NULL")

@@ -65,7 +65,7 @@ def fed_versions(record: ViewRecord) -> list[RowVersion]:
     """
     fed = sorted(record.active, key=lambda v: (v.version == record.live, v.revision), reverse=True)
     if not fed:
-        raise UsageError(f"feature view {record.name!r} takes no rows, since it was removed: apply it again")
+        raise UsageError(f"feature view {record.name!r} accepts no rows because it was removed: apply it again")
     return [RowVersion(whole_view(record, version)) for version in fed]
 
 
@@ -117,7 +117,9 @@ def write(
         record = snapshot.view(view)
         versions = fed_versions(record)
         if created == "event" and all(version.reading.event is None for version in versions):
-            raise UsageError(f"created='event': rows of {view!r} have no event time, its source is valid always")
+            raise UsageError(
+                f"created='event': rows of {view!r} have no event time: rows of its source are always valid"
+            )
         columns = partial(_source_columns, rooms, versions)
         checked = check_rows(view, rows, versions, columns, at_event=created == "event")
         if checked.rejected and errors == "raise":
@@ -149,7 +151,7 @@ def _refuse(rooms: Rooms, snapshot: RegistrySnapshot, view: str, checked: Checke
     if newer.revision != snapshot.revision:
         return newer
     raise RowsRejected(
-        f"{view}: {checked.rejected} of {checked.count} rows are wrong; nothing was written", checked.problems
+        f"{view}: {checked.rejected} of {checked.count} rows are invalid; nothing was written", checked.problems
     )
 
 
@@ -333,7 +335,7 @@ def write_cached(
         checked.problems += problems
         checked.rejected += len(problems)
         if errors == "raise":
-            wrong = f"{view}: {checked.rejected} of {checked.count} rows are wrong; nothing was written"
+            wrong = f"{view}: {checked.rejected} of {checked.count} rows are invalid; nothing was written"
             raise RowsRejected(wrong, checked.problems)
     outcomes = put_rows(rooms, versions, checked.count, groups, until)
     return report(checked, outcomes, purged), outcomes.sample

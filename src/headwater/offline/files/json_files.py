@@ -108,7 +108,7 @@ def _parsed(text: bytes, where: str, *, lines: bool = False) -> Any:
 
 def _listed(found: Any, where: str) -> list[Any]:
     if not isinstance(found, list):
-        raise SourceError(f"{where}: holds a {type(found).__name__}; an array of objects is needed")
+        raise SourceError(f"{where}: holds a {type(found).__name__}; it must hold an array of objects")
     return found
 
 

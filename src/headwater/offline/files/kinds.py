@@ -9,12 +9,12 @@ from headwater.errors import SourceError
 _HEAD = 512
 _MARKS = (
     (b"PAR1", "a Parquet file", "hw.ParquetSource"),
-    (b"\x1f\x8b", "packed with gzip", "name it with .gz at its end"),
-    (b"\x28\xb5\x2f\xfd", "packed with Zstandard", "name it with .zst at its end"),
-    (b"BZh", "packed with bzip2", "unpack it, or pack it with gzip"),
-    (b"\xfd7zXZ", "packed with xz", "unpack it, or pack it with gzip"),
+    (b"\x1f\x8b", "compressed with gzip", "name it with .gz at its end"),
+    (b"\x28\xb5\x2f\xfd", "compressed with Zstandard", "name it with .zst at its end"),
+    (b"BZh", "compressed with bzip2", "decompress it, or compress it with gzip"),
+    (b"\xfd7zXZ", "compressed with xz", "decompress it, or compress it with gzip"),
     (b"SQLite format 3", "a SQLite database", "export the table, or give its rows as hw.TableSource"),
-    (b"PK\x03\x04", "a zip file or an Excel workbook", "unpack it, or save the sheet as CSV"),
+    (b"PK\x03\x04", "a zip file or an Excel workbook", "unzip it, or save the sheet as CSV"),
     (b"\xd0\xcf\x11\xe0", "an Excel workbook", "save the sheet as CSV"),
     (b"ARROW1", "an Arrow (Feather) file", "hw.TableSource(pyarrow.feather.read_table(path), …)"),
     (b"ORC", "an ORC file", "hw.TableSource(pyarrow.orc.read_table(path), …)"),

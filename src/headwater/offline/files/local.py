@@ -53,8 +53,8 @@ def list_local(location: str, folder: Path, suffixes: tuple[str, ...], where: st
     """
     if is_remote(location):
         raise SourceError(
-            f"{where}: {shown_location(location)}: of object stores only Parquet is read; copy the files into a folder "
-            "(aws s3 sync, gcloud storage rsync), or write them as Parquet"
+            f"{where}: {shown_location(location)}: in object stores only Parquet is supported; copy the files into "
+            "a folder (aws s3 sync, gcloud storage rsync), or write them as Parquet"
         )
     path = local_path(location, folder, where)
     root, pattern = split_pattern(path, folder)
@@ -229,7 +229,7 @@ def _partitions(path: str) -> tuple[str, ...]:
 
 def _what(path: str) -> str:
     if os.path.islink(path):  # noqa: PTH114
-        return f"a link to {os.readlink(path)}, where no file is; repair or remove it"  # noqa: PTH115
+        return f"a link to {os.readlink(path)}, which does not exist; repair or remove the link"  # noqa: PTH115
     return "neither a file nor a folder"
 
 

@@ -100,7 +100,7 @@ class PointInTimeRun:
         for f in added:
             if f.name in taken:
                 raise UsageError(
-                    f"{f.name!r} would stand in the answer twice: the spine has a column of that name; "
+                    f"{f.name!r} would appear twice in the result: the spine has a column of that name; "
                     f"{FULL_NAMES} or rename() the feature"
                 )
         by_name = {f.name: f for f in added}
@@ -216,8 +216,8 @@ class PointInTimeRun:
                     yield from run
                 return
         raise SourceError(
-            f"{_names(moved)} changed while it was read, {READS} times in a row: nothing of it can be trusted; "
-            "write new files beside the old ones, or read the source while nobody writes it"
+            f"{_names(moved)} changed while it was read, {READS} times in a row: the result would not be consistent; "
+            "write new files instead of changing old ones, or read the source while nobody writes it"
         )
 
     def _listed(self) -> list[FileIdentity]:

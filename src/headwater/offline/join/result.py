@@ -256,7 +256,7 @@ class HistoryResult(OfOneProcess):
         """
         path = Path(path)
         if not path.parent.is_dir():
-            raise StoreError(f"cannot write {path}: folder {path.parent} does not exist; make it first")
+            raise StoreError(f"cannot write {path}: folder {path.parent} does not exist; create it first")
         try:
             with whole_file(path) as partial, pq.ParquetWriter(partial, self._run.schema) as writer:
                 for batch in self.to_batches(_ROW_GROUP):
@@ -300,9 +300,12 @@ def _summaries(metadata: HistoryMetadata) -> Iterator[str]:
 
 def _clock_changes(repeated: int, skipped: int, what: str, side: str) -> Iterator[str]:
     if repeated:
-        yield f"{what}: {repeated:,} naive times are in an hour that a clock change repeats; the {side} instant counts"
+        yield f"{what}: {repeated:,} naive times are in an hour that a clock change repeats; the {side} instant is used"
     if skipped:
-        yield f"{what}: {skipped:,} naive times are in an hour that a clock change skips; the instant of it counts"
+        yield (
+            f"{what}: {skipped:,} naive times are in an hour that a clock change skips; the instant of the change "
+            "is used"
+        )
 
 
 def _warnings(request: HistoryRequest, views: Mapping[str, ViewCounts]) -> Iterator[str]:

@@ -195,7 +195,7 @@ def _timestamp_of(names: list[str], wanted: str | None, given: Any) -> str:
 def _check_time(field: pa.Field) -> None:
     kind = field.type
     if not (pa.types.is_timestamp(kind) or pa.types.is_date(kind) or pa.types.is_null(kind)):
-        how = PARSE_TIMES if holds_text(kind) else "a bare number has no unit: make it a time first"
+        how = PARSE_TIMES if holds_text(kind) else "a bare number has no unit: convert it to a time first"
         raise SpineError(f"spine column {field.name!r} is {kind}, not a timestamp or date; {how}")
 
 

@@ -60,5 +60,5 @@ def _one_query(text: str) -> str:
     while tokens and text[tokens[-1].start] == ";":
         tokens.pop()
     if any(text[token.start] == ";" for token in tokens):
-        raise SpineError("the spine has more than one statement (a semicolon stands inside): give one query")
+        raise SpineError("the spine has more than one statement (it contains a semicolon): give one query")
     return text[: tokens[-1].end + 1]

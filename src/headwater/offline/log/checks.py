@@ -89,13 +89,13 @@ class LogChecks(LogCore):
             return str(unreadable_error(view, unreadable))
         if damaged:
             return (
-                f"the offline log of view {view!r} held rows that nothing can read ({damaged[0].reason}); they are "
-                "left out from now on: do it again"
+                f"the offline log of view {view!r} held rows that cannot be read ({damaged[0].reason}); they are "
+                "left out from now on: run it again"
             )
         if gone:
             return (
-                f"the offline log of view {view!r} was written anew since (rows were erased or left out): "
-                f"{min(gone)} and its like are gone; do it again"
+                f"the offline log of view {view!r} was rewritten since (rows were erased or left out): "
+                f"{min(gone)} and others are gone; run it again"
             )
         return None
 
@@ -146,7 +146,7 @@ class LogChecks(LogCore):
             missing = [file.name for file in log_files(log.connection, _LIVE) if self._folder.missing(file.stored)]
             if missing:
                 raise LogMismatch(
-                    f"{self._folder.path}: is not the folder of this offline log, or not whole: {len(missing):,} of "
+                    f"{self._folder.path}: is not the folder of this offline log, or incomplete: {len(missing):,} of "
                     f"its files are missing or cut short, {missing[0]} among them; headwater verify --forget goes on "
                     "without them"
                 )

@@ -29,7 +29,7 @@ from headwater.offline.log.write_buffer import Shapes, between, buffered_rows
 
 SMALL_FILE_ROWS = 100_000
 FILES_TO_MERGE = 8
-VALUES = "holds values that nothing can read"
+VALUES = "holds values that cannot be read"
 """What is noted of a file whose bytes are whole: compaction takes such rows out of it."""
 KEPT_AFTER_MERGE = 86_400_000_000
 """How long (microseconds) a merged file stays, for results that still read it."""

@@ -117,7 +117,7 @@ class LogFolder:
                 "point [registry] url and [offline] log at the same log"
             )
         if mark is not None and found != mark:
-            named = f"there is no {_IDENTITY} in it" if found is None else f"its {_IDENTITY} has another mark"
+            named = f"there is no {_IDENTITY} in it" if found is None else f"its {_IDENTITY} belongs to another folder"
             raise LogMismatch(
                 f"{self.path}: is not the folder of offline log {self._log_id} ({named}): every host that "
                 "writes needs the same one as [offline] log; if it was moved or lost, bring it here, or back from its "
@@ -155,19 +155,19 @@ class LogFolder:
         try:
             data: Any = json.loads(content)
         except (ValueError, RecursionError) as bad:
-            raise FormatError(f"{wrong} (not JSON); bring it back from a backup of the folder") from bad
+            raise FormatError(f"{wrong} (not JSON); restore it from a backup of the folder") from bad
         if not isinstance(data, dict):
-            raise FormatError(f"{wrong} (not a JSON object); bring it back from a backup of the folder")
+            raise FormatError(f"{wrong} (not a JSON object); restore it from a backup of the folder")
         version = data.get("format", FORMAT)
         if not isinstance(version, int) or isinstance(version, bool):
-            raise FormatError(f"{wrong} (its format is not a number); bring it back from a backup of the folder")
+            raise FormatError(f"{wrong} (its format is not a number); restore it from a backup of the folder")
         if version > FORMAT:
             shown = version if version < 10**9 else "of a far later version"
             raise FormatError(f"{file}: format {shown}, this headwater reads up to {FORMAT}: upgrade headwater")
         for name in ("log_id", "folder"):
             value = data.get(name)
             if value is not None and not (isinstance(value, str) and 0 < len(value) <= 64 and value.isprintable()):
-                raise FormatError(f"{wrong} (its {name} is not an id); bring it back from a backup of the folder")
+                raise FormatError(f"{wrong} (its {name} is not an id); restore it from a backup of the folder")
         return {name: data[name] for name in ("log_id", "folder") if data.get(name) is not None}
 
     def mark(self) -> str:
@@ -198,7 +198,7 @@ class LogFolder:
         if found.get("log_id", self._log_id) != self._log_id:
             raise LogMismatch(f"{self.path}: the folder belongs to offline log {found['log_id']}")
         if mark is None or found.get("folder") == mark:
-            raise UsageError(f"{self.path / _IDENTITY}: is whole, or not needed yet: there is nothing to write again")
+            raise UsageError(f"{self.path / _IDENTITY}: is valid, or not needed yet: there is nothing to recreate")
         content = {"format": FORMAT, "log_id": self._log_id, "folder": mark}
         self._publish(self.path / _IDENTITY, json.dumps(content).encode())
 
@@ -409,7 +409,7 @@ def _first_line(bad: BaseException) -> str:
 def disk_error(path: Path, bad: OSError) -> StoreError:
     """What the disk said of the folder, in headwater's errors."""
     if bad.errno in (28, 122):
-        return StorageFull(f"{path}: no room left for the offline log; everything acknowledged before is kept")
+        return StorageFull(f"{path}: no space left for the offline log; all acknowledged writes are kept")
     if bad.errno in (1, 13, 30):
         return StoreReadOnly(
             f"{path}: the offline log's folder is not writable ({bad.strerror}); check its permissions"

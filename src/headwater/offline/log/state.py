@@ -199,7 +199,7 @@ def check_same_log(state: LogState, log_id: str, engine: sa.Engine) -> None:
     if state.log_id != log_id:
         raise LogMismatch(
             f"offline log in {place(engine)}: it was log {log_id} when it was opened, and is log {state.log_id} now: "
-            "another database was put in its place; open the store again"
+            "the database was replaced; open the store again"
         )
 
 

@@ -209,7 +209,7 @@ def give_up(connection: sa.Connection, folder: LogFolder, names: Sequence[str], 
             raise UsageError(f"{brief(name)} is not a file of the offline log{nearest(name, live)}")
         damage = check_file(folder, file)
         if damage is None or damage.kind == "rows":
-            raise UsageError(f"{file.name}: is whole: only files that are damaged or missing can be given up")
+            raise UsageError(f"{file.name}: is intact: only damaged or missing files can be given up")
         chosen.append((file, damage.reason))
     for file, reason in chosen:
         found = next((f for f in folder.found() if f.name == file.name), None)

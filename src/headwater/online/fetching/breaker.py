@@ -41,7 +41,7 @@ class CircuitBreaker(forks.OfOneProcess):
             now = time.monotonic()
             if now < self._until:
                 raise Unavailable(
-                    f"the online store failed {self._row} times in a row and is left alone for another "
+                    f"the online store failed {self._row} times in a row and is not called for another "
                     f"{self._until - now:.1f} s: {self._last}"
                 )
             # this read tries; others wait for what becomes of it

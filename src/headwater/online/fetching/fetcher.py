@@ -190,8 +190,8 @@ class _Around(OfOneProcess):
         covers = ask.level in _COVERING
         if covers and token != UNREAD and not session.is_of(token):
             raise ConsistencyLost(
-                "what this session has seen may not be there any more: the registry was restored, or the online store "
-                "emptied or taken over; go on with the error's .session",
+                "data that this session has seen may be lost: the registry was restored, or the online store emptied "
+                "or taken over; continue with the error's .session",
                 marks=reading.marks,
             )
         # a strong read sees what this epoch of the primary has, which may lack what the session has seen in another

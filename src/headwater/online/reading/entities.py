@@ -173,7 +173,7 @@ def key_values(values: Any, dtype: DType, name: str) -> list[Any]:
     if type(values) is list:
         return values if _EXACT[dtype.name].issuperset(map(type, values)) else _normalised(values, dtype, name)
     if getattr(values, "ndim", 1) != 1:
-        raise EntityKeyError(f"entities: join key {name!r} is a {type(values).__name__}; one column is needed")
+        raise EntityKeyError(f"entities: join key {name!r} is a {type(values).__name__}; it must be one column")
     if _is_series(values):
         arrow = _arrow_column(values, is_pandas(values))
         return key_values(list(values), dtype, name) if arrow is None else _arrow_values(arrow, dtype, name)

@@ -88,7 +88,7 @@ class RowFormat:
             return "carries a key that it is not stored under"
         if row[2:6] != self.mark[2:]:
             return f"of another layout ({row[2:6].hex()}, not {self.mark[2:].hex()})"
-        return f"of {len(row)} bytes where {self.end}{' or more' if self.variable else ''} are due"
+        return f"of {len(row)} bytes where {self.end}{' or more' if self.variable else ''} are expected"
 
     def _table_dtype(self) -> None:
         """A record of the parts read at once; slots of one width stand side by side and are read as one matrix."""

@@ -65,7 +65,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project
     [
         (SourceError("clicks: the file is gone"), SourceError),
         (StoreError("the row is odd"), StoreError),
-        (Unavailable("materialize clicks@1.0.0: held up for longer than its lease; run it again"), Unavailable),
+        (Unavailable("materialize clicks@1.0.0: blocked for longer than its lease; run it again"), Unavailable),
         (ValueError("a fault\nof two lines"), StoreError),
         (MemoryError(), StoreError),
     ],
@@ -78,7 +78,7 @@ def test_one_that_fails_keeps_no_other(project: Project, bad: Exception, raised:
     report = error.report
     assert [bool(run.error) for run in report.runs] == [False, True, False]
     assert [run.view for run in report.failed] == ["clicks"] and report["visits"].applied == 1
-    assert error.__notes__[-1].endswith("once it is put right, run: headwater materialize clicks")
+    assert error.__notes__[-1].endswith("once that is fixed, run: headwater materialize clicks")
     found = project.store.status()
     (version,) = [v for v in found.versions if v.view == "clicks"]
     assert version.failed_at == project.now and version.error == report["clicks"].error and "\n" not in version.error

@@ -181,7 +181,7 @@ def test_a_changed_dtype_is_another_column(bench: Bench) -> None:
     reader = bench.reader(["weather:temp"])
     bench.apply(weather(features=[hw.Feature("temp", hw.Int64, column="temp_f")]))
     promote(bench, "2.0.0")
-    with pytest.warns(UserWarning, match=r"live version 2\.0\.0 has other values for 'temp'"):
+    with pytest.warns(UserWarning, match=r"live version 2\.0\.0 has different values for 'temp'"):
         reader.read(["A"])
 
 

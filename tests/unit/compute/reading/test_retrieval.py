@@ -206,5 +206,5 @@ def test_calls_that_cannot_mean_anything() -> None:
         assert store.delete("weather", []).deleted == 0
         assert store.get_online_features({"weather:temp"}, ["A"]).to_dict()["temp"] == [1.0]
         source = replace(weather(), source=wrong)
-        with pytest.raises(DefinitionError, match="a source is wanted"):
+        with pytest.raises(DefinitionError, match="must be a source"):
             hw.FeatureStore.in_memory([AIRPORT, source], sources={"weather": rows})

@@ -134,7 +134,7 @@ def test_hints_of_a_version_that_is_not_fed_any_more_are_dropped(stale: Bench) -
     stale.rooms.versions.promote("weather", "2.0.0", watermarks={}, now=stale.at, force=True)
     stale.rooms.versions.retire("weather", "1.0.0", now=stale.at)
     report, steps = work(stale)
-    assert report.keys == 3 and report.newer == 0 and "not fed" in "".join(step.error for step in steps)
+    assert report.keys == 3 and report.newer == 0 and "no longer updated" in "".join(step.error for step in steps)
     assert refreshing(stale).waiting == 0
 
 

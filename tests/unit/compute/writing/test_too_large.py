@@ -59,7 +59,7 @@ def test_a_write_names_the_row_and_puts_the_others(small: Bench) -> None:
     assert (report.applied, report.superseded, report.too_large, report.rejected) == (2, 0, 1, 0)
     (problem,) = report.problems
     assert problem.startswith("row 1: notes@1.0.0, user='b': its row of 5")
-    assert "larger than the 400 that the online store takes" in problem
+    assert "larger than the 400 that the online store accepts" in problem
     assert small.values("notes:text", ["a", "b", "c"]) == ["x" * 5, None, "x" * 7]
 
 

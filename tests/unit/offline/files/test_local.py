@@ -160,7 +160,7 @@ def test_urls_of_files_and_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         ("s3a://bucket/x", "write s3://"),
         ("C:\\data\\x.parquet", "a Windows path; here '/' separates folders: C:/data/x.parquet"),
         ("data\\x.parquet", "a Windows path; here '/' separates folders: data/x.parquet"),
-        ("s3://bucket/x.csv", "of object stores only Parquet is read; copy the files into a folder"),
+        ("s3://bucket/x.csv", "in object stores only Parquet is supported; copy the files into a folder"),
     ],
 )
 def test_what_cannot_be_read_says_what_can(tmp_path: Path, location: str, error: str) -> None:

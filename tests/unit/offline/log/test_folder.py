@@ -163,7 +163,7 @@ def test_a_damaged_identity_is_named(folder: LogFolder, content: bytes, why: str
 
 
 def test_another_logs_identity_is_refused(folder: LogFolder) -> None:
-    with pytest.raises(LogMismatch, match="another mark"):
+    with pytest.raises(LogMismatch, match="belongs to another folder"):
         folder.check("mark")
     (folder.path / "log.json").write_text('{"format": 1, "log_id": "other", "folder": "mark"}')
     with pytest.raises(LogMismatch, match="other"):

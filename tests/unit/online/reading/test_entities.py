@@ -88,7 +88,7 @@ def test_no_join_keys_need_no_entities() -> None:
         (["a", 7], ONE, "row 1: join key 'user' is 7 (int); the join key is string"),
         ({"user": [True], "item": ["a"]}, TWO, "row 0: join key 'user' is True (bool)"),
         ({"user": [1.5], "item": ["a"]}, TWO, "row 0: join key 'user' is 1.5, which does not fit int64: not a whole"),
-        ({"user": [1e19], "item": ["a"]}, TWO, "a float from 2**53 on, which does not say which integer it was"),
+        ({"user": [1e19], "item": ["a"]}, TWO, "a float of 2**53 or more, which does not identify an integer"),
         (np.array([float("nan")]), {"user": Int64}, "row 0: join key 'user' is nan"),
         (pd.Series([1e19, None]), {"user": Int64}, "1e+19 in row 0 does not fit int64"),
         ([pd.Timestamp("2024-05-01T00:00:00.000000001")], {"user": Timestamp}, "finer than a microsecond"),

@@ -219,7 +219,7 @@ def _why(given: pa.DataType, dtype: DType) -> str:
         given = given.value_type
     match dtype.name:
         case "embedding":
-            return f"{dtype.dim} numbers are wanted, none of them NULL or beyond float32"
+            return f"{dtype.dim} numbers are required, none of them NULL or beyond float32"
         case "array" if dtype.element is not None:
             return _why(given.value_type, dtype.element)
         case "int32" | "int64":

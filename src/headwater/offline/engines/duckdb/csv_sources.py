@@ -457,7 +457,7 @@ def _check_casts(
             bad = session.fetch(misfits(cast.text, cast.value, raw, ROW, cast.nulls)) if some < all_of_them else ()
             problems += [_problem(session, found, raw, cast, *row) for row in bad]
     if problems:
-        raise SourceError(f"{found.where}: {'; '.join(problems)}; correct what is there, or name it in nulls=(…)")
+        raise SourceError(f"{found.where}: {'; '.join(problems)}; correct the values, or list them in nulls=(…)")
 
 
 def _problem(session: Session, found: _Files, raw: str, cast: _Cast, row: int, value: str) -> str:

@@ -271,7 +271,7 @@ def check_every_file(lack: Mapping[str, str], wanted: Wanted, where: str) -> Non
     """
     for column in (*wanted.keys, *wanted.times):
         if column in lack:
-            raise SourceError(f"{where}: {lack[column]}: no column {column!r}; every file has the keys and times")
+            raise SourceError(f"{where}: {lack[column]}: no column {column!r}; every file must have the keys and times")
 
 
 def with_twins(schema: pa.Schema, names: Iterable[str]) -> pa.Schema:

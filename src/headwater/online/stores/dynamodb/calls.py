@@ -291,7 +291,7 @@ class Call:
                     found: T = _decoder(form).decode(answer.body)
                     return found
                 except msgspec.MsgspecError as bad:
-                    answer = Lost(f"the answer is not DynamoDB's ({bad})")
+                    answer = Lost(f"not a DynamoDB response ({bad})")
             if isinstance(answer, Lost):
                 lost += 1
                 why = answer.why
@@ -324,9 +324,9 @@ class Call:
                 raise Unlike(None)
             again = _TRY_AGAIN & reasons.keys()
             if again:
-                return f"not done for {self.clock.seconds:g} s: {reasons[min(again)]}", False
+                return f"transaction cancelled for {self.clock.seconds:g} s: {reasons[min(again)]}", False
         if name == "ResourceNotFoundException":
-            raise NoTable(f"{self.place.shown}: there is no such table: run apply, or check region and table=")
+            raise NoTable(f"{self.place.shown}: the table does not exist: run apply, or check region and table=")
         if name in _THROTTLED:
             return f"throttled for {self.clock.seconds:g} s: {text}", False
         if answer.status >= 500:
@@ -335,7 +335,7 @@ class Call:
         if expired is not None:
             return self._expired(expired[1], text, signed), False
         if name in _CREDENTIALS:
-            raise Unavailable(f"{self.place.shown}: the credentials are refused ({name}): {text}")
+            raise Unavailable(f"{self.place.shown}: the credentials were rejected ({name}): {text}")
         if name == "AccessDeniedException":
             kind = StoreReadOnly if operation in _WRITES else Unavailable
             action = _TRANSACTIONS if operation == "TransactWriteItems" else operation
@@ -343,7 +343,7 @@ class Call:
                 f"{self.place.shown}: the credentials lack dynamodb:{action} on table {self.place.table}: {text}"
             )
         if "size" in text and "exceeded" in text:
-            raise StoreError(f"{self.place.shown}: a row is larger than the 400 KB that DynamoDB takes: {text}")
+            raise StoreError(f"{self.place.shown}: a row is larger than DynamoDB's limit of 400 KB: {text}")
         raise StoreError(f"{self.place.shown}: {operation}: {name} {text}")
 
     def _expired(self, minutes: str | None, text: str, signed: datetime | None) -> str:
@@ -355,4 +355,4 @@ class Call:
                 return text
             if signed < system_clock() - SLACK:
                 raise too_late(self.place.shown)
-        raise Unavailable(f"{self.place.shown}: the clock of this host is behind the service's: set it right: {text}")
+        raise Unavailable(f"{self.place.shown}: the clock of this host is behind the service's: correct it: {text}")

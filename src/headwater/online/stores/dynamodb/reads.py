@@ -94,7 +94,7 @@ def get_chunk(call: Call, keys: Sequence[bytes], consistent: bool) -> Plan[dict[
             yield pause
         if pause is None or call.clock.left <= 0:
             raise gave_up(
-                f"{call.place.shown}: throttled: {len(left['Keys'])} of {len(keys)} keys stayed unread for "
+                f"{call.place.shown}: throttled: {len(left['Keys'])} of {len(keys)} keys were not read within "
                 f"{call.clock.seconds:g} s"
             )
         wanted["Keys"] = left["Keys"]
@@ -237,7 +237,7 @@ def write_batch(call: Call, writes: Sequence[dict[str, Any]]) -> Plan[None]:
         if pause is not None:
             yield pause
         if pause is None or call.clock.left <= 0:
-            raise gave_up(f"{call.place.shown}: throttled: {len(left)} items stayed unwritten")
+            raise gave_up(f"{call.place.shown}: throttled: {len(left)} items were not written")
         tries += 1
 
 

@@ -60,7 +60,8 @@ def describe(call: Call) -> Plan[Table | None]:
     types = {kind["AttributeName"]: kind["AttributeType"] for kind in found.AttributeDefinitions}
     if found.KeySchema != _KEY or (types.get("p"), types.get("k")) != ("B", "B"):
         raise ConfigError(
-            f"{call.place.shown}: the table is none of headwater's (its key is another): name another in [online] url"
+            f"{call.place.shown}: the table was not created by headwater (different key schema): use another table "
+            "in [online] url"
         )
     return found
 
@@ -87,14 +88,14 @@ def provision(call: Call) -> Plan[None]:
     if found is None:
         if not call.place.create:
             raise ConfigError(
-                f"{call.place.shown}: there is no such table, and create=false in [online] url: make it with binary "
-                "partition key p and binary sort key k, and t as the attribute of its time to live"
+                f"{call.place.shown}: the table does not exist, and [online] url has create=false: create it with "
+                "binary partition key p and binary sort key k, and enable its time to live on attribute t"
             )
         yield from _create(call)
     while found is None or found.TableStatus not in ("ACTIVE", "UPDATING"):
         if found is not None:
             if call.clock.left < _LOOK:
-                raise Unavailable(f"{call.place.shown}: the table is {found.TableStatus}: try again in a while")
+                raise Unavailable(f"{call.place.shown}: the table is {found.TableStatus}: try again later")
             yield _LOOK
         found = yield from describe(call)
     expiry = yield from _expiry(call)
@@ -127,13 +128,13 @@ def told(call: Call) -> Plan[Mapping[str, str | int]]:
     found = yield from describe(call)
     warnings = []
     if found is None:
-        warnings.append(f"{call.place.shown}: there is no such table yet: apply or the first write makes it")
+        warnings.append(f"{call.place.shown}: the table does not exist yet: apply or the first write creates it")
     else:
         if found.BillingModeSummary is None or found.BillingModeSummary.BillingMode != "PAY_PER_REQUEST":
             warnings.append(f"{call.place.shown}: capacity is provisioned: beyond it requests are throttled")
         expiry = yield from _expiry(call)
         if expiry.AttributeName != _EXPIRY or expiry.TimeToLiveStatus not in ("ENABLED", "ENABLING"):
-            warnings.append(f"{call.place.shown}: expired rows are kept: let t be the attribute of its time to live")
+            warnings.append(f"{call.place.shown}: expired rows are not removed: enable time to live on attribute t")
     return {
         "kind": "dynamodb",
         "place": call.place.shown,

@@ -71,8 +71,8 @@ def parse_url(url: str) -> DynamoDBPlace:
     """
     if "@" in url or not is_clear(url):
         raise ConfigError(
-            f"[online] url: {without_password(url)} is not like {FORM}, or holds keys: they come from the environment, "
-            "a profile or a role"
+            f"[online] url: {without_password(url)} is not like {FORM}, or contains credentials: they come from the "
+            "environment, a profile or a role"
         )
     parts = urlsplit(url)
     if parts.scheme != "dynamodb" or parts.path.strip("/") or not _REGION.fullmatch(parts.netloc):

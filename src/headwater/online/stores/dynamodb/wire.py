@@ -49,7 +49,7 @@ _NONE = (
     "or run under a role"
 )
 
-_NOWHERE = "no AWS region: write it into [online] url (dynamodb://eu-west-1), or set AWS_REGION or AWS_DEFAULT_REGION"
+_NOWHERE = "no AWS region: set it in [online] url (dynamodb://eu-west-1), or set AWS_REGION or AWS_DEFAULT_REGION"
 
 Keys = tuple[str, str, str | None]
 """Access key, secret key, token."""
@@ -265,7 +265,7 @@ def _open(connection: http.client.HTTPConnection) -> bool:
 
 def _why(bad: Exception, request: Request) -> str:
     if isinstance(bad, TimeoutError):
-        return f"no answer within {request.timeout:.3g} s"
+        return f"no response within {request.timeout:.3g} s"
     return str(bad) or type(bad).__name__
 
 

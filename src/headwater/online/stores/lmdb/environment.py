@@ -138,12 +138,12 @@ class Environment:
             except (lmdb.PanicError, lmdb.BadRslotError, _Moved):
                 self._reopen(opened)
             except lmdb.BadValsizeError as bad:
-                raise UsageError(f"online store {self.path}: keys have 1 to 511 bytes ({bad})") from bad
+                raise UsageError(f"online store {self.path}: keys must have 1 to 511 bytes ({bad})") from bad
             except lmdb.Error as bad:
                 raise explained(self._settings, bad) from bad
         raise Unavailable(
-            f"the online store {self.path} could not be used: its reader table or its map stays full, or its files are "
-            "replaced again and again"
+            f"the online store {self.path} could not be used: its reader table or its map stays full, or its files "
+            "keep being replaced"
         )
 
     def _read(self, opened: Opened, work: Callable[[Any], _T]) -> _T:
@@ -325,7 +325,7 @@ class Environment:
     def _opening_turn(self) -> Iterator[None]:
         if not self._opening.acquire(timeout=self._settings.wait):
             raise Unavailable(
-                f"the online store {self.path}: another thread of this process does not finish opening it"
+                f"the online store {self.path}: another thread of this process has not finished opening it"
             )
         try:
             yield
@@ -335,7 +335,7 @@ class Environment:
     @contextmanager
     def _alone_inside(self) -> Iterator[None]:
         if not self.gate.shut(self._settings.wait):
-            raise Unavailable(f"the online store {self.path}: another thread does not end its transaction")
+            raise Unavailable(f"the online store {self.path}: another thread has not ended its transaction")
         try:
             yield
         finally:

@@ -63,7 +63,8 @@ def take(lock: FileLock, settings: Settings, seconds: float, what: str) -> None:
         holder = lock.holder()
     except OSError as bad:
         raise Unavailable(
-            f"the online store {settings.path}: its file system has no file locks ({bad.strerror}): use a local disk"
+            f"the online store {settings.path}: its file system does not support file locks ({bad.strerror}): use a "
+            "local disk"
         ) from bad
     advice = "resume or end that process" if "stopped" in holder else "try again, or end that process"
     raise Unavailable(
@@ -113,8 +114,8 @@ def explained(settings: Settings, bad: lmdb.Error | OSError) -> StoreError:
         or any(sign in text for sign in _FULL)
         or (_IO_ERROR in text and _is_full(settings))
     ):
-        advice = "make room and repeat; what was acknowledged is kept"
-        return StorageFull(f"the online store {path} has no room left ({text}): {advice}")
+        advice = "free some space and retry; all acknowledged writes are kept"
+        return StorageFull(f"the online store {path} has no space left ({text}): {advice}")
     if isinstance(bad, lmdb.ReadonlyError) or any(sign in text for sign in _READ_ONLY):
         return StoreReadOnly(f"the online store {path} is read-only ({text}): {MAKE_WRITABLE}")
     if isinstance(bad, (lmdb.InvalidError, lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.VersionMismatchError)):

@@ -51,7 +51,7 @@ def open_folder(settings: Settings) -> Opened:
         raise Unavailable(f"the online store {settings.path} is not a folder: {bad.strerror}") from bad
     except OSError as bad:
         raise StoreReadOnly(
-            f"the online store {settings.path} does not exist and cannot be made: {bad.strerror}"
+            f"the online store {settings.path} does not exist and cannot be created: {bad.strerror}"
         ) from bad
     with _folder_locked(settings):
         narrow_all(settings.path)

@@ -85,7 +85,7 @@ def read_metas(descriptor: int) -> tuple[Meta, Meta]:
         raise Damaged("data.mdb is empty")
     header = next((size for size in _VERSIONS if _word(first, size, 4) == MAGIC), 0)
     if not header:
-        raise Damaged("data.mdb does not begin as LMDB's files do")
+        raise Damaged("data.mdb is not an LMDB file")
     page_size = _word(first, header + 24, 4)
     if not 256 <= page_size <= 1 << 16 or page_size & (page_size - 1):
         raise Damaged(f"data.mdb has pages of {page_size} bytes")
@@ -217,7 +217,7 @@ class _Walk:
         keys, overflows = self._leaves(levels[-1].pages, free=free)
         observed = (sum(len(level.pages) for level in levels[:-1]), len(levels[-1].pages), overflows, keys.count)
         if observed != (tree.branches, tree.leaves, tree.overflows, tree.entries):
-            raise Damaged(f"the tree of {what} in data.mdb does not have the pages and entries that it says it has")
+            raise Damaged(f"the tree of {what} in data.mdb does not have the pages and entries that its header states")
         if not free:
             _check_separators(levels[:-1], keys)
 
@@ -225,7 +225,7 @@ class _Walk:
         """Note that pages are used: within the file, and by nobody else."""
         if len(pages) and (pages.min() < METAS or pages.max() >= self._end):
             raise Damaged(
-                f"data.mdb is cut short: page {int(pages.max())} is used and not there"
+                f"data.mdb is cut short: page {int(pages.max())} is used but missing"
                 if pages.max() <= self._meta.last_page
                 else f"data.mdb refers to page {int(pages.max())}, which it does not have"
             )
@@ -254,7 +254,7 @@ class _Walk:
             while view:
                 got = os.preadv(self._file, [view], at)
                 if not got:
-                    raise Damaged(f"data.mdb is cut short: page {at // size} is used and not there")
+                    raise Damaged(f"data.mdb is cut short: page {at // size} is used but missing")
                 view, at = view[got:], at + got
         return data
 
@@ -301,7 +301,7 @@ class _Walk:
             count = _word(data, header - 4, 4)
             # a shorter value that took the place of a longer one has more pages than it needs
             if len(data) < header or count * size < header + length:
-                raise Damaged(f"page {start} of data.mdb is not there, or was overwritten")
+                raise Damaged(f"page {start} of data.mdb is missing or overwritten")
             if (_word(data, 0, 8), _word(data, header - 6, 2)) != (start, _OVERFLOW):
                 raise Damaged(f"page {start} of data.mdb was overwritten")
             counts.append(count)
@@ -398,6 +398,6 @@ def _check_separators(branches: Sequence[_Level], keys: _Keys) -> None:
         for child, separator in enumerate(level.separators):
             # the first of a page has no key of its own: what is before it is parted by the page above
             if child not in leftmost and not last[child - 1] < separator <= first[child]:
-                raise Damaged("a branch of data.mdb does not part the keys below it")
+                raise Damaged("a branch of data.mdb does not separate the keys below it")
         first = [first[i] for i in starts]
         last = [last[i] for i in (stops - 1).tolist()]

@@ -198,8 +198,8 @@ def _wait_for_readers(env: Any, last: int, wait: float, where: str) -> None:
     while readers := [line for line in env.readers().splitlines() if _is_older(line, last)]:
         if time.monotonic() > until:
             raise Unavailable(
-                f"{where}: process {readers[0].split()[0]} goes on reading an old state, so that removed rows cannot "
-                "be overwritten yet; the next materialize tries again"
+                f"{where}: process {readers[0].split()[0]} still reads an old state, so removed rows cannot be "
+                "overwritten yet; the next materialize tries again"
             )
         time.sleep(0.01)
 

@@ -79,7 +79,9 @@ class LMDBOnlineStore(OnlineStore):
         place = place.removeprefix("//") if place.startswith("///") or not place.startswith("/") else place
         if place.startswith("//"):
             # a host, and what may be its password, would become the name of a folder
-            raise ConfigError(f"[online] url: {without_password(url)} is not a folder's; write lmdb:.headwater/online")
+            raise ConfigError(
+                f"[online] url: {without_password(url)} is not the URL of a folder; write lmdb:.headwater/online"
+            )
         options: dict[str, Any] = {}
         for name, value in parse_qsl(query, keep_blank_values=True):
             if name == "sync" and value in ("on", "off"):
@@ -90,9 +92,9 @@ class LMDBOnlineStore(OnlineStore):
                 options["wait"] = seconds({"wait": value}, "wait", WAIT)
             else:
                 hint = nearest(name, ("sync", "map_size", "wait"))
-                raise ConfigError(f"[online] url: its options are sync=on|off, map_size=BYTES and wait=30s{hint}")
+                raise ConfigError(f"[online] url: the options are sync=on|off, map_size=BYTES and wait=30s{hint}")
         if not place:
-            raise ConfigError(f"[online] url: {without_password(url)} names no folder; write lmdb:.headwater/online")
+            raise ConfigError(f"[online] url: {without_password(url)} has no folder; write lmdb:.headwater/online")
         return cls(folder / place, **options)
 
     def multi_get(self, keys: Sequence[bytes]) -> list[bytes | None]:
@@ -201,7 +203,7 @@ class LMDBOnlineStore(OnlineStore):
             "place": str(shared.path),
             "entries": entries,
             "bytes": (shared.path / "data.mdb").stat().st_blocks * 512,
-            "warnings": "the folder is read-only: reads go on, writes are refused" if shared.read_only else "",
+            "warnings": "the folder is read-only: reads work, writes fail" if shared.read_only else "",
         }
 
     def erase_remains(self) -> None:

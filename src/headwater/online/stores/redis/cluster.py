@@ -220,8 +220,8 @@ def _all_known(
         if isinstance(answer, HeadwaterError):
             raise answer
     raise ConsistencyLost(
-        f"{slots.place.shown}: what this session has seen is not there any more (a failover or restart lost it); go on "
-        "with the error's .session",
+        f"{slots.place.shown}: data that this session has seen was lost (in a failover or restart); continue with "
+        "the error's .session",
         marks=after,
     )
 

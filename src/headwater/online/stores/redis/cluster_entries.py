@@ -139,7 +139,7 @@ def unframed(stored: bytes, state: ShardState) -> tuple[int, bytes]:
             fields, tuple[list[str], int, str, list[tuple[int, int]], bytes]
         )
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as bad:
-        raise FormatError(f"an entry beside the rows of a Redis Cluster is damaged: {bad}") from bad
+        raise FormatError(f"a metadata entry of a Redis Cluster is damaged: {bad}") from bad
     same_process = nodes[:1] == [state.id] and replication == state.replication
     if state.id not in nodes or (same_process and epoch != state.epoch):
         return 0, data

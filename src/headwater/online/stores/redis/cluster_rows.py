@@ -222,8 +222,7 @@ class ClusterRedis:
             mine = [shard for shard, at in shards.items() if covers(at, history) is Cover.YES]
             if not mine:
                 raise ConsistencyLost(
-                    f"{self._servers.place.shown}: what these marks say is not there any more (a failover or restart "
-                    "lost it)",
+                    f"{self._servers.place.shown}: the writes at these positions were lost (in a failover or restart)",
                     marks={part: mark for shard, at in shards.items() for part, mark in at.marks(shard.name).items()},
                 )
             for shard in mine:

@@ -136,7 +136,7 @@ def _ask_all(nodes: Nodes) -> Plan[tuple[Address, tuple[Address, ...]]]:
     chosen = [host for host, count in followers.items() if count == most]
     if len(chosen) > 1:
         names = " and ".join(f"{host}:{port}" for host, port in chosen)
-        raise Unavailable(f"{shown}: {names} both say that they are the primary: make the old one a replica")
+        raise Unavailable(f"{shown}: {names} both report that they are the primary: make the old one a replica")
     return chosen[0], tuple(host for host in hosts if host != chosen[0])
 
 
@@ -152,10 +152,10 @@ def _ask_sentinels(nodes: Nodes) -> Plan[tuple[Address, tuple[Address, ...]]]:
         primary = (answer[0][0].decode(), int(answer[0][1]))
         role = (yield [Question(primary, (("ROLE",),), FIND)])[0]
         if isinstance(role, HeadwaterError) or role[0][0] != b"master":
-            told = str(role) if isinstance(role, HeadwaterError) else f"{primary[0]}:{primary[1]} is a replica by now"
+            told = str(role) if isinstance(role, HeadwaterError) else f"{primary[0]}:{primary[1]} is a replica now"
             continue
         return primary, tuple(_replica(fields) for fields in answer[1] if _healthy(fields))
-    raise Unavailable(f"{nodes.place.shown}: no Sentinel names a primary: {told}")
+    raise Unavailable(f"{nodes.place.shown}: no Sentinel knows a primary: {told}")
 
 
 def _fields(flat: Sequence[bytes]) -> dict[bytes, bytes]:
@@ -220,13 +220,13 @@ def strong(nodes: Nodes, keys: Sequence[bytes], placed: bool, clock: Clock) -> P
         if role[0] == b"master":
             return Reading(rows, {})
         nodes.primary = None
-    raise Unavailable(f"{nodes.place.shown}: the primary changes just now")
+    raise Unavailable(f"{nodes.place.shown}: a failover is in progress")
 
 
 def _primary(nodes: Nodes, known: bool) -> Plan[Address]:
     """Where the primary is: as known, or found anew; at once an error where it just did not answer."""
     if not known and nodes.alone:
-        raise Unavailable(f"{nodes.place.shown} does not answer")
+        raise Unavailable(f"{nodes.place.shown} does not respond")
     if known and nodes.primary is not None and nodes.resting.get(nodes.primary, 0.0) <= time.monotonic():
         return nodes.primary
     return (yield from find(nodes))
@@ -251,7 +251,7 @@ def _at_primary(
         if (before.primary or nodes.alone) and before.id == after.id:
             return rows, after, has_all(before, marks or {}, seen, words)
         nodes.primary = None
-    raise Unavailable(f"{nodes.place.shown}: the primary changes just now")
+    raise Unavailable(f"{nodes.place.shown}: a failover is in progress")
 
 
 def markers_asked(seen: Sequence[tuple[int, str]]) -> Command:
@@ -308,8 +308,8 @@ def _covering(nodes: Nodes, keys: Sequence[bytes], marks: Mapping[str, int], clo
     if had_all:
         return Reading(rows, after.marks())
     raise ConsistencyLost(
-        f"{nodes.place.shown}: what this session has seen is not there any more (a failover or restart lost it); "
-        "go on with the error's .session",
+        f"{nodes.place.shown}: data that this session has seen was lost (in a failover or restart); continue with "
+        "the error's .session",
         marks=after.marks(),
     )
 

@@ -181,7 +181,7 @@ class SingleRedis:
         server, replication, (*last, found_word) = self._node().run((_SERVER, _REPLICATION, markers))
         if not _still_there(number, word, last[0], found_word):
             self._last.marker = (0, None)
-            lost = "what was just written is not there any more: another primary took over, or it lost its data"
+            lost = "the write was lost: another primary took over, or the primary lost its data"
             raise Unavailable(f"{self._shown}: {lost}")
         return place(replication, server, last).marks()
 
@@ -216,7 +216,7 @@ class SingleRedis:
         at = place(replication, server)
         has = only_markers(marks or {}) and _all_there(seen, newest, words)
         if marks is not None and not has and not has_all(at, marks, seen, words):
-            lost = f"{primary.where}: what these marks say is not there any more (a failover or restart lost it)"
+            lost = f"{primary.where}: the writes at these positions were lost (in a failover or restart)"
             raise ConsistencyLost(lost, marks=at.marks())
         return {at.id: at.offset}
 

@@ -29,7 +29,7 @@ class RedisOnlineStore(OnlineStore):
     """Rows in Redis, each under its key; a put is atomic for each row, in the server.
 
     Reads take a replica where the level allows it; writes and strong reads take the primary, which is looked for again
-    where it does not answer or is a replica by now. A batch of rows is not put at once: who reads meanwhile may see
+    where it does not answer or is a replica now. A batch of rows is not put at once: who reads meanwhile may see
     some.
 
     Args:

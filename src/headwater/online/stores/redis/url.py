@@ -110,7 +110,7 @@ def parse_url(url: str, folder: Path = Path()) -> RedisPlace:
     named = [_address(host, _PORTS[kind]) for host in (hosts or "localhost").split(",")]
     if options.get("replicas"):
         if kind != "single":
-            raise ConfigError(f"[online] url: replicas= is for redis://, {parts.scheme}:// finds them by itself")
+            raise ConfigError(f"[online] url: replicas= is for redis://, {parts.scheme}:// finds them itself")
         named += [_address(host, 6379) for host in options["replicas"].split(",")]
     path = [unquote(part) for part in parts.path.split("/") if part]
     service = path.pop(0) if kind == "sentinel" and path and not path[0].isdigit() else ""
@@ -150,7 +150,7 @@ def _address(text: str, port: int) -> Address:
     if not colon:
         host, number = text, str(port)
     if not host or not number.isdigit() or not 0 < int(number) < 65536:
-        raise ConfigError(f"[online] url: {text!r} is no host:port")
+        raise ConfigError(f"[online] url: {text!r} is not a valid host:port")
     return host.strip("[]"), int(number)
 
 
@@ -158,5 +158,5 @@ def _database(path: list[str], kind: str) -> int:
     if not path:
         return 0
     if len(path) > 1 or not path[0].isdigit() or (kind == "cluster" and path[0] != "0"):
-        raise ConfigError(f"[online] url: /{'/'.join(path)}: a database is a number, of a cluster always 0")
+        raise ConfigError(f"[online] url: /{'/'.join(path)}: a database is a number (always 0 for a cluster)")
     return int(path[0])

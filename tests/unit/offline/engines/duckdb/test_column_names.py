@@ -167,7 +167,7 @@ def test_written_rows_and_push_sources(tmp_path: Path) -> None:
     with pytest.raises(hw.DefinitionError, match="'temp' and 'TEMP' differ only in case"):
         hw.FeatureStore.in_memory([THING, view])
     own = hw.FeatureView("v", entity=THING, source=push, features=[hw.Feature("x", hw.Int64, column="__position")])
-    with pytest.raises(hw.DefinitionError, match="'__position' is a column of the offline log's own"):
+    with pytest.raises(hw.DefinitionError, match="'__position' is reserved by the offline log"):
         hw.FeatureStore.in_memory([THING, own])
 
 

@@ -184,10 +184,10 @@ def test_a_query_sees_text_unless_the_source_says_more(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"delimiter": "||"}, "source.delimiter: one character is needed, not '||'"),
+        ({"delimiter": "||"}, "source.delimiter: must be one character, not '||'"),
         ({"quote": ","  , "delimiter": ","}, "source.delimiter: ',' is also the quote"),
         ({"decimal": ",", "thousands": ","}, "source.thousands: ',' is also the decimal mark"),
-        ({"skip": -1}, "source.skip: a number of lines is needed"),
+        ({"skip": -1}, "source.skip: must be a number of lines"),
         ({"encoding": "utf-9"}, "source.encoding: 'utf-9' is not a known encoding"),
         ({"date_format": "%Q"}, "source.date_format: '%Q': %Q is not known"),
     ],

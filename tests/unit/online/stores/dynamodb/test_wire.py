@@ -144,7 +144,7 @@ def test_nobody_there_is_told_and_nothing_was_sent():
 def test_answers_of_something_else_are_no_rows(body):
     with _Server(100, body) as server:
         store = DynamoDBOnlineStore(_place(f"http://127.0.0.1:{server.server_port}"))
-        with pytest.raises(Unavailable, match="not DynamoDB's"):
+        with pytest.raises(Unavailable, match="not a DynamoDB response"):
             store.multi_get([b"key"])
         store.close()
 

@@ -362,6 +362,6 @@ def test_files_that_an_earlier_release_left_open_to_others_are_narrowed(tmp_path
 
 
 def test_a_url_with_a_host_is_refused_and_its_password_not_shown(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="not a folder's") as refused:
+    with pytest.raises(ConfigError, match="not the URL of a folder") as refused:
         LMDBOnlineStore.from_url("lmdb://user:secret@host/rows", tmp_path)
     assert "secret" not in str(refused.value) and not list(tmp_path.iterdir())

@@ -279,7 +279,7 @@ def test_a_full_disk_is_a_clear_error_and_loses_nothing(small_disk: Path | None)
         return  # a full file, below, takes the same road
     store, one = LMDBOnlineStore(small_disk / "online"), row(1)
     kept = 0
-    with pytest.raises(StorageFull, match="make room"):
+    with pytest.raises(StorageFull, match="free some space"):
         while True:
             store.put([(f"k{kept + i}".encode(), one) for i in range(100)])
             kept += 100
@@ -350,7 +350,7 @@ try:
         store.put([(f"k{batches * 100 + i}".encode(), one) for i in range(100)])
         batches += 1
 except StorageFull as full:
-    assert "make room" in str(full)
+    assert "free some space" in str(full)
     print("StorageFull", batches)
 kept = store.multi_get([f"k{i}".encode() for i in range(batches * 100)])
 assert kept and None not in kept

@@ -140,7 +140,7 @@ def test_a_child_process_has_connections_of_its_own(store):
 
 
 def test_it_says_what_is_wrong_with_its_server(store, redis_server):
-    assert "keeps nothing on disk" in str(store.info()["warnings"])
+    assert "persists nothing" in str(store.info()["warnings"])
     redis_server.client.config_set("maxmemory", "100mb")
     redis_server.client.config_set("maxmemory-policy", "allkeys-lru")
     try:
@@ -217,7 +217,7 @@ def test_a_replica_alone_is_told(tmp_path):
 def test_two_primaries_are_refused(tmp_path):
     with RedisServer(tmp_path / "a") as one, RedisServer(tmp_path / "b") as two:
         store = RedisOnlineStore(f"{one.url}?replicas=127.0.0.1:{two.port}")
-        with pytest.raises(Unavailable, match="both say that they are the primary"):
+        with pytest.raises(Unavailable, match="both report that they are the primary"):
             store.multi_get([b"x"])
 
 

@@ -49,7 +49,7 @@ def test_a_cluster():
         ("redis://cache/first", "a database is a number"),
         ("redis+sentinel://a:26379", "name of the primary"),
         ("redis+cluster://a:7000/1", "always 0"),
-        ("redis+cluster://a:7000?replicas=b:7001", "finds them by itself"),
+        ("redis+cluster://a:7000?replicas=b:7001", "finds them itself"),
         ("redis://cache?tls=perhaps", "true or false"),
         ("redis+tube://a", "is not like one of"),
     ],
