@@ -40,7 +40,7 @@ def named(
         long = limits.max_row_bytes is not None and len(row) > limits.max_row_bytes
         size, most = (len(row), limits.max_row_bytes) if long else (len(key), limits.max_key_bytes)
         what = f"its {'row' if long else 'key'} of {size:,} bytes is larger than the {most:,}"
-        yield i, f"{about}: {what} that the online store takes, so that it is not online"
+        yield i, f"{about}: {what} that the online store accepts, so it is not online"
 
 
 class TooLarge:
@@ -69,4 +69,4 @@ class TooLarge:
     def warnings(self) -> list[str]:
         """One a row that is named, and one for the others."""
         more = self.count - len(self.texts)
-        return [*self.texts, f"{more:,} more rows are larger than the online store takes"] if more else self.texts
+        return [*self.texts, f"{more:,} more rows are larger than the online store accepts"] if more else self.texts

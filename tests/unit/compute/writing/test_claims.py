@@ -178,7 +178,7 @@ def test_a_store_that_is_emptied_during_a_run_is_filled(tmp_path: Path, clock: C
         store.write("weather", [row("JFK", 1.0), row("EWR", 2.0)], to="offline")
         shared.restarts = 1
         report = store.materialize()
-        assert "begun again" in report.warnings[0]
+        assert "restarted" in report.warnings[0]
         assert online(store, "JFK", "EWR") == [1.0, 2.0]
         shared.restarts = 2
         clock.now += timedelta(minutes=1)
