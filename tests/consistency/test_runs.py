@@ -103,7 +103,7 @@ def test_a_cluster_that_changes_during_a_run_is_whole_after_the_next(tmp_path: P
 
         with after_the_first_rows(store, happens):
             report = store.materialize()
-        again = [run for run in report.runs if any("begun again" in warning for warning in run.warnings)]
+        again = [run for run in report.runs if any("restarted" in warning for warning in run.warnings)]
         # slots that move alone repeat no run; a shard that takes a replica has another replication id
         assert bool(again) == (how != "slots are moved")
         store.materialize()

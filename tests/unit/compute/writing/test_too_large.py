@@ -88,7 +88,7 @@ def test_many_are_counted_and_some_named(small: Bench) -> None:
     (run,) = small.materialize().runs
     assert (run.applied, run.too_large) == (0, 50)
     assert len(run.warnings) == 21
-    assert run.warnings[-1] == "30 more rows are larger than the online store takes"
+    assert run.warnings[-1] == "30 more rows are larger than the online store accepts"
 
 
 def test_a_cache_only_row_is_rejected(small: Bench) -> None:
