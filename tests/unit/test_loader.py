@@ -1,12 +1,13 @@
 """What is found at run time: definitions in a project's files, stores and engines through entry points."""
 
+import shutil
 import subprocess
 import sys
 
 import pytest
 
 from headwater.errors import ConfigError, DefinitionError, MissingExtra, needs_package
-from headwater.loader import OFFLINE_ENGINES, ONLINE_STORES, load_definitions, load_plugin
+from headwater.loader import OFFLINE_ENGINES, ONLINE_STORES, find_plugin, load_definitions, load_plugin
 
 ENTITY = 'import headwater as hw\n{name} = hw.Entity("{name}", join_keys={{"{name}": hw.String}})\n'
 VIEW = (
@@ -113,6 +114,19 @@ def test_headwaters_own_stores_are_found_through_entry_points():
     assert load_plugin(OFFLINE_ENGINES, "duckdb").__name__ == "DuckDBEngine"
     assert load_plugin(ONLINE_STORES, "lmdb").__name__ == "LMDBOnlineStore"
     assert load_plugin(ONLINE_STORES, "memory").__name__ == "MemoryOnlineStore"
+
+
+def test_what_is_installed_or_removed_meanwhile_is_seen(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="no online store 'late'"):
+            find_plugin(ONLINE_STORES, "late")
+        metadata = tmp_path / "late-1.0.dist-info"
+        metadata.mkdir()
+        (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: late\nVersion: 1.0\n")
+        (metadata / "entry_points.txt").write_text("[headwater.online_stores]\nlate = late.store:Store\n")
+        assert find_plugin(ONLINE_STORES, "late").value == "late.store:Store"
+        shutil.rmtree(metadata)
 
 
 def test_an_unknown_store_names_the_nearest_and_those_there_are():

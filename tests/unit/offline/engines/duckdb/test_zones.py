@@ -12,8 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 import headwater as hw
+from headwater.clock import FIRST_MICROS, LAST_MICROS, from_micros, to_micros
 from headwater.definitions.sources import Source
 from headwater.errors import DefinitionError, HeadwaterError, UsageError
+from headwater.planning.local_time import source_times
 
 USER = hw.Entity("user", join_keys={"user": hw.Int64})
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
@@ -297,6 +299,25 @@ def test_an_instant_beyond_the_years_is_named(tmp_path: Path, kind: str) -> None
             store.get_historical_features(spine, ["v:ends"]).to_arrow()
         with pytest.raises(HeadwaterError, match=match):
             store.materialize()
+
+
+@pytest.mark.parametrize("zone", [BERLIN, NEW_YORK, "Asia/Kolkata", "Australia/Lord_Howe", "-09:30"])
+def test_the_first_and_the_last_days_are_what_python_takes_them_for(tmp_path: Path, zone: str) -> None:
+    days = [datetime(1, 1, 1), datetime(9999, 12, 29, 12)]
+    given = [day + timedelta(hours=6 * step, microseconds=step) for day in days for step in range(1, 9)]
+    local = source_times(zone)
+    assert local is not None
+    micros = {time: local.instant(to_micros(time.replace(tzinfo=UTC)))[0] for time in given}
+    times = [time for time in given if FIRST_MICROS <= micros[time] <= LAST_MICROS]
+    assert len(times) > 10
+    instants = [from_micros(micros[time]) for time in times]
+    rows = pa.table({"user": range(len(times)), "at": [NOON] * len(times), "x": times})
+    pq.write_table(rows, tmp_path / "d.parquet")
+    source = hw.ParquetSource("d.parquet", event_time="at", timezone=zone)
+    view = hw.FeatureView("v", entity=USER, source=source, features=[hw.Feature("x", hw.Timestamp)])
+    with hw.FeatureStore.in_memory([USER, view], path=tmp_path, clock=lambda: NOW) as store:
+        spine = pa.table({"user": rows["user"], "timestamp": [NOW] * len(times)})
+        assert store.get_historical_features(spine, ["v:x"]).to_arrow()["x"].to_pylist() == instants
 
 
 FAR = datetime(9999, 12, 31, 23, 59, 59)
