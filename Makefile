@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup servers demo test test-deep test-lowest bench bench-peers lint format docs lock clean
+.PHONY: help setup servers demo test test-deep test-lowest bench bench-peers lint format docs site lock clean
 
 BIN := .venv/bin
 PLUGIN := $(wildcard tests/plugin/pyproject.toml)
@@ -44,14 +44,18 @@ format: .venv/.stamp ## format the code and fix what can be fixed
 	$(BIN)/ruff check --fix $(PATHS)
 	$(BIN)/ruff format $(PATHS)
 
-docs: .venv/.stamp ## write the generated pages anew
+docs: .venv/.stamp ## regenerate the generated pages
 	$(BIN)/python scripts/cli_reference.py
 
-lock: .venv/.stamp ## write requirements/*.lock anew, at the newest versions that pyproject.toml allows
+site: .venv-site/.stamp ## build the documentation site, with an API reference, in site/
+	NO_MKDOCS_2_WARNING=1 .venv-site/bin/mkdocs build --quiet --strict
+	.venv-site/bin/python scripts/site_check.py site
+
+lock: .venv/.stamp ## regenerate requirements/*.lock, at the newest versions that pyproject.toml allows
 	scripts/lock.sh
 
-clean: ## remove what can be made anew, all but .venv
-	rm -rf .venv-demo .venv-lowest .venv-peers build dist htmlcov .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+clean: ## remove everything that can be rebuilt, except .venv
+	rm -rf .venv-demo .venv-lowest .venv-peers .venv-site site build dist htmlcov .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find src tests scripts $(wildcard benchmarks demo docs) -name __pycache__ -prune -exec rm -rf {} +
 
 .venv/.stamp: $(INPUTS) $(PLUGIN) requirements/dev.lock
@@ -64,6 +68,10 @@ clean: ## remove what can be made anew, all but .venv
 
 .venv-lowest/.stamp: $(INPUTS) $(PLUGIN) requirements/lowest.lock
 	scripts/venv.sh .venv-lowest requirements/lowest.lock
+	@touch $@
+
+.venv-site/.stamp: scripts/venv.sh requirements/bootstrap.lock requirements/site.lock
+	scripts/venv.sh .venv-site requirements/site.lock
 	@touch $@
 
 .venv-peers/.stamp: scripts/venv.sh requirements/bootstrap.lock requirements/peers.lock

@@ -14,6 +14,7 @@ compile demo.lock pyproject.toml --extra demo
 compile dev.lock pyproject.toml --extra demo --extra dynamodb --extra pandas --extra polars --extra postgres --extra redis --extra testing --group dev
 compile lowest.lock pyproject.toml --extra dynamodb --extra pandas --extra polars --extra postgres --extra redis --extra testing --group xdist --group emulators --resolution lowest-direct
 echo "feast[duckdb,redis]" | compile peers.lock -
+printf "%s\n" mkdocs-material "mkdocstrings[python]" ruff | compile site.lock -
 
 if grep -nE '://|file:|@ |(^| )/' requirements/*.lock; then
     echo "a lock file names a host or a folder" >&2

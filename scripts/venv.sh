@@ -1,5 +1,5 @@
 #!/bin/sh
-# Make the virtual environment $1 hold exactly the lock file $2, and this package in editable form (the peers' without it).
+# Make the virtual environment $1 hold exactly the lock file $2, and this package in editable form (not for the peers and the site).
 set -eu
 venv=$1
 lock=$2
@@ -44,7 +44,7 @@ fi
 set -- --editable .
 [ ! -e tests/plugin/pyproject.toml ] || [ "$venv" = .venv-demo ] || set -- "$@" --editable tests/plugin
 "$venv/bin/uv" pip sync --quiet --python "$venv/bin/python" "$lock"
-[ "$venv" != .venv-peers ] || exit 0
+case $venv in .venv-peers | .venv-site) exit 0 ;; esac
 "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" --no-deps "$@"
 
 # Every process of a test, a demo or a benchmark would otherwise compile what it imports, where PYTHONDONTWRITEBYTECODE

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import html as markup
 from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, Any
+
+from headwater.html_tables import escaped, html_table
 
 if TYPE_CHECKING:
     from headwater.advisor.result import ArchitectureComparison
@@ -51,13 +52,9 @@ def text(comparison: ArchitectureComparison) -> str:
 def html(comparison: ArchitectureComparison) -> str:
     """The same as HTML."""
     head, *rows = _rows(comparison)
-    cells = ["".join(f"<td>{markup.escape(cell)}</td>" for cell in row) for row in rows]
-    body = "".join(f"<tr>{row}</tr>" for row in cells)
-    names = "".join(f"<th>{markup.escape(name)}</th>" for name in head)
-    said = "".join(f"<li>{markup.escape(sentence)}</li>" for sentence in comparison.recommendation_reasoning)
-    if comparison.requirements.asks_nothing:
-        return f"<ul>{said}</ul>"
-    return f"<table><thead><tr>{names}</tr></thead><tbody>{body}</tbody></table><ul>{said}</ul>"
+    said = "".join(f"<li>{escaped(sentence)}</li>" for sentence in comparison.recommendation_reasoning)
+    table = "" if comparison.requirements.asks_nothing else html_table(head, rows)
+    return f"{table}<ul>{said}</ul>"
 
 
 def _rows(comparison: ArchitectureComparison) -> list[list[str]]:

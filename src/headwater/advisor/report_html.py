@@ -11,6 +11,7 @@ from headwater.advisor import labels, report_charts
 from headwater.advisor.report_profiles import components, profiles
 from headwater.advisor.result import ArchitectureComparison, Fit, Verdict
 from headwater.errors import ConfigError
+from headwater.html_tables import Markup, html_table
 from headwater.scratch import whole_file
 
 _SIGNS = {Verdict.MET: "✓", Verdict.MISSED: "✗", Verdict.UNKNOWN: "?"}
@@ -168,21 +169,13 @@ def _charts(comparison: ArchitectureComparison) -> Iterator[str]:
 
 
 def _table(summary: str, head: list[str], rows: list[list[str]]) -> str:
-    heads = "".join(f'<th scope="col">{escape(name)}</th>' for name in head)
-    body = "".join(
-        f'<tr><th scope="row">{escape(row[0])}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in row[1:])}</tr>'
-        for row in rows
-    )
-    return (
-        f'<details><summary>{escape(summary)}</summary><div class="scroll"><table><thead><tr>{heads}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div></details>"
-    )
+    table = html_table(head, rows, row_heads=True)
+    return f'<details><summary>{escape(summary)}</summary><div class="scroll">{table}</div></details>'
 
 
-def _pill(verdict: Verdict) -> str:
-    return (
-        f'<span class="pill {verdict.value}"><span aria-hidden="true">{_SIGNS[verdict]}</span> {verdict.value}</span>'
-    )
+def _pill(verdict: Verdict) -> Markup:
+    sign = f'<span aria-hidden="true">{_SIGNS[verdict]}</span>'
+    return Markup(f'<span class="pill {verdict.value}">{sign} {verdict.value}</span>')
 
 
 def _fit(comparison: ArchitectureComparison) -> Iterator[str]:
@@ -190,25 +183,23 @@ def _fit(comparison: ArchitectureComparison) -> Iterator[str]:
     entries = next(iter(analyses.values())).fit
     if not entries:
         return
-    yield '<h2>Fit</h2><p class="note">Each requirement against each system. What reads “must” puts a system out where'
-    yield ' it is missed.</p><div class="scroll"><table><thead><tr><th scope="col">requirement</th>'
-    yield "".join(f'<th scope="col">{escape(name)}</th>' for name in analyses) + "</tr></thead><tbody>"
-    for place, entry in enumerate(entries):
+    yield '<h2>Fit</h2><p class="note">Each requirement against each system. A system that misses a “must” is out.</p>'
+    rows = []
+    for index, entry in enumerate(entries):
         must = ' <span class="must">must</span>' if entry.hard else ""
-        cells = "".join(f"<td>{_pill(analysis.fit[place].verdict)}</td>" for analysis in analyses.values())
-        label = escape(labels.requirement(entry.requirement, asked))
-        yield f'<tr><th scope="row">{label}{must}</th>{cells}</tr>'
-    yield "</tbody></table></div>"
+        label = Markup(escape(labels.requirement(entry.requirement, asked)) + must)
+        rows.append([label, *(_pill(analysis.fit[index].verdict) for analysis in analyses.values())])
+    yield f'<div class="scroll">{html_table(["requirement", *analyses], rows, row_heads=True)}</div>'
 
 
 def _firmness(comparison: ArchitectureComparison) -> Iterator[str]:
     firm, first = comparison.sensitivity, _first(comparison)
     if not first:
         return
-    leader = first[0] if len(first) == 1 else "those in front"
+    leader = first[0] if len(first) == 1 else "the leaders"
     if firm.weights:
         yield '<h2>What would change the answer</h2><p class="note">One weight moves, the others keep their'
-        yield f" proportions. The ring is the weight now; in the filled span {escape(leader)} stays in front, and a"
+        yield f" proportions. The ring is the weight now; in the filled span {escape(leader)} stays first, and a"
         yield ' label says who leads beyond it.</p><figure class="card">'
         yield f"{report_charts.weights(firm.weights, leader)}</figure>"
         rows = [

@@ -8,6 +8,7 @@ from html import escape
 from headwater.advisor.fit import NOT_STATED
 from headwater.advisor.profiles import UNSOURCED, Profile
 from headwater.advisor.result import ArchitectureComparison, FeatureStoreComponent
+from headwater.html_tables import Markup, html_table
 
 _GROUPS = {
     "Figures": {
@@ -77,14 +78,13 @@ def _cell(profile: Profile, field: str, notes: dict[str, int]) -> str:
 def components(comparison: ArchitectureComparison) -> Iterator[str]:
     """What fills each part of each system."""
     analyses = comparison.detailed_analysis
-    yield '<h2>Components</h2><p class="note">What fills each part of a feature store, as far as the profile says.</p>'
-    yield '<div class="scroll"><table class="wide"><thead><tr><th scope="col">part</th>'
-    yield "".join(f'<th scope="col">{escape(name)}</th>' for name in analyses) + "</tr></thead><tbody>"
-    for part in FeatureStoreComponent:
-        cells = "".join(f"<td>{_part(analysis.components[part])}</td>" for analysis in analyses.values())
-        yield f'<tr><th scope="row">{part.value.replace("_", " ")}</th>{cells}</tr>'
-    yield "</tbody></table></div>"
+    yield '<h2>Components</h2><p class="note">What fills each part of a feature store, according to the profile.</p>'
+    rows = (
+        [part.value.replace("_", " "), *(_part(analysis.components[part]) for analysis in analyses.values())]
+        for part in FeatureStoreComponent
+    )
+    yield f'<div class="scroll">{html_table(["part", *analyses], rows, row_heads=True, css="wide")}</div>'
 
 
 def _part(text: str) -> str:
-    return f'<span class="none">{escape(text)}</span>' if text == NOT_STATED else escape(text)
+    return Markup(f'<span class="none">{escape(text)}</span>') if text == NOT_STATED else text

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import Any
 
-from headwater.planning.frames import to_html
+from headwater.html_tables import html_table
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    return to_html(head, ([_shown(value) for value in row] for row in rows))
+def _table(head: Sequence[str], rows: Iterable[Sequence[Any]], notes: Iterable[str] = ()) -> str:
+    return html_table(head, ([_shown(value) for value in row] for row in rows), notes=notes)
 
 
 def _counts(report: Any, names: Iterable[str]) -> str:
@@ -65,8 +64,7 @@ class WriteReport:
     def _repr_html_(self) -> str:
         more = ("too_large",) if self.too_large else ()
         names = ("applied", "superseded", "rejected", "future", "skipped", *more, "durable")
-        problems = "".join(f"<br>{html.escape(p)}" for p in self.problems[:20])
-        return _table(names, [[getattr(self, name) for name in names]]) + problems
+        return _table(names, [[getattr(self, name) for name in names]], self.problems[:20])
 
 
 @dataclass(frozen=True)

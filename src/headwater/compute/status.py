@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -15,6 +14,7 @@ from headwater.compute.context import Rooms
 from headwater.compute.refreshing.records import Records, TimeToFresh
 from headwater.compute.writing.erase_entity import PendingPurges, pending_purges
 from headwater.errors import LogMismatch, StoreError
+from headwater.html_tables import html_table
 from headwater.online.fetching.fetcher import ReadCounts
 from headwater.online.hints import QueueCounts
 from headwater.online.meta import read_watermarks
@@ -142,12 +142,8 @@ class StoreStatus:
 
     def _repr_html_(self) -> str:
         names = ("view", "version", "state", "watermark", "behind", "log_behind", "freshness_sla", "newest", "fresh")
-        head = "".join(f"<th>{name}</th>" for name in names)
-        rows = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(str(getattr(v, name)))}</td>" for name in names) + "</tr>"
-            for v in self.versions
-        )
-        return f"<table><tr>{head}</tr>{rows}</table>" + "".join(f"<p>{html.escape(w)}</p>" for w in self.warnings)
+        rows = ([str(getattr(version, name)) for name in names] for version in self.versions)
+        return html_table(names, rows, notes=self.warnings)
 
 
 def status(rooms: Rooms, now: int, registry: Mapping[str, Any], exposed: Sequence[Path] = ()) -> StoreStatus:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,6 +11,7 @@ from typing import Any
 from headwater.clock import from_micros
 from headwater.compute.context import Rooms
 from headwater.errors import FormatError, HeadwaterError, StoreError, UsageError, brief
+from headwater.html_tables import html_table
 from headwater.offline.base import LeftOut
 from headwater.offline.log.folder import GIVEN_UP
 from headwater.offline.log.verify import LogCheck, LogDamage
@@ -20,7 +20,6 @@ from headwater.online.rows.codec import long_key, without_key
 from headwater.online.rows.decoded import DecodedRows
 from headwater.online.rows.encoder import ViewRows
 from headwater.online.rows.row_format import RowFormat
-from headwater.planning.frames import to_html
 from headwater.planning.resolve import whole_view
 
 _CHUNK = 1_000
@@ -117,8 +116,8 @@ class VerifyReport:
 
     def _repr_html_(self) -> str:
         head = ("part", "kind", "view", "name", "reason", "rows", "go_on")
-        table = to_html(head, ([str(getattr(damage, name)) for name in head] for damage in self.damaged))
-        return table + "".join(f"<p>{html.escape(note)}</p>" for note in (*self.left_out, *self.notes))
+        rows = ([str(getattr(damage, name)) for name in head] for damage in self.damaged)
+        return html_table(head, rows, notes=(*self.left_out, *self.notes))
 
 
 def verify(

@@ -12,13 +12,13 @@ from headwater.types import DType
 
 @dataclass(frozen=True)
 class Entity:
-    """Something features describe, found by one or more join keys.
+    """What features describe, identified by one or more join keys.
 
     Attributes:
         name: the entity's name, unique in the project.
-        join_keys: name → dtype of each key, in order; a key may be of any scalar dtype but a float.
-        description: for people.
-        tags: free labels.
+        join_keys: name → dtype of each join key, in order; any scalar dtype except floats.
+        description: text for readers of the catalog.
+        tags: free labels, text → text.
     """
 
     name: str

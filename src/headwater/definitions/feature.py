@@ -16,18 +16,19 @@ from headwater.types import DType, FeatureKind
 
 @dataclass(frozen=True)
 class Feature:
-    """One feature.
+    """One feature of a view.
 
     Attributes:
-        name: unique within its view.
-        dtype: `hw.Float64`, …; values are widened to it where nothing is lost.
-        column: the source's column, where it has another name.
-        description: for people.
-        default: fills a value that is absent (no row, expired, deleted, not yet known), never a NULL.
-        kind: numerical, categorical or embedding; follows the dtype unless given.
-        freshness_sla: how old the value may be before it is stale; the view's unless given.
-        owner: who answers for it; the view's unless given.
-        tags: free labels.
+        name: the feature's name, unique within its view.
+        dtype: `hw.Float64`, …; values of the source are widened to it if nothing is lost.
+        column: the source's column, if it has another name.
+        description: text for readers of the catalog.
+        default: the value that replaces an absent one (no row, expired, deleted, not yet known); never a NULL.
+        kind: numerical, categorical or embedding; derived from the dtype by default.
+        freshness_sla: the age at which a value becomes stale, a duration such as `"1h"` or a timedelta; the view's by
+            default.
+        owner: who is responsible for it; the view's owner by default.
+        tags: free labels, text → text.
     """
 
     name: str

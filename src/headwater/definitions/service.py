@@ -13,13 +13,15 @@ from headwater.definitions.view import FeatureSelection, FeatureView
 
 @dataclass(frozen=True)
 class FeatureService:
-    """What a model reads; stored expanded, so that its columns never change under it.
+    """The features that a model reads, stored with the versions of their columns: they do not change under the model.
 
     Attributes:
-        name: unique in the project.
+        name: the service's name, unique in the project.
         features: selections (`weather["temp"]`, an alias), whole views, or references (`"weather:temp"`).
-        version: left out, `apply` numbers the service.
-        owner, description, tags: for people; changed in place.
+        version: `major.minor.patch`; None: `apply` numbers the service.
+        owner: who is responsible for it; changed in place.
+        description: text for readers of the catalog; changed in place.
+        tags: free labels, text → text; changed in place.
         full_names: whether columns are named `view__feature`.
     """
 

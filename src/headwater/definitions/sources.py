@@ -18,15 +18,18 @@ LACKING = b"headwater.lacking"
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """What every source names.
+    """The settings that every source has.
 
     Attributes:
-        event_time: the column that says when a row became true; None: valid always (a dimension table).
-        created_time: the column that says when a row was known; None: at event time + `delay`.
-        event_id: the column that tells events apart, where a source may repeat them.
-        delay: how long after its event time a row is known, where no column says so.
-        timezone: of naive times and dates (`Europe/Berlin`, `+02:00`); None: UTC. Of a query's table: of its naive
-            timestamps, which the query sees as instants; None: they stay naive, and are of the query's zone.
+        event_time: the column with the time at which a row became true; None: rows are always valid (a dimension
+            table).
+        created_time: the column with the time at which a row became known; None: event time + `delay`.
+        event_id: the column that identifies an event, if the source may contain an event more than once.
+        delay: how long after its event time a row becomes known, if no column says so: a duration such as `"10m"`, or
+            a timedelta.
+        timezone: the time zone of naive times and dates (`"Europe/Berlin"`, `"+02:00"`); None: UTC. For a table of a
+            query: the zone of its naive timestamps, which the query sees as instants; None: they stay naive and are
+            read in the query's zone.
     """
 
     kind: ClassVar[str] = ""
@@ -64,7 +67,12 @@ class Source:
 
 @dataclass(frozen=True)
 class ParquetSource(Source):
-    """Parquet files: a file, a folder, a glob (`data/**/*.parquet`, hive partitions become columns), `s3://` or `gs://`."""
+    """Parquet files.
+
+    Attributes:
+        path: a file, a folder, a glob (`data/**/*.parquet`), or a URL that begins with `s3://` or `gs://`. Relative
+            paths start at the project's folder; Hive partitions (`day=2026-01-01/`) become columns.
+    """
 
     kind: ClassVar[str] = "parquet"
     path: str = ""
@@ -76,13 +84,25 @@ class ParquetSource(Source):
 
 @dataclass(frozen=True)
 class CSVSource(Source):
-    """CSV files: a file, a folder, a glob; columns are cast to the declared dtypes.
+    """CSV files; columns are cast to the declared dtypes.
 
     Attributes:
-        path: as of a `ParquetSource`, on disk.
-        nulls, delimiter, quote, escape, comment, header, skip, encoding, decimal, thousands, date_format,
-            timestamp_format: how the files are written; see `CSVFormat`.
-        schema: the dtype of columns that no feature, key or time declares, for queries; without it they are text.
+        path: a file, a folder or a glob on disk; `.gz` and `.zst` files are decompressed.
+        nulls: the texts that mean NULL, in quotes or not. By default the empty text does, except in quotes in a column
+            of text or bytes: there `""` is the empty text, as most programs write it.
+        delimiter: the field separator; None: a comma, or a tab in a .tsv or .tab file.
+        quote: the character that encloses fields with delimiters, line breaks or quotes; None: there is none.
+        escape: the character before a quote within quotes; by default the quote itself, written twice; None: there is
+            none.
+        comment: lines that begin with this character are left out; None: there are no comments.
+        header: whether the first line names the columns; else they are column0, column1, ….
+        skip: the number of lines before the header or the first row.
+        encoding: the encoding by its Python name; a byte order mark of UTF-8 is ignored.
+        decimal: the decimal separator of numbers.
+        thousands: the thousands separator of numbers; None: there is none.
+        date_format: how dates are written, in strftime directives; None: ISO 8601.
+        timestamp_format: how times are written, in strftime directives; None: ISO 8601.
+        schema: the dtypes of columns that no feature, key or time declares, for queries; without it they are text.
         types_found: whether a query sees the types that DuckDB finds in the text, as an earlier release registered it.
         kept_types: those types, once a plan has written them down; never part of a version.
     """
@@ -130,14 +150,14 @@ class CSVSource(Source):
 
 @dataclass(frozen=True)
 class JSONSource(Source):
-    """JSON files: a file, a folder, a glob; an object a line, or one array of objects.
+    """JSON files: one object per line, or one array of objects.
 
-    A column that a row has not is NULL. Times, dates and bytes are text in JSON (ISO 8601, UTF-8).
+    A column that is missing in a row is NULL. Times, dates and bytes are text in JSON (ISO 8601, UTF-8).
 
     Attributes:
-        path: as of a `ParquetSource`, on disk.
+        path: a file, a folder or a glob on disk; `.gz` and `.zst` files are decompressed.
         lines: whether each line is an object; else each file is one array of objects.
-        schema: the dtype of columns that no feature, key or time declares, for queries; without it they are text.
+        schema: the dtypes of columns that no feature, key or time declares, for queries; without it they are text.
     """
 
     kind: ClassVar[str] = "json"
@@ -159,7 +179,12 @@ TEXT_SOURCES = (CSVSource, JSONSource)
 
 @dataclass(frozen=True)
 class SQLSource(Source):
-    """A query over other sources, named in `tables`; written in DuckDB's dialect."""
+    """A query over other sources.
+
+    Attributes:
+        query: one SELECT in DuckDB's dialect.
+        tables: the name of a table in the query → the source that it reads.
+    """
 
     kind: ClassVar[str] = "sql"
     query: str = ""
@@ -171,7 +196,11 @@ class SQLSource(Source):
 
 @dataclass(frozen=True, eq=False)
 class TableSource(Source):
-    """A table in memory: pandas, polars, pyarrow or a list of dicts; it lives in the store object that was given it."""
+    """A table in memory; it exists only in the store object that it was given to.
+
+    Attributes:
+        table: a pandas or polars frame, a pyarrow table or a list of dicts.
+    """
 
     kind: ClassVar[str] = "table"
     table: Any = None
@@ -179,7 +208,11 @@ class TableSource(Source):
 
 @dataclass(frozen=True)
 class PushSource(Source):
-    """Filled by `write` alone; its history is the offline log."""
+    """A source that only `write` fills; its history is the offline log.
+
+    Attributes:
+        schema: the dtypes of columns of written rows that no feature, key or time declares.
+    """
 
     kind: ClassVar[str] = "push"
     schema: Mapping[str, DType] | None = field(default=None, kw_only=True)
@@ -189,7 +222,7 @@ class PushSource(Source):
 
 
 def at_new_location(source: Source, old: Source, new: Source) -> Source:
-    """A source that read data where another one did, where that one reads it now; each table of a query for itself."""
+    """The source `source`, which read its data at `old`'s location, at `new`'s; each table of a query by itself."""
     if isinstance(source, SQLSource) and isinstance(old, SQLSource) and isinstance(new, SQLSource):
         tables = {
             name: at_new_location(table, old.tables[name], new.tables[name])

@@ -25,16 +25,19 @@ class FeatureView:
     """Features of one entity from one source; (name, version) is immutable once applied.
 
     Attributes:
-        name: unique in the project.
+        name: the view's name, unique in the project.
         entity: an entity, a list of them, or `()` for global values.
-        source: where the rows come from.
-        features: the features, in the order users see.
-        version: `major.minor.patch`; left out, `apply` numbers the view.
-        join_key_map: join key → the source's column, where they differ.
-        ttl: how old a value may be to be used at all; None or 0 is no limit.
-        freshness_sla: how old it may be before it is stale.
+        source: the source of the rows.
+        features: the features, in the order in which results have them.
+        version: `major.minor.patch`; None: `apply` numbers the view.
+        join_key_map: join key → the source's column, where the names differ.
+        ttl: the age beyond which a value is not used at all, a duration such as `"6h"` or a timedelta; None or 0: no
+            limit.
+        freshness_sla: the age at which a value becomes stale, likewise; None: never.
         availability_sla: the share of reads, 0 to 1, that should find a value.
-        owner, description, tags: for people; changed in place.
+        owner: who is responsible for it; changed in place.
+        description: text for readers of the catalog; changed in place.
+        tags: free labels, text → text; changed in place.
     """
 
     name: str
@@ -98,7 +101,14 @@ class FeatureView:
         return {f.name: f for f in reversed(self.feature_list) if isinstance(f.name, str)}
 
     def key_column(self, join_key: str) -> str:
-        """The source's column that holds a join key."""
+        """The source's column that holds a join key.
+
+        Args:
+            join_key: the name of a join key.
+
+        Returns:
+            The name of the column: `join_key` itself unless `join_key_map` names another.
+        """
         return self.join_key_map.get(join_key, join_key)
 
     @property
@@ -114,8 +124,14 @@ class FeatureView:
     def feature(self, name: str) -> Feature:
         """The feature of that name.
 
+        Args:
+            name: the name of a feature of this view.
+
+        Returns:
+            The feature's definition.
+
         Raises:
-            FeatureNotFound: naming the features there are.
+            FeatureNotFound: the view has no such feature; the message lists those that it has.
         """
         if name in self.features_by_name:
             return self.features_by_name[name]
@@ -129,26 +145,36 @@ class FeatureView:
         return FeatureSelection(self)[names]
 
     def alias(self, name: str, join_key_map: Mapping[str, str] | None = None) -> FeatureSelection:
-        """The same view by other columns of the request: its features carry the alias's name.
+        """The same view read by other columns of the request: its columns carry the alias's name.
 
         Args:
             name: the alias, e.g. `dest_airport`.
             join_key_map: join key → the column of the spine or request.
+
+        Returns:
+            A selection of all features, for services and reads.
         """
         return FeatureSelection(self, alias=name, join_key_map=dict(join_key_map or {}))
 
     def rename(self, names: Mapping[str, str]) -> FeatureSelection:
-        """The whole view with some output columns renamed."""
+        """The whole view with some output columns renamed.
+
+        Args:
+            names: feature → output column.
+
+        Returns:
+            A selection of all features, for services and reads.
+        """
         return FeatureSelection(self).rename(names)
 
 
 @dataclass(frozen=True)
 class FeatureSelection:
-    """Some features of a view as a service or request asks for them.
+    """Some features of a view, as a service or a request selects them.
 
     Attributes:
         view: the view object.
-        names: the features asked for; None is all of them.
+        names: the selected features; None: all of them.
         alias: the alias whose name the features carry, or None.
         join_key_map: join key → column of the request, for an alias.
         renames: feature → output column.
@@ -165,7 +191,7 @@ class FeatureSelection:
 
     @property
     def feature_names(self) -> tuple[str, ...]:
-        """The names of the features asked for, in order."""
+        """The names of the selected features, in order."""
         return self.view.feature_names if self.names is None else self.names
 
     def __getitem__(self, names: str | tuple[str, ...]) -> FeatureSelection:
@@ -177,8 +203,14 @@ class FeatureSelection:
     def rename(self, names: Mapping[str, str]) -> FeatureSelection:
         """The same selection with some output columns renamed.
 
+        Args:
+            names: feature → output column.
+
+        Returns:
+            A new selection.
+
         Raises:
-            FeatureNotFound: a name that the selection does not hold.
+            FeatureNotFound: a feature is not selected.
         """
         there = frozenset(self.feature_names)
         for name in names:

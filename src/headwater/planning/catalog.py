@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from headwater.definitions.feature import Feature
 from headwater.definitions.view import FeatureView
-from headwater.planning.frames import to_html
+from headwater.html_tables import html_table
 from headwater.planning.resolve import ResolvedRequest, resolve, whole_view
 from headwater.planning.service_reads import selections_read
 from headwater.planning.snapshot import RegistrySnapshot, ServiceVersion, ViewRecord, ViewVersion
@@ -56,7 +56,7 @@ class _Info(ABC):
     def _repr_html_(self) -> str:
         caption = f"{self.name} {self.version}{', live' if self.live else ''}"
         rows = ((name, str(dtype), note) for name, dtype, note in self._columns)
-        return to_html(("feature", "dtype", ""), rows, caption)
+        return html_table(("feature", "dtype", ""), rows, caption=caption)
 
 
 @dataclass(frozen=True)

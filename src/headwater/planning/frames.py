@@ -1,11 +1,9 @@
-"""Arrow tables as users look at them: pandas and polars frames, and the HTML table that notebooks show."""
+"""Arrow tables as users look at them: pandas and polars frames."""
 
 from __future__ import annotations
 
-import html
 import re
 import zoneinfo
-from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -124,11 +122,3 @@ def _array(values: pa.Array) -> Any:
     made = np.empty(len(values), object)
     made[:] = values.to_pylist()
     return made
-
-
-def to_html(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "") -> str:
-    """An HTML table of plain text."""
-    top = "".join(f"<th>{html.escape(name)}</th>" for name in head)
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    title = f"<caption>{html.escape(caption)}</caption>" if caption else ""
-    return f"<table>{title}<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"

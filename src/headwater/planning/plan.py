@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,8 +10,9 @@ from headwater.definitions.serialize import view_to_dict
 from headwater.definitions.sources import reads_text
 from headwater.definitions.view import FeatureView
 from headwater.errors import RegistryConflict
+from headwater.html_tables import paragraphs
 from headwater.planning.snapshot import ServiceVersion
-from headwater.planning.stages import Kind, Stage, html_table
+from headwater.planning.stages import Kind, Stage, stages_html
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +93,7 @@ class Plan:
         }
 
     def _repr_html_(self) -> str:
-        warnings = "".join(f"<p>{html.escape(warning)}</p>" for warning in self.warnings)
-        return (html_table(self.stages) if self.stages else f"<p>{html.escape(str(self))}</p>") + warnings
+        return stages_html(self.stages, self.warnings) if self.stages else paragraphs([str(self), *self.warnings])
 
 
 def _content(stage: Stage) -> tuple[Any, ...]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 from headwater.definitions.entity import Entity
 from headwater.definitions.view import FeatureView
+from headwater.html_tables import below_each_other, html_table
 from headwater.planning.differences import Bump
 from headwater.planning.snapshot import Kind as Kind
 from headwater.planning.snapshot import ServiceVersion
@@ -154,11 +154,7 @@ class Stage:
         }
 
 
-def html_table(stages: Iterable[Stage]) -> str:
-    """The HTML form of stages, for notebooks."""
-    cells = [(s.kind.words, s.name, s.title, "<br>".join(escape(line) for line in s.details)) for s in stages]
-    rows = "".join(
-        f"<tr><td>{kind}</td><td>{escape(name)}</td><td>{escape(title)}</td><td>{details}</td></tr>"
-        for kind, name, title, details in cells
-    )
-    return f"<table><tr><th></th><th>name</th><th>change</th><th>details</th></tr>{rows}</table>"
+def stages_html(stages: Iterable[Stage], notes: Iterable[str] = ()) -> str:
+    """The HTML form of stages, for notebooks; `notes` are paragraphs below."""
+    rows = ((s.kind.words, s.name, s.title, below_each_other(s.details)) for s in stages)
+    return html_table(("", "name", "change", "details"), rows, notes=notes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -16,9 +15,10 @@ import pyarrow.parquet as pq
 from headwater.clock import from_micros
 from headwater.errors import LogDamaged, SourceError, StorageFull, StoreError, UsageError
 from headwater.forks import OfOneProcess
+from headwater.html_tables import html_table
 from headwater.interrupts import leaves_nothing
 from headwater.offline.base import HistoryRequest, HistoryRun, OfflineEngine, lost_files
-from headwater.planning.frames import to_html, to_pandas, to_polars, with_zones
+from headwater.planning.frames import to_pandas, to_polars, with_zones
 from headwater.planning.shown import short_form
 from headwater.planning.tables import is_pandas, is_polars
 from headwater.planning.value_checks import left_out, python_values
@@ -284,8 +284,7 @@ class HistoryResult(OfOneProcess):
         names = self._run.schema.names
         rows = [] if first is None else list(zip(*map(_short_values, first.columns), strict=True))
         shown = (["" if value is None else str(value) for value in row] for row in rows)
-        notes = "".join(f"<p>{html.escape(note)}</p>" for note in [*_summaries(self.metadata), *self.metadata.warnings])
-        return to_html(names, shown) + notes
+        return html_table(names, shown, notes=[*_summaries(self.metadata), *self.metadata.warnings])
 
 
 def _short_values(column: pa.Array) -> list[Any]:
