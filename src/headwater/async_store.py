@@ -1,128 +1,260 @@
-"""AsyncFeatureStore: the same door on an event loop; reads take an asynchronous client where the store has one."""
+"""AsyncFeatureStore: the same API on an event loop; reads take an asynchronous client where the store has one."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
 from headwater import forks
-from headwater.compute.reading.async_reads import AsyncPreparedReader, async_fetcher
-from headwater.compute.reports import DeleteReport, MaterializeReport, WriteReport
-from headwater.compute.status import StoreStatus
-from headwater.offline.join.result import HistoryResult
+from headwater.clock import Clock
+from headwater.compute.reading.async_reads import AsyncPreparedReader
+from headwater.compute.services import Services
+from headwater.observer import Observer, silent
+from headwater.online.base import OnlineStore
 from headwater.online.fetching.fetcher import AsyncFetcher
 from headwater.online.reading.result import OnlineResult
 from headwater.online.session import Session
-from headwater.planning.plan import Plan
+from headwater.registry.registry import FeatureRegistry
 from headwater.store import FeatureStore
 from headwater.types import ConsistencyLevel, StalePolicy, WriteTarget
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-class _Client:
-    """The client of one event loop, which ends with it.
-
-    A loop that shuts down (as `asyncio.run` does at its end) closes the asynchronous generators that were begun on it:
-    so one of them holds the client.
-    """
-
-    def __init__(self, fetcher: AsyncFetcher) -> None:
-        self.fetcher = fetcher
-        self._held = self._hold()
-        with suppress(StopIteration):
-            self._held.__anext__().send(None)
-
-    async def _hold(self) -> AsyncGenerator[None, None]:
-        try:
-            yield
-        finally:
-            await self.fetcher.reads.close()
-
-    async def close(self) -> None:
-        """End its connections; twice is a no-op."""
-        await self._held.aclose()
+if TYPE_CHECKING:
+    from headwater.compute.reports import DeleteReport, MaterializeReport, WriteReport
+    from headwater.compute.status import StoreStatus
+    from headwater.offline.base import OfflineEngine
+    from headwater.offline.join.result import HistoryResult
+    from headwater.planning.plan import Plan
+    from headwater.planning.pointers import PointerChange
 
 
 class AsyncFeatureStore(forks.OfOneProcess):
     """A feature store on an event loop: `async with hw.AsyncFeatureStore("path") as store`.
 
-    Reads are truly asynchronous on Redis and DynamoDB, and direct where the rows lie on this machine; everything else
-    (definitions, history, writes, runs) is the synchronous store's, on a thread. Arguments, results and errors are
-    those of `FeatureStore`. Each event loop that reads has a client of its own, which ends when the loop shuts down.
+    Reads are asynchronous on Redis and DynamoDB, and direct where the rows are on this machine; everything else
+    (definitions, history, writes, runs) is done by the synchronous store, on a thread. Each event loop that reads has a
+    client of its own, which ends when the loop shuts down.
 
     Args:
         path: the project's folder, or its `headwater.toml`.
-        options: as `FeatureStore` takes them.
+        registry: URL of the registry, or a `FeatureRegistry`; default: as the settings say.
+        online: URL of the online store, or an `OnlineStore`; default: as the settings say.
+        offline: name of the offline engine, or an `OfflineEngine`; default: as the settings say.
+        clock: returns the time now, as a `datetime` in UTC; default: the system's clock.
+        observer: is called with the progress of long calls; default: nothing is.
+
+    Attributes:
+        sync: the synchronous store.
+
+    Raises:
+        ConfigError: the folder does not exist, or a setting or URL is not valid.
+        MissingExtra: a package of the online store or offline engine is not installed.
     """
 
-    def __init__(self, path: str | Path = ".", **options: Any) -> None:
-        self._take(FeatureStore(path, **options))
+    def __init__(
+        self,
+        path: str | Path = ".",
+        *,
+        registry: str | FeatureRegistry | None = None,
+        online: str | OnlineStore | None = None,
+        offline: str | OfflineEngine | None = None,
+        clock: Clock | None = None,
+        observer: Observer = silent,
+    ) -> None:
+        self.sync = FeatureStore(
+            path, registry=registry, online=online, offline=offline, clock=clock, observer=observer
+        )
 
     @classmethod
-    def in_memory(cls, definitions: Iterable[Any], **options: Any) -> Self:
-        """A store with nothing on disk, as `FeatureStore.in_memory`."""
-        return cls.of(FeatureStore.in_memory(definitions, **options))
+    def in_memory(
+        cls,
+        definitions: Iterable[Any],
+        *,
+        sources: Mapping[str, Any] | None = None,
+        clock: Clock | None = None,
+        path: str | Path = ".",
+        observer: Observer = silent,
+    ) -> Self:
+        """Make a store with nothing on disk and apply definitions, as `FeatureStore.in_memory`.
+
+        Args:
+            definitions: entities, views and services.
+            sources: view → its rows, which are read instead of its source; for a view over a query also {table: rows}.
+            clock: returns the time now, as a `datetime` in UTC; default: the system's clock.
+            path: the folder that relative paths of sources start from.
+            observer: is called with the progress of long calls.
+
+        Returns:
+            The store; the definitions are registered and live.
+
+        Raises:
+            DefinitionError: everything that is wrong with the definitions.
+            FeatureViewNotFound: `sources` names a view that is not among the definitions.
+        """
+        return cls.of(FeatureStore.in_memory(definitions, sources=sources, clock=clock, path=path, observer=observer))
 
     @classmethod
     def of(cls, store: FeatureStore) -> Self:
-        """The asynchronous door of a store; closing it closes the store."""
+        """Use a synchronous store on event loops.
+
+        Args:
+            store: the store; closing the asynchronous one closes it.
+
+        Returns:
+            The asynchronous store.
+        """
         made = cls.__new__(cls)
-        made._take(store)
+        made.sync = store
         return made
 
-    def _take(self, store: FeatureStore) -> None:
-        self.sync = store
-        self._fetching: dict[asyncio.AbstractEventLoop, _Client] = {}
-        forks.after_fork(self, AsyncFeatureStore._in_child)
-
-    def _in_child(self) -> None:
-        # to close a client of the parent's event loop would take its sockets from that loop
-        forks.abandon(self._fetching)
-        self._fetching = {}
-
     @property
-    def registry(self) -> Any:
+    def registry(self) -> FeatureRegistry:
         """The registry, as `FeatureStore.registry`."""
         return self.sync.registry
 
-    async def _thread(self, work: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
-        return await asyncio.to_thread(work, *args, **options)
-
     async def plan(self, definitions: Iterable[Any] | None = None, *, check: bool = False) -> Plan:
-        """What `apply` would do; with `check` values are read too."""
-        return await self._thread(self.sync.plan, definitions, check=check)
+        """Show what `apply` would do; nothing is changed.
 
-    async def apply(self, definitions: Iterable[Any] | None = None) -> Plan:
-        """Register definitions: all or nothing."""
-        return await self._thread(self.sync.apply, definitions)
+        Args:
+            definitions: entities, views and services to add or change; None: the project's files.
+            check: also read values: the first 10,000 rows of each file of a source.
 
-    async def promote(self, name: str, version: str, force: bool = False) -> None:
-        """Make a version of a view or service live."""
-        await self._thread(self.sync.promote, name, version, force)
+        Returns:
+            The plan; `apply(plan)` runs it.
 
-    async def rollback(self, name: str) -> None:
-        """Make the version live that was live before."""
-        await self._thread(self.sync.rollback, name)
+        Raises:
+            DefinitionError: everything that is wrong, together, each with file and line.
+            VersionConflict: a definition was changed under a version that is registered.
+        """
+        return await asyncio.to_thread(self.sync.plan, definitions, check=check)
+
+    async def apply(
+        self, changes: Iterable[Any] | Plan | None = None, *, promote: bool = False, allow_removals: bool = False
+    ) -> Plan:
+        """Register definitions: all or nothing.
+
+        Args:
+            changes: entities, views and services to add or change; None: the project's files; a plan: that very plan.
+            promote: let what is registered go live as soon as it has caught up.
+            allow_removals: let what is live be retired where the project's files no longer have it.
+
+        Returns:
+            The plan that was run.
+
+        Raises:
+            DefinitionError: everything that is wrong, together; nothing was changed.
+            VersionConflict: a definition was changed under a version that is registered; nothing was changed.
+            RemovalsRefused: something live would be retired; nothing was changed.
+            RegistryConflict: another process applied meanwhile, or the files changed since the plan was made; nothing
+                was changed.
+            StoreError: a store cannot be reached; nothing was changed.
+        """
+        return await asyncio.to_thread(self.sync.apply, changes, promote=promote, allow_removals=allow_removals)
+
+    async def promote(self, name: str, version: str, force: bool = False) -> PointerChange:
+        """Make a version of a view or service live.
+
+        Args:
+            name: of the view or service.
+            version: such as `1.2.0`.
+            force: also where it is not materialized as far as the live version.
+
+        Returns:
+            The version that was live before, and which services still read it.
+
+        Raises:
+            NotFound: the name or the version is not registered.
+            ChangeRefused: the version is not materialized as far as the live one, or is retired.
+        """
+        return await asyncio.to_thread(self.sync.promote, name, version, force)
+
+    async def rollback(self, name: str) -> PointerChange:
+        """Make the version of a view or service live that was live before.
+
+        Args:
+            name: of the view or service.
+
+        Returns:
+            The version that was live before the call, and which services still read it.
+
+        Raises:
+            NotFound: the name is not registered.
+            ChangeRefused: no version was live before, or it is retired.
+        """
+        return await asyncio.to_thread(self.sync.rollback, name)
 
     async def retire(self, name: str, version: str) -> None:
-        """End the feeding of a version."""
-        await self._thread(self.sync.retire, name, version)
+        """End the updates of a version for good.
+
+        Args:
+            name: of the view or service.
+            version: such as `1.2.0`.
+
+        Raises:
+            NotFound: the name or the version is not registered.
+            ChangeRefused: the version is live, or read by services, which are named.
+        """
+        await asyncio.to_thread(self.sync.retire, name, version)
 
     async def refresh_registry(self) -> None:
-        """See at once what other processes applied."""
-        await self._thread(self.sync.refresh_registry)
+        """See at once what other processes applied; otherwise it is seen within five seconds.
 
-    async def get_historical_features(self, spine: Any, features: Any, **options: Any) -> HistoryResult:
-        """Join features to training rows; use the result's own methods on a thread, for they run the join."""
-        return await self._thread(self.sync.get_historical_features, spine, features, **options)
+        Raises:
+            StoreError: the registry cannot be read.
+        """
+        await asyncio.to_thread(self.sync.refresh_registry)
+
+    async def get_historical_features(
+        self,
+        spine: Any,
+        features: Any,
+        timestamp_column: str | None = None,
+        at: datetime | str | None = None,
+        as_known: bool = True,
+        timezone: str | None = None,
+        full_names: bool | None = None,
+        include: Sequence[str] = (),
+    ) -> HistoryResult:
+        """Join features to training rows, point-in-time correct: one row out for each spine row, in order.
+
+        The join runs when the result is consumed: call its methods on a thread (`asyncio.to_thread(result.to_arrow)`).
+
+        Args:
+            spine: join keys and timestamps: a pandas, polars or pyarrow table, a Parquet path, or SQL; None together
+                with `at`: every known entity.
+            features: a list of references, views and selections; a service or its name.
+            timestamp_column: the spine's column of times; default: `timestamp` or `event_timestamp`.
+            at: one instant for all rows, instead of a column.
+            as_known: use only what was known at each row's time; False: also what became known later.
+            timezone: IANA name of the time zone of naive timestamps in the spine and of a naive `at`; None: UTC.
+            full_names: name feature columns `view__feature`; None: only their names.
+            include: columns to add for each view or feature: `status`, `event_time`.
+
+        Returns:
+            The result: the spine's columns as they are, then the features in their declared dtypes; timestamps are
+            microseconds in UTC.
+
+        Raises:
+            NotFound: a view, feature, service or version is not registered.
+            UsageError: arguments that contradict each other, or two columns of one name.
+            SpineError: a column is missing, a timestamp is NULL, or a key has another type than the join key.
+            SourceError: a source cannot be read, or does not fit its view; also when the result is consumed.
+        """
+        return await asyncio.to_thread(
+            self.sync.get_historical_features,
+            spine,
+            features,
+            timestamp_column,
+            at,
+            as_known,
+            timezone,
+            full_names,
+            include,
+        )
 
     async def materialize(
         self,
@@ -132,8 +264,26 @@ class AsyncFeatureStore(forks.OfOneProcess):
         entities: Any = None,
         force: bool = False,
     ) -> MaterializeReport:
-        """Put online what is missing up to now."""
-        return await self._thread(self.sync.materialize, views, start, end, entities, force)
+        """Put online what history has and the online store lacks, for every version that is not retired.
+
+        Args:
+            views: names of views, or `view@version`; None: all.
+            start: only rows that became known at or after this instant; the watermark does not move then.
+            end: only rows that became known up to this instant; None: now.
+            entities: only these keys, in any form that reads take; the watermark does not move then.
+            force: make each selected key equal to what history has now; cannot be combined with `start` or `end`.
+
+        Returns:
+            What each run did, and which versions wait to go live.
+
+        Raises:
+            UsageError: arguments that contradict each other, or a version that is retired.
+            NotFound: a view or version is not registered.
+            EntityKeyError: keys that lack a join key, are NULL or of another type.
+            LogMismatch: the online store belongs to another offline log.
+            HeadwaterError: what failed first, once every other version has run; `.report` has what was done.
+        """
+        return await asyncio.to_thread(self.sync.materialize, views, start, end, entities, force)
 
     async def write(
         self,
@@ -145,14 +295,54 @@ class AsyncFeatureStore(forks.OfOneProcess):
         errors: str = "raise",
         created: str = "arrival",
     ) -> WriteReport:
-        """Write rows of a view to its history and online. A write that is cancelled goes on to its end."""
-        return await self._thread(self.sync.write, view, rows, to, session, durability, errors, created)
+        """Write rows of a view to its history and online. A write that is cancelled goes on to its end.
+
+        Args:
+            view: name of the view.
+            rows: a table or a list of dicts with the source's own columns; None is NULL.
+            to: `both`, `offline` (the history alone) or `online` (the online store alone).
+            session: is advanced, so that reads with it see the rows.
+            durability: how many replicas of the online store must have the rows before the call returns.
+            errors: `raise`: with one bad row nothing is written; `report`: the good rows are written.
+            created: when rows without a created time became known: at their `arrival`, or at their `event` time plus
+                the source's delay.
+
+        Returns:
+            How many rows were applied, superseded, rejected or left for later, and the log position of the last one.
+
+        Raises:
+            FeatureViewNotFound: no view of that name is registered.
+            RowsRejected: rows that no version can take; `.problems` names every bad row.
+            UsageError: an argument that is not valid, or a view that was removed.
+            ConsistencyNotSupported: `durability` for a store without replicas.
+            LogMismatch: the online store belongs to another offline log.
+            ClockError: the offline log's clock is far ahead of now.
+            StoreError: a store failed; where the rows are in the log, the message says so.
+        """
+        return await asyncio.to_thread(self.sync.write, view, rows, to, session, durability, errors, created)
 
     async def delete(
         self, view: str, entities: Any, purge: bool = False, session: Session | None = None
     ) -> DeleteReport:
-        """Hide every row of some keys."""
-        return await self._thread(self.sync.delete, view, entities, purge, session)
+        """Hide every row of some keys that is known by now, online and in history, for reads from now on.
+
+        Args:
+            view: name of the view.
+            entities: the keys, in any form that reads take.
+            purge: also erase them, by a materialize or worker ten minutes later.
+            session: is advanced, so that reads with it see the delete.
+
+        Returns:
+            How many keys were deleted, and up to which instant (UTC) their rows are hidden.
+
+        Raises:
+            FeatureViewNotFound: no view of that name is registered.
+            EntityKeyError: keys that lack a join key, are NULL or of another type.
+            LogMismatch: the online store belongs to another offline log.
+            ClockError: the offline log's clock is far ahead of now.
+            StoreError: a store failed; where the delete is in the log, the message says so.
+        """
+        return await asyncio.to_thread(self.sync.delete, view, entities, purge, session)
 
     async def prepare(
         self,
@@ -161,8 +351,25 @@ class AsyncFeatureStore(forks.OfOneProcess):
         registry_refresh: timedelta | str = "5s",
         full_names: bool | None = None,
     ) -> AsyncPreparedReader:
-        """Resolve names, versions and layouts once; `await reader.read(entities)` is then one round trip."""
-        inner = await self._thread(self.sync.prepare, features, consistency, registry_refresh, full_names)
+        """Resolve names, versions and layouts once; `await reader.read(entities)` is then one round trip.
+
+        Args:
+            features: a list of references, views and selections; a service or its name.
+            consistency: the level of every read that names none; None: eventual.
+            registry_refresh: how long until the reader sees what other processes applied.
+            full_names: name columns `view__feature`; None: only the features' names.
+
+        Returns:
+            The reader, for any event loop.
+
+        Raises:
+            NotFound: a view, feature, service or version is not registered.
+            UsageError: two columns of one name, or a bare view name in a list.
+            ConsistencyNotSupported: the online store does not offer the level.
+            ChangeRefused: a version that is neither live nor materialized as far as the live one.
+            LogMismatch: the online store belongs to another offline log.
+        """
+        inner = await asyncio.to_thread(self.sync.prepare, features, consistency, registry_refresh, full_names)
         return AsyncPreparedReader(inner, self._fetcher)
 
     async def get_online_features(
@@ -177,46 +384,84 @@ class AsyncFeatureStore(forks.OfOneProcess):
         now: datetime | str | None = None,
         full_names: bool | None = None,
     ) -> OnlineResult:
-        """Read features of some entities: `prepare` (cached) and `read`."""
-        inner = self.sync.cached_reader(features, full_names, make=False)
+        """Read the features of some entities, in one round trip to the online store.
+
+        Args:
+            features: a list of references, views and selections; a service or its name.
+            entities: join keys: a list of dicts; a dict of lists, in which a scalar is repeated; a table; for a single
+                join key also a plain list of values. Order and repeats are kept.
+            request: values for features that are computed at request time.
+            consistency: what the read may miss: `eventual`, `monotonic_read`, `session` or `strong`.
+            session: the read sees what the session has seen, and advances it.
+            stale: what happens to values older than their freshness SLA: `flag`, `drop` or `refresh`.
+            max_age: a freshness SLA for this read alone.
+            now: read exactly as of this instant; None: the time now.
+            full_names: name columns `view__feature`; None: only the features' names.
+
+        Returns:
+            The result: keys first, then the features in the order asked for, in their declared dtypes; statuses, event
+            times (UTC) and freshness beside them.
+
+        Raises:
+            NotFound: a view, feature, service or version is not registered.
+            UsageError: an argument that is not valid, or two columns of one name.
+            EntityKeyError: join keys that are missing, unknown or of another type.
+            SessionRequired: a level that needs a session came without one.
+            ConsistencyNotSupported: the online store does not offer the level.
+            ConsistencyLost: the store has lost what the session has seen; continue with the error's `.session`.
+            ChangeRefused: a version that is neither live nor materialized as far as the live one.
+            LogMismatch: the online store belongs to another offline log.
+            StoreError: the online store cannot be read.
+        """
+        services = self.sync.services
+        inner = services.kept_reader(features, full_names)
         if inner is None:
-            inner = await self._thread(self.sync.cached_reader, features, full_names)
-        assert inner is not None
+            inner = await asyncio.to_thread(services.reader, features, full_names)
         reader = AsyncPreparedReader(inner, self._fetcher)
         return await reader.read(entities, request, consistency, session, stale, max_age, now)
 
     def _fetcher(self) -> AsyncFetcher:
-        """The client of the running event loop."""
-        loop = asyncio.get_running_loop()
-        found = self._fetching.get(loop)
-        if found is None:
-            for other in [other for other in self._fetching if other.is_closed()]:
-                self._fetching.pop(other, None)
-            found = self._fetching[loop] = _Client(async_fetcher(self.sync.rooms))
-        return found.fetcher
+        return self.sync.services.async_clients.fetcher()
 
     def session(self) -> Session:
-        """A new session; its token travels to other processes."""
+        """Begin a session: reads that take it see what its writes, deletes and earlier reads have seen.
+
+        Returns:
+            The session; `.token` carries it to other processes.
+
+        Raises:
+            StoreError: the registry cannot be read.
+        """
         return self.sync.session()
 
     async def status(self, now: datetime | str | None = None) -> StoreStatus:
-        """How every version stands, and what the parts say of themselves."""
-        found: StoreStatus = await self._thread(self.sync.status, now)
+        """Report the state of every version and of the stores.
+
+        Args:
+            now: the instant at which freshness and delays are measured; None: the time now.
+
+        Returns:
+            The report, with what the reads of the running event loop did; what cannot be reached is a warning in it.
+
+        Raises:
+            UsageError: `now` is not an instant.
+            StoreError: the registry cannot be read.
+        """
+        report = await asyncio.to_thread(self.sync.status, now)
         # its reads go through a client of their own
-        client = self._fetching.get(asyncio.get_running_loop())
-        return found if client is None else replace(found, reads=client.fetcher.counts())
+        fetcher = self.sync.services.async_clients.existing()
+        return report if fetcher is None else replace(report, reads=fetcher.counts())
 
     async def close(self) -> None:
-        """Release what this object opened. Closing twice is a no-op."""
-        fetching, self._fetching = self._fetching, {}
-        here = asyncio.get_running_loop()
-        for loop, client in fetching.items():
-            if loop is here:
-                await client.close()
-            elif loop.is_running():
-                # of another thread
-                await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(client.close(), loop))
-        await self._thread(self.sync.close)
+        """Release what this object opened, its clients on every event loop included. Closing twice is a no-op.
+
+        Raises:
+            StoreError: a part could not be closed; the others were.
+        """
+        services = vars(self.sync).get("services")
+        if isinstance(services, Services):
+            await services.close_clients()
+        await asyncio.to_thread(self.sync.close)
 
     def __repr__(self) -> str:
         return repr(self.sync).replace("<", "<Async", 1)

@@ -1,10 +1,8 @@
-"""FeatureStore: the public door; it holds a store's parts and hands each call to the room that does the work."""
+"""FeatureStore: the public API; it holds a store's parts and services, and hands each call to what does the work."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -12,40 +10,31 @@ from typing import TYPE_CHECKING, Any, Self
 
 from headwater import forks
 from headwater.clock import Clock, parse_duration, system_clock, to_micros
-from headwater.compute.context import Rooms
-from headwater.compute.opening import Closed, check_engine, check_store, open_engine, open_online
-from headwater.compute.reading import retrieval
-from headwater.compute.refreshing.requests import RefreshSettings
-from headwater.compute.sources import BoundSources, views_in, with_parts
-from headwater.config import Settings, load_settings
+from headwater.compute.context import StoreContext
+from headwater.compute.opening import Closed, StoreParts
+from headwater.compute.reading.prepared import PreparedReader
+from headwater.compute.services import Services
+from headwater.config import load_settings
 from headwater.deferred import deferred
-from headwater.definitions.view import FeatureView
-from headwater.errors import FeatureViewNotFound, RegistryConflict, RemovalsRefused, nearest
 from headwater.forks import lazy
 from headwater.interrupts import leaves_nothing
 from headwater.observer import Observer, silent
 from headwater.online.base import OnlineStore
-from headwater.online.fetching.fetcher import ReadSettings
-from headwater.online.powers import Provisioned
 from headwater.online.reading.result import OnlineResult
 from headwater.online.session import Session
-from headwater.registry.reader import REFRESH
-from headwater.registry.registry import FeatureRegistry, open_registry
+from headwater.registry.registry import FeatureRegistry
 from headwater.state_files import STATE, exposed, narrow_all
 from headwater.types import ConsistencyLevel, StalePolicy, WriteTarget
 from headwater.urls import without_password
 
 if TYPE_CHECKING:
-    from headwater import loader
     from headwater.advisor import measure as measuring
     from headwater.advisor.measurement import Measurement
-    from headwater.compute import repair as repairing
-    from headwater.compute import source_values as values
-    from headwater.compute import status as statuses
-    from headwater.compute import verify as verifying
-    from headwater.compute.materializing import materialize as materializing
-    from headwater.compute.reading import historical as histories
-    from headwater.compute.refreshing import worker as working
+    from headwater.compute import applying, repair, status, verify
+    from headwater.compute.materializing import materialize
+    from headwater.compute.reading import historical
+    from headwater.compute.refreshing import worker
+    from headwater.compute.refreshing.worker import Worker
     from headwater.compute.reports import (
         ClockRepairReport,
         DeleteReport,
@@ -53,88 +42,54 @@ if TYPE_CHECKING:
         MaterializeReport,
         WriteReport,
     )
+    from headwater.compute.status import StoreStatus
     from headwater.compute.verify import VerifyReport
-    from headwater.compute.writing import delete as deleting
-    from headwater.compute.writing import erase_entity as erasing
-    from headwater.compute.writing import write as writing
+    from headwater.compute.writing import delete, erase_entity, write
     from headwater.definitions.entity import Entity
     from headwater.offline.base import OfflineEngine
     from headwater.offline.join.result import HistoryResult
-    from headwater.offline.log import log as logs
-    from headwater.planning import catalog, diff, local_time, pointers
-    from headwater.planning import plan as plans
+    from headwater.planning import catalog
     from headwater.planning.catalog import ServiceInfo, ViewInfo
     from headwater.planning.plan import Plan
     from headwater.planning.pointers import PointerChange
 else:
     # what a process that only serves never does: DuckDB, SQLGlot and SQLAlchemy come with it
-    loader = deferred("headwater.loader")
     measuring = deferred("headwater.advisor.measure")
-    deleting = deferred("headwater.compute.writing.delete")
-    erasing = deferred("headwater.compute.writing.erase_entity")
-    histories = deferred("headwater.compute.reading.historical")
-    materializing = deferred("headwater.compute.materializing.materialize")
-    repairing = deferred("headwater.compute.repair")
-    values = deferred("headwater.compute.source_values")
-    statuses = deferred("headwater.compute.status")
-    verifying = deferred("headwater.compute.verify")
-    working = deferred("headwater.compute.refreshing.worker")
-    writing = deferred("headwater.compute.writing.write")
-    logs = deferred("headwater.offline.log.log")
+    applying = deferred("headwater.compute.applying")
+    repair = deferred("headwater.compute.repair")
+    status = deferred("headwater.compute.status")
+    verify = deferred("headwater.compute.verify")
+    materialize = deferred("headwater.compute.materializing.materialize")
+    historical = deferred("headwater.compute.reading.historical")
+    worker = deferred("headwater.compute.refreshing.worker")
+    delete = deferred("headwater.compute.writing.delete")
+    erase_entity = deferred("headwater.compute.writing.erase_entity")
+    write = deferred("headwater.compute.writing.write")
     catalog = deferred("headwater.planning.catalog")
-    diff = deferred("headwater.planning.diff")
-    local_time = deferred("headwater.planning.local_time")
-    pointers = deferred("headwater.planning.pointers")
-    plans = deferred("headwater.planning.plan")
-
-_PREPARED = 256
-_PLANNED_AGAIN = 2
-"""How often `apply` plans again where somebody else has changed the registry meanwhile."""
-
-
-def _read_settings(settings: Settings) -> ReadSettings:
-    return ReadSettings(
-        coalesce=settings.online_coalesce,
-        cache=settings.online_cache.total_seconds(),
-        cache_rows=settings.online_cache_rows,
-        retries=settings.online_retries,
-        breaker_failures=settings.online_breaker,
-        breaker_rest=settings.online_breaker_rest.total_seconds(),
-    )
-
-
-def _begin_work(rooms: Rooms) -> Callable[[], None]:
-    return working.begin_work(rooms)
-
-
-def _refresh_settings(settings: Settings) -> RefreshSettings:
-    return RefreshSettings(
-        hints=settings.freshness_refresh,
-        budget=settings.freshness_refresh_budget,
-        rest=settings.freshness_refresh_rest,
-        limit=settings.freshness_refresh_queue,
-        tries=settings.freshness_refresh_tries,
-        lease=settings.freshness_refresh_lease,
-    )
 
 
 class FeatureStore(forks.OfOneProcess):
-    """A feature store: definitions, history, online rows, in one process.
+    """A feature store: definitions, history and online rows, in one process.
 
-    Use it with `with`, or `close()` it. Safe to use from several threads; make it before a fork, it opens its files
-    after.
+    Use it with `with`, or call `close()`. It can be used by several threads, and on both sides of a fork. Instants are
+    given as a `datetime` or an ISO 8601 text, and mean UTC where they name no time zone; durations as a `timedelta` or
+    a text such as `"5m"`.
 
     Args:
         path: the project's folder, or its `headwater.toml`.
-        registry: URL or `FeatureRegistry`; default: the settings'.
-        online: URL or `OnlineStore`.
-        offline: the engine's name, or an `OfflineEngine`.
-        clock: what tells the time, UTC; default: the system's.
-        observer: is told of progress; default: nobody.
+        registry: URL of the registry, or a `FeatureRegistry`; default: as the settings say.
+        online: URL of the online store, or an `OnlineStore`; default: as the settings say.
+        offline: name of the offline engine, or an `OfflineEngine`; default: as the settings say.
+        clock: returns the time now, as a `datetime` in UTC; default: the system's clock.
+        observer: is called with the progress of long calls; default: nothing is.
+
+    Attributes:
+        settings: everything that `headwater.toml`, the environment and the arguments say.
 
     Raises:
-        ConfigError: a folder that is not there, a bad setting or URL.
-        MissingExtra: a store's package is not installed; the message is the line that installs it.
+        ConfigError: the folder does not exist, or a setting or URL is not valid.
+        MissingExtra: a package of the online store or offline engine is not installed; the message is the command
+            that installs it.
     """
 
     def __init__(
@@ -147,16 +102,18 @@ class FeatureStore(forks.OfOneProcess):
         clock: Clock | None = None,
         observer: Observer = silent,
     ) -> None:
-        settings = load_settings(
+        self.settings = load_settings(
             path,
             registry_url=registry if isinstance(registry, str) else None,
             online_url=online if isinstance(online, str) else None,
             offline_engine=offline if isinstance(offline, str) else None,
         )
         # an earlier release left it readable by others
-        narrow_all(settings.folder / STATE)
-        log = settings.folder / settings.offline_log
-        self._assemble(settings, registry, online, offline, clock or system_clock, observer, log)
+        narrow_all(self.settings.folder / STATE)
+        log = self.settings.folder / self.settings.offline_log
+        self._parts: StoreParts = StoreParts(
+            self.settings, registry, online, offline, clock or system_clock, observer, log
+        )
 
     @classmethod
     def in_memory(
@@ -168,163 +125,66 @@ class FeatureStore(forks.OfOneProcess):
         path: str | Path = ".",
         observer: Observer = silent,
     ) -> Self:
-        """A store with nothing on disk, its definitions applied: for tests, notebooks, and to try a changed definition.
+        """Make a store with nothing on disk and apply definitions: for tests, notebooks, and to try a definition.
 
         Args:
             definitions: entities, views and services.
-            sources: view → its rows, with its source's own columns (a table or a list of dicts), read instead of its
-                source; a view that is not named reads its own source. Of a view over a query also {table: rows}: the
-                query runs, over these rows in place of the tables that are named.
-            clock: what tells the time.
+            sources: view → its rows, with its source's own columns (a table or a list of dicts), which are read instead
+                of its source; a view that is not named reads its own source. For a view over a query also {table:
+                rows}: the query runs on these rows in place of the tables that are named.
+            clock: returns the time now, as a `datetime` in UTC; default: the system's clock.
             path: the folder that relative paths of sources start from.
-            observer: is told of progress.
+            observer: is called with the progress of long calls.
+
+        Returns:
+            The store; the definitions are registered and live.
 
         Raises:
             DefinitionError: everything that is wrong with the definitions.
-            FeatureViewNotFound: `sources` is not a view of the definitions.
+            FeatureViewNotFound: `sources` names a view that is not among the definitions.
+            UsageError: `sources` names a table that the view's query does not have.
         """
         store = cls.__new__(cls)
-        settings = load_settings(path, environ={})
-        settings = replace(
-            settings, project=settings.project or "headwater", registry_url="sqlite://", online_url="memory:"
-        )
-        store._assemble(settings, None, None, None, clock or system_clock, observer, None)
-        try:
-            definitions = with_parts(definitions)
-            views = {d.name: d for d in definitions if isinstance(d, FeatureView)}
-            for name, rows in (sources or {}).items():
-                if name not in views:
-                    raise FeatureViewNotFound(f"sources: no view {name!r} among the definitions{nearest(name, views)}")
-                store._sources.replace(views[name], rows)
-            # values are read when they are asked for
-            store._applied(definitions, new_text=False)
-        except BaseException:
-            store.close()
-            raise
+        store._parts = applying.in_memory(definitions, sources or {}, clock or system_clock, path, observer)
+        store.settings = store._parts.settings
         return store
 
-    def _assemble(
-        self,
-        settings: Settings,
-        registry: str | FeatureRegistry | None,
-        online: str | OnlineStore | None,
-        offline: str | OfflineEngine | None,
-        clock: Clock,
-        observer: Observer,
-        log: Path | None,
-    ) -> None:
-        """Open the parts; those given as objects stay the caller's to close."""
-        self.settings = settings
-        self._name = settings.project
-        self._clock = clock
-        self._lock = forks.lock()
-        self._prepared: dict[Any, retrieval.PreparedReader] = {}
-        self._owned: list[Any] = []
-        self._sources = BoundSources()
-        self._observer = observer
-        self._log_folder = log
-        try:
-            self._registry = (
-                registry
-                if isinstance(registry, FeatureRegistry)
-                # a look at what is registered, or would be, leaves nothing in the folder: the first write makes it
-                else self._own(
-                    open_registry(settings.registry_url, settings.folder, settings.project, clock=clock, make=False)
-                )
-            )
-            self._given_engine = None if isinstance(offline, str) else offline
-            if self._given_engine is None:
-                check_engine(settings)
-            if isinstance(online, OnlineStore):
-                check_store(type(online))
-            self._online = online if isinstance(online, OnlineStore) else self._own(open_online(settings, clock))
-        except BaseException:
-            self.close()
-            raise
+    @lazy
+    def context(self) -> StoreContext:
+        """The parts and settings, for what is built on a store; the registry is made where it does not exist yet."""
+        return self._parts.context
 
     @lazy
-    def rooms(self) -> Rooms:
-        """The parts together, for what is built on a store; registry and log are made where they are not there yet."""
-        self._registry.make()
-        return Rooms(
-            project=self._registry.project,
-            registry=self._registry,
-            open_engine=lambda: self._engine,
-            open_log=self._open_log,
-            online=self._online,
-            clock=self._clock,
-            source_of=self._sources.source_of,
-            lookback=self.settings.materialize_lookback,
-            tolerance=self.settings.online_clock_tolerance,
-            keep_gone_files=self.settings.online_gone_files == "keep",
-            observer=self._observer,
-            reads=_read_settings(self.settings),
-            refreshing=_refresh_settings(self.settings),
-            work_here=_begin_work if self.settings.freshness_refresh_worker else None,
-            durable_within=self.settings.online_durable_within,
-        )
-
-    @lazy
-    def _engine(self) -> OfflineEngine:
-        with self._lock:
-            engine: OfflineEngine = self._given_engine or self._own(open_engine(self.settings, self._observer))
-        return engine
-
-    def _open_log(self) -> logs.OfflineLog:
-        tolerance = self.settings.online_clock_tolerance
-        return logs.OfflineLog(self._registry.engine, self._log_folder, self._clock, tolerance)
-
-    @property
-    def _project(self) -> str:
-        """The project's name, as far as it is known."""
-        registry = vars(self).get("_registry")
-        if isinstance(registry, FeatureRegistry):
-            self._name = registry.project
-        return self._name
-
-    def _own(self, part: Any) -> Any:
-        self._owned.append(part)
-        return part
+    def services(self) -> Services:
+        """The store's threads and caches."""
+        return Services(self.context)
 
     # definitions
 
     @property
     def registry(self) -> FeatureRegistry:
         """The registry: snapshots, past versions, feature definitions, the change log."""
-        return self._registry
+        return self._parts.registry
 
     @leaves_nothing
     def plan(self, definitions: Iterable[Any] | None = None, *, check: bool = False) -> Plan:
-        """What `apply` would do.
+        """Show what `apply` would do; nothing is changed.
 
         Args:
-            definitions: entities, views and services; None: the project's files, and what they no longer have is
-                removed.
-            check: also read values: the first 10,000 rows of each file of a source, or of a query's answer, as a run
+            definitions: entities, views and services to add or change; None: the project's files, where what they no
+                longer have is retired.
+            check: also read values: the first 10,000 rows of each file of a source, or of a query's result, as a run
                 would read them.
 
-        Raises:
-            DefinitionError: everything that is wrong, together, each with its place; with `check` the values that do
-                not fit, by file, row and column.
-            VersionConflict: changed definitions under versions that are registered.
-        """
-        return self._plan(definitions, every_value=check, new_text=False)
+        Returns:
+            The plan; `str(plan)` is what the command shows, and `apply(plan)` runs it.
 
-    def _plan(self, definitions: Iterable[Any] | None, *, every_value: bool, new_text: bool) -> Plan:
-        whole = definitions is None
-        if definitions is None:
-            definitions = loader.load_definitions(self.settings.folder, self.settings.definitions)
-        definitions = with_parts(definitions)
-        self._sources.remember(definitions)
-        snapshot = self._registry.refresh()
-        schemas = self._sources.schemas(self._engine, definitions)
-        now = self._clock()
-        plan = diff.plan(snapshot, definitions, schemas, whole_project=whole, now=now)
-        plan = replace(plan, definitions=None if whole else tuple(definitions))
-        if every_value or new_text:
-            views = [d for d in definitions if isinstance(d, FeatureView)]
-            values.check_values(self._engine, snapshot, views, self._sources.source_of, now, every=every_value)
-        return plan
+        Raises:
+            DefinitionError: everything that is wrong, together, each with file and line; with `check` also the values
+                that do not fit, by file, row and column.
+            VersionConflict: a definition was changed under a version that is registered.
+        """
+        return applying.plan(self._parts, definitions, every_value=check)
 
     @leaves_nothing
     def apply(
@@ -333,123 +193,161 @@ class FeatureStore(forks.OfOneProcess):
         """Register definitions: all or nothing. Of new sources of text the first 10,000 rows of each file are read.
 
         Args:
-            changes: as in `plan`; a list adds and changes, only the project's files remove. A plan: that very plan.
-            promote: what is registered goes live as soon as it has caught up, services and versions with a number of
-                their own too.
-            allow_removals: whether what is live may be retired, since the project's files no longer have it.
+            changes: entities, views and services to add or change; None: the project's files, where what they no longer
+                have is retired; a plan: that very plan.
+            promote: let what is registered go live as soon as it has caught up, also services and versions that were
+                given a number of their own.
+            allow_removals: let what is live be retired where the project's files no longer have it.
 
         Returns:
             The plan that was run.
 
         Raises:
-            DefinitionError, VersionConflict: as in `plan`; nothing was changed.
+            DefinitionError: everything that is wrong, together; nothing was changed.
+            VersionConflict: a definition was changed under a version that is registered; nothing was changed.
             RemovalsRefused: something live would be retired; nothing was changed.
-            RegistryConflict: somebody else applied meanwhile, or the files changed since the plan was made; nothing was
+            RegistryConflict: another process applied meanwhile, or the files changed since the plan was made; nothing
+                was changed.
+            StoreError: the online store needs a table that cannot be made, or a store cannot be reached; nothing was
                 changed.
-            StoreError: the online store needs a table that cannot be made; nothing was changed.
         """
-        plan = self._applied(changes, new_text=True, allow_removals=allow_removals)
-        if promote:
-            self.rooms.versions.request_promotion(plan, now=self._clock())
-            marks = self.rooms.watermarks(self._registry.refresh())
-            self.rooms.versions.go_live(marks, now=self._clock())
-        return plan
-
-    def _applied(self, changes: Iterable[Any] | Plan | None, *, new_text: bool, allow_removals: bool = False) -> Plan:
-        """Apply; where somebody else was first with the same, what is left of it."""
-        if isinstance(changes, plans.Plan):
-            again = self._plan(changes.definitions, every_value=False, new_text=new_text)
-            plans.check_same_plan(changes, again)
-            return self._apply(changes, allow_removals)
-        definitions = None if changes is None else tuple(changes)
-        plan = self._plan(definitions, every_value=False, new_text=new_text)
-        for _ in range(_PLANNED_AGAIN):
-            try:
-                return self._apply(plan, allow_removals)
-            except RegistryConflict:
-                again = self._plan(definitions, every_value=False, new_text=False)
-                if again.stages and not plan.has_same_stages(again):
-                    raise
-                plan = again
-        return self._apply(plan, allow_removals)
-
-    def _apply(self, plan: Plan, allow_removals: bool) -> Plan:
-        if plan.removals and not allow_removals:
-            raise RemovalsRefused(
-                f"{', '.join(plan.removals)}: live, and no longer in the project's files; nothing was changed: "
-                "'headwater apply --allow-removals' (allow_removals=True) retires what is gone; this cannot be undone",
-                plan.removals,
-            )
-        if isinstance(self.rooms.online, Provisioned):
-            self.rooms.online.provision()
-        self._registry.apply(plan, now=self._clock(), log_head=self.rooms.log.head_position())
-        return plan
+        return applying.apply(self._parts, changes, promote=promote, allow_removals=allow_removals)
 
     @leaves_nothing
     def promote(self, name: str, version: str, force: bool = False) -> PointerChange:
         """Make a version of a view or service live.
 
+        Args:
+            name: of the view or service.
+            version: such as `1.2.0`.
+            force: also where it is not materialized as far as the live version.
+
         Returns:
-            What was left, and who keeps reading it.
+            The version that was live before, and which services still read it.
 
         Raises:
-            ChangeRefused: it has not caught up with the live version (`force` overrides), or is retired.
+            NotFound: the name or the version is not registered.
+            ChangeRefused: the version is not materialized as far as the live one, or is retired.
         """
-        marks = self.rooms.watermarks(self._registry.refresh())
-        stages = self.rooms.versions.promote(name, version, watermarks=marks, now=self._clock(), force=force)
-        return pointers.pointer_change(self._registry.snapshot(), name, stages)
+        return applying.promote(self.context, name, version, force=force)
 
     @leaves_nothing
     def rollback(self, name: str) -> PointerChange:
         """Make the version of a view or service live that was live before.
 
+        Args:
+            name: of the view or service.
+
         Returns:
-            What was left, and who keeps reading it.
+            The version that was live before the call, and which services still read it.
 
         Raises:
-            ChangeRefused: none was live before, or it is retired.
+            NotFound: the name is not registered.
+            ChangeRefused: no version was live before, or it is retired.
         """
-        stages = self.rooms.versions.rollback(name, now=self._clock())
-        return pointers.pointer_change(self._registry.snapshot(), name, stages)
+        return applying.rollback(self.context, name)
 
     @leaves_nothing
     def retire(self, name: str, version: str) -> None:
-        """End the updates of a version.
+        """End the updates of a version for good; its online rows are removed later.
+
+        Args:
+            name: of the view or service.
+            version: such as `1.2.0`.
 
         Raises:
-            ChangeRefused: it is live, or read by services that are named.
+            NotFound: the name or the version is not registered.
+            ChangeRefused: the version is live, or read by services, which are named.
         """
-        self.rooms.versions.retire(name, version, now=self._clock())
+        self.context.versions.retire(name, version, now=self.context.clock())
 
     def get_feature_view(self, name: str, version: str | None = None) -> ViewInfo:
-        """A registered view: its definition, join keys and output schema; the live version by default."""
-        return catalog.view_info(self._registry.snapshot().view(name), version)
+        """Return a registered view.
+
+        Args:
+            name: of the view.
+            version: such as `1.2.0`; None: the live version.
+
+        Returns:
+            Its definition, join keys and output schema.
+
+        Raises:
+            FeatureViewNotFound: no view of that name is registered.
+            VersionNotFound: it has no such version, or none that is live.
+        """
+        return catalog.view_info(self.registry.snapshot().view(name), version)
 
     def get_feature_service(self, name: str, version: str | None = None) -> ServiceInfo:
-        """A registered service: its pinned features, join keys and output schema; the live version by default."""
-        return catalog.service_info(self._registry.snapshot(), name, version)
+        """Return a registered service.
+
+        Args:
+            name: of the service.
+            version: such as `1.2.0`; None: the live version.
+
+        Returns:
+            Its features with the versions that it reads, join keys and output schema.
+
+        Raises:
+            FeatureServiceNotFound: no service of that name is registered.
+            VersionNotFound: it has no such version, or none that is live.
+        """
+        return catalog.service_info(self.registry.snapshot(), name, version)
 
     def get_entity(self, name: str) -> Entity:
-        """A registered entity."""
-        return self._registry.snapshot().entity(name)
+        """Return a registered entity.
+
+        Args:
+            name: of the entity.
+
+        Returns:
+            Its definition.
+
+        Raises:
+            EntityNotFound: no entity of that name is registered.
+        """
+        return self.registry.snapshot().entity(name)
 
     def list_feature_views(self) -> list[ViewInfo]:
-        """The live version of every view."""
-        return [catalog.view_info(r) for r in self._registry.snapshot().views.values() if r.live is not None]
+        """List the views that have a live version.
+
+        Returns:
+            The live version of each.
+
+        Raises:
+            StoreError: the registry cannot be read.
+        """
+        return catalog.live_views(self.registry.snapshot())
 
     def list_feature_services(self) -> list[ServiceInfo]:
-        """The live version of every service."""
-        snapshot = self._registry.snapshot()
-        return [catalog.service_info(snapshot, r.name) for r in snapshot.services.values() if r.live is not None]
+        """List the services that have a live version.
+
+        Returns:
+            The live version of each.
+
+        Raises:
+            StoreError: the registry cannot be read.
+        """
+        return catalog.live_services(self.registry.snapshot())
 
     def list_entities(self) -> list[Entity]:
-        """Every entity."""
-        return list(self._registry.snapshot().entities.values())
+        """List the registered entities.
+
+        Returns:
+            Their definitions.
+
+        Raises:
+            StoreError: the registry cannot be read.
+        """
+        return list(self.registry.snapshot().entities.values())
 
     @leaves_nothing
     def refresh_registry(self) -> None:
-        """See at once what other processes applied (else within five seconds)."""
-        self._registry.refresh()
+        """See at once what other processes applied; otherwise it is seen within five seconds.
+
+        Raises:
+            StoreError: the registry cannot be read.
+        """
+        self.registry.refresh()
 
     # history
 
@@ -467,32 +365,41 @@ class FeatureStore(forks.OfOneProcess):
     ) -> HistoryResult:
         """Join features to training rows, point-in-time correct: one row out for each spine row, in order.
 
+        The versions and the offline log's position are fixed by the call; the join runs when the result is consumed.
+
         Args:
-            spine: a pandas, polars or pyarrow table, a Parquet path, or SQL; None with `at`: every known entity.
-            features: references, views, selections; a service or its name.
-            timestamp_column: default: `timestamp` or `event_timestamp`.
+            spine: join keys and timestamps: a pandas, polars or pyarrow table, a Parquet path, or SQL; None together
+                with `at`: every known entity.
+            features: a list of references (`"weather:temp"`, `"weather:*"`), views and selections; a service or its
+                name.
+            timestamp_column: the spine's column of times; default: `timestamp` or `event_timestamp`.
             at: one instant for all rows, instead of a column.
-            as_known: False: also what was learnt later counts (the metadata says so).
-            timezone: of naive timestamps of the spine, and of `at`: `Europe/Berlin`; None: UTC. Of an hour that a clock
-                change repeats the earlier instant counts.
-            full_names: name columns `view__feature`.
-            include: `status`, `event_time`: columns to add.
+            as_known: use only what was known at each row's time; False: also what became known later.
+            timezone: IANA name of the time zone of naive timestamps in the spine and of a naive `at`, such as
+                `Europe/Berlin`; None: UTC. Where a clock change repeats an hour, the earlier instant is used.
+            full_names: name feature columns `view__feature`; None: only their names.
+            include: columns to add for each view or feature: `status`, `event_time`.
+
+        Returns:
+            The result, with `to_arrow()`, `to_pandas()` and others: the spine's columns as they are, then the features
+            in their declared dtypes; timestamps are microseconds in UTC.
 
         Raises:
-            NotFound, UsageError: as `resolve` says.
-            SpineError: a missing column, a NaT, a key of another type.
+            NotFound: a view, feature, service or version is not registered.
+            UsageError: arguments that contradict each other, or two columns of one name.
+            SpineError: a column is missing, a timestamp is NULL, or a key has another type than the join key.
+            SourceError: a source cannot be read, or does not fit its view; also when the result is consumed.
         """
-        self._sources.remember(views_in(features))
-        return histories.historical(
-            self.rooms,
+        return historical.historical(
+            self.context,
             spine,
             features,
             timestamp_column=timestamp_column,
-            at=None if at is None else local_time.instant_in(at, timezone),
+            at=at,
             as_known=as_known,
             timezone=timezone,
             full_names=full_names,
-            include=(include,) if isinstance(include, str) else tuple(include),
+            include=include,
         )
 
     # online
@@ -506,22 +413,29 @@ class FeatureStore(forks.OfOneProcess):
         entities: Any = None,
         force: bool = False,
     ) -> MaterializeReport:
-        """Put online what is missing up to now, of every version that is fed; a killed run is made whole by the next.
+        """Put online what history has and the online store lacks, for every version that is not retired.
+
+        A run that was killed is made up for by the next.
 
         Args:
-            views: view names (or `view@version`); None: all.
-            start, end: only rows known in [start, end]; with a `start` the watermark stays.
-            entities: only these keys; the watermark stays.
-            force: make each selected key what history has now; not with `start` or `end`.
+            views: names of views, or `view@version`; None: all.
+            start: only rows that became known at or after this instant; the watermark does not move then.
+            end: only rows that became known up to this instant, and not later than now; None: now.
+            entities: only these keys, in any form that reads take; the watermark does not move then.
+            force: make each selected key equal to what history has now, also where the online row is newer or history
+                has no row; cannot be combined with `start` or `end`.
+
+        Returns:
+            What each run did, and which versions wait to go live.
+
+        Raises:
+            UsageError: arguments that contradict each other, or a version that is retired.
+            NotFound: a view or version is not registered.
+            EntityKeyError: keys that lack a join key, are NULL or of another type.
+            LogMismatch: the online store belongs to another offline log.
+            HeadwaterError: what failed first, once every other version has run; `.report` has what was done.
         """
-        return materializing.materialize(
-            self.rooms,
-            [views] if isinstance(views, str) else views,
-            start=start,
-            end=end,
-            entities=entities,
-            force=force,
-        )
+        return materialize.materialize(self.context, views, start=start, end=end, entities=entities, force=force)
 
     @leaves_nothing
     def write(
@@ -534,118 +448,152 @@ class FeatureStore(forks.OfOneProcess):
         errors: str = "raise",
         created: str = "arrival",
     ) -> WriteReport:
-        """Write rows of a view to its history and online; give them created times and a retry changes nothing.
+        """Write rows of a view to its history and online. With created times a repeated write changes nothing.
 
         Args:
-            view: its name.
-            rows: a table or a list of dicts with the source's own columns.
-            to: `both`, `offline`, or `online` (cache only: no history, not refilled).
-            session: is advanced.
-            durability: how many replicas to wait for.
-            errors: `raise`: a bad row writes nothing and all are named; `report`: the good rows are written.
-            created: `event`, to load history: rows without a created time count as known at their event time and the
-                source's delay (a push source has none), so before they were written; `arrival`: from now on.
+            view: name of the view.
+            rows: a table or a list of dicts with the source's own columns; None is NULL. Naive times are in the
+                source's time zone (UTC unless set).
+            to: `both`; `offline`: the history alone; `online`: the online store alone, where rows have no history and
+                are not filled again.
+            session: is advanced, so that reads with it see the rows.
+            durability: how many replicas of the online store must have the rows before the call returns.
+            errors: `raise`: with one bad row nothing is written, and all bad rows are named; `report`: the good rows
+                are written.
+            created: when rows without a created time became known: at their `arrival`; or, to load history, at their
+                `event` time plus the source's delay (a push source has no delay).
+
+        Returns:
+            How many rows were applied, superseded, rejected or left for later, and the log position of the last one.
 
         Raises:
-            RowsRejected: `.problems` names every bad row.
+            FeatureViewNotFound: no view of that name is registered.
+            RowsRejected: rows that no version can take; `.problems` names every bad row.
+            UsageError: an argument that is not valid, or a view that was removed.
+            ConsistencyNotSupported: `durability` for a store without replicas.
+            LogMismatch: the online store belongs to another offline log.
+            ClockError: the offline log's clock is far ahead of now.
+            StoreError: a store failed; where the rows are in the log, the message says so.
         """
-        return writing.write(
-            self.rooms, view, rows, to=to, errors=errors, durability=durability, session=session, created=created
+        return write.write(
+            self.context, view, rows, to=to, errors=errors, durability=durability, session=session, created=created
         )
 
     @leaves_nothing
     def delete(self, view: str, entities: Any, purge: bool = False, session: Session | None = None) -> DeleteReport:
-        """Hide every row of some keys known by now, online and in history, for reads from now on.
+        """Hide every row of some keys that is known by now, online and in history, for reads from now on.
 
         Args:
-            view: its name.
+            view: name of the view.
             entities: the keys, in any form that reads take.
-            purge: also erase them, by a later materialize.
-            session: is advanced.
+            purge: also erase them, by a materialize or worker ten minutes later.
+            session: is advanced, so that reads with it see the delete.
+
+        Returns:
+            How many keys were deleted, and up to which instant (UTC) their rows are hidden.
+
+        Raises:
+            FeatureViewNotFound: no view of that name is registered.
+            EntityKeyError: keys that lack a join key, are NULL or of another type.
+            LogMismatch: the online store belongs to another offline log.
+            ClockError: the offline log's clock is far ahead of now.
+            StoreError: a store failed; where the delete is in the log, the message says so.
         """
-        return deleting.delete(self.rooms, view, entities, purge=purge, session=session)
+        return delete.delete(self.context, view, entities, purge=purge, session=session)
 
     @leaves_nothing
     def erase(self, entity: str, entities: Any) -> EraseReport:
         """Purge keys in every view of an entity: hidden at once, erased by a materialize or worker ten minutes later.
 
         Args:
-            entity: its name.
+            entity: name of the entity.
             entities: the keys, in any form that reads take.
 
+        Returns:
+            What is erased, what is pending and until when (UTC), and what headwater cannot reach.
+
         Raises:
-            EntityNotFound: no such entity.
+            EntityNotFound: no entity of that name is registered.
             EntityKeyError: keys that lack a join key, are NULL or of another type.
+            StoreError: a store failed; calling again goes on.
         """
-        return erasing.erase_entity(self.rooms, entity, entities)
+        return erase_entity.erase_entity(self.context, entity, entities)
 
     @leaves_nothing
     def repair_clock(self) -> ClockRepairReport:
-        """After a wrong clock (`ClockError`): take now for right.
+        """After a wrong clock (`ClockError`): take the time now as right.
 
-        What the offline log has stamped ahead of now, arrivals and deletes, follows now a microsecond apart, in its
-        order; online rows that are known later than now become what history has now. Where it was interrupted it is
-        simply called again.
-
-        Raises:
-            StoreError: a store cannot be reached, or the log's folder is another log's.
-        """
-        return repairing.repair_clock(self.rooms)
-
-    def worker(self, views: Sequence[str] | str | None = None) -> working.Worker:
-        """What works off the refresh queue, and erases purged keys once their time has come.
-
-        Args:
-            views: only these views; None: all.
+        Arrivals and deletes that the offline log has stamped later than now get the time now, a microsecond apart and
+        in their order; online rows that are known later than now become what history has now. After an interruption
+        call it again.
 
         Returns:
-            The worker: `.run()` works until its event `stopping` is set, `.run(once=True)` until nothing is due.
+            What was changed.
+
+        Raises:
+            StoreError: a store cannot be reached, or the log's folder belongs to another log.
         """
-        return working.Worker(self.rooms, [views] if isinstance(views, str) else views)
+        return repair.repair_clock(self.context)
+
+    def worker(self, views: Sequence[str] | str | None = None) -> Worker:
+        """Return a worker, which refreshes stale rows that reads asked for, and erases purged keys when it is time.
+
+        Args:
+            views: names of the views that it works on; None: all.
+
+        Returns:
+            The worker: `.run()` works until its event `.stopping` is set, `.run(once=True)` until nothing is due.
+
+        Raises:
+            StoreError: the registry cannot be read.
+        """
+        return worker.Worker(self.context, [views] if isinstance(views, str) else views)
 
     @leaves_nothing
     def flush_refresh_requests(self) -> None:
-        """Bring the refresh requests that reads of this object have made to the queue now; else within a second."""
-        self.rooms.hints.flush()
+        """Bring the refresh requests of this object's reads to the queue now; otherwise it happens within a second.
+
+        Requests that cannot be delivered are dropped and counted; the next read of the key asks again.
+        """
+        self.services.flush_requests()
 
     @leaves_nothing
     def measure(self, features: Any = None, *, minutes: float = 1.0, max_keys: int = 1_000) -> Measurement:
-        """Measure this store on keys that it holds; nothing is written, and the load that it makes is bounded.
+        """Measure this store on keys that it holds. Nothing is written, and the load is bounded.
 
         Args:
-            features: as in `prepare`; None: each live service, else each live view, at most four.
+            features: as in `prepare`; None: each live service, otherwise each live view, at most four.
             minutes: how long it may take in all.
             max_keys: how many keys are drawn at most, and how many rows a spine has.
 
         Returns:
-            The figures; `.as_profile()` puts them beside those of other systems.
+            The figures; `.as_profile()` compares them with those of other systems.
 
         Raises:
-            UsageError: bounds that mean nothing.
-            NotFound: nothing is registered, or `features` names what is not there.
-            StoreError: the online store holds no rows of it, or a store cannot be reached.
+            UsageError: bounds that are not positive.
+            NotFound: nothing is registered, or `features` names what is not registered.
+            StoreError: the online store holds no rows of the features, or a store cannot be reached.
         """
-        return measuring.measure(
-            self.rooms, features=features, seconds=60 * minutes, max_keys=max_keys, observer=self._observer
-        )
+        return measuring.measure(self.context, features=features, seconds=60 * minutes, max_keys=max_keys)
 
     @leaves_nothing
     def claim_store(self, log_id: str) -> int:
-        """Let this registry's offline log own the online store, which another log wrote to.
+        """Let this registry's offline log own the online store, which belongs to another log.
 
         Rows and deletes of the other log stay until they are replaced, or `materialize(force=True)` removes what
-        history lacks; they may exist nowhere else. Its runs fail from now on.
+        history lacks; they may exist nowhere else. Runs of the other log fail from now on.
 
         Args:
             log_id: of the log that the store belongs to now, as the error names it.
 
         Returns:
-            The position after which this log goes on.
+            The log position after which this log goes on.
 
         Raises:
-            UsageError: the store belongs to another log than the one named.
+            UsageError: the store belongs to another log than the one named; nothing was changed.
+            StoreError: a store cannot be reached, or was written to meanwhile.
         """
-        return self.rooms.claims.take_over(log_id)
+        return self.context.claims.take_over(log_id)
 
     @leaves_nothing
     def prepare(
@@ -654,34 +602,34 @@ class FeatureStore(forks.OfOneProcess):
         consistency: ConsistencyLevel | str | None = None,
         registry_refresh: timedelta | str = "5s",
         full_names: bool | None = None,
-    ) -> retrieval.PreparedReader:
-        """Resolve names, versions and layouts once; `.read(entities)` is then one round trip.
+    ) -> PreparedReader:
+        """Resolve names, versions and layouts once, so that each read is one round trip to the online store.
+
+        Args:
+            features: a list of references (`"weather:temp"`, `"weather:*"`), views and selections; a service or its
+                name.
+            consistency: the level of every read that names none: `eventual`, `monotonic_read`, `session` or `strong`;
+                None: eventual.
+            registry_refresh: how long until the reader sees what other processes applied.
+            full_names: name columns `view__feature`; None: only the features' names.
+
+        Returns:
+            The reader; call `.read(entities)`.
 
         Raises:
-            NotFound, UsageError: as `resolve` says.
-            ConsistencyNotSupported: a level that the store cannot give.
+            NotFound: a view, feature, service or version is not registered.
+            UsageError: two columns of one name, or a bare view name in a list.
+            ConsistencyNotSupported: the online store does not offer the level.
             ChangeRefused: a version that is neither live nor materialized as far as the live one.
+            LogMismatch: the online store belongs to another offline log.
         """
-        return self._prepare(features, consistency, parse_duration(registry_refresh), full_names, look=True)
-
-    def _prepare(
-        self,
-        features: Any,
-        consistency: ConsistencyLevel | str | None = None,
-        registry_refresh: timedelta = REFRESH,
-        full_names: bool | None = None,
-        *,
-        look: bool,
-    ) -> retrieval.PreparedReader:
-        return retrieval.prepare(
-            self.rooms,
+        return PreparedReader(
+            self.context,
+            self.services,
             features,
             consistency=consistency,
-            registry_refresh=registry_refresh,
+            registry_refresh=parse_duration(registry_refresh),
             full_names=full_names,
-            freshness=self.settings.freshness_function,
-            half_life=self.settings.freshness_half_life,
-            look=look,
         )
 
     def get_online_features(
@@ -696,92 +644,115 @@ class FeatureStore(forks.OfOneProcess):
         now: datetime | str | None = None,
         full_names: bool | None = None,
     ) -> OnlineResult:
-        """Read features of some entities: `prepare` (cached) and `read`."""
-        reader = self.cached_reader(features, full_names)
-        assert reader is not None
-        return reader.read(
+        """Read the features of some entities, in one round trip to the online store.
+
+        What `prepare` does is kept for the next read of the same features.
+
+        Args:
+            features: a list of references (`"weather:temp"`, `"weather:*"`), views and selections; a service or its
+                name.
+            entities: join keys: a list of dicts; a dict of lists, in which a scalar is repeated; a table; for a single
+                join key also a plain list of values. Order and repeats are kept.
+            request: values for features that are computed at request time.
+            consistency: what the read may miss: `eventual`, `monotonic_read`, `session` or `strong`.
+            session: the read sees what the session has seen, and advances it.
+            stale: what happens to values older than their freshness SLA: `flag` them, `drop` them, or `refresh` their
+                rows from the offline source before the answer, in one round trip more.
+            max_age: a freshness SLA for this read alone.
+            now: read exactly as of this instant: a row that became known later, or a key deleted later, is NOT_KNOWN.
+                None: the time now, where a row from up to an hour ahead is read as of its own instant
+                (`result.read_at`).
+            full_names: name columns `view__feature`; None: only the features' names.
+
+        Returns:
+            The result, with `to_dict()`, `to_numpy()`, `to_pandas()` and others: keys first, then the features in the
+            order asked for, in their declared dtypes; statuses, event times (UTC) and freshness beside them.
+
+        Raises:
+            NotFound: a view, feature, service or version is not registered.
+            UsageError: an argument that is not valid, or two columns of one name.
+            EntityKeyError: join keys that are missing, unknown or of another type.
+            SessionRequired: a level that needs a session came without one.
+            ConsistencyNotSupported: the online store does not offer the level.
+            ConsistencyLost: the store has lost what the session has seen; continue with the error's `.session`.
+            ChangeRefused: a version that is neither live nor materialized as far as the live one.
+            LogMismatch: the online store belongs to another offline log.
+            StoreError: the online store cannot be read.
+        """
+        return self.services.reader(features, full_names).read(
             entities, request, consistency=consistency, session=session, stale=stale, max_age=max_age, now=now
         )
 
-    @leaves_nothing
-    def cached_reader(
-        self, features: Any, full_names: bool | None = None, *, make: bool = True
-    ) -> retrieval.PreparedReader | None:
-        """The reader that `get_online_features` uses; None where it is not there yet and `make` is off."""
-        key = (
-            tuple(features) if isinstance(features, list) else features,
-            full_names,
-            self._registry.snapshot().revision,
-        )
-        try:
-            found = self._prepared.get(key)
-        except TypeError:  # a set, say, has no hash
-            return self._prepare(features, full_names=full_names, look=False) if make else None
-        if found is None and make:
-            # the read that follows looks whose the store is: one that hangs is waited for once
-            found = self._prepare(features, full_names=full_names, look=False)
-            with self._lock:
-                if len(self._prepared) >= _PREPARED:
-                    self._prepared.clear()
-                self._prepared[key] = found
-        return found
-
     def session(self) -> Session:
-        """A new session; its token travels to other processes."""
-        return Session(self.rooms.store_name)
+        """Begin a session: reads that take it see what its writes, deletes and earlier reads have seen.
+
+        Returns:
+            The session; `.token` carries it to other processes.
+
+        Raises:
+            StoreError: the registry cannot be read.
+        """
+        return Session(self.context.store_name)
 
     @leaves_nothing
-    def status(self, now: datetime | str | None = None) -> statuses.StoreStatus:
-        """How every version stands, and what the parts say of themselves."""
-        registry = {"url": without_password(self.settings.registry_url)}
-        now = now if now is not None else self._clock()
-        return statuses.status(self.rooms, to_micros(now), registry, exposed(self.settings.folder / STATE))
+    def status(self, now: datetime | str | None = None) -> StoreStatus:
+        """Report the state of every version and of the stores.
+
+        Args:
+            now: the instant at which freshness and delays are measured; None: the time now.
+
+        Returns:
+            The report; what cannot be reached is a warning in it.
+
+        Raises:
+            UsageError: `now` is not an instant.
+            StoreError: the registry cannot be read.
+        """
+        return status.status(
+            self.context,
+            to_micros(self.context.clock() if now is None else now),
+            {"url": without_password(self.settings.registry_url)},
+            exposed(self.settings.folder / STATE),
+            self.services.fetcher.counts(),
+        )
 
     @leaves_nothing
     def verify(
         self, *, sample: int | None = None, forget: Sequence[str] = (), accept_folder: bool = False
     ) -> VerifyReport:
-        """Check what the store keeps: what is damaged, what is lost, and how to go on; in bounded memory.
+        """Check what the store keeps: what is damaged, what is lost, and how to continue; in bounded memory.
 
         Args:
-            sample: so many rows of each version of the online store; None: all.
-            forget: names of damaged or missing files that the offline log is to go on without: their rows are lost,
-                and histories say so.
+            sample: how many rows of each version of the online store to check; None: all.
+            forget: names of damaged or missing files that the offline log is to continue without: their rows are lost,
+                and history says so.
             accept_folder: write the log folder's `log.json` again, which was lost or damaged.
 
         Returns:
-            The report; `.whole` says whether anything is damaged.
+            The report; `.whole` is False where anything is damaged.
 
         Raises:
             UsageError: a file to forget that is not the log's, or is whole.
             LogMismatch: the folder to accept is not the log's.
             StoreError: the registry's database cannot be read.
         """
-        return verifying.verify(self.rooms, sample=sample, forget=forget, accept_folder=accept_folder)
+        return verify.verify(self.context, sample=sample, forget=forget, accept_folder=accept_folder)
 
     def close(self) -> None:
-        """Release what this object opened; what was given to it stays the caller's. Closing twice is a no-op."""
-        self._prepared.clear()
-        rooms = vars(self).get("rooms")
-        if isinstance(rooms, Rooms):
-            rooms.close()
-        with self._lock:
-            owned, self._owned = self._owned, []
-        with ExitStack() as parts:
-            for part in owned:
-                parts.callback(part.close)
-        gone: Any = Closed(f"this FeatureStore of {self._project!r}")
-        self._registry = self._engine = self._online = self.rooms = gone
+        """Release what this object opened; what was given to it stays the caller's. Closing twice is a no-op.
+
+        Raises:
+            StoreError: a part could not be closed; the others were.
+        """
+        parts, services = self._parts, vars(self).get("services")
+        if services is not None:
+            services.close()
+        parts.close()
+        closed: Any = Closed(parts.project)
+        self._parts = self.context = self.services = closed
 
     def __repr__(self) -> str:
-        settings = self.settings
-        if isinstance(self._registry, Closed):
-            return f"<FeatureStore {self._project}: closed>"
-        registry, online = without_password(settings.registry_url), without_password(settings.online_url)
-        return (
-            f"<FeatureStore {self._project} in {settings.folder}: "
-            f"registry {registry}, online {online}, offline {settings.offline_engine}>"
-        )
+        return f"<FeatureStore {self._parts}>"
 
     def __enter__(self) -> Self:
         return self

@@ -268,7 +268,7 @@ class Equality(RuleBasedStateMachine):
     def a_purge_is_erased(self):
         self.when += timedelta(minutes=11)
         self.materialize()
-        assert not any(self.store.rooms.log.open_purges(name) for name in self.models)
+        assert not any(self.store.context.log.open_purges(name) for name in self.models)
 
     @rule(name=_VIEWS, keys=st.sets(st.sampled_from(KEYS), min_size=1), drop=st.booleans())
     def force(self, name, keys, drop):

@@ -161,7 +161,7 @@ def test_there_are_files_of_the_formats_in_use(stored, folder, tmp_path):
 def test_the_refresh_queue_is_read(project, folder):
     if folder.name == "v1":
         return
-    (letter,) = project.rooms.refresh_queue.dead(9)
+    (letter,) = project.context.refresh_queue.dead(9)
     assert (letter.hint.key, letter.hint.version, letter.error) == (b"dead", "1.1.0", "no source")
-    (waits,) = project.rooms.refresh_queue.claim(["readings"], 9, project.rooms.now(), 1)
+    (waits,) = project.context.refresh_queue.claim(["readings"], 9, project.context.now(), 1)
     assert waits.hint.key == b"waits"

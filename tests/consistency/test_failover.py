@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -147,7 +148,8 @@ def test_a_durable_write_survives_a_failover_to_any_replica(
 ) -> None:
     session = store.session()
     # busy replicas may take longer than the tests' stores wait
-    store.rooms.durable_within = timedelta(seconds=20)
+    settings = replace(store.context.settings, durable_within=timedelta(seconds=20))
+    store.context = replace(store.context, settings=settings)
     assert put(store, 7, 1, durability=2, session=session).durable
     nodes.primary.kill()
     nodes.fail_over(nodes.replicas[1])
@@ -158,7 +160,7 @@ def test_a_durable_write_survives_a_failover_to_any_replica(
 def test_a_primary_that_takes_over_between_a_write_and_its_acknowledgement_acknowledges_nothing(
     store: hw.FeatureStore, nodes: RedisReplicas
 ) -> None:
-    online = store.rooms.online
+    online = store.context.online
     assert isinstance(online, Replicated)
     put(store, 7, 1)
     nodes.wait_level()

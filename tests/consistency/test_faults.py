@@ -35,7 +35,7 @@ def link(server: RedisServer) -> Iterator[Proxy]:
 @pytest.fixture
 def store(project: Path, link: Proxy) -> Iterator[hw.FeatureStore]:
     with open_store(project, f"redis://127.0.0.1:{link.port}/0") as store:
-        store.rooms.online.delete([key for key, _ in store.rooms.online.scan(b"")])
+        store.context.online.delete([key for key, _ in store.context.online.scan(b"")])
         yield store
 
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -143,12 +144,14 @@ def test_levels_of_sessions_need_one(store: hw.FeatureStore, level: str) -> None
 
 def test_a_write_tells_how_many_replicas_have_it(store: hw.FeatureStore, nodes: RedisReplicas) -> None:
     # busy replicas may take longer than the tests' stores wait
-    short, store.rooms.durable_within = store.rooms.durable_within, timedelta(seconds=20)
+    short = store.context
+    settings = replace(short.settings, durable_within=timedelta(seconds=20))
+    patient = store.context = replace(short, settings=settings)
     assert put(store, 7, 1, durability=2).durable
     first, second = nodes.replicas
     nodes.links[first].hold()
     assert put(store, 7, 2, durability=1).durable
-    store.rooms.durable_within = short
+    store.context = short
     began = time.monotonic()
     report = put(store, 7, 3, durability=2)
     assert time.monotonic() - began < 2
@@ -156,7 +159,7 @@ def test_a_write_tells_how_many_replicas_have_it(store: hw.FeatureStore, nodes: 
     assert "not durable" in repr(report)
     assert get(store, 7, "strong") == 3
     nodes.resume()
-    store.rooms.durable_within = timedelta(seconds=20)
+    store.context = patient
     assert put(store, 7, 4, durability=2).durable
     assert second.offset == first.offset
 

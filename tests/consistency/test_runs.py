@@ -39,7 +39,7 @@ def fill(folder: Path, url: str) -> hw.FeatureStore:
 @contextmanager
 def after_the_first_rows(store: hw.FeatureStore, happens: Callable[[], Any]) -> Iterator[None]:
     """Something happens once, between the rows of a run and its watermark."""
-    online, done = store.rooms.online, list[bool]()
+    online, done = store.context.online, list[bool]()
     put = online.put
 
     def watched(rows: Any, **options: Any) -> Any:
@@ -73,7 +73,7 @@ def test_a_server_that_loses_its_rows_during_a_run_is_filled_again(tmp_path: Pat
 def test_a_replica_that_lacks_the_rows_of_a_run_is_filled_again(tmp_path: Path) -> None:
     with RedisReplicas(tmp_path / "redis", replicas=1) as nodes, fill(tmp_path / "project", nodes.url) as store:
         # what a run finds at its start is on the replica too, its rows are not
-        store.rooms.online.epoch(token_key("runs"))
+        store.context.online.epoch(token_key("runs"))
         nodes.wait_level()
         nodes.hold()
 

@@ -95,7 +95,7 @@ def state(folder: Path) -> tuple[dict[Any, Any], Any]:
     record = bench.registry.refresh().view("activity")
     rows = ViewRows("test", whole_view(record, record.versions["1.0.0"]))
     found = {}
-    for key, row in bench.rooms.online.scan(rows.prefix):
+    for key, row in bench.context.online.scan(rows.prefix):
         told = header(row)
         assert told is not None
         found[rows.decode_key(key, row)] = (
@@ -106,9 +106,9 @@ def state(folder: Path) -> tuple[dict[Any, Any], Any]:
             told.through,
             row[47:],
         )
-    marks = read_watermarks(bench.rooms.online, "test", [("activity", "1.0.0")])
+    marks = read_watermarks(bench.context.online, "test", [("activity", "1.0.0")])
     bench.close()
-    bench.rooms.online.close()
+    bench.context.online.close()
     return found, marks
 
 

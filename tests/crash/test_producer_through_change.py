@@ -54,8 +54,8 @@ def produce(folder: str, worker: int, shapes: list[tuple[str, ...]], stop: Any, 
 
 def wait_for(bench: Bench, more: int) -> None:
     """Until the producers have written some more rows."""
-    wanted, until = bench.rooms.log.head_position() + more, time.monotonic() + 60
-    while bench.rooms.log.head_position() < wanted:
+    wanted, until = bench.context.log.head_position() + more, time.monotonic() + 60
+    while bench.context.log.head_position() < wanted:
         assert time.monotonic() < until, "the producers stand still"
         time.sleep(0.01)
 
@@ -75,12 +75,12 @@ def test_old_rows_and_new_through_apply_promote_and_rollback(tmp_path: Path) -> 
     for _, telling in workers:
         assert telling.poll(60) and telling.recv() == "it writes"
     wait_for(bench, 20)
-    bench.rooms.versions.promote("clicks", "1.1.0", watermarks={}, now=bench.at, force=True)
+    bench.context.versions.promote("clicks", "1.1.0", watermarks={}, now=bench.at, force=True)
     wait_for(bench, 20)
-    bench.rooms.log.roll()
+    bench.context.log.roll()
     bench.apply(clicks("a", "b", "c"))
     wait_for(bench, 20)
-    bench.rooms.versions.rollback("clicks", now=bench.at)
+    bench.context.versions.rollback("clicks", now=bench.at)
     wait_for(bench, 20)
     stop.set()
     written = 0
@@ -91,14 +91,14 @@ def test_old_rows_and_new_through_apply_promote_and_rollback(tmp_path: Path) -> 
         assert not problem
         written += sum(counts)
     tables = []
-    for part in bench.rooms.log.slice("clicks", ["user"]).parts:
+    for part in bench.context.log.slice("clicks", ["user"]).parts:
         tables += [part.table] if part.table is not None else [pq.read_table(file) for file in part.files]
     rows = [row for table in tables for row in table.to_pylist()]
     assert len(rows) == written and len({row["__position"] for row in rows}) == written
     newest = {user: max(row["a"] for row in rows if row["user"] == user) for user in (0, 10, 11)}
     assert bench.values("clicks:a", [0, 10, 11]) == [newest[0], newest[10], newest[11]]
     assert bench.values("clicks@1.0.0:a", [0, 10, 11]) == [newest[0], newest[10], newest[11]]
-    bench.rooms.versions.promote("clicks", "1.1.0", watermarks={}, now=bench.at, force=True)
+    bench.context.versions.promote("clicks", "1.1.0", watermarks={}, now=bench.at, force=True)
     # the new version takes the complete rows alone
     assert bench.values("clicks:a", [0, 10, 11]) == [None, None, newest[11]]
     assert bench.values("clicks:b", [11]) == [newest[11]]

@@ -16,7 +16,6 @@ import pyarrow.parquet as pq
 
 import headwater as hw
 from headwater.compute.refreshing import worker as workers
-from headwater.compute.refreshing.requests import RefreshSettings
 from headwater.online.stores.lmdb.store import LMDBOnlineStore
 from tests.unit.compute.conftest import T0, Bench
 
@@ -57,7 +56,7 @@ class RunningBench(Bench):
 def open_bench(folder: str | Path) -> Bench:
     """The bench on the folder, as each process opens it."""
     bench = RunningBench(Path(folder), LMDBOnlineStore(Path(folder) / "online", sync=False))
-    bench.rooms.refreshing = RefreshSettings(hints=True, lease=LEASE, tries=1_000)
+    bench.open(settings=f"[freshness]\nrefresh = true\nrefresh_tries = 1000\nrefresh_lease = '{LEASE.seconds}s'\n")
     return bench
 
 
@@ -67,7 +66,7 @@ def work(folder: str, begun: Connection) -> None:
     bench = open_bench(folder)
     bench.registry.refresh()
     begun.send(None)
-    workers.Worker(bench.rooms).run()
+    workers.Worker(bench.context).run()
 
 
 def test_kill_9_at_any_moment(tmp_path: Path) -> None:
@@ -82,9 +81,9 @@ def test_kill_9_at_any_moment(tmp_path: Path) -> None:
     bench = open_bench(tmp_path)
     reader = bench.reader(["activity:score"])
     reader.read(list(range(KEYS)))
-    bench.rooms.hints.flush()
-    queue = bench.rooms.refresh_queue
-    assert queue.counts(bench.rooms.now()).waiting == KEYS
+    bench.store.flush_refresh_requests()
+    queue = bench.context.refresh_queue
+    assert queue.counts(bench.context.now()).waiting == KEYS
 
     processes, held = [], 0
     for kill in range(KILLS + 2):
@@ -96,16 +95,16 @@ def test_kill_9_at_any_moment(tmp_path: Path) -> None:
             time.sleep(random_moments.random() * 0.25)
             # on a loaded machine it may not have come to its first hint by then
             until = time.monotonic() + 10 * (kill % 2)
-            while time.monotonic() < until and not queue.counts(bench.rooms.now()).claimed:
+            while time.monotonic() < until and not queue.counts(bench.context.now()).claimed:
                 time.sleep(0.01)
             os.kill(process.pid or 0, signal.SIGKILL)
             process.join()
-            held = max(held, queue.counts(bench.rooms.now()).claimed)
+            held = max(held, queue.counts(bench.context.now()).claimed)
         else:
             processes.append(process)
     until = time.monotonic() + 60
     while time.monotonic() < until:
-        counts = queue.counts(bench.rooms.now())
+        counts = queue.counts(bench.context.now())
         if counts.waiting + counts.claimed == 0:
             break
         time.sleep(0.1)
@@ -115,7 +114,6 @@ def test_kill_9_at_any_moment(tmp_path: Path) -> None:
     assert held, "no worker was killed while it had hints"
     assert (counts.waiting, counts.claimed, counts.dead, counts.resting) == (0, 0, 0, 0)
     assert reader.read(list(range(KEYS))).to_dict()["score"] == [4.0] * KEYS
-    bench.rooms.close()
     bench.close()
 
 

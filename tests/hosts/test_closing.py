@@ -163,10 +163,10 @@ def test_a_stream_that_is_left_early_or_fails_in_its_consumer_leaves_nothing(ope
                         raise ZeroDivisionError
             del batches
         gc.collect()
-        space = store.rooms.engine._workspace()
+        space = store.context.engine._workspace()
         with space:
             assert space.fetch("SELECT table_name FROM information_schema.tables") == []
-        assert len(store.rooms.engine._spaces) <= 1
+        assert len(store.context.engine._spaces) <= 1
     assert own_threads() == set()
 
 

@@ -40,17 +40,17 @@ def end():
 
 def write(key, x):
     report = store.write("v", [{"name": key, "at": datetime.now(UTC), "x": x}])
-    return store.rooms.log.head_position()
+    return store.context.log.head_position()
 
 def delete(key):
     store.delete("v", [key])
-    return store.rooms.log.head_position()
+    return store.context.log.head_position()
 
 def materialize():
     store.materialize()
 
 def roll():
-    store.rooms.log.roll()
+    store.context.log.roll()
 
 def history(keys):
     spine = [{"name": key, "timestamp": datetime.now(UTC)} for key in keys]
@@ -60,7 +60,7 @@ def online(keys):
     return store.get_online_features(["v:x"], [{"name": key} for key in keys]).to_dict()["x"]
 
 def empty_log():
-    with store.rooms.registry.engine.connect() as connection:
+    with store.context.registry.engine.connect() as connection:
         assert not connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0]
 
 def copy(source, target):

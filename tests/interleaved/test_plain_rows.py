@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import headwater as hw
+from headwater.compute.claims import Claims
 from headwater.errors import HeadwaterError
 from headwater.online.stores.memory.store import MemoryOnlineStore
 from headwater.testing import SCALE
@@ -90,12 +92,13 @@ class World:
     def open(self, *, plain: bool = False) -> hw.FeatureStore:
         store = hw.FeatureStore(self.folder, online=self.online, clock=lambda: self.clock)
         if not plain:
-            rooms = store.rooms
-            rooms.online = _Stepping(self.online, self.turns)
-            rooms.claims._online = rooms.online
-            self.turns.wrap(rooms.log, "append", "delete", "begin_run", "slice", "erase", "roll", "deletes_after")
-            self.turns.wrap(rooms.engine, "changes", "list_files")
-            self.turns.wrap(rooms.files, "record")
+            context = store.context
+            online: Any = _Stepping(self.online, self.turns)
+            claims = Claims(context.project, context.registry, context.open_log, online)
+            store.context = replace(context, online=online, claims=claims)
+            self.turns.wrap(context.log, "append", "delete", "begin_run", "slice", "erase", "roll", "deletes_after")
+            self.turns.wrap(context.engine, "changes", "list_files")
+            self.turns.wrap(context.files, "record")
         self.stores.append(store)
         return store
 

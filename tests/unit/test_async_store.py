@@ -54,7 +54,7 @@ def on(sync, work):
         try:
             return await work(store)
         finally:
-            await store._fetcher().reads.close()
+            await sync.services.async_clients.fetcher().reads.close()
 
     return asyncio.run(whole())
 

@@ -62,7 +62,7 @@ def everything(store: hw.FeatureStore) -> dict[str, Any]:
         "snapshot": store.registry.snapshot(),
         "changes": store.registry.changes(),
         "metadata": store.get_historical_features(None, ["stops:whole"], at=NOW).metadata,
-        "recent": store.rooms.recent.last(),
+        "recent": store.context.recent.last(),
     }
 
 
@@ -136,10 +136,20 @@ def test_an_error_of_a_worker_reaches_who_waits_for_it(store, tmp_path):
 
 def parts(store: hw.FeatureStore) -> Iterator[tuple[Any, str]]:
     here = r"make one in each process: hw.FeatureStore\('path'\)"
-    rooms = store.rooms
-    yield from ((part, here) for part in (store, hw.AsyncFeatureStore.of(store), store.registry, rooms, rooms.log))
-    yield from ((part, here) for part in (rooms.engine, rooms.online, rooms.versions, rooms.leases, rooms.fetcher))
-    yield from ((part, here) for part in (rooms.hints, rooms.recent, rooms.refresh_queue, rooms.refresh_records))
+    context = store.context
+    yield from ((part, here) for part in (store, hw.AsyncFeatureStore.of(store), store.registry, context, context.log))
+    yield from ((part, here) for part in (context.engine, context.online, context.versions, context.leases))
+    yield from (
+        (part, here)
+        for part in (
+            store.services,
+            store.services.fetcher,
+            store.services.requests,
+            context.recent,
+            context.refresh_queue,
+            context.refresh_records,
+        )
+    )
     yield hw.FeatureConsistencyManager(store), here
     yield MemoryOnlineStore(), here
     yield RedisOnlineStore("redis://127.0.0.1:1"), here

@@ -89,8 +89,8 @@ def everything_said(**url: str) -> str:
         except HeadwaterError:
             return told_by(lambda: hw.FeatureStore(Path(folder), **url))
         with store:
-            told += [repr(store), repr(store.settings), repr(store._online), repr(store._registry)]
-            told += [told_by(lambda: store.status()), told_by(lambda: store.rooms.claim_online())]
+            told += [repr(store), repr(store.settings), repr(store.context.online), repr(store.registry)]
+            told += [told_by(lambda: store.status()), told_by(lambda: store.context.claims.claim_online())]
         return " ".join(told)
 
 

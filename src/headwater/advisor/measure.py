@@ -19,9 +19,10 @@ from headwater.advisor.sampling import ViewSample, draw, entities_of
 from headwater.advisor.surroundings import machine, registry_kind, versions_of
 from headwater.advisor.timed import Pace, TookTooLong, within
 from headwater.clock import MIN_MICROS
-from headwater.compute.context import Rooms
+from headwater.compute.context import StoreContext
 from headwater.compute.reading.historical import historical
-from headwater.compute.reading.retrieval import PreparedReader
+from headwater.compute.reading.prepared import PreparedReader
+from headwater.compute.services import Services
 from headwater.errors import (
     ChangeRefused,
     FeatureViewNotFound,
@@ -30,7 +31,7 @@ from headwater.errors import (
     UsageError,
     VersionNotFound,
 )
-from headwater.observer import Observer, Progress, silent
+from headwater.observer import Observer, Progress
 from headwater.planning.resolve import ResolvedView
 from headwater.planning.snapshot import RegistrySnapshot
 from headwater.types import STATUSES, Status
@@ -49,12 +50,12 @@ _NOT_FOUND = STATUSES.index(Status.NOT_FOUND)
 
 
 def measure(
-    rooms: Rooms,
+    context: StoreContext,
     *,
     features: Any = None,
     seconds: float = 10.0,
     max_keys: int = 1_000,
-    observer: Observer = silent,
+    observer: Observer | None = None,
     pace: Pace | None = None,
 ) -> Measurement:
     """Measure a store on a sample of the keys it has.
@@ -63,13 +64,13 @@ def measure(
     the time and 20,000 rows a second, in bursts of at most 50 ms; history runs one query at a time and rests as long.
 
     Args:
-        rooms: the store's parts.
+        context: the store's parts and settings.
         features: references, views, selections, or a service; None: each live service, else each live view, at most
             four, those with the most features.
         seconds: how long it may take in all; a read or a query under way is ended, or waited for by the store's own
             time-outs.
         max_keys: how many keys are drawn at most, and how many rows a spine has.
-        observer: is told of progress.
+        observer: is told of progress; None: the store's.
         pace: another limit of the load.
 
     Raises:
@@ -83,7 +84,7 @@ def measure(
         raise UsageError(f"seconds={seconds!r}: must be more than 0")
     if max_keys < 1:
         raise UsageError(f"max_keys={max_keys!r}: must be at least 1")
-    return _Measuring(rooms, seconds, max_keys, observer, pace or Pace()).run(features)
+    return _Measuring(context, seconds, max_keys, observer or context.observer, pace or Pace()).run(features)
 
 
 def check_registered(snapshot: RegistrySnapshot) -> None:
@@ -99,18 +100,15 @@ def check_registered(snapshot: RegistrySnapshot) -> None:
 class _Measuring:
     """One measurement under way."""
 
-    def __init__(self, rooms: Rooms, seconds: float, max_keys: int, observer: Observer, pace: Pace) -> None:
+    def __init__(self, context: StoreContext, seconds: float, max_keys: int, observer: Observer, pace: Pace) -> None:
         # kept rows would be measured instead of the store, and hints of stale rows would be written
-        self.rooms = replace(
-            rooms,
-            open_engine=lambda: rooms.engine,
-            open_log=lambda: rooms.log,
-            reads=replace(rooms.reads, cache=0.0),
-            refreshing=replace(rooms.refreshing, hints=False),
-            work_here=None,
-        )
+        settings = context.settings
+        reads = replace(settings.reads, cache=0.0)
+        refreshing = replace(settings.refreshing, requests=False)
+        self.context = replace(context, settings=replace(settings, reads=reads, refreshing=refreshing))
+        self.services = Services(self.context)
         # opened now, so that no figure has what that takes
-        rooms.engine, rooms.log  # noqa: B018
+        context.engine, context.log  # noqa: B018
         self.seconds, self.max_keys, self.observer, self.pace = seconds, max_keys, observer, pace
         self.rng = random.Random(_SEED)
         self.notes: list[str] = []
@@ -119,11 +117,11 @@ class _Measuring:
         self.steps = 0
 
     def run(self, features: Any) -> Measurement:
-        rooms, at = self.rooms, self.rooms.clock()
+        context, at = self.context, self.context.clock()
         surroundings = machine()
-        snapshot = rooms.registry.snapshot()
+        snapshot = context.registry.snapshot()
         check_registered(snapshot)
-        online = dict(rooms.online.info())
+        online = dict(context.online.info())
         targets = self._targets(snapshot, features)
         targets = self._sampled(targets)
         self._read(targets)
@@ -137,7 +135,7 @@ class _Measuring:
         if warnings:
             self.notes.append(f"the online store warns: {warnings}")
         return Measurement(
-            rooms.project,
+            context.project,
             at,
             round(time.monotonic() - self.began, 3),
             self.seconds,
@@ -145,8 +143,8 @@ class _Measuring:
             surroundings,
             versions_of(),
             online,
-            type(rooms.engine).__name__,
-            registry_kind(rooms.registry),
+            type(context.engine).__name__,
+            registry_kind(context.registry),
             tuple(described(target) for target in targets),
             tuple(figures),
             self._how(),
@@ -158,7 +156,7 @@ class _Measuring:
 
     def _targets(self, snapshot: RegistrySnapshot, features: Any) -> list[Target]:
         if features is not None:
-            reader = PreparedReader(self.rooms, features)
+            reader = PreparedReader(self.context, self.services, features)
             service = reader.request.service
             name = service[0] if service is not None else _names(features, reader)
             return [Target(name, "features" if service is None else "service", reader, features)]
@@ -176,7 +174,7 @@ class _Measuring:
         for name in names:
             features = name if kind == "service" else [f"{name}:*"]
             try:
-                targets.append(Target(name, kind, PreparedReader(self.rooms, features), features))
+                targets.append(Target(name, kind, PreparedReader(self.context, self.services, features), features))
             except (ChangeRefused, VersionNotFound, UsageError) as bad:
                 self.notes.append(f"{kind} {name!r} was not measured: {bad}")
         return targets
@@ -187,7 +185,7 @@ class _Measuring:
             views.setdefault((view.name, view.version), view)
         samples: dict[tuple[str, str], ViewSample] = {}
         for key, view in views.items():
-            samples[key] = draw(self.rooms, view, self.max_keys, SAMPLING * self.seconds / len(views), self.rng)
+            samples[key] = draw(self.context, view, self.max_keys, SAMPLING * self.seconds / len(views), self.rng)
             self.rows_read += samples[key].looked_at
             self._tell()
         kept = []
@@ -294,11 +292,11 @@ class _Measuring:
             time.sleep(took)
 
     def _joined(self, spine: pa.Table, features: Any) -> None:
-        historical(self.rooms, spine, features, timestamp_column=AT).to_arrow()
+        historical(self.context, spine, features, timestamp_column=AT).to_arrow()
 
     def _spine(self, target: Target) -> pa.Table:
         """The keys drawn, each at the time its row was known; now, where it has none or that is yet to come."""
-        now = self.rooms.now()
+        now = self.context.now()
         times = [now if known == MIN_MICROS else min(known, now) for known in target.entities.known]
         keys = target.reader.join_keys
         columns = {name: pa.array(target.entities.columns[name], keys[name].arrow) for name in keys}
@@ -308,7 +306,7 @@ class _Measuring:
 
     def _recorded(self, snapshot: RegistrySnapshot, targets: Sequence[Target]) -> list[MeasuredFigure]:
         try:
-            told = self.rooms.refresh_records.read().time_to_fresh
+            told = self.context.refresh_records.read().time_to_fresh
             fresh = MeasuredFigure("freshness_minutes", "", 0, "min", unknown="no refresh was recorded")
             if told.p95 is not None:
                 minutes = told.p95.total_seconds() / 60
@@ -319,7 +317,7 @@ class _Measuring:
 
     def _rates(self, targets: Sequence[Target]) -> list[MeasuredFigure]:
         """Rows a second of the last run that found rows, of each view that was measured."""
-        runs, figures = self.rooms.registry.last_runs(), []
+        runs, figures = self.context.registry.last_runs(), []
         for name, version in sorted(_versions(targets)):
             rows, took = runs.get((name, version), (0, timedelta()))
             rate = rows / took.total_seconds() if rows and took else None
@@ -332,7 +330,7 @@ class _Measuring:
 
     def _behind(self, snapshot: RegistrySnapshot, targets: Sequence[Target]) -> list[MeasuredFigure]:
         """How long ago each view that was measured was materialized up to."""
-        marks, now = self.rooms.watermarks(snapshot), self.rooms.now()
+        marks, now = self.context.watermarks(snapshot), self.context.now()
         figures = []
         for name, version in sorted(_versions(targets)):
             mark = marks.get((name, version))
@@ -343,7 +341,7 @@ class _Measuring:
         return figures
 
     def _how(self) -> tuple[str, ...]:
-        local = self.rooms.online.capabilities.local
+        local = self.context.online.capabilities.local
         share, rows = self.pace.share, self.pace.rows
         return (
             f"keys: drawn at random (seed {_SEED}) from the first rows, at most {100 if local else 10} for each key, "

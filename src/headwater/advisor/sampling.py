@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from headwater.advisor.timed import TookTooLong, within
-from headwater.compute.context import Rooms
+from headwater.compute.context import StoreContext
 from headwater.errors import FormatError
 from headwater.online.rows.codec import header
 from headwater.online.rows.encoder import ViewRows
@@ -64,11 +64,11 @@ class Entities:
         return {name: [values[i] for i in places] for name, values in self.columns.items()}
 
 
-def draw(rooms: Rooms, view: ResolvedView, count: int, seconds: float, rng: random.Random) -> ViewSample:
+def draw(context: StoreContext, view: ResolvedView, count: int, seconds: float, rng: random.Random) -> ViewSample:
     """Draw keys of a view version: each row of the part that is looked at is as likely as any other.
 
     Args:
-        rooms: the store's parts.
+        context: the store's parts and settings.
         view: the version.
         count: how many keys, at most.
         seconds: how long the store may be looked at.
@@ -78,14 +78,14 @@ def draw(rooms: Rooms, view: ResolvedView, count: int, seconds: float, rng: rand
         StoreError: the store cannot be read.
     """
     found = ViewSample()
-    rows = ViewRows(rooms.project, view)
-    most = count * (LOOKED_AT_LOCAL if rooms.online.capabilities.local else LOOKED_AT)
+    rows = ViewRows(context.project, view)
+    most = count * (LOOKED_AT_LOCAL if context.online.capabilities.local else LOOKED_AT)
     until = time.monotonic() + seconds
     drawn: list[tuple[bytes, bytes]] = []
 
     def look(stop: threading.Event) -> bool:
         # the stores' iterators are generators: closed, they let go of what they hold
-        with closing(cast(Any, rooms.online.scan(rows.prefix))) as scanned:
+        with closing(cast(Any, context.online.scan(rows.prefix))) as scanned:
             for key, row in cast(Iterator[tuple[bytes, bytes]], scanned):
                 told = header(row)
                 if told is None or told.emptied:

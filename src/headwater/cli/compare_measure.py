@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from headwater.advisor.measure import check_registered, measure
+from headwater.advisor.measure import check_registered
 from headwater.advisor.measured_change import MeasuredChange, compare_measurements, differences
 from headwater.advisor.measurement import MeasuredFigure, Measurement
 from headwater.advisor.profiles import load, number_text
@@ -79,7 +79,7 @@ def measured(run: Run, seconds: float, save: Path | None, against: Path | None) 
         raise ConfigError(f"{save}: no such folder as {save.parent}")
     with run.store() as store:
         check_registered(store.registry.refresh())
-        found = measure(store.rooms, seconds=seconds, observer=store.rooms.observer)
+        found = store.measure(minutes=seconds / 60)
     if save is not None:
         _write(save, found)
     run.warn(found.notes)

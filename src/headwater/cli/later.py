@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from headwater.cli import draw as draw
     from headwater.cli import files as files
     from headwater.cli import sample as sample
-    from headwater.compute.refreshing import worker as worker
     from headwater.compute.writing import keys as keys
     from headwater.planning import shown as shown
     from headwater.registry import registry as registry
@@ -27,4 +26,3 @@ else:
     requirements = deferred("headwater.advisor.requirements")
     sample = deferred("headwater.cli.sample")
     shown = deferred("headwater.planning.shown")
-    worker = deferred("headwater.compute.refreshing.worker")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from headwater.cli import complete, later
+from headwater.cli import complete
 from headwater.cli.run import Run, command, print_json
 from headwater.cli.sheet import Line, Sheet
 from headwater.clock import from_micros
@@ -66,7 +66,7 @@ def worker(
 
 def _list_dead(run: Run, store: FeatureStore, names: Sequence[str] | None) -> None:
     unreadable: list[str] = []
-    letters = later.worker.dead_letters(store.rooms, _MOST, names, unreadable)
+    letters = store.worker(names).dead_letters(_MOST, unreadable)
     columns = ["view", "version", "key", "tries", "died", "error"]
     rows = [(d.view, d.version, d.entity, d.tries, from_micros(d.died_at), d.error) for d in letters]
     none = Line("no refresh failed for good", "dim")
@@ -75,8 +75,7 @@ def _list_dead(run: Run, store: FeatureStore, names: Sequence[str] | None) -> No
 
 
 def _replay(run: Run, store: FeatureStore, names: Sequence[str] | None) -> None:
-    rooms = store.rooms
-    count = rooms.refresh_queue.replay(names or list(rooms.registry.snapshot().views), rooms.now())
+    count = store.worker(names).replay()
     run.answer(
         {"replayed": count}, Line(f"{count:,} dead {'letter' if count == 1 else 'letters'} will be retried", "green")
     )
@@ -91,7 +90,9 @@ def _work(run: Run, store: FeatureStore, names: Sequence[str] | None, once: bool
             print(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%SZ} {printable(_words(step))}", flush=True)
 
     with _stopped_by_signals() as stopping:
-        report = later.worker.Worker(store.rooms, names, told, stopping).run(once)
+        working = store.worker(names)
+        working.told, working.stopping = told, stopping
+        report = working.run(once)
     if run.json:
         print_json(report, indent=2 if once else None)
     else:

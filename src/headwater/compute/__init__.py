@@ -1,1 +1,1 @@
-"""Compute: writes, deletes, materialization and retrieval, made of the registry, the offline and the online rooms."""
+"""Compute: writes, deletes, runs, reads and refreshes, made of the registry, the offline and the online package."""

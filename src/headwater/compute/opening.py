@@ -1,20 +1,138 @@
-"""Opening: the online store and the offline engine that settings name; what stands for them once they are closed."""
+"""Opening: the parts of a store object, those that settings name and those that are given; and closing them."""
 
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from headwater import forks
 from headwater.clock import Clock
+from headwater.compute.claims import Claims
+from headwater.compute.context import Once, StoreContext
+from headwater.compute.settings import ComputeSettings
+from headwater.compute.sources import BoundSources
 from headwater.config import Settings
+from headwater.deferred import deferred
 from headwater.errors import ConfigError, was_closed
+from headwater.forks import lazy
 from headwater.loader import OFFLINE_ENGINES, ONLINE_STORES, find_plugin, load_plugin
 from headwater.observer import Observer
 from headwater.online.base import OnlineStore
-from headwater.urls import scheme_of
+from headwater.registry.registry import FeatureRegistry, open_registry
+from headwater.urls import scheme_of, without_password
 
 if TYPE_CHECKING:
     from headwater.offline.base import OfflineEngine
+    from headwater.offline.log import log as logs
+else:
+    logs = deferred("headwater.offline.log.log")
+
+T = TypeVar("T")
+
+
+class StoreParts(forks.OfOneProcess):
+    """The parts of one store object: what was given stays the caller's, what was opened here is closed here.
+
+    Args:
+        settings: of the project.
+        registry: URL or registry; None: as the settings say.
+        online: URL or store; None: as the settings say.
+        offline: the engine's name, or an engine; None: as the settings say.
+        clock: the one clock.
+        observer: is told of progress.
+        log_folder: of the offline log; None: in memory.
+
+    Raises:
+        ConfigError, MissingExtra: settings that name no store or engine, or one that cannot be used.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        registry: str | FeatureRegistry | None,
+        online: str | OnlineStore | None,
+        offline: str | OfflineEngine | None,
+        clock: Clock,
+        observer: Observer,
+        log_folder: Path | None,
+    ) -> None:
+        self.settings, self.clock, self.observer = settings, clock, observer
+        self.sources = BoundSources()
+        self._log_folder = log_folder
+        self._given_engine = None if isinstance(offline, str) else offline
+        self._opened: list[Any] = []
+        self._lock = forks.lock()
+        self.open_engine, self.open_log = Once(self._open_engine), Once(self._open_log)
+        try:
+            self.registry = (
+                registry
+                if isinstance(registry, FeatureRegistry)
+                # a look at what is registered, or would be, leaves nothing in the folder: the first write makes it
+                else self._own(
+                    open_registry(settings.registry_url, settings.folder, settings.project, clock=clock, make=False)
+                )
+            )
+            if self._given_engine is None:
+                check_engine(settings)
+            if isinstance(online, OnlineStore):
+                check_store(type(online))
+            self.online = online if isinstance(online, OnlineStore) else self._own(open_online(settings, clock))
+        except BaseException:
+            self.close()
+            raise
+
+    @lazy
+    def context(self) -> StoreContext:
+        """The parts together; registry and log are made where they are not there yet."""
+        registry, online = self.registry, self.online
+        registry.make()
+        return StoreContext(
+            registry.project,
+            registry,
+            online,
+            self.open_engine,
+            self.open_log,
+            self.clock,
+            Claims(registry.project, registry, self.open_log, online),
+            self.sources,
+            ComputeSettings.of(self.settings),
+            self.observer,
+        )
+
+    def _open_engine(self) -> OfflineEngine:
+        return self._given_engine or self._own(open_engine(self.settings, self.observer))
+
+    def _open_log(self) -> logs.OfflineLog:
+        tolerance = self.settings.online_clock_tolerance
+        return logs.OfflineLog(self.registry.engine, self._log_folder, self.clock, tolerance)
+
+    def _own(self, part: T) -> T:
+        with self._lock:
+            self._opened.append(part)
+        return part
+
+    @property
+    def project(self) -> str:
+        """The project's name, as far as it is known."""
+        return self.registry.project if "registry" in vars(self) else self.settings.project
+
+    def __str__(self) -> str:
+        settings = self.settings
+        registry, online = without_password(settings.registry_url), without_password(settings.online_url)
+        return (
+            f"{self.project} in {settings.folder}: registry {registry}, online {online}, "
+            f"offline {settings.offline_engine}"
+        )
+
+    def close(self) -> None:
+        """Close what was opened here; twice is a no-op."""
+        with self._lock:
+            opened, self._opened = self._opened, []
+        with ExitStack() as parts:
+            for part in opened:
+                parts.callback(part.close)
 
 
 def open_online(settings: Settings, clock: Clock) -> OnlineStore:
@@ -97,11 +215,17 @@ class Closed:
     """Stands in for the parts of a store that was closed: whatever is asked of them is refused.
 
     Args:
-        what: the store, for the error.
+        project: the store's, for the error.
     """
 
-    def __init__(self, what: str) -> None:
-        self._what = what
+    def __init__(self, project: str) -> None:
+        self.project = project
 
     def __getattr__(self, name: str) -> Any:
-        raise was_closed(f"{self._what} was closed: open another, or use it within `with`")
+        raise was_closed(f"this FeatureStore of {self.project!r} was closed: open another, or use it within `with`")
+
+    def __str__(self) -> str:
+        return f"{self.project}: closed"
+
+    def close(self) -> None:
+        """It is closed."""

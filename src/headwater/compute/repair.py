@@ -7,7 +7,7 @@ from contextlib import suppress
 from datetime import timedelta
 
 from headwater.clock import MIN_MICROS, duration_micros, from_micros, to_micros
-from headwater.compute.context import Rooms
+from headwater.compute.context import StoreContext
 from headwater.compute.materializing.force import Forced, key_table, make_equal
 from headwater.compute.materializing.lease import RunLease
 from headwater.compute.materializing.mend import mend
@@ -37,40 +37,40 @@ from headwater.planning.resolve import ResolvedView, whole_view
 _CHUNK = 100_000
 
 
-def repair_clock(rooms: Rooms) -> ClockRepairReport:
+def repair_clock(context: StoreContext) -> ClockRepairReport:
     """Take now for right, where the offline log's clock is ahead of it.
 
     Arrivals and Ds that are ahead become now + 1 µs, + 2 µs, … in their order, in the log and online. Each online row
     that is known later than now is made what history has now. It may be called again where it was interrupted.
 
     Args:
-        rooms: the store's parts.
+        context: the store's parts and settings.
     """
     # first: a purge that the log then asks for now has to wait for them
-    ended = _end_waits(rooms)
-    rooms.claim_online(always=True)
-    snapshot = rooms.registry.refresh()
+    ended = _end_waits(context)
+    context.claims.claim_online(always=True)
+    snapshot = context.registry.refresh()
     versions = {
         record.name: [whole_view(record, version) for version in record.versions.values()]
         for record in snapshot.views.values()
     }
     readings = {name: [RowVersion(view).reading for view in views] for name, views in versions.items()}
-    repaired = rooms.log.repair_clock(readings)
+    repaired = context.log.repair_clock(readings)
     # rows that are ahead become what history has: the log must have the store's deletes; one that is dated ahead
     # itself is refused, and left to the next run
     with suppress(ClockError):
-        mend(rooms, snapshot)
-    keys = sum(repair_online(rooms, name, views, repaired.moved) for name, views in versions.items())
+        mend(context, snapshot)
+    keys = sum(repair_online(context, name, views, repaired.moved) for name, views in versions.items())
     return _report(repaired, keys, ended)
 
 
-def _end_waits(rooms: Rooms) -> int:
+def _end_waits(context: StoreContext) -> int:
     """Shorten what a fast clock has let last too long: leases, notes of force runs, the refresh queue's instants."""
-    ended = rooms.leases.repair_clock(lasts=rooms.lease_time)
-    rooms.forcing.repair_clock(to_micros(rooms.online.clock()) + duration_micros(rooms.lease_time))
-    refreshing = rooms.refreshing
+    ended = context.leases.repair_clock(lasts=context.settings.lease_time)
+    context.forcing.repair_clock(to_micros(context.online.clock()) + duration_micros(context.settings.lease_time))
+    refreshing = context.settings.refreshing
     longest = max(refreshing.rest, refreshing.lease, 2 * LAST_RETRY)
-    return ended + rooms.refresh_queue.repair_clock(rooms.now(), duration_micros(longest))
+    return ended + context.refresh_queue.repair_clock(context.now(), duration_micros(longest))
 
 
 def _report(repaired: ClockRepair, keys: int, ended: int) -> ClockRepairReport:
@@ -87,38 +87,38 @@ def _report(repaired: ClockRepair, keys: int, ended: int) -> ClockRepairReport:
     )
 
 
-def repair_online(rooms: Rooms, name: str, versions: list[ResolvedView], moved: Moved) -> int:
+def repair_online(context: StoreContext, name: str, versions: list[ResolvedView], moved: Moved) -> int:
     """Bring the rows of a view that are ahead back to now; how many keys had one, over its versions.
 
     Rows that the log or a source has are made equal to history. A cache-only row is nowhere else: its arrival is moved.
 
     Args:
-        rooms: the store's parts.
+        context: the store's parts and settings.
         name: the view.
         versions: all of its versions.
         moved: what the instants of the log that were ahead became.
     """
-    _move_purges(rooms, name, moved)
-    tolerance, count = duration_micros(rooms.tolerance), 0
+    _move_purges(context, name, moved)
+    tolerance, count = duration_micros(context.settings.tolerance), 0
     for view in versions:
-        rows = ViewRows(rooms.project, view)
-        with RunLease(rooms, f"repair {view.name}@{view.version}") as lease:
-            for ahead in _ahead(rooms, rows, moved.now):
+        rows = ViewRows(context.project, view)
+        with RunLease(context, f"repair {view.name}@{view.version}") as lease:
+            for ahead in _ahead(context, rows, moved.now):
                 count += len(ahead)
                 cached = {key: row for key, row in ahead.items() if _is_cached(row, moved.now + tolerance)}
-                _move_cached(rooms, cached, moved, lease)
+                _move_cached(context, cached, moved, lease)
                 others = {key: row for key, row in ahead.items() if key not in cached}
                 if others:
-                    log = rooms.log.slice(view.name, view.log_keys)
+                    log = context.log.slice(view.name, view.log_keys)
                     table = key_table(rows, others)
-                    make_equal(rooms, view, log, lease, Forced(), keys=table, within=tolerance)
+                    make_equal(context, view, log, lease, Forced(), keys=table, within=tolerance)
     return count
 
 
-def _ahead(rooms: Rooms, rows: ViewRows, now: int) -> Iterator[dict[bytes, bytes]]:
+def _ahead(context: StoreContext, rows: ViewRows, now: int) -> Iterator[dict[bytes, bytes]]:
     """What is stored of a version and known, or deleted, later than now."""
     found: dict[bytes, bytes] = {}
-    for key, row in rooms.online.scan(rows.prefix):
+    for key, row in context.online.scan(rows.prefix):
         stored = header(row)
         if stored is not None and max(_known(stored), stored.through) > now:
             found[key] = row
@@ -140,11 +140,11 @@ def _is_cached(row: bytes, horizon: int) -> bool:
     return cached and stored is not None and stored.event <= horizon
 
 
-def _move_cached(rooms: Rooms, rows: dict[bytes, bytes], moved: Moved, lease: RunLease) -> None:
+def _move_cached(context: StoreContext, rows: dict[bytes, bytes], moved: Moved, lease: RunLease) -> None:
     keys = list(rows)
 
     def change(i: int, row: bytes | None) -> bytes | None:
-        if row is None or not _is_cached(row, moved.now + duration_micros(rooms.tolerance)):
+        if row is None or not _is_cached(row, moved.now + duration_micros(context.settings.tolerance)):
             return row
         stored, new = header(row), current(row)
         assert stored is not None
@@ -157,17 +157,17 @@ def _move_cached(rooms: Rooms, rows: dict[bytes, bytes], moved: Moved, lease: Ru
         return new[: SEQUENCE.start] + fresh_sequence() + new[SEQUENCE.stop :]
 
     # what others have put since the log was repaired is not ahead
-    now = rooms.log.now()
-    high_water = (greatest_key(rooms.project), 0)
-    update(rooms.online, keys, list(rows.values()), change, until=lease.until, high_water=high_water)
+    now = context.log.now()
+    high_water = (greatest_key(context.project), 0)
+    update(context.online, keys, list(rows.values()), change, until=lease.until, high_water=high_water)
 
 
-def _move_purges(rooms: Rooms, name: str, moved: Moved) -> None:
+def _move_purges(context: StoreContext, name: str, moved: Moved) -> None:
     """The digests of purges that the online store keeps have their D too."""
     entries: dict[bytes, bytes | None] = {}
-    now = rooms.log.now()
-    for digest, through, position in read_purges(rooms.online, rooms.project, name):
+    now = context.log.now()
+    for digest, through, position in read_purges(context.online, context.project, name):
         if moved.since(through, now) != through:
-            entries |= purge_entry(rooms.project, name, digest, moved.since(through, now), position)
+            entries |= purge_entry(context.project, name, digest, moved.since(through, now), position)
     if entries:
-        rooms.online.put_meta(entries)
+        context.online.put_meta(entries)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from headwater.clock import MIN_MICROS, duration_micros, format_duration, from_micros
-from headwater.compute.context import Rooms
-from headwater.compute.refreshing.records import Records, TimeToFresh
+from headwater.compute.context import StoreContext
+from headwater.compute.queue.records import Records, TimeToFresh
 from headwater.compute.writing.erase_entity import PendingPurges, pending_purges
 from headwater.errors import LogMismatch, StoreError
 from headwater.html_tables import html_table
@@ -25,6 +25,7 @@ from headwater.planning.snapshot import RegistrySnapshot, ServiceRecord, ViewRec
 from headwater.planning.watermark import Watermark
 from headwater.registry.failures import Failure
 
+_NO_READS = ReadCounts()
 LOOKED_AT = 10_000
 """How many rows of a version are looked at for the newest; a scan of all of a large store would take long."""
 
@@ -146,42 +147,48 @@ class StoreStatus:
         return html_table(names, rows, notes=self.warnings)
 
 
-def status(rooms: Rooms, now: int, registry: Mapping[str, Any], exposed: Sequence[Path] = ()) -> StoreStatus:
+def status(
+    context: StoreContext,
+    now: int,
+    registry: Mapping[str, Any],
+    exposed: Sequence[Path] = (),
+    reads: ReadCounts = _NO_READS,
+) -> StoreStatus:
     """How a store stands; what cannot be reached is a warning.
 
     Args:
-        rooms: the store's parts.
+        context: the store's parts and settings.
         now: microseconds.
         registry: what is said of the registry.
         exposed: files of the project's state that others may read.
+        reads: what stood between this process's reads and the online store.
     """
-    snapshot = rooms.registry.refresh()
+    snapshot = context.registry.refresh()
     log = {
-        "id": rooms.log.log_id,
-        "position": rooms.log.head_position(),
-        "clock_ahead": rooms.log.clock_ahead().total_seconds(),
+        "id": context.log.log_id,
+        "position": context.log.head_position(),
+        "clock_ahead": context.log.clock_ahead().total_seconds(),
     }
-    wrong = rooms.log.clock_warning()
+    wrong = context.log.clock_warning()
     warnings: list[str] = [] if wrong is None else [wrong]
     unreachable: list[str] = []
-    owner = tuple(_owner(rooms, unreachable))
-    online, marks = _online(rooms, snapshot, warnings, unreachable)
+    owner = tuple(_owner(context, unreachable))
+    online, marks = _online(context, snapshot, warnings, unreachable)
     if owner:  # the store's watermarks are another log's
-        marks = {pair: mark for pair, (mark, _) in rooms.registry.watermarks().items()}
-    failures = {(failure.view, failure.version): failure for failure in rooms.failures.all()}
-    versions = [v for record in snapshot.views.values() for v in _versions(rooms, record, marks, now, failures)]
+        marks = {pair: mark for pair, (mark, _) in context.registry.watermarks().items()}
+    failures = {(failure.view, failure.version): failure for failure in context.failures.all()}
+    versions = [v for record in snapshot.views.values() for v in _versions(context, record, marks, now, failures)]
     versions.sort(key=lambda v: v.state == "retired")
     warnings += (failed := tuple(_failed(snapshot, versions)))
     warnings += _waiting(snapshot)
     warnings += owner
-    warnings += (problems := rooms.log.problems())
+    warnings += (problems := context.log.problems())
     warnings += _exposed(exposed)
-    purges = pending_purges(rooms, now)
+    purges = pending_purges(context, now)
     warnings += _overdue(purges, [problem for problem in problems if ": file " in problem])
     services = {name: record.live for name, record in snapshot.services.items() if record.live is not None}
-    refresh = _refresh(rooms, now, warnings, unreachable)
-    reads = rooms.fetcher.counts()
-    warnings += _clocks(reads, rooms.tolerance)
+    refresh = _refresh(context, now, warnings, unreachable)
+    warnings += _clocks(reads, context.settings.tolerance)
     return StoreStatus(
         snapshot.project,
         from_micros(now),
@@ -212,10 +219,10 @@ def _exposed(paths: Sequence[Path]) -> Iterator[str]:
         )
 
 
-def _owner(rooms: Rooms, unreachable: list[str]) -> Iterator[str]:
+def _owner(context: StoreContext, unreachable: list[str]) -> Iterator[str]:
     """A line where the online store belongs to another offline log, so that every read and write of it is refused."""
     try:
-        rooms.claims.check_owner()
+        context.claims.check_owner()
     except LogMismatch as bad:
         unreachable.append(str(bad))
         yield str(bad)
@@ -249,12 +256,12 @@ def _clocks(reads: ReadCounts, tolerance: timedelta) -> Iterator[str]:
         )
 
 
-def _refresh(rooms: Rooms, now: int, warnings: list[str], unreachable: list[str]) -> RefreshStatus:
+def _refresh(context: StoreContext, now: int, warnings: list[str], unreachable: list[str]) -> RefreshStatus:
     """How refreshes stand; what is wrong with them is told as a warning."""
     counts, records = QueueCounts(), Records()
     try:
-        records = rooms.refresh_records.read()
-        counts = rooms.refresh_queue.counts(now)
+        records = context.refresh_records.read()
+        counts = context.refresh_queue.counts(now)
     except StoreError as bad:
         unreachable.append(f"the refresh queue cannot be read ({bad})")
         warnings.append(unreachable[-1])
@@ -264,7 +271,7 @@ def _refresh(rooms: Rooms, now: int, warnings: list[str], unreachable: list[str]
             f"the refresh queue holds {counts.dead} {letters}: headwater worker --dead lists, --replay retries"
         )
     return RefreshStatus(
-        rooms.refresh_queue.kind,
+        context.refresh_queue.kind,
         counts.waiting,
         counts.claimed,
         counts.resting,
@@ -279,30 +286,30 @@ _Marks = Mapping[tuple[str, str], Watermark | None]
 
 
 def _online(
-    rooms: Rooms, snapshot: RegistrySnapshot, warnings: list[str], unreachable: list[str]
+    context: StoreContext, snapshot: RegistrySnapshot, warnings: list[str], unreachable: list[str]
 ) -> tuple[Mapping[str, Any], _Marks]:
     """What the online store says; the registry's mirror of the watermarks where it cannot be reached."""
     try:
         pairs = [(r.name, v) for r in snapshot.views.values() for v in r.versions]
-        info = dict(rooms.online.info())
+        info = dict(context.online.info())
         warnings += [str(info.pop("warnings"))] if info.get("warnings") else []
-        return info, read_watermarks(rooms.online, rooms.project, pairs)
+        return info, read_watermarks(context.online, context.project, pairs)
     except StoreError as bad:
         unreachable.append(f"the online store cannot be read ({bad}); watermarks are the registry's mirror of them")
         warnings.append(unreachable[-1])
-        return {}, {pair: mark for pair, (mark, _) in rooms.registry.watermarks().items()}
+        return {}, {pair: mark for pair, (mark, _) in context.registry.watermarks().items()}
 
 
 _Failures = Mapping[tuple[str, str], Failure]
 
 
 def _versions(
-    rooms: Rooms, record: ViewRecord, marks: _Marks, now: int, failures: _Failures
+    context: StoreContext, record: ViewRecord, marks: _Marks, now: int, failures: _Failures
 ) -> Iterator[VersionStatus]:
     for version in reversed(tuple(record.versions.values())):
         mark = marks.get((record.name, version.version))
         timed = mark is not None and mark.end > MIN_MICROS
-        newest, fresh = _freshness(rooms, version, now)
+        newest, fresh = _freshness(context, version, now)
         failure = failures.get((record.name, version.version)) if version.retired_at is None else None
         yield VersionStatus(
             record.name,
@@ -311,7 +318,7 @@ def _versions(
             from_micros(mark.end) if mark is not None and timed else None,
             timedelta(microseconds=max(0, now - mark.end)) if mark is not None and timed else None,
             mark.position if mark is not None else 0,
-            rooms.log.rows_after(record.name, mark.position if mark is not None else 0),
+            context.log.rows_after(record.name, mark.position if mark is not None else 0),
             version.view.ttl_time,
             version.view.sla_time,
             newest,
@@ -321,14 +328,14 @@ def _versions(
         )
 
 
-def _freshness(rooms: Rooms, version: ViewVersion, now: int) -> tuple[datetime | None, bool | None]:
+def _freshness(context: StoreContext, version: ViewVersion, now: int) -> tuple[datetime | None, bool | None]:
     """The newest event time among the first rows of a version, and whether it is within the SLA, where that tells."""
     view, sla = version.view, version.view.sla_time
     if sla is None or version.retired_at is not None or view.source.event_time is None:
         return None, None
     looked_at, newest = 0, MIN_MICROS
     try:
-        for _, row in islice(rooms.online.scan(namespace(rooms.project, view.name, version.version)), LOOKED_AT):
+        for _, row in islice(context.online.scan(namespace(context.project, view.name, version.version)), LOOKED_AT):
             looked_at += 1
             found = header(row)
             if found is not None and not found.emptied:

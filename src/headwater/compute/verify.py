@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any
 
 from headwater.clock import from_micros
-from headwater.compute.context import Rooms
+from headwater.compute.context import StoreContext
 from headwater.errors import FormatError, HeadwaterError, StoreError, UsageError, brief
 from headwater.html_tables import html_table
 from headwater.offline.base import LeftOut
@@ -121,12 +121,12 @@ class VerifyReport:
 
 
 def verify(
-    rooms: Rooms, *, sample: int | None = None, forget: Sequence[str] = (), accept_folder: bool = False
+    context: StoreContext, *, sample: int | None = None, forget: Sequence[str] = (), accept_folder: bool = False
 ) -> VerifyReport:
     """Check everything that the store keeps, in bounded memory.
 
     Args:
-        rooms: the store's parts.
+        context: the store's parts and settings.
         sample: so many rows of each version of the online store; None: all.
         forget: names of damaged or missing files that the offline log is to go on without.
         accept_folder: write the log folder's `log.json` again, which was lost or damaged.
@@ -139,14 +139,14 @@ def verify(
     if sample is not None and (not isinstance(sample, int) or sample < 1):
         raise UsageError(f"sample={brief(sample)}: a number of rows, at least 1")
     if accept_folder:
-        rooms.log.accept_folder()
+        context.log.accept_folder()
     if forget:
-        rooms.claim_log()
-    forgotten = rooms.log.forget_files([forget] if isinstance(forget, str) else forget) if forget else ()
-    damaged = list(_database(rooms))
-    check = rooms.log.check()
+        context.claims.claim_log()
+    forgotten = context.log.forget_files([forget] if isinstance(forget, str) else forget) if forget else ()
+    damaged = list(_database(context))
+    check = context.log.check()
     damaged += map(_of_log, check.damaged)
-    online = _Online(rooms, sample)
+    online = _Online(context, sample)
     damaged += online.damaged()
     return VerifyReport(
         damaged=tuple(damaged),
@@ -210,8 +210,8 @@ def _notes(check: LogCheck) -> Iterator[str]:
         yield f"{len(check.foreign):,} files in the offline log's folder are not headwater's, and left alone: {names}"
 
 
-def _database(rooms: Rooms) -> Iterator[Damage]:
-    problem = rooms.log.database_problem()
+def _database(context: StoreContext) -> Iterator[Damage]:
+    problem = context.log.database_problem()
     if problem is not None:
         yield Damage("registry", "database", "", "", problem, go_on="restore it from its backup")
 
@@ -219,8 +219,8 @@ def _database(rooms: Rooms) -> Iterator[Damage]:
 class _Online:
     """A check of the online store."""
 
-    def __init__(self, rooms: Rooms, sample: int | None) -> None:
-        self._rooms = rooms
+    def __init__(self, context: StoreContext, sample: int | None) -> None:
+        self._context = context
         self._sample = sample
         self.rows = 0
         self.sampled = False
@@ -233,35 +233,35 @@ class _Online:
             return [Damage("online store", "store", "", "", str(bad), go_on="verify again once it can be reached")]
 
     def _meta(self) -> Iterator[Damage]:
-        rooms = self._rooms
-        data = rooms.online.multi_get([log_id_key(rooms.project)])[0]
+        context = self._context
+        data = context.online.multi_get([log_id_key(context.project)])[0]
         if data is not None:
             try:
                 _, owner = unpack_log_id(data)
-                if owner != rooms.log.log_id:
-                    reason = f"it belongs to offline log {owner}, not to this registry's, {rooms.log.log_id}"
+                if owner != context.log.log_id:
+                    reason = f"it belongs to offline log {owner}, not to this registry's, {context.log.log_id}"
                     yield Damage("online store", "log id", "", "", reason, go_on=_ANOTHERS)
             except FormatError as bad:
                 yield Damage("online store", "log id", "", "", str(bad), go_on=_EMPTY)
-        for record in rooms.registry.snapshot().views.values():
+        for record in context.registry.snapshot().views.values():
             for version in record.versions:
                 try:
-                    read_watermarks(rooms.online, rooms.project, [(record.name, version)])
+                    read_watermarks(context.online, context.project, [(record.name, version)])
                 except FormatError as bad:
                     name = f"{record.name}@{version}"
                     yield Damage("online store", "watermark", record.name, name, str(bad), go_on=_REFILL.format(name))
 
     def _all_rows(self) -> Iterator[Damage]:
-        for record in self._rooms.registry.snapshot().views.values():
+        for record in self._context.registry.snapshot().views.values():
             for version in record.active:
                 view = whole_view(record, version)
-                rows = ViewRows(self._rooms.project, view)
+                rows = ViewRows(self._context.project, view)
                 form = RowFormat(view.layout, list(view.layout.by_name))
                 name = f"{view.name}@{view.version}"
                 yield from self._rows(rows, form, view.name, name)
 
     def _rows(self, rows: ViewRows, form: RowFormat, view: str, name: str) -> Iterator[Damage]:
-        scanned = self._rooms.online.scan(rows.prefix)
+        scanned = self._context.online.scan(rows.prefix)
         left, damaged = self._sample, 0
         while chunk := list(islice(scanned, _CHUNK if left is None else min(left, _CHUNK))):
             self.rows += len(chunk)

@@ -9,8 +9,8 @@ from datetime import timedelta
 from typing import Any, Protocol
 
 from headwater.clock import parse_duration
-from headwater.compute.context import Rooms
-from headwater.compute.writing.recent import RecentWrite
+from headwater.compute.context import StoreContext
+from headwater.compute.recent import RecentWrite
 from headwater.errors import ConsistencyLost, Unavailable, UsageError
 from headwater.forks import OfOneProcess
 from headwater.online.base import OnlineStore
@@ -23,11 +23,11 @@ _PAUSES = (0.002, 0.005, 0.01, 0.02, 0.05)
 _READERS = "eventual reads"
 
 
-class HasRooms(Protocol):
+class HasContext(Protocol):
     """A `FeatureStore`."""
 
     @property
-    def rooms(self) -> Rooms:
+    def context(self) -> StoreContext:
         """The store's parts."""
         ...
 
@@ -87,7 +87,7 @@ class FeatureConsistencyManager(OfOneProcess):
         store: a `FeatureStore`.
     """
 
-    def __init__(self, store: HasRooms) -> None:
+    def __init__(self, store: HasContext) -> None:
         self._store = store
 
     def get_recent_writes(self, view: str | None = None, limit: int | None = 100) -> list[RecentWrite]:
@@ -103,10 +103,10 @@ class FeatureConsistencyManager(OfOneProcess):
         """
         if limit is not None and limit < 0:
             raise UsageError(f"limit={limit!r}: give a number of writes, or None for all")
-        rooms = self._store.rooms
+        context = self._store.context
         if view is not None:
-            rooms.registry.snapshot().view(view)
-        return rooms.recent.last(view, limit)
+            context.registry.snapshot().view(view)
+        return context.recent.last(view, limit)
 
     def ensure_write_propagation(
         self, write: RecentWrite | Iterable[RecentWrite] | None = None, timeout: timedelta | str | float = "5s"
@@ -126,9 +126,9 @@ class FeatureConsistencyManager(OfOneProcess):
             Unavailable: the store cannot be reached.
         """
         wait = _Wait(_seconds(timeout))
-        rooms = self._store.rooms
-        writes = _writes(rooms, write)
-        store = rooms.online
+        context = self._store.context
+        writes = _writes(context, write)
+        store = context.online
         if isinstance(store, Replicated):
             return _by_marks(store, writes, None if write is None else _greatest(writes), wait)
         return _by_rows(store, writes, wait)
@@ -142,9 +142,9 @@ def _seconds(timeout: timedelta | str | float) -> float:
     return seconds
 
 
-def _writes(rooms: Rooms, write: RecentWrite | Iterable[RecentWrite] | None) -> tuple[RecentWrite, ...]:
+def _writes(context: StoreContext, write: RecentWrite | Iterable[RecentWrite] | None) -> tuple[RecentWrite, ...]:
     if write is None:
-        return tuple(rooms.recent.last())
+        return tuple(context.recent.last())
     writes = (write,) if isinstance(write, RecentWrite) else tuple(write)
     for item in writes:
         if not isinstance(item, RecentWrite):

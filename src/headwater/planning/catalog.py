@@ -157,3 +157,13 @@ def service_info(snapshot: RegistrySnapshot, name: str, version: str | None = No
     found = record.version(version)
     request = resolve(snapshot, f"{name}@{found.version}")
     return ServiceInfo(found, found.version == record.live, tuple(record.versions), request)
+
+
+def live_views(snapshot: RegistrySnapshot) -> list[ViewInfo]:
+    """The live version of every view that has one."""
+    return [view_info(record) for record in snapshot.views.values() if record.live is not None]
+
+
+def live_services(snapshot: RegistrySnapshot) -> list[ServiceInfo]:
+    """The live version of every service that has one."""
+    return [service_info(snapshot, record.name) for record in snapshot.services.values() if record.live is not None]

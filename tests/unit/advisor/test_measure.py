@@ -27,7 +27,7 @@ from headwater.advisor.measured_change import compare_measurements, differences
 from headwater.advisor.measurement import NAME, MeasuredFigure, Measurement
 from headwater.advisor.profiles import load
 from headwater.advisor.timed import Pace, TookTooLong, within
-from headwater.compute.refreshing.requests import RefreshSettings
+from headwater.compute.settings import RefreshSettings
 from headwater.errors import FeatureNotFound, FeatureViewNotFound, FormatError, StoreError, Unavailable, UsageError
 from headwater.online.base import OnlineStore
 from headwater.online.stores.memory.store import MemoryOnlineStore
@@ -70,13 +70,14 @@ def store(folder: Path) -> Iterator[hw.FeatureStore]:
     users, items = view("users", freshness_sla="1m"), view("items", entity=ITEM)
     alone = view("alone", 20)
     with store_of(folder, USER, ITEM, users, items, alone, hw.FeatureService("both", [users, items])) as store:
-        store.rooms.refreshing = RefreshSettings(hints=True)
+        settings = replace(store.context.settings, refreshing=RefreshSettings(requests=True))
+        store.context = replace(store.context, settings=settings)
         yield store
 
 
 @pytest.fixture(scope="module")
 def found(store: hw.FeatureStore) -> Measurement:
-    return measure(store.rooms, seconds=1.6, max_keys=300)
+    return measure(store.context, seconds=1.6, max_keys=300)
 
 
 def known(found: Measurement, name: str, batch: int, of: str) -> MeasuredFigure:
@@ -124,22 +125,22 @@ def test_what_nobody_recorded_is_unknown(found: Measurement) -> None:
 
 def test_the_materialization_rate_is_that_of_the_last_run_with_rows(tmp_path: Path) -> None:
     with store_of(tmp_path, USER, view("v", 5)) as store:
-        rows, took = store.rooms.registry.last_runs()["v", "1.0.0"]
-        figure = measure(store.rooms, seconds=0.2).figure("materialization_rows_per_second", 0, "v@1.0.0")
+        rows, took = store.context.registry.last_runs()["v", "1.0.0"]
+        figure = measure(store.context, seconds=0.2).figure("materialization_rows_per_second", 0, "v@1.0.0")
     assert rows == 5 and timedelta() < took < timedelta(minutes=1)
     assert figure is not None and figure.samples == 5 and figure.value == pytest.approx(5 / took.total_seconds())
 
 
 def test_freshness_attained_is_what_refreshes_recorded(tmp_path: Path) -> None:
     with store_of(tmp_path, USER, view("v", 5)) as store:
-        store.rooms.refresh_records.add({"newer": 2}, [("v", 30_000_000), ("v", 30_000_000)], now=1)
-        figure = measure(store.rooms, seconds=0.2).figure("freshness_minutes")
+        store.context.refresh_records.add({"newer": 2}, [("v", 30_000_000), ("v", 30_000_000)], now=1)
+        figure = measure(store.context, seconds=0.2).figure("freshness_minutes")
     assert figure is not None and figure.value == pytest.approx(0.5) and figure.samples == 2
 
 
 def test_each_live_view_is_measured_where_there_is_no_service(tmp_path: Path) -> None:
     with store_of(tmp_path, USER, *(view(name, 20) for name in "abcdef")) as store:
-        found = measure(store.rooms, **QUICK)
+        found = measure(store.context, **QUICK)
     assert [features.name for features in found.features] == ["a", "b", "c", "d"]
     assert [note for note in found.notes if "'e'" in note or "'f'" in note]
     figure = found.figure("read_p50_ms", 100, "a")
@@ -147,18 +148,18 @@ def test_each_live_view_is_measured_where_there_is_no_service(tmp_path: Path) ->
 
 
 def test_features_can_be_named(store: hw.FeatureStore) -> None:
-    assert measure(store.rooms, features="both", **QUICK).features[0].kind == "service"
-    named = measure(store.rooms, features=["alone:alone_x"], **QUICK)
+    assert measure(store.context, features="both", **QUICK).features[0].kind == "service"
+    named = measure(store.context, features=["alone:alone_x"], **QUICK)
     assert (named.features[0].name, named.features[0].kind) == ("alone:alone_x", "features")
     with pytest.raises(FeatureNotFound, match="alone_x"):
-        measure(store.rooms, features=["alone:alone_y"], **QUICK)
+        measure(store.context, features=["alone:alone_y"], **QUICK)
 
 
 def test_keys_are_drawn_from_all_rows_alike(store: hw.FeatureStore) -> None:
-    (target,) = measuring._Measuring(store.rooms, 1.0, 100, lambda _: None, Pace())._targets(
+    (target,) = measuring._Measuring(store.context, 1.0, 100, lambda _: None, Pace())._targets(
         store.registry.snapshot(), ["users:users_x"]
     )
-    drawn = measuring.draw(store.rooms, target.reader.request.views[0], 100, 1.0, random.Random(1))
+    drawn = measuring.draw(store.context, target.reader.request.views[0], 100, 1.0, random.Random(1))
     users = [key for (key,) in drawn.keys]
     assert len(set(users)) == 100 and max(users) > 300 and users != sorted(users)
 
@@ -167,14 +168,14 @@ def test_a_view_without_a_key_is_measured(tmp_path: Path) -> None:
     source = hw.TableSource([{"at": NOW, "x": 1.0}], event_time="at")
     everywhere = hw.FeatureView("g", entity=[], source=source, features=[hw.Feature("x", hw.Float64)])
     with store_of(tmp_path, everywhere) as store:
-        found = measure(store.rooms, **QUICK)
+        found = measure(store.context, **QUICK)
     assert found.features[0].keys == 1 and known(found, "read_p50_ms", 1, "g").value
 
 
 def test_a_source_that_is_gone_leaves_history_unknown(tmp_path: Path) -> None:
     store_of(tmp_path, USER, view("v", 120)).close()
     with hw.FeatureStore(tmp_path) as other:  # a table lives in the process that had it
-        found = measure(other.rooms, **QUICK)
+        found = measure(other.context, **QUICK)
     history = found.figure("history_rows_per_second", 120, "v")
     assert history is not None and history.value is None and "history cannot be read" in history.unknown
     assert known(found, "read_p50_ms", 100, "v").value
@@ -195,23 +196,26 @@ def contents(folder: Path, store: hw.FeatureStore) -> dict[str, Any]:
     with store.registry.engine.connect() as connection:
         tables.reflect(connection)
         registry = {name: [tuple(row) for row in connection.execute(sa.select(t))] for name, t in tables.tables.items()}
-    online = sorted(store.rooms.online.scan(b""))
-    return {"files": files, "registry": registry, "online": online, "log": store.rooms.log.head_position()}
+    online = sorted(store.context.online.scan(b""))
+    return {"files": files, "registry": registry, "online": online, "log": store.context.log.head_position()}
 
 
 def test_nothing_is_written(folder: Path, store: hw.FeatureStore) -> None:
     before = contents(folder, store)
     assert before["files"] and before["online"]
-    queued = store.rooms.refresh_queue.counts(0)
-    measure(store.rooms, **QUICK)
+    queued = store.context.refresh_queue.counts(0)
+    measure(store.context, **QUICK)
     assert contents(folder, store) == before
-    assert store.rooms.refresh_queue.counts(0) == queued
+    assert store.context.refresh_queue.counts(0) == queued
 
 
 def test_the_same_reads_would_have_noted_stale_rows(folder: Path, store: hw.FeatureStore) -> None:
     # that nothing is written, though rows are stale and hints are on, is the measurement's doing
-    assert store.prepare("both")._hints is not None
-    assert measuring._Measuring(store.rooms, 1.0, 10, lambda _: None, Pace()).rooms.refreshing.hints is False
+    assert store.context.settings.refreshing.requests
+    assert (
+        measuring._Measuring(store.context, 1.0, 10, lambda _: None, Pace()).context.settings.refreshing.requests
+        is False
+    )
 
 
 READ_ONLY = """
@@ -225,7 +229,7 @@ with hw.FeatureStore.in_memory([]) as warm:  # imports everything, which the oth
 if os.getuid() == 0:  # whom no permission stops
     os.setuid(12345)
 with hw.FeatureStore(sys.argv[1]) as store:
-    found = measure(store.rooms, seconds=3)
+    found = measure(store.context, seconds=3)
 for figure in (found.figure("read_p50_ms", 100, "v"), found.figure("history_rows_per_second", 150, "v")):
     print(figure.value or figure.unknown)
 """
@@ -259,7 +263,7 @@ def test_a_user_of_redis_who_may_only_read_can_measure(redis_server: RedisServer
     before = {key: client.dump(key) for key in client.scan_iter()}
     url = redis_server.url.replace("//", "//looker:s3cret@")
     with hw.FeatureStore(tmp_path, online=url) as store:
-        found = measure(store.rooms, seconds=1.0)
+        found = measure(store.context, seconds=1.0)
     client.acl_deluser("looker")
     assert {key: client.dump(key) for key in client.scan_iter()} == before
     assert known(found, "read_p50_ms", 1, "v").value and known(found, "reads_per_second", 100, "v").value
@@ -296,7 +300,7 @@ def slow(tmp_path: Path) -> Iterator[tuple[hw.FeatureStore, SlowStore]]:
 def test_load_is_bounded(slow: tuple[hw.FeatureStore, SlowStore]) -> None:
     store, _ = slow
     began = time.monotonic()
-    found = measure(store.rooms, seconds=1.0, max_keys=100, pace=Pace(rows=1_000))
+    found = measure(store.context, seconds=1.0, max_keys=100, pace=Pace(rows=1_000))
     # what is looked at, one warm-up, and of the half of a second for reads a repeat's last burst more
     assert found.reads <= 300 + 100 + 0.5 * 1_000 + 10 * 100
     assert time.monotonic() - began < 3
@@ -312,7 +316,7 @@ def test_reads_leave_half_of_the_time_to_others() -> None:
 def test_a_slow_look_at_the_keys_ends_in_time_with_the_keys_found(slow: tuple[hw.FeatureStore, SlowStore]) -> None:
     store, online = slow
     online.scan_seconds = 0.02
-    found = measure(store.rooms, seconds=1.0)
+    found = measure(store.context, seconds=1.0)
     assert 1 <= found.features[0].keys < 50 and not found.features[0].whole
     assert found.seconds < 2
 
@@ -323,8 +327,8 @@ SLOW_SQL = """SELECT CAST(a.range % 100 AS BIGINT) AS "user", TIMESTAMPTZ '2024-
 
 def test_a_history_that_takes_too_long_is_ended_and_said(tmp_path: Path) -> None:
     with store_of(tmp_path, USER, view("v", 150)) as store:
-        slow = store.rooms
-        slow.source_of = lambda version: hw.SQLSource(SLOW_SQL, event_time="at")
+        slow = store.context
+        slow.sources.source_of = lambda version: hw.SQLSource(SLOW_SQL, event_time="at")
         began = time.monotonic()
         found = measure(slow, seconds=1.0)
         assert time.monotonic() - began < 4
@@ -332,7 +336,7 @@ def test_a_history_that_takes_too_long_is_ended_and_said(tmp_path: Path) -> None
         assert history is not None and history.value is None and "takes longer than the 0." in history.unknown
         assert known(found, "read_p50_ms", 1, "v").value
         # the engine goes on to work, and closes at once
-        slow.source_of = lambda version: version.view.source
+        slow.sources.source_of = lambda version: version.view.source
         began = time.monotonic()
     assert time.monotonic() - began < 2
 
@@ -341,14 +345,14 @@ def test_a_history_that_takes_too_long_is_ended_and_said(tmp_path: Path) -> None
 def test_ctrl_c_ends_it_at_once(slow: tuple[hw.FeatureStore, SlowStore], part: str) -> None:
     store, online = slow
     if part == "history":
-        store.rooms.source_of = lambda version: hw.SQLSource(SLOW_SQL, event_time="at")
+        store.context.sources.source_of = lambda version: hw.SQLSource(SLOW_SQL, event_time="at")
     else:
         setattr(online, part, 0.05)
     timer = threading.Timer(0.4 if part != "history" else 1.15, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        measure(store.rooms, seconds=1.8 if part == "history" else 30.0)
+        measure(store.context, seconds=1.8 if part == "history" else 30.0)
     assert time.monotonic() - began < 4
     assert not [thread for thread in threading.enumerate() if thread.name == "headwater-measure" and thread.is_alive()]
     online.seconds = 0.0
@@ -389,30 +393,30 @@ def test_work_that_is_stopped_took_too_long_whatever_its_engine_makes_of_it() ->
 def test_bounds_that_mean_nothing_are_refused(store: hw.FeatureStore) -> None:
     for bad in ({"seconds": 0}, {"seconds": -1}, {"seconds": float("nan")}, {"max_keys": 0}):
         with pytest.raises(UsageError, match=next(iter(bad))):
-            measure(store.rooms, **bad)
+            measure(store.context, **bad)
 
 
 def test_a_store_with_nothing_registered_says_so(tmp_path: Path) -> None:
     with hw.FeatureStore(tmp_path) as store, pytest.raises(FeatureViewNotFound, match="headwater apply"):
-        measure(store.rooms)
+        measure(store.context)
 
 
 def test_a_store_without_rows_says_so(tmp_path: Path) -> None:
     with hw.FeatureStore(tmp_path) as store:
         store.apply([USER, view("v", 5)])
         with pytest.raises(StoreError, match=r"no rows of v, .*headwater materialize"):
-            measure(store.rooms, **QUICK)
+            measure(store.context, **QUICK)
         store.materialize()
         store.delete("v", list(range(5)))
         with pytest.raises(StoreError, match="no rows of v"):
-            measure(store.rooms, **QUICK)
+            measure(store.context, **QUICK)
 
 
 def test_a_service_without_rows_is_left_out_beside_one_that_has_some(tmp_path: Path) -> None:
     full, empty = view("full", 20), view("empty", source=hw.PushSource(event_time="at"))
     services = [hw.FeatureService("a", [full]), hw.FeatureService("b", [empty])]
     with store_of(tmp_path, USER, full, empty, *services) as store:
-        found = measure(store.rooms, **QUICK)
+        found = measure(store.context, **QUICK)
     assert [features.name for features in found.features] == ["a"]
     assert "service 'b' was not measured: no rows of empty" in found.notes
 
@@ -422,7 +426,7 @@ def test_a_store_that_cannot_be_reached_says_so(tmp_path: Path) -> None:
     with hw.FeatureStore(tmp_path, online=f"redis://127.0.0.1:{port}/0") as store:
         store.apply([USER, view("v")])
         with pytest.raises(Unavailable, match=str(port)):
-            measure(store.rooms, **QUICK)
+            measure(store.context, **QUICK)
 
 
 # saved, and entered as a profile
@@ -509,9 +513,9 @@ def test_what_else_changed_is_told(found: Measurement) -> None:
 
 def test_a_store_made_slower_is_found_slower(slow: tuple[hw.FeatureStore, SlowStore]) -> None:
     store, online = slow
-    first = measure(store.rooms, **QUICK)
+    first = measure(store.context, **QUICK)
     online.seconds = 0.005
-    later = measure(store.rooms, **QUICK)
+    later = measure(store.context, **QUICK)
     rows = {row.figure: row for row in compare_measurements(first, later)}
     row = rows["read_p50_ms, batch 1, v"]
     assert row.change and row.change > 1 and (row.beyond_noise, row.better) == (True, False)

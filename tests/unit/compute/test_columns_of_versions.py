@@ -36,7 +36,7 @@ def view(role: str) -> hw.FeatureView:
 
 def history(bench: Bench, version: str, keys: list[str]) -> list[float | None]:
     spine = pa.table({"airport": keys, "timestamp": [bench.at + timedelta(days=1)] * len(keys)})
-    found: list[float | None] = historical(bench.rooms, spine, [f"w@{version}:temp"]).to_arrow()["temp"].to_pylist()
+    found: list[float | None] = historical(bench.context, spine, [f"w@{version}:temp"]).to_arrow()["temp"].to_pylist()
     return found
 
 
@@ -58,4 +58,4 @@ def test_each_version_has_online_what_its_history_has(bench: Bench, first: str, 
     bench.delete("w", keys, purge=True)
     bench.pass_time(minutes=30)
     bench.materialize()
-    assert bench.rooms.log.pending_purges() == [] and bench.rooms.log.slice("w", ["airport"]).parts == ()
+    assert bench.context.log.pending_purges() == [] and bench.context.log.slice("w", ["airport"]).parts == ()

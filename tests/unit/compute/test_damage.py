@@ -134,15 +134,15 @@ def in_files(project: Project, choice: random.Random) -> None:
 
 
 def online(project: Project, choice: random.Random) -> None:
-    store = project.store.rooms.online
-    rows = list(store.scan(namespace(project.store.rooms.project, "clicks", "1.0.0")))
+    store = project.store.context.online
+    rows = list(store.scan(namespace(project.store.context.project, "clicks", "1.0.0")))
     key, row = choice.choice(rows)
     store.put_meta({key: spoilt(row, choice) or b"\0"})
 
 
 def in_queue(project: Project, choice: random.Random) -> None:
     hint = Hint("clicks", "1.0.0", choice.randbytes(9), 0, 1, 1)
-    project.store.rooms.refresh_queue.offer([hint], project.store.rooms.now())
+    project.store.context.refresh_queue.offer([hint], project.store.context.now())
 
 
 DAMAGES: list[Callable[[Project, random.Random], None]] = [
@@ -188,8 +188,8 @@ def test_every_reader_goes_on_or_says_what_to_type(project: Project, seed: int) 
         assert project.online("visits") == WHOLE == project.history("visits")
         tried(lambda: project.online("clicks"), problems)
         tried(store.status, problems)
-    Worker(store.rooms).run(once=True)
-    dead_letters(store.rooms, 10)
+    Worker(store.context).run(once=True)
+    dead_letters(store.context, 10)
     tried(lambda: store.erase("user", ["ann"]), problems)
     project.now += timedelta(hours=1)
     tried(store.materialize, problems)

@@ -1,6 +1,7 @@
 """What is written, deleted and materialized reads online as history says at the same instant."""
 
 import tempfile
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,7 @@ class Play:
 
     def __init__(self, folder: Path, kind: str) -> None:
         self.bench, self.kind = Bench(folder, url="sqlite://"), kind
-        self.bench.rooms.tolerance = timedelta(0)
+        self.bench.change(settings=replace(self.bench.context.settings, tolerance=timedelta(0)))
         self.bench.apply(THING, view_of(kind))
         self.behind = False
 
@@ -117,7 +118,7 @@ class Play:
                 bench.materialize(entities=None if what is None else [what], force=True)
                 self.behind &= what is not None
             case "roll":
-                bench.rooms.log.roll()
+                bench.context.log.roll()
             case "erase":
                 bench.pass_time(minutes=11)
                 bench.materialize()
@@ -134,7 +135,7 @@ class Play:
         spine = pa.table(
             {"thing": list(KEYS), "timestamp": pa.array([bench.at] * len(KEYS), pa.timestamp("us", "UTC"))}
         )
-        history = historical(bench.rooms, spine, ["v:*"], include=("status",)).to_arrow().to_pydict()
+        history = historical(bench.context, spine, ["v:*"], include=("status",)).to_arrow().to_pydict()
         online = found.to_dict()
         for i, key in enumerate(KEYS):
             for name in ("x", "y"):

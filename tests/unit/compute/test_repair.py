@@ -25,12 +25,12 @@ PUSHED = weather(source=hw.PushSource(event_time="at"))
 
 def history(bench: Bench, *keys: str) -> list[float | None]:
     spine = pa.table({"airport": list(keys), "timestamp": pa.array([bench.at] * len(keys), pa.timestamp("us", "UTC"))})
-    found: list[float | None] = historical(bench.rooms, spine, ["weather:temp"]).to_arrow()["temp"].to_pylist()
+    found: list[float | None] = historical(bench.context, spine, ["weather:temp"]).to_arrow()["temp"].to_pylist()
     return found
 
 
 def headers(bench: Bench) -> list[Header]:
-    return [found for _, row in bench.rooms.online.scan(b"") if (found := header(row)) is not None]
+    return [found for _, row in bench.context.online.scan(b"") if (found := header(row)) is not None]
 
 
 def test_one_write_of_a_year_ahead_hides_nothing_once_the_clock_is_repaired(bench: Bench) -> None:
@@ -49,10 +49,10 @@ def test_one_write_of_a_year_ahead_hides_nothing_once_the_clock_is_repaired(benc
     ):
         with pytest.raises(hw.ClockError):
             change()
-    assert "repair-clock" in status(bench.rooms, to_micros(bench.at), {}).warnings[0]
-    done = repair_clock(bench.rooms)
+    assert "repair-clock" in status(bench.context, to_micros(bench.at), {}).warnings[0]
+    done = repair_clock(bench.context)
     assert (done.now, done.ahead, done.rows, done.views) == (bench.at, YEAR - timedelta(minutes=1), 1, ("weather",))
-    assert bench.rooms.log.clock_warning() is None
+    assert bench.context.log.clock_warning() is None
     assert bench.write("weather", [row("A", 11.0, at=bench.at)]).applied == 1
     assert bench.values("weather:temp", ["A"]) == [11.0]
     bench.pass_time(days=100)
@@ -71,12 +71,12 @@ def test_rows_and_deletes_of_the_time_ahead_are_of_now_online_too(bench: Bench) 
     bench.write("weather", [row("E", 4.0)], to="online")
     bench.materialize()
     bench.at = T0 + timedelta(minutes=1)
-    done = repair_clock(bench.rooms)
+    done = repair_clock(bench.context)
     # A's row and C's, in the log; three deletes; every key online has one of these, or the cache-only row
     assert (done.rows, done.deletes, done.keys) == (2, 3, 5)
     limit = to_micros(bench.at) + 10
     assert max(max(found.known_at, found.through) for found in headers(bench)) <= limit
-    ((_, through, _),) = read_purges(bench.rooms.online, "test", "weather")
+    ((_, through, _),) = read_purges(bench.context.online, "test", "weather")
     assert through <= limit
     bench.pass_time(seconds=1)
     assert bench.values("weather:temp", list("ABCDE")) == [2.0, None, 3.0, None, 4.0]
@@ -86,7 +86,7 @@ def test_rows_and_deletes_of_the_time_ahead_are_of_now_online_too(bench: Bench) 
     assert bench.values("weather:temp", list("ABCDE")) == [5.0] * 5 == history(bench, *"ABCDE")
     bench.materialize()
     assert bench.values("weather:temp", list("ABCDE")) == [5.0] * 5
-    assert repair_clock(bench.rooms).keys == 0
+    assert repair_clock(bench.context).keys == 0
 
 
 def test_rows_of_a_source_that_a_run_took_too_early_wait_for_their_time(bench: Bench) -> None:
@@ -98,7 +98,7 @@ def test_rows_of_a_source_that_a_run_took_too_early_wait_for_their_time(bench: B
     bench.at = T0 + timedelta(minutes=1)
     with pytest.raises(hw.ClockError):
         bench.materialize()
-    repair_clock(bench.rooms)
+    repair_clock(bench.context)
     assert bench.values("weather:temp", ["A", "B"]) == [1.0, None]
     told = bench.materialize()["weather"]
     assert any("later than the offline log's clock" in text for text in told.warnings)
@@ -118,9 +118,9 @@ def test_a_repair_that_was_interrupted_is_made_again(bench: Bench, monkeypatch: 
     with monkeypatch.context() as broken:
         broken.setattr("headwater.compute.repair.repair_online", lambda *given: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            repair_clock(bench.rooms)
+            repair_clock(bench.context)
     bench.pass_time(seconds=1)
-    done = repair_clock(bench.rooms)
+    done = repair_clock(bench.context)
     assert (done.rows, done.deletes, done.keys, done.ahead) == (0, 0, 2, timedelta(0))
     bench.pass_time(seconds=1)
     bench.write("weather", [row("A", 3.0), row("B", 3.0)])
@@ -158,7 +158,7 @@ def test_online_equals_history_after_any_wrong_clocks_and_a_repair(
         except hw.ClockError:
             pass
     bench.at = true + timedelta(minutes=1)
-    repair_clock(bench.rooms)
+    repair_clock(bench.context)
     bench.pass_time(seconds=1)
     bench.materialize()
     assert bench.values("weather:temp", ["A", "B"]) == history(bench, "A", "B")
@@ -171,24 +171,24 @@ def test_leases_and_cool_downs_of_a_fast_clock_end(bench: Bench) -> None:
     bench.apply(AIRPORT, PUSHED)
     bench.write("weather", [row("A", 1.0)])
     bench.at = T0 + YEAR
-    rooms = bench.rooms
+    context = bench.context
     # a run that was killed, a force run too, and a key for which no newer row was found
-    rooms.leases.acquire(RUN, "materialize weather", lasts=rooms.lease_time)
-    rooms.forcing.begin("weather", "1.0.0", to_micros(bench.at + rooms.lease_time))
-    hint = Hint("weather", "1.0.0", b"A", 1, 1, rooms.now())
-    rooms.refresh_queue.offer([hint], rooms.now())
-    claims = rooms.refresh_queue.claim(["weather"], 1, rooms.now(), 1)
-    rooms.refresh_queue.settle([Outcome(claims[0], Fate.REST, rooms.now() + 60_000_000)])
+    context.leases.acquire(RUN, "materialize weather", lasts=context.settings.lease_time)
+    context.forcing.begin("weather", "1.0.0", to_micros(bench.at + context.settings.lease_time))
+    hint = Hint("weather", "1.0.0", b"A", 1, 1, context.now())
+    context.refresh_queue.offer([hint], context.now())
+    claims = context.refresh_queue.claim(["weather"], 1, context.now(), 1)
+    context.refresh_queue.settle([Outcome(claims[0], Fate.REST, context.now() + 60_000_000)])
     bench.at = T0 + timedelta(minutes=1)
     bench.delete("weather", ["A"], purge=True)
-    assert repair_clock(rooms).ended == 2
-    assert repair_clock(rooms).ended == 0
-    assert rooms.refresh_queue.offer([hint], rooms.now()) == 0
-    assert rooms.refresh_queue.claim(["weather"], 1, rooms.now(), 1)
-    assert rooms.forcing.pending("weather", "1.0.0")
+    assert repair_clock(context).ended == 2
+    assert repair_clock(context).ended == 0
+    assert context.refresh_queue.offer([hint], context.now()) == 0
+    assert context.refresh_queue.claim(["weather"], 1, context.now(), 1)
+    assert context.forcing.pending("weather", "1.0.0")
     # the purge waits for the run, as long as it may last
     bench.pass_time(minutes=5)
     assert sum(run.erased for run in bench.materialize().runs) == 0
     bench.pass_time(minutes=15)
     assert sum(run.erased for run in bench.materialize().runs) == 1
-    assert not rooms.forcing.pending("weather", "1.0.0")
+    assert not context.forcing.pending("weather", "1.0.0")

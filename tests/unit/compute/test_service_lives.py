@@ -93,7 +93,7 @@ class ServiceLives(RuleBasedStateMachine):
     @rule(emptied=st.booleans())
     def lose_rows(self, emptied: bool) -> None:
         """The online store is flushed, or all but its rows is as it was; a run fills it."""
-        online = self.bench.rooms.online
+        online = self.bench.context.online
         online.delete([key for key, _ in online.scan(b"") if emptied or not key.startswith(META_PREFIX)])
         if not emptied:
             snapshot = self.bench.registry.refresh()
@@ -127,13 +127,13 @@ class ServiceLives(RuleBasedStateMachine):
         if force and name == "v":
             self.bench.materialize()  # a forced version may lack rows: that is what force says
         with suppress(ChangeRefused):
-            marks = self.bench.rooms.watermarks(snapshot)
-            self.bench.rooms.versions.promote(name, version, watermarks=marks, now=self.bench.at, force=force)
+            marks = self.bench.context.watermarks(snapshot)
+            self.bench.context.versions.promote(name, version, watermarks=marks, now=self.bench.at, force=force)
 
     @rule(name=st.sampled_from("vm"))
     def roll_back(self, name: str) -> None:
         with suppress(ChangeRefused):
-            self.bench.rooms.versions.rollback(name, now=self.bench.at)
+            self.bench.context.versions.rollback(name, now=self.bench.at)
 
     @rule(name=st.sampled_from("vm"), data=st.data())
     def retire(self, name: str, data: st.DataObject) -> None:
@@ -141,7 +141,7 @@ class ServiceLives(RuleBasedStateMachine):
         record: Any = snapshot.views.get(name) or snapshot.services.get(name)
         with suppress(ChangeRefused, NotFound):
             version = data.draw(st.sampled_from(list(record.versions)))
-            self.bench.rooms.versions.retire(name, version, now=self.bench.at)
+            self.bench.context.versions.retire(name, version, now=self.bench.at)
 
     @rule()
     def upgrade(self) -> None:

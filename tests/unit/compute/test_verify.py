@@ -249,7 +249,7 @@ def test_a_folder_that_lacks_files_is_not_accepted(project: Project) -> None:
 
 
 def test_damaged_online_rows_and_watermarks_are_named(project: Project) -> None:
-    online = project.store.rooms.online
+    online = project.store.context.online
     (key, row), *_ = [pair for pair in online.scan(b"") if pair[0][:1] != b"\0"]
     online.delete([key])
     online.put_meta({key: row[:-3]})

@@ -87,7 +87,7 @@ def test_rows_that_the_store_has_lost_are_told(store: hw.FeatureStore) -> None:
     store.write("clicks", rows(1, 2))
     manager = hw.FeatureConsistencyManager(store)
     (write,) = manager.get_recent_writes()
-    store.rooms.online.delete([write.sample[0][0]])
+    store.context.online.delete([write.sample[0][0]])
     report = manager.ensure_write_propagation(write)
     assert not report.complete and report.missing == ({"user": 1},)
 

@@ -10,11 +10,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from headwater.clock import MAX_MICROS, MIN_MICROS
-from headwater.compute.context import Rooms
+from headwater.compute.context import StoreContext
 from headwater.compute.materializing.inputs import with_log
 from headwater.compute.materializing.lease import RunLease
 from headwater.compute.writing.delete import stored_rows
 from headwater.compute.writing.erase import purged_rows
+from headwater.compute.writing.put import put_rows
 from headwater.compute.writing.swap import swap_all
 from headwater.compute.writing.too_large import TooLarge
 from headwater.errors import FormatError, StoreError
@@ -89,7 +90,7 @@ class _Stored:
 
 
 def make_equal(
-    rooms: Rooms,
+    context: StoreContext,
     view: ResolvedView,
     log: LogSlice,
     lease: RunLease,
@@ -106,7 +107,7 @@ def make_equal(
     in between was superseded by the row that is gone now.
 
     Args:
-        rooms: the store's parts.
+        context: the store's parts and settings.
         view: the version.
         log: the log as it was when the run began.
         lease: of the run.
@@ -116,15 +117,15 @@ def make_equal(
         within: microseconds after now; history then decides, and no row that is known later stays. None: history
             decides at the later of now and the known_at of what is stored.
     """
-    rows = ViewRows(rooms.project, view)
-    note = rooms.forcing.begin(view.name, view.version, lease.until())
+    rows = ViewRows(context.project, view)
+    note = context.forcing.begin(view.name, view.version, lease.until())
     lease.forces(note)
     left, first = keys, True
     for _ in range(ROUNDS):
-        again = _pass(rooms, rows, lease, forced, left, (counts if first else None) or ChangeCounts(), first, within)
+        again = _pass(context, rows, lease, forced, left, (counts if first else None) or ChangeCounts(), first, within)
         first = False
         if not again:
-            rooms.forcing.end(note)
+            context.forcing.end(note)
             return
         left = key_table(rows, again)
     raise StoreError(
@@ -133,7 +134,7 @@ def make_equal(
 
 
 def _pass(
-    rooms: Rooms,
+    context: StoreContext,
     rows: ViewRows,
     lease: RunLease,
     forced: Forced,
@@ -143,22 +144,22 @@ def _pass(
     within: int | None,
 ) -> dict[bytes, bytes | None]:
     """One round; the stored keys (→ a row that carries a long key) that are to be looked at again."""
-    now = rooms.log.now() + (within or 0)
-    stored = _read(rooms, rows, keys, now if within is None else MAX_MICROS)
-    log = rooms.log.slice(rows.view.name, rows.view.log_keys)
-    swap = _Swap(rooms, rows.view, stored, _marks(rooms, rows, log, keys), lease, forced)
+    now = context.log.now() + (within or 0)
+    stored = _read(context, rows, keys, now if within is None else MAX_MICROS)
+    log = context.log.slice(rows.view.name, rows.view.log_keys)
+    swap = _Swap(context, rows.view, stored, _marks(context, rows, log, keys), lease, forced)
     seen = _Hashes()
-    for batch in _history(rooms, rows, log, now, keys, counts):
+    for batch in _history(context, rows, log, now, keys, counts):
         pairs = rows.encode(batch)
         seen.add(key for key, _ in pairs)
         if first:
             forced.keys += len(pairs)
         step = f"materialize {rows.view.name}@{rows.view.version}"
-        rooms.observer(Progress(step, forced.keys, unit="keys"))
+        context.observer(Progress(step, forced.keys, unit="keys"))
         for start in range(0, len(pairs), CHUNK):
             swap.replace([pair for pair in pairs[start : start + CHUNK] if pair[0] not in stored.ahead], log.position)
-    rooms.observer(Progress(f"materialize {rows.view.name}@{rows.view.version}", forced.keys, finished=True))
-    for some in _chunks(stored_rows(rooms, rows, keys)):
+    context.observer(Progress(f"materialize {rows.view.name}@{rows.view.version}", forced.keys, finished=True))
+    for some in _chunks(stored_rows(context, rows, keys)):
         missing = seen.missing([key for key, _ in some])
         gone = [pair for pair, lacks in zip(some, missing, strict=True) if lacks]
         swap.remove([pair for pair in gone if pair[0] not in stored.ahead])
@@ -166,7 +167,7 @@ def _pass(
         # what is stored is known later than now: history at that instant decides
         table = key_table(rows, stored.ahead)
         chosen: dict[bytes, bytes] = {}
-        for batch in _history(rooms, rows, log, stored.latest, table, ChangeCounts()):
+        for batch in _history(context, rows, log, stored.latest, table, ChangeCounts()):
             chosen |= dict(rows.encode(batch))
         swap.replace(list(chosen.items()), log.position)
         swap.remove([(key, row) for key, row in stored.ahead.items() if key not in chosen])
@@ -174,20 +175,20 @@ def _pass(
 
 
 def _history(
-    rooms: Rooms, rows: ViewRows, log: LogSlice, end: int, keys: pa.Table | None, counts: ChangeCounts
+    context: StoreContext, rows: ViewRows, log: LogSlice, end: int, keys: pa.Table | None, counts: ChangeCounts
 ) -> Iterator[pa.RecordBatch]:
-    view = with_log(rooms, rows.view, log, keys)
+    view = with_log(context, rows.view, log, keys)
     request = ChangesRequest(view, end, MIN_MICROS, Watermark(), log.position, keys)
-    return rooms.engine.changes(request, counts)
+    return context.engine.changes(request, counts)
 
 
-def _read(rooms: Rooms, rows: ViewRows, keys: pa.Table | None, now: int) -> _Stored:
+def _read(context: StoreContext, rows: ViewRows, keys: pa.Table | None, now: int) -> _Stored:
     """The sequences of what is stored, of all of the version's keys or of some; what is known later than now apart."""
     hashes: list[int] = []
     sequences: list[int] = []
     ahead: dict[bytes, bytes] = {}
     latest = now
-    for key, row in stored_rows(rooms, rows, keys):
+    for key, row in stored_rows(context, rows, keys):
         stored = header(row)
         if stored is None:
             continue
@@ -205,7 +206,7 @@ class _Swap:
     """What one round puts and removes.
 
     Attributes:
-        rooms: the store's parts.
+        context: the store's parts and settings.
         view: the version.
         stored: what was there before history was read.
         marks: D and P of the keys that the log has a delete of.
@@ -215,7 +216,7 @@ class _Swap:
             was put in between was superseded by the row that is gone now; → a row that carries a long key.
     """
 
-    rooms: Rooms
+    context: StoreContext
     view: ResolvedView
     stored: _Stored
     marks: Marks
@@ -228,9 +229,9 @@ class _Swap:
 
         The guard puts what is greater than the stored row; the rest is compared with what was read before history.
         """
-        before = self.rooms.online.multi_get([key for key, _ in pairs])
-        outcomes = self.rooms.put_rows(self.view, pairs, until=self.lease.until(), position=position)
-        self.forced.too_large.add(self.rooms.online, ViewRows(self.rooms.project, self.view), pairs, outcomes)
+        before = self.context.online.multi_get([key for key, _ in pairs])
+        outcomes = put_rows(self.context, self.view, pairs, until=self.lease.until(), position=position)
+        self.forced.too_large.add(self.context.online, ViewRows(self.context.project, self.view), pairs, outcomes)
         changes: list[Change] = []
         lowered: list[bool] = []
         for (key, new), row, outcome in zip(pairs, before, outcomes, strict=True):
@@ -272,8 +273,8 @@ class _Swap:
 
     def _swap(self, changes: list[Change], lowered: list[bool]) -> list[bool]:
         """Compare and put; of each whether it was."""
-        high_water = (greatest_key(self.rooms.project), 0)
-        done = swap_all(self.rooms.online, changes, self.lease.until, high_water)
+        high_water = (greatest_key(self.context.project), 0)
+        done = swap_all(self.context.online, changes, self.lease.until, high_water)
         for (key, _, row), swapped, lower in zip(changes, done, lowered, strict=True):
             kept = self.again.pop(key, row)
             if not swapped or lower:
@@ -319,18 +320,18 @@ def key_table(rows: ViewRows, pairs: Mapping[bytes, bytes | None]) -> pa.Table:
     return pa.table(dict(zip(rows.names, columns, strict=True)))
 
 
-def _marks(rooms: Rooms, rows: ViewRows, log: LogSlice, keys: pa.Table | None) -> dict[bytes, tuple[int, int]]:
+def _marks(context: StoreContext, rows: ViewRows, log: LogSlice, keys: pa.Table | None) -> dict[bytes, tuple[int, int]]:
     """D and P of every key that the log has a delete of; those of purges by the rows that are stored."""
     marks: dict[bytes, Tombstone] = {}
-    deletes = rooms.log.deletes_after(rows.view.name, rows.view.log_keys, 0, log.position)
+    deletes = context.log.deletes_after(rows.view.name, rows.view.log_keys, 0, log.position)
     if deletes is not None:
         pairs = zip(deletes.column(POSITION).to_pylist(), deletes.column(THROUGH).to_pylist(), strict=True)
         for key, mark in zip(rows.stored_keys(deletes.select(list(rows.names))), pairs, strict=True):
             if key is not None:
                 marks[key] = mark
-    purges = rooms.log.purges_after(rows.view.name, 0, log.position)
+    purges = context.log.purges_after(rows.view.name, 0, log.position)
     if purges:
-        for key, purged in purged_rows(rooms, rows.view, purges, keys):
+        for key, purged in purged_rows(context, rows.view, purges, keys):
             position, through = marks.get(key, (0, MIN_MICROS))
             marks[key] = max(position, purged[0]), max(through, purged[1])
     return marks

@@ -6,20 +6,20 @@ from dataclasses import replace
 
 import pyarrow as pa
 
-from headwater.compute.context import Rooms
+from headwater.compute.context import StoreContext
 from headwater.compute.writing.rows import RowVersion
 from headwater.definitions.sources import PushSource
 from headwater.offline.base import LogSlice, ViewInput
 from headwater.planning.resolve import ResolvedView
 
 
-def view_input(rooms: Rooms, view: ResolvedView, until: int | None = None) -> ViewInput:
+def view_input(context: StoreContext, view: ResolvedView, until: int | None = None) -> ViewInput:
     """A view with the data of its history, up to a log position (None: all there is)."""
-    log = rooms.log.slice(view.name, view.log_keys, until)
-    return with_log(rooms, view, log)
+    log = context.log.slice(view.name, view.log_keys, until)
+    return with_log(context, view, log)
 
 
-def with_log(rooms: Rooms, view: ResolvedView, log: LogSlice, keys: pa.Table | None = None) -> ViewInput:
+def with_log(context: StoreContext, view: ResolvedView, log: LogSlice, keys: pa.Table | None = None) -> ViewInput:
     """A view with its source and those parts of the log that it takes; `keys`: these alone are asked for."""
     if keys is not None and log.purges and log.digests is not None:
         # where none of them is purged, no key of the view has to be digested
@@ -28,5 +28,5 @@ def with_log(rooms: Rooms, view: ResolvedView, log: LogSlice, keys: pa.Table | N
         log = replace(log, purges={digest: some for digest, some in log.purges.items() if digest in mine})
     version = RowVersion(view)
     parts = tuple(part for part in log.parts if part.schema is not None and version.takes(part.schema))
-    source = rooms.source_of(view.definition)
+    source = context.sources.source_of(view.definition)
     return ViewInput(view, None if isinstance(source, PushSource) else source, replace(log, parts=parts))

@@ -11,7 +11,7 @@ from typing import Self
 
 from headwater import forks
 from headwater.clock import duration_micros, to_micros
-from headwater.compute.context import RUN, Rooms
+from headwater.compute.context import RUN, StoreContext
 from headwater.errors import Unavailable
 
 RENEW_AFTER = 60.0
@@ -24,25 +24,25 @@ class RunLease:
     """Use it with `with`: until its end a thread renews the lease, however long the run waits for a query or a store.
 
     Args:
-        rooms: the store's parts.
+        context: the store's parts and settings.
         about: what the run works on.
 
     Attributes:
         began: when the run began, microseconds by the online store's clock.
     """
 
-    def __init__(self, rooms: Rooms, about: str) -> None:
-        self._rooms = rooms
+    def __init__(self, context: StoreContext, about: str) -> None:
+        self._context = context
         self._about = about
         self._forcing: list[str] = []
         self._ended = threading.Event()
         self._lock = forks.lock()
-        self.began = to_micros(rooms.online.clock())
+        self.began = to_micros(context.online.clock())
 
     def __enter__(self) -> Self:
         self._renewed, self._until = self._next()
-        self._lease = self._rooms.leases.acquire(RUN, self._about, lasts=self._rooms.lease_time)
-        every = min(RENEW_AFTER, self._rooms.lease_time.total_seconds()) / 3
+        self._lease = self._context.leases.acquire(RUN, self._about, lasts=self._context.settings.lease_time)
+        every = min(RENEW_AFTER, self._context.settings.lease_time.total_seconds()) / 3
         given = (weakref.ref(self), self._ended, every)
         self._renewer = threading.Thread(target=_keep, args=given, name="headwater-lease", daemon=True)
         # where no thread can be begun the run renews its lease between two batches
@@ -58,23 +58,25 @@ class RunLease:
             if self._renewer.is_alive():
                 self._renewer.join(_AT_END)
         finally:
-            self._rooms.leases.release(self._lease)
+            self._context.leases.release(self._lease)
 
     def _next(self) -> tuple[float, int]:
         """When a renewal begins (monotonic), and what it makes the end.
 
         It is looked at before the registry is asked: the end by this host's clock is no later than the lease's own.
         """
-        return time.monotonic(), to_micros(self._rooms.online.clock()) + duration_micros(self._rooms.lease_time)
+        return time.monotonic(), to_micros(self._context.online.clock()) + duration_micros(
+            self._context.settings.lease_time
+        )
 
     def renew(self) -> bool:
         """Renew the lease; False where it has ended, for good."""
         with self._lock:
             renewed, until = self._next()
-            if not self._rooms.leases.renew(self._lease, lasts=self._rooms.lease_time):
+            if not self._context.leases.renew(self._lease, lasts=self._context.settings.lease_time):
                 return False
             for note in self._forcing:
-                self._rooms.forcing.extend(note, until)
+                self._context.forcing.extend(note, until)
             self._renewed, self._until = renewed, until
         return True
 
@@ -102,7 +104,7 @@ class RunLease:
         """
         if not self.renew():
             raise Unavailable(
-                f"materialize {self._about}: blocked for longer than {self._rooms.lease_time}; run it again"
+                f"materialize {self._about}: blocked for longer than {self._context.settings.lease_time}; run it again"
             )
 
 

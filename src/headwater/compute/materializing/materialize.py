@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from headwater.clock import from_micros, to_micros
-from headwater.compute.context import Rooms
+from headwater.compute.context import StoreContext
 from headwater.compute.materializing.mend import mend, on_one_registry
 from headwater.compute.materializing.run import Bounds, Run
 from headwater.compute.materializing.run_failures import RunFailures
@@ -27,7 +27,7 @@ Instant = datetime | date | str
 
 
 def materialize(
-    rooms: Rooms,
+    context: StoreContext,
     views: str | Iterable[str] | None = None,
     *,
     start: Instant | None = None,
@@ -38,7 +38,7 @@ def materialize(
     """Bring the online store up to now.
 
     Args:
-        rooms: the store's parts.
+        context: the store's parts and settings.
         views: names of views, or `view@version`; None: all.
         start, end: bounds of known_at, both included; an end in the future is now.
         entities: only these keys.
@@ -52,41 +52,43 @@ def materialize(
         Unavailable: the online store, or the registry, cannot be reached; no other run was begun.
         HeadwaterError: what failed; `.report` says what was done all the same.
     """
-    bounds = _bounds(rooms, start, end, entities, force)
-    return on_one_registry(rooms, lambda: _materialize(rooms, views, bounds, entities))
+    bounds = _bounds(context, start, end, entities, force)
+    return on_one_registry(context, lambda: _materialize(context, views, bounds, entities))
 
 
-def _materialize(rooms: Rooms, views: str | Iterable[str] | None, bounds: Bounds, entities: Any) -> MaterializeReport:
-    snapshot = rooms.registry.refresh()
+def _materialize(
+    context: StoreContext, views: str | Iterable[str] | None, bounds: Bounds, entities: Any
+) -> MaterializeReport:
+    snapshot = context.registry.refresh()
     targets = _targets(snapshot, views)
-    mended = mend(rooms, snapshot)
+    mended = mend(context, snapshot)
     # keys are looked at for every view before the first run begins
-    planned = [Run(rooms, target, bounds, _keys(snapshot, target, entities)) for target in targets]
+    planned = [Run(context, target, bounds, _keys(snapshot, target, entities)) for target in targets]
     names = sorted({target.name for target in targets})
-    failures = RunFailures(rooms, bounds.force)
-    _roll(rooms, names, failures)
+    failures = RunFailures(context, bounds.force)
+    _roll(context, names, failures)
     runs = _run(planned, failures)
     pending: list[str] = []
     for name in names if not failures.ended else ():
         with failures.beside(name):
-            remove_retired(rooms, snapshot.view(name))
-            erased = erase_purged(rooms, snapshot.view(name), pending)
+            remove_retired(context, snapshot.view(name))
+            erased = erase_purged(context, snapshot.view(name), pending)
             if erased:
                 runs = [replace(run, erased=erased) if run.view == name else run for run in runs]
     report = MaterializeReport(tuple(runs), (), (*mended.warnings, *pending), failures.problems)
     if not failures.ended:
-        report = _go_live(rooms, report)
+        report = _go_live(context, report)
     failures.check(report)
     return report
 
 
-def _roll(rooms: Rooms, names: list[str], failures: RunFailures) -> None:
+def _roll(context: StoreContext, names: list[str], failures: RunFailures) -> None:
     """Compact the write buffer; where that fails, of each view by itself."""
     with suppress(Exception):
-        return rooms.log.roll(names)
+        return context.log.roll(names)
     for name in names:
         with failures.beside(name):
-            rooms.log.roll([name])
+            context.log.roll([name])
 
 
 def _run(planned: list[Run], failures: RunFailures) -> list[RunReport]:
@@ -103,15 +105,15 @@ def _run(planned: list[Run], failures: RunFailures) -> list[RunReport]:
     return reports
 
 
-def _bounds(rooms: Rooms, start: Instant | None, end: Instant | None, entities: Any, force: bool) -> Bounds:
+def _bounds(context: StoreContext, start: Instant | None, end: Instant | None, entities: Any, force: bool) -> Bounds:
     if force and (start is not None or end is not None):
         raise UsageError("force cannot be combined with start or end")
     bounds = Bounds(
         None if start is None else _instant("start", start),
-        None if end is None else min(_instant("end", end), rooms.now()),
+        None if end is None else min(_instant("end", end), context.now()),
         force,
     )
-    if bounds.start is not None and bounds.start > (rooms.now() if bounds.end is None else bounds.end):
+    if bounds.start is not None and bounds.start > (context.now() if bounds.end is None else bounds.end):
         last = "now" if bounds.end is None else from_micros(bounds.end).isoformat()
         raise UsageError(f"start {from_micros(bounds.start).isoformat()} is after the end, {last}")
     return bounds
@@ -155,11 +157,11 @@ def _keys(snapshot: RegistrySnapshot, target: ResolvedView, entities: Any) -> pa
     )
 
 
-def _go_live(rooms: Rooms, report: MaterializeReport) -> MaterializeReport:
+def _go_live(context: StoreContext, report: MaterializeReport) -> MaterializeReport:
     """Let versions that are materialized as far as the live ones go live by themselves."""
-    before = rooms.registry.refresh()
-    found = rooms.versions.go_live(rooms.watermarks(before), now=rooms.clock())
-    after = rooms.registry.refresh()
+    before = context.registry.refresh()
+    found = context.versions.go_live(context.watermarks(before), now=context.clock())
+    after = context.registry.refresh()
     runs = tuple(replace(run, live=_went_live(run, before, after)) for run in report.runs)
     waiting = tuple(f"{kind} {name}: {why}" for (kind, name), why in found.reasons.items())
     return replace(report, runs=runs, waiting=waiting)

@@ -14,7 +14,7 @@ from typing import TypeVar
 import pyarrow as pa
 
 from headwater.clock import MIN_MICROS, duration_micros
-from headwater.compute.context import WRITE_TIME, Rooms
+from headwater.compute.context import WRITE_TIME, StoreContext
 from headwater.compute.materializing.force import Forced, key_table, make_equal
 from headwater.compute.materializing.lease import RunLease
 from headwater.compute.writing.erase import purged_of
@@ -58,11 +58,11 @@ class Mended:
         return (f"the registry was restored from an older copy: {what}{names}",)
 
 
-def on_one_registry(rooms: Rooms, work: Callable[[], T], *, always: bool = True) -> T:
+def on_one_registry(context: StoreContext, work: Callable[[], T], *, always: bool = True) -> T:
     """Claim the log and the online store, and do some work; all of it again where the registry is restored meanwhile.
 
     Args:
-        rooms: the store's parts.
+        context: the store's parts and settings.
         work: what reads or changes the log and the online store.
         always: claim the online store even where it was looked at a moment ago.
 
@@ -71,66 +71,66 @@ def on_one_registry(rooms: Rooms, work: Callable[[], T], *, always: bool = True)
         Unavailable: the registry was restored again and again, or a store cannot be reached.
     """
     for _ in range(ATTEMPTS):
-        rooms.claim_online(always=always)
-        claimed = rooms.log.generation
+        context.claims.claim_online(always=always)
+        claimed = context.log.generation
         try:
             result = work()
         except LogRestored:
             continue
         # work that only reads does not notice it
-        rooms.log.head_position()
-        if rooms.log.generation == claimed:
+        context.log.head_position()
+        if context.log.generation == claimed:
             return result
     raise Unavailable(f"the registry was restored from an older copy {ATTEMPTS} times during this run; try again")
 
 
-def mend_once(rooms: Rooms) -> None:
+def mend_once(context: StoreContext) -> None:
     """`mend`, unless this process has done so since the log is of its generation."""
-    if rooms.mended != rooms.log.generation:
-        mend(rooms, rooms.registry.refresh())
+    if context.claims.mended != context.log.generation:
+        mend(context, context.registry.refresh())
 
 
-def mend(rooms: Rooms, snapshot: RegistrySnapshot) -> Mended:
+def mend(context: StoreContext, snapshot: RegistrySnapshot) -> Mended:
     """Do it, where the store does not say that it is done; before any run puts a row."""
-    generation = rooms.log.generation
-    done = _mend(rooms, snapshot)
-    rooms.mended = generation
+    generation = context.log.generation
+    done = _mend(context, snapshot)
+    context.claims.mended = generation
     return done
 
 
-def _mend(rooms: Rooms, snapshot: RegistrySnapshot) -> Mended:
+def _mend(context: StoreContext, snapshot: RegistrySnapshot) -> Mended:
     done = Mended()
-    (data,) = rooms.online.multi_get([mended_key(rooms.project)])
-    gaps = [gap for gap in rooms.log.gaps() if gap.hi > number_of(data)]
+    (data,) = context.online.multi_get([mended_key(context.project)])
+    gaps = [gap for gap in context.log.gaps() if gap.hi > number_of(data)]
     if not gaps:
         return done
-    epoch = rooms.online.epoch(token_key(rooms.project))
-    with RunLease(rooms, "restore") as lease:
-        began = rooms.log.now()
+    epoch = context.online.epoch(token_key(context.project))
+    with RunLease(context, "restore") as lease:
+        began = context.log.now()
         for record in snapshot.views.values():
             versions = [whole_view(record, version) for version in record.versions.values()]
             # purges first: their keys do not go into the log in clear
-            done.deletes += _purges_again(rooms, record)
+            done.deletes += _purges_again(context, record)
             for view in versions:
-                done.deletes += _deletes_again(rooms, view)
+                done.deletes += _deletes_again(context, view)
             for view in versions:
-                _rows_again(rooms, view, [(gap.lo, gap.hi) for gap in gaps], lease, done)
+                _rows_again(context, view, [(gap.lo, gap.hi) for gap in gaps], lease, done)
         for gap in gaps:
             # a put that was in flight at the restore cannot apply any more
             if began > gap.noted_at + duration_micros(WRITE_TIME):
-                where = (token_key(rooms.project), epoch)
-                rooms.online.put_meta({}, epoch=where, high_water=(mended_key(rooms.project), gap.hi))
+                where = (token_key(context.project), epoch)
+                context.online.put_meta({}, epoch=where, high_water=(mended_key(context.project), gap.hi))
     return done
 
 
-def _deletes_again(rooms: Rooms, view: ResolvedView) -> int:
+def _deletes_again(context: StoreContext, view: ResolvedView) -> int:
     """Append the deletes that rows have and the log does not."""
-    rows = ViewRows(rooms.project, view)
-    known = _log_deletes(rooms, rows)
-    purged = rooms.log.purges_after(view.name, 0, None)
+    rows = ViewRows(context.project, view)
+    known = _log_deletes(context, rows)
+    purged = context.log.purges_after(view.name, 0, None)
     missing: dict[bytes, bytes] = {}
     marks: list[Tombstone] = []
-    for key, row in rooms.online.scan(rows.prefix):
+    for key, row in context.online.scan(rows.prefix):
         stored = header(row)
         if stored is None or stored.through == MIN_MICROS:
             continue
@@ -138,7 +138,7 @@ def _deletes_again(rooms: Rooms, view: ResolvedView) -> int:
         if _covers(known.get(key), mark):
             continue
         try:
-            again = not _covers(purged_of(rooms, rows, key, row, purged), mark)
+            again = not _covers(purged_of(context, rows, key, row, purged), mark)
         except FormatError:
             continue
         if again:
@@ -146,15 +146,15 @@ def _deletes_again(rooms: Rooms, view: ResolvedView) -> int:
             marks.append(mark)
     if not missing:
         return 0
-    added = rooms.log.append_again(view.name, key_table(rows, missing), marks)
-    rooms.online.put_meta({}, high_water=(greatest_key(rooms.project), rooms.log.head_position()))
+    added = context.log.append_again(view.name, key_table(rows, missing), marks)
+    context.online.put_meta({}, high_water=(greatest_key(context.project), context.log.head_position()))
     return added
 
 
-def _purges_again(rooms: Rooms, record: ViewRecord) -> int:
+def _purges_again(context: StoreContext, record: ViewRecord) -> int:
     """Append the purges whose digests the store has and the log does not."""
-    known = rooms.log.purges_after(record.name, 0, None)
-    stored = read_purges(rooms.online, rooms.project, record.name)
+    known = context.log.purges_after(record.name, 0, None)
+    stored = read_purges(context.online, context.project, record.name)
     missing = [
         (digest, (position, through))
         for digest, through, position in stored
@@ -163,25 +163,25 @@ def _purges_again(rooms: Rooms, record: ViewRecord) -> int:
     if not missing:
         return 0
     digests, tombstones = [digest for digest, _ in missing], [mark for _, mark in missing]
-    added = rooms.log.append_again(record.name, None, tombstones, digests)
-    rooms.online.put_meta({}, high_water=(greatest_key(rooms.project), rooms.log.head_position()))
+    added = context.log.append_again(record.name, None, tombstones, digests)
+    context.online.put_meta({}, high_water=(greatest_key(context.project), context.log.head_position()))
     return added
 
 
 def _rows_again(
-    rooms: Rooms, view: ResolvedView, gaps: Iterable[tuple[int, int]], lease: RunLease, done: Mended
+    context: StoreContext, view: ResolvedView, gaps: Iterable[tuple[int, int]], lease: RunLease, done: Mended
 ) -> None:
     """Make rows at positions that the log has lost equal to history."""
-    gaps, rows, count = list(gaps), ViewRows(rooms.project, view), 0
+    gaps, rows, count = list(gaps), ViewRows(context.project, view), 0
     lost: dict[bytes, bytes | None] = {}
 
     def equal() -> int:
         forced = Forced()
-        log = rooms.log.slice(view.name, view.log_keys)
-        make_equal(rooms, view, log, lease, forced, keys=key_table(rows, lost))
+        log = context.log.slice(view.name, view.log_keys)
+        make_equal(context, view, log, lease, forced, keys=key_table(rows, lost))
         return len(lost)
 
-    for key, row in rooms.online.scan(rows.prefix):
+    for key, row in context.online.scan(rows.prefix):
         stored = header(row)
         if stored is None or stored.emptied or not any(lo < stored.position <= hi for lo, hi in gaps):
             continue
@@ -196,9 +196,9 @@ def _rows_again(
         done.names.append(f"{view.name}@{view.version}: {count:,} rows")
 
 
-def _log_deletes(rooms: Rooms, rows: ViewRows) -> dict[bytes, Tombstone]:
+def _log_deletes(context: StoreContext, rows: ViewRows) -> dict[bytes, Tombstone]:
     """Stored key → the greatest P and D of the log's deletes."""
-    table = rooms.log.deletes_after(rows.view.name, rows.view.log_keys, 0, rooms.log.head_position())
+    table = context.log.deletes_after(rows.view.name, rows.view.log_keys, 0, context.log.head_position())
     if table is None:
         return {}
     marks = zip(table.column(POSITION).to_pylist(), table.column(THROUGH).to_pylist(), strict=True)

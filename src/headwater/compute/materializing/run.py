@@ -9,7 +9,7 @@ from datetime import timedelta
 import pyarrow as pa
 
 from headwater.clock import MIN_MICROS, duration_micros, from_micros
-from headwater.compute.context import Rooms
+from headwater.compute.context import StoreContext
 from headwater.compute.materializing.force import Forced, make_equal
 from headwater.compute.materializing.inputs import with_log
 from headwater.compute.materializing.lease import RunLease
@@ -18,6 +18,7 @@ from headwater.compute.materializing.source_ties import Ties
 from headwater.compute.reports import RunReport
 from headwater.compute.writing.delete import hide_rows
 from headwater.compute.writing.erase import hide_by_digest, hide_purged
+from headwater.compute.writing.put import put_rows
 from headwater.compute.writing.too_large import TooLarge
 from headwater.errors import SourceError, StoreError, Unavailable
 from headwater.observer import Progress
@@ -56,14 +57,14 @@ class Run:
     """One run of one view version.
 
     Attributes:
-        rooms: the store's parts.
+        context: the store's parts and settings.
         view: the version, whole.
         bounds: what was asked for.
         keys: only these (columns named like the join keys); None: all.
         reached: how far it read, once it has run.
     """
 
-    rooms: Rooms
+    context: StoreContext
     view: ResolvedView
     bounds: Bounds
     keys: pa.Table | None = None
@@ -96,7 +97,7 @@ class Run:
         for attempt in (1, 2):
             self._begin()
             try:
-                with RunLease(self.rooms, f"{self.view.name}@{self.view.version}") as lease:
+                with RunLease(self.context, f"{self.view.name}@{self.view.version}") as lease:
                     reached = self._attempt(lease, peer, began)
             except (SourceError, StoreError):
                 # a file of the log may be at fault: then it is noted as damaged, and stepped over
@@ -119,19 +120,19 @@ class Run:
 
     def _attempt(self, lease: RunLease, peer: Watermark | None, began: float) -> Watermark | None:
         """How far the version is materialized afterwards; None where the store's epoch is another by now."""
-        rooms, rows = self.rooms, ViewRows(self.rooms.project, self.view)
-        epoch = rooms.online.epoch(token_key(rooms.project))
+        context, rows = self.context, ViewRows(self.context.project, self.view)
+        epoch = context.online.epoch(token_key(context.project))
         # behind the epoch: a log that takes the store over from here on renews it
-        rooms.claims.check_owner()
+        context.claims.check_owner()
         stored = self._stored()
         token = self._token()
         end, log, now = self._extent(peer)
         since = self._since(stored, now)
         self.reached = Watermark(end, log.position)
         self._hide_again(rows, log, since, lease)
-        files = self._files = RunFiles.of(rooms, self.view, since, token, by_time=self.bounds.start is not None)
+        files = self._files = RunFiles.of(context, self.view, since, token, by_time=self.bounds.start is not None)
         if self._whole:
-            make_equal(rooms, self.view, log, lease, self._forced, keys=self.keys, counts=self._counts)
+            make_equal(context, self.view, log, lease, self._forced, keys=self.keys, counts=self._counts)
             self._applied, self._keys = self._forced.put, self._forced.keys
             files.forced()
         else:
@@ -157,35 +158,35 @@ class Run:
     def _put_changes(self, rows: ViewRows, request: ChangesRequest, log: LogSlice, lease: RunLease) -> None:
         """Put what history has of a request; ties of source rows are settled by what the source says now."""
         step = f"materialize {self.view.name}@{self.view.version}"
-        ties = Ties(self.rooms, self.view, log)
-        for batch in self.rooms.engine.changes(request, self._counts):
+        ties = Ties(self.context, self.view, log)
+        for batch in self.context.engine.changes(request, self._counts):
             pairs = rows.encode(batch)
-            outcomes = self.rooms.put_rows(self.view, pairs, until=lease.until(), position=log.position)
+            outcomes = put_rows(self.context, self.view, pairs, until=lease.until(), position=log.position)
             ties.add(rows, batch, outcomes)
-            self._too_large.add(self.rooms.online, rows, pairs, outcomes)
+            self._too_large.add(self.context.online, rows, pairs, outcomes)
             applied = outcomes.count(PutOutcome.APPLIED)
             self._keys += len(pairs)
             self._applied += applied
             self._superseded += outcomes.count(PutOutcome.SUPERSEDED)
-            self.rooms.observer(Progress(step, self._keys, unit="keys"))
+            self.context.observer(Progress(step, self._keys, unit="keys"))
         changed = ties.settle(rows, lease)
         self._applied += changed
         self._superseded += ties.count - changed
         self._counts.ties += ties.undecided
-        self.rooms.observer(Progress(step, self._counts.rows, finished=True))
+        self.context.observer(Progress(step, self._counts.rows, finished=True))
 
     def _extent(self, peer: Watermark | None) -> tuple[int, LogSlice, int]:
         """Up to when, and the log up to where; as far as another version's run, but where a purge came in between."""
-        start = self.rooms.log.begin_run()
+        start = self.context.log.begin_run()
         # under this run's lease no purge is worked off; one between the two runs may have been
-        if peer is not None and not self.rooms.log.purges_after(self.view.name, peer.position, None):
+        if peer is not None and not self.context.log.purges_after(self.view.name, peer.position, None):
             return peer.end, self._slice(peer.position), start.now
         end = start.now if self.bounds.end is None else min(self.bounds.end, start.now)
         return end, self._slice(), start.now
 
     def _slice(self, until: int | None = None) -> LogSlice:
         """The view's part of the log; damaged files are stepped over, where no row is removed for what they hold."""
-        log = self._log = self.rooms.log.slice(self.view.name, self.view.log_keys, until, step_over=not self._whole)
+        log = self._log = self.context.log.slice(self.view.name, self.view.log_keys, until, step_over=not self._whole)
         lost = [*lost_files(log), *(f"{text}; {_STEPPED_OVER}" for text in log.unreadable)]
         self._warnings += [text for text in lost if text not in self._warnings]
         return log
@@ -199,18 +200,18 @@ class Run:
 
     def _stored(self) -> Watermark | None:
         pair = (self.view.name, self.view.version)
-        return read_watermarks(self.rooms.online, self.rooms.project, [pair])[pair]
+        return read_watermarks(self.context.online, self.context.project, [pair])[pair]
 
     def _token(self) -> bytes:
-        (token,) = self.rooms.online.multi_get([token_key(self.rooms.project)])
+        (token,) = self.context.online.multi_get([token_key(self.context.project)])
         return token or b""
 
     def _since(self, stored: Watermark | None, now: int) -> Watermark:
         """The watermark that the run goes on from; none where it does not count."""
         self._void = True
-        if stored is None or self.rooms.forcing.pending(self.view.name, self.view.version):
+        if stored is None or self.context.forcing.pending(self.view.name, self.view.version):
             return Watermark()
-        if stored.end > now + duration_micros(self.rooms.tolerance):
+        if stored.end > now + duration_micros(self.context.settings.tolerance):
             self._warnings.append(
                 f"the watermark, {from_micros(stored.end).isoformat()}, is later than the offline log's clock: it is "
                 "ignored, and the version is filled from the beginning"
@@ -220,12 +221,12 @@ class Run:
         return stored
 
     def _request(self, log: LogSlice, since: Watermark, end: int) -> ChangesRequest:
-        after = since.end if since.end == MIN_MICROS else since.end - duration_micros(self.rooms.lookback)
+        after = since.end if since.end == MIN_MICROS else since.end - duration_micros(self.context.settings.lookback)
         if self.bounds.start is not None:
             # the window alone: no row of the log counts for its position
             after = self.bounds.start - 1
             since = Watermark(after, log.position)
-        view = with_log(self.rooms, self.view, log, self.keys)
+        view = with_log(self.context, self.view, log, self.keys)
         return ChangesRequest(view, end, after, since, log.position, self.keys)
 
     def _hide_again(self, rows: ViewRows, log: LogSlice, since: Watermark, lease: RunLease) -> None:
@@ -234,22 +235,22 @@ class Run:
         A crash may have left them out, or another store; a row that a delete does not hide would be superseded by one
         that it does.
         """
-        keys = self.rooms.log.deletes_after(self.view.name, self.view.log_keys, since.position, log.position)
+        keys = self.context.log.deletes_after(self.view.name, self.view.log_keys, since.position, log.position)
         if keys is not None:
             marks = zip(keys.column(POSITION).to_pylist(), keys.column(THROUGH).to_pylist(), strict=True)
             names = list(rows.names)
-            self._deleted += hide_rows(self.rooms, self.view, keys.select(names), list(marks), lease.until)
-        unreadable = self.rooms.log.unreadable_deletes(self.view.name, since.position, log.position)
+            self._deleted += hide_rows(self.context, self.view, keys.select(names), list(marks), lease.until)
+        unreadable = self.context.log.unreadable_deletes(self.view.name, since.position, log.position)
         if unreadable:
             self._warnings.append(f"{len(unreadable):,} deletes whose keys cannot be read are applied by their digests")
-            self._deleted += hide_by_digest(self.rooms, self.view, unreadable, lease.until, self.keys)
+            self._deleted += hide_by_digest(self.context, self.view, unreadable, lease.until, self.keys)
         self._hide_purged(since.position, lease)
 
     def _hide_purged(self, position: int, lease: RunLease) -> None:
-        log = self.rooms.log
+        log = self.context.log
         purges = {**log.purges_after(self.view.name, position, None), **log.open_purges(self.view.name)}
         if purges:
-            self._deleted += hide_purged(self.rooms, self.view, purges, lease.until, self.keys)
+            self._deleted += hide_purged(self.context, self.view, purges, lease.until, self.keys)
 
     def _finish(
         self,
@@ -265,12 +266,12 @@ class Run:
         Returns:
             How far the version is materialized now; None where the epoch is another.
         """
-        rooms, (name, version) = self.rooms, (self.view.name, self.view.version)
+        context, (name, version) = self.context, (self.view.name, self.view.version)
         self._hide_purged(log.position, lease)
         lease.check()
         assert self.reached is not None
         reached = replace(self.reached, token=token)
-        where = (token_key(rooms.project), epoch)
+        where = (token_key(context.project), epoch)
         # looked at again: another run may have moved it meanwhile
         now = self._stored()
         keeps = (
@@ -280,30 +281,30 @@ class Run:
             or not self._is_ahead(reached, now, stored)
         )
         if keeps:
-            same = rooms.online.put_meta({}, epoch=where)
+            same = context.online.put_meta({}, epoch=where)
             return (now or Watermark()) if same else None
         if self._files is not None:
             number = max(stored.files if stored else 0, now.files if now else 0)
             reached = replace(reached, files=self._files.record(number))
-        key = watermark_key(rooms.project, name, version)
+        key = watermark_key(context.project, name, version)
         for _ in range(ATTEMPTS):
-            (data,) = rooms.online.multi_get([key])
+            (data,) = context.online.multi_get([key])
             now = self._stored()
             if not self._is_ahead(reached, now, stored):
                 return now or Watermark()
-            entry = watermark_entry(rooms.project, name, version, reached)
-            greatest = (greatest_key(rooms.project), reached.position)
-            if rooms.online.put_meta(entry, expected={key: data}, epoch=where, high_water=greatest):
+            entry = watermark_entry(context.project, name, version, reached)
+            greatest = (greatest_key(context.project), reached.position)
+            if context.online.put_meta(entry, expected={key: data}, epoch=where, high_water=greatest):
                 break
-            if not rooms.online.put_meta({}, epoch=where):
+            if not context.online.put_meta({}, epoch=where):
                 return None
         else:
             raise Unavailable(f"{name}@{version}: other runs moved the watermark {ATTEMPTS} times; run it again")
         # what a force run that died has left is filled by now
-        rooms.forcing.clear(name, version, lease.began)
+        context.forcing.clear(name, version, lease.began)
         took = timedelta(seconds=time.monotonic() - began)
-        rooms.registry.record_watermarks(
-            {(name, version): reached}, now=rooms.clock(), rows=self._counts.rows, took=took
+        context.registry.record_watermarks(
+            {(name, version): reached}, now=context.clock(), rows=self._counts.rows, took=took
         )
         return reached
 

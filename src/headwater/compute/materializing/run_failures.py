@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-from headwater.compute.context import Rooms
+from headwater.compute.context import StoreContext
 from headwater.compute.materializing.run import Run
 from headwater.compute.reports import MaterializeReport, RunReport
 from headwater.errors import (
@@ -34,7 +34,7 @@ class RunFailures:
     """The failures of one materialization.
 
     Args:
-        rooms: the store's parts.
+        context: the store's parts and settings.
         force: whether it is a force run.
 
     Attributes:
@@ -42,8 +42,8 @@ class RunFailures:
         ended: whether no other run is worth a try: a store that all need cannot be reached.
     """
 
-    def __init__(self, rooms: Rooms, force: bool) -> None:
-        self._rooms = rooms
+    def __init__(self, context: StoreContext, force: bool) -> None:
+        self._context = context
         self._option = " --force" if force else ""
         self._errors: list[Exception] = []
         self.problems: dict[str, str] = {}
@@ -63,11 +63,11 @@ class RunFailures:
         except Exception as bad:
             self._add(bad)
             error = _words(bad)
-            rooms, view = self._rooms, run.view
+            context, view = self._context, run.view
             if not self.ended:
                 # what ends every run is not this version's; and the database may be what failed
                 with suppress(StoreError):
-                    rooms.failures.note(view.name, view.version, rooms.clock(), error)
+                    context.failures.note(view.name, view.version, context.clock(), error)
             return run.failed(time.monotonic() - began, error)
         return report
 
@@ -90,7 +90,7 @@ class RunFailures:
         """Forget earlier failures of the versions that were filled."""
         filled = [(r.view, r.version) for run, r in zip(planned, reports, strict=False) if run.fills and not r.error]
         with suppress(StoreError):
-            self._rooms.failures.clear(filled)
+            self._context.failures.clear(filled)
 
     def _add(self, error: Exception) -> None:
         self._errors.append(error)
@@ -99,8 +99,8 @@ class RunFailures:
     def _cut_off(self) -> bool:
         """Whether a store that every run needs cannot be reached."""
         try:
-            self._rooms.online.multi_get([token_key(self._rooms.project)])
-            self._rooms.log.head_position()
+            self._context.online.multi_get([token_key(self._context.project)])
+            self._context.log.head_position()
         except StoreError:
             return True
         return False
@@ -127,7 +127,7 @@ class RunFailures:
         error.report = report
         views = " ".join(dict.fromkeys([*(run.view for run in report.failed), *report.problems]))
         others = _OTHERS if len(report.runs) > len(report.failed) else ""
-        snapshot = self._rooms.registry.snapshot()
+        snapshot = self._context.registry.snapshot()
         ways = ["; ".join(way_out(snapshot, run.view, run.version)) for run in report.failed]
         commands = "".join(f", or if it is no longer needed: {way}" for way in ways if way)
         error.add_note(f"{others}once that is fixed, run: headwater materialize {views}{self._option}{commands}")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from headwater.clock import system_clock, to_micros
-from headwater.compute.context import Rooms
+from headwater.compute.context import StoreContext
 from headwater.definitions.sources import PushSource, SQLSource
 from headwater.offline.base import ChangeCounts, ChangesRequest
 from headwater.planning.files import (
@@ -30,7 +30,7 @@ class RunFiles:
     """The files of one run's source.
 
     Attributes:
-        rooms: the store's parts.
+        context: the store's parts and settings.
         view: the version.
         token: of the online store's epoch.
         listed: the source's files, as they were before they were read; None: it is not a source of files.
@@ -42,7 +42,7 @@ class RunFiles:
         removed: whether the run removed what the source lacks.
     """
 
-    rooms: Rooms
+    context: StoreContext
     view: ResolvedView
     token: bytes
     listed: tuple[FileIdentity, ...] | None
@@ -57,11 +57,13 @@ class RunFiles:
     _rows: dict[str, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, rooms: Rooms, view: ResolvedView, since: Watermark, token: bytes, *, by_time: bool = False) -> RunFiles:
+    def of(
+        cls, context: StoreContext, view: ResolvedView, since: Watermark, token: bytes, *, by_time: bool = False
+    ) -> RunFiles:
         """List the files.
 
         Args:
-            rooms: the store's parts.
+            context: the store's parts and settings.
             view: the version.
             since: the watermark that the run goes on from.
             token: of the online store's epoch.
@@ -69,12 +71,12 @@ class RunFiles:
         """
         # modification times are by the clock of the operating system
         listed_at = to_micros(system_clock())
-        listed = _listed(rooms, view)
+        listed = _listed(context, view)
         recorded = None
         if listed is not None and since.token == token and since.files:
-            recorded = rooms.files.read(view.name, view.version, token, since.files)
+            recorded = context.files.read(view.name, view.version, token, since.files)
         known = 0 if recorded is None else since.files
-        return cls(rooms, view, token, listed, listed_at, recorded, known, by_time)
+        return cls(context, view, token, listed, listed_at, recorded, known, by_time)
 
     @property
     def changes(self) -> FileChanges:
@@ -101,7 +103,7 @@ class RunFiles:
         """
         if self.listed is None:
             return None
-        now = _listed(self.rooms, self.view) or ()
+        now = _listed(self.context, self.view) or ()
         read = [self._again.get(file.path, file) for file in self.listed]
         moved, _ = moved_files(read, now)
         if not moved:
@@ -121,7 +123,7 @@ class RunFiles:
         if self.listed is None:
             return None
         listed_at = to_micros(system_clock())
-        now = _listed(self.rooms, self.view) or ()
+        now = _listed(self.context, self.view) or ()
         moved, gone = moved_files([self._again.get(file.path, file) for file in self.listed], now)
         self._reads += 1
         if self._reads > READ_AGAIN or not (moved or gone):
@@ -145,7 +147,7 @@ class RunFiles:
         changed += [replace(file, settled=False) for path, file in self._again.items() if path not in known]
         changed = [file for file in changed if file.path not in self.moving]
         paths = [file.path for file in self.listed if file.path not in self.moving]
-        return self.rooms.files.record(
+        return self.context.files.record(
             *(self.view.name, self.view.version, self.token, number),
             counted(changed, self._rows),
             paths,
@@ -156,8 +158,8 @@ class RunFiles:
         """After `force`: rows of files that are gone were removed, and the next ones are warned of again."""
         if self.listed is not None:
             present = [file.path for file in self.listed]
-            self.rooms.files.remove_missing(self.view.name, self.view.version, present)
-            self.rooms.files.warn_again(self.view.name, self.view.version)
+            self.context.files.remove_missing(self.view.name, self.view.version, present)
+            self.context.files.warn_again(self.view.name, self.view.version)
         self.removed = True
 
     @property
@@ -174,13 +176,13 @@ class RunFiles:
         """What the run says of its files; of lost rows once a version."""
         name, version = self.view.name, self.view.version
         lost = lost_rows_warning(name, version, self.missing, self.rewritten)
-        quiet = self.removed or self.rooms.keep_gone_files
-        if lost is not None and (quiet or not self.rooms.files.warn_once(name, version)):
+        quiet = self.removed or self.context.settings.keep_gone_files
+        if lost is not None and (quiet or not self.context.files.warn_once(name, version)):
             lost = None
         texts = (lost, moving_files_warning(name, version, sorted(self.moving)))
         return tuple(text for text in texts if text is not None)
 
 
-def _listed(rooms: Rooms, view: ResolvedView) -> tuple[FileIdentity, ...] | None:
-    source = rooms.source_of(view.definition)
-    return None if isinstance(source, PushSource) else rooms.engine.list_files(source)
+def _listed(context: StoreContext, view: ResolvedView) -> tuple[FileIdentity, ...] | None:
+    source = context.sources.source_of(view.definition)
+    return None if isinstance(source, PushSource) else context.engine.list_files(source)

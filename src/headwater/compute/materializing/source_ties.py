@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from headwater.clock import MIN_MICROS
-from headwater.compute.context import Rooms
+from headwater.compute.context import StoreContext
 from headwater.compute.materializing.inputs import with_log
 from headwater.compute.materializing.lease import RunLease
 from headwater.compute.writing.swap import swap_all
@@ -36,7 +36,7 @@ class Ties:
     """The ties of one version's run.
 
     Args:
-        rooms: the store's parts.
+        context: the store's parts and settings.
         view: the version.
         log: its slice of the offline log.
 
@@ -45,8 +45,8 @@ class Ties:
         undecided: of how many of those settled last only the features decided.
     """
 
-    def __init__(self, rooms: Rooms, view: ResolvedView, log: LogSlice) -> None:
-        self._rooms = rooms
+    def __init__(self, context: StoreContext, view: ResolvedView, log: LogSlice) -> None:
+        self._context = context
         self._view = view
         self._log = log
         self._batches: list[pa.RecordBatch] = []
@@ -77,9 +77,9 @@ class Ties:
         left = pa.Table.from_batches(self._batches) if self._batches else None
         while left is not None and left.num_rows:
             places = {key: i for i, key in enumerate(rows.stored_keys(left)) if key is not None}
-            stored = dict(zip(places, self._rooms.online.multi_get(list(places)), strict=True))
+            stored = dict(zip(places, self._context.online.multi_get(list(places)), strict=True))
             changes = list(self._changes(stored, self._chosen(rows, left)))
-            done = swap_all(self._rooms.online, changes, lease.until, (greatest_key(self._rooms.project), 0))
+            done = swap_all(self._context.online, changes, lease.until, (greatest_key(self._context.project), 0))
             changed += sum(done)
             again = [places[key] for (key, _, _), swapped in zip(changes, done, strict=True) if not swapped]
             left = left.take(pa.array(again, pa.int64()))
@@ -92,16 +92,16 @@ class Ties:
             if new is None or row is None or not is_row(row) or _same(row, new) is not False:
                 continue
             wanted = replaced(row, new)
-            if self._rooms.online.capabilities.takes(key, wanted):
+            if self._context.online.capabilities.takes(key, wanted):
                 yield key, sequence_of(row), wanted
 
     def _chosen(self, rows: ViewRows, at: pa.Table) -> dict[bytes, bytes]:
         """Stored key → what history has of the source at these keys and times now."""
-        view = with_log(self._rooms, self._view, self._log, at)
+        view = with_log(self._context, self._view, self._log, at)
         request = ChangesRequest(view, 2**63 - 1, MIN_MICROS, Watermark(), self._log.position, at=at)
         found: dict[bytes, bytes] = {}
         counts = ChangeCounts()
-        for batch in self._rooms.engine.changes(request, counts):
+        for batch in self._context.engine.changes(request, counts):
             found |= dict(rows.encode(batch))
         self.undecided = counts.ties
         return found

@@ -6,27 +6,19 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from headwater import forks
-from headwater.compute.context import Rooms
 from headwater.compute.reading.prepared import PreparedReader, again, refreshed_ask
-from headwater.deferred import deferred
 from headwater.errors import Unavailable
 from headwater.online.base import OnlineStore
 from headwater.online.fetching.fetcher import Ask, AsyncFetcher
-from headwater.online.meta import token_key
 from headwater.online.powers import UNREAD, Asynchronous, AsyncReads, LeveledReads, Reading
 from headwater.online.reading.result import OnlineResult
 from headwater.online.reading.staleness import StaleRows, stale_rows
 from headwater.online.session import Session
 from headwater.planning.resolve import ResolvedView
 from headwater.types import ConsistencyLevel, DType, StalePolicy
-
-if TYPE_CHECKING:
-    from headwater.compute.refreshing import refresh
-else:
-    refresh = deferred("headwater.compute.refreshing.refresh")
 
 
 class _Local:
@@ -74,11 +66,6 @@ def async_reads(store: OnlineStore) -> AsyncReads:
     if isinstance(store, Asynchronous):
         return store.asynchronous()
     return _Local(store) if store.capabilities.local else _Threads(store)
-
-
-def async_fetcher(rooms: Rooms) -> AsyncFetcher:
-    """What gets rows for reads on the running event loop; who asks closes its `reads`."""
-    return AsyncFetcher(async_reads(rooms.online), rooms.reads, lambda: rooms.store_name, token_key(rooms.project))
 
 
 class AsyncPreparedReader(forks.OfOneProcess):
@@ -142,14 +129,14 @@ class AsyncPreparedReader(forks.OfOneProcess):
             await asyncio.to_thread(inner.look)
         reader, ask, at, ahead, policy, age = inner.asked(request, consistency, session, stale, max_age, now, deadline)
         began = time.monotonic()
-        plan, fetcher, claims = reader.plan_keys(entities), self._fetcher(), inner.rooms.claims
+        plan, fetcher, claims = reader.plan_keys(entities), self._fetcher(), inner.claims
         before = await fetcher.rows(plan.keys, ask)
         if claims.reads_due:
             await self._look_at_owner(fetcher, ask, began)
         before = inner.trusted(before)
         result = reader.decode(plan, before, now=at, ahead=ahead, stale=policy, max_age=age)
         if policy is not StalePolicy.REFRESH:
-            inner.hint(reader, plan, at, age)
+            inner.ask_refresh(reader, plan, at, age)
             return result
         old, views = stale_rows(plan, age), reader.request.views
         if not old or not await self._refresh(views, old, at, inner.budget(refresh_budget, ask, began)):
@@ -162,7 +149,7 @@ class AsyncPreparedReader(forks.OfOneProcess):
 
     async def _look_at_owner(self, fetcher: AsyncFetcher, ask: Ask, began: float) -> None:
         """As that of `PreparedReader`."""
-        claims = self._inner.rooms.claims
+        claims = self._inner.claims
         try:
             (data,) = await fetcher.rows([claims.owner_key], self._inner.owner_ask(ask, began))
         except Unavailable as bad:
@@ -174,7 +161,7 @@ class AsyncPreparedReader(forks.OfOneProcess):
 
     async def _refresh(self, views: Sequence[ResolvedView], stale: list[StaleRows], at: int, budget: float) -> bool:
         """As `Refresher.refresh`, without a thread that waits."""
-        refreshing = refresh.refresher(self._inner.rooms)
+        refreshing = self._inner.services.refresher
         futures = refreshing.begin(views, stale, at)
         if futures:
             await asyncio.wait([asyncio.wrap_future(future) for future in futures], timeout=budget)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
-from headwater.compute.context import Rooms
+from headwater.compute.context import StoreContext
 from headwater.compute.materializing.inputs import view_input
+from headwater.compute.sources import views_in
 from headwater.errors import UsageError, nearest
 from headwater.offline.base import HistoryRequest
 from headwater.offline.join.result import HistoryResult
+from headwater.planning.local_time import instant_in
 from headwater.planning.resolve import resolve
 
 INCLUDABLE = ("status", "event_time")
@@ -17,48 +20,51 @@ INCLUDABLE = ("status", "event_time")
 
 
 def historical(
-    rooms: Rooms,
+    context: StoreContext,
     spine: Any,
     features: Any,
     *,
     timestamp_column: str | None = None,
-    at: int | None = None,
+    at: datetime | str | None = None,
     as_known: bool = True,
     full_names: bool | None = None,
-    include: Sequence[str] = (),
+    include: str | Sequence[str] = (),
     timezone: str | None = None,
 ) -> HistoryResult:
     """Join features to training rows; the versions and the log position are fixed here, however often it is consumed.
 
     Args:
-        rooms: the store's parts.
+        context: the store's parts and settings.
         spine: a pandas, polars or pyarrow table, a Parquet path, or SQL; None with `at`: every known entity.
         features: references, views, selections; a service or its name.
         timestamp_column: default: `timestamp` or `event_timestamp`.
-        at: microseconds; one instant for all rows.
+        at: one instant for all rows.
         as_known: whether only what was known at the row's time counts.
         full_names: name columns `view__feature`.
         include: any of `status`, `event_time`.
-        timezone: of naive timestamps of the spine; None: UTC.
+        timezone: of naive timestamps of the spine, and of a naive `at`; None: UTC.
 
     Raises:
         NotFound, UsageError: as `resolve` says.
         SpineError: a missing column, a NaT, a key of another type.
     """
+    instant = None if at is None else instant_in(at, timezone)
+    include = (include,) if isinstance(include, str) else tuple(include)
     for name in include:
         if name not in INCLUDABLE:
             raise UsageError(f"include={name!r}: write {' or '.join(map(repr, INCLUDABLE))}{nearest(name, INCLUDABLE)}")
-    request = resolve(rooms.registry.snapshot(), features, full_names=full_names, history=True)
+    context.sources.remember(views_in(features))
+    request = resolve(context.registry.snapshot(), features, full_names=full_names, history=True)
     # one position for all views, so that a row is either in all of them or in none
-    until = rooms.log.head_position()
+    until = context.log.head_position()
     asked = HistoryRequest(
         spine=spine,
-        views=tuple(view_input(rooms, view, until) for view in request.views),
+        views=tuple(view_input(context, view, until) for view in request.views),
         columns=request.columns,
         timestamp_column=timestamp_column,
-        at=at,
+        at=instant,
         as_known=as_known,
-        include=tuple(include),
+        include=include,
         timezone=timezone,
     )
-    return HistoryResult(rooms.engine, asked)
+    return HistoryResult(context.engine, asked)

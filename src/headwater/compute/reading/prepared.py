@@ -7,13 +7,14 @@ import warnings as python_warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from headwater import forks
 from headwater.clock import duration_micros, parse_duration, to_micros
-from headwater.compute.context import Rooms
+from headwater.compute.claims import Claims
+from headwater.compute.context import StoreContext
 from headwater.compute.reading.follow import follow
-from headwater.deferred import deferred
+from headwater.compute.reading.services import ReadServices
 from headwater.errors import (
     ChangeRefused,
     ConsistencyNotSupported,
@@ -22,7 +23,6 @@ from headwater.errors import (
     UsageError,
     nearest,
 )
-from headwater.freshness import Freshness
 from headwater.interrupts import leaves_nothing
 from headwater.online.base import OnlineStore
 from headwater.online.fetching.fetcher import PLAIN, Ask, Rows, surest
@@ -37,11 +37,6 @@ from headwater.planning.resolve import ResolvedRequest, ResolvedView, resolve
 from headwater.planning.snapshot import RegistrySnapshot
 from headwater.registry.reader import REFRESH
 from headwater.types import ConsistencyLevel, DType, StalePolicy
-
-if TYPE_CHECKING:
-    from headwater.compute.refreshing import refresh
-else:
-    refresh = deferred("headwater.compute.refreshing.refresh")
 
 _FLAG, _REFRESH = StalePolicy.FLAG, StalePolicy.REFRESH
 _NEEDS_SESSION = frozenset({ConsistencyLevel.SESSION, ConsistencyLevel.MONOTONIC_READ})
@@ -77,37 +72,51 @@ class PreparedReader(forks.OfOneProcess):
 
     Its columns never change: where a live pointer moves, the reader follows to a version that has them all, else it
     stays on the version it has, warns once, and says so in `warnings`.
+
+    Args:
+        context: the store's parts and settings.
+        services: get rows, and refresh stale ones.
+        features: references, views, selections; a service or its name.
+        consistency: the level of every read, unless one names its own.
+        registry_refresh: how long until what other processes applied is seen.
+        full_names: name columns `view__feature`.
+        look: whether to look now whose the online store is; else the first read does.
+
+    Raises:
+        NotFound, UsageError: as `resolve` says.
+        ConsistencyNotSupported: a level that the store cannot give.
+        ChangeRefused: a version that is neither live nor materialized as far as the live one.
     """
 
     instead = "make one in each process: store.prepare(features)"
 
     def __init__(
         self,
-        rooms: Rooms,
+        context: StoreContext,
+        services: ReadServices,
         features: Any,
         *,
         consistency: ConsistencyLevel | str | None = None,
         registry_refresh: timedelta = REFRESH,
         full_names: bool | None = None,
-        freshness: Freshness | None = None,
         look: bool = True,
     ) -> None:
-        self._rooms = rooms
+        self._context = context
+        self._services = services
         self._features = features
         self._full_names = full_names
-        self._freshness = freshness
-        self._level = _level(rooms.online, consistency)
-        self._fetcher = rooms.fetcher
-        self._hints = rooms.hints if rooms.refreshing.hints else None
+        self._level = _level(context.online, consistency)
+        self._fetcher = services.fetcher
+        self._asks = context.settings.refreshing.requests
         self._refresh = registry_refresh.total_seconds()
         self._lock = forks.lock()
         if look:
-            rooms.claims.check_reads()
+            context.claims.check_reads()
         self._blind = False
         self._snapshot = self._look()
         self._next = time.monotonic() + self._refresh
         request = resolve(self._snapshot, features, full_names=full_names)
-        _check_active(rooms, self._snapshot, request)
+        _check_active(context, self._snapshot, request)
         self._reader = self._of(request)
         self._ends = _ends(request)
         self._lost: frozenset[tuple[str, str]] = frozenset()
@@ -115,20 +124,25 @@ class PreparedReader(forks.OfOneProcess):
         self.warnings: tuple[str, ...] = ()
 
     def _of(self, request: ResolvedRequest) -> OnlineReader:
-        rooms = self._rooms
+        context = self._context
         return OnlineReader(
             request,
-            rooms.online,
-            rooms.project,
-            freshness=self._freshness,
-            counts=rooms.fetcher.clock,
-            watched=self._hints is not None,
+            context.online,
+            context.project,
+            freshness=context.settings.freshness,
+            counts=self._fetcher.clock,
+            watched=self._asks,
         )
 
     @property
-    def rooms(self) -> Rooms:
-        """The store's parts."""
-        return self._rooms
+    def services(self) -> ReadServices:
+        """What gets its rows."""
+        return self._services
+
+    @property
+    def claims(self) -> Claims:
+        """Whose the online store is."""
+        return self._context.claims
 
     @property
     def request(self) -> ResolvedRequest:
@@ -161,7 +175,7 @@ class PreparedReader(forks.OfOneProcess):
         Raises:
             Unavailable: the registry cannot be reached.
         """
-        self._follow(self._rooms.registry.refresh())
+        self._follow(self._context.registry.refresh())
 
     def read(
         self,
@@ -202,7 +216,7 @@ class PreparedReader(forks.OfOneProcess):
         if self.due:
             self.look()
         reader, ask, at, ahead, policy, age = self.asked(request, consistency, session, stale, max_age, now, deadline)
-        due = self._rooms.claims.reads_due
+        due = self._context.claims.reads_due
         began = time.monotonic() if policy is _REFRESH or due else 0.0
         plan = reader.plan_keys(entities)
         direct = ask is PLAIN and self._fetcher.direct
@@ -214,8 +228,8 @@ class PreparedReader(forks.OfOneProcess):
         result = reader.decode(plan, rows, now=at, ahead=ahead, stale=policy, max_age=age)
         if policy is _REFRESH:
             return self._refreshed(result, reader, plan, rows, ask, at, ahead, age, refresh_budget, began)
-        if self._hints is not None:
-            self.hint(reader, plan, at, age)
+        if self._asks:
+            self.ask_refresh(reader, plan, at, age)
         return result
 
     def trusted(self, rows: Rows) -> Rows:
@@ -230,7 +244,7 @@ class PreparedReader(forks.OfOneProcess):
 
         It comes after the rows: where the store does not answer they fail first, and nothing is waited for twice.
         """
-        claims = self._rooms.claims
+        claims = self._context.claims
         if ask.deadline is None:
             claims.check_reads()
             return
@@ -241,7 +255,7 @@ class PreparedReader(forks.OfOneProcess):
     def owner_ask(self, ask: Ask, began: float) -> Ask:
         """How a read that began at a time of `time.monotonic()` asks whose the store is."""
         left = None if ask.deadline is None else max(0.0, ask.deadline - (time.monotonic() - began))
-        return surest(self._rooms.online, left)
+        return surest(self._context.online, left)
 
     def _refreshed(
         self,
@@ -258,7 +272,7 @@ class PreparedReader(forks.OfOneProcess):
     ) -> OnlineResult:
         """A result, or the one read again once its stale rows were refreshed."""
         stale, budget = stale_rows(plan, age), self.budget(refresh_budget, ask, began)
-        if not stale or not refresh.refresher(self._rooms).refresh(reader.request.views, stale, at, budget):
+        if not stale or not self._services.refresher.refresh(reader.request.views, stale, at, budget):
             return result
         try:
             rows = self._fetcher.rows(plan.keys, refreshed_ask(ask, began))
@@ -268,15 +282,15 @@ class PreparedReader(forks.OfOneProcess):
 
     def budget(self, refresh_budget: timedelta | str | None, ask: Ask, began: float) -> float:
         """Seconds that a refresh may take, of a read that began at a time of `time.monotonic()`."""
-        given = self._rooms.refreshing.budget.total_seconds()
+        given = self._context.settings.refreshing.budget.total_seconds()
         if refresh_budget is not None:
             given = min(_age(refresh_budget, "refresh_budget") / 1e6, LONGEST_WAIT)
         return given if ask.deadline is None else max(0.0, min(given, ask.deadline - (time.monotonic() - began)))
 
-    def hint(self, reader: OnlineReader, plan: KeyPlan, at: int, age: int | None) -> None:
+    def ask_refresh(self, reader: OnlineReader, plan: KeyPlan, at: int, age: int | None) -> None:
         """Note a read whose stale rows ask for a refresh, where that is configured."""
-        if self._hints is not None and may_be_stale(plan, age):
-            self._hints.offer(reader.request.views, plan, at, age)
+        if self._asks and may_be_stale(plan, age):
+            self._services.requests.offer(reader.request.views, plan, at, age)
 
     def asked(
         self,
@@ -295,16 +309,16 @@ class PreparedReader(forks.OfOneProcess):
         """
         if request:
             self._refuse_request(request)
-        rooms = self._rooms
+        context = self._context
         ask = PLAIN
         if consistency is not None or session is not None or deadline is not None or self._level is not None:
             ask = self._ask(consistency, session, deadline)
         if self._lost:
             raise ChangeRefused(_rows_lost(self._lost))
-        if self._ends is not None and rooms.now() >= self._ends:
-            _check_active(rooms, self._snapshot, self._reader.request)
+        if self._ends is not None and context.now() >= self._ends:
+            _check_active(context, self._snapshot, self._reader.request)
         if now is None:
-            at, ahead = rooms.now(), AHEAD if session is None else ANY_TIME
+            at, ahead = context.now(), AHEAD if session is None else ANY_TIME
         else:
             at, ahead = _instant(now), 0
         policy = _FLAG if stale is _FLAG else _policy(stale)
@@ -314,7 +328,7 @@ class PreparedReader(forks.OfOneProcess):
     @property
     def due(self) -> bool:
         """Whether the next read looks at the registry first: it is time, or another read saw it changed."""
-        return time.monotonic() >= self._next or self._rooms.registry.latest is not self._snapshot
+        return time.monotonic() >= self._next or self._context.registry.latest is not self._snapshot
 
     def look(self) -> None:
         """What a read does first where that is due."""
@@ -333,12 +347,12 @@ class PreparedReader(forks.OfOneProcess):
         if self.due:
             self.look()
         reader = self._reader
-        at, ahead = (self._rooms.now(), AHEAD) if now is None else (_instant(now), 0)
+        at, ahead = (self._context.now(), AHEAD) if now is None else (_instant(now), 0)
         marks.append(time.perf_counter())
         plan = reader.plan_keys(entities)
         marks.append(time.perf_counter())
         rows = self._fetcher.rows(plan.keys)
-        self._rooms.claims.check_reads()
+        self._context.claims.check_reads()
         marks.append(time.perf_counter())
         age = None if max_age is None else _age(max_age)
         result = reader.decode(plan, rows, now=at, ahead=ahead, stale=_policy(stale), max_age=age)
@@ -346,13 +360,13 @@ class PreparedReader(forks.OfOneProcess):
         marks.append(time.perf_counter())
         names = ("look at the registry", "find the keys", "get the rows", "decode")
         steps = tuple((name, 1e3 * (end - start)) for name, start, end in zip(names, marks, marks[1:], strict=False))
-        store = {key: value for key, value in self._rooms.online.info().items() if key in ("kind", "place")}
+        store = {key: value for key, value in self._context.online.info().items() if key in ("kind", "place")}
         return Explained(result, len(plan.keys), dict(reader.versions), store, 1, steps)
 
     @leaves_nothing
     def _look(self) -> RegistrySnapshot:
         """The registry, asked again where the refresh time is over; its last answer where it cannot be reached."""
-        registry = self._rooms.registry
+        registry = self._context.registry
         found = registry.snapshot(self._refresh)
         self._blind = registry.unseen > RETIRED_ROWS.total_seconds()
         return found
@@ -377,11 +391,11 @@ class PreparedReader(forks.OfOneProcess):
         self, consistency: ConsistencyLevel | str | None, session: Session | None, deadline: timedelta | str | None
     ) -> Ask:
         """How a read wants its rows, checked."""
-        level = self._level if consistency is None else _level(self._rooms.online, consistency)
+        level = self._level if consistency is None else _level(self._context.online, consistency)
         if level in _NEEDS_SESSION and session is None:
             raise SessionRequired(f"consistency={level.value!r} needs a session: pass session=store.session()")
         if session is not None:
-            check_session(session, self._rooms.store_name)
+            check_session(session, self._context.store_name)
         within = None if deadline is None else min(_age(deadline, "deadline") / 1e6, LONGEST_WAIT)
         if level in (None, ConsistencyLevel.EVENTUAL) and session is None and within is None:
             return PLAIN
@@ -478,7 +492,7 @@ def _rows_lost(lost: frozenset[tuple[str, str]]) -> str:
     return f"the online store has lost the rows of {names}, which this service reads: run 'headwater materialize'"
 
 
-def _check_active(rooms: Rooms, snapshot: RegistrySnapshot, request: ResolvedRequest) -> None:
+def _check_active(context: StoreContext, snapshot: RegistrySnapshot, request: ResolvedRequest) -> None:
     """Refuse a version that is retired, or neither live nor materialized as far as the live one.
 
     For a service a version will do that was as far once.
@@ -492,7 +506,7 @@ def _check_active(rooms: Rooms, snapshot: RegistrySnapshot, request: ResolvedReq
     for view in inactive:
         if view.definition.retired_at is not None:
             raise ChangeRefused(_retired(snapshot, request, view))
-    marks, reason = rooms.watermarks(snapshot), unreadable if request.service else view_behind
+    marks, reason = context.watermarks(snapshot), unreadable if request.service else view_behind
     for view in inactive:
         why = reason(snapshot.view(view.name), view.definition, marks)
         if why is not None:

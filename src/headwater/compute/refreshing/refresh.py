@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 
 from headwater import forks
 from headwater.clock import duration_micros
-from headwater.compute.context import Rooms
+from headwater.compute.context import StoreContext
 from headwater.compute.materializing.mend import mend_once, on_one_registry
 from headwater.compute.materializing.run import Bounds, Run
-from headwater.compute.refreshing.requests import as_hints
+from headwater.compute.refreshing.requests import RefreshRequests, as_hints
 from headwater.compute.reports import RunReport
 from headwater.compute.writing.keys import key_table
 from headwater.errors import HeadwaterError, NotFound
@@ -29,21 +29,21 @@ _RESTING = 100_000
 _AT_CLOSE = 10.0
 
 
-def fed_view(rooms: Rooms, name: str, version: str) -> ResolvedView | None:
+def fed_view(context: StoreContext, name: str, version: str) -> ResolvedView | None:
     """A version, whole, as the registry has it now; None where it is no longer updated."""
     try:
-        record = rooms.registry.snapshot().view(name)
+        record = context.registry.snapshot().view(name)
         found = record.version(version)
     except NotFound:
         return None
     return None if found.retired_at is not None else whole_view(record, found)
 
 
-def recompute(rooms: Rooms, view: ResolvedView, keys: Iterable[bytes], end: int | None = None) -> RunReport:
+def recompute(context: StoreContext, view: ResolvedView, keys: Iterable[bytes], end: int | None = None) -> RunReport:
     """Put what history has of some keys and the online store lacks, as a run does; no watermark moves.
 
     Args:
-        rooms: the store's parts.
+        context: the store's parts and settings.
         view: the version, whole.
         keys: whole keys of the version.
         end: only rows known by then, microseconds; None: by now.
@@ -52,22 +52,22 @@ def recompute(rooms: Rooms, view: ResolvedView, keys: Iterable[bytes], end: int 
         FormatError: a key is none of this version's.
         SourceError, StoreError: as a run's; what was put stays.
     """
-    rows = ViewRows(rooms.project, view)
+    rows = ViewRows(context.project, view)
     values = [rows.decode_key(key) for key in keys]
     columns = {name: [value[i] for value in values] for i, name in enumerate(rows.names)}
     table = key_table(columns, view.view.join_keys, f"refresh {view.name!r}")
 
     def run() -> RunReport:
-        mend_once(rooms)
-        return Run(rooms, view, Bounds(end=end), table).run()
+        mend_once(context)
+        return Run(context, view, Bounds(end=end), table).run()
 
-    return on_one_registry(rooms, run, always=False)
+    return on_one_registry(context, run, always=False)
 
 
-def newer_rows(rooms: Rooms, events: Mapping[bytes, int]) -> set[bytes]:
+def newer_rows(context: StoreContext, events: Mapping[bytes, int]) -> set[bytes]:
     """The keys, of those given with an event time (microseconds), under which a row with a later one is stored."""
     keys = list(events)
-    stored = map(header, rooms.online.multi_get([digested(key) for key in keys]))
+    stored = map(header, context.online.multi_get([digested(key) for key in keys]))
     return {
         key
         for key, found in zip(keys, stored, strict=True)
@@ -106,15 +106,17 @@ class Refresher(forks.OfOneProcess):
     while one is running. What takes longer than a read waits goes on, and is put online all the same.
 
     Args:
-        rooms: the store's parts.
+        context: the store's parts and settings.
+        requests: takes what is not done in time, or failed: a worker tries it again.
 
     Attributes:
         runs: how many recomputations were begun.
         problem: why the last one failed; empty where it did not.
     """
 
-    def __init__(self, rooms: Rooms) -> None:
-        self._rooms = rooms
+    def __init__(self, context: StoreContext, requests: RefreshRequests) -> None:
+        self._context = context
+        self._requests = requests
         self._resting: dict[bytes, int] = {}
         self._closed = False
         self.runs = 0
@@ -135,8 +137,8 @@ class Refresher(forks.OfOneProcess):
             stale: rows of them.
             at: the read's instant, microseconds: for one that lies in the past only rows known by then are put.
         """
-        now = self._rooms.now()
-        end = at if at < now - duration_micros(self._rooms.tolerance) else None
+        now = self._context.now()
+        end = at if at < now - duration_micros(self._context.settings.tolerance) else None
         found: dict[int, Future[bool]] = {}
         with self._lock:
             if self._closed:
@@ -183,8 +185,8 @@ class Refresher(forks.OfOneProcess):
     ) -> bool:
         """What `refresh` says once it has waited."""
         if not all(future.done() for future in futures):
-            now = self._rooms.now()
-            self._rooms.hints.add(h for h in as_hints(views, stale, now) if not self._rests(h.key, now))
+            now = self._context.now()
+            self._requests.add(h for h in as_hints(views, stale, now) if not self._rests(h.key, now))
         return any(future.done() and future.result() for future in futures)
 
     def _work(self, which: _LineKey, line: _Line) -> None:
@@ -208,30 +210,30 @@ class Refresher(forks.OfOneProcess):
         name, version, end = which
         self.runs += 1
         try:
-            view = fed_view(self._rooms, name, version)
+            view = fed_view(self._context, name, version)
             if view is None:
                 return False
-            report = recompute(self._rooms, view, keys, end)
-            newer = newer_rows(self._rooms, {key: event for key, (event, _) in keys.items()})
+            report = recompute(self._context, view, keys, end)
+            newer = newer_rows(self._context, {key: event for key, (event, _) in keys.items()})
         except HeadwaterError as bad:
             self.problem = f"{name}@{version}: {bad}"
             self._let_rest(keys, _FAILED_REST)
-            now = self._rooms.now()
+            now = self._context.now()
             # a worker tries again, and tells who looks at the queue
-            self._rooms.hints.add(Hint(name, version, key, event, sla, now) for key, (event, sla) in keys.items())
+            self._requests.add(Hint(name, version, key, event, sla, now) for key, (event, sla) in keys.items())
             return False
         self.problem = ""
         if end is None:
-            self._let_rest(keys.keys() - newer, duration_micros(self._rooms.refreshing.rest))
+            self._let_rest(keys.keys() - newer, duration_micros(self._context.settings.refreshing.rest))
         return report.applied > 0
 
     def _rests(self, key: bytes, now: int) -> bool:
         # one that is longer than any was begun before the clock was set back
-        longest = max(_FAILED_REST, duration_micros(self._rooms.refreshing.rest))
+        longest = max(_FAILED_REST, duration_micros(self._context.settings.refreshing.rest))
         return 0 < self._resting.get(key, now) - now <= longest
 
     def _let_rest(self, keys: Iterable[bytes], lasting: int) -> None:
-        now = self._rooms.now()
+        now = self._context.now()
         with self._lock:
             if len(self._resting) > _RESTING:
                 self._resting = {key: until for key, until in self._resting.items() if until > now}
@@ -246,14 +248,3 @@ class Refresher(forks.OfOneProcess):
             threads = [line.thread for line in self._lines.values() if line.thread is not None]
         for thread in threads:
             thread.join(_AT_CLOSE)
-
-
-_MAKING = forks.lock()
-
-
-def refresher(rooms: Rooms) -> Refresher:
-    """The refresher of a store."""
-    if rooms.refresher is None:
-        with _MAKING:
-            rooms.refresher = rooms.refresher or Refresher(rooms)
-    return rooms.refresher

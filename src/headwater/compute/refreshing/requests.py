@@ -1,26 +1,23 @@
-"""Hints from reads to the durable queue: noted on the read's path at once, looked at and flushed by a thread."""
+"""Refresh requests from reads to the durable queue: noted on the read's path, looked at and flushed by a thread."""
 
 from __future__ import annotations
 
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING
 
 from headwater import forks
+from headwater.compute.context import StoreContext
 from headwater.errors import HeadwaterError
-from headwater.online.hints import Hint, HintQueue
+from headwater.online.hints import Hint
 from headwater.online.reading.reader import KeyPlan
 from headwater.online.reading.staleness import StaleRows, stale_rows
 from headwater.planning.resolve import ResolvedView
-
-if TYPE_CHECKING:
-    from headwater.compute.refreshing.records import RefreshRecords
 
 READS = 256
 """How many reads may wait to be looked at: those that come while it is full are not."""
@@ -36,27 +33,6 @@ LAST_RETRY = timedelta(minutes=5)
 """How long after another failure a hint is tried again at most, give or take a quarter."""
 
 
-@dataclass(frozen=True)
-class RefreshSettings:
-    """How stale rows are refreshed.
-
-    Attributes:
-        hints: whether reads that flag or drop stale values ask for a refresh.
-        budget: how long a read with `stale="refresh"` waits at most.
-        rest: how long a key is left alone at least once no newer row was found.
-        limit: how many hints may wait in the queue.
-        tries: how often a hint is tried before it is a dead letter.
-        lease: how long a worker may have a hint before another takes it over.
-    """
-
-    hints: bool = False
-    budget: timedelta = timedelta(milliseconds=500)
-    rest: timedelta = timedelta(minutes=1)
-    limit: int = 100_000
-    tries: int = 5
-    lease: timedelta = timedelta(minutes=2)
-
-
 def as_hints(views: Sequence[ResolvedView], stale: Iterable[StaleRows], now: int) -> list[Hint]:
     """The hints that stale rows of a request make; rows of a retired version, which is no longer updated, make none."""
     found = []
@@ -68,45 +44,35 @@ def as_hints(views: Sequence[ResolvedView], stale: Iterable[StaleRows], now: int
     return found
 
 
-class Hints(forks.OfOneProcess):
-    """A bounded buffer of hints, one a key, in front of the queue.
+class RefreshRequests(forks.OfOneProcess):
+    """A bounded buffer of refresh requests, one a key, in front of the queue.
 
-    A read is noted by one append; a thread, started by the first, finds what is stale in it. What finds no room is
-    dropped and counted, as is what cannot be flushed: whoever reads the key again asks again.
+    A read is noted by one append; what is stale in it is found later (`look`), and brought to the queue (`flush`). What
+    finds no room is dropped and counted, as is what cannot be flushed: whoever reads the key again asks again.
 
     Args:
-        queue: where hints go.
-        records: where drops are counted.
-        now: tells the time, microseconds.
-        started: called once the first read or hint was noted.
+        context: the store's parts and settings.
 
     Attributes:
-        dropped: hints dropped by this process.
+        dropped: requests dropped by this process.
         overlooked: reads that were not looked at.
+        wake: set once something was noted.
     """
 
-    def __init__(
-        self,
-        queue: Callable[[], HintQueue],
-        records: Callable[[], RefreshRecords],
-        now: Callable[[], int],
-        started: Callable[[], None] = lambda: None,
-    ) -> None:
-        self._queue, self._records, self._now, self._started = queue, records, now, started
+    def __init__(self, context: StoreContext) -> None:
+        self._context = context
         self.forget()
-        forks.after_fork(self, Hints.forget)
+        forks.after_fork(self, RefreshRequests.forget)
 
     def forget(self) -> None:
-        """Begin anew, without a thread."""
+        """Begin with nothing noted."""
         self._reads: deque[tuple[Sequence[ResolvedView], KeyPlan, int, int | None]] = deque()
         self._hints: dict[bytes, Hint] = {}
         self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
-        self._wake = forks.event()
-        self._closed = forks.event()
+        self.wake = forks.event()
         self.dropped = 0
         self.overlooked = 0
-        self._told = (0, 0)
+        self._recorded = (0, 0)
 
     def offer(self, views: Sequence[ResolvedView], plan: KeyPlan, now: int, max_age: int | None) -> None:
         """Note a decoded read; nothing is looked at here.
@@ -122,11 +88,11 @@ class Hints(forks.OfOneProcess):
             self.overlooked += 1
             return
         reads.append((views, plan, now, max_age))
-        if not self._wake.is_set():
-            self._awake()
+        if not self.wake.is_set():
+            self.wake.set()
 
     def add(self, hints: Iterable[Hint]) -> None:
-        """Note hints."""
+        """Note requests."""
         with self._lock:
             for hint in hints:
                 known = self._hints.get(hint.key)
@@ -141,24 +107,7 @@ class Hints(forks.OfOneProcess):
                     self._hints[hint.key] = hint
                 else:
                     self.dropped += hint.asked
-        self._awake()
-
-    def _awake(self) -> None:
-        started = False
-        if self._thread is None and not self._closed.is_set():
-            with self._lock:
-                # looked at again: two reads may have come first
-                if self._thread is None:
-                    # a store that nobody closes must be able to go: its thread does not hold it
-                    kept, wake = weakref.ref(self, partial(_wake_up, self._wake)), self._wake
-                    self._thread = threading.Thread(
-                        target=_work, args=(kept, wake, self._closed), name="headwater-hints", daemon=True
-                    )
-                    self._thread.start()
-                    started = True
-        self._wake.set()
-        if started:
-            self._started()
+        self.wake.set()
 
     def look(self) -> None:
         """Find what is stale in the reads noted so far."""
@@ -171,47 +120,62 @@ class Hints(forks.OfOneProcess):
     def flush(self) -> None:
         """Bring what was noted to the queue."""
         self.look()
+        context = self._context
         with self._lock:
             hints, self._hints = list(self._hints.values()), {}
         if hints:
             try:
-                self.dropped += self._queue().offer(hints, self._now())
+                self.dropped += context.refresh_queue.offer(hints, context.now())
             except HeadwaterError:
-                # a hint is worth no error: the next read gives it again
+                # a request is worth no error: the next read gives it again
                 self.dropped += len(hints)
         dropped, overlooked = self.dropped, self.overlooked
-        before = self._told
+        before = self._recorded
         if (dropped, overlooked) != before:
             with suppress(HeadwaterError):
-                self._records().add({"dropped": dropped - before[0], "overlooked": overlooked - before[1]})
-                self._told = (dropped, overlooked)
+                context.refresh_records.add({"dropped": dropped - before[0], "overlooked": overlooked - before[1]})
+                self._recorded = (dropped, overlooked)
+
+
+class Flusher:
+    """A thread that looks at what reads noted, and flushes it; it does not hold the buffer, which may go.
+
+    Args:
+        requests: the buffer.
+    """
+
+    def __init__(self, requests: RefreshRequests) -> None:
+        wake = requests.wake
+        self._requests = weakref.ref(requests, partial(_wake_up, wake))
+        self._wake, self._closed = wake, threading.Event()
+        given = (self._requests, wake, self._closed)
+        self._thread = threading.Thread(target=_work, args=given, name="headwater-hints", daemon=True)
+        self._thread.start()
 
     def close(self) -> None:
         """Flush for the last time, and stop."""
-        if self._closed.is_set():
-            return
         self._closed.set()
         self._wake.set()
-        if self._thread is not None:
-            self._thread.join(_AT_CLOSE)
-            self.flush()
+        self._thread.join(_AT_CLOSE)
+        if (requests := self._requests()) is not None:
+            requests.flush()
 
 
 def _wake_up(wake: threading.Event, _: object) -> None:
     wake.set()
 
 
-def _work(kept: weakref.ref[Hints], wake: threading.Event, closed: threading.Event) -> None:
-    """Look at what reads noted, and flush it, for as long as the hints are there and open."""
+def _work(kept: weakref.ref[RefreshRequests], wake: threading.Event, closed: threading.Event) -> None:
+    """Look at what reads noted, and flush it, for as long as the buffer is there and the flusher open."""
     while True:
         wake.wait()
         for _ in range(round(_FLUSH / _LOOK)):
-            if closed.wait(_LOOK) or (hints := kept()) is None:
+            if closed.wait(_LOOK) or (requests := kept()) is None:
                 return
-            hints.look()
-            del hints
-        if (hints := kept()) is None:
+            requests.look()
+            del requests
+        if (requests := kept()) is None:
             return
         wake.clear()
-        hints.flush()
-        del hints
+        requests.flush()
+        del requests

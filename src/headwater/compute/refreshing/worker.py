@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from headwater.clock import duration_micros
-from headwater.compute.context import Rooms
+from headwater.compute.context import StoreContext
 from headwater.compute.materializing.mend import mend_once
 from headwater.compute.refreshing.refresh import fed_view, newer_rows, recompute
 from headwater.compute.refreshing.requests import LAST_RETRY
@@ -93,13 +93,13 @@ class Worker:
     """Works off the queue of a store; what it has claimed when it is killed, another takes over.
 
     Attributes:
-        rooms: the store's parts.
+        context: the store's parts and settings.
         views: only these views; None: all.
         told: is called after each step.
         stopping: set it, and the worker ends after what it has claimed.
     """
 
-    rooms: Rooms
+    context: StoreContext
     views: Sequence[str] | None = None
     told: Callable[[Step], None] = _nobody
     stopping: threading.Event = field(default_factory=threading.Event)
@@ -114,7 +114,7 @@ class Worker:
         Raises:
             FeatureViewNotFound: one of the views is not registered.
         """
-        snapshot = self.rooms.registry.snapshot()
+        snapshot = self.context.registry.snapshot()
         for name in self.views or ():
             snapshot.view(name)
         report, failures = WorkerReport(), 0
@@ -136,18 +136,31 @@ class Worker:
                 self.stopping.wait(min(IDLE * 2**failures, _LONGEST_WAIT))
         return report
 
+    def dead_letters(self, limit: int, unreadable: list[str] | None = None) -> list[Dead]:
+        """What failed for good, of this worker's views, the newest first.
+
+        Args:
+            limit: how many at most.
+            unreadable: a line is added to it for each row of the queue that cannot be read.
+        """
+        return dead_letters(self.context, limit, self.views, unreadable)
+
+    def replay(self) -> int:
+        """Let what failed for good be tried again; how many requests of this worker's views that is."""
+        return self.context.refresh_queue.replay(self._names(), self.context.now())
+
     def _round(self) -> Iterator[Step]:
         """One batch of claims, and what is due beside it; each step is told when it is done."""
         if self._kept_house is None or time.monotonic() - self._kept_house > HOUSEKEEPING:
             self._kept_house = time.monotonic()
             yield from map(self._tell, self._keep_house())
-        rooms = self.rooms
-        lease = duration_micros(rooms.refreshing.lease)
+        context = self.context
+        lease = duration_micros(context.settings.refreshing.lease)
         unreadable: list[str] = []
-        claims = rooms.refresh_queue.claim(self._names(), BATCH, rooms.now(), lease, unreadable)
+        claims = context.refresh_queue.claim(self._names(), BATCH, context.now(), lease, unreadable)
         if unreadable:
             # the next read of the key asks again
-            rooms.refresh_records.add({"unreadable": len(unreadable)})
+            context.refresh_records.add({"unreadable": len(unreadable)})
             yield self._tell(Step("unreadable", keys=len(unreadable), error=_few(unreadable)))
         by_version: dict[tuple[str, str], list[Claim]] = {}
         for claim in claims:
@@ -160,15 +173,15 @@ class Worker:
         return step
 
     def _names(self) -> Sequence[str]:
-        return list(self.rooms.registry.snapshot().views) if self.views is None else self.views
+        return list(self.context.registry.snapshot().views) if self.views is None else self.views
 
     def _refresh(self, name: str, version: str, claims: Sequence[Claim]) -> Step:
         """Refresh the claimed keys of one view version, and settle them."""
         began = time.monotonic()
         step = Step("refresh", f"{name}@{version}", len(claims))
-        view = fed_view(self.rooms, name, version)
+        view = fed_view(self.context, name, version)
         if view is None:
-            self.rooms.refresh_queue.settle([Outcome(claim, Fate.DONE) for claim in claims])
+            self.context.refresh_queue.settle([Outcome(claim, Fate.DONE) for claim in claims])
             return replace(step, error="is no longer updated")
         refreshed: set[bytes] = set()
         sound, damaged = self._told_apart(view, claims)
@@ -180,7 +193,7 @@ class Worker:
             step = replace(step, error=_words(bad))
             outcomes = [self._failed(claim, _words(bad)) for claim in sound]
         outcomes += damaged
-        now = self.rooms.now()
+        now = self.context.now()
         fates = [outcome.fate for outcome in outcomes]
         took = [(name, now - o.claim.hint.asked_at) for o in outcomes if o.claim.hint.key in refreshed]
         step = replace(
@@ -191,23 +204,25 @@ class Worker:
             dead=fates.count(Fate.DEAD),
             seconds=time.monotonic() - began,
         )
-        self.rooms.refresh_queue.settle(outcomes)
+        self.context.refresh_queue.settle(outcomes)
         failed = step.failed + step.dead
-        self.rooms.refresh_records.add({"newer": step.newer, "unchanged": step.unchanged, "failed": failed}, took, now)
+        self.context.refresh_records.add(
+            {"newer": step.newer, "unchanged": step.unchanged, "failed": failed}, took, now
+        )
         return step
 
     def _outcomes(self, view: ResolvedView, claims: Sequence[Claim], refreshed: set[bytes]) -> list[Outcome]:
         """How the claims of one view version end; `refreshed` takes the keys that a recomputation made newer."""
-        rooms = self.rooms
+        context = self.context
         events = {claim.hint.key: claim.hint.event for claim in claims}
         # a run, a write or a read may have been first
-        newer = newer_rows(rooms, events)
+        newer = newer_rows(context, events)
         left = {key: event for key, event in events.items() if key not in newer}
         if left:
-            recompute(rooms, view, left)
-            refreshed |= newer_rows(rooms, left)
+            recompute(context, view, left)
+            refreshed |= newer_rows(context, left)
             newer |= refreshed
-        now, least = rooms.now(), duration_micros(rooms.refreshing.rest)
+        now, least = context.now(), duration_micros(context.settings.refreshing.rest)
         return [
             Outcome(claim, Fate.DONE)
             if claim.hint.key in newer
@@ -217,7 +232,7 @@ class Worker:
 
     def _told_apart(self, view: ResolvedView, claims: Sequence[Claim]) -> tuple[list[Claim], list[Outcome]]:
         """The claims whose keys are keys of the version, and how the others end: they must not fail all."""
-        rows, now = ViewRows(self.rooms.project, view), self.rooms.now()
+        rows, now = ViewRows(self.context.project, view), self.context.now()
         sound: list[Claim] = []
         damaged: list[Outcome] = []
         for claim in claims:
@@ -229,8 +244,8 @@ class Worker:
         return sound, damaged
 
     def _failed(self, claim: Claim, error: str) -> Outcome:
-        now = self.rooms.now()
-        if claim.tries >= self.rooms.refreshing.tries:
+        now = self.context.now()
+        if claim.tries >= self.context.settings.refreshing.tries:
             return Outcome(claim, Fate.DEAD, now, error)
         pause = min(_FIRST_RETRY * 2 ** (claim.tries - 1), duration_micros(LAST_RETRY))
         # not all at once: what failed together would fail together again
@@ -241,22 +256,22 @@ class Worker:
 
         The log is claimed first: one that was restored from an older copy does not name all of its files.
         """
-        rooms = self.rooms
+        context = self.context
         try:
-            rooms.claims.claim_online(always=True)
+            context.claims.claim_online(always=True)
         except Exception as bad:
             yield Step("erase", "housekeeping", error=_words(bad))
             return
-        snapshot = rooms.registry.refresh()
+        snapshot = context.registry.refresh()
         for name in self._names():
             began = time.monotonic()
             try:
-                rooms.claim_log()
-                rooms.log.roll([name])
-                rooms.claim_online()
-                mend_once(rooms)
-                remove_retired(rooms, snapshot.view(name))
-                erased = erase_purged(rooms, snapshot.view(name))
+                context.claims.claim_log()
+                context.log.roll([name])
+                context.claims.claim_online()
+                mend_once(context)
+                remove_retired(context, snapshot.view(name))
+                erased = erase_purged(context, snapshot.view(name))
             except Exception as bad:
                 yield Step("erase", name, error=_words(bad))
                 continue
@@ -272,17 +287,22 @@ def _few(lines: Sequence[str]) -> str:
     return "; ".join(lines[:3]) + (f"; and {len(lines) - 3:,} more" if len(lines) > 3 else "")
 
 
-def begin_work(rooms: Rooms) -> Callable[[], None]:
-    """Work a store's queue off on a thread of this process; what is given ends it, after what it has begun."""
-    worker = Worker(rooms)
-    thread = threading.Thread(target=worker.run, name="headwater-worker", daemon=True)
-    thread.start()
+class BackgroundWorker:
+    """A worker on a thread of this process, which has begun.
 
-    def end() -> None:
-        worker.stopping.set()
-        thread.join(_AT_CLOSE)
+    Args:
+        context: the store's parts and settings.
+    """
 
-    return end
+    def __init__(self, context: StoreContext) -> None:
+        self._worker = Worker(context)
+        self._thread = threading.Thread(target=self._worker.run, name="headwater-worker", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End it, after what it has begun."""
+        self._worker.stopping.set()
+        self._thread.join(_AT_CLOSE)
 
 
 @dataclass(frozen=True)
@@ -306,26 +326,26 @@ class Dead:
 
 
 def dead_letters(
-    rooms: Rooms, limit: int, views: Sequence[str] | None = None, unreadable: list[str] | None = None
+    context: StoreContext, limit: int, views: Sequence[str] | None = None, unreadable: list[str] | None = None
 ) -> list[Dead]:
     """What failed for good, the newest first; of some views alone where they are given.
 
     Args:
-        rooms: the store's parts.
+        context: the store's parts and settings.
         limit: how many at most.
         views: names.
         unreadable: a line is added to it for each row of the queue that cannot be read.
     """
-    snapshot = rooms.registry.refresh()
+    snapshot = context.registry.refresh()
     found = []
-    for letter in rooms.refresh_queue.dead(limit, unreadable):
+    for letter in context.refresh_queue.dead(limit, unreadable):
         hint = letter.hint
         if views is not None and hint.view not in views:
             continue
         entity: dict[str, Any]
         try:
             record = snapshot.view(hint.view)
-            rows = ViewRows(rooms.project, whole_view(record, record.version(hint.version)))
+            rows = ViewRows(context.project, whole_view(record, record.version(hint.version)))
             entity = dict(zip(rows.names, rows.decode_key(hint.key), strict=True))
         except (HeadwaterError, ValueError, IndexError):
             entity = {"key": hint.key.hex()}

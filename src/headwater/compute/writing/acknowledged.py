@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from headwater.compute.context import Rooms
-from headwater.compute.writing.recent import RecentWrite
+from headwater.compute.context import StoreContext
+from headwater.compute.recent import RecentWrite
 from headwater.errors import ConsistencyNotSupported, Unavailable, UsageError
 from headwater.online.base import OnlineStore
-from headwater.online.fetching.fetcher import surest
+from headwater.online.fetching.fetcher import Fetcher, surest
 from headwater.online.meta import token_key
 from headwater.online.powers import NotedWrites, Replicated
 from headwater.online.session import Session
@@ -27,23 +27,24 @@ def check_durability(store: OnlineStore, durability: int) -> None:
         raise ConsistencyNotSupported(f"durability={durability}: this online store has no replicas to wait for; use 0")
 
 
-def _epoch(rooms: Rooms, session: Session) -> bytes | None:
+def _epoch(context: StoreContext, session: Session) -> bytes | None:
     """The token of the epoch that a session begins in; None where it has one, or the store cannot say."""
     if session.epochs:
         return None
     try:
         # as reads ask for it: on Redis Cluster each shard has a token of its own, and none under this key
-        (token,) = rooms.fetcher.rows([token_key(rooms.project)], surest(rooms.online))
+        fetcher = Fetcher(context.online, context.settings.reads, lambda: context.store_name)
+        (token,) = fetcher.rows([token_key(context.project)], surest(context.online))
     except Unavailable:
         return None
     return token
 
 
-def acknowledge(rooms: Rooms, write: RecentWrite, session: Session | None, durability: int = 0) -> bool:
+def acknowledge(context: StoreContext, write: RecentWrite, session: Session | None, durability: int = 0) -> bool:
     """Note what was just put, advance a session past it, and wait for replicas.
 
     Args:
-        rooms: the store's parts.
+        context: the store's parts and settings.
         write: what was put.
         session: of the caller; None: none.
         durability: how many replicas must have it.
@@ -51,7 +52,7 @@ def acknowledge(rooms: Rooms, write: RecentWrite, session: Session | None, durab
     Returns:
         Whether so many had it in time.
     """
-    store = rooms.online
+    store = context.online
     replicated = store if isinstance(store, Replicated) else None
     marks, durable = None, True
     if session is None and isinstance(store, NotedWrites):
@@ -65,8 +66,8 @@ def acknowledge(rooms: Rooms, write: RecentWrite, session: Session | None, durab
             if session is not None:
                 raise
     if session is not None:
-        session.advance(rooms.store_name, marks, epoch=_epoch(rooms, session))
+        session.advance(context.store_name, marks, epoch=_epoch(context, session))
     if durability and replicated is not None:
-        durable = replicated.wait(durability, rooms.durable_within.total_seconds()) >= durability
-    rooms.recent.add(replace(write, marks=marks, durable=durable))
+        durable = replicated.wait(durability, context.settings.durable_within.total_seconds()) >= durability
+    context.recent.add(replace(write, marks=marks, durable=durable))
     return durable

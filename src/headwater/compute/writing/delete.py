@@ -8,11 +8,11 @@ from typing import Any
 import pyarrow as pa
 
 from headwater.clock import LAST_MICROS, MIN_MICROS, duration_micros, from_micros
-from headwater.compute.context import WRITE_TIME, Rooms
+from headwater.compute.context import WRITE_TIME, StoreContext
+from headwater.compute.recent import SAMPLE, RecentWrite, Sample
 from headwater.compute.reports import DeleteReport
 from headwater.compute.writing.acknowledged import acknowledge
 from headwater.compute.writing.keys import keys_of_versions, shown_keys
-from headwater.compute.writing.recent import SAMPLE, RecentWrite, Sample
 from headwater.compute.writing.swap import Until, update
 from headwater.compute.writing.write import ATTEMPTS, Changed, unchanged
 from headwater.errors import RegistryConflict, StoreError
@@ -32,12 +32,12 @@ _CHUNK = 10_000
 
 
 def delete(
-    rooms: Rooms, view: str, entities: Any, *, purge: bool = False, session: Session | None = None
+    context: StoreContext, view: str, entities: Any, *, purge: bool = False, session: Session | None = None
 ) -> DeleteReport:
     """Hide every row of some keys that was given up to now, online and in history; what is learnt later revives them.
 
     Args:
-        rooms: the store's parts.
+        context: the store's parts and settings.
         view: the view.
         entities: keys, as `get_online_features` takes them.
         purge: erase them also, by a later materialize or worker.
@@ -47,10 +47,10 @@ def delete(
         EntityKeyError: keys that lack a join key, are NULL or of another type.
         ClockError: the log's clock is far ahead of now.
     """
-    until = rooms.write_until()
-    check_session(session, rooms.store_name)
-    rooms.claim_online()
-    snapshot = rooms.registry.snapshot()
+    until = context.write_until()
+    check_session(session, context.store_name)
+    context.claims.claim_online()
+    snapshot = context.registry.snapshot()
     for _ in range(ATTEMPTS):
         record = snapshot.view(view)
         keys = keys_of_versions(record, entities, f"delete from {record.name!r}")
@@ -58,32 +58,32 @@ def delete(
             return DeleteReport(0, 0, None, 0, purge)
         # every version that has these keys, retired ones too: their rows may still be read
         versions = [(whole_view(record, version), keys.of(names)) for version, names in keys.same]
-        stored = [_stored(rooms, version, mine) for version, mine in versions]
+        stored = [_stored(context, version, mine) for version, mine in versions]
         rows = list(zip(*(rows for _, rows in stored), strict=True))
         known = [max(map(_known, each)) for each in rows]
         try:
             others = [names for _, names in keys.same]
-            check = unchanged(rooms, snapshot)
-            marked = rooms.log.delete(view, keys.table, known, purge=purge, names=others, check=check)
+            check = unchanged(context, snapshot)
+            marked = context.log.delete(view, keys.table, known, purge=purge, names=others, check=check)
         except (Changed, LogRestored):
-            rooms.claim_online()
-            snapshot = rooms.registry.refresh()
+            context.claims.claim_online()
+            snapshot = context.registry.refresh()
             continue
         tombstones = list(zip(marked.positions, marked.through, strict=True))
         try:
             if purge:
-                note_purges(rooms, view, dict(zip(rooms.log.digests(keys.table), tombstones, strict=True)))
+                note_purges(context, view, dict(zip(context.log.digests(keys.table), tombstones, strict=True)))
             for version, mine in versions:
-                hide_rows(rooms, version, mine, tombstones, until)
+                hide_rows(context, version, mine, tombstones, until)
         except StoreError as bad:
             raise type(bad)(f"{bad}; the delete is in the offline log, the next materialize applies it online") from bad
         position = max(marked.positions)
         recent = RecentWrite(
-            from_micros(rooms.now()), "delete", view, keys.table.num_rows, _sample(keys.table, stored), position
+            from_micros(context.now()), "delete", view, keys.table.num_rows, _sample(keys.table, stored), position
         )
-        acknowledge(rooms, recent, session)
+        acknowledge(context, recent, session)
         found = sum(any(map(_has_values, each)) for each in rows)
-        pending = from_micros(min(rooms.log.now() + duration_micros(WRITE_TIME), LAST_MICROS)) if purge else None
+        pending = from_micros(min(context.log.now() + duration_micros(WRITE_TIME), LAST_MICROS)) if purge else None
         left = tuple(_left(snapshot, view, version) for version in keys.left)
         return DeleteReport(
             keys.table.num_rows, found, from_micros(max(marked.through)), position, purge, pending, left
@@ -105,26 +105,26 @@ def _left(snapshot: RegistrySnapshot, view: str, version: ViewVersion) -> str:
     )
 
 
-def _stored(rooms: Rooms, version: ResolvedView, keys: pa.Table) -> tuple[list[bytes], list[bytes | None]]:
-    stored = stored_keys(rooms, version, keys)
-    return stored, rooms.online.multi_get(stored)
+def _stored(context: StoreContext, version: ResolvedView, keys: pa.Table) -> tuple[list[bytes], list[bytes | None]]:
+    stored = stored_keys(context, version, keys)
+    return stored, context.online.multi_get(stored)
 
 
-def stored_keys(rooms: Rooms, version: ResolvedView, keys: pa.Table) -> list[bytes]:
+def stored_keys(context: StoreContext, version: ResolvedView, keys: pa.Table) -> list[bytes]:
     """What each of these keys (none NULL) is stored under for a version."""
-    found = ViewRows(rooms.project, version).stored_keys(keys)
+    found = ViewRows(context.project, version).stored_keys(keys)
     return [key for key in found if key is not None]
 
 
-def stored_rows(rooms: Rooms, rows: ViewRows, keys: pa.Table | None) -> Iterator[tuple[bytes, bytes]]:
+def stored_rows(context: StoreContext, rows: ViewRows, keys: pa.Table | None) -> Iterator[tuple[bytes, bytes]]:
     """What is stored of a version, or of some of its keys (None: of all), and under what."""
     if keys is None:
-        yield from rooms.online.scan(rows.prefix)
+        yield from context.online.scan(rows.prefix)
         return
     stored = [key for key in rows.stored_keys(keys) if key is not None]
     for start in range(0, len(stored), _CHUNK):
         some = stored[start : start + _CHUNK]
-        yield from ((k, row) for k, row in zip(some, rooms.online.multi_get(some), strict=True) if row is not None)
+        yield from ((k, row) for k, row in zip(some, context.online.multi_get(some), strict=True) if row is not None)
 
 
 def _sample(keys: pa.Table, stored: Sequence[tuple[list[bytes], list[bytes | None]]]) -> Sample:
@@ -148,21 +148,21 @@ def _has_values(row: bytes | None) -> bool:
     return stored is not None and not stored.emptied
 
 
-def note_purges(rooms: Rooms, view: str, purges: Mapping[bytes, Tombstone]) -> None:
+def note_purges(context: StoreContext, view: str, purges: Mapping[bytes, Tombstone]) -> None:
     """Put the digests (→ P, D) of purges into the online store, where they outlive the rows.
 
     A registry that is restored from an older copy has them again from there.
     """
     entries: dict[bytes, bytes | None] = {}
     for digest, (position, through) in purges.items():
-        entries |= purge_entry(rooms.project, view, digest, through, position)
+        entries |= purge_entry(context.project, view, digest, through, position)
     if entries:
         greatest = max(position for position, _ in purges.values())
-        rooms.online.put_meta(entries, high_water=(greatest_key(rooms.project), greatest))
+        context.online.put_meta(entries, high_water=(greatest_key(context.project), greatest))
 
 
 def hide_rows(
-    rooms: Rooms,
+    context: StoreContext,
     version: ResolvedView,
     keys: pa.Table,
     tombstones: Sequence[Tombstone],
@@ -171,7 +171,7 @@ def hide_rows(
     """Put P and D into the rows of some keys, and empty those that they hide.
 
     Args:
-        rooms: the store's parts.
+        context: the store's parts and settings.
         version: the view version.
         keys: the join keys.
         tombstones: P and D (microseconds) of each.
@@ -180,13 +180,13 @@ def hide_rows(
     Returns:
         How many rows were changed.
     """
-    rows = ViewRows(rooms.project, version)
+    rows = ViewRows(context.project, version)
     whole = [key for key in rows.whole_keys(keys) if key is not None]
-    return hide_stored(rooms, stored_keys(rooms, version, keys), tombstones, until, whole)
+    return hide_stored(context, stored_keys(context, version, keys), tombstones, until, whole)
 
 
 def hide_stored(
-    rooms: Rooms,
+    context: StoreContext,
     keys: Sequence[bytes],
     tombstones: Sequence[Tombstone],
     until: Until,
@@ -200,5 +200,5 @@ def hide_stored(
         new = deleted_row(stored, through, position, long[i])
         return stored if new is None else new
 
-    high_water = (greatest_key(rooms.project), max((position for position, _ in tombstones), default=0))
-    return update(rooms.online, keys, rooms.online.multi_get(keys), change, until=until, high_water=high_water)
+    high_water = (greatest_key(context.project), max((position for position, _ in tombstones), default=0))
+    return update(context.online, keys, context.online.multi_get(keys), change, until=until, high_water=high_water)

@@ -9,7 +9,7 @@ from itertools import islice
 import pyarrow as pa
 
 from headwater.clock import duration_micros, to_micros
-from headwater.compute.context import RUN, WRITE_TIME, Rooms
+from headwater.compute.context import RUN, WRITE_TIME, StoreContext
 from headwater.compute.writing.delete import hide_stored, note_purges, stored_rows
 from headwater.compute.writing.rows import RowVersion
 from headwater.compute.writing.swap import Until, update
@@ -32,45 +32,47 @@ Purges = Mapping[bytes, Tombstone]
 """Digest of a key → P and D (microseconds) of its purge."""
 
 
-def remove_retired(rooms: Rooms, record: ViewRecord) -> int:
+def remove_retired(context: StoreContext, record: ViewRecord) -> int:
     """Remove the online rows of versions that were retired a while ago; how many there were."""
-    before = rooms.clock() - RETIRED_ROWS - _MARGIN
+    before = context.clock() - RETIRED_ROWS - _MARGIN
     retired = [v for v in record.versions.values() if v.retired_at is not None and v.retired_at <= before]
-    emptied = rooms.online.multi_get([emptied_key(rooms.project, record.name, v.version) for v in retired])
-    return sum(_empty(rooms, record, v) for v, known in zip(retired, emptied, strict=True) if known is None)
+    emptied = context.online.multi_get([emptied_key(context.project, record.name, v.version) for v in retired])
+    return sum(_empty(context, record, v) for v, known in zip(retired, emptied, strict=True) if known is None)
 
 
-def _empty(rooms: Rooms, record: ViewRecord, version: ViewVersion) -> int:
+def _empty(context: StoreContext, record: ViewRecord, version: ViewVersion) -> int:
     """Remove a version's rows, with what speaks for them, and note that it has none."""
-    removed, project, number = 0, rooms.project, version.version
-    rows = rooms.online.scan(ViewRows(project, whole_view(record, version)).prefix)
+    removed, project, number = 0, context.project, version.version
+    rows = context.online.scan(ViewRows(project, whole_view(record, version)).prefix)
     while keys := [key for key, _ in islice(rows, _CHUNK)]:
-        rooms.online.delete(keys)
+        context.online.delete(keys)
         removed += len(keys)
-    rooms.files.forget(record.name, number)
-    rooms.online.put_meta(
+    context.files.forget(record.name, number)
+    context.online.put_meta(
         {watermark_key(project, record.name, number): None, emptied_key(project, record.name, number): b"\1"}
     )
     return removed
 
 
-def purged_of(rooms: Rooms, rows: ViewRows, key: bytes, row: bytes | None, purges: Purges) -> Tombstone | None:
+def purged_of(context: StoreContext, rows: ViewRows, key: bytes, row: bytes | None, purges: Purges) -> Tombstone | None:
     """P and D of the purge of a stored key; None where there is none.
 
     Raises:
         FormatError: nothing tells which key it is.
     """
-    return tombstone_under(rooms.log.digests.all_of(rows.names, rows.decode_key(key, row), rows.view.key_names), purges)
+    return tombstone_under(
+        context.log.digests.all_of(rows.names, rows.decode_key(key, row), rows.view.key_names), purges
+    )
 
 
 def purged_rows(
-    rooms: Rooms, view: ResolvedView, purges: Purges, keys: pa.Table | None = None
+    context: StoreContext, view: ResolvedView, purges: Purges, keys: pa.Table | None = None
 ) -> Iterator[tuple[bytes, Tombstone]]:
     """(stored key, P and D) of the purged keys that a version still holds; `keys`: of these keys alone."""
-    rows = ViewRows(rooms.project, view)
-    for key, row in stored_rows(rooms, rows, keys):
+    rows = ViewRows(context.project, view)
+    for key, row in stored_rows(context, rows, keys):
         try:
-            purged = purged_of(rooms, rows, key, row, purges)
+            purged = purged_of(context, rows, key, row, purges)
         except FormatError:
             # a damaged row names no key; the next run that has one overwrites it
             continue
@@ -78,62 +80,66 @@ def purged_rows(
             yield key, purged
 
 
-def hide_purged(rooms: Rooms, view: ResolvedView, purges: Purges, until: Until, keys: pa.Table | None = None) -> int:
+def hide_purged(
+    context: StoreContext, view: ResolvedView, purges: Purges, until: Until, keys: pa.Table | None = None
+) -> int:
     """Put D and P of purges into the rows that do not have them: a crash, or another store, left them out."""
-    note_purges(rooms, view.name, purges)
-    return hide_by_digest(rooms, view, purges, until, keys)
+    note_purges(context, view.name, purges)
+    return hide_by_digest(context, view, purges, until, keys)
 
 
-def hide_by_digest(rooms: Rooms, view: ResolvedView, purges: Purges, until: Until, keys: pa.Table | None = None) -> int:
+def hide_by_digest(
+    context: StoreContext, view: ResolvedView, purges: Purges, until: Until, keys: pa.Table | None = None
+) -> int:
     """Put D and P into the rows of the keys that have these digests; `keys`: of these keys alone."""
-    found = list(purged_rows(rooms, view, purges, keys))
-    return hide_stored(rooms, [key for key, _ in found], [tombstone for _, tombstone in found], until)
+    found = list(purged_rows(context, view, purges, keys))
+    return hide_stored(context, [key for key, _ in found], [tombstone for _, tombstone in found], until)
 
 
-def erase_purged(rooms: Rooms, record: ViewRecord, pending: list[str] | None = None) -> int:
+def erase_purged(context: StoreContext, record: ViewRecord, pending: list[str] | None = None) -> int:
     """Erase what still holds purged keys, where no write or run that began before the purge can be in flight.
 
     Args:
-        rooms: the store's parts.
+        context: the store's parts and settings.
         record: the view.
         pending: what is in the way of erasing is added to it: the next run tries it again.
 
     Returns:
         How many purges were worked off.
     """
-    before = rooms.log.now() - duration_micros(WRITE_TIME)
-    running = [to_micros(lease.started_at) for lease in rooms.leases.running(RUN)]
-    purges = rooms.log.purges_to_erase(record.name, min([before, *running]))
+    before = context.log.now() - duration_micros(WRITE_TIME)
+    running = [to_micros(lease.started_at) for lease in context.leases.running(RUN)]
+    purges = context.log.purges_to_erase(record.name, min([before, *running]))
     if not purges:
         return 0
     views = [whole_view(record, version) for version in record.versions.values()]
-    note_purges(rooms, record.name, purges)
+    note_purges(context, record.name, purges)
     for view in views:
-        found = list(purged_rows(rooms, view, purges))
+        found = list(purged_rows(context, view, purges))
         keys, tombstones = [key for key, _ in found], [tombstone for _, tombstone in found]
-        hide_stored(rooms, keys, tombstones, rooms.write_until)
-        _erase(rooms, keys, [position for position, _ in tombstones], rooms.write_until)
-    spaces = {view.version: ViewRows(rooms.project, view) for view in views}
-    rooms.refresh_queue.forget(record.name, lambda version, key: _may_be(rooms, spaces.get(version), key, purges))
-    if isinstance(rooms.online, Erasing):
-        rooms.online.erase_remains()
+        hide_stored(context, keys, tombstones, context.write_until)
+        _erase(context, keys, [position for position, _ in tombstones], context.write_until)
+    spaces = {view.version: ViewRows(context.project, view) for view in views}
+    context.refresh_queue.forget(record.name, lambda version, key: _may_be(context, spaces.get(version), key, purges))
+    if isinstance(context.online, Erasing):
+        context.online.erase_remains()
     # an error may show a row's values
-    rooms.failures.forget(record.name)
-    blocked = rooms.log.erase(record.name, purges, [RowVersion(view).reading for view in views])
+    context.failures.forget(record.name)
+    blocked = context.log.erase(record.name, purges, [RowVersion(view).reading for view in views])
     if pending is not None:
         pending += (f"{len(purges):,} purges of {record.name} are not erased yet: {reason}" for reason in blocked)
     return 0 if blocked else len(purges)
 
 
-def _may_be(rooms: Rooms, space: ViewRows | None, key: bytes, purges: Purges) -> bool:
+def _may_be(context: StoreContext, space: ViewRows | None, key: bytes, purges: Purges) -> bool:
     """Whether a key of the refresh queue is a purged one, or one that nothing can read."""
     try:
-        return space is None or purged_of(rooms, space, key, None, purges) is not None
+        return space is None or purged_of(context, space, key, None, purges) is not None
     except FormatError:
         return True
 
 
-def _erase(rooms: Rooms, keys: Sequence[bytes], positions: Sequence[int], until: Until) -> None:
+def _erase(context: StoreContext, keys: Sequence[bytes], positions: Sequence[int], until: Until) -> None:
     """Remove emptied rows whose delete is no later than the purge; what was learnt later stays."""
 
     def change(i: int, row: bytes | None) -> bytes | None:
@@ -142,5 +148,5 @@ def _erase(rooms: Rooms, keys: Sequence[bytes], positions: Sequence[int], until:
             return row
         return None
 
-    high_water = (greatest_key(rooms.project), max(positions, default=0))
-    update(rooms.online, keys, rooms.online.multi_get(keys), change, until=until, high_water=high_water)
+    high_water = (greatest_key(context.project), max(positions, default=0))
+    update(context.online, keys, context.online.multi_get(keys), change, until=until, high_water=high_water)

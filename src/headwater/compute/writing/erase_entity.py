@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from headwater.clock import LAST_MICROS, duration_micros, from_micros
-from headwater.compute.context import WRITE_TIME, Rooms
+from headwater.compute.context import WRITE_TIME, StoreContext
 from headwater.compute.reports import DeleteReport, EraseReport
 from headwater.compute.writing.delete import delete
 from headwater.compute.writing.erase import erase_purged
@@ -16,11 +16,11 @@ from headwater.errors import EntityKeyError, EntityNotFound, nearest
 from headwater.planning.snapshot import ViewRecord
 
 
-def erase_entity(rooms: Rooms, entity: str, entities: Any) -> EraseReport:
+def erase_entity(context: StoreContext, entity: str, entities: Any) -> EraseReport:
     """Purge keys in every view that is about an entity alone, and erase what is due.
 
     Args:
-        rooms: the store's parts.
+        context: the store's parts and settings.
         entity: its name.
         entities: keys, as `get_online_features` takes them.
 
@@ -28,7 +28,7 @@ def erase_entity(rooms: Rooms, entity: str, entities: Any) -> EraseReport:
         EntityNotFound: no such entity.
         EntityKeyError: keys that lack a join key, are NULL or of another type.
     """
-    snapshot = rooms.registry.refresh()
+    snapshot = context.registry.refresh()
     if entity not in snapshot.entities:
         raise EntityNotFound(f"no entity {entity!r} is registered{nearest(entity, snapshot.entities)}")
     records = [record for record in snapshot.views.values() if _is_of(record, entity)]
@@ -36,17 +36,17 @@ def erase_entity(rooms: Rooms, entity: str, entities: Any) -> EraseReport:
     purged: dict[str, DeleteReport] = {}
     others: list[str] = []
     for record in _taking(records, entities, others):
-        purged[record.name] = delete(rooms, record.name, entities, purge=True)
+        purged[record.name] = delete(context, record.name, entities, purge=True)
         others += purged[record.name].left
     blocked: list[str] = []
-    erased = sum(erase_purged(rooms, record, blocked) for record in records)
+    erased = sum(erase_purged(context, record, blocked) for record in records)
     pending = [report.pending_until for report in purged.values() if report.pending_until is not None]
     return EraseReport(
         views=purged,
         erased=erased,
         pending=sum(report.deleted for report in purged.values()),
         pending_until=max(pending, default=None),
-        notes=(*others, *blocked, *out_of_reach(rooms), *_composite_note(entity, composite)),
+        notes=(*others, *blocked, *out_of_reach(context), *_composite_note(entity, composite)),
     )
 
 
@@ -83,10 +83,10 @@ def _composite_note(entity: str, views: list[str]) -> list[str]:
     return [f"{entity!r} is one of several entities of {listed}: delete those keys with headwater delete VIEW --purge"]
 
 
-def out_of_reach(rooms: Rooms) -> list[str]:
+def out_of_reach(context: StoreContext) -> list[str]:
     """What may still hold a purged key afterwards, and is the operator's to erase."""
-    notes = ["sources, backups and copies of the project's folder are yours to erase", *rooms.online.not_erased()]
-    if rooms.registry.engine.dialect.name == "postgresql":
+    notes = ["sources, backups and copies of the project's folder are yours to erase", *context.online.not_erased()]
+    if context.registry.engine.dialect.name == "postgresql":
         notes.append("PostgreSQL keeps removed rows until VACUUM, and in its write-ahead log and backups")
     return notes
 
@@ -108,9 +108,9 @@ class PendingPurges:
     overdue_since: datetime | None = None
 
 
-def pending_purges(rooms: Rooms, now: int) -> PendingPurges:
+def pending_purges(context: StoreContext, now: int) -> PendingPurges:
     """The purges that are not erased yet at `now` (microseconds)."""
-    due = [min(asked + duration_micros(WRITE_TIME), LAST_MICROS) for asked in rooms.log.pending_purges()]
+    due = [min(asked + duration_micros(WRITE_TIME), LAST_MICROS) for asked in context.log.pending_purges()]
     overdue = [at for at in due if at < now]
     return PendingPurges(
         len(due),

@@ -13,11 +13,12 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from headwater.clock import MIN_MICROS, duration_micros, from_micros
-from headwater.compute.context import Rooms
+from headwater.compute.context import StoreContext
+from headwater.compute.recent import RecentWrite, Sample, sample
 from headwater.compute.reports import WriteReport
 from headwater.compute.writing.acknowledged import acknowledge, check_durability
 from headwater.compute.writing.project import PLACE, known_at, project
-from headwater.compute.writing.recent import RecentWrite, Sample, sample
+from headwater.compute.writing.put import put_rows
 from headwater.compute.writing.rows import Checked, RowVersion, check_rows
 from headwater.compute.writing.too_large import named, too_large
 from headwater.definitions.sources import PushSource
@@ -47,11 +48,11 @@ class Changed(Exception):
     """The registry moved on between the checks and the log's transaction."""
 
 
-def unchanged(rooms: Rooms, snapshot: RegistrySnapshot) -> Callable[[sa.Connection], None]:
+def unchanged(context: StoreContext, snapshot: RegistrySnapshot) -> Callable[[sa.Connection], None]:
     """A check for the log's transaction: it feeds the versions of the revision that it sees itself."""
 
     def check(connection: sa.Connection) -> None:
-        if rooms.registry.revision_in(connection) != snapshot.revision:
+        if context.registry.revision_in(connection) != snapshot.revision:
             raise Changed
 
     return check
@@ -70,7 +71,7 @@ def fed_versions(record: ViewRecord) -> list[RowVersion]:
 
 
 def write(
-    rooms: Rooms,
+    context: StoreContext,
     view: str,
     rows: Any,
     *,
@@ -83,7 +84,7 @@ def write(
     """Write rows of one view.
 
     Args:
-        rooms: the store's parts.
+        context: the store's parts and settings.
         view: the view.
         rows: a table or a list of dicts with the source's own columns; an explicit None is NULL.
         to: `both`; `offline`: the log alone; `online`: cache-only, no history and not filled again.
@@ -97,22 +98,22 @@ def write(
         RowsRejected: rows that no version can take; `.problems` names them all.
         LogMismatch: the online store belongs to another offline log, or this host's log folder is another one.
     """
-    until = rooms.write_until()
+    until = context.write_until()
     target = _target(to)
     if errors not in ("raise", "report"):
         raise UsageError(f"errors={errors!r}: write 'raise' or 'report'")
     if created not in ("arrival", "event"):
         raise UsageError(f"created={created!r}: write 'arrival' or 'event'")
-    check_durability(rooms.online, durability)
-    check_session(session, rooms.store_name)
+    check_durability(context.online, durability)
+    check_session(session, context.store_name)
     # an append looks at the registry's database in its own transaction, a cache-only write has none
     look = target is WriteTarget.ONLINE
     if target is WriteTarget.OFFLINE:
-        rooms.claim_log(look=look)
+        context.claims.claim_log(look=look)
     else:
-        rooms.claim_online(look=look)
+        context.claims.claim_online(look=look)
     # a cache-only write has no transaction of the log to look at the registry in
-    snapshot = rooms.registry.refresh() if target is WriteTarget.ONLINE else rooms.registry.snapshot()
+    snapshot = context.registry.refresh() if target is WriteTarget.ONLINE else context.registry.snapshot()
     for _ in range(ATTEMPTS):
         record = snapshot.view(view)
         versions = fed_versions(record)
@@ -120,34 +121,34 @@ def write(
             raise UsageError(
                 f"created='event': rows of {view!r} have no event time: rows of its source are always valid"
             )
-        columns = partial(_source_columns, rooms, versions)
+        columns = partial(_source_columns, context, versions)
         checked = check_rows(view, rows, versions, columns, at_event=created == "event")
         if checked.rejected and errors == "raise":
-            snapshot = _refuse(rooms, snapshot, view, checked)
+            snapshot = _refuse(context, snapshot, view, checked)
             continue
         if checked.groups and not record.written:
-            rooms.versions.note_write(view, now=rooms.clock())
-            snapshot = rooms.registry.refresh()
+            context.versions.note_write(view, now=context.clock())
+            snapshot = context.registry.refresh()
             continue
         try:
             if target is WriteTarget.ONLINE:
-                done, put = write_cached(rooms, view, versions, checked, errors, until)
+                done, put = write_cached(context, view, versions, checked, errors, until)
             else:
-                done, put = _write_checked(rooms, snapshot, view, versions, checked, target, until)
+                done, put = _write_checked(context, snapshot, view, versions, checked, target, until)
         except (Changed, LogRestored):
-            rooms.claim_log()
-            snapshot = rooms.registry.refresh()
+            context.claims.claim_log()
+            snapshot = context.registry.refresh()
             continue
         if target is WriteTarget.OFFLINE:
             return done
-        recent = RecentWrite(from_micros(rooms.now()), "write", view, done.applied, put, done.position)
-        return replace(done, durable=acknowledge(rooms, recent, session, durability))
+        recent = RecentWrite(from_micros(context.now()), "write", view, done.applied, put, done.position)
+        return replace(done, durable=acknowledge(context, recent, session, durability))
     raise RegistryConflict(f"{view}: the registry changed {ATTEMPTS} times while the rows were written; try again")
 
 
-def _refuse(rooms: Rooms, snapshot: RegistrySnapshot, view: str, checked: Checked) -> RegistrySnapshot:
+def _refuse(context: StoreContext, snapshot: RegistrySnapshot, view: str, checked: Checked) -> RegistrySnapshot:
     """Raise, unless a newer revision of the registry may take the rows."""
-    newer = rooms.registry.refresh()
+    newer = context.registry.refresh()
     if newer.revision != snapshot.revision:
         return newer
     raise RowsRejected(
@@ -162,15 +163,15 @@ def _target(to: WriteTarget | str) -> WriteTarget:
         raise UsageError(f"to={to!r}: write {', '.join(repr(t.value) for t in WriteTarget)}") from None
 
 
-def _source_columns(rooms: Rooms, versions: Sequence[RowVersion]) -> list[str]:
+def _source_columns(context: StoreContext, versions: Sequence[RowVersion]) -> list[str]:
     """Every column of the versions' sources, those that no feature uses too."""
     names: list[str] = []
     for version in versions:
-        source = rooms.source_of(version.view.definition)
+        source = context.sources.source_of(version.view.definition)
         if isinstance(source, PushSource):
             continue
         try:
-            names += rooms.engine.source_schema(source).names
+            names += context.engine.source_schema(source).names
         except SourceError:
             # a source that cannot be read now has no more columns to name
             continue
@@ -178,7 +179,7 @@ def _source_columns(rooms: Rooms, versions: Sequence[RowVersion]) -> list[str]:
 
 
 def _write_checked(
-    rooms: Rooms,
+    context: StoreContext,
     snapshot: RegistrySnapshot,
     view: str,
     versions: Sequence[RowVersion],
@@ -189,7 +190,7 @@ def _write_checked(
     appended: list[Appended] = []
     if checked.groups:
         readings = [version.reading for version in versions]
-        appended = rooms.log.append(view, checked.groups, readings, unchanged(rooms, snapshot))
+        appended = context.log.append(view, checked.groups, readings, unchanged(context, snapshot))
     position = max((a.table.column(POSITION)[-1].as_py() for a in appended if a.table.num_rows), default=0)
     kept = sum(a.table.num_rows for a in appended)
     purged = checked.count - checked.rejected - kept
@@ -198,7 +199,7 @@ def _write_checked(
     takers = zip(appended, checked.takers, strict=True)
     try:
         rows = [(a.table, a.rows, versions_) for a, versions_ in takers]
-        outcomes = put_rows(rooms, versions, checked.count, rows, until)
+        outcomes = _put_versions(context, versions, checked.count, rows, until)
     except StoreError as bad:
         kept = f"the rows are in the offline log (up to position {position}), the next materialize tries again"
         raise type(bad)(f"{bad}; {kept}") from bad
@@ -245,13 +246,13 @@ Placed = tuple[pa.Table, NDArray[np.int64], tuple[int, ...]]
 """Stamped rows, the place of each in the write, and the versions that take them."""
 
 
-def put_rows(
-    rooms: Rooms, versions: Sequence[RowVersion], count: int, groups: Sequence[Placed], until: int
+def _put_versions(
+    context: StoreContext, versions: Sequence[RowVersion], count: int, groups: Sequence[Placed], until: int
 ) -> Outcomes:
     """Put rows online for every version that takes them; what is not known yet is withheld.
 
     Args:
-        rooms: the store's parts.
+        context: the store's parts and settings.
         versions: the versions that are fed.
         count: how many rows the write had.
         groups: its good rows.
@@ -266,20 +267,20 @@ def put_rows(
             continue
         batch, rows = _in_order(mine)
         taken[rows] = True
-        future = known_at(batch) > _horizon(rooms, groups)
+        future = known_at(batch) > _horizon(context, groups)
         if future.any():
             withheld[rows[future]] = True
             batch, rows = batch.filter(pa.array(~future)), rows[~future]
-        encoder = ViewRows(rooms.project, version.view)
+        encoder = ViewRows(context.project, version.view)
         last = int(batch.column(PLACE).to_numpy().max(initial=0))
         for start in range(0, batch.num_rows, CHUNK):
             part = batch.slice(start, CHUNK)
             pairs = encoder.encode(part)
-            outcomes = rooms.put_rows(version.view, pairs, until=until, position=last)
+            outcomes = put_rows(context, version.view, pairs, until=until, position=last)
             applied = [outcome is PutOutcome.APPLIED for outcome in outcomes]
             places = rows[start : start + CHUNK]
             put[places[np.array(applied, bool)]] = True
-            for at, text in named(rooms.online, encoder, pairs, outcomes):
+            for at, text in named(context.online, encoder, pairs, outcomes):
                 large.setdefault(int(places[at]), []).append(text)
             if not start:
                 some += sample(part, encoder.names, pairs, applied)
@@ -290,10 +291,10 @@ def put_rows(
     return Outcomes(int(put.sum()), int(others.sum()), int(withheld.sum()), len(large), problems, some)
 
 
-def _horizon(rooms: Rooms, groups: Sequence[Placed]) -> int:
+def _horizon(context: StoreContext, groups: Sequence[Placed]) -> int:
     """Rows known after this instant are withheld: the log's clock and the tolerance."""
     arrived = max((table.column(ARRIVAL)[0].as_py() for table, _, _ in groups if table.num_rows), default=MIN_MICROS)
-    return arrived + duration_micros(rooms.tolerance)
+    return arrived + duration_micros(context.settings.tolerance)
 
 
 def _in_order(batches: list[tuple[pa.RecordBatch, NDArray[np.int64]]]) -> tuple[pa.RecordBatch, NDArray[np.int64]]:
@@ -307,25 +308,25 @@ def _in_order(batches: list[tuple[pa.RecordBatch, NDArray[np.int64]]]) -> tuple[
 
 
 def write_cached(
-    rooms: Rooms, view: str, versions: Sequence[RowVersion], checked: Checked, errors: str, until: int
+    context: StoreContext, view: str, versions: Sequence[RowVersion], checked: Checked, errors: str, until: int
 ) -> tuple[WriteReport, Sample]:
     """Put rows online alone (`to="online"`): origin log, position 0; one from the future is rejected.
 
     Raises:
         RowsRejected: a row from the future, with `errors="raise"`.
     """
-    arrival = rooms.log.arrival(view)
+    arrival = context.log.arrival(view)
     groups: list[Placed] = []
     late: list[int] = []
     problems: list[str] = []
     purged = 0
     for group, takers in zip(checked.groups, checked.takers, strict=True):
         table = stamped(group.table, np.zeros(group.table.num_rows, np.int64), arrival)
-        future, gone = _unfit_for_cache(rooms, view, [versions[i] for i in takers], table, arrival)
+        future, gone = _unfit_for_cache(context, view, [versions[i] for i in takers], table, arrival)
         late += [int(row) for row in group.rows[future]]
         purged += int((gone & ~future).sum())
         keep = ~(future | gone)
-        large = _too_large_for_cache(rooms, [versions[i] for i in takers], table.filter(pa.array(keep)))
+        large = _too_large_for_cache(context, [versions[i] for i in takers], table.filter(pa.array(keep)))
         problems += [f"row {group.rows[keep][at]}: {text}" for at, text in large.items()]
         keep[np.flatnonzero(keep)[list(large)]] = False
         groups.append((table.filter(pa.array(keep)), group.rows[keep], takers))
@@ -337,36 +338,36 @@ def write_cached(
         if errors == "raise":
             wrong = f"{view}: {checked.rejected} of {checked.count} rows are invalid; nothing was written"
             raise RowsRejected(wrong, checked.problems)
-    outcomes = put_rows(rooms, versions, checked.count, groups, until)
+    outcomes = _put_versions(context, versions, checked.count, groups, until)
     return report(checked, outcomes, purged), outcomes.sample
 
 
-def _too_large_for_cache(rooms: Rooms, takers: Sequence[RowVersion], table: pa.Table) -> dict[int, str]:
+def _too_large_for_cache(context: StoreContext, takers: Sequence[RowVersion], table: pa.Table) -> dict[int, str]:
     """The rows that the online store cannot take in some version, and why: nothing else would keep them."""
-    most = rooms.online.capabilities.max_row_bytes
+    most = context.online.capabilities.max_row_bytes
     # no packed row is twice as large as all columns together
-    if rooms.online.capabilities.max_key_bytes is None and (most is None or 2 * table.nbytes + 65_536 < most):
+    if context.online.capabilities.max_key_bytes is None and (most is None or 2 * table.nbytes + 65_536 < most):
         return {}
     found: dict[int, str] = {}
     for version in takers:
-        encoder = ViewRows(rooms.project, version.view)
+        encoder = ViewRows(context.project, version.view)
         pairs = encoder.encode(project(version, table))
-        large = frozenset(too_large(rooms.online, version.view, pairs))
+        large = frozenset(too_large(context.online, version.view, pairs))
         outcomes = [PutOutcome.TOO_LARGE if i in large else PutOutcome.APPLIED for i in range(len(pairs))]
-        found |= dict(named(rooms.online, encoder, pairs, outcomes))
+        found |= dict(named(context.online, encoder, pairs, outcomes))
     return found
 
 
 def _unfit_for_cache(
-    rooms: Rooms, view: str, takers: Sequence[RowVersion], table: pa.Table, arrival: int
+    context: StoreContext, view: str, takers: Sequence[RowVersion], table: pa.Table, arrival: int
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Which rows some version would see in the future, and which are at or below a purge in every version."""
-    horizon = arrival + duration_micros(rooms.tolerance)
+    horizon = arrival + duration_micros(context.settings.tolerance)
     future, gone = np.zeros(table.num_rows, bool), np.ones(table.num_rows, bool)
     for version in takers:
         batch = project(version, table)
         known = known_at(batch)
         future |= known > horizon
         keys = pa.Table.from_batches([batch]).select([key.name for key in version.view.keys])
-        gone &= known <= rooms.log.purged(view, keys, version.view.key_names)
+        gone &= known <= context.log.purged(view, keys, version.view.key_names)
     return future, gone

@@ -273,7 +273,7 @@ def test_a_store_that_lost_its_rows_is_filled_from_every_file(on_disk: Project) 
 def test_a_registry_that_does_not_know_the_last_run_reads_every_file(on_disk: Project) -> None:
     on_disk.run()
     on_disk.write("late", {"C": (300, 3.0)})
-    on_disk.store.rooms.files.forget("weather", "1.0.0")
+    on_disk.store.context.files.forget("weather", "1.0.0")
     report = on_disk.run()
     assert report.rows == 3 and on_disk.online() == {"A": 1.0, "B": 2.0, "C": 3.0}
     assert on_disk.run().rows == 0
@@ -285,7 +285,7 @@ def test_a_run_that_dies_before_its_watermark_leaves_its_files_to_the_next(
     on_disk.run()
     on_disk.write("late", {"C": (300, 3.0)})
     with monkeypatch.context() as patched:
-        patched.setattr(on_disk.store.rooms.online, "put_meta", lambda *_, **__: 1 / 0)
+        patched.setattr(on_disk.store.context.online, "put_meta", lambda *_, **__: 1 / 0)
         with pytest.raises(StoreError, match="ZeroDivisionError"):
             on_disk.run()
     assert on_disk.run().rows == 1 and on_disk.run().rows == 0

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -26,8 +27,7 @@ def short(bench: Bench) -> Iterator[Bench]:
     """A bench on the clock of this host, whose leases last a second."""
     began = time.monotonic()
     bench.clock = lambda: T0 + timedelta(seconds=time.monotonic() - began)  # type: ignore[method-assign]
-    bench.rooms.clock = bench.rooms.leases._clock = bench.clock
-    bench.rooms.lease_time = timedelta(seconds=1)
+    bench.change(settings=replace(bench.context.settings, lease_time=timedelta(seconds=1)))
     yield bench
 
 
@@ -46,19 +46,19 @@ def test_a_query_that_takes_longer_than_the_lease_fails_no_run(
 
     def slow(self: DuckDBEngine, *given: Any) -> Any:
         time.sleep(2.5)
-        seen.append(len(short.rooms.leases.running(RUN)))
+        seen.append(len(short.context.leases.running(RUN)))
         yield from before(self, *given)
 
     monkeypatch.setattr(DuckDBEngine, "changes", slow)
     report = short.materialize(force=force)
     assert report.runs[0].applied == 1 and set(seen) == {1}
-    assert short.rooms.leases.running(RUN) == [] and renewers() == []
-    assert not short.rooms.forcing.pending("weather", "1.0.0")
+    assert short.context.leases.running(RUN) == [] and renewers() == []
+    assert not short.context.forcing.pending("weather", "1.0.0")
 
 
 def test_a_lease_that_has_ended_is_not_taken_up_again(short: Bench) -> None:
-    with pytest.raises(Unavailable, match="blocked"), RunLease(short.rooms, "v") as lease:
-        short.rooms.leases.release(lease._lease)
+    with pytest.raises(Unavailable, match="blocked"), RunLease(short.context, "v") as lease:
+        short.context.leases.release(lease._lease)
         time.sleep(0.5)
         assert renewers() == []
         lease.check()
@@ -66,17 +66,17 @@ def test_a_lease_that_has_ended_is_not_taken_up_again(short: Bench) -> None:
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
 def test_a_run_that_fails_or_is_interrupted_leaves_no_thread(short: Bench, error: type[BaseException]) -> None:
-    with pytest.raises(error), RunLease(short.rooms, "v"):
+    with pytest.raises(error), RunLease(short.context, "v"):
         assert len(renewers()) == 1
         raise error
-    assert renewers() == [] and short.rooms.leases.running(RUN) == []
+    assert renewers() == [] and short.context.leases.running(RUN) == []
 
 
 def test_a_run_that_was_interrupted_before_it_began_is_not_kept_alive(short: Bench) -> None:
-    RunLease(short.rooms, "v").__enter__()
+    RunLease(short.context, "v").__enter__()
     gc.collect()
     time.sleep(1.5)
-    assert renewers() == [] and short.rooms.leases.running(RUN) == []
+    assert renewers() == [] and short.context.leases.running(RUN) == []
 
 
 def test_without_a_thread_the_run_renews_its_lease_itself(short: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,7 +85,7 @@ def test_without_a_thread_the_run_renews_its_lease_itself(short: Bench, monkeypa
 
     monkeypatch.setattr(lease_module, "RENEW_AFTER", 0.1)
     monkeypatch.setattr(threading.Thread, "start", none)
-    with RunLease(short.rooms, "v") as lease:
+    with RunLease(short.context, "v") as lease:
         first = lease.until()
         time.sleep(0.6)
         second = lease.until()
@@ -94,7 +94,7 @@ def test_without_a_thread_the_run_renews_its_lease_itself(short: Bench, monkeypa
 
 
 def test_a_fork_during_a_run_leaves_the_lease_to_the_parent(short: Bench) -> None:
-    with RunLease(short.rooms, "v") as lease:
+    with RunLease(short.context, "v") as lease:
         assert problem_in_child(lambda: None if renewers() == [] else os._exit(3)) == ""
         time.sleep(1.5)
         lease.check()

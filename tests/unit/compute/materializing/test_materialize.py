@@ -1,6 +1,5 @@
 """Materialize: what a run takes, where its watermark stands, force, versions, deletes, purges, lost folders."""
 
-import dataclasses
 import shutil
 import sqlite3
 import threading
@@ -37,7 +36,7 @@ DAY = timedelta(days=1)
 
 
 def mark(bench: Bench, version: str = "1.0.0", view: str = "weather") -> Watermark | None:
-    return read_watermarks(bench.rooms.online, "test", [(view, version)])[view, version]
+    return read_watermarks(bench.context.online, "test", [(view, version)])[view, version]
 
 
 def temps(bench: Bench, *keys: str) -> list[Any]:
@@ -158,7 +157,7 @@ def test_force_keeps_what_the_log_took_after_its_start(bench: Bench) -> None:
         if not written and not progress.finished:
             written.append(bench.write("weather", [row("A", 8.0), row("New", 9.0)]))
 
-    bench.rooms.observer = observe
+    bench.change(observer=observe)
     bench.materialize(force=True)
     assert written and temps(bench, "A", "New") == [8.0, 9.0]
 
@@ -198,7 +197,7 @@ def test_force_counts_the_rows_that_it_removed(bench: Bench, monkeypatch: pytest
     bench.materialize()
     # three rows are empty, of which the log knows no delete
     bench.delete("weather", keys[:3])
-    monkeypatch.setattr(type(bench.rooms.log), "deletes_after", lambda *_: None)
+    monkeypatch.setattr(type(bench.context.log), "deletes_after", lambda *_: None)
     before = MemoryOnlineStore.compare_and_put_all
     lost: list[bytes] = []
 
@@ -211,7 +210,7 @@ def test_force_counts_the_rows_that_it_removed(bench: Bench, monkeypatch: pytest
     monkeypatch.setattr(MemoryOnlineStore, "compare_and_put_all", swaps)
     bench.rows["weather"] = []
     assert bench.materialize(force=True)["weather"].removed == 3 and len(lost) == 3
-    assert list(bench.rooms.online.scan(ViewRows("test", view_of(bench)).prefix)) == []
+    assert list(bench.context.online.scan(ViewRows("test", view_of(bench)).prefix)) == []
 
 
 def view_of(bench: Bench) -> ResolvedView:
@@ -291,8 +290,8 @@ def test_the_versions_of_a_view_are_taken_equally_far(ticking: Bench) -> None:
     assert mark(ticking, "1.0.0") == mark(ticking, "1.1.0") is not None
     # the one before goes on being read, as a service that pins it does, and can be promoted
     assert ticking.values("weather@1.0.0:temp", ["A"]) == [3.0]
-    marks = ticking.rooms.watermarks(ticking.registry.refresh())
-    ticking.rooms.versions.promote("weather", "1.0.0", watermarks=marks, now=ticking.at)
+    marks = ticking.context.watermarks(ticking.registry.refresh())
+    ticking.context.versions.promote("weather", "1.0.0", watermarks=marks, now=ticking.at)
     assert ticking.registry.refresh().view("weather").live == "1.0.0"
 
 
@@ -308,7 +307,7 @@ def test_a_version_reads_on_where_a_purge_came_between_two_runs(ticking: Bench) 
             done.append(progress)
             ticking.delete("weather", ["A"], purge=True)
 
-    ticking.rooms = dataclasses.replace(ticking.rooms, observer=purge_after_the_first)
+    ticking.change(observer=purge_after_the_first)
     ticking.materialize()
     first, second = mark(ticking, "1.0.0"), mark(ticking, "1.1.0")
     assert done and first is not None and second is not None and second.reaches(first)
@@ -346,8 +345,8 @@ def test_deletes_hold_and_are_put_again(bench: Bench) -> None:
     bench.materialize()
     bench.pass_time(minutes=1)
     # the mark alone, as a crash between the log and the online store leaves it
-    bench.rooms.log.delete("weather", pa.table({"airport": ["A"]}), [to_micros(T0)])
-    bench.rooms.log.delete("weather", pa.table({"airport": ["B"]}), [to_micros(T0)], purge=True)
+    bench.context.log.delete("weather", pa.table({"airport": ["A"]}), [to_micros(T0)])
+    bench.context.log.delete("weather", pa.table({"airport": ["B"]}), [to_micros(T0)], purge=True)
     assert temps(bench, "A", "B") == [1.0, 1.0]
     run = bench.materialize()["weather"]
     assert temps(bench, "A", "B") == [None, None] and run.deleted == 2
@@ -373,11 +372,11 @@ def test_a_lost_or_old_online_folder_is_made_whole(tmp_path: Path) -> None:
     bench.apply(AIRPORT, weather())
     bench.write("weather", [row("B", 2.0, T0 - 20 * DAY), row("C", 2.0, T0 - 20 * DAY)])
     bench.materialize()
-    bench.rooms.online.close()
+    bench.context.online.close()
     shutil.copytree(tmp_path / "online", tmp_path / "old")
 
     def reopen() -> None:
-        bench.rooms.online = LMDBOnlineStore(tmp_path / "online", sync=False)
+        bench.open(LMDBOnlineStore(tmp_path / "online", sync=False))
 
     reopen()
     bench.pass_time(days=3)
@@ -385,7 +384,7 @@ def test_a_lost_or_old_online_folder_is_made_whole(tmp_path: Path) -> None:
     bench.write("weather", [row("B", 6.0, T0 + HOUR)])
     bench.delete("weather", ["C"])
     bench.materialize()
-    bench.rooms.online.close()
+    bench.context.online.close()
     shutil.rmtree(tmp_path / "online")
     shutil.copytree(tmp_path / "old", tmp_path / "online")
     reopen()
@@ -393,7 +392,7 @@ def test_a_lost_or_old_online_folder_is_made_whole(tmp_path: Path) -> None:
     bench.pass_time(seconds=1)
     bench.materialize()
     assert temps(bench, "A", "B", "C") == [5.0, 6.0, None]
-    bench.rooms.online.close()
+    bench.context.online.close()
     shutil.rmtree(tmp_path / "online")
     reopen()
     bench.materialize()
@@ -405,10 +404,10 @@ def test_a_lost_or_old_online_folder_is_made_whole(tmp_path: Path) -> None:
 
 def test_a_restored_registry_gives_no_position_twice(bench: Bench) -> None:
     bench.apply(AIRPORT, weather())
-    bench.rooms.online.put_meta(watermark_entry("test", "weather", "1.0.0", Watermark(to_micros(T0 - DAY), 100)))
+    bench.context.online.put_meta(watermark_entry("test", "weather", "1.0.0", Watermark(to_micros(T0 - DAY), 100)))
     bench.materialize()
     assert bench.write("weather", [row("A", 1.0)]).position > 101
-    assert [gap.lo for gap in bench.rooms.log.gaps()] == [0]
+    assert [gap.lo for gap in bench.context.log.gaps()] == [0]
 
 
 def test_parquet_sources_and_progress(bench: Bench) -> None:
@@ -423,7 +422,7 @@ def test_parquet_sources_and_progress(bench: Bench) -> None:
     pq.write_table(table, bench.folder / "w.parquet")
     bench.apply(AIRPORT, weather(source=hw.ParquetSource("w.parquet", event_time="at")))
     seen: list[Progress] = []
-    bench.rooms.observer = seen.append
+    bench.change(observer=seen.append)
     run = bench.materialize()["weather"]
     assert (run.rows, run.keys) == (count, 100) and seen[-1].finished and seen[-1].done == count
     assert temps(bench, "k0", "k99") == [0.0, 99.0]
@@ -453,8 +452,8 @@ def test_wrong_use(bench: Bench, call: dict[str, Any], error: type[Exception]) -
 def test_a_retired_version_is_not_fed(bench: Bench) -> None:
     bench.apply(AIRPORT, weather())
     bench.apply(weather(features=[TEMP, WIND]))
-    bench.rooms.versions.promote("weather", "1.1.0", watermarks={}, now=bench.at, force=True)
-    bench.rooms.versions.retire("weather", "1.0.0", now=bench.at)
+    bench.context.versions.promote("weather", "1.1.0", watermarks={}, now=bench.at, force=True)
+    bench.context.versions.retire("weather", "1.0.0", now=bench.at)
     assert [run.version for run in bench.materialize().runs] == ["1.1.0"]
     with pytest.raises(UsageError, match="retired"):
         bench.materialize("weather@1.0.0")
@@ -496,7 +495,7 @@ def test_the_rows_of_a_retired_version_go_after_a_while(lmdb_bench: Bench) -> No
     old = bench.reader(["weather@1.0.0:temp"])
     bench.apply(weather(features=[TEMP, WIND]))
     bench.materialize()
-    bench.rooms.versions.retire("weather", "1.0.0", now=bench.at)
+    bench.context.versions.retire("weather", "1.0.0", now=bench.at)
     bench.materialize()
     assert old.read(["k7"]).to_dict()["temp"] == [7.0]
     bench.pass_time(minutes=10)
@@ -551,4 +550,4 @@ def test_a_registry_restored_under_an_open_store_gives_no_position_twice_and_kee
     assert any("restored" in warning for warning in told.warnings)
     assert bench.values("weather:temp", list("ABC")) == [1.0, None, 4.0]
     spine = pa.table({"airport": list("ABC"), "timestamp": pa.array([bench.at] * 3, pa.timestamp("us", "UTC"))})
-    assert historical(bench.rooms, spine, ["weather:temp"]).to_arrow()["temp"].to_pylist() == [1.0, None, 4.0]
+    assert historical(bench.context, spine, ["weather:temp"]).to_arrow()["temp"].to_pylist() == [1.0, None, 4.0]

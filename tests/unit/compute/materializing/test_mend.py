@@ -130,9 +130,9 @@ def on_a_server(project: Project, backup: Path) -> None:
 
 def refresh(project: Project) -> None:
     for view in project.views():
-        rows = ViewRows(project.store.rooms.project, view)
+        rows = ViewRows(project.store.context.project, view)
         keys = rows.whole_keys(pa.table({"airport": KEYS}))
-        recompute(project.store.rooms, view, [key for key in keys if key is not None])
+        recompute(project.store.context, view, [key for key in keys if key is not None])
 
 
 FIRST: dict[str, Callable[[Project], object]] = {
@@ -141,7 +141,7 @@ FIRST: dict[str, Callable[[Project], object]] = {
     "force": lambda p: p.store.materialize(force=True),
     "force of one key": lambda p: p.store.materialize(entities=["JFK"], force=True),
     "refresh": refresh,
-    "worker": lambda p: Worker(p.store.rooms).run(once=True),
+    "worker": lambda p: Worker(p.store.context).run(once=True),
     "write": lambda p: p.write("SFO", 9.0),
     "cache-only write": lambda p: p.store.write(
         "weather", [{"airport": "SFO", "at": NOON - HOUR, "temp": 9.0}], to="online"
@@ -247,7 +247,7 @@ def test_a_registry_that_is_restored_during_a_run_is_mended_by_the_same_call(
     project.write("EWR", 2.0)
     store.materialize()
     project.pass_time(minutes=1)
-    taken, engine = [], store.rooms.engine
+    taken, engine = [], store.context.engine
     changes = engine.changes
 
     def restoring(*arguments, **options):

@@ -122,7 +122,7 @@ def test_a_live_version_that_fails_leaves_the_one_beside_it_its_run(project: Pro
 
 def test_a_store_that_cannot_be_reached_ends_the_run(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     project.bad = {"bills": Unavailable("no answer")}
-    store = project.store.rooms.online
+    store = project.store.context.online
 
     def silent(keys: object, **more: object) -> None:
         raise Unavailable("no answer")
@@ -157,7 +157,7 @@ def test_an_interruption_ends_it_at_once(project: Project, bad: BaseException) -
 def test_what_fails_beside_the_runs_keeps_nothing_up(
     project: Project, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    log = project.store.rooms.log
+    log = project.store.context.log
     before = getattr(log, "roll" if step == "roll" else "purges_to_erase")
 
     def fails(names: object, *more: object) -> Any:
@@ -177,6 +177,6 @@ def test_the_note_of_an_error_goes_with_what_was_purged(project: Project) -> Non
     project.store.delete("clicks", [1], purge=True)
     project.now += timedelta(hours=1)
     project.bad = {}
-    project.store.rooms.failures.note("clicks", "0.9.0", project.now, "user 1: odd")
+    project.store.context.failures.note("clicks", "0.9.0", project.now, "user 1: odd")
     project.store.materialize()
-    assert project.store.rooms.failures.all() == []
+    assert project.store.context.failures.all() == []

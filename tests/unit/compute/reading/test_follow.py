@@ -70,7 +70,7 @@ def test_a_reader_of_a_service_never_changes_its_values(
         except HeadwaterError:  # one feature twice
             continue
         newest = max(filled.registry.refresh().service("route").active, key=lambda v: v.revision).version
-        filled.rooms.versions.promote("route", newest, watermarks={}, now=T0, force=True)
+        filled.context.versions.promote("route", newest, watermarks={}, now=T0, force=True)
         if reader is None:
             reader = filled.reader("route")
             entities = [dict(zip(("airport", "origin", "dest"), "ABC", strict=True))]
@@ -88,7 +88,7 @@ def test_a_reader_of_full_names_follows(bench: Bench) -> None:
     bench.materialize()
     reader = bench.reader("model", full_names=True)
     bench.apply(hw.FeatureService("model", ["us:temp", "us:wind"]))
-    bench.rooms.versions.promote("model", "1.1.0", watermarks={}, now=T0)
+    bench.context.versions.promote("model", "1.1.0", watermarks={}, now=T0)
     assert reader.read(["A"]).to_dict() == {"airport": ["A"], "us__temp": [1.0]}
     assert reader.request.service == ("model", "1.1.0") and reader.warnings == ()
 
@@ -117,8 +117,8 @@ def test_what_was_asked_for_by_name_alone_follows_and_nothing_else(
     bench.materialize()
     for live in ("1.1.0", "1.0.0", "1.1.0"):
         if bench.registry.refresh().view("us").live != live:
-            bench.rooms.versions.promote(
-                "us", live, watermarks=bench.rooms.watermarks(bench.registry.refresh()), now=T0
+            bench.context.versions.promote(
+                "us", live, watermarks=bench.context.watermarks(bench.registry.refresh()), now=T0
             )
         reader.refresh()
         assert reader.read(["A"]).to_dict() == before
@@ -158,7 +158,7 @@ def test_a_service_does_not_read_a_version_whose_rows_are_lost(bench: Bench) -> 
     bench.materialize()
     reader = bench.reader("model")
     assert reader.read(["A"]).to_dict()["temp"] == [1.0]
-    bench.rooms.online.delete([key for key, _ in bench.rooms.online.scan(b"")])
+    bench.context.online.delete([key for key, _ in bench.context.online.scan(b"")])
     bench.rows["us"] = [{"airport": "A", "at": T0, "wind": 2.0}]  # the column of 1.0.0 is gone from the source
     with pytest.raises(HeadwaterError, match="temp"):
         bench.materialize()
@@ -182,11 +182,11 @@ def test_a_service_is_not_promoted_onto_a_version_without_rows(bench: Bench) -> 
     bench.apply(AIRPORT, first, hw.FeatureService("model", [first]))
     bench.materialize()
     bench.apply(second, hw.FeatureService("model", [second]))
-    promote = bench.rooms.versions.promote
-    promote("us", "2.0.0", watermarks=bench.rooms.watermarks(bench.registry.refresh()), now=T0, force=True)
-    bench.rooms.versions.rollback("us", now=T0)
+    promote = bench.context.versions.promote
+    promote("us", "2.0.0", watermarks=bench.context.watermarks(bench.registry.refresh()), now=T0, force=True)
+    bench.context.versions.rollback("us", now=T0)
     with pytest.raises(ChangeRefused, match=r"us 2\.0\.0 is materialized not at all"):
-        promote("model", "2.0.0", watermarks=bench.rooms.watermarks(bench.registry.refresh()), now=T0)
+        promote("model", "2.0.0", watermarks=bench.context.watermarks(bench.registry.refresh()), now=T0)
 
 
 @pytest.mark.parametrize("written_at", ["first", "before the run", "once it is live", "never"])
@@ -214,7 +214,7 @@ def test_a_colleagues_feature_takes_no_written_value_away(bench: Bench, written_
         one.refresh()
         assert (one.read(["A"]).to_dict()["temp"], one.versions) == ([value], {"us": version})
     spine = pa.table({"airport": ["A"], "timestamp": [T0 + timedelta(hours=1)]})
-    assert historical(bench.rooms, spine, "model").to_arrow()["temp"].to_pylist() == [value]
+    assert historical(bench.context, spine, "model").to_arrow()["temp"].to_pylist() == [value]
 
 
 def test_history_of_a_service_reads_the_newest_version_and_that_of_an_object_is_the_newest_of_its_list(
@@ -225,7 +225,7 @@ def test_history_of_a_service_reads_the_newest_version_and_that_of_an_object_is_
     bench.materialize()
     bench.apply(view("us", GUST))
     spine = pa.table({"airport": ["A"], "timestamp": [T0 + timedelta(hours=1)]})
-    assert historical(bench.rooms, spine, "model").metadata.versions == {"us": "1.1.0"}
+    assert historical(bench.context, spine, "model").metadata.versions == {"us": "1.1.0"}
     assert bench.reader("model").versions == {"us": "1.0.0"}
     changed = view("us", GUST)
     changed = hw.FeatureView("us", entity=AIRPORT, source=changed.source, features=FEATURES, ttl="1d")
@@ -234,6 +234,6 @@ def test_history_of_a_service_reads_the_newest_version_and_that_of_an_object_is_
     model = hw.FeatureService("model", ["us:temp"])
     bench.apply(model)
     assert bench.registry.refresh().service("model").live == "1.0.0"
-    assert historical(bench.rooms, spine, model).metadata.versions == {"us": "2.0.0"}
-    assert historical(bench.rooms, spine, "model").metadata.versions == {"us": "1.1.0"}
+    assert historical(bench.context, spine, model).metadata.versions == {"us": "2.0.0"}
+    assert historical(bench.context, spine, "model").metadata.versions == {"us": "1.1.0"}
     assert bench.reader(model).versions == bench.reader("model").versions == {"us": "1.1.0"}

@@ -33,7 +33,7 @@ WIND = hw.Feature("wind", hw.Float64)
 
 
 def promote(bench: Bench, version: str, name: str = "weather") -> None:
-    bench.rooms.versions.promote(name, version, watermarks={}, now=bench.at, force=True)
+    bench.context.versions.promote(name, version, watermarks={}, now=bench.at, force=True)
     bench.registry.refresh()
 
 
@@ -106,7 +106,7 @@ def test_a_level_that_the_store_cannot_give_is_refused_at_prepare(bench: Bench) 
     class Replica(MemoryOnlineStore):
         capabilities = Capabilities(levels=frozenset({ConsistencyLevel.EVENTUAL}))
 
-    bench.rooms.online = Replica()
+    bench.open(Replica())
     bench.apply(AIRPORT, weather())
     with pytest.raises(ConsistencyNotSupported, match="gives eventual"):
         bench.reader(["weather:temp"], consistency="strong")
@@ -121,7 +121,7 @@ def test_sessions(bench: Bench) -> None:
     with pytest.raises(SessionRequired):
         reader.read(["A"])
     reader.read(["A"], session=session)
-    assert hw.Session.from_token(session.token).store == bench.rooms.store_name
+    assert hw.Session.from_token(session.token).store == bench.context.store_name
 
 
 def test_an_inactive_version_is_refused_until_it_is_as_far(bench: Bench) -> None:
@@ -132,11 +132,11 @@ def test_an_inactive_version_is_refused_until_it_is_as_far(bench: Bench) -> None
         bench.reader(["weather@1.1.0:wind"])
     with pytest.raises(FeatureNotFound, match=r"weather@1\.1\.0:wind"):
         bench.reader(["weather:wind"])
-    mark = Watermark(0, bench.rooms.log.head_position())
-    bench.rooms.online.put_meta(watermark_entry("test", "weather", "1.1.0", mark))
+    mark = Watermark(0, bench.context.log.head_position())
+    bench.context.online.put_meta(watermark_entry("test", "weather", "1.1.0", mark))
     assert bench.reader(["weather@1.1.0:wind"]).versions == {"weather": "1.1.0"}
     promote(bench, "1.1.0")
-    bench.rooms.versions.retire("weather", "1.0.0", now=bench.at)
+    bench.context.versions.retire("weather", "1.0.0", now=bench.at)
     with pytest.raises(ChangeRefused, match="retired"):
         bench.reader(["weather@1.0.0:temp"])
 
@@ -199,7 +199,7 @@ def test_another_processs_change_is_seen_after_the_refresh(bench: Bench) -> None
     bench.apply(AIRPORT, weather())
     slow = bench.reader(["weather:temp"])
     fast = bench.reader(["weather:temp"], registry_refresh=timedelta(0))
-    other = Bench(bench.folder, bench.rooms.online)
+    other = Bench(bench.folder, bench.context.online)
     other.apply(weather(features=[TEMP, WIND]))
     promote(other, "1.1.0")
     slow.read(["A"])
@@ -282,7 +282,7 @@ def test_a_version_that_is_no_longer_updated_is_not_read_for_ever(bench: Bench) 
     assert of_service.versions == {"weather": "1.2.0"}
     bench.apply(hw.FeatureService("model", ["weather:wind"]))
     promote(bench, "2.0.0", "model")
-    bench.rooms.versions.retire("model", "1.0.0", now=bench.at)
+    bench.context.versions.retire("model", "1.0.0", now=bench.at)
     assert of_service.read(["A"]).to_dict()["temp"] == [1.0]
 
 
@@ -338,17 +338,17 @@ def test_the_first_read_of_a_store_that_hangs_waits_once(hanging) -> None:
 def test_the_first_read_of_a_store_that_hangs_keeps_its_deadline(hanging) -> None:
     store, server = hanging
     reader = store.prepare(["seen:n"])
-    store.rooms.claims._read_until = 0.0
+    store.context.claims._read_until = 0.0
     server.pause()
     began = time.monotonic()
     assert reader.read([1], deadline="200ms").statuses["n"] == [hw.Status.UNAVAILABLE]
     assert time.monotonic() - began < 0.8
     server.unpause()
     assert reader.read([1], deadline="20s").to_dict()["n"] == [7]
-    assert not store.rooms.claims.reads_due
+    assert not store.context.claims.reads_due
 
     async def read() -> None:
-        store.rooms.claims._read_until = 0.0
+        store.context.claims._read_until = 0.0
         other = hw.AsyncFeatureStore.of(store)
         server.pause()
         began = time.monotonic()

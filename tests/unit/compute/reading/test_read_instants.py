@@ -139,7 +139,7 @@ def test_an_event_loop_reads_the_same(open_store: Any, tmp_path: Path, clock: Mo
     store.write("v", [row(1, NOON + 2 * SECOND, 1.0), row(2, NOON, 2.0)])
 
     async def read() -> None:
-        async with hw.AsyncFeatureStore(tmp_path, online=store.rooms.online, clock=clock) as other:
+        async with hw.AsyncFeatureStore(tmp_path, online=store.context.online, clock=clock) as other:
             for options in ({}, {"now": NOON}, {"now": NOON + 2 * SECOND}, {"now": NOON - HOUR}):
                 found = await other.get_online_features(["v:x"], [1, 2], **options)
                 assert told(found) == told(store.get_online_features(["v:x"], [1, 2], **options))

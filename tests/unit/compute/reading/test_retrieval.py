@@ -11,7 +11,6 @@ import pytest
 
 import headwater as hw
 from headwater.compute.reading.historical import historical
-from headwater.compute.reading.retrieval import prepare
 from headwater.errors import DefinitionError, FeatureNotFound, SpineError, UsageError
 from headwater.offline.join.result import HistoryResult
 from tests.unit.compute.conftest import AIRPORT, T0, Bench, row, weather
@@ -25,7 +24,7 @@ def join(bench: Bench, features: Any, *keys: str, at: Any = None, **options: Any
     when = at or bench.at
     spine = pa.table({"airport": list(keys), "timestamp": pa.array([when] * len(keys), pa.timestamp("us", "UTC"))})
     bench.registry.refresh()
-    return historical(bench.rooms, spine, features, **options)
+    return historical(bench.context, spine, features, **options)
 
 
 def temps(bench: Bench, *keys: str, feature: str = "weather:temp", **options: Any) -> list[Any]:
@@ -41,7 +40,7 @@ def test_source_and_log_together(bench: Bench) -> None:
     # an event of earlier, known only at its arrival
     assert temps(bench, "A", at=T0 - timedelta(minutes=10)) == [1.0]
     assert temps(bench, "A", at=T0 - timedelta(minutes=10), as_known=False) == [2.0]
-    bench.rooms.log.roll()
+    bench.context.log.roll()
     bench.write("weather", [row("A", 4.0)])
     assert temps(bench, "A", "B", "C") == [4.0, 1.0, 3.0]
 
@@ -51,7 +50,7 @@ def test_a_result_is_fixed_to_its_position(bench: Bench) -> None:
     bench.write("weather", [row("A", 1.0)])
     result = join(bench, ["weather:temp"], "A")
     bench.write("weather", [row("A", 2.0)])
-    bench.rooms.log.roll()
+    bench.context.log.roll()
     assert result.to_arrow().column("temp").to_pylist() == [1.0]
     bench.delete("weather", ["A"])
     assert result.to_arrow().column("temp").to_pylist() == [1.0]
@@ -105,7 +104,7 @@ def test_dtypes_that_changed_between_versions(bench: Bench) -> None:
     third = temps(bench, *keys, feature="c@3.0.0:n")
     assert third[:3] == [1.0, 2.0, None] and third[3] == pytest.approx(0.1, abs=1e-7)  # 2**40 does not fit a Float32
     for version in ("1.0.0", "2.0.0", "3.0.0"):
-        bench.rooms.versions.promote("c", version, watermarks={}, now=bench.at, force=True)
+        bench.context.versions.promote("c", version, watermarks={}, now=bench.at, force=True)
         bench.materialize(f"c@{version}")
         assert bench.values("c:n", keys) == pytest.approx(temps(bench, *keys, feature=f"c@{version}:n"))
 
@@ -128,7 +127,7 @@ def test_every_known_entity_at_an_instant(bench: Bench) -> None:
     bench.apply(AIRPORT, weather(features=[TEMP]))
     bench.write("weather", [row("C", 3.0)])
     bench.registry.refresh()
-    found = historical(bench.rooms, None, ["weather:temp"], at=bench.rooms.now()).to_arrow()
+    found = historical(bench.context, None, ["weather:temp"], at=bench.at).to_arrow()
     assert sorted(zip(found.column("airport").to_pylist(), found.column("temp").to_pylist(), strict=True)) == [
         ("A", 1.0),
         ("C", 3.0),
@@ -138,11 +137,12 @@ def test_every_known_entity_at_an_instant(bench: Bench) -> None:
 def test_prepare_checks_its_arguments(bench: Bench) -> None:
     bench.apply(AIRPORT, weather())
     bench.registry.refresh()
-    reader = prepare(bench.rooms, ["weather:temp"], freshness="exponential", half_life=HOUR)
+    bench.open(settings='[freshness]\nfunction = "exponential"\nhalf_life = "1h"\n')
+    reader = bench.reader(["weather:temp"])
     bench.write("weather", [row("A", 1.0)])
     assert reader.read(["A"], now=T0 + HOUR).freshness() == {"weather": [0.5]}
     with pytest.raises(UsageError):
-        prepare(bench.rooms, ["weather"])
+        bench.reader(["weather"])
 
 
 @pytest.mark.parametrize("empty", [[], {}])

@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 import headwater as hw
 from headwater.clock import to_micros
-from headwater.compute.reading.async_reads import AsyncPreparedReader, async_fetcher
-from headwater.compute.refreshing.refresh import refresher
-from headwater.compute.refreshing.requests import READS, RefreshSettings
+from headwater.compute import services
+from headwater.compute.reading.async_reads import AsyncPreparedReader
+from headwater.compute.refreshing.requests import READS
 from headwater.errors import Unavailable
 from headwater.offline.engines.duckdb.engine import DuckDBEngine
 from headwater.online.meta import read_watermarks
@@ -48,13 +48,12 @@ class Gate(DuckDBEngine):
 def slow(tmp_path: Path) -> Iterator[Bench]:
     """A bench at four o'clock with a view of an hour's SLA, whose rows of midnight are online and stale."""
     bench = Bench(tmp_path)
-    bench.rooms.engine.close()
-    bench.rooms.engine = Gate(tmp_path)
+    bench.open(offline=(gate := Gate(tmp_path)))
     prepared(bench)
     yield bench
-    engine(bench).open.set()
-    bench.rooms.close()
+    gate.open.set()
     bench.close()
+    gate.close()
 
 
 def prepared(bench: Bench, **options: Any) -> None:
@@ -65,8 +64,8 @@ def prepared(bench: Bench, **options: Any) -> None:
 
 
 def engine(bench: Bench) -> Gate:
-    assert isinstance(bench.rooms.engine, Gate)
-    engine = bench.rooms.engine
+    assert isinstance(bench.context.engine, Gate)
+    engine = bench.context.engine
     return engine
 
 
@@ -80,17 +79,17 @@ def refresh(bench: Bench, keys: Any, **options: Any) -> list[tuple[Any, Any]]:
 
 def waiting(bench: Bench) -> list[str]:
     """The keys that wait in the queue, with how often they were asked for."""
-    bench.rooms.hints.flush()
-    found = bench.rooms.refresh_queue.claim(["weather"], 100, bench.rooms.now(), 0)
+    bench.store.flush_refresh_requests()
+    found = bench.context.refresh_queue.claim(["weather"], 100, bench.context.now(), 0)
     return sorted(f"{c.hint.key[9:].decode()}{c.hint.asked}" for c in found)
 
 
 def test_stale_rows_are_recomputed_before_the_answer_and_only_they(slow: Bench) -> None:
     slow.rows["weather"] += [row("A", 9.0, HOURS[3]), row("A", 8.0, HOURS[2]), row("B", 7.0, HOURS[2]), row("C", 3.0)]
-    mark = read_watermarks(slow.rooms.online, "test", [("weather", "1.0.0")])
+    mark = read_watermarks(slow.context.online, "test", [("weather", "1.0.0")])
     assert refresh(slow, ["A", "C", "A"]) == [(9.0, PRESENT), (None, hw.Status.NOT_FOUND), (9.0, PRESENT)]
     assert engine(slow).asked == [-1, 1]
-    assert read_watermarks(slow.rooms.online, "test", [("weather", "1.0.0")]) == mark
+    assert read_watermarks(slow.context.online, "test", [("weather", "1.0.0")]) == mark
     # the others are as they were; history agrees on what was refreshed
     assert told(slow.reader(["weather:temp"]).read(["A", "B"])) == [(9.0, PRESENT), (2.0, STALE)]
     # a row that is newer, and stale all the same, stays flagged
@@ -111,7 +110,6 @@ def test_rows_past_their_ttl_are_refreshed_those_never_seen_are_not(bench: Bench
     bench.rows["weather"] += [row("A", 5.0, HOURS[4]), row("new", 6.0, HOURS[4])]
     expected = [(5.0, PRESENT), (None, hw.Status.EXPIRED), (None, hw.Status.NOT_FOUND)]
     assert refresh(bench, ["A", "B", "new"]) == expected
-    bench.rooms.close()
 
 
 def test_a_refresh_that_finds_nothing_newer_does_not_ask_again_at_once(slow: Bench) -> None:
@@ -135,7 +133,7 @@ def test_the_budget_holds_and_what_is_late_goes_on(slow: Bench) -> None:
     assert refresh(slow, ["A"], deadline="50ms") == [(1.0, STALE)]
     assert refresh(slow, ["A"], refresh_budget="0s") == [(1.0, STALE)]
     assert time.monotonic() - began < 1.0
-    slow.rooms.refreshing = RefreshSettings(budget=timedelta(milliseconds=30))
+    slow.open(offline=engine(slow), settings='[freshness]\nrefresh_budget = "30ms"\n')
     assert told(slow.reader(["weather:temp"]).read(["A"], stale="refresh")) == [(1.0, STALE)]
     engine(slow).open.set()
     until = time.monotonic() + 20
@@ -152,7 +150,7 @@ def test_concurrent_reads_share_recomputations(slow: Bench) -> None:
     with ThreadPoolExecutor(12) as pool:
         reads = [pool.submit(refresh, slow, [key]) for key in "AABABBAABABB"]
         until = time.monotonic() + 20
-        lines = refresher(slow.rooms)._lines
+        lines = slow.store.services.refresher._lines
         while time.monotonic() < until:
             found = [b for line in list(lines.values()) for b in (line.running, line.following) if b is not None]
             if {key[9:] for batch in found for key in batch.keys} == {b"A", b"B"}:
@@ -168,13 +166,13 @@ def test_concurrent_reads_share_recomputations(slow: Bench) -> None:
 def test_a_failing_source_leaves_the_value_flagged_and_asks_a_worker(slow: Bench) -> None:
     slow.source_tables["weather"] = [{"nothing": 1}]
     assert refresh(slow, ["A"]) == [(1.0, STALE)]
-    assert "weather@1.0.0" in refresher(slow.rooms).problem and waiting(slow) == ["A1"]
-    runs = refresher(slow.rooms).runs
-    assert refresh(slow, ["A"]) == [(1.0, STALE)] and refresher(slow.rooms).runs == runs
+    assert "weather@1.0.0" in slow.store.services.refresher.problem and waiting(slow) == ["A1"]
+    runs = slow.store.services.refresher.runs
+    assert refresh(slow, ["A"]) == [(1.0, STALE)] and slow.store.services.refresher.runs == runs
     del slow.source_tables["weather"]
     slow.rows["weather"].append(row("A", 9.0, HOURS[4]))
     slow.at += timedelta(seconds=6)
-    assert refresh(slow, ["A"]) == [(9.0, PRESENT)] and refresher(slow.rooms).problem == ""
+    assert refresh(slow, ["A"]) == [(9.0, PRESENT)] and slow.store.services.refresher.problem == ""
 
 
 def test_a_read_in_the_past_puts_nothing_known_later(bench: Bench) -> None:
@@ -182,7 +180,6 @@ def test_a_read_in_the_past_puts_nothing_known_later(bench: Bench) -> None:
     bench.rows["weather"] += [row("A", 5.0, HOURS[2]), row("A", 9.0, HOURS[4])]
     assert refresh(bench, ["A"], now=HOURS[3]) == [(5.0, PRESENT)]
     assert refresh(bench, ["A"]) == [(9.0, PRESENT)]
-    bench.rooms.close()
 
 
 def test_a_deleted_key_and_a_retired_version(bench: Bench) -> None:
@@ -193,12 +190,11 @@ def test_a_deleted_key_and_a_retired_version(bench: Bench) -> None:
     bench.rows["weather"].append(row("B", 9.0, HOURS[4]))
     bench.apply(AIRPORT, weather(freshness_sla="1h", ttl="9h"))
     bench.materialize(["weather@2.0.0"])
-    bench.rooms.versions.promote("weather", "2.0.0", watermarks={}, now=bench.at, force=True)
-    bench.rooms.versions.retire("weather", "1.0.0", now=bench.at)
+    bench.context.versions.promote("weather", "2.0.0", watermarks={}, now=bench.at, force=True)
+    bench.context.versions.retire("weather", "1.0.0", now=bench.at)
     bench.registry.refresh()
     pinned = [(2.0, STALE)]
     assert told(reader.read(["B"], stale="refresh")) in (pinned, [(9.0, PRESENT)])
-    bench.rooms.close()
 
 
 def test_composite_long_and_absent_keys(bench: Bench) -> None:
@@ -223,15 +219,14 @@ def test_composite_long_and_absent_keys(bench: Bench) -> None:
     bench.rows["delay"] = [{**key, "temp": 1.0, "at": T0} for key in keys]
     bench.rows["globe"] = [{"world": 1, "at": T0}]
     bench.materialize()
-    mark = read_watermarks(bench.rooms.online, "test", [("globe", "1.0.0")])
+    mark = read_watermarks(bench.context.online, "test", [("globe", "1.0.0")])
     bench.at = HOURS[4]
     bench.rows["delay"] += [{**key, "temp": 2.0 + i, "at": HOURS[4]} for i, key in enumerate(keys)]
     bench.rows["globe"].append({"world": 2, "at": HOURS[4]})
     reader = bench.reader(["delay:temp", "globe:world"])
     found = reader.read(keys, stale="refresh", refresh_budget="20s").to_dict()
     assert found["temp"] == [2.0, 3.0] and found["world"] == [2, 2]
-    assert read_watermarks(bench.rooms.online, "test", [("globe", "1.0.0")]) == mark
-    bench.rooms.close()
+    assert read_watermarks(bench.context.online, "test", [("globe", "1.0.0")]) == mark
 
 
 def test_sessions_and_aliases(bench: Bench) -> None:
@@ -240,18 +235,17 @@ def test_sessions_and_aliases(bench: Bench) -> None:
     view = bench.registry.refresh().view("weather").version().view
     dest = view.alias("dest", join_key_map={"airport": "to"})
     reader = bench.reader(["weather:temp", dest["temp"]])
-    session = hw.Session(bench.rooms.store_name)
+    session = hw.Session(bench.context.store_name)
     options: dict[str, Any] = {"session": session, "consistency": "session", "refresh_budget": "20s"}
     found = reader.read([{"airport": "A", "to": "B"}], stale="refresh", **options).to_dict()
     assert (found["temp"], found["dest__temp"]) == ([9.0], [8.0])
-    bench.rooms.close()
 
 
 def test_refresh_on_an_event_loop(slow: Bench) -> None:
     slow.rows["weather"] += [row("A", 9.0, HOURS[4]), row("B", 8.0, HOURS[4])]
 
     async def read() -> None:
-        reader = AsyncPreparedReader(slow.reader(["weather:temp"]), partial(async_fetcher, slow.rooms))
+        reader = AsyncPreparedReader(slow.reader(["weather:temp"]), slow.store.services.async_clients.fetcher)
         engine(slow).open.clear()
         began = time.monotonic()
         late = await reader.read(["A"], stale="refresh", refresh_budget="50ms")
@@ -291,12 +285,11 @@ def test_refreshed_rows_are_what_history_has(
             assert status is hw.Status.NOT_FOUND
         else:
             assert value == mine[-1][1] and (status is STALE) == (mine[-1][0] < HOURS[8])
-    bench.rooms.close()
     bench.close()
 
 
 def hinting(bench: Bench) -> Any:
-    bench.rooms.refreshing = RefreshSettings(hints=True)
+    bench.open(settings="[freshness]\nrefresh = true\n")
     return bench.reader(["weather:temp"])
 
 
@@ -309,7 +302,6 @@ def test_flagged_and_dropped_reads_ask_for_a_refresh_where_that_is_on(bench: Ben
     reader.read(["A", "B", "A", None, "C"], stale=policy)
     reader.read(["A"], stale=policy)
     assert waiting(bench) == ["A2", "B1"]
-    bench.rooms.close()
 
 
 def test_reads_without_stale_rows_leave_no_hint(bench: Bench) -> None:
@@ -322,28 +314,27 @@ def test_reads_without_stale_rows_leave_no_hint(bench: Bench) -> None:
     reader.read(["A"], max_age="9h")
     assert waiting(bench) == []
     reader.read(["A"], max_age="1m")
-    (claim,) = [bench.rooms.hints.flush(), *bench.rooms.refresh_queue.claim(["weather"], 9, to_micros(bench.at), 0)][1:]
+    bench.store.flush_refresh_requests()
+    (claim,) = bench.context.refresh_queue.claim(["weather"], 9, to_micros(bench.at), 0)
     assert claim.hint.sla == 60_000_000
-    bench.rooms.close()
 
 
-def test_more_reads_than_can_be_looked_at_are_counted(bench: Bench) -> None:
+def test_more_reads_than_can_be_looked_at_are_counted(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     prepared(bench)
     reader = hinting(bench)
-    bench.rooms.hints.close()  # nobody looks
+    monkeypatch.setattr(services, "Flusher", lambda requests: SimpleNamespace(close=lambda: None))  # nobody looks
     for _ in range(READS + 5):
         reader.read(["A"])
-    assert bench.rooms.hints.overlooked == 5
+    assert bench.store.services.requests.overlooked == 5
     assert waiting(bench) == [f"A{READS}"]
-    assert dict(bench.rooms.refresh_records.read().totals) == {"overlooked": 5}
+    assert dict(bench.context.refresh_records.read().totals) == {"overlooked": 5}
 
 
 def test_asynchronous_reads_leave_hints_too(bench: Bench) -> None:
     prepared(bench)
-    reader = AsyncPreparedReader(hinting(bench), partial(async_fetcher, bench.rooms))
+    reader = AsyncPreparedReader(hinting(bench), bench.store.services.async_clients.fetcher)
     asyncio.run(reader.read(["B"]))
     assert waiting(bench) == ["B1"]
-    bench.rooms.close()
 
 
 def test_an_outage_after_the_refresh_leaves_what_was_read(slow: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -354,7 +345,7 @@ def test_an_outage_after_the_refresh_leaves_what_was_read(slow: Bench, monkeypat
 
     def then_gone(request: Any, counts: Any) -> Any:
         yield from recompute(request, counts)
-        monkeypatch.setattr(slow.rooms.fetcher, "rows", gone)
+        monkeypatch.setattr(slow.store.services.fetcher, "rows", gone)
 
     def gone(keys: Any, ask: Any) -> Any:
         raise Unavailable("the store went away")

@@ -4,15 +4,16 @@ import random
 import threading
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from headwater.compute.refreshing import tables as refresh_tables
-from headwater.compute.refreshing.records import RefreshRecords
-from headwater.compute.refreshing.requests import HINTS, Hints
-from headwater.compute.refreshing.sql_queue import SQLHintQueue
+from headwater.compute.queue import tables as refresh_tables
+from headwater.compute.queue.records import RefreshRecords
+from headwater.compute.queue.sql_queue import SQLHintQueue
+from headwater.compute.refreshing.requests import HINTS, Flusher, RefreshRequests
 from headwater.database.engine import open_engine
 from headwater.errors import FormatError, Unavailable
 from headwater.online.hints import Claim, Fate, Hint, HintQueue, Outcome
@@ -251,23 +252,25 @@ class Broken(SQLHintQueue):
         raise Unavailable("no queue")
 
 
-def buffer(queue: HintQueue, engine: sa.Engine) -> Hints:
-    return Hints(lambda: queue, lambda: RefreshRecords(engine), lambda: NOW)
+def buffer(queue: HintQueue, engine: sa.Engine) -> RefreshRequests:
+    context: Any = SimpleNamespace(refresh_queue=queue, refresh_records=RefreshRecords(engine), now=lambda: NOW)
+    return RefreshRequests(context)
 
 
 def test_hints_are_flushed_in_the_background_and_at_close(tmp_path: Any) -> None:
     engine = open_engine("sqlite:///queue.db", tmp_path)
     queue = SQLHintQueue(engine, LIMIT)
     hints = buffer(queue, engine)
+    flusher = Flusher(hints)
     hints.add([hint("a"), hint("a"), hint("b")])
     until = time.monotonic() + 20
     while queue.counts(NOW).waiting < 2 and time.monotonic() < until:
         time.sleep(0.02)
     assert [c.hint.asked for c in claim(queue)] == [2, 1]
     hints.add([hint("c")])
-    hints.close()
+    flusher.close()
     assert names(claim(queue)) == ["c"]
-    hints.close()
+    flusher.close()
     engine.dispose()
 
 
@@ -276,7 +279,7 @@ def test_hints_without_room_or_queue_are_dropped_and_counted(tmp_path: Any) -> N
     hints = buffer(Broken(engine, LIMIT), engine)
     hints.add(hint(f"k{i}") for i in range(HINTS + 3))
     assert hints.dropped == 3
-    hints.close()
+    hints.flush()
     assert hints.dropped == HINTS + 3
     assert dict(RefreshRecords(engine).read().totals) == {"dropped": HINTS + 3}
     engine.dispose()

@@ -12,8 +12,7 @@ import pytest
 
 import headwater as hw
 from headwater.compute.refreshing import worker
-from headwater.compute.refreshing.requests import RefreshSettings
-from headwater.compute.refreshing.worker import Step, Worker, begin_work, dead_letters
+from headwater.compute.refreshing.worker import Step, Worker, dead_letters
 from headwater.compute.status import RefreshStatus, status
 from headwater.errors import FeatureViewNotFound, Unavailable
 from headwater.online.hints import Hint
@@ -39,7 +38,7 @@ def stale(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
         server.client.flushdb()
         online = RedisOnlineStore(server.url)
     bench = Bench(tmp_path, online)
-    bench.rooms.refreshing = RefreshSettings(hints=True, tries=2)
+    bench.open(settings="[freshness]\nrefresh = true\nrefresh_tries = 2\n")
     bench.apply(AIRPORT, weather(freshness_sla="1h"), LOAD)
     bench.rows["weather"] = [row(key, 1.0) for key in "ABC"]
     bench.rows["load"] = [{"airport": key, "planes": 1, "at": T0} for key in "ABC"]
@@ -47,28 +46,27 @@ def stale(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
     bench.at = T0 + timedelta(hours=4)
     ask(bench)
     yield bench
-    bench.rooms.close()
     bench.close()
 
 
 def ask(bench: Bench) -> None:
     bench.reader(["weather:temp"]).read(["A", "B"])
     bench.reader(["load:planes"]).read(["A"])
-    bench.rooms.hints.flush()
+    bench.store.flush_refresh_requests()
 
 
 def refreshing(bench: Bench) -> RefreshStatus:
-    return status(bench.rooms, bench.rooms.now(), {}).refresh
+    return status(bench.context, bench.context.now(), {}).refresh
 
 
 def work(bench: Bench, **options: Any) -> tuple[Any, list[Step]]:
     steps: list[Step] = []
-    return Worker(bench.rooms, told=steps.append, **options).run(once=True), steps
+    return Worker(bench.context, told=steps.append, **options).run(once=True), steps
 
 
 def test_a_worker_refreshes_what_was_asked_for_a_view_at_a_time(stale: Bench) -> None:
     stale.rows["weather"] += [row("A", 9.0, stale.at), row("B", 8.0, stale.at), row("C", 7.0, stale.at)]
-    assert refreshing(stale).waiting == 3 and refreshing(stale).queue == stale.rooms.refresh_queue.kind
+    assert refreshing(stale).waiting == 3 and refreshing(stale).queue == stale.context.refresh_queue.kind
     stale.pass_time(seconds=3)
     assert refreshing(stale).oldest == timedelta(seconds=3)
     report, steps = work(stale)
@@ -116,23 +114,23 @@ def test_failures_are_tried_again_later_and_die_in_the_end(stale: Bench) -> None
     assert work(stale)[0].keys == 0 and refreshing(stale).waiting == 2
     stale.pass_time(seconds=2)
     assert work(stale)[0].dead == 2
-    found = status(stale.rooms, stale.rooms.now(), {})
+    found = status(stale.context, stale.context.now(), {})
     assert found.refresh.dead == 2 and any("2 dead letters" in warning for warning in found.warnings)
-    letters = dead_letters(stale.rooms, 10)
+    letters = dead_letters(stale.context, 10)
     assert sorted(letter.entity["airport"] for letter in letters) == ["A", "B"]
     assert letters[0].view == "weather" and letters[0].tries == 2 and "origin" in letters[0].error
-    assert dead_letters(stale.rooms, 10, ["load"]) == []
+    assert dead_letters(stale.context, 10, ["load"]) == []
     del stale.source_tables["weather"]
     stale.rows["weather"] += [row("A", 9.0, stale.at), row("B", 8.0, stale.at)]
-    assert stale.rooms.refresh_queue.replay(["weather"], stale.rooms.now()) == 2
+    assert stale.context.refresh_queue.replay(["weather"], stale.context.now()) == 2
     assert work(stale)[0].newer == 2 and refreshing(stale).dead == 0
     assert dict(refreshing(stale).totals)["failed"] == 4
 
 
 def test_hints_of_a_version_that_is_not_fed_any_more_are_dropped(stale: Bench) -> None:
     stale.apply(AIRPORT, weather(freshness_sla="1h", ttl="9d"), LOAD)
-    stale.rooms.versions.promote("weather", "2.0.0", watermarks={}, now=stale.at, force=True)
-    stale.rooms.versions.retire("weather", "1.0.0", now=stale.at)
+    stale.context.versions.promote("weather", "2.0.0", watermarks={}, now=stale.at, force=True)
+    stale.context.versions.retire("weather", "1.0.0", now=stale.at)
     report, steps = work(stale)
     assert report.keys == 3 and report.newer == 0 and "no longer updated" in "".join(step.error for step in steps)
     assert refreshing(stale).waiting == 0
@@ -169,21 +167,21 @@ def test_a_worker_claims_a_restored_log_before_it_removes_files(tmp_path: Path) 
     third = Bench(tmp_path, online)
     work(third)
     assert not lost.exists() and (folder / f"restored-{lost.name}").exists()
-    (gap,) = third.rooms.log.gaps()
-    assert gap.lo == 1 and third.rooms.log.head_position() >= gap.hi
+    (gap,) = third.context.log.gaps()
+    assert gap.lo == 1 and third.context.log.head_position() >= gap.hi
     third.close()
 
 
 def test_workers_stop_when_told_after_what_they_have_begun(stale: Bench) -> None:
     stale.rows["weather"].append(row("A", 9.0, stale.at))
-    worker = Worker(stale.rooms)
+    worker = Worker(stale.context)
     worker.told = lambda step: worker.stopping.set()
     assert worker.run().keys == 3
     assert refreshing(stale).claimed == 0
 
 
 def test_a_worker_waits_a_broken_queue_out(stale: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    claim = stale.rooms.refresh_queue.claim
+    claim = stale.context.refresh_queue.claim
     times = iter(range(2))
 
     def broken(*given: Any) -> Any:
@@ -191,9 +189,9 @@ def test_a_worker_waits_a_broken_queue_out(stale: Bench, monkeypatch: pytest.Mon
             raise Unavailable("gone for a moment")
         return claim(*given)
 
-    monkeypatch.setattr(stale.rooms.refresh_queue, "claim", broken)
+    monkeypatch.setattr(stale.context.refresh_queue, "claim", broken)
     steps: list[Step] = []
-    worker = Worker(stale.rooms, told=steps.append)
+    worker = Worker(stale.context, told=steps.append)
     thread = threading.Thread(target=worker.run)
     thread.start()
     until = time.monotonic() + 20
@@ -210,16 +208,14 @@ def test_views_must_exist(stale: Bench) -> None:
 
 
 def test_a_process_can_work_its_own_hints_off(stale: Bench) -> None:
-    stale.rooms.hints.close()
-    del stale.rooms.hints
-    stale.rooms.work_here = begin_work
+    stale.open(settings="[freshness]\nrefresh = true\nrefresh_worker = true\n")
     stale.rows["weather"].append(row("A", 9.0, stale.at))
     reader = stale.reader(["weather:temp"])
     until = time.monotonic() + 20
     while reader.read(["A"]).to_dict()["temp"] != [9.0] and time.monotonic() < until:
         time.sleep(0.05)
     assert reader.read(["A"]).to_dict()["temp"] == [9.0]
-    stale.rooms.close()
+    stale.store.close()
     names = [thread.name for thread in threading.enumerate()]
     assert "headwater-worker" not in names and "headwater-hints" not in names
 
@@ -228,11 +224,11 @@ def test_a_key_that_is_none_keeps_no_other_up(stale: Bench) -> None:
     stale.rows["weather"] += [row("A", 9.0, stale.at), row("B", 8.0, stale.at)]
     odd = [Hint("weather", "1.0.0", key, 0, 1, 1) for key in (b"", b"\xff" * 20, b"weather")]
     odd += [Hint("gone", "1.0.0", b"x", 0, 1, 1), Hint("weather", "9.9.9", b"y", 0, 1, 1)]
-    stale.rooms.refresh_queue.offer(odd, stale.rooms.now())
+    stale.context.refresh_queue.offer(odd, stale.context.now())
     report, steps = work(stale)
     assert (report.newer, report.dead) == (2, 3) and stale.values("weather:temp", ["A", "B"]) == [9.0, 8.0]
     assert any("3 keys cannot be read" in step.error for step in steps)
-    letters = dead_letters(stale.rooms, 10)
+    letters = dead_letters(stale.context, 10)
     assert sorted(letter.entity["key"] for letter in letters) == ["", "77656174686572", "ff" * 20]
     assert all("is not a key" in letter.error for letter in letters)
 
@@ -240,10 +236,10 @@ def test_a_key_that_is_none_keeps_no_other_up(stale: Bench) -> None:
 def test_a_fault_of_a_view_keeps_no_other_up(stale: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     before = worker.recompute
 
-    def fails(rooms: object, view: Any, *more: Any) -> Any:
+    def fails(context: object, view: Any, *more: Any) -> Any:
         if view.name == "weather":
             raise ValueError("odd")
-        return before(rooms, view, *more)  # type: ignore[arg-type]
+        return before(context, view, *more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(worker, "recompute", fails)
     report, steps = work(stale)

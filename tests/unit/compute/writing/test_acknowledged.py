@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from headwater.compute.recent import RecentWrite, RecentWrites
+from headwater.compute.settings import ComputeSettings
 from headwater.compute.writing.acknowledged import acknowledge
-from headwater.compute.writing.recent import RecentWrite, RecentWrites
 from headwater.errors import Unavailable
 from headwater.online.base import Capabilities
 from headwater.online.session import Session
@@ -38,6 +39,9 @@ class Nodes:
         self.asked.append("wait")
         return 1
 
+    def multi_get(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        return [b"epoch"] * len(keys)
+
     def lag(self, marks: Mapping[str, int] | None = None) -> Mapping[str, int]:
         return {}
 
@@ -48,8 +52,7 @@ def parts(nodes: Nodes, recent: RecentWrites) -> Any:
         online=nodes,
         recent=recent,
         store_name="p:log",
-        durable_within=timedelta(seconds=1),
-        fetcher=SimpleNamespace(rows=lambda keys, _: [b"epoch"] * len(keys)),
+        settings=ComputeSettings(durable_within=timedelta(seconds=1)),
     )
 
 
@@ -67,16 +70,16 @@ def test_only_a_session_asks_how_far_the_store_is(
     noted: Mapping[str, int] | None, session: bool, durability: int, asked: list[str], marks: Mapping[str, int]
 ) -> None:
     nodes, recent = Nodes(noted), RecentWrites()
-    rooms = parts(nodes, recent)
+    context = parts(nodes, recent)
     token = Session("p:log", {}) if session else None
-    assert acknowledge(rooms, WRITE, token, durability)
+    assert acknowledge(context, WRITE, token, durability)
     assert nodes.asked == asked and recent.last()[0].marks == marks
     # a session takes what the store said, never what a write left behind it
     assert token is None or (token.marks, token.epochs) == ({"node": 7}, {b"epoch"})
 
 
 def test_without_a_session_an_outage_after_the_write_is_no_error() -> None:
-    rooms = parts(Nodes(None, there=False), RecentWrites())
-    assert acknowledge(rooms, WRITE, None)
+    context = parts(Nodes(None, there=False), RecentWrites())
+    assert acknowledge(context, WRITE, None)
     with pytest.raises(Unavailable):
-        acknowledge(rooms, WRITE, Session("p:log", {}))
+        acknowledge(context, WRITE, Session("p:log", {}))

@@ -22,7 +22,7 @@ def through(bench: Bench, key: str, version: str = "1.0.0") -> int | None:
     """D in a row's header; None where there is no row."""
     record = bench.registry.refresh().view("weather")
     rows = ViewRows("test", whole_view(record, record.versions[version]))
-    found = header(bench.rooms.online.multi_get([k for k in rows.stored_keys(pa.table({"airport": [key]})) if k])[0])
+    found = header(bench.context.online.multi_get([k for k in rows.stored_keys(pa.table({"airport": [key]})) if k])[0])
     return None if found is None else found.through
 
 
@@ -91,7 +91,7 @@ def test_bad_keys_change_nothing(bench: Bench, entities: object) -> None:
     bench.apply(AIRPORT, weather())
     with pytest.raises(EntityKeyError, match="airport"):
         bench.delete("weather", entities)
-    assert bench.rooms.log.head_position() == 0
+    assert bench.context.log.head_position() == 0
 
 
 def test_a_global_view_is_deleted_whole(bench: Bench) -> None:
@@ -118,7 +118,7 @@ def test_long_keys(bench: Bench) -> None:
 def test_a_delete_during_a_change_of_version_is_done_again(bench: Bench) -> None:
     bench.apply(AIRPORT, weather())
     bench.write("weather", [row("A", 1.0)])
-    stale = Bench(bench.folder, bench.rooms.online)
+    stale = Bench(bench.folder, bench.context.online)
     stale.registry.snapshot()
     bench.apply(weather(features=[hw.Feature("temp", hw.Float64, column="temp_f"), hw.Feature("wind", hw.Float64)]))
     bench.write("weather", [row("A", 1.0, wind=1.0)])
@@ -146,7 +146,7 @@ def files_with(folder: Path, text: bytes) -> list[str]:
 def test_a_purge_is_a_delete_first_then_erases(bench: Bench) -> None:
     bench.apply(AIRPORT, weather())
     bench.write("weather", [row("secret", 1.0), row("B", 2.0)])
-    bench.rooms.log.roll()
+    bench.context.log.roll()
     bench.write("weather", [row("secret", 3.0)])
     assert bench.delete("weather", ["secret"], purge=True).purge
     assert bench.values("weather:temp", ["secret", "B"]) == [None, 2.0]
@@ -156,10 +156,10 @@ def test_a_purge_is_a_delete_first_then_erases(bench: Bench) -> None:
     assert (report.applied, report.superseded) == (1, 1)
 
     record = bench.registry.refresh().view("weather")
-    assert erase_purged(bench.rooms, record) == 0, "writes begun before it may still be in flight"
+    assert erase_purged(bench.context, record) == 0, "writes begun before it may still be in flight"
     assert through(bench, "secret") == to_micros(T0)
     bench.pass_time(minutes=11)
-    assert erase_purged(bench.rooms, record) == 1
+    assert erase_purged(bench.context, record) == 1
     assert through(bench, "secret") is None
     assert files_with(bench.folder / "log", b"secret") == []
     assert not any(b"secret" in file.read_bytes() for file in bench.folder.glob("registry.db*"))
@@ -170,20 +170,20 @@ def test_a_purge_is_a_delete_first_then_erases(bench: Bench) -> None:
     assert bench.write("weather", [row("secret", 7.0)]).applied == 1
     assert bench.values("weather:temp", ["secret"]) == [7.0]
     assert through(bench, "secret") == MIN_MICROS
-    assert erase_purged(bench.rooms, record) == 0
+    assert erase_purged(bench.context, record) == 0
 
 
 def test_a_purge_waits_for_runs_that_began_before_it(bench: Bench) -> None:
     bench.apply(AIRPORT, weather())
     bench.write("weather", [row("secret", 1.0)])
-    lease = bench.rooms.leases.acquire("run", "weather@1.0.0", lasts=timedelta(hours=1))
+    lease = bench.context.leases.acquire("run", "weather@1.0.0", lasts=timedelta(hours=1))
     bench.pass_time(minutes=1)
     bench.delete("weather", ["secret"], purge=True)
     bench.pass_time(minutes=30)
     record = bench.registry.refresh().view("weather")
-    assert erase_purged(bench.rooms, record) == 0
-    bench.rooms.leases.release(lease)
-    assert erase_purged(bench.rooms, record) == 1
+    assert erase_purged(bench.context, record) == 0
+    bench.context.leases.release(lease)
+    assert erase_purged(bench.context, record) == 1
 
 
 def test_what_a_purged_key_learnt_later_is_not_erased(bench: Bench) -> None:
@@ -192,9 +192,9 @@ def test_what_a_purged_key_learnt_later_is_not_erased(bench: Bench) -> None:
     bench.delete("weather", ["secret"], purge=True)
     bench.write("weather", [row("secret", 2.0)])
     bench.pass_time(hours=1)
-    erase_purged(bench.rooms, bench.registry.refresh().view("weather"))
+    erase_purged(bench.context, bench.registry.refresh().view("weather"))
     assert bench.values("weather:temp", ["secret"]) == [2.0]
-    assert list(bench.rooms.log.slice("weather", ["airport"]).purges.values()) == [((2, to_micros(T0)),)]
+    assert list(bench.context.log.slice("weather", ["airport"]).purges.values()) == [((2, to_micros(T0)),)]
 
 
 def test_a_purge_takes_what_is_dated_ahead_too(bench: Bench) -> None:
@@ -205,7 +205,7 @@ def test_a_purge_takes_what_is_dated_ahead_too(bench: Bench) -> None:
     bench.delete("weather", ["secret"], purge=True)
     bench.pass_time(hours=1)
     bench.materialize()
-    parts = bench.rooms.log.slice("weather", ["airport"]).parts
+    parts = bench.context.log.slice("weather", ["airport"]).parts
     assert [pq.read_table(file)["origin"].to_pylist() for part in parts for file in part.files] == [["other"]]
     bench.at = due + timedelta(days=1)
     bench.materialize()
@@ -244,4 +244,4 @@ def test_deletes_of_keys_of_one_type_leave_a_version_with_another_alone(bench: B
     assert bench.values("v:x", ["1", "2"]) == [3.0, None]
     assert bench.read(["v@1.0.0:x"], [1, 2])["x"] == [None, 2.0]
     spine = pa.table({"k": ["1", "2"], "timestamp": pa.array([bench.at] * 2, pa.timestamp("us", "UTC"))})
-    assert historical(bench.rooms, spine, ["v:x"]).to_arrow()["x"].to_pylist() == [3.0, None]
+    assert historical(bench.context, spine, ["v:x"]).to_arrow()["x"].to_pylist() == [3.0, None]

@@ -87,11 +87,11 @@ def test_no_file_of_a_used_project_keeps_the_key(project: Project) -> None:
         project.materialize()
     project.write(x=3)
     project.store.write("v", [{"email": KEY, "at": project.now, "x": 4}], to="online")
-    rooms = project.store.rooms
-    record = rooms.registry.refresh().view("v")
+    context = project.store.context
+    record = context.registry.refresh().view("v")
     version = next(iter(record.versions))
-    key = ViewRows(rooms.project, whole_view(record, record.versions[version])).prefix + KEY.encode()
-    rooms.refresh_queue.offer([Hint("v", version, key, 1, 1, rooms.now())], rooms.now())
+    key = ViewRows(context.project, whole_view(record, record.versions[version])).prefix + KEY.encode()
+    context.refresh_queue.offer([Hint("v", version, key, 1, 1, context.now())], context.now())
     project.store.delete("v", [KEY])
     project.write(x=5)
     assert {"registry.db-wal", "data.mdb"} <= set(project.left())
@@ -131,7 +131,7 @@ def test_a_killed_erasure_is_finished_by_the_next_run(
     def erase() -> None:
         store = project.open()
         if name == "remove_pending":
-            store.rooms.log.roll()  # which removes too, before anything is erased
+            store.context.log.roll()  # which removes too, before anything is erased
         setattr(module, name, die)
         store.materialize()
 
@@ -243,7 +243,7 @@ def test_what_a_killed_compaction_leaves_is_removed(project: Project) -> None:
     def compact() -> None:
         store = project.open()
         log_files.leave_out = die  # type: ignore[assignment]
-        store.rooms.log.roll()
+        store.context.log.roll()
 
     before = set(project.log.iterdir())
     problem = problem_in_child(compact)

@@ -70,7 +70,7 @@ def history(bench: Bench, key: dict[str, Any]) -> list[float | None]:
     found: list[float | None] = []
     for number, form in forms_of(bench).items():
         spine = pa.Table.from_pylist([{**named(form, key), "timestamp": LATER}])
-        found += historical(bench.rooms, spine, [f"v@{number}:spent"]).to_arrow()["spent"].to_pylist()
+        found += historical(bench.context, spine, [f"v@{number}:spent"]).to_arrow()["spent"].to_pylist()
     return found
 
 
@@ -141,16 +141,16 @@ def test_versions_with_other_keys_are_named_and_take_a_delete_by_their_own(
     apply(bench, visits({name: name for name in before}, before), "s")
     bench.write("v", [{**old, "at": T0, "spent": 1.0}])
     apply(bench, visits({name: name for name in after}, after), "t")
-    report = delete(bench.rooms, "v", [new])
+    report = delete(bench.context, "v", [new])
     (left,) = report.left
     assert f"version 1.0.0 of v, which s@1.0.0 reads, has other join keys, {shown}" in left
     assert "headwater delete v --key 'id=\"VALUE\"'" in left
-    assert left in erase_entity(bench.rooms, "visit", [new]).notes
+    assert left in erase_entity(bench.context, "visit", [new]).notes
     assert bench.values("v@1.0.0:spent", [old]) == [1.0]
-    assert len(delete(bench.rooms, "v", [old]).left) == 1
+    assert len(delete(bench.context, "v", [old]).left) == 1
     assert bench.values("v@1.0.0:spent", [old]) == [None]
     with pytest.raises(EntityKeyError, match=r"version 1\.0\.0 has id \(string\)"):
-        delete(bench.rooms, "v", [{"other": 1}])
+        delete(bench.context, "v", [{"other": 1}])
 
 
 def test_a_purge_of_a_key_leaves_an_equal_value_of_another_key_alone(bench: Bench) -> None:
@@ -162,11 +162,11 @@ def test_a_purge_of_a_key_leaves_an_equal_value_of_another_key_alone(bench: Benc
     for _ in range(2):
         assert bench.values("v@1.0.0:spent", [{"user": 7}]) == [1.0]
         spine = pa.Table.from_pylist([{"user": 7, "timestamp": LATER}])
-        assert historical(bench.rooms, spine, ["v@1.0.0:spent"]).to_arrow()["spent"].to_pylist() == [1.0]
+        assert historical(bench.context, spine, ["v@1.0.0:spent"]).to_arrow()["spent"].to_pylist() == [1.0]
         assert bench.values("v@2.0.0:spent", [{"shop": 7}, {"shop": 9}]) == [None, 1.0]
         bench.pass_time(minutes=30)
         bench.materialize(force=True)
-    assert bench.rooms.log.pending_purges() == []
+    assert bench.context.log.pending_purges() == []
 
 
 def test_materialize_takes_the_keys_by_the_names_of_any_version(bench: Bench) -> None:

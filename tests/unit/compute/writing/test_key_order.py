@@ -50,7 +50,7 @@ def history(bench: Bench, key: dict[str, str]) -> list[float | None]:
     found = []
     for version in ("1.0.0", "2.0.0"):
         bench.registry.refresh()
-        found += historical(bench.rooms, spine, [f"v@{version}:delay"]).to_arrow()["delay"].to_pylist()
+        found += historical(bench.context, spine, [f"v@{version}:delay"]).to_arrow()["delay"].to_pylist()
     return found
 
 
@@ -68,7 +68,7 @@ def ordered(bench: Bench) -> Bench:
 @pytest.mark.parametrize("purge", [False, True])
 @pytest.mark.parametrize("live", ["1.0.0", "2.0.0"])
 def test_a_delete_hides_the_key_in_both_versions_and_no_other(ordered: Bench, live: str, purge: bool) -> None:
-    ordered.rooms.versions.promote("v", live, watermarks={}, now=ordered.at, force=True)
+    ordered.context.versions.promote("v", live, watermarks={}, now=ordered.at, force=True)
     ordered.registry.refresh()
     ordered.delete("v", [OUT], purge=purge)
     for _ in range(2):
@@ -77,7 +77,7 @@ def test_a_delete_hides_the_key_in_both_versions_and_no_other(ordered: Bench, li
         ordered.pass_time(minutes=30)
         ordered.materialize(force=purge)
     if purge:
-        assert ordered.rooms.log.pending_purges() == []
+        assert ordered.context.log.pending_purges() == []
         # rows of before that come late are left out, in either version
         ordered.write("v", [fact(OUT, 3.0) | {"seen": T0}])
         assert (online(ordered, OUT), history(ordered, OUT)) == ([None, None], [None, None])
@@ -105,11 +105,11 @@ def test_purges_and_deletes_of_earlier_releases_are_recognised(
     assert bench.values("v:delay", [OUT, BACK]) == [None, 2.0]
     bench.delete("v", [other], purge=True)
     # no delete holds that key in clear any more
-    assert bench.rooms.log.slice("v", list(order)).deletes is None
+    assert bench.context.log.slice("v", list(order)).deletes is None
     bench.pass_time(minutes=30)
     bench.materialize()
-    assert bench.rooms.log.pending_purges() == []
-    assert [row["delay"] for part in bench.rooms.log.slice("v", list(order)).parts for row in rows_of(part)] == [2.0]
+    assert bench.context.log.pending_purges() == []
+    assert [row["delay"] for part in bench.context.log.slice("v", list(order)).parts for row in rows_of(part)] == [2.0]
 
 
 def rows_of(part: Any) -> list[dict[str, Any]]:
@@ -132,12 +132,12 @@ def test_a_refresh_beside_a_pending_purge_looks_at_its_own_keys_alone(
         return before(self, names, values, *more)
 
     monkeypatch.setattr(Digests, "all_of", counted)
-    monkeypatch.setattr(type(bench.rooms.online), "scan", lambda *_: pytest.fail("the whole version is read"))
-    view = fed_view(bench.rooms, "v", "1.0.0")
+    monkeypatch.setattr(type(bench.context.online), "scan", lambda *_: pytest.fail("the whole version is read"))
+    view = fed_view(bench.context, "v", "1.0.0")
     assert view is not None
-    (key,) = ViewRows(bench.rooms.project, view).keys.encode([["A8"], ["JFK"]], 1)
+    (key,) = ViewRows(bench.context.project, view).keys.encode([["A8"], ["JFK"]], 1)
     assert key is not None
-    recompute(bench.rooms, view, [key])
+    recompute(bench.context, view, [key])
     assert {tuple(values) for values in digested} == {("A8", "JFK")}
     assert bench.values("v:delay", [{"origin": "A7", "dest": "JFK"}, {"origin": "A8", "dest": "JFK"}]) == [None, 8.0]
 

@@ -38,17 +38,17 @@ def test_whatever_speaks_for_rows_of_a_retired_version_goes(
     assert [v.version for v in bench.registry.refresh().view("w").active] == ["3.0.0", "4.0.0"]
     bench.pass_time(minutes=20)
     scans: list[bytes] = []
-    scan = bench.rooms.online.scan
+    scan = bench.context.online.scan
 
     def counted(prefix: bytes) -> Any:
         scans.append(prefix)
         return scan(prefix)
 
-    monkeypatch.setattr(bench.rooms.online, "scan", counted)
+    monkeypatch.setattr(bench.context.online, "scan", counted)
     record = bench.registry.refresh().view("w")
-    assert remove_retired(bench.rooms, record) == 2 * (2 - len(empty))
-    assert {version for _, version in bench.rooms.watermarks(bench.registry.snapshot())} == {"3.0.0", "4.0.0"}
+    assert remove_retired(bench.context, record) == 2 * (2 - len(empty))
+    assert {version for _, version in bench.context.watermarks(bench.registry.snapshot())} == {"3.0.0", "4.0.0"}
     assert versions_with_files(bench) == {"3.0.0", "4.0.0"}
     assert len(scans) == 2
-    assert remove_retired(bench.rooms, record) == 0
+    assert remove_retired(bench.context, record) == 0
     assert len(scans) == 2, "what is known to be empty is not looked at again"

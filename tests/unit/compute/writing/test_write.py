@@ -33,7 +33,7 @@ from tests.unit.compute.conftest import AIRPORT, T0, Bench, row, weather
 def logged(bench: Bench, view: str = "weather") -> list[dict[str, Any]]:
     """Every row of the log, in order."""
     found = []
-    for part in bench.rooms.log.slice(view, ["airport"]).parts:
+    for part in bench.context.log.slice(view, ["airport"]).parts:
         tables = [part.table] if part.table is not None else [pa.parquet.read_table(f) for f in part.files]
         found += [r for table in tables for r in table.to_pylist()]
     return sorted(found, key=lambda r: r["__position"])
@@ -264,7 +264,7 @@ def test_producers_and_definitions_change_in_either_order(bench: Bench) -> None:
     # the old row lacks wind: the new version skips it; the new row is complete for both
     assert (report.applied, report.rejected, report.skipped) == (2, 0, 1)
     assert bench.values("weather@1.0.0:temp", ["A", "B"]) == [1.0, 2.0]
-    bench.rooms.versions.promote("weather", "1.1.0", watermarks={}, now=T0, force=True)
+    bench.context.versions.promote("weather", "1.1.0", watermarks={}, now=T0, force=True)
     assert bench.values("weather:temp", ["A", "B"]) == [None, 2.0]
     assert bench.values("weather:wind", ["A", "B"]) == [None, 9.0]
     # the live version lacks the row's column no longer; a row for the old one alone is still taken
@@ -291,13 +291,13 @@ def test_a_row_that_fits_only_one_versions_dtype_feeds_that_one(bench: Bench) ->
     rows = [{"airport": "A", "at": T0, "n": 5}, {"airport": "B", "at": T0, "n": 2**40}]
     report = bench.write("c", rows)
     assert (report.applied, report.skipped) == (2, 1)
-    schemas = sorted(str(part.schema.field("n").type) for part in bench.rooms.log.slice("c", ["airport"]).parts)
+    schemas = sorted(str(part.schema.field("n").type) for part in bench.context.log.slice("c", ["airport"]).parts)
     assert schemas == ["int32", "int64"]
 
 
 def test_a_write_sees_versions_that_another_process_applied(bench: Bench) -> None:
     bench.apply(AIRPORT, weather())
-    stale = Bench(bench.folder, bench.rooms.online)
+    stale = Bench(bench.folder, bench.context.online)
     stale.registry.snapshot()
     bench.apply(added())
     # known there is the old version alone, and a row of the new one looks wrong until the registry is read again
@@ -327,17 +327,17 @@ def test_another_logs_online_store_is_refused(bench: Bench, tmp_path: Path) -> N
     bench.apply(AIRPORT, weather())
     bench.write("weather", [row("A", 1.0)])
     (tmp_path / "other").mkdir()
-    other = Bench(tmp_path / "other", bench.rooms.online)
+    other = Bench(tmp_path / "other", bench.context.online)
     other.apply(AIRPORT, weather())
     for call in (
         lambda: other.write("weather", [row("A", 2.0)]),
         lambda: other.delete("weather", ["A"]),
         other.materialize,
     ):
-        with pytest.raises(LogMismatch, match=bench.rooms.log.log_id):
+        with pytest.raises(LogMismatch, match=bench.context.log.log_id):
             call()
-    assert other.rooms.log.head_position() == 0
-    other.rooms.engine.close()
+    assert other.context.log.head_position() == 0
+    other.context.engine.close()
     other.registry.close()
 
 
@@ -353,7 +353,7 @@ def test_a_session_is_advanced_and_of_one_store(bench: Bench) -> None:
     bench.apply(AIRPORT, weather())
     session = hw.Session()
     bench.write("weather", [row("A", 1.0)], session=session)
-    assert session.store == bench.rooms.store_name
+    assert session.store == bench.context.store_name
     with pytest.raises(UsageError):
         bench.write("weather", [row("A", 1.0)], session=hw.Session("another"))
 
@@ -399,8 +399,8 @@ def test_a_naive_time_that_two_versions_read_in_two_zones_is_refused(bench: Benc
     assert (report.applied, report.rejected) == (1, 1)
     # zones whose clocks say the same do not matter
     bench.apply(AIRPORT, weather(source=hw.PushSource(event_time="at", timezone="Europe/Paris")))
-    bench.rooms.versions.promote("weather", "3.0.0", watermarks={}, now=bench.at, force=True)
-    bench.rooms.versions.retire("weather", "1.0.0", now=bench.at)
+    bench.context.versions.promote("weather", "3.0.0", watermarks={}, now=bench.at, force=True)
+    bench.context.versions.retire("weather", "1.0.0", now=bench.at)
     bench.registry.refresh()
     assert bench.write("weather", [row("A", 5.0, at=naive)]).applied == 1
     reader = bench.reader(["weather:temp"])
@@ -433,11 +433,11 @@ def test_an_online_store_that_fails_after_the_log_says_that_the_rows_are_kept(be
         def put(self, rows: Any, **options: Any) -> list[PutOutcome]:
             raise StorageFull("no room")
 
-    bench.rooms.online = Full()
+    bench.open(Full())
     bench.apply(AIRPORT, weather())
     with pytest.raises(StorageFull, match="position 1"):
         bench.write("weather", [row("A", 1.0)])
-    bench.rooms.online = MemoryOnlineStore()
+    bench.open(MemoryOnlineStore())
     bench.materialize()
     assert bench.values("weather:temp", ["A"]) == [1.0]
 
@@ -456,7 +456,7 @@ def test_history_that_is_loaded_counts_as_known_at_its_event_time(bench: Bench) 
     spine = pa.table(
         {"airport": ["JFK", "EWR"] * 2, "timestamp": [T0 + timedelta(days=2, hours=1)] * 2 + [bench.at] * 2}
     )
-    found = historical(bench.rooms, spine, ["pushed:temp"]).to_arrow()["temp"].to_pylist()
+    found = historical(bench.context, spine, ["pushed:temp"]).to_arrow()["temp"].to_pylist()
     assert found == [2.0, None, 4.0, 0.0]
     assert bench.values("pushed:temp", ["JFK", "EWR"]) == [4.0, 0.0]
     assert [r["created_time"] for r in logged(bench, "pushed") if r["airport"] == "JFK"] == [r["at"] for r in rows]
@@ -483,7 +483,7 @@ def test_loaded_history_takes_the_delay_of_the_source_and_keeps_created_times(be
     assert [r["created_time"] for r in logged(bench)] == [T0 + timedelta(hours=1), None, seen]
     for key, known in (("A", T0 + timedelta(hours=1)), ("B", seen), ("C", seen)):
         spine = pa.table({"airport": [key] * 2, "timestamp": [known - timedelta(seconds=1), known]})
-        assert historical(bench.rooms, spine, ["weather:temp"]).to_arrow()["temp"].is_valid().to_pylist() == [
+        assert historical(bench.context, spine, ["weather:temp"]).to_arrow()["temp"].is_valid().to_pylist() == [
             False,
             True,
         ]

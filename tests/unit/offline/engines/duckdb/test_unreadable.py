@@ -223,10 +223,10 @@ def test_rows_of_the_log_that_an_earlier_release_took_are_left_out_and_counted(
     with hw.FeatureStore(tmp_path, clock=lambda: NOW) as store:
         store.apply([thing, view])
         table = pa.table({**GOOD, column: values})
-        store.rooms.claim_log()
-        store.rooms.log.append("things", [RowGroup(table, np.arange(2))])
+        store.context.claims.claim_log()
+        store.context.log.append("things", [RowGroup(table, np.arange(2))])
         if compacted:
-            store.rooms.log.roll()
+            store.context.log.roll()
         result = store.get_historical_features(SPINE, ["things:name"])
         assert result.to_arrow()["name"].to_pylist() == ["ok" if column == "name" else "x", None]
         assert result.metadata.views["things"].unreadable == 1

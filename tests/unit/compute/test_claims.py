@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import headwater as hw
-from headwater.compute.writing import claims, registry_location
+from headwater.compute import claims, registry_location
 from headwater.errors import LogMismatch, RegistryError, UsageError
 from headwater.online.meta import location_key
 from headwater.online.stores.memory.store import MemoryOnlineStore
@@ -74,7 +74,7 @@ def test_a_project_without_a_name_has_its_folders_and_keeps_it(tmp_path: Path, c
     (tmp_path / "first").rename(tmp_path / "moved")
     with hw.FeatureStore(tmp_path / "moved", online=shared, clock=clock) as moved:
         assert online(moved, "JFK") == [61.0]
-        assert moved.rooms.project == "first"
+        assert moved.context.project == "first"
     (tmp_path / "moved/headwater.toml").write_text('project = "other"\n')
     with pytest.raises(RegistryError, match="'first', not 'other'"):
         hw.FeatureStore(tmp_path / "moved", online=shared, clock=clock)
@@ -100,24 +100,24 @@ def test_another_logs_rows_are_refused_for_reads_and_writes_until_they_are_claim
             with pytest.raises(LogMismatch, match=r"rename-project .*claim-store --from") as refused:
                 call()
             assert "empty" not in str(refused.value) and "remove" not in str(refused.value)
-        assert second.rooms.log.head_position() == 0
+        assert second.context.log.head_position() == 0
         ids = re.findall(r"[0-9a-f]{8}-[0-9a-f-]{27}", str(refused.value))
-        assert ids[:2] == [first.rooms.log.log_id, second.rooms.log.log_id]
+        assert ids[:2] == [first.context.log.log_id, second.context.log.log_id]
         with pytest.raises(UsageError, match="nothing was changed"):
             second.claim_store("another")
         # rows for the log alone need no online store
         second.write("weather", [row("SFO", 55.0)], to="offline")
-        second.claim_store(first.rooms.log.log_id)
+        second.claim_store(first.context.log.log_id)
         second.write("weather", [row("JFK", -5.0, 1)])
         clock.now += timedelta(minutes=2)
         second.materialize()
         # rows and deletes of the other log stay until they are replaced, or force removes them
         assert online(second, "JFK", "EWR", "SFO") == [-5.0, None, 55.0]
-        first.rooms.claims._looked = None
+        first.context.claims._looked = None
         for call in (lambda: first.write("weather", [row("JFK", 1.0, 3)]), first.materialize):
             with pytest.raises(LogMismatch):
                 call()
-        first.rooms.claims._read_until = 0.0
+        first.context.claims._read_until = 0.0
         with pytest.raises(LogMismatch):
             reader.read(["JFK"])
         second.materialize(force=True)
@@ -201,14 +201,14 @@ def test_a_run_that_another_log_overtakes_fails_and_status_and_verify_say_whose_
         first.materialize()
         assert second.verify().damaged and "claim-store" in second.verify().damaged[0].go_on
         clock.now += timedelta(minutes=1)
-        changes = first.rooms.engine.changes
+        changes = first.context.engine.changes
 
         def overtaken(*arguments, **options):
-            if shared.multi_get([first.rooms.claims.owner_key])[0] is not None and not first.status().failures:
-                second.claim_store(first.rooms.log.log_id)
+            if shared.multi_get([first.context.claims.owner_key])[0] is not None and not first.status().failures:
+                second.claim_store(first.context.log.log_id)
             return changes(*arguments, **options)
 
-        first.rooms.engine.changes = overtaken  # type: ignore[method-assign]
+        first.context.engine.changes = overtaken  # type: ignore[method-assign]
         with pytest.raises(LogMismatch, match="claim-store --from"):
             first.materialize()
         told = first.status()
@@ -221,7 +221,7 @@ def test_a_log_folder_that_goes_under_an_open_process_refuses_writes_at_once(tmp
         store.write("weather", [row("JFK", 1.0)])
         store.materialize()
         folder = tmp_path / "p/.headwater/log"
-        before = store.rooms.log.head_position()
+        before = store.context.log.head_position()
         for another in (False, True):
             folder.rename(tmp_path / "away")
             if another:
@@ -237,7 +237,7 @@ def test_a_log_folder_that_goes_under_an_open_process_refuses_writes_at_once(tmp
                     call()
             shutil.rmtree(folder, ignore_errors=True)
             (tmp_path / "away").rename(folder)
-        assert store.rooms.log.head_position() == before
+        assert store.context.log.head_position() == before
         assert store.write("weather", [row("JFK", 3.0)]).position == before + 1
 
 
@@ -320,8 +320,8 @@ def test_a_copy_goes_on_under_another_name_or_replaces_the_original(tmp_path: Pa
     rename_project("sqlite:///.headwater/registry.db", copy, "flights")
     with folder_project(copy, clock) as other, folder_project(first, clock) as store:
         with pytest.raises(UsageError, match="which is this registry's"):
-            store.claim_store(store.rooms.log_id)
-        other.claim_store(other.rooms.log_id)
+            store.claim_store(store.context.log_id)
+        other.claim_store(other.context.log_id)
         clock.now += timedelta(minutes=1)
         other.materialize()
         other.write("weather", [row("JFK", 64.0, 4)])
@@ -380,13 +380,13 @@ def test_a_store_of_the_release_before_has_no_place_until_it_is_written_to(tmp_p
     with folder_project(first, clock) as store:
         store.write("weather", [row("JFK", 61.0)])
         key = location_key("flights")
-        (place,) = store.rooms.online.multi_get([key])
+        (place,) = store.context.online.multi_get([key])
         assert place is not None
-        store.rooms.online.put_meta({key: None})
+        store.context.online.put_meta({key: None})
     with folder_project(first, clock) as store:
         assert online(store, "JFK") == [61.0]
         store.materialize()
-        assert store.rooms.online.multi_get([key]) == [place]
+        assert store.context.online.multi_get([key]) == [place]
     # nothing tells copies apart that share a store in one process's memory
     with project(tmp_path / "second", shared, clock) as other:
         other.write("weather", [row("JFK", 61.0)])

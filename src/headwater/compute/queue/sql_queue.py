@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from headwater.clock import FIRST_MICROS, LAST_MICROS
-from headwater.compute.refreshing.tables import hints, migrate, reading, stored_format, times, writing
+from headwater.compute.queue.tables import hints, migrate, reading, stored_format, times, writing
 from headwater.database.transactions import upsert
 from headwater.database.watching import generation
 from headwater.errors import FormatError, brief

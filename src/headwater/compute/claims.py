@@ -8,9 +8,11 @@ from dataclasses import astuple
 from typing import TYPE_CHECKING
 
 from headwater.clock import from_micros
-from headwater.compute.writing.registry_location import RegistryLocation, is_copy, location_of
+from headwater.compute.registry_location import RegistryLocation, is_copy, location_of
 from headwater.errors import LogMismatch, Unavailable, UsageError
+from headwater.forks import lazy
 from headwater.offline.files.local import this_host
+from headwater.offline.log.log_id import read_log_id
 from headwater.online.base import OnlineStore, new_token
 from headwater.online.meta import (
     greatest_key,
@@ -42,8 +44,10 @@ class Claims:
         project: the project's name.
         registry: the registry.
         open_log: gives the offline log.
-        log_id: its id.
         online: the online store.
+
+    Attributes:
+        mended: the generation of the offline log that `mend` was called for last.
     """
 
     def __init__(
@@ -51,14 +55,13 @@ class Claims:
         project: str,
         registry: FeatureRegistry,
         open_log: Callable[[], OfflineLog],
-        log_id: str,
         online: OnlineStore,
     ) -> None:
         self._project = project
         self._registry = registry
         self._open_log = open_log
-        self._log_id = log_id
         self.online = online
+        self.mended: str | None = None
         self._generation: str | None = None
         self._looked: float | None = None
         self._read_until = 0.0
@@ -66,6 +69,11 @@ class Claims:
     @property
     def _log(self) -> OfflineLog:
         return self._open_log()
+
+    @lazy
+    def log_id(self) -> str:
+        """The id of the offline log; the log is opened where it has none yet."""
+        return read_log_id(self._registry.database) or self._log.log_id
 
     def claim_log(self, *, look: bool = True) -> None:
         """Make sure, before a write, that this host writes to the folder of the offline log that all hosts use.
@@ -130,10 +138,10 @@ class Claims:
         key = self.owner_key
         data, known = self.online.multi_get([key, self._location_key])
         if data is None and claim:
-            if self.online.put_meta({key: pack_log_id(self._project, self._log_id)}, expected={key: None}):
+            if self.online.put_meta({key: pack_log_id(self._project, self.log_id)}, expected={key: None}):
                 # sessions are held to the epoch from the first row on
                 self.online.epoch(token_key(self._project))
-                data = pack_log_id(self._project, self._log_id)
+                data = pack_log_id(self._project, self.log_id)
             else:
                 data, known = self.online.multi_get([key, self._location_key])
         self._check(data)
@@ -157,9 +165,7 @@ class Claims:
         """Whether the online store was written from another registry with the same log, since one is a copy."""
         if mine is None or known is None or mine == known:
             return False
-        return is_copy(
-            RegistryLocation(*unpack_location(mine)), RegistryLocation(*unpack_location(known)), self._log_id
-        )
+        return is_copy(RegistryLocation(*unpack_location(mine)), RegistryLocation(*unpack_location(known)), self.log_id)
 
     def _copied(self, known: bytes | None) -> LogMismatch:
         """The error where the online store was written from another registry with the same log, with the ways on."""
@@ -168,16 +174,16 @@ class Claims:
         host = "" if there.host == this_host() else " on another host"
         return LogMismatch(
             f"project {self._project!r}: the online store {self.online.info()['place']} holds the rows of the registry "
-            f"{there.path}{host}; {self._registry.database.place} has the same offline log, {self._log_id}: one is a "
+            f"{there.path}{host}; {self._registry.database.place} has the same offline log, {self.log_id}: one is a "
             "copy of the other. If this one is the copy, give it its own name: headwater rename-project NAME. If "
-            f"this registry replaces the other, run: headwater claim-store --from {self._log_id}"
+            f"this registry replaces the other, run: headwater claim-store --from {self.log_id}"
         )
 
     def _check(self, data: bytes | None) -> None:
         """Compare what stands under `owner_key` with this log's id."""
         if data is not None:
             _, log_id = unpack_log_id(data)
-            if log_id != self._log_id:
+            if log_id != self.log_id:
                 raise self._mismatch(log_id)
 
     @property
@@ -237,9 +243,9 @@ class Claims:
         data, known = self.online.multi_get([key, self._location_key])
         here = self._location()
         owner = None if data is None else unpack_log_id(data)[1]
-        if owner != log_id or (owner == self._log_id and not self._is_of_copy(here, known)):
+        if owner != log_id or (owner == self.log_id and not self._is_of_copy(here, known)):
             said = "no offline log" if owner is None else f"offline log {owner}"
-            mine = ", which is this registry's" if owner == self._log_id else ""
+            mine = ", which is this registry's" if owner == self.log_id else ""
             raise UsageError(f"the online store belongs to {said}{mine}, not to {log_id}; nothing was changed")
         # the log's own positions are settled before they go on above the store's
         self.claim_log()
@@ -252,7 +258,7 @@ class Claims:
         token = token_key(self._project)
         (old,) = self.online.multi_get([token])
         entries: dict[bytes, bytes | None] = {watermark_key(self._project, *pair): None for pair in pairs}
-        entries |= {key: pack_log_id(self._project, self._log_id), token: new_token(), self._location_key: here}
+        entries |= {key: pack_log_id(self._project, self.log_id), token: new_token(), self._location_key: here}
         if not self.online.put_meta(entries, expected={key: data, token: old, self._location_key: known}):
             raise Unavailable("the online store was written to while it was taken over; nothing was changed, try again")
         self._looked, self._read_until = None, 0.0
@@ -270,7 +276,7 @@ class Claims:
         """The greatest log position that anything put into the online store has; 0 where it is another's."""
         keys = [greatest_key(self._project), self.owner_key, self._location_key]
         data, owner, known = self.online.multi_get(keys)
-        if owner is not None and unpack_log_id(owner)[1] != self._log_id:
+        if owner is not None and unpack_log_id(owner)[1] != self.log_id:
             return 0
         if known is not None and self._is_of_copy(self._location(), known):
             return 0
@@ -291,7 +297,7 @@ class Claims:
         )
         return LogMismatch(
             f"project {self._project!r}: the online store {self.online.info()['place']} holds the rows of offline log "
-            f"{log_id}{when}; the offline log of this registry is {self._log_id}. If these are two projects, give "
+            f"{log_id}{when}; the offline log of this registry is {self.log_id}. If these are two projects, give "
             "this one its own name: headwater rename-project NAME. If hosts of one project write here, use the "
             "same [registry] url on all of them. If this registry replaces the other, run: headwater claim-store "
             f"--from {log_id}"

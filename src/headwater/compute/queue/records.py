@@ -9,7 +9,7 @@ from datetime import timedelta
 import numpy as np
 import sqlalchemy as sa
 
-from headwater.compute.refreshing.tables import migrate, reading, stored_format, times, totals, writing
+from headwater.compute.queue.tables import migrate, reading, stored_format, times, totals, writing
 from headwater.database.transactions import upsert
 from headwater.forks import OfOneProcess
 

@@ -1,0 +1,162 @@
+"""Definitions to registry: plan, apply that very plan, and move live pointers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from headwater import loader
+from headwater.clock import Clock
+from headwater.compute.context import StoreContext
+from headwater.compute.opening import StoreParts
+from headwater.compute.source_values import check_values
+from headwater.compute.sources import with_parts
+from headwater.config import load_settings
+from headwater.definitions.view import FeatureView
+from headwater.errors import FeatureViewNotFound, RegistryConflict, RemovalsRefused, nearest
+from headwater.observer import Observer
+from headwater.online.powers import Provisioned
+from headwater.planning import diff
+from headwater.planning.plan import Plan, check_same_plan
+from headwater.planning.pointers import PointerChange, pointer_change
+
+_PLANNED_AGAIN = 2
+"""How often `apply` plans again where somebody else has changed the registry meanwhile."""
+
+
+def in_memory(
+    definitions: Iterable[Any],
+    sources: Mapping[str, Any],
+    clock: Clock,
+    path: str | Path,
+    observer: Observer,
+) -> StoreParts:
+    """Parts with nothing on disk, with definitions applied; `FeatureStore.in_memory` says more."""
+    settings = load_settings(path, environ={})
+    settings = replace(
+        settings, project=settings.project or "headwater", registry_url="sqlite://", online_url="memory:"
+    )
+    parts = StoreParts(settings, None, None, None, clock, observer, None)
+    try:
+        definitions = with_parts(definitions)
+        views = {d.name: d for d in definitions if isinstance(d, FeatureView)}
+        for name, rows in sources.items():
+            if name not in views:
+                raise FeatureViewNotFound(f"sources: no view {name!r} among the definitions{nearest(name, views)}")
+            parts.sources.replace(views[name], rows)
+        # values are read when they are asked for
+        _applied(parts, definitions, new_text=False)
+    except BaseException:
+        parts.close()
+        raise
+    return parts
+
+
+def plan(parts: StoreParts, definitions: Iterable[Any] | None, *, every_value: bool, new_text: bool = False) -> Plan:
+    """What `apply` would do; nothing is written, and a registry that is not there yet is not made.
+
+    Args:
+        parts: the store's.
+        definitions: entities, views and services; None: the project's files.
+        every_value: look at the values of every source.
+        new_text: look at those of new sources of text.
+
+    Raises:
+        DefinitionError: everything that is wrong, together.
+        VersionConflict: changed definitions under versions that are registered.
+    """
+    whole = definitions is None
+    if definitions is None:
+        definitions = loader.load_definitions(parts.settings.folder, parts.settings.definitions)
+    definitions = with_parts(definitions)
+    parts.sources.remember(definitions)
+    snapshot, engine = parts.registry.refresh(), parts.open_engine()
+    schemas = parts.sources.schemas(engine, definitions)
+    now = parts.clock()
+    made = diff.plan(snapshot, definitions, schemas, whole_project=whole, now=now)
+    made = replace(made, definitions=None if whole else tuple(definitions))
+    if every_value or new_text:
+        views = [d for d in definitions if isinstance(d, FeatureView)]
+        check_values(engine, snapshot, views, parts.sources.source_of, now, every=every_value)
+    return made
+
+
+def apply(parts: StoreParts, changes: Iterable[Any] | Plan | None, *, promote: bool, allow_removals: bool) -> Plan:
+    """Register definitions: all or nothing.
+
+    Args:
+        parts: the store's.
+        changes: definitions; None: the project's files; a plan: that very plan.
+        promote: what is registered goes live as soon as it has caught up.
+        allow_removals: whether what is live may be retired.
+
+    Raises:
+        DefinitionError, VersionConflict: as `plan`; nothing was changed.
+        RemovalsRefused: something live would be retired; nothing was changed.
+        RegistryConflict: somebody else applied meanwhile, or the files changed since the plan was made; nothing was
+            changed.
+        StoreError: the online store needs a table that cannot be made; nothing was changed.
+    """
+    made = _applied(parts, changes, new_text=True, allow_removals=allow_removals)
+    if promote:
+        context = parts.context
+        context.versions.request_promotion(made, now=context.clock())
+        marks = context.watermarks(context.registry.refresh())
+        context.versions.go_live(marks, now=context.clock())
+    return made
+
+
+def _applied(
+    parts: StoreParts, changes: Iterable[Any] | Plan | None, *, new_text: bool, allow_removals: bool = False
+) -> Plan:
+    """Apply; where somebody else was first with the same, what is left of it."""
+    if isinstance(changes, Plan):
+        check_same_plan(changes, plan(parts, changes.definitions, every_value=False, new_text=new_text))
+        return _apply(parts.context, changes, allow_removals)
+    definitions = None if changes is None else tuple(changes)
+    made = plan(parts, definitions, every_value=False, new_text=new_text)
+    for _ in range(_PLANNED_AGAIN):
+        try:
+            return _apply(parts.context, made, allow_removals)
+        except RegistryConflict:
+            again = plan(parts, definitions, every_value=False)
+            if again.stages and not made.has_same_stages(again):
+                raise
+            made = again
+    return _apply(parts.context, made, allow_removals)
+
+
+def _apply(context: StoreContext, made: Plan, allow_removals: bool) -> Plan:
+    if made.removals and not allow_removals:
+        raise RemovalsRefused(
+            f"{', '.join(made.removals)}: live, and no longer in the project's files; nothing was changed: "
+            "'headwater apply --allow-removals' (allow_removals=True) retires what is gone; this cannot be undone",
+            made.removals,
+        )
+    if isinstance(context.online, Provisioned):
+        context.online.provision()
+    context.registry.apply(made, now=context.clock(), log_head=context.log.head_position())
+    return made
+
+
+def promote(context: StoreContext, name: str, version: str, *, force: bool) -> PointerChange:
+    """Make a version of a view or service live.
+
+    Raises:
+        ChangeRefused: it is not materialized as far as the live one (`force` overrides), or is retired.
+    """
+    marks = context.watermarks(context.registry.refresh())
+    stages = context.versions.promote(name, version, watermarks=marks, now=context.clock(), force=force)
+    return pointer_change(context.registry.snapshot(), name, stages)
+
+
+def rollback(context: StoreContext, name: str) -> PointerChange:
+    """Make the version of a view or service live that was live before.
+
+    Raises:
+        ChangeRefused: none was live before, or it is retired.
+    """
+    stages = context.versions.rollback(name, now=context.clock())
+    return pointer_change(context.registry.snapshot(), name, stages)
