@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 import headwater as hw
-from headwater.compute.refreshing import tables as refresh_tables
+from headwater.compute.queue import tables as refresh_tables
 from headwater.offline.log import tables as log_tables
 from headwater.online.meta import META_VERSION, read_purges, unpack_log_id, unpack_watermark
 from headwater.online.rows.codec import VERSION_BYTE, header

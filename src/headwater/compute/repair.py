@@ -13,7 +13,6 @@ from headwater.compute.materializing.lease import RunLease
 from headwater.compute.materializing.mend import mend
 from headwater.compute.refreshing.requests import LAST_RETRY
 from headwater.compute.reports import ClockRepairReport
-from headwater.compute.writing.rows import RowVersion
 from headwater.compute.writing.swap import update
 from headwater.errors import ClockError
 from headwater.offline.log.repair import ClockRepair, Moved
@@ -33,6 +32,7 @@ from headwater.online.rows.codec import (
 )
 from headwater.online.rows.encoder import ViewRows
 from headwater.planning.resolve import ResolvedView, whole_view
+from headwater.planning.row_reading import RowVersion
 
 _CHUNK = 100_000
 

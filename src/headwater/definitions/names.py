@@ -78,6 +78,8 @@ def same_but_case(name: str, other: str, files: tuple[str | None, str | None] = 
     return f"columns {name!r} and {other!r} differ only in case, which SQL does not distinguish{where}; rename one"
 
 
+CREATED = "created_time"
+"""The reserved column of a row's created time, which counts where the source's own has none."""
 LOG_COLUMNS = ("__position", "__arrival", "__through")
 """Columns of the offline log that rows which are written cannot have beside them."""
 

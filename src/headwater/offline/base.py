@@ -20,8 +20,7 @@ from headwater.planning.watermark import Watermark
 POSITION = "__position"
 ARRIVAL = "__arrival"
 THROUGH = "__through"
-CREATED = "created_time"
-"""Reserved columns of the offline log: a position in it, an arrival (microseconds), a D, the created time of a row."""
+"""Reserved columns of the offline log: a position in it, an arrival (microseconds), a D."""
 
 Tombstone = tuple[int, int]
 """(P, D): for reads at D (microseconds) and later, hides log rows at positions before P and every row known by D."""

@@ -21,10 +21,10 @@ from headwater.clock import MIN_MICROS, duration_micros, to_micros
 from headwater.database.engine import open_engine
 from headwater.errors import ClockError
 from headwater.offline.log import state as log_state
-from headwater.offline.log.log import OfflineLog, RowGroup
+from headwater.offline.log.log import OfflineLog, RowBatch
 from headwater.offline.log.state import CLOCK_LIMIT
 from headwater.offline.log.tables import metadata
-from headwater.offline.log.tombstones import RowReading
+from headwater.planning.row_reading import RowReading
 from headwater.testing import SCALE
 
 Place = tuple[str, Path]
@@ -217,7 +217,7 @@ class OfflineLogClockSuite:
 def _write(log: OfflineLog, view: str, *keys: str) -> int:
     """Write a row of some keys; its arrival."""
     table = pa.table({"k": list(keys), "x": pa.array([1.0] * len(keys))})
-    (appended,) = log.append(view, [RowGroup(table, np.arange(len(keys)))], [READING])
+    (appended,) = log.append(view, [RowBatch(table, np.arange(len(keys)))], [READING])
     return int(appended.table.column("__arrival")[0].as_py()) if appended.table.num_rows else log.now()
 
 

@@ -19,11 +19,11 @@ from headwater.database.engine import open_engine
 from headwater.errors import FormatError, LogMismatch, StoreError
 from headwater.offline.log import core as log_core
 from headwater.offline.log import log as log_module
-from headwater.offline.log.log import Appended, OfflineLog, RowGroup
+from headwater.offline.log.log import OfflineLog, RowBatch
 from headwater.offline.log.state import MAX_POSITION, LogRestored
 from headwater.offline.log.tables import counter, deletes, formats, metadata
-from headwater.offline.log.tombstones import RowReading
 from headwater.planning.resolve import LogKeys
+from headwater.planning.row_reading import RowReading
 
 Place = tuple[str, Path]
 
@@ -48,9 +48,9 @@ def rows(
     return pa.table({**columns, **more})
 
 
-def group(table: pa.Table, places: Sequence[int] | None = None) -> RowGroup:
+def group(table: pa.Table, places: Sequence[int] | None = None) -> RowBatch:
     """Rows of one write."""
-    return RowGroup(table, np.arange(table.num_rows) if places is None else np.array(places))
+    return RowBatch(table, np.arange(table.num_rows) if places is None else np.array(places))
 
 
 def content(log: OfflineLog, view: str = "w", until: int | None = None) -> list[tuple[int, str, object]]:
@@ -85,7 +85,7 @@ def _put_back(engine: sa.Engine, copy: dict[sa.Table, list[dict[str, object]]]) 
                 connection.execute(table.insert(), found)
 
 
-def _arrivals(appended: Sequence[Appended]) -> list[int]:
+def _arrivals(appended: Sequence[RowBatch]) -> list[int]:
     return [at for part in appended for at in part.table.column("__arrival").to_pylist()]
 
 

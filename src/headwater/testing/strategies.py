@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from headwater.definitions.entity import Entity
 from headwater.definitions.feature import Feature
+from headwater.definitions.names import CREATED
 from headwater.definitions.sources import PushSource, Source, TableSource
 from headwater.definitions.view import FeatureSelection, FeatureView
-from headwater.offline.base import ARRIVAL, CREATED, POSITION, LogPart
+from headwater.offline.base import ARRIVAL, POSITION, LogPart
 from headwater.testing.cases import HistoryCase, ViewCase
 from headwater.testing.oracle import Delete, Key, LogRow, OracleView, SourceRow, floor_micros
 from headwater.testing.pools import (

@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 import sqlalchemy as sa
 
-from headwater.compute.refreshing import tables as refresh_tables
+from headwater.compute.queue import tables as refresh_tables
 from headwater.database.database import Database
 from headwater.offline.log import migrations as log_migrations
 from headwater.offline.log import tables as log_tables

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pyarrow as pa
 
 from headwater.compute.context import StoreContext
-from headwater.compute.writing.rows import RowVersion
 from headwater.definitions.sources import PushSource
 from headwater.offline.base import LogSlice, ViewInput
 from headwater.planning.resolve import ResolvedView
+from headwater.planning.row_reading import RowVersion
 
 
 def view_input(context: StoreContext, view: ResolvedView, until: int | None = None) -> ViewInput:

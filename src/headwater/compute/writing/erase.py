@@ -11,7 +11,6 @@ import pyarrow as pa
 from headwater.clock import duration_micros, to_micros
 from headwater.compute.context import RUN, WRITE_TIME, StoreContext
 from headwater.compute.writing.delete import hide_stored, note_purges, stored_rows
-from headwater.compute.writing.rows import RowVersion
 from headwater.compute.writing.swap import Until, update
 from headwater.errors import FormatError
 from headwater.offline.base import Tombstone
@@ -22,6 +21,7 @@ from headwater.online.rows.codec import header
 from headwater.online.rows.encoder import ViewRows
 from headwater.planning.catching_up import RETIRED_ROWS
 from headwater.planning.resolve import ResolvedView, whole_view
+from headwater.planning.row_reading import RowVersion
 from headwater.planning.snapshot import ViewRecord, ViewVersion
 
 _CHUNK = 10_000

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from headwater.clock import MIN_MICROS
-from headwater.compute.writing.rows import RowVersion
 from headwater.offline.base import ARRIVAL, POSITION
-from headwater.offline.log.tombstones import created_columns
 from headwater.planning.local_time import days_of, source_times
+from headwater.planning.row_reading import RowVersion, known_at
 from headwater.types import DType
 
 EVENT_TIME, CREATED_TIME, ORIGIN, PLACE = "__event", "__created", "__origin", "__position"
@@ -38,7 +37,7 @@ def project(version: RowVersion, table: pa.Table) -> pa.RecordBatch:
     )
     columns += [
         event_micros,
-        _created(version, table),
+        pa.array(version.reading.created_at(table, table.column(ARRIVAL).to_numpy())),
         pa.array(np.full(table.num_rows, FROM_LOG, np.int8)),
         one_chunk(table.column(POSITION)),
     ]
@@ -53,18 +52,9 @@ def project(version: RowVersion, table: pa.Table) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, names)
 
 
-def known_at(batch: pa.RecordBatch) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """max(event time, created time) of each row, microseconds."""
-    found: np.ndarray[tuple[int], np.dtype[np.int64]] = np.maximum(
-        batch.column(EVENT_TIME).to_numpy(), batch.column(CREATED_TIME).to_numpy()
-    )
-    return found
-
-
-def _created(version: RowVersion, table: pa.Table) -> pa.Array:
-    """The created time that a row carries (the source's column, else the reserved one), else its arrival."""
-    carried = [_micros(table.column(name)) for name in created_columns(version.reading.created, table.schema)]
-    return pc.coalesce(*carried, one_chunk(table.column(ARRIVAL)))
+def known(batch: pa.RecordBatch) -> NDArray[np.int64]:
+    """When each row became known, microseconds."""
+    return known_at(batch.column(EVENT_TIME).to_numpy(), batch.column(CREATED_TIME).to_numpy())
 
 
 def _micros(column: pa.ChunkedArray) -> pa.Array:

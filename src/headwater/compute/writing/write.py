@@ -17,9 +17,9 @@ from headwater.compute.context import StoreContext
 from headwater.compute.recent import RecentWrite, Sample, sample
 from headwater.compute.reports import WriteReport
 from headwater.compute.writing.acknowledged import acknowledge, check_durability
-from headwater.compute.writing.project import PLACE, known_at, project
+from headwater.compute.writing.project import PLACE, known, project
 from headwater.compute.writing.put import put_rows
-from headwater.compute.writing.rows import Checked, RowVersion, check_rows
+from headwater.compute.writing.rows import Checked, check_rows
 from headwater.compute.writing.too_large import named, too_large
 from headwater.definitions.sources import PushSource
 from headwater.errors import (
@@ -30,13 +30,14 @@ from headwater.errors import (
     UsageError,
 )
 from headwater.offline.base import ARRIVAL, POSITION
-from headwater.offline.log.log import Appended
+from headwater.offline.log.log import RowBatch
 from headwater.offline.log.state import LogRestored
 from headwater.offline.log.write_buffer import stamped
 from headwater.online.base import PutOutcome
 from headwater.online.rows.encoder import ViewRows
 from headwater.online.session import Session, check_session
 from headwater.planning.resolve import whole_view
+from headwater.planning.row_reading import RowVersion
 from headwater.planning.snapshot import RegistrySnapshot, ViewRecord
 from headwater.types import WriteTarget
 
@@ -187,7 +188,7 @@ def _write_checked(
     target: WriteTarget,
     until: int,
 ) -> tuple[WriteReport, Sample]:
-    appended: list[Appended] = []
+    appended: list[RowBatch] = []
     if checked.groups:
         readings = [version.reading for version in versions]
         appended = context.log.append(view, checked.groups, readings, unchanged(context, snapshot))
@@ -196,10 +197,8 @@ def _write_checked(
     purged = checked.count - checked.rejected - kept
     if target is WriteTarget.OFFLINE:
         return report(checked, Outcomes(kept), purged, position), ()
-    takers = zip(appended, checked.takers, strict=True)
     try:
-        rows = [(a.table, a.rows, versions_) for a, versions_ in takers]
-        outcomes = _put_versions(context, versions, checked.count, rows, until)
+        outcomes = _put_versions(context, versions, checked.count, appended, until)
     except StoreError as bad:
         kept = f"the rows are in the offline log (up to position {position}), the next materialize tries again"
         raise type(bad)(f"{bad}; {kept}") from bad
@@ -242,12 +241,8 @@ class Outcomes:
     sample: Sample = ()
 
 
-Placed = tuple[pa.Table, NDArray[np.int64], tuple[int, ...]]
-"""Stamped rows, the place of each in the write, and the versions that take them."""
-
-
 def _put_versions(
-    context: StoreContext, versions: Sequence[RowVersion], count: int, groups: Sequence[Placed], until: int
+    context: StoreContext, versions: Sequence[RowVersion], count: int, groups: Sequence[RowBatch], until: int
 ) -> Outcomes:
     """Put rows online for every version that takes them; what is not known yet is withheld.
 
@@ -262,12 +257,12 @@ def _put_versions(
     some: Sample = ()
     large: dict[int, list[str]] = {}
     for i, version in enumerate(versions):
-        mine = [(project(version, table), rows) for table, rows, takers in groups if i in takers and table.num_rows]
+        mine = [(project(version, g.table), g.rows) for g in groups if i in g.versions and g.table.num_rows]
         if not mine:
             continue
         batch, rows = _in_order(mine)
         taken[rows] = True
-        future = known_at(batch) > _horizon(context, groups)
+        future = known(batch) > _horizon(context, groups)
         if future.any():
             withheld[rows[future]] = True
             batch, rows = batch.filter(pa.array(~future)), rows[~future]
@@ -291,9 +286,9 @@ def _put_versions(
     return Outcomes(int(put.sum()), int(others.sum()), int(withheld.sum()), len(large), problems, some)
 
 
-def _horizon(context: StoreContext, groups: Sequence[Placed]) -> int:
+def _horizon(context: StoreContext, groups: Sequence[RowBatch]) -> int:
     """Rows known after this instant are withheld: the log's clock and the tolerance."""
-    arrived = max((table.column(ARRIVAL)[0].as_py() for table, _, _ in groups if table.num_rows), default=MIN_MICROS)
+    arrived = max((g.table.column(ARRIVAL)[0].as_py() for g in groups if g.table.num_rows), default=MIN_MICROS)
     return arrived + duration_micros(context.settings.tolerance)
 
 
@@ -316,20 +311,21 @@ def write_cached(
         RowsRejected: a row from the future, with `errors="raise"`.
     """
     arrival = context.log.arrival(view)
-    groups: list[Placed] = []
+    groups: list[RowBatch] = []
     late: list[int] = []
     problems: list[str] = []
     purged = 0
-    for group, takers in zip(checked.groups, checked.takers, strict=True):
+    for group in checked.groups:
+        takers = [versions[i] for i in group.versions]
         table = stamped(group.table, np.zeros(group.table.num_rows, np.int64), arrival)
-        future, gone = _unfit_for_cache(context, view, [versions[i] for i in takers], table, arrival)
+        future, gone = _unfit_for_cache(context, view, takers, table, arrival)
         late += [int(row) for row in group.rows[future]]
         purged += int((gone & ~future).sum())
         keep = ~(future | gone)
-        large = _too_large_for_cache(context, [versions[i] for i in takers], table.filter(pa.array(keep)))
+        large = _too_large_for_cache(context, takers, table.filter(pa.array(keep)))
         problems += [f"row {group.rows[keep][at]}: {text}" for at, text in large.items()]
         keep[np.flatnonzero(keep)[list(large)]] = False
-        groups.append((table.filter(pa.array(keep)), group.rows[keep], takers))
+        groups.append(replace(group, table=table).only(keep))
     text = "known in the future: a cache-only row is not kept for later; write it with to='both'"
     problems += [f"row {row}: {text}" for row in sorted(late)]
     if problems:
@@ -366,8 +362,8 @@ def _unfit_for_cache(
     future, gone = np.zeros(table.num_rows, bool), np.ones(table.num_rows, bool)
     for version in takers:
         batch = project(version, table)
-        known = known_at(batch)
-        future |= known > horizon
+        since = known(batch)
+        future |= since > horizon
         keys = pa.Table.from_batches([batch]).select([key.name for key in version.view.keys])
-        gone &= known <= context.log.purged(view, keys, version.view.key_names)
+        gone &= since <= context.log.purged(view, keys, version.view.key_names)
     return future, gone

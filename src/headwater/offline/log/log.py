@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -38,7 +38,6 @@ from headwater.offline.log.tables import (
     views,
 )
 from headwater.offline.log.tombstones import (
-    RowReading,
     all_purges,
     greatest,
     hidden_stamped,
@@ -51,6 +50,7 @@ from headwater.offline.log.tombstones import (
     tombstone_under,
 )
 from headwater.offline.log.write_buffer import between, insert_rows, rewrite_head, stamped
+from headwater.planning.row_reading import RowReading
 
 HEAD_ROWS = 50_000
 """How many rows the write buffer may hold before it is compacted into files."""
@@ -60,29 +60,22 @@ Check = Callable[[sa.Connection], None]
 
 
 @dataclass(frozen=True)
-class RowGroup:
-    """Rows of one write that share a set of columns.
+class RowBatch:
+    """Rows of one write that share a set of columns, and the versions that take them.
 
     Attributes:
-        table: the rows, in the types the log keeps.
+        table: the rows, in the types the log keeps; of rows that the log took with `__position` and `__arrival`.
         rows: the index of each among all the rows of the write; ascending.
+        versions: the indices of the versions that take them, among those that the write was checked for.
     """
 
     table: pa.Table
     rows: NDArray[np.int64]
+    versions: tuple[int, ...] = ()
 
-
-@dataclass(frozen=True)
-class Appended:
-    """A group as the log took it.
-
-    Attributes:
-        table: the rows kept, with `__position` and `__arrival`.
-        rows: the index of each kept row in the write; a purge hides the others.
-    """
-
-    table: pa.Table
-    rows: NDArray[np.int64]
+    def only(self, keep: NDArray[np.bool_]) -> RowBatch:
+        """Some of the rows."""
+        return replace(self, table=self.table.filter(pa.array(keep)), rows=self.rows[keep])
 
 
 @dataclass(frozen=True)
@@ -134,8 +127,8 @@ class OfflineLog(LogChecks):
             return rows_after(connection, view, position)
 
     def append(
-        self, view: str, groups: Sequence[RowGroup], readings: Iterable[RowReading] = (), check: Check | None = None
-    ) -> list[Appended]:
+        self, view: str, groups: Sequence[RowBatch], readings: Iterable[RowReading] = (), check: Check | None = None
+    ) -> list[RowBatch]:
         """Add the rows of one write.
 
         Args:
@@ -143,6 +136,9 @@ class OfflineLog(LogChecks):
             groups: its rows, by their columns.
             readings: how the view's versions find keys and times, to leave out what was purged.
             check: called within the transaction before anything is stored.
+
+        Returns:
+            The batches with the rows that were kept; a purge hides the others.
 
         Raises:
             StorageFull, StoreReadOnly, Unavailable: nothing was added.
@@ -166,14 +162,14 @@ class OfflineLog(LogChecks):
         return appended
 
     def _without_purged(
-        self, log: LogTransaction, view: str, group: RowGroup, readings: list[RowReading], purged: int
-    ) -> RowGroup:
+        self, log: LogTransaction, view: str, group: RowBatch, readings: list[RowReading], purged: int
+    ) -> RowBatch:
         gone = purged_rows(log.connection, view, group.table, log.clock, readings, self.digests, purged)
-        return RowGroup(group.table.filter(pa.array(~gone)), group.rows[~gone]) if gone.any() else group
+        return group.only(~gone) if gone.any() else group
 
     def _insert(
-        self, log: LogTransaction, view: str, groups: Sequence[RowGroup], after: int, arrival: int
-    ) -> list[Appended]:
+        self, log: LogTransaction, view: str, groups: Sequence[RowBatch], after: int, arrival: int
+    ) -> list[RowBatch]:
         # positions follow the order in which the user gave the rows, whatever their columns
         order = np.sort(np.concatenate([group.rows for group in groups])) if groups else np.array([], np.int64)
         appended = []
@@ -183,7 +179,7 @@ class OfflineLog(LogChecks):
                 shape = log.known.shapes.number(log.connection, view, group.table.schema)
                 insert_rows(log.connection, view, shape, group.table, positions, arrival)
                 log.buffered += len(positions)
-            appended.append(Appended(stamped(group.table, positions, arrival), group.rows))
+            appended.append(replace(group, table=stamped(group.table, positions, arrival)))
         return appended
 
     def delete(

@@ -18,7 +18,7 @@ from headwater.offline.log.folder import LogFolder
 from headwater.offline.log.left_out import read_batches, stored_key
 from headwater.offline.log.state import LogTransaction
 from headwater.offline.log.tables import deletes, files, gaps, head, left_out, purges, removals, rewritten, views
-from headwater.offline.log.tombstones import RowReading
+from headwater.planning.row_reading import RowReading
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime
 from functools import lru_cache
 from itertools import permutations
@@ -17,77 +16,12 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from headwater.clock import MIN_MICROS, to_micros
-from headwater.offline.base import ARRIVAL, CREATED, POSITION, Tombstone
+from headwater.offline.base import ARRIVAL, POSITION, Tombstone
 from headwater.offline.log.tables import deletes, purges
 from headwater.offline.log.write_buffer import Shapes, encode_batch
+from headwater.planning.row_reading import RowReading
 
 _LENGTH = struct.Struct("<I")
-
-
-@dataclass(frozen=True)
-class RowReading:
-    """How a view version reads a row of the log: which of its columns hold the join keys and the times.
-
-    Attributes:
-        keys: the source's columns of the join keys, in the entity's order.
-        event: the column of the event time; None: valid always.
-        created: the column of the created time, before the reserved one; None: the reserved one, else the arrival.
-        names: the join keys, in the same order; none: they are named like the columns.
-        key_names: what other versions call these join keys, each in the same order.
-    """
-
-    keys: tuple[str, ...]
-    event: str | None
-    created: str | None
-    names: tuple[str, ...] = ()
-    key_names: tuple[tuple[str, ...], ...] = ()
-
-    def fits(self, schema: pa.Schema) -> bool:
-        """Whether rows with these columns can be the version's: they have its keys, and its times are times.
-
-        A column that is the created time for one version can be text for another, which alone takes such rows then; a
-        row need not have one.
-        """
-        types = dict(zip(schema.names, schema.types, strict=True))
-        if not set(self.keys) <= types.keys() or (self.event is not None and self.event not in types):
-            return False
-        return all(_is_time(types[name]) for name in (self.event, self.created) if name in types)
-
-    def key_table(self, table: pa.Table) -> pa.Table:
-        """The join keys of rows, by name."""
-        keys = table.select(self.keys)
-        return keys.rename_columns(list(self.names)) if self.names else keys
-
-    def known_at(self, table: pa.Table, arrivals: NDArray[np.int64]) -> NDArray[np.int64]:
-        """max(event time, created time) of each row, microseconds."""
-        created = arrivals
-        for name in reversed(created_columns(self.created, table.schema)):
-            created = _micros(table.column(name), created)
-        return created if self.event is None else np.maximum(_micros(table.column(self.event), created), created)
-
-
-def _is_time(given: pa.DataType) -> bool:
-    return bool(pa.types.is_timestamp(given) or pa.types.is_null(given))
-
-
-def created_columns(created: str | None, schema: pa.Schema) -> list[str]:
-    """The columns of the log that say when a row was created, of which the first that is not NULL counts; else arrival.
-
-    Args:
-        created: the source's column of the created time.
-        schema: of the rows. Columns in which there are no times do not count.
-    """
-    names = dict.fromkeys(name for name in (created, CREATED) if name is not None)
-    return [name for name in names if name in schema.names and pa.types.is_timestamp(schema.field(name).type)]
-
-
-def _micros(column: pa.ChunkedArray, otherwise: NDArray[np.int64]) -> NDArray[np.int64]:
-    """A column of microsecond timestamps as integers; where it is NULL, or no such column, the other value."""
-    if not pa.types.is_timestamp(column.type):
-        return otherwise
-    present = column.is_valid().to_numpy()
-    values = column.cast(pa.int64()).fill_null(0).to_numpy()
-    return np.where(present, values, otherwise).astype(np.int64)
 
 
 class Digests:

@@ -65,7 +65,7 @@ def test_a_row_that_an_earlier_release_took_stops_nothing(tmp_path: Path, monkey
     with hw.FeatureStore(tmp_path, clock=lambda: NOON) as store:
         store.apply([view(hw.PushSource(event_time="at"))])
         with monkeypatch.context() as patch:
-            patch.setattr("headwater.compute.writing.rows._too_wide", lambda *_: {})
+            patch.setattr("headwater.compute.writing.taken_rows._too_wide", lambda *_: {})
             store.write("v", rows, to="offline")
         store.materialize()
         assert store.get_online_features(["v:x"], [7]).to_dict()["x"] == [1.0]

@@ -40,9 +40,9 @@ from headwater.offline.engines.duckdb.zones import day_sql, source_zone
 from headwater.offline.files.footers import null_count, time_range
 from headwater.offline.join.pit import hidden_rows
 from headwater.offline.join.relations import Relation, Tree, ViewRelations, column, number
-from headwater.offline.log.tombstones import created_columns
 from headwater.planning.local_time import LocalTimes
 from headwater.planning.resolve import ResolvedView
+from headwater.planning.row_reading import created_columns
 from headwater.types import Date, DType, String
 
 _REACH = "reach"

@@ -15,7 +15,7 @@ import pytest
 import headwater as hw
 from headwater.errors import HeadwaterError, SourceError
 from headwater.offline.engines.duckdb.engine import DuckDBEngine
-from headwater.offline.log.log import RowGroup
+from headwater.offline.log.log import RowBatch
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 MICROS = pa.timestamp("us", "UTC")
@@ -224,7 +224,7 @@ def test_rows_of_the_log_that_an_earlier_release_took_are_left_out_and_counted(
         store.apply([thing, view])
         table = pa.table({**GOOD, column: values})
         store.context.claims.claim_log()
-        store.context.log.append("things", [RowGroup(table, np.arange(2))])
+        store.context.log.append("things", [RowBatch(table, np.arange(2))])
         if compacted:
             store.context.log.roll()
         result = store.get_historical_features(SPINE, ["things:name"])
