@@ -12,7 +12,7 @@ from headwater.cli.sheet import Drawable, Line, Sheet
 
 if TYPE_CHECKING:
     from headwater.cli.files import Taken
-    from headwater.compute.reading.prepared import Explained
+    from headwater.compute.reading.explained import Explained
     from headwater.offline.join.result import HistoryResult
     from headwater.online.reading.result import OnlineResult
     from headwater.planning.resolve import ResolvedRequest

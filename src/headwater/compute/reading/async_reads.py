@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from headwater import forks
-from headwater.compute.reading.prepared import PreparedReader, again, refreshed_ask
+from headwater.compute.reading.prepared import PreparedReader, again
+from headwater.compute.reading.read_arguments import refreshed_ask
 from headwater.errors import Unavailable
 from headwater.online.base import OnlineStore
 from headwater.online.fetching.fetcher import Ask, AsyncFetcher

@@ -5,66 +5,45 @@ from __future__ import annotations
 import time
 import warnings as python_warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from headwater import forks
-from headwater.clock import duration_micros, parse_duration, to_micros
 from headwater.compute.claims import Claims
 from headwater.compute.context import StoreContext
+from headwater.compute.reading.active import check_active, lost_rows, rows_lost, rows_until
+from headwater.compute.reading.explained import Explained
 from headwater.compute.reading.follow import follow
+from headwater.compute.reading.read_arguments import (
+    LONGEST_WAIT,
+    ask_of,
+    instant_of,
+    level_of,
+    micros_of,
+    policy_of,
+    refreshed_ask,
+)
 from headwater.compute.reading.services import ReadServices
 from headwater.errors import (
     ChangeRefused,
-    ConsistencyNotSupported,
-    SessionRequired,
     Unavailable,
     UsageError,
-    nearest,
 )
 from headwater.interrupts import leaves_nothing
-from headwater.online.base import OnlineStore
 from headwater.online.fetching.fetcher import PLAIN, Ask, Rows, surest
 from headwater.online.powers import UNREAD
 from headwater.online.reading.reader import AHEAD, ANY_TIME, KeyPlan, OnlineReader
 from headwater.online.reading.result import OnlineResult
 from headwater.online.reading.staleness import may_be_stale, stale_rows
 from headwater.online.rows.decoded import not_later
-from headwater.online.session import Session, check_session
-from headwater.planning.catching_up import RETIRED_ROWS, unreadable, view_behind
-from headwater.planning.resolve import ResolvedRequest, ResolvedView, resolve
+from headwater.online.session import Session
+from headwater.planning.catching_up import RETIRED_ROWS
+from headwater.planning.resolve import ResolvedRequest, resolve
 from headwater.planning.snapshot import RegistrySnapshot
 from headwater.registry.reader import REFRESH
 from headwater.types import ConsistencyLevel, DType, StalePolicy
 
 _FLAG, _REFRESH = StalePolicy.FLAG, StalePolicy.REFRESH
-_NEEDS_SESSION = frozenset({ConsistencyLevel.SESSION, ConsistencyLevel.MONOTONIC_READ})
-
-
-LONGEST_WAIT = 1e7
-"""Seconds (four months): a longer deadline or budget is held at it, since threads cannot wait for ever."""
-
-
-@dataclass(frozen=True)
-class Explained:
-    """One read, taken apart.
-
-    Attributes:
-        result: what it gave.
-        keys: how many distinct keys were asked for.
-        views: view label → version.
-        store: what the online store says of itself (kind, place).
-        round_trips: calls to the store.
-        steps: what was done, and the milliseconds it took, in order.
-    """
-
-    result: OnlineResult
-    keys: int
-    views: Mapping[str, str]
-    store: Mapping[str, str | int]
-    round_trips: int
-    steps: tuple[tuple[str, float], ...]
 
 
 class PreparedReader(forks.OfOneProcess):
@@ -105,7 +84,7 @@ class PreparedReader(forks.OfOneProcess):
         self._services = services
         self._features = features
         self._full_names = full_names
-        self._level = _level(context.online, consistency)
+        self._level = level_of(context.online, consistency)
         self._fetcher = services.fetcher
         self._asks = context.settings.refreshing.requests
         self._refresh = registry_refresh.total_seconds()
@@ -116,9 +95,9 @@ class PreparedReader(forks.OfOneProcess):
         self._snapshot = self._look()
         self._next = time.monotonic() + self._refresh
         request = resolve(self._snapshot, features, full_names=full_names)
-        _check_active(context, self._snapshot, request)
+        check_active(context, self._snapshot, request)
         self._reader = self._of(request)
-        self._ends = _ends(request)
+        self._ends = rows_until(request)
         self._lost: frozenset[tuple[str, str]] = frozenset()
         """(view, version) of what a service reads whose rows the online store lost since."""
         self.warnings: tuple[str, ...] = ()
@@ -284,7 +263,7 @@ class PreparedReader(forks.OfOneProcess):
         """Seconds that a refresh may take, of a read that began at a time of `time.monotonic()`."""
         given = self._context.settings.refreshing.budget.total_seconds()
         if refresh_budget is not None:
-            given = min(_age(refresh_budget, "refresh_budget") / 1e6, LONGEST_WAIT)
+            given = min(micros_of(refresh_budget, "refresh_budget") / 1e6, LONGEST_WAIT)
         return given if ask.deadline is None else max(0.0, min(given, ask.deadline - (time.monotonic() - began)))
 
     def ask_refresh(self, reader: OnlineReader, plan: KeyPlan, at: int, age: int | None) -> None:
@@ -312,17 +291,18 @@ class PreparedReader(forks.OfOneProcess):
         context = self._context
         ask = PLAIN
         if consistency is not None or session is not None or deadline is not None or self._level is not None:
-            ask = self._ask(consistency, session, deadline)
+            level = self._level if consistency is None else level_of(context.online, consistency)
+            ask = ask_of(context, level, session, deadline)
         if self._lost:
-            raise ChangeRefused(_rows_lost(self._lost))
+            raise ChangeRefused(rows_lost(self._lost))
         if self._ends is not None and context.now() >= self._ends:
-            _check_active(context, self._snapshot, self._reader.request)
+            check_active(context, self._snapshot, self._reader.request)
         if now is None:
             at, ahead = context.now(), AHEAD if session is None else ANY_TIME
         else:
-            at, ahead = _instant(now), 0
-        policy = _FLAG if stale is _FLAG else _policy(stale)
-        age = None if max_age is None else _age(max_age)
+            at, ahead = instant_of(now), 0
+        policy = _FLAG if stale is _FLAG else policy_of(stale)
+        age = None if max_age is None else micros_of(max_age)
         return self._reader, ask, at, ahead, policy, age
 
     @property
@@ -347,15 +327,15 @@ class PreparedReader(forks.OfOneProcess):
         if self.due:
             self.look()
         reader = self._reader
-        at, ahead = (self._context.now(), AHEAD) if now is None else (_instant(now), 0)
+        at, ahead = (self._context.now(), AHEAD) if now is None else (instant_of(now), 0)
         marks.append(time.perf_counter())
         plan = reader.plan_keys(entities)
         marks.append(time.perf_counter())
         rows = self._fetcher.rows(plan.keys)
         self._context.claims.check_reads()
         marks.append(time.perf_counter())
-        age = None if max_age is None else _age(max_age)
-        result = reader.decode(plan, rows, now=at, ahead=ahead, stale=_policy(stale), max_age=age)
+        age = None if max_age is None else micros_of(max_age)
+        result = reader.decode(plan, rows, now=at, ahead=ahead, stale=policy_of(stale), max_age=age)
         result.to_dict()
         marks.append(time.perf_counter())
         names = ("look at the registry", "find the keys", "get the rows", "decode")
@@ -377,65 +357,19 @@ class PreparedReader(forks.OfOneProcess):
             if snapshot is self._snapshot:
                 return
             followed = follow(snapshot, self._features, self._reader.request, self._full_names)
-            self._lost = _lost(self._lost, self._reader.request, followed.request)
+            self._lost = lost_rows(self._lost, self._reader.request, followed.request)
             if followed.request != self._reader.request:
                 self._reader = self._of(followed.request)
-                self._ends = _ends(followed.request)
+                self._ends = rows_until(followed.request)
             fresh = [text for text in followed.warnings if text not in self.warnings]
             self.warnings = followed.warnings
             self._snapshot = snapshot
         for text in fresh:
             python_warnings.warn(text, UserWarning, stacklevel=4)
 
-    def _ask(
-        self, consistency: ConsistencyLevel | str | None, session: Session | None, deadline: timedelta | str | None
-    ) -> Ask:
-        """How a read wants its rows, checked."""
-        level = self._level if consistency is None else _level(self._context.online, consistency)
-        if level in _NEEDS_SESSION and session is None:
-            raise SessionRequired(f"consistency={level.value!r} needs a session: pass session=store.session()")
-        if session is not None:
-            check_session(session, self._context.store_name)
-        within = None if deadline is None else min(_age(deadline, "deadline") / 1e6, LONGEST_WAIT)
-        if level in (None, ConsistencyLevel.EVENTUAL) and session is None and within is None:
-            return PLAIN
-        return Ask(level or ConsistencyLevel.EVENTUAL, session, within)
-
     def _refuse_request(self, request: Mapping[str, Any]) -> None:
         names = ", ".join(map(repr, request))
         raise UsageError(f"request: none of the requested features takes {names}; omit request=")
-
-
-def _level(store: OnlineStore, level: ConsistencyLevel | str | None) -> ConsistencyLevel | None:
-    """A consistency level that the store can give.
-
-    Raises:
-        UsageError: no such level.
-        ConsistencyNotSupported: it cannot.
-    """
-    if level is None:
-        return None
-    try:
-        wanted = ConsistencyLevel(level)
-    except ValueError:
-        levels = [item.value for item in ConsistencyLevel]
-        raise UsageError(
-            f"consistency={level!r} is not one of {', '.join(levels)}{nearest(str(level), levels)}"
-        ) from None
-    if wanted not in store.capabilities.levels:
-        given = ", ".join(sorted(item.value for item in store.capabilities.levels))
-        raise ConsistencyNotSupported(f"consistency={wanted.value!r}: this online store supports {given}")
-    return wanted
-
-
-def _policy(stale: StalePolicy | str) -> StalePolicy:
-    try:
-        return StalePolicy(stale)
-    except ValueError:
-        policies = [item.value for item in StalePolicy]
-        raise UsageError(
-            f"stale={stale!r} is not one of {', '.join(policies)}{nearest(str(stale), policies)}"
-        ) from None
 
 
 def again(
@@ -444,87 +378,3 @@ def again(
     """The result of a read whose rows were read again; an exact one has those that became later as it found them."""
     rows = after if ahead else not_later(before, after, at)
     return reader.decode(plan, rows, now=at, ahead=ahead, stale=_REFRESH, max_age=age)
-
-
-def refreshed_ask(ask: Ask, began: float) -> Ask:
-    """How a read wants its rows again once some were refreshed: from where they were put, in what is left of its time.
-
-    Args:
-        ask: how it wanted them.
-        began: when, by `time.monotonic()`.
-    """
-    left = None if ask.deadline is None else max(0.0, ask.deadline - (time.monotonic() - began))
-    return Ask(ConsistencyLevel.STRONG, ask.session, left)
-
-
-def _age(max_age: timedelta | str, name: str = "max_age") -> int:
-    try:
-        age = duration_micros(parse_duration(max_age))
-    except ValueError as bad:
-        raise UsageError(f"{name}: {bad}") from None
-    if age < 0:
-        raise UsageError(f"{name}={max_age!r} is negative")
-    return age
-
-
-def _instant(now: datetime | str) -> int:
-    try:
-        return to_micros(now)
-    except ValueError as bad:
-        raise UsageError(f"now: {bad}") from None
-
-
-def _ends(request: ResolvedRequest) -> int | None:
-    """When the rows of a version that is read may go (microseconds): the first of them that was retired."""
-    retired = [view.definition.retired_at for view in request.views if view.definition.retired_at is not None]
-    return to_micros(min(retired) + RETIRED_ROWS) if retired else None
-
-
-def _lost(before: frozenset[tuple[str, str]], old: ResolvedRequest, new: ResolvedRequest) -> frozenset[tuple[str, str]]:
-    """(view, version) of what a service reads and had caught up once, until its rows were lost."""
-    had = before | {(view.name, view.version) for view in old.views if view.live or view.definition.caught_up}
-    lacks = {(v.name, v.version) for v in new.views if new.service and not (v.live or v.definition.caught_up)}
-    return frozenset(had & lacks)
-
-
-def _rows_lost(lost: frozenset[tuple[str, str]]) -> str:
-    names = ", ".join(f"{view} {version}" for view, version in sorted(lost))
-    return f"the online store has lost the rows of {names}, which this service reads: run 'headwater materialize'"
-
-
-def _check_active(context: StoreContext, snapshot: RegistrySnapshot, request: ResolvedRequest) -> None:
-    """Refuse a version that is retired, or neither live nor materialized as far as the live one.
-
-    For a service a version will do that was as far once.
-
-    Raises:
-        ChangeRefused: naming both versions, with what to read instead.
-    """
-    inactive = [view for view in request.views if not view.live]
-    if not inactive:
-        return
-    for view in inactive:
-        if view.definition.retired_at is not None:
-            raise ChangeRefused(_retired(snapshot, request, view))
-    marks, reason = context.watermarks(snapshot), unreadable if request.service else view_behind
-    for view in inactive:
-        why = reason(snapshot.view(view.name), view.definition, marks)
-        if why is not None:
-            instead = "'headwater status' says more" if request.service else f"or read '{view.name}:…'"
-            raise ChangeRefused(f"feature view {view.name!r}: {why}; run 'headwater materialize', {instead}")
-
-
-def _retired(snapshot: RegistrySnapshot, request: ResolvedRequest, view: ResolvedView) -> str:
-    """Why a retired version cannot be read, and what to read instead."""
-    live = snapshot.view(view.name).live
-    instead = f"read '{view.name}:…', live is {live}" if live else "apply the view again, or read another"
-    what = f"feature view {view.name!r}: {view.version}"
-    if request.service is not None:
-        name, version = request.service
-        record = snapshot.service(name)
-        what = f"feature service '{name}@{version}' reads '{view.name}@{view.version}', which"
-        if record.live not in (None, version):
-            instead = f"read {name!r}, live is {record.live}"
-        else:
-            instead = f"apply {name!r} again"
-    return f"{what} is retired and no longer updated: {instead}"

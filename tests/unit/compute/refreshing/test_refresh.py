@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -133,7 +134,9 @@ def test_the_budget_holds_and_what_is_late_goes_on(slow: Bench) -> None:
     assert refresh(slow, ["A"], deadline="50ms") == [(1.0, STALE)]
     assert refresh(slow, ["A"], refresh_budget="0s") == [(1.0, STALE)]
     assert time.monotonic() - began < 1.0
-    slow.open(offline=engine(slow), settings='[freshness]\nrefresh_budget = "30ms"\n')
+    settings_ = slow.context.settings
+    refreshing = replace(settings_.refreshing, budget=timedelta(milliseconds=30))
+    slow.change(settings=replace(settings_, refreshing=refreshing))
     assert told(slow.reader(["weather:temp"]).read(["A"], stale="refresh")) == [(1.0, STALE)]
     engine(slow).open.set()
     until = time.monotonic() + 20

@@ -1,0 +1,131 @@
+"""The arguments of a read, checked: consistency level, what to do with stale values, durations and instants."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timedelta
+
+from headwater.clock import duration_micros, parse_duration, to_micros
+from headwater.compute.context import StoreContext
+from headwater.errors import (
+    ConsistencyNotSupported,
+    SessionRequired,
+    UsageError,
+    nearest,
+)
+from headwater.online.base import OnlineStore
+from headwater.online.fetching.fetcher import PLAIN, Ask
+from headwater.online.session import Session, check_session
+from headwater.types import ConsistencyLevel, StalePolicy
+
+LONGEST_WAIT = 1e7
+"""Seconds (four months): a longer deadline or budget is held at it, since threads cannot wait for ever."""
+
+_NEEDS_SESSION = frozenset({ConsistencyLevel.SESSION, ConsistencyLevel.MONOTONIC_READ})
+
+
+def level_of(store: OnlineStore, level: ConsistencyLevel | str | None) -> ConsistencyLevel | None:
+    """A consistency level that the store can give.
+
+    Raises:
+        UsageError: no such level.
+        ConsistencyNotSupported: it cannot.
+    """
+    if level is None:
+        return None
+    try:
+        wanted = ConsistencyLevel(level)
+    except ValueError:
+        levels = [item.value for item in ConsistencyLevel]
+        raise UsageError(
+            f"consistency={level!r} is not one of {', '.join(levels)}{nearest(str(level), levels)}"
+        ) from None
+    if wanted not in store.capabilities.levels:
+        given = ", ".join(sorted(item.value for item in store.capabilities.levels))
+        raise ConsistencyNotSupported(f"consistency={wanted.value!r}: this online store supports {given}")
+    return wanted
+
+
+def policy_of(stale: StalePolicy | str) -> StalePolicy:
+    """What a read does with stale values.
+
+    Raises:
+        UsageError: no such policy.
+    """
+    try:
+        return StalePolicy(stale)
+    except ValueError:
+        policies = [item.value for item in StalePolicy]
+        raise UsageError(
+            f"stale={stale!r} is not one of {', '.join(policies)}{nearest(str(stale), policies)}"
+        ) from None
+
+
+def micros_of(max_age: timedelta | str, name: str = "max_age") -> int:
+    """A duration in microseconds.
+
+    Args:
+        max_age: the duration.
+        name: of the argument, for errors.
+
+    Raises:
+        UsageError: not a duration, or a negative one.
+    """
+    try:
+        age = duration_micros(parse_duration(max_age))
+    except ValueError as bad:
+        raise UsageError(f"{name}: {bad}") from None
+    if age < 0:
+        raise UsageError(f"{name}={max_age!r} is negative")
+    return age
+
+
+def instant_of(now: datetime | str) -> int:
+    """The instant of a read in microseconds.
+
+    Raises:
+        UsageError: not an instant.
+    """
+    try:
+        return to_micros(now)
+    except ValueError as bad:
+        raise UsageError(f"now: {bad}") from None
+
+
+def refreshed_ask(ask: Ask, began: float) -> Ask:
+    """How a read wants its rows again once some were refreshed: from where they were put, in what is left of its time.
+
+    Args:
+        ask: how it wanted them.
+        began: when, by `time.monotonic()`.
+    """
+    left = None if ask.deadline is None else max(0.0, ask.deadline - (time.monotonic() - began))
+    return Ask(ConsistencyLevel.STRONG, ask.session, left)
+
+
+def ask_of(
+    context: StoreContext,
+    level: ConsistencyLevel | None,
+    session: Session | None,
+    deadline: timedelta | str | None,
+) -> Ask:
+    """How a read wants its rows, checked.
+
+    Args:
+        context: the store's parts and settings.
+        level: its own level, else the reader's.
+        session: what it goes on from, and advances.
+        deadline: how long the store may take.
+
+    Raises:
+        SessionRequired: a level that needs a session came without one.
+        UsageError: a session of another store, or a deadline that is not a duration.
+    """
+    if level in _NEEDS_SESSION and session is None:
+        raise SessionRequired(f"consistency={level.value!r} needs a session: pass session=store.session()")
+    if session is not None:
+        check_session(session, context.store_name)
+    within = None if deadline is None else min(micros_of(deadline, "deadline") / 1e6, LONGEST_WAIT)
+    if level in (None, ConsistencyLevel.EVENTUAL) and session is None and within is None:
+        return PLAIN
+    return Ask(level or ConsistencyLevel.EVENTUAL, session, within)
