@@ -413,12 +413,36 @@ class AsyncFeatureStore(forks.OfOneProcess):
             LogMismatch: the online store belongs to another offline log.
             StoreError: the online store cannot be read.
         """
+        reader = await self.kept_reader(features, full_names)
+        return await reader.read(entities, request, consistency, session, stale, max_age, now)
+
+    async def kept_reader(self, features: Any, full_names: bool | None = None) -> AsyncPreparedReader:
+        """The reader that `get_online_features` uses, kept for the next call with the same features.
+
+        Args:
+            features: a list of references, views and selections; a service or its name.
+            full_names: name columns `view__feature`; None: only the features' names.
+
+        Returns:
+            The reader.
+
+        Raises:
+            NotFound, UsageError, ChangeRefused: as `get_online_features`.
+        """
         services = self.sync.services
         inner = services.kept_reader(features, full_names)
         if inner is None:
+            # names are resolved on a thread: the registry may be asked
             inner = await asyncio.to_thread(services.reader, features, full_names)
-        reader = AsyncPreparedReader(inner, self._fetcher)
-        return await reader.read(entities, request, consistency, session, stale, max_age, now)
+        return AsyncPreparedReader(inner, self._fetcher)
+
+    async def ping(self) -> None:
+        """Ask the online store for one entry.
+
+        Raises:
+            Unavailable: it does not answer.
+        """
+        await self._fetcher().reads.multi_get([self.sync.context.claims.owner_key])
 
     def _fetcher(self) -> AsyncFetcher:
         return self.sync.services.async_clients.fetcher()

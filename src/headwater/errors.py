@@ -238,6 +238,7 @@ _EXTRAS = {
     "aiohttp": "dynamodb",
     "botocore": "dynamodb",
     "psycopg": "postgres",
+    "uvicorn": "server",
     "pyspark": "spark",
     "pandas": "pandas",
     "polars": "polars",

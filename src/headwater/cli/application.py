@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 import headwater as hw
-from headwater.cli import compare, definitions, demo, init, reading, status, verify, versions, worker, writing
+from headwater.cli import compare, definitions, demo, init, reading, serving, status, verify, versions, worker, writing
 from headwater.cli.complete_bash import completing
 from headwater.cli.run import INTERRUPTED, DebugFlag, JsonFlag, ProjectPath, Run, print_json
 from headwater.errors import HeadwaterError, UsageError, printable
@@ -27,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (init, definitions, versions, writing, reading, status, verify, worker, demo, compare):
+for group in (init, definitions, versions, writing, reading, status, verify, worker, serving, demo, compare):
     group.register(app)
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from headwater.compute.writing import keys as keys
     from headwater.planning import shown as shown
     from headwater.registry import registry as registry
+    from headwater.serving import settings as settings
+    from headwater.serving import supervisor as supervisor
 else:
     compare_measure = deferred("headwater.cli.compare_measure")
     draw = deferred("headwater.cli.draw")
@@ -25,4 +27,6 @@ else:
     report_html = deferred("headwater.advisor.report_html")
     requirements = deferred("headwater.advisor.requirements")
     sample = deferred("headwater.cli.sample")
+    settings = deferred("headwater.serving.settings")
     shown = deferred("headwater.planning.shown")
+    supervisor = deferred("headwater.serving.supervisor")

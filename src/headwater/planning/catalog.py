@@ -43,6 +43,11 @@ class _Info(ABC):
         """Name, dtype and a note of each feature, in order."""
 
     @property
+    def columns(self) -> list[tuple[str, DType, str]]:
+        """Name, dtype and a note of each feature, in order: its description, or the reference that it is."""
+        return self._columns
+
+    @property
     def request_fields(self) -> Mapping[str, DType]:
         """What a request must bring beside the keys: nothing."""
         return {}

@@ -66,11 +66,17 @@ _WRITTEN = (
     "UPDATE registry_pointer SET written = 1 WHERE kind = 'view'",
 )
 
+_API_KEYS = (
+    "CREATE TABLE registry_api_key (id VARCHAR(12) NOT NULL PRIMARY KEY, name VARCHAR(64) NOT NULL, "
+    "digest {bytes} NOT NULL, scopes VARCHAR(64) NOT NULL, views TEXT NOT NULL, services TEXT NOT NULL, "
+    "created_at BIGINT NOT NULL, expires_at BIGINT, revoked_at BIGINT)",
+)
+
 MIGRATIONS = Migrations(
     "registry",
     "registry_schema",
     "INSERT INTO registry_schema (version, applied_at) VALUES (:version, :now)",
-    (_FIRST, _RUNS, _FILES, _FORCING, _FAILURES, _READS, _WRITTEN),
+    (_FIRST, _RUNS, _FILES, _FORCING, _FAILURES, _READS, _WRITTEN, _API_KEYS),
 )
 """In SQL that SQLite and PostgreSQL both take."""
 

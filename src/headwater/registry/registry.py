@@ -19,8 +19,9 @@ from headwater.registry.reader import REFRESH, RegistryReader
 if TYPE_CHECKING:
     from headwater.planning.plan import Plan
     from headwater.planning.stages import Stage
-    from headwater.registry import writes
+    from headwater.registry import api_keys, writes
 else:
+    api_keys = deferred("headwater.registry.api_keys")
     writes = deferred("headwater.registry.writes")
 
 
@@ -108,6 +109,12 @@ class FeatureRegistry(RegistryReader):
         """The generation of the database's file whose tables were made, or were there."""
         if make or database.exists():
             self.make()
+
+    @property
+    def api_keys(self) -> api_keys.APIKeys:
+        """The API keys of this project's servers; the tables are made where there are none."""
+        self.make()
+        return api_keys.APIKeys(self.engine, self._clock)
 
     def make(self) -> None:
         """Make the database's tables where there are none; every write does so first.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text
 
 metadata = MetaData()
 
@@ -156,4 +156,19 @@ run_failures = Table(
     Column("version", String(64), primary_key=True),
     Column("at", BigInteger, nullable=False),
     Column("error", Text, nullable=False),
+)
+
+# keys of the HTTP server: of each its digest alone
+api_keys = Table(
+    "registry_api_key",
+    metadata,
+    Column("id", String(12), primary_key=True),
+    Column("name", String(64), nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("scopes", String(64), nullable=False),
+    Column("views", Text, nullable=False),
+    Column("services", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger),
+    Column("revoked_at", BigInteger),
 )

@@ -21,7 +21,7 @@ from headwater.online.reading.view_read import MatrixColumns, ReadColumn, ReadRe
 from headwater.online.rows.values import Damaged, instant
 from headwater.planning.frames import to_pandas
 from headwater.planning.shown import short_form
-from headwater.types import STATUSES, Status
+from headwater.types import STATUSES, DType, Status
 
 if TYPE_CHECKING:
     import pandas
@@ -59,6 +59,11 @@ class OnlineResult:
     def columns(self) -> list[str]:
         """The names of the feature columns, in the order asked for."""
         return [column.name for column in self._asked.columns]
+
+    @property
+    def dtypes(self) -> dict[str, DType]:
+        """Column → dtype: keys first, then features in the order asked for, as in `to_dict`."""
+        return dict(self._asked.keys) | {column.name: column.dtype for column in self._asked.columns}
 
     @property
     def versions(self) -> dict[str, str]:
@@ -104,26 +109,39 @@ class OnlineResult:
         return [_spread(column, read.inverse) for column in columns]
 
     def _codes(self, column: ReadColumn) -> NDArray[np.uint8]:
-        """The statuses of a column, as places in `STATUSES`, by distinct key."""
+        """The statuses of a column, as places in `STATUSES`, by distinct key; not to be changed."""
         read = self._reads[column.view]
-        codes = self._row_codes[column.view].copy()
-        present = codes == _CODE[Status.PRESENT]
-        stale = self._stale_places(read, column.feature)
-        codes[stale] = _CODE[Status.STALE]
+        sla = self._sla(read.view, column.feature)
+        codes = self._aged_codes.get((column.view, sla))
+        if codes is None:
+            codes = self._row_codes[column.view]
+            stale = self._stale_places(read, column.feature)
+            if stale.size:
+                codes = codes.copy()
+                codes[stale] = _CODE[Status.STALE]
+            # of nearly all features of a view: one array for them
+            self._aged_codes[column.view, sla] = codes
         nulls = read.rows.nulls(column.feature)
         if nulls is not None:
-            codes[present & nulls] = _CODE[Status.NULL]
+            codes = codes.copy()
+            codes[(self._row_codes[column.view] == _CODE[Status.PRESENT]) & nulls] = _CODE[Status.NULL]
         return codes
+
+    @lazy
+    def _aged_codes(self) -> dict[tuple[int, int | None], NDArray[np.uint8]]:
+        """(view, SLA) → the statuses of its rows, NULLs aside; filled as they are asked for."""
+        return {}
 
     @lazy
     def _row_codes(self) -> list[NDArray[np.uint8]]:
         out = []
         for read in self._reads:
             codes = np.full(read.rows.size, _CODE[Status.PRESENT], np.uint8)
-            codes[read.rows.expired] = _CODE[Status.EXPIRED]
-            codes[read.rows.absent] = _CODE[Status.NOT_FOUND]
-            codes[list(read.rows.damaged)] = _CODE[Status.UNAVAILABLE]
-            codes[read.rows.not_known] = _CODE[Status.NOT_KNOWN]
+            if read.rows.gone:
+                codes[read.rows.expired] = _CODE[Status.EXPIRED]
+                codes[read.rows.absent] = _CODE[Status.NOT_FOUND]
+                codes[list(read.rows.damaged)] = _CODE[Status.UNAVAILABLE]
+                codes[read.rows.not_known] = _CODE[Status.NOT_KNOWN]
             out.append(codes)
         return out
 
@@ -144,11 +162,21 @@ class OnlineResult:
     @property
     def statuses(self) -> dict[str, list[Status]]:
         """Column → the status of each value."""
-        return {c.name: [STATUSES[code] for code in self._spread_codes(c).tolist()] for c in self._asked.columns}
+        # most columns of a view share their codes; arrays are kept, so that none has the id of one before it
+        texts: dict[int, tuple[NDArray[np.uint8], list[Status]]] = {}
+        out = {}
+        for column in self._asked.columns:
+            codes = self._codes(column)
+            if id(codes) not in texts:
+                inverse = self._reads[column.view].inverse
+                spread = codes if inverse is None else codes[inverse]
+                texts[id(codes)] = codes, [STATUSES[code] for code in spread.tolist()]
+            out[column.name] = texts[id(codes)][1].copy()
+        return out
 
     def status_codes(self) -> dict[str, NDArray[np.uint8]]:
         """Column → the status of each value as its place in `types.STATUSES` (uint8)."""
-        return {column.name: self._spread_codes(column) for column in self._asked.columns}
+        return {column.name: self._spread_codes(column).copy() for column in self._asked.columns}
 
     def _spread_codes(self, column: ReadColumn) -> NDArray[np.uint8]:
         inverse = self._reads[column.view].inverse

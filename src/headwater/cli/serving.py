@@ -1,0 +1,117 @@
+"""`headwater serve`: the HTTP server of a project; `headwater keys`: its API keys."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Any
+
+import typer
+
+from headwater.cli import later
+from headwater.cli.run import Run, command
+from headwater.cli.sheet import Line, Sheet
+from headwater.clock import parse_duration, system_clock
+from headwater.errors import UsageError, needs_package
+
+
+def register(app: typer.Typer) -> None:
+    """Add this file's commands."""
+    command(app)(serve)
+    keys = typer.Typer(help="API keys of the HTTP server.", rich_markup_mode=None, no_args_is_help=True)
+    command(keys, name="create")(create)
+    command(keys, name="list")(list_keys)
+    command(keys, name="revoke")(revoke)
+    app.add_typer(keys, name="keys")
+
+
+def serve(
+    run: Run,
+    host: Annotated[str, typer.Option("--host", metavar="ADDRESS", help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65_535, help="The port; 0: a free one.")] = 8080,
+    workers: Annotated[int, typer.Option("--workers", min=1, max=256, help="Processes that answer.")] = 1,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Ask for no API keys on an address that others can reach.")
+    ] = False,
+) -> None:
+    """Serve features over HTTP until Ctrl-C or SIGTERM.
+
+    Requests need no API key on a loopback address; on any other they do, unless --insecure is given.
+    """
+    with needs_package("uvicorn"):
+        supervisor, settings = later.supervisor, later.settings
+        keys = not insecure and not supervisor.is_loopback(host)
+        given = settings.ServerSettings(host=host, port=port, workers=workers, keys=keys)
+        listening = supervisor.listen(given)
+    # a broken project is refused here, before any worker begins
+    with run.store() as store:
+        store.registry.snapshot()
+        folder, project = store.settings.folder, store.settings.project
+        if keys and not any(key.holds(system_clock()) for key in store.registry.api_keys.all()):
+            run.warn(["there is no API key, so that every request is refused: 'headwater keys create' makes one"])
+    address = "http://{}:{}".format(*listening.getsockname()[:2])
+    what = f"{workers} worker{'s' if workers > 1 else ''}, API keys {'needed' if keys else 'not needed'}"
+    run.say(Line(f"{project or folder} on {address}, {what}; Ctrl-C ends it", "green"))
+    code = supervisor.Supervisor(str(folder), given, listening, lambda text: run.warn([text])).run()
+    raise typer.Exit(code)
+
+
+def create(
+    run: Run,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What people call it.")],
+    scope: Annotated[list[str], typer.Option("--scope", help="read, write (and delete) or admin (all); repeat it.")],
+    views: Annotated[
+        list[str] | None, typer.Option("--views", metavar="PATTERN,…", help="Only these views, such as 'weather*'.")
+    ] = None,
+    services: Annotated[
+        list[str] | None, typer.Option("--services", metavar="PATTERN,…", help="Only these services.")
+    ] = None,
+    expires: Annotated[
+        str | None, typer.Option("--expires", metavar="DURATION", help="When it ends, such as 90d; never unless given.")
+    ] = None,
+) -> None:
+    """Make an API key; it is shown once."""
+    ends = None
+    if expires is not None:
+        lasts = parse_duration(expires)
+        if lasts <= timedelta(0):
+            raise UsageError(f"--expires {expires}: must be more than 0")
+        ends = system_clock() + lasts
+    with run.store() as store:
+        key, made = store.registry.api_keys.create(
+            name, scope, views=_patterns(views), services=_patterns(services), expires_at=ends
+        )
+    run.answer(
+        {"key": key, **_row(made)}, Line(key), Line("this is shown once: keep it where only its user reads", "dim")
+    )
+
+
+def list_keys(run: Run) -> None:
+    """List API keys, without their secrets."""
+    with run.store() as store:
+        rows = [_row(key) for key in store.registry.api_keys.all()]
+    columns = ["name", "id", "scopes", "views", "services", "created_at", "expires_at", "revoked_at"]
+    run.answer(rows, Sheet(columns, [[row[column] for column in columns] for row in rows]) if rows else Line("no keys"))
+
+
+def revoke(run: Run, name: Annotated[str, typer.Argument(metavar="NAME", help="Its name or id.")]) -> None:
+    """Revoke an API key; running servers refuse it within a second."""
+    with run.store() as store:
+        revoked = store.registry.api_keys.revoke(name)
+    run.answer(_row(revoked), Line(f"{revoked.name} ({revoked.id}) is revoked", "green"))
+
+
+def _patterns(given: list[str] | None) -> list[str]:
+    return [part.strip() for text in given or () for part in text.split(",")]
+
+
+def _row(key: Any) -> dict[str, Any]:
+    return {
+        "name": key.name,
+        "id": key.id,
+        "scopes": sorted(key.scopes),
+        "views": list(key.views),
+        "services": list(key.services),
+        "created_at": key.created_at,
+        "expires_at": key.expires_at,
+        "revoked_at": key.revoked_at,
+    }

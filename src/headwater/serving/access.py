@@ -1,0 +1,139 @@
+"""Who may do what: API keys as workers know them, and what a request's key allows."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from headwater.clock import Clock
+from headwater.errors import HeadwaterError
+from headwater.planning.references import parse_reference
+from headwater.planning.snapshot import RegistrySnapshot
+from headwater.registry.api_keys import ADMIN, APIKey, is_key, key_id
+from headwater.serving.answers import Refused, busy, other
+
+READ_EVERY = 1.0
+"""Seconds between two readings of the keys: a revoked one is refused after that at the latest."""
+_HELD = 60.0
+"""Seconds that a known key holds while the registry cannot be read."""
+_FRESH = 5.0
+"""Seconds after a reading of the keys for which a key that is not among them does not exist."""
+_FORBIDDEN = "this key does not allow that"
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What one request may do.
+
+    Attributes:
+        key: its key; None: no keys are asked for here, so that everything is allowed.
+    """
+
+    key: APIKey | None = None
+
+    def check(self, scope: str) -> None:
+        """Refuse what the key's scopes do not cover."""
+        if self.key is not None and not self.key.has(scope):
+            raise forbidden()
+
+    def check_view(self, view: str) -> None:
+        """Refuse a view that the key's patterns do not cover, known or not."""
+        if not self.sees_view(view):
+            raise forbidden()
+
+    def check_features(self, references: Iterable[str]) -> None:
+        """Refuse references of which one is to a view that the patterns do not cover, known or not."""
+        if self.key is not None and not self.key.unlimited:
+            for reference in references:
+                self.check_view(parse_reference(reference).name)
+
+    def check_service(self, snapshot: RegistrySnapshot, name: str) -> None:
+        """Refuse a service that the patterns cover neither by its name nor by all views behind it, known or not."""
+        if not self.sees_service(snapshot, name):
+            raise forbidden()
+
+    def sees_view(self, view: str) -> bool:
+        """Whether the patterns cover a view."""
+        return self.key is None or self.key.names_view(view)
+
+    def sees_service(self, snapshot: RegistrySnapshot, name: str) -> bool:
+        """Whether the patterns cover a service by its name (`name` or `name@version`), or by every view behind it."""
+        if self.key is None or self.key.names_service(name.partition("@")[0]):
+            return True
+        bare, _, version = name.partition("@")
+        record = snapshot.services.get(bare)
+        registered = None if record is None else record.versions.get(version or record.live or "")
+        views = [] if registered is None else [view for view, _ in registered.views_read]
+        return bool(views) and all(self.key.names_view(view) for view in views)
+
+
+def forbidden() -> Refused:
+    """403, with one text for all that is not allowed: it says of nothing whether it exists."""
+    return other(403, "Forbidden", _FORBIDDEN)
+
+
+def _unauthorized(detail: str) -> Refused:
+    return other(401, "Unauthorized", detail, {"WWW-Authenticate": 'Bearer realm="headwater"'})
+
+
+class KeyRing:
+    """The keys of the registry, read anew every second.
+
+    Args:
+        load: reads all of them; called on a thread.
+        clock: tells which have expired.
+    """
+
+    def __init__(self, load: Callable[[], list[APIKey]], clock: Clock) -> None:
+        self._load, self._clock = load, clock
+        self._keys: dict[str, APIKey] = {}
+        self._read_at = float("-inf")
+
+    async def read(self) -> None:
+        """Read them once; where the registry cannot be read, those of before hold for a while."""
+        try:
+            keys = await asyncio.to_thread(self._load)
+        except HeadwaterError:
+            return
+        self._keys = {key.id: key for key in keys}
+        self._read_at = time.monotonic()
+
+    async def run(self) -> None:
+        """Read them again and again, until it is cancelled."""
+        while True:
+            await asyncio.sleep(READ_EVERY)
+            await self.read()
+
+    def access(self, headers: Mapping[bytes, bytes]) -> Access:
+        """What a request with these headers may do.
+
+        Raises:
+            Refused: 401 without a key that holds, 503 where that cannot be told.
+        """
+        given = headers.get(b"authorization", b"")
+        kind, _, text = given.partition(b" ")
+        if kind.lower() != b"bearer":
+            raise _unauthorized("give an API key: 'Authorization: Bearer KEY'; 'headwater keys create' makes one")
+        key = text.strip().decode("latin-1")
+        known = self._keys.get(key_id(key) or "")
+        unseen = time.monotonic() - self._read_at
+        if is_key(key, known) and known is not None and known.holds(self._clock()):
+            if unseen > _HELD:
+                raise busy("Unavailable", "the registry cannot be read, so that no key can be checked: try again")
+            return Access(known)
+        if unseen > _FRESH:
+            raise busy("Unavailable", "the registry cannot be read, so that this key cannot be checked: try again")
+        raise _unauthorized("this API key is not known, has expired or was revoked")
+
+
+def needs_admin(access: Access, client: str) -> None:
+    """Refuse what is for operators: they ask from this host, or with a key of scope `admin`."""
+    if not client_is_local(client):
+        access.check(ADMIN)
+
+
+def client_is_local(client: str) -> bool:
+    """Whether a client's address is this host's own."""
+    return client in ("127.0.0.1", "::1", "") or client.startswith("127.")

@@ -1,0 +1,256 @@
+"""The ASGI application: one route after the other, bounds and errors around them."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import re
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+from urllib.parse import parse_qs, unquote
+
+from headwater.async_store import AsyncFeatureStore
+from headwater.errors import HeadwaterError, UsageError
+from headwater.online.session import Session
+from headwater.registry.api_keys import READ, WRITE
+from headwater.serving.access import Access, KeyRing, needs_admin
+from headwater.serving.answers import Answer, Refused, busy, invalid, json_answer, other, problem_answer, send_answer
+from headwater.serving.bodies import DeleteBody, Disconnected, ReadBody, WriteBody, decoded, read_body
+from headwater.serving.catalog import check_shown, listed, shown
+from headwater.serving.deadlines import Deadlines
+from headwater.serving.reads import read_features
+from headwater.serving.settings import ServerSettings
+from headwater.serving.writes import delete_rows, report_document, write_rows
+from headwater.wire.problems import Problem, problem_of
+
+_REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
+_SESSION = "headwater-session"
+_OPEN = frozenset({"/healthz", "/readyz"})
+"""Routes that need no key."""
+_OPERATORS = frozenset({"/v1/status"})
+"""Routes for this host, or a key of scope `admin`."""
+EVERYTHING = Access()
+_MOST_TOKEN = 16_384
+"""Bytes of a session's token in a header."""
+_JSON = re.compile(rb"application/(?:[\w.+-]+\+)?json\s*(?:;.*)?|\*/\*|", re.IGNORECASE)
+
+Scope: TypeAlias = Any
+Receive: TypeAlias = Any
+Send: TypeAlias = Any
+
+
+@dataclass(slots=True)
+class Request:
+    """What a route is given.
+
+    Attributes:
+        headers: names in lower case.
+        query: of the URL.
+        rest: of the path, behind the route's own.
+        body: bytes; empty for GET.
+        access: what its key allows.
+        session: what the client says it has seen; advanced in place.
+    """
+
+    headers: Mapping[bytes, bytes]
+    query: bytes
+    rest: str
+    body: bytes
+    access: Access
+    session: Session | None
+
+
+Route = Callable[[Request], Awaitable[Answer]]
+
+
+class App:
+    """The application of one worker.
+
+    Args:
+        store: the store.
+        settings: bounds.
+        keys: the API keys; None: requests need none.
+
+    Attributes:
+        under_way: how many requests are being answered.
+        draining: whether the server is about to stop: what comes is refused, what is under way goes on.
+    """
+
+    def __init__(self, store: AsyncFeatureStore, settings: ServerSettings, keys: KeyRing | None = None) -> None:
+        self.store, self.settings, self.keys = store, settings, keys
+        self.under_way = 0
+        self.draining = False
+        self._deadlines = Deadlines()
+        # a worker's own, so that ids of several do not meet
+        self._ids = map(f"{secrets.token_hex(6)}-{{:x}}".format, itertools.count())
+        self._routes: dict[str, dict[str, Route]] = {
+            "/v1/features:read": {"POST": self._read},
+            "/v1/features:write": {"POST": self._write},
+            "/v1/features:delete": {"POST": self._delete},
+            "/v1/status": {"GET": self._status},
+            "/healthz": {"GET": self._health},
+            "/readyz": {"GET": self._ready},
+        }
+        for kind in ("views", "features", "entities", "services"):
+            self._routes[f"/v1/{kind}"] = {"GET": self._list(kind)}
+        self._prefixes = {f"/v1/{kind}/": self._show(kind) for kind in ("views", "features", "entities", "services")}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI's entry."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "http":
+            await self._http(scope, receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1003})
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            await send({"type": f"{message['type']}.complete"})
+            if message["type"] == "lifespan.shutdown":
+                return
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = dict(scope["headers"])
+        given = headers.get(b"headwater-request-id", b"")
+        request_id = given if _REQUEST_ID.fullmatch(given) else next(self._ids).encode()
+        close = False
+        self.under_way += 1
+        try:
+            answer = await self._answer(scope, headers, receive)
+        except Refused as refused:
+            answer = problem_answer(refused.problem, request_id.decode())
+            # the rest of a body that is not read would be taken for the next request
+            close = refused.problem.status in (408, 413)
+        except Disconnected:
+            return
+        except HeadwaterError as bad:
+            answer = problem_answer(problem_of(bad), request_id.decode())
+        except Exception:
+            self.failed(scope, request_id)
+            detail = "this is a bug in headwater; the server's log has more under this request id"
+            answer = problem_answer(Problem(500, "InternalError", detail), request_id.decode())
+        finally:
+            self.under_way -= 1
+        if scope["method"] == "HEAD":
+            answer.body = b""
+        await send_answer(send, answer, request_id, close or self.draining)
+
+    def failed(self, scope: Scope, request_id: bytes) -> None:
+        """Called within the handling of an error that is nobody's but headwater's."""
+
+    async def _answer(self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive) -> Answer:
+        path, method = scope["path"], scope["method"]
+        methods, rest = self._routes.get(path), ""
+        if methods is None:
+            methods, rest = self._by_prefix(path)
+        route = methods.get("GET" if method == "HEAD" else method)
+        if route is None:
+            allowed = ", ".join(methods)
+            raise other(405, "MethodNotAllowed", f"{path} takes {allowed}, not {method}", {"Allow": allowed})
+        if self.draining and path != "/healthz":
+            raise busy("ShuttingDown", "this server is about to stop: ask another, or again")
+        if self.under_way > self.settings.most_at_once and not path.endswith("z"):
+            raise busy("TooManyRequests", f"{self.settings.most_at_once} requests are under way here: try again")
+        access = EVERYTHING if self.keys is None or path in _OPEN else self.keys.access(headers)
+        body = b""
+        if method == "POST":
+            if not _JSON.fullmatch(headers.get(b"content-type", b"")):
+                raise other(415, "UnsupportedMediaType", "the body must be application/json")
+            body = await read_body(
+                receive, headers, self.settings.most_bytes, self._deadlines, self.settings.body_seconds
+            )
+        session = self._session(headers)
+        client = (scope.get("client") or ("",))[0]
+        if path in _OPERATORS:
+            needs_admin(access, client)
+        answer = await route(Request(headers, scope.get("query_string", b""), rest, body, access, session))
+        if session is not None:
+            answer.headers.append((_SESSION.encode(), session.token.encode()))
+        return answer
+
+    def _by_prefix(self, path: str) -> tuple[dict[str, Route], str]:
+        for prefix, route in self._prefixes.items():
+            if path.startswith(prefix) and len(path) > len(prefix):
+                return {"GET": route}, unquote(path[len(prefix) :])
+        raise other(404, "RouteNotFound", f"there is no {path} here; /openapi.json lists what there is")
+
+    def _session(self, headers: Mapping[bytes, bytes]) -> Session | None:
+        token = headers.get(_SESSION.encode())
+        if token is None:
+            return None
+        if len(token) > _MOST_TOKEN:
+            raise invalid(f"Headwater-Session: longer than {_MOST_TOKEN:,} bytes")
+        # an empty one begins a session
+        return Session.from_token(token.decode("latin-1")) if token else self.store.session()
+
+    # routes
+
+    async def _read(self, request: Request) -> Answer:
+        request.access.check(READ)
+        body = decoded(request.body, ReadBody)
+        settings = self.settings
+        if body.features is not None:
+            request.access.check_features(body.features)
+        if body.service is not None:
+            request.access.check_service(self.store.sync.registry.snapshot(), body.service)
+        return await read_features(
+            self.store,
+            body,
+            request.session,
+            deadlines=self._deadlines,
+            deadline=settings.deadline,
+            most=settings.most_entities,
+        )
+
+    async def _write(self, request: Request) -> Answer:
+        request.access.check(WRITE)
+        body = decoded(request.body, WriteBody)
+        request.access.check_view(body.view)
+        return await write_rows(self.store, body, request.session, most=self.settings.most_rows)
+
+    async def _delete(self, request: Request) -> Answer:
+        request.access.check(WRITE)
+        body = decoded(request.body, DeleteBody)
+        request.access.check_view(body.view)
+        return await delete_rows(self.store, body, request.session, most=self.settings.most_rows)
+
+    async def _status(self, request: Request) -> Answer:
+        status = await asyncio.to_thread(self.store.sync.status)
+        return json_answer(report_document(status))
+
+    async def _health(self, request: Request) -> Answer:
+        return json_answer({"status": "ok"})
+
+    async def _ready(self, request: Request) -> Answer:
+        """Whether reads can be answered: the registry has been read, and the online store answers."""
+        try:
+            with self._deadlines.within(self.settings.deadline):
+                await self.store.ping()
+        except TimeoutError:
+            raise busy("Unavailable", "the online store does not answer") from None
+        return json_answer({"status": "ready"})
+
+    def _list(self, kind: str) -> Route:
+        async def route(request: Request) -> Answer:
+            request.access.check(READ)
+            found = await asyncio.to_thread(listed, self.store.sync, kind, request.access)
+            return json_answer({kind: found})
+
+        return route
+
+    def _show(self, kind: str) -> Route:
+        async def route(request: Request) -> Answer:
+            query = parse_qs(request.query.decode("latin-1"))
+            unknown = [name for name in query if name != "version"]
+            if unknown:
+                raise UsageError(f"{unknown[0]!r} is not a parameter here; version= is")
+            request.access.check(READ)
+            check_shown(self.store.sync, kind, request.rest, request.access)
+            version = query.get("version", [None])[0]
+            return json_answer(await asyncio.to_thread(shown, self.store.sync, kind, request.rest, version))
+
+        return route

@@ -1,0 +1,143 @@
+"""The supervisor: opens the socket, begins the workers, replaces one that dies, and ends them all."""
+
+from __future__ import annotations
+
+import ipaddress
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import FrameType
+
+import msgspec
+
+from headwater.errors import Unavailable
+from headwater.serving.settings import ServerSettings
+from headwater.serving.worker import REFUSED
+
+_POLL = 0.1
+"""Seconds between two looks at the workers."""
+_QUICK = 2.0
+"""Seconds: a worker that lives shorter is begun again only after a pause that doubles."""
+_LONGEST_PAUSE = 30.0
+
+
+def listen(settings: ServerSettings) -> socket.socket:
+    """The bound socket that all workers take connections from.
+
+    Raises:
+        Unavailable: it cannot be listened on.
+    """
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, kind)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(2048)
+    except OSError as bad:
+        raise Unavailable(f"cannot listen on {settings.host}:{settings.port}: {bad.strerror or bad}") from None
+    listening.set_inheritable(True)
+    return listening
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this host can reach an address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+@dataclass
+class _Worker:
+    process: subprocess.Popen[bytes] | None = None
+    began: float = 0.0
+    pause: float = 0.0
+    due: float = 0.0
+
+
+@dataclass
+class Supervisor:
+    """Runs the workers of one server.
+
+    Attributes:
+        project: the project's folder.
+        settings: how.
+        listening: the socket, from `listen`.
+        say: is told what happens, a line each.
+    """
+
+    project: str
+    settings: ServerSettings
+    listening: socket.socket
+    say: Callable[[str], None]
+    _stopping: bool = False
+    _workers: list[_Worker] = field(default_factory=list)
+
+    def run(self) -> int:
+        """Run until a signal (SIGTERM, SIGINT) ends it; the exit code.
+
+        A second signal ends the workers at once.
+        """
+        before = {number: signal.signal(number, self._stop) for number in (signal.SIGTERM, signal.SIGINT)}
+        self._workers = [_Worker() for _ in range(self.settings.workers)]
+        try:
+            while not self._stopping:
+                for worker in self._workers:
+                    if worker.process is None and time.monotonic() >= worker.due:
+                        self._begin(worker)
+                    elif worker.process is not None and worker.process.poll() is not None:
+                        if worker.process.returncode == REFUSED and worker.pause == 0.0:
+                            return 1
+                        self._ended(worker)
+                time.sleep(_POLL)
+            return 0
+        finally:
+            self._end()
+            self.listening.close()
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        if self._stopping:
+            for worker in self._workers:
+                if worker.process is not None:
+                    worker.process.kill()
+        self._stopping = True
+
+    def _begin(self, worker: _Worker) -> None:
+        descriptor = self.listening.fileno()
+        given = msgspec.json.encode(self.settings).decode()
+        line = [sys.executable, "-m", "headwater.serving.worker", self.project, given, str(descriptor)]
+        worker.process = subprocess.Popen(line, pass_fds=[descriptor])
+        worker.began = time.monotonic()
+
+    def _ended(self, worker: _Worker) -> None:
+        """Note that a worker died; it is begun again, at once where it had lived for a while."""
+        assert worker.process is not None
+        code = worker.process.returncode
+        lived = time.monotonic() - worker.began
+        worker.pause = 0.0 if lived >= _QUICK else min(_LONGEST_PAUSE, max(0.5, 2 * worker.pause))
+        worker.due = time.monotonic() + worker.pause
+        why = f"signal {-code}" if code < 0 else f"exit code {code}"
+        again = "at once" if not worker.pause else f"in {worker.pause:g} s"
+        self.say(f"worker {worker.process.pid} ended ({why}) after {lived:.1f} s; another begins {again}")
+        worker.process = None
+
+    def _end(self) -> None:
+        """End the workers: asked first, then not."""
+        running = [worker.process for worker in self._workers if worker.process is not None]
+        for process in running:
+            process.terminate()
+        until = time.monotonic() + self.settings.grace + 5.0
+        for process in running:
+            try:
+                process.wait(max(0.1, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()

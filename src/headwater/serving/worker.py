@@ -1,0 +1,98 @@
+"""One worker: the application on an event loop, on a socket that the supervisor opened."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import sys
+from typing import Any
+
+import msgspec
+import uvicorn
+
+from headwater.async_store import AsyncFeatureStore
+from headwater.clock import system_clock
+from headwater.errors import HeadwaterError
+from headwater.serving.access import KeyRing
+from headwater.serving.app import App
+from headwater.serving.settings import ServerSettings
+
+REFUSED = 3
+"""The exit code of a worker that its project does not let begin: another would not do better."""
+
+
+class _Server(uvicorn.Server):
+    """Stops in two steps: what comes is refused while what is under way ends."""
+
+    def __init__(self, config: uvicorn.Config, app: App) -> None:
+        super().__init__(config)
+        self._app = app
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """A signal to stop; the second one does not wait."""
+        self._app.draining = True
+        super().handle_exit(sig, frame)
+
+
+def serve(project: str, settings: ServerSettings, listening: socket.socket) -> None:
+    """Answer requests until a signal ends it.
+
+    Args:
+        project: the project's folder.
+        settings: how.
+        listening: a bound socket.
+
+    Raises:
+        HeadwaterError: the store cannot be opened.
+    """
+    store = AsyncFeatureStore(project)
+    keys = None
+    if settings.keys:
+        keys = KeyRing(store.sync.registry.api_keys.all, system_clock)
+    app = App(store, settings, keys)
+    config = uvicorn.Config(
+        app,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=int(settings.grace),
+        limit_concurrency=None,
+        backlog=2048,
+    )
+    server = _Server(config, app)
+
+    async def run() -> None:
+        reading = None
+        if keys is not None:
+            await keys.read()
+            reading = asyncio.create_task(keys.run())
+        try:
+            await server.serve(sockets=[listening])
+        finally:
+            if reading is not None:
+                reading.cancel()
+            await store.close()
+
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        runner.run(run())
+
+
+def main() -> None:
+    """`python -m headwater.serving.worker PROJECT SETTINGS FD`; the supervisor's own."""
+    project, text, descriptor = sys.argv[1:4]
+    settings = msgspec.json.decode(text, type=ServerSettings)
+    # the supervisor decides when to stop: Ctrl-C reaches every process of the terminal
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        serve(project, settings, socket.socket(fileno=int(descriptor)))
+    except HeadwaterError as bad:
+        sys.stderr.write(f"{type(bad).__name__}: {bad}\n")
+        raise SystemExit(REFUSED) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""`POST /v1/features:write` and `:delete`: as `write` and `delete` take them, reports as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from datetime import datetime
+from typing import Any
+
+from headwater.async_store import AsyncFeatureStore
+from headwater.online.session import Session
+from headwater.serving.answers import Answer, invalid, json_answer, too_large
+from headwater.serving.bodies import DeleteBody, WriteBody
+from headwater.types import DType, Timestamp
+from headwater.wire.json_values import from_json, to_json
+
+
+async def write_rows(store: AsyncFeatureStore, body: WriteBody, session: Session | None, *, most: int) -> Answer:
+    """The answer to a write: its report.
+
+    Args:
+        store: the store.
+        body: the request.
+        session: advanced in place.
+        most: rows of a write.
+
+    Raises:
+        HeadwaterError, Refused: as the store says, or a request that means nothing.
+    """
+    columns, count = _columns(body.rows)
+    if count > most:
+        raise too_large(f"rows: {count:,} in one request, at most {most:,}: write them in parts")
+    dtypes = column_dtypes(store, body.view)
+    read = {name: _values("rows", name, values, dtypes.get(name)) for name, values in columns.items()}
+    rows: Any = read
+    if isinstance(body.rows, list):
+        # a row that lacks a column is not one with a NULL there
+        rows = [{name: read[name][row] for name in given} for row, given in enumerate(body.rows)]
+    report = await store.write(body.view, rows, body.to, session, body.durability, body.errors, body.created)
+    return json_answer(report_document(report))
+
+
+async def delete_rows(store: AsyncFeatureStore, body: DeleteBody, session: Session | None, *, most: int) -> Answer:
+    """The answer to a delete: its report; see `write_rows`."""
+    info = store.sync.get_feature_view(body.view)
+    entities: Any = body.entities
+    count = len(entities) if isinstance(entities, list) else max(map(_length, entities.values()), default=1)
+    if count > most:
+        raise too_large(f"entities: {count:,} in one request, at most {most:,}: delete them in parts")
+    keys = info.join_keys
+    if isinstance(entities, dict):
+        entities = {name: _values("entities", name, values, keys.get(name)) for name, values in entities.items()}
+    elif entities and not isinstance(entities[0], dict) and len(keys) == 1:
+        ((name, dtype),) = keys.items()
+        entities = _values("entities", name, entities, dtype)
+    else:
+        entities = [_entity(entity, keys) for entity in entities]
+    report = await store.delete(body.view, entities, body.purge, session)
+    return json_answer(report_document(report))
+
+
+def _length(values: Any) -> int:
+    return len(values) if isinstance(values, list) else 1
+
+
+def _entity(entity: Any, keys: Mapping[str, DType]) -> Any:
+    if not isinstance(entity, dict):
+        return entity
+    return {name: _values("entities", name, value, keys.get(name)) for name, value in entity.items()}
+
+
+def _columns(rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]]) -> tuple[dict[str, Sequence[Any]], int]:
+    """Rows by column, NULL where a row lacks one; and how many they are."""
+    if isinstance(rows, Mapping):
+        return dict(rows), max((len(values) for values in rows.values()), default=0)
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: [row.get(name) for row in rows] for name in names}, len(rows)
+
+
+def _values(what: str, name: str, values: Any, dtype: DType | None) -> Any:
+    if dtype is None:
+        return values
+    try:
+        return from_json(values, dtype) if isinstance(values, list) else from_json([values], dtype)[0]
+    except ValueError as bad:
+        raise invalid(f"{what}: column {name!r}, {bad}") from None
+
+
+def column_dtypes(store: AsyncFeatureStore, view: str) -> dict[str, DType]:
+    """The dtypes of the columns that rows written to a view have: its source's own names.
+
+    Of several versions the live one's comes first.
+    """
+    live = store.sync.get_feature_view(view)
+    out: dict[str, DType] = {}
+    for version in (live.version, *reversed(live.versions)):
+        info = store.sync.get_feature_view(view, version)
+        if info.registered.retired_at is not None:
+            continue
+        definition = info.definition
+        for key, dtype in definition.join_keys.items():
+            out.setdefault(definition.join_key_map.get(key, key), dtype)
+        for feature in definition.feature_list:
+            out.setdefault(feature.column or feature.name, feature.dtype)
+        for time in (definition.source.event_time, definition.source.created_time):
+            if time is not None:
+                out.setdefault(time, Timestamp)
+        for name, dtype in (getattr(definition.source, "schema", None) or {}).items():
+            out.setdefault(name, dtype)
+    return out
+
+
+def report_document(report: Any) -> dict[str, Any]:
+    """A report of the store's as JSON: its fields, times in their one form."""
+    made = {}
+    for field in fields(report):
+        value = getattr(report, field.name)
+        made[field.name] = to_json([value], Timestamp)[0] if isinstance(value, datetime) else value
+    return made

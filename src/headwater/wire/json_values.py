@@ -1,0 +1,203 @@
+"""Values as JSON: one form for each dtype, the same in requests and in answers, that survives the round trip.
+
+| dtype | JSON |
+|---|---|
+| int32, int64 | a number; beyond 2**53 the same digits as text (a request may use text for any) |
+| float32, float64 | the shortest exact number (a float32 as a double); "NaN", "Infinity", "-Infinity" |
+| bool, string | true or false, text |
+| bytes | base64 |
+| timestamp | RFC 3339 in UTC with microseconds, `2026-11-28T10:00:00.000000Z` (a request may use any offset) |
+| date | `2026-11-28` |
+| array, embedding | an array of the above |
+
+NULL is null everywhere.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+import re
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime
+from typing import Any
+
+from headwater.errors import brief
+from headwater.types import DType, a_dtype
+
+WHOLE = 2**53
+"""The greatest integer up to which every reader of JSON has all integers."""
+_INFINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+_DIGITS = re.compile(r"-?[0-9]{1,20}")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_TIME = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?([Zz]|[+-][0-9]{2}:[0-9]{2})"
+)
+
+
+def to_json(values: Sequence[Any], dtype: DType) -> Sequence[Any]:
+    """A column as what a JSON encoder writes in the forms above; `values` itself where nothing has to be changed.
+
+    Args:
+        values: Python values of a dtype, as results give them; None is NULL.
+        dtype: theirs. Dates and bytes are left to the encoder (msgspec's), which has those forms.
+    """
+    match dtype.name:
+        case "int64":
+            return values if _small(values) else [_whole(value) for value in values]
+        case "float32" | "float64" | "embedding" | "array":
+            if _plain_numbers(values):
+                return values
+            write = _writer(dtype)
+            return [None if value is None else write(value) for value in values]
+        case "timestamp":
+            return [None if value is None else _timestamp(value) for value in values]
+    return values
+
+
+def _small(values: Sequence[Any]) -> bool:
+    try:
+        return not values or (max(values) <= WHOLE and min(values) >= -WHOLE)
+    except TypeError:  # some are NULL
+        return all(value is None or -WHOLE <= value <= WHOLE for value in values)
+
+
+def _plain_numbers(values: Sequence[Any]) -> bool:
+    """Whether all are finite floats; quick for what nearly every column is."""
+    try:
+        return math.isfinite(sum(values))
+    except (TypeError, OverflowError):
+        return False
+
+
+def _writer(dtype: DType) -> Callable[[Any], Any]:
+    match dtype.name:
+        case "int64":
+            return _whole
+        case "float32" | "float64":
+            return _float
+        case "timestamp":
+            return _timestamp
+        case "embedding":
+            return lambda values: values if _plain_numbers(values) else [_float(value) for value in values]
+        case "array":
+            assert dtype.element is not None
+            write = _writer(dtype.element)
+            return lambda values: [None if value is None else write(value) for value in values]
+    return lambda value: value
+
+
+def _whole(value: int | None) -> int | str | None:
+    return value if value is None or -WHOLE <= value <= WHOLE else str(value)
+
+
+def _float(value: float) -> float | str:
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+def _timestamp(value: datetime) -> str:
+    return value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+def from_json(values: Sequence[Any], dtype: DType) -> list[Any]:
+    """A column of a request as Python values; what JSON has no form for is read from its own.
+
+    Other values are left as they are: whoever takes them refuses them in the words that it has for Python.
+
+    Args:
+        values: as a JSON decoder gave them.
+        dtype: what they are meant to be.
+
+    Raises:
+        ValueError: naming the first value whose text is not of that form, and its row.
+    """
+    read = _reader(dtype)
+    if read is None:
+        return list(values)
+    out = []
+    for row, value in enumerate(values):
+        try:
+            out.append(None if value is None else read(value))
+        except ValueError as bad:
+            raise ValueError(f"row {row}: {bad}") from None
+    return out
+
+
+def _reader(dtype: DType) -> Callable[[Any], Any] | None:
+    """What reads a value that is not null; None where JSON's own will do."""
+    match dtype.name:
+        case "int32" | "int64":
+            return _read_whole
+        case "float32" | "float64":
+            return _read_float
+        case "timestamp":
+            return _read_timestamp
+        case "date":
+            return _read_date
+        case "bytes":
+            return _read_bytes
+        case "embedding":
+            return lambda values: [_read_float(value) for value in values] if isinstance(values, list) else values
+        case "array":
+            assert dtype.element is not None
+            read = _reader(dtype.element)
+            if read is None:
+                return None
+            return lambda values: (
+                [None if value is None else read(value) for value in values] if isinstance(values, list) else values
+            )
+    return None
+
+
+def _wrong(value: Any, dtype: str, form: str) -> ValueError:
+    return ValueError(f"{brief(value)} is not {a_dtype(DType(dtype))}; write it {form}")
+
+
+def _read_whole(value: Any) -> Any:
+    if isinstance(value, str):
+        if not _DIGITS.fullmatch(value):
+            raise _wrong(value, "int64", "as a number, or as text of digits beyond 2**53")
+        return int(value)
+    return value
+
+
+def _read_float(value: Any) -> Any:
+    if isinstance(value, str):
+        if value not in _INFINITE:
+            raise _wrong(value, "float64", 'as a number, or "NaN", "Infinity", "-Infinity"')
+        return _INFINITE[value]
+    return value
+
+
+def _read_timestamp(value: Any) -> Any:
+    if isinstance(value, str):
+        try:
+            if _TIME.fullmatch(value):
+                return datetime.fromisoformat(value.upper())
+        except ValueError:
+            pass
+        raise _wrong(value, "timestamp", "as RFC 3339 has it, 2026-11-28T10:00:00Z, with at most microseconds")
+    return value
+
+
+def _read_date(value: Any) -> Any:
+    if isinstance(value, str):
+        try:
+            if _DATE.fullmatch(value):
+                return date.fromisoformat(value)
+        except ValueError:
+            pass
+        raise _wrong(value, "date", "as 2026-11-28")
+    return value
+
+
+def _read_bytes(value: Any) -> Any:
+    if isinstance(value, str):
+        try:
+            return base64.b64decode(value, validate=True)
+        except (binascii.Error, ValueError):
+            raise _wrong(value, "bytes", "in base64") from None
+    return value

@@ -1,0 +1,127 @@
+"""`headwater serve` as a process: workers that die, a server that stops, versions that change, broken projects."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+import headwater as hw
+from tests.servers.headwater_server import COMMAND, HeadwaterServer
+from tests.servers.waiting import wait_until
+
+USER = hw.Entity("user", join_keys={"user": hw.Int64})
+AT = datetime(2026, 1, 1, tzinfo=UTC)
+READ = {"features": ["events:n"], "entities": [1, 2]}
+
+
+def events(*more: hw.Feature) -> hw.FeatureView:
+    return hw.FeatureView(
+        "events", entity=USER, source=hw.PushSource(event_time="at"), features=[hw.Feature("n", hw.Int64), *more]
+    )
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    with hw.FeatureStore(tmp_path) as store:
+        store.apply([events()])
+        store.write("events", [{"user": user, "at": AT, "n": 10 * user} for user in (1, 2)])
+    return tmp_path
+
+
+def served(server: HeadwaterServer) -> str:
+    """The version that a worker reads."""
+    answer = server("POST", "/v1/features:read", READ | {"include": ["versions"]})
+    return str(answer[1]["versions"]["events"])
+
+
+@pytest.fixture
+def server(project: Path) -> Iterator[HeadwaterServer]:
+    with HeadwaterServer(project, workers=2) as server:
+        yield server
+
+
+def test_workers_answer_and_one_that_is_killed_is_replaced(server: HeadwaterServer) -> None:
+    assert server("POST", "/v1/features:read", READ)[1]["columns"]["n"] == [10, 20]
+    wait_until(lambda: len(server.workers()) == 2, "two workers")
+    before = set(server.workers())
+    time.sleep(2.1)  # one that had lived for a while is replaced at once
+    os.kill(min(before), signal.SIGKILL)
+    wait_until(lambda: len(set(server.workers()) - {min(before)}) == 2, "another worker", 30)
+    for _ in range(20):
+        assert server("POST", "/v1/features:read", READ)[0] == 200
+    assert "signal 9" in server.log.read_text()
+
+
+def test_requests_under_way_end_when_the_server_stops(server: HeadwaterServer) -> None:
+    """A client that is slow to send its request is answered, for it had begun before the server was to stop."""
+    connections = [socket.create_connection(("127.0.0.1", server.port), 10) for _ in range(4)]
+    body = b'{"features": ["events:n"], "entities": [1]}'
+    head = (
+        f"POST /v1/features:read HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
+    )
+    for connection in connections:
+        connection.sendall(head.encode() + b"\r\n\r\n" + body[:10])
+    time.sleep(0.5)
+    began = time.monotonic()
+    ended = threading.Thread(target=server.stop)
+    ended.start()
+    time.sleep(0.3)
+    for connection in connections:
+        connection.sendall(body[10:])
+        answer = connection.recv(65_536)
+        assert answer.startswith(b"HTTP/1.1 200"), answer
+        connection.close()
+    ended.join()
+    assert (server.process.returncode, time.monotonic() - began < 15) == (0, True)
+    with pytest.raises(OSError):
+        server("GET", "/healthz")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_server_ends_by_itself_and_leaves_no_process(server: HeadwaterServer, number: signal.Signals) -> None:
+    wait_until(lambda: len(server.workers()) == 2, "two workers")
+    workers = server.workers()
+    assert server.stop(number) == 0
+    for worker in workers:
+        assert not Path(f"/proc/{worker}/exe").exists()
+
+
+def test_what_is_applied_promoted_and_rolled_back_is_followed(project: Path, server: HeadwaterServer) -> None:
+    with hw.FeatureStore(project) as store:
+        store.apply([events(hw.Feature("m", hw.Int64))], promote=True)
+        store.write("events", [{"user": 1, "at": AT.replace(hour=1), "n": 11, "m": 1}])
+        store.materialize()
+        version = store.get_feature_view("events").version
+        assert version != "1.0.0"
+        wait_until(lambda: served(server) == version, "the new version", 20)
+        assert server("POST", "/v1/features:read", READ)[1]["columns"]["n"] == [11, None]
+        store.rollback("events")
+        wait_until(lambda: served(server) == "1.0.0", "the old version", 20)
+
+
+def run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    line = [COMMAND, "serve", "--project", str(folder), *options]
+    return subprocess.run(line, capture_output=True, text=True, timeout=60)
+
+
+def test_what_cannot_be_served_is_refused_at_once(project: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run(project, "--port", str(port))
+        assert done.returncode == 1 and "cannot listen" in done.stderr
+    (project / "headwater.toml").write_text('[onlin]\nurl = "x"\n')
+    done = run(project, "--port", "0")
+    assert done.returncode == 1 and "onlin" in done.stderr
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    done = run(empty, "--port", "0")
+    assert done.returncode == 1 and "no project" in done.stderr

@@ -1,0 +1,64 @@
+"""Every error becomes a problem document with the same words, and its own class again."""
+
+import pytest
+
+import headwater as hw
+from headwater import errors
+from headwater.wire.problems import TYPES, error_of, problem_of
+
+
+def every(kind: type[hw.HeadwaterError]) -> list[type[hw.HeadwaterError]]:
+    return [kind, *(one for below in kind.__subclasses__() for one in every(below))]
+
+
+KINDS = [kind for kind in every(hw.HeadwaterError) if kind.__module__ == "headwater.errors" and kind.__name__[0] != "_"]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_an_error_is_the_same_on_the_other_side(kind: type[hw.HeadwaterError]) -> None:
+    several = {"problems": ["row 3: column 'x': not a number", "row 7: no key"]}
+    bad = kind("what was wrong", **several) if issubclass(kind, errors._WithProblems) else kind("what was wrong")
+    problem = problem_of(bad)
+    assert 400 <= problem.status < 600
+    document = problem.document
+    assert document["detail"] == str(bad) and document["type"].startswith(TYPES) and document["title"]
+    again = error_of(document, problem.status)
+    assert (type(again), str(again), getattr(again, "problems", None)) == (
+        kind,
+        str(bad),
+        getattr(bad, "problems", None),
+    )
+
+
+@pytest.mark.parametrize(
+    ("bad", "status"),
+    [
+        (hw.FeatureNotFound("x"), 404),
+        (hw.UsageError("x"), 400),
+        (hw.RowsRejected("x"), 422),
+        (hw.ConsistencyLost("x"), 409),
+        (hw.SessionRequired("x"), 400),
+        (hw.RegistryConflict("x"), 409),
+        (hw.Unavailable("x"), 503),
+        (hw.EntityKeyError("x"), 400),
+        (hw.ConfigError("x"), 500),
+    ],
+)
+def test_statuses(bad: hw.HeadwaterError, status: int) -> None:
+    problem = problem_of(bad)
+    assert problem.status == status
+    assert ("Retry-After" in problem.headers) == (status == 503)
+
+
+def test_a_lost_session_comes_with_a_fresh_one() -> None:
+    session = hw.Session("store", {"a": 1})
+    problem = problem_of(errors.ConsistencyLost("gone", session))
+    assert hw.Session.from_token(problem.headers["Headwater-Session"]) == session
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(503, hw.Unavailable), (429, hw.Unavailable), (413, hw.UsageError), (500, hw.StoreError)]
+)
+def test_what_is_of_no_known_class_is_told_by_its_status(status: int, kind: type[Exception]) -> None:
+    assert type(error_of({"type": "about:blank", "title": "Gone"}, status)) is kind
+    assert "Gone" in str(error_of({"title": "Gone"}, status))
