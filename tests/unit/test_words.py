@@ -1,6 +1,9 @@
-"""What errors say of data and names of users: what is wrong, where, and what to do."""
+"""What errors say of data and names of users: what is wrong, where, and what to do; plain English, in pages too."""
 
+import ast
+import re
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pandas as pd
 import polars as pl
@@ -120,3 +123,106 @@ def test_what_the_catalog_gives_can_be_read(store):
     assert store.get_historical_features(spine, [view]).to_arrow()["x"].to_pylist() == [1.5]
     assert "is inside a list" in refused(lambda: store.prepare([info]))
     assert store.prepare("m@1.0.0").read([7]).to_dict() == store.prepare(["v@1.0.0:x"]).read([7]).to_dict()
+
+
+ROOT = Path(__file__).resolve().parents[2]
+
+UNUSUAL = {
+    r"(?<!there )\b(?:is|are|was|were) no (?!longer\b|faster\b)": "is not a, does not have",
+    r"\banew\b": "again; recreate, reopen",
+    r"\balike\b": "the same, both, equally",
+    r"\bstands? (?:beside|inside|in the (?:answer|result)|for itself)\b": "is next to, is in, appears in",
+    r"\blet be\b|\blets? be tried\b": "retry",
+    r"\bbears?\b|\blies (?:in|on|at|beside|below)\b": "has, contains; is in",
+    r"\b(?:is|are) as far as\b|\bmaterialized as far as\b": "has caught up with",
+    r"\b(?:none|one) of headwater's\b|\bfault of headwater\b": "not created by headwater; a bug in headwater",
+    r"\b(?:is|are) (?:not )?fed\b|\bfed (?:no|any)\b": "active, updated",
+    r"\bgo(?:es)? on (?:\w+ing|with|without|from)\b": "continue, keep",
+    r"\b(?:any|no) more\b(?=[.,;:)]|$)": "no longer",
+    r"\b(?:is|are) (?:wanted|told)\b": "must be; reported",
+    r"\bcannot be had\b|\bput right\b|\bat the very end\b": "cannot be loaded; fixed; during COMMIT",
+    r"\bmake (?:room|it first)\b|\bno room left\b": "free space; create it first",
+    r"\btakes no (?:writes|rows)\b": "is read-only, accepts no rows",
+    r"\bis a word of SQL\b": "is a reserved SQL keyword",
+    r"\bnothing (?:to install )?beside\b": "nothing else",
+    r"\ba (?:sixth|fifth|third|quarter) less time\b": "17% faster",
+    r"\bleave (?:\w+ )?away\b": "omit",
+}
+"""Phrases that an engineer would not write → what to write instead."""
+
+
+def messages(path):
+    """Line → each text of a module that can be shown: all literals of three words and more but docstrings and SQL."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    skipped = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            skipped.add(id(node.value))
+        elif isinstance(node, ast.JoinedStr):
+            skipped |= {id(part) for part in node.values}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            text = "".join(part.value if isinstance(part, ast.Constant) else "{}" for part in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in skipped:
+            text = node.value
+        else:
+            continue
+        if len(text.split()) > 2:
+            yield node.lineno, text
+
+
+def pages():
+    """(where, text) of every line that users read: messages, `--help` (as docs/cli.md has it) and the pages."""
+    for path in sorted((ROOT / "src" / "headwater").rglob("*.py")):
+        if "testing" not in path.parts:
+            for line, text in messages(path):
+                yield f"{path.relative_to(ROOT)}:{line}", text
+    for path in [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        for line, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            yield f"{path.relative_to(ROOT)}:{line}", text
+
+
+def test_messages_help_and_pages_are_in_plain_english():
+    texts = list(pages())
+    assert len(texts) > 3000
+    found = [
+        f"{where}: {text.strip()[:120]!r}: write {better!r}"
+        for where, text in texts
+        for pattern, better in UNUSUAL.items()
+        if re.search(pattern, text)
+    ]
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "5 is no time (a bare number does not say its unit)",
+        "force makes keys equal to history now: leave start and end away",
+        "the table is none of headwater's (its key is another): name another",
+        "the credentials cannot be had",
+        "the connection was lost at the very end: whether it was done is not known",
+        "'temp' would stand in the answer twice",
+        "--dead lists and --replay lets be tried again: give one of them",
+        "this is a fault of headwater",
+        "reads take a sixth less time",
+        "version 1.0.0 is retired and not fed any more",
+        "a replica that is as far as the session",
+        "the folder bears a mark; what it holds lies in .headwater",
+        "views: names such as ['weather'] are wanted, not 5",
+    ],
+)
+def test_what_is_not_written_is_found(text):
+    assert any(re.search(pattern, text) for pattern in UNUSUAL)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "there is no file at weather.csv; the log is no longer needed",
+        "reads continue once the leader has caught up",
+        "it needs no more than 500 MB, and 10 or more rows",
+    ],
+)
+def test_what_is_written_is_not_found(text):
+    assert not any(re.search(pattern, text) for pattern in UNUSUAL)

@@ -71,8 +71,8 @@ def apply(
     """Register the project's definitions, all or nothing.
 
     The plan is shown first. The first version of a view or service is live at once; a later one of a view that apply
-    numbers goes live when it is materialized as far as the live one; later ones of services, and those with a version
-    of their own, wait for promote. What is live and no longer in the files is retired only with a yes.
+    numbers goes live when it has caught up with the live one; later ones of services, and those with an explicit
+    version, wait for promote. What is live and no longer in the files is retired only with a yes.
     """
     with run.store() as store:
         found = store.plan()

@@ -264,8 +264,7 @@ def _check_csv_dtypes(view: FeatureView) -> Iterator[tuple[str | None, str]]:
             yield (
                 None if user.startswith("join key ") else user,
                 f"column {column!r} of a {view.source.kind.upper()} is cast to one dtype; it is {held} for "
-                f"{first} and {wanted} here: declare "
-                "both alike, or make two columns in a SQLSource",
+                f"{first} and {wanted} here: declare both with one dtype, or make two columns in a SQLSource",
             )
 
 

@@ -147,8 +147,8 @@ class LogChecks(LogCore):
             if missing:
                 raise LogMismatch(
                     f"{self._folder.path}: is not the folder of this offline log, or incomplete: {len(missing):,} of "
-                    f"its files are missing or cut short, {missing[0]} among them; headwater verify --forget goes on "
-                    "without them"
+                    f"its files are missing or cut short, {missing[0]} among them; headwater verify --forget "
+                    "continues without them"
                 )
             self._folder.mark_again(mark)
 
@@ -167,7 +167,7 @@ class LogChecks(LogCore):
         for view, some in groupby(lost, key=lambda left: left.view):
             rows = [left.rows for left in some]
             found.append(
-                f"offline log of {view!r}: histories and runs go on without {sum(rows):,} rows that were lost or "
+                f"offline log of {view!r}: history and runs leave out {sum(rows):,} rows that were lost or "
                 "cannot be read: headwater verify names them"
             )
         if waiting:

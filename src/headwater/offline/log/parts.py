@@ -76,9 +76,9 @@ def unreadable_error(view: str, unreadable: list[UnreadableFile]) -> LogDamaged:
     lines = [f"{bad.reason}; {described(bad.file)}" for bad in unreadable]
     names = " ".join(f"--forget {bad.file.name}" for bad in unreadable)
     return LogDamaged(
-        f"the offline log of view {view!r} is incomplete: {'; '.join(lines)}. Put "
-        f"{'it' if len(unreadable) == 1 else 'them'} back from a backup of the folder ([offline] log must be the one "
-        f"that all hosts write to), or go on without: headwater verify {names}"
+        f"the offline log of view {view!r} is incomplete: {'; '.join(lines)}. Restore "
+        f"{'it' if len(unreadable) == 1 else 'them'} from a backup of the folder ([offline] log must be the one that "
+        f"all hosts write to), or continue without: headwater verify {names}"
     )
 
 

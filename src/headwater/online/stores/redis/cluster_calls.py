@@ -231,7 +231,7 @@ class ClusterCalls:
                     if isinstance(answer, Moved):
                         failed = failed or answer
                 if failed is None and not good(answers):
-                    failed = NotPrimary(f"{self.node(shard).where} is not a primary any more")
+                    failed = NotPrimary(f"{self.node(shard).where} is no longer a primary")
                 results.append((shard, answers))
             if failed is None:
                 return results
