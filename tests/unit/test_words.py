@@ -146,7 +146,7 @@ UNUSUAL = {
     r"\bis a word of SQL\b": "is a reserved SQL keyword",
     r"\bnothing (?:to install )?beside\b": "nothing else",
     r"\ba (?:sixth|fifth|third|quarter) less time\b": "17% faster",
-    r"\bleave (?:\w+ )?away\b": "omit",
+    r"\bleave (?:\w+ ){0,3}away\b": "omit",
 }
 """Phrases that an engineer would not write → what to write instead."""
 
