@@ -20,16 +20,19 @@ from headwater.serving.answers import Answer, Refused, busy, invalid, json_answe
 from headwater.serving.bodies import DeleteBody, Disconnected, ReadBody, WriteBody, decoded, read_body
 from headwater.serving.catalog import check_shown, listed, shown
 from headwater.serving.deadlines import Deadlines
+from headwater.serving.openapi import document
+from headwater.serving.page import POLICY, page
 from headwater.serving.reads import read_features
 from headwater.serving.settings import ServerSettings
 from headwater.serving.writes import delete_rows, report_document, write_rows
 from headwater.wire.problems import Problem, problem_of
 
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
+_HOST = re.compile(r"[A-Za-z0-9.:\[\]-]{1,255}")
 _SESSION = "headwater-session"
 _OPEN = frozenset({"/healthz", "/readyz"})
 """Routes that need no key."""
-_OPERATORS = frozenset({"/v1/status"})
+_OPERATORS = frozenset({"/v1/status", "/openapi.json", "/docs"})
 """Routes for this host, or a key of scope `admin`."""
 EVERYTHING = Access()
 _MOST_TOKEN = 16_384
@@ -90,6 +93,8 @@ class App:
             "/v1/features:write": {"POST": self._write},
             "/v1/features:delete": {"POST": self._delete},
             "/v1/status": {"GET": self._status},
+            "/openapi.json": {"GET": self._openapi},
+            "/docs": {"GET": self._docs},
             "/healthz": {"GET": self._health},
             "/readyz": {"GET": self._ready},
         }
@@ -221,6 +226,19 @@ class App:
     async def _status(self, request: Request) -> Answer:
         status = await asyncio.to_thread(self.store.sync.status)
         return json_answer(report_document(status))
+
+    def _document(self) -> dict[str, Any]:
+        return document(self.store.sync.list_feature_views(), keys=self.keys is not None)
+
+    async def _openapi(self, request: Request) -> Answer:
+        return json_answer(await asyncio.to_thread(self._document))
+
+    async def _docs(self, request: Request) -> Answer:
+        made = await asyncio.to_thread(self._document)
+        host = request.headers.get(b"host", b"").decode("latin-1")
+        address = f"http://{host}" if _HOST.fullmatch(host) else "http://127.0.0.1:8080"
+        policy = (b"content-security-policy", POLICY.encode())
+        return Answer(page(made, address).encode(), content_type=b"text/html; charset=utf-8", headers=[policy])
 
     async def _health(self, request: Request) -> Answer:
         return json_answer({"status": "ok"})
