@@ -8,8 +8,11 @@ watch that needs no thread of Python's tells where all threads are, and ends the
 import faulthandler
 import gc
 import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Generator
+from contextlib import suppress
 
 import pytest
 from hypothesis import settings
@@ -22,9 +25,12 @@ _LONGEST = 3600.0
 """Seconds for a test where pytest-timeout is not told how long it may take."""
 _stderr: list[int] = []
 """Where the watch tells: stderr as it was before pytest captured it."""
+_MEMORY, _ROOM = "/dev/shm", 4 << 30
+"""A file system in memory, and how many bytes of it have to be free for the tests' files to be there."""
 
 
 def pytest_configure() -> None:
+    _make_files_in_memory()
     _stderr.append(os.dup(2))
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # as in `make test &`: tests of Ctrl-C, and the processes that they start, need it
@@ -32,6 +38,15 @@ def pytest_configure() -> None:
     # a loaded machine is no fault
     settings.register_profile("without deadline", deadline=None)
     settings.load_profile("without deadline")
+
+
+def _make_files_in_memory() -> None:
+    """A commit waits for the disk for milliseconds, a test makes dozens, and none needs what survives a power cut."""
+    with suppress(OSError):
+        if "TMPDIR" not in os.environ and shutil.disk_usage(_MEMORY).free >= _ROOM:
+            # of the processes that tests start too
+            os.environ["TMPDIR"] = _MEMORY
+            tempfile.tempdir = None
 
 
 def pytest_collection_finish() -> None:

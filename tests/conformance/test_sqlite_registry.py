@@ -29,5 +29,5 @@ class Lives(RegistryLives):
         return "sqlite://", Path(tempfile.gettempdir())
 
 
-Lives.TestCase.settings = settings(max_examples=15 * SCALE, stateful_step_count=15, deadline=None)
+Lives.TestCase.settings = settings(max_examples=6 * SCALE, stateful_step_count=15, deadline=None)
 TestLives = Lives.TestCase

@@ -80,7 +80,8 @@ def busy(*works: Callable[[], None]) -> Iterator[None]:
     stop, problems = threading.Event(), list[str]()
 
     def repeat(work: Callable[[], None]) -> None:
-        while not stop.is_set():
+        # the pause hands the interpreter on: `fork_in_c` takes it where a thread gives it away, and reads alone never do
+        while not stop.wait(0.02):
             try:
                 work()
             except BaseException:

@@ -219,7 +219,7 @@ class Project:
             assert self._tried(process, "online", KEYS) == expected
 
 
-@settings(max_examples=4 * SCALE, deadline=None, suppress_health_check=list(HealthCheck), phases=PHASES)
+@settings(max_examples=2 * SCALE, deadline=None, suppress_health_check=list(HealthCheck), phases=PHASES)
 @given(steps=st.lists(STEPS, min_size=4, max_size=12))
 def test_what_is_acknowledged_is_kept_and_no_position_is_given_twice(
     steps: list[tuple[Any, ...]], tmp_path_factory: pytest.TempPathFactory, processes: list[Process]

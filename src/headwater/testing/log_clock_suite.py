@@ -95,7 +95,7 @@ class OfflineLogClockSuite:
         run_state_machine_as_test(
             machine,
             settings=settings(
-                max_examples=8 * SCALE,
+                max_examples=4 * SCALE,
                 stateful_step_count=30,
                 deadline=None,
                 suppress_health_check=list(HealthCheck),

@@ -23,6 +23,7 @@ from headwater.database import files, watching
 from headwater.database.engine import open_engine
 from headwater.database.transactions import reading, writing
 from headwater.errors import HeadwaterError, StoreError, StoreReadOnly, Unavailable
+from headwater.testing import SCALE
 from tests.children import problem_in_child
 
 OTHER = """
@@ -30,7 +31,9 @@ import gc, json, os, shutil, sys
 from pathlib import Path
 import sqlalchemy as sa
 from headwater.database.engine import open_engine
+from headwater.testing import SCALE
 from headwater.database.transactions import reading, writing
+from headwater.testing import SCALE
 
 engines = {}
 
@@ -282,7 +285,7 @@ class Restores:
         self._settle(self.copier.do("read", self.folder))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=10 * SCALE, deadline=None)
 @given(steps=st.lists(STEPS, min_size=3, max_size=14))
 def test_what_is_acknowledged_is_in_the_file_that_is_at_the_path(
     steps: list[tuple[Any, ...]], tmp_path_factory: pytest.TempPathFactory, copier: Other

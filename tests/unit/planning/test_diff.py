@@ -526,7 +526,7 @@ class TestServices:
         registry.apply(view("a", "c"), service(view("a", "c")))
         assert registry.pins("model", registry.active("model")[-1]) == ["weather@2.0.0:a", "weather@2.0.0:c"]
 
-    @settings(max_examples=100 * SCALE, deadline=None)
+    @settings(max_examples=40 * SCALE, deadline=None)
     @given(
         st.permutations(range(len(ITEMS))),
         st.integers(1, len(ITEMS)),

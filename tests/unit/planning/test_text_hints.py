@@ -54,7 +54,7 @@ def options_in(hint: str) -> list[CSVFormat]:
     return [CSVFormat(**{n: eval(v)}) for n, v in re.findall(r"(\w+)=('[^']*'|\"[^\"]*\")", hint)]
 
 
-@settings(max_examples=60 * SCALE, deadline=None)
+@settings(max_examples=30 * SCALE, deadline=None)
 @given(
     st.datetimes(datetime(1970, 1, 1), datetime(2068, 1, 1), timezones=st.just(UTC)),
     st.sampled_from(FORMATS),

@@ -24,6 +24,7 @@ from headwater.errors import Unavailable
 from headwater.offline.engines.duckdb.engine import DuckDBEngine
 from headwater.online.meta import read_watermarks
 from headwater.online.stores.memory.store import MemoryOnlineStore
+from headwater.testing import SCALE
 from tests.unit.compute.conftest import AIRPORT, T0, Bench, row, weather
 
 STALE, PRESENT = hw.Status.STALE, hw.Status.PRESENT
@@ -264,7 +265,7 @@ def test_refresh_on_an_event_loop(slow: Bench) -> None:
     asyncio.run(read())
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6 * SCALE, deadline=None)
 @given(
     events=st.lists(st.tuples(st.sampled_from("ABC"), st.integers(0, 9), st.integers(0, 99)), max_size=12),
     before=st.integers(0, 5),

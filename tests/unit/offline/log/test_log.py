@@ -13,6 +13,7 @@ from headwater.clock import to_micros
 from headwater.errors import LogMismatch
 from headwater.offline.log.log import OfflineLog
 from headwater.offline.log.tombstones import Digests
+from headwater.testing import SCALE
 from headwater.testing.log_suite import content, group, rows
 
 T0 = datetime(2024, 1, 1, tzinfo=UTC)
@@ -78,7 +79,7 @@ def test_another_logs_folder_is_refused(log: OfflineLog, tmp_path: Path, clock: 
         found.claim(0)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10 * SCALE, deadline=None)
 @given(
     left=st.tuples(*[st.one_of(st.integers(-5, 5), st.text(max_size=3), st.binary(max_size=3), st.booleans())] * 2),
     right=st.tuples(*[st.one_of(st.integers(-5, 5), st.text(max_size=3), st.binary(max_size=3), st.booleans())] * 2),

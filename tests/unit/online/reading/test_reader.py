@@ -82,7 +82,7 @@ def expected(
     return Status.PRESENT, row[feature], at, row["event"]
 
 
-@settings(deadline=None, max_examples=100 * SCALE)
+@settings(deadline=None, max_examples=50 * SCALE)
 @given(
     st.dictionaries(st.sampled_from("uvwxyz"), ROW),
     st.lists(st.none() | st.sampled_from("uvwxyz"), max_size=25),

@@ -29,6 +29,7 @@ from headwater.online.rows.decoded import MANY, DecodedRows, verified
 from headwater.online.rows.row_format import RowFormat
 from headwater.planning.layout import RowLayout
 from headwater.planning.shown import short_form, shortest
+from headwater.testing import SCALE
 from headwater.testing.online_rows import first_codec
 from headwater.types import (
     Array,
@@ -108,7 +109,7 @@ def rows_and_form(dtypes: list[DType], rows: list[list[Any]]) -> tuple[list[byte
     return encode_batch(layout, table), RowFormat(layout, names)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30 * SCALE)
 @given(tables())
 @example(
     (
@@ -132,7 +133,7 @@ def test_every_value_comes_back_bit_for_bit(table: tuple[list[DType], list[list[
                     assert bits(value, dtype) == bits(rows[place][c], dtype)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30 * SCALE)
 @given(tables(), st.data())
 def test_truncated_and_foreign_bytes_never_raise_and_leave_the_rest(table: Any, data: st.DataObject) -> None:
     dtypes, rows = table
@@ -234,7 +235,7 @@ def test_replaced_carries_the_tombstone_over() -> None:
         assert not decoded.damaged
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=15 * SCALE)
 @given(tables(), st.integers(-(2**62), 2**62) | st.none(), st.booleans())
 def test_rows_of_the_first_codec_are_read(table: Any, through: int | None, keyed: bool) -> None:
     dtypes, rows = table

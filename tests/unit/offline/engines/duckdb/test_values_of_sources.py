@@ -19,6 +19,7 @@ from headwater.offline.engines.duckdb.columns import key, value
 from headwater.offline.engines.duckdb.sources import readable
 from headwater.planning.cast import fit
 from headwater.planning.tables import match_key
+from headwater.testing import SCALE
 from headwater.types import DType, castable
 from tests.given_values import (
     LIST_DTYPES,
@@ -33,7 +34,7 @@ from tests.given_values import (
     same,
 )
 
-EVERY = settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+EVERY = settings(max_examples=150 * SCALE, deadline=None, suppress_health_check=list(HealthCheck))
 KEYS = [hw.Int32, hw.Int64, hw.String, hw.Bytes, hw.Bool, hw.Timestamp, hw.Date]
 
 

@@ -247,7 +247,7 @@ _ORDERS = st.builds(Order, _TIMES, _TIMES, st.just(0), st.just(0)) | st.builds(
 _DELETES = st.tuples(_TIMES, st.sampled_from([0, 1, 2, 300]))
 
 
-@settings(max_examples=40 * SCALE, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20 * SCALE, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     steps=st.lists(st.tuples(_ORDERS, st.sampled_from("ab"), st.booleans()) | _DELETES, min_size=1, max_size=7),
     first=st.none() | st.binary(max_size=60) | st.tuples(_ORDERS, st.none() | _TIMES),

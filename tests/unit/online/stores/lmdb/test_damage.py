@@ -139,7 +139,7 @@ DAMAGES: list[Damage] = [
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
 def test_a_damaged_file_ends_in_an_error_and_never_kills(states: list[bytes], tmp_path: Path, damage: Damage) -> None:
     rng, folders = random.Random(damage.__name__), []
-    for n in range(8 * SCALE):
+    for n in range(4 * SCALE):
         folder = tmp_path / str(n)
         folder.mkdir()
         (folder / "data.mdb").write_bytes(damage(bytearray(states[-1]), states, rng))
@@ -159,7 +159,7 @@ def test_every_state_that_lmdb_leaves_is_whole(states: list[bytes], tmp_path: Pa
         assert damage_of(tmp_path / "data.mdb") is None
 
 
-@pytest.mark.parametrize("seed", range(10 * SCALE))
+@pytest.mark.parametrize("seed", range(4 * SCALE))
 def test_whatever_is_written_is_whole(tmp_path: Path, seed: int) -> None:
     rng = random.Random(seed)
     keys = [rng.randbytes(rng.choice([1, 2, 8, 30, 200, 511])) for _ in range(rng.choice([1, 30, 600]))]

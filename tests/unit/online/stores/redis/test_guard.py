@@ -26,7 +26,7 @@ from headwater.testing import SCALE
 pytest_plugins = ["tests.servers.redis"]
 KEY, LEAST = b"a key", -SIGN
 EXAMPLES = settings(
-    max_examples=400 * SCALE, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=150 * SCALE, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 
