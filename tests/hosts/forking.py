@@ -80,7 +80,7 @@ def busy(*works: Callable[[], None]) -> Iterator[None]:
     stop, problems = threading.Event(), list[str]()
 
     def repeat(work: Callable[[], None]) -> None:
-        # the pause hands the interpreter on: `fork_in_c` takes it where a thread gives it away, and reads alone never do
+        # the pause hands the interpreter on: `fork_in_c` waits until a thread gives it away, and reads alone never do
         while not stop.wait(0.02):
             try:
                 work()

@@ -36,23 +36,29 @@ def lake(tmp_path: Path, s3_server: Any) -> Any:
                 pq.write_table(table, path)
             s3_server.client.upload_file(str(path), self.bucket, name)
 
-        def both(self, path: str, ask: Any) -> list[Any]:
+        def both(self, path: str | list[str], ask: Any) -> list[Any]:
+            """The answers for a path, or for several in one project, on disk and in the bucket."""
+            paths = [path] if isinstance(path, str) else path
             found = []
-            for location in (path, s3_server.url(f"{self.bucket}/{path}")):
+            for locations in (paths, [s3_server.url(f"{self.bucket}/{name}") for name in paths]):
                 with hw.FeatureStore(self.folder, online="memory:", clock=lambda: NOON) as store:
-                    found.append(ask(store, location))
+                    found.append(ask(store, locations[0] if isinstance(path, str) else locations))
             return found
 
     return Lake()
 
 
-def rows_in(store: hw.FeatureStore, location: str) -> list[int]:
-    """How many rows a source has, by the column n."""
+def rows_of_each(store: hw.FeatureStore, locations: list[str]) -> list[list[int]]:
+    """How many rows each of some sources has, by the column n."""
     query = "SELECT 'a' AS shop, max(ts) AS ts, count(*) AS rows FROM w"
-    source = hw.SQLSource(query, tables={"w": hw.ParquetSource(location)}, event_time="ts")
-    view = hw.FeatureView("v", entity=SHOP, source=source, features=[hw.Feature("rows", hw.Int64)])
-    store.apply([SHOP, view])
-    return store.get_historical_features(None, ["v:rows"], at=NOON).to_arrow()["rows"].to_pylist()
+    views = []
+    for n, location in enumerate(locations):
+        source = hw.SQLSource(query, tables={"w": hw.ParquetSource(location)}, event_time="ts")
+        views.append(hw.FeatureView(f"v{n}", entity=SHOP, source=source, features=[hw.Feature("rows", hw.Int64)]))
+    store.apply([SHOP, *views])
+    features = [f"{view.name}:rows" for view in views]
+    table = store.get_historical_features(None, features, at=NOON, full_names=True).to_arrow()
+    return [table[f"{view.name}__rows"].to_pylist() for view in views]
 
 
 def refusal_of(store: hw.FeatureStore, location: str, **columns: Any) -> str:
@@ -79,7 +85,7 @@ def test_the_same_names_are_files_of_a_source(lake: Any) -> None:
     ):
         lake.put(name)
     lake.put("d/notes.txt", b"text")
-    for path, count in {
+    counts = {
         "d": 8,
         "d/": 8,
         "d/*.parquet": 5,
@@ -96,8 +102,9 @@ def test_the_same_names_are_files_of_a_source(lake: Any) -> None:
         "d/_old": 1,
         "d/x/y/d.parquet": 1,
         "d/spark.parquet": 1,
-    }.items():
-        assert lake.both(path, rows_in) == [[count], [count]], path
+    }
+    for found in lake.both(list(counts), rows_of_each):
+        assert dict(zip(counts, found, strict=True)) == {path: [count] for path, count in counts.items()}
 
 
 def test_partitions_have_the_same_types_and_the_files_columns_win(lake: Any) -> None:
