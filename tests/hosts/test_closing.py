@@ -163,7 +163,7 @@ def test_a_stream_that_is_left_early_or_fails_in_its_consumer_leaves_nothing(ope
                         raise ZeroDivisionError
             del batches
         gc.collect()
-        space = store.context.engine._workspace()
+        space = store.context.engine.workspace()
         with space:
             assert space.fetch("SELECT table_name FROM information_schema.tables") == []
         assert len(store.context.engine._spaces) <= 1

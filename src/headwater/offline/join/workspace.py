@@ -127,13 +127,14 @@ def created(space: Workspace, name: str, query: exp.Query) -> str:
 def copied(space: Workspace, table: str, into: Workspace, name: str, schema: pa.Schema) -> str:
     """The full name of a table in another workspace with the rows of one here."""
     query = exp.select(*[exp.column(exp.to_identifier(n, quoted=True)) for n in schema.names]).from_(table)
-    into.load(name, schema, _cast(space.stream(query, schema, _ROWS), schema))
+    into.load(name, schema, conformed(space.stream(query, schema, _ROWS), schema))
     return into.table(name)
 
 
 _ROWS = 65_536
 
 
-def _cast(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+def conformed(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """The batches in the types of a schema, into which all of their values fit."""
     for batch in batches:
         yield batch if batch.schema == schema else batch.cast(schema)

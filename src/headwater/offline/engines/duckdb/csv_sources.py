@@ -14,7 +14,6 @@ from headwater.definitions.names import REPEATED_IN
 from headwater.definitions.sources import CSVSource
 from headwater.errors import SourceError, printable
 from headwater.offline.base import SourceScope
-from headwater.offline.engines.duckdb.columns import name_sql, text_sql
 from headwater.offline.engines.duckdb.files import files_sql, list_sql
 from headwater.offline.engines.duckdb.opened import (
     FILE,
@@ -28,6 +27,7 @@ from headwater.offline.engines.duckdb.opened import (
     schema_of,
 )
 from headwater.offline.engines.duckdb.text import cast_text, cast_time, misfits, present, time_kind, with_offset
+from headwater.offline.engines.duckdb.words import name_sql, text_sql
 from headwater.offline.engines.duckdb.zones import count_changes, offset_problem, source_zone
 from headwater.offline.files.csv_files import (
     LONGEST_LINE,

@@ -32,12 +32,12 @@ from headwater.offline.base import (
     SourceScope,
     ViewInput,
 )
-from headwater.offline.engines.duckdb.columns import FAILED, Place, placed
 from headwater.offline.engines.duckdb.log import count_skipped
 from headwater.offline.engines.duckdb.merged import check_reads
 from headwater.offline.engines.duckdb.sources import list_files, source_schema
 from headwater.offline.engines.duckdb.unreadable import explained
 from headwater.offline.engines.duckdb.views import check_view, open_view
+from headwater.offline.engines.duckdb.words import FAILED, placed
 from headwater.offline.files.locations import is_remote
 from headwater.offline.files.queried import used_names
 from headwater.offline.join.changes import run_changes
@@ -45,6 +45,7 @@ from headwater.offline.join.history import PointInTimeRun
 from headwater.offline.join.relations import ViewRelations
 from headwater.offline.join.source_check import value_problems
 from headwater.offline.join.workspace import PackedLimits, Powers
+from headwater.offline.words import Place
 from headwater.planning.files import FileIdentity
 from headwater.scratch import TempFolder
 
@@ -125,24 +126,30 @@ class DuckDBEngine(OfflineEngine):
         self._spaces = weakref.WeakSet()
 
     def source_schema(self, source: Source) -> pa.Schema:
-        with self._workspace() as space:
+        with self.workspace() as space:
             return source_schema(space, source, self.folder, _place(source), every_file=True)
 
     def list_files(self, source: Source) -> tuple[FileIdentity, ...] | None:
         return list_files(source, self.folder, _place(source))
 
     def check_values(self, view: ViewInput, rows: int) -> list[str]:
-        return value_problems(
-            view, None if view.source is None else self.list_files(view.source), rows, self._workspace
-        )
+        return value_problems(view, None if view.source is None else self.list_files(view.source), rows, self.workspace)
 
     def history(self, request: HistoryRequest) -> HistoryRun:
         for view in request.views:
-            with self._workspace() as space:
-                check_view(space, view, self.folder)
+            self.check_view(view)
         return PointInTimeRun(
-            request, self._workspace, folder=self.temp_folder, base=self.folder, files=self._files_in_place
+            request, self.workspace, folder=self.temp_folder, base=self.folder, files=self._files_in_place
         )
+
+    def check_view(self, view: ViewInput) -> None:
+        """Refuse a source that lacks a column of the view, or holds one in a type that does not fit.
+
+        Raises:
+            SourceError: naming view, column and both types.
+        """
+        with self.workspace() as space:
+            check_view(space, view, self.folder)
 
     def _files_in_place(self, source: Source) -> Sequence[FileIdentity]:
         """The files that every statement about a source reads again, where it is a view over them."""
@@ -151,7 +158,7 @@ class DuckDBEngine(OfflineEngine):
         return self.list_files(source) or ()
 
     def changes(self, request: ChangesRequest, counts: ChangeCounts) -> Iterator[pa.RecordBatch]:
-        return run_changes(request, counts, self._workspace)
+        return run_changes(request, counts, self.workspace)
 
     def close(self) -> None:
         with self._lock:
@@ -181,7 +188,8 @@ class DuckDBEngine(OfflineEngine):
             self._temp = TempFolder(self._temp_given)
         return self._temp
 
-    def _workspace(self, label: str = "") -> DuckDBWorkspace:
+    def workspace(self, label: str = "") -> DuckDBWorkspace:
+        """A run's tables; the label names the step for the observer."""
         with self._lock:
             if self._closed:
                 raise Unavailable(_CLOSED)

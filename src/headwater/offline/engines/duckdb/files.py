@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from headwater.offline.engines.duckdb.columns import FAILED, name_sql, text_sql
+from headwater.offline.engines.duckdb.words import FAILED, name_sql, text_sql
 from headwater.offline.files.locations import literal_pattern
 from headwater.planning.partitions import Partitions, partition_names
 

@@ -16,8 +16,8 @@ from headwater.clock import from_micros
 from headwater.definitions.sources import JSONSource
 from headwater.errors import SourceError, printable
 from headwater.offline.base import SourceScope
-from headwater.offline.engines.duckdb.columns import name_sql
 from headwater.offline.engines.duckdb.opened import FILE, ROW, Opened, Session, Wanted, check_columns, open_table
+from headwater.offline.engines.duckdb.words import name_sql
 from headwater.offline.engines.duckdb.zones import offset_problem, source_zone
 from headwater.offline.files.json_files import read_json_names, read_json_rows
 from headwater.offline.files.lacking import check_case, with_files

@@ -7,21 +7,20 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from sqlglot import exp
 
-from headwater.errors import SourceError
-from headwater.offline.base import POSITION, THROUGH, LogPart, LogSlice, ViewInput
-from headwater.offline.engines.duckdb.columns import misfit, name_sql
+from headwater.offline.base import POSITION, LogPart, LogSlice, ViewInput
 from headwater.offline.engines.duckdb.files import stored_files
 from headwater.offline.engines.duckdb.opened import Session, ViewSession
 from headwater.offline.engines.duckdb.sources import readable
 from headwater.offline.engines.duckdb.unreadable import beyond_rows, without_unreadable
+from headwater.offline.engines.duckdb.words import WORDS, name_sql
 from headwater.offline.engines.duckdb.zones import source_zone, within_day_sql
 from headwater.offline.files.footers import greatest, read_footers
-from headwater.offline.join.relations import ViewRelations, column
+from headwater.offline.fitting import misfit
+from headwater.offline.join.deletes import delete_rows
+from headwater.offline.join.relations import ViewRelations
 from headwater.planning.resolve import ResolvedView
-from headwater.planning.tables import match_key
-from headwater.types import Date, DType
+from headwater.types import Date
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,8 @@ def unfit_rows(view: ResolvedView, schema: pa.Schema) -> str | None:
     None: all of the schema fit.
     """
     types = {field.name: field.type for field in schema}
-    conditions = [misfit(f.source_column, types[f.source_column], f.dtype) for f in view.view.feature_list]
+    bad = [misfit(WORDS, f.source_column, types[f.source_column], f.dtype) for f in view.view.feature_list]
+    conditions = [None if condition is None else condition.sql(WORDS.dialect) for condition in bad]
     zone = source_zone(view.view.source)
     conditions += [within_day_sql(f"epoch_us({name_sql(name)})", zone) for name in days_in_log(view, schema)]
     found = list(dict.fromkeys(condition for condition in conditions if condition is not None))
@@ -121,53 +121,9 @@ def count_skipped(session: Session, view: ViewInput, after: int, until: int) -> 
 
 def deletes_of(session: ViewSession, view: ResolvedView, log: LogSlice, rows: ViewRelations) -> str | None:
     """A table of keys (k0…), `through` (D) and `position` (P), of deletes and purges; None where there are none."""
-    found = []
-    if log.deletes is not None and log.deletes.num_rows:
-        keys = [_plain_key(log.deletes.column(k.name), k.dtype, k.name) for k in view.keys]
-        found.append(_tombstones(keys, log.deletes, rows))
-    if log.purges and log.digests is not None:
-        purged = _purged(session, view, log, rows)
-        if purged is not None:
-            found.append(purged)
-    if not found:
+    found = delete_rows(view, log, rows, session.arrow)
+    if found is None:
         return None
     name = session.name("deletes")
-    session.show(name, pa.concat_tables(found))
+    session.show(name, found)
     return name
-
-
-def _plain_key(values: pa.ChunkedArray, dtype: DType, name: str) -> pa.ChunkedArray:
-    """Key values in the form of the query: timestamps as int64."""
-    matched = match_key(values, dtype, f"offline log: deleted key {name!r}", SourceError)
-    return matched.cast(pa.int64()) if dtype.name == "timestamp" else matched
-
-
-def _tombstones(keys: list[pa.ChunkedArray], deletes: pa.Table, rows: ViewRelations) -> pa.Table:
-    through, position = (deletes.column(name).cast(pa.int64()) for name in (THROUGH, POSITION))
-    columns = (
-        dict(zip(rows.key_names, keys, strict=False)) if keys else {"k0": pa.array(np.zeros(len(through), np.int64))}
-    )
-    return pa.table({**columns, "through": through, "position": position})
-
-
-def _purged(session: ViewSession, view: ResolvedView, log: LogSlice, rows: ViewRelations) -> pa.Table | None:
-    """The tombstones of the purged keys among those that still have rows, found by their digests."""
-    assert log.digests is not None
-    names = [column(k) for k in rows.key_names]
-    there = session.arrow(exp.select(*names).distinct().from_(rows.narrow().subquery("r")))
-    shown = {k.name: _shown_key(there.column(i), k.dtype) for i, k in enumerate(view.keys)}
-    table = pa.table(shown) if shown else there.select([])
-    found = [
-        (i, *tombstone)
-        for i, digests in enumerate(log.digests(table, view.key_names))
-        for digest in digests
-        for tombstone in log.purges.get(digest, ())
-    ]
-    if not found:
-        return None
-    chosen, before, through = (pa.array(values, pa.int64()) for values in zip(*found, strict=True))
-    return there.take(chosen).append_column("through", through).append_column("position", before)
-
-
-def _shown_key(values: pa.ChunkedArray, dtype: DType) -> pa.ChunkedArray:
-    return values.cast(pa.timestamp("us", tz="UTC")) if dtype.name == "timestamp" else values

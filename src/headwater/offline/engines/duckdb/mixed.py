@@ -12,8 +12,9 @@ import pyarrow as pa
 
 from headwater.definitions.sources import Source
 from headwater.errors import SourceError
-from headwater.offline.engines.duckdb.columns import key, name_sql, type_name, value
 from headwater.offline.engines.duckdb.opened import ROW, Session, Wanted
+from headwater.offline.engines.duckdb.words import WORDS, name_sql, type_name
+from headwater.offline.fitting import Columns
 from headwater.types import castable, is_list, key_castable
 
 
@@ -142,7 +143,7 @@ def fitted_query(
         where: the view, for errors.
         rows: a row's number → what errors call it.
     """
-    place = session.place(name_sql(ROW), rows)
+    cast = Columns(WORDS, {field.name: field.type for field in given}, where, session.place(name_sql(ROW), rows))
     columns = []
     for name in wanted.columns:
         sql = name_sql(name)
@@ -155,12 +156,10 @@ def fitted_query(
         if name not in given.names:
             columns.append(f"CAST(NULL AS {type_name(dtype)}) AS {sql}")
         elif name in wanted.keys:
-            cast = key(name, given.field(name).type, dtype, where, place).sql("duckdb")
-            columns.append(f"CAST({cast} AS {type_name(dtype)}) AS {sql}")
+            columns.append(f"CAST({cast.key(name, dtype).sql('duckdb')} AS {type_name(dtype)}) AS {sql}")
         else:
-            feature = f", feature {wanted.named[name]!r}" if name in wanted.named else ""
-            cast = value(name, given.field(name).type, dtype, f"{where}{feature}", place).sql("duckdb")
-            columns.append(f"CAST({cast} AS {type_name(dtype)}) AS {sql}")
+            value = cast.value(name, dtype, wanted.named.get(name)).sql("duckdb")
+            columns.append(f"CAST({value} AS {type_name(dtype)}) AS {sql}")
     return f"SELECT {', '.join([*columns, ROW])} FROM ({query})"
 
 

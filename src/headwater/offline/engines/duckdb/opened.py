@@ -14,8 +14,9 @@ from sqlglot import exp
 from headwater.definitions.names import same_but_case, twin
 from headwater.errors import SourceError, nearest
 from headwater.offline.base import SourceScope
-from headwater.offline.engines.duckdb.columns import Place, name_sql
+from headwater.offline.engines.duckdb.words import name_sql
 from headwater.offline.files.local import SourceFile
+from headwater.offline.words import Place
 from headwater.planning.cast import fit, misfits
 from headwater.types import DType, Int64, Timestamp, castable, key_castable, leaf_type
 

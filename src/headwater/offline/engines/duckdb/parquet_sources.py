@@ -16,7 +16,6 @@ from headwater.clock import duration_micros
 from headwater.definitions.sources import LACKING, ParquetSource
 from headwater.errors import SourceError
 from headwater.offline.base import SourceScope
-from headwater.offline.engines.duckdb.columns import name_sql
 from headwater.offline.engines.duckdb.files import ParquetFiles
 from headwater.offline.engines.duckdb.mixed import by_type, check_schemas, fitted_query, mixed_columns
 from headwater.offline.engines.duckdb.opened import (
@@ -41,6 +40,7 @@ from headwater.offline.engines.duckdb.unreadable import (
     checked_text,
     look_at_files,
 )
+from headwater.offline.engines.duckdb.words import name_sql
 from headwater.offline.files.footers import lacking, read_footers
 from headwater.offline.files.kinds import refuse_no_parquet
 from headwater.offline.files.lacking import check_case, first_files, with_files

@@ -24,7 +24,6 @@ from headwater.definitions.sources import (
 )
 from headwater.errors import DataError, SourceError
 from headwater.offline.base import SourceScope
-from headwater.offline.engines.duckdb.columns import name_sql
 from headwater.offline.engines.duckdb.csv_sources import csv_files, csv_query, csv_schema, open_csv
 from headwater.offline.engines.duckdb.json_sources import json_files, json_query, json_schema, open_json
 from headwater.offline.engines.duckdb.merged import check_merged, check_reads
@@ -53,6 +52,7 @@ from headwater.offline.engines.duckdb.parquet_sources import (
     show_remote,
 )
 from headwater.offline.engines.duckdb.unreadable import check_input, check_rows, check_table
+from headwater.offline.engines.duckdb.words import name_sql
 from headwater.offline.engines.duckdb.zones import in_zone, query_in_zone, source_zone
 from headwater.offline.files.footers import read_footers
 from headwater.offline.files.local import local_identities

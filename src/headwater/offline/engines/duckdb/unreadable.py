@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 
 from headwater.clock import FIRST_MICROS, LAST_MICROS, YEARS
 from headwater.errors import SourceError, printable
-from headwater.offline.engines.duckdb.columns import first_last, name_sql
 from headwater.offline.engines.duckdb.opened import Wanted
+from headwater.offline.engines.duckdb.words import first_last, name_sql
 from headwater.offline.files.footers import time_ranges
 from headwater.planning.value_checks import Rows, holds_text, holds_time, refuse_not_text, refuse_unreadable, unreadable
 from headwater.types import is_list

@@ -14,16 +14,6 @@ from headwater.clock import duration_micros
 from headwater.definitions.feature import Feature
 from headwater.definitions.sources import TEXT_SOURCES, PushSource, Source
 from headwater.offline.base import ARRIVAL, POSITION, SourceScope, ViewInput, unreadable_rows
-from headwater.offline.engines.duckdb.columns import (
-    Place,
-    event_range,
-    is_time,
-    key,
-    micros,
-    name_sql,
-    tree,
-    value,
-)
 from headwater.offline.engines.duckdb.log import ShownPart, days_in_log, deletes_of, fitting, show_part, unfit_rows
 from headwater.offline.engines.duckdb.opened import (
     ROW,
@@ -36,8 +26,10 @@ from headwater.offline.engines.duckdb.opened import (
     check_names,
 )
 from headwater.offline.engines.duckdb.sources import EVERYTHING, open_source, show_table, source_schema
+from headwater.offline.engines.duckdb.words import WORDS, name_sql, tree
 from headwater.offline.engines.duckdb.zones import day_sql, source_zone
 from headwater.offline.files.footers import null_count, time_range
+from headwater.offline.fitting import Columns, event_range, is_time
 from headwater.offline.join.pit import hidden_rows
 from headwater.offline.join.relations import Relation, Tree, ViewRelations, column, number
 from headwater.planning.local_time import LocalTimes
@@ -168,17 +160,17 @@ def _relation(
     session: Session, view: ResolvedView, source: Source, opened: Opened, features: Sequence[Feature], where: str
 ) -> Relation:
     types = {field.name: field.type for field in opened.schema}
-    event = None if source.event_time is None else micros(source.event_time, types[source.event_time], where)
     place = session.place(name_sql(opened.row) if opened.row == ROW else opened.row, opened.rows)
+    columns = Columns(WORDS, types, where, place)
     return Relation(
         table=exp.to_table(opened.name),
         ordinal=column(opened.row),
         size=opened.size,
-        keys=tuple(key(k.source_column, types[k.source_column], k.dtype, where, place) for k in view.keys),
-        event=event,
-        created=None if source.created_time is None else micros(source.created_time, types[source.created_time], where),
-        features=_values(features, types, where, place, opened.dates, source_zone(source)),
-        event_range=event_range(_REACH, types[source.event_time])
+        keys=tuple(columns.key(k.source_column, k.dtype) for k in view.keys),
+        event=None if source.event_time is None else columns.time(source.event_time),
+        created=None if source.created_time is None else columns.time(source.created_time),
+        features=_values(features, columns, opened.dates, source_zone(source)),
+        event_range=event_range(WORDS, _REACH, types[source.event_time])
         if opened.footers and source.event_time is not None
         else None,
         bounds=_bounds(source, opened),
@@ -217,7 +209,7 @@ def _known_after(source: Source, opened: Opened, rows: Relation, known_after: in
     found: list[Tree] = []
     for name in (source.event_time, source.created_time):
         if name is not None and opened.footers:
-            late = event_range(name, opened.schema.field(name).type)(known_after + 1 - delay, None)
+            late = event_range(WORDS, name, opened.schema.field(name).type)(known_after + 1 - delay, None)
             if late is None:
                 return [exact]
             found.append(late)
@@ -278,27 +270,20 @@ def _named(
 
 
 def _values(
-    features: Sequence[Feature],
-    types: dict[str, pa.DataType],
-    where: str,
-    place: Place,
-    days: Collection[str],
-    zone: LocalTimes | None,
+    features: Sequence[Feature], columns: Columns, days: Collection[str], zone: LocalTimes | None
 ) -> dict[str, Tree]:
     """Each feature in its dtype.
 
     Args:
         features: the features.
-        types: of the columns.
-        where: for errors.
-        place: names the rows of values that do not fit.
+        columns: those of the source, or of a part of the log.
         days: the columns whose times are midnights of dates.
         zone: of these dates; None: UTC.
     """
     return {
         f.name: tree(day_sql(f"epoch_us({name_sql(f.source_column)})", zone))
         if f.dtype == Date and f.source_column in days
-        else value(f.source_column, types[f.source_column], f.dtype, f"{where}, feature {f.name!r}", place)
+        else columns.value(f.source_column, f.dtype, f.name)
         for f in features
     }
 
@@ -308,23 +293,15 @@ def _part(session: Session, view: ResolvedView, shown: ShownPart, features: Sequ
     types = {field.name: field.type for field in shown.schema}
     source = view.view.source
     carried = created_columns(source.created_time, shown.schema)
-    created = [micros(name, types[name], where).sql("duckdb") for name in carried]
-    place = session.place(name_sql(POSITION), "position {}".format)
+    columns = Columns(WORDS, types, where, session.place(name_sql(POSITION), "position {}".format))
+    created = [columns.time(name).sql("duckdb") for name in carried]
     arrival = f"epoch_us({name_sql(ARRIVAL)})" if is_time(types[ARRIVAL]) else name_sql(ARRIVAL)
     return Relation(
         table=exp.to_table(shown.name),
         ordinal=column(POSITION),
         size=shown.size,
-        keys=tuple(
-            key(k.source_column, types[k.source_column], k.dtype, where, place, lenient=True) for k in view.keys
-        ),
-        event=None if source.event_time is None else _log_event(source.event_time, types, where),
+        keys=tuple(columns.key(k.source_column, k.dtype, lenient=True) for k in view.keys),
+        event=None if source.event_time is None else columns.time(source.event_time),
         created=tree(f"coalesce({', '.join([*created, arrival])})"),
-        features=_values(features, types, where, place, days_in_log(view, shown.schema), source_zone(source)),
+        features=_values(features, columns, days_in_log(view, shown.schema), source_zone(source)),
     )
-
-
-def _log_event(name: str, types: dict[str, pa.DataType], where: str) -> Tree:
-    if pa.types.is_null(types[name]):
-        return tree("CAST(NULL AS BIGINT)")
-    return micros(name, types[name], where)

@@ -10,9 +10,10 @@ import pyarrow as pa
 from headwater.clock import FIRST_MICROS, LAST_MICROS, YEARS
 from headwater.definitions.sources import Source
 from headwater.errors import printable
-from headwater.offline.engines.duckdb.columns import FAILED, Place, name_sql, text_sql
 from headwater.offline.engines.duckdb.opened import ROW, Branch, Opened, Session, Wanted, schema_of
 from headwater.offline.engines.duckdb.pieces import bound_sql, integers_sql, piece_sql
+from headwater.offline.engines.duckdb.words import FAILED, name_sql, row_sql, text_sql
+from headwater.offline.words import Place
 from headwater.planning.local_time import REPEATED, SKIPPED, LocalTimes, source_times
 from headwater.types import is_list, leaf_dtype, leaf_type
 
@@ -186,7 +187,7 @@ def _instant(
     # near the first and the last year clocks do not change: the lists of changes, which cost to plan, stand once
     far = f"({local} - CASE WHEN {local} < 0 THEN {zone.offsets[0]} ELSE {zone.offsets[-1]} END)"
     column = f"{FAILED}{where}: column {name!r} ({kind}): "
-    shown = f"CAST({sql} AS VARCHAR){'' if place is None else place.sql()}"
+    shown = f"CAST({sql} AS VARCHAR){row_sql(place)}"
     beyond = text_sql(f" is {YEARS} as an instant: it is a time of {zone.name}; leave out such rows, or give NULL")
     instant = (
         f"CASE WHEN {local} BETWEEN {FIRST_MICROS + _A_DAY} AND {LAST_MICROS - _A_DAY} "

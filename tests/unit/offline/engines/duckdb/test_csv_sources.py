@@ -339,7 +339,7 @@ def test_a_text_is_read_in_one_way(
     for encoding in ("utf-8", "utf-16"):
         file.write_bytes(text.encode(encoding))
         options = {name: getattr(form, name) for name in CSV_OPTIONS} | {"encoding": encoding}
-        with engine._workspace() as space:
+        with engine.workspace() as space:
             try:
                 got = space.fetch(csv_query(space, hw.CSVSource(str(file), **options), file.parent, ""))
             except SourceError:

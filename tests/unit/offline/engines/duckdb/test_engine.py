@@ -287,7 +287,7 @@ def test_a_run_leaves_no_tables_behind(engine):
     asked = ask(engine, spine(("JFK", 1)), [view(rows(temp=[1.0]))])
     asked.to_arrow()
     next(asked.to_batches(1))
-    with engine._workspace() as space:
+    with engine.workspace() as space:
         assert space.fetch("SELECT count(*) FROM information_schema.tables") == [(0,)]
 
 

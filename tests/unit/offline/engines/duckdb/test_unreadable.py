@@ -200,11 +200,11 @@ def test_an_engine_whose_database_ended_begins_another() -> None:
     """DuckDB refuses everything in a database after an internal error."""
     engine = DuckDBEngine()
     try:
-        with engine._workspace() as space:
+        with engine.workspace() as space:
             space.show("t", pa.table({"c": text()}))
             with pytest.raises(HeadwaterError):
                 space.fetch("SELECT upper(c) FROM t")
-        with engine._workspace() as space:
+        with engine.workspace() as space:
             assert space.fetch("SELECT 1") == [(1,)]
     finally:
         engine.close()

@@ -15,8 +15,9 @@ from hypothesis import HealthCheck, example, given, settings
 
 import headwater as hw
 from headwater.errors import EntityKeyError, SourceError
-from headwater.offline.engines.duckdb.columns import key, value
 from headwater.offline.engines.duckdb.sources import readable
+from headwater.offline.engines.duckdb.words import WORDS
+from headwater.offline.fitting import Columns
 from headwater.planning.cast import fit
 from headwater.planning.tables import match_key
 from headwater.testing import SCALE
@@ -59,7 +60,7 @@ def as_feature(database: duckdb.DuckDBPyConnection, relation: str, dtype: DType)
     found = database.sql(f"SELECT * FROM {relation} LIMIT 0")
     schema = (getattr(found, "to_arrow_table", None) or found.fetch_arrow_table)().schema
     try:
-        sql = value("x", schema.field("x").type, dtype, "view").sql("duckdb")
+        sql = Columns(WORDS, {"x": schema.field("x").type}, "view").value("x", dtype).sql("duckdb")
     except SourceError:
         return REFUSED
     return of_the_engine(database, relation, sql, dtype.arrow)
@@ -125,7 +126,7 @@ def test_keys(database: duckdb.DuckDBPyConnection, case: tuple[pa.Array, DType])
         spine = REFUSED
     database.register("given", readable(pa.table({"x": column})))
     try:
-        sql = key("x", column.type, dtype, "view").sql("duckdb")
+        sql = Columns(WORDS, {"x": column.type}, "view").key("x", dtype).sql("duckdb")
         kind = pa.int64() if wide == hw.Timestamp else wide.arrow
         source = of_the_engine(database, "given", sql, kind)
     except SourceError:

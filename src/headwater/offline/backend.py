@@ -1,0 +1,93 @@
+"""All that a new engine writes: its words, and how a run's tables are made, read and filled there."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import pyarrow as pa
+from sqlglot import exp
+
+from headwater.definitions.sources import Source
+from headwater.offline.join.relations import Tree
+from headwater.offline.join.workspace import Powers
+from headwater.offline.words import Words
+
+
+@dataclass(frozen=True)
+class EngineTable:
+    """Rows that the engine has itself.
+
+    Attributes:
+        table: an item of FROM.
+        schema: its columns and their Arrow types.
+    """
+
+    table: Tree
+    schema: pa.Schema
+
+
+class Backend(ABC):
+    """One run's connection to an engine; its temporary tables are gone once it is closed.
+
+    Every query is a SQLGlot tree whose names are quoted or to be quoted: render it with
+    `query.sql(dialect=self.words.dialect, identify=True)`.
+
+    Attributes:
+        words: how the engine says what a column becomes.
+        powers: what it can do beyond window functions and 64-bit integers.
+    """
+
+    words: ClassVar[Words]
+    powers: ClassVar[Powers] = Powers()
+
+    @abstractmethod
+    def create(self, name: str, query: exp.Query) -> None:
+        """Make a table of a query's rows, which every later statement sees as they are now.
+
+        Raises:
+            SourceError: a value that `Words.failed` refuses, with its text.
+            StoreError: the engine fails; also in the other methods.
+        """
+
+    @abstractmethod
+    def drop(self, name: str) -> None:
+        """Let a table go; one that a stream still reads may be left for `close`."""
+
+    @abstractmethod
+    def rows(self, query: exp.Query) -> list[tuple[Any, ...]]:
+        """A short answer."""
+
+    @abstractmethod
+    def batches(self, query: exp.Query, schema: pa.Schema, rows: int) -> Iterator[pa.RecordBatch]:
+        """A long answer, in its order where it has one.
+
+        Args:
+            query: what is asked.
+            schema: its columns, in order, with the Arrow types that the batches have; values that `upload` was given
+                come back as they were.
+            rows: of a batch, about.
+        """
+
+    @abstractmethod
+    def upload(self, name: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
+        """Make a table of Arrow batches.
+
+        Keys and times (`k0`…, `c0`…, `rn`, `t`, `event`, `created`, `ordinal`, `until`, `through`, `position`) are
+        compared by the query. All other columns are only handed back, in whatever form the engine keeps them, unless
+        `powers.settles_ties`.
+        """
+
+    @abstractmethod
+    def table_of(self, source: Source) -> EngineTable | None:
+        """A source that the engine holds itself; None: the embedded engine reads it, and its rows are uploaded.
+
+        Raises:
+            SourceError: one that should be there and is not.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """End the connection; what other threads still read ends with an error."""

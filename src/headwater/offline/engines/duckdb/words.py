@@ -1,0 +1,210 @@
+"""DuckDB's words for a source's columns: times as microseconds, keys and features in their dtypes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+import pyarrow as pa
+from sqlglot import parse_one
+
+from headwater.clock import from_micros
+from headwater.offline.join.relations import Tree
+from headwater.offline.words import Place
+from headwater.planning.value_rule import BITS, FLOAT32_END, WHOLE
+from headwater.types import DType, Float32
+
+FAILED = "headwater:"
+"""Begins the text of an error that a query raises by itself, to be shown without DuckDB's words."""
+
+_TYPES = {
+    "int32": "INTEGER",
+    "int64": "BIGINT",
+    "float32": "FLOAT",
+    "float64": "DOUBLE",
+    "bool": "BOOLEAN",
+    "string": "VARCHAR",
+    "bytes": "BLOB",
+    "timestamp": "TIMESTAMP",
+    "date": "DATE",
+}
+_TIMES = {"s": "TIMESTAMP_S", "ms": "TIMESTAMP_MS", "us": "TIMESTAMP"}
+_SHOWN = 200
+"""How much of a value an error shows."""
+_MARK = "<row "
+_PLACED = re.compile(r"<row (\d+):(\d+)>")
+_PRUNED = (datetime(1700, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC))
+
+
+def type_name(dtype: DType) -> str:
+    """DuckDB's type for a dtype; timestamps are naive, in UTC."""
+    if dtype.name == "array":
+        assert dtype.element is not None
+        return f"{type_name(dtype.element)}[]"
+    return f"FLOAT[{dtype.dim}]" if dtype.name == "embedding" else _TYPES[dtype.name]
+
+
+def name_sql(name: str) -> str:
+    """A quoted identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def text_sql(text: str) -> str:
+    """A quoted text."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def tree(sql: str) -> Tree:
+    """An expression in DuckDB's own words."""
+    return parse_one(sql, dialect="duckdb")
+
+
+def first_last(kind: pa.DataType) -> str:
+    """The first and last time of a type that Python can hold, for BETWEEN."""
+    if pa.types.is_date(kind):
+        return "DATE '0001-01-01' AND DATE '9999-12-31'"
+    if kind.tz is not None:
+        return "TIMESTAMPTZ '0001-01-01 00:00:00+00' AND TIMESTAMPTZ '9999-12-31 23:59:59.999999+00'"
+    end = "9999-12-31 23:59:59" + {"s": "", "ms": ".999", "us": ".999999"}[kind.unit]
+    return f"CAST('0001-01-01' AS {_TIMES[kind.unit]}) AND CAST('{end}' AS {_TIMES[kind.unit]})"
+
+
+class DuckDBWords:
+    """See `Words`."""
+
+    dialect = "duckdb"
+
+    def type_name(self, dtype: DType) -> str:
+        return type_name(dtype)
+
+    def micros(self, column: Tree, given: pa.DataType) -> Tree:
+        sql = column.sql(self.dialect)
+        if pa.types.is_timestamp(given) and given.unit == "ns":
+            nanos = f"epoch_ns({sql})"
+            return tree(f"CASE WHEN {nanos} > 0 THEN ({nanos} - 1) // 1000 + 1 ELSE {nanos} // 1000 END")
+        return tree(f"epoch_us({sql})")
+
+    def cast(self, column: Tree, given: pa.DataType, dtype: DType) -> Tree:
+        return tree(_cast(column.sql(self.dialect), given, dtype))
+
+    def misfit(self, column: Tree, given: pa.DataType, dtype: DType) -> Tree | None:
+        found = _misfit(column.sql(self.dialect), given, dtype)
+        return None if found is None else tree(found)
+
+    def failed(self, before: str, value: Tree, after: str, place: Place | None) -> Tree:
+        shown = f"left(CAST({value.sql(self.dialect)} AS VARCHAR), {_SHOWN}){row_sql(place)}"
+        return tree(f"error({text_sql(f'{FAILED}{before}')} || {shown} || {text_sql(after)})")
+
+    def time_literal(self, micros: int, given: pa.DataType) -> Tree | None:
+        kind = "DATE" if pa.types.is_date(given) else "TIMESTAMP_NS" if given.unit == "ns" else "TIMESTAMP"
+        if pa.types.is_timestamp(given) and given.tz is not None:
+            kind = "TIMESTAMPTZ_NS" if given.unit == "ns" else "TIMESTAMPTZ"
+        first, last = _PRUNED
+        if not -(2**55) < micros < 2**55 or not first < (when := from_micros(micros)) < last:
+            return None
+        text = when.strftime("%Y-%m-%d") if kind == "DATE" else when.strftime("%Y-%m-%d %H:%M:%S.%f")
+        return tree(f"CAST('{text}{'+00' if kind.startswith('TIMESTAMPTZ') else ''}' AS {kind})")
+
+
+WORDS = DuckDBWords()
+
+
+def row_sql(place: Place | None) -> str:
+    """What an error's text has behind a value, for `placed` to find; empty where rows have no names."""
+    return "" if place is None else f" || '{_MARK}{place.number}:' || CAST({place.row} AS VARCHAR) || '>'"
+
+
+def placed(text: str, names: Sequence[Callable[[int], str]]) -> str:
+    """An error's text with the rows that it speaks of as the session names them."""
+    return _PLACED.sub(lambda found: f" in {names[int(found[1])](int(found[2]))}", text)
+
+
+def _misfit(sql: str, given: pa.DataType, dtype: DType, depth: int = 0) -> str | None:
+    """The condition of a value that does not fit; None where all of the type do."""
+    if pa.types.is_dictionary(given):
+        given = given.value_type
+    if pa.types.is_null(given):
+        return None
+    match dtype.name:
+        case "int32" | "int64":
+            return _no_integer(sql, given, dtype)
+        case "float32" | "float64":
+            return _no_float(sql, given, dtype)
+        case "timestamp" if pa.types.is_timestamp(given) and given.unit == "ns":
+            return f"epoch_ns({sql}) % 1000 <> 0"
+        case "array" | "embedding":
+            return _no_list(sql, given, dtype, depth)
+    return None
+
+
+def _no_integer(sql: str, given: pa.DataType, dtype: DType) -> str | None:
+    bits, wanted = BITS[dtype.name], type_name(dtype)
+    if pa.types.is_floating(given):
+        end = 2.0 ** min(bits, 53)
+        first = ">=" if bits < 53 else ">"
+        # the ranges that files state leave out NaN, so that DuckDB may drop comparisons with it
+        return f"NOT (isfinite({sql}) AND {sql} = trunc({sql}) AND {sql} {first} {-end!r} AND {sql} < {end!r})"
+    if pa.types.is_decimal(given):
+        text, whole = f"CAST({sql} AS VARCHAR)", f"TRY_CAST({_before_point(sql, given)} AS {wanted}) IS NULL"
+        if given.scale <= 0:
+            return f"({sql} IS NOT NULL AND {whole})"
+        return f"({sql} IS NOT NULL AND (regexp_matches({text}, '[.][0-9]*[1-9]') OR {whole}))"
+    if given.bit_width - pa.types.is_signed_integer(given) <= bits:
+        return None
+    beyond = f"{sql} > {2**bits - 1}"
+    return f"({beyond} OR {sql} < {-(2**bits)})" if pa.types.is_signed_integer(given) else beyond
+
+
+def _before_point(sql: str, given: pa.DataType) -> str:
+    """The text of a whole decimal; DuckDB writes no digit before the point where the type has none."""
+    if given.precision == given.scale:
+        return f"CASE WHEN {sql} IS NOT NULL THEN '0' END"
+    return f"split_part(CAST({sql} AS VARCHAR), '.', 1)"
+
+
+def _no_float(sql: str, given: pa.DataType, dtype: DType) -> str | None:
+    if pa.types.is_integer(given):
+        whole = WHOLE[dtype.name]
+        if given.bit_width + pa.types.is_unsigned_integer(given) <= whole.bit_length():
+            return None
+        beyond = f"{sql} > {whole}"
+        return f"({beyond} OR {sql} < {-whole})" if pa.types.is_signed_integer(given) else beyond
+    if dtype.name == "float32" and pa.types.is_float64(given):
+        return f"(isfinite({sql}) AND abs({sql}) >= {FLOAT32_END!r})"
+    return None  # of decimals DuckDB holds none beyond 10**38
+
+
+def _no_list(sql: str, given: pa.DataType, dtype: DType, depth: int) -> str | None:
+    element, x = dtype.element or Float32, f"x{depth}"
+    conditions = []
+    if dtype.name == "embedding":
+        conditions += [f"len({sql}) <> {dtype.dim}", f"list_count({sql}) <> {dtype.dim}"]
+    if element.name == "float32" and pa.types.is_float64(given.value_type):
+        # DuckDB's own cast makes the elements NULL that would be infinite, which is faster than to look at each
+        conditions.append(f"list_count(TRY_CAST({sql} AS FLOAT[])) <> list_count({sql})")
+    elif (inside := _misfit(x, given.value_type, element, depth + 1)) is not None:
+        conditions.append(f"len(list_filter({sql}, LAMBDA {x} : {inside})) > 0")
+    return f"({' OR '.join(conditions)})" if conditions else None
+
+
+def _cast(sql: str, given: pa.DataType, dtype: DType, depth: int = 0) -> str:
+    """A value that fits in its dtype."""
+    plain = f"CAST({sql} AS {type_name(dtype)})"
+    if pa.types.is_dictionary(given):
+        given = given.value_type
+    if pa.types.is_null(given):
+        return plain
+    if pa.types.is_decimal(given):
+        if dtype.name in ("int32", "int64"):
+            return f"CAST({_before_point(sql, given)} AS {type_name(dtype)})"
+        # by way of text: DuckDB's own cast rounds more than once
+        return f"CAST(CAST({sql} AS VARCHAR) AS {type_name(dtype)})"
+    if dtype.name == "timestamp" and pa.types.is_timestamp(given):
+        return f"make_timestamp({f'epoch_ns({sql}) // 1000' if given.unit == 'ns' else f'epoch_us({sql})'})"
+    if dtype.name in ("array", "embedding"):
+        element, x = dtype.element or Float32, f"x{depth}"
+        inside = _cast(x, given.value_type, element, depth + 1)
+        if inside != f"CAST({x} AS {type_name(element)})":
+            return f"CAST(list_transform({sql}, LAMBDA {x} : {inside}) AS {type_name(dtype)})"
+    return plain

@@ -1,0 +1,160 @@
+"""Which columns can be a key, a time or a feature, and what becomes of their values: the same in every engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+from sqlglot import exp
+
+from headwater.errors import SourceError
+from headwater.offline.join.relations import EventRange, Tree, column
+from headwater.offline.words import Place, Words
+from headwater.planning.value_rule import BITS
+from headwater.types import DType, Int64, castable, declare_hint, key_castable
+
+_A_DAY = 86_400_000_000
+
+
+def is_time(given: pa.DataType) -> bool:
+    """Whether a column can be an event or created time."""
+    return bool(pa.types.is_timestamp(given) or pa.types.is_date(given))
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of a table in the forms that the query takes them in.
+
+    Attributes:
+        words: the engine's.
+        types: column → its Arrow type.
+        where: the view, for errors.
+        place: names the rows of values that do not fit.
+    """
+
+    words: Words
+    types: Mapping[str, pa.DataType]
+    where: str
+    place: Place | None = None
+
+    def time(self, name: str) -> Tree:
+        """A time column as microseconds since 1970 (int64), finer times rounded up.
+
+        Raises:
+            SourceError: a column that is no time.
+        """
+        given = self.types[name]
+        if pa.types.is_null(given):
+            return exp.cast(exp.Null(), "bigint")  # a column of NULLs fits everything: its rows are left out
+        if not is_time(given):
+            raise SourceError(
+                f"{self.where}: column {name!r} is {given}, not a timestamp or date; cast it, e.g. in a SQLSource"
+            )
+        return self.words.micros(column(name), given)
+
+    def key(self, name: str, dtype: DType, *, lenient: bool = False) -> Tree:
+        """A key column in the form that the spine's keys have: integers and timestamps as int64.
+
+        Args:
+            name: the column.
+            dtype: the join key's dtype.
+            lenient: whether an integer outside of the join key's range is NULL instead: an earlier release's log may
+                have such rows, which no store can take.
+
+        Raises:
+            SourceError: a column of another type.
+        """
+        given = self.types[name]
+        form = given.value_type if pa.types.is_dictionary(given) else given
+        if not key_castable(form, dtype):
+            raise SourceError(
+                f"{self.where}: column {name!r} is {given}, but the join key is {dtype}; "
+                "headwater never casts a key: cast the column"
+            )
+        wanted = Int64 if dtype.name == "int32" else dtype
+        if pa.types.is_null(form):
+            return self._as(exp.Null(), Int64 if wanted.name == "timestamp" else wanted)
+        if dtype != wanted and not lenient:
+            return self._as(self._checked(name, dtype, self.where), Int64)
+        cast = None
+        if dtype != wanted:
+            narrow = exp.TryCast(this=self.words.cast(column(name), form, wanted), to=self._type(dtype))
+            cast = self._as(narrow, Int64)
+        elif wanted.name == "timestamp":
+            cast = self.words.micros(column(name), form)
+        return self._checked(name, wanted, self.where, cast)
+
+    def value(self, name: str, dtype: DType, feature: str | None = None) -> Tree:
+        """A feature's column in its dtype, by the rule of `value_rule.cast_value`; else an error when it is read.
+
+        Args:
+            name: the column.
+            dtype: the feature's dtype.
+            feature: its name, for errors.
+
+        Raises:
+            SourceError: a column whose type cannot become the dtype.
+        """
+        given, where = self.types[name], self.where if feature is None else f"{self.where}, feature {feature!r}"
+        if not castable(given, dtype):
+            raise SourceError(f"{where}: column {name!r} is {given}, which does not fit {dtype}{declare_hint(given)}")
+        return self._checked(name, dtype, where)
+
+    def _type(self, dtype: DType) -> exp.DataType:
+        return exp.DataType.build(self.words.type_name(dtype), dialect=self.words.dialect)
+
+    def _as(self, value: Tree, dtype: DType) -> Tree:
+        return exp.Cast(this=value, to=self._type(dtype))
+
+    def _checked(self, name: str, dtype: DType, where: str, cast: Tree | None = None) -> Tree:
+        """A cast (None: the plain one); of a value that does not fit an error."""
+        given, value = self.types[name], column(name)
+        found = self.words.cast(value, given, dtype) if cast is None else cast
+        bad = self.words.misfit(value, given, dtype)
+        if bad is None:
+            return found
+        before, after = f"{where}: column {name!r} ({given}): ", f" does not fit {dtype}: {_why(given, dtype)}"
+        return exp.Case().when(bad, self.words.failed(before, value, after, self.place)).else_(found)
+
+
+def event_range(words: Words, name: str, given: pa.DataType) -> EventRange:
+    """The filter on a time column that the engine takes down to files, row groups and partitions."""
+    if pa.types.is_null(given):
+        return lambda lower, upper: None
+    # a date is its first instant; times finer than a microsecond were rounded up
+    before = _A_DAY if pa.types.is_date(given) else 1
+
+    def within(lower: int | None, upper: int | None) -> Tree | None:
+        first = None if lower is None else words.time_literal(lower - before, given)
+        last = None if upper is None else words.time_literal(upper, given)
+        conditions: list[Tree] = [] if first is None else [column(name) >= first]
+        conditions += [] if last is None else [column(name) <= last]
+        return exp.and_(*conditions) if conditions else None
+
+    return within
+
+
+def misfit(words: Words, name: str, given: pa.DataType, dtype: DType) -> Tree | None:
+    """The condition of a column's values that do not fit; None where all of its type do."""
+    return words.misfit(column(name), given, dtype) if castable(given, dtype) else None
+
+
+def _why(given: pa.DataType, dtype: DType) -> str:
+    """What values of a type must be to fit."""
+    if pa.types.is_dictionary(given):
+        given = given.value_type
+    match dtype.name:
+        case "embedding":
+            return f"{dtype.dim} numbers are required, none of them NULL or beyond float32"
+        case "array" if dtype.element is not None:
+            return _why(given.value_type, dtype.element)
+        case "int32" | "int64":
+            whole = "not a whole number below 2**53" if pa.types.is_floating(given) else "not a whole number"
+            return f"{'' if pa.types.is_integer(given) else f'{whole}, or '}beyond {BITS[dtype.name] + 1} bits"
+        case "float32" | "float64" if pa.types.is_integer(given):
+            bits = 24 if dtype.name == "float32" else 53
+            return f"an integer beyond 2**{bits}, where a {dtype} does not hold all"
+        case "timestamp":
+            return "finer than a microsecond"
+    return f"beyond the greatest {dtype}"

@@ -1,0 +1,358 @@
+"""An engine from its backend: the query runs there; what it does not hold, the embedded engine opens and uploads.
+
+Files, tables in memory, the log and its deletes are local and have one reader, the embedded engine: it puts them into
+the query's form, checks their values and hands them over. So a backend needs words for its own tables alone.
+"""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+import pyarrow as pa
+from sqlglot import exp
+
+from headwater.clock import duration_micros
+from headwater.definitions.sources import PushSource, Source
+from headwater.errors import SourceError, nearest
+from headwater.offline.backend import Backend, EngineTable
+from headwater.offline.base import (
+    ChangeCounts,
+    ChangesRequest,
+    HistoryRequest,
+    HistoryRun,
+    OfflineEngine,
+    SourceScope,
+    ViewInput,
+)
+from headwater.offline.fitting import Columns
+from headwater.offline.join.changes import run_changes
+from headwater.offline.join.deletes import delete_rows
+from headwater.offline.join.history import PointInTimeRun
+from headwater.offline.join.pit import hidden_rows
+from headwater.offline.join.relations import Relation, Tree, ViewRelations, column, is_not_null, key_form, number
+from headwater.offline.join.workspace import Workspace, conformed
+from headwater.planning.files import FileIdentity
+from headwater.planning.resolve import ResolvedView
+
+_ROWS = 65_536
+_FAR = 2**62
+
+
+class EmbeddedEngine(Protocol):
+    """What a remote engine asks of the embedded one, beside what every engine does."""
+
+    folder: Path
+
+    @property
+    def temp_folder(self) -> Path:
+        """The folder for temporary files."""
+        ...
+
+    def workspace(self, label: str = "") -> Workspace:
+        """A run's tables."""
+        ...
+
+    def check_view(self, view: ViewInput) -> None:
+        """Refuse a source that lacks a column of the view, or holds one in a type that does not fit."""
+        ...
+
+    def source_schema(self, source: Source) -> pa.Schema: ...
+    def list_files(self, source: Source) -> tuple[FileIdentity, ...] | None: ...
+    def check_values(self, view: ViewInput, rows: int) -> list[str]: ...
+    def close(self) -> None: ...
+
+
+class RemoteEngine(OfflineEngine):
+    """An engine whose runs are in backends of its own; a subclass says how one is connected.
+
+    Args:
+        embedded: opens what the backend does not hold; closed with this engine.
+    """
+
+    def __init__(self, embedded: EmbeddedEngine) -> None:
+        self.embedded = embedded
+
+    @abstractmethod
+    def connect(self) -> Backend:
+        """A backend for one run."""
+
+    def workspace(self, label: str = "") -> RemoteWorkspace:
+        """A run's tables; the label names the step for the observer."""
+        return RemoteWorkspace(self.connect(), self.embedded.workspace(label))
+
+    def source_schema(self, source: Source) -> pa.Schema:
+        held = self._held(source)
+        return self.embedded.source_schema(source) if held is None else held.schema
+
+    def list_files(self, source: Source) -> tuple[FileIdentity, ...] | None:
+        return None if self._held(source) is not None else self.embedded.list_files(source)
+
+    def check_values(self, view: ViewInput, rows: int) -> list[str]:
+        if view.source is None or self._held(view.source) is None:
+            return self.embedded.check_values(view, rows)
+        try:
+            with self.workspace(f"check {view.view.name}") as space:
+                names = [feature.name for feature in view.view.features]
+                space.view_relations(replace(view, log=None), "0", names, SourceScope(rows=rows))
+        except SourceError as bad:
+            return [str(bad)]
+        return []
+
+    def history(self, request: HistoryRequest) -> HistoryRun:
+        for view in request.views:
+            held = None if view.source is None else self._held(view.source)
+            if held is None or view.source is None:
+                self.embedded.check_view(view)
+            else:
+                with self.workspace() as space:
+                    space.forms(view.view, view.source, held, view.view.view.feature_names)
+        return PointInTimeRun(request, self.workspace, folder=self.embedded.temp_folder, base=self.embedded.folder)
+
+    def changes(self, request: ChangesRequest, counts: ChangeCounts) -> Iterator[pa.RecordBatch]:
+        return run_changes(request, counts, self.workspace)
+
+    def close(self) -> None:
+        self.embedded.close()
+
+    def _held(self, source: Source) -> EngineTable | None:
+        if isinstance(source, PushSource):
+            return None
+        with ExitStack() as stack:
+            backend = self.connect()
+            stack.callback(backend.close)
+            return backend.table_of(source)
+
+
+class RemoteWorkspace:
+    """One run's tables in a backend; see `Workspace`.
+
+    Args:
+        backend: where the query runs; closed with this.
+        embedded: opens what the backend does not hold, and settles ties unless the backend can.
+    """
+
+    def __init__(self, backend: Backend, embedded: Workspace) -> None:
+        self.backend = backend
+        self.powers = backend.powers
+        self.statements: list[str] = []
+        self._embedded = embedded
+        self._names = itertools.count()
+        # temporary tables of several runs may share one room
+        self._prefix = f"hw_{secrets.token_hex(6)}"
+
+    @property
+    def settler(self) -> Workspace:
+        return self if self.powers.settles_ties else self._embedded
+
+    def table(self, name: str) -> str:
+        return f"{self._prefix}_{name}"
+
+    def load(self, name: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
+        self.backend.upload(self.table(name), schema, conformed(batches, schema))
+
+    def create(self, name: str, query: exp.Query) -> None:
+        self.statements.append(f"CREATE TABLE {self.table(name)} AS {self._shown(query)}")
+        self.backend.create(self.table(name), query)
+
+    def drop(self, *tables: str) -> None:
+        for table in tables:
+            self.backend.drop(table)
+
+    def rows(self, query: exp.Query) -> list[tuple[object, ...]]:
+        self.statements.append(self._shown(query))
+        return self.backend.rows(query)
+
+    def stream(self, query: exp.Query, schema: pa.Schema, rows: int) -> Iterator[pa.RecordBatch]:
+        self.statements.append(self._shown(query))
+        return self.backend.batches(query, schema, rows)
+
+    def _shown(self, query: exp.Query) -> str:
+        return query.sql(dialect=self.backend.words.dialect, identify=True)
+
+    def schema_of(self, sql: str) -> pa.Schema:
+        return self._embedded.schema_of(sql)
+
+    def check_sql(self, sql: str, where: str) -> None:
+        self._embedded.check_sql(sql, where)
+
+    def stream_sql(self, sql: str, rows: int) -> Iterator[pa.RecordBatch]:
+        return self._embedded.stream_sql(sql, rows)
+
+    def skipped_rows(self, view: ViewInput, after: int, until: int) -> int:
+        return self._embedded.skipped_rows(view, after, until)
+
+    def __enter__(self) -> RemoteWorkspace:
+        self._embedded.__enter__()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        try:
+            self.backend.close()
+        finally:
+            self._embedded.__exit__(*exc)
+
+    def view_relations(
+        self, view: ViewInput, label: str, features: Sequence[str], scope: SourceScope | None = None
+    ) -> ViewRelations:
+        source, resolved = view.source, view.view
+        held = None if source is None or isinstance(source, PushSource) else self.backend.table_of(source)
+        # which keys have deletes is asked of all rows, wherever they are
+        log = None if view.log is None else replace(view.log, deletes=None, purges={})
+        local = replace(view, log=log) if held is None else replace(view, source=None, log=log)
+        rows = self._embedded.view_relations(local, label, features, scope)
+        keys = [(f"k{i}", key_form(key.dtype)) for i, key in enumerate(resolved.keys)] or [("k0", pa.int64())]
+        rows = replace(rows, types=dict(keys))
+        parts = tuple(
+            self._uploaded(f"log_{label}_{i}", replace(rows, source=None, log=(part,)), resolved, features).log[0]
+            for i, part in enumerate(rows.log)
+        )
+        if held is not None and source is not None:
+            rows = self._placed(f"rows_{label}", replace(rows, log=parts), resolved, source, held, features, scope)
+        elif rows.source is not None:
+            rows = replace(self._uploaded(f"rows_{label}", replace(rows, log=()), resolved, features), log=parts)
+        else:
+            rows = replace(rows, log=parts)
+        return self._hiding(rows, view, label)
+
+    def _uploaded(self, name: str, rows: ViewRelations, view: ResolvedView, features: Sequence[str]) -> ViewRelations:
+        """The same rows, those of one relation, in a table of the backend."""
+        (part,) = [part for part in (rows.source, *rows.log) if part is not None]
+        dtypes = {feature.name: feature.dtype for feature in view.view.feature_list}
+        schema = pa.schema([*rows.types.items(), *[(n, pa.int64()) for n in ("event", "created", "ordinal")]])
+        for i, feature in enumerate(features):
+            schema = schema.append(pa.field(f"f{i}", dtypes[feature].arrow))
+        query = rows.narrow(nulls=True, features=features, event_id=part.event_id is not None)
+        batches = self._embedded.stream(query, schema, _ROWS)
+        if part.event_id is not None:
+            first = next(batches, None)
+            kind = pa.string() if first is None else first.schema.field("event_id").type
+            schema = schema.append(pa.field("event_id", kind))
+            batches = itertools.chain([] if first is None else [first], batches)
+            rows = replace(rows, types={**rows.types, "event_id": kind})
+        self.load(name, schema, batches)
+        found = replace(
+            part,
+            table=exp.to_table(self.table(name)),
+            ordinal=column("ordinal"),
+            keys=tuple(column(f"k{i}") for i in range(len(part.keys))),
+            event=None if part.event is None else column("event"),
+            created=None if part.created is None else column("created"),
+            features={feature: column(f"f{i}") for i, feature in enumerate(features)},
+            event_id=None if part.event_id is None else column("event_id"),
+            event_range=None,
+            seekable=False,
+            fixed=True,
+        )
+        return replace(rows, source=found) if rows.source is not None else replace(rows, log=(found,))
+
+    def forms(self, view: ResolvedView, source: Source, held: EngineTable, features: Sequence[str]) -> dict[str, Tree]:
+        """The columns of a table that the engine holds, in the query's form: k0…, event, created, f0…, event_id.
+
+        Raises:
+            SourceError: a column that is missing, or of a type that does not fit.
+        """
+        where = f"view {view.name!r} ({view.version})"
+        types = dict(zip(held.schema.names, held.schema.types, strict=True))
+        chosen = [view.view.feature(name) for name in features]
+        times = [t for t in (source.event_time, source.created_time) if t is not None]
+        ids = [] if source.event_id is None else [source.event_id]
+        for name in (*[k.source_column for k in view.keys], *times, *[f.source_column for f in chosen], *ids):
+            if name not in types:
+                raise SourceError(
+                    f"{where}: its source has no column {name!r}{nearest(name, types)}; it has {', '.join(types)}"
+                )
+        naive = [t for t in times if pa.types.is_timestamp(types[t]) and types[t].tz is None]
+        if source.timezone is not None and naive:
+            raise SourceError(
+                f"{where}: column {naive[0]!r} holds naive times, and this engine takes those as UTC alone: "
+                "make them instants in the table or the query, and leave timezone= out"
+            )
+        columns = Columns(self.backend.words, types, where)
+        found = {f"k{i}": columns.key(k.source_column, k.dtype) for i, k in enumerate(view.keys)}
+        found = found or {"k0": exp.cast(number(0), "bigint")}
+        for name, time in (("event", source.event_time), ("created", source.created_time)):
+            if time is not None:
+                found[name] = columns.time(time)
+        found |= {f"f{i}": columns.value(f.source_column, f.dtype, f.name) for i, f in enumerate(chosen)}
+        return found | ({} if source.event_id is None else {"event_id": column(source.event_id)})
+
+    def _placed(
+        self,
+        name: str,
+        rows: ViewRelations,
+        view: ResolvedView,
+        source: Source,
+        held: EngineTable,
+        features: Sequence[str],
+        scope: SourceScope | None,
+    ) -> ViewRelations:
+        """A source that the engine holds, in the query's form, its rows numbered within their keys: one table."""
+        forms = self.forms(view, source, held, features)
+        taken = exp.select(*[form.as_(n, quoted=True) for n, form in forms.items()]).from_(held.table.copy())
+        if scope is not None and scope.rows is not None:
+            taken = taken.limit(scope.rows)
+        nulls = [exp.Not(this=is_not_null(column(n, "x"))) for n in ("event", "created") if n in forms]
+        null_times = 0
+        if nulls:
+            count = exp.select(exp.Count(this=exp.Star())).from_(taken.copy().subquery("x"))
+            null_times = int(self.rows(count.where(exp.or_(*nulls)))[0][0])  # type: ignore[call-overload]
+        keys = [column(k, "x") for k in rows.key_names]
+        times = [exp.Ordered(this=column(n, "x")) for n in ("event", "created") if n in forms]
+        order = exp.Order(expressions=times or [exp.Ordered(this=keys[0].copy())])
+        place = exp.Window(this=exp.RowNumber(), partition_by=keys, order=order) - number(1)
+        numbered = exp.select(*[column(n, "x") for n in forms], place.as_("ordinal")).from_(taken.subquery("x"))
+        known_after = None if scope is None else scope.known_after
+        if known_after is not None:
+            numbered = numbered.where(_known(source, rows) > number(known_after) if times else exp.false())
+        self.create(name, numbered)
+        table = exp.to_table(self.table(name))
+        last = self.rows(exp.select(exp.Max(this=column("ordinal"))).from_(table.copy()))[0][0]
+        relation = Relation(
+            table=table,
+            ordinal=column("ordinal"),
+            size=int(last or 0) + 1,  # type: ignore[call-overload]
+            keys=tuple(column(f"k{i}") for i in range(len(view.keys))),
+            event=column("event") if "event" in forms else None,
+            created=column("created") if "created" in forms else None,
+            features={feature: column(f"f{i}") for i, feature in enumerate(features)},
+            event_id=column("event_id") if "event_id" in forms else None,
+        )
+        types = dict(rows.types)
+        if source.event_id is not None:
+            types["event_id"] = held.schema.field(source.event_id).type
+        return replace(
+            rows, source=relation, types=types, numbered_by_key=True, null_times=rows.null_times + null_times
+        )
+
+    def _hiding(self, rows: ViewRelations, view: ViewInput, label: str) -> ViewRelations:
+        """The rows with those that tombstones hide."""
+        if view.log is None:
+            return rows
+        schema = pa.schema([(name, rows.types[name]) for name in rows.key_names])
+
+        def keys_of(query: exp.Query) -> pa.Table:
+            return pa.Table.from_batches(self.stream(query, schema, _ROWS), schema)
+
+        deletes = delete_rows(view.view, view.log, rows, keys_of)
+        if deletes is None:
+            return rows
+        self.load(f"deletes_{label}", deletes.schema, iter(deletes.to_batches()))
+        marks = self.table(f"deletes_{label}")
+        self.create(f"hidden_{label}", hidden_rows(rows, marks))
+        return rows.hiding(self.table(f"hidden_{label}"), marks)
+
+
+def _known(source: Source, rows: ViewRelations) -> Tree:
+    """When a row x of a table that the engine holds is known."""
+    event = column("event", "x")
+    if source.created_time is not None:
+        return exp.Greatest(this=event, expressions=[column("created", "x")])
+    delay = max(0, min(_FAR, duration_micros(source.delay_time)))
+    return event + number(delay) if delay else event
