@@ -46,6 +46,7 @@ class Settings:
         offline_memory_limit: how much memory the offline engine may use, e.g. `2GB`.
         offline_threads: how many threads the offline engine may use; None: every core.
         offline_log: the offline log's folder.
+        offline_settings: engine → its own settings, of `[offline.ENGINE]`; the engine says what they may be.
         materialize_lookback: how far back a run looks for source rows that came late.
         freshness_function: `linear` or `exponential`.
         freshness_half_life: half-life of the exponential function; None: the SLA.
@@ -86,10 +87,13 @@ class Settings:
     freshness_refresh_tries: int = 5
     freshness_refresh_lease: timedelta = timedelta(minutes=2)
     freshness_refresh_worker: bool = False
+    offline_settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def __repr__(self) -> str:
-        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "origins"}
+        # what an engine is told may be a password
+        hidden = ("origins", "offline_settings")
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in hidden}
         values |= {name: without_password(value) for name, value in values.items() if name.endswith("_url")}
         return f"Settings({', '.join(f'{name}={value!r}' for name, value in values.items())})"
 
@@ -209,7 +213,8 @@ def load_settings(folder: str | Path = ".", environ: Mapping[str, str] | None = 
 
     Args:
         folder: the project's folder, or its `headwater.toml`.
-        environ: the environment; `HEADWATER_ONLINE_URL` sets `[online] url`.
+        environ: the environment; `HEADWATER_ONLINE_URL` sets `[online] url`, `HEADWATER_OFFLINE_SPARK_REMOTE` what
+            `[offline.spark] remote` does.
         given: values by attribute name; None is not given.
 
     Raises:
@@ -226,9 +231,11 @@ def load_settings(folder: str | Path = ".", environ: Mapping[str, str] | None = 
         raise ConfigError(f"{root}: no such folder; `headwater init {root}` makes a project there")
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
+    engines: dict[str, dict[str, Any]] = {}
     file = root / FILE
     if file.is_file():
-        for key, value in _read_file(file).items():
+        flat, engines = _read_file(file)
+        for key, value in flat.items():
             _set(values, origins, key, value, f"{file}: {key}")
     environment = os.environ if environ is None else environ
     for key in _KEYS:
@@ -236,7 +243,18 @@ def load_settings(folder: str | Path = ".", environ: Mapping[str, str] | None = 
         if environment.get(variable):
             _set(values, origins, key, environment[variable], f"environment variable {variable}")
     settings = Settings(root.resolve(), **values, origins=origins)
-    return replace(settings, **{name: value for name, value in given.items() if value is not None})
+    settings = replace(settings, **{name: value for name, value in given.items() if value is not None})
+    own = _own_variables(settings.offline_engine, environment)
+    if own:
+        engines[settings.offline_engine] = engines.get(settings.offline_engine, {}) | own
+    return replace(settings, offline_settings=engines)
+
+
+def _own_variables(engine: str, environment: Mapping[str, str]) -> dict[str, str]:
+    """The settings that the environment has for an engine."""
+    start = f"HEADWATER_OFFLINE_{engine.upper()}_"
+    found = {name[len(start) :].lower(): value for name, value in environment.items() if name.startswith(start)}
+    return {name: value for name, value in found.items() if value}
 
 
 def _set(values: dict[str, Any], origins: dict[str, str], key: str, value: Any, where: str) -> None:
@@ -250,10 +268,15 @@ def _set(values: dict[str, Any], origins: dict[str, str], key: str, value: Any, 
     origins[attribute] = where
 
 
-def _read_file(file: Path) -> dict[str, Any]:
-    """The file's settings by dotted key, unknown ones refused."""
+def _read_file(file: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """The file's settings by dotted key, unknown ones refused; and the tables of engines."""
     data = read_toml(file)
     flat: dict[str, Any] = {}
+    offline = data.get("offline")
+    engines: dict[str, dict[str, Any]] = {}
+    if isinstance(offline, dict):
+        engines = {n: v for n, v in offline.items() if isinstance(v, dict) and f"offline.{n}" not in _KEYS}
+        data["offline"] = {name: value for name, value in offline.items() if name not in engines}
     for key, value in data.items():
         if isinstance(value, dict):
             flat.update({f"{key}.{inner}": deep for inner, deep in value.items()})
@@ -262,7 +285,7 @@ def _read_file(file: Path) -> dict[str, Any]:
     for key in flat:
         if key not in _KEYS:
             raise ConfigError(f"{file}: {_unknown(key)}; the keys are {', '.join(_KEYS)}")
-    return flat
+    return flat, engines
 
 
 def read_toml(file: Path) -> dict[str, Any]:
@@ -335,4 +358,5 @@ def _unknown(key: str) -> str:
     if any(known.startswith(f"{key}.") for known in _KEYS):
         return f"{brief(key)} is a section: write [{key}], then its keys on separate lines"
     shown = f"[{section}] {name}" if section else name
-    return f"unknown key {shown!r}{nearest(key, _KEYS)}"
+    own = "; an engine's own settings are in [offline.ENGINE]" if section == "offline" else ""
+    return f"unknown key {shown!r}{nearest(key, _KEYS)}{own}"

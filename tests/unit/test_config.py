@@ -79,6 +79,20 @@ def test_an_empty_environment_variable_is_not_set(tmp_path):
     assert load_settings(project(tmp_path, FULL), {"HEADWATER_ONLINE_URL": ""}).online_url == "memory:"
 
 
+def test_an_engine_has_a_table_of_its_own(tmp_path):
+    folder = project(tmp_path, "[offline]\nengine = 'sqlite'\n[offline.sqlite]\ndatabase = 'a.db'\nsize = 3")
+    assert load_settings(folder, {}).offline_settings == {"sqlite": {"database": "a.db", "size": 3}}
+    environ = {"HEADWATER_OFFLINE_SQLITE_DATABASE": "b.db"}
+    assert load_settings(folder, environ).offline_settings == {"sqlite": {"database": "b.db", "size": 3}}
+    environ = {"HEADWATER_OFFLINE_ENGINE": "spark", "HEADWATER_OFFLINE_SPARK_REMOTE": "sc://host"}
+    assert load_settings(folder, environ).offline_settings["spark"] == {"remote": "sc://host"}
+
+
+def test_what_an_engine_is_told_is_not_shown(tmp_path):
+    folder = project(tmp_path, "[offline.snowflake]\npassword = 'secret'")
+    assert "secret" not in repr(load_settings(folder, {}))
+
+
 def test_texts_of_the_environment_become_values(tmp_path):
     environ = {
         "HEADWATER_DEFINITIONS": "a.py, b.py",
@@ -99,6 +113,7 @@ def test_texts_of_the_environment_become_values(tmp_path):
         ("[onlin]\nurl = 'x'", ["'[onlin] url'", "did you mean 'online.url'"]),
         ("[online.more]\nurl = 'x'", ["'[online] more'"]),
         ("online = 'lmdb:x'", ["'online'", "section", "[online]"]),
+        ("[offline]\nremote = 'x'", ["'[offline] remote'", "[offline.ENGINE]"]),
         ("[project]\nname = 'x'", ["'[project] name'"]),
         ("[registry.url]\nhost = 'x'", ["registry.url", "text"]),
     ],

@@ -191,15 +191,12 @@ def open_engine(settings: Settings, observer: Observer) -> OfflineEngine:
     """The offline engine that the settings name; who asks closes it.
 
     Raises:
-        ConfigError, MissingExtra: as `load_plugin` says.
+        ConfigError, MissingExtra: as `load_plugin` says; a setting of `[offline.ENGINE]` that the engine does not have.
     """
-    engine: OfflineEngine = load_plugin(OFFLINE_ENGINES, settings.offline_engine)(
-        settings.folder,
-        memory_limit=settings.offline_memory_limit,
-        threads=settings.offline_threads,
-        observer=observer,
-    )
-    return engine
+    kind: type[OfflineEngine] = load_plugin(OFFLINE_ENGINES, settings.offline_engine)
+    own = settings.offline_settings.get(settings.offline_engine, {})
+    both = {"memory_limit": settings.offline_memory_limit, "threads": settings.offline_threads, **own}
+    return kind.open(settings.folder, {name: value for name, value in both.items() if value is not None}, observer)
 
 
 def check_engine(settings: Settings) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,9 @@ import pyarrow as pa
 
 from headwater.clock import MIN_MICROS
 from headwater.definitions.sources import Source
+from headwater.errors import ConfigError, nearest
 from headwater.forks import OfOneProcess
+from headwater.observer import Observer
 from headwater.planning.files import FileIdentity
 from headwater.planning.resolve import OutputColumn, ResolvedView
 from headwater.planning.watermark import Watermark
@@ -292,8 +295,38 @@ class HistoryRun(Protocol):
         ...
 
 
+def refuse_unknown(settings: Mapping[str, Any], known: Sequence[str], engine: str) -> None:
+    """Refuse settings that an engine does not have.
+
+    Raises:
+        ConfigError: naming the first, and those that there are.
+    """
+    for name in settings:
+        if name not in known:
+            raise ConfigError(
+                f"offline engine {engine} has no setting {name!r}{nearest(name, known)}; it has {', '.join(known)}"
+            )
+
+
 class OfflineEngine(OfOneProcess, ABC):
     """Runs the point-in-time query over sources and the log; holds no registry and resolves nothing."""
+
+    @classmethod
+    def open(cls, folder: Path, settings: Mapping[str, Any], observer: Observer) -> OfflineEngine:
+        """The engine of a project; by default its class is called with the settings by name.
+
+        Args:
+            folder: the project's folder, to which paths of sources are relative.
+            settings: what `[offline.ENGINE]` says, and `memory_limit` and `threads` of `[offline]` where given. A
+                value from the environment is text.
+            observer: told how far long statements are.
+
+        Raises:
+            ConfigError: a setting that the engine does not have.
+        """
+        wanted = inspect.signature(cls).parameters
+        refuse_unknown(settings, [name for name in wanted if name not in ("folder", "observer")], cls.__name__)
+        return cls(folder, **settings, observer=observer)  # type: ignore[call-arg]
 
     @abstractmethod
     def source_schema(self, source: Source) -> pa.Schema:

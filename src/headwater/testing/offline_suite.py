@@ -5,13 +5,15 @@ How a running join is stopped (Ctrl-C) is an engine's own affair: test it beside
 
 from __future__ import annotations
 
+import itertools
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
@@ -22,8 +24,9 @@ from headwater.definitions.entity import Entity
 from headwater.definitions.feature import Feature
 from headwater.definitions.sources import ParquetSource, Source, TableSource
 from headwater.definitions.view import FeatureSelection, FeatureView
-from headwater.errors import SpineError
+from headwater.errors import SourceError, SpineError
 from headwater.offline.base import ChangeCounts, ChangesRequest, HistoryRequest, OfflineEngine, ViewInput
+from headwater.planning.cast import fit, fit_time
 from headwater.planning.resolve import whole_view
 from headwater.planning.snapshot import ViewRecord, ViewVersion
 from headwater.planning.watermark import Watermark
@@ -83,7 +86,13 @@ class PointInTimeSuite:
 
 
 class OfflineEngineSuite(PointInTimeSuite):
-    """Everything that is asked of an engine; subclass it and give the fixture `engine`."""
+    """Everything that is asked of an engine; subclass it and give the fixture `engine`.
+
+    Attributes:
+        large: how many rows are too many for `bounded`.
+    """
+
+    large = 2_000_000
 
     @pytest.fixture
     def bounded(self, engine: OfflineEngine) -> OfflineEngine:
@@ -133,12 +142,12 @@ class OfflineEngineSuite(PointInTimeSuite):
         check_history(engine, case, spine=f"{spine} ORDER BY row")
 
     def test_tables_larger_than_memory(self, bounded: OfflineEngine, tmp_path: Path) -> None:
-        """Two million rows of twenty thousand keys; each key's last one is known by its place."""
-        rows, keys = 2_000_000, 20_000
+        """Rows of twenty thousand keys; each key's last one is known by its place."""
+        rows, keys = self.large, 20_000
         source = ParquetSource(str(tmp_path / "large.parquet"), event_time="happened")
         with pq.ParquetWriter(source.location, _LARGE) as writer:
-            for start in range(0, rows, 500_000):
-                writer.write_table(_large_rows(range(start, start + 500_000), keys))
+            for start in range(0, rows, 100_000):
+                writer.write_table(_large_rows(range(start, start + 100_000), keys))
         definition = FeatureView(
             "large",
             entity=Entity("thing", {"thing": String}),
@@ -167,7 +176,7 @@ class OfflineEngineSuite(PointInTimeSuite):
     @EXAMPLES
     @given(case=view_cases(), data=st.data())
     def test_changes_equal_the_oracle(self, engine: OfflineEngine, case: ViewCase, data: Any) -> None:
-        self._check_changes(engine, case, changes_input(case), data)
+        check_changes(engine, case, changes_input(case), data)
 
     @EXAMPLES
     @given(case=view_cases(), groups=st.integers(1, 3), data=st.data())
@@ -178,17 +187,7 @@ class OfflineEngineSuite(PointInTimeSuite):
             filed, sources = on_files(HistoryCase((case,), None), Path(folder), groups)
             asked = changes_input(filed.views[0])
             asked = replace(asked, source=sources.get(case.selection.view.name, asked.source))
-            self._check_changes(engine, case, asked, data)
-
-    @staticmethod
-    def _check_changes(engine: OfflineEngine, case: ViewCase, asked: ViewInput, data: Any) -> None:
-        end, before, since = (data.draw(log_instants(), label=name) for name in ("end", "source_after", "since"))
-        before = data.draw(st.sampled_from([MIN_MICROS, before]))
-        mark = Watermark(data.draw(st.sampled_from([MIN_MICROS, since])), data.draw(st.integers(0, 3)))
-        until = data.draw(st.sampled_from([2**62, 2]), label="log_until")
-        expected = changes(case.facts(), case.tombstones, end=end, source_after=before, since=mark, log_until=until)
-        found = changed(engine, case, ChangesRequest(asked, end, before, mark, until))
-        assert found == {key: fact_row(fact) for key, fact in expected.items()}
+            check_changes(engine, case, asked, data)
 
     @EXAMPLES
     @given(case=view_cases(), groups=st.integers(1, 3), query=st.booleans(), data=st.data())
@@ -316,6 +315,106 @@ class OfflineEngineSuite(PointInTimeSuite):
             run(engine, case.request(spine=case.spine.drop_columns(["thing"])))
 
 
+@dataclass(frozen=True)
+class Gaps:
+    """What tables of an engine's own do not hold: views that need it are left in memory.
+
+    Attributes:
+        dtypes: names of dtypes that no column can have.
+        nan: whether NaN is lost.
+    """
+
+    dtypes: frozenset[str] = frozenset()
+    nan: bool = False
+
+    def leave(self, view: FeatureView, table: pa.Table) -> bool:
+        """Whether a view's rows cannot be in such a table."""
+        if any(dtype.name in self.dtypes for dtype in (f.dtype for f in view.feature_list)):
+            return True
+        floats = [c for c in table.columns if pa.types.is_floating(c.type)]
+        return self.nan and any(pc.any(pc.is_nan(column)).as_py() for column in floats)
+
+
+class OwnTablesSuite:
+    """For an engine that holds tables: their rows are joined where they are. Give the fixtures `engine` and `place`."""
+
+    gaps = Gaps()
+
+    @pytest.fixture
+    def engine(self) -> OfflineEngine:
+        """The engine to be proven, empty."""
+        raise NotImplementedError("give a fixture named `engine`")
+
+    @pytest.fixture
+    def place(self, engine: OfflineEngine) -> Place:
+        """Puts a table into the engine's own; called with a name that it has not had, gives the query or path of it."""
+        raise NotImplementedError("give a fixture named `place`")
+
+    @FEW
+    @given(case=history_cases(max_views=2))
+    def test_history_over_its_own_tables_equals_the_oracle(
+        self, engine: OfflineEngine, place: Place, case: HistoryCase
+    ) -> None:
+        sources = {v.selection.view.name: self._placed(v, place) for v in case.views}
+        check_history(engine, case, sources={name: source for name, source in sources.items() if source is not None})
+
+    @FEW
+    @given(case=view_cases(), data=st.data())
+    def test_changes_of_its_own_tables_equal_the_oracle(
+        self, engine: OfflineEngine, place: Place, case: ViewCase, data: Any
+    ) -> None:
+        source = self._placed(case, place)
+        given_view = changes_input(case)
+        check_changes(engine, case, given_view if source is None else replace(given_view, source=source), data)
+
+    @pytest.mark.parametrize("late", [0.0, 0.9])
+    @pytest.mark.parametrize("keys", [2, 200])
+    def test_many_rows_a_key_in_its_own_table(
+        self, engine: OfflineEngine, place: Place, keys: int, late: float
+    ) -> None:
+        case = dense_case(rows=1_000, spine=300, keys=keys, span=600, late=late, seed=keys, nans=not self.gaps.nan)
+        source = self._placed(case.views[0], place)
+        assert source is not None
+        check_history(engine, case, sources={"dense": source})
+
+    def test_a_column_that_its_table_lacks_is_refused(self, engine: OfflineEngine, place: Place) -> None:
+        case = dense_case(rows=5, spine=3, keys=2, span=60, nans=False)
+        view = case.views[0].selection.view
+        assert isinstance(view.source, TableSource)
+        lacking = in_exact_types(view, view.source.table.drop_columns(["x"]))
+        with pytest.raises(SourceError, match="'x'"):
+            engine.history(case.request(sources={"dense": place(lacking, _own_name(), view.source)}))
+
+    def _placed(self, case: ViewCase, place: Place) -> Source | None:
+        view = case.selection.view
+        if not isinstance(view.source, TableSource):
+            return None
+        table = in_exact_types(view, view.source.table)
+        return None if self.gaps.leave(view, table) else place(table, _own_name(), view.source)
+
+
+Place = Callable[[pa.Table, str, Source], Source]
+"""(rows, the name of a new table, a source with the options wanted) → a source of that table, with these options."""
+_numbers = itertools.count()
+
+
+def _own_name() -> str:
+    return f"own_{next(_numbers)}"
+
+
+def in_exact_types(view: FeatureView, table: pa.Table) -> pa.Table:
+    """A source's table with each column in the one Arrow type of its dtype, times as instants in microseconds."""
+    dtypes = {feature.source_column: feature.dtype for feature in view.feature_list}
+    dtypes |= {view.key_column(key): dtype for key, dtype in view.join_keys.items()}
+    for i, name in enumerate(table.column_names):
+        column = table.column(i)
+        if name in (view.source.event_time, view.source.created_time):
+            table = table.set_column(i, name, fit_time(column).values)
+        elif name in dtypes:
+            table = table.set_column(i, name, fit(column, dtypes[name]).values)
+    return table
+
+
 def run(engine: OfflineEngine, request: HistoryRequest) -> pa.Table:
     """The whole answer of a request."""
     history = engine.history(request)
@@ -346,6 +445,17 @@ def check_history(
         }
         assert told == counts(answers[view.label], case.instants)
         assert history.counts()[view.label]["null_times"] == view.null_times
+
+
+def check_changes(engine: OfflineEngine, case: ViewCase, asked: ViewInput, data: Any) -> None:
+    """Assert that the changes between instants that are drawn are those of the oracle."""
+    end, before, since = (data.draw(log_instants(), label=name) for name in ("end", "source_after", "since"))
+    before = data.draw(st.sampled_from([MIN_MICROS, before]))
+    mark = Watermark(data.draw(st.sampled_from([MIN_MICROS, since])), data.draw(st.integers(0, 3)))
+    until = data.draw(st.sampled_from([2**62, 2]), label="log_until")
+    expected = changes(case.facts(), case.tombstones, end=end, source_after=before, since=mark, log_until=until)
+    found = changed(engine, case, ChangesRequest(asked, end, before, mark, until))
+    assert found == {key: fact_row(fact) for key, fact in expected.items()}
 
 
 def check_types(case: HistoryCase, found: pa.Table) -> None:

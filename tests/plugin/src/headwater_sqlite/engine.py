@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,8 @@ from sqlglot import exp, parse_one
 from sqlglot.errors import SqlglotError
 
 from headwater.definitions.sources import Source, SQLSource
-from headwater.errors import ConfigError, SourceError, StoreError
-from headwater.observer import Observer
+from headwater.errors import SourceError, StoreError
+from headwater.observer import Observer, silent
 from headwater.offline.backend import Backend, EngineTable
 from headwater.offline.engines.duckdb.engine import DuckDBEngine
 from headwater.offline.remote import RemoteEngine
@@ -113,17 +113,16 @@ class SQLiteBackend(Backend):
         self._index(name)
 
     def table_of(self, source: Source) -> EngineTable | None:
-        """A query without tables of its own that names one table of the database: `SELECT * FROM rides`."""
-        name = _only_table(source)
-        if name is None:
+        """A query of one whole table of the database, named with its schema: `SELECT * FROM main.rides`."""
+        table = _own_table(source)
+        if table is None:
             return None
-        declared = self.connection.execute("SELECT name, type FROM pragma_table_info(?)", [name]).fetchall()
+        declared = self.connection.execute("SELECT name, type FROM pragma_table_info(?)", [table.name]).fetchall()
         if not declared:
-            raise SourceError(f"sqlite: there is no table {name!r} in the database")
+            raise SourceError(f"sqlite: there is no table {table.name!r} in the database")
         unknown = [f"{column} {kind}" for column, kind in declared if kind.upper() not in _DECLARED]
         if unknown:
-            raise SourceError(f"sqlite: table {name!r}: declare {', '.join(unknown)} as one of {', '.join(_DECLARED)}")
-        table = exp.to_table(exp.to_identifier(name, quoted=True).sql("sqlite"), dialect="sqlite")
+            raise SourceError(f"sqlite: {table.name!r}: declare {', '.join(unknown)} as one of {', '.join(_DECLARED)}")
         return EngineTable(table, pa.schema([(column, _DECLARED[kind.upper()]) for column, kind in declared]))
 
     def close(self) -> None:
@@ -165,36 +164,37 @@ class SQLiteEngine(RemoteEngine):
     Args:
         folder: the project's folder.
         database: the SQLite file whose tables sources may name; None: there are none.
+        memory_limit, threads: of DuckDB.
         observer: told how far long statements are.
     """
 
-    def __init__(self, folder: Path, database: str | None = None, observer: Observer | None = None) -> None:
-        options = {} if observer is None else {"observer": observer}
-        super().__init__(DuckDBEngine(folder, **options))
+    def __init__(
+        self,
+        folder: Path,
+        database: str | None = None,
+        memory_limit: str | None = None,
+        threads: int | None = None,
+        *,
+        observer: Observer = silent,
+    ) -> None:
+        super().__init__(DuckDBEngine(folder, memory_limit, threads, observer=observer))
         self._database = ":memory:" if database is None else str(folder / database)
-
-    @classmethod
-    def open(cls, folder: Path, settings: Mapping[str, Any], observer: Observer) -> SQLiteEngine:
-        unknown = set(settings) - {"database"}
-        if unknown:
-            raise ConfigError(f"[offline.sqlite] has the key database alone, not {', '.join(sorted(unknown))}")
-        return cls(folder, settings.get("database"), observer)
 
     def connect(self) -> SQLiteBackend:
         return SQLiteBackend(self._database)
 
 
-def _only_table(source: Source) -> str | None:
+def _own_table(source: Source) -> exp.Table | None:
     if not isinstance(source, SQLSource) or source.tables:
         return None
     try:
         query = parse_one(source.query, dialect="sqlite")
     except SqlglotError:
         return None
-    if not isinstance(query, exp.Select) or query.sql("sqlite") != f"SELECT * FROM {query.find(exp.Table)}":
-        return None
     table = query.find(exp.Table)
-    return table.name if table is not None and isinstance(table.this, exp.Identifier) else None
+    if table is None or table.db != "main" or query != exp.select("*").from_(table.copy()):
+        return None
+    return table
 
 
 def _kept(column: pa.Array) -> list[Any]:

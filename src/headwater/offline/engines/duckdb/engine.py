@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 from contextlib import contextmanager, suppress
@@ -31,6 +31,7 @@ from headwater.offline.base import (
     OfflineEngine,
     SourceScope,
     ViewInput,
+    refuse_unknown,
 )
 from headwater.offline.engines.duckdb.log import count_skipped
 from headwater.offline.engines.duckdb.merged import check_reads
@@ -118,6 +119,11 @@ class DuckDBEngine(OfflineEngine):
         self._names = itertools.count()
         self._closed = False
         forks.after_fork(self, DuckDBEngine._in_child)
+
+    @classmethod
+    def open(cls, folder: Path, settings: Mapping[str, Any], observer: Observer) -> DuckDBEngine:
+        refuse_unknown(settings, ("memory_limit", "threads"), "duckdb")
+        return cls(folder, **settings, observer=observer)
 
     def _in_child(self) -> None:
         # DuckDB's own threads are the parent's: nothing that it made can be used here, nor let go
