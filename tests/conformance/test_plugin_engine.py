@@ -28,7 +28,7 @@ class TestSQLiteEngine(OfflineEngineSuite, OwnTablesSuite):
 
     @pytest.fixture
     def place(self, tmp_path):
-        def placed(table, name, source):
+        def placed(table, name):
             columns = ", ".join(f'"{field.name}" {DECLARED[str(field.type)]}' for field in table.schema)
             numbers = [
                 column.cast(pa.int64() if pa.types.is_timestamp(column.type) else pa.int32())
@@ -41,8 +41,7 @@ class TestSQLiteEngine(OfflineEngineSuite, OwnTablesSuite):
                 marks = ", ".join("?" for _ in numbers)
                 rows = zip(*(column.to_pylist() for column in numbers), strict=True)
                 warehouse.executemany(f"INSERT INTO {name} VALUES ({marks})", rows)
-            times = {"event_time": source.event_time, "created_time": source.created_time, "delay": source.delay}
-            return hw.SQLSource(f"SELECT * FROM main.{name}", event_id=source.event_id, **times)
+            return f"SELECT * FROM main.{name}"
 
         return placed
 

@@ -4,29 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import pyarrow as pa
 from sqlglot import exp
 
 from headwater.definitions.sources import Source
-from headwater.offline.join.relations import Tree
+from headwater.offline.join.relations import EngineTable
 from headwater.offline.join.workspace import Powers
 from headwater.offline.words import Words
-
-
-@dataclass(frozen=True)
-class EngineTable:
-    """Rows that the engine has itself.
-
-    Attributes:
-        table: an item of FROM.
-        schema: its columns and their Arrow types.
-    """
-
-    table: Tree
-    schema: pa.Schema
 
 
 class Backend(ABC):

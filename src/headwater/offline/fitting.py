@@ -38,8 +38,8 @@ class Columns:
     where: str
     place: Place | None = None
 
-    def time(self, name: str) -> Tree:
-        """A time column as microseconds since 1970 (int64), finer times rounded up.
+    def time(self, name: str, *, up: bool = True) -> Tree:
+        """A time column as microseconds since 1970 (int64), finer times rounded up, those of a spine down.
 
         Raises:
             SourceError: a column that is no time.
@@ -51,7 +51,7 @@ class Columns:
             raise SourceError(
                 f"{self.where}: column {name!r} is {given}, not a timestamp or date; cast it, e.g. in a SQLSource"
             )
-        return self.words.micros(column(name), given)
+        return self.words.micros(column(name), given, up=up)
 
     def key(self, name: str, dtype: DType, *, lenient: bool = False) -> Tree:
         """A key column in the form that the spine's keys have: integers and timestamps as int64.

@@ -19,9 +19,9 @@ import pyarrow as pa
 from sqlglot import exp
 
 from headwater.clock import duration_micros
-from headwater.definitions.sources import PushSource, Source
+from headwater.definitions.sources import PushSource, Source, SQLSource
 from headwater.errors import SourceError, nearest
-from headwater.offline.backend import Backend, EngineTable
+from headwater.offline.backend import Backend
 from headwater.offline.base import (
     ChangeCounts,
     ChangesRequest,
@@ -36,7 +36,16 @@ from headwater.offline.join.changes import run_changes
 from headwater.offline.join.deletes import delete_rows
 from headwater.offline.join.history import PointInTimeRun
 from headwater.offline.join.pit import hidden_rows
-from headwater.offline.join.relations import Relation, Tree, ViewRelations, column, is_not_null, key_form, number
+from headwater.offline.join.relations import (
+    EngineTable,
+    Relation,
+    Tree,
+    ViewRelations,
+    column,
+    is_not_null,
+    key_form,
+    number,
+)
 from headwater.offline.join.workspace import Workspace, conformed
 from headwater.planning.files import FileIdentity
 from headwater.planning.resolve import ResolvedView
@@ -140,6 +149,7 @@ class RemoteWorkspace:
 
     def __init__(self, backend: Backend, embedded: Workspace) -> None:
         self.backend = backend
+        self.words = backend.words
         self.powers = backend.powers
         self.statements: list[str] = []
         self._embedded = embedded
@@ -158,6 +168,10 @@ class RemoteWorkspace:
         self.backend.upload(self.table(name), schema, conformed(batches, schema))
 
     def create(self, name: str, query: exp.Query) -> None:
+        for window in query.find_all(exp.Window):
+            if isinstance(window.this, exp.RowNumber) and window.args.get("order") is None:
+                # most engines number rows in any order only where the order says so
+                window.set("order", exp.Order(expressions=[exp.Ordered(this=exp.Null())]))
         self.statements.append(f"CREATE TABLE {self.table(name)} AS {self._shown(query)}")
         self.backend.create(self.table(name), query)
 
@@ -174,7 +188,7 @@ class RemoteWorkspace:
         return self.backend.batches(query, schema, rows)
 
     def _shown(self, query: exp.Query) -> str:
-        return query.sql(dialect=self.backend.words.dialect, identify=True)
+        return query.sql(dialect=self.words.dialect, identify=True)
 
     def schema_of(self, sql: str) -> pa.Schema:
         return self._embedded.schema_of(sql)
@@ -184,6 +198,9 @@ class RemoteWorkspace:
 
     def stream_sql(self, sql: str, rows: int) -> Iterator[pa.RecordBatch]:
         return self._embedded.stream_sql(sql, rows)
+
+    def query_table(self, sql: str) -> EngineTable | None:
+        return self.backend.table_of(SQLSource(sql))
 
     def skipped_rows(self, view: ViewInput, after: int, until: int) -> int:
         return self._embedded.skipped_rows(view, after, until)
@@ -274,7 +291,7 @@ class RemoteWorkspace:
                 f"{where}: column {naive[0]!r} holds naive times, and this engine takes those as UTC alone: "
                 "make them instants in the table or the query, and leave timezone= out"
             )
-        columns = Columns(self.backend.words, types, where)
+        columns = Columns(self.words, types, where)
         found = {f"k{i}": columns.key(k.source_column, k.dtype) for i, k in enumerate(view.keys)}
         found = found or {"k0": exp.cast(number(0), "bigint")}
         for name, time in (("event", source.event_time), ("created", source.created_time)):

@@ -37,8 +37,11 @@ class Words(Protocol):
         """The type that holds a dtype; timestamps are naive there, in UTC."""
         ...
 
-    def micros(self, column: Tree, given: pa.DataType) -> Tree:
-        """Microseconds since 1970 (64 bits) of a timestamp or date, finer ones rounded up; naive ones are UTC."""
+    def micros(self, column: Tree, given: pa.DataType, *, up: bool = True) -> Tree:
+        """Microseconds since 1970 (64 bits) of a timestamp or date; naive ones are UTC.
+
+        Finer times are rounded up, those of a spine (`up=False`) down, so that nothing leaks.
+        """
         ...
 
     def cast(self, column: Tree, given: pa.DataType, dtype: DType) -> Tree:

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from headwater.clock import MIN_MICROS, from_micros
 from headwater.definitions.entity import Entity
 from headwater.definitions.feature import Feature
-from headwater.definitions.sources import ParquetSource, Source, TableSource
+from headwater.definitions.sources import ParquetSource, Source, SQLSource, TableSource
 from headwater.definitions.view import FeatureSelection, FeatureView
 from headwater.errors import SourceError, SpineError
 from headwater.offline.base import ChangeCounts, ChangesRequest, HistoryRequest, OfflineEngine, ViewInput
@@ -347,8 +347,12 @@ class OwnTablesSuite:
 
     @pytest.fixture
     def place(self, engine: OfflineEngine) -> Place:
-        """Puts a table into the engine's own; called with a name that it has not had, gives the query or path of it."""
+        """Puts rows into a new table of the engine's own, and gives the query of it."""
         raise NotImplementedError("give a fixture named `place`")
+
+    def own_source(self, query: str, **options: Any) -> Source:
+        """The source that a query of `place` is; options are those of every source."""
+        return SQLSource(query, **options)
 
     @FEW
     @given(case=history_cases(max_views=2))
@@ -383,19 +387,55 @@ class OwnTablesSuite:
         assert isinstance(view.source, TableSource)
         lacking = in_exact_types(view, view.source.table.drop_columns(["x"]))
         with pytest.raises(SourceError, match="'x'"):
-            engine.history(case.request(sources={"dense": place(lacking, _own_name(), view.source)}))
+            engine.history(case.request(sources={"dense": self._source_of(lacking, view.source, place)}))
+
+    @FEW
+    @given(case=history_cases(max_views=2))
+    def test_a_spine_in_its_own_table_equals_the_oracle(
+        self, engine: OfflineEngine, place: Place, case: HistoryCase
+    ) -> None:
+        """Its rows come in any order."""
+        assert case.spine is not None
+        keys = {k.column: k.dtype for view in case.resolved().views for k in view.keys}
+        spine = case.spine
+        for i, name in enumerate(spine.column_names):
+            column = spine.column(i)
+            if name in keys:
+                spine = spine.set_column(i, name, fit(column, keys[name]).values)
+            elif pa.types.is_temporal(column.type):
+                spine = spine.set_column(i, name, pa.array(case.instants, pa.int64()).cast(_MICROS))
+        history = engine.history(case.request(place(spine, _own_name())))
+        found = pa.Table.from_batches(history.batches(5), history.schema).sort_by("row")
+        assert found.column("row").to_pylist() == list(range(spine.num_rows))
+        shown = plain_rows(found.drop_columns(spine.column_names).to_pylist())
+        expected = plain_rows(case.expected())
+        assert shown == expected if expected else not shown
+
+    def test_a_spine_of_its_own_without_a_time_is_refused(self, engine: OfflineEngine, place: Place) -> None:
+        case = dense_case(rows=5, spine=3, keys=2, span=60)
+        assert case.spine is not None
+        spine = case.spine.set_column(1, "timestamp", pa.array([1, None, 2], pa.int64()).cast(_MICROS))
+        with pytest.raises(SpineError):
+            run(engine, case.request(place(spine, _own_name())))
 
     def _placed(self, case: ViewCase, place: Place) -> Source | None:
         view = case.selection.view
         if not isinstance(view.source, TableSource):
             return None
         table = in_exact_types(view, view.source.table)
-        return None if self.gaps.leave(view, table) else place(table, _own_name(), view.source)
+        return None if self.gaps.leave(view, table) else self._source_of(table, view.source, place)
+
+    def _source_of(self, table: pa.Table, like: Source, place: Place) -> Source:
+        options = {"event_time": like.event_time, "created_time": like.created_time, "event_id": like.event_id}
+        return self.own_source(place(table, _own_name()), delay=like.delay, **options)
 
 
-Place = Callable[[pa.Table, str, Source], Source]
-"""(rows, the name of a new table, a source with the options wanted) → a source of that table, with these options."""
+Place = Callable[[pa.Table, str], str]
+"""(rows, the name of a new table) → a query of all of its rows, in the engine's own SQL."""
 _numbers = itertools.count()
+
+
+_MICROS = pa.timestamp("us", tz="UTC")
 
 
 def _own_name() -> str:

@@ -21,8 +21,9 @@ from headwater.offline.join import pit
 from headwater.offline.join.choose import answer, answer_schema, choose
 from headwater.offline.join.columns import ViewColumns, view_columns
 from headwater.offline.join.pit import Join
+from headwater.offline.join.placed_spine import PlacedSpine
 from headwater.offline.join.relations import ViewRelations, column, key_form, number
-from headwater.offline.join.spine import Spine, one_batch, open_spine
+from headwater.offline.join.spine import Seen, Spine, one_batch, open_spine
 from headwater.offline.join.workspace import Workspace
 from headwater.planning.files import FileIdentity, moved_files
 from headwater.planning.resolve import FULL_NAMES
@@ -31,18 +32,6 @@ from headwater.types import DType
 _FAR = 2**62
 READS = 3
 """How often a join is run whose files are replaced meanwhile."""
-
-
-@dataclass
-class _Seen:
-    """What loading the spine showed."""
-
-    rows: int = 0
-    first: int = 2**63 - 1
-    last: int = -(2**63)
-
-    def add(self, rows: int, first: int, last: int) -> None:
-        self.rows, self.first, self.last = self.rows + rows, min(self.first, first), max(self.last, last)
 
 
 @dataclass
@@ -124,6 +113,15 @@ class PointInTimeRun:
             first = next(batches, None)
             return (schema, batches) if first is None else (first.schema, itertools.chain([first], batches))
 
+        def placed(sql: str) -> Spine | None:
+            try:
+                held = space.query_table(sql)
+            except SourceError as bad:
+                raise SpineError(str(bad)) from bad
+            if held is None:
+                return None
+            return PlacedSpine(held, space.words, self._keys, request.timestamp_column, request.at, sql)
+
         with space:
             return open_spine(
                 request.spine,
@@ -131,6 +129,7 @@ class PointInTimeRun:
                 request.timestamp_column,
                 request.at,
                 query=query,
+                place=placed,
                 folder=folder,
                 base=base,
                 timezone=request.timezone,
@@ -238,7 +237,7 @@ class PointInTimeRun:
 
     def _run(self, rows: int) -> Generator[pa.RecordBatch, None, None]:
         with self._workspace("history") as space:
-            seen = _Seen()
+            seen = Seen()
             parts = self._prepared(space, seen)
             streams = []
             for i, part in enumerate(parts):
@@ -256,10 +255,10 @@ class PointInTimeRun:
                     [*base.columns, *(columns[name] for name in self._order)], schema=self._schema
                 )
 
-    def _prepared(self, space: Workspace, seen: _Seen) -> list[_Part]:
+    def _prepared(self, space: Workspace, seen: Seen) -> list[_Part]:
         """The spine's table and each view's rows."""
         if self.spine is not None:
-            space.load("spine", self.spine.narrow_schema, self.spine.narrow(seen.add))
+            self.spine.place(space, seen)
         parts = []
         for i, (view, columns) in enumerate(zip(self._request.views, self._columns, strict=True)):
             names = [f.name for f in view.view.view.feature_list]
@@ -275,7 +274,7 @@ class PointInTimeRun:
             part.join = Join(space.table("spine"), keys, part.rows, ttl, self._request.as_known, first, last)
         return parts
 
-    def _list_entities(self, space: Workspace, parts: list[_Part], seen: _Seen) -> None:
+    def _list_entities(self, space: Workspace, parts: list[_Part], seen: Seen) -> None:
         at = self._request.at
         assert at is not None
         lists = _listing(parts)
@@ -294,9 +293,9 @@ class PointInTimeRun:
         count = space.rows(exp.select(exp.Count(this=exp.Star())).from_(exp.to_table(space.table("spine"))))[0][0]
         seen.add(int(count), at, at)
 
-    def _spine_batches(self, space: Workspace, rows: int, seen: _Seen) -> Iterator[pa.RecordBatch]:
+    def _spine_batches(self, space: Workspace, rows: int, seen: Seen) -> Iterator[pa.RecordBatch]:
         if self.spine is not None:
-            yield from self.spine.whole(rows)
+            yield from self.spine.columns(space, rows, seen)
             return
         names = [f"c{i}" for i in range(len(self._keys))]
         query = (
@@ -314,7 +313,7 @@ class PointInTimeRun:
             else:
                 yield one_batch(pa.Table.from_batches([batch]).select([]), batch.num_rows)
 
-    def _joined(self, space: Workspace, part: _Part, label: str, seen: _Seen, rows: int) -> Iterator[pa.RecordBatch]:
+    def _joined(self, space: Workspace, part: _Part, label: str, seen: Seen, rows: int) -> Iterator[pa.RecordBatch]:
         assert part.join is not None
         chosen = choose(space, label, part.join, seen.rows, part.input.view.view.feature_list)
         part.counts.update(chosen.counts, null_times=part.rows.null_times)

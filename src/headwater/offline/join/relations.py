@@ -60,6 +60,19 @@ class Relation:
 
 
 @dataclass(frozen=True)
+class EngineTable:
+    """Rows that the engine has itself.
+
+    Attributes:
+        table: an item of FROM.
+        schema: its columns and their Arrow types.
+    """
+
+    table: Tree
+    schema: pa.Schema
+
+
+@dataclass(frozen=True)
 class ViewRelations:
     """All rows of a view version: its source's and its log's.
 

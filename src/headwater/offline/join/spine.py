@@ -7,6 +7,7 @@ import tempfile
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from headwater.errors import DataError, SpineError, UsageError, brief, nearest
 from headwater.offline.join.relations import key_form
 from headwater.offline.join.spine_query import is_file, spine_query
+from headwater.offline.join.workspace import Workspace
 from headwater.planning.local_time import REPEATED, SKIPPED, NaiveTimes, aware, local_times
 from headwater.planning.tables import as_table, column_names, index_hint, match_key
 from headwater.planning.value_checks import PARSE_TIMES, holds_text, refuse_not_text, refuse_unreadable
@@ -34,8 +36,21 @@ _FORMS = (
 _BATCH = 131_072
 
 
+@dataclass
+class Seen:
+    """What loading the spine showed: how many rows, and their least and greatest t."""
+
+    rows: int = 0
+    first: int = 2**63 - 1
+    last: int = -(2**63)
+
+    def add(self, rows: int, first: int, last: int) -> None:
+        """Count a batch, with its least and greatest t."""
+        self.rows, self.first, self.last = self.rows + rows, min(self.first, first), max(self.last, last)
+
+
 class Spine(ABC):
-    """Training rows, read batch by batch, as often as wanted.
+    """Training rows.
 
     Attributes:
         keys: column → dtype of each join key.
@@ -67,12 +82,20 @@ class Spine(ABC):
 
     @property
     @abstractmethod
-    def size(self) -> int:
-        """How many rows there are."""
+    def size(self) -> int | None:
+        """How many rows there are; None where only a run can tell."""
 
     @abstractmethod
-    def batches(self, rows: int, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """The rows in order, in batches of `rows` and a last one of fewer."""
+    def place(self, space: Workspace, seen: Seen) -> None:
+        """Make the table `spine`: rn, t (microseconds, rounded down) and the keys c0….
+
+        Raises:
+            SpineError: a timestamp that is NULL or outside of the years 1 to 9999; a key that does not fit.
+        """
+
+    @abstractmethod
+    def columns(self, space: Workspace, rows: int, seen: Seen) -> Iterator[pa.RecordBatch]:
+        """The spine's own columns in the order of rn, in batches of about `rows` rows, once it was placed."""
 
     def prepare(self) -> None:
         """Refuse a missing column or one of another type.
@@ -99,6 +122,20 @@ class Spine(ABC):
                 f"spine column {name!r}",
                 SpineError,
             )
+
+
+class LocalSpine(Spine):
+    """Training rows here, read batch by batch, as often as wanted."""
+
+    @abstractmethod
+    def batches(self, rows: int, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """The rows in order, in batches of `rows` and a last one of fewer."""
+
+    def place(self, space: Workspace, seen: Seen) -> None:
+        space.load("spine", self.narrow_schema, self.narrow(seen.add))
+
+    def columns(self, space: Workspace, rows: int, seen: Seen) -> Iterator[pa.RecordBatch]:
+        return self.whole(rows)
 
     @property
     def narrow_schema(self) -> pa.Schema:
@@ -212,7 +249,7 @@ def floor_micros(column: pa.Array) -> NDArray[np.int64]:
     return np.asarray(counted * _MICROS[column.type.unit], np.int64)
 
 
-class TableSpine(Spine):
+class TableSpine(LocalSpine):
     """A spine in memory, or mapped from a file."""
 
     def __init__(
@@ -235,7 +272,7 @@ class TableSpine(Spine):
             yield one_batch(table.slice(start, rows), min(rows, self.table.num_rows - start))
 
 
-class ParquetSpine(Spine):
+class ParquetSpine(LocalSpine):
     """A spine in a Parquet file."""
 
     def __init__(self, path: Path, keys: Mapping[str, DType], timestamp_column: str | None, at: int | None) -> None:
@@ -296,6 +333,7 @@ def open_spine(
     at: int | None,
     *,
     query: Query,
+    place: Callable[[str], Spine | None],
     folder: Path,
     base: Path,
     timezone: str | None = None,
@@ -308,6 +346,7 @@ def open_spine(
         timestamp_column: see `Spine`.
         at: see `Spine`.
         query: runs SQL; gives the schema and the batches of the answer.
+        place: the spine that SQL is where the engine holds its rows; None where `query` runs it.
         folder: where the answer of SQL is kept while the spine lives.
         base: the project's folder, where a relative path is looked for after the working directory.
         timezone: of naive timestamps; None: UTC.
@@ -328,7 +367,8 @@ def open_spine(
     spine: Spine
     text = spine_query(given) if isinstance(given, str) else None
     if text is not None:
-        spine = TableSpine(_kept(query, text, folder), keys, timestamp_column, at, given)
+        placed = place(text)
+        spine = placed or TableSpine(_kept(query, text, folder), keys, timestamp_column, at, given)
     elif isinstance(given, (str, Path)):
         spine = ParquetSpine(_found(given, base), keys, timestamp_column, at)
     else:

@@ -10,7 +10,8 @@ import pyarrow as pa
 from sqlglot import exp
 
 from headwater.offline.base import SourceScope, ViewInput
-from headwater.offline.join.relations import ViewRelations
+from headwater.offline.join.relations import EngineTable, ViewRelations
+from headwater.offline.words import Words
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Powers:
 class Workspace(Protocol):
     """One run's tables; they are gone once it is closed."""
 
+    words: Words
     powers: Powers
     statements: list[str]
 
@@ -96,6 +98,10 @@ class Workspace(Protocol):
 
     def stream_sql(self, sql: str, rows: int) -> Iterator[pa.RecordBatch]:
         """The answer to a user's own query."""
+        ...
+
+    def query_table(self, sql: str) -> EngineTable | None:
+        """A user's own query whose rows the engine holds; None where `stream_sql` answers it."""
         ...
 
     def view_relations(

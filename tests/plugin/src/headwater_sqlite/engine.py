@@ -17,8 +17,9 @@ from sqlglot.errors import SqlglotError
 from headwater.definitions.sources import Source, SQLSource
 from headwater.errors import SourceError, StoreError
 from headwater.observer import Observer, silent
-from headwater.offline.backend import Backend, EngineTable
+from headwater.offline.backend import Backend
 from headwater.offline.engines.duckdb.engine import DuckDBEngine
+from headwater.offline.join.relations import EngineTable
 from headwater.offline.remote import RemoteEngine
 from headwater.types import DType
 
@@ -47,7 +48,7 @@ class SQLiteWords:
             raise SourceError(f"SQLite has no column of {dtype}: keep such features in files")
         return _TYPES[dtype.name]
 
-    def micros(self, column: exp.Expression, given: pa.DataType) -> exp.Expression:
+    def micros(self, column: exp.Expression, given: pa.DataType, *, up: bool = True) -> exp.Expression:
         return column * _A_DAY if pa.types.is_date(given) else column
 
     def cast(self, column: exp.Expression, given: pa.DataType, dtype: DType) -> exp.Expression:

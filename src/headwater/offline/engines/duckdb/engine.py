@@ -38,7 +38,7 @@ from headwater.offline.engines.duckdb.merged import check_reads
 from headwater.offline.engines.duckdb.sources import list_files, source_schema
 from headwater.offline.engines.duckdb.unreadable import explained
 from headwater.offline.engines.duckdb.views import check_view, open_view
-from headwater.offline.engines.duckdb.words import FAILED, placed
+from headwater.offline.engines.duckdb.words import FAILED, WORDS, placed
 from headwater.offline.files.locations import is_remote
 from headwater.offline.files.queried import used_names
 from headwater.offline.join.changes import run_changes
@@ -46,7 +46,7 @@ from headwater.offline.join.history import PointInTimeRun
 from headwater.offline.join.relations import ViewRelations
 from headwater.offline.join.source_check import value_problems
 from headwater.offline.join.workspace import PackedLimits, Powers
-from headwater.offline.words import Place
+from headwater.offline.words import Place, Words
 from headwater.planning.files import FileIdentity
 from headwater.scratch import TempFolder
 
@@ -231,6 +231,7 @@ class DuckDBWorkspace:
     def __init__(
         self, engine: DuckDBEngine, cursor: duckdb.DuckDBPyConnection, pool: ThreadPoolExecutor, prefix: str, label: str
     ) -> None:
+        self.words: Words = WORDS
         self.powers = engine.powers
         self.statements: list[str] = []
         self._engine = engine
@@ -361,6 +362,9 @@ class DuckDBWorkspace:
             with suppress(Unavailable), self._using():
                 self._streams.pop(cursor, None)
                 cursor.close()
+
+    def query_table(self, sql: str) -> None:
+        return None
 
     def view_relations(
         self, view: ViewInput, label: str, features: Sequence[str], scope: SourceScope | None = None

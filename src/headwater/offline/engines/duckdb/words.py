@@ -78,10 +78,12 @@ class DuckDBWords:
     def type_name(self, dtype: DType) -> str:
         return type_name(dtype)
 
-    def micros(self, column: Tree, given: pa.DataType) -> Tree:
+    def micros(self, column: Tree, given: pa.DataType, *, up: bool = True) -> Tree:
         sql = column.sql(self.dialect)
         if pa.types.is_timestamp(given) and given.unit == "ns":
             nanos = f"epoch_ns({sql})"
+            if not up:
+                return tree(f"CASE WHEN {nanos} < 0 THEN ({nanos} + 1) // 1000 - 1 ELSE {nanos} // 1000 END")
             return tree(f"CASE WHEN {nanos} > 0 THEN ({nanos} - 1) // 1000 + 1 ELSE {nanos} // 1000 END")
         return tree(f"epoch_us({sql})")
 

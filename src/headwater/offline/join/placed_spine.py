@@ -1,0 +1,102 @@
+"""A spine that the engine holds: its rows stay there, in any order, and their columns come with the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import pyarrow as pa
+from sqlglot import exp
+
+from headwater.clock import FIRST_MICROS, LAST_MICROS, YEARS
+from headwater.errors import SourceError, SpineError
+from headwater.offline.fitting import Columns
+from headwater.offline.join.relations import EngineTable, Tree, column, number
+from headwater.offline.join.spine import Seen, Spine
+from headwater.offline.join.workspace import Workspace
+from headwater.offline.words import Words
+from headwater.types import DType
+
+_WHERE = "the spine"
+
+
+class PlacedSpine(Spine):
+    """Training rows that a query of the engine's own answers.
+
+    Args:
+        held: the query's rows.
+        words: the engine's.
+        keys, timestamp_column, at: as of `Spine`.
+        given: the query.
+    """
+
+    def __init__(
+        self,
+        held: EngineTable,
+        words: Words,
+        keys: Mapping[str, DType],
+        timestamp_column: str | None,
+        at: int | None,
+        given: str,
+    ) -> None:
+        super().__init__(keys, timestamp_column, at, given)
+        self._held = held
+        self._columns = Columns(words, dict(zip(held.schema.names, held.schema.types, strict=True)), _WHERE)
+
+    @property
+    def schema(self) -> pa.Schema:
+        return self._held.schema
+
+    @property
+    def size(self) -> int | None:
+        return None
+
+    def prepare(self) -> None:
+        super().prepare()
+        kind = None if self.timestamp_column is None else self._columns.types[self.timestamp_column]
+        if self.zone is not None and kind is not None and pa.types.is_timestamp(kind) and kind.tz is None:
+            raise SpineError(
+                f"spine column {self.timestamp_column!r} holds naive times, and this engine takes those as UTC alone: "
+                "make them instants in the query, and leave timezone= out"
+            )
+        self._forms()
+
+    def place(self, space: Workspace, seen: Seen) -> None:
+        kept = [column(name).as_(f"s{i}", quoted=True) for i, name in enumerate(self.schema.names)]
+        forms = [form.as_(name, quoted=True) for name, form in self._forms().items()]
+        taken = exp.select(*forms, *kept).from_(self._held.table.copy()).subquery("x")
+        row = exp.Window(this=exp.RowNumber()) - number(1)
+        space.create("spine", exp.select(row.as_("rn"), exp.Column(this=exp.Star(), table="x")).from_(taken))
+        t = column("t")
+        absent = exp.Is(this=t, expression=exp.Null())
+        whole = exp.select(exp.Count(this=exp.Star()), exp.Min(this=t), exp.Max(this=t), exp.CountIf(this=absent))
+        rows, first, last, nulls = space.rows(whole.from_(exp.to_table(space.table("spine"))))[0]
+        if nulls:
+            raise SpineError(f"spine column {self.timestamp_column!r} has no timestamp (NULL) in {int(nulls):,} rows")
+        if rows:
+            if first < FIRST_MICROS or last > LAST_MICROS:
+                raise SpineError(f"spine column {self.timestamp_column!r} has an instant that is {YEARS}")
+            seen.add(int(rows), int(first), int(last))
+
+    def columns(self, space: Workspace, rows: int, seen: Seen) -> Iterator[pa.RecordBatch]:
+        names = [f"s{i}" for i in range(len(self.schema))]
+        schema = pa.schema([("rn", pa.int64()), *zip(names, self.schema.types, strict=True)])
+        query = exp.select(*[column(n) for n in schema.names]).from_(exp.to_table(space.table("spine")))
+        for batch in space.stream(query.order_by(column("rn")), schema, rows):
+            yield pa.RecordBatch.from_arrays(batch.columns[1:], schema=self.schema)
+
+    def _forms(self) -> dict[str, Tree]:
+        """T and the keys c0….
+
+        Raises:
+            SpineError: a column of another type.
+        """
+        try:
+            if self.at is None:
+                assert self.timestamp_column is not None
+                t = self._columns.time(self.timestamp_column, up=False)
+            else:
+                t = exp.cast(number(self.at), "bigint")
+            keys = {f"c{i}": self._columns.key(name, dtype) for i, (name, dtype) in enumerate(self.keys.items())}
+        except SourceError as bad:
+            raise SpineError(str(bad)) from bad
+        return {"t": t, **keys}
