@@ -265,7 +265,7 @@ class ChangeCounts:
 
 
 class HistoryRun(Protocol):
-    """A point-in-time join, fixed to its versions and log position; each `batches()` runs it anew."""
+    """A point-in-time join, fixed to its versions and log position; each call of `batches` runs it."""
 
     @property
     def schema(self) -> pa.Schema:
@@ -282,16 +282,32 @@ class HistoryRun(Protocol):
         """How many rows there are; None where only a run can tell."""
         ...
 
-    def batches(self, rows: int) -> Iterator[pa.RecordBatch]: ...
+    def batches(self, rows: int) -> Iterator[pa.RecordBatch]:
+        """Run the join.
+
+        Args:
+            rows: of a batch; the last one has fewer.
+
+        Returns:
+            The rows in the spine's order, as `schema` says.
+
+        Raises:
+            SourceError: a source that cannot be read, or a value that does not fit its dtype.
+            SpineError: a row of the spine without a usable timestamp or key.
+            StoreError: the engine fails.
+        """
+        ...
 
     def clock_changes(self) -> tuple[int, int]:
         """How many of the spine's timestamps are in an hour that a clock change repeats, or skips."""
         ...
 
-    def statements(self) -> Sequence[str]: ...
+    def statements(self) -> Sequence[str]:
+        """Every statement of the last run, in the engine's SQL; where there was none, the join is run for them."""
+        ...
 
     def counts(self) -> Mapping[str, Mapping[str, int]]:
-        """Per view: matched, no_row, expired, not_known, same_instant, null_times; complete once it was consumed."""
+        """View label → the counts of `ViewCounts` by name; complete once the batches were consumed."""
         ...
 
 
@@ -330,17 +346,27 @@ class OfflineEngine(OfOneProcess, ABC):
 
     @abstractmethod
     def source_schema(self, source: Source) -> pa.Schema:
-        """Names and types of a source's columns; one that some of its files lack says which (`LACKING`).
+        """The columns of a source.
+
+        Args:
+            source: any kind of source; of a push source the columns are those of its schema.
+
+        Returns:
+            Their names and Arrow types; a column that some of its files lack says which in its metadata (`LACKING`).
 
         Raises:
             SourceError: the source is missing or unreadable.
         """
 
     def list_files(self, source: Source) -> tuple[FileIdentity, ...] | None:
-        """The files of a source as they are now, each with what identifies its content; none of them is opened.
+        """The files of a source as they are now; none of them is opened.
+
+        Args:
+            source: any kind of source.
 
         Returns:
-            None where the source is not one of files; of a query the files of all its tables, where all are of files.
+            Each file with what identifies its content; of a query the files of all its tables, where all are of files.
+            None where the source is not one of files.
 
         Raises:
             SourceError: there is none, or they cannot be listed.
@@ -357,22 +383,45 @@ class OfflineEngine(OfOneProcess, ABC):
 
         Returns:
             For each file with bad values the first of them, by file, row and column; empty where none was found.
+
+        Raises:
+            StoreError: the engine fails.
         """
 
     @abstractmethod
     def history(self, request: HistoryRequest) -> HistoryRun:
-        """Prepare a point-in-time join; bad input is refused here, before anything runs."""
+        """Prepare a point-in-time join; bad input is refused here, before anything runs.
+
+        Args:
+            request: the spine, the views with their data, and what is wanted of them.
+
+        Returns:
+            A run that reads nothing yet.
+
+        Raises:
+            SourceError: a source that is missing, lacks a column, or has one of a type that does not fit.
+            SpineError: a spine that cannot be read, or lacks a key or timestamp of a usable type.
+            UsageError: what is asked contradicts itself, e.g. two columns of one name.
+        """
 
     @abstractmethod
     def changes(self, request: ChangesRequest, counts: ChangeCounts) -> Iterator[pa.RecordBatch]:
-        """The newest known row of each key, in batches.
+        """The newest known row of each key, in the order and by the ties of history.
 
-        Columns: the join keys by name; `__event` and `__created` (int64 microseconds; the least int64 where the view
-            has no event
-        time); `__origin` (int8: 0 source, 1 log); `__position` (int64); every feature of the version by name, in its
-        dtype.
+        Args:
+            request: the view version, and which of its rows count.
+            counts: filled while the batches are consumed.
+
+        Returns:
+            Batches of the join keys by name; `__event` and `__created` (int64, microseconds; the least int64 where the
+            view has no event time); `__origin` (int8: 0 source, 1 log); `__position` (int64, 0 of source rows); every
+            feature of the version by name, in its dtype.
+
+        Raises:
+            SourceError: a source that cannot be read, or a value that does not fit its dtype.
+            StoreError: the engine fails.
         """
 
     @abstractmethod
     def close(self) -> None:
-        """Release the engine's connection and temporary files."""
+        """Release the engine's connection and temporary files; what is under way ends with `Unavailable`."""

@@ -121,8 +121,15 @@ class HistoryMetadata:
 class HistoryResult(OfOneProcess):
     """A point-in-time join, fixed to the versions and the log position of the call; each use of it runs it.
 
-    The columns are the spine's, unchanged, then the features in the order asked for; a status stands beside its
+    The columns are the spine's, unchanged, then the features in the order of the request; a status stands beside its
     feature, a view's event time behind the view's last feature. Rows are the spine's, in order.
+
+    Whatever runs the join raises `SourceError` where a source cannot be read or has a value that does not fit its
+    dtype, `SpineError` where a row of the spine has no usable timestamp or key, `LogDamaged` where a file of the
+    offline log is missing or damaged, and `StoreError` or its subclasses where the engine fails.
+
+    Attributes:
+        metadata: what the join was, and once it was consumed what it found.
     """
 
     instead = "send its rows, to_arrow() or to_parquet(path), or ask for it again in the other process"
@@ -139,14 +146,20 @@ class HistoryResult(OfOneProcess):
 
     @property
     def schema(self) -> pa.Schema:
-        """Names and Arrow types of the columns."""
+        """Names and Arrow types of the columns, known without a run."""
         return self._run.schema
 
     def to_batches(self, rows: int = BATCH) -> Iterator[pa.RecordBatch]:
-        """The rows in batches of `rows` and a last one of fewer, in bounded memory.
+        """The rows in bounded memory.
+
+        Args:
+            rows: of a batch; the last one has fewer.
+
+        Returns:
+            Arrow batches; timestamps in microseconds, UTC. The join runs when the first is taken.
 
         Raises:
-            SourceError: a source that cannot be read, or a value that does not fit its dtype.
+            UsageError: fewer than one row; for what the join raises see the class.
         """
         if rows < 1:
             raise UsageError(f"rows={rows}: a batch has at least one row")
@@ -191,10 +204,16 @@ class HistoryResult(OfOneProcess):
 
     @leaves_nothing
     def head(self, rows: int = 5) -> pa.Table:
-        """The first rows as an Arrow table, which has `to_pylist` and `to_pandas`; the join is run for all rows.
+        """The first rows; the join is run for all of them.
+
+        Args:
+            rows: how many, 0 or more.
+
+        Returns:
+            An Arrow table, which has `to_pylist` and `to_pandas`.
 
         Raises:
-            UsageError: fewer than no rows.
+            UsageError: not a number of rows; for what the join raises see the class.
         """
         if isinstance(rows, bool) or not isinstance(rows, int) or rows < 0:
             raise UsageError(f"head({rows!r}): give a number of rows, 0 or more")
@@ -204,14 +223,28 @@ class HistoryResult(OfOneProcess):
 
     @leaves_nothing
     def to_pylist(self) -> list[dict[str, Any]]:
-        """The rows as dicts of Python values; timestamps are aware, in UTC."""
+        """The rows as Python values.
+
+        Returns:
+            A dict a row, by column; timestamps are aware, in UTC, NULL is None.
+
+        Raises:
+            SourceError, SpineError, LogDamaged, StoreError: see the class.
+        """
         table = with_zones(self.to_arrow())
         columns = [python_values(column) for column in table.columns]
         return [dict(zip(table.column_names, row, strict=True)) for row in zip(*columns, strict=True)]
 
     @leaves_nothing
     def to_arrow(self) -> pa.Table:
-        """The rows as an Arrow table; timestamps in microseconds, UTC."""
+        """The rows as an Arrow table.
+
+        Returns:
+            The whole answer, held in memory; timestamps in microseconds, UTC.
+
+        Raises:
+            SourceError, SpineError, LogDamaged, StoreError: see the class.
+        """
         return pa.Table.from_batches(self.to_batches(), self._run.schema)
 
     def to_pandas(self, types: str = "nullable") -> pandas.DataFrame:
@@ -221,9 +254,12 @@ class HistoryResult(OfOneProcess):
             types: "nullable": Int64, boolean, string, floats as NumPy floats; "numpy": NumPy's own, NULL as NaN or
                 None; "arrow": Arrow's.
 
+        Returns:
+            A frame; of a pandas spine with its index.
+
         Raises:
             MissingExtra: pandas is not installed.
-            UsageError: another `types`.
+            UsageError: another `types`; for what the join raises see the class.
         """
         given = self._request.spine
         if not is_pandas(given):
@@ -233,8 +269,11 @@ class HistoryResult(OfOneProcess):
     def to_polars(self) -> polars.DataFrame:
         """The rows as a polars frame; the columns of a polars spine are its own.
 
+        Returns:
+            A frame; timestamps in microseconds, UTC.
+
         Raises:
-            MissingExtra: polars is not installed.
+            MissingExtra: polars is not installed; for what the join raises see the class.
         """
         given = self._request.spine
         if not (is_polars(given) and hasattr(given, "hstack")):
@@ -247,12 +286,18 @@ class HistoryResult(OfOneProcess):
         return [name for name in self._run.schema.names if name not in set(self._run.spine_columns)]
 
     def to_parquet(self, path: str | Path) -> Path:
-        """Write the rows to a Parquet file, which appears whole or not at all.
+        """Write the rows to a Parquet file, which appears whole or not at all; in bounded memory.
+
+        Args:
+            path: the file; one that is there is replaced.
+
+        Returns:
+            The path.
 
         Raises:
             StorageFull: no room is left.
             StoreError: the place cannot be written.
-            UsageError: a column of the spine has a type that Parquet lacks.
+            UsageError: a column of the spine has a type that Parquet lacks; for what the join raises see the class.
         """
         path = Path(path)
         if not path.parent.is_dir():
@@ -269,7 +314,14 @@ class HistoryResult(OfOneProcess):
         return path
 
     def sql(self) -> str:
-        """Every statement of a run, in order; where it was not consumed yet, it is run for them."""
+        """The statements of a run; where it was not consumed yet, it is run for them.
+
+        Returns:
+            Every statement in order, in the engine's SQL, separated by semicolons.
+
+        Raises:
+            SourceError, SpineError, LogDamaged, StoreError: see the class.
+        """
         return ";\n".join(self._run.statements())
 
     def __repr__(self) -> str:
