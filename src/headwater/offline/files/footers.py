@@ -98,10 +98,10 @@ def time_ranges(footer: pq.FileMetaData, columns: Iterable[str]) -> Iterator[tup
             scale = _scale(footer.schema.column(i))
             for group in range(footer.num_row_groups):
                 part = footer.row_group(group).column(i)
-                told = part.statistics
-                if told is not None and told.has_min_max and scale is not None:
-                    found.append((math.ceil(told.min_raw * scale), math.ceil(told.max_raw * scale)))
-                elif told is None or not told.has_null_count or told.null_count != part.num_values:
+                statistics = part.statistics
+                if statistics is not None and statistics.has_min_max and scale is not None:
+                    found.append((math.ceil(statistics.min_raw * scale), math.ceil(statistics.max_raw * scale)))
+                elif statistics is None or not statistics.has_null_count or statistics.null_count != part.num_values:
                     found.append(None)
         known = [ends for ends in found if ends is not None]
         if len(known) < len(found):
@@ -123,8 +123,8 @@ def _chunks(footers: Sequence[pq.FileMetaData], column: str) -> Iterator[tuple[A
 
 def _scale(column: Any) -> Fraction | None:
     """Microseconds in one unit of a time column of a file; the file's own type tells, not Arrow's."""
-    told = json.loads(column.logical_type.to_json())
-    if told["Type"] == "Date":
+    logical = json.loads(column.logical_type.to_json())
+    if logical["Type"] == "Date":
         return Fraction(86_400_000_000)
     scales = {"milliseconds": Fraction(1000), "microseconds": Fraction(1), "nanoseconds": Fraction(1, 1000)}
-    return scales.get(told.get("timeUnit")) if told["Type"] == "Timestamp" else None
+    return scales.get(logical.get("timeUnit")) if logical["Type"] == "Timestamp" else None

@@ -143,8 +143,8 @@ def _format_above(found: RemoteFiles) -> tuple[str, str] | None:
     folders = found.root.split("/")
     above = ["/".join(folders[:i]) for i in range(1, len(folders))]
 
-    def is_marked(asked: tuple[str, str]) -> bool:
-        folder, mark = asked
+    def is_marked(place: tuple[str, str]) -> bool:
+        folder, mark = place
         try:
             if MARKS[mark] != "Iceberg":
                 return bool(found.filesystem.get_file_info(f"{folder}/{mark}").type == fs.FileType.Directory)
@@ -153,9 +153,9 @@ def _format_above(found: RemoteFiles) -> tuple[str, str] | None:
             return False
         return any(file.path.endswith(ICEBERG_END) for file in inside)
 
-    asked = [(folder, mark) for folder in above for mark in MARKS]
-    marked = _each(found, asked, is_marked, "")
-    return next(((folder, MARKS[mark]) for (folder, mark), yes in zip(asked, marked, strict=True) if yes), None)
+    places = [(folder, mark) for folder in above for mark in MARKS]
+    marked = _each(found, places, is_marked, "")
+    return next(((folder, MARKS[mark]) for (folder, mark), yes in zip(places, marked, strict=True) if yes), None)
 
 
 def remote_identities(found: RemoteFiles, where: str) -> list[FileIdentity]:
@@ -168,10 +168,10 @@ def remote_identities(found: RemoteFiles, where: str) -> list[FileIdentity]:
     def identity(file: fs.FileInfo) -> FileIdentity | None:
         try:
             with found.filesystem.open_input_file(file.path) as opened:
-                size, told = opened.size(), opened.metadata() or {}
+                size, metadata = opened.size(), opened.metadata() or {}
         except FileNotFoundError:
             return None
-        etags = [value for name, value in told.items() if _text(name).casefold() == "etag"]
+        etags = [value for name, value in metadata.items() if _text(name).casefold() == "etag"]
         etag = _text(etags[0]) if etags else None
         return FileIdentity(found.path_of(file.path), size, file.mtime_ns or 0, etag=etag or None)
 

@@ -103,7 +103,7 @@ def looked_at(join: Join, packing: Packing) -> exp.Select:
     return greatest(pairs, packing, strongest="reason")
 
 
-def found_in(looked: str) -> exp.Select:
+def picked_in(looked: str) -> exp.Select:
     """`picked` from a table of `looked_at`."""
     names = ("rn", "ordinal", "event", "tied")
     return exp.select(*[column(n) for n in names]).from_(exp.to_table(looked)).where(is_not_null(column("ordinal")))

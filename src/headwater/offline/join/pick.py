@@ -123,7 +123,7 @@ def _pick_many(
             return tables, None
         if sample.pairs(join) <= limits.looks:
             looked = created(space, f"looked_{label}", missing.looked_at(join, packing))
-            tables.append(created(space, f"last_{label}", missing.found_in(looked)))
+            tables.append(created(space, f"last_{label}", missing.picked_in(looked)))
             return tables, created(space, f"why_{label}", missing.lost_in(whole, rest, looked))
         if join.ttl and width >= join.ttl:
             return tables, None
@@ -166,6 +166,6 @@ def _by_running(space: Workspace, label: str, name: str, join: Join) -> str:
 
 def _looked_up(space: Workspace, name: str, join: Join, query: exp.Query) -> str:
     """The table of picked rows of a query that cannot tell ties by itself."""
-    found = created(space, f"found_{name}", query)
-    equal = created(space, f"equal_{name}", ties.found(found, join.rows))
-    return created(space, name, ties.marked(found, equal))
+    picked = created(space, f"unmarked_{name}", query)
+    equal = created(space, f"equal_{name}", ties.equal_rows(picked, join.rows))
+    return created(space, name, ties.marked(picked, equal))

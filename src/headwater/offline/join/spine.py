@@ -370,7 +370,7 @@ def open_spine(
         placed = place(text)
         spine = placed or TableSpine(_kept(query, text, folder), keys, timestamp_column, at, given)
     elif isinstance(given, (str, Path)):
-        spine = ParquetSpine(_found(given, base), keys, timestamp_column, at)
+        spine = ParquetSpine(_file_of(given, base), keys, timestamp_column, at)
     else:
         try:
             table = as_table(given, "spine", settled)
@@ -385,7 +385,7 @@ def open_spine(
     return spine
 
 
-def _found(given: str | Path, base: Path) -> Path:
+def _file_of(given: str | Path, base: Path) -> Path:
     for candidate in (Path(given), base / given):
         if is_file(candidate):
             return candidate

@@ -47,7 +47,7 @@ def newest_heads(newest: str, rows: ViewRelations, lower: int | None = None, upp
     )
 
 
-def found(picked: str, rows: ViewRelations) -> exp.Select:
+def equal_rows(picked: str, rows: ViewRelations) -> exp.Select:
     """The picked ordinals beside which an equal source row stands, looked up by key and times."""
     keys = rows.key_names
     heads = (

@@ -260,12 +260,12 @@ class LogCore(forks.OfOneProcess):
     def _stamp(self, state: LogState, earliest: int = MIN_MICROS) -> int:
         """The log's clock for a change of the log."""
         clock = max(state.clock, earliest)
-        told = check_clock(clock, state.now, self._engine)
+        problem = check_clock(clock, state.now, self._engine)
         if clock - state.now <= self._tolerance:
             self._warned = False
         elif not self._warned:
             self._warned = True
-            warnings.warn(told, UserWarning, stacklevel=4)
+            warnings.warn(problem, UserWarning, stacklevel=4)
         return clock
 
     def begin_run(self) -> RunStart:

@@ -308,8 +308,8 @@ class OfflineLog(LogChecks):
     def pending_purges(self) -> list[int]:
         """When each purge whose rows are not erased yet was asked for, by the log's clock, microseconds."""
         with self._reading() as (connection, _, _):
-            asked = connection.execute(sa.select(purges.c.asked_at).where(purges.c.erased_at.is_(None)))
-            return [int(at) for (at,) in asked]
+            rows = connection.execute(sa.select(purges.c.asked_at).where(purges.c.erased_at.is_(None)))
+            return [int(at) for (at,) in rows]
 
     def purges_to_erase(self, view: str, before: int) -> dict[bytes, Tombstone]:
         """`open_purges` of those asked for before an instant, by the log's clock, microseconds."""

@@ -60,10 +60,10 @@ def show_part(session: Session, part: LogPart, where: str) -> ShownPart:
     files = stored_files(part.files)
     session.run(f"CREATE VIEW {name} AS SELECT * FROM {files}" + (f" WHERE ({far}) IS NOT TRUE" if far else ""))
     unreadable = int(session.fetch(f"SELECT count(*) FROM {files} WHERE {far}")[0][0]) if far else 0
-    told = greatest(footers, POSITION)
-    if told is None:
-        told = int(session.fetch(f"SELECT coalesce(max({POSITION}), 0) FROM {name}")[0][0])
-    return ShownPart(name, session.schema_of(f"SELECT * FROM {name}"), told + 1, footers, unreadable)
+    newest = greatest(footers, POSITION)
+    if newest is None:
+        newest = int(session.fetch(f"SELECT coalesce(max({POSITION}), 0) FROM {name}")[0][0])
+    return ShownPart(name, session.schema_of(f"SELECT * FROM {name}"), newest + 1, footers, unreadable)
 
 
 def fitting(view: ResolvedView, log: LogSlice) -> list[LogPart]:

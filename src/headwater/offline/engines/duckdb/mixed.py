@@ -30,10 +30,10 @@ def check_schemas(files: Sequence[str], schemas: Sequence[pa.Schema], columns: I
     Raises:
         SourceError: naming file and column.
     """
-    asked = set(columns)
+    wanted = set(columns)
     for file, schema in zip(files, schemas, strict=True):
         for field in schema:
-            if field.name not in asked:
+            if field.name not in wanted:
                 continue
             check_type(field.type, f"{where}: {file}: column {field.name!r}")
             if schema.names.count(field.name) > 1:

@@ -221,8 +221,8 @@ def _known_after(source: Source, opened: Opened, rows: Relation, known_after: in
 def _null_times(session: Session, table: str, footers: Sequence[pq.FileMetaData], columns: Sequence[str | None]) -> int:
     """How many rows have a NULL time; read only where footers do not tell."""
     names = list(dict.fromkeys(name for name in columns if name is not None))
-    told = [null_count(footers, name) if footers else None for name in names]
-    known = [count for count in told if count is not None]
+    counts = [null_count(footers, name) if footers else None for name in names]
+    known = [count for count in counts if count is not None]
     # NULLs of both columns may stand in one row
     if len(known) == len(names) and sum(count > 0 for count in known) < 2:
         return sum(known)
