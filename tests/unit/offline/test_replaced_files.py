@@ -14,7 +14,7 @@ import pytest
 
 import headwater as hw
 from headwater.errors import SourceError
-from headwater.offline.engines.duckdb.engine import DuckDBWorkspace
+from headwater.offline.engines.duckdb.workspace import DuckDBWorkspace
 
 NOW = datetime(2026, 10, 1, tzinfo=UTC)
 USER = hw.Entity("user", join_keys={"user": hw.Int64})

@@ -19,7 +19,8 @@ from headwater.compute.reports import RunReport
 from headwater.definitions.sources import Source
 from headwater.errors import SourceError, StoreError
 from headwater.offline.base import ChangeCounts
-from headwater.offline.engines.duckdb.engine import DuckDBEngine, DuckDBWorkspace
+from headwater.offline.engines.duckdb.engine import DuckDBEngine
+from headwater.offline.engines.duckdb.workspace import DuckDBWorkspace
 from tests.servers.s3 import S3Server
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)

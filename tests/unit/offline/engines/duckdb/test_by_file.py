@@ -19,7 +19,8 @@ from headwater.clock import to_micros
 from headwater.definitions.sources import Source
 from headwater.errors import HeadwaterError, SourceError
 from headwater.offline.base import ChangeCounts, ChangesRequest, ViewInput
-from headwater.offline.engines.duckdb.engine import DuckDBEngine, DuckDBWorkspace
+from headwater.offline.engines.duckdb.engine import DuckDBEngine
+from headwater.offline.engines.duckdb.workspace import DuckDBWorkspace
 from headwater.planning.files import FileIdentity
 from headwater.planning.resolve import whole_view
 from headwater.planning.watermark import Watermark
