@@ -16,7 +16,16 @@ from headwater.clock import from_micros
 from headwater.definitions.sources import JSONSource
 from headwater.errors import SourceError, printable
 from headwater.offline.base import SourceScope
-from headwater.offline.engines.duckdb.opened import FILE, ROW, Opened, Session, Wanted, check_columns, open_table
+from headwater.offline.engines.duckdb.opened import (
+    FILE,
+    ROW,
+    Opened,
+    Session,
+    TextTable,
+    Wanted,
+    check_columns,
+    open_table,
+)
 from headwater.offline.engines.duckdb.words import name_sql
 from headwater.offline.engines.duckdb.zones import offset_problem, source_zone
 from headwater.offline.files.json_files import read_json_names, read_json_rows
@@ -90,33 +99,25 @@ def _parts(source: JSONSource, files: Sequence[SourceFile], folder: Path) -> Par
     return partitions([file.location for file in files], root_of(source.location, folder), source.schema or {})
 
 
-def json_query(
-    session: Session, source: JSONSource, folder: Path, where: str, outer: str | None = None, *, rows: bool = True
-) -> str:
-    """All rows of the files: text, but the columns that the source's schema declares.
+def json_query(session: Session, source: JSONSource, table: TextTable) -> str:
+    """All rows of the files as a table of a query.
 
-    Timestamps are instants where the source states a time zone, and naive where it states none.
-
-    Args:
-        session: the names of one run.
-        source: the source.
-        folder: the project's folder.
-        where: for errors.
-        outer: the time zone of the query that reads the rows, in which it takes naive times.
-        rows: whether there are any; else the files are looked at for their columns alone.
+    Raises:
+        SourceError: a file that cannot be read, a value that is not of its dtype.
     """
+    folder, where = table.folder, table.where
     files = json_files(source, folder, where)
     schema, names = source.schema or {}, _names(source, files, folder, where)
     wanted = Wanted(values={name: (schema.get(name, String),) for name in names})
-    outer = None if source.timezone is not None else outer
-    chosen = range(len(files)) if rows else ()
-    table, _ = _load(session, source, files, chosen, wanted, folder, where, text=True, outer=outer)
+    outer = None if source.timezone is not None else table.outer
+    chosen = range(len(files)) if table.rows else ()
+    loaded, _ = _load(session, source, files, chosen, wanted, folder, where, text=True, outer=outer)
     naive = {name for name, dtype in schema.items() if dtype == Timestamp} if source.timezone is None else set()
     columns = [
         f"make_timestamp(epoch_us({c})) AS {c}" if n in naive else c
         for n, c in zip(names, map(name_sql, names), strict=True)
     ]
-    return f"SELECT {', '.join(columns)} FROM {table}"
+    return f"SELECT {', '.join(columns)} FROM {loaded}"
 
 
 def open_json(

@@ -230,6 +230,25 @@ class Opened:
     skipped_times: int = 0
 
 
+@dataclass(frozen=True)
+class TextTable:
+    """A source of text files as a table of a query: its columns are text, but those that its schema declares.
+
+    Timestamps are instants where the source states a time zone, and naive where it states none.
+
+    Attributes:
+        folder: the project's folder.
+        where: for errors.
+        outer: the time zone of the query that reads the rows, in which it takes naive times; None: UTC.
+        rows: whether there are any; else the files are looked at for their columns alone.
+    """
+
+    folder: Path
+    where: str
+    outer: str | None = None
+    rows: bool = True
+
+
 def check_names(names: Iterable[str], wanted: Sequence[str], where: str) -> None:
     """Refuse data with a column whose name differs from that of a wanted one only in case: DuckDB takes them for one.
 

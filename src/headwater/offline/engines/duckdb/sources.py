@@ -33,6 +33,7 @@ from headwater.offline.engines.duckdb.opened import (
     Branch,
     Opened,
     Session,
+    TextTable,
     Wanted,
     check_columns,
     count_rows,
@@ -271,12 +272,12 @@ def _plain(session: Session, source: Source, folder: Path, where: str, zone: Loc
         zone: of the query's naive times.
         rows: whether a table that is read from text has its rows.
     """
-    outer = None if zone is None else zone.name
+    text = TextTable(folder, where, None if zone is None else zone.name, rows)
     match source:
         case CSVSource():
-            return f"({csv_query(session, source, folder, where, outer, rows=rows)})"
+            return f"({csv_query(session, source, text)})"
         case JSONSource():
-            return f"({json_query(session, source, folder, where, outer, rows=rows)})"
+            return f"({json_query(session, source, text)})"
     query = _native(session, source, folder, where, zone, rows=rows)
     if source.timezone is not None:
         query = query_in_zone(session, query, source_zone(source), where)

@@ -18,6 +18,7 @@ from headwater.definitions.csv_format import CSV_OPTIONS, CSVFormat
 from headwater.errors import DefinitionError, HeadwaterError, SourceError
 from headwater.offline.engines.duckdb.csv_sources import csv_query
 from headwater.offline.engines.duckdb.engine import DuckDBEngine
+from headwater.offline.engines.duckdb.opened import TextTable
 from headwater.offline.files.csv_files import Quoted, is_plain, read_records
 from headwater.testing import SCALE
 
@@ -341,7 +342,7 @@ def test_a_text_is_read_in_one_way(
         options = {name: getattr(form, name) for name in CSV_OPTIONS} | {"encoding": encoding}
         with engine.workspace() as space:
             try:
-                got = space.fetch(csv_query(space, hw.CSVSource(str(file), **options), file.parent, ""))
+                got = space.fetch(csv_query(space, hw.CSVSource(str(file), **options), TextTable(file.parent, "")))
             except SourceError:
                 got = None
         assert got == right
