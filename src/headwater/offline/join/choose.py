@@ -42,8 +42,8 @@ def choose(space: Workspace, label: str, join: Join, spine_rows: int, features: 
         features: every feature of the view, for ties.
     """
     picked = pick(space, label, join, spine_rows)
-    settled, undecided = _settle(space, label, join, picked.table, features)
-    matched, same_instant = space.rows(_matches(join, picked.table))[0]
+    matched, same_instant, tied = space.rows(_matches(join, picked.table))[0]
+    settled, undecided = _settle(space, label, join, picked.table, features) if tied else (picked.table, 0)
     counts = {
         "matched": int(matched),
         "no_row": 0,
@@ -70,10 +70,11 @@ def choose(space: Workspace, label: str, join: Join, spine_rows: int, features: 
 
 
 def _matches(join: Join, picked: str) -> exp.Select:
-    """How many rows matched, and how many of them at the spine's own instant."""
+    """How many rows matched, how many of them at the spine's own instant, and how many beside an equal source row."""
     same = exp.Case().when(column("event", "p").eq(column("t", "s")), exp.convert(1)).else_(exp.convert(0))
+    tied = exp.CountIf(this=ties.is_tied(join.rows))
     return (
-        exp.select(exp.Count(this=exp.Star()), exp.Sum(this=same))
+        exp.select(exp.Count(this=exp.Star()), exp.Sum(this=same), tied)
         .from_(exp.to_table(picked).as_("p"))
         .join(exp.to_table(join.spine).as_("s"), on=column("rn", "p").eq(column("rn", "s")))
     )
@@ -81,11 +82,7 @@ def _matches(join: Join, picked: str) -> exp.Select:
 
 def _settle(space: Workspace, label: str, join: Join, picked: str, features: Sequence[Feature]) -> tuple[str, int]:
     """The table of picked rows with exact ties decided by rule 5; how many of them only the features decided."""
-    if join.rows.source is None:
-        return picked, 0
     heads = created(space, f"heads_{label}", ties.heads(picked, join.spine_rows(), join.rows))
-    if not space.rows(exp.select(exp.Count(this=exp.Star())).from_(exp.to_table(heads)))[0][0]:
-        return picked, 0
     winners = ties.decide(space, label, join.rows, heads, features, join.lower, join.upper)
     undecided = int(space.rows(ties.by_features(picked, winners, join.rows))[0][0])
     return created(space, f"settled_{label}", ties.settled(picked, winners, join.rows, ["rn", "event"])), undecided

@@ -31,8 +31,15 @@ def heads(picked: str, spine: exp.Select, rows: ViewRelations) -> exp.Select:
         .distinct()
         .from_(exp.to_table(picked).as_("p"))
         .join(spine.subquery("s"), on=column("rn", "p").eq(column("rn", "s")))
-        .where(is_not_null(column("tied", "p")), column("ordinal", "p") < number(rows.source_size))
+        .where(is_tied(rows))
     )
+
+
+def is_tied(rows: ViewRelations) -> Tree:
+    """Whether an equal source row stands beside the picked row p; of log rows the position decides."""
+    if rows.source is None:
+        return exp.false()
+    return exp.and_(is_not_null(column("tied", "p")), column("ordinal", "p") < number(rows.source_size))
 
 
 def newest_heads(newest: str, rows: ViewRelations, lower: int | None = None, upper: int | None = None) -> exp.Select:
