@@ -68,7 +68,7 @@ def test_a_project_uses_it_by_its_name_alone(tmp_path):
         spine = pa.table({"driver": [1, 1, 2], "timestamp": at})
         found = store.get_historical_features(spine, ["rides:km"])
         assert found.to_arrow().column("km").to_pylist() == [1.5, 2.5, None]
-        assert type(store.rooms.engine).__module__ == "headwater_sqlite.engine"
+        assert type(store.context.engine).__module__ == "headwater_sqlite.engine"
         store.materialize()
         assert store.get_online_features(["rides:km"], [1, 2]).to_dict() == {"driver": [1, 2], "km": [2.5, None]}
 
@@ -76,4 +76,4 @@ def test_a_project_uses_it_by_its_name_alone(tmp_path):
 def test_a_setting_that_it_does_not_have_is_refused(tmp_path):
     (tmp_path / "headwater.toml").write_text('[offline]\nengine = "sqlite"\n[offline.sqlite]\nfile = "warehouse.db"\n')
     with hw.FeatureStore(tmp_path) as store, pytest.raises(ConfigError, match="no setting 'file'"):
-        assert store.rooms.engine
+        assert store.context.engine
