@@ -38,12 +38,14 @@ class LogPart:
         table: the rows, where they are in the log's write buffer.
         files: the Parquet files that hold them, where they were compacted.
         schema: names and types of the user's columns in these rows.
+        spans: of each file its least and greatest position, and how many rows it has.
     """
 
     columns: frozenset[str]
     table: pa.Table | None = None
     files: tuple[Path, ...] = ()
     schema: pa.Schema | None = None
+    spans: tuple[tuple[int, int, int], ...] = ()
 
 
 @dataclass(frozen=True)

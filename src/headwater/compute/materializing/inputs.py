@@ -8,7 +8,8 @@ import pyarrow as pa
 
 from headwater.compute.context import StoreContext
 from headwater.definitions.sources import PushSource
-from headwater.offline.base import LogSlice, ViewInput
+from headwater.offline.base import LogPart, LogSlice, ViewInput
+from headwater.offline.log.parts import rows_after
 from headwater.planning.resolve import ResolvedView
 from headwater.planning.row_reading import RowVersion
 
@@ -26,7 +27,15 @@ def with_log(context: StoreContext, view: ResolvedView, log: LogSlice, keys: pa.
         names = [key.name for key in view.keys]
         mine = {digest for each in log.digests(keys.select(names), view.key_names) for digest in each}
         log = replace(log, purges={digest: some for digest, some in log.purges.items() if digest in mine})
-    version = RowVersion(view)
-    parts = tuple(part for part in log.parts if part.schema is not None and version.takes(part.schema))
     source = context.sources.source_of(view.definition)
-    return ViewInput(view, None if isinstance(source, PushSource) else source, replace(log, parts=parts))
+    log = replace(log, parts=tuple(part for part in log.parts if _takes(view, part)))
+    return ViewInput(view, None if isinstance(source, PushSource) else source, log)
+
+
+def skipped_rows(view: ResolvedView, log: LogSlice, position: int) -> int:
+    """How many rows of the log after a position a version does not take: they lack its columns, or have other types."""
+    return sum(rows_after(part, position) for part in log.parts if not _takes(view, part))
+
+
+def _takes(view: ResolvedView, part: LogPart) -> bool:
+    return part.schema is not None and RowVersion(view).takes(part.schema)

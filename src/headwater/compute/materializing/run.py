@@ -11,7 +11,7 @@ import pyarrow as pa
 from headwater.clock import MIN_MICROS, duration_micros, from_micros
 from headwater.compute.context import StoreContext
 from headwater.compute.materializing.force import Forced, make_equal
-from headwater.compute.materializing.inputs import with_log
+from headwater.compute.materializing.inputs import skipped_rows, with_log
 from headwater.compute.materializing.lease import RunLease
 from headwater.compute.materializing.run_files import RunFiles
 from headwater.compute.materializing.source_ties import Ties
@@ -132,11 +132,14 @@ class Run:
         self._hide_again(rows, log, since, lease)
         files = self._files = RunFiles.of(context, self.view, since, token, by_time=self.bounds.start is not None)
         if self._whole:
+            self._counts.skipped += skipped_rows(self.view, log, 0)
             make_equal(context, self.view, log, lease, self._forced, keys=self.keys, counts=self._counts)
             self._applied, self._keys = self._forced.put, self._forced.keys
             files.forced()
         else:
-            self._put_source(rows, self._request(log, since, end), log, lease, files)
+            request = self._request(log, since, end)
+            self._counts.skipped += skipped_rows(self.view, log, request.since.position)
+            self._put_source(rows, request, log, lease, files)
         files.add(self._counts)
         return self._finish(epoch, token, stored, log, lease, began)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import sqlalchemy as sa
@@ -43,7 +44,7 @@ def file_parts(
     if folder is None:
         raise StoreError(f"offline log of view {view!r}: its rows are in files, and no [offline] log folder is set")
     parts: list[LogPart] = []
-    whole: dict[int, list[Path]] = {}
+    whole: dict[int, list[LogFile]] = {}
     unreadable: list[UnreadableFile] = []
     for file in found:
         try:
@@ -58,10 +59,12 @@ def file_parts(
         if wrong:
             unreadable.append(UnreadableFile(file, f"{folder.path / file.name}: {wrong}"))
         else:
-            whole.setdefault(file.shape, []).append(folder.path / file.name)
-    for shape, paths in whole.items():
+            whole.setdefault(file.shape, []).append(file)
+    for shape, files in whole.items():
+        paths = [folder.path / file.name for file in files]
         schema = _schema(connection, known, shape, paths)
-        parts.append(LogPart(as_columns(schema), files=tuple(paths), schema=schema))
+        spans = tuple((file.first, file.last, file.rows) for file in files)
+        parts.append(LogPart(as_columns(schema), files=tuple(paths), schema=schema, spans=spans))
     return parts, unreadable
 
 
@@ -69,6 +72,24 @@ def table_part(table: pa.Table) -> LogPart:
     """Rows in memory as a part."""
     schema = _users_columns(table.schema)
     return LogPart(as_columns(schema), table, schema=schema)
+
+
+def rows_after(part: LogPart, position: int) -> int:
+    """How many rows of a part have later positions; files are read only where some of their rows have, and others not.
+
+    Of a file that cannot be read it is at most as many as positions are left in it.
+    """
+    count = 0 if part.table is None else int(np.sum(part.table.column(POSITION).to_numpy() > position))
+    for path, (first, last, rows) in zip(part.files, part.spans, strict=True):
+        if first > position:
+            count += rows
+        elif last > position:
+            try:
+                positions = pq.read_table(path, columns=[POSITION], partitioning=None).column(POSITION).to_numpy()
+                count += int(np.sum(positions > position))
+            except (OSError, pa.ArrowException):
+                count += min(rows, last - position)
+    return count
 
 
 def unreadable_error(view: str, unreadable: list[UnreadableFile]) -> LogDamaged:

@@ -1,5 +1,6 @@
 """Materialize: what a run takes, where its watermark stands, force, versions, deletes, purges, lost folders."""
 
+import random
 import shutil
 import sqlite3
 import threading
@@ -333,10 +334,34 @@ def test_rows_that_a_version_lacks_columns_for_are_skipped(bench: Bench) -> None
     bench.apply(AIRPORT, weather())
     bench.apply(weather(features=[TEMP, WIND]))
     bench.write("weather", [row("A", 1.0), row("B", 2.0, wind=1.0)], to="offline")
-    bench.materialize()
+    assert {run.version: run.skipped for run in bench.materialize().runs} == {"1.0.0": 0, "1.1.0": 1}
     assert bench.registry.refresh().view("weather").live == "1.1.0"
     assert bench.values("weather:temp", ["A", "B"]) == [None, 2.0]
     assert bench.values("weather@1.0.0:temp", ["A", "B"]) == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_row_that_a_version_lacks_columns_for_is_counted_by_one_run(bench: Bench, seed: int) -> None:
+    choice = random.Random(seed)
+    bench.apply(AIRPORT, weather())
+    bench.apply(weather(features=[TEMP, WIND]))
+    unseen, skipped = 0, 0
+    for _ in range(12):
+        step = choice.choice(["narrow", "wide", "roll", "1.0.0", "1.1.0"])
+        if step in ("narrow", "wide"):
+            more = {"wind": 1.0} if step == "wide" else {}
+            count = choice.randrange(1, 4)
+            bench.write("weather", [row("A", 1.0, **more)] * count, to="offline")
+            unseen += count if step == "narrow" else 0
+        elif step == "roll":
+            bench.context.log.roll(["weather"])
+        else:
+            (run,) = bench.materialize(f"weather@{step}").runs
+            assert run.skipped == (unseen if step == "1.1.0" else 0)
+            unseen, skipped = (0, skipped + unseen) if step == "1.1.0" else (unseen, skipped)
+        bench.pass_time(seconds=1)
+    (run,) = bench.materialize("weather@1.1.0", force=True).runs
+    assert run.skipped == skipped + unseen
 
 
 def test_deletes_hold_and_are_put_again(bench: Bench) -> None:

@@ -1,0 +1,58 @@
+"""The public methods of both stores: full signatures, the same on both; docstrings with arguments and results."""
+
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import headwater as hw
+
+STORES = (hw.FeatureStore, hw.AsyncFeatureStore)
+
+
+def methods(store: type) -> Iterator[tuple[str, Callable[..., Any]]]:
+    for name, member in vars(store).items():
+        function = member.__func__ if isinstance(member, classmethod) else member
+        if not name.startswith("_") and inspect.isfunction(function):
+            yield name, function
+
+
+EVERY = [
+    pytest.param(store, name, function, id=f"{store.__name__}.{name}")
+    for store in STORES
+    for name, function in methods(store)
+]
+
+
+@pytest.mark.parametrize(("store", "name", "function"), EVERY)
+def test_every_argument_is_named_typed_and_described(store: type, name: str, function: Callable[..., Any]) -> None:
+    signature = inspect.signature(function)
+    given = [each for each in signature.parameters.values() if each.name not in ("self", "cls")]
+    assert all(each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL) for each in given)
+    assert all(each.annotation is not each.empty for each in given)
+    assert signature.return_annotation is not signature.empty
+    text = inspect.cleandoc(function.__doc__ or "")
+    for each in given:
+        assert re.search(rf"^    (\w+, )*{each.name}(, \w+)*: ", text, re.MULTILINE), each.name
+    if signature.return_annotation not in ("None", "Self"):
+        assert "\nReturns:\n" in text
+    assert "\nRaises:\n" in text or name in ("close", "of", "worker", "flush_refresh_requests")
+
+
+@pytest.mark.parametrize("name", [name for name, _ in methods(hw.AsyncFeatureStore) if name != "of"])
+def test_both_stores_take_the_same_arguments(name: str) -> None:
+    one, other = (inspect.signature(getattr(store, name)).parameters for store in STORES)
+    assert [(p.name, p.default, p.kind, p.annotation) for p in one.values()] == [
+        (p.name, p.default, p.kind, p.annotation) for p in other.values()
+    ]
+
+
+def test_both_stores_are_made_in_the_same_way() -> None:
+    one, other = (inspect.signature(store.__init__).parameters for store in STORES)
+    assert list(one.items())[1:] == list(other.items())[1:]
+
+
+def test_a_store_has_few_methods() -> None:
+    assert all(len([name for name in vars(store) if not name.startswith("_")]) <= 40 for store in STORES)
