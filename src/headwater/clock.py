@@ -77,6 +77,14 @@ def to_micros(when: datetime | date | str) -> int:
     return micros
 
 
+def instant_of(when: datetime | date | str, argument: str) -> int:
+    """`to_micros` of an argument, which errors name."""
+    try:
+        return to_micros(when)
+    except UsageError as bad:
+        raise UsageError(f"{argument}: {bad}") from None
+
+
 def from_micros(micros: int) -> datetime:
     """The UTC datetime of microseconds since 1970.
 

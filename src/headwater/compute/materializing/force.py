@@ -16,7 +16,7 @@ from headwater.compute.materializing.lease import RunLease
 from headwater.compute.writing.delete import stored_rows
 from headwater.compute.writing.erase import purged_rows
 from headwater.compute.writing.put import put_rows
-from headwater.compute.writing.swap import swap_all
+from headwater.compute.writing.swap import CHUNK, swap_all
 from headwater.compute.writing.too_large import TooLarge
 from headwater.errors import FormatError, StoreError
 from headwater.observer import Progress
@@ -44,7 +44,6 @@ from headwater.planning.resolve import ResolvedView
 from headwater.planning.watermark import Watermark
 
 ROUNDS = 100
-CHUNK = 10_000
 
 Marks = Mapping[bytes, Tombstone]
 """Stored key → P and D (microseconds), as the log has them."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from headwater.clock import from_micros, to_micros
+from headwater.clock import from_micros, instant_of
 from headwater.compute.context import StoreContext
 from headwater.compute.materializing.mend import mend, on_one_registry
 from headwater.compute.materializing.run import Bounds, Run
@@ -109,21 +109,14 @@ def _bounds(context: StoreContext, start: Instant | None, end: Instant | None, e
     if force and (start is not None or end is not None):
         raise UsageError("force cannot be combined with start or end")
     bounds = Bounds(
-        None if start is None else _instant("start", start),
-        None if end is None else min(_instant("end", end), context.now()),
+        None if start is None else instant_of(start, "start"),
+        None if end is None else min(instant_of(end, "end"), context.now()),
         force,
     )
     if bounds.start is not None and bounds.start > (context.now() if bounds.end is None else bounds.end):
         last = "now" if bounds.end is None else from_micros(bounds.end).isoformat()
         raise UsageError(f"start {from_micros(bounds.start).isoformat()} is after the end, {last}")
     return bounds
-
-
-def _instant(name: str, value: Instant) -> int:
-    try:
-        return to_micros(value)
-    except ValueError as bad:
-        raise UsageError(f"{name}: {bad}") from None
 
 
 def _targets(snapshot: RegistrySnapshot, views: str | Iterable[str] | None) -> list[ResolvedView]:

@@ -18,6 +18,7 @@ from headwater.compute.context import WRITE_TIME, StoreContext
 from headwater.compute.materializing.force import Forced, key_table, make_equal
 from headwater.compute.materializing.lease import RunLease
 from headwater.compute.writing.erase import purged_of
+from headwater.compute.writing.swap import CHUNK
 from headwater.errors import FormatError, Unavailable
 from headwater.offline.base import POSITION, THROUGH, Tombstone
 from headwater.offline.log.state import LogRestored
@@ -29,7 +30,6 @@ from headwater.planning.snapshot import RegistrySnapshot, ViewRecord
 
 ATTEMPTS = 5
 """How often work begins again where the registry is restored meanwhile."""
-_CHUNK = 10_000
 
 T = TypeVar("T")
 
@@ -186,7 +186,7 @@ def _rows_again(
         if stored is None or stored.emptied or not any(lo < stored.position <= hi for lo, hi in gaps):
             continue
         lost[key] = row
-        if len(lost) == _CHUNK:
+        if len(lost) == CHUNK:
             count += equal()
             lost = {}
     if lost:

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from headwater import forks
+from headwater.clock import instant_of
 from headwater.compute.claims import Claims
 from headwater.compute.context import StoreContext
 from headwater.compute.reading.active import check_active, lost_rows, rows_lost, rows_until
@@ -17,7 +18,6 @@ from headwater.compute.reading.follow import follow
 from headwater.compute.reading.read_arguments import (
     LONGEST_WAIT,
     ask_of,
-    instant_of,
     level_of,
     micros_of,
     policy_of,
@@ -300,7 +300,7 @@ class PreparedReader(forks.OfOneProcess):
         if now is None:
             at, ahead = context.now(), AHEAD if session is None else ANY_TIME
         else:
-            at, ahead = instant_of(now), 0
+            at, ahead = instant_of(now, "now"), 0
         policy = _FLAG if stale is _FLAG else policy_of(stale)
         age = None if max_age is None else micros_of(max_age)
         return self._reader, ask, at, ahead, policy, age
@@ -327,7 +327,7 @@ class PreparedReader(forks.OfOneProcess):
         if self.due:
             self.look()
         reader = self._reader
-        at, ahead = (self._context.now(), AHEAD) if now is None else (instant_of(now), 0)
+        at, ahead = (self._context.now(), AHEAD) if now is None else (instant_of(now, "now"), 0)
         marks.append(time.perf_counter())
         plan = reader.plan_keys(entities)
         marks.append(time.perf_counter())

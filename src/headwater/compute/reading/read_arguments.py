@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from datetime import datetime, timedelta
+from datetime import timedelta
 
-from headwater.clock import duration_micros, parse_duration, to_micros
+from headwater.clock import duration_micros, parse_duration
 from headwater.compute.context import StoreContext
 from headwater.errors import (
     ConsistencyNotSupported,
@@ -78,18 +78,6 @@ def micros_of(max_age: timedelta | str, name: str = "max_age") -> int:
     if age < 0:
         raise UsageError(f"{name}={max_age!r} is negative")
     return age
-
-
-def instant_of(now: datetime | str) -> int:
-    """The instant of a read in microseconds.
-
-    Raises:
-        UsageError: not an instant.
-    """
-    try:
-        return to_micros(now)
-    except ValueError as bad:
-        raise UsageError(f"now: {bad}") from None
 
 
 def refreshed_ask(ask: Ask, began: float) -> Ask:

@@ -13,7 +13,7 @@ from headwater.compute.recent import SAMPLE, RecentWrite, Sample
 from headwater.compute.reports import DeleteReport
 from headwater.compute.writing.acknowledged import acknowledge
 from headwater.compute.writing.keys import keys_of_versions, shown_keys
-from headwater.compute.writing.swap import Until, update
+from headwater.compute.writing.swap import CHUNK, Until, update
 from headwater.compute.writing.write import ATTEMPTS, Changed, unchanged
 from headwater.errors import RegistryConflict, StoreError
 from headwater.offline.base import Tombstone
@@ -26,9 +26,6 @@ from headwater.online.session import Session, check_session
 from headwater.planning.resolve import ResolvedView, whole_view
 from headwater.planning.service_reads import readers
 from headwater.planning.snapshot import RegistrySnapshot, ViewVersion
-
-_CHUNK = 10_000
-"""Keys whose rows are read at once."""
 
 
 def delete(
@@ -122,8 +119,8 @@ def stored_rows(context: StoreContext, rows: ViewRows, keys: pa.Table | None) ->
         yield from context.online.scan(rows.prefix)
         return
     stored = [key for key in rows.stored_keys(keys) if key is not None]
-    for start in range(0, len(stored), _CHUNK):
-        some = stored[start : start + _CHUNK]
+    for start in range(0, len(stored), CHUNK):
+        some = stored[start : start + CHUNK]
         yield from ((k, row) for k, row in zip(some, context.online.multi_get(some), strict=True) if row is not None)
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 from headwater.clock import duration_micros, to_micros
 from headwater.compute.context import RUN, WRITE_TIME, StoreContext
 from headwater.compute.writing.delete import hide_stored, note_purges, stored_rows
-from headwater.compute.writing.swap import Until, update
+from headwater.compute.writing.swap import CHUNK, Until, update
 from headwater.errors import FormatError
 from headwater.offline.base import Tombstone
 from headwater.offline.log.tombstones import tombstone_under
@@ -24,7 +24,6 @@ from headwater.planning.resolve import ResolvedView, whole_view
 from headwater.planning.row_reading import RowVersion
 from headwater.planning.snapshot import ViewRecord, ViewVersion
 
-_CHUNK = 10_000
 _MARGIN = timedelta(minutes=1)
 """How much longer than promised retired rows stay, since the clocks of readers differ."""
 
@@ -44,7 +43,7 @@ def _empty(context: StoreContext, record: ViewRecord, version: ViewVersion) -> i
     """Remove a version's rows, with what speaks for them, and note that it has none."""
     removed, project, number = 0, context.project, version.version
     rows = context.online.scan(ViewRows(project, whole_view(record, version)).prefix)
-    while keys := [key for key, _ in islice(rows, _CHUNK)]:
+    while keys := [key for key, _ in islice(rows, CHUNK)]:
         context.online.delete(keys)
         removed += len(keys)
     context.files.forget(record.name, number)
