@@ -108,7 +108,7 @@ def test_a_level_that_the_store_cannot_give_is_refused_at_prepare(bench: Bench) 
 
     bench.open(Replica())
     bench.apply(AIRPORT, weather())
-    with pytest.raises(ConsistencyNotSupported, match="gives eventual"):
+    with pytest.raises(ConsistencyNotSupported, match="supports eventual"):
         bench.reader(["weather:temp"], consistency="strong")
     with pytest.raises(ConsistencyNotSupported):
         bench.reader(["weather:temp"]).read(["A"], consistency="strong")
