@@ -143,7 +143,7 @@ UNUSUAL = {
     r"\bcannot be had\b|\bput right\b|\bat the very end\b": "cannot be loaded; fixed; during COMMIT",
     r"\bmake (?:room|it first)\b|\bno room left\b": "free space; create it first",
     r"\btakes no (?:writes|rows)\b": "is read-only, accepts no rows",
-    r"\bis a word of SQL\b": "is a reserved SQL keyword",
+    r"\bwords? of SQL\b": "is a reserved SQL keyword",
     r"\bnothing (?:to install )?beside\b": "nothing else",
     r"\ba (?:sixth|fifth|third|quarter) less time\b": "17% faster",
     r"\bleave (?:\w+ ){0,3}away\b": "omit",
