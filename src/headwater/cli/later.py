@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from headwater.compute.writing import keys as keys
     from headwater.planning import shown as shown
     from headwater.registry import registry as registry
+    from headwater.serving import logs as logs
     from headwater.serving import settings as settings
     from headwater.serving import supervisor as supervisor
 else:
@@ -27,6 +28,7 @@ else:
     report_html = deferred("headwater.advisor.report_html")
     requirements = deferred("headwater.advisor.requirements")
     sample = deferred("headwater.cli.sample")
+    logs = deferred("headwater.serving.logs")
     settings = deferred("headwater.serving.settings")
     shown = deferred("headwater.planning.shown")
     supervisor = deferred("headwater.serving.supervisor")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -12,6 +13,21 @@ from headwater.cli.run import Run, command
 from headwater.cli.sheet import Line, Sheet
 from headwater.clock import parse_duration, system_clock
 from headwater.errors import UsageError, needs_package
+
+
+class LogFormat(enum.StrEnum):
+    """The form of a server's log."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class LogLevel(enum.StrEnum):
+    """What a server logs."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    INFO = "info"
 
 
 def register(app: typer.Typer) -> None:
@@ -32,6 +48,10 @@ def serve(
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Ask for no API keys on an address that others can reach.")
     ] = False,
+    log_format: Annotated[LogFormat, typer.Option("--log-format", help="The form of the log.")] = LogFormat.TEXT,
+    log_level: Annotated[
+        LogLevel, typer.Option("--log-level", help="What is logged; info: a line for each request.")
+    ] = LogLevel.WARNING,
 ) -> None:
     """Serve features over HTTP until Ctrl-C or SIGTERM.
 
@@ -40,7 +60,15 @@ def serve(
     with needs_package("uvicorn"):
         supervisor, settings = later.supervisor, later.settings
         keys = not insecure and not supervisor.is_loopback(host)
-        given = settings.ServerSettings(host=host, port=port, workers=workers, keys=keys)
+        given = settings.ServerSettings(
+            host=host,
+            port=port,
+            workers=workers,
+            keys=keys,
+            log_form=log_format.value,
+            log_level=log_level.value,
+            hosts=("localhost", "127.0.0.1", "[::1]", host.lower()) if supervisor.is_loopback(host) else (),
+        )
         listening = supervisor.listen(given)
     # a broken project is refused here, before any worker begins
     with run.store() as store:
@@ -51,7 +79,8 @@ def serve(
     address = "http://{}:{}".format(*listening.getsockname()[:2])
     what = f"{workers} worker{'s' if workers > 1 else ''}, API keys {'needed' if keys else 'not needed'}"
     run.say(Line(f"{project or folder} on {address}, {what}; Ctrl-C ends it", "green"))
-    code = supervisor.Supervisor(str(folder), given, listening, lambda text: run.warn([text])).run()
+    log = later.logs.Log(given.log_form, given.log_level)
+    code = supervisor.Supervisor(str(folder), given, listening, log).run()
     raise typer.Exit(code)
 
 

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import re
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -20,6 +21,7 @@ from headwater.serving.answers import Answer, Refused, busy, invalid, json_answe
 from headwater.serving.bodies import DeleteBody, Disconnected, ReadBody, WriteBody, decoded, read_body
 from headwater.serving.catalog import check_shown, listed, shown
 from headwater.serving.deadlines import Deadlines
+from headwater.serving.logs import Log
 from headwater.serving.openapi import document
 from headwater.serving.page import POLICY, page
 from headwater.serving.reads import read_features
@@ -75,14 +77,18 @@ class App:
         store: the store.
         settings: bounds.
         keys: the API keys; None: requests need none.
+        log: takes a line for each event.
 
     Attributes:
         under_way: how many requests are being answered.
         draining: whether the server is about to stop: what comes is refused, what is under way goes on.
     """
 
-    def __init__(self, store: AsyncFeatureStore, settings: ServerSettings, keys: KeyRing | None = None) -> None:
+    def __init__(
+        self, store: AsyncFeatureStore, settings: ServerSettings, keys: KeyRing | None = None, log: Log | None = None
+    ) -> None:
         self.store, self.settings, self.keys = store, settings, keys
+        self.log = log or Log(settings.log_form, settings.log_level)
         self.under_way = 0
         self.draining = False
         self._deadlines = Deadlines()
@@ -123,6 +129,7 @@ class App:
         given = headers.get(b"headwater-request-id", b"")
         request_id = given if _REQUEST_ID.fullmatch(given) else next(self._ids).encode()
         close = False
+        began = time.perf_counter()
         self.under_way += 1
         try:
             answer = await self._answer(scope, headers, receive)
@@ -135,20 +142,23 @@ class App:
         except HeadwaterError as bad:
             answer = problem_answer(problem_of(bad), request_id.decode())
         except Exception:
-            self.failed(scope, request_id)
+            self.log.failure("request failed", route=self._route_of(scope["path"]), request_id=request_id.decode())
             detail = "this is a bug in headwater; the server's log has more under this request id"
             answer = problem_answer(Problem(500, "InternalError", detail), request_id.decode())
         finally:
             self.under_way -= 1
         if scope["method"] == "HEAD":
             answer.body = b""
+        if self.log.requests:
+            took = round(1e3 * (time.perf_counter() - began), 3)
+            fields = {"status": answer.status, "ms": took, "request_id": request_id.decode()}
+            self.log.info("request", method=scope["method"], route=self._route_of(scope["path"]), **fields)
         await send_answer(send, answer, request_id, close or self.draining)
-
-    def failed(self, scope: Scope, request_id: bytes) -> None:
-        """Called within the handling of an error that is nobody's but headwater's."""
 
     async def _answer(self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive) -> Answer:
         path, method = scope["path"], scope["method"]
+        if self.settings.hosts and path not in _OPEN:
+            self._check_host(headers)
         methods, rest = self._routes.get(path), ""
         if methods is None:
             methods, rest = self._by_prefix(path)
@@ -176,6 +186,20 @@ class App:
         if session is not None:
             answer.headers.append((_SESSION.encode(), session.token.encode()))
         return answer
+
+    def _check_host(self, headers: Mapping[bytes, bytes]) -> None:
+        """Refuse names that are not the server's: a page in a browser may have made one stand for this host."""
+        name = headers.get(b"host", b"").decode("latin-1")
+        if name.rpartition(":")[0] and not name.endswith("]"):
+            name = name.rpartition(":")[0]
+        if name.lower() not in self.settings.hosts:
+            raise other(421, "WrongHost", "the Host header does not name this server")
+
+    def _route_of(self, path: str) -> str:
+        """The route of a path, for logs: a path that no route has may hold anything."""
+        if path in self._routes:
+            return path
+        return next((f"{prefix}NAME" for prefix in self._prefixes if path.startswith(prefix)), "none")
 
     def _by_prefix(self, path: str) -> tuple[dict[str, Route], str]:
         for prefix, route in self._prefixes.items():

@@ -186,7 +186,8 @@ def _post(summary: str, body: str, answer: str, example: Mapping[str, Any] | Non
             "parameters": [_REQUEST_ID, _SESSION],
             "requestBody": {"required": True, "content": {"application/json": content}},
             "responses": _responses(
-                {"$ref": f"#/components/schemas/{answer}"}, (400, 401, 403, 404, 405, 408, 409, 413, 415, 422, 503, 507)
+                {"$ref": f"#/components/schemas/{answer}"},
+                (400, 401, 403, 404, 405, 408, 409, 413, 415, 421, 422, 503, 507),
             ),
         }
     }
@@ -196,7 +197,7 @@ def _get(summary: str, what: str, security: list[Any] | None = None) -> dict[str
     made: dict[str, Any] = {
         "summary": summary,
         "parameters": [_REQUEST_ID],
-        "responses": _responses({"type": "object"}, (400, 401, 403, 404, 405, 503), what),
+        "responses": _responses({"type": "object"}, (400, 401, 403, 404, 405, 421, 503), what),
     }
     if security is not None:
         made["security"] = security

@@ -20,6 +20,9 @@ class ServerSettings:
         most_rows: of a write or delete.
         most_at_once: requests under way in one worker; the next ones are refused with 503.
         body_seconds: how long a body may take to arrive.
+        log_form: `json` or `text`.
+        log_level: `error`, `warning` or `info` (a line for each request).
+        hosts: names by which it may be asked, of the Host header; none: any.
         grace: seconds that requests under way are given when the server stops.
     """
 
@@ -33,4 +36,7 @@ class ServerSettings:
     most_rows: int = 100_000
     most_at_once: int = 256
     body_seconds: float = 10.0
+    log_form: str = "text"
+    log_level: str = "warning"
+    hosts: tuple[str, ...] = ()
     grace: float = 10.0

@@ -8,13 +8,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import FrameType
 
 import msgspec
 
 from headwater.errors import Unavailable
+from headwater.serving.logs import Log
 from headwater.serving.settings import ServerSettings
 from headwater.serving.worker import REFUSED
 
@@ -69,13 +69,13 @@ class Supervisor:
         project: the project's folder.
         settings: how.
         listening: the socket, from `listen`.
-        say: is told what happens, a line each.
+        log: takes a line for each event.
     """
 
     project: str
     settings: ServerSettings
     listening: socket.socket
-    say: Callable[[str], None]
+    log: Log
     _stopping: bool = False
     _workers: list[_Worker] = field(default_factory=list)
 
@@ -126,7 +126,7 @@ class Supervisor:
         worker.due = time.monotonic() + worker.pause
         why = f"signal {-code}" if code < 0 else f"exit code {code}"
         again = "at once" if not worker.pause else f"in {worker.pause:g} s"
-        self.say(f"worker {worker.process.pid} ended ({why}) after {lived:.1f} s; another begins {again}")
+        self.log.warning("worker ended", worker=worker.process.pid, why=why, lived=f"{lived:.1f} s", another=again)
         worker.process = None
 
     def _end(self) -> None:

@@ -242,3 +242,13 @@ def test_stale_values_and_instants(call: Caller) -> None:
     assert reply.json["read_at"] == {"events": ["2026-01-01T15:00:00.000000Z"]}
     dropped = call.read(features=["events:name"], entities=[7], now=late, stale="drop")
     assert dropped.json["columns"]["name"] == [None]
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [("localhost:8080", 200), ("127.0.0.1", 200), ("[::1]:8080", 200), ("evil.example", 421), ("", 421), ("[::1", 421)],
+)
+def test_a_server_of_this_host_is_asked_by_its_names_alone(call: Caller, host: str, status: int) -> None:
+    call.app.settings = ServerSettings(hosts=("localhost", "127.0.0.1", "[::1]"))
+    assert call("GET", "/v1/views", headers={"Host": host}).status == status
+    assert call("GET", "/healthz", headers={"Host": host}).status == 200
