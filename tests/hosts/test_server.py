@@ -65,18 +65,16 @@ def test_requests_under_way_end_when_the_server_stops(server: HeadwaterServer) -
     """A client that is slow to send its request is answered, for it had begun before the server was to stop."""
     connections = [socket.create_connection(("127.0.0.1", server.port), 10) for _ in range(4)]
     body = b'{"features": ["events:n"], "entities": [1]}'
-    head = (
-        f"POST /v1/features:read HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
-    )
+    head = "POST /v1/features:read HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
     for connection in connections:
-        connection.sendall(head.encode() + b"\r\n\r\n" + body[:10])
-    time.sleep(0.5)
+        connection.sendall(f"{head}expect: 100-continue\r\ncontent-length: {len(body)}\r\n\r\n".encode())
+        assert connection.recv(1_000).startswith(b"HTTP/1.1 100")  # it is under way
     began = time.monotonic()
     ended = threading.Thread(target=server.stop)
     ended.start()
     time.sleep(0.3)
     for connection in connections:
-        connection.sendall(body[10:])
+        connection.sendall(body)
         answer = connection.recv(65_536)
         assert answer.startswith(b"HTTP/1.1 200"), answer
         connection.close()

@@ -53,7 +53,7 @@ class Log:
 
     def failure(self, event: str, **fields: Any) -> None:
         """An error that is being handled, with where it came from: code alone, for its message may hold values."""
-        kind, bad, trace = sys.exc_info()
+        kind, _, trace = sys.exc_info()
         places = [f"{place.filename}:{place.lineno} {place.name}" for place in traceback.extract_tb(trace)]
         self.error(event, error=kind.__name__ if kind else "", trace=places[-12:], **fields)
 

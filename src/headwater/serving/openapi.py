@@ -87,6 +87,8 @@ _SESSION = {
     "description": "the token of the last answer; empty begins a session",
 }
 _REQUEST_ID = {"name": "Headwater-Request-Id", "in": "header", "schema": {"type": "string", "maxLength": 128}}
+_POSTED = (400, 401, 403, 404, 405, 408, 409, 413, 415, 421, 422, 503, 507)
+"""Statuses of problems that a request with a body may meet."""
 _KINDS = {"views": "view", "features": "feature", "entities": "entity", "services": "service"}
 
 
@@ -185,10 +187,7 @@ def _post(summary: str, body: str, answer: str, example: Mapping[str, Any] | Non
             "summary": summary,
             "parameters": [_REQUEST_ID, _SESSION],
             "requestBody": {"required": True, "content": {"application/json": content}},
-            "responses": _responses(
-                {"$ref": f"#/components/schemas/{answer}"},
-                (400, 401, 403, 404, 405, 408, 409, 413, 415, 421, 422, 503, 507),
-            ),
+            "responses": _responses({"$ref": f"#/components/schemas/{answer}"}, _POSTED),
         }
     }
 
