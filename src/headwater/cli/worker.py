@@ -91,7 +91,7 @@ def _work(run: Run, store: FeatureStore, names: Sequence[str] | None, once: bool
 
     with _stopped_by_signals() as stopping:
         working = store.worker(names)
-        working.told, working.stopping = told, stopping
+        working.on_step, working.stopping = told, stopping
         report = working.run(once)
     if run.json:
         print_json(report, indent=2 if once else None)

@@ -1,4 +1,4 @@
-"""Materialize: what history has and the online store lacks, for every version that is fed, up to now."""
+"""Materialize: what history has and the online store lacks, for every active version, up to now."""
 
 from __future__ import annotations
 

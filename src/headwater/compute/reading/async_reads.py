@@ -128,7 +128,9 @@ class AsyncPreparedReader(forks.OfOneProcess):
         inner = self._inner
         if inner.due:
             await asyncio.to_thread(inner.look)
-        reader, ask, at, ahead, policy, age = inner.asked(request, consistency, session, stale, max_age, now, deadline)
+        reader, ask, at, ahead, policy, age = inner.arguments(
+            request, consistency, session, stale, max_age, now, deadline
+        )
         began = time.monotonic()
         plan, fetcher, claims = reader.plan_keys(entities), self._fetcher(), inner.claims
         before = await fetcher.rows(plan.keys, ask)

@@ -194,7 +194,9 @@ class PreparedReader(forks.OfOneProcess):
         """
         if self.due:
             self.look()
-        reader, ask, at, ahead, policy, age = self.asked(request, consistency, session, stale, max_age, now, deadline)
+        reader, ask, at, ahead, policy, age = self.arguments(
+            request, consistency, session, stale, max_age, now, deadline
+        )
         due = self._context.claims.reads_due
         began = time.monotonic() if policy is _REFRESH or due else 0.0
         plan = reader.plan_keys(entities)
@@ -271,7 +273,7 @@ class PreparedReader(forks.OfOneProcess):
         if self._asks and may_be_stale(plan, age):
             self._services.requests.offer(reader.request.views, plan, at, age)
 
-    def asked(
+    def arguments(
         self,
         request: Mapping[str, Any] | None,
         consistency: ConsistencyLevel | str | None,

@@ -29,7 +29,7 @@ _RESTING = 100_000
 _AT_CLOSE = 10.0
 
 
-def fed_view(context: StoreContext, name: str, version: str) -> ResolvedView | None:
+def active_view(context: StoreContext, name: str, version: str) -> ResolvedView | None:
     """A version, whole, as the registry has it now; None where it is no longer updated."""
     try:
         record = context.registry.snapshot().view(name)
@@ -210,7 +210,7 @@ class Refresher(forks.OfOneProcess):
         name, version, end = which
         self.runs += 1
         try:
-            view = fed_view(self._context, name, version)
+            view = active_view(self._context, name, version)
             if view is None:
                 return False
             report = recompute(self._context, view, keys, end)

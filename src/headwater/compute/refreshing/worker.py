@@ -12,7 +12,7 @@ from typing import Any
 from headwater.clock import duration_micros
 from headwater.compute.context import StoreContext
 from headwater.compute.materializing.mend import mend_once
-from headwater.compute.refreshing.refresh import fed_view, newer_rows, recompute
+from headwater.compute.refreshing.refresh import active_view, newer_rows, recompute
 from headwater.compute.refreshing.requests import LAST_RETRY
 from headwater.compute.writing.erase import erase_purged, remove_retired
 from headwater.errors import HeadwaterError, brief
@@ -95,13 +95,13 @@ class Worker:
     Attributes:
         context: the store's parts and settings.
         views: only these views; None: all.
-        told: is called after each step.
+        on_step: is called after each step.
         stopping: set it, and the worker ends after what it has claimed.
     """
 
     context: StoreContext
     views: Sequence[str] | None = None
-    told: Callable[[Step], None] = _nobody
+    on_step: Callable[[Step], None] = _nobody
     stopping: threading.Event = field(default_factory=threading.Event)
     _kept_house: float | None = field(default=None, init=False)
 
@@ -129,7 +129,7 @@ class Worker:
                 if once:
                     raise
                 found, failures = 0, failures + 1
-                self.told(Step("queue", error=_words(bad)))
+                self.on_step(Step("queue", error=_words(bad)))
             if not found:
                 if once:
                     break
@@ -169,7 +169,7 @@ class Worker:
             yield self._tell(self._refresh(name, version, some))
 
     def _tell(self, step: Step) -> Step:
-        self.told(step)
+        self.on_step(step)
         return step
 
     def _names(self) -> Sequence[str]:
@@ -179,12 +179,12 @@ class Worker:
         """Refresh the claimed keys of one view version, and settle them."""
         began = time.monotonic()
         step = Step("refresh", f"{name}@{version}", len(claims))
-        view = fed_view(self.context, name, version)
+        view = active_view(self.context, name, version)
         if view is None:
             self.context.refresh_queue.settle([Outcome(claim, Fate.DONE) for claim in claims])
             return replace(step, error="is no longer updated")
         refreshed: set[bytes] = set()
-        sound, damaged = self._told_apart(view, claims)
+        sound, damaged = self._readable_keys(view, claims)
         if damaged:
             step = replace(step, error=f"{len(damaged):,} keys cannot be read: {damaged[0].error}")
         try:
@@ -230,7 +230,7 @@ class Worker:
             for claim in claims
         ]
 
-    def _told_apart(self, view: ResolvedView, claims: Sequence[Claim]) -> tuple[list[Claim], list[Outcome]]:
+    def _readable_keys(self, view: ResolvedView, claims: Sequence[Claim]) -> tuple[list[Claim], list[Outcome]]:
         """The claims whose keys are keys of the version, and how the others end: they must not fail all."""
         rows, now = ViewRows(self.context.project, view), self.context.now()
         sound: list[Claim] = []

@@ -13,8 +13,8 @@ from headwater.compute.recent import SAMPLE, RecentWrite, Sample
 from headwater.compute.reports import DeleteReport
 from headwater.compute.writing.acknowledged import acknowledge
 from headwater.compute.writing.keys import keys_of_versions, shown_keys
+from headwater.compute.writing.registry_guard import ATTEMPTS, Changed, unchanged
 from headwater.compute.writing.swap import CHUNK, Until, update
-from headwater.compute.writing.write import ATTEMPTS, Changed, unchanged
 from headwater.errors import RegistryConflict, StoreError
 from headwater.offline.base import Tombstone
 from headwater.offline.log.state import LogRestored

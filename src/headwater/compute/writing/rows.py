@@ -52,12 +52,12 @@ def check_rows(
     *,
     at_event: bool = False,
 ) -> Checked:
-    """Hold rows against the versions that are fed.
+    """Hold rows against the active versions.
 
     Args:
         view: the view's name, for errors.
         data: a table or a list of dicts with the source's own columns.
-        versions: the versions that are fed, the one that problems are told for first.
+        versions: the active versions, the one that problems are named for first.
         more: names the other columns of the sources; asked only where a column is in no definition.
         at_event: whether rows without a created time count as known at their event time and the source's delay.
 
@@ -122,7 +122,7 @@ def _check_group(
         best = min(whys, key=lambda why: len(why.missing))
         for at in map(int, np.flatnonzero(bad)):
             if int(raw.rows[at]) not in reasons:
-                reasons[int(raw.rows[at])] = best.told(read[_zone_of(best.version)].raw, at)
+                reasons[int(raw.rows[at])] = best.problems_of(read[_zone_of(best.version)].raw, at)
     for chosen, places in _alike(taken, ~bad):
         takers = tuple(map(int, np.flatnonzero(chosen)))
         zoned = read[zones[takers[0]]]

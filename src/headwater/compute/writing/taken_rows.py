@@ -84,7 +84,7 @@ class TakenRows:
                     why.good &= ~why.nulls[name]
         return why
 
-    def told(self, raw: GivenRows, at: int) -> list[str]:
+    def problems_of(self, raw: GivenRows, at: int) -> list[str]:
         """What is wrong with one row."""
         keys, event = self.version.reading.keys, self.version.reading.event
         found = []

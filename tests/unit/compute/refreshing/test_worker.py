@@ -61,7 +61,7 @@ def refreshing(bench: Bench) -> RefreshStatus:
 
 def work(bench: Bench, **options: Any) -> tuple[Any, list[Step]]:
     steps: list[Step] = []
-    return Worker(bench.context, told=steps.append, **options).run(once=True), steps
+    return Worker(bench.context, on_step=steps.append, **options).run(once=True), steps
 
 
 def test_a_worker_refreshes_what_was_asked_for_a_view_at_a_time(stale: Bench) -> None:
@@ -175,7 +175,7 @@ def test_a_worker_claims_a_restored_log_before_it_removes_files(tmp_path: Path) 
 def test_workers_stop_when_told_after_what_they_have_begun(stale: Bench) -> None:
     stale.rows["weather"].append(row("A", 9.0, stale.at))
     worker = Worker(stale.context)
-    worker.told = lambda step: worker.stopping.set()
+    worker.on_step = lambda step: worker.stopping.set()
     assert worker.run().keys == 3
     assert refreshing(stale).claimed == 0
 
@@ -191,7 +191,7 @@ def test_a_worker_waits_a_broken_queue_out(stale: Bench, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(stale.context.refresh_queue, "claim", broken)
     steps: list[Step] = []
-    worker = Worker(stale.context, told=steps.append)
+    worker = Worker(stale.context, on_step=steps.append)
     thread = threading.Thread(target=worker.run)
     thread.start()
     until = time.monotonic() + 20

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import headwater as hw
 from headwater.compute.reading.historical import historical
-from headwater.compute.refreshing.refresh import fed_view, recompute
+from headwater.compute.refreshing.refresh import active_view, recompute
 from headwater.offline.log.tombstones import Digests, tombstone_under
 from headwater.online.rows.encoder import ViewRows
 from headwater.testing import SCALE
@@ -134,7 +134,7 @@ def test_a_refresh_beside_a_pending_purge_looks_at_its_own_keys_alone(
 
     monkeypatch.setattr(Digests, "all_of", counted)
     monkeypatch.setattr(type(bench.context.online), "scan", lambda *_: pytest.fail("the whole version is read"))
-    view = fed_view(bench.context, "v", "1.0.0")
+    view = active_view(bench.context, "v", "1.0.0")
     assert view is not None
     (key,) = ViewRows(bench.context.project, view).keys.encode([["A8"], ["JFK"]], 1)
     assert key is not None
