@@ -26,7 +26,7 @@ class TestDynamoDBOnlineStore(SharedOnlineStoreSuite):
         return {"p": {"B": key[:8] + bytes([zlib.crc32(key) % 32])}, "k": {"B": key}}
 
     def raw_get(self, store, key):
-        item = self.client.get_item(TableName=store.place.table, Key=self._address(key)).get("Item")
+        item = self.client.get_item(TableName=store.location.table, Key=self._address(key)).get("Item")
         if item is None or "o" not in item:
             return item and item["r"]["B"]
         rest, order, sequence = item["r"]["B"], item["o"]["B"], int(item["s"]["N"]).to_bytes(6, "big")
@@ -39,4 +39,4 @@ class TestDynamoDBOnlineStore(SharedOnlineStoreSuite):
 
     def raw_set(self, store, key, data):
         store.provision()
-        self.client.put_item(TableName=store.place.table, Item={**self._address(key), "r": {"B": data}})
+        self.client.put_item(TableName=store.location.table, Item={**self._address(key), "r": {"B": data}})

@@ -22,7 +22,7 @@ import headwater as hw
 from headwater.clock import to_micros
 from headwater.online.meta import read_watermarks
 from headwater.online.rows.codec import header
-from headwater.online.rows.encoder import ViewRows
+from headwater.online.rows.encoder import RowEncoder
 from headwater.online.stores.lmdb.store import LMDBOnlineStore
 from headwater.online.stores.redis.store import RedisOnlineStore
 from headwater.planning.resolve import whole_view
@@ -93,7 +93,7 @@ def state(folder: Path) -> tuple[dict[Any, Any], Any]:
     """Every row as its order, D and values, and the watermark."""
     bench = open_bench(folder, 0)
     record = bench.registry.refresh().view("activity")
-    rows = ViewRows("test", whole_view(record, record.versions["1.0.0"]))
+    rows = RowEncoder("test", whole_view(record, record.versions["1.0.0"]))
     found = {}
     for key, row in bench.context.online.scan(rows.prefix):
         told = header(row)

@@ -14,7 +14,7 @@ from headwater.advisor.timed import TookTooLong, within
 from headwater.compute.context import StoreContext
 from headwater.errors import FormatError
 from headwater.online.rows.codec import header
-from headwater.online.rows.encoder import ViewRows
+from headwater.online.rows.encoder import RowEncoder
 from headwater.planning.resolve import ResolvedRequest, ResolvedView
 
 LOOKED_AT_LOCAL = 100
@@ -78,7 +78,7 @@ def draw(context: StoreContext, view: ResolvedView, count: int, seconds: float, 
         StoreError: the store cannot be read.
     """
     found = ViewSample()
-    rows = ViewRows(context.project, view)
+    rows = RowEncoder(context.project, view)
     most = count * (LOOKED_AT_LOCAL if context.online.capabilities.local else LOOKED_AT)
     until = time.monotonic() + seconds
     drawn: list[tuple[bytes, bytes]] = []

@@ -30,7 +30,7 @@ from headwater.online.rows.codec import (
     micros_bytes,
     tombstone,
 )
-from headwater.online.rows.encoder import ViewRows
+from headwater.online.rows.encoder import RowEncoder
 from headwater.planning.resolve import ResolvedView, whole_view
 from headwater.planning.row_reading import RowVersion
 
@@ -101,7 +101,7 @@ def repair_online(context: StoreContext, name: str, versions: list[ResolvedView]
     _move_purges(context, name, moved)
     tolerance, count = duration_micros(context.settings.tolerance), 0
     for view in versions:
-        rows = ViewRows(context.project, view)
+        rows = RowEncoder(context.project, view)
         with RunLease(context, f"repair {view.name}@{view.version}") as lease:
             for ahead in _ahead(context, rows, moved.now):
                 count += len(ahead)
@@ -115,7 +115,7 @@ def repair_online(context: StoreContext, name: str, versions: list[ResolvedView]
     return count
 
 
-def _ahead(context: StoreContext, rows: ViewRows, now: int) -> Iterator[dict[bytes, bytes]]:
+def _ahead(context: StoreContext, rows: RowEncoder, now: int) -> Iterator[dict[bytes, bytes]]:
     """What is stored of a version and known, or deleted, later than now."""
     found: dict[bytes, bytes] = {}
     for key, row in context.online.scan(rows.prefix):

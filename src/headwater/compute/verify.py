@@ -18,7 +18,7 @@ from headwater.offline.log.verify import LogCheck, LogDamage
 from headwater.online.meta import log_id_key, read_watermarks, unpack_log_id
 from headwater.online.rows.codec import long_key, without_key
 from headwater.online.rows.decoded import DecodedRows
-from headwater.online.rows.encoder import ViewRows
+from headwater.online.rows.encoder import RowEncoder
 from headwater.online.rows.row_format import RowFormat
 from headwater.planning.resolve import whole_view
 
@@ -255,12 +255,12 @@ class _Online:
         for record in self._context.registry.snapshot().views.values():
             for version in record.active:
                 view = whole_view(record, version)
-                rows = ViewRows(self._context.project, view)
+                rows = RowEncoder(self._context.project, view)
                 form = RowFormat(view.layout, list(view.layout.by_name))
                 name = f"{view.name}@{view.version}"
                 yield from self._rows(rows, form, view.name, name)
 
-    def _rows(self, rows: ViewRows, form: RowFormat, view: str, name: str) -> Iterator[Damage]:
+    def _rows(self, rows: RowEncoder, form: RowFormat, view: str, name: str) -> Iterator[Damage]:
         scanned = self._context.online.scan(rows.prefix)
         left, damaged = self._sample, 0
         while chunk := list(islice(scanned, _CHUNK if left is None else min(left, _CHUNK))):
@@ -285,7 +285,9 @@ _ANOTHERS = (
 _EMPTY = "empty the online store and run headwater materialize"
 
 
-def _damaged_rows(rows: ViewRows, form: RowFormat, chunk: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, str]]:
+def _damaged_rows(
+    rows: RowEncoder, form: RowFormat, chunk: Iterable[tuple[bytes, bytes]]
+) -> Iterator[tuple[bytes, str]]:
     keys: list[bytes] = []
     values: list[bytes | None] = []
     for key, row in chunk:

@@ -18,7 +18,7 @@ from headwater.definitions.view import FeatureView
 from headwater.online.base import OnlineStore
 from headwater.online.guard import deleted_row
 from headwater.online.rows.codec import HEADER_SIZE, MAGIC, SIGN, header, sequence_of
-from headwater.online.rows.encoder import ViewRows
+from headwater.online.rows.encoder import RowEncoder
 from headwater.planning.resolve import whole_view
 from headwater.planning.snapshot import ViewRecord, ViewVersion
 from headwater.types import DType, Int64, String
@@ -42,10 +42,10 @@ def push_view(
     return FeatureView(name, entity=entity, source=source, features=listed, version=version, **options)
 
 
-def rows_of(view: FeatureView) -> ViewRows:
+def rows_of(view: FeatureView) -> RowEncoder:
     """How a view's rows are packed."""
     version = registered(view)
-    return ViewRows(PROJECT, whole_view(ViewRecord(view.name, {version.version: version}, version.version), version))
+    return RowEncoder(PROJECT, whole_view(ViewRecord(view.name, {version.version: version}, version.version), version))
 
 
 @dataclass(frozen=True, order=True)

@@ -15,7 +15,7 @@ from headwater.definitions.sources import PushSource
 from headwater.definitions.view import FeatureView
 from headwater.online.base import OnlineStore
 from headwater.online.reading.reader import OnlineReader
-from headwater.online.rows.encoder import ViewRows
+from headwater.online.rows.encoder import RowEncoder
 from headwater.planning.resolve import ResolvedRequest, ResolvedView, resolve, whole_view
 from headwater.planning.snapshot import RegistrySnapshot, ViewRecord, ViewVersion
 from headwater.types import DType, String
@@ -51,8 +51,8 @@ def resolved(view: FeatureView) -> ResolvedView:
     return whole_view(record, record.version())
 
 
-def rows_of(view: FeatureView) -> ViewRows:
-    return ViewRows(PROJECT, resolved(view))
+def rows_of(view: FeatureView) -> RowEncoder:
+    return RowEncoder(PROJECT, resolved(view))
 
 
 def batch(view: FeatureView, rows: Sequence[Mapping[str, Any]]) -> pa.RecordBatch:

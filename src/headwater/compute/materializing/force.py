@@ -39,7 +39,7 @@ from headwater.online.rows.codec import (
     tombstone_of,
     without_tombstone,
 )
-from headwater.online.rows.encoder import ViewRows
+from headwater.online.rows.encoder import RowEncoder
 from headwater.planning.resolve import ResolvedView
 from headwater.planning.watermark import Watermark
 
@@ -116,7 +116,7 @@ def make_equal(
         within: microseconds after now; history then decides, and no row that is known later stays. None: history
             decides at the later of now and the known_at of what is stored.
     """
-    rows = ViewRows(context.project, view)
+    rows = RowEncoder(context.project, view)
     note = context.forcing.begin(view.name, view.version, lease.until())
     lease.forces(note)
     left, first = keys, True
@@ -134,7 +134,7 @@ def make_equal(
 
 def _pass(
     context: StoreContext,
-    rows: ViewRows,
+    rows: RowEncoder,
     lease: RunLease,
     forced: Forced,
     keys: pa.Table | None,
@@ -174,14 +174,14 @@ def _pass(
 
 
 def _history(
-    context: StoreContext, rows: ViewRows, log: LogSlice, end: int, keys: pa.Table | None, counts: ChangeCounts
+    context: StoreContext, rows: RowEncoder, log: LogSlice, end: int, keys: pa.Table | None, counts: ChangeCounts
 ) -> Iterator[pa.RecordBatch]:
     view = with_log(context, rows.view, log, keys)
     request = ChangesRequest(view, end, MIN_MICROS, Watermark(), log.position, keys)
     return context.engine.changes(request, counts)
 
 
-def _read(context: StoreContext, rows: ViewRows, keys: pa.Table | None, now: int) -> _Stored:
+def _read(context: StoreContext, rows: RowEncoder, keys: pa.Table | None, now: int) -> _Stored:
     """The sequences of what is stored, of all of the version's keys or of some; what is known later than now apart."""
     hashes: list[int] = []
     sequences: list[int] = []
@@ -230,7 +230,7 @@ class _Swap:
         """
         before = self.context.online.multi_get([key for key, _ in pairs])
         outcomes = put_rows(self.context, self.view, pairs, until=self.lease.until(), position=position)
-        self.forced.too_large.add(self.context.online, ViewRows(self.context.project, self.view), pairs, outcomes)
+        self.forced.too_large.add(self.context.online, RowEncoder(self.context.project, self.view), pairs, outcomes)
         changes: list[Change] = []
         lowered: list[bool] = []
         for (key, new), row, outcome in zip(pairs, before, outcomes, strict=True):
@@ -304,7 +304,7 @@ def _chunks(pairs: Iterable[tuple[bytes, bytes]]) -> Iterator[list[tuple[bytes, 
     yield some
 
 
-def key_table(rows: ViewRows, pairs: Mapping[bytes, bytes | None]) -> pa.Table:
+def key_table(rows: RowEncoder, pairs: Mapping[bytes, bytes | None]) -> pa.Table:
     """The join keys of stored keys; a damaged row under a digest names none and is left out."""
     values: list[tuple[object, ...]] = []
     for key, row in pairs.items():
@@ -319,7 +319,9 @@ def key_table(rows: ViewRows, pairs: Mapping[bytes, bytes | None]) -> pa.Table:
     return pa.table(dict(zip(rows.names, columns, strict=True)))
 
 
-def _marks(context: StoreContext, rows: ViewRows, log: LogSlice, keys: pa.Table | None) -> dict[bytes, tuple[int, int]]:
+def _marks(
+    context: StoreContext, rows: RowEncoder, log: LogSlice, keys: pa.Table | None
+) -> dict[bytes, tuple[int, int]]:
     """D and P of every key that the log has a delete of; those of purges by the rows that are stored."""
     marks: dict[bytes, Tombstone] = {}
     deletes = context.log.deletes_after(rows.view.name, rows.view.log_keys, 0, log.position)

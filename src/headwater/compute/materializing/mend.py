@@ -24,7 +24,7 @@ from headwater.offline.base import POSITION, THROUGH, Tombstone
 from headwater.offline.log.state import LogRestored
 from headwater.online.meta import greatest_key, mended_key, number_of, read_purges, token_key
 from headwater.online.rows.codec import header
-from headwater.online.rows.encoder import ViewRows
+from headwater.online.rows.encoder import RowEncoder
 from headwater.planning.resolve import ResolvedView, whole_view
 from headwater.planning.snapshot import RegistrySnapshot, ViewRecord
 
@@ -125,7 +125,7 @@ def _mend(context: StoreContext, snapshot: RegistrySnapshot) -> Mended:
 
 def _deletes_again(context: StoreContext, view: ResolvedView) -> int:
     """Append the deletes that rows have and the log does not."""
-    rows = ViewRows(context.project, view)
+    rows = RowEncoder(context.project, view)
     known = _log_deletes(context, rows)
     purged = context.log.purges_after(view.name, 0, None)
     missing: dict[bytes, bytes] = {}
@@ -172,7 +172,7 @@ def _rows_again(
     context: StoreContext, view: ResolvedView, gaps: Iterable[tuple[int, int]], lease: RunLease, done: Mended
 ) -> None:
     """Make rows at positions that the log has lost equal to history."""
-    gaps, rows, count = list(gaps), ViewRows(context.project, view), 0
+    gaps, rows, count = list(gaps), RowEncoder(context.project, view), 0
     lost: dict[bytes, bytes | None] = {}
 
     def equal() -> int:
@@ -196,7 +196,7 @@ def _rows_again(
         done.names.append(f"{view.name}@{view.version}: {count:,} rows")
 
 
-def _log_deletes(context: StoreContext, rows: ViewRows) -> dict[bytes, Tombstone]:
+def _log_deletes(context: StoreContext, rows: RowEncoder) -> dict[bytes, Tombstone]:
     """Stored key → the greatest P and D of the log's deletes."""
     table = context.log.deletes_after(rows.view.name, rows.view.log_keys, 0, context.log.head_position())
     if table is None:
@@ -206,7 +206,7 @@ def _log_deletes(context: StoreContext, rows: ViewRows) -> dict[bytes, Tombstone
     return {key: mark for key, mark in zip(keys, marks, strict=True) if key is not None}
 
 
-def _keys_of(table: pa.Table, rows: ViewRows) -> pa.Table:
+def _keys_of(table: pa.Table, rows: RowEncoder) -> pa.Table:
     return table.select(list(rows.names))
 
 

@@ -25,7 +25,7 @@ from headwater.observer import Progress
 from headwater.offline.base import POSITION, THROUGH, ChangeCounts, ChangesRequest, LogSlice, lost_files
 from headwater.online.base import PutOutcome
 from headwater.online.meta import greatest_key, read_watermarks, token_key, watermark_entry, watermark_key
-from headwater.online.rows.encoder import ViewRows
+from headwater.online.rows.encoder import RowEncoder
 from headwater.planning.resolve import ResolvedView
 from headwater.planning.value_checks import left_out
 from headwater.planning.watermark import Watermark
@@ -120,7 +120,7 @@ class Run:
 
     def _attempt(self, lease: RunLease, peer: Watermark | None, began: float) -> Watermark | None:
         """How far the version is materialized afterwards; None where the store's epoch is another by now."""
-        context, rows = self.context, ViewRows(self.context.project, self.view)
+        context, rows = self.context, RowEncoder(self.context.project, self.view)
         epoch = context.online.epoch(token_key(context.project))
         # behind the epoch: a log that takes the store over from here on renews it
         context.claims.check_owner()
@@ -144,7 +144,7 @@ class Run:
         return self._finish(epoch, token, stored, log, lease, began)
 
     def _put_source(
-        self, rows: ViewRows, request: ChangesRequest, log: LogSlice, lease: RunLease, files: RunFiles
+        self, rows: RowEncoder, request: ChangesRequest, log: LogSlice, lease: RunLease, files: RunFiles
     ) -> None:
         """Put what history has of a request; files that change, or go, while they are read are read again."""
         following: ChangesRequest | None = files.request(request)
@@ -158,7 +158,7 @@ class Run:
             else:
                 following = files.again(request)
 
-    def _put_changes(self, rows: ViewRows, request: ChangesRequest, log: LogSlice, lease: RunLease) -> None:
+    def _put_changes(self, rows: RowEncoder, request: ChangesRequest, log: LogSlice, lease: RunLease) -> None:
         """Put what history has of a request; ties of source rows are settled by what the source says now."""
         step = f"materialize {self.view.name}@{self.view.version}"
         ties = Ties(self.context, self.view, log)
@@ -232,7 +232,7 @@ class Run:
         view = with_log(self.context, self.view, log, self.keys)
         return ChangesRequest(view, end, after, since, log.position, self.keys)
 
-    def _hide_again(self, rows: ViewRows, log: LogSlice, since: Watermark, lease: RunLease) -> None:
+    def _hide_again(self, rows: RowEncoder, log: LogSlice, since: Watermark, lease: RunLease) -> None:
         """Put deletes since the watermark again, and every purge that is not erased yet, before any row.
 
         A crash may have left them out, or another store; a row that a delete does not hide would be superseded by one

@@ -25,7 +25,7 @@ from headwater.online.rows.codec import (
     sequence_of,
     without_tombstone,
 )
-from headwater.online.rows.encoder import ViewRows
+from headwater.online.rows.encoder import RowEncoder
 from headwater.planning.resolve import ResolvedView
 from headwater.planning.watermark import Watermark
 
@@ -52,7 +52,7 @@ class Ties:
         self._batches: list[pa.RecordBatch] = []
         self.count = self.undecided = 0
 
-    def add(self, rows: ViewRows, batch: pa.RecordBatch, outcomes: Sequence[PutOutcome]) -> None:
+    def add(self, rows: RowEncoder, batch: pa.RecordBatch, outcomes: Sequence[PutOutcome]) -> None:
         """Take note of a batch's ties.
 
         Args:
@@ -67,7 +67,7 @@ class Ties:
         self._batches.append(batch.select([*rows.names, *_TIMES]).take(pa.array(tied)))
         self.count += len(tied)
 
-    def settle(self, rows: ViewRows, lease: RunLease) -> int:
+    def settle(self, rows: RowEncoder, lease: RunLease) -> int:
         """Put history's choice among the source's rows of each key and time; how many rows were changed.
 
         The stored rows are read first, then the source, once for all of them; where a row was written meanwhile both
@@ -95,7 +95,7 @@ class Ties:
             if self._context.online.capabilities.takes(key, wanted):
                 yield key, sequence_of(row), wanted
 
-    def _chosen(self, rows: ViewRows, at: pa.Table) -> dict[bytes, bytes]:
+    def _chosen(self, rows: RowEncoder, at: pa.Table) -> dict[bytes, bytes]:
         """Stored key → what history has of the source at these keys and times now."""
         view = with_log(self._context, self._view, self._log, at)
         request = ChangesRequest(view, 2**63 - 1, MIN_MICROS, Watermark(), self._log.position, at=at)

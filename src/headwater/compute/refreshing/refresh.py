@@ -19,7 +19,7 @@ from headwater.errors import HeadwaterError, NotFound
 from headwater.online.hints import Hint
 from headwater.online.reading.staleness import StaleRows
 from headwater.online.rows.codec import header
-from headwater.online.rows.encoder import ViewRows
+from headwater.online.rows.encoder import RowEncoder
 from headwater.online.rows.keys import digested
 from headwater.planning.resolve import ResolvedView, whole_view
 
@@ -52,7 +52,7 @@ def recompute(context: StoreContext, view: ResolvedView, keys: Iterable[bytes], 
         FormatError: a key is none of this version's.
         SourceError, StoreError: as a run's; what was put stays.
     """
-    rows = ViewRows(context.project, view)
+    rows = RowEncoder(context.project, view)
     values = [rows.decode_key(key) for key in keys]
     columns = {name: [value[i] for value in values] for i, name in enumerate(rows.names)}
     table = key_table(columns, view.view.join_keys, f"refresh {view.name!r}")

@@ -17,7 +17,7 @@ from headwater.compute.refreshing.requests import LAST_RETRY
 from headwater.compute.writing.erase import erase_purged, remove_retired
 from headwater.errors import HeadwaterError, brief
 from headwater.online.hints import Claim, Fate, Outcome
-from headwater.online.rows.encoder import ViewRows
+from headwater.online.rows.encoder import RowEncoder
 from headwater.planning.resolve import ResolvedView, whole_view
 
 BATCH = 1_000
@@ -232,7 +232,7 @@ class Worker:
 
     def _readable_keys(self, view: ResolvedView, claims: Sequence[Claim]) -> tuple[list[Claim], list[Outcome]]:
         """The claims whose keys are keys of the version, and how the others end: they must not fail all."""
-        rows, now = ViewRows(self.context.project, view), self.context.now()
+        rows, now = RowEncoder(self.context.project, view), self.context.now()
         sound: list[Claim] = []
         damaged: list[Outcome] = []
         for claim in claims:
@@ -345,7 +345,7 @@ def dead_letters(
         entity: dict[str, Any]
         try:
             record = snapshot.view(hint.view)
-            rows = ViewRows(context.project, whole_view(record, record.version(hint.version)))
+            rows = RowEncoder(context.project, whole_view(record, record.version(hint.version)))
             entity = dict(zip(rows.names, rows.decode_key(hint.key), strict=True))
         except (HeadwaterError, ValueError, IndexError):
             entity = {"key": hint.key.hex()}

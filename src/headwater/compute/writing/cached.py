@@ -23,7 +23,7 @@ from headwater.errors import (
 from headwater.offline.log.log import RowBatch
 from headwater.offline.log.write_buffer import stamped
 from headwater.online.base import PutOutcome
-from headwater.online.rows.encoder import ViewRows
+from headwater.online.rows.encoder import RowEncoder
 from headwater.planning.row_reading import RowVersion
 
 
@@ -71,7 +71,7 @@ def _too_large(context: StoreContext, takers: Sequence[RowVersion], table: pa.Ta
         return {}
     found: dict[int, str] = {}
     for version in takers:
-        encoder = ViewRows(context.project, version.view)
+        encoder = RowEncoder(context.project, version.view)
         pairs = encoder.encode(project(version, table))
         large = frozenset(too_large(context.online, version.view, pairs))
         outcomes = [PutOutcome.TOO_LARGE if i in large else PutOutcome.APPLIED for i in range(len(pairs))]

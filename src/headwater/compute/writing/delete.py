@@ -21,7 +21,7 @@ from headwater.offline.log.state import LogRestored
 from headwater.online.guard import deleted_row
 from headwater.online.meta import greatest_key, purge_entry
 from headwater.online.rows.codec import header
-from headwater.online.rows.encoder import ViewRows
+from headwater.online.rows.encoder import RowEncoder
 from headwater.online.session import Session, check_session
 from headwater.planning.resolve import ResolvedView, whole_view
 from headwater.planning.service_reads import readers
@@ -109,11 +109,11 @@ def _stored(context: StoreContext, version: ResolvedView, keys: pa.Table) -> tup
 
 def stored_keys(context: StoreContext, version: ResolvedView, keys: pa.Table) -> list[bytes]:
     """What each of these keys (none NULL) is stored under for a version."""
-    found = ViewRows(context.project, version).stored_keys(keys)
+    found = RowEncoder(context.project, version).stored_keys(keys)
     return [key for key in found if key is not None]
 
 
-def stored_rows(context: StoreContext, rows: ViewRows, keys: pa.Table | None) -> Iterator[tuple[bytes, bytes]]:
+def stored_rows(context: StoreContext, rows: RowEncoder, keys: pa.Table | None) -> Iterator[tuple[bytes, bytes]]:
     """What is stored of a version, or of some of its keys (None: of all), and under what."""
     if keys is None:
         yield from context.online.scan(rows.prefix)
@@ -177,7 +177,7 @@ def hide_rows(
     Returns:
         How many rows were changed.
     """
-    rows = ViewRows(context.project, version)
+    rows = RowEncoder(context.project, version)
     whole = [key for key in rows.whole_keys(keys) if key is not None]
     return hide_stored(context, stored_keys(context, version, keys), tombstones, until, whole)
 

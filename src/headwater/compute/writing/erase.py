@@ -18,7 +18,7 @@ from headwater.offline.log.tombstones import tombstone_under
 from headwater.online.meta import emptied_key, greatest_key, watermark_key
 from headwater.online.powers import Erasing
 from headwater.online.rows.codec import header
-from headwater.online.rows.encoder import ViewRows
+from headwater.online.rows.encoder import RowEncoder
 from headwater.planning.catching_up import RETIRED_ROWS
 from headwater.planning.resolve import ResolvedView, whole_view
 from headwater.planning.row_reading import RowVersion
@@ -42,7 +42,7 @@ def remove_retired(context: StoreContext, record: ViewRecord) -> int:
 def _empty(context: StoreContext, record: ViewRecord, version: ViewVersion) -> int:
     """Remove a version's rows, with what speaks for them, and note that it has none."""
     removed, project, number = 0, context.project, version.version
-    rows = context.online.scan(ViewRows(project, whole_view(record, version)).prefix)
+    rows = context.online.scan(RowEncoder(project, whole_view(record, version)).prefix)
     while keys := [key for key, _ in islice(rows, CHUNK)]:
         context.online.delete(keys)
         removed += len(keys)
@@ -53,7 +53,9 @@ def _empty(context: StoreContext, record: ViewRecord, version: ViewVersion) -> i
     return removed
 
 
-def purged_of(context: StoreContext, rows: ViewRows, key: bytes, row: bytes | None, purges: Purges) -> Tombstone | None:
+def purged_of(
+    context: StoreContext, rows: RowEncoder, key: bytes, row: bytes | None, purges: Purges
+) -> Tombstone | None:
     """P and D of the purge of a stored key; None where there is none.
 
     Raises:
@@ -68,7 +70,7 @@ def purged_rows(
     context: StoreContext, view: ResolvedView, purges: Purges, keys: pa.Table | None = None
 ) -> Iterator[tuple[bytes, Tombstone]]:
     """(stored key, P and D) of the purged keys that a version still holds; `keys`: of these keys alone."""
-    rows = ViewRows(context.project, view)
+    rows = RowEncoder(context.project, view)
     for key, row in stored_rows(context, rows, keys):
         try:
             purged = purged_of(context, rows, key, row, purges)
@@ -118,7 +120,7 @@ def erase_purged(context: StoreContext, record: ViewRecord, pending: list[str] |
         keys, tombstones = [key for key, _ in found], [tombstone for _, tombstone in found]
         hide_stored(context, keys, tombstones, context.write_until)
         _erase(context, keys, [position for position, _ in tombstones], context.write_until)
-    spaces = {view.version: ViewRows(context.project, view) for view in views}
+    spaces = {view.version: RowEncoder(context.project, view) for view in views}
     context.refresh_queue.forget(record.name, lambda version, key: _may_be(context, spaces.get(version), key, purges))
     if isinstance(context.online, Erasing):
         context.online.erase_remains()
@@ -130,7 +132,7 @@ def erase_purged(context: StoreContext, record: ViewRecord, pending: list[str] |
     return 0 if blocked else len(purges)
 
 
-def _may_be(context: StoreContext, space: ViewRows | None, key: bytes, purges: Purges) -> bool:
+def _may_be(context: StoreContext, space: RowEncoder | None, key: bytes, purges: Purges) -> bool:
     """Whether a key of the refresh queue is a purged one, or one that nothing can read."""
     try:
         return space is None or purged_of(context, space, key, None, purges) is not None

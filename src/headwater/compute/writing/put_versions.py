@@ -20,7 +20,7 @@ from headwater.compute.writing.too_large import named
 from headwater.offline.base import ARRIVAL
 from headwater.offline.log.log import RowBatch
 from headwater.online.base import PutOutcome
-from headwater.online.rows.encoder import ViewRows
+from headwater.online.rows.encoder import RowEncoder
 from headwater.planning.row_reading import RowVersion
 
 CHUNK = 65_536
@@ -72,7 +72,7 @@ def put_versions(
         if future.any():
             withheld[rows[future]] = True
             batch, rows = batch.filter(pa.array(~future)), rows[~future]
-        encoder = ViewRows(context.project, version.view)
+        encoder = RowEncoder(context.project, version.view)
         last = int(batch.column(PLACE).to_numpy().max(initial=0))
         for start in range(0, batch.num_rows, CHUNK):
             part = batch.slice(start, CHUNK)

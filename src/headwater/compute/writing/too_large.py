@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from headwater.errors import brief
 from headwater.online.base import OnlineStore, PutOutcome, Row
 from headwater.online.rows.codec import fixed_end
-from headwater.online.rows.encoder import ViewRows
+from headwater.online.rows.encoder import RowEncoder
 from headwater.planning.resolve import ResolvedView
 
 NAMED = 20
@@ -26,7 +26,7 @@ def too_large(store: OnlineStore, view: ResolvedView, rows: Sequence[Row]) -> li
 
 
 def named(
-    store: OnlineStore, rows: ViewRows, pairs: Sequence[Row], outcomes: Sequence[PutOutcome]
+    store: OnlineStore, rows: RowEncoder, pairs: Sequence[Row], outcomes: Sequence[PutOutcome]
 ) -> Iterator[tuple[int, str]]:
     """The rows that were too large: the position of each, and what a report says of it."""
     if PutOutcome.TOO_LARGE not in outcomes:
@@ -56,7 +56,7 @@ class TooLarge:
         self.texts: list[str] = []
         self._keys: set[bytes] = set()
 
-    def add(self, store: OnlineStore, rows: ViewRows, pairs: Sequence[Row], outcomes: Sequence[PutOutcome]) -> None:
+    def add(self, store: OnlineStore, rows: RowEncoder, pairs: Sequence[Row], outcomes: Sequence[PutOutcome]) -> None:
         """Note those of one put."""
         for i, text in named(store, rows, pairs, outcomes):
             if pairs[i][0] in self._keys:

@@ -18,7 +18,7 @@ from headwater.freshness import Freshness
 from headwater.online.base import OnlineStore
 from headwater.online.reading.entities import EntityBatch, entity_batch, half_pair, refuse_wide
 from headwater.online.reading.result import OnlineResult
-from headwater.online.reading.view_read import MatrixColumns, ReadColumn, ReadRequest, ReadView, ViewRead
+from headwater.online.reading.view_read import MatrixColumns, ReadColumn, ReadRequest, ViewReadPlan, ViewReadResult
 from headwater.online.rows.decoded import DecodedRows, verified
 from headwater.online.rows.keys import LONGEST, NAMESPACE_SIZE, KeySpace, digested, namespace
 from headwater.online.rows.row_format import row_format
@@ -69,7 +69,7 @@ class KeyPlan:
 
     batch: EntityBatch
     keys: list[bytes]
-    reads: list[ViewRead]
+    reads: list[ViewReadResult]
 
 
 class OnlineReader:
@@ -152,7 +152,7 @@ class OnlineReader:
         """
         batch = entity_batch(entities, self._keys)
         keys: list[bytes] = []
-        reads: list[ViewRead] = []
+        reads: list[ViewReadResult] = []
         for view in self._views:
             whole, inverse = _distinct(batch, view) if view.twin is None else _alike(reads[view.twin], keys, view)
             long_keys: dict[int, bytes] | None = None
@@ -164,7 +164,7 @@ class OnlineReader:
                 keys += whole
             else:
                 keys = whole
-            reads.append(ViewRead(view, start, len(keys), inverse, long_keys))
+            reads.append(ViewReadResult(view, start, len(keys), inverse, long_keys))
         return KeyPlan(batch, keys, reads)
 
     def decode(
@@ -191,14 +191,14 @@ class OnlineReader:
         return OnlineResult(self._asked, plan.batch, plan.reads, stale is _DROP, max_age)
 
 
-def _alike(twin: ViewRead, keys: Sequence[bytes], view: ReadView) -> tuple[list[bytes], list[int] | None]:
+def _alike(twin: ViewReadResult, keys: Sequence[bytes], view: ViewReadPlan) -> tuple[list[bytes], list[int] | None]:
     """What `_distinct` gives, from the keys of a view of the same join keys."""
     long_keys, prefix = twin.long_keys or {}, view.space.prefix
     whole = keys[twin.start : twin.stop]
     return [prefix + long_keys.get(i, key)[NAMESPACE_SIZE:] for i, key in enumerate(whole)], twin.inverse
 
 
-def _distinct(batch: EntityBatch, view: ReadView) -> tuple[list[bytes], list[int] | None]:
+def _distinct(batch: EntityBatch, view: ViewReadPlan) -> tuple[list[bytes], list[int] | None]:
     """The distinct whole keys of a view, and for each row the place of its own, after the last where it is NULL."""
     names, space = view.key_columns, view.space
     repeated = batch.size > 1 and batch.repeated.issuperset(names)
@@ -221,7 +221,7 @@ def _distinct(batch: EntityBatch, view: ReadView) -> tuple[list[bytes], list[int
     return whole, [places[key] for key in found] * (batch.size if repeated else 1)
 
 
-def _read_views(project: str, views: Sequence[ResolvedView]) -> list[ReadView]:
+def _read_views(project: str, views: Sequence[ResolvedView]) -> list[ViewReadPlan]:
     first: dict[Any, int] = {}
     out = []
     for i, view in enumerate(views):
@@ -231,12 +231,12 @@ def _read_views(project: str, views: Sequence[ResolvedView]) -> list[ReadView]:
     return out
 
 
-def _read_view(view: ResolvedView, space: KeySpace, twin: int | None) -> ReadView:
+def _read_view(view: ResolvedView, space: KeySpace, twin: int | None) -> ViewReadPlan:
     definition = view.view
     timed = definition.source.event_time is not None
     sla = duration_micros(definition.sla_time) or None
     own = [duration_micros(f.freshness_sla) if f.freshness_sla is not None else sla for f in view.features]  # type: ignore[arg-type]
-    return ReadView(
+    return ViewReadPlan(
         label=view.label,
         version=view.version,
         key_columns=tuple(key.column for key in view.keys),

@@ -17,7 +17,7 @@ from headwater.forks import lazy
 from headwater.online.reading.entities import EntityBatch, key_array
 from headwater.online.reading.frames import SHOWN, to_html
 from headwater.online.reading.vector import FeatureVector as FeatureVector
-from headwater.online.reading.view_read import MatrixColumns, ReadColumn, ReadRequest, ReadView, ViewRead
+from headwater.online.reading.view_read import MatrixColumns, ReadColumn, ReadRequest, ViewReadPlan, ViewReadResult
 from headwater.online.rows.values import Damaged, instant
 from headwater.planning.frames import to_pandas
 from headwater.planning.shown import short_form
@@ -42,7 +42,7 @@ class OnlineResult:
         self,
         asked: ReadRequest,
         batch: EntityBatch,
-        reads: Sequence[ViewRead],
+        reads: Sequence[ViewReadResult],
         drop: bool,
         max_age: int | None,
     ) -> None:
@@ -88,7 +88,7 @@ class OnlineResult:
 
     # -- values
 
-    def _values(self, read: ViewRead) -> list[list[Any]]:
+    def _values(self, read: ViewReadResult) -> list[list[Any]]:
         """The view's columns, one value for each row of the answer."""
         rows = read.rows
         columns = rows.columns()
@@ -145,7 +145,7 @@ class OnlineResult:
             out.append(codes)
         return out
 
-    def _stale_places(self, read: ViewRead, feature: int) -> NDArray[np.intp]:
+    def _stale_places(self, read: ViewReadResult, feature: int) -> NDArray[np.intp]:
         """Places of rows that are there and older than the feature's SLA."""
         sla = self._sla(read.view, feature)
         if sla is None or not read.view.timed:
@@ -154,7 +154,7 @@ class OnlineResult:
         old[list(read.rows.gone)] = False
         return np.flatnonzero(old)
 
-    def _sla(self, view: ReadView, feature: int) -> int | None:
+    def _sla(self, view: ViewReadPlan, feature: int) -> int | None:
         return self._max_age if self._max_age is not None else view.slas[feature]
 
     # -- beside the values
@@ -198,7 +198,7 @@ class OnlineResult:
         """
         return {read.view.label: list(map(from_micros, self._instants(read))) for read in self._reads}
 
-    def _instants(self, read: ViewRead) -> list[int]:
+    def _instants(self, read: ViewReadResult) -> list[int]:
         """The same in microseconds."""
         at = read.rows.at
         if isinstance(at, int):
@@ -206,7 +206,7 @@ class OnlineResult:
         instants: list[int] = (at if read.inverse is None else at[read.inverse]).tolist()
         return instants
 
-    def _times(self, read: ViewRead, micros: NDArray[np.int64]) -> list[datetime | None]:
+    def _times(self, read: ViewReadResult, micros: NDArray[np.int64]) -> list[datetime | None]:
         gone = read.rows.gone
         times = [None if i in gone or not read.view.timed else _instant(at) for i, at in enumerate(micros.tolist())]
         return times if read.inverse is None else _spread(times, read.inverse)
@@ -229,7 +229,7 @@ class OnlineResult:
             out[read.view.label] = values if read.inverse is None else _spread(values, read.inverse)
         return out
 
-    def _strictest(self, view: ReadView) -> int | None:
+    def _strictest(self, view: ViewReadPlan) -> int | None:
         return self._max_age if self._max_age is not None else view.sla
 
     @property
@@ -311,7 +311,7 @@ class OnlineResult:
             out[:, start : start + column.dtype.dim] = vectors
         return out
 
-    def _vectors(self, read: ViewRead, feature: int, dtype: Any, missing: float) -> NDArray[Any]:
+    def _vectors(self, read: ViewReadResult, feature: int, dtype: Any, missing: float) -> NDArray[Any]:
         """An embedding as a matrix, a row for each of the answer."""
         rows = read.rows
         out = rows.numbers(feature).astype(dtype)
@@ -334,7 +334,7 @@ class OnlineResult:
         names = self.columns
         raise FeatureNotFound(f"{name!r} is not in this result, which has {', '.join(names)}{nearest(name, names)}")
 
-    def _matrix(self, read: ViewRead, features: tuple[int, ...], dtype: Any, missing: float) -> NDArray[Any]:
+    def _matrix(self, read: ViewReadResult, features: tuple[int, ...], dtype: Any, missing: float) -> NDArray[Any]:
         """Features of one view as a matrix, a row for each of the answer."""
         rows = read.rows
         out = rows.matrix(features, dtype)
@@ -404,7 +404,7 @@ class OnlineResult:
             )
         return out
 
-    def _known(self, read: ViewRead, micros: NDArray[np.int64]) -> list[int | None]:
+    def _known(self, read: ViewReadResult, micros: NDArray[np.int64]) -> list[int | None]:
         """Times in microseconds for each row of the answer; None where there is no value."""
         gone = read.rows.gone
         values = [None if i in gone else at for i, at in enumerate(micros.tolist())]

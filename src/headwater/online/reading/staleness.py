@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from headwater.online.reading.reader import KeyPlan
-from headwater.online.reading.view_read import ReadView, ViewRead
+from headwater.online.reading.view_read import ViewReadPlan, ViewReadResult
 from headwater.online.rows.codec import SIGN
 
 
@@ -37,7 +37,7 @@ def may_be_stale(plan: KeyPlan, max_age: int | None) -> bool:
     return False
 
 
-def _sla(view: ReadView, max_age: int | None) -> int | None:
+def _sla(view: ViewReadPlan, max_age: int | None) -> int | None:
     if not view.timed:
         return None
     return view.sla if max_age is None else max_age
@@ -61,7 +61,7 @@ def stale_rows(plan: KeyPlan, max_age: int | None) -> list[StaleRows]:
     return found
 
 
-def _of_view(plan: KeyPlan, read: ViewRead, place: int, sla: int) -> StaleRows | None:
+def _of_view(plan: KeyPlan, read: ViewReadResult, place: int, sla: int) -> StaleRows | None:
     rows = read.rows
     old = rows.older(sla)
     if not old.any():

@@ -14,7 +14,7 @@ from headwater.types import DType
 
 
 @dataclass(frozen=True, slots=True)
-class ReadView:
+class ViewReadPlan:
     """What a prepared reader knows of one view.
 
     Attributes:
@@ -118,7 +118,7 @@ class ReadRequest:
 
 
 @dataclass(eq=False, slots=True)
-class ViewRead:
+class ViewReadResult:
     """One view's part of one read, by distinct key.
 
     Attributes:
@@ -130,7 +130,7 @@ class ViewRead:
         rows: what was found, once the store has answered.
     """
 
-    view: ReadView
+    view: ViewReadPlan
     start: int
     stop: int
     inverse: list[int] | None

@@ -11,7 +11,7 @@ from headwater.online.rows.keys import LONGEST, KeySpace, digested, key_table, n
 from headwater.planning.resolve import ResolvedView
 
 
-class ViewRows:
+class RowEncoder:
     """How one view version's rows are written to a store.
 
     Attributes:

@@ -23,7 +23,7 @@ from headwater.observer import Progress
 from headwater.online.base import Change
 from headwater.online.meta import read_watermarks, watermark_entry
 from headwater.online.rows.codec import header, replaced
-from headwater.online.rows.encoder import ViewRows
+from headwater.online.rows.encoder import RowEncoder
 from headwater.online.stores.lmdb.store import LMDBOnlineStore
 from headwater.online.stores.memory.store import MemoryOnlineStore
 from headwater.planning.resolve import ResolvedView, whole_view
@@ -211,7 +211,7 @@ def test_force_counts_the_rows_that_it_removed(bench: Bench, monkeypatch: pytest
     monkeypatch.setattr(MemoryOnlineStore, "compare_and_put_all", swaps)
     bench.rows["weather"] = []
     assert bench.materialize(force=True)["weather"].removed == 3 and len(lost) == 3
-    assert list(bench.context.online.scan(ViewRows("test", view_of(bench)).prefix)) == []
+    assert list(bench.context.online.scan(RowEncoder("test", view_of(bench)).prefix)) == []
 
 
 def view_of(bench: Bench) -> ResolvedView:

@@ -20,7 +20,7 @@ from headwater.compute.refreshing.worker import Worker
 from headwater.database.transactions import writing
 from headwater.errors import ConsistencyLost
 from headwater.offline.log import tables as log_tables
-from headwater.online.rows.encoder import ViewRows
+from headwater.online.rows.encoder import RowEncoder
 from headwater.online.stores.memory.store import MemoryOnlineStore
 from headwater.planning.resolve import ResolvedView, whole_view
 
@@ -130,7 +130,7 @@ def on_a_server(project: Project, backup: Path) -> None:
 
 def refresh(project: Project) -> None:
     for view in project.views():
-        rows = ViewRows(project.store.context.project, view)
+        rows = RowEncoder(project.store.context.project, view)
         keys = rows.whole_keys(pa.table({"airport": KEYS}))
         recompute(project.store.context, view, [key for key in keys if key is not None])
 

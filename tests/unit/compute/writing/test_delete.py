@@ -13,7 +13,7 @@ from headwater.compute.reading.historical import historical
 from headwater.compute.writing.erase import erase_purged
 from headwater.errors import EntityKeyError, UsageError
 from headwater.online.rows.codec import header
-from headwater.online.rows.encoder import ViewRows
+from headwater.online.rows.encoder import RowEncoder
 from headwater.planning.resolve import whole_view
 from tests.unit.compute.conftest import AIRPORT, T0, Bench, row, weather
 
@@ -21,7 +21,7 @@ from tests.unit.compute.conftest import AIRPORT, T0, Bench, row, weather
 def through(bench: Bench, key: str, version: str = "1.0.0") -> int | None:
     """D in a row's header; None where there is no row."""
     record = bench.registry.refresh().view("weather")
-    rows = ViewRows("test", whole_view(record, record.versions[version]))
+    rows = RowEncoder("test", whole_view(record, record.versions[version]))
     found = header(bench.context.online.multi_get([k for k in rows.stored_keys(pa.table({"airport": [key]})) if k])[0])
     return None if found is None else found.through
 

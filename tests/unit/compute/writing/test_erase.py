@@ -20,7 +20,7 @@ from headwater.offline.log import files as log_files
 from headwater.offline.log import log as log_module
 from headwater.offline.log.folder import LogFolder
 from headwater.online.hints import Hint
-from headwater.online.rows.encoder import ViewRows
+from headwater.online.rows.encoder import RowEncoder
 from headwater.planning.resolve import whole_view
 from tests.children import problem_in_child
 
@@ -90,7 +90,7 @@ def test_no_file_of_a_used_project_keeps_the_key(project: Project) -> None:
     context = project.store.context
     record = context.registry.refresh().view("v")
     version = next(iter(record.versions))
-    key = ViewRows(context.project, whole_view(record, record.versions[version])).prefix + KEY.encode()
+    key = RowEncoder(context.project, whole_view(record, record.versions[version])).prefix + KEY.encode()
     context.refresh_queue.offer([Hint("v", version, key, 1, 1, context.now())], context.now())
     project.store.delete("v", [KEY])
     project.write(x=5)

@@ -16,7 +16,7 @@ import headwater as hw
 from headwater.compute.reading.historical import historical
 from headwater.compute.refreshing.refresh import active_view, recompute
 from headwater.offline.log.tombstones import Digests, tombstone_under
-from headwater.online.rows.encoder import ViewRows
+from headwater.online.rows.encoder import RowEncoder
 from headwater.testing import SCALE
 from tests.unit.compute.conftest import T0, Bench
 
@@ -136,7 +136,7 @@ def test_a_refresh_beside_a_pending_purge_looks_at_its_own_keys_alone(
     monkeypatch.setattr(type(bench.context.online), "scan", lambda *_: pytest.fail("the whole version is read"))
     view = active_view(bench.context, "v", "1.0.0")
     assert view is not None
-    (key,) = ViewRows(bench.context.project, view).keys.encode([["A8"], ["JFK"]], 1)
+    (key,) = RowEncoder(bench.context.project, view).keys.encode([["A8"], ["JFK"]], 1)
     assert key is not None
     recompute(bench.context, view, [key])
     assert {tuple(values) for values in digested} == {("A8", "JFK")}

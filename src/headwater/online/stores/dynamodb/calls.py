@@ -20,7 +20,7 @@ from headwater.clock import system_clock
 from headwater.errors import StoreError, StoreReadOnly, Unavailable
 from headwater.online.base import too_late
 from headwater.online.stores.dynamodb.items import Item
-from headwater.online.stores.dynamodb.url import DynamoDBPlace
+from headwater.online.stores.dynamodb.url import DynamoDBLocation
 
 T = TypeVar("T")
 
@@ -165,7 +165,7 @@ def _decoder(form: Any) -> msgspec.json.Decoder[Any]:
 
 
 @dataclass
-class Clock:
+class Patience:
     """The time that a call may take.
 
     Attributes:
@@ -240,14 +240,14 @@ class Call:
     """How requests of one kind are made.
 
     Attributes:
-        place: where.
-        clock: the time for them, tries again included.
+        location: where.
+        patience: the time that they may take, retries included.
         repeatable: whether to do it twice is the same as once: only then it is sent again where it may have arrived.
         bound: of a write; None: it may apply whenever it arrives.
     """
 
-    place: DynamoDBPlace
-    clock: Clock
+    location: DynamoDBLocation
+    patience: Patience
     repeatable: bool = True
     bound: Bound | None = None
 
@@ -276,16 +276,16 @@ class Call:
         body = msgspec.json.encode(arguments)
         tries, lost, why = 0, 0, ""
         while True:
-            left = self.clock.left
+            left = self.patience.left
             if left <= 0:
                 said = f"{operation}: {why}" if why else f"no time left for {operation}"
-                raise gave_up(f"{self.place.shown}: {said}")
+                raise gave_up(f"{self.location.shown}: {said}")
             signed = None
             if self.bound is not None:
                 if self.bound.over:
-                    raise too_late(self.place.shown)
+                    raise too_late(self.location.shown)
                 signed = self.bound.signing_time()
-            answer = yield Request(operation, body, min(self.place.timeout, left), signed)
+            answer = yield Request(operation, body, min(self.location.timeout, left), signed)
             if isinstance(answer, Response) and answer.status == 200:
                 try:
                     found: T = _decoder(form).decode(answer.body)
@@ -300,9 +300,9 @@ class Call:
             else:
                 assert answer is not None
                 why, final = self._failed(operation, answer, signed)
-            pause = None if final else self.clock.pause(tries)
+            pause = None if final else self.patience.pause(tries)
             if pause is None:
-                raise gave_up(f"{self.place.shown}: {operation}: {why}")
+                raise gave_up(f"{self.location.shown}: {operation}: {why}")
             if renewed is not None and (isinstance(answer, Lost) or answer.status >= 500):
                 body = msgspec.json.encode(renewed())
             yield pause
@@ -324,27 +324,27 @@ class Call:
                 raise Unlike(None)
             again = _TRY_AGAIN & reasons.keys()
             if again:
-                return f"transaction cancelled for {self.clock.seconds:g} s: {reasons[min(again)]}", False
+                return f"transaction cancelled for {self.patience.seconds:g} s: {reasons[min(again)]}", False
         if name == "ResourceNotFoundException":
-            raise NoTable(f"{self.place.shown}: the table does not exist: run apply, or check region and table=")
+            raise NoTable(f"{self.location.shown}: the table does not exist: run apply, or check region and table=")
         if name in _THROTTLED:
-            return f"throttled for {self.clock.seconds:g} s: {text}", False
+            return f"throttled for {self.patience.seconds:g} s: {text}", False
         if answer.status >= 500:
             return f"{name} {text}".strip(), not self.repeatable
         expired = _EXPIRED.search(text)
         if expired is not None:
             return self._expired(expired[1], text, signed), False
         if name in _CREDENTIALS:
-            raise Unavailable(f"{self.place.shown}: the credentials were rejected ({name}): {text}")
+            raise Unavailable(f"{self.location.shown}: the credentials were rejected ({name}): {text}")
         if name == "AccessDeniedException":
             kind = StoreReadOnly if operation in _WRITES else Unavailable
             action = _TRANSACTIONS if operation == "TransactWriteItems" else operation
             raise kind(
-                f"{self.place.shown}: the credentials lack dynamodb:{action} on table {self.place.table}: {text}"
+                f"{self.location.shown}: the credentials lack dynamodb:{action} on table {self.location.table}: {text}"
             )
         if "size" in text and "exceeded" in text:
-            raise StoreError(f"{self.place.shown}: a row is larger than DynamoDB's limit of 400 KB: {text}")
-        raise StoreError(f"{self.place.shown}: {operation}: {name} {text}")
+            raise StoreError(f"{self.location.shown}: a row is larger than DynamoDB's limit of 400 KB: {text}")
+        raise StoreError(f"{self.location.shown}: {operation}: {name} {text}")
 
     def _expired(self, minutes: str | None, text: str, signed: datetime | None) -> str:
         """What to say where a request's signature was too old; raises where a later one would be so too."""
@@ -354,5 +354,5 @@ class Call:
             if self.bound.signing_time() > signed + timedelta(seconds=1):
                 return text
             if signed < system_clock() - SLACK:
-                raise too_late(self.place.shown)
-        raise Unavailable(f"{self.place.shown}: the clock of this host is behind the service's: correct it: {text}")
+                raise too_late(self.location.shown)
+        raise Unavailable(f"{self.location.shown}: the clock of this host is behind the service's: correct it: {text}")

@@ -73,7 +73,7 @@ def get_chunk(call: Call, keys: Sequence[bytes], consistent: bool) -> Plan[dict[
         NoTable: the table is not there.
         Unavailable: as `Call.ask`, or some keys stayed unprocessed.
     """
-    table = call.place.table
+    table = call.location.table
     wanted: dict[str, Any] = {
         "Keys": [address(key) for key in keys],
         "ProjectionExpression": READ,
@@ -89,13 +89,13 @@ def get_chunk(call: Call, keys: Sequence[bytes], consistent: bool) -> Plan[dict[
         left = told.UnprocessedKeys.get(table)
         if not left:
             return found
-        pause = call.clock.pause(tries)
+        pause = call.patience.pause(tries)
         if pause is not None:
             yield pause
-        if pause is None or call.clock.left <= 0:
+        if pause is None or call.patience.left <= 0:
             raise gave_up(
-                f"{call.place.shown}: throttled: {len(left['Keys'])} of {len(keys)} keys were not read within "
-                f"{call.clock.seconds:g} s"
+                f"{call.location.shown}: throttled: {len(left['Keys'])} of {len(keys)} keys were not read within "
+                f"{call.patience.seconds:g} s"
             )
         wanted["Keys"] = left["Keys"]
         tries += 1
@@ -139,11 +139,11 @@ def put_row(call: Call, key: bytes, row: bytes, expires_at: int | None) -> Plan[
 
 def _telling(call: Call) -> dict[str, Any]:
     """The arguments of a write of one item that tells, where its condition does not hold, what is stored."""
-    return {"TableName": call.place.table, "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
+    return {"TableName": call.location.table, "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
 
 
 def _get(call: Call, key: bytes) -> Plan[Item | None]:
-    arguments = {"TableName": call.place.table, "Key": address(key), "ConsistentRead": True}
+    arguments = {"TableName": call.location.table, "Key": address(key), "ConsistentRead": True}
     return (yield from call.ask("GetItem", arguments, _One)).Item
 
 
@@ -168,7 +168,7 @@ def compare_and_put(call: Call, key: bytes, sequence: int, row: bytes | None) ->
 def raise_number(call: Call, key: bytes, number: int) -> Plan[None]:
     """Raise the number that is kept under a meta key to at least this."""
     try:
-        yield from call.ask("UpdateItem", {"TableName": call.place.table} | at_least(key, number), Done)
+        yield from call.ask("UpdateItem", {"TableName": call.location.table} | at_least(key, number), Done)
     except Unlike:
         return
 
@@ -190,8 +190,8 @@ def put_meta(call: Call, entries: Mapping[bytes, bytes | None], expected: Mappin
     """
     keys = dict.fromkeys([*entries, *expected])
     if len(keys) > TRANSACTION:
-        raise StoreError(f"{call.place.shown}: {len(keys)} meta entries at once: a transaction takes {TRANSACTION}")
-    table = {"TableName": call.place.table}
+        raise StoreError(f"{call.location.shown}: {len(keys)} meta entries at once: a transaction takes {TRANSACTION}")
+    table = {"TableName": call.location.table}
     if len(entries) == 1 and not expected:
         ((key, data),) = entries.items()
         operation, action = _meta_action(key, data)
@@ -229,15 +229,15 @@ def write_batch(call: Call, writes: Sequence[dict[str, Any]]) -> Plan[None]:
     """Remove at most 25 items with distinct keys, without a condition; what stays unprocessed is tried again."""
     left, tries = list(writes), 0
     while True:
-        told = yield from call.ask("BatchWriteItem", {"RequestItems": {call.place.table: left}}, _Written)
-        left = told.UnprocessedItems.get(call.place.table, [])
+        told = yield from call.ask("BatchWriteItem", {"RequestItems": {call.location.table: left}}, _Written)
+        left = told.UnprocessedItems.get(call.location.table, [])
         if not left:
             return
-        pause = call.clock.pause(tries)
+        pause = call.patience.pause(tries)
         if pause is not None:
             yield pause
-        if pause is None or call.clock.left <= 0:
-            raise gave_up(f"{call.place.shown}: throttled: {len(left)} items were not written")
+        if pause is None or call.patience.left <= 0:
+            raise gave_up(f"{call.location.shown}: throttled: {len(left)} items were not written")
         tries += 1
 
 
@@ -254,7 +254,7 @@ def delete_request(key: bytes) -> dict[str, Any]:
 def get_page(call: Call, start: Attributes | None, prefix: bytes, bucket: int | None) -> Plan[Page]:
     """Items of one bucket of a prefix's namespace, or of the whole table (bucket None), from some item on."""
     arguments: dict[str, Any] = {
-        "TableName": call.place.table,
+        "TableName": call.location.table,
         "ProjectionExpression": READ,
         "ConsistentRead": True,
     }

@@ -21,9 +21,9 @@ from headwater.online.powers import UNREAD, Reading
 from headwater.online.rows.keys import NAMESPACE_SIZE
 from headwater.online.stores.dynamodb import reads as plans
 from headwater.online.stores.dynamodb import table as tables
-from headwater.online.stores.dynamodb.calls import Bound, Call, Clock, NoTable, Plan, Window
+from headwater.online.stores.dynamodb.calls import Bound, Call, NoTable, Patience, Plan, Window
 from headwater.online.stores.dynamodb.items import BUCKETS, MAX_ROW_BYTES, Attributes
-from headwater.online.stores.dynamodb.url import DynamoDBPlace, parse_url
+from headwater.online.stores.dynamodb.url import DynamoDBLocation, parse_url
 from headwater.online.stores.dynamodb.wire import AsyncWire, Wire
 from headwater.types import ConsistencyLevel
 
@@ -44,14 +44,14 @@ class DynamoDBOnlineStore(OnlineStore):
     threads of this store.
 
     Args:
-        place: where DynamoDB is; `from_url` reads one from a URL.
+        location: where DynamoDB is; `from_url` reads one from a URL.
         wall_clock: tells when rows may expire: the service drops them by the real time, whatever `clock` is.
     """
 
     capabilities = Capabilities(levels=frozenset(ConsistencyLevel), expiry=True, max_row_bytes=MAX_ROW_BYTES)
 
-    def __init__(self, place: DynamoDBPlace | str, wall_clock: WallClock = system_clock) -> None:
-        self.place = parse_url(place) if isinstance(place, str) else place
+    def __init__(self, location: DynamoDBLocation | str, wall_clock: WallClock = system_clock) -> None:
+        self.location = parse_url(location) if isinstance(location, str) else location
         self._wall_clock = wall_clock
         self._window = Window()
         self._made: tuple[Wire, ThreadPoolExecutor] | None = None
@@ -69,7 +69,7 @@ class DynamoDBOnlineStore(OnlineStore):
         return cls(parse_url(url))
 
     def __repr__(self) -> str:
-        return f"<DynamoDBOnlineStore {self.place.shown}>"
+        return f"<DynamoDBOnlineStore {self.location.shown}>"
 
     # asking
 
@@ -82,12 +82,12 @@ class DynamoDBOnlineStore(OnlineStore):
             if self._closed:
                 raise self._was_closed()
             if self._made is None:
-                pool = ThreadPoolExecutor(self.place.connections, thread_name_prefix="headwater-dynamodb")
-                self._made = (Wire(self.place), pool)
+                pool = ThreadPoolExecutor(self.location.connections, thread_name_prefix="headwater-dynamodb")
+                self._made = (Wire(self.location), pool)
             return self._made
 
     def _was_closed(self) -> Unavailable:
-        return was_closed(f"{self.place.shown} was closed")
+        return was_closed(f"{self.location.shown} was closed")
 
     def _begin(self, work: Callable[..., T], *args: Any) -> Future[T]:
         """Begin something on a thread."""
@@ -136,10 +136,10 @@ class DynamoDBOnlineStore(OnlineStore):
         return [self._end(future) for future in futures]
 
     def _reading(self) -> Call:
-        return Call(self.place, Clock(self.place.patience))
+        return Call(self.location, Patience(self.location.patience))
 
     def _writing(self, bound: Bound | None = None, repeatable: bool = True) -> Call:
-        return Call(self.place, Clock(self.place.write_patience), repeatable, bound)
+        return Call(self.location, Patience(self.location.write_patience), repeatable, bound)
 
     def _bound(self, until: int | None) -> Bound | None:
         """`until`, which is by the store's clock, by those of the host; what is too late already is refused."""
@@ -147,7 +147,7 @@ class DynamoDBOnlineStore(OnlineStore):
             return None
         left = until - to_micros(self.clock())
         if left < 0:
-            raise too_late(self.place.shown)
+            raise too_late(self.location.shown)
         return Bound.within(left / 1e6, self._window)
 
     def _write(self, plan: Callable[[], Plan[T]]) -> T:
@@ -182,12 +182,12 @@ class DynamoDBOnlineStore(OnlineStore):
                 lambda chunk: self._run(plans.get_chunk(self._reading(), chunk, consistent)), chunks
             )
             return reading(keys, chunks, found)
-        call = Call(self.place, Clock(deadline))
+        call = Call(self.location, Patience(deadline))
         asked: list[Future[dict[bytes, bytes]]] = []
         try:
             for chunk in chunks:
                 asked.append(self._begin(self._run, plans.get_chunk(call, chunk, consistent)))
-            done, _ = wait(asked, timeout=max(0.0, call.clock.left))
+            done, _ = wait(asked, timeout=max(0.0, call.patience.left))
         finally:
             for future in asked:
                 future.cancel()
@@ -291,7 +291,7 @@ class DynamoDBOnlineStore(OnlineStore):
                     return
                 bucket, first = ahead.popleft()
                 yield from self._following(prefix, bucket, self._end(first))
-                forks.check_same(born, f"a scan of {self.place.shown}")
+                forks.check_same(born, f"a scan of {self.location.shown}")
         finally:
             if born == forks.generation():
                 for _, future in ahead:
@@ -314,11 +314,11 @@ class DynamoDBOnlineStore(OnlineStore):
 
     def provision(self) -> None:
         """Make the table where it is not there (see `powers.Provisioned`)."""
-        self._run(tables.provision(Call(self.place, Clock(_MADE_WITHIN))))
+        self._run(tables.provision(Call(self.location, Patience(_MADE_WITHIN))))
 
     def asynchronous(self) -> DynamoDBReads:
         """Reads for the running event loop."""
-        return DynamoDBReads(self.place)
+        return DynamoDBReads(self.location)
 
     def info(self) -> Mapping[str, str | int]:
         return self._run(tables.told(self._reading()))
@@ -334,10 +334,10 @@ class DynamoDBOnlineStore(OnlineStore):
 class DynamoDBReads:
     """Reads on an asynchronous client, of one event loop."""
 
-    def __init__(self, place: DynamoDBPlace) -> None:
-        self.place = place
-        self._wire = AsyncWire(place)
-        self._turns = asyncio.Semaphore(place.connections)
+    def __init__(self, location: DynamoDBLocation) -> None:
+        self.location = location
+        self._wire = AsyncWire(location)
+        self._turns = asyncio.Semaphore(location.connections)
 
     async def multi_get(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """As `DynamoDBOnlineStore.multi_get`."""
@@ -376,8 +376,8 @@ class DynamoDBReads:
     async def _chunk(self, keys: Sequence[bytes], consistent: bool, deadline: float | None) -> dict[bytes, bytes]:
         # one that waits for its turn does not use up its time, but that of a deadline
         async with self._turns:
-            seconds = self.place.patience if deadline is None else deadline
-            return await self._run(plans.get_chunk(Call(self.place, Clock(seconds)), keys, consistent))
+            seconds = self.location.patience if deadline is None else deadline
+            return await self._run(plans.get_chunk(Call(self.location, Patience(seconds)), keys, consistent))
 
     async def _run(self, plan: Plan[T]) -> T:
         try:

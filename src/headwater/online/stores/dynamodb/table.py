@@ -54,13 +54,13 @@ def describe(call: Call) -> Plan[Table | None]:
         ConfigError: it has another key than the store's.
     """
     try:
-        found = (yield from call.ask("DescribeTable", {"TableName": call.place.table}, _Table)).Table
+        found = (yield from call.ask("DescribeTable", {"TableName": call.location.table}, _Table)).Table
     except NoTable:
         return None
     types = {kind["AttributeName"]: kind["AttributeType"] for kind in found.AttributeDefinitions}
     if found.KeySchema != _KEY or (types.get("p"), types.get("k")) != ("B", "B"):
         raise ConfigError(
-            f"{call.place.shown}: the table was not created by headwater (different key schema): use another table "
+            f"{call.location.shown}: the table was not created by headwater (different key schema): use another table "
             "in [online] url"
         )
     return found
@@ -73,7 +73,7 @@ def identity(call: Call) -> Plan[bytes]:
 
 
 def _expiry(call: Call) -> Plan[_Expiry]:
-    arguments = {"TableName": call.place.table}
+    arguments = {"TableName": call.location.table}
     return (yield from call.ask("DescribeTimeToLive", arguments, _Expiries)).TimeToLiveDescription
 
 
@@ -86,22 +86,22 @@ def provision(call: Call) -> Plan[None]:
     """
     found = yield from describe(call)
     if found is None:
-        if not call.place.create:
+        if not call.location.create:
             raise ConfigError(
-                f"{call.place.shown}: the table does not exist, and [online] url has create=false: create it with "
+                f"{call.location.shown}: the table does not exist, and [online] url has create=false: create it with "
                 "binary partition key p and binary sort key k, and enable its time to live on attribute t"
             )
         yield from _create(call)
     while found is None or found.TableStatus not in ("ACTIVE", "UPDATING"):
         if found is not None:
-            if call.clock.left < _LOOK:
-                raise Unavailable(f"{call.place.shown}: the table is {found.TableStatus}: try again later")
+            if call.patience.left < _LOOK:
+                raise Unavailable(f"{call.location.shown}: the table is {found.TableStatus}: try again later")
             yield _LOOK
         found = yield from describe(call)
     expiry = yield from _expiry(call)
-    if call.place.create and expiry.TimeToLiveStatus in ("DISABLED", "DISABLING"):
+    if call.location.create and expiry.TimeToLiveStatus in ("DISABLED", "DISABLING"):
         wanted = {"Enabled": True, "AttributeName": _EXPIRY}
-        arguments = {"TableName": call.place.table, "TimeToLiveSpecification": wanted}
+        arguments = {"TableName": call.location.table, "TimeToLiveSpecification": wanted}
         yield from call.ask("UpdateTimeToLive", arguments, Done)
 
 
@@ -110,7 +110,7 @@ def _create(call: Call) -> Plan[None]:
         yield from call.ask(
             "CreateTable",
             {
-                "TableName": call.place.table,
+                "TableName": call.location.table,
                 "KeySchema": _KEY,
                 "AttributeDefinitions": _TYPES,
                 "BillingMode": "PAY_PER_REQUEST",
@@ -128,16 +128,16 @@ def told(call: Call) -> Plan[Mapping[str, str | int]]:
     found = yield from describe(call)
     warnings = []
     if found is None:
-        warnings.append(f"{call.place.shown}: the table does not exist yet: apply or the first write creates it")
+        warnings.append(f"{call.location.shown}: the table does not exist yet: apply or the first write creates it")
     else:
         if found.BillingModeSummary is None or found.BillingModeSummary.BillingMode != "PAY_PER_REQUEST":
-            warnings.append(f"{call.place.shown}: capacity is provisioned: beyond it requests are throttled")
+            warnings.append(f"{call.location.shown}: capacity is provisioned: beyond it requests are throttled")
         expiry = yield from _expiry(call)
         if expiry.AttributeName != _EXPIRY or expiry.TimeToLiveStatus not in ("ENABLED", "ENABLING"):
-            warnings.append(f"{call.place.shown}: expired rows are not removed: enable time to live on attribute t")
+            warnings.append(f"{call.location.shown}: expired rows are not removed: enable time to live on attribute t")
     return {
         "kind": "dynamodb",
-        "place": call.place.shown,
+        "place": call.location.shown,
         "entries": found.ItemCount if found is not None else 0,
         "bytes": found.TableSizeBytes if found is not None else 0,
         "warnings": "; ".join(warnings),

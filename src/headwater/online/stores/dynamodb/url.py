@@ -27,7 +27,7 @@ _REGION = re.compile(r"[a-z0-9-]*")
 
 
 @dataclass(frozen=True)
-class DynamoDBPlace:
+class DynamoDBLocation:
     """What a URL says.
 
     Attributes:
@@ -54,7 +54,7 @@ class DynamoDBPlace:
 
     @property
     def shown(self) -> str:
-        """The place, for messages."""
+        """The location, for messages."""
         return f"dynamodb://{self.region}/{self.table}" + (f" at {self.endpoint}" if self.endpoint else "")
 
     @property
@@ -63,7 +63,7 @@ class DynamoDBPlace:
         return urlsplit(self.endpoint).hostname in ("127.0.0.1", "localhost", "::1")
 
 
-def parse_url(url: str) -> DynamoDBPlace:
+def parse_url(url: str) -> DynamoDBLocation:
     """What a URL says.
 
     Raises:
@@ -78,8 +78,8 @@ def parse_url(url: str) -> DynamoDBPlace:
     if parts.scheme != "dynamodb" or parts.path.strip("/") or not _REGION.fullmatch(parts.netloc):
         raise ConfigError(f"[online] url: {without_password(url)} is not like {FORM}")
     options = parse_options(parts.query, _OPTIONS)
-    known = DynamoDBPlace()
-    return DynamoDBPlace(
+    known = DynamoDBLocation()
+    return DynamoDBLocation(
         region=parts.netloc,
         table=_table(options.get("table", known.table)),
         endpoint=_endpoint(options.get("endpoint", "")),

@@ -35,7 +35,7 @@ from headwater.clock import system_clock
 from headwater.errors import ConfigError, Unavailable, needs_package
 from headwater.online.stores.dynamodb.calls import Lost, Request, Response
 from headwater.online.stores.dynamodb.proxy import Proxy, parse_proxy
-from headwater.online.stores.dynamodb.url import DynamoDBPlace
+from headwater.online.stores.dynamodb.url import DynamoDBLocation
 from headwater.urls import without_password
 
 _CONTENT = "application/x-amz-json-1.0"
@@ -101,24 +101,24 @@ def _day_key(secret: str, day: str, region: str) -> bytes:
     return key
 
 
-def _opened(place: DynamoDBPlace) -> tuple[Any, Signer]:
+def _opened(location: DynamoDBLocation) -> tuple[Any, Signer]:
     """A session of the vendor's library, and the endpoint: the URL's, the environment's, or the region's own."""
     try:
-        session = botocore.session.Session(profile=place.profile or None)
+        session = botocore.session.Session(profile=location.profile or None)
         session.get_scoped_config()  # tells of a profile that is not there
-        if place.local:
+        if location.local:
             # an emulator's credentials are not looked for in the network
             providers = session.get_component("credential_provider")
             for name in _REMOTE_ROLES:
                 providers.remove(name)
         # AWS_REGION is what everybody sets, and what the library does not know
-        region = place.region or session.get_config_variable("region") or os.environ.get("AWS_REGION")
+        region = location.region or session.get_config_variable("region") or os.environ.get("AWS_REGION")
         if not region:
-            raise ConfigError(f"{place.shown}: {_NOWHERE}")
+            raise ConfigError(f"{location.shown}: {_NOWHERE}")
         session.set_config_variable("region", region)
     except botocore.exceptions.BotoCoreError as bad:
-        raise ConfigError(f"{place.shown}: {bad}") from bad
-    given = place.endpoint or next((os.environ[name] for name in _ENDPOINTS if os.environ.get(name)), "")
+        raise ConfigError(f"{location.shown}: {bad}") from bad
+    given = location.endpoint or next((os.environ[name] for name in _ENDPOINTS if os.environ.get(name)), "")
     return session, Signer(given.rstrip("/") or _regional(session, region), region)
 
 
@@ -152,20 +152,20 @@ def _tls() -> ssl.SSLContext:
 
 
 @contextmanager
-def _loading(place: DynamoDBPlace) -> Iterator[None]:
+def _loading(location: DynamoDBLocation) -> Iterator[None]:
     try:
         yield
     except botocore.exceptions.BotoCoreError as bad:
-        raise Unavailable(f"{place.shown}: cannot load AWS credentials: {bad}") from bad
+        raise Unavailable(f"{location.shown}: cannot load AWS credentials: {bad}") from bad
 
 
-def _frozen(place: DynamoDBPlace, credentials: Any) -> Keys:
+def _frozen(location: DynamoDBLocation, credentials: Any) -> Keys:
     """The keys of some credentials as they are now."""
     if credentials is None:
-        if place.local:
+        if location.local:
             return _ANY
-        raise ConfigError(f"{place.shown}: {_NONE}")
-    with _loading(place):
+        raise ConfigError(f"{location.shown}: {_NONE}")
+    with _loading(location):
         keys = credentials.get_frozen_credentials()
     return keys.access_key, keys.secret_key, keys.token
 
@@ -174,14 +174,14 @@ class Wire:
     """Sends requests; safe to use from several threads, of one process.
 
     Args:
-        place: where to.
+        location: where to.
     """
 
-    def __init__(self, place: DynamoDBPlace) -> None:
-        self._place = place
+    def __init__(self, location: DynamoDBLocation) -> None:
+        self._location = location
         self._idle: deque[http.client.HTTPConnection] = deque()
         self._closed = False
-        session, self._signer = _opened(place)
+        session, self._signer = _opened(location)
         self._credentials = session.get_credentials()
         self._tls = _tls() if self._signer.tls else None
         self._proxy = _proxy(self._signer)
@@ -216,7 +216,7 @@ class Wire:
         sent = False
         try:
             if connection.sock is None:
-                connection.timeout = min(self._place.connect_timeout, request.timeout)
+                connection.timeout = min(self._location.connect_timeout, request.timeout)
                 connection.connect()
             connection.sock.settimeout(request.timeout)
             connection.request("POST", self._path, request.body, headers | self._shown)
@@ -228,7 +228,7 @@ class Wire:
             return Lost(_why(bad, request), sent), False
 
     def _keys(self) -> Keys:
-        return _frozen(self._place, self._credentials)
+        return _frozen(self._location, self._credentials)
 
     def _take(self) -> tuple[http.client.HTTPConnection, bool]:
         """A connection, and whether it was used before."""
@@ -241,7 +241,7 @@ class Wire:
         return self._new(), False
 
     def _new(self) -> http.client.HTTPConnection:
-        signer, timeout = self._signer, self._place.connect_timeout
+        signer, timeout = self._signer, self._location.connect_timeout
         if self._proxy is not None:
             return self._proxy.connection(signer.hostname, signer.port, timeout, self._tls)
         if self._tls is not None:
@@ -273,14 +273,14 @@ class AsyncWire:
     """The same for one event loop; a request that is cancelled ends its connection.
 
     Args:
-        place: where to.
+        location: where to.
     """
 
-    def __init__(self, place: DynamoDBPlace) -> None:
+    def __init__(self, location: DynamoDBLocation) -> None:
         with needs_package("aiohttp"):
             self._aiohttp: Any = import_module("aiohttp")
-        self._place = place
-        self._session, self._signer = _opened(place)
+        self._location = location
+        self._session, self._signer = _opened(location)
         self._proxy = _proxy(self._signer)
         self._credentials: Any = None
         self._http: Any = None
@@ -296,7 +296,7 @@ class AsyncWire:
         aiohttp = self._aiohttp
         headers = self._signer.headers(request, await self._keys(), request.signed or system_clock())
         client, by = self._client(), None if self._proxy is None else self._proxy.url
-        times = aiohttp.ClientTimeout(total=request.timeout, sock_connect=self._place.connect_timeout)
+        times = aiohttp.ClientTimeout(total=request.timeout, sock_connect=self._location.connect_timeout)
         try:
             url = f"{'https' if self._signer.tls else 'http'}://{self._signer.host}{self._signer.path}"
             async with client.post(url, data=request.body, headers=headers, timeout=times, proxy=by) as response:
@@ -310,7 +310,7 @@ class AsyncWire:
     def _client(self) -> Any:
         if self._http is None:
             context = _tls() if self._signer.tls else False
-            connector = self._aiohttp.TCPConnector(limit=self._place.connections, ssl=context)
+            connector = self._aiohttp.TCPConnector(limit=self._location.connections, ssl=context)
             self._http = self._aiohttp.ClientSession(connector=connector)
         return self._http
 
@@ -319,13 +319,13 @@ class AsyncWire:
         if held is None or (isinstance(held, RefreshableCredentials) and held.refresh_needed()):
             # they may be asked for over the network, which the library does without an event loop
             return await asyncio.to_thread(self._load)
-        return _frozen(self._place, held)
+        return _frozen(self._location, held)
 
     def _load(self) -> Keys:
-        with _loading(self._place):
+        with _loading(self._location):
             if self._credentials is None:
                 self._credentials = self._session.get_credentials()
-        return _frozen(self._place, self._credentials)
+        return _frozen(self._location, self._credentials)
 
     async def close(self) -> None:
         """End the connections."""

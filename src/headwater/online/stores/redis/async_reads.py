@@ -12,17 +12,17 @@ from headwater.online.stores.redis.cluster import read_plan
 from headwater.online.stores.redis.nodes import AsyncNode
 from headwater.online.stores.redis.reads import Nodes, Question
 from headwater.online.stores.redis.slots import Slots
-from headwater.online.stores.redis.url import Address, RedisPlace
+from headwater.online.stores.redis.url import Address, RedisLocation
 from headwater.types import ConsistencyLevel
 
 
 class RedisReads:
     """Reads on an asynchronous client, of one event loop."""
 
-    def __init__(self, place: RedisPlace) -> None:
-        self.place = place
-        self._cluster = Slots(place) if place.kind == "cluster" else None
-        self._found = Nodes(place)
+    def __init__(self, location: RedisLocation) -> None:
+        self.location = location
+        self._cluster = Slots(location) if location.kind == "cluster" else None
+        self._found = Nodes(location)
         self._nodes: dict[tuple[Address, bool], AsyncNode] = {}
 
     async def multi_get(self, keys: Sequence[bytes]) -> list[bytes | None]:
@@ -56,7 +56,7 @@ class RedisReads:
         key = (question.node, question.sentinel)
         node = self._nodes.get(key)
         if node is None:
-            node = self._nodes[key] = AsyncNode(self.place, question.node, sentinel=question.sentinel)
+            node = self._nodes[key] = AsyncNode(self.location, question.node, sentinel=question.sentinel)
         try:
             return await node.run(question.commands, question.timeout, question.each)
         except HeadwaterError as bad:

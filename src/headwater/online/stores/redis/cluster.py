@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 from headwater.errors import ConsistencyLost, HeadwaterError, Unavailable
 from headwater.online.powers import UNREAD, Reading
 from headwater.online.stores.redis.errors import Moved
-from headwater.online.stores.redis.reads import FIND, Answer, Clock, Command, Nodes, Plan, Question, read
-from headwater.online.stores.redis.replication import Cover, Place, covers, histories, place
+from headwater.online.stores.redis.reads import FIND, Answer, Command, Deadline, Nodes, Plan, Question, read
+from headwater.online.stores.redis.replication import Cover, ReplicationPosition, covers, histories, position_of
 from headwater.online.stores.redis.slots import Shard, Slots, slot_of
 from headwater.online.stores.redis.url import Address
 from headwater.types import ConsistencyLevel
 
 FOLLOWED = 5
 """How often slots that move while they are asked for are followed."""
-_PLACE: tuple[Command, ...] = (("INFO", "server"), ("INFO", "replication"))
+_POSITION: tuple[Command, ...] = (("INFO", "server"), ("INFO", "replication"))
 
 
 def find_shards(slots: Slots, moved: Mapping[int, Address] | None = None) -> Plan[None]:
@@ -32,14 +32,14 @@ def find_shards(slots: Slots, moved: Mapping[int, Address] | None = None) -> Pla
     """
     told = ""
     known = [node for shard in slots.shards for node in (shard.primary, *shard.replicas)]
-    for host in dict.fromkeys((*(moved or {}).values(), *slots.place.hosts, *known)):
+    for host in dict.fromkeys((*(moved or {}).values(), *slots.location.hosts, *known)):
         answer = (yield [Question(host, (("CLUSTER", "SLOTS"),), FIND)])[0]
         if isinstance(answer, HeadwaterError):
             told = str(answer)
         elif answer[0]:
             slots.learn(answer[0], moved)
             return
-    raise Unavailable(f"{slots.place.shown}: no node of the cluster answers: {told or 'it has no slots yet'}")
+    raise Unavailable(f"{slots.location.shown}: no node of the cluster answers: {told or 'it has no slots yet'}")
 
 
 @dataclass
@@ -51,14 +51,14 @@ class _Round:
         moved: slot → its owner, as a node said.
         asked: node → the keys' indices that are on their way there.
         failed: why something is missing.
-        places: shard → where it was before and after the rows.
+        positions: shard → where it was before and after the rows.
     """
 
     missing: list[int] = field(default_factory=list)
     moved: dict[int, Address] = field(default_factory=dict)
     asked: dict[Address, list[int]] = field(default_factory=dict)
     failed: Unavailable | None = None
-    places: dict[Shard, tuple[Place, Place]] = field(default_factory=dict)
+    positions: dict[Shard, tuple[ReplicationPosition, ReplicationPosition]] = field(default_factory=dict)
 
     def miss(self, index: int, why: Unavailable) -> None:
         """Take note of a key that was not read; what does not answer at all weighs more than what has moved."""
@@ -72,7 +72,7 @@ def read_cluster(
     keys: Sequence[bytes],
     level: ConsistencyLevel,
     marks: Mapping[str, int] | None,
-    clock: Clock,
+    limit: Deadline,
     partial: bool,
 ) -> Plan[Reading]:
     """Rows by a level's guarantee: of replicas for eventual reads, else of the shards' primaries.
@@ -82,22 +82,22 @@ def read_cluster(
         keys: what to read.
         level: the level.
         marks: what the session has seen; None: there is none.
-        clock: the deadline.
+        limit: the deadline.
         partial: whether rows of a shard that does not answer are left unread, rather than an error.
     """
     if slots.stale:
         yield from find_shards(slots)
     rows: list[bytes | None] = [UNREAD] * len(keys)
-    places: dict[Shard, tuple[Place, Place]] = {}
+    positions: dict[Shard, tuple[ReplicationPosition, ReplicationPosition]] = {}
     wanted: Sequence[int] = range(len(keys))
     for attempt in range(FOLLOWED):
         eventual = level is ConsistencyLevel.EVENTUAL and marks is None and not attempt
-        result = yield from _ask(slots, keys, wanted, rows, eventual, marks is not None, clock)
-        places |= result.places
+        result = yield from _ask(slots, keys, wanted, rows, eventual, marks is not None, limit)
+        positions |= result.positions
         if result.failed is None:
             break
         last = attempt == FOLLOWED - 1 or (attempt > 0 and not isinstance(result.failed, Moved))
-        if last or clock.over:
+        if last or limit.over:
             if partial:
                 break
             raise result.failed
@@ -105,7 +105,7 @@ def read_cluster(
         yield from find_shards(slots, result.moved)
     if marks is None:
         return Reading(rows, {})
-    return Reading(rows, (yield from _seen(slots, level, marks, places, clock)))
+    return Reading(rows, (yield from _seen(slots, level, marks, positions, limit)))
 
 
 def _ask(
@@ -115,13 +115,13 @@ def _ask(
     rows: list[bytes | None],
     eventual: bool,
     placed: bool,
-    clock: Clock,
+    limit: Deadline,
 ) -> Plan[_Round]:
     """Ask each shard once for its rows, by their indices, and those on their way where they are."""
     result = _Round()
     groups = {shard: [wanted[i] for i in part] for shard, part in slots.by_shard([keys[i] for i in wanted]).items()}
     answers = yield [
-        _question(shard, [keys[i] for i in part], eventual, placed, clock) for shard, part in groups.items()
+        _question(shard, [keys[i] for i in part], eventual, placed, limit) for shard, part in groups.items()
     ]
     for (shard, part), answer in zip(groups.items(), answers, strict=True):
         if isinstance(answer, HeadwaterError):
@@ -129,7 +129,7 @@ def _ask(
                 result.miss(i, _unavailable(answer))
             continue
         if placed:
-            result.places[shard] = place(answer[1], answer[0]), place(answer[-1], answer[0])
+            result.positions[shard] = position_of(answer[1], answer[0]), position_of(answer[-1], answer[0])
         for i, row in zip(part, answer[2:-1] if placed else answer[-len(part) :], strict=True):
             if not isinstance(row, Moved):
                 rows[i] = row
@@ -139,7 +139,7 @@ def _ask(
                 if row.owner:
                     result.moved[slot_of(keys[i])] = row.owner
                 result.miss(i, row)
-    yield from _on_their_way(keys, rows, result, clock)
+    yield from _on_their_way(keys, rows, result, limit)
     return result
 
 
@@ -150,12 +150,12 @@ def _unavailable(answer: HeadwaterError) -> Unavailable:
     return answer
 
 
-def _on_their_way(keys: Sequence[bytes], rows: list[bytes | None], result: _Round, clock: Clock) -> Plan[None]:
+def _on_their_way(keys: Sequence[bytes], rows: list[bytes | None], result: _Round, limit: Deadline) -> Plan[None]:
     """Read the rows that have left their node for the one that takes over their slot."""
     if not result.asked:
         return
     answers = yield [
-        Question(node, tuple(c for i in part for c in (("ASKING",), ("GET", keys[i]))), clock.left, each=True)
+        Question(node, tuple(c for i in part for c in (("ASKING",), ("GET", keys[i]))), limit.left, each=True)
         for node, part in result.asked.items()
     ]
     for part, answer in zip(result.asked.values(), answers, strict=True):
@@ -167,39 +167,39 @@ def _on_their_way(keys: Sequence[bytes], rows: list[bytes | None], result: _Roun
                 rows[i] = row
 
 
-def _question(shard: Shard, keys: Sequence[bytes], eventual: bool, placed: bool, clock: Clock) -> Question:
+def _question(shard: Shard, keys: Sequence[bytes], eventual: bool, placed: bool, limit: Deadline) -> Question:
     # a cluster refuses MGET over several slots: one GET a key, sent at once
     gets: tuple[Command, ...] = tuple(("GET", key) for key in keys)
     if eventual and shard.replicas:
-        return Question(random.choice(shard.replicas), (("READONLY",), *gets), clock.left, each=True)
+        return Question(random.choice(shard.replicas), (("READONLY",), *gets), limit.left, each=True)
     if not placed:
-        return Question(shard.primary, gets, clock.left, each=True)
-    return Question(shard.primary, (*_PLACE, *gets, _PLACE[1]), clock.left, each=True)
+        return Question(shard.primary, gets, limit.left, each=True)
+    return Question(shard.primary, (*_POSITION, *gets, _POSITION[1]), limit.left, each=True)
 
 
 def _seen(
     slots: Slots,
     level: ConsistencyLevel,
     marks: Mapping[str, int],
-    places: Mapping[Shard, tuple[Place, Place]],
-    clock: Clock,
+    positions: Mapping[Shard, tuple[ReplicationPosition, ReplicationPosition]],
+    limit: Deadline,
 ) -> Plan[dict[str, int]]:
     """The marks of the shards that were read, which have all that the session has seen of them, and of the others.
 
     A shard is known by its history, not by the name it had: its first slot may have moved.
     """
-    after = {part: mark for shard, (_, at) in places.items() for part, mark in at.marks(shard.name).items()}
-    read_now = {shard.name for shard in places}
+    after = {part: mark for shard, (_, at) in positions.items() for part, mark in at.marks(shard.name).items()}
+    read_now = {shard.name for shard in positions}
     elsewhere, open_ = dict[str, int](), list[dict[str, int]]()
     for name, history in histories(marks):
-        if any(covers(before, history) is Cover.YES for before, _ in places.values()):
+        if any(covers(before, history) is Cover.YES for before, _ in positions.values()):
             continue
         elsewhere |= {name + part: mark for part, mark in history.items()}
         if name in read_now or not any(shard.name == name for shard in slots.shards):
             open_.append(history)
     if open_ and level in (ConsistencyLevel.SESSION, ConsistencyLevel.MONOTONIC_READ):
-        others = [shard for shard in slots.shards if shard not in places]
-        answers = yield [Question(shard.primary, _PLACE, clock.left) for shard in others]
+        others = [shard for shard in slots.shards if shard not in positions]
+        answers = yield [Question(shard.primary, _POSITION, limit.left) for shard in others]
         _all_known(open_, answers, after, slots)
     return {**elsewhere, **after}
 
@@ -213,14 +213,14 @@ def _all_known(
         ConsistencyLost: none has.
         Unavailable: a shard that might have it does not answer.
     """
-    there = [place(answer[1], answer[0]) for answer in answers if not isinstance(answer, HeadwaterError)]
+    there = [position_of(answer[1], answer[0]) for answer in answers if not isinstance(answer, HeadwaterError)]
     if all(any(covers(at, history) is Cover.YES for at in there) for history in open_):
         return
     for answer in answers:
         if isinstance(answer, HeadwaterError):
             raise answer
     raise ConsistencyLost(
-        f"{slots.place.shown}: data that this session has seen was lost (in a failover or restart); continue with "
+        f"{slots.location.shown}: data that this session has seen was lost (in a failover or restart); continue with "
         "the error's .session",
         marks=after,
     )
@@ -235,7 +235,7 @@ def read_plan(
     deadline: float | None,
 ) -> Plan[Reading]:
     """The plan of a read; with a deadline, rows of a node that does not answer in time are left unread."""
-    clock = Clock(deadline)
+    limit = Deadline(deadline)
     if slots is not None:
-        return read_cluster(slots, keys, level, marks, clock, deadline is not None)
-    return read(nodes, keys, level, marks, clock)
+        return read_cluster(slots, keys, level, marks, limit, deadline is not None)
+    return read(nodes, keys, level, marks, limit)

@@ -110,7 +110,7 @@ class ClusterCalls:
             if result.failed is not None or gone > 1:
                 # it may have been replaced: the next call looks
                 self.slots.stale = True
-                raise result.failed or result.gone or Unavailable(self.servers.place.shown)
+                raise result.failed or result.gone or Unavailable(self.servers.location.shown)
             if result.moved or result.aside or gone:
                 self.refreshed(result.moved)
             if high_water is not None and (result.moved or result.aside or result.asked or gone):

@@ -120,7 +120,7 @@ class ClusterMeta:
             if self._write([read for read in view.reads if read is not first], spoken, change):
                 self._remove_strays(entries, view)
                 return True
-        raise Unavailable(f"{self._calls.servers.place.shown}: its slots keep moving; try again")
+        raise Unavailable(f"{self._calls.servers.location.shown}: its slots keep moving; try again")
 
     def delete(self, keys: Sequence[bytes]) -> None:
         """Remove entries from all shards."""

@@ -25,8 +25,15 @@ from headwater.online.stores.redis.cluster_calls import ClusterCalls
 from headwater.online.stores.redis.cluster_meta import TAGGED, ClusterMeta
 from headwater.online.stores.redis.errors import Moved
 from headwater.online.stores.redis.nodes import Command
-from headwater.online.stores.redis.reads import Clock
-from headwater.online.stores.redis.replication import Cover, Place, covers, distance, histories, place
+from headwater.online.stores.redis.reads import Deadline
+from headwater.online.stores.redis.replication import (
+    Cover,
+    ReplicationPosition,
+    covers,
+    distance,
+    histories,
+    position_of,
+)
 from headwater.online.stores.redis.scripts import COMPARE, PUT
 from headwater.online.stores.redis.servers import Servers
 from headwater.online.stores.redis.single import (
@@ -44,7 +51,7 @@ from headwater.online.stores.redis.until import Until
 from headwater.online.stores.redis.url import Address
 from headwater.types import ConsistencyLevel
 
-_PLACE: tuple[Command, ...] = (("INFO", "server"), ("INFO", "replication"))
+_POSITION: tuple[Command, ...] = (("INFO", "server"), ("INFO", "replication"))
 _SCANS = 8
 """How often a scan begins again where slots are moved meanwhile."""
 
@@ -80,7 +87,7 @@ class ClusterRedis:
     def _rows(self, keys: Sequence[bytes]) -> list[bytes | None]:
         if not keys:
             return []
-        plan = read_cluster(self._slots, keys, ConsistencyLevel.STRONG, None, Clock(None), False)
+        plan = read_cluster(self._slots, keys, ConsistencyLevel.STRONG, None, Deadline(None), False)
         reading: Reading = self._servers.run(plan)
         return reading.rows
 
@@ -197,32 +204,33 @@ class ClusterRedis:
         """As `Replicated.marks`."""
         marks: dict[str, int] = {}
         for shard, (server, replication) in self._primaries(()):
-            marks |= place(replication, server).marks(shard.name)
+            marks |= position_of(replication, server).marks(shard.name)
         return marks
 
     def _primaries(self, more: Sequence[Command]) -> list[tuple[Shard, list[Any]]]:
         """Every shard and what its primary says, of itself and to more commands."""
         return self._calls.each_shard(
-            lambda shard: (*_PLACE, *more), good=lambda answers: place(answers[1], answers[0]).primary
+            lambda shard: (*_POSITION, *more), good=lambda answers: position_of(answers[1], answers[0]).primary
         )
 
     def wait(self, replicas: int, timeout: float) -> int:
         """As `Replicated.wait`: on the shard that has the fewest."""
         counts = self._calls.each_shard(
             lambda shard: waiting(tag_of(shard.meta) + WAITING, replicas, timeout),
-            timeout + self._servers.place.timeout,
+            timeout + self._servers.location.timeout,
         )
         return min(int(count) for _, (_, count) in counts)
 
     def lag(self, marks: Mapping[str, int] | None) -> Mapping[str, int]:
         """As `Replicated.lag`."""
-        shards = {shard: place(replication, server) for shard, (server, replication) in self._primaries(())}
+        shards = {shard: position_of(replication, server) for shard, (server, replication) in self._primaries(())}
         wanted: dict[Shard, dict[str, int]] = {shard: {} for shard in shards}
         for _, history in histories(marks or {}):
             mine = [shard for shard, at in shards.items() if covers(at, history) is Cover.YES]
             if not mine:
                 raise ConsistencyLost(
-                    f"{self._servers.place.shown}: the writes at these positions were lost (in a failover or restart)",
+                    f"{self._servers.location.shown}: the writes at these positions were lost (in a failover or "
+                    "restart)",
                     marks={part: mark for shard, at in shards.items() for part, mark in at.marks(shard.name).items()},
                 )
             for shard in mine:
@@ -233,11 +241,11 @@ class ClusterRedis:
                 behind[f"{host}:{port}"] = self._behind((host, port), at, None if marks is None else wanted[shard])
         return behind
 
-    def _behind(self, replica: Address, primary: Place, marks: Mapping[str, int] | None) -> int:
+    def _behind(self, replica: Address, primary: ReplicationPosition, marks: Mapping[str, int] | None) -> int:
         """How far a replica is behind marks, or behind its primary now; -1 where it cannot tell."""
         here = {primary.id: primary.offset}
         try:
-            there = place(self._servers.node(replica).run(_PLACE[1:])[0])
+            there = position_of(self._servers.node(replica).run(_POSITION[1:])[0])
         except Unavailable:
             return -1
         if any(some is not None and covers(there, some) is Cover.YES for some in (marks, here)):

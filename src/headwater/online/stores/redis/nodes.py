@@ -30,7 +30,7 @@ from headwater.online.guard import NEWER_ROW
 from headwater.online.stores.redis.errors import Moved, NotPrimary, NotReached
 from headwater.online.stores.redis.scripts import LATE, NEWER, Script
 from headwater.online.stores.redis.until import ServerTime, Until, elapsed
-from headwater.online.stores.redis.url import Address, RedisPlace
+from headwater.online.stores.redis.url import Address, RedisLocation
 
 Command = tuple[Any, ...]
 _AWAY = (
@@ -44,25 +44,25 @@ _NOT_NOW_ERRORS = (redis.exceptions.ClusterDownError, redis.exceptions.MasterDow
 _NOT_NOW = ("MASTERDOWN", "LOADING", "CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS", "BUSY")
 
 
-def _options(place: RedisPlace, sentinel: bool) -> dict[str, Any]:
+def _options(location: RedisLocation, sentinel: bool) -> dict[str, Any]:
     """What connections are made with."""
-    user = place.sentinel_user if sentinel else place.user
-    password = place.sentinel_password if sentinel else place.password
+    user = location.sentinel_user if sentinel else location.user
+    password = location.sentinel_password if sentinel else location.password
     options: dict[str, Any] = {
-        "db": 0 if sentinel else place.db,
+        "db": 0 if sentinel else location.db,
         "username": user or None,
         "password": password or None,
-        "socket_timeout": place.timeout,
-        "socket_connect_timeout": place.connect_timeout,
+        "socket_timeout": location.timeout,
+        "socket_connect_timeout": location.connect_timeout,
         "protocol": 2,
     }
-    if place.tls:
+    if location.tls:
         options |= {
-            "ssl_cert_reqs": "required" if place.verify else "none",
-            "ssl_check_hostname": place.verify,
-            "ssl_ca_certs": place.ca or None,
-            "ssl_certfile": place.cert or None,
-            "ssl_keyfile": place.key or None,
+            "ssl_cert_reqs": "required" if location.verify else "none",
+            "ssl_check_hostname": location.verify,
+            "ssl_ca_certs": location.ca or None,
+            "ssl_certfile": location.cert or None,
+            "ssl_keyfile": location.key or None,
         }
     return options
 
@@ -142,19 +142,19 @@ class Node:
     """A Redis server, asked over connections of its own; safe to use from several threads, and after a fork.
 
     Args:
-        place: how to connect.
+        location: how to connect.
         address: where it is.
         sentinel: whether it is a Sentinel.
     """
 
-    def __init__(self, place: RedisPlace, address: Address, *, sentinel: bool = False) -> None:
+    def __init__(self, location: RedisLocation, address: Address, *, sentinel: bool = False) -> None:
         self.address = address
         self.where = f"redis {address[0]}:{address[1]}"
-        self._timeout = place.timeout
+        self._timeout = location.timeout
         self._times: WeakKeyDictionary[Any, ServerTime] = WeakKeyDictionary()
         self._loaded: set[bytes] = set()
-        self._kind = SSLConnection if place.tls else Connection
-        self._options = _options(place, sentinel)
+        self._kind = SSLConnection if location.tls else Connection
+        self._options = _options(location, sentinel)
         self._idle: deque[Any] = deque()
         self._closed = False
         forks.after_fork(self, Node._in_child)
@@ -420,16 +420,16 @@ class AsyncNode:
     """The same for one event loop.
 
     Args:
-        place: how to connect.
+        location: how to connect.
         address: where it is.
         sentinel: whether it is a Sentinel.
     """
 
-    def __init__(self, place: RedisPlace, address: Address, *, sentinel: bool = False) -> None:
+    def __init__(self, location: RedisLocation, address: Address, *, sentinel: bool = False) -> None:
         self.address = address
         self.where = f"redis {address[0]}:{address[1]}"
-        self._kind = AsyncSSLConnection if place.tls else AsyncConnection
-        self._options = _options(place, sentinel)
+        self._kind = AsyncSSLConnection if location.tls else AsyncConnection
+        self._options = _options(location, sentinel)
         self._idle: deque[Any] = deque()
         forks.after_fork(self, AsyncNode._in_child)
 

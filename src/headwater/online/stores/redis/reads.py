@@ -13,9 +13,16 @@ from typing import Any, TypeVar
 
 from headwater.errors import ConsistencyLost, HeadwaterError, Unavailable
 from headwater.online.powers import Reading
-from headwater.online.stores.redis.replication import Cover, Place, covers, has_all, markers_of, place
+from headwater.online.stores.redis.replication import (
+    Cover,
+    ReplicationPosition,
+    covers,
+    has_all,
+    markers_of,
+    position_of,
+)
 from headwater.online.stores.redis.scripts import MARKERS
-from headwater.online.stores.redis.url import Address, RedisPlace
+from headwater.online.stores.redis.url import Address, RedisLocation
 from headwater.types import ConsistencyLevel
 
 T = TypeVar("T")
@@ -52,7 +59,7 @@ class Nodes:
     """What is known of the servers behind a URL; wrong at worst for as long as it takes to be told otherwise.
 
     Attributes:
-        place: the URL's.
+        location: the URL's.
         primary: where it was last.
         replicas: of it.
         resting: node → until when it is left alone (monotonic).
@@ -60,7 +67,7 @@ class Nodes:
         missing: why no primary was found; reads that need it fail at once until `missing_until`.
     """
 
-    place: RedisPlace
+    location: RedisLocation
     primary: Address | None = None
     replicas: tuple[Address, ...] = ()
     resting: dict[Address, float] = field(default_factory=dict)
@@ -69,15 +76,15 @@ class Nodes:
     missing_until: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.place.kind == "single":
-            self.replicas = self.place.hosts[1:]
+        if self.location.kind == "single":
+            self.replicas = self.location.hosts[1:]
             if not self.replicas:
-                self.primary = self.place.hosts[0]
+                self.primary = self.location.hosts[0]
 
     @property
     def alone(self) -> bool:
         """Whether there is but one server, which nobody takes over from."""
-        return self.place.kind == "single" and len(self.place.hosts) == 1
+        return self.location.kind == "single" and len(self.location.hosts) == 1
 
     def in_turn(self) -> list[Address]:
         """The replicas that may be asked, any of them first."""
@@ -109,7 +116,7 @@ def find(nodes: Nodes) -> Plan[Address]:
     """
     if nodes.missing_until > time.monotonic():
         raise Unavailable(nodes.missing)
-    ask = _ask_sentinels if nodes.place.kind == "sentinel" else _ask_all
+    ask = _ask_sentinels if nodes.location.kind == "sentinel" else _ask_all
     try:
         nodes.primary, nodes.replicas = yield from ask(nodes)
     except Unavailable as bad:
@@ -121,14 +128,14 @@ def find(nodes: Nodes) -> Plan[Address]:
 
 def _ask_all(nodes: Nodes) -> Plan[tuple[Address, tuple[Address, ...]]]:
     """By ROLE among the named hosts: the primary that most replicas follow."""
-    hosts = nodes.place.hosts
+    hosts = nodes.location.hosts
     found = yield [Question(host, (("ROLE",),), FIND) for host in hosts]
     followers = {
         host: len(answer[0][2])
         for host, answer in zip(hosts, found, strict=True)
         if not isinstance(answer, HeadwaterError) and answer[0][0] == b"master"
     }
-    shown = nodes.place.shown
+    shown = nodes.location.shown
     if not followers:
         told = "; ".join(str(answer) for answer in found if isinstance(answer, HeadwaterError))
         raise Unavailable(f"{shown}: no host is the primary{': ' + told if told else ''}")
@@ -142,9 +149,9 @@ def _ask_all(nodes: Nodes) -> Plan[tuple[Address, tuple[Address, ...]]]:
 
 def _ask_sentinels(nodes: Nodes) -> Plan[tuple[Address, tuple[Address, ...]]]:
     """By Sentinel, and the primary's own word that it is one."""
-    service, told = nodes.place.service, ""
+    service, told = nodes.location.service, ""
     commands = (("SENTINEL", "get-master-addr-by-name", service), ("SENTINEL", "replicas", service))
-    for sentinel in nodes.place.hosts:
+    for sentinel in nodes.location.hosts:
         answer = (yield [Question(sentinel, commands, FIND, sentinel=True)])[0]
         if isinstance(answer, HeadwaterError) or answer[0] is None:
             told = str(answer) if isinstance(answer, HeadwaterError) else f"knows no {service!r}"
@@ -155,7 +162,7 @@ def _ask_sentinels(nodes: Nodes) -> Plan[tuple[Address, tuple[Address, ...]]]:
             told = str(role) if isinstance(role, HeadwaterError) else f"{primary[0]}:{primary[1]} is a replica now"
             continue
         return primary, tuple(_replica(fields) for fields in answer[1] if _healthy(fields))
-    raise Unavailable(f"{nodes.place.shown}: no Sentinel knows a primary: {told}")
+    raise Unavailable(f"{nodes.location.shown}: no Sentinel knows a primary: {told}")
 
 
 def _fields(flat: Sequence[bytes]) -> dict[bytes, bytes]:
@@ -172,7 +179,7 @@ def _healthy(fields: Sequence[bytes]) -> bool:
     return b"down" not in flags and b"disconnected" not in flags
 
 
-class Clock:
+class Deadline:
     """What is left of a read's deadline."""
 
     def __init__(self, deadline: float | None) -> None:
@@ -190,68 +197,68 @@ class Clock:
 
 
 def read(
-    nodes: Nodes, keys: Sequence[bytes], level: ConsistencyLevel, marks: Mapping[str, int] | None, clock: Clock
+    nodes: Nodes, keys: Sequence[bytes], level: ConsistencyLevel, marks: Mapping[str, int] | None, limit: Deadline
 ) -> Plan[Reading]:
     """Rows by a level's guarantee; see `LeveledReads.read`."""
     if level is ConsistencyLevel.STRONG:
-        return (yield from strong(nodes, keys, marks is not None, clock))
+        return (yield from strong(nodes, keys, marks is not None, limit))
     if level is ConsistencyLevel.EVENTUAL:
-        return (yield from _eventual(nodes, keys, marks is not None, clock))
-    return (yield from _covering(nodes, keys, marks or {}, clock))
+        return (yield from _eventual(nodes, keys, marks is not None, limit))
+    return (yield from _covering(nodes, keys, marks or {}, limit))
 
 
-def strong(nodes: Nodes, keys: Sequence[bytes], placed: bool, clock: Clock) -> Plan[Reading]:
+def strong(nodes: Nodes, keys: Sequence[bytes], placed: bool, limit: Deadline) -> Plan[Reading]:
     """Rows of the primary, which says in the same breath that it is one."""
     get: Command = ("MGET", *keys)
     if nodes.alone and not placed:
-        return Reading((yield from one(Question(nodes.place.hosts[0], (get,), clock.left)))[0], {})
+        return Reading((yield from one(Question(nodes.location.hosts[0], (get,), limit.left)))[0], {})
     if placed:
-        found, at, _ = yield from _at_primary(nodes, get, clock)
+        found, at, _ = yield from _at_primary(nodes, get, limit)
         return Reading(found, at.marks())
     for known in (True, False):
         primary = yield from _primary(nodes, known)
         try:
-            role, rows = yield from one(Question(primary, (("ROLE",), get), clock.left))
+            role, rows = yield from one(Question(primary, (("ROLE",), get), limit.left))
         except Unavailable:
             nodes.rest(primary)
-            if not known or clock.over:
+            if not known or limit.over:
                 raise
             continue
         if role[0] == b"master":
             return Reading(rows, {})
         nodes.primary = None
-    raise Unavailable(f"{nodes.place.shown}: a failover is in progress")
+    raise Unavailable(f"{nodes.location.shown}: a failover is in progress")
 
 
 def _primary(nodes: Nodes, known: bool) -> Plan[Address]:
     """Where the primary is: as known, or found anew; at once an error where it just did not answer."""
     if not known and nodes.alone:
-        raise Unavailable(f"{nodes.place.shown} does not respond")
+        raise Unavailable(f"{nodes.location.shown} does not respond")
     if known and nodes.primary is not None and nodes.resting.get(nodes.primary, 0.0) <= time.monotonic():
         return nodes.primary
     return (yield from find(nodes))
 
 
 def _at_primary(
-    nodes: Nodes, get: Command, clock: Clock, marks: Mapping[str, int] | None = None
-) -> Plan[tuple[list[bytes | None], Place, bool]]:
+    nodes: Nodes, get: Command, limit: Deadline, marks: Mapping[str, int] | None = None
+) -> Plan[tuple[list[bytes | None], ReplicationPosition, bool]]:
     """Rows of the primary, where it was after them, and whether it had what marks say before them."""
     seen = markers_of(marks or {})
     commands = (_SERVER, _REPLICATION, markers_asked(seen), get, _MARKER, _REPLICATION)
     for known in (True, False) if not nodes.alone else (True,):
         primary = yield from _primary(nodes, known)
         try:
-            server, first, words, rows, marker, last = yield from one(Question(primary, commands, clock.left))
+            server, first, words, rows, marker, last = yield from one(Question(primary, commands, limit.left))
         except Unavailable:
             nodes.rest(primary)
-            if not known or nodes.alone or clock.over:
+            if not known or nodes.alone or limit.over:
                 raise
             continue
-        before, after = place(first, server), place(last, server, marker)
+        before, after = position_of(first, server), position_of(last, server, marker)
         if (before.primary or nodes.alone) and before.id == after.id:
             return rows, after, has_all(before, marks or {}, seen, words)
         nodes.primary = None
-    raise Unavailable(f"{nodes.place.shown}: a failover is in progress")
+    raise Unavailable(f"{nodes.location.shown}: a failover is in progress")
 
 
 def markers_asked(seen: Sequence[tuple[int, str]]) -> Command:
@@ -259,7 +266,7 @@ def markers_asked(seen: Sequence[tuple[int, str]]) -> Command:
     return ("HMGET", MARKERS, *(number for number, _ in seen)) if seen else ("HLEN", MARKERS)
 
 
-def _eventual(nodes: Nodes, keys: Sequence[bytes], placed: bool, clock: Clock) -> Plan[Reading]:
+def _eventual(nodes: Nodes, keys: Sequence[bytes], placed: bool, limit: Deadline) -> Plan[Reading]:
     """Rows of a replica that hears its primary, else of the primary, else of the replica that heard it longest."""
     get: Command = ("MGET", *keys)
     cut_off: list[tuple[int, Reading]] = []
@@ -267,64 +274,64 @@ def _eventual(nodes: Nodes, keys: Sequence[bytes], placed: bool, clock: Clock) -
         look = placed or time.monotonic() - nodes.looked.get(replica, -_LOOK) >= _LOOK
         commands = (_REPLICATION, get, _MARKER, _REPLICATION) if placed else (_REPLICATION, get) if look else (get,)
         try:
-            found = yield from one(Question(replica, commands, clock.left))
+            found = yield from one(Question(replica, commands, limit.left))
         except Unavailable:
             nodes.rest(replica)
-            if clock.over:
+            if limit.over:
                 raise
             continue
         if not look:
             return Reading(found[0], {})
-        at = place(found[0])
-        reading = Reading(found[1], place(found[3], marker=found[2]).marks() if placed else {})
+        at = position_of(found[0])
+        reading = Reading(found[1], position_of(found[3], marker=found[2]).marks() if placed else {})
         if at.linked:
             nodes.looked[replica] = time.monotonic()
             return reading
         cut_off.append((at.offset, reading))
     try:
-        return (yield from strong(nodes, keys, placed, clock))
+        return (yield from strong(nodes, keys, placed, limit))
     except Unavailable:
         if not cut_off:
             raise
         return max(cut_off, key=lambda found: found[0])[1]
 
 
-def _covering(nodes: Nodes, keys: Sequence[bytes], marks: Mapping[str, int], clock: Clock) -> Plan[Reading]:
+def _covering(nodes: Nodes, keys: Sequence[bytes], marks: Mapping[str, int], limit: Deadline) -> Plan[Reading]:
     """Rows of a replica that has what the marks say, else of the primary, else of another such replica."""
     get: Command = ("MGET", *keys)
     replicas = nodes.in_turn()
     for replica in replicas[:1]:
-        found = yield from _if_covered(nodes, replica, get, marks, clock)
+        found = yield from _if_covered(nodes, replica, get, marks, limit)
         if found is not None:
             return found
     try:
-        rows, after, had_all = yield from _at_primary(nodes, get, clock, marks)
+        rows, after, had_all = yield from _at_primary(nodes, get, limit, marks)
     except Unavailable:
         for replica in replicas[1:] or nodes.in_turn():
-            found = yield from _if_covered(nodes, replica, get, marks, clock)
+            found = yield from _if_covered(nodes, replica, get, marks, limit)
             if found is not None:
                 return found
         raise
     if had_all:
         return Reading(rows, after.marks())
     raise ConsistencyLost(
-        f"{nodes.place.shown}: data that this session has seen was lost (in a failover or restart); continue with "
+        f"{nodes.location.shown}: data that this session has seen was lost (in a failover or restart); continue with "
         "the error's .session",
         marks=after.marks(),
     )
 
 
 def _if_covered(
-    nodes: Nodes, replica: Address, get: Command, marks: Mapping[str, int], clock: Clock
+    nodes: Nodes, replica: Address, get: Command, marks: Mapping[str, int], limit: Deadline
 ) -> Plan[Reading | None]:
     """Rows of a replica; None where it does not have what the marks say."""
     commands = (_REPLICATION, get, _MARKER, _REPLICATION)
     try:
-        first, rows, marker, second = yield from one(Question(replica, commands, clock.left))
+        first, rows, marker, second = yield from one(Question(replica, commands, limit.left))
     except Unavailable:
         nodes.rest(replica)
         return None
-    before, after = place(first), place(second, marker=marker)
+    before, after = position_of(first), position_of(second, marker=marker)
     # one that says it is a primary is none that we know of: its history may be another
     if before.primary or before.id != after.id or covers(before, marks) is not Cover.YES:
         return None

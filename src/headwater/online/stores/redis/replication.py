@@ -29,7 +29,7 @@ class Cover(Enum):
 
 
 @dataclass(frozen=True)
-class Place:
+class ReplicationPosition:
     """Where a node is.
 
     Attributes:
@@ -64,13 +64,13 @@ class Place:
         return found
 
 
-def place(replication: bytes, server: bytes = b"", marker: Sequence[bytes | None] = ()) -> Place:
+def position_of(replication: bytes, server: bytes = b"", marker: Sequence[bytes | None] = ()) -> ReplicationPosition:
     """Where a node is, from INFO replication, of a primary INFO server too, and the marker's number and word."""
     fields = info(replication)
     primary = fields.get("role") == "master"
     offset = fields.get("master_repl_offset" if primary else "slave_repl_offset", "0")
     number, word = marker if len(marker) == 2 else (None, None)
-    return Place(
+    return ReplicationPosition(
         primary=primary,
         id=fields.get("master_replid", ""),
         offset=int(offset),
@@ -106,7 +106,7 @@ def of_shard(marks: Mapping[str, int], shard: str) -> dict[str, int]:
     )
 
 
-def covers(place: Place, marks: Mapping[str, int]) -> Cover:
+def covers(position: ReplicationPosition, marks: Mapping[str, int]) -> Cover:
     """Whether a node has all that marks say, as far as ids and offsets tell.
 
     UNKNOWN: an id that is neither the node's nor the one before it. Of a primary the markers decide then
@@ -114,15 +114,15 @@ def covers(place: Place, marks: Mapping[str, int]) -> Cover:
     """
     found = Cover.YES
     runs = [part for part in marks if part.startswith("p:")]
-    same_process = place.primary and place.before == NO_ID and runs == [f"p:{place.run}"]
+    same_process = position.primary and position.before == NO_ID and runs == [f"p:{position.run}"]
     for part, mark in marks.items():
-        if ":" in part or (part == place.id and mark <= place.offset):
+        if ":" in part or (part == position.id and mark <= position.offset):
             continue
-        if part == place.id:
+        if part == position.id:
             # a primary is never behind its own history: its data was put back
-            found = Cover.UNKNOWN if place.primary else Cover.NOT_YET
-        elif part == place.before and mark < place.switch:
-            found = found if place.offset >= mark else Cover.NOT_YET
+            found = Cover.UNKNOWN if position.primary else Cover.NOT_YET
+        elif part == position.before and mark < position.switch:
+            found = found if position.offset >= mark else Cover.NOT_YET
         elif mark or not same_process:
             # a primary that nobody followed is at 0, and takes another id when its first replica joins
             found = Cover.UNKNOWN
@@ -142,7 +142,9 @@ def only_markers(marks: Mapping[str, int]) -> bool:
     return bool(marks) and all(":" in part for part in marks)
 
 
-def has_all(primary: Place, marks: Mapping[str, int], seen: Sequence[tuple[int, str]], words: object) -> bool:
+def has_all(
+    primary: ReplicationPosition, marks: Mapping[str, int], seen: Sequence[tuple[int, str]], words: object
+) -> bool:
     """Whether a primary has all that marks say: by its ids and offset, else by the markers in its data.
 
     Args:
@@ -156,7 +158,7 @@ def has_all(primary: Place, marks: Mapping[str, int], seen: Sequence[tuple[int, 
     return isinstance(words, list) and bool(seen) and words == [word.encode() for _, word in seen]
 
 
-def distance(place: Place, marks: Mapping[str, int]) -> int:
+def distance(position: ReplicationPosition, marks: Mapping[str, int]) -> int:
     """How far a node that does not cover marks is behind them, in bytes; -1 where its history is another."""
-    wanted = marks.get(place.id, marks.get(place.before))
-    return -1 if wanted is None else max(1, wanted - place.offset)
+    wanted = marks.get(position.id, marks.get(position.before))
+    return -1 if wanted is None else max(1, wanted - position.offset)

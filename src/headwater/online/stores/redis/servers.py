@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from headwater.errors import HeadwaterError, was_closed
 from headwater.online.stores.redis.nodes import Node
 from headwater.online.stores.redis.reads import Plan, Question
-from headwater.online.stores.redis.url import Address, RedisPlace
+from headwater.online.stores.redis.url import Address, RedisLocation
 
 T = TypeVar("T")
 
@@ -16,11 +16,11 @@ class Servers:
     """Nodes by address.
 
     Args:
-        place: how to connect.
+        location: how to connect.
     """
 
-    def __init__(self, place: RedisPlace) -> None:
-        self.place = place
+    def __init__(self, location: RedisLocation) -> None:
+        self.location = location
         self._nodes: dict[tuple[Address, bool], Node] = {}
         self._closed = False
 
@@ -31,10 +31,10 @@ class Servers:
             Unavailable: all were closed.
         """
         if self._closed:
-            raise was_closed(f"{self.place.shown} was closed")
+            raise was_closed(f"{self.location.shown} was closed")
         node = self._nodes.get((address, sentinel))
         if node is None:
-            node = self._nodes.setdefault((address, sentinel), Node(self.place, address, sentinel=sentinel))
+            node = self._nodes.setdefault((address, sentinel), Node(self.location, address, sentinel=sentinel))
         return node
 
     def run(self, plan: Plan[T]) -> T:

@@ -15,7 +15,7 @@ from headwater.online.stores.redis.batches import SCRIPT_BYTES, SCRIPT_ROWS, WIN
 from headwater.online.stores.redis.errors import NotPrimary, NotReached
 from headwater.online.stores.redis.info import followers
 from headwater.online.stores.redis.nodes import Command, Node
-from headwater.online.stores.redis.reads import Clock, Nodes, find, strong
+from headwater.online.stores.redis.reads import Deadline, Nodes, find, strong
 from headwater.online.stores.redis.replication import (
     ANY_HISTORY,
     WORD_BITS,
@@ -26,7 +26,7 @@ from headwater.online.stores.redis.replication import (
     marker_mark,
     markers_of,
     only_markers,
-    place,
+    position_of,
 )
 from headwater.online.stores.redis.scripts import COMPARE, EPOCH, KEPT_MARKERS, MARKERS, PUT, PUT_META, Script
 from headwater.online.stores.redis.servers import Servers
@@ -61,7 +61,7 @@ class SingleRedis:
 
     @property
     def _shown(self) -> str:
-        return self._servers.place.shown
+        return self._servers.location.shown
 
     def _primary(self) -> Address:
         return self._found.primary or self._servers.run(find(self._found))
@@ -94,7 +94,7 @@ class SingleRedis:
 
     def multi_get(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """The primary's bytes under each key."""
-        return self._servers.run(strong(self._found, keys, False, Clock(None))).rows
+        return self._servers.run(strong(self._found, keys, False, Deadline(None))).rows
 
     def put(
         self, rows: Iterable[Row], seconds: int, until: Until | None, high_water: HighWater | None
@@ -183,7 +183,7 @@ class SingleRedis:
             self._last.marker = (0, None)
             lost = "the write was lost: another primary took over, or the primary lost its data"
             raise Unavailable(f"{self._shown}: {lost}")
-        return place(replication, server, last).marks()
+        return position_of(replication, server, last).marks()
 
     def _last_marker(self) -> tuple[int, bytes | None]:
         """What this thread's last write left behind it: the primary may be another one since."""
@@ -194,7 +194,7 @@ class SingleRedis:
         """As `Replicated.wait`."""
         number, word = self._last_marker()
         asked = (*waiting(WAITING, replicas, timeout), ("HMGET", MARKERS, "s", number))
-        _, count, (newest, found_word) = self._node().run(asked, timeout + self._servers.place.timeout)
+        _, count, (newest, found_word) = self._node().run(asked, timeout + self._servers.location.timeout)
         return int(count) if _still_there(number, word, newest, found_word) else 0
 
     def lag(self, marks: Mapping[str, int] | None) -> Mapping[str, int]:
@@ -213,7 +213,7 @@ class SingleRedis:
         """How far the primary is, which must have what marks say."""
         seen = markers_of(marks or {})
         server, replication, (newest, *words) = primary.run((_SERVER, _REPLICATION, _with_newest(seen)))
-        at = place(replication, server)
+        at = position_of(replication, server)
         has = only_markers(marks or {}) and _all_there(seen, newest, words)
         if marks is not None and not has and not has_all(at, marks, seen, words):
             lost = f"{primary.where}: the writes at these positions were lost (in a failover or restart)"
@@ -227,7 +227,7 @@ class SingleRedis:
             replication, (newest, *words) = self._servers.node(replica).run((_REPLICATION, _with_newest(seen)))
         except Unavailable:
             return -1
-        there = place(replication)
+        there = position_of(replication)
         # who has all that the primary has now has what the marks say, whatever history they are of
         if only_markers(marks):
             has = _all_there(seen, newest, words)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from headwater.online.stores.redis.url import Address, RedisPlace
+from headwater.online.stores.redis.url import Address, RedisLocation
 
 SLOTS = 16_384
 ALL_SLOTS = (1 << SLOTS) - 1
@@ -103,12 +103,12 @@ class Slots:
     """The cluster's map.
 
     Attributes:
-        place: the URL's.
+        location: the URL's.
         shards: in order of their first slots; none before the map was read.
         stale: whether it is to be read before it is used again.
     """
 
-    place: RedisPlace
+    location: RedisLocation
     shards: tuple[Shard, ...] = ()
     stale: bool = True
     _owners: list[Shard] = field(default_factory=list)
@@ -118,7 +118,9 @@ class Slots:
         spans: dict[Address, list[tuple[int, int]]] = {}
         replicas: dict[Address, tuple[Address, ...]] = {}
         for start, end, *nodes in ranges:
-            primary, *others = (((node[0] or b"").decode() or self.place.hosts[0][0], int(node[1])) for node in nodes)
+            primary, *others = (
+                ((node[0] or b"").decode() or self.location.hosts[0][0], int(node[1])) for node in nodes
+            )
             spans.setdefault(primary, []).append((int(start), int(end)))
             replicas[primary] = tuple(others)
         for slot, owner in (moved or {}).items():

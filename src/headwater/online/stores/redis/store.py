@@ -21,7 +21,7 @@ from headwater.online.stores.redis.servers import Servers
 from headwater.online.stores.redis.single import SingleRedis
 from headwater.online.stores.redis.slots import Slots
 from headwater.online.stores.redis.until import Until, elapsed
-from headwater.online.stores.redis.url import RedisPlace, parse_url
+from headwater.online.stores.redis.url import RedisLocation, parse_url
 from headwater.types import ConsistencyLevel
 
 
@@ -33,16 +33,16 @@ class RedisOnlineStore(OnlineStore):
     some.
 
     Args:
-        place: where Redis is; `from_url` reads one from a URL.
+        location: where Redis is; `from_url` reads one from a URL.
     """
 
     capabilities = Capabilities(levels=frozenset(ConsistencyLevel), expiry=True, max_row_bytes=MAX_ROW_BYTES)
 
-    def __init__(self, place: RedisPlace | str) -> None:
-        self.place = parse_url(place) if isinstance(place, str) else place
-        self._slots = Slots(self.place) if self.place.kind == "cluster" else None
-        self._nodes = Nodes(self.place)
-        self._servers = Servers(self.place)
+    def __init__(self, location: RedisLocation | str) -> None:
+        self.location = parse_url(location) if isinstance(location, str) else location
+        self._slots = Slots(self.location) if self.location.kind == "cluster" else None
+        self._nodes = Nodes(self.location)
+        self._servers = Servers(self.location)
         self._redis: SingleRedis | ClusterRedis = (
             SingleRedis(self._servers, self._nodes) if self._slots is None else ClusterRedis(self._servers, self._slots)
         )
@@ -53,14 +53,14 @@ class RedisOnlineStore(OnlineStore):
         return cls(parse_url(url, folder))
 
     def __repr__(self) -> str:
-        return f"<RedisOnlineStore {self.place.shown}>"
+        return f"<RedisOnlineStore {self.location.shown}>"
 
     def _until(self, until: int | None) -> Until | None:
         if until is None:
             return None
         left = until - ticker(self.clock)()
         if left < 0:
-            raise too_late(self.place.shown)
+            raise too_late(self.location.shown)
         return Until(elapsed() + left)
 
     def multi_get(self, keys: Sequence[bytes]) -> list[bytes | None]:
@@ -120,8 +120,8 @@ class RedisOnlineStore(OnlineStore):
             entries, used = entries + size, used + int(fields.get("used_memory", "0"))
             warnings += warnings_of(address, fields, info(persistence))
         return {
-            "kind": f"redis {self.place.kind}" if self.place.kind != "single" else "redis",
-            "place": self.place.shown,
+            "kind": f"redis {self.location.kind}" if self.location.kind != "single" else "redis",
+            "place": self.location.shown,
             "entries": max(0, entries),
             "bytes": used,
             "warnings": "; ".join(dict.fromkeys(warnings)),
@@ -129,8 +129,8 @@ class RedisOnlineStore(OnlineStore):
 
     def not_erased(self) -> Sequence[str]:
         return (
-            f"{self.place.shown}: snapshots and append-only files of Redis, and replicas that are away, hold rows that "
-            "were removed until Redis rewrites or drops them (BGREWRITEAOF, BGSAVE)",
+            f"{self.location.shown}: snapshots and append-only files of Redis, and replicas that are away, hold "
+            "rows that were removed until Redis rewrites or drops them (BGREWRITEAOF, BGSAVE)",
         )
 
     def close(self) -> None:
@@ -166,4 +166,4 @@ class RedisOnlineStore(OnlineStore):
 
     def asynchronous(self) -> RedisReads:
         """Reads for the running event loop."""
-        return RedisReads(self.place)
+        return RedisReads(self.location)

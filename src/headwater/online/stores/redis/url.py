@@ -46,7 +46,7 @@ _IN_FRONT = {
 
 
 @dataclass(frozen=True)
-class RedisPlace:
+class RedisLocation:
     """What a URL says.
 
     Attributes:
@@ -80,7 +80,7 @@ class RedisPlace:
 
     @property
     def shown(self) -> str:
-        """The place without what is secret."""
+        """The location without secrets, for messages."""
         hosts = ",".join(f"{host}:{port}" for host, port in self.hosts)
         path = (
             f"/{self.service}/{self.db}" if self.kind == "sentinel" else "" if self.kind == "cluster" else f"/{self.db}"
@@ -89,7 +89,7 @@ class RedisPlace:
         return f"{scheme}://{hosts}{path}"
 
 
-def parse_url(url: str, folder: Path = Path()) -> RedisPlace:
+def parse_url(url: str, folder: Path = Path()) -> RedisLocation:
     """What a URL says; files of certificates are relative to the folder.
 
     Raises:
@@ -116,7 +116,7 @@ def parse_url(url: str, folder: Path = Path()) -> RedisPlace:
     service = path.pop(0) if kind == "sentinel" and path and not path[0].isdigit() else ""
     if kind == "sentinel" and not service:
         raise ConfigError(f"[online] url: {FORMS[2]}: the name of the primary is missing")
-    return RedisPlace(
+    return RedisLocation(
         kind=kind,
         hosts=tuple(dict.fromkeys(named)),
         service=service,

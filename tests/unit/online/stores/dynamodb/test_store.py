@@ -66,7 +66,7 @@ def item(dynamodb_server):
     """The item under a key, by the vendor's client."""
 
     def item(store, key):
-        return dynamodb_server.client.get_item(TableName=store.place.table, Key=address(key)).get("Item")
+        return dynamodb_server.client.get_item(TableName=store.location.table, Key=address(key)).get("Item")
 
     return item
 
@@ -89,9 +89,9 @@ def test_a_table_is_made_ready_to_use_and_left_as_it_is(make, dynamodb_server):
     store.put([(key, row)])
     store.provision()
     assert store.multi_get([key]) == [row]
-    table = dynamodb_server.client.describe_table(TableName=store.place.table)["Table"]
+    table = dynamodb_server.client.describe_table(TableName=store.location.table)["Table"]
     assert table["BillingModeSummary"]["BillingMode"] == "PAY_PER_REQUEST"
-    told = dynamodb_server.client.describe_time_to_live(TableName=store.place.table)["TimeToLiveDescription"]
+    told = dynamodb_server.client.describe_time_to_live(TableName=store.location.table)["TimeToLiveDescription"]
     assert (told["TimeToLiveStatus"], told["AttributeName"]) == ("ENABLED", "t")
     assert store.info()["warnings"] == "" and store.info()["kind"] == "dynamodb"
 
@@ -119,7 +119,7 @@ def test_a_read_says_that_the_table_is_not_there(make, dynamodb_server, asynchro
             row = plain_row(1)
             store.put([row])
             assert ask(STRONG).rows == [row[1]]
-            dynamodb_server.client.delete_table(TableName=store.place.table)
+            dynamodb_server.client.delete_table(TableName=store.location.table)
 
 
 @pytest.mark.parametrize("retries", [0, 1, 5])
@@ -136,7 +136,7 @@ def test_the_patience_bounds_a_read_whatever_retries_are_set(make, dynamodb_serv
 
 def test_writers_that_come_first_make_one_table(make):
     stores = [make()]
-    stores += [DynamoDBOnlineStore(stores[0].place) for _ in range(3)]
+    stores += [DynamoDBOnlineStore(stores[0].location) for _ in range(3)]
     with ThreadPoolExecutor(4) as pool:
         applied = list(pool.map(lambda store: store.put(plain_rows([Order(1)] * 3)), stores))
     assert [len(outcomes) for outcomes in applied] == [3] * 4 and {APPLIED} == {*chain(*applied)}
@@ -155,7 +155,7 @@ def test_a_table_is_not_made_where_that_is_not_allowed(make):
 def test_the_table_of_another_program_is_refused(make, dynamodb_server):
     store = make()
     dynamodb_server.client.create_table(
-        TableName=store.place.table,
+        TableName=store.location.table,
         KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
         AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
         BillingMode="PAY_PER_REQUEST",
@@ -168,7 +168,7 @@ def test_the_table_of_another_program_is_refused(make, dynamodb_server):
 def test_a_table_that_keeps_what_expired_or_has_a_limit_is_told(make, dynamodb_server):
     store = make(create="false")
     dynamodb_server.client.create_table(
-        TableName=store.place.table,
+        TableName=store.location.table,
         KeySchema=[{"AttributeName": "p", "KeyType": "HASH"}, {"AttributeName": "k", "KeyType": "RANGE"}],
         AttributeDefinitions=[{"AttributeName": name, "AttributeType": "B"} for name in ("p", "k")],
         ProvisionedThroughput={"ReadCapacityUnits": 5, "WriteCapacityUnits": 5},
@@ -259,9 +259,9 @@ def test_each_put_is_the_guards(make_one, steps, first):
     if isinstance(first, tuple):
         order, through = first
         stored = first_codec(plain_row(1, order, "a")[1], through)
-        client.put_item(TableName=store.place.table, Item=item_of_the_first_release(key, stored))
+        client.put_item(TableName=store.location.table, Item=item_of_the_first_release(key, stored))
     elif first is not None:
-        client.put_item(TableName=store.place.table, Item={**address(key), "r": {"B": first}})
+        client.put_item(TableName=store.location.table, Item={**address(key), "r": {"B": first}})
     for step in steps:
         assert store.multi_get([key]) == [stored]
         if len(step) == 2:
@@ -304,10 +304,10 @@ def make_one(make, dynamodb_server):
 def test_a_row_stored_in_one_piece_is_still_guarded(make_one):
     store, client, key = make_one
     _, row = plain_row(1, Order(5))
-    client.put_item(TableName=store.place.table, Item={**address(key), "r": {"B": row}})
+    client.put_item(TableName=store.location.table, Item={**address(key), "r": {"B": row}})
     assert not store.compare_and_put(key, 0, row) and not store.compare_and_put(key, 1, row)
     assert store.put([plain_row(1, Order(4)), plain_row(1, Order(6))]) == [SUPERSEDED, APPLIED]
-    client.put_item(TableName=store.place.table, Item={**address(key), "r": {"B": row}})
+    client.put_item(TableName=store.location.table, Item={**address(key), "r": {"B": row}})
     assert store.compare_and_put(key, sequence_of(row), None) and store.multi_get([key]) == [None]
 
 
@@ -328,7 +328,7 @@ def _asked(store, level):
     wire.send = lambda request: (sent.append(msgspec.json.decode(request.body)), send(request))[1]
     store.read([key_of(n) for n in range(150)] * 2, level, {})
     del wire.send
-    return [request["RequestItems"][store.place.table] for request in sent]
+    return [request["RequestItems"][store.location.table] for request in sent]
 
 
 @pytest.mark.parametrize("level", list(ConsistencyLevel))
@@ -661,7 +661,7 @@ def test_more_entries_than_a_transaction_takes_are_refused_whole(make):
 def test_a_table_restored_from_a_backup_is_another_life(make, dynamodb_server):
     store, key = make(), META + b"w"
     store.provision()
-    described = dynamodb_server.client.describe_table(TableName=store.place.table)["Table"]
+    described = dynamodb_server.client.describe_table(TableName=store.location.table)["Table"]
     table = {"Table": {name: described[name] for name in ("TableStatus", "KeySchema", "AttributeDefinitions")}}
 
     def restored(number):

@@ -1,11 +1,11 @@
 import pytest
 
 from headwater.errors import ConfigError
-from headwater.online.stores.dynamodb.url import DynamoDBPlace, parse_url
+from headwater.online.stores.dynamodb.url import DynamoDBLocation, parse_url
 
 
 def test_defaults():
-    assert parse_url("dynamodb://eu-west-1") == DynamoDBPlace(region="eu-west-1")
+    assert parse_url("dynamodb://eu-west-1") == DynamoDBLocation(region="eu-west-1")
     assert parse_url("dynamodb://").region == ""
 
 

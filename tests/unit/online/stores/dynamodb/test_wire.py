@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from headwater.errors import ConfigError, Unavailable
 from headwater.online.stores.dynamodb.calls import Lost, Request, Response
 from headwater.online.stores.dynamodb.store import DynamoDBOnlineStore
-from headwater.online.stores.dynamodb.url import DynamoDBPlace
+from headwater.online.stores.dynamodb.url import DynamoDBLocation
 from headwater.online.stores.dynamodb.wire import AsyncWire, Signer, Wire
 from tests.servers.http_proxy import HTTPProxy
 
@@ -94,7 +94,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _place(endpoint, **options):
-    return DynamoDBPlace("eu-west-1", endpoint=endpoint, **options)
+    return DynamoDBLocation("eu-west-1", endpoint=endpoint, **options)
 
 
 def test_a_connection_is_used_again_while_it_is_open():
@@ -218,29 +218,29 @@ def test_an_emulator_on_this_machine_takes_any_credentials(nothing):
 
 def test_region_and_endpoint_come_from_the_usual_places(nothing, monkeypatch):
     with pytest.raises(ConfigError, match="AWS_REGION"):
-        Wire(DynamoDBPlace())
+        Wire(DynamoDBLocation())
     monkeypatch.setenv("AWS_REGION", "cn-north-1")
-    assert Wire(DynamoDBPlace())._signer.host == "dynamodb.cn-north-1.amazonaws.com.cn"
-    assert Wire(DynamoDBPlace("eu-west-1"))._signer.host == "dynamodb.eu-west-1.amazonaws.com"
+    assert Wire(DynamoDBLocation())._signer.host == "dynamodb.cn-north-1.amazonaws.com.cn"
+    assert Wire(DynamoDBLocation("eu-west-1"))._signer.host == "dynamodb.eu-west-1.amazonaws.com"
     for region, host in {
         "us-gov-west-1": "dynamodb.us-gov-west-1.amazonaws.com",
         "us-iso-east-1": "dynamodb.us-iso-east-1.c2s.ic.gov",
         "xx-newer-1": "dynamodb.xx-newer-1.amazonaws.com",
     }.items():
-        assert Wire(DynamoDBPlace(region))._signer.host == host
+        assert Wire(DynamoDBLocation(region))._signer.host == host
     monkeypatch.setenv("AWS_USE_FIPS_ENDPOINT", "true")
-    assert Wire(DynamoDBPlace("us-east-1"))._signer.host == "dynamodb-fips.us-east-1.amazonaws.com"
+    assert Wire(DynamoDBLocation("us-east-1"))._signer.host == "dynamodb-fips.us-east-1.amazonaws.com"
     monkeypatch.setenv("AWS_USE_DUALSTACK_ENDPOINT", "true")
-    assert Wire(DynamoDBPlace("us-east-1"))._signer.host == "dynamodb-fips.us-east-1.api.aws"
+    assert Wire(DynamoDBLocation("us-east-1"))._signer.host == "dynamodb-fips.us-east-1.api.aws"
     monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:1")
-    assert Wire(DynamoDBPlace("eu-west-1"))._signer.port == 1
+    assert Wire(DynamoDBLocation("eu-west-1"))._signer.port == 1
 
 
 def test_a_profile_that_is_not_there_is_named(nothing):
     with pytest.raises(ConfigError, match="nobody"):
-        Wire(DynamoDBPlace("eu-west-1", profile="nobody"))
+        Wire(DynamoDBLocation("eu-west-1", profile="nobody"))
     with pytest.raises(ConfigError, match="nobody"):
-        AsyncWire(DynamoDBPlace("eu-west-1", profile="nobody"))
+        AsyncWire(DynamoDBLocation("eu-west-1", profile="nobody"))
 
 
 def _sent(place):

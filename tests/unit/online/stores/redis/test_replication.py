@@ -5,7 +5,7 @@ import pytest
 from headwater.online.stores.redis.replication import (
     NO_ID,
     Cover,
-    Place,
+    ReplicationPosition,
     covers,
     distance,
     has_all,
@@ -14,18 +14,18 @@ from headwater.online.stores.redis.replication import (
     markers_of,
     of_shard,
     only_markers,
-    place,
+    position_of,
 )
 
 A, B = "a" * 40, "b" * 40
 
 
 def primary(**fields):
-    return Place(primary=True, **{"id": A, "offset": 100, "run": "one", **fields})
+    return ReplicationPosition(primary=True, **{"id": A, "offset": 100, "run": "one", **fields})
 
 
 def replica(**fields):
-    return Place(primary=False, **{"id": A, "offset": 100, **fields})
+    return ReplicationPosition(primary=False, **{"id": A, "offset": 100, **fields})
 
 
 @pytest.mark.parametrize(
@@ -63,8 +63,8 @@ def test_a_place_is_read_from_info():
         b"# Replication\r\nrole:master\r\nmaster_replid:%s\r\nmaster_replid2:%s\r\nmaster_repl_offset:12\r\n"
         b"second_repl_offset:5\r\n" % (A.encode(), B.encode())
     )
-    found = place(text, b"run_id:one\r\n", [b"3", b"00abcdef"])
-    assert found == Place(True, A, 12, B, 5, "one", (3, "00abcdef"), most=12)
+    found = position_of(text, b"run_id:one\r\n", [b"3", b"00abcdef"])
+    assert found == ReplicationPosition(True, A, 12, B, 5, "one", (3, "00abcdef"), most=12)
     assert found.marks() == {A: 12, "p:one": 12, f"m:{A}": 0x300ABCDEF}
     assert found.marks("0/") == {f"0/{A}": 12, "0/p:one": 12, f"0/m:{A}": 0x300ABCDEF}
 
@@ -75,14 +75,14 @@ def test_a_replica_counts_what_it_has_applied():
         b"master_repl_offset:11\r\nmaster_replid:%s\r\nmaster_replid2:%s\r\nsecond_repl_offset:-1\r\n"
         % (A.encode(), NO_ID.encode())
     )
-    found = place(text, marker=[None, None])
+    found = position_of(text, marker=[None, None])
     assert (found.primary, found.offset, found.run, found.marker, found.linked) == (False, 9, "", None, True)
-    assert not place(text.replace(b"status:up", b"status:down")).linked
+    assert not position_of(text.replace(b"status:up", b"status:down")).linked
 
 
 def test_a_replica_that_waits_for_a_copy_may_show_more_than_it_says_it_has():
     text = b"role:slave\r\nslave_repl_offset:1\r\nmaster_repl_offset:80\r\nmaster_replid:%s\r\n" % A.encode()
-    found = place(text)
+    found = position_of(text)
     assert covers(found, {A: 2}) is Cover.NOT_YET and found.marks() == {A: 80}
 
 
