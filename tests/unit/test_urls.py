@@ -174,6 +174,6 @@ def test_schemes() -> None:
 @pytest.mark.parametrize("value", [["redis://:s3cret@h"], 5])
 def test_a_setting_that_is_no_text_is_not_shown(value: Any, tmp_path: Path) -> None:
     (tmp_path / "headwater.toml").write_text(f"[online]\nurl = {json.dumps(value)}\n")
-    with pytest.raises(ConfigError, match=r"online\.url: must be a text") as refused:
+    with pytest.raises(ConfigError, match=r"online\.url: must be a non-empty text") as refused:
         load_settings(tmp_path, environ={})
     assert "s3cret" not in str(refused.value)
