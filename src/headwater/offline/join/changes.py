@@ -108,10 +108,10 @@ class _Window:
     def select(self, *columns: Tree, nulls: bool = False) -> exp.Select:
         """Columns of the rows r, of the wanted keys alone."""
         rows = self.rows.narrow(self.lower, self.upper, nulls=nulls)
-        select = exp.select(*columns).from_(rows.subquery("r"))
+        select = exp.select(*columns, copy=False).from_(rows.subquery("r", copy=False), copy=False)
         if self.wanted is not None:
             same = [column(k, "w").eq(column(k, "r")) for k in self.one_of]
-            select = select.join(exp.to_table(self.wanted).as_("w"), on=exp.and_(*same), join_type="semi")
+            select = select.join(exp.to_table(self.wanted).as_("w"), on=exp.and_(*same), join_type="semi", copy=False)
         return select
 
 
@@ -146,7 +146,7 @@ def _counted(space: Workspace, window: _Window, counts: ChangeCounts) -> Packing
         return exp.CountIf(this=condition)
 
     def over(function: type[exp.AggFunc], name: str) -> Tree:
-        return function(this=exp.Case().when(taken, column(name, "r")))
+        return function(this=exp.Case().when(taken, column(name, "r"), copy=False))
 
     query = window.select(
         count(taken),
@@ -175,9 +175,9 @@ def _newest(space: Workspace, window: _Window, packing: Packing) -> str:
     if packing.fits and space.powers.packed is not None:
         packed = packing.pack(column("event", "r"), column("created", "r"), column("ordinal", "r"))
         greatest, low = exp.Max(this=column("p")), exp.Max(this=packing.inverted(column("p")))
-        rows = window.select(*keys, packed.as_("p")).where(*conditions).subquery("q")
-        found = exp.select(greatest.as_("best"), low.as_("low")).from_(rows)
-        found = found.group_by(*[column(k) for k in window.one_of])
+        rows = window.select(*keys, packed.as_("p")).where(*conditions, copy=False).subquery("q", copy=False)
+        found = exp.select(greatest.as_("best"), low.as_("low")).from_(rows, copy=False)
+        found = found.group_by(*[column(k) for k in window.one_of], copy=False)
         tie = packing.ordinal(column("best")).neq(packing.ordinal(packing.inverted(column("low"))))
         best = column("best")
         query = exp.select(
@@ -185,7 +185,7 @@ def _newest(space: Workspace, window: _Window, packing: Packing) -> str:
             packing.event(best).as_("event"),
             packing.created(best).as_("created"),
             tie.as_("tie"),
-        ).from_(found.subquery("b"))
+        ).from_(found.subquery("b", copy=False), copy=False)
     else:
         query = _ranked(window, keys, conditions)
     space.create("newest", query)

@@ -111,9 +111,9 @@ def _all(*conditions: Tree | None) -> Tree:
 
 def ranges(join: Join) -> exp.Select:
     """The least and greatest event and created time of the rows that the join may read: one row of four."""
-    rows = join.rows.narrow(join.lower, join.upper).subquery("r")
+    rows = join.rows.narrow(join.lower, join.upper).subquery("r", copy=False)
     values = [f(this=column(c)) for c in ("event", "created") for f in (exp.Min, exp.Max)]
-    return exp.select(*values).from_(rows).where(reach(join))
+    return exp.select(*values).from_(rows, copy=False).where(reach(join), copy=False)
 
 
 def reach(join: Join) -> Tree:
@@ -134,7 +134,8 @@ def candidates(join: Join) -> exp.Select:
     names = [*join.rows.key_names, "event", "created", "ordinal"]
     if join.rows.hidden is not None:
         names.append("until")
-    return exp.select(*[column(name, "r") for name in names]).from_(rows.subquery("r")).where(reach(join))
+    select = exp.select(*[column(name, "r") for name in names]).from_(rows.subquery("r", copy=False), copy=False)
+    return select.where(reach(join), copy=False)
 
 
 def packed(packing: Packing) -> Tree:
@@ -146,8 +147,8 @@ def pick_pairs(join: Join, packing: Packing) -> exp.Select:
     """`picked` by hash join and the greatest packed number."""
     pairs = (
         exp.select(column("rn", "s"), packed(packing).as_("p"))
-        .from_(join.spine_rows().subquery("s"))
-        .join(candidates(join).subquery("r"), on=join.counting())
+        .from_(join.spine_rows().subquery("s", copy=False), copy=False)
+        .join(candidates(join).subquery("r", copy=False), on=join.counting(), copy=False)
     )
     return greatest(pairs, packing)
 
@@ -165,7 +166,7 @@ def greatest(pairs: exp.Select, packing: Packing, strongest: str | None = None) 
         exp.Max(this=column("p")).as_("best"),
         exp.Max(this=packing.inverted(column("p"))).as_("low"),
     )
-    found = found.from_(pairs.subquery("q")).group_by(column("rn"))
+    found = found.from_(pairs.subquery("q", copy=False), copy=False).group_by(column("rn"), copy=False)
     best, low = column("best"), column("low")
     another = packing.ordinal(best).neq(packing.ordinal(packing.inverted(low)))
     tied = exp.Case().when(another, packing.created(best))
@@ -173,7 +174,7 @@ def greatest(pairs: exp.Select, packing: Packing, strongest: str | None = None) 
     if strongest is not None:
         found = found.select(exp.Max(this=column(strongest)).as_(strongest, quoted=True))
         columns.append(column(strongest))
-    return exp.select(column("rn"), *columns).from_(found.subquery("b"))
+    return exp.select(column("rn"), *columns).from_(found.subquery("b", copy=False), copy=False)
 
 
 def pick_ranked(join: Join, only: Tree | None = None) -> exp.Select:

@@ -188,10 +188,10 @@ class ViewRelations:
             columns += [part.features[name].copy().as_(f"f{i}") for i, name in enumerate(features)]
             if event_id:
                 columns.append((exp.Null() if part.event_id is None else part.event_id.copy()).as_("event_id"))
-            select = _within(exp.select(*columns).from_(part.table.copy()), part, lower, upper)
+            select = _within(exp.select(*columns, copy=False).from_(part.table.copy(), copy=False), part, lower, upper)
             if not nulls:
                 needed = [*part.keys, part.event, part.created]
-                select = select.where(*[is_not_null(e) for e in needed if e is not None])
+                select = select.where(*[is_not_null(e.copy()) for e in needed if e is not None], copy=False)
             queries.append(select)
         return union_all(queries)
 
@@ -242,7 +242,7 @@ class ViewRelations:
                 values += [k.copy().as_(f"k{i}") for i, k in enumerate(part.keys)] or [big(0).as_("k0")]
             if times:
                 values += self._times(part)
-            select = exp.select(ordinal.copy().as_("ordinal"), *values).from_(part.table.copy())
+            select = exp.select(ordinal.copy().as_("ordinal"), *values, copy=False).from_(part.table.copy(), copy=False)
             queries.append(_within(select, part, lower, upper))
         return union_all(queries)
 
@@ -252,7 +252,7 @@ def _within(select: exp.Select, part: Relation, lower: int | None, upper: int | 
     if part.event_range is None or (lower is None and upper is None):
         return select
     reach = part.event_range(lower, upper)
-    return select if reach is None else select.where(reach)
+    return select if reach is None else select.where(reach, copy=False)
 
 
 def key_form(dtype: DType) -> pa.DataType:
