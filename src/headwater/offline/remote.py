@@ -151,11 +151,15 @@ class RemoteWorkspace:
         self.backend = backend
         self.words = backend.words
         self.powers = backend.powers
-        self.statements: list[str] = []
+        self._own: list[str] = []
         self._embedded = embedded
         self._names = itertools.count()
         # temporary tables of several runs may share one room
         self._prefix = f"hw_{secrets.token_hex(6)}"
+
+    @property
+    def statements(self) -> Sequence[str]:
+        return [*self._embedded.statements, *self._own]
 
     @property
     def settler(self) -> Workspace:
@@ -172,7 +176,7 @@ class RemoteWorkspace:
             if isinstance(window.this, exp.RowNumber) and window.args.get("order") is None:
                 # most engines number rows in any order only where the order says so
                 window.set("order", exp.Order(expressions=[exp.Ordered(this=exp.Null())]))
-        self.statements.append(f"CREATE TABLE {self.table(name)} AS {self._shown(query)}")
+        self._own.append(f"CREATE TABLE {self.table(name)} AS {self._shown(query)}")
         self.backend.create(self.table(name), query)
 
     def drop(self, *tables: str) -> None:
@@ -180,11 +184,11 @@ class RemoteWorkspace:
             self.backend.drop(table)
 
     def rows(self, query: exp.Query) -> list[tuple[object, ...]]:
-        self.statements.append(self._shown(query))
+        self._own.append(self._shown(query))
         return self.backend.rows(query)
 
     def stream(self, query: exp.Query, schema: pa.Schema, rows: int) -> Iterator[pa.RecordBatch]:
-        self.statements.append(self._shown(query))
+        self._own.append(self._shown(query))
         return self.backend.batches(query, schema, rows)
 
     def _shown(self, query: exp.Query) -> str:

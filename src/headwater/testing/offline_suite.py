@@ -37,7 +37,7 @@ from headwater.testing.forms import LAYOUTS, as_csv, as_frame, as_push, as_query
 from headwater.testing.oracle import Fact, OracleView, changes, counts, facts
 from headwater.testing.pools import MIDNIGHT
 from headwater.testing.strategies import entity_cases, history_cases, log_instants, view_cases
-from headwater.types import Float64, Int32, String
+from headwater.types import Float64, Int32, Int64, String
 
 EXAMPLES = settings(
     max_examples=20 * SCALE,
@@ -388,6 +388,19 @@ class OwnTablesSuite:
         lacking = in_exact_types(view, view.source.table.drop_columns(["x"]))
         with pytest.raises(SourceError, match="'x'"):
             engine.history(case.request(sources={"dense": self._source_of(lacking, view.source, place)}))
+
+    def test_a_value_that_does_not_fit_its_dtype_is_refused(self, engine: OfflineEngine, place: Place) -> None:
+        rows = pa.table({"thing": pa.array([1, 2]), "at": _instants([0, 0]), "n": pa.array([1, 2**40])})
+        source = self.own_source(place(rows, _own_name()), event_time="at")
+        thing = Entity("thing", join_keys={"thing": Int64})
+        view = FeatureView("v", entity=thing, source=source, features=[Feature("n", Int32)], version="1.0.0")
+        case = ViewCase(FeatureSelection(view), OracleView({"n": None}))
+        spine = pa.table({"thing": [1, 2], "timestamp": _instants([1, 1])})
+        with pytest.raises(SourceError, match=f"'n'.*{2**40}"):
+            run(engine, HistoryCase((case,), spine).request())
+        record = ViewRecord("v", {"1.0.0": ViewVersion(view, False, from_micros(0), from_micros(0))}, "1.0.0")
+        (problem,) = engine.check_values(ViewInput(whole_view(record, record.version()), source), 5)
+        assert str(2**40) in problem
 
     @FEW
     @given(case=history_cases(max_views=2))

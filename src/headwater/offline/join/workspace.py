@@ -47,7 +47,11 @@ class Workspace(Protocol):
 
     words: Words
     powers: Powers
-    statements: list[str]
+
+    @property
+    def statements(self) -> Sequence[str]:
+        """Every statement so far, in order."""
+        ...
 
     @property
     def settler(self) -> Workspace:
