@@ -261,8 +261,12 @@ class Claims:
         entries |= {key: pack_log_id(self._project, self.log_id), token: new_token(), self._location_key: here}
         if not self.online.put_meta(entries, expected={key: data, token: old, self._location_key: known}):
             raise Unavailable("the online store was written to while it was taken over; nothing was changed, try again")
-        self._looked, self._read_until = None, 0.0
+        self.look_again()
         return position
+
+    def look_again(self) -> None:
+        """Let the next write and the next read look whose the online store is, however lately that was seen."""
+        self._looked, self._read_until = None, 0.0
 
     def renew_token(self) -> None:
         """Begin another epoch of the online store: sessions and runs of the one before end."""

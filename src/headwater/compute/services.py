@@ -98,8 +98,7 @@ class Services(forks.OfOneProcess):
     @leaves_nothing
     def reader(self, features: Any, full_names: bool | None = None) -> PreparedReader:
         """The reader of some features, which is kept for the next read of the same."""
-        key = self._key(features, full_names)
-        reader = self._kept(key)
+        key, reader = self._find(features, full_names)
         if reader is None:
             # the read that follows looks whose the store is: one that hangs is waited for once
             reader = PreparedReader(self._context, self, features, full_names=full_names, look=False)
@@ -108,17 +107,16 @@ class Services(forks.OfOneProcess):
 
     def kept_reader(self, features: Any, full_names: bool | None = None) -> PreparedReader | None:
         """The reader that is kept for some features; None where none is."""
-        return self._kept(self._key(features, full_names))
+        return self._find(features, full_names)[1]
 
-    def _key(self, features: Any, full_names: bool | None) -> Any:
+    def _find(self, features: Any, full_names: bool | None) -> tuple[Any, PreparedReader | None]:
+        """What the reader of some features is kept under, and the reader."""
         features = tuple(features) if isinstance(features, list) else features
-        return features, full_names, self._context.registry.snapshot().revision
-
-    def _kept(self, key: Any) -> PreparedReader | None:
+        key = (features, full_names, self._context.registry.snapshot().revision)
         try:
-            return self._readers.get(key)
+            return key, self._readers.get(key)
         except TypeError:  # a set, say, has no hash
-            return None
+            return key, None
 
     def _keep(self, key: Any, reader: PreparedReader) -> None:
         with suppress(TypeError), self._lock:

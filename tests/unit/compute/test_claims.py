@@ -113,11 +113,11 @@ def test_another_logs_rows_are_refused_for_reads_and_writes_until_they_are_claim
         second.materialize()
         # rows and deletes of the other log stay until they are replaced, or force removes them
         assert online(second, "JFK", "EWR", "SFO") == [-5.0, None, 55.0]
-        first.context.claims._looked = None
+        first.context.claims.look_again()
         for call in (lambda: first.write("weather", [row("JFK", 1.0, 3)]), first.materialize):
             with pytest.raises(LogMismatch):
                 call()
-        first.context.claims._read_until = 0.0
+        first.context.claims.look_again()
         with pytest.raises(LogMismatch):
             reader.read(["JFK"])
         second.materialize(force=True)

@@ -338,7 +338,7 @@ def test_the_first_read_of_a_store_that_hangs_waits_once(hanging) -> None:
 def test_the_first_read_of_a_store_that_hangs_keeps_its_deadline(hanging) -> None:
     store, server = hanging
     reader = store.prepare(["seen:n"])
-    store.context.claims._read_until = 0.0
+    store.context.claims.look_again()
     server.pause()
     began = time.monotonic()
     assert reader.read([1], deadline="200ms").statuses["n"] == [hw.Status.UNAVAILABLE]
@@ -348,7 +348,7 @@ def test_the_first_read_of_a_store_that_hangs_keeps_its_deadline(hanging) -> Non
     assert not store.context.claims.reads_due
 
     async def read() -> None:
-        store.context.claims._read_until = 0.0
+        store.context.claims.look_again()
         other = hw.AsyncFeatureStore.of(store)
         server.pause()
         began = time.monotonic()
