@@ -26,7 +26,10 @@ def linear(age: float | NDArray[Any], sla: float) -> float | NDArray[np.float64]
 
     Args:
         age: now − event time, in any unit; a negative age counts as 0, NaN gives NaN.
-        sla: the freshness SLA in the same unit; with 0, only what has no age is fresh.
+        sla: the freshness SLA in the same unit; with 0, only an age of 0 is fresh.
+
+    Returns:
+        A number from 0 to 1, or a float64 array of the shape of `age`.
     """
     if sla <= 0:
         fresh: NDArray[np.float64] = np.where(np.asarray(age) > 0, 0.0, 1.0)
@@ -47,6 +50,9 @@ def exponential(age: float | NDArray[Any], half_life: float) -> float | NDArray[
     Args:
         age: now − event time, in any unit; a negative age counts as 0, NaN gives NaN.
         half_life: in the same unit, greater than 0.
+
+    Returns:
+        A number from 0 to 1, or a float64 array of the shape of `age`.
     """
     if isinstance(age, np.ndarray):
         score: NDArray[np.float64] = np.exp2(-np.maximum(age, 0) / half_life)

@@ -24,13 +24,17 @@ Floats = NDArray[np.float64]
 
 
 def consistency(a: Any, b: Any, kind: FeatureKind | str = FeatureKind.NUMERICAL) -> float:
-    """How alike two values are, from 0 to 1.
+    """How similar two values are.
 
-    A NaN is a value: two of them are alike, one beside a number is not; the same of infinities.
+    NaN and the infinities are values: NaN equals NaN and differs from every number.
 
     Args:
-        a, b: numbers (numerical), any values (categorical), or sequences of numbers (embedding); None is NULL.
+        a: a number (numerical), any value (categorical), or a sequence of numbers (embedding); None is NULL.
+        b: the value to compare it with, of the same kind.
         kind: how they are compared.
+
+    Returns:
+        A number from 0 (different) to 1 (equal).
     """
     kind = FeatureKind(kind)
     if a is None or b is None:
@@ -74,7 +78,8 @@ def consistency_column(a: Column, b: Column, kind: FeatureKind | str = FeatureKi
     """`consistency` of each pair of two columns of one length.
 
     Args:
-        a, b: Arrow or NumPy arrays (a NaN is a value) or lists (None is NULL).
+        a: an Arrow or NumPy array (NaN is a value) or a list (None is NULL).
+        b: the column to compare it with, of the same length.
         kind: how they are compared.
 
     Returns:
@@ -165,11 +170,15 @@ def skew(a: Column, b: Column, kind: FeatureKind | str = FeatureKind.NUMERICAL) 
     """Mean |a - b| of two columns over the pairs of which neither is NULL; None where there is no such pair.
 
     Of categories |a - b| is 1 where they differ, of embeddings the mean over their elements (1 where lengths differ);
-    a NaN or infinity beside another value makes it infinite.
+    a NaN or infinity paired with another value makes it infinite.
 
     Args:
-        a, b: Arrow or NumPy arrays or lists, of one length.
+        a: an Arrow or NumPy array, or a list.
+        b: the column to compare it with, of the same length.
         kind: how they are compared.
+
+    Returns:
+        The mean, or None if every pair has a NULL.
 
     Raises:
         ValueError: columns of different lengths.

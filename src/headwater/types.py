@@ -319,7 +319,14 @@ class FeatureKind(enum.StrEnum):
 
     @classmethod
     def of(cls, dtype: DType) -> FeatureKind:
-        """The kind that follows from a dtype."""
+        """The kind that a dtype implies.
+
+        Args:
+            dtype: the dtype of a feature.
+
+        Returns:
+            EMBEDDING for embeddings, NUMERICAL for numbers, else CATEGORICAL.
+        """
         if dtype.name == "embedding":
             return cls.EMBEDDING
         numbers = dtype.numeric and dtype.name != "bool"

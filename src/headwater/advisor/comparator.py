@@ -49,7 +49,7 @@ class FeatureStoreArchitectureComparator:
         seed: int = SEED,
         draws: int = DRAWS,
     ) -> ArchitectureComparison:
-        """Scores every system, says how it fits, recommends one, and says what would change that.
+        """Score every system, state how it fits, recommend one, and state what would change that.
 
         A system that is only maintained, or closed to new users, is recommended only with `allow_closed`.
 
@@ -59,6 +59,9 @@ class FeatureStoreArchitectureComparator:
             systems: the systems to compare; None: all that there are profiles of.
             seed: of the random weightings and draws.
             draws: how many there are.
+
+        Returns:
+            The comparison: scores, fit, recommendation with its reasons, and sensitivity.
 
         Raises:
             UsageError: an unknown requirement, need or system (with the nearest name), or a value that is not possible.

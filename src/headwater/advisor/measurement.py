@@ -138,14 +138,31 @@ class Measurement:
     format: int = field(default=FORMAT, kw_only=True)
 
     def figure(self, name: str, batch: int = 0, of: str = "") -> MeasuredFigure | None:
-        """A figure; None where it is not there."""
+        """One measured figure.
+
+        Args:
+            name: the figure's name, e.g. `read_p50_ms`.
+            batch: the number of keys per read, for figures of reads.
+            of: the service or view that it was measured on.
+
+        Returns:
+            The figure, or None if it was not measured.
+        """
         for found in self.figures:
             if (found.name, found.batch, found.of) == (name, batch, of):
                 return found
         return None
 
     def worst(self, name: str, batch: int = 0) -> MeasuredFigure | None:
-        """Of one figure of all features the worst that is known: the longest time, the lowest rate."""
+        """The worst known value of a figure: the longest time, or the lowest rate.
+
+        Args:
+            name: the figure's name.
+            batch: the number of keys per read, for figures of reads.
+
+        Returns:
+            The figure, or None if none is known.
+        """
         known = [f for f in self.figures if f.name == name and f.batch == batch and f.value is not None]
         if not known:
             return None
@@ -162,20 +179,34 @@ class Measurement:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """The measurement as plain data.
+
+        Returns:
+            A dict that `json.dumps` accepts.
+        """
         found: dict[str, Any] = msgspec.to_builtins(self)
         return found
 
     def to_json(self) -> bytes:
-        """The saved form."""
+        """The measurement in its saved form.
+
+        Returns:
+            JSON, indented.
+        """
         return msgspec.json.format(msgspec.json.encode(self), indent=2)
 
     @classmethod
     def from_json(cls, data: bytes | str) -> Measurement:
-        """A measurement that was saved.
+        """Read a saved measurement.
+
+        Args:
+            data: JSON as `to_json` wrote it.
+
+        Returns:
+            The measurement.
 
         Raises:
-            FormatError: it is none, is damaged, or was saved by a newer headwater.
+            FormatError: the data is not a measurement, is damaged, or was saved by a newer headwater.
         """
         try:
             found = msgspec.json.decode(data)
@@ -196,6 +227,9 @@ class Measurement:
 
         Figures are those measured, the worst of the features; what cannot be measured (levels, capabilities, the cost
         model) is headwater's own profile's, and its sources say so.
+
+        Returns:
+            The name of the profile → its fields, as in a file of profiles.
         """
         base = load()["headwater"].to_dict()
         sources = {name: f"headwater's own profile, not measured: {text}" for name, text in base["sources"].items()}

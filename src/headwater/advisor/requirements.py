@@ -86,10 +86,16 @@ class Requirements:
 
     @classmethod
     def of(cls, value: Requirements | Mapping[str, Any] | None) -> Requirements:
-        """Requirements from a mapping of names to values; None asks for nothing.
+        """Requirements from a mapping of names to values; None means no requirements.
+
+        Args:
+            value: requirements, a mapping of their names to values, or None.
+
+        Returns:
+            The requirements, checked.
 
         Raises:
-            UsageError: an unknown name (with the nearest), or a value that is not possible.
+            UsageError: an unknown name (the message suggests the nearest), or an invalid value.
         """
         if isinstance(value, Requirements):
             return value
@@ -105,10 +111,16 @@ class Requirements:
 
     @classmethod
     def from_file(cls, file: str | Path) -> Requirements:
-        """Requirements from a TOML file, whose keys are their names.
+        """Requirements from a TOML file; its keys are the names of requirements.
+
+        Args:
+            file: the path of a TOML file.
+
+        Returns:
+            The requirements, checked.
 
         Raises:
-            ConfigError: a file that is missing or not TOML, or what `of` refuses, with the file's name.
+            ConfigError: the file is missing, is not TOML, or has requirements that `of` refuses.
         """
         try:
             return cls.of(read_toml(Path(file)))
@@ -142,7 +154,11 @@ class Requirements:
         return {name: weight / total for name, weight in scaled.items()}
 
     def to_dict(self) -> dict[str, Any]:
-        """What is asked for, as plain values."""
+        """The given requirements as plain data.
+
+        Returns:
+            Name → value, for the requirements that were given.
+        """
         return {n: list(v) if isinstance(v, tuple) else v for n, v in self.stated.items()}
 
 

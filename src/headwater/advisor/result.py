@@ -176,7 +176,11 @@ class ArchitectureComparison:
     sensitivity: Sensitivity
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """The comparison as plain data.
+
+        Returns:
+            A dict that `json.dumps` accepts.
+        """
         return plain.table(self)
 
     def __str__(self) -> str:

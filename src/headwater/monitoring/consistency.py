@@ -94,12 +94,15 @@ class FeatureConsistencyManager(OfOneProcess):
         """The writes and deletes that the online store acknowledged to this store object, the newest first.
 
         Args:
-            view: of this view alone.
-            limit: so many at most; None: all that are kept (the last 1,000).
+            view: only writes of this view; None: of all views.
+            limit: the maximum number of writes; None: all that are kept (the last 1,000).
+
+        Returns:
+            The writes, the newest first.
 
         Raises:
-            UsageError: a limit below 0.
-            FeatureViewNotFound: no such view.
+            UsageError: `limit` is negative.
+            FeatureViewNotFound: the view is not registered.
         """
         if limit is not None and limit < 0:
             raise UsageError(f"limit={limit!r}: give a number of writes, or None for all")
@@ -121,8 +124,11 @@ class FeatureConsistencyManager(OfOneProcess):
             write: one or more of `get_recent_writes`; None: all that was written before this call.
             timeout: how long to wait at most; a number is in seconds. Zero: look once.
 
+        Returns:
+            How far each replica has come, and whether the timeout passed first.
+
         Raises:
-            UsageError: what is no write, or no duration.
+            UsageError: `write` is not a write, or `timeout` is not a duration.
             Unavailable: the store cannot be reached.
         """
         wait = _Wait(_seconds(timeout))

@@ -339,6 +339,9 @@ class OfflineEngine(OfOneProcess, ABC):
                 value from the environment is text.
             observer: told how far long statements are.
 
+        Returns:
+            The engine.
+
         Raises:
             ConfigError: a setting that the engine does not have.
         """

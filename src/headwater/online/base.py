@@ -86,14 +86,17 @@ class OnlineStore(OfOneProcess, ABC):
 
     @classmethod
     def from_url(cls, url: str, folder: Path) -> Self:
-        """A store of its own for a URL (`lmdb:.headwater/online`); who makes it closes it.
+        """Open a store by its URL (`lmdb:.headwater/online`); the caller closes it.
 
         Args:
-            url: with the scheme that the entry point is named by.
-            folder: the project's, which relative paths start from.
+            url: the URL; its scheme is the name of the store's entry point.
+            folder: the project's folder, at which relative paths start.
+
+        Returns:
+            The store.
 
         Raises:
-            ConfigError: a URL of another form.
+            ConfigError: the URL is not valid for this store.
         """
         raise ConfigError(
             f"{cls.__name__} cannot be created from a URL ({without_password(url)!r}): give the store object"
@@ -101,7 +104,14 @@ class OnlineStore(OfOneProcess, ABC):
 
     @abstractmethod
     def multi_get(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """The bytes under each key, None where there is none; order and repeats are kept."""
+        """Read the bytes stored under keys.
+
+        Args:
+            keys: any number of keys; repeats are allowed.
+
+        Returns:
+            For each key, in order, its bytes, or None if there are none.
+        """
 
     @abstractmethod
     def put(
@@ -205,22 +215,47 @@ class OnlineStore(OfOneProcess, ABC):
 
         A store that can lose rows without losing the token (a failover to a replica that lags) adds what tells of it.
         Rows put, and a watermark written, under one epoch are there together or were lost together.
+
+        Args:
+            key: the meta key that holds the token.
+
+        Returns:
+            The token; it is created if there is none.
         """
 
     @abstractmethod
     def delete(self, keys: Iterable[bytes]) -> None:
-        """Remove keys without a guard; one that is not there is a no-op."""
+        """Remove keys without a guard.
+
+        Args:
+            keys: the keys; one that does not exist is ignored.
+        """
 
     @abstractmethod
     def scan(self, prefix: bytes) -> Iterator[Row]:
-        """Every key with a prefix, and its bytes, in the store's own order; rows written meanwhile may be missing."""
+        """Read every key with a prefix.
+
+        Args:
+            prefix: the first bytes of the keys; empty for all.
+
+        Returns:
+            Keys with their bytes, in the store's own order; rows written during the scan may be missing.
+        """
 
     @abstractmethod
     def info(self) -> Mapping[str, str | int]:
-        """What `status` shows: kind, place, entries, bytes, warnings."""
+        """Facts about the store for `status`.
+
+        Returns:
+            kind, place, entries, bytes and warnings.
+        """
 
     def not_erased(self) -> Sequence[str]:
-        """What of the store may still hold a removed row, and is the operator's to erase, a sentence each."""
+        """What may still hold removed rows and must be erased by the operator (snapshots, replicas).
+
+        Returns:
+            A sentence for each; empty if there is nothing.
+        """
         return ()
 
     def close(self) -> None:

@@ -54,11 +54,17 @@ class Session:
 
     @classmethod
     def from_token(cls, token: str) -> Session:
-        """The session of a token.
+        """Restore a session from its token.
+
+        Args:
+            token: the value of `session.token`.
+
+        Returns:
+            A session that has seen all that the token's session had seen.
 
         Raises:
-            UsageError: text that is not a token, or longer than any.
-            FormatError: the token of a newer headwater.
+            UsageError: the text is not a token, or is longer than any token.
+            FormatError: the token was made by a newer headwater.
         """
         wrong = f"{brief(token)} is not a session token: pass the value of `session.token`"
         if not isinstance(token, str):
@@ -114,14 +120,24 @@ class Session:
                 self.epochs = frozenset((epoch,))
 
     def is_of(self, epoch: bytes | None) -> bool:
-        """Whether what it has seen was seen in the epoch of a token, or it does not know."""
+        """Whether what it has seen was seen in the epoch of a token, or it does not know.
+
+        Args:
+            epoch: the token of the online store's epoch.
+
+        Returns:
+            True if all that the session has seen was seen in that epoch, or if it does not know.
+        """
         return self.epochs <= {epoch}
 
     def merge(self, other: Session) -> None:
-        """Take note of all that another session has seen.
+        """Take over everything that another session has seen.
+
+        Args:
+            other: a session of the same store.
 
         Raises:
-            UsageError: the other is of another store.
+            UsageError: the other session belongs to another store.
         """
         if other.store:
             self.advance(other.store, other.marks)
@@ -129,10 +145,13 @@ class Session:
                 self.epochs |= other.epochs
 
     def check(self, store: str) -> None:
-        """Refuse a session of another store.
+        """Check that the session belongs to a store.
+
+        Args:
+            store: the name that the online store's sessions carry.
 
         Raises:
-            UsageError: naming both.
+            UsageError: the session belongs to another store; the message names both.
         """
         if self.store and self.store != store:
             raise UsageError(

@@ -56,7 +56,14 @@ class Plan:
         return bool(self.stages)
 
     def has_same_stages(self, other: Plan) -> bool:
-        """Whether two plans do the same, on whatever revisions."""
+        """Whether two plans do the same, on whatever revisions.
+
+        Args:
+            other: another plan.
+
+        Returns:
+            True if both plans make the same changes, whatever registry revision they were made on.
+        """
         return [*map(_content, self.stages)] == [*map(_content, other.stages)]
 
     @property
@@ -80,7 +87,11 @@ class Plan:
         return f"<Plan for {self.project} on revision {self.revision}: {str(self).rpartition(chr(10))[2]}>"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, for `--json`."""
+        """The plan as plain data, as `headwater plan --json` prints it.
+
+        Returns:
+            A dict that `json.dumps` accepts.
+        """
         return {
             "project": self.project,
             "revision": self.revision,

@@ -140,7 +140,11 @@ class Stage:
         return "\n".join([*lines, *(f"    {line}" for line in self.details)])
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, for `--json` and the change log; without the definition."""
+        """The stage as plain data, for `--json` and the change log; without the definition.
+
+        Returns:
+            A dict that `json.dumps` accepts.
+        """
         return {
             "action": str(self.action),
             "kind": str(self.kind),

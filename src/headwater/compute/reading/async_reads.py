@@ -124,7 +124,31 @@ class AsyncPreparedReader(forks.OfOneProcess):
         deadline: timedelta | str | None = None,
         refresh_budget: timedelta | str | None = None,
     ) -> OnlineResult:
-        """Read the features of entities, in one call to the store; arguments and errors as `PreparedReader.read`."""
+        """Read the features of entities, in one call to the store.
+
+        Args:
+            entities: a list of dicts; a dict of lists, in which a scalar is repeated; a table; for a single join key a
+                plain list of values. Order and repeats are kept.
+            request: values for on-demand features.
+            consistency: the level for this read; None: as prepared, else eventual.
+            session: this read sees everything that the session has seen, and the session then covers this read too.
+            stale: `flag` or `drop` values past their SLA, or `refresh` their rows from the offline source first.
+            max_age: a freshness SLA for this read only, a duration such as `"5m"` or a timedelta.
+            now: the instant of the read (naive is UTC); None: the store's clock. As for `PreparedReader.read`.
+            deadline: how long the store may take; values that it has not returned by then are UNAVAILABLE, without an
+                error.
+            refresh_budget: how long a refresh may take, at most until the deadline; None: as configured.
+
+        Returns:
+            The values with their statuses and times, a row for each entity, in order.
+
+        Raises:
+            EntityKeyError: join keys are missing, unknown or of another type.
+            SessionRequired: the consistency level needs a session.
+            ConsistencyLost: the store has lost data that the session has seen; continue with the error's `.session`.
+            ConsistencyNotSupported: the store does not support the consistency level.
+            StoreError: the store cannot be read.
+        """
         inner = self._inner
         if inner.due:
             await asyncio.to_thread(inner.look)

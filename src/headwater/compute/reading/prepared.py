@@ -63,7 +63,7 @@ class PreparedReader(forks.OfOneProcess):
 
     Raises:
         NotFound, UsageError: as `resolve` says.
-        ConsistencyNotSupported: a level that the store cannot give.
+        ConsistencyNotSupported: the store does not support the consistency level.
         ChangeRefused: a version that is neither live nor materialized as far as the live one.
     """
 
@@ -175,21 +175,25 @@ class PreparedReader(forks.OfOneProcess):
                 plain list of values. Order and repeats are kept.
             request: values for on-demand features.
             consistency: for this read; None: as prepared, else eventual.
-            session: what it has seen this read sees too; it is advanced.
+            session: this read sees everything that the session has seen, and the session then covers this read too.
             stale: `flag` or `drop` values past their SLA, or `refresh` their rows from the offline source before the
-                answer, in one call to the store more; what that is too late for is flagged.
-            max_age: a freshness SLA for this read alone.
+                result is returned, with one more call to the store; values that are not refreshed in time are flagged.
+            max_age: a freshness SLA for this read only, a duration such as `"5m"` or a timedelta.
             now: the instant of the read, which is then exact: a row known later, or a key deleted later, is NOT_KNOWN.
                 None: the store's clock; what is later than that by up to one hour (with a session: by any time) is
                 answered as of that instant (`result.read_at`).
-            deadline: how long the store may take; what it has not given by then is UNAVAILABLE, and no error.
-            refresh_budget: how long a refresh may take, and no longer than the deadline; None: as configured.
+            deadline: how long the store may take; values that it has not returned by then are UNAVAILABLE, without an
+                error.
+            refresh_budget: how long a refresh may take, at most until the deadline; None: as configured.
+
+        Returns:
+            The values with their statuses and times, a row for each entity, in order.
 
         Raises:
-            EntityKeyError: join keys that are missing, unknown or of another type.
-            SessionRequired: a level that needs a session came without one.
-            ConsistencyLost: the store has lost what the session has seen; `.session` goes on.
-            ConsistencyNotSupported: a level that the store cannot give.
+            EntityKeyError: join keys are missing, unknown or of another type.
+            SessionRequired: the consistency level needs a session.
+            ConsistencyLost: the store has lost data that the session has seen; continue with the error's `.session`.
+            ConsistencyNotSupported: the store does not support the consistency level.
             StoreError: the store cannot be read.
         """
         if self.due:
@@ -324,7 +328,17 @@ class PreparedReader(forks.OfOneProcess):
         max_age: timedelta | str | None = None,
         now: datetime | str | None = None,
     ) -> Explained:
-        """`read`, with the time of each step; arguments as there."""
+        """Read the features of entities as `read` does, and report where the time goes.
+
+        Args:
+            entities: as for `read`.
+            stale: as for `read`.
+            max_age: as for `read`.
+            now: as for `read`.
+
+        Returns:
+            The result, and the time of each step.
+        """
         marks = [time.perf_counter()]
         if self.due:
             self.look()

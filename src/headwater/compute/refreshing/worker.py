@@ -72,7 +72,14 @@ class WorkerReport:
     seconds: float = 0.0
 
     def after(self, step: Step) -> WorkerReport:
-        """The report with one more step."""
+        """The report with one more step.
+
+        Args:
+            step: what was done.
+
+        Returns:
+            A new report.
+        """
         return WorkerReport(
             self.keys + (step.keys if step.what == "refresh" else 0),
             self.newer + step.newer,
@@ -109,10 +116,13 @@ class Worker:
         """Work until stopped.
 
         Args:
-            once: end as soon as nothing is due; errors of the queue are raised then, and else waited out.
+            once: return as soon as nothing is due, and raise errors of the queue; else they are waited out.
+
+        Returns:
+            What was done, added up.
 
         Raises:
-            FeatureViewNotFound: one of the views is not registered.
+            FeatureViewNotFound: a view is not registered.
         """
         snapshot = self.context.registry.snapshot()
         for name in self.views or ():
@@ -137,16 +147,23 @@ class Worker:
         return report
 
     def dead_letters(self, limit: int, unreadable: list[str] | None = None) -> list[Dead]:
-        """What failed for good, of this worker's views, the newest first.
+        """The refreshes of this worker's views that failed for good.
 
         Args:
-            limit: how many at most.
+            limit: the maximum number of refreshes.
             unreadable: a line is added to it for each row of the queue that cannot be read.
+
+        Returns:
+            The refreshes, the newest first.
         """
         return dead_letters(self.context, limit, self.views, unreadable)
 
     def replay(self) -> int:
-        """Let what failed for good be tried again; how many requests of this worker's views that is."""
+        """Retry the refreshes of this worker's views that failed for good.
+
+        Returns:
+            The number of refreshes that will be retried.
+        """
         return self.context.refresh_queue.replay(self._names(), self.context.now())
 
     def _round(self) -> Iterator[Step]:
@@ -332,7 +349,7 @@ def dead_letters(
 
     Args:
         context: the store's parts and settings.
-        limit: how many at most.
+        limit: the maximum number of refreshes.
         views: names.
         unreadable: a line is added to it for each row of the queue that cannot be read.
     """

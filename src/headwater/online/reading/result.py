@@ -57,12 +57,12 @@ class OnlineResult:
 
     @property
     def columns(self) -> list[str]:
-        """The names of the feature columns, in the order asked for."""
+        """The names of the feature columns, in the requested order."""
         return [column.name for column in self._asked.columns]
 
     @property
     def dtypes(self) -> dict[str, DType]:
-        """Column → dtype: keys first, then features in the order asked for, as in `to_dict`."""
+        """Column → dtype: keys first, then features in the requested order, as in `to_dict`."""
         return dict(self._asked.keys) | {column.name: column.dtype for column in self._asked.columns}
 
     @property
@@ -71,7 +71,12 @@ class OnlineResult:
         return {read.view.label: read.view.version for read in self._reads}
 
     def to_dict(self) -> dict[str, list[Any]]:
-        """Column → values: keys first, then features in the order asked for."""
+        """The result as Python values.
+
+        Returns:
+            Column → one Python value per row: keys first, then features in the requested order. Times are aware
+            datetimes in UTC; a value that is absent is its default, or None.
+        """
         asked, batch = self._asked, self._batch
         out = {name: list(batch.values(name)) for name in asked.keys}
         values: list[list[Any]] = []
@@ -82,7 +87,11 @@ class OnlineResult:
         return out
 
     def to_pylist(self) -> list[dict[str, Any]]:
-        """One dict for each row."""
+        """The result as rows.
+
+        Returns:
+            A dict of column → value for each row, with the values of `to_dict`.
+        """
         columns = self.to_dict()
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
@@ -161,7 +170,11 @@ class OnlineResult:
 
     @property
     def statuses(self) -> dict[str, list[Status]]:
-        """Column → the status of each value."""
+        """The status of every value.
+
+        Returns:
+            Column → a `Status` for each row; keys have none.
+        """
         # most columns of a view share their codes; arrays are kept, so that none has the id of one before it
         texts: dict[int, tuple[NDArray[np.uint8], list[Status]]] = {}
         out = {}
@@ -175,7 +188,11 @@ class OnlineResult:
         return out
 
     def status_codes(self) -> dict[str, NDArray[np.uint8]]:
-        """Column → the status of each value as its place in `types.STATUSES` (uint8)."""
+        """Column → the status of each value as its place in `types.STATUSES` (uint8).
+
+        Returns:
+            Column → a uint8 array of shape (rows,).
+        """
         return {column.name: self._spread_codes(column).copy() for column in self._asked.columns}
 
     def _spread_codes(self, column: ReadColumn) -> NDArray[np.uint8]:
@@ -214,8 +231,11 @@ class OnlineResult:
     def freshness(self) -> dict[str, list[float | None]]:
         """View label → the freshness of each row, 0 to 1; None where there is no value.
 
-        By the strictest SLA among the features asked for (or the read's `max_age`), at `read_at`; 1 where there is
+        By the strictest SLA among the requested features (or the read's `max_age`), at `read_at`; 1 where there is
         none, and where the view has no event time.
+
+        Returns:
+            View label → a number from 0 to 1, or None, for each row.
         """
         out: dict[str, list[float | None]] = {}
         for read in self._reads:
@@ -255,15 +275,18 @@ class OnlineResult:
     def to_numpy(
         self, dtype: Any = None, columns: Sequence[str] | None = None, missing: float = float("nan")
     ) -> NDArray[Any]:
-        """A (rows, features) matrix without the keys; a value that is not there is `missing`, else its default.
+        """A (rows, features) matrix without the keys; a value that is absent is its default, else `missing`.
 
         An embedding spans as many columns as it has numbers.
 
         Args:
             dtype: of the matrix; None: one that loses nothing, float32 where every feature is Float32, Bool or an
                 Embedding, else float64.
-            columns: the features to take, in order; all unless given.
-            missing: what stands for a value that is not there and has no default.
+            columns: the features to take, in order; None: all.
+            missing: replaces a value that is absent and has no default.
+
+        Returns:
+            An array of shape (rows, columns) and the dtype above.
 
         Raises:
             UsageError: a feature that is no number; a dtype that cannot hold a value or `missing`; unless a dtype is
@@ -353,7 +376,11 @@ class OnlineResult:
         return out if read.inverse is None else out[read.inverse]
 
     def to_arrow(self) -> pa.Table:
-        """A table in the dtypes of the keys and features, exact; NULL for a value not there and without a default."""
+        """An Arrow table in the dtypes of keys and features; NULL for a value that is absent and has no default.
+
+        Returns:
+            A table of keys and features, one row for each entity.
+        """
         batch = self._batch
         arrays = {name: key_array(batch.values(name), dtype.arrow) for name, dtype in self._asked.keys.items()}
         values = self.to_dict()
@@ -362,11 +389,26 @@ class OnlineResult:
         return pa.table(arrays)
 
     def to_pandas(self, types: str = "nullable") -> pandas.DataFrame:
-        """A pandas frame; `types` as in history: "nullable" (Int64, boolean, string), "numpy", "arrow"."""
+        """The result as a pandas frame.
+
+        Args:
+            types: the types of columns: "nullable" (Int64, boolean, string), "numpy", or "arrow".
+
+        Returns:
+            A frame with a row for each entity, in the order of the entities.
+
+        Raises:
+            MissingExtra: pandas is not installed.
+            UsageError: another `types`.
+        """
         return to_pandas(self.to_arrow(), types)
 
     def vectors(self) -> list[FeatureVector]:
-        """One `FeatureVector` for each row, in the order asked for."""
+        """The result as feature vectors.
+
+        Returns:
+            One `FeatureVector` for each row, in the order of the entities.
+        """
         values, statuses, times = self.to_pylist(), self.statuses, self.event_times
         slas = [self._strictest(read.view) for read in self._reads]
         events = [self._known(read, read.rows.events()) for read in self._reads]

@@ -35,10 +35,13 @@ class FeatureVector:
     _freshness: Freshness = field(default_factory=Freshness, repr=False, compare=False)
 
     def calculate_freshness(self, now: datetime | None = None) -> float:
-        """The lowest freshness over the views, 0 to 1; 0 where one has no row.
+        """The lowest freshness over the views.
 
         Args:
-            now: naive is UTC; unless given the instant that the answer holds for, view by view.
+            now: an instant, naive is UTC; None: for each view the instant that its values hold for (`read_at`).
+
+        Returns:
+            A number from 0 to 1; 0 if a view has no row.
         """
         given = None if now is None else to_micros(now)
         scores = [
