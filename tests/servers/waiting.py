@@ -1,7 +1,12 @@
-"""Waiting for what servers do in their own time."""
+"""Waiting for what servers do in their own time, and how long a call took of its own."""
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+_LOOK = 0.01
+"""Seconds between two looks at how late the machine is."""
 
 
 def wait_until(true: Callable[[], object], what: str, seconds: float = 10.0) -> None:
@@ -10,3 +15,31 @@ def wait_until(true: Callable[[], object], what: str, seconds: float = 10.0) -> 
     while not true():
         assert time.monotonic() < until, f"waited {seconds:.0f} s in vain: {what}"
         time.sleep(0.005)
+
+
+@contextmanager
+def at_most(seconds: float) -> Iterator[None]:
+    """The block takes no longer than that of its own: what a loaded machine adds is not counted.
+
+    A thread that sleeps a hundredth of a second at a time knows how late it is woken; on an idle machine never.
+    """
+    ended, late = threading.Event(), [0.0]
+
+    def look() -> None:
+        while True:
+            before = time.monotonic()
+            if ended.wait(_LOOK):
+                return
+            late[0] += max(0.0, time.monotonic() - before - 2 * _LOOK)
+
+    looking = threading.Thread(target=look, name="looking", daemon=True)
+    looking.start()
+    began = time.monotonic()
+    try:
+        yield
+        took = time.monotonic() - began
+    finally:
+        ended.set()
+        looking.join()
+    # the block has been held up as often as this thread, and its servers too
+    assert took - 2 * late[0] < seconds, f"it took {took:.2f} s, and the machine was late by {late[0]:.2f} s"

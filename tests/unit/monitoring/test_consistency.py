@@ -80,7 +80,8 @@ def test_on_one_node_a_write_is_there_at_once(store: hw.FeatureStore) -> None:
     store.delete("clicks", [2])
     report = hw.FeatureConsistencyManager(store).ensure_write_propagation()
     assert report.complete and report.replicas == {} and len(report.writes) == 2
-    assert report.seconds < 1
+    # nothing was waited for: that would last for the timeout of 5 s
+    assert report.seconds < 4
 
 
 def test_rows_that_the_store_has_lost_are_told(store: hw.FeatureStore) -> None:

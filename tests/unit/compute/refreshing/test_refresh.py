@@ -25,6 +25,7 @@ from headwater.offline.engines.duckdb.engine import DuckDBEngine
 from headwater.online.meta import read_watermarks
 from headwater.online.stores.memory.store import MemoryOnlineStore
 from headwater.testing import SCALE
+from tests.servers.waiting import at_most
 from tests.unit.compute.conftest import AIRPORT, T0, Bench, row, weather
 
 STALE, PRESENT = hw.Status.STALE, hw.Status.PRESENT
@@ -127,14 +128,13 @@ def test_the_budget_holds_and_what_is_late_goes_on(slow: Bench) -> None:
     slow.rows["weather"].append(row("A", 9.0, HOURS[4]))
     engine(slow).open.clear()
     began = time.monotonic()
-    assert refresh(slow, ["A"], refresh_budget="100ms") == [(1.0, STALE)]
-    took = time.monotonic() - began
-    assert 0.1 <= took < 1.0
+    with at_most(1.0):
+        assert refresh(slow, ["A"], refresh_budget="100ms") == [(1.0, STALE)]
+    assert time.monotonic() - began >= 0.1
     assert waiting(slow) == ["A1"]
-    began = time.monotonic()
-    assert refresh(slow, ["A"], deadline="50ms") == [(1.0, STALE)]
-    assert refresh(slow, ["A"], refresh_budget="0s") == [(1.0, STALE)]
-    assert time.monotonic() - began < 1.0
+    with at_most(1.0):
+        assert refresh(slow, ["A"], deadline="50ms") == [(1.0, STALE)]
+        assert refresh(slow, ["A"], refresh_budget="0s") == [(1.0, STALE)]
     settings_ = slow.context.settings
     refreshing = replace(settings_.refreshing, budget=timedelta(milliseconds=30))
     slow.change(settings=replace(settings_, refreshing=refreshing))
@@ -250,9 +250,9 @@ def test_refresh_on_an_event_loop(slow: Bench) -> None:
     async def read() -> None:
         reader = AsyncPreparedReader(slow.reader(["weather:temp"]), slow.store.services.async_clients.fetcher)
         engine(slow).open.clear()
-        began = time.monotonic()
-        late = await reader.read(["A"], stale="refresh", refresh_budget="50ms")
-        assert told(late) == [(1.0, STALE)] and time.monotonic() - began < 1.0
+        with at_most(1.0):
+            late = await reader.read(["A"], stale="refresh", refresh_budget="50ms")
+        assert told(late) == [(1.0, STALE)]
         cut = asyncio.ensure_future(reader.read(["A"], stale="refresh", refresh_budget="20s"))
         reads = [asyncio.ensure_future(reader.read([k], stale="refresh", refresh_budget="20s")) for k in "AABB"]
         await asyncio.sleep(0.05)
