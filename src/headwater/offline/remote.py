@@ -41,6 +41,7 @@ from headwater.offline.join.relations import (
     Relation,
     Tree,
     ViewRelations,
+    ascending,
     column,
     is_not_null,
     key_form,
@@ -175,7 +176,7 @@ class RemoteWorkspace:
         for window in query.find_all(exp.Window):
             if isinstance(window.this, exp.RowNumber) and window.args.get("order") is None:
                 # most engines number rows in any order only where the order says so
-                window.set("order", exp.Order(expressions=[exp.Ordered(this=exp.Null())]))
+                window.set("order", ascending([exp.Null()]))
         self._own.append(f"CREATE TABLE {self.table(name)} AS {self._shown(query)}")
         self.backend.create(self.table(name), query)
 
@@ -325,8 +326,8 @@ class RemoteWorkspace:
             count = exp.select(exp.Count(this=exp.Star())).from_(taken.copy().subquery("x"))
             null_times = int(self.rows(count.where(exp.or_(*nulls)))[0][0])  # type: ignore[call-overload]
         keys = [column(k, "x") for k in rows.key_names]
-        times = [exp.Ordered(this=column(n, "x")) for n in ("event", "created") if n in forms]
-        order = exp.Order(expressions=times or [exp.Ordered(this=keys[0].copy())])
+        times = [column(n, "x") for n in ("event", "created") if n in forms]
+        order = ascending(times or [keys[0].copy()])
         place = exp.Window(this=exp.RowNumber(), partition_by=keys, order=order) - number(1)
         numbered = exp.select(*[column(n, "x") for n in forms], place.as_("ordinal")).from_(taken.subquery("x"))
         known_after = None if scope is None else scope.known_after

@@ -4,17 +4,21 @@ import sqlite3
 
 import pyarrow as pa
 import pytest
-from headwater_sqlite.engine import SQLiteBackend
-from sqlglot import exp
+from headwater_sqlite.engine import SQLiteBackend, SQLiteEngine
+from sqlglot import ErrorLevel, exp, parse_one
 
 import headwater as hw
-from headwater.clock import from_micros
+from headwater.clock import MIN_MICROS, from_micros
 from headwater.errors import SourceError
+from headwater.offline.base import ChangeCounts, ChangesRequest
 from headwater.offline.engines.duckdb.engine import DuckDBEngine
 from headwater.offline.join.relations import EngineTable
 from headwater.offline.remote import RemoteWorkspace
 from headwater.planning.resolve import whole_view
 from headwater.planning.snapshot import ViewRecord, ViewVersion
+from headwater.planning.watermark import Watermark
+from headwater.testing.dense import dense_case
+from headwater.testing.offline_suite import changes_input
 
 
 @pytest.fixture
@@ -51,3 +55,45 @@ def test_the_backend_is_closed_where_the_run_fails(embedded):
         raise ZeroDivisionError
     with pytest.raises(sqlite3.ProgrammingError):
         backend.connection.execute("SELECT 1")
+
+
+class Recording(SQLiteBackend):
+    """Keeps the trees that it runs."""
+
+    def __init__(self, trees):
+        super().__init__(":memory:")
+        self.trees = trees
+
+    def create(self, name, query):
+        self.trees.append(query)
+        super().create(name, query)
+
+    def rows(self, query):
+        self.trees.append(query)
+        return super().rows(query)
+
+    def batches(self, query, schema, rows):
+        self.trees.append(query)
+        return super().batches(query, schema, rows)
+
+
+class RecordingEngine(SQLiteEngine):
+    def connect(self):
+        return Recording(self.trees)
+
+
+@pytest.mark.parametrize("dialect", ["spark", "bigquery", "snowflake", "postgres"])
+def test_every_statement_can_be_said_in_other_dialects(tmp_path, dialect):
+    """With ties, deletes and rows that are late: nothing is unsupported, and the dialect reads what was written."""
+    engine = RecordingEngine(tmp_path)
+    engine.trees = []
+    case = dense_case(rows=200, spine=100, keys=7, span=60, ttl=20)
+    history = engine.history(case.request())
+    assert sum(batch.num_rows for batch in history.batches(50)) == 100
+    view = changes_input(case.views[0])
+    assert list(engine.changes(ChangesRequest(view, 2**60, MIN_MICROS, Watermark(), 2**62), ChangeCounts()))
+    engine.close()
+    assert len(engine.trees) > 15
+    for tree in engine.trees:
+        text = tree.sql(dialect=dialect, identify=True, unsupported_level=ErrorLevel.RAISE)
+        assert isinstance(parse_one(text, dialect=dialect), exp.Query)

@@ -277,6 +277,11 @@ def big(value: int) -> Tree:
     return exp.cast(number(value), "bigint")
 
 
+def ascending(values: Sequence[Tree]) -> exp.Order:
+    """The least first; none is NULL, and where an engine has NULLs is left to it."""
+    return exp.Order(expressions=[exp.Ordered(this=value, nulls_first=True) for value in values])
+
+
 def equal(left: Tree, right: Tree) -> exp.EQ:
     """Left = right."""
     return exp.EQ(this=left, expression=right)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from sqlglot import exp
 
 from headwater.offline.join.pit import Join, candidates, reach
-from headwater.offline.join.relations import Tree, big, column, number, union_all
+from headwater.offline.join.relations import Tree, ascending, big, column, number, union_all
 
 _ORDER = ("event", "created", "ordinal")
 
@@ -41,7 +41,7 @@ def ordered_rows(join: Join) -> exp.Select:
 
 def _over(function: Tree, keys: list[exp.Column]) -> exp.Window:
     """A function over the rows r of a key, the least first."""
-    order = exp.Order(expressions=[exp.Ordered(this=column(name, "r")) for name in _ORDER])
+    order = ascending([column(name, "r") for name in _ORDER])
     return exp.Window(this=function, partition_by=[key.copy() for key in keys], order=order)
 
 
@@ -82,7 +82,7 @@ def pick_running(join: Join, ordered: str, only: Tree | None = None) -> exp.Sele
 
 def so_far(function: Tree, keys: list[exp.Column]) -> exp.Window:
     """A function over all rows u of a key up to a row, by (at, side)."""
-    order = exp.Order(expressions=[exp.Ordered(this=column(name, "u")) for name in ("at", "side")])
+    order = ascending([column(name, "u") for name in ("at", "side")])
     spec = exp.WindowSpec(kind="ROWS", start="UNBOUNDED", start_side="PRECEDING", end="CURRENT ROW")
     return exp.Window(this=function, partition_by=[key.copy() for key in keys], order=order, spec=spec)
 

@@ -144,7 +144,7 @@ def test_a_feature_named_like_a_spine_column_is_refused(engine):
         ask(engine, asked, [view(table(("JFK", at(0), 1.0)))])
 
 
-def test_times_that_need_more_than_126_bits_are_ranked(engine):
+def test_times_that_need_more_than_126_bits_go_by_running_maxima(engine):
     long_ago = at(0).replace(year=2)
     source = table(
         *[("JFK", long_ago, long_ago, 0.0) for _ in range(1100)],
