@@ -55,13 +55,16 @@ class Once(Generic[T]):
 
     def __init__(self, open_part: Callable[[], T]) -> None:
         self._open_part = open_part
-
-    @lazy
-    def _part(self) -> T:
-        return self._open_part()
+        # one a part: what takes long to open keeps no other waiting
+        self._lock = forks.rlock()
+        self._opened: list[T] = []
 
     def __call__(self) -> T:
-        return self._part
+        if not self._opened:
+            with self._lock:
+                if not self._opened:
+                    self._opened.append(self._open_part())
+        return self._opened[0]
 
 
 @dataclass(frozen=True, eq=False)

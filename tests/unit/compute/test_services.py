@@ -5,11 +5,13 @@ import gc
 import threading
 import time
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 import headwater as hw
 from headwater.clock import to_micros
+from headwater.compute.context import Once
 from headwater.compute.refreshing.requests import RefreshRequests
 from headwater.errors import Unavailable
 from headwater.online.hints import Hint
@@ -47,6 +49,30 @@ def test_another_context_of_the_same_parts_opens_nothing_again(bench: Bench) -> 
     engine, log = bench.context.engine, bench.context.log
     other = dataclasses.replace(bench.context, settings=dataclasses.replace(bench.context.settings))
     assert other.engine is engine and other.log is log and other.claims is bench.context.claims
+
+
+def test_a_part_is_opened_once_and_keeps_no_other_waiting() -> None:
+    hold, opened = threading.Event(), list[int]()
+    slow = Once(lambda: (hold.wait(20), opened.append(1)))
+    with ThreadPoolExecutor(4) as pool:
+        calls = [pool.submit(slow) for _ in range(4)]
+        assert Once(lambda: "other")() == "other" and not opened
+        hold.set()
+        assert len({id(call.result()) for call in calls}) == 1 and opened == [1]
+
+
+def test_a_part_that_cannot_be_opened_is_tried_again() -> None:
+    tries = iter([ValueError("not now"), None])
+
+    def opened() -> str:
+        if bad := next(tries):
+            raise bad
+        return "there"
+
+    part = Once(opened)
+    with pytest.raises(ValueError, match="not now"):
+        part()
+    assert part() == part() == "there"
 
 
 def test_threads_begin_with_the_first_stale_read_and_end_with_the_store(stale: Bench) -> None:
