@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,7 @@ import headwater as hw
 from headwater.clock import to_micros
 from headwater.errors import SourceError, StoreError, UsageError
 from headwater.offline.engines.duckdb.engine import DuckDBEngine
+from tests.servers.waiting import wait_until
 from tests.unit.offline.asking import ask, at, spine, table, view
 
 
@@ -161,6 +162,12 @@ SLOW = """
 """
 
 
+def cpu_seconds(pid: int) -> float:
+    """How long a process has run."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def test_ctrl_c_stops_a_long_join_and_leaves_nothing(tmp_path):
     """A real SIGINT: what DuckDB runs on the main thread never sees it."""
     code = textwrap.dedent(SLOW)
@@ -171,7 +178,8 @@ def test_ctrl_c_stops_a_long_join_and_leaves_nothing(tmp_path):
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(tmp_path)},
     )
     assert running.stdout is not None and running.stdout.readline() == b"ready\n"
-    time.sleep(1.5)
+    before = cpu_seconds(running.pid)
+    wait_until(lambda: cpu_seconds(running.pid) > before + 0.3, "the join to be under way", 60)
     assert running.poll() is None
     running.send_signal(signal.SIGINT)
     _, told = running.communicate(timeout=30)
