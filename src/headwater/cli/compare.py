@@ -82,8 +82,8 @@ def compare(
 ) -> None:
     """Compare feature store architectures by your requirements.
 
-    No project is needed, and every requirement is optional: what is left out counts the same for every system. The
-    answer comes with its reasons, and with what would change it.
+    Works without a project, and every requirement is optional: one that is not given counts the same for every system.
+    The recommendation comes with its reasons, and with what would change it.
     """
     for option, named in (("--save-measurement", save_measurement), ("--against", against)):
         if named is not None and not measure:

@@ -72,7 +72,7 @@ def apply(
 
     The plan is shown first. The first version of a view or service is live at once; a later one of a view that apply
     numbers goes live when it has caught up with the live one; later ones of services, and those with an explicit
-    version, wait for promote. What is live and no longer in the files is retired only with a yes.
+    version, wait for promote. What is live but no longer in the files is retired only after confirmation.
     """
     with run.store() as store:
         found = store.plan()

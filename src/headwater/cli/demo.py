@@ -54,7 +54,7 @@ class _Walk:
 
 
 def demo(run: Run) -> None:
-    """Walk the whole road once, in a temporary folder.
+    """Run the whole workflow once, in a temporary folder.
 
     The sample project: apply, history, materialize, get, and a late correction. Nothing is left behind.
     """

@@ -38,9 +38,9 @@ def register(app: typer.Typer) -> None:
 def init(
     run: Run, path: Annotated[Path, typer.Argument(metavar="PATH", help="The folder; created if needed.")] = Path()
 ) -> None:
-    """Write a small project that works at once.
+    """Create a small working project.
 
-    Settings, definitions, tests, a training script, and a little data that ends now. Nothing is overwritten.
+    Settings, definitions, tests, a training script, and sample data up to the current time. Nothing is overwritten.
     """
     folder = run.folder / path
     files = write_project(folder, datetime.now(UTC))

@@ -29,9 +29,9 @@ def status(
     ] = None,
     check: Annotated[bool, typer.Option("--check", help="Also exit with 1 if a freshness SLA is missed.")] = False,
 ) -> None:
-    """Show how far versions are materialized, and what is wrong.
+    """Show how far versions are materialized, and any warnings.
 
-    Exits with 1 where a store cannot be reached or the last run of a version failed.
+    Exits with 1 if a store cannot be reached or the last run of a version failed.
     """
     with run.store() as store:
         found = store.status(now)

@@ -58,7 +58,7 @@ def _answer(run: Run, done: PointerChange, what: str) -> None:
 def retire(run: Run, name: Name, version: Version) -> None:
     """Stop updating a version.
 
-    Refused where it is live or a service reads it.
+    Refused if it is live or a service reads it.
     """
     with run.store() as store:
         store.retire(name, version)
@@ -66,7 +66,7 @@ def retire(run: Run, name: Name, version: Version) -> None:
 
 
 def rename_project(run: Run, name: Annotated[str, typer.Argument(metavar="NAME", help="The new name.")]) -> None:
-    """Give the project another name.
+    """Rename the project.
 
     Keys in online stores begin with the name: run materialize afterwards. Stop the project's servers and workers first.
     Rows under the old name stay in the online store.

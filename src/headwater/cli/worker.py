@@ -48,9 +48,9 @@ def worker(
 ) -> None:
     """Refresh the rows that reads found stale.
 
-    Reads ask for it where [freshness] refresh = true. Several workers may run; one that is killed loses nothing.
-    SIGTERM ends it after what it has begun. It also erases what was purged, and rolls the offline log's head into
-    files.
+    Reads request refreshes if [freshness] refresh = true. Several workers may run; one that is killed loses nothing.
+    On SIGTERM it stops after the current task. It also erases purged values, and compacts the offline log's write
+    buffer into files.
     """
     names = [name.strip() for given in views or () for name in given.split(",") if name.strip()] or None
     if dead and replay:

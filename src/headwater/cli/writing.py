@@ -81,10 +81,10 @@ def materialize(
         ),
     ] = False,
 ) -> None:
-    """Fill the online store with what is missing up to now.
+    """Bring the online store up to date with history.
 
-    Every version that is not retired is filled. A run that was killed is simply run again. With --start the watermark
-    stays where it is. A version that fails does not keep the others; exit code 1 then, and 'headwater status' shows it.
+    Every version that is not retired is filled. If a run is killed, run it again. With --start the watermark does not
+    move. If a version fails, the others are still filled; the exit code is 1, and 'headwater status' shows the error.
     """
     try:
         with run.store() as store:
@@ -116,7 +116,7 @@ def write(
 ) -> None:
     """Write rows to history and to the online store.
 
-    The rows have the source's own columns. With a created time they are safe to write twice.
+    The rows have the columns of the source. If they carry a created time, writing them again is safe.
     """
     with run.store() as store:
         definition = store.registry.snapshot().view(view).version().view
@@ -141,7 +141,7 @@ def delete(
 ) -> None:
     """Delete entities from the online store and from history.
 
-    What is known of them up to now is hidden, defaults apply; what is learnt later revives them.
+    Everything known about them up to now is hidden and defaults apply; rows that become known later are visible again.
     """
     with run.store() as store:
         versions = later.keys.one_a_form(store.registry.snapshot().view(view))
@@ -177,8 +177,8 @@ def erase(
 ) -> None:
     """Erase an entity's keys in every view of it.
 
-    They are hidden at once. What holds them in clear is erased by a materialize or worker that runs ten minutes later
-    or after that; 'headwater status' shows what is pending.
+    They are hidden at once. A materialize or worker that runs at least ten minutes later erases the stored values;
+    'headwater status' shows what is pending.
     """
     with run.store() as store:
         join_keys = store.get_entity(entity).join_keys
@@ -190,10 +190,10 @@ def erase(
 
 
 def repair_clock(run: Run) -> None:
-    """Take now for right after a wrong clock stamped rows ahead.
+    """Repair timestamps after a wrong clock stamped rows in the future.
 
-    What the offline log and the online store have ahead of now follows now, in its order. Nothing is lost, and it may
-    be run again. Make sure first that this host's clock (with PostgreSQL: its server's) is right.
+    Timestamps in the offline log and the online store that are in the future are set to now, in their order. Nothing is
+    lost, and it is safe to run again. First make sure that this host's clock (with PostgreSQL: its server's) is right.
     """
     with run.store() as store:
         report = store.repair_clock()
@@ -205,7 +205,7 @@ def claim_store(
     log_id: Annotated[str, typer.Option("--from", metavar="ID", help="The offline log that currently owns the store.")],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Take over an online store of another offline log.
+    """Take over an online store that belongs to another offline log.
 
     Rows and deletes of the other log stay until they are replaced, or 'headwater materialize --force' removes what
     this history lacks. They may exist nowhere else.
