@@ -40,7 +40,7 @@ class Backend(ABC):
 
     @abstractmethod
     def drop(self, name: str) -> None:
-        """Let a table go; one that a stream still reads may be left for `close`."""
+        """Drop a table; one that a stream still reads may be left for `close`."""
 
     @abstractmethod
     def rows(self, query: exp.Query) -> list[tuple[Any, ...]]:
@@ -51,7 +51,7 @@ class Backend(ABC):
         """A long answer, in its order where it has one.
 
         Args:
-            query: what is asked.
+            query: the query.
             schema: its columns, in order, with the Arrow types that the batches have; values that `upload` was given
                 come back as they were.
             rows: of a batch, about.

@@ -1,4 +1,4 @@
-"""What an offline engine is asked for, and what it gives."""
+"""Offline engines: the requests that they answer, the data that they get, and what they give."""
 
 from __future__ import annotations
 
@@ -134,8 +134,8 @@ class ViewInput:
     """A resolved view with the data of its history.
 
     Attributes:
-        view: the version, its keys in the request, the features asked for.
-        source: its source; None where only the log is asked.
+        view: the version, its keys in the request, the requested features.
+        source: its source; None: only the log is read.
         log: its slice of the offline log; None where there is none.
     """
 
@@ -406,7 +406,7 @@ class OfflineEngine(OfOneProcess, ABC):
         Raises:
             SourceError: a source that is missing, lacks a column, or has one of a type that does not fit.
             SpineError: a spine that cannot be read, or lacks a key or timestamp of a usable type.
-            UsageError: what is asked contradicts itself, e.g. two columns of one name.
+            UsageError: a request that contradicts itself, e.g. two columns of one name.
         """
 
     @abstractmethod

@@ -71,7 +71,7 @@ class Workspace(Protocol):
         ...
 
     def drop(self, *tables: str) -> None:
-        """Let tables, by their full names, go before the run is over."""
+        """Drop tables, by their full names, before the run is over."""
         ...
 
     def rows(self, query: exp.Query) -> list[tuple[Any, ...]]:
@@ -82,7 +82,7 @@ class Workspace(Protocol):
         """A long answer, in batches of about `rows` rows; several may be read in turn.
 
         Args:
-            query: what is asked.
+            query: the query.
             schema: the answer's columns and the types wanted; the embedded engine may give others that cast to them.
             rows: of a batch.
         """
