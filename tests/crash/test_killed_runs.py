@@ -106,9 +106,10 @@ def state(folder: Path) -> tuple[dict[Any, Any], Any]:
             told.through,
             row[47:],
         )
-    marks = read_watermarks(bench.context.online, "test", [("activity", "1.0.0")])
+    online = bench.context.online
+    marks = read_watermarks(online, "test", [("activity", "1.0.0")])
     bench.close()
-    bench.context.online.close()
+    online.close()
     return found, marks
 
 
