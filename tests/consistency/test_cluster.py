@@ -9,7 +9,6 @@ import pytest
 import headwater as hw
 from tests.consistency.clients import bounded, get, get_elsewhere, make_project, open_store, put, reading
 from tests.servers.redis import RedisCluster
-from tests.servers.waiting import wait_until
 
 LEVELS = ["eventual", "monotonic_read", "session", "strong"]
 USERS = range(60)
@@ -57,9 +56,7 @@ def test_a_shard_that_fails_over_loses_no_session_that_its_replica_covers(cluste
         put(store, USERS, 10, session=session)
         for shard, replicas in zip(cluster.shards, cluster.replicas, strict=True):
             replicas[0].wait_offset(shard.offset)
-        replicas[0].client.execute_command("CLUSTER", "FAILOVER")
-        wait_until(lambda: replicas[0].told("replication")["role"] == "master", "the replica to take over")
-        wait_until(lambda: shard.told("replication")["role"] == "slave", "the old primary to follow")
+        cluster.hand_over(shard, replicas[0])
         assert bounded(lambda: read_all(store, "session", session)) == [10] * len(USERS)
         put(store, USERS, 11, session=session)
         assert read_all(store, "session", session) == [11] * len(USERS)

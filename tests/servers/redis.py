@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -41,6 +42,10 @@ def _program(name: str, package: str) -> str:
     found = shutil.which(name)
     assert found, f"these tests start {name}, which is not installed: run as root: apt-get install {package}"
     return found
+
+
+_HANDING_OVER = 6.0
+"""Seconds after which Redis has given up to hand over."""
 
 
 class RedisServer(Closing):
@@ -421,6 +426,29 @@ class RedisCluster(Closing):
         """All that run, replicas too."""
         nodes = [*self.shards, *(replica for mine in self.replicas for replica in mine)]
         return [node for node in nodes if node.running]
+
+    def hand_over(self, primary: RedisServer, heir: RedisServer) -> None:
+        """Let a replica take over from its primary without a loss; both know of it then.
+
+        Redis gives up after five seconds where nodes are slow: it is asked again. Until the old primary has heard of
+        the new one it takes writes too, which are lost.
+        """
+        heir.wait_offset(primary.offset)
+
+        def taken_over() -> bool:
+            return bool(heir.told("replication")["role"] == "master")
+
+        asked = 0.0
+
+        def done() -> bool:
+            nonlocal asked
+            if not taken_over() and time.monotonic() - asked > _HANDING_OVER:
+                asked = time.monotonic()
+                heir.client.execute_command("CLUSTER", "FAILOVER")
+            return taken_over()
+
+        wait_until(done, f"{heir} to take over from {primary}", 60)
+        wait_until(lambda: primary.told("replication")["role"] == "slave", f"{primary} to follow {heir}", 60)
 
     def owner(self, slot: int) -> RedisServer:
         """The primary that has a slot."""

@@ -158,9 +158,7 @@ def test_a_shard_that_fails_over_refuses_the_watermark(breakable):
     heir = cluster.replicas[2][0]
 
     def fail_over():
-        heir.wait_offset(cluster.shards[2].offset)
-        heir.client.execute_command("CLUSTER", "FAILOVER")
-        wait_until(lambda: heir.told("replication")["role"] == "master", "the replica to take over")
+        cluster.hand_over(cluster.shards[2], heir)
         wait_until(lambda: _writes(store), "the new primary to be found", 30)
 
     assert not run(store, fail_over, watermark=b"\2 newer")
