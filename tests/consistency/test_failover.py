@@ -172,7 +172,7 @@ def test_a_primary_that_takes_over_between_a_write_and_its_acknowledgement_ackno
         assert other.submit(get, store, 7, "strong").result() == 1
         assert other.submit(online.wait, 1, 2.0).result() == 1
     assert online.wait(1, 0.5) == 0
-    with pytest.raises(hw.errors.Unavailable, match="not there any more"):
+    with pytest.raises(hw.errors.Unavailable, match="the write was lost"):
         online.marks()
     put(store, 7, 3)
     assert online.marks() and online.wait(1, 2.0) == 1
