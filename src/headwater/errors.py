@@ -266,9 +266,9 @@ def needs_package(package: str) -> Iterator[None]:
             raise MissingExtra(f"{name} is not installed: {line}") from broken
         if _is_own(broken) and module is None:
             raise
-        told = printable(f"{type(broken).__name__}: {str(broken)[:_SHOWN]}")
+        cause = printable(f"{type(broken).__name__}: {str(broken)[:_SHOWN]}")
         line = line.replace("install", "install --force-reinstall")
-        raise MissingExtra(f"{name} is installed, but cannot be imported ({told}): {line}") from broken
+        raise MissingExtra(f"{name} is installed, but cannot be imported ({cause}): {line}") from broken
 
 
 def _installed(module: str) -> tuple[str, str]:

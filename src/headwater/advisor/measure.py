@@ -306,11 +306,11 @@ class _Measuring:
 
     def _recorded(self, snapshot: RegistrySnapshot, targets: Sequence[Target]) -> list[MeasuredFigure]:
         try:
-            told = self.context.refresh_records.read().time_to_fresh
+            time_to_fresh = self.context.refresh_records.read().time_to_fresh
             fresh = MeasuredFigure("freshness_minutes", "", 0, "min", unknown="no refresh was recorded")
-            if told.p95 is not None:
-                minutes = told.p95.total_seconds() / 60
-                fresh = MeasuredFigure("freshness_minutes", "", 0, "min", minutes, samples=told.count)
+            if time_to_fresh.p95 is not None:
+                minutes = time_to_fresh.p95.total_seconds() / 60
+                fresh = MeasuredFigure("freshness_minutes", "", 0, "min", minutes, samples=time_to_fresh.count)
         except StoreError as bad:
             fresh = MeasuredFigure("freshness_minutes", "", 0, "min", unknown=f"records of refreshes: {bad}")
         return [*self._rates(targets), fresh, *self._behind(snapshot, targets)]

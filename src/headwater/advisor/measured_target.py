@@ -75,8 +75,8 @@ def figures_of(target: Target) -> list[MeasuredFigure]:
         for (name, unit), measured in zip(names, (_p50, _p99, _rate), strict=True):
             why = few if name == "read_p99_ms" else ""
             value = None if why else measured(whole)
-            told = () if why else tuple(measured(took) for took in repeats)
-            figures.append(MeasuredFigure(name, target.name, batch, unit, value, told, len(whole), why))
+            values = () if why else tuple(measured(took) for took in repeats)
+            figures.append(MeasuredFigure(name, target.name, batch, unit, value, values, len(whole), why))
     return [*figures, _history(target)]
 
 

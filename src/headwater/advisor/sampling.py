@@ -87,8 +87,8 @@ def draw(context: StoreContext, view: ResolvedView, count: int, seconds: float, 
         # the stores' iterators are generators: closed, they let go of what they hold
         with closing(cast(Any, context.online.scan(rows.prefix))) as scanned:
             for key, row in cast(Iterator[tuple[bytes, bytes]], scanned):
-                told = header(row)
-                if told is None or told.emptied:
+                head = header(row)
+                if head is None or head.emptied:
                     continue
                 found.looked_at += 1
                 if len(drawn) < count:
@@ -104,13 +104,13 @@ def draw(context: StoreContext, view: ResolvedView, count: int, seconds: float, 
     drawn = drawn[:count]
     rng.shuffle(drawn)
     for key, row in drawn:
-        told = header(row)
-        assert told is not None
+        head = header(row)
+        assert head is not None
         try:
             found.keys.append(rows.decode_key(key, row))
         except FormatError:
             continue
-        found.known.append(told.known_at)
+        found.known.append(head.known_at)
     return found
 
 

@@ -111,6 +111,6 @@ def _row(figure: MeasuredFigure) -> list[Any]:
 def _change(change: MeasuredChange) -> list[Any]:
     values = [None if value is None else number_text(value) for value in (change.earlier, change.later)]
     share = None if change.change is None else f"{change.change:+.0%}"
-    told = _NOISE[change.beyond_noise]
+    label = _NOISE[change.beyond_noise]
     better = "" if change.better is None else (", better" if change.better else ", worse")
-    return [change.figure, *values, change.unit, share, told + better]
+    return [change.figure, *values, change.unit, share, label + better]

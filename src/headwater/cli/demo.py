@@ -42,11 +42,11 @@ class _Walk:
     def step(self, command: str, why: str) -> Iterator[dict[str, Any]]:
         """One step: the command it stands for, why, and afterwards how long it took."""
         self.run.say(*([""] if self.steps else []), Line(f"$ {command}", "bold"), Line(why, "dim"))
-        told: dict[str, Any] = {"command": command}
+        record: dict[str, Any] = {"command": command}
         started = time.perf_counter()
-        yield told
-        told["seconds"] = round(time.perf_counter() - started, 4)
-        self.steps.append(told)
+        yield record
+        record["seconds"] = round(time.perf_counter() - started, 4)
+        self.steps.append(record)
 
     def show(self, *drawables: Drawable) -> None:
         """Draw what a step gave."""
@@ -63,9 +63,9 @@ def demo(run: Run) -> None:
         folder = temporary.path / "demo"
         with walk.step(
             "headwater init demo", "A small project: weather at airports, its data ends at the current time."
-        ) as told:
-            told["files"] = write_project(folder, datetime.now(UTC))
-        walk.show(", ".join(told["files"]))
+        ) as record:
+            record["files"] = write_project(folder, datetime.now(UTC))
+        walk.show(", ".join(record["files"]))
         with hw.FeatureStore(folder) as store:
             _define(walk, store)
             _train(walk, store, folder)
@@ -81,8 +81,10 @@ def demo(run: Run) -> None:
 
 
 def _define(walk: _Walk, store: FeatureStore) -> None:
-    with walk.step("headwater apply", "What features.py defines, compared with the registry, then registered.") as told:
-        told["plan"] = plan = store.apply()
+    with walk.step(
+        "headwater apply", "What features.py defines, compared with the registry, then registered."
+    ) as record:
+        record["plan"] = plan = store.apply()
     walk.show(Lines(str(plan)))
 
 
@@ -90,17 +92,17 @@ def _train(walk: _Walk, store: FeatureStore, folder: Path) -> None:
     """Join the training set."""
     spine, out = folder / "data" / "flights.parquet", folder / "train.out.parquet"
     told_as = "headwater history data/flights.parquet --features delay_model -o train.out.parquet"
-    with walk.step(told_as, "Each flight with what was known at its departure, nothing later.") as told:
+    with walk.step(told_as, "Each flight with what was known at its departure, nothing later.") as record:
         result = store.get_historical_features(str(spine), "delay_model")
         taken = later.files.write_result(result, out, None)
-    told["history"], drawn = values.joined(result, taken, out.name)
+    record["history"], drawn = values.joined(result, taken, out.name)
     walk.show(*drawn)
 
 
 def _serve(walk: _Walk, store: FeatureStore) -> None:
     """Fill the online store, then read it."""
-    with walk.step("headwater materialize", "The newest known row of each airport goes online.") as told:
-        told["report"] = report = store.materialize()
+    with walk.step("headwater materialize", "The newest known row of each airport goes online.") as record:
+        record["report"] = report = store.materialize()
     walk.show(*reports.materialized(report))
     _read(walk, store, "JFK is fresh, LGA's station fell silent, ORD's last report is past its ttl, XXX is unknown.")
 
@@ -108,18 +110,18 @@ def _serve(walk: _Walk, store: FeatureStore) -> None:
 def _correct(walk: _Walk, store: FeatureStore, folder: Path) -> None:
     """Write a late correction, then read again."""
     why = "JFK's last report again, seven degrees warmer, known only now: to history and online at once."
-    with walk.step("headwater write weather data/correction.csv", why) as told:
+    with walk.step("headwater write weather data/correction.csv", why) as record:
         dtypes = later.files.source_columns(store.get_feature_view("weather").definition)
         rows = later.files.read_table(folder / "data" / "correction.csv", dtypes)
-        told["report"] = report = store.write("weather", rows)
+        record["report"] = report = store.write("weather", rows)
     walk.show(*reports.written("weather", report))
     _read(walk, store, "The same read again.")
 
 
 def _read(walk: _Walk, store: FeatureStore, why: str) -> None:
     keys = " ".join(f"--key airport={airport}" for airport in AIRPORTS)
-    with walk.step(f"headwater get --features {','.join(FEATURES)} {keys}", why) as told:
+    with walk.step(f"headwater get --features {','.join(FEATURES)} {keys}", why) as record:
         reader = store.prepare(FEATURES)
         result = reader.read({"airport": AIRPORTS})
-    told["read"], sheet = values.read(reader.request, result, datetime.now(UTC))
+    record["read"], sheet = values.read(reader.request, result, datetime.now(UTC))
     walk.show(sheet)

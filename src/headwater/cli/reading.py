@@ -83,13 +83,13 @@ def get(
         prepared = 1000 * (time.perf_counter() - started)
         entities = parse.entities(key or [], reader.join_keys)
         at = now or datetime.now(UTC)
-        told = reader.explain(entities, max_age=max_age, now=now) if explain else None
-        result = reader.read(entities, max_age=max_age, now=now) if told is None else told.result
+        explanation = reader.explain(entities, max_age=max_age, now=now) if explain else None
+        result = reader.read(entities, max_age=max_age, now=now) if explanation is None else explanation.result
         data, sheet = values.read(reader.request, result, at)
-    if told is None:
+    if explanation is None:
         run.answer(data, sheet)
     else:
-        steps, drawn = values.explained(told, prepared)
+        steps, drawn = values.explained(explanation, prepared)
         run.answer(data | {"explain": steps}, sheet, *drawn)
     run.warn(values.not_known(result, at))
     run.warn([f"damaged row of {key}: {problem}" for key, problem in result.problems.items()])

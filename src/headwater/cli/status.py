@@ -73,11 +73,11 @@ def _sla(version: VersionStatus, now: datetime) -> str:
     sla = format_duration(version.freshness_sla)
     if version.state == "retired":
         return sla
-    told = {True: "met", False: "missed", None: "unknown"}[version.fresh]
+    verdict = {True: "met", False: "missed", None: "unknown"}[version.fresh]
     if version.newest is None:
-        return f"{sla} {told}"
+        return f"{sla} {verdict}"
     seen = " seen" if version.fresh is None else ""
-    return f"{sla} {told} (newest{seen} {age(max(timedelta(0), now - version.newest))})"
+    return f"{sla} {verdict} (newest{seen} {age(max(timedelta(0), now - version.newest))})"
 
 
 _IN_TIME = ("clock_ahead", 0.0)
@@ -86,10 +86,10 @@ _IN_TIME = ("clock_ahead", 0.0)
 def _parts(found: StoreStatus) -> list[Drawable]:
     """What the registry, the log and the online store say of themselves, a line each."""
     parts = (("registry", found.registry), ("offline log", found.log), ("online", found.online))
-    told = [
+    fields = [
         (name, ", ".join(f"{k} {v}" for k, v in said.items() if v != "" and (k, v) != _IN_TIME)) for name, said in parts
     ]
-    return [Fields([*told, *_refresh(found.refresh), *_pending(found)])]
+    return [Fields([*fields, *_refresh(found.refresh), *_pending(found)])]
 
 
 def _pending(found: StoreStatus) -> list[tuple[str, str]]:
@@ -105,12 +105,12 @@ def _refresh(found: RefreshStatus) -> list[tuple[str, str]]:
     """The queue of refreshes and how long they take, where there were any."""
     counts = [(name, getattr(found, name)) for name in ("waiting", "claimed", "resting", "dead")]
     counts += list(found.totals.items())
-    told = [f"{count:,} {name}" for name, count in counts if count]
-    if not told:
+    parts = [f"{count:,} {name}" for name, count in counts if count]
+    if not parts:
         return []
     if found.oldest is not None:
-        told.append(f"oldest {age(found.oldest)}")
-    lines = [("refresh queue", f"{found.queue}: {', '.join(told)}")]
+        parts.append(f"oldest {age(found.oldest)}")
+    lines = [("refresh queue", f"{found.queue}: {', '.join(parts)}")]
     took = found.time_to_fresh
     if took.p50 is not None and took.p95 is not None:
         lines.append(("time to fresh", f"p50 {age(took.p50)}, p95 {age(took.p95)} of the last {took.count:,}"))

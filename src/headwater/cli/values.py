@@ -75,23 +75,27 @@ def _cells(value: Any, found: dict[str, Any], time: datetime | None, now: dateti
     ]
 
 
-def explained(told: Explained, prepared: float) -> tuple[dict[str, Any], list[Drawable]]:
+def explained(explanation: Explained, prepared: float) -> tuple[dict[str, Any], list[Drawable]]:
     """How a read was done.
 
     Args:
-        told: the read, taken apart.
+        explanation: the read, taken apart.
         prepared: milliseconds that went by before it, to resolve names, versions and layouts.
     """
-    steps = [("prepare: names, versions, layouts", prepared), *told.steps]
+    steps = [("prepare: names, versions, layouts", prepared), *explanation.steps]
     data = {
-        "keys": told.keys,
-        "round_trips": told.round_trips,
-        "store": dict(told.store),
+        "keys": explanation.keys,
+        "round_trips": explanation.round_trips,
+        "store": dict(explanation.store),
         "steps": [{"step": name, "ms": round(ms, 4)} for name, ms in steps],
     }
-    trips = "1 round trip" if told.round_trips == 1 else f"{told.round_trips} round trips"
-    place = " ".join(str(value) for value in told.store.values())
-    head = f"{told.keys} distinct keys in {trips} to {place}" if told.keys != 1 else f"1 key in {trips} to {place}"
+    trips = "1 round trip" if explanation.round_trips == 1 else f"{explanation.round_trips} round trips"
+    place = " ".join(str(value) for value in explanation.store.values())
+    head = (
+        f"{explanation.keys} distinct keys in {trips} to {place}"
+        if explanation.keys != 1
+        else f"1 key in {trips} to {place}"
+    )
     return data, [Line(head, "dim"), Sheet(["step", "ms"], [[name, f"{ms:.3f}"] for name, ms in steps])]
 
 

@@ -74,7 +74,7 @@ def rename_project(run: Run, name: Annotated[str, typer.Argument(metavar="NAME",
     check_project(run.folder)
     settings = load_settings(run.folder)
     before = later.registry.rename_project(settings.registry_url, settings.folder, name)
-    told = [Line(f"{before} is {name} now; run 'headwater materialize'", "green")]
+    lines = [Line(f"{before} is {name} now; run 'headwater materialize'", "green")]
     if settings.project not in ("", name):
-        told.append(Line(f"set project = {name!r} in headwater.toml, which says {settings.project!r}", "yellow"))
-    run.answer({"name": name, "before": before}, *told)
+        lines.append(Line(f"set project = {name!r} in headwater.toml, which says {settings.project!r}", "yellow"))
+    run.answer({"name": name, "before": before}, *lines)

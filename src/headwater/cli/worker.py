@@ -82,7 +82,7 @@ def _replay(run: Run, store: FeatureStore, names: Sequence[str] | None) -> None:
 
 
 def _work(run: Run, store: FeatureStore, names: Sequence[str] | None, once: bool) -> None:
-    def told(step: Step) -> None:
+    def on_step(step: Step) -> None:
         if run.json:
             if not once:
                 print_json({"at": datetime.now(UTC), **vars(step)}, indent=None)
@@ -91,7 +91,7 @@ def _work(run: Run, store: FeatureStore, names: Sequence[str] | None, once: bool
 
     with _stopped_by_signals() as stopping:
         working = store.worker(names)
-        working.on_step, working.stopping = told, stopping
+        working.on_step, working.stopping = on_step, stopping
         report = working.run(once)
     if run.json:
         print_json(report, indent=2 if once else None)

@@ -111,14 +111,14 @@ def deleted_row(stored: bytes | None, through: int, position: int, key: bytes | 
         position: P.
         key: the whole key, where the row is stored under its digest.
     """
-    told = header(stored)
-    if stored is None or told is None:
+    head = header(stored)
+    if stored is None or head is None:
         bare = emptied(None, through, position)
         return bare if key is None else with_key(bare, key)
-    if told.through >= through and told.deleted_position >= position:
+    if head.through >= through and head.deleted_position >= position:
         return None
     row = current(stored)
-    marks = tombstone(max(through, told.through), max(position, told.deleted_position))
-    if told.emptied or hidden(row, marks):
+    marks = tombstone(max(through, head.through), max(position, head.deleted_position))
+    if head.emptied or hidden(row, marks):
         return emptied(stored, through, position)
     return carrying(row[: SEQUENCE.start] + fresh_sequence() + row[SEQUENCE.stop :], marks)

@@ -63,8 +63,8 @@ def not_later(before: Sequence[bytes | None], after: Sequence[bytes | None], now
 
 
 def _is_later(row: bytes | None, now: int) -> bool:
-    told = header(row)
-    return told is not None and max(told.through, MIN_MICROS if told.emptied else told.known_at) > now
+    head = header(row)
+    return head is not None and max(head.through, MIN_MICROS if head.emptied else head.known_at) > now
 
 
 class DecodedRows:

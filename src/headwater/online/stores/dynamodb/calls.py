@@ -140,7 +140,7 @@ class _Reason(msgspec.Struct):
     Message: str | None = None
 
 
-class _Told(msgspec.Struct):
+class _ErrorBody(msgspec.Struct):
     """An error's answer."""
 
     type: str = msgspec.field(name="__type", default="")
@@ -311,15 +311,15 @@ class Call:
     def _failed(self, operation: str, answer: Response, signed: datetime | None) -> tuple[str, bool]:
         """What an error says, and whether that is the end; raises where it is told in another way."""
         try:
-            told = _decoder(_Told).decode(answer.body)
+            error = _decoder(_ErrorBody).decode(answer.body)
         except msgspec.MsgspecError:
-            told = _Told()
-        name = told.type.rpartition("#")[2]
-        text = told.message or told.Message or f"HTTP status {answer.status}"
+            error = _ErrorBody()
+        name = error.type.rpartition("#")[2]
+        text = error.message or error.Message or f"HTTP status {answer.status}"
         if name == "ConditionalCheckFailedException":
-            raise Unlike(told.Item)
+            raise Unlike(error.Item)
         if name == "TransactionCanceledException":
-            reasons = {reason.Code: reason.Message or reason.Code for reason in told.CancellationReasons}
+            reasons = {reason.Code: reason.Message or reason.Code for reason in error.CancellationReasons}
             if "ConditionalCheckFailed" in reasons:
                 raise Unlike(None)
             again = _TRY_AGAIN & reasons.keys()

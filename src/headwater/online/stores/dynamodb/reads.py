@@ -82,11 +82,11 @@ def get_chunk(call: Call, keys: Sequence[bytes], consistent: bool) -> Plan[dict[
     found: dict[bytes, bytes] = {}
     tries = 0
     while True:
-        told = yield from call.ask("BatchGetItem", {"RequestItems": {table: wanted}}, _Batch)
-        for item in told.Responses.get(table, ()):
+        response = yield from call.ask("BatchGetItem", {"RequestItems": {table: wanted}}, _Batch)
+        for item in response.Responses.get(table, ()):
             if item.k is not None and item.k.B is not None:
                 found[item.k.B] = bytes_of(item)
-        left = told.UnprocessedKeys.get(table)
+        left = response.UnprocessedKeys.get(table)
         if not left:
             return found
         pause = call.patience.pause(tries)
@@ -112,13 +112,13 @@ def put_row(call: Call, key: bytes, row: bytes, expires_at: int | None) -> Plan[
         # what may have been stored is not stored again under its sequence: a delete may have come between
         nonlocal row
         row = resequenced(row)
-        return told | guarded(key, row, expires_at)
+        return base | guarded(key, row, expires_at)
 
     seen: Item | None
-    told = _telling(call)
+    base = _telling(call)
     if plain(row):
         try:
-            yield from call.ask("UpdateItem", told | guarded(key, row, expires_at), Done, renewed)
+            yield from call.ask("UpdateItem", base | guarded(key, row, expires_at), Done, renewed)
             return PutOutcome.APPLIED
         except Unlike as other:
             seen = other.item
@@ -131,7 +131,7 @@ def put_row(call: Call, key: bytes, row: bytes, expires_at: int | None) -> Plan[
         if not isinstance(merged, bytes):
             return merged
         try:
-            yield from call.ask("PutItem", told | {"Item": item_of(key, merged, expires_at)} | unchanged(seen), Done)
+            yield from call.ask("PutItem", base | {"Item": item_of(key, merged, expires_at)} | unchanged(seen), Done)
             return PutOutcome.APPLIED
         except Unlike as other:
             seen, row = other.item, resequenced(row)
@@ -229,8 +229,8 @@ def write_batch(call: Call, writes: Sequence[dict[str, Any]]) -> Plan[None]:
     """Remove at most 25 items with distinct keys, without a condition; what stays unprocessed is tried again."""
     left, tries = list(writes), 0
     while True:
-        told = yield from call.ask("BatchWriteItem", {"RequestItems": {call.location.table: left}}, _Written)
-        left = told.UnprocessedItems.get(call.location.table, [])
+        response = yield from call.ask("BatchWriteItem", {"RequestItems": {call.location.table: left}}, _Written)
+        left = response.UnprocessedItems.get(call.location.table, [])
         if not left:
             return
         pause = call.patience.pause(tries)

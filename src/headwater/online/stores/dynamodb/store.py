@@ -321,7 +321,7 @@ class DynamoDBOnlineStore(OnlineStore):
         return DynamoDBReads(self.location)
 
     def info(self) -> Mapping[str, str | int]:
-        return self._run(tables.told(self._reading()))
+        return self._run(tables.table_info(self._reading()))
 
     def close(self) -> None:
         with self._lock:

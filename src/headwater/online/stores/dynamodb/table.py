@@ -123,7 +123,7 @@ def _create(call: Call) -> Plan[None]:
             raise
 
 
-def told(call: Call) -> Plan[Mapping[str, str | int]]:
+def table_info(call: Call) -> Plan[Mapping[str, str | int]]:
     """What `status` shows."""
     found = yield from describe(call)
     warnings = []

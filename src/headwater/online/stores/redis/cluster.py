@@ -30,16 +30,16 @@ def find_shards(slots: Slots, moved: Mapping[int, Address] | None = None) -> Pla
     Raises:
         Unavailable: none does.
     """
-    told = ""
+    reason = ""
     known = [node for shard in slots.shards for node in (shard.primary, *shard.replicas)]
     for host in dict.fromkeys((*(moved or {}).values(), *slots.location.hosts, *known)):
         answer = (yield [Question(host, (("CLUSTER", "SLOTS"),), FIND)])[0]
         if isinstance(answer, HeadwaterError):
-            told = str(answer)
+            reason = str(answer)
         elif answer[0]:
             slots.learn(answer[0], moved)
             return
-    raise Unavailable(f"{slots.location.shown}: no node of the cluster answers: {told or 'it has no slots yet'}")
+    raise Unavailable(f"{slots.location.shown}: no node of the cluster answers: {reason or 'it has no slots yet'}")
 
 
 @dataclass

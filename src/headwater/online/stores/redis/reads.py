@@ -137,8 +137,8 @@ def _ask_all(nodes: Nodes) -> Plan[tuple[Address, tuple[Address, ...]]]:
     }
     shown = nodes.location.shown
     if not followers:
-        told = "; ".join(str(answer) for answer in found if isinstance(answer, HeadwaterError))
-        raise Unavailable(f"{shown}: no host is the primary{': ' + told if told else ''}")
+        reason = "; ".join(str(answer) for answer in found if isinstance(answer, HeadwaterError))
+        raise Unavailable(f"{shown}: no host is the primary{': ' + reason if reason else ''}")
     most = max(followers.values())
     chosen = [host for host, count in followers.items() if count == most]
     if len(chosen) > 1:
@@ -149,20 +149,20 @@ def _ask_all(nodes: Nodes) -> Plan[tuple[Address, tuple[Address, ...]]]:
 
 def _ask_sentinels(nodes: Nodes) -> Plan[tuple[Address, tuple[Address, ...]]]:
     """By Sentinel, and the primary's own word that it is one."""
-    service, told = nodes.location.service, ""
+    service, reason = nodes.location.service, ""
     commands = (("SENTINEL", "get-master-addr-by-name", service), ("SENTINEL", "replicas", service))
     for sentinel in nodes.location.hosts:
         answer = (yield [Question(sentinel, commands, FIND, sentinel=True)])[0]
         if isinstance(answer, HeadwaterError) or answer[0] is None:
-            told = str(answer) if isinstance(answer, HeadwaterError) else f"knows no {service!r}"
+            reason = str(answer) if isinstance(answer, HeadwaterError) else f"knows no {service!r}"
             continue
         primary = (answer[0][0].decode(), int(answer[0][1]))
         role = (yield [Question(primary, (("ROLE",),), FIND)])[0]
         if isinstance(role, HeadwaterError) or role[0][0] != b"master":
-            told = str(role) if isinstance(role, HeadwaterError) else f"{primary[0]}:{primary[1]} is a replica now"
+            reason = str(role) if isinstance(role, HeadwaterError) else f"{primary[0]}:{primary[1]} is a replica now"
             continue
         return primary, tuple(_replica(fields) for fields in answer[1] if _healthy(fields))
-    raise Unavailable(f"{nodes.location.shown}: no Sentinel knows a primary: {told}")
+    raise Unavailable(f"{nodes.location.shown}: no Sentinel knows a primary: {reason}")
 
 
 def _fields(flat: Sequence[bytes]) -> dict[bytes, bytes]:
