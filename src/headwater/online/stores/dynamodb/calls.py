@@ -274,7 +274,7 @@ class Call:
             StoreError: it is refused.
         """
         body = msgspec.json.encode(arguments)
-        tries, lost, why = 0, 0, ""
+        tries, lost, why, refused = 0, 0, "", ""
         while True:
             left = self.patience.left
             if left <= 0:
@@ -294,12 +294,14 @@ class Call:
                     answer = Lost(f"not a DynamoDB response ({bad})")
             if isinstance(answer, Lost):
                 lost += 1
-                why = answer.why
+                # what the service answered before says more than that the rest of the time was too short
+                why = f"{refused}; then {answer.why}" if refused else answer.why
                 # what may have arrived is not sent again where twice is not once
                 final = lost > 1 or (answer.sent and not self.repeatable)
             else:
                 assert answer is not None
-                why, final = self._failed(operation, answer, signed)
+                refused, final = self._failed(operation, answer, signed)
+                why = refused
             pause = None if final else self.patience.pause(tries)
             if pause is None:
                 raise gave_up(f"{self.location.shown}: {operation}: {why}")
