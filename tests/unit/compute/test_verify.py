@@ -161,7 +161,7 @@ def test_the_log_goes_on_without_a_file_that_is_given_up(project: Project, damag
 
 def test_only_damaged_files_of_the_log_can_be_given_up(project: Project) -> None:
     for name in (project.files()[0].name, str(project.files()[0])):
-        with pytest.raises(UsageError, match="is whole"):
+        with pytest.raises(UsageError, match="is intact"):
             project.store.verify(forget=[name])
     for name in ("", "x", "log.json", "\x1b[31m"):
         with pytest.raises(UsageError, match="is not a file of the offline log"):
@@ -228,7 +228,7 @@ def test_a_tombstone_that_cannot_be_decoded_still_hides_its_key(project: Project
 def test_a_damaged_identity_of_the_folder_can_be_written_again(project: Project, content: bytes) -> None:
     identity = project.log / "log.json"
     whole = identity.read_bytes()
-    with pytest.raises(UsageError, match="is whole"):
+    with pytest.raises(UsageError, match="nothing to recreate"):
         project.store.verify(accept_folder=True)
     identity.write_bytes(content)
     with hw.FeatureStore(project.folder, clock=lambda: project.now) as other:
