@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import tempfile
 import sqlite3
 import warnings
 from collections.abc import Iterator
@@ -254,8 +255,7 @@ class _Stepping:
 def fast_folder(tmp_path: Path) -> Iterator[Path]:
     """A folder in memory where there is one: a case makes thousands of small transactions."""
     shared = Path("/dev/shm")
-    folder = shared / f"headwater-test-{tmp_path.name}" if shared.is_dir() else tmp_path
-    folder.mkdir(exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="headwater-test-", dir=shared)) if shared.is_dir() else tmp_path
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
 
