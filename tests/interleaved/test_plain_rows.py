@@ -6,8 +6,8 @@ from __future__ import annotations
 import os
 import random
 import shutil
-import tempfile
 import sqlite3
+import tempfile
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
