@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import headwater as hw
-from headwater.compute.context import StoreContext
+from headwater.compute.writing import put_versions
 from headwater.database import transactions
 from headwater.errors import RegistryConflict
 from headwater.offline.log import log as log_module
@@ -112,7 +112,7 @@ def _parquet(_: LogFolder, target: Path, *__: object) -> bool:
 
 MOMENTS: dict[str, Callable[[], None]] = {
     "in mid-append, before it is committed": lambda: _die_before(log_module, "insert_rows"),
-    "between log and store": lambda: _die_before(StoreContext, "put_rows"),
+    "between log and store": lambda: _die_before(put_versions, "put_rows"),
     "in mid-roll, before the file has its name": lambda: _die_before(
         Path, "replace", lambda at, _: ".parquet" in at.name
     ),

@@ -39,7 +39,7 @@ def verify(
         bool, typer.Option("--accept-folder", help="Recreate the log folder's log.json after it was lost or damaged.")
     ] = False,
 ) -> None:
-    """Report what is damaged, what is lost, and how to repair it.
+    """Report what is damaged or lost, and how to repair it.
 
     The offline log and the online store are checked. Only --forget and --accept-folder change what is stored. Exit code
     0: whole, 1: damaged.

@@ -190,7 +190,7 @@ def erase(
 
 
 def repair_clock(run: Run) -> None:
-    """Repair timestamps after a wrong clock stamped rows in the future.
+    """Repair timestamps that a wrong clock put in the future.
 
     Timestamps in the offline log and the online store that are in the future are set to now, in their order. Nothing is
     lost, and it is safe to run again. First make sure that this host's clock (with PostgreSQL: its server's) is right.
@@ -205,7 +205,7 @@ def claim_store(
     log_id: Annotated[str, typer.Option("--from", metavar="ID", help="The offline log that currently owns the store.")],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Take over an online store that belongs to another offline log.
+    """Take over the online store of another offline log.
 
     Rows and deletes of the other log stay until they are replaced, or 'headwater materialize --force' removes what
     this history lacks. They may exist nowhere else.

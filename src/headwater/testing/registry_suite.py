@@ -296,8 +296,8 @@ class RegistrySuite:
     @pytest.mark.parametrize(
         ("reference", "version", "said"),
         [
-            ("rich", None, "not one feature"),
-            ("rich:*", None, "not one feature"),
+            ("rich", None, "not a single feature"),
+            ("rich:*", None, "not a single feature"),
             ("rich@1.0.0:a", "2.0.0", "names version 1.0.0"),
         ],
     )
@@ -306,7 +306,7 @@ class RegistrySuite:
     ) -> None:
         with pytest.raises(UsageError, match=said):
             registry.get_feature_definition(reference, version)
-        with pytest.raises(UsageError, match="one feature is wanted"):
+        with pytest.raises(UsageError, match="give one feature, not a, b"):
             registry.get_feature_definition(RICH["a", "b"])
 
     def test_pointers_move_and_the_change_log_says_who(self, registry: FeatureRegistry) -> None:
