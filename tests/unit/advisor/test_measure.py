@@ -514,9 +514,11 @@ def test_what_else_changed_is_told(found: Measurement) -> None:
 
 def test_a_store_made_slower_is_found_slower(slow: tuple[hw.FeatureStore, SlowStore]) -> None:
     store, online = slow
-    first = measure(store.context, **QUICK)
-    online.seconds = 0.005
-    later = measure(store.context, **QUICK)
+    # slower by far more than a busy host makes any read
+    longer = QUICK | {"seconds": 2.0}
+    first = measure(store.context, **longer)
+    online.seconds = 0.03
+    later = measure(store.context, **longer)
     rows = {row.figure: row for row in compare_measurements(first, later)}
     row = rows["read_p50_ms, batch 1, v"]
     assert row.change and row.change > 1 and (row.beyond_noise, row.better) == (True, False)
