@@ -230,7 +230,7 @@ with hw.FeatureStore.in_memory([]) as warm:  # imports everything, which the oth
 if os.getuid() == 0:  # whom no permission stops
     os.setuid(12345)
 with hw.FeatureStore(sys.argv[1]) as store:
-    found = measure(store.context, seconds=3)
+    found = measure(store.context, seconds=6)
 for figure in (found.figure("read_p50_ms", 100, "v"), found.figure("history_rows_per_second", 150, "v")):
     print(figure.value or figure.unknown)
 """
