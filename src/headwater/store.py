@@ -154,6 +154,11 @@ class FeatureStore(forks.OfOneProcess):
         """The parts and settings, for what is built on a store; the registry is made where it does not exist yet."""
         return self._parts.context
 
+    @property
+    def rooms(self) -> StoreContext:
+        """The former name of `context`, for programs that were written with it."""
+        return self.context
+
     @lazy
     def services(self) -> Services:
         """The store's threads and caches."""
