@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from headwater.compute.writing import keys as keys
     from headwater.planning import shown as shown
     from headwater.registry import registry as registry
+    from headwater.serving import access as access
     from headwater.serving import logs as logs
     from headwater.serving import settings as settings
     from headwater.serving import supervisor as supervisor
 else:
+    access = deferred("headwater.serving.access")
     compare_measure = deferred("headwater.cli.compare_measure")
     draw = deferred("headwater.cli.draw")
     files = deferred("headwater.cli.files")

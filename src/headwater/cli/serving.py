@@ -59,7 +59,7 @@ def serve(
     """
     with needs_package("uvicorn"):
         supervisor, settings = later.supervisor, later.settings
-        keys = not insecure and not supervisor.is_loopback(host)
+        keys = not insecure and not later.access.is_loopback(host)
         given = settings.ServerSettings(
             host=host,
             port=port,
@@ -67,7 +67,7 @@ def serve(
             keys=keys,
             log_form=log_format.value,
             log_level=log_level.value,
-            hosts=("localhost", "127.0.0.1", "[::1]", host.lower()) if supervisor.is_loopback(host) else (),
+            hosts=("localhost", "127.0.0.1", "[::1]", host.lower()) if later.access.is_loopback(host) else (),
         )
         listening = supervisor.listen(given)
     # a broken project is refused here, before any worker begins

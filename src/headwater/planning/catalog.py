@@ -39,13 +39,8 @@ class _Info(ABC):
 
     @property
     @abstractmethod
-    def _columns(self) -> list[tuple[str, DType, str]]:
-        """Name, dtype and a note of each feature, in order."""
-
-    @property
     def columns(self) -> list[tuple[str, DType, str]]:
         """Name, dtype and a note of each feature, in order: its description, or the reference that it is."""
-        return self._columns
 
     @property
     def request_fields(self) -> Mapping[str, DType]:
@@ -56,11 +51,11 @@ class _Info(ABC):
     def output_schema(self) -> pa.Schema:
         """The columns that reading it whole gives: keys, then features."""
         keys = [(name, dtype.arrow) for name, dtype in self.join_keys.items()]
-        return pa.schema([*keys, *((name, dtype.arrow) for name, dtype, _ in self._columns)])
+        return pa.schema([*keys, *((name, dtype.arrow) for name, dtype, _ in self.columns)])
 
     def _repr_html_(self) -> str:
         caption = f"{self.name} {self.version}{', live' if self.live else ''}"
-        rows = ((name, str(dtype), note) for name, dtype, note in self._columns)
+        rows = ((name, str(dtype), note) for name, dtype, note in self.columns)
         return html_table(("feature", "dtype", ""), rows, caption=caption)
 
 
@@ -98,7 +93,7 @@ class ViewInfo(_Info):
         return self.definition.join_keys
 
     @property
-    def _columns(self) -> list[tuple[str, DType, str]]:
+    def columns(self) -> list[tuple[str, DType, str]]:
         return [(f.name, f.dtype, f.description) for f in self.features]
 
 
@@ -136,7 +131,7 @@ class ServiceInfo(_Info):
         return self.request.join_keys
 
     @property
-    def _columns(self) -> list[tuple[str, DType, str]]:
+    def columns(self) -> list[tuple[str, DType, str]]:
         columns = zip(self.request.columns, self.features, strict=True)
         return [(c.name, c.feature.dtype, reference) for c, reference in columns]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -129,11 +130,21 @@ class KeyRing:
 
 
 def needs_admin(access: Access, client: str) -> None:
-    """Refuse what is for operators: they ask from this host, or with a key of scope `admin`."""
-    if not client_is_local(client):
+    """Refuse what is for operators: they ask from this host, or with a key of scope `admin`.
+
+    Args:
+        access: what the request's key allows.
+        client: its address; empty: not over a network.
+    """
+    if client and not is_loopback(client):
         access.check(ADMIN)
 
 
-def client_is_local(client: str) -> bool:
-    """Whether a client's address is this host's own."""
-    return client in ("127.0.0.1", "::1", "") or client.startswith("127.")
+def is_loopback(host: str) -> bool:
+    """Whether only this host can reach an address, or be it."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -13,8 +13,9 @@ from headwater.online.session import Session
 from headwater.serving.answers import Answer, invalid, json_answer, too_large
 from headwater.serving.bodies import ReadBody
 from headwater.serving.deadlines import Deadlines
-from headwater.types import DType, Timestamp
-from headwater.wire.json_values import from_json, to_json
+from headwater.serving.values import entities, entity_count
+from headwater.types import Timestamp
+from headwater.wire.json_values import to_json
 
 INCLUDABLE = ("statuses", "event_times", "freshness", "versions", "read_at", "problems")
 _NEEDS_OWN_DEADLINE = 0.9
@@ -48,14 +49,15 @@ async def read_features(
     if unknown:
         raise invalid(f"include: {unknown[0]!r} is not one of {', '.join(INCLUDABLE)}")
     reader = await store.kept_reader(features, body.full_names)
-    entities, count = _entities(body.entities, reader.join_keys)
+    count = entity_count(body.entities)
     if count > most:
         raise too_large(f"entities: {count:,} in one request, at most {most:,}: read them in parts")
+    given = entities(body.entities, reader.join_keys)
     own = None if body.deadline_ms is None else timedelta(milliseconds=_milliseconds(body.deadline_ms))
     try:
         with deadlines.within(deadline):
             result = await reader.read(
-                entities,
+                given,
                 body.request or None,
                 body.consistency,
                 session,
@@ -79,33 +81,6 @@ def _milliseconds(value: float) -> float:
     if not 0 < value <= 3_600_000:
         raise invalid(f"deadline_ms: {value:g} is not a number of milliseconds above 0 and up to an hour")
     return value
-
-
-def _entities(given: Any, keys: Mapping[str, DType]) -> tuple[Any, int]:
-    """Entities in Python values, and how many they are."""
-    if isinstance(given, dict):
-        lists = [len(values) for values in given.values() if isinstance(values, list)]
-        read = {name: _key(name, values, keys.get(name)) for name, values in given.items()}
-        return read, max(lists, default=1)
-    if given and isinstance(given[0], dict):
-        names = dict.fromkeys(name for entity in given if isinstance(entity, dict) for name in entity)
-        if all(isinstance(entity, dict) and len(entity) == len(names) for entity in given):
-            return {name: _key(name, [entity[name] for entity in given], keys.get(name)) for name in names}, len(given)
-        # one that lacks a key: whoever reads them says which
-        return given, len(given)
-    if len(keys) == 1:
-        ((name, dtype),) = keys.items()
-        return _key(name, given, dtype), len(given)
-    return given, len(given)
-
-
-def _key(name: str, values: Any, dtype: DType | None) -> Any:
-    if dtype is None:
-        return values
-    try:
-        return from_json(values, dtype) if isinstance(values, list) else from_json([values], dtype)[0]
-    except ValueError as bad:
-        raise invalid(f"entities: join key {name!r}, {bad}") from None
 
 
 def _document(result: OnlineResult, include: Sequence[str]) -> dict[str, Any]:

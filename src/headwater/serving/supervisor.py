@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import signal
 import socket
 import subprocess
@@ -41,16 +40,6 @@ def listen(settings: ServerSettings) -> socket.socket:
         raise Unavailable(f"cannot listen on {settings.host}:{settings.port}: {bad.strerror or bad}") from None
     listening.set_inheritable(True)
     return listening
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this host can reach an address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 @dataclass

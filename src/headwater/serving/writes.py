@@ -9,10 +9,11 @@ from typing import Any
 
 from headwater.async_store import AsyncFeatureStore
 from headwater.online.session import Session
-from headwater.serving.answers import Answer, invalid, json_answer, too_large
+from headwater.serving.answers import Answer, json_answer, too_large
 from headwater.serving.bodies import DeleteBody, WriteBody
+from headwater.serving.values import column, entities, entity_count
 from headwater.types import DType, Timestamp
-from headwater.wire.json_values import from_json, to_json
+from headwater.wire.json_values import to_json
 
 
 async def write_rows(store: AsyncFeatureStore, body: WriteBody, session: Session | None, *, most: int) -> Answer:
@@ -31,7 +32,7 @@ async def write_rows(store: AsyncFeatureStore, body: WriteBody, session: Session
     if count > most:
         raise too_large(f"rows: {count:,} in one request, at most {most:,}: write them in parts")
     dtypes = column_dtypes(store, body.view)
-    read = {name: _values("rows", name, values, dtypes.get(name)) for name, values in columns.items()}
+    read = {name: column(f"rows: column {name!r}", values, dtypes.get(name)) for name, values in columns.items()}
     rows: Any = read
     if isinstance(body.rows, list):
         # a row that lacks a column is not one with a NULL there
@@ -43,30 +44,11 @@ async def write_rows(store: AsyncFeatureStore, body: WriteBody, session: Session
 async def delete_rows(store: AsyncFeatureStore, body: DeleteBody, session: Session | None, *, most: int) -> Answer:
     """The answer to a delete: its report; see `write_rows`."""
     info = store.sync.get_feature_view(body.view)
-    entities: Any = body.entities
-    count = len(entities) if isinstance(entities, list) else max(map(_length, entities.values()), default=1)
+    count = entity_count(body.entities)
     if count > most:
         raise too_large(f"entities: {count:,} in one request, at most {most:,}: delete them in parts")
-    keys = info.join_keys
-    if isinstance(entities, dict):
-        entities = {name: _values("entities", name, values, keys.get(name)) for name, values in entities.items()}
-    elif entities and not isinstance(entities[0], dict) and len(keys) == 1:
-        ((name, dtype),) = keys.items()
-        entities = _values("entities", name, entities, dtype)
-    else:
-        entities = [_entity(entity, keys) for entity in entities]
-    report = await store.delete(body.view, entities, body.purge, session)
+    report = await store.delete(body.view, entities(body.entities, info.join_keys), body.purge, session)
     return json_answer(report_document(report))
-
-
-def _length(values: Any) -> int:
-    return len(values) if isinstance(values, list) else 1
-
-
-def _entity(entity: Any, keys: Mapping[str, DType]) -> Any:
-    if not isinstance(entity, dict):
-        return entity
-    return {name: _values("entities", name, value, keys.get(name)) for name, value in entity.items()}
 
 
 def _columns(rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]]) -> tuple[dict[str, Sequence[Any]], int]:
@@ -75,15 +57,6 @@ def _columns(rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]]) ->
         return dict(rows), max((len(values) for values in rows.values()), default=0)
     names = dict.fromkeys(name for row in rows for name in row)
     return {name: [row.get(name) for row in rows] for name in names}, len(rows)
-
-
-def _values(what: str, name: str, values: Any, dtype: DType | None) -> Any:
-    if dtype is None:
-        return values
-    try:
-        return from_json(values, dtype) if isinstance(values, list) else from_json([values], dtype)[0]
-    except ValueError as bad:
-        raise invalid(f"{what}: column {name!r}, {bad}") from None
 
 
 def column_dtypes(store: AsyncFeatureStore, view: str) -> dict[str, DType]:

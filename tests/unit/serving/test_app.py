@@ -66,6 +66,8 @@ def test_a_deleted_entity_is_gone(call: Caller) -> None:
     call("POST", "/v1/features:write", {"view": "events", "rows": [ROW]})
     deleted = call("POST", "/v1/features:delete", {"view": "events", "entities": ["7"]})
     assert deleted.json["deleted"] == 1
+    wrong = call("POST", "/v1/features:delete", {"view": "events", "entities": [{"user": 7}, {"user": "x"}]})
+    assert wrong.status == 400 and "join key 'user', row 1: 'x' is not an int64" in wrong.json["detail"]
     assert call.read(features=["events:n"], entities=[7]).json["statuses"] == {"n": ["NOT_FOUND"]}
 
 
