@@ -163,6 +163,8 @@ class Environment:
                 self.gate.leave()
             # to enter a slot in the table of readers takes a lock of LMDB's that has no bound: so under one that has
             try:
+                if time.monotonic() >= until and opened.writer is not None and not opened.readers.acquire(0):
+                    return self._read_as_writer(opened, work)
                 if time.monotonic() >= until:
                     take(opened.readers, self._settings, 0, "read")
                 elif not opened.readers.acquire(SLOT_CHECK):
@@ -178,6 +180,30 @@ class Environment:
                     self.gate.leave()
             finally:
                 opened.readers.release()
+
+    def _read_as_writer(self, opened: Opened, work: Callable[[Any], _T]) -> _T:
+        """Read where the table of readers is held up: a write transaction, which is not kept, needs no slot in it."""
+        assert opened.writer is not None
+        try:
+            take(opened.writer, self._settings, self._settings.wait, "read")
+            there = opened.in_place()
+            if there is None:
+                raise _Moved
+            self.gate.enter()
+            try:
+                if opened is not self._opened:
+                    raise LockReplaced
+                txn = opened.env.begin(write=True)
+                try:
+                    if not opened.follows(txn, there):
+                        raise _Moved
+                    return work(txn)
+                finally:
+                    txn.abort()
+            finally:
+                self.gate.leave()
+        finally:
+            opened.writer.release()
 
     def _run(self, opened: Opened, held: list[Any], work: Callable[[Any], _T], due: bool) -> _T:
         """Run work in a transaction, the only reference to which is held: its slot is kept for the next one."""

@@ -36,6 +36,13 @@ def hold(txn):
 store._shared.write(hold)
 """
 
+IN_THE_TABLE_OF_READERS = """
+assert store.multi_get([b"k"]) == [b"v"]
+assert store._shared._opened.readers.acquire(1)
+say("holding")
+time.sleep(600)
+"""
+
 WRITING = """
 n = 0
 store.put_meta({b"w": b""})
@@ -162,6 +169,27 @@ def test_a_writer_that_stands_still_is_named_to_other_writers_and_holds_up_no_re
     assert store.multi_get([b"k", b"other"]) == [b"v", b"w"]
 
 
+def test_a_reader_without_a_slot_reads_while_the_table_of_readers_is_held(store: LMDBOnlineStore, folder: Path) -> None:
+    with process(IN_THE_TABLE_OF_READERS, folder) as other, stopped(other), bounded():
+        assert store._shared._opened is not None
+        assert store._shared._opened.leave_slots()
+        assert store.multi_get([b"k"]) == [b"v"]
+        assert dict(store.scan(b"")) == {b"k": b"v", b"other": b"v"}
+        assert store.put_meta({b"k": b"w"})
+        assert store.multi_get([b"k", b"none"]) == [b"w", None]
+    assert store.multi_get([b"k"]) == [b"w"]
+
+
+def test_a_reader_for_whom_all_is_held_names_the_process(store: LMDBOnlineStore, folder: Path) -> None:
+    both = IN_THE_TABLE_OF_READERS.replace("say(", "assert store._shared._opened.writer.acquire(1)\nsay(")
+    with process(both, folder) as other, stopped(other), bounded():
+        assert store._shared._opened is not None
+        assert store._shared._opened.leave_slots()
+        with pytest.raises(Unavailable, match=rf"cannot be read: process {other.pid} \(stopped\) has held its lock"):
+            store.multi_get([b"k"])
+    assert store.multi_get([b"k"]) == [b"v"]
+
+
 def test_another_process_opens_and_reads_while_a_writer_stands_still(store: LMDBOnlineStore, folder: Path) -> None:
     store.close()
     with process(IN_A_TRANSACTION, folder) as writer, stopped(writer), bounded():
@@ -189,6 +217,8 @@ def test_a_process_stopped_at_any_moment_holds_nobody_up(store: LMDBOnlineStore,
     with process(code, folder) as other:
         for n in range(12):
             time.sleep(rng.uniform(0, 0.05))
+            # whoever has read once holds a place among the readers, which a fork gives up for a moment
+            assert store.multi_get([b"k"]) == [b"v"]
             with stopped(other), bounded():
                 threads = [threading.Thread(target=store.multi_get, args=([b"k"],)) for _ in range(4)]
                 for thread in threads:
