@@ -18,6 +18,7 @@ from headwater.urls import without_password
 
 FILE = "headwater.toml"
 
+_HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]")
 _DIGITS = re.compile(r"[0-9]{1,20}")
 _MEMORY = re.compile(r"\d+(\.\d+)? ?[KMGT]i?B", re.IGNORECASE)
 
@@ -57,6 +58,16 @@ class Settings:
         freshness_refresh_tries: how often a hint is tried before it is a dead letter.
         freshness_refresh_lease: how long a worker may have a hint before another takes it over.
         freshness_refresh_worker: whether this process works the queue off too.
+        server_deadline: how long a request to the server may take.
+        server_body: bytes of a request's body.
+        server_body_timeout: how long a body may take to arrive.
+        server_entities: of one read.
+        server_rows: of one write or delete.
+        server_in_flight: requests that one worker answers at the same time.
+        server_in_flight_per_key: how many of them may be one API key's; 0: as many as there are.
+        server_rate: requests a second of one API key, over all workers; 0: any number.
+        server_grace: how long requests under way are given when the server stops.
+        server_hosts: names by which the server may be asked; none: any, but on a loopback address its own.
     """
 
     folder: Path
@@ -87,6 +98,16 @@ class Settings:
     freshness_refresh_tries: int = 5
     freshness_refresh_lease: timedelta = timedelta(minutes=2)
     freshness_refresh_worker: bool = False
+    server_deadline: timedelta = timedelta(seconds=2)
+    server_body: int = 16 << 20
+    server_body_timeout: timedelta = timedelta(seconds=10)
+    server_entities: int = 10_000
+    server_rows: int = 100_000
+    server_in_flight: int = 256
+    server_in_flight_per_key: int = 128
+    server_rate: int = 0
+    server_grace: timedelta = timedelta(seconds=10)
+    server_hosts: tuple[str, ...] = ()
     offline_settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
 
@@ -163,6 +184,23 @@ def _memory(value: Any) -> str:
     return value.strip()
 
 
+def _bytes(value: Any) -> int:
+    number, unit = re.split(r"(?i)(?=[KMGT])", _memory(value).replace(" ", ""), maxsplit=1)
+    base = 1024 if len(unit) == 3 else 1000
+    found = int(float(number) * base ** ("KMGT".index(unit[0].upper()) + 1))
+    if not 1_000 <= found < 2**31:
+        raise ValueError("must be an amount of memory from 1KB to 2GB")
+    return found
+
+
+def _hosts(value: Any) -> tuple[str, ...]:
+    if isinstance(value, str):
+        value = [part.strip() for part in value.split(",")]
+    if not isinstance(value, (list, tuple)) or not all(isinstance(v, str) and _HOST.fullmatch(v) for v in value):
+        raise ValueError("must be a list of host names without ports, such as ['features.example']")
+    return tuple(name.lower() for name in value)
+
+
 def _duration(value: Any) -> timedelta:
     found = parse_duration(value)
     if not timedelta(0) <= found <= _LONGEST:
@@ -205,6 +243,16 @@ _KEYS = {
     "freshness.refresh_tries": ("freshness_refresh_tries", _count),
     "freshness.refresh_lease": ("freshness_refresh_lease", _lasting),
     "freshness.refresh_worker": ("freshness_refresh_worker", _flag),
+    "server.deadline": ("server_deadline", _lasting),
+    "server.body": ("server_body", _bytes),
+    "server.body_timeout": ("server_body_timeout", _lasting),
+    "server.entities": ("server_entities", _count),
+    "server.rows": ("server_rows", _count),
+    "server.in_flight": ("server_in_flight", _count),
+    "server.in_flight_per_key": ("server_in_flight_per_key", _count_or_none),
+    "server.rate": ("server_rate", _count_or_none),
+    "server.grace": ("server_grace", _lasting),
+    "server.hosts": ("server_hosts", _hosts),
 }
 
 

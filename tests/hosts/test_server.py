@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
 import socket
@@ -13,8 +14,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 import headwater as hw
+from tests.servers.certificates import self_signed
 from tests.servers.headwater_server import COMMAND, HeadwaterServer
 from tests.servers.waiting import wait_until
 
@@ -123,3 +126,53 @@ def test_what_cannot_be_served_is_refused_at_once(project: Path, tmp_path: Path)
     empty.mkdir()
     done = run(empty, "--port", "0")
     assert done.returncode == 1 and "no project" in done.stderr
+
+
+def counted(server: HeadwaterServer) -> float:
+    """How many reads all workers have answered, as any of them says."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    connection.request("GET", "/metrics")
+    text = connection.getresponse().read().decode()
+    connection.close()
+    wanted = {"route": "/v1/features:read", "status": "2xx"}
+    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    return sum(s.value for s in samples if s.name == "headwater_http_requests_total" and s.labels == wanted)
+
+
+def test_metrics_are_those_of_all_workers_and_outlive_them(server: HeadwaterServer) -> None:
+    wait_until(lambda: len(server.workers()) == 2, "two workers")
+    for n in range(1, 61):
+        assert server("POST", "/v1/features:read", READ)[0] == 200
+        if n % 20 == 0:
+            assert counted(server) == n
+            os.kill(server.workers()[0], signal.SIGKILL)
+            wait_until(lambda: len(server.workers()) == 2, "another worker", 30)
+    wait_until(lambda: counted(server) == 60, "all reads counted")
+
+
+def test_https_with_a_certificate_of_its_own(project: Path, tmp_path: Path) -> None:
+    certificate, key = self_signed(tmp_path)
+    with HeadwaterServer(project, "--tls-cert", str(certificate), "--tls-key", str(key), tls=certificate) as server:
+        assert server("POST", "/v1/features:read", READ)[1]["columns"]["n"] == [10, 20]
+        with pytest.raises(OSError):
+            plain = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+            plain.request("GET", "/healthz")
+            plain.getresponse()
+        assert "https://127.0.0.1" in server.log.read_text()
+    for options, said in (
+        (["--tls-cert", str(certificate)], "give both"),
+        (["--tls-cert", str(certificate), "--tls-key", str(tmp_path / "none")], "no such file"),
+        (["--tls-cert", str(certificate), "--tls-key", str(certificate)], "cannot be used"),
+    ):
+        done = run(project, "--port", "0", *options)
+        assert done.returncode == 2 and said in done.stderr, done.stderr
+
+
+def test_the_project_s_settings_bound_requests(project: Path) -> None:
+    (project / "headwater.toml").write_text('[server]\nentities = 2\nbody = "2KB"\nhosts = ["features.example"]\n')
+    with HeadwaterServer(project) as server:
+        assert server("POST", "/v1/features:read", READ)[0] == 200
+        assert server("POST", "/v1/features:read", READ | {"entities": [1, 2, 3]})[0] == 413
+        assert server("POST", "/v1/features:read", READ | {"entities": list(range(1_000))})[0] == 413
+        assert server("POST", "/v1/features:read", READ, {"host": "features.example"})[0] == 200
+        assert server("POST", "/v1/features:read", READ, {"host": "other.example"})[0] == 421

@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -26,9 +27,11 @@ class HeadwaterServer(Closing):
         project: the project's folder.
         options: of the command.
         workers: how many.
+        tls: the certificate of the authority by which the server is known; None: no TLS.
     """
 
-    def __init__(self, project: Path, *options: str, workers: int = 1) -> None:
+    def __init__(self, project: Path, *options: str, workers: int = 1, tls: Path | None = None) -> None:
+        self.tls = tls
         self.port = free_port()
         self.log = project / f"server-{self.port}.log"
         line = [COMMAND, "serve", "--project", str(project), "--port", str(self.port)]
@@ -54,6 +57,9 @@ class HeadwaterServer(Closing):
     ) -> tuple[int, Any, Mapping[str, str]]:
         """Status, decoded body and headers of one request on a connection of its own."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        if self.tls is not None:
+            context = ssl.create_default_context(cafile=self.tls)
+            connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=timeout, context=context)
         try:
             data = None if body is None else json.dumps(body)
             connection.request(method, path, data, {"content-type": "application/json"} | dict(headers or {}))

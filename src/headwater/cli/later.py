@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from headwater.serving import logs as logs
     from headwater.serving import settings as settings
     from headwater.serving import supervisor as supervisor
+    from headwater.serving import tls as tls
 else:
     access = deferred("headwater.serving.access")
     compare_measure = deferred("headwater.cli.compare_measure")
@@ -34,3 +35,4 @@ else:
     settings = deferred("headwater.serving.settings")
     shown = deferred("headwater.planning.shown")
     supervisor = deferred("headwater.serving.supervisor")
+    tls = deferred("headwater.serving.tls")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import enum
+from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -48,6 +50,12 @@ def serve(
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Ask for no API keys on an address that others can reach.")
     ] = False,
+    certificate: Annotated[
+        Path | None, typer.Option("--tls-cert", metavar="FILE", help="The certificate chain (PEM) for HTTPS.")
+    ] = None,
+    private_key: Annotated[
+        Path | None, typer.Option("--tls-key", metavar="FILE", help="Its private key (PEM).")
+    ] = None,
     log_format: Annotated[LogFormat, typer.Option("--log-format", help="The form of the log.")] = LogFormat.TEXT,
     log_level: Annotated[
         LogLevel, typer.Option("--log-level", help="What is logged; info: a line for each request.")
@@ -57,26 +65,29 @@ def serve(
 
     Requests need no API key on a loopback address; on any other they do, unless --insecure is given.
     """
-    with needs_package("uvicorn"):
-        supervisor, settings = later.supervisor, later.settings
+    later.tls.check_certificate(certificate, private_key)
+    # a broken project is refused here, before any worker begins
+    with run.store() as store:
+        store.registry.snapshot()
+        with needs_package("uvicorn"):
+            supervisor, settings = later.supervisor, later.settings
         keys = not insecure and not later.access.is_loopback(host)
-        given = settings.ServerSettings(
-            host=host,
+        given = replace(
+            settings.server_settings(store.settings, host),
             port=port,
             workers=workers,
             keys=keys,
             log_form=log_format.value,
             log_level=log_level.value,
-            hosts=("localhost", "127.0.0.1", "[::1]", host.lower()) if later.access.is_loopback(host) else (),
+            certificate="" if certificate is None else str(certificate.resolve()),
+            private_key="" if private_key is None else str(private_key.resolve()),
         )
         listening = supervisor.listen(given)
-    # a broken project is refused here, before any worker begins
-    with run.store() as store:
-        store.registry.snapshot()
         folder, project = store.settings.folder, store.settings.project
         if keys and not any(key.holds(system_clock()) for key in store.registry.api_keys.all()):
             run.warn(["there is no API key, so that every request is refused: 'headwater keys create' makes one"])
-    address = "http://{}:{}".format(*listening.getsockname()[:2])
+    name, number = listening.getsockname()[:2]
+    address = f"{given.scheme}://{f'[{name}]' if ':' in name else name}:{number}"
     what = f"{workers} worker{'s' if workers > 1 else ''}, API keys {'needed' if keys else 'not needed'}"
     run.say(Line(f"{project or folder} on {address}, {what}; Ctrl-C ends it", "green"))
     log = later.logs.Log(given.log_form, given.log_level)

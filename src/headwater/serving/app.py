@@ -21,7 +21,10 @@ from headwater.serving.answers import Answer, Refused, busy, invalid, json_answe
 from headwater.serving.bodies import DeleteBody, Disconnected, ReadBody, WriteBody, decoded, read_body
 from headwater.serving.catalog import check_shown, listed, shown
 from headwater.serving.deadlines import Deadlines
+from headwater.serving.kept_status import KeptStatus, exposed
+from headwater.serving.limits import KeyLimits
 from headwater.serving.logs import Log
+from headwater.serving.metrics import Metrics
 from headwater.serving.openapi import document
 from headwater.serving.page import POLICY, page
 from headwater.serving.reads import read_features
@@ -34,7 +37,7 @@ _HOST = re.compile(r"[A-Za-z0-9.:\[\]-]{1,255}")
 _SESSION = "headwater-session"
 _OPEN = frozenset({"/healthz", "/readyz"})
 """Routes that need no key."""
-_OPERATORS = frozenset({"/v1/status", "/openapi.json", "/docs"})
+_OPERATORS = frozenset({"/v1/status", "/metrics", "/openapi.json", "/docs"})
 """Routes for this host, or a key of scope `admin`."""
 EVERYTHING = Access()
 _MOST_TOKEN = 16_384
@@ -78,6 +81,7 @@ class App:
         settings: bounds.
         keys: the API keys; None: requests need none.
         log: takes a line for each event.
+        metrics: counts what is answered.
 
     Attributes:
         under_way: how many requests are being answered.
@@ -85,13 +89,22 @@ class App:
     """
 
     def __init__(
-        self, store: AsyncFeatureStore, settings: ServerSettings, keys: KeyRing | None = None, log: Log | None = None
+        self,
+        store: AsyncFeatureStore,
+        settings: ServerSettings,
+        keys: KeyRing | None = None,
+        log: Log | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         self.store, self.settings, self.keys = store, settings, keys
+        self.metrics = metrics or Metrics()
         self.log = log or Log(settings.log_form, settings.log_level)
         self.under_way = 0
         self.draining = False
         self._deadlines = Deadlines()
+        share = settings.rate / settings.workers
+        self._limits = KeyLimits(share, settings.most_at_once_per_key, time.monotonic)
+        self._stands = KeptStatus(store.sync.status)
         # a worker's own, so that ids of several do not meet
         self._ids = map(f"{secrets.token_hex(6)}-{{:x}}".format, itertools.count())
         self._routes: dict[str, dict[str, Route]] = {
@@ -99,6 +112,7 @@ class App:
             "/v1/features:write": {"POST": self._write},
             "/v1/features:delete": {"POST": self._delete},
             "/v1/status": {"GET": self._status},
+            "/metrics": {"GET": self._metrics},
             "/openapi.json": {"GET": self._openapi},
             "/docs": {"GET": self._docs},
             "/healthz": {"GET": self._health},
@@ -128,32 +142,43 @@ class App:
         headers = dict(scope["headers"])
         given = headers.get(b"headwater-request-id", b"")
         request_id = given if _REQUEST_ID.fullmatch(given) else next(self._ids).encode()
-        close = False
         began = time.perf_counter()
+        route, status = self._route_of(scope["path"]), 0
         self.under_way += 1
+        self.metrics.began()
         try:
-            answer = await self._answer(scope, headers, receive)
-        except Refused as refused:
-            answer = problem_answer(refused.problem, request_id.decode())
-            # the rest of a body that is not read would be taken for the next request
-            close = refused.problem.status in (408, 413)
+            answer = await self._answered(scope, headers, receive, route, request_id)
+            status = answer.status
         except Disconnected:
             return
-        except HeadwaterError as bad:
-            answer = problem_answer(problem_of(bad), request_id.decode())
-        except Exception:
-            self.log.failure("request failed", route=self._route_of(scope["path"]), request_id=request_id.decode())
-            detail = "this is a bug in headwater; the server's log has more under this request id"
-            answer = problem_answer(Problem(500, "InternalError", detail), request_id.decode())
         finally:
             self.under_way -= 1
+            took = time.perf_counter() - began
+            self.metrics.ended(route, status, took)
         if scope["method"] == "HEAD":
             answer.body = b""
         if self.log.requests:
-            took = round(1e3 * (time.perf_counter() - began), 3)
-            fields = {"status": answer.status, "ms": took, "request_id": request_id.decode()}
-            self.log.info("request", method=scope["method"], route=self._route_of(scope["path"]), **fields)
-        await send_answer(send, answer, request_id, close or self.draining)
+            fields = {"status": status, "ms": round(1e3 * took, 3), "request_id": request_id.decode()}
+            self.log.info("request", method=scope["method"], route=route, **fields)
+        # the rest of a body that is not read would be taken for the next request
+        await send_answer(send, answer, request_id, status in (408, 413) or self.draining)
+
+    async def _answered(
+        self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, route: str, request_id: bytes
+    ) -> Answer:
+        """The answer, an error's too."""
+        try:
+            return await self._answer(scope, headers, receive)
+        except Refused as refused:
+            problem = refused.problem
+        except HeadwaterError as bad:
+            problem = problem_of(bad)
+        except Exception:
+            self.log.failure("request failed", route=route, request_id=request_id.decode())
+            detail = "this is a bug in headwater; the server's log has more under this request id"
+            problem = Problem(500, "InternalError", detail)
+        self.metrics.refused(problem.name)
+        return problem_answer(problem, request_id.decode())
 
     async def _answer(self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive) -> Answer:
         path, method = scope["path"], scope["method"]
@@ -169,8 +194,21 @@ class App:
         if self.draining and path != "/healthz":
             raise busy("ShuttingDown", "this server is about to stop: ask another, or again")
         if self.under_way > self.settings.most_at_once and not path.endswith("z"):
-            raise busy("TooManyRequests", f"{self.settings.most_at_once} requests are under way here: try again")
+            raise busy("TooMuchUnderWay", f"{self.settings.most_at_once} requests are under way here: try again")
         access = EVERYTHING if self.keys is None or path in _OPEN else self.keys.access(headers)
+        if access.key is None:
+            return await self._routed(route, rest, scope, headers, receive, access)
+        self._limits.enter(access.key.id)
+        try:
+            return await self._routed(route, rest, scope, headers, receive, access)
+        finally:
+            self._limits.leave(access.key.id)
+
+    async def _routed(
+        self, route: Route, rest: str, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, access: Access
+    ) -> Answer:
+        """The answer of a route to a request that is let in."""
+        path, method = scope["path"], scope["method"]
         body = b""
         if method == "POST":
             if not _JSON.fullmatch(headers.get(b"content-type", b"")):
@@ -233,23 +271,36 @@ class App:
             deadlines=self._deadlines,
             deadline=settings.deadline,
             most=settings.most_entities,
+            metrics=self.metrics,
         )
 
     async def _write(self, request: Request) -> Answer:
         request.access.check(WRITE)
         body = decoded(request.body, WriteBody)
         request.access.check_view(body.view)
-        return await write_rows(self.store, body, request.session, most=self.settings.most_rows)
+        return await write_rows(self.store, body, request.session, most=self.settings.most_rows, metrics=self.metrics)
 
     async def _delete(self, request: Request) -> Answer:
         request.access.check(WRITE)
         body = decoded(request.body, DeleteBody)
         request.access.check_view(body.view)
-        return await delete_rows(self.store, body, request.session, most=self.settings.most_rows)
+        return await delete_rows(self.store, body, request.session, most=self.settings.most_rows, metrics=self.metrics)
 
     async def _status(self, request: Request) -> Answer:
         status = await asyncio.to_thread(self.store.sync.status)
         return json_answer(report_document(status))
+
+    async def _metrics(self, request: Request) -> Answer:
+        self.count_reads()
+        accept = request.headers.get(b"accept", b"").decode("latin-1")
+        text, content_type = await asyncio.to_thread(exposed, self.metrics.memory, self._stands, accept)
+        return Answer(text, content_type=content_type.encode())
+
+    def count_reads(self) -> None:
+        """Take over what stood between this worker's reads and the online store."""
+        fetcher = self.store.sync.services.async_clients.existing()
+        if fetcher is not None:
+            self.metrics.reads(fetcher.counts())
 
     def _document(self) -> dict[str, Any]:
         return document(self.store.sync.list_feature_views(), keys=self.keys is not None)
@@ -260,7 +311,7 @@ class App:
     async def _docs(self, request: Request) -> Answer:
         made = await asyncio.to_thread(self._document)
         host = request.headers.get(b"host", b"").decode("latin-1")
-        address = f"http://{host}" if _HOST.fullmatch(host) else "http://127.0.0.1:8080"
+        address = f"{self.settings.scheme}://{host if _HOST.fullmatch(host) else '127.0.0.1:8080'}"
         policy = (b"content-security-policy", POLICY.encode())
         return Answer(page(made, address).encode(), content_type=b"text/html; charset=utf-8", headers=[policy])
 

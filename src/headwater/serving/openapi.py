@@ -87,7 +87,7 @@ _SESSION = {
     "description": "the token of the last answer; empty begins a session",
 }
 _REQUEST_ID = {"name": "Headwater-Request-Id", "in": "header", "schema": {"type": "string", "maxLength": 128}}
-_POSTED = (400, 401, 403, 404, 405, 408, 409, 413, 415, 421, 422, 503, 507)
+_POSTED = (400, 401, 403, 404, 405, 408, 409, 413, 415, 421, 422, 429, 503, 507)
 """Statuses of problems that a request with a body may meet."""
 _KINDS = {"views": "view", "features": "feature", "entities": "entity", "services": "service"}
 
@@ -135,6 +135,7 @@ def _paths(views: list[ViewInfo]) -> dict[str, Any]:
         "/v1/features:write": _post("Write rows of a view", "WriteBody", "Report", write),
         "/v1/features:delete": _post("Delete entities from a view", "DeleteBody", "Report", delete),
         "/v1/status": _get("How every version stands", "the status"),
+        "/metrics": _metrics(),
         "/healthz": _get("Whether the process lives", "it does", security=[]),
         "/readyz": _get("Whether reads can be answered", "they can", security=[]),
         "/openapi.json": _get("This document", "the document"),
@@ -196,11 +197,21 @@ def _get(summary: str, what: str, security: list[Any] | None = None) -> dict[str
     made: dict[str, Any] = {
         "summary": summary,
         "parameters": [_REQUEST_ID],
-        "responses": _responses({"type": "object"}, (400, 401, 403, 404, 405, 421, 503), what),
+        "responses": _responses({"type": "object"}, (400, 401, 403, 404, 405, 421, 429, 503), what),
     }
     if security is not None:
         made["security"] = security
     return {"get": made}
+
+
+def _metrics() -> dict[str, Any]:
+    made = _get("What was asked and answered, and how the store stands", "metrics of all workers")
+    text = {"schema": {"type": "string"}}
+    made["get"]["responses"]["200"]["content"] = {
+        "text/plain": text,
+        "application/openmetrics-text": text,
+    }
+    return made
 
 
 def _responses(schema: Mapping[str, Any], problems: Iterable[int], what: str = "the answer") -> dict[str, Any]:

@@ -13,10 +13,12 @@ from headwater.online.session import Session
 from headwater.serving.answers import Answer, invalid, json_answer, too_large
 from headwater.serving.bodies import ReadBody
 from headwater.serving.deadlines import Deadlines
+from headwater.serving.metrics import Metrics
 from headwater.serving.values import entities, entity_count
 from headwater.types import Timestamp
 from headwater.wire.json_values import to_json
 
+ROUTE = "/v1/features:read"
 INCLUDABLE = ("statuses", "event_times", "freshness", "versions", "read_at", "problems")
 _NEEDS_OWN_DEADLINE = 0.9
 """The share of a request's deadline that the store is given: the rest is for the answer."""
@@ -30,6 +32,7 @@ async def read_features(
     deadlines: Deadlines,
     deadline: float,
     most: int,
+    metrics: Metrics,
 ) -> Answer:
     """The answer to a read.
 
@@ -40,6 +43,7 @@ async def read_features(
         deadlines: of the event loop.
         deadline: seconds a read may take that does not ask for less.
         most: entities of a read.
+        metrics: counts what is served.
 
     Raises:
         HeadwaterError, Refused: as the store says, or a request that means nothing.
@@ -68,6 +72,8 @@ async def read_features(
             )
     except TimeoutError:
         raise Unavailable(f"the online store gave no answer within {deadline:g} s") from None
+    metrics.batch(ROUTE, result.service or "", len(result))
+    metrics.served(result)
     return json_answer(_document(result, body.include))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -14,7 +15,9 @@ import msgspec
 
 from headwater.errors import Unavailable
 from headwater.serving.logs import Log
+from headwater.serving.metrics import Metrics
 from headwater.serving.settings import ServerSettings
+from headwater.serving.slots import Memory, make_memory
 from headwater.serving.worker import REFUSED
 
 _POLL = 0.1
@@ -44,6 +47,7 @@ def listen(settings: ServerSettings) -> socket.socket:
 
 @dataclass
 class _Worker:
+    slot: int
     process: subprocess.Popen[bytes] | None = None
     began: float = 0.0
     pause: float = 0.0
@@ -74,7 +78,9 @@ class Supervisor:
         A second signal ends the workers at once.
         """
         before = {number: signal.signal(number, self._stop) for number in (signal.SIGTERM, signal.SIGINT)}
-        self._workers = [_Worker() for _ in range(self.settings.workers)]
+        self._workers = [_Worker(slot) for slot in range(1, self.settings.workers + 1)]
+        self._memory = make_memory(self.settings.workers + 1)
+        self._metrics = Metrics(Memory(self._memory))
         try:
             while not self._stopping:
                 for worker in self._workers:
@@ -89,6 +95,7 @@ class Supervisor:
         finally:
             self._end()
             self.listening.close()
+            os.close(self._memory)
             for number, handler in before.items():
                 signal.signal(number, handler)
 
@@ -103,7 +110,8 @@ class Supervisor:
         descriptor = self.listening.fileno()
         given = msgspec.json.encode(self.settings).decode()
         line = [sys.executable, "-m", "headwater.serving.worker", self.project, given, str(descriptor)]
-        worker.process = subprocess.Popen(line, pass_fds=[descriptor])
+        line += [str(self._memory), str(worker.slot)]
+        worker.process = subprocess.Popen(line, pass_fds=[descriptor, self._memory])
         worker.began = time.monotonic()
 
     def _ended(self, worker: _Worker) -> None:
@@ -115,6 +123,7 @@ class Supervisor:
         worker.due = time.monotonic() + worker.pause
         why = f"signal {-code}" if code < 0 else f"exit code {code}"
         again = "at once" if not worker.pause else f"in {worker.pause:g} s"
+        self._metrics.restarted()
         self.log.warning("worker ended", worker=worker.process.pid, why=why, lived=f"{lived:.1f} s", another=again)
         worker.process = None
 

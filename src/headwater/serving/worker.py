@@ -16,8 +16,12 @@ from headwater.clock import system_clock
 from headwater.errors import HeadwaterError
 from headwater.serving.access import KeyRing
 from headwater.serving.app import App
+from headwater.serving.metrics import Metrics
 from headwater.serving.settings import ServerSettings
+from headwater.serving.slots import Memory
 
+_COUNTED_EVERY = 1.0
+"""Seconds."""
 REFUSED = 3
 """The exit code of a worker that its project does not let begin: another would not do better."""
 
@@ -35,13 +39,14 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def serve(project: str, settings: ServerSettings, listening: socket.socket) -> None:
+def serve(project: str, settings: ServerSettings, listening: socket.socket, metrics: Metrics) -> None:
     """Answer requests until a signal ends it.
 
     Args:
         project: the project's folder.
         settings: how.
         listening: a bound socket.
+        metrics: counts what is answered.
 
     Raises:
         HeadwaterError: the store cannot be opened.
@@ -50,7 +55,7 @@ def serve(project: str, settings: ServerSettings, listening: socket.socket) -> N
     keys = None
     if settings.keys:
         keys = KeyRing(store.sync.registry.api_keys.all, system_clock)
-    app = App(store, settings, keys)
+    app = App(store, settings, keys, metrics=metrics)
     config = uvicorn.Config(
         app,
         lifespan="off",
@@ -62,33 +67,43 @@ def serve(project: str, settings: ServerSettings, listening: socket.socket) -> N
         timeout_graceful_shutdown=int(settings.grace),
         limit_concurrency=None,
         backlog=2048,
+        ssl_certfile=settings.certificate or None,
+        ssl_keyfile=settings.private_key or None,
     )
     server = _Server(config, app)
 
     async def run() -> None:
-        reading = None
+        repeated = [asyncio.create_task(_count(app))]
         if keys is not None:
             await keys.read()
-            reading = asyncio.create_task(keys.run())
+            repeated.append(asyncio.create_task(keys.run()))
         try:
             await server.serve(sockets=[listening])
         finally:
-            if reading is not None:
-                reading.cancel()
+            for task in repeated:
+                task.cancel()
             await store.close()
 
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         runner.run(run())
 
 
+async def _count(app: App) -> None:
+    """Show others what this worker's reads did, again and again."""
+    while True:
+        await asyncio.sleep(_COUNTED_EVERY)
+        app.count_reads()
+
+
 def main() -> None:
-    """`python -m headwater.serving.worker PROJECT SETTINGS FD`; the supervisor's own."""
-    project, text, descriptor = sys.argv[1:4]
+    """`python -m headwater.serving.worker PROJECT SETTINGS SOCKET MEMORY SLOT`; the supervisor's own."""
+    project, text, descriptor, memory, slot = sys.argv[1:6]
     settings = msgspec.json.decode(text, type=ServerSettings)
     # the supervisor decides when to stop: Ctrl-C reaches every process of the terminal
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        serve(project, settings, socket.socket(fileno=int(descriptor)))
+        metrics = Metrics(Memory(int(memory)), int(slot))
+        serve(project, settings, socket.socket(fileno=int(descriptor)), metrics)
     except HeadwaterError as bad:
         sys.stderr.write(f"{type(bad).__name__}: {bad}\n")
         raise SystemExit(REFUSED) from None

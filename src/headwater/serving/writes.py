@@ -11,12 +11,15 @@ from headwater.async_store import AsyncFeatureStore
 from headwater.online.session import Session
 from headwater.serving.answers import Answer, json_answer, too_large
 from headwater.serving.bodies import DeleteBody, WriteBody
+from headwater.serving.metrics import Metrics
 from headwater.serving.values import column, entities, entity_count
 from headwater.types import DType, Timestamp
 from headwater.wire.json_values import to_json
 
 
-async def write_rows(store: AsyncFeatureStore, body: WriteBody, session: Session | None, *, most: int) -> Answer:
+async def write_rows(
+    store: AsyncFeatureStore, body: WriteBody, session: Session | None, *, most: int, metrics: Metrics
+) -> Answer:
     """The answer to a write: its report.
 
     Args:
@@ -24,6 +27,7 @@ async def write_rows(store: AsyncFeatureStore, body: WriteBody, session: Session
         body: the request.
         session: advanced in place.
         most: rows of a write.
+        metrics: counts what is written.
 
     Raises:
         HeadwaterError, Refused: as the store says, or a request that means nothing.
@@ -37,16 +41,20 @@ async def write_rows(store: AsyncFeatureStore, body: WriteBody, session: Session
     if isinstance(body.rows, list):
         # a row that lacks a column is not one with a NULL there
         rows = [{name: read[name][row] for name in given} for row, given in enumerate(body.rows)]
+    metrics.batch("/v1/features:write", "", count)
     report = await store.write(body.view, rows, body.to, session, body.durability, body.errors, body.created)
     return json_answer(report_document(report))
 
 
-async def delete_rows(store: AsyncFeatureStore, body: DeleteBody, session: Session | None, *, most: int) -> Answer:
+async def delete_rows(
+    store: AsyncFeatureStore, body: DeleteBody, session: Session | None, *, most: int, metrics: Metrics
+) -> Answer:
     """The answer to a delete: its report; see `write_rows`."""
     info = store.sync.get_feature_view(body.view)
     count = entity_count(body.entities)
     if count > most:
         raise too_large(f"entities: {count:,} in one request, at most {most:,}: delete them in parts")
+    metrics.batch("/v1/features:delete", "", count)
     report = await store.delete(body.view, entities(body.entities, info.join_keys), body.purge, session)
     return json_answer(report_document(report))
 

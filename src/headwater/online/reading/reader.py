@@ -237,6 +237,7 @@ def _read_view(view: ResolvedView, space: KeySpace, twin: int | None) -> ViewRea
     sla = duration_micros(definition.sla_time) or None
     own = [duration_micros(f.freshness_sla) if f.freshness_sla is not None else sla for f in view.features]  # type: ignore[arg-type]
     return ViewReadPlan(
+        name=view.name,
         label=view.label,
         version=view.version,
         key_columns=tuple(key.column for key in view.keys),

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from headwater.clock import from_micros
+from headwater.clock import MIN_MICROS, from_micros
 from headwater.errors import FeatureNotFound, UsageError, nearest
 from headwater.forks import lazy
 from headwater.online.reading.entities import EntityBatch, key_array
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _WHOLE = 2**53
 """The greatest integer below which float64 holds all."""
+_FEW = 16
+"""Up to this many numbers Python counts faster than NumPy."""
 _CODE = {status: code for code, status in enumerate(STATUSES)}
 
 
@@ -119,6 +121,17 @@ class OnlineResult:
 
     def _codes(self, column: ReadColumn) -> NDArray[np.uint8]:
         """The statuses of a column, as places in `STATUSES`, by distinct key; not to be changed."""
+        codes = self._known_codes.get(column.name)
+        if codes is None:
+            codes = self._known_codes[column.name] = self._make_codes(column)
+        return codes
+
+    @lazy
+    def _known_codes(self) -> dict[str, NDArray[np.uint8]]:
+        """Column → its statuses, filled as they are asked for."""
+        return {}
+
+    def _make_codes(self, column: ReadColumn) -> NDArray[np.uint8]:
         read = self._reads[column.view]
         sla = self._sla(read.view, column.feature)
         codes = self._aged_codes.get((column.view, sla))
@@ -185,6 +198,51 @@ class OnlineResult:
                 spread = codes if inverse is None else codes[inverse]
                 texts[id(codes)] = codes, [STATUSES[code] for code in spread.tolist()]
             out[column.name] = texts[id(codes)][1].copy()
+        return out
+
+    @property
+    def service(self) -> str | None:
+        """The name of the service that was read; None where features were."""
+        return None if self._asked.service is None else self._asked.service[0]
+
+    def status_counts(self) -> dict[str, list[int]]:
+        """How many values of each view have which status, for metrics.
+
+        Returns:
+            View → a count for each status, in the order of `types.STATUSES`.
+        """
+        out: dict[str, list[int]] = {}
+        shared: list[dict[int, tuple[NDArray[np.uint8], int]]] = [{} for _ in self._reads]
+        for column in self._asked.columns:
+            codes = self._codes(column)
+            known = shared[column.view]
+            known[id(codes)] = codes, known[id(codes)][1] + 1 if id(codes) in known else 1
+        for read, arrays in zip(self._reads, shared, strict=True):
+            counts = out.setdefault(read.view.name, [0] * len(STATUSES))
+            for codes, count in arrays.values():
+                spread = codes if read.inverse is None else codes[read.inverse]
+                if len(spread) < _FEW:
+                    for place in spread.tolist():
+                        counts[place] += count
+                else:
+                    for place, values in enumerate(np.bincount(spread).tolist()):
+                        counts[place] += count * values
+        return out
+
+    def newest_events(self) -> dict[str, int]:
+        """The newest event time of each view's rows, for metrics.
+
+        Returns:
+            View → microseconds since 1970, for views that have rows and event times.
+        """
+        out: dict[str, int] = {}
+        for read in self._reads:
+            gone = read.rows.gone
+            if read.view.timed and len(gone) < read.rows.size:
+                events = read.rows.events()
+                if gone:
+                    events[list(gone)] = MIN_MICROS
+                out[read.view.name] = max(int(events.max()), out.get(read.view.name, MIN_MICROS))
         return out
 
     def status_codes(self) -> dict[str, NDArray[np.uint8]]:

@@ -18,7 +18,8 @@ class ViewReadPlan:
     """What a prepared reader knows of one view.
 
     Attributes:
-        label: the view's name in the request, or its alias.
+        name: the view's.
+        label: its name in the request, or its alias.
         version: its version.
         key_columns: the request's columns that find its rows.
         space: its keys.
@@ -31,6 +32,7 @@ class ViewReadPlan:
         defaults: of each feature asked for, None for none.
     """
 
+    name: str
     label: str
     version: str
     key_columns: tuple[str, ...]

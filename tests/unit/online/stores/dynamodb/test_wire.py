@@ -1,7 +1,6 @@
 """Requests are signed as the vendor's library signs them, over connections that are kept while they last."""
 
 import asyncio
-import ipaddress
 import os
 import socket
 import ssl
@@ -15,10 +14,6 @@ import pytest
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,6 +22,7 @@ from headwater.online.stores.dynamodb.calls import Lost, Request, Response
 from headwater.online.stores.dynamodb.store import DynamoDBOnlineStore
 from headwater.online.stores.dynamodb.url import DynamoDBLocation
 from headwater.online.stores.dynamodb.wire import AsyncWire, Signer, Wire
+from tests.servers.certificates import self_signed
 from tests.servers.http_proxy import HTTPProxy
 
 _REQUEST = Request("GetItem", b'{"some": "body"}', 5.0)
@@ -152,22 +148,9 @@ def test_answers_of_something_else_are_no_rows(body):
 @pytest.fixture
 def certificate(tmp_path):
     """A certificate of 127.0.0.1 that nobody knows, and its key, in one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    made = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(datetime(2020, 1, 1))
-        .not_valid_after(datetime(2100, 1, 1))
-        .add_extension(names, critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    made, key = self_signed(tmp_path)
     file = tmp_path / "certificate.pem"
-    file.write_bytes(private + made.public_bytes(serialization.Encoding.PEM))
+    file.write_bytes(key.read_bytes() + made.read_bytes())
     return file
 
 
