@@ -13,6 +13,7 @@ _DOOR = {
     "Bool": "types",
     "Bytes": "types",
     "CSVSource": "definitions.sources",
+    "Cancelled": "errors",
     "ChangeRefused": "errors",
     "ClockError": "errors",
     "ConfigError": "errors",
@@ -85,6 +86,7 @@ __all__ = [
     "Bool",
     "Bytes",
     "CSVSource",
+    "Cancelled",
     "ChangeRefused",
     "ClockError",
     "ConfigError",
@@ -164,6 +166,7 @@ if TYPE_CHECKING:
     from headwater.definitions.sources import CSVSource, JSONSource, ParquetSource, PushSource, SQLSource, TableSource
     from headwater.definitions.view import FeatureView
     from headwater.errors import (
+        Cancelled,
         ChangeRefused,
         ClockError,
         ConfigError,

@@ -32,6 +32,7 @@ HeadwaterError
 │   ├── ConsistencyNotSupported   a level this store cannot give
 │   ├── SessionRequired           a level that needs a session came without one
 │   └── ConsistencyLost           the session's history is gone; `.session` goes on
+├── Cancelled                     the program itself ended the work: `HistoryResult.cancel`
 └── MissingExtra                  an optional package is not installed (also an ImportError)
 """
 
@@ -227,6 +228,10 @@ class ConsistencyLost(ConsistencyError):
         super().__init__(message)
         self.session = session
         self.marks: Mapping[str, int] = dict(marks or {})
+
+
+class Cancelled(HeadwaterError):
+    """The work was ended by the program itself, with `HistoryResult.cancel`."""
 
 
 class MissingExtra(HeadwaterError, ImportError):

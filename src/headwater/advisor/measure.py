@@ -17,7 +17,7 @@ from headwater.advisor.measured_target import BATCHES, Target, described, figure
 from headwater.advisor.measurement import MeasuredFigure, Measurement
 from headwater.advisor.sampling import ViewSample, draw, entities_of
 from headwater.advisor.surroundings import machine, registry_kind, versions_of
-from headwater.advisor.timed import Pace, TookTooLong, within
+from headwater.advisor.timed import Pace, Stop, TookTooLong, within
 from headwater.clock import MIN_MICROS
 from headwater.compute.context import StoreContext
 from headwater.compute.reading.historical import historical
@@ -273,7 +273,7 @@ class _Measuring:
         for _ in range(REPEATS + 1):
             started = time.perf_counter()
             try:
-                within(left, lambda _: self._joined(spine, target.features))
+                within(left, lambda stop: self._joined(spine, target.features, stop))
             except TookTooLong:
                 if not target.history:
                     allowed = f"the {max(0.0, seconds):.1f} s that were left for it: give it more seconds"
@@ -291,8 +291,10 @@ class _Measuring:
                 return
             time.sleep(took)
 
-    def _joined(self, spine: pa.Table, features: Any) -> None:
-        historical(self.context, spine, features, timestamp_column=AT).to_arrow()
+    def _joined(self, spine: pa.Table, features: Any, stop: Stop) -> None:
+        history = historical(self.context, spine, features, timestamp_column=AT)
+        stop.calls(history.cancel)
+        history.to_arrow()
 
     def _spine(self, target: Target) -> pa.Table:
         """The keys drawn, each at the time its row was known; now, where it has none or that is yet to come."""

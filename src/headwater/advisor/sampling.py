@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import random
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from headwater.advisor.timed import TookTooLong, within
+from headwater.advisor.timed import Stop, TookTooLong, within
 from headwater.compute.context import StoreContext
 from headwater.errors import FormatError
 from headwater.online.rows.codec import header
@@ -20,7 +19,6 @@ from headwater.planning.resolve import ResolvedRequest, ResolvedView
 LOOKED_AT_LOCAL = 100
 LOOKED_AT = 10
 """How many rows are looked at for each key that is drawn, at most: in a store on this machine, and in another."""
-_GRACE = 0.5
 
 
 @dataclass
@@ -83,7 +81,7 @@ def draw(context: StoreContext, view: ResolvedView, count: int, seconds: float, 
     until = time.monotonic() + seconds
     drawn: list[tuple[bytes, bytes]] = []
 
-    def look(stop: threading.Event) -> bool:
+    def look(stop: Stop) -> bool:
         # the stores' iterators are generators: closed, they let go of what they hold
         with closing(cast(Any, context.online.scan(rows.prefix))) as scanned:
             for key, row in cast(Iterator[tuple[bytes, bytes]], scanned):
@@ -100,7 +98,7 @@ def draw(context: StoreContext, view: ResolvedView, count: int, seconds: float, 
         return True
 
     with suppress(TookTooLong):
-        found.whole = within(seconds, look, grace=_GRACE)
+        found.whole = within(seconds, look)
     drawn = drawn[:count]
     rng.shuffle(drawn)
     for key, row in drawn:

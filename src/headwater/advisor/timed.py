@@ -2,89 +2,92 @@
 
 from __future__ import annotations
 
-import ctypes
-import sys
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
 T = TypeVar("T")
 
-_LOOK, _POLL = 0.005, 0.2
-"""Seconds between two looks at whether work waits, and until it is interrupted once more."""
-_INSIST, _PATIENCE = 1.0, 5.0
-"""Seconds until it is interrupted wherever it is, and until it is left to itself."""
+_PATIENCE = 5.0
+"""Seconds that work has to end in, before its thread is left to itself."""
 
 
 class TookTooLong(Exception):
-    """Work that was stopped since its time was over."""
+    """Work that did not give its result in time."""
 
 
-class _Stopped(BaseException):
-    """Raised in the thread of work that is to end."""
+class Stop:
+    """Tells work that it should end: by `is_set`, which it looks at, and by functions that are called."""
+
+    def __init__(self) -> None:
+        self._lock, self._set = threading.Lock(), False
+        self._calls: list[Callable[[], object]] = []
+
+    def is_set(self) -> bool:
+        """Whether the work should end."""
+        return self._set
+
+    def calls(self, end: Callable[[], object]) -> None:
+        """Have a function called that ends what the work waits for; at once, where the work should end already.
+
+        Args:
+            end: is called in another thread, and must not wait.
+        """
+        with self._lock:
+            self._calls.append(end)
+            late = self._set
+        if late:
+            end()
+
+    def set(self) -> None:
+        """Say that the work should end."""
+        with self._lock:
+            self._set = True
+            calls = list(self._calls)
+        for end in calls:
+            end()
 
 
-def within(seconds: float, work: Callable[[threading.Event], T], *, grace: float = 0.0) -> T:
+def within(seconds: float, work: Callable[[Stop], T], *, patience: float = _PATIENCE) -> T:
     """Do some work in a thread of its own, for so long and no longer; Ctrl-C in the caller ends it too.
 
     Args:
         seconds: how long it may take.
-        work: is given an event that is set once it should end.
-        grace: seconds it then has to end by itself, before an exception is raised in its thread.
+        work: is given what says that it should end.
+        patience: seconds it then has to end; after these its thread is left to itself.
 
     Returns:
-        What the work gave, also where it ended by itself within the grace.
+        What the work gave, also where it ended by itself once it should end.
 
     Raises:
-        TookTooLong: it was stopped.
+        TookTooLong: it was ended, or did not end.
     """
-    stop = threading.Event()
+    stop = Stop()
     box: Future[T] = Future()
 
     def run() -> None:
-        with suppress(_Stopped):
-            try:
-                box.set_result(work(stop))
-            except BaseException as bad:
-                box.set_exception(bad)
+        try:
+            box.set_result(work(stop))
+        except BaseException as bad:
+            box.set_exception(bad)
 
     thread = threading.Thread(target=run, name="headwater-measure", daemon=True)
     thread.start()
     try:
         box.exception(max(0.0, seconds))
     except TimeoutError:
-        # what stopped it may come out as another error: of an engine that was about to call back, say
-        if _end(thread, stop, grace) and not (box.done() and box.exception() is None):
+        stop.set()
+        thread.join(patience)
+        # an engine may say in any words that it was ended
+        if not box.done() or box.exception() is not None:
             raise TookTooLong from None
     except BaseException:
-        _end(thread, stop, grace)
+        stop.set()
+        thread.join(patience)
         raise
     return box.result()
-
-
-def _end(thread: threading.Thread, stop: threading.Event, grace: float) -> bool:
-    """End a thread; whether it had to be interrupted."""
-    stop.set()
-    thread.join(grace)
-    began = time.monotonic()
-    interrupted = False
-    while thread.is_alive() and (spent := time.monotonic() - began) < _PATIENCE:
-        # best where it waits for an engine: the engine is then told; elsewhere, in a callback say, it might get lost
-        if _waits(thread) or spent > _INSIST:
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(_Stopped))
-            interrupted = True
-        thread.join(_POLL if interrupted else _LOOK)
-    return interrupted or thread.is_alive()
-
-
-def _waits(thread: threading.Thread) -> bool:
-    """Whether a thread waits for another just now."""
-    frame = sys._current_frames().get(thread.ident or 0)
-    return frame is not None and frame.f_code is threading.Condition.wait.__code__
 
 
 @dataclass(frozen=True)

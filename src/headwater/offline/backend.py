@@ -74,6 +74,14 @@ class Backend(ABC):
             SourceError: one that should be there and is not.
         """
 
+    def cancel(self) -> None:
+        """End the statement that another thread runs here; it then fails with an error of any kind.
+
+        Called again until the statement has ended, so one that only just begins may be missed; its own errors are
+        ignored. By default nothing: a run that is cancelled then ends with the statement that is under way.
+        """
+        return None
+
     @abstractmethod
     def close(self) -> None:
         """End the connection; what other threads still read ends with an error."""

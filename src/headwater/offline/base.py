@@ -297,6 +297,14 @@ class HistoryRun(Protocol):
             SourceError: a source that cannot be read, or a value that does not fit its dtype.
             SpineError: a row of the spine without a usable timestamp or key.
             StoreError: the engine fails.
+            Cancelled: the run was cancelled.
+        """
+        ...
+
+    def cancel(self) -> None:
+        """End what is under way, from any thread, and run nothing more; see `HistoryResult.cancel`.
+
+        It does not wait: the thread that reads ends with `Cancelled`.
         """
         ...
 

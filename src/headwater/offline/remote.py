@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import itertools
 import secrets
+import threading
+import time
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -18,9 +20,10 @@ from typing import Protocol
 import pyarrow as pa
 from sqlglot import exp
 
+from headwater import forks
 from headwater.clock import duration_micros
 from headwater.definitions.sources import PushSource, Source, SQLSource
-from headwater.errors import SourceError, nearest
+from headwater.errors import Cancelled, SourceError, nearest
 from headwater.offline.backend import Backend
 from headwater.offline.base import (
     ChangeCounts,
@@ -47,12 +50,14 @@ from headwater.offline.join.relations import (
     key_form,
     number,
 )
-from headwater.offline.join.workspace import Workspace, conformed
+from headwater.offline.join.workspace import CANCELLED, Workspace, conformed
 from headwater.planning.files import FileIdentity
 from headwater.planning.resolve import ResolvedView
 
 _ROWS = 65_536
 _FAR = 2**62
+_AGAIN = 0.02
+"""Seconds between two calls that end a backend's statement."""
 
 
 class EmbeddedEngine(Protocol):
@@ -154,6 +159,7 @@ class RemoteWorkspace:
         self.powers = backend.powers
         self._own: list[str] = []
         self._embedded = embedded
+        self._lock, self._running, self._cancelled = forks.lock(), 0, False
         self._names = itertools.count()
         # temporary tables of several runs may share one room
         self._prefix = f"hw_{secrets.token_hex(6)}"
@@ -170,7 +176,8 @@ class RemoteWorkspace:
         return f"{self._prefix}_{name}"
 
     def load(self, name: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
-        self.backend.upload(self.table(name), schema, conformed(batches, schema))
+        with self._statement():
+            self.backend.upload(self.table(name), schema, conformed(batches, schema))
 
     def create(self, name: str, query: exp.Query) -> None:
         for window in query.find_all(exp.Window):
@@ -178,19 +185,66 @@ class RemoteWorkspace:
                 # most engines number rows in any order only where the order says so
                 window.set("order", ascending([exp.Null()]))
         self._own.append(f"CREATE TABLE {self.table(name)} AS {self._shown(query)}")
-        self.backend.create(self.table(name), query)
+        with self._statement():
+            self.backend.create(self.table(name), query)
 
     def drop(self, *tables: str) -> None:
-        for table in tables:
-            self.backend.drop(table)
+        with self._statement():
+            for table in tables:
+                self.backend.drop(table)
 
     def rows(self, query: exp.Query) -> list[tuple[object, ...]]:
         self._own.append(self._shown(query))
-        return self.backend.rows(query)
+        with self._statement():
+            return self.backend.rows(query)
 
     def stream(self, query: exp.Query, schema: pa.Schema, rows: int) -> Iterator[pa.RecordBatch]:
         self._own.append(self._shown(query))
-        return self.backend.batches(query, schema, rows)
+        return self._streamed(self.backend.batches(query, schema, rows))
+
+    def _streamed(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        while True:
+            with self._statement():
+                batch = next(batches, None)
+            if batch is None:
+                return
+            yield batch
+
+    def cancel(self) -> None:
+        with self._lock:
+            self._cancelled = True
+            running = self._running
+        self._embedded.cancel()
+        if running:
+            # not on this thread, which may be the very one that reads
+            threading.Thread(target=self._end_statements, name="headwater-cancel", daemon=True).start()
+
+    def _end_statements(self) -> None:
+        while self._running:
+            with suppress(Exception):
+                self.backend.cancel()
+            time.sleep(_AGAIN)
+
+    @contextmanager
+    def _statement(self) -> Iterator[None]:
+        """A statement that `cancel` ends.
+
+        Raises:
+            Cancelled: it did, or had been called before.
+        """
+        with self._lock:
+            if self._cancelled:
+                raise Cancelled(CANCELLED)
+            self._running += 1
+        try:
+            yield
+        except Exception as bad:
+            if self._cancelled:
+                raise Cancelled(CANCELLED) from bad
+            raise
+        finally:
+            with self._lock:
+                self._running -= 1
 
     def _shown(self, query: exp.Query) -> str:
         return query.sql(dialect=self.words.dialect, identify=True)
@@ -299,9 +353,9 @@ class RemoteWorkspace:
         columns = Columns(self.words, types, where)
         found = {f"k{i}": columns.key(k.source_column, k.dtype) for i, k in enumerate(view.keys)}
         found = found or {"k0": exp.cast(number(0), "bigint")}
-        for name, time in (("event", source.event_time), ("created", source.created_time)):
-            if time is not None:
-                found[name] = columns.time(time)
+        for name, time_column in (("event", source.event_time), ("created", source.created_time)):
+            if time_column is not None:
+                found[name] = columns.time(time_column)
         found |= {f"f{i}": columns.value(f.source_column, f.dtype, f.name) for i, f in enumerate(chosen)}
         return found | ({} if source.event_id is None else {"event_id": column(source.event_id)})
 

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import itertools
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,8 +27,8 @@ from headwater.definitions.entity import Entity
 from headwater.definitions.feature import Feature
 from headwater.definitions.sources import ParquetSource, Source, SQLSource, TableSource
 from headwater.definitions.view import FeatureSelection, FeatureView
-from headwater.errors import SourceError, SpineError
-from headwater.offline.base import ChangeCounts, ChangesRequest, HistoryRequest, OfflineEngine, ViewInput
+from headwater.errors import Cancelled, SourceError, SpineError
+from headwater.offline.base import ChangeCounts, ChangesRequest, HistoryRequest, HistoryRun, OfflineEngine, ViewInput
 from headwater.planning.cast import fit, fit_time
 from headwater.planning.resolve import whole_view
 from headwater.planning.snapshot import ViewRecord, ViewVersion
@@ -90,9 +93,15 @@ class OfflineEngineSuite(PointInTimeSuite):
 
     Attributes:
         large: how many rows are too many for `bounded`.
+        endless: a query of `thing`, `at` and `x` that runs for days and takes no memory, in the SQL of sources; None:
+            the engine has no way to end a statement that is under way.
     """
 
     large = 2_000_000
+    endless: str | None = (
+        "SELECT 1 AS thing, TIMESTAMP '2024-01-01' AS at, CAST(sum(i % 7) AS DOUBLE) AS x "
+        "FROM range(1000000000000000) AS r(i)"
+    )
 
     @pytest.fixture
     def bounded(self, engine: OfflineEngine) -> OfflineEngine:
@@ -286,6 +295,55 @@ class OfflineEngineSuite(PointInTimeSuite):
         batches = history.batches(7)
         next(batches)
         check_history(engine, case)
+
+    def test_a_run_is_cancelled_in_the_midst_of_a_statement(self, engine: OfflineEngine) -> None:
+        if self.endless is None:
+            pytest.skip("the engine has no way to end a statement")
+        thing = Entity("thing", join_keys={"thing": Int64})
+        source = SQLSource(self.endless, event_time="at")
+        view = FeatureView("v", entity=thing, source=source, features=[Feature("x", Float64)], version="1.0.0")
+        spine = pa.table({"thing": [1], "timestamp": _instants([1_800_000_000])})
+        case = HistoryCase((ViewCase(FeatureSelection(view), OracleView({"x": None})),), spine)
+        history = engine.history(case.request())
+        with ThreadPoolExecutor(1) as pool:
+            reader = pool.submit(lambda: next(history.batches(5)))
+            time.sleep(0.3)
+            assert not reader.done()
+            history.cancel()
+            with pytest.raises(Cancelled):
+                reader.result()
+        with pytest.raises(Cancelled):
+            next(history.batches(5))
+        check_history(engine, dense_case(rows=200, spine=100, keys=5, span=60))
+
+    def test_a_run_cancelled_at_any_moment_ends_or_is_whole(self, engine: OfflineEngine) -> None:
+        case = dense_case(rows=200, spine=100, keys=5, span=60)
+
+        def rows(history: HistoryRun) -> int:
+            return sum(batch.num_rows for batch in history.batches(20))
+
+        began = time.monotonic()
+        assert rows(engine.history(case.request())) == 100
+        whole = time.monotonic() - began
+        with ThreadPoolExecutor(1) as pool:
+            for part in range(10):
+                history = engine.history(case.request())
+                reader = pool.submit(rows, history)
+                time.sleep(whole * part / 10)
+                history.cancel()
+                with suppress(Cancelled):
+                    assert reader.result() == 100
+                with pytest.raises(Cancelled):
+                    rows(history)
+        check_history(engine, case)
+
+    def test_a_run_is_cancelled_between_two_batches(self, engine: OfflineEngine) -> None:
+        history = engine.history(dense_case(rows=200, spine=100, keys=5, span=60).request())
+        batches = history.batches(7)
+        next(batches)
+        history.cancel()
+        with pytest.raises(Cancelled):
+            next(batches)
 
     @pytest.mark.parametrize("kind", ["missing", "null", "text"])
     def test_a_timestamp_that_is_none_is_refused(self, engine: OfflineEngine, kind: str) -> None:

@@ -16,6 +16,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 
@@ -26,7 +28,7 @@ from headwater.advisor.measure import measure
 from headwater.advisor.measured_change import compare_measurements, differences
 from headwater.advisor.measurement import NAME, MeasuredFigure, Measurement
 from headwater.advisor.profiles import load
-from headwater.advisor.timed import Pace, TookTooLong, within
+from headwater.advisor.timed import Pace, Stop, TookTooLong, within
 from headwater.compute.settings import RefreshSettings
 from headwater.errors import FeatureNotFound, FeatureViewNotFound, FormatError, StoreError, Unavailable, UsageError
 from headwater.online.base import OnlineStore
@@ -362,30 +364,59 @@ def test_ctrl_c_ends_it_at_once(slow: tuple[hw.FeatureStore, SlowStore], part: s
 
 def test_work_ends_in_time() -> None:
     assert within(1.0, lambda stop: 7) == 7
-    assert within(0.05, lambda stop: stop.wait(5), grace=1.0) is True
+    woken = threading.Event()
+
+    def waiting(stop: Stop) -> bool:
+        stop.calls(woken.set)
+        return woken.wait(30) and stop.is_set()
+
+    assert within(0.05, waiting) is True
     with pytest.raises(KeyError):
         within(1.0, lambda stop: {}["x"])
     with pytest.raises(TimeoutError, match="its own"):
         within(1.0, lambda stop: (_ for _ in ()).throw(TimeoutError("its own")))
 
-    def for_ever(stop: threading.Event) -> None:
-        while True:
-            time.sleep(0.01)
+    ended = threading.Event()
+
+    def deaf(stop: Stop) -> None:
+        ended.wait(30)
 
     with pytest.raises(TookTooLong):
-        within(0.05, for_ever)
+        within(0.05, deaf, patience=0.05)
+    ended.set()
+
+
+def test_what_ends_work_is_called_also_where_it_comes_late() -> None:
+    stop, called = Stop(), []
+    stop.calls(lambda: called.append("before"))
+    stop.set()
+    stop.calls(lambda: called.append("after"))
+    assert called == ["before", "after"]
 
 
 def test_work_that_is_stopped_took_too_long_whatever_its_engine_makes_of_it() -> None:
-    def translated(stop: threading.Event) -> None:
-        try:
-            while True:
-                time.sleep(0.01)
-        except BaseException:
-            raise StoreError("the engine was interrupted") from None
+    def translated(stop: Stop) -> None:
+        while not stop.is_set():
+            time.sleep(0.01)
+        raise StoreError("the engine was interrupted")
 
     with pytest.raises(TookTooLong):
         within(0.05, translated)
+
+
+def test_a_join_that_takes_too_long_is_cancelled(tmp_path: Path) -> None:
+    numbers = tmp_path / "numbers.parquet"
+    query = "SELECT 1 AS user, TIMESTAMP '2024-01-01' AS at, CAST(sum(a.i * d.i) AS DOUBLE) AS x FROM n a, n b, n d"
+    source = hw.SQLSource(query, tables={"n": hw.ParquetSource(str(numbers))}, event_time="at")
+    pq.write_table(pa.table({"i": [1]}), numbers)
+    with hw.FeatureStore(tmp_path) as store:
+        store.apply([USER, view("slow", source=source)])
+        store.materialize()
+        pq.write_table(pa.table({"i": pa.array(range(20_000), pa.int64())}), numbers)
+        measured = measure(store.context, **QUICK)
+    (figure,) = [found for found in measured.figures if found.name == "history_rows_per_second"]
+    assert figure.value is None and "takes longer than" in figure.unknown
+    assert "headwater-measure" not in {thread.name for thread in threading.enumerate()}
 
 
 # errors

@@ -1,6 +1,8 @@
 """What a remote engine does beside the query: forms of its own tables, statements, the end of a run."""
 
 import sqlite3
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 import pytest
@@ -9,7 +11,7 @@ from sqlglot import ErrorLevel, exp, parse_one
 
 import headwater as hw
 from headwater.clock import MIN_MICROS, from_micros
-from headwater.errors import SourceError
+from headwater.errors import Cancelled, SourceError
 from headwater.offline.base import ChangeCounts, ChangesRequest
 from headwater.offline.engines.duckdb.engine import DuckDBEngine
 from headwater.offline.join.relations import EngineTable
@@ -55,6 +57,51 @@ def test_the_backend_is_closed_where_the_run_fails(embedded):
         raise ZeroDivisionError
     with pytest.raises(sqlite3.ProgrammingError):
         backend.connection.execute("SELECT 1")
+
+
+ENDLESS = parse_one(
+    "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT sum(x) AS x FROM c", dialect="sqlite"
+)
+
+
+@pytest.mark.parametrize("statement", ["create", "rows", "stream"])
+def test_a_statement_of_the_backend_is_cancelled(space, statement):
+    def run():
+        if statement == "stream":
+            return list(space.stream(ENDLESS.copy(), pa.schema({"x": pa.int64()}), 10))
+        return space.create("numbers", ENDLESS.copy()) if statement == "create" else space.rows(ENDLESS.copy())
+
+    with ThreadPoolExecutor(1) as pool:
+        reader = pool.submit(run)
+        time.sleep(0.2)
+        assert not reader.done()
+        space.cancel()
+        with pytest.raises(Cancelled):
+            reader.result()
+    with pytest.raises(Cancelled):
+        space.rows(exp.select("1"))
+
+
+class Unready(SQLiteBackend):
+    """Misses the first calls that would end its statement, as one that has not begun yet."""
+
+    missed = 3
+
+    def cancel(self):
+        self.missed -= 1
+        if self.missed < 0:
+            super().cancel()
+        elif self.missed == 1:
+            raise sqlite3.OperationalError("nothing is under way")
+
+
+def test_a_statement_is_cancelled_until_it_has_ended(embedded):
+    with RemoteWorkspace(Unready(":memory:"), embedded.workspace()) as space, ThreadPoolExecutor(1) as pool:
+        reader = pool.submit(space.rows, ENDLESS.copy())
+        time.sleep(0.1)
+        space.cancel()
+        with pytest.raises(Cancelled):
+            reader.result()
 
 
 class Recording(SQLiteBackend):

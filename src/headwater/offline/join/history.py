@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -11,9 +12,10 @@ from pathlib import Path
 import pyarrow as pa
 from sqlglot import exp
 
+from headwater import forks
 from headwater.clock import duration_micros
 from headwater.definitions.sources import Source
-from headwater.errors import SourceError, SpineError, UsageError
+from headwater.errors import Cancelled, SourceError, SpineError, UsageError
 from headwater.offline.base import HistoryRequest, ViewInput
 from headwater.offline.files.local import SourceFile, local_identities
 from headwater.offline.files.queried import in_project
@@ -24,7 +26,7 @@ from headwater.offline.join.pit import Join
 from headwater.offline.join.placed_spine import PlacedSpine
 from headwater.offline.join.relations import ViewRelations, column, key_form, number
 from headwater.offline.join.spine import Seen, Spine, one_batch, open_spine
-from headwater.offline.join.workspace import Workspace
+from headwater.offline.join.workspace import CANCELLED, Workspace
 from headwater.planning.files import FileIdentity, moved_files
 from headwater.planning.resolve import FULL_NAMES
 from headwater.types import DType
@@ -75,6 +77,8 @@ class PointInTimeRun:
                 self._keys.setdefault(key.column, key.dtype)
         self._statements: tuple[str, ...] | None = None
         self._counts: dict[str, dict[str, int]] = {}
+        self._lock, self._cancelled = forks.lock(), False
+        self._spaces: weakref.WeakSet[Workspace] = weakref.WeakSet()
         self._columns = [view_columns(view.view, i, request) for i, view in enumerate(request.views)]
         self.spine: Spine | None = None
         if request.spine is None:
@@ -181,6 +185,16 @@ class PointInTimeRun:
                 break
         return self._statements or ()
 
+    def cancel(self) -> None:
+        with self._lock:
+            self._cancelled = True
+            for space in self._spaces:
+                space.cancel()
+
+    def _check_cancelled(self) -> None:
+        if self._cancelled:
+            raise Cancelled(CANCELLED)
+
     @property
     def known_rows(self) -> int | None:
         return None if self.spine is None else self.spine.size
@@ -193,6 +207,7 @@ class PointInTimeRun:
 
         Raises:
             SourceError: a file that is replaced again and again.
+            Cancelled: `cancel` was called.
         """
         moved: frozenset[str] = frozenset()
         for _ in range(READS):
@@ -237,6 +252,9 @@ class PointInTimeRun:
 
     def _run(self, rows: int) -> Generator[pa.RecordBatch, None, None]:
         with self._workspace("history") as space:
+            with self._lock:
+                self._spaces.add(space)
+                self._check_cancelled()
             seen = Seen()
             parts = self._prepared(space, seen)
             streams = []
@@ -251,6 +269,7 @@ class PointInTimeRun:
                     columns.update(part.columns.arrays(stream.take(base.num_rows), done))
                 self._statements = tuple(space.statements)
                 done += base.num_rows
+                self._check_cancelled()
                 yield pa.RecordBatch.from_arrays(
                     [*base.columns, *(columns[name] for name in self._order)], schema=self._schema
                 )

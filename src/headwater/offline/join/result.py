@@ -126,7 +126,8 @@ class HistoryResult(OfOneProcess):
 
     Whatever runs the join raises `SourceError` where a source cannot be read or has a value that does not fit its
     dtype, `SpineError` where a row of the spine has no usable timestamp or key, `LogDamaged` where a file of the
-    offline log is missing or damaged, and `StoreError` or its subclasses where the engine fails.
+    offline log is missing or damaged, `StoreError` or its subclasses where the engine fails, and `Cancelled` where
+    `cancel` was called.
 
     Attributes:
         metadata: what the join was, and once it was consumed what it found.
@@ -279,6 +280,14 @@ class HistoryResult(OfOneProcess):
         if not (is_polars(given) and hasattr(given, "hstack")):
             return to_polars(self.to_arrow())
         return to_polars(self.to_arrow().select(self._added), beside=given)
+
+    def cancel(self) -> None:
+        """End the join, from any thread: the thread that reads it raises `Cancelled`, and so does every later use.
+
+        It does not wait for that thread. What other results of the store read goes on, and the same join can be asked
+        for again.
+        """
+        self._run.cancel()
 
     @property
     def _added(self) -> list[str]:

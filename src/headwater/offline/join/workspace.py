@@ -13,6 +13,9 @@ from headwater.offline.base import SourceScope, ViewInput
 from headwater.offline.join.relations import EngineTable, ViewRelations
 from headwater.offline.words import Words
 
+CANCELLED = "the history was cancelled: ask for it again to run it"
+"""What `Cancelled` says."""
+
 
 @dataclass(frozen=True)
 class PackedLimits:
@@ -119,6 +122,10 @@ class Workspace(Protocol):
 
     def skipped_rows(self, view: ViewInput, after: int, until: int) -> int:
         """How many log rows with after < position ≤ until lack a column that the version needs."""
+        ...
+
+    def cancel(self) -> None:
+        """End the statement under way, from any thread and without waiting; it and all others raise `Cancelled`."""
         ...
 
     def __enter__(self) -> Workspace: ...

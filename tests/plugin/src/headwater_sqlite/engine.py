@@ -126,6 +126,9 @@ class SQLiteBackend(Backend):
             raise SourceError(f"sqlite: {table.name!r}: declare {', '.join(unknown)} as one of {', '.join(_DECLARED)}")
         return EngineTable(table, pa.schema([(column, _DECLARED[kind.upper()]) for column, kind in declared]))
 
+    def cancel(self) -> None:
+        self.connection.interrupt()
+
     def close(self) -> None:
         self.connection.close()
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 from sqlglot import exp
 
 from headwater import forks, interrupts
-from headwater.errors import HeadwaterError, SourceError, StorageFull, StoreError, Unavailable
+from headwater.errors import Cancelled, HeadwaterError, SourceError, StorageFull, StoreError, Unavailable
 from headwater.observer import Observer, Progress, silent
 from headwater.offline.base import (
     SourceScope,
@@ -30,7 +30,7 @@ from headwater.offline.engines.duckdb.views import open_view
 from headwater.offline.engines.duckdb.words import FAILED, WORDS, placed
 from headwater.offline.files.queried import used_names
 from headwater.offline.join.relations import ViewRelations
-from headwater.offline.join.workspace import Powers
+from headwater.offline.join.workspace import CANCELLED, Powers
 from headwater.offline.words import Place, Words
 
 T = TypeVar("T")
@@ -44,6 +44,20 @@ _OF_THE_DATA = (
     duckdb.IOException,
     duckdb.DataError,
 )
+_STREAMED: dict[str, type[duckdb.Error]] = {
+    "binder": duckdb.BinderException,
+    "catalog": duckdb.CatalogException,
+    "constraint": duckdb.ConstraintException,
+    "conversion": duckdb.ConversionException,
+    "fatal": duckdb.FatalException,
+    "internal": duckdb.InternalException,
+    "interrupt": duckdb.InterruptException,
+    "invalid input": duckdb.InvalidInputException,
+    "io": duckdb.IOException,
+    "out of memory": duckdb.OutOfMemoryException,
+    "out of range": duckdb.OutOfRangeException,
+}
+"""What an error's text begins with → its class."""
 CLOSED = "the duckdb engine was closed"
 _SETTINGS = {
     "TimeZone": "'UTC'",
@@ -114,7 +128,7 @@ class DuckDBWorkspace:
         self._files: list[Path] = []
         self._names = itertools.count()
         self._places: list[Callable[[int], str]] = []
-        self._closed = self._stopped = False
+        self._closed = self._stopped = self._cancelled = False
         self._lock, self._inside = forks.lock(), 0
         self._born = forks.generation()
 
@@ -161,7 +175,7 @@ class DuckDBWorkspace:
         """An answer as a table."""
         sql = self._render(query)
         self.statements.append(sql)
-        return self._wait(self._cursor, lambda: _reader(self._cursor.sql(sql), 100_000).read_all())
+        return self._wait(self._cursor, lambda: _read(_reader(self._cursor.sql(sql), 100_000).read_all))
 
     def load(self, name: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
         failed: list[BaseException] = []
@@ -225,12 +239,13 @@ class DuckDBWorkspace:
             for name, data in self._shown.items():
                 self._register(cursor, name, data)
             reader = self._streams[cursor] = self._wait(cursor, lambda: _reader(cursor.sql(sql), rows))
-            while (batch := self._wait(cursor, lambda: next(reader, None))) is not None:
+            while (batch := self._wait(cursor, lambda: _read(lambda: next(reader, None)))) is not None:
                 yield batch
         finally:
             # once it is stopped the engine closes all
             with suppress(Unavailable), self._using():
-                self._streams.pop(cursor, None)
+                with self._lock:
+                    self._streams.pop(cursor, None)
                 cursor.close()
 
     def query_table(self, sql: str) -> None:
@@ -247,7 +262,8 @@ class DuckDBWorkspace:
     def close(self) -> None:
         with suppress(Unavailable), self._using():
             if not self._closed:
-                self._closed = True
+                with self._lock:
+                    self._closed = True
                 self._close_streams()
                 self._waited(self._pool.submit(self._end), self._cursor)
 
@@ -312,13 +328,33 @@ class DuckDBWorkspace:
                 with suppress(duckdb.Error):
                     cursor.interrupt()
             time.sleep(_STOP)
-        if not self._closed:
-            self._closed = True
+        with self._lock:
+            closed, self._closed = self._closed, True
+        if not closed:
             self._close_streams()
             self._cursor.close()
 
+    def cancel(self) -> None:
+        with self._lock:
+            self._cancelled = True
+            if not self._closed:
+                # missed by a statement that only just begins: whoever waits for it looks again
+                for cursor in (self._cursor, *self._streams):
+                    with suppress(duckdb.Error):
+                        cursor.interrupt()
+
+    def _check_cancelled(self) -> None:
+        """Refuse statements once the run is cancelled; those that clean up after it still run.
+
+        Raises:
+            Cancelled: it is.
+        """
+        if self._cancelled and not self._closed:
+            raise Cancelled(CANCELLED)
+
     def _wait(self, cursor: Connection, job: Callable[[], T]) -> T:
         """Run a statement on a worker thread: on the main thread it never sees Ctrl-C; a wait that ends stops it."""
+        self._check_cancelled()
         with self._using():
             return self._waited(self._pool.submit(job), cursor)
 
@@ -330,6 +366,7 @@ class DuckDBWorkspace:
                 except NotYet:
                     if future.done():
                         return future.result()
+                    self._check_cancelled()
                     self._tell(cursor)
         except duckdb.Error as bad:
             raise self._failed(bad) from bad
@@ -343,6 +380,8 @@ class DuckDBWorkspace:
     def _failed(self, bad: duckdb.Error) -> HeadwaterError:
         if self._stopped:
             return Unavailable(CLOSED)
+        if self._cancelled:
+            return Cancelled(CANCELLED)
         if isinstance(bad, (duckdb.FatalException, duckdb.InternalException)):
             self._engine.renew()
         return _translated(bad, self._places)
@@ -358,6 +397,19 @@ def _reader(relation: duckdb.DuckDBPyRelation, rows: int) -> pa.RecordBatchReade
     """The answer as a stream; the method's name differs between DuckDB's versions."""
     read = getattr(relation, "to_arrow_reader", None) or relation.fetch_arrow_reader
     return read(rows)
+
+
+def _read(read: Callable[[], T]) -> T:
+    """Read from an answer: an error that ends its statement comes from Arrow then, as text.
+
+    Raises:
+        duckdb.Error: the error, of its own class.
+    """
+    try:
+        return read()
+    except (OSError, pa.ArrowException) as bad:
+        text = str(bad)
+        raise _STREAMED.get(text.partition(" Error:")[0].lower(), duckdb.OperationalError)(text) from bad
 
 
 def _in_a_line(text: str) -> str:

@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 
 import headwater as hw
 from headwater.clock import MIN_MICROS
-from headwater.errors import HeadwaterError, SourceError
+from headwater.errors import HeadwaterError, SourceError, SpineError, Unavailable
 from headwater.offline.base import ChangeCounts, ChangesRequest, LogPart, LogSlice, ViewInput
 from headwater.offline.engines.duckdb.engine import DuckDBEngine
 from headwater.offline.files.footers import null_count, read_footers, time_range
@@ -281,6 +283,30 @@ def test_tables_larger_than_memory_go_to_the_temporary_folder(tmp_path):
     assert asked.metadata.views["weather"].matched == 100_000
     small.close()
     assert not list((tmp_path / "temp").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [
+        ("CAST(CASE WHEN i = 500000 THEN 'x' ELSE '1' END AS INTEGER)", "Conversion Error"),
+        ("CASE WHEN i = 500000 THEN error('boom') ELSE '1' END", "boom"),
+    ],
+)
+def test_an_error_far_down_in_an_answer_is_headwaters_own(engine, value, error):
+    query = f"SELECT 'JFK' AS airport, TIMESTAMP '2024-03-11' AS timestamp, {value} AS x FROM range(1000000) t(i)"
+    with pytest.raises(SpineError, match=error):
+        ask(engine, query, [view(rows(temp=[1.0]))]).to_arrow()
+
+
+def test_an_answer_that_is_read_ends_where_the_engine_is_closed(engine):
+    with engine.workspace() as space:
+        batches = space.stream_sql("SELECT i, random() AS x FROM range(1000000000) t(i)", 10_000)
+        with ThreadPoolExecutor(1) as pool:
+            reader = pool.submit(lambda: sum(batch.num_rows for batch in batches))
+            time.sleep(0.2)
+            engine.close()
+            with pytest.raises(Unavailable, match="closed"):
+                reader.result()
 
 
 def test_a_run_leaves_no_tables_behind(engine):
