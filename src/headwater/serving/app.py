@@ -9,8 +9,10 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 from urllib.parse import parse_qs, unquote
+
+import msgspec
 
 from headwater.async_store import AsyncFeatureStore
 from headwater.errors import HeadwaterError, UsageError
@@ -18,9 +20,20 @@ from headwater.online.session import Session
 from headwater.registry.api_keys import READ, WRITE
 from headwater.serving.access import Access, KeyRing, needs_admin
 from headwater.serving.answers import Answer, Refused, busy, invalid, json_answer, other, problem_answer, send_answer
-from headwater.serving.bodies import DeleteBody, Disconnected, ReadBody, WriteBody, decoded, read_body
+from headwater.serving.bodies import (
+    DeleteBody,
+    DeleteStream,
+    Disconnected,
+    ReadBody,
+    ReadStream,
+    WriteBody,
+    WriteStream,
+    decoded,
+    read_body,
+)
 from headwater.serving.catalog import check_shown, listed, shown
 from headwater.serving.deadlines import Deadlines
+from headwater.serving.forms import decoded_stream, is_arrow, wants_arrow
 from headwater.serving.kept_status import KeptStatus, exposed
 from headwater.serving.limits import KeyLimits
 from headwater.serving.logs import Log
@@ -29,7 +42,7 @@ from headwater.serving.openapi import document
 from headwater.serving.page import POLICY, page
 from headwater.serving.reads import read_features
 from headwater.serving.settings import ServerSettings
-from headwater.serving.writes import delete_rows, report_document, write_rows
+from headwater.serving.writes import delete_rows, report_document, write_rows, write_stream
 from headwater.wire.problems import Problem, problem_of
 
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
@@ -42,8 +55,8 @@ _OPERATORS = frozenset({"/v1/status", "/metrics", "/openapi.json", "/docs"})
 EVERYTHING = Access()
 _MOST_TOKEN = 16_384
 """Bytes of a session's token in a header."""
-_JSON = re.compile(rb"application/(?:[\w.+-]+\+)?json\s*(?:;.*)?|\*/\*|", re.IGNORECASE)
 
+S = TypeVar("S", bound=msgspec.Struct)
 Scope: TypeAlias = Any
 Receive: TypeAlias = Any
 Send: TypeAlias = Any
@@ -211,8 +224,7 @@ class App:
         path, method = scope["path"], scope["method"]
         body = b""
         if method == "POST":
-            if not _JSON.fullmatch(headers.get(b"content-type", b"")):
-                raise other(415, "UnsupportedMediaType", "the body must be application/json")
+            is_arrow(headers)
             body = await read_body(
                 receive, headers, self.settings.most_bytes, self._deadlines, self.settings.body_seconds
             )
@@ -258,8 +270,12 @@ class App:
 
     async def _read(self, request: Request) -> Answer:
         request.access.check(READ)
-        body = decoded(request.body, ReadBody)
         settings = self.settings
+        body: ReadBody | ReadStream
+        if is_arrow(request.headers):
+            body, table = self._stream(request, ReadStream, settings.most_entities)
+        else:
+            body, table = decoded(request.body, ReadBody), None
         if body.features is not None:
             request.access.check_features(body.features)
         if body.service is not None:
@@ -268,23 +284,40 @@ class App:
             self.store,
             body,
             request.session,
+            table=table,
+            arrow=wants_arrow(request.headers),
             deadlines=self._deadlines,
             deadline=settings.deadline,
             most=settings.most_entities,
             metrics=self.metrics,
         )
 
+    def _stream(self, request: Request, kind: type[S], most_rows: int) -> tuple[S, Any]:
+        """What an Arrow request says, and its rows."""
+        # as many values as JSON of that size may have
+        return decoded_stream(request.body, kind, most_rows, self.settings.most_bytes // 2)
+
     async def _write(self, request: Request) -> Answer:
         request.access.check(WRITE)
+        most = self.settings.most_rows
+        if is_arrow(request.headers):
+            stream, table = self._stream(request, WriteStream, most)
+            request.access.check_view(stream.view)
+            return await write_stream(self.store, stream, table, request.session, metrics=self.metrics)
         body = decoded(request.body, WriteBody)
         request.access.check_view(body.view)
-        return await write_rows(self.store, body, request.session, most=self.settings.most_rows, metrics=self.metrics)
+        return await write_rows(self.store, body, request.session, most=most, metrics=self.metrics)
 
     async def _delete(self, request: Request) -> Answer:
         request.access.check(WRITE)
-        body = decoded(request.body, DeleteBody)
+        most, table = self.settings.most_rows, None
+        body: DeleteBody | DeleteStream
+        if is_arrow(request.headers):
+            body, table = self._stream(request, DeleteStream, most)
+        else:
+            body = decoded(request.body, DeleteBody)
         request.access.check_view(body.view)
-        return await delete_rows(self.store, body, request.session, most=self.settings.most_rows, metrics=self.metrics)
+        return await delete_rows(self.store, body, request.session, most=most, metrics=self.metrics, table=table)
 
     async def _status(self, request: Request) -> Answer:
         status = await asyncio.to_thread(self.store.sync.status)

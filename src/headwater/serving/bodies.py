@@ -19,10 +19,7 @@ class Disconnected(Exception):
     """The client went away before it had sent its request."""
 
 
-class ReadBody(msgspec.Struct, forbid_unknown_fields=True):
-    """`POST /v1/features:read`."""
-
-    entities: dict[str, Any] | list[Any]
+class _ReadFields(msgspec.Struct, forbid_unknown_fields=True):
     features: list[str] | None = None
     service: str | None = None
     request: dict[str, Any] = {}
@@ -35,15 +32,36 @@ class ReadBody(msgspec.Struct, forbid_unknown_fields=True):
     include: tuple[str, ...] = ("statuses",)
 
 
-class WriteBody(msgspec.Struct, forbid_unknown_fields=True):
-    """`POST /v1/features:write`."""
+class ReadBody(_ReadFields, forbid_unknown_fields=True, kw_only=True):
+    """`POST /v1/features:read`."""
 
+    entities: dict[str, Any] | list[Any]
+
+
+class ReadStream(_ReadFields, forbid_unknown_fields=True, kw_only=True):
+    """The same as an Arrow IPC stream of join keys; `entities` are keys of one value for all rows."""
+
+    entities: dict[str, Any] = {}
+
+
+class _WriteFields(msgspec.Struct, forbid_unknown_fields=True):
     view: str
-    rows: list[dict[str, Any]] | dict[str, list[Any]]
     to: str = "both"
     durability: int = 0
     errors: str = "raise"
     created: str = "arrival"
+
+
+class WriteBody(_WriteFields, forbid_unknown_fields=True, kw_only=True):
+    """`POST /v1/features:write`."""
+
+    rows: list[dict[str, Any]] | dict[str, list[Any]]
+
+
+class WriteStream(_WriteFields, forbid_unknown_fields=True, kw_only=True):
+    """The same as an Arrow IPC stream of rows; `absent`: column → the rows that lack it, which is not a NULL there."""
+
+    absent: dict[str, list[int]] = {}
 
 
 class DeleteBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -54,8 +72,17 @@ class DeleteBody(msgspec.Struct, forbid_unknown_fields=True):
     purge: bool = False
 
 
+class DeleteStream(msgspec.Struct, forbid_unknown_fields=True):
+    """The same as an Arrow IPC stream of join keys."""
+
+    view: str
+    entities: dict[str, Any] = {}
+    purge: bool = False
+
+
 _DECODERS: dict[type[msgspec.Struct], msgspec.json.Decoder[Any]] = {
-    kind: msgspec.json.Decoder(kind) for kind in (ReadBody, WriteBody, DeleteBody)
+    kind: msgspec.json.Decoder(kind)
+    for kind in (ReadBody, ReadStream, WriteBody, WriteStream, DeleteBody, DeleteStream)
 }
 
 
@@ -105,8 +132,13 @@ def _too_long(most: int) -> Exception:
     return too_large(f"the body is longer than {most:,} bytes: send it in parts")
 
 
-def decoded(body: bytes, kind: type[S]) -> S:
+def decoded(body: bytes, kind: type[S], what: str = "the body") -> S:
     """A body as what its route takes.
+
+    Args:
+        body: JSON.
+        kind: what the route takes.
+        what: what errors call it.
 
     Raises:
         Refused: it is not JSON, or not of that form; says where.
@@ -119,6 +151,6 @@ def decoded(body: bytes, kind: type[S]) -> S:
         unknown = text.partition("contains unknown field `")[2].partition("`")[0]
         fields = [field.name for field in msgspec.structs.fields(kind)]
         hint = f"{nearest(unknown, fields)}; the fields are {', '.join(fields)}" if unknown else ""
-        raise invalid(f"the body does not have the form that this route takes: {text}{hint}") from None
+        raise invalid(f"{what} does not have the form that this route takes: {text}{hint}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as bad:
-        raise invalid(f"the body is not JSON: {bad}") from None
+        raise invalid(f"{what} is not JSON: {bad}") from None

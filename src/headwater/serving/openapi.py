@@ -12,6 +12,7 @@ from headwater.planning.catalog import ViewInfo
 from headwater.serving.bodies import DeleteBody, ReadBody, WriteBody
 from headwater.serving.reads import INCLUDABLE
 from headwater.types import ConsistencyLevel, DType, StalePolicy, WriteTarget
+from headwater.wire.arrow_streams import CONTENT_TYPE
 
 _EXAMPLES: dict[str, Any] = {
     "int32": 1,
@@ -77,8 +78,13 @@ _ANSWER = {
         "freshness": {"type": "object", "additionalProperties": {"type": "array"}},
         "versions": {"type": "object", "additionalProperties": {"type": "string"}},
         "read_at": {"type": "object", "additionalProperties": {"type": "array"}},
+        "created_times": {"type": "object", "additionalProperties": {"type": "array"}},
+        "schema": {"type": "object", "description": "dtypes of keys and features, and the views that they are of"},
         "problems": {"type": "array", "items": {"type": "object"}},
     },
+}
+_STREAM = {
+    "schema": {"type": "string", "contentMediaType": CONTENT_TYPE, "description": "see docs/http.md, 'Arrow'"},
 }
 _SESSION = {
     "name": "Headwater-Session",
@@ -187,8 +193,8 @@ def _post(summary: str, body: str, answer: str, example: Mapping[str, Any] | Non
         "post": {
             "summary": summary,
             "parameters": [_REQUEST_ID, _SESSION],
-            "requestBody": {"required": True, "content": {"application/json": content}},
-            "responses": _responses({"$ref": f"#/components/schemas/{answer}"}, _POSTED),
+            "requestBody": {"required": True, "content": {"application/json": content, CONTENT_TYPE: _STREAM}},
+            "responses": _responses({"$ref": f"#/components/schemas/{answer}"}, _POSTED, stream=answer == "Answer"),
         }
     }
 
@@ -214,9 +220,14 @@ def _metrics() -> dict[str, Any]:
     return made
 
 
-def _responses(schema: Mapping[str, Any], problems: Iterable[int], what: str = "the answer") -> dict[str, Any]:
+def _responses(
+    schema: Mapping[str, Any], problems: Iterable[int], what: str = "the answer", stream: bool = False
+) -> dict[str, Any]:
     problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    answer: dict[str, Any] = {"application/json": {"schema": schema}}
+    if stream:
+        answer[CONTENT_TYPE] = _STREAM
     return {
-        "200": {"description": what, "content": {"application/json": {"schema": schema}}},
+        "200": {"description": what, "content": answer},
         **{str(status): {"description": "a problem", "content": problem} for status in problems},
     }

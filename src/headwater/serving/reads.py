@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
+import pyarrow as pa
+
 from headwater.async_store import AsyncFeatureStore
 from headwater.errors import Unavailable
-from headwater.online.reading.result import OnlineResult
 from headwater.online.session import Session
 from headwater.serving.answers import Answer, invalid, json_answer, too_large
-from headwater.serving.bodies import ReadBody
+from headwater.serving.bodies import ReadBody, ReadStream
 from headwater.serving.deadlines import Deadlines
+from headwater.serving.forms import ARROW
 from headwater.serving.metrics import Metrics
-from headwater.serving.values import entities, entity_count
-from headwater.types import Timestamp
-from headwater.wire.json_values import to_json
+from headwater.serving.values import entities, entity_count, stream_entities, stream_entity_count
+from headwater.types import DType
+from headwater.wire.arrow_results import to_arrow_answer
+from headwater.wire.json_results import EXTRAS, to_json_document
 
 ROUTE = "/v1/features:read"
-INCLUDABLE = ("statuses", "event_times", "freshness", "versions", "read_at", "problems")
+INCLUDABLE = tuple(EXTRAS)
 _NEEDS_OWN_DEADLINE = 0.9
 """The share of a request's deadline that the store is given: the rest is for the answer."""
 
 
 async def read_features(
     store: AsyncFeatureStore,
-    body: ReadBody,
+    body: ReadBody | ReadStream,
     session: Session | None,
     *,
+    table: pa.Table | None = None,
+    arrow: bool = False,
     deadlines: Deadlines,
     deadline: float,
     most: int,
@@ -40,6 +45,8 @@ async def read_features(
         store: the store.
         body: the request.
         session: what the client has seen; advanced in place.
+        table: the join keys of an Arrow request.
+        arrow: whether the answer is an Arrow IPC stream.
         deadlines: of the event loop.
         deadline: seconds a read may take that does not ask for less.
         most: entities of a read.
@@ -53,10 +60,10 @@ async def read_features(
     if unknown:
         raise invalid(f"include: {unknown[0]!r} is not one of {', '.join(INCLUDABLE)}")
     reader = await store.kept_reader(features, body.full_names)
-    count = entity_count(body.entities)
+    count, given_for = _entities(body, table)
     if count > most:
         raise too_large(f"entities: {count:,} in one request, at most {most:,}: read them in parts")
-    given = entities(body.entities, reader.join_keys)
+    given = given_for(reader.join_keys)
     own = None if body.deadline_ms is None else timedelta(milliseconds=_milliseconds(body.deadline_ms))
     try:
         with deadlines.within(deadline):
@@ -74,10 +81,20 @@ async def read_features(
         raise Unavailable(f"the online store gave no answer within {deadline:g} s") from None
     metrics.batch(ROUTE, result.service or "", len(result))
     metrics.served(result)
-    return json_answer(_document(result, body.include))
+    if arrow:
+        return Answer(to_arrow_answer(result, body.include), content_type=ARROW)
+    return json_answer(to_json_document(result, body.include))
 
 
-def _features(body: ReadBody) -> Any:
+def _entities(body: ReadBody | ReadStream, table: pa.Table | None) -> tuple[int, Callable[[Mapping[str, DType]], Any]]:
+    """How many entities a request names, and what makes them of the join keys' dtypes."""
+    if table is None:
+        return entity_count(body.entities), lambda keys: entities(body.entities, keys)
+    repeated: Any = body.entities
+    return stream_entity_count(table, repeated), lambda keys: stream_entities(table, repeated, keys)
+
+
+def _features(body: ReadBody | ReadStream) -> Any:
     if (body.features is None) == (body.service is None):
         raise invalid("give either features (a list of references such as 'weather:temp') or service (a name)")
     return body.service if body.features is None else body.features
@@ -87,34 +104,3 @@ def _milliseconds(value: float) -> float:
     if not 0 < value <= 3_600_000:
         raise invalid(f"deadline_ms: {value:g} is not a number of milliseconds above 0 and up to an hour")
     return value
-
-
-def _document(result: OnlineResult, include: Sequence[str]) -> dict[str, Any]:
-    dtypes = result.dtypes
-    document: dict[str, Any] = {
-        "columns": {name: to_json(values, dtypes[name]) for name, values in result.to_dict().items()}
-    }
-    for name in include:
-        document[name] = _EXTRAS[name](result)
-    return document
-
-
-def _times(times: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
-    return {label: to_json(values, Timestamp) for label, values in times.items()}
-
-
-def _problems(result: OnlineResult) -> list[dict[str, Any]]:
-    return [
-        {"key": list(key) if isinstance(key, tuple) else [key], "problem": problem}
-        for key, problem in result.problems.items()
-    ]
-
-
-_EXTRAS = {
-    "statuses": lambda result: result.statuses,
-    "event_times": lambda result: _times(result.event_times),
-    "freshness": lambda result: result.freshness(),
-    "versions": lambda result: result.versions,
-    "read_at": lambda result: _times(result.read_at),
-    "problems": _problems,
-}

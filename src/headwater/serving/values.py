@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import pyarrow as pa
+
 from headwater.serving.answers import invalid
 from headwater.types import DType
 from headwater.wire.json_values import from_json
@@ -53,6 +55,32 @@ def entities(given: dict[str, Any] | list[Any], keys: Mapping[str, DType]) -> An
     if len(keys) == 1:
         return _key(next(iter(keys)), given, keys)
     return given
+
+
+def stream_entity_count(table: pa.Table, repeated: Mapping[str, Any]) -> int:
+    """How many entities an Arrow request names."""
+    return table.num_rows if table.num_columns or not repeated else 1
+
+
+def stream_entities(table: pa.Table, repeated: Mapping[str, Any], keys: Mapping[str, DType]) -> Any:
+    """The entities of an Arrow request: its columns, and keys of one value for all rows.
+
+    Raises:
+        Refused: a key given in both ways, or a text that is not of its key's form.
+    """
+    both = next((name for name in table.column_names if name in repeated), None)
+    if both is not None:
+        raise invalid(f"entities: join key {both!r} is a column of the stream and in the metadata; give it once")
+    columns = {name: table.column(i) for i, name in enumerate(table.column_names)}
+    plain = {
+        name: array.to_pylist() if name in keys and array.type == keys[name].arrow and _is_plain(keys[name]) else array
+        for name, array in columns.items()
+    }
+    return plain | {name: _key(name, value, keys) for name, value in repeated.items()}
+
+
+def _is_plain(dtype: DType) -> bool:
+    return dtype.name in ("int32", "int64", "string", "bytes", "bool")
 
 
 def _key(name: str, values: Any, keys: Mapping[str, DType]) -> Any:

@@ -7,12 +7,14 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
+import pyarrow as pa
+
 from headwater.async_store import AsyncFeatureStore
 from headwater.online.session import Session
-from headwater.serving.answers import Answer, json_answer, too_large
-from headwater.serving.bodies import DeleteBody, WriteBody
+from headwater.serving.answers import Answer, invalid, json_answer, too_large
+from headwater.serving.bodies import DeleteBody, DeleteStream, WriteBody, WriteStream
 from headwater.serving.metrics import Metrics
-from headwater.serving.values import column, entities, entity_count
+from headwater.serving.values import column, entities, entity_count, stream_entities, stream_entity_count
 from headwater.types import DType, Timestamp
 from headwater.wire.json_values import to_json
 
@@ -46,16 +48,62 @@ async def write_rows(
     return json_answer(report_document(report))
 
 
-async def delete_rows(
-    store: AsyncFeatureStore, body: DeleteBody, session: Session | None, *, most: int, metrics: Metrics
+async def write_stream(
+    store: AsyncFeatureStore, body: WriteStream, table: pa.Table, session: Session | None, *, metrics: Metrics
 ) -> Answer:
-    """The answer to a delete: its report; see `write_rows`."""
+    """The answer to a write of an Arrow IPC stream: its report; see `write_rows`."""
+    metrics.batch("/v1/features:write", "", table.num_rows)
+    rows = _with_absent(table, body.absent) if body.absent else table
+    report = await store.write(body.view, rows, body.to, session, body.durability, body.errors, body.created)
+    return json_answer(report_document(report))
+
+
+def _with_absent(table: pa.Table, absent: Mapping[str, Sequence[int]]) -> list[dict[str, Any]]:
+    """Rows of which some lack columns."""
+    unknown = next((name for name in absent if name not in table.column_names), None)
+    if unknown is not None:
+        raise invalid(f"absent: the stream has no column {unknown!r}")
+    lacking = {name: set(rows) for name, rows in absent.items()}
+    beyond = next((row for rows in lacking.values() for row in rows if not 0 <= row < table.num_rows), None)
+    if beyond is not None:
+        raise invalid(f"absent: the stream has no row {beyond}, its rows are 0 to {table.num_rows - 1}")
+    columns = {name: table.column(name).to_pylist() for name in table.column_names}
+    return [
+        {name: values[row] for name, values in columns.items() if row not in lacking.get(name, ())}
+        for row in range(table.num_rows)
+    ]
+
+
+async def delete_rows(
+    store: AsyncFeatureStore,
+    body: DeleteBody | DeleteStream,
+    session: Session | None,
+    *,
+    most: int,
+    metrics: Metrics,
+    table: pa.Table | None = None,
+) -> Answer:
+    """The answer to a delete: its report; see `write_rows`.
+
+    Args:
+        store: the store.
+        body: the request.
+        session: advanced in place.
+        most: entities of a delete.
+        metrics: are told how many entities it has.
+        table: the join keys of an Arrow request.
+
+    Raises:
+        HeadwaterError, Refused: as the store says, or a request that means nothing.
+    """
     info = store.sync.get_feature_view(body.view)
-    count = entity_count(body.entities)
+    given: Any = body.entities
+    count = entity_count(given) if table is None else stream_entity_count(table, given)
     if count > most:
         raise too_large(f"entities: {count:,} in one request, at most {most:,}: delete them in parts")
     metrics.batch("/v1/features:delete", "", count)
-    report = await store.delete(body.view, entities(body.entities, info.join_keys), body.purge, session)
+    keys = entities(given, info.join_keys) if table is None else stream_entities(table, given, info.join_keys)
+    report = await store.delete(body.view, keys, body.purge, session)
     return json_answer(report_document(report))
 
 

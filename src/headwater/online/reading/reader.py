@@ -164,7 +164,7 @@ class OnlineReader:
                 keys += whole
             else:
                 keys = whole
-            reads.append(ViewReadResult(view, start, len(keys), inverse, long_keys))
+            reads.append(ViewReadResult(view, inverse, start, len(keys), long_keys))
         return KeyPlan(batch, keys, reads)
 
     def decode(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -17,8 +17,8 @@ from headwater.forks import lazy
 from headwater.online.reading.entities import EntityBatch, key_array
 from headwater.online.reading.frames import SHOWN, to_html
 from headwater.online.reading.vector import FeatureVector as FeatureVector
-from headwater.online.reading.view_read import MatrixColumns, ReadColumn, ReadRequest, ViewReadPlan, ViewReadResult
-from headwater.online.rows.values import Damaged, instant
+from headwater.online.reading.view_read import AnsweredView, MatrixColumns, ReadColumn, ReadRequest, ViewAnswered
+from headwater.online.rows.values import Damaged, array_of_numbers, fixed_numbers, instant
 from headwater.planning.frames import to_pandas
 from headwater.planning.shown import short_form
 from headwater.types import STATUSES, DType, Status
@@ -33,6 +33,31 @@ _FEW = 16
 _CODE = {status: code for code, status in enumerate(STATUSES)}
 
 
+class Damage(NamedTuple):
+    """A damaged row: of which view, for which row of the answer and which key, and what is wrong with it."""
+
+    view: ViewAnswered
+    row: int
+    key: tuple[Any, ...]
+    what: str
+
+
+class ViewTimes(NamedTuple):
+    """The times of one view's rows in microseconds, one for each row of the answer.
+
+    Attributes:
+        events: event times; anything where `gone`.
+        created: created times; anything where `gone`.
+        at: the instant that the answer holds for.
+        gone: whether there is no row to show.
+    """
+
+    events: NDArray[np.int64]
+    created: NDArray[np.int64]
+    at: NDArray[np.int64]
+    gone: NDArray[np.bool_]
+
+
 class OnlineResult:
     """Values, statuses and times of one read, in the order of the entities.
 
@@ -44,12 +69,15 @@ class OnlineResult:
         self,
         asked: ReadRequest,
         batch: EntityBatch,
-        reads: Sequence[ViewReadResult],
+        reads: Sequence[AnsweredView],
         drop: bool,
         max_age: int | None,
+        codes: Mapping[str, NDArray[np.uint8]] | None = None,
     ) -> None:
         self._asked, self._batch, self._reads = asked, batch, reads
         self._drop, self._max_age = drop, max_age
+        # of each column where a server has worked them out
+        self._received_codes = codes
 
     def __len__(self) -> int:
         return self._batch.size
@@ -99,7 +127,7 @@ class OnlineResult:
 
     # -- values
 
-    def _values(self, read: ViewReadResult) -> list[list[Any]]:
+    def _values(self, read: AnsweredView) -> list[list[Any]]:
         """The view's columns, one value for each row of the answer."""
         rows = read.rows
         columns = rows.columns()
@@ -121,6 +149,8 @@ class OnlineResult:
 
     def _codes(self, column: ReadColumn) -> NDArray[np.uint8]:
         """The statuses of a column, as places in `STATUSES`, by distinct key; not to be changed."""
+        if self._received_codes is not None:
+            return self._received_codes[column.name]
         codes = self._known_codes.get(column.name)
         if codes is None:
             codes = self._known_codes[column.name] = self._make_codes(column)
@@ -167,7 +197,7 @@ class OnlineResult:
             out.append(codes)
         return out
 
-    def _stale_places(self, read: ViewReadResult, feature: int) -> NDArray[np.intp]:
+    def _stale_places(self, read: AnsweredView, feature: int) -> NDArray[np.intp]:
         """Places of rows that are there and older than the feature's SLA."""
         sla = self._sla(read.view, feature)
         if sla is None or not read.view.timed:
@@ -176,7 +206,7 @@ class OnlineResult:
         old[list(read.rows.gone)] = False
         return np.flatnonzero(old)
 
-    def _sla(self, view: ViewReadPlan, feature: int) -> int | None:
+    def _sla(self, view: ViewAnswered, feature: int) -> int | None:
         return self._max_age if self._max_age is not None else view.slas[feature]
 
     # -- beside the values
@@ -273,7 +303,7 @@ class OnlineResult:
         """
         return {read.view.label: list(map(from_micros, self._instants(read))) for read in self._reads}
 
-    def _instants(self, read: ViewReadResult) -> list[int]:
+    def _instants(self, read: AnsweredView) -> list[int]:
         """The same in microseconds."""
         at = read.rows.at
         if isinstance(at, int):
@@ -281,7 +311,7 @@ class OnlineResult:
         instants: list[int] = (at if read.inverse is None else at[read.inverse]).tolist()
         return instants
 
-    def _times(self, read: ViewReadResult, micros: NDArray[np.int64]) -> list[datetime | None]:
+    def _times(self, read: AnsweredView, micros: NDArray[np.int64]) -> list[datetime | None]:
         gone = read.rows.gone
         times = [None if i in gone or not read.view.timed else _instant(at) for i, at in enumerate(micros.tolist())]
         return times if read.inverse is None else _spread(times, read.inverse)
@@ -307,25 +337,58 @@ class OnlineResult:
             out[read.view.label] = values if read.inverse is None else _spread(values, read.inverse)
         return out
 
-    def _strictest(self, view: ViewReadPlan) -> int | None:
+    def _strictest(self, view: ViewAnswered) -> int | None:
         return self._max_age if self._max_age is not None else view.sla
 
     @property
     def problems(self) -> dict[Any, str]:
         """Damaged rows: entity key (a tuple for several join keys) → view, version and what is wrong."""
         out: dict[Any, str] = {}
+        for damage in self.damages():
+            key: Any = damage.key[0] if len(damage.key) == 1 else damage.key
+            text = f"{damage.view.label} {damage.view.version}: the stored row is {damage.what}"
+            known = out.get(key)
+            if known is None or text not in known:
+                out[key] = text if known is None else f"{known}; {text}"
+        return out
+
+    # -- for those who send it on
+
+    @property
+    def request(self) -> ReadRequest:
+        """What was asked for: keys, columns, service."""
+        return self._asked
+
+    @property
+    def views(self) -> list[ViewAnswered]:
+        """The views that were read."""
+        return [read.view for read in self._reads]
+
+    def damages(self) -> list[Damage]:
+        """The damaged rows, by view and row of the answer; see `problems`."""
+        out = []
         for read in self._reads:
             if not read.rows.damaged:
                 continue
             columns = [self._batch.values(name) for name in read.view.key_columns]
-            places = range(len(self)) if read.inverse is None else read.inverse
-            for row, place in enumerate(places):
-                if place in read.rows.damaged:
-                    key = tuple(column[row] for column in columns)
-                    text = f"{read.view.label} {read.view.version}: the stored row is {read.rows.damaged[place]}"
-                    known = out.get(key[0] if len(key) == 1 else key)
-                    if known is None or text not in known:
-                        out[key[0] if len(key) == 1 else key] = text if known is None else f"{known}; {text}"
+            positions = range(len(self)) if read.inverse is None else read.inverse
+            for row, position in enumerate(positions):
+                what = read.rows.damaged.get(position)
+                if what is not None:
+                    out.append(Damage(read.view, row, tuple(column[row] for column in columns), what))
+        return out
+
+    def view_times(self) -> list[ViewTimes]:
+        """The times of each view's rows, one for each row of the answer."""
+        out = []
+        for read in self._reads:
+            rows = read.rows
+            gone = np.zeros(rows.size, np.bool_)
+            if rows.gone:
+                gone[list(rows.gone)] = True
+            at = np.full(rows.size, rows.at) if isinstance(rows.at, int) else rows.at
+            times = (rows.events(), rows.created(), at, gone)
+            out.append(ViewTimes(*(times if read.inverse is None else (each[read.inverse] for each in times))))
         return out
 
     # -- forms
@@ -392,7 +455,7 @@ class OnlineResult:
             out[:, start : start + column.dtype.dim] = vectors
         return out
 
-    def _vectors(self, read: ViewReadResult, feature: int, dtype: Any, missing: float) -> NDArray[Any]:
+    def _vectors(self, read: AnsweredView, feature: int, dtype: Any, missing: float) -> NDArray[Any]:
         """An embedding as a matrix, a row for each of the answer."""
         rows = read.rows
         out = rows.numbers(feature).astype(dtype)
@@ -415,7 +478,7 @@ class OnlineResult:
         names = self.columns
         raise FeatureNotFound(f"{name!r} is not in this result, which has {', '.join(names)}{nearest(name, names)}")
 
-    def _matrix(self, read: ViewReadResult, features: tuple[int, ...], dtype: Any, missing: float) -> NDArray[Any]:
+    def _matrix(self, read: AnsweredView, features: tuple[int, ...], dtype: Any, missing: float) -> NDArray[Any]:
         """Features of one view as a matrix, a row for each of the answer."""
         rows = read.rows
         out = rows.matrix(features, dtype)
@@ -439,12 +502,43 @@ class OnlineResult:
         Returns:
             A table of keys and features, one row for each entity.
         """
+        return pa.table(self.arrays())
+
+    def arrays(self) -> dict[str, pa.Array]:
+        """The columns of `to_arrow`."""
         batch = self._batch
         arrays = {name: key_array(batch.values(name), dtype.arrow) for name, dtype in self._asked.keys.items()}
-        values = self.to_dict()
+        values: dict[int, list[list[Any]]] = {}
         for column in self._asked.columns:
-            arrays[column.name] = pa.array(values[column.name], column.dtype.arrow)
-        return pa.table(arrays)
+            if column.dtype.width is not None:
+                arrays[column.name] = self._fixed_array(column)
+                continue
+            if column.view not in values:
+                values[column.view] = self._values(self._reads[column.view])
+            arrays[column.name] = pa.array(values[column.view][column.feature], column.dtype.arrow)
+        return arrays
+
+    def _fixed_array(self, column: ReadColumn) -> pa.Array:
+        """A column of fixed width, from its numbers."""
+        read, dtype = self._reads[column.view], column.dtype
+        rows, default = read.rows, read.view.defaults[column.feature]
+        numbers = rows.numbers(column.feature)
+        absent = np.zeros(rows.size, np.bool_)
+        nulls = rows.nulls(column.feature)
+        if nulls is not None:
+            absent |= nulls
+        if rows.missing:
+            absent[rows.missing] = default is None
+            if default is not None:
+                numbers = numbers.copy()
+                numbers[rows.missing] = fixed_numbers(pa.array([default], dtype.arrow), dtype)[0]
+        if self._drop:
+            absent[self._stale_places(read, column.feature)] = True
+        if rows.damaged or rows.not_known:
+            absent[[*rows.damaged, *rows.not_known]] = True
+        if read.inverse is not None:
+            numbers, absent = numbers[read.inverse], absent[read.inverse]
+        return array_of_numbers(numbers, absent, dtype)
 
     def to_pandas(self, types: str = "nullable") -> pandas.DataFrame:
         """The result as a pandas frame.
@@ -504,7 +598,7 @@ class OnlineResult:
             )
         return out
 
-    def _known(self, read: ViewReadResult, micros: NDArray[np.int64]) -> list[int | None]:
+    def _known(self, read: AnsweredView, micros: NDArray[np.int64]) -> list[int | None]:
         """Times in microseconds for each row of the answer; None where there is no value."""
         gone = read.rows.gone
         values = [None if i in gone else at for i, at in enumerate(micros.tolist())]

@@ -4,29 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headwater.freshness import Freshness
-from headwater.online.rows.decoded import DecodedRows
 from headwater.online.rows.keys import KeySpace
 from headwater.online.rows.row_format import RowFormat
 from headwater.types import DType
 
+if TYPE_CHECKING:
+    from headwater.online.reading.answered_rows import AnsweredRows
+    from headwater.online.rows.decoded import DecodedRows
+
 
 @dataclass(frozen=True, slots=True)
-class ViewReadPlan:
-    """What a prepared reader knows of one view.
+class ViewAnswered:
+    """What a result knows of one view.
 
     Attributes:
         name: the view's.
         label: its name in the request, or its alias.
         version: its version.
         key_columns: the request's columns that find its rows.
-        space: its keys.
-        twin: the first view of the request whose keys differ from its own by their prefix alone; None where it is that.
-        form: of its rows; its slots are the features asked for.
         timed: whether its rows have event times.
-        ttl: microseconds, None for no limit.
         slas: of each feature asked for, microseconds, None for none.
         sla: the strictest of them.
         defaults: of each feature asked for, None for none.
@@ -36,14 +35,27 @@ class ViewReadPlan:
     label: str
     version: str
     key_columns: tuple[str, ...]
-    space: KeySpace
-    twin: int | None
-    form: RowFormat
     timed: bool
-    ttl: int | None
     slas: tuple[int | None, ...]
     sla: int | None
     defaults: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ViewReadPlan(ViewAnswered):
+    """What a prepared reader knows of one view beside that.
+
+    Attributes:
+        space: its keys.
+        twin: the first view of the request whose keys differ from its own by their prefix alone; None where it is that.
+        form: of its rows; its slots are the features asked for.
+        ttl: microseconds, None for no limit.
+    """
+
+    space: KeySpace
+    twin: int | None
+    form: RowFormat
+    ttl: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,21 +132,31 @@ class ReadRequest:
 
 
 @dataclass(eq=False, slots=True)
-class ViewReadResult:
-    """One view's part of one read, by distinct key.
+class AnsweredView:
+    """One view's part of a result.
 
     Attributes:
         view: what is known of it beforehand.
+        inverse: for each row of the answer its position in this part; None where row i is at position i.
+        rows: what was read, once it has been.
+    """
+
+    view: ViewAnswered
+    inverse: list[int] | None
+    rows: AnsweredRows = field(init=False)
+
+
+@dataclass(eq=False, slots=True)
+class ViewReadResult(AnsweredView):
+    """One view's part of one read, by distinct key; a NULL key is at position `stop - start`.
+
+    Attributes:
         start, stop: where its distinct keys stand among those of the read.
-        inverse: for each row of the answer the place of its key in this part, `stop - start` for a NULL key; None where
-            row i has key i.
-        long_keys: place in this part → whole key, for those asked for by digest.
-        rows: what was found, once the store has answered.
+        long_keys: position in this part → whole key, for those asked for by digest.
     """
 
     view: ViewReadPlan
     start: int
     stop: int
-    inverse: list[int] | None
     long_keys: dict[int, bytes] | None
     rows: DecodedRows = field(init=False)

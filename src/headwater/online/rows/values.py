@@ -63,6 +63,17 @@ def _embedding_numbers(column: pa.Array, dtype: DType) -> NDArray[Any]:
     return matrix
 
 
+def array_of_numbers(numbers: NDArray[Any], absent: NDArray[np.bool_], dtype: DType) -> pa.Array:
+    """A fixed-width column from its numbers (of an embedding a matrix), NULL where `absent`: undoes `fixed_numbers`."""
+    mask = absent if absent.any() else None
+    if dtype.name == "embedding":
+        flat = pa.array(np.ascontiguousarray(numbers).reshape(-1), pa.float32())
+        return pa.FixedSizeListArray.from_arrays(flat, type=dtype.arrow, mask=None if mask is None else pa.array(mask))
+    numbers = numbers != 0 if dtype.name == "bool" else np.ascontiguousarray(numbers)
+    array = pa.array(numbers, mask=mask)
+    return array if array.type == dtype.arrow else array.view(dtype.arrow)
+
+
 def encode_variable(column: pa.Array, dtype: DType) -> list[bytes]:
     """Each value of a variable-width column as bytes; a NULL as none."""
     if dtype.name == "array":

@@ -1,0 +1,175 @@
+"""Results as Arrow IPC streams: one batch, whose schema says what it is; and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.ipc as ipc
+from numpy.typing import NDArray
+
+from headwater.online.reading.entities import EntityBatch
+from headwater.online.reading.result import OnlineResult, ViewTimes
+from headwater.types import DType, Timestamp
+from headwater.wire.arrow_streams import METADATA, to_stream
+from headwater.wire.results import (
+    ReceivedRequest,
+    ReceivedTimes,
+    ResultSchema,
+    damage_documents,
+    null_mask,
+    numbers,
+    schema_of,
+)
+
+PROBLEMS = b"headwater.problems"
+"""The key of the metadata under which damaged rows stand, where there are any."""
+_STATUSES = "__statuses"
+_SUFFIXES = {"event_times": "__event_times", "created_times": "__created_times", "read_at": "__read_at"}
+_FRESHNESS = "__freshness"
+
+
+def to_arrow_answer(result: OnlineResult, include: Sequence[str]) -> bytes:
+    """A result as a stream.
+
+    The columns are keys, features, then what `include` names of statuses, event_times, created_times, read_at and
+    freshness: each a list of fixed size, which has a value for each feature (statuses: their codes) or each view. The
+    schema's metadata has the description, and where `include` names problems the damaged rows.
+
+    Args:
+        result: the result.
+        include: what is wanted beside values.
+    """
+    arrays = result.arrays()
+    wanted = tuple(dict.fromkeys(name for name in include if name in _EXTRAS))
+    columns = list(arrays.values())
+    if wanted:
+        times = result.view_times()
+        columns += [_EXTRAS[name](result, times) for name in wanted]
+    schema = schema_of(result)
+    problems = damage_documents(result) if "problems" in include else []
+    fields, message = _schema(schema, tuple(arrays), wanted)
+    if problems:
+        metadata = {**fields.metadata, PROBLEMS: msgspec.json.encode(problems)}
+        message = fields.with_metadata(metadata).serialize().to_pybytes()
+    return to_stream(message, pa.RecordBatch.from_arrays(columns, names=fields.names))
+
+
+class _ById:
+    """A schema as the key of a cache: by which object it is."""
+
+    __slots__ = ("schema",)
+
+    def __init__(self, schema: ResultSchema) -> None:
+        self.schema = schema
+
+    def __hash__(self) -> int:
+        return id(self.schema)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _ById) and other.schema is self.schema
+
+
+def _schema(schema: ResultSchema, names: tuple[str, ...], wanted: tuple[str, ...]) -> tuple[pa.Schema, bytes]:
+    return _schema_message(_ById(schema), names, wanted)
+
+
+@lru_cache(maxsize=256)
+def _schema_message(known: _ById, names: tuple[str, ...], wanted: tuple[str, ...]) -> tuple[pa.Schema, bytes]:
+    """The schema of an answer, and as it is sent."""
+    schema = known.schema
+    dtypes = [*schema.keys.values(), *(dtype for _, dtype, _ in schema.features)]
+    fields = [pa.field(name, DType.parse(dtype).arrow) for name, dtype in zip(names, dtypes, strict=True)]
+    for name in wanted:
+        if name == "statuses":
+            fields.append(pa.field(_STATUSES, pa.list_(pa.uint8(), len(schema.features))))
+        elif name == "freshness":
+            fields.append(pa.field(_FRESHNESS, pa.list_(pa.float64(), len(schema.views))))
+        else:
+            fields.append(pa.field(_SUFFIXES[name], pa.list_(Timestamp.arrow, len(schema.views))))
+    made = pa.schema(fields, {METADATA: msgspec.json.encode(schema)})
+    return made, made.serialize().to_pybytes()
+
+
+def _statuses(result: OnlineResult, times: Sequence[ViewTimes]) -> pa.Array:
+    codes = result.status_codes()
+    matrix = np.stack(list(codes.values()), axis=1)
+    return pa.FixedSizeListArray.from_arrays(pa.array(matrix.reshape(-1)), len(codes))
+
+
+def _matrix(values: NDArray[Any], absent: NDArray[np.bool_]) -> pa.Array:
+    """A matrix of a row for each view as a column of lists."""
+    mask = absent.T.reshape(-1) if absent.any() else None
+    flat = pa.array(values.T.reshape(-1), mask=mask)
+    if values.dtype == np.int64:
+        flat = flat.view(Timestamp.arrow)
+    return pa.FixedSizeListArray.from_arrays(flat, len(values))
+
+
+def _event_times(result: OnlineResult, times: Sequence[ViewTimes]) -> pa.Array:
+    untimed = np.array([not view.timed for view in result.views])[:, None]
+    return _matrix(np.stack([t.events for t in times]), np.stack([t.gone for t in times]) | untimed)
+
+
+def _created_times(result: OnlineResult, times: Sequence[ViewTimes]) -> pa.Array:
+    return _matrix(np.stack([t.created for t in times]), np.stack([t.gone for t in times]))
+
+
+def _read_at(result: OnlineResult, times: Sequence[ViewTimes]) -> pa.Array:
+    at = np.stack([t.at for t in times])
+    return _matrix(at, np.zeros(at.shape, np.bool_))
+
+
+def _freshness(result: OnlineResult, times: Sequence[ViewTimes]) -> pa.Array:
+    scores = list(result.freshness().values())
+    flat = pa.array([score for row in zip(*scores, strict=True) for score in row], pa.float64())
+    return pa.FixedSizeListArray.from_arrays(flat, len(scores))
+
+
+_EXTRAS: dict[str, Callable[[OnlineResult, Sequence[ViewTimes]], pa.Array]] = {
+    "statuses": _statuses,
+    "event_times": _event_times,
+    "created_times": _created_times,
+    "read_at": _read_at,
+    "freshness": _freshness,
+}
+NEEDED = ("statuses", "event_times", "created_times", "read_at", "problems")
+"""What a result is made again from."""
+
+
+@lru_cache(maxsize=256)
+def _received(document: bytes) -> ReceivedRequest:
+    return ReceivedRequest(msgspec.json.decode(document, type=ResultSchema))
+
+
+def received_schema(data: bytes) -> ReceivedRequest:
+    """What describes the result in a stream."""
+    with ipc.open_stream(data) as reader:
+        return _received(reader.schema.metadata[METADATA])
+
+
+def from_arrow_answer(data: bytes, batch: EntityBatch, max_age: int | None) -> OnlineResult:
+    """The result in a stream that was asked for with `NEEDED`.
+
+    Args:
+        data: the stream.
+        batch: the entities that were asked for.
+        max_age: the read's own freshness SLA, microseconds.
+    """
+    with ipc.open_stream(data) as reader:
+        metadata = reader.schema.metadata
+        rows = reader.read_next_batch()
+    request = _received(metadata[METADATA])
+    problems = msgspec.json.decode(metadata[PROBLEMS]) if PROBLEMS in metadata else []
+    keys, features, views = len(request.asked.keys), len(request.asked.columns), len(request.views)
+    columns = rows.columns
+    statuses, events, created, at = columns[keys + features :]
+    codes = np.frombuffer(statuses.values.buffers()[1] or b"", np.uint8).reshape(-1, features)[: len(rows)]
+    moments, births, instants = (numbers(each.values, Timestamp).reshape(-1, views) for each in (events, created, at))
+    gone = null_mask(created.values).reshape(-1, views)
+    times = [ReceivedTimes(moments[:, v], births[:, v], instants[:, v], gone[:, v]) for v in range(views)]
+    return request.result(batch, columns[keys : keys + features], codes, times, problems, max_age)

@@ -1,0 +1,97 @@
+"""Results as JSON documents, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from headwater.clock import FIRST_MICROS, LAST_MICROS, from_micros, to_micros
+from headwater.online.reading.entities import EntityBatch
+from headwater.online.reading.result import OnlineResult
+from headwater.types import Timestamp
+from headwater.wire.json_values import from_json, to_json
+from headwater.wire.results import ReceivedRequest, ReceivedTimes, ResultSchema, damage_documents, schema_of
+
+NEEDED = ("statuses", "event_times", "created_times", "read_at", "problems", "schema")
+"""What a result is made again from."""
+
+
+def to_json_document(result: OnlineResult, include: Sequence[str]) -> dict[str, Any]:
+    """A result as what a JSON encoder writes.
+
+    Args:
+        result: the result.
+        include: what is wanted beside values, of `EXTRAS`.
+    """
+    dtypes = result.dtypes
+    document: dict[str, Any] = {
+        "columns": {name: to_json(values, dtypes[name]) for name, values in result.to_dict().items()}
+    }
+    for name in include:
+        document[name] = EXTRAS[name](result)
+    return document
+
+
+def _times(times: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+    return {label: to_json(values, Timestamp) for label, values in times.items()}
+
+
+def _created_times(result: OnlineResult) -> dict[str, Any]:
+    out = {}
+    for view, times in zip(result.views, result.view_times(), strict=True):
+        # of a damaged row's header there may be any
+        micros = np.clip(times.created, FIRST_MICROS, LAST_MICROS).tolist()
+        values = [None if gone else from_micros(at) for at, gone in zip(micros, times.gone.tolist(), strict=True)]
+        out[view.label] = to_json(values, Timestamp)
+    return out
+
+
+EXTRAS: dict[str, Callable[[OnlineResult], Any]] = {
+    "statuses": lambda result: result.statuses,
+    "event_times": lambda result: _times(result.event_times),
+    "created_times": _created_times,
+    "freshness": lambda result: result.freshness(),
+    "versions": lambda result: result.versions,
+    "read_at": lambda result: _times(result.read_at),
+    "problems": damage_documents,
+    "schema": schema_of,
+}
+"""What a read may include beside the columns."""
+
+
+def received_json_schema(document: Mapping[str, Any]) -> ReceivedRequest:
+    """What describes the result in a document."""
+    return ReceivedRequest(msgspec.convert(document["schema"], ResultSchema))
+
+
+def from_json_document(document: Mapping[str, Any], batch: EntityBatch, max_age: int | None) -> OnlineResult:
+    """The result in a document that was asked for with `NEEDED`.
+
+    Args:
+        document: the answer.
+        batch: the entities that were asked for.
+        max_age: the read's own freshness SLA, microseconds.
+    """
+    request = received_json_schema(document)
+    columns = document["columns"]
+    features = [pa.array(from_json(columns[c.name], c.dtype), c.dtype.arrow) for c in request.asked.columns]
+    codes = {name: code for code, name in enumerate(request.schema.statuses)}
+    texts = [document["statuses"][column.name] for column in request.asked.columns]
+    matrix = np.array([[codes[text] for text in column] for column in texts], np.uint8).reshape(len(texts), -1).T
+    times = []
+    for view in request.views:
+        events, created, at = (
+            from_json(document[name][view.label], Timestamp) for name in ("event_times", "created_times", "read_at")
+        )
+        gone = np.array([birth is None for birth in created], np.bool_)
+        times.append(ReceivedTimes(_micros(events), _micros(created), _micros(at), gone))
+    return request.result(batch, features, matrix, times, document["problems"], max_age)
+
+
+def _micros(times: Sequence[datetime | None]) -> Any:
+    return np.array([0 if time is None else to_micros(time) for time in times], np.int64)
