@@ -7,11 +7,13 @@ the work for a row does not grow with the number of pieces, which is several hun
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from math import gcd
 
 _BITS = 42
 """Spans of 2^42 microseconds, 51 days: a few thousand spans, with at most a few changes of a zone in each."""
-_BEYOND = 2**62
+NEVER = 4 * 10**18
+"""More than any number, and of whole seconds where it is one of microseconds."""
 
 
 def piece_sql(number: str, starts: Sequence[int]) -> str:
@@ -29,16 +31,22 @@ def piece_sql(number: str, starts: Sequence[int]) -> str:
     begins[0] = 1
     most = max(bisect_right(starts, low + ((span + 1) << _BITS) - 1) - begins[span] for span in range(spans))
     bounded = f"least(greatest({number}, {low}), {low + ((spans - 1) << _BITS)})"
-    first = f"{integers_sql(begins)}[(({bounded}) - ({low}) >> {_BITS}) + 1]"
-    padded = integers_sql((*starts, *[_BEYOND] * most))
-    later = "".join(f" + CAST({number} >= {padded}[{first} + {after}] AS BIGINT)" for after in range(1, most + 1))
+    first = item_sql(begins, f"(({bounded}) - ({low}) >> {_BITS}) + 1")
+    padded = (*starts, *[NEVER] * most)
+    items = (item_sql(padded, f"{first} + {after}") for after in range(1, most + 1))
+    later = "".join(f" + CAST({number} >= {item} AS BIGINT)" for item in items)
     # least and greatest pass over NULL
     return f"CASE WHEN {number} IS NOT NULL THEN {first}{later} END"
 
 
-def integers_sql(numbers: Iterable[int]) -> str:
-    """A list of integers as one constant, which costs less to plan than one constant each."""
-    return f"CAST('[{','.join(map(str, numbers))}]' AS BIGINT[])"
+def item_sql(numbers: Sequence[int], place: str) -> str:
+    """One of several integers, by its place (an expression) from 1 on; NULL for NULL.
+
+    They are one constant, in the largest unit that all are multiples of: it costs less to plan than one constant each.
+    """
+    unit = gcd(*numbers) or 1
+    times = f" * {unit}" if unit > 1 else ""
+    return f"(CAST('[{','.join(str(number // unit) for number in numbers)}]' AS BIGINT[])[{place}]{times})"
 
 
 def bound_sql(expression: str, value: Callable[[str], str]) -> str:

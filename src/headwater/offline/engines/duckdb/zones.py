@@ -11,14 +11,13 @@ from headwater.clock import FIRST_MICROS, LAST_MICROS, YEARS
 from headwater.definitions.sources import Source
 from headwater.errors import printable
 from headwater.offline.engines.duckdb.opened import ROW, Branch, Opened, Session, Wanted, schema_of
-from headwater.offline.engines.duckdb.pieces import bound_sql, integers_sql, piece_sql
+from headwater.offline.engines.duckdb.pieces import NEVER, bound_sql, item_sql, piece_sql
 from headwater.offline.engines.duckdb.words import FAILED, name_sql, row_sql, text_sql
 from headwater.offline.words import Place
 from headwater.planning.local_time import REPEATED, SKIPPED, LocalTimes, source_times
 from headwater.types import is_list, leaf_dtype, leaf_type
 
 _A_DAY = 86_400_000_000
-_NEVER = 2**62
 _UTC = pa.timestamp("us", tz="UTC")
 
 
@@ -34,21 +33,27 @@ def instant_sql(local: str, zone: LocalTimes) -> str:
         local: an expression that costs little: it is evaluated several times.
         zone: of the local time.
     """
-    piece = piece_sql(local, zone.starts)
-    # a local time that is skipped is after the change, by the offset that held before it
-    offsets, before = [], 0
-    for offset, kind in zip(zone.offsets, zone.kinds, strict=True):
-        before = before if kind == SKIPPED else offset
-        offsets.append(before)
-    greatest = [at if kind == SKIPPED else _NEVER for at, kind in zip(zone.instants, zone.kinds, strict=True)]
-    moved = f"least({local} - {integers_sql(offsets)}[{piece}], {integers_sql(greatest)}[{piece}])"
+    # a local time that is skipped is after the change, by the offset that held before it. Pieces of one offset are one,
+    # and only its last can be skipped: fewer pieces cost less to plan
+    starts: list[int] = []
+    offsets: list[int] = []
+    greatest: list[int] = []
+    for start, offset, change, kind in zip(zone.starts, zone.offsets, zone.instants, zone.kinds, strict=True):
+        if kind != SKIPPED and (not offsets or offset != offsets[-1]):
+            starts.append(start)
+            offsets.append(offset)
+            greatest.append(NEVER)
+        elif kind == SKIPPED:
+            greatest[-1] = change
+    piece = piece_sql(local, starts)
+    moved = f"least({local} - {item_sql(offsets, piece)}, {item_sql(greatest, piece)})"
     # least passes over NULL
     return f"CASE WHEN {local} IS NOT NULL THEN {moved} END"
 
 
 def kind_sql(local: str, zone: LocalTimes) -> str:
     """Whether a local time is repeated or skipped; `local` as of `instant_sql`."""
-    return f"{integers_sql(zone.kinds)}[{piece_sql(local, zone.starts)}]"
+    return item_sql(zone.kinds, piece_sql(local, zone.starts))
 
 
 def day_sql(instant: str, zone: LocalTimes | None) -> str:
@@ -56,7 +61,7 @@ def day_sql(instant: str, zone: LocalTimes | None) -> str:
     if zone is None:
         return f"CAST(make_timestamp({instant}) AS DATE)"
     starts, offsets = zone.changes
-    return f"CAST(make_timestamp({instant} + {integers_sql(offsets)}[{piece_sql(instant, starts)}]) AS DATE)"
+    return f"CAST(make_timestamp({instant} + {item_sql(offsets, piece_sql(instant, starts))}) AS DATE)"
 
 
 def within_day_sql(instant: str, zone: LocalTimes | None) -> str:

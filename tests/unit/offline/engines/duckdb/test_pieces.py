@@ -1,16 +1,18 @@
 """Looking a piece of the number line up, against bisection."""
 
 from bisect import bisect_right
+from zoneinfo import available_timezones
 
 import duckdb
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from headwater.clock import FIRST_MICROS, LAST_MICROS
 from headwater.offline.engines.duckdb.pieces import piece_sql
 from headwater.offline.engines.duckdb.zones import day_sql, instant_sql, kind_sql
 from headwater.planning.local_time import local_times
+from headwater.testing import SCALE
 
 starts = st.lists(st.integers(-(2**55), 2**55), min_size=1, max_size=60, unique=True).map(sorted)
 
@@ -31,9 +33,15 @@ def test_a_piece_is_the_one_that_bisection_finds(connection, starts, numbers, da
     assert connection.execute(f"SELECT {piece_sql('CAST(NULL AS BIGINT)', starts)}").fetchone() == (None,)
 
 
-@pytest.mark.parametrize("name", ["Europe/Berlin", "Africa/Casablanca", "Pacific/Apia", "+05:30", "Asia/Gaza"])
-def test_instants_and_kinds_are_those_of_python(connection, name):
-    zone = local_times(name, later=True)
+@example("Europe/Berlin", True)
+@example("Africa/Casablanca", True)
+@example("Pacific/Apia", True)
+@example("+05:30", True)
+@example("Asia/Gaza", False)
+@settings(max_examples=5 * SCALE)
+@given(st.sampled_from(sorted(available_timezones() - {"UTC"})), st.booleans())
+def test_instants_and_kinds_are_those_of_python(connection, name, later):
+    zone = local_times(name, later=later)
     assert zone is not None
     near = [n for start in zone.starts for n in (start - 1, start, start + 1)]
     numbers = [*near[1:], FIRST_MICROS, LAST_MICROS]
