@@ -35,6 +35,7 @@ from headwater.online.base import OnlineStore
 from headwater.online.stores.memory.store import MemoryOnlineStore
 from tests.servers.ports import free_port
 from tests.servers.redis import RedisServer
+from tests.servers.waiting import at_most, wait_until
 
 NOW = datetime.now(UTC)
 USER = hw.Entity("user", join_keys={"user": hw.Int64})
@@ -77,9 +78,31 @@ def store(folder: Path) -> Iterator[hw.FeatureStore]:
         yield store
 
 
+def measured(context: Any, seconds: float, *sampled: str, **more: Any) -> Measurement:
+    """A measurement that had time for every key, for history and each repeat: a busy host takes more seconds.
+
+    Args:
+        context: the store's.
+        seconds: that it has at first.
+        sampled: figures of single keys that have to be known.
+        more: passed on.
+    """
+    while True:
+        found = measure(context, seconds=seconds, **more)
+        lacks = [features.name for features in found.features if not features.whole]
+        for figure in found.figures:
+            if "give it more seconds" in figure.unknown and (figure.name[:4] != "read" or figure.name in sampled):
+                lacks += [figure.name] if figure.batch != 100 else []
+            if figure.name == "read_p50_ms" and figure.repeats and len(figure.repeats) < measuring.REPEATS:
+                lacks.append(figure.name)
+        if not lacks or seconds > 60:
+            return found
+        seconds *= 2
+
+
 @pytest.fixture(scope="module")
 def found(store: hw.FeatureStore) -> Measurement:
-    return measure(store.context, seconds=1.6, max_keys=300)
+    return measured(store.context, 1.6, "read_p99_ms", max_keys=300)
 
 
 def known(found: Measurement, name: str, batch: int, of: str) -> MeasuredFigure:
@@ -115,7 +138,7 @@ def test_it_says_where_it_was_measured(found: Measurement) -> None:
     assert found.machine.cpus >= found.machine.usable_cpus >= 1 and found.machine.processor
     assert found.versions["headwater"] and found.versions["duckdb"] and found.versions["python"].startswith("CPython")
     assert found.online["kind"] == "lmdb" and found.registry == "sqlite" and found.offline == "DuckDBEngine"
-    assert found.at.tzinfo is not None and 0 < found.seconds <= 3 and found.asked_seconds == 1.6
+    assert found.at.tzinfo is not None and found.seconds > 0 and found.asked_seconds >= 1.6
 
 
 def test_what_nobody_recorded_is_unknown(found: Measurement) -> None:
@@ -142,8 +165,7 @@ def test_freshness_attained_is_what_refreshes_recorded(tmp_path: Path) -> None:
 
 def test_each_live_view_is_measured_where_there_is_no_service(tmp_path: Path) -> None:
     with store_of(tmp_path, USER, *(view(name, 20) for name in "abcdef")) as store:
-        # long enough for a busy host to draw every key
-        found = measure(store.context, **QUICK | {"seconds": 4.0})
+        found = measured(store.context, **QUICK)
     assert [features.name for features in found.features] == ["a", "b", "c", "d"]
     assert [note for note in found.notes if "'e'" in note or "'f'" in note]
     figure = found.figure("read_p50_ms", 100, "a")
@@ -162,7 +184,7 @@ def test_keys_are_drawn_from_all_rows_alike(store: hw.FeatureStore) -> None:
     (target,) = measuring._Measuring(store.context, 1.0, 100, lambda _: None, Pace())._targets(
         store.registry.snapshot(), ["users:users_x"]
     )
-    drawn = measuring.draw(store.context, target.reader.request.views[0], 100, 1.0, random.Random(1))
+    drawn = measuring.draw(store.context, target.reader.request.views[0], 100, 60.0, random.Random(1))
     users = [key for (key,) in drawn.keys]
     assert len(set(users)) == 100 and max(users) > 300 and users != sorted(users)
 
@@ -171,14 +193,14 @@ def test_a_view_without_a_key_is_measured(tmp_path: Path) -> None:
     source = hw.TableSource([{"at": NOW, "x": 1.0}], event_time="at")
     everywhere = hw.FeatureView("g", entity=[], source=source, features=[hw.Feature("x", hw.Float64)])
     with store_of(tmp_path, everywhere) as store:
-        found = measure(store.context, **QUICK)
+        found = measured(store.context, **QUICK)
     assert found.features[0].keys == 1 and known(found, "read_p50_ms", 1, "g").value
 
 
 def test_a_source_that_is_gone_leaves_history_unknown(tmp_path: Path) -> None:
     store_of(tmp_path, USER, view("v", 120)).close()
     with hw.FeatureStore(tmp_path) as other:  # a table lives in the process that had it
-        found = measure(other.context, **QUICK)
+        found = measured(other.context, **QUICK)
     history = found.figure("history_rows_per_second", 120, "v")
     assert history is not None and history.value is None and "history cannot be read" in history.unknown
     assert known(found, "read_p50_ms", 100, "v").value
@@ -232,7 +254,13 @@ with hw.FeatureStore.in_memory([]) as warm:  # imports everything, which the oth
 if os.getuid() == 0:  # whom no permission stops
     os.setuid(12345)
 with hw.FeatureStore(sys.argv[1]) as store:
-    found = measure(store.context, seconds=6)
+    seconds = 1.5
+    # as the message says, where the host is busy
+    while seconds < 100:
+        found = measure(store.context, seconds=seconds)
+        if not any("give it more seconds" in figure.unknown for figure in found.figures) and found.features[0].whole:
+            break
+        seconds *= 2
 for figure in (found.figure("read_p50_ms", 100, "v"), found.figure("history_rows_per_second", 150, "v")):
     print(figure.value or figure.unknown)
 """
@@ -266,7 +294,7 @@ def test_a_user_of_redis_who_may_only_read_can_measure(redis_server: RedisServer
     before = {key: client.dump(key) for key in client.scan_iter()}
     url = redis_server.url.replace("//", "//looker:s3cret@")
     with hw.FeatureStore(tmp_path, online=url) as store:
-        found = measure(store.context, seconds=1.0)
+        found = measured(store.context, 1.0)
     client.acl_deluser("looker")
     assert {key: client.dump(key) for key in client.scan_iter()} == before
     assert known(found, "read_p50_ms", 1, "v").value and known(found, "reads_per_second", 100, "v").value
@@ -293,6 +321,10 @@ class SlowStore(MemoryOnlineStore):
             yield pair
 
 
+def measuring_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "headwater-measure"]
+
+
 @pytest.fixture
 def slow(tmp_path: Path) -> Iterator[tuple[hw.FeatureStore, SlowStore]]:
     online = SlowStore()
@@ -302,11 +334,10 @@ def slow(tmp_path: Path) -> Iterator[tuple[hw.FeatureStore, SlowStore]]:
 
 def test_load_is_bounded(slow: tuple[hw.FeatureStore, SlowStore]) -> None:
     store, _ = slow
-    began = time.monotonic()
-    found = measure(store.context, seconds=1.0, max_keys=100, pace=Pace(rows=1_000))
+    with at_most(3):
+        found = measure(store.context, seconds=1.0, max_keys=100, pace=Pace(rows=1_000))
     # what is looked at, one warm-up, and of the half of a second for reads a repeat's last burst more
     assert found.reads <= 300 + 100 + 0.5 * 1_000 + 10 * 100
-    assert time.monotonic() - began < 3
 
 
 def test_reads_leave_half_of_the_time_to_others() -> None:
@@ -319,9 +350,9 @@ def test_reads_leave_half_of_the_time_to_others() -> None:
 def test_a_slow_look_at_the_keys_ends_in_time_with_the_keys_found(slow: tuple[hw.FeatureStore, SlowStore]) -> None:
     store, online = slow
     online.scan_seconds = 0.02
-    found = measure(store.context, seconds=1.0)
+    with at_most(2):
+        found = measure(store.context, seconds=1.0)
     assert 1 <= found.features[0].keys < 50 and not found.features[0].whole
-    assert found.seconds < 2
 
 
 SLOW_SQL = """SELECT CAST(a.range % 100 AS BIGINT) AS "user", TIMESTAMPTZ '2024-01-01' AS at,
@@ -332,32 +363,36 @@ def test_a_history_that_takes_too_long_is_ended_and_said(tmp_path: Path) -> None
     with store_of(tmp_path, USER, view("v", 150)) as store:
         slow = store.context
         slow.sources.source_of = lambda version: hw.SQLSource(SLOW_SQL, event_time="at")
-        began = time.monotonic()
-        found = measure(slow, seconds=1.0)
-        assert time.monotonic() - began < 4
+        with at_most(4):
+            found = measure(slow, seconds=1.0)
         history = found.figure("history_rows_per_second", 150, "v")
         assert history is not None and history.value is None and "takes longer than the 0." in history.unknown
         assert known(found, "read_p50_ms", 1, "v").value
         # the engine goes on to work, and closes at once
         slow.sources.source_of = lambda version: version.view.source
-        began = time.monotonic()
-    assert time.monotonic() - began < 2
+        with at_most(2):
+            store.close()
 
 
 @pytest.mark.parametrize("part", ["scan_seconds", "seconds", "history"])
 def test_ctrl_c_ends_it_at_once(slow: tuple[hw.FeatureStore, SlowStore], part: str) -> None:
     store, online = slow
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+
+    def source_of(version: Any) -> hw.SQLSource:
+        if threading.current_thread().name == "headwater-measure" and not timer.is_alive():
+            timer.start()
+        return hw.SQLSource(SLOW_SQL, event_time="at")
+
     if part == "history":
-        store.context.sources.source_of = lambda version: hw.SQLSource(SLOW_SQL, event_time="at")
+        store.context.sources.source_of = source_of
     else:
         setattr(online, part, 0.05)
-    timer = threading.Timer(0.4 if part != "history" else 1.15, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
-    began = time.monotonic()
-    with pytest.raises(KeyboardInterrupt):
-        measure(store.context, seconds=1.8 if part == "history" else 30.0)
-    assert time.monotonic() - began < 4
-    assert not [thread for thread in threading.enumerate() if thread.name == "headwater-measure" and thread.is_alive()]
+    with at_most(5), pytest.raises(KeyboardInterrupt):
+        if part != "history":
+            timer.start()
+        measure(store.context, seconds=3.0 if part == "history" else 60.0)
+    wait_until(lambda: not measuring_threads(), "the end of the work")
     online.seconds = 0.0
     assert store.get_online_features(["v:v_x"], [7]).to_dict()["v_x"] == [7.0]
 
@@ -413,10 +448,10 @@ def test_a_join_that_takes_too_long_is_cancelled(tmp_path: Path) -> None:
         store.apply([USER, view("slow", source=source)])
         store.materialize()
         pq.write_table(pa.table({"i": pa.array(range(20_000), pa.int64())}), numbers)
-        measured = measure(store.context, **QUICK)
-    (figure,) = [found for found in measured.figures if found.name == "history_rows_per_second"]
+        ended = measure(store.context, **QUICK)
+    (figure,) = [found for found in ended.figures if found.name == "history_rows_per_second"]
     assert figure.value is None and "takes longer than" in figure.unknown
-    assert "headwater-measure" not in {thread.name for thread in threading.enumerate()}
+    wait_until(lambda: not measuring_threads(), "the end of the join")
 
 
 # errors
@@ -538,9 +573,11 @@ def test_figures_of_other_batches_are_not_compared(found: Measurement) -> None:
 
 def test_what_else_changed_is_told(found: Measurement) -> None:
     assert differences(found, found) == ()
-    later = replace(found, versions={**found.versions, "redis": "99"}, asked_seconds=20.0)
+    later = replace(found, versions={**found.versions, "redis": "99"}, asked_seconds=500.0)
     told = differences(found, later)
-    assert "seconds asked: 1.6, then 20.0" in told and any(line.startswith("version of redis: ") for line in told)
+    assert f"seconds asked: {found.asked_seconds}, then 500.0" in told and any(
+        line.startswith("version of redis: ") for line in told
+    )
 
 
 def test_a_store_made_slower_is_found_slower(slow: tuple[hw.FeatureStore, SlowStore]) -> None:
