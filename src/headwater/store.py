@@ -697,7 +697,7 @@ class FeatureStore(forks.OfOneProcess):
         Raises:
             StoreError: the registry cannot be read.
         """
-        return Session(self.context.store_name)
+        return self.context.session()
 
     @leaves_nothing
     def status(self, now: datetime | str | None = None) -> StoreStatus:

@@ -39,6 +39,7 @@ def register(app: typer.Typer) -> None:
     command(keys, name="create")(create)
     command(keys, name="list")(list_keys)
     command(keys, name="revoke")(revoke)
+    command(keys, name="rotate-sessions")(rotate_sessions)
     app.add_typer(keys, name="keys")
 
 
@@ -138,6 +139,16 @@ def revoke(run: Run, name: Annotated[str, typer.Argument(metavar="NAME", help="I
     with run.store() as store:
         revoked = store.registry.api_keys.revoke(name)
     run.answer(_row(revoked), Line(f"{revoked.name} ({revoked.id}) is revoked", "green"))
+
+
+def rotate_sessions(run: Run) -> None:
+    """Sign session tokens with a new secret.
+
+    Tokens signed with the one before still hold; older ones are refused, with a fresh token to go on with.
+    """
+    with run.store() as store:
+        store.context.session_secrets.rotate()
+    run.answer({"rotated": True}, Line("session tokens are signed with a new secret", "green"))
 
 
 def _patterns(given: list[str] | None) -> list[str]:

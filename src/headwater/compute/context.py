@@ -14,14 +14,18 @@ from headwater.compute.recent import RecentWrites
 from headwater.compute.settings import ComputeSettings
 from headwater.compute.sources import BoundSources
 from headwater.deferred import deferred
+from headwater.errors import UsageError
 from headwater.forks import lazy
 from headwater.observer import Observer, silent
 from headwater.online.base import OnlineStore
 from headwater.online.hints import HintQueue, Queued
 from headwater.online.meta import read_watermarks
+from headwater.online.session import Session
+from headwater.online.session_tokens import sign_with
 from headwater.planning.snapshot import RegistrySnapshot
 from headwater.planning.watermark import Watermark
 from headwater.registry.registry import FeatureRegistry
+from headwater.registry.session_secrets import SessionSecrets
 
 if TYPE_CHECKING:
     from headwater.compute.queue import records, sql_queue
@@ -159,6 +163,32 @@ class StoreContext(forks.OfOneProcess):
     def store_name(self) -> str:
         """The name of the online store that sessions carry."""
         return f"{self.project}:{self.log_id}"
+
+    @lazy
+    def session_secrets(self) -> SessionSecrets:
+        """What session tokens are signed with."""
+        return SessionSecrets(self.registry)
+
+    def session(self) -> Session:
+        """A session that has seen nothing yet."""
+        session = Session(self.store_name)
+        self.check_session(session)
+        return session
+
+    def check_session(self, session: Session | None) -> None:
+        """Refuse what is not a session, or is one of another store; None is none.
+
+        Raises:
+            UsageError: saying what to pass.
+        """
+        if session is None:
+            return
+        if not isinstance(session, Session):
+            raise UsageError(f"session={session!r}: pass store.session(), or hw.Session.from_token(token)")
+        session.check(self.store_name)
+        secret = self.session_secrets.newest()
+        if secret is not None:
+            sign_with(self.store_name, secret)
 
     def watermarks(self, snapshot: RegistrySnapshot) -> dict[tuple[str, str], Watermark]:
         """(view, version) → how far it is materialized, as the online store has it; one that is missing never was."""

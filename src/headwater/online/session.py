@@ -10,6 +10,7 @@ import msgspec
 
 from headwater import forks
 from headwater.errors import FormatError, UsageError, brief
+from headwater.online.session_tokens import signed, unsigned
 
 TOKEN_VERSION = 2
 MOST_CHARACTERS = 65_536
@@ -47,10 +48,10 @@ class Session:
 
     @property
     def token(self) -> str:
-        """The session as text that fits an HTTP header."""
+        """The session as text that fits an HTTP header, signed where this process knows the store's secret."""
         known = [1, self.store, self.marks] if not self.epochs else [2, self.store, self.marks, sorted(self.epochs)]
         data = msgspec.msgpack.encode(known)
-        return base64.urlsafe_b64encode(data).decode().rstrip("=")
+        return signed(base64.urlsafe_b64encode(data).decode().rstrip("="), self.store)
 
     @classmethod
     def from_token(cls, token: str) -> Session:
@@ -71,8 +72,9 @@ class Session:
             raise UsageError(wrong)
         if len(token) > MOST_CHARACTERS:
             raise UsageError(f"{wrong} (it has {len(token):,} characters, {MOST_CHARACTERS:,} at most)")
+        text = unsigned(token)
         try:
-            fields = msgspec.msgpack.decode(base64.b64decode(token + "=" * (-len(token) % 4), b"-_", validate=True))
+            fields = msgspec.msgpack.decode(base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True))
         except (binascii.Error, msgspec.MsgspecError, ValueError, TypeError, RecursionError) as bad:
             raise UsageError(wrong) from bad
         version = fields[0] if isinstance(fields, list) and fields else None
@@ -157,16 +159,3 @@ class Session:
             raise UsageError(
                 f"the session is of store {self.store!r}, not of {store!r}: start one with store.session()"
             )
-
-
-def check_session(session: Session | None, store: str) -> None:
-    """Refuse what is no session, or one of another store; None is none.
-
-    Raises:
-        UsageError: saying what to pass.
-    """
-    if session is None:
-        return
-    if not isinstance(session, Session):
-        raise UsageError(f"session={session!r}: pass store.session(), or hw.Session.from_token(token)")
-    session.check(store)

@@ -197,6 +197,11 @@ class FeatureRegistry(RegistryReader):
             return found
         return writes.set_once(self.database, name, value)
 
+    def change_setting(self, name: str, value: str) -> None:
+        """Give a setting that is there another value."""
+        self.make()
+        writes.change_setting(self.database, name, value)
+
     def record_watermarks(
         self, marks: Mapping[tuple[str, str], Watermark], *, now: datetime, rows: int = 0, took: timedelta = timedelta()
     ) -> None:

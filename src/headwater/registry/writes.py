@@ -70,10 +70,15 @@ def set_once(database: Database, name: str, value: str | None) -> str:
             return other
 
 
+def change_setting(database: Database, name: str, value: str) -> None:
+    """Give a setting that is there another value."""
+    with writing(database.engine) as connection:
+        connection.execute(settings.update().where(settings.c.name == name).values(value=value))
+
+
 def rename(database: Database, name: str) -> None:
     """Give the project another name."""
-    with writing(database.engine) as connection:
-        connection.execute(settings.update().where(settings.c.name == "project").values(value=name))
+    change_setting(database, "project", name)
 
 
 def record_watermarks(

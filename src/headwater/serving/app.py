@@ -19,7 +19,7 @@ from headwater.errors import HeadwaterError, UsageError
 from headwater.online.session import Session
 from headwater.registry.api_keys import READ, WRITE
 from headwater.serving.access import Access, KeyRing, needs_admin
-from headwater.serving.answers import Answer, Refused, busy, invalid, json_answer, other, problem_answer, send_answer
+from headwater.serving.answers import Answer, Refused, busy, json_answer, other, problem_answer, send_answer
 from headwater.serving.bodies import (
     DeleteBody,
     DeleteStream,
@@ -41,6 +41,7 @@ from headwater.serving.metrics import Metrics
 from headwater.serving.openapi import document
 from headwater.serving.page import POLICY, page
 from headwater.serving.reads import read_features
+from headwater.serving.sessions import Sessions
 from headwater.serving.settings import ServerSettings
 from headwater.serving.writes import delete_rows, report_document, write_rows, write_stream
 from headwater.wire.problems import Problem, problem_of
@@ -53,8 +54,6 @@ _OPEN = frozenset({"/healthz", "/readyz"})
 _OPERATORS = frozenset({"/v1/status", "/metrics", "/openapi.json", "/docs"})
 """Routes for this host, or a key of scope `admin`."""
 EVERYTHING = Access()
-_MOST_TOKEN = 16_384
-"""Bytes of a session's token in a header."""
 
 S = TypeVar("S", bound=msgspec.Struct)
 Scope: TypeAlias = Any
@@ -117,6 +116,7 @@ class App:
         self._deadlines = Deadlines()
         share = settings.rate / settings.workers
         self._limits = KeyLimits(share, settings.most_at_once_per_key, time.monotonic)
+        self._sessions = Sessions(store.sync)
         self._stands = KeptStatus(store.sync.status)
         # a worker's own, so that ids of several do not meet
         self._ids = map(f"{secrets.token_hex(6)}-{{:x}}".format, itertools.count())
@@ -228,7 +228,7 @@ class App:
             body = await read_body(
                 receive, headers, self.settings.most_bytes, self._deadlines, self.settings.body_seconds
             )
-        session = self._session(headers)
+        session = await self._session(headers)
         client = (scope.get("client") or ("",))[0]
         if path in _OPERATORS:
             needs_admin(access, client)
@@ -257,14 +257,9 @@ class App:
                 return {"GET": route}, unquote(path[len(prefix) :])
         raise other(404, "RouteNotFound", f"there is no {path} here; /openapi.json lists what there is")
 
-    def _session(self, headers: Mapping[bytes, bytes]) -> Session | None:
+    async def _session(self, headers: Mapping[bytes, bytes]) -> Session | None:
         token = headers.get(_SESSION.encode())
-        if token is None:
-            return None
-        if len(token) > _MOST_TOKEN:
-            raise invalid(f"Headwater-Session: longer than {_MOST_TOKEN:,} bytes")
-        # an empty one begins a session
-        return Session.from_token(token.decode("latin-1")) if token else self.store.session()
+        return None if token is None else await self._sessions.read(token)
 
     # routes
 

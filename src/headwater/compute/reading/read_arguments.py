@@ -15,7 +15,7 @@ from headwater.errors import (
 )
 from headwater.online.base import OnlineStore
 from headwater.online.fetching.fetcher import PLAIN, Ask
-from headwater.online.session import Session, check_session
+from headwater.online.session import Session
 from headwater.types import ConsistencyLevel, StalePolicy
 
 LONGEST_WAIT = 1e7
@@ -111,8 +111,7 @@ def ask_of(
     """
     if level in _NEEDS_SESSION and session is None:
         raise SessionRequired(f"consistency={level.value!r} needs a session: pass session=store.session()")
-    if session is not None:
-        check_session(session, context.store_name)
+    context.check_session(session)
     within = None if deadline is None else min(micros_of(deadline, "deadline") / 1e6, LONGEST_WAIT)
     if level in (None, ConsistencyLevel.EVENTUAL) and session is None and within is None:
         return PLAIN

@@ -22,7 +22,7 @@ from headwater.online.guard import deleted_row
 from headwater.online.meta import greatest_key, purge_entry
 from headwater.online.rows.codec import header
 from headwater.online.rows.encoder import RowEncoder
-from headwater.online.session import Session, check_session
+from headwater.online.session import Session
 from headwater.planning.resolve import ResolvedView, whole_view
 from headwater.planning.service_reads import readers
 from headwater.planning.snapshot import RegistrySnapshot, ViewVersion
@@ -45,7 +45,7 @@ def delete(
         ClockError: the log's clock is far ahead of now.
     """
     until = context.write_until()
-    check_session(session, context.store_name)
+    context.check_session(session)
     context.claims.claim_online()
     snapshot = context.registry.snapshot()
     for _ in range(ATTEMPTS):

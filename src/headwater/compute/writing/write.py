@@ -27,7 +27,7 @@ from headwater.errors import (
 from headwater.offline.base import POSITION
 from headwater.offline.log.log import RowBatch
 from headwater.offline.log.state import LogRestored
-from headwater.online.session import Session, check_session
+from headwater.online.session import Session
 from headwater.planning.resolve import whole_view
 from headwater.planning.row_reading import RowVersion
 from headwater.planning.snapshot import RegistrySnapshot, ViewRecord
@@ -81,7 +81,7 @@ def write(
     if created not in ("arrival", "event"):
         raise UsageError(f"created={created!r}: write 'arrival' or 'event'")
     check_durability(context.online, durability)
-    check_session(session, context.store_name)
+    context.check_session(session)
     # an append looks at the registry's database in its own transaction, a cache-only write has none
     look = target is WriteTarget.ONLINE
     if target is WriteTarget.OFFLINE:

@@ -1,0 +1,76 @@
+"""The secrets that session tokens of a project are signed with: kept in the registry, made once they are needed."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from headwater import forks
+from headwater.errors import StoreError
+from headwater.registry.registry import FeatureRegistry
+
+VALID_SECRETS = 2
+"""How many of the newest secrets hold, so that one can be replaced while tokens are under way."""
+_NAME = "session_secrets"
+_KEPT = 60.0
+"""Seconds after which the registry is asked whether there is a newer one."""
+_MOST = 16
+"""How many are remembered: tokens of older ones are not known any more."""
+
+
+class SessionSecrets:
+    """The secrets of one registry, as this process knows them.
+
+    Args:
+        registry: theirs.
+        now: seconds, of a clock that never goes back.
+    """
+
+    def __init__(self, registry: FeatureRegistry, now: Callable[[], float] = time.monotonic) -> None:
+        self._registry, self._now = registry, now
+        self._lock = forks.lock()
+        self._known: tuple[bytes, ...] = ()
+        self._read_at = float("-inf")
+
+    def newest(self) -> bytes | None:
+        """The one that tokens are signed with, made where there is none; None where it cannot be read or made."""
+        known = self.known()
+        return known[0] if known else None
+
+    def known(self, within: float = _KEPT) -> tuple[bytes, ...]:
+        """All of them, newest first; the first `VALID_SECRETS` hold.
+
+        Args:
+            within: seconds for which those that were read last will do.
+        """
+        if self._now() - self._read_at <= within:
+            return self._known
+        with self._lock:
+            if self._now() - self._read_at > within:
+                # a registry that cannot be written, or not be reached: what is known holds
+                with suppress(StoreError):
+                    self._known = _parsed(self._registry.get_or_set(_NAME, secrets.token_hex(32)))
+                self._read_at = self._now()
+            return self._known
+
+    def rotate(self) -> None:
+        """Sign with a new secret; tokens of the one before still hold.
+
+        Raises:
+            StoreError: the registry cannot be written.
+        """
+        before = _parsed(self._registry.get_or_set(_NAME, secrets.token_hex(32)))
+        kept = (secrets.token_bytes(32), *before)[:_MOST]
+        self._registry.change_setting(_NAME, ",".join(secret.hex() for secret in kept))
+        self._read_at = float("-inf")
+
+
+def holds(place: int | None) -> bool:
+    """Whether a token holds that is signed with the secret at a place."""
+    return place is not None and place < VALID_SECRETS
+
+
+def _parsed(text: str) -> tuple[bytes, ...]:
+    return tuple(bytes.fromhex(part) for part in text.split(","))

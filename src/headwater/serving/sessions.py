@@ -1,0 +1,53 @@
+"""Sessions of clients: tokens that this project has signed, and no others."""
+
+from __future__ import annotations
+
+import asyncio
+
+from headwater.errors import ConsistencyLost
+from headwater.online.session import Session
+from headwater.online.session_tokens import signer
+from headwater.registry.session_secrets import holds
+from headwater.serving.answers import invalid
+from headwater.store import FeatureStore
+
+MOST_BYTES = 16_384
+"""Of a token."""
+_AGAIN = 1.0
+"""Seconds after which a token that is not known has the registry read again."""
+
+
+class Sessions:
+    """Reads the tokens that clients bring.
+
+    Args:
+        store: the store that they are of.
+    """
+
+    def __init__(self, store: FeatureStore) -> None:
+        self._store = store
+
+    async def read(self, token: bytes) -> Session:
+        """The session of a token; an empty one begins a session.
+
+        Raises:
+            Refused: 400: too long, or not signed by this project.
+            ConsistencyLost: signed with a secret that does not hold any more; has a fresh session.
+        """
+        if not token:
+            return await asyncio.to_thread(self._store.session)
+        if len(token) > MOST_BYTES:
+            raise invalid(f"Headwater-Session: longer than {MOST_BYTES:,} bytes")
+        text = token.decode("latin-1")
+        secrets = self._store.context.session_secrets
+        place = signer(text, secrets.known())
+        if not holds(place):
+            place = signer(text, await asyncio.to_thread(secrets.known, _AGAIN))
+        if place is None:
+            raise invalid(
+                "Headwater-Session: not a token of this project: send back the last answer's, or an empty one"
+            )
+        if not holds(place):
+            lost = "this session's token is too old to be checked: continue with the one that comes with this answer"
+            raise ConsistencyLost(lost, await asyncio.to_thread(self._store.session))
+        return Session.from_token(text)

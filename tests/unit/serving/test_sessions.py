@@ -1,0 +1,107 @@
+"""Session tokens over the wire: signed by the project, and no others taken."""
+
+from __future__ import annotations
+
+import base64
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import headwater as hw
+from headwater.online.session_tokens import _SECRETS
+from headwater.serving.app import App
+from headwater.serving.sessions import MOST_BYTES
+from headwater.serving.settings import ServerSettings
+from tests.unit.serving.conftest import DELAYS, EVENTS, NOON, ROW, Caller, Reply
+
+READ = {"features": ["events:n"], "entities": {"user": [7]}}
+
+
+def read(call: Caller, token: str) -> Reply:
+    return call("POST", "/v1/features:read", READ, {"Headwater-Session": token})
+
+
+def begun(call: Caller) -> str:
+    written = call("POST", "/v1/features:write", {"view": "events", "rows": [ROW]}, {"Headwater-Session": ""})
+    assert written.status == 200
+    return written.headers["headwater-session"]
+
+
+def test_a_token_goes_in_and_comes_out_signed(call: Caller) -> None:
+    token = begun(call)
+    for _ in range(3):
+        reply = read(call, token)
+        assert (reply.status, reply.json["columns"]["n"]) == (200, [str(2**60)])
+        token = reply.headers["headwater-session"]
+        assert "." in token
+    assert hw.Session.from_token(token).store == call.app.store.sync.context.store_name
+
+
+def test_the_library_signs_as_the_server_does(call: Caller) -> None:
+    session = call.app.store.sync.session()
+    call.app.store.sync.get_online_features(**READ, session=session)
+    assert read(call, session.token).status == 200
+    # and takes what the server signed, here and where the secret is not known
+    again = hw.Session.from_token(begun(call))
+    call.app.store.sync.get_online_features(**READ, session=again)
+    assert read(call, again.token).status == 200
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_what_was_changed_is_refused(data: st.DataObject, call: Caller) -> None:
+    token = begun(call)
+    place = data.draw(st.integers(0, len(token) - 1))
+    letter = data.draw(st.sampled_from("AZaz09-_.=% ").filter(lambda x: x != token[place]))
+    changed = data.draw(st.sampled_from([token[:place] + letter + token[place + 1 :], token[:place], token + letter]))
+    reply = read(call, changed)
+    assert reply.status == (200 if changed == "" else 400), changed
+
+
+@pytest.mark.parametrize("forged", [[2, "a:b", {"node": 2**63 - 1}, [b"e"]], [1, "a:b", {}], "x", [9, 9]])
+def test_what_nobody_signed_is_refused(call: Caller, forged: object) -> None:
+    token = base64.urlsafe_b64encode(msgspec.msgpack.encode(forged)).decode().rstrip("=")
+    for text in (token, f"{token}.", f"{token}.{'A' * 22}"):
+        reply = read(call, text)
+        assert reply.status == 400
+        assert "not a token of this project" in reply.json["detail"]
+    assert read(call, "a" * (MOST_BYTES + 1)).status == 400
+
+
+def test_a_token_of_another_project_is_refused(call: Caller) -> None:
+    other = hw.AsyncFeatureStore.in_memory([EVENTS, DELAYS], clock=lambda: NOON)
+    theirs = Caller(App(other, ServerSettings()), call.runner)
+    token = begun(theirs)
+    assert read(theirs, token).status == 200
+    assert read(call, token).status == 400
+    call.runner.run(other.close())
+
+
+def test_secrets_are_replaced_while_tokens_are_under_way(call: Caller) -> None:
+    first = begun(call)
+    secrets = call.app.store.sync.context.session_secrets
+    secrets.rotate()
+    renewed = read(call, first)
+    assert renewed.status == 200
+    second = renewed.headers["headwater-session"]
+    secrets.rotate()
+    assert read(call, second).status == 200
+    old = read(call, first)
+    assert old.status == 409 and old.json["type"].endswith("#consistency-lost")
+    assert read(call, old.headers["headwater-session"]).status == 200
+
+
+def test_another_process_s_new_secret_is_seen_at_once(call: Caller) -> None:
+    """What another process signs with a secret that this one has not read yet is looked up."""
+    token = begun(call)
+    context = call.app.store.sync.context
+    known = context.session_secrets.known()
+    context.session_secrets.rotate()
+    context.session_secrets.newest()
+    theirs = read(call, token).headers["headwater-session"]
+    # as if this process had read the secrets before, a while ago
+    context.session_secrets._known, context.session_secrets._read_at = known, context.session_secrets._now() - 2
+    _SECRETS[context.store_name] = known[0]
+    assert read(call, theirs).status == 200
