@@ -116,6 +116,8 @@ with hw.FeatureStore(sys.argv[1]) as store:
         store.apply()
     except StoreReadOnly as refused:
         print("refused:", refused)
+    if sys.argv[2] == "True":  # its tokens cannot be signed: no secret was made before, and none can be made now
+        print("session:", "." in store.session().token)
 """
 DEFINITIONS = """
 import headwater as hw
@@ -138,13 +140,14 @@ def test_a_read_only_checkout_can_plan(applied: bool) -> None:
             (folder / "features.py").write_text(DEFINITIONS.replace('"x", hw.Float64)', '"y", hw.Float64)'))
         for path in [*folder.rglob("*"), folder]:
             path.chmod(0o555 if path.is_dir() else 0o444)
-        said = subprocess.run([sys.executable, "-c", READ_ONLY, name], capture_output=True, text=True)
+        said = subprocess.run([sys.executable, "-c", READ_ONLY, name, str(applied)], capture_output=True, text=True)
         for path in [folder, *folder.rglob("*")]:
             path.chmod(0o755)
         assert applied or not (folder / ".headwater").exists()
     assert said.returncode == 0, said.stderr
     assert ("~ feature view v: 1.0.0 → 2.0.0 (major)" if applied else "+ feature view v: added 1.0.0") in said.stdout
     assert "refused: registry" in said.stdout
+    assert not applied or "session: False" in said.stdout
 
 
 def test_a_plan_is_applied_as_it_was_shown_or_not_at_all(tmp_path: Path) -> None:
