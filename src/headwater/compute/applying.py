@@ -17,6 +17,7 @@ from headwater.config import load_settings
 from headwater.definitions.view import FeatureView
 from headwater.errors import FeatureViewNotFound, RegistryConflict, RemovalsRefused, nearest
 from headwater.observer import Observer
+from headwater.offline.index.folder import without_indexes
 from headwater.online.powers import Provisioned
 from headwater.planning import diff
 from headwater.planning.plan import Plan, check_same_plan
@@ -36,7 +37,11 @@ def in_memory(
     """Parts with nothing on disk, with definitions applied; `FeatureStore.in_memory` says more."""
     settings = load_settings(path, environ={})
     settings = replace(
-        settings, project=settings.project or "headwater", registry_url="sqlite://", online_url="memory:"
+        settings,
+        project=settings.project or "headwater",
+        registry_url="sqlite://",
+        online_url="memory:",
+        offline_settings=without_indexes(settings.offline_settings),
     )
     parts = StoreParts(settings, None, None, None, clock, observer, None)
     try:

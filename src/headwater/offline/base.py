@@ -435,6 +435,9 @@ class OfflineEngine(OfOneProcess, ABC):
             StoreError: the engine fails.
         """
 
+    def forget(self) -> None:
+        """Remove what is kept of sources from one call to the next: rows of theirs were erased."""
+
     @abstractmethod
     def close(self) -> None:
         """Release the engine's connection and temporary files; what is under way ends with `Unavailable`."""

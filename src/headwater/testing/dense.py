@@ -30,6 +30,7 @@ def dense_case(
     ttl: int = 0,
     as_known: bool = True,
     nans: bool = True,
+    written: bool = True,
     seed: int = 0,
 ) -> HistoryCase:
     """A join of one view whose rows crowd on few keys.
@@ -43,12 +44,14 @@ def dense_case(
         ttl: seconds; 0 is none.
         as_known: whether only rows known at the spine's time count.
         nans: whether NaN is among the source's values; pandas cannot tell it from NULL.
+        written: whether there are log rows and deletes.
         seed: of the random numbers.
     """
     draw = random.Random(seed)
     source = tuple(_source_row(draw, keys, span, late, nans) for _ in range(rows))
-    log = tuple(_log_row(draw, keys, span, position) for position in range(1, rows // 20 + 1))
-    deletes = tuple(Delete((key,), draw.randrange(span) * 1_000_000) for key in range(0, keys, 5))
+    log = tuple(_log_row(draw, keys, span, position) for position in range(1, rows // 20 + 1 if written else 1))
+    deleted = range(0, keys if written else 0, 5)
+    deletes = tuple(Delete((key,), draw.randrange(span) * 1_000_000) for key in deleted)
     view = FeatureView(
         "dense",
         entity=Entity("thing", {"thing": Int64}),

@@ -78,6 +78,17 @@ class PointInTimeSuite:
         case = replace(case, views=written, as_known=False)
         check_history(engine, case, sources=in_form(case, as_push))
 
+    @EXAMPLES
+    @given(case=history_cases())
+    def test_sources_alone_equal_the_oracle(self, engine: OfflineEngine, case: HistoryCase) -> None:
+        views = tuple(replace(view, log=(), parts=(), deletes=(), purges=()) for view in case.views)
+        check_history(engine, replace(case, views=views))
+
+    @pytest.mark.parametrize("ttl", [0, 40])
+    @pytest.mark.parametrize("keys", [2, 200])
+    def test_many_rows_a_key_of_a_source_alone(self, engine: OfflineEngine, keys: int, ttl: int) -> None:
+        check_history(engine, dense_case(rows=1_000, spine=300, keys=keys, span=600, ttl=ttl, written=False, seed=keys))
+
     @pytest.mark.parametrize("ttl", [0, 40])
     @pytest.mark.parametrize("late", [0.0, 0.9])
     @pytest.mark.parametrize("keys", [2, 200])

@@ -124,8 +124,9 @@ def erase_purged(context: StoreContext, record: ViewRecord, pending: list[str] |
     context.refresh_queue.forget(record.name, lambda version, key: _may_be(context, spaces.get(version), key, purges))
     if isinstance(context.online, Erasing):
         context.online.erase_remains()
-    # an error may show a row's values
+    # an error may show a row's values, an index of a source has its keys
     context.failures.forget(record.name)
+    context.open_engine().forget()
     blocked = context.log.erase(record.name, purges, [RowVersion(view).reading for view in views])
     if pending is not None:
         pending += (f"{len(purges):,} purges of {record.name} are not erased yet: {reason}" for reason in blocked)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from sqlglot import exp
 
 from headwater.offline.join import asof, missing, pit, running, ties, windows
+from headwater.offline.join.indexed import pick_indexed
 from headwater.offline.join.packing import Packing
 from headwater.offline.join.pit import Join
 from headwater.offline.join.relations import union_all
@@ -46,6 +47,9 @@ def pick(space: Workspace, label: str, join: Join, spine_rows: int) -> Picked:
         join: the view and the spine.
         spine_rows: how many rows the spine has.
     """
+    by_index = pick_indexed(space, label, join, spine_rows)
+    if by_index is not None:
+        return Picked(*by_index)
     name, limits = f"picked_{label}", space.powers.packed
     packing = None if limits is None else _packing(space, join)
     if limits is None or packing is None or not packing.fits:

@@ -10,6 +10,7 @@ import pyarrow as pa
 from sqlglot import exp
 
 from headwater.clock import MIN_MICROS
+from headwater.offline.index.folder import RowIndexes
 from headwater.types import DType
 
 if TYPE_CHECKING:
@@ -93,6 +94,8 @@ class ViewRelations:
         file_rows: file of the source → how many rows it has, of those that are read whole, where that is known.
         numbered_by_key: whether ordinals are a row's own among the rows of its key alone.
         types: Arrow types of k0… and `event_id`, by which an engine that settles ties elsewhere gives its rows.
+        indexes: those that are kept of the source's rows; None: of these none is.
+        row_count: how many rows the source has, where that is known; else 0.
     """
 
     source: Relation | None
@@ -110,6 +113,8 @@ class ViewRelations:
     skipped_times: int = 0
     numbered_by_key: bool = False
     types: Mapping[str, pa.DataType] = field(default_factory=dict)
+    indexes: RowIndexes | None = None
+    row_count: int = 0
 
     @property
     def lag(self) -> int | None:

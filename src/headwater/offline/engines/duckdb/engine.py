@@ -32,14 +32,18 @@ from headwater.offline.engines.duckdb.sources import list_files, source_schema
 from headwater.offline.engines.duckdb.views import check_view
 from headwater.offline.engines.duckdb.workspace import CLOSED, Connection, DuckDBWorkspace, open_database
 from headwater.offline.files.locations import is_remote
+from headwater.offline.index.folder import IndexRules, remove_all, size_of
 from headwater.offline.join.changes import run_changes
 from headwater.offline.join.history import PointInTimeRun
 from headwater.offline.join.source_check import value_problems
 from headwater.offline.join.workspace import PackedLimits, Powers
 from headwater.planning.files import FileIdentity
 from headwater.scratch import TempFolder
+from headwater.state_files import STATE
 
 POWERS = Powers(packed=PackedLimits(pairs=60_000_000, looks=3_000_000), settles_ties=True)
+INDEX_SIZE = "2GB"
+"""The most that kept indexes take, unless `[offline.duckdb] index_size` says otherwise."""
 _NICE = 5
 """By how much the engine's threads are nicer than the process."""
 
@@ -54,6 +58,7 @@ class DuckDBEngine(OfflineEngine):
         temp_folder: where what exceeds the limit goes; None: a folder of its own, removed on `close`.
         observer: told how far long statements are.
         powers: what the query may use; to be changed in tests alone.
+        indexes: of which sources indexes are kept, and where; None: of none.
     """
 
     def __init__(
@@ -65,10 +70,11 @@ class DuckDBEngine(OfflineEngine):
         *,
         observer: Observer = silent,
         powers: Powers = POWERS,
+        indexes: IndexRules | None = None,
     ) -> None:
         self.folder = Path(folder) if folder is not None else Path.cwd()
         self.observer = observer
-        self.powers = powers
+        self.powers, self.indexes = powers, indexes
         self._settings = {"memory_limit": memory_limit, "threads": threads}
         self._temp_given = None if temp_folder is None else Path(temp_folder)
         self._temp: TempFolder | None = None
@@ -82,8 +88,11 @@ class DuckDBEngine(OfflineEngine):
 
     @classmethod
     def open(cls, folder: Path, settings: Mapping[str, Any], observer: Observer) -> DuckDBEngine:
-        refuse_unknown(settings, ("memory_limit", "threads"), "duckdb")
-        return cls(folder, **settings, observer=observer)
+        refuse_unknown(settings, ("memory_limit", "threads", "index_size"), "duckdb")
+        given = dict(settings)
+        size = size_of(str(given.pop("index_size", INDEX_SIZE)))
+        rules = IndexRules(folder / STATE / "indexes", size) if size else None
+        return cls(folder, **given, observer=observer, indexes=rules)
 
     def _in_child(self) -> None:
         # DuckDB's own threads are the parent's: nothing that it made can be used here, nor let go
@@ -125,6 +134,10 @@ class DuckDBEngine(OfflineEngine):
 
     def changes(self, request: ChangesRequest, counts: ChangeCounts) -> Iterator[pa.RecordBatch]:
         return run_changes(request, counts, self.workspace)
+
+    def forget(self) -> None:
+        if self.indexes is not None:
+            remove_all(self.indexes.folder)
 
     def close(self) -> None:
         with self._lock:

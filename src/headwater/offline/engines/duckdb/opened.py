@@ -30,6 +30,8 @@ PLACE = "__headwater_place"
 class Session(Protocol):
     """A connection to the engine, with the names of one run."""
 
+    statements: list[str]
+
     def run(self, sql: str) -> None:
         """Run a statement."""
         ...
@@ -213,6 +215,7 @@ class Opened:
         dates: the columns that were dates and became the instants of their midnights.
         repeated_times, skipped_times: how many times are in an hour that a clock change repeats, or skips.
         fixed: whether each statement sees the same rows, whatever becomes of the files.
+        row_count: how many rows there are, where footers tell; else 0.
     """
 
     name: str
@@ -228,6 +231,7 @@ class Opened:
     dates: frozenset[str] = frozenset()
     repeated_times: int = 0
     skipped_times: int = 0
+    row_count: int = 0
 
 
 @dataclass(frozen=True)

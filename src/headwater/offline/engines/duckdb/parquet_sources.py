@@ -245,6 +245,7 @@ def open_parquet(
         branches=tuple(branches),
         file_rows={found.files[i].path: footers[i].num_rows for i in whole},
         fixed=False,
+        row_count=sum(footer.num_rows for footer in footers),
         rows=rows,
     )
 

@@ -14,6 +14,7 @@ from headwater.clock import duration_micros
 from headwater.definitions.feature import Feature
 from headwater.definitions.sources import TEXT_SOURCES, PushSource, Source
 from headwater.offline.base import ARRIVAL, POSITION, SourceScope, ViewInput, unreadable_rows
+from headwater.offline.engines.duckdb.indexes import indexed_files, indexed_rows
 from headwater.offline.engines.duckdb.log import ShownPart, days_in_log, deletes_of, fitting, show_part, unfit_rows
 from headwater.offline.engines.duckdb.opened import (
     ROW,
@@ -30,6 +31,7 @@ from headwater.offline.engines.duckdb.words import WORDS, name_sql, tree
 from headwater.offline.engines.duckdb.zones import day_sql, source_zone
 from headwater.offline.files.footers import null_count, time_range
 from headwater.offline.fitting import Columns, event_range, is_time
+from headwater.offline.index.folder import IndexRules, KeptIndexes, RowIndexes
 from headwater.offline.join.pit import hidden_rows
 from headwater.offline.join.relations import Relation, Tree, ViewRelations, column, number
 from headwater.planning.local_time import LocalTimes
@@ -86,6 +88,7 @@ def open_view(
     features: Sequence[str],
     folder: Path,
     scope: SourceScope | None = None,
+    rules: IndexRules | None = None,
 ) -> ViewRelations:
     """The rows of a view version.
 
@@ -96,17 +99,27 @@ def open_view(
         features: the features to be among the columns.
         folder: the project's folder.
         scope: which rows of the source; None: all.
+        rules: of indexes that are kept; None: none is.
     """
     resolved, source, where = view.view, view.source, where_of(view.view)
     chosen = [resolved.view.feature(name) for name in features]
     declared = resolved.view.source
+    delay = max(-_FAR, min(_FAR, duration_micros(declared.delay_time)))
     relation, null_times, unreadable = None, 0, 0 if view.log is None else unreadable_rows(view.log)
     scope = scope or EVERYTHING
     opened: Opened | None = None
+    indexes: RowIndexes | None = None
+    began = len(session.statements)
+    before = None if rules is None or scope != EVERYTHING else indexed_files(source, folder, where)
     if source is not None and not isinstance(source, PushSource):
         opened = open_source(session, source, folder, _wanted(resolved, source, chosen), where, scope)
     if source is not None and opened is not None:
         relation = _relation(session, resolved, source, opened, chosen, where)
+        if rules is not None and before is not None and not opened.fixed:
+            what = indexed_rows(session.statements[began:], relation, delay)
+            indexes = KeptIndexes(
+                rules, source.location, what, lambda: indexed_files(source, folder, where) or ("", 0), before
+            )
         reach = source.event_time if opened.footers else None
         late = [] if scope.known_after is None else _known_after(source, opened, relation, scope.known_after)
         relation = _named(session, relation, reach, opened.branches, late)
@@ -129,13 +142,15 @@ def open_view(
         log=tuple(parts),
         key_count=len(resolved.keys),
         timed=declared.event_time is not None,
-        delay=max(-_FAR, min(_FAR, duration_micros(declared.delay_time))),
+        delay=delay,
         null_times=null_times,
         unreadable=unreadable,
         lacking={} if opened is None else opened.lacking,
         file_rows={} if opened is None else opened.file_rows,
         repeated_times=0 if opened is None else opened.repeated_times,
         skipped_times=0 if opened is None else opened.skipped_times,
+        indexes=indexes,
+        row_count=0 if opened is None else opened.row_count,
     )
     deletes = None if view.log is None else deletes_of(session, resolved, view.log, rows)
     if deletes is None:

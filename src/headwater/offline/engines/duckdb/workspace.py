@@ -29,6 +29,7 @@ from headwater.offline.engines.duckdb.unreadable import explained
 from headwater.offline.engines.duckdb.views import open_view
 from headwater.offline.engines.duckdb.words import FAILED, WORDS, placed
 from headwater.offline.files.queried import used_names
+from headwater.offline.index.folder import IndexRules
 from headwater.offline.join.relations import ViewRelations
 from headwater.offline.join.workspace import CANCELLED, Powers
 from headwater.offline.words import Place, Words
@@ -100,6 +101,7 @@ class Host(Protocol):
     folder: Path
     observer: Observer
     powers: Powers
+    indexes: IndexRules | None
 
     @property
     def temp_folder(self) -> Path:
@@ -254,7 +256,7 @@ class DuckDBWorkspace:
     def view_relations(
         self, view: ViewInput, label: str, features: Sequence[str], scope: SourceScope | None = None
     ) -> ViewRelations:
-        return open_view(self, view, label, features, self._engine.folder, scope)
+        return open_view(self, view, label, features, self._engine.folder, scope, self._engine.indexes)
 
     def skipped_rows(self, view: ViewInput, after: int, until: int) -> int:
         return count_skipped(self, view, after, until)

@@ -1,0 +1,209 @@
+"""Where indexes are kept: in one folder, each made whole or not at all, the ones unused longest removed for room.
+
+The name of one has a digest of its source, of that source's files as they were, and of all that makes its rows: once
+the files are others, those of before are removed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from headwater.errors import ConfigError, StoreError
+from headwater.offline.index.file import IndexDamaged, IndexReader, IndexWriter, Unsuitable
+from headwater.scratch import whole_file
+from headwater.state_files import make_folder
+
+_ROW_BYTES = 32
+"""What a row of a source takes in an index, at most (a text key aside)."""
+_DIGEST = 24
+_NAMES = re.compile(rf"([0-9a-f]{{{_DIGEST}}})-([0-9a-f]{{{_DIGEST}}})-[0-9a-f]{{{_DIGEST}}}")
+
+
+_UNITS = {"K": 1, "M": 2, "G": 3, "T": 4}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([KMGT])(i?)B", re.IGNORECASE)
+
+
+def without_indexes(engines: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """The settings of engines, of which the embedded one keeps no indexes."""
+    return {**engines, "duckdb": {**engines.get("duckdb", {}), "index_size": "0"}}
+
+
+def size_of(text: str) -> int:
+    """An amount such as `2GB` or `0` in bytes.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    if text == "0":
+        return 0
+    found = _SIZE.fullmatch(text.strip())
+    if found is None:
+        raise ConfigError(f"index_size = {text!r}: must be an amount such as '500MB' or '2GB', or '0' for no indexes")
+    return int(float(found[1]) * (1024 if found[3] else 1000) ** _UNITS[found[2].upper()])
+
+
+@dataclass(frozen=True)
+class IndexRules:
+    """When indexes are made, and how much they may take.
+
+    Attributes:
+        folder: where they are kept.
+        size: the most that all of them take, bytes.
+        least: sources of fewer rows have none: they are read in less time than it takes to look.
+        share: a spine of fewer than one row for so many rows of the source makes none: reading costs less.
+        reach: nor does one whose times reach less than this part of the source's.
+        settled_ns: a file that was changed less than this before it is read may change again without its times showing
+            it: no index is made of it.
+    """
+
+    folder: Path
+    size: int
+    least: int = 500_000
+    share: int = 50
+    reach: float = 0.5
+    settled_ns: int = 2_000_000_000
+
+    def worth(self, rows: int, spine: int, reached: float) -> bool:
+        """Whether an index of a source with so many rows is made for a spine of so many that reaches a part of it."""
+        many = rows >= self.least and spine * self.share >= rows
+        return many and reached >= self.reach and rows * _ROW_BYTES <= self.size
+
+
+class RowIndexes(Protocol):
+    """The indexes of one source's rows: as known, and as if known."""
+
+    def find(self, *, as_known: bool) -> IndexReader | None:
+        """The index that is kept; None where there is none, or it is damaged."""
+        ...
+
+    def worth(self, rows: int, spine: int, reached: float) -> bool:
+        """Whether one is made for a spine of so many rows, whose times reach a part of the source's."""
+        ...
+
+    def make(
+        self, batches: Callable[[], Iterable[pa.RecordBatch]], key_count: int, *, as_known: bool
+    ) -> IndexReader | None:
+        """Make one of rows as `IndexWriter.write` takes them; None where that fails, or the files changed meanwhile."""
+        ...
+
+    def drop(self, *, as_known: bool) -> None:
+        """Remove a damaged one."""
+        ...
+
+
+@dataclass(frozen=True)
+class KeptIndexes:
+    """`RowIndexes` of the files of a source.
+
+    Attributes:
+        rules: where and when.
+        source: what names the source.
+        what: what makes the rows, files aside.
+        files: what identifies the files as they are now, and when the last one was changed (nanoseconds).
+        before: what it gave before the source was opened.
+    """
+
+    rules: IndexRules
+    source: str
+    what: str
+    files: Callable[[], tuple[str, int]]
+    before: tuple[str, int]
+
+    def find(self, *, as_known: bool) -> IndexReader | None:
+        about = self._about(as_known)
+        path = self._path(about)
+        if not path.is_file():
+            return None
+        try:
+            reader = IndexReader(path, about)
+        except IndexDamaged:
+            self.drop(as_known=as_known)
+            return None
+        with suppress(OSError):
+            os.utime(path)
+        return reader
+
+    def worth(self, rows: int, spine: int, reached: float) -> bool:
+        return self.rules.worth(rows, spine, reached)
+
+    def make(
+        self, batches: Callable[[], Iterable[pa.RecordBatch]], key_count: int, *, as_known: bool
+    ) -> IndexReader | None:
+        about = self._about(as_known)
+        path = self._path(about)
+        try:
+            make_folder(self.rules.folder)
+            with whole_file(path) as partial:
+                # by the clock of the file system
+                if self.before[1] > partial.stat().st_mtime_ns - self.rules.settled_ns:
+                    raise Unsuitable("the files are too young")
+                IndexWriter(partial, about, key_count).write(batches())
+                if self.files() != self.before:
+                    raise Unsuitable("the files changed meanwhile")
+                self._make_room(partial.stat().st_size, path.name)
+                reader = IndexReader(partial, about)
+        except (OSError, Unsuitable, IndexDamaged, StoreError):
+            return None
+        return reader
+
+    def _make_room(self, wanted: int, name: str) -> None:
+        """Remove the indexes of what the source's files were before, and those unused longest until there is room."""
+        source, files = name.split("-")[:2]
+        left = []
+        for used, path, size in kept_in(self.rules.folder):
+            of = path.name.split("-")
+            if of[0] == source and of[1] != files:
+                _remove(path)
+            else:
+                left.append((used, path, size))
+        taken = sum(size for *_, size in left)
+        for _, path, size in sorted(left):
+            if taken + wanted <= self.rules.size:
+                return
+            _remove(path)
+            taken -= size
+
+    def drop(self, *, as_known: bool) -> None:
+        _remove(self._path(self._about(as_known)))
+
+    def _about(self, as_known: bool) -> str:
+        return f"{'known' if as_known else 'event'}\n{self.what}\n{self.before[0]}"
+
+    def _path(self, about: str) -> Path:
+        return self.rules.folder / "-".join(map(_digest, (self.source, self.before[0], about)))
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=_DIGEST // 2).hexdigest()
+
+
+def kept_in(folder: Path) -> list[tuple[int, Path, int]]:
+    """The indexes in a folder: when each was last used (nanoseconds), and its bytes."""
+    found = []
+    with suppress(OSError):
+        for entry in os.scandir(folder):
+            if _NAMES.fullmatch(entry.name):
+                there = entry.stat(follow_symlinks=False)
+                found.append((there.st_mtime_ns, Path(entry.path), there.st_size))
+    return found
+
+
+def remove_all(folder: Path) -> None:
+    """Remove every index in a folder."""
+    for _, path, _ in kept_in(folder):
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    """Remove an index; who reads it at the time reads on."""
+    with suppress(OSError):
+        path.unlink(missing_ok=True)

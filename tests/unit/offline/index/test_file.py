@@ -1,0 +1,139 @@
+"""The file of an index: the last row known of each key at any instant, however the rows come; damage is an error."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headwater.offline.index import file as index_file
+from headwater.offline.index.file import IndexDamaged, IndexReader, IndexWriter, Unsuitable
+from headwater.testing import SCALE
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a source; its number is its place in the list."""
+
+    key: int
+    event: int
+    created: int
+
+    @property
+    def known(self) -> int:
+        return max(self.event, self.created)
+
+
+@pytest.fixture(autouse=True)
+def short_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Row groups and their parts of so few rows that a few rows make several."""
+    monkeypatch.setattr(index_file, "_GROUP", 8)
+    monkeypatch.setattr(index_file, "_SPAN", 2)
+
+
+def rows(scale: int = 1) -> st.SearchStrategy[list[Row]]:
+    time = st.integers(-5, 30).map(lambda n: n * scale)
+    return st.lists(st.builds(Row, st.integers(0, 4), time, time), min_size=1, max_size=60)
+
+
+def write(path: Path, given: list[Row], size: int, *, text: bool = False) -> None:
+    order = sorted(range(len(given)), key=lambda i: (given[i].key, given[i].known))
+    keys = [f"key {given[i].key}" if text else given[i].key for i in order]
+    columns = [
+        pa.array(keys),
+        *(pa.array([getattr(given[i], n) for i in order]) for n in ("known", "event", "created")),
+    ]
+    table = pa.table([*columns, pa.array(order)], ["k0", "known", "event", "created", "ordinal"])
+    IndexWriter(path, "these rows", 1).write(table.to_batches(size))
+
+
+def last(given: list[Row], key: int, t: int) -> tuple[int, int, int | None] | None:
+    """By hand: event time and number of the last row known at t, and its created time where another has its times."""
+    there = [(row.event, row.created, i) for i, row in enumerate(given) if row.key == key and row.known <= t]
+    if not there:
+        return None
+    event, created, number = max(there)
+    tied = sum(row[:2] == (event, created) for row in there) > 1
+    return event, number, created if tied else None
+
+
+@settings(max_examples=60 * SCALE, deadline=None)
+@given(data=st.data(), size=st.integers(1, 20), text=st.booleans())
+def test_the_last_row_known_of_each_key(data: st.DataObject, size: int, text: bool) -> None:
+    scale = data.draw(st.sampled_from([1, 10**6, 2**55]))
+    given = data.draw(rows(scale))
+    with tempfile.TemporaryDirectory() as folder:
+        write(Path(folder) / "index", given, size, text=text)
+        with IndexReader(Path(folder) / "index", "these rows") as index:
+            keys = pa.Table.from_batches(index.keys(), index.key_schema).to_pylist()
+            number = {row["k0"]: int(str(row["k0"]).removeprefix("key ")) for row in keys}
+            assert sorted(number.values()) == sorted({row.key for row in given})
+            assert {number[k["k0"]]: k["rows"] for k in keys} == {
+                key: sum(row.key == key for row in given) for key in number.values()
+            }
+            asked = [(k, t * scale) for k in keys for t in data.draw(st.lists(st.integers(-6, 31), max_size=6))]
+            first, steps = (np.array([k[name] for k, _ in asked], np.int64) for name in ("first", "steps"))
+            there, found = index.last_known(first, steps, np.array([t for _, t in asked], np.int64))
+            answers = iter(zip(*(found[name].to_pylist() for name in ("event", "ordinal", "tied")), strict=True))
+            shown = [next(answers) if one else None for one in there]
+            assert shown == [last(given, number[k["k0"]], t) for k, t in asked]
+
+
+def test_times_too_far_apart_and_no_rows_make_no_index(tmp_path: Path) -> None:
+    far = [Row(1, -(2**62), 0), Row(1, 2**62, -(2**62)), Row(1, 5, 2**62 + 1), Row(1, 6, 2**62 + 2)]
+    with pytest.raises(Unsuitable):
+        write(tmp_path / "index", far, 10)
+    with pytest.raises(Unsuitable):
+        IndexWriter(tmp_path / "index", "these rows", 1).write([])
+
+
+ROWS = [Row(key, time, time + 1) for key in range(5) for time in range(20)]
+
+
+def read_all(path: Path) -> list[int]:
+    with IndexReader(path, "these rows") as index:
+        keys = pa.Table.from_batches(index.keys(), index.key_schema)
+        first, steps = (np.asarray(keys.column(name).combine_chunks()) for name in ("first", "steps"))
+        there, found = index.last_known(first, steps, np.full(len(first), 10, np.int64))
+        assert there.all()
+        return list(found["ordinal"].to_pylist())
+
+
+def test_any_damaged_byte_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "index"
+    write(path, ROWS, 50)
+    right, whole = read_all(path), path.read_bytes()
+    unnoticed = 0
+    for at in range(len(whole)):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x5A]) + whole[at + 1 :])
+        try:
+            # of rows that are not asked for
+            assert read_all(path) == right, at
+            unnoticed += 1
+        except IndexDamaged:
+            continue
+    assert unnoticed < len(whole) / 3
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 0.99])
+def test_a_file_cut_short_or_missing_is_damage(tmp_path: Path, share: float) -> None:
+    path = tmp_path / "index"
+    write(path, ROWS, 50)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    with pytest.raises(IndexDamaged):
+        read_all(path)
+    path.unlink()
+    with pytest.raises(IndexDamaged):
+        read_all(path)
+
+
+def test_an_index_of_other_rows_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "index", ROWS, 50)
+    with pytest.raises(IndexDamaged):
+        IndexReader(tmp_path / "index", "others")
