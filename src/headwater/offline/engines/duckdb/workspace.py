@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -74,6 +75,8 @@ _SETTINGS = {
     "python_enable_replacements": "false",
 }
 """What statements mean, stated: some of DuckDB's defaults follow the host's time zone and locale."""
+_MADE = re.compile(r'CREATE (?P<kind>TABLE|VIEW) (?P<name>"[^"]+"|\w+) AS ')
+"""Statements whose tables and views are dropped at the end."""
 _STOP = 0.01
 """Seconds between two interrupts of what is to stop."""
 _WAIT = 0.2
@@ -125,6 +128,7 @@ class DuckDBWorkspace:
         self._pool = pool
         self._prefix = prefix
         self._label = label
+        self._made: dict[str, str] = {}
         self._shown: dict[str, Any] = {}
         self._streams: dict[Connection, Any] = {}
         self._files: list[Path] = []
@@ -152,6 +156,8 @@ class DuckDBWorkspace:
     def run(self, sql: str) -> None:
         """Run a statement."""
         self.statements.append(sql)
+        if (made := _MADE.match(sql)) is not None:
+            self._made[made["name"]] = made["kind"]
         self._wait(self._cursor, lambda: self._cursor.execute(sql))
 
     def fetch(self, sql: str) -> list[tuple[Any, ...]]:
@@ -217,6 +223,7 @@ class DuckDBWorkspace:
     def drop(self, *tables: str) -> None:
         for table in tables:
             self.run(f'DROP TABLE "{table}"')
+            self._made.pop(f'"{table}"', None)
 
     def rows(self, query: exp.Query) -> list[tuple[Any, ...]]:
         return self.fetch(self._render(query))
@@ -285,14 +292,8 @@ class DuckDBWorkspace:
         self._shown.clear()
 
     def _drop_all(self) -> None:
-        found = self._cursor.execute(
-            "SELECT table_name, table_type FROM information_schema.tables WHERE starts_with(table_name, ?)",
-            [f"{self._prefix}_"],
-        ).fetchall()
-        shown = set(self._shown)
-        for name, kind in sorted(found, key=lambda row: row[1], reverse=True):
-            if name not in shown:
-                self._cursor.execute(f'DROP {"VIEW" if kind == "VIEW" else "TABLE"} IF EXISTS "{name}"')
+        for name, kind in reversed(self._made.items()):
+            self._cursor.execute(f"DROP {kind} IF EXISTS {name}")
 
     def _render(self, query: exp.Query) -> str:
         return query.sql(dialect="duckdb")
