@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import headwater as hw
+from tests.servers.waiting import at_most
 
 T0 = datetime(2024, 1, 1, tzinfo=UTC)
 USER = hw.Entity("user", join_keys={"user": hw.Int64})
@@ -91,11 +91,8 @@ def get_elsewhere(project: Path, url: str, token: str, user: int, level: str, ti
 
 def bounded(call: Callable[[], Any]) -> Any:
     """What a call gives or raises, given or raised in bounded time."""
-    began = time.monotonic()
-    try:
-        return call()
-    except hw.HeadwaterError as bad:
-        return bad
-    finally:
-        took = time.monotonic() - began
-        assert took < BOUND, f"it took {took:.1f} s"
+    with at_most(BOUND):
+        try:
+            return call()
+        except hw.HeadwaterError as bad:
+            return bad

@@ -406,17 +406,15 @@ class RegistrySuite:
     def test_leases_end_by_themselves_unless_renewed(self, registry: FeatureRegistry) -> None:
         # a server's own clock is used, which no test can move
         leases = Leases(registry.engine, system_clock)
-        first = leases.acquire("write", "weather", holder="host:1", lasts=timedelta(seconds=0.5))
-        with leases.held("run", lasts=timedelta(seconds=0.9)) as run:
-            assert leases.running() == [first, run]
-            assert leases.running("write") == [first]
-            assert first.started_at <= run.started_at
-            time.sleep(0.5)
-            assert leases.running() == [run]
-            assert not leases.renew(first, lasts=timedelta(minutes=1))
+        with leases.held("run", lasts=timedelta(seconds=1)) as run:
             assert leases.renew(run, lasts=timedelta(minutes=5))
-            time.sleep(0.5)
+            first = leases.acquire("write", "weather", holder="host:1", lasts=timedelta(seconds=1))
+            assert leases.running("write") == [first]
+            assert run.started_at <= first.started_at
+            time.sleep(1.05)
+            # it has lasted longer than it was to at first
             assert [lease.id for lease in leases.running()] == [run.id]
+            assert not leases.renew(first, lasts=timedelta(minutes=1))
         assert leases.running() == []
         leases.release(first)
         leases.acquire("write", lasts=timedelta(0))

@@ -30,7 +30,7 @@ from headwater.testing.log_suite import content, group, rows
 from headwater.testing.registry_suite import THING, apply, planned, view_of
 from headwater.urls import without_password
 from tests.servers.postgres import GUARDED, PASSWORD, PostgresServer
-from tests.servers.waiting import wait_until
+from tests.servers.waiting import at_most, wait_until
 
 LONG_AGO = datetime(2001, 1, 1, tzinfo=UTC)
 
@@ -60,13 +60,12 @@ def test_a_restart_of_the_server_is_not_noticed_and_an_outage_is_told_at_once(ow
     for end in (own_server.stop, own_server.kill):
         before = content(log, "v")
         end()
-        began = time.monotonic()
-        with pytest.raises(Unavailable, match="cannot be used"):
-            log.append("v", [group(rows(["lost"], [1.0]))])
-        with pytest.raises(Unavailable):
-            registry.refresh()
+        with at_most(5):
+            with pytest.raises(Unavailable, match="cannot be used"):
+                log.append("v", [group(rows(["lost"], [1.0]))])
+            with pytest.raises(Unavailable):
+                registry.refresh()
         assert registry.snapshot().views["v"].live == "1.0.0"  # as it was read last: serving goes on
-        assert time.monotonic() - began < 5
         own_server.start()
         assert content(log, "v") == before
         log.append("v", [group(rows(["b"], [2.0]))])
@@ -94,21 +93,21 @@ def end_connection(engine: sa.Engine, connection: sa.Connection) -> None:
 
 
 def test_a_lock_that_another_holds_is_waited_for_a_bounded_time(postgres_url, tmp_path, monkeypatch):
-    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.3)
+    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 1.0)
     mine, theirs = open_engine(postgres_url, tmp_path), open_engine(postgres_url, tmp_path)
     log, other = (OfflineLog(engine, tmp_path / "log", lambda: LONG_AGO) for engine in (mine, theirs))
     stuck, told = threading.Event(), threading.Event()
 
     def stand_still(_: sa.Connection) -> None:
         stuck.set()
-        told.wait(10)
+        told.wait(30)
 
     with ThreadPoolExecutor(1) as pool:
         held = pool.submit(other.append, "v", [group(rows(["a"], [1.0]))], (), stand_still)
         stuck.wait(10)
         with pytest.raises(Unavailable, match="locked by another process"):
             log.append("v", [group(rows(["b"], [1.0]))])
-        time.sleep(0.6)  # by now the one that stands still has lost its lock
+        time.sleep(2.0)  # by now the one that stands still has lost its lock
         log.append("v", [group(rows(["c"], [1.0]))])
         told.set()
         with pytest.raises(Unavailable):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -19,14 +18,20 @@ from headwater.compute.materializing.lease import RunLease
 from headwater.errors import Unavailable
 from headwater.offline.engines.duckdb.engine import DuckDBEngine
 from tests.children import problem_in_child
+from tests.servers.waiting import HostTime, wait_until
 from tests.unit.compute.conftest import AIRPORT, T0, Bench, row, weather
 
 
 @pytest.fixture
-def short(bench: Bench) -> Iterator[Bench]:
-    """A bench on the clock of this host, whose leases last a second."""
-    began = time.monotonic()
-    bench.clock = lambda: T0 + timedelta(seconds=time.monotonic() - began)  # type: ignore[method-assign]
+def host() -> Iterator[HostTime]:
+    with HostTime() as host:
+        yield host
+
+
+@pytest.fixture
+def short(bench: Bench, host: HostTime) -> Iterator[Bench]:
+    """A bench on the time of this host, whose leases last a second."""
+    bench.clock = lambda: T0 + timedelta(seconds=host.seconds)  # type: ignore[method-assign]
     bench.change(settings=replace(bench.context.settings, lease_time=timedelta(seconds=1)))
     yield bench
 
@@ -37,7 +42,7 @@ def renewers() -> list[threading.Thread]:
 
 @pytest.mark.parametrize("force", [False, True])
 def test_a_query_that_takes_longer_than_the_lease_fails_no_run(
-    short: Bench, monkeypatch: pytest.MonkeyPatch, force: bool
+    short: Bench, host: HostTime, monkeypatch: pytest.MonkeyPatch, force: bool
 ) -> None:
     short.apply(AIRPORT, weather())
     short.rows["weather"] = [row("A", 1.0)]
@@ -45,7 +50,7 @@ def test_a_query_that_takes_longer_than_the_lease_fails_no_run(
     seen: list[int] = []
 
     def slow(self: DuckDBEngine, *given: Any) -> Any:
-        time.sleep(2.5)
+        host.sleep(2.5)
         seen.append(len(short.context.leases.running(RUN)))
         yield from before(self, *given)
 
@@ -59,8 +64,7 @@ def test_a_query_that_takes_longer_than_the_lease_fails_no_run(
 def test_a_lease_that_has_ended_is_not_taken_up_again(short: Bench) -> None:
     with pytest.raises(Unavailable, match="blocked"), RunLease(short.context, "v") as lease:
         short.context.leases.release(lease._lease)
-        time.sleep(0.5)
-        assert renewers() == []
+        wait_until(lambda: renewers() == [], "the thread that renews to find the lease ended")
         lease.check()
 
 
@@ -75,11 +79,12 @@ def test_a_run_that_fails_or_is_interrupted_leaves_no_thread(short: Bench, error
 def test_a_run_that_was_interrupted_before_it_began_is_not_kept_alive(short: Bench) -> None:
     RunLease(short.context, "v").__enter__()
     gc.collect()
-    time.sleep(1.5)
-    assert renewers() == [] and short.context.leases.running(RUN) == []
+    wait_until(lambda: renewers() == [] and short.context.leases.running(RUN) == [], "the lease to end")
 
 
-def test_without_a_thread_the_run_renews_its_lease_itself(short: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_thread_the_run_renews_its_lease_itself(
+    short: Bench, host: HostTime, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def none(self: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
@@ -87,15 +92,15 @@ def test_without_a_thread_the_run_renews_its_lease_itself(short: Bench, monkeypa
     monkeypatch.setattr(threading.Thread, "start", none)
     with RunLease(short.context, "v") as lease:
         first = lease.until()
-        time.sleep(0.6)
+        host.sleep(0.6)
         second = lease.until()
-        time.sleep(0.6)
+        host.sleep(0.6)
         assert first < second < lease.until()
 
 
-def test_a_fork_during_a_run_leaves_the_lease_to_the_parent(short: Bench) -> None:
+def test_a_fork_during_a_run_leaves_the_lease_to_the_parent(short: Bench, host: HostTime) -> None:
     with RunLease(short.context, "v") as lease:
         assert problem_in_child(lambda: None if renewers() == [] else os._exit(3)) == ""
-        time.sleep(1.5)
+        host.sleep(1.5)
         lease.check()
     assert renewers() == []

@@ -4,7 +4,6 @@ import asyncio
 import os
 import random
 import socket
-import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import chain
@@ -356,22 +355,19 @@ def test_a_read_that_stays_throttled_ends_in_time(make, dynamodb_server, kind, a
     store = make(patience="300ms")
     store.put([plain_row(1)])
     dynamodb_server.fail("BatchGetItem", kind, 1_000)
-    began = time.monotonic()
-    with pytest.raises(Unavailable, match=r"throttled|InternalServerError"):
+    with at_most(2), pytest.raises(Unavailable, match=r"throttled|InternalServerError"):
         _read(store, [key_of(1)], STRONG, None, None) if asynchronous else store.multi_get([key_of(1)])
-    assert time.monotonic() - began < 2
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_what_is_late_for_a_deadline_is_unread_and_the_rest_is_there(make, dynamodb_server, asynchronous):
     store, rows = make(), plain_rows([Order(1)] * 150)
     fill(store, rows)
-    dynamodb_server.fail("BatchGetItem", "late", 1, 3.0)
+    dynamodb_server.fail("BatchGetItem", "late", 1, 8.0)
     keys = [key for key, _ in rows]
-    began = time.monotonic()
-    call = (keys, EVENTUAL, None, 1.5)
-    found = (_read(store, *call) if asynchronous else store.read(*call)).rows
-    assert time.monotonic() - began < 2.5
+    call = (keys, EVENTUAL, None, 3.0)
+    with at_most(4.0):
+        found = (_read(store, *call) if asynchronous else store.read(*call)).rows
     parts = {keys[0]: found[:100], keys[100]: found[100:]}
     late = [first for first, part in parts.items() if part == [UNREAD] * len(part)]
     assert len(late) == 1
@@ -479,10 +475,8 @@ def test_puts_that_stay_throttled_end_in_time(make, dynamodb_server):
     store = make(write_patience="300ms")
     store.provision()
     dynamodb_server.fail("UpdateItem", "throttle", 1_000)
-    began = time.monotonic()
-    with pytest.raises(Unavailable, match="throttled"):
+    with at_most(5), pytest.raises(Unavailable, match="throttled"):
         store.put(plain_rows([Order(1)] * 50))
-    assert time.monotonic() - began < 5
 
 
 def test_a_compare_whose_outcome_is_not_known_is_not_tried_again(make, dynamodb_server):
@@ -727,10 +721,8 @@ def _in_vain(store):
         lambda: _read(store, [key_of(n) for n in range(250)], STRONG, None, None),
     ]
     for call in calls:
-        began = time.monotonic()
-        with pytest.raises(Unavailable):
+        with at_most(5), pytest.raises(Unavailable):
             call()
-        assert time.monotonic() - began < 5
     store.close()
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from headwater.errors import StoreError, Unavailable
 from headwater.online.stores.lmdb.store import LMDBOnlineStore
+from tests.servers.waiting import at_most
 
 BOUND = 20.0
 """Seconds in which whatever waits at most a second must have ended, on a host that has much else to do."""
@@ -117,9 +118,8 @@ def stopped(made: subprocess.Popen[str]) -> Iterator[None]:
 
 @contextmanager
 def bounded() -> Iterator[None]:
-    began = time.monotonic()
-    yield
-    assert time.monotonic() - began < BOUND
+    with at_most(BOUND):
+        yield
 
 
 def written(store: LMDBOnlineStore, value: bytes) -> bool:
@@ -308,10 +308,13 @@ def test_a_thread_that_waits_too_long_gives_up_its_place(store: LMDBOnlineStore)
     assert store.put_meta({b"k": b"w"})
 
 
-def test_a_process_that_writes_without_a_pause_lets_others_write(store: LMDBOnlineStore, folder: Path) -> None:
-    with process(WRITING, folder), process(WRITING, folder), bounded():
+def test_a_process_that_writes_without_a_pause_lets_others_write(folder: Path) -> None:
+    # a busy host may take its time in the midst of another's write
+    store = LMDBOnlineStore(folder, sync=False, wait=BOUND)
+    with process(WRITING, folder, BOUND), process(WRITING, folder, BOUND), bounded():
         for n in range(100):
             assert store.put_meta({b"n": b"%d" % n})
+    store.close()
 
 
 def test_a_lock_file_that_was_deleted_or_cut_is_made_again_while_others_read_and_write(

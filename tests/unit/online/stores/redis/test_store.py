@@ -3,7 +3,6 @@
 import asyncio
 import os
 import random
-import time
 from contextlib import contextmanager
 
 import pytest
@@ -178,15 +177,13 @@ def test_a_server_that_is_gone_or_deaf_fails_in_bounded_time(tmp_path):
         store = RedisOnlineStore(server.url + "?timeout=300ms&connect_timeout=300ms")
         store.put([plain_row(1)])
         server.pause()
-        began = time.monotonic()
         for call in (
             lambda: store.multi_get([b"x"]),
             lambda: store.put([plain_row(1)]),
             lambda: store.read([b"x"], EVENTUAL, None),
         ):
-            with pytest.raises(Unavailable, match=str(server.port)):
+            with at_most(1), pytest.raises(Unavailable, match=str(server.port)):
                 call()
-        assert time.monotonic() - began < 3
         server.unpause()
         assert store.multi_get([plain_row(1)[0]])[0] is not None
         server.kill()

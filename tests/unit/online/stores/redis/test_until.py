@@ -48,15 +48,15 @@ def held_up(server, seconds):
 @pytest.mark.parametrize("now", [LONG_AGO, FAR_AHEAD])
 def test_a_clock_that_is_wrong_or_made_up_does_no_harm(server, store, now):
     store.clock = lambda: now
-    soon = to_micros(now) + SECOND
-    assert store.put([plain_row(1)], until=soon) == [APPLIED]
+    soon, late = to_micros(now) + SECOND, to_micros(now) + 60 * SECOND
+    assert store.put([plain_row(1)], until=late) == [APPLIED]
     (row,) = store.multi_get([key_of(1)])
     with held_up(server, 1.3), pytest.raises(Unavailable, match="took too long"):
         store.put([plain_row(1, Order(2))], until=soon)
     with held_up(server, 1.3), pytest.raises(Unavailable, match="took too long"):
         store.compare_and_put(key_of(1), sequence_of(row), None, until=soon)
     assert store.multi_get([key_of(1)]) == [row]
-    assert store.put([plain_row(1, Order(2))], until=soon) == [APPLIED]
+    assert store.put([plain_row(1, Order(2))], until=late) == [APPLIED]
 
 
 @pytest.mark.parametrize("step", [timedelta(hours=-2), timedelta(hours=2)])
@@ -78,17 +78,17 @@ def test_a_clock_that_is_set_while_a_put_is_under_way_does_no_harm(server, store
         putter.join()
     assert order_of(store.multi_get([key_of(1)])[0]) == Order()
     # what is asked for by the clock as it is now is done
-    assert store.put([plain_row(1, Order(2))], until=to_micros(store.clock()) + SECOND) == [APPLIED]
+    assert store.put([plain_row(1, Order(2))], until=to_micros(store.clock()) + 60 * SECOND) == [APPLIED]
 
 
 def test_the_rest_of_a_put_that_is_held_up_half_way_is_not_applied(server, store):
     def rows():
         yield from plain_rows([Order()] * 300)
-        time.sleep(1.2)
+        time.sleep(3.1)
         yield from plain_rows([Order()] * 300, start=300)
 
     with pytest.raises(Unavailable, match="took too long"):
-        store.put(rows(), until=to_micros(store.clock()) + SECOND)
+        store.put(rows(), until=to_micros(store.clock()) + 3 * SECOND)
     found = store.multi_get([key_of(0), key_of(200), key_of(599)])
     assert [row is None for row in found] == [False, False, True]
 
