@@ -124,6 +124,14 @@ class RowsRejected(DataError, _WithProblems):
     """Rows given to `write` that no version can take; nothing was written."""
 
 
+class IdempotencyKeyReused(HeadwaterError):
+    """An `Idempotency-Key` came with another request than the one that it stands for."""
+
+
+class RequestInProgress(HeadwaterError):
+    """A request with the same `Idempotency-Key` is being answered: the same one may be sent again in a moment."""
+
+
 class RegistryError(HeadwaterError):
     """The registry refused or cannot do something."""
 

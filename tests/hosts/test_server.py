@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import http.client
 import os
+import random
 import signal
 import socket
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -176,3 +179,35 @@ def test_the_project_s_settings_bound_requests(project: Path) -> None:
         assert server("POST", "/v1/features:read", READ | {"entities": list(range(1_000))})[0] == 413
         assert server("POST", "/v1/features:read", READ, {"host": "features.example"})[0] == 200
         assert server("POST", "/v1/features:read", READ, {"host": "other.example"})[0] == 421
+
+
+def test_a_write_that_is_sent_until_it_is_answered_is_done_once_although_workers_are_killed(
+    project: Path, server: HeadwaterServer
+) -> None:
+    rng, sent = random.Random(5), 0
+    with hw.FeatureStore(project) as store:
+        before = store.context.log.head_position()
+
+    def write(n: int) -> int:
+        body = {"view": "events", "rows": [{"user": 5, "at": "2026-01-01T00:00:00Z", "n": n}]}
+        try:
+            return server("POST", "/v1/features:write", body, {"Idempotency-Key": f"write {n}"})[0]
+        except (OSError, http.client.HTTPException):
+            return 0
+
+    for _ in range(2):
+        wait_until(lambda: server("GET", "/readyz")[0] == 200, "a server", 30)
+        time.sleep(2.1)  # workers that had lived for a while are replaced at once
+        with ThreadPoolExecutor(6) as pool:
+            under_way = [pool.submit(write, sent + n) for n in range(1, 7)]
+            time.sleep(rng.uniform(0, 0.06))
+            for worker in server.workers():
+                with suppress(ProcessLookupError):
+                    os.kill(worker, signal.SIGKILL)
+        assert {sending.result() for sending in under_way} <= {0, 200, 409}
+        for n in range(sent + 1, sent + 7):
+            wait_until(lambda n=n: write(n) == 200, "an answer", 60)
+        sent += 6
+    with hw.FeatureStore(project) as store:
+        assert store.context.log.head_position() == before + sent
+        assert store.get_online_features(["events:n"], [5]).to_dict()["n"][0] in range(sent - 5, sent + 1)

@@ -34,6 +34,7 @@ from headwater.serving.bodies import (
 from headwater.serving.catalog import check_shown, listed, shown
 from headwater.serving.deadlines import Deadlines
 from headwater.serving.forms import decoded_stream, is_arrow, wants_arrow
+from headwater.serving.idempotency import request_of
 from headwater.serving.kept_status import KeptStatus, exposed
 from headwater.serving.limits import KeyLimits
 from headwater.serving.logs import Log
@@ -298,10 +299,12 @@ class App:
         if is_arrow(request.headers):
             stream, table = self._stream(request, WriteStream, most)
             request.access.check_view(stream.view)
-            return await write_stream(self.store, stream, table, request.session, metrics=self.metrics)
+            once = request_of(request.headers, "write", request.body, request.access)
+            return await write_stream(self.store, stream, table, request.session, metrics=self.metrics, request=once)
         body = decoded(request.body, WriteBody)
         request.access.check_view(body.view)
-        return await write_rows(self.store, body, request.session, most=most, metrics=self.metrics)
+        once = request_of(request.headers, "write", request.body, request.access)
+        return await write_rows(self.store, body, request.session, most=most, metrics=self.metrics, request=once)
 
     async def _delete(self, request: Request) -> Answer:
         request.access.check(WRITE)
@@ -312,7 +315,10 @@ class App:
         else:
             body = decoded(request.body, DeleteBody)
         request.access.check_view(body.view)
-        return await delete_rows(self.store, body, request.session, most=most, metrics=self.metrics, table=table)
+        once = request_of(request.headers, "delete", request.body, request.access)
+        return await delete_rows(
+            self.store, body, request.session, most=most, metrics=self.metrics, table=table, request=once
+        )
 
     async def _status(self, request: Request) -> Answer:
         status = await asyncio.to_thread(self.store.sync.status)

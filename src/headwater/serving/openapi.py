@@ -92,6 +92,12 @@ _SESSION = {
     "schema": {"type": "string"},
     "description": "the token of the last answer; empty begins a session",
 }
+_IDEMPOTENCY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+    "description": "a text of the sender's, such as a UUID: the same request with it again is done once, for 24 hours",
+}
 _REQUEST_ID = {"name": "Headwater-Request-Id", "in": "header", "schema": {"type": "string", "maxLength": 128}}
 _POSTED = (400, 401, 403, 404, 405, 408, 409, 413, 415, 421, 422, 429, 503, 507)
 """Statuses of problems that a request with a body may meet."""
@@ -186,13 +192,16 @@ def _example(dtype: DType) -> Any:
 
 
 def _post(summary: str, body: str, answer: str, example: Mapping[str, Any] | None) -> dict[str, Any]:
+    parameters = [_REQUEST_ID, _SESSION]
+    if answer == "Report":
+        parameters.append(_IDEMPOTENCY)
     content: dict[str, Any] = {"schema": {"$ref": f"#/components/schemas/{body}"}}
     if example is not None:
         content["example"] = example
     return {
         "post": {
             "summary": summary,
-            "parameters": [_REQUEST_ID, _SESSION],
+            "parameters": parameters,
             "requestBody": {"required": True, "content": {"application/json": content, CONTENT_TYPE: _STREAM}},
             "responses": _responses({"$ref": f"#/components/schemas/{answer}"}, _POSTED, stream=answer == "Answer"),
         }

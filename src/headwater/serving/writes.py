@@ -10,7 +10,9 @@ from typing import Any
 import pyarrow as pa
 
 from headwater.async_store import AsyncFeatureStore
+from headwater.offline.log.requests import Request as LogRequest
 from headwater.online.session import Session
+from headwater.serving import idempotency
 from headwater.serving.answers import Answer, invalid, json_answer, too_large
 from headwater.serving.bodies import DeleteBody, DeleteStream, WriteBody, WriteStream
 from headwater.serving.metrics import Metrics
@@ -20,7 +22,13 @@ from headwater.wire.json_values import to_json
 
 
 async def write_rows(
-    store: AsyncFeatureStore, body: WriteBody, session: Session | None, *, most: int, metrics: Metrics
+    store: AsyncFeatureStore,
+    body: WriteBody,
+    session: Session | None,
+    *,
+    most: int,
+    metrics: Metrics,
+    request: LogRequest | None = None,
 ) -> Answer:
     """The answer to a write: its report.
 
@@ -30,6 +38,7 @@ async def write_rows(
         session: advanced in place.
         most: rows of a write.
         metrics: counts what is written.
+        request: that it is, where it has an Idempotency-Key.
 
     Raises:
         HeadwaterError, Refused: as the store says, or a request that means nothing.
@@ -44,18 +53,41 @@ async def write_rows(
         # a row that lacks a column is not one with a NULL there
         rows = [{name: read[name][row] for name in given} for row, given in enumerate(body.rows)]
     metrics.batch("/v1/features:write", "", count)
-    report = await store.write(body.view, rows, body.to, session, body.durability, body.errors, body.created)
-    return json_answer(report_document(report))
+    return await _written(store, body, rows, session, request)
 
 
 async def write_stream(
-    store: AsyncFeatureStore, body: WriteStream, table: pa.Table, session: Session | None, *, metrics: Metrics
+    store: AsyncFeatureStore,
+    body: WriteStream,
+    table: pa.Table,
+    session: Session | None,
+    *,
+    metrics: Metrics,
+    request: LogRequest | None = None,
 ) -> Answer:
     """The answer to a write of an Arrow IPC stream: its report; see `write_rows`."""
     metrics.batch("/v1/features:write", "", table.num_rows)
     rows = _with_absent(table, body.absent) if body.absent else table
-    report = await store.write(body.view, rows, body.to, session, body.durability, body.errors, body.created)
-    return json_answer(report_document(report))
+    return await _written(store, body, rows, session, request)
+
+
+async def _written(
+    store: AsyncFeatureStore,
+    body: WriteBody | WriteStream,
+    rows: Any,
+    session: Session | None,
+    request: LogRequest | None,
+) -> Answer:
+    options = {"to": body.to, "durability": body.durability, "errors": body.errors, "created": body.created}
+    report, before = await idempotency.write(store, request, body.view, rows, session, **options)
+    return _reported(report, before)
+
+
+def _reported(report: Any, before: bool) -> Answer:
+    answer = json_answer(report_document(report))
+    if before:
+        answer.headers.append(idempotency.REPEATED)
+    return answer
 
 
 def _with_absent(table: pa.Table, absent: Mapping[str, Sequence[int]]) -> list[dict[str, Any]]:
@@ -82,6 +114,7 @@ async def delete_rows(
     most: int,
     metrics: Metrics,
     table: pa.Table | None = None,
+    request: LogRequest | None = None,
 ) -> Answer:
     """The answer to a delete: its report; see `write_rows`.
 
@@ -92,6 +125,7 @@ async def delete_rows(
         most: entities of a delete.
         metrics: are told how many entities it has.
         table: the join keys of an Arrow request.
+        request: that it is, where it has an Idempotency-Key.
 
     Raises:
         HeadwaterError, Refused: as the store says, or a request that means nothing.
@@ -103,8 +137,8 @@ async def delete_rows(
         raise too_large(f"entities: {count:,} in one request, at most {most:,}: delete them in parts")
     metrics.batch("/v1/features:delete", "", count)
     keys = entities(given, info.join_keys) if table is None else stream_entities(table, given, info.join_keys)
-    report = await store.delete(body.view, keys, body.purge, session)
-    return json_answer(report_document(report))
+    report, before = await idempotency.delete(store, request, body.view, keys, body.purge, session)
+    return _reported(report, before)
 
 
 def _columns(rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]]) -> tuple[dict[str, Sequence[Any]], int]:

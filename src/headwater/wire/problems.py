@@ -16,6 +16,8 @@ TYPES = "urn:headwater:errors#"
 
 _STATUS: dict[type[Exception], int] = {
     errors.RowsRejected: 422,
+    errors.IdempotencyKeyReused: 422,
+    errors.RequestInProgress: 409,
     errors.NotFound: 404,
     errors.ConsistencyLost: 409,
     errors.ConsistencyError: 400,
@@ -79,7 +81,7 @@ def problem_of(bad: HeadwaterError) -> Problem:
     """
     status = next((status for kind, status in _STATUS.items() if isinstance(bad, kind)), 500)
     several = tuple(getattr(bad, "problems", ()))
-    headers = {"Retry-After": str(RETRY_AFTER)} if status == 503 else {}
+    headers = {"Retry-After": str(RETRY_AFTER)} if status == 503 or isinstance(bad, errors.RequestInProgress) else {}
     session = getattr(bad, "session", None)
     if session is not None:
         headers["Headwater-Session"] = session.token

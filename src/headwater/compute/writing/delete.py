@@ -17,6 +17,7 @@ from headwater.compute.writing.registry_guard import ATTEMPTS, Changed, unchange
 from headwater.compute.writing.swap import CHUNK, Until, update
 from headwater.errors import RegistryConflict, StoreError
 from headwater.offline.base import Tombstone
+from headwater.offline.log.requests import Recorded, Request
 from headwater.offline.log.state import LogRestored
 from headwater.online.guard import deleted_row
 from headwater.online.meta import greatest_key, purge_entry
@@ -29,7 +30,14 @@ from headwater.planning.snapshot import RegistrySnapshot, ViewVersion
 
 
 def delete(
-    context: StoreContext, view: str, entities: Any, *, purge: bool = False, session: Session | None = None
+    context: StoreContext,
+    view: str,
+    entities: Any,
+    *,
+    purge: bool = False,
+    session: Session | None = None,
+    request: Request | None = None,
+    recorded: Recorded | None = None,
 ) -> DeleteReport:
     """Hide every row of some keys that was given up to now, online and in history; what is learnt later revives them.
 
@@ -39,8 +47,11 @@ def delete(
         entities: keys, as `get_online_features` takes them.
         purge: erase them also, by a later materialize or worker.
         session: advanced by the delete.
+        request: that it is of, which is done once.
+        recorded: what the log has of it already: the same is hidden online again.
 
     Raises:
+        Repeated: the log has the delete of the request.
         EntityKeyError: keys that lack a join key, are NULL or of another type.
         ClockError: the log's clock is far ahead of now.
     """
@@ -61,11 +72,18 @@ def delete(
         try:
             others = [names for _, names in keys.same]
             check = unchanged(context, snapshot)
-            marked = context.log.delete(view, keys.table, known, purge=purge, names=others, check=check)
+            if recorded is None:
+                marked = context.log.delete(
+                    view, keys.table, known, purge=purge, names=others, check=check, request=request
+                )
+            else:
+                marked = context.log.deleted_before(view, recorded, purge=purge)
         except (Changed, LogRestored):
             context.claims.claim_online()
             snapshot = context.registry.refresh()
             continue
+        if not marked.positions:
+            return DeleteReport(keys.table.num_rows, 0, None, 0, purge)
         tombstones = list(zip(marked.positions, marked.through, strict=True))
         try:
             if purge:

@@ -26,6 +26,7 @@ from headwater.errors import (
 )
 from headwater.offline.base import POSITION
 from headwater.offline.log.log import RowBatch
+from headwater.offline.log.requests import Recorded, Request
 from headwater.offline.log.state import LogRestored
 from headwater.online.session import Session
 from headwater.planning.resolve import whole_view
@@ -56,6 +57,7 @@ def write(
     durability: int = 0,
     session: Session | None = None,
     created: str = "arrival",
+    request: Request | None = None,
 ) -> WriteReport:
     """Write rows of one view.
 
@@ -69,10 +71,12 @@ def write(
         session: advanced by the write.
         created: when rows without a created time count as known: at their `arrival`, or, to load history, at their
             `event` time (and the source's delay; a push source has none).
+        request: that they are of, which is done once.
 
     Raises:
         RowsRejected: rows that no version can take; `.problems` names them all.
         LogMismatch: the online store belongs to another offline log, or this host's log folder is another one.
+        Repeated: the log has the rows of the request.
     """
     until = context.write_until()
     target = _target(to)
@@ -93,12 +97,7 @@ def write(
     for _ in range(ATTEMPTS):
         record = snapshot.view(view)
         versions = active_versions(record)
-        if created == "event" and all(version.reading.event is None for version in versions):
-            raise UsageError(
-                f"created='event': rows of {view!r} have no event time: rows of its source are always valid"
-            )
-        columns = partial(_source_columns, context, versions)
-        checked = check_rows(view, rows, versions, columns, at_event=created == "event")
+        checked = _checked(context, view, rows, versions, created)
         if checked.rejected and errors == "raise":
             snapshot = _refuse(context, snapshot, view, checked)
             continue
@@ -110,7 +109,7 @@ def write(
             if target is WriteTarget.ONLINE:
                 done, put = write_cached(context, view, versions, checked, errors, until)
             else:
-                done, put = _write_checked(context, snapshot, view, versions, checked, target, until)
+                done, put = _write_checked(context, snapshot, view, versions, checked, target, until, request)
         except (Changed, LogRestored):
             context.claims.claim_log()
             snapshot = context.registry.refresh()
@@ -120,6 +119,51 @@ def write(
         recent = RecentWrite(from_micros(context.now()), "write", view, done.applied, put, done.position)
         return replace(done, durable=acknowledge(context, recent, session, durability))
     raise RegistryConflict(f"{view}: the registry changed {ATTEMPTS} times while the rows were written; try again")
+
+
+def write_again(
+    context: StoreContext,
+    view: str,
+    rows: Any,
+    recorded: Recorded,
+    *,
+    to: WriteTarget | str,
+    durability: int,
+    session: Session | None,
+    created: str,
+) -> WriteReport:
+    """Put the rows of a write online that the log has: where another process had stopped before it did.
+
+    Args:
+        context: the store's parts and settings.
+        view, rows, to, durability, session, created: as `write` took them.
+        recorded: what the log's transaction did.
+    """
+    until = context.write_until()
+    versions = active_versions(context.registry.refresh().view(view))
+    checked = _checked(context, view, rows, versions, created)
+    # none where versions of today take others of the rows: then the next run puts those that the log has
+    appended = context.log.appended_before(checked.groups, recorded)
+    position = recorded.after + recorded.count
+    if WriteTarget(to) is WriteTarget.OFFLINE:
+        return written(checked, Outcomes(recorded.count), 0, position)
+    outcomes = _put(context, versions, checked, appended, until, position)
+    recent = RecentWrite(from_micros(context.now()), "write", view, outcomes.applied, outcomes.sample, position)
+    report = written(checked, outcomes, 0, position)
+    return replace(report, durable=acknowledge(context, recent, session, durability))
+
+
+def problems_of(context: StoreContext, view: str, rows: Any, created: str) -> tuple[str, ...]:
+    """What is wrong with rows, as the report of a write says it."""
+    versions = active_versions(context.registry.snapshot().view(view))
+    return tuple(_checked(context, view, rows, versions, created).problems)
+
+
+def _checked(context: StoreContext, view: str, rows: Any, versions: Sequence[RowVersion], created: str) -> Checked:
+    if created == "event" and all(version.reading.event is None for version in versions):
+        raise UsageError(f"created='event': rows of {view!r} have no event time: rows of its source are always valid")
+    columns = partial(_source_columns, context, versions)
+    return check_rows(view, rows, versions, columns, at_event=created == "event")
 
 
 def _refuse(context: StoreContext, snapshot: RegistrySnapshot, view: str, checked: Checked) -> RegistrySnapshot:
@@ -162,19 +206,31 @@ def _write_checked(
     checked: Checked,
     target: WriteTarget,
     until: int,
+    request: Request | None,
 ) -> tuple[WriteReport, Sample]:
     appended: list[RowBatch] = []
     if checked.groups:
         readings = [version.reading for version in versions]
-        appended = context.log.append(view, checked.groups, readings, unchanged(context, snapshot))
+        appended = context.log.append(view, checked.groups, readings, unchanged(context, snapshot), request)
     position = max((a.table.column(POSITION)[-1].as_py() for a in appended if a.table.num_rows), default=0)
     kept = sum(a.table.num_rows for a in appended)
     purged = checked.count - checked.rejected - kept
     if target is WriteTarget.OFFLINE:
         return written(checked, Outcomes(kept), purged, position), ()
+    outcomes = _put(context, versions, checked, appended, until, position)
+    return written(checked, outcomes, purged, position), outcomes.sample
+
+
+def _put(
+    context: StoreContext,
+    versions: Sequence[RowVersion],
+    checked: Checked,
+    appended: Sequence[RowBatch],
+    until: int,
+    position: int,
+) -> Outcomes:
     try:
-        outcomes = put_versions(context, versions, checked.count, appended, until)
+        return put_versions(context, versions, checked.count, appended, until)
     except StoreError as bad:
         kept = f"the rows are in the offline log (up to position {position}), the next materialize tries again"
         raise type(bad)(f"{bad}; {kept}") from bad
-    return written(checked, outcomes, purged, position), outcomes.sample

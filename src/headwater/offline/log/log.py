@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from hashlib import sha256
 from typing import Any, Literal
 
 import numpy as np
@@ -23,12 +24,14 @@ from headwater.offline.log.files import compact, hold_folder, leftovers, rewrite
 from headwater.offline.log.left_out import all_left_out, drop_contents
 from headwater.offline.log.parts import described, file_parts, table_part, unreadable_error
 from headwater.offline.log.repair import ClockRepair, repair
+from headwater.offline.log.requests import Recorded, Request, answer, check_new, in_progress, record, take_over
 from headwater.offline.log.state import (
     LogTransaction,
     check_clock,
     checked_position,
 )
 from headwater.offline.log.tables import (
+    deletes,
     head,
     overwrite_removed,
     purges,
@@ -76,6 +79,19 @@ class RowBatch:
     def only(self, keep: NDArray[np.bool_]) -> RowBatch:
         """Some of the rows."""
         return replace(self, table=self.table.filter(pa.array(keep)), rows=self.rows[keep])
+
+
+def _order(groups: Sequence[RowBatch]) -> NDArray[np.int64]:
+    """The rows of all groups: positions follow the order in which the user gave them, whatever their columns."""
+    return np.sort(np.concatenate([group.rows for group in groups])) if groups else np.array([], np.int64)
+
+
+def _positions(group: RowBatch, order: NDArray[np.int64], after: int) -> NDArray[np.int64]:
+    return after + 1 + np.searchsorted(order, group.rows).astype(np.int64)
+
+
+def _places(order: NDArray[np.int64]) -> bytes:
+    return sha256(order.astype("<i8").tobytes()).digest()
 
 
 @dataclass(frozen=True)
@@ -127,7 +143,12 @@ class OfflineLog(LogChecks):
             return rows_after(connection, view, position)
 
     def append(
-        self, view: str, groups: Sequence[RowBatch], readings: Iterable[RowReading] = (), check: Check | None = None
+        self,
+        view: str,
+        groups: Sequence[RowBatch],
+        readings: Iterable[RowReading] = (),
+        check: Check | None = None,
+        request: Request | None = None,
     ) -> list[RowBatch]:
         """Add the rows of one write.
 
@@ -136,6 +157,7 @@ class OfflineLog(LogChecks):
             groups: its rows, by their columns.
             readings: how the view's versions find keys and times, to leave out what was purged.
             check: called within the transaction before anything is stored.
+            request: that the rows are of, which is done once.
 
         Returns:
             The batches with the rows that were kept; a purge hides the others.
@@ -143,17 +165,24 @@ class OfflineLog(LogChecks):
         Raises:
             StorageFull, StoreReadOnly, Unavailable: nothing was added.
             ClockError: the log's clock is more than an hour ahead of now; nothing was added.
+            Repeated, RequestInProgress, IdempotencyKeyReused: of the request; nothing was added.
         """
         with self._writing() as log:
             self._check_folder(log)
             if check is not None:
                 check(log.connection)
+            if request is not None:
+                check_new(log.connection, request, log.state.now)
             state = view_state(log.connection, view)
             log.clock = arrival = self._stamp(log.state, _earliest(state))
-            after = log.take(sum(group.table.num_rows for group in groups))
+            order = _order(groups)
+            after = log.take(len(order))
+            if request is not None:
+                done = Recorded(after, len(order), arrival, _places(order), 0, None)
+                record(log.connection, request, view, done, log.state.now)
             if state.purges:
                 groups = [self._without_purged(log, view, group, list(readings), state.purges) for group in groups]
-            appended = self._insert(log, view, groups, after, arrival)
+            appended = self._insert(log, view, groups, order, after, arrival)
             buffered = log.state.buffered + log.buffered
         if buffered > HEAD_ROWS:
             # the rows are safe in the write buffer; a folder that takes no files is reported by the next materialize
@@ -168,19 +197,48 @@ class OfflineLog(LogChecks):
         return group.only(~gone) if gone.any() else group
 
     def _insert(
-        self, log: LogTransaction, view: str, groups: Sequence[RowBatch], after: int, arrival: int
+        self,
+        log: LogTransaction,
+        view: str,
+        groups: Sequence[RowBatch],
+        order: NDArray[np.int64],
+        after: int,
+        arrival: int,
     ) -> list[RowBatch]:
-        # positions follow the order in which the user gave the rows, whatever their columns
-        order = np.sort(np.concatenate([group.rows for group in groups])) if groups else np.array([], np.int64)
         appended = []
         for group in groups:
-            positions = after + 1 + np.searchsorted(order, group.rows).astype(np.int64)
+            positions = _positions(group, order, after)
             if len(positions):
                 shape = log.known.shapes.number(log.connection, view, group.table.schema)
                 insert_rows(log.connection, view, shape, group.table, positions, arrival)
                 log.buffered += len(positions)
             appended.append(replace(group, table=stamped(group.table, positions, arrival)))
         return appended
+
+    @staticmethod
+    def appended_before(groups: Sequence[RowBatch], recorded: Recorded) -> list[RowBatch]:
+        """The batches as `append` gave them to the request that is repeated; none where they are not its rows."""
+        order = _order(groups)
+        if _places(order) != recorded.places:
+            return []
+        return [
+            replace(g, table=stamped(g.table, _positions(g, order, recorded.after), recorded.arrival)) for g in groups
+        ]
+
+    def take_over(self, request: Request, seen: Recorded) -> None:
+        """Go on with a request where whoever did it before stopped.
+
+        Raises:
+            RequestInProgress: somebody else has.
+        """
+        with self._writing() as log:
+            if not take_over(log.connection, request, seen, log.state.now):
+                raise in_progress()
+
+    def answer(self, request: Request, text: str | None) -> None:
+        """Note a request's report, as JSON; None: it failed after its rows were added."""
+        with self._writing() as log:
+            answer(log.connection, request, text)
 
     def delete(
         self,
@@ -191,6 +249,7 @@ class OfflineLog(LogChecks):
         purge: bool = False,
         names: Sequence[tuple[str, ...]] = (),
         check: Check | None = None,
+        request: Request | None = None,
     ) -> Deleted:
         """Add a tombstone for each key, with a position P of its own and D = the latest of the log's clock and `known`.
 
@@ -201,9 +260,11 @@ class OfflineLog(LogChecks):
             purge: keep digests instead of the keys.
             names: the join keys' other names, by which tombstones of them may be kept in clear.
             check: called within the transaction before anything is stored.
+            request: that the delete is of, which is done once.
 
         Raises:
             ClockError: the log's clock, or a D, is more than an hour ahead of now; nothing was added.
+            Repeated, RequestInProgress, IdempotencyKeyReused: of the request; nothing was added.
         """
         digests = self.digests(keys)
         earlier = self.digests.in_any_order(keys, names) if purge else set()
@@ -211,15 +272,31 @@ class OfflineLog(LogChecks):
             self._check_folder(log)
             if check is not None:
                 check(log.connection)
+            if request is not None:
+                check_new(log.connection, request, log.state.now)
             state = view_state(log.connection, view)
             now = self._stamp(log.state, _earliest(state))
             through = [max(now, at) for at in known]
             check_clock(max(through, default=now), log.state.now, self._engine, "what is to be deleted")
             after = log.take(len(digests))
+            if request is not None:
+                done = Recorded(after, len(digests), now, b"", 0, None)
+                record(log.connection, request, view, done, log.state.now)
             positions = range(after + 1, log.position + 1)
             tombstones = list(zip(positions, through, strict=True))
             self._insert_tombstones(log, view, None if purge else keys, digests, tombstones, after, now, earlier)
         return Deleted(tuple(through), tuple(positions))
+
+    def deleted_before(self, view: str, recorded: Recorded, *, purge: bool) -> Deleted:
+        """The tombstones that `delete` added for the request that is repeated; none where some are gone."""
+        table = purges if purge else deletes
+        mine = (table.c.view == view) & table.c.position.between(recorded.after + 1, recorded.after + recorded.count)
+        query = sa.select(table.c.position, sa.func.max(table.c.through)).where(mine).group_by(table.c.position)
+        with self._reading() as (connection, _, _):
+            found = sorted((int(position), int(through)) for position, through in connection.execute(query))
+        if len(found) != recorded.count:  # by now runs have done what is left to do
+            return Deleted((), ())
+        return Deleted(tuple(through for _, through in found), tuple(position for position, _ in found))
 
     def _insert_tombstones(
         self,

@@ -66,10 +66,18 @@ _FILES = (
     'CREATE INDEX log_left_out_view ON log_left_out ("view")',
 )
 
+_REQUESTS = (
+    "CREATE TABLE log_requests (owner VARCHAR(64) NOT NULL, request {bytes} NOT NULL, body {bytes} NOT NULL, "
+    '"view" VARCHAR(255) NOT NULL, after_position BIGINT NOT NULL, positions BIGINT NOT NULL, arrival BIGINT NOT NULL, '
+    "places {bytes} NOT NULL, until BIGINT NOT NULL, answer TEXT, noted_at BIGINT NOT NULL, "
+    "PRIMARY KEY (owner, request))",
+    "CREATE INDEX log_requests_noted ON log_requests (noted_at)",
+)
+
 MIGRATIONS = Migrations(
     "offline log in",
     "log_format",
     "UPDATE log_format SET version = :version",
-    (_FIRST, _FOLDER, _CLOCK, _FILES),
+    (_FIRST, _FOLDER, _CLOCK, _FILES, _REQUESTS),
 )
 """How many steps there are is also the version of what the tables' columns hold."""

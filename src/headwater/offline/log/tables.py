@@ -146,6 +146,24 @@ purges = sa.Table(
     sa.Index("log_purges_position", "view", "position"),
 )
 
+requests = sa.Table(
+    "log_requests",
+    metadata,
+    sa.Column("owner", sa.String(64), primary_key=True),
+    sa.Column("request", sa.LargeBinary, primary_key=True),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("view", sa.String(255), nullable=False),
+    sa.Column("after_position", sa.BigInteger, nullable=False),
+    sa.Column("positions", sa.BigInteger, nullable=False),
+    sa.Column("arrival", sa.BigInteger, nullable=False),
+    sa.Column("places", sa.LargeBinary, nullable=False),
+    sa.Column("until", sa.BigInteger, nullable=False),
+    sa.Column("answer", sa.Text),
+    sa.Column("noted_at", sa.BigInteger, nullable=False),
+    sa.Index("log_requests_noted", "noted_at"),
+)
+"""Writes and deletes with a key of their sender's, which are done once; by digests, kept for a day."""
+
 folders = sa.Table("log_folder", metadata, sa.Column("id", sa.String(36), primary_key=True))
 """The mark of the folder that holds the log's files; no row until a folder was marked."""
 
