@@ -144,7 +144,7 @@ def revoke(run: Run, name: Annotated[str, typer.Argument(metavar="NAME", help="I
 def rotate_sessions(run: Run) -> None:
     """Sign session tokens with a new secret.
 
-    Tokens signed with the one before still hold; older ones are refused, with a fresh token to go on with.
+    Tokens signed with the one before remain valid; older ones are refused, and the answer brings a fresh token.
     """
     with run.store() as store:
         store.context.session_secrets.rotate()
