@@ -9,7 +9,7 @@ from sqlglot import exp
 
 from headwater.offline.join.packing import Packing
 from headwater.offline.join.pit import Join, packed, reach
-from headwater.offline.join.relations import Tree, column, number, union_all
+from headwater.offline.join.relations import Tree, column, number, table_named, union_all
 
 
 def pick_asof(join: Join, packing: Packing, only: Tree | None = None) -> exp.Select:
@@ -45,7 +45,7 @@ def known_steps(join: Join, packing: Packing, picked: str | None) -> exp.Select:
     rows = exp.select(*[column(k, "r") for k in keys], known.as_("known"), packed(packing).as_("p"))
     rows = rows.from_(join.rows.narrow(join.lower, join.upper).subquery("r")).where(reach(join))
     if picked is not None:
-        late = exp.select(*[column(k) for k in keys]).distinct().from_(exp.to_table(picked)).where(_late(packing))
+        late = exp.select(*[column(k) for k in keys]).distinct().from_(table_named(picked)).where(_late(packing))
         rows = rows.join(late.subquery("l"), on=join.same_key("l", "r"), join_type="semi")
     # rows of one known_at are peers: of these only the greatest equals the maximum
     ordered = exp.Order(expressions=[exp.Ordered(this=column("known"))])
@@ -62,7 +62,7 @@ def pick_stepped(join: Join, packing: Packing, steps: str, only: Tree | None = N
     found = exp.select(*[column(n, "s") for n in names], column("p", "r").as_("best"))
     found = found.from_(join.spine_rows(only).subquery("s"))
     return _unpacked(
-        join, packing, found.join(exp.to_table(steps).as_("r"), on=on, join_type="asof").subquery("f"), None
+        join, packing, found.join(table_named(steps).as_("r"), on=on, join_type="asof").subquery("f"), None
     )
 
 
@@ -73,7 +73,7 @@ def _late(packing: Packing) -> Tree:
 
 def late_count(packing: Packing, picked: str) -> exp.Select:
     """How many picked rows were not yet known."""
-    return exp.select(exp.Count(this=exp.Star())).from_(exp.to_table(picked)).where(_late(packing))
+    return exp.select(exp.Count(this=exp.Star())).from_(table_named(picked)).where(_late(packing))
 
 
 def pick_repaired(join: Join, packing: Packing, picked: str, steps: str | None) -> exp.Query:
@@ -81,14 +81,14 @@ def pick_repaired(join: Join, packing: Packing, picked: str, steps: str | None) 
     names = ["rn", "t", *join.rows.key_names]
     queries = [
         _unpacked(
-            join, packing, exp.to_table(picked), None if steps is None else exp.Not(this=exp.paren(_late(packing)))
+            join, packing, table_named(picked), None if steps is None else exp.Not(this=exp.paren(_late(packing)))
         )
     ]
     if steps is not None:
-        late = exp.select(*[column(n) for n in names]).from_(exp.to_table(picked)).where(_late(packing))
+        late = exp.select(*[column(n) for n in names]).from_(table_named(picked)).where(_late(packing))
         on = exp.and_(join.same_key("s", "r"), column("t", "s") >= column("known", "r"))
         fixed = exp.select(*[column(n, "s") for n in names], column("p", "r").as_("best")).from_(late.subquery("s"))
-        fixed = fixed.join(exp.to_table(steps).as_("r"), on=on, join_type="asof")
+        fixed = fixed.join(table_named(steps).as_("r"), on=on, join_type="asof")
         queries.append(_unpacked(join, packing, fixed.subquery("f"), None))
     return union_all(queries)
 

@@ -16,7 +16,7 @@ from headwater.errors import EntityKeyError
 from headwater.offline.base import ChangeCounts, ChangesRequest, ViewInput
 from headwater.offline.join import ties
 from headwater.offline.join.packing import Packing
-from headwater.offline.join.relations import Tree, ViewRelations, column, is_not_null, key_form, number
+from headwater.offline.join.relations import Tree, ViewRelations, column, is_not_null, key_form, number, table_named
 from headwater.offline.join.workspace import Workspace, created
 from headwater.planning.resolve import ResolvedView
 from headwater.planning.tables import match_key
@@ -111,7 +111,7 @@ class _Window:
         select = exp.select(*columns, copy=False).from_(rows.subquery("r", copy=False), copy=False)
         if self.wanted is not None:
             same = [column(k, "w").eq(column(k, "r")) for k in self.one_of]
-            select = select.join(exp.to_table(self.wanted).as_("w"), on=exp.and_(*same), join_type="semi", copy=False)
+            select = select.join(table_named(self.wanted).as_("w"), on=exp.and_(*same), join_type="semi", copy=False)
         return select
 
 
@@ -170,7 +170,7 @@ def _newest(space: Workspace, window: _Window, packing: Packing) -> str:
     keys = [column(k, "r") for k in window.one_of]
     conditions = [window.taken(), window.ended()]
     if window.rows.hidden is not None:
-        gone = exp.select(number(1)).from_(exp.to_table(window.rows.hidden).as_("h"))
+        gone = exp.select(number(1)).from_(table_named(window.rows.hidden).as_("h"))
         conditions.append(exp.Not(this=exp.Exists(this=gone.where(window.rows.same_row("h", "r")))))
     if packing.fits and space.powers.packed is not None:
         packed = packing.pack(column("event", "r"), column("created", "r"), column("ordinal", "r"))
@@ -214,7 +214,7 @@ def _settled(space: Workspace, window: _Window, newest: str, features: list[Feat
         return newest, 0
     space.create("heads", ties.newest_heads(newest, window.rows, window.lower, window.upper))
     heads = space.table("heads")
-    if not space.rows(exp.select(exp.Count(this=exp.Star())).from_(exp.to_table(heads)))[0][0]:
+    if not space.rows(exp.select(exp.Count(this=exp.Star())).from_(table_named(heads)))[0][0]:
         return newest, 0
     winners = ties.decide(space, "0", window.rows, heads, features, window.lower, window.upper)
     undecided = int(space.rows(ties.by_features(newest, winners, window.rows))[0][0])
@@ -237,7 +237,7 @@ def _answer(window: _Window, newest: str, features: list[Feature]) -> exp.Select
             *[column(k, "w") for k in window.rows.key_names],
             *[column(f"f{i}", "w") for i in range(len(names))],
         )
-        .from_(exp.to_table(newest).as_("r"))
+        .from_(table_named(newest).as_("r"))
         .join(wide, on=exp.and_(*same))
         # a store that keeps its keys in order then fills each page once
         .order_by(*[column(k, "w") for k in window.rows.key_names])

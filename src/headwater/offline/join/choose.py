@@ -12,7 +12,7 @@ from headwater.definitions.feature import Feature
 from headwater.offline.join import missing, ties
 from headwater.offline.join.pick import pick
 from headwater.offline.join.pit import Join
-from headwater.offline.join.relations import column, union_all
+from headwater.offline.join.relations import BIGINT, TINYINT, column, table_named, union_all
 from headwater.offline.join.workspace import Workspace, created
 
 
@@ -63,7 +63,7 @@ def choose(space: Workspace, label: str, join: Join, spine_rows: int, features: 
     if why is None:
         return Chosen(settled, None, counts)
     of = {missing.NOT_FOUND: "no_row", missing.EXPIRED: "expired", missing.NOT_KNOWN: "not_known"}
-    grouped = exp.select(column("why"), exp.Count(this=exp.Star())).from_(exp.to_table(why)).group_by(column("why"))
+    grouped = exp.select(column("why"), exp.Count(this=exp.Star())).from_(table_named(why)).group_by(column("why"))
     for code, count in space.rows(grouped):
         counts[of[int(code)]] = int(count)
     return Chosen(settled, why, counts)
@@ -75,8 +75,8 @@ def _matches(join: Join, picked: str) -> exp.Select:
     tied = exp.CountIf(this=ties.is_tied(join.rows))
     return (
         exp.select(exp.Count(this=exp.Star()), exp.Sum(this=same), tied)
-        .from_(exp.to_table(picked).as_("p"))
-        .join(exp.to_table(join.spine).as_("s"), on=column("rn", "p").eq(column("rn", "s")))
+        .from_(table_named(picked).as_("p"))
+        .join(table_named(join.spine).as_("s"), on=column("rn", "p").eq(column("rn", "s")))
     )
 
 
@@ -99,7 +99,7 @@ def _explain(space: Workspace, label: str, join: Join, picked: str, pairs: float
         return created(space, f"why_{label}", by_key(join, missed))
     names = tuple(join.rows.key_names)
     deleted = join.deleted(names)
-    rows = exp.select(exp.Star()).from_(exp.to_table(missed))
+    rows = exp.select(exp.Star()).from_(table_named(missed))
     marked = created(space, f"missed_deleted_{label}", rows.where(deleted))
     others = created(space, f"missed_others_{label}", rows.where(exp.Not(this=deleted.copy())))
     return created(space, f"why_{label}", union_all([missing.by_pairs(join, marked), by_key(join, others)]))
@@ -121,12 +121,12 @@ def answer(join: Join, chosen: Chosen, features: Sequence[str]) -> exp.Query:
     """
     values = [column(f"f{i}", "w") for i in range(len(features))]
     query: exp.Query = (
-        exp.select(column("rn", "c"), column("event", "c"), exp.cast(exp.Null(), "tinyint").as_("why"), *values)
-        .from_(exp.to_table(chosen.matched).as_("c"))
+        exp.select(column("rn", "c"), column("event", "c"), exp.cast(exp.Null(), TINYINT).as_("why"), *values)
+        .from_(table_named(chosen.matched).as_("c"))
         .join(join.rows.wide(features).subquery("w"), on=join.rows.same_row("c", "w"))
     )
     if chosen.missed is not None:
         nothing = [exp.Null().as_(f"f{i}") for i in range(len(features))]
-        lost = exp.select(column("rn"), exp.cast(exp.Null(), "bigint").as_("event"), column("why"), *nothing)
-        query = exp.union(query, lost.from_(exp.to_table(chosen.missed)), distinct=False)
+        lost = exp.select(column("rn"), exp.cast(exp.Null(), BIGINT).as_("event"), column("why"), *nothing)
+        query = exp.union(query, lost.from_(table_named(chosen.missed)), distinct=False)
     return exp.select(exp.Star()).from_(query.subquery("a")).order_by(column("rn"))

@@ -24,7 +24,7 @@ from headwater.offline.join.choose import answer, answer_schema, choose
 from headwater.offline.join.columns import ViewColumns, view_columns
 from headwater.offline.join.pit import Join
 from headwater.offline.join.placed_spine import PlacedSpine
-from headwater.offline.join.relations import ViewRelations, column, key_form, number
+from headwater.offline.join.relations import BIGINT, ViewRelations, column, key_form, number, table_named
 from headwater.offline.join.spine import Seen, Spine, one_batch, open_spine
 from headwater.offline.join.workspace import CANCELLED, Workspace
 from headwater.planning.files import FileIdentity, moved_files
@@ -307,9 +307,9 @@ class PointInTimeRun:
         row = exp.Sub(this=exp.Window(this=exp.RowNumber()), expression=number(1))
         space.create(
             "spine",
-            exp.select(row.as_("rn"), exp.cast(number(at), "bigint").as_("t"), *keys).from_(found.subquery("e")),
+            exp.select(row.as_("rn"), exp.cast(number(at), BIGINT).as_("t"), *keys).from_(found.subquery("e")),
         )
-        count = space.rows(exp.select(exp.Count(this=exp.Star())).from_(exp.to_table(space.table("spine"))))[0][0]
+        count = space.rows(exp.select(exp.Count(this=exp.Star())).from_(table_named(space.table("spine"))))[0][0]
         seen.add(int(count), at, at)
 
     def _spine_batches(self, space: Workspace, rows: int, seen: Seen) -> Iterator[pa.RecordBatch]:
@@ -319,7 +319,7 @@ class PointInTimeRun:
         names = [f"c{i}" for i in range(len(self._keys))]
         query = (
             exp.select(column("rn"), *[column(n) for n in names])
-            .from_(exp.to_table(space.table("spine")))
+            .from_(table_named(space.table("spine")))
             .order_by(column("rn"))
         )
         keys = [(n, key_form(dtype)) for n, dtype in zip(names, self._keys.values(), strict=True)]

@@ -11,7 +11,7 @@ from sqlglot import exp
 from headwater.errors import SourceError
 from headwater.offline.index.file import IndexDamaged, IndexReader
 from headwater.offline.join.pit import Join
-from headwater.offline.join.relations import column, union_all
+from headwater.offline.join.relations import column, table_named, union_all
 from headwater.offline.join.workspace import Workspace, created
 
 _BUILT = 262_144
@@ -81,7 +81,7 @@ def _picked(space: Workspace, label: str, join: Join, index: IndexReader, spine_
     space.load(keys, index.key_schema, index.keys())
     query = exp.select(column("rn", "s"), column("t", "s"), *[column(n, "r") for n in ("first", "steps", "rows")])
     query = query.from_(join.spine_rows().subquery("s"))
-    query = query.join(exp.to_table(space.table(keys)).as_("r"), on=join.same_key()).order_by(column("first"))
+    query = query.join(table_named(space.table(keys)).as_("r"), on=join.same_key()).order_by(column("first"))
     tables: list[str] = []
     rows = 0
     for batch in space.stream(query, _FOUND, _LOOKED_UP):
@@ -105,7 +105,7 @@ def _picked(space: Workspace, label: str, join: Join, index: IndexReader, spine_
     density = rows / max(1, spine_rows)
     if len(tables) == 1:
         return tables[0], density
-    parts = [exp.select(exp.Star()).from_(exp.to_table(table)) for table in tables]
+    parts = [exp.select(exp.Star()).from_(table_named(table)) for table in tables]
     table = created(space, f"picked_{label}", union_all(parts))
     space.drop(*tables)
     return table, density

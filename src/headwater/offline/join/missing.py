@@ -6,7 +6,17 @@ from sqlglot import exp
 
 from headwater.offline.join.packing import Packing
 from headwater.offline.join.pit import Join, greatest, packed
-from headwater.offline.join.relations import Tree, big, column, is_not_null, number, union_all
+from headwater.offline.join.relations import (
+    BIGINT,
+    TINYINT,
+    Tree,
+    big,
+    column,
+    is_not_null,
+    number,
+    table_named,
+    union_all,
+)
 from headwater.offline.join.running import so_far
 from headwater.types import STATUSES, Status
 
@@ -21,15 +31,15 @@ def missed(join: Join, picked: str) -> exp.Select:
     keys = [column(name, "s").as_(f"k{i}") for i, name in enumerate(join.keys)] or [big(0).as_("k0")]
     return (
         exp.select(column("rn", "s"), column("t", "s"), *keys)
-        .from_(exp.to_table(join.spine).as_("s"))
-        .join(exp.to_table(picked).as_("p"), on=column("rn", "s").eq(column("rn", "p")), join_type="anti")
+        .from_(table_named(join.spine).as_("s"))
+        .join(table_named(picked).as_("p"), on=column("rn", "s").eq(column("rn", "p")), join_type="anti")
     )
 
 
 def _code(in_time: Tree, known: Tree, there: Tree) -> Tree:
     """A row within the ttl (not yet known, or it had matched), else a known one (expired), else any at all."""
     case = exp.Case().when(in_time, number(NOT_KNOWN)).when(known, number(EXPIRED)).when(there, number(NOT_KNOWN))
-    return exp.cast(case.else_(number(NOT_FOUND)), "tinyint")
+    return exp.cast(case.else_(number(NOT_FOUND)), TINYINT)
 
 
 def _reason(join: Join) -> Tree:
@@ -57,7 +67,7 @@ def by_pairs(join: Join, table: str) -> exp.Select:
     reason = exp.Case().when(there, number(0)).else_(_reason(join))
     strongest = (
         exp.select(column("rn", "s"), exp.Max(this=reason).as_("reason"))
-        .from_(exp.to_table(table).as_("s"))
+        .from_(table_named(table).as_("s"))
         .join(join.rows.visible().subquery("r"), on=_seen(join), join_type="left")
         .group_by(column("rn", "s"))
     )
@@ -71,13 +81,13 @@ def by_running(join: Join, table: str) -> exp.Select:
     known_at is reached. Deletes are not looked at.
     """
     keys = join.rows.key_names
-    nothing = exp.cast(exp.Null(), "bigint")
+    nothing = exp.cast(exp.Null(), BIGINT)
     rows = exp.select(*[column(k, "r") for k in keys], column("event", "r").as_("at"), number(0).as_("side"))
     rows = rows.select(column("event", "r"), _known_at(join).as_("known"), nothing.as_("rn"))
     lost = exp.select(*[column(k, "m") for k in keys], column("t", "m").as_("at"), number(1).as_("side"))
     lost = lost.select(nothing.as_("event"), nothing.copy().as_("known"), column("rn", "m"))
     both = union_all(
-        [rows.from_(_rows_of(join, table).subquery("r")), lost.from_(exp.to_table(table).as_("m"))]
+        [rows.from_(_rows_of(join, table).subquery("r")), lost.from_(table_named(table).as_("m"))]
     ).subquery("u")
     of_key = [column(k, "u") for k in keys]
     last = so_far(exp.Max(this=column("event", "u")), of_key)
@@ -106,7 +116,7 @@ def looked_at(join: Join, packing: Packing) -> exp.Select:
 def picked_in(looked: str) -> exp.Select:
     """`picked` from a table of `looked_at`."""
     names = ("rn", "ordinal", "event", "tied")
-    return exp.select(*[column(n) for n in names]).from_(exp.to_table(looked)).where(is_not_null(column("ordinal")))
+    return exp.select(*[column(n) for n in names]).from_(table_named(looked)).where(is_not_null(column("ordinal")))
 
 
 def lost_in(join: Join, rest: str, looked: str) -> exp.Query:
@@ -119,15 +129,15 @@ def lost_in(join: Join, rest: str, looked: str) -> exp.Query:
     """
     lost = (
         exp.select(column("rn", "s"), _of_reason(column("reason", "l")).as_("why"))
-        .from_(exp.to_table(rest).as_("s"))
-        .join(exp.to_table(looked).as_("l"), on=column("rn", "s").eq(column("rn", "l")), join_type="left")
+        .from_(table_named(rest).as_("s"))
+        .join(table_named(looked).as_("l"), on=column("rn", "s").eq(column("rn", "l")), join_type="left")
         .where(exp.Is(this=column("ordinal", "l"), expression=exp.Null()))
     )
     if not join.keys:
         return lost
     keyless = exp.or_(*[exp.Is(this=column(name), expression=exp.Null()) for name in join.keys])
-    nothing = exp.cast(number(NOT_FOUND), "tinyint").as_("why")
-    return union_all([lost, exp.select(column("rn"), nothing).from_(exp.to_table(join.spine)).where(keyless)])
+    nothing = exp.cast(number(NOT_FOUND), TINYINT).as_("why")
+    return union_all([lost, exp.select(column("rn"), nothing).from_(table_named(join.spine)).where(keyless)])
 
 
 def _known_at(join: Join) -> Tree:
@@ -148,7 +158,7 @@ def by_key(join: Join, table: str) -> exp.Select:
     least = least.from_(_rows_of(join, table).subquery("r")).group_by(*[k.copy() for k in keys])
     t = column("t", "s")
     reached, there = column("known", "l") <= t, exp.Not(this=exp.Is(this=column("known", "l"), expression=exp.Null()))
-    select = exp.select(column("rn", "s")).from_(exp.to_table(table).as_("s"))
+    select = exp.select(column("rn", "s")).from_(table_named(table).as_("s"))
     select = select.join(least.subquery("l"), on=join.same_key("s", "l"), join_type="left")
     if join.lag == 0:
         return select.select(_code(exp.false(), reached, there).as_("why"))
@@ -163,6 +173,6 @@ def by_key(join: Join, table: str) -> exp.Select:
 def _rows_of(join: Join, table: str) -> exp.Select:
     """The rows of the keys that missed."""
     names = [*join.rows.key_names, "event", "created"]
-    missed_keys = exp.to_table(table).as_("m")
+    missed_keys = table_named(table).as_("m")
     rows = exp.select(*[column(n, "a") for n in names]).from_(join.rows.narrow().subquery("a"))
     return rows.join(missed_keys, on=join.same_key("a", "m"), join_type="semi")

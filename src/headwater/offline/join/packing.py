@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 
-from headwater.offline.join.relations import Tree, big, number
+from headwater.offline.join.relations import BIGINT, INT128, Tree, big, number
 
 PACKED_BITS = 126
 
@@ -58,16 +58,16 @@ class Packing:
         within = exp.Least(this=t, expressions=[big(self.event_max)])
         below = self.created_bits + self.ordinal_bits
         return _or(
-            _shift(_offset(within, self.event_min, self.event_max), below), exp.cast(number((1 << below) - 1), "int128")
+            _shift(_offset(within, self.event_min, self.event_max), below), exp.cast(number((1 << below) - 1), INT128)
         )
 
     def inverted(self, packed: Tree) -> Tree:
         """The packed number with its ordinal turned round, so that the greatest has the least ordinal."""
-        return exp.BitwiseXor(this=packed, expression=exp.cast(number(self._mask), "int128"))
+        return exp.BitwiseXor(this=packed, expression=exp.cast(number(self._mask), INT128))
 
     def ordinal(self, packed: Tree) -> Tree:
         """The ordinal in a packed number."""
-        return exp.cast(exp.BitwiseAnd(this=packed, expression=exp.cast(number(self._mask), "int128")), "bigint")
+        return exp.cast(exp.BitwiseAnd(this=packed, expression=exp.cast(number(self._mask), INT128)), BIGINT)
 
     def event(self, packed: Tree) -> Tree:
         """The event time in a packed number."""
@@ -78,7 +78,7 @@ class Packing:
         """The created time in a packed number."""
         if not self.created_bits:
             return self.event(packed) + number(self.lag)
-        mask = exp.cast(number((1 << self.created_bits) - 1), "int128")
+        mask = exp.cast(number((1 << self.created_bits) - 1), INT128)
         field = exp.paren(exp.BitwiseRightShift(this=packed, expression=number(self.ordinal_bits)))
         return _absolute(exp.paren(exp.BitwiseAnd(this=field, expression=mask)), self.created_min)
 
@@ -91,11 +91,11 @@ def _offset(value: Tree, least: int, greatest: int) -> Tree:
 
 
 def _absolute(offset: Tree, least: int) -> Tree:
-    return exp.cast(offset + _wide(big(least)), "bigint")
+    return exp.cast(offset + _wide(big(least)), BIGINT)
 
 
 def _wide(value: Tree) -> Tree:
-    return exp.cast(value, "int128")
+    return exp.cast(value, INT128)
 
 
 def _shift(value: Tree, bits: int) -> Tree:

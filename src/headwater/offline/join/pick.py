@@ -10,7 +10,7 @@ from headwater.offline.join import asof, missing, pit, running, ties, windows
 from headwater.offline.join.indexed import pick_indexed
 from headwater.offline.join.packing import Packing
 from headwater.offline.join.pit import Join
-from headwater.offline.join.relations import union_all
+from headwater.offline.join.relations import table_named, union_all
 from headwater.offline.join.workspace import PackedLimits, Workspace, created
 
 _SAMPLED = 100_000
@@ -67,7 +67,7 @@ def pick(space: Workspace, label: str, join: Join, spine_rows: int) -> Picked:
     tables, why = _pick_many(space, label, join, packing, sample, density, limits)
     if len(tables) == 1:
         return Picked(tables[0], density, why)
-    parts = [exp.select(exp.Star()).from_(exp.to_table(table)) for table in tables]
+    parts = [exp.select(exp.Star()).from_(table_named(table)) for table in tables]
     table = created(space, name, union_all(parts))
     space.drop(*tables, sample.table)
     return Picked(table, density, why)
@@ -123,7 +123,7 @@ def _pick_many(
         tables.append(created(space, f"window_{turn}_{label}", windows.pick_windowed(join, packing, width)))
         rest = created(space, f"rest_{turn}_{label}", windows.remaining(join, tables[-1]))
         join = replace(join, spine=rest)
-        if not space.rows(exp.select(exp.Count(this=exp.Star())).from_(exp.to_table(rest)))[0][0]:
+        if not space.rows(exp.select(exp.Count(this=exp.Star())).from_(table_named(rest)))[0][0]:
             return tables, None
         if sample.pairs(join) <= limits.looks:
             looked = created(space, f"looked_{label}", missing.looked_at(join, packing))

@@ -13,7 +13,16 @@ from dataclasses import dataclass
 from sqlglot import exp
 
 from headwater.offline.join.packing import Packing
-from headwater.offline.join.relations import Tree, ViewRelations, big, column, is_not_null, number, union_all
+from headwater.offline.join.relations import (
+    Tree,
+    ViewRelations,
+    big,
+    column,
+    is_not_null,
+    number,
+    table_named,
+    union_all,
+)
 
 
 @dataclass(frozen=True)
@@ -58,7 +67,7 @@ class Join:
     def spine_rows(self, extra: Tree | None = None) -> exp.Select:
         """Rn, t and the keys, of spine rows with all keys."""
         keys = [column(name).as_(f"k{i}") for i, name in enumerate(self.keys)] or [big(0).as_("k0")]
-        select = exp.select(column("rn"), column("t"), *keys).from_(exp.to_table(self.spine))
+        select = exp.select(column("rn"), column("t"), *keys).from_(table_named(self.spine))
         select = select.where(*[is_not_null(column(name)) for name in self.keys])
         return select if extra is None else select.where(extra)
 
@@ -66,7 +75,7 @@ class Join:
         """The condition that a key, in the columns named, has a delete mark."""
         assert self.rows.deletes is not None
         same = [column(k, "d").eq(column(name)) for k, name in zip(self.rows.key_names, names, strict=False)]
-        marks = exp.select(number(1)).from_(exp.to_table(self.rows.deletes).as_("d"))
+        marks = exp.select(number(1)).from_(table_named(self.rows.deletes).as_("d"))
         return exp.Exists(this=marks.where(*same) if same else marks)
 
     def same_key(self, left: str = "s", right: str = "r") -> Tree:
@@ -213,7 +222,7 @@ def hidden_rows(rows: ViewRelations, deletes: str) -> exp.Select:
     return (
         exp.select(*names, exp.Min(this=column("through", "d")).as_("until"))
         .from_(rows.narrow().subquery("r"))
-        .join(exp.to_table(deletes).as_("d"), on=exp.and_(*same, hides))
+        .join(table_named(deletes).as_("d"), on=exp.and_(*same, hides))
         .group_by(*[name.copy() for name in names])
     )
 

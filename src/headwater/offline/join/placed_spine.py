@@ -10,7 +10,7 @@ from sqlglot import exp
 from headwater.clock import FIRST_MICROS, LAST_MICROS, YEARS
 from headwater.errors import SourceError, SpineError
 from headwater.offline.fitting import Columns
-from headwater.offline.join.relations import EngineTable, Tree, column, number
+from headwater.offline.join.relations import BIGINT, EngineTable, Tree, column, number, table_named
 from headwater.offline.join.spine import Seen, Spine
 from headwater.offline.join.workspace import Workspace
 from headwater.offline.words import Words
@@ -69,7 +69,7 @@ class PlacedSpine(Spine):
         t = column("t")
         absent = exp.Is(this=t, expression=exp.Null())
         whole = exp.select(exp.Count(this=exp.Star()), exp.Min(this=t), exp.Max(this=t), exp.CountIf(this=absent))
-        rows, first, last, nulls = space.rows(whole.from_(exp.to_table(space.table("spine"))))[0]
+        rows, first, last, nulls = space.rows(whole.from_(table_named(space.table("spine"))))[0]
         if nulls:
             raise SpineError(f"spine column {self.timestamp_column!r} has no timestamp (NULL) in {int(nulls):,} rows")
         if rows:
@@ -80,7 +80,7 @@ class PlacedSpine(Spine):
     def columns(self, space: Workspace, rows: int, seen: Seen) -> Iterator[pa.RecordBatch]:
         names = [f"s{i}" for i in range(len(self.schema))]
         schema = pa.schema([("rn", pa.int64()), *zip(names, self.schema.types, strict=True)])
-        query = exp.select(*[column(n) for n in schema.names]).from_(exp.to_table(space.table("spine")))
+        query = exp.select(*[column(n) for n in schema.names]).from_(table_named(space.table("spine")))
         for batch in space.stream(query.order_by(column("rn")), schema, rows):
             yield pa.RecordBatch.from_arrays(batch.columns[1:], schema=self.schema)
 
@@ -95,7 +95,7 @@ class PlacedSpine(Spine):
                 assert self.timestamp_column is not None
                 t = self._columns.time(self.timestamp_column, up=False)
             else:
-                t = exp.cast(number(self.at), "bigint")
+                t = exp.cast(number(self.at), BIGINT)
             keys = {f"c{i}": self._columns.key(name, dtype) for i, (name, dtype) in enumerate(self.keys.items())}
         except SourceError as bad:
             raise SpineError(str(bad)) from bad

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 else:
     Tree = exp.Expression  # sqlglot before 27 has no wider name
 
+BIGINT, INT128, TINYINT, DOUBLE = (
+    getattr(exp.DataType.Type, name) for name in ("BIGINT", "INT128", "TINYINT", "DOUBLE")
+)
+"""Types of casts; SQLGlot would parse their names each time."""
+
 
 class EventRange(Protocol):
     """A filter on a relation's own event column: an engine reads only the row groups and partitions that it reaches."""
@@ -270,6 +275,11 @@ def column(name: str, table: str | None = None) -> exp.Column:
     return exp.column(exp.to_identifier(name, quoted=True), table=table)
 
 
+def table_named(name: str) -> exp.Table:
+    """A table by its name; a plain one need not be parsed."""
+    return exp.Table(this=exp.to_identifier(name)) if name.isidentifier() else exp.to_table(name)
+
+
 def number(value: int) -> Tree:
     """An integer literal."""
     return exp.convert(value)
@@ -278,8 +288,8 @@ def number(value: int) -> Tree:
 def big(value: int) -> Tree:
     """An integer literal of 64 bits; the least one has no literal of its own."""
     if value == MIN_MICROS:
-        return exp.cast(exp.Literal.string(str(value)), "bigint")
-    return exp.cast(number(value), "bigint")
+        return exp.cast(exp.Literal.string(str(value)), BIGINT)
+    return exp.cast(number(value), BIGINT)
 
 
 def ascending(values: Sequence[Tree]) -> exp.Order:

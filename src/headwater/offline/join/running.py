@@ -10,7 +10,7 @@ from __future__ import annotations
 from sqlglot import exp
 
 from headwater.offline.join.pit import Join, candidates, reach
-from headwater.offline.join.relations import Tree, ascending, big, column, number, union_all
+from headwater.offline.join.relations import BIGINT, Tree, ascending, big, column, number, table_named, union_all
 
 _ORDER = ("event", "created", "ordinal")
 
@@ -56,12 +56,12 @@ def pick_running(join: Join, ordered: str, only: Tree | None = None) -> exp.Sele
     keys = join.rows.key_names
     lag = join.lag or 0
     rows = exp.select(*[column(k, "o") for k in keys], column("known", "o").as_("at"), number(0).as_("side"))
-    rows = rows.select(column("place", "o"), exp.cast(exp.Null(), "bigint").as_("rn"))
+    rows = rows.select(column("place", "o"), exp.cast(exp.Null(), BIGINT).as_("rn"))
     reached = column("t", "a") - number(lag) if lag else column("t", "a")
     spine = exp.select(*[column(k, "a") for k in keys], reached.as_("at"), number(1).as_("side"))
-    spine = spine.select(exp.cast(exp.Null(), "bigint").as_("place"), column("rn", "a"))
+    spine = spine.select(exp.cast(exp.Null(), BIGINT).as_("place"), column("rn", "a"))
     both = union_all(
-        [rows.from_(exp.to_table(ordered).as_("o")), spine.from_(join.spine_rows(only).subquery("a"))]
+        [rows.from_(table_named(ordered).as_("o")), spine.from_(join.spine_rows(only).subquery("a"))]
     ).subquery("u")
     best = so_far(exp.Max(this=column("place", "u")), [column(k, "u") for k in keys])
     placed = exp.select(column("rn", "u"), column("at", "u"), *[column(k, "u") for k in keys], best.as_("best"))
@@ -69,7 +69,7 @@ def pick_running(join: Join, ordered: str, only: Tree | None = None) -> exp.Sele
         exp.select(column("rn", "w"), *[column(name, "o") for name in (*join.rows.row_names, "event", "tied")])
         .from_(placed.from_(both).subquery("w"))
         .join(
-            exp.to_table(ordered).as_("o"),
+            table_named(ordered).as_("o"),
             on=exp.and_(join.same_key("w", "o"), column("best", "w").eq(column("place", "o"))),
         )
         .where(exp.Not(this=exp.Is(this=column("rn", "w"), expression=exp.Null())))

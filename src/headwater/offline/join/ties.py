@@ -10,7 +10,7 @@ import pyarrow as pa
 from sqlglot import exp
 
 from headwater.definitions.feature import Feature
-from headwater.offline.join.relations import Tree, ViewRelations, column, is_not_null, number
+from headwater.offline.join.relations import Tree, ViewRelations, column, is_not_null, number, table_named
 from headwater.offline.join.workspace import Workspace, copied, created
 from headwater.types import DType
 
@@ -29,7 +29,7 @@ def heads(picked: str, spine: exp.Select, rows: ViewRelations) -> exp.Select:
     return (
         exp.select(*columns, column("ordinal", "p"))
         .distinct()
-        .from_(exp.to_table(picked).as_("p"))
+        .from_(table_named(picked).as_("p"))
         .join(spine.subquery("s"), on=column("rn", "p").eq(column("rn", "s")))
         .where(is_tied(rows))
     )
@@ -45,7 +45,7 @@ def is_tied(rows: ViewRelations) -> Tree:
 def newest_heads(newest: str, rows: ViewRelations, lower: int | None = None, upper: int | None = None) -> exp.Select:
     """The same of a table of (the names of a row, tie) without times; see `members` for the bounds."""
     names = [*rows.key_names, "event", "created", "ordinal"]
-    ties = exp.select(*[column(n) for n in rows.row_names]).from_(exp.to_table(newest))
+    ties = exp.select(*[column(n) for n in rows.row_names]).from_(table_named(newest))
     ties = ties.where(column("tie"), column("ordinal") < number(rows.source_size))
     return (
         exp.select(*[column(n, "n") for n in names])
@@ -58,7 +58,7 @@ def equal_rows(picked: str, rows: ViewRelations) -> exp.Select:
     """The picked ordinals beside which an equal source row stands, looked up by key and times."""
     keys = rows.key_names
     heads = (
-        exp.select(*[column(n) for n in (*keys, "event", "created", "ordinal")]).distinct().from_(exp.to_table(picked))
+        exp.select(*[column(n) for n in (*keys, "event", "created", "ordinal")]).distinct().from_(table_named(picked))
     )
     heads = heads.where(column("ordinal") < number(rows.source_size))
     on = _same(keys, "h", "r")
@@ -75,8 +75,8 @@ def marked(picked: str, equal: str) -> exp.Select:
     tied = exp.Case().when(is_not_null(column("ordinal", "x")), column("created", "p"))
     return (
         exp.select(column("rn", "p"), column("ordinal", "p"), column("event", "p"), tied.as_("tied"))
-        .from_(exp.to_table(picked).as_("p"))
-        .join(exp.to_table(equal).as_("x"), on=column("ordinal", "p").eq(column("ordinal", "x")), join_type="left")
+        .from_(table_named(picked).as_("p"))
+        .join(table_named(equal).as_("x"), on=column("ordinal", "p").eq(column("ordinal", "x")), join_type="left")
     )
 
 
@@ -105,7 +105,7 @@ def members(
     within = [column(n, "r") for n in rows.row_names[:-1]]
     return (
         exp.select(*within, column("ordinal", "h").as_("head"), column("ordinal", "r").as_("ordinal"), *values)
-        .from_(exp.to_table(heads).as_("h"))
+        .from_(table_named(heads).as_("h"))
         .join(
             rows.narrow(lower, upper, features=names, event_id=rows.event_id).subquery("r"),
             on=_same(rows.key_names, "h", "r"),
@@ -168,7 +168,7 @@ def ranked(members: str, rows: ViewRelations, features: Sequence[Feature]) -> ex
     names = [f"e{i}" for i in range(len(ids))] + [f"v{i}" for i in range(len(values))]
     keys = [key.as_(name, quoted=True) for key, name in zip([*ids, *values], names, strict=True)]
     every = exp.select(*[n.copy() for n in within], column("ordinal", "m"), place.as_("place"), *keys)
-    return every.from_(exp.to_table(members).as_("m"))
+    return every.from_(table_named(members).as_("m"))
 
 
 def winners(ranked: str, rows: ViewRelations, features: Sequence[Feature]) -> exp.Select:
@@ -189,8 +189,8 @@ def winners(ranked: str, rows: ViewRelations, features: Sequence[Feature]) -> ex
     decided = exp.Max(this=exp.Case().when(exp.and_(there, *same, exp.or_(*other)), number(1)).else_(number(0)))
     return (
         exp.select(*[column(n, "a") for n in within], column("ordinal", "a").as_("winner"), decided.as_("by_features"))
-        .from_(exp.to_table(ranked).as_("a"))
-        .join(exp.to_table(ranked).as_("b"), on=exp.and_(*[column(n, "a").eq(column(n, "b")) for n in within]))
+        .from_(table_named(ranked).as_("a"))
+        .join(table_named(ranked).as_("b"), on=exp.and_(*[column(n, "a").eq(column(n, "b")) for n in within]))
         .where(column("place", "a").eq(number(1)))
         .group_by(*[column(n, "a") for n in within], column("ordinal", "a"))
     )
@@ -206,8 +206,8 @@ def by_features(picked: str, winners: str, rows: ViewRelations) -> exp.Select:
     """How many of the picked rows only the features decided."""
     return (
         exp.select(exp.Count(this=exp.Star()))
-        .from_(exp.to_table(picked).as_("p"))
-        .join(exp.to_table(winners).as_("w"), on=_of_head(rows))
+        .from_(table_named(picked).as_("p"))
+        .join(table_named(winners).as_("w"), on=_of_head(rows))
         .where(column("by_features", "w").eq(number(1)))
     )
 
@@ -218,8 +218,8 @@ def settled(picked: str, winners: str, rows: ViewRelations, names: Sequence[str]
     ordinal = exp.Coalesce(this=column("winner", "w"), expressions=[column("ordinal", "p")])
     return (
         exp.select(*[column(name, "p") for name in names], ordinal.as_("ordinal"))
-        .from_(exp.to_table(picked).as_("p"))
-        .join(exp.to_table(winners).as_("w"), on=_of_head(rows), join_type="left")
+        .from_(table_named(picked).as_("p"))
+        .join(table_named(winners).as_("w"), on=_of_head(rows), join_type="left")
     )
 
 

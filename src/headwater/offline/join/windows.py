@@ -10,7 +10,7 @@ from sqlglot import exp
 
 from headwater.offline.join.packing import Packing
 from headwater.offline.join.pit import Join, candidates, greatest, packed, reach
-from headwater.offline.join.relations import Tree, ViewRelations, big, column, number, union_all
+from headwater.offline.join.relations import DOUBLE, Tree, ViewRelations, big, column, number, table_named, union_all
 
 _BLOCKS = 16
 """In how many places rows are sampled."""
@@ -65,7 +65,7 @@ def pair_count(join: Join, rows: str, windows: tuple[Packing, int] | None = None
         windows: the packing and the width of the windows.
     """
     names = list(join.rows.key_names)
-    few = exp.select(*[column(n) for n in names]).from_(exp.to_table(rows))
+    few = exp.select(*[column(n) for n in names]).from_(table_named(rows))
     spine: exp.Query = join.spine_rows()
     if windows is not None:
         few = few.select(_window(column("event"), *windows).as_("w"))
@@ -73,7 +73,7 @@ def pair_count(join: Join, rows: str, windows: tuple[Packing, int] | None = None
         names.append("w")
     counted = exp.select(*[column(n) for n in names], exp.Count(this=exp.Star()).as_("n")).from_(few.subquery("g"))
     counted = counted.group_by(*[column(n) for n in names])
-    pairs = exp.Sum(this=exp.cast(column("n", "r"), "double"))
+    pairs = exp.Sum(this=exp.cast(column("n", "r"), DOUBLE))
     return (
         exp.select(exp.Coalesce(this=pairs, expressions=[number(0)]))
         .from_(spine.subquery("s"))
@@ -83,8 +83,8 @@ def pair_count(join: Join, rows: str, windows: tuple[Packing, int] | None = None
 
 def delay(rows: str) -> exp.Select:
     """How long after its event time a sampled row is known, on average (microseconds): one row of one."""
-    late = exp.cast(column("created"), "double") - exp.cast(column("event"), "double")
-    return exp.select(exp.Avg(this=exp.Greatest(this=late, expressions=[number(0)]))).from_(exp.to_table(rows))
+    late = exp.cast(column("created"), DOUBLE) - exp.cast(column("event"), DOUBLE)
+    return exp.select(exp.Avg(this=exp.Greatest(this=late, expressions=[number(0)]))).from_(table_named(rows))
 
 
 def remaining(join: Join, picked: str) -> exp.Select:
@@ -93,7 +93,7 @@ def remaining(join: Join, picked: str) -> exp.Select:
     here = [exp.Not(this=exp.Is(this=column(k, "s"), expression=exp.Null())) for k in join.keys]
     return (
         exp.select(*[column(n, "s") for n in names])
-        .from_(exp.to_table(join.spine).as_("s"))
-        .join(exp.to_table(picked).as_("p"), on=column("rn", "s").eq(column("rn", "p")), join_type="anti")
+        .from_(table_named(join.spine).as_("s"))
+        .join(table_named(picked).as_("p"), on=column("rn", "s").eq(column("rn", "p")), join_type="anti")
         .where(*here)
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 
 import pyarrow as pa
 from sqlglot import parse_one
@@ -57,6 +58,11 @@ def text_sql(text: str) -> str:
 
 def tree(sql: str) -> Tree:
     """An expression in DuckDB's own words."""
+    return _parsed(sql).copy()
+
+
+@lru_cache(1024)
+def _parsed(sql: str) -> Tree:
     return parse_one(sql, dialect="duckdb")
 
 

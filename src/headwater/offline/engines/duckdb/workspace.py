@@ -296,7 +296,7 @@ class DuckDBWorkspace:
             self._cursor.execute(f"DROP {kind} IF EXISTS {name}")
 
     def _render(self, query: exp.Query) -> str:
-        return query.sql(dialect="duckdb")
+        return query.sql(dialect="duckdb", copy=False)
 
     @contextmanager
     def _using(self) -> Iterator[None]:
