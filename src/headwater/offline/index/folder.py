@@ -59,7 +59,8 @@ class IndexRules:
         folder: where they are kept.
         size: the most that all of them take, bytes.
         least: sources of fewer rows have none: they are read in less time than it takes to look.
-        share: a spine of fewer than one row for so many rows of the source makes none: reading costs less.
+        small: of sources of up to so many rows one is made for any spine: it costs a fraction of a second.
+        share: else a spine of fewer than one row for so many rows of the source makes none: reading costs less.
         reach: nor does one whose times reach less than this part of the source's.
         settled_ns: a file that was changed less than this before it is read may change again without its times showing
             it: no index is made of it.
@@ -67,15 +68,16 @@ class IndexRules:
 
     folder: Path
     size: int
-    least: int = 500_000
+    least: int = 50_000
+    small: int = 200_000
     share: int = 50
     reach: float = 0.5
     settled_ns: int = 2_000_000_000
 
     def worth(self, rows: int, spine: int, reached: float) -> bool:
         """Whether an index of a source with so many rows is made for a spine of so many that reaches a part of it."""
-        many = rows >= self.least and spine * self.share >= rows
-        return many and reached >= self.reach and rows * _ROW_BYTES <= self.size
+        fits = self.least <= rows and rows * _ROW_BYTES <= self.size
+        return fits and (rows <= self.small or (spine * self.share >= rows and reached >= self.reach))
 
 
 class RowIndexes(Protocol):

@@ -10,7 +10,7 @@ from headwater.offline.join import asof, missing, pit, running, ties, windows
 from headwater.offline.join.indexed import pick_indexed
 from headwater.offline.join.packing import Packing
 from headwater.offline.join.pit import Join
-from headwater.offline.join.relations import table_named, union_all
+from headwater.offline.join.relations import Tree, table_named, union_all
 from headwater.offline.join.workspace import PackedLimits, Workspace, created
 
 _SAMPLED = 100_000
@@ -59,7 +59,9 @@ def pick(space: Workspace, label: str, join: Join, spine_rows: int) -> Picked:
         return Picked(created(space, name, pit.pick_pairs(join, packing)), join.rows.size)
     # odd, so that it does not keep step with how a file repeats its keys
     every = max(1, join.rows.size // _SAMPLED) | 1
-    sample = _Sample(space, created(space, f"sample_{label}", windows.sampled(join, every)), every)
+    sample = _Sample(
+        space, None if every == 1 else created(space, f"sample_{label}", windows.sampled(join, every)), join, every
+    )
     pairs = sample.pairs(join)
     density = pairs / max(1, spine_rows)
     if pairs <= limit:
@@ -69,7 +71,7 @@ def pick(space: Workspace, label: str, join: Join, spine_rows: int) -> Picked:
         return Picked(tables[0], density, why)
     parts = [exp.select(exp.Star()).from_(table_named(table)) for table in tables]
     table = created(space, name, union_all(parts))
-    space.drop(*tables, sample.table)
+    space.drop(*tables, *([] if sample.table is None else [sample.table]))
     return Picked(table, density, why)
 
 
@@ -84,19 +86,24 @@ def _packing(space: Workspace, join: Join) -> Packing | None:
 
 @dataclass(frozen=True)
 class _Sample:
-    """Some of a view's rows, by which pairs are estimated: one for each `every` rows."""
+    """Some of a view's rows, by which pairs are estimated: one for each `every` rows; without a table all of them."""
 
     space: Workspace
-    table: str
+    table: str | None
+    of: Join
     every: int
+
+    @property
+    def _rows(self) -> Tree:
+        return windows.sampled(self.of, 1).subquery("g") if self.table is None else table_named(self.table)
 
     def pairs(self, join: Join, window: tuple[Packing, int] | None = None) -> float:
         """About how many pairs share a key (and a window)."""
-        return self.every * float(self.space.rows(windows.pair_count(join, self.table, window))[0][0])
+        return self.every * float(self.space.rows(windows.pair_count(join, self._rows, window))[0][0])
 
     def delay(self) -> float:
         """How long after its event time a row is known, on average (microseconds)."""
-        return float(self.space.rows(windows.delay(self.table))[0][0] or 0)
+        return float(self.space.rows(windows.delay(self._rows))[0][0] or 0)
 
 
 def _pick_many(

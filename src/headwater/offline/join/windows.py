@@ -43,7 +43,10 @@ def sampled(join: Join, every: int) -> exp.Select:
     """Keys, event and created time of about one of `every` feature rows that the join may read."""
     names = [*join.rows.key_names, "event", "created"]
     rows = join.rows.narrow(join.lower, join.upper).subquery("r")
-    return exp.select(*[column(n, "r") for n in names]).from_(rows).where(reach(join), _one_of(join.rows, every))
+    some = (
+        exp.select(*[column(n, "r") for n in names], copy=False).from_(rows, copy=False).where(reach(join), copy=False)
+    )
+    return some if every == 1 else some.where(_one_of(join.rows, every), copy=False)
 
 
 def _one_of(rows: ViewRelations, every: int) -> Tree:
@@ -56,16 +59,16 @@ def _one_of(rows: ViewRelations, every: int) -> Tree:
     return exp.or_(*[exp.Between(this=ordinal.copy(), low=number(s), high=number(s + step // every)) for s in starts])
 
 
-def pair_count(join: Join, rows: str, windows: tuple[Packing, int] | None = None) -> exp.Select:
+def pair_count(join: Join, rows: Tree, windows: tuple[Packing, int] | None = None) -> exp.Select:
     """How many (spine row, sampled row) pairs share a key, and a window where those are given: one row of one.
 
     Args:
         join: the view and the spine.
-        rows: a table of `sampled` rows.
+        rows: what FROM names for `sampled` rows.
         windows: the packing and the width of the windows.
     """
     names = list(join.rows.key_names)
-    few = exp.select(*[column(n) for n in names]).from_(table_named(rows))
+    few = exp.select(*[column(n) for n in names]).from_(rows)
     spine: exp.Query = join.spine_rows()
     if windows is not None:
         few = few.select(_window(column("event"), *windows).as_("w"))
@@ -81,10 +84,10 @@ def pair_count(join: Join, rows: str, windows: tuple[Packing, int] | None = None
     )
 
 
-def delay(rows: str) -> exp.Select:
+def delay(rows: Tree) -> exp.Select:
     """How long after its event time a sampled row is known, on average (microseconds): one row of one."""
     late = exp.cast(column("created"), DOUBLE) - exp.cast(column("event"), DOUBLE)
-    return exp.select(exp.Avg(this=exp.Greatest(this=late, expressions=[number(0)]))).from_(table_named(rows))
+    return exp.select(exp.Avg(this=exp.Greatest(this=late, expressions=[number(0)]))).from_(rows)
 
 
 def remaining(join: Join, picked: str) -> exp.Select:
