@@ -9,12 +9,14 @@ __version__ = "0.1.0"
 
 _DOOR = {
     "Array": "types",
+    "AsyncClient": "client.async_client",
     "AsyncFeatureStore": "async_store",
     "Bool": "types",
     "Bytes": "types",
     "CSVSource": "definitions.sources",
     "Cancelled": "errors",
     "ChangeRefused": "errors",
+    "Client": "client.client",
     "ClockError": "errors",
     "ConfigError": "errors",
     "ConsistencyError": "errors",
@@ -82,12 +84,14 @@ _MODULES = ("errors", "freshness", "skew", "testing")
 
 __all__ = [
     "Array",
+    "AsyncClient",
     "AsyncFeatureStore",
     "Bool",
     "Bytes",
     "CSVSource",
     "Cancelled",
     "ChangeRefused",
+    "Client",
     "ClockError",
     "ConfigError",
     "ConsistencyError",
@@ -160,6 +164,8 @@ if TYPE_CHECKING:
     from headwater.advisor.comparator import FeatureStoreArchitectureComparator
     from headwater.advisor.profiles import FeatureStoreComponent, FeatureStoreType
     from headwater.async_store import AsyncFeatureStore
+    from headwater.client.async_client import AsyncClient
+    from headwater.client.client import Client
     from headwater.definitions.entity import Entity
     from headwater.definitions.feature import Feature
     from headwater.definitions.service import FeatureService

@@ -136,3 +136,18 @@ def format_duration(value: timedelta | None) -> str:
 def duration_micros(value: timedelta | None) -> int:
     """Microseconds of a duration, at most 2**62 (no two instants are further apart); None: 0 (a ttl of 0 is none)."""
     return 0 if value is None else max(-(2**62), min(2**62, value // MICROSECOND))
+
+
+def duration_argument(given: timedelta | str, argument: str = "max_age") -> int:
+    """The microseconds of a duration that was given as an argument, which errors name.
+
+    Raises:
+        UsageError: not a duration, or a negative one.
+    """
+    try:
+        micros = duration_micros(parse_duration(given))
+    except ValueError as bad:
+        raise UsageError(f"{argument}: {bad}") from None
+    if micros < 0:
+        raise UsageError(f"{argument}={given!r} is negative")
+    return micros

@@ -251,6 +251,7 @@ _EXTRAS = {
     "aiohttp": "dynamodb",
     "botocore": "dynamodb",
     "psycopg": "postgres",
+    "urllib3": "client",
     "uvicorn": "server",
     "pyspark": "spark",
     "pandas": "pandas",
@@ -259,11 +260,12 @@ _EXTRAS = {
 
 
 @contextmanager
-def needs_package(package: str) -> Iterator[None]:
+def needs_package(package: str, extra: str | None = None) -> Iterator[None]:
     """The import of an optional package, or of what imports it.
 
     Args:
         package: its name, where the failure does not say.
+        extra: the extra that brings it, where several do.
 
     Raises:
         MissingExtra: it is not installed, or what is installed cannot be imported.
@@ -274,7 +276,7 @@ def needs_package(package: str) -> Iterator[None]:
         raise
     except Exception as broken:
         module = getattr(broken, "name", None) if isinstance(broken, ModuleNotFoundError) else None
-        name, line = _installed(module or package)
+        name, line = _installed(module or package, extra if module in (None, package) else None)
         if isinstance(broken, ModuleNotFoundError) and name == (module or package):
             raise MissingExtra(f"{name} is not installed: {line}") from broken
         if _is_own(broken) and module is None:
@@ -284,10 +286,10 @@ def needs_package(package: str) -> Iterator[None]:
         raise MissingExtra(f"{name} is installed, but cannot be imported ({cause}): {line}") from broken
 
 
-def _installed(module: str) -> tuple[str, str]:
+def _installed(module: str, extra: str | None = None) -> tuple[str, str]:
     """A module's package, and the line that installs it."""
     package = module.partition(".")[0]
-    extra = _EXTRAS.get(package)
+    extra = extra or _EXTRAS.get(package)
     return package, f"pip install 'headwater[{extra}]'" if extra else f"pip install {package}"
 
 

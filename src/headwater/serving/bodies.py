@@ -27,6 +27,7 @@ class _ReadFields(msgspec.Struct, forbid_unknown_fields=True):
     stale: str = "flag"
     max_age: str | None = None
     deadline_ms: float | None = None
+    refresh_budget_ms: float | None = None
     full_names: bool | None = None
     now: str | None = None
     include: tuple[str, ...] = ("statuses",)

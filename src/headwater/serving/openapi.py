@@ -42,6 +42,7 @@ _DESCRIBED = {
     "stale": "what happens to values older than their freshness SLA",
     "max_age": "a freshness SLA for this read alone, such as '5m'",
     "deadline_ms": "how long the online store may take; what it has not given by then is UNAVAILABLE",
+    "refresh_budget_ms": "how long a refresh of stale values may take (stale: refresh); null: as configured",
     "full_names": "columns are named view__feature",
     "now": "read exactly as of this instant (RFC 3339); null: now",
     "include": "what comes beside the columns",

@@ -64,7 +64,8 @@ async def read_features(
     if count > most:
         raise too_large(f"entities: {count:,} in one request, at most {most:,}: read them in parts")
     given = given_for(reader.join_keys)
-    own = None if body.deadline_ms is None else timedelta(milliseconds=_milliseconds(body.deadline_ms))
+    own = _duration("deadline_ms", body.deadline_ms)
+    budget = _duration("refresh_budget_ms", body.refresh_budget_ms)
     try:
         with deadlines.within(deadline):
             result = await reader.read(
@@ -76,6 +77,7 @@ async def read_features(
                 body.max_age,
                 body.now,
                 None if own is None else min(own, timedelta(seconds=deadline * _NEEDS_OWN_DEADLINE)),
+                budget,
             )
     except TimeoutError:
         raise Unavailable(f"the online store gave no answer within {deadline:g} s") from None
@@ -100,7 +102,9 @@ def _features(body: ReadBody | ReadStream) -> Any:
     return body.service if body.features is None else body.features
 
 
-def _milliseconds(value: float) -> float:
-    if not 0 < value <= 3_600_000:
-        raise invalid(f"deadline_ms: {value:g} is not a number of milliseconds above 0 and up to an hour")
-    return value
+def _duration(name: str, milliseconds: float | None) -> timedelta | None:
+    if milliseconds is None:
+        return None
+    if not 0 < milliseconds <= 3_600_000:
+        raise invalid(f"{name}: {milliseconds:g} is not a number of milliseconds above 0 and up to an hour")
+    return timedelta(milliseconds=milliseconds)

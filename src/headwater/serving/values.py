@@ -48,7 +48,7 @@ def entities(given: dict[str, Any] | list[Any], keys: Mapping[str, DType]) -> An
         return {name: _key(name, values, keys) for name, values in given.items()}
     if given and isinstance(given[0], dict):
         names = dict.fromkeys(name for entity in given if isinstance(entity, dict) for name in entity)
-        if all(isinstance(entity, dict) and len(entity) == len(names) for entity in given):
+        if names and all(isinstance(entity, dict) and len(entity) == len(names) for entity in given):
             return {name: _key(name, [entity[name] for entity in given], keys) for name in names}
         # one that lacks a key: the store says which
         return given

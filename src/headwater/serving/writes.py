@@ -16,9 +16,9 @@ from headwater.serving import idempotency
 from headwater.serving.answers import Answer, invalid, json_answer, too_large
 from headwater.serving.bodies import DeleteBody, DeleteStream, WriteBody, WriteStream
 from headwater.serving.metrics import Metrics
-from headwater.serving.values import column, entities, entity_count, stream_entities, stream_entity_count
+from headwater.serving.values import entities, entity_count, stream_entities, stream_entity_count
 from headwater.types import DType, Timestamp
-from headwater.wire.json_values import to_json
+from headwater.wire.json_values import from_json, to_json
 
 
 async def write_rows(
@@ -47,7 +47,11 @@ async def write_rows(
     if count > most:
         raise too_large(f"rows: {count:,} in one request, at most {most:,}: write them in parts")
     dtypes = column_dtypes(store, body.view)
-    read = {name: column(f"rows: column {name!r}", values, dtypes.get(name)) for name, values in columns.items()}
+    # a text of another form is a bad value of its row, which the store names with all others
+    read = {
+        name: from_json(values, dtypes[name], strict=False) if name in dtypes else values
+        for name, values in columns.items()
+    }
     rows: Any = read
     if isinstance(body.rows, list):
         # a row that lacks a column is not one with a NULL there

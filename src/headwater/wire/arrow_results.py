@@ -152,8 +152,8 @@ def received_schema(data: bytes) -> ReceivedRequest:
         return _received(reader.schema.metadata[METADATA])
 
 
-def from_arrow_answer(data: bytes, batch: EntityBatch, max_age: int | None) -> OnlineResult:
-    """The result in a stream that was asked for with `NEEDED`.
+def from_arrow_answer(data: bytes, batch: EntityBatch, max_age: int | None) -> tuple[OnlineResult, ReceivedRequest]:
+    """The result, and its description, in a stream that was asked for with `NEEDED`.
 
     Args:
         data: the stream.
@@ -172,4 +172,5 @@ def from_arrow_answer(data: bytes, batch: EntityBatch, max_age: int | None) -> O
     moments, births, instants = (numbers(each.values, Timestamp).reshape(-1, views) for each in (events, created, at))
     gone = null_mask(created.values).reshape(-1, views)
     times = [ReceivedTimes(moments[:, v], births[:, v], instants[:, v], gone[:, v]) for v in range(views)]
-    return request.result(batch, columns[keys : keys + features], codes, times, problems, max_age)
+    result = request.result(batch, columns[keys : keys + features], codes, times, problems, max_age)
+    return result, request

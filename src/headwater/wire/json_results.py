@@ -69,8 +69,10 @@ def received_json_schema(document: Mapping[str, Any]) -> ReceivedRequest:
     return ReceivedRequest(msgspec.convert(document["schema"], ResultSchema))
 
 
-def from_json_document(document: Mapping[str, Any], batch: EntityBatch, max_age: int | None) -> OnlineResult:
-    """The result in a document that was asked for with `NEEDED`.
+def from_json_document(
+    document: Mapping[str, Any], batch: EntityBatch, max_age: int | None
+) -> tuple[OnlineResult, ReceivedRequest]:
+    """The result, and its description, in a document that was asked for with `NEEDED`.
 
     Args:
         document: the answer.
@@ -90,7 +92,7 @@ def from_json_document(document: Mapping[str, Any], batch: EntityBatch, max_age:
         )
         gone = np.array([birth is None for birth in created], np.bool_)
         times.append(ReceivedTimes(_micros(events), _micros(created), _micros(at), gone))
-    return request.result(batch, features, matrix, times, document["problems"], max_age)
+    return request.result(batch, features, matrix, times, document["problems"], max_age), request
 
 
 def _micros(times: Sequence[datetime | None]) -> Any:

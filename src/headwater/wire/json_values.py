@@ -102,7 +102,7 @@ def _timestamp(value: datetime) -> str:
     return value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
-def from_json(values: Sequence[Any], dtype: DType) -> list[Any]:
+def from_json(values: Sequence[Any], dtype: DType, strict: bool = True) -> list[Any]:
     """A column of a request as Python values; what JSON has no form for is read from its own.
 
     Other values are left as they are: whoever takes them refuses them in the words that it has for Python.
@@ -110,6 +110,7 @@ def from_json(values: Sequence[Any], dtype: DType) -> list[Any]:
     Args:
         values: as a JSON decoder gave them.
         dtype: what they are meant to be.
+        strict: whether a text of another form is an error; else it is left as it is, too.
 
     Raises:
         ValueError: naming the first value whose text is not of that form, and its row.
@@ -122,7 +123,9 @@ def from_json(values: Sequence[Any], dtype: DType) -> list[Any]:
         try:
             out.append(None if value is None else read(value))
         except ValueError as bad:
-            raise ValueError(f"row {row}: {bad}") from None
+            if strict:
+                raise ValueError(f"row {row}: {bad}") from None
+            out.append(value)
     return out
 
 

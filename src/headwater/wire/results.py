@@ -141,6 +141,11 @@ class ReceivedRequest:
         unknown = places[Status.UNAVAILABLE]
         self._codes = np.array([places.get(name, unknown) for name in schema.statuses], np.uint8)  # type: ignore[call-overload]
 
+    def same_columns(self, other: ReceivedRequest) -> bool:
+        """Whether another description has the same keys and columns, of whatever versions."""
+        mine, theirs = self.schema, other.schema
+        return mine.keys == theirs.keys and [f[:2] for f in mine.features] == [f[:2] for f in theirs.features]
+
     def result(
         self,
         batch: EntityBatch,

@@ -143,7 +143,7 @@ def test_rows_that_are_wrong_are_named_one_by_one(call: Caller) -> None:
     told = call("POST", "/v1/features:write", {"view": "events", "rows": rows, "errors": "report"}).json
     assert (told["applied"], told["rejected"], len(told["problems"])) == (1, 2, 2)
     bad = call("POST", "/v1/features:write", {"view": "events", "rows": [ROW | {"seen": "noon"}]})
-    assert bad.status == 400 and "column 'seen', row 0: 'noon' is not a timestamp" in bad.json["detail"]
+    assert bad.status == 422 and "row 0: column 'seen': 'noon' is not a timestamp" in bad.json["detail"]
     assert call("POST", "/v1/features:write", {"view": "event", "rows": [ROW]}).status == 404
 
 

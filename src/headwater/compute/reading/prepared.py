@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from headwater import forks
-from headwater.clock import instant_of
+from headwater.clock import duration_argument, instant_of
 from headwater.compute.claims import Claims
 from headwater.compute.context import StoreContext
 from headwater.compute.reading.active import check_active, lost_rows, rows_lost, rows_until
@@ -19,7 +19,6 @@ from headwater.compute.reading.read_arguments import (
     LONGEST_WAIT,
     ask_of,
     level_of,
-    micros_of,
     policy_of,
     refreshed_ask,
 )
@@ -269,7 +268,7 @@ class PreparedReader(forks.OfOneProcess):
         """Seconds that a refresh may take, of a read that began at a time of `time.monotonic()`."""
         given = self._context.settings.refreshing.budget.total_seconds()
         if refresh_budget is not None:
-            given = min(micros_of(refresh_budget, "refresh_budget") / 1e6, LONGEST_WAIT)
+            given = min(duration_argument(refresh_budget, "refresh_budget") / 1e6, LONGEST_WAIT)
         return given if ask.deadline is None else max(0.0, min(given, ask.deadline - (time.monotonic() - began)))
 
     def ask_refresh(self, reader: OnlineReader, plan: KeyPlan, at: int, age: int | None) -> None:
@@ -308,7 +307,7 @@ class PreparedReader(forks.OfOneProcess):
         else:
             at, ahead = instant_of(now, "now"), 0
         policy = _FLAG if stale is _FLAG else policy_of(stale)
-        age = None if max_age is None else micros_of(max_age)
+        age = None if max_age is None else duration_argument(max_age)
         return self._reader, ask, at, ahead, policy, age
 
     @property
@@ -350,7 +349,7 @@ class PreparedReader(forks.OfOneProcess):
         rows = self._fetcher.rows(plan.keys)
         self._context.claims.check_reads()
         marks.append(time.perf_counter())
-        age = None if max_age is None else micros_of(max_age)
+        age = None if max_age is None else duration_argument(max_age)
         result = reader.decode(plan, rows, now=at, ahead=ahead, stale=policy_of(stale), max_age=age)
         result.to_dict()
         marks.append(time.perf_counter())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from datetime import timedelta
 
-from headwater.clock import duration_micros, parse_duration
+from headwater.clock import duration_argument
 from headwater.compute.context import StoreContext
 from headwater.errors import (
     ConsistencyNotSupported,
@@ -61,25 +61,6 @@ def policy_of(stale: StalePolicy | str) -> StalePolicy:
         ) from None
 
 
-def micros_of(max_age: timedelta | str, name: str = "max_age") -> int:
-    """A duration in microseconds.
-
-    Args:
-        max_age: the duration.
-        name: of the argument, for errors.
-
-    Raises:
-        UsageError: not a duration, or a negative one.
-    """
-    try:
-        age = duration_micros(parse_duration(max_age))
-    except ValueError as bad:
-        raise UsageError(f"{name}: {bad}") from None
-    if age < 0:
-        raise UsageError(f"{name}={max_age!r} is negative")
-    return age
-
-
 def refreshed_ask(ask: Ask, began: float) -> Ask:
     """How a read wants its rows again once some were refreshed: from where they were put, in what is left of its time.
 
@@ -112,7 +93,7 @@ def ask_of(
     if level in _NEEDS_SESSION and session is None:
         raise SessionRequired(f"consistency={level.value!r} needs a session: pass session=store.session()")
     context.check_session(session)
-    within = None if deadline is None else min(micros_of(deadline, "deadline") / 1e6, LONGEST_WAIT)
+    within = None if deadline is None else min(duration_argument(deadline, "deadline") / 1e6, LONGEST_WAIT)
     if level in (None, ConsistencyLevel.EVENTUAL) and session is None and within is None:
         return PLAIN
     return Ask(level or ConsistencyLevel.EVENTUAL, session, within)

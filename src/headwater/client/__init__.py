@@ -1,0 +1,1 @@
+"""Clients of a server: the store's own methods over HTTP."""

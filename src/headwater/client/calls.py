@@ -1,0 +1,117 @@
+"""Requests and replies, without a network: what is sent, whether it is sent again, and the error in a reply."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from headwater.errors import ConsistencyLost, HeadwaterError, StoreError, Unavailable
+from headwater.online.session import Session
+from headwater.wire.problems import CONTENT_TYPE, error_of
+
+SESSION = "headwater-session"
+LONGEST_PAUSE = 10.0
+"""Seconds: a server that asks for more is not waited for."""
+_FIRST_PAUSE = 0.05
+_AGAIN = frozenset({429, 502, 503, 504})
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request.
+
+    Attributes:
+        method: HTTP's.
+        path: of the route.
+        body: bytes; empty for none.
+        headers: beside those that every request has.
+        repeatable: whether to send it twice does what to send it once does.
+        timeout: seconds that an answer may take; None: the client's own.
+    """
+
+    method: str
+    path: str
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    repeatable: bool = True
+    timeout: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A wait before the next attempt, in seconds."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer.
+
+    Attributes:
+        status: HTTP's.
+        headers: names in lower case.
+        body: bytes.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def pause_before(attempt: int, reply: Reply | None) -> Pause | None:
+    """How long to wait before a repeatable request is sent again; None: it is not.
+
+    Args:
+        attempt: how often it was sent.
+        reply: the answer to the last; None where none came.
+    """
+    pause = Pause(_FIRST_PAUSE * 2 ** (attempt - 1) * (0.5 + random.random()))
+    if reply is None:
+        return pause
+    asked = reply.headers.get("retry-after")
+    # 409: the same request, sent before, is under way
+    if reply.status not in _AGAIN and not (reply.status == 409 and asked is not None):
+        return None
+    bad = error_in(reply)
+    if type(bad) not in (Unavailable, StoreError) and reply.status != 409:
+        return None
+    if isinstance(bad, ConsistencyLost):
+        return None
+    try:
+        seconds = float(asked) if asked is not None else pause.seconds
+    except ValueError:
+        seconds = pause.seconds
+    return Pause(seconds) if 0 <= seconds <= LONGEST_PAUSE else None
+
+
+def error_in(reply: Reply) -> HeadwaterError:
+    """The error that a reply stands for: the server's own, in its words."""
+    if not reply.headers.get("content-type", "").startswith(CONTENT_TYPE):
+        kind = Unavailable if reply.status in _AGAIN else StoreError
+        said = f"it answered {reply.status} with {reply.headers.get('content-type') or 'nothing'}"
+        return kind(f"this is not a headwater server, or something in front of it fails: {said}")
+    try:
+        document: Any = msgspec.json.decode(reply.body)
+    except msgspec.DecodeError:
+        document = {}
+    bad = error_of(document if isinstance(document, dict) else {}, reply.status)
+    token = reply.headers.get(SESSION)
+    if isinstance(bad, ConsistencyLost) and token:
+        bad.session = Session.from_token(token)
+    return bad
+
+
+def checked(reply: Reply) -> Reply:
+    """A reply that is an answer.
+
+    Raises:
+        HeadwaterError: the server's own error.
+    """
+    if reply.status == 200:
+        return reply
+    raise error_in(reply)

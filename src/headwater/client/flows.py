@@ -1,0 +1,250 @@
+"""What a client does, step by step, without a network: each flow yields requests and pauses, and is sent replies.
+
+A client for threads and one for event loops drive the same flows.
+"""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
+
+from headwater import forks
+from headwater.client.addresses import ServerAddress, parse_address
+from headwater.client.calls import Call, Pause, Reply, checked, pause_before
+from headwater.client.reading import (
+    PLAIN,
+    ReadOptions,
+    Wanted,
+    described,
+    describing_call,
+    read_call,
+    result_of,
+)
+from headwater.client.sessions import advance
+from headwater.client.writing import delete_call, keys_call, keys_in, raw_delete_call, report_in, write_call
+from headwater.clock import duration_argument
+from headwater.compute.reports import DeleteReport, WriteReport
+from headwater.errors import ChangeRefused, ConfigError, EntityKeyError, Unavailable, UsageError
+from headwater.online.reading.entities import entity_batch
+from headwater.online.reading.result import OnlineResult
+from headwater.online.session import Session
+from headwater.types import ConsistencyLevel, DType, WriteTarget
+from headwater.wire.results import ReceivedRequest
+
+T = TypeVar("T")
+Flow: TypeAlias = Generator[Call | Pause, Reply, T]
+KEPT = 1_000
+"""Descriptions that a client keeps."""
+OTHER_COLUMNS = "the columns of these features have changed: prepare the reader again"
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSettings:
+    """How a client asks.
+
+    Attributes:
+        address: of the server.
+        headers: of every request.
+        timeout: seconds that an answer may take.
+        retries: how often a request that may be repeated is sent again.
+        arrow: whether requests and answers are Arrow IPC streams, else JSON.
+        tls: settings of TLS; None: the system's.
+        connections: that are kept.
+    """
+
+    address: ServerAddress
+    headers: dict[str, str] = field(repr=False)
+    timeout: float
+    retries: int
+    arrow: bool
+    tls: ssl.SSLContext | None
+    connections: int
+
+
+def client_settings(
+    url: str,
+    api_key: str | None,
+    timeout: timedelta | str,
+    retries: int,
+    form: str,
+    ca: str | Path | None,
+    connections: int,
+) -> ClientSettings:
+    """The arguments of a client, checked.
+
+    Raises:
+        UsageError: one of them is not valid.
+        ConfigError: the file of certificates cannot be read.
+    """
+    address = parse_address(url)
+    seconds = duration_argument(timeout, "timeout") / 1e6
+    if not seconds:
+        raise UsageError(f"timeout={timeout!r}: must be longer than 0")
+    for name, number, least in (("retries", retries, 0), ("connections", connections, 1)):
+        if isinstance(number, bool) or not isinstance(number, int) or number < least:
+            raise UsageError(f"{name}={number!r}: must be a whole number from {least}")
+    if form not in ("arrow", "json"):
+        raise UsageError(f"form={form!r}: write 'arrow' or 'json'")
+    headers = {"user-agent": "headwater-python"}
+    if api_key is not None:
+        if not isinstance(api_key, str) or not api_key.isascii() or not api_key.isprintable() or " " in api_key:
+            raise UsageError("api_key: not a key: give what 'headwater keys create' showed")
+        headers["authorization"] = f"Bearer {api_key}"
+    tls = None
+    if address.scheme == "https":
+        try:
+            tls = ssl.create_default_context(cafile=None if ca is None else str(ca))
+        except (OSError, ssl.SSLError) as bad:
+            raise ConfigError(f"ca={str(ca)!r}: {bad}") from bad
+    return ClientSettings(address, headers, seconds, retries, form == "arrow", tls, connections)
+
+
+class Flows(forks.OfOneProcess):
+    """The flows of one client, and what it knows of the server.
+
+    Args:
+        settings: how it asks.
+    """
+
+    def __init__(self, settings: ClientSettings) -> None:
+        self.settings = settings
+        self._described: dict[Wanted, ReceivedRequest] = {}
+        self._keys: dict[str, dict[str, DType]] = {}
+
+    def send(self, call: Call) -> Flow[Reply]:
+        """A request, sent again where that is safe and may help; the answer to it.
+
+        Raises:
+            HeadwaterError: the server's own error.
+            Unavailable: it cannot be reached, or not in time.
+        """
+        attempt = 0
+        until = None if call.timeout is None else time.monotonic() + call.timeout
+        while True:
+            attempt += 1
+            reply, lost = None, None
+            try:
+                reply = yield call
+            except Unavailable as bad:
+                lost = bad
+            pause = None
+            if call.repeatable and attempt <= self.settings.retries and not (lost is not None and lost.closed):
+                if reply is None or reply.status != 200:
+                    pause = pause_before(attempt, reply)
+                if pause is not None and until is not None and time.monotonic() + pause.seconds >= until:
+                    pause = None
+            if pause is None:
+                if lost is not None:
+                    raise lost
+                assert reply is not None
+                return checked(reply)
+            yield pause
+
+    def describe(self, wanted: Wanted, consistency: ConsistencyLevel | str | None = None) -> Flow[ReceivedRequest]:
+        """What describes the reads of some features, asked of the server."""
+        reply = yield from self.send(describing_call(wanted, consistency))
+        found = described(reply)
+        self._keep(wanted, found)
+        return found
+
+    def known(self, wanted: Wanted) -> ReceivedRequest | None:
+        """What described the last answer for some features."""
+        return self._described.get(wanted)
+
+    def _keep(self, wanted: Wanted, found: ReceivedRequest) -> None:
+        if len(self._described) >= KEPT:
+            self._described.clear()
+        self._described[wanted] = found
+
+    def read(
+        self, wanted: Wanted, entities: Any, options: ReadOptions = PLAIN, expected: ReceivedRequest | None = None
+    ) -> Flow[OnlineResult]:
+        """The features of some entities.
+
+        Args:
+            wanted: what is asked for.
+            entities: in any form that a store takes.
+            options: the other arguments.
+            expected: of a prepared reader: what its columns are.
+
+        Raises:
+            HeadwaterError: as the store's read does.
+        """
+        known = expected or self._described.get(wanted)
+        fresh = known is None
+        while True:
+            if known is None:
+                known = yield from self.describe(wanted)
+            try:
+                keys = known.asked.keys
+                batch = entity_batch(entities, keys)
+                call = read_call(wanted, batch, keys, options, self.settings.arrow)
+                reply = yield from self.send(call)
+            except EntityKeyError:
+                # the keys may be others since another version is live
+                if fresh or expected is not None:
+                    raise
+                known, fresh = None, True
+                continue
+            advance(options.session, reply)
+            result, schema = result_of(reply, batch, options)
+            if schema is not known:
+                if expected is not None and not schema.same_columns(expected):
+                    raise ChangeRefused(OTHER_COLUMNS)
+                self._keep(wanted, schema)
+            return result
+
+    def write(
+        self,
+        view: str,
+        rows: Any,
+        to: WriteTarget | str,
+        session: Session | None,
+        durability: int,
+        errors: str,
+        created: str,
+    ) -> Flow[WriteReport]:
+        """Write rows; see `FeatureStore.write`."""
+        call = write_call(view, rows, to, session, durability, errors, created, self.settings.arrow)
+        reply = yield from self.send(call)
+        advance(session, reply)
+        return report_in(reply, WriteReport)
+
+    def delete(self, view: str, entities: Any, purge: bool, session: Session | None) -> Flow[DeleteReport]:
+        """Delete keys; see `FeatureStore.delete`."""
+        arrow = self.settings.arrow
+        keys = yield from self._join_keys(view)
+        refused = None
+        try:
+            batch = entity_batch(entities, keys)
+            call = delete_call(view, batch, keys, purge, session, arrow)
+        except EntityKeyError as bad:
+            # they may be those of another version, which the server knows
+            refused, call = bad, raw_delete_call(view, entities, purge, session, arrow)
+        try:
+            reply = yield from self.send(call)
+        except EntityKeyError:
+            if refused is not None:
+                raise refused from None
+            raise
+        advance(session, reply)
+        return report_in(reply, DeleteReport)
+
+    def _join_keys(self, view: str) -> Flow[dict[str, DType]]:
+        """The join keys of a view's live version; asked for once."""
+        keys = self._keys.get(view)
+        if keys is None:
+            keys = keys_in((yield from self.send(keys_call(view))))
+            if len(self._keys) >= KEPT:
+                self._keys.clear()
+            self._keys[view] = keys
+        return keys
+
+    def get(self, path: str) -> Flow[Reply]:
+        """The answer to a GET."""
+        return (yield from self.send(Call("GET", path)))

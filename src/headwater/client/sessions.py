@@ -1,0 +1,27 @@
+"""Sessions on their way: a session's token in each request, and what the answer's token adds to it."""
+
+from __future__ import annotations
+
+from headwater.client.calls import SESSION, Reply
+from headwater.errors import UsageError
+from headwater.online.session import Session
+
+
+def session_headers(session: Session | None) -> dict[str, str]:
+    """The header that brings a session; an empty one where it has seen nothing yet.
+
+    Raises:
+        UsageError: it is not a session.
+    """
+    if session is None:
+        return {}
+    if not isinstance(session, Session):
+        raise UsageError(f"session={session!r}: pass client.session(), or hw.Session.from_token(token)")
+    return {SESSION: session.token if session.store else ""}
+
+
+def advance(session: Session | None, reply: Reply) -> None:
+    """Take note of what an answer says the session has seen."""
+    token = reply.headers.get(SESSION)
+    if session is not None and token:
+        session.merge(Session.from_token(token))

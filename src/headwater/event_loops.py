@@ -1,0 +1,81 @@
+"""What each event loop has one of, which ends with the loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import suppress
+from typing import Generic, TypeVar
+
+from headwater import forks
+
+T = TypeVar("T")
+
+
+class _Held(Generic[T]):
+    """One of these, which ends with its event loop.
+
+    A loop that shuts down (as `asyncio.run` does at its end) closes the asynchronous generators that were begun on it:
+    so one of them holds the thing.
+    """
+
+    def __init__(self, thing: T, end: Callable[[T], Awaitable[object]]) -> None:
+        self.thing, self._end = thing, end
+        self._holding = self._hold()
+        with suppress(StopIteration):
+            self._holding.__anext__().send(None)
+
+    async def _hold(self) -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            await self._end(self.thing)
+
+    async def close(self) -> None:
+        """End it; twice is a no-op."""
+        await self._holding.aclose()
+
+
+class PerLoop(forks.OfOneProcess, Generic[T]):
+    """One thing for each event loop, made when it is first asked for; a child of a fork has none.
+
+    Args:
+        make: makes it, on the running loop.
+        end: ends it, on its loop.
+    """
+
+    def __init__(self, make: Callable[[], T], end: Callable[[T], Awaitable[object]]) -> None:
+        self._make, self._end = make, end
+        self._held: dict[asyncio.AbstractEventLoop, _Held[T]] = {}
+        forks.after_fork(self, PerLoop._in_child)
+
+    def _in_child(self) -> None:
+        # to end what is of the parent's event loop would take its sockets from that loop
+        forks.abandon(self._held)
+        self._held = {}
+
+    def get(self) -> T:
+        """The running loop's."""
+        loop = asyncio.get_running_loop()
+        held = self._held.get(loop)
+        if held is None:
+            for other in [other for other in self._held if other.is_closed()]:
+                self._held.pop(other, None)
+            held = self._held[loop] = _Held(self._make(), self._end)
+        return held.thing
+
+    def existing(self) -> T | None:
+        """What `get` made for the running loop; None where it was not asked for there."""
+        held = self._held.get(asyncio.get_running_loop())
+        return None if held is None else held.thing
+
+    async def close(self) -> None:
+        """End those of every loop; twice is a no-op."""
+        held, self._held = self._held, {}
+        here = asyncio.get_running_loop()
+        for loop, one in held.items():
+            if loop is here:
+                await one.close()
+            elif loop.is_running():
+                # of another thread
+                await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(one.close(), loop))
