@@ -191,7 +191,7 @@ class Flows(forks.OfOneProcess):
                     raise
                 known, fresh = None, True
                 continue
-            advance(options.session, reply)
+            advance(options.session, call, reply)
             result, schema = result_of(reply, batch, options)
             if schema is not known:
                 if expected is not None and not schema.same_columns(expected):
@@ -212,7 +212,7 @@ class Flows(forks.OfOneProcess):
         """Write rows; see `FeatureStore.write`."""
         call = write_call(view, rows, to, session, durability, errors, created, self.settings.arrow)
         reply = yield from self.send(call)
-        advance(session, reply)
+        advance(session, call, reply)
         return report_in(reply, WriteReport)
 
     def delete(self, view: str, entities: Any, purge: bool, session: Session | None) -> Flow[DeleteReport]:
@@ -232,7 +232,7 @@ class Flows(forks.OfOneProcess):
             if refused is not None:
                 raise refused from None
             raise
-        advance(session, reply)
+        advance(session, call, reply)
         return report_in(reply, DeleteReport)
 
     def _join_keys(self, view: str) -> Flow[dict[str, DType]]:

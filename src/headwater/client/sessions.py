@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headwater.client.calls import SESSION, Reply
+from headwater.client.calls import SESSION, Call, Reply
 from headwater.errors import UsageError
 from headwater.online.session import Session
 
@@ -20,8 +20,8 @@ def session_headers(session: Session | None) -> dict[str, str]:
     return {SESSION: session.token if session.store else ""}
 
 
-def advance(session: Session | None, reply: Reply) -> None:
-    """Take note of what an answer says the session has seen."""
+def advance(session: Session | None, call: Call, reply: Reply) -> None:
+    """Take note of what an answer to a request says the session has seen."""
     token = reply.headers.get(SESSION)
     if session is not None and token:
-        session.merge(Session.from_token(token))
+        session.answered(call.headers[SESSION], token)

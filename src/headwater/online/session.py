@@ -10,7 +10,7 @@ import msgspec
 
 from headwater import forks
 from headwater.errors import FormatError, UsageError, brief
-from headwater.online.session_tokens import signed, unsigned
+from headwater.online.session_tokens import is_signed_here, signed, unsigned
 
 TOKEN_VERSION = 2
 MOST_CHARACTERS = 65_536
@@ -30,7 +30,10 @@ class Session:
         marks: part of the store (a node, a shard) → how far it was seen there.
         epochs: the tokens of the store's epochs that it was seen in: another one begins where the registry was restored
             or another log took the store over. Two where sessions of two epochs were merged.
+        received: the signed tokens that together say all of that, of a session whose tokens servers gave.
     """
+
+    received: tuple[str, ...] = ()
 
     def __init__(self, store: str = "", marks: Mapping[str, int] | None = None, epochs: Iterable[bytes] = ()) -> None:
         self.store = store
@@ -48,7 +51,12 @@ class Session:
 
     @property
     def token(self) -> str:
-        """The session as text that fits an HTTP header, signed where this process knows the store's secret."""
+        """The session as text that fits an HTTP header, signed where this process knows the store's secret.
+
+        Where it does not, it is what servers gave: one token, or several with commas between them.
+        """
+        if self.received and not is_signed_here(self.store):
+            return ",".join(self.received)
         known = [1, self.store, self.marks] if not self.epochs else [2, self.store, self.marks, sorted(self.epochs)]
         data = msgspec.msgpack.encode(known)
         return signed(base64.urlsafe_b64encode(data).decode().rstrip("="), self.store)
@@ -72,7 +80,22 @@ class Session:
             raise UsageError(wrong)
         if len(token) > MOST_CHARACTERS:
             raise UsageError(f"{wrong} (it has {len(token):,} characters, {MOST_CHARACTERS:,} at most)")
+        first, *others = token.split(",")
+        session = cls._of_one(first, wrong)
+        for other in others:
+            session.merge(cls._of_one(other, wrong))
+        return session
+
+    @classmethod
+    def _of_one(cls, token: str, wrong: str) -> Session:
+        """The session of one token; `wrong` is the error where it is none."""
         text = unsigned(token)
+        session = cls._of_text(text, wrong)
+        session.received = () if text == token else (token,)
+        return session
+
+    @classmethod
+    def _of_text(cls, text: str, wrong: str) -> Session:
         try:
             fields = msgspec.msgpack.decode(base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True))
         except (binascii.Error, msgspec.MsgspecError, ValueError, TypeError, RecursionError) as bad:
@@ -145,6 +168,23 @@ class Session:
             self.advance(other.store, other.marks)
             with _ADVANCING:
                 self.epochs |= other.epochs
+                self.received = tuple(dict.fromkeys((*self.received, *other.received)))
+
+    def answered(self, sent: str, token: str) -> None:
+        """Take over what a server says a session has seen that it was sent.
+
+        Args:
+            sent: the token that the request had.
+            token: the token of the answer, which covers it.
+
+        Raises:
+            UsageError: the token is not one, or of another store.
+        """
+        newer = Session.from_token(token)
+        self.merge(newer)
+        covered = set(sent.split(",")) - set(newer.received)
+        with _ADVANCING:
+            self.received = tuple(text for text in self.received if text not in covered)
 
     def check(self, store: str) -> None:
         """Check that the session belongs to a store.

@@ -27,6 +27,11 @@ def signed(text: str, store: str) -> str:
     return text if secret is None else f"{text}.{_signature(text, secret)}"
 
 
+def is_signed_here(store: str) -> bool:
+    """Whether this process knows a store's secret."""
+    return store in _SECRETS
+
+
 def unsigned(token: str) -> str:
     """A token without its signature."""
     return token.partition(".")[0]

@@ -28,7 +28,7 @@ class Sessions:
         self._store = store
 
     async def read(self, token: bytes) -> Session:
-        """The session of a token; an empty one begins a session.
+        """The session of a token, or of several with commas between them; an empty one begins a session.
 
         Raises:
             Refused: 400: too long, or not signed by this project.
@@ -39,6 +39,11 @@ class Sessions:
         if len(token) > MOST_BYTES:
             raise invalid(f"Headwater-Session: longer than {MOST_BYTES:,} bytes")
         text = token.decode("latin-1")
+        for part in text.split(","):
+            await self._check(part)
+        return Session.from_token(text)
+
+    async def _check(self, text: str) -> None:
         secrets = self._store.context.session_secrets
         place = signer(text, secrets.known())
         if not holds(place):
@@ -50,4 +55,3 @@ class Sessions:
         if not holds(place):
             lost = "this session's token is too old to be checked: continue with the one that comes with this answer"
             raise ConsistencyLost(lost, await asyncio.to_thread(self._store.session))
-        return Session.from_token(text)

@@ -1,4 +1,5 @@
 import base64
+import pickle
 
 import msgspec
 import pytest
@@ -51,3 +52,29 @@ def test_a_newer_token_says_so() -> None:
     newer = base64.urlsafe_b64encode(msgspec.msgpack.encode([3, "s", {}, "more"])).decode()
     with pytest.raises(FormatError, match="newer headwater"):
         Session.from_token(newer)
+
+
+def test_tokens_of_servers_are_sent_on_as_they_were_given() -> None:
+    """Who does not know the store's secret cannot sign a token: what servers signed stands for what was seen."""
+
+    def given(**marks: int) -> str:
+        return Session("a:b", marks, [b"e"]).token + ".signature" + "".join(marks)
+
+    session = Session()
+    assert session.received == ()
+    session.answered("", given(one=1))
+    assert session.token == given(one=1) and session.marks == {"one": 1}
+    # two requests at the same time
+    sent = session.token
+    session.answered(sent, given(one=2))
+    session.answered(sent, given(two=3))
+    assert session.token == f"{given(one=2)},{given(two=3)}" and session.marks == {"one": 2, "two": 3}
+    again = Session.from_token(session.token)
+    assert again == session and again.received == session.received == pickle.loads(pickle.dumps(session)).received
+    session.answered(session.token, given(one=2, two=3))
+    assert session.token == given(one=2, two=3)
+    session.merge(again)
+    assert set(session.received) == {given(one=2, two=3), given(one=2), given(two=3)}
+    for wrong in (f"{again.token},", f",{again.token}", "x,y"):
+        with pytest.raises(UsageError, match="not a session token"):
+            Session.from_token(wrong)

@@ -79,6 +79,17 @@ def test_a_token_of_another_project_is_refused(call: Caller) -> None:
     call.runner.run(other.close())
 
 
+def test_several_tokens_stand_for_all_that_they_have_seen(call: Caller) -> None:
+    store = call.app.store.sync.context.store_name
+    call.app.store.sync.session()
+    one, two = hw.Session(store, {"one": 1}), hw.Session(store, {"two": 2})
+    reply = read(call, f"{one.token},{two.token}")
+    assert reply.status == 200
+    assert hw.Session.from_token(reply.headers["headwater-session"]).marks == {"one": 1, "two": 2}
+    for wrong in (f"{one.token},{two.token}x", f"{one.token},", f",{one.token}"):
+        assert read(call, wrong).status == 400
+
+
 def test_secrets_are_replaced_while_tokens_are_under_way(call: Caller) -> None:
     first = begun(call)
     secrets = call.app.store.sync.context.session_secrets
