@@ -422,7 +422,7 @@ def test_sessions_go_from_one_to_the_other(doors: Doors) -> None:
             other.delete("some", [1], session=session)
             assert session.store == doors.store.session().store
         wrong = hw.Session("another:store")
-        with pytest.raises(hw.UsageError, match="[Ss]ession"):
+        with pytest.raises(hw.UsageError, match=r"[Ss]ession"):
             door.get_online_features(["some:n"], [1], session=wrong)
         with pytest.raises(hw.UsageError, match="from_token"):
             door.get_online_features(["some:n"], [1], session="token")
