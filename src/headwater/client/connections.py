@@ -72,9 +72,11 @@ class Connections(forks.OfOneProcess):
                 assert_same_host=False,
             )
             return Reply(answer.status, {name.lower(): value for name, value in answer.headers.items()}, answer.data)
-        except urllib3.exceptions.TimeoutError as bad:
-            raise Unavailable(f"{self._address} gave no answer within {timeout:g} s") from bad
         except (urllib3.exceptions.HTTPError, OSError) as bad:
+            late = isinstance(bad, urllib3.exceptions.TimeoutError)
+            # which is one of those by its class
+            if late and not isinstance(bad, urllib3.exceptions.NewConnectionError):
+                raise Unavailable(f"{self._address} gave no answer within {timeout:g} s") from bad
             raise Unavailable(f"cannot reach {self._address}: {bad}") from bad
 
     def close(self) -> None:
