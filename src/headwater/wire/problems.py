@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from headwater import errors
@@ -36,6 +37,8 @@ _STATUS: dict[type[Exception], int] = {
 """The status of a class of errors and of those below it, the most special first."""
 RETRY_AFTER = 1
 """Seconds after which a request that met a store that could not be reached may be tried again."""
+_CLOCKS = ("log_clock", "now")
+"""Times that a `ClockError` carries."""
 _WORD = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
@@ -85,7 +88,10 @@ def problem_of(bad: HeadwaterError) -> Problem:
     session = getattr(bad, "session", None)
     if session is not None:
         headers["Headwater-Session"] = session.token
-    return Problem(status, type(bad).__name__, str(bad), several, headers)
+    extra = {}
+    if isinstance(bad, errors.ClockError):
+        extra = {name: time.isoformat() for name in _CLOCKS if (time := getattr(bad, name)) is not None}
+    return Problem(status, type(bad).__name__, str(bad), several, headers, extra)
 
 
 def error_of(document: Mapping[str, Any], status: int) -> HeadwaterError:
@@ -104,7 +110,16 @@ def error_of(document: Mapping[str, Any], status: int) -> HeadwaterError:
     if issubclass(kind, errors.RowsRejected | errors.DefinitionError):
         several = [str(line) for line in document.get("errors", ())]
         return kind(detail.removesuffix("\n  ".join(["", *several])), several)
+    if kind is errors.ClockError:
+        return kind(detail, *(_time(document.get(name)) for name in _CLOCKS))
     return kind(detail)
+
+
+def _time(text: object) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
 
 
 def _classes(root: type[HeadwaterError]) -> dict[str, type[HeadwaterError]]:

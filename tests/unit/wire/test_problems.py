@@ -1,5 +1,7 @@
 """Every error becomes a problem document with the same words, and its own class again."""
 
+from datetime import UTC, datetime
+
 import pytest
 
 import headwater as hw
@@ -62,3 +64,12 @@ def test_a_lost_session_comes_with_a_fresh_one() -> None:
 def test_what_is_of_no_known_class_is_told_by_its_status(status: int, kind: type[Exception]) -> None:
     assert type(error_of({"type": "about:blank", "title": "Gone"}, status)) is kind
     assert "Gone" in str(error_of({"title": "Gone"}, status))
+
+
+def test_the_times_of_a_clock_error_go_with_it() -> None:
+    times = datetime(2026, 1, 1, 12, tzinfo=UTC), datetime(2026, 1, 1, 9, 0, 0, 1, tzinfo=UTC)
+    for given in (times, (None, None)):
+        again = error_of(problem_of(hw.ClockError("ahead", *given)).document, 503)
+        assert isinstance(again, hw.ClockError) and (again.log_clock, again.now) == given
+    wrong = error_of({"type": f"{TYPES}clock-error", "detail": "d", "now": 5, "log_clock": "noon"}, 503)
+    assert isinstance(wrong, hw.ClockError) and (wrong.log_clock, wrong.now) == (None, None)
