@@ -12,6 +12,10 @@ SOURCES = ROOT / "src" / "headwater"
 
 REFERENCE = {
     "The store": ("`FeatureStore` and `AsyncFeatureStore`.", ["FeatureStore", "AsyncFeatureStore"]),
+    "Clients": (
+        "A store behind a server: `Client` and `AsyncClient`, and what they prepare.",
+        ["Client", "AsyncClient", "RemoteReader", "AsyncRemoteReader"],
+    ),
     "Definitions": (
         "Entities, features, views, services, and the sources that they read.",
         [

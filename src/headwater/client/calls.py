@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+import pyarrow as pa
 
 from headwater.errors import ConsistencyLost, HeadwaterError, StoreError, Unavailable
 from headwater.online.session import Session
@@ -104,6 +106,31 @@ def error_in(reply: Reply) -> HeadwaterError:
     if isinstance(bad, ConsistencyLost) and token:
         bad.session = Session.from_token(token)
     return bad
+
+
+@contextmanager
+def reading(reply: Reply) -> Iterator[None]:
+    """What reads the body of an answer.
+
+    Raises:
+        StoreError: it has not the form of the server's answers.
+    """
+    try:
+        yield
+    except HeadwaterError:
+        raise
+    except (
+        msgspec.MsgspecError,
+        pa.ArrowException,
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+    ) as bad:
+        kind = reply.headers.get("content-type", "nothing")
+        said = f"{type(bad).__name__}: {bad}"
+        raise StoreError(f"the server's answer ({len(reply.body):,} bytes, {kind}) cannot be read: {said}") from bad
 
 
 def checked(reply: Reply) -> Reply:

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from headwater.client.calls import Call, Reply
+from headwater.client.calls import Call, Reply, reading
 from headwater.client.sessions import session_headers
 from headwater.clock import duration_argument, from_micros, instant_of
 from headwater.errors import UsageError
@@ -140,7 +140,8 @@ def describing_call(wanted: Wanted, consistency: ConsistencyLevel | str | None =
 
 def described(reply: Reply) -> ReceivedRequest:
     """What describes a read."""
-    return json_results.received_json_schema(msgspec.json.decode(reply.body))
+    with reading(reply):
+        return json_results.received_json_schema(msgspec.json.decode(reply.body))
 
 
 def read_call(wanted: Wanted, batch: EntityBatch, keys: Mapping[str, DType], options: ReadOptions, arrow: bool) -> Call:
@@ -200,6 +201,7 @@ def entities_body(
 
 def result_of(reply: Reply, batch: EntityBatch, options: ReadOptions) -> tuple[OnlineResult, ReceivedRequest]:
     """The result in a reply, and what describes it."""
-    if reply.headers.get("content-type") == CONTENT_TYPE:
-        return arrow_results.from_arrow_answer(reply.body, batch, options.max_age_micros)
-    return json_results.from_json_document(msgspec.json.decode(reply.body), batch, options.max_age_micros)
+    with reading(reply):
+        if reply.headers.get("content-type") == CONTENT_TYPE:
+            return arrow_results.from_arrow_answer(reply.body, batch, options.max_age_micros)
+        return json_results.from_json_document(msgspec.json.decode(reply.body), batch, options.max_age_micros)

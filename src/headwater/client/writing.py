@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from headwater.client.calls import Call, Reply
+from headwater.client.calls import Call, Reply, reading
 from headwater.client.reading import JSON, entities_body
 from headwater.client.sessions import session_headers
 from headwater.compute.reports import DeleteReport, WriteReport
@@ -192,8 +192,9 @@ def _quoted(name: Any) -> str:
 
 def keys_in(reply: Reply) -> dict[str, DType]:
     """The join keys of a view."""
-    document: Any = msgspec.json.decode(reply.body)
-    return {name: DType.parse(dtype) for name, dtype in document["join_keys"].items()}
+    with reading(reply):
+        document: Any = msgspec.json.decode(reply.body)
+        return {name: DType.parse(dtype) for name, dtype in document["join_keys"].items()}
 
 
 def delete_call(
@@ -245,5 +246,6 @@ def _raw_columns(entities: Any) -> Mapping[str, Column] | None:
 
 def report_in(reply: Reply, kind: type[R]) -> R:
     """The report of a write or delete."""
-    report: R = msgspec.json.decode(reply.body, type=kind)
-    return report
+    with reading(reply):
+        report: R = msgspec.json.decode(reply.body, type=kind)
+        return report

@@ -201,6 +201,16 @@ def test_answers_of_something_else(server: Scripted, ask: Ask) -> None:
         ask(server.url, "write", ROWS)
 
 
+def test_answers_that_cannot_be_read(server: Scripted, ask: Ask) -> None:
+    for wrong in ({}, [], {**DESCRIBED, "schema": {"keys": 1}}, DESCRIBED):
+        server.replies = [DESCRIBED, wrong]
+        with pytest.raises(hw.StoreError, match="cannot be read"):
+            ask(server.url, "get_online_features", READ)
+    server.replies = [[1]]
+    with pytest.raises(hw.StoreError, match="cannot be read"):
+        ask(server.url, "write", ROWS)
+
+
 def test_a_reader_whose_columns_change_says_so(server: Scripted) -> None:
     other = {**SCHEMA, "features": [["n", "string", 0]]}
     server.replies = [DESCRIBED, {**ANSWER, "columns": {"user": [7], "n": ["x"]}, "schema": other}, DESCRIBED]
@@ -263,8 +273,10 @@ def test_event_loops_one_after_the_other(server: Scripted) -> None:
         found = await asyncio.gather(*[client.get_online_features(*READ) for _ in range(3)])
         return [result.to_dict()["n"] for result in found]
 
-    # of the first loop's three reads each describes the features for itself
-    server.replies = [DESCRIBED] * 3 + [ANSWER] * 6
+    async def first() -> Any:
+        return (await client.get_online_features(*READ)).to_dict()["n"]
+
+    assert asyncio.run(first()) == [1]
     assert asyncio.run(read()) == [[1]] * 3
     assert asyncio.run(read()) == [[1]] * 3
     asyncio.run(client.close())

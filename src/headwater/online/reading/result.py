@@ -33,7 +33,7 @@ _FEW = 16
 _CODE = {status: code for code, status in enumerate(STATUSES)}
 
 
-class Damage(NamedTuple):
+class DamagedRow(NamedTuple):
     """A damaged row: of which view, for which row of the answer and which key, and what is wrong with it."""
 
     view: ViewAnswered
@@ -364,8 +364,12 @@ class OnlineResult:
         """The views that were read."""
         return [read.view for read in self._reads]
 
-    def damages(self) -> list[Damage]:
-        """The damaged rows, by view and row of the answer; see `problems`."""
+    def damages(self) -> list[DamagedRow]:
+        """The damaged rows; see `problems`.
+
+        Returns:
+            One for each view and row of the answer that has one.
+        """
         out = []
         for read in self._reads:
             if not read.rows.damaged:
@@ -375,11 +379,15 @@ class OnlineResult:
             for row, position in enumerate(positions):
                 what = read.rows.damaged.get(position)
                 if what is not None:
-                    out.append(Damage(read.view, row, tuple(column[row] for column in columns), what))
+                    out.append(DamagedRow(read.view, row, tuple(column[row] for column in columns), what))
         return out
 
     def view_times(self) -> list[ViewTimes]:
-        """The times of each view's rows, one for each row of the answer."""
+        """The times of each view's rows.
+
+        Returns:
+            One for each view; its arrays have a time for each row of the answer.
+        """
         out = []
         for read in self._reads:
             rows = read.rows
@@ -505,7 +513,11 @@ class OnlineResult:
         return pa.table(self.arrays())
 
     def arrays(self) -> dict[str, pa.Array]:
-        """The columns of `to_arrow`."""
+        """The columns of `to_arrow`.
+
+        Returns:
+            Column → its values.
+        """
         batch = self._batch
         arrays = {name: key_array(batch.values(name), dtype.arrow) for name, dtype in self._asked.keys.items()}
         values: dict[int, list[list[Any]]] = {}
