@@ -41,6 +41,19 @@ def test_after_a_failover_that_lost_nothing_a_session_goes_on(
     assert read(7, "strong") == 2
 
 
+@pytest.mark.parametrize("level", ["eventual", "strong", *LEVELS])
+def test_a_session_that_has_seen_nothing_has_nothing_to_lose(
+    store: hw.FeatureStore, nodes: RedisReplicas, read: Get, level: str
+) -> None:
+    session = store.session()
+    assert read(7, level, session) is None
+    nodes.primary.restart_empty()
+    wait_until(lambda: bounded(lambda: read(7, "strong")) is None, "the primary to answer")
+    assert [read(7, "session", session) for _ in range(4)] == [None] * 4
+    put(store, 7, 2, session=session)
+    assert read(7, "session", session) == 2
+
+
 @pytest.mark.parametrize("level", LEVELS)
 def test_after_a_failover_that_lost_its_write_a_session_is_told(
     store: hw.FeatureStore, nodes: RedisReplicas, read: Get, level: str

@@ -1,8 +1,9 @@
 """Where a Redis node is in the history of its primary, and whether that covers what a session has seen: pure functions.
 
 Marks of a session, by part: `<replication id>` → offset; `p:<run id>` → offset, of a primary's process; `m:<replication
-id>` → a marker in the data, its number before its word, so that the later one is the greater. In a cluster each stands
-behind `<first slot of the shard>/`, as the shard was when they were read; its slots may have moved since.
+id>` → a marker in the data, its number before its word, so that the later one is the greater; 0: it had none, nothing
+was ever written. In a cluster each stands behind `<first slot of the shard>/`, as the shard was when they were read;
+its slots may have moved since.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from headwater.online.stores.redis.info import info
 NO_ID = "0" * 40
 WORD_BITS = 32
 """Of a marker's word, which stands in the data as hexadecimal text."""
+NO_MARKER = (0, "0" * (WORD_BITS // 4))
 ANY_HISTORY = ""
 """Stands for the replication id where a write's answer alone is known."""
 
@@ -39,7 +41,7 @@ class ReplicationPosition:
             nothing of where they are from.
         before, switch: the id of the history before, and the first offset that is not of it.
         run: the id of the process, of a primary.
-        marker: (number, word) of the last marker in its data.
+        marker: (number, word) of the last marker in its data; `NO_MARKER`: it has none; None: it was not asked.
         linked: whether a replica hears its primary.
     """
 
@@ -70,6 +72,7 @@ def position_of(replication: bytes, server: bytes = b"", marker: Sequence[bytes 
     primary = fields.get("role") == "master"
     offset = fields.get("master_repl_offset" if primary else "slave_repl_offset", "0")
     number, word = marker if len(marker) == 2 else (None, None)
+    none = NO_MARKER if len(marker) == 2 else None
     return ReplicationPosition(
         primary=primary,
         id=fields.get("master_replid", ""),
@@ -78,7 +81,7 @@ def position_of(replication: bytes, server: bytes = b"", marker: Sequence[bytes 
         switch=int(fields.get("second_repl_offset", "-1")),
         run=info(server).get("run_id", "") if primary else "",
         most=int(fields.get("master_repl_offset", "0")),
-        marker=None if number is None or word is None else (int(number), word.decode()),
+        marker=none if number is None or word is None else (int(number), word.decode()),
         linked=primary or (fields.get("master_link_status") == "up" and fields.get("master_sync_in_progress") == "0"),
     )
 
@@ -133,7 +136,7 @@ def covers(position: ReplicationPosition, marks: Mapping[str, int]) -> Cover:
 
 def markers_of(marks: Mapping[str, int]) -> list[tuple[int, str]]:
     """The latest marker of each history among marks: data that has a marker has all that was before it."""
-    found = [mark for part, mark in marks.items() if part.startswith("m:")]
+    found = [mark for part, mark in marks.items() if part.startswith("m:") and mark]
     return [(mark >> WORD_BITS, f"{mark & (1 << WORD_BITS) - 1:0{WORD_BITS // 4}x}") for mark in found]
 
 
@@ -155,7 +158,10 @@ def has_all(
     """
     if covers(primary, marks) is Cover.YES and not only_markers(marks):
         return True
-    return isinstance(words, list) and bool(seen) and words == [word.encode() for _, word in seen]
+    if not seen:
+        # whatever becomes of data without a row, nothing that the session has seen is lost
+        return bool(marks) and all(f"m:{part}" in marks for part in marks if ":" not in part)
+    return isinstance(words, list) and words == [word.encode() for _, word in seen]
 
 
 def distance(position: ReplicationPosition, marks: Mapping[str, int]) -> int:

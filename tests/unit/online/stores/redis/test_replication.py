@@ -4,6 +4,7 @@ import pytest
 
 from headwater.online.stores.redis.replication import (
     NO_ID,
+    NO_MARKER,
     Cover,
     ReplicationPosition,
     covers,
@@ -76,7 +77,8 @@ def test_a_replica_counts_what_it_has_applied():
         % (A.encode(), NO_ID.encode())
     )
     found = position_of(text, marker=[None, None])
-    assert (found.primary, found.offset, found.run, found.marker, found.linked) == (False, 9, "", None, True)
+    assert (found.primary, found.offset, found.run, found.marker, found.linked) == (False, 9, "", NO_MARKER, True)
+    assert position_of(text).marker is None
     assert not position_of(text.replace(b"status:up", b"status:down")).linked
 
 
@@ -95,6 +97,18 @@ def test_the_markers_of_every_history_must_be_there():
     assert not has_all(lost, marks, seen, [b"000000ff", None])
     assert not has_all(lost, {A: 1}, [], 0)
     assert has_all(primary(), {A: 1}, [], 0)
+
+
+def test_who_has_seen_that_nothing_was_ever_written_has_lost_nothing():
+    marks = primary(marker=NO_MARKER).marks()
+    assert marks == {A: 100, "p:one": 100, f"m:{A}": 0} and markers_of(marks) == []
+    restarted = primary(id=B, run="two")
+    assert has_all(restarted, marks, [], 0)
+    # of another history nothing is known, or a row was seen
+    assert not has_all(restarted, marks | {"c" * 40: 5}, [], 0)
+    later = marks | primary(marker=(1, "000000ff")).marks()
+    assert not has_all(restarted, later, markers_of(later), [None])
+    assert has_all(restarted, later, markers_of(later), [b"000000ff"])
 
 
 def test_a_later_marker_of_a_history_takes_the_place_of_the_one_before():
