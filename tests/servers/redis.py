@@ -187,7 +187,8 @@ class RedisServer(Closing):
             if how is not signal.SIGKILL:
                 self._process.send_signal(signal.SIGCONT)
             try:
-                self._process.wait(10)
+                # it waits 10 s for replicas that are behind, and only then writes what it keeps
+                self._process.wait(40)
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
