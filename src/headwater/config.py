@@ -7,14 +7,17 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import fields, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from headwater.clock import CLOCK_TOLERANCE, parse_duration
 from headwater.errors import ConfigError, brief, nearest, printable
 from headwater.urls import without_password
+from headwater.values import Value
 
 FILE = "headwater.toml"
 
@@ -23,8 +26,7 @@ _DIGITS = re.compile(r"[0-9]{1,20}")
 _MEMORY = re.compile(r"\d+(\.\d+)? ?[KMGT]i?B", re.IGNORECASE)
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(Value, frozen=True):
     """Everything `headwater.toml` can say; paths are as written, relative to `folder`.
 
     Attributes:
@@ -108,8 +110,8 @@ class Settings:
     server_rate: int = 0
     server_grace: timedelta = timedelta(seconds=10)
     server_hosts: tuple[str, ...] = ()
-    offline_settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    origins: Mapping[str, str] = field(default_factory=dict, compare=False)
+    offline_settings: Mapping[str, Mapping[str, Any]] = msgspec.field(default_factory=dict)
+    origins: Mapping[str, str] = msgspec.field(default_factory=dict)
 
     def __repr__(self) -> str:
         # what an engine is told may be a password

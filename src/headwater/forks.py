@@ -16,11 +16,11 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, NoReturn, TypeVar, overload
 
 from headwater.errors import Unavailable, UsageError
+from headwater.values import Value
 
 T = TypeVar("T")
 
@@ -28,8 +28,7 @@ PATIENCE = 30.0
 """Seconds that a fork waits at most for what cannot be copied in the midst of its work."""
 
 
-@dataclass(frozen=True)
-class _Watched:
+class _Watched(Value, frozen=True):
     """What is done about one object, which is held weakly."""
 
     kept: weakref.ref[Any]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
+
+from headwater.values import Value
 
 
 class FreshnessFunction(enum.StrEnum):
@@ -60,8 +61,7 @@ def exponential(age: float | NDArray[Any], half_life: float) -> float | NDArray[
     return float(2.0 ** (-max(age, 0) / half_life)) if age == age else age
 
 
-@dataclass(frozen=True, slots=True)
-class Freshness:
+class Freshness(Value, frozen=True):
     """The function a project measures freshness by.
 
     Attributes:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import enum
 import re
-from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+
+from headwater.values import Value
 
 _FIXED = {"int32": 4, "int64": 8, "float32": 4, "float64": 8, "bool": 1, "timestamp": 8, "date": 4}
 _ARROW: dict[str, pa.DataType] = {
@@ -39,8 +40,7 @@ UNITS = ("s", "ms", "us", "ns")
 """The units of Arrow's timestamps, the finest last."""
 
 
-@dataclass(frozen=True, slots=True)
-class DType:
+class DType(Value, frozen=True):
     """A feature's or join key's type.
 
     Attributes:

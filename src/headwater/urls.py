@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from headwater.values import Value
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(?=:)")
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<netloc>[^/?#]*)(?P<path>[^?#]*)(?:\?(?P<query>[^#]*))?")
@@ -24,8 +25,7 @@ _SHOWN = frozenset(_HARMLESS.split())
 ESCAPED = "write special characters of a user or password as %2F for /, %40 for @, %23 for #, %3F for ?, %25 for %"
 
 
-@dataclass(frozen=True)
-class _Parts:
+class _Parts(Value, frozen=True):
     """A URL that parses without doubt."""
 
     scheme: str

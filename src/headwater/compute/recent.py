@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import compress, islice
 from typing import Any, Literal
@@ -12,6 +11,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from headwater import forks
+from headwater.values import Value
 
 SAMPLE = 16
 """How many rows of a write are kept, for each version."""
@@ -41,8 +41,7 @@ def sample(
     return tuple((pairs[place][0], entity) for place, entity in zip(places, entities, strict=True))
 
 
-@dataclass(frozen=True)
-class RecentWrite:
+class RecentWrite(Value, frozen=True):
     """One write or delete that the online store has acknowledged to this store object.
 
     Attributes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 from headwater.database.database import Database
@@ -11,10 +10,10 @@ from headwater.errors import StoreError
 from headwater.offline.files.local import this_host
 from headwater.offline.log.log_id import read_log_id
 from headwater.online.base import OnlineStore
+from headwater.values import Value
 
 
-@dataclass(frozen=True)
-class RegistryLocation:
+class RegistryLocation(Value, frozen=True):
     """Where the file of a registry is.
 
     Attributes:

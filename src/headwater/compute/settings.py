@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Self
+
+import msgspec
 
 from headwater.clock import CLOCK_TOLERANCE, duration_micros
 from headwater.config import Settings
 from headwater.freshness import Freshness, FreshnessFunction
 from headwater.online.fetching.fetcher import ReadSettings
+from headwater.values import Value
 
 
-@dataclass(frozen=True)
-class RefreshSettings:
+class RefreshSettings(Value, frozen=True):
     """How stale rows are refreshed.
 
     Attributes:
@@ -35,8 +36,7 @@ class RefreshSettings:
     lease: timedelta = timedelta(minutes=2)
 
 
-@dataclass(frozen=True)
-class ComputeSettings:
+class ComputeSettings(Value, frozen=True):
     """How a store writes, runs, reads and refreshes.
 
     Attributes:
@@ -58,9 +58,9 @@ class ComputeSettings:
     grace: timedelta = timedelta(days=1)
     durable_within: timedelta = timedelta(seconds=2)
     keep_gone_files: bool = False
-    freshness: Freshness = field(default_factory=Freshness)
-    reads: ReadSettings = field(default_factory=ReadSettings)
-    refreshing: RefreshSettings = field(default_factory=RefreshSettings)
+    freshness: Freshness = msgspec.field(default_factory=Freshness)
+    reads: ReadSettings = msgspec.field(default_factory=ReadSettings)
+    refreshing: RefreshSettings = msgspec.field(default_factory=RefreshSettings)
 
     @classmethod
     def of(cls, settings: Settings) -> Self:

@@ -23,7 +23,6 @@ import time
 import weakref
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from headwater import forks
 from headwater.errors import FormatError, StorageFull, StoreError, Unavailable
 from headwater.file_lock import FileLock
 from headwater.state_files import is_private, make_file
+from headwater.values import Value
 
 WAIT = 30.0
 """Seconds to wait at most for another process that opens the database, or copies over it."""
@@ -40,8 +40,7 @@ _TRIES = 20
 _PAUSE = 0.01
 
 
-@dataclass(frozen=True)
-class Count:
+class Count(Value, frozen=True):
     """What a database's header says of its state.
 
     Attributes:
@@ -67,8 +66,7 @@ def next_stamp(lineage: int = 0) -> int:
     return (lineage or secrets.randbelow((1 << 15) - 1) + 1) << _BITS | secrets.randbits(_BITS)
 
 
-@dataclass(frozen=True)
-class _State:
+class _State(Value, frozen=True):
     """What the file system says of a database's file and of those that SQLite keeps beside it.
 
     Attributes:

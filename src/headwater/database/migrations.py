@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from headwater.database.database import ReadsOf
 from headwater.database.plain import Reads
 from headwater.deferred import deferred
 from headwater.errors import FormatError
+from headwater.values import Value
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -38,8 +38,7 @@ class OnPostgreSQL(str):
     """A statement that is for PostgreSQL alone."""
 
 
-@dataclass(frozen=True)
-class Migrations:
+class Migrations(Value, frozen=True):
     """The steps of some tables, each run once in a database.
 
     In a statement `{bytes}` and `{serial}` stand for the database's own types (`{serial}` is an integer that the

@@ -6,11 +6,11 @@ Months and weekdays are English whatever the locale, and one digit is as good as
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 
 from headwater.errors import UsageError
+from headwater.values import Value
 
 MONTHS: tuple[str, ...] = (
     "january",
@@ -56,8 +56,7 @@ _ISO = (
 _ISO_GROUPS = tuple("YmdHMSfz")
 
 
-@dataclass(frozen=True, slots=True)
-class WrittenTime:
+class WrittenTime(Value, frozen=True):
     """A time as it is written.
 
     Attributes:
@@ -71,8 +70,7 @@ class WrittenTime:
     finer: bool
 
 
-@dataclass(frozen=True)
-class TimeFormat:
+class TimeFormat(Value, frozen=True):
     """How a time is written.
 
     Attributes:

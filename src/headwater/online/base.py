@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 from typing import Self
@@ -15,6 +14,7 @@ from headwater.errors import ConfigError, Unavailable
 from headwater.forks import OfOneProcess
 from headwater.types import ConsistencyLevel
 from headwater.urls import without_password
+from headwater.values import Value
 
 
 class PutOutcome(IntEnum):
@@ -43,8 +43,7 @@ HighWater = tuple[bytes, int]
 """A meta key, and the number that is kept under it (8 bytes, big-endian) at least."""
 
 
-@dataclass(frozen=True)
-class Capabilities:
+class Capabilities(Value, frozen=True):
     """What a store can do beyond the least; the core asks this, never the vendor.
 
     Attributes:

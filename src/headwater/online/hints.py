@@ -6,16 +6,15 @@ import enum
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from headwater.clock import FIRST_MICROS, LAST_MICROS
 from headwater.errors import FormatError, brief
 from headwater.forks import OfOneProcess
+from headwater.values import Value
 
 
-@dataclass(frozen=True, slots=True)
-class Hint:
+class Hint(Value, frozen=True):
     """A row that somebody read past its SLA; all times in microseconds.
 
     Attributes:
@@ -77,8 +76,7 @@ def stored_hint(
     return hint
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(Value, frozen=True):
     """A hint that a worker has taken.
 
     Attributes:
@@ -101,8 +99,7 @@ class Fate(enum.StrEnum):
     DEAD = "dead"
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Value, frozen=True):
     """How the work on a claim ended.
 
     Attributes:
@@ -119,8 +116,7 @@ class Outcome:
     error: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
+class DeadLetter(Value, frozen=True):
     """A hint that failed for good.
 
     Attributes:
@@ -136,8 +132,7 @@ class DeadLetter:
     error: str
 
 
-@dataclass(frozen=True, slots=True)
-class QueueCounts:
+class QueueCounts(Value, frozen=True):
     """How many hints a queue holds.
 
     Attributes:

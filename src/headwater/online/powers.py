@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from headwater.types import ConsistencyLevel
+from headwater.values import Value
 
 UNREAD = b""
 """Stands for a row that could not be read in time, or from its part of the store; its values are UNAVAILABLE."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(Value, frozen=True):
     """Rows, and where in the store's history they lie.
 
     Attributes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -18,6 +17,7 @@ from headwater.planning.python_arrays import array_of_values, refuse_mixed
 from headwater.planning.value_checks import numpy_micros, row_list, shown, unreadable
 from headwater.planning.value_rule import BITS, WHOLE, Misfit, cast_value
 from headwater.types import DType, Float32, Timestamp, castable, is_list
+from headwater.values import Value
 
 if TYPE_CHECKING:
     import pyarrow.compute as pc
@@ -33,8 +33,7 @@ _MILLIS_A_DAY = 86_400_000
 _PER_UNIT = {"s": 1_000_000, "ms": 1_000, "us": 1}
 
 
-@dataclass(frozen=True)
-class Fitted:
+class Fitted(Value, frozen=True):
     """A column in a dtype.
 
     Attributes:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+
+from headwater.values import Value
 
 SETTLED_MICROS = 2_000_000
 """A file that was modified less than this before it was listed may be modified again within the same tick of its file
@@ -11,8 +13,7 @@ system's clock: it counts as changed next time."""
 _SHOWN = 5
 
 
-@dataclass(frozen=True, slots=True)
-class FileIdentity:
+class FileIdentity(Value, frozen=True):
     """What identifies the content of one file, taken before it was opened.
 
     Attributes:
@@ -48,8 +49,7 @@ def same_file(one: FileIdentity, other: FileIdentity) -> bool:
     return one.modified_ns == other.modified_ns and same_inode
 
 
-@dataclass(frozen=True)
-class FileChanges:
+class FileChanges(Value, frozen=True):
     """A listing of a source's files beside what a version's last run recorded.
 
     Attributes:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 
 from headwater.definitions.view import FeatureView
 from headwater.forks import lazy
 from headwater.types import DType
+from headwater.values import Value
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+class Slot(Value, frozen=True):
     """One feature's place in a row.
 
     Attributes:
@@ -29,8 +28,7 @@ class Slot:
     variable: int | None
 
 
-@dataclass(frozen=True)
-class RowLayout:
+class RowLayout(Value, frozen=True, dict=True):
     """The slots of a view version's features; the same for any order of the same features."""
 
     slots: tuple[Slot, ...]

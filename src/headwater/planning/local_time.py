@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import itertools
 from bisect import bisect_right
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from headwater.definitions.time_zones import time_zone
 from headwater.errors import UsageError
 from headwater.planning.value_checks import numpy_micros
 from headwater.types import is_list, leaf_type
+from headwater.values import Value
 
 if TYPE_CHECKING:
     import pyarrow.compute as pc
@@ -41,8 +42,7 @@ _DAYS = ("Y", "M", "W", "D")
 """Units of NumPy's instants that are dates."""
 
 
-@dataclass(frozen=True)
-class LocalTimes:
+class LocalTimes(Value, frozen=True):
     """The local times of a zone in pieces, each with the instants that they are; microseconds since 1970.
 
     Attributes:
@@ -148,8 +148,7 @@ def instant_in(when: datetime | date | str, name: str | None) -> int:
     return zone.instant(micros)[0] if naive else micros
 
 
-@dataclass(frozen=True)
-class GivenTime:
+class GivenTime(Value, frozen=True):
     """A time as it was given.
 
     Attributes:
@@ -186,8 +185,7 @@ def given_time(value: Any) -> GivenTime:
     return GivenTime(NAIVE if value.tzinfo is None else AWARE, micros, getattr(value, "nanosecond", 0))
 
 
-@dataclass
-class NaiveTimes:
+class NaiveTimes(msgspec.Struct):
     """What dates and naive times stand for where others of their column are aware.
 
     Attributes:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
+
+import msgspec
 
 from headwater.definitions.feature import Feature
 from headwater.definitions.view import FeatureSelection, FeatureView
@@ -18,13 +20,13 @@ from headwater.planning.service_columns import service_version
 from headwater.planning.service_reads import reads_of, selections_read
 from headwater.planning.snapshot import PinnedSelection, RegistrySnapshot, ViewRecord, ViewVersion
 from headwater.types import DType, Int64
+from headwater.values import Value
 
 FULL_NAMES = "pass full_names=True (the headwater command: --full-names),"
 """What to do about two columns of one name."""
 
 
-@dataclass(frozen=True, slots=True)
-class ResolvedKey:
+class ResolvedKey(Value, frozen=True):
     """One join key of a view in a request.
 
     Attributes:
@@ -40,8 +42,7 @@ class ResolvedKey:
     source_column: str
 
 
-@dataclass(frozen=True)
-class LogKeys:
+class LogKeys(Value, frozen=True):
     """The join keys of a view version as the offline log keeps them in deletes.
 
     Attributes:
@@ -53,8 +54,7 @@ class LogKeys:
     names: tuple[tuple[str, ...], ...] = ()
 
 
-@dataclass(frozen=True)
-class ResolvedView:
+class ResolvedView(Value, frozen=True, dict=True):
     """One view version as a request uses it; the same view under two aliases is resolved twice.
 
     Attributes:
@@ -100,8 +100,7 @@ class ResolvedView:
         return RowLayout.of(self.view)
 
 
-@dataclass(frozen=True, slots=True)
-class OutputColumn:
+class OutputColumn(Value, frozen=True):
     """One column of the answer: which feature of which resolved view it shows.
 
     Attributes:
@@ -117,8 +116,7 @@ class OutputColumn:
     by_name: bool = False
 
 
-@dataclass(frozen=True)
-class ResolvedRequest:
+class ResolvedRequest(Value, frozen=True, dict=True):
     """What a request means: versions, keys, layouts and output columns.
 
     Attributes:
@@ -160,13 +158,12 @@ class ResolvedRequest:
                 )
 
 
-@dataclass
-class _Draft:
+class _Draft(msgspec.Struct):
     """Selections while they are gathered: views keyed by label, columns in order."""
 
-    views: dict[str, tuple[ViewVersion, bool, Mapping[str, str]]] = field(default_factory=dict)
-    features: dict[str, dict[str, Feature]] = field(default_factory=dict)
-    columns: list[tuple[str, str, Feature, bool]] = field(default_factory=list)
+    views: dict[str, tuple[ViewVersion, bool, Mapping[str, str]]] = msgspec.field(default_factory=dict)
+    features: dict[str, dict[str, Feature]] = msgspec.field(default_factory=dict)
+    columns: list[tuple[str, str, Feature, bool]] = msgspec.field(default_factory=list)
 
 
 def resolve(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -13,10 +12,10 @@ from headwater.errors import NotFound, UsageError, VersionNotFound
 from headwater.planning.pins import pin
 from headwater.planning.references import Reference, parse_reference
 from headwater.planning.snapshot import PinnedSelection, RegistrySnapshot, ServiceVersion
+from headwater.values import Value
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(Value, frozen=True):
     """One column of a service; equal to another where both mean the same values under the same name.
 
     Attributes:
@@ -32,7 +31,17 @@ class Column:
     keys: tuple[tuple[str, str], ...]
     rename: str | None
     fingerprint: str
-    version: str = field(compare=False)
+    version: str
+
+    @property
+    def _meaning(self) -> tuple[object, ...]:
+        return self.view, self.name, self.alias, self.keys, self.rename, self.fingerprint
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Column) and self._meaning == other._meaning
+
+    def __hash__(self) -> int:
+        return hash(self._meaning)
 
     def __str__(self) -> str:
         alias = f" as {self.alias}" if self.alias else ""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
+
+import msgspec
 
 from headwater.definitions.entity import Entity
 from headwater.definitions.fingerprint import ColumnFingerprints, fingerprint
@@ -21,6 +23,7 @@ from headwater.errors import (
 )
 from headwater.forks import lazy
 from headwater.planning.key_forms import KeyForm, key_form
+from headwater.values import Value
 
 
 def version_key(version: str) -> tuple[int, ...]:
@@ -41,8 +44,7 @@ class Kind(enum.StrEnum):
         return "entity" if self is Kind.ENTITY else f"feature {self}"
 
 
-@dataclass(frozen=True)
-class ViewVersion:
+class ViewVersion(Value, frozen=True, dict=True):
     """One immutable version of a view.
 
     Attributes:
@@ -83,8 +85,7 @@ class ViewVersion:
         return ColumnFingerprints(self.view)
 
 
-@dataclass(frozen=True)
-class PinnedSelection:
+class PinnedSelection(Value, frozen=True):
     """Features of one view version as a service stores them: expanded, in order.
 
     The version is the one that the service version was made from: its columns are those that the service has for ever.
@@ -95,16 +96,15 @@ class PinnedSelection:
     version: str
     names: tuple[str, ...]
     alias: str | None = None
-    join_key_map: Mapping[str, str] = field(default_factory=dict)
-    renames: Mapping[str, str] = field(default_factory=dict)
+    join_key_map: Mapping[str, str] = msgspec.field(default_factory=dict)
+    renames: Mapping[str, str] = msgspec.field(default_factory=dict)
 
     def only(self, names: tuple[str, ...]) -> PinnedSelection:
         """The same with some of its features."""
         return replace(self, names=names, renames={n: new for n, new in self.renames.items() if n in names})
 
 
-@dataclass(frozen=True)
-class ServiceVersion:
+class ServiceVersion(Value, frozen=True):
     """One immutable version of a service.
 
     Attributes:
@@ -126,12 +126,12 @@ class ServiceVersion:
     full_names: bool = False
     owner: str = ""
     description: str = ""
-    tags: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = msgspec.field(default_factory=dict)
     retired_at: datetime | None = None
     revision: int = 0
     held: bool = False
     text: tuple[str, ...] | None = None
-    reads: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    reads: Mapping[tuple[str, str], str] = msgspec.field(default_factory=dict)
 
     @property
     def views_read(self) -> tuple[tuple[str, str], ...]:
@@ -180,8 +180,7 @@ class _Record:
         return named.get(version, "inactive")
 
 
-@dataclass(frozen=True)
-class ViewRecord(_Record):
+class ViewRecord(_Record, Value, frozen=True, dict=True):
     """All versions of a view.
 
     Attributes:
@@ -220,8 +219,7 @@ class ViewRecord(_Record):
         return tuple(sorted(alive, key=lambda v: version_key(v.version)))
 
 
-@dataclass(frozen=True)
-class ServiceRecord(_Record):
+class ServiceRecord(_Record, Value, frozen=True):
     """All versions of a service; its pointers are those of `ViewRecord`."""
 
     name: str
@@ -245,15 +243,14 @@ class ServiceRecord(_Record):
         return tuple(sorted(alive, key=lambda v: version_key(v.version)))
 
 
-@dataclass(frozen=True)
-class RegistrySnapshot:
+class RegistrySnapshot(Value, frozen=True):
     """Everything that is registered, at one revision."""
 
     project: str
     revision: int = 0
-    entities: Mapping[str, Entity] = field(default_factory=dict)
-    views: Mapping[str, ViewRecord] = field(default_factory=dict)
-    services: Mapping[str, ServiceRecord] = field(default_factory=dict)
+    entities: Mapping[str, Entity] = msgspec.field(default_factory=dict)
+    views: Mapping[str, ViewRecord] = msgspec.field(default_factory=dict)
+    services: Mapping[str, ServiceRecord] = msgspec.field(default_factory=dict)
 
     def entity(self, name: str) -> Entity:
         """An entity.

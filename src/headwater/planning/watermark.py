@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from headwater.clock import MIN_MICROS
+from headwater.values import Value
 
 
-@dataclass(frozen=True, slots=True)
-class Watermark:
+class Watermark(Value, frozen=True):
     """How far a version is materialized; two are equal where they are equally far.
 
     Attributes:
@@ -20,8 +18,14 @@ class Watermark:
 
     end: int = MIN_MICROS
     position: int = 0
-    token: bytes = field(default=b"", compare=False)
-    files: int = field(default=0, compare=False)
+    token: bytes = b""
+    files: int = 0
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Watermark) and (self.end, self.position) == (other.end, other.position)
+
+    def __hash__(self) -> int:
+        return hash((self.end, self.position))
 
     def reaches(self, other: Watermark) -> bool:
         """Whether both parts are as far as the other's."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -24,6 +23,7 @@ from headwater.planning.snapshot import (
     ViewVersion,
     version_key,
 )
+from headwater.values import Value
 
 _DAMAGE = (
     *(HeadwaterError, ArithmeticError, AssertionError, AttributeError),
@@ -44,8 +44,7 @@ def read_revision(reads: Reads) -> int:
     return reads.rows("SELECT max(revision) AS newest FROM registry_revision")[0].newest or 0
 
 
-@dataclass(frozen=True)
-class Newest:
+class Newest(Value, frozen=True):
     """The newest revision: its number, and when it was taken (microseconds), which no other one has.
 
     A database that was restored and changed again may have the number of another revision.

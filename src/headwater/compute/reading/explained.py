@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from headwater.online.reading.result import OnlineResult
+from headwater.values import Value
 
 
-@dataclass(frozen=True)
-class Explained:
+class Explained(Value, frozen=True):
     """One read, taken apart.
 
     Attributes:

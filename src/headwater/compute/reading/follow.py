@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from headwater.errors import HeadwaterError
@@ -10,10 +10,10 @@ from headwater.planning.references import parse_reference
 from headwater.planning.resolve import ResolvedRequest, ResolvedView, resolve, whole_view, with_features
 from headwater.planning.service_reads import same_columns
 from headwater.planning.snapshot import RegistrySnapshot, ViewRecord, ViewVersion
+from headwater.values import Value
 
 
-@dataclass(frozen=True)
-class Followed:
+class Followed(Value, frozen=True):
     """A request after the registry changed.
 
     Attributes:

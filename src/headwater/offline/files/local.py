@@ -6,7 +6,6 @@ import hashlib
 import os
 import socket
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -15,10 +14,10 @@ from headwater.offline.files.locations import is_hidden, is_remote, local_path, 
 from headwater.offline.files.table_formats import MARKS, refuse_mark, refuse_within
 from headwater.planning.files import FileIdentity
 from headwater.urls import shown_location
+from headwater.values import Value
 
 
-@dataclass(frozen=True, slots=True)
-class SourceFile:
+class SourceFile(Value, frozen=True):
     """One file of a source.
 
     Attributes:

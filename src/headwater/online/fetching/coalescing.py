@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from headwater import forks
 from headwater.deferred import deferred
@@ -39,13 +40,12 @@ class _Batch:
         return [rows[self.places[key]] for key in keys]
 
 
-@dataclass(eq=False)
-class _Turn:
+class _Turn(msgspec.Struct, eq=False):
     """One round trip of threads."""
 
-    batch: _Batch = field(default_factory=_Batch)
-    done: threading.Event = field(default_factory=threading.Event)
-    rows: Rows = field(default_factory=list)
+    batch: _Batch = msgspec.field(default_factory=_Batch)
+    done: threading.Event = msgspec.field(default_factory=threading.Event)
+    rows: Rows = msgspec.field(default_factory=list)
     failed: BaseException | None = None
 
 

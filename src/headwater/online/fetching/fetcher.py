@@ -10,7 +10,6 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -25,6 +24,7 @@ from headwater.online.powers import UNREAD, AsyncReads, LeveledReads, Reading
 from headwater.online.reading.reader import ClockCounts
 from headwater.online.session import Session
 from headwater.types import ConsistencyLevel
+from headwater.values import Value
 
 if TYPE_CHECKING:
     import asyncio
@@ -38,8 +38,7 @@ _LONGEST_PAUSE = 0.05
 """Seconds before a read is tried again, at most; doubled each time."""
 
 
-@dataclass(frozen=True)
-class ReadSettings:
+class ReadSettings(Value, frozen=True):
     """What stands between a read and the store.
 
     Attributes:
@@ -60,8 +59,7 @@ class ReadSettings:
     breaker_rest: float = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(Value, frozen=True):
     """How one read wants its rows.
 
     Attributes:
@@ -83,8 +81,7 @@ class Ask:
 PLAIN = Ask()
 
 
-@dataclass(frozen=True)
-class ReadCounts:
+class ReadCounts(Value, frozen=True):
     """What stood between this process's reads and the online store since it was opened.
 
     Attributes:

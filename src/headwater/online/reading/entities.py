@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 
@@ -33,8 +33,7 @@ _EXACT: dict[str, frozenset[type]] = {
 }
 
 
-@dataclass(eq=False, slots=True)
-class EntityBatch:
+class EntityBatch(msgspec.Struct, eq=False):
     """Join keys as columns of Python values: int, str, bytes, bool, datetime (UTC), date, or None.
 
     Attributes:

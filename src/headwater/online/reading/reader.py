@@ -7,10 +7,10 @@ reader shares the first and the last.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from headwater.clock import duration_micros
@@ -36,8 +36,7 @@ ANY_TIME = 1 << 62
 _DROP = StalePolicy.DROP
 
 
-@dataclass(eq=False, slots=True)
-class ClockCounts:
+class ClockCounts(msgspec.Struct, eq=False):
     """What reads by this host's clock found that is later than it.
 
     Attributes:
@@ -57,8 +56,7 @@ class ClockCounts:
         self.most = max(self.most, rows.latest - now)
 
 
-@dataclass(eq=False, slots=True)
-class KeyPlan:
+class KeyPlan(msgspec.Struct, eq=False):
     """What one read asks the store for.
 
     Attributes:

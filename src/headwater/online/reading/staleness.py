@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from headwater.online.reading.reader import KeyPlan
 from headwater.online.reading.view_read import ViewReadPlan, ViewReadResult
 from headwater.online.rows.codec import SIGN
+from headwater.values import Value
 
 
-@dataclass(frozen=True, slots=True)
-class StaleRows:
+class StaleRows(Value, frozen=True):
     """The rows of one view that are past their SLA.
 
     Attributes:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from headwater.freshness import Freshness
 from headwater.online.rows.keys import KeySpace
 from headwater.online.rows.row_format import RowFormat
 from headwater.types import DType
+from headwater.values import Value
 
 if TYPE_CHECKING:
     from headwater.online.reading.answered_rows import AnsweredRows
     from headwater.online.rows.decoded import DecodedRows
 
 
-@dataclass(frozen=True, slots=True)
-class ViewAnswered:
+class ViewAnswered(Value, frozen=True):
     """What a result knows of one view.
 
     Attributes:
@@ -41,8 +40,7 @@ class ViewAnswered:
     defaults: tuple[Any, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ViewReadPlan(ViewAnswered):
+class ViewReadPlan(ViewAnswered, frozen=True):
     """What a prepared reader knows of one view beside that.
 
     Attributes:
@@ -58,8 +56,7 @@ class ViewReadPlan(ViewAnswered):
     ttl: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class ReadColumn:
+class ReadColumn(Value, frozen=True):
     """One output column: which view it is from, and which of the features asked for there."""
 
     name: str
@@ -68,8 +65,7 @@ class ReadColumn:
     dtype: DType
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class MatrixColumns:
+class MatrixColumns(Value, frozen=True, eq=False):
     """Feature columns as a matrix takes them.
 
     Attributes:
@@ -110,8 +106,7 @@ class MatrixColumns:
         return cls(place, odd, parts, embeddings, "float32" if narrow else "float64", wide)
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class ReadRequest:
+class ReadRequest(Value, frozen=True, eq=False):
     """What a prepared reader knows of its answers.
 
     Attributes:
@@ -131,7 +126,6 @@ class ReadRequest:
     service: tuple[str, str] | None
 
 
-@dataclass(eq=False, slots=True)
 class AnsweredView:
     """One view's part of a result.
 
@@ -141,12 +135,14 @@ class AnsweredView:
         rows: what was read, once it has been.
     """
 
+    __slots__ = ("inverse", "rows", "view")
     view: ViewAnswered
-    inverse: list[int] | None
-    rows: AnsweredRows = field(init=False)
+    rows: AnsweredRows
+
+    def __init__(self, view: ViewAnswered, inverse: list[int] | None) -> None:
+        self.view, self.inverse = view, inverse
 
 
-@dataclass(eq=False, slots=True)
 class ViewReadResult(AnsweredView):
     """One view's part of one read, by distinct key; a NULL key is at position `stop - start`.
 
@@ -155,8 +151,12 @@ class ViewReadResult(AnsweredView):
         long_keys: position in this part → whole key, for those asked for by digest.
     """
 
+    __slots__ = ("long_keys", "start", "stop")
     view: ViewReadPlan
-    start: int
-    stop: int
-    long_keys: dict[int, bytes] | None
-    rows: DecodedRows = field(init=False)
+    rows: DecodedRows
+
+    def __init__(
+        self, view: ViewReadPlan, inverse: list[int] | None, start: int, stop: int, long_keys: dict[int, bytes] | None
+    ) -> None:
+        super().__init__(view, inverse)
+        self.start, self.stop, self.long_keys = start, stop, long_keys

@@ -20,7 +20,6 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +31,7 @@ from headwater.clock import MIN_MICROS
 from headwater.deferred import deferred
 from headwater.online.rows.values import encode_variable, fixed_numbers, null_mask
 from headwater.planning.layout import RowLayout, Slot
+from headwater.values import Value
 
 if TYPE_CHECKING:
     import pyarrow.compute as pc
@@ -62,8 +62,7 @@ _U64 = struct.Struct(">Q")
 _U32 = struct.Struct("<I")
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(Value, frozen=True):
     """What a row says about itself.
 
     Attributes:

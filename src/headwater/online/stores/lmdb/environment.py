@@ -7,11 +7,11 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import lmdb
+from msgspec.structs import replace
 
 from headwater import forks
 from headwater.errors import StoreError, StoreReadOnly, Unavailable, UsageError

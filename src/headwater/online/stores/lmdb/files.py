@@ -6,10 +6,10 @@ import errno
 import os
 import resource
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import lmdb
+import msgspec
 
 from headwater.errors import StorageFull, StoreError, StoreReadOnly, Unavailable
 from headwater.file_lock import FileLock
@@ -19,8 +19,7 @@ from headwater.state_files import opener
 MAKE_WRITABLE = "make the folder and its files writable"
 
 
-@dataclass
-class Settings:
+class Settings(msgspec.Struct, dict=True):
     """How a folder is opened.
 
     Attributes:

@@ -6,11 +6,11 @@ import os
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import lmdb
+import msgspec
 
 from headwater import forks
 from headwater.file_lock import FileLock, LockReplaced
@@ -26,8 +26,7 @@ NOTED_EVERY = 1.0
 """Seconds after which a writer notes again that the file is as LMDB left it."""
 
 
-@dataclass(eq=False)
-class Opened:
+class Opened(msgspec.Struct, eq=False):
     """An environment that is open, and what it was opened on.
 
     Attributes:
@@ -50,11 +49,12 @@ class Opened:
     writer: FileLock | None = None
     read_only: str = ""
     lockless: bool = False
-    slots: list[Any] = field(default_factory=list)
-    giving: threading.Lock = field(default_factory=threading.Lock)
+    slots: list[Any] = msgspec.field(default_factory=list)
+    giving: threading.Lock = msgspec.field(default_factory=threading.Lock)
     _data: tuple[int, int] = (0, 0)
     _lock: tuple[int, int, int] | None = None
     _size: int = 0
+    _erased: tuple[int, int] = (0, 0)
     _checked: float = 0.0
     _noted: float = 0.0
     _last: tuple[int, int, int] | None = None

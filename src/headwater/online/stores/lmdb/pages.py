@@ -14,11 +14,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from operator import le, lt
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
+
+from headwater.values import Value
 
 MAGIC = 0xBEEFC0DE
 METAS = 2
@@ -43,8 +45,7 @@ class Damaged(Exception):
     """The file is not what LMDB left; the text says what is wrong."""
 
 
-@dataclass(frozen=True)
-class Tree:
+class Tree(Value, frozen=True):
     """What a meta page says of one of its two trees."""
 
     flags: int
@@ -56,8 +57,7 @@ class Tree:
     root: int
 
 
-@dataclass(frozen=True)
-class Meta:
+class Meta(Value, frozen=True):
     """A meta page: one of the two last committed states."""
 
     header: int
@@ -141,8 +141,7 @@ def check_pages(descriptor: int, meta: Meta) -> None:
     walk.check_free()
 
 
-@dataclass(frozen=True)
-class Reached:
+class Reached(Value, frozen=True):
     """The pages that a transaction can reach, by what they are.
 
     Attributes:
@@ -163,22 +162,20 @@ def reached_pages(descriptor: int, meta: Meta) -> Reached:
     return Reached(walk.used, walk.kinds[_BRANCH], walk.kinds[_LEAF])
 
 
-@dataclass
-class _Level:
+class _Level(msgspec.Struct):
     """The pages of one level of a tree, from left to right."""
 
     pages: _Ints
-    children: _Ints = field(default_factory=lambda: np.empty(0, np.int64))
-    counts: _Ints = field(default_factory=lambda: np.empty(0, np.int64))
-    separators: list[bytes] = field(default_factory=list)
+    children: _Ints = msgspec.field(default_factory=lambda: np.empty(0, np.int64))
+    counts: _Ints = msgspec.field(default_factory=lambda: np.empty(0, np.int64))
+    separators: list[bytes] = msgspec.field(default_factory=list)
 
 
-@dataclass
-class _Keys:
+class _Keys(msgspec.Struct):
     """The first and the last key of each leaf, from left to right, and how many there are in all."""
 
-    first: list[bytes] = field(default_factory=list)
-    last: list[bytes] = field(default_factory=list)
+    first: list[bytes] = msgspec.field(default_factory=list)
+    last: list[bytes] = msgspec.field(default_factory=list)
     count: int = 0
 
     def add(self, first: list[bytes], last: list[bytes], count: int) -> None:
