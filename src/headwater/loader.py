@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.util
+import importlib
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.machinery import SourceFileLoader
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
+from headwater.deferred import deferred
 from headwater.definitions.entity import Entity
 from headwater.definitions.service import FeatureService
 from headwater.definitions.view import FeatureView
 from headwater.errors import ConfigError, DefinitionError, MissingExtra, nearest, needs_package
+from headwater.values import Value
+
+metadata, util = deferred("importlib.metadata"), deferred("importlib.util")
 
 ONLINE_STORES = "headwater.online_stores"
 OFFLINE_ENGINES = "headwater.offline_engines"
@@ -48,13 +51,38 @@ def load_plugin(group: str, name: str) -> Any:
         raise
 
 
-def find_plugin(group: str, name: str) -> EntryPoint:
-    """The entry point of a store or engine; see `load_plugin`.
+class Plugin(Value, frozen=True):
+    """An entry point.
+
+    Attributes:
+        name: the store's or engine's.
+        value: `module:class`.
+    """
+
+    name: str
+    value: str
+
+    @property
+    def module(self) -> str:
+        """The module that has the class."""
+        return self.value.partition(":")[0].strip()
+
+    def load(self) -> Any:
+        """The class."""
+        return getattr(importlib.import_module(self.module), self.value.partition(":")[2].partition("[")[0].strip())
+
+
+def find_plugin(group: str, name: str) -> Plugin:
+    """The entry point of a store or engine; see `load_plugin`. What headwater itself registers nobody else can.
 
     Raises:
         ConfigError: nobody registered that name.
     """
-    found = _points(group, tuple(_dated(place) for place in sys.path))
+    places = tuple(_dated(place) for place in sys.path)
+    own = _own_points(group, places)
+    if name in own:
+        return own[name]
+    found = {**_points(group, places), **own}
     point = found.get(name) or found.get(name.partition("+")[0])
     if point is None:
         raise ConfigError(f"no {_KINDS[group]} {name!r}{nearest(name, found)}; installed: {', '.join(sorted(found))}")
@@ -62,9 +90,32 @@ def find_plugin(group: str, name: str) -> EntryPoint:
 
 
 @functools.lru_cache(maxsize=8)
-def _points(group: str, _places: tuple[tuple[str, int], ...]) -> Mapping[str, EntryPoint]:
-    """The entry points of a group by name; reading every package's metadata takes ten milliseconds and more."""
-    return {point.name: point for point in entry_points(group=group)}
+def _points(group: str, _places: tuple[tuple[str, int], ...]) -> Mapping[str, Plugin]:
+    """The entry points of a group by name; reading every package's metadata takes tens of milliseconds."""
+    return {point.name: Plugin(point.name, point.value) for point in metadata.entry_points(group=group)}
+
+
+@functools.lru_cache(maxsize=8)
+def _own_points(group: str, places: tuple[tuple[str, int], ...]) -> Mapping[str, Plugin]:
+    """Those of headwater's own package, by its metadata alone; empty where it is installed in another way."""
+    for place, _ in places:
+        with contextlib.suppress(OSError):
+            for folder in Path(place).iterdir():
+                if folder.name.startswith("headwater-") and folder.suffix == ".dist-info":
+                    return _in_group((folder / "entry_points.txt").read_text(encoding="utf-8"), group)
+    return {}
+
+
+def _in_group(text: str, group: str) -> Mapping[str, Plugin]:
+    """The entry points of a group in a file of them."""
+    found, inside = {}, False
+    for line in map(str.strip, text.splitlines()):
+        if line.startswith("["):
+            inside = line == f"[{group}]"
+        elif inside and "=" in line and not line.startswith(("#", ";")):
+            name, _, value = (part.strip() for part in line.partition("="))
+            found[name] = Plugin(name, value)
+    return found
 
 
 def _dated(place: str) -> tuple[str, int]:
@@ -150,9 +201,9 @@ def _run(file: Path, folder: Path) -> ModuleType:
         return present
     if present is not None or name in sys.stdlib_module_names:
         name = f"_headwater_project_{name}"
-    spec = importlib.util.spec_from_file_location(name, file, loader=_SourceAlone(name, str(file)))
+    spec = util.spec_from_file_location(name, file, loader=_SourceAlone(name, str(file)))
     assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+    module: ModuleType = util.module_from_spec(spec)
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)

@@ -3,9 +3,11 @@
 import shutil
 import subprocess
 import sys
+from importlib.metadata import entry_points
 
 import pytest
 
+from headwater import loader
 from headwater.errors import ConfigError, DefinitionError, MissingExtra, needs_package
 from headwater.loader import OFFLINE_ENGINES, ONLINE_STORES, find_plugin, load_definitions, load_plugin
 
@@ -127,6 +129,31 @@ def test_what_is_installed_or_removed_meanwhile_is_seen(tmp_path, monkeypatch):
         (metadata / "entry_points.txt").write_text("[headwater.online_stores]\nlate = late.store:Store\n")
         assert find_plugin(ONLINE_STORES, "late").value == "late.store:Store"
         shutil.rmtree(metadata)
+
+
+def test_headwaters_own_names_are_read_from_its_own_metadata_alone():
+    for group in (ONLINE_STORES, OFFLINE_ENGINES):
+        own = loader._own_points(group, tuple((place, 0) for place in sys.path))
+        installed = {p.name: p.value for p in entry_points(group=group) if p.value.startswith("headwater.")}
+        assert {name: point.value for name, point in own.items()} == installed
+
+
+def test_what_another_package_registers_under_an_own_name_is_left_alone(tmp_path, monkeypatch):
+    metadata = tmp_path / "another-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: another\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(
+        "[headwater.online_stores]\nlmdb = another.store:Store\nredis+other = another.store:Other\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert find_plugin(ONLINE_STORES, "lmdb").module.startswith("headwater.")
+    assert find_plugin(ONLINE_STORES, "redis+sentinel").module.startswith("headwater.")
+    assert find_plugin(ONLINE_STORES, "redis+other").value == "another.store:Other"
+
+
+def test_where_headwater_has_no_metadata_of_its_own_all_is_read(monkeypatch):
+    monkeypatch.setattr(loader, "_own_points", lambda group, places: {})
+    assert load_plugin(OFFLINE_ENGINES, "duckdb").__name__ == "DuckDBEngine"
 
 
 def test_an_unknown_store_names_the_nearest_and_those_there_are():
