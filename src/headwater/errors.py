@@ -38,13 +38,16 @@ HeadwaterError
 
 from __future__ import annotations
 
-import difflib
 import re
 import reprlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Self
+
+from headwater.deferred import deferred
+
+difflib = deferred("difflib")
 
 _SHOWN = 120
 """Characters of a value that a message shows at most."""

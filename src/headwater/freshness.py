@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import enum
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
-from numpy.typing import NDArray
 
 from headwater.values import Value
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class FreshnessFunction(enum.StrEnum):

@@ -1,7 +1,10 @@
 """HTML tables: what notebooks show of results and reports, and the tables of the advisor's page."""
 
-import html
 from collections.abc import Iterable, Sequence
+
+from headwater.deferred import deferred
+
+html = deferred("html")
 
 
 class Markup(str):

@@ -83,8 +83,8 @@ def draw(context: StoreContext, view: ResolvedView, count: int, seconds: float, 
 
     def look(stop: Stop) -> bool:
         # the stores' iterators are generators: closed, they let go of what they hold
-        with closing(cast(Any, context.online.scan(rows.prefix))) as scanned:
-            for key, row in cast(Iterator[tuple[bytes, bytes]], scanned):
+        with closing(cast("Any", context.online.scan(rows.prefix))) as scanned:
+            for key, row in cast("Iterator[tuple[bytes, bytes]]", scanned):
                 head = header(row)
                 if head is None or head.emptied:
                     continue

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import sqlite3
 import stat
 import time
@@ -63,7 +62,12 @@ class Count(Value, frozen=True):
 
 def next_stamp(lineage: int = 0) -> int:
     """Another stamp; of the lineage, where there is one."""
-    return (lineage or secrets.randbelow((1 << 15) - 1) + 1) << _BITS | secrets.randbits(_BITS)
+    return (lineage or _random(4) % ((1 << 15) - 1) + 1) << _BITS | _random(_BITS // 8)
+
+
+def _random(size: int) -> int:
+    """A number of so many bytes."""
+    return int.from_bytes(os.urandom(size), "big")
 
 
 class _State(Value, frozen=True):
@@ -340,7 +344,7 @@ class DatabaseFile:
             path.unlink(missing_ok=True)
 
     def _copy(self, folder: int) -> None:
-        copy = self.path.with_name(f"{self.path.name}-{secrets.token_hex(6)}")
+        copy = self.path.with_name(f"{self.path.name}-{os.urandom(6).hex()}")
         beside = [copy.with_name(copy.name + end) for end in ("-wal", "-shm", "-journal")]
         try:
             self._wait_until_whole()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import math
 from datetime import date
 from typing import Any
 
 from headwater.clock import from_micros, to_micros
+from headwater.deferred import deferred
 from headwater.types import DType
+
+base64 = deferred("base64")
 
 
 def canonical(dtype: DType, value: Any) -> Any:

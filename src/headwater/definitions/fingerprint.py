@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from headwater.definitions.defaults import encode_value
 from headwater.definitions.feature import Feature
 from headwater.definitions.sources import TEXT_SOURCES, CSVSource, JSONSource, PushSource, Source, SQLSource
 from headwater.definitions.view import FeatureView
+from headwater.digests import blake2b
 
 if TYPE_CHECKING:
     from headwater.definitions import query_parts
@@ -92,7 +92,7 @@ def _feature_meaning(feature: Feature) -> dict[str, Any]:
 
 def digest(data: Any) -> str:
     """Sixteen hex digits that name plain data."""
-    return hashlib.blake2b(msgspec.json.encode(data, order="sorted"), digest_size=8).hexdigest()
+    return blake2b(msgspec.json.encode(data, order="sorted"), digest_size=8).hexdigest()
 
 
 def fingerprint(view: FeatureView) -> str:

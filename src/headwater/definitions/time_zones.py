@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-import zoneinfo
 from datetime import timedelta, timezone, tzinfo
 
+from headwater.deferred import deferred
 from headwater.errors import UsageError, brief, nearest
+
+zoneinfo = deferred("zoneinfo")
 
 _OFFSET = re.compile(r"[+-]\d{2}:\d{2}")
 
@@ -23,9 +25,10 @@ def time_zone(name: object) -> tzinfo:
     try:
         if not isinstance(name, str):
             raise ValueError(name)
-        return zoneinfo.ZoneInfo(name)
+        zone: tzinfo = zoneinfo.ZoneInfo(name)
+        return zone
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        known = zoneinfo.available_timezones()
+        known: set[str] = zoneinfo.available_timezones()
         advice = "" if known else "; this host has no time zone database: pip install tzdata"
         near = nearest(name, known) if isinstance(name, str) else ""
         raise UsageError(

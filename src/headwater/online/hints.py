@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import enum
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 from headwater.clock import FIRST_MICROS, LAST_MICROS
+from headwater.digests import blake2b
 from headwater.errors import FormatError, brief
 from headwater.forks import OfOneProcess
 from headwater.values import Value
@@ -37,7 +37,7 @@ class Hint(Value, frozen=True):
     @property
     def id(self) -> bytes:
         """16 bytes that no other key has: a queue holds one hint for each."""
-        return hashlib.blake2b(self.key, digest_size=16).digest()
+        return blake2b(self.key, digest_size=16).digest()
 
     def urgency(self, now: int) -> float:
         """How far past its SLA it is, times how often it was asked for: the greatest is worked at first."""

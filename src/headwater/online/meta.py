@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import struct
 from collections.abc import Iterable
@@ -11,6 +10,7 @@ from typing import Any
 import msgspec
 
 from headwater.clock import MIN_MICROS
+from headwater.digests import blake2b
 from headwater.errors import FormatError
 from headwater.online.base import OnlineStore
 from headwater.online.rows.keys import META_PREFIX, namespace
@@ -149,7 +149,7 @@ def read_purges(store: OnlineStore, project: str, view: str) -> list[tuple[bytes
 
 
 def _digest(project: str) -> bytes:
-    return hashlib.blake2b(project.encode(), digest_size=8).digest()
+    return blake2b(project.encode(), digest_size=8).digest()
 
 
 def log_id_key(project: str) -> bytes:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from headwater.clock import to_micros
 from headwater.deferred import deferred
@@ -21,6 +20,7 @@ from headwater.values import Value
 
 if TYPE_CHECKING:
     import pyarrow.compute as pc
+    from numpy.typing import NDArray
 else:
     pc = deferred("pyarrow.compute")
 

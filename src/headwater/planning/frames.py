@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import zoneinfo
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +10,8 @@ import pyarrow as pa
 
 from headwater.deferred import deferred
 from headwater.errors import UsageError, needs_package
+
+zoneinfo = deferred("zoneinfo")
 
 if TYPE_CHECKING:
     import pyarrow.compute as pc

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-
 from headwater.definitions.view import FeatureView
+from headwater.digests import blake2b
 from headwater.forks import lazy
 from headwater.types import DType
 from headwater.values import Value
@@ -61,7 +60,7 @@ class RowLayout(Value, frozen=True, dict=True):
     def fingerprint(self) -> int:
         """32 bits that name the slots; stored in every row."""
         text = ";".join(f"{s.name}={s.dtype}" for s in self.slots)
-        return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest(), "big")
+        return int.from_bytes(blake2b(text.encode(), digest_size=4).digest(), "big")
 
     @lazy
     def by_name(self) -> dict[str, Slot]:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from headwater.clock import EPOCH, FIRST_MICROS, LAST_MICROS, MICROSECOND, YEARS, from_micros, to_micros
 from headwater.deferred import deferred
@@ -27,6 +26,7 @@ from headwater.values import Value
 
 if TYPE_CHECKING:
     import pyarrow.compute as pc
+    from numpy.typing import NDArray
 else:
     pc = deferred("pyarrow.compute")
 

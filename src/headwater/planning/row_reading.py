@@ -6,16 +6,19 @@ One rule for all: `write` holds rows against it before they are appended, runs a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from headwater.definitions.names import CREATED
 from headwater.definitions.sources import PushSource
 from headwater.forks import lazy
 from headwater.planning.resolve import ResolvedView
 from headwater.types import Date, DType, Int64, fits
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)

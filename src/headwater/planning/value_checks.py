@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from headwater.clock import FIRST_DAY, FIRST_MICROS, LAST_DAY, LAST_MICROS, YEARS
 from headwater.deferred import deferred
@@ -19,6 +18,7 @@ from headwater.types import is_list
 
 if TYPE_CHECKING:
     import pyarrow.compute as pc
+    from numpy.typing import NDArray
 else:
     pc = deferred("pyarrow.compute")
 
@@ -35,7 +35,7 @@ def is_wide(value: Any) -> bool:
     return isinstance(value, (int, np.integer)) and int(value) not in _INT64
 
 
-Rows: TypeAlias = NDArray[np.bool_] | None
+Rows: TypeAlias = "NDArray[np.bool_] | None"
 """Which rows of a column are bad; None: none is."""
 
 Column: TypeAlias = pa.Array | pa.ChunkedArray

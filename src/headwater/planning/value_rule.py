@@ -9,14 +9,16 @@ from __future__ import annotations
 import math
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from headwater.clock import YEARS, from_micros
+from headwater.deferred import deferred
 from headwater.planning.value_checks import numpy_micros
 from headwater.types import DType, a_dtype, is_utf8
+
+fractions = deferred("fractions")
 
 WHOLE = {"float32": 2**24, "float64": 2**53}
 """The greatest integer below which a float dtype holds all; integers beyond are refused."""
@@ -126,13 +128,13 @@ def beyond_all(dtype: DType) -> str:
 
 def nearest_float32(value: Decimal) -> float:
     """The float32 nearest to a finite decimal, in one rounding (half to even); infinite where it is beyond all."""
-    exact = Fraction(value)
-    if abs(exact) >= Fraction(FLOAT32_END):
+    exact = fractions.Fraction(value)
+    if abs(exact) >= fractions.Fraction(FLOAT32_END):
         return math.copysign(math.inf, value)
     near = np.float32(float(value))
     largest = np.finfo(np.float32).max
     around = [np.clip(n, -largest, largest) for n in (np.nextafter(near, -largest), near, np.nextafter(near, largest))]
-    best = min(around, key=lambda n: (abs(Fraction(float(n)) - exact), int(n.view(np.uint32)) & 1))
+    best = min(around, key=lambda n: (abs(fractions.Fraction(float(n)) - exact), int(n.view(np.uint32)) & 1))
     return math.copysign(float(best), value)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Iterable
 
 import msgspec
 import sqlalchemy as sa
 
 from headwater.database.transactions import reading, upsert, writing
+from headwater.digests import blake2b
 from headwater.planning.files import FileIdentity
 from headwater.registry.tables import file_entries, file_runs, file_states
 
@@ -174,7 +174,7 @@ def _unpacked(path: str, identity: str) -> FileIdentity | None:
 
 def _digest(path: str) -> str:
     """A path as a key: paths are longer than an index takes."""
-    return hashlib.blake2b(path.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+    return blake2b(path.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def _of(table: sa.Table, view: str, version: str) -> sa.ColumnElement[bool]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import socket
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
+from headwater.digests import blake2b
 from headwater.errors import SourceError, nearest
 from headwater.offline.files.locations import is_hidden, is_remote, local_path, name_matches, none_there, split_pattern
 from headwater.offline.files.table_formats import MARKS, refuse_mark, refuse_within
@@ -272,4 +272,4 @@ def this_host() -> str:
             break
     else:
         name = socket.gethostname()
-    return hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=6).hexdigest()
+    return blake2b(name.encode("utf-8", "surrogateescape"), digest_size=6).hexdigest()

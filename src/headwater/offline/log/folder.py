@@ -8,13 +8,13 @@ import re
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from headwater.digests import blake2b
 from headwater.errors import FormatError, LogDamaged, LogMismatch, StorageFull, StoreError, StoreReadOnly, UsageError
 from headwater.offline.base import ARRIVAL, POSITION
 from headwater.state_files import make_folder, opener

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import struct
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
@@ -16,6 +15,7 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from headwater.clock import MIN_MICROS, to_micros
+from headwater.digests import blake2b
 from headwater.offline.base import ARRIVAL, POSITION, Tombstone
 from headwater.offline.log.tables import deletes, purges
 from headwater.offline.log.write_buffer import Shapes, encode_batch
@@ -51,7 +51,7 @@ class Digests:
         if not names:
             return self._in_order(values)
         body = b"".join(name + _encoded(values[i]) for i, name in _named(names))
-        return _BY_NAME + hashlib.blake2b(body, digest_size=16, key=self._salt).digest()
+        return _BY_NAME + blake2b(body, digest_size=16, key=self._salt).digest()
 
     def all_of(
         self, names: tuple[str, ...], values: Sequence[Any], others: Sequence[tuple[str, ...]] = ()
@@ -70,7 +70,7 @@ class Digests:
         return found
 
     def _in_order(self, values: Sequence[Any]) -> bytes:
-        return hashlib.blake2b(b"".join(map(_encoded, values)), digest_size=16, key=self._salt).digest()
+        return blake2b(b"".join(map(_encoded, values)), digest_size=16, key=self._salt).digest()
 
 
 _BY_NAME = b"n"

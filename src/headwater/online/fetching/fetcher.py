@@ -7,7 +7,6 @@ synchronous and the asynchronous way share all but the call itself.
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
@@ -25,6 +24,8 @@ from headwater.online.reading.reader import ClockCounts
 from headwater.online.session import Session
 from headwater.types import ConsistencyLevel
 from headwater.values import Value
+
+random = deferred("random")
 
 if TYPE_CHECKING:
     import asyncio

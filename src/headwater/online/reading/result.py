@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from headwater.clock import MIN_MICROS, from_micros
 from headwater.errors import FeatureNotFound, UsageError, nearest
@@ -25,6 +24,7 @@ from headwater.types import STATUSES, DType, Status
 
 if TYPE_CHECKING:
     import pandas
+    from numpy.typing import NDArray
 
 _WHOLE = 2**53
 """The greatest integer below which float64 holds all."""

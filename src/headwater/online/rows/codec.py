@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from headwater.clock import MIN_MICROS
 from headwater.deferred import deferred
@@ -35,6 +34,7 @@ from headwater.values import Value
 
 if TYPE_CHECKING:
     import pyarrow.compute as pc
+    from numpy.typing import NDArray
 else:
     pc = deferred("pyarrow.compute")
 

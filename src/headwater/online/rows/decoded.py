@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from itertools import pairwise
 from operator import le
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from headwater.clock import LAST_MICROS, MIN_MICROS
 from headwater.online.rows.codec import (
@@ -28,6 +27,10 @@ from headwater.online.rows.row_format import TIME_RANGES, RowFormat
 from headwater.online.rows.values import Damaged, python_values, variable_decoder
 from headwater.planning.layout import Slot
 from headwater.types import DType
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 
 MANY = 16
 """From this many rows on NumPy compares their times faster than Python; all else it does faster always."""

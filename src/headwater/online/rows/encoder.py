@@ -54,7 +54,7 @@ class RowEncoder:
                 for key, row in zip(keys, rows, strict=True)
                 if key is not None
             ]
-        whole = cast(list[bytes], keys)
+        whole = cast("list[bytes]", keys)
         return list(zip(whole, rows, strict=True))
 
     def decode_key(self, key: bytes, row: bytes | None = None) -> tuple[Any, ...]:

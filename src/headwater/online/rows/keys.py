@@ -10,7 +10,6 @@ A (view, version) fixes the number and types of its join keys, so that equal byt
 
 from __future__ import annotations
 
-import hashlib
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime
@@ -21,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from headwater.clock import EPOCH, MICROSECOND, from_micros
+from headwater.digests import blake2b
 from headwater.errors import DataError, FormatError
 from headwater.online.rows.codec import long_key
 from headwater.online.rows.values import Damaged, day, encode_variable, fixed_numbers, null_mask
@@ -41,7 +41,7 @@ _NARROW = {"bool": ">B", "date": ">i"}
 def namespace(project: str, view: str, version: str) -> bytes:
     """The eight bytes that all keys of a view version begin with; never those of `META_PREFIX`."""
     text = "\0".join((project, view, version))
-    digest = hashlib.blake2b(text.encode(), digest_size=NAMESPACE_SIZE, person=b"headwater key 1").digest()
+    digest = blake2b(text.encode(), digest_size=NAMESPACE_SIZE, person=b"headwater key 1").digest()
     return digest if digest[0] else b"\1" + digest[1:]
 
 
@@ -49,7 +49,7 @@ def digested(key: bytes) -> bytes:
     """What a key is stored under: itself, or its digest where it is too long."""
     if len(key) <= LONGEST:
         return key
-    return key[:NAMESPACE_SIZE] + _DIGEST + hashlib.blake2b(key, digest_size=32).digest()
+    return key[:NAMESPACE_SIZE] + _DIGEST + blake2b(key, digest_size=32).digest()
 
 
 class KeySpace:

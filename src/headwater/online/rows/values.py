@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from headwater.clock import EPOCH
 from headwater.deferred import deferred
@@ -23,6 +22,7 @@ from headwater.types import DType
 
 if TYPE_CHECKING:
     import pyarrow.compute as pc
+    from numpy.typing import NDArray
 else:
     pc = deferred("pyarrow.compute")
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import secrets
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -297,7 +296,7 @@ def _open_lmdb(settings: Settings, **options: Any) -> lmdb.Environment:
 
 def _make_data(settings: Settings) -> None:
     """Make an empty data file: whole, or not at all, whenever this is ended."""
-    unfinished = settings.path / f"{_UNFINISHED}{secrets.token_hex(6)}"
+    unfinished = settings.path / f"{_UNFINISHED}{os.urandom(6).hex()}"
     try:
         make_file(unfinished)
         lmdb.open(str(unfinished), subdir=False, lock=False, map_size=1 << 20).close()

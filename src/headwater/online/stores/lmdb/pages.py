@@ -15,12 +15,17 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from operator import le, lt
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from headwater.values import Value
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    _Ints = NDArray[np.int64]
 
 MAGIC = 0xBEEFC0DE
 METAS = 2
@@ -38,7 +43,6 @@ _TAIL = 1 << 20
 _MAX_KEY = 511
 
 _ORDER = sys.byteorder
-_Ints = NDArray[np.int64]
 
 
 class Damaged(Exception):
