@@ -7,17 +7,17 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
 from headwater.clock import CLOCK_TOLERANCE, parse_duration
 from headwater.errors import ConfigError, brief, nearest, printable
 from headwater.urls import without_password
-from headwater.values import Value
+from headwater.values import PartlyCompared
 
 FILE = "headwater.toml"
 
@@ -26,7 +26,7 @@ _DIGITS = re.compile(r"[0-9]{1,20}")
 _MEMORY = re.compile(r"\d+(\.\d+)? ?[KMGT]i?B", re.IGNORECASE)
 
 
-class Settings(Value, frozen=True):
+class Settings(PartlyCompared, frozen=True):
     """Everything `headwater.toml` can say; paths are as written, relative to `folder`.
 
     Attributes:
@@ -112,11 +112,11 @@ class Settings(Value, frozen=True):
     server_hosts: tuple[str, ...] = ()
     offline_settings: Mapping[str, Mapping[str, Any]] = msgspec.field(default_factory=dict)
     origins: Mapping[str, str] = msgspec.field(default_factory=dict)
+    not_compared: ClassVar[tuple[str, ...]] = ("origins",)
 
     def __repr__(self) -> str:
         # what an engine is told may be a password
-        hidden = ("origins", "offline_settings")
-        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in hidden}
+        values = {name: value for name, value in self._compared.items() if name != "offline_settings"}
         values |= {name: without_password(value) for name, value in values.items() if name.endswith("_url")}
         return f"Settings({', '.join(f'{name}={value!r}' for name, value in values.items())})"
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Generic, TypeVar
+
+import msgspec
 
 from headwater import forks
 from headwater.clock import Clock, duration_micros, ticker, to_micros
@@ -26,6 +27,7 @@ from headwater.planning.snapshot import RegistrySnapshot
 from headwater.planning.watermark import Watermark
 from headwater.registry.registry import FeatureRegistry
 from headwater.registry.session_secrets import SessionSecrets
+from headwater.values import Value
 
 if TYPE_CHECKING:
     from headwater.compute.queue import records, sql_queue
@@ -71,8 +73,7 @@ class Once(Generic[T]):
         return self._opened[0]
 
 
-@dataclass(frozen=True, eq=False)
-class StoreContext(forks.OfOneProcess):
+class StoreContext(forks.OfOneProcess, Value, frozen=True, eq=False, dict=True):
     """One store object's parts and settings; no threads, no caches (`services.Services` has them).
 
     Attributes:
@@ -97,9 +98,9 @@ class StoreContext(forks.OfOneProcess):
     clock: Clock
     claims: Claims
     sources: BoundSources
-    settings: ComputeSettings = field(default_factory=ComputeSettings)
+    settings: ComputeSettings = msgspec.field(default_factory=ComputeSettings)
     observer: Observer = silent
-    recent: RecentWrites = field(default_factory=RecentWrites)
+    recent: RecentWrites = msgspec.field(default_factory=RecentWrites)
 
     @property
     def engine(self) -> OfflineEngine:

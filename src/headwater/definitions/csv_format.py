@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
 from typing import Any
 
 from headwater.definitions.time_format import TimeFormat, time_format
 from headwater.errors import UsageError, nearest
+from headwater.values import Value
 
 CSV_NULLS = ("", "NA", "NULL")
 _DOUBLED = '"'
@@ -15,8 +15,7 @@ _DOUBLED = '"'
 _TAB_ENDINGS = (".tsv", ".tab")
 
 
-@dataclass(frozen=True, kw_only=True)
-class CSVFormat:
+class CSVFormat(Value, frozen=True, kw_only=True):
     """The options of a CSV file.
 
     Attributes:
@@ -81,12 +80,12 @@ class CSVFormat:
     @property
     def meaning(self) -> dict[str, Any]:
         """The options that are not at their default, as plain data."""
-        plain = {f.name: getattr(self, f.name) for f in fields(CSVFormat)}
+        plain = {name: getattr(self, name) for name in CSV_OPTIONS}
         return {name: value for name, value in plain.items() if value != getattr(_DEFAULT, name)}
 
 
 _DEFAULT = CSVFormat()
-CSV_OPTIONS = tuple(f.name for f in fields(CSVFormat))
+CSV_OPTIONS: tuple[str, ...] = CSVFormat.__struct_fields__
 
 QUOTABLE = ("string", "bytes")
 """The dtypes of columns in which quotes tell a text from NULL."""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+import msgspec
+from msgspec.structs import force_setattr
 
 from headwater.definitions.coerce import as_dict
-from headwater.definitions.place import calling_place
+from headwater.definitions.place import Placed
 from headwater.types import DType
 
 
-@dataclass(frozen=True)
-class Entity:
+class Entity(Placed, frozen=True):
     """What features describe, identified by one or more join keys.
 
     Attributes:
@@ -24,15 +25,13 @@ class Entity:
     name: str
     join_keys: Mapping[str, DType]
     description: str = ""
-    tags: Mapping[str, str] = field(default_factory=dict)
-    problems: tuple[str, ...] = field(default=(), init=False, compare=False, repr=False)
-    place: str = field(default_factory=calling_place, compare=False, repr=False, kw_only=True)
+    tags: Mapping[str, str] = msgspec.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         problems: list[str] = []
-        object.__setattr__(self, "join_keys", as_dict(self.join_keys, "join_keys", problems))
-        object.__setattr__(self, "tags", as_dict(self.tags, "tags", problems))
-        object.__setattr__(self, "problems", tuple(problems))
+        force_setattr(self, "join_keys", as_dict(self.join_keys, "join_keys", problems))
+        force_setattr(self, "tags", as_dict(self.tags, "tags", problems))
+        force_setattr(self, "problems", tuple(problems))
 
     def __hash__(self) -> int:
         return hash((self.name, tuple(self.join_keys)))

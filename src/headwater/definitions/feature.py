@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
+
+import msgspec
+from msgspec.structs import force_setattr
 
 from headwater.clock import parse_duration
 from headwater.definitions.coerce import as_dict
 from headwater.definitions.defaults import canonical
-from headwater.definitions.place import calling_place
+from headwater.definitions.place import Placed
 from headwater.types import DType, FeatureKind
 
 
-@dataclass(frozen=True)
-class Feature:
+class Feature(Placed, frozen=True):
     """One feature of a view.
 
     Attributes:
@@ -39,30 +40,28 @@ class Feature:
     kind: FeatureKind | str | None = None
     freshness_sla: timedelta | str | None = None
     owner: str = ""
-    tags: Mapping[str, str] = field(default_factory=dict)
-    problems: tuple[str, ...] = field(default=(), init=False, compare=False, repr=False)
-    place: str = field(default_factory=calling_place, compare=False, repr=False, kw_only=True)
+    tags: Mapping[str, str] = msgspec.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         problems: list[str] = []
         if self.kind is None and isinstance(self.dtype, DType):
-            object.__setattr__(self, "kind", FeatureKind.of(self.dtype))
+            force_setattr(self, "kind", FeatureKind.of(self.dtype))
         elif self.kind is not None:
             try:
-                object.__setattr__(self, "kind", FeatureKind(self.kind))
+                force_setattr(self, "kind", FeatureKind(self.kind))
             except ValueError:
                 problems.append(f"kind {self.kind!r} is not one of {', '.join(FeatureKind)}")
-                object.__setattr__(self, "kind", None)
+                force_setattr(self, "kind", None)
         if self.freshness_sla is not None:
             try:
-                object.__setattr__(self, "freshness_sla", parse_duration(self.freshness_sla))
+                force_setattr(self, "freshness_sla", parse_duration(self.freshness_sla))
             except ValueError as bad:
                 problems.append(f"freshness_sla: {bad}")
-                object.__setattr__(self, "freshness_sla", None)
+                force_setattr(self, "freshness_sla", None)
         if isinstance(self.dtype, DType) and self.dtype.accepts(self.default):
-            object.__setattr__(self, "default", canonical(self.dtype, self.default))
-        object.__setattr__(self, "tags", as_dict(self.tags, "tags", problems))
-        object.__setattr__(self, "problems", tuple(problems))
+            force_setattr(self, "default", canonical(self.dtype, self.default))
+        force_setattr(self, "tags", as_dict(self.tags, "tags", problems))
+        force_setattr(self, "problems", tuple(problems))
 
     def __hash__(self) -> int:
         return hash((self.name, self.dtype, self.column))

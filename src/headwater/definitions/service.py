@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+from msgspec.structs import force_setattr
+
 from headwater.definitions.coerce import as_dict, as_tuple
-from headwater.definitions.place import calling_place
+from headwater.definitions.place import Placed
 from headwater.definitions.view import FeatureSelection, FeatureView
 
 
-@dataclass(frozen=True)
-class FeatureService:
+class _Features(Placed, frozen=True):
+    """What a service may be given by position."""
+
+    name: str
+    features: Iterable[Any] = ()
+
+
+class FeatureService(_Features, frozen=True, kw_only=True):
     """The features that a model reads, stored with the versions of their columns: they do not change under the model.
 
     Attributes:
@@ -25,23 +33,19 @@ class FeatureService:
         full_names: whether columns are named `view__feature`.
     """
 
-    name: str
-    features: Iterable[Any] = ()
-    version: str | None = field(default=None, kw_only=True)
-    owner: str = field(default="", kw_only=True)
-    description: str = field(default="", kw_only=True)
-    tags: Mapping[str, str] = field(default_factory=dict, kw_only=True)
-    full_names: bool = field(default=False, kw_only=True)
-    problems: tuple[str, ...] = field(default=(), init=False, compare=False, repr=False)
-    place: str = field(default_factory=calling_place, compare=False, repr=False, kw_only=True)
+    version: str | None = None
+    owner: str = ""
+    description: str = ""
+    tags: Mapping[str, str] = msgspec.field(default_factory=dict)
+    full_names: bool = False
 
     def __post_init__(self) -> None:
         problems: list[str] = []
         one = isinstance(self.features, (str, FeatureView, FeatureSelection))
         features = (self.features,) if one else as_tuple(self.features, "features", problems)
-        object.__setattr__(self, "features", features)
-        object.__setattr__(self, "tags", as_dict(self.tags, "tags", problems))
-        object.__setattr__(self, "problems", tuple(problems))
+        force_setattr(self, "features", features)
+        force_setattr(self, "tags", as_dict(self.tags, "tags", problems))
+        force_setattr(self, "problems", tuple(problems))
 
     def __hash__(self) -> int:
         return hash((self.name, self.version))

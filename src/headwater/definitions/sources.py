@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, ClassVar
 
+import msgspec
+from msgspec.structs import force_setattr
+
 from headwater.clock import parse_duration
 from headwater.definitions.csv_format import CSV_NULLS, CSV_OPTIONS, CSVFormat
+from headwater.definitions.definition import Definition
 from headwater.types import DType
 from headwater.urls import shown_location
 
@@ -16,8 +20,7 @@ LACKING = b"headwater.lacking"
 """In the metadata of a column of a source: which files lack it (text)."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Source:
+class Source(Definition, frozen=True, kw_only=True):
     """The settings that every source has.
 
     Attributes:
@@ -39,14 +42,13 @@ class Source:
     event_id: str | None = None
     delay: timedelta | str = timedelta(0)
     timezone: str | None = None
-    problems: tuple[str, ...] = field(default=(), init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         try:
-            object.__setattr__(self, "delay", parse_duration(self.delay))
+            force_setattr(self, "delay", parse_duration(self.delay))
         except ValueError as bad:
-            object.__setattr__(self, "delay", timedelta(0))
-            object.__setattr__(self, "problems", (f"delay: {bad}",))
+            force_setattr(self, "delay", timedelta(0))
+            force_setattr(self, "problems", (f"delay: {bad}",))
 
     @property
     def delay_time(self) -> timedelta:
@@ -65,8 +67,17 @@ class Source:
         return shown_location(self.location)
 
 
-@dataclass(frozen=True)
-class ParquetSource(Source):
+class _Files(Source, frozen=True):
+    """A source of files."""
+
+    path: str = ""
+
+    @property
+    def location(self) -> str:
+        return str(self.path)
+
+
+class ParquetSource(_Files, frozen=True):
     """Parquet files.
 
     Attributes:
@@ -75,15 +86,9 @@ class ParquetSource(Source):
     """
 
     kind: ClassVar[str] = "parquet"
-    path: str = ""
-
-    @property
-    def location(self) -> str:
-        return str(self.path)
 
 
-@dataclass(frozen=True)
-class CSVSource(Source):
+class CSVSource(_Files, frozen=True, kw_only=True):
     """CSV files; columns are cast to the declared dtypes.
 
     Attributes:
@@ -108,34 +113,30 @@ class CSVSource(Source):
     """
 
     kind: ClassVar[str] = "csv"
-    path: str = ""
-    nulls: tuple[str, ...] = field(default=CSV_NULLS, kw_only=True)
-    delimiter: str | None = field(default=None, kw_only=True)
-    quote: str | None = field(default='"', kw_only=True)
-    escape: str | None = field(default='"', kw_only=True)
-    comment: str | None = field(default=None, kw_only=True)
-    header: bool = field(default=True, kw_only=True)
-    skip: int = field(default=0, kw_only=True)
-    encoding: str = field(default="utf-8", kw_only=True)
-    decimal: str = field(default=".", kw_only=True)
-    thousands: str | None = field(default=None, kw_only=True)
-    date_format: str | None = field(default=None, kw_only=True)
-    timestamp_format: str | None = field(default=None, kw_only=True)
-    schema: Mapping[str, DType] | None = field(default=None, kw_only=True)
-    types_found: bool = field(default=False, kw_only=True, compare=False, repr=False)
-    kept_types: Mapping[str, DType] | None = field(default=None, kw_only=True, compare=False, repr=False)
+    not_compared: ClassVar[tuple[str, ...]] = ("types_found", "kept_types")
+    nulls: tuple[str, ...] = CSV_NULLS
+    delimiter: str | None = None
+    quote: str | None = '"'
+    escape: str | None = '"'
+    comment: str | None = None
+    header: bool = True
+    skip: int = 0
+    encoding: str = "utf-8"
+    decimal: str = "."
+    thousands: str | None = None
+    date_format: str | None = None
+    timestamp_format: str | None = None
+    schema: Mapping[str, DType] | None = None
+    types_found: bool = False
+    kept_types: Mapping[str, DType] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         nulls = (self.nulls,) if isinstance(self.nulls, str) else tuple(self.nulls)
-        object.__setattr__(self, "nulls", nulls)
+        force_setattr(self, "nulls", nulls)
 
     def __hash__(self) -> int:
         return hash((self.path, self.format))
-
-    @property
-    def location(self) -> str:
-        return str(self.path)
 
     @property
     def query_types(self) -> Mapping[str, DType]:
@@ -148,8 +149,7 @@ class CSVSource(Source):
         return CSVFormat(**{name: getattr(self, name) for name in CSV_OPTIONS})
 
 
-@dataclass(frozen=True)
-class JSONSource(Source):
+class JSONSource(_Files, frozen=True, kw_only=True):
     """JSON files: one object per line, or one array of objects.
 
     A column that is missing in a row is NULL. Times, dates and bytes are text in JSON (ISO 8601, UTF-8).
@@ -161,24 +161,24 @@ class JSONSource(Source):
     """
 
     kind: ClassVar[str] = "json"
-    path: str = ""
-    lines: bool = field(default=True, kw_only=True)
-    schema: Mapping[str, DType] | None = field(default=None, kw_only=True)
+    lines: bool = True
+    schema: Mapping[str, DType] | None = None
 
     def __hash__(self) -> int:
         return hash((self.path, self.lines))
-
-    @property
-    def location(self) -> str:
-        return str(self.path)
 
 
 TEXT_SOURCES = (CSVSource, JSONSource)
 """Sources of text, whose columns are cast when they are read."""
 
 
-@dataclass(frozen=True)
-class SQLSource(Source):
+class _Query(Source, frozen=True):
+    """What a query may be given by position."""
+
+    query: str = ""
+
+
+class SQLSource(_Query, frozen=True, kw_only=True):
     """A query over other sources.
 
     Attributes:
@@ -187,15 +187,13 @@ class SQLSource(Source):
     """
 
     kind: ClassVar[str] = "sql"
-    query: str = ""
-    tables: Mapping[str, Source] = field(default_factory=dict, kw_only=True)
+    tables: Mapping[str, Source] = msgspec.field(default_factory=dict)
 
     def __hash__(self) -> int:
         return hash((self.query, tuple(self.tables)))
 
 
-@dataclass(frozen=True, eq=False)
-class TableSource(Source):
+class TableSource(Source, frozen=True):
     """A table in memory; it exists only in the store object that it was given to.
 
     Attributes:
@@ -205,9 +203,11 @@ class TableSource(Source):
     kind: ClassVar[str] = "table"
     table: Any = None
 
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
 
-@dataclass(frozen=True)
-class PushSource(Source):
+
+class PushSource(Source, frozen=True, kw_only=True):
     """A source that only `write` fills; its history is the offline log.
 
     Attributes:
@@ -215,7 +215,7 @@ class PushSource(Source):
     """
 
     kind: ClassVar[str] = "push"
-    schema: Mapping[str, DType] | None = field(default=None, kw_only=True)
+    schema: Mapping[str, DType] | None = None
 
     def __hash__(self) -> int:
         return hash((self.event_time, self.created_time))

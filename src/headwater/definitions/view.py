@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
+
+import msgspec
+from msgspec.structs import force_setattr
 
 from headwater.clock import parse_duration
 from headwater.definitions.coerce import as_dict, as_tuple
 from headwater.definitions.entity import Entity
 from headwater.definitions.feature import Feature
-from headwater.definitions.place import calling_place
+from headwater.definitions.place import Placed
 from headwater.definitions.sources import Source
 from headwater.errors import FeatureNotFound, nearest
 from headwater.forks import lazy
 from headwater.types import DType
+from headwater.values import Value
 
 _DURATIONS = ("ttl", "freshness_sla")
 
 
-@dataclass(frozen=True)
-class FeatureView:
+class _Name(Placed, frozen=True):
+    """What a view may be given by position."""
+
+    name: str
+
+
+class FeatureView(_Name, frozen=True, kw_only=True):
     """Features of one entity from one source; (name, version) is immutable once applied.
 
     Attributes:
@@ -40,20 +49,17 @@ class FeatureView:
         tags: free labels, text → text; changed in place.
     """
 
-    name: str
-    entity: Entity | Iterable[Entity] = field(kw_only=True)
-    source: Source = field(kw_only=True)
-    features: Iterable[Feature] = field(kw_only=True)
-    version: str | None = field(default=None, kw_only=True)
-    join_key_map: Mapping[str, str] = field(default_factory=dict, kw_only=True)
-    ttl: timedelta | str | None = field(default=None, kw_only=True)
-    freshness_sla: timedelta | str | None = field(default=None, kw_only=True)
-    availability_sla: float | None = field(default=None, kw_only=True)
-    owner: str = field(default="", kw_only=True)
-    description: str = field(default="", kw_only=True)
-    tags: Mapping[str, str] = field(default_factory=dict, kw_only=True)
-    problems: tuple[str, ...] = field(default=(), init=False, compare=False, repr=False)
-    place: str = field(default_factory=calling_place, compare=False, repr=False, kw_only=True)
+    entity: Entity | Iterable[Entity]
+    source: Source
+    features: Iterable[Feature]
+    version: str | None = None
+    join_key_map: Mapping[str, str] = msgspec.field(default_factory=dict)
+    ttl: timedelta | str | None = None
+    freshness_sla: timedelta | str | None = None
+    availability_sla: float | None = None
+    owner: str = ""
+    description: str = ""
+    tags: Mapping[str, str] = msgspec.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         problems: list[str] = []
@@ -61,16 +67,16 @@ class FeatureView:
             value = getattr(self, name)
             if value is not None:
                 try:
-                    object.__setattr__(self, name, parse_duration(value))
+                    force_setattr(self, name, parse_duration(value))
                 except ValueError as bad:
                     problems.append(f"{name}: {bad}")
-                    object.__setattr__(self, name, None)
+                    force_setattr(self, name, None)
         entity = (self.entity,) if isinstance(self.entity, (Entity, str)) else as_tuple(self.entity, "entity", problems)
-        object.__setattr__(self, "entity", entity)
-        object.__setattr__(self, "features", as_tuple(self.features, "features", problems))
-        object.__setattr__(self, "join_key_map", as_dict(self.join_key_map, "join_key_map", problems))
-        object.__setattr__(self, "tags", as_dict(self.tags, "tags", problems))
-        object.__setattr__(self, "problems", tuple(problems))
+        force_setattr(self, "entity", entity)
+        force_setattr(self, "features", as_tuple(self.features, "features", problems))
+        force_setattr(self, "join_key_map", as_dict(self.join_key_map, "join_key_map", problems))
+        force_setattr(self, "tags", as_dict(self.tags, "tags", problems))
+        force_setattr(self, "problems", tuple(problems))
 
     def __hash__(self) -> int:
         return hash((self.name, self.version))
@@ -168,8 +174,7 @@ class FeatureView:
         return FeatureSelection(self).rename(names)
 
 
-@dataclass(frozen=True)
-class FeatureSelection:
+class FeatureSelection(Value, frozen=True):
     """Some features of a view, as a service or a request selects them.
 
     Attributes:
@@ -183,8 +188,8 @@ class FeatureSelection:
     view: FeatureView
     names: tuple[str, ...] | None = None
     alias: str | None = None
-    join_key_map: Mapping[str, str] = field(default_factory=dict)
-    renames: Mapping[str, str] = field(default_factory=dict)
+    join_key_map: Mapping[str, str] = msgspec.field(default_factory=dict)
+    renames: Mapping[str, str] = msgspec.field(default_factory=dict)
 
     def __hash__(self) -> int:
         return hash((self.view, self.names, self.alias))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, ClassVar
 
 from headwater.definitions.service import FeatureService
 from headwater.definitions.view import FeatureSelection, FeatureView
@@ -12,10 +12,10 @@ from headwater.errors import NotFound, UsageError, VersionNotFound
 from headwater.planning.pins import pin
 from headwater.planning.references import Reference, parse_reference
 from headwater.planning.snapshot import PinnedSelection, RegistrySnapshot, ServiceVersion
-from headwater.values import Value
+from headwater.values import PartlyCompared
 
 
-class Column(Value, frozen=True):
+class Column(PartlyCompared, frozen=True):
     """One column of a service; equal to another where both mean the same values under the same name.
 
     Attributes:
@@ -32,16 +32,7 @@ class Column(Value, frozen=True):
     rename: str | None
     fingerprint: str
     version: str
-
-    @property
-    def _meaning(self) -> tuple[object, ...]:
-        return self.view, self.name, self.alias, self.keys, self.rename, self.fingerprint
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Column) and self._meaning == other._meaning
-
-    def __hash__(self) -> int:
-        return hash(self._meaning)
+    not_compared: ClassVar[tuple[str, ...]] = ("version",)
 
     def __str__(self) -> str:
         alias = f" as {self.alias}" if self.alias else ""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from headwater.clock import MIN_MICROS
-from headwater.values import Value
+from headwater.values import PartlyCompared
 
 
-class Watermark(Value, frozen=True):
+class Watermark(PartlyCompared, frozen=True):
     """How far a version is materialized; two are equal where they are equally far.
 
     Attributes:
@@ -20,12 +22,7 @@ class Watermark(Value, frozen=True):
     position: int = 0
     token: bytes = b""
     files: int = 0
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Watermark) and (self.end, self.position) == (other.end, other.position)
-
-    def __hash__(self) -> int:
-        return hash((self.end, self.position))
+    not_compared: ClassVar[tuple[str, ...]] = ("token", "files")
 
     def reaches(self, other: Watermark) -> bool:
         """Whether both parts are as far as the other's."""

@@ -39,9 +39,9 @@ def request(bench: Bench) -> Hint:
 
 def test_a_context_cannot_be_changed(bench: Bench) -> None:
     for name in ("online", "settings", "clock"):
-        with pytest.raises(dataclasses.FrozenInstanceError):
+        with pytest.raises(AttributeError):
             setattr(bench.context, name, None)
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(AttributeError):
         bench.context.settings.refreshing.requests = True  # type: ignore[misc]
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from headwater.clock import to_micros
 from headwater.freshness import Freshness
+from headwater.values import PartlyCompared
 
 
-@dataclass(frozen=True)
-class FeatureVector:
+class FeatureVector(PartlyCompared, frozen=True):
     """The features of one entity as a model takes them.
 
     Attributes:
@@ -31,8 +30,9 @@ class FeatureVector:
     computation_timestamp: datetime | None
     version_info: dict[str, str]
     metadata: dict[str, Any]
-    _scores: tuple[tuple[int | None, int | None, int], ...] = field(default=(), repr=False, compare=False)
-    _freshness: Freshness = field(default_factory=Freshness, repr=False, compare=False)
+    _scores: tuple[tuple[int | None, int | None, int], ...] = ()
+    _freshness: Freshness = Freshness()
+    not_compared: ClassVar[tuple[str, ...]] = ("_scores", "_freshness")
 
     def calculate_freshness(self, now: datetime | None = None) -> float:
         """The lowest freshness over the views.
