@@ -40,7 +40,7 @@ _DOOR = {
     "FeatureStoreArchitectureComparator": "advisor.comparator",
     "FeatureStoreComponent": "advisor.profiles",
     "FeatureStoreType": "advisor.profiles",
-    "FeatureVector": "online.reading.result",
+    "FeatureVector": "online.reading.vector",
     "FeatureView": "definitions.view",
     "FeatureViewNotFound": "errors",
     "Float32": "types",
@@ -214,7 +214,7 @@ if TYPE_CHECKING:
         VersionNotFound,
     )
     from headwater.monitoring.consistency import FeatureConsistencyManager
-    from headwater.online.reading.result import FeatureVector
+    from headwater.online.reading.vector import FeatureVector
     from headwater.online.session import Session
     from headwater.store import FeatureStore
     from headwater.types import (

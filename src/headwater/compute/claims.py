@@ -8,10 +8,9 @@ from dataclasses import astuple
 from typing import TYPE_CHECKING
 
 from headwater.clock import from_micros
-from headwater.compute.registry_location import RegistryLocation, is_copy, location_of
+from headwater.deferred import deferred
 from headwater.errors import LogMismatch, Unavailable, UsageError
 from headwater.forks import lazy
-from headwater.offline.files.local import this_host
 from headwater.offline.log.log_id import read_log_id
 from headwater.online.base import OnlineStore, new_token
 from headwater.online.meta import (
@@ -31,7 +30,12 @@ from headwater.planning.watermark import Watermark
 from headwater.registry.registry import FeatureRegistry
 
 if TYPE_CHECKING:
+    from headwater.compute import registry_location
+    from headwater.offline.files import local
     from headwater.offline.log.log import OfflineLog
+else:
+    registry_location = deferred("headwater.compute.registry_location")
+    local = deferred("headwater.offline.files.local")
 
 SECONDS = 5.0
 """How long a look at the online store's log id counts: as long as a snapshot of the registry."""
@@ -158,20 +162,21 @@ class Claims:
 
     def _location(self) -> bytes | None:
         """Where this registry is, as it is stored; None where it has no location of its own."""
-        here = location_of(self._registry.database, self.online)
+        here = registry_location.location_of(self._registry.database, self.online)
         return None if here is None else pack_location(*astuple(here))
 
     def _is_of_copy(self, mine: bytes | None, known: bytes | None) -> bool:
         """Whether the online store was written from another registry with the same log, since one is a copy."""
         if mine is None or known is None or mine == known:
             return False
-        return is_copy(RegistryLocation(*unpack_location(mine)), RegistryLocation(*unpack_location(known)), self.log_id)
+        mine_at, known_at = (registry_location.RegistryLocation(*unpack_location(place)) for place in (mine, known))
+        return registry_location.is_copy(mine_at, known_at, self.log_id)
 
     def _copied(self, known: bytes | None) -> LogMismatch:
         """The error where the online store was written from another registry with the same log, with the ways on."""
         assert known is not None
-        there = RegistryLocation(*unpack_location(known))
-        host = "" if there.host == this_host() else " on another host"
+        there = registry_location.RegistryLocation(*unpack_location(known))
+        host = "" if there.host == local.this_host() else " on another host"
         return LogMismatch(
             f"project {self._project!r}: the online store {self.online.info()['place']} holds the rows of the registry "
             f"{there.path}{host}; {self._registry.database.place} has the same offline log, {self.log_id}: one is a "

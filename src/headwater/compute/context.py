@@ -19,7 +19,6 @@ from headwater.errors import UsageError
 from headwater.forks import lazy
 from headwater.observer import Observer, silent
 from headwater.online.base import OnlineStore
-from headwater.online.hints import HintQueue, Queued
 from headwater.online.meta import read_watermarks
 from headwater.online.session import Session
 from headwater.online.session_tokens import sign_with
@@ -33,11 +32,13 @@ if TYPE_CHECKING:
     from headwater.compute.queue import records, sql_queue
     from headwater.offline.base import OfflineEngine
     from headwater.offline.log.log import OfflineLog
+    from headwater.online import hints
     from headwater.registry import failures, files, forcing, leases, versions
 else:
     # what a process that only serves never needs
     records = deferred("headwater.compute.queue.records")
     sql_queue = deferred("headwater.compute.queue.sql_queue")
+    hints = deferred("headwater.online.hints")
     failures = deferred("headwater.registry.failures")
     files = deferred("headwater.registry.files")
     forcing = deferred("headwater.registry.forcing")
@@ -143,10 +144,10 @@ class StoreContext(forks.OfOneProcess, Value, frozen=True, eq=False, dict=True):
         return leases.Leases(self.registry.engine, self.clock)
 
     @lazy
-    def refresh_queue(self) -> HintQueue:
+    def refresh_queue(self) -> hints.HintQueue:
         """Where refresh requests wait for workers: the online store's own queue, else a table beside the registry."""
         limit = self.settings.refreshing.limit
-        if isinstance(self.online, Queued):
+        if isinstance(self.online, hints.Queued):
             return self.online.hint_queue(self.store_name, limit)
         return sql_queue.SQLHintQueue(self.registry.engine, limit)
 

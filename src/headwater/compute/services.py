@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from headwater import forks
 from headwater.compute.context import StoreContext
 from headwater.compute.reading.prepared import PreparedReader
-from headwater.compute.refreshing.requests import Flusher, RefreshRequests
 from headwater.deferred import deferred
 from headwater.forks import lazy
 from headwater.interrupts import leaves_nothing
@@ -18,10 +17,12 @@ from headwater.online.meta import token_key
 if TYPE_CHECKING:
     from headwater.compute.reading import async_clients
     from headwater.compute.refreshing import refresh, worker
+    from headwater.compute.refreshing import requests as refresh_requests
 else:
     # what a process that only serves never needs, or not unless it reads on an event loop
     async_clients = deferred("headwater.compute.reading.async_clients")
     refresh = deferred("headwater.compute.refreshing.refresh")
+    refresh_requests = deferred("headwater.compute.refreshing.requests")
     worker = deferred("headwater.compute.refreshing.worker")
 
 _PREPARED = 256
@@ -40,7 +41,7 @@ class Services(forks.OfOneProcess):
         self._readers: dict[Any, PreparedReader] = {}
         self._lock = forks.lock()
         self._closed = False
-        self._flusher: Flusher | None = None
+        self._flusher: refresh_requests.Flusher | None = None
         self._worker: worker.BackgroundWorker | None = None
         forks.after_fork(self, Services._in_child)
 
@@ -60,7 +61,7 @@ class Services(forks.OfOneProcess):
         return async_clients.AsyncClients(self._context)
 
     @property
-    def requests(self) -> RefreshRequests:
+    def requests(self) -> refresh_requests.RefreshRequests:
         """Takes refresh requests of reads; from the first use on a thread brings them to the queue."""
         if self._flusher is None:
             self._begin()
@@ -74,8 +75,8 @@ class Services(forks.OfOneProcess):
         return self._refresher
 
     @lazy
-    def _requests(self) -> RefreshRequests:
-        return RefreshRequests(self._context)
+    def _requests(self) -> refresh_requests.RefreshRequests:
+        return refresh_requests.RefreshRequests(self._context)
 
     @lazy
     def _refresher(self) -> refresh.Refresher:
@@ -87,7 +88,7 @@ class Services(forks.OfOneProcess):
         with self._lock:
             if self._flusher is not None or self._closed:
                 return
-            self._flusher = Flusher(requests)
+            self._flusher = refresh_requests.Flusher(requests)
             if self._context.settings.refreshing.worker:
                 self._worker = worker.BackgroundWorker(self._context)
 

@@ -15,13 +15,15 @@ from headwater.definitions.service import FeatureService
 from headwater.definitions.sources import PushSource, Source, SQLSource, TableSource
 from headwater.definitions.view import FeatureSelection, FeatureView
 from headwater.errors import DefinitionError, SourceError, UsageError, nearest
+from headwater.planning.data_kinds import is_pandas
 from headwater.planning.snapshot import ViewVersion
-from headwater.planning.tables import as_table, is_pandas
 
 if TYPE_CHECKING:
     from headwater.definitions import source_checks
     from headwater.offline.base import OfflineEngine
+    from headwater.planning import tables
 else:
+    tables = deferred("headwater.planning.tables")
     source_checks = deferred("headwater.definitions.source_checks")  # SQLGlot takes long to import
 
 
@@ -36,7 +38,7 @@ class BoundSources:
 
     def replace_rows(self, view: str, rows: Any) -> None:
         """Read these rows instead of the view's source, whatever its version."""
-        table = as_table(rows, f"sources[{view!r}]")
+        table = tables.as_table(rows, f"sources[{view!r}]")
         self._columns[view] = table.column_names
         # Python's numbers and pandas' have one width and are taken as such; a stream can be read only once
         self._rows[view] = rows if is_pandas(rows) or isinstance(rows, (list, tuple, Mapping)) else table
@@ -131,7 +133,7 @@ def _names_tables(source: SQLSource, data: Mapping[Any, Any]) -> bool:
 
 
 def _table_instead(source: Source, name: str, rows: Any) -> TableSource:
-    as_table(rows, f"sources: table {name!r}")
+    tables.as_table(rows, f"sources: table {name!r}")
     return TableSource(
         rows,
         event_time=source.event_time,

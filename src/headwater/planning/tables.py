@@ -10,14 +10,10 @@ import pyarrow as pa
 
 from headwater.errors import DataError, HeadwaterError, brief, printable
 from headwater.planning.cast import fit, misfits
+from headwater.planning.data_kinds import is_column, is_pandas, is_polars
 from headwater.planning.python_arrays import Settle, array_of, array_of_values, in_utc, is_gap, refuse_mixed
 from headwater.planning.value_checks import NOT_TEXT, WIDE_KEY, is_wide, without_nan
 from headwater.types import DType, Int64, is_list, is_utf8, key_castable
-
-
-def is_pandas(data: Any) -> bool:
-    """Whether this is a pandas frame, without importing pandas."""
-    return type(data).__module__.partition(".")[0] == "pandas" and hasattr(data, "iloc")
 
 
 def index_hint(data: Any, name: str | None) -> str:
@@ -25,14 +21,6 @@ def index_hint(data: Any, name: str | None) -> str:
     if is_pandas(data) and name is not None and name in getattr(data.index, "names", ()):
         return f"; {name!r} is the frame's index, which is left out: give frame.reset_index()"
     return ""
-
-
-def is_polars(data: Any) -> bool:
-    """Whether this is a polars frame or series, without importing polars.
-
-    Its `to_arrow` serves: old ones have no Arrow stream, new ones stream categories in views that Arrow cannot decode.
-    """
-    return type(data).__module__.partition(".")[0] == "polars" and hasattr(data, "to_arrow")
 
 
 def as_table(data: Any, what: str, settle: Settle = in_utc) -> pa.Table:
@@ -256,17 +244,6 @@ def column_names(schema: pa.Schema, what: str, error: type[HeadwaterError]) -> l
         return list(schema.names)
     except UnicodeDecodeError as bad:
         raise error(f"{what}: the name of a column, {brief(bad.object)}, is {NOT_TEXT}") from None
-
-
-def is_column(value: Any) -> bool:
-    """Whether a value is a column of values rather than one value."""
-    if isinstance(value, (str, bytes, bytearray, Mapping)) or value is None:
-        return False
-    return (
-        isinstance(value, (Sequence, np.ndarray, pa.Array, pa.ChunkedArray))
-        or is_polars(value)
-        or (hasattr(value, "__array__") and getattr(value, "ndim", 0) == 1)
-    )
 
 
 def _column(column: Any, settle: Settle = in_utc, name: str = "") -> pa.Array | pa.ChunkedArray:

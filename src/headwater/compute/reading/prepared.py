@@ -6,15 +6,13 @@ import time
 import warnings as python_warnings
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headwater import forks
 from headwater.clock import duration_argument, instant_of
 from headwater.compute.claims import Claims
 from headwater.compute.context import StoreContext
 from headwater.compute.reading.active import check_active, lost_rows, rows_lost, rows_until
-from headwater.compute.reading.explained import Explained
-from headwater.compute.reading.follow import follow
 from headwater.compute.reading.read_arguments import (
     LONGEST_WAIT,
     ask_of,
@@ -23,6 +21,7 @@ from headwater.compute.reading.read_arguments import (
     refreshed_ask,
 )
 from headwater.compute.reading.services import ReadServices
+from headwater.deferred import deferred
 from headwater.errors import (
     ChangeRefused,
     Unavailable,
@@ -33,7 +32,6 @@ from headwater.online.fetching.fetcher import PLAIN, Ask, Rows, surest
 from headwater.online.powers import UNREAD
 from headwater.online.reading.reader import AHEAD, ANY_TIME, KeyPlan, OnlineReader
 from headwater.online.reading.result import OnlineResult
-from headwater.online.reading.staleness import may_be_stale, stale_rows
 from headwater.online.rows.decoded import not_later
 from headwater.online.session import Session
 from headwater.planning.catching_up import RETIRED_ROWS
@@ -41,6 +39,14 @@ from headwater.planning.resolve import ResolvedRequest, resolve
 from headwater.planning.snapshot import RegistrySnapshot
 from headwater.registry.reader import REFRESH
 from headwater.types import ConsistencyLevel, DType, StalePolicy
+
+if TYPE_CHECKING:
+    from headwater.compute.reading import explained, follow
+    from headwater.online.reading import staleness
+else:
+    explained = deferred("headwater.compute.reading.explained")
+    follow = deferred("headwater.compute.reading.follow")
+    staleness = deferred("headwater.online.reading.staleness")
 
 _FLAG, _REFRESH = StalePolicy.FLAG, StalePolicy.REFRESH
 
@@ -255,7 +261,7 @@ class PreparedReader(forks.OfOneProcess):
         began: float,
     ) -> OnlineResult:
         """A result, or the one read again once its stale rows were refreshed."""
-        stale, budget = stale_rows(plan, age), self.budget(refresh_budget, ask, began)
+        stale, budget = staleness.stale_rows(plan, age), self.budget(refresh_budget, ask, began)
         if not stale or not self._services.refresher.refresh(reader.request.views, stale, at, budget):
             return result
         try:
@@ -273,7 +279,7 @@ class PreparedReader(forks.OfOneProcess):
 
     def ask_refresh(self, reader: OnlineReader, plan: KeyPlan, at: int, age: int | None) -> None:
         """Note a read whose stale rows ask for a refresh, where that is configured."""
-        if self._asks and may_be_stale(plan, age):
+        if self._asks and staleness.may_be_stale(plan, age):
             self._services.requests.offer(reader.request.views, plan, at, age)
 
     def arguments(
@@ -326,7 +332,7 @@ class PreparedReader(forks.OfOneProcess):
         stale: StalePolicy | str = StalePolicy.FLAG,
         max_age: timedelta | str | None = None,
         now: datetime | str | None = None,
-    ) -> Explained:
+    ) -> explained.Explained:
         """Read the features of entities as `read` does, and report where the time goes.
 
         Args:
@@ -356,7 +362,7 @@ class PreparedReader(forks.OfOneProcess):
         names = ("look at the registry", "find the keys", "get the rows", "decode")
         steps = tuple((name, 1e3 * (end - start)) for name, start, end in zip(names, marks, marks[1:], strict=False))
         store = {key: value for key, value in self._context.online.info().items() if key in ("kind", "place")}
-        return Explained(result, len(plan.keys), dict(reader.versions), store, 1, steps)
+        return explained.Explained(result, len(plan.keys), dict(reader.versions), store, 1, steps)
 
     @leaves_nothing
     def _look(self) -> RegistrySnapshot:
@@ -371,7 +377,7 @@ class PreparedReader(forks.OfOneProcess):
             self._next = time.monotonic() + self._refresh
             if snapshot is self._snapshot:
                 return
-            followed = follow(snapshot, self._features, self._reader.request, self._full_names)
+            followed = follow.follow(snapshot, self._features, self._reader.request, self._full_names)
             self._lost = lost_rows(self._lost, self._reader.request, followed.request)
             if followed.request != self._reader.request:
                 self._reader = self._of(followed.request)

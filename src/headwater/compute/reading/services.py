@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from headwater.compute.refreshing.requests import RefreshRequests
-from headwater.online.fetching.fetcher import Fetcher
-
 if TYPE_CHECKING:
     from headwater.compute.refreshing.refresh import Refresher
+    from headwater.compute.refreshing.requests import RefreshRequests
+    from headwater.online.fetching.fetcher import Fetcher
 
 
 class ReadServices(Protocol):

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from headwater.errors import DataError
 from headwater.planning.cast import Column, Fitted, fit, fit_time, plain
+from headwater.planning.data_kinds import is_column
 from headwater.planning.python_arrays import array_of_values, refuse_mixed
-from headwater.planning.tables import as_table, column_names, is_column, loose_columns
+from headwater.planning.tables import as_table, column_names, loose_columns
 from headwater.planning.value_checks import shown, unreadable
 from headwater.types import Date, DType, fitting_dtype
 

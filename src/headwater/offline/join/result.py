@@ -18,9 +18,9 @@ from headwater.forks import OfOneProcess
 from headwater.html_tables import html_table
 from headwater.interrupts import leaves_nothing
 from headwater.offline.base import HistoryRequest, HistoryRun, OfflineEngine, lost_files
+from headwater.planning.data_kinds import is_pandas, is_polars
 from headwater.planning.frames import to_pandas, to_polars, with_zones
 from headwater.planning.shown import short_form
-from headwater.planning.tables import is_pandas, is_polars
 from headwater.planning.value_checks import left_out, python_values
 from headwater.scratch import whole_file
 

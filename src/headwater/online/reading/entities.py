@@ -5,19 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 
 from headwater.clock import EPOCH, MICROSECOND, YEARS
+from headwater.deferred import deferred
 from headwater.errors import DataError, EntityKeyError, brief, nearest
-from headwater.planning.python_arrays import array_of
-from headwater.planning.tables import as_table, column_names, index_hint, is_column, is_pandas, is_polars, match_key
-from headwater.planning.value_checks import NOT_TEXT, WIDE_KEY, is_wide, numpy_micros, refuse_unreadable
-from headwater.planning.value_rule import Misfit, cast_value
+from headwater.planning.data_kinds import is_column, is_pandas, is_polars
 from headwater.types import DType, Int64, is_utf8
+
+if TYPE_CHECKING:
+    from headwater.planning import python_arrays, tables, value_checks, value_rule
+else:
+    # not needed for keys in lists
+    python_arrays = deferred("headwater.planning.python_arrays")
+    tables = deferred("headwater.planning.tables")
+    value_checks = deferred("headwater.planning.value_checks")
+    value_rule = deferred("headwater.planning.value_rule")
 
 _NONE = type(None)
 _FINE = "finer than a microsecond"
@@ -135,14 +142,14 @@ def _from_values(values: Any, keys: Mapping[str, DType]) -> EntityBatch:
 
 def _from_table(entities: Any, keys: Mapping[str, DType]) -> EntityBatch:
     try:
-        table = as_table(entities, "entities")
+        table = tables.as_table(entities, "entities")
     except DataError as bad:
         raise EntityKeyError(str(bad)) from bad
-    names = column_names(table.schema, "entities", EntityKeyError)
+    names = tables.column_names(table.schema, "entities", EntityKeyError)
     missing = [name for name in keys if name not in names]
     if missing:
         lacking, hint = ", ".join(map(repr, missing)), nearest(missing[0], names)
-        index = index_hint(entities, missing[0])
+        index = tables.index_hint(entities, missing[0])
         raise EntityKeyError(f"entities: the table has no column {lacking}{hint}; it has {', '.join(names)}{index}")
     columns = {name: _arrow_values(table.column(name), dtype, name) for name, dtype in keys.items()}
     return EntityBatch(table.num_rows, columns)
@@ -198,7 +205,7 @@ def _arrow_column(values: Any, pandas: bool) -> pa.Array | pa.ChunkedArray | Non
         return values.to_arrow()
     try:
         if pandas or isinstance(values, np.ndarray):
-            return array_of(values, from_pandas=pandas)
+            return python_arrays.array_of(values, from_pandas=pandas)
         return pa.chunked_array(values)
     except Exception:  # Arrow's own errors, and what a method of somebody's object raises
         return None
@@ -206,8 +213,8 @@ def _arrow_column(values: Any, pandas: bool) -> pa.Array | pa.ChunkedArray | Non
 
 def _arrow_values(column: Any, dtype: DType, name: str) -> list[Any]:
     where = f"entities: join key {name!r}"
-    refuse_unreadable([(name, column)], lambda _: where, EntityKeyError)
-    matched = match_key(column, dtype, where, EntityKeyError)
+    value_checks.refuse_unreadable([(name, column)], lambda _: where, EntityKeyError)
+    matched = tables.match_key(column, dtype, where, EntityKeyError)
     values: list[Any] = matched.to_pylist()
     return (
         [value.astimezone(EPOCH.tzinfo) if value is not None else None for value in values]
@@ -219,7 +226,7 @@ def _arrow_values(column: Any, dtype: DType, name: str) -> list[Any]:
 def half_pair(name: str, values: Sequence[Any], where: str = "entities") -> EntityKeyError:
     """The error of text keys of which one holds half of a surrogate pair."""
     row = next((i for i, value in enumerate(values) if isinstance(value, str) and not is_utf8(value)), 0)
-    return EntityKeyError(f"{where}, row {row}: join key {name!r} is {brief(values[row])}, {NOT_TEXT}")
+    return EntityKeyError(f"{where}, row {row}: join key {name!r} is {brief(values[row])}, {value_checks.NOT_TEXT}")
 
 
 def refuse_wide(columns: Mapping[str, Sequence[Any]], where: str = "entities") -> None:
@@ -229,9 +236,11 @@ def refuse_wide(columns: Mapping[str, Sequence[Any]], where: str = "entities") -
         EntityKeyError: naming the row and the join key.
     """
     for name, values in columns.items():
-        row = next((i for i, value in enumerate(values) if is_wide(value)), None)
+        row = next((i for i, value in enumerate(values) if value_checks.is_wide(value)), None)
         if row is not None:
-            raise EntityKeyError(f"{where}, row {row}: join key {name!r} is {brief(values[row])}, {WIDE_KEY}")
+            raise EntityKeyError(
+                f"{where}, row {row}: join key {name!r} is {brief(values[row])}, {value_checks.WIDE_KEY}"
+            )
 
 
 def key_array(values: list[Any], wanted: pa.DataType) -> pa.Array:
@@ -253,7 +262,7 @@ def _normalised(values: list[Any], dtype: DType, name: str) -> list[Any]:
             out.append(None if value is None else normal(value))
         except OverflowError:
             raise EntityKeyError(f"entities, row {i}: join key {name!r} is {brief(value)}, {YEARS}") from None
-        except Misfit as misfit:
+        except value_rule.Misfit as misfit:
             raise EntityKeyError(
                 f"entities, row {i}: join key {name!r} is {brief(value)}, which does not fit {dtype}: {misfit}"
             ) from None
@@ -269,7 +278,7 @@ def _integer(value: Any) -> int:
     if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
         return int(value)
     if isinstance(value, (float, np.floating, Decimal)):
-        return int(cast_value(value, Int64))
+        return int(value_rule.cast_value(value, Int64))
     raise TypeError
 
 
@@ -299,7 +308,7 @@ def _instant(value: Any) -> datetime | None:
     if value != value:  # pandas' NaT is a datetime
         return None
     if getattr(value, "nanosecond", 0):
-        raise Misfit(_FINE)
+        raise value_rule.Misfit(_FINE)
     aware = value if value.tzinfo is not None else value.replace(tzinfo=EPOCH.tzinfo)
     return EPOCH + (aware - EPOCH) // MICROSECOND * MICROSECOND
 
@@ -307,12 +316,12 @@ def _instant(value: Any) -> datetime | None:
 def _from_datetime64(value: np.datetime64) -> datetime | None:
     if np.isnat(value):
         return None
-    found = numpy_micros(value)
+    found = value_checks.numpy_micros(value)
     if found is None:
         raise OverflowError
     micros, exact = found
     if not exact:
-        raise Misfit(_FINE)
+        raise value_rule.Misfit(_FINE)
     return EPOCH + micros * MICROSECOND
 
 

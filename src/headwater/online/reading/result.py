@@ -11,20 +11,26 @@ import numpy as np
 import pyarrow as pa
 
 from headwater.clock import MIN_MICROS, from_micros
+from headwater.deferred import deferred
 from headwater.errors import FeatureNotFound, UsageError, nearest
 from headwater.forks import lazy
 from headwater.online.reading.entities import EntityBatch, key_array
-from headwater.online.reading.frames import SHOWN, to_html
-from headwater.online.reading.vector import FeatureVector as FeatureVector
 from headwater.online.reading.view_read import AnsweredView, MatrixColumns, ReadColumn, ReadRequest, ViewAnswered
 from headwater.online.rows.values import Damaged, array_of_numbers, fixed_numbers, instant
-from headwater.planning.frames import to_pandas
-from headwater.planning.shown import short_form
 from headwater.types import STATUSES, DType, Status
 
 if TYPE_CHECKING:
     import pandas
     from numpy.typing import NDArray
+
+    from headwater.online.reading import frames as html
+    from headwater.online.reading import vector
+    from headwater.planning import frames, shown
+else:
+    html = deferred("headwater.online.reading.frames")
+    vector = deferred("headwater.online.reading.vector")
+    frames = deferred("headwater.planning.frames")
+    shown = deferred("headwater.planning.shown")
 
 _WHOLE = 2**53
 """The greatest integer below which float64 holds all."""
@@ -565,9 +571,9 @@ class OnlineResult:
             MissingExtra: pandas is not installed.
             UsageError: another `types`.
         """
-        return to_pandas(self.to_arrow(), types)
+        return frames.to_pandas(self.to_arrow(), types)
 
-    def vectors(self) -> list[FeatureVector]:
+    def vectors(self) -> list[vector.FeatureVector]:
         """The result as feature vectors.
 
         Returns:
@@ -596,7 +602,7 @@ class OnlineResult:
             if self._asked.service is not None:
                 metadata["service"] = "@".join(self._asked.service)
             out.append(
-                FeatureVector(
+                vector.FeatureVector(
                     entity_id=next(iter(keys.values())) if len(keys) == 1 else keys,
                     features=record,
                     feature_timestamp=min(known, default=None),
@@ -620,8 +626,8 @@ class OnlineResult:
         columns = self.to_dict()
         for column in self._asked.columns:
             values = columns[column.name]
-            values[:SHOWN] = [short_form(value, column.dtype.arrow) for value in values[:SHOWN]]
-        return to_html(columns, self.statuses)
+            values[: html.SHOWN] = [shown.short_form(value, column.dtype.arrow) for value in values[: html.SHOWN]]
+        return html.to_html(columns, self.statuses)
 
 
 def _spread(column: Sequence[Any], inverse: list[int]) -> list[Any]:

@@ -8,19 +8,24 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import lmdb
 from msgspec.structs import replace
 
 from headwater import forks
+from headwater.deferred import deferred
 from headwater.errors import StoreError, StoreReadOnly, Unavailable, UsageError
 from headwater.file_lock import LockReplaced
 from headwater.gate import Gate
 from headwater.online.stores.lmdb.files import Settings, StoreDamaged, explained, take
 from headwater.online.stores.lmdb.opened import SLOTS, Opened
 from headwater.online.stores.lmdb.opening import open_folder
-from headwater.online.stores.lmdb.scrub import erase_removed
+
+if TYPE_CHECKING:
+    from headwater.online.stores.lmdb import scrub
+else:
+    scrub = deferred("headwater.online.stores.lmdb.scrub")
 
 ATTEMPTS = 24
 
@@ -276,7 +281,7 @@ class Environment:
             try:
                 if opened is not self._opened:
                     raise LockReplaced
-                erase_removed(self._settings.data, opened.env, self._settings.wait)
+                scrub.erase_removed(self._settings.data, opened.env, self._settings.wait)
                 opened.committed(opened.env.info()["last_txnid"])
                 return work(None)
             finally:
