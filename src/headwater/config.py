@@ -15,15 +15,16 @@ from typing import Any, ClassVar
 import msgspec
 
 from headwater.clock import CLOCK_TOLERANCE, parse_duration
+from headwater.deferred import deferred_pattern
 from headwater.errors import ConfigError, brief, nearest, printable
 from headwater.urls import without_password
 from headwater.values import PartlyCompared
 
 FILE = "headwater.toml"
 
-_HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]")
-_DIGITS = re.compile(r"[0-9]{1,20}")
-_MEMORY = re.compile(r"\d+(\.\d+)? ?[KMGT]i?B", re.IGNORECASE)
+_HOST: re.Pattern[str] = deferred_pattern(r"[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]")
+_DIGITS: re.Pattern[str] = deferred_pattern(r"[0-9]{1,20}")
+_MEMORY: re.Pattern[str] = deferred_pattern(r"\d+(\.\d+)? ?[KMGT]i?B", re.IGNORECASE)
 
 
 class Settings(PartlyCompared, frozen=True):
@@ -125,7 +126,7 @@ _MOST_BYTES = 1 << 20
 """Of a settings file: a longer one is something else."""
 _LONGEST = timedelta(days=36_500)
 _SHOWN = 200
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+_CONTROL: re.Pattern[str] = deferred_pattern(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 def _text(value: Any) -> str:
@@ -133,7 +134,7 @@ def _text(value: Any) -> str:
         raise ValueError("must be a non-empty text")
     if len(value) > 4_096:
         raise ValueError("must be a text of at most 4096 characters")
-    if _CONTROL.search(value):
+    if not value.isprintable() and _CONTROL.search(value):
         raise ValueError("must be UTF-8 text without control characters")
     return value
 
@@ -384,7 +385,7 @@ def _stray(text: str, problem: str) -> str:
     return f"; the line has U+{ord(found):04X}, {_STRAY[found]}"
 
 
-_AT_LINE = re.compile(r"\(at line (\d+), column (\d+)\)")
+_AT_LINE: re.Pattern[str] = deferred_pattern(r"\(at line (\d+), column (\d+)\)")
 _STRAY = (
     dict.fromkeys("\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029", "which does not end a line in TOML: write a line feed")
     | dict.fromkeys(

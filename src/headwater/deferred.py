@@ -1,8 +1,9 @@
-"""Modules that are imported when they are first used, where a process may never need them and they take long."""
+"""What is imported or compiled when it is first used, where a process may never need it and it takes long."""
 
 from __future__ import annotations
 
 import importlib
+import re
 from types import ModuleType
 from typing import Any
 
@@ -20,3 +21,21 @@ def deferred(name: str) -> Any:
         name: its full name.
     """
     return _Deferred(name)
+
+
+class _Pattern:
+    def __init__(self, text: str, flags: int) -> None:
+        self._text, self._flags = text, flags
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(re.compile(self._text, self._flags), name)
+
+
+def deferred_pattern(text: str, flags: int = 0) -> Any:
+    """A regular expression, compiled when one of its methods is first asked for; for those that are seldom used.
+
+    Args:
+        text: as for `re.compile`.
+        flags: likewise.
+    """
+    return _Pattern(text, flags)

@@ -45,7 +45,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Self
 
-from headwater.deferred import deferred
+from headwater.deferred import deferred, deferred_pattern
 
 difflib = deferred("difflib")
 
@@ -323,7 +323,7 @@ def nearest(name: str, names: Iterable[str]) -> str:
 
 
 _HEAD = 80
-unsafe_characters = re.compile(
+unsafe_characters: re.Pattern[str] = deferred_pattern(
     "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\ud800-\udfff\U000e0000-\U000e0fff]"
 )

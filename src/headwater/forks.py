@@ -153,6 +153,9 @@ class OfOneProcess:
     def __reduce__(self) -> NoReturn:
         raise UsageError(f"{type(self).__name__} objects cannot be pickled or copied: {self.instead}")
 
+    def __copy__(self) -> NoReturn:
+        self.__reduce__()
+
 
 def abandon(*things: Any) -> None:
     """Keep inherited objects for the rest of this process, also at its end: none of them is closed or finalised."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 
+from headwater.deferred import deferred_pattern
 from headwater.values import Value
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(?=:)")
-_URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<netloc>[^/?#]*)(?P<path>[^?#]*)(?:\?(?P<query>[^#]*))?")
-_HOST = re.compile(r"(?:[\w.-]+|\[[0-9A-Fa-f:.%]+\])(?::\d{1,5})?", re.ASCII)
-_PATH = re.compile(r"[^:@]*")
-_OPTION = re.compile(r"(?P<name>\w+)=(?P<value>.*)", re.ASCII)
+_URL: re.Pattern[str] = deferred_pattern(
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<netloc>[^/?#]*)(?P<path>[^?#]*)(?:\?(?P<query>[^#]*))?"
+)
+_HOST: re.Pattern[str] = deferred_pattern(r"(?:[\w.-]+|\[[0-9A-Fa-f:.%]+\])(?::\d{1,5})?", re.ASCII)
+_PATH: re.Pattern[str] = deferred_pattern(r"[^:@]*")
+_OPTION: re.Pattern[str] = deferred_pattern(r"(?P<name>\w+)=(?P<value>.*)", re.ASCII)
 _FILES = ("sqlite", "lmdb", "memory")
 """Schemes of stores in files: they have no users, and their paths may hold any character."""
 _HARMLESS = (

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from headwater import forks
+from headwater.deferred import deferred_pattern
 from headwater.errors import FormatError, StorageFull, StoreError, Unavailable
 from headwater.file_lock import FileLock
 from headwater.state_files import is_private, make_file
@@ -34,6 +35,8 @@ from headwater.values import Value
 WAIT = 30.0
 """Seconds to wait at most for another process that opens the database, or copies over it."""
 
+_COPY: re.Pattern[str] = deferred_pattern("[0-9a-f]{12}(-wal|-shm|-journal)?")
+"""The end of the name of a copy."""
 _BITS = 16
 _TRIES = 20
 _PAUSE = 0.01
@@ -335,9 +338,10 @@ class DatabaseFile:
                         self._remove_copies()
 
     def _copies(self) -> list[Path]:
-        name = re.compile(re.escape(self.path.name) + r"-[0-9a-f]{12}(-wal|-shm|-journal)?")
+        start = f"{self.path.name}-"
         with os.scandir(self.path.parent) as entries:
-            return [Path(entry.path) for entry in entries if name.fullmatch(entry.name)]
+            found = [entry for entry in entries if entry.name.startswith(start)]
+        return [Path(entry.path) for entry in found if _COPY.fullmatch(entry.name, len(start))]
 
     def _remove_copies(self) -> None:
         for path in self._copies():

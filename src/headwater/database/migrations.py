@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from headwater.database.database import ReadsOf
 from headwater.database.plain import Reads
-from headwater.deferred import deferred
+from headwater.deferred import deferred, deferred_pattern
 from headwater.errors import FormatError
 from headwater.values import Value
 
@@ -26,7 +26,7 @@ else:
     connections = deferred("headwater.database.connections")
     transactions = deferred("headwater.database.transactions")
 
-_VALUE = re.compile(r"(?<!:):([a-z_]+)")
+_VALUE: re.Pattern[str] = deferred_pattern(r"(?<!:):([a-z_]+)")
 _VALUES: dict[str, Callable[[], Any]] = {
     "new_uuid": lambda: str(uuid.uuid4()),
     "new_bytes": lambda: uuid.uuid4().bytes,

@@ -313,7 +313,7 @@ _UNFINISHED = "unfinished-"
 
 
 def _remove_unfinished(settings: Settings) -> None:
-    for left in settings.path.glob(f"{_UNFINISHED}*"):
+    for left in (entry for entry in settings.path.iterdir() if entry.name.startswith(_UNFINISHED)):
         left.unlink(missing_ok=True)
 
 
