@@ -25,7 +25,6 @@ from headwater.online.session_tokens import sign_with
 from headwater.planning.snapshot import RegistrySnapshot
 from headwater.planning.watermark import Watermark
 from headwater.registry.registry import FeatureRegistry
-from headwater.registry.session_secrets import SessionSecrets
 from headwater.values import Value
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from headwater.offline.base import OfflineEngine
     from headwater.offline.log.log import OfflineLog
     from headwater.online import hints
-    from headwater.registry import failures, files, forcing, leases, versions
+    from headwater.registry import failures, files, forcing, leases, session_secrets, versions
 else:
     # what a process that only serves never needs
     records = deferred("headwater.compute.queue.records")
@@ -43,6 +42,7 @@ else:
     files = deferred("headwater.registry.files")
     forcing = deferred("headwater.registry.forcing")
     leases = deferred("headwater.registry.leases")
+    session_secrets = deferred("headwater.registry.session_secrets")
     versions = deferred("headwater.registry.versions")
 
 T = TypeVar("T")
@@ -167,9 +167,9 @@ class StoreContext(forks.OfOneProcess, Value, frozen=True, eq=False, dict=True):
         return f"{self.project}:{self.log_id}"
 
     @lazy
-    def session_secrets(self) -> SessionSecrets:
+    def session_secrets(self) -> session_secrets.SessionSecrets:
         """What session tokens are signed with."""
-        return SessionSecrets(self.registry)
+        return session_secrets.SessionSecrets(self.registry)
 
     def session(self) -> Session:
         """A session that has seen nothing yet."""

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from headwater import forks
+from headwater.deferred import deferred
 from headwater.errors import FormatError, UsageError, brief
 from headwater.online.session_tokens import is_signed_here, signed, unsigned
+
+if TYPE_CHECKING:
+    import base64
+else:
+    base64 = deferred("base64")
 
 TOKEN_VERSION = 2
 MOST_CHARACTERS = 65_536

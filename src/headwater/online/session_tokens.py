@@ -6,10 +6,17 @@ the same: who holds a store may do anything with it; a server, whose clients do 
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from headwater.deferred import deferred
+
+if TYPE_CHECKING:
+    import base64
+    import hashlib
+    import hmac
+else:
+    base64, hashlib, hmac = deferred("base64"), deferred("hashlib"), deferred("hmac")
 
 _SIGNATURE = 16
 _SECRETS: dict[str, bytes] = {}
