@@ -10,7 +10,6 @@ import pyarrow as pa
 
 from headwater.deferred import deferred
 from headwater.definitions.entity import Entity
-from headwater.definitions.fingerprint import fingerprint
 from headwater.definitions.service import FeatureService
 from headwater.definitions.sources import PushSource, Source, SQLSource, TableSource
 from headwater.definitions.view import FeatureSelection, FeatureView
@@ -19,10 +18,12 @@ from headwater.planning.data_kinds import is_pandas
 from headwater.planning.snapshot import ViewVersion
 
 if TYPE_CHECKING:
+    from headwater.definitions import fingerprint as fingerprints
     from headwater.definitions import source_checks
     from headwater.offline.base import OfflineEngine
     from headwater.planning import tables
 else:
+    fingerprints = deferred("headwater.definitions.fingerprint")
     tables = deferred("headwater.planning.tables")
     source_checks = deferred("headwater.definitions.source_checks")  # SQLGlot takes long to import
 
@@ -60,7 +61,7 @@ class BoundSources:
         for item in definitions:
             view = item.view if isinstance(item, FeatureSelection) else item
             if isinstance(view, FeatureView) and isinstance(view.source, Source) and _holds_table(view.source):
-                self._tables[view.name, fingerprint(view)] = view.source
+                self._tables[view.name, fingerprints.fingerprint(view)] = view.source
 
     def source_of(self, version: ViewVersion) -> Source:
         """A version's source with its data.

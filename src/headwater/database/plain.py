@@ -6,13 +6,18 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from types import SimpleNamespace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from headwater import forks
 from headwater.database import sqlite
 from headwater.database.files import DatabaseFile, connection_to
-from headwater.database.said import store_error
+from headwater.deferred import deferred
 from headwater.errors import Unavailable, was_closed
+
+if TYPE_CHECKING:
+    from headwater.database import said
+else:
+    said = deferred("headwater.database.said")
 
 _TRIES = 20
 
@@ -88,7 +93,7 @@ class PlainReads(forks.OfOneProcess):
                     connection.rollback()
         except sqlite3.Error as bad:
             refused = isinstance(bad, (sqlite3.DataError, sqlite3.ProgrammingError, sqlite3.NotSupportedError))
-            raise store_error(f"{what} {self._place}", str(bad), refused=refused) from bad
+            raise said.store_error(f"{what} {self._place}", str(bad), refused=refused) from bad
 
     def close(self) -> None:
         """Close the connection for good; a transaction under way ends first."""

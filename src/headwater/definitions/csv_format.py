@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from headwater.definitions.sources import CSV_NULLS
 from headwater.definitions.time_format import TimeFormat, time_format
 from headwater.errors import UsageError, nearest
 from headwater.values import Value
 
-CSV_NULLS = ("", "NA", "NULL")
 _DOUBLED = '"'
 """The escape that is meant unless another is stated: the quote, whatever it is, written twice."""
 _TAB_ENDINGS = (".tsv", ".tab")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headwater.clock import MICROSECOND
-from headwater.definitions.csv_format import CSV_OPTIONS
+from headwater.deferred import deferred
 from headwater.definitions.defaults import decode_value, encode_value
 from headwater.definitions.entity import Entity
 from headwater.definitions.feature import Feature
@@ -23,6 +23,11 @@ from headwater.definitions.sources import (
 from headwater.definitions.view import FeatureView
 from headwater.errors import FormatError
 from headwater.types import DType
+
+if TYPE_CHECKING:
+    from headwater.definitions import csv_format
+else:
+    csv_format = deferred("headwater.definitions.csv_format")
 
 FORMAT = 2
 """The greatest that is read here; a definition is written in the least that says all of it."""
@@ -98,7 +103,9 @@ def source_from_dict(data: Mapping[str, Any]) -> Source:
         case "parquet":
             return ParquetSource(data["path"], **times)
         case "csv":
-            options = {name: data[name] for name in CSV_OPTIONS if name in data} | {"nulls": tuple(data["nulls"])}
+            options = {name: data[name] for name in csv_format.CSV_OPTIONS if name in data} | {
+                "nulls": tuple(data["nulls"])
+            }
             return CSVSource(
                 data["path"],
                 schema=_schema(data),

@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 from msgspec.structs import force_setattr
 
 from headwater.clock import parse_duration
-from headwater.definitions.csv_format import CSV_NULLS, CSV_OPTIONS, CSVFormat
+from headwater.deferred import deferred
 from headwater.definitions.definition import Definition
 from headwater.types import DType
 from headwater.urls import shown_location
 
+if TYPE_CHECKING:
+    from headwater.definitions import csv_format
+else:
+    csv_format = deferred("headwater.definitions.csv_format")
+
+CSV_NULLS = ("", "NA", "NULL")
 LACKING = b"headwater.lacking"
 """In the metadata of a column of a source: which files lack it (text)."""
 
@@ -144,9 +150,10 @@ class CSVSource(_Files, frozen=True, kw_only=True):
         return self.schema or self.kept_types or {}
 
     @property
-    def format(self) -> CSVFormat:
+    def format(self) -> csv_format.CSVFormat:
         """How the files are written."""
-        return CSVFormat(**{name: getattr(self, name) for name in CSV_OPTIONS})
+        options = {name: getattr(self, name) for name in csv_format.CSV_OPTIONS}
+        return csv_format.CSVFormat(**options)
 
 
 class JSONSource(_Files, frozen=True, kw_only=True):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from headwater.deferred import deferred
 from headwater.definitions.feature import Feature
 from headwater.definitions.view import FeatureSelection, FeatureView
 from headwater.errors import UsageError, nearest
@@ -17,10 +18,14 @@ from headwater.planning.layout import RowLayout
 from headwater.planning.pins import pin
 from headwater.planning.references import parse_reference
 from headwater.planning.service_columns import service_version
-from headwater.planning.service_reads import reads_of, selections_read
 from headwater.planning.snapshot import PinnedSelection, RegistrySnapshot, ViewRecord, ViewVersion
 from headwater.types import DType, Int64
 from headwater.values import Value
+
+if TYPE_CHECKING:
+    from headwater.planning import service_reads
+else:
+    service_reads = deferred("headwater.planning.service_reads")
 
 FULL_NAMES = "pass full_names=True (the headwater command: --full-names),"
 """What to do about two columns of one name."""
@@ -197,7 +202,9 @@ def resolve(
     # a service's labels are those of the versions that it was made from: they stay whichever is read
     pinned = _labelled([pin(snapshot, item) for item in items])
     if service is not None:
-        read = selections_read(service, reads_of(snapshot, service, history=True) if history else None)
+        read = service_reads.selections_read(
+            service, service_reads.reads_of(snapshot, service, history=True) if history else None
+        )
         pinned = [(label, selection) for (label, _), selection in zip(pinned, read, strict=True)]
     if not pinned:
         raise UsageError("no features were requested; give a list such as ['view:feature'] or a service")

@@ -6,12 +6,12 @@ import enum
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from headwater.deferred import deferred
 from headwater.definitions.entity import Entity
-from headwater.definitions.fingerprint import ColumnFingerprints, fingerprint
 from headwater.definitions.view import FeatureView
 from headwater.errors import (
     EntityNotFound,
@@ -24,6 +24,11 @@ from headwater.errors import (
 from headwater.forks import lazy
 from headwater.planning.key_forms import KeyForm, key_form
 from headwater.values import Value
+
+if TYPE_CHECKING:
+    from headwater.definitions import fingerprint as fingerprints
+else:
+    fingerprints = deferred("headwater.definitions.fingerprint")
 
 
 def version_key(version: str) -> tuple[int, ...]:
@@ -77,12 +82,12 @@ class ViewVersion(Value, frozen=True, dict=True):
     @lazy
     def fingerprint(self) -> str:
         """The name of its meaning, worked out by this release: what SQL means is not said by the one that stored it."""
-        return fingerprint(self.view)
+        return fingerprints.fingerprint(self.view)
 
     @lazy
     def column_fingerprints(self) -> Mapping[str, str]:
         """Feature → the name of what makes its values, each worked out when it is first asked for."""
-        return ColumnFingerprints(self.view)
+        return fingerprints.ColumnFingerprints(self.view)
 
 
 class PinnedSelection(Value, frozen=True):

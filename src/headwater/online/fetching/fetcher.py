@@ -17,8 +17,6 @@ from headwater.errors import ConsistencyLost, Unavailable
 from headwater.forks import OfOneProcess
 from headwater.online.base import OnlineStore
 from headwater.online.fetching.breaker import CircuitBreaker
-from headwater.online.fetching.coalescing import AsyncCoalescer, Coalescer
-from headwater.online.fetching.row_cache import RowCache
 from headwater.online.powers import UNREAD, AsyncReads, LeveledReads, Reading
 from headwater.online.reading.reader import ClockCounts
 from headwater.online.session import Session
@@ -29,7 +27,11 @@ random = deferred("random")
 
 if TYPE_CHECKING:
     import asyncio
+
+    from headwater.online.fetching import coalescing, row_cache
 else:
+    coalescing = deferred("headwater.online.fetching.coalescing")
+    row_cache = deferred("headwater.online.fetching.row_cache")
     asyncio = deferred("asyncio")
 
 Rows = list[bytes | None]
@@ -139,9 +141,9 @@ class _Around(OfOneProcess):
         self.settings = settings
         self.name = name
         self.token_key = token_key
-        self.cache = RowCache(settings.cache, settings.cache_rows) if settings.cache > 0 else None
+        self.cache = row_cache.RowCache(settings.cache, settings.cache_rows) if settings.cache > 0 else None
         self.breaker = CircuitBreaker(settings.breaker_failures, settings.breaker_rest)
-        self.coalescers: Sequence[Coalescer | AsyncCoalescer] = ()
+        self.coalescers: Sequence[coalescing.Coalescer | coalescing.AsyncCoalescer] = ()
 
     def counts(self) -> ReadCounts:
         """What became of the reads so far."""
@@ -255,7 +257,9 @@ class Fetcher(_Around):
         super().__init__(settings, name, token_key)
         self._store = store
         self._leveled = store if isinstance(store, LeveledReads) else None
-        self._shared = {level: Coalescer(self._of(level)) for level in ConsistencyLevel} if settings.coalesce else {}
+        self._shared = (
+            {level: coalescing.Coalescer(self._of(level)) for level in ConsistencyLevel} if settings.coalesce else {}
+        )
         self.coalescers = tuple(self._shared.values())
         self.direct = self._leveled is None and self.cache is None and not self._shared
 
@@ -326,7 +330,9 @@ class AsyncFetcher(_Around):
         super().__init__(settings, name, token_key)
         self.reads = reads
         self._shared = (
-            {level: AsyncCoalescer(self._of(level)) for level in ConsistencyLevel} if settings.coalesce else {}
+            {level: coalescing.AsyncCoalescer(self._of(level)) for level in ConsistencyLevel}
+            if settings.coalesce
+            else {}
         )
         self.coalescers = tuple(self._shared.values())
 
