@@ -195,7 +195,7 @@ def test_an_event_loop_never_looks_at_the_registry(sync, monkeypatch):
         names.append(threading.current_thread().name)
         return follow(*given)
 
-    monkeypatch.setattr("headwater.compute.reading.prepared.follow", traced)
+    monkeypatch.setattr("headwater.compute.reading.follow.follow", traced)
 
     async def reads(store):
         slow = await store.prepare(["spend:total"], registry_refresh="5m")

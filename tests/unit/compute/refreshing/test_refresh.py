@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 import headwater as hw
 from headwater.clock import to_micros
-from headwater.compute import services
 from headwater.compute.reading.async_reads import AsyncPreparedReader
+from headwater.compute.refreshing import requests
 from headwater.compute.refreshing.requests import READS
 from headwater.errors import Unavailable
 from headwater.offline.engines.duckdb.engine import DuckDBEngine
@@ -325,7 +325,7 @@ def test_reads_without_stale_rows_leave_no_hint(bench: Bench) -> None:
 def test_more_reads_than_can_be_looked_at_are_counted(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     prepared(bench)
     reader = hinting(bench)
-    monkeypatch.setattr(services, "Flusher", lambda requests: SimpleNamespace(close=lambda: None))  # nobody looks
+    monkeypatch.setattr(requests, "Flusher", lambda requests: SimpleNamespace(close=lambda: None))  # nobody looks
     for _ in range(READS + 5):
         reader.read(["A"])
     assert bench.store.services.requests.overlooked == 5
