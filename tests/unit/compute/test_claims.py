@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 import headwater as hw
-from headwater.compute import claims, registry_location
+from headwater.compute import registry_location
 from headwater.errors import LogMismatch, RegistryError, UsageError
+from headwater.offline.files import local
 from headwater.online.meta import location_key
 from headwater.online.stores.memory.store import MemoryOnlineStore
 from headwater.registry.registry import rename_project
@@ -368,7 +369,7 @@ def test_a_registry_on_another_host_is_another_one_but_on_the_same_volume(
     monkeypatch.setattr(registry_location, "this_host", lambda: "another")
     with folder_project(first, clock) as store:
         store.write("weather", [row("JFK", 63.0, 2)])
-    for module in (registry_location, claims):
+    for module in (registry_location, local):
         monkeypatch.setattr(module, "this_host", lambda: "third")
     with folder_project(copy, clock) as store, pytest.raises(LogMismatch, match=r"registry\.db on another host"):
         store.materialize()
