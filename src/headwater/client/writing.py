@@ -23,8 +23,8 @@ from headwater.errors import EntityKeyError, UsageError, brief
 from headwater.online.reading.entities import EntityBatch
 from headwater.online.session import Session
 from headwater.planning.cast import Column, plain
+from headwater.planning.data_kinds import is_column
 from headwater.planning.python_arrays import array_of_values, refuse_mixed
-from headwater.planning.tables import is_column
 from headwater.types import DType, WriteTarget
 from headwater.wire.arrow_streams import CONTENT_TYPE, METADATA
 from headwater.wire.json_values import WHOLE

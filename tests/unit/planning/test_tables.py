@@ -13,7 +13,8 @@ import pyarrow as pa
 import pytest
 
 from headwater.errors import DataError, EntityKeyError
-from headwater.planning.tables import as_table, is_pandas, match_key, table_of_rows
+from headwater.planning.data_kinds import is_pandas
+from headwater.planning.tables import as_table, match_key, table_of_rows
 from headwater.types import Bool, Bytes, Date, DType, Int32, Int64, String, Timestamp
 
 EXPECTED = {"a": [1, 2], "b": ["x", None]}
