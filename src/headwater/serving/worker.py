@@ -16,6 +16,7 @@ from headwater.clock import system_clock
 from headwater.errors import HeadwaterError
 from headwater.serving.access import KeyRing
 from headwater.serving.app import App
+from headwater.serving.connection import BoundedConnection
 from headwater.serving.metrics import Metrics
 from headwater.serving.settings import ServerSettings
 from headwater.serving.slots import Memory
@@ -58,6 +59,8 @@ def serve(project: str, settings: ServerSettings, listening: socket.socket, metr
     app = App(store, settings, keys, metrics=metrics)
     config = uvicorn.Config(
         app,
+        http=BoundedConnection,
+        ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,
