@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup servers demo test test-deep test-lowest bench bench-peers lint format docs site lock clean
+.PHONY: help setup servers demo test test-deep test-lowest bench bench-http bench-peers lint format docs site lock clean
 
 BIN := .venv/bin
 PLUGIN := $(wildcard tests/plugin/pyproject.toml)
@@ -30,6 +30,9 @@ test-lowest: .venv-lowest/.stamp ## run the unit tests on the lowest versions th
 
 bench: .venv/.stamp servers ## run the benchmarks
 	$(BIN)/python -m benchmarks
+
+bench-http: .venv/.stamp .venv-peers/.stamp servers ## load the HTTP server, and Feast's in an environment of its own
+	$(BIN)/python -m benchmarks.http
 
 bench-peers: .venv/.stamp .venv-peers/.stamp servers ## run Feast, in an environment of its own, beside headwater
 	$(BIN)/python -m benchmarks.peers

@@ -171,6 +171,15 @@ def test_https_with_a_certificate_of_its_own(project: Path, tmp_path: Path) -> N
         assert done.returncode == 2 and said in done.stderr, done.stderr
 
 
+def test_keys_are_asked_for_on_a_loopback_address_where_that_is_said(project: Path) -> None:
+    with hw.FeatureStore(project) as store:
+        key, _ = store.registry.api_keys.create("web", ["read"])
+    with HeadwaterServer(project, "--require-keys") as server:
+        assert server("POST", "/v1/features:read", READ)[0] == 401
+        assert server("POST", "/v1/features:read", READ, {"Authorization": f"Bearer {key}"})[0] == 200
+    assert run(project, "--require-keys", "--insecure").returncode == 2
+
+
 def test_the_project_s_settings_bound_requests(project: Path) -> None:
     (project / "headwater.toml").write_text('[server]\nentities = 2\nbody = "2KB"\nhosts = ["features.example"]\n')
     with HeadwaterServer(project) as server:

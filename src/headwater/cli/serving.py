@@ -51,6 +51,9 @@ def serve(
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Ask for no API keys on an address that others can reach.")
     ] = False,
+    require_keys: Annotated[
+        bool, typer.Option("--require-keys", help="Ask for API keys on a loopback address too, as behind a proxy.")
+    ] = False,
     certificate: Annotated[
         Path | None, typer.Option("--tls-cert", metavar="FILE", help="The certificate chain (PEM) for HTTPS.")
     ] = None,
@@ -66,13 +69,15 @@ def serve(
 
     Requests need no API key on a loopback address; on any other they do, unless --insecure is given.
     """
+    if insecure and require_keys:
+        raise UsageError("--insecure and --require-keys say the opposite: give one of them")
     later.tls.check_certificate(certificate, private_key)
     # a broken project is refused here, before any worker begins
     with run.store() as store:
         store.registry.snapshot()
         with needs_package("uvicorn"):
             supervisor, settings = later.supervisor, later.settings
-        keys = not insecure and not later.access.is_loopback(host)
+        keys = require_keys or (not insecure and not later.access.is_loopback(host))
         given = replace(
             settings.server_settings(store.settings, host),
             port=port,
