@@ -7,7 +7,7 @@ import inspect
 import math
 import pickle
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -401,6 +401,14 @@ BAD_READS: list[tuple[str, type[hw.HeadwaterError], Callable[[Door], Any]]] = [
 @pytest.mark.parametrize(("kind", "call"), [pytest.param(k, c, id=name) for name, k, c in BAD_READS])
 def test_errors_are_the_same(doors: Doors, kind: type[hw.HeadwaterError], call: Callable[[Door], Any]) -> None:
     assert doors.refuse(call, kind)
+
+
+def test_the_status_is_the_same(doors: Doors) -> None:
+    doors.store.write("some", [GOOD])
+    for now in (None, "2026-01-02T00:00:00Z"):
+        doors.same(lambda door: door.status(now), lambda status: repr(replace(status, reads=None)))  # noqa: B023
+    assert type(doors.all[-1].status()) is type(doors.store.status())
+    doors.refuse(lambda door: door.status("noon"), hw.UsageError)
 
 
 def test_problems_of_rows_are_listed(doors: Doors) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from headwater import forks
 from headwater.client.calls import Call, Pause
@@ -24,6 +24,9 @@ from headwater.wire.results import ReceivedRequest
 
 with needs_package("urllib3", "client"):
     from headwater.client.connections import Connections
+
+if TYPE_CHECKING:
+    from headwater.compute.status import StoreStatus
 
 T = TypeVar("T")
 
@@ -227,6 +230,21 @@ class Client(forks.OfOneProcess):
             The session; `.token` carries it to other processes.
         """
         return Session()
+
+    def status(self, now: datetime | str | None = None) -> StoreStatus:
+        """Report the state of every version and of the stores.
+
+        Args:
+            now: the instant at which freshness and delays are measured; None: the time now.
+
+        Returns:
+            The report of one of the server's processes; what cannot be reached is a warning in it.
+
+        Raises:
+            UsageError: `now` is not an instant, or the API key does not allow it.
+            StoreError: the server or the registry cannot be reached.
+        """
+        return self._run(self._flows.status(now))
 
     def close(self) -> None:
         """End the connections. Closing twice is a no-op."""

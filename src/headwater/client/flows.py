@@ -9,13 +9,16 @@ import ssl
 import time
 from collections.abc import Generator
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from urllib.parse import urlencode
+
+import msgspec
 
 from headwater import forks
 from headwater.client.addresses import ServerAddress, parse_address
-from headwater.client.calls import Call, Pause, Reply, checked, pause_before
+from headwater.client.calls import Call, Pause, Reply, checked, pause_before, reading
 from headwater.client.reading import (
     PLAIN,
     ReadOptions,
@@ -27,7 +30,7 @@ from headwater.client.reading import (
 )
 from headwater.client.sessions import advance
 from headwater.client.writing import delete_call, keys_call, keys_in, raw_delete_call, report_in, write_call
-from headwater.clock import duration_argument
+from headwater.clock import duration_argument, from_micros, to_micros
 from headwater.compute.reports import DeleteReport, WriteReport
 from headwater.errors import ChangeRefused, ConfigError, EntityKeyError, Unavailable, UsageError
 from headwater.online.reading.entities import entity_batch
@@ -35,6 +38,9 @@ from headwater.online.reading.result import OnlineResult
 from headwater.online.session import Session
 from headwater.types import ConsistencyLevel, DType, WriteTarget
 from headwater.wire.results import ReceivedRequest
+
+if TYPE_CHECKING:
+    from headwater.compute.status import StoreStatus
 
 T = TypeVar("T")
 Flow: TypeAlias = Generator[Call | Pause, Reply, T]
@@ -245,6 +251,13 @@ class Flows(forks.OfOneProcess):
             self._keys[view] = keys
         return keys
 
-    def get(self, path: str) -> Flow[Reply]:
-        """The answer to a GET."""
-        return (yield from self.send(Call("GET", path)))
+    def status(self, now: datetime | str | None) -> Flow[StoreStatus]:
+        """The state of the store; see `FeatureStore.status`."""
+        # not before it is asked for: few clients ask
+        from headwater.compute.status import StoreStatus
+
+        query = "" if now is None else "?" + urlencode({"now": from_micros(to_micros(now)).isoformat()})
+        reply = yield from self.send(Call("GET", f"/v1/status{query}"))
+        with reading(reply):
+            found: StoreStatus = msgspec.json.decode(reply.body, type=StoreStatus)
+            return found

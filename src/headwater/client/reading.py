@@ -141,7 +141,7 @@ def describing_call(wanted: Wanted, consistency: ConsistencyLevel | str | None =
 def described(reply: Reply) -> ReceivedRequest:
     """What describes a read."""
     with reading(reply):
-        return json_results.received_json_schema(msgspec.json.decode(reply.body))
+        return json_results.received_json_schema(reply.body)
 
 
 def read_call(wanted: Wanted, batch: EntityBatch, keys: Mapping[str, DType], options: ReadOptions, arrow: bool) -> Call:
@@ -204,4 +204,4 @@ def result_of(reply: Reply, batch: EntityBatch, options: ReadOptions) -> tuple[O
     with reading(reply):
         if reply.headers.get("content-type") == CONTENT_TYPE:
             return arrow_results.from_arrow_answer(reply.body, batch, options.max_age_micros)
-        return json_results.from_json_document(msgspec.json.decode(reply.body), batch, options.max_age_micros)
+        return json_results.from_json_document(reply.body, batch, options.max_age_micros)

@@ -321,7 +321,8 @@ class App:
         )
 
     async def _status(self, request: Request) -> Answer:
-        status = await asyncio.to_thread(self.store.sync.status)
+        now = _parameters(request.query, "now").get("now")
+        status = await asyncio.to_thread(self.store.sync.status, now)
         return json_answer(report_document(status))
 
     async def _metrics(self, request: Request) -> Answer:
@@ -371,13 +372,22 @@ class App:
 
     def _show(self, kind: str) -> Route:
         async def route(request: Request) -> Answer:
-            query = parse_qs(request.query.decode("latin-1"))
-            unknown = [name for name in query if name != "version"]
-            if unknown:
-                raise UsageError(f"{unknown[0]!r} is not a parameter here; version= is")
+            version = _parameters(request.query, "version").get("version")
             request.access.check(READ)
             check_shown(self.store.sync, kind, request.rest, request.access)
-            version = query.get("version", [None])[0]
             return json_answer(await asyncio.to_thread(shown, self.store.sync, kind, request.rest, version))
 
         return route
+
+
+def _parameters(query: bytes, *known: str) -> dict[str, str]:
+    """The parameters of a URL, the first of each name.
+
+    Raises:
+        UsageError: one that the route does not take.
+    """
+    given = parse_qs(query.decode("latin-1"))
+    unknown = next((name for name in given if name not in known), None)
+    if unknown is not None:
+        raise UsageError(f"{unknown!r} is not a parameter here; {', '.join(f'{name}=' for name in known)} is")
+    return {name: values[0] for name, values in given.items()}

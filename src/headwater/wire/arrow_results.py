@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -52,11 +51,12 @@ def to_arrow_answer(result: OnlineResult, include: Sequence[str]) -> bytes:
         columns += [_EXTRAS[name](result, times) for name in wanted]
     schema = schema_of(result)
     problems = damage_documents(result) if "problems" in include else []
-    fields, message = _schema(schema, tuple(arrays), wanted)
+    fields, message = _schema_message(_ById(schema), tuple(arrays), wanted)
     if problems:
         metadata = {**fields.metadata, PROBLEMS: msgspec.json.encode(problems)}
         message = fields.with_metadata(metadata).serialize().to_pybytes()
-    return to_stream(message, pa.RecordBatch.from_arrays(columns, names=fields.names))
+    names = [*arrays, *wanted]
+    return to_stream(message, pa.RecordBatch.from_arrays(columns, names=names))
 
 
 class _ById:
@@ -72,10 +72,6 @@ class _ById:
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _ById) and other.schema is self.schema
-
-
-def _schema(schema: ResultSchema, names: tuple[str, ...], wanted: tuple[str, ...]) -> tuple[pa.Schema, bytes]:
-    return _schema_message(_ById(schema), names, wanted)
 
 
 @lru_cache(maxsize=256)
@@ -96,32 +92,36 @@ def _schema_message(known: _ById, names: tuple[str, ...], wanted: tuple[str, ...
 
 
 def _statuses(result: OnlineResult, times: Sequence[ViewTimes]) -> pa.Array:
-    codes = result.status_codes()
-    matrix = np.stack(list(codes.values()), axis=1)
-    return pa.FixedSizeListArray.from_arrays(pa.array(matrix.reshape(-1)), len(codes))
+    codes = result.shared_codes()
+    first = codes[0]
+    flat = np.repeat(first, len(codes)) if all(c is first for c in codes) else np.stack(codes, axis=1).reshape(-1)
+    return pa.FixedSizeListArray.from_arrays(pa.array(flat), len(codes))
 
 
-def _matrix(values: NDArray[Any], absent: NDArray[np.bool_]) -> pa.Array:
-    """A matrix of a row for each view as a column of lists."""
-    mask = absent.T.reshape(-1) if absent.any() else None
-    flat = pa.array(values.T.reshape(-1), mask=mask)
-    if values.dtype == np.int64:
-        flat = flat.view(Timestamp.arrow)
+def _instants(values: Sequence[NDArray[np.int64]], absent: Sequence[NDArray[np.bool_]] | None) -> pa.Array:
+    """Microseconds of each view as a column of lists of instants."""
+    if len(values) == 1:
+        micros, mask = values[0], None if absent is None else absent[0]
+    else:
+        micros = np.stack(values, axis=1).reshape(-1)
+        mask = None if absent is None else np.stack(absent, axis=1).reshape(-1)
+    flat = pa.array(micros, mask=mask if mask is not None and mask.any() else None).view(Timestamp.arrow)
     return pa.FixedSizeListArray.from_arrays(flat, len(values))
 
 
 def _event_times(result: OnlineResult, times: Sequence[ViewTimes]) -> pa.Array:
-    untimed = np.array([not view.timed for view in result.views])[:, None]
-    return _matrix(np.stack([t.events for t in times]), np.stack([t.gone for t in times]) | untimed)
+    absent = [
+        t.gone if view.timed else np.ones(len(t.gone), np.bool_) for t, view in zip(times, result.views, strict=True)
+    ]
+    return _instants([t.events for t in times], absent)
 
 
 def _created_times(result: OnlineResult, times: Sequence[ViewTimes]) -> pa.Array:
-    return _matrix(np.stack([t.created for t in times]), np.stack([t.gone for t in times]))
+    return _instants([t.created for t in times], [t.gone for t in times])
 
 
 def _read_at(result: OnlineResult, times: Sequence[ViewTimes]) -> pa.Array:
-    at = np.stack([t.at for t in times])
-    return _matrix(at, np.zeros(at.shape, np.bool_))
+    return _instants([t.at for t in times], None)
 
 
 def _freshness(result: OnlineResult, times: Sequence[ViewTimes]) -> pa.Array:

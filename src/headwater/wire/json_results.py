@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from headwater.clock import FIRST_MICROS, LAST_MICROS, from_micros, to_micros
 from headwater.online.reading.entities import EntityBatch
@@ -64,36 +66,60 @@ EXTRAS: dict[str, Callable[[OnlineResult], Any]] = {
 """What a read may include beside the columns."""
 
 
-def received_json_schema(document: Mapping[str, Any]) -> ReceivedRequest:
+class _Described(msgspec.Struct):
+    schema: msgspec.Raw
+
+
+class _Document(msgspec.Struct):
+    """An answer that was asked for with `NEEDED`."""
+
+    columns: dict[str, list[Any]]
+    statuses: dict[str, list[str]]
+    event_times: dict[str, list[str | None]]
+    created_times: dict[str, list[str | None]]
+    read_at: dict[str, list[str | None]]
+    problems: list[dict[str, Any]]
+    schema: msgspec.Raw
+
+
+@lru_cache(maxsize=256)
+def _received(schema: bytes) -> ReceivedRequest:
+    return ReceivedRequest(msgspec.json.decode(schema, type=ResultSchema))
+
+
+_DESCRIBED, _DOCUMENT = msgspec.json.Decoder(_Described), msgspec.json.Decoder(_Document)
+
+
+def received_json_schema(data: bytes) -> ReceivedRequest:
     """What describes the result in a document."""
-    return ReceivedRequest(msgspec.convert(document["schema"], ResultSchema))
+    return _received(bytes(_DESCRIBED.decode(data).schema))
 
 
-def from_json_document(
-    document: Mapping[str, Any], batch: EntityBatch, max_age: int | None
-) -> tuple[OnlineResult, ReceivedRequest]:
+def from_json_document(data: bytes, batch: EntityBatch, max_age: int | None) -> tuple[OnlineResult, ReceivedRequest]:
     """The result, and its description, in a document that was asked for with `NEEDED`.
 
     Args:
-        document: the answer.
+        data: the answer.
         batch: the entities that were asked for.
         max_age: the read's own freshness SLA, microseconds.
     """
-    request = received_json_schema(document)
-    columns = document["columns"]
+    document = _DOCUMENT.decode(data)
+    request = _received(bytes(document.schema))
+    columns = document.columns
     features = [pa.array(from_json(columns[c.name], c.dtype), c.dtype.arrow) for c in request.asked.columns]
     codes = {name: code for code, name in enumerate(request.schema.statuses)}
-    texts = [document["statuses"][column.name] for column in request.asked.columns]
+    texts = [document.statuses[column.name] for column in request.asked.columns]
     matrix = np.array([[codes[text] for text in column] for column in texts], np.uint8).reshape(len(texts), -1).T
     times = []
     for view in request.views:
         events, created, at = (
-            from_json(document[name][view.label], Timestamp) for name in ("event_times", "created_times", "read_at")
+            from_json(column[view.label], Timestamp)
+            for column in (document.event_times, document.created_times, document.read_at)
         )
         gone = np.array([birth is None for birth in created], np.bool_)
         times.append(ReceivedTimes(_micros(events), _micros(created), _micros(at), gone))
-    return request.result(batch, features, matrix, times, document["problems"], max_age), request
+    return request.result(batch, features, matrix, times, document.problems, max_age), request
 
 
-def _micros(times: Sequence[datetime | None]) -> Any:
+def _micros(times: Sequence[datetime | None]) -> NDArray[np.int64]:
     return np.array([0 if time is None else to_micros(time) for time in times], np.int64)

@@ -370,6 +370,24 @@ class OnlineResult:
         """The views that were read."""
         return [read.view for read in self._reads]
 
+    def shared_codes(self) -> list[NDArray[np.uint8]]:
+        """The statuses of the feature columns as places in `types.STATUSES`, in the order asked for; not to be changed.
+
+        Returns:
+            An array for each column, with a code for each row; columns of the same statuses may share one.
+        """
+        spread: dict[tuple[int, int], NDArray[np.uint8]] = {}
+        out = []
+        for column in self._asked.columns:
+            codes, inverse = self._codes(column), self._reads[column.view].inverse
+            if inverse is not None:
+                known = spread.get((column.view, id(codes)))
+                if known is None:
+                    known = spread[column.view, id(codes)] = codes[inverse]
+                codes = known
+            out.append(codes)
+        return out
+
     def damages(self) -> list[DamagedRow]:
         """The damaged rows; see `problems`.
 
@@ -540,9 +558,10 @@ class OnlineResult:
         """A column of fixed width, from its numbers."""
         read, dtype = self._reads[column.view], column.dtype
         rows, default = read.rows, read.view.defaults[column.feature]
-        numbers = rows.numbers(column.feature)
+        numbers, nulls = rows.numbers(column.feature), rows.nulls(column.feature)
+        if nulls is None and not (rows.gone or self._drop):
+            return array_of_numbers(numbers if read.inverse is None else numbers[read.inverse], None, dtype)
         absent = np.zeros(rows.size, np.bool_)
-        nulls = rows.nulls(column.feature)
         if nulls is not None:
             absent |= nulls
         if rows.missing:

@@ -63,9 +63,9 @@ def _embedding_numbers(column: pa.Array, dtype: DType) -> NDArray[Any]:
     return matrix
 
 
-def array_of_numbers(numbers: NDArray[Any], absent: NDArray[np.bool_], dtype: DType) -> pa.Array:
+def array_of_numbers(numbers: NDArray[Any], absent: NDArray[np.bool_] | None, dtype: DType) -> pa.Array:
     """A fixed-width column from its numbers (of an embedding a matrix), NULL where `absent`: undoes `fixed_numbers`."""
-    mask = absent if absent.any() else None
+    mask = absent if absent is not None and absent.any() else None
     if dtype.name == "embedding":
         flat = pa.array(np.ascontiguousarray(numbers).reshape(-1), pa.float32())
         return pa.FixedSizeListArray.from_arrays(flat, type=dtype.arrow, mask=None if mask is None else pa.array(mask))
