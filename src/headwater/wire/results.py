@@ -227,9 +227,11 @@ class ReceivedRows:
         """Created times, microseconds."""
         return self._times.created
 
-    def older(self, age: int) -> NDArray[np.bool_]:
-        """Where the event time is more than `age` microseconds before `at`."""
-        return self.events() < self._times.at - min(age, _LONGEST)
+    def older_places(self, age: int) -> NDArray[np.intp]:
+        """The places of rows that are there and more than `age` microseconds old."""
+        old = self.events() < self._times.at - min(age, _LONGEST)
+        old[list(self.gone)] = False
+        return np.flatnonzero(old)
 
     def columns(self) -> list[list[Any]]:
         """Python values of each column."""

@@ -32,8 +32,8 @@ class AnsweredRows(Protocol):
     def created(self) -> NDArray[np.int64]:
         """Created times, microseconds; anything where there is no row."""
 
-    def older(self, age: int) -> NDArray[np.bool_]:
-        """Where the event time is more than `age` microseconds before `at`; anything where there is no row."""
+    def older_places(self, age: int) -> NDArray[np.intp]:
+        """The places of rows that are there and more than `age` microseconds old."""
 
     def columns(self) -> list[list[Any]]:
         """Python values of each column, fresh lists."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -36,6 +37,7 @@ _WHOLE = 2**53
 """The greatest integer below which float64 holds all."""
 _FEW = 16
 """Up to this many numbers Python counts faster than NumPy."""
+_NOWHERE: NDArray[np.intp] = np.empty(0, np.intp)
 _CODE = {status: code for code, status in enumerate(STATUSES)}
 
 
@@ -194,8 +196,9 @@ class OnlineResult:
     def _row_codes(self) -> list[NDArray[np.uint8]]:
         out = []
         for read in self._reads:
-            codes = np.full(read.rows.size, _CODE[Status.PRESENT], np.uint8)
+            codes = _all_present(read.rows.size)
             if read.rows.gone:
+                codes = codes.copy()
                 codes[read.rows.expired] = _CODE[Status.EXPIRED]
                 codes[read.rows.absent] = _CODE[Status.NOT_FOUND]
                 codes[list(read.rows.damaged)] = _CODE[Status.UNAVAILABLE]
@@ -206,11 +209,7 @@ class OnlineResult:
     def _stale_places(self, read: AnsweredView, feature: int) -> NDArray[np.intp]:
         """Places of rows that are there and older than the feature's SLA."""
         sla = self._sla(read.view, feature)
-        if sla is None or not read.view.timed:
-            return np.empty(0, np.intp)
-        old = read.rows.older(sla)
-        old[list(read.rows.gone)] = False
-        return np.flatnonzero(old)
+        return read.rows.older_places(sla) if sla is not None and read.view.timed else _NOWHERE
 
     def _sla(self, view: ViewAnswered, feature: int) -> int | None:
         return self._max_age if self._max_age is not None else view.slas[feature]
@@ -647,6 +646,13 @@ class OnlineResult:
             values = columns[column.name]
             values[: html.SHOWN] = [shown.short_form(value, column.dtype.arrow) for value in values[: html.SHOWN]]
         return html.to_html(columns, self.statuses)
+
+
+@lru_cache(64)
+def _all_present(size: int) -> NDArray[np.uint8]:
+    codes = np.full(size, _CODE[Status.PRESENT], np.uint8)
+    codes.flags.writeable = False
+    return codes
 
 
 def _spread(column: Sequence[Any], inverse: list[int]) -> list[Any]:

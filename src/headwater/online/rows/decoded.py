@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 MANY = 16
 """From this many rows on NumPy compares their times faster than Python; all else it does faster always."""
 
+_NOWHERE: NDArray[np.intp] = np.empty(0, np.intp)
 _LAST = (1 << 64) - 1
 _LONGEST = 1 << 62
 """More microseconds than lie between any two instants."""
@@ -262,6 +263,16 @@ class DecodedRows:
     def older(self, age: int) -> NDArray[np.bool_]:
         """Where the event time is more than `age` microseconds before `at`; anything where there is no row."""
         return self.events() < self.at - min(age, _LONGEST)
+
+    def older_places(self, age: int) -> NDArray[np.intp]:
+        """The places of rows that are there and more than `age` microseconds old."""
+        if self.size < MANY and isinstance(self.at, int):
+            oldest = self.at - min(age, _LONGEST) + SIGN
+            places = [i for i, (event, _) in enumerate(self._table["times"].tolist()) if event < oldest]
+            return np.array([i for i in places if i not in self.gone], np.intp) if places else _NOWHERE
+        old = self.older(age)
+        old[list(self.gone)] = False
+        return np.flatnonzero(old)
 
     @property
     def gone(self) -> set[int]:
