@@ -77,7 +77,12 @@ def entity_batch(entities: Any, keys: Mapping[str, DType]) -> EntityBatch:
         if entities and type(entities[0]) not in _PLAIN and isinstance(entities[0], Mapping):
             return _from_rows(entities, keys)
         return _from_values(entities, keys)
-    if isinstance(entities, Mapping):
+    if type(entities) is dict or isinstance(entities, Mapping):
+        if len(entities) == len(keys) == 1:
+            # the usual read, on the shortest road
+            ((name, values),) = entities.items()
+            if type(values) is list and name in keys:
+                return EntityBatch(len(values), {name: key_values(values, keys[name], name)})
         return _from_columns(entities, keys)
     if _is_table(entities):
         return _from_table(entities, keys)
