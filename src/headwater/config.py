@@ -329,7 +329,7 @@ def _read_file(file: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
         engines = {n: v for n, v in offline.items() if isinstance(v, dict) and f"offline.{n}" not in _KEYS}
         data["offline"] = {name: value for name, value in offline.items() if name not in engines}
     for key, value in data.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and (value or any(known.startswith(f"{key}.") for known in _KEYS)):
             flat.update({f"{key}.{inner}": deep for inner, deep in value.items()})
         else:
             flat[key] = value

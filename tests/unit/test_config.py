@@ -115,6 +115,8 @@ def test_texts_of_the_environment_become_values(tmp_path):
         ("online = 'lmdb:x'", ["'online'", "section", "[online]"]),
         ("[offline]\nremote = 'x'", ["'[offline] remote'", "[offline.ENGINE]"]),
         ("[project]\nname = 'x'", ["'[project] name'"]),
+        ("[onlin]", ["'onlin'", "did you mean"]),
+        ("[project]", ["project"]),
         ("[registry.url]\nhost = 'x'", ["registry.url", "text"]),
     ],
 )

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwater.html_tables import Markup, below_each_other, html_table
+from headwater.html_tables import Group, Markup, below_each_other, html_table
 
 
 class Cells(HTMLParser):
@@ -36,6 +36,13 @@ def test_a_browser_reads_the_cells_that_were_given(table, row_heads):
     page = Cells()
     page.feed(html_table(table[0], table[1:], row_heads=row_heads))
     assert page.rows == table
+
+
+def test_rows_in_parts():
+    made = html_table(["a", "b"], [Group("<one>"), ["x", "1"], Group("two"), ["y", "2"]])
+    parts = made.split("<tbody>")[1:]
+    assert [part.count("<tr>") for part in parts] == [1, 1] and made.count("</tbody>") == 2
+    assert parts[0].startswith('<tr class="group"><th scope="rowgroup" colspan="2">&lt;one&gt;</th></tr><tr><td>x</td>')
 
 
 def test_markup_headings_notes_and_caption():

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html import escape
 
 from headwater.advisor.fit import NOT_STATED
 from headwater.advisor.profiles import UNSOURCED, Profile
 from headwater.advisor.result import ArchitectureComparison, FeatureStoreComponent
-from headwater.html_tables import Markup, html_table
+from headwater.html_tables import Group, Markup, html_table
 
 _GROUPS = {
     "Figures": {
@@ -42,20 +42,20 @@ def profiles(comparison: ArchitectureComparison) -> Iterator[str]:
     notes: dict[str, int] = {}
     yield '<h2>Profiles</h2><p class="note">What the scores rest on. A number leads to its source; what has none reads'
     yield f" “{UNSOURCED}”: override it with figures of your own (<code>--profiles</code>).</p>"
-    yield '<div class="scroll"><table class="wide"><thead><tr><th scope="col">field</th>'
-    yield "".join(f'<th scope="col">{escape(name)}</th>' for name in found) + "</tr></thead>"
-    for title, fields in _GROUPS.items():
-        yield f'<tbody><tr class="group"><th scope="rowgroup" colspan="{len(found) + 1}">{escape(title)}</th></tr>'
-        for field, label in fields.items():
-            if any(getattr(profile, field) for profile in found.values()):
-                cells = "".join(f"<td>{_cell(profile, field, notes)}</td>" for profile in found.values())
-                yield f'<tr><th scope="row">{escape(label)}</th>{cells}</tr>'
-        yield "</tbody>"
-    yield "</table></div>"
+    table = html_table(["field", *found], _rows(list(found.values()), notes), row_heads=True, css="wide")
+    yield f'<div class="scroll">{table}</div>'
     if notes:
         yield '<h3 style="margin-top:1.4rem">Sources</h3><ol class="sources">'
         yield "".join(f'<li id="source-{place}">{escape(source)}</li>' for source, place in notes.items())
         yield "</ol>"
+
+
+def _rows(profiles: Sequence[Profile], notes: dict[str, int]) -> Iterator[Sequence[str] | Group]:
+    for title, fields in _GROUPS.items():
+        yield Group(title)
+        for field, label in fields.items():
+            if any(getattr(profile, field) for profile in profiles):
+                yield [label, *(Markup(_cell(profile, field, notes)) for profile in profiles)]
 
 
 def _cell(profile: Profile, field: str, notes: dict[str, int]) -> str:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-
 import sqlalchemy as sa
 
-from headwater.database import transactions
 from headwater.database.migrations import Migrations
+from headwater.database.table_sets import TableSet
 
 _WHAT = "refresh queue in"
 """What errors say of the database."""
@@ -67,34 +65,5 @@ _FIRST = (
 
 MIGRATIONS = Migrations(_WHAT, "refresh_format", "UPDATE refresh_format SET version = :version", (_FIRST,))
 
-
-def migrate(engine: sa.Engine) -> None:
-    """Bring the tables to this version.
-
-    Raises:
-        FormatError: a newer headwater wrote them.
-    """
-    MIGRATIONS.run(engine)
-
-
-def stored_format(engine: sa.Engine) -> int:
-    """The version of the tables; 0 where there are none yet.
-
-    Raises:
-        FormatError: a newer headwater wrote them.
-    """
-    return MIGRATIONS.version(engine)
-
-
-def writing(engine: sa.Engine) -> AbstractContextManager[sa.Connection]:
-    """One transaction that may write.
-
-    Raises:
-        StorageFull, StoreReadOnly, Unavailable: what the database said, in headwater's words.
-    """
-    return transactions.writing_rows(engine, _WHAT)
-
-
-def reading(engine: sa.Engine) -> AbstractContextManager[sa.Connection]:
-    """One transaction that sees a single state of the tables."""
-    return transactions.reading(engine, _WHAT)
+_TABLES = TableSet(_WHAT, MIGRATIONS)
+migrate, stored_format, writing, reading = _TABLES.migrate, _TABLES.stored_format, _TABLES.writing, _TABLES.reading

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from typing import Any
 
 import sqlalchemy as sa
 
 from headwater.clock import MIN_MICROS
-from headwater.database import transactions
+from headwater.database.table_sets import TableSet
 from headwater.offline.log.migrations import MIGRATIONS
 
 _WHAT = "offline log in"
@@ -178,27 +177,8 @@ gaps = sa.Table(
 """Positions lo < p ≤ hi were given by a registry that was then restored from an older copy."""
 
 
-def migrate(engine: sa.Engine) -> None:
-    """Bring the tables to this version.
-
-    Raises:
-        FormatError: a newer headwater wrote them.
-    """
-    MIGRATIONS.run(engine)
-
-
-def writing(engine: sa.Engine) -> AbstractContextManager[sa.Connection]:
-    """One transaction that may write; committed at the end, undone on an error. On SQLite it holds the write lock.
-
-    Raises:
-        StorageFull, StoreReadOnly, Unavailable: what the database said, in headwater's words.
-    """
-    return transactions.writing_rows(engine, _WHAT)
-
-
-def reading(engine: sa.Engine) -> AbstractContextManager[sa.Connection]:
-    """One transaction that sees a single state of the tables."""
-    return transactions.reading(engine, _WHAT)
+_TABLES = TableSet(_WHAT, MIGRATIONS)
+migrate, writing, reading = _TABLES.migrate, _TABLES.writing, _TABLES.reading
 
 
 def overwrite_removed(connection: sa.Connection) -> None:
