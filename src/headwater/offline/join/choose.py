@@ -23,15 +23,19 @@ class Chosen:
     Attributes:
         matched: a table of (rn, the names of a row, event).
         missed: a table of (rn, why); None where every row matched.
+        read: a table of (ordinal, f0…) with every feature of the matched rows, in order of name; None: none was read.
         counts: matched, no_row, expired, not_known, same_instant; ties, where only features decided any.
     """
 
     matched: str
     missed: str | None
     counts: dict[str, int]
+    read: str | None = None
 
 
-def choose(space: Workspace, label: str, join: Join, spine_rows: int, features: Sequence[Feature]) -> Chosen:
+def choose(
+    space: Workspace, label: str, join: Join, spine_rows: int, features: Sequence[Feature], asked: int = 0
+) -> Chosen:
     """For each spine row the row that the contract gives it, by its ordinal.
 
     Args:
@@ -40,10 +44,14 @@ def choose(space: Workspace, label: str, join: Join, spine_rows: int, features: 
         join: the view and the spine.
         spine_rows: how many rows the spine has.
         features: every feature of the view, for ties.
+        asked: how many of them the answer has.
     """
     picked = pick(space, label, join, spine_rows)
     matched, same_instant, tied = space.rows(_matches(join, picked.table))[0]
-    settled, undecided = _settle(space, label, join, picked.table, features) if tied else (picked.table, 0)
+    settled, undecided, read = picked.table, 0, None
+    if tied:
+        once = asked * 2 >= len(features)
+        settled, undecided, read = _settle(space, label, join, picked.table, features, once=once)
     counts = {
         "matched": int(matched),
         "no_row": 0,
@@ -61,12 +69,12 @@ def choose(space: Workspace, label: str, join: Join, spine_rows: int, features: 
     if settled != picked.table:
         space.drop(picked.table)
     if why is None:
-        return Chosen(settled, None, counts)
+        return Chosen(settled, None, counts, read)
     of = {missing.NOT_FOUND: "no_row", missing.EXPIRED: "expired", missing.NOT_KNOWN: "not_known"}
     grouped = exp.select(column("why"), exp.Count(this=exp.Star())).from_(table_named(why)).group_by(column("why"))
     for code, count in space.rows(grouped):
         counts[of[int(code)]] = int(count)
-    return Chosen(settled, why, counts)
+    return Chosen(settled, why, counts, read)
 
 
 def _matches(join: Join, picked: str) -> exp.Select:
@@ -80,12 +88,26 @@ def _matches(join: Join, picked: str) -> exp.Select:
     )
 
 
-def _settle(space: Workspace, label: str, join: Join, picked: str, features: Sequence[Feature]) -> tuple[str, int]:
-    """The table of picked rows with exact ties decided by rule 5; how many of them only the features decided."""
-    heads = created(space, f"heads_{label}", ties.heads(picked, join.spine_rows(), join.rows))
-    winners = ties.decide(space, label, join.rows, heads, features, join.lower, join.upper)
-    undecided = int(space.rows(ties.by_features(picked, winners, join.rows))[0][0])
-    return created(space, f"settled_{label}", ties.settled(picked, winners, join.rows, ["rn", "event"])), undecided
+def _settle(
+    space: Workspace, label: str, join: Join, picked: str, features: Sequence[Feature], *, once: bool
+) -> tuple[str, int, str | None]:
+    """The table of picked rows with exact ties decided by rule 5, and how many of them only the features decided.
+
+    With `once`, and where ordinals alone name rows here, the features of picked rows and of those that tie are read
+    together: the third is their table.
+    """
+    rows, lower, upper = join.rows, join.lower, join.upper
+    heads = created(space, f"heads_{label}", ties.heads(picked, join.spine_rows(), rows))
+    read, query = None, None
+    if once and not rows.numbered_by_key and not rows.event_id and space.settler is space:
+        names = sorted(feature.name for feature in features)
+        mates = created(space, f"mates_{label}", ties.mates(rows, heads, lower, upper))
+        read = created(space, f"read_{label}", ties.read_once(rows, picked, mates, names))
+        query = ties.read_members(mates, read, len(names))
+    winners = ties.decide(space, label, rows, heads, features, lower, upper, query)
+    undecided = int(space.rows(ties.by_features(picked, winners, rows))[0][0])
+    settled = created(space, f"settled_{label}", ties.settled(picked, winners, rows, ["rn", "event"]))
+    return settled, undecided, read
 
 
 def _explain(space: Workspace, label: str, join: Join, picked: str, pairs: float) -> str:
@@ -111,19 +133,25 @@ def answer_schema(features: Sequence[Feature]) -> pa.Schema:
     return pa.schema([("rn", pa.int64()), ("event", pa.int64()), ("why", pa.int8()), *values])
 
 
-def answer(join: Join, chosen: Chosen, features: Sequence[str]) -> exp.Query:
+def answer(join: Join, chosen: Chosen, features: Sequence[str], every: Sequence[Feature] = ()) -> exp.Query:
     """rn, event, why (NULL: matched) and the features f0… of every spine row, in the spine's order.
 
     Args:
         join: the view and the spine.
         chosen: its chosen rows.
         features: the features asked for.
+        every: every feature of the view.
     """
-    values = [column(f"f{i}", "w") for i in range(len(features))]
+    places: Sequence[int] = range(len(features))
+    if chosen.read is not None:
+        names = sorted(feature.name for feature in every)
+        places = [names.index(name) for name in features]
+    values = [column(f"f{place}", "w").as_(f"f{i}", quoted=True) for i, place in enumerate(places)]
+    wide = join.rows.wide(features).subquery("w") if chosen.read is None else table_named(chosen.read).as_("w")
     query: exp.Query = (
         exp.select(column("rn", "c"), column("event", "c"), exp.cast(exp.Null(), TINYINT).as_("why"), *values)
         .from_(table_named(chosen.matched).as_("c"))
-        .join(join.rows.wide(features).subquery("w"), on=join.rows.same_row("c", "w"))
+        .join(wide, on=join.rows.same_row("c", "w"))
     )
     if chosen.missed is not None:
         nothing = [exp.Null().as_(f"f{i}") for i in range(len(features))]

@@ -334,14 +334,15 @@ class PointInTimeRun:
 
     def _joined(self, space: Workspace, part: _Part, label: str, seen: Seen, rows: int) -> Iterator[pa.RecordBatch]:
         assert part.join is not None
-        chosen = choose(space, label, part.join, seen.rows, part.input.view.view.feature_list)
+        features, every = part.columns.features, part.input.view.view.feature_list
+        chosen = choose(space, label, part.join, seen.rows, every, len(features))
         part.counts.update(chosen.counts, null_times=part.rows.null_times)
         if part.rows.repeated_times or part.rows.skipped_times:
             part.counts.update(repeated_times=part.rows.repeated_times, skipped_times=part.rows.skipped_times)
         if part.rows.unreadable:
             part.counts["unreadable"] = part.rows.unreadable
-        features = part.columns.features
-        return space.stream(answer(part.join, chosen, [f.name for f in features]), answer_schema(features), rows)
+        query = answer(part.join, chosen, [f.name for f in features], every)
+        return space.stream(query, answer_schema(features), rows)
 
 
 def _names(paths: Iterable[str]) -> str:

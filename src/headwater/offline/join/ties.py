@@ -10,7 +10,7 @@ import pyarrow as pa
 from sqlglot import exp
 
 from headwater.definitions.feature import Feature
-from headwater.offline.join.relations import Tree, ViewRelations, column, is_not_null, number, table_named
+from headwater.offline.join.relations import Tree, ViewRelations, column, is_not_null, number, table_named, union_all
 from headwater.offline.join.workspace import Workspace, copied, created
 from headwater.types import DType
 
@@ -114,6 +114,36 @@ def members(
     )
 
 
+def mates(rows: ViewRelations, heads: str, lower: int | None, upper: int | None) -> exp.Select:
+    """(head, ordinal): every source row that ties with a head, the head among them, by keys and times alone."""
+    return (
+        exp.select(column("ordinal", "h").as_("head"), column("ordinal", "r").as_("ordinal"))
+        .from_(table_named(heads).as_("h"))
+        .join(rows.narrow(lower, upper).subquery("r"), on=_same(rows.key_names, "h", "r"))
+        .where(column("ordinal", "r") < number(rows.source_size))
+    )
+
+
+def read_once(rows: ViewRelations, picked: str, mates: str, names: Sequence[str]) -> exp.Select:
+    """(ordinal, f0…): the features named, of picked rows and of those that tie with them, from one scan."""
+    ordinals = [exp.select(column("ordinal")).from_(table_named(table)) for table in (picked, mates)]
+    return (
+        exp.select(exp.Star())
+        .from_(rows.wide(names).subquery("w"))
+        .join(union_all(ordinals).subquery("o"), on=column("ordinal", "w").eq(column("ordinal", "o")), join_type="semi")
+    )
+
+
+def read_members(mates: str, read: str, features: int) -> exp.Select:
+    """`members` from tables of `mates` and `read_once`."""
+    values = [column(f"f{i}", "r") for i in range(features)]
+    return (
+        exp.select(column("head", "m"), column("ordinal", "m"), *values)
+        .from_(table_named(mates).as_("m"))
+        .join(table_named(read).as_("r"), on=column("ordinal", "m").eq(column("ordinal", "r")))
+    )
+
+
 def member_schema(rows: ViewRelations, features: Sequence[Feature]) -> pa.Schema:
     """The columns of `members` in Arrow's types, for engines that settle ties elsewhere."""
     fields = [(name, rows.types[name]) for name in rows.row_names[:-1]]
@@ -130,6 +160,7 @@ def decide(
     features: Sequence[Feature],
     lower: int | None = None,
     upper: int | None = None,
+    query: exp.Select | None = None,
 ) -> str:
     """The table of `winners` of some heads, settled where the engine's powers say.
 
@@ -137,8 +168,10 @@ def decide(
         space: the run's tables.
         label: part of their names.
         rows, heads, features, lower, upper: as of `members`.
+        query: that of `members`, where another is to take its place.
     """
-    found = created(space, f"members_{label}", members(rows, heads, features, lower, upper))
+    query = members(rows, heads, features, lower, upper) if query is None else query
+    found = created(space, f"members_{label}", query)
     settler = space.settler
     if settler is not space:
         found = copied(space, found, settler, f"members_{label}", member_schema(rows, features))
