@@ -5,6 +5,7 @@ raised its key's greatest (event, created), in order of known_at. Only those row
 
 The file is blocks of bytes, each with its checksum, then what says where they are. A block of rows has its arrays one
 behind the other: known, event, ordinal; then of those beside which an equal row stands the position and created time.
+Equal rows are in blocks of their own: the ordinal of the one that is kept, and the ordinal of each, itself among them.
 """
 
 from __future__ import annotations
@@ -27,14 +28,19 @@ from headwater.state_files import opener
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
-FORMAT = 1
+FORMAT = 2
 """Of the file; one of another is made again."""
 _MAGIC = b"headwater index\n"
 _GROUP = 1 << 18
 _SPAN = 1 << 12
 """Rows of a block, and of the part of it that a search ends in: of each part the first `known` is held."""
 _BITS = 62
+_EQUAL = 4_000_000
+"""How many equal rows are held in memory at most; of sources with more no index is made."""
 _NAMES = ("known", "event", "ordinal")
+
+
+EQUAL = pa.schema([("head", pa.int64()), ("ordinal", pa.int64())])
 
 
 class IndexDamaged(Exception):
@@ -123,6 +129,8 @@ class IndexWriter:
         self._keys: list[pa.Table] = []
         self._steps: list[Ints] = []
         self._rows: list[Ints] = []
+        self._equal: list[Ints] = []
+        self._equal_rows = 0
         self._last: tuple[Any, ...] | None = None
         self._top = 0
 
@@ -134,7 +142,7 @@ class IndexWriter:
 
         Raises:
             OSError: the file cannot be written.
-            Unsuitable: no rows, or times too far apart.
+            Unsuitable: no rows, too many equal ones, or times too far apart.
         """
         with open(self._path, "wb", opener=opener) as file:
             self._blocks = _Blocks(file)
@@ -147,7 +155,15 @@ class IndexWriter:
             self._flush(all_of_it=True)
             self._write_keys()
             marks = self._blocks.add(np.concatenate(self._marks).astype("<i8").tobytes())
-            contents = {"about": self._about, "steps": self._groups, "keys": self._key_blocks, "marks": marks}
+            equal = np.concatenate([np.zeros((0, 2), np.int64), *self._equal])
+            parts = range(0, len(equal), _GROUP)
+            contents = {
+                "about": self._about,
+                "steps": self._groups,
+                "keys": self._key_blocks,
+                "marks": marks,
+                "equal": [self._blocks.add(equal[at : at + _GROUP].astype("<i8").tobytes()) for at in parts],
+            }
             self._blocks.finish(contents)
 
     def _add(self, rows: pa.Table, *, final: bool) -> None:
@@ -170,7 +186,7 @@ class IndexWriter:
         begins[1:] |= known[1:] != known[:-1]
         starts = np.flatnonzero(begins)
         sizes = np.diff(starts, append=len(known))
-        best, tied = _best(starts, sizes, event, created, ordinal)
+        best, tied, equal = _best(starts, sizes, event, created, ordinal)
         counted = sizes.copy()
         # what is held stands for more rows than it has
         counted[0] += max(0, held_rows - (0 if self._held is None else self._held.num_rows))
@@ -178,8 +194,18 @@ class IndexWriter:
             last = starts[-1]
             self._held_rows = int(counted[-1])
             top = np.lexsort((ordinal[last:], created[last:], event[last:]))[-2:] + last
-            self._held = rows.take(pa.array(np.sort(top)))
+            held = (event[last:] == event[top[-1]]) & (created[last:] == created[top[-1]])
+            held[top - last] = True
+            self._held = rows.take(pa.array(np.flatnonzero(held) + last))
+            if self._held.num_rows > _EQUAL:
+                raise Unsuitable("too many equal rows")
+            equal = equal[equal[:, 0] < len(starts) - 1]
             starts, best, tied, counted = starts[:-1], best[:-1], tied[:-1], counted[:-1]
+        if len(equal):
+            self._equal.append(np.stack([ordinal[best[equal[:, 0]]], ordinal[equal[:, 1]]], axis=1))
+            self._equal_rows += len(equal)
+            if self._equal_rows > _EQUAL:
+                raise Unsuitable("too many equal rows")
         if len(starts):
             self._last = tuple(column[int(starts[-1])].as_py() for column in keys)
             chosen = _Steps(known[best], event[best], ordinal[best], created[best], tied)
@@ -204,7 +230,7 @@ class IndexWriter:
         kept = rows if rising.all() else rows.part(rising)
         self._waiting.append(kept)
         self._waiting_rows += len(kept.known)
-        if self._waiting_rows >= 4 * _GROUP:
+        if self._waiting_rows >= _GROUP:
             self._flush(all_of_it=False)
 
     def _flush(self, *, all_of_it: bool) -> None:
@@ -235,12 +261,15 @@ def _ints(column: pa.ChunkedArray) -> Ints:
     return np.asarray(column.combine_chunks(), np.int64)
 
 
-def _best(starts: Ints, sizes: Ints, event: Ints, created: Ints, ordinal: Ints) -> tuple[Ints, Flags]:
-    """Of each group of rows of one key and known_at the greatest, and whether another has its times."""
+def _best(starts: Ints, sizes: Ints, event: Ints, created: Ints, ordinal: Ints) -> tuple[Ints, Flags, Ints]:
+    """Of each group of rows of one key and known_at the greatest, whether others have its times, and which.
+
+    The last is pairs of a group's number and a row's.
+    """
     best, tied = starts.copy(), np.zeros(len(starts), np.bool_)
     several = np.flatnonzero(sizes > 1)
     if not len(several):
-        return best, tied
+        return best, tied, np.zeros((0, 2), np.int64)
     group = np.repeat(np.arange(len(several)), sizes[several])
     within = np.arange(len(group)) - np.repeat(np.cumsum(sizes[several]) - sizes[several], sizes[several])
     rows = starts[several][group] + within
@@ -249,7 +278,8 @@ def _best(starts: Ints, sizes: Ints, event: Ints, created: Ints, ordinal: Ints) 
     one, other = rows[ends], rows[ends - 1]
     best[several] = one
     tied[several] = (event[one] == event[other]) & (created[one] == created[other])
-    return best, tied
+    equal = tied[several][group] & (event[rows] == event[one[group]]) & (created[rows] == created[one[group]])
+    return best, tied, np.stack([several[group][equal], rows[equal]], axis=1)
 
 
 def _rising(event: Ints, new_key: Flags) -> Flags:
@@ -360,6 +390,16 @@ class IndexReader:
         """
         for block in self._contents["keys"]:
             yield from self._key_table(block).to_batches()
+
+    def equal_rows(self) -> Iterator[pa.RecordBatch]:
+        """(head, ordinal): each row that is `tied`, and every row that has its key and times, itself among them.
+
+        Raises:
+            IndexDamaged: the file cannot be read, or is damaged.
+        """
+        for block in self._contents["equal"]:
+            head, ordinal = np.frombuffer(self._block(*block), "<i8").astype(np.int64).reshape(-1, 2).T
+            yield pa.RecordBatch.from_arrays([pa.array(head.copy()), pa.array(ordinal.copy())], schema=EQUAL)
 
     def last_known(self, first: Ints, steps: Ints, t: Ints) -> tuple[Flags, Mapping[str, Any]]:
         """Of each key, the last row known at an instant.

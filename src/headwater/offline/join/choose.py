@@ -10,7 +10,7 @@ from sqlglot import exp
 
 from headwater.definitions.feature import Feature
 from headwater.offline.join import missing, ties
-from headwater.offline.join.pick import pick
+from headwater.offline.join.pick import Picked, pick
 from headwater.offline.join.pit import Join
 from headwater.offline.join.relations import BIGINT, TINYINT, column, table_named, union_all
 from headwater.offline.join.workspace import Workspace, created
@@ -51,7 +51,7 @@ def choose(
     settled, undecided, read = picked.table, 0, None
     if tied:
         once = asked * 2 >= len(features)
-        settled, undecided, read = _settle(space, label, join, picked.table, features, once=once)
+        settled, undecided, read = _settle(space, label, join, picked, features, once=once)
     counts = {
         "matched": int(matched),
         "no_row": 0,
@@ -89,19 +89,20 @@ def _matches(join: Join, picked: str) -> exp.Select:
 
 
 def _settle(
-    space: Workspace, label: str, join: Join, picked: str, features: Sequence[Feature], *, once: bool
+    space: Workspace, label: str, join: Join, chosen: Picked, features: Sequence[Feature], *, once: bool
 ) -> tuple[str, int, str | None]:
     """The table of picked rows with exact ties decided by rule 5, and how many of them only the features decided.
 
     With `once`, and where ordinals alone name rows here, the features of picked rows and of those that tie are read
     together: the third is their table.
     """
-    rows, lower, upper = join.rows, join.lower, join.upper
+    rows, lower, upper, picked = join.rows, join.lower, join.upper, chosen.table
     heads = created(space, f"heads_{label}", ties.heads(picked, join.spine_rows(), rows))
     read, query = None, None
     if once and not rows.numbered_by_key and not rows.event_id and space.settler is space:
         names = sorted(feature.name for feature in features)
-        mates = created(space, f"mates_{label}", ties.mates(rows, heads, lower, upper))
+        found = ties.mates(rows, heads, lower, upper) if chosen.equal is None else ties.mates_in(chosen.equal, heads)
+        mates = created(space, f"mates_{label}", found)
         read = created(space, f"read_{label}", ties.read_once(rows, picked, mates, names))
         query = ties.read_members(mates, read, len(names))
     winners = ties.decide(space, label, rows, heads, features, lower, upper, query)

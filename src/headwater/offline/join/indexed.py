@@ -3,25 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 from sqlglot import exp
 
 from headwater.errors import SourceError
-from headwater.offline.index.file import IndexDamaged, IndexReader
+from headwater.offline.index.file import EQUAL, IndexDamaged, IndexReader
 from headwater.offline.join.pit import Join
-from headwater.offline.join.relations import column, table_named, union_all
+from headwater.offline.join.relations import column, number, table_named, union_all
 from headwater.offline.join.workspace import Workspace, created
 
-_BUILT = 262_144
+_BUILT = 131_072
+_SORTED, _MOST_PARTS = 6_000_000, 4
+"""So many rows are sorted at once, and in so many parts at most: each part reads the keys and times of all."""
 _LOOKED_UP = 1_000_000
 _PICKED = pa.schema([(name, pa.int64()) for name in ("rn", "ordinal", "event", "tied")])
 _FOUND = pa.schema([(name, pa.int64()) for name in ("rn", "t", "first", "steps", "rows")])
 
 
-def pick_indexed(space: Workspace, label: str, join: Join, spine_rows: int) -> tuple[str, float] | None:
-    """The table of `picked` by an index, and how many rows a spine row's key has, about; None where there is no index.
+@dataclass(frozen=True)
+class Indexed:
+    """What an index gave.
+
+    Attributes:
+        table: `picked`: rn, ordinal, event, tied.
+        density: how many rows a spine row's key has.
+        equal: a table of (head, ordinal) with the rows that tie with a tied one.
+    """
+
+    table: str
+    density: float
+    equal: str
+
+
+def pick_indexed(space: Workspace, label: str, join: Join, spine_rows: int) -> Indexed | None:
+    """The row of each spine row by an index; None where there is none.
 
     Args:
         space: the run's tables.
@@ -61,22 +79,26 @@ def _reached(join: Join) -> float:
 
 
 def _rows(space: Workspace, join: Join) -> Iterator[pa.RecordBatch]:
-    """All rows in order of key and known_at."""
+    """All rows by key and known_at; those of some keys after those of others, so that less is sorted at once."""
     keys = join.rows.key_names
     event, made = column("event", "r"), column("created", "r")
     known = exp.Greatest(this=event, expressions=[made]) if join.as_known else event
-    query = exp.select(
-        *[column(k, "r") for k in keys], known.as_("known"), event.copy(), made.copy(), column("ordinal", "r")
-    )
+    columns = [*[column(k, "r") for k in keys], known.as_("known"), event.copy(), made.copy(), column("ordinal", "r")]
+    query = exp.select(*columns)
     query = query.from_(join.rows.narrow().subquery("r"))
     order = [exp.Ordered(this=column(name), nulls_first=True) for name in (*keys, "known")]
-    query = exp.select(exp.Star()).from_(query.subquery("a")).order_by(*order)
     names = ["known", "event", "created", "ordinal"]
     schema = pa.schema([*((k, join.rows.types.get(k, pa.int64())) for k in keys), *((n, pa.int64()) for n in names)])
-    yield from space.stream(query, schema, _BUILT)
+    parts = min(_MOST_PARTS, join.rows.row_count // _SORTED + 1)
+    of_part = exp.Mod(this=exp.Anonymous(this="hash", expressions=[column(k) for k in keys]), expression=number(parts))
+    for part in range(parts):
+        some = exp.select(exp.Star()).from_(query.copy().subquery("a")).order_by(*[one.copy() for one in order])
+        if parts > 1:
+            some = some.where(of_part.copy().eq(number(part)))
+        yield from space.stream(some, schema, _BUILT)
 
 
-def _picked(space: Workspace, label: str, join: Join, index: IndexReader, spine_rows: int) -> tuple[str, float]:
+def _picked(space: Workspace, label: str, join: Join, index: IndexReader, spine_rows: int) -> Indexed:
     keys = f"index_keys_{label}"
     space.load(keys, index.key_schema, index.keys())
     query = exp.select(column("rn", "s"), column("t", "s"), *[column(n, "r") for n in ("first", "steps", "rows")])
@@ -99,13 +121,15 @@ def _picked(space: Workspace, label: str, join: Join, index: IndexReader, spine_
         space.load(name, _PICKED, iter([picked]))
         tables.append(space.table(name))
     space.drop(space.table(keys))
+    space.load(f"equal_rows_{label}", EQUAL, index.equal_rows())
+    equal = space.table(f"equal_rows_{label}")
     if not tables:
         space.load(f"picked_{label}", _PICKED, iter([]))
         tables.append(space.table(f"picked_{label}"))
     density = rows / max(1, spine_rows)
     if len(tables) == 1:
-        return tables[0], density
+        return Indexed(tables[0], density, equal)
     parts = [exp.select(exp.Star()).from_(table_named(table)) for table in tables]
     table = created(space, f"picked_{label}", union_all(parts))
     space.drop(*tables)
-    return table, density
+    return Indexed(table, density, equal)

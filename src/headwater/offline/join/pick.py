@@ -31,11 +31,13 @@ class Picked:
         table: rn, the names of a row, event, tied.
         density: how many rows a spine row's key has, about.
         why: a table of (rn, why) of the rows that picked nothing, where picking told it.
+        equal: a table of (head, ordinal): rows that tie with a picked one, where picking told them.
     """
 
     table: str
     density: float
     why: str | None = None
+    equal: str | None = None
 
 
 def pick(space: Workspace, label: str, join: Join, spine_rows: int) -> Picked:
@@ -49,7 +51,7 @@ def pick(space: Workspace, label: str, join: Join, spine_rows: int) -> Picked:
     """
     by_index = pick_indexed(space, label, join, spine_rows)
     if by_index is not None:
-        return Picked(*by_index)
+        return Picked(by_index.table, by_index.density, equal=by_index.equal)
     name, limits = f"picked_{label}", space.powers.packed
     packing = None if limits is None else _packing(space, join)
     if limits is None or packing is None or not packing.fits:

@@ -124,6 +124,16 @@ def mates(rows: ViewRelations, heads: str, lower: int | None, upper: int | None)
     )
 
 
+def mates_in(equal: str, heads: str) -> exp.Select:
+    """The same from a table that has them of every row."""
+    on = column("head", "m").eq(column("ordinal", "h"))
+    return (
+        exp.select(column("head", "m"), column("ordinal", "m"))
+        .from_(table_named(equal).as_("m"))
+        .join(table_named(heads).as_("h"), on=on, join_type="semi")
+    )
+
+
 def read_once(rows: ViewRelations, picked: str, mates: str, names: Sequence[str]) -> exp.Select:
     """(ordinal, f0…): the features named, of picked rows and of those that tie with them, from one scan."""
     ordinals = [exp.select(column("ordinal")).from_(table_named(table)) for table in (picked, mates)]

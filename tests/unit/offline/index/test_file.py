@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -83,6 +84,11 @@ def test_the_last_row_known_of_each_key(data: st.DataObject, size: int, text: bo
             answers = iter(zip(*(found[name].to_pylist() for name in ("event", "ordinal", "tied")), strict=True))
             shown = [next(answers) if one else None for one in there]
             assert shown == [last(given, number[k["k0"]], t) for k, t in asked]
+            equal = {tuple(row.values()) for batch in index.equal_rows() for row in batch.to_pylist()}
+            for head in (row[1] for row in shown if row is not None and row[2] is not None):
+                assert {one for of, one in equal if of == head} == {
+                    i for i, row in enumerate(given) if row == given[head]
+                }
 
 
 def test_times_too_far_apart_and_no_rows_make_no_index(tmp_path: Path) -> None:
@@ -96,13 +102,13 @@ def test_times_too_far_apart_and_no_rows_make_no_index(tmp_path: Path) -> None:
 ROWS = [Row(key, time, time + 1) for key in range(5) for time in range(20)]
 
 
-def read_all(path: Path) -> list[int]:
+def read_all(path: Path) -> list[Any]:
     with IndexReader(path, "these rows") as index:
         keys = pa.Table.from_batches(index.keys(), index.key_schema)
         first, steps = (np.asarray(keys.column(name).combine_chunks()) for name in ("first", "steps"))
         there, found = index.last_known(first, steps, np.full(len(first), 10, np.int64))
         assert there.all()
-        return list(found["ordinal"].to_pylist())
+        return [*found["ordinal"].to_pylist(), *(batch.to_pydict() for batch in index.equal_rows())]
 
 
 def test_any_damaged_byte_is_noticed(tmp_path: Path) -> None:

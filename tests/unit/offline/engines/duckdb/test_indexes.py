@@ -20,6 +20,7 @@ import headwater as hw
 from headwater.observer import silent
 from headwater.offline.engines.duckdb.engine import DuckDBEngine
 from headwater.offline.index.folder import IndexRules, kept_in, size_of
+from headwater.offline.join import indexed
 from headwater.testing import SCALE
 from tests.unit.offline.asking import ask
 
@@ -167,6 +168,22 @@ def test_the_second_call_reads_no_narrow_columns_again(tmp_path, of) -> None:
     assert index.stat().st_mode & 0o077 == 0
 
 
+def test_rows_that_are_sorted_in_parts_and_ties_of_many(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(indexed, "_SORTED", 60)
+    monkeypatch.setattr(indexed, "_BUILT", 7)
+    table = rows(1, 100)
+    written(tmp_path, "0.parquet", pa.concat_tables([table, table.slice(10, 30), table.slice(20, 5), rows(2, 100)]))
+    for number, part in enumerate(["v:*", "v:x"] * 2):
+        engine = [DuckDBEngine(tmp_path, indexes=rules) for rules in (rules_in(tmp_path), None)]
+        one, other = (ask(e, spine(number, 200), [view()], [part], include=("event_time",)) for e in engine)
+        assert one.to_arrow().equals(other.to_arrow())
+        assert one.metadata.views == other.metadata.views
+        assert one.metadata.views["v"].ties
+        for e in engine:
+            e.close()
+    assert len(kept_in(indexes(tmp_path))) == 1
+
+
 def test_another_release_and_another_reading_have_indexes_of_their_own(tmp_path, monkeypatch) -> None:
     written(tmp_path, "0.parquet", rows(1))
     for number, of in enumerate([view(), view(ttl="5s"), view(delay="2s", created_time=None), view(event_time="made")]):
@@ -190,16 +207,17 @@ def test_a_file_that_has_just_been_written_has_no_index(tmp_path) -> None:
 
 def test_what_is_unused_longest_goes_for_room(tmp_path) -> None:
     written(tmp_path, "0.parquet", rows(1, 400))
-    answers(tmp_path, view(), spine(1), rules_in(tmp_path))
-    ((_, first, size),) = kept_in(indexes(tmp_path))
-    room = rules_in(tmp_path, size=max(2 * size + 100, 400 * 32))
-    answers(tmp_path, view(created_time=None), spine(1), room)
+    answer(tmp_path, view(), spine(1), rules_in(tmp_path))
+    ((_, first, _),) = kept_in(indexes(tmp_path))
+    answer(tmp_path, view(created_time=None), spine(1), rules_in(tmp_path))
     os.utime(first, (0, 0))
-    answers(tmp_path, view(created_time=None, delay="1s"), spine(1), room)
-    assert first not in [path for _, path, _ in kept_in(indexes(tmp_path))]
-    assert sum(size for *_, size in kept_in(indexes(tmp_path))) <= room.size
-    answers(tmp_path, view(), spine(1), rules_in(tmp_path, size=100))
-    assert first not in [path for _, path, _ in kept_in(indexes(tmp_path))]
+    room = rules_in(tmp_path, size=sum(size for *_, size in kept_in(indexes(tmp_path))) + 100)
+    answer(tmp_path, view(created_time=None, delay="1s"), spine(1), room)
+    left = kept_in(indexes(tmp_path))
+    assert left and first not in [path for _, path, _ in left]
+    assert sum(size for *_, size in left) <= room.size
+    answer(tmp_path, view(), spine(1), rules_in(tmp_path, size=100))
+    assert kept_in(indexes(tmp_path)) == left
 
 
 def test_several_make_one_at_once(tmp_path) -> None:
