@@ -13,8 +13,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 import headwater as hw
@@ -153,6 +155,22 @@ def test_a_write_is_sent_again_with_its_key(server: Scripted, ask: Ask) -> None:
     server.replies = [REPORT]
     ask(server.url, "write", ROWS)
     assert server.requests[-1][1]["idempotency-key"] != keys[0]
+
+
+@pytest.mark.parametrize("keys", [[7, 8], [{"user": 7}, {"user": 8}], {"user": [7, 8]}])
+@pytest.mark.parametrize("form", ["arrow", "json"])
+def test_a_key_that_may_write_alone_deletes(server: Scripted, ask: Ask, keys: Any, form: str) -> None:
+    report = {"deleted": 2, "found": 2, "through": AT, "position": 5}
+    server.replies = [(403, "forbidden", {}), BUSY, report]
+    found = ask(server.url, "delete", ("events", keys), form=form)
+    assert (found.deleted, found.position, found.through) == (2, 5, datetime(2026, 1, 1, 12, tzinfo=UTC))
+    (path, _, _), (_, first, body), (_, second, again) = server.requests
+    assert path == "/v1/views/events" and body == again
+    assert first["idempotency-key"] == second["idempotency-key"]
+    if first["content-type"] == "application/json":
+        assert json.loads(body)["entities"] in ([7, 8], {"user": [7, 8]})
+    else:
+        assert pa.ipc.open_stream(body).read_all().to_pydict() == {"user": [7, 8]}
 
 
 def test_a_write_to_the_online_store_alone_is_not(server: Scripted, ask: Ask) -> None:
