@@ -17,6 +17,8 @@ TABLE = pa.table({"user": [1, 2, 3], "tags": [[1, 2], None, [3]], "name": ["x", 
     {"headwater": "{}"}
 )
 
+TENSOR = pa.fixed_shape_tensor(pa.int64(), [1])
+
 
 def stream(table: pa.Table, **options: Any) -> bytes:
     sink = pa.BufferOutputStream()
@@ -80,7 +82,7 @@ def test_other_bytes_are_refused(data: bytes) -> None:
         (pa.array([[("k", 1)]], pa.map_(pa.string(), pa.int64())), "no dtype stands for this type"),
         (pa.array([[["a"]]], pa.list_(pa.list_(pa.dictionary(pa.int32(), pa.string())))), "dictionary-encoded"),
         (pa.RunEndEncodedArray.from_arrays([1_000_000], ["a"]), "no dtype stands for this type"),
-        (pa.ExtensionArray.from_storage(pa.opaque(pa.int64(), "a", "b"), pa.array([1])), "extension types"),
+        (pa.ExtensionArray.from_storage(TENSOR, pa.array([[1]], pa.list_(pa.int64(), 1))), "extension types"),
     ],
 )
 def test_columns_of_other_types_are_named(column: pa.Array, says: str) -> None:
