@@ -184,7 +184,7 @@ def entities_body(
     for name, values in batch.columns.items():
         if keys[name].name == "string" and not all(is_utf8(value) for value in values if type(value) is str):
             raise half_pair(name, values)
-    refuse_wide({name: values for name, values in batch.columns.items() if keys[name].name in ("int32", "int64")})
+    refuse_wide({name: v for name, v in batch.columns.items() if keys[name].name in ("int32", "int64") and _wide(v)})
     if not keys:
         # rows without columns
         return msgspec.json.encode({**fields, "entities": [{}] * batch.size}), JSON
@@ -197,6 +197,12 @@ def entities_body(
         return to_stream(schema, rows), CONTENT_TYPE
     columns = {n: repeated[n] if n in repeated else to_json(batch.columns[n], keys[n]) for n in keys}
     return msgspec.json.encode({**fields, "entities": columns}), JSON
+
+
+def _wide(values: list[int | None]) -> bool:
+    """Whether some integers may be beyond 64 bits."""
+    known = values if None not in values else [value for value in values if value is not None]
+    return bool(known) and not -(2**63) <= min(known) <= max(known) < 2**63  # type: ignore[type-var,operator]
 
 
 def result_of(reply: Reply, batch: EntityBatch, options: ReadOptions) -> tuple[OnlineResult, ReceivedRequest]:

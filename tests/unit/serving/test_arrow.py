@@ -138,6 +138,7 @@ def test_rows_may_lack_a_column_and_are_deleted(call: Caller) -> None:
             "at most 10,000",
         ),
     ],
+    ids=itertools.count(),
 )
 def test_a_read_that_means_nothing_is_refused_in_json(call: Caller, body: bytes, status: int, says: str) -> None:
     reply = post(call, "read", body)
