@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 import headwater as hw
-from headwater.cli import compare_ask, compare_draw, later
+from headwater.cli import later
 from headwater.cli.run import Run, command
 from headwater.cli.sheet import Line
 from headwater.errors import UsageError
@@ -109,7 +109,7 @@ def compare(
     asked |= {name: value for name, value in given.items() if value is not None}
     if interactive:
         _check(asked, comparator)
-        asked = compare_ask.ask(asked, _value, lambda answer: _check(answer, comparator))
+        asked = later.compare_ask.ask(asked, _value, lambda answer: _check(answer, comparator))
     own = None
     if measure:
         # what cannot be asked for is told before the measurement takes its time
@@ -123,7 +123,7 @@ def compare(
     if run.json:
         run.answer({**comparison.to_dict(), **wrote})
         return
-    run.say(*(own.drawn() if own is not None else ()), *compare_draw.drawn(comparison))
+    run.say(*(own.drawn() if own is not None else ()), *later.compare_draw.drawn(comparison))
     if html is not None:
         run.say("", Line(f"wrote {html}", "green"))
 

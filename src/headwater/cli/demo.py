@@ -17,7 +17,6 @@ from headwater.cli import later, reports, values
 from headwater.cli.init import write_project
 from headwater.cli.run import Run, command
 from headwater.cli.sheet import Drawable, Line, Lines, Sheet
-from headwater.scratch import TempFolder
 
 if TYPE_CHECKING:
     from headwater.store import FeatureStore
@@ -59,7 +58,7 @@ def demo(run: Run) -> None:
     The sample project: apply, history, materialize, get, and a late correction. Nothing is left behind.
     """
     walk = _Walk(run)
-    with closing(TempFolder()) as temporary:
+    with closing(later.scratch.TempFolder()) as temporary:
         folder = temporary.path / "demo"
         with walk.step(
             "headwater init demo", "A small project: weather at airports, its data ends at the current time."

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 from headwater.deferred import deferred
 
 if TYPE_CHECKING:
+    from headwater import scratch as scratch
     from headwater.advisor import report_html as report_html
     from headwater.advisor import requirements as requirements
+    from headwater.cli import compare_ask as compare_ask
+    from headwater.cli import compare_draw as compare_draw
     from headwater.cli import compare_measure as compare_measure
     from headwater.cli import draw as draw
     from headwater.cli import files as files
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
     from headwater.serving import tls as tls
 else:
     access = deferred("headwater.serving.access")
+    compare_ask = deferred("headwater.cli.compare_ask")
+    compare_draw = deferred("headwater.cli.compare_draw")
     compare_measure = deferred("headwater.cli.compare_measure")
     draw = deferred("headwater.cli.draw")
     files = deferred("headwater.cli.files")
@@ -30,6 +35,7 @@ else:
     registry = deferred("headwater.registry.registry")
     report_html = deferred("headwater.advisor.report_html")
     requirements = deferred("headwater.advisor.requirements")
+    scratch = deferred("headwater.scratch")
     sample = deferred("headwater.cli.sample")
     logs = deferred("headwater.serving.logs")
     settings = deferred("headwater.serving.settings")
