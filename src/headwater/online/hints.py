@@ -90,7 +90,7 @@ class Claim(Value, frozen=True):
     token: str
 
 
-class Fate(enum.StrEnum):
+class OutcomeKind(enum.StrEnum):
     """What becomes of a claimed hint."""
 
     DONE = "done"
@@ -104,14 +104,14 @@ class Outcome(Value, frozen=True):
 
     Attributes:
         claim: the claim.
-        fate: `done`: the hint goes; `rest`: no newer row was there, hints for the key are ignored for a while; `retry`:
+        kind: `done`: the hint goes; `rest`: no newer row was there, hints for the key are ignored for a while; `retry`:
             it is claimed again later; `dead`: it was tried often enough, and waits for somebody.
         until: microseconds: the end of the rest, when to retry, or when it died.
         error: what failed.
     """
 
     claim: Claim
-    fate: Fate
+    kind: OutcomeKind
     until: int = 0
     error: str = ""
 

@@ -13,7 +13,7 @@ from headwater.compute.context import RUN
 from headwater.compute.reading.historical import historical
 from headwater.compute.repair import repair_clock
 from headwater.compute.status import status
-from headwater.online.hints import Fate, Hint, Outcome
+from headwater.online.hints import Hint, Outcome, OutcomeKind
 from headwater.online.meta import read_purges
 from headwater.online.rows.codec import Header, header
 from headwater.testing import SCALE
@@ -178,7 +178,7 @@ def test_leases_and_cool_downs_of_a_fast_clock_end(bench: Bench) -> None:
     hint = Hint("weather", "1.0.0", b"A", 1, 1, context.now())
     context.refresh_queue.offer([hint], context.now())
     claims = context.refresh_queue.claim(["weather"], 1, context.now(), 1)
-    context.refresh_queue.settle([Outcome(claims[0], Fate.REST, context.now() + 60_000_000)])
+    context.refresh_queue.settle([Outcome(claims[0], OutcomeKind.REST, context.now() + 60_000_000)])
     bench.at = T0 + timedelta(minutes=1)
     bench.delete("weather", ["A"], purge=True)
     assert repair_clock(context).ended == 2

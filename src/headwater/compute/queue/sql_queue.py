@@ -13,11 +13,11 @@ from headwater.compute.queue.tables import hints, migrate, reading, stored_forma
 from headwater.database.transactions import upsert
 from headwater.database.watching import generation
 from headwater.errors import FormatError, brief
-from headwater.online.hints import Claim, DeadLetter, Fate, Hint, HintQueue, Outcome, QueueCounts, stored_hint
+from headwater.online.hints import Claim, DeadLetter, Hint, HintQueue, Outcome, OutcomeKind, QueueCounts, stored_hint
 
 _WAITING, _CLAIMED, _RESTING, _DEAD = range(4)
 _AT_WORK = (_WAITING, _CLAIMED)
-_STATES = {Fate.REST: _RESTING, Fate.RETRY: _WAITING, Fate.DEAD: _DEAD}
+_STATES = {OutcomeKind.REST: _RESTING, OutcomeKind.RETRY: _WAITING, OutcomeKind.DEAD: _DEAD}
 _CHUNK = 500
 """Ids in one statement: databases bound their parameters."""
 
@@ -125,11 +125,11 @@ class SQLHintQueue(HintQueue):
         return sa.select(*chosen).where(*conditions)
 
     def settle(self, outcomes: Sequence[Outcome]) -> None:
-        changed = [o for o in outcomes if o.fate is not Fate.DONE]
+        changed = [o for o in outcomes if o.kind is not OutcomeKind.DONE]
         mine = (hints.c.id == sa.bindparam("own_id")) & (hints.c.token == sa.bindparam("own_token"))
         values: dict[str, Any] = {name: sa.bindparam(f"new_{name}") for name in ("state", "due", "error")}
         with writing(self._engine) as connection:
-            _delete(connection, [o.claim.hint.id for o in outcomes if o.fate is Fate.DONE])
+            _delete(connection, [o.claim.hint.id for o in outcomes if o.kind is OutcomeKind.DONE])
             if changed:
                 connection.execute(
                     hints.update().where(mine, hints.c.state == _CLAIMED).values(values),
@@ -137,7 +137,7 @@ class SQLHintQueue(HintQueue):
                         {
                             "own_id": o.claim.hint.id,
                             "own_token": o.claim.token,
-                            "new_state": _STATES[o.fate],
+                            "new_state": _STATES[o.kind],
                             "new_due": o.until,
                             "new_error": o.error,
                         }

@@ -16,7 +16,7 @@ from headwater.compute.refreshing.refresh import active_view, newer_rows, recomp
 from headwater.compute.refreshing.requests import LAST_RETRY
 from headwater.compute.writing.erase import erase_purged, remove_retired
 from headwater.errors import HeadwaterError, brief
-from headwater.online.hints import Claim, Fate, Outcome
+from headwater.online.hints import Claim, Outcome, OutcomeKind
 from headwater.online.rows.encoder import RowEncoder
 from headwater.planning.resolve import ResolvedView, whole_view
 
@@ -198,7 +198,7 @@ class Worker:
         step = Step("refresh", f"{name}@{version}", len(claims))
         view = active_view(self.context, name, version)
         if view is None:
-            self.context.refresh_queue.settle([Outcome(claim, Fate.DONE) for claim in claims])
+            self.context.refresh_queue.settle([Outcome(claim, OutcomeKind.DONE) for claim in claims])
             return replace(step, error="is no longer updated")
         refreshed: set[bytes] = set()
         sound, damaged = self._readable_keys(view, claims)
@@ -211,14 +211,14 @@ class Worker:
             outcomes = [self._failed(claim, _words(bad)) for claim in sound]
         outcomes += damaged
         now = self.context.now()
-        fates = [outcome.fate for outcome in outcomes]
+        kinds = [outcome.kind for outcome in outcomes]
         took = [(name, now - o.claim.hint.asked_at) for o in outcomes if o.claim.hint.key in refreshed]
         step = replace(
             step,
-            newer=fates.count(Fate.DONE),
-            unchanged=fates.count(Fate.REST),
-            failed=fates.count(Fate.RETRY),
-            dead=fates.count(Fate.DEAD),
+            newer=kinds.count(OutcomeKind.DONE),
+            unchanged=kinds.count(OutcomeKind.REST),
+            failed=kinds.count(OutcomeKind.RETRY),
+            dead=kinds.count(OutcomeKind.DEAD),
             seconds=time.monotonic() - began,
         )
         self.context.refresh_queue.settle(outcomes)
@@ -241,9 +241,9 @@ class Worker:
             newer |= refreshed
         now, least = context.now(), duration_micros(context.settings.refreshing.rest)
         return [
-            Outcome(claim, Fate.DONE)
+            Outcome(claim, OutcomeKind.DONE)
             if claim.hint.key in newer
-            else Outcome(claim, Fate.REST, now + max(claim.hint.sla, least))
+            else Outcome(claim, OutcomeKind.REST, now + max(claim.hint.sla, least))
             for claim in claims
         ]
 
@@ -257,16 +257,16 @@ class Worker:
                 rows.decode_key(claim.hint.key)
                 sound.append(claim)
             except (HeadwaterError, ValueError, IndexError) as bad:
-                damaged.append(Outcome(claim, Fate.DEAD, now, f"{brief(claim.hint.key)} is not a key: {bad}"))
+                damaged.append(Outcome(claim, OutcomeKind.DEAD, now, f"{brief(claim.hint.key)} is not a key: {bad}"))
         return sound, damaged
 
     def _failed(self, claim: Claim, error: str) -> Outcome:
         now = self.context.now()
         if claim.tries >= self.context.settings.refreshing.tries:
-            return Outcome(claim, Fate.DEAD, now, error)
+            return Outcome(claim, OutcomeKind.DEAD, now, error)
         pause = min(_FIRST_RETRY * 2 ** (claim.tries - 1), duration_micros(LAST_RETRY))
         # not all at once: what failed together would fail together again
-        return Outcome(claim, Fate.RETRY, now + int(pause * random.uniform(0.75, 1.25)), error)
+        return Outcome(claim, OutcomeKind.RETRY, now + int(pause * random.uniform(0.75, 1.25)), error)
 
     def _keep_house(self) -> Iterator[Step]:
         """Erase purges whose time has come, and roll the log's head; one view's failure leaves the others theirs.

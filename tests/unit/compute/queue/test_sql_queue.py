@@ -14,7 +14,7 @@ from headwater.compute.queue.records import RefreshRecords
 from headwater.compute.queue.sql_queue import SQLHintQueue
 from headwater.database.engine import open_engine
 from headwater.errors import FormatError
-from headwater.online.hints import Claim, Fate, Hint, HintQueue, Outcome
+from headwater.online.hints import Claim, Hint, HintQueue, Outcome, OutcomeKind
 from headwater.online.stores.redis.scripts import Script
 from headwater.online.stores.redis.store import RedisOnlineStore
 
@@ -73,7 +73,7 @@ def test_a_hint_comes_back_as_it_was_given_and_is_claimed_once(queue: HintQueue)
     assert claim(queue) == []
     counts = queue.counts(NOW)
     assert (counts.waiting, counts.claimed, counts.oldest) == (0, 1, NOW - 5)
-    queue.settle([Outcome(found[0], Fate.DONE)])
+    queue.settle([Outcome(found[0], OutcomeKind.DONE)])
     assert queue.counts(NOW).claimed == 0 and claim(queue, now=NOW + HOUR) == []
 
 
@@ -119,14 +119,14 @@ def test_a_full_queue_drops_the_least_urgent_and_says_how_many(queue: HintQueue)
 def test_a_key_without_newer_data_rests_and_asks_again_after_that(queue: HintQueue) -> None:
     queue.offer([hint("a"), hint("b")], NOW)
     found = claim(queue)
-    queue.settle([Outcome(c, Fate.REST, NOW + 60 * SECOND) for c in found])
+    queue.settle([Outcome(c, OutcomeKind.REST, NOW + 60 * SECOND) for c in found])
     queue.offer([hint("a")], NOW + 10 * SECOND)
     assert claim(queue, now=NOW + 20 * SECOND) == [] and queue.counts(NOW + 20 * SECOND).resting == 2
     # a row that became newer meanwhile, and stale again, is another matter
     queue.offer([hint("b", event=NOW - HOUR - 1)], NOW + 30 * SECOND)
     again = claim(queue, now=NOW + 30 * SECOND)
     assert names(again) == ["b"] and again[0].tries == 1 and again[0].hint.event == NOW - HOUR - 1
-    queue.settle([Outcome(again[0], Fate.DONE)])
+    queue.settle([Outcome(again[0], OutcomeKind.DONE)])
     assert queue.counts(NOW + 61 * SECOND).resting == 0
     queue.offer([hint("a", asked_at=NOW + 61 * SECOND)], NOW + 61 * SECOND)
     (later,) = claim(queue, now=NOW + 61 * SECOND)
@@ -138,11 +138,11 @@ def test_what_failed_is_tried_again_when_it_is_due_and_dies_in_the_end(queue: Hi
     for tries in (1, 2):
         found = claim(queue, now=NOW + tries * 10 * SECOND)
         assert [c.tries for c in found] == [tries] * 2
-        queue.settle([Outcome(c, Fate.RETRY, NOW + (tries + 1) * 10 * SECOND, "no source") for c in found])
+        queue.settle([Outcome(c, OutcomeKind.RETRY, NOW + (tries + 1) * 10 * SECOND, "no source") for c in found])
         assert claim(queue, now=NOW + tries * 10 * SECOND + 9 * SECOND) == []
         assert queue.counts(NOW).waiting == 2
     found = claim(queue, now=NOW + 30 * SECOND)
-    queue.settle([Outcome(c, Fate.DEAD, NOW + i * SECOND, f"still no source {i}") for i, c in enumerate(found)])
+    queue.settle([Outcome(c, OutcomeKind.DEAD, NOW + i * SECOND, f"still no source {i}") for i, c in enumerate(found)])
     assert claim(queue, now=NOW + HOUR) == []
     letters = queue.dead(10)
     assert [(d.tries, d.died_at, d.error) for d in letters] == [
@@ -169,18 +169,22 @@ def test_what_a_dead_worker_had_is_claimed_by_another(queue: HintQueue) -> None:
     taken = queue.claim(["weather"], 10, NOW + lease, lease)
     assert names(taken) == names(lost) and [c.tries for c in taken] == [2, 2]
     # the first was only slow: what it failed at is another's now, what it did is done
-    queue.settle([Outcome(lost[0], Fate.DEAD, NOW, "late"), Outcome(lost[1], Fate.DONE)])
+    queue.settle([Outcome(lost[0], OutcomeKind.DEAD, NOW, "late"), Outcome(lost[1], OutcomeKind.DONE)])
     counts = queue.counts(NOW)
     assert (counts.dead, counts.claimed) == (0, 1)
-    queue.settle([Outcome(c, Fate.DONE) for c in taken])
+    queue.settle([Outcome(c, OutcomeKind.DONE) for c in taken])
     assert queue.counts(NOW).claimed == 0
 
 
 def test_purged_keys_are_forgotten_wherever_they_are(queue: HintQueue) -> None:
     queue.offer([hint(n) for n in ("waits", "claimed", "rests", "dead", "kept")] + [hint("other", view="load")], NOW)
     by_name = dict(zip(names(found := claim(queue, views=("weather",))), found, strict=True))
-    queue.settle([Outcome(by_name["rests"], Fate.REST, NOW + HOUR), Outcome(by_name["dead"], Fate.DEAD, NOW, "x")])
-    queue.settle([Outcome(by_name["waits"], Fate.RETRY, NOW + HOUR), Outcome(by_name["kept"], Fate.RETRY, NOW)])
+    queue.settle(
+        [Outcome(by_name["rests"], OutcomeKind.REST, NOW + HOUR), Outcome(by_name["dead"], OutcomeKind.DEAD, NOW, "x")]
+    )
+    queue.settle(
+        [Outcome(by_name["waits"], OutcomeKind.RETRY, NOW + HOUR), Outcome(by_name["kept"], OutcomeKind.RETRY, NOW)]
+    )
     assert queue.forget("weather", lambda version, key: version == "1.0.0" and b"kept" not in key) == 4
     counts = queue.counts(NOW)
     assert (counts.waiting, counts.claimed, counts.resting, counts.dead) == (2, 0, 0, 0)
@@ -196,7 +200,7 @@ def test_several_workers_share_without_doubles(queue: HintQueue) -> None:
         while claims := claim(queue, 5):
             with lock:
                 found.extend(names(claims))
-            queue.settle([Outcome(c, Fate.DONE) for c in claims])
+            queue.settle([Outcome(c, OutcomeKind.DONE) for c in claims])
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
@@ -208,9 +212,9 @@ def test_several_workers_share_without_doubles(queue: HintQueue) -> None:
 
 def test_rests_and_dead_letters_are_bounded(queue: HintQueue) -> None:
     for round_ in range(3):
-        for fate in (Fate.REST, Fate.DEAD):
-            queue.offer([hint(f"{fate}{round_} {i}") for i in range(LIMIT)], NOW)
-            queue.settle([Outcome(c, fate, NOW + HOUR + round_, "x") for c in claim(queue)])
+        for kind in (OutcomeKind.REST, OutcomeKind.DEAD):
+            queue.offer([hint(f"{kind}{round_} {i}") for i in range(LIMIT)], NOW)
+            queue.settle([Outcome(c, kind, NOW + HOUR + round_, "x") for c in claim(queue)])
     queue.offer([hint("one")], NOW)
     counts = queue.counts(NOW)
     assert (counts.waiting, counts.resting, counts.dead) == (1, LIMIT, LIMIT)
@@ -274,9 +278,9 @@ def test_damaged_rows_are_stepped_over_named_and_counted(queue: HintQueue, seed:
     every = [hint(f"k{i}") for i in range(24)]
     queue.offer(every, NOW)
     if seed % 3 == 1:
-        queue.settle([Outcome(c, Fate.DEAD, NOW + 1, "no source") for c in claim(queue)])
+        queue.settle([Outcome(c, OutcomeKind.DEAD, NOW + 1, "no source") for c in claim(queue)])
     if seed % 3 == 2:
-        queue.settle([Outcome(c, Fate.RETRY, NOW - 1, "no source") for c in claim(queue)])
+        queue.settle([Outcome(c, OutcomeKind.RETRY, NOW - 1, "no source") for c in claim(queue)])
     spoilt = choice.sample(every, 7)
     damage(queue, spoilt, choice)
     sound = {h.key for h in every} - {h.key for h in spoilt}
@@ -293,7 +297,7 @@ def test_damaged_rows_are_stepped_over_named_and_counted(queue: HintQueue, seed:
         taken += some
     assert sound | {hint("more").key} <= {c.hint.key for c in taken}
     assert len(named) == len(set(named)) <= len(spoilt)
-    queue.settle([Outcome(c, Fate.DONE) for c in taken])
+    queue.settle([Outcome(c, OutcomeKind.DONE) for c in taken])
     # whose the key of a damaged row is nobody can tell: an erasure removes it
     queue.forget("load", lambda version, key: False)
     left = {d.hint.key for d in queue.dead(100)}
@@ -308,16 +312,16 @@ def test_damaged_rows_are_stepped_over_named_and_counted(queue: HintQueue, seed:
 def test_what_a_fast_clock_let_wait_ends_once_it_is_repaired(queue: HintQueue) -> None:
     ahead, longest = NOW + 24 * 365 * HOUR, 2 * LEASE
     queue.offer([hint(name, asked_at=ahead) for name in ("rests", "retried", "died")], ahead)
-    fates = {"rests": Fate.REST, "retried": Fate.RETRY, "died": Fate.DEAD}
+    kinds = {"rests": OutcomeKind.REST, "retried": OutcomeKind.RETRY, "died": OutcomeKind.DEAD}
     claims = dict(zip(names(found := claim(queue, now=ahead)), found, strict=True))
-    queue.settle([Outcome(claims[name], fate, ahead + HOUR) for name, fate in fates.items()])
+    queue.settle([Outcome(claims[name], kind, ahead + HOUR) for name, kind in kinds.items()])
     # what is as long as it may be stays
     queue.offer([hint("rightly"), hint("retried-rightly")], NOW)
     claims = dict(zip(names(found := claim(queue)), found, strict=True))
     queue.settle(
         [
-            Outcome(claims["rightly"], Fate.REST, NOW + HOUR),
-            Outcome(claims["retried-rightly"], Fate.RETRY, NOW + longest),
+            Outcome(claims["rightly"], OutcomeKind.REST, NOW + HOUR),
+            Outcome(claims["retried-rightly"], OutcomeKind.RETRY, NOW + longest),
         ]
     )
     assert queue.repair_clock(NOW, longest) == 3

@@ -18,7 +18,7 @@ from typing import Any
 
 from headwater.clock import FIRST_MICROS, LAST_MICROS
 from headwater.errors import FormatError, brief
-from headwater.online.hints import Claim, DeadLetter, Fate, Hint, HintQueue, Outcome, QueueCounts, stored_hint
+from headwater.online.hints import Claim, DeadLetter, Hint, HintQueue, Outcome, OutcomeKind, QueueCounts, stored_hint
 from headwater.online.rows.keys import META_PREFIX
 from headwater.online.stores.redis.scripts import Script, load
 
@@ -78,11 +78,11 @@ class RedisHintQueue(HintQueue):
             except FormatError as bad:
                 gone.append(name)
                 _name(name, bad, unreadable)
-        self._settle([(name, "", Fate.DONE.value, 0, "") for name in gone])
+        self._settle([(name, "", OutcomeKind.DONE.value, 0, "") for name in gone])
         return claims
 
     def settle(self, outcomes: Sequence[Outcome]) -> None:
-        values = [(o.claim.hint.id.hex(), o.claim.token, o.fate.value, o.until, o.error) for o in outcomes]
+        values = [(o.claim.hint.id.hex(), o.claim.token, o.kind.value, o.until, o.error) for o in outcomes]
         self._settle(values)
 
     def _settle(self, values: Sequence[tuple[Any, str, str, int, str]]) -> None:
@@ -122,7 +122,7 @@ class RedisHintQueue(HintQueue):
                     forgotten.add(name)
             if cursor == b"0":
                 break
-        self._settle([(name, "", Fate.DONE.value, 0, "") for name in forgotten])
+        self._settle([(name, "", OutcomeKind.DONE.value, 0, "") for name in forgotten])
         return len(forgotten)
 
     def counts(self, now: int) -> QueueCounts:

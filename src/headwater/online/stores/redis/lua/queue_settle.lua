@@ -1,17 +1,17 @@
--- ARGV: the limit, then for each hint its id, token, fate, until when, and error.
+-- ARGV: the limit, then for each hint its id, token, kind, until when, and error.
 
 for i = 2, #ARGV, 5 do
-  local id, token, fate, till, error = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
+  local id, token, kind, till, error = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
   local item, bad = get(id)
-  if bad and fate == 'done' then
+  if bad and kind == 'done' then
     discard(id)
-  elseif item and fate == 'done' then
+  elseif item and kind == 'done' then
     remove(id, item)
   elseif item and item.token == token and token ~= '' then
     leave(item)
     item.error = error
     set(id, item)
-    redis.call('ZADD', fate == 'rest' and rest or fate == 'dead' and dead or retry, till, id)
+    redis.call('ZADD', kind == 'rest' and rest or kind == 'dead' and dead or retry, till, id)
   end
 end
 for _, set_ in ipairs({rest, dead}) do
