@@ -20,6 +20,7 @@ from headwater.offline.fitting import misfit
 from headwater.offline.join.deletes import delete_rows
 from headwater.offline.join.relations import ViewRelations
 from headwater.planning.resolve import ResolvedView
+from headwater.planning.row_reading import RowVersion
 from headwater.types import Date
 
 
@@ -68,10 +69,7 @@ def show_part(session: Session, part: LogPart, where: str) -> ShownPart:
 
 def fitting(view: ResolvedView, log: LogSlice) -> list[LogPart]:
     """The parts of the log that have all columns of the version."""
-    source = view.view.source
-    needed = {k.source_column for k in view.keys} | {f.source_column for f in view.view.feature_list}
-    if source.event_time is not None:
-        needed.add(source.event_time)
+    needed = RowVersion(view).needs.keys()
     return [part for part in log.parts if needed <= part.columns]
 
 
