@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import lmdb
-from msgspec.structs import replace
 
 from headwater import forks
 from headwater.deferred import deferred
@@ -400,7 +399,7 @@ def share(settings: Settings) -> Environment:
     with _LOCK:
         shared = _ENVIRONMENTS.get(place)
         if shared is None:
-            shared = _ENVIRONMENTS[place] = Environment(replace(settings, path=Path(place)))
+            shared = _ENVIRONMENTS[place] = Environment(settings.at(Path(place)))
         shared.stores += 1
     return shared
 

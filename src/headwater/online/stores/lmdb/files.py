@@ -48,6 +48,10 @@ class Settings(msgspec.Struct, dict=True):
         self.readers = self.path / "readers"
         """The file that is locked by who changes LMDB's table of readers."""
 
+    def at(self, path: Path) -> Settings:
+        """The same for another folder."""
+        return Settings(path, self.map_size, self.sync, self.wait)
+
 
 def take(lock: FileLock, settings: Settings, seconds: float, what: str) -> None:
     """Take a lock.
