@@ -473,7 +473,9 @@ class AsyncNode:
             found = []
             for _ in commands:
                 try:
-                    found.append(await connection.read_response(disable_decoding=True, timeout=timeout))
+                    # not read_response's own `timeout`: that answers None in the end, and leaves the answer to the next
+                    async with asyncio.timeout(timeout):
+                        found.append(await connection.read_response(disable_decoding=True))
                 except (redis.exceptions.ResponseError, redis.exceptions.ReadOnlyError) as refused:
                     found.append(refused)
             done = True

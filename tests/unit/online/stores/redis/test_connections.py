@@ -1,8 +1,10 @@
 """Redis nodes that restart and stall: connections that ended, or never come about, and data put back from a copy."""
 
 import asyncio
+import random
 import shutil
 import socket
+from collections import Counter
 
 import pytest
 
@@ -10,8 +12,10 @@ from headwater.errors import ConsistencyLost, Unavailable
 from headwater.online.base import PutOutcome
 from headwater.online.rows.codec import sequence_of
 from headwater.online.stores.redis.store import RedisOnlineStore
+from headwater.testing import SCALE
 from headwater.testing.online_rows import Order, key_of, order_of, plain_row, plain_rows
 from headwater.types import ConsistencyLevel
+from tests.servers.proxy import Proxy
 from tests.servers.redis import RedisServer
 from tests.servers.waiting import at_most
 
@@ -39,6 +43,52 @@ def test_a_deadline_holds_for_a_connection_that_is_still_to_be_made(asynchronous
         with at_most(0.5), pytest.raises(Unavailable):
             asyncio.run(store.asynchronous().read(*call)) if asynchronous else store.read(*call)
         store.close()
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize("level", [ConsistencyLevel.EVENTUAL, ConsistencyLevel.STRONG, MONOTONIC])
+def test_an_answer_that_comes_after_its_deadline_is_nobody_else_s(tmp_path, asynchronous, level):
+    """Deadlines about as long as answers take: each read has the rows of its own keys, or none."""
+    rng, outcomes = random.Random(3), Counter()
+    with RedisServer(tmp_path / "r") as server, Proxy(server.port) as proxy:
+        store = RedisOnlineStore(f"redis://127.0.0.1:{proxy.port}/0")
+        store.put(plain_rows([Order(n) for n in range(20)]))
+        keys = [key_of(n) for n in range(20)]
+        whole = dict(zip(keys, store.multi_get(keys), strict=True))
+        marks = {} if level is MONOTONIC else None
+        reads = store.asynchronous()
+
+        async def one():
+            mine, deadline = rng.sample(keys, rng.randint(1, 4)), rng.choice([0.002, 0.005, 0.01, 0.02, None])
+            try:
+                found = await reads.read(mine, level, marks, deadline)
+            except Unavailable:
+                outcomes["late"] += 1
+            else:
+                assert found.rows == [whole[key] for key in mine]
+                outcomes["right"] += 1
+
+        async def several():
+            for _ in range(60 * SCALE):
+                proxy.delay(rng.uniform(0, 0.02))
+                await asyncio.gather(*(one() for _ in range(3)))
+            await reads.close()
+
+        if asynchronous:
+            asyncio.run(several())
+        else:
+            for _ in range(60 * SCALE):
+                proxy.delay(rng.uniform(0, 0.02))
+                mine = rng.sample(keys, 2)
+                try:
+                    found = store.read(mine, level, marks, rng.choice([0.002, 0.005, 0.01, 0.02, None]))
+                except Unavailable:
+                    outcomes["late"] += 1
+                else:
+                    assert found.rows == [whole[key] for key in mine]
+                    outcomes["right"] += 1
+        store.close()
+    assert min(outcomes["late"], outcomes["right"]) > 5, outcomes
 
 
 def test_a_reader_beside_a_put_that_a_restored_copy_lacks_is_told(tmp_path):
