@@ -26,6 +26,25 @@ else:
 MEMORY = "sqlite://"
 
 
+class _Compiled(sa.util.LRUCache[Any, Any]):
+    """Statements as SQLAlchemy compiled them, shared by all SQLite engines of a process: whoever opens many stores, as
+    tests do, compiles each once. SQLAlchemy's own keys name the engine's dialect, of which each engine has another.
+    """
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        return super().get(_of_any_engine(key), default)
+
+    def __setitem__(self, key: Any, compiled: Any) -> None:
+        super().__setitem__(_of_any_engine(key), compiled)
+
+
+def _of_any_engine(key: Any) -> Any:
+    return tuple(type(part) if isinstance(part, sa.Dialect) else part for part in key)
+
+
+_SHARED = {"compiled_cache": _Compiled(500)}
+
+
 def open_engine(url: str, folder: Path) -> sa.Engine:
     """The engine of a registry's database; nothing is connected yet.
 
@@ -120,6 +139,7 @@ def _sqlite(url: sa.URL, folder: Path) -> sa.Engine:
             # threads take turns before they ask for it
             pool_timeout=1.0,
             creator=kept.connect,
+            execution_options=_SHARED,
         )
         event.listen(engine, "connect", sqlite.prepare)
         event.listen(engine, "engine_disposed", lambda _: kept.close())
@@ -129,11 +149,14 @@ def _sqlite(url: sa.URL, folder: Path) -> sa.Engine:
     file = file_of(path)
     if file.read_only:
         engine = sa.create_engine(
-            url.set(database=str(path)), poolclass=NullPool, creator=lambda: sqlite.connect_read_only(file)
+            url.set(database=str(path)),
+            poolclass=NullPool,
+            creator=lambda: sqlite.connect_read_only(file),
+            execution_options=_SHARED,
         )
     else:
         options = {"timeout": sqlite.BUSY_SECONDS, "check_same_thread": False, "factory": connection_to(file)}
-        engine = sa.create_engine(url.set(database=str(path)), connect_args=options)
+        engine = sa.create_engine(url.set(database=str(path)), connect_args=options, execution_options=_SHARED)
         event.listen(engine, "connect", sqlite.prepare)
     watch(engine, file)
     return engine
