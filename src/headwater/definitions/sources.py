@@ -210,8 +210,16 @@ class TableSource(Source, frozen=True):
     kind: ClassVar[str] = "table"
     table: Any = None
 
-    __eq__ = object.__eq__
-    __hash__ = object.__hash__
+    # the registry holds no table: what it gives back equals what was applied
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and self._settings == other._settings
+
+    def __hash__(self) -> int:
+        return hash(self._settings)
+
+    @property
+    def _settings(self) -> tuple[Any, ...]:
+        return tuple(getattr(self, name) for name in Source.__struct_fields__)
 
 
 class PushSource(Source, frozen=True, kw_only=True):

@@ -149,3 +149,9 @@ def test_a_newer_format_is_refused() -> None:
         view_from_dict({**view_to_dict(view_of(Feature("f", Int64))), "format": 99})
     with pytest.raises(FormatError, match="'kafka'"):
         source_from_dict({**source_to_dict(PushSource()), "kind": "kafka"})
+
+
+def test_a_table_source_equals_what_the_registry_has_of_it() -> None:
+    source = TableSource([{"t": 1}], event_time="t")
+    assert source == TableSource(event_time="t") and hash(source) == hash(TableSource(event_time="t"))
+    assert source != TableSource(event_time="u") and source != PushSource(event_time="t")
