@@ -8,6 +8,7 @@ import threading
 import uvicorn
 
 from headwater.serving.app import App
+from headwater.serving.connection import BoundedConnection
 from tests.servers.closing import Closing
 from tests.servers.waiting import wait_until
 
@@ -23,7 +24,7 @@ class ThreadedServer(Closing):
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        config = uvicorn.Config(app, lifespan="off", log_config=None, access_log=False)
+        config = uvicorn.Config(app, http=BoundedConnection, lifespan="off", log_config=None, access_log=False)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), daemon=True)
         self._thread.start()
