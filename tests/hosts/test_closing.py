@@ -16,6 +16,7 @@ import pytest
 import headwater as hw
 from headwater.errors import HeadwaterError, Unavailable
 from tests.hosts.forking import EVENTS, FEATURES, PROFILES, USER, Work, make_project
+from tests.servers.waiting import at_most
 
 Open = Callable[[], hw.FeatureStore]
 
@@ -29,7 +30,7 @@ def open_store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pyte
     if request.param == "memory":
         urls = {"online": "memory:", "registry": "sqlite://"}
     elif request.param == "dynamodb":
-        urls = {"online": request.getfixturevalue("dynamodb_server").url()}
+        urls = {"online": request.getfixturevalue("dynamodb_server").url(timeout=20)}
     elif request.param != "lmdb":
         server = request.getfixturevalue("redis_server")
         server.client.flushall()
@@ -112,9 +113,8 @@ def test_calls_under_way_at_a_close_end_or_say_that_it_was_closed(open_store, af
     for thread in threads:
         thread.start()
     time.sleep(after)
-    began = time.monotonic()
-    store.close()
-    assert time.monotonic() - began < 15
+    with at_most(15):
+        store.close()
     assert hanging(threads) == ""
     assert {type(bad) for bad in ended} <= {Unavailable}, [repr(bad) for bad in ended]
     assert own_threads() == set()
