@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import ClassVar, Self
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Self
+
+from msgspec.structs import force_setattr
 
 from headwater.values import PartlyCompared
 
@@ -17,5 +19,17 @@ class Definition(PartlyCompared, frozen=True, dict=True):
 
     problems: ClassVar[tuple[str, ...]] = ()
 
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        # what was wrong is no argument any more
+        return _made_again, (type(self), {name: getattr(self, name) for name in self.__struct_fields__}, self.problems)
+
     def __copy__(self) -> Self:
-        return dataclasses.replace(self)
+        make, given = self.__reduce__()
+        again: Self = make(*given)
+        return again
+
+
+def _made_again(kind: type[Definition], given: Mapping[str, Any], problems: tuple[str, ...]) -> Definition:
+    made = kind(**given)
+    force_setattr(made, "problems", problems)
+    return made
