@@ -47,6 +47,10 @@ class PartlyCompared(Value, frozen=True):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, PartlyCompared) and type(other) is type(self) and self._compared == other._compared
 
+    def __ne__(self, other: object) -> bool:
+        # the struct's own compares all fields
+        return not self == other
+
     def __hash__(self) -> int:
         return hash(tuple(self._compared.values()))
 

@@ -44,6 +44,7 @@ def test_the_functions_of_dataclasses_take_values():
 
 def test_fields_that_do_not_count():
     assert Noted("a", "one") == Noted("a", "two") != Noted("b", "one")
+    assert (Noted("a", "one") != Noted("a", "two")) is False
     assert len({Noted("a", "one"), Noted("a", "two")}) == 1 and repr(Noted("a", "x")) == "Noted(said='a')"
     assert dataclasses.replace(Noted("a", "x"), said="b").note == "x"
 
@@ -51,7 +52,7 @@ def test_fields_that_do_not_count():
 def test_definitions_are_equal_wherever_they_are_written_and_keep_their_problems():
     first = hw.Entity("user", join_keys={"user": hw.Int64})
     second = hw.Entity("user", join_keys={"user": hw.Int64})
-    assert first == second and first.place != second.place and "place" not in repr(first)
+    assert first == second and (first != second) is False and first.place != second.place and "place" not in repr(first)
     wrong = hw.Feature("x", hw.Float64, freshness_sla="soon")
     assert wrong.problems and copy.copy(wrong).problems == copy.deepcopy(wrong).problems == wrong.problems
     assert pickle.loads(pickle.dumps(wrong)).problems == wrong.problems
@@ -59,9 +60,9 @@ def test_definitions_are_equal_wherever_they_are_written_and_keep_their_problems
     assert copy.copy(first) == first and copy.copy(first).place == first.place
 
 
-def test_sources_in_memory_are_equal_to_themselves_alone():
-    rows = [{"user": 1}]
-    assert hw.TableSource(rows) != hw.TableSource(rows)
+def test_sources_are_equal_by_what_they_say():
+    first, second = hw.TableSource([{"user": 1}]), hw.TableSource([])
+    assert first == second and (first != second) is False and first != hw.TableSource([], event_time="at")
     assert hw.ParquetSource("a", event_time="at") == hw.ParquetSource("a", event_time="at") != hw.ParquetSource("b")
 
 
