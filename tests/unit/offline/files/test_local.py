@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import time
@@ -267,7 +268,7 @@ def test_an_identity_changes_with_the_content(lake: Path) -> None:
     # of another host the inode says nothing
     local_files.this_host.cache_clear()
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(local_files.hashlib, "blake2b", lambda *_, **__: local_files.hashlib.sha1(b"another"))
+        patched.setattr(local_files, "blake2b", lambda *_, **__: hashlib.sha1(b"another"))
         elsewhere = identity()
     local_files.this_host.cache_clear()
     assert elsewhere.device != replaced.device and same_file(elsewhere, replaced)
