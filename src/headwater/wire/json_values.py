@@ -29,6 +29,11 @@ from headwater.types import DType, a_dtype
 WHOLE = 2**53
 """The greatest integer up to which every reader of JSON has all integers."""
 _INFINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+_PLAIN: dict[str, frozenset[type]] = {
+    name: frozenset((kind, type(None))) for name, kind in (("int32", int), ("int64", int), ("float64", float))
+}
+"""Types of values that JSON's own form will do for."""
+_NOTHING: frozenset[type] = frozenset()
 _DIGITS = re.compile(r"-?[0-9]{1,20}")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _TIME = re.compile(
@@ -116,7 +121,7 @@ def from_json(values: Sequence[Any], dtype: DType, strict: bool = True) -> list[
         ValueError: naming the first value whose text is not of that form, and its row.
     """
     read = _reader(dtype)
-    if read is None:
+    if read is None or {*map(type, values)} <= _PLAIN.get(dtype.name, _NOTHING):
         return list(values)
     out = []
     for row, value in enumerate(values):

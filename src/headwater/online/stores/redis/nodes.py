@@ -23,6 +23,11 @@ from redis.backoff import NoBackoff
 from redis.connection import Connection, SSLConnection
 from redis.retry import Retry
 
+try:
+    from hiredis import pack_command
+except ImportError:  # redis-py works without it
+    pack_command = None  # type: ignore[assignment]
+
 from headwater import forks
 from headwater.errors import FormatError, StorageFull, StoreError, Unavailable
 from headwater.online.base import too_late
@@ -416,6 +421,15 @@ def _repeatable(commands: Sequence[Command]) -> bool:
     return all(command[0] in _ASKING for command in commands)
 
 
+def _packed(connection: Any, commands: Sequence[Command]) -> list[bytes]:
+    """Commands as they are sent; redis-py packs them in C for its synchronous connections alone."""
+    if pack_command is not None:
+        with suppress(TypeError):  # something that it has no form for
+            return [pack_command(tuple(command)) for command in commands]
+    packed: list[bytes] = connection.pack_commands(commands)
+    return packed
+
+
 class AsyncNode:
     """The same for one event loop.
 
@@ -468,7 +482,7 @@ class AsyncNode:
             else:
                 # the deadline holds for the way there too
                 await asyncio.wait_for(connection.connect(), timeout)
-            packed = connection.pack_commands(commands)
+            packed = _packed(connection, commands)
             await connection.send_packed_command(packed, check_health=False)
             found = []
             for _ in commands:
