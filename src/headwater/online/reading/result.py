@@ -223,16 +223,13 @@ class OnlineResult:
         Returns:
             Column → a `Status` for each row; keys have none.
         """
-        # most columns of a view share their codes; arrays are kept, so that none has the id of one before it
-        texts: dict[int, tuple[NDArray[np.uint8], list[Status]]] = {}
+        texts: dict[int, list[Status]] = {}
         out = {}
-        for column in self._asked.columns:
-            codes = self._codes(column)
-            if id(codes) not in texts:
-                inverse = self._reads[column.view].inverse
-                spread = codes if inverse is None else codes[inverse]
-                texts[id(codes)] = codes, [STATUSES[code] for code in spread.tolist()]
-            out[column.name] = texts[id(codes)][1].copy()
+        for column, codes in zip(self._asked.columns, self.shared_codes(), strict=True):
+            text = texts.get(id(codes))
+            if text is None:
+                text = texts[id(codes)] = [STATUSES[code] for code in codes.tolist()]
+            out[column.name] = text.copy()
         return out
 
     @property
@@ -246,22 +243,19 @@ class OnlineResult:
         Returns:
             View → a count for each status, in the order of `types.STATUSES`.
         """
-        out: dict[str, list[int]] = {}
-        shared: list[dict[int, tuple[NDArray[np.uint8], int]]] = [{} for _ in self._reads]
-        for column in self._asked.columns:
-            codes = self._codes(column)
-            known = shared[column.view]
-            known[id(codes)] = codes, known[id(codes)][1] + 1 if id(codes) in known else 1
-        for read, arrays in zip(self._reads, shared, strict=True):
-            counts = out.setdefault(read.view.name, [0] * len(STATUSES))
-            for codes, count in arrays.values():
-                spread = codes if read.inverse is None else codes[read.inverse]
-                if len(spread) < _FEW:
-                    for place in spread.tolist():
-                        counts[place] += count
-                else:
-                    for place, values in enumerate(np.bincount(spread).tolist()):
-                        counts[place] += count * values
+        out = {read.view.name: [0] * len(STATUSES) for read in self._reads}
+        shared = self.shared_codes()
+        columns: dict[tuple[str, int], list[NDArray[np.uint8]]] = {}
+        for column, codes in zip(self._asked.columns, shared, strict=True):
+            columns.setdefault((self._reads[column.view].view.name, id(codes)), []).append(codes)
+        for (view, _), (codes, *others) in columns.items():
+            counts, count = out[view], 1 + len(others)
+            if len(codes) < _FEW:
+                for place in codes.tolist():
+                    counts[place] += count
+            else:
+                for place, values in enumerate(np.bincount(codes).tolist()):
+                    counts[place] += count * values
         return out
 
     def newest_events(self) -> dict[str, int]:
@@ -286,12 +280,9 @@ class OnlineResult:
         Returns:
             Column → a uint8 array of shape (rows,).
         """
-        return {column.name: self._spread_codes(column).copy() for column in self._asked.columns}
-
-    def _spread_codes(self, column: ReadColumn) -> NDArray[np.uint8]:
-        inverse = self._reads[column.view].inverse
-        codes = self._codes(column)
-        return codes if inverse is None else codes[inverse]
+        return {
+            column.name: codes.copy() for column, codes in zip(self._asked.columns, self.shared_codes(), strict=True)
+        }
 
     @property
     def event_times(self) -> dict[str, list[datetime | None]]:
