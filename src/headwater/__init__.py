@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _DOOR = {
+    "AccessDenied": "errors",
     "Array": "types",
     "AsyncClient": "client.async_client",
     "AsyncFeatureStore": "async_store",
@@ -85,6 +86,7 @@ _DOOR = {
 _MODULES = ("errors", "freshness", "skew", "testing")
 
 __all__ = [
+    "AccessDenied",
     "Array",
     "AsyncClient",
     "AsyncFeatureStore",
@@ -176,6 +178,7 @@ if TYPE_CHECKING:
     from headwater.definitions.sources import CSVSource, JSONSource, ParquetSource, PushSource, SQLSource, TableSource
     from headwater.definitions.view import FeatureView
     from headwater.errors import (
+        AccessDenied,
         Cancelled,
         ChangeRefused,
         ClockError,

@@ -4,6 +4,7 @@ HeadwaterError
 ├── DefinitionError               features.py is wrong; `.problems` lists everything found
 ├── ConfigError                   headwater.toml, an environment variable or an argument is wrong
 ├── UsageError                    a call that cannot mean anything (also a ValueError)
+├── AccessDenied                  a server refused the API key of a call; `.authenticated`
 ├── NotFound                      a name nobody registered; the message gives the nearest
 │   ├── FeatureNotFound
 │   ├── FeatureViewNotFound
@@ -32,6 +33,8 @@ HeadwaterError
 │   ├── ConsistencyNotSupported   a level this store cannot give
 │   ├── SessionRequired           a level that needs a session came without one
 │   └── ConsistencyLost           the session's history is gone; `.session` goes on
+├── IdempotencyKeyReused          an `Idempotency-Key` came again, with another request
+├── RequestInProgress             the same request is being answered: send it again in a moment
 ├── Cancelled                     the program itself ended the work: `HistoryResult.cancel`
 └── MissingExtra                  an optional package is not installed (also an ImportError)
 """
@@ -81,6 +84,19 @@ class ConfigError(HeadwaterError):
 
 class UsageError(HeadwaterError, ValueError):
     """Arguments that cannot mean anything together."""
+
+
+class AccessDenied(HeadwaterError):
+    """A server refused a call for its API key.
+
+    Attributes:
+        authenticated: True: the key is valid, but its scopes or patterns do not cover the call (HTTP 403); False: there
+            is no valid key: it is missing, unknown, expired or revoked (HTTP 401).
+    """
+
+    def __init__(self, message: str, authenticated: bool = False) -> None:
+        super().__init__(message)
+        self.authenticated = authenticated
 
 
 class NotFound(HeadwaterError, LookupError):

@@ -130,6 +130,7 @@ class AsyncClient(forks.OfOneProcess):
             ConsistencyNotSupported: the online store does not offer the level.
             ConsistencyLost: the store has lost what the session has seen; continue with the error's `.session`.
             ChangeRefused: a version that is neither live nor materialized as far as the live one.
+            AccessDenied: the API key is missing or not valid, or does not allow the call.
             StoreError: the server or its online store cannot be reached, or not in time.
         """
         level = None if consistency is ConsistencyLevel.EVENTUAL else consistency
@@ -159,6 +160,7 @@ class AsyncClient(forks.OfOneProcess):
             UsageError: objects instead of references, two columns of one name, or a bare view name in a list.
             ConsistencyNotSupported: the online store does not offer the level.
             ChangeRefused: a version that is neither live nor materialized as far as the live one.
+            AccessDenied: the API key is missing or not valid, or does not allow the call.
             StoreError: the server or its online store cannot be reached, or not in time.
         """
         parse_duration(registry_refresh)
@@ -199,6 +201,7 @@ class AsyncClient(forks.OfOneProcess):
             UsageError: an argument that is not valid, or more than the server takes at once.
             ConsistencyNotSupported: `durability` for a store without replicas.
             ClockError: the offline log's clock is far ahead of now.
+            AccessDenied: the API key is missing or not valid, or does not allow the call.
             StoreError: the server or a store cannot be reached; where the rows are in the log, the message says so.
         """
         return await self._run(self._flows.write(view, rows, to, session, durability, errors, created))
@@ -221,6 +224,7 @@ class AsyncClient(forks.OfOneProcess):
             FeatureViewNotFound: no view of that name is registered.
             EntityKeyError: keys that lack a join key, are NULL or of another type.
             ClockError: the offline log's clock is far ahead of now.
+            AccessDenied: the API key is missing or not valid, or does not allow the call.
             StoreError: the server or a store cannot be reached; where the delete is in the log, the message says so.
         """
         return await self._run(self._flows.delete(view, entities, purge, session))
@@ -243,7 +247,8 @@ class AsyncClient(forks.OfOneProcess):
             The report of one of the server's processes; what cannot be reached is a warning in it.
 
         Raises:
-            UsageError: `now` is not an instant, or the API key does not allow it.
+            UsageError: `now` is not an instant.
+            AccessDenied: the API key is missing or not valid, or does not allow the call.
             StoreError: the server or the registry cannot be reached.
         """
         return await self._run(self._flows.status(now))
@@ -286,6 +291,7 @@ class AsyncRemoteReader(Prepared):
 
         Raises:
             ChangeRefused: the columns are others now.
+            AccessDenied: the API key is missing or not valid, or does not allow the call.
             StoreError: the server cannot be reached.
         """
         self._follow(await self._run(self._flows.describe(self._wanted, self._level)))
@@ -325,6 +331,7 @@ class AsyncRemoteReader(Prepared):
             ConsistencyLost: the store has lost what the session has seen; continue with the error's `.session`.
             ConsistencyNotSupported: the store does not offer the level.
             ChangeRefused: the columns of these features are others now.
+            AccessDenied: the API key is missing or not valid, or does not allow the call.
             StoreError: the server or its online store cannot be reached, or not in time.
         """
         level = self._level if consistency is None else consistency

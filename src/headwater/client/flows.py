@@ -32,7 +32,7 @@ from headwater.client.sessions import advance
 from headwater.client.writing import delete_call, keys_call, keys_in, raw_delete_call, report_in, write_call
 from headwater.clock import duration_argument, from_micros, to_micros
 from headwater.compute.reports import DeleteReport, WriteReport
-from headwater.errors import ChangeRefused, ConfigError, EntityKeyError, Unavailable, UsageError
+from headwater.errors import AccessDenied, ChangeRefused, ConfigError, EntityKeyError, Unavailable, UsageError
 from headwater.online.reading.entities import entity_batch
 from headwater.online.reading.result import OnlineResult
 from headwater.online.session import Session
@@ -232,7 +232,7 @@ class Flows(forks.OfOneProcess):
         except EntityKeyError as bad:
             # they may be those of another version, which the server knows
             refused, call = bad, raw_delete_call(view, entities, purge, session, arrow)
-        except UsageError:
+        except (AccessDenied, UsageError):
             # an API key that writes may not read what the join keys are
             call = raw_delete_call(view, entities, purge, session, arrow)
         try:

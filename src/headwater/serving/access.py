@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from headwater.clock import Clock
-from headwater.errors import HeadwaterError
+from headwater.errors import AccessDenied, HeadwaterError
 from headwater.planning.references import parse_reference
 from headwater.planning.snapshot import RegistrySnapshot
 from headwater.registry.api_keys import ADMIN, APIKey, is_key, key_id
-from headwater.serving.answers import Refused, busy, other
+from headwater.serving.answers import busy
 
 READ_EVERY = 1.0
 """Seconds between two readings of the keys: a revoked one is refused after that at the latest."""
@@ -21,7 +21,13 @@ _HELD = 60.0
 """Seconds that a known key holds while the registry cannot be read."""
 _FRESH = 5.0
 """Seconds after a reading of the keys for which a key that is not among them does not exist."""
-_FORBIDDEN = "this key does not allow that"
+_NO_KEY = (
+    "this server needs an API key: send 'Authorization: Bearer KEY' (in Python hw.Client(url, api_key=KEY)); "
+    "'headwater keys create' makes one"
+)
+_FORBIDDEN = (
+    "this API key does not allow this request: its scopes, or its patterns of views and services, do not cover it"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +76,9 @@ class Access:
         return bool(views) and all(self.key.names_view(view) for view in views)
 
 
-def forbidden() -> Refused:
-    """403, with one text for all that is not allowed: it says of nothing whether it exists."""
-    return other(403, "Forbidden", _FORBIDDEN)
-
-
-def _unauthorized(detail: str) -> Refused:
-    return other(401, "Unauthorized", detail, {"WWW-Authenticate": 'Bearer realm="headwater"'})
+def forbidden() -> AccessDenied:
+    """The error, with one text for all that is not allowed: it says of nothing whether it exists."""
+    return AccessDenied(_FORBIDDEN, authenticated=True)
 
 
 class KeyRing:
@@ -111,12 +113,13 @@ class KeyRing:
         """What a request with these headers may do.
 
         Raises:
-            Refused: 401 without a key that holds, 503 where that cannot be told.
+            AccessDenied: there is no valid key.
+            Refused: 503: the registry cannot be read, so that no key can be checked.
         """
         given = headers.get(b"authorization", b"")
         kind, _, text = given.partition(b" ")
         if kind.lower() != b"bearer":
-            raise _unauthorized("give an API key: 'Authorization: Bearer KEY'; 'headwater keys create' makes one")
+            raise AccessDenied(_NO_KEY)
         key = text.strip().decode("latin-1")
         known = self._keys.get(key_id(key) or "")
         unseen = time.monotonic() - self._read_at
@@ -126,7 +129,7 @@ class KeyRing:
             return Access(known)
         if unseen > _FRESH:
             raise busy("Unavailable", "the registry cannot be read, so that this key cannot be checked: try again")
-        raise _unauthorized("this API key is not known, has expired or was revoked")
+        raise AccessDenied("this API key is not known, has expired or was revoked")
 
 
 def needs_admin(access: Access, client: str) -> None:

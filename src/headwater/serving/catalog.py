@@ -34,7 +34,7 @@ def check_shown(store: FeatureStore, kind: str, name: str, access: Access) -> No
     """Refuse what a key may not read, before it is looked up.
 
     Raises:
-        Refused: 403, whether it exists or not.
+        AccessDenied: whether it exists or not.
     """
     if access.key is None or access.key.unlimited:
         return

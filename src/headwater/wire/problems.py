@@ -82,6 +82,8 @@ def problem_of(bad: HeadwaterError) -> Problem:
 
     A status of 500 stands for errors that no request can cause: of the server's own settings or definitions.
     """
+    if isinstance(bad, errors.AccessDenied):
+        return _denied(bad)
     status = next((status for kind, status in _STATUS.items() if isinstance(bad, kind)), 500)
     several = tuple(getattr(bad, "problems", ()))
     headers = {"Retry-After": str(RETRY_AFTER)} if status == 503 or isinstance(bad, errors.RequestInProgress) else {}
@@ -103,6 +105,8 @@ def error_of(document: Mapping[str, Any], status: int) -> HeadwaterError:
     """
     detail = str(document.get("detail") or document.get("title") or f"the server answered {status}")
     kind = _CLASSES.get(str(document.get("type", "")).removeprefix(TYPES))
+    if kind is None and status in (401, 403):
+        return errors.AccessDenied(detail, authenticated=status == 403)
     if kind is None:
         kind = errors.Unavailable if status in (429, 503, 504) else errors.UsageError if status < 500 else None
     if kind is None:
@@ -113,6 +117,13 @@ def error_of(document: Mapping[str, Any], status: int) -> HeadwaterError:
     if kind is errors.ClockError:
         return kind(detail, *(_time(document.get(name)) for name in _CLOCKS))
     return kind(detail)
+
+
+def _denied(bad: errors.AccessDenied) -> Problem:
+    """The answer to a request whose API key does not allow it; one class in Python, two statuses of HTTP."""
+    if bad.authenticated:
+        return Problem(403, "Forbidden", str(bad))
+    return Problem(401, "Unauthorized", str(bad), headers={"WWW-Authenticate": 'Bearer realm="headwater"'})
 
 
 def _time(text: object) -> datetime | None:

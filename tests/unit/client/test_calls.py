@@ -77,7 +77,9 @@ def test_an_error_is_of_the_class_that_it_names() -> None:
     lost = problem(409, "consistency-lost", {"headwater-session": hw.Session("a:b", {"n": 1}).token})
     bad = error_in(lost)
     assert isinstance(bad, hw.ConsistencyLost) and bad.session == hw.Session("a:b", {"n": 1})
-    assert type(error_in(problem(403, "forbidden"))) is hw.UsageError
+    for status, kind in ((401, "unauthorized"), (403, "forbidden"), (403, "a-later-release-s-own")):
+        denied = error_in(problem(status, kind))
+        assert type(denied) is hw.AccessDenied and denied.authenticated == (status == 403)
     assert type(error_in(problem(500, "internal-error"))) is hw.StoreError
     for status, error in ((502, hw.Unavailable), (200, hw.StoreError), (404, hw.StoreError), (301, hw.StoreError)):
         bad = error_in(Reply(status, {"content-type": "text/html"}, b"<html>"))

@@ -44,12 +44,23 @@ def test_an_error_is_the_same_on_the_other_side(kind: type[hw.HeadwaterError]) -
         (hw.Unavailable("x"), 503),
         (hw.EntityKeyError("x"), 400),
         (hw.ConfigError("x"), 500),
+        (hw.AccessDenied("x"), 401),
+        (hw.AccessDenied("x", authenticated=True), 403),
     ],
 )
 def test_statuses(bad: hw.HeadwaterError, status: int) -> None:
     problem = problem_of(bad)
     assert problem.status == status
     assert ("Retry-After" in problem.headers) == (status == 503)
+
+
+@pytest.mark.parametrize("authenticated", [False, True])
+def test_a_denied_access_says_whether_the_key_was_valid(authenticated: bool) -> None:
+    problem = problem_of(hw.AccessDenied("x", authenticated))
+    assert problem.document["type"] == TYPES + ("forbidden" if authenticated else "unauthorized")
+    assert ("WWW-Authenticate" in problem.headers) != authenticated
+    again = error_of(problem.document, problem.status)
+    assert isinstance(again, hw.AccessDenied) and again.authenticated == authenticated
 
 
 def test_a_lost_session_comes_with_a_fresh_one() -> None:
