@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 import numpy as np
@@ -15,12 +15,16 @@ from numpy.typing import NDArray
 from headwater.clock import FIRST_MICROS, LAST_MICROS, from_micros, to_micros
 from headwater.online.reading.entities import EntityBatch
 from headwater.online.reading.result import OnlineResult
-from headwater.types import Timestamp
-from headwater.wire.json_values import from_json, to_json
+from headwater.online.reading.view_read import ReadRequest
+from headwater.types import STATUSES, Timestamp
+from headwater.wire.json_values import column_writer, from_json, to_json
 from headwater.wire.results import ReceivedRequest, ReceivedTimes, ResultSchema, damage_documents, schema_of
 
 NEEDED = ("statuses", "event_times", "created_times", "read_at", "problems", "schema")
 """What a result is made again from."""
+Writer: TypeAlias = Callable[[Sequence[Any]], Sequence[Any]]
+_QUOTED = [msgspec.json.encode(status) for status in STATUSES]
+_NOTHING = msgspec.Raw(b"[]")
 
 
 def to_json_document(result: OnlineResult, include: Sequence[str]) -> dict[str, Any]:
@@ -30,13 +34,49 @@ def to_json_document(result: OnlineResult, include: Sequence[str]) -> dict[str, 
         result: the result.
         include: what is wanted beside values, of `EXTRAS`.
     """
-    dtypes = result.dtypes
-    document: dict[str, Any] = {
-        "columns": {name: to_json(values, dtypes[name]) for name, values in result.to_dict().items()}
-    }
+    columns: dict[str, Any] = result.to_dict()
+    for name, write in _writers_of(result.request):
+        columns[name] = write(columns[name])
+    document: dict[str, Any] = {"columns": columns}
     for name in include:
         document[name] = EXTRAS[name](result)
     return document
+
+
+_known: dict[ReadRequest, list[tuple[str, Writer]]] = {}
+_KEPT = 256
+
+
+def _writers_of(asked: ReadRequest) -> list[tuple[str, Writer]]:
+    """The columns whose values may have to be changed, and what does it; worked out once for a reader."""
+    writers = _known.get(asked)
+    if writers is None:
+        dtypes = dict(asked.keys) | {column.name: column.dtype for column in asked.columns}
+        found = ((name, column_writer(dtype)) for name, dtype in dtypes.items())
+        writers = [(name, write) for name, write in found if write is not None]
+        if len(_known) >= _KEPT:
+            _known.clear()
+        _known[asked] = writers
+    return writers
+
+
+def _statuses(result: OnlineResult) -> dict[str, msgspec.Raw]:
+    """Column → the status of each row, encoded once for all columns that have the same."""
+    columns = result.request.columns
+    texts = [_NOTHING] * len(columns)
+    for group in result.status_groups():
+        text = _status_list(group.codes.tobytes())
+        for place in group.columns:
+            texts[place] = text
+    return {column.name: text for column, text in zip(columns, texts, strict=True)}
+
+
+def _status_list(codes: bytes) -> msgspec.Raw:
+    if codes.count(codes[:1]) == len(codes):
+        # of nearly all reads
+        items = (_QUOTED[codes[0]] + b",") * len(codes) if codes else b""
+        return msgspec.Raw(b"[" + items[:-1] + b"]")
+    return msgspec.Raw(b"[" + b",".join([_QUOTED[code] for code in codes]) + b"]")
 
 
 def _times(times: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
@@ -54,7 +94,7 @@ def _created_times(result: OnlineResult) -> dict[str, Any]:
 
 
 EXTRAS: dict[str, Callable[[OnlineResult], Any]] = {
-    "statuses": lambda result: result.statuses,
+    "statuses": _statuses,
     "event_times": lambda result: _times(result.event_times),
     "created_times": _created_times,
     "freshness": lambda result: result.freshness(),

@@ -21,6 +21,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
+from functools import lru_cache
 from typing import Any
 
 from headwater.errors import brief
@@ -48,17 +49,24 @@ def to_json(values: Sequence[Any], dtype: DType) -> Sequence[Any]:
         values: Python values of a dtype, as results give them; None is NULL.
         dtype: theirs. Dates and bytes are left to the encoder (msgspec's), which has those forms.
     """
+    write = column_writer(dtype)
+    return values if write is None else write(values)
+
+
+@lru_cache(maxsize=256)
+def column_writer(dtype: DType) -> Callable[[Sequence[Any]], Sequence[Any]] | None:
+    """What `to_json` does with columns of a dtype; None where they are left as they are."""
     match dtype.name:
         case "int64":
-            return values if _small(values) else [_whole(value) for value in values]
+            return lambda values: values if _small(values) else [_whole(value) for value in values]
         case "float32" | "float64" | "embedding" | "array":
-            if _plain_numbers(values):
-                return values
             write = _writer(dtype)
-            return [None if value is None else write(value) for value in values]
+            return lambda values: (
+                values if _plain_numbers(values) else [None if value is None else write(value) for value in values]
+            )
         case "timestamp":
-            return [None if value is None else _timestamp(value) for value in values]
-    return values
+            return lambda values: [None if value is None else _timestamp(value) for value in values]
+    return None
 
 
 def _small(values: Sequence[Any]) -> bool:

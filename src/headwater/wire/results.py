@@ -15,7 +15,14 @@ from headwater.clock import EPOCH
 from headwater.freshness import Freshness, FreshnessFunction
 from headwater.online.reading.entities import EntityBatch
 from headwater.online.reading.result import OnlineResult
-from headwater.online.reading.view_read import AnsweredView, MatrixColumns, ReadColumn, ReadRequest, ViewAnswered
+from headwater.online.reading.view_read import (
+    AnsweredView,
+    MatrixColumns,
+    ReadColumn,
+    ReadRequest,
+    ViewAnswered,
+    columns_by_view,
+)
 from headwater.online.rows.values import python_values
 from headwater.types import STATUSES, DType, Status, leaf_dtype
 from headwater.wire.json_values import to_json
@@ -130,7 +137,9 @@ class ReceivedRequest:
         positions = [(column.name, starts[column.view] + column.feature) for column in columns]
         keys = {name: DType.parse(dtype) for name, dtype in schema.keys.items()}
         freshness = Freshness(FreshnessFunction(schema.freshness), schema.half_life)
-        self.asked = ReadRequest(keys, columns, MatrixColumns.of(columns), positions, freshness, schema.service)
+        by_view = columns_by_view(columns, len(schema.views))
+        matrix = MatrixColumns.of(columns)
+        self.asked = ReadRequest(keys, columns, matrix, positions, by_view, freshness, schema.service)
         self.views = [
             ViewAnswered(
                 view.name, view.label, view.version, view.keys, view.timed, (None,) * count, view.sla, (None,) * count

@@ -18,7 +18,14 @@ from headwater.freshness import Freshness
 from headwater.online.base import OnlineStore
 from headwater.online.reading.entities import EntityBatch, entity_batch, half_pair, refuse_wide
 from headwater.online.reading.result import OnlineResult
-from headwater.online.reading.view_read import MatrixColumns, ReadColumn, ReadRequest, ViewReadPlan, ViewReadResult
+from headwater.online.reading.view_read import (
+    MatrixColumns,
+    ReadColumn,
+    ReadRequest,
+    ViewReadPlan,
+    ViewReadResult,
+    columns_by_view,
+)
 from headwater.online.rows.decoded import DecodedRows, verified
 from headwater.online.rows.keys import LONGEST, NAMESPACE_SIZE, KeySpace, digested, namespace
 from headwater.online.rows.row_format import row_format
@@ -255,4 +262,5 @@ def _read_request(request: ResolvedRequest, keys: Mapping[str, DType], freshness
     starts = list(accumulate(map(len, features), initial=0))
     columns = [ReadColumn(c.name, c.view, features[c.view][c.feature.name], c.feature.dtype) for c in request.columns]
     places = [(column.name, starts[column.view] + column.feature) for column in columns]
-    return ReadRequest(keys, columns, MatrixColumns.of(columns), places, freshness, request.service)
+    by_view = columns_by_view(columns, len(request.views))
+    return ReadRequest(keys, columns, MatrixColumns.of(columns), places, by_view, freshness, request.service)

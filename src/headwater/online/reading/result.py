@@ -35,9 +35,8 @@ else:
 
 _WHOLE = 2**53
 """The greatest integer below which float64 holds all."""
-_FEW = 16
-"""Up to this many numbers Python counts faster than NumPy."""
 _NOWHERE: NDArray[np.intp] = np.empty(0, np.intp)
+_NO_CODES: NDArray[np.uint8] = np.empty(0, np.uint8)
 _CODE = {status: code for code, status in enumerate(STATUSES)}
 
 
@@ -66,6 +65,20 @@ class ViewTimes(NamedTuple):
     gone: NDArray[np.bool_]
 
 
+class StatusGroup(NamedTuple):
+    """Columns of one view that have the same statuses.
+
+    Attributes:
+        view: its place.
+        codes: a place in `STATUSES` for each row of the answer; not to be changed.
+        columns: their places.
+    """
+
+    view: int
+    codes: NDArray[np.uint8]
+    columns: Sequence[int]
+
+
 class OnlineResult:
     """Values, statuses and times of one read, in the order of the entities.
 
@@ -86,6 +99,7 @@ class OnlineResult:
         self._drop, self._max_age = drop, max_age
         # of each column where a server has worked them out
         self._received_codes = codes
+        self._groups: list[StatusGroup] | None = None
 
     def __len__(self) -> int:
         return self._batch.size
@@ -223,14 +237,12 @@ class OnlineResult:
         Returns:
             Column → a `Status` for each row; keys have none.
         """
-        texts: dict[int, list[Status]] = {}
-        out = {}
-        for column, codes in zip(self._asked.columns, self.shared_codes(), strict=True):
-            text = texts.get(id(codes))
-            if text is None:
-                text = texts[id(codes)] = [STATUSES[code] for code in codes.tolist()]
-            out[column.name] = text.copy()
-        return out
+        columns: list[list[Status]] = [[]] * len(self._asked.columns)
+        for group in self.status_groups():
+            text = [STATUSES[code] for code in group.codes.tolist()]
+            for place in group.columns:
+                columns[place] = text.copy()
+        return {column.name: text for column, text in zip(self._asked.columns, columns, strict=True)}
 
     @property
     def service(self) -> str | None:
@@ -244,18 +256,10 @@ class OnlineResult:
             View → a count for each status, in the order of `types.STATUSES`.
         """
         out = {read.view.name: [0] * len(STATUSES) for read in self._reads}
-        shared = self.shared_codes()
-        columns: dict[tuple[str, int], list[NDArray[np.uint8]]] = {}
-        for column, codes in zip(self._asked.columns, shared, strict=True):
-            columns.setdefault((self._reads[column.view].view.name, id(codes)), []).append(codes)
-        for (view, _), (codes, *others) in columns.items():
-            counts, count = out[view], 1 + len(others)
-            if len(codes) < _FEW:
-                for place in codes.tolist():
-                    counts[place] += count
-            else:
-                for place, values in enumerate(np.bincount(codes).tolist()):
-                    counts[place] += count * values
+        for group in self.status_groups():
+            counts, codes = out[self._reads[group.view].view.name], group.codes.tobytes()
+            for code in {*codes}:
+                counts[code] += len(group.columns) * codes.count(code)
         return out
 
     def newest_events(self) -> dict[str, int]:
@@ -366,17 +370,45 @@ class OnlineResult:
         Returns:
             An array for each column, with a code for each row; columns of the same statuses may share one.
         """
-        spread: dict[tuple[int, int], NDArray[np.uint8]] = {}
-        out = []
-        for column in self._asked.columns:
-            codes, inverse = self._codes(column), self._reads[column.view].inverse
-            if inverse is not None:
-                known = spread.get((column.view, id(codes)))
-                if known is None:
-                    known = spread[column.view, id(codes)] = codes[inverse]
-                codes = known
-            out.append(codes)
+        out: list[NDArray[np.uint8]] = [_NO_CODES] * len(self._asked.columns)
+        for _, codes, columns in self.status_groups():
+            for place in columns:
+                out[place] = codes
         return out
+
+    def status_groups(self) -> list[StatusGroup]:
+        """The statuses of the feature columns; of nearly all reads one group for each view.
+
+        Returns:
+            Groups; each column is in one.
+        """
+        if self._groups is None:
+            self._groups = []
+            for view, (read, columns) in enumerate(zip(self._reads, self._asked.by_view, strict=True)):
+                if self._received_codes is None and self._is_plain(read):
+                    self._groups.append(StatusGroup(view, _all_present(self._batch.size), columns))
+                else:
+                    self._groups += self._make_groups(view, columns)
+        return self._groups
+
+    def _is_plain(self, read: AnsweredView) -> bool:
+        """Whether all values of a view are PRESENT."""
+        rows, view = read.rows, read.view
+        if rows.missing or rows.has_nulls or rows.damaged or rows.not_known:
+            return False
+        sla = self._strictest(view)
+        return sla is None or not view.timed or not rows.older_places(sla).size
+
+    def _make_groups(self, view: int, columns: Sequence[int]) -> list[StatusGroup]:
+        inverse, asked = self._reads[view].inverse, self._asked.columns
+        together: dict[int, tuple[NDArray[np.uint8], list[int]]] = {}
+        for place in columns:
+            codes = self._codes(asked[place])
+            together.setdefault(id(codes), (codes, []))[1].append(place)
+        return [
+            StatusGroup(view, codes if inverse is None else codes[inverse], places)
+            for codes, places in together.values()
+        ]
 
     def damages(self) -> list[DamagedRow]:
         """The damaged rows; see `problems`.

@@ -114,6 +114,7 @@ class ReadRequest(Value, frozen=True, eq=False):
         columns: the feature columns, in the order asked for.
         matrix: the same, for a matrix of all.
         places: name of each → its place among the features of all views, laid end to end.
+        by_view: of each view the places of its columns among `columns`.
         freshness: the function freshness is measured by.
         service: name and version, where one was asked for.
     """
@@ -122,8 +123,14 @@ class ReadRequest(Value, frozen=True, eq=False):
     columns: Sequence[ReadColumn]
     matrix: MatrixColumns
     places: Sequence[tuple[str, int]]
+    by_view: Sequence[Sequence[int]]
     freshness: Freshness
     service: tuple[str, str] | None
+
+
+def columns_by_view(columns: Sequence[ReadColumn], views: int) -> list[list[int]]:
+    """Of each of some views the places of its columns."""
+    return [[i for i, column in enumerate(columns) if column.view == view] for view in range(views)]
 
 
 class AnsweredView:

@@ -1,0 +1,53 @@
+"""Results as JSON documents: what is encoded once for many columns says of each what the result does."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+import headwater as hw
+from headwater.serving.answers import json_answer
+from headwater.types import STATUSES
+from headwater.wire.json_results import to_json_document
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+USER = hw.Entity("user", join_keys={"user": hw.Int64})
+FIRST = hw.FeatureView(
+    "first",
+    entity=USER,
+    source=hw.PushSource(event_time="at"),
+    features=[hw.Feature("a", hw.Int64), hw.Feature("b", hw.Int64, freshness_sla="1h"), hw.Feature("c", hw.Float64)],
+    ttl="3h",
+)
+SECOND = hw.FeatureView(
+    "second", entity=USER, source=hw.PushSource(event_time="at"), features=[hw.Feature("d", hw.String)]
+)
+ROWS = st.dictionaries(
+    st.integers(0, 5),
+    st.tuples(st.integers(0, 4), st.none() | st.integers(-9, 9), st.none() | st.just(0.5), st.none() | st.just("x")),
+)
+
+
+@given(ROWS, st.lists(st.integers(0, 6) | st.none(), max_size=40), st.sampled_from(["flag", "drop"]))
+def test_the_statuses_of_a_document_are_the_result_s(rows: dict[int, Any], users: list[int | None], stale: str) -> None:
+    with hw.FeatureStore.in_memory([FIRST, SECOND], clock=lambda: NOON) as store:
+        for user, (hours, a, c, d) in rows.items():
+            at = NOON - timedelta(hours=hours)
+            store.write("first", [{"user": user, "at": at, "a": a, "b": 1, "c": c}])
+            store.write("second", [{"user": user, "at": at, "d": d}])
+        result = store.get_online_features(["first:*", "second:*"], {"user": users}, stale=stale)
+        document = json.loads(json_answer(to_json_document(result, ["statuses"])).body)
+        statuses = result.statuses
+        assert document == {"columns": result.to_dict(), "statuses": statuses}
+        assert list(document["statuses"]) == list(statuses) == ["a", "b", "c", "d"]
+        codes = {name: [STATUSES[code] for code in column.tolist()] for name, column in result.status_codes().items()}
+        assert codes == statuses
+        counts = {view: [0] * len(STATUSES) for view in ("first", "second")}
+        for name, column in statuses.items():
+            for status in column:
+                counts["second" if name == "d" else "first"][STATUSES.index(status)] += 1
+        assert result.status_counts() == counts
