@@ -40,7 +40,17 @@ REFERENCE = {
     "Reports": (
         "What plan, apply, write, delete, materialize, status and verify return.",
         [
-            *("Plan", "Stage", "ViewInfo", "ServiceInfo", "WriteReport", "DeleteReport", "EraseReport"),
+            *(
+                "Plan",
+                "Stage",
+                "ViewInfo",
+                "ServiceInfo",
+                "ViewSummary",
+                "ServiceSummary",
+                "WriteReport",
+                "DeleteReport",
+                "EraseReport",
+            ),
             *("MaterializeReport", "RunReport", "StoreStatus", "VersionStatus", "RefreshStatus", "VerifyReport"),
             *("Damage", "ClockRepairReport", "Worker", "WorkerReport", "Step", "Dead"),
         ],

@@ -26,8 +26,10 @@ from headwater.types import ConsistencyLevel, StalePolicy, WriteTarget
 if TYPE_CHECKING:
     from headwater.compute.reports import DeleteReport, MaterializeReport, WriteReport
     from headwater.compute.status import StoreStatus
+    from headwater.definitions.entity import Entity
     from headwater.offline.base import OfflineEngine
     from headwater.offline.join.result import HistoryResult
+    from headwater.planning.catalog import ServiceInfo, ViewInfo
     from headwater.planning.plan import Plan
     from headwater.planning.pointers import PointerChange
 
@@ -199,6 +201,88 @@ class AsyncFeatureStore(forks.OfOneProcess):
             ChangeRefused: the version is live, or read by services, which are named.
         """
         await asyncio.to_thread(self.sync.retire, name, version)
+
+    async def get_feature_view(self, name: str, version: str | None = None) -> ViewInfo:
+        """Return a registered view.
+
+        Args:
+            name: of the view.
+            version: such as `1.2.0`; None: the live version.
+
+        Returns:
+            Its definition, join keys and output schema.
+
+        Raises:
+            FeatureViewNotFound: no view of that name is registered.
+            VersionNotFound: it has no such version, or none that is live.
+            StoreError: the registry cannot be read.
+        """
+        return await asyncio.to_thread(self.sync.get_feature_view, name, version)
+
+    async def get_feature_service(self, name: str, version: str | None = None) -> ServiceInfo:
+        """Return a registered service.
+
+        Args:
+            name: of the service.
+            version: such as `1.2.0`; None: the live version.
+
+        Returns:
+            Its features with the versions that it reads, join keys and output schema.
+
+        Raises:
+            FeatureServiceNotFound: no service of that name is registered.
+            VersionNotFound: it has no such version, or none that is live.
+            StoreError: the registry cannot be read.
+        """
+        return await asyncio.to_thread(self.sync.get_feature_service, name, version)
+
+    async def get_entity(self, name: str) -> Entity:
+        """Return a registered entity.
+
+        Args:
+            name: of the entity.
+
+        Returns:
+            Its definition.
+
+        Raises:
+            EntityNotFound: no entity of that name is registered.
+            StoreError: the registry cannot be read.
+        """
+        return await asyncio.to_thread(self.sync.get_entity, name)
+
+    async def list_feature_views(self) -> list[ViewInfo]:
+        """List the views that have a live version.
+
+        Returns:
+            The live version of each.
+
+        Raises:
+            StoreError: the registry cannot be read.
+        """
+        return await asyncio.to_thread(self.sync.list_feature_views)
+
+    async def list_feature_services(self) -> list[ServiceInfo]:
+        """List the services that have a live version.
+
+        Returns:
+            The live version of each.
+
+        Raises:
+            StoreError: the registry cannot be read.
+        """
+        return await asyncio.to_thread(self.sync.list_feature_services)
+
+    async def list_entities(self) -> list[Entity]:
+        """List the registered entities.
+
+        Returns:
+            Their definitions.
+
+        Raises:
+            StoreError: the registry cannot be read.
+        """
+        return await asyncio.to_thread(self.sync.list_entities)
 
     async def refresh_registry(self) -> None:
         """See at once what other processes applied; otherwise it is seen within five seconds.

@@ -279,6 +279,7 @@ class FeatureStore(forks.OfOneProcess):
         Raises:
             FeatureViewNotFound: no view of that name is registered.
             VersionNotFound: it has no such version, or none that is live.
+            StoreError: the registry cannot be read.
         """
         return catalog.view_info(self.registry.snapshot().view(name), version)
 
@@ -295,6 +296,7 @@ class FeatureStore(forks.OfOneProcess):
         Raises:
             FeatureServiceNotFound: no service of that name is registered.
             VersionNotFound: it has no such version, or none that is live.
+            StoreError: the registry cannot be read.
         """
         return catalog.service_info(self.registry.snapshot(), name, version)
 
@@ -309,6 +311,7 @@ class FeatureStore(forks.OfOneProcess):
 
         Raises:
             EntityNotFound: no entity of that name is registered.
+            StoreError: the registry cannot be read.
         """
         return self.registry.snapshot().entity(name)
 

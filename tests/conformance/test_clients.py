@@ -20,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import headwater as hw
+from headwater.planning.summaries import ServiceSummary, ViewSummary
 from headwater.serving.app import App
 from headwater.serving.settings import ServerSettings
 from tests.servers.threaded_server import ThreadedServer
@@ -85,6 +86,30 @@ DELAYS = hw.FeatureView(
 CONSTANTS = hw.FeatureView(
     "constants", entity=(), source=hw.PushSource(event_time="at"), features=[hw.Feature("rate", hw.Float64)]
 )
+DEFAULTS = hw.FeatureView(
+    "defaults",
+    entity=[USER, ROUTE],
+    source=hw.PushSource(event_time="at"),
+    features=[
+        hw.Feature("i32", hw.Int32, default=-1, owner="me", tags={"pii": "no"}),
+        hw.Feature("i64", hw.Int64, default=2**60 + 1, kind="categorical", column="other"),
+        hw.Feature("f32", hw.Float32, default=math.nan, freshness_sla="90s"),
+        hw.Feature("f64", hw.Float64, default=-math.inf, description="é"),
+        hw.Feature("flag", hw.Bool, default=False),
+        hw.Feature("text", hw.String, default=""),
+        hw.Feature("raw", hw.Bytes, default=b"\x00\xff"),
+        hw.Feature("seen", hw.Timestamp, default=datetime(2026, 1, 1, 11, 30, 0, 5, tzinfo=UTC)),
+        hw.Feature("day", hw.Date, default=date(2026, 1, 1)),
+        hw.Feature("times", hw.Array(hw.Timestamp), default=[AT, None]),
+        hw.Feature("vector", hw.Embedding(2), default=[0.5, math.inf]),
+    ],
+    join_key_map={"user": "who"},
+    ttl="36h",
+    freshness_sla=timedelta(microseconds=90_000_001),
+    owner="team",
+    description="with a default\nof each",
+    tags={"a": "b", "é": ""},
+)
 KEYED = [
     hw.FeatureView(
         f"by_{name}",
@@ -96,7 +121,10 @@ KEYED = [
 ]
 GOOD = {"user": 1, "at": AT, "n": 1, "x_col": 0.5, "s": "a"}
 MOVING = ("position", "through", "pending_until", "found")
-MODEL = hw.FeatureService("model", [SOME["n"], DELAYS["late"]])
+MODEL = hw.FeatureService(
+    "model", [SOME["n"], DELAYS["late"]], owner="team", description="scores", tags={"stage": "test"}
+)
+WHOLE = hw.FeatureService("whole", [SOME, DELAYS["late"].rename({"late": "delay"})], full_names=True)
 
 
 @dataclass
@@ -149,7 +177,9 @@ class Doors:
 
 @pytest.fixture(scope="module")
 def doors() -> Iterator[Doors]:
-    store = hw.FeatureStore.in_memory([ALL, SOME, DELAYS, CONSTANTS, *KEYED, MODEL], clock=lambda: NOON)
+    store = hw.FeatureStore.in_memory(
+        [ALL, SOME, DELAYS, CONSTANTS, DEFAULTS, *KEYED, MODEL, WHOLE], clock=lambda: NOON
+    )
     asynchronous = hw.AsyncFeatureStore.of(store)
     app = App(asynchronous, ServerSettings(deadline=30))
     with store, ThreadedServer(app) as server, asyncio.Runner() as runner:
@@ -391,6 +421,15 @@ BAD_READS: list[tuple[str, type[hw.HeadwaterError], Callable[[Door], Any]]] = [
     ("errors", hw.UsageError, lambda d: d.write("some", [], errors="ignore")),
     ("created", hw.UsageError, lambda d: d.write("some", [], created="now")),
     ("durability", hw.ConsistencyNotSupported, lambda d: d.write("some", [], durability=2)),
+    ("get view", hw.FeatureViewNotFound, lambda d: d.get_feature_view("smoe")),
+    ("get view of a feature", hw.FeatureViewNotFound, lambda d: d.get_feature_view("some:n")),
+    ("get odd view", hw.FeatureViewNotFound, lambda d: d.get_feature_view("a/b?c=d#é %2F")),
+    ("get version", hw.VersionNotFound, lambda d: d.get_feature_view("some", "9.9.9")),
+    ("get empty version", hw.VersionNotFound, lambda d: d.get_feature_view("some", "")),
+    ("get service", hw.FeatureServiceNotFound, lambda d: d.get_feature_service("modle")),
+    ("get version of service", hw.VersionNotFound, lambda d: d.get_feature_service("model", "1.0")),
+    ("get entity", hw.EntityNotFound, lambda d: d.get_entity("usr")),
+    ("get view as entity", hw.EntityNotFound, lambda d: d.get_entity("some")),
     ("delete view", hw.FeatureViewNotFound, lambda d: d.delete("smoe", [1])),
     ("delete key", hw.EntityKeyError, lambda d: d.delete("some", [{"usr": 1}])),
     ("delete null", hw.EntityKeyError, lambda d: d.delete("some", [1, None])),
@@ -401,6 +440,56 @@ BAD_READS: list[tuple[str, type[hw.HeadwaterError], Callable[[Door], Any]]] = [
 @pytest.mark.parametrize(("kind", "call"), [pytest.param(k, c, id=name) for name, k, c in BAD_READS])
 def test_errors_are_the_same(doors: Doors, kind: type[hw.HeadwaterError], call: Callable[[Door], Any]) -> None:
     assert doors.refuse(call, kind)
+
+
+def summary(info: Any) -> dict[str, Any]:
+    """What the store and its clients say of a version of a view or service."""
+    names = ["name", "version", "live", "versions", "join_keys", "owner", "description", "tags", "features", "columns"]
+    if isinstance(info, ViewSummary):
+        names += ["entities", "source_kind", "ttl", "freshness_sla"]
+    said = {name: getattr(info, name) for name in names}
+    said["tags"] = dict(said["tags"])
+    return said | {"schema": str(info.output_schema), "request": dict(info.request_fields), "html": info._repr_html_()}
+
+
+def test_what_is_registered_is_listed_the_same(doors: Doors) -> None:
+    doors.same(lambda door: door.list_feature_views(), lambda infos: repr([summary(info) for info in infos]))
+    doors.same(lambda door: door.list_feature_services(), lambda infos: repr([summary(info) for info in infos]))
+    doors.same(lambda door: door.list_entities())
+    assert {info.name for info in doors.all[-1].list_feature_views()} >= {"all", "some", "defaults", "constants"}
+    for door in doors.all:
+        assert door.list_entities() == doors.store.list_entities()
+        assert all(isinstance(info, ViewSummary) for info in door.list_feature_views())
+        assert all(isinstance(info, ServiceSummary) for info in door.list_feature_services())
+
+
+def test_one_of_what_is_registered_is_the_same(doors: Doors) -> None:
+    for version in (None, "1.0.0"):
+        for name in ("all", "some", "defaults", "constants", "by_text"):
+            doors.same(lambda door: door.get_feature_view(name, version), lambda i: repr(summary(i)))  # noqa: B023
+        for name in ("model", "whole"):
+            doors.same(lambda door: door.get_feature_service(name, version), lambda i: repr(summary(i)))  # noqa: B023
+    for name in ("user", "route"):
+        doors.same(lambda door: door.get_entity(name))  # noqa: B023
+    assert doors.all[-1].get_feature_view("some").features == SOME.feature_list
+
+
+def test_versions_of_what_is_registered(doors: Doors) -> None:
+    changed = hw.FeatureView(
+        "delays",
+        entity=ROUTE,
+        source=hw.PushSource(event_time="at"),
+        features=[*DELAYS.features, hw.Feature("early", hw.Int32)],
+        version="1.1.0",
+    )
+    store = doors.store.door
+    store.apply([ALL, SOME, changed, CONSTANTS, DEFAULTS, *KEYED, MODEL, WHOLE])
+    try:
+        for version in (None, "1.0.0", "1.1.0"):
+            doors.same(lambda door: door.get_feature_view("delays", version), lambda i: repr(summary(i)))  # noqa: B023
+        assert doors.all[-1].get_feature_view("delays").versions == ("1.0.0", "1.1.0")
+    finally:
+        store.promote("delays", "1.0.0")
 
 
 def test_the_status_is_the_same(doors: Doors) -> None:

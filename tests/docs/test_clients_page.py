@@ -37,7 +37,7 @@ def test_the_page_does_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             if snippet.shown is not None:
                 assert printed == snippet.shown, f"line {snippet.line}"
                 shown += 1
-        assert shown == 3
+        assert shown == 4
         printed = ""
         for kind, code in BLOCK.findall(text):
             if kind == "bash" and "curl" in code:
@@ -46,4 +46,4 @@ def test_the_page_does_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             elif kind == "json":
                 assert json.loads(printed) == json.loads(code)
                 shown += 1
-        assert shown == 5
+        assert shown == 6

@@ -10,6 +10,7 @@ import pytest
 import headwater as hw
 
 STORES = (hw.FeatureStore, hw.AsyncFeatureStore)
+CLIENTS = (hw.Client, hw.AsyncClient)
 
 
 def methods(store: type) -> Iterator[tuple[str, Callable[..., Any]]]:
@@ -21,7 +22,7 @@ def methods(store: type) -> Iterator[tuple[str, Callable[..., Any]]]:
 
 EVERY = [
     pytest.param(store, name, function, id=f"{store.__name__}.{name}")
-    for store in STORES
+    for store in (*STORES, *CLIENTS)
     for name, function in methods(store)
 ]
 
@@ -38,7 +39,8 @@ def test_every_argument_is_named_typed_and_described(store: type, name: str, fun
         assert re.search(rf"^    (\w+, )*{each.name}(, \w+)*: ", text, re.MULTILINE), each.name
     if signature.return_annotation not in ("None", "Self"):
         assert "\nReturns:\n" in text
-    assert "\nRaises:\n" in text or name in ("close", "of", "worker", "flush_refresh_requests")
+    nothing = name in ("close", "of", "worker", "flush_refresh_requests") or (store in CLIENTS and name == "session")
+    assert "\nRaises:\n" in text or nothing
 
 
 @pytest.mark.parametrize("name", [name for name, _ in methods(hw.AsyncFeatureStore) if hasattr(hw.FeatureStore, name)])
@@ -47,6 +49,15 @@ def test_both_stores_take_the_same_arguments(name: str) -> None:
     assert [(p.name, p.default, p.kind, p.annotation) for p in one.values()] == [
         (p.name, p.default, p.kind, p.annotation) for p in other.values()
     ]
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_client_has_methods_of_a_store_alone_with_their_arguments(client: type) -> None:
+    for name, function in methods(client):
+        one, other = (inspect.signature(each).parameters for each in (function, getattr(hw.FeatureStore, name)))
+        assert [(p.name, p.default, p.kind, p.annotation) for p in one.values()] == [
+            (p.name, p.default, p.kind, p.annotation) for p in other.values()
+        ], name
 
 
 def test_both_stores_are_made_in_the_same_way() -> None:

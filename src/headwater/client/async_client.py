@@ -27,6 +27,8 @@ with needs_package("aiohttp", "client"):
 
 if TYPE_CHECKING:
     from headwater.compute.status import StoreStatus
+    from headwater.definitions.entity import Entity
+    from headwater.planning.summaries import ServiceSummary, ViewSummary
 
 T = TypeVar("T")
 
@@ -236,6 +238,94 @@ class AsyncClient(forks.OfOneProcess):
             The session; `.token` carries it to other processes.
         """
         return Session()
+
+    async def get_feature_view(self, name: str, version: str | None = None) -> ViewSummary:
+        """Return a registered view.
+
+        Args:
+            name: of the view.
+            version: such as `1.2.0`; None: the live version.
+
+        Returns:
+            Its features, join keys, output schema and more; not its source, which a server does not send.
+
+        Raises:
+            FeatureViewNotFound: no view of that name is registered.
+            VersionNotFound: it has no such version, or none that is live.
+            AccessDenied: the API key is missing or not valid, or does not allow the call.
+            StoreError: the server or the registry cannot be reached.
+        """
+        return await self._run(self._flows.feature_view(name, version))
+
+    async def get_feature_service(self, name: str, version: str | None = None) -> ServiceSummary:
+        """Return a registered service.
+
+        Args:
+            name: of the service.
+            version: such as `1.2.0`; None: the live version.
+
+        Returns:
+            Its features with the versions that it reads, join keys and output schema.
+
+        Raises:
+            FeatureServiceNotFound: no service of that name is registered.
+            VersionNotFound: it has no such version, or none that is live.
+            AccessDenied: the API key is missing or not valid, or does not allow the call.
+            StoreError: the server or the registry cannot be reached.
+        """
+        return await self._run(self._flows.feature_service(name, version))
+
+    async def get_entity(self, name: str) -> Entity:
+        """Return a registered entity.
+
+        Args:
+            name: of the entity.
+
+        Returns:
+            Its definition.
+
+        Raises:
+            EntityNotFound: no entity of that name is registered.
+            AccessDenied: the API key is missing or not valid, or does not allow the call.
+            StoreError: the server or the registry cannot be reached.
+        """
+        return await self._run(self._flows.entity(name))
+
+    async def list_feature_views(self) -> list[ViewSummary]:
+        """List the views that have a live version, of those that the API key may read.
+
+        Returns:
+            The live version of each.
+
+        Raises:
+            AccessDenied: the API key is missing or not valid, or does not allow the call.
+            StoreError: the server cannot be reached, or its registry cannot be read.
+        """
+        return await self._run(self._flows.feature_views())
+
+    async def list_feature_services(self) -> list[ServiceSummary]:
+        """List the services that have a live version, of those that the API key may read.
+
+        Returns:
+            The live version of each.
+
+        Raises:
+            AccessDenied: the API key is missing or not valid, or does not allow the call.
+            StoreError: the server cannot be reached, or its registry cannot be read.
+        """
+        return await self._run(self._flows.feature_services())
+
+    async def list_entities(self) -> list[Entity]:
+        """List the registered entities: those of the views that the API key may read.
+
+        Returns:
+            Their definitions.
+
+        Raises:
+            AccessDenied: the API key is missing or not valid, or does not allow the call.
+            StoreError: the server cannot be reached, or its registry cannot be read.
+        """
+        return await self._run(self._flows.entities())
 
     async def status(self, now: datetime | str | None = None) -> StoreStatus:
         """Report the state of every version and of the stores.

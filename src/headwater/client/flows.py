@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -29,9 +29,10 @@ from headwater.client.reading import (
     result_of,
 )
 from headwater.client.sessions import advance
-from headwater.client.writing import delete_call, keys_call, keys_in, raw_delete_call, report_in, write_call
+from headwater.client.writing import delete_call, keys_in, named_path, raw_delete_call, report_in, write_call
 from headwater.clock import duration_argument, from_micros, to_micros
 from headwater.compute.reports import DeleteReport, WriteReport
+from headwater.deferred import deferred
 from headwater.errors import AccessDenied, ChangeRefused, ConfigError, EntityKeyError, Unavailable, UsageError
 from headwater.online.reading.entities import entity_batch
 from headwater.online.reading.result import OnlineResult
@@ -40,7 +41,15 @@ from headwater.types import ConsistencyLevel, DType, WriteTarget
 from headwater.wire.results import ReceivedRequest
 
 if TYPE_CHECKING:
+    from headwater.compute import status as compute_status
     from headwater.compute.status import StoreStatus
+    from headwater.definitions.entity import Entity
+    from headwater.planning.summaries import ServiceSummary, ViewSummary
+    from headwater.wire import catalog
+else:
+    # few clients ask for these
+    compute_status = deferred("headwater.compute.status")
+    catalog = deferred("headwater.wire.catalog")
 
 T = TypeVar("T")
 Flow: TypeAlias = Generator[Call | Pause, Reply, T]
@@ -248,19 +257,53 @@ class Flows(forks.OfOneProcess):
         """The join keys of a view's live version; asked for once."""
         keys = self._keys.get(view)
         if keys is None:
-            keys = keys_in((yield from self.send(keys_call(view))))
+            keys = keys_in((yield from self.send(Call("GET", named_path("views", view)))))
             if len(self._keys) >= KEPT:
                 self._keys.clear()
             self._keys[view] = keys
         return keys
 
+    def feature_views(self) -> Flow[list[ViewSummary]]:
+        """The live views; see `FeatureStore.list_feature_views`."""
+        return (yield from self._listed("views", catalog.view_in))
+
+    def feature_services(self) -> Flow[list[ServiceSummary]]:
+        """The live services; see `FeatureStore.list_feature_services`."""
+        return (yield from self._listed("services", catalog.service_in))
+
+    def entities(self) -> Flow[list[Entity]]:
+        """The entities; see `FeatureStore.list_entities`."""
+        return (yield from self._listed("entities", catalog.entity_in))
+
+    def feature_view(self, name: str, version: str | None) -> Flow[ViewSummary]:
+        """A version of a view; see `FeatureStore.get_feature_view`."""
+        return (yield from self._shown("views", name, version, catalog.view_in))
+
+    def feature_service(self, name: str, version: str | None) -> Flow[ServiceSummary]:
+        """A version of a service; see `FeatureStore.get_feature_service`."""
+        return (yield from self._shown("services", name, version, catalog.service_in))
+
+    def entity(self, name: str) -> Flow[Entity]:
+        """An entity; see `FeatureStore.get_entity`."""
+        return (yield from self._shown("entities", name, None, catalog.entity_in))
+
+    def _listed(self, kind: str, read: Callable[[Any], T]) -> Flow[list[T]]:
+        """All of a kind that the API key may read."""
+        reply = yield from self.send(Call("GET", f"/v1/{kind}"))
+        with reading(reply):
+            return [read(document) for document in msgspec.json.decode(reply.body)[kind]]
+
+    def _shown(self, kind: str, name: str, version: str | None, read: Callable[[Any], T]) -> Flow[T]:
+        """One of a kind."""
+        query = {} if version is None else {"version": version}
+        reply = yield from self.send(Call("GET", named_path(kind, name, query)))
+        with reading(reply):
+            return read(msgspec.json.decode(reply.body))
+
     def status(self, now: datetime | str | None) -> Flow[StoreStatus]:
         """The state of the store; see `FeatureStore.status`."""
-        # not before it is asked for: few clients ask
-        from headwater.compute.status import StoreStatus
-
         query = "" if now is None else "?" + urlencode({"now": from_micros(to_micros(now)).isoformat()})
         reply = yield from self.send(Call("GET", f"/v1/status{query}"))
         with reading(reply):
-            found: StoreStatus = msgspec.json.decode(reply.body, type=StoreStatus)
+            found: StoreStatus = msgspec.json.decode(reply.body, type=compute_status.StoreStatus)
             return found

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 from typing import Any, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import msgspec
 import numpy as np
@@ -181,13 +181,9 @@ def _plain(value: Any) -> Any:
     raise _NoForm(value)
 
 
-def keys_call(view: str) -> Call:
-    """The request for the join keys of a view."""
-    return Call("GET", f"/v1/views/{_quoted(view)}")
-
-
-def _quoted(name: Any) -> str:
-    return quote(name if isinstance(name, str) else str(name), safe="")
+def named_path(kind: str, name: Any, query: Mapping[str, str] | None = None) -> str:
+    """The path of one of a kind of what is registered: `views`, `services` or `entities`."""
+    return f"/v1/{kind}/{quote(str(name), safe='')}{'?' + urlencode(query) if query else ''}"
 
 
 def keys_in(reply: Reply) -> dict[str, DType]:

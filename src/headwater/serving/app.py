@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs
 
 import msgspec
 
@@ -255,7 +255,7 @@ class App:
     def _by_prefix(self, path: str) -> tuple[dict[str, Route], str]:
         for prefix, route in self._prefixes.items():
             if path.startswith(prefix) and len(path) > len(prefix):
-                return {"GET": route}, unquote(path[len(prefix) :])
+                return {"GET": route}, path[len(prefix) :]
         raise other(404, "RouteNotFound", f"there is no {path} here; /openapi.json lists what there is")
 
     async def _session(self, headers: Mapping[bytes, bytes]) -> Session | None:
@@ -386,7 +386,7 @@ def _parameters(query: bytes, *known: str) -> dict[str, str]:
     Raises:
         UsageError: one that the route does not take.
     """
-    given = parse_qs(query.decode("latin-1"))
+    given = parse_qs(query.decode("latin-1"), keep_blank_values=True)
     unknown = next((name for name in given if name not in known), None)
     if unknown is not None:
         raise UsageError(f"{unknown!r} is not a parameter here; {', '.join(f'{name}=' for name in known)} is")
