@@ -22,8 +22,8 @@ test: lint servers ## check style, types and layers, then run all tests
 	env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest -n 3 --dist worksteal --timeout 300 --durations 40
 	$(if $(wildcard src/headwater/cli/__init__.py),$(BIN)/python scripts/cli_reference.py --check)
 
-test-deep: lint servers ## the same with 25 times the rounds (hours)
-	env -u PYTHONDONTWRITEBYTECODE HEADWATER_TEST_SCALE=25 HEADWATER_KILLS=50 HEADWATER_FORK_SECONDS=20 $(BIN)/pytest -n 2 --dist worksteal --timeout 3000
+test-deep: lint servers ## the same with 50 times the rounds (hours)
+	env -u PYTHONDONTWRITEBYTECODE HEADWATER_TEST_SCALE=50 HEADWATER_KILLS=50 HEADWATER_FORK_SECONDS=20 $(BIN)/pytest -n 2 --dist worksteal --timeout 3000
 
 test-lowest: .venv-lowest/.stamp ## run the unit tests on the lowest versions that pyproject.toml allows
 	.venv-lowest/bin/pytest -n 2 --timeout 300 tests/unit

@@ -23,6 +23,7 @@ import headwater as hw
 from headwater.planning.summaries import ServiceSummary, ViewSummary
 from headwater.serving.app import App
 from headwater.serving.settings import ServerSettings
+from headwater.testing import SCALE
 from tests.servers.threaded_server import ThreadedServer
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -226,7 +227,7 @@ def everything(result: Any) -> dict[str, Any]:
     return {name: repr(form) for name, form in forms.items()}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15 * SCALE, deadline=None)
 @given(data=st.data())
 def test_every_value_of_every_dtype_goes_and_comes_alike(doors: Doors, data: st.DataObject) -> None:
     rows = data.draw(
@@ -251,7 +252,7 @@ def test_every_value_of_every_dtype_goes_and_comes_alike(doors: Doors, data: st.
         ), name
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12 * SCALE, deadline=None)
 @given(data=st.data())
 def test_keys_of_every_dtype_in_every_form(doors: Doors, data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(list(KEYS)))

@@ -422,7 +422,7 @@ def _servers(redis_server, dynamodb_server):
 
 
 # the emulator of DynamoDB is slow
-for machine, examples in ((Equality, 3), (EmbeddedEquality, 2), (RedisEquality, 3), (DynamoDBEquality, 1)):
+for machine, examples in ((Equality, 2), (EmbeddedEquality, 1), (RedisEquality, 2), (DynamoDBEquality, 1)):
     machine.TestCase.settings = settings(
         max_examples=examples * SCALE, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
     )

@@ -1,6 +1,6 @@
 """Runs killed with SIGKILL at random moments end in the state of an undisturbed run, and readers never see a step back.
 
-`HEADWATER_KILLS` sets how many (default 5).
+`HEADWATER_KILLS` sets how many (default 3).
 """
 
 import multiprocessing
@@ -28,7 +28,7 @@ from headwater.online.stores.redis.store import RedisOnlineStore
 from headwater.planning.resolve import whole_view
 from tests.unit.compute.conftest import T0, Bench
 
-KILLS = int(os.environ.get("HEADWATER_KILLS", "5"))
+KILLS = int(os.environ.get("HEADWATER_KILLS", "3"))
 KEYS, ROWS, FEATURES = 2_000, 30_000, 6
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["tests.unit.compute.conftest", "headwater.offline.join.result", "pyarrow.parquet"])

@@ -63,7 +63,7 @@ def test_answers_are_as_documented(documented: Any, server: HeadwaterServer, wro
         requests = operation.as_strategy(generation_mode=mode)
 
         @settings(
-            max_examples=(15 if operation.method == "post" else 4) * SCALE, suppress_health_check=list(HealthCheck)
+            max_examples=(8 if operation.method == "post" else 3) * SCALE, suppress_health_check=list(HealthCheck)
         )
         @given(requests)
         def answers(case: schemathesis.Case) -> None:

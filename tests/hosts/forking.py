@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 import headwater as hw
 
-SECONDS = float(os.environ.get("HEADWATER_FORK_SECONDS", "2"))
+SECONDS = float(os.environ.get("HEADWATER_FORK_SECONDS", "1"))
 """How long servers and pools are under load."""
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 KEYS = 50

@@ -1,6 +1,6 @@
 """Preforking servers, process pools and loaders' workers over one store object, under load.
 
-`HEADWATER_FORK_SECONDS` sets how long (default 2).
+`HEADWATER_FORK_SECONDS` sets how long (default 1).
 """
 
 from __future__ import annotations

@@ -28,6 +28,7 @@ from headwater.online.meta import (
 )
 from headwater.online.session import Session
 from headwater.planning.watermark import Watermark
+from headwater.testing import SCALE
 
 MOST = 2_000
 """Characters of a message that names what was wrong."""
@@ -309,7 +310,7 @@ def registered() -> list[Any]:
 
 
 @pytest.mark.parametrize(("table", "column"), REGISTERED)
-@settings(quiet, max_examples=15)
+@settings(quiet, max_examples=8 * SCALE)
 @given(data=st.data())
 def test_any_row_of_the_registry_ends_in_an_error_of_headwater(
     table: str, column: str, data: st.DataObject, tmp_path: Path

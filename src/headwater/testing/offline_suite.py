@@ -43,7 +43,7 @@ from headwater.testing.strategies import entity_cases, history_cases, log_instan
 from headwater.types import Float64, Int32, Int64, String
 
 EXAMPLES = settings(
-    max_examples=20 * SCALE,
+    max_examples=10 * SCALE,
     deadline=None,
     suppress_health_check=[
         HealthCheck.function_scoped_fixture,
@@ -53,7 +53,7 @@ EXAMPLES = settings(
     ],
 )
 
-FEW = settings(EXAMPLES, max_examples=10 * SCALE)
+FEW = settings(EXAMPLES, max_examples=5 * SCALE)
 
 
 class PointInTimeSuite:

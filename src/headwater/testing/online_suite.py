@@ -43,7 +43,7 @@ from headwater.testing.signatures import differing_signatures
 from headwater.types import Bytes, ConsistencyLevel, Int64, String
 
 EXAMPLES = settings(
-    max_examples=20 * SCALE,
+    max_examples=10 * SCALE,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.differing_executors],
 )

@@ -30,7 +30,7 @@ from headwater.testing.strategies import values
 from headwater.types import DType, Float64, Int64, StalePolicy, Status, String
 
 EXAMPLES = settings(
-    max_examples=20 * SCALE,
+    max_examples=10 * SCALE,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.differing_executors],
 )

@@ -43,7 +43,7 @@ from headwater.testing import SCALE
 from headwater.types import Embedding, Float64, Int64, String, Timestamp
 
 EXAMPLES = settings(
-    max_examples=6 * SCALE,
+    max_examples=4 * SCALE,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.differing_executors],
 )

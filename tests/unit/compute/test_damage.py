@@ -17,6 +17,7 @@ from headwater.compute.refreshing.worker import Worker, dead_letters
 from headwater.errors import HeadwaterError
 from headwater.online.hints import Hint
 from headwater.online.rows.keys import namespace
+from headwater.testing import SCALE
 
 T0 = datetime(2026, 6, 1, tzinfo=UTC)
 USER = hw.Entity("user", join_keys={"user": hw.String})
@@ -166,7 +167,7 @@ def tried(call: Callable[[], Any], problems: list[str]) -> Any:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(6 * SCALE))
 def test_every_reader_goes_on_or_says_what_to_type(project: Project, seed: int) -> None:
     choice = random.Random(seed)
     damage = DAMAGES[seed % len(DAMAGES)]

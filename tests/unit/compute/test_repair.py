@@ -128,7 +128,7 @@ def test_a_repair_that_was_interrupted_is_made_again(bench: Bench, monkeypatch: 
 
 
 @pytest.mark.filterwarnings("ignore:offline log in:UserWarning")
-@settings(max_examples=4 * SCALE, deadline=None)
+@settings(max_examples=2 * SCALE, deadline=None)
 @given(
     steps=st.lists(
         st.tuples(

@@ -183,4 +183,4 @@ class ServiceLives(RuleBasedStateMachine):
 
 
 TestServiceLives = ServiceLives.TestCase
-TestServiceLives.settings = settings(max_examples=3 * SCALE, stateful_step_count=25, deadline=None)
+TestServiceLives.settings = settings(max_examples=2 * SCALE, stateful_step_count=25, deadline=None)

@@ -293,7 +293,7 @@ class Restores:
         self._settle(self.copier.do("read", self.folder))
 
 
-@settings(max_examples=10 * SCALE, deadline=None)
+@settings(max_examples=6 * SCALE, deadline=None)
 @given(steps=st.lists(STEPS, min_size=3, max_size=14))
 def test_what_is_acknowledged_is_in_the_file_that_is_at_the_path(
     steps: list[tuple[Any, ...]], tmp_path_factory: pytest.TempPathFactory, copier: Other

@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import replace
-from itertools import product
+from itertools import islice, product
 
 import duckdb
 import pytest
@@ -11,6 +11,7 @@ import sqlglot
 import headwater as hw
 from headwater.definitions.fingerprint import ColumnFingerprints, fingerprint
 from headwater.definitions.query_parts import canonical_sql, part_of
+from headwater.testing import SCALE
 
 KEYS = ("k", "t")
 
@@ -149,9 +150,11 @@ def answer_of(connection, query):
 def test_queries_of_one_part_give_one_answer():
     """Where a change leaves the part that makes `a` as it is, the rows (as a set) have the same `a`."""
     known = {}
+    every = product(KEY_ITEMS, ("", "DISTINCT "), ITEMS, OTHERS, TAILS)
     with duckdb.connect() as connection:
         connection.execute(TABLE)
-        for keys, distinct, item, other, tail in product(KEY_ITEMS, ("", "DISTINCT "), ITEMS, OTHERS, TAILS):
+        # in a third of them too every two parts meet
+        for keys, distinct, item, other, tail in islice(every, 0, None, 3 if SCALE == 1 else 1):
             if tail and (distinct or (keys != KEY_ITEMS[0] and "HAVING" not in tail)):
                 continue
             items = f"{item}, {other}" if other.startswith("a") else f"{other}, {item}"  # aliases are used after them

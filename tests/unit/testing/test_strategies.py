@@ -12,7 +12,7 @@ from headwater.testing.strategies import entity_cases, history_cases
 from headwater.types import Status
 
 SEEDED = settings(
-    max_examples=100, derandomize=True, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+    max_examples=60, derandomize=True, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
 )
 
 
@@ -20,7 +20,7 @@ def test_history_cases_reach_every_status_and_tie():
     seen = Counter()
 
     # a row of the log that beats one of the source is rare
-    @settings(SEEDED, max_examples=200)
+    @settings(SEEDED, max_examples=120)
     @given(history_cases())
     def look(case):
         assert len(case.expected()) == case.spine.num_rows == len(case.instants)

@@ -59,7 +59,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 
 
 @given(lists=LISTS)
-@settings(max_examples=40 * SCALE, deadline=None)
+@settings(max_examples=15 * SCALE, deadline=None)
 def test_a_reader_of_a_service_never_changes_its_values(
     filled: Bench, lists: list[list[tuple[str, str | None, str]]]
 ) -> None:

@@ -264,7 +264,7 @@ def test_refresh_on_an_event_loop(slow: Bench) -> None:
     asyncio.run(read())
 
 
-@settings(max_examples=6 * SCALE, deadline=None)
+@settings(max_examples=3 * SCALE, deadline=None)
 @given(
     events=st.lists(st.tuples(st.sampled_from("ABC"), st.integers(0, 9), st.integers(0, 99)), max_size=12),
     before=st.integers(0, 5),

@@ -83,7 +83,7 @@ step = st.one_of(
 )
 
 
-@settings(max_examples=4 * SCALE, deadline=None)
+@settings(max_examples=3 * SCALE, deadline=None)
 @given(first=st.integers(0, len(NAMES) - 1), steps=st.lists(step, min_size=3, max_size=7))
 def test_every_version_that_is_updated_has_what_was_written_and_not_deleted(
     tmp_path_factory: pytest.TempPathFactory, first: int, steps: list[tuple[str, int]]

@@ -32,7 +32,7 @@ def windowed(request):
     engine.close()
 
 
-@settings(FEW, max_examples=7 * SCALE)
+@settings(FEW, max_examples=4 * SCALE)
 @given(case=history_cases())
 def test_windows_equal_the_oracle(windowed, case):
     check_history(windowed, case)

@@ -318,7 +318,7 @@ def rows_of(text: str, form: CSVFormat) -> list[tuple[str | None, ...]] | None:
     return [tuple(map(value, r[:width])) for r in found[form.header :]]
 
 
-@settings(deadline=None)
+@settings(max_examples=40 * SCALE, deadline=None)
 @given(case=csv_texts())
 @example(case=(CSVFormat(), "\nx,y\n1,2\n"))
 @example(case=(CSVFormat(), "x\n1\n\n2\n"))

@@ -62,7 +62,7 @@ def shown(rows: Any) -> list[tuple[Any, ...]]:
     return [tuple(row[name] for name in ("k", "x", "shop")) for row in rows]
 
 
-@settings(max_examples=6 * SCALE, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=3 * SCALE, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     rows=rows_of,
     folders=st.sampled_from([("k",), ("day",), ("shop",), ("k", "day"), ("day", "k"), ("shop", "day")]),

@@ -130,7 +130,7 @@ def untouched(folder: Path, seed: int) -> None:
 CHANGES = (replaced, overwritten, added, removed, damaged, cut, untouched)
 
 
-@settings(max_examples=15 * SCALE, deadline=None)
+@settings(max_examples=8 * SCALE, deadline=None)
 @given(
     changes=st.lists(st.tuples(st.sampled_from(CHANGES), st.integers(1, 10_000)), max_size=5),
     ttl=st.sampled_from([None, "5s"]),

@@ -86,7 +86,7 @@ def equal(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-@settings(max_examples=40 * SCALE, deadline=None)
+@settings(max_examples=20 * SCALE, deadline=None)
 @given(st.lists(NUMBERS | TIMES, min_size=20, max_size=20), st.sampled_from(FORMS), st.sampled_from(DTYPES))
 def test_texts_become_the_same_values(texts: list[str], form: CSVFormat, dtype: Any) -> None:
     sql = cast_time("x", form) if dtype == "time" else cast_text("x", dtype, form)

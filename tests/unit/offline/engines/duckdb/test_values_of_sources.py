@@ -35,7 +35,7 @@ from tests.given_values import (
     same,
 )
 
-EVERY = settings(max_examples=150 * SCALE, deadline=None, suppress_health_check=list(HealthCheck))
+EVERY = settings(max_examples=60 * SCALE, deadline=None, suppress_health_check=list(HealthCheck))
 KEYS = [hw.Int32, hw.Int64, hw.String, hw.Bytes, hw.Bool, hw.Timestamp, hw.Date]
 
 
