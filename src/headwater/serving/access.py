@@ -6,13 +6,14 @@ import asyncio
 import ipaddress
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from headwater.clock import Clock
 from headwater.errors import AccessDenied, HeadwaterError
 from headwater.planning.references import parse_reference
 from headwater.planning.snapshot import RegistrySnapshot
 from headwater.registry.api_keys import ADMIN, APIKey, is_key, key_id
+from headwater.registry.registry import FeatureRegistry
 from headwater.serving.answers import busy
 
 READ_EVERY = 1.0
@@ -45,21 +46,47 @@ class Access:
         if self.key is not None and not self.key.has(scope):
             raise forbidden()
 
-    def check_view(self, view: str) -> None:
-        """Refuse a view that the key's patterns do not cover, known or not."""
+    def check_view(self, registry: FeatureRegistry, view: str) -> None:
+        """Refuse a view that the key's patterns do not cover, known or not.
+
+        Raises:
+            AccessDenied: they do not.
+            FeatureViewNotFound: they do, and nobody registered it; names no view that they do not cover.
+        """
+        if not self.limited:
+            return
         if not self.sees_view(view):
             raise forbidden()
+        snapshot = registry.snapshot()
+        if view not in snapshot.views:
+            self._visible(snapshot).view(view)
 
-    def check_features(self, references: Iterable[str]) -> None:
-        """Refuse references of which one is to a view that the patterns do not cover, known or not."""
-        if self.key is not None and not self.key.unlimited:
-            for reference in references:
-                self.check_view(parse_reference(reference).name)
+    def check_features(self, registry: FeatureRegistry, references: Iterable[str]) -> None:
+        """Refuse references of which one is to a view that the patterns do not cover; raises as `check_view` does."""
+        if self.limited:
+            for name in dict.fromkeys(parse_reference(reference).name for reference in references):
+                self.check_view(registry, name)
 
-    def check_service(self, snapshot: RegistrySnapshot, name: str) -> None:
-        """Refuse a service that the patterns cover neither by its name nor by all views behind it, known or not."""
+    def check_service(self, registry: FeatureRegistry, name: str) -> None:
+        """Refuse a service that the patterns cover neither by its name nor by all views behind it, known or not.
+
+        Raises:
+            AccessDenied: they do not.
+            FeatureServiceNotFound: they do, and nobody registered it; names nothing that they do not cover.
+        """
+        if not self.limited:
+            return
+        snapshot = registry.snapshot()
         if not self.sees_service(snapshot, name):
             raise forbidden()
+        bare = name.partition("@")[0]
+        if bare not in snapshot.services:
+            self._visible(snapshot).service(bare)
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is something that the key may not read."""
+        return self.key is not None and not self.key.unlimited
 
     def sees_view(self, view: str) -> bool:
         """Whether the patterns cover a view."""
@@ -74,6 +101,12 @@ class Access:
         registered = None if record is None else record.versions.get(version or record.live or "")
         views = [] if registered is None else [view for view, _ in registered.views_read]
         return bool(views) and all(self.key.names_view(view) for view in views)
+
+    def _visible(self, snapshot: RegistrySnapshot) -> RegistrySnapshot:
+        """What is registered, as far as the key may know of it."""
+        views = {name: record for name, record in snapshot.views.items() if self.sees_view(name)}
+        services = {name: record for name, record in snapshot.services.items() if self.sees_service(snapshot, name)}
+        return replace(snapshot, views=views, services=services, entities={})
 
 
 def forbidden() -> AccessDenied:

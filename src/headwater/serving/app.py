@@ -273,9 +273,9 @@ class App:
         else:
             body, table = decoded(request.body, ReadBody), None
         if body.features is not None:
-            request.access.check_features(body.features)
+            request.access.check_features(self.store.sync.registry, body.features)
         if body.service is not None:
-            request.access.check_service(self.store.sync.registry.snapshot(), body.service)
+            request.access.check_service(self.store.sync.registry, body.service)
         return await read_features(
             self.store,
             body,
@@ -298,11 +298,11 @@ class App:
         most = self.settings.most_rows
         if is_arrow(request.headers):
             stream, table = self._stream(request, WriteStream, most)
-            request.access.check_view(stream.view)
+            request.access.check_view(self.store.sync.registry, stream.view)
             once = request_of(request.headers, "write", request.body, request.access)
             return await write_stream(self.store, stream, table, request.session, metrics=self.metrics, request=once)
         body = decoded(request.body, WriteBody)
-        request.access.check_view(body.view)
+        request.access.check_view(self.store.sync.registry, body.view)
         once = request_of(request.headers, "write", request.body, request.access)
         return await write_rows(self.store, body, request.session, most=most, metrics=self.metrics, request=once)
 
@@ -314,7 +314,7 @@ class App:
             body, table = self._stream(request, DeleteStream, most)
         else:
             body = decoded(request.body, DeleteBody)
-        request.access.check_view(body.view)
+        request.access.check_view(self.store.sync.registry, body.view)
         once = request_of(request.headers, "delete", request.body, request.access)
         return await delete_rows(
             self.store, body, request.session, most=most, metrics=self.metrics, table=table, request=once

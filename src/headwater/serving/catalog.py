@@ -33,15 +33,15 @@ def check_shown(store: FeatureStore, kind: str, name: str, access: Access) -> No
     Raises:
         AccessDenied: whether it exists or not.
     """
-    if access.key is None or access.key.unlimited:
+    if not access.limited:
         return
     if kind == "services":
-        access.check_service(store.registry.snapshot(), name)
+        access.check_service(store.registry, name)
     elif kind == "entities":
         if name not in {entity["name"] for entity in listed(store, "entities", access)}:
             raise forbidden()
     else:
-        access.check_view(parse_reference(name).name)
+        access.check_view(store.registry, parse_reference(name).name)
 
 
 def shown(store: FeatureStore, kind: str, name: str, version: str | None) -> dict[str, Any]:

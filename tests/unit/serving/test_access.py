@@ -133,6 +133,31 @@ def test_known_and_unknown_are_refused_alike(call: Caller, make: Make) -> None:
         assert texts[0] == texts[1] and texts[0]["status"] == 403, (path, texts)
 
 
+def test_what_is_not_registered_is_told_without_the_names_of_others(call: Caller, make: Make) -> None:
+    key = make("e", "read", "write", views=["*v*"], services=["mod*"])
+    asked = [
+        ("POST", "/v1/features:read", {"features": ["evening:n"], "entities": [7]}),
+        ("POST", "/v1/features:read", {"features": ["events:n", "evening"], "entities": [7]}),
+        ("POST", "/v1/features:read", {"service": "modes", "entities": [7]}),
+        ("POST", "/v1/features:read", {"service": "modes@1.0.0", "entities": [7]}),
+        ("POST", "/v1/features:write", {"view": "evening", "rows": [ROW]}),
+        ("POST", "/v1/features:delete", {"view": "evening", "entities": [7]}),
+        ("GET", "/v1/views/evening", b""),
+        ("GET", "/v1/services/modes", b""),
+        ("GET", "/v1/features/evening:n", b""),
+    ]
+    for method, path, body in asked:
+        reply = call(method, path, body, key)
+        assert reply.status == 404, (path, reply.json)
+        assert "delays" not in reply.json["detail"], (path, reply.json)
+    admin = make("a", "admin")
+    assert "delays" in call("GET", "/v1/views/evening", headers=admin).json["detail"]
+    late = make("late", "read", views=["la*"], services=["la*"])
+    for body in ({"features": ["late"], "entities": [7]}, {"service": "late", "entities": [7]}):
+        reply = call("POST", "/v1/features:read", body, late)
+        assert reply.status == 404 and "delays" not in reply.json["detail"], reply.json
+
+
 def test_a_refusal_takes_as_long_for_what_is_known(call: Caller, make: Make) -> None:
     key = make("none", "read", views=["nothing"])
     took: dict[str, list[float]] = {"events": [], "nobody": []}
