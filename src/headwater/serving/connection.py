@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import re
+from functools import lru_cache
 from typing import Any
+from urllib.parse import unquote
 
+import httptools
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from headwater.serving.exchange import Exchange
 
 MOST_HEAD = 65_536
 """Bytes of a request's first line and headers."""
@@ -17,6 +23,9 @@ SILENT_SECONDS = 75.0
 _REFUSED = (
     b"HTTP/1.1 %d %s\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s"
 )
+_SHORT = 128
+"""Bytes up to which a request's target is looked up among those that came before."""
+_FORWARDED = b"x-forwarded-for", b"x-forwarded-proto"
 _UPGRADE = re.compile(rb"(?im)^upgrade(?=[ \t]*:)")
 
 
@@ -32,6 +41,15 @@ class BoundedConnection(HttpToolsProtocol):
     _head: int | None = None
     """Bytes of a head that has begun and is not complete; None: there is none."""
     _timer: asyncio.TimerHandle | None = None
+    _idle_since: float | None = None
+    """When the last answer was given; None: a request is under way."""
+    _idle_timer: asyncio.TimerHandle | None = None
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        proxied = isinstance(self.app, ProxyHeadersMiddleware)
+        # of the two only requests that a proxy has forwarded need the first
+        self._direct_app: Any = self.app.app if proxied else self.app
 
     def connection_made(self, transport: Any) -> None:
         """Wait for the first request, for a while."""
@@ -41,11 +59,14 @@ class BoundedConnection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for nothing any more."""
         self._stop()
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+            self._idle_timer = None
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Take some bytes; a head that is too long, or takes too long, ends the connection."""
-        begun = self._head is not None
+        begun, self._idle_since = self._head is not None, None
         super().data_received(data if self._in_body else _without_upgrade(data))
         if self._head is None:
             self._stop()
@@ -65,12 +86,61 @@ class BoundedConnection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """It is complete."""
         self._head, self._in_body = None, True
-        super().on_headers_complete()
+        scope, parser, version = self.scope, self.parser, self.parser.get_http_version()
+        scope["method"], scope["http_version"] = parser.get_method().decode("ascii"), version
+        target = _known_target if len(self.url) <= _SHORT else _target
+        scope["path"], scope["raw_path"], scope["query_string"] = target(self.url)
+        names = dict(self.headers)
+        before, self.cycle = (
+            self.cycle,
+            Exchange(
+                scope=scope,
+                transport=self.transport,
+                flow=self.flow,
+                logger=self.logger,
+                access_logger=self.access_logger,
+                access_log=False,
+                default_headers=self.server_state.default_headers,
+                message_event=asyncio.Event(),
+                expect_100_continue=self.expect_100_continue,
+                keep_alive=version != "1.0" and parser.should_keep_alive(),
+                on_response=self.on_response_complete,
+            ),
+        )
+        app = self.app if any(name in names for name in _FORWARDED) else self._direct_app
+        if before is None or before.response_complete:
+            self._start_asgi_task(self.cycle, app)
+        else:
+            # a request that came before the answer to the one before it
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, app))
 
     def on_message_complete(self) -> None:
         """The request is complete."""
         self._in_body = False
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """An answer is given: the next request of those that wait, or silence for a while."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+            return
+        self._idle_since = self.loop.time()
+        if self._idle_timer is None:
+            self._idle_timer = self.loop.call_later(self.timeout_keep_alive, self._look)
+
+    def _look(self) -> None:
+        """End a connection on which nothing came for a while: one timer for all its requests."""
+        since, now = self._idle_since, self.loop.time()
+        left = self.timeout_keep_alive if since is None else since + self.timeout_keep_alive - now
+        if left <= 0:
+            self.transport.close()
+        else:
+            self._idle_timer = self.loop.call_later(left, self._look)
 
     def _stop(self) -> None:
         if self._timer is not None:
@@ -82,6 +152,17 @@ class BoundedConnection(HttpToolsProtocol):
         if not self.transport.is_closing():
             self.transport.write(_REFUSED % (status, phrase, len(phrase), phrase))
             self.transport.close()
+
+
+def _target(url: bytes) -> tuple[str, bytes, bytes]:
+    """Path, path as it came, and query of a request's target."""
+    parsed = httptools.parse_url(url)
+    raw: bytes = parsed.path
+    path = raw.decode("ascii")
+    return (unquote(path) if "%" in path else path), raw, parsed.query or b""
+
+
+_known_target = lru_cache(maxsize=256)(_target)
 
 
 def _without_upgrade(data: bytes) -> bytes:
