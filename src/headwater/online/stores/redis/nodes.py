@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import redis
@@ -23,12 +23,8 @@ from redis.backoff import NoBackoff
 from redis.connection import Connection, SSLConnection
 from redis.retry import Retry
 
-try:
-    from hiredis import pack_command
-except ImportError:  # redis-py works without it
-    pack_command = None  # type: ignore[assignment]
-
 from headwater import forks
+from headwater.deferred import deferred
 from headwater.errors import FormatError, StorageFull, StoreError, Unavailable
 from headwater.online.base import too_late
 from headwater.online.guard import NEWER_ROW
@@ -36,6 +32,11 @@ from headwater.online.stores.redis.errors import Moved, NotPrimary, NotReached
 from headwater.online.stores.redis.scripts import LATE, NEWER, Script
 from headwater.online.stores.redis.until import ServerTime, Until, elapsed
 from headwater.online.stores.redis.url import Address, RedisLocation
+
+if TYPE_CHECKING:
+    from headwater.online.stores.redis import lines
+else:
+    lines = deferred("headwater.online.stores.redis.lines")
 
 Command = tuple[Any, ...]
 _AWAY = (
@@ -421,15 +422,6 @@ def _repeatable(commands: Sequence[Command]) -> bool:
     return all(command[0] in _ASKING for command in commands)
 
 
-def _packed(connection: Any, commands: Sequence[Command]) -> list[bytes]:
-    """Commands as they are sent; redis-py packs them in C for its synchronous connections alone."""
-    if pack_command is not None:
-        with suppress(TypeError):  # something that it has no form for
-            return [pack_command(tuple(command)) for command in commands]
-    packed: list[bytes] = connection.pack_commands(commands)
-    return packed
-
-
 class AsyncNode:
     """The same for one event loop.
 
@@ -444,65 +436,62 @@ class AsyncNode:
         self.where = f"redis {address[0]}:{address[1]}"
         self._kind = AsyncSSLConnection if location.tls else AsyncConnection
         self._options = _options(location, sentinel)
-        self._idle: deque[Any] = deque()
+        self._line: lines.Line | None = None
+        self._connecting: asyncio.Task[lines.Line] | None = None
         forks.after_fork(self, AsyncNode._in_child)
 
     def _in_child(self) -> None:
         # they belong to an event loop of the parent's
-        forks.abandon(self._idle)
-        self._idle = deque()
+        forks.abandon(self._line, self._connecting)
+        self._line = self._connecting = None
 
     async def run(self, commands: Sequence[Command], timeout: float | None = None, each: bool = False) -> list[Any]:
         """As `Node.run`, and `Node.receive`."""
         try:
-            used = bool(self._idle)
+            line, used = self._line, True
+            if line is None or line.ended:
+                line, used = await self._connected(timeout), False
             try:
-                return _checked(await self._exchange(self._take(), commands, timeout), self.address, each)
-            except (redis.exceptions.ConnectionError, OSError) as bad:
-                late = isinstance(bad, (redis.exceptions.TimeoutError, TimeoutError))
-                if not used or late or not _repeatable(commands):
+                answers = await line.ask(commands, timeout)
+            except ConnectionError:
+                # it may have been closed by the server long ago
+                if not used or not _repeatable(commands):
                     raise
-                await self.close()
-                return _checked(await self._exchange(self._take(), commands, timeout), self.address, each)
+                answers = await (await self._connected(timeout)).ask(commands, timeout)
+            return _checked(answers, self.address, each)
         except (*_AWAY, redis.exceptions.RedisError) as bad:
             raise translated(bad, self.address) from bad
 
-    def _take(self) -> Any:
-        if self._idle:
-            return self._idle.pop()
+    async def _connected(self, timeout: float | None) -> lines.Line:
+        """A connection, which all who want one at this time share."""
+        if self._line is not None and not self._line.ended:
+            return self._line
+        if self._connecting is None:
+            self._connecting = asyncio.get_running_loop().create_task(self._connect())
+            self._connecting.add_done_callback(self._after_connecting)
+        # the deadline holds for the way there too
+        return await asyncio.wait_for(asyncio.shield(self._connecting), timeout)
+
+    def _after_connecting(self, task: asyncio.Task[lines.Line]) -> None:
+        self._connecting = None
+        if not task.cancelled():
+            # where everybody who waited was cancelled nobody else looks at it
+            task.exception()
+
+    async def _connect(self) -> lines.Line:
         host, port = self.address
         retry = redis.asyncio.retry.Retry(NoBackoff(), 0)
-        return self._kind(host=host, port=port, retry=retry, **self._options)
-
-    async def _exchange(self, connection: Any, commands: Sequence[Command], timeout: float | None) -> list[Any]:
-        done = False
-        try:
-            if connection.is_connected or timeout is None:
-                await connection.connect()
-            else:
-                # the deadline holds for the way there too
-                await asyncio.wait_for(connection.connect(), timeout)
-            packed = _packed(connection, commands)
-            await connection.send_packed_command(packed, check_health=False)
-            found = []
-            for _ in commands:
-                try:
-                    # not read_response's own `timeout`: that answers None in the end, and leaves the answer to the next
-                    async with asyncio.timeout(timeout):
-                        found.append(await connection.read_response(disable_decoding=True))
-                except (redis.exceptions.ResponseError, redis.exceptions.ReadOnlyError) as refused:
-                    found.append(refused)
-            done = True
-            return found
-        finally:
-            # cancelled or failed in mid-answer: what is left of the answer must not be taken for another's
-            if done:
-                self._idle.append(connection)
-            else:
-                await connection.disconnect(nowait=True)
+        connection: Any = self._kind(host=host, port=port, retry=retry, **self._options)
+        await connection.connect()
+        transport, error_of = connection._writer.transport, connection._parser.parse_error
+        self._line = lines.Line(transport, connection._close, error_of, connection.socket_timeout)
+        return self._line
 
     async def close(self) -> None:
-        """End the connections that are idle."""
-        while self._idle:
-            with suppress(Exception):
-                await self._idle.pop().disconnect(nowait=True)
+        """End the connection."""
+        if self._connecting is not None:
+            self._connecting.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await self._connecting
+        if self._line is not None:
+            self._line.end(ConnectionError("closed"))

@@ -1,0 +1,136 @@
+"""A connection to Redis on an event loop: commands of several tasks one behind the other, answered in that order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import hiredis
+
+_NOT_YET = object()
+_LOST = "the server closed the connection"
+
+
+class _Asked:
+    """Commands that were sent together, and those of their answers that have come."""
+
+    __slots__ = ("answers", "count", "future", "sent", "until")
+
+    def __init__(self, future: asyncio.Future[list[Any]], count: int, sent: float, until: float) -> None:
+        self.future, self.count, self.sent, self.until = future, count, sent, until
+        self.answers: list[Any] = []
+
+
+class Line(asyncio.Protocol):
+    """An open connection, taken over from whoever opened it.
+
+    A task that is cancelled, or waits no longer, leaves the answers of the others as they are. A server that has not
+    answered for `patience` ends the line, and everything that waits on it.
+
+    Args:
+        transport: of the connection; nothing is under way on it.
+        close: ends the connection.
+        error_of: makes an exception of the text of an error that the server answers.
+        patience: seconds that an answer may take.
+
+    Attributes:
+        ended: whether nothing can be asked any more.
+    """
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        close: Callable[[], None],
+        error_of: Callable[[str], Exception],
+        patience: float,
+    ) -> None:
+        self._transport, self._close, self._patience = transport, close, patience
+        self._loop = asyncio.get_running_loop()
+        self._reader = hiredis.Reader(replyError=error_of, notEnoughData=_NOT_YET)
+        self._asked: deque[_Asked] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
+        self.ended = False
+        transport.set_protocol(self)
+
+    async def ask(self, commands: Sequence[tuple[Any, ...]], timeout: float | None = None) -> list[Any]:
+        """The answers to some commands, sent at once; one that is refused has an exception.
+
+        Args:
+            commands: name and arguments of each.
+            timeout: seconds that the answers may take, where that is less than `patience`.
+
+        Raises:
+            ConnectionError, TimeoutError: there is no answer.
+        """
+        if self.ended:
+            raise ConnectionError(_LOST)
+        packed = [hiredis.pack_command(command) for command in commands]
+        now = self._loop.time()
+        until = now + (self._patience if timeout is None else min(timeout, self._patience))
+        asked = _Asked(self._loop.create_future(), len(packed), now, until)
+        self._asked.append(asked)
+        self._transport.write(packed[0] if len(packed) == 1 else b"".join(packed))
+        if self._timer is None or until < self._due:
+            self._look_at(until)
+        return await asked.future
+
+    def data_received(self, data: bytes) -> None:
+        """Answers, or parts of one."""
+        reader, waiting = self._reader, self._asked
+        try:
+            reader.feed(data)
+            answer = reader.gets()
+            while answer is not _NOT_YET:
+                if not waiting:
+                    raise hiredis.ProtocolError("an answer to nothing that was asked")
+                asked = waiting[0]
+                asked.answers.append(answer)
+                if len(asked.answers) == asked.count:
+                    waiting.popleft()
+                    if not asked.future.done():
+                        asked.future.set_result(asked.answers)
+                answer = reader.gets()
+        except hiredis.HiredisError as bad:
+            self.end(ConnectionError(f"not Redis's protocol: {bad}"))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The end of the connection, whoever wanted it."""
+        self.end(ConnectionError(str(exc) if exc is not None and str(exc) else _LOST))
+
+    def end(self, why: Exception) -> None:
+        """End the connection, and what waits on it with an error; twice is a no-op."""
+        if self.ended:
+            return
+        self.ended = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._close()
+        waiting, self._asked = self._asked, deque()
+        for asked in waiting:
+            if not asked.future.done():
+                asked.future.set_exception(why)
+
+    def _look_at(self, when: float) -> None:
+        """Look for what has waited for too long: one timer for all."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._due = when
+        self._timer = self._loop.call_at(when, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        if not self._asked:
+            return
+        now = self._loop.time()
+        if self._asked[0].sent + self._patience <= now:
+            self.end(TimeoutError("no answer in time"))
+            return
+        for asked in self._asked:
+            if asked.until <= now and not asked.future.done():
+                asked.future.set_exception(TimeoutError("no answer in time"))
+        first = self._asked[0].sent + self._patience
+        self._look_at(min([first, *(asked.until for asked in self._asked if not asked.future.done())]))
