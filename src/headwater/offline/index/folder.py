@@ -9,16 +9,16 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import pyarrow as pa
-
 from headwater.errors import ConfigError, StoreError
-from headwater.offline.index.file import IndexDamaged, IndexReader, IndexWriter, Unsuitable
+from headwater.offline.index.file import IndexDamaged, IndexReader
+from headwater.offline.index.sorting import Unsorted
+from headwater.offline.index.writing import IndexWriter, Unsuitable
 from headwater.scratch import whole_file
 from headwater.state_files import make_folder
 
@@ -91,10 +91,8 @@ class RowIndexes(Protocol):
         """Whether one is made for a spine of so many rows, whose times reach a part of the source's."""
         ...
 
-    def make(
-        self, batches: Callable[[], Iterable[pa.RecordBatch]], key_count: int, *, as_known: bool
-    ) -> IndexReader | None:
-        """Make one of rows as `IndexWriter.write` takes them; None where that fails, or the files changed meanwhile."""
+    def make(self, rows: Unsorted) -> IndexReader | None:
+        """Make one; None where that fails, or the files changed meanwhile."""
         ...
 
     def drop(self, *, as_known: bool) -> None:
@@ -137,10 +135,8 @@ class KeptIndexes:
     def worth(self, rows: int, spine: int, reached: float) -> bool:
         return self.rules.worth(rows, spine, reached)
 
-    def make(
-        self, batches: Callable[[], Iterable[pa.RecordBatch]], key_count: int, *, as_known: bool
-    ) -> IndexReader | None:
-        about = self._about(as_known)
+    def make(self, rows: Unsorted) -> IndexReader | None:
+        about = self._about(rows.as_known)
         path = self._path(about)
         try:
             make_folder(self.rules.folder)
@@ -148,7 +144,7 @@ class KeptIndexes:
                 # by the clock of the file system
                 if self.before[1] > partial.stat().st_mtime_ns - self.rules.settled_ns:
                     raise Unsuitable("the files are too young")
-                IndexWriter(partial, about, key_count).write(batches())
+                IndexWriter(partial, about).write(rows)
                 if self.files() != self.before:
                     raise Unsuitable("the files changed meanwhile")
                 self._make_room(partial.stat().st_size, path.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 from sqlglot import exp
@@ -47,7 +48,11 @@ def choose(
         asked: how many of them the answer has.
     """
     picked = pick(space, label, join, spine_rows)
-    matched, same_instant, tied = space.rows(_matches(join, picked.table))[0]
+    found = picked.found
+    if found is None:
+        matched, same_instant, tied = space.rows(_matches(join, picked.table))[0]
+    else:
+        matched, same_instant, tied = found.matched, found.same_instant, found.tied
     settled, undecided, read = picked.table, 0, None
     if tied:
         once = asked * 2 >= len(features)
@@ -71,10 +76,15 @@ def choose(
     if why is None:
         return Chosen(settled, None, counts, read)
     of = {missing.NOT_FOUND: "no_row", missing.EXPIRED: "expired", missing.NOT_KNOWN: "not_known"}
-    grouped = exp.select(column("why"), exp.Count(this=exp.Star())).from_(table_named(why)).group_by(column("why"))
-    for code, count in space.rows(grouped):
+    for code, count in _reasons(space, why) if found is None else found.missed.items():
         counts[of[int(code)]] = int(count)
     return Chosen(settled, why, counts, read)
+
+
+def _reasons(space: Workspace, why: str) -> list[tuple[Any, ...]]:
+    """How many rows have each reason."""
+    grouped = exp.select(column("why"), exp.Count(this=exp.Star())).from_(table_named(why)).group_by(column("why"))
+    return space.rows(grouped)
 
 
 def _matches(join: Join, picked: str) -> exp.Select:

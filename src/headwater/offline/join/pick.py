@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from sqlglot import exp
 
 from headwater.offline.join import asof, missing, pit, running, ties, windows
-from headwater.offline.join.indexed import pick_indexed
+from headwater.offline.join.indexed import Found, pick_indexed
 from headwater.offline.join.packing import Packing
 from headwater.offline.join.pit import Join
 from headwater.offline.join.relations import Tree, table_named, union_all
@@ -32,12 +32,14 @@ class Picked:
         density: how many rows a spine row's key has, about.
         why: a table of (rn, why) of the rows that picked nothing, where picking told it.
         equal: a table of (head, ordinal): rows that tie with a picked one, where picking told them.
+        found: how many of each, where picking told that; all that picked nothing are then in `why`.
     """
 
     table: str
     density: float
     why: str | None = None
     equal: str | None = None
+    found: Found | None = None
 
 
 def pick(space: Workspace, label: str, join: Join, spine_rows: int) -> Picked:
@@ -49,9 +51,9 @@ def pick(space: Workspace, label: str, join: Join, spine_rows: int) -> Picked:
         join: the view and the spine.
         spine_rows: how many rows the spine has.
     """
-    by_index = pick_indexed(space, label, join, spine_rows)
-    if by_index is not None:
-        return Picked(by_index.table, by_index.density, equal=by_index.equal)
+    found = pick_indexed(space, label, join, spine_rows)
+    if found is not None:
+        return Picked(found.table, 0.0, found.why, found.equal, found.found)
     name, limits = f"picked_{label}", space.powers.packed
     packing = None if limits is None else _packing(space, join)
     if limits is None or packing is None or not packing.fits:

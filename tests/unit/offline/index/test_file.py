@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +11,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headwater.offline.index import file as index_file
-from headwater.offline.index.file import IndexDamaged, IndexReader, IndexWriter, Unsuitable
+from headwater.offline.index import sorting
+from headwater.offline.index.file import COUNTS, NEVER, IndexDamaged, IndexReader
+from headwater.offline.index.sorting import Unsorted
+from headwater.offline.index.writing import IndexWriter, Unsuitable
 from headwater.testing import SCALE
 
 
@@ -34,8 +38,8 @@ class Row:
 @pytest.fixture(autouse=True)
 def short_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Row groups and their parts of so few rows that a few rows make several."""
-    monkeypatch.setattr(index_file, "_GROUP", 8)
-    monkeypatch.setattr(index_file, "_SPAN", 2)
+    monkeypatch.setattr(index_file, "GROUP", 8)
+    monkeypatch.setattr(index_file, "SPAN", 2)
 
 
 def rows(scale: int = 1) -> st.SearchStrategy[list[Row]]:
@@ -43,15 +47,15 @@ def rows(scale: int = 1) -> st.SearchStrategy[list[Row]]:
     return st.lists(st.builds(Row, st.integers(0, 4), time, time), min_size=1, max_size=60)
 
 
-def write(path: Path, given: list[Row], size: int, *, text: bool = False) -> None:
-    order = sorted(range(len(given)), key=lambda i: (given[i].key, given[i].known))
-    keys = [f"key {given[i].key}" if text else given[i].key for i in order]
-    columns = [
-        pa.array(keys),
-        *(pa.array([getattr(given[i], n) for i in order]) for n in ("known", "event", "created")),
-    ]
-    table = pa.table([*columns, pa.array(order)], ["k0", "known", "event", "created", "ordinal"])
-    IndexWriter(path, "these rows", 1).write(table.to_batches(size))
+def write(path: Path, given: list[Row], size: int, *, text: bool = False, as_known: bool = True) -> None:
+    columns = [pa.array([getattr(row, n) for row in given], pa.int64()) for n in ("key", "event", "created")]
+    table = pa.table([*columns, pa.array(range(len(given)), pa.int64())], ["key", "event", "created", "ordinal"])
+
+    def keys(numbers: Any) -> pa.Table:
+        return pa.table({"k0": [f"key {n}" for n in numbers] if text else numbers})
+
+    rows = Unsorted(lambda: table.to_batches(size), keys, len(given), as_known)
+    IndexWriter(path, "these rows").write(rows)
 
 
 def last(given: list[Row], key: int, t: int) -> tuple[int, int, int | None] | None:
@@ -64,13 +68,36 @@ def last(given: list[Row], key: int, t: int) -> tuple[int, int, int | None] | No
     return event, number, created if tied else None
 
 
-@settings(max_examples=60 * SCALE, deadline=None)
-@given(data=st.data(), size=st.integers(1, 20), text=st.booleans())
-def test_the_last_row_known_of_each_key(data: st.DataObject, size: int, text: bool) -> None:
+def last_event(given: list[Row], key: int, t: int) -> int:
+    """By hand: the last event time of a key at or before t, of whatever row."""
+    return max((row.event for row in given if row.key == key and row.event <= t), default=NEVER)
+
+
+@pytest.mark.parametrize(
+    ("part", "held", "at_once"), [(150_000, 10**6, 10**6), (10, 0, 10**6), (10, 5, 6), (30, 40, 7)]
+)
+@settings(max_examples=40 * SCALE, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data(), size=st.integers(1, 20), text=st.booleans(), as_known=st.booleans())
+def test_the_last_row_known_of_each_key(
+    monkeypatch: pytest.MonkeyPatch,
+    part: int,
+    held: int,
+    at_once: int,
+    data: st.DataObject,
+    size: int,
+    text: bool,
+    as_known: bool,
+) -> None:
+    """However many rows stand in a part, are held, and are sorted at once."""
+    for name, value in (("_PART", part), ("_HELD", held), ("_SORTED", at_once), ("_SAMPLED", 2)):
+        monkeypatch.setattr(sorting, name, value)
     scale = data.draw(st.sampled_from([1, 10**6, 2**55]))
     given = data.draw(rows(scale))
+    if not as_known:
+        given = [Row(row.key, row.event, min(row.event, row.created)) for row in given]
     with tempfile.TemporaryDirectory() as folder:
-        write(Path(folder) / "index", given, size, text=text)
+        write(Path(folder) / "index", given, size, text=text, as_known=as_known)
+        assert [file.name for file in Path(folder).iterdir()] == ["index"]
         with IndexReader(Path(folder) / "index", "these rows") as index:
             keys = pa.Table.from_batches(index.keys(), index.key_schema).to_pylist()
             number = {row["k0"]: int(str(row["k0"]).removeprefix("key ")) for row in keys}
@@ -79,11 +106,23 @@ def test_the_last_row_known_of_each_key(data: st.DataObject, size: int, text: bo
                 key: sum(row.key == key for row in given) for key in number.values()
             }
             asked = [(k, t * scale) for k in keys for t in data.draw(st.lists(st.integers(-6, 31), max_size=6))]
-            first, steps = (np.array([k[name] for k, _ in asked], np.int64) for name in ("first", "steps"))
-            there, found = index.last_known(first, steps, np.array([t for _, t in asked], np.int64))
-            answers = iter(zip(*(found[name].to_pylist() for name in ("event", "ordinal", "tied")), strict=True))
-            shown = [next(answers) if one else None for one in there]
+            positions = {name: np.array([k[name] for k, _ in asked], np.int64) for name in COUNTS}
+            times = np.array([t for _, t in asked], np.int64)
+            known = index.last_known(positions["first"], positions["steps"], times)
+            tied = pa.array(known.tied, mask=~known.has_tie).to_pylist()
+            answers = iter(zip(known.event.tolist(), known.ordinal.tolist(), tied, strict=True))
+            shown = [next(answers) if one else None for one in known.there]
             assert shown == [last(given, number[k["k0"]], t) for k, t in asked]
+            found = index.last_event(positions, times)
+            assert found.tolist() == [last_event(given, number[k["k0"]], t) for k, t in asked]
+            newest = [t >= max(row.known for row in given if row.key == number[k["k0"]]) for k, t in asked]
+            of_known = itertools.compress(newest, known.there)
+            kept = {k["k0"]: k["lates"] == 0 for k in keys}
+            for (k, _), all_known, told in zip(
+                itertools.compress(asked, known.there), of_known, known.newest, strict=True
+            ):
+                assert told or not all_known
+                assert all_known or not (told and kept[k["k0"]])
             equal = {tuple(row.values()) for batch in index.equal_rows() for row in batch.to_pylist()}
             for head in (row[1] for row in shown if row is not None and row[2] is not None):
                 assert {one for of, one in equal if of == head} == {
@@ -96,7 +135,7 @@ def test_times_too_far_apart_and_no_rows_make_no_index(tmp_path: Path) -> None:
     with pytest.raises(Unsuitable):
         write(tmp_path / "index", far, 10)
     with pytest.raises(Unsuitable):
-        IndexWriter(tmp_path / "index", "these rows", 1).write([])
+        write(tmp_path / "index", [], 10)
 
 
 ROWS = [Row(key, time, time + 1) for key in range(5) for time in range(20)]
@@ -106,9 +145,9 @@ def read_all(path: Path) -> list[Any]:
     with IndexReader(path, "these rows") as index:
         keys = pa.Table.from_batches(index.keys(), index.key_schema)
         first, steps = (np.asarray(keys.column(name).combine_chunks()) for name in ("first", "steps"))
-        there, found = index.last_known(first, steps, np.full(len(first), 10, np.int64))
-        assert there.all()
-        return [*found["ordinal"].to_pylist(), *(batch.to_pydict() for batch in index.equal_rows())]
+        known = index.last_known(first, steps, np.full(len(first), 10, np.int64))
+        assert known.there.all()
+        return [*known.ordinal.tolist(), *(batch.to_pydict() for batch in index.equal_rows())]
 
 
 def test_any_damaged_byte_is_noticed(tmp_path: Path) -> None:

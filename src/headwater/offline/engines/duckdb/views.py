@@ -33,11 +33,11 @@ from headwater.offline.files.footers import null_count, time_range
 from headwater.offline.fitting import Columns, event_range, is_time
 from headwater.offline.index.folder import IndexRules, KeptIndexes, RowIndexes
 from headwater.offline.join.pit import hidden_rows
-from headwater.offline.join.relations import Relation, Tree, ViewRelations, column, number
+from headwater.offline.join.relations import Relation, Tree, ViewRelations, column, key_form, number
 from headwater.planning.local_time import LocalTimes
 from headwater.planning.resolve import ResolvedView
 from headwater.planning.row_reading import created_columns
-from headwater.types import Date, DType, String
+from headwater.types import Date, DType, Int64, String
 
 _REACH = "reach"
 _FAR = 2**62
@@ -149,6 +149,7 @@ def open_view(
         file_rows={} if opened is None else opened.file_rows,
         repeated_times=0 if opened is None else opened.repeated_times,
         skipped_times=0 if opened is None else opened.skipped_times,
+        types={f"k{i}": key_form(key.dtype) for i, key in enumerate(resolved.keys)} or {"k0": key_form(Int64)},
         indexes=indexes,
         row_count=0 if opened is None else opened.row_count,
     )

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 import headwater as hw
 from headwater.observer import silent
 from headwater.offline.engines.duckdb.engine import DuckDBEngine
+from headwater.offline.index import sorting
 from headwater.offline.index.folder import IndexRules, kept_in, size_of
 from headwater.offline.join import indexed
 from headwater.testing import SCALE
@@ -169,7 +170,8 @@ def test_the_second_call_reads_no_narrow_columns_again(tmp_path, of) -> None:
 
 
 def test_rows_that_are_sorted_in_parts_and_ties_of_many(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(indexed, "_SORTED", 60)
+    for name, value in (("_PART", 7), ("_HELD", 0), ("_SORTED", 60)):
+        monkeypatch.setattr(sorting, name, value)
     monkeypatch.setattr(indexed, "_BUILT", 7)
     table = rows(1, 100)
     written(tmp_path, "0.parquet", pa.concat_tables([table, table.slice(10, 30), table.slice(20, 5), rows(2, 100)]))

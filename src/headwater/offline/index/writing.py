@@ -1,0 +1,278 @@
+"""Writes the file of an index (`file` says what it has)."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from headwater.offline.index import file as form
+from headwater.offline.index.sorting import Ints, Run, Unsorted, in_order, runs
+from headwater.state_files import opener
+
+Flags = NDArray[np.bool_]
+
+_BITS = 62
+_EQUAL = 4_000_000
+"""How many equal rows are held in memory at most; of sources with more no index is made."""
+_NARROW = 2**32
+
+
+class Unsuitable(Exception):
+    """No index can be made of these rows."""
+
+
+class _Blocks:
+    """A file that is being written, block by block."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._end = file.write(form.MAGIC)
+
+    def add(self, *arrays: NDArray[Any]) -> list[int]:
+        """Where a block of arrays begins, how long it is, and its checksum."""
+        begin, check = self._end, 0
+        for array in arrays:
+            block = np.ascontiguousarray(array).data.cast("B") if array.size else b""
+            self._end += self._file.write(block)
+            check = zlib.crc32(block, check)
+        return [begin, self._end - begin, check]
+
+    def finish(self, contents: Mapping[str, Any]) -> None:
+        """Say at the end what the file has."""
+        text = json.dumps(contents).encode()
+        self._file.write(text + json.dumps([len(text), zlib.crc32(text)]).encode().rjust(form.TAIL))
+
+
+class _Series:
+    """Arrays of one length that grow, written in blocks of so many rows that a row's block follows from its position.
+
+    Args:
+        blocks: the file.
+        write: writes some rows as a block; what the table of contents says of it.
+        marked: of so many arrays, the first ones, the first value of each part is kept.
+    """
+
+    def __init__(self, blocks: _Blocks, write: Callable[[Sequence[Any]], list[int]], marked: int) -> None:
+        self._blocks, self._write = blocks, write
+        self._waiting: list[Sequence[Any]] = []
+        self._rows = 0
+        self._marks: list[list[Ints]] = [[] for _ in range(marked)]
+        self.groups: list[list[int]] = []
+
+    def add(self, *arrays: Any) -> None:
+        """More rows."""
+        self._waiting.append(arrays)
+        self._rows += len(arrays[0])
+        if self._rows >= form.GROUP:
+            self._flush(self._rows // form.GROUP * form.GROUP)
+
+    def _flush(self, ready: int) -> None:
+        rows = [np.concatenate(arrays) for arrays in zip(*self._waiting, strict=True)]
+        for begin in range(0, ready, form.GROUP):
+            part = [values[begin : min(begin + form.GROUP, ready)] for values in rows]
+            self.groups.append(self._write(part))
+            for marks, values in zip(self._marks, part, strict=False):
+                marks.append(values[:: form.SPAN].copy())
+        self._waiting = [[values[ready:] for values in rows]]
+        self._rows -= ready
+
+    def finish(self) -> list[list[int]]:
+        """Write what is left; where the marks of each marked array are."""
+        if self._rows:
+            self._flush(self._rows)
+        return [self._blocks.add(np.concatenate([np.zeros(0, np.int64), *marks])) for marks in self._marks]
+
+
+class IndexWriter:
+    """Writes an index.
+
+    Args:
+        path: the file.
+        about: what the index is of; a reader asks for the same.
+    """
+
+    def __init__(self, path: Path, about: str) -> None:
+        self._path, self._about = path, about
+        self._keys: list[Ints] = []
+        self._counts: dict[str, list[Ints]] = {"steps": [], "rows": [], "lates": []}
+        self._equal: list[Ints] = []
+        self._equal_rows = 0
+        self._last: int | None = None
+        self._top = 0
+        self._open_late = np.zeros(0, np.int64)
+
+    def write(self, rows: Unsorted) -> None:
+        """Write everything and close the file.
+
+        Raises:
+            OSError: the file cannot be written.
+            Unsuitable: no rows, too many equal ones, or times too far apart.
+        """
+        with open(self._path, "wb", opener=opener) as file:
+            self._blocks = _Blocks(file)
+            self._steps = _Series(self._blocks, self._write_steps, 2)
+            self._late = _Series(self._blocks, lambda rows: [*self._blocks.add(*rows), len(rows[0])], 1)
+            for run in runs(rows, self._path.parent):
+                self._take(run)
+            if self._last is None:
+                raise Unsuitable("no rows")
+            if len(self._open_late):
+                self._late.add(self._open_late)
+                self._counts["lates"][-1][-1] += len(self._open_late)
+            known, event = self._steps.finish()
+            (late,) = self._late.finish()
+            equal = np.concatenate([np.zeros((0, 2), np.int64), *self._equal])
+            contents = {
+                "about": self._about,
+                "steps": self._steps.groups,
+                "late": self._late.groups,
+                "marks": {"known": known, "event": event, "late": late},
+                "keys": self._write_keys(rows.keys),
+                "equal": [self._blocks.add(equal[at : at + form.GROUP]) for at in range(0, len(equal), form.GROUP)],
+            }
+            self._blocks.finish(contents)
+
+    def _write_steps(self, rows: Sequence[Any]) -> list[int]:
+        known, event, ordinal, tied, has_tie = rows
+        at = np.flatnonzero(has_tie)
+        narrow = int(ordinal.min()) >= 0 and int(ordinal.max()) < _NARROW
+        numbers = ordinal.astype(np.uint32) if narrow else ordinal
+        return [*self._blocks.add(known, event, at, tied[at], numbers), len(known), 4 if narrow else 8]
+
+    def _take(self, run: Run) -> None:
+        """Keep of rows the greatest of each key and known_at, and of these those that raise their key's event time."""
+        goes_on = self._last == int(run.key[0])
+        new_key = np.empty(len(run.key), np.bool_)
+        new_key[0] = not goes_on
+        np.not_equal(run.key[1:], run.key[:-1], out=new_key[1:])
+        begins = new_key.copy()
+        begins[0] = True
+        begins[1:] |= run.known[1:] != run.known[:-1]
+        starts = np.flatnonzero(begins)
+        best, tied = self._best(run, starts)
+        event, of_key = run.event[best], new_key[starts]
+        firsts = np.flatnonzero(of_key)
+        rising = _rising(event, of_key)
+        going_on = int(firsts[0]) if len(firsts) else len(starts)
+        rising[:going_on] &= event[:going_on] >= self._top
+        late, of = self._late_events(run, new_key, begins, best, event, rising)
+        self._count(run, starts, firsts, going_on, rising, of)
+        tail = int(event[int(firsts[-1]) if len(firsts) else 0 :].max())
+        self._top = tail if len(firsts) else max(tail, self._top)
+        self._last = int(run.key[-1])
+        self._late.add(late)
+        kept = (run.known[best], event, run.ordinal[best], run.created[best], tied)
+        self._steps.add(*(kept if rising.all() else [values[rising] for values in kept]))
+
+    def _best(self, run: Run, starts: Ints) -> tuple[Ints, Flags]:
+        """Of each group of rows of one key and known_at the greatest, and whether others have its times."""
+        sizes = np.diff(starts, append=len(run.key))
+        best, tied = starts.copy(), np.zeros(len(starts), np.bool_)
+        several = np.flatnonzero(sizes > 1)
+        if not len(several):
+            return best, tied
+        event, created, ordinal = run.event, run.created, run.ordinal
+        group = np.repeat(np.arange(len(several)), sizes[several])
+        within = np.arange(len(group)) - np.repeat(np.cumsum(sizes[several]) - sizes[several], sizes[several])
+        rows = starts[several][group] + within
+        rows = rows[np.lexsort((ordinal[rows], created[rows], event[rows], group))]
+        ends = np.cumsum(sizes[several]) - 1
+        one, other = rows[ends], rows[ends - 1]
+        best[several] = one
+        tied[several] = (event[one] == event[other]) & (created[one] == created[other])
+        equal = tied[several][group] & (event[rows] == event[one[group]]) & (created[rows] == created[one[group]])
+        self._equal.append(np.stack([ordinal[one[group[equal]]], ordinal[rows[equal]]], axis=1))
+        self._equal_rows += len(self._equal[-1])
+        if self._equal_rows > _EQUAL:
+            raise Unsuitable("too many equal rows")
+        return best, tied
+
+    def _late_events(
+        self, run: Run, new_key: Flags, begins: Flags, best: Ints, event: Ints, rising: Flags
+    ) -> tuple[Ints, Ints]:
+        """The event times that no kept row has, each once a key and in order; and how many of each key.
+
+        The first count is of a key that goes on from the run before; a key that goes on in the next one has none yet.
+        """
+        left = np.ones(len(run.key), np.bool_)
+        left[best[rising]] = False
+        if len(best) < len(left):
+            group = np.cumsum(begins) - 1
+            left &= ~(rising[group] & (run.event == event[group]))
+        at = np.flatnonzero(left)
+        number = np.cumsum(new_key)
+        of, late = np.concatenate([np.zeros(len(self._open_late), np.int64), number[at]]), run.event[at]
+        late = np.concatenate([self._open_late, late])
+        if len(late):
+            order = in_order(of, late)
+            of, late = of[order], late[order]
+            new = np.ones(len(late), np.bool_)
+            new[1:] = (of[1:] != of[:-1]) | (late[1:] != late[:-1])
+            of, late = of[new], late[new]
+        self._open_late = late[:0]
+        if not run.whole:
+            closed = int(np.searchsorted(of, number[-1]))
+            self._open_late, of, late = late[closed:], of[:closed], late[:closed]
+        return late, np.bincount(of, minlength=int(number[-1]) + 1)
+
+    def _count(self, run: Run, starts: Ints, firsts: Ints, going_on: int, rising: Flags, lates: Ints) -> None:
+        """Note the keys that begin, and how much there is of each key."""
+        row_firsts = starts[firsts]
+        if len(self._keys):
+            self._counts["steps"][-1][-1] += int(rising[:going_on].sum())
+            self._counts["rows"][-1][-1] += int(row_firsts[0]) if len(firsts) else len(run.key)
+            self._counts["lates"][-1][-1] += int(lates[0])
+        if len(firsts):
+            self._keys.append(run.key[row_firsts])
+            self._counts["steps"].append(np.add.reduceat(rising.astype(np.int64), firsts))
+            self._counts["rows"].append(np.diff(row_firsts, append=len(run.key)))
+            self._counts["lates"].append(lates[1:].astype(np.int64))
+
+    def _write_keys(self, keys: Callable[[Ints], pa.Table]) -> list[list[int]]:
+        table = keys(np.concatenate(self._keys))
+        counts = {name: np.concatenate(parts) for name, parts in self._counts.items()}
+        counts = {
+            "first": np.cumsum(counts["steps"]) - counts["steps"],
+            "late": np.cumsum(counts["lates"]) - counts["lates"],
+            **counts,
+        }
+        for name in form.COUNTS:
+            table = table.append_column(name, pa.array(counts[name]))
+        written = []
+        for begin in range(0, table.num_rows, form.GROUP):
+            sink = pa.BufferOutputStream()
+            with pa.ipc.new_stream(sink, table.schema) as writer:
+                writer.write_table(table.slice(begin, form.GROUP))
+            written.append(self._blocks.add(np.frombuffer(sink.getvalue(), np.uint8)))
+        return written
+
+
+def _rising(event: Ints, new_key: Flags) -> Flags:
+    """Whether each event time is at least every earlier one of its key.
+
+    Raises:
+        Unsuitable: times too far apart for one number of key and time.
+    """
+    if not np.any((event[1:] < event[:-1]) & ~new_key[1:]):
+        return np.ones(len(event), np.bool_)
+    least, most = int(event.min()), int(event.max())
+    bits = (most - least).bit_length()
+    if bits > _BITS:
+        raise Unsuitable("event times too far apart")
+    # keys are numbered within stretches that leave the number of key and time within 64 bits
+    key = np.cumsum(new_key)
+    stretch = 1 << (_BITS - bits)
+    rising = np.empty(len(event), np.bool_)
+    begins = np.searchsorted(key, np.arange(int(key[0]), int(key[-1]) + 1, stretch))
+    for low, high in itertools.pairwise([*begins, len(event)]):
+        both = ((key[low:high] - key[low]) << bits) | (event[low:high] - least)
+        rising[low:high] = both == np.maximum.accumulate(both)
+    return rising
