@@ -6,6 +6,7 @@ A server's connections are left to the parent of a fork.
 from __future__ import annotations
 
 import gc
+import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -29,21 +30,15 @@ class _Use:
 
     Attributes:
         connected: whether it was connected once.
+        users: who has a connection or wants one.
     """
 
     def __init__(self, engine: sa.Engine) -> None:
         self.connected = False
-        self._lock = forks.lock()
-        self._users = 0
+        self.users: dict[object, None] = {}
         self._closed = self._lost = False
         self._file = "" if _in_memory(engine) else engine.url.database or ""
         self._turns = Turns() if _in_memory(engine) else None
-
-    def enter(self, engine: sa.Engine, what: str) -> None:
-        """Count one that wants a connection."""
-        self.check(engine, what)
-        with self._lock:
-            self._users += 1
 
     def check(self, engine: sa.Engine, what: str) -> None:
         """Refuse what was closed, or is not to be used in this process."""
@@ -53,28 +48,24 @@ class _Use:
             raise lost(place(engine), what)
         check_not_lost(self._file, what)
 
-    def leave(self, engine: sa.Engine) -> None:
+    def leave(self, me: object, engine: sa.Engine) -> None:
         """Count one that has done; where it was closed meanwhile the last one ends the connections.
 
         Not earlier: those that wait for one would not learn that it is gone.
         """
-        with self._lock:
-            self._users -= 1
-            last = self._closed and self._users <= 0
-        if last:
+        self.users.pop(me, None)
+        if self._closed and not self.users:
             engine.dispose()
 
     def fewer_than_lent(self, engine: sa.Engine) -> bool:
         """Whether fewer want or have a connection than the engine's pool, which has none left, counts as lent."""
         pool = engine.pool
-        return self._turns is not None or (isinstance(pool, sa.QueuePool) and self._users <= pool.size())
+        return self._turns is not None or (isinstance(pool, sa.QueuePool) and len(self.users) <= pool.size())
 
     def close(self, engine: sa.Engine) -> None:
         """Refuse all that comes."""
-        with self._lock:
-            self._closed = True
-            idle = self._users <= 0
-        if idle:
+        self._closed = True
+        if not self.users:
             engine.dispose()
 
     def lose(self) -> None:
@@ -93,16 +84,17 @@ class _Use:
         if turns is None:
             yield
             return
-        if not turns.acquire(_COLLECT) and not (gc.collect() >= 0 and turns.acquire(_PATIENCE)):
-            raise sa.exc.TimeoutError("another thread holds the only connection")
+        me = threading.Lock()
         try:
+            if not turns.acquire(me, _COLLECT) and not (gc.collect() >= 0 and turns.acquire(me, _PATIENCE)):
+                raise sa.exc.TimeoutError("another thread holds the only connection")
             yield
         finally:
-            turns.release()
+            turns.release(me)
 
     def begin_child(self) -> None:
         """Forget those that were its parent's."""
-        self._users = 0
+        self.users.clear()
         if self._turns is not None:
             self._turns = Turns()
 
@@ -133,9 +125,10 @@ def connected(engine: sa.Engine, what: str) -> Iterator[sa.Connection]:
     Raises:
         Unavailable: it was closed, or cannot be used in this process.
     """
-    use = _use_of(engine)
-    use.enter(engine, what)
+    use, me = _use_of(engine), object()
+    use.check(engine, what)
     try:
+        use.users[me] = None
         if engine.dialect.name == "sqlite":
             with use.turn(), transactions.one(), _connect(use, engine, what) as connection:
                 use.check(engine, what)
@@ -149,7 +142,7 @@ def connected(engine: sa.Engine, what: str) -> Iterator[sa.Connection]:
             use.check(engine, what)
             yield connection
     finally:
-        use.leave(engine)
+        use.leave(me, engine)
 
 
 def _connect(use: _Use, engine: sa.Engine, what: str) -> sa.Connection:

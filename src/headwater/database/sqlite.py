@@ -33,44 +33,41 @@ class Transactions:
 
     def __init__(self) -> None:
         self.gate = Gate()
-        self.here = threading.local()
+        self._here = threading.local()
         self.shut = False
         self.alone = True
         """Whether no transaction was under way at the fork that made this process."""
         forks.after_fork(self, Transactions._in_child, before=Transactions._before, in_parent=Transactions._go_on)
 
-    @property
-    def depth(self) -> int:
-        """How many transactions this thread has under way, one within the other."""
-        found: int = getattr(self.here, "depth", 0)
-        return found
-
     @contextmanager
     def one(self) -> Iterator[None]:
-        """Count one while the block runs."""
-        depth = self.depth
-        if not depth:
-            self.gate.enter()
-        self.here.depth = depth + 1
+        """Count one while the block runs; within another one of this thread it is that one."""
+        if self._is_in_one():
+            yield
+            return
+        self._here.latest = me = object()
         try:
+            self.gate.enter(me)
             yield
         finally:
-            self.here.depth = depth
-            if not depth:
-                self.gate.leave()
+            self.gate.leave(me, None)
+
+    def _is_in_one(self) -> bool:
+        """Whether this thread has a transaction under way."""
+        return getattr(self._here, "latest", None) in self.gate
 
     def _before(self) -> None:
         # a thread that forks within a transaction cannot wait for itself
-        self.shut = not self.depth and self.gate.shut(forks.PATIENCE)
+        self.shut = not self._is_in_one() and self.gate.shut(threading.get_ident(), forks.PATIENCE)
 
     def _go_on(self) -> None:
-        if self.shut:
-            self.shut = False
-            self.gate.open()
+        self.shut = False
+        self.gate.open(threading.get_ident(), None)
 
     def _in_child(self) -> None:
         self.alone = self.shut or not self.gate.inside
-        self.gate, self.shut = Gate(inside=1 if self.depth else 0), False
+        # of the parent's threads only this one is here
+        self.gate, self.shut = Gate(self._here.latest) if self._is_in_one() else Gate(), False
 
 
 transactions = Transactions()

@@ -159,7 +159,7 @@ class RemoteWorkspace:
         self.powers = backend.powers
         self._own: list[str] = []
         self._embedded = embedded
-        self._lock, self._running, self._cancelled = forks.lock(), 0, False
+        self._lock, self._running, self._cancelled = forks.lock(), dict[object, None](), False
         self._names = itertools.count()
         # temporary tables of several runs may share one room
         self._prefix = f"hw_{secrets.token_hex(6)}"
@@ -213,7 +213,7 @@ class RemoteWorkspace:
     def cancel(self) -> None:
         with self._lock:
             self._cancelled = True
-            running = self._running
+            running = bool(self._running)
         self._embedded.cancel()
         if running:
             # not on this thread, which may be the very one that reads
@@ -232,19 +232,20 @@ class RemoteWorkspace:
         Raises:
             Cancelled: it did, or had been called before.
         """
-        with self._lock:
-            if self._cancelled:
-                raise Cancelled(CANCELLED)
-            self._running += 1
+        me = object()
         try:
+            with self._lock:
+                if self._cancelled:
+                    raise Cancelled(CANCELLED)
+                self._running[me] = None
             yield
         except Exception as bad:
             if self._cancelled:
                 raise Cancelled(CANCELLED) from bad
             raise
         finally:
-            with self._lock:
-                self._running -= 1
+            # in one step, which Ctrl-C cannot divide
+            self._running.pop(me, None)
 
     def _shown(self, query: exp.Query) -> str:
         return query.sql(dialect=self.words.dialect, identify=True)

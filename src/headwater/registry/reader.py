@@ -15,6 +15,7 @@ from headwater.database.plain import Reads
 from headwater.deferred import deferred
 from headwater.definitions.view import FeatureSelection
 from headwater.errors import StoreError, UsageError
+from headwater.gate import Turns
 from headwater.planning.references import parse_reference
 from headwater.planning.snapshot import RegistrySnapshot
 from headwater.planning.watermark import Watermark
@@ -49,7 +50,7 @@ class RegistryReader(forks.OfOneProcess):
         self.project = project
         self._refresh = refresh.total_seconds()
         self._lock = forks.rlock()
-        self._looking = forks.lock()
+        self._looking = Turns()
         self._answered = forks.event()
         """Set while nobody asks a server in the background."""
         self._answered.set()
@@ -96,28 +97,27 @@ class RegistryReader(forks.OfOneProcess):
 
     def _ask_server(self, lasts: float) -> None:
         """Look in the background, and wait for that a moment: one that does not answer holds up no reader for long."""
-        if self._looking.acquire(blocking=False):
-            if self._is_fresh(lasts):
-                self._looking.release()
-                return
-            self._answered.clear()
-            try:
-                threading.Thread(target=self._answer, name="headwater-registry", daemon=True).start()
-            except BaseException:
-                self._answer_ended()
-                raise
+        me, mine, began = threading.Lock(), False, False
+        try:
+            mine = self._looking.acquire(me, 0)
+            if mine and not self._is_fresh(lasts):
+                self._answered.clear()
+                threading.Thread(target=self._answer, args=(me,), name="headwater-registry", daemon=True).start()
+                began = True
+        finally:
+            if mine and not began:
+                self._answered.set()
+            if not began:
+                self._looking.release(me)
         self._answered.wait(_PATIENCE)
 
-    def _answer(self) -> None:
+    def _answer(self, me: threading.Lock) -> None:
         try:
             with self._lock:
                 self._look_or_go_on()
         finally:
-            self._answer_ended()
-
-    def _answer_ended(self) -> None:
-        self._answered.set()
-        self._looking.release()
+            self._answered.set()
+            self._looking.release(me)
 
     def _look_or_go_on(self) -> None:
         self._asked = time.monotonic()
@@ -128,7 +128,8 @@ class RegistryReader(forks.OfOneProcess):
             self._checked = time.monotonic()
 
     def _in_child(self) -> None:
-        # who was looking is a thread of the parent; the locks are free again by themselves
+        # who was looking is a thread of the parent; the lock is free again by itself
+        self._looking = Turns()
         self._answered.set()
 
     @property

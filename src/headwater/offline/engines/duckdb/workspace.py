@@ -135,7 +135,7 @@ class DuckDBWorkspace:
         self._names = itertools.count()
         self._places: list[Callable[[int], str]] = []
         self._closed = self._stopped = self._cancelled = False
-        self._lock, self._inside = forks.lock(), 0
+        self._lock, self._inside = forks.lock(), dict[object, None]()
         self._born = forks.generation()
 
     def __enter__(self) -> DuckDBWorkspace:
@@ -306,12 +306,12 @@ class DuckDBWorkspace:
             Unavailable: the engine was closed, or belongs to another process.
         """
         forks.check_same(self._born, "this reading of a result")
-        outer = sys.exception()
-        with self._lock:
-            if self._stopped:
-                raise Unavailable(CLOSED)
-            self._inside += 1
+        outer, me = sys.exception(), object()
         try:
+            with self._lock:
+                if self._stopped:
+                    raise Unavailable(CLOSED)
+                self._inside[me] = None
             yield
         except duckdb.Error as bad:
             interrupt = interrupts.behind(bad, outer)
@@ -319,8 +319,8 @@ class DuckDBWorkspace:
                 raise interrupt from None
             raise self._failed(bad) from bad
         finally:
-            with self._lock:
-                self._inside -= 1
+            # in one step, which Ctrl-C cannot divide
+            self._inside.pop(me, None)
 
     def stop(self) -> None:
         """End what other threads have under way, refuse all else, and close the cursors: the engine is closed."""

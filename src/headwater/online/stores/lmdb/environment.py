@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from headwater import forks
 from headwater.deferred import deferred
 from headwater.errors import StoreError, StoreReadOnly, Unavailable, UsageError
 from headwater.file_lock import LockReplaced
-from headwater.gate import Gate
+from headwater.gate import Gate, Turns
 from headwater.online.stores.lmdb.files import Settings, StoreDamaged, explained, take
 from headwater.online.stores.lmdb.opened import SLOTS, Opened
 from headwater.online.stores.lmdb.opening import open_folder
@@ -59,19 +60,18 @@ class Environment:
         self._refused: tuple[object, str] | None = None
         self._given_up = ""
         self._shut = self._idle = False
-        self.gate, self._opening = Gate(), forks.lock()
+        self.gate, self._opening = Gate(), Turns()
         forks.after_fork(self, Environment._in_child, before=Environment._before_fork, in_parent=Environment._go_on)
 
     def _before_fork(self) -> None:
-        self._shut = self.gate.shut(forks.PATIENCE)
+        self._shut = self.gate.shut(threading.get_ident(), forks.PATIENCE)
         self._idle = self._shut and (self._opened is None or self._opened.leave_slots())
 
     def _go_on(self) -> None:
         if self._opened is not None and self._idle:
             self._opened.enter_slot()
-        if self._shut:
-            self._shut = False
-            self.gate.open()
+        self._shut = False
+        self.gate.open(threading.get_ident(), None)
 
     def _in_child(self) -> None:
         """Open nothing that is the parent's; LMDB opens a path once in a process, so what was copied goes first."""
@@ -80,7 +80,7 @@ class Environment:
             opened.abandon(idle=self._idle)
             if not self._idle:
                 self._given_up = _IN_TRANSACTION if forks.was_announced() else _UNANNOUNCED
-        self.gate, self._shut, self._idle = Gate(), False, False
+        self.gate, self._opening, self._shut, self._idle = Gate(), Turns(), False, False
 
     @property
     def read_only(self) -> str:
@@ -91,8 +91,9 @@ class Environment:
         """The bytes under each key; as `read` would, on the shortest road while nothing is amiss."""
         opened = self._opened
         if opened is not None and opened.slots and opened.is_current():
-            self.gate.enter()
+            me = object()
             try:
+                self.gate.enter(me)
                 txn = opened.begin() if opened is self._opened else None
                 if txn is not None:
                     try:
@@ -106,7 +107,7 @@ class Environment:
             except lmdb.Error:
                 pass  # explained, or mended, below
             finally:
-                self.gate.leave()
+                self.gate.leave(me, None)
         return self.read(lambda txn: list(map(txn.get, keys)))
 
     def read(self, work: Callable[[Any], _T]) -> _T:
@@ -156,15 +157,16 @@ class Environment:
             raise _Moved
         until = time.monotonic() + self._settings.wait
         while True:
-            self.gate.enter()
+            me = object()
             try:
+                self.gate.enter(me)
                 if opened is not self._opened:
                     raise LockReplaced
                 held = [opened.begin()]
                 if held[0] is not None:
                     return self._run(opened, held, work, due)
             finally:
-                self.gate.leave()
+                self.gate.leave(me, None)
             # to enter a slot in the table of readers takes a lock of LMDB's that has no bound: so under one that has
             try:
                 if time.monotonic() >= until and opened.writer is not None and not opened.readers.acquire(0):
@@ -173,15 +175,16 @@ class Environment:
                     take(opened.readers, self._settings, 0, "read")
                 elif not opened.readers.acquire(SLOT_CHECK):
                     continue  # one may be given back meanwhile
-                self.gate.enter()
+                me = object()
                 try:
+                    self.gate.enter(me)
                     if opened is not self._opened:
                         raise LockReplaced
                     held = [opened.env.begin()]
                     opened.readers.release()
                     return self._run(opened, held, work, due)
                 finally:
-                    self.gate.leave()
+                    self.gate.leave(me, None)
             finally:
                 opened.readers.release()
 
@@ -193,8 +196,9 @@ class Environment:
             there = opened.in_place()
             if there is None:
                 raise _Moved
-            self.gate.enter()
+            me = object()
             try:
+                self.gate.enter(me)
                 if opened is not self._opened:
                     raise LockReplaced
                 txn = opened.env.begin(write=True)
@@ -205,7 +209,7 @@ class Environment:
                 finally:
                     txn.abort()
             finally:
-                self.gate.leave()
+                self.gate.leave(me, None)
         finally:
             opened.writer.release()
 
@@ -238,11 +242,12 @@ class Environment:
             there = opened.in_place()
             if there is None:
                 raise _Moved
-            self.gate.enter()
+            me = object()
             try:
+                self.gate.enter(me)
                 return self._write_now(opened, work, there)
             finally:
-                self.gate.leave()
+                self.gate.leave(me, None)
         finally:
             try:
                 opened.writer.release()
@@ -276,15 +281,16 @@ class Environment:
             take(opened.writer, self._settings, self._settings.wait, "written")
             if opened.in_place() is None:
                 raise _Moved
-            self.gate.enter()
+            me = object()
             try:
+                self.gate.enter(me)
                 if opened is not self._opened:
                     raise LockReplaced
                 scrub.erase_removed(self._settings.data, opened.env, self._settings.wait)
                 opened.committed(opened.env.info()["last_txnid"])
                 return work(None)
             finally:
-                self.gate.leave()
+                self.gate.leave(me, None)
         finally:
             opened.writer.release()
 
@@ -307,11 +313,12 @@ class Environment:
         """Take the slots of readers that were killed; where there are none, wait a little for others to end."""
         try:
             take(opened.readers, self._settings, self._settings.wait, "read")
-            self.gate.enter()
+            me = object()
             try:
+                self.gate.enter(me)
                 freed = opened is not self._opened or opened.env.reader_check()
             finally:
-                self.gate.leave()
+                self.gate.leave(me, None)
         finally:
             opened.readers.release()
         if not freed:
@@ -353,23 +360,25 @@ class Environment:
 
     @contextmanager
     def _opening_turn(self) -> Iterator[None]:
-        if not self._opening.acquire(timeout=self._settings.wait):
-            raise Unavailable(
-                f"the online store {self.path}: another thread of this process has not finished opening it"
-            )
+        me = threading.Lock()
         try:
+            if not self._opening.acquire(me, self._settings.wait):
+                raise Unavailable(
+                    f"the online store {self.path}: another thread of this process has not finished opening it"
+                )
             yield
         finally:
-            self._opening.release()
+            self._opening.release(me)
 
     @contextmanager
     def _alone_inside(self) -> Iterator[None]:
-        if not self.gate.shut(self._settings.wait):
-            raise Unavailable(f"the online store {self.path}: another thread has not ended its transaction")
+        me = object()
         try:
+            if not self.gate.shut(me, self._settings.wait):
+                raise Unavailable(f"the online store {self.path}: another thread has not ended its transaction")
             yield
         finally:
-            self.gate.open()
+            self.gate.open(me, None)
 
     def note_end(self) -> None:
         """Note at the end of the process in which state the file is."""
