@@ -64,7 +64,8 @@ def pytest_unconfigure() -> None:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     seconds = float(item.config.getoption("timeout", None) or 0) or _LONGEST
-    faulthandler.dump_traceback_later(seconds + _GRACE, file=_stderr[0], exit=True)
+    tries = 1 + int(item.config.getoption("reruns", None) or 0)
+    faulthandler.dump_traceback_later(tries * seconds + _GRACE, file=_stderr[0], exit=True)
     mine = os.getpid()
     try:
         return (yield)
@@ -93,3 +94,13 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
     report = yield
     _fail_if_skipped(report)
     return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tell of each test that failed and was run again as of one that failed: it is a fault that shows seldom."""
+    failed = {report.nodeid for report in terminalreporter.getreports("failed")}
+    for report in terminalreporter.getreports("rerun"):
+        if report.nodeid in failed:
+            continue
+        terminalreporter.section(f"failed at first: {report.nodeid}", "!", red=True, bold=True)
+        terminalreporter.write_line(str(report.longrepr))
