@@ -26,6 +26,9 @@ __all__ = [
 ]
 
 
+_QUALIFIED = {True: "yes", None: "open", False: "no"}
+
+
 class Verdict(StrEnum):
     """How a system does by one requirement."""
 
@@ -184,7 +187,26 @@ class ArchitectureComparison:
         return plain.table(self)
 
     def __str__(self) -> str:
-        return plain.text(self)
+        return plain.text(self._ranking(), self.recommendation_reasoning)
 
     def _repr_html_(self) -> str:
-        return plain.html(self)
+        return plain.html(self._ranking(), self.recommendation_reasoning)
+
+    def _ranking(self) -> list[list[str]]:
+        """The systems as a table, names of its columns first; empty where nothing is asked of them."""
+        if self.requirements.asks_nothing:
+            return []
+        rows = [["system", "qualifies", "score", "range", "first in", "first missed"]]
+        for name, score in self.architecture_scores.items():
+            missed = self.detailed_analysis[name].first_missed
+            rows.append(
+                [
+                    name,
+                    _QUALIFIED[score.qualified],
+                    f"{score.total_score:.3f}",
+                    f"{score.low:.3f} to {score.high:.3f}" if score.low < score.high else "",
+                    f"{self.sensitivity.first_places.get(name, 0.0):.0%}",
+                    missed.requirement if missed is not None else "",
+                ]
+            )
+        return rows

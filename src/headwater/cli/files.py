@@ -16,7 +16,7 @@ import pyarrow.parquet
 
 from headwater.cli.plain import plain
 from headwater.definitions.csv_format import QUOTABLE, CSVFormat, csv_format
-from headwater.definitions.sources import CSV_NULLS
+from headwater.definitions.csv_nulls import CSV_NULLS
 from headwater.definitions.view import FeatureView
 from headwater.errors import DataError, SourceError, StorageFull, StoreReadOnly, UsageError, brief
 from headwater.offline.files.csv_files import Quoted, quoted_field, read_header, read_rows

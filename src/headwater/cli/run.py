@@ -16,15 +16,18 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO, get_type_hints
 import typer
 
 import headwater as hw
-from headwater.cli import later
 from headwater.cli.plain import dumps
 from headwater.cli.sheet import Drawable
 from headwater.config import FILE
+from headwater.deferred import deferred
 from headwater.errors import ConfigError, printable
 from headwater.observer import silent
 
 if TYPE_CHECKING:
+    from headwater.cli import draw
     from headwater.store import FeatureStore
+else:
+    draw = deferred("headwater.cli.draw")
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ProjectPath = Annotated[
@@ -61,7 +64,7 @@ class Run:
         check_project(self.folder)
         with contextlib.ExitStack() as stack:
             bars = sys.stderr.isatty() and not self.json
-            observer = stack.enter_context(later.draw.ProgressBars()) if bars else silent
+            observer = stack.enter_context(draw.ProgressBars()) if bars else silent
             yield stack.enter_context(hw.FeatureStore(self.folder, observer=observer))
 
     def answer(self, data: Any, *drawables: Drawable) -> None:
@@ -69,12 +72,12 @@ class Run:
         if self.json:
             print_json(data)
         else:
-            later.draw.show(*drawables)
+            draw.show(*drawables)
 
     def say(self, *drawables: Drawable) -> None:
         """Draw something on the way, which JSON leaves out."""
         if not self.json:
-            later.draw.show(*drawables)
+            draw.show(*drawables)
 
     def confirm(self, question: str) -> bool:
         """Ask a person at the terminal; without one, or in JSON, the answer is no."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from headwater.definitions.sources import CSV_NULLS
+from headwater.definitions.csv_nulls import CSV_NULLS
 from headwater.definitions.time_format import TimeFormat, time_format
 from headwater.errors import UsageError, nearest
 from headwater.values import Value

@@ -12,6 +12,7 @@ from msgspec.structs import force_setattr
 
 from headwater.clock import parse_duration
 from headwater.deferred import deferred
+from headwater.definitions.csv_nulls import CSV_NULLS
 from headwater.definitions.definition import Definition
 from headwater.types import DType
 from headwater.urls import shown_location
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 else:
     csv_format = deferred("headwater.definitions.csv_format")
 
-CSV_NULLS = ("", "NA", "NULL")
 LACKING = b"headwater.lacking"
 """In the metadata of a column of a source: which files lack it (text)."""
 
