@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta, timezone
-from itertools import permutations
+from itertools import permutations, product
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 import headwater as hw
+from tests.matrices import share
 
 NOW = datetime(2026, 2, 1, tzinfo=UTC)
 SENSOR = hw.Entity("sensor", join_keys={"sensor": hw.String})
@@ -56,8 +57,7 @@ def view(source: Any) -> hw.FeatureView:
     return hw.FeatureView("load", entity=SENSOR, source=source, features=[hw.Feature("watts", hw.Int64)])
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("names", ORDERS, ids=lambda names: f"{names[0]} first")
+@pytest.mark.parametrize(("form", "names"), share(product(FORMS, ORDERS), 2))
 def test_each_time_is_of_its_own_kind(form: str, names: Sequence[str]) -> None:
     made = FORMS[form]
     want = {name: GIVEN[name][1] for name in names}

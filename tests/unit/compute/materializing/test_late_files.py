@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from headwater.errors import SourceError, StoreError
 from headwater.offline.base import ChangeCounts
 from headwater.offline.engines.duckdb.engine import DuckDBEngine
 from headwater.offline.engines.duckdb.workspace import DuckDBWorkspace
+from headwater.testing import SCALE
 from tests.servers.s3 import S3Server
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -112,7 +114,17 @@ class Project:
 KINDS = ["parquet", "glob", "csv", "query", "bucket"]
 
 
-@pytest.fixture(params=KINDS)
+_tests = itertools.count()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "project" in metafunc.fixturenames:
+        # every second kind, and the others for the next test
+        kinds = KINDS[next(_tests) % 2 :: 2] if SCALE == 1 else KINDS
+        metafunc.parametrize("project", kinds, indirect=True)
+
+
+@pytest.fixture
 def project(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Project]:
     server = request.getfixturevalue("s3_server") if request.param == "bucket" else None
     made = Project(tmp_path, request.param, server)

@@ -8,6 +8,7 @@ import signal
 import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from pathlib import Path
 from types import ModuleType
 
@@ -23,6 +24,7 @@ from headwater.online.hints import Hint
 from headwater.online.rows.encoder import RowEncoder
 from headwater.planning.resolve import whole_view
 from tests.children import problem_in_child
+from tests.matrices import share
 
 KEY = "erase.me@example.com"
 OTHER = "other@example.com"
@@ -113,11 +115,11 @@ KILLED_AT = [
 ]
 
 
-@pytest.mark.parametrize(("module", "name"), KILLED_AT, ids=lambda value: value if isinstance(value, str) else "")
-@pytest.mark.parametrize("compacted", [True, False])
+@pytest.mark.parametrize(("killed_at", "compacted"), share(product(KILLED_AT, [True, False]), 2))
 def test_a_killed_erasure_is_finished_by_the_next_run(
-    project: Project, module: ModuleType, name: str, compacted: bool
+    project: Project, killed_at: tuple[ModuleType, str], compacted: bool
 ) -> None:
+    module, name = killed_at
     if name == "forget_removals" and not compacted:
         name, module = "mark_erased", log_module  # no file is to be removed
     project.write()

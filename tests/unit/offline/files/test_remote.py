@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import headwater as hw
+from tests.matrices import share
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 SHOP = hw.Entity("shop", join_keys={"shop": hw.String})
@@ -190,29 +192,27 @@ def test_what_is_not_there_is_said(lake: Any) -> None:
 DAY = pa.timestamp("us")
 
 
-@pytest.mark.parametrize(
-    ("one", "other", "dtype", "right"),
-    [
-        (pa.array([2**53 + 1]), pa.array([5.0]), hw.Int64, [2**53 + 1, 5]),
-        (pa.array([2**31 + 1]), pa.array([5.0], pa.float32()), hw.Float64, [2.0**31 + 1, 5.0]),
-        (pa.array([2**63 - 1], pa.uint64()), pa.array([-1]), hw.Int64, [2**63 - 1, -1]),
-        (pa.array([0.1], pa.float32()), pa.array([0.1]), hw.Float64, [0.10000000149011612, 0.1]),
-        (pa.array([[2**31 + 1]]), pa.array([[5.0]], pa.list_(pa.float32())), hw.Array(hw.Float64), [[2**31 + 1], [5]]),
-        (pa.array([5]), pa.array([0.5]), hw.Int64, "0.5 in .*does not fit int64|0.5.*row 0.*does not fit int64"),
-        (pa.array([1]), pa.array(["1"]), hw.Int64, "column 'x' is string"),
-        (pa.array([1.5]), pa.array(["1"]), hw.String, "column 'x' is (string|double)"),
-        (
-            pa.array([NOON.replace(tzinfo=None)], DAY),
-            pa.array([NOON], pa.timestamp("us", "UTC")),
-            hw.Timestamp,
-            [NOON] * 2,
-        ),
-    ],
-)
-@pytest.mark.parametrize("turned", [False, True])
-def test_columns_of_two_types_are_read_by_the_same_rule(
-    lake: Any, one: pa.Array, other: pa.Array, dtype: Any, right: Any, turned: bool
-) -> None:
+TWO_TYPES: list[tuple[Any, ...]] = [
+    (pa.array([2**53 + 1]), pa.array([5.0]), hw.Int64, [2**53 + 1, 5]),
+    (pa.array([2**31 + 1]), pa.array([5.0], pa.float32()), hw.Float64, [2.0**31 + 1, 5.0]),
+    (pa.array([2**63 - 1], pa.uint64()), pa.array([-1]), hw.Int64, [2**63 - 1, -1]),
+    (pa.array([0.1], pa.float32()), pa.array([0.1]), hw.Float64, [0.10000000149011612, 0.1]),
+    (pa.array([[2**31 + 1]]), pa.array([[5.0]], pa.list_(pa.float32())), hw.Array(hw.Float64), [[2**31 + 1], [5]]),
+    (pa.array([5]), pa.array([0.5]), hw.Int64, "0.5 in .*does not fit int64|0.5.*row 0.*does not fit int64"),
+    (pa.array([1]), pa.array(["1"]), hw.Int64, "column 'x' is string"),
+    (pa.array([1.5]), pa.array(["1"]), hw.String, "column 'x' is (string|double)"),
+    (
+        pa.array([NOON.replace(tzinfo=None)], DAY),
+        pa.array([NOON], pa.timestamp("us", "UTC")),
+        hw.Timestamp,
+        [NOON] * 2,
+    ),
+]
+
+
+@pytest.mark.parametrize(("case", "turned"), share(product(TWO_TYPES, [False, True]), 2))
+def test_columns_of_two_types_are_read_by_the_same_rule(lake: Any, case: tuple[Any, ...], turned: bool) -> None:
+    one, other, dtype, right = case
     for name, shop, column in (("b", "a", one), ("a" if turned else "c", "b", other)):
         lake.put(f"d/{name}.parquet", ROWS.set_column(0, "shop", pa.array([shop])).set_column(2, "x", column))
 

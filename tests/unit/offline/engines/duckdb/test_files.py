@@ -18,7 +18,7 @@ from tests.servers.s3 import S3Server
 NOON = datetime(2024, 3, 10, 12, tzinfo=UTC)
 USER = hw.Entity("user", join_keys={"user": hw.Int64})
 ROWS = {"user": [1, 2], "at": pa.array([NOON] * 2, pa.timestamp("us", "UTC")), "x": [7, 8]}
-ABOVE = ["plain", "x=99", "user=5", "X=99", "__position=3", "at=2020-01-01", "__row=1", "x=1/x=2"]
+ABOVE = ["x=99/user=5/at=2020-01-01/__position=3/__row=1", "X=99/x=1/x=2"]
 
 
 def parquet(folder: Path) -> Source:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 import headwater as hw
 from headwater.errors import HeadwaterError, SourceError
+from tests.matrices import share
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 F32, D18 = pa.float32(), pa.decimal128(38, 18)
@@ -41,37 +43,35 @@ def read(store: hw.FeatureStore, keys: list[Any]) -> list[Any]:
     return found
 
 
-@pytest.mark.parametrize(
-    ("one", "other", "dtype", "right"),
-    [
-        (pa.array([2**31 + 1]), pa.array([5.0], F32), hw.Int64, [2**31 + 1, 5]),
-        (pa.array([2**31 + 1]), pa.array([5.0], F32), hw.Float64, [2.0**31 + 1, 5.0]),
-        (pa.array([2**53 - 1]), pa.array([5.0]), hw.Int64, [2**53 - 1, 5]),
-        (pa.array([2**60 + 1]), pa.array([5.0]), hw.Int64, [2**60 + 1, 5]),
-        (pa.array([Decimal("1234567.891")]), pa.array([5.0], F32), hw.Float64, [1234567.891, 5.0]),
-        (pa.array([Decimal("1234567.891")], D18), pa.array([0.1]), hw.Float64, [1234567.891, 0.1]),
-        (
-            pa.array([Decimal("1.5")], D18),
-            pa.array([Decimal("123456789012345678901234567890.25")], pa.decimal128(38, 2)),
-            hw.Float64,
-            [1.5, 123456789012345678901234567890.25],
-        ),
-        (pa.array([2**63 - 1], pa.uint64()), pa.array([-1]), hw.Int64, [2**63 - 1, -1]),
-        (pa.array([1], pa.int8()), pa.array([2**40]), hw.Int64, [1, 2**40]),
-        (pa.array([0.1], F32), pa.array([0.1]), hw.Float64, [float(pa.scalar(0.1, F32).as_py()), 0.1]),
-        (pa.array(["a"]).dictionary_encode(), pa.array(["b"], pa.large_string()), hw.String, ["a", "b"]),
-        (
-            pa.array([[2**31 + 1]]),
-            pa.array([[5.0]], pa.list_(F32)),
-            hw.Array(hw.Float64),
-            [[2.0**31 + 1], [5.0]],
-        ),
-    ],
-)
-@pytest.mark.parametrize("turned", [False, True])
-def test_a_value_is_the_same_as_in_a_file_alone(
-    tmp_path: Path, one: pa.Array, other: pa.Array, dtype: Any, right: list[Any], turned: bool
-) -> None:
+TWO_TYPES: list[tuple[Any, ...]] = [
+    (pa.array([2**31 + 1]), pa.array([5.0], F32), hw.Int64, [2**31 + 1, 5]),
+    (pa.array([2**31 + 1]), pa.array([5.0], F32), hw.Float64, [2.0**31 + 1, 5.0]),
+    (pa.array([2**53 - 1]), pa.array([5.0]), hw.Int64, [2**53 - 1, 5]),
+    (pa.array([2**60 + 1]), pa.array([5.0]), hw.Int64, [2**60 + 1, 5]),
+    (pa.array([Decimal("1234567.891")]), pa.array([5.0], F32), hw.Float64, [1234567.891, 5.0]),
+    (pa.array([Decimal("1234567.891")], D18), pa.array([0.1]), hw.Float64, [1234567.891, 0.1]),
+    (
+        pa.array([Decimal("1.5")], D18),
+        pa.array([Decimal("123456789012345678901234567890.25")], pa.decimal128(38, 2)),
+        hw.Float64,
+        [1.5, 123456789012345678901234567890.25],
+    ),
+    (pa.array([2**63 - 1], pa.uint64()), pa.array([-1]), hw.Int64, [2**63 - 1, -1]),
+    (pa.array([1], pa.int8()), pa.array([2**40]), hw.Int64, [1, 2**40]),
+    (pa.array([0.1], F32), pa.array([0.1]), hw.Float64, [float(pa.scalar(0.1, F32).as_py()), 0.1]),
+    (pa.array(["a"]).dictionary_encode(), pa.array(["b"], pa.large_string()), hw.String, ["a", "b"]),
+    (
+        pa.array([[2**31 + 1]]),
+        pa.array([[5.0]], pa.list_(F32)),
+        hw.Array(hw.Float64),
+        [[2.0**31 + 1], [5.0]],
+    ),
+]
+
+
+@pytest.mark.parametrize(("case", "turned"), share(product(TWO_TYPES, [False, True]), 2))
+def test_a_value_is_the_same_as_in_a_file_alone(tmp_path: Path, case: tuple[Any, ...], turned: bool) -> None:
+    one, other, dtype, right = case
     files = [{"k": pa.array(["a"]), "x": one}, {"k": pa.array(["b"]), "x": other}, {"k": pa.array(["c"])}]
     assert read(store_of(tmp_path, files[::-1] if turned else files, hw.String, dtype), ["a", "b", "c"]) == [
         *right,

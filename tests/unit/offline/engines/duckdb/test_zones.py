@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from itertools import product
 from json import dumps
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from headwater.clock import FIRST_MICROS, LAST_MICROS, from_micros, to_micros
 from headwater.definitions.sources import Source
 from headwater.errors import DefinitionError, HeadwaterError, UsageError
 from headwater.planning.local_time import source_times
+from tests.matrices import share
 
 USER = hw.Entity("user", join_keys={"user": hw.Int64})
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
@@ -182,9 +184,13 @@ def time_of_row(folder: Path, source: Source, **sources: Any) -> datetime:
         return row["at"]
 
 
-@pytest.mark.parametrize("outer", [None, BERLIN])
-@pytest.mark.parametrize("inner", [None, "UTC", NEW_YORK])
-@pytest.mark.parametrize("kind", ["parquet", "nanoseconds", "csv", "json", "memory", "query"])
+@pytest.mark.parametrize(
+    ("kind", "inner", "outer"),
+    share(
+        product(["parquet", "nanoseconds", "csv", "json", "memory", "query"], [None, "UTC", NEW_YORK], [None, BERLIN]),
+        2,
+    ),
+)
 def test_the_tables_of_a_query_have_a_zone_of_their_own(
     tmp_path: Path, kind: str, inner: str | None, outer: str | None
 ) -> None:
@@ -219,8 +225,7 @@ DAYS = [date(2018, 11, 4), date(2018, 3, 11), date(2026, 7, 1), date(2018, 11, 4
 """In Sao Paulo the first has no midnight, in Havana the last has two."""
 
 
-@pytest.mark.parametrize("zone", ZONES)
-@pytest.mark.parametrize("kind", ["parquet", "query", "memory", "push"])
+@pytest.mark.parametrize(("kind", "zone"), share(product(["parquet", "query", "memory", "push"], ZONES), 2))
 def test_a_day_that_is_a_time_too_is_the_day_that_was_given(tmp_path: Path, kind: str, zone: str | None) -> None:
     given = pa.table({"user": range(5), "day": DAYS, "x": [1.0] * 5})
     pq.write_table(given, tmp_path / "d.parquet")
@@ -361,8 +366,10 @@ def test_a_spine_beyond_the_years_is_read_or_named(zone: str, far: datetime) -> 
             assert result.to_arrow()["x"].to_pylist() == [right]
 
 
-@pytest.mark.parametrize("kind", [parquet, parquet_folder, csv, json, query, table, push])
-@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "nested"),
+    share(product([parquet, parquet_folder, csv, json, query, table, push], [False, True]), 2),
+)
 def test_naive_elements_of_arrays_are_of_the_source_s_zone(tmp_path: Path, kind: Any, nested: bool) -> None:
     right: list[Any] = [[RIGHT[0], None], None, [], [RIGHT[1], RIGHT[2]]]
     lists: list[Any] = [[TIMES[0], None], None, [], [TIMES[1], TIMES[2]]]
@@ -408,8 +415,16 @@ def test_naive_elements_of_arrays_are_of_the_source_s_zone(tmp_path: Path, kind:
         assert store.get_historical_features(spine, ["v:lists"]).to_arrow()["lists"].to_pylist() == right
 
 
-@pytest.mark.parametrize("zone", [None, "UTC", "Europe/Berlin", "America/New_York"])
-@pytest.mark.parametrize("kind", ["parquet", "query", "memory", "push", "csv", "json"])
+@pytest.mark.parametrize(
+    ("kind", "zone"),
+    share(
+        product(
+            ["parquet", "query", "memory", "push", "csv", "json"],
+            [None, "UTC", "Europe/Berlin", "America/New_York"],
+        ),
+        2,
+    ),
+)
 def test_a_day_that_is_key_and_time_is_itself_or_refused_with_a_cure(
     tmp_path: Path, kind: str, zone: str | None
 ) -> None:
