@@ -20,17 +20,21 @@ from headwater.errors import StoreError, Unavailable
 
 
 @contextmanager
-def writing(engine: sa.Engine, what: str = "registry") -> Iterator[sa.Connection]:
+def writing(engine: sa.Engine, what: str = "registry", *, single_state: bool = False) -> Iterator[sa.Connection]:
     """One transaction that may write; committed at the end, undone on an error. On SQLite it holds the write lock.
 
     Args:
         engine: the database's.
         what: whose data it is, for errors.
+        single_state: all its reads see the database as it was at the first, as they do on SQLite. Else each sees what
+            others have committed by then.
 
     Raises:
         StorageFull, StoreReadOnly, Unavailable, FormatError, StoreError: what the database said.
     """
     with translated(engine, what), connected(engine, what) as connection:
+        if single_state:
+            connection = _of_one_state(connection)
         _begin(connection, "BEGIN IMMEDIATE")
         counting = Counting(connection)
         yield connection
@@ -65,11 +69,16 @@ def migrating(engine: sa.Engine, what: str = "registry") -> Iterator[sa.Connecti
 def reading(engine: sa.Engine, what: str = "registry") -> Iterator[sa.Connection]:
     """One transaction that sees a single state of the database; see `writing`."""
     with translated(engine, what), connected(engine, what) as connection:
-        if connection.dialect.name != "sqlite":
-            connection = connection.execution_options(isolation_level="REPEATABLE READ")
+        connection = _of_one_state(connection)
         _begin(connection, "BEGIN")
         yield connection
         connection.rollback()
+
+
+def _of_one_state(connection: sa.Connection) -> sa.Connection:
+    if connection.dialect.name == "sqlite":
+        return connection
+    return connection.execution_options(isolation_level="REPEATABLE READ")
 
 
 @contextmanager

@@ -41,7 +41,8 @@ def commit(
         who: for the change log.
     """
     try:
-        with writing(registry.engine) as connection:
+        # tables that another applier changes between two reads would not fit together
+        with writing(registry.engine, single_state=True) as connection:
             if registry.revision_in(connection) != revision:
                 return False
             before = registry.snapshot_in(connection)

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 
 from headwater.clock import MIN_MICROS
 from headwater.database import postgres, sqlite
+from headwater.database.database import ReadsOf
 from headwater.database.engine import open_engine
 from headwater.database.transactions import reading, writing
 from headwater.errors import ConfigError, RegistryConflict, StoreError, StoreReadOnly, Unavailable
@@ -90,6 +91,34 @@ def end_connection(engine: sa.Engine, connection: sa.Connection) -> None:
     pid = connection.execute(sa.text("SELECT pg_backend_pid()")).scalar()
     with engine.connect() as other:
         other.execute(sa.text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
+
+
+@pytest.mark.parametrize("reads", range(6))
+def test_others_that_apply_between_the_reads_of_an_apply_are_a_conflict(postgres_url, tmp_path, monkeypatch, reads):
+    mine, theirs = opened(postgres_url, tmp_path), opened(postgres_url, tmp_path)
+    apply(mine, [view_of("a")])
+    made = planned(mine, [view_of("a", name="mine")])
+    of_apply, seen, names = ReadsOf.rows, [], []
+
+    def rows_and_then(self, sql):
+        found = of_apply(self, sql)
+        seen.append(sql)
+        if len(seen) > reads:
+            with monkeypatch.context() as apart:
+                apart.setattr(ReadsOf, "rows", of_apply)
+                names.append(f"theirs{len(names)}")
+                apply(theirs, [view_of("a", name=names[-1])])
+        return found
+
+    with monkeypatch.context() as watched:
+        watched.setattr(ReadsOf, "rows", rows_and_then)
+        try:
+            mine.apply(made, now=LONG_AGO, log_head=0)
+            ours = ["mine"]
+        except RegistryConflict:
+            ours = []
+    assert set(mine.refresh().views) == {"v", *names, *ours}
+    mine.close(), theirs.close()
 
 
 def test_a_lock_that_another_holds_is_waited_for_a_bounded_time(postgres_url, tmp_path, monkeypatch):
