@@ -36,14 +36,14 @@ def open_store(project: Path, url: str) -> hw.FeatureStore:
     return hw.FeatureStore(project, online=url)
 
 
-def put(store: hw.FeatureStore, user: int | Iterable[int], n: int, **options: Any) -> Any:
-    """Write n as the newest score of some users; a greater n is a newer one."""
+def put(store: Any, user: int | Iterable[int], n: int, **options: Any) -> Any:
+    """Write n as the newest score of some users, to a store or by a client; a greater n is a newer one."""
     users = [user] if isinstance(user, int) else user
     rows = [{"user": user, "at": T0 + timedelta(microseconds=n), "n": n} for user in users]
     return store.write("score", rows, **{"to": "online", **options})
 
 
-def get(store: hw.FeatureStore, user: int, level: str, session: hw.Session | None = None) -> int | None:
+def get(store: hw.FeatureStore | hw.Client, user: int, level: str, session: hw.Session | None = None) -> int | None:
     """A user's score."""
     result = store.get_online_features(["score:n"], [user], consistency=level, session=session)
     value: int | None = result.to_dict()["n"][0]
@@ -87,6 +87,43 @@ def get_elsewhere(project: Path, url: str, token: str, user: int, level: str, ti
     with open_store(project, url) as store:
         values = [get(store, user, level, session) for _ in range(times)]
     return values, session.token
+
+
+async def get_from_server(client: hw.AsyncClient, user: int, level: str, session: hw.Session) -> int | None:
+    """A user's score, by a client on an event loop."""
+    result = await client.get_online_features(["score:n"], [user], consistency=level, session=session)
+    value: int | None = result.to_dict()["n"][0]
+    return value
+
+
+def read_from_server(url: str, way: str, token: str, user: int, level: str, times: int) -> tuple[list[int | None], str]:
+    """In another process: read some times through a client with a token; the values, and the token that this makes."""
+    session = hw.Session.from_token(token)
+    if way == "sync":
+        with hw.Client(url, timeout="30s") as client:
+            return [get(client, user, level, session) for _ in range(times)], session.token
+
+    async def main() -> list[int | None]:
+        async with hw.AsyncClient(url, timeout="30s") as client:
+            return [await get_from_server(client, user, level, session) for _ in range(times)]
+
+    return asyncio.run(main()), session.token
+
+
+def write_to_server(url: str, way: str, token: str, user: int, n: int) -> str:
+    """In another process: write through a client with a token, and give the token that this makes."""
+    session = hw.Session.from_token(token)
+    if way == "sync":
+        with hw.Client(url, timeout="30s") as client:
+            put(client, user, n, to="both", session=session)
+            return session.token
+
+    async def main() -> None:
+        async with hw.AsyncClient(url, timeout="30s") as client:
+            await put(client, user, n, to="both", session=session)
+
+    asyncio.run(main())
+    return session.token
 
 
 def bounded(call: Callable[[], Any]) -> Any:
