@@ -16,6 +16,7 @@ import msgspec
 
 from headwater.async_store import AsyncFeatureStore
 from headwater.errors import HeadwaterError, UsageError
+from headwater.online.connections import ConnectionCounts, Pooled
 from headwater.online.session import Session
 from headwater.registry.api_keys import READ, WRITE
 from headwater.serving.access import Access, KeyRing, needs_admin
@@ -332,10 +333,14 @@ class App:
         return Answer(text, content_type=content_type.encode())
 
     def count_reads(self) -> None:
-        """Take over what stood between this worker's reads and the online store."""
+        """Take over what stood between this worker's reads and the online store, and its connections."""
         fetcher = self.store.sync.services.async_clients.existing()
         if fetcher is not None:
             self.metrics.reads(fetcher.counts())
+        clients: tuple[object, ...] = (self.store.sync.context.online, None if fetcher is None else fetcher.reads)
+        pools = [client for client in clients if isinstance(client, Pooled)]
+        if pools:
+            self.metrics.pool(ConnectionCounts.total(client.connections() for client in pools))
 
     def _document(self) -> dict[str, Any]:
         return document(self.store.sync.list_feature_views(), keys=self.keys is not None)

@@ -6,6 +6,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from headwater.online.connections import ConnectionCounts
 from headwater.online.fetching.fetcher import ReadCounts
 from headwater.online.reading.result import OnlineResult
 from headwater.serving.slots import Memory, Name, Slot
@@ -63,13 +64,29 @@ CACHE = Family("headwater_cache_keys", COUNTER, "Keys looked up in the in-proces
 SHARED_READS = Family("headwater_store_reads", COUNTER, "Reads that may share a round trip to the online store.")
 ROUND_TRIPS = Family("headwater_store_round_trips", COUNTER, "Round trips that those reads took.")
 BREAKER = Family("headwater_breaker_open", GAUGE, "Workers that refuse reads at once, since the online store failed.")
+POOL = Family(
+    "headwater_store_connections", GAUGE, "Connections to the online store.", ("state",), each=("idle", "in_use")
+)
 LATER_ROWS = Family("headwater_rows_ahead_of_clock", COUNTER, "Rows read that are known later than this host's clock.")
 RESTARTS = Family("headwater_worker_restarts", COUNTER, "Workers that ended and were begun again.")
 
 FAMILIES = {
     family.name: family
     for family in (
-        *(REQUESTS, DURATION, UNDER_WAY, REFUSED, ROWS, VALUES, NEWEST, CACHE, SHARED_READS, ROUND_TRIPS, BREAKER),
+        *(
+            REQUESTS,
+            DURATION,
+            UNDER_WAY,
+            REFUSED,
+            ROWS,
+            VALUES,
+            NEWEST,
+            CACHE,
+            SHARED_READS,
+            ROUND_TRIPS,
+            BREAKER,
+            POOL,
+        ),
         *(LATER_ROWS, RESTARTS),
     )
 }
@@ -160,6 +177,11 @@ class Metrics:
             index = self._index(family, *label)
             self._values[index] += getattr(counts, field) - getattr(before, field)
         self._values[self._index(BREAKER)] = float(counts.breaker_open)
+
+    def pool(self, counts: ConnectionCounts) -> None:
+        """The connections to the online store now."""
+        index = self._index(POOL)
+        self._values[index], self._values[index + 1] = counts.idle, counts.in_use
 
     def restarted(self) -> None:
         """A worker ended, and is begun again."""

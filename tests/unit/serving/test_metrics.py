@@ -1,18 +1,27 @@
 """What `/metrics` says is what was asked and answered, in both formats, over all workers of a server."""
 
+import asyncio
 import os
+import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+import headwater as hw
+from headwater.online.connections import ConnectionCounts
 from headwater.online.fetching.fetcher import ReadCounts
+from headwater.serving.app import App
 from headwater.serving.metrics import FAMILIES, Metrics, merged
+from headwater.serving.settings import ServerSettings
 from headwater.serving.slots import MOST_VALUES, SLOT_BYTES, Memory, make_memory
-from tests.unit.serving.conftest import ROW, Caller
+from tests.servers.redis import RedisServer
+from tests.unit.serving.conftest import EVENTS, NOON, ROW, Caller
 
+DOCS = Path(__file__).parents[3] / "docs" / "http.md"
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
@@ -99,6 +108,8 @@ def test_a_slot_that_is_taken_over_goes_on_with_its_totals() -> None:
             worker.ended("/docs", 200, 0.002)
             worker.reads(ReadCounts(cache_hits=3))
             worker.reads(ReadCounts(cache_hits=5, breaker_open=True))
+            worker.pool(ConnectionCounts(idle=4, in_use=2))
+            worker.pool(ConnectionCounts(idle=3, in_use=1))
         found = merged(memory)
         assert found["headwater_http_requests", "/docs", "2xx"] == [3.0]
         assert sum(found["headwater_http_request_duration_seconds", "/docs"][:-1]) == 3
@@ -106,6 +117,7 @@ def test_a_slot_that_is_taken_over_goes_on_with_its_totals() -> None:
         # of workers that are gone nothing is under way
         assert found["headwater_http_requests_in_flight",] == [2.0]
         assert found["headwater_breaker_open",] == [2.0]
+        assert found["headwater_store_connections",] == [6.0, 2.0]
         assert [index for index, process, _, _ in memory.read() if process == os.getpid()] == [1, 2]
     finally:
         os.close(descriptor)
@@ -122,6 +134,43 @@ def test_a_slot_without_room_counts_on_and_names_no_more() -> None:
     for n in range(100):
         long.refused("x" * 10_000 + str(n))
     assert len(merged(long.memory)) < SLOT_BYTES // 10_000
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
+def test_every_metric_is_documented_with_its_labels(family: Any) -> None:
+    name = family.name + ("_total" if family.kind == "counter" else "")
+    rows = [
+        line for line in DOCS.read_text().splitlines() if line.startswith("|") and re.search(rf"`{name}[`{{]", line)
+    ]
+    assert len(rows) == 1
+    # several names may share the labels behind them
+    assert not family.labels or "{" + ",".join(family.labels) + "}" in rows[0]
+
+
+def test_connections_to_the_online_store_are_shown(tmp_path: Path) -> None:
+    with RedisServer(tmp_path / "redis") as server, asyncio.Runner() as runner:
+        store = hw.AsyncFeatureStore(tmp_path, online=server.url, clock=lambda: NOON)
+        store.sync.apply([EVENTS])
+        call = Caller(App(store, ServerSettings(deadline=30)), runner)
+        assert call("POST", "/v1/features:write", {"view": "events", "rows": [ROW]}).status == 200
+        assert call.read(features=["events:n"], entities={"user": [7]}).status == 200
+        found = scraped(call)
+        # at least one of the writes and one of the reads
+        assert value(found, "headwater_store_connections", state="idle") >= 2
+        assert value(found, "headwater_store_connections", state="in_use") == 0
+        runner.run(store.close())
+
+
+def test_every_metric_that_is_shown_is_documented(call: Caller) -> None:
+    call("POST", "/v1/features:write", {"view": "events", "rows": [ROW]})
+    call.read(features=["events:n"], entities={"user": [7]})
+    found = {re.sub("_(bucket|sum|count|created)$", "", name) for name, _ in scraped(call)}
+    documented = set(re.findall("`(headwater_[a-z_]+)", DOCS.read_text()))
+    assert found <= documented, found - documented
+
+
+def test_a_store_without_connections_shows_none(call: Caller) -> None:
+    assert not any(name == "headwater_store_connections" for name, _ in scraped(call))
 
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)

@@ -17,6 +17,7 @@ from headwater.clock import Clock as WallClock
 from headwater.clock import system_clock, to_micros
 from headwater.errors import Unavailable, was_closed
 from headwater.online.base import Capabilities, Change, HighWater, OnlineStore, PutOutcome, Row, new_token, too_late
+from headwater.online.connections import ConnectionCounts
 from headwater.online.powers import UNREAD, Reading
 from headwater.online.rows.keys import NAMESPACE_SIZE
 from headwater.online.stores.dynamodb import reads as plans
@@ -316,6 +317,10 @@ class DynamoDBOnlineStore(OnlineStore):
         """Make the table where it is not there (see `powers.Provisioned`)."""
         self._run(tables.provision(Call(self.location, Patience(_MADE_WITHIN))))
 
+    def connections(self) -> ConnectionCounts:
+        made = self._made
+        return ConnectionCounts() if made is None else made[0].connections()
+
     def asynchronous(self) -> DynamoDBReads:
         """Reads for the running event loop."""
         return DynamoDBReads(self.location)
@@ -391,6 +396,10 @@ class DynamoDBReads:
         except StopIteration as done:
             found: T = done.value
             return found
+
+    def connections(self) -> ConnectionCounts:
+        """As `Pooled.connections`."""
+        return self._wire.connections()
 
     async def close(self) -> None:
         """End the connections."""

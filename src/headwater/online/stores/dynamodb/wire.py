@@ -33,6 +33,7 @@ from botocore.credentials import RefreshableCredentials
 from headwater import forks
 from headwater.clock import system_clock
 from headwater.errors import ConfigError, Unavailable, needs_package
+from headwater.online.connections import ConnectionCounts, MadeConnections
 from headwater.online.stores.dynamodb.calls import Lost, Request, Response
 from headwater.online.stores.dynamodb.proxy import Proxy, parse_proxy
 from headwater.online.stores.dynamodb.url import DynamoDBLocation
@@ -180,6 +181,7 @@ class Wire:
     def __init__(self, location: DynamoDBLocation) -> None:
         self._location = location
         self._idle: deque[http.client.HTTPConnection] = deque()
+        self._made = MadeConnections(lambda connection: connection.sock is not None)
         self._closed = False
         session, self._signer = _opened(location)
         self._credentials = session.get_credentials()
@@ -242,11 +244,19 @@ class Wire:
 
     def _new(self) -> http.client.HTTPConnection:
         signer, timeout = self._signer, self._location.connect_timeout
+        made: http.client.HTTPConnection
         if self._proxy is not None:
-            return self._proxy.connection(signer.hostname, signer.port, timeout, self._tls)
-        if self._tls is not None:
-            return http.client.HTTPSConnection(signer.hostname, signer.port, timeout=timeout, context=self._tls)
-        return http.client.HTTPConnection(signer.hostname, signer.port, timeout=timeout)
+            made = self._proxy.connection(signer.hostname, signer.port, timeout, self._tls)
+        elif self._tls is not None:
+            made = http.client.HTTPSConnection(signer.hostname, signer.port, timeout=timeout, context=self._tls)
+        else:
+            made = http.client.HTTPConnection(signer.hostname, signer.port, timeout=timeout)
+        self._made.add(made)
+        return made
+
+    def connections(self) -> ConnectionCounts:
+        """Those that are open."""
+        return self._made.counts(len(self._idle))
 
     def close(self) -> None:
         """End the connections that are idle, and each of the others after its answer."""
@@ -326,6 +336,12 @@ class AsyncWire:
             if self._credentials is None:
                 self._credentials = self._session.get_credentials()
         return _frozen(self._location, self._credentials)
+
+    def connections(self) -> ConnectionCounts:
+        """Those that are open, as far as aiohttp's pool shows them."""
+        connector = getattr(self._http, "connector", None)
+        idle = sum(map(len, getattr(connector, "_conns", {}).values()))
+        return ConnectionCounts(idle, len(getattr(connector, "_acquired", ())))
 
     async def close(self) -> None:
         """End the connections."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from headwater.errors import HeadwaterError
+from headwater.online.connections import ConnectionCounts
 from headwater.online.powers import Reading
 from headwater.online.stores.redis.cluster import read_plan
 from headwater.online.stores.redis.nodes import AsyncNode
@@ -61,6 +62,10 @@ class RedisReads:
             return await node.run(question.commands, question.timeout, question.each)
         except HeadwaterError as bad:
             return bad
+
+    def connections(self) -> ConnectionCounts:
+        """As `Pooled.connections`."""
+        return ConnectionCounts.total(node.connections() for node in self._nodes.values())
 
     async def close(self) -> None:
         """End the connections."""

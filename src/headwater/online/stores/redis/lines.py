@@ -55,6 +55,11 @@ class Line(asyncio.Protocol):
         self.ended = False
         transport.set_protocol(self)
 
+    @property
+    def busy(self) -> bool:
+        """Whether answers are still to come."""
+        return bool(self._asked)
+
     async def ask(self, commands: Sequence[tuple[Any, ...]], timeout: float | None = None) -> list[Any]:
         """The answers to some commands, sent at once; one that is refused has an exception.
 

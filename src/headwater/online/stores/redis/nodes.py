@@ -27,6 +27,7 @@ from headwater import forks
 from headwater.deferred import deferred
 from headwater.errors import FormatError, StorageFull, StoreError, Unavailable
 from headwater.online.base import too_late
+from headwater.online.connections import ConnectionCounts, MadeConnections
 from headwater.online.guard import NEWER_ROW
 from headwater.online.stores.redis.errors import Moved, NotPrimary, NotReached
 from headwater.online.stores.redis.scripts import LATE, NEWER, Script
@@ -162,12 +163,18 @@ class Node:
         self._kind = SSLConnection if location.tls else Connection
         self._options = _options(location, sentinel)
         self._idle: deque[Any] = deque()
+        self._made = MadeConnections(lambda connection: connection._sock is not None)
         self._closed = False
         forks.after_fork(self, Node._in_child)
 
     def _in_child(self) -> None:
         forks.abandon(self._idle)
         self._idle = deque()
+        self._made.clear()
+
+    def connections(self) -> ConnectionCounts:
+        """Those that are open."""
+        return self._made.counts(len(self._idle))
 
     def _take(self, sound: bool = False) -> tuple[Any, bool]:
         """A connection, and whether it was used before; a sound one is not known to be closed by the server."""
@@ -181,7 +188,7 @@ class Node:
         retry = Retry(NoBackoff(), 0)
         # it may be another process that answers
         self._loaded = set()
-        return self._kind(host=host, port=port, retry=retry, **self._options), False
+        return self._made.add(self._kind(host=host, port=port, retry=retry, **self._options)), False
 
     def run(self, commands: Sequence[Command], timeout: float | None = None) -> list[Any]:
         """The answers to some commands, sent at once.
@@ -444,6 +451,12 @@ class AsyncNode:
         # they belong to an event loop of the parent's
         forks.abandon(self._line, self._connecting)
         self._line = self._connecting = None
+
+    def connections(self) -> ConnectionCounts:
+        """The one, where it is open."""
+        if self._line is None or self._line.ended:
+            return ConnectionCounts()
+        return ConnectionCounts(in_use=1) if self._line.busy else ConnectionCounts(idle=1)
 
     async def run(self, commands: Sequence[Command], timeout: float | None = None, each: bool = False) -> list[Any]:
         """As `Node.run`, and `Node.receive`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from headwater.errors import HeadwaterError, was_closed
+from headwater.online.connections import ConnectionCounts
 from headwater.online.stores.redis.nodes import Node
 from headwater.online.stores.redis.reads import Plan, Question
 from headwater.online.stores.redis.url import Address, RedisLocation
@@ -57,6 +58,10 @@ class Servers:
             except HeadwaterError as bad:
                 answers.append(bad)
         return answers
+
+    def connections(self) -> ConnectionCounts:
+        """The connections to all nodes."""
+        return ConnectionCounts.total(node.connections() for node in list(self._nodes.values()))
 
     def close(self) -> None:
         """End all connections; nothing is asked any more."""

@@ -8,6 +8,7 @@ from typing import Self
 
 from headwater.clock import ticker
 from headwater.online.base import Capabilities, Change, HighWater, OnlineStore, PutOutcome, Row, too_late
+from headwater.online.connections import ConnectionCounts
 from headwater.online.hints import HintQueue
 from headwater.online.powers import Reading
 from headwater.online.stores.redis.async_reads import RedisReads
@@ -132,6 +133,9 @@ class RedisOnlineStore(OnlineStore):
             f"{self.location.shown}: snapshots and append-only files of Redis, and replicas that are away, hold "
             "rows that were removed until Redis rewrites or drops them (BGREWRITEAOF, BGSAVE)",
         )
+
+    def connections(self) -> ConnectionCounts:
+        return self._servers.connections()
 
     def close(self) -> None:
         self._servers.close()

@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headwater.errors import ConfigError, Unavailable
+from headwater.online.connections import ConnectionCounts
 from headwater.online.stores.dynamodb.calls import Lost, Request, Response
 from headwater.online.stores.dynamodb.store import DynamoDBOnlineStore
 from headwater.online.stores.dynamodb.url import DynamoDBLocation
@@ -98,7 +99,22 @@ def test_a_connection_is_used_again_while_it_is_open():
         wire = Wire(_place(f"http://127.0.0.1:{server.server_port}"))
         assert [wire.send(_REQUEST) for _ in range(10)] == [Response(200, b"{}")] * 10
         assert server.connections == 1
+        assert wire.connections() == ConnectionCounts(idle=1)
         wire.close()
+        assert wire.connections() == ConnectionCounts()
+
+
+def test_connections_of_an_event_loop_are_counted():
+    async def main(location):
+        wire = AsyncWire(location)
+        assert wire.connections() == ConnectionCounts()
+        assert await wire.send(_REQUEST) == Response(200, b"{}")
+        assert wire.connections() == ConnectionCounts(idle=1)
+        await wire.close()
+        assert wire.connections() == ConnectionCounts()
+
+    with _Server(1_000) as server:
+        asyncio.run(main(_place(f"http://127.0.0.1:{server.server_port}")))
 
 
 @pytest.mark.parametrize("answers", [1, 3])

@@ -10,6 +10,7 @@ import pytest
 
 from headwater.errors import ConsistencyLost, Unavailable
 from headwater.online.base import PutOutcome
+from headwater.online.connections import ConnectionCounts
 from headwater.online.rows.codec import sequence_of
 from headwater.online.stores.redis.store import RedisOnlineStore
 from headwater.testing import SCALE
@@ -115,4 +116,47 @@ def test_a_reader_beside_a_put_that_a_restored_copy_lacks_is_told(tmp_path):
         assert order_of(store.read([key_of(0)], MONOTONIC, before).rows[0]) == Order(1)
         with pytest.raises(ConsistencyLost):
             store.read([key_of(0)], MONOTONIC, seen[0].marks)
+        store.close()
+
+
+def test_connections_are_counted(tmp_path):
+    with RedisServer(tmp_path / "r") as server:
+        store = RedisOnlineStore(server.url)
+        assert store.connections() == ConnectionCounts()
+        store.put(plain_rows([Order()]))
+        assert store.connections() == ConnectionCounts(idle=1)
+        (node,) = store._servers._nodes.values()
+        sent = [node.send([("PING",)]) for _ in range(3)]
+        assert store.connections() == ConnectionCounts(in_use=3)
+        for pending in sent:
+            node.receive(pending)
+        assert store.connections() == ConnectionCounts(idle=3)
+        # what the server ended is noticed once it is asked
+        server.restart()
+        store.multi_get([key_of(0)])
+        assert store.connections() == ConnectionCounts(idle=1)
+        store.close()
+        assert store.connections() == ConnectionCounts()
+
+
+def test_connections_of_an_event_loop_are_counted(tmp_path):
+    async def main(store):
+        reads = store.asynchronous()
+        assert reads.connections() == ConnectionCounts()
+        await reads.multi_get([key_of(0)])
+        assert reads.connections() == ConnectionCounts(idle=1)
+        await asyncio.gather(*(reads.multi_get([key_of(0)]) for _ in range(3)))
+        assert reads.connections() == ConnectionCounts(idle=1)
+        slow = asyncio.create_task(reads._nodes[next(iter(reads._nodes))].run([("BLPOP", "nothing", 0)]))
+        while not reads.connections().in_use:
+            await asyncio.sleep(0.001)
+        assert reads.connections() == ConnectionCounts(in_use=1)
+        slow.cancel()
+        await asyncio.gather(slow, return_exceptions=True)
+        await reads.close()
+        assert reads.connections() == ConnectionCounts()
+
+    with RedisServer(tmp_path / "r") as server:
+        store = RedisOnlineStore(server.url)
+        asyncio.run(main(store))
         store.close()
