@@ -15,7 +15,7 @@ from headwater.definitions.names import CREATED
 from headwater.definitions.sources import PushSource
 from headwater.forks import lazy
 from headwater.planning.resolve import ResolvedView
-from headwater.types import Date, DType, Int64, fits
+from headwater.types import Date, DType, Int64, Timestamp, fits
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -123,6 +123,15 @@ class RowVersion:
         for feature in self.view.view.feature_list:
             needs.setdefault(feature.source_column, []).append(feature.dtype)
         return {name: tuple(dict.fromkeys(dtypes)) for name, dtypes in needs.items()}
+
+    @lazy
+    def dtypes(self) -> dict[str, DType]:
+        """Column → what its values are, for every column whose values are of one dtype; of several its feature's."""
+        source = self.view.view.source
+        dtypes = {name: next(filter(None, wanted), Timestamp) for name, wanted in self.needs.items()}
+        if source.created_time is not None:
+            dtypes.setdefault(source.created_time, Timestamp)
+        return {**(getattr(source, "schema", None) or {}), **dtypes}
 
     @lazy
     def times(self) -> frozenset[str]:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable
-from contextlib import suppress
 
-from headwater import forks
-from headwater.errors import StoreError
+from headwater.cached_value import CachedValue
 from headwater.registry.registry import FeatureRegistry
 
 VALID_SECRETS = 2
@@ -29,10 +27,12 @@ class SessionSecrets:
     """
 
     def __init__(self, registry: FeatureRegistry, now: Callable[[], float] = time.monotonic) -> None:
-        self._registry, self._now = registry, now
-        self._lock = forks.lock()
-        self._known: tuple[bytes, ...] = ()
-        self._read_at = float("-inf")
+        self._registry = registry
+        # a registry that cannot be written, or not be reached: what is known holds
+        self._known: CachedValue[tuple[bytes, ...]] = CachedValue(self._read, (), _KEPT, now)
+
+    def _read(self) -> tuple[bytes, ...]:
+        return _parsed(self._registry.get_or_set(_NAME, secrets.token_hex(32)))
 
     def newest(self) -> bytes | None:
         """The one that tokens are signed with, made where there is none; None where it cannot be read or made."""
@@ -45,15 +45,7 @@ class SessionSecrets:
         Args:
             within: seconds for which those that were read last will do.
         """
-        if self._now() - self._read_at <= within:
-            return self._known
-        with self._lock:
-            if self._now() - self._read_at > within:
-                # a registry that cannot be written, or not be reached: what is known holds
-                with suppress(StoreError):
-                    self._known = _parsed(self._registry.get_or_set(_NAME, secrets.token_hex(32)))
-                self._read_at = self._now()
-            return self._known
+        return self._known.get(within)
 
     def rotate(self) -> None:
         """Sign with a new secret; tokens of the one before still hold.
@@ -61,10 +53,9 @@ class SessionSecrets:
         Raises:
             StoreError: the registry cannot be written.
         """
-        before = _parsed(self._registry.get_or_set(_NAME, secrets.token_hex(32)))
-        kept = (secrets.token_bytes(32), *before)[:_MOST]
+        kept = (secrets.token_bytes(32), *self._read())[:_MOST]
         self._registry.change_setting(_NAME, ",".join(secret.hex() for secret in kept))
-        self._read_at = float("-inf")
+        self._known.expire()
 
 
 def holds(place: int | None) -> bool:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from headwater.cached_value import CachedValue
 from headwater.clock import Clock
-from headwater.errors import AccessDenied, HeadwaterError
+from headwater.errors import AccessDenied
 from headwater.planning.references import parse_reference
 from headwater.planning.snapshot import RegistrySnapshot
 from headwater.registry.api_keys import ADMIN, APIKey, is_key, key_id
@@ -123,18 +123,14 @@ class KeyRing:
     """
 
     def __init__(self, load: Callable[[], list[APIKey]], clock: Clock) -> None:
-        self._load, self._clock = load, clock
-        self._keys: dict[str, APIKey] = {}
-        self._read_at = float("-inf")
+        self._clock = clock
+        self._keys: CachedValue[dict[str, APIKey]] = CachedValue(
+            lambda: {key.id: key for key in load()}, {}, READ_EVERY
+        )
 
     async def read(self) -> None:
         """Read them once; where the registry cannot be read, those of before hold for a while."""
-        try:
-            keys = await asyncio.to_thread(self._load)
-        except HeadwaterError:
-            return
-        self._keys = {key.id: key for key in keys}
-        self._read_at = time.monotonic()
+        await asyncio.to_thread(self._keys.refresh)
 
     async def run(self) -> None:
         """Read them again and again, until it is cancelled."""
@@ -154,13 +150,12 @@ class KeyRing:
         if kind.lower() != b"bearer":
             raise AccessDenied(_NO_KEY)
         key = text.strip().decode("latin-1")
-        known = self._keys.get(key_id(key) or "")
-        unseen = time.monotonic() - self._read_at
+        known = self._keys.value.get(key_id(key) or "")
         if is_key(key, known) and known is not None and known.holds(self._clock()):
-            if unseen > _HELD:
+            if self._keys.age > _HELD:
                 raise busy("Unavailable", "the registry cannot be read, so that no key can be checked: try again")
             return Access(known)
-        if unseen > _FRESH:
+        if self._keys.age > _FRESH:
             raise busy("Unavailable", "the registry cannot be read, so that this key cannot be checked: try again")
         raise AccessDenied("this API key is not known, has expired or was revoked")
 

@@ -36,7 +36,7 @@ from headwater.serving.catalog import check_shown, listed, shown
 from headwater.serving.deadlines import Deadlines
 from headwater.serving.forms import decoded_stream, is_arrow, wants_arrow
 from headwater.serving.idempotency import request_of
-from headwater.serving.kept_status import KeptStatus, exposed
+from headwater.serving.kept_status import exposed, kept_status
 from headwater.serving.limits import KeyLimits
 from headwater.serving.logs import Log
 from headwater.serving.metrics import Metrics
@@ -119,7 +119,7 @@ class App:
         share = settings.rate / settings.workers
         self._limits = KeyLimits(share, settings.most_at_once_per_key, time.monotonic)
         self._sessions = Sessions(store.sync)
-        self._stands = KeptStatus(store.sync.status)
+        self._stands = kept_status(store.sync.status)
         # a worker's own, so that ids of several do not meet
         self._ids = map(f"{secrets.token_hex(6)}-{{:x}}".format, itertools.count())
         self._routes: dict[str, dict[str, Route]] = {

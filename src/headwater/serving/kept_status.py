@@ -2,42 +2,35 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable
+from typing import TypeAlias
 
 from headwater import __version__
+from headwater.cached_value import CachedValue
 from headwater.compute.status import StoreStatus
 from headwater.errors import HeadwaterError
 from headwater.serving.slots import Memory
 
-KEPT = 5.0
-"""Seconds for which a status is shown again."""
+_SECONDS = 5.0
+"""For which a status is shown again."""
+KeptStatus: TypeAlias = CachedValue[StoreStatus | None]
+"""The status of a store; None where the registry cannot be read."""
 
 
-class KeptStatus:
+def kept_status(ask: Callable[[], StoreStatus]) -> KeptStatus:
     """The status of a store, kept for a while.
 
     Args:
         ask: works it out.
     """
 
-    def __init__(self, ask: Callable[[], StoreStatus]) -> None:
-        self._ask = ask
-        self._lock = threading.Lock()
-        self._at = float("-inf")
-        self._kept: StoreStatus | None = None
+    def read() -> StoreStatus | None:
+        try:
+            return ask()
+        except HeadwaterError:
+            return None
 
-    def __call__(self) -> StoreStatus | None:
-        """It; None where the registry cannot be read."""
-        with self._lock:
-            if time.monotonic() - self._at > KEPT:
-                try:
-                    self._kept = self._ask()
-                except HeadwaterError:
-                    self._kept = None
-                self._at = time.monotonic()
-            return self._kept
+    return CachedValue(read, None, _SECONDS)
 
 
 def exposed(memory: Memory, status: KeptStatus, accept: str) -> tuple[bytes, str]:
@@ -45,4 +38,4 @@ def exposed(memory: Memory, status: KeptStatus, accept: str) -> tuple[bytes, str
     # not for a worker that is never asked
     from headwater.serving.exposition import exposition
 
-    return exposition(memory, status(), __version__, accept)
+    return exposition(memory, status.get(), __version__, accept)

@@ -12,6 +12,8 @@ import pyarrow as pa
 from headwater.async_store import AsyncFeatureStore
 from headwater.offline.log.requests import Request as LogRequest
 from headwater.online.session import Session
+from headwater.planning.resolve import whole_view
+from headwater.planning.row_reading import RowVersion
 from headwater.serving import idempotency
 from headwater.serving.answers import Answer, invalid, json_answer, too_large
 from headwater.serving.bodies import DeleteBody, DeleteStream, WriteBody, WriteStream
@@ -158,21 +160,10 @@ def column_dtypes(store: AsyncFeatureStore, view: str) -> dict[str, DType]:
 
     Of several versions the live one's comes first.
     """
-    live = store.sync.get_feature_view(view)
+    record = store.sync.registry.snapshot().view(view)
     out: dict[str, DType] = {}
-    for version in (live.version, *reversed(live.versions)):
-        info = store.sync.get_feature_view(view, version)
-        if info.registered.retired_at is not None:
-            continue
-        definition = info.definition
-        for key, dtype in definition.join_keys.items():
-            out.setdefault(definition.join_key_map.get(key, key), dtype)
-        for feature in definition.feature_list:
-            out.setdefault(feature.column or feature.name, feature.dtype)
-        for time in (definition.source.event_time, definition.source.created_time):
-            if time is not None:
-                out.setdefault(time, Timestamp)
-        for name, dtype in (getattr(definition.source, "schema", None) or {}).items():
+    for version in (record.version(), *reversed(record.active)):
+        for name, dtype in RowVersion(whole_view(record, version)).dtypes.items():
             out.setdefault(name, dtype)
     return out
 

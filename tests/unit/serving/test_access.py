@@ -190,13 +190,14 @@ def test_while_the_registry_is_away_known_keys_hold_for_a_while(
     def away() -> Any:
         raise Unavailable("away")
 
-    monkeypatch.setattr(ring, "_load", away)
+    keys = ring._keys
+    monkeypatch.setattr(keys, "_read", away)
     call.runner.run(ring.read())
     unknown = {"Authorization": "Bearer hw_" + "0" * 12 + "_" + "a" * 43}
     assert read(call, key, features=["events:n"]) == 200 and read(call, unknown, features=["events:n"]) == 401
-    monkeypatch.setattr(ring, "_read_at", ring._read_at - access._FRESH - 1)
+    monkeypatch.setattr(keys, "_read_at", keys._read_at - access._FRESH - 1)
     assert read(call, key, features=["events:n"]) == 200 and read(call, unknown, features=["events:n"]) == 503
-    monkeypatch.setattr(ring, "_read_at", ring._read_at - access._HELD)
+    monkeypatch.setattr(keys, "_read_at", keys._read_at - access._HELD)
     assert read(call, key, features=["events:n"]) == 503
 
 

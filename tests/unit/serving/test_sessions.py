@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import time
 
 import msgspec
 import pytest
@@ -113,6 +114,7 @@ def test_another_process_s_new_secret_is_seen_at_once(call: Caller) -> None:
     context.session_secrets.newest()
     theirs = read(call, token).headers["headwater-session"]
     # as if this process had read the secrets before, a while ago
-    context.session_secrets._known, context.session_secrets._read_at = known, context.session_secrets._now() - 2
+    secrets = context.session_secrets._known
+    secrets.value, secrets._tried_at = known, time.monotonic() - 2
     _SECRETS[context.store_name] = known[0]
     assert read(call, theirs).status == 200

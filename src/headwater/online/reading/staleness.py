@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from headwater.online.reading.reader import KeyPlan
 from headwater.online.reading.view_read import ViewReadPlan, ViewReadResult
 from headwater.online.rows.codec import SIGN
@@ -60,14 +58,9 @@ def stale_rows(plan: KeyPlan, max_age: int | None) -> list[StaleRows]:
 
 
 def _of_view(plan: KeyPlan, read: ViewReadResult, place: int, sla: int) -> StaleRows | None:
-    rows = read.rows
-    old = rows.older(sla)
-    if not old.any():
-        return None
-    old[[*rows.absent, *rows.not_known, *rows.damaged]] = False
-    places = np.flatnonzero(old).tolist()
+    places = read.rows.older_places(sla, expired=True).tolist()
     if not places:
         return None
     long_keys = read.long_keys or {}
     keys = [long_keys.get(i) or plan.keys[read.start + i] for i in places]
-    return StaleRows(place, keys, rows.events()[places].tolist(), max(1, sla))
+    return StaleRows(place, keys, read.rows.events()[places].tolist(), max(1, sla))

@@ -264,20 +264,32 @@ class DecodedRows:
         """Where the event time is more than `age` microseconds before `at`; anything where there is no row."""
         return self.events() < self.at - min(age, _LONGEST)
 
-    def older_places(self, age: int) -> NDArray[np.intp]:
-        """The places of rows that are there and more than `age` microseconds old."""
+    def older_places(self, age: int, expired: bool = False) -> NDArray[np.intp]:
+        """The places of rows that are there and more than `age` microseconds old.
+
+        Args:
+            age: microseconds.
+            expired: also of rows that are older than their ttl.
+        """
         if self.size < MANY and isinstance(self.at, int):
             oldest = self.at - min(age, _LONGEST) + SIGN
             places = [i for i, (event, _) in enumerate(self._table["times"].tolist()) if event < oldest]
-            return np.array([i for i in places if i not in self.gone], np.intp) if places else _NOWHERE
+            if not places:
+                return _NOWHERE
+            gone = self._gone(expired)
+            return np.array([i for i in places if i not in gone], np.intp)
         old = self.older(age)
-        old[list(self.gone)] = False
+        if old.any():
+            old[list(self._gone(expired))] = False
         return np.flatnonzero(old)
 
     @property
     def gone(self) -> set[int]:
         """Places that have no value of a row to show."""
-        return {*self.missing, *self.not_known, *self.damaged}
+        return self._gone()
+
+    def _gone(self, expired: bool = False) -> set[int]:
+        return {*(self.absent if expired else self.missing), *self.not_known, *self.damaged}
 
     # -- values
 
