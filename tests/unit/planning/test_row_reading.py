@@ -88,3 +88,21 @@ def test_a_version_takes_rows_that_have_all_its_columns_in_types_that_it_can_hol
 ) -> None:
     types = {name: given for name, given in {**ROWS, **changes}.items() if given is not None}
     assert version(created_time="learnt").takes(pa.schema(list(types.items()))) is taken
+
+
+def test_what_the_values_of_each_column_are() -> None:
+    user = hw.Entity("user", join_keys={"user": hw.Int32})
+    view = hw.FeatureView(
+        "v",
+        entity=user,
+        source=hw.PushSource(
+            event_time="day", created_time="learnt", event_id="id", schema={"x": hw.Float64, "id": hw.String}
+        ),
+        features=[hw.Feature("day", hw.Date), hw.Feature("x", hw.Float32), hw.Feature("y", hw.Int64, column="x")],
+        join_key_map={"user": "who"},
+        version="1.0.0",
+    )
+    one = ViewVersion(view, False, T0, T0)
+    dtypes = RowVersion(whole_view(ViewRecord("v", {"1.0.0": one}, None), one)).dtypes
+    # a time that is a feature too is read as that
+    assert dtypes == {"day": hw.Date, "who": hw.Int64, "x": hw.Float32, "learnt": hw.Timestamp, "id": hw.String}
