@@ -1,4 +1,4 @@
-"""Check a built site: nothing on it is fetched from another host, and every public name has its entry."""
+"""Check a built site: nothing is fetched from another host; public names have entries, classes their signatures."""
 
 import re
 import sys
@@ -20,11 +20,12 @@ FETCHED = {
 
 
 class Page(HTMLParser):
-    """The addresses that a browser fetches with a page, and the page's anchors."""
+    """The addresses that a browser fetches with a page, the page's anchors, and those that a signature follows."""
 
     def __init__(self):
         super().__init__()
-        self.fetched, self.anchors = [], set()
+        self.fetched, self.anchors, self.signed = [], set(), set()
+        self._heading = ""
 
     def handle_starttag(self, tag, attrs):
         """Note what an element fetches and its anchor."""
@@ -33,15 +34,20 @@ class Page(HTMLParser):
             self.fetched.append(given.get(FETCHED[tag]) or "")
         if given.get("id"):
             self.anchors.add(given["id"])
+        if re.fullmatch("h[1-6]", tag):
+            self._heading = given.get("id") or ""
+        if "doc-signature" in (given.get("class") or "").split():
+            self.signed.add(self._heading)
 
 
 def problems(site):
     """A line for each problem."""
-    anchors = set()
+    anchors, signed = set(), set()
     for path in sorted(site.rglob("*.html")):
         page = Page()
         page.feed(path.read_text(encoding="utf-8"))
         anchors |= page.anchors
+        signed |= page.signed
         for address in page.fetched:
             if re.match(r"([a-z]+:)?//", address, re.IGNORECASE):
                 yield f"{path}: fetches {address}"
@@ -53,6 +59,8 @@ def problems(site):
     for name, path in site_pages.public_names().items():
         if path not in anchors:
             yield f"{name} has no entry ({path})"
+        elif site_pages.is_made(path) and path not in signed:
+            yield f"{name} has no signature ({path})"
 
 
 if __name__ == "__main__":

@@ -166,6 +166,18 @@ def public_names():
     return paths
 
 
+def is_made(path):
+    """Whether a dotted path is a class that is made by calling it; members of an enumeration are not, nor protocols."""
+    module, _, name = path.rpartition(".")
+    file = SOURCES.joinpath(*module.split(".")[1:]).with_suffix(".py")
+    if not file.is_file() or module == "headwater.errors":
+        return False
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            return not any(re.search("Enum|Protocol|ABC", ast.unparse(base)) for base in node.bases)
+    return False
+
+
 def _errors():
     """The names of the errors, which stand on their module's page."""
     tree = ast.parse((SOURCES / "errors.py").read_text(encoding="utf-8"))

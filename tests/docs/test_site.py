@@ -45,3 +45,28 @@ def test_a_page_that_another_host_would_serve_a_part_of_is_found(scripts, tmp_pa
     found = "\n".join(site_check.problems(tmp_path))
     assert [host for host in "abcde" if f"{host}.example" in found] == ["b", "c", "e"]
     assert "Feature has no entry" in found and "Entity has no entry" not in found
+
+
+def test_a_class_without_a_signature_is_found(scripts, tmp_path, monkeypatch):
+    import site_check
+    import site_pages
+
+    paths = {
+        "Entity": "headwater.definitions.entity.Entity",
+        "Feature": "headwater.definitions.feature.Feature",
+        "Client": "headwater.client.client.Client",
+        # no calls make these
+        "Status": "headwater.types.Status",
+        "OnlineStore": "headwater.online.base.OnlineStore",
+        "Int64": "headwater.types.Int64",
+        "NotFound": "headwater.errors.NotFound",
+        "freshness": "headwater.freshness",
+    }
+    monkeypatch.setattr(site_pages, "public_names", lambda: paths)
+    headings = {name: f'<h2 id="{path}">{name}</h2>' for name, path in paths.items()}
+    signature = '<div class="doc-signature highlight"><pre>(…)</pre></div>'
+    page = headings["Feature"] + signature + headings["Entity"] + '<h3 id="x">x</h3>' + signature + headings["Client"]
+    others = "".join(text for name, text in headings.items() if name not in ("Feature", "Entity", "Client"))
+    (tmp_path / "page.html").write_text(page + others, encoding="utf-8")
+    found = list(site_check.problems(tmp_path))
+    assert [line.split()[0] for line in found] == ["Entity", "Client"] and "no signature" in found[0]
