@@ -18,13 +18,21 @@ class ThreadedServer(Closing):
 
     Args:
         app: the application.
+        keep_alive: seconds that a connection may be silent after an answer.
     """
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, keep_alive: int = 5) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        config = uvicorn.Config(app, http=BoundedConnection, lifespan="off", log_config=None, access_log=False)
+        config = uvicorn.Config(
+            app,
+            http=BoundedConnection,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            timeout_keep_alive=keep_alive,
+        )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), daemon=True)
         self._thread.start()

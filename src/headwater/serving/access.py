@@ -114,6 +114,9 @@ def forbidden() -> AccessDenied:
     return AccessDenied(_FORBIDDEN, authenticated=True)
 
 
+EVERYTHING = Access()
+
+
 class KeyRing:
     """The keys of the registry, read anew every second.
 
@@ -124,8 +127,8 @@ class KeyRing:
 
     def __init__(self, load: Callable[[], list[APIKey]], clock: Clock) -> None:
         self._clock = clock
-        self._keys: CachedValue[dict[str, APIKey]] = CachedValue(
-            lambda: {key.id: key for key in load()}, {}, READ_EVERY
+        self._keys: CachedValue[dict[str, Access]] = CachedValue(
+            lambda: {key.id: Access(key) for key in load()}, {}, READ_EVERY
         )
 
     async def read(self) -> None:
@@ -150,11 +153,12 @@ class KeyRing:
         if kind.lower() != b"bearer":
             raise AccessDenied(_NO_KEY)
         key = text.strip().decode("latin-1")
-        known = self._keys.value.get(key_id(key) or "")
-        if is_key(key, known) and known is not None and known.holds(self._clock()):
+        access = self._keys.value.get(key_id(key) or "")
+        known = None if access is None else access.key
+        if is_key(key, known) and access is not None and known is not None and known.holds(self._clock()):
             if self._keys.age > _HELD:
                 raise busy("Unavailable", "the registry cannot be read, so that no key can be checked: try again")
-            return Access(known)
+            return access
         if self._keys.age > _FRESH:
             raise busy("Unavailable", "the registry cannot be read, so that this key cannot be checked: try again")
         raise AccessDenied("this API key is not known, has expired or was revoked")

@@ -19,7 +19,7 @@ from headwater.errors import HeadwaterError, UsageError
 from headwater.online.connections import ConnectionCounts, Pooled
 from headwater.online.session import Session
 from headwater.registry.api_keys import READ, WRITE
-from headwater.serving.access import Access, KeyRing, needs_admin
+from headwater.serving.access import EVERYTHING, Access, KeyRing, needs_admin
 from headwater.serving.answers import Answer, Refused, busy, json_answer, other, problem_answer, send_answer
 from headwater.serving.bodies import (
     DeleteBody,
@@ -55,7 +55,6 @@ _OPEN = frozenset({"/healthz", "/readyz"})
 """Routes that need no key."""
 _OPERATORS = frozenset({"/v1/status", "/metrics", "/openapi.json", "/docs"})
 """Routes for this host, or a key of scope `admin`."""
-EVERYTHING = Access()
 
 S = TypeVar("S", bound=msgspec.Struct)
 Scope: TypeAlias = Any
@@ -228,7 +227,7 @@ class App:
         if method == "POST":
             is_arrow(headers)
             body = await read_body(
-                receive, headers, self.settings.most_bytes, self._deadlines, self.settings.body_seconds
+                scope, receive, headers, self.settings.most_bytes, self._deadlines, self.settings.body_seconds
             )
         session = await self._session(headers)
         client = (scope.get("client") or ("",))[0]
@@ -242,9 +241,10 @@ class App:
     def _check_host(self, headers: Mapping[bytes, bytes]) -> None:
         """Refuse names that are not the server's: a page in a browser may have made one stand for this host."""
         name = headers.get(b"host", b"").decode("latin-1")
-        if name.rpartition(":")[0] and not name.endswith("]"):
-            name = name.rpartition(":")[0]
-        if name.lower() not in self.settings.hosts:
+        host, _, _ = name.rpartition(":")
+        if host and not name.endswith("]"):
+            name = host
+        if name not in self.settings.hosts and name.lower() not in self.settings.hosts:
             raise other(421, "WrongHost", "the Host header does not name this server")
 
     def _route_of(self, path: str) -> str:

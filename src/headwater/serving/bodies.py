@@ -87,12 +87,22 @@ _DECODERS: dict[type[msgspec.Struct], msgspec.json.Decoder[Any]] = {
 }
 
 
+BODY = "headwater.body"
+"""In a request's scope: its whole body, from a connection that had it at once."""
+
+
 async def read_body(
-    receive: Receive, headers: Mapping[bytes, bytes], most: int, deadlines: Deadlines, seconds: float
+    scope: Mapping[str, Any],
+    receive: Receive,
+    headers: Mapping[bytes, bytes],
+    most: int,
+    deadlines: Deadlines,
+    seconds: float,
 ) -> bytes:
     """The whole body.
 
     Args:
+        scope: ASGI's.
         receive: ASGI's.
         headers: of the request, names in lower case.
         most: bytes.
@@ -106,6 +116,11 @@ async def read_body(
     length = headers.get(b"content-length", b"")
     if length.isdigit() and int(length) > most:
         raise _too_long(most)
+    whole: bytes | None = scope.get(BODY)
+    if whole is not None:
+        if len(whole) > most:
+            raise _too_long(most)
+        return whole
     try:
         with deadlines.within(seconds):
             return await _parts(receive, most)

@@ -25,7 +25,6 @@ _REFUSED = (
 )
 _SHORT = 128
 """Bytes up to which a request's target is looked up among those that came before."""
-_FORWARDED = b"x-forwarded-for", b"x-forwarded-proto"
 _UPGRADE = re.compile(rb"(?im)^upgrade(?=[ \t]*:)")
 
 
@@ -40,6 +39,8 @@ class BoundedConnection(HttpToolsProtocol):
     """Whether a head is complete, and what follows it is not."""
     _head: int | None = None
     """Bytes of a head that has begun and is not complete; None: there is none."""
+    _exchange: Exchange | None = None
+    """The last one that began."""
     _timer: asyncio.TimerHandle | None = None
     _idle_since: float | None = None
     """When the last answer was given; None: a request is under way."""
@@ -91,34 +92,34 @@ class BoundedConnection(HttpToolsProtocol):
         target = _known_target if len(self.url) <= _SHORT else _target
         scope["path"], scope["raw_path"], scope["query_string"] = target(self.url)
         names = dict(self.headers)
-        before, self.cycle = (
-            self.cycle,
-            Exchange(
-                scope=scope,
-                transport=self.transport,
-                flow=self.flow,
-                logger=self.logger,
-                access_logger=self.access_logger,
-                access_log=False,
-                default_headers=self.server_state.default_headers,
-                message_event=asyncio.Event(),
-                expect_100_continue=self.expect_100_continue,
-                keep_alive=version != "1.0" and parser.should_keep_alive(),
-                on_response=self.on_response_complete,
-            ),
+        exchange = Exchange(
+            scope=scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=version != "1.0" and parser.should_keep_alive(),
+            on_response=self.on_response_complete,
         )
-        app = self.app if any(name in names for name in _FORWARDED) else self._direct_app
+        before, self.cycle, self._exchange = self.cycle, exchange, exchange
+        app = self.app if b"x-forwarded-for" in names or b"x-forwarded-proto" in names else self._direct_app
         if before is None or before.response_complete:
-            self._start_asgi_task(self.cycle, app)
+            self._start_asgi_task(exchange, app)
         else:
             # a request that came before the answer to the one before it
             self.flow.pause_reading()
-            self.pipeline.appendleft((self.cycle, app))
+            self.pipeline.appendleft((exchange, app))
 
     def on_message_complete(self) -> None:
         """The request is complete."""
         self._in_body = False
         super().on_message_complete()
+        if self._exchange is not None and not self._exchange.response_complete:
+            self._exchange.offer()
 
     def on_response_complete(self) -> None:
         """An answer is given: the next request of those that wait, or silence for a while."""

@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+
+from headwater.serving.bodies import BODY
 
 
 class Exchange(RequestResponseCycle):
     """uvicorn's, with fewer steps where a body has come with its head, and one write for an answer."""
 
+    _taken = False
+    """Whether a part of the body was given away."""
     _status = 0
     _head: tuple[tuple[bytes, bytes], ...] = ()
     _parts: tuple[bytes, ...] = ()
 
     async def receive(self) -> Any:
         """The body, or the part of it that has come."""
-        if self.more_body or self.waiting_for_100_continue or self.disconnected or self.response_complete:
-            return await super().receive()
-        if not self.message_event.is_set():
-            # the body was taken: what is left to wait for is the end of the connection
-            return await super().receive()
-        self.flow.resume_reading()
-        self.message_event.clear()
-        body, self.body = bytes(self.body), bytearray()
-        return {"type": "http.request", "body": body, "more_body": False}
+        self._taken = True
+        return await super().receive()
+
+    def offer(self) -> None:
+        """Give the application the whole body with the request, where it is there before anybody asked for it."""
+        if not (self._taken or self.waiting_for_100_continue):
+            cast("dict[str, Any]", self.scope)[BODY] = bytes(self.body)
+            self.body = bytearray()
+            self.message_event.clear()
 
     async def send(self, message: Any) -> None:
         """Take an answer's head, then its body; what there is goes out once the body is complete."""

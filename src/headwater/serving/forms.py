@@ -29,7 +29,7 @@ def is_arrow(headers: Mapping[bytes, bytes]) -> bool:
     kind = headers.get(b"content-type", b"")
     if b"content-encoding" in headers and headers[b"content-encoding"].strip().lower() != b"identity":
         raise other(415, "UnsupportedMediaType", "the body is compressed (Content-Encoding); send it plain")
-    if _JSON.fullmatch(kind):
+    if kind == b"application/json" or _JSON.fullmatch(kind):
         return False
     if kind.partition(b";")[0].strip().lower() == ARROW:
         return True

@@ -156,13 +156,14 @@ class Metrics:
     def served(self, result: OnlineResult) -> None:
         """The values of a read."""
         values = self._values
-        for view, counts in result.status_counts().items():
+        for group in result.status_groups():
+            view = result.view_name(group.view)
             known = self._views.get(view)
             if known is None:
                 known = self._views[view] = self._index(VALUES, view)
-            for place, count in enumerate(counts, known):
-                if count:
-                    values[place] += count
+            codes = group.codes.tobytes()
+            for code in {*codes}:
+                values[known + code] += len(group.columns) * codes.count(code)
         self._looked -= 1
         if self._looked <= 0:
             self._looked = LOOKED_AT

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -17,7 +16,6 @@ from headwater.serving.deadlines import Deadlines
 from headwater.serving.forms import ARROW
 from headwater.serving.metrics import Metrics
 from headwater.serving.values import entities, entity_count, stream_entities, stream_entity_count
-from headwater.types import DType
 from headwater.wire.arrow_results import to_arrow_answer
 from headwater.wire.json_results import EXTRAS, to_json_document
 
@@ -60,10 +58,12 @@ async def read_features(
     if unknown:
         raise invalid(f"include: {unknown[0]!r} is not one of {', '.join(INCLUDABLE)}")
     reader = await store.kept_reader(features, body.full_names)
-    count, given_for = _entities(body, table)
+    asked: Any = body.entities
+    count = entity_count(asked) if table is None else stream_entity_count(table, asked)
     if count > most:
         raise too_large(f"entities: {count:,} in one request, at most {most:,}: read them in parts")
-    given = given_for(reader.join_keys)
+    keys = reader.join_keys
+    given = entities(asked, keys) if table is None else stream_entities(table, asked, keys)
     own = _duration("deadline_ms", body.deadline_ms)
     budget = _duration("refresh_budget_ms", body.refresh_budget_ms)
     try:
@@ -86,14 +86,6 @@ async def read_features(
     if arrow:
         return Answer(to_arrow_answer(result, body.include), content_type=ARROW)
     return json_answer(to_json_document(result, body.include))
-
-
-def _entities(body: ReadBody | ReadStream, table: pa.Table | None) -> tuple[int, Callable[[Mapping[str, DType]], Any]]:
-    """How many entities a request names, and what makes them of the join keys' dtypes."""
-    if table is None:
-        return entity_count(body.entities), lambda keys: entities(body.entities, keys)
-    repeated: Any = body.entities
-    return stream_entity_count(table, repeated), lambda keys: stream_entities(table, repeated, keys)
 
 
 def _features(body: ReadBody | ReadStream) -> Any:

@@ -12,13 +12,14 @@ from headwater.types import DType
 from headwater.wire.json_values import from_json
 
 
-def column(where: str, values: Any, dtype: DType | None) -> Any:
+def column(values: Any, dtype: DType | None, where: str, name: str = "") -> Any:
     """A list of values, or one for all rows, in Python values; as it is where its dtype is not known.
 
     Args:
-        where: what errors call it.
         values: as JSON has them.
         dtype: what they are meant to be.
+        where: what errors call it.
+        name: its own, where it has one.
 
     Raises:
         Refused: a text that is not of the dtype's form, with its row.
@@ -28,14 +29,15 @@ def column(where: str, values: Any, dtype: DType | None) -> Any:
     try:
         return from_json(values, dtype) if isinstance(values, list) else from_json([values], dtype)[0]
     except ValueError as bad:
-        raise invalid(f"{where}, {bad}") from None
+        raise invalid(f"{where}{f' {name!r}' if name else ''}, {bad}") from None
 
 
 def entity_count(given: dict[str, Any] | list[Any]) -> int:
     """How many entities a request names."""
     if isinstance(given, list):
         return len(given)
-    return max((len(values) for values in given.values() if isinstance(values, list)), default=1)
+    sizes = [len(values) for values in given.values() if isinstance(values, list)]
+    return max(sizes) if sizes else 1
 
 
 def entities(given: dict[str, Any] | list[Any], keys: Mapping[str, DType]) -> Any:
@@ -84,4 +86,4 @@ def _is_plain(dtype: DType) -> bool:
 
 
 def _key(name: str, values: Any, keys: Mapping[str, DType]) -> Any:
-    return column(f"entities: join key {name!r}", values, keys.get(name))
+    return column(values, keys.get(name), "entities: join key", name)

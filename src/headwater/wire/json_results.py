@@ -17,7 +17,7 @@ from headwater.online.reading.entities import EntityBatch
 from headwater.online.reading.result import OnlineResult
 from headwater.online.reading.view_read import ReadRequest
 from headwater.types import STATUSES, Timestamp
-from headwater.wire.json_values import column_writer, from_json, to_json
+from headwater.wire.json_values import column_writer, from_json, plain_numbers, to_json
 from headwater.wire.results import ReceivedRequest, ReceivedTimes, ResultSchema, damage_documents, schema_of
 
 NEEDED = ("statuses", "event_times", "created_times", "read_at", "problems", "schema")
@@ -35,7 +35,9 @@ def to_json_document(result: OnlineResult, include: Sequence[str]) -> dict[str, 
         include: what is wanted beside values, of `EXTRAS`.
     """
     columns: dict[str, Any] = result.to_dict()
-    for name, write in _writers_of(result.request):
+    form = _form_of(result.request)
+    writers = form.others if plain_numbers([columns[name] for name in form.numbers]) else form.writers
+    for name, write in writers:
         columns[name] = write(columns[name])
     document: dict[str, Any] = {"columns": columns}
     for name in include:
@@ -43,32 +45,53 @@ def to_json_document(result: OnlineResult, include: Sequence[str]) -> dict[str, 
     return document
 
 
-_known: dict[ReadRequest, list[tuple[str, Writer]]] = {}
+class _Form(msgspec.Struct, frozen=True):
+    """How the answers of a reader are written.
+
+    Attributes:
+        names: the feature columns.
+        numbers: the columns of floating-point numbers, which are nearly always written as they are.
+        writers: the columns whose values may have to be changed, and what does it.
+        others: those of them that are not `numbers`.
+    """
+
+    names: list[str]
+    numbers: list[str]
+    writers: list[tuple[str, Writer]]
+    others: list[tuple[str, Writer]]
+
+
+_known: dict[ReadRequest, _Form] = {}
 _KEPT = 256
 
 
-def _writers_of(asked: ReadRequest) -> list[tuple[str, Writer]]:
-    """The columns whose values may have to be changed, and what does it; worked out once for a reader."""
-    writers = _known.get(asked)
-    if writers is None:
+def _form_of(asked: ReadRequest) -> _Form:
+    """Worked out once for a reader."""
+    form = _known.get(asked)
+    if form is None:
         dtypes = dict(asked.keys) | {column.name: column.dtype for column in asked.columns}
         found = ((name, column_writer(dtype)) for name, dtype in dtypes.items())
         writers = [(name, write) for name, write in found if write is not None]
+        numbers = [name for name, dtype in dtypes.items() if dtype.name in ("float32", "float64")]
+        others = [(name, write) for name, write in writers if name not in numbers]
+        form = _Form([column.name for column in asked.columns], numbers, writers, others)
         if len(_known) >= _KEPT:
             _known.clear()
-        _known[asked] = writers
-    return writers
+        _known[asked] = form
+    return form
 
 
 def _statuses(result: OnlineResult) -> dict[str, msgspec.Raw]:
     """Column → the status of each row, encoded once for all columns that have the same."""
-    columns = result.request.columns
-    texts = [_NOTHING] * len(columns)
-    for group in result.status_groups():
+    names, groups = _form_of(result.request).names, result.status_groups()
+    if len(groups) == 1:
+        return dict.fromkeys(names, _status_list(groups[0].codes.tobytes()))
+    texts = [_NOTHING] * len(names)
+    for group in groups:
         text = _status_list(group.codes.tobytes())
         for place in group.columns:
             texts[place] = text
-    return {column.name: text for column, text in zip(columns, texts, strict=True)}
+    return dict(zip(names, texts, strict=True))
 
 
 def _status_list(codes: bytes) -> msgspec.Raw:

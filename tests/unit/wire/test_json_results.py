@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 import headwater as hw
 from headwater.serving.answers import json_answer
+from headwater.serving.metrics import VALUES, Metrics, merged
 from headwater.types import STATUSES
 from headwater.wire.json_results import to_json_document
 
@@ -46,8 +48,16 @@ def test_the_statuses_of_a_document_are_the_result_s(rows: dict[int, Any], users
         assert list(document["statuses"]) == list(statuses) == ["a", "b", "c", "d"]
         codes = {name: [STATUSES[code] for code in column.tolist()] for name, column in result.status_codes().items()}
         assert codes == statuses
-        counts = {view: [0] * len(STATUSES) for view in ("first", "second")}
+        counts: Counter[tuple[str, str]] = Counter()
         for name, column in statuses.items():
-            for status in column:
-                counts["second" if name == "d" else "first"][STATUSES.index(status)] += 1
-        assert result.status_counts() == counts
+            counts.update(("second" if name == "d" else "first", status) for status in column)
+        metrics = Metrics()
+        metrics.served(result)
+        served = merged(metrics.memory).items()
+        assert counts == {
+            (name[1], status): count
+            for name, values in served
+            if name[0] == VALUES.name
+            for status, count in zip(STATUSES, values, strict=True)
+            if count
+        }

@@ -249,19 +249,6 @@ class OnlineResult:
         """The name of the service that was read; None where features were."""
         return None if self._asked.service is None else self._asked.service[0]
 
-    def status_counts(self) -> dict[str, list[int]]:
-        """How many values of each view have which status, for metrics.
-
-        Returns:
-            View → a count for each status, in the order of `types.STATUSES`.
-        """
-        out = {read.view.name: [0] * len(STATUSES) for read in self._reads}
-        for group in self.status_groups():
-            counts, codes = out[self._reads[group.view].view.name], group.codes.tobytes()
-            for code in {*codes}:
-                counts[code] += len(group.columns) * codes.count(code)
-        return out
-
     def newest_events(self) -> dict[str, int]:
         """The newest event time of each view's rows, for metrics.
 
@@ -375,6 +362,10 @@ class OnlineResult:
             for place in columns:
                 out[place] = codes
         return out
+
+    def view_name(self, place: int) -> str:
+        """The name of a view."""
+        return self._reads[place].view.name
 
     def status_groups(self) -> list[StatusGroup]:
         """The statuses of the feature columns; of nearly all reads one group for each view.

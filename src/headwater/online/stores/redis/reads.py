@@ -24,6 +24,7 @@ from headwater.online.stores.redis.replication import (
 from headwater.online.stores.redis.scripts import MARKERS
 from headwater.online.stores.redis.url import Address, RedisLocation
 from headwater.types import ConsistencyLevel
+from headwater.values import Value
 
 T = TypeVar("T")
 Command = tuple[Any, ...]
@@ -39,8 +40,7 @@ _SERVER: Command = ("INFO", "server")
 _MARKER: Command = ("HMGET", MARKERS, "s", "n")
 
 
-@dataclass(frozen=True)
-class Question:
+class Question(Value, frozen=True):
     """Commands for one node; with `each`, one that it sends elsewhere has a `Moved` as its own answer."""
 
     node: Address
