@@ -115,7 +115,6 @@ class PreparedReader(forks.OfOneProcess):
             context.project,
             freshness=context.settings.freshness,
             counts=self._fetcher.clock,
-            watched=self._asks,
         )
 
     @property

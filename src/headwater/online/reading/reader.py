@@ -86,7 +86,6 @@ class OnlineReader:
         project: the project that the keys belong to.
         freshness: the function freshness is measured by.
         counts: what is told of rows that are known later than the instant of a read by the clock.
-        watched: whether `staleness.may_be_stale` will be asked of its reads.
 
     Raises:
         UsageError: a feature named like a join key of the request.
@@ -100,14 +99,12 @@ class OnlineReader:
         *,
         freshness: Freshness | None = None,
         counts: ClockCounts | None = None,
-        watched: bool = False,
     ) -> None:
         request.check_columns(request.join_keys, "request")
         self.request = request
         self.store = store
         self.project = project
         self.counts = counts
-        self.watched = watched
         self._keys = dict(request.join_keys)
         self._views = _read_views(project, request.views)
         self._asked = _read_request(request, self._keys, freshness or Freshness())
@@ -190,7 +187,7 @@ class OnlineReader:
                 part = [*part, None]
             if read.long_keys is not None:
                 part = verified(part, read.long_keys)
-            found = read.rows = DecodedRows(view.form, part, now, view.ttl, ahead, self.watched)
+            found = read.rows = DecodedRows(view.form, part, now, view.ttl, ahead)
             if (found.at is not now or found.not_known) and ahead and self.counts is not None:
                 self.counts.add(found, now)
         return OnlineResult(self._asked, plan.batch, plan.reads, stale is _DROP, max_age)

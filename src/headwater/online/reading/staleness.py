@@ -25,7 +25,7 @@ class StaleRows(Value, frozen=True):
 
 
 def may_be_stale(plan: KeyPlan, max_age: int | None) -> bool:
-    """Whether `stale_rows` may find some: told at once, and never wrongly denied; the read must have been watched."""
+    """Whether `stale_rows` may find some: told at once, and never wrongly denied."""
     for read in plan.reads:
         sla = _sla(read.view, max_age)
         if sla is not None and read.rows.least < read.rows.latest - sla + SIGN:

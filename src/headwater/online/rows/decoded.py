@@ -81,7 +81,6 @@ class DecodedRows:
         ttl: microseconds; rows whose event time is longer ago are too old. None: none is.
         ahead: microseconds by which a row may be known, or its key be deleted, later than `now` and be counted all the
             same: that instant then stands for `now` in all that the row's answer depends on. 0: the read is exact.
-        watched: whether `least` is wanted.
 
     Attributes:
         size: how many keys were asked for.
@@ -120,7 +119,6 @@ class DecodedRows:
         now: int = LAST_MICROS,
         ttl: int | None = None,
         ahead: int = 0,
-        watched: bool = False,
     ) -> None:
         self.form = form
         self.size = len(rows)
@@ -133,10 +131,7 @@ class DecodedRows:
         oldest = 0 if ttl is None else now - ttl + SIGN
         self.least = _LAST
         self._table, rows = self._read(rows)
-        if self.size < MANY:
-            late = self._judge_few(now + SIGN, oldest, watched)
-        else:
-            late = self._judge_many(now + SIGN, oldest, watched)
+        late = self._judge_few(now + SIGN, oldest) if self.size < MANY else self._judge_many(now + SIGN, oldest)
         if late or self.deleted:
             self._judge_late(late, now, ttl, ahead)
         self.missing = [*self.absent, *self.expired]
@@ -186,10 +181,10 @@ class DecodedRows:
         self.deleted[place] = int.from_bytes(deleted[:8], "big") - SIGN
         return without_tombstone(row)
 
-    def _judge_few(self, now: int, oldest: int, watched: bool) -> list[int]:
+    def _judge_few(self, now: int, oldest: int) -> list[int]:
         """Find the rows that are too old, and those that are known later; times as they stand in a header."""
         times, late = self._table["times"].tolist(), []
-        if watched and times:
+        if times:
             self.least = min(times)[0]
         for i, (event, created) in enumerate(times):
             if event > now or created > now:
@@ -198,15 +193,14 @@ class DecodedRows:
                 self.expired.append(i)
         return late
 
-    def _judge_many(self, now: int, oldest: int, watched: bool) -> list[int]:
+    def _judge_many(self, now: int, oldest: int) -> list[int]:
         """What `_judge_few` does, faster where rows are many."""
         times, late = self._table["times"].astype(np.uint64), []
         # not max and min: what NumPy does around them costs more than they do
         if times.item(times.argmax()) > now:
             late = np.flatnonzero((times > np.uint64(now)).any(axis=1)).tolist()
         # created times are looked at too, which is cheaper than to leave them out
-        if oldest or watched:
-            self.least = times.item(times.argmin())
+        self.least = times.item(times.argmin())
         if self.least < oldest:
             gone = {*self.absent, *self.damaged, *late}
             old = np.flatnonzero(times[:, 0] < np.uint64(oldest)).tolist()
@@ -271,6 +265,8 @@ class DecodedRows:
             age: microseconds.
             expired: also of rows that are older than their ttl.
         """
+        if isinstance(self.at, int) and self.least >= self.at - min(age, _LONGEST) + SIGN:
+            return _NOWHERE
         if self.size < MANY and isinstance(self.at, int):
             oldest = self.at - min(age, _LONGEST) + SIGN
             places = [i for i, (event, _) in enumerate(self._table["times"].tolist()) if event < oldest]

@@ -88,10 +88,9 @@ def expected(
     st.lists(st.none() | st.sampled_from("uvwxyz"), max_size=25),
     st.booleans(),
     st.sampled_from([0, AHEAD, ANY_TIME]),
-    st.booleans(),
 )
 def test_status_value_and_time_of_every_key(
-    rows: dict[str, Any], keys: list[str | None], drop: bool, ahead: int, watched: bool
+    rows: dict[str, Any], keys: list[str | None], drop: bool, ahead: int
 ) -> None:
     view = make_view(
         [Feature("a", Int64, default=9, freshness_sla="2h"), Feature("b", Float64)], ttl="1d", freshness_sla="1h"
@@ -102,7 +101,7 @@ def test_status_value_and_time_of_every_key(
         if row["deleted"] is not None:
             delete(store, view, key, row["deleted"])
     policy = StalePolicy.DROP if drop else StalePolicy.FLAG
-    prepared = reader(store, ["view:*"], view, counts=counts, watched=watched)
+    prepared = reader(store, ["view:*"], view, counts=counts)
     plan = prepared.plan_keys(keys)
     result = prepared.decode(plan, store.multi_get(plan.keys), now=NOW, ahead=ahead, stale=policy)
     told = [
@@ -145,7 +144,7 @@ def test_status_value_and_time_of_every_key(
     aged |= {key for key, (status, *_) in distinct.items() if status is Status.EXPIRED}
     found = stale_rows(plan, None)
     assert {rows_of(view).keys.decode(key, b"")[0] for part in found for key in part.keys} == aged
-    assert may_be_stale(plan, None) or not aged or not watched
+    assert may_be_stale(plan, None) or not aged
 
 
 def delete(store: MemoryOnlineStore, view: FeatureView, user: str, through: int) -> None:
@@ -213,7 +212,7 @@ def test_the_first_and_the_last_instant(now: int, ahead: int) -> None:
     events = {"first": FIRST_MICROS, "now": NOW, "last": LAST_MICROS}
     put(store, view, [{"user": user, "x": 1, "event": event} for user, event in events.items()])
     for count in (0, 20):
-        prepared = reader(store, ["view:x"], view, watched=True)
+        prepared = reader(store, ["view:x"], view)
         plan = prepared.plan_keys([*events, *map(str, range(count))])
         result = prepared.decode(plan, store.multi_get(plan.keys), now=now, ahead=ahead)
         there = [event <= now + ahead for event in events.values()]
