@@ -92,6 +92,25 @@ def test_tasks_share_round_trips_and_get_their_own_rows_in_order():
     asyncio.run(run())
 
 
+def test_what_comes_while_a_round_trip_takes_long_is_put_into_several():
+    sizes = []
+
+    async def get(keys):
+        sizes.append(len(keys))
+        await asyncio.sleep(0.01)
+        return rows_of(keys)
+
+    async def run():
+        shared = AsyncCoalescer(get)
+        lists = [[b"%d" % (n * 100 + i) for i in range(100)] for n in range(64)]
+        assert await asyncio.gather(*map(shared, lists)) == [rows_of(keys) for keys in lists]
+        assert shared.trips == len(sizes)
+
+    asyncio.run(run())
+    assert sum(sizes) == 6_400
+    assert max(sizes) <= MOST_KEYS + 100
+
+
 def test_a_cancelled_task_leaves_the_round_trip_to_the_others():
     async def run():
         store = Slow()
