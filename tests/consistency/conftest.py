@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -12,10 +11,8 @@ import pytest
 
 import headwater as hw
 from tests.consistency.clients import Get, make_project, open_store, reading
+from tests.processes import PROCESSES
 from tests.servers.redis import RedisReplicas
-
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["tests.consistency.clients"])
 
 
 @pytest.fixture(scope="session")

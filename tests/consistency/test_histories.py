@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.consistency.conftest import PROCESSES
 from tests.consistency.history import NOTHING, Event, violations
 from tests.consistency.recording import LEVELS, record, start
+from tests.processes import PROCESSES
 from tests.servers.redis import RedisReplicas
 
 CLIENTS = 3

@@ -3,7 +3,6 @@
 `HEADWATER_KILLS` sets how many (default 3).
 """
 
-import multiprocessing
 import os
 import random
 import signal
@@ -26,12 +25,11 @@ from headwater.online.rows.encoder import RowEncoder
 from headwater.online.stores.lmdb.store import LMDBOnlineStore
 from headwater.online.stores.redis.store import RedisOnlineStore
 from headwater.planning.resolve import whole_view
+from tests.processes import PROCESSES
 from tests.unit.compute.conftest import T0, Bench
 
 KILLS = int(os.environ.get("HEADWATER_KILLS", "3"))
 KEYS, ROWS, FEATURES = 2_000, 30_000, 6
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["tests.unit.compute.conftest", "headwater.offline.join.result", "pyarrow.parquet"])
 
 USER = hw.Entity("user", join_keys={"user": hw.Int64})
 VIEW = hw.FeatureView(

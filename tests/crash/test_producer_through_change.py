@@ -1,6 +1,5 @@
 """A producer writes all through a change of version, old rows and new: nothing is rejected, nothing is lost."""
 
-import multiprocessing
 import time
 from datetime import timedelta
 from multiprocessing.connection import Connection
@@ -11,10 +10,9 @@ import pyarrow.parquet as pq
 
 import headwater as hw
 from headwater.online.stores.lmdb.store import LMDBOnlineStore
+from tests.processes import PROCESSES
 from tests.unit.compute.conftest import T0, Bench
 
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["tests.unit.compute.conftest"])
 USER = hw.Entity("user", join_keys={"user": hw.Int64})
 
 

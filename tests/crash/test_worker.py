@@ -1,6 +1,5 @@
 """Workers killed with SIGKILL at random moments lose no hint: others take over, and each row is refreshed."""
 
-import multiprocessing
 import os
 import random
 import signal
@@ -17,14 +16,11 @@ import pyarrow.parquet as pq
 import headwater as hw
 from headwater.compute.refreshing import worker as workers
 from headwater.online.stores.lmdb.store import LMDBOnlineStore
+from tests.processes import PROCESSES
 from tests.unit.compute.conftest import T0, Bench
 
 KEYS, KILLS = 600, 4
 LEASE = timedelta(seconds=1)
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(
-    ["tests.unit.compute.conftest", "headwater.compute.refreshing.worker", "pyarrow.parquet"]
-)
 
 USER = hw.Entity("user", join_keys={"user": hw.Int64})
 VIEW = hw.FeatureView(

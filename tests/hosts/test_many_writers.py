@@ -18,7 +18,8 @@ import headwater as hw
 from headwater.database.engine import open_engine
 from headwater.offline.log.log import OfflineLog
 from tests.hosts.conftest import USER, clicks
-from tests.hosts.working import KEYS, MOMENTS, PROCESSES, T0, received, rows_of, work, write_until
+from tests.hosts.working import KEYS, MOMENTS, T0, received, rows_of, work, write_until
+from tests.processes import PROCESSES
 
 HOSTS, WRITERS, BATCHES = int(os.environ.get("HEADWATER_HOSTS", "10")), 5, 3
 

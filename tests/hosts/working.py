@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import random
 import signal
@@ -22,9 +21,6 @@ from headwater.errors import RegistryConflict
 from headwater.offline.log import log as log_module
 from headwater.offline.log.files import LogFolder
 from tests.hosts.conftest import USER, clicks
-
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["tests.hosts.working", "headwater.offline.engines.duckdb.engine", "pyarrow.parquet"])
 
 T0 = datetime(2024, 1, 1, tzinfo=UTC)
 KEYS = 12

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -24,6 +23,7 @@ from headwater.offline.log.state import MAX_POSITION, LogRestored
 from headwater.offline.log.tables import counter, deletes, formats, metadata
 from headwater.planning.resolve import LogKeys
 from headwater.planning.row_reading import RowReading
+from headwater.testing.processes import PROCESSES
 
 Place = tuple[str, Path]
 
@@ -538,9 +538,7 @@ class SharedOfflineLogSuite(OfflineLogSuite):
         assert len(log.slice("w", ["k"]).parts) == 1
 
     def test_several_processes_write_roll_and_read_without_loss(self, log: OfflineLog, place: Place) -> None:
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["headwater.testing.log_suite"])
-        workers = [context.Process(target=_write, args=(place, name, 30)) for name in "xyz"]
+        workers = [PROCESSES.Process(target=_write, args=(place, name, 30)) for name in "xyz"]
         for worker in workers:
             worker.start()
         seen: list[tuple[int, str, object]] = []

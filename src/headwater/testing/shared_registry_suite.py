@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import random
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from multiprocessing.process import BaseProcess
 
 import pytest
 
@@ -16,6 +16,7 @@ from headwater.definitions.fingerprint import fingerprint
 from headwater.definitions.service import FeatureService
 from headwater.errors import RegistryConflict
 from headwater.registry.registry import FeatureRegistry, open_registry
+from headwater.testing.processes import PROCESSES
 from headwater.testing.registry_suite import (
     NOW,
     PROJECT,
@@ -124,8 +125,8 @@ def _open(place: Place) -> FeatureRegistry:
 _BATCH = 5
 
 
-def _start(place: Place, who: str, batches: int) -> multiprocessing.process.BaseProcess:
-    process = multiprocessing.get_context("spawn").Process(target=_apply_batches, args=(place, who, batches))
+def _start(place: Place, who: str, batches: int) -> BaseProcess:
+    process = PROCESSES.Process(target=_apply_batches, args=(place, who, batches))
     process.start()
     return process
 

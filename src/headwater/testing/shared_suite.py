@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -15,6 +14,7 @@ from headwater.online.base import OnlineStore, PutOutcome
 from headwater.online.rows.codec import header, replaced, sequence_of
 from headwater.testing.online_rows import Order, key_of, order_of, plain_row, plain_rows
 from headwater.testing.online_suite import OnlineStoreSuite
+from headwater.testing.processes import PROCESSES
 
 Place = tuple[str, Path]
 
@@ -84,7 +84,7 @@ def open_store(place: Place) -> OnlineStore:
 @cache
 def _processes() -> ProcessPoolExecutor:
     """Two other processes, which live as long as this one: starting them is the dear part."""
-    return ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn"))
+    return ProcessPoolExecutor(2, mp_context=PROCESSES)
 
 
 def _read(place: Place, keys: list[bytes]) -> list[Order | None]:
