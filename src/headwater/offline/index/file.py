@@ -35,6 +35,8 @@ GROUP = 1 << 18
 SPAN = 1 << 12
 """Rows of a block, and of the part of it that a search ends in: of each part the first time is held."""
 TAIL = 64
+_HELD = 8
+"""Blocks held, of those read last: what a batch of keys needs is looked at twice."""
 COUNTS = ("first", "steps", "rows", "late", "lates")
 """Of each key: the position of its first row in order of known_at, how many such rows it has, how many rows at all, and
 the same of its late rows."""
@@ -91,7 +93,7 @@ class IndexReader:
     """
 
     def __init__(self, path: Path, about: str) -> None:
-        self._held: tuple[str, int] | None = None
+        self._held: dict[tuple[str, int], _Group] = {}
         try:
             self._file = path.open("rb")
         except OSError as bad:
@@ -247,10 +249,13 @@ class IndexReader:
             yield mine, group, _after(values, low[mine] - group.base, high[mine] - group.base, t[mine]) - 1
 
     def _read(self, series: str, number: int) -> _Group:
-        if self._held != (series, number):
-            self._group = self._late_rows(number) if series == "late" else self._rows(number)
-            self._held = series, number
-        return self._group
+        group = self._held.pop((series, number), None)
+        if group is None:
+            group = self._late_rows(number) if series == "late" else self._rows(number)
+        self._held[series, number] = group
+        if len(self._held) > _HELD:
+            del self._held[next(iter(self._held))]
+        return group
 
     def _late_rows(self, number: int) -> _Group:
         *block, _ = self._contents["late"][number]

@@ -158,14 +158,20 @@ def answer(join: Join, chosen: Chosen, features: Sequence[str], every: Sequence[
         names = sorted(feature.name for feature in every)
         places = [names.index(name) for name in features]
     values = [column(f"f{place}", "w").as_(f"f{i}", quoted=True) for i, place in enumerate(places)]
-    wide = join.rows.wide(features).subquery("w") if chosen.read is None else table_named(chosen.read).as_("w")
+    wide = (
+        join.rows.wide(features).subquery("w", copy=False) if chosen.read is None else table_named(chosen.read).as_("w")
+    )
     query: exp.Query = (
-        exp.select(column("rn", "c"), column("event", "c"), exp.cast(exp.Null(), TINYINT).as_("why"), *values)
-        .from_(table_named(chosen.matched).as_("c"))
-        .join(wide, on=join.rows.same_row("c", "w"))
+        exp.select(
+            column("rn", "c"), column("event", "c"), exp.cast(exp.Null(), TINYINT).as_("why"), *values, copy=False
+        )
+        .from_(table_named(chosen.matched).as_("c"), copy=False)
+        .join(wide, on=join.rows.same_row("c", "w"), copy=False)
     )
     if chosen.missed is not None:
         nothing = [exp.Null().as_(f"f{i}") for i in range(len(features))]
-        lost = exp.select(column("rn"), exp.cast(exp.Null(), BIGINT).as_("event"), column("why"), *nothing)
-        query = exp.union(query, lost.from_(table_named(chosen.missed)), distinct=False)
-    return exp.select(exp.Star()).from_(query.subquery("a")).order_by(column("rn"))
+        lost = exp.select(column("rn"), exp.cast(exp.Null(), BIGINT).as_("event"), column("why"), *nothing, copy=False)
+        lost = lost.from_(table_named(chosen.missed), copy=False)
+        query = exp.union(query, lost, distinct=False, copy=False)
+    whole = exp.select(exp.Star()).from_(query.subquery("a", copy=False), copy=False)
+    return whole.order_by(column("rn"), copy=False)

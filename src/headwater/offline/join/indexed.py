@@ -155,10 +155,11 @@ class _Lookup:
             column(mine, "s").eq(column(name, "r")) for mine, name in zip(join.keys, join.rows.key_names, strict=False)
         ]
         query = exp.select(column("rn", "s"), column("t", "s"), *[column(n, "r") for n in COUNTS])
-        query = query.from_(table_named(join.spine).as_("s"))
-        query = query.join(table_named(space.table(keys)).as_("r"), on=exp.and_(exp.true(), *same), join_type="left")
+        query = query.from_(table_named(join.spine).as_("s"), copy=False)
+        of_key = exp.and_(exp.true(), *same, copy=False)
+        query = query.join(table_named(space.table(keys)).as_("r"), on=of_key, join_type="left", copy=False)
         schema = pa.schema([(name, pa.int64()) for name in ("rn", "t", *COUNTS)])
-        for batch in space.stream(query.order_by(column("first")), schema, _LOOKED_UP):
+        for batch in space.stream(query.order_by(column("first"), copy=False), schema, _LOOKED_UP):
             self._take(batch)
         space.drop(space.table(keys))
         if not self._picked:

@@ -272,7 +272,8 @@ def key_form(dtype: DType) -> pa.DataType:
 
 def column(name: str, table: str | None = None) -> exp.Column:
     """A quoted column."""
-    return exp.column(exp.to_identifier(name, quoted=True), table=table)
+    of_table = None if table is None else exp.to_identifier(table)
+    return exp.Column(this=exp.Identifier(this=name, quoted=True), table=of_table)
 
 
 def table_named(name: str) -> exp.Table:

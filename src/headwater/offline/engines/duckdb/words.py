@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 import pyarrow as pa
-from sqlglot import parse_one
+from sqlglot import exp, parse_one
 
 from headwater.clock import from_micros
 from headwater.offline.join.relations import Tree
@@ -85,7 +85,7 @@ class DuckDBWords:
         return type_name(dtype)
 
     def micros(self, column: Tree, given: pa.DataType, *, up: bool = True) -> Tree:
-        sql = column.sql(self.dialect)
+        sql = _rendered(column)
         if pa.types.is_timestamp(given) and given.unit == "ns":
             nanos = f"epoch_ns({sql})"
             if not up:
@@ -94,14 +94,14 @@ class DuckDBWords:
         return tree(f"epoch_us({sql})")
 
     def cast(self, column: Tree, given: pa.DataType, dtype: DType) -> Tree:
-        return tree(_cast(column.sql(self.dialect), given, dtype))
+        return tree(_cast(_rendered(column), given, dtype))
 
     def misfit(self, column: Tree, given: pa.DataType, dtype: DType) -> Tree | None:
-        found = _misfit(column.sql(self.dialect), given, dtype)
+        found = _misfit(_rendered(column), given, dtype)
         return None if found is None else tree(found)
 
     def failed(self, before: str, value: Tree, after: str, place: Place | None) -> Tree:
-        shown = f"left(CAST({value.sql(self.dialect)} AS VARCHAR), {_SHOWN}){row_sql(place)}"
+        shown = f"left(CAST({_rendered(value)} AS VARCHAR), {_SHOWN}){row_sql(place)}"
         return tree(f"error({text_sql(f'{FAILED}{before}')} || {shown} || {text_sql(after)})")
 
     def time_literal(self, micros: int, given: pa.DataType) -> Tree | None:
@@ -116,6 +116,14 @@ class DuckDBWords:
 
 
 WORDS = DuckDBWords()
+
+
+def _rendered(value: Tree) -> str:
+    """A tree as text; a quoted column, as most are, without a generator."""
+    alone = type(value) is exp.Column and not any(value.args.get(part) for part in ("table", "db", "catalog"))
+    if alone and isinstance(value.this, exp.Identifier) and value.this.quoted:
+        return name_sql(value.name)
+    return value.sql(dialect="duckdb")
 
 
 def row_sql(place: Place | None) -> str:
