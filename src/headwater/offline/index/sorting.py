@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
 
-_PART = 150_000
+_PART = 40_000
 """Rows of a part, about: few enough that the processor's caches hold them."""
 _PARTS = 256
 _HELD = 2_000_000
