@@ -14,6 +14,7 @@ from headwater import forks
 from headwater.clock import Clock
 from headwater.compute.reading.async_reads import AsyncPreparedReader
 from headwater.compute.services import Services
+from headwater.event_loops import LOOKUPS, REPORTS, RUNS, WRITES
 from headwater.observer import Observer, silent
 from headwater.online.base import OnlineStore
 from headwater.online.fetching.fetcher import AsyncFetcher
@@ -132,7 +133,7 @@ class AsyncFeatureStore(forks.OfOneProcess):
             DefinitionError: everything that is wrong, together, each with file and line.
             VersionConflict: a definition was changed under a version that is registered.
         """
-        return await asyncio.to_thread(self.sync.plan, definitions, check=check)
+        return await RUNS.run(self.sync.plan, definitions, check=check)
 
     async def apply(
         self, changes: Iterable[Any] | Plan | None = None, *, promote: bool = False, allow_removals: bool = False
@@ -155,7 +156,7 @@ class AsyncFeatureStore(forks.OfOneProcess):
                 was changed.
             StoreError: a store cannot be reached; nothing was changed.
         """
-        return await asyncio.to_thread(self.sync.apply, changes, promote=promote, allow_removals=allow_removals)
+        return await RUNS.run(self.sync.apply, changes, promote=promote, allow_removals=allow_removals)
 
     async def promote(self, name: str, version: str, force: bool = False) -> PointerChange:
         """Make a version of a view or service live.
@@ -172,7 +173,7 @@ class AsyncFeatureStore(forks.OfOneProcess):
             NotFound: the name or the version is not registered.
             ChangeRefused: the version is not materialized as far as the live one, or is retired.
         """
-        return await asyncio.to_thread(self.sync.promote, name, version, force)
+        return await RUNS.run(self.sync.promote, name, version, force)
 
     async def rollback(self, name: str) -> PointerChange:
         """Make the version of a view or service live that was live before.
@@ -187,7 +188,7 @@ class AsyncFeatureStore(forks.OfOneProcess):
             NotFound: the name is not registered.
             ChangeRefused: no version was live before, or it is retired.
         """
-        return await asyncio.to_thread(self.sync.rollback, name)
+        return await RUNS.run(self.sync.rollback, name)
 
     async def retire(self, name: str, version: str) -> None:
         """End the updates of a version for good.
@@ -200,7 +201,7 @@ class AsyncFeatureStore(forks.OfOneProcess):
             NotFound: the name or the version is not registered.
             ChangeRefused: the version is live, or read by services, which are named.
         """
-        await asyncio.to_thread(self.sync.retire, name, version)
+        await RUNS.run(self.sync.retire, name, version)
 
     async def get_feature_view(self, name: str, version: str | None = None) -> ViewInfo:
         """Return a registered view.
@@ -217,7 +218,7 @@ class AsyncFeatureStore(forks.OfOneProcess):
             VersionNotFound: it has no such version, or none that is live.
             StoreError: the registry cannot be read.
         """
-        return await asyncio.to_thread(self.sync.get_feature_view, name, version)
+        return await LOOKUPS.run(self.sync.get_feature_view, name, version)
 
     async def get_feature_service(self, name: str, version: str | None = None) -> ServiceInfo:
         """Return a registered service.
@@ -234,7 +235,7 @@ class AsyncFeatureStore(forks.OfOneProcess):
             VersionNotFound: it has no such version, or none that is live.
             StoreError: the registry cannot be read.
         """
-        return await asyncio.to_thread(self.sync.get_feature_service, name, version)
+        return await LOOKUPS.run(self.sync.get_feature_service, name, version)
 
     async def get_entity(self, name: str) -> Entity:
         """Return a registered entity.
@@ -249,7 +250,7 @@ class AsyncFeatureStore(forks.OfOneProcess):
             EntityNotFound: no entity of that name is registered.
             StoreError: the registry cannot be read.
         """
-        return await asyncio.to_thread(self.sync.get_entity, name)
+        return await LOOKUPS.run(self.sync.get_entity, name)
 
     async def list_feature_views(self) -> list[ViewInfo]:
         """List the views that have a live version.
@@ -260,7 +261,7 @@ class AsyncFeatureStore(forks.OfOneProcess):
         Raises:
             StoreError: the registry cannot be read.
         """
-        return await asyncio.to_thread(self.sync.list_feature_views)
+        return await LOOKUPS.run(self.sync.list_feature_views)
 
     async def list_feature_services(self) -> list[ServiceInfo]:
         """List the services that have a live version.
@@ -271,7 +272,7 @@ class AsyncFeatureStore(forks.OfOneProcess):
         Raises:
             StoreError: the registry cannot be read.
         """
-        return await asyncio.to_thread(self.sync.list_feature_services)
+        return await LOOKUPS.run(self.sync.list_feature_services)
 
     async def list_entities(self) -> list[Entity]:
         """List the registered entities.
@@ -282,7 +283,7 @@ class AsyncFeatureStore(forks.OfOneProcess):
         Raises:
             StoreError: the registry cannot be read.
         """
-        return await asyncio.to_thread(self.sync.list_entities)
+        return await LOOKUPS.run(self.sync.list_entities)
 
     async def refresh_registry(self) -> None:
         """See at once what other processes applied; otherwise it is seen within five seconds.
@@ -290,7 +291,7 @@ class AsyncFeatureStore(forks.OfOneProcess):
         Raises:
             StoreError: the registry cannot be read.
         """
-        await asyncio.to_thread(self.sync.refresh_registry)
+        await LOOKUPS.run(self.sync.refresh_registry)
 
     async def get_historical_features(
         self,
@@ -328,7 +329,7 @@ class AsyncFeatureStore(forks.OfOneProcess):
             SpineError: a column is missing, a timestamp is NULL, or a key has another type than the join key.
             SourceError: a source cannot be read, or does not fit its view; also when the result is consumed.
         """
-        return await asyncio.to_thread(
+        return await RUNS.run(
             self.sync.get_historical_features,
             spine,
             features,
@@ -367,7 +368,7 @@ class AsyncFeatureStore(forks.OfOneProcess):
             LogMismatch: the online store belongs to another offline log.
             HeadwaterError: what failed first, once every other version has run; `.report` has what was done.
         """
-        return await asyncio.to_thread(self.sync.materialize, views, start, end, entities, force)
+        return await RUNS.run(self.sync.materialize, views, start, end, entities, force)
 
     async def write(
         self,
@@ -403,7 +404,7 @@ class AsyncFeatureStore(forks.OfOneProcess):
             ClockError: the offline log's clock is far ahead of now.
             StoreError: a store failed; where the rows are in the log, the message says so.
         """
-        return await asyncio.to_thread(self.sync.write, view, rows, to, session, durability, errors, created)
+        return await WRITES.run(self.sync.write, view, rows, to, session, durability, errors, created)
 
     async def delete(
         self, view: str, entities: Any, purge: bool = False, session: Session | None = None
@@ -426,7 +427,7 @@ class AsyncFeatureStore(forks.OfOneProcess):
             ClockError: the offline log's clock is far ahead of now.
             StoreError: a store failed; where the delete is in the log, the message says so.
         """
-        return await asyncio.to_thread(self.sync.delete, view, entities, purge, session)
+        return await WRITES.run(self.sync.delete, view, entities, purge, session)
 
     async def prepare(
         self,
@@ -453,7 +454,7 @@ class AsyncFeatureStore(forks.OfOneProcess):
             ChangeRefused: a version that is neither live nor materialized as far as the live one.
             LogMismatch: the online store belongs to another offline log.
         """
-        inner = await asyncio.to_thread(self.sync.prepare, features, consistency, registry_refresh, full_names)
+        inner = await LOOKUPS.run(self.sync.prepare, features, consistency, registry_refresh, full_names)
         return AsyncPreparedReader(inner, self._fetcher)
 
     async def get_online_features(
@@ -517,7 +518,7 @@ class AsyncFeatureStore(forks.OfOneProcess):
         inner = services.kept_reader(features, full_names)
         if inner is None:
             # names are resolved on a thread: the registry may be asked
-            inner = await asyncio.to_thread(services.reader, features, full_names)
+            inner = await LOOKUPS.run(services.reader, features, full_names)
         return AsyncPreparedReader(inner, self._fetcher)
 
     async def ping(self) -> None:
@@ -555,7 +556,7 @@ class AsyncFeatureStore(forks.OfOneProcess):
             UsageError: `now` is not an instant.
             StoreError: the registry cannot be read.
         """
-        report = await asyncio.to_thread(self.sync.status, now)
+        report = await REPORTS.run(self.sync.status, now)
         # its reads go through a client of their own
         fetcher = self.sync.services.async_clients.existing()
         return report if fetcher is None else replace(report, reads=fetcher.counts())

@@ -33,18 +33,24 @@ class CachedValue(Generic[T]):
         self._lock = forks.lock()
         self._tried_at = self._read_at = float("-inf")
 
-    def get(self, within: float | None = None) -> T:
+    def get(self, within: float | None = None, wait: bool = True) -> T:
         """The value, read again where the last attempt was too long ago.
 
         Args:
             within: seconds that this may be; None: those of the value.
+            wait: whether to wait while another thread reads it again; else what was read last will do meanwhile.
         """
-        seconds = self._seconds if within is None else within
-        if self._now() - self._tried_at > seconds:
-            with self._lock:
-                if self._now() - self._tried_at > seconds:
+        if self.is_due(within) and self._lock.acquire(blocking=wait or self._read_at == float("-inf")):
+            try:
+                if self.is_due(within):
                     self._read_again()
+            finally:
+                self._lock.release()
         return self.value
+
+    def is_due(self, within: float | None = None) -> bool:
+        """Whether `get` would read it again."""
+        return self._now() - self._tried_at > (self._seconds if within is None else within)
 
     def refresh(self) -> None:
         """Read it now."""

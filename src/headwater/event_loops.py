@@ -1,15 +1,19 @@
-"""What each event loop has one of, which ends with the loop."""
+"""What event loops have: one thing each, which ends with the loop; and threads for what would block them."""
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Generic, TypeVar
+from functools import partial
+from typing import Generic, ParamSpec, TypeVar
 
 from headwater import forks
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
 class _Held(Generic[T]):
@@ -79,3 +83,51 @@ class PerLoop(forks.OfOneProcess, Generic[T]):
             elif loop.is_running():
                 # of another thread
                 await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(one.close(), loop))
+
+
+class Threads:
+    """Threads of one purpose, for all event loops of a process: work that blocks on them delays no other purpose's.
+
+    Args:
+        purpose: names the threads.
+        most: how many; what is more waits for one of them.
+    """
+
+    def __init__(self, purpose: str, most: int) -> None:
+        self._purpose, self._most = purpose, most
+        self._lock = forks.lock()
+        self._pool: ThreadPoolExecutor | None = None
+        forks.after_fork(self, Threads._in_child)
+
+    def _in_child(self) -> None:
+        forks.abandon(self._pool)
+        self._pool = None
+
+    async def run(self, work: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
+        """Call a function on one of the threads; as `asyncio.to_thread`, which has one pool for everything.
+
+        A call that has begun goes on to its end where the task is cancelled.
+        """
+        call = partial(contextvars.copy_context().run, partial(work, *args, **options))
+        return await asyncio.get_running_loop().run_in_executor(self._executor(), call)
+
+    def _executor(self) -> ThreadPoolExecutor:
+        pool = self._pool
+        if pool is None:
+            with self._lock:
+                if self._pool is None:
+                    self._pool = ThreadPoolExecutor(self._most, thread_name_prefix=f"headwater-{self._purpose}")
+                pool = self._pool
+        return pool
+
+
+READS = Threads("reads", 16)
+"""For reads of online stores whose client blocks."""
+WRITES = Threads("writes", 8)
+"""For writes and deletes, which may wait long for a lock."""
+RUNS = Threads("runs", 8)
+"""For changes of the registry, materialize and history, which take as long as they take."""
+LOOKUPS = Threads("look-ups", 8)
+"""For looks at the registry: definitions, API keys, secrets of sessions."""
+REPORTS = Threads("reports", 4)
+"""For reports, which ask every store: status and metrics."""

@@ -67,3 +67,25 @@ def test_it_is_read_once_for_all_who_ask() -> None:
     for thread in threads:
         thread.join(60)
     assert (value.value, source.reads) == (1, 1)
+
+
+def test_who_need_not_wait_has_what_was_read_last() -> None:
+    reading, free, reads = threading.Event(), threading.Event(), []
+
+    def read() -> int:
+        reads.append(1)
+        if len(reads) > 1:
+            reading.set()
+            assert free.wait(60)
+        return len(reads)
+
+    value = CachedValue(read, 0, 5.0)
+    assert value.get(wait=False) == 1
+    value.expire()
+    thread = threading.Thread(target=value.get)
+    thread.start()
+    assert reading.wait(60)
+    assert value.is_due() and value.get(wait=False) == 1
+    free.set()
+    thread.join()
+    assert value.get(wait=False) == 2 and not value.is_due()

@@ -14,6 +14,8 @@ VALID_SECRETS = 2
 _NAME = "session_secrets"
 _KEPT = 60.0
 """Seconds after which the registry is asked whether there is a newer one."""
+_SOON = 45.0
+"""Seconds after which an event loop has that done on a thread, before anybody has to wait for it."""
 _MOST = 16
 """How many are remembered: tokens of older ones are not known any more."""
 
@@ -36,8 +38,18 @@ class SessionSecrets:
 
     def newest(self) -> bytes | None:
         """The one that tokens are signed with, made where there is none; None where it cannot be read or made."""
-        known = self.known()
+        known = self._known.get(wait=False)
         return known[0] if known else None
+
+    @property
+    def kept(self) -> tuple[bytes, ...]:
+        """All of them as they were read last, newest first."""
+        return self._known.value
+
+    @property
+    def due(self) -> bool:
+        """Whether the registry is to be asked again soon, which may take as long as it does not answer."""
+        return self._known.is_due(_SOON)
 
     def known(self, within: float = _KEPT) -> tuple[bytes, ...]:
         """All of them, newest first; the first `VALID_SECRETS` hold.
@@ -53,18 +65,14 @@ class SessionSecrets:
         Raises:
             StoreError: the registry cannot be written.
         """
-        self._read()  # which makes the first
-        self._registry.change_setting(_NAME, lambda text: _text((secrets.token_bytes(32), *_parsed(text))[:_MOST]))
+        kept = (secrets.token_bytes(32), *self._read())[:_MOST]
+        self._registry.change_setting(_NAME, ",".join(secret.hex() for secret in kept))
         self._known.expire()
 
 
 def holds(place: int | None) -> bool:
     """Whether a token holds that is signed with the secret at a place."""
     return place is not None and place < VALID_SECRETS
-
-
-def _text(kept: tuple[bytes, ...]) -> str:
-    return ",".join(secret.hex() for secret in kept)
 
 
 def _parsed(text: str) -> tuple[bytes, ...]:

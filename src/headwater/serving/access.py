@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from headwater.cached_value import CachedValue
 from headwater.clock import Clock
 from headwater.errors import AccessDenied
+from headwater.event_loops import LOOKUPS
 from headwater.planning.references import parse_reference
 from headwater.planning.snapshot import RegistrySnapshot
 from headwater.registry.api_keys import ADMIN, APIKey, is_key, key_id
@@ -133,7 +134,7 @@ class KeyRing:
 
     async def read(self) -> None:
         """Read them once; where the registry cannot be read, those of before hold for a while."""
-        await asyncio.to_thread(self._keys.refresh)
+        await LOOKUPS.run(self._keys.refresh)
 
     async def run(self) -> None:
         """Read them again and again, until it is cancelled."""

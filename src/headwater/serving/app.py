@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 from urllib.parse import parse_qs
 
 import msgspec
+import pyarrow as pa
 
 from headwater.async_store import AsyncFeatureStore
 from headwater.errors import HeadwaterError, UsageError
+from headwater.event_loops import LOOKUPS, READS, REPORTS, WRITES, Threads
+from headwater.offline.log.requests import Request as LogRequest
 from headwater.online.connections import ConnectionCounts, Pooled
 from headwater.online.session import Session
 from headwater.registry.api_keys import READ, WRITE
@@ -35,6 +37,7 @@ from headwater.serving.bodies import (
 from headwater.serving.catalog import check_shown, listed, shown
 from headwater.serving.deadlines import Deadlines
 from headwater.serving.forms import decoded_stream, is_arrow, wants_arrow
+from headwater.serving.idempotency import HEADER as IDEMPOTENCY_KEY
 from headwater.serving.idempotency import request_of
 from headwater.serving.kept_status import exposed, kept_status
 from headwater.serving.limits import KeyLimits
@@ -45,7 +48,7 @@ from headwater.serving.page import POLICY, page
 from headwater.serving.reads import read_features
 from headwater.serving.sessions import Sessions
 from headwater.serving.settings import ServerSettings
-from headwater.serving.writes import delete_rows, report_document, write_rows, write_stream
+from headwater.serving.writes import delete_rows, report_document, write_rows
 from headwater.wire.problems import Problem, problem_of
 
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
@@ -56,7 +59,13 @@ _OPEN = frozenset({"/healthz", "/readyz"})
 _OPERATORS = frozenset({"/v1/status", "/metrics", "/openapi.json", "/docs"})
 """Routes for this host, or a key of scope `admin`."""
 
-S = TypeVar("S", bound=msgspec.Struct)
+_LARGE = 256 * 1024
+"""Bytes of a body that take milliseconds to be read."""
+
+T = TypeVar("T")
+P = ParamSpec("P")
+Body = TypeVar("Body", bound=msgspec.Struct)
+Stream = TypeVar("Stream", bound=msgspec.Struct)
 Scope: TypeAlias = Any
 Receive: TypeAlias = Any
 Send: TypeAlias = Any
@@ -268,11 +277,7 @@ class App:
     async def _read(self, request: Request) -> Answer:
         request.access.check(READ)
         settings = self.settings
-        body: ReadBody | ReadStream
-        if is_arrow(request.headers):
-            body, table = self._stream(request, ReadStream, settings.most_entities)
-        else:
-            body, table = decoded(request.body, ReadBody), None
+        body, table = await self._given(request, READS, ReadBody, ReadStream, settings.most_entities)
         if body.features is not None:
             request.access.check_features(self.store.sync.registry, body.features)
         if body.service is not None:
@@ -289,47 +294,51 @@ class App:
             metrics=self.metrics,
         )
 
-    def _stream(self, request: Request, kind: type[S], most_rows: int) -> tuple[S, Any]:
-        """What an Arrow request says, and its rows."""
-        # as many values as JSON of that size may have
-        return decoded_stream(request.body, kind, most_rows, self.settings.most_bytes // 2)
+    async def _given(
+        self, request: Request, threads: Threads, kind: type[Body], stream: type[Stream], most_rows: int
+    ) -> tuple[Body | Stream, pa.Table | None]:
+        """What a request says, and the rows of an Arrow request."""
+        if is_arrow(request.headers):
+            # as many values as JSON of that size may have
+            most = self.settings.most_bytes // 2
+            return await _of_body(request, threads, decoded_stream, request.body, stream, most_rows, most)
+        return await _of_body(request, threads, decoded, request.body, kind), None
+
+    async def _once(self, request: Request, what: str) -> LogRequest | None:
+        """The request that an Idempotency-Key stands for."""
+        if IDEMPOTENCY_KEY not in request.headers:
+            return None
+        return await _of_body(request, WRITES, request_of, request.headers, what, request.body, request.access)
 
     async def _write(self, request: Request) -> Answer:
         request.access.check(WRITE)
         most = self.settings.most_rows
-        if is_arrow(request.headers):
-            stream, table = self._stream(request, WriteStream, most)
-            request.access.check_view(self.store.sync.registry, stream.view)
-            once = request_of(request.headers, "write", request.body, request.access)
-            return await write_stream(self.store, stream, table, request.session, metrics=self.metrics, request=once)
-        body = decoded(request.body, WriteBody)
+        body, table = await self._given(request, WRITES, WriteBody, WriteStream, most)
         request.access.check_view(self.store.sync.registry, body.view)
-        once = request_of(request.headers, "write", request.body, request.access)
-        return await write_rows(self.store, body, request.session, most=most, metrics=self.metrics, request=once)
+        once = await self._once(request, "write")
+        return await write_rows(
+            self.store, body, request.session, most=most, metrics=self.metrics, table=table, request=once
+        )
 
     async def _delete(self, request: Request) -> Answer:
         request.access.check(WRITE)
-        most, table = self.settings.most_rows, None
-        body: DeleteBody | DeleteStream
-        if is_arrow(request.headers):
-            body, table = self._stream(request, DeleteStream, most)
-        else:
-            body = decoded(request.body, DeleteBody)
+        most = self.settings.most_rows
+        body, table = await self._given(request, WRITES, DeleteBody, DeleteStream, most)
         request.access.check_view(self.store.sync.registry, body.view)
-        once = request_of(request.headers, "delete", request.body, request.access)
+        once = await self._once(request, "delete")
         return await delete_rows(
             self.store, body, request.session, most=most, metrics=self.metrics, table=table, request=once
         )
 
     async def _status(self, request: Request) -> Answer:
         now = _parameters(request.query, "now").get("now")
-        status = await asyncio.to_thread(self.store.sync.status, now)
+        status = await REPORTS.run(self.store.sync.status, now)
         return json_answer(report_document(status))
 
     async def _metrics(self, request: Request) -> Answer:
         self.count_reads()
         accept = request.headers.get(b"accept", b"").decode("latin-1")
-        text, content_type = await asyncio.to_thread(exposed, self.metrics.memory, self._stands, accept)
+        text, content_type = await REPORTS.run(exposed, self.metrics.memory, self._stands, accept)
         return Answer(text, content_type=content_type.encode())
 
     def count_reads(self) -> None:
@@ -346,10 +355,10 @@ class App:
         return document(self.store.sync.list_feature_views(), keys=self.keys is not None)
 
     async def _openapi(self, request: Request) -> Answer:
-        return json_answer(await asyncio.to_thread(self._document))
+        return json_answer(await LOOKUPS.run(self._document))
 
     async def _docs(self, request: Request) -> Answer:
-        made = await asyncio.to_thread(self._document)
+        made = await LOOKUPS.run(self._document)
         host = request.headers.get(b"host", b"").decode("latin-1")
         address = f"{self.settings.scheme}://{host if _HOST.fullmatch(host) else '127.0.0.1:8080'}"
         policy = (b"content-security-policy", POLICY.encode())
@@ -370,7 +379,7 @@ class App:
     def _list(self, kind: str) -> Route:
         async def route(request: Request) -> Answer:
             request.access.check(READ)
-            found = await asyncio.to_thread(listed, self.store.sync, kind, request.access)
+            found = await LOOKUPS.run(listed, self.store.sync, kind, request.access)
             return json_answer({kind: found})
 
         return route
@@ -380,9 +389,14 @@ class App:
             version = _parameters(request.query, "version").get("version")
             request.access.check(READ)
             check_shown(self.store.sync, kind, request.rest, request.access)
-            return json_answer(await asyncio.to_thread(shown, self.store.sync, kind, request.rest, version))
+            return json_answer(await LOOKUPS.run(shown, self.store.sync, kind, request.rest, version))
 
         return route
+
+
+async def _of_body(request: Request, threads: Threads, work: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
+    """Work that takes as long as a request's body is: on a thread, where that would hold up all others."""
+    return await threads.run(work, *args, **options) if len(request.body) > _LARGE else work(*args, **options)
 
 
 def _parameters(query: bytes, *known: str) -> dict[str, str]:

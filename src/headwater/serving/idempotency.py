@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
-from headwater.async_store import AsyncFeatureStore
 from headwater.compute.reports import DeleteReport, WriteReport
 from headwater.deferred import deferred
+from headwater.definitions.names import CREATED
 from headwater.offline.log.requests import Request as LogRequest
 from headwater.online.session import Session
 from headwater.serving.access import Access
 from headwater.serving.answers import invalid, other
+from headwater.store import FeatureStore
 
 repeated: Any = deferred("headwater.compute.writing.repeated")
 
@@ -48,8 +49,8 @@ def request_of(headers: Mapping[bytes, bytes], what: str, body: bytes, access: A
     return LogRequest(owner, sha256(key).digest(), sha256(b"\0".join((what.encode(), form, body))).digest())
 
 
-async def write(
-    store: AsyncFeatureStore, request: LogRequest | None, view: str, rows: Any, session: Session | None, **options: Any
+def write(
+    store: FeatureStore, request: LogRequest | None, view: str, rows: Any, session: Session | None, **options: Any
 ) -> tuple[WriteReport, bool]:
     """`store.write`, once for a request; and whether it had been answered before.
 
@@ -57,7 +58,7 @@ async def write(
         Refused: 422: cache-only rows without created times, which nobody remembers.
     """
     if request is None:
-        return await store.write(view, rows, session=session, **options), False
+        return store.write(view, rows, session=session, **options), False
     if options["to"] == "online":
         if not _all_created(store, view, rows):
             raise other(
@@ -66,29 +67,40 @@ async def write(
                 "an Idempotency-Key with to='online' needs a created time in every row: the log does not have such "
                 "rows, so that nothing else tells a repeated one from a new one",
             )
-        return await store.write(view, rows, session=session, **options), False
-    context = store.sync.context
-    return await asyncio.to_thread(repeated.write_once, context, request, view, rows, session=session, **options)
+        return store.write(view, rows, session=session, **options), False
+    done: tuple[WriteReport, bool] = repeated.write_once(store.context, request, view, rows, session=session, **options)
+    return done
 
 
-async def delete(
-    store: AsyncFeatureStore, request: LogRequest | None, view: str, keys: Any, purge: bool, session: Session | None
+def delete(
+    store: FeatureStore, request: LogRequest | None, view: str, keys: Any, purge: bool, session: Session | None
 ) -> tuple[DeleteReport, bool]:
     """`store.delete`, once for a request; and whether it had been answered before."""
     if request is None:
-        return await store.delete(view, keys, purge, session), False
-    context = store.sync.context
-    return await asyncio.to_thread(repeated.delete_once, context, request, view, keys, purge=purge, session=session)
+        return store.delete(view, keys, purge, session), False
+    done: tuple[DeleteReport, bool] = repeated.delete_once(
+        store.context, request, view, keys, purge=purge, session=session
+    )
+    return done
 
 
-def _all_created(store: AsyncFeatureStore, view: str, rows: Any) -> bool:
-    created = store.sync.get_feature_view(view).definition.source.created_time
-    if created is None:
-        return False
+def _all_created(store: FeatureStore, view: str, rows: Any) -> bool:
+    """Whether each row has a created time, for every version that may take it: its source's, else the reserved one."""
+    versions = store.registry.snapshot().view(view).active
+    return all(
+        _each_has_one(rows, [name for name in names if name is not None])
+        for names in {(version.view.source.created_time, CREATED) for version in versions}
+    )
+
+
+def _each_has_one(rows: Any, names: Sequence[str]) -> bool:
+    """Whether each row has a value in one of some columns."""
     if isinstance(rows, pa.Table):
-        return created in rows.column_names and not rows.column(created).null_count
+        there = [rows.column(name).is_valid().to_numpy() for name in names if name in rows.column_names]
+        return bool(there) and bool(np.logical_or.reduce(there).all())
     if isinstance(rows, Mapping):
-        given = rows.get(created)
-        values = given if isinstance(given, Sequence) and not isinstance(given, str) else [given]
-        return all(value is not None for value in values)
-    return all(row.get(created) is not None for row in rows)
+        columns = [rows[name] for name in names if name in rows]
+        return bool(columns) and all(
+            any(value is not None for value in values) for values in zip(*columns, strict=False)
+        )
+    return all(any(row.get(name) is not None for name in names) for row in rows)

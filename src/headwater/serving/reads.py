@@ -57,19 +57,21 @@ async def read_features(
     unknown = [name for name in body.include if name not in INCLUDABLE]
     if unknown:
         raise invalid(f"include: {unknown[0]!r} is not one of {', '.join(INCLUDABLE)}")
-    reader = await store.kept_reader(features, body.full_names)
-    asked: Any = body.entities
-    count = entity_count(asked) if table is None else stream_entity_count(table, asked)
-    if count > most:
-        raise too_large(f"entities: {count:,} in one request, at most {most:,}: read them in parts")
-    keys = reader.join_keys
-    given = entities(asked, keys) if table is None else stream_entities(table, asked, keys)
     own = _duration("deadline_ms", body.deadline_ms)
     budget = _duration("refresh_budget_ms", body.refresh_budget_ms)
+    asked: Any = body.entities
+    count = entity_count(asked) if table is None else stream_entity_count(table, asked)
+    part = "registry"
     try:
         with deadlines.within(deadline):
+            reader = await store.kept_reader(features, body.full_names)
+            if count > most:
+                raise too_large(f"entities: {count:,} in one request, at most {most:,}: read them in parts")
+            await reader.follow()
+            part = "online store"
+            keys = reader.join_keys
             result = await reader.read(
-                given,
+                entities(asked, keys) if table is None else stream_entities(table, asked, keys),
                 body.request or None,
                 body.consistency,
                 session,
@@ -80,7 +82,7 @@ async def read_features(
                 budget,
             )
     except TimeoutError:
-        raise Unavailable(f"the online store gave no answer within {deadline:g} s") from None
+        raise Unavailable(f"the {part} gave no answer within {deadline:g} s") from None
     metrics.batch(ROUTE, result.service or "", len(result))
     metrics.served(result)
     if arrow:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from headwater.errors import ConsistencyLost
+from headwater.event_loops import LOOKUPS
 from headwater.online.session import Session
 from headwater.online.session_tokens import signer
 from headwater.registry.session_secrets import holds
@@ -26,6 +25,7 @@ class Sessions:
 
     def __init__(self, store: FeatureStore) -> None:
         self._store = store
+        self._asking = False
 
     async def read(self, token: bytes) -> Session:
         """The session of a token, or of several with commas between them; an empty one begins a session.
@@ -34,8 +34,9 @@ class Sessions:
             Refused: 400: too long, or not signed by this project.
             ConsistencyLost: signed with a secret that does not hold any more; has a fresh session.
         """
+        await self._follow()
         if not token:
-            return await asyncio.to_thread(self._store.session)
+            return await LOOKUPS.run(self._store.session)
         if len(token) > MOST_BYTES:
             raise invalid(f"Headwater-Session: longer than {MOST_BYTES:,} bytes")
         text = token.decode("latin-1")
@@ -43,15 +44,25 @@ class Sessions:
             await self._check(part)
         return Session.from_token(text)
 
+    async def _follow(self) -> None:
+        """Have the secrets read again in time, by one request: the others go on with what is known."""
+        secrets = self._store.context.session_secrets
+        if secrets.due and not self._asking:
+            self._asking = True
+            try:
+                await LOOKUPS.run(secrets.known, 0.0)
+            finally:
+                self._asking = False
+
     async def _check(self, text: str) -> None:
         secrets = self._store.context.session_secrets
-        place = signer(text, secrets.known())
+        place = signer(text, secrets.kept)
         if not holds(place):
-            place = signer(text, await asyncio.to_thread(secrets.known, _AGAIN))
+            place = signer(text, await LOOKUPS.run(secrets.known, _AGAIN))
         if place is None:
             raise invalid(
                 "Headwater-Session: not a token of this project: send back the last answer's, or an empty one"
             )
         if not holds(place):
             lost = "this session's token is too old to be checked: continue with the one that comes with this answer"
-            raise ConsistencyLost(lost, await asyncio.to_thread(self._store.session))
+            raise ConsistencyLost(lost, await LOOKUPS.run(self._store.session))

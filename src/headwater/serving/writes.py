@@ -10,6 +10,9 @@ from typing import Any
 import pyarrow as pa
 
 from headwater.async_store import AsyncFeatureStore
+from headwater.compute.reports import DeleteReport, WriteReport
+from headwater.definitions.names import CREATED
+from headwater.event_loops import WRITES
 from headwater.offline.log.requests import Request as LogRequest
 from headwater.online.session import Session
 from headwater.planning.resolve import whole_view
@@ -19,17 +22,20 @@ from headwater.serving.answers import Answer, invalid, json_answer, too_large
 from headwater.serving.bodies import DeleteBody, DeleteStream, WriteBody, WriteStream
 from headwater.serving.metrics import Metrics
 from headwater.serving.values import entities, entity_count, stream_entities, stream_entity_count
+from headwater.store import FeatureStore
 from headwater.types import DType, Timestamp
-from headwater.wire.json_values import from_json, to_json
+from headwater.wire.arrow_streams import MOST_COLUMNS
+from headwater.wire.json_values import from_json, read_rows, to_json
 
 
 async def write_rows(
     store: AsyncFeatureStore,
-    body: WriteBody,
+    body: WriteBody | WriteStream,
     session: Session | None,
     *,
     most: int,
     metrics: Metrics,
+    table: pa.Table | None = None,
     request: LogRequest | None = None,
 ) -> Answer:
     """The answer to a write: its report.
@@ -40,56 +46,57 @@ async def write_rows(
         session: advanced in place.
         most: rows of a write.
         metrics: counts what is written.
+        table: the rows of an Arrow request.
         request: that it is, where it has an Idempotency-Key.
 
     Raises:
         HeadwaterError, Refused: as the store says, or a request that means nothing.
     """
-    columns, count = _columns(body.rows)
+    count = _row_count(body.rows) if isinstance(body, WriteBody) else len(table or ())
     if count > most:
         raise too_large(f"rows: {count:,} in one request, at most {most:,}: write them in parts")
-    dtypes = column_dtypes(store, body.view)
-    # a text of another form is a bad value of its row, which the store names with all others
-    read = {
-        name: from_json(values, dtypes[name], strict=False) if name in dtypes else values
-        for name, values in columns.items()
-    }
-    rows: Any = read
-    if isinstance(body.rows, list):
-        # a row that lacks a column is not one with a NULL there
-        rows = [{name: read[name][row] for name in given} for row, given in enumerate(body.rows)]
     metrics.batch("/v1/features:write", "", count)
-    return await _written(store, body, rows, session, request)
+    return _reported(*await WRITES.run(_write, store.sync, body, table, session, request))
 
 
-async def write_stream(
-    store: AsyncFeatureStore,
-    body: WriteStream,
-    table: pa.Table,
-    session: Session | None,
-    *,
-    metrics: Metrics,
-    request: LogRequest | None = None,
-) -> Answer:
-    """The answer to a write of an Arrow IPC stream: its report; see `write_rows`."""
-    metrics.batch("/v1/features:write", "", table.num_rows)
-    rows = _with_absent(table, body.absent) if body.absent else table
-    return await _written(store, body, rows, session, request)
-
-
-async def _written(
-    store: AsyncFeatureStore,
+def _write(
+    store: FeatureStore,
     body: WriteBody | WriteStream,
-    rows: Any,
+    table: pa.Table | None,
     session: Session | None,
     request: LogRequest | None,
-) -> Answer:
+) -> tuple[WriteReport, bool]:
+    """Write the rows of a request; takes as long as they are many, and as the store takes."""
     options = {"to": body.to, "durability": body.durability, "errors": body.errors, "created": body.created}
-    report, before = await idempotency.write(store, request, body.view, rows, session, **options)
-    return _reported(report, before)
+    rows: Any
+    if isinstance(body, WriteBody):
+        rows = _read_rows(store, body)
+    else:
+        rows = _with_absent(table, body.absent) if body.absent else table
+    return idempotency.write(store, request, body.view, rows, session, **options)
 
 
-def _reported(report: Any, before: bool) -> Answer:
+def _row_count(rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]]) -> int:
+    return max(map(len, rows.values()), default=0) if isinstance(rows, Mapping) else len(rows)
+
+
+def _read_rows(store: FeatureStore, body: WriteBody) -> Any:
+    """The rows of a JSON request in Python values, by row or by column as they were given."""
+    rows, dtypes = body.rows, column_dtypes(store, body.view)
+    names = rows.keys() if isinstance(rows, dict) else set[str]().union(*rows)
+    if len(names) > MOST_COLUMNS:
+        raise too_large(f"rows: {len(names):,} columns in one request, at most {MOST_COLUMNS:,}")
+    # a text of another form is a bad value of its row, which the store names with all others
+    if isinstance(rows, dict):
+        return {
+            name: from_json(values, dtypes[name], strict=False) if name in dtypes else values
+            for name, values in rows.items()
+        }
+    read_rows(rows, dtypes)
+    return rows
+
+
+def _reported(report: WriteReport | DeleteReport, before: bool) -> Answer:
     answer = json_answer(report_document(report))
     if before:
         answer.headers.append(idempotency.REPEATED)
@@ -136,35 +143,39 @@ async def delete_rows(
     Raises:
         HeadwaterError, Refused: as the store says, or a request that means nothing.
     """
-    info = store.sync.get_feature_view(body.view)
     given: Any = body.entities
     count = entity_count(given) if table is None else stream_entity_count(table, given)
     if count > most:
         raise too_large(f"entities: {count:,} in one request, at most {most:,}: delete them in parts")
     metrics.batch("/v1/features:delete", "", count)
-    keys = entities(given, info.join_keys) if table is None else stream_entities(table, given, info.join_keys)
-    report, before = await idempotency.delete(store, request, body.view, keys, body.purge, session)
-    return _reported(report, before)
+    return _reported(*await WRITES.run(_delete, store.sync, body, table, session, request))
 
 
-def _columns(rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]]) -> tuple[dict[str, Sequence[Any]], int]:
-    """Rows by column, NULL where a row lacks one; and how many they are."""
-    if isinstance(rows, Mapping):
-        return dict(rows), max((len(values) for values in rows.values()), default=0)
-    names = dict.fromkeys(name for row in rows for name in row)
-    return {name: [row.get(name) for row in rows] for name in names}, len(rows)
+def _delete(
+    store: FeatureStore,
+    body: DeleteBody | DeleteStream,
+    table: pa.Table | None,
+    session: Session | None,
+    request: LogRequest | None,
+) -> tuple[DeleteReport, bool]:
+    """Delete the entities of a request."""
+    given: Any = body.entities
+    join_keys = store.get_feature_view(body.view).join_keys
+    keys = entities(given, join_keys) if table is None else stream_entities(table, given, join_keys)
+    return idempotency.delete(store, request, body.view, keys, body.purge, session)
 
 
-def column_dtypes(store: AsyncFeatureStore, view: str) -> dict[str, DType]:
-    """The dtypes of the columns that rows written to a view have: its source's own names.
+def column_dtypes(store: FeatureStore, view: str) -> dict[str, DType]:
+    """The dtypes of the columns that rows written to a view have: its source's own names, and the reserved one.
 
     Of several versions the live one's comes first.
     """
-    record = store.sync.registry.snapshot().view(view)
+    record = store.registry.snapshot().view(view)
     out: dict[str, DType] = {}
     for version in (record.version(), *reversed(record.active)):
         for name, dtype in RowVersion(whole_view(record, version)).dtypes.items():
             out.setdefault(name, dtype)
+    out.setdefault(CREATED, Timestamp)
     return out
 
 

@@ -18,7 +18,8 @@ CONTENT_TYPE = "application/vnd.apache.arrow.stream"
 METADATA = b"headwater"
 """The key of the schema's metadata under which the JSON document of a request or an answer stands."""
 _END = b"\xff\xff\xff\xff\x00\x00\x00\x00"
-_MOST_COLUMNS = 4_096
+MOST_COLUMNS = 4_096
+"""Of a table from outside."""
 _MOST_BATCHES = 1_024
 _DEEPEST = 8
 _HEADER = 2
@@ -120,8 +121,8 @@ def _messages(reader: ipc.MessageReader) -> Iterator[ipc.Message]:
 
 
 def _check_schema(schema: pa.Schema) -> None:
-    if len(schema) > _MOST_COLUMNS:
-        raise StreamRefused(f"it has {len(schema):,} columns, at most {_MOST_COLUMNS:,}", True)
+    if len(schema) > MOST_COLUMNS:
+        raise StreamRefused(f"it has {len(schema):,} columns, at most {MOST_COLUMNS:,}", True)
     names = schema.names
     if len(set(names)) != len(names):
         twice = next(name for i, name in enumerate(names) if name in names[:i])

@@ -19,7 +19,8 @@ import base64
 import binascii
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from typing import Any
@@ -150,6 +151,23 @@ def from_json(values: Sequence[Any], dtype: DType, strict: bool = True) -> list[
                 raise ValueError(f"row {row}: {bad}") from None
             out.append(value)
     return out
+
+
+def read_rows(rows: Sequence[dict[str, Any]], dtypes: Mapping[str, DType]) -> None:
+    """Rows of a request in Python values, in place; a text of another form is left as it is.
+
+    Args:
+        rows: as a JSON decoder gave them.
+        dtypes: column → what its values are meant to be; other columns are left as they are.
+    """
+    readers = [(name, read) for name, dtype in dtypes.items() if (read := _reader(dtype)) is not None]
+    for row in rows:
+        for name, read in readers:
+            value = row.get(name)
+            # numbers, booleans and null are what they are
+            if type(value) is str or type(value) is list:
+                with suppress(ValueError):
+                    row[name] = read(value)
 
 
 def _reader(dtype: DType) -> Callable[[Any], Any] | None:

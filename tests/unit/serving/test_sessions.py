@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import json
+import threading
 import time
 
 import msgspec
@@ -118,3 +121,33 @@ def test_another_process_s_new_secret_is_seen_at_once(call: Caller) -> None:
     secrets.value, secrets._tried_at = known, time.monotonic() - 2
     _SECRETS[context.store_name] = known[0]
     assert read(call, theirs).status == 200
+
+
+def test_a_registry_that_does_not_answer_holds_up_no_session(call: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    token = begun(call)
+    secrets, free, asked = call.app.store.sync.context.session_secrets, threading.Event(), threading.Event()
+    registry, here = secrets._registry, threading.current_thread()
+
+    class Silent:
+        def get_or_set(self, *args: str) -> str:
+            # on the event loop's thread nobody would be left to end the wait
+            assert threading.current_thread() is not here
+            asked.set()
+            assert free.wait(60)
+            return registry.get_or_set(*args)
+
+    monkeypatch.setattr(secrets, "_registry", Silent())
+    secrets._known.expire()
+    body, headers = [json.dumps(READ).encode()], {"content-type": "application/json", "headwater-session": token}
+
+    async def at_once() -> list[Reply]:
+        first = asyncio.ensure_future(call.call("POST", "/v1/features:read", body, headers))
+        try:
+            assert await asyncio.to_thread(asked.wait, 60)
+            others = [await call.call("POST", "/v1/features:read", body, headers) for _ in range(3)]
+            assert not first.done()
+        finally:
+            free.set()
+        return [*others, await first]
+
+    assert [reply.status for reply in call.runner.run(at_once())] == [200] * 4

@@ -12,6 +12,7 @@ from headwater import forks
 from headwater.compute.reading.prepared import PreparedReader, again
 from headwater.compute.reading.read_arguments import refreshed_ask
 from headwater.errors import Unavailable
+from headwater.event_loops import LOOKUPS, READS
 from headwater.online.base import OnlineStore
 from headwater.online.fetching.fetcher import Ask, AsyncFetcher
 from headwater.online.powers import UNREAD, Asynchronous, AsyncReads, LeveledReads, Reading
@@ -48,7 +49,7 @@ class _Threads(_Local):
     """A store whose client blocks: it is asked on a thread."""
 
     async def multi_get(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        return await asyncio.to_thread(self._store.multi_get, keys)
+        return await READS.run(self._store.multi_get, keys)
 
     async def read(
         self,
@@ -58,8 +59,8 @@ class _Threads(_Local):
         deadline: float | None = None,
     ) -> Reading:
         if isinstance(self._store, LeveledReads):
-            return await asyncio.to_thread(self._store.read, keys, level, marks, deadline)
-        return Reading(await asyncio.to_thread(self._store.multi_get, keys), {})
+            return await READS.run(self._store.read, keys, level, marks, deadline)
+        return Reading(await READS.run(self._store.multi_get, keys), {})
 
 
 def async_reads(store: OnlineStore) -> AsyncReads:
@@ -110,7 +111,12 @@ class AsyncPreparedReader(forks.OfOneProcess):
 
     async def refresh(self) -> None:
         """See at once what other processes applied or promoted."""
-        await asyncio.to_thread(self._inner.refresh)
+        await LOOKUPS.run(self._inner.refresh)
+
+    async def follow(self) -> None:
+        """What a read does first: a look at the registry, where one is due."""
+        if self._inner.due:
+            await LOOKUPS.run(self._inner.look)
 
     async def read(
         self,
@@ -150,8 +156,7 @@ class AsyncPreparedReader(forks.OfOneProcess):
             StoreError: the store cannot be read.
         """
         inner = self._inner
-        if inner.due:
-            await asyncio.to_thread(inner.look)
+        await self.follow()
         reader, ask, at, ahead, policy, age = inner.arguments(
             request, consistency, session, stale, max_age, now, deadline
         )

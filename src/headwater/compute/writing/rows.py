@@ -73,6 +73,7 @@ def check_rows(
                 raise DataError(f"rows of {view!r}: {date_key_problem(key.name, key.source_column)}")
     known = frozenset().union(*(version.known for version in versions))
     read = frozenset().union(*(version.reads for version in versions))
+    asked, why = False, dict[str, str]()
     for raw in raws:
         unknown = [name for name in raw.columns if name not in known]
         used = [name for name in raw.columns if name in read]
@@ -81,11 +82,13 @@ def check_rows(
         if any(name in LOG_COLUMNS for name in used):
             named = next(name for name in used if name in LOG_COLUMNS)
             raise DataError(f"rows of {view!r}: {named!r} is reserved by the offline log: rename that column")
-        if unknown:
-            known = known | set(more())
+        if unknown and not asked:
+            # once, however many sets of columns there are
+            known, asked = known | set(more()), True
             unknown = [name for name in unknown if name not in known]
         if unknown:
-            text = "; ".join(unknown_column(name, versions, known) for name in unknown)
+            why |= {name: unknown_column(name, versions, known) for name in unknown if name not in why}
+            text = "; ".join(why[name] for name in unknown)
             reasons.update({int(row): [text] for row in raw.rows})
         else:
             kept = GivenRows({name: raw.columns[name] for name in raw.columns if name in read}, raw.rows, raw.given)
