@@ -43,7 +43,8 @@ class AsyncClient(forks.OfOneProcess):
     Args:
         url: of the server, `http://127.0.0.1:8080`.
         api_key: what `headwater keys create` showed; None where the server asks for none.
-        timeout: how long each attempt may take.
+        timeout: how long a connection may take, and each attempt of anything but writes and deletes.
+        write_timeout: how long each attempt of a write or delete may take; large ones take the server seconds.
         retries: how often a request may be sent again.
         form: `arrow` or `json`: how values travel.
         ca: a file of certificates by which an `https` server is known; None: the system's.
@@ -63,12 +64,13 @@ class AsyncClient(forks.OfOneProcess):
         *,
         api_key: str | None = None,
         timeout: timedelta | str = "1s",
+        write_timeout: timedelta | str = "30s",
         retries: int = 2,
         form: str = "arrow",
         ca: str | Path | None = None,
         connections: int = 16,
     ) -> None:
-        settings = client_settings(url, api_key, timeout, retries, form, ca, connections)
+        settings = client_settings(url, api_key, timeout, write_timeout, retries, form, ca, connections)
         self._flows = Flows(settings)
         self._http = AsyncConnections(
             settings.address, settings.headers, settings.timeout, settings.tls, settings.connections

@@ -20,7 +20,7 @@ class AsyncConnections(forks.OfOneProcess):
     Args:
         address: of the server.
         headers: of every request.
-        timeout: seconds that an answer may take.
+        timeout: seconds that a connection may take, and an answer where the request does not say.
         tls: settings of TLS; None: the system's.
         most: connections of a loop.
     """
@@ -55,7 +55,7 @@ class AsyncConnections(forks.OfOneProcess):
                 self._url + call.path,
                 data=call.body or None,
                 headers=call.headers,
-                timeout=aiohttp.ClientTimeout(total=timeout),
+                timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=min(timeout, self._timeout)),
                 allow_redirects=False,
             ) as answer:
                 body = await answer.read()

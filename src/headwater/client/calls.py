@@ -33,6 +33,7 @@ class Call:
         headers: beside those that every request has.
         repeatable: whether to send it twice does what to send it once does.
         timeout: seconds that an answer may take; None: the client's own.
+        within: seconds that all attempts may take, each what is left of them; None: each takes its `timeout`.
     """
 
     method: str
@@ -41,6 +42,7 @@ class Call:
     headers: Mapping[str, str] = field(default_factory=dict)
     repeatable: bool = True
     timeout: float | None = None
+    within: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import time
 from typing import Any
 
 import urllib3
@@ -12,6 +13,9 @@ from headwater.client.addresses import ServerAddress
 from headwater.client.calls import Call, Reply
 from headwater.errors import Unavailable, was_closed
 
+_SOME_TIME = 0.001
+"""Seconds that what is left of an answer has at least."""
+
 
 class Connections(forks.OfOneProcess):
     """A pool of connections to one server; safe to use from several threads, and on both sides of a fork.
@@ -19,7 +23,7 @@ class Connections(forks.OfOneProcess):
     Args:
         address: of the server.
         headers: of every request.
-        timeout: seconds that an answer may take.
+        timeout: seconds that a connection may take, and an answer where the request does not say.
         tls: settings of TLS; None: the system's.
         most: connections that are kept.
     """
@@ -60,18 +64,21 @@ class Connections(forks.OfOneProcess):
         """
         pool = self._opened()
         timeout = call.timeout or self._timeout
+        until = time.monotonic() + timeout
         try:
             answer = pool.urlopen(
                 call.method,
                 self._address.path + call.path,
                 body=call.body or None,
                 headers={**self._headers, **call.headers},
-                timeout=urllib3.Timeout(total=timeout),
+                timeout=urllib3.Timeout(connect=min(timeout, self._timeout), total=timeout),
+                preload_content=False,
                 retries=False,
                 redirect=False,
                 assert_same_host=False,
             )
-            return Reply(answer.status, {name.lower(): value for name, value in answer.headers.items()}, answer.data)
+            body = _body(answer, until)
+            return Reply(answer.status, {name.lower(): value for name, value in answer.headers.items()}, body)
         except (urllib3.exceptions.HTTPError, OSError) as bad:
             late = isinstance(bad, urllib3.exceptions.TimeoutError)
             # which is one of those by its class
@@ -86,3 +93,25 @@ class Connections(forks.OfOneProcess):
             pool, self._pool = self._pool, None
         if pool is not None:
             pool.close()
+
+
+def _body(answer: Any, until: float) -> bytes:
+    """The body of an answer; urllib3's own bounds hold for each part that comes, however small it is.
+
+    Raises:
+        ReadTimeoutError: it is not there in time.
+    """
+    parts: list[bytes] = []
+    try:
+        while part := answer.read1():
+            parts.append(part)
+            left = until - time.monotonic()
+            if left <= 0 and answer.length_remaining != 0:
+                raise urllib3.exceptions.ReadTimeoutError(answer._pool, None, "an answer that comes too slowly")
+            if answer.connection is not None and answer.connection.sock is not None:
+                answer.connection.sock.settimeout(max(left, _SOME_TIME))
+    except BaseException:
+        answer.close()
+        raise
+    answer.release_conn()
+    return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ssl
 import time
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -53,6 +53,8 @@ else:
 
 T = TypeVar("T")
 Flow: TypeAlias = Generator[Call | Pause, Reply, T]
+_SOME_TIME = 0.001
+"""Seconds that an attempt has at least."""
 KEPT = 1_000
 """Descriptions that a client keeps."""
 OTHER_COLUMNS = "the columns of these features have changed: prepare the reader again"
@@ -65,7 +67,8 @@ class ClientSettings:
     Attributes:
         address: of the server.
         headers: of every request.
-        timeout: seconds that an answer may take.
+        timeout: seconds that a connection, and an answer to anything but writes and deletes, may take.
+        write_timeout: seconds that an answer to those may take.
         retries: how often a request that may be repeated is sent again.
         arrow: whether requests and answers are Arrow IPC streams, else JSON.
         tls: settings of TLS; None: the system's.
@@ -75,6 +78,7 @@ class ClientSettings:
     address: ServerAddress
     headers: dict[str, str] = field(repr=False)
     timeout: float
+    write_timeout: float
     retries: int
     arrow: bool
     tls: ssl.SSLContext | None
@@ -85,6 +89,7 @@ def client_settings(
     url: str,
     api_key: str | None,
     timeout: timedelta | str,
+    write_timeout: timedelta | str,
     retries: int,
     form: str,
     ca: str | Path | None,
@@ -97,9 +102,11 @@ def client_settings(
         ConfigError: the file of certificates cannot be read.
     """
     address = parse_address(url)
-    seconds = duration_argument(timeout, "timeout") / 1e6
-    if not seconds:
-        raise UsageError(f"timeout={timeout!r}: must be longer than 0")
+    given = {"timeout": timeout, "write_timeout": write_timeout}
+    seconds = {name: duration_argument(value, name) / 1e6 for name, value in given.items()}
+    for name, value in given.items():
+        if not seconds[name]:
+            raise UsageError(f"{name}={value!r}: must be longer than 0")
     for name, number, least in (("retries", retries, 0), ("connections", connections, 1)):
         if isinstance(number, bool) or not isinstance(number, int) or number < least:
             raise UsageError(f"{name}={number!r}: must be a whole number from {least}")
@@ -116,7 +123,16 @@ def client_settings(
             tls = ssl.create_default_context(cafile=None if ca is None else str(ca))
         except (OSError, ssl.SSLError) as bad:
             raise ConfigError(f"ca={str(ca)!r}: {bad}") from bad
-    return ClientSettings(address, headers, seconds, retries, form == "arrow", tls, connections)
+    return ClientSettings(
+        address=address,
+        headers=headers,
+        timeout=seconds["timeout"],
+        write_timeout=seconds["write_timeout"],
+        retries=retries,
+        arrow=form == "arrow",
+        tls=tls,
+        connections=connections,
+    )
 
 
 class Flows(forks.OfOneProcess):
@@ -139,9 +155,11 @@ class Flows(forks.OfOneProcess):
             Unavailable: it cannot be reached, or not in time.
         """
         attempt = 0
-        until = None if call.timeout is None else time.monotonic() + call.timeout
+        until = None if call.within is None else time.monotonic() + call.within
         while True:
             attempt += 1
+            if until is not None:
+                call = replace(call, timeout=max(until - time.monotonic(), _SOME_TIME))
             reply, lost = None, None
             try:
                 reply = yield call
@@ -226,7 +244,7 @@ class Flows(forks.OfOneProcess):
     ) -> Flow[WriteReport]:
         """Write rows; see `FeatureStore.write`."""
         call = write_call(view, rows, to, session, durability, errors, created, self.settings.arrow)
-        reply = yield from self.send(call)
+        reply = yield from self.send(replace(call, timeout=self.settings.write_timeout))
         advance(session, call, reply)
         return report_in(reply, WriteReport)
 
@@ -245,7 +263,7 @@ class Flows(forks.OfOneProcess):
             # an API key that writes may not read what the join keys are
             call = raw_delete_call(view, entities, purge, session, arrow)
         try:
-            reply = yield from self.send(call)
+            reply = yield from self.send(replace(call, timeout=self.settings.write_timeout))
         except EntityKeyError:
             if refused is not None:
                 raise refused from None

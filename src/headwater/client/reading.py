@@ -164,7 +164,7 @@ def read_call(wanted: Wanted, batch: EntityBatch, keys: Mapping[str, DType], opt
     headers |= {"content-type": kind}
     if arrow:
         headers["accept"] = CONTENT_TYPE
-    return Call("POST", READ, body, headers, timeout=options.timeout)
+    return Call("POST", READ, body, headers, within=options.timeout)
 
 
 def entities_body(

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.ipc as ipc
 from numpy.typing import NDArray
 
-from headwater.online.reading.entities import EntityBatch
+from headwater.online.reading.entities import EntityBatch, key_array
 from headwater.online.reading.result import OnlineResult, ViewTimes
 from headwater.types import DType, Timestamp
 from headwater.wire.arrow_streams import METADATA, to_stream
@@ -19,6 +19,7 @@ from headwater.wire.results import (
     ReceivedRequest,
     ReceivedTimes,
     ResultSchema,
+    check_entities,
     damage_documents,
     null_mask,
     numbers,
@@ -167,6 +168,9 @@ def from_arrow_answer(data: bytes, batch: EntityBatch, max_age: int | None) -> t
     problems = msgspec.json.decode(metadata[PROBLEMS]) if PROBLEMS in metadata else []
     keys, features, views = len(request.asked.keys), len(request.asked.columns), len(request.views)
     columns = rows.columns
+    for (name, dtype), column in zip(request.asked.keys.items(), columns, strict=False):
+        check_entities(column.equals(key_array(batch.columns[name], dtype.arrow)))
+    check_entities(len(rows) == batch.size)
     statuses, events, created, at = columns[keys + features :]
     codes = np.frombuffer(statuses.values.buffers()[1] or b"", np.uint8).reshape(-1, features)[: len(rows)]
     moments, births, instants = (numbers(each.values, Timestamp).reshape(-1, views) for each in (events, created, at))

@@ -18,7 +18,14 @@ from headwater.online.reading.result import OnlineResult
 from headwater.online.reading.view_read import ReadRequest
 from headwater.types import STATUSES, Timestamp
 from headwater.wire.json_values import column_writer, from_json, plain_numbers, to_json
-from headwater.wire.results import ReceivedRequest, ReceivedTimes, ResultSchema, damage_documents, schema_of
+from headwater.wire.results import (
+    ReceivedRequest,
+    ReceivedTimes,
+    ResultSchema,
+    check_entities,
+    damage_documents,
+    schema_of,
+)
 
 NEEDED = ("statuses", "event_times", "created_times", "read_at", "problems", "schema")
 """What a result is made again from."""
@@ -169,6 +176,9 @@ def from_json_document(data: bytes, batch: EntityBatch, max_age: int | None) -> 
     document = _DOCUMENT.decode(data)
     request = _received(bytes(document.schema))
     columns = document.columns
+    for name, dtype in request.asked.keys.items():
+        check_entities(columns[name] == to_json(batch.columns[name], dtype))
+    check_entities(all(len(values) == batch.size for values in columns.values()))
     features = [pa.array(from_json(columns[c.name], c.dtype), c.dtype.arrow) for c in request.asked.columns]
     codes = {name: code for code, name in enumerate(request.schema.statuses)}
     texts = [document.statuses[column.name] for column in request.asked.columns]

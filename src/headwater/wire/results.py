@@ -112,6 +112,16 @@ def damage_documents(result: OnlineResult) -> list[dict[str, Any]]:
     ]
 
 
+def check_entities(same: bool) -> None:
+    """Refuse an answer that is of other entities than were asked for.
+
+    Raises:
+        ValueError: it is.
+    """
+    if not same:
+        raise ValueError("it is of other entities than were asked for")
+
+
 class ReceivedRequest:
     """A description that was received, as results take it.
 

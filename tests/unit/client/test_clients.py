@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -78,6 +79,17 @@ class Scripted:
         reply = self.replies.pop(0)
         if reply == "drop":
             handler.close_connection = True
+            return
+        if reply == "drip":
+            body = json.dumps(ANSWER).encode()
+            handler.send_response(200)
+            handler.send_header("content-type", "application/json")
+            handler.send_header("content-length", str(len(body)))
+            handler.end_headers()
+            with suppress(OSError):
+                for byte in body:
+                    handler.wfile.write(bytes([byte]))
+                    time.sleep(0.2)
             return
         if isinstance(reply, float):
             time.sleep(reply)
@@ -204,6 +216,40 @@ def test_an_answer_that_is_late_is_not_waited_for(server: Scripted, ask: Ask) ->
     server.replies = [DESCRIBED, 3.0]
     with at_most(2.5), pytest.raises(hw.Unavailable, match=r"no answer within 0\.3 s"):
         ask(server.url, "get_online_features", READ, timeout="300ms", retries=0)
+
+
+def test_an_answer_that_comes_too_slowly_is_not_waited_for(server: Scripted, ask: Ask) -> None:
+    """Each of its 600 bytes comes in time."""
+    server.replies = [DESCRIBED, "drip"]
+    with at_most(60), pytest.raises(hw.Unavailable, match=r"no answer within 1 s"):
+        ask(server.url, "get_online_features", READ, timeout="1s", retries=0)
+
+
+def test_writes_and_deletes_have_time_of_their_own(server: Scripted, ask: Ask) -> None:
+    server.replies = [1.0, 1.0]
+    with pytest.raises(hw.Unavailable, match=r"no answer within 0\.2 s"):
+        ask(server.url, "write", ROWS, write_timeout="200ms", retries=0)
+    server.replies = [1.0]
+    # longer than another request may take
+    ask(server.url, "write", ROWS, timeout="200ms", retries=0)
+
+
+def test_all_attempts_of_a_read_with_a_deadline_share_it(server: Scripted) -> None:
+    with hw.Client(server.url, form="json", timeout="60s", retries=9) as client:
+        server.replies = [DESCRIBED]
+        reader = client.prepare(["events:n"])
+        server.replies = [(503, "unavailable", {"retry-after": "0"}), 30.0]
+        with pytest.raises(hw.Unavailable, match=r"no answer within (1\.\d|0\.\d)"):
+            reader.read([7], deadline="1s")
+        last = server.requests[-1]
+        assert len(server.requests) == 3 and last[0] == "/v1/features:read"
+
+
+def test_an_answer_of_other_entities_is_refused(server: Scripted, ask: Ask) -> None:
+    for entities in ([8], [7, 9], [7, 7], []):
+        server.replies = [DESCRIBED, ANSWER]
+        with pytest.raises(hw.StoreError, match="of other entities than were asked for"):
+            ask(server.url, "get_online_features", (["events:n"], entities))
 
 
 def test_nobody_listens_there(ask: Ask) -> None:
