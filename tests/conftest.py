@@ -17,7 +17,13 @@ from contextlib import suppress
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ["tests.servers.dynamodb", "tests.servers.postgres", "tests.servers.redis", "tests.servers.s3"]
+pytest_plugins = [
+    "tests.duckdb_instances",
+    "tests.servers.dynamodb",
+    "tests.servers.postgres",
+    "tests.servers.redis",
+    "tests.servers.s3",
+]
 
 _GRACE = 120.0
 """Seconds beyond pytest-timeout's own for a test to end, and for the process once all tests have."""

@@ -1,5 +1,6 @@
 """The levels on a cluster: a session's marks are of each shard that it has touched."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,11 @@ from typing import Any
 import pytest
 
 import headwater as hw
+from headwater.online.stores.redis.async_reads import RedisReads
+from headwater.online.stores.redis.errors import Moved
+from headwater.online.stores.redis.slots import slot_of
+from headwater.online.stores.redis.store import RedisOnlineStore
+from headwater.online.stores.redis.url import parse_url
 from tests.consistency.clients import bounded, get, get_elsewhere, make_project, open_store, put, reading
 from tests.servers.redis import RedisCluster
 
@@ -48,6 +54,31 @@ def test_every_level_over_all_shards(cluster: RedisCluster, project: Path, elsew
         session.merge(hw.Session.from_token(token))
         assert read_all(store, "session", session) == [5] * len(USERS)
         assert len(session.token) < 1_000
+
+
+def test_a_node_that_was_read_as_a_replica_is_none_where_it_is_taken_for_a_primary(
+    cluster: RedisCluster,
+) -> None:
+    """Else it would answer with what it has, for good, where it was a primary for a while and a map still says so."""
+    key = b"some key"
+    (node,) = cluster.replicas[cluster.shards.index(cluster.owner(slot_of(key)))]
+    address, eventual = ("127.0.0.1", node.port), hw.ConsistencyLevel.EVENTUAL
+    store = RedisOnlineStore(cluster.url)
+    for _ in range(5):
+        store.read([key], eventual, None)
+    with pytest.raises(Moved):
+        store._servers.node(address).run((("GET", key),))
+    store.close()
+
+    async def on_a_loop() -> None:
+        reads = RedisReads(parse_url(cluster.url))
+        for _ in range(5):
+            await reads.read([key], eventual, None)
+        answers = await reads._nodes[address, False].run((("GET", key),), each=True)
+        assert all(isinstance(row, Moved) for row in answers)
+        await reads.close()
+
+    asyncio.run(on_a_loop())
 
 
 def test_a_shard_that_fails_over_loses_no_session_that_its_replica_covers(cluster: RedisCluster, project: Path) -> None:

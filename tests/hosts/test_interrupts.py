@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import headwater as hw
+from headwater.testing import SCALE
 from tests.children import run_program
 from tests.hosts.forking import EVENTS, PROFILES, USER, make_project
 
@@ -68,19 +69,19 @@ for n in range(1, rounds + 1):
     assert report.applied == 1, report
     found = store.get_online_features(FEATURES, [9, 3]).to_dict()
     assert (found["seen"][0], found["score"][1]) == (n, 1.5), (n, found)
-    assert time.monotonic() - began < 20, (n, work.__name__, time.monotonic() - began)
+    assert time.monotonic() - began < 60, (n, work.__name__, time.monotonic() - began)
 # nobody is taken to be inside of anything: a fork waits for nobody
 began = time.monotonic()
 if not os.fork():
     os._exit(0)
 assert os.wait()[1] == 0
-assert time.monotonic() - began < 10, time.monotonic() - began
+assert time.monotonic() - began < 60, time.monotonic() - began
 began = time.monotonic()
 store.close()
-assert time.monotonic() - began < 10, time.monotonic() - began
+assert time.monotonic() - began < 60, time.monotonic() - began
 # a thread whose pool was interrupted while it started it is known to no pool: it ends by itself, and is not waited for
 while left := [thread.name for thread in threading.enumerate() if thread is not threading.current_thread()]:
-    assert time.monotonic() - began < 10, left
+    assert time.monotonic() - began < 60, left
     time.sleep(0.01)
 print("done")
 """
@@ -90,11 +91,12 @@ print("done")
 def test_a_process_that_is_interrupted_again_and_again_goes_on_and_ends(request, tmp_path, kind):
     make_project(tmp_path)
     online = registry = ""
-    rounds = 150
+    # each of six works is interrupted eight times
+    rounds = 48 if SCALE == 1 else 150
     if kind == "memory":
         online, registry = "memory:", "sqlite://"
     elif kind == "dynamodb":
-        online, rounds = request.getfixturevalue("dynamodb_server").url(timeout=20), 40
+        online, rounds = request.getfixturevalue("dynamodb_server").url(timeout=20), 12 if SCALE == 1 else 40
     elif kind != "lmdb":
         server = request.getfixturevalue("redis_server")
         server.client.flushall()

@@ -61,7 +61,7 @@ def test_workers_answer_and_one_that_is_killed_is_replaced(server: HeadwaterServ
     before = set(server.workers())
     time.sleep(2.1)  # one that had lived for a while is replaced at once
     os.kill(min(before), signal.SIGKILL)
-    wait_until(lambda: len(set(server.workers()) - {min(before)}) == 2, "another worker", 30)
+    wait_until(lambda: len(set(server.workers()) - {min(before)}) == 2, "another worker")
     for _ in range(20):
         assert server("POST", "/v1/features:read", READ)[0] == 200
     assert "signal 9" in server.log.read_text()
@@ -69,7 +69,7 @@ def test_workers_answer_and_one_that_is_killed_is_replaced(server: HeadwaterServ
 
 def test_requests_under_way_end_when_the_server_stops(server: HeadwaterServer) -> None:
     """A client that is slow to send its request is answered, for it had begun before the server was to stop."""
-    connections = [socket.create_connection(("127.0.0.1", server.port), 10) for _ in range(4)]
+    connections = [socket.create_connection(("127.0.0.1", server.port), 60) for _ in range(4)]
     body = b'{"features": ["events:n"], "entities": [1]}'
     head = "POST /v1/features:read HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
     for connection in connections:
@@ -85,7 +85,7 @@ def test_requests_under_way_end_when_the_server_stops(server: HeadwaterServer) -
         assert answer.startswith(b"HTTP/1.1 200"), answer
         connection.close()
     ended.join()
-    assert (server.process.returncode, time.monotonic() - began < 15) == (0, True)
+    assert (server.process.returncode, time.monotonic() - began < 60) == (0, True)
     with pytest.raises(OSError):
         server("GET", "/healthz")
 
@@ -106,10 +106,10 @@ def test_what_is_applied_promoted_and_rolled_back_is_followed(project: Path, ser
         store.materialize()
         version = store.get_feature_view("events").version
         assert version != "1.0.0"
-        wait_until(lambda: served(server) == version, "the new version", 20)
+        wait_until(lambda: served(server) == version, "the new version")
         assert server("POST", "/v1/features:read", READ)[1]["columns"]["n"] == [11, None]
         store.rollback("events")
-        wait_until(lambda: served(server) == "1.0.0", "the old version", 20)
+        wait_until(lambda: served(server) == "1.0.0", "the old version")
 
 
 def run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -133,7 +133,7 @@ def test_what_cannot_be_served_is_refused_at_once(project: Path, tmp_path: Path)
 
 def counted(server: HeadwaterServer) -> float:
     """How many reads all workers have answered, as any of them says."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     connection.request("GET", "/metrics")
     text = connection.getresponse().read().decode()
     connection.close()
@@ -149,7 +149,7 @@ def test_metrics_are_those_of_all_workers_and_outlive_them(server: HeadwaterServ
         if n % 20 == 0:
             assert counted(server) == n
             os.kill(server.workers()[0], signal.SIGKILL)
-            wait_until(lambda: len(server.workers()) == 2, "another worker", 30)
+            wait_until(lambda: len(server.workers()) == 2, "another worker")
     wait_until(lambda: counted(server) == 60, "all reads counted")
 
 
@@ -158,7 +158,7 @@ def test_https_with_a_certificate_of_its_own(project: Path, tmp_path: Path) -> N
     with HeadwaterServer(project, "--tls-cert", str(certificate), "--tls-key", str(key), tls=certificate) as server:
         assert server("POST", "/v1/features:read", READ)[1]["columns"]["n"] == [10, 20]
         with pytest.raises(OSError):
-            plain = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+            plain = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
             plain.request("GET", "/healthz")
             plain.getresponse()
         assert "https://127.0.0.1" in server.log.read_text()
@@ -205,7 +205,7 @@ def test_a_write_that_is_sent_until_it_is_answered_is_done_once_although_workers
             return 0
 
     for _ in range(2):
-        wait_until(lambda: server("GET", "/readyz")[0] == 200, "a server", 30)
+        wait_until(lambda: server("GET", "/readyz")[0] == 200, "a server")
         time.sleep(2.1)  # workers that had lived for a while are replaced at once
         with ThreadPoolExecutor(6) as pool:
             under_way = [pool.submit(write, sent + n) for n in range(1, 7)]

@@ -93,9 +93,9 @@ def ready(server: HeadwaterServer) -> int:
 @pytest.mark.parametrize("stands_still", [False, True], ids=["killed", "stands still"])
 def test_redis_goes_and_comes_back(project: Path, redis: RedisServer, stands_still: bool) -> None:
     with HeadwaterServer(project, workers=2) as server, load(server) as seen:
-        wait_until(lambda: seen["right"] > 10, "answers", 30)
+        wait_until(lambda: seen["right"] > 10, "answers")
         (redis.pause if stands_still else redis.kill)()
-        wait_until(lambda: ready(server) == 503, "a server that says that it is not ready", 30)
+        wait_until(lambda: ready(server) == 503, "a server that says that it is not ready")
         assert server("GET", "/healthz")[0] == 200
         wait_until(lambda: seen["refused"] + seen["unavailable"] > 5, "clear errors", 60)
         (redis.unpause if stands_still else redis.start)()
@@ -106,7 +106,7 @@ def test_redis_goes_and_comes_back(project: Path, redis: RedisServer, stands_sti
 
 def test_versions_change_under_load_and_every_answer_is_right(project: Path) -> None:
     with HeadwaterServer(project, workers=2) as server, load(server) as seen, hw.FeatureStore(project) as store:
-        wait_until(lambda: seen["right"] > 5, "answers", 30)
+        wait_until(lambda: seen["right"] > 5, "answers")
         store.apply([events(hw.Feature("m", hw.Int64))], promote=True)
         store.write("events", [{"user": user, "at": AT, "n": 10 * user, "m": 1} for user in (1, 2)])
         store.materialize()
@@ -115,6 +115,6 @@ def test_versions_change_under_load_and_every_answer_is_right(project: Path) -> 
         def served() -> set[str]:
             return {server("POST", "/v1/features:read", READ)[1]["versions"]["events"] for _ in range(6)}
 
-        wait_until(lambda: served() == {version}, "the new version", 30)
+        wait_until(lambda: served() == {version}, "the new version")
         store.rollback("events")
-        wait_until(lambda: served() == {"1.0.0"}, "the old version", 30)
+        wait_until(lambda: served() == {"1.0.0"}, "the old version")

@@ -44,11 +44,14 @@ def rows_of(writer: int, batch: int, count: int) -> list[Row]:
 
 def again(call: Callable[[], Any]) -> Any:
     """Call until no other host's apply comes between."""
+    most = 0.03
     while True:
         try:
             return call()
         except RegistryConflict:
-            time.sleep(random.uniform(0.001, 0.03))
+            # fifty that try again at once would be in each other's way for most of the time
+            time.sleep(random.uniform(0.001, most))
+            most = min(2 * most, 0.5)
 
 
 def write_and_apply(folder: Path, writer: int, batches: int, done: Callable[[int, Row], None]) -> None:

@@ -102,7 +102,7 @@ class PostgresServer(Closing):
                 cwd=self._folder,
                 **self._as,
             )
-        wait_until(lambda: not self.running or self._answers(), "PostgreSQL to start", 30)
+        wait_until(lambda: not self.running or self._answers(), "PostgreSQL to start")
         return self.running
 
     def _answers(self) -> bool:
@@ -168,7 +168,7 @@ class PostgresServer(Closing):
         if self._process.poll() is None:
             self._process.send_signal(how)
             try:
-                self._process.wait(20)
+                self._process.wait(60)
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()

@@ -188,7 +188,7 @@ class RedisServer(Closing):
                 self._process.send_signal(signal.SIGCONT)
             try:
                 # it waits 10 s for replicas that are behind, and only then writes what it keeps
-                self._process.wait(40)
+                self._process.wait(60)
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
@@ -340,7 +340,7 @@ class RedisSentinel(Closing):
             _wait_level(first, others)
             self.sentinel = made.enter_context(RedisServer(folder / "sentinel", sentinel=True))
             self._watch(first.port)
-            wait_until(lambda: self._known() == replicas, "Sentinel to see the replicas", 15)
+            wait_until(lambda: self._known() == replicas, "Sentinel to see the replicas")
             self._all = made.pop_all()
 
     def _watch(self, port: int) -> None:
@@ -387,7 +387,7 @@ class RedisCluster(Closing):
             self._share()
             for shard, mine in zip(self.shards, self.replicas, strict=True):
                 self._replicate(shard, mine)
-            wait_until(lambda: all(map(self._well, nodes)), "every node to see the cluster whole", 20)
+            wait_until(lambda: all(map(self._well, nodes)), "every node to see the cluster whole")
             self._all = made.pop_all()
 
     @staticmethod

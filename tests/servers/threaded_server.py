@@ -36,9 +36,9 @@ class ThreadedServer(Closing):
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), daemon=True)
         self._thread.start()
-        wait_until(lambda: self._server.started, "a server in a thread", 30)
+        wait_until(lambda: self._server.started, "a server in a thread")
 
     def close(self) -> None:
         self._server.should_exit = True
-        self._thread.join(30)
+        self._thread.join(60)
         self._socket.close()

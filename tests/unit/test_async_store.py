@@ -87,7 +87,7 @@ def test_one_store_on_several_event_loops_leaves_no_client_of_any_open(request, 
             for thread in threads:
                 thread.start()
             for thread in threads:
-                thread.join(30)
+                thread.join(60)
             gc.collect()
         assert [str(one.message) for one in told if issubclass(one.category, ResourceWarning)] == []
 

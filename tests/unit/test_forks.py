@@ -39,7 +39,7 @@ def test_a_lock_that_another_thread_held_is_free_in_a_child_and_held_in_the_pare
     taken.wait()
 
     def take() -> None:
-        assert lock.acquire(timeout=5)
+        assert lock.acquire(timeout=60)
 
     problem = problem_in_child(take)
     assert not lock.acquire(blocking=False)
@@ -56,7 +56,7 @@ def test_an_event_can_be_set_in_a_child_while_threads_of_the_parent_wait_for_it(
 
     def use() -> None:
         event.set()
-        assert event.wait(5)
+        assert event.wait(60)
 
     problems = [problem_in_child(use) for _ in range(5)]
     assert not event.is_set()
@@ -215,7 +215,7 @@ def test_many_forks_beside_threads_that_take_locks():
 
     def child() -> None:
         for lock in locks:
-            assert lock.acquire(timeout=5)
+            assert lock.acquire(timeout=60)
 
     children = [Child(child) for _ in range(30)]
     problems = [one.problem() for one in children]

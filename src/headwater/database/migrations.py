@@ -69,7 +69,7 @@ class Migrations(Value, frozen=True):
         """
         if self.version(engine) == len(self.steps):
             return
-        with transactions.migrating(engine, self.what) as connection:
+        with transactions.writing_alone(engine, self.what) as connection:
             # looked at again under the lock: somebody else may have been first
             before = self.version_in(ReadsOf(connection), connections.place(engine))
             for version, step in enumerate(self.steps[before:], start=before + 1):

@@ -56,11 +56,13 @@ def _commit(connection: sa.Connection, where: str) -> None:
 
 
 @contextmanager
-def migrating(engine: sa.Engine, what: str = "registry") -> Iterator[sa.Connection]:
-    """`writing` for steps that make or change tables: of several processes one runs them, the others wait."""
+def writing_alone(engine: sa.Engine, what: str = "registry") -> Iterator[sa.Connection]:
+    """`writing` that of several processes one does at a time, the others wait: steps that make or change tables, or
+    rules over rows that are not there yet.
+    """
     with writing(engine, what) as connection:
         if connection.dialect.name == "postgresql":
-            # there may be no table yet to lock; the number is arbitrary
+            # there may be no table or row yet to lock; the number is arbitrary
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(6837264)"))
         yield connection
 

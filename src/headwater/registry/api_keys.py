@@ -15,7 +15,7 @@ import msgspec
 import sqlalchemy as sa
 
 from headwater.clock import Clock, from_micros, to_micros
-from headwater.database.transactions import now_micros, reading, writing
+from headwater.database.transactions import now_micros, reading, writing_alone
 from headwater.errors import NotFound, UsageError, nearest
 from headwater.registry.tables import api_keys
 
@@ -128,7 +128,7 @@ class APIKeys:
         self._check(name, wanted, (*views, *services))
         identity = secrets.token_hex(6)
         key = f"hw_{identity}_{secrets.token_urlsafe(32)}"
-        with writing(self._engine) as connection:
+        with writing_alone(self._engine) as connection:
             now = now_micros(connection, self._clock)
             taken = (api_keys.c.name == name) & api_keys.c.revoked_at.is_(None)
             if connection.execute(sa.select(api_keys.c.id).where(taken)).first() is not None:
@@ -176,15 +176,15 @@ class APIKeys:
         Raises:
             NotFound: there is none, or it was revoked before.
         """
-        held = [key for key in self.all() if key.revoked_at is None]
-        found = next((key for key in held if name in (key.name, key.id)), None)
-        if found is None:
-            names = [key.name for key in held]
-            raise NotFound(f"no key {name!r} that is not revoked{nearest(name, names)}")
-        with writing(self._engine) as connection:
-            now = now_micros(connection, self._clock)
-            connection.execute(api_keys.update().where(api_keys.c.id == found.id).values(revoked_at=now))
-            return _key(connection.execute(sa.select(api_keys).where(api_keys.c.id == found.id)).one())
+        mine = api_keys.c.revoked_at.is_(None) & ((api_keys.c.name == name) | (api_keys.c.id == name))
+        with writing_alone(self._engine) as connection:
+            # an earlier release could give a name to two keys
+            found = connection.execute(sa.select(api_keys.c.id).where(mine)).scalars().all()
+            connection.execute(api_keys.update().where(mine).values(revoked_at=now_micros(connection, self._clock)))
+            for identity in found:
+                return _key(connection.execute(sa.select(api_keys).where(api_keys.c.id == identity)).one())
+        names = [key.name for key in self.all() if key.revoked_at is None]
+        raise NotFound(f"no key {name!r} that is not revoked{nearest(name, names)}")
 
 
 def _key(row: sa.Row[tuple[object, ...]]) -> APIKey:

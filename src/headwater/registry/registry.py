@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -197,10 +197,15 @@ class FeatureRegistry(RegistryReader):
             return found
         return writes.set_once(self.database, name, value)
 
-    def change_setting(self, name: str, value: str) -> None:
-        """Give a setting that is there another value."""
+    def change_setting(self, name: str, change: Callable[[str], str]) -> None:
+        """Give a setting that is there another value.
+
+        Args:
+            name: its name.
+            change: makes it of the one that it has; of several at once each sees the last.
+        """
         self.make()
-        writes.change_setting(self.database, name, value)
+        writes.change_setting(self.database, name, change)
 
     def record_watermarks(
         self, marks: Mapping[tuple[str, str], Watermark], *, now: datetime, rows: int = 0, took: timedelta = timedelta()

@@ -65,14 +65,18 @@ class SessionSecrets:
         Raises:
             StoreError: the registry cannot be written.
         """
-        kept = (secrets.token_bytes(32), *self._read())[:_MOST]
-        self._registry.change_setting(_NAME, ",".join(secret.hex() for secret in kept))
+        self._read()  # which makes the first
+        self._registry.change_setting(_NAME, lambda text: _text((secrets.token_bytes(32), *_parsed(text))[:_MOST]))
         self._known.expire()
 
 
 def holds(place: int | None) -> bool:
     """Whether a token holds that is signed with the secret at a place."""
     return place is not None and place < VALID_SECRETS
+
+
+def _text(kept: tuple[bytes, ...]) -> str:
+    return ",".join(secret.hex() for secret in kept)
 
 
 def _parsed(text: str) -> tuple[bytes, ...]:

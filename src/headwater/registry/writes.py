@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
@@ -71,15 +71,17 @@ def set_once(database: Database, name: str, value: str | None) -> str:
             return other
 
 
-def change_setting(database: Database, name: str, value: str) -> None:
-    """Give a setting that is there another value."""
+def change_setting(database: Database, name: str, change: Callable[[str], str]) -> None:
+    """Give a setting that is there another value, made of what it has; of several at once each sees the last."""
+    mine = settings.c.name == name
     with writing(database.engine) as connection:
-        connection.execute(settings.update().where(settings.c.name == name).values(value=value))
+        value = connection.execute(sa.select(settings.c.value).where(mine).with_for_update()).scalar_one()
+        connection.execute(settings.update().where(mine).values(value=change(value)))
 
 
 def rename(database: Database, name: str) -> None:
     """Give the project another name."""
-    change_setting(database, "project", name)
+    change_setting(database, "project", lambda _: name)
 
 
 def record_watermarks(

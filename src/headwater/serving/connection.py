@@ -67,10 +67,11 @@ class BoundedConnection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take some bytes; a head that is too long, or takes too long, ends the connection."""
-        begun, self._idle_since = self._head is not None, None
+        begun = self._head is not None
         super().data_received(data if self._in_body else _without_upgrade(data))
         if self._head is None:
-            self._stop()
+            if self.cycle is not None:
+                self._stop()
         elif not begun:
             self._stop()
             self._timer = self.loop.call_later(HEAD_SECONDS, self._refuse, 408, b"Request Timeout")
@@ -81,7 +82,8 @@ class BoundedConnection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """A head begins."""
-        self._head = 0
+        # blank lines between requests begin none
+        self._head, self._idle_since = 0, None
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:

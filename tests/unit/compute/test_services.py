@@ -53,7 +53,7 @@ def test_another_context_of_the_same_parts_opens_nothing_again(bench: Bench) -> 
 
 def test_a_part_is_opened_once_and_keeps_no_other_waiting() -> None:
     hold, opened = threading.Event(), list[int]()
-    slow = Once(lambda: (hold.wait(20), opened.append(1)))
+    slow = Once(lambda: (hold.wait(60), opened.append(1)))
     with ThreadPoolExecutor(4) as pool:
         calls = [pool.submit(slow) for _ in range(4)]
         assert Once(lambda: "other")() == "other" and not opened

@@ -31,9 +31,7 @@ import gc, json, os, shutil, sys
 from pathlib import Path
 import sqlalchemy as sa
 from headwater.database.engine import open_engine
-from headwater.testing import SCALE
 from headwater.database.transactions import reading, writing
-from headwater.testing import SCALE
 
 engines = {}
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 import headwater as hw
+from headwater.database.transactions import writing
 from headwater.registry.api_keys import APIKeys, digest_of, is_key, key_id
 from headwater.registry.registry import open_registry
+from headwater.registry.tables import api_keys
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -82,3 +85,27 @@ def test_bad_names_scopes_and_patterns_are_refused(
     with pytest.raises(hw.UsageError):
         keys.create(name, scopes, views=patterns)
     assert keys.all() == []
+
+
+def test_of_several_that_make_a_key_of_one_name_at_once_one_does(keys: APIKeys) -> None:
+    def create(_: int) -> bool:
+        try:
+            keys.create("web", ["read"])
+        except hw.UsageError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(6) as pool:
+        for _ in range(5):
+            assert sum(pool.map(create, range(6))) == 1
+            keys.revoke("web")
+            assert not any(key.holds(NOON) for key in keys.all())
+
+
+def test_a_name_that_two_keys_have_revokes_both(keys: APIKeys) -> None:
+    keys.create("web", ["read"])
+    _, other = keys.create("other", ["read"])
+    with writing(keys._engine) as connection:
+        connection.execute(api_keys.update().where(api_keys.c.id == other.id).values(name="web"))
+    keys.revoke("web")
+    assert not any(key.holds(NOON) for key in keys.all())

@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -121,6 +121,13 @@ def test_others_that_apply_between_the_reads_of_an_apply_are_a_conflict(postgres
     mine.close(), theirs.close()
 
 
+def appended(log: OfflineLog) -> bool:
+    with suppress(Unavailable):
+        log.append("v", [group(rows(["c"], [1.0]))])
+        return True
+    return False
+
+
 def test_a_lock_that_another_holds_is_waited_for_a_bounded_time(postgres_url, tmp_path, monkeypatch):
     monkeypatch.setattr(sqlite, "BUSY_SECONDS", 1.0)
     mine, theirs = open_engine(postgres_url, tmp_path), open_engine(postgres_url, tmp_path)
@@ -129,15 +136,15 @@ def test_a_lock_that_another_holds_is_waited_for_a_bounded_time(postgres_url, tm
 
     def stand_still(_: sa.Connection) -> None:
         stuck.set()
-        told.wait(30)
+        told.wait(100)
 
     with ThreadPoolExecutor(1) as pool:
         held = pool.submit(other.append, "v", [group(rows(["a"], [1.0]))], (), stand_still)
-        stuck.wait(10)
+        stuck.wait(60)
         with pytest.raises(Unavailable, match="locked by another process"):
             log.append("v", [group(rows(["b"], [1.0]))])
-        time.sleep(2.0)  # by now the one that stands still has lost its lock
-        log.append("v", [group(rows(["c"], [1.0]))])
+        # the one that stands still loses its lock after a while
+        wait_until(lambda: appended(log), "the lock to be free again")
         told.set()
         with pytest.raises(Unavailable):
             held.result()
@@ -164,7 +171,7 @@ def test_a_server_that_stands_still_in_mid_transaction_is_given_up(own_server, t
         pid = connection.execute(sa.text("SELECT pg_backend_pid()")).scalar_one()
         with stopped(pid):
             connection.execute(sa.text("SELECT 1"))
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
     assert registry.refresh().views == {}
     registry.close()
 
@@ -186,7 +193,7 @@ def test_a_server_that_does_not_answer_holds_no_reader_up(own_server, tmp_path):
         list(pool.map(read, range(16)))
         assert max(took) < 3
         assert registry.unseen > 0
-    wait_until(lambda: registry.snapshot() is not None and registry.unseen == 0, "an answer", 30)
+    wait_until(lambda: registry.snapshot() is not None and registry.unseen == 0, "an answer")
     apply(registry, [view_of("a", "b")])
     registry.close()
 
@@ -295,11 +302,11 @@ def test_no_position_is_seen_before_a_smaller_one(engine, tmp_path):
 
     def pause(_: sa.Connection) -> None:
         inside.set()
-        go_on.wait(10)
+        go_on.wait(60)
 
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(log.append, "v", [group(rows(["a"], [1.0]))], (), pause)
-        inside.wait(10)
+        inside.wait(60)
         second = pool.submit(other.append, "w", [group(rows(["b"], [2.0]))])
         time.sleep(0.1)
         assert not second.done() and other.head_position() == 0

@@ -32,3 +32,17 @@ def test_a_new_one_is_seen_by_others_after_a_while_and_the_last_two_hold(tmp_pat
         assert mine.newest() == theirs.newest() != first
         assert len(mine.known()) == 16
         assert [holds(place) for place in (0, 1, 2, None)] == [True, True, False, False]
+
+
+def test_several_that_replace_it_at_once_each_add_one(tmp_path: Path, postgres_url: str) -> None:
+    for number, registry in enumerate((None, postgres_url)):
+        options = {"registry": registry, "online": "memory:"} if registry else {}
+        (tmp_path / str(number)).mkdir()
+        stores = [hw.FeatureStore(tmp_path / str(number), **options) for _ in range(5)]
+        first = SessionSecrets(stores[0].registry).newest()
+        with ThreadPoolExecutor(5) as pool:
+            list(pool.map(lambda store: SessionSecrets(store.registry).rotate(), stores))
+        known = SessionSecrets(stores[0].registry).known()
+        assert len(set(known)) == 6 and known[-1] == first
+        for store in stores:
+            store.close()

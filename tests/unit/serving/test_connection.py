@@ -13,6 +13,7 @@ import pytest
 
 import headwater as hw
 from headwater.clock import system_clock
+from headwater.serving import connection as connection_module
 from headwater.serving.access import KeyRing
 from headwater.serving.app import App
 from headwater.serving.settings import ServerSettings
@@ -191,4 +192,16 @@ def test_a_connection_that_stays_silent_ends() -> None:
         for n in range(3):
             connection.sendall(read_of(n))
             assert answer(connection)[0][b"headwater-request-id"] == b"r%d" % n
+        assert connection.recv(65_536) == b""
+
+
+def test_blank_lines_do_not_keep_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_module, "SILENT_SECONDS", 1.0)
+    with connected() as connection:
+        connection.sendall(b"\r\n")
+        assert connection.recv(65_536) == b""
+    with connected(keep_alive=1) as connection:
+        connection.sendall(read_of(0))
+        assert answer(connection)[0][b"headwater-request-id"] == b"r0"
+        connection.sendall(b"\r\n")
         assert connection.recv(65_536) == b""

@@ -123,9 +123,10 @@ def _once(
             context.log.take_over(request, repeated.recorded)
             report = again(repeated.recorded)
     except StoreError:
-        # what is in the log is there: the next who asks goes on with it
-        with suppress(StoreError):
-            context.log.answer(request, None)
+        if request.until:
+            # what is in the log is there: the next who asks goes on with it
+            with suppress(StoreError):
+                context.log.answer(request, None)
         raise
     context.log.answer(request, msgspec.json.encode(kept(report)).decode())
     return report, False

@@ -17,19 +17,21 @@ _CLEANED = 1_000
 """How many old ones a transaction removes at most."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Request:
-    """A write or delete that is done once.
+    """A write or delete that is done once, as it came this time.
 
     Attributes:
         owner: whose it is: the id of an API key, or empty.
         key: digest of what its sender calls it.
         body: digest of all that it asks for.
+        until: until when this attempt may go on with it, by the log's clock (microseconds); 0: it did not begin.
     """
 
     owner: str
     key: bytes
     body: bytes
+    until: int = 0
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ def in_progress() -> RequestInProgress:
 
 def record(connection: sa.Connection, request: Request, view: str, recorded: Recorded, now: int) -> None:
     """Note in the transaction of its rows what was done for a request."""
+    request.until = now + LEASE
     connection.execute(
         requests.insert().values(
             owner=request.owner,
@@ -109,7 +112,7 @@ def record(connection: sa.Connection, request: Request, view: str, recorded: Rec
             positions=recorded.count,
             arrival=recorded.arrival,
             places=recorded.places,
-            until=now + LEASE,
+            until=request.until,
             answer=recorded.answer,
             noted_at=now,
         )
@@ -118,11 +121,16 @@ def record(connection: sa.Connection, request: Request, view: str, recorded: Rec
 
 def take_over(connection: sa.Connection, request: Request, seen: Recorded, now: int) -> bool:
     """Begin to go on with a request where another process stopped; False where somebody else has."""
-    mine = _is(request) & (requests.c.until == seen.until) & requests.c.answer.is_(None)
-    return connection.execute(requests.update().where(mine).values(until=now + LEASE)).rowcount == 1
+    free = _is(request) & (requests.c.until == seen.until) & requests.c.answer.is_(None)
+    taken = connection.execute(requests.update().where(free).values(until=now + LEASE)).rowcount == 1
+    request.until = now + LEASE if taken else 0
+    return taken
 
 
 def answer(connection: sa.Connection, request: Request, text: str | None) -> None:
-    """Note the answer; None: there was none, so that the next who asks goes on with it at once."""
-    changed = {"until": 0} if text is None else {"answer": text}
-    connection.execute(requests.update().where(_is(request) & requests.c.answer.is_(None)).values(**changed))
+    """Note the answer; None: this attempt has none, so that the next who asks goes on with it at once."""
+    open_ = requests.update().where(_is(request) & requests.c.answer.is_(None))
+    if text is None:
+        connection.execute(open_.where(requests.c.until == request.until).values(until=0))
+    else:
+        connection.execute(open_.values(answer=text))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ else:
 
 Rows = list[bytes | None]
 MOST_KEYS = 512
-"""Reads of more keys than this go alone; so many are put together at most."""
+"""Reads of more keys than this go alone; where so many have come together, those that follow wait for the next trip."""
 
 _LOOK = 0.1
 """Seconds after which a read that waits for another's round trip looks whether that is under way."""
@@ -133,25 +134,25 @@ class AsyncCoalescer:
 
     def __init__(self, get: Callable[[Sequence[bytes]], Awaitable[Rows]]) -> None:
         self._get = get
-        self._batch = _Batch()
-        self._coming: asyncio.Future[Rows] | None = None
+        # each with the rows that are to come; the last one takes further reads
+        self._waiting: deque[tuple[_Batch, asyncio.Future[Rows]]] = deque()
         self._task: asyncio.Task[None] | None = None
         self.reads = 0
         self.trips = 0
         forks.after_fork(self, AsyncCoalescer._in_child)
 
     def _in_child(self) -> None:
-        forks.abandon(self._task, self._coming)
-        self._batch, self._coming, self._task = _Batch(), None, None
+        forks.abandon(self._task, self._waiting)
+        self._waiting, self._task = deque(), None
 
     async def __call__(self, keys: Sequence[bytes]) -> Rows:
         """The rows of some keys, in order."""
         if len(keys) > MOST_KEYS:
             return await self._get(keys)
         self.reads += 1
-        if self._coming is None:
-            self._coming = asyncio.get_running_loop().create_future()
-        coming, batch = self._coming, self._batch
+        if not self._waiting or len(self._waiting[-1][0].places) > MOST_KEYS:
+            self._waiting.append((_Batch(), asyncio.get_running_loop().create_future()))
+        batch, coming = self._waiting[-1]
         batch.add(keys)
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._work())
@@ -159,9 +160,8 @@ class AsyncCoalescer:
 
     async def _work(self) -> None:
         """Round trips one after another, while reads wait."""
-        while self._coming is not None:
-            coming, batch = self._coming, self._batch
-            self._coming, self._batch = None, _Batch()
+        while self._waiting:
+            batch, coming = self._waiting.popleft()
             self.trips += 1
             try:
                 rows = await self._get(list(batch.places))

@@ -43,7 +43,7 @@ class Gate(DuckDBEngine):
 
     def changes(self, request: Any, counts: Any) -> Any:
         self.asked.append(-1 if request.keys is None else request.keys.num_rows)
-        self.open.wait(20)
+        self.open.wait(60)
         return super().changes(request, counts)
 
 

@@ -95,6 +95,30 @@ def test_the_same_request_is_done_once_and_answered_twice(bench: Bench) -> None:
     assert (bench.read(), bench.position) == (3, 4)
 
 
+def test_an_attempt_that_fails_before_it_begins_leaves_the_first_one_its_turn(bench: Bench, monkeypatch: Any) -> None:
+    online = bench.store.context.online
+    inside, go, put, claims = threading.Event(), threading.Event(), online.put, type(bench.store.context.claims)
+
+    def slow(*args: Any, **more: Any) -> Any:
+        inside.set()
+        assert go.wait(60)
+        return put(*args, **more)
+
+    online.put = slow  # type: ignore[method-assign]
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(bench.write, "a", 1)
+        assert inside.wait(60)
+        with monkeypatch.context() as patch:
+            patch.setattr(claims, "claim_online", lambda *_, **__: (_ for _ in ()).throw(Unavailable("away")))
+            with pytest.raises(Unavailable, match="away"):
+                bench.write("a", 1)
+        with pytest.raises(RequestInProgress):
+            bench.write("a", 1)
+        go.set()
+        assert first.result(60)[0].applied == 1
+    assert bench.write("a", 1)[1] is True
+
+
 def test_a_key_stands_for_one_request_of_one_owner_for_a_day(bench: Bench) -> None:
     bench.write("a", 1)
     with pytest.raises(IdempotencyKeyReused, match="stands for another request"):

@@ -92,6 +92,25 @@ def test_tasks_share_round_trips_and_get_their_own_rows_in_order():
     asyncio.run(run())
 
 
+def test_what_comes_while_a_round_trip_takes_long_is_put_into_several():
+    sizes = []
+
+    async def get(keys):
+        sizes.append(len(keys))
+        await asyncio.sleep(0.01)
+        return rows_of(keys)
+
+    async def run():
+        shared = AsyncCoalescer(get)
+        lists = [[b"%d" % (n * 100 + i) for i in range(100)] for n in range(64)]
+        assert await asyncio.gather(*map(shared, lists)) == [rows_of(keys) for keys in lists]
+        assert shared.trips == len(sizes)
+
+    asyncio.run(run())
+    assert sum(sizes) == 6_400
+    assert max(sizes) <= MOST_KEYS + 100
+
+
 def test_a_cancelled_task_leaves_the_round_trip_to_the_others():
     async def run():
         store = Slow()
@@ -128,7 +147,7 @@ def test_no_read_is_lost_where_threads_come_and_go():
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     assert not wrong and shared.reads == 2400
 
 
@@ -145,7 +164,7 @@ def test_who_is_interrupted_leaves_the_others_their_rows(when):
         calls.append(list(keys))
         if len(calls) == 1:
             first_began.set()
-            go_on.wait(10)
+            go_on.wait(60)
         elif len(calls) == 2 and when == "in its round trip":
             raise Interrupted
         return rows_of(keys)
@@ -157,7 +176,7 @@ def test_who_is_interrupted_leaves_the_others_their_rows(when):
         class Turns:
             def __enter__(self):
                 if threading.current_thread().name == "interrupted":
-                    joined.wait(10)
+                    joined.wait(60)
                     raise Interrupted
                 turns.acquire()
 
@@ -178,7 +197,7 @@ def test_who_is_interrupted_leaves_the_others_their_rows(when):
 
     threads = [threading.Thread(target=read, args=("first", [b"a"]))]
     threads[0].start()
-    first_began.wait(10)
+    first_began.wait(60)
     threads.append(threading.Thread(target=read, args=("interrupted", [b"b"]), name="interrupted"))
     threads[1].start()
     while shared._next is None:
@@ -190,7 +209,7 @@ def test_who_is_interrupted_leaves_the_others_their_rows(when):
     joined.set()
     go_on.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert [thread for thread in threads if thread.is_alive()] == []
     assert ended == {"first": rows_of([b"a"]), "interrupted": Interrupted, "other": rows_of([b"c"])}
     assert shared([b"d"]) == rows_of([b"d"])
@@ -213,7 +232,7 @@ def test_a_round_trip_that_its_first_read_never_began_is_run_by_another():
     found = []
     thread = threading.Thread(target=lambda: found.append(shared([b"b"])))
     thread.start()
-    thread.join(10)
+    thread.join(60)
     assert found == [rows_of([b"b"])]
     assert turn["is"] is not None and turn["is"].done.is_set()
     assert shared([b"c"]) == rows_of([b"c"])

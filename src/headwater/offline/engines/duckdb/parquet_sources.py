@@ -45,8 +45,7 @@ from headwater.offline.files.footers import lacking, read_footers
 from headwater.offline.files.kinds import refuse_no_parquet
 from headwater.offline.files.lacking import check_case, first_files, with_files
 from headwater.offline.files.local import SourceFile, list_local, root_of
-from headwater.offline.files.locations import is_remote
-from headwater.offline.files.remote import RemoteFiles, list_remote, read_all, remote_rows, rows_of, some_of
+from headwater.offline.files.remote import RemoteFiles, RemoteRows, list_remote, read_all, remote_rows, rows_of, some_of
 from headwater.planning.partitions import Partitions, partition_names, partitions
 
 _DUCKDBS_OWN = frozenset(("file_row_number", "file_index", "filename"))
@@ -135,10 +134,7 @@ def _named_in(schemas: Sequence[pa.Schema], parts: Partitions) -> list[list[str]
 
 
 def parquet_schemas(source: ParquetSource, folder: Path, where: str) -> tuple[Sequence[str], list[pa.Schema]]:
-    """The files of a source on disk or in an object store, and the columns of each."""
-    if is_remote(source.location):
-        found = list_remote_parquet(source, where)
-        return [found.path_of(file.path) for file in found.files], list(remote_rows(found, where).schemas)
+    """The files of a source on disk, and the columns of each."""
     files = _listed(source, folder, where, None)
     footers = files.footers or read_footers(files.scanned.files, where)
     return files.scanned.files, [footer.schema.to_arrow_schema() for footer in footers]
@@ -322,9 +318,14 @@ def list_remote_parquet(source: ParquetSource, where: str) -> RemoteFiles:
     return list_remote(source.location, where, _SUFFIXES)
 
 
+def read_remote(source: ParquetSource, where: str) -> RemoteRows:
+    """The rows of a source in an object store: its files are listed, and their footers read."""
+    return remote_rows(list_remote_parquet(source, where), where)
+
+
 def remote_schema(source: ParquetSource, where: str, *, every_file: bool = False) -> pa.Schema:
     """Names and types of the columns of a source in an object store; `every_file` as of one on disk."""
-    rows = remote_rows(list_remote_parquet(source, where), where)
+    rows = read_remote(source, where)
     if not every_file:
         return rows.dataset.schema
     return with_files(_saying(rows.dataset.schema, rows.lacking), first_files(rows.paths, rows.names))
@@ -335,11 +336,11 @@ def _saying(schema: pa.Schema, lack: Mapping[str, str]) -> pa.Schema:
     return pa.schema([f.with_metadata({LACKING: lack[f.name].encode()}) if f.name in lack else f for f in schema])
 
 
-def show_remote(session: Session, source: ParquetSource, where: str) -> str:
+def show_remote(session: Session, rows: RemoteRows) -> str:
     """What FROM names for all rows of a source in an object store."""
-    dataset, shown = remote_rows(list_remote_parquet(source, where), where).dataset, session.name("remote")
-    session.show(shown, dataset)
-    return f"(SELECT {checked_text(dataset.schema)} FROM {shown})"
+    shown = session.name("remote")
+    session.show(shown, rows.dataset)
+    return f"(SELECT {checked_text(rows.dataset.schema)} FROM {shown})"
 
 
 def open_remote(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeGuard
 
 import numpy as np
 import pyarrow as pa
@@ -49,6 +51,7 @@ from headwater.offline.engines.duckdb.parquet_sources import (
     parquet_query,
     parquet_schema,
     parquet_schemas,
+    read_remote,
     remote_schema,
     show_remote,
 )
@@ -59,7 +62,7 @@ from headwater.offline.files.footers import read_footers
 from headwater.offline.files.local import local_identities
 from headwater.offline.files.locations import is_remote
 from headwater.offline.files.queried import in_project, used_names
-from headwater.offline.files.remote import remote_identities
+from headwater.offline.files.remote import RemoteRows, remote_identities
 from headwater.planning.files import FileIdentity
 from headwater.planning.local_time import LocalTimes, NaiveTimes
 from headwater.planning.tables import as_table
@@ -219,10 +222,14 @@ def _parts(
     parts, used = [], used_names(source.query)
     for name, table in source.tables.items():
         inner = f"{where}, table {name!r}"
-        schema = source_schema(session, table, folder, inner)
-        if isinstance(table, ParquetSource):
-            _check_files(table, schema, folder, used, inner)
-        plain = _plain(session, table, folder, inner, zone, rows=rows)
+        # listed once: what is checked is what the query reads
+        remote = read_remote(table, inner) if _is_remote(table) else None
+        schema = source_schema(session, table, folder, inner) if remote is None else remote.dataset.schema
+        if remote is not None:
+            _check_files(remote.paths, remote.schemas, schema, used, inner)
+        elif isinstance(table, ParquetSource):
+            _check_files(*parquet_schemas(table, folder, inner), schema, used, inner)
+        plain = _plain(session, table, folder, inner, zone, rows=rows, remote=remote)
         for one, other in repeated(schema.names):
             if used is None or one.casefold() in used:
                 files = (named_in(schema, one), named_in(schema, other))
@@ -231,13 +238,18 @@ def _parts(
     return parts
 
 
-def _check_files(source: ParquetSource, made: pa.Schema, folder: Path, used: set[str] | None, where: str) -> None:
+def _is_remote(source: Source) -> TypeGuard[ParquetSource]:
+    return isinstance(source, ParquetSource) and is_remote(source.location)
+
+
+def _check_files(
+    files: Sequence[str], schemas: Sequence[pa.Schema], made: pa.Schema, used: set[str] | None, where: str
+) -> None:
     """Refuse a query's table of Parquet files, a used column of which is not the same in all.
 
     Raises:
         SourceError: naming files, column and types.
     """
-    files, schemas = parquet_schemas(source, folder, where)
     check_merged(files, schemas, made, used, where)
     for schema in schemas:
         for one, other in repeated(schema.names):
@@ -261,7 +273,16 @@ def _schema_of_query(session: Session, source: SQLSource, folder: Path, where: s
         return schema
 
 
-def _plain(session: Session, source: Source, folder: Path, where: str, zone: LocalTimes | None, *, rows: bool) -> str:
+def _plain(
+    session: Session,
+    source: Source,
+    folder: Path,
+    where: str,
+    zone: LocalTimes | None,
+    *,
+    rows: bool,
+    remote: RemoteRows | None,
+) -> str:
     """What a query's FROM names for one of its tables, whose own time zone its naive times are of.
 
     Args:
@@ -271,6 +292,7 @@ def _plain(session: Session, source: Source, folder: Path, where: str, zone: Loc
         where: for errors.
         zone: of the query's naive times.
         rows: whether a table that is read from text has its rows.
+        remote: the rows of a table in an object store.
     """
     text = TextTable(folder, where, None if zone is None else zone.name, rows)
     match source:
@@ -278,19 +300,21 @@ def _plain(session: Session, source: Source, folder: Path, where: str, zone: Loc
             return f"({csv_query(session, source, text)})"
         case JSONSource():
             return f"({json_query(session, source, text)})"
-    query = _native(session, source, folder, where, zone, rows=rows)
+    query = (
+        _native(session, source, folder, where, zone, rows=rows)
+        if remote is None
+        else f"SELECT * FROM {show_remote(session, remote)}"
+    )
     if source.timezone is not None:
         query = query_in_zone(session, query, source_zone(source), where)
     return f"({query})"
 
 
 def _native(session: Session, source: Source, folder: Path, where: str, zone: LocalTimes | None, *, rows: bool) -> str:
-    """All rows of a source whose columns have types of their own."""
+    """All rows of a source on this host whose columns have types of their own."""
     match source:
-        case ParquetSource() if not is_remote(source.location):
-            return parquet_query(source, folder, where)
         case ParquetSource():
-            return f"SELECT * FROM {show_remote(session, source, where)}"
+            return parquet_query(source, folder, where)
         case SQLSource():
             return sql_query(session, source, folder, where, zone, rows=rows)
         case TableSource():

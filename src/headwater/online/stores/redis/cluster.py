@@ -130,7 +130,8 @@ def _ask(
             continue
         if placed:
             result.positions[shard] = position_of(answer[1], answer[0]), position_of(answer[-1], answer[0])
-        for i, row in zip(part, answer[2:-1] if placed else answer[-len(part) :], strict=True):
+        before = 2 if placed else int(len(answer) > len(part))
+        for i, row in zip(part, answer[before : before + len(part)], strict=True):
             if not isinstance(row, Moved):
                 rows[i] = row
             elif row.asking and row.owner:
@@ -171,7 +172,9 @@ def _question(shard: Shard, keys: Sequence[bytes], eventual: bool, placed: bool,
     # a cluster refuses MGET over several slots: one GET a key, sent at once
     gets: tuple[Command, ...] = tuple(("GET", key) for key in keys)
     if eventual and shard.replicas:
-        return Question(random.choice(shard.replicas), (("READONLY",), *gets), limit.left, each=True)
+        # taken back at once: the connection is used again when this node is asked as a primary, or was one meanwhile
+        reads: tuple[Command, ...] = (("READONLY",), *gets, ("READWRITE",))
+        return Question(random.choice(shard.replicas), reads, limit.left, each=True)
     if not placed:
         return Question(shard.primary, gets, limit.left, each=True)
     return Question(shard.primary, (*_POSITION, *gets, _POSITION[1]), limit.left, each=True)

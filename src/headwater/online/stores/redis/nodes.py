@@ -420,7 +420,7 @@ def _ended(connection: Any) -> bool:
 
 
 _ASKING = frozenset(
-    {"GET", "MGET", "INFO", "ROLE", "HMGET", "HLEN", "SCAN", "SENTINEL", "CLUSTER", "READONLY", "ASKING"}
+    {"GET", "MGET", "INFO", "ROLE", "HMGET", "HLEN", "SCAN", "SENTINEL", "CLUSTER", "READONLY", "READWRITE", "ASKING"}
 )
 
 

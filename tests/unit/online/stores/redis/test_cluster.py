@@ -284,7 +284,7 @@ def test_a_shard_that_failed_over_is_found_again_by_writes(tmp_path):
             replica.wait_offset(shard.offset)
         dead, (heir,) = cluster.shards[0], cluster.replicas[0]
         dead.kill()
-        wait_until(lambda: heir.told("replication")["role"] == "master", "the replica to take over", 30)
+        wait_until(lambda: heir.told("replication")["role"] == "master", "the replica to take over")
 
         def put():
             try:
@@ -292,6 +292,6 @@ def test_a_shard_that_failed_over_is_found_again_by_writes(tmp_path):
             except Unavailable:
                 return False
 
-        wait_until(put, "writes to find the new primary", 30)
+        wait_until(put, "writes to find the new primary")
         assert [order_of(row) for row in store.multi_get([key for key, _ in rows])] == [Order(2)] * 60
         store.close()

@@ -144,7 +144,7 @@ def test_a_shard_that_restarts_empty_refuses_the_watermark(breakable):
         for replica in cluster.replicas[1]:
             replica.kill()
         cluster.shards[1].restart_empty()
-        wait_until(lambda: _writes(store), "the shard to be back", 30)
+        wait_until(lambda: _writes(store), "the shard to be back")
 
     assert run(store)
     assert not run(store, restart)
@@ -159,7 +159,7 @@ def test_a_shard_that_fails_over_refuses_the_watermark(breakable):
 
     def fail_over():
         cluster.hand_over(cluster.shards[2], heir)
-        wait_until(lambda: _writes(store), "the new primary to be found", 30)
+        wait_until(lambda: _writes(store), "the new primary to be found")
 
     assert not run(store, fail_over, watermark=b"\2 newer")
     # of before: nothing was lost
