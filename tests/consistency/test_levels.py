@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import headwater as hw
-from tests.consistency.clients import Get, get, get_elsewhere, open_store, put, put_elsewhere
+from tests.consistency.clients import Get, get, get_elsewhere, open_store, put, put_elsewhere, reading
 from tests.servers.redis import RedisReplicas
 from tests.servers.waiting import at_most, wait_until
 
@@ -187,3 +187,24 @@ def test_propagation_is_told_replica_by_replica(store: hw.FeatureStore, nodes: R
     assert not report.complete
     with open_store(project, nodes.url) as fresh:
         assert hw.FeatureConsistencyManager(fresh).get_recent_writes() == []
+
+
+@pytest.mark.parametrize("way", ["sync", "async"])
+@pytest.mark.parametrize("replicated", [False, True])
+def test_data_that_was_emptied_twice_in_a_moment_is_told(
+    project: Path, nodes: RedisReplicas, way: str, replicated: bool
+) -> None:
+    """Nothing of the server's own tells of it: its process, replication id and offset go on."""
+    url = nodes.url if replicated else f"redis://127.0.0.1:{nodes.primary.port}"
+    with open_store(project, url) as store, reading(project, url, way) as read:
+        for n in range(1, 9):
+            session = store.session()
+            put(store, 7, n, session=session)
+            assert read(7, "session", session) == n
+            early = hw.Session.from_token(session.token)
+            nodes.primary.client.flushall()
+            if n % 2:
+                put(store, 8, n)
+            for level in ("session", "monotonic_read"):
+                with pytest.raises(hw.ConsistencyLost):
+                    read(7, level, hw.Session.from_token(early.token))

@@ -16,6 +16,7 @@ from headwater.online.powers import Reading
 from headwater.online.stores.redis.replication import (
     Cover,
     ReplicationPosition,
+    all_there,
     covers,
     has_all,
     markers_of,
@@ -248,7 +249,9 @@ def _at_primary(
     for known in (True, False) if not nodes.alone else (True,):
         primary = yield from _primary(nodes, known)
         try:
-            server, first, words, rows, marker, last = yield from one(Question(primary, commands, limit.left))
+            server, first, (newest, *words), rows, marker, last = yield from one(
+                Question(primary, commands, limit.left)
+            )
         except Unavailable:
             nodes.rest(primary)
             if not known or nodes.alone or limit.over:
@@ -256,14 +259,14 @@ def _at_primary(
             continue
         before, after = position_of(first, server), position_of(last, server, marker)
         if (before.primary or nodes.alone) and before.id == after.id:
-            return rows, after, has_all(before, marks or {}, seen, words)
+            return rows, after, has_all(before, marks or {}, seen, newest, words)
         nodes.primary = None
     raise Unavailable(f"{nodes.location.shown}: a failover is in progress")
 
 
 def markers_asked(seen: Sequence[tuple[int, str]]) -> Command:
-    """The command that asks for the words of some markers."""
-    return ("HMGET", MARKERS, *(number for number, _ in seen)) if seen else ("HLEN", MARKERS)
+    """The command that asks for the newest marker's number, and the words of some."""
+    return ("HMGET", MARKERS, "s", *(number for number, _ in seen))
 
 
 def _eventual(nodes: Nodes, keys: Sequence[bytes], placed: bool, limit: Deadline) -> Plan[Reading]:
@@ -325,14 +328,17 @@ def _if_covered(
     nodes: Nodes, replica: Address, get: Command, marks: Mapping[str, int], limit: Deadline
 ) -> Plan[Reading | None]:
     """Rows of a replica; None where it does not have what the marks say."""
-    commands = (_REPLICATION, get, _MARKER, _REPLICATION)
+    seen = markers_of(marks)
+    commands = (_REPLICATION, markers_asked(seen), get, _MARKER, _REPLICATION)
     try:
-        first, rows, marker, second = yield from one(Question(replica, commands, limit.left))
+        first, (newest, *words), rows, marker, second = yield from one(Question(replica, commands, limit.left))
     except Unavailable:
         nodes.rest(replica)
         return None
     before, after = position_of(first), position_of(second, marker=marker)
     # one that says it is a primary is none that we know of: its history may be another
     if before.primary or before.id != after.id or covers(before, marks) is not Cover.YES:
+        return None
+    if not all_there(seen, newest, words):
         return None
     return Reading(rows, after.marks())

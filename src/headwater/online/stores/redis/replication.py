@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from headwater.online.stores.redis.info import info
+from headwater.online.stores.redis.scripts import KEPT_MARKERS
 
 NO_ID = "0" * 40
 WORD_BITS = 32
@@ -145,23 +146,47 @@ def only_markers(marks: Mapping[str, int]) -> bool:
     return bool(marks) and all(":" in part for part in marks)
 
 
+def is_there(number: int, word: bytes | None, newest: bytes | None, found: bytes | None) -> bool:
+    """Whether a marker is in the data, or was let go since for many later ones.
+
+    Args:
+        number: of the marker.
+        word: its own.
+        newest: the number of the last one in the data; None: it has none.
+        found: what the data has under the number.
+    """
+    return word == found or number <= int(newest or 0) - KEPT_MARKERS
+
+
+def all_there(seen: Sequence[tuple[int, str]], newest: bytes | None, words: Sequence[bytes | None]) -> bool:
+    """The same of several."""
+    return all(is_there(n, word.encode(), newest, found) for (n, word), found in zip(seen, words, strict=True))
+
+
 def has_all(
-    primary: ReplicationPosition, marks: Mapping[str, int], seen: Sequence[tuple[int, str]], words: object
+    primary: ReplicationPosition,
+    marks: Mapping[str, int],
+    seen: Sequence[tuple[int, str]],
+    newest: bytes | None,
+    words: Sequence[bytes | None],
 ) -> bool:
-    """Whether a primary has all that marks say: by its ids and offset, else by the markers in its data.
+    """Whether a primary has all that marks say: by its ids and offset and the markers in its data, else by these alone.
+
+    Ids and offsets go on where the data was emptied.
 
     Args:
         primary: where it is.
         marks: of the session.
         seen: their markers.
-        words: what the data has under the numbers of these, None where it has nothing.
+        newest: the number of the last marker in the data; None: it has none.
+        words: what the data has under the numbers of `seen`, None where it has nothing.
     """
-    if covers(primary, marks) is Cover.YES and not only_markers(marks):
-        return True
+    if only_markers(marks) or covers(primary, marks) is Cover.YES:
+        return all_there(seen, newest, words)
     if not seen:
         # whatever becomes of data without a row, nothing that the session has seen is lost
         return bool(marks) and all(f"m:{part}" in marks for part in marks if ":" not in part)
-    return isinstance(words, list) and words == [word.encode() for _, word in seen]
+    return list(words) == [word.encode() for _, word in seen]
 
 
 def distance(position: ReplicationPosition, marks: Mapping[str, int]) -> int:

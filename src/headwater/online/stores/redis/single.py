@@ -15,20 +15,22 @@ from headwater.online.stores.redis.batches import SCRIPT_BYTES, SCRIPT_ROWS, WIN
 from headwater.online.stores.redis.errors import NotPrimary, NotReached
 from headwater.online.stores.redis.info import followers
 from headwater.online.stores.redis.nodes import Command, Node
-from headwater.online.stores.redis.reads import Deadline, Nodes, find, strong
+from headwater.online.stores.redis.reads import Deadline, Nodes, find, markers_asked, strong
 from headwater.online.stores.redis.replication import (
     ANY_HISTORY,
     WORD_BITS,
     Cover,
+    all_there,
     covers,
     distance,
     has_all,
+    is_there,
     marker_mark,
     markers_of,
     only_markers,
     position_of,
 )
-from headwater.online.stores.redis.scripts import COMPARE, EPOCH, KEPT_MARKERS, MARKERS, PUT, PUT_META, Script
+from headwater.online.stores.redis.scripts import COMPARE, EPOCH, MARKERS, PUT, PUT_META, Script
 from headwater.online.stores.redis.servers import Servers
 from headwater.online.stores.redis.until import Until
 from headwater.online.stores.redis.url import Address
@@ -179,7 +181,7 @@ class SingleRedis:
         number, word = self._last_marker()
         markers = ("HMGET", MARKERS, "s", "n", number)
         server, replication, (*last, found_word) = self._node().run((_SERVER, _REPLICATION, markers))
-        if not _still_there(number, word, last[0], found_word):
+        if not is_there(number, word, last[0], found_word):
             self._last.marker = (0, None)
             lost = "the write was lost: another primary took over, or the primary lost its data"
             raise Unavailable(f"{self._shown}: {lost}")
@@ -195,7 +197,7 @@ class SingleRedis:
         number, word = self._last_marker()
         asked = (*waiting(WAITING, replicas, timeout), ("HMGET", MARKERS, "s", number))
         _, count, (newest, found_word) = self._node().run(asked, timeout + self._servers.location.timeout)
-        return int(count) if _still_there(number, word, newest, found_word) else 0
+        return int(count) if is_there(number, word, newest, found_word) else 0
 
     def lag(self, marks: Mapping[str, int] | None) -> Mapping[str, int]:
         """As `Replicated.lag`."""
@@ -212,10 +214,9 @@ class SingleRedis:
     def _here(self, primary: Node, marks: Mapping[str, int] | None) -> dict[str, int]:
         """How far the primary is, which must have what marks say."""
         seen = markers_of(marks or {})
-        server, replication, (newest, *words) = primary.run((_SERVER, _REPLICATION, _with_newest(seen)))
+        server, replication, (newest, *words) = primary.run((_SERVER, _REPLICATION, markers_asked(seen)))
         at = position_of(replication, server)
-        has = only_markers(marks or {}) and _all_there(seen, newest, words)
-        if marks is not None and not has and not has_all(at, marks, seen, words):
+        if marks is not None and not has_all(at, marks, seen, newest, words):
             lost = f"{primary.where}: the writes at these positions were lost (in a failover or restart)"
             raise ConsistencyLost(lost, marks=at.marks())
         return {at.id: at.offset}
@@ -224,27 +225,15 @@ class SingleRedis:
         """How far a replica is behind marks, or behind its primary where there are none; -1 where it cannot tell."""
         seen = markers_of(marks)
         try:
-            replication, (newest, *words) = self._servers.node(replica).run((_REPLICATION, _with_newest(seen)))
+            replication, (newest, *words) = self._servers.node(replica).run((_REPLICATION, markers_asked(seen)))
         except Unavailable:
             return -1
         there = position_of(replication)
         # who has all that the primary has now has what the marks say, whatever history they are of
-        if only_markers(marks):
-            has = _all_there(seen, newest, words)
-        else:
-            has = bool(marks) and covers(there, marks) is Cover.YES
-        if has or (here and covers(there, here) is Cover.YES):
+        has = only_markers(marks) or (bool(marks) and covers(there, marks) is Cover.YES)
+        if (has and all_there(seen, newest, words)) or (here and covers(there, here) is Cover.YES):
             return 0
         return distance(there, {**here, **marks})
-
-
-def _with_newest(seen: Sequence[tuple[int, str]]) -> Command:
-    """The command that asks for the newest marker's number, and the words of some."""
-    return ("HMGET", MARKERS, "s", *(number for number, _ in seen))
-
-
-def _all_there(seen: Sequence[tuple[int, str]], newest: bytes | None, words: Sequence[bytes | None]) -> bool:
-    return all(_still_there(n, word.encode(), newest, found) for (n, word), found in zip(seen, words, strict=True))
 
 
 def waiting(key: bytes, replicas: int, timeout: float) -> tuple[Command, Command]:
@@ -322,11 +311,6 @@ def read_rows(
 def escaped(prefix: bytes) -> bytes:
     """A pattern of Redis that matches these bytes alone."""
     return b"".join(b"\\" + bytes((c,)) if c in b"*?[]\\^-" else bytes((c,)) for c in prefix)
-
-
-def _still_there(number: int, word: bytes | None, newest: bytes | None, found: bytes | None) -> bool:
-    """Whether a marker is in a primary's data, or was let go since for many later ones."""
-    return word == found or number <= int(newest or 0) - KEPT_MARKERS
 
 
 def _word() -> bytes:

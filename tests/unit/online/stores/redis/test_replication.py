@@ -17,6 +17,7 @@ from headwater.online.stores.redis.replication import (
     only_markers,
     position_of,
 )
+from headwater.online.stores.redis.scripts import KEPT_MARKERS
 
 A, B = "a" * 40, "b" * 40
 
@@ -93,22 +94,22 @@ def test_the_markers_of_every_history_must_be_there():
     seen = markers_of(marks)
     assert sorted(seen) == [(5, "000000ff"), (9, "10000001")] and markers_of({A: 1}) == []
     lost = primary(id="c" * 40)
-    assert has_all(lost, marks, seen, [word.encode() for _, word in seen])
-    assert not has_all(lost, marks, seen, [b"000000ff", None])
-    assert not has_all(lost, {A: 1}, [], 0)
-    assert has_all(primary(), {A: 1}, [], 0)
+    assert has_all(lost, marks, seen, b"9", [word.encode() for _, word in seen])
+    assert not has_all(lost, marks, seen, b"9", [b"000000ff", None])
+    assert not has_all(lost, {A: 1}, [], None, [])
+    assert has_all(primary(), {A: 1}, [], None, [])
 
 
 def test_who_has_seen_that_nothing_was_ever_written_has_lost_nothing():
     marks = primary(marker=NO_MARKER).marks()
     assert marks == {A: 100, "p:one": 100, f"m:{A}": 0} and markers_of(marks) == []
     restarted = primary(id=B, run="two")
-    assert has_all(restarted, marks, [], 0)
+    assert has_all(restarted, marks, [], None, [])
     # of another history nothing is known, or a row was seen
-    assert not has_all(restarted, marks | {"c" * 40: 5}, [], 0)
+    assert not has_all(restarted, marks | {"c" * 40: 5}, [], None, [])
     later = marks | primary(marker=(1, "000000ff")).marks()
-    assert not has_all(restarted, later, markers_of(later), [None])
-    assert has_all(restarted, later, markers_of(later), [b"000000ff"])
+    assert not has_all(restarted, later, markers_of(later), None, [None])
+    assert has_all(restarted, later, markers_of(later), b"1", [b"000000ff"])
 
 
 def test_a_later_marker_of_a_history_takes_the_place_of_the_one_before():
@@ -139,5 +140,19 @@ def test_markers_alone_are_no_proof_by_offsets():
     marks = marker_mark("m:", 7, "000000ff")
     assert marks == {"m:": 0x7_0000_00FF} and only_markers(marks) and not only_markers({}) and not only_markers({A: 1})
     assert covers(primary(), marks) is Cover.YES
-    assert not has_all(primary(), marks, markers_of(marks), [None])
-    assert has_all(primary(), marks, markers_of(marks), [b"000000ff"])
+    assert not has_all(primary(), marks, markers_of(marks), None, [None])
+    assert has_all(primary(), marks, markers_of(marks), b"7", [b"000000ff"])
+
+
+def test_data_that_was_emptied_is_told_by_its_markers_where_ids_and_offsets_go_on():
+    marks = primary(marker=(7, "000000ff")).marks()
+    seen = markers_of(marks)
+    assert covers(primary(), marks) is Cover.YES
+    assert has_all(primary(), marks, seen, b"7", [b"000000ff"])
+    # nothing is there, or others have written since
+    assert not has_all(primary(), marks, seen, None, [None])
+    assert not has_all(primary(), marks, seen, b"3", [None])
+    assert not has_all(primary(), marks, seen, b"9", [b"00000001"])
+    # let go for later ones
+    assert not has_all(primary(), marks, seen, b"%d" % (KEPT_MARKERS + 6), [None])
+    assert has_all(primary(), marks, seen, b"%d" % (KEPT_MARKERS + 7), [None])
