@@ -338,6 +338,21 @@ def nearest(name: str, names: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
+_NAMES = 30
+"""Names that a message lists at most."""
+
+
+def listing(names: Iterable[object]) -> str:
+    """Names as messages list them: `temp, humid, wind_speed`; of many the first, and how many others."""
+    every = list(names)
+    some = ", ".join(_short(str(name)) for name in every[:_NAMES])
+    return some if len(every) <= _NAMES else f"{some} and {len(every) - _NAMES:,} others"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_HEAD]}… ({len(text):,} characters)"
+
+
 _HEAD = 80
 unsafe_characters: re.Pattern[str] = deferred_pattern(
     "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from headwater.cli.sheet import Drawable, Fields, Sheet
 from headwater.clock import format_duration
-from headwater.errors import NotFound, nearest
+from headwater.errors import NotFound, listing, nearest
 
 if TYPE_CHECKING:
     from headwater.planning.snapshot import (
@@ -163,7 +163,7 @@ def described(snapshot: RegistrySnapshot, name: str) -> tuple[Row, list[Drawable
         ]
         return row, [_fields(row, f"entity {bare}")]
     known = [*snapshot.views, *snapshot.services, *snapshot.entities]
-    rest = f"; registered: {', '.join(known)}" if known else "; nothing is registered: run 'headwater apply'"
+    rest = f"; registered: {listing(known)}" if known else "; nothing is registered: run 'headwater apply'"
     raise NotFound(f"no view, service or entity {bare!r}{nearest(bare, known)}{rest}")
 
 

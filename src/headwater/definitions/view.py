@@ -16,7 +16,7 @@ from headwater.definitions.entity import Entity
 from headwater.definitions.feature import Feature
 from headwater.definitions.place import Placed
 from headwater.definitions.sources import Source
-from headwater.errors import FeatureNotFound, nearest
+from headwater.errors import FeatureNotFound, brief, listing, nearest
 from headwater.forks import lazy
 from headwater.types import DType
 from headwater.values import Value
@@ -143,7 +143,7 @@ class FeatureView(_Name, frozen=True, kw_only=True):
             return self.features_by_name[name]
         version = f" ({self.version})" if self.version else ""
         raise FeatureNotFound(
-            f"'{self.name}:{name}': view {self.name!r}{version} has {', '.join(self.feature_names)}"
+            f"{brief(f'{self.name}:{name}')}: view {self.name!r}{version} has {listing(self.feature_names)}"
             f"{nearest(name, self.feature_names)}"
         )
 
@@ -221,8 +221,8 @@ class FeatureSelection(Value, frozen=True):
         for name in names:
             if name not in there:
                 raise FeatureNotFound(
-                    f"'{self.view.name}:{name}' is not selected; the selection has {', '.join(self.feature_names)}"
-                    f"{nearest(name, self.feature_names)}"
+                    f"{brief(f'{self.view.name}:{name}')} is not selected; the selection has "
+                    f"{listing(self.feature_names)}{nearest(name, self.feature_names)}"
                 )
         return replace(self, renames={**self.renames, **names})
 

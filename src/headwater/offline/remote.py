@@ -23,7 +23,7 @@ from sqlglot import exp
 from headwater import forks
 from headwater.clock import duration_micros
 from headwater.definitions.sources import PushSource, Source, SQLSource
-from headwater.errors import Cancelled, SourceError, nearest
+from headwater.errors import Cancelled, SourceError, listing, nearest
 from headwater.offline.backend import Backend
 from headwater.offline.base import (
     ChangeCounts,
@@ -343,7 +343,7 @@ class RemoteWorkspace:
         for name in (*[k.source_column for k in view.keys], *times, *[f.source_column for f in chosen], *ids):
             if name not in types:
                 raise SourceError(
-                    f"{where}: its source has no column {name!r}{nearest(name, types)}; it has {', '.join(types)}"
+                    f"{where}: its source has no column {name!r}{nearest(name, types)}; it has {listing(types)}"
                 )
         naive = [t for t in times if pa.types.is_timestamp(types[t]) and types[t].tz is None]
         if source.timezone is not None and naive:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from headwater.deferred import deferred
 from headwater.definitions.service import FeatureService
 from headwater.definitions.view import FeatureSelection, FeatureView
-from headwater.errors import FeatureNotFound, UsageError, VersionNotFound, nearest
+from headwater.errors import FeatureNotFound, UsageError, VersionNotFound, brief, nearest
 from headwater.planning.references import Reference, parse_reference
 from headwater.planning.snapshot import PinnedSelection, RegistrySnapshot, ServiceVersion, ViewRecord, ViewVersion
 
@@ -58,7 +58,7 @@ def _pin_text(snapshot: RegistrySnapshot, reference: Reference, prefer: Mapping[
         if reference.name in snapshot.views:
             raise UsageError(f"{reference.name!r} is a view; write '{reference}:*' for all of its features")
         hint = snapshot.holders(reference.name) or nearest(reference.name, [*snapshot.views, *snapshot.services])
-        raise FeatureNotFound(f"{reference.name!r} is not a view{hint}; write features as 'view:feature'")
+        raise FeatureNotFound(f"{brief(reference.name)} is not a view{hint}; write features as 'view:feature'")
     record = snapshot.view(reference.name)
     version = record.version(reference.version)
     if (

@@ -11,7 +11,7 @@ import msgspec
 from headwater.deferred import deferred
 from headwater.definitions.feature import Feature
 from headwater.definitions.view import FeatureSelection, FeatureView
-from headwater.errors import UsageError, nearest
+from headwater.errors import UsageError, brief, nearest
 from headwater.forks import lazy
 from headwater.planning.key_forms import key_form, other_names
 from headwater.planning.layout import RowLayout
@@ -164,11 +164,12 @@ class ResolvedRequest(Value, frozen=True, dict=True):
 
 
 class _Draft(msgspec.Struct):
-    """Selections while they are gathered: views keyed by label, columns in order."""
+    """Selections while they are gathered: views keyed by label, columns in order, and what each is named for."""
 
     views: dict[str, tuple[ViewVersion, bool, Mapping[str, str]]] = msgspec.field(default_factory=dict)
     features: dict[str, dict[str, Feature]] = msgspec.field(default_factory=dict)
     columns: list[tuple[str, str, Feature, bool]] = msgspec.field(default_factory=list)
+    names: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 def resolve(
@@ -195,6 +196,7 @@ def resolve(
         items = (features,)
     elif isinstance(features, Iterable):
         items = tuple(features)
+        _check_texts(items)
     else:
         raise UsageError(f"features: must be a list such as ['view:feature'] or a service, not {features!r}")
     draft = _Draft()
@@ -222,12 +224,21 @@ def resolve(
         for label, (version, live, key_map) in draft.views.items()
     )
     _check_keys(views)
-    _check_names(draft)
     places = {label: i for i, label in enumerate(draft.views)}
     columns = tuple(
         OutputColumn(name, places[label], feature, by_name) for name, label, feature, by_name in draft.columns
     )
     return ResolvedRequest(views, columns, None if service is None else (service.name, service.version))
+
+
+def _check_texts(items: tuple[Any, ...]) -> None:
+    """Refuse a reference that comes twice, before any is looked up."""
+    seen: set[str] = set()
+    for item in items:
+        if isinstance(item, str):
+            if item in seen:
+                raise UsageError(f"{brief(item)} is requested twice; remove one, or rename() it")
+            seen.add(item)
 
 
 def _by_name(item: Any) -> bool:
@@ -264,6 +275,7 @@ def _gather(
         draft.features.setdefault(label, {})[name] = feature
         prefixed = selection.alias is not None or full
         output = selection.renames.get(name) or (f"{label.replace('@', '__')}__{name}" if prefixed else name)
+        _check_name(draft, output, f"{label}:{name}")
         draft.columns.append((output, label, feature, by_name))
 
 
@@ -286,17 +298,15 @@ def _check_keys(views: tuple[ResolvedView, ...]) -> None:
                 )
 
 
-def _check_names(draft: _Draft) -> None:
-    seen: dict[str, str] = {}
-    for name, label, feature, _ in draft.columns:
-        reference = f"{label}:{feature.name}"
-        if seen.get(name) == reference:
-            raise UsageError(f"'{reference}' is requested twice; remove one, or rename() it")
-        if name in seen:
-            raise UsageError(
-                f"'{seen[name]}' and '{reference}' would both be named {name!r}; {FULL_NAMES} or rename() one of them"
-            )
-        seen[name] = reference
+def _check_name(draft: _Draft, name: str, reference: str) -> None:
+    """Refuse a column whose name another one has."""
+    before = draft.names.get(name)
+    if before is None:
+        draft.names[name] = reference
+        return
+    if before == reference:
+        raise UsageError(f"'{reference}' is requested twice; remove one, or rename() it")
+    raise UsageError(f"'{before}' and '{reference}' would both be named {name!r}; {FULL_NAMES} or rename() one of them")
 
 
 def whole_view(record: ViewRecord, version: ViewVersion) -> ResolvedView:

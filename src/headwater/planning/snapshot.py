@@ -19,6 +19,7 @@ from headwater.errors import (
     FeatureViewNotFound,
     VersionNotFound,
     brief,
+    listing,
     nearest,
 )
 from headwater.forks import lazy
@@ -161,7 +162,7 @@ def _named(where: str, version: str | None, live: str | None, versions: Mapping[
         raise VersionNotFound(f"{where} was removed, no version is live: {way}")
     wanted = live if version is None else version
     if not isinstance(wanted, str) or wanted not in versions:
-        raise VersionNotFound(f"{where} has no version {brief(wanted)}; it has {', '.join(versions)}")
+        raise VersionNotFound(f"{where} has no version {brief(wanted)}; it has {listing(versions)}")
     return wanted
 
 
@@ -293,7 +294,7 @@ class RegistrySnapshot(Value, frozen=True):
             return f"; {name!r} is an entity"
         view, colon, feature = name.partition(":")
         if colon and view.partition("@")[0] in self.views:
-            return f"; give the view alone, {view!r}, without the feature {feature!r}"
+            return f"; give the view alone, {view!r}, without the feature {brief(feature)}"
         return self.holders(name)
 
     def holders(self, feature: str) -> str:
@@ -305,7 +306,7 @@ class RegistrySnapshot(Value, frozen=True):
         ]
         if not views:
             return ""
-        return f"; feature {feature!r} is in view {', '.join(views)}: as a feature write '{views[0]}:{feature}'"
+        return f"; feature {feature!r} is in view {listing(views)}: as a feature write '{views[0]}:{feature}'"
 
     def service(self, name: str) -> ServiceRecord:
         """The record of a service.
@@ -323,7 +324,7 @@ class RegistrySnapshot(Value, frozen=True):
 
 
 def _registered(kind: str, names: Mapping[str, object]) -> str:
-    return f"; registered {kind}: {', '.join(names)}" if names else f"; no {kind} are registered: run `headwater apply`"
+    return f"; registered {kind}: {listing(names)}" if names else f"; no {kind} are registered: run `headwater apply`"
 
 
 AnyRecord = ViewRecord | ServiceRecord

@@ -22,7 +22,7 @@ from headwater.online.connections import ConnectionCounts, Pooled
 from headwater.online.session import Session
 from headwater.registry.api_keys import READ, WRITE
 from headwater.serving.access import EVERYTHING, Access, KeyRing, needs_admin
-from headwater.serving.answers import Answer, Refused, busy, json_answer, other, problem_answer, send_answer
+from headwater.serving.answers import Answer, Refused, busy, json_answer, other, problem_answer, send_answer, too_large
 from headwater.serving.bodies import (
     DeleteBody,
     DeleteStream,
@@ -49,6 +49,7 @@ from headwater.serving.reads import read_features
 from headwater.serving.sessions import Sessions
 from headwater.serving.settings import ServerSettings
 from headwater.serving.writes import delete_rows, report_document, write_rows
+from headwater.wire.arrow_streams import MOST_COLUMNS
 from headwater.wire.problems import Problem, problem_of
 
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
@@ -279,6 +280,9 @@ class App:
         settings = self.settings
         body, table = await self._given(request, READS, ReadBody, ReadStream, settings.most_entities)
         if body.features is not None:
+            if len(body.features) > MOST_COLUMNS:
+                found = f"{len(body.features):,} in one request, at most {MOST_COLUMNS:,}"
+                raise too_large(f"features: {found}: read them in parts")
             request.access.check_features(self.store.sync.registry, body.features)
         if body.service is not None:
             request.access.check_service(self.store.sync.registry, body.service)

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from headwater.async_store import AsyncFeatureStore
-from headwater.errors import Unavailable
+from headwater.errors import Unavailable, brief
 from headwater.online.session import Session
 from headwater.serving.answers import Answer, invalid, json_answer, too_large
 from headwater.serving.bodies import ReadBody, ReadStream
@@ -54,9 +54,10 @@ async def read_features(
         HeadwaterError, Refused: as the store says, or a request that means nothing.
     """
     features = _features(body)
-    unknown = [name for name in body.include if name not in INCLUDABLE]
+    include = tuple(dict.fromkeys(body.include))
+    unknown = [name for name in include if name not in INCLUDABLE]
     if unknown:
-        raise invalid(f"include: {unknown[0]!r} is not one of {', '.join(INCLUDABLE)}")
+        raise invalid(f"include: {brief(unknown[0])} is not one of {', '.join(INCLUDABLE)}")
     own = _duration("deadline_ms", body.deadline_ms)
     budget = _duration("refresh_budget_ms", body.refresh_budget_ms)
     asked: Any = body.entities
@@ -86,8 +87,8 @@ async def read_features(
     metrics.batch(ROUTE, result.service or "", len(result))
     metrics.served(result)
     if arrow:
-        return Answer(to_arrow_answer(result, body.include), content_type=ARROW)
-    return json_answer(to_json_document(result, body.include))
+        return Answer(to_arrow_answer(result, include), content_type=ARROW)
+    return json_answer(to_json_document(result, include))
 
 
 def _features(body: ReadBody | ReadStream) -> Any:

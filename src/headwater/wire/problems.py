@@ -39,6 +39,8 @@ RETRY_AFTER = 1
 """Seconds after which a request that met a store that could not be reached may be tried again."""
 _CLOCKS = ("log_clock", "now")
 """Times that a `ClockError` carries."""
+_MOST_DETAIL, _MOST_LINE, _MOST_LINES = 4_000, 1_000, 1_000
+"""Characters of a problem's detail and of one of its errors that are sent, and how many of these."""
 _WORD = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
@@ -66,14 +68,18 @@ class Problem:
     def document(self) -> dict[str, Any]:
         """What is sent."""
         words = _WORD.sub(" ", self.name).lower()
+        several = _several(self.errors)
+        whole = "\n  ".join(["", *self.errors])
+        detail = self.detail.removesuffix(whole) if self.errors else self.detail
+        shown = "\n  ".join(["", *several]) if self.errors and self.detail.endswith(whole) else ""
         made: dict[str, Any] = {
             "type": TYPES + words.replace(" ", "-"),
             "title": words[:1].upper() + words[1:],
             "status": self.status,
-            "detail": self.detail,
+            "detail": _cut(detail, _MOST_DETAIL) + shown,
         }
-        if self.errors:
-            made["errors"] = list(self.errors)
+        if several:
+            made["errors"] = several
         return made | dict(self.extra)
 
 
@@ -117,6 +123,16 @@ def error_of(document: Mapping[str, Any], status: int) -> HeadwaterError:
     if kind is errors.ClockError:
         return kind(detail, *(_time(document.get(name)) for name in _CLOCKS))
     return kind(detail)
+
+
+def _several(problems: tuple[str, ...]) -> list[str]:
+    """Problems as they are sent: each of bounded length, of many the first and how many more."""
+    some = [_cut(text, _MOST_LINE) for text in problems[:_MOST_LINES]]
+    return some if len(problems) <= _MOST_LINES else [*some, f"and {len(problems) - _MOST_LINES:,} others"]
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[:most]}… ({len(text):,} characters)"
 
 
 def _denied(bad: errors.AccessDenied) -> Problem:

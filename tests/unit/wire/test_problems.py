@@ -84,3 +84,25 @@ def test_the_times_of_a_clock_error_go_with_it() -> None:
         assert isinstance(again, hw.ClockError) and (again.log_clock, again.now) == given
     wrong = error_of({"type": f"{TYPES}clock-error", "detail": "d", "now": 5, "log_clock": "noon"}, 503)
     assert isinstance(wrong, hw.ClockError) and (wrong.log_clock, wrong.now) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        hw.FeatureNotFound("x" * 10**6),
+        hw.RowsRejected("y" * 10**6, ["z" * 10**6] * 3),
+        hw.RowsRejected("events: 100000 of 100000 rows are invalid", [f"row {row}: no key" for row in range(100_000)]),
+    ],
+    ids=["a detail", "errors", "many errors"],
+)
+def test_a_problem_is_short_however_much_was_wrong(bad: hw.HeadwaterError) -> None:
+    document = problem_of(bad).document
+    assert len(document["detail"]) + sum(map(len, document.get("errors", []))) < 100_000
+    assert document["detail"][:40] == str(bad)[:40]
+    again = error_of(document, 400)
+    assert str(again) == document["detail"] and list(getattr(again, "problems", [])) == document.get("errors", [])
+
+
+def test_of_many_errors_the_first_and_how_many_more_are_sent() -> None:
+    errors = problem_of(hw.RowsRejected("x", [f"row {row}" for row in range(1_234)])).document["errors"]
+    assert errors[:2] == ["row 0", "row 1"] and errors[-1] == "and 234 others"

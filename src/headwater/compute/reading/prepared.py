@@ -22,11 +22,7 @@ from headwater.compute.reading.read_arguments import (
 )
 from headwater.compute.reading.services import ReadServices
 from headwater.deferred import deferred
-from headwater.errors import (
-    ChangeRefused,
-    Unavailable,
-    UsageError,
-)
+from headwater.errors import ChangeRefused, Unavailable, UsageError, brief, listing
 from headwater.interrupts import leaves_nothing
 from headwater.online.fetching.fetcher import PLAIN, Ask, Rows, surest
 from headwater.online.powers import UNREAD
@@ -388,8 +384,7 @@ class PreparedReader(forks.OfOneProcess):
             python_warnings.warn(text, UserWarning, stacklevel=4)
 
     def _refuse_request(self, request: Mapping[str, Any]) -> None:
-        names = ", ".join(map(repr, request))
-        raise UsageError(f"request: none of the requested features takes {names}; omit request=")
+        raise UsageError(f"request: none of the requested features takes {listing(map(brief, request))}; omit request=")
 
 
 def again(

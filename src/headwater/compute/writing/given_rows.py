@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from headwater.errors import DataError
+from headwater.errors import DataError, listing
 from headwater.planning.cast import Column, Fitted, fit, fit_time, plain
 from headwater.planning.data_kinds import is_column
 from headwater.planning.python_arrays import array_of_values, refuse_mixed
@@ -84,7 +84,7 @@ def _columns(view: str, data: Any) -> tuple[dict[str, Column], int]:
     names = column_names(table.schema, f"rows of {view!r}", DataError)
     columns: dict[str, Column] = {name: table.column(i) for i, name in enumerate(names)}
     if len(columns) != table.num_columns:
-        raise DataError(f"rows of {view!r}: two columns of one name among {', '.join(names)}")
+        raise DataError(f"rows of {view!r}: two columns of one name among {listing(names)}")
     return columns, table.num_rows
 
 

@@ -22,6 +22,9 @@ from headwater.planning.local_time import aware, local_times
 from headwater.planning.row_reading import RowVersion
 from headwater.types import Date, Timestamp, leaf_dtype
 
+_SHOWN = 6
+"""Unknown columns that the problem of a row names."""
+
 
 @dataclass
 class Checked:
@@ -87,8 +90,11 @@ def check_rows(
             known, asked = known | set(more()), True
             unknown = [name for name in unknown if name not in known]
         if unknown:
-            why |= {name: unknown_column(name, versions, known) for name in unknown if name not in why}
-            text = "; ".join(why[name] for name in unknown)
+            some = unknown[:_SHOWN]
+            why |= {name: unknown_column(name, versions, known) for name in some if name not in why}
+            text = "; ".join(why[name] for name in some)
+            if len(unknown) > _SHOWN:
+                text += f"; and {len(unknown) - _SHOWN:,} other unknown columns"
             reasons.update({int(row): [text] for row in raw.rows})
         else:
             kept = GivenRows({name: raw.columns[name] for name in raw.columns if name in read}, raw.rows, raw.given)

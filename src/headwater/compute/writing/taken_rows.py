@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from headwater.clock import YEARS, to_micros
 from headwater.compute.writing.given_rows import GivenRows, Known, any_kind, fit_column
-from headwater.errors import UsageError, nearest
+from headwater.errors import UsageError, brief, nearest
 from headwater.planning.cast import Column
 from headwater.planning.row_reading import RowVersion
 from headwater.planning.tables import index_hint
@@ -40,7 +40,7 @@ def unknown_column(name: str, versions: Sequence[RowVersion], known: Iterable[st
             f"unknown column {name!r}; it looks like the index of a frame, written by pandas: write the file with "
             "index=False, or leave the column out"
         )
-    return f"unknown column {name!r}{nearest(name, known)}"
+    return f"unknown column {brief(name)}{nearest(name, known)}"
 
 
 @dataclass

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from headwater.errors import DataError, SpineError, UsageError, brief, nearest
+from headwater.errors import DataError, SpineError, UsageError, brief, listing, nearest
 from headwater.offline.join.relations import key_form
 from headwater.offline.join.spine_query import is_file, spine_query
 from headwater.offline.join.workspace import Workspace
@@ -113,7 +113,7 @@ class Spine(ABC):
         for name, dtype in self.keys.items():
             if name not in names:
                 raise SpineError(
-                    f"the spine has no column {name!r} (a join key){nearest(name, names)}; it has {', '.join(names)}"
+                    f"the spine has no column {name!r} (a join key){nearest(name, names)}; it has {listing(names)}"
                     f"{index_hint(self.given, name)}"
                 )
             match_key(
@@ -215,7 +215,7 @@ def _timestamp_of(names: list[str], wanted: str | None, given: Any) -> str:
     if wanted is not None:
         if wanted not in names:
             raise SpineError(
-                f"the spine has no column {wanted!r}{nearest(wanted, names)}; it has {', '.join(names)}"
+                f"the spine has no column {wanted!r}{nearest(wanted, names)}; it has {listing(names)}"
                 f"{index_hint(given, wanted)}"
             )
         return wanted
@@ -223,7 +223,7 @@ def _timestamp_of(names: list[str], wanted: str | None, given: Any) -> str:
         if name in names:
             return name
     raise SpineError(
-        f"the spine has no column 'timestamp' or 'event_timestamp' (it has {', '.join(names)}); "
+        f"the spine has no column 'timestamp' or 'event_timestamp' (it has {listing(names)}); "
         "name yours with timestamp_column=…, or give one instant for all rows with at=…"
         f"{next(filter(None, (index_hint(given, name) for name in TIMESTAMPS)), '')}"
     )

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from headwater.clock import EPOCH, MICROSECOND, YEARS
 from headwater.deferred import deferred
-from headwater.errors import DataError, EntityKeyError, brief, nearest
+from headwater.errors import DataError, EntityKeyError, brief, listing, nearest
 from headwater.planning.data_kinds import is_column, is_pandas, is_polars
 from headwater.types import DType, Int64, is_utf8
 
@@ -155,7 +155,7 @@ def _from_table(entities: Any, keys: Mapping[str, DType]) -> EntityBatch:
     if missing:
         lacking, hint = ", ".join(map(repr, missing)), nearest(missing[0], names)
         index = tables.index_hint(entities, missing[0])
-        raise EntityKeyError(f"entities: the table has no column {lacking}{hint}; it has {', '.join(names)}{index}")
+        raise EntityKeyError(f"entities: the table has no column {lacking}{hint}; it has {listing(names)}{index}")
     columns = {name: _arrow_values(table.column(name), dtype, name) for name, dtype in keys.items()}
     return EntityBatch(table.num_rows, columns)
 
@@ -167,7 +167,7 @@ def _check_names(given: Mapping[str, Any], keys: Mapping[str, DType], where: str
         hint = nearest(extra[0], keys)
         raise EntityKeyError(f"{where}: {brief(extra[0])} is not a join key of this request{hint}; {_needed(keys)}")
     if missing:
-        raise EntityKeyError(f"{where}: no {', '.join(map(repr, missing))}; {_needed(keys)}")
+        raise EntityKeyError(f"{where}: no {listing(map(repr, missing))}; {_needed(keys)}")
 
 
 def _needed(keys: Mapping[str, DType]) -> str:

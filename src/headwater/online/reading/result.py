@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from headwater.clock import MIN_MICROS, from_micros
 from headwater.deferred import deferred
-from headwater.errors import FeatureNotFound, UsageError, nearest
+from headwater.errors import FeatureNotFound, UsageError, brief, listing, nearest
 from headwater.forks import lazy
 from headwater.online.reading.entities import EntityBatch, key_array
 from headwater.online.reading.view_read import AnsweredView, MatrixColumns, ReadColumn, ReadRequest, ViewAnswered
@@ -521,7 +521,7 @@ class OnlineResult:
             if column.name == name:
                 return column
         names = self.columns
-        raise FeatureNotFound(f"{name!r} is not in this result, which has {', '.join(names)}{nearest(name, names)}")
+        raise FeatureNotFound(f"{brief(name)} is not in this result, which has {listing(names)}{nearest(name, names)}")
 
     def _matrix(self, read: AnsweredView, features: tuple[int, ...], dtype: Any, missing: float) -> NDArray[Any]:
         """Features of one view as a matrix, a row for each of the answer."""
