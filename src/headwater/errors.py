@@ -267,11 +267,15 @@ class MissingExtra(HeadwaterError, ImportError):
 
 _EXTRAS = {
     "redis": "redis",
+    "hiredis": "redis",
     "aiohttp": "dynamodb",
     "botocore": "dynamodb",
     "psycopg": "postgres",
     "urllib3": "client",
     "uvicorn": "server",
+    "httptools": "server",
+    "uvloop": "server",
+    "prometheus_client": "server",
     "pyspark": "spark",
     "pandas": "pandas",
     "polars": "polars",

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from headwater.serving import access as access
     from headwater.serving import logs as logs
     from headwater.serving import settings as settings
-    from headwater.serving import supervisor as supervisor
     from headwater.serving import tls as tls
 else:
     access = deferred("headwater.serving.access")
@@ -40,5 +39,4 @@ else:
     logs = deferred("headwater.serving.logs")
     settings = deferred("headwater.serving.settings")
     shown = deferred("headwater.planning.shown")
-    supervisor = deferred("headwater.serving.supervisor")
     tls = deferred("headwater.serving.tls")

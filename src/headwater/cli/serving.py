@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import replace
 from datetime import timedelta
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -72,11 +73,14 @@ def serve(
     if insecure and require_keys:
         raise UsageError("--insecure and --require-keys say the opposite: give one of them")
     later.tls.check_certificate(certificate, private_key)
+    with needs_package("uvicorn", "server"):
+        # all that workers import
+        supervisor = import_module("headwater.serving.supervisor")
+        import_module("headwater.serving.exposition")
     # a broken project is refused here, before any worker begins
     with run.store() as store:
         store.registry.snapshot()
-        with needs_package("uvicorn"):
-            supervisor, settings = later.supervisor, later.settings
+        settings = later.settings
         keys = require_keys or (not insecure and not later.access.is_loopback(host))
         given = replace(
             settings.server_settings(store.settings, host),
