@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import math
 import secrets
 from collections.abc import Callable, Mapping
-from datetime import UTC, date, datetime
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
-import numpy as np
 import pyarrow as pa
 
 from headwater.client.calls import Call, Reply, reading
@@ -27,7 +23,7 @@ from headwater.planning.data_kinds import is_column
 from headwater.planning.python_arrays import array_of_values, refuse_mixed
 from headwater.types import DType, WriteTarget
 from headwater.wire.arrow_streams import CONTENT_TYPE, METADATA
-from headwater.wire.json_values import WHOLE
+from headwater.wire.json_values import NoForm, value_to_json
 
 WRITE, DELETE = "/v1/features:write", "/v1/features:delete"
 IDEMPOTENCY = "idempotency-key"
@@ -67,7 +63,7 @@ def write_call(
         return _stream(fields, columns, absent)
 
     def document() -> bytes:
-        rows = [{n: _plain(v) for n, v in row.items()} for row in _rows(groups, count)]
+        rows = [{n: value_to_json(v) for n, v in row.items()} for row in _rows(groups, count)]
         return msgspec.json.encode({**fields, "rows": rows})
 
     body, kind = _body(f"rows of {view!r}", stream, document, arrow)
@@ -86,19 +82,13 @@ def _body(
         return body, CONTENT_TYPE
     try:
         return document(), JSON
-    except _NoForm as bad:
+    except NoForm as bad:
         body = None if arrow else stream()
         if body is None:
-            raise UsageError(f"{what}: {bad.value} cannot be sent over HTTP beside other kinds of values") from None
+            raise UsageError(
+                f"{what}: {brief(bad.value)} cannot be sent over HTTP beside other kinds of values"
+            ) from None
         return body, CONTENT_TYPE
-
-
-class _NoForm(Exception):
-    """A value that JSON has no exact form for."""
-
-    def __init__(self, value: Any) -> None:
-        super().__init__()
-        self.value = brief(value)
 
 
 def _whole(groups: list[Any], names: list[str], count: int) -> tuple[dict[str, Column], dict[str, list[int]]]:
@@ -156,31 +146,6 @@ def _array(name: str, column: Column) -> pa.Array | pa.ChunkedArray:
     return array_of_values(column, refuse_mixed, name)
 
 
-def _plain(value: Any) -> Any:
-    """A Python value as JSON, by its own type.
-
-    Raises:
-        _NoForm: JSON has no exact form for it: a naive time, a decimal.
-    """
-    if isinstance(value, np.generic):
-        value = value.item()
-    if value is None or isinstance(value, (bool, str)):
-        return value
-    if isinstance(value, int):
-        return value if -WHOLE <= value <= WHOLE else str(value)
-    if isinstance(value, float):
-        return value if math.isfinite(value) else "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
-    if isinstance(value, (bytes, bytearray)):
-        return base64.b64encode(value).decode()
-    if isinstance(value, datetime) and value.tzinfo is not None and not getattr(value, "nanosecond", 0):
-        return value.astimezone(UTC).isoformat()
-    if isinstance(value, date) and not isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, (list, tuple, np.ndarray)):
-        return [_plain(item) for item in value]
-    raise _NoForm(value)
-
-
 def named_path(kind: str, name: Any, query: Mapping[str, str] | None = None) -> str:
     """The path of one of a kind of what is registered: `views`, `services` or `entities`."""
     return f"/v1/{kind}/{quote(str(name), safe='')}{'?' + urlencode(query) if query else ''}"
@@ -218,10 +183,9 @@ def raw_delete_call(view: str, entities: Any, purge: bool, session: Session | No
         return None if columns is None else _stream(fields, columns, None)
 
     def document() -> bytes:
-        listed: Any = [_plain(value) for value in entities] if columns is None else None
-        return msgspec.json.encode(
-            {**fields, "entities": listed or {n: [_plain(v) for v in _listed(c)] for n, c in (columns or {}).items()}}
-        )
+        listed: Any = value_to_json(entities) if columns is None else None
+        named = {name: value_to_json(_listed(column)) for name, column in (columns or {}).items()}
+        return msgspec.json.encode({**fields, "entities": listed or named})
 
     body, kind = _body(f"entities of {view!r}", stream, document, arrow)
     return Call("POST", DELETE, body, session_headers(session) | once_headers() | {"content-type": kind})

@@ -78,15 +78,27 @@ def _is_time(given: pa.DataType) -> bool:
     return bool(pa.types.is_timestamp(given) or pa.types.is_null(given))
 
 
+def created_names(created: str | None) -> tuple[str, ...]:
+    """The columns that say when a row was created, of which the first that is not NULL counts; else its arrival does.
+
+    Args:
+        created: the source's column of the created time; else the reserved one is the only one.
+    """
+    return (CREATED,) if created in (None, CREATED) else (created, CREATED)
+
+
 def created_columns(created: str | None, schema: pa.Schema) -> list[str]:
-    """The columns of the log that say when a row was created, of which the first that is not NULL counts; else arrival.
+    """Those of `created_names` that rows of the log have.
 
     Args:
         created: the source's column of the created time.
         schema: of the rows. Columns in which there are no times do not count.
     """
-    names = dict.fromkeys(name for name in (created, CREATED) if name is not None)
-    return [name for name in names if name in schema.names and pa.types.is_timestamp(schema.field(name).type)]
+    return [
+        name
+        for name in created_names(created)
+        if name in schema.names and pa.types.is_timestamp(schema.field(name).type)
+    ]
 
 
 def _micros(column: pa.ChunkedArray, otherwise: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -136,7 +148,7 @@ class RowVersion:
     @lazy
     def times(self) -> frozenset[str]:
         """The columns it reads as times."""
-        return frozenset(n for n in (self.reading.event, self.reading.created, CREATED) if n is not None)
+        return frozenset(n for n in (self.reading.event, *created_names(self.reading.created)) if n is not None)
 
     @lazy
     def reads(self) -> frozenset[str]:

@@ -12,9 +12,9 @@ import pyarrow as pa
 
 from headwater.compute.reports import DeleteReport, WriteReport
 from headwater.deferred import deferred
-from headwater.definitions.names import CREATED
 from headwater.offline.log.requests import Request as LogRequest
 from headwater.online.session import Session
+from headwater.planning.row_reading import created_names
 from headwater.serving.access import Access
 from headwater.serving.answers import invalid, other
 from headwater.store import FeatureStore
@@ -88,8 +88,8 @@ def _all_created(store: FeatureStore, view: str, rows: Any) -> bool:
     """Whether each row has a created time, for every version that may take it: its source's, else the reserved one."""
     versions = store.registry.snapshot().view(view).active
     return all(
-        _each_has_one(rows, [name for name in names if name is not None])
-        for names in {(version.view.source.created_time, CREATED) for version in versions}
+        _each_has_one(rows, names)
+        for names in {created_names(version.view.source.created_time) for version in versions}
     )
 
 

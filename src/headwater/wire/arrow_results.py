@@ -23,6 +23,7 @@ from headwater.wire.results import (
     damage_documents,
     null_mask,
     numbers,
+    received,
     schema_of,
 )
 
@@ -142,17 +143,6 @@ NEEDED = ("statuses", "event_times", "created_times", "read_at", "problems")
 """What a result is made again from."""
 
 
-@lru_cache(maxsize=256)
-def _received(document: bytes) -> ReceivedRequest:
-    return ReceivedRequest(msgspec.json.decode(document, type=ResultSchema))
-
-
-def received_schema(data: bytes) -> ReceivedRequest:
-    """What describes the result in a stream."""
-    with ipc.open_stream(data) as reader:
-        return _received(reader.schema.metadata[METADATA])
-
-
 def from_arrow_answer(data: bytes, batch: EntityBatch, max_age: int | None) -> tuple[OnlineResult, ReceivedRequest]:
     """The result, and its description, in a stream that was asked for with `NEEDED`.
 
@@ -164,7 +154,7 @@ def from_arrow_answer(data: bytes, batch: EntityBatch, max_age: int | None) -> t
     with ipc.open_stream(data) as reader:
         metadata = reader.schema.metadata
         rows = reader.read_next_batch()
-    request = _received(metadata[METADATA])
+    request = received(metadata[METADATA])
     problems = msgspec.json.decode(metadata[PROBLEMS]) if PROBLEMS in metadata else []
     keys, features, views = len(request.asked.keys), len(request.asked.columns), len(request.views)
     columns = rows.columns

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from functools import lru_cache
 from typing import Any, TypeAlias
 
 import msgspec
@@ -21,9 +20,9 @@ from headwater.wire.json_values import column_writer, from_json, plain_numbers, 
 from headwater.wire.results import (
     ReceivedRequest,
     ReceivedTimes,
-    ResultSchema,
     check_entities,
     damage_documents,
+    received,
     schema_of,
 )
 
@@ -152,17 +151,12 @@ class _Document(msgspec.Struct):
     schema: msgspec.Raw
 
 
-@lru_cache(maxsize=256)
-def _received(schema: bytes) -> ReceivedRequest:
-    return ReceivedRequest(msgspec.json.decode(schema, type=ResultSchema))
-
-
 _DESCRIBED, _DOCUMENT = msgspec.json.Decoder(_Described), msgspec.json.Decoder(_Document)
 
 
 def received_json_schema(data: bytes) -> ReceivedRequest:
     """What describes the result in a document."""
-    return _received(bytes(_DESCRIBED.decode(data).schema))
+    return received(bytes(_DESCRIBED.decode(data).schema))
 
 
 def from_json_document(data: bytes, batch: EntityBatch, max_age: int | None) -> tuple[OnlineResult, ReceivedRequest]:
@@ -174,7 +168,7 @@ def from_json_document(data: bytes, batch: EntityBatch, max_age: int | None) -> 
         max_age: the read's own freshness SLA, microseconds.
     """
     document = _DOCUMENT.decode(data)
-    request = _received(bytes(document.schema))
+    request = received(bytes(document.schema))
     columns = document.columns
     for name, dtype in request.asked.keys.items():
         check_entities(columns[name] == to_json(batch.columns[name], dtype))

@@ -25,6 +25,8 @@ from datetime import UTC, date, datetime
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
+
 from headwater.errors import brief
 from headwater.types import DType, a_dtype
 
@@ -121,6 +123,43 @@ def _float(value: float) -> float | str:
 
 def _timestamp(value: datetime) -> str:
     return value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+class NoForm(ValueError):
+    """A value that JSON has no exact form for.
+
+    Attributes:
+        value: the value.
+    """
+
+    def __init__(self, value: Any) -> None:
+        super().__init__(f"{brief(value)} has no exact form in JSON")
+        self.value = value
+
+
+def value_to_json(value: Any) -> Any:
+    """A Python value in the form above of the dtype that its own type is: where no dtype is known.
+
+    Raises:
+        NoForm: there is none: a naive time, a decimal.
+    """
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, (bool, str)):
+        return value
+    if isinstance(value, int):
+        return _whole(value)
+    if isinstance(value, float):
+        return _float(value)
+    if isinstance(value, (bytes, bytearray)):
+        return base64.b64encode(value).decode()
+    if isinstance(value, datetime) and value.tzinfo is not None and not getattr(value, "nanosecond", 0):
+        return _timestamp(value)
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [value_to_json(item) for item in value]
+    raise NoForm(value)
 
 
 def from_json(values: Sequence[Any], dtype: DType, strict: bool = True) -> list[Any]:

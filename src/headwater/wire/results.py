@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -195,6 +196,12 @@ class ReceivedRequest:
         codes = self._codes[codes]
         by_name = {column.name: codes[:, i] for i, column in enumerate(self.asked.columns)}
         return OnlineResult(self.asked, batch, reads, False, max_age, by_name)
+
+
+@lru_cache(maxsize=256)
+def received(document: bytes) -> ReceivedRequest:
+    """What describes a result, of the JSON that came with it; made once."""
+    return ReceivedRequest(msgspec.json.decode(document, type=ResultSchema))
 
 
 @dataclass(eq=False, slots=True)

@@ -3,6 +3,7 @@
 import json
 import math
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 import headwater as hw
 from headwater.types import DType
-from headwater.wire.json_values import from_json, to_json
+from headwater.wire.json_values import NoForm, from_json, to_json, value_to_json
 
 INT64 = st.integers(-(2**63), 2**63 - 1) | st.sampled_from([2**53, 2**53 + 1, -(2**53), -(2**53) - 1])
 FLOAT64 = st.floats() | st.sampled_from([0.0, -0.0, 1e308, -1e308, math.nan, math.inf, -math.inf])
@@ -119,3 +120,16 @@ def test_other_texts_are_refused_with_their_row(dtype: DType, value: Any) -> Non
 def test_what_is_not_text_is_left_to_whoever_takes_it() -> None:
     for dtype in (hw.Int64, hw.Timestamp, hw.Bytes, hw.Embedding(2)):
         assert from_json([True, {"a": 1}, 1.5], dtype) == [True, {"a": 1}, 1.5]
+
+
+@given(columns())
+def test_a_value_whose_dtype_is_not_known_has_the_form_of_its_dtype(column: tuple[DType, list[Any]]) -> None:
+    dtype, values = column
+    by_dtype, by_type = to_json(values, dtype), value_to_json(values)
+    assert msgspec.json.encode(by_type) == msgspec.json.encode(by_dtype)
+
+
+@pytest.mark.parametrize("value", [datetime(2026, 1, 1), {"a": 1}, [Decimal(1)], object()])
+def test_a_value_without_a_form_is_refused_not_rounded(value: Any) -> None:
+    with pytest.raises(NoForm):
+        value_to_json(value)

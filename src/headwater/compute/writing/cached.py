@@ -9,17 +9,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from headwater.clock import duration_micros
 from headwater.compute.context import StoreContext
 from headwater.compute.recent import Sample
 from headwater.compute.reports import WriteReport
 from headwater.compute.writing.project import known, project
-from headwater.compute.writing.put_versions import put_versions, written
+from headwater.compute.writing.put_versions import horizon, put_versions, written
 from headwater.compute.writing.rows import Checked
 from headwater.compute.writing.too_large import named, too_large
-from headwater.errors import (
-    RowsRejected,
-)
 from headwater.offline.log.log import RowBatch
 from headwater.offline.log.write_buffer import stamped
 from headwater.online.base import PutOutcome
@@ -57,8 +53,7 @@ def write_cached(
         checked.problems += problems
         checked.rejected += len(problems)
         if errors == "raise":
-            wrong = f"{view}: {checked.rejected} of {checked.count} rows are invalid; nothing was written"
-            raise RowsRejected(wrong, checked.problems)
+            raise checked.refused(view)
     outcomes = put_versions(context, versions, checked.count, groups, until)
     return written(checked, outcomes, purged), outcomes.sample
 
@@ -83,12 +78,12 @@ def _unfit(
     context: StoreContext, view: str, takers: Sequence[RowVersion], table: pa.Table, arrival: int
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Which rows some version would see in the future, and which are at or below a purge in every version."""
-    horizon = arrival + duration_micros(context.settings.tolerance)
+    latest = horizon(context, arrival)
     future, gone = np.zeros(table.num_rows, bool), np.ones(table.num_rows, bool)
     for version in takers:
         batch = project(version, table)
         since = known(batch)
-        future |= since > horizon
+        future |= since > latest
         keys = pa.Table.from_batches([batch]).select([key.name for key in version.view.keys])
         gone &= since <= context.log.purged(view, keys, version.view.key_names)
     return future, gone

@@ -68,7 +68,7 @@ def put_versions(
             continue
         batch, rows = _in_order(mine)
         taken[rows] = True
-        future = known(batch) > _horizon(context, groups)
+        future = known(batch) > horizon(context, _arrived(groups))
         if future.any():
             withheld[rows[future]] = True
             batch, rows = batch.filter(pa.array(~future)), rows[~future]
@@ -92,10 +92,18 @@ def put_versions(
     return Outcomes(int(put.sum()), int(others.sum()), int(withheld.sum()), len(large), problems, some)
 
 
-def _horizon(context: StoreContext, groups: Sequence[RowBatch]) -> int:
-    """Rows known after this instant are withheld: the log's clock and the tolerance."""
-    arrived = max((g.table.column(ARRIVAL)[0].as_py() for g in groups if g.table.num_rows), default=MIN_MICROS)
-    return arrived + duration_micros(context.settings.tolerance)
+def horizon(context: StoreContext, arrival: int) -> int:
+    """The instant after which rows that are known later do not go online yet, microseconds.
+
+    Args:
+        context: the store's settings have the tolerance.
+        arrival: of the rows, by the log's clock.
+    """
+    return arrival + duration_micros(context.settings.tolerance)
+
+
+def _arrived(groups: Sequence[RowBatch]) -> int:
+    return max((g.table.column(ARRIVAL)[0].as_py() for g in groups if g.table.num_rows), default=MIN_MICROS)
 
 
 def _in_order(batches: list[tuple[pa.RecordBatch, NDArray[np.int64]]]) -> tuple[pa.RecordBatch, NDArray[np.int64]]:

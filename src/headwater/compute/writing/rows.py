@@ -16,7 +16,7 @@ from headwater.compute.writing.given_rows import GivenRows, Known, fit_column, g
 from headwater.compute.writing.log_columns import known_at_event, log_columns
 from headwater.compute.writing.taken_rows import TakenRows, in_lines, unknown_column
 from headwater.definitions.names import CREATED, LOG_COLUMNS, date_key_problem, repeated, same_but_case
-from headwater.errors import DataError
+from headwater.errors import DataError, RowsRejected
 from headwater.offline.log.log import RowBatch
 from headwater.planning.local_time import aware, local_times
 from headwater.planning.row_reading import RowVersion
@@ -45,6 +45,11 @@ class Checked:
     rejected: int = 0
     skipped: int = 0
     unread: dict[str, int] = field(default_factory=dict)
+
+    def refused(self, view: str) -> RowsRejected:
+        """The error of a write that its bad rows end."""
+        text = f"{view}: {self.rejected} of {self.count} rows are invalid; nothing was written"
+        return RowsRejected(text, self.problems)
 
 
 def check_rows(

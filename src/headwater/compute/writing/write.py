@@ -19,7 +19,6 @@ from headwater.compute.writing.rows import Checked, check_rows
 from headwater.definitions.sources import PushSource
 from headwater.errors import (
     RegistryConflict,
-    RowsRejected,
     SourceError,
     StoreError,
     UsageError,
@@ -171,9 +170,7 @@ def _refuse(context: StoreContext, snapshot: RegistrySnapshot, view: str, checke
     newer = context.registry.refresh()
     if newer.revision != snapshot.revision:
         return newer
-    raise RowsRejected(
-        f"{view}: {checked.rejected} of {checked.count} rows are invalid; nothing was written", checked.problems
-    )
+    raise checked.refused(view)
 
 
 def _target(to: WriteTarget | str) -> WriteTarget:
