@@ -11,6 +11,7 @@ import secrets
 import shutil
 import stat
 import tempfile
+import time
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -27,6 +28,7 @@ except ImportError:  # Windows
 _FOLDER, _UNTOLD = "headwater-temp-", "headwater-unlocked-"
 _OWNER = ".owner"
 _PARTIAL = ".unfinished"
+_POLL = 0.005
 
 
 class TempFolder:
@@ -143,6 +145,46 @@ def _opened(file: Path) -> int | None:
     return None
 
 
+def remove_unfinished(folder: Path, start: str = ".") -> None:
+    """Remove the unfinished files in a folder whose processes are gone; those of other users stay.
+
+    Args:
+        folder: where they are.
+        start: what their names begin with.
+    """
+    for left in _own(folder, start, _PARTIAL):
+        held = _opened(left)
+        if held is not None:
+            if _hold(held):
+                left.unlink(missing_ok=True)
+            os.close(held)
+
+
+@contextmanager
+def locked_folder(folder: Path, seconds: float) -> Iterator[bool]:
+    """The lock of a folder, of one thread of one process at a time; False where others had it for all the time.
+
+    Where the file system has no locks nobody waits.
+
+    Args:
+        folder: it exists.
+        seconds: how long to wait at most.
+    """
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:  # Windows opens no folders
+        yield True
+        return
+    until = time.monotonic() + seconds
+    held_by = _Held(descriptor)
+    try:
+        while (held := _hold(descriptor)) is False and time.monotonic() < until:
+            time.sleep(_POLL)
+        yield held is not False
+    finally:
+        held_by.let_go()
+
+
 @contextmanager
 def whole_file(target: Path) -> Iterator[Path]:
     """A path to write to, which takes the target's place once the block is done: it appears whole or not at all.
@@ -152,12 +194,7 @@ def whole_file(target: Path) -> Iterator[Path]:
     """
     name = target.name.encode(errors="surrogateescape")[:100].decode(errors="ignore")
     start = f".{name}."
-    for left in _own(target.parent, start, _PARTIAL):
-        held = _opened(left)
-        if held is not None:
-            if _hold(held):
-                left.unlink(missing_ok=True)
-            os.close(held)
+    remove_unfinished(target.parent, start)
     partial, held_by = _begun(target, start)
     born = forks.generation()
     try:

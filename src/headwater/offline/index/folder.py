@@ -1,7 +1,8 @@
 """Where indexes are kept: in one folder, each made whole or not at all, the ones unused longest removed for room.
 
 The name of one has a digest of its source, of that source's files as they were, and of all that makes its rows: once
-the files are others, those of before are removed.
+the files are others, those of before are removed. Where none can be made, or it would be larger than all may be, a file
+with the end `.refused` says so, that it is not tried again at each call.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,15 +20,16 @@ from headwater.errors import ConfigError, StoreError
 from headwater.offline.index.file import IndexDamaged, IndexReader
 from headwater.offline.index.sorting import Unsorted
 from headwater.offline.index.writing import IndexWriter, Unsuitable
-from headwater.scratch import whole_file
+from headwater.scratch import locked_folder, remove_unfinished, whole_file
 from headwater.state_files import make_folder
 
 _ROW_BYTES = 32
 """What a row of a source takes in an index, at most (a text key aside)."""
 _DIGEST = 24
-_NAMES = re.compile(rf"([0-9a-f]{{{_DIGEST}}})-([0-9a-f]{{{_DIGEST}}})-[0-9a-f]{{{_DIGEST}}}")
-
-
+_REFUSED = ".refused"
+_NAMES = re.compile(rf"([0-9a-f]{{{_DIGEST}}}-){{2}}[0-9a-f]{{{_DIGEST}}}({re.escape(_REFUSED)})?")
+_PATIENCE = 30.0
+"""Seconds to wait for others that make room."""
 _UNITS = {"K": 1, "M": 2, "G": 3, "T": 4}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([KMGT])(i?)B", re.IGNORECASE)
 
@@ -138,37 +140,70 @@ class KeptIndexes:
     def make(self, rows: Unsorted) -> IndexReader | None:
         about = self._about(rows.as_known)
         path = self._path(about)
+        if self._is_refused(path):
+            return None
         try:
             make_folder(self.rules.folder)
-            with whole_file(path) as partial:
+            # the lock is let go after the file has its name: what others count has it
+            with ExitStack() as lock, whole_file(path) as partial:
                 # by the clock of the file system
                 if self.before[1] > partial.stat().st_mtime_ns - self.rules.settled_ns:
                     raise Unsuitable("the files are too young")
-                IndexWriter(partial, about).write(rows)
+                self._write(partial, path, about, rows)
                 if self.files() != self.before:
                     raise Unsuitable("the files changed meanwhile")
+                if not lock.enter_context(locked_folder(self.rules.folder, _PATIENCE)):
+                    raise Unsuitable("others make room all the time")
                 self._make_room(partial.stat().st_size, path.name)
                 reader = IndexReader(partial, about)
         except (OSError, Unsuitable, IndexDamaged, StoreError):
             return None
         return reader
 
+    def _write(self, partial: Path, path: Path, about: str, rows: Unsorted) -> None:
+        """Write an index, or note that there can be none.
+
+        Raises:
+            Unsuitable: there can be none.
+        """
+        try:
+            IndexWriter(partial, about, self.rules.size).write(rows)
+        except Unsuitable:
+            if self.files() == self.before:
+                with whole_file(_refusal(path)) as note:
+                    note.write_text(str(self.rules.size))
+            raise
+
+    def _is_refused(self, path: Path) -> bool:
+        """Whether none could be made within as many bytes as there are now."""
+        try:
+            return int(_refusal(path).read_text()) >= self.rules.size
+        except (OSError, ValueError):
+            return False
+
     def _make_room(self, wanted: int, name: str) -> None:
-        """Remove the indexes of what the source's files were before, and those unused longest until there is room."""
+        """Remove the indexes of what the source's files were before, and those unused longest until there is room.
+
+        Raises:
+            Unsuitable: there is not enough.
+        """
+        remove_unfinished(self.rules.folder)
         source, files = name.split("-")[:2]
-        left = []
+        left, taken = [], 0
         for used, path, size in kept_in(self.rules.folder):
             of = path.name.split("-")
-            if of[0] == source and of[1] != files:
-                _remove(path)
-            else:
-                left.append((used, path, size))
-        taken = sum(size for *_, size in left)
+            if path.name == name:
+                continue  # it is replaced
+            if of[0] == source and of[1] != files and _remove(path):
+                continue
+            left.append((used, path, size))
+            taken += size
         for _, path, size in sorted(left):
             if taken + wanted <= self.rules.size:
                 return
-            _remove(path)
-            taken -= size
+            taken -= size if _remove(path) else 0
+        if taken + wanted > self.rules.size:
+            raise Unsuitable("others take all that indexes may take")
 
     def drop(self, *, as_known: bool) -> None:
         _remove(self._path(self._about(as_known)))
@@ -184,15 +219,20 @@ def _digest(text: str) -> str:
     return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=_DIGEST // 2).hexdigest()
 
 
+def _refusal(path: Path) -> Path:
+    return path.with_suffix(_REFUSED)
+
+
 def kept_in(folder: Path) -> list[tuple[int, Path, int]]:
-    """The indexes in a folder: when each was last used (nanoseconds), and its bytes."""
-    found = []
-    with suppress(OSError):
-        for entry in os.scandir(folder):
+    """The indexes in a folder: when each was last used (nanoseconds), and its bytes; not what goes meanwhile."""
+    result = []
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
             if _NAMES.fullmatch(entry.name):
-                there = entry.stat(follow_symlinks=False)
-                found.append((there.st_mtime_ns, Path(entry.path), there.st_size))
-    return found
+                with suppress(OSError):
+                    there = entry.stat(follow_symlinks=False)
+                    result.append((there.st_mtime_ns, Path(entry.path), there.st_size))
+    return result
 
 
 def remove_all(folder: Path) -> None:
@@ -201,7 +241,9 @@ def remove_all(folder: Path) -> None:
         _remove(path)
 
 
-def _remove(path: Path) -> None:
-    """Remove an index; who reads it at the time reads on."""
+def _remove(path: Path) -> bool:
+    """Remove an index, and whether it is gone; who reads it at the time reads on."""
     with suppress(OSError):
         path.unlink(missing_ok=True)
+        return True
+    return False

@@ -30,25 +30,36 @@ class Unsuitable(Exception):
 
 
 class _Blocks:
-    """A file that is being written, block by block."""
+    """A file that is being written, block by block.
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._end = file.write(form.MAGIC)
+    Args:
+        file: the file.
+        most: how many bytes it may have; None: any.
+    """
+
+    def __init__(self, file: BinaryIO, most: int | None) -> None:
+        self._file, self._most = file, most
+        self._end = 0
+        self._put(form.MAGIC)
+
+    def _put(self, block: bytes | memoryview) -> None:
+        if self._most is not None and self._end + len(block) > self._most:
+            raise Unsuitable(f"larger than {self._most} bytes")
+        self._end += self._file.write(block)
 
     def add(self, *arrays: NDArray[Any]) -> list[int]:
         """Where a block of arrays begins, how long it is, and its checksum."""
         begin, check = self._end, 0
         for array in arrays:
             block = np.ascontiguousarray(array).data.cast("B") if array.size else b""
-            self._end += self._file.write(block)
+            self._put(block)
             check = zlib.crc32(block, check)
         return [begin, self._end - begin, check]
 
     def finish(self, contents: Mapping[str, Any]) -> None:
         """Say at the end what the file has."""
         text = json.dumps(contents).encode()
-        self._file.write(text + json.dumps([len(text), zlib.crc32(text)]).encode().rjust(form.TAIL))
+        self._put(text + json.dumps([len(text), zlib.crc32(text)]).encode().rjust(form.TAIL))
 
 
 class _Series:
@@ -97,10 +108,11 @@ class IndexWriter:
     Args:
         path: the file.
         about: what the index is of; a reader asks for the same.
+        most: how many bytes the file may have; None: any.
     """
 
-    def __init__(self, path: Path, about: str) -> None:
-        self._path, self._about = path, about
+    def __init__(self, path: Path, about: str, most: int | None = None) -> None:
+        self._path, self._about, self._most = path, about, most
         self._keys: list[Ints] = []
         self._counts: dict[str, list[Ints]] = {"steps": [], "rows": [], "lates": []}
         self._equal: list[Ints] = []
@@ -114,10 +126,10 @@ class IndexWriter:
 
         Raises:
             OSError: the file cannot be written.
-            Unsuitable: no rows, too many equal ones, or times too far apart.
+            Unsuitable: no rows, too many equal ones, times too far apart, or a file that is too large.
         """
         with open(self._path, "wb", opener=opener) as file:
-            self._blocks = _Blocks(file)
+            self._blocks = _Blocks(file, self._most)
             self._steps = _Series(self._blocks, self._write_steps, 2)
             self._late = _Series(self._blocks, lambda rows: [*self._blocks.add(*rows), len(rows[0])], 1)
             for run in runs(rows, self._path.parent):

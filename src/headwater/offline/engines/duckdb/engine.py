@@ -91,7 +91,7 @@ class DuckDBEngine(OfflineEngine):
         refuse_unknown(settings, ("memory_limit", "threads", "index_size"), "duckdb")
         given = dict(settings)
         size = size_of(str(given.pop("index_size", INDEX_SIZE)))
-        rules = IndexRules(folder / STATE / "indexes", size) if size else None
+        rules = IndexRules(_indexes(folder), size) if size else None
         return cls(folder, **given, observer=observer, indexes=rules)
 
     def _in_child(self) -> None:
@@ -136,8 +136,8 @@ class DuckDBEngine(OfflineEngine):
         return run_changes(request, counts, self.workspace)
 
     def forget(self) -> None:
-        if self.indexes is not None:
-            remove_all(self.indexes.folder)
+        # also those of before the settings said that none are kept
+        remove_all(_indexes(self.folder) if self.indexes is None else self.indexes.folder)
 
     def close(self) -> None:
         with self._lock:
@@ -189,6 +189,11 @@ class DuckDBEngine(OfflineEngine):
     def _open(self) -> Connection:
         config: dict[str, Any] = {name: value for name, value in self._settings.items() if value is not None}
         return open_database(config | {"temp_directory": str(self._temporary().path)})
+
+
+def _indexes(folder: Path) -> Path:
+    """Where a project's indexes are kept."""
+    return folder / STATE / "indexes"
 
 
 def _give_way() -> None:

@@ -280,4 +280,7 @@ def test_what_is_kept_goes_once_rows_are_erased(tmp_path) -> None:
     assert kept_in(indexes(tmp_path))
     DuckDBEngine(tmp_path, indexes=rules_in(tmp_path)).forget()
     assert kept_in(indexes(tmp_path)) == []
-    DuckDBEngine(tmp_path).forget()
+    answer(tmp_path, view(), spine(1), rules_in(tmp_path))
+    assert kept_in(indexes(tmp_path))
+    DuckDBEngine.open(tmp_path, {"index_size": "0"}, silent).forget()
+    assert kept_in(indexes(tmp_path)) == []
