@@ -347,7 +347,14 @@ _NAMES = 30
 
 
 def listing(names: Iterable[object]) -> str:
-    """Names as messages list them: `temp, humid, wind_speed`; of many the first, and how many others."""
+    """Names as messages list them: `temp, humid, wind_speed`; of many the first, and how many others.
+
+    Args:
+        names: what is listed, as its text.
+
+    Returns:
+        The names, with commas between them.
+    """
     every = list(names)
     some = ", ".join(_short(str(name)) for name in every[:_NAMES])
     return some if len(every) <= _NAMES else f"{some} and {len(every) - _NAMES:,} others"

@@ -364,7 +364,14 @@ class OnlineResult:
         return out
 
     def view_name(self, place: int) -> str:
-        """The name of a view."""
+        """The name of a view.
+
+        Args:
+            place: of the view, as `StatusGroup.view` has it.
+
+        Returns:
+            Its name.
+        """
         return self._reads[place].view.name
 
     def status_groups(self) -> list[StatusGroup]:
