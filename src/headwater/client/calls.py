@@ -13,9 +13,9 @@ import pyarrow as pa
 
 from headwater.errors import ConsistencyLost, HeadwaterError, StoreError, Unavailable
 from headwater.online.session import Session
+from headwater.wire.names import SESSION
 from headwater.wire.problems import CONTENT_TYPE, error_of
 
-SESSION = "headwater-session"
 LONGEST_PAUSE = 10.0
 """Seconds: a server that asks for more is not waited for."""
 _FIRST_PAUSE = 0.05

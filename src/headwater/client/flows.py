@@ -38,6 +38,7 @@ from headwater.online.reading.entities import entity_batch
 from headwater.online.reading.result import OnlineResult
 from headwater.online.session import Session
 from headwater.types import ConsistencyLevel, DType, WriteTarget
+from headwater.wire import names
 from headwater.wire.results import ReceivedRequest
 
 if TYPE_CHECKING:
@@ -307,7 +308,7 @@ class Flows(forks.OfOneProcess):
 
     def _listed(self, kind: str, read: Callable[[Any], T]) -> Flow[list[T]]:
         """All of a kind that the API key may read."""
-        reply = yield from self.send(Call("GET", f"/v1/{kind}"))
+        reply = yield from self.send(Call("GET", names.listed(kind)))
         with reading(reply):
             return [read(document) for document in msgspec.json.decode(reply.body)[kind]]
 
@@ -321,7 +322,7 @@ class Flows(forks.OfOneProcess):
     def status(self, now: datetime | str | None) -> Flow[StoreStatus]:
         """The state of the store; see `FeatureStore.status`."""
         query = "" if now is None else "?" + urlencode({"now": from_micros(to_micros(now)).isoformat()})
-        reply = yield from self.send(Call("GET", f"/v1/status{query}"))
+        reply = yield from self.send(Call("GET", f"{names.STATUS}{query}"))
         with reading(reply):
             found: StoreStatus = msgspec.json.decode(reply.body, type=compute_status.StoreStatus)
             return found

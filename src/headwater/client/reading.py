@@ -21,9 +21,9 @@ from headwater.types import ConsistencyLevel, DType, StalePolicy, is_utf8
 from headwater.wire import arrow_results, json_results
 from headwater.wire.arrow_streams import CONTENT_TYPE, METADATA, to_stream
 from headwater.wire.json_values import to_json
+from headwater.wire.names import READ
 from headwater.wire.results import ReceivedRequest
 
-READ = "/v1/features:read"
 JSON = "application/json"
 _LONGEST = 3_600_000
 """Milliseconds that a server takes as a deadline at most."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from headwater.client.calls import SESSION, Call, Reply
+from headwater.client.calls import Call, Reply
 from headwater.errors import UsageError
 from headwater.online.session import Session
+from headwater.wire.names import SESSION
 
 
 def session_headers(session: Session | None) -> dict[str, str]:

@@ -24,15 +24,14 @@ from headwater.planning.python_arrays import array_of_values, refuse_mixed
 from headwater.types import DType, WriteTarget
 from headwater.wire.arrow_streams import CONTENT_TYPE, METADATA
 from headwater.wire.json_values import NoForm, value_to_json
+from headwater.wire.names import DELETE, IDEMPOTENCY_KEY, WRITE, listed
 
-WRITE, DELETE = "/v1/features:write", "/v1/features:delete"
-IDEMPOTENCY = "idempotency-key"
 R = TypeVar("R", WriteReport, DeleteReport)
 
 
 def once_headers() -> dict[str, str]:
     """A key of its own for a write or delete: sent again with it, it is done once."""
-    return {IDEMPOTENCY: secrets.token_hex(16)}
+    return {IDEMPOTENCY_KEY: secrets.token_hex(16)}
 
 
 def write_call(
@@ -148,7 +147,7 @@ def _array(name: str, column: Column) -> pa.Array | pa.ChunkedArray:
 
 def named_path(kind: str, name: Any, query: Mapping[str, str] | None = None) -> str:
     """The path of one of a kind of what is registered: `views`, `services` or `entities`."""
-    return f"/v1/{kind}/{quote(str(name), safe='')}{'?' + urlencode(query) if query else ''}"
+    return f"{listed(kind)}/{quote(str(name), safe='')}{'?' + urlencode(query) if query else ''}"
 
 
 def keys_in(reply: Reply) -> dict[str, DType]:

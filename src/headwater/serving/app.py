@@ -49,15 +49,16 @@ from headwater.serving.reads import read_features
 from headwater.serving.sessions import Sessions
 from headwater.serving.settings import ServerSettings
 from headwater.serving.writes import delete_rows, report_document, write_rows
+from headwater.wire import names
 from headwater.wire.arrow_streams import MOST_COLUMNS
 from headwater.wire.problems import Problem, problem_of
 
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _HOST = re.compile(r"[A-Za-z0-9.:\[\]-]{1,255}")
-_SESSION = "headwater-session"
+_SESSION = names.SESSION.encode()
 _OPEN = frozenset({"/healthz", "/readyz"})
 """Routes that need no key."""
-_OPERATORS = frozenset({"/v1/status", "/metrics", "/openapi.json", "/docs"})
+_OPERATORS = frozenset({names.STATUS, "/metrics", "/openapi.json", "/docs"})
 """Routes for this host, or a key of scope `admin`."""
 
 _LARGE = 256 * 1024
@@ -132,19 +133,19 @@ class App:
         # a worker's own, so that ids of several do not meet
         self._ids = map(f"{secrets.token_hex(6)}-{{:x}}".format, itertools.count())
         self._routes: dict[str, dict[str, Route]] = {
-            "/v1/features:read": {"POST": self._read},
-            "/v1/features:write": {"POST": self._write},
-            "/v1/features:delete": {"POST": self._delete},
-            "/v1/status": {"GET": self._status},
+            names.READ: {"POST": self._read},
+            names.WRITE: {"POST": self._write},
+            names.DELETE: {"POST": self._delete},
+            names.STATUS: {"GET": self._status},
             "/metrics": {"GET": self._metrics},
             "/openapi.json": {"GET": self._openapi},
             "/docs": {"GET": self._docs},
             "/healthz": {"GET": self._health},
             "/readyz": {"GET": self._ready},
         }
-        for kind in ("views", "features", "entities", "services"):
-            self._routes[f"/v1/{kind}"] = {"GET": self._list(kind)}
-        self._prefixes = {f"/v1/{kind}/": self._show(kind) for kind in ("views", "features", "entities", "services")}
+        for kind in names.KINDS:
+            self._routes[names.listed(kind)] = {"GET": self._list(kind)}
+        self._prefixes = {f"{names.listed(kind)}/": self._show(kind) for kind in names.KINDS}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI's entry."""
@@ -245,7 +246,7 @@ class App:
             needs_admin(access, client)
         answer = await route(Request(headers, scope.get("query_string", b""), rest, body, access, session))
         if session is not None:
-            answer.headers.append((_SESSION.encode(), session.token.encode()))
+            answer.headers.append((_SESSION, session.token.encode()))
         return answer
 
     def _check_host(self, headers: Mapping[bytes, bytes]) -> None:
@@ -270,7 +271,7 @@ class App:
         raise other(404, "RouteNotFound", f"there is no {path} here; /openapi.json lists what there is")
 
     async def _session(self, headers: Mapping[bytes, bytes]) -> Session | None:
-        token = headers.get(_SESSION.encode())
+        token = headers.get(_SESSION)
         return None if token is None else await self._sessions.read(token)
 
     # routes

@@ -18,10 +18,11 @@ from headwater.planning.row_reading import created_names
 from headwater.serving.access import Access
 from headwater.serving.answers import invalid, other
 from headwater.store import FeatureStore
+from headwater.wire.names import IDEMPOTENCY_KEY
 
 repeated: Any = deferred("headwater.compute.writing.repeated")
 
-HEADER = b"idempotency-key"
+HEADER = IDEMPOTENCY_KEY.encode()
 REPEATED = (b"idempotency-replayed", b"true")
 """Goes out with an answer that was given before."""
 _KEY = re.compile(rb"[\x20-\x7e]{1,255}")

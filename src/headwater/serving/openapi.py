@@ -12,6 +12,7 @@ from headwater.planning.catalog import ViewInfo
 from headwater.serving.bodies import DeleteBody, ReadBody, WriteBody
 from headwater.serving.reads import INCLUDABLE
 from headwater.types import ConsistencyLevel, DType, StalePolicy, WriteTarget
+from headwater.wire import names
 from headwater.wire.arrow_streams import CONTENT_TYPE
 
 _EXAMPLES: dict[str, Any] = {
@@ -102,7 +103,6 @@ _IDEMPOTENCY = {
 _REQUEST_ID = {"name": "Headwater-Request-Id", "in": "header", "schema": {"type": "string", "maxLength": 128}}
 _POSTED = (400, 401, 403, 404, 405, 408, 409, 413, 415, 421, 422, 429, 503, 507)
 """Statuses of problems that a request with a body may meet."""
-_KINDS = {"views": "view", "features": "feature", "entities": "entity", "services": "service"}
 
 
 def document(views: Iterable[ViewInfo], *, keys: bool) -> dict[str, Any]:
@@ -144,23 +144,23 @@ def _bodies() -> dict[str, Any]:
 def _paths(views: list[ViewInfo]) -> dict[str, Any]:
     read, write, delete = _examples(views)
     paths: dict[str, Any] = {
-        "/v1/features:read": _post("Read features", "ReadBody", "Answer", read),
-        "/v1/features:write": _post("Write rows of a view", "WriteBody", "Report", write),
-        "/v1/features:delete": _post("Delete entities from a view", "DeleteBody", "Report", delete),
-        "/v1/status": _get("How every version stands", "the status"),
+        names.READ: _post("Read features", "ReadBody", "Answer", read),
+        names.WRITE: _post("Write rows of a view", "WriteBody", "Report", write),
+        names.DELETE: _post("Delete entities from a view", "DeleteBody", "Report", delete),
+        names.STATUS: _get("How every version stands", "the status"),
         "/metrics": _metrics(),
         "/healthz": _get("Whether the process lives", "it does", security=[]),
         "/readyz": _get("Whether reads can be answered", "they can", security=[]),
         "/openapi.json": _get("This document", "the document"),
     }
-    for kind, one in _KINDS.items():
-        paths[f"/v1/{kind}"] = _get(f"List {kind}: the live versions", f"the {kind}")
+    for kind, one in names.KINDS.items():
+        paths[names.listed(kind)] = _get(f"List {kind}: the live versions", f"the {kind}")
         shown = _get(f"Show a {one}", f"the {one}")
         shown["get"]["parameters"] += [
             {"name": "name", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}},
             {"name": "version", "in": "query", "schema": {"type": "string"}},
         ]
-        paths[f"/v1/{kind}/{{name}}"] = shown
+        paths[f"{names.listed(kind)}/{{name}}"] = shown
     return paths
 
 

@@ -18,8 +18,8 @@ from headwater.serving.metrics import Metrics
 from headwater.serving.values import entities, entity_count, stream_entities, stream_entity_count
 from headwater.wire.arrow_results import to_arrow_answer
 from headwater.wire.json_results import EXTRAS, to_json_document
+from headwater.wire.names import READ
 
-ROUTE = "/v1/features:read"
 INCLUDABLE = tuple(EXTRAS)
 _NEEDS_OWN_DEADLINE = 0.9
 """The share of a request's deadline that the store is given: the rest is for the answer."""
@@ -84,7 +84,7 @@ async def read_features(
             )
     except TimeoutError:
         raise Unavailable(f"the {part} gave no answer within {deadline:g} s") from None
-    metrics.batch(ROUTE, result.service or "", len(result))
+    metrics.batch(READ, result.service or "", len(result))
     metrics.served(result)
     if arrow:
         return Answer(to_arrow_answer(result, include), content_type=ARROW)

@@ -26,6 +26,7 @@ from headwater.store import FeatureStore
 from headwater.types import DType, Timestamp
 from headwater.wire.arrow_streams import MOST_COLUMNS
 from headwater.wire.json_values import from_json, read_rows, to_json
+from headwater.wire.names import DELETE, WRITE
 
 
 async def write_rows(
@@ -55,7 +56,7 @@ async def write_rows(
     count = _row_count(body.rows) if isinstance(body, WriteBody) else len(table or ())
     if count > most:
         raise too_large(f"rows: {count:,} in one request, at most {most:,}: write them in parts")
-    metrics.batch("/v1/features:write", "", count)
+    metrics.batch(WRITE, "", count)
     return _reported(*await WRITES.run(_write, store.sync, body, table, session, request))
 
 
@@ -147,7 +148,7 @@ async def delete_rows(
     count = entity_count(given) if table is None else stream_entity_count(table, given)
     if count > most:
         raise too_large(f"entities: {count:,} in one request, at most {most:,}: delete them in parts")
-    metrics.batch("/v1/features:delete", "", count)
+    metrics.batch(DELETE, "", count)
     return _reported(*await WRITES.run(_delete, store.sync, body, table, session, request))
 
 

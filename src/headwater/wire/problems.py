@@ -10,6 +10,7 @@ from typing import Any
 
 from headwater import errors
 from headwater.errors import HeadwaterError
+from headwater.wire.names import SESSION
 
 CONTENT_TYPE = "application/problem+json"
 TYPES = "urn:headwater:errors#"
@@ -95,7 +96,7 @@ def problem_of(bad: HeadwaterError) -> Problem:
     headers = {"Retry-After": str(RETRY_AFTER)} if status == 503 or isinstance(bad, errors.RequestInProgress) else {}
     session = getattr(bad, "session", None)
     if session is not None:
-        headers["Headwater-Session"] = session.token
+        headers[SESSION] = session.token
     extra = {}
     if isinstance(bad, errors.ClockError):
         extra = {name: time.isoformat() for name in _CLOCKS if (time := getattr(bad, name)) is not None}

@@ -66,7 +66,7 @@ def test_a_denied_access_says_whether_the_key_was_valid(authenticated: bool) -> 
 def test_a_lost_session_comes_with_a_fresh_one() -> None:
     session = hw.Session("store", {"a": 1})
     problem = problem_of(errors.ConsistencyLost("gone", session))
-    assert hw.Session.from_token(problem.headers["Headwater-Session"]) == session
+    assert hw.Session.from_token(problem.headers["headwater-session"]) == session
 
 
 @pytest.mark.parametrize(
