@@ -5,6 +5,8 @@ or where what cleans up behind the test waits for the same thing, the run would 
 watch that needs no thread of Python's tells where all threads are, and ends the process.
 """
 
+from __future__ import annotations
+
 import faulthandler
 import gc
 import os
