@@ -343,6 +343,7 @@ class DynamoDBReads:
         self.location = location
         self._wire = AsyncWire(location)
         self._turns = asyncio.Semaphore(location.connections)
+        self._closed = False
 
     async def multi_get(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """As `DynamoDBOnlineStore.multi_get`."""
@@ -362,6 +363,7 @@ class DynamoDBReads:
         chunks = plans.chunks(keys)
         if not chunks:
             return Reading([], {})
+        self._check_open()
         consistent = level is not ConsistencyLevel.EVENTUAL
         asked = [asyncio.ensure_future(self._chunk(chunk, consistent, deadline)) for chunk in chunks]
         try:
@@ -392,6 +394,7 @@ class DynamoDBReads:
                     await asyncio.sleep(step)
                     step = plan.send(None)
                 else:
+                    self._check_open()
                     step = plan.send(await self._wire.send(step))
         except StopIteration as done:
             found: T = done.value
@@ -401,8 +404,13 @@ class DynamoDBReads:
         """As `Pooled.connections`."""
         return self._wire.connections()
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise was_closed(f"{self.location.shown} was closed")
+
     async def close(self) -> None:
-        """End the connections."""
+        """End the connections; nothing is asked any more."""
+        self._closed = True
         await self._wire.close()
 
 

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from headwater.errors import HeadwaterError
+from headwater.errors import HeadwaterError, Unavailable, was_closed
 from headwater.online.connections import ConnectionCounts
 from headwater.online.powers import Reading
 from headwater.online.stores.redis.cluster import read_plan
-from headwater.online.stores.redis.nodes import AsyncNode
+from headwater.online.stores.redis.nodes import AsyncNode, check_client
 from headwater.online.stores.redis.reads import Nodes, Question
 from headwater.online.stores.redis.slots import Slots
 from headwater.online.stores.redis.url import Address, RedisLocation
@@ -18,13 +18,19 @@ from headwater.types import ConsistencyLevel
 
 
 class RedisReads:
-    """Reads on an asynchronous client, of one event loop."""
+    """Reads on an asynchronous client, of one event loop.
+
+    Raises:
+        MissingExtra: hiredis is not installed.
+    """
 
     def __init__(self, location: RedisLocation) -> None:
+        check_client()
         self.location = location
         self._cluster = Slots(location) if location.kind == "cluster" else None
         self._found = Nodes(location)
         self._nodes: dict[tuple[Address, bool], AsyncNode] = {}
+        self._closed = False
 
     async def multi_get(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """As `RedisOnlineStore.multi_get`, of rows."""
@@ -54,6 +60,8 @@ class RedisReads:
             return found
 
     async def _answer(self, question: Question) -> list[Any] | HeadwaterError:
+        if self._closed:
+            raise self._was_closed()
         key = (question.node, question.sentinel)
         node = self._nodes.get(key)
         if node is None:
@@ -61,13 +69,19 @@ class RedisReads:
         try:
             return await node.run(question.commands, question.timeout, question.each)
         except HeadwaterError as bad:
+            if self._closed:
+                raise self._was_closed() from bad
             return bad
+
+    def _was_closed(self) -> Unavailable:
+        return was_closed(f"{self.location.shown} was closed")
 
     def connections(self) -> ConnectionCounts:
         """As `Pooled.connections`."""
         return ConnectionCounts.total(node.connections() for node in self._nodes.values())
 
     async def close(self) -> None:
-        """End the connections."""
+        """End the connections; nothing is asked any more."""
+        self._closed = True
         for node in self._nodes.values():
             await node.close()

@@ -7,7 +7,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import hiredis
+from headwater.errors import needs_package
+
+with needs_package("hiredis", "redis"):
+    import hiredis
 
 _NOT_YET = object()
 _LOST = "the server closed the connection"

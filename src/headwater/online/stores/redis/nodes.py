@@ -25,7 +25,7 @@ from redis.retry import Retry
 
 from headwater import forks
 from headwater.deferred import deferred
-from headwater.errors import FormatError, StorageFull, StoreError, Unavailable
+from headwater.errors import FormatError, StorageFull, StoreError, Unavailable, was_closed
 from headwater.online.base import too_late
 from headwater.online.connections import ConnectionCounts, MadeConnections
 from headwater.online.guard import NEWER_ROW
@@ -429,6 +429,15 @@ def _repeatable(commands: Sequence[Command]) -> bool:
     return all(command[0] in _ASKING for command in commands)
 
 
+def check_client() -> None:
+    """Refuse to read on an event loop without the package that it takes.
+
+    Raises:
+        MissingExtra: hiredis is not installed.
+    """
+    _ = lines.Line
+
+
 class AsyncNode:
     """The same for one event loop.
 
@@ -445,6 +454,7 @@ class AsyncNode:
         self._options = _options(location, sentinel)
         self._line: lines.Line | None = None
         self._connecting: asyncio.Task[lines.Line] | None = None
+        self._closed = False
         forks.after_fork(self, AsyncNode._in_child)
 
     def _in_child(self) -> None:
@@ -476,14 +486,28 @@ class AsyncNode:
             raise translated(bad, self.address) from bad
 
     async def _connected(self, timeout: float | None) -> lines.Line:
-        """A connection, which all who want one at this time share."""
+        """A connection, which all who want one at this time share.
+
+        Raises:
+            Unavailable: the node was closed, before or meanwhile.
+        """
+        if self._closed:
+            raise was_closed(f"{self.where} was closed")
         if self._line is not None and not self._line.ended:
             return self._line
         if self._connecting is None:
             self._connecting = asyncio.get_running_loop().create_task(self._connect())
             self._connecting.add_done_callback(self._after_connecting)
-        # the deadline holds for the way there too
-        return await asyncio.wait_for(asyncio.shield(self._connecting), timeout)
+        connecting = self._connecting
+        try:
+            # the deadline holds for the way there too
+            return await asyncio.wait_for(asyncio.shield(connecting), timeout)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not self._closed or not connecting.cancelled() or (task is not None and task.cancelling()):
+                raise
+            # not who waits was cancelled, but what it waited for
+            raise was_closed(f"{self.where} was closed") from None
 
     def _after_connecting(self, task: asyncio.Task[lines.Line]) -> None:
         self._connecting = None
@@ -501,7 +525,8 @@ class AsyncNode:
         return self._line
 
     async def close(self) -> None:
-        """End the connection."""
+        """End the connection; nothing is asked any more."""
+        self._closed = True
         if self._connecting is not None:
             self._connecting.cancel()
             with suppress(asyncio.CancelledError, Exception):

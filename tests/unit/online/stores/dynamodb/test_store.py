@@ -406,6 +406,21 @@ def test_asynchronous_reads_give_the_same(make):
     asyncio.run(check())
 
 
+def test_closed_reads_of_an_event_loop_refuse_and_open_nothing(make):
+    async def check():
+        reads = make().asynchronous()
+        for _ in range(2):
+            await reads.close()
+            for deadline in (None, 20.0):
+                with pytest.raises(Unavailable, match="was closed") as bad:
+                    await reads.read([key_of(0)], ConsistencyLevel.STRONG, {}, deadline)
+                assert bad.value.closed
+        assert await reads.multi_get([]) == []
+        assert reads.connections().idle == reads.connections().in_use == 0
+
+    asyncio.run(check())
+
+
 def test_a_cancelled_read_leaves_the_client_whole(make):
     store, rows = make(), plain_rows([Order(n) for n in range(110)])
     fill(store, rows)

@@ -4,6 +4,8 @@ import asyncio
 import random
 import shutil
 import socket
+import subprocess
+import sys
 from collections import Counter
 
 import pytest
@@ -160,3 +162,71 @@ def test_connections_of_an_event_loop_are_counted(tmp_path):
         store = RedisOnlineStore(server.url)
         asyncio.run(main(store))
         store.close()
+
+
+def test_closed_reads_of_an_event_loop_refuse_and_open_nothing(tmp_path):
+    async def main(store):
+        idle, unused, busy = (store.asynchronous() for _ in range(3))
+        await idle.multi_get([key_of(0)])
+        await busy.multi_get([key_of(0)])
+        slow = asyncio.create_task(busy._nodes[next(iter(busy._nodes))].run([("BLPOP", "nothing", 0)]))
+        while not busy.connections().in_use:
+            await asyncio.sleep(0.001)
+        begun = asyncio.create_task(busy.multi_get([key_of(0)]))
+        await asyncio.sleep(0)
+        for reads in (idle, unused, busy):
+            await reads.close()
+            await reads.close()
+            with pytest.raises(Unavailable, match="was closed") as bad:
+                await reads.multi_get([key_of(0)])
+            assert bad.value.closed
+            assert await reads.multi_get([]) == []
+        ended = await asyncio.wait_for(asyncio.gather(slow, begun, return_exceptions=True), 60)
+        assert [type(error) for error in ended] == [Unavailable] * 2
+        assert [reads.connections() for reads in (idle, unused, busy)] == [ConnectionCounts()] * 3
+
+    with RedisServer(tmp_path / "r") as server:
+        store = RedisOnlineStore(server.url)
+        asyncio.run(main(store))
+        with pytest.raises(Unavailable, match="was closed"):
+            store.close()
+            store.multi_get([key_of(0)])
+
+
+def test_reads_closed_while_they_connect_are_not_cancelled():
+    async def main(port):
+        store = RedisOnlineStore(f"redis://127.0.0.1:{port}?connect_timeout=60")
+        reads = store.asynchronous()
+        waiting = asyncio.create_task(reads.multi_get([key_of(0)]))
+        while not any(node._connecting for node in reads._nodes.values()):
+            await asyncio.sleep(0.001)
+        await reads.close()
+        with pytest.raises(Unavailable, match="was closed"):
+            await asyncio.wait_for(waiting, 60)
+        store.close()
+
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        asyncio.run(main(silent.getsockname()[1]))
+
+
+WITHOUT_HIREDIS = """
+import asyncio, sys
+sys.modules["hiredis"] = None
+import headwater as hw
+from headwater.online.stores.redis.store import RedisOnlineStore
+
+async def main():
+    RedisOnlineStore("redis://127.0.0.1:1").asynchronous()
+
+try:
+    asyncio.run(main())
+except hw.MissingExtra as missing:
+    print(missing)
+"""
+
+
+def test_reads_of_an_event_loop_without_hiredis_say_what_to_install():
+    done = subprocess.run([sys.executable, "-c", WITHOUT_HIREDIS], capture_output=True, text=True)
+    assert done.stdout == "hiredis is not installed: pip install 'headwater[redis]'\n", done.stderr
