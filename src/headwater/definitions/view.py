@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
 import msgspec
 from msgspec.structs import force_setattr
@@ -225,6 +224,3 @@ class FeatureSelection(Value, frozen=True):
                     f"{listing(self.feature_names)}{nearest(name, self.feature_names)}"
                 )
         return replace(self, renames={**self.renames, **names})
-
-
-Selectable = Any  # str | FeatureView | FeatureSelection

@@ -39,10 +39,6 @@ class Hint(Value, frozen=True):
         """16 bytes that no other key has: a queue holds one hint for each."""
         return blake2b(self.key, digest_size=16).digest()
 
-    def urgency(self, now: int) -> float:
-        """How far past its SLA it is, times how often it was asked for: the greatest is worked at first."""
-        return (now - self.event) / self.sla * self.asked
-
 
 _MOST_ASKED = 2**53
 

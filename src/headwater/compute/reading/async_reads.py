@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from headwater import forks
-from headwater.compute.reading.prepared import PreparedReader, again
+from headwater.compute.reading.prepared import PreparedReader
 from headwater.compute.reading.read_arguments import refreshed_ask
 from headwater.errors import Unavailable
 from headwater.event_loops import LOOKUPS, READS
@@ -157,27 +157,25 @@ class AsyncPreparedReader(forks.OfOneProcess):
         """
         inner = self._inner
         await self.follow()
-        reader, ask, at, ahead, policy, age = inner.arguments(
-            request, consistency, session, stale, max_age, now, deadline
-        )
-        began = time.monotonic()
-        plan, fetcher, claims = reader.plan_keys(entities), self._fetcher(), inner.claims
+        given = inner.arguments(request, consistency, session, stale, max_age, now, deadline)
+        ask, began = given.ask, time.monotonic()
+        plan, fetcher, claims = given.reader.plan_keys(entities), self._fetcher(), inner.claims
         before = await fetcher.rows(plan.keys, ask)
         if claims.reads_due:
             await self._look_at_owner(fetcher, ask, began)
         before = inner.trusted(before)
-        result = reader.decode(plan, before, now=at, ahead=ahead, stale=policy, max_age=age)
-        if policy is not StalePolicy.REFRESH:
-            inner.ask_refresh(reader, plan, at, age)
+        result = given.result(plan, before)
+        if given.policy is not StalePolicy.REFRESH:
+            inner.ask_refresh(given, plan)
             return result
-        old, views = stale_rows(plan, age), reader.request.views
-        if not old or not await self._refresh(views, old, at, inner.budget(refresh_budget, ask, began)):
+        old, views = stale_rows(plan, given.age), given.reader.request.views
+        if not old or not await self._refresh(views, old, given.at, inner.budget(refresh_budget, ask, began)):
             return result
         try:
             rows = await fetcher.rows(plan.keys, refreshed_ask(ask, began))
         except Unavailable:
             return result
-        return result if UNREAD in rows else again(reader, plan, before, rows, at, ahead, age)
+        return result if UNREAD in rows else given.again(plan, before, rows)
 
     async def _look_at_owner(self, fetcher: AsyncFetcher, ask: Ask, began: float) -> None:
         """As that of `PreparedReader`."""

@@ -15,6 +15,7 @@ from headwater.compute.context import StoreContext
 from headwater.compute.reading.active import check_active, lost_rows, rows_lost, rows_until
 from headwater.compute.reading.read_arguments import (
     LONGEST_WAIT,
+    ReadArguments,
     ask_of,
     level_of,
     policy_of,
@@ -28,7 +29,6 @@ from headwater.online.fetching.fetcher import PLAIN, Ask, Rows, surest
 from headwater.online.powers import UNREAD
 from headwater.online.reading.reader import AHEAD, ANY_TIME, KeyPlan, OnlineReader
 from headwater.online.reading.result import OnlineResult
-from headwater.online.rows.decoded import not_later
 from headwater.online.session import Session
 from headwater.planning.catching_up import RETIRED_ROWS
 from headwater.planning.resolve import ResolvedRequest, resolve
@@ -198,9 +198,8 @@ class PreparedReader(forks.OfOneProcess):
         """
         if self.due:
             self.look()
-        reader, ask, at, ahead, policy, age = self.arguments(
-            request, consistency, session, stale, max_age, now, deadline
-        )
+        given = self.arguments(request, consistency, session, stale, max_age, now, deadline)
+        reader, ask, policy = given.reader, given.ask, given.policy
         due = self._context.claims.reads_due
         began = time.monotonic() if policy is _REFRESH or due else 0.0
         plan = reader.plan_keys(entities)
@@ -210,11 +209,11 @@ class PreparedReader(forks.OfOneProcess):
             self._look_at_owner(ask, began)
         if self._blind:
             rows = self.trusted(rows)
-        result = reader.decode(plan, rows, now=at, ahead=ahead, stale=policy, max_age=age)
+        result = given.result(plan, rows)
         if policy is _REFRESH:
-            return self._refreshed(result, reader, plan, rows, ask, at, ahead, age, refresh_budget, began)
+            return self._refreshed(result, given, plan, rows, refresh_budget, began)
         if self._asks:
-            self.ask_refresh(reader, plan, at, age)
+            self.ask_refresh(given, plan)
         return result
 
     def trusted(self, rows: Rows) -> Rows:
@@ -245,25 +244,21 @@ class PreparedReader(forks.OfOneProcess):
     def _refreshed(
         self,
         result: OnlineResult,
-        reader: OnlineReader,
+        given: ReadArguments,
         plan: KeyPlan,
         before: Rows,
-        ask: Ask,
-        at: int,
-        ahead: int,
-        age: int | None,
         refresh_budget: timedelta | str | None,
         began: float,
     ) -> OnlineResult:
         """A result, or the one read again once its stale rows were refreshed."""
-        stale, budget = staleness.stale_rows(plan, age), self.budget(refresh_budget, ask, began)
-        if not stale or not self._services.refresher.refresh(reader.request.views, stale, at, budget):
+        stale, budget = staleness.stale_rows(plan, given.age), self.budget(refresh_budget, given.ask, began)
+        if not stale or not self._services.refresher.refresh(given.reader.request.views, stale, given.at, budget):
             return result
         try:
-            rows = self._fetcher.rows(plan.keys, refreshed_ask(ask, began))
+            rows = self._fetcher.rows(plan.keys, refreshed_ask(given.ask, began))
         except Unavailable:
             return result
-        return result if UNREAD in rows else again(reader, plan, before, rows, at, ahead, age)
+        return result if UNREAD in rows else given.again(plan, before, rows)
 
     def budget(self, refresh_budget: timedelta | str | None, ask: Ask, began: float) -> float:
         """Seconds that a refresh may take, of a read that began at a time of `time.monotonic()`."""
@@ -272,10 +267,10 @@ class PreparedReader(forks.OfOneProcess):
             given = min(duration_argument(refresh_budget, "refresh_budget") / 1e6, LONGEST_WAIT)
         return given if ask.deadline is None else max(0.0, min(given, ask.deadline - (time.monotonic() - began)))
 
-    def ask_refresh(self, reader: OnlineReader, plan: KeyPlan, at: int, age: int | None) -> None:
+    def ask_refresh(self, given: ReadArguments, plan: KeyPlan) -> None:
         """Note a read whose stale rows ask for a refresh, where that is configured."""
-        if self._asks and staleness.may_be_stale(plan, age):
-            self._services.requests.offer(reader.request.views, plan, at, age)
+        if self._asks and staleness.may_be_stale(plan, given.age):
+            self._services.requests.offer(given.reader.request.views, plan, given.at, given.age)
 
     def arguments(
         self,
@@ -286,12 +281,8 @@ class PreparedReader(forks.OfOneProcess):
         max_age: timedelta | str | None,
         now: datetime | str | None,
         deadline: timedelta | str | None,
-    ) -> tuple[OnlineReader, Ask, int, int, StalePolicy, int | None]:
-        """The arguments of a read, checked; where a look at the registry is `due`, it comes first.
-
-        Returns:
-            What reads it, how it wants its rows, its instant, how far ahead of that a row may be, its policy and SLA.
-        """
+    ) -> ReadArguments:
+        """The arguments of a read, checked; where a look at the registry is `due`, it comes first."""
         if request:
             self._refuse_request(request)
         context = self._context
@@ -309,7 +300,7 @@ class PreparedReader(forks.OfOneProcess):
             at, ahead = instant_of(now, "now"), 0
         policy = _FLAG if stale is _FLAG else policy_of(stale)
         age = None if max_age is None else duration_argument(max_age)
-        return self._reader, ask, at, ahead, policy, age
+        return ReadArguments(self._reader, ask, at, ahead, policy, age)
 
     @property
     def due(self) -> bool:
@@ -385,11 +376,3 @@ class PreparedReader(forks.OfOneProcess):
 
     def _refuse_request(self, request: Mapping[str, Any]) -> None:
         raise UsageError(f"request: none of the requested features takes {listing(map(brief, request))}; omit request=")
-
-
-def again(
-    reader: OnlineReader, plan: KeyPlan, before: Rows, after: Rows, at: int, ahead: int, age: int | None
-) -> OnlineResult:
-    """The result of a read whose rows were read again; an exact one has those that became later as it found them."""
-    rows = after if ahead else not_later(before, after, at)
-    return reader.decode(plan, rows, now=at, ahead=ahead, stale=_REFRESH, max_age=age)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from datetime import timedelta
 
+import msgspec
+
 from headwater.clock import duration_argument
 from headwater.compute.context import StoreContext
 from headwater.errors import (
@@ -14,12 +16,44 @@ from headwater.errors import (
     nearest,
 )
 from headwater.online.base import OnlineStore
-from headwater.online.fetching.fetcher import PLAIN, Ask
+from headwater.online.fetching.fetcher import PLAIN, Ask, Rows
+from headwater.online.reading.reader import KeyPlan, OnlineReader
+from headwater.online.reading.result import OnlineResult
+from headwater.online.rows.decoded import not_later
 from headwater.online.session import Session
 from headwater.types import ConsistencyLevel, StalePolicy
 
 LONGEST_WAIT = 1e7
 """Seconds (four months): a longer deadline or budget is held at it, since threads cannot wait for ever."""
+
+
+class ReadArguments(msgspec.Struct, frozen=True, gc=False):
+    """The arguments of one read, checked.
+
+    Attributes:
+        reader: what finds its keys and decodes its rows.
+        ask: how it wants its rows.
+        at: its instant, microseconds.
+        ahead: by how much a row may be known later than that, microseconds; 0: the read is exact.
+        policy: what it does with stale values.
+        age: its own freshness SLA, microseconds.
+    """
+
+    reader: OnlineReader
+    ask: Ask
+    at: int
+    ahead: int
+    policy: StalePolicy
+    age: int | None
+
+    def result(self, plan: KeyPlan, rows: Rows) -> OnlineResult:
+        """What the read gives of the rows of its keys."""
+        return self.reader.decode(plan, rows, now=self.at, ahead=self.ahead, stale=self.policy, max_age=self.age)
+
+    def again(self, plan: KeyPlan, before: Rows, after: Rows) -> OnlineResult:
+        """The same of rows that were read again; an exact read has those that became later as it found them."""
+        return self.result(plan, after if self.ahead else not_later(before, after, self.at))
+
 
 _NEEDS_SESSION = frozenset({ConsistencyLevel.SESSION, ConsistencyLevel.MONOTONIC_READ})
 

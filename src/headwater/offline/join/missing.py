@@ -20,7 +20,6 @@ from headwater.offline.join.relations import (
 from headwater.offline.join.running import so_far
 from headwater.types import STATUSES, Status
 
-MATCHED = STATUSES.index(Status.PRESENT)
 NOT_FOUND = STATUSES.index(Status.NOT_FOUND)
 NOT_KNOWN = STATUSES.index(Status.NOT_KNOWN)
 EXPIRED = STATUSES.index(Status.EXPIRED)

@@ -30,12 +30,6 @@ class RowCache:
         self.misses = 0
         self._kept: dict[bytes, tuple[float, bytes | None]] = {}
 
-    @property
-    def hit_ratio(self) -> float:
-        """The share of keys that were found here; 0 before the first."""
-        asked = self.hits + self.misses
-        return self.hits / asked if asked else 0.0
-
     def find(self, keys: Sequence[bytes]) -> tuple[list[bytes | None], list[int]]:
         """What is kept of each key (None where nothing is, or no row is there), and the places of those to be read."""
         oldest = time.monotonic() - self.keeps

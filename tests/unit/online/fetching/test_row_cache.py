@@ -7,7 +7,7 @@ def test_rows_and_their_absence_are_kept():
     cache = RowCache(60, 10)
     cache.keep([b"a", b"b"], [b"1", None], time.monotonic())
     assert cache.find([b"b", b"c", b"a"]) == ([None, None, b"1"], [1])
-    assert (cache.hits, cache.misses, round(cache.hit_ratio, 2)) == (2, 1, 0.67)
+    assert (cache.hits, cache.misses) == (2, 1)
 
 
 def test_what_was_asked_for_too_long_ago_is_read_again():
