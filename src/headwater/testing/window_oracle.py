@@ -291,7 +291,8 @@ def _sum(function: str, values: Sequence[Any]) -> Any:
         return int(exact) if -(2**63) <= exact < 2**63 else _Overflow()
     bound: Fraction | None = len(values) * Fraction(absolute) / 2**53
     if function == "mean":
-        exact, bound = Fraction(exact, len(values)), Fraction(absolute) / 2**53
+        # a mean below the least normal double is rounded to a multiple of the least double
+        exact, bound = Fraction(exact, len(values)), Fraction(absolute) / 2**53 + Fraction(1, 2**1075)
     if absolute >= DOUBLE_MAX:
         return _Computed(math.nan, Fraction(exact), None)
     return _Computed(float(exact), Fraction(exact), bound)

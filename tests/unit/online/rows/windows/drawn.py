@@ -1,0 +1,133 @@
+"""Aggregations and events drawn at random: hops that do not divide one another, ties, gaps, late and future events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from hypothesis import strategies as st
+
+from headwater.definitions.aggregate_functions import FUNCTIONS, dtype_problem
+from headwater.definitions.aggregation import Aggregation
+from headwater.planning.windows.events import WindowEvent, event_digest
+from headwater.planning.windows.layout import WindowFeature, WindowLayout, window_layout
+from headwater.planning.windows.values import stored_form
+from headwater.testing.oracle import value_order
+from headwater.testing.window_oracle import Statement, WindowAnswer, WindowAsked, agrees, window_answer
+from headwater.types import Array, Bool, DType, Float64, Int64, Status, String
+
+KEY = ("k",)
+COLUMNS: dict[str, DType] = {"x": Float64, "n": Int64, "s": String, "b": Bool, "a": Array(Int64)}
+POSITIVE = "n > 0"
+CONDITIONS = {POSITIVE: lambda values: values["n"] is not None and values["n"] > 0}
+VALUES: dict[str, st.SearchStrategy[Any]] = {
+    "x": st.none() | st.sampled_from([0.0, -0.0, 1.5, -2.0, float("nan"), 1e18]) | st.integers(0, 9).map(float),
+    "n": st.none() | st.integers(-3, 3) | st.sampled_from([2**63 - 1, -(2**63), 2**62]),
+    "s": st.none() | st.text("ab", max_size=2),
+    "b": st.none() | st.booleans(),
+    "a": st.none() | st.lists(st.none() | st.integers(0, 1), max_size=2),
+}
+HOPS = [1, 2, 5, 7, 10]
+
+
+@st.composite
+def aggregations(draw: Any, *, offsets: bool = True) -> Aggregation:
+    """An aggregation over a few microseconds."""
+    function = draw(st.sampled_from(list(FUNCTIONS)))
+    takes = FUNCTIONS[function]
+    columns = [None] if takes.rows == "must" else [c for c in COLUMNS if dtype_problem(function, COLUMNS[c]) is None]
+    if takes.rows == "may":
+        columns.append(None)
+    options: dict[str, Any] = {}
+    if "n" in takes.options:
+        options["n"] = draw(st.integers(1, 3))
+    if "q" in takes.options:
+        options["q"] = draw(st.sampled_from([0.0, 0.5, 0.9, 1.0]))
+    if "max_distinct" in takes.options:
+        options["max_distinct"] = draw(st.sampled_from([16, 20]))
+    window = None
+    if not takes.lifetime or draw(st.integers(0, 3)):
+        hop = draw(st.sampled_from(HOPS))
+        window = timedelta(microseconds=hop + draw(st.integers(0, 40)))
+        options["hop"] = timedelta(microseconds=hop)
+        if offsets and draw(st.integers(0, 3)) == 0:
+            options["offset"] = timedelta(microseconds=draw(st.integers(1, 20)))
+    where = draw(st.sampled_from([None, None, POSITIVE]))
+    return Aggregation(draw(st.sampled_from(columns)), function, window, where=where, name="f", **options)
+
+
+def layouts(size: int = 6) -> st.SearchStrategy[WindowLayout]:
+    """The layout of one to a few aggregations."""
+    return st.lists(aggregations(), min_size=1, max_size=size).map(layout_of)
+
+
+def layout_of(given: list[Aggregation]) -> WindowLayout:
+    return window_layout(given, COLUMNS)
+
+
+@st.composite
+def statements(draw: Any, span: int = 60, ids: bool = False) -> list[Statement]:
+    """Statements of one key about events in a span of microseconds around 1970."""
+    rows: list[Statement] = []
+    times: dict[Any, int] = {}
+    for number in range(1, draw(st.integers(0, 25)) + 1):
+        event = draw(st.integers(-span // 2, span // 2))
+        event_id = draw(st.none() | st.integers(1, 5)) if ids else None
+        event = times.setdefault(event_id, event) if event_id is not None else event
+        created = event + draw(st.sampled_from([0, 0, -5, 1, 30]))
+        from_log = draw(st.integers(0, 3)) > 0
+        values = {name: draw(strategy) for name, strategy in VALUES.items()}
+        rows.append(Statement(KEY, values, event, created, from_log, number if from_log else 0, event_id))
+    return rows
+
+
+def event_of(row: Statement) -> WindowEvent:
+    """A statement as rows take it."""
+    values = {name: stored_form(dtype, row.values[name]) for name, dtype in COLUMNS.items()}
+    holds = frozenset(text for text, true in CONDITIONS.items() if true(row.values))
+    name = None if row.event_id is None else event_digest(row.event_id, row.event)
+    return WindowEvent(row.event, row.created, row.from_log, row.position, values, holds, name)
+
+
+@dataclass(frozen=True)
+class Right:
+    """What a feature should be."""
+
+    feature: WindowFeature
+    answer: WindowAnswer
+
+
+def right_values(layout: WindowLayout, rows: list[Statement], deletes: Any, at: int) -> list[Right]:
+    """The reference's answers for the features of a layout."""
+    made = []
+    for feature in layout.features:
+        each = layout.lists[feature.list]
+        where = None if each.where is None else CONDITIONS[each.where]
+        window = feature.window
+        asked = WindowAsked(
+            feature.function,
+            each.column,
+            each.dtype,
+            window.width,
+            window.hop,
+            window.offset,
+            where,
+            n=feature.n,
+            q=feature.q or 0.0,
+            max_distinct=feature.n,
+            default=feature.default,
+        )
+        made.append(Right(feature, window_answer(asked, rows, deletes, KEY, at)))
+    return made
+
+
+def is_right(right: Right, value: Any) -> bool:
+    """Whether a value that was read is the reference's, to the last bit or within the bound."""
+    if right.answer.overflow:
+        return value.status in (Status.UNAVAILABLE, Status.NULL)
+    if value.status is not right.answer.status:
+        return False
+    if value.value is None or right.answer.value is None:
+        return value_order(value.value) == value_order(right.answer.value)
+    return agrees(right.answer, value.value)
