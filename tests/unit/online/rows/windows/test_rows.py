@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headwater.definitions.aggregation import Aggregation
+from headwater.online.rows.windows.codec import decode_row, encode_row
 from headwater.online.rows.windows.reading import LEFT_OUT, OVERFLOWS, read_row
 from headwater.online.rows.windows.row import WindowRow, add_statements, blank_row, empty
 from headwater.planning.windows.layout import WindowLayout
@@ -29,6 +30,8 @@ def put(layout: WindowLayout, rows: list[Statement], r: random.Random, row: Wind
         size = r.choice([1, 1, 2, 5])
         add_statements(layout, row, [event_of(each) for each in order[:size]], TOLERANCE)
         order = order[size:]
+        if r.random() < 0.3:
+            row = decode_row(layout, encode_row(layout, row))
     return row
 
 

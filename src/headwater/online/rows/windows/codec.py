@@ -1,0 +1,248 @@
+"""The stored form of a window version's row.
+
+    byte 0      codec version: 0xB0 | version            12..20  fill             36..44  known_through
+    1           flags                                    20..28  run              44..52  newest event time
+    2..6        fingerprint of the layout                28..36  applied_through  52..60  newest known_at
+    6..12       write sequence: 16 bits counter, 32 random
+    DELETED     8 bytes D, 8 bytes P
+    LISTED      how many positions, then each beyond the one before, the first beyond `applied_through`
+    IDS         8 bytes `ids_after`, how many ids, then each: 8 bytes digest, event time, known_at, origin and position
+    then        where each list ends (uint32, from the first list's beginning), and the lists
+    KEYED       the whole key and its length (uint32): the key it is stored under is only a digest of it
+
+A list: a byte of flags, the number of records (uint16), 8 bytes newest event time that was left out where one was; of
+records the first boundary (8 bytes) and each one's distance from it in steps of the layout (uint32, or uint64 where
+WIDE_BOUNDARIES), then the states, the lifetime's last. Header numbers are big-endian, times with their sign bit
+flipped; those of lists little-endian.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from itertools import pairwise
+
+import numpy as np
+
+from headwater.online.rows.values import Damaged
+from headwater.online.rows.windows.lists import RowList, give_way
+from headwater.online.rows.windows.packing import Bytes, put_number, put_signed
+from headwater.online.rows.windows.row import NEVER, MergedId, WindowRow
+from headwater.online.rows.windows.state_bytes import pack_states, unpack_states
+from headwater.planning.windows.layout import WHOLE, ListLayout, WindowLayout
+
+MAGIC = 0xB0
+CODEC_VERSION = 1
+VERSION_BYTE = MAGIC | CODEC_VERSION
+REBUILD, DELETED, LISTED, IDS, KEYED = 1, 2, 4, 8, 16
+FLAGS = REBUILD | DELETED | LISTED | IDS | KEYED
+SEQUENCE = slice(6, 12)
+LARGEST_ROW = 256 * 1024
+"""Bytes; what exceeds it is left out, the largest list first."""
+
+WIDE_BOUNDARIES, LIFETIME, LEFT_OUT, LIFETIME_LEFT_OUT = 4, 8, 16, 32
+"""Flags of a list, beside those of `state_bytes`."""
+_SIGN = 1 << 63
+_HEADER = struct.Struct(">BB4s6sQQQQQQ")
+_PAIR = struct.Struct(">QQ")
+_U64 = struct.Struct(">Q")
+_U32 = struct.Struct("<I")
+_LIST = struct.Struct("<BH")
+_TIME = struct.Struct("<q")
+
+
+def next_sequence(before: int) -> int:
+    """A write sequence that no other write of the row has had: one more in the upper bits, random in the lower 32."""
+    return ((before >> 32) + 1 & 0xFFFF) << 32 | int.from_bytes(os.urandom(4), "big") | 1
+
+
+def encode_row(layout: WindowLayout, row: WindowRow, *, key: bytes | None = None, limit: int = LARGEST_ROW) -> bytes:
+    """A row as it is stored.
+
+    What exceeds the limit is left out of the row, which is changed so: the largest list gives way first, of equal ones
+    the first by name.
+
+    Args:
+        layout: the version's.
+        row: with the sequence that it is to have.
+        key: the whole key, where it is stored under a digest.
+        limit: bytes.
+    """
+    head = _head(layout, row, KEYED if key is not None else 0)
+    tail = b"" if key is None else key + _U32.pack(len(key))
+    lists = [pack_list(each, state, layout.step) for each, state in zip(layout.lists, row.lists, strict=True)]
+    fixed = len(head) + len(tail) + 4 * len(lists)
+    while fixed + sum(map(len, lists)) > limit:
+        largest = max(range(len(lists)), key=lambda i: (len(lists[i]), -i))
+        before = len(lists[largest])
+        give_way(layout.lists[largest], row.lists[largest], row.newest_event)
+        lists[largest] = pack_list(layout.lists[largest], row.lists[largest], layout.step)
+        if len(lists[largest]) >= before:
+            break
+    ends = np.cumsum([len(each) for each in lists], dtype="<u4").tobytes()
+    return b"".join((head, ends, *lists, tail))
+
+
+def _head(layout: WindowLayout, row: WindowRow, flags: int) -> bytes:
+    to = bytearray()
+    if row.deleted_through != NEVER:
+        flags |= DELETED
+        to += _PAIR.pack(row.deleted_through + _SIGN, row.delete_position)
+    if row.listed:
+        flags |= LISTED
+        put_number(to, len(row.listed))
+        before = row.applied_through
+        for position in sorted(row.listed):
+            put_number(to, position - before)
+            before = position
+    if row.ids or row.ids_after != NEVER:
+        flags |= IDS
+        _put_ids(to, row)
+    times = (row.known_through, row.newest_event, row.newest_known)
+    return (
+        _HEADER.pack(
+            VERSION_BYTE,
+            flags | (REBUILD if row.rebuild else 0),
+            layout.fingerprint,
+            row.sequence.to_bytes(6, "big"),
+            row.fill,
+            row.run,
+            row.applied_through,
+            *(time + _SIGN for time in times),
+        )
+        + to
+    )
+
+
+def _put_ids(to: bytearray, row: WindowRow) -> None:
+    to += _U64.pack(row.ids_after + _SIGN)
+    put_number(to, len(row.ids))
+    event = position = 0
+    for name, held in sorted(row.ids.items(), key=lambda item: (item[1].event, item[0])):
+        to += _U64.pack(name)
+        put_signed(to, held.event - event)
+        put_number(to, held.known_at - held.event)
+        put_signed(to, held.position - position)
+        to.append(held.from_log)
+        event, position = held.event, held.position
+
+
+def decode_row(layout: WindowLayout, data: bytes) -> WindowRow:
+    """The row that `encode_row` wrote.
+
+    Raises:
+        Damaged: bytes that are not such a row, are of another layout, or were written by a newer headwater.
+    """
+    row, ends, data_start = _decode_head(layout, data)
+    start = 0
+    for each, end in zip(layout.lists, ends, strict=True):
+        row.lists.append(unpack_list(each, Bytes(data, data_start + start, data_start + end), layout.step))
+        start = end
+    return row
+
+
+def _decode_head(layout: WindowLayout, data: bytes) -> tuple[WindowRow, list[int], int]:
+    """The row without its lists, where each list ends, and where the first begins."""
+    problem = row_problem(layout, data)
+    if problem:
+        raise Damaged(problem)
+    _, flags, _, sequence, fill, run, applied, *times = _HEADER.unpack_from(data)
+    known, newest_event, newest_known = (time - _SIGN for time in times)
+    row = WindowRow([], int.from_bytes(sequence, "big"), fill, run, applied, known_through=known)
+    row.rebuild, row.newest_event, row.newest_known = bool(flags & REBUILD), newest_event, newest_known
+    rest = Bytes(data, _HEADER.size)
+    if flags & DELETED:
+        through, row.delete_position = _PAIR.unpack(rest.take(_PAIR.size))
+        row.deleted_through = through - _SIGN
+    if flags & LISTED:
+        positions, position = [], applied
+        for _ in range(rest.number()):
+            position += rest.number()
+            positions.append(position)
+        row.listed = frozenset(positions)
+    if flags & IDS:
+        _take_ids(rest, row)
+    ends = np.frombuffer(rest.take(4 * len(layout.lists)), "<u4").tolist()
+    if any(a > b for a, b in pairwise(ends)) or rest.at + (ends[-1] if ends else 0) > len(data):
+        raise Damaged("a window row cut short")
+    return row, ends, rest.at
+
+
+def _take_ids(rest: Bytes, row: WindowRow) -> None:
+    row.ids_after = _U64.unpack(rest.take(8))[0] - _SIGN
+    event = position = 0
+    for _ in range(rest.number()):
+        name = _U64.unpack(rest.take(8))[0]
+        event += rest.signed()
+        known = event + rest.number()
+        position += rest.signed()
+        row.ids[name] = MergedId(event, known, bool(rest.take(1)[0]), position)
+
+
+def row_problem(layout: WindowLayout, data: bytes) -> str:
+    """Why bytes cannot be a row of a layout; empty where they begin like one."""
+    if not data or data[0] & 0xF0 != MAGIC:
+        return f"not a window row (begins with {data[:1].hex()})"
+    if data[0] > VERSION_BYTE:
+        return "written by a newer headwater"
+    if len(data) < _HEADER.size or data[0] < VERSION_BYTE:
+        return f"a window row cut short ({len(data)} bytes)"
+    if data[1] & ~FLAGS:
+        return "written by a newer headwater"
+    return "" if data[2:6] == layout.fingerprint else f"of another layout ({data[2:6].hex()})"
+
+
+def key_of(data: bytes) -> bytes | None:
+    """The whole key that a row has; None where it is stored under that itself.
+
+    Raises:
+        Damaged: it is not whole.
+    """
+    if len(data) < _HEADER.size or not data[1] & KEYED:
+        return None
+    end = len(data) - 4
+    (size,) = _U32.unpack_from(data, end)
+    if size > end - _HEADER.size:
+        raise Damaged("a window row cut short")
+    return data[end - size : end]
+
+
+def pack_list(layout: ListLayout, given: RowList, step: int) -> bytes:
+    """One list as it is stored."""
+    lifetime = given.lifetime is not None
+    states = [*given.states, given.lifetime] if lifetime else given.states
+    flags, body = pack_states(layout, states, step) if states else (0, b"")
+    flags |= LIFETIME if lifetime else 0
+    flags |= LIFETIME_LEFT_OUT if given.lifetime_left_out else 0
+    parts = []
+    if given.left_out is not None:
+        flags |= LEFT_OUT
+        parts.append(_TIME.pack(given.left_out))
+    if given.boundaries:
+        first = given.boundaries[0]
+        steps = [(boundary - first) // step for boundary in given.boundaries]
+        wide = steps[-1] > 0xFFFFFFFF
+        flags |= WIDE_BOUNDARIES if wide else 0
+        parts += [_TIME.pack(first), np.array(steps, "<u8" if wide else "<u4").tobytes()]
+    return b"".join((_LIST.pack(flags, len(given.states)), *parts, body))
+
+
+def unpack_list(layout: ListLayout, data: Bytes, step: int) -> RowList:
+    """The list that `pack_list` wrote.
+
+    Raises:
+        Damaged: bytes that are not such a list.
+    """
+    flags, count = _LIST.unpack(data.take(_LIST.size))
+    made = RowList(lifetime_left_out=bool(flags & LIFETIME_LEFT_OUT))
+    if flags & LEFT_OUT:
+        (made.left_out,) = _TIME.unpack(data.take(8))
+    if count and layout.shape != WHOLE:
+        (first,) = _TIME.unpack(data.take(8))
+        width, form = (8, "<u8") if flags & WIDE_BOUNDARIES else (4, "<u4")
+        made.boundaries = [first + number * step for number in np.frombuffer(data.take(width * count), form).tolist()]
+    lifetime = bool(flags & LIFETIME)
+    if count + lifetime:
+        made.states = unpack_states(layout, flags, count + lifetime, data, step)
+        made.lifetime = made.states.pop() if lifetime else None
+    return made
