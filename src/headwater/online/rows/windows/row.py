@@ -10,6 +10,7 @@ from headwater.online.rows.windows.lists import RowList, add_entry, prune
 from headwater.planning.windows.events import WindowEvent, entry_for
 from headwater.planning.windows.layout import WindowLayout
 from headwater.planning.windows.rule import boundary_of
+from headwater.planning.windows.values import rank
 
 NEVER = MIN_MICROS
 """In place of a time that there is none of."""
@@ -105,6 +106,42 @@ def add_statements(layout: WindowLayout, row: WindowRow, statements: Iterable[Wi
     if merged:
         for each, state in zip(layout.lists, row.lists, strict=True):
             prune(each, state, row.newest_known, tolerance)
+
+
+def build_row(layout: WindowLayout, row: WindowRow, statements: Iterable[WindowEvent], tolerance: int) -> None:
+    """Put all that a row without events should have into it, the table of ids made from the whole.
+
+    Args:
+        layout: the version's.
+        row: a blank one, changed in place.
+        statements: all that its delete does not hide, in any order.
+        tolerance: by how much clocks may differ, microseconds.
+    """
+    events = counted(statements)
+    for event in events:
+        _add_event(layout, row, event)
+    for each, state in zip(layout.lists, row.lists, strict=True):
+        prune(each, state, row.newest_known, tolerance)
+    named = sorted(((event.event, event.id, event) for event in events if event.id is not None), key=lambda n: n[:2])
+    row.ids = {name: MergedId(e.event, e.known_at, e.from_log, e.position) for _, name, e in named[-layout.ids :]}
+    row.ids_after = max((event for event, _, _ in named[: -layout.ids]), default=NEVER)
+
+
+def counted(statements: Iterable[WindowEvent]) -> list[WindowEvent]:
+    """Of the statements of one event the least, in order; those without an id are an event each."""
+    named: dict[int, WindowEvent] = {}
+    events = []
+    for event in sorted(statements, key=lambda each: (*each.order, _content(each))):
+        if event.id is None or event.id not in named:
+            events.append(event)
+        if event.id is not None:
+            named.setdefault(event.id, event)
+    return events
+
+
+def _content(event: WindowEvent) -> tuple[object, ...]:
+    """What decides between statements of a source that were known at the same instant."""
+    return () if event.from_log else tuple(rank(event.values[name]) for name in sorted(event.values))
 
 
 def _is_new(layout: WindowLayout, row: WindowRow, event: WindowEvent) -> bool:

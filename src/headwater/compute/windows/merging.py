@@ -1,0 +1,151 @@
+"""The invariant of a window row, and the row after a put, a delete's put, a fold or a rebuild: pure functions.
+
+The invariant: a row has, of the source rows that its last rebuild listed and of the log's events at positions that it
+covers whose known_at ≤ max(arrival + tolerance, its `known_through`), those that its delete does not hide, and of those
+with one event id the least. No function here changes a row that it was given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from headwater.compute.windows.record import FillRecord
+from headwater.compute.windows.requests import Batch, Due, End, Version
+from headwater.online.rows.windows.row import NEVER, WindowRow, add_statements, blank_row, build_row, empty
+from headwater.planning.windows.events import WindowEvent
+
+
+def asked(version: Version, row: WindowRow, batch: Batch, key: bytes) -> list[WindowEvent]:
+    """What the invariant asks for of a batch that is covered."""
+    until = max(batch.arrival + version.tolerance, row.known_through)
+    return [event for event in batch.events.get(key, ()) if event.known_at <= until and not row.hides(event)]
+
+
+def begun(version: Version, record: FillRecord, arrival: int) -> WindowRow:
+    """The row that a batch begins where there is none: what the record says, and nothing that a clock says."""
+    fill = record.fill_for(arrival)
+    return blank_row(version.layout, fill=fill, applied_through=record.low, known_through=record.known_through)
+
+
+def after_put(version: Version, row: WindowRow, batch: Batch, key: bytes, later: Sequence[Batch] = ()) -> WindowRow:
+    """The row after a batch that it does not cover; it raises neither `applied_through` nor `known_through`.
+
+    Args:
+        version: the version.
+        row: as it was read.
+        batch: with statements or a delete of the key.
+        key: the key.
+        later: for a delete, the batches of the key at positions after it.
+    """
+    new = row.copy()
+    if key in batch.deletes:
+        empty(new, batch.deletes[key], batch.position)
+        again = [each for each in later if each.position in row.listed and each.position > new.delete_position]
+        new.listed = row.listed | {batch.position}
+        _add(version, new, key, again)
+    else:
+        new.listed = row.listed | {batch.position}
+        _add(version, new, key, [batch])
+    return new
+
+
+def after_fold(
+    version: Version, row: WindowRow, key: bytes, due: Due, since: int, end: End, later: Sequence[Batch] = ()
+) -> WindowRow:
+    """The row with what the invariant asks for at an end of the log and a clock, where they are greater than its own.
+
+    Args:
+        version: the version.
+        row: as it was read, or a blank one.
+        key: the key.
+        due: its batches after the record's `low` up to that end, and those with withheld events known by that clock.
+        since: the record's `known_through`.
+        end: up to where.
+        later: the batches of the key that the row lists beyond `end`; needed where a fresh batch is a delete.
+    """
+    new = row.copy()
+    new.applied_through = max(row.applied_through, end.position)
+    new.known_through = max(row.known_through, end.clock)
+    new.listed = frozenset(position for position in row.listed if position > new.applied_through)
+    fresh = [batch for batch in due.fresh if batch.position <= new.applied_through and not row.covers(batch.position)]
+    deletes = [batch for batch in fresh if key in batch.deletes]
+    if deletes:
+        for batch in deletes:
+            empty(new, batch.deletes[key], batch.position)
+        batches = {batch.position: batch for batch in (*due.fresh, *later)}
+        # a delete is later than `low`, so these are all that can count
+        again = [b for p, b in sorted(batches.items()) if p > new.delete_position and new.covers(p)]
+        _add(version, new, key, again)
+        return new
+    late = [
+        event
+        for batch in due.withheld
+        if row.covers(batch.position)
+        for event in _due(version, row, new, batch, key, since)
+    ]
+    events = [event for batch in fresh for event in asked(version, new, batch, key)]
+    add_statements(version.layout, new, events + late, version.tolerance)
+    return new
+
+
+def _due(version: Version, row: WindowRow, new: WindowRow, batch: Batch, key: bytes, since: int) -> list[WindowEvent]:
+    """The events of a covered batch that were withheld from the row, and are not any more."""
+    after = max(batch.arrival + version.tolerance, row.known_through, since)
+    return [
+        event
+        for event in batch.events.get(key, ())
+        if after < event.known_at <= new.known_through and not new.hides(event)
+    ]
+
+
+def _add(version: Version, row: WindowRow, key: bytes, batches: Iterable[Batch]) -> None:
+    events = [event for batch in batches for event in asked(version, row, batch, key)]
+    add_statements(version.layout, row, events, version.tolerance)
+
+
+def rebuilt(
+    version: Version,
+    key: bytes,
+    *,
+    fill: int,
+    run: int,
+    end: End,
+    log: Sequence[Batch],
+    source: Iterable[WindowEvent],
+) -> WindowRow:
+    """The row from history.
+
+    Args:
+        version: the version.
+        key: the key.
+        fill: of the row.
+        run: the number of the run that rebuilds it.
+        end: the log's end and clock, read after the row that it replaces.
+        log: all batches of the key up to that end.
+        source: the statements of the source as the run listed it.
+    """
+    row = blank_row(version.layout, fill=fill, applied_through=end.position, known_through=end.clock)
+    row.run = run
+    for batch in log:
+        if key in batch.deletes:
+            empty(row, batch.deletes[key], batch.position)
+    statements = [event for event in source if not row.hides(event)]
+    statements += [event for batch in log for event in asked(version, row, batch, key)]
+    build_row(version.layout, row, statements, version.tolerance)
+    return row
+
+
+def deleted_through(arrival: int, newest_known: int, tolerance: int) -> int:
+    """D of a delete, microseconds: its arrival, or, up to the tolerance, the newest known_at of what is stored.
+
+    Args:
+        arrival: the log's clock in the transaction that appends it.
+        newest_known: of the stored row; `NEVER` without one.
+        tolerance: by how much clocks may differ.
+    """
+    return max(arrival, min(newest_known, arrival + tolerance))
+
+
+def holds_nothing(row: WindowRow) -> bool:
+    """Whether a row has neither events nor a delete."""
+    return row.newest_known == NEVER and row.deleted_through == NEVER

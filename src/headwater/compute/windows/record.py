@@ -1,0 +1,55 @@
+"""The fill record of a window version: how far its rows are complete. It is kept in the online store, behind them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from headwater.clock import MIN_MICROS
+
+
+class SourceThrough(NamedTuple):
+    """What was taken of the source.
+
+    Attributes:
+        listed: the number of its last listing; a later one is greater.
+        known_at: of the rows listed those known up to this, microseconds.
+    """
+
+    listed: int = 0
+    known_at: int = MIN_MICROS
+
+
+class FillRecord(NamedTuple):
+    """How far the rows of a version are complete.
+
+    Attributes:
+        fill: the number of the last completed fill; 0: there is none.
+        filling: that of one under way, or the same.
+        low: every batch at a position up to this is in the rows.
+        known_through: withheld events that became known up to this are in them, microseconds.
+        source_through: what was taken of the source.
+    """
+
+    fill: int = 0
+    filling: int = 0
+    low: int = 0
+    known_through: int = MIN_MICROS
+    source_through: SourceThrough = SourceThrough()
+
+    @property
+    def newest(self) -> int:
+        """The greatest fill that a row of the version may have."""
+        return max(self.fill, self.filling)
+
+    def fill_for(self, arrival: int) -> int:
+        """The fill of a row that a batch begins: the greater of the two that began no later than it arrived."""
+        return self.filling if self.filling <= arrival else self.fill
+
+    def raised(self, low: int, known_through: int, source: SourceThrough | None) -> FillRecord:
+        """With all parts that rise; `source` None: it was not looked at."""
+        through = self.source_through
+        if source is not None:
+            through = SourceThrough(max(through.listed, source.listed), max(through.known_at, source.known_at))
+        return self._replace(
+            low=max(self.low, low), known_through=max(self.known_through, known_through), source_through=through
+        )

@@ -1,0 +1,208 @@
+"""What work on window rows asks of the online store, the log, the source and the lease; each request has one answer.
+
+Requests of several keys are of each key for itself, in any order, except that `Read` reads epoch and record first, or
+all in one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, NamedTuple, TypeVar
+
+from headwater.compute.windows.record import FillRecord, SourceThrough
+from headwater.online.rows.windows.row import WindowRow
+from headwater.planning.windows.events import WindowEvent
+from headwater.planning.windows.layout import WindowLayout
+
+Result = TypeVar("Result")
+Work = Generator[Any, Any, Result]
+"""Yields requests and gets their answers."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """The window version that is worked on.
+
+    Attributes:
+        layout: of its rows.
+        tolerance: by how much clocks may differ, microseconds; batches withhold what is known later than that.
+        most_listed: how many positions a row lists.
+        tries: how often a put reads a row that others change.
+    """
+
+    layout: WindowLayout
+    tolerance: int
+    most_listed: int = 256
+    tries: int = 16
+
+
+class Batch(NamedTuple):
+    """A batch of the log: statements, or one delete.
+
+    Attributes:
+        position: of its last row.
+        arrival: the log's clock in the transaction that appended it, microseconds.
+        events: key → statements.
+        deletes: key → D, microseconds.
+    """
+
+    position: int
+    arrival: int
+    events: Mapping[bytes, Sequence[WindowEvent]]
+    deletes: Mapping[bytes, int] = {}
+
+    def names(self, key: bytes) -> bool:
+        """Whether it has anything of a key."""
+        return key in self.events or key in self.deletes
+
+
+class End(NamedTuple):
+    """The log's end and its clock, read in one."""
+
+    position: int
+    clock: int
+
+
+class View(NamedTuple):
+    """What a run reads first: the log's end and clock, and with them what the source has."""
+
+    end: End
+    source: SourceThrough
+
+
+# the online store
+
+
+class Read(NamedTuple):
+    """The epoch, the record and the rows of keys. Answer: `Snapshot`."""
+
+    keys: Sequence[bytes] = ()
+
+
+class Snapshot(NamedTuple):
+    """The answer of `Read`."""
+
+    epoch: Any
+    record: FillRecord | None
+    rows: Mapping[bytes, WindowRow | None] = {}
+
+
+class Swap(NamedTuple):
+    """Replace a row where the stored one has a sequence (0: none is stored) and, where asked, within an epoch."""
+
+    key: bytes
+    sequence: int
+    row: WindowRow
+    epoch: Any = None
+
+
+class SwapAll(NamedTuple):
+    """Answer: for each swap whether it was done."""
+
+    swaps: Sequence[Swap]
+
+
+class Written(Enum):
+    """The answer of `WriteRecord`."""
+
+    DONE = "done"
+    CHANGED = "the record is another"
+    EPOCH = "the epoch is another"
+
+
+class WriteRecord(NamedTuple):
+    """Replace the record where it is `expected`, within an epoch. Answer: `Written`."""
+
+    epoch: Any
+    expected: FillRecord | None
+    record: FillRecord
+
+
+# the log
+
+
+class LogEnd(NamedTuple):
+    """Answer: `End`."""
+
+
+class Batches(NamedTuple):
+    """The batches that name a key, at positions in (after, through], ascending."""
+
+    key: bytes
+    after: int
+    through: int
+
+
+class Slice(NamedTuple):
+    """What a fold takes of the log. Answer: key → `Due`.
+
+    Attributes:
+        after, through: batches at positions in (after, through] ...
+        since, until: ... and of all up to `through` those with withheld events known in (since, until].
+    """
+
+    after: int
+    through: int
+    since: int
+    until: int
+
+
+@dataclass
+class Due:
+    """What a fold takes of one key.
+
+    Attributes:
+        fresh: its batches in the range of positions, ascending.
+        withheld: the batches with events of it that have become known, at any position.
+    """
+
+    fresh: list[Batch] = field(default_factory=list)
+    withheld: list[Batch] = field(default_factory=list)
+
+
+class Number(NamedTuple):
+    """A reading of the log's clock that nobody else is given, later than all arrivals before it."""
+
+
+class Restored(NamedTuple):
+    """Such a number, noted when the registry was restored last; 0: it never was."""
+
+
+# the source and the lease
+
+
+class Look(NamedTuple):
+    """Lists the source. Answer: `View`."""
+
+
+class SourceKeys(NamedTuple):
+    """The keys with a source row of the listing `source` that `since` does not have. Answer: a set."""
+
+    source: SourceThrough
+    since: SourceThrough
+
+
+class SourceEvents(NamedTuple):
+    """The statements of a key in the listing `source`."""
+
+    key: bytes
+    source: SourceThrough
+
+
+class Named(NamedTuple):
+    """The keys that the listing `source`, or the log up to a position, names: by an event or a delete."""
+
+    source: SourceThrough
+    through: int
+
+
+class TakeLease(NamedTuple):
+    """Takes the version's lease. Answer: the number of the run, as of `Number`."""
+
+
+class HoldsLease(NamedTuple):
+    """Whether no later run has taken the lease."""
+
+    number: int

@@ -1,0 +1,162 @@
+"""The rules of window rows, each of which can be left out of the code: what the tests would not see is not tested."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import textwrap
+from typing import Any
+
+import pytest
+
+from headwater.compute.windows import keeping, merging, putting, record, running, shown
+from headwater.online.rows.windows import row
+
+Edit = tuple[Any, str, str, str]
+"""Module or class, function, its text, and the text in place of that."""
+
+_PUT_LISTS = "        new.listed = row.listed | {batch.position}\n        _add(version, new, key, [batch])"
+_PUT_RAISES = (
+    "\n        new.applied_through = max(row.applied_through, batch.position)"
+    "\n        new.listed = frozenset(p for p in new.listed if p > new.applied_through)"
+)
+_HIDDEN_IDS = (
+    "\n        for e in batch.events.get(key, ()):\n            if e.id is not None and new.hides(e):\n"
+    "                new.ids.setdefault(e.id, __import__('headwater.online.rows.windows.row', fromlist=['x'])"
+    ".MergedId(e.event, e.known_at, True, e.position))"
+)
+
+RULES: dict[str, list[Edit]] = {
+    "positions themselves are listed, not the highest": [
+        (row.WindowRow, "covers", "position in self.listed", "position <= max(self.listed, default=0)")
+    ],
+    "a put does not raise applied_through": [(merging, "after_put", _PUT_LISTS, _PUT_LISTS + _PUT_RAISES)],
+    "of the statements of one id the least counts": [
+        (row, "_is_new", "row.rebuild = row.rebuild or event.order < held.order", "pass")
+    ],
+    "an id that was dropped cannot be decided": [(row, "_is_new", "if event.event <= row.ids_after:", "if False:")],
+    "the table of ids is ordered by event time": [
+        (row, "_is_new", "if event.event <= row.ids_after", "if event.known_at <= row.ids_after"),
+        (row, "_is_new", "MergedId(event.event,", "MergedId(event.known_at,"),
+        (row, "build_row", "(event.event, event.id, event)", "(event.known_at, event.id, event)"),
+        (row, "build_row", "MergedId(e.event,", "MergedId(e.known_at,"),
+    ],
+    "a delete empties the table of ids": [(row, "empty", "row.ids, row.ids_after = {}, NEVER", "pass")],
+    "what a delete hides is not merged": [(merging, "asked", "and not row.hides(event)", "")],
+    "what a delete hides is not in the table of ids": [(merging, "after_put", _PUT_LISTS, _PUT_LISTS + _HIDDEN_IDS)],
+    "a delete merges again what comes after it": [
+        (merging, "after_put", "_add(version, new, key, again)", "pass"),
+    ],
+    "a fold does not lower a row": [
+        (merging, "after_fold", "max(row.applied_through, end.position)", "end.position"),
+        (merging, "after_fold", "max(row.known_through, end.clock)", "end.clock"),
+    ],
+    "a fold takes withheld events of every position": [],
+    "a put leaves alone what a later fill has": [
+        (putting, "_swap", "if batch.arrival < base.fill:", "if False:"),
+        (record.FillRecord, "fill_for", "if self.filling <= arrival else self.fill", ""),
+    ],
+    "a row begins at the record's low": [
+        (
+            putting,
+            "_swap",
+            "base.covers(batch.position):",
+            "base.covers(batch.position) or __import__('tests.interleaved.left_out', fromlist=['x']).begin_high(base, batch):",
+        )
+    ],
+    "a row begins within the epoch of its record": [(putting, "_swap", "epoch if missing or folds", "epoch if folds")],
+    "a single fold holds within the epoch of its record": [
+        (putting, "_swap", "epoch if missing or folds", "epoch if missing")
+    ],
+    "a run that lost its lease ends": [
+        (running, "run", "if not (yield HoldsLease(number)):", "if (yield HoldsLease(number)) is None:"),
+        (running, "fill", "if not (yield HoldsLease(number)):", "if (yield HoldsLease(number)) is None:"),
+    ],
+    "a run does not replace what a later run rebuilt": [
+        (keeping, "_is_later", "or (row.fill == run.fill and row.run > run.number)", "")
+    ],
+    "a run does not replace a row of a later fill": [(keeping, "_is_later", "row.fill > run.fill or", "")],
+    "a rebuild reads the log's end after the row": [
+        (keeping, "_kept", "end: End = yield LogEnd()", "end: End = run.end")
+    ],
+    "a fold leaves no flag": [(keeping, "_kept", "if not new.rebuild:", "if True:")],
+    "each key that is named has a row": [(keeping, "keep", "key in run.unnamed and", "")],
+    "a run's puts hold within its epoch": [
+        (keeping, "keep", "new, run.epoch)", "new, None)"),
+        (keeping, "keep", "if waiting and snapshot.epoch != run.epoch:", "if False:"),
+    ],
+    "a record is written within its epoch": [
+        (running, "change_record", "WriteRecord(epoch,", "WriteRecord(snapshot.epoch,")
+    ],
+    "a record is written behind the rows": [
+        (
+            running,
+            "run",
+            "if (yield from keep(version, mine, due, whole)):",
+            "yield from change_record(snapshot.epoch, _closing(record, view.end, view.source if source else None))\n"
+            "        if (yield from keep(version, mine, due, whole)):",
+        )
+    ],
+    "a fill takes what came meanwhile": [
+        (running, "fill", "if not (yield from keep(version, Run(", "if False and not (yield from keep(version, Run(")
+    ],
+    "a fill takes what was withheld and became known meanwhile": [
+        (running, "fill", "yield _slice(base, end)", "yield _slice(base, End(end.position, base.known_through))")
+    ],
+    "a fill completes only its own": [
+        (running, "fill", "if now is None or now.filling != own:\n            return None", "pass")
+    ],
+    "a fill names keys of deletes too": [],
+    "the numbers of fills rise": [
+        (running, "fill", "if now.filling < own else None", ""),
+    ],
+    "a version from before a restore is filled again": [
+        (running, "_from_before_a_restore", "return record.fill <= restored", "return False")
+    ],
+    "a row of an older fill counts as missing": [(shown, "shown", "and row.fill >= record.fill", "")],
+    "a row of an older fill is rebuilt": [(keeping, "_kept", "or row.fill < run.record.fill", "")],
+    "a row with the flag is rebuilt": [(keeping, "_kept", "row.rebuild or row.fill", "row.fill")],
+}
+"""The name of each rule, and what leaves it out."""
+
+OF_THE_WORLD = {
+    "a fold takes withheld events of every position": "due-low",
+    "a fill names keys of deletes too": "fill-visible",
+    "the numbers of fills rise": "fill-random",
+}
+"""Rules that the log keeps, by what the world calls them."""
+
+
+def leave_out(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compile the functions of a rule anew, without it, everywhere they were imported."""
+    texts: dict[tuple[int, str], tuple[Any, str, str]] = {}
+    for owner, name, old, new in RULES[rule]:
+        text = texts[id(owner), name][2] if (id(owner), name) in texts else _text_of(owner, name)
+        old, new = (textwrap.dedent(part) if inspect.isclass(owner) else part for part in (old, new))
+        assert old in text, (name, old)
+        texts[id(owner), name] = owner, name, text.replace(old, new)
+    for owner, name, text in texts.values():
+        original = getattr(owner, name)
+        scope = dict(vars(sys.modules[original.__module__]))
+        exec(compile("from __future__ import annotations\n" + text, f"<{name}>", "exec"), scope)
+        if inspect.isclass(owner):
+            monkeypatch.setattr(owner, name, scope[name])
+            continue
+        # what it calls of its own module has to be what is patched, not a copy
+        made = type(original)(scope[name].__code__, vars(sys.modules[original.__module__]), name, original.__defaults__)
+        made.__kwdefaults__ = original.__kwdefaults__
+        for module in [m for n, m in sys.modules.items() if n.startswith(("headwater.", "tests.interleaved"))]:
+            for there, value in list(vars(module).items()):
+                if value is original:
+                    monkeypatch.setattr(module, there, made)
+
+
+def _text_of(owner: Any, name: str) -> str:
+    return textwrap.dedent(inspect.getsource(getattr(owner, name)))
+
+
+def begin_high(base: Any, batch: Any) -> bool:
+    """Takes a row that was begun for complete up to before the batch."""
+    if base.sequence == 0:
+        base.applied_through = batch.position - 1
+    return False

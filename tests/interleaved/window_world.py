@@ -1,0 +1,280 @@
+"""A store that loses its last writes, a log, a source and a lease, for the work on window rows: one step at a time.
+
+The store keeps rows as they are encoded. Each request is a step; one of several keys is a step a key.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Generator
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from headwater.compute.windows import requests as asks
+from headwater.compute.windows.merging import deleted_through
+from headwater.compute.windows.putting import put
+from headwater.compute.windows.record import FillRecord, SourceThrough
+from headwater.compute.windows.running import fill, run
+from headwater.compute.windows.shown import shown
+from headwater.definitions.aggregation import Aggregation
+from headwater.online.rows.windows.codec import decode_row, encode_row
+from headwater.online.rows.windows.row import NEVER, WindowRow, counted
+from headwater.planning.windows.events import WindowEvent
+from headwater.planning.windows.layout import window_layout
+from headwater.types import Int64
+
+TOLERANCE = 3
+RECORD = b"record"
+EACH = Aggregation("n", "last_n", None, n=1_000, name="each")
+"""What tells which events are in a row."""
+LAYOUT = window_layout([EACH, Aggregation("n", "sum", "6us", hop="2us")], {"n": Int64}, ids=3)
+(WHICH,) = (i for i, each in enumerate(LAYOUT.lists) if each.kind == "latest")
+
+
+@lru_cache(maxsize=256)
+def _decoded(data: bytes) -> WindowRow:
+    """A stored row, which nobody changes."""
+    return decode_row(LAYOUT, data)
+
+
+class Sourced(NamedTuple):
+    """A row of the source."""
+
+    key: bytes
+    event: WindowEvent
+
+
+def held(row: WindowRow) -> list[int]:
+    """The numbers of the events that are in a row."""
+    states = row.lists[WHICH].states
+    return sorted(entry.value for entry in states[0]) if states else []
+
+
+def numbers(events: Any) -> list[int]:
+    """The numbers of events, of those with one id the least."""
+    return sorted(event.values["n"] for event in counted(events))
+
+
+class World:
+    """What the processes share; `bad` names rules of the log or the source that are left out."""
+
+    def __init__(self, r: random.Random, bad: str = "") -> None:
+        self.r, self.bad = r, bad
+        self.version = asks.Version(LAYOUT, TOLERANCE, most_listed=r.choice([2, 4]), tries=4)
+        self.log: list[asks.Batch] = []
+        self.source: list[Sourced] = []
+        self.position, self.clock, self.epoch = 0, 20, 0
+        self.lease = self.restored = self.lost = self.statements = 0
+        self.ops: list[tuple[bytes, Any]] = []
+        self.store: dict[bytes, Any] = {}
+        self.acknowledged: set[tuple[bytes, int, int]] = set()
+        self.id_times: dict[int, int] = {}
+        self.taken: dict[int, SourceThrough] = {}
+        """What each run listed of the source."""
+        self.count: Counter[str] = Counter()
+
+    # what is stored
+
+    def set(self, key: bytes, value: Any) -> None:
+        self.ops.append((key, value))
+        self.store[key] = value
+
+    def row(self, key: bytes) -> WindowRow | None:
+        data = self.store.get(key)
+        return None if data is None else _decoded(data)
+
+    @property
+    def record(self) -> FillRecord | None:
+        return self.store.get(RECORD)
+
+    def shown(self, key: bytes) -> WindowRow | None:
+        return shown(LAYOUT, self.record, self.row(key))
+
+    def tick(self) -> int:
+        self.clock += 1
+        return self.clock
+
+    def swap(self, swap: asks.Swap) -> bool:
+        stored = self.row(swap.key)
+        if swap.epoch is not None and swap.epoch != self.epoch:
+            return False
+        if (0 if stored is None else stored.sequence) != swap.sequence:
+            return False
+        assert swap.row.sequence not in (0, swap.sequence)
+        self.count["rebuilt"] += swap.row.run > (0 if stored is None else stored.run)
+        self.count["flags"] += swap.row.rebuild
+        self.set(swap.key, encode_row(LAYOUT, swap.row))
+        return True
+
+    def write_record(self, given: asks.WriteRecord) -> asks.Written:
+        if given.epoch != self.epoch:
+            return asks.Written.EPOCH
+        if given.expected != self.record:
+            return asks.Written.CHANGED
+        self.count["fills"] += given.record.fill > (given.expected.fill if given.expected else 0)
+        self.set(RECORD, given.record)
+        return asks.Written.DONE
+
+    # what goes wrong
+
+    def lose(self) -> None:
+        self.lost += 1
+        self.acknowledged = set()
+
+    def fail_over(self) -> None:
+        """Loses the last writes: some number of them, or back to before the last write of the record."""
+        record = max((i for i, (key, _) in enumerate(self.ops) if key == RECORD), default=0)
+        fewer = [max(0, len(self.ops) - n) for n in (1, 2, 5, 20, 60)]
+        self.ops = self.ops[: self.r.choice([record, record, *fewer])]
+        self.store = dict(self.ops)
+        self.epoch += 1
+        self.lose()
+
+    def flush(self) -> None:
+        self.ops, self.store = [], {}
+        # FLUSHALL keeps the replication id of a Redis
+        self.epoch += self.r.choice([0, 1])
+        self.lose()
+
+    def restore(self) -> None:
+        """The registry at an earlier point: the log is a prefix; the counter rises above what the store shows."""
+        self.log = self.log[: self.r.randrange(len(self.log) + 1)]
+        self.position = self.log[-1].position if self.log else 0
+        for key in self.store:
+            row = None if key == RECORD else self.row(key)
+            shows = [self.record.low] if row is None and self.record else []
+            if row is not None:
+                shows = [row.applied_through, row.delete_position, *row.listed]
+            self.position = max(self.position, *shows, 0)
+        self.restored, self.lease = self.tick(), 0
+        self.lose()
+
+    # the log and the source
+
+    def append(self, events: dict[bytes, list[Any]], deletes: dict[bytes, int]) -> asks.Batch:
+        made: dict[bytes, list[WindowEvent]] = {}
+        for key, given in events.items():
+            for number, name, time, created in given:
+                self.position += 1
+                at = self.clock if created is None else created
+                made.setdefault(key, []).append(WindowEvent(time, at, True, self.position, {"n": number}, id=name))
+        self.position += bool(deletes)
+        batch = asks.Batch(self.position, self.clock, made, deletes)
+        self.log.append(batch)
+        late = self.clock + TOLERANCE
+        self.count["withheld"] += sum(e.known_at > late for each in made.values() for e in each)
+        return batch
+
+    def listed(self, through: SourceThrough) -> list[Sourced]:
+        return [each for each in self.source[: through.listed] if each.event.known_at <= through.known_at]
+
+    def slice(self, asked: asks.Slice) -> dict[bytes, asks.Due]:
+        due: dict[bytes, asks.Due] = {}
+        for batch in self.log:
+            if asked.after < batch.position <= asked.through:
+                for key in {*batch.events, *batch.deletes}:
+                    due.setdefault(key, asks.Due()).fresh.append(batch)
+            if batch.position > asked.through or (self.bad == "due-low" and batch.position <= asked.after):
+                continue
+            after = max(asked.since, batch.arrival + TOLERANCE)
+            for key, events in batch.events.items():
+                if any(after < event.known_at <= asked.until for event in events):
+                    due.setdefault(key, asks.Due()).withheld.append(batch)
+        return due
+
+    def named(self, asked: asks.Named) -> set[bytes]:
+        batches = [batch for batch in self.log if batch.position <= asked.through]
+        with_deletes = set() if self.bad == "fill-visible" else {key for batch in batches for key in batch.deletes}
+        keys = {key for batch in batches for key in batch.events}
+        return keys | with_deletes | {each.key for each in self.source[: asked.source.listed]}
+
+    def take_lease(self) -> int:
+        self.lease = self.tick()
+        return self.lease
+
+    def answer(self, request: Any) -> Any:
+        """The answer of a request that is one step."""
+        match request:
+            case asks.WriteRecord():
+                return self.write_record(request)
+            case asks.LogEnd():
+                return asks.End(self.position, self.clock)
+            case asks.Batches(key, after, through):
+                return [batch for batch in self.log if after < batch.position <= through and batch.names(key)]
+            case asks.Slice():
+                return self.slice(request)
+            case asks.Number():
+                return self.r.randrange(1, 2 * self.clock) if self.bad == "fill-random" else self.tick()
+            case asks.Restored():
+                return self.restored
+            case asks.Look():
+                end = asks.End(self.position, self.clock)
+                return asks.View(end, SourceThrough(len(self.source), self.clock))
+            case asks.SourceKeys(source, since):
+                old = {id(each) for each in self.listed(since)}
+                return {each.key for each in self.listed(source) if id(each) not in old}
+            case asks.SourceEvents(key, source):
+                return [each.event for each in self.listed(source) if each.key == key]
+            case asks.Named():
+                return self.named(request)
+            case asks.TakeLease():
+                return self.take_lease()
+            case asks.HoldsLease(number):
+                return self.lease == number
+        raise AssertionError(request)
+
+    def steps(self, work: asks.Work[Any]) -> Generator[None, None, Any]:
+        """The work of one process; it stops before each thing that it does to what is shared."""
+        answer: Any = None
+        number = 0
+        while True:
+            try:
+                request = work.send(answer)
+            except StopIteration as done:
+                return done.value
+            yield
+            if isinstance(request, asks.Read):
+                epoch, record, rows = self.epoch, self.record, {}
+                apart = self.r.random() < 0.3
+                for key in request.keys:
+                    if apart:
+                        yield
+                    rows[key] = self.row(key)
+                answer = asks.Snapshot(epoch, record, rows)
+            elif isinstance(request, asks.SwapAll):
+                answer = []
+                for swap in request.swaps:
+                    answer.append(self.swap(swap))
+                    yield
+            else:
+                answer = self.answer(request)
+                if isinstance(request, asks.TakeLease):
+                    number = answer
+                elif isinstance(request, asks.Look):
+                    self.taken[number] = answer.source
+
+    # what processes do
+
+    def put(self, batch: asks.Batch) -> Generator[None, None, None]:
+        lost = self.lost
+        report = yield from self.steps(put(self.version, batch))
+        for key in report.applied:
+            row = self.row(key)
+            # not one that went with the store, nor one from before a restore, which the new fill may drop
+            if lost == self.lost and row is not None and row.fill > self.restored:
+                self.acknowledged.add((key, batch.position, batch.arrival))
+
+    def delete(self, keys: list[bytes]) -> Generator[None, None, None]:
+        rows = {key: self.row(key) for key in keys}
+        newest = {key: NEVER if row is None else row.newest_known for key, row in rows.items()}
+        yield
+        through = {key: deleted_through(self.clock, known, TOLERANCE) for key, known in newest.items()}
+        batch = self.append({}, through)
+        yield from self.put(batch)
+
+    def run(self, *, source: bool = True, force: Any = ()) -> Generator[None, None, asks.End | None]:
+        return (yield from self.steps(run(self.version, source=source, force=force)))
+
+    def fill(self) -> Generator[None, None, asks.End | None]:
+        return (yield from self.steps(fill(self.version)))
