@@ -15,6 +15,7 @@ from headwater.online.rows.windows import row
 Edit = tuple[Any, str, str, str]
 """Module or class, function, its text, and the text in place of that."""
 
+_HERE = "__import__('tests.interleaved.left_out', fromlist=['x'])"
 _PUT_LISTS = "        new.listed = row.listed | {batch.position}\n        _add(version, new, key, [batch])"
 _PUT_RAISES = (
     "\n        new.applied_through = max(row.applied_through, batch.position)"
@@ -61,7 +62,7 @@ RULES: dict[str, list[Edit]] = {
             putting,
             "_swap",
             "base.covers(batch.position):",
-            "base.covers(batch.position) or __import__('tests.interleaved.left_out', fromlist=['x']).begin_high(base, batch):",
+            f"base.covers(batch.position) or {_HERE}.begin_high(base, batch):",
         )
     ],
     "a row begins within the epoch of its record": [(putting, "_swap", "epoch if missing or folds", "epoch if folds")],

@@ -16,7 +16,7 @@ from tests.interleaved.window_checks import differences, problems
 from tests.interleaved.window_world import Sourced, World
 
 KEYS = [bytes([letter]) for letter in b"abcdefghijklmnopqrst"]
-WEIGHTS = {"write": 22.0, "again": 4.0, "source": 4.0, "sleep": 5.0, "nothing": 45.0}
+WEIGHTS = {"write": 22.0, "again": 4.0, "source": 4.0, "nothing": 45.0}
 """How often what happens; the rest depends on the case."""
 
 
@@ -52,6 +52,7 @@ class Case:
             "failover": 1.5 * fails,
             "flush": 0.5 * lost,
             "restore": 0.5 * restores,
+            "sleep": 5.0 + 2 * restores,
         }
 
     def events(self, keys: list[bytes]) -> dict[bytes, list[Any]]:
@@ -123,8 +124,15 @@ class Case:
 
     def alone(self) -> None:
         """A run that nothing disturbs."""
-        for _ in self.w.run():
-            pass
+        work, end = self.w.run(), None
+        while True:
+            try:
+                next(work)
+            except StopIteration as done:
+                end = done.value
+                break
+        if end is None:
+            self.wrong.append("stuck")
         self.rows += len(self.keys)
         self.wrong += differences(self.w, self.keys)
 
