@@ -139,7 +139,8 @@ class World:
 
     def restore(self) -> None:
         """The registry at an earlier point: the log is a prefix; the counter rises above what the store shows."""
-        self.log = self.log[: self.r.randrange(len(self.log) + 1)]
+        last = len(self.log)
+        self.log = self.log[: self.r.choice([self.r.randrange(last + 1), max(0, last - 1), max(0, last - 2)])]
         self.position = self.log[-1].position if self.log else 0
         for key in self.store:
             row = None if key == RECORD else self.row(key)

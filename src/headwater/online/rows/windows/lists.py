@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
+
+import numpy as np
 
 from headwater.planning.windows.kinds import BINS, DISTINCT, EARLIEST, LATEST, LATEST_DISTINCT, MAX, MIN
 from headwater.planning.windows.layout import SUFFIXES, TILES, WHOLE, ListLayout
@@ -14,6 +17,8 @@ from headwater.planning.windows.values import Entry
 
 LONGEST_TEXT = 1_024
 """Bytes of a text that a row takes."""
+MANY = 24
+"""Records from which on they are looked at at once."""
 _WITH_VALUES = frozenset({MIN, MAX, EARLIEST, LATEST, LATEST_DISTINCT})
 
 
@@ -131,10 +136,8 @@ def prune(layout: ListLayout, to: RowList, newest_known: int, tolerance: int) ->
         return
     boundaries, states = to.boundaries, to.states
     to.boundaries, to.states = [], []
-    before = BEFORE_ALL - 1
-    for boundary, state in zip(boundaries, states, strict=True):
-        asked = any(before < (edge := boundary - boundary % hop) and edge >= start for hop, start in starts)
-        before = boundary
+    can_ask = asked_of if len(boundaries) < MANY else asked_of_many
+    for boundary, state, asked in zip(boundaries, states, can_ask(boundaries, starts), strict=True):
         if layout.shape == TILES:
             if any(boundary >= start for _, start in starts):
                 _keep_tile(layout, to, boundary, state, apart=asked)
@@ -143,6 +146,31 @@ def prune(layout: ListLayout, to: RowList, newest_known: int, tolerance: int) ->
             to.states.append(state)
     if layout.kind in (MIN, MAX) and layout.shape == SUFFIXES:
         _drop_equal(layout, to)
+
+
+def asked_of(boundaries: Sequence[int], starts: Sequence[tuple[int, int]]) -> list[bool]:
+    """For each boundary whether an end of a window can be at it, or between it and the one before.
+
+    Args:
+        boundaries: ascending.
+        starts: hop and least end of each window.
+    """
+    asked, before = [], BEFORE_ALL
+    for boundary in boundaries:
+        asked.append(any(before < (edge := boundary - boundary % hop) and edge >= start for hop, start in starts))
+        before = boundary
+    return asked
+
+
+def asked_of_many(boundaries: Sequence[int], starts: Sequence[tuple[int, int]]) -> list[bool]:
+    """`asked_of`, at once."""
+    numbers = np.array(boundaries, np.int64)
+    before = np.concatenate(([BEFORE_ALL], numbers[:-1]))
+    asked = np.zeros(len(numbers), np.bool_)
+    for hop, start in starts:
+        edges = numbers - numbers % hop
+        asked |= (edges > before) & (edges >= start)
+    return cast("list[bool]", asked.tolist())
 
 
 def _keep_tile(layout: ListLayout, to: RowList, boundary: int, state: Any, *, apart: bool) -> None:

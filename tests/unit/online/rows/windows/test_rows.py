@@ -1,7 +1,6 @@
 """A row after any order of events against the reference, at any instant from which its reads hold."""
 
 import random
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,6 +9,7 @@ from hypothesis import strategies as st
 
 from headwater.definitions.aggregation import Aggregation
 from headwater.online.rows.windows.codec import decode_row, encode_row
+from headwater.online.rows.windows.lists import asked_of, asked_of_many
 from headwater.online.rows.windows.reading import LEFT_OUT, OVERFLOWS, read_row
 from headwater.online.rows.windows.row import WindowRow, add_statements, blank_row, empty
 from headwater.planning.windows.layout import WindowLayout
@@ -113,8 +113,12 @@ def test_a_delete_empties_the_row_and_the_rest_is_merged_again(layout, rows, thr
             assert is_right(right, value), (now, right, value)
 
 
-def seconds(count: int) -> timedelta:
-    return timedelta(seconds=count)
+@given(
+    st.sets(st.integers(-60, 60) | st.integers(-(2**62), 2**62)).map(sorted),
+    st.lists(st.tuples(st.integers(1, 12), st.integers(-70, 70)), max_size=3),
+)
+def test_many_records_are_looked_at_as_few_are(boundaries, starts):
+    assert asked_of_many(boundaries, starts) == asked_of(boundaries, starts)
 
 
 def at(seconds_after: float, value: Any, name: str = "x", position: int = 1) -> Statement:
