@@ -35,13 +35,13 @@ class Case:
         self.pace, self.length = r.choice([(0, 1, 3, 8, 20), (0, 1, 2, 4)]), r.choice([40, 150])
         match number % 8:
             case 2:  # failovers while keys are new
-                fails, lost, restores, keys, self.length = 6, 0, 0, 20, 40
+                fails, lost, restores, keys, self.length = 12, 0, 0, 20, 60
             case 3 | 7:  # many runs at once over few keys
                 fails, lost, restores, busy, keys, self.length = 0, 0, 0, 12, 2, 80
             case 5:  # restores and fills, and writers from before
                 fails, lost, restores, fills, keys, self.length = 0, 0, 5, 6.0, 2, 80
             case 6:  # failovers and fills over few keys
-                fails, lost, restores, fills, keys, self.length = 5, 0, 0, 5.0, 2, 60
+                fails, lost, restores, fills, keys, self.length = 10, 0, 0, 5.0, 2, 60
         self.keys = KEYS[:keys]
         self.weights = WEIGHTS | {
             "run": 7.0 * busy,

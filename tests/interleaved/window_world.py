@@ -237,7 +237,7 @@ class World:
             yield
             if isinstance(request, asks.Read):
                 epoch, record, rows = self.epoch, self.record, {}
-                apart = self.r.random() < 0.3
+                apart = self.r.random() < 0.5
                 for key in request.keys:
                     if apart:
                         yield

@@ -1,0 +1,97 @@
+"""Single steps of window rows, by hand; every order of them is in tests/interleaved."""
+
+import pytest
+
+from headwater.compute.windows.merging import after_fold, after_put, begun, deleted_through, holds_nothing, rebuilt
+from headwater.compute.windows.record import FillRecord, SourceThrough
+from headwater.compute.windows.requests import Batch, Due, End, Version
+from headwater.compute.windows.shown import shown
+from headwater.definitions.aggregation import Aggregation
+from headwater.online.rows.windows.reading import read_row
+from headwater.online.rows.windows.row import NEVER, blank_row
+from headwater.planning.windows.events import WindowEvent
+from headwater.planning.windows.layout import window_layout
+from headwater.types import Int64
+
+LAYOUT = window_layout([Aggregation("n", "sum", None)], {"n": Int64})
+VERSION = Version(LAYOUT, tolerance=5)
+K = b"k"
+
+
+def event(number, time, position, created=None, name=None):
+    return WindowEvent(time, time if created is None else created, position > 0, position, {"n": number}, id=name)
+
+
+def batch(position, arrival, *events):
+    return Batch(position, arrival, {K: list(events)})
+
+
+def total(row):
+    return read_row(LAYOUT, row, 10**9)[0].value
+
+
+def test_a_put_lists_its_position_and_raises_nothing():
+    before = begun(VERSION, FillRecord(7, 7, 3, 40), arrival=50)
+    row = after_put(VERSION, before, batch(9, 50, event(2, 49, 9)), K)
+    assert (row.applied_through, row.listed, row.known_through, total(row)) == (3, {9}, 40, 2)
+    assert before.listed == frozenset() and total(before) is None
+    assert row.covers(3) and row.covers(9) and not row.covers(8)
+
+
+def test_a_put_withholds_what_is_known_later_than_the_tolerance():
+    row = blank_row(LAYOUT)
+    one = batch(2, 50, event(1, 55, 1), event(2, 56, 2))
+    row = after_put(VERSION, row, one, K)
+    assert total(row) == 1
+    row = after_fold(VERSION, row, K, Due([one], [one]), NEVER, End(2, 56))
+    assert (total(row), row.applied_through, row.listed, row.known_through) == (3, 2, frozenset(), 56)
+
+
+def test_a_delete_that_comes_late_keeps_what_came_after_it():
+    first, second = batch(1, 50, event(1, 10, 1)), batch(3, 52, event(4, 52, 3))
+    delete = Batch(2, 51, {}, {K: 51})
+    row = blank_row(LAYOUT)
+    for each in (first, second):
+        row = after_put(VERSION, row, each, K)
+    row = after_put(VERSION, row, delete, K, [second])
+    assert (total(row), row.delete_position, row.deleted_through, row.listed) == (4, 2, 51, {1, 2, 3})
+    # and one that comes again changes nothing
+    assert row.covers(2)
+
+
+def test_a_fold_never_lowers_a_row():
+    row = blank_row(LAYOUT, applied_through=9, known_through=90)
+    folded = after_fold(VERSION, row, K, Due(), NEVER, End(5, 50))
+    assert (folded.applied_through, folded.known_through) == (9, 90)
+
+
+def test_a_rebuild_takes_source_and_log():
+    log = [batch(1, 50, event(1, 10, 1)), Batch(2, 51, {}, {K: 20}), batch(3, 52, event(4, 52, 3, name=9))]
+    source = [event(8, 30, 0), event(16, 20, 0), event(32, 52, 0, created=60, name=9)]
+    row = rebuilt(VERSION, K, fill=5, run=6, end=End(3, 70), log=log, source=source)
+    assert total(row) == 12
+    assert (row.fill, row.run, row.applied_through, row.known_through, len(row.ids)) == (5, 6, 3, 70, 1)
+
+
+@pytest.mark.parametrize(("newest", "through"), [(NEVER, 100), (99, 100), (103, 103), (110, 105)])
+def test_a_delete_hides_what_is_stored_up_to_the_tolerance(newest, through):
+    assert deleted_through(100, newest, 5) == through
+
+
+def test_a_row_begins_with_a_fill_no_later_than_the_batch():
+    record = FillRecord(fill=10, filling=20, low=3, known_through=7)
+    assert [record.fill_for(arrival) for arrival in (15, 19, 20, 25)] == [10, 10, 20, 20]
+    assert record.newest == 20
+    assert record.raised(2, 9, SourceThrough(4, 5)) == record._replace(
+        known_through=9, source_through=SourceThrough(4, 5)
+    )
+
+
+def test_a_version_that_is_not_filled_shows_nothing():
+    row = blank_row(LAYOUT, fill=4)
+    assert shown(LAYOUT, None, row) is None
+    assert shown(LAYOUT, FillRecord(0, 4), row) is None
+    assert shown(LAYOUT, FillRecord(4, 4), row) is row
+    empty = shown(LAYOUT, FillRecord(5, 5, 8, 9), row)
+    assert empty is not None and holds_nothing(empty)
+    assert (empty.fill, empty.applied_through, empty.known_through) == (5, 8, 9)
