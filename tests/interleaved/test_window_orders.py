@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from headwater.planning.windows.events import WindowEvent
 from tests.interleaved.left_out import SCRIPTED, leave_out
 from tests.interleaved.window_checks import differences, problems
-from tests.interleaved.window_world import World, held
+from tests.interleaved.window_world import Sourced, World, held
 
 KEY = b"k"
 
@@ -72,7 +73,26 @@ def folded_by_a_record_of_another_epoch(w: World) -> None:
     finish(late)
 
 
+def listed_by_a_run_that_lost_its_lease(w: World) -> None:
+    """A run stops before it lists the source; a later one lists it; it grows; the first one goes on, then the later."""
+    add_to_source(w, 1)
+    early, later = w.run(), w.run()
+    for _ in range(2):
+        next(early)  # it has taken the lease
+    before = len(w.taken)
+    while len(w.taken) == before:
+        next(later)
+    add_to_source(w, 2)
+    finish(early)
+    finish(later)
+
+
+def add_to_source(w: World, number: int) -> None:
+    w.source.append(Sourced(KEY, WindowEvent(w.clock, w.clock, False, 0, {"n": number})))
+
+
 ORDERS = {
+    "a run that lost its lease ends": listed_by_a_run_that_lost_its_lease,
     "a row begins within the epoch of its record": record_of_another_epoch,
     "a single fold holds within the epoch of its record": folded_by_a_record_of_another_epoch,
 }
@@ -95,4 +115,4 @@ def test_what_it_is_without_the_rule(rule, monkeypatch):
     leave_out(rule, monkeypatch)
     w = world()
     ORDERS[rule](w)
-    assert "row" in problems(w, [KEY])
+    assert {"row", "source"} & set(problems(w, [KEY]))
