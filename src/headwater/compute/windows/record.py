@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import struct
 from typing import NamedTuple
 
 from headwater.clock import MIN_MICROS
+from headwater.errors import FormatError
+from headwater.online.rows.values import Damaged
+
+RECORD_VERSION = 1
+_FORM = struct.Struct(">B3QqQq")
+"""Version, fill, filling, low, known_through, the source's listing and known_at; big-endian."""
 
 
 class SourceThrough(NamedTuple):
@@ -53,3 +60,24 @@ class FillRecord(NamedTuple):
         return self._replace(
             low=max(self.low, low), known_through=max(self.known_through, known_through), source_through=through
         )
+
+
+def encode_record(record: FillRecord) -> bytes:
+    """A record as it is stored."""
+    numbers = record.fill, record.filling, record.low, record.known_through
+    return _FORM.pack(RECORD_VERSION, *numbers, *record.source_through)
+
+
+def decode_record(data: bytes) -> FillRecord:
+    """The record that `encode_record` wrote.
+
+    Raises:
+        FormatError: a newer headwater wrote it.
+        Damaged: it is not a whole record.
+    """
+    if data and data[0] > RECORD_VERSION:
+        raise FormatError("the fill record was written by a newer headwater; upgrade this one")
+    if len(data) != _FORM.size or data[0] != RECORD_VERSION:
+        raise Damaged(f"a fill record of {len(data)} bytes, not {_FORM.size}")
+    _, fill, filling, low, known, listed, known_at = _FORM.unpack(data)
+    return FillRecord(fill, filling, low, known, SourceThrough(listed, known_at))

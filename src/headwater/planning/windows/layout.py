@@ -13,6 +13,7 @@ from headwater.digests import blake2b
 from headwater.planning.windows.kinds import BINS, COUNT, KEPT_WHOLE, KIND_OF, TOTAL, state_kind
 from headwater.planning.windows.rule import Window
 from headwater.planning.windows.states.base import StateKind
+from headwater.planning.windows.values import stored_form
 from headwater.types import DType
 from headwater.values import Value
 
@@ -135,9 +136,9 @@ def window_layout(aggregations: Iterable[Aggregation], columns: Mapping[str, DTy
         ids: how many event ids a row keeps.
     """
     made = [given for each in aggregations for given in each.expanded()]
-    wanted = {_list_key(given): [] for given in made}  # type: dict[tuple[Any, ...], list[Aggregation]]
+    wanted: dict[tuple[Any, ...], list[Aggregation]] = {}
     for given in made:
-        wanted[_list_key(given)].append(given)
+        wanted.setdefault(_list_key(given), []).append(given)
     for key in [key for key in wanted if key[0] == COUNT and (TOTAL, *key[1:]) in wanted]:
         # a total has the count too
         wanted[(TOTAL, *key[1:])] += wanted.pop(key)
@@ -186,15 +187,7 @@ def _feature(given: Aggregation, index: int, columns: Mapping[str, DType]) -> Wi
     options = FUNCTIONS[given.function].options
     n = _length(given) if {"n", "max_distinct"} & set(options) else 0
     dtype = result_dtype(given.function, column)
+    default = stored_form(dtype, given.default)
     return WindowFeature(
-        given.feature_name,
-        given.function,
-        _window(given),
-        index,
-        column,
-        dtype,
-        n,
-        given.q,
-        given.errors,
-        given.default,
+        given.feature_name, given.function, _window(given), index, column, dtype, n, given.q, given.errors, default
     )

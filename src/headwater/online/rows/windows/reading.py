@@ -26,6 +26,11 @@ class FeatureValue(NamedTuple):
     problem: str = ""
 
 
+def holds_from(row: WindowRow) -> int:
+    """The instant from which a row's reads hold, microseconds; with an earlier `now` they are NOT_KNOWN."""
+    return max(row.newest_known, row.deleted_through)
+
+
 def read_row(
     layout: WindowLayout, row: WindowRow | None, now: int, features: Sequence[WindowFeature] | None = None
 ) -> list[FeatureValue]:
@@ -34,7 +39,7 @@ def read_row(
     Args:
         layout: the version's.
         row: None: an entity without events.
-        now: not before the newest known_at in the row, microseconds.
+        now: not before `holds_from`, microseconds.
         features: those asked for; None: all.
     """
     empty = RowList()

@@ -4,10 +4,11 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from headwater.definitions.aggregation import Aggregation
+from headwater.online.rows.windows import lists
 from headwater.online.rows.windows.codec import decode_row, encode_row
 from headwater.online.rows.windows.lists import asked_of, asked_of_many
 from headwater.online.rows.windows.reading import LEFT_OUT, OVERFLOWS, read_row
@@ -105,12 +106,39 @@ def test_a_delete_empties_the_row_and_the_rest_is_merged_again(layout, rows, thr
     row = put(layout, rows, r)
     empty(row, through, 13)
     rest = [each for each in rows if not row.hides(event_of(each))]
-    put(layout, rest, r, row)
+    row = put(layout, rest, r, row)
     newest = max([each.known_at for each in rest] + [through])
     for now in range(newest, newest + 60, 5):
         values = read_row(layout, row, now)
         for right, value in zip(right_values(layout, rows, [Delete(KEY, through, 13)], now), values, strict=True):
             assert is_right(right, value), (now, right, value)
+
+
+@settings(max_examples=120 * SCALE)
+@given(layouts(), statements(), st.integers(0, 2**32), st.integers(150, 400))
+def test_what_is_left_out_is_unavailable_and_the_rest_is_right(layout, rows, seed, limit):
+    r = random.Random(seed)
+    row, left_out = blank_row(layout), 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lists, "LONGEST_TEXT", 1)
+        patch.setattr(lists, "MOST_BINS", 3)
+        for each in r.sample(rows, len(rows)):
+            add_statements(layout, row, [event_of(each)], TOLERANCE)
+            if r.random() < 0.2:
+                row = decode_row(layout, encode_row(layout, row, limit=limit))
+    newest = max((each.known_at for each in rows), default=-100)
+    for now in range(newest, newest + 80, 6):
+        for right, value in zip(right_values(layout, rows, (), now), read_row(layout, row, now), strict=True):
+            window = right.feature.window
+            if value.problem == LEFT_OUT:
+                left_out += 1
+            else:
+                assert is_right(right, value), (now, right, value)
+            held = row.lists[right.feature.list]
+            nothing = held.left_out is None and not held.lifetime_left_out
+            if nothing or (window.width is not None and window.start(now) > (held.left_out or now)):
+                assert value.problem != LEFT_OUT
+    event(f"left out: {left_out > 0}")
 
 
 @given(
