@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import Any, cast
 
 import numpy as np
@@ -77,8 +78,8 @@ def _add_to_record(layout: ListLayout, to: RowList, entry: Entry, boundary: int)
     add = layout.states.add
     if layout.shape == SUFFIXES:
         following = to.states[index] if index < len(to.states) else None
-        for i in range(index + there):
-            to.states[i] = add(to.states[i], entry)
+        upto = index + there
+        to.states[:upto] = layout.states.add_to_each(to.states[:upto], entry)
         made = add(following, entry)
     else:
         made = add(to.states[index] if there else None, entry)
@@ -134,17 +135,13 @@ def prune(layout: ListLayout, to: RowList, newest_known: int, tolerance: int) ->
             state = layout.states.since(to.states[0], min(start for _, start in starts))
             to.states = [] if state is None else [state]
         return
-    boundaries, states = to.boundaries, to.states
-    to.boundaries, to.states = [], []
-    can_ask = asked_of if len(boundaries) < MANY else asked_of_many
-    for boundary, state, asked in zip(boundaries, states, can_ask(boundaries, starts), strict=True):
-        if layout.shape == TILES:
-            if any(boundary >= start for _, start in starts):
-                _keep_tile(layout, to, boundary, state, apart=asked)
-        elif asked:
-            to.boundaries.append(boundary)
-            to.states.append(state)
-    if layout.kind in (MIN, MAX) and layout.shape == SUFFIXES:
+    asked = (asked_of if len(to.boundaries) < MANY else asked_of_many)(to.boundaries, starts)
+    if layout.shape == TILES:
+        _prune_tiles(layout, to, asked, starts)
+        return
+    if not all(asked):
+        to.boundaries, to.states = list(compress(to.boundaries, asked)), list(compress(to.states, asked))
+    if layout.kind in (MIN, MAX):
         _drop_equal(layout, to)
 
 
@@ -171,6 +168,15 @@ def asked_of_many(boundaries: Sequence[int], starts: Sequence[tuple[int, int]]) 
         edges = numbers - numbers % hop
         asked |= (edges > before) & (edges >= start)
     return cast("list[bool]", asked.tolist())
+
+
+def _prune_tiles(layout: ListLayout, to: RowList, asked: Sequence[bool], starts: Sequence[tuple[int, int]]) -> None:
+    boundaries, states = to.boundaries, to.states
+    to.boundaries, to.states = [], []
+    least = min((start for _, start in starts), default=BEFORE_ALL)
+    for boundary, state, apart in zip(boundaries, states, asked, strict=True):
+        if boundary >= least:
+            _keep_tile(layout, to, boundary, state, apart=apart)
 
 
 def _keep_tile(layout: ListLayout, to: RowList, boundary: int, state: Any, *, apart: bool) -> None:

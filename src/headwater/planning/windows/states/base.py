@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 from headwater.planning.windows.values import Entry
@@ -17,6 +18,10 @@ class StateKind(ABC):
     @abstractmethod
     def add(self, state: Any, entry: Entry) -> Any:
         """The state with one event more, whose value is not NULL."""
+
+    def add_to_each(self, states: Sequence[Any], entry: Entry) -> list[Any]:
+        """`add` to each of many states, none of them None."""
+        return [self.add(state, entry) for state in states]
 
     @abstractmethod
     def merged(self, state: Any, other: Any) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from headwater.planning.windows.states.base import StateKind
 from headwater.planning.windows.values import Entry
 
@@ -15,6 +17,10 @@ class Counts(StateKind):
         """One more."""
         return (state or 0) + 1
 
+    def add_to_each(self, states: Sequence[int], entry: Entry) -> list[int]:
+        """One more in each."""
+        return [state + 1 for state in states]
+
     def merged(self, state: int, other: int) -> int:
         """Both."""
         return state + other
@@ -26,6 +32,11 @@ class Totals(StateKind):
     def add(self, state: Total | None, entry: Entry) -> Total:
         """One value more; a Float64 sum is never a difference of others."""
         return (1, entry.value) if state is None else (state[0] + 1, state[1] + entry.value)
+
+    def add_to_each(self, states: Sequence[Total], entry: Entry) -> list[Total]:
+        """One value more in each."""
+        value = entry.value
+        return [(count + 1, total + value) for count, total in states]
 
     def merged(self, state: Total, other: Total) -> Total:
         """Both."""
