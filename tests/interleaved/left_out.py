@@ -43,7 +43,7 @@ RULES: dict[str, list[Edit]] = {
         (row, "build_row", "MergedId(e.event,", "MergedId(e.known_at,"),
     ],
     "a delete empties the table of ids": [(row, "empty", "row.ids, row.ids_after = {}, NEVER", "pass")],
-    "what a delete hides is not merged": [(merging, "asked", "and not row.hides(event)", "")],
+    "what a delete hides is not merged": [(merging, "required", "and not row.hides(event)", "")],
     "what a delete hides is not in the table of ids": [(merging, "after_put", _PUT_LISTS, _PUT_LISTS + _HIDDEN_IDS)],
     "a delete merges again what comes after it": [
         (merging, "after_put", "_add(version, new, key, again)", "pass"),
@@ -165,7 +165,7 @@ OF_THE_WORLD = {
 
 
 def leave_out(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compile the functions of a rule anew, without it, everywhere they were imported."""
+    """Compile the functions of a rule again, without it, everywhere they were imported."""
     texts: dict[tuple[int, str], tuple[Any, str, str]] = {}
     for owner, name, old, new in (RULES | SCRIPTED)[rule]:
         text = texts[id(owner), name][2] if (id(owner), name) in texts else _text_of(owner, name)

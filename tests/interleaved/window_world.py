@@ -170,25 +170,25 @@ class World:
     def listed(self, through: SourceThrough) -> list[Sourced]:
         return [each for each in self.source[: through.listed] if each.event.known_at <= through.known_at]
 
-    def slice(self, asked: asks.Slice) -> dict[bytes, asks.Due]:
+    def slice(self, request: asks.Slice) -> dict[bytes, asks.Due]:
         due: dict[bytes, asks.Due] = {}
         for batch in self.log:
-            if asked.after < batch.position <= asked.through:
+            if request.after < batch.position <= request.through:
                 for key in {*batch.events, *batch.deletes}:
                     due.setdefault(key, asks.Due()).fresh.append(batch)
-            if batch.position > asked.through or (self.bad == "due-low" and batch.position <= asked.after):
+            if batch.position > request.through or (self.bad == "due-low" and batch.position <= request.after):
                 continue
-            after = max(asked.since, batch.arrival + TOLERANCE)
+            after = max(request.since, batch.arrival + TOLERANCE)
             for key, events in batch.events.items():
-                if any(after < event.known_at <= asked.until for event in events):
+                if any(after < event.known_at <= request.until for event in events):
                     due.setdefault(key, asks.Due()).withheld.append(batch)
         return due
 
-    def named(self, asked: asks.Named) -> set[bytes]:
-        batches = [batch for batch in self.log if batch.position <= asked.through]
+    def named(self, request: asks.Named) -> set[bytes]:
+        batches = [batch for batch in self.log if batch.position <= request.through]
         with_deletes = set() if self.bad == "fill-visible" else {key for batch in batches for key in batch.deletes}
         keys = {key for batch in batches for key in batch.events}
-        return keys | with_deletes | {each.key for each in self.source[: asked.source.listed]}
+        return keys | with_deletes | {each.key for each in self.source[: request.source.listed]}
 
     def take_lease(self) -> int:
         self.lease = self.tick()

@@ -23,7 +23,7 @@ DOUBLE_MAX = Fraction(2) ** 1024 * (1 - Fraction(1, 2**54))
 
 
 @dataclass(frozen=True)
-class WindowAsked:
+class WindowRequest:
     """An aggregation, as the answer depends on it.
 
     Attributes:
@@ -130,12 +130,12 @@ def events_at(
     return list(counted.values())
 
 
-def in_window(asked: WindowAsked, event: int, at: int) -> bool:
+def in_window(request: WindowRequest, event: int, at: int) -> bool:
     """Whether a window holds an event that is known, by its event time."""
-    if asked.width is None:
+    if request.width is None:
         return True
-    first = _floor(at - asked.offset - asked.width, asked.hop)
-    return first <= event and (not asked.offset or event < _floor(at - asked.offset, asked.hop))
+    first = _floor(at - request.offset - request.width, request.hop)
+    return first <= event and (not request.offset or event < _floor(at - request.offset, request.hop))
 
 
 def _floor(time: int, hop: int) -> int:
@@ -143,7 +143,7 @@ def _floor(time: int, hop: int) -> int:
 
 
 def window_answer(
-    asked: WindowAsked,
+    request: WindowRequest,
     rows: Iterable[Statement],
     deletes: Sequence[Delete],
     key: Key,
@@ -153,24 +153,24 @@ def window_answer(
 ) -> WindowAnswer:
     """What an aggregation gives for a key at an instant (microseconds)."""
     if None in key:
-        return WindowAnswer(Status.NOT_FOUND, asked.default, None)
+        return WindowAnswer(Status.NOT_FOUND, request.default, None)
     events = events_at(rows, deletes, key, at, as_known=as_known)
     newest = max((row.event for row in events), default=None)
-    chosen = [row for row in events if asked.where is None or asked.where(row.values) is True]
-    if asked.column is not None:
-        chosen = [row for row in chosen if row.values[asked.column] is not None]
-    return aggregate(asked, [row for row in chosen if in_window(asked, row.event, at)], at, newest)
+    chosen = [row for row in events if request.where is None or request.where(row.values) is True]
+    if request.column is not None:
+        chosen = [row for row in chosen if row.values[request.column] is not None]
+    return aggregate(request, [row for row in chosen if in_window(request, row.event, at)], at, newest)
 
 
-def aggregate(asked: WindowAsked, chosen: Sequence[Statement], at: int, newest: int | None = None) -> WindowAnswer:
-    """The value of the events that are in the window, with their `where` and NULLs seen to."""
-    made = _value(asked, chosen, at)
+def aggregate(request: WindowRequest, chosen: Sequence[Statement], at: int, newest: int | None = None) -> WindowAnswer:
+    """The value of the events that are in the window, with their `where` and NULLs applied."""
+    made = _value(request, chosen, at)
     if isinstance(made, _Overflow):
         return WindowAnswer(Status.NULL, None, newest, overflow=True)
     if isinstance(made, _Computed):
         return WindowAnswer(Status.PRESENT, made.value, newest, exact=made.exact, bound=made.bound)
     if made is None:
-        return WindowAnswer(Status.NULL, asked.default, newest)
+        return WindowAnswer(Status.NULL, request.default, newest)
     return WindowAnswer(Status.PRESENT, made, newest)
 
 
@@ -198,28 +198,28 @@ class _Overflow:
     """A sum of integers beyond 64 bits."""
 
 
-def _value(asked: WindowAsked, chosen: Sequence[Statement], at: int) -> Any:
-    ordered = sorted(chosen, key=lambda row: _order(asked, row))
-    values = [_stored(asked, row) for row in ordered]
-    match asked.function:
+def _value(request: WindowRequest, chosen: Sequence[Statement], at: int) -> Any:
+    ordered = sorted(chosen, key=lambda row: _order(request, row))
+    values = [_stored(request, row) for row in ordered]
+    match request.function:
         case "count":
             return len(values)
         case "rate":
-            assert asked.width is not None
-            return float(Fraction(len(values) * 1_000_000, asked.width))
+            assert request.width is not None
+            return float(Fraction(len(values) * 1_000_000, request.width))
         case "count_distinct":
-            return _distinct(values, asked.max_distinct)
+            return _distinct(values, request.max_distinct)
         case "last_n":
-            return tuple(values[::-1][: asked.n])
+            return tuple(values[::-1][: request.n])
         case "first_n":
-            return tuple(values[: asked.n])
+            return tuple(values[: request.n])
         case "last_n_distinct":
-            return _last_distinct(values, asked.n)
+            return _last_distinct(values, request.n)
     if not values:
         return None
-    match asked.function:
+    match request.function:
         case "sum" | "mean":
-            return _sum(asked.function, values)
+            return _sum(request.function, values)
         case "min":
             return min(values, key=value_order)
         case "max":
@@ -229,21 +229,21 @@ def _value(asked: WindowAsked, chosen: Sequence[Statement], at: int) -> Any:
         case "last":
             return values[-1]
         case "quantile":
-            return _quantile(values, asked.q)
+            return _quantile(values, request.q)
         case "seconds_since_last":
             return float(Fraction(at - ordered[-1].event, 1_000_000))
-    return _variance(asked.function, [float(value) for value in values])
+    return _variance(request.function, [float(value) for value in values])
 
 
-def _stored(asked: WindowAsked, row: Statement) -> Any:
-    if asked.column is None:
+def _stored(request: WindowRequest, row: Statement) -> Any:
+    if request.column is None:
         return None
-    assert asked.dtype is not None
-    return stored_form(asked.dtype, row.values[asked.column])
+    assert request.dtype is not None
+    return stored_form(request.dtype, row.values[request.column])
 
 
-def _order(asked: WindowAsked, row: Statement) -> tuple[Any, ...]:
-    return (row.event, row.created, row.from_log, row.position, value_order(_stored(asked, row)))
+def _order(request: WindowRequest, row: Statement) -> tuple[Any, ...]:
+    return (row.event, row.created, row.from_log, row.position, value_order(_stored(request, row)))
 
 
 def _last_distinct(values: Sequence[Any], n: int) -> tuple[Any, ...]:

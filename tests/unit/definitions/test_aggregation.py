@@ -176,8 +176,8 @@ def test_result_dtypes(function, column, result):
 def test_what_a_column_makes_wrong(aggregation, problem):
     columns = {"name": String, "flag": Bool, "vector": Embedding(2), "x": Float64}
     assert column_problems(Aggregation("x", "mean", "1d", default=0), columns) == []
-    (found,) = column_problems(aggregation, columns)
-    assert problem in found
+    (shown,) = column_problems(aggregation, columns)
+    assert problem in shown
 
 
 def test_empty_values():

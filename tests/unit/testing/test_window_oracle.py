@@ -6,7 +6,7 @@ from fractions import Fraction
 import pytest
 
 from headwater.testing.oracle import Delete, LogRow, OracleView, SourceRow
-from headwater.testing.window_oracle import Statement, WindowAsked, agrees, events_at, statements, window_answer
+from headwater.testing.window_oracle import Statement, WindowRequest, agrees, events_at, statements, window_answer
 from headwater.types import Bool, Float64, Int64, Status, String
 
 K = ("k",)
@@ -18,11 +18,11 @@ def said(event, x=1, created=None, position=1, event_id=None, key=K):
 
 
 def count(width=10, hop=5, offset=0, **options):
-    return WindowAsked("count", None, None, width, hop, offset, **options)
+    return WindowRequest("count", None, None, width, hop, offset, **options)
 
 
-def value(asked, rows, at, deletes=(), **options):
-    return window_answer(asked, rows, deletes, K, at, **options).value
+def value(request, rows, at, deletes=(), **options):
+    return window_answer(request, rows, deletes, K, at, **options).value
 
 
 def test_the_newest_end_is_exact_and_the_oldest_a_whole_hop():
@@ -58,7 +58,7 @@ def test_what_a_delete_hides_is_no_event_from_its_time_on():
 
 def test_of_the_statements_of_one_event_the_least_counts():
     rows = [said(5, 1, created=9, position=2, event_id="a"), said(5, 2, created=7, position=3, event_id="a")]
-    total = WindowAsked("sum", "x", Int64, None)
+    total = WindowRequest("sum", "x", Int64, None)
     assert [value(total, rows, at) for at in (6, 7, 9)] == [None, 2, 2]
     # the source before the log, another event time is another event
     rows.append(said(5, 4, created=7, position=0, event_id="a"))
@@ -71,7 +71,7 @@ def test_of_the_statements_of_one_event_the_least_counts():
 
 def test_an_id_is_looked_at_before_where_and_nulls():
     rows = [said(5, None, position=1, event_id="a"), said(5, 3, created=6, position=2, event_id="a")]
-    assert value(WindowAsked("count", "x", Int64, None), rows, 9) == 0
+    assert value(WindowRequest("count", "x", Int64, None), rows, 9) == 0
     assert value(count(None, where=lambda values: values["x"] is not None), rows, 9) == 0
     assert value(count(None), rows, 9) == 1
     assert value(count(None, where=lambda values: None), rows, 9) == 0
@@ -96,67 +96,67 @@ def test_an_id_is_looked_at_before_where_and_nulls():
 )
 def test_functions(function, right):
     rows = [said(1, 4.0, position=1), said(2, 2.0, position=2), said(3, 1.0, position=3), said(4, None, position=4)]
-    asked = WindowAsked(function, "x", Float64, 10_000_000, 1, n=2, q=0.5)
-    assert value(asked, rows, 5) == right
-    assert window_answer(asked, rows, [], K, 5).event_time == 4
+    request = WindowRequest(function, "x", Float64, 10_000_000, 1, n=2, q=0.5)
+    assert value(request, rows, 5) == right
+    assert window_answer(request, rows, [], K, 5).event_time == 4
 
 
 def test_functions_of_no_events():
     for function in ("sum", "mean", "min", "last", "quantile", "var_pop"):
-        answer = window_answer(WindowAsked(function, "x", Float64, 10, 1, default=-1.0), [], [], K, 5)
+        answer = window_answer(WindowRequest(function, "x", Float64, 10, 1, default=-1.0), [], [], K, 5)
         assert (answer.status, answer.value, answer.event_time) == (Status.NULL, -1.0, None)
     for function, empty in (("count", 0), ("count_distinct", 0), ("rate", 0.0), ("last_n", ()), ("first_n", ())):
-        answer = window_answer(WindowAsked(function, "x", Float64, 10, 1, n=2), [], [], K, 5)
+        answer = window_answer(WindowRequest(function, "x", Float64, 10, 1, n=2), [], [], K, 5)
         assert (answer.status, answer.value) == (Status.PRESENT, empty)
     assert window_answer(count(), [], [], (None,), 5).status is Status.NOT_FOUND
 
 
 def test_order_goes_by_created_time_origin_position_and_value():
-    last = WindowAsked("last", "x", Int64, None)
+    last = WindowRequest("last", "x", Int64, None)
     assert value(last, [said(1, 1, created=3), said(1, 9, created=2)], 5) == 1
     assert value(last, [said(1, 1, position=1), said(1, 9, position=0)], 5) == 1
     assert value(last, [said(1, 1, position=2), said(1, 9, position=1)], 5) == 1
     assert value(last, [said(1, 1, position=0), said(1, 9, position=0)], 5) == 9
-    assert value(WindowAsked("first", "x", Int64, None), [said(1, 1, position=0), said(1, 9, position=0)], 5) == 1
+    assert value(WindowRequest("first", "x", Int64, None), [said(1, 1, position=0), said(1, 9, position=0)], 5) == 1
 
 
 def test_nan_is_the_greatest_and_there_is_no_negative_zero():
     rows = [said(1, math.nan), said(2, -0.0)]
-    assert math.isnan(value(WindowAsked("max", "x", Float64, None), rows, 5))
-    least = value(WindowAsked("min", "x", Float64, None), rows, 5)
+    assert math.isnan(value(WindowRequest("max", "x", Float64, None), rows, 5))
+    least = value(WindowRequest("min", "x", Float64, None), rows, 5)
     assert least == 0 and math.copysign(1, least) == 1
-    assert all(math.isnan(value(WindowAsked(f, "x", Float64, None), rows, 5)) for f in ("sum", "mean", "var_pop"))
+    assert all(math.isnan(value(WindowRequest(f, "x", Float64, None), rows, 5)) for f in ("sum", "mean", "var_pop"))
 
 
 def test_an_overflow_is_of_the_windows_own_total():
     rows = [said(1, 2**62), said(2, 2**62), said(3, -1)]
-    total = WindowAsked("sum", "x", Int64, 1, 1, default=5)
+    total = WindowRequest("sum", "x", Int64, 1, 1, default=5)
     assert value(total, rows, 3) == 2**62 - 1
     answer = window_answer(total, rows, [], K, 2)
     assert (answer.overflow, answer.value) == (True, None)
-    assert value(WindowAsked("sum", "x", Bool, None), [said(1, True), said(2, True)], 3) == 2
+    assert value(WindowRequest("sum", "x", Bool, None), [said(1, True), said(2, True)], 3) == 2
 
 
 def test_bounds():
     rows = [said(1, 1e9), said(2, 1e9 + 1), said(3, 1e9 + 2)]
-    spread = window_answer(WindowAsked("var_pop", "x", Float64, None), rows, [], K, 5)
+    spread = window_answer(WindowRequest("var_pop", "x", Float64, None), rows, [], K, 5)
     assert spread.exact == Fraction(2, 3)
     # 3 · 2^-52 · sqrt(1 + mean²/variance), relative
     assert float(spread.bound / spread.exact) == pytest.approx(3 * 2**-52 * (1e9 + 1) / math.sqrt(2 / 3))
     assert agrees(spread, 2 / 3) and not agrees(spread, 0.6667)
-    total = window_answer(WindowAsked("sum", "x", Float64, None), rows, [], K, 5)
+    total = window_answer(WindowRequest("sum", "x", Float64, None), rows, [], K, 5)
     assert agrees(total, 3e9 + 3) and not agrees(total, 3e9 + 3.1)
-    huge = window_answer(WindowAsked("sum", "x", Float64, None), [said(1, 1.7e308), said(2, 1.7e308)], [], K, 5)
+    huge = window_answer(WindowRequest("sum", "x", Float64, None), [said(1, 1.7e308), said(2, 1.7e308)], [], K, 5)
     assert huge.bound is None and agrees(huge, math.inf)
     assert not agrees(window_answer(count(), rows, [], K, 3), 3.0)
 
 
 def test_distinct_counts_beyond_the_exact_ones_go_by_digests():
     rows = [said(i, i) for i in range(1_000)]
-    asked = WindowAsked("count_distinct", "x", Int64, None, max_distinct=100)
-    estimate = value(asked, rows, 2_000)
+    request = WindowRequest("count_distinct", "x", Int64, None, max_distinct=100)
+    estimate = value(request, rows, 2_000)
     assert estimate % 16 == 0 and abs(estimate - 1_000) < 300
-    assert value(WindowAsked("count_distinct", "x", Int64, None, max_distinct=1_000), rows, 2_000) == 1_000
+    assert value(WindowRequest("count_distinct", "x", Int64, None, max_distinct=1_000), rows, 2_000) == 1_000
 
 
 def test_statements_are_made_of_the_rows_of_source_and_log():
@@ -169,4 +169,4 @@ def test_statements_are_made_of_the_rows_of_source_and_log():
         (4, 7, True, 5, "b"),
     ]
     assert [s.known_at for s in made] == [3, 7]
-    assert value(WindowAsked("last_n", "id", String, None, n=3), made, 9) == ("b", "a")
+    assert value(WindowRequest("last_n", "id", String, None, n=3), made, 9) == ("b", "a")

@@ -15,7 +15,7 @@ from headwater.online.rows.windows.row import NEVER, WindowRow, add_statements, 
 from headwater.planning.windows.events import WindowEvent
 
 
-def asked(version: Version, row: WindowRow, batch: Batch, key: bytes) -> list[WindowEvent]:
+def required(version: Version, row: WindowRow, batch: Batch, key: bytes) -> list[WindowEvent]:
     """What the invariant asks for of a batch that is covered."""
     until = max(batch.arrival + version.tolerance, row.known_through)
     return [event for event in batch.events.get(key, ()) if event.known_at <= until and not row.hides(event)]
@@ -83,7 +83,7 @@ def after_fold(
         if row.covers(batch.position)
         for event in _due(version, row, new, batch, key, since)
     ]
-    events = [event for batch in fresh for event in asked(version, new, batch, key)]
+    events = [event for batch in fresh for event in required(version, new, batch, key)]
     add_statements(version.layout, new, events + late, version.tolerance)
     return new
 
@@ -99,7 +99,7 @@ def _due(version: Version, row: WindowRow, new: WindowRow, batch: Batch, key: by
 
 
 def _add(version: Version, row: WindowRow, key: bytes, batches: Iterable[Batch]) -> None:
-    events = [event for batch in batches for event in asked(version, row, batch, key)]
+    events = [event for batch in batches for event in required(version, row, batch, key)]
     add_statements(version.layout, row, events, version.tolerance)
 
 
@@ -130,7 +130,7 @@ def rebuilt(
         if key in batch.deletes:
             empty(row, batch.deletes[key], batch.position)
     statements = [event for event in source if not row.hides(event)]
-    statements += [event for batch in log for event in asked(version, row, batch, key)]
+    statements += [event for batch in log for event in required(version, row, batch, key)]
     build_row(version.layout, row, statements, version.tolerance)
     return row
 

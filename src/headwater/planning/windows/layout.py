@@ -168,11 +168,13 @@ def _key_of(given: ListLayout) -> tuple[Any, ...]:
     return given.kind, given.column, given.where, given.shape, given.n if given.kind == "distinct" else 0
 
 
-def _list(key: tuple[Any, ...], asked: Sequence[Aggregation], columns: Mapping[str, DType]) -> ListLayout:
+def _list(key: tuple[Any, ...], aggregations: Sequence[Aggregation], columns: Mapping[str, DType]) -> ListLayout:
     kind, column, where, shape, _ = key
-    windows = sorted({_window(given) for given in asked}, key=lambda w: (w.width is None, w.width, w.hop, w.offset))
+    windows = sorted(
+        {_window(given) for given in aggregations}, key=lambda w: (w.width is None, w.width, w.hop, w.offset)
+    )
     dtype = None if column is None else columns[column]
-    n = max(_length(given) for given in asked) if kind in _WITH_N else 0
+    n = max(_length(given) for given in aggregations) if kind in _WITH_N else 0
     return ListLayout(kind, column, where, dtype, shape, tuple(windows), n)
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headwater.planning.windows.rule import BEFORE_ALL, Window, boundary_of, floor_to
-from headwater.testing.window_oracle import WindowAsked, in_window
+from headwater.testing.window_oracle import WindowRequest, in_window
 
 TIMES = st.integers(-50, 50) | st.integers(-62_135_596_800_000_000, 253_402_300_799_999_999)
 HOPS = st.integers(1, 12) | st.sampled_from([300_000_000, 3_600_000_000])
@@ -24,9 +24,9 @@ def test_floor_goes_down_before_1970_too(time, hop):
 @given(WINDOWS, TIMES, st.integers(-100, 100))
 def test_a_window_holds_what_the_text_says(window, at, distance):
     event = at - window.offset - window.width + distance
-    asked = WindowAsked("count", None, None, window.width, window.hop, window.offset)
+    request = WindowRequest("count", None, None, window.width, window.hop, window.offset)
     if event <= at:
-        assert window.holds(event, at) == in_window(asked, event, at)
+        assert window.holds(event, at) == in_window(request, event, at)
 
 
 @given(WINDOWS, st.lists(HOPS, max_size=3), TIMES, st.integers(-100, 100))

@@ -135,46 +135,48 @@ def prune(layout: ListLayout, to: RowList, newest_known: int, tolerance: int) ->
             state = layout.states.since(to.states[0], min(start for _, start in starts))
             to.states = [] if state is None else [state]
         return
-    asked = (asked_of if len(to.boundaries) < MANY else asked_of_many)(to.boundaries, starts)
+    selectable = (selectable_of if len(to.boundaries) < MANY else selectable_of_many)(to.boundaries, starts)
     if layout.shape == TILES:
-        _prune_tiles(layout, to, asked, starts)
+        _prune_tiles(layout, to, selectable, starts)
         return
-    if not all(asked):
-        to.boundaries, to.states = list(compress(to.boundaries, asked)), list(compress(to.states, asked))
+    if not all(selectable):
+        to.boundaries, to.states = list(compress(to.boundaries, selectable)), list(compress(to.states, selectable))
     if layout.kind in (MIN, MAX):
         _drop_equal(layout, to)
 
 
-def asked_of(boundaries: Sequence[int], starts: Sequence[tuple[int, int]]) -> list[bool]:
+def selectable_of(boundaries: Sequence[int], starts: Sequence[tuple[int, int]]) -> list[bool]:
     """For each boundary whether an end of a window can be at it, or between it and the one before.
 
     Args:
         boundaries: ascending.
         starts: hop and least end of each window.
     """
-    asked, before = [], BEFORE_ALL
+    selectable, before = [], BEFORE_ALL
     for boundary in boundaries:
-        asked.append(any(before < (edge := boundary - boundary % hop) and edge >= start for hop, start in starts))
+        selectable.append(any(before < (edge := boundary - boundary % hop) and edge >= start for hop, start in starts))
         before = boundary
-    return asked
+    return selectable
 
 
-def asked_of_many(boundaries: Sequence[int], starts: Sequence[tuple[int, int]]) -> list[bool]:
-    """`asked_of`, at once."""
+def selectable_of_many(boundaries: Sequence[int], starts: Sequence[tuple[int, int]]) -> list[bool]:
+    """`selectable_of`, at once."""
     numbers = np.array(boundaries, np.int64)
     before = np.concatenate(([BEFORE_ALL], numbers[:-1]))
-    asked = np.zeros(len(numbers), np.bool_)
+    selectable = np.zeros(len(numbers), np.bool_)
     for hop, start in starts:
         edges = numbers - numbers % hop
-        asked |= (edges > before) & (edges >= start)
-    return cast("list[bool]", asked.tolist())
+        selectable |= (edges > before) & (edges >= start)
+    return cast("list[bool]", selectable.tolist())
 
 
-def _prune_tiles(layout: ListLayout, to: RowList, asked: Sequence[bool], starts: Sequence[tuple[int, int]]) -> None:
+def _prune_tiles(
+    layout: ListLayout, to: RowList, selectable: Sequence[bool], starts: Sequence[tuple[int, int]]
+) -> None:
     boundaries, states = to.boundaries, to.states
     to.boundaries, to.states = [], []
     least = min((start for _, start in starts), default=BEFORE_ALL)
-    for boundary, state, apart in zip(boundaries, states, asked, strict=True):
+    for boundary, state, apart in zip(boundaries, states, selectable, strict=True):
         if boundary >= least:
             _keep_tile(layout, to, boundary, state, apart=apart)
 

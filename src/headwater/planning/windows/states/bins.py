@@ -30,9 +30,9 @@ class QuantileBins(StateKind):
 
     def quantile(self, state: Bins, q: float) -> float:
         """The midpoint of the bin of a quantile's rank."""
-        rank, seen = rank_of(q, sum(state.values())), 0
+        rank, count = rank_of(q, sum(state.values())), 0
         for code in sorted(state):
-            seen += state[code]
-            if seen >= rank:
+            count += state[code]
+            if count >= rank:
                 return midpoint(code)
         raise AssertionError("a quantile's rank is at most the number of values")

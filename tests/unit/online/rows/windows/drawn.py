@@ -14,7 +14,7 @@ from headwater.planning.windows.events import WindowEvent, event_digest
 from headwater.planning.windows.layout import WindowFeature, WindowLayout, window_layout
 from headwater.planning.windows.values import stored_form
 from headwater.testing.oracle import value_order
-from headwater.testing.window_oracle import Statement, WindowAnswer, WindowAsked, agrees, window_answer
+from headwater.testing.window_oracle import Statement, WindowAnswer, WindowRequest, agrees, window_answer
 from headwater.types import Array, Bool, DType, Float64, Int64, Status, String
 
 KEY = ("k",)
@@ -105,7 +105,7 @@ def right_values(layout: WindowLayout, rows: list[Statement], deletes: Any, at: 
         each = layout.lists[feature.list]
         where = None if each.where is None else CONDITIONS[each.where]
         window = feature.window
-        asked = WindowAsked(
+        request = WindowRequest(
             feature.function,
             each.column,
             each.dtype,
@@ -118,7 +118,7 @@ def right_values(layout: WindowLayout, rows: list[Statement], deletes: Any, at: 
             max_distinct=feature.n,
             default=feature.default,
         )
-        made.append(Right(feature, window_answer(asked, rows, deletes, KEY, at)))
+        made.append(Right(feature, window_answer(request, rows, deletes, KEY, at)))
     return made
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from headwater.definitions.aggregation import Aggregation
 from headwater.online.rows.windows import lists
 from headwater.online.rows.windows.codec import decode_row, encode_row
-from headwater.online.rows.windows.lists import asked_of, asked_of_many
+from headwater.online.rows.windows.lists import selectable_of, selectable_of_many
 from headwater.online.rows.windows.reading import LEFT_OUT, OVERFLOWS, read_row
 from headwater.online.rows.windows.row import WindowRow, add_statements, blank_row, empty
 from headwater.planning.windows.layout import WindowLayout
@@ -146,7 +146,7 @@ def test_what_is_left_out_is_unavailable_and_the_rest_is_right(layout, rows, see
     st.lists(st.tuples(st.integers(1, 12), st.integers(-70, 70)), max_size=3),
 )
 def test_many_records_are_looked_at_as_few_are(boundaries, starts):
-    assert asked_of_many(boundaries, starts) == asked_of(boundaries, starts)
+    assert selectable_of_many(boundaries, starts) == selectable_of(boundaries, starts)
 
 
 def at(seconds_after: float, value: Any, name: str = "x", position: int = 1) -> Statement:

@@ -13,7 +13,7 @@ from headwater.planning.windows.states.distinct import Distinct
 from headwater.planning.windows.values import Entry, stored_form
 from headwater.testing import SCALE
 from headwater.testing.oracle import value_order
-from headwater.testing.window_oracle import Statement, WindowAsked, aggregate, agrees
+from headwater.testing.window_oracle import Statement, WindowRequest, aggregate, agrees
 from headwater.types import (
     Array,
     Bool,
@@ -78,8 +78,8 @@ def statement(event: int, created: int, from_log: bool, number: int, value: Any)
     return Statement((1,), {"x": value}, event, created, from_log, number if from_log else 0)
 
 
-def entry_of(asked: WindowAsked, row: Statement) -> Entry:
-    value = None if asked.dtype is None else stored_form(asked.dtype, row.values["x"])
+def entry_of(request: WindowRequest, row: Statement) -> Entry:
+    value = None if request.dtype is None else stored_form(request.dtype, row.values["x"])
     return Entry(row.event, row.created, row.from_log, row.position, value)
 
 
@@ -91,9 +91,9 @@ def rows_of(values: st.SearchStrategy[Any], size: int = 12) -> st.SearchStrategy
     )
 
 
-def folded(asked: WindowAsked, n: int, rows: list[Statement], r: random.Random) -> Any:
+def folded(request: WindowRequest, n: int, rows: list[Statement], r: random.Random) -> Any:
     """The state of rows in a random order, in parts that are merged at random."""
-    kind = state_kind(KIND_OF[asked.function], n)
+    kind = state_kind(KIND_OF[request.function], n)
     order = r.sample(rows, len(rows))
     parts: list[Any] = [None]
     for row in order:
@@ -101,7 +101,7 @@ def folded(asked: WindowAsked, n: int, rows: list[Statement], r: random.Random) 
             parts.append(None)
         i = r.randrange(len(parts))
         before = parts[i]
-        parts[i] = kind.add(before, entry_of(asked, row))
+        parts[i] = kind.add(before, entry_of(request, row))
     while len(parts) > 1:
         one = parts.pop(r.randrange(len(parts)))
         i = r.randrange(len(parts))
@@ -109,19 +109,19 @@ def folded(asked: WindowAsked, n: int, rows: list[Statement], r: random.Random) 
     return parts[0]
 
 
-def got(asked: WindowAsked, n: int, state: Any, start: int, at: int) -> Any:
-    kind = state_kind(KIND_OF[asked.function], n)
+def got(request: WindowRequest, n: int, state: Any, start: int, at: int) -> Any:
+    kind = state_kind(KIND_OF[request.function], n)
     state = None if state is None else kind.since(state, start)
-    length = asked.max_distinct if asked.function == "count_distinct" else asked.n
-    return finish(asked.function, state, start=start, at=at, width=asked.width, n=length, q=asked.q)
+    length = request.max_distinct if request.function == "count_distinct" else request.n
+    return finish(request.function, state, start=start, at=at, width=request.width, n=length, q=request.q)
 
 
 @st.composite
-def cases(draw: Any, functions: list[str], values: dict[DType, Any] = VALUES) -> tuple[WindowAsked, list[Statement]]:
+def cases(draw: Any, functions: list[str], values: dict[DType, Any] = VALUES) -> tuple[WindowRequest, list[Statement]]:
     function = draw(st.sampled_from(functions))
     dtype = draw(st.sampled_from([dtype for dtype in TAKES[function] if dtype is None or dtype in values]))
     rows = draw(rows_of(st.none() if dtype is None else values[dtype]))
-    asked = WindowAsked(
+    request = WindowRequest(
         function,
         None if dtype is None else "x",
         dtype,
@@ -131,18 +131,18 @@ def cases(draw: Any, functions: list[str], values: dict[DType, Any] = VALUES) ->
         q=draw(st.sampled_from([0.0, 0.5, 0.9, 0.1 + 0.2, 1.0]) | st.floats(0, 1)),
         max_distinct=draw(st.sampled_from([2, 3, 1000])),
     )
-    return asked, rows
+    return request, rows
 
 
-def check(asked: WindowAsked, rows: list[Statement], seed: int) -> None:
-    n = asked.max_distinct if asked.function == "count_distinct" else asked.n
-    answer = aggregate(asked, rows, at=10)
-    state = folded(asked, n, rows, random.Random(seed))
+def check(request: WindowRequest, rows: list[Statement], seed: int) -> None:
+    n = request.max_distinct if request.function == "count_distinct" else request.n
+    answer = aggregate(request, rows, at=10)
+    state = folded(request, n, rows, random.Random(seed))
     if answer.overflow:
         with pytest.raises(Overflow):
-            got(asked, n, state, -3, 10)
+            got(request, n, state, -3, 10)
         return
-    value = got(asked, n, state, -3, 10)
+    value = got(request, n, state, -3, 10)
     assert agrees(answer, value), (answer, value)
 
 
@@ -168,16 +168,16 @@ def test_many_numbers_are_within_the_bound(function, near):
     for size in (2, 3, 10, 1000):
         values = [near + r.gauss(0, 1) for _ in range(size)]
         rows = [statement(r.randrange(9), 0, True, i, value) for i, value in enumerate(values, 1)]
-        check(WindowAsked(function, "x", Float64, 10, 1), rows, size)
+        check(WindowRequest(function, "x", Float64, 10, 1), rows, size)
 
 
 @given(st.floats(-1e300, 1e300), st.integers(2, 30), st.integers(0, 99))
 def test_the_variance_of_equal_values_is_exactly_zero(value, size, seed):
     rows = [statement(i, 0, True, i, value) for i in range(1, size)]
     for function in ("var_pop", "stddev_pop", "var_samp"):
-        asked = WindowAsked(function, "x", Float64, 10, 1)
-        state = folded(asked, 0, rows, random.Random(seed))
-        assert got(asked, 0, state, -3, 10) in ((0.0,) if size > 2 else (0.0, None))
+        request = WindowRequest(function, "x", Float64, 10, 1)
+        state = folded(request, 0, rows, random.Random(seed))
+        assert got(request, 0, state, -3, 10) in ((0.0,) if size > 2 else (0.0, None))
 
 
 @settings(max_examples=100 * SCALE)
@@ -188,16 +188,16 @@ def test_the_variance_of_equal_values_is_exactly_zero(value, size, seed):
 )
 def test_a_distinct_count_of_any_window_depends_on_no_order(pairs, most, seed):
     rows = [statement(event, 0, True, i, value) for i, (event, value) in enumerate(pairs, 1)]
-    asked = WindowAsked("count_distinct", "x", Int64, 10, 1, max_distinct=most)
+    request = WindowRequest("count_distinct", "x", Int64, 10, 1, max_distinct=most)
     kind: Any = state_kind("distinct", most)
-    state = folded(asked, most, rows, random.Random(seed))
+    state = folded(request, most, rows, random.Random(seed))
     trimmed = None if state is None else kind.trimmed(state)
     if trimmed is not None:
         assert len(trimmed.newest) <= most * 12
     for start in range(-1, 42, 3):
-        answer = aggregate(asked, [row for row in rows if row.event >= start], at=50)
-        assert got(asked, most, state, start, 50) == answer.value
-        assert got(asked, most, trimmed, start, 50) == answer.value
+        answer = aggregate(request, [row for row in rows if row.event >= start], at=50)
+        assert got(request, most, state, start, 50) == answer.value
+        assert got(request, most, trimmed, start, 50) == answer.value
 
 
 def test_a_distinct_count_beyond_the_top_level_is_not_told():
@@ -213,8 +213,8 @@ def test_a_distinct_count_beyond_the_top_level_is_not_told():
 @example([5e-324, 5e-324], 0.5)
 def test_a_quantile_is_within_its_bound_of_the_value_of_its_rank(values, q):
     rows = [statement(i, 0, True, i, value) for i, value in enumerate(values, 1)]
-    asked = WindowAsked("quantile", "x", Float64, 10, 1, q=q)
-    value = got(asked, 0, folded(asked, 0, rows, random.Random(1)), -3, 99)
+    request = WindowRequest("quantile", "x", Float64, 10, 1, q=q)
+    value = got(request, 0, folded(request, 0, rows, random.Random(1)), -3, 99)
     right = sorted((v + 0.0 for v in values), key=value_order)[max(1, math.ceil(q * len(values))) - 1]
     if math.isfinite(right):
         assert abs(value - right) <= abs(right) / 128
