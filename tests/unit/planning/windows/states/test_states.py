@@ -146,10 +146,22 @@ def check(request: WindowRequest, rows: list[Statement], seed: int) -> None:
     assert agrees(answer, value), (answer, value)
 
 
-@settings(max_examples=400 * SCALE)
-@given(cases(list(TAKES)), st.integers(0, 2**32))
-def test_any_order_and_any_split_gives_the_references_value(case, seed):
-    check(*case, seed)
+@pytest.mark.parametrize("function", TAKES)
+@settings(max_examples=40 * SCALE)
+@given(data=st.data(), seed=st.integers(0, 2**32))
+def test_any_order_and_any_split_gives_the_references_value(function, data, seed):
+    check(*data.draw(cases([function])), seed)
+
+
+BY_ORDER = ["min", "max", "first", "last", "last_n_distinct", "count_distinct", "quantile"]
+
+
+@pytest.mark.parametrize("function", BY_ORDER)
+@settings(max_examples=60 * SCALE)
+@given(data=st.data(), seed=st.integers(0, 2**32))
+def test_nan_zeros_and_infinities_have_their_order(function, data, seed):
+    few = st.sampled_from([math.nan, 0.0, -0.0, math.inf, -math.inf, 1.0])
+    check(*data.draw(cases([function], {Float64: few})), seed)
 
 
 USUAL_NUMBERS = {Float64: USUAL, Int64: st.integers(10**9, 10**9 + 10) | WHOLE}
