@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from headwater.serving import logs as logs
     from headwater.serving import settings as settings
     from headwater.serving import tls as tls
+    from headwater.wire import status as status
 else:
     access = deferred("headwater.serving.access")
     compare_ask = deferred("headwater.cli.compare_ask")
@@ -40,3 +41,4 @@ else:
     settings = deferred("headwater.serving.settings")
     shown = deferred("headwater.planning.shown")
     tls = deferred("headwater.serving.tls")
+    status = deferred("headwater.wire.status")

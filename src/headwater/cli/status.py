@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from headwater.cli import parse
+from headwater.cli import later, parse
 from headwater.cli.plain import age
 from headwater.cli.run import Run, command
 from headwater.cli.sheet import Drawable, Fields, Line, Sheet
@@ -35,7 +35,7 @@ def status(
     """
     with run.store() as store:
         found = store.status(now)
-    run.answer(found, *_drawn(found))
+    run.answer(later.status.status_document(found), *_drawn(found))
     run.warn([*found.warnings, *(found.breached if check else ())])
     if found.failures or (check and found.breached):
         raise typer.Exit(1)

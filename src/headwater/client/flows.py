@@ -42,15 +42,15 @@ from headwater.wire import names
 from headwater.wire.results import ReceivedRequest
 
 if TYPE_CHECKING:
-    from headwater.compute import status as compute_status
     from headwater.compute.status import StoreStatus
     from headwater.definitions.entity import Entity
     from headwater.planning.summaries import ServiceSummary, ViewSummary
     from headwater.wire import catalog
+    from headwater.wire import status as wire_status
 else:
     # few clients ask for these
-    compute_status = deferred("headwater.compute.status")
     catalog = deferred("headwater.wire.catalog")
+    wire_status = deferred("headwater.wire.status")
 
 T = TypeVar("T")
 Flow: TypeAlias = Generator[Call | Pause, Reply, T]
@@ -324,5 +324,5 @@ class Flows(forks.OfOneProcess):
         query = "" if now is None else "?" + urlencode({"now": from_micros(to_micros(now)).isoformat()})
         reply = yield from self.send(Call("GET", f"{names.STATUS}{query}"))
         with reading(reply):
-            found: StoreStatus = msgspec.json.decode(reply.body, type=compute_status.StoreStatus)
+            found: StoreStatus = wire_status.status_in(reply.body)
             return found

@@ -142,6 +142,15 @@ class KeyRing:
             await asyncio.sleep(READ_EVERY)
             await self.read()
 
+    def check_age(self) -> None:
+        """Refuse every request once the keys were read too long ago.
+
+        Raises:
+            Refused: 503: the registry cannot be read, so that no key can be checked.
+        """
+        if self._keys.age > _HELD:
+            raise busy("Unavailable", "the registry cannot be read, so that no key can be checked: try again")
+
     def access(self, headers: Mapping[bytes, bytes]) -> Access:
         """What a request with these headers may do.
 
@@ -157,8 +166,7 @@ class KeyRing:
         access = self._keys.value.get(key_id(key) or "")
         known = None if access is None else access.key
         if is_key(key, known) and access is not None and known is not None and known.holds(self._clock()):
-            if self._keys.age > _HELD:
-                raise busy("Unavailable", "the registry cannot be read, so that no key can be checked: try again")
+            self.check_age()
             return access
         if self._keys.age > _FRESH:
             raise busy("Unavailable", "the registry cannot be read, so that this key cannot be checked: try again")

@@ -20,7 +20,7 @@ from headwater.event_loops import LOOKUPS, READS, REPORTS, WRITES, Threads
 from headwater.offline.log.requests import Request as LogRequest
 from headwater.online.connections import ConnectionCounts, Pooled
 from headwater.online.session import Session
-from headwater.registry.api_keys import READ, WRITE
+from headwater.registry.api_keys import ADMIN, READ, WRITE
 from headwater.serving.access import EVERYTHING, Access, KeyRing, needs_admin
 from headwater.serving.answers import Answer, Refused, busy, json_answer, other, problem_answer, send_answer, too_large
 from headwater.serving.bodies import (
@@ -34,7 +34,7 @@ from headwater.serving.bodies import (
     decoded,
     read_body,
 )
-from headwater.serving.catalog import check_shown, listed, shown
+from headwater.serving.catalog import check_shown, covered, listed, shown
 from headwater.serving.deadlines import Deadlines
 from headwater.serving.forms import decoded_stream, is_arrow, wants_arrow
 from headwater.serving.idempotency import HEADER as IDEMPOTENCY_KEY
@@ -48,10 +48,11 @@ from headwater.serving.page import POLICY, page
 from headwater.serving.reads import read_features
 from headwater.serving.sessions import Sessions
 from headwater.serving.settings import ServerSettings
-from headwater.serving.writes import delete_rows, report_document, write_rows
+from headwater.serving.writes import delete_rows, write_rows
 from headwater.wire import names
 from headwater.wire.arrow_streams import MOST_COLUMNS
 from headwater.wire.problems import Problem, problem_of
+from headwater.wire.status import status_document
 
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _HOST = re.compile(r"[A-Za-z0-9.:\[\]-]{1,255}")
@@ -338,9 +339,12 @@ class App:
     async def _status(self, request: Request) -> Answer:
         now = _parameters(request.query, "now").get("now")
         status = await REPORTS.run(self.store.sync.status, now)
-        return json_answer(report_document(status))
+        return json_answer(status_document(covered(self.store.sync, status, request.access)))
 
     async def _metrics(self, request: Request) -> Answer:
+        if request.access.limited:
+            # its series name every view
+            request.access.check(ADMIN)
         self.count_reads()
         accept = request.headers.get(b"accept", b"").decode("latin-1")
         text, content_type = await REPORTS.run(exposed, self.metrics.memory, self._stands, accept)
@@ -356,14 +360,15 @@ class App:
         if pools:
             self.metrics.pool(ConnectionCounts.total(client.connections() for client in pools))
 
-    def _document(self) -> dict[str, Any]:
-        return document(self.store.sync.list_feature_views(), keys=self.keys is not None)
+    def _document(self, access: Access) -> dict[str, Any]:
+        views = [view for view in self.store.sync.list_feature_views() if access.sees_view(view.name)]
+        return document(views, keys=self.keys is not None)
 
     async def _openapi(self, request: Request) -> Answer:
-        return json_answer(await LOOKUPS.run(self._document))
+        return json_answer(await LOOKUPS.run(self._document, request.access))
 
     async def _docs(self, request: Request) -> Answer:
-        made = await LOOKUPS.run(self._document)
+        made = await LOOKUPS.run(self._document, request.access)
         host = request.headers.get(b"host", b"").decode("latin-1")
         address = f"{self.settings.scheme}://{host if _HOST.fullmatch(host) else '127.0.0.1:8080'}"
         policy = (b"content-security-policy", POLICY.encode())
@@ -373,12 +378,19 @@ class App:
         return json_answer({"status": "ok"})
 
     async def _ready(self, request: Request) -> Answer:
-        """Whether reads can be answered: the registry has been read, and the online store answers."""
+        """Whether reads can be answered: the registry was read, keys can be checked, and the online store answers."""
+        registry, part = self.store.sync.registry, "registry"
         try:
             with self._deadlines.within(self.settings.deadline):
+                if registry.latest is None:
+                    # what was read once serves through an outage of the registry, as reads do
+                    await LOOKUPS.run(registry.snapshot)
+                if self.keys is not None:
+                    self.keys.check_age()
+                part = "online store"
                 await self.store.ping()
         except TimeoutError:
-            raise busy("Unavailable", "the online store does not answer") from None
+            raise busy("Unavailable", f"the {part} does not answer") from None
         return json_answer({"status": "ready"})
 
     def _list(self, kind: str) -> Route:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+from headwater.compute.status import StoreStatus
 from headwater.planning.catalog import ViewInfo
 from headwater.planning.references import parse_reference
+from headwater.registry.api_keys import ADMIN
 from headwater.serving.access import Access, forbidden
 from headwater.store import FeatureStore
 from headwater.wire.catalog import entity_document, feature_document, service_document, types_document, view_document
@@ -25,6 +28,26 @@ def listed(store: FeatureStore, kind: str, access: Access) -> list[dict[str, Any
         return [_feature(info, feature.name) for info in views for feature in info.features]
     used = {name for info in views for name in info.entities}
     return [entity_document(entity) for entity in store.list_entities() if access.key is None or entity.name in used]
+
+
+def covered(store: FeatureStore, status: StoreStatus, access: Access) -> StoreStatus:
+    """How a store stands, as far as a key may know of it: of one with patterns, the views and services that they cover.
+
+    What is said of the store as a whole may name any view.
+    """
+    if not access.limited or (access.key is not None and access.key.has(ADMIN)):
+        return status
+    snapshot = store.registry.snapshot()
+    return replace(
+        status,
+        versions=tuple(version for version in status.versions if access.sees_view(version.view)),
+        services={name: live for name, live in status.services.items() if access.sees_service(snapshot, name)},
+        warnings=(),
+        failures=(),
+        registry={},
+        log={},
+        online={},
+    )
 
 
 def check_shown(store: FeatureStore, kind: str, name: str, access: Access) -> None:

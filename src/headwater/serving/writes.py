@@ -83,17 +83,18 @@ def _row_count(rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]]) 
 
 def _read_rows(store: FeatureStore, body: WriteBody) -> Any:
     """The rows of a JSON request in Python values, by row or by column as they were given."""
-    rows, dtypes = body.rows, column_dtypes(store, body.view)
+    rows, versions = body.rows, row_versions(store, body.view)
+    dtypes, times = column_dtypes(versions), _time_columns(versions)
     names = rows.keys() if isinstance(rows, dict) else set[str]().union(*rows)
     if len(names) > MOST_COLUMNS:
         raise too_large(f"rows: {len(names):,} columns in one request, at most {MOST_COLUMNS:,}")
     # a text of another form is a bad value of its row, which the store names with all others
     if isinstance(rows, dict):
         return {
-            name: from_json(values, dtypes[name], strict=False) if name in dtypes else values
+            name: from_json(values, dtypes[name], strict=False, marked=name in times) if name in dtypes else values
             for name, values in rows.items()
         }
-    read_rows(rows, dtypes)
+    read_rows(rows, dtypes, times)
     return rows
 
 
@@ -166,18 +167,36 @@ def _delete(
     return idempotency.delete(store, request, body.view, keys, body.purge, session)
 
 
-def column_dtypes(store: FeatureStore, view: str) -> dict[str, DType]:
+def row_versions(store: FeatureStore, view: str) -> list[RowVersion]:
+    """The active versions that rows written to a view may be of, the live one first."""
+    record = store.registry.snapshot().view(view)
+    live = record.version()
+    others = [version for version in reversed(record.active) if version is not live]
+    return [RowVersion(whole_view(record, version)) for version in (live, *others)]
+
+
+def column_dtypes(versions: Sequence[RowVersion]) -> dict[str, DType]:
     """The dtypes of the columns that rows written to a view have: its source's own names, and the reserved one.
 
-    Of several versions the live one's comes first.
+    Of several versions the first one's counts.
     """
-    record = store.registry.snapshot().view(view)
     out: dict[str, DType] = {}
-    for version in (record.version(), *reversed(record.active)):
-        for name, dtype in RowVersion(whole_view(record, version)).dtypes.items():
+    for version in versions:
+        for name, dtype in version.dtypes.items():
             out.setdefault(name, dtype)
     out.setdefault(CREATED, Timestamp)
     return out
+
+
+def _time_columns(versions: Sequence[RowVersion]) -> frozenset[str]:
+    """The columns that are times for every version, and nothing else."""
+    names = {CREATED}.union(*(version.dtypes for version in versions))
+    return frozenset(
+        name
+        for name in names
+        for kinds in [{dtype for version in versions for dtype in version.needs.get(name, ())}]
+        if kinds <= {None, Timestamp} and all(v.dtypes.get(name, Timestamp) == Timestamp for v in versions)
+    )
 
 
 def report_document(report: Any) -> dict[str, Any]:

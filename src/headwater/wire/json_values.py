@@ -20,7 +20,7 @@ import binascii
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Set as AbstractSet
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from typing import Any
@@ -28,7 +28,8 @@ from typing import Any
 import numpy as np
 
 from headwater.errors import brief
-from headwater.types import DType, a_dtype
+from headwater.planning.text_values import Misread
+from headwater.types import DType, Timestamp, a_dtype
 
 WHOLE = 2**53
 """The greatest integer up to which every reader of JSON has all integers."""
@@ -42,6 +43,10 @@ _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _TIME = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?([Zz]|[+-][0-9]{2}:[0-9]{2})"
 )
+_NEARLY_TIME = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:[Tt ]([0-9]{2}:[0-9]{2})(:[0-9]{2})?(\.[0-9]+)?)?([Zz]|[+-][0-9]{2}:?[0-9]{2})?"
+)
+"""Dates, and times that lack an offset or seconds, or have too many digits."""
 
 
 def to_json(values: Sequence[Any], dtype: DType) -> Sequence[Any]:
@@ -162,7 +167,7 @@ def value_to_json(value: Any) -> Any:
     raise NoForm(value)
 
 
-def from_json(values: Sequence[Any], dtype: DType, strict: bool = True) -> list[Any]:
+def from_json(values: Sequence[Any], dtype: DType, strict: bool = True, marked: bool = False) -> list[Any]:
     """A column of a request as Python values; what JSON has no form for is read from its own.
 
     Other values are left as they are: whoever takes them refuses them in the words that it has for Python.
@@ -171,6 +176,7 @@ def from_json(values: Sequence[Any], dtype: DType, strict: bool = True) -> list[
         values: as a JSON decoder gave them.
         dtype: what they are meant to be.
         strict: whether a text of another form is an error; else it is left as it is, too.
+        marked: whether one that is left is marked as a text that is no time, with what may be done about it.
 
     Raises:
         ValueError: naming the first value whose text is not of that form, and its row.
@@ -188,16 +194,19 @@ def from_json(values: Sequence[Any], dtype: DType, strict: bool = True) -> list[
         except ValueError as bad:
             if strict:
                 raise ValueError(f"row {row}: {bad}") from None
-            out.append(value)
+            out.append(_marked(value) if marked else value)
     return out
 
 
-def read_rows(rows: Sequence[dict[str, Any]], dtypes: Mapping[str, DType]) -> None:
+def read_rows(
+    rows: Sequence[dict[str, Any]], dtypes: Mapping[str, DType], marked: AbstractSet[str] = frozenset()
+) -> None:
     """Rows of a request in Python values, in place; a text of another form is left as it is.
 
     Args:
         rows: as a JSON decoder gave them.
         dtypes: column → what its values are meant to be; other columns are left as they are.
+        marked: columns of times of which such a text is marked, with what may be done about it.
     """
     readers = [(name, read) for name, dtype in dtypes.items() if (read := _reader(dtype)) is not None]
     for row in rows:
@@ -205,8 +214,11 @@ def read_rows(rows: Sequence[dict[str, Any]], dtypes: Mapping[str, DType]) -> No
             value = row.get(name)
             # numbers, booleans and null are what they are
             if type(value) is str or type(value) is list:
-                with suppress(ValueError):
+                try:
                     row[name] = read(value)
+                except ValueError:
+                    if name in marked:
+                        row[name] = _marked(value)
 
 
 def _reader(dtype: DType) -> Callable[[Any], Any] | None:
@@ -262,8 +274,31 @@ def _read_timestamp(value: Any) -> Any:
                 return datetime.fromisoformat(value.upper())
         except ValueError:
             pass
-        raise _wrong(value, "timestamp", "as RFC 3339 has it, 2026-11-28T10:00:00Z, with at most microseconds")
+        raise ValueError(f"{brief(value)} is not {a_dtype(Timestamp)}{_time_hint(value)}")
     return value
+
+
+def _marked(value: Any) -> Any:
+    return Misread(value, _time_hint(value)) if isinstance(value, str) else value
+
+
+def _time_hint(text: str) -> str:
+    """What an error says may be done about a text that is not a time as RFC 3339 has it."""
+    found = _NEARLY_TIME.fullmatch(text) if len(text) < 100 else None
+    if found is None:
+        return "; write it as RFC 3339 has it: 2026-11-28T10:00:00Z or 2026-11-28T11:00:00+01:00"
+    date, minutes, seconds, fraction, offset = found.groups(default="")
+    time = f"{date}T{minutes or '00:00'}{seconds or ':00'}{fraction[:7]}"
+    if len(fraction) > 7:
+        return f": it is finer than a microsecond; write {time}{offset or 'Z'}"
+    if not offset:
+        return f": it has no offset; write {time}Z or {time}+01:00"
+    offset = offset if ":" in offset or len(offset) == 1 else f"{offset[:3]}:{offset[3:]}"
+    try:
+        datetime.fromisoformat((time + offset).upper())
+    except ValueError:
+        return ": there is no such date or time of day"
+    return f"; write {time}{offset}"
 
 
 def _read_date(value: Any) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 from headwater import errors
 from headwater.errors import HeadwaterError
 from headwater.wire.names import SESSION
+from headwater.wire.words import for_client, over_http
 
 CONTENT_TYPE = "application/problem+json"
 TYPES = "urn:headwater:errors#"
@@ -92,7 +93,7 @@ def problem_of(bad: HeadwaterError) -> Problem:
     if isinstance(bad, errors.AccessDenied):
         return _denied(bad)
     status = next((status for kind, status in _STATUS.items() if isinstance(bad, kind)), 500)
-    several = tuple(getattr(bad, "problems", ()))
+    several = tuple(map(over_http, getattr(bad, "problems", ())))
     headers = {"Retry-After": str(RETRY_AFTER)} if status == 503 or isinstance(bad, errors.RequestInProgress) else {}
     session = getattr(bad, "session", None)
     if session is not None:
@@ -100,7 +101,7 @@ def problem_of(bad: HeadwaterError) -> Problem:
     extra = {}
     if isinstance(bad, errors.ClockError):
         extra = {name: time.isoformat() for name in _CLOCKS if (time := getattr(bad, name)) is not None}
-    return Problem(status, type(bad).__name__, str(bad), several, headers, extra)
+    return Problem(status, type(bad).__name__, over_http(str(bad)), several, headers, extra)
 
 
 def error_of(document: Mapping[str, Any], status: int) -> HeadwaterError:
@@ -110,7 +111,7 @@ def error_of(document: Mapping[str, Any], status: int) -> HeadwaterError:
         document: the problem.
         status: of the answer, for documents that name no class of headwater's.
     """
-    detail = str(document.get("detail") or document.get("title") or f"the server answered {status}")
+    detail = for_client(str(document.get("detail") or document.get("title") or f"the server answered {status}"))
     kind = _CLASSES.get(str(document.get("type", "")).removeprefix(TYPES))
     if kind is None and status in (401, 403):
         return errors.AccessDenied(detail, authenticated=status == 403)
@@ -119,7 +120,7 @@ def error_of(document: Mapping[str, Any], status: int) -> HeadwaterError:
     if kind is None:
         return errors.StoreError(detail)
     if issubclass(kind, errors.RowsRejected | errors.DefinitionError):
-        several = [str(line) for line in document.get("errors", ())]
+        several = [for_client(str(line)) for line in document.get("errors", ())]
         return kind(detail.removesuffix("\n  ".join(["", *several])), several)
     if kind is errors.ClockError:
         return kind(detail, *(_time(document.get(name)) for name in _CLOCKS))

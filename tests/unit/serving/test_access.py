@@ -197,8 +197,10 @@ def test_while_the_registry_is_away_known_keys_hold_for_a_while(
     assert read(call, key, features=["events:n"]) == 200 and read(call, unknown, features=["events:n"]) == 401
     monkeypatch.setattr(keys, "_read_at", keys._read_at - access._FRESH - 1)
     assert read(call, key, features=["events:n"]) == 200 and read(call, unknown, features=["events:n"]) == 503
+    assert call("GET", "/readyz").status == 200
     monkeypatch.setattr(keys, "_read_at", keys._read_at - access._HELD)
     assert read(call, key, features=["events:n"]) == 503
+    assert (call("GET", "/readyz").status, call("GET", "/healthz").status) == (503, 200)
 
 
 def test_status_is_for_operators(call: Caller, make: Make) -> None:
@@ -208,3 +210,23 @@ def test_status_is_for_operators(call: Caller, make: Make) -> None:
     assert call("GET", "/v1/status", headers=admin).status == 200
     call.client = ("127.0.0.1", 1)
     assert call("GET", "/v1/status", headers=reads).status == 200
+
+
+def test_what_is_for_operators_names_no_view_that_a_key_does_not_cover(call: Caller, make: Make) -> None:
+    for name, options, seen in [
+        ("events", {"views": ["ev*"]}, {"events"}),
+        ("nothing", {"views": ["other*"]}, set()),
+        ("model", {"services": ["model"]}, set()),
+        ("all", {}, {"events", "delays"}),
+    ]:
+        key = make(name, "read", **options)
+        status = call("GET", "/v1/status", headers=key)
+        assert {version["view"] for version in status.json["versions"]} == seen
+        assert set(status.json["services"]) == ({"model"} if name in ("model", "all") else set())
+        for hidden in {"events", "delays"} - seen:
+            for path in ("/v1/status", "/openapi.json", "/docs"):
+                assert hidden not in call("GET", path, headers=key).body.decode().replace("events:", ""), path
+        assert call("GET", "/metrics", headers=key).status == (200 if name == "all" else 403)
+    admin = make("admin", "admin", views=["ev*"])
+    assert {version["view"] for version in call("GET", "/v1/status", headers=admin).json["versions"]} == seen
+    assert call("GET", "/metrics", headers=admin).status == 200
