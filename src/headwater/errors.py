@@ -148,7 +148,13 @@ class IdempotencyKeyReused(HeadwaterError):
 
 
 class RequestInProgress(HeadwaterError):
-    """A request with the same `Idempotency-Key` is being answered: the same one may be sent again in a moment."""
+    """A request with the same `Idempotency-Key` is being answered: the same one may be sent again in a moment.
+
+    Attributes:
+        seconds: after which whoever is answering it is taken for dead, and the next one goes on with it.
+    """
+
+    seconds = 1.0
 
 
 class RegistryError(HeadwaterError):

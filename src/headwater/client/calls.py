@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from headwater.errors import ConsistencyLost, HeadwaterError, StoreError, Unavailable
+from headwater.errors import ConsistencyLost, HeadwaterError, RequestInProgress, StoreError, Unavailable
 from headwater.online.session import Session
 from headwater.wire.names import SESSION
 from headwater.wire.problems import CONTENT_TYPE, error_of
@@ -91,6 +91,17 @@ def pause_before(attempt: int, reply: Reply | None) -> Pause | None:
     except ValueError:
         seconds = pause.seconds
     return Pause(seconds) if 0 <= seconds <= LONGEST_PAUSE else None
+
+
+def being_answered(reply: Reply | None) -> float | None:
+    """Seconds within which the same request, sent before, is answered or given up; None: that is not what it says."""
+    if reply is None or reply.status != 409 or not isinstance(error_in(reply), RequestInProgress):
+        return None
+    try:
+        seconds = float(reply.headers.get("retry-after", ""))
+    except ValueError:
+        return None
+    return seconds if 0 <= seconds <= LONGEST_PAUSE else None
 
 
 def error_in(reply: Reply) -> HeadwaterError:

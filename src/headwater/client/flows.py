@@ -18,7 +18,7 @@ import msgspec
 
 from headwater import forks
 from headwater.client.addresses import ServerAddress, parse_address
-from headwater.client.calls import Call, Pause, Reply, checked, pause_before, reading
+from headwater.client.calls import Call, Pause, Reply, being_answered, checked, pause_before, reading
 from headwater.client.reading import (
     PLAIN,
     ReadOptions,
@@ -58,6 +58,8 @@ _SOME_TIME = 0.001
 """Seconds that an attempt has at least."""
 KEPT = 1_000
 """Descriptions that a client keeps."""
+_POLL, _SPARE = 0.25, 1.0
+"""Seconds between two looks at whether a request that was sent before is answered; and after its time is over."""
 OTHER_COLUMNS = "the columns of these features have changed: prepare the reader again"
 
 
@@ -155,7 +157,7 @@ class Flows(forks.OfOneProcess):
             HeadwaterError: the server's own error.
             Unavailable: it cannot be reached, or not in time.
         """
-        attempt = 0
+        attempt, patient_until = 0, None
         until = None if call.within is None else time.monotonic() + call.within
         while True:
             attempt += 1
@@ -168,7 +170,13 @@ class Flows(forks.OfOneProcess):
                 lost = bad
             pause = None
             if call.repeatable and attempt <= self.settings.retries and not (lost is not None and lost.closed):
-                if reply is None or reply.status != 200:
+                if (seconds := being_answered(reply)) is not None:
+                    # by a worker that may have died: until its time is over this counts as no attempt
+                    now = time.monotonic()
+                    patient_until = now + seconds + _SPARE if patient_until is None else patient_until
+                    pause = Pause(_POLL) if now < patient_until else None
+                    attempt -= 1
+                elif reply is None or reply.status != 200:
                     pause = pause_before(attempt, reply)
                 if pause is not None and until is not None and time.monotonic() + pause.seconds >= until:
                     pause = None

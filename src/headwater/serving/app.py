@@ -36,7 +36,7 @@ from headwater.serving.bodies import (
 )
 from headwater.serving.catalog import check_shown, covered, listed, shown
 from headwater.serving.deadlines import Deadlines
-from headwater.serving.forms import decoded_stream, is_arrow, wants_arrow
+from headwater.serving.forms import combined, decoded_stream, is_arrow, wants_arrow
 from headwater.serving.idempotency import HEADER as IDEMPOTENCY_KEY
 from headwater.serving.idempotency import request_of
 from headwater.serving.kept_status import exposed, kept_status
@@ -194,6 +194,8 @@ class App:
     ) -> Answer:
         """The answer, an error's too."""
         try:
+            if len(headers) < len(scope["headers"]):
+                headers = combined(scope["headers"])
             return await self._answer(scope, headers, receive)
         except Refused as refused:
             problem = refused.problem

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import TypeVar
 
@@ -17,7 +17,24 @@ from headwater.wire.arrow_streams import CONTENT_TYPE, METADATA, StreamRefused, 
 S = TypeVar("S", bound=msgspec.Struct)
 ARROW = CONTENT_TYPE.encode()
 _JSON = re.compile(rb"application/(?:[\w.+-]+\+)?json\s*(?:;.*)?|\*/\*|", re.IGNORECASE)
+_SINGLE = frozenset({b"authorization", b"content-encoding", b"content-type", b"idempotency-key"})
 _QUALITY = re.compile(rb";\s*q\s*=\s*([^\s;]*)", re.IGNORECASE)
+
+
+def combined(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Headers of which some come several times: as one, with commas between their values.
+
+    Raises:
+        Refused: 400: two of one that has a single value differ.
+    """
+    out: dict[bytes, bytes] = {}
+    for name, value in headers:
+        before = out.setdefault(name, value)
+        if before != value:
+            if name in _SINGLE:
+                raise invalid(f"the request has two {name.decode().title()} headers with different values; send one")
+            out[name] = before + b"," + value
+    return out
 
 
 def is_arrow(headers: Mapping[bytes, bytes]) -> bool:

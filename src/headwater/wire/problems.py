@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -94,7 +95,9 @@ def problem_of(bad: HeadwaterError) -> Problem:
         return _denied(bad)
     status = next((status for kind, status in _STATUS.items() if isinstance(bad, kind)), 500)
     several = tuple(map(over_http, getattr(bad, "problems", ())))
-    headers = {"Retry-After": str(RETRY_AFTER)} if status == 503 or isinstance(bad, errors.RequestInProgress) else {}
+    headers = {"Retry-After": str(RETRY_AFTER)} if status == 503 else {}
+    if isinstance(bad, errors.RequestInProgress):
+        headers["Retry-After"] = str(max(1, math.ceil(bad.seconds)))
     session = getattr(bad, "session", None)
     if session is not None:
         headers[SESSION] = session.token

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from itertools import repeat
 
 import pytest
 
 import headwater as hw
+from headwater.client import flows
 from headwater.client.addresses import parse_address
-from headwater.client.calls import LONGEST_PAUSE, Reply, checked, error_in, pause_before
+from headwater.client.calls import LONGEST_PAUSE, Call, Pause, Reply, checked, error_in, pause_before
+from headwater.client.flows import client_settings
 from headwater.wire.problems import CONTENT_TYPE
 
 
@@ -109,3 +113,37 @@ def test_what_is_waited_for_and_how_long() -> None:
     ):
         assert pause_before(1, reply) is None, reply
     assert pause_before(1, Reply(502, {"content-type": "text/html"}, b"")) is not None
+
+
+def test_a_write_that_another_worker_has_begun_is_asked_for_until_its_time_is_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(flows.time, "monotonic", lambda: now[0])
+    under_way = problem(409, "request-in-progress", {"retry-after": "5"})
+
+    def driven(answers: Iterator[Reply | None], retries: int = 2) -> tuple[object, int]:
+        settings = client_settings("http://127.0.0.1:1", None, "1s", "30s", retries, "json", None, 1)
+        flow = flows.Flows(settings).send(Call("POST", "/", repeatable=True))
+        step, sent = next(flow), 0
+        try:
+            while True:
+                if isinstance(step, Pause):
+                    now[0] += step.seconds
+                    step = next(flow)
+                    continue
+                sent += 1
+                reply = next(answers)
+                step = flow.throw(hw.Unavailable("lost")) if reply is None else flow.send(reply)
+        except StopIteration as done:
+            return done.value, sent
+
+    ok = Reply(200, {}, b"{}")
+    # the worker was killed: the connection is lost, others wait for its time to be over
+    assert driven(iter([None, *[under_way] * 18, ok]))[0] is ok
+    assert now[0] < 5 + 1
+    with pytest.raises(hw.RequestInProgress):
+        driven(repeat(under_way))
+    assert now[0] < 2 * (5 + 1) + 1
+    with pytest.raises(hw.RequestInProgress):
+        driven(repeat(under_way), retries=0)

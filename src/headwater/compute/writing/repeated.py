@@ -117,6 +117,8 @@ def _once(
     try:
         try:
             report = do()
+            if not request.until:
+                context.log.check_request(request)
         except Repeated as repeated:
             if repeated.recorded.answer is not None:
                 return msgspec.json.decode(repeated.recorded.answer, type=kind), True
@@ -128,5 +130,6 @@ def _once(
             with suppress(StoreError):
                 context.log.answer(request, None)
         raise
-    context.log.answer(request, msgspec.json.encode(kept(report)).decode())
+    if request.until:
+        context.log.answer(request, msgspec.json.encode(kept(report)).decode())
     return report, False

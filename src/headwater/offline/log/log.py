@@ -235,6 +235,15 @@ class OfflineLog(LogChecks):
             if not take_over(log.connection, request, seen, log.state.now):
                 raise in_progress()
 
+    def check_request(self, request: Request) -> None:
+        """Check a request that adds nothing.
+
+        Raises:
+            IdempotencyKeyReused, RequestInProgress, Repeated: its key stands for another one, or it was done before.
+        """
+        with self._writing() as log:
+            check_new(log.connection, request, log.state.now)
+
     def answer(self, request: Request, text: str | None) -> None:
         """Note a request's report, as JSON; None: it failed after its rows were added."""
         with self._writing() as log:

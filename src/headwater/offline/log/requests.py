@@ -90,13 +90,15 @@ def check_new(connection: sa.Connection, request: Request, now: int) -> None:
     if bytes(row.body) != request.body:
         raise IdempotencyKeyReused("this Idempotency-Key stands for another request: give each request its own key")
     if row.answer is None and row.until > now:
-        raise in_progress()
+        raise in_progress(row.until - now)
     raise Repeated(Recorded(row.after_position, row.positions, row.arrival, bytes(row.places), row.until, row.answer))
 
 
-def in_progress() -> RequestInProgress:
-    """The error where somebody is doing a request."""
-    return RequestInProgress("a request with this Idempotency-Key is being answered: try again in a moment")
+def in_progress(left: int = LEASE) -> RequestInProgress:
+    """The error where somebody is doing a request, and may go on with it for some microseconds."""
+    bad = RequestInProgress("a request with this Idempotency-Key is being answered: try again in a moment")
+    bad.seconds = left / 1e6
+    return bad
 
 
 def record(connection: sa.Connection, request: Request, view: str, recorded: Recorded, now: int) -> None:
