@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from headwater.clock import duration_micros
 from headwater.definitions.sources import LACKING, ParquetSource
 from headwater.errors import SourceError
+from headwater.forks import lazy
 from headwater.offline.base import SourceScope
 from headwater.offline.engines.duckdb.files import ParquetFiles
 from headwater.offline.engines.duckdb.mixed import by_type, check_schemas, fitted_query, mixed_columns
@@ -150,6 +151,53 @@ def _clash(names: Iterable[str]) -> bool:
     return not _DUCKDBS_OWN.isdisjoint(name.casefold() for name in names)
 
 
+@dataclass(frozen=True)
+class _Scan:
+    """Files whose rows are numbered: a file's by its place in `order`, above the bits of the row in the file.
+
+    Attributes:
+        files: in order of name.
+        scanned: the same as DuckDB reads them.
+        footers: theirs.
+        columns: the names of all their columns.
+        mixed: the columns whose type differs between them: see `mixed_columns`.
+        parts: places of files that one query reads, and whether the scope takes them whole.
+        bits: of a row's number in its file.
+    """
+
+    files: Sequence[SourceFile]
+    scanned: ParquetFiles
+    footers: tuple[pq.FileMetaData, ...]
+    columns: Sequence[str]
+    mixed: Mapping[str, Sequence[pa.DataType | None]]
+    parts: Sequence[tuple[Sequence[int], bool]]
+    bits: int
+
+    @lazy
+    def order(self) -> list[int]:
+        """The places of the files, as their rows are numbered."""
+        return [i for some, _ in self.parts for i in some]
+
+    @lazy
+    def whole(self) -> list[int]:
+        """The places of those that the scope takes whole, which come first in `order`."""
+        return [i for some, whole in self.parts if whole for i in some]
+
+    @property
+    def file_rows(self) -> dict[str, int]:
+        """File → how many rows it has, of those that the scope takes whole."""
+        return {self.files[i].path: self.footers[i].num_rows for i in self.whole}
+
+    @property
+    def end(self) -> int:
+        """The end of the row numbers."""
+        return len(self.files) << self.bits
+
+    def place(self, row: int) -> str:
+        """A row's number as errors call it."""
+        return f"{self.scanned.files[self.order[row >> self.bits]]}, row {row & ((1 << self.bits) - 1)}"
+
+
 def open_parquet(
     session: Session, source: ParquetSource, folder: Path, wanted: Wanted, where: str, scope: SourceScope
 ) -> Opened | None:
@@ -161,73 +209,94 @@ def open_parquet(
     found = _listed(source, folder, where, scope.only)
     if not found.files:
         return None
+    scan = _scan(found, source, wanted, where, scope)
+    queries, schema = _queries(session, scan, wanted, where)
+    added = "" if scope.only is None else _added(schema, wanted)
+    there = schema.names
+    if added:
+        # the others may have it: that a column is in none of them is found where all are read
+        schema = pa.schema([*schema, *(pa.field(n, pa.null()) for n in wanted.features_alone if n not in there)])
+    check_columns(with_twins(schema, scan.columns), wanted.columns, where)
+    lack = lacking(scan.scanned.files, scan.footers, wanted.columns, scan.scanned.parts)
+    check_every_file(lack, wanted, where)
+    unknown = check_files(scan.scanned.files, scan.footers, wanted.typed(schema), where)
+    if scan.scanned.clashing:
+        made = _copied(session, scan, wanted, schema, there, where)
+    else:
+        if unknown:
+            place = found.scanned.query(f"filename || ', row ' || file_row_number AS {PLACE}")
+            typed = [(column, schema.field(column).type) for column in unknown]
+            look_at_files(session.fetch, scan.scanned.files, f"({place})", typed, where, PLACE)
+        made = _viewed(session, scan, queries, schema, added)
+    return replace(made, lacking=lack, file_rows=scan.file_rows, rows=scan.place)
+
+
+def _scan(found: _Listed, source: ParquetSource, wanted: Wanted, where: str, scope: SourceScope) -> _Scan:
+    """The files of a scope by what one query can read, those that are taken whole first.
+
+    Raises:
+        SourceError: columns of several files that cannot be read together.
+    """
     names = found.scanned.files
     footers = found.footers or read_footers(names, where)
     columns = _columns(footers, found.scanned.parts)
-    scanned = replace(found.scanned, clashing=_clash(columns))
-    bits = max(1, max(footer.num_rows for footer in footers).bit_length())
-    whole = [i for i, file in enumerate(found.files) if scope.takes_whole(file.path)]
-    rest = sorted(set(range(len(names))) - set(whole))
     schemas = [footer.schema.to_arrow_schema() for footer in footers]
     check_case(names, _named_in(schemas, found.scanned.parts), wanted.columns, where)
     check_schemas(names, schemas, wanted.columns, where)
     mixed = mixed_columns(names, schemas, source, wanted, where)
-    split = [(some, mine is whole) for mine in (whole, rest) for some in by_type(mixed, mine)]
-    order = [i for some, _ in split for i in some]
-    rows = lambda row: f"{names[order[row >> bits]]}, row {row & ((1 << bits) - 1)}"  # noqa: E731
-    queries: list[str] = []
+    scanned = replace(found.scanned, clashing=_clash(columns))
     if scanned.clashing and mixed:
         raise SourceError(
             f"{where}: the type of column {next(iter(mixed))!r} differs between the files; beside a column named "
             f"{', '.join(sorted(_DUCKDBS_OWN))} columns are written with one type in all files"
         )
-    if scanned.clashing:
-        schema = schema_of(session, scanned.query(), where)
-    else:
-        prunes = any(name in scanned.parts.types for name in (*wanted.keys, *wanted.times))
-        parts, first = [], 0
-        for some, _ in split:
-            parts.append((_some(scanned, some), first))
-            first += len(some)
-        queries, schema = _alike(session, scanned, parts, bits, where, prunes=prunes)
-        if mixed:
-            queries, schema = _each_fitted(session, scanned, parts, bits, where, wanted, list(mixed), rows, prunes)
-    there = schema.names
-    extra = "" if scope.only is None else _added(schema, wanted)
-    if extra:
-        # the others may have it: that a column is in none of them is found where all are read
-        schema = pa.schema([*schema, *(pa.field(n, pa.null()) for n in wanted.features_alone if n not in schema.names)])
-    check_columns(with_twins(schema, columns), wanted.columns, where)
-    lack = lacking(names, footers, wanted.columns, found.scanned.parts)
-    check_every_file(lack, wanted, where)
-    unknown = check_files(names, footers, wanted.typed(schema), where)
-    if scanned.clashing:
-        ordered = _some(scanned, order)
-        values = [name_sql(name) if name in there else f"NULL AS {name_sql(name)}" for name in wanted.columns]
-        name = session.name("files")
-        chosen = ", ".join([*values, ROW])
-        session.run(f"CREATE TABLE {name} AS SELECT {chosen} FROM ({ordered.by_file(ROW, bits)})")
-        check_rows(session.fetch, name, wanted.typed(schema), where, f"'row ' || ({ROW} & {(1 << bits) - 1})")
-        end = len(whole) << bits
-        branches = [Branch(name, True, f"{ROW} < {end}")] if whole else []
-        branches += [Branch(name, False, f"{ROW} >= {end}")] if rest else []
-        return Opened(
-            name,
-            schema,
-            len(names) << bits,
-            lacking=lack,
-            branches=tuple(branches),
-            file_rows={found.files[i].path: footers[i].num_rows for i in whole},
-            rows=rows,
-        )
-    if unknown:
-        place = found.scanned.query(f"filename || ', row ' || file_row_number AS {PLACE}")
-        typed = [(column, schema.field(column).type) for column in unknown]
-        look_at_files(session.fetch, names, f"({place})", typed, where, PLACE)
+    whole = [i for i, file in enumerate(found.files) if scope.takes_whole(file.path)]
+    rest = sorted(set(range(len(names))) - set(whole))
+    parts = [(some, mine is whole) for mine in (whole, rest) for some in by_type(mixed, mine)]
+    bits = max(1, max(footer.num_rows for footer in footers).bit_length())
+    return _Scan(found.files, scanned, footers, columns, mixed, parts, bits)
+
+
+def _queries(session: Session, scan: _Scan, wanted: Wanted, where: str) -> tuple[list[str], pa.Schema]:
+    """A query of each part, and the columns of all; no query where a column has a name of DuckDB's own."""
+    if scan.scanned.clashing:
+        return [], schema_of(session, scan.scanned.query(), where)
+    prunes = any(name in scan.scanned.parts.types for name in (*wanted.keys, *wanted.times))
+    parts, first = [], 0
+    for some, _ in scan.parts:
+        parts.append((_some(scan.scanned, some), first))
+        first += len(some)
+    if scan.mixed:
+        return _each_fitted(session, scan, parts, where, wanted, prunes=prunes)
+    return _alike(session, scan.scanned, parts, scan.bits, where, prunes=prunes)
+
+
+def _copied(
+    session: Session, scan: _Scan, wanted: Wanted, schema: pa.Schema, there: Sequence[str], where: str
+) -> Opened:
+    """A table of the wanted columns: of files with a column that has a name of DuckDB's own.
+
+    Raises:
+        SourceError: a value that cannot be read.
+    """
+    ordered = _some(scan.scanned, scan.order)
+    values = [name_sql(name) if name in there else f"NULL AS {name_sql(name)}" for name in wanted.columns]
+    name = session.name("files")
+    chosen = ", ".join([*values, ROW])
+    session.run(f"CREATE TABLE {name} AS SELECT {chosen} FROM ({ordered.by_file(ROW, scan.bits)})")
+    check_rows(session.fetch, name, wanted.typed(schema), where, f"'row ' || ({ROW} & {(1 << scan.bits) - 1})")
+    end = len(scan.whole) << scan.bits
+    branches = [Branch(name, True, f"{ROW} < {end}")] if scan.whole else []
+    branches += [Branch(name, False, f"{ROW} >= {end}")] if end < scan.end else []
+    return Opened(name, schema, scan.end, branches=tuple(branches))
+
+
+def _viewed(session: Session, scan: _Scan, queries: Sequence[str], schema: pa.Schema, added: str) -> Opened:
+    """A view of each part, and one of all of them."""
     branches = []
-    for query, (_, is_whole) in zip(queries, split, strict=True):
-        branches.append(Branch(session.name("file"), is_whole))
-        session.run(f"CREATE VIEW {branches[-1].name} AS SELECT *{extra} FROM ({query})")
+    for query, (_, whole) in zip(queries, scan.parts, strict=True):
+        branches.append(Branch(session.name("file"), whole))
+        session.run(f"CREATE VIEW {branches[-1].name} AS SELECT *{added} FROM ({query})")
     name = branches[0].name
     if len(branches) > 1:
         name = session.name("files")
@@ -235,14 +304,11 @@ def open_parquet(
     return Opened(
         name,
         schema,
-        footers[0].num_rows if len(names) == 1 else len(names) << bits,
-        footers=footers,
-        lacking=lack,
+        scan.footers[0].num_rows if len(scan.files) == 1 else scan.end,
+        footers=scan.footers,
         branches=tuple(branches),
-        file_rows={found.files[i].path: footers[i].num_rows for i in whole},
         fixed=False,
-        row_count=sum(footer.num_rows for footer in footers),
-        rows=rows,
+        row_count=sum(footer.num_rows for footer in scan.footers),
     )
 
 
@@ -275,23 +341,21 @@ def _alike(
 
 def _each_fitted(
     session: Session,
-    whole: ParquetFiles,
+    scan: _Scan,
     parts: Sequence[tuple[ParquetFiles, int]],
-    bits: int,
     where: str,
     wanted: Wanted,
-    mixed: Sequence[str],
-    rows: Callable[[int], str],
+    *,
     prunes: bool,
 ) -> tuple[list[str], pa.Schema]:
     """A query of each part, whose mixed columns are cast from the types that the part's files have."""
-    described = session.fetch(f"DESCRIBE {whole.query()}")
+    schemas = [schema_of(session, files.query(), where) for files, _ in parts]
+    described = session.fetch(f"DESCRIBE {scan.scanned.query()}")
     types = {str(row[0]): str(row[1]) for row in described}
     queries = []
-    for files, first in parts:
-        given = schema_of(session, files.query(), where)
-        query = files.numbered(ROW, bits, first, prunes=prunes)
-        queries.append(fitted_query(session, query, given, types, mixed, wanted, where, rows))
+    for (files, first), given in zip(parts, schemas, strict=True):
+        query = files.numbered(ROW, scan.bits, first, prunes=prunes)
+        queries.append(fitted_query(session, query, given, types, list(scan.mixed), wanted, where, scan.place))
     found = schema_of(session, f"SELECT * EXCLUDE ({ROW}) FROM ({queries[0]})", where)
     return queries, found
 
