@@ -18,8 +18,8 @@ from typing import Any, Protocol
 
 from headwater.errors import ConfigError, StoreError
 from headwater.offline.index.file import IndexDamaged, IndexReader
-from headwater.offline.index.sorting import Unsorted
-from headwater.offline.index.writing import IndexWriter, Unsuitable
+from headwater.offline.index.sorting import Unsorted, Unsuitable
+from headwater.offline.index.writing import IndexWriter
 from headwater.scratch import locked_folder, remove_unfinished, whole_file
 from headwater.state_files import make_folder
 

@@ -1,6 +1,7 @@
 """Rows of a source in order of key and known_at: some keys after the others, the rows of all in a file meanwhile.
 
-A key is a number here. Rows are parted by it as they come, and each part is sorted by one number of key and time.
+A key is a number here. Rows are parted by it as they come, and each part is sorted by one number of key and time. A
+part that is too large for this, as few keys have most of its rows, is dealt once more: by key and time, into ranges.
 """
 
 from __future__ import annotations
@@ -27,6 +28,12 @@ _HELD = 2_000_000
 _SORTED = 2_000_000
 """So many rows are sorted at once."""
 _SAMPLED = 16
+_SAMPLE = 1_000_000
+"""Where a part is cut follows from one of so many of its rows, and from so many in all at most."""
+_DEALT = 500_000
+"""So many rows are dealt at once."""
+_TOGETHER = 4_000_000
+"""Rows of a key that become known at one time are sorted together; of sources with more of them no index is made."""
 _BITS = 63
 _WIDTH = 4
 
@@ -37,7 +44,7 @@ class Unsorted:
 
     Attributes:
         batches: key, event, created, ordinal, all of 64 bits and none NULL, in any order.
-        keys: k0… of some keys.
+        keys: k0… of some keys; asked once all batches were read, for some keys after the others.
         count: how many rows there are, about.
         as_known: whether a row counts from its created time on, where that is later than its event time.
     """
@@ -65,62 +72,72 @@ class Run:
     whole: bool
 
 
+class Unsuitable(Exception):
+    """No index can be made of these rows."""
+
+
 def runs(rows: Unsorted, folder: Path) -> Iterator[Run]:
     """All rows, in runs that follow each other.
 
     Args:
         rows: the rows.
-        folder: where a file without a name may take 32 bytes a row meanwhile.
+        folder: where a file without a name may take 32 bytes a row meanwhile; another, those of a part that few keys
+            have most rows of.
 
     Raises:
-        OSError: that file cannot be written or read.
+        OSError: such a file cannot be written or read.
+        Unsuitable: too many rows of a key become known at one time.
     """
     parts = min(_PARTS, 1 << (rows.count // _PART).bit_length())
-    with tempfile.TemporaryFile(dir=folder, buffering=0) if rows.count > _HELD else nullcontext() as file:
+    with _file(folder) if rows.count > _HELD else nullcontext() as file:
         pieces = _Pieces(file, parts)
         for batch in rows.batches():
-            pieces.add(np.stack([np.asarray(batch.column(i), np.int64) for i in range(_WIDTH)], axis=1))
+            added = np.stack([np.asarray(batch.column(i), np.int64) for i in range(_WIDTH)], axis=1)
+            pieces.add(added, (added[:, 0] & (parts - 1)).astype(np.uint8))
         for part in range(parts):
             if pieces.counts[part] > _SORTED:
-                yield from _in_ranges(pieces, part, as_known=rows.as_known)
+                yield from _in_ranges(pieces, part, folder, as_known=rows.as_known)
             elif pieces.counts[part]:
-                found = pieces.take(part, pieces.counts[part])
-                yield _run(np.concatenate(list(found)) if file is None else next(found), as_known=rows.as_known)
+                yield _run(pieces.all_of(part), as_known=rows.as_known)
+
+
+def _file(folder: Path) -> IO[bytes]:
+    return tempfile.TemporaryFile(dir=folder, buffering=0)
 
 
 class _Pieces:
     """Rows by part, in memory or in a file.
 
     Attributes:
+        file: where they are; None: in memory.
         counts: how many rows each part has.
     """
 
     def __init__(self, file: IO[bytes] | None, parts: int) -> None:
-        self._file, self._parts, self._end = file, parts, 0
+        self.file, self._parts, self._end = file, parts, 0
         self._pieces: list[list[Any]] = [[] for _ in range(parts)]
         self.counts = [0] * parts
 
-    def add(self, rows: Ints) -> None:
-        """Rows of any parts."""
+    def add(self, rows: Ints, part: NDArray[Any]) -> None:
+        """Rows of any parts, and the part of each."""
         cuts = np.array([0, len(rows)])
         if self._parts > 1:
-            part = (rows[:, 0] & (self._parts - 1)).astype(np.uint8)
             rows = np.take(rows, np.argsort(part, kind="stable"), axis=0)
             cuts = np.concatenate([[0], np.cumsum(np.bincount(part, minlength=self._parts))])
         for part_number, (begin, end) in enumerate(itertools.pairwise(cuts.tolist())):
             if begin < end:
                 piece = (
-                    rows[begin:end] if self._file is None else (self._end + begin * rows.itemsize * _WIDTH, end - begin)
+                    rows[begin:end] if self.file is None else (self._end + begin * rows.itemsize * _WIDTH, end - begin)
                 )
                 self._pieces[part_number].append(piece)
                 self.counts[part_number] += end - begin
-        if self._file is not None:
-            _all_of(self._file.write, rows)
+        if self.file is not None:
+            _all_of(self.file.write, rows)
             self._end += rows.nbytes
 
     def take(self, part: int, at_once: int) -> Iterator[Ints]:
         """The rows of a part; of a file so many at once, or as many more as were added together."""
-        if self._file is None:
+        if self.file is None:
             yield from self._pieces[part]
             return
         waiting = iter(self._pieces[part])
@@ -132,11 +149,16 @@ class _Pieces:
                 size += some[-1][1]
             rows, at = np.empty((size, _WIDTH), np.int64), 0
             for begin, count in some:
-                self._file.seek(begin)
-                _all_of(self._file.readinto, rows[at : at + count])  # type: ignore[attr-defined]
+                self.file.seek(begin)
+                _all_of(self.file.readinto, rows[at : at + count])  # type: ignore[attr-defined]
                 at += count
             left -= size
             yield rows
+
+    def all_of(self, part: int) -> Ints:
+        """The rows of a part that has some."""
+        found = self.take(part, self.counts[part])
+        return np.concatenate(list(found)) if self.file is None else next(found)
 
 
 def _all_of(move: Callable[[memoryview], int | None], rows: Ints) -> None:
@@ -156,31 +178,52 @@ def _run(rows: Ints, *, as_known: bool, whole: bool = True) -> Run:
     return Run(key[order], known[order], event[order], created[order], ordinal[order], whole)
 
 
-def _in_ranges(pieces: _Pieces, part: int, *, as_known: bool) -> Iterator[Run]:
-    """The runs of a part of too many rows for one: a few keys have most of them. Each run reads the part."""
+def _both(rows: Ints, as_known: bool) -> tuple[Ints, Ints]:
+    """Key and known_at of rows."""
+    return rows[:, 0].copy(), np.maximum(rows[:, 1], rows[:, 2]) if as_known else rows[:, 1].copy()
 
-    def both(rows: Ints) -> tuple[Ints, Ints]:
-        return rows[:, 0], np.maximum(rows[:, 1], rows[:, 2]) if as_known else rows[:, 1]
 
-    some = np.concatenate([rows[::_SAMPLED] for rows in pieces.take(part, _SORTED)])
-    key, known = both(some)
-    order = in_order(key, known)
-    step = max(1, _SORTED // 2 // _SAMPLED)
-    ends = [(int(key[i]), int(known[i])) for i in order[step::step]]
+def _in_ranges(pieces: _Pieces, part: int, folder: Path, *, as_known: bool) -> Iterator[Run]:
+    """The runs of a part of too many rows for one: it is read twice, whatever it has, and written once."""
+    ends = _ends(pieces, part, as_known)
+    number_type = np.min_scalar_type(len(ends[0]))
+    with _file(folder) if pieces.file is not None else nullcontext() as file:
+        ranges = _Pieces(file, len(ends[0]) + 1)
+        for rows in pieces.take(part, _DEALT):
+            ranges.add(rows, _before(ends, _both(rows, as_known)).astype(number_type))
+        if max(ranges.counts) > _TOGETHER:
+            raise Unsuitable("too many rows of a key become known at one time")
+        there = [number for number, count in enumerate(ranges.counts) if count]
+        for number in there:
+            yield _run(ranges.all_of(number), as_known=as_known, whole=number == there[-1])
+
+
+def _ends(pieces: _Pieces, part: int, as_known: bool) -> tuple[Ints, Ints]:
+    """The last key and known_at of each range but the last one, of a part cut into ranges of half a run, about."""
+    one_of = max(_SAMPLED, pieces.counts[part] // _SAMPLE)
+    # not each so-manieth: rows may repeat in the same way
+    chance = np.random.default_rng(0)
+    some = [rows[chance.integers(0, len(rows), -(-len(rows) // one_of))] for rows in pieces.take(part, _DEALT)]
+    key, known = _both(np.concatenate(some), as_known)
+    step = max(1, _SORTED // 2 // one_of)
+    at = in_order(key, known)[step::step]
+    key, known = key[at], known[at]
     # no row of a key and known_at stands apart from others of them
-    ranges = list(itertools.pairwise([None, *dict.fromkeys(ends), None]))
-    for number, (after, until) in enumerate(ranges):
-        found = []
-        for rows in pieces.take(part, _SORTED):
-            key, known = both(rows)
-            inside = np.ones(len(rows), np.bool_)
-            if after is not None:
-                inside &= (key > after[0]) | ((key == after[0]) & (known > after[1]))
-            if until is not None:
-                inside &= (key < until[0]) | ((key == until[0]) & (known <= until[1]))
-            found.append(rows[inside])
-        if any(len(rows) for rows in found):
-            yield _run(np.concatenate(found), as_known=as_known, whole=number == len(ranges) - 1)
+    new = np.ones(len(at), np.bool_)
+    new[1:] = (key[1:] != key[:-1]) | (known[1:] != known[:-1])
+    return key[new], known[new]
+
+
+def _before(ends: tuple[Ints, Ints], pairs: tuple[Ints, Ints]) -> Ints:
+    """How many of some pairs in order are less than each of others: `searchsorted` of pairs."""
+    (end_major, end_minor), (major, minor) = ends, pairs
+    count = np.zeros(len(major), np.int64)
+    for bit in reversed(range(len(end_major).bit_length())):
+        more = count + (1 << bit)
+        last = np.minimum(more, len(end_major)) - 1
+        less = (end_major[last] < major) | ((end_major[last] == major) & (end_minor[last] < minor))
+        count = np.where(less & (more <= len(end_major)), more, count)
+    return count
 
 
 def in_order(major: Ints, minor: Ints) -> Ints:

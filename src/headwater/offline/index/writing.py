@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from headwater.offline.index import file as form
-from headwater.offline.index.sorting import Ints, Run, Unsorted, in_order, runs
+from headwater.offline.index.sorting import Ints, Run, Unsorted, Unsuitable, in_order, runs
 from headwater.state_files import opener
 
 Flags = NDArray[np.bool_]
@@ -22,11 +22,9 @@ Flags = NDArray[np.bool_]
 _BITS = 62
 _EQUAL = 4_000_000
 """How many equal rows are held in memory at most; of sources with more no index is made."""
+_LATE = 16_000_000
+"""The same of the late rows of one key."""
 _NARROW = 2**32
-
-
-class Unsuitable(Exception):
-    """No index can be made of these rows."""
 
 
 class _Blocks:
@@ -119,7 +117,10 @@ class IndexWriter:
         self._equal_rows = 0
         self._last: int | None = None
         self._top = 0
-        self._open_late = np.zeros(0, np.int64)
+        self._open_late: list[Ints] = []
+        self._open_lates = 0
+        self._key_blocks: list[list[int]] = []
+        self._written = {"steps": 0, "lates": 0}
 
     def write(self, rows: Unsorted) -> None:
         """Write everything and close the file.
@@ -134,11 +135,14 @@ class IndexWriter:
             self._late = _Series(self._blocks, lambda rows: [*self._blocks.add(*rows), len(rows[0])], 1)
             for run in runs(rows, self._path.parent):
                 self._take(run)
+                self._write_keys(rows.keys, closed=False)
             if self._last is None:
                 raise Unsuitable("no rows")
-            if len(self._open_late):
-                self._late.add(self._open_late)
-                self._counts["lates"][-1][-1] += len(self._open_late)
+            if self._open_late:
+                left = np.unique(np.concatenate(self._open_late))
+                self._late.add(left)
+                self._counts["lates"][-1][-1] += len(left)
+            self._write_keys(rows.keys, closed=True)
             known, event = self._steps.finish()
             (late,) = self._late.finish()
             equal = np.concatenate([np.zeros((0, 2), np.int64), *self._equal])
@@ -147,7 +151,7 @@ class IndexWriter:
                 "steps": self._steps.groups,
                 "late": self._late.groups,
                 "marks": {"known": known, "event": event, "late": late},
-                "keys": self._write_keys(rows.keys),
+                "keys": self._key_blocks,
                 "equal": [self._blocks.add(equal[at : at + form.GROUP]) for at in range(0, len(equal), form.GROUP)],
             }
             self._blocks.finish(contents)
@@ -220,20 +224,30 @@ class IndexWriter:
             group = np.cumsum(begins) - 1
             left &= ~(rising[group] & (run.event == event[group]))
         at = np.flatnonzero(left)
-        number = np.cumsum(new_key)
-        of, late = np.concatenate([np.zeros(len(self._open_late), np.int64), number[at]]), run.event[at]
-        late = np.concatenate([self._open_late, late])
+        number = np.cumsum(new_key, dtype=np.int64)
+        of, late = number[at], run.event[at]
         if len(late):
             order = in_order(of, late)
             of, late = of[order], late[order]
             new = np.ones(len(late), np.bool_)
             new[1:] = (of[1:] != of[:-1]) | (late[1:] != late[:-1])
             of, late = of[new], late[new]
-        self._open_late = late[:0]
+        last = int(number[-1])
+        if self._open_late and (last > 0 or run.whole):
+            going_on = int(np.searchsorted(of, 1))
+            first = np.unique(np.concatenate([*self._open_late, late[:going_on]]))
+            of = np.concatenate([np.zeros(len(first), np.int64), of[going_on:]])
+            late = np.concatenate([first, late[going_on:]])
+            self._open_late, self._open_lates = [], 0
         if not run.whole:
-            closed = int(np.searchsorted(of, number[-1]))
-            self._open_late, of, late = late[closed:], of[:closed], late[:closed]
-        return late, np.bincount(of, minlength=int(number[-1]) + 1)
+            # they are put in order once the key ends
+            closed = int(np.searchsorted(of, last))
+            self._open_late.append(late[closed:].copy())
+            self._open_lates += len(late) - closed
+            if self._open_lates > _LATE:
+                raise Unsuitable("too many late rows of a key")
+            of, late = of[:closed], late[:closed]
+        return late, np.bincount(of, minlength=last + 1)
 
     def _count(self, run: Run, starts: Ints, firsts: Ints, going_on: int, rising: Flags, lates: Ints) -> None:
         """Note the keys that begin, and how much there is of each key."""
@@ -248,23 +262,29 @@ class IndexWriter:
             self._counts["rows"].append(np.diff(row_firsts, append=len(run.key)))
             self._counts["lates"].append(lates[1:].astype(np.int64))
 
-    def _write_keys(self, keys: Callable[[Ints], pa.Table]) -> list[list[int]]:
-        table = keys(np.concatenate(self._keys))
+    def _write_keys(self, keys: Callable[[Ints], pa.Table], *, closed: bool) -> None:
+        """Write the keys that make whole blocks, but never the last one, which may go on; once all is closed, all."""
+        waiting = sum(map(len, self._keys))
+        ready = waiting if closed else (waiting - 1) // form.GROUP * form.GROUP
+        if ready <= 0:
+            return
+        numbers = np.concatenate(self._keys)
         counts = {name: np.concatenate(parts) for name, parts in self._counts.items()}
-        counts = {
-            "first": np.cumsum(counts["steps"]) - counts["steps"],
-            "late": np.cumsum(counts["lates"]) - counts["lates"],
-            **counts,
-        }
-        for name in form.COUNTS:
-            table = table.append_column(name, pa.array(counts[name]))
-        written = []
-        for begin in range(0, table.num_rows, form.GROUP):
+        self._keys = [numbers[ready:].copy()]
+        self._counts = {name: [values[ready:].copy()] for name, values in counts.items()}
+        for begin in range(0, ready, form.GROUP):
+            part = slice(begin, min(begin + form.GROUP, ready))
+            columns = {name: values[part] for name, values in counts.items()}
+            for name, first in (("steps", "first"), ("lates", "late")):
+                columns[first] = np.cumsum(columns[name]) - columns[name] + self._written[name]
+                self._written[name] += int(columns[name].sum())
+            table = keys(numbers[part])
+            for name in form.COUNTS:
+                table = table.append_column(name, pa.array(columns[name]))
             sink = pa.BufferOutputStream()
             with pa.ipc.new_stream(sink, table.schema) as writer:
-                writer.write_table(table.slice(begin, form.GROUP))
-            written.append(self._blocks.add(np.frombuffer(sink.getvalue(), np.uint8)))
-        return written
+                writer.write_table(table)
+            self._key_blocks.append(self._blocks.add(np.frombuffer(sink.getvalue(), np.uint8)))
 
 
 def _rising(event: Ints, new_key: Flags) -> Flags:

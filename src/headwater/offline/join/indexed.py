@@ -118,12 +118,15 @@ def _unsorted(space: Workspace, label: str, join: Join) -> Unsorted:
         query = query.join(table_named(space.table(numbered)).as_("n"), on=join.same_key("r", "n"))
         return space.stream(query, schema, _BUILT)
 
+    every: list[pa.Table] = []
+
     def keys(numbers: Ints) -> pa.Table:
-        every = exp.select(*[column(name) for name in names]).from_(table_named(space.table(numbered)))
-        of_keys = pa.schema([(name, join.rows.types[name]) for name in names])
-        found = pa.Table.from_batches(list(space.stream(every.order_by(column("key")), of_keys, _BUILT)))
-        space.drop(space.table(numbered))
-        return found.take(pa.array(numbers))
+        if not every:
+            query = exp.select(*[column(name) for name in names]).from_(table_named(space.table(numbered)))
+            of_keys = pa.schema([(name, join.rows.types[name]) for name in names])
+            every.append(pa.Table.from_batches(list(space.stream(query.order_by(column("key")), of_keys, _BUILT))))
+            space.drop(space.table(numbered))
+        return every[0].take(pa.array(numbers))
 
     return Unsorted(batches, keys, join.rows.row_count, join.as_known)
 

@@ -15,10 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headwater.offline.index import file as index_file
-from headwater.offline.index import sorting
+from headwater.offline.index import sorting, writing
 from headwater.offline.index.file import COUNTS, NEVER, IndexDamaged, IndexReader
-from headwater.offline.index.sorting import Unsorted
-from headwater.offline.index.writing import IndexWriter, Unsuitable
+from headwater.offline.index.sorting import Unsorted, Unsuitable
+from headwater.offline.index.writing import IndexWriter
 from headwater.testing import SCALE
 
 
@@ -44,7 +44,7 @@ def short_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def rows(scale: int = 1) -> st.SearchStrategy[list[Row]]:
     time = st.integers(-5, 30).map(lambda n: n * scale)
-    return st.lists(st.builds(Row, st.integers(0, 4), time, time), min_size=1, max_size=60)
+    return st.lists(st.builds(Row, st.integers(0, 4) | st.integers(0, 40), time, time), min_size=1, max_size=60)
 
 
 def write(path: Path, given: list[Row], size: int, *, text: bool = False, as_known: bool = True) -> None:
@@ -89,7 +89,7 @@ def test_the_last_row_known_of_each_key(
     as_known: bool,
 ) -> None:
     """However many rows stand in a part, are held, and are sorted at once."""
-    for name, value in (("_PART", part), ("_HELD", held), ("_SORTED", at_once), ("_SAMPLED", 2)):
+    for name, value in (("_PART", part), ("_HELD", held), ("_SORTED", at_once), ("_SAMPLED", 2), ("_DEALT", 9)):
         monkeypatch.setattr(sorting, name, value)
     scale = data.draw(st.sampled_from([1, 10**6, 2**55]))
     given = data.draw(rows(scale))
@@ -136,6 +136,100 @@ def test_times_too_far_apart_and_no_rows_make_no_index(tmp_path: Path) -> None:
         write(tmp_path / "index", far, 10)
     with pytest.raises(Unsuitable):
         write(tmp_path / "index", [], 10)
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """The bytes that are read from and written to the files in which rows wait."""
+    moved = {"readinto": 0, "write": 0}
+    all_of = sorting._all_of
+
+    def counting(move: Any, some: Any) -> None:
+        moved[move.__name__] += some.nbytes
+        all_of(move, some)
+
+    monkeypatch.setattr(sorting, "_all_of", counting)
+    return moved
+
+
+@pytest.mark.parametrize("keys", [1, 2, 1_000])
+@pytest.mark.parametrize("late", [False, True])
+def test_rows_are_read_as_often_however_many_a_key_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keys: int, late: bool
+) -> None:
+    for name, value in (("_PART", 500), ("_HELD", 100), ("_SORTED", 1_000), ("_DEALT", 400)):
+        monkeypatch.setattr(sorting, name, value)
+    moved, most, run = counted(monkeypatch), [0], sorting._run
+
+    def sorted_at_once(some: Any, **options: Any) -> Any:
+        most.append(len(some))
+        return run(some, **options)
+
+    monkeypatch.setattr(sorting, "_run", sorted_at_once)
+    chance = np.random.default_rng(1)
+    for count in (4_000, 32_000):
+        moved.update(readinto=0, write=0)
+        times = chance.integers(0, 10**9, (2, count)).tolist()
+        write(
+            tmp_path / "index",
+            [
+                Row(i % keys, event, other if late else event)
+                for i, (event, other) in enumerate(zip(*times, strict=True))
+            ],
+            700,
+        )
+        size = count * 32
+        assert moved["write"] <= 2 * size
+        assert moved["readinto"] <= 3 * size
+    assert max(most) <= 4_000
+
+
+def test_too_many_rows_of_a_key_at_one_time_make_no_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("_HELD", 10), ("_SORTED", 50), ("_TOGETHER", 100)):
+        monkeypatch.setattr(sorting, name, value)
+    with pytest.raises(Unsuitable, match="too many rows of a key"):
+        write(tmp_path / "index", [Row(1, i, 1_000) for i in range(200)], 20)
+    write(tmp_path / "index", [Row(1, i, i) for i in range(200)], 20)
+
+
+def test_too_many_late_rows_of_a_key_make_no_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("_HELD", 10), ("_SORTED", 50)):
+        monkeypatch.setattr(sorting, name, value)
+    monkeypatch.setattr(writing, "_LATE", 100)
+    with pytest.raises(Unsuitable, match="too many late rows"):
+        write(tmp_path / "index", [Row(1, -i, i) for i in range(500)], 20)
+    write(tmp_path / "index", [Row(i // 50, -i, i) for i in range(500)], 20)
+
+
+pairs = st.lists(st.tuples(st.integers(-3, 3), st.integers(-(2**63), 2**63 - 1) | st.integers(-3, 3)))
+
+
+@given(ends=pairs, of=pairs)
+def test_pairs_before_others_are_counted(ends: list[tuple[int, int]], of: list[tuple[int, int]]) -> None:
+    ends = sorted(set(ends))
+    major, minor = (np.array([end[i] for end in ends], np.int64) for i in range(2))
+    some = tuple(np.array([pair[i] for pair in of], np.int64) for i in range(2))
+    assert sorting._before((major, minor), (some[0], some[1])).tolist() == [sum(e < pair for e in ends) for pair in of]
+
+
+def test_keys_are_written_block_by_block(tmp_path: Path) -> None:
+    given = [Row(key, time, time) for key in range(50) for time in range(3)]
+    table = pa.table(
+        [pa.array([getattr(row, n) for row in given], pa.int64()) for n in ("key", "event", "created")]
+        + [pa.array(range(len(given)), pa.int64())],
+        ["key", "event", "created", "ordinal"],
+    )
+    asked: list[int] = []
+
+    def keys(numbers: Any) -> pa.Table:
+        asked.append(len(numbers))
+        return pa.table({"k0": numbers})
+
+    IndexWriter(tmp_path / "index", "these rows").write(Unsorted(lambda: table.to_batches(7), keys, 10**9, True))
+    assert max(asked) == index_file.GROUP
+    with IndexReader(tmp_path / "index", "these rows") as index:
+        found = pa.Table.from_batches(index.keys(), index.key_schema).to_pydict()
+    assert sorted(found["k0"]) == list(range(50))
+    assert found["first"] == list(range(0, 150, 3))
 
 
 ROWS = [Row(key, time, time + 1) for key in range(5) for time in range(20)]

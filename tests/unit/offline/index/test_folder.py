@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from headwater.offline.index import folder as index_folder
 from headwater.offline.index import writing
 from headwater.offline.index.folder import IndexRules, KeptIndexes, kept_in, remove_all
-from headwater.offline.index.sorting import Unsorted
+from headwater.offline.index.sorting import Unsorted, Unsuitable
 from headwater.scratch import locked_folder
 from headwater.testing import SCALE
 
@@ -26,7 +26,7 @@ import sys
 from pathlib import Path
 import pyarrow as pa
 from headwater.offline.index.folder import IndexRules, KeptIndexes
-from headwater.offline.index.sorting import Unsorted
+from headwater.offline.index.sorting import Unsorted, Unsuitable
 folder, name, size = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 numbers = pa.array(range(2_000), pa.int64())
 batch = pa.RecordBatch.from_arrays([numbers] * 4, names=["key", "event", "created", "ordinal"])
@@ -120,7 +120,7 @@ def test_all_together_take_no_more_than_they_may(indexes: list[tuple[int, int, i
 
 
 def test_a_file_is_never_written_beyond_what_it_may_take(tmp_path: Path) -> None:
-    with pytest.raises(writing.Unsuitable, match="larger than 20000 bytes"):
+    with pytest.raises(Unsuitable, match="larger than 20000 bytes"):
         writing.IndexWriter(tmp_path / "index", "rows", 20_000).write(rows(10_000))
     assert (tmp_path / "index").stat().st_size <= 20_000
 
