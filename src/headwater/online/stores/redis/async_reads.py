@@ -9,8 +9,8 @@ from typing import Any
 from headwater.errors import HeadwaterError, Unavailable, was_closed
 from headwater.online.connections import ConnectionCounts
 from headwater.online.powers import Reading
+from headwater.online.stores.redis.async_nodes import AsyncNode, check_client
 from headwater.online.stores.redis.cluster import read_plan
-from headwater.online.stores.redis.nodes import AsyncNode, check_client
 from headwater.online.stores.redis.reads import Nodes, Question
 from headwater.online.stores.redis.slots import Slots
 from headwater.online.stores.redis.url import Address, RedisLocation

@@ -10,9 +10,10 @@ from typing import Any
 from headwater.errors import HeadwaterError, Unavailable
 from headwater.online.base import HighWater
 from headwater.online.rows.keys import META_PREFIX
+from headwater.online.stores.redis.answers import Command
 from headwater.online.stores.redis.cluster import FOLLOWED, find_shards
 from headwater.online.stores.redis.errors import Moved, NotPrimary, NotReached
-from headwater.online.stores.redis.nodes import Command, Node, PendingEach
+from headwater.online.stores.redis.nodes import Node, PendingEach
 from headwater.online.stores.redis.scripts import SHARD_RAISE, Script
 from headwater.online.stores.redis.servers import Servers
 from headwater.online.stores.redis.slots import Shard, Slots, slot_of, tag_of

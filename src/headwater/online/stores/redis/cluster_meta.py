@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from headwater.errors import Unavailable
 from headwater.online.base import HighWater, Row, new_token
 from headwater.online.rows.keys import META_PREFIX
+from headwater.online.stores.redis.answers import Command
 from headwater.online.stores.redis.cluster_calls import PAUSES, ClusterCalls, meta_hash
 from headwater.online.stores.redis.cluster_entries import (
     ShardRead,
@@ -26,7 +27,6 @@ from headwater.online.stores.redis.cluster_entries import (
     with_values,
 )
 from headwater.online.stores.redis.errors import Moved
-from headwater.online.stores.redis.nodes import Command
 from headwater.online.stores.redis.scripts import SHARD_READ, SHARD_WRITE
 from headwater.online.stores.redis.single import escaped, flagged, high_bytes
 from headwater.online.stores.redis.slots import META_SLOTS, Shard, tag_of

@@ -11,6 +11,7 @@ from headwater.errors import ConsistencyLost, Unavailable
 from headwater.online.base import Change, HighWater, PutOutcome, Row
 from headwater.online.powers import Reading
 from headwater.online.rows.keys import META_PREFIX
+from headwater.online.stores.redis.answers import Command
 from headwater.online.stores.redis.batches import (
     SCRIPT_BYTES,
     SCRIPT_ROWS,
@@ -24,7 +25,6 @@ from headwater.online.stores.redis.cluster import read_cluster
 from headwater.online.stores.redis.cluster_calls import ClusterCalls
 from headwater.online.stores.redis.cluster_meta import TAGGED, ClusterMeta
 from headwater.online.stores.redis.errors import Moved
-from headwater.online.stores.redis.nodes import Command
 from headwater.online.stores.redis.reads import Deadline
 from headwater.online.stores.redis.replication import (
     Cover,

@@ -1,125 +1,32 @@
-"""One Redis node, synchronous and asynchronous: pipelines over connections that are kept, and errors in our words.
+"""One Redis node for threads: pipelines over connections that are kept.
 
-The only file that imports redis-py. It speaks to the connections themselves: a pipeline is one write and as many
-answers, and a connection that was left in mid-answer (a time-out, a cancelled task) is never used again.
+Only this file, `async_nodes.py` and `answers.py` import redis-py. They speak to the connections themselves: a pipeline
+is one write and as many answers, and a connection that was left in mid-answer (a time-out) is never used again.
 """
 
 from __future__ import annotations
 
-import asyncio
 import select
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import redis
-import redis.asyncio
-from redis.asyncio.connection import Connection as AsyncConnection
-from redis.asyncio.connection import SSLConnection as AsyncSSLConnection
 from redis.backoff import NoBackoff
 from redis.connection import Connection, SSLConnection
 from redis.retry import Retry
 
 from headwater import forks
-from headwater.deferred import deferred
-from headwater.errors import FormatError, StorageFull, StoreError, Unavailable, was_closed
-from headwater.online.base import too_late
+from headwater.errors import Unavailable
 from headwater.online.connections import ConnectionCounts, MadeConnections
-from headwater.online.guard import NEWER_ROW
-from headwater.online.stores.redis.errors import Moved, NotPrimary, NotReached
-from headwater.online.stores.redis.scripts import LATE, NEWER, Script
+from headwater.online.stores.redis.answers import AWAY, Command, checked, connection_options, repeatable, translated
+from headwater.online.stores.redis.errors import NotReached
+from headwater.online.stores.redis.scripts import Script
 from headwater.online.stores.redis.until import ServerTime, Until, elapsed
 from headwater.online.stores.redis.url import Address, RedisLocation
-
-if TYPE_CHECKING:
-    from headwater.online.stores.redis import lines
-else:
-    lines = deferred("headwater.online.stores.redis.lines")
-
-Command = tuple[Any, ...]
-_AWAY = (
-    redis.exceptions.ConnectionError,
-    redis.exceptions.TimeoutError,
-    redis.exceptions.BusyLoadingError,
-    redis.exceptions.ReadOnlyError,
-    OSError,
-)
-_NOT_NOW_ERRORS = (redis.exceptions.ClusterDownError, redis.exceptions.MasterDownError)
-_NOT_NOW = ("MASTERDOWN", "LOADING", "CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS", "BUSY")
-
-
-def _options(location: RedisLocation, sentinel: bool) -> dict[str, Any]:
-    """What connections are made with."""
-    user = location.sentinel_user if sentinel else location.user
-    password = location.sentinel_password if sentinel else location.password
-    options: dict[str, Any] = {
-        "db": 0 if sentinel else location.db,
-        "username": user or None,
-        "password": password or None,
-        "socket_timeout": location.timeout,
-        "socket_connect_timeout": location.connect_timeout,
-        "protocol": 2,
-    }
-    if location.tls:
-        options |= {
-            "ssl_cert_reqs": "required" if location.verify else "none",
-            "ssl_check_hostname": location.verify,
-            "ssl_ca_certs": location.ca or None,
-            "ssl_certfile": location.cert or None,
-            "ssl_keyfile": location.key or None,
-        }
-    return options
-
-
-def _elsewhere(bad: redis.exceptions.ResponseError) -> Exception:
-    """What a node of a cluster says of another one: older clients have classes for it in their cluster's part alone."""
-    kind, _, rest = str(bad).partition(" ")
-    if kind == "ASK":
-        return redis.exceptions.AskError(rest)
-    if kind == "MOVED":
-        return redis.exceptions.MovedError(rest)
-    return redis.exceptions.TryAgainError(str(bad)) if kind == "TRYAGAIN" else bad
-
-
-def translated(bad: Exception, address: Address) -> Exception:
-    """An error of the client or the server in our words."""
-    where = f"redis {address[0]}:{address[1]}"
-    if type(bad) is redis.exceptions.ResponseError:
-        bad = _elsewhere(bad)
-    text = str(bad)
-    if isinstance(bad, redis.exceptions.AuthenticationError):
-        return StoreError(f"{where}: {text.removesuffix('.')}; check user and password in [online] url")
-    if isinstance(bad, redis.exceptions.AskError):
-        # of redis-py's classes MOVED is a kind of ASK
-        asking = not isinstance(bad, redis.exceptions.MovedError)
-        # a node that does not know another one's host names none: it is its own
-        return Moved(f"{where}: slot {text} is elsewhere", (bad.host or address[0], bad.port), asking)
-    if isinstance(bad, redis.exceptions.TryAgainError):
-        return Moved(f"{where}: {text}")
-    if isinstance(bad, redis.exceptions.OutOfMemoryError) or text.startswith("OOM"):
-        return StorageFull(f"{where}: {text}; raise maxmemory")
-    if NEWER in text:
-        return FormatError(NEWER_ROW)
-    if LATE in text:
-        return too_late(where)
-    if isinstance(bad, redis.exceptions.ReadOnlyError) or "READONLY" in text or "read only replica" in text:
-        return NotPrimary(f"{where}: {text}")
-    if isinstance(bad, (*_AWAY, *_NOT_NOW_ERRORS)) or text.startswith(_NOT_NOW):
-        return Unavailable(f"{where}: {text or type(bad).__name__}")
-    return StoreError(f"{where}: {text or type(bad).__name__}")
-
-
-def _checked(answers: list[Any], address: Address, each: bool = False) -> list[Any]:
-    for i, answer in enumerate(answers):
-        if isinstance(answer, Exception):
-            bad = translated(answer, address)
-            if not each or not isinstance(bad, Moved):
-                raise bad from answer
-            answers[i] = bad
-    return answers
 
 
 @dataclass(eq=False)
@@ -161,7 +68,7 @@ class Node:
         self._times: WeakKeyDictionary[Any, ServerTime] = WeakKeyDictionary()
         self._loaded: set[bytes] = set()
         self._kind = SSLConnection if location.tls else Connection
-        self._options = _options(location, sentinel)
+        self._options = connection_options(location, sentinel)
         self._idle: deque[Any] = deque()
         self._made = MadeConnections(lambda connection: connection._sock is not None)
         self._closed = False
@@ -206,11 +113,11 @@ class Node:
     def send(self, commands: Sequence[Command], timeout: float | None = None) -> Pending:
         """Send commands; `receive` takes the answers, so that other nodes can be asked meanwhile."""
         # a write is not sent twice: it must not meet a connection that was closed while it was idle
-        connection, used = self._take(sound=not _repeatable(commands))
+        connection, used = self._take(sound=not repeatable(commands))
         pending = Pending(commands, timeout, connection, used)
         try:
             self._start(pending)
-        except (*_AWAY, redis.exceptions.RedisError) as bad:
+        except (*AWAY, redis.exceptions.RedisError) as bad:
             connection.disconnect()
             pending.failed = bad
         except BaseException:
@@ -224,7 +131,7 @@ class Node:
 
     def _checked(self, answers: list[Any], each: bool = False) -> list[Any]:
         try:
-            return _checked(answers, self.address, each)
+            return checked(answers, self.address, each)
         except Unavailable:
             # it may have been refused as too late by a server whose clock was set
             self._times.clear()
@@ -276,7 +183,7 @@ class Node:
             except (redis.exceptions.ConnectionError, OSError) as bad:
                 # a connection that was idle may have been closed by the server long ago: nothing was done on it
                 late = isinstance(bad, (redis.exceptions.TimeoutError, TimeoutError))
-                if not pending.used or late or not _repeatable(pending.commands):
+                if not pending.used or late or not repeatable(pending.commands):
                     raise
                 self._forget()
                 again = Pending(pending.commands, pending.timeout, self._take()[0], False)
@@ -286,7 +193,7 @@ class Node:
                     again.connection.disconnect()
                     raise
                 return self._finish(again)
-        except (*_AWAY, redis.exceptions.RedisError) as bad:
+        except (*AWAY, redis.exceptions.RedisError) as bad:
             why = translated(bad, self.address)
             if not pending.reached and isinstance(why, Unavailable):
                 why = NotReached(str(why))
@@ -393,7 +300,7 @@ class Node:
             for _ in range(waiting):
                 yield connection.read_response(disable_decoding=True)
             done = True
-        except (*_AWAY, redis.exceptions.RedisError) as bad:
+        except (*AWAY, redis.exceptions.RedisError) as bad:
             self._times.clear()
             raise translated(bad, self.address) from bad
         finally:
@@ -417,119 +324,3 @@ def _ended(connection: Any) -> bool:
     ready = select.poll()
     ready.register(connection._sock, select.POLLIN)
     return bool(ready.poll(0))
-
-
-_ASKING = frozenset(
-    {"GET", "MGET", "INFO", "ROLE", "HMGET", "HLEN", "SCAN", "SENTINEL", "CLUSTER", "READONLY", "READWRITE", "ASKING"}
-)
-
-
-def _repeatable(commands: Sequence[Command]) -> bool:
-    """Whether to send commands twice is the same as once."""
-    return all(command[0] in _ASKING for command in commands)
-
-
-def check_client() -> None:
-    """Refuse to read on an event loop without the package that it takes.
-
-    Raises:
-        MissingExtra: hiredis is not installed.
-    """
-    _ = lines.Line
-
-
-class AsyncNode:
-    """The same for one event loop.
-
-    Args:
-        location: how to connect.
-        address: where it is.
-        sentinel: whether it is a Sentinel.
-    """
-
-    def __init__(self, location: RedisLocation, address: Address, *, sentinel: bool = False) -> None:
-        self.address = address
-        self.where = f"redis {address[0]}:{address[1]}"
-        self._kind = AsyncSSLConnection if location.tls else AsyncConnection
-        self._options = _options(location, sentinel)
-        self._line: lines.Line | None = None
-        self._connecting: asyncio.Task[lines.Line] | None = None
-        self._closed = False
-        forks.after_fork(self, AsyncNode._in_child)
-
-    def _in_child(self) -> None:
-        # they belong to an event loop of the parent's
-        forks.abandon(self._line, self._connecting)
-        self._line = self._connecting = None
-
-    def connections(self) -> ConnectionCounts:
-        """The one, where it is open."""
-        if self._line is None or self._line.ended:
-            return ConnectionCounts()
-        return ConnectionCounts(in_use=1) if self._line.busy else ConnectionCounts(idle=1)
-
-    async def run(self, commands: Sequence[Command], timeout: float | None = None, each: bool = False) -> list[Any]:
-        """As `Node.run`, and `Node.receive`."""
-        try:
-            line, used = self._line, True
-            if line is None or line.ended:
-                line, used = await self._connected(timeout), False
-            try:
-                answers = await line.ask(commands, timeout)
-            except ConnectionError:
-                # it may have been closed by the server long ago
-                if not used or not _repeatable(commands):
-                    raise
-                answers = await (await self._connected(timeout)).ask(commands, timeout)
-            return _checked(answers, self.address, each)
-        except (*_AWAY, redis.exceptions.RedisError) as bad:
-            raise translated(bad, self.address) from bad
-
-    async def _connected(self, timeout: float | None) -> lines.Line:
-        """A connection, which all who want one at this time share.
-
-        Raises:
-            Unavailable: the node was closed, before or meanwhile.
-        """
-        if self._closed:
-            raise was_closed(f"{self.where} was closed")
-        if self._line is not None and not self._line.ended:
-            return self._line
-        if self._connecting is None:
-            self._connecting = asyncio.get_running_loop().create_task(self._connect())
-            self._connecting.add_done_callback(self._after_connecting)
-        connecting = self._connecting
-        try:
-            # the deadline holds for the way there too
-            return await asyncio.wait_for(asyncio.shield(connecting), timeout)
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if not self._closed or not connecting.cancelled() or (task is not None and task.cancelling()):
-                raise
-            # not who waits was cancelled, but what it waited for
-            raise was_closed(f"{self.where} was closed") from None
-
-    def _after_connecting(self, task: asyncio.Task[lines.Line]) -> None:
-        self._connecting = None
-        if not task.cancelled():
-            # where everybody who waited was cancelled nobody else looks at it
-            task.exception()
-
-    async def _connect(self) -> lines.Line:
-        host, port = self.address
-        retry = redis.asyncio.retry.Retry(NoBackoff(), 0)
-        connection: Any = self._kind(host=host, port=port, retry=retry, **self._options)
-        await connection.connect()
-        transport, error_of = connection._writer.transport, connection._parser.parse_error
-        self._line = lines.Line(transport, connection._close, error_of, connection.socket_timeout)
-        return self._line
-
-    async def close(self) -> None:
-        """End the connection; nothing is asked any more."""
-        self._closed = True
-        if self._connecting is not None:
-            self._connecting.cancel()
-            with suppress(asyncio.CancelledError, Exception):
-                await self._connecting
-        if self._line is not None:
-            self._line.end(ConnectionError("closed"))

@@ -11,10 +11,11 @@ from typing import Any, TypeVar
 from headwater.errors import ConsistencyLost, Unavailable
 from headwater.online.base import Change, HighWater, PutOutcome, Row, new_token
 from headwater.online.rows.keys import META_PREFIX
+from headwater.online.stores.redis.answers import Command
 from headwater.online.stores.redis.batches import SCRIPT_BYTES, SCRIPT_ROWS, WINDOW_BYTES, change_sizes, cut, row_sizes
 from headwater.online.stores.redis.errors import NotPrimary, NotReached
 from headwater.online.stores.redis.info import followers
-from headwater.online.stores.redis.nodes import Command, Node
+from headwater.online.stores.redis.nodes import Node
 from headwater.online.stores.redis.reads import Deadline, Nodes, find, markers_asked, strong
 from headwater.online.stores.redis.replication import (
     ANY_HISTORY,
