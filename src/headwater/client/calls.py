@@ -11,8 +11,17 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from headwater.errors import ConsistencyLost, HeadwaterError, RequestInProgress, StoreError, Unavailable
+from headwater.errors import (
+    ConsistencyLost,
+    HeadwaterError,
+    RequestInProgress,
+    StoreError,
+    Unavailable,
+    UsageError,
+    brief,
+)
 from headwater.online.session import Session
+from headwater.planning.value_checks import NOT_TEXT
 from headwater.wire.names import SESSION
 from headwater.wire.problems import CONTENT_TYPE, error_of
 
@@ -119,6 +128,18 @@ def error_in(reply: Reply) -> HeadwaterError:
     if isinstance(bad, ConsistencyLost) and token:
         bad.session = Session.from_token(token)
     return bad
+
+
+def json_body(document: Any) -> bytes:
+    """A JSON document.
+
+    Raises:
+        UsageError: a text in it is not one.
+    """
+    try:
+        return msgspec.json.encode(document)
+    except UnicodeEncodeError as bad:
+        raise UsageError(f"{brief(bad.object)} is {NOT_TEXT}: it has half of a surrogate pair") from None
 
 
 @contextmanager

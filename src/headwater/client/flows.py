@@ -29,11 +29,23 @@ from headwater.client.reading import (
     result_of,
 )
 from headwater.client.sessions import advance
-from headwater.client.writing import delete_call, keys_in, named_path, raw_delete_call, report_in, write_call
+from headwater.client.writing import delete_call, is_name, keys_in, named_path, raw_delete_call, report_in, write_call
 from headwater.clock import duration_argument, from_micros, to_micros
 from headwater.compute.reports import DeleteReport, WriteReport
 from headwater.deferred import deferred
-from headwater.errors import AccessDenied, ChangeRefused, ConfigError, EntityKeyError, Unavailable, UsageError
+from headwater.errors import (
+    AccessDenied,
+    ChangeRefused,
+    ConfigError,
+    EntityKeyError,
+    EntityNotFound,
+    FeatureServiceNotFound,
+    FeatureViewNotFound,
+    NotFound,
+    Unavailable,
+    UsageError,
+    brief,
+)
 from headwater.online.reading.entities import entity_batch
 from headwater.online.reading.result import OnlineResult
 from headwater.online.session import Session
@@ -58,6 +70,13 @@ _SOME_TIME = 0.001
 """Seconds that an attempt has at least."""
 KEPT = 1_000
 """Descriptions that a client keeps."""
+_NOT_FOUND: dict[str, type[NotFound]] = {
+    "views": FeatureViewNotFound,
+    "services": FeatureServiceNotFound,
+    "entities": EntityNotFound,
+}
+_LONGEST = 1e6
+"""Seconds that a client waits at most: more is beyond what sockets take."""
 _POLL, _SPARE = 0.25, 1.0
 """Seconds between two looks at whether a request that was sent before is answered; and after its time is over."""
 OTHER_COLUMNS = "the columns of these features have changed: prepare the reader again"
@@ -106,7 +125,7 @@ def client_settings(
     """
     address = parse_address(url)
     given = {"timeout": timeout, "write_timeout": write_timeout}
-    seconds = {name: duration_argument(value, name) / 1e6 for name, value in given.items()}
+    seconds = {name: min(duration_argument(value, name) / 1e6, _LONGEST) for name, value in given.items()}
     for name, value in given.items():
         if not seconds[name]:
             raise UsageError(f"{name}={value!r}: must be longer than 0")
@@ -121,6 +140,8 @@ def client_settings(
             raise UsageError("api_key: not a key: give what 'headwater keys create' showed")
         headers["authorization"] = f"Bearer {api_key}"
     tls = None
+    if ca is not None and address.scheme != "https":
+        raise UsageError(f"ca={str(ca)!r}: {address} is not https, so that no certificate is checked: omit ca=")
     if address.scheme == "https":
         try:
             tls = ssl.create_default_context(cafile=None if ca is None else str(ca))
@@ -149,6 +170,8 @@ class Flows(forks.OfOneProcess):
         self.settings = settings
         self._described: dict[Wanted, ReceivedRequest] = {}
         self._keys: dict[str, dict[str, DType]] = {}
+        self._denied: set[str] = set()
+        """Views whose join keys this client's API key may not read."""
 
     def send(self, call: Call) -> Flow[Reply]:
         """A request, sent again where that is safe and may help; the answer to it.
@@ -262,14 +285,18 @@ class Flows(forks.OfOneProcess):
         arrow = self.settings.arrow
         refused = None
         try:
+            if view in self._denied:
+                raise AccessDenied("its join keys were refused before", authenticated=True)
             keys = yield from self._join_keys(view)
             batch = entity_batch(entities, keys)
             call = delete_call(view, batch, keys, purge, session, arrow)
         except EntityKeyError as bad:
             # they may be those of another version, which the server knows
             refused, call = bad, raw_delete_call(view, entities, purge, session, arrow)
-        except (AccessDenied, UsageError):
+        except (AccessDenied, UsageError) as bad:
             # an API key that writes may not read what the join keys are
+            if isinstance(bad, AccessDenied) and bad.authenticated and len(self._denied) < KEPT:
+                self._denied.add(view)
             call = raw_delete_call(view, entities, purge, session, arrow)
         try:
             reply = yield from self.send(replace(call, timeout=self.settings.write_timeout))
@@ -282,6 +309,8 @@ class Flows(forks.OfOneProcess):
 
     def _join_keys(self, view: str) -> Flow[dict[str, DType]]:
         """The join keys of a view's live version; asked for once."""
+        if not is_name(view):
+            raise FeatureViewNotFound(f"no view {brief(view)} is registered")
         keys = self._keys.get(view)
         if keys is None:
             keys = keys_in((yield from self.send(Call("GET", named_path("views", view)))))
@@ -321,7 +350,13 @@ class Flows(forks.OfOneProcess):
             return [read(document) for document in msgspec.json.decode(reply.body)[kind]]
 
     def _shown(self, kind: str, name: str, version: str | None, read: Callable[[Any], T]) -> Flow[T]:
-        """One of a kind."""
+        """One of a kind.
+
+        Raises:
+            NotFound: not a name that anything could have.
+        """
+        if not is_name(name):
+            raise _NOT_FOUND[kind](f"no {names.KINDS[kind]} {brief(name)} is registered")
         query = {} if version is None else {"version": version}
         reply = yield from self.send(Call("GET", named_path(kind, name, query)))
         with reading(reply):

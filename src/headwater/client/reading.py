@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-import msgspec
 import pyarrow as pa
 
-from headwater.client.calls import Call, Reply, reading
+from headwater.client.calls import Call, Reply, json_body, reading
 from headwater.client.sessions import session_headers
 from headwater.clock import duration_argument, from_micros, instant_of
 from headwater.errors import UsageError
@@ -135,7 +134,7 @@ def describing_call(wanted: Wanted, consistency: ConsistencyLevel | str | None =
         fields["consistency"] = str(consistency)
     # a level that needs a session is asked for with a new one
     headers = {"content-type": JSON} | session_headers(None if consistency is None else Session())
-    return Call("POST", READ, msgspec.json.encode(fields), headers)
+    return Call("POST", READ, json_body(fields), headers)
 
 
 def described(reply: Reply) -> ReceivedRequest:
@@ -187,16 +186,16 @@ def entities_body(
     refuse_wide({name: v for name, v in batch.columns.items() if keys[name].name in ("int32", "int64") and _wide(v)})
     if not keys:
         # rows without columns
-        return msgspec.json.encode({**fields, "entities": [{}] * batch.size}), JSON
+        return json_body({**fields, "entities": [{}] * batch.size}), JSON
     repeated = {name: to_json(batch.columns[name], keys[name])[0] for name in batch.repeated}
     if arrow:
         arrays = {n: key_array(batch.columns[n], keys[n].arrow) for n in keys if n not in batch.repeated}
-        document = msgspec.json.encode({**fields, "entities": repeated})
+        document = json_body({**fields, "entities": repeated})
         rows = pa.RecordBatch.from_arrays(list(arrays.values()), names=list(arrays))
         schema = rows.schema.with_metadata({METADATA: document}).serialize().to_pybytes()
         return to_stream(schema, rows), CONTENT_TYPE
     columns = {n: repeated[n] if n in repeated else to_json(batch.columns[n], keys[n]) for n in keys}
-    return msgspec.json.encode({**fields, "entities": columns}), JSON
+    return json_body({**fields, "entities": columns}), JSON
 
 
 def _wide(values: list[int | None]) -> bool:

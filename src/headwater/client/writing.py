@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
 import pyarrow as pa
 
-from headwater.client.calls import Call, Reply, reading
+from headwater.client.calls import Call, Reply, json_body, reading
 from headwater.client.reading import JSON, entities_body
 from headwater.client.sessions import session_headers
+from headwater.clock import YEARS
 from headwater.compute.reports import DeleteReport, WriteReport
 from headwater.compute.writing.given_rows import given_groups
-from headwater.errors import EntityKeyError, UsageError, brief
+from headwater.errors import EntityKeyError, RowsRejected, UsageError, brief
 from headwater.online.reading.entities import EntityBatch
 from headwater.online.session import Session
 from headwater.planning.cast import Column, plain
 from headwater.planning.data_kinds import is_column
 from headwater.planning.python_arrays import array_of_values, refuse_mixed
-from headwater.types import DType, WriteTarget
+from headwater.planning.value_checks import NOT_TEXT
+from headwater.types import DType, WriteTarget, is_utf8
 from headwater.wire.arrow_streams import CONTENT_TYPE, METADATA
 from headwater.wire.json_values import NoForm, value_to_json
 from headwater.wire.names import DELETE, IDEMPOTENCY_KEY, WRITE, listed
@@ -63,10 +66,45 @@ def write_call(
 
     def document() -> bytes:
         rows = [{n: value_to_json(v) for n, v in row.items()} for row in _rows(groups, count)]
-        return msgspec.json.encode({**fields, "rows": rows})
+        return json_body({**fields, "rows": rows})
 
-    body, kind = _body(f"rows of {view!r}", stream, document, arrow)
+    try:
+        body, kind = _body(f"rows of {view!r}", stream, document, arrow)
+    except (UsageError, OverflowError):
+        _refuse_rows(view, groups, count)
+        raise
     return Call("POST", WRITE, body, headers | {"content-type": kind}, repeatable=once)
+
+
+def _refuse_rows(view: str, groups: Sequence[Any], count: int) -> None:
+    """Refuse rows of which some have values that no store takes, in a store's words.
+
+    Raises:
+        RowsRejected: it names each.
+    """
+    problems: dict[int, list[str]] = {}
+    for group in groups:
+        for name, column in group.columns.items():
+            for row, value in zip(group.rows.tolist(), _listed(column), strict=True):
+                if why := _never_stored(value):
+                    problems.setdefault(row, []).append(f"column {name!r}: {brief(value)} is {why}")
+    if problems:
+        lines = [f"row {row}: {'; '.join(problems[row])}" for row in sorted(problems)]
+        raise RowsRejected(f"{view}: {len(lines)} of {count} rows are invalid; nothing was written", lines)
+
+
+def _never_stored(value: Any) -> str | None:
+    """Why no store takes a value: text that is none, a time that is of no year."""
+    if isinstance(value, str):
+        return None if is_utf8(value) else NOT_TEXT
+    if isinstance(value, (list, tuple)):
+        return next(filter(None, map(_never_stored, value)), None)
+    try:
+        if isinstance(value, datetime) and value.tzinfo is not None:
+            value.astimezone(UTC)
+    except OverflowError:
+        return f"{YEARS} in UTC"
+    return None
 
 
 def _body(
@@ -124,11 +162,13 @@ def _stream(
     fields: Mapping[str, Any], columns: Mapping[str, Column], absent: Mapping[str, list[int]] | None
 ) -> bytes | None:
     """Rows as an Arrow IPC stream; None where a column mixes kinds of values, so that Arrow cannot hold it."""
+    if not all(map(is_utf8, columns)):
+        return None
     try:
         arrays = [_array(name, column) for name, column in columns.items()]
     except (ValueError, TypeError, OverflowError, pa.ArrowException):
         return None
-    document = msgspec.json.encode(fields if absent is None else {**fields, "absent": absent})
+    document = json_body(fields if absent is None else {**fields, "absent": absent})
     schema = pa.schema(
         [pa.field(name, array.type) for name, array in zip(columns, arrays, strict=True)], {METADATA: document}
     )
@@ -143,6 +183,11 @@ def _array(name: str, column: Column) -> pa.Array | pa.ChunkedArray:
     if isinstance(column, (pa.Array, pa.ChunkedArray)):
         return plain(column)
     return array_of_values(column, refuse_mixed, name)
+
+
+def is_name(name: Any) -> bool:
+    """Whether something may be the name of what is registered; others have no path."""
+    return isinstance(name, str) and name not in ("", ".", "..") and is_utf8(name)
 
 
 def named_path(kind: str, name: Any, query: Mapping[str, str] | None = None) -> str:
@@ -184,7 +229,7 @@ def raw_delete_call(view: str, entities: Any, purge: bool, session: Session | No
     def document() -> bytes:
         listed: Any = value_to_json(entities) if columns is None else None
         named = {name: value_to_json(_listed(column)) for name, column in (columns or {}).items()}
-        return msgspec.json.encode({**fields, "entities": listed or named})
+        return json_body({**fields, "entities": listed or named})
 
     body, kind = _body(f"entities of {view!r}", stream, document, arrow)
     return Call("POST", DELETE, body, session_headers(session) | once_headers() | {"content-type": kind})

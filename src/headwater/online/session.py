@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import binascii
+import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ else:
     base64 = deferred("base64")
 
 TOKEN_VERSION = 2
+_FORM = re.compile(r"[A-Za-z0-9_=-]*(\.[A-Za-z0-9_-]*)?")
 MOST_CHARACTERS = 65_536
 """Of a token: one of a store of a thousand shards has as many."""
 _ADVANCING = forks.lock()
@@ -95,6 +97,8 @@ class Session:
     @classmethod
     def _of_one(cls, token: str, wrong: str) -> Session:
         """The session of one token; `wrong` is the error where it is none."""
+        if not _FORM.fullmatch(token):
+            raise UsageError(wrong)
         text = unsigned(token)
         session = cls._of_text(text, wrong)
         session.received = () if text == token else (token,)

@@ -21,6 +21,8 @@ from headwater.wire.json_results import EXTRAS, to_json_document
 from headwater.wire.names import READ
 
 INCLUDABLE = tuple(EXTRAS)
+_DESCRIPTION = ("schema",)
+"""What is included where no values are wanted: a client asks with no entities for what describes its reads."""
 _NEEDS_OWN_DEADLINE = 0.9
 """The share of a request's deadline that the store is given: the rest is for the answer."""
 
@@ -84,7 +86,8 @@ async def read_features(
             )
     except TimeoutError:
         raise Unavailable(f"the {part} gave no answer within {deadline:g} s") from None
-    metrics.batch(READ, result.service or "", len(result))
+    if len(result) or include != _DESCRIPTION:
+        metrics.batch(READ, result.service or "", len(result))
     metrics.served(result)
     if arrow:
         return Answer(to_arrow_answer(result, include), content_type=ARROW)

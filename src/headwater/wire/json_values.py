@@ -159,7 +159,10 @@ def value_to_json(value: Any) -> Any:
     if isinstance(value, (bytes, bytearray)):
         return base64.b64encode(value).decode()
     if isinstance(value, datetime) and value.tzinfo is not None and not getattr(value, "nanosecond", 0):
-        return _timestamp(value)
+        try:
+            return _timestamp(value)
+        except OverflowError:
+            raise NoForm(value) from None
     if isinstance(value, date) and not isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, (list, tuple, np.ndarray)):
