@@ -1,4 +1,4 @@
-"""A gate that many threads pass at once and one can shut, to be alone with what lies behind it; turns, one by one.
+"""A gate that many threads pass at once and one can shut, to be alone with what is behind it; turns, one by one.
 
 Ctrl-C is raised between any two steps of a call, also as it is entered. So whoever goes in says who it is, by an object
 of its own, within the `try` whose `finally` goes out again; and to go out is one call of a dictionary, which is done or

@@ -148,7 +148,7 @@ def load_definitions(folder: Path, files: Iterable[str]) -> list[Any]:
 
 @contextlib.contextmanager
 def _importable(folder: Path) -> Iterator[None]:
-    """The folder importable, and its modules read anew: what was imported from it before is as it was afterwards."""
+    """The folder importable, and its modules read again: what was imported from it before is as it was afterwards."""
     writes_bytecode = sys.dont_write_bytecode
     before = _modules_of(folder)
     for name in before:
@@ -168,7 +168,7 @@ def _importable(folder: Path) -> Iterator[None]:
 
 
 def _modules_of(folder: Path) -> dict[str, ModuleType]:
-    """The modules imported from a folder; not installed packages below it, nor headwater where it lies there."""
+    """The modules imported from a folder; not installed packages below it, nor headwater where it is there."""
     found = {}
     for name, module in list(sys.modules.items()):
         file = Path(getattr(module, "__file__", None) or "/")

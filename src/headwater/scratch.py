@@ -110,7 +110,7 @@ def _hold(descriptor: int) -> bool | None:
 
 
 def remove_abandoned(parent: Path) -> None:
-    """Remove the temporary folders in a folder whose processes are gone; those of other users are let be."""
+    """Remove the temporary folders in a folder whose processes are gone; those of other users are left alone."""
     for found in _own(parent, _FOLDER, ""):
         owner = _opened(found / _OWNER)
         if owner is None:

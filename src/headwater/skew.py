@@ -1,4 +1,4 @@
-"""Consistency and skew: how alike two values of a feature are, online and offline say, as pure formulas.
+"""Consistency and skew: how similar two values of a feature are, online and offline say, as pure formulas.
 
 Consistency(a, b) = 1 - |a - b| / max(|a|, |b|), clamped to [0, 1]; 1 where both are 0 or both NULL, 0 where one is.
 Categorical: 1 where equal, else 0. Embedding: the cosine of the angle between them, clamped to [0, 1].

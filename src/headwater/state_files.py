@@ -16,7 +16,7 @@ STATE = ".headwater"
 
 
 def is_private(path: Path) -> bool:
-    """Whether a path lies in a project's state."""
+    """Whether a path is in a project's state."""
     return STATE in Path(os.path.normpath(path.absolute())).parts
 
 

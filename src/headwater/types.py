@@ -266,7 +266,7 @@ def castable(given: pa.DataType, dtype: DType) -> bool:
 
 
 def key_castable(given: pa.DataType, dtype: DType) -> bool:
-    """`castable` for a join key: a date is no timestamp there, for it is not said which instant of the day it means."""
+    """`castable` for a join key: a date is not a timestamp there, as the instant of the day is not known."""
     inner = given.value_type if pa.types.is_dictionary(given) else given
     return castable(inner, dtype) and not (dtype.name == "timestamp" and pa.types.is_date(inner))
 

@@ -70,7 +70,7 @@ def measure(
         seconds: how long it may take in all; a read or a query under way is ended, or waited for by the store's own
             time-outs.
         max_keys: how many keys are drawn at most, and how many rows a spine has.
-        observer: is told of progress; None: the store's.
+        observer: receives progress; None: the store's.
         pace: another limit of the load.
 
     Raises:

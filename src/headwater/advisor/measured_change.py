@@ -9,7 +9,7 @@ from math import comb
 from headwater.advisor.measurement import Measurement
 
 CHANCE = 0.05
-"""Repeats that lie wholly apart are told as a change where chance alone would part them more seldom than this."""
+"""Repeats that do not overlap at all are reported as a change where chance alone parts them less often than this."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class MeasuredChange:
 def compare_measurements(earlier: Measurement, later: Measurement) -> tuple[MeasuredChange, ...]:
     """The figures of two measurements, in the order of the later one; then those that only the earlier one has.
 
-    A change is beyond noise where the repeats do not overlap, and where of repeats that are all alike chance parts so
+    A change is beyond noise where the repeats do not overlap, and where of repeats that are equal chance parts so
     many at most once in twenty times: 2 n! m! / (n + m)! of n and m repeats (1 in 126 of five and five). Noise that
     lasts longer than a measurement (another process at work, another placement in memory) is hardly in the repeats; so
     the gap between them must also be wider than the wider spread. Still: measure twice before, and twice after.

@@ -17,7 +17,7 @@ NAME = "yours (measured)"
 FORMAT = 1
 """The version of the saved form; a reader refuses later ones."""
 ENOUGH_FOR_P99 = 100
-"""Of fewer reads no p99 is told."""
+"""Of fewer reads no p99 is given."""
 
 
 @dataclass(frozen=True)

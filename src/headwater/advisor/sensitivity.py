@@ -149,7 +149,7 @@ def first_places(
 ) -> dict[str, float]:
     """System -> the share of draws that it wins among those in which anything qualifies, a tie shared.
 
-    A draw has a random weighting (Dirichlet, all alike), each range's figure uniform within it, each open figure's
+    A draw has a random weighting (Dirichlet, all equal), each range's figure uniform within it, each open figure's
     score uniform from 0 to 1, and each capability that is not known there or not with even chance. A system's draws
     depend on the seed and on its name, so that they are the same whoever else is compared.
     """

@@ -71,7 +71,7 @@ def measured(run: Run, seconds: float, save: Path | None, against: Path | None) 
 
     Raises:
         ConfigError: a file that cannot be read or written.
-        FormatError: `against` is no measurement.
+        FormatError: `against` is not a measurement.
         HeadwaterError: as `measure` says.
     """
     earlier = None if against is None else _read(against)

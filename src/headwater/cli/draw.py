@@ -30,11 +30,11 @@ from headwater.cli.sheet import MARKS, STYLES, Drawable, Fields, Line, Lines, Sh
 from headwater.errors import printable
 
 _WIDE = 4_000
-"""Columns of a console that is no terminal: what is piped is not folded."""
+"""Columns of a console that is not a terminal: what is piped is not folded."""
 
 
 def show(*drawables: Drawable) -> None:
-    """Draw on standard output; without colours where it is no terminal."""
+    """Draw on standard output; without colours where it is not a terminal."""
     console = _console()
     for place, drawable in enumerate(drawables):
         if place and isinstance(drawable, (Sheet, Fields)):

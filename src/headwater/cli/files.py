@@ -1,4 +1,4 @@
-"""Tables in files, told by extension: .parquet, .csv, .json and .jsonl."""
+"""Tables in files, by their extension: .parquet, .csv, .json and .jsonl."""
 
 from __future__ import annotations
 

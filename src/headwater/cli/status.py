@@ -103,7 +103,12 @@ def _pending(found: StoreStatus) -> list[tuple[str, str]]:
 
 def _refresh(found: RefreshStatus) -> list[tuple[str, str]]:
     """The queue of refreshes and how long they take, where there were any."""
-    counts = [(name, getattr(found, name)) for name in ("waiting", "claimed", "resting", "dead")]
+    counts = [
+        ("pending", found.waiting),
+        ("claimed", found.claimed),
+        ("cooling down", found.resting),
+        ("dead", found.dead),
+    ]
     counts += list(found.totals.items())
     parts = [f"{count:,} {name}" for name, count in counts if count]
     if not parts:

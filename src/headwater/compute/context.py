@@ -87,7 +87,7 @@ class StoreContext(forks.OfOneProcess, Value, frozen=True, eq=False, dict=True):
         claims: whose the log and the online store are, as it was looked at last.
         sources: what the registry cannot hold of sources: tables that live in the store object.
         settings: how it writes, runs, reads and refreshes.
-        observer: is told of progress.
+        observer: receives progress.
         recent: the writes that the online store acknowledged last.
     """
 

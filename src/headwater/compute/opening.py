@@ -41,7 +41,7 @@ class StoreParts(forks.OfOneProcess):
         online: URL or store; None: as the settings say.
         offline: the engine's name, or an engine; None: as the settings say.
         clock: the one clock.
-        observer: is told of progress.
+        observer: receives progress.
         log_folder: of the offline log; None: in memory.
 
     Raises:

@@ -257,7 +257,7 @@ def _clocks(reads: ReadCounts, tolerance: timedelta) -> Iterator[str]:
 
 
 def _refresh(context: StoreContext, now: int, warnings: list[str], unreachable: list[str]) -> RefreshStatus:
-    """How refreshes stand; what is wrong with them is told as a warning."""
+    """How refreshes stand; what is wrong with them is a warning."""
     counts, records = QueueCounts(), Records()
     try:
         records = context.refresh_records.read()

@@ -13,7 +13,7 @@ from headwater.errors import nearest
 MAX_NAME = 128
 RESERVED_PREFIX = "__"
 RESERVED_SUFFIXES = ("__status", "__event_time")
-"""Columns of results that stand beside a value."""
+"""Columns of results that accompany a value."""
 
 _VERSION = re.compile(r"(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})$")
 

@@ -41,7 +41,7 @@ from headwater.types import DType, Timestamp, castable, declare_hint, key_castab
 
 
 class Note(str):
-    """Something to know about a source that is no problem."""
+    """Something to know about a source that is not a problem."""
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ def _first_line(error: Exception) -> str:
 
 
 def check_columns(view: FeatureView, schemas: Schemas | None) -> Iterator[tuple[str | None, str]]:
-    """Problems of a view's columns in its source, each with the feature that it is about; a `Note` is no problem.
+    """Problems of a view's columns in its source, each with the feature that it is about; a `Note` is not a problem.
 
     The view's own settings must be right.
     """

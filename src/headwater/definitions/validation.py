@@ -32,7 +32,7 @@ class Findings:
         entities: those given and those that views carry.
         views, services: as given, each once.
         problems: one line each: `features.py:12 weather.temp: …`.
-        notes: lines of the same form about what is no problem, but good to know.
+        notes: lines of the same form about what is not a problem, but good to know.
         bad: (kind, name) of what has a problem, kind being `entity`, `view` or `service`.
     """
 
@@ -131,7 +131,7 @@ def _check_repeats(found: Findings) -> None:
 
 
 def _common_problems(definition: Any, what: str) -> Iterator[str]:
-    """Names, versions and texts, alike for views and services."""
+    """Names, versions and texts, the same for views and services."""
     problem = name_problem(definition.name, what)
     if problem is not None:
         yield problem

@@ -42,7 +42,7 @@ class Columns:
         """A time column as microseconds since 1970 (int64), finer times rounded up, those of a spine down.
 
         Raises:
-            SourceError: a column that is no time.
+            SourceError: a column that is not a time.
         """
         given = self.types[name]
         if pa.types.is_null(given):

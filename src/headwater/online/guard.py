@@ -85,7 +85,7 @@ def stands_at(stored: bytes | None, sequence: int) -> bool:
     """Whether `compare_and_put` may replace what is stored: its write sequence is this one (0: no row is there).
 
     Raises:
-        FormatError: what is stored was written by a newer headwater: it is no row to this one, and must stay.
+        FormatError: what is stored was written by a newer headwater: this one cannot read it, and it must stay.
     """
     if stored is not None and is_newer(stored):
         raise FormatError(NEWER_ROW)

@@ -58,7 +58,7 @@ class Replicated(Protocol):
     """A store that can say how far its nodes are."""
 
     def marks(self) -> Mapping[str, int]:
-        """How far the store is: every write acknowledged before this call lies at or below."""
+        """How far the store is: every write acknowledged before this call is at or below."""
         ...
 
     def wait(self, replicas: int, timeout: float) -> int:

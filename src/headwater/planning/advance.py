@@ -33,7 +33,7 @@ def advance(
     Args:
         snapshot: the registry that the stages were planned on.
         stages: in order.
-        now: what new and changed versions bear (UTC).
+        now: what new and changed versions have as their time (UTC).
         log_head: the offline log's head, which new view versions remember.
     """
     stages = tuple(stages)

@@ -46,7 +46,7 @@ class Draft:
         self.after = replace(advance(self.after, stages, now=self.now), revision=self.before.revision)
 
     def attempt(self, step: Callable[[Draft, Any], None], definition: Any) -> None:
-        """Plan one definition; what is wrong with it is told with everything else."""
+        """Plan one definition; what is wrong with it is reported with everything else."""
         try:
             step(self, definition)
         except VersionConflict as conflict:

@@ -1,7 +1,7 @@
 """Types of CSV columns that a query of an earlier release read: kept with the version, so that it goes on as it was.
 
-Earlier releases let DuckDB find the types of a query's CSV tables in the text, anew each time. The first plan with this
-release writes down what is found; the version stays the same.
+Earlier releases let DuckDB find the types of a query's CSV tables in the text, again each time. The first plan with
+this release writes down what is found; the version stays the same.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Row layout: where each feature of a view version lies in its packed online row."""
+"""Row layout: where each feature of a view version is in its packed online row."""
 
 from __future__ import annotations
 

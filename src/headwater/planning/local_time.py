@@ -1,7 +1,7 @@
 """Naive times of a time zone as instants: what clock changes repeat or skip is settled so that nothing leaks.
 
 A local time in an hour that a clock change repeats is two instants: event and created times are the later one, a
-spine's time is the earlier. One that a change skips is no instant: it becomes that of the change.
+spine's time is the earlier. One that a change skips is not an instant: it becomes that of the change.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def instant_in(when: datetime | date | str, name: str | None) -> int:
     """Microseconds since 1970 of an instant; a naive one is of a time zone (None: UTC), the earlier of two.
 
     Raises:
-        UsageError: it is no time, or there is no such zone.
+        UsageError: it is not a time, or there is no such zone.
     """
     zone = None if name is None else local_times(name, later=False)
     micros = to_micros(when)

@@ -41,7 +41,7 @@ class Partitions:
 def partitions(files: Sequence[str], root: str | PurePath, columns: Iterable[str]) -> Partitions:
     """The partition columns of files: folders named `column=value` below the source's own root.
 
-    What lies above the root is the project's place on the disk, not data. A column that a file has itself is never
+    What is above the root is the project's place on the disk, not data. A column that a file has itself is never
     replaced; names that begin with two underscores are headwater's own.
 
     Args:

@@ -40,7 +40,7 @@ class Plan:
         unchanged: what needs none.
         definitions: what it was made of; None: the project's files.
         removals: the views and services that are live and would be retired: `apply` wants a yes for them.
-        warnings: what is no reason to refuse, but good to know: files that lack a column, a source that cannot be read.
+        warnings: what is not a reason to refuse, but good to know: files that lack a column, an unreadable source.
     """
 
     project: str

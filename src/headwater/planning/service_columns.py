@@ -64,7 +64,7 @@ def service_version(snapshot: RegistrySnapshot, features: Any, *, history: bool 
     several it is the live one, for history the newest: what was just applied is trained on before it is promoted.
 
     Raises:
-        NotFound: a bare name that is no service, or an object that no registered version equals.
+        NotFound: a bare name that is not a service, or an object that no registered version equals.
     """
     registered = getattr(features, "registered", None)  # what get_feature_service returns
     if isinstance(registered, ServiceVersion):

@@ -57,7 +57,7 @@ class ViewVersion(Value, frozen=True, dict=True):
         view: the definition, with `version` filled in and what is changed in place up to date.
         automatic: whether `apply` numbered it, so that it goes live by itself.
         created_at, updated_at: when it was applied first, and changed in place last (UTC).
-        retired_at: when it was retired; None while it is fed.
+        retired_at: when it was retired; None while it is active.
         revision: the registry revision that added it.
         held: whether it was rolled back from, so that only `promote` makes it live again.
         log_head: the offline log's head when it was applied.

@@ -31,7 +31,7 @@ class Action(enum.StrEnum):
     REMOVE = "remove"
     """An entity that the project's files no longer have."""
     RETIRE = "retire"
-    """A version is fed no longer."""
+    """A version is no longer updated."""
     WRITE = "first write"
     """A view is written to for the first time."""
     CATCH_UP = "caught up"

@@ -198,7 +198,7 @@ def numpy_micros(value: np.datetime64) -> tuple[int, bool] | None:
 
 
 def without_nan(column: Column) -> Column:
-    """A column of pandas: where its own types hold floats, NaN stands beside the NULLs, and means the same."""
+    """A column of pandas: where its own types hold floats, NaN occurs beside the NULLs, and means the same."""
     if not pa.types.is_floating(column.type):
         return column
     nan = pc.is_nan(column)

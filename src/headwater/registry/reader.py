@@ -1,4 +1,4 @@
-"""RegistryReader: the registry as others read it, a snapshot at one revision, looked at anew now and then."""
+"""RegistryReader: the registry as others read it, a snapshot at one revision, looked at again now and then."""
 
 from __future__ import annotations
 

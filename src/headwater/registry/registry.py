@@ -88,7 +88,7 @@ class FeatureRegistry(RegistryReader):
             its folder is called later.
         folder_name: the name of a registry that has none yet, where `project` is empty.
         clock: what a migration notes as its time.
-        refresh: how long a snapshot is used before it is looked at anew.
+        refresh: how long a snapshot is used before it is looked at again.
         make: make its tables now where there are none; else with the first write.
     """
 
@@ -154,7 +154,7 @@ class FeatureRegistry(RegistryReader):
 
         Args:
             plan: made on this registry.
-            now: UTC; what the new and changed versions bear.
+            now: UTC; what the new and changed versions have as their time.
             log_head: the offline log's head, which new versions remember.
             who: for the change log.
 

@@ -96,7 +96,7 @@ class FeatureVersionManager(OfOneProcess):
     def _run(
         self, what: str, now: datetime, stages: Callable[[RegistrySnapshot], tuple[Stage, ...]]
     ) -> tuple[Stage, ...]:
-        """Plan on the newest registry and commit; what somebody else changed meanwhile is planned on anew."""
+        """Plan on the newest registry and commit; what somebody else changed meanwhile is planned on again."""
         for attempt in range(_ATTEMPTS):
             snapshot = self._registry.refresh()
             found = stages(snapshot)

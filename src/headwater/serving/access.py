@@ -119,7 +119,7 @@ EVERYTHING = Access()
 
 
 class KeyRing:
-    """The keys of the registry, read anew every second.
+    """The keys of the registry, read again every second.
 
     Args:
         load: reads all of them; called on a thread.

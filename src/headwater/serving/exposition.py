@@ -157,8 +157,14 @@ def _version(gauges: _Gauges, version: VersionStatus, now: datetime) -> None:
 
 def _refreshes(gauges: _Gauges, status: StoreStatus) -> None:
     refresh = status.refresh
-    for state in ("waiting", "claimed", "resting", "dead"):
-        gauges.add("headwater_refresh_requests", "Refresh requests.", getattr(refresh, state), state=state)
+    states = {
+        "pending": refresh.waiting,
+        "claimed": refresh.claimed,
+        "cooling_down": refresh.resting,
+        "dead": refresh.dead,
+    }
+    for state, count in states.items():
+        gauges.add("headwater_refresh_requests", "Refresh requests.", count, state=state)
     gauges.add("headwater_refresh_oldest_seconds", "How long the oldest refresh request has waited.", refresh.oldest)
     gauges.add("headwater_pending_purges", "Purged keys that are not erased yet.", status.pending_purges)
     gauges.add("headwater_overdue_purges", "Purged keys that a run could have erased.", status.overdue_purges)

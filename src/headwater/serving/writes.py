@@ -138,7 +138,7 @@ async def delete_rows(
         body: the request.
         session: advanced in place.
         most: entities of a delete.
-        metrics: are told how many entities it has.
+        metrics: counts what is deleted.
         table: the join keys of an Arrow request.
         request: that it is, where it has an Idempotency-Key.
 

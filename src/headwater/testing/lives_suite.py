@@ -201,7 +201,7 @@ class RegistryLives(RuleBasedStateMachine):
 
     @invariant()
     def the_database_holds_what_was_planned(self) -> None:
-        """Read anew it is the same."""
+        """Read again it is the same."""
         assert FeatureRegistry(self.registry.database, "p").snapshot() == self.registry.snapshot()
 
     @invariant()

@@ -54,7 +54,7 @@ def group(table: pa.Table, places: Sequence[int] | None = None) -> RowBatch:
 
 
 def content(log: OfflineLog, view: str = "w", until: int | None = None) -> list[tuple[int, str, object]]:
-    """(position, key, v) of a slice, files and head alike."""
+    """(position, key, v) of a slice, of files and write buffer."""
     found: list[tuple[int, str, object]] = []
     for part in log.slice(view, ["k"], until).parts:
         tables = [part.table] if part.table is not None else [pq.read_table(f) for f in part.files]

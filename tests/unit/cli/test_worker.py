@@ -55,7 +55,7 @@ def test_once_works_what_is_due_off(asked, command):
     put(asked, 2.0, datetime.now(UTC))
     before = command.json(asked, "status")["refresh"]
     assert before["waiting"] == 2 and before["queue"] == "table" and before["time_to_fresh"]["p50"] is None
-    assert "2 waiting" in command(asked, "status")
+    assert "2 pending" in command(asked, "status")
     out = command(asked, "worker", "--once")
     assert "activity@1.0.0: 2 keys, 2 newer in" in out and "2 keys: 2 newer, 0 without newer rows" in out
     after = command.json(asked, "status")["refresh"]

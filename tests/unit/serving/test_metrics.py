@@ -93,7 +93,8 @@ def test_how_versions_stand_is_shown(call: Caller) -> None:
     assert value(found, "headwater_newest_event_age_seconds", **labels) == 3_600
     assert value(found, "headwater_fresh", **labels) == 1
     assert value(found, "headwater_log_rows_behind", **labels) == 1
-    assert value(found, "headwater_refresh_requests", state="dead") == 0
+    states = ("pending", "claimed", "cooling_down", "dead")
+    assert [value(found, "headwater_refresh_requests", state=state) for state in states] == [0, 0, 0, 0]
 
 
 def test_a_slot_that_is_taken_over_goes_on_with_its_totals() -> None:

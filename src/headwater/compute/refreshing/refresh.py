@@ -1,4 +1,4 @@
-"""Refresh: the rows of just some keys computed anew from the offline source, for a read that waits, or for a worker."""
+"""Refresh: the rows of some keys computed again from the offline source, for a read that waits or a worker."""
 
 from __future__ import annotations
 
@@ -125,17 +125,17 @@ class Refresher(forks.OfOneProcess):
         forks.after_fork(self, Refresher.forget)
 
     def forget(self) -> None:
-        """Begin anew, with nothing running."""
+        """Begin again, with nothing running."""
         self._lock = threading.Lock()
         self._lines: dict[_LineKey, _Line] = {}
 
     def begin(self, views: Sequence[ResolvedView], stale: Sequence[StaleRows], at: int) -> Collection[Future[bool]]:
-        """Ask for stale rows; each future tells whether its recomputation put rows, and bears no error of a store.
+        """Ask for stale rows; each future says whether its recomputation put rows, and never raises a store's error.
 
         Args:
             views: the request's.
             stale: rows of them.
-            at: the read's instant, microseconds: for one that lies in the past only rows known by then are put.
+            at: the read's instant, microseconds: for one in the past only rows known by then are put.
         """
         now = self._context.now()
         end = at if at < now - duration_micros(self._context.settings.tolerance) else None

@@ -167,7 +167,7 @@ class Worker:
         return self.context.refresh_queue.replay(self._names(), self.context.now())
 
     def _round(self) -> Iterator[Step]:
-        """One batch of claims, and what is due beside it; each step is told when it is done."""
+        """One batch of claims, and what is due beside it; each step is reported when it is done."""
         if self._kept_house is None or time.monotonic() - self._kept_house > HOUSEKEEPING:
             self._kept_house = time.monotonic()
             yield from map(self._tell, self._keep_house())

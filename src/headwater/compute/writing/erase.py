@@ -1,4 +1,4 @@
-"""Erasing: purged keys, told by their digests, once nothing old is in flight; rows of retired versions."""
+"""Erasing: purged keys, recognized by their digests, once nothing old is in flight; rows of retired versions."""
 
 from __future__ import annotations
 

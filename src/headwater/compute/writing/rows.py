@@ -70,7 +70,7 @@ def check_rows(
         at_event: whether rows without a created time count as known at their event time and the source's delay.
 
     Raises:
-        DataError: data that is no table; columns that are read, and whose names differ only in case.
+        DataError: data that is not a table; columns that are read, and whose names differ only in case.
     """
     raws, count = given_groups(view, data)
     checked = Checked(count)

@@ -287,7 +287,7 @@ def read_rows(file: str, form: CSVFormat, where: str) -> Iterator[tuple[int, lis
 
 
 def check_records(file: str, form: CSVFormat, where: str) -> None:
-    """Read a file for its first line that is no record of its columns.
+    """Read a file for its first line that is not a record of its columns.
 
     Raises:
         SourceError: naming file and line.

@@ -42,7 +42,7 @@ def refuse_no_text(head: bytes, file: str, where: str) -> None:
 
 
 def refuse_no_parquet(file: str, where: str) -> None:
-    """Refuse a file on disk that is no Parquet file, where that can be said.
+    """Refuse a file on disk that is not a Parquet file, where that can be said.
 
     Raises:
         SourceError: naming what it is and what reads it.

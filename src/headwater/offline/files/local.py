@@ -119,7 +119,7 @@ class _Walk:
         self.folders: list[str] = []
 
     def names(self) -> list[str]:
-        """The paths in order; of several that lead to one file, with the same partitions, one that is no link."""
+        """The paths in order; of several that lead to one file, with the same partitions, one that is not a link."""
         while self._later:
             self.below(*self._later.pop(0), link=True)
         if not self._links:

@@ -1,4 +1,4 @@
-"""Files that a user's own SQL names: relative paths start from the project, and folders above them are no columns.
+"""Files that a user's own SQL names: relative paths start from the project, and folders above them are not columns.
 
 DuckDB looks for relative paths in the working directory, and takes every `name=value` folder of a path for a partition,
 those above the project too, whose value replaces the column of that name which the file has. In a query of the user's
@@ -198,7 +198,7 @@ def _of_table(tokens: Sequence[Any], i: int, folder: Path, where: str) -> Iterat
 
 
 def _table_file(tokens: Sequence[Any], i: int) -> tuple[str, str, int] | None:
-    """A file that stands for a table: its path, what reads it, and the last of its tokens; None where it is no file."""
+    """A file that stands for a table: its path, what reads it, and its last token; None where it is not a file."""
     token, last, text = tokens[i], i, tokens[i].text
     if token.token_type not in (TokenType.STRING, TokenType.IDENTIFIER):
         # w.parquet, without quotes

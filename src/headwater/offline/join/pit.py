@@ -98,7 +98,7 @@ class Join:
         return column("event", "r") >= column("t", "s") - number(self.ttl)
 
     def not_deleted(self) -> Tree | None:
-        """T < until, where deletes hide rows."""
+        """The row counts at t for all deletes: t is before `until`, where deletes hide rows."""
         if self.rows.hidden is None:
             return None
         return exp.or_(
@@ -106,7 +106,7 @@ class Join:
         )
 
     def counts(self) -> Tree:
-        """Row r, of the same key and not hidden, counts at t."""
+        """Whether a row `r` of the same key that no delete hides counts at t."""
         return _all(self.event_reached(), self.known(), self.in_ttl())
 
     def counting(self) -> Tree:

@@ -121,7 +121,7 @@ class HistoryMetadata:
 class HistoryResult(OfOneProcess):
     """A point-in-time join, fixed to the versions and the log position of the call; each use of it runs it.
 
-    The columns are the spine's, unchanged, then the features in the order of the request; a status stands beside its
+    The columns are the spine's, unchanged, then the features in the order of the request; a status follows its
     feature, a view's event time behind the view's last feature. Rows are the spine's, in order.
 
     Whatever runs the join raises `SourceError` where a source cannot be read or has a value that does not fit its

@@ -36,7 +36,7 @@ def heads(picked: str, spine: exp.Select, rows: ViewRelations) -> exp.Select:
 
 
 def is_tied(rows: ViewRelations) -> Tree:
-    """Whether an equal source row stands beside the picked row p; of log rows the position decides."""
+    """Whether an equal source row exists beside the picked row p; of log rows the position decides."""
     if rows.source is None:
         return exp.false()
     return exp.and_(is_not_null(column("tied", "p")), column("ordinal", "p") < number(rows.source_size))

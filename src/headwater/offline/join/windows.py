@@ -1,6 +1,6 @@
 """The point-in-time query within windows of time: few pairs even where keys have many rows.
 
-A row that counts and lies in the window before t beats every earlier one, for the greater event time decides first.
+A row that counts and is in the window before t beats every earlier one, for the greater event time decides first.
 So a spine row that finds any row in its window has its answer; only the others look further back.
 """
 

@@ -40,7 +40,7 @@ def remove_pending(engine: sa.Engine, folder: LogFolder | None) -> list[str]:
 
 
 def overwrite_free_pages(engine: sa.Engine) -> str | None:
-    """Write a SQLite database anew, without the pages that deleted rows were in; `empty_wal` follows.
+    """Rewrite a SQLite database, without the pages that deleted rows were in; `empty_wal` follows.
 
     Returns:
         What is in the way: another connection that writes; None: nothing.

@@ -322,7 +322,7 @@ def _with_small_files(
 
 
 def take_out_values(connection: sa.Connection, folder: LogFolder, view: str, now: int) -> None:
-    """Write those files of a view anew that were found to hold values that nothing can read, without these rows."""
+    """Rewrite those files of a view that were found to hold values that nothing can read, without these rows."""
     mine = (files.c.view == view, files.c.replaced_at.is_(None), files.c.damage == VALUES)
     gone: list[LogFile] = []
     for file in log_files(connection, *mine):

@@ -101,7 +101,7 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _encoded(value: Any) -> bytes:
-    """A value with its kind and length, so that no two keys read alike."""
+    """A value with its kind and length, so that no two keys have the same bytes."""
     if isinstance(value, str):
         kind, body = b"s", value.encode()
     elif isinstance(value, bytes):

@@ -85,7 +85,7 @@ class OnlineReader:
         store: where the rows are.
         project: the project that the keys belong to.
         freshness: the function freshness is measured by.
-        counts: what is told of rows that are known later than the instant of a read by the clock.
+        counts: what counts rows that are known later than the instant of a read by the clock.
 
     Raises:
         UsageError: a feature named like a join key of the request.

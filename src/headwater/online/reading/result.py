@@ -462,7 +462,7 @@ class OnlineResult:
             An array of shape (rows, columns) and the dtype above.
 
         Raises:
-            UsageError: a feature that is no number; a dtype that cannot hold a value or `missing`; unless a dtype is
+            UsageError: a feature that is not a number; a dtype that cannot hold a value or `missing`; unless a dtype is
                 given, an integer beyond 2**53, which float64 cannot hold.
             FeatureNotFound: a column that was not asked for.
         """

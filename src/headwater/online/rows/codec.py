@@ -48,7 +48,7 @@ EVENT, CREATED, POSITION, ORDER = slice(12, 20), slice(20, 28), slice(28, 35), s
 TOMBSTONE = slice(35, 50)
 """Of a row with the flag DELETED: D and P."""
 CACHE_ONLY = b"\x80" + bytes(6)
-"""The log position of a row that was never in the log: it is no position of the log's."""
+"""The log position of a row that was never in the log: it is not a position of the log."""
 SIGN = 1 << 63
 MAX_POSITION = (1 << 55) - 1
 

@@ -29,7 +29,7 @@ from headwater.types import DType
 NAMESPACE_SIZE = 8
 META_PREFIX = b"\0hwmeta\0"
 LONGEST = 511
-"""The longest key LMDB takes; alike for all stores, so that a row means the same in each."""
+"""The longest key LMDB takes; the same for all stores, so that a row means the same in each."""
 
 _VERSION = 0x10
 _TAGS = {"int32": 1, "int64": 1, "string": 2, "bytes": 3, "bool": 4, "timestamp": 5, "date": 6}
@@ -115,7 +115,7 @@ class KeySpace:
             row: what is stored under it, where the key may be the digest of a long one.
 
         Raises:
-            FormatError: bytes that are no key of this view version, or of a newer headwater.
+            FormatError: bytes that are not a key of this view version, or of a newer headwater.
         """
         if key[NAMESPACE_SIZE : NAMESPACE_SIZE + 1] == _DIGEST:
             carried = long_key(row) if row is not None else None

@@ -66,7 +66,7 @@ class RowFormat:
         return self._blocks[columns]
 
     def problem(self, row: bytes) -> str:
-        """Why bytes are no row of this layout; empty where they are one whose values are gone."""
+        """Why bytes are not a row of this layout; empty where they are one whose values are gone."""
         if not row:
             return "no bytes"
         if row[0] == OLD_VERSION_BYTE or (row[0] == VERSION_BYTE and len(row) >= HEADER_SIZE and row[1] & DELETED):

@@ -1,4 +1,4 @@
-"""The options of a store's URL, `?timeout=2s&tls=true`: told apart, and read, alike for every store."""
+"""The options of a store's URL, `?timeout=2s&tls=true`: recognized and read in the same way for every store."""
 
 from __future__ import annotations
 

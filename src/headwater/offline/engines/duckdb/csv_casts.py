@@ -129,7 +129,7 @@ def check_naive(session: Session, found: CSVFiles, wanted: Wanted, raw: str, out
 def _lists(
     session: Session, raw: str, text: str, dtype: DType, zone: LocalTimes | None, nulls: Sequence[str]
 ) -> tuple[list[tuple[int, str]], str]:
-    """The first text that is no list, and the expression of the lists: they are parsed in Python, into a table."""
+    """The first text that is not a list, and the expression of the lists: they are parsed in Python, into a table."""
     bad: list[tuple[int, str]] = []
 
     def batches() -> Iterator[pa.RecordBatch]:

@@ -28,7 +28,7 @@ _DAYS = "DATE '0001-01-01' AND DATE '9999-12-31'"
 
 
 def cast_text(sql: str, dtype: DType, form: CSVFormat, zone: LocalTimes | None = None) -> str:
-    """The value of a text, NULL where the text is no such value; arrays and embeddings are not cast here."""
+    """The value of a text, NULL where the text is not such a value; arrays and embeddings are not cast here."""
     match dtype.name:
         case "string":
             return sql

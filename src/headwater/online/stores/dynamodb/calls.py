@@ -181,7 +181,7 @@ class Patience:
         return self.seconds - (time.monotonic() - self.began)
 
     def pause(self, tries: int) -> float | None:
-        """Seconds until a request is sent again, drawn anew each time; None: there is no time for it."""
+        """Seconds until a request is sent again, drawn again each time; None: there is no time for it."""
         pause: float = random.uniform(0, min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**tries))
         return pause if pause < self.left else None
 
@@ -311,7 +311,7 @@ class Call:
             tries += 1
 
     def _failed(self, operation: str, answer: Response, signed: datetime | None) -> tuple[str, bool]:
-        """What an error says, and whether that is the end; raises where it is told in another way."""
+        """What an error says, and whether that is the end; raises where it is said in another way."""
         try:
             error = _decoder(_ErrorBody).decode(answer.body)
         except msgspec.MsgspecError:

@@ -80,7 +80,7 @@ READ = "k, r, o, s, d, q"
 
 
 def partition(key: bytes, bucket: int | None = None) -> dict[str, bytes]:
-    """The partition that a key lies in, or another bucket of its namespace."""
+    """The partition that a key is in, or another bucket of its namespace."""
     number = zlib.crc32(key) % BUCKETS if bucket is None else bucket
     return {"B": key[:NAMESPACE_SIZE] + bytes((number,))}
 

@@ -5,7 +5,7 @@ outlives the process but not the machine). A large put is several transactions, 
 Readers never wait for writers, nor hold one up.
 
 The environment is the one thing shared in a process: LMDB lets a path be opened once, so all stores of a path use it,
-counted. It is opened when first used, anew after a fork, and anew when the folder was deleted or replaced under it.
+counted. It is opened when first used, again after a fork, and again when the folder was deleted or replaced under it.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ class ClusterCalls:
         high_water: HighWater | None = None,
         follow: bool = True,
     ) -> list[Any]:
-        """The answers to commands, each at the shard that its key lies on, wherever its slot is just now.
+        """The answers to commands, each at the shard that has its key, wherever its slot is just now.
 
         An answer is a `Moved` where the slot is on its way, and the command has several keys, or is not to follow.
 

@@ -1,4 +1,4 @@
-"""What lies beside rows on the shards of a cluster, and what it says of the whole: pure functions.
+"""What is kept beside rows on the shards of a cluster, and what it says of the whole: pure functions.
 
 An entry that says how far rows are complete (a watermark, a fill record) is true of rows of the same shard. So each
 shard has its own, which names the slots that it speaks for, and the cluster as a whole has an entry only where every

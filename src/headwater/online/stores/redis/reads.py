@@ -232,7 +232,7 @@ def strong(nodes: Nodes, keys: Sequence[bytes], placed: bool, limit: Deadline) -
 
 
 def _primary(nodes: Nodes, known: bool) -> Plan[Address]:
-    """Where the primary is: as known, or found anew; at once an error where it just did not answer."""
+    """Where the primary is: as known, or looked up again; at once an error where it just did not answer."""
     if not known and nodes.alone:
         raise Unavailable(f"{nodes.location.shown} does not respond")
     if known and nodes.primary is not None and nodes.resting.get(nodes.primary, 0.0) <= time.monotonic():

@@ -240,7 +240,7 @@ class SingleRedis:
 def waiting(key: bytes, replicas: int, timeout: float) -> tuple[Command, Command]:
     """The commands that wait for replicas.
 
-    WAIT counts what its own connection wrote: this write lies behind all that was acknowledged before it.
+    WAIT counts what its own connection wrote: this write comes after all that was acknowledged before it.
     """
     return ("SET", key, b"1"), ("WAIT", replicas, max(1, int(timeout * 1000)))
 

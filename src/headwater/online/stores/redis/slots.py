@@ -1,6 +1,6 @@
 """The slots of a Redis Cluster: which shard has which, as a map that is wrong at worst until a node says otherwise.
 
-What is kept beside rows lies on every shard, in a hash in one of its slots: the lowest of a few fixed ones, so that it
+What is kept beside rows is on every shard, in a hash in one of its slots: the lowest of a few fixed ones, so that it
 is found again after slots have moved.
 """
 
@@ -33,7 +33,7 @@ def slot_of(key: bytes) -> int:
 
 @lru_cache(maxsize=1024)
 def tag_of(slot: int) -> bytes:
-    """A text between braces that lies in a slot."""
+    """A text between braces that belongs to a slot."""
     number = 0
     while binascii.crc_hqx(b"%d" % number, 0) % SLOTS != slot:
         number += 1
