@@ -153,7 +153,7 @@ class KeptIndexes:
                 if self.files() != self.before:
                     raise Unsuitable("the files changed meanwhile")
                 if not lock.enter_context(locked_folder(self.rules.folder, _PATIENCE)):
-                    raise Unsuitable("others make room all the time")
+                    raise Unsuitable(f"other processes held the folder for {_PATIENCE:g} s")
                 self._make_room(partial.stat().st_size, path.name)
                 reader = IndexReader(partial, about)
         except (OSError, Unsuitable, IndexDamaged, StoreError):
