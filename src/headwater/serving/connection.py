@@ -110,7 +110,7 @@ class BoundedConnection(HttpToolsProtocol):
         before, self.cycle, self._exchange = self.cycle, exchange, exchange
         app = self.app if b"x-forwarded-for" in names or b"x-forwarded-proto" in names else self._direct_app
         if before is None or before.response_complete:
-            self._start_asgi_task(exchange, app)
+            self._answer(exchange, app)
         else:
             # a request that came before the answer to the one before it
             self.flow.pause_reading()
@@ -130,11 +130,17 @@ class BoundedConnection(HttpToolsProtocol):
             return
         self.flow.resume_reading()
         if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
+            self._answer(*self.pipeline.pop())
             return
         self._idle_since = self.loop.time()
         if self._idle_timer is None:
             self._idle_timer = self.loop.call_later(self.timeout_keep_alive, self._look)
+
+    def _answer(self, exchange: Any, app: Any) -> None:
+        # older releases of uvicorn have no method for this
+        task = self.loop.create_task(exchange.run_asgi(app))
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
 
     def _look(self) -> None:
         """End a connection on which nothing came for a while: one timer for all its requests."""

@@ -139,7 +139,7 @@ class IndexWriter:
             if self._last is None:
                 raise Unsuitable("no rows")
             if self._open_late:
-                left = np.unique(np.concatenate(self._open_late))
+                left = _each_once(self._open_late)
                 self._late.add(left)
                 self._counts["lates"][-1][-1] += len(left)
             self._write_keys(rows.keys, closed=True)
@@ -235,7 +235,7 @@ class IndexWriter:
         last = int(number[-1])
         if self._open_late and (last > 0 or run.whole):
             going_on = int(np.searchsorted(of, 1))
-            first = np.unique(np.concatenate([*self._open_late, late[:going_on]]))
+            first = _each_once([*self._open_late, late[:going_on]])
             of = np.concatenate([np.zeros(len(first), np.int64), of[going_on:]])
             late = np.concatenate([first, late[going_on:]])
             self._open_late, self._open_lates = [], 0
@@ -285,6 +285,15 @@ class IndexWriter:
             with pa.ipc.new_stream(sink, table.schema) as writer:
                 writer.write_table(table)
             self._key_blocks.append(self._blocks.add(np.frombuffer(sink.getvalue(), np.uint8)))
+
+
+def _each_once(times: Sequence[Ints]) -> Ints:
+    """The times of several arrays in order, in order and each once."""
+    # this sort takes what is in order already as it is
+    every = np.sort(np.concatenate(times), kind="stable")
+    new = np.ones(len(every), np.bool_)
+    np.not_equal(every[1:], every[:-1], out=new[1:])
+    return every[new]
 
 
 def _rising(event: Ints, new_key: Flags) -> Flags:
