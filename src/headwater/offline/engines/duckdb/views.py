@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -81,6 +81,38 @@ def _wanted(view: ResolvedView, source: Source, features: Sequence[Feature]) -> 
     return Wanted({k.source_column: k.dtype for k in view.keys}, times, values, named, source.event_id)
 
 
+@dataclass(frozen=True)
+class _LogRows:
+    """The rows of the log that a view version takes.
+
+    Attributes:
+        parts: of them, one for each schema.
+        null_times: rows without an event time.
+        unreadable: rows that are left out since nothing could read their values back.
+    """
+
+    parts: tuple[Relation, ...] = ()
+    null_times: int = 0
+    unreadable: int = 0
+
+
+def _opened_log(session: ViewSession, view: ViewInput, chosen: Sequence[Feature], where: str) -> _LogRows:
+    """The rows of the log that a view version takes, as relations."""
+    if view.log is None:
+        return _LogRows()
+    resolved, declared, inside = view.view, view.view.view.source, f"{where}, offline log"
+    parts, null_times, unreadable = [], 0, unreadable_rows(view.log)
+    for part in fitting(resolved, view.log):
+        check_names(part.columns, _wanted(resolved, declared, chosen).columns, inside)
+        shown = show_part(session, part, inside)
+        unfit = unfit_rows(resolved, shown.schema)
+        some = [] if unfit is None else [Branch(shown.name, True, f"{unfit} IS NOT TRUE")]
+        parts.append(_named(session, _part(session, resolved, shown, chosen, inside), None, some))
+        null_times += _null_times(session, shown.name, shown.footers, (declared.event_time,))
+        unreadable += shown.unreadable
+    return _LogRows(tuple(parts), null_times, unreadable)
+
+
 def open_view(
     session: ViewSession,
     view: ViewInput,
@@ -105,7 +137,7 @@ def open_view(
     chosen = [resolved.view.feature(name) for name in features]
     declared = resolved.view.source
     delay = max(-_FAR, min(_FAR, duration_micros(declared.delay_time)))
-    relation, null_times, unreadable = None, 0, 0 if view.log is None else unreadable_rows(view.log)
+    relation, null_times = None, 0
     scope = scope or EVERYTHING
     opened: Opened | None = None
     indexes: RowIndexes | None = None
@@ -124,27 +156,18 @@ def open_view(
         late = [] if scope.known_after is None else _known_after(source, opened, relation, scope.known_after)
         relation = _named(session, relation, reach, opened.branches, late)
         null_times += _null_times(session, opened.name, opened.footers, (source.event_time, source.created_time))
-    parts = []
-    for part in () if view.log is None else fitting(resolved, view.log):
-        inside = f"{where}, offline log"
-        check_names(part.columns, _wanted(resolved, declared, chosen).columns, inside)
-        shown = show_part(session, part, inside)
-        unfit = unfit_rows(resolved, shown.schema)
-        some = [] if unfit is None else [Branch(shown.name, True, f"{unfit} IS NOT TRUE")]
-        parts.append(_named(session, _part(session, resolved, shown, chosen, inside), None, some))
-        null_times += _null_times(session, shown.name, shown.footers, (declared.event_time,))
-        unreadable += shown.unreadable
-    if relation is None and not parts:
+    log = _opened_log(session, view, chosen, where)
+    if relation is None and not log.parts:
         empty = show_table(session, _empty(resolved, chosen))
         relation = _relation(session, resolved, declared, empty, chosen, where)
     rows = ViewRelations(
         source=relation,
-        log=tuple(parts),
+        log=log.parts,
         key_count=len(resolved.keys),
         timed=declared.event_time is not None,
         delay=delay,
-        null_times=null_times,
-        unreadable=unreadable,
+        null_times=null_times + log.null_times,
+        unreadable=log.unreadable,
         lacking={} if opened is None else opened.lacking,
         file_rows={} if opened is None else opened.file_rows,
         repeated_times=0 if opened is None else opened.repeated_times,
