@@ -9,8 +9,9 @@ from headwater.definitions.service import FeatureService
 from headwater.errors import NotFound, UsageError
 from headwater.planning.differences import Difference, service_in_place_difference, service_version_difference
 from headwater.planning.draft import Draft, where
-from headwater.planning.numbering import choose
+from headwater.planning.numbering import base_of, choose
 from headwater.planning.pins import pin
+from headwater.planning.references import parse_reference
 from headwater.planning.resolve import resolve
 from headwater.planning.service_columns import (
     Column,
@@ -22,8 +23,15 @@ from headwater.planning.service_columns import (
     same_service,
     text_of,
 )
-from headwater.planning.service_reads import columns_by_version, same_columns, version_read
-from headwater.planning.snapshot import PinnedSelection, RegistrySnapshot, ServiceRecord, ServiceVersion, ViewRecord
+from headwater.planning.service_reads import columns_by_version, same_columns, takes_the_rows_of, version_read
+from headwater.planning.snapshot import (
+    PinnedSelection,
+    RegistrySnapshot,
+    ServiceRecord,
+    ServiceVersion,
+    ViewRecord,
+    ViewVersion,
+)
 from headwater.planning.stages import Action, Kind, Stage
 
 Runs = Sequence[tuple[Column, ...]]
@@ -42,7 +50,7 @@ def plan_service(draft: Draft, service: FeatureService) -> None:
     wanted = _stored(draft, service, record)
     left_out: tuple[str, ...] = ()
     if wanted is None:
-        wanted, left_out = _listed(draft, service, runs)
+        wanted, left_out = _listed(draft, service, runs, before=_before(record))
     resolve(draft.after, list(wanted.selections), full_names=wanted.full_names)
     _refuse_retired(draft.after, wanted)
 
@@ -92,14 +100,25 @@ def _same_text(draft: Draft, record: ServiceRecord | None, service: FeatureServi
     return None
 
 
-def _listed(draft: Draft, service: FeatureService, runs: Runs | None) -> tuple[ServiceVersion, tuple[str, ...]]:
+def _before(record: ServiceRecord | None) -> tuple[ServiceVersion, ...]:
+    """The versions of a service that a new one follows: the live one, then the one that it is compared with."""
+    if record is None:
+        return ()
+    numbers = [record.live, base_of(record).version]
+    return tuple(record.versions[number] for number in dict.fromkeys(numbers) if number is not None)
+
+
+def _listed(
+    draft: Draft, service: FeatureService, runs: Runs | None, *, before: Sequence[ServiceVersion] = ()
+) -> tuple[ServiceVersion, tuple[str, ...]]:
     """The service with its list as of this apply, and what its stars leave out.
 
     A star in a list that was registered as it is written stands for the columns that it had then (`runs`, an item
-    each), as far as they are there.
+    each), as far as they are there. Columns that a version `before` has stay of the version of their view that they
+    are of there, where a newer one would leave out written rows.
     """
     selections = [pin(draft.after, item, prefer=draft.chosen) for item in service.items]
-    left_out = []
+    left_out, earlier = [], _Before(draft.after, before)
     for number, item in enumerate(service.items):
         if is_star(item) and runs is not None:
             selection = selections[number]
@@ -107,7 +126,38 @@ def _listed(draft: Draft, service: FeatureService, runs: Runs | None) -> tuple[S
             new = [name for name in selection.names if name not in selections[number].names]
             if new:
                 left_out.append(_left_out(selection, new))
+        if not (isinstance(item, str) and parse_reference(item).version):
+            selections[number] = earlier.kept(selections[number])
     return _version(draft, service, _of_one_version(draft.after, selections)), tuple(dict.fromkeys(left_out))
+
+
+class _Before:
+    """What the versions of a service that a new one follows were made from."""
+
+    def __init__(self, snapshot: RegistrySnapshot, services: Iterable[ServiceVersion]) -> None:
+        self._snapshot = snapshot
+        self._made_from: dict[str, dict[str, None]] = {}
+        for service in services:
+            for view, number in columns_by_version(service):
+                self._made_from.setdefault(view, {})[number] = None
+        self._fewer: dict[tuple[str, str], list[ViewVersion]] = {}
+
+    def kept(self, selection: PinnedSelection) -> PinnedSelection:
+        """A selection, of the version of its view that an earlier version of the service was made from.
+
+        Only where that has its columns, and the one that it is of asks of a written row for more: rows without that
+        were given to `write`, or will be, and the service goes on serving them.
+        """
+        pair = (selection.view, selection.version)
+        own = self._snapshot.view(selection.view).versions[selection.version]
+        if pair not in self._fewer:
+            versions = self._snapshot.view(selection.view).versions
+            made_from = [versions[number] for number in self._made_from.get(selection.view, ())]
+            self._fewer[pair] = [version for version in made_from if not takes_the_rows_of(own, version)]
+        for version in self._fewer[pair]:
+            if same_columns(version, own, selection.names):
+                return replace(selection, version=version.version)
+        return selection
 
 
 def _of_one_version(snapshot: RegistrySnapshot, selections: list[PinnedSelection]) -> tuple[PinnedSelection, ...]:

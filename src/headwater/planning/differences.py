@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from difflib import unified_diff
@@ -16,7 +16,8 @@ from headwater.definitions.query_parts import canonical_sql, laid_out
 from headwater.definitions.serialize import entity_to_dict, source_to_dict, view_to_dict
 from headwater.definitions.view import FeatureView
 from headwater.planning.service_columns import columns
-from headwater.planning.snapshot import RegistrySnapshot, ServiceVersion
+from headwater.planning.service_reads import columns_beyond, reads_of
+from headwater.planning.snapshot import RegistrySnapshot, ServiceVersion, ViewRecord
 from headwater.urls import shown_location
 
 _IN_PLACE = ("owner", "description", "tags", "freshness_sla", "availability_sla")
@@ -102,19 +103,47 @@ def service_version_difference(snapshot: RegistrySnapshot, old: ServiceVersion, 
     if before == after and old.full_names == new.full_names:
         return NO_DIFFERENCE
     kept, others = {str(c): c for c in before}, {str(c): c for c in after}
-    lines = []
+    lines, reads = [], _other_versions(snapshot, old, new)
     for name, column in kept.items():
         other = others.get(name, column)
         if other != column:
-            lines.append(f"{name}: other values ({column.view} {column.version} → {other.version})")
+            versions = reads.get(column.view) or f"{column.view} {other.version} (was {column.version})"
+            lines.append(f"{name}: its values may change: the service now reads {versions}")
     lines += [f"{name} removed" for name in kept if name not in others]
     lines += [f"{name} added" for name in others if name not in kept]
     if [name for name in kept if name in others] != [name for name in others if name in kept]:
         lines.append("order of the columns")
     if old.full_names != new.full_names:
         lines.append(f"full_names: {old.full_names} → {new.full_names}")
+    named = {column.view for name, column in kept.items() if others.get(name, column) != column}
+    lines += [f"{view}: the service now reads {text}" for view, text in reads.items() if view not in named]
     appended = after[: len(before)] == before and old.full_names == new.full_names
     return Difference(tuple(lines), Bump.MINOR if appended else Bump.MAJOR)
+
+
+def _other_versions(snapshot: RegistrySnapshot, old: ServiceVersion, new: ServiceVersion) -> dict[str, str]:
+    """View → the version that the new version of a service reads in place of another: `v 2.0.0 (was 1.0.0)`."""
+    before: dict[str, dict[str, None]] = {}
+    after: dict[str, dict[str, None]] = {}
+    for view, number in old.views_read:
+        before.setdefault(view, {})[number] = None
+    for (view, _), number in reads_of(snapshot, new).items():
+        after.setdefault(view, {})[number] = None
+    found = {}
+    for view, numbers in after.items():
+        if view in before and before[view].keys() != numbers.keys():
+            lacking = _lacking(snapshot.view(view), before[view], numbers)
+            found[view] = f"{view} {', '.join(numbers)} (was {', '.join(before[view])}){lacking}"
+    return found
+
+
+def _lacking(record: ViewRecord, before: Iterable[str], after: Iterable[str]) -> str:
+    """What a service no longer reads where it goes over to other versions of a view that is written to."""
+    if not record.written:
+        return ""
+    taken = [record.versions[number] for number in before]
+    beyond = {c: None for n in after for c in columns_beyond(record.versions[n], taken[0])}
+    return f"; rows written without {', '.join(map(repr, beyond))} have no value there" if beyond else ""
 
 
 def service_in_place_difference(old: ServiceVersion, new: ServiceVersion) -> Difference:
@@ -125,7 +154,7 @@ def service_in_place_difference(old: ServiceVersion, new: ServiceVersion) -> Dif
     if old.text is None:
         lines.append("the list is kept as it is written, too")
     elif old.text != new.text:
-        lines.append("the list is written differently")
+        lines.append("the list of features in the file was edited")
     return Difference(tuple(lines), None)
 
 

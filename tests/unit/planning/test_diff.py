@@ -24,7 +24,7 @@ from headwater.planning.advance import advance
 from headwater.planning.diff import plan
 from headwater.planning.differences import Bump
 from headwater.planning.plan import Plan
-from headwater.planning.pointers import go_live, promote, request_promotion, roll_back
+from headwater.planning.pointers import first_write, go_live, promote, request_promotion, roll_back
 from headwater.planning.service_columns import service_version
 from headwater.planning.service_reads import selections_read
 from headwater.planning.snapshot import RegistrySnapshot
@@ -385,6 +385,57 @@ def test_a_version_that_is_read_is_kept_until_nothing_reads_it(registry: Registr
     assert registry.active("weather") == ["2.1.0", "2.2.0"]
 
 
+@pytest.mark.parametrize("as_object", [False, True])
+@pytest.mark.parametrize("written", ["pushed", "before", "later", "never"])
+def test_a_services_next_version_takes_the_rows_that_the_one_before_takes(
+    registry: Registry, as_object: bool, written: str
+) -> None:
+    source = PUSH if written == "pushed" else FILES
+
+    def apply(turns: FeatureView, facts: FeatureView, *more: str) -> Plan:
+        items: list[Any] = [turns["count"], facts["kg"]] if as_object else ["turns:count", "facts:kg"]
+        return registry.apply(turns, facts, FeatureService("model", [*items, *more]))
+
+    def write() -> None:
+        stages = first_write(registry.snapshot, "turns")
+        registry.snapshot = advance(registry.snapshot, stages, now=NOW)
+
+    turns, facts = view("count", name="turns", source=source), view("kg", name="facts")
+    apply(turns, facts)
+    if written == "before":
+        write()
+    registry.materialize()
+    noted, lighter = view("count", "note", name="turns", source=source), view("kg", name="facts", ttl="1d")
+    for one, other in ((noted, facts), (noted, lighter)):
+        apply(one, other)
+        registry.materialize()
+    found = apply(noted, lighter)
+    assert registry.active("model") == ["1.0.0", "2.0.0"], found
+    if written == "later":
+        write()
+    read = "1.1.0" if written == "never" else "1.0.0"
+    assert registry.reads("model", "1.0.0") == [f"turns@{read}:count", "facts@1.0.0:kg"]
+    assert registry.reads("model", "2.0.0") == [f"turns@{read}:count", "facts@2.0.0:kg"]
+    stages = promote(registry.snapshot, "model", "2.0.0", {}, force=True)
+    registry.snapshot = advance(registry.snapshot, stages, now=NOW)
+    (stage,) = apply(noted, lighter, "turns:note").stages
+    goes_over = "turns: the service now reads turns 1.1.0 (was 1.0.0); rows written without 'note' have no value there"
+    added, *others = stage.details
+    assert (added, goes_over in others) == ("turns:note added", written != "never")
+    assert registry.reads("model", "2.1.0") == ["turns@1.1.0:count", "facts@2.0.0:kg", "turns@1.1.0:note"]
+
+
+def test_a_version_that_a_list_names_is_read(registry: Registry) -> None:
+    facts = view("kg", name="facts")
+    registry.apply(view("a", source=PUSH), facts, FeatureService("model", ["weather:a"]))
+    registry.materialize()
+    registry.apply(view("a", "b", source=PUSH), facts)
+    registry.materialize()
+    (stage,) = registry.apply(FeatureService("model", ["weather@1.1.0:a", "facts:kg"])).stages
+    assert any("weather: the service now reads weather 1.1.0 (was 1.0.0)" in line for line in stage.details)
+    assert registry.reads("model", "1.1.0") == ["weather@1.1.0:a", "facts@1.0.0:kg"]
+
+
 def test_a_service_of_pushed_rows_stays_where_they_are_taken(registry: Registry) -> None:
     registry.apply(view("a", "b", source=PUSH), FeatureService("model", ["weather:a"]))
     registry.materialize()
@@ -495,7 +546,9 @@ class TestServices:
         assert registry.reads("model", "1.0.0") == ["weather@1.0.0:temp"], "nothing changes under a model"
         (stage,) = registry.apply(other, service).stages
         assert (stage.version, stage.bump, stage.live, stage.waits) == ("2.0.0", Bump.MAJOR, False, False)
-        assert stage.details == ("weather:temp: other values (weather 1.0.0 → 2.0.0)",)
+        assert stage.details == (
+            "weather:temp: its values may change: the service now reads weather 2.0.0 (was 1.0.0)",
+        )
         assert "live with 'headwater promote model 2.0.0'" in str(stage)
         for names in ("abc", "abcd"):
             registry.apply(view("temp", "wind", *names, ttl="1h"), service)
@@ -521,7 +574,7 @@ class TestServices:
         registry.materialize()
         (stage,) = registry.apply(view("a", "c"), service("weather:*")).stages
         assert stage.details[0] == "weather:b removed"
-        assert registry.pins("model", "2.0.0") == ["weather@2.0.0:a"]
+        assert registry.reads("model", "2.0.0") == ["weather@2.0.0:a"]
         registry.apply(view("a", "c"), service("weather:c", "weather:a"))
         registry.apply(view("a", "c"), service(view("a", "c")))
         assert registry.pins("model", registry.active("model")[-1]) == ["weather@2.0.0:a", "weather@2.0.0:c"]
@@ -576,7 +629,7 @@ class TestServices:
     def test_grouping_is_no_change_and_texts_are_changed_in_place(self, registry: Registry) -> None:
         registry.apply(view("a", "b"), FeatureService("model", ["weather:*"]))
         (stage,) = registry.apply(FeatureService("model", ["weather:a", "weather:b"])).stages
-        assert (stage.action, stage.details) == (Action.UPDATE, ("the list is written differently",))
+        assert (stage.action, stage.details) == (Action.UPDATE, ("the list of features in the file was edited",))
         (stage,) = registry.apply(
             FeatureService("model", ["weather:a", "weather:b"], owner="me", tags={"a": "b"})
         ).stages
@@ -599,7 +652,7 @@ class TestServices:
         found = registry.apply(other, service)
         assert "keeps reading weather 1.0.0; give it another version= to read what its list means now" in str(found)
         assert registry.reads("model", "1.0.0") == ["weather@1.1.0:a"]
-        with pytest.raises(VersionConflict, match=r"other values \(weather 1\.0\.0 → 2\.0\.0\)\n.*version='2\.0\.0'"):
+        with pytest.raises(VersionConflict, match=r"reads weather 2\.0\.0 \(was 1\.1\.0\)\n.*version='2\.0\.0'"):
             registry.plan(other, FeatureService("model", [other["a"]], version="1.0.0"))
 
     def test_an_explicit_service_version_waits_for_promote(self, registry: Registry) -> None:
