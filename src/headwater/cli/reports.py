@@ -19,7 +19,6 @@ _NOTES = {
     "future": "not known yet: put online when their time comes",
     "null_keys": "left out: a NULL key",
     "null_times": "left out: a NULL time",
-    "skipped": "left out: without this version's columns",
     "too_large": "not online: larger than the online store accepts",
     "removed": "removed: not in history",
     "erased": "erased: purged",
@@ -50,6 +49,7 @@ def materialized(report: MaterializeReport) -> Sequence[Drawable]:
         for name, words in _NOTES.items()
         if getattr(run, name)
     ]
+    notes += [f"{run.view}@{run.version}: {run.skipped_rows}" for run in report.runs if run.skipped]
     live = [Line(f"{run.view}: {run.version} is live", "green") for run in report.runs if run.live]
     waiting = [Line(reason, "yellow") for reason in report.waiting]
     return [Sheet.of("", columns, rows), *(Line(n, "dim") for n in notes), *live, *waiting]

@@ -53,12 +53,23 @@ def _drawn(found: StoreStatus) -> list[Drawable]:
             "never" if version.watermark is None else version.watermark.replace(microsecond=0),
             None if version.behind is None else age(version.behind),
             version.log_behind or None,
+            version.skipped or None,
             None if version.ttl is None else format_duration(version.ttl),
             None if version.freshness_sla is None else _sla(version, found.now),
         ]
         for version in found.versions
     ]
-    columns = ["view", "version", "state", "materialized to", "behind", "log lag (rows)", "ttl", "sla"]
+    columns = [
+        "view",
+        "version",
+        "state",
+        "materialized to",
+        "behind",
+        "log lag (rows)",
+        "without its columns (rows)",
+        "ttl",
+        "sla",
+    ]
     services = [[name, version] for name, version in found.services.items()]
     return [
         Sheet.of(title, columns, rows),

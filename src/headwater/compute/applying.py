@@ -9,6 +9,7 @@ from typing import Any
 
 from headwater import loader
 from headwater.clock import Clock
+from headwater.compute import incomplete_rows
 from headwater.compute.context import StoreContext
 from headwater.compute.opening import StoreParts
 from headwater.compute.source_values import check_values
@@ -81,7 +82,8 @@ def plan(parts: StoreParts, definitions: Iterable[Any] | None, *, every_value: b
     schemas = parts.sources.schemas(engine, definitions)
     now = parts.clock()
     made = diff.plan(snapshot, definitions, schemas, whole_project=whole, now=now)
-    made = replace(made, definitions=None if whole else tuple(definitions))
+    lacking = incomplete_rows.planned(snapshot, made, parts.open_log, now)
+    made = replace(made, definitions=None if whole else tuple(definitions), warnings=(*made.warnings, *lacking))
     if every_value or new_text:
         views = [d for d in definitions if isinstance(d, FeatureView)]
         check_values(engine, snapshot, views, parts.sources.source_of, now, every=every_value)

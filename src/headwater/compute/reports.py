@@ -146,6 +146,13 @@ class ClockRepairReport:
         return _table(names, [[getattr(self, name) for name in names]])
 
 
+def column_names(columns: Sequence[str]) -> str:
+    """As messages name what written rows lack: `the column 'note'`."""
+    if not columns:
+        return "values of its types"
+    return f"the column{'s' if len(columns) > 1 else ''} {', '.join(map(repr, columns))}"
+
+
 @dataclass(frozen=True, repr=False)
 class RunReport:
     """What one run did for one view version.
@@ -163,6 +170,7 @@ class RunReport:
         ties: keys of which only the features decided between rows of the source with the same times: another version of
             the view may decide otherwise, an `event_id` on the source settles them.
         skipped: rows of the log that lack the version's columns.
+        skipped_columns: which of them they lack.
         too_large: rows that the online store cannot take: named in the warnings, and not online.
         deleted: rows into which a delete was put again.
         erased: rows of purged keys that were erased.
@@ -198,6 +206,7 @@ class RunReport:
     live: bool = False
     warnings: tuple[str, ...] = ()
     error: str = ""
+    skipped_columns: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"<RunReport {self}>"
@@ -212,6 +221,15 @@ class RunReport:
     def _files(self) -> list[str]:
         found = ((self.missing_files, "missing"), (self.rewritten_files, "rewritten"))
         return [f"{len(files):,} file{'' if len(files) == 1 else 's'} {what}" for files, what in found if files]
+
+    @property
+    def skipped_rows(self) -> str:
+        """What is said of the rows of the log that lack the version's columns: how many, and which columns."""
+        one = self.skipped == 1
+        written = (
+            f"{self.skipped:,} written row{' does' if one else 's do'} not have {column_names(self.skipped_columns)}"
+        )
+        return f"{written}, and {'has' if one else 'have'} no value in this version"
 
     @property
     def rows_per_second(self) -> float:

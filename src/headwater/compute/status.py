@@ -11,6 +11,7 @@ from typing import Any
 
 from headwater.clock import MIN_MICROS, duration_micros, format_duration, from_micros
 from headwater.compute.context import StoreContext
+from headwater.compute.incomplete_rows import incomplete_rows
 from headwater.compute.queue.records import Records, TimeToFresh
 from headwater.compute.writing.erase_entity import PendingPurges, pending_purges
 from headwater.errors import LogMismatch, StoreError
@@ -43,6 +44,7 @@ class VersionStatus:
         position: the log position that was looked at last.
         log_behind: how many rows of the view's log came after it.
         ttl, freshness_sla: of the view.
+        skipped: how many rows of the view's log lack a column that the version asks for: they have no value in it.
         newest: the newest event time online, for a view with a freshness SLA that is not retired (UTC); where
             `fresh` is None the newest of those rows that were looked at.
         fresh: whether the newest row is within the view's SLA; None where there is no SLA, no row, or where telling
@@ -62,6 +64,7 @@ class VersionStatus:
     fresh: bool | None = None
     error: str | None = None
     failed_at: datetime | None = None
+    skipped: int = 0
 
 
 @dataclass(frozen=True)
@@ -306,6 +309,7 @@ _Failures = Mapping[tuple[str, str], Failure]
 def _versions(
     context: StoreContext, record: ViewRecord, marks: _Marks, now: int, failures: _Failures
 ) -> Iterator[VersionStatus]:
+    stored = context.log.rows_by_schema(record.name)
     for version in reversed(tuple(record.versions.values())):
         mark = marks.get((record.name, version.version))
         timed = mark is not None and mark.end > MIN_MICROS
@@ -325,6 +329,7 @@ def _versions(
             fresh,
             None if failure is None else failure.error,
             None if failure is None else failure.at,
+            0 if version.retired_at is not None else incomplete_rows(stored, record, version).rows or 0,
         )
 
 
@@ -369,5 +374,5 @@ def _waiting(snapshot: RegistrySnapshot) -> Iterator[str]:
     for record in records:
         if record.waiting is not None:
             kind = "view" if isinstance(record, ViewRecord) else "service"
-            when = f"has caught up with {record.live}" if record.live else "is materialized"
-            yield f"feature {kind} {record.name}: {record.waiting} goes live once it {when}: run materialize"
+            until = f", once it has read as far as {record.live}" if record.live and kind == "view" else ""
+            yield f"feature {kind} {record.name}: {record.waiting} goes live after the next materialize{until}"

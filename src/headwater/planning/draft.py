@@ -101,7 +101,7 @@ class Draft:
             return
         notes = [note] if note else []
         if version.version == record.waiting:
-            notes.append(f"goes live once it has caught up with {record.live}")
+            notes.append(f"goes live after the next 'headwater materialize', once it has read as far as {record.live}")
         elif version.version != record.live:
             command = f"headwater promote {record.name} {version.version}"
             notes.append(f"{record.live or 'no version'} is live; '{command}' makes this one live")

@@ -175,6 +175,10 @@ class RowVersion:
                 return False
         return True
 
+    def lacking(self, schema: pa.Schema) -> tuple[str, ...]:
+        """The columns of a complete row that rows of the log with these columns do not have, in order."""
+        return tuple(name for name in self.needs if schema.get_field_index(name) < 0)
+
     def _reads(self, name: str, dtype: DType | None, given: pa.DataType) -> bool:
         return holds(given, dtype) or self.holds_day(name, dtype, given)
 

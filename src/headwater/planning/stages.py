@@ -132,7 +132,7 @@ class Stage:
         if self.live:
             return "live"
         if self.waits:
-            return "live once it has caught up"
+            return "live after the next 'headwater materialize'"
         return f"live with 'headwater promote {self.name} {self.version}'"
 
     def __str__(self) -> str:

@@ -17,7 +17,7 @@ def add_feature(folder, version=""):
 
 def test_a_version_that_apply_numbers_goes_live_when_materialized(command, project):
     add_feature(project)
-    assert "1.0.0 → 1.1.0 (minor), live once it has caught up" in command(project, "plan")
+    assert "1.0.0 → 1.1.0 (minor), live after the next 'headwater materialize'" in command(project, "plan")
     command(project, "apply")
     assert states(command, project) == {"1.0.0": "live", "1.1.0": "pending"}
     assert "weather: 1.1.0 is live" in command(project, "materialize")

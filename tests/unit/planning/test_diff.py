@@ -774,7 +774,7 @@ def test_a_plan_as_text_json_and_html(registry: Registry) -> None:
     registry.apply(view("temp"))
     found = registry.plan(view("temp", "<b>"[1:2], owner="<me>"))
     assert str(found) == (
-        "~ feature view weather: 1.0.0 → 1.1.0 (minor), live once it has caught up\n"
+        "~ feature view weather: 1.0.0 → 1.1.0 (minor), live after the next 'headwater materialize'\n"
         "    feature b added (float64)\n"
         "    owner: none → <me>\n"
         "1 change, 1 unchanged"

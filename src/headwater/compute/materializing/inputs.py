@@ -37,5 +37,14 @@ def skipped_rows(view: ResolvedView, log: LogSlice, position: int) -> int:
     return sum(rows_after(part, position) for part in log.parts if not _takes(view, part))
 
 
+def skipped_columns(view: ResolvedView, log: LogSlice, position: int) -> tuple[str, ...]:
+    """The columns that rows of the log after a position lack, of those that a version needs."""
+    asks = RowVersion(view)
+    lacking = [
+        asks.lacking(part.schema) for part in log.parts if part.schema is not None and rows_after(part, position)
+    ]
+    return tuple(dict.fromkeys(name for names in lacking for name in names))
+
+
 def _takes(view: ResolvedView, part: LogPart) -> bool:
     return part.schema is not None and RowVersion(view).takes(part.schema)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import date, datetime
@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from headwater.clock import from_micros, instant_of
 from headwater.compute.context import StoreContext
+from headwater.compute.incomplete_rows import gone_live
 from headwater.compute.materializing.mend import mend, on_one_registry
 from headwater.compute.materializing.run import Bounds, Run
 from headwater.compute.materializing.run_failures import RunFailures
@@ -155,9 +156,20 @@ def _go_live(context: StoreContext, report: MaterializeReport) -> MaterializeRep
     before = context.registry.refresh()
     found = context.versions.go_live(context.watermarks(before), now=context.clock())
     after = context.registry.refresh()
-    runs = tuple(replace(run, live=_went_live(run, before, after)) for run in report.runs)
+    lines = gone_live(before, after, context.log)
+    runs = tuple(_gone_live(run, before, after, lines) for run in report.runs)
+    rest = [line for pair, line in lines.items() if pair not in {(run.view, run.version) for run in runs}]
     waiting = tuple(f"{kind} {name}: {why}" for (kind, name), why in found.reasons.items())
-    return replace(report, runs=runs, waiting=waiting)
+    return replace(report, runs=runs, waiting=waiting, notes=(*report.notes, *rest))
+
+
+def _gone_live(
+    run: RunReport, before: RegistrySnapshot, after: RegistrySnapshot, lines: Mapping[tuple[str, str], str]
+) -> RunReport:
+    if not _went_live(run, before, after):
+        return run
+    line = lines.get((run.view, run.version))
+    return replace(run, live=True, warnings=run.warnings if line is None else (*run.warnings, line))
 
 
 def _went_live(run: RunReport, before: RegistrySnapshot, after: RegistrySnapshot) -> bool:

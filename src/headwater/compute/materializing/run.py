@@ -11,7 +11,7 @@ import pyarrow as pa
 from headwater.clock import MIN_MICROS, duration_micros, from_micros
 from headwater.compute.context import StoreContext
 from headwater.compute.materializing.force import Forced, make_equal
-from headwater.compute.materializing.inputs import skipped_rows, with_log
+from headwater.compute.materializing.inputs import skipped_columns, skipped_rows, with_log
 from headwater.compute.materializing.lease import RunLease
 from headwater.compute.materializing.run_files import RunFiles
 from headwater.compute.materializing.source_ties import Ties
@@ -80,6 +80,7 @@ class Run:
     _files: RunFiles | None = None
     _log: LogSlice | None = None
     _void: bool = False
+    _skipped_columns: tuple[str, ...] = ()
 
     def run(self, peer: Watermark | None = None) -> RunReport:
         """Run it; begun again, once, where the online store lost rows meanwhile.
@@ -132,16 +133,22 @@ class Run:
         self._hide_again(rows, log, since, lease)
         files = self._files = RunFiles.of(context, self.view, since, token, by_time=self.bounds.start is not None)
         if self._whole:
-            self._counts.skipped += skipped_rows(self.view, log, 0)
+            self._skip(log, 0)
             make_equal(context, self.view, log, lease, self._forced, keys=self.keys, counts=self._counts)
             self._applied, self._keys = self._forced.put, self._forced.keys
             files.forced()
         else:
             request = self._request(log, since, end)
-            self._counts.skipped += skipped_rows(self.view, log, request.since.position)
+            self._skip(log, request.since.position)
             self._put_source(rows, request, log, lease, files)
         files.add(self._counts)
         return self._finish(epoch, token, stored, log, lease, began)
+
+    def _skip(self, log: LogSlice, position: int) -> None:
+        """Count the rows of the log that lack the version's columns."""
+        skipped = skipped_rows(self.view, log, position)
+        self._counts.skipped += skipped
+        self._skipped_columns = skipped_columns(self.view, log, position) if skipped else ()
 
     def _put_source(
         self, rows: RowEncoder, request: ChangesRequest, log: LogSlice, lease: RunLease, files: RunFiles
@@ -356,6 +363,7 @@ class Run:
             null_times=self._counts.null_times,
             ties=self._counts.ties,
             skipped=self._counts.skipped,
+            skipped_columns=self._skipped_columns,
             too_large=self._too_large.count,
             warnings=(
                 *lacking,

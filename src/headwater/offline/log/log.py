@@ -37,6 +37,7 @@ from headwater.offline.log.tables import (
     purges,
     rewritten,
     rows_after,
+    rows_by_shape,
     view_state,
     views,
 )
@@ -141,6 +142,14 @@ class OfflineLog(LogChecks):
         """How many rows of a view have later positions."""
         with self._reading() as (connection, _, _):
             return rows_after(connection, view, position)
+
+    def rows_by_schema(self, view: str) -> list[tuple[pa.Schema | None, int]]:
+        """How many rows a view has of each set of columns; None: it cannot be read. No row is looked at."""
+        with self._reading() as (connection, _, known):
+            return [
+                (known.shapes.schema_or_none(connection, shape), rows)
+                for shape, rows in rows_by_shape(connection, view).items()
+            ]
 
     def append(
         self,

@@ -206,6 +206,17 @@ def rewritten(connection: sa.Connection, view: str) -> None:
     connection.execute(views.update().where(views.c.view == view).values(epoch=views.c.epoch + 1))
 
 
+def rows_by_shape(connection: sa.Connection, view: str) -> dict[int, int]:
+    """How many of a view's rows have each shape, in the head and in files."""
+    found: dict[int, int] = {}
+    live = (files.c.view == view) & files.c.replaced_at.is_(None)
+    for table, condition in ((head, head.c.view == view), (files, live)):
+        count = sa.func.sum(table.c.rows)
+        for row in connection.execute(sa.select(table.c.shape, count).where(condition).group_by(table.c.shape)):
+            found[row.shape] = found.get(row.shape, 0) + int(row[1])
+    return found
+
+
 def rows_after(connection: sa.Connection, view: str, position: int) -> int:
     """How many of a view's rows lie after a position, in the head and in files."""
     after = sa.func.coalesce(sa.func.sum(head.c.rows), 0)

@@ -113,6 +113,13 @@ class Shapes:
                 raise ValueError(f"the columns of shape {number} are damaged") from bad
         return self._schemas[number]
 
+    def schema_or_none(self, connection: sa.Connection, number: int) -> pa.Schema | None:
+        """The columns of a shape; None where they are damaged."""
+        try:
+            return self.schema(connection, number)
+        except ValueError:
+            return None
+
 
 def buffered_rows(connection: sa.Connection, view: str, *conditions: sa.ColumnElement[bool]) -> Sequence[Any]:
     """The rows of the write buffer's table of a view, in order."""
