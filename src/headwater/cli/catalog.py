@@ -176,6 +176,8 @@ def _described_view(record: ViewRecord, version: str) -> tuple[Row, list[Drawabl
         "event_time": source.event_time,
         "created_time": source.created_time,
         "delay": source.delay_time or None,
+        "event_id": source.event_id,
+        "timezone": getattr(source, "timezone", None),
         "availability_sla": view.availability_sla,
         "tags": dict(view.tags),
         "created_at": found.created_at,

@@ -100,6 +100,14 @@ def repaired(report: ClockRepairReport) -> Sequence[Drawable]:
     return [*lines, *(Line(f"  {name} cannot be read, and was left as it is", "yellow") for name in report.unread)]
 
 
+def hidden_until(pending_until: datetime | None) -> str:
+    """What a purge has done, and what the next run does."""
+    return (
+        "hidden now: online, and in history from this instant on. Training sets at earlier instants show it until a "
+        f"materialize after {when(pending_until)} erases it"
+    )
+
+
 def erased(entity: str, report: EraseReport) -> Sequence[Drawable]:
     """A row for each view, then what is pending and what headwater does not reach."""
     rows = [(view, done.deleted, done.found) for view, done in report.views.items()]
@@ -107,7 +115,7 @@ def erased(entity: str, report: EraseReport) -> Sequence[Drawable]:
     if not rows:
         lines.append(Line(f"no view is of entity {entity} alone", "yellow"))
     if report.pending:
-        lines.append(Line(f"hidden now; erased by a materialize after {when(report.pending_until)}", "green"))
+        lines.append(Line(hidden_until(report.pending_until), "green"))
     if report.erased:
         lines.append(Line(f"{report.erased:,} earlier purges were erased", "green"))
     return [*lines, *(Line(note, "dim") for note in report.notes)]

@@ -131,7 +131,7 @@ def create(
             name, scope, views=_patterns(views), services=_patterns(services), expires_at=ends
         )
     run.answer(
-        {"key": key, **_row(made)}, Line(key), Line("this is shown once: keep it where only its user reads", "dim")
+        {"key": key, **_row(made)}, Line(key), Line("the key is shown only this once; store it as a secret", "dim")
     )
 
 

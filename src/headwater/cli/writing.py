@@ -136,12 +136,13 @@ def delete(
     view: View,
     key: KeyOption,
     purge: Annotated[
-        bool, typer.Option("--purge", help="Also erase the values permanently, ten minutes later.")
+        bool, typer.Option("--purge", help="Also erase the values, by a materialize ten minutes later or after that.")
     ] = False,
 ) -> None:
     """Delete entities from the online store and from history.
 
-    Everything known about them up to now is hidden and defaults apply; rows that become known later are visible again.
+    Everything known about them up to now is hidden from online reads, and from history at instants from now on, and
+    defaults apply; training sets at earlier instants still show it. Rows that become known later are visible again.
     """
     with run.store() as store:
         versions = later.keys.one_a_form(store.registry.snapshot().view(view))
@@ -150,10 +151,10 @@ def delete(
         entities = _entities(key, [version.view.join_keys for version in versions])
         report = store.delete(view, entities, purge=purge)
     done = "purged" if purge else "deleted"
-    rest = f"; erased by a materialize after {reports.when(report.pending_until)}" if purge else ""
     run.answer(
         {"view": view, **plain(report)},
-        Line(f"{view}: {done} {report.deleted} {'entity' if report.deleted == 1 else 'entities'}{rest}", "green"),
+        Line(f"{view}: {done} {report.deleted} {'entity' if report.deleted == 1 else 'entities'}", "green"),
+        *([Line(reports.hidden_until(report.pending_until), "green")] if purge else []),
         *(Line(left, "yellow") for left in report.left),
     )
 
@@ -177,7 +178,8 @@ def erase(
 ) -> None:
     """Erase an entity's keys in every view of it.
 
-    They are hidden at once. A materialize or worker that runs at least ten minutes later erases the stored values;
+    They are hidden at once from online reads, and from history at instants from now on. A materialize or worker that
+    runs at least ten minutes later erases the stored values; until then training sets at earlier instants show them.
     'headwater status' shows what is pending.
     """
     with run.store() as store:

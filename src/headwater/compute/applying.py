@@ -139,7 +139,8 @@ def _apply(context: StoreContext, made: Plan, allow_removals: bool) -> Plan:
     if made.removals and not allow_removals:
         raise RemovalsRefused(
             f"{', '.join(made.removals)}: live, and no longer in the project's files; nothing was changed: "
-            "'headwater apply --allow-removals' (allow_removals=True) retires what is gone; this cannot be undone",
+            "'headwater apply --allow-removals' (allow_removals=True) retires what is gone; put back in the files, it "
+            "is a new version that the next materialize fills",
             made.removals,
         )
     if isinstance(context.online, Provisioned):

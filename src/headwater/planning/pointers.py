@@ -9,9 +9,18 @@ from headwater.clock import EPOCH
 from headwater.errors import ChangeRefused, FeatureViewNotFound, brief, nearest
 from headwater.planning.advance import advance
 from headwater.planning.catching_up import Watermarks, behind, unreadable, view_behind
+from headwater.planning.differences import Bump
+from headwater.planning.numbering import base_of, next_version
 from headwater.planning.plan import Plan
 from headwater.planning.service_reads import columns_beyond, readers, same_columns
-from headwater.planning.snapshot import AnyRecord, AnyVersion, RegistrySnapshot, ServiceVersion, ViewVersion
+from headwater.planning.snapshot import (
+    AnyRecord,
+    AnyVersion,
+    RegistrySnapshot,
+    ServiceRecord,
+    ServiceVersion,
+    ViewVersion,
+)
 from headwater.planning.stages import Action, Kind, Stage
 
 
@@ -127,18 +136,19 @@ def _still_reading(snapshot: RegistrySnapshot, view: str, left: str, live: str) 
     for reader in readers(snapshot).get((view, left), ()):
         name, _, number = reader.partition("@")
         record = snapshot.service(name)
-        stays = f"feature service {reader} keeps reading {view} {left}, whose columns it has"
+        stays = f"{name} {number} still reads {view} {left}"
         if number != record.live:
-            yield f"{stays}; {record.live} is live"
+            yield f"{stays}, not the live {live}"
             continue
         others = [v for v in record.active if (view, live) in v.views_read and (view, left) not in v.views_read]
         if not others:
-            yield f"{stays}{_why_it_stays(snapshot, record.version(number), view, left, live)}"
+            yield f"{stays}, not the live {live}{_why_it_stays(snapshot, record.version(number), view, left, live)}"
             continue
         newest = max(others, key=lambda v: v.revision).version
         back = newest == record.previous
         command = f"headwater rollback {name}" if back else f"headwater promote {name} {newest}"
-        yield f"{stays}: '{command}' makes {newest} live, which reads {live}"
+        go = "To go back there too" if back else f"To read the live {live}"
+        yield f"{stays}. {go}: '{command}' ({newest} reads {view} {live})"
 
 
 def _why_it_stays(snapshot: RegistrySnapshot, service: ServiceVersion, view: str, left: str, live: str) -> str:
@@ -146,9 +156,16 @@ def _why_it_stays(snapshot: RegistrySnapshot, service: ServiceVersion, view: str
     record = snapshot.view(view)
     if same_columns(record.version(left), record.version(live), _names(service, view)):
         lacking = ", ".join(columns_beyond(record.version(live), record.version(left)))
-        return f": {live} leaves out written rows that lack {lacking}"
+        return f", which leaves out written rows that lack {lacking}"
     change = "" if _applies_as_another(snapshot, service, view, left) else "change its list, then "
-    return f": {change}'headwater apply', then 'headwater promote {service.name} VERSION', makes it read {live}"
+    number = "VERSION" if change else _next_version(snapshot.service(service.name))
+    return f": {change}'headwater apply', then 'headwater promote {service.name} {number}', makes it read {live}"
+
+
+def _next_version(record: ServiceRecord) -> str:
+    """The number that `apply` gives a list whose references mean other values; what the files must say is not known."""
+    base = base_of(record)
+    return next_version(base.version, Bump.MAJOR, record.versions) if base.automatic else "VERSION"
 
 
 def _applies_as_another(snapshot: RegistrySnapshot, service: ServiceVersion, view: str, version: str) -> bool:
@@ -173,11 +190,14 @@ def roll_back(snapshot: RegistrySnapshot, name: str) -> tuple[Stage, ...]:
     kind, record = find(snapshot, name)
     if record.previous is None or record.live is None:
         others = [v.version for v in record.active if v.version != record.live]
-        hint = f"; promote one of {', '.join(others)}" if others else ""
         if record.live is None:
-            hint = f"{hint}, or apply it again" if others else ": apply it again"
-        what = f"no version was live before {record.live}" if record.live else "no version is live"
-        raise ChangeRefused(f"{kind.words} {name!r}: {what}{hint}")
+            hint = f"; promote one of {', '.join(others)}, or apply it again" if others else ": apply it again"
+            raise ChangeRefused(f"{kind.words} {name!r}: no version is live{hint}")
+        ways = ", ".join(f"{number} ('headwater promote {name} {number}')" for number in others)
+        raise ChangeRefused(
+            f"{kind.words} {name!r}: there is nothing to roll back to: no version was live before {record.live}"
+            f"{f'; other versions: {ways}' if ways else ''}"
+        )
     return (Stage(Action.ROLL_BACK, kind, name, record.previous, base=record.live, live=True),)
 
 
@@ -200,7 +220,7 @@ def way_out(snapshot: RegistrySnapshot, view: str, version: str) -> tuple[str, .
             if not others and not _applies_as_another(snapshot, service.version(number), view, version):
                 return ()
             commands += [] if others or apply in commands else [apply]
-            newest = max(others, key=lambda v: v.revision).version if others else "VERSION"
+            newest = max(others, key=lambda v: v.revision).version if others else _next_version(service)
             commands.append(f"headwater promote {name} {newest}")
         commands.append(f"headwater retire {name} {number}")
     return (*commands, f"headwater retire {view} {version}")

@@ -47,14 +47,16 @@ def test_promote_names_who_goes_on_reading_what_was_left(command, project):
     command(project, "materialize")
     told = command.json(project, "promote", "weather", "2.0.0")["still_reading"]
     assert told == [
-        "feature service delay_model@1.0.0 keeps reading weather 1.0.0, whose columns it has: 'headwater promote "
-        "delay_model 2.0.0' makes 2.0.0 live, which reads 2.0.0"
+        "delay_model 1.0.0 still reads weather 1.0.0. To read the live 2.0.0: 'headwater promote delay_model 2.0.0' "
+        "(2.0.0 reads weather 2.0.0)"
     ]
     assert "read by delay_model@1.0.0" in command.error(project, "retire", "weather", "1.0.0")["message"]
     assert "delay_model: 2.0.0 is live" in command(project, "promote", "delay_model", "2.0.0")
     (told,) = command.json(project, "rollback", "weather")["still_reading"]
-    assert told.startswith("feature service delay_model@2.0.0 keeps reading weather 2.0.0")
-    assert told.endswith("'headwater rollback delay_model' makes 1.0.0 live, which reads 1.0.0")
+    assert told == (
+        "delay_model 2.0.0 still reads weather 2.0.0. To go back there too: 'headwater rollback delay_model' "
+        "(1.0.0 reads weather 1.0.0)"
+    )
     command(project, "rollback", "delay_model")
     rows = {row["version"]: row["views"] for row in command.json(project, "list", "services")["services"]}
     assert "weather@1.0.0" in rows["1.0.0"] and "weather@2.0.0" in rows["2.0.0"]

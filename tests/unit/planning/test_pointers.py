@@ -107,7 +107,9 @@ def test_promote_of_another_version_means_that_nothing_waits_any_more() -> None:
 
 
 def test_rollback_goes_back_once(two: RegistrySnapshot) -> None:
-    with pytest.raises(ChangeRefused, match=r"no version was live before 1\.0\.0; promote one of 2\.0\.0"):
+    with pytest.raises(
+        ChangeRefused, match=r"nothing to roll back to.*other versions: 2\.0\.0 \('headwater promote weather 2\.0\.0'\)"
+    ):
         roll_back(two, "weather")
     promoted = run(two, promote(two, "weather", "2.0.0", {}, force=True))
     back = run(promoted, roll_back(promoted, "weather"))
@@ -300,7 +302,7 @@ def test_apply_promote_goes_back_to_the_version_before_but_not_to_one_that_was_r
 @pytest.mark.parametrize(
     ("item", "says"),
     [
-        ("weather:a", "'headwater apply', then 'headwater promote model VERSION', makes it read 2.0.0"),
+        ("weather:a", "'headwater apply', then 'headwater promote model 2.0.0', makes it read 2.0.0"),
         ("weather@1.0.0:a", "change its list, then 'headwater apply'"),
     ],
 )
@@ -309,10 +311,10 @@ def test_promote_names_what_makes_a_service_read_the_live_version(item: str, say
     stages = promote(snapshot, "weather", "2.0.0", {}, force=True)
     after = run(snapshot, stages)
     (line,) = pointer_change(after, "weather", stages).still_reading
-    assert line.startswith("feature service model@1.0.0 keeps reading weather 1.0.0") and says in line
+    assert line.startswith("model 1.0.0 still reads weather 1.0.0, not the live 2.0.0") and says in line
     applied_again = plan(after, [service(item)], whole_project=False, now=NOW).stages
     assert bool(applied_again) == ("change its list" not in line), "the cure works"
-    cures = ("headwater apply", "headwater promote model VERSION", "headwater retire model 1.0.0")
+    cures = ("headwater apply", "headwater promote model 2.0.0", "headwater retire model 1.0.0")
     expected = (*cures, "headwater retire weather 1.0.0") if applied_again else ()
     assert way_out(after, "weather", "1.0.0") == expected
     if applied_again:
@@ -326,5 +328,8 @@ def test_promote_says_that_the_live_version_leaves_out_what_was_written() -> Non
     snapshot = applied([view("a", version="1.0.0"), service("weather:a")], [view("a", "gust", version="1.1.0")])
     stages = promote(snapshot, "weather", "1.1.0", {}, force=True)
     (line,) = pointer_change(run(snapshot, stages), "weather", stages).still_reading
-    assert line.endswith("whose columns it has: 1.1.0 leaves out written rows that lack gust")
+    assert (
+        line
+        == "model 1.0.0 still reads weather 1.0.0, not the live 1.1.0, which leaves out written rows that lack gust"
+    )
     assert way_out(run(snapshot, stages), "weather", "1.0.0") == ()

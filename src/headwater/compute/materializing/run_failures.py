@@ -128,9 +128,13 @@ class RunFailures:
         views = " ".join(dict.fromkeys([*(run.view for run in report.failed), *report.problems]))
         others = _OTHERS if len(report.runs) > len(report.failed) else ""
         snapshot = self._context.registry.snapshot()
-        ways = ["; ".join(way_out(snapshot, run.view, run.version)) for run in report.failed]
-        commands = "".join(f", or if it is no longer needed: {way}" for way in ways if way)
-        error.add_note(f"{others}once that is fixed, run: headwater materialize {views}{self._option}{commands}")
+        notes = [f"{others}once that is fixed, run:", f"  headwater materialize {views}{self._option}"]
+        for run in report.failed:
+            way = way_out(snapshot, run.view, run.version)
+            if way:
+                notes += [f"or, if {run.view} {run.version} is no longer needed:", *(f"  {command}" for command in way)]
+        for note in notes:
+            error.add_note(note)
         raise error from (None if error is first else first)
 
 

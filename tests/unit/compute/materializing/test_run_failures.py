@@ -78,7 +78,8 @@ def test_one_that_fails_keeps_no_other(project: Project, bad: Exception, raised:
     report = error.report
     assert [bool(run.error) for run in report.runs] == [False, True, False]
     assert [run.view for run in report.failed] == ["clicks"] and report["visits"].applied == 1
-    assert error.__notes__[-1].endswith("once that is fixed, run: headwater materialize clicks")
+    assert error.__notes__[-2].endswith("once that is fixed, run:")
+    assert error.__notes__[-1] == "  headwater materialize clicks"
     found = project.store.status()
     (version,) = [v for v in found.versions if v.view == "clicks"]
     assert version.failed_at == project.now and version.error == report["clicks"].error and "\n" not in version.error

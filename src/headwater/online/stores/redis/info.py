@@ -34,7 +34,10 @@ def warnings_of(address: Address, memory: Mapping[str, str], persistence: Mappin
     if memory.get("maxmemory", "0") != "0" and policy != "noeviction":
         found.append(f"{address[0]}:{address[1]} evicts rows when memory is full (maxmemory-policy {policy})")
     if persistence.get("aof_enabled") == "0" and persistence.get("rdb_saves", "0") == "0":
-        found.append(f"{address[0]}:{address[1]} persists nothing (no AOF, no snapshot since it started)")
+        found.append(
+            f"{address[0]}:{address[1]} persists nothing (no AOF, no snapshot since it started): turn AOF on, else "
+            "a restart loses the rows until the next 'headwater materialize'"
+        )
     if persistence.get("rdb_last_bgsave_status") == "err" or persistence.get("aof_last_write_status") == "err":
         found.append(f"{address[0]}:{address[1]} could not write to its disk")
     return found
