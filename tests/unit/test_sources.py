@@ -52,6 +52,35 @@ def test_a_column_that_came_later_is_null_in_older_files_and_told(folder: Path) 
         assert store.materialize(views=["v"]).warnings, "every run says so"
 
 
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+def test_a_column_that_newer_files_name_otherwise_is_asked_for(tmp_path: Path, kind: str) -> None:
+    def give(number: int, name: str) -> None:
+        columns = {"user": number, "at": NOON, "x": 1.0, name: 2.0}
+        path = tmp_path / f"data/{number}.{kind}"
+        if kind == "parquet":
+            return write(path, **columns)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(",".join(columns) + "\n" + ",".join(map(str, columns.values())) + "\n", encoding="utf-8")
+        return None
+
+    source = hw.ParquetSource("data", event_time="at") if kind == "parquet" else hw.CSVSource("data", event_time="at")
+    evolved = view(source, X, hw.Feature("fat", hw.Float64, column="Fat %"))
+    give(1, "Fat %")
+    with hw.FeatureStore(tmp_path, clock=lambda: NOON) as store:
+        assert store.apply([evolved]).warnings == store.materialize().warnings == ()
+        give(2, "fat_pct")
+        give(3, "fat_pct")
+        hint = f"2.{kind} (which has 'fat_pct', unknown to files that have the column: was it renamed?) and 1 more"
+        for found in (store.plan([evolved]).warnings, store.materialize().warnings):
+            (line,) = found
+            assert "column 'Fat %' is missing in" in line and hint in line
+        (tmp_path / f"data/1.{kind}").unlink()
+        with pytest.raises(DefinitionError, match=r"no column 'Fat %'.*did you mean 'fat_pct'\?"):
+            store.plan([view(source, hw.Feature("fat", hw.Float64, column="Fat %"))])
+        with pytest.raises(DefinitionError, match=r"was it renamed\? No feature uses 'fat_pct'"):
+            store.plan([view(source, X, hw.Feature("fat", hw.Float64, column="Q"))])
+
+
 def test_nothing_is_told_of_columns_that_nobody_reads(folder: Path) -> None:
     with hw.FeatureStore(folder, clock=lambda: NOON) as store:
         assert store.apply([view(hw.ParquetSource("data", event_time="at"), X)]).warnings == ()

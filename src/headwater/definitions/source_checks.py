@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from difflib import get_close_matches
 from pathlib import PurePath
 from typing import Any
 
@@ -36,7 +37,7 @@ from headwater.definitions.sources import (
 )
 from headwater.definitions.time_zones import time_zone
 from headwater.definitions.view import FeatureView
-from headwater.errors import HeadwaterError, UsageError, nearest
+from headwater.errors import HeadwaterError, UsageError, listing, nearest
 from headwater.types import DType, Timestamp, castable, declare_hint, key_castable
 
 
@@ -400,12 +401,27 @@ def _check_keys(view: FeatureView, read: Read) -> Iterator[tuple[None, str]]:
             yield from _check_every_file(read.schema, name, f"join key {key}")
 
 
+def _renamed_hint(view: FeatureView, schema: pa.Schema, name: str, said: str) -> str:
+    """Which column may be the one that a feature named before, where no name is near as it is written."""
+    source = view.source
+    used = {source.event_time, source.created_time, source.event_id, *map(view.key_column, view.join_keys)}
+    used |= {feature.source_column for feature in view.feature_list}
+    free = [other for other in schema.names if other not in used]
+    if not free or "did you mean" in said:
+        return ""
+    plain = {"".join(filter(str.isalnum, other)).casefold(): other for other in reversed(free)}
+    near = get_close_matches("".join(filter(str.isalnum, name)).casefold(), plain, n=1)
+    if near:
+        return f"; did you mean {plain[near[0]]!r}?"
+    return f"; was it renamed? No feature uses {listing(map(repr, free))}"
+
+
 def _check_features(view: FeatureView, read: Read) -> Iterator[tuple[str, str]]:
     for feature in view.feature_list:
         name, dtype = feature.source_column, feature.dtype
         given = _column(read.schema, name, "column")
         if isinstance(given, str):
-            yield feature.name, given
+            yield feature.name, given + _renamed_hint(view, read.schema, name, given)
         elif not isinstance(read.source, TEXT_SOURCES) and not castable(given, dtype):
             hint = _text_hint(given, name, repr(dtype), read.source) or declare_hint(given)
             yield feature.name, f"column {name!r} is {given}, the feature is {dtype}{hint}"

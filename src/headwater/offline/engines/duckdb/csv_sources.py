@@ -33,7 +33,7 @@ from headwater.offline.engines.duckdb.zones import count_changes, source_zone
 from headwater.offline.files.csv_files import (
     read_header,
 )
-from headwater.offline.files.lacking import check_case, first_files, with_files
+from headwater.offline.files.lacking import check_case, first_files, saying, with_files
 from headwater.offline.files.local import SourceFile, list_local
 from headwater.types import String, Timestamp
 
@@ -58,6 +58,7 @@ def csv_schema(session: Session, source: CSVSource, folder: Path, where: str) ->
     types = pa.schema([(name, schema[name].arrow if name in schema else pa.string()) for name in found.names])
     twice = {name: {REPEATED_IN: file.encode()} for name, file in found.repeated.items()}
     types = pa.schema([f.with_metadata(twice[f.name]) if f.name in twice else f for f in types])
+    types = saying(types, found.lacking(found.names))
     return with_files(types, first_files([file.location for file in found.files], found.headers))
 
 
@@ -124,11 +125,12 @@ def open_csv(
     found = described(source, every, folder, where)
     check_case([file.location for file in found.files], found.headers, wanted.columns, where)
     check_columns(pa.schema([(name, pa.string()) for name in found.names]), wanted.columns, where)
-    check_every_file(found.lacking(wanted.columns), wanted, where)
+    lack = found.lacking(wanted.columns)
+    check_every_file(lack, wanted, where)
     table, repeated, skipped = _load(session, found, wanted, chosen, limit=scope.rows)
     _check_headers(found, chosen)
     opened = open_table(session, table, every, chosen, scope)
-    return replace(opened, repeated_times=repeated, skipped_times=skipped)
+    return replace(opened, repeated_times=repeated, skipped_times=skipped, lacking=lack)
 
 
 def _check_headers(found: CSVFiles, chosen: Sequence[int]) -> None:

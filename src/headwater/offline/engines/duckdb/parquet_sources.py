@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from headwater.clock import duration_micros
-from headwater.definitions.sources import LACKING, ParquetSource
+from headwater.definitions.sources import ParquetSource
 from headwater.errors import SourceError
 from headwater.forks import lazy
 from headwater.offline.base import SourceScope
@@ -44,7 +44,7 @@ from headwater.offline.engines.duckdb.unreadable import (
 from headwater.offline.engines.duckdb.words import name_sql
 from headwater.offline.files.footers import lacking, read_footers
 from headwater.offline.files.kinds import refuse_no_parquet
-from headwater.offline.files.lacking import check_case, first_files, with_files
+from headwater.offline.files.lacking import check_case, first_files, saying, with_files
 from headwater.offline.files.local import SourceFile, list_local, root_of
 from headwater.offline.files.remote import RemoteFiles, RemoteRows, list_remote, read_all, remote_rows, rows_of, some_of
 from headwater.planning.partitions import Partitions, partition_names, partitions
@@ -106,7 +106,7 @@ def parquet_schema(
     schema = with_twins(schema, _columns(footers, found.scanned.parts))
     lack = lacking(names, footers, schema.names, found.scanned.parts)
     named = _named_in([footer.schema.to_arrow_schema() for footer in footers], found.scanned.parts)
-    made = with_files(_saying(schema, lack), first_files(names, named))
+    made = with_files(saying(schema, lack), first_files(names, named))
     pandas = (footers[0].schema.to_arrow_schema().metadata or {}).get(b"pandas") if footers else None
     return made if pandas is None else made.with_metadata({**(made.metadata or {}), b"pandas": pandas})
 
@@ -392,12 +392,7 @@ def remote_schema(source: ParquetSource, where: str, *, every_file: bool = False
     rows = read_remote(source, where)
     if not every_file:
         return rows.dataset.schema
-    return with_files(_saying(rows.dataset.schema, rows.lacking), first_files(rows.paths, rows.names))
-
-
-def _saying(schema: pa.Schema, lack: Mapping[str, str]) -> pa.Schema:
-    """A schema whose columns say which files lack them."""
-    return pa.schema([f.with_metadata({LACKING: lack[f.name].encode()}) if f.name in lack else f for f in schema])
+    return with_files(saying(rows.dataset.schema, rows.lacking), first_files(rows.paths, rows.names))
 
 
 def show_remote(session: Session, rows: RemoteRows) -> str:
