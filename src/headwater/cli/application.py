@@ -16,6 +16,7 @@ import headwater as hw
 from headwater.cli import compare, definitions, demo, init, reading, serving, status, verify, versions, worker, writing
 from headwater.cli.complete_bash import completing
 from headwater.cli.run import INTERRUPTED, DebugFlag, JsonFlag, ProjectPath, Run, print_json
+from headwater.cli.words import in_the_commands_words
 from headwater.errors import HeadwaterError, UsageError, printable
 
 FAILED, WRONG_USE = 1, 2
@@ -119,7 +120,8 @@ def _described(error: Exception) -> tuple[str, str, list[str], int]:
         return "UsageError", str(parser.format_message()), [], int(parser.exit_code)
     if isinstance(error, HeadwaterError):
         code = WRONG_USE if isinstance(error, UsageError) and error.report is None else FAILED
-        return type(error).__name__, str(error), list(getattr(error, "problems", ())), code
+        problems = [in_the_commands_words(problem) for problem in getattr(error, "problems", ())]
+        return type(error).__name__, in_the_commands_words(str(error)), problems, code
     if isinstance(error, OSError):
         return type(error).__name__, str(error), [], FAILED
     message = (

@@ -149,3 +149,15 @@ def test_history_takes_a_csv_or_sql_spine_or_every_entity(command, filled, tmp_p
 )
 def test_history_of_what_is_not_there(command, filled, arguments, part, code):
     assert part in command.error(filled, "history", *arguments, code=code)["message"]
+
+
+def test_errors_name_the_commands_options(command, filled, tmp_path):
+    spine = tmp_path / "spine.csv"
+    spine.write_text("airport,left\nJFK,2026-06-01\n", encoding="utf-8")
+    asked = ["--features", "weather:temp"]
+    message = command.error(filled, "history", spine, *asked)["message"]
+    assert "name yours with --timestamp COLUMN, or give one instant for all rows with --at TIME" in message
+    both = command.error(filled, "history", spine, *asked, "--timestamp", "left", "--at", "2026-06-01", code=2)[
+        "message"
+    ]
+    assert both.startswith("--timestamp COLUMN and --at TIME are mutually exclusive")

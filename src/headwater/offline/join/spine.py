@@ -356,7 +356,7 @@ def open_spine(
         UsageError: both a timestamp column and `at`.
     """
     if at is not None and timestamp_column is not None:
-        raise UsageError("give timestamp_column or at, not both: at is one instant for every row")
+        raise UsageError("timestamp_column=… and at=… are mutually exclusive: the second is one instant for every row")
     earlier, later = (None if timezone is None else local_times(timezone, later=side) for side in (False, True))
     mixed: dict[str | None, NaiveTimes] = {}
 
