@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import replace
 from datetime import timedelta
+from fnmatch import fnmatchcase
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -96,6 +97,9 @@ def serve(
         folder, project = store.settings.folder, store.settings.project
         if keys and not any(key.holds(system_clock()) for key in store.registry.api_keys.all()):
             run.warn(["there is no API key, so that every request is refused: 'headwater keys create' makes one"])
+        if certificate is None and not later.access.is_loopback(host):
+            sent = "API keys and values" if keys else "values"
+            run.warn([f"without TLS, {sent} travel in clear text: give --tls-cert and --tls-key"])
     name, number = listening.getsockname()[:2]
     address = f"{given.scheme}://{f'[{name}]' if ':' in name else name}:{number}"
     what = f"{workers} worker{'s' if workers > 1 else ''}, API keys {'needed' if keys else 'not needed'}"
@@ -120,16 +124,19 @@ def create(
     ] = None,
 ) -> None:
     """Make an API key; it is shown once."""
-    ends = None
+    lasts = None
     if expires is not None:
         lasts = parse_duration(expires)
         if lasts <= timedelta(0):
             raise UsageError(f"--expires {expires}: must be more than 0")
-        ends = system_clock() + lasts
     with run.store() as store:
+        notes = _notes(store.registry.snapshot(), scope, _patterns(views), _patterns(services))
+        # from when it is made: to open the store takes a while
+        ends = None if lasts is None else system_clock() + lasts
         key, made = store.registry.api_keys.create(
             name, scope, views=_patterns(views), services=_patterns(services), expires_at=ends
         )
+    run.warn(notes)
     run.answer(
         {"key": key, **_row(made)}, Line(key), Line("the key is shown only this once; store it as a secret", "dim")
     )
@@ -164,13 +171,28 @@ def _patterns(given: list[str] | None) -> list[str]:
     return [part.strip() for text in given or () for part in text.split(",")]
 
 
+def _notes(snapshot: Any, scopes: list[str], views: list[str], services: list[str]) -> list[str]:
+    """What may not be meant by the patterns of a new key."""
+    notes = [
+        f"no {kind} fits {pattern!r} now"
+        for kind, patterns, known in (("view", views, snapshot.views), ("service", services, snapshot.services))
+        for pattern in patterns
+        if not any(fnmatchcase(name, pattern) for name in known)
+    ]
+    if "admin" in scopes and (views or services):
+        notes.append("patterns limit what is read and written: admin also sees the status and metrics of all views")
+    elif services and not views and "read" not in scopes:
+        notes.append("services are only read: with these scopes and without --views the key allows nothing")
+    return notes
+
+
 def _row(key: Any) -> dict[str, Any]:
     return {
         "name": key.name,
         "id": key.id,
         "scopes": sorted(key.scopes),
-        "views": list(key.views),
-        "services": list(key.services),
+        "views": "all" if key.unlimited else list(key.views),
+        "services": "all" if key.unlimited else list(key.services),
         "created_at": key.created_at,
         "expires_at": key.expires_at,
         "revoked_at": key.revoked_at,

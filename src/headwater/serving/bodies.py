@@ -167,6 +167,8 @@ def decoded(body: bytes, kind: type[S], what: str = "the body") -> S:
         unknown = text.partition("contains unknown field `")[2].partition("`")[0]
         fields = [field.name for field in msgspec.structs.fields(kind)]
         hint = f"{nearest(unknown, fields)}; the fields are {', '.join(fields)}" if unknown else ""
+        if "missing required field `entities`" in text:
+            hint = '; without join keys, as of a global view, write "entities": {}'
         raise invalid(f"{what} does not have the form that this route takes: {text}{hint}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as bad:
         raise invalid(f"{what} is not JSON: {bad}") from None

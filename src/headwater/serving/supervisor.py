@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -33,6 +34,7 @@ def listen(settings: ServerSettings) -> socket.socket:
     Raises:
         Unavailable: it cannot be listened on.
     """
+    listening = None
     try:
         family, kind, _, _, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family, kind)
@@ -40,7 +42,11 @@ def listen(settings: ServerSettings) -> socket.socket:
         listening.bind(address)
         listening.listen(2048)
     except OSError as bad:
-        raise Unavailable(f"cannot listen on {settings.host}:{settings.port}: {bad.strerror or bad}") from None
+        if listening is not None:
+            listening.close()
+        why = f"{bad.strerror or bad}"
+        way = ": give another --port (0: a free one)" if bad.errno in (errno.EADDRINUSE, errno.EACCES) else ""
+        raise Unavailable(f"cannot listen on {settings.host}:{settings.port}: {why}{way}") from None
     listening.set_inheritable(True)
     return listening
 

@@ -19,6 +19,7 @@ from headwater.serving.access import KeyRing
 from headwater.serving.app import App
 from headwater.serving.connection import BoundedConnection
 from headwater.serving.metrics import Metrics
+from headwater.serving.server_log import ServerLog
 from headwater.serving.settings import ServerSettings
 from headwater.serving.slots import Memory
 
@@ -76,6 +77,7 @@ def serve(project: str, settings: ServerSettings, listening: socket.socket, metr
         ssl_certfile=settings.certificate or None,
         ssl_keyfile=settings.private_key or None,
     )
+    ServerLog(app.log, app.metrics).install()
     server = _Server(config, app)
 
     async def run() -> None:

@@ -98,3 +98,8 @@ def test_each_translated_phrase_is_one_that_a_store_says() -> None:
     for phrase, _, _ in _WORDS:
         assert phrase.startswith(said) or any(phrase.strip("; ") in source for source in sources), phrase
     assert all(any(phrase in source for source in sources) for phrase in said[:2])
+
+
+def test_a_read_without_entities_says_what_a_global_view_takes(call: Caller) -> None:
+    reply = call("POST", "/v1/features:read", {"features": ["events:n"]})
+    assert reply.status == 400 and reply.json["detail"].endswith('write "entities": {}')
