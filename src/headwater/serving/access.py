@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -26,6 +25,10 @@ _FRESH = 5.0
 _NO_KEY = (
     "this server needs an API key: send 'Authorization: Bearer KEY' (in Python hw.Client(url, api_key=KEY)); "
     "'headwater keys create' makes one"
+)
+_THIS_HOST = (
+    "this route is for operators: ask from the server's own host, or start the server with API keys and send one of "
+    "scope admin"
 )
 _FORBIDDEN = (
     "this API key does not allow this request: its scopes, or its patterns of views and services, do not cover it"
@@ -136,12 +139,6 @@ class KeyRing:
         """Read them once; where the registry cannot be read, those of before hold for a while."""
         await LOOKUPS.run(self._keys.refresh)
 
-    async def run(self) -> None:
-        """Read them again and again, until it is cancelled."""
-        while True:
-            await asyncio.sleep(READ_EVERY)
-            await self.read()
-
     def check_age(self) -> None:
         """Refuse every request once the keys were read too long ago.
 
@@ -179,8 +176,13 @@ def needs_admin(access: Access, client: str) -> None:
     Args:
         access: what the request's key allows.
         client: its address; empty: not over a network.
+
+    Raises:
+        AccessDenied: another host asks, without such a key or where no keys are asked for.
     """
     if client and not is_loopback(client):
+        if access.key is None:
+            raise AccessDenied(_THIS_HOST, authenticated=True)
         access.check(ADMIN)
 
 

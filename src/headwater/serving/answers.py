@@ -80,7 +80,7 @@ def other(status: int, name: str, detail: str, headers: Mapping[str, str] | None
     return Refused(Problem(status, name, detail, headers=headers or {}))
 
 
-async def send_answer(send: Send, answer: Answer, request_id: bytes, close: bool = False) -> None:
+async def send_answer(send: Send, answer: Answer, request_id: bytes, close: bool = False, bare: bool = False) -> None:
     """Send an answer.
 
     Args:
@@ -88,6 +88,7 @@ async def send_answer(send: Send, answer: Answer, request_id: bytes, close: bool
         answer: what is sent.
         request_id: goes out with it.
         close: whether the connection ends with it.
+        bare: whether the body stays away, as for HEAD; its length is said.
     """
     headers = [
         (b"content-type", answer.content_type),
@@ -98,4 +99,4 @@ async def send_answer(send: Send, answer: Answer, request_id: bytes, close: bool
     if close:
         headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": answer.body})
+    await send({"type": "http.response.body", "body": b"" if bare else answer.body})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import re
 import secrets
@@ -24,6 +25,8 @@ from headwater.registry.api_keys import ADMIN, READ, WRITE
 from headwater.serving.access import EVERYTHING, Access, KeyRing, needs_admin
 from headwater.serving.answers import Answer, Refused, busy, json_answer, other, problem_answer, send_answer, too_large
 from headwater.serving.bodies import (
+    GONE,
+    READING,
     DeleteBody,
     DeleteStream,
     Disconnected,
@@ -177,17 +180,21 @@ class App:
             status = answer.status
         except Disconnected:
             return
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if GONE not in scope or task is None:
+                raise
+            task.uncancel()
+            return
         finally:
             self.under_way -= 1
             took = time.perf_counter() - began
             self.metrics.ended(route, status, took)
-        if scope["method"] == "HEAD":
-            answer.body = b""
         if self.log.requests:
             fields = {"status": status, "ms": round(1e3 * took, 3), "request_id": request_id.decode()}
             self.log.info("request", method=scope["method"], route=route, **fields)
         # the rest of a body that is not read would be taken for the next request
-        await send_answer(send, answer, request_id, status in (408, 413) or self.draining)
+        await send_answer(send, answer, request_id, status in (408, 413) or self.draining, scope["method"] == "HEAD")
 
     async def _answered(
         self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, route: str, request_id: bytes
@@ -201,6 +208,8 @@ class App:
             problem = refused.problem
         except HeadwaterError as bad:
             problem = problem_of(bad)
+        except Disconnected:
+            raise
         except Exception:
             self.log.failure("request failed", route=route, request_id=request_id.decode())
             detail = "this is a bug in headwater; the server's log has more under this request id"
@@ -217,11 +226,11 @@ class App:
             methods, rest = self._by_prefix(path)
         route = methods.get("GET" if method == "HEAD" else method)
         if route is None:
-            allowed = ", ".join(methods)
+            allowed = ", ".join(methods) + (", HEAD" if "GET" in methods else "")
             raise other(405, "MethodNotAllowed", f"{path} takes {allowed}, not {method}", {"Allow": allowed})
         if self.draining and path != "/healthz":
             raise busy("ShuttingDown", "this server is about to stop: ask another, or again")
-        if self.under_way > self.settings.most_at_once and not path.endswith("z"):
+        if self.under_way > self.settings.most_at_once and path not in _OPEN:
             raise busy("TooMuchUnderWay", f"{self.settings.most_at_once} requests are under way here: try again")
         access = EVERYTHING if self.keys is None or path in _OPEN else self.keys.access(headers)
         if access.key is None:
@@ -243,6 +252,8 @@ class App:
             body = await read_body(
                 scope, receive, headers, self.settings.most_bytes, self._deadlines, self.settings.body_seconds
             )
+        if path == names.READ:
+            scope[READING] = asyncio.current_task()
         session = await self._session(headers)
         client = (scope.get("client") or ("",))[0]
         if path in _OPERATORS:

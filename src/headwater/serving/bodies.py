@@ -89,6 +89,10 @@ _DECODERS: dict[type[msgspec.Struct], msgspec.json.Decoder[Any]] = {
 
 BODY = "headwater.body"
 """In a request's scope: its whole body, from a connection that had it at once."""
+READING = "headwater.reading"
+"""In the scope of a read: its task, which a connection cancels where its client goes away."""
+GONE = "headwater.gone"
+"""In a scope: that the connection did so."""
 
 
 async def read_body(

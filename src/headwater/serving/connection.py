@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import re
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
@@ -13,6 +13,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from headwater.serving.exchange import Exchange
+from headwater.serving.server_log import INVALID
 
 MOST_HEAD = 65_536
 """Bytes of a request's first line and headers."""
@@ -25,26 +26,40 @@ _REFUSED = (
 )
 _SHORT = 128
 """Bytes up to which a request's target is looked up among those that came before."""
-_UPGRADE = re.compile(rb"(?im)^upgrade(?=[ \t]*:)")
+_TOO_LARGE = b"Request Header Fields Too Large"
+
+
+class _Refusal(Exception):
+    """Ends the parsing of a request that was refused."""
 
 
 class BoundedConnection(HttpToolsProtocol):
     """A connection whose requests have bounded heads; what follows a head is bounded by the application.
 
+    One timer looks after it from its beginning to its end: at a head that is under way, else at how long nothing was
+    asked for.
+
     No other protocol is switched to: `Upgrade` is passed over, as a server may. Java's client offers HTTP/2 in its
     first request; the parser takes a request that offers another protocol for one without a body.
     """
 
-    _in_body = False
-    """Whether a head is complete, and what follows it is not."""
-    _head: int | None = None
-    """Bytes of a head that has begun and is not complete; None: there is none."""
+    _head_since: float | None = None
+    """When a head began that is not complete; None: there is none."""
+    _segment = 0
+    """Bytes of the segment that came last."""
+    _least = _most = 0
+    """Bounds on the bytes that came of the last head."""
+    _offered = False
+    """Whether the request that is being parsed offers another protocol: it is parsed again without that."""
+    _deaf = False
+    """Whether what comes is not listened to any more."""
     _exchange: Exchange | None = None
     """The last one that began."""
+    _answering: Exchange | None = None
+    """The last one that was begun to be answered."""
     _timer: asyncio.TimerHandle | None = None
-    _idle_since: float | None = None
-    """When the last answer was given; None: a request is under way."""
-    _idle_timer: asyncio.TimerHandle | None = None
+    _since = 0.0
+    """When the last answer was given; at first, when the connection began."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -55,45 +70,86 @@ class BoundedConnection(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         """Wait for the first request, for a while."""
         super().connection_made(transport)
-        self._timer = self.loop.call_later(SILENT_SECONDS, self.transport.close)
+        self._since = self.loop.time()
+        self._look_in(SILENT_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait for nothing any more."""
-        self._stop()
-        if self._idle_timer is not None:
-            self._idle_timer.cancel()
-            self._idle_timer = None
+        """Wait for nothing any more; a read that nobody waits for ends."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         super().connection_lost(exc)
+        if self._answering is not None and not self._answering.response_complete:
+            self._answering.leave()
 
     def data_received(self, data: bytes) -> None:
         """Take some bytes; a head that is too long, or takes too long, ends the connection."""
-        begun = self._head is not None
-        super().data_received(data if self._in_body else _without_upgrade(data))
-        if self._head is None:
-            if self.cycle is not None:
-                self._stop()
+        if self._deaf:
+            return
+        begun, self._segment = self._head_since is not None, len(data)
+        self._least = self._least + len(data) if begun else len(data)
+        self._most += len(data)
+        try:
+            self._parse(data)
+        except httptools.HttpParserError:
+            if not self._deaf:
+                self.logger.warning(INVALID)
+                self._refuse(400, b"Bad Request", INVALID.encode())
+            return
+        if self._head_since is None:
+            return
+        if self._least > MOST_HEAD:
+            self._refuse(431, _TOO_LARGE)
         elif not begun:
-            self._stop()
-            self._timer = self.loop.call_later(HEAD_SECONDS, self._refuse, 408, b"Request Timeout")
-        else:
-            self._head += len(data)
-            if self._head > MOST_HEAD:
-                self._refuse(431, b"Request Header Fields Too Large")
+            self._look_in(HEAD_SECONDS)
+
+    def _parse(self, data: bytes) -> None:
+        while data:
+            try:
+                self.parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as offered:
+                # parsed once more, as a request that offers nothing; its body and what follows are still to come
+                data = self._head_again() + data[offered.args[0] :]
+                self.parser, self._offered = _parser(self), False
+
+    def _head_again(self) -> bytes:
+        """The head of the last request without its offer of another protocol."""
+        lines = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())]
+        lines += (b"%s: %s" % header for header in self.headers if header[0] != b"upgrade")
+        return b"\r\n".join(lines) + b"\r\n\r\n"
 
     def on_message_begin(self) -> None:
         """A head begins."""
-        # blank lines between requests begin none
-        self._head, self._idle_since = 0, None
+        self._head_since = self.loop.time()
+        self._most = self._segment
         super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header; those behind a body are passed over."""
+        if self._head_since is not None:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """It is complete."""
-        self._head, self._in_body = None, True
+        self._head_since = None
         scope, parser, version = self.scope, self.parser, self.parser.get_http_version()
+        names = dict(self.headers)
+        if self._most > MOST_HEAD and self._head_size() > MOST_HEAD:
+            self._refuse(431, _TOO_LARGE)
+            raise _Refusal
+        if (b"host" not in names or len(names) < len(self.headers)) and not self._names_its_host(version):
+            self._refuse(400, b"Bad Request", b"A request must have one Host header.")
+            raise _Refusal
+        if parser.should_upgrade():
+            if b"upgrade" not in names:
+                self._refuse(400, b"Bad Request", b"CONNECT is for proxies.")
+                raise _Refusal
+            self._offered = True
+            return
         scope["method"], scope["http_version"] = parser.get_method().decode("ascii"), version
         target = _known_target if len(self.url) <= _SHORT else _target
         scope["path"], scope["raw_path"], scope["query_string"] = target(self.url)
-        names = dict(self.headers)
         exchange = Exchange(
             scope=scope,
             transport=self.transport,
@@ -110,15 +166,26 @@ class BoundedConnection(HttpToolsProtocol):
         before, self.cycle, self._exchange = self.cycle, exchange, exchange
         app = self.app if b"x-forwarded-for" in names or b"x-forwarded-proto" in names else self._direct_app
         if before is None or before.response_complete:
-            self._answer(exchange, app)
+            self._begin(exchange, app)
         else:
             # a request that came before the answer to the one before it
             self.flow.pause_reading()
             self.pipeline.appendleft((exchange, app))
 
+    def _head_size(self) -> int:
+        """Bytes of the request's first line and headers."""
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+
+    def _names_its_host(self, version: str) -> bool:
+        """Whether a request has one Host header; of HTTP/1.0 also none."""
+        hosts = sum(name == b"host" for name, _ in self.headers)
+        return hosts == 1 or (hosts == 0 and version == "1.0")
+
     def on_message_complete(self) -> None:
         """The request is complete."""
-        self._in_body = False
+        if self._offered:
+            return
+        self._least = 0
         super().on_message_complete()
         if self._exchange is not None and not self._exchange.response_complete:
             self._exchange.offer()
@@ -126,41 +193,69 @@ class BoundedConnection(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """An answer is given: the next request of those that wait, or silence for a while."""
         self.server_state.total_requests += 1
+        self._since = self.loop.time()
         if self.transport.is_closing():
             return
         self.flow.resume_reading()
         if self.pipeline:
-            self._answer(*self.pipeline.pop())
-            return
-        self._idle_since = self.loop.time()
-        if self._idle_timer is None:
-            self._idle_timer = self.loop.call_later(self.timeout_keep_alive, self._look)
+            exchange, app = self.pipeline.pop()
+            self._begin(exchange, app)
 
-    def _answer(self, exchange: Any, app: Any) -> None:
+    def _begin(self, exchange: Any, app: Any) -> None:
+        self._answering = exchange
         # older releases of uvicorn have no method for this
         task = self.loop.create_task(exchange.run_asgi(app))
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)
 
-    def _look(self) -> None:
-        """End a connection on which nothing came for a while: one timer for all its requests."""
-        since, now = self._idle_since, self.loop.time()
-        left = self.timeout_keep_alive if since is None else since + self.timeout_keep_alive - now
-        if left <= 0:
-            self.transport.close()
-        else:
-            self._idle_timer = self.loop.call_later(left, self._look)
+    @property
+    def _busy(self) -> bool:
+        """Whether a request is being answered."""
+        return self._exchange is not None and not self._exchange.response_complete
 
-    def _stop(self) -> None:
+    def _look(self) -> None:
+        """End a connection whose head is under way for too long, or on which nothing was asked for a while."""
+        since, patience = self._since, SILENT_SECONDS if self._exchange is None else self.timeout_keep_alive
+        if self._head_since is not None:
+            since, patience = self._head_since, HEAD_SECONDS
+        elif self._busy:
+            since = self.loop.time()
+        left = since + patience - self.loop.time()
+        if left > 0:
+            self._look_in(left)
+        elif self.transport.is_closing():
+            # what is left of the answer is not taken
+            self.transport.abort()
+        elif self._head_since is not None:
+            self._refuse(408, b"Request Timeout")
+        else:
+            self.transport.close()
+            self._look_in(HEAD_SECONDS)
+
+    def _look_in(self, seconds: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
+        # an answer that is given meanwhile asks for no other timer
+        self._timer = self.loop.call_later(min(seconds, self.timeout_keep_alive), self._look)
 
-    def _refuse(self, status: int, phrase: bytes) -> None:
-        self._stop()
-        if not self.transport.is_closing():
-            self.transport.write(_REFUSED % (status, phrase, len(phrase), phrase))
+    def _refuse(self, status: int, phrase: bytes, detail: bytes = b"") -> None:
+        """Answer a request that cannot be answered otherwise, and end the connection."""
+        self._deaf, self._head_since = True, None
+        if self._exchange is not None and self._busy and (self.pipeline or not self._exchange.more_body):
+            # the answer to a request before it is the last one
+            self._exchange.keep_alive = False
+        elif not self.transport.is_closing():
+            text = detail or phrase
+            self.transport.write(_REFUSED % (status, phrase, len(text), text))
             self.transport.close()
+
+
+def _parser(connection: BoundedConnection) -> Any:
+    made = httptools.HttpRequestParser(connection)
+    # as uvicorn's; older releases of httptools have nothing to be lenient about
+    with suppress(AttributeError):
+        made.set_dangerous_leniencies(lenient_data_after_close=True)
+    return made
 
 
 def _target(url: bytes) -> tuple[str, bytes, bytes]:
@@ -172,12 +267,3 @@ def _target(url: bytes) -> tuple[str, bytes, bytes]:
 
 
 _known_target = lru_cache(maxsize=256)(_target)
-
-
-def _without_upgrade(data: bytes) -> bytes:
-    """The beginning of a request, or a part of its head, with the name of `Upgrade` replaced by one of no meaning."""
-    end = data.find(b"\r\n\r\n")
-    head = data if end < 0 else data[:end]
-    if b"pgrade" not in head and b"PGRADE" not in head:
-        return data
-    return _UPGRADE.sub(b"ignored", head) + data[len(head) :]

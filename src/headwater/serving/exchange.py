@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
-from headwater.serving.bodies import BODY
+from headwater.serving.bodies import BODY, GONE, READING
 
 
 class Exchange(RequestResponseCycle):
@@ -30,6 +30,15 @@ class Exchange(RequestResponseCycle):
             cast("dict[str, Any]", self.scope)[BODY] = bytes(self.body)
             self.body = bytearray()
             self.message_event.clear()
+
+    def leave(self) -> None:
+        """The client went away: what only reads for it ends, a write goes on."""
+        self.disconnected = True
+        scope = cast("dict[str, Any]", self.scope)
+        task = scope.get(READING)
+        if task is not None:
+            scope[GONE] = True
+            task.cancel()
 
     async def send(self, message: Any) -> None:
         """Take an answer's head, then its body; what there is goes out once the body is complete."""

@@ -15,10 +15,11 @@ import uvicorn
 from headwater.async_store import AsyncFeatureStore
 from headwater.clock import system_clock
 from headwater.errors import HeadwaterError
-from headwater.serving.access import KeyRing
+from headwater.serving.access import READ_EVERY, KeyRing
 from headwater.serving.app import App
 from headwater.serving.connection import BoundedConnection
 from headwater.serving.metrics import Metrics
+from headwater.serving.repeated import repeat
 from headwater.serving.server_log import ServerLog
 from headwater.serving.settings import ServerSettings
 from headwater.serving.slots import Memory
@@ -80,12 +81,16 @@ def serve(project: str, settings: ServerSettings, listening: socket.socket, metr
     ServerLog(app.log, app.metrics).install()
     server = _Server(config, app)
 
+    async def counted() -> None:
+        # others see what this worker's reads did
+        app.count_reads()
+
     async def run() -> None:
         _spare_the_collector()
-        repeated = [asyncio.create_task(_count(app))]
+        repeated = [asyncio.create_task(repeat(app.log, "counting reads", _COUNTED_EVERY, counted))]
         if keys is not None:
             await keys.read()
-            repeated.append(asyncio.create_task(keys.run()))
+            repeated.append(asyncio.create_task(repeat(app.log, "reading API keys", READ_EVERY, keys.read)))
         try:
             await server.serve(sockets=[listening])
         finally:
@@ -102,13 +107,6 @@ def _spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_COLLECTED_EVERY)
-
-
-async def _count(app: App) -> None:
-    """Show others what this worker's reads did, again and again."""
-    while True:
-        await asyncio.sleep(_COUNTED_EVERY)
-        app.count_reads()
 
 
 def main() -> None:

@@ -230,3 +230,13 @@ def test_what_is_for_operators_names_no_view_that_a_key_does_not_cover(call: Cal
     admin = make("admin", "admin", views=["ev*"])
     assert {version["view"] for version in call("GET", "/v1/status", headers=admin).json["versions"]} == seen
     assert call("GET", "/metrics", headers=admin).status == 200
+
+
+def test_without_keys_operators_ask_from_this_host(call: Caller) -> None:
+    paths = ("/metrics", "/v1/status", "/docs", "/openapi.json")
+    for address, status in (("127.0.0.1", 200), ("::1", 200), ("203.0.113.9", 403)):
+        call.client = (address, 4711)
+        answers = [call("GET", path) for path in paths]
+        assert [answer.status for answer in answers] == [status] * len(paths)
+        assert call("GET", "/healthz").status == call("GET", "/v1/views").status == 200
+    assert "server's own host" in answers[0].json["detail"]

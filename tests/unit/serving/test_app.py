@@ -158,6 +158,7 @@ def test_other_paths_methods_and_types_are_refused(call: Caller) -> None:
     assert call("GET", "/v1/views/").status == 404
     wrong = call("GET", "/v1/features:read")
     assert (wrong.status, wrong.headers["allow"]) == (405, "POST")
+    assert call("POST", "/v1/views").headers["allow"] == "GET, HEAD"
     body = {"features": ["events:n"], "entities": [1]}
     assert call("POST", "/v1/features:read", body, {"content-type": "text/plain"}).status == 415
     assert call("POST", "/v1/features:read", body, {"content-type": "application/json; charset=utf-8"}).status == 200
@@ -216,6 +217,10 @@ def test_more_at_once_than_allowed_is_refused_and_health_is_not(call: Caller) ->
     reply = call.read(features=["events:n"], entities=[1])
     assert (reply.status, reply.headers["retry-after"]) == (503, "1")
     assert call("GET", "/healthz").status == 200
+    # a name that ends as the health routes do is no health route
+    for path in ("/v1/views/quiz", "/v1/healthz", "/z"):
+        assert call("GET", path).status in (404, 503)
+    assert call("GET", "/v1/views/quiz").status == 503
     call.app.under_way = 0
     assert call.read(features=["events:n"], entities=[1]).status == 200
     assert call.app.under_way == 0

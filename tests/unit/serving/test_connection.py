@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import socket
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import Any
 
 import pytest
 
 import headwater as hw
 from headwater.clock import system_clock
-from headwater.serving import connection as connection_module
+from headwater.compute.reading.async_reads import AsyncPreparedReader
+from headwater.serving import connection as connections
 from headwater.serving.access import KeyRing
 from headwater.serving.app import App
+from headwater.serving.logs import Log
+from headwater.serving.metrics import REQUESTS, merged
 from headwater.serving.settings import ServerSettings
 from tests.servers.threaded_server import ThreadedServer
+from tests.servers.waiting import wait_until
 from tests.unit.serving.conftest import DELAYS, EVENTS, NOON
 
 BODY = b'{"features": ["events:name"], "entities": {"user": [7]},\n "include":\r\n[]}'
@@ -196,7 +203,7 @@ def test_a_connection_that_stays_silent_ends() -> None:
 
 
 def test_blank_lines_do_not_keep_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection_module, "SILENT_SECONDS", 1.0)
+    monkeypatch.setattr(connections, "SILENT_SECONDS", 1.0)
     with connected() as connection:
         connection.sendall(b"\r\n")
         assert connection.recv(65_536) == b""
@@ -205,3 +212,180 @@ def test_blank_lines_do_not_keep_a_connection(monkeypatch: pytest.MonkeyPatch) -
         assert answer(connection)[0][b"headwater-request-id"] == b"r0"
         connection.sendall(b"\r\n")
         assert connection.recv(65_536) == b""
+
+
+@pytest.mark.parametrize("cut", range(0, 2 * len(JAVA + BODY), 29))
+def test_offers_are_passed_over_wherever_a_segment_ends(cut: int) -> None:
+    data = (JAVA + BODY) * 2
+    with connected() as connection:
+        connection.sendall(data[:cut])
+        time.sleep(0.002)
+        connection.sendall(data[cut:])
+        rest = b""
+        for _ in range(2):
+            headers, given, rest = answer(connection, rest)
+            assert headers[b"status"].endswith(b"200 OK") and json.loads(given)["columns"]["name"] == [TEXT]
+
+
+def test_a_body_behind_the_last_byte_of_its_head_is_left_as_it_is() -> None:
+    body = b'{"features": ["events:n"], "entities": [7],\nupgrade: 1}'
+    whole = request(body)
+    with connected() as connection:
+        end = whole.index(b"\r\n\r\n") + 3
+        connection.sendall(whole[:end])
+        time.sleep(0.02)
+        connection.sendall(whole[end:])
+        headers, given, _ = answer(connection)
+        # as it is it is not JSON, and the error says at which byte
+        assert headers[b"status"].split()[1] == b"400"
+        assert b"byte %d" % body.index(b"upgrade") in given
+
+
+@pytest.mark.parametrize("sent", [b"", b"\r\n", b"\r\n\r\n", b"GET"], ids=["nothing", "a line", "two", "a head"])
+@pytest.mark.parametrize("asked", [False, True], ids=["new", "after an answer"])
+def test_a_connection_ends_where_no_request_comes(sent: bytes, asked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "SILENT_SECONDS", 75.0 if asked else 1.0)
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 1.0)
+    with connected(keep_alive=1) as connection:
+        if asked:
+            connection.sendall(read_of(0))
+            answer(connection)
+        last = b""
+        # it may have ended before this came
+        with suppress(ConnectionError):
+            connection.sendall(sent)
+            while part := connection.recv(65_536):
+                last += part
+        assert last == b"" or (sent == b"GET" and last.startswith(b"HTTP/1.1 408"))
+
+
+def test_a_connection_ends_where_the_rest_of_a_body_is_all_that_comes() -> None:
+    with connected(keep_alive=1) as connection:
+        connection.sendall(b"POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nx")
+        assert answer(connection)[0][b"status"].split()[1] == b"404"
+        ended, began = False, time.monotonic()
+        while not ended and time.monotonic() < began + 60:
+            try:
+                connection.sendall(b"x")
+                time.sleep(0.2)
+            except OSError:
+                ended = True
+        assert ended
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.05])
+@pytest.mark.parametrize("size", [70_000, 180_000])
+def test_heads_are_bounded_however_they_come(size: int, pause: float) -> None:
+    head = b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: " + b"a" * size
+    for data in (head + b"\r\n\r\n", head):
+        with connected() as connection:
+            connection.sendall(read_of(0))
+            answer(connection)
+            # what is not read any more may take the answer with it
+            with suppress(ConnectionError):
+                connection.sendall(data[:1_000])
+                time.sleep(pause)
+                connection.sendall(data[1_000:])
+                assert connection.recv(65_536).startswith(b"HTTP/1.1 431")
+    with connected() as connection:
+        # many requests in one segment are not a long head
+        connection.sendall(read_of(0) * 1_000)
+        rest = b""
+        for _ in range(1_000):
+            headers, _, rest = answer(connection, rest)
+            assert headers[b"status"].endswith(b"200 OK")
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"GET /healthz HTTP/1.1\r\n", b"400"),
+        (b"GET /healthz HTTP/1.1\r\nHost: x\r\nHost: x\r\n", b"400"),
+        (b"GET /healthz HTTP/1.0\r\nHost: x\r\nhost: y\r\n", b"400"),
+        (b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\n", b"400"),
+        (b"GET /healthz HTTP/1.0\r\n", b"200"),
+        (b"GET /healthz HTTP/1.1\r\nHost: x\r\nAccept: a\r\nAccept: b\r\n", b"200"),
+        (b"GET /healthz HTTP/1.1\r\nHost:\r\n", b"200"),
+    ],
+)
+def test_a_request_names_one_host(head: bytes, status: bytes) -> None:
+    with connected() as connection:
+        connection.sendall(head + b"\r\n")
+        assert answer(connection)[0][b"status"].split()[1] == status
+
+
+def test_a_refused_request_takes_no_answer_from_the_one_before_it() -> None:
+    with connected() as connection:
+        connection.sendall(read_of(3) + b"GET /healthz HTTP/1.1\r\n\r\n" + read_of(1))
+        headers, body, rest = answer(connection)
+        assert headers[b"headwater-request-id"] == b"r3" and len(json.loads(body)["columns"]["n"]) == 4
+        assert rest + connection.recv(65_536) == b""
+
+
+def test_head_says_how_long_the_body_is() -> None:
+    with connected() as connection:
+        connection.sendall(b"HEAD /healthz HTTP/1.1\r\nHost: x\r\n\r\n" + b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        rest = b""
+        while rest.count(b"\r\n\r\n") < 2 or not rest.endswith(b"}"):
+            rest += connection.recv(65_536)
+        head, _, rest = rest.partition(b"\r\n\r\n")
+        _, body, rest = answer(connection, rest)
+        assert b"content-length: %d" % len(body) in head and rest == b""
+
+
+def counted(app: App, status: str) -> float:
+    return sum(
+        values[0]
+        for name, values in merged(app.metrics.memory).items()
+        if name[0] == REQUESTS.name and name[2] == status
+    )
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["in the body", "after it"])
+def test_a_client_that_goes_away_ends_its_read(whole: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, left, log = threading.Event(), threading.Event(), io.StringIO()
+
+    async def endless(*args: object, **options: object) -> None:
+        begun.set()
+        try:
+            await asyncio.sleep(3_600)
+        except asyncio.CancelledError:
+            left.set()
+            raise
+
+    store = hw.FeatureStore.in_memory([EVENTS, DELAYS], clock=lambda: NOON)
+    app = App(hw.AsyncFeatureStore.of(store), ServerSettings(deadline=3_000), log=Log(stream=log))
+    monkeypatch.setattr(AsyncPreparedReader, "read", endless)
+    data = read_of(0)
+    with store, ThreadedServer(app) as server:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
+            connection.sendall(data if whole else data[:-5])
+            wait_until(lambda: begun.is_set() if whole else app.under_way, "the request", 60)
+        wait_until(lambda: not app.under_way, "the end of the read", 60)
+        wait_until(lambda: counted(app, "gone") == 1, "its count", 60)
+        assert left.is_set() is whole
+        assert counted(app, "5xx") == 0 and log.getvalue() == ""
+
+
+def test_a_client_that_goes_away_leaves_its_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, free = threading.Event(), threading.Event()
+    store = hw.FeatureStore.in_memory([EVENTS, DELAYS], clock=lambda: NOON)
+    do = store.write
+
+    def waiting(*args: Any, **options: Any) -> Any:
+        begun.set()
+        assert free.wait(60)
+        return do(*args, **options)
+
+    monkeypatch.setattr(store, "write", waiting)
+    app = App(hw.AsyncFeatureStore.of(store), ServerSettings())
+    row = json.dumps({"view": "events", "rows": [{**ROW, "at": "2026-01-01T11:00:00Z", "raw": ""}]}).encode()
+    with store, ThreadedServer(app) as server:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
+            connection.sendall(request(row).replace(b":read", b":write", 1))
+            assert begun.wait(60)
+        assert app.under_way == 1
+        free.set()
+        wait_until(lambda: not app.under_way, "the end of the write", 60)
+        assert counted(app, "2xx") == 1
+        assert store.get_online_features(["events:n"], [7]).to_dict()["n"] == [1]
