@@ -220,3 +220,46 @@ def test_a_write_that_is_sent_until_it_is_answered_is_done_once_although_workers
     with hw.FeatureStore(project) as store:
         assert store.context.log.head_position() == before + sent
         assert store.get_online_features(["events:n"], [5]).to_dict()["n"][0] in range(sent - 5, sent + 1)
+
+
+def test_a_worker_that_cannot_begin_again_leaves_the_others(project: Path, server: HeadwaterServer) -> None:
+    wait_until(lambda: len(server.workers()) == 2, "two workers")
+    wait_until(lambda: _live(server) == 2, "two workers with their project open", 60)
+    first, second = server.workers()
+    broken = '[server]\ndeadlin = "1s"\n'
+    settings = project / "headwater.toml"
+    before = settings.read_text() if settings.exists() else ""
+    settings.write_text(before + broken)
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: "the project cannot be opened" in server.log.read_text(), "a worker that is refused", 60)
+    assert server.process.poll() is None and second in server.workers()
+    assert server("POST", "/v1/features:read", READ)[0] == 200
+    settings.write_text(before)
+    wait_until(lambda: _live(server) == 2, "another worker, once the settings are right", 60)
+    assert server.stop() == 0
+
+
+def _live(server: HeadwaterServer) -> int:
+    """Workers that have their project open."""
+    return sum(any(b"registry.db" in name for name in _open_files(worker)) for worker in server.workers())
+
+
+def _open_files(process: int) -> list[bytes]:
+    names: list[bytes] = []
+    with suppress(OSError):
+        for file in Path(f"/proc/{process}/fd").iterdir():
+            with suppress(OSError):
+                names.append(os.fsencode(file.readlink()))
+    return names
+
+
+def test_workers_end_with_a_supervisor_that_is_killed(project: Path) -> None:
+    with HeadwaterServer(project, workers=2) as server:
+        wait_until(lambda: len(server.workers()) == 2, "two workers")
+        workers = server.workers()
+        os.kill(server.process.pid, signal.SIGKILL)
+        server.process.wait(60)
+        wait_until(lambda: not any(Path(f"/proc/{worker}/exe").exists() for worker in workers), "their end", 60)
+        with socket.socket() as again:
+            again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            again.bind(("127.0.0.1", server.port))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import NoReturn
 
 from headwater.serving.logs import Log
 
@@ -13,7 +12,7 @@ LOGGED_EVERY = 60.0
 """Seconds between two lines about rounds that fail one after the other."""
 
 
-async def repeat(log: Log, what: str, seconds: float, step: Callable[[], Awaitable[None]]) -> NoReturn:
+async def repeat(log: Log, what: str, seconds: float, step: Callable[[], Awaitable[None]]) -> None:
     """Take a step again and again, until the task is cancelled.
 
     Args:

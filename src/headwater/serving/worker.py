@@ -7,6 +7,7 @@ import gc
 import signal
 import socket
 import sys
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -32,12 +33,31 @@ REFUSED = 3
 """The exit code of a worker that its project does not let begin: another would not do better."""
 
 
+READY = b"r"
+"""What a worker tells the supervisor once it answers."""
+
+
 class _Server(uvicorn.Server):
     """Stops in two steps: what comes is refused while what is under way ends."""
 
-    def __init__(self, config: uvicorn.Config, app: App) -> None:
+    def __init__(self, config: uvicorn.Config, app: App, link: socket.socket) -> None:
         super().__init__(config)
-        self._app = app
+        self._app, self._link = app, link
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to answer, and tell the supervisor."""
+        await super().startup(sockets)
+        with suppress(OSError):
+            self._link.send(READY)
+
+    async def stop_with_supervisor(self) -> None:
+        """Stop as after a signal where the supervisor is gone: nobody would replace this worker, or end it."""
+        self._link.setblocking(False)
+        with suppress(OSError):
+            while await asyncio.get_running_loop().sock_recv(self._link, 1):
+                """It has nothing to say."""
+        self._app.log.warning("the supervisor is gone: this worker stops")
+        self._app.draining = self.should_exit = True
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         """A signal to stop; the second one does not wait."""
@@ -45,7 +65,9 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def serve(project: str, settings: ServerSettings, listening: socket.socket, metrics: Metrics) -> None:
+def serve(
+    project: str, settings: ServerSettings, listening: socket.socket, metrics: Metrics, link: socket.socket
+) -> None:
     """Answer requests until a signal ends it.
 
     Args:
@@ -53,6 +75,7 @@ def serve(project: str, settings: ServerSettings, listening: socket.socket, metr
         settings: how.
         listening: a bound socket.
         metrics: counts what is answered.
+        link: to the supervisor.
 
     Raises:
         HeadwaterError: the store cannot be opened.
@@ -79,7 +102,7 @@ def serve(project: str, settings: ServerSettings, listening: socket.socket, metr
         ssl_keyfile=settings.private_key or None,
     )
     ServerLog(app.log, app.metrics).install()
-    server = _Server(config, app)
+    server = _Server(config, app, link)
 
     async def counted() -> None:
         # others see what this worker's reads did
@@ -87,14 +110,17 @@ def serve(project: str, settings: ServerSettings, listening: socket.socket, metr
 
     async def run() -> None:
         _spare_the_collector()
-        repeated = [asyncio.create_task(repeat(app.log, "counting reads", _COUNTED_EVERY, counted))]
+        beside: list[asyncio.Task[None]] = [
+            asyncio.create_task(repeat(app.log, "counting reads", _COUNTED_EVERY, counted)),
+            asyncio.create_task(server.stop_with_supervisor()),
+        ]
         if keys is not None:
             await keys.read()
-            repeated.append(asyncio.create_task(repeat(app.log, "reading API keys", READ_EVERY, keys.read)))
+            beside.append(asyncio.create_task(repeat(app.log, "reading API keys", READ_EVERY, keys.read)))
         try:
             await server.serve(sockets=[listening])
         finally:
-            for task in repeated:
+            for task in beside:
                 task.cancel()
             await store.close()
 
@@ -110,14 +136,14 @@ def _spare_the_collector() -> None:
 
 
 def main() -> None:
-    """`python -m headwater.serving.worker PROJECT SETTINGS SOCKET MEMORY SLOT`; the supervisor's own."""
-    project, text, descriptor, memory, slot = sys.argv[1:6]
+    """`python -m headwater.serving.worker PROJECT SETTINGS SOCKET MEMORY SLOT LINK`; the supervisor's own."""
+    project, text, descriptor, memory, slot, link = sys.argv[1:7]
     settings = msgspec.json.decode(text, type=ServerSettings)
     # the supervisor decides when to stop: Ctrl-C reaches every process of the terminal
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         metrics = Metrics(Memory(int(memory)), int(slot))
-        serve(project, settings, socket.socket(fileno=int(descriptor)), metrics)
+        serve(project, settings, socket.socket(fileno=int(descriptor)), metrics, socket.socket(fileno=int(link)))
     except HeadwaterError as bad:
         sys.stderr.write(f"{type(bad).__name__}: {bad}\n")
         raise SystemExit(REFUSED) from None
