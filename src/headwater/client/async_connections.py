@@ -12,6 +12,7 @@ from headwater.client.addresses import ServerAddress
 from headwater.client.calls import Call, Reply
 from headwater.errors import Unavailable, was_closed
 from headwater.event_loops import PerLoop
+from headwater.online.session import MOST_CHARACTERS
 
 
 class AsyncConnections(forks.OfOneProcess):
@@ -37,7 +38,12 @@ class AsyncConnections(forks.OfOneProcess):
         tls = self._tls if self._tls is not None else True
         connector = aiohttp.TCPConnector(limit=self._most, ssl=tls)
         return aiohttp.ClientSession(
-            connector=connector, headers=self._headers, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
+            connector=connector,
+            headers=self._headers,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            # a session's token is longer than aiohttp allows by itself where a store has a hundred shards
+            max_field_size=2 * MOST_CHARACTERS,
         )
 
     async def send(self, call: Call) -> Reply:

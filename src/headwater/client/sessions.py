@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from headwater.client.calls import Call, Reply
-from headwater.errors import UsageError
-from headwater.online.session import Session
+from headwater.errors import ConsistencyLost, UsageError
+from headwater.online.session import MOST_CHARACTERS, Session, too_long
 from headwater.wire.names import SESSION
 
 
@@ -13,12 +13,16 @@ def session_headers(session: Session | None) -> dict[str, str]:
 
     Raises:
         UsageError: it is not a session.
+        ConsistencyLost: it has more tokens than a request can bring; has a fresh session.
     """
     if session is None:
         return {}
     if not isinstance(session, Session):
         raise UsageError(f"session={session!r}: pass client.session(), or hw.Session.from_token(token)")
-    return {SESSION: session.token if session.store else ""}
+    token = session.token if session.store else ""
+    if len(token) > MOST_CHARACTERS:
+        raise ConsistencyLost(too_long(len(token)), Session())
+    return {SESSION: token}
 
 
 def advance(session: Session | None, call: Call, reply: Reply) -> None:

@@ -21,10 +21,20 @@ else:
 
 TOKEN_VERSION = 2
 _FORM = re.compile(r"[A-Za-z0-9_=-]*(\.[A-Za-z0-9_-]*)?")
-MOST_CHARACTERS = 65_536
-"""Of a token: one of a store of a thousand shards has as many."""
+MOST_CHARACTERS = 65_500
+"""Of a token, or of several with commas between them, over HTTP too: one of a store of 950 shards has as many, and
+clients take header lines of 65,536.
+"""
 _ADVANCING = forks.lock()
 """One for all sessions: a session holds nothing that could not be pickled."""
+
+
+def too_long(characters: int) -> str:
+    """The error of a session whose tokens together have more than a request can bring."""
+    return (
+        f"the session's tokens together have {characters:,} characters, {MOST_CHARACTERS:,} at most: too many answers "
+        "of a store of many shards came at the same time; begin a new session"
+    )
 
 
 class Session:
@@ -192,9 +202,21 @@ class Session:
         """
         newer = Session.from_token(token)
         self.merge(newer)
-        covered = set(sent.split(",")) - set(newer.received)
+        covered = set(sent.split(","))
+        # of answers to requests at the same time a later one has mostly seen all that others have
+        covered |= {text for text in self.received if Session.from_token(text)._is_in(newer)}
+        covered -= set(newer.received)
         with _ADVANCING:
             self.received = tuple(text for text in self.received if text not in covered)
+
+    def _is_in(self, other: Session) -> bool:
+        """Whether another session has seen all that this one has."""
+        marks = other.marks
+        return (
+            self.store == other.store
+            and self.epochs <= other.epochs
+            and all(part in marks and mark <= marks[part] for part, mark in self.marks.items())
+        )
 
     def check(self, store: str) -> None:
         """Check that the session belongs to a store.

@@ -15,8 +15,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from headwater.serving.exchange import Exchange
 from headwater.serving.server_log import INVALID
 
-MOST_HEAD = 65_536
-"""Bytes of a request's first line and headers."""
+MOST_HEAD = 131_072
+"""Bytes of a request's first line and headers: twice those of the longest session."""
 HEAD_SECONDS = 10.0
 """In which they must have arrived, from their first byte on."""
 SILENT_SECONDS = 75.0

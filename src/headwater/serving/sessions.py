@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from headwater.errors import ConsistencyLost
 from headwater.event_loops import LOOKUPS
-from headwater.online.session import Session
+from headwater.online.session import MOST_CHARACTERS, Session, too_long
 from headwater.online.session_tokens import signer
 from headwater.registry.session_secrets import holds
 from headwater.serving.answers import invalid
 from headwater.store import FeatureStore
 
-MOST_BYTES = 16_384
-"""Of a token."""
 _AGAIN = 1.0
 """Seconds after which a token that is not known has the registry read again."""
 
@@ -31,14 +29,14 @@ class Sessions:
         """The session of a token, or of several with commas between them; an empty one begins a session.
 
         Raises:
-            Refused: 400: too long, or not signed by this project.
-            ConsistencyLost: signed with a secret that does not hold any more; has a fresh session.
+            Refused: 400: not signed by this project.
+            ConsistencyLost: too long, or signed with a secret that does not hold any more; has a fresh session.
         """
         await self._follow()
         if not token:
             return await LOOKUPS.run(self._store.session)
-        if len(token) > MOST_BYTES:
-            raise invalid(f"Headwater-Session: longer than {MOST_BYTES:,} bytes")
+        if len(token) > MOST_CHARACTERS:
+            raise ConsistencyLost(too_long(len(token)), await LOOKUPS.run(self._store.session))
         text = token.decode("latin-1")
         for part in text.split(","):
             await self._check(part)

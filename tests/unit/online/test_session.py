@@ -3,6 +3,8 @@ import pickle
 
 import msgspec
 import pytest
+from hypothesis import given as for_all
+from hypothesis import strategies as st
 
 from headwater.errors import FormatError, UsageError
 from headwater.online.session import Session
@@ -78,3 +80,24 @@ def test_tokens_of_servers_are_sent_on_as_they_were_given() -> None:
     for wrong in (f"{again.token},", f",{again.token}", "x,y"):
         with pytest.raises(UsageError, match="not a session token"):
             Session.from_token(wrong)
+
+
+@for_all(st.lists(st.dictionaries(st.sampled_from("abc"), st.integers(0, 3), min_size=1), min_size=1, max_size=12))
+def test_answers_at_the_same_time_leave_no_token_that_another_one_covers(seen: list[dict[str, int]]) -> None:
+    session, greatest = Session(), dict[str, int]()
+    for marks in seen:
+        for part, mark in marks.items():
+            greatest[part] = max(mark, greatest.get(part, 0))
+        # requests that were all sent before the first answer
+        session.answered("", signed_token(**marks))
+        # what is sent next says all that was seen
+        assert Session.from_token(session.token).marks == session.marks == greatest
+    assert len(session.received) <= len(seen)
+    last = signed_token(**greatest)
+    session.answered("", last)
+    assert session.token == last
+
+
+def signed_token(**marks: int) -> str:
+    """A token as a server gives it whose secret this process does not know."""
+    return Session("elsewhere:x", marks).token + ".signature"

@@ -274,7 +274,7 @@ def test_a_connection_ends_where_the_rest_of_a_body_is_all_that_comes() -> None:
 
 
 @pytest.mark.parametrize("pause", [0.0, 0.05])
-@pytest.mark.parametrize("size", [70_000, 180_000])
+@pytest.mark.parametrize("size", [140_000, 180_000])
 def test_heads_are_bounded_however_they_come(size: int, pause: float) -> None:
     head = b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: " + b"a" * size
     for data in (head + b"\r\n\r\n", head):

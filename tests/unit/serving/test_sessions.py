@@ -14,10 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import headwater as hw
+from headwater.online.session import MOST_CHARACTERS
 from headwater.online.session_tokens import _SECRETS
 from headwater.serving.app import App
-from headwater.serving.sessions import MOST_BYTES
 from headwater.serving.settings import ServerSettings
+from tests.servers.threaded_server import ThreadedServer
 from tests.unit.serving.conftest import DELAYS, EVENTS, NOON, ROW, Caller, Reply
 
 READ = {"features": ["events:n"], "entities": {"user": [7]}}
@@ -71,7 +72,6 @@ def test_what_nobody_signed_is_refused(call: Caller, forged: object) -> None:
         reply = read(call, text)
         assert reply.status == 400
         assert "not a token of this project" in reply.json["detail"]
-    assert read(call, "a" * (MOST_BYTES + 1)).status == 400
 
 
 def test_a_token_of_another_project_is_refused(call: Caller) -> None:
@@ -151,3 +151,51 @@ def test_a_registry_that_does_not_answer_holds_up_no_session(call: Caller, monke
         return [*others, await first]
 
     assert [reply.status for reply in call.runner.run(at_once())] == [200] * 4
+
+
+def shards(call: Caller, count: int, mark: int = 10**12) -> hw.Session:
+    """A session of a store of many shards."""
+    session = call.app.store.sync.session()
+    session.advance(call.app.store.sync.context.store_name, {f"{shard:040x}": mark + shard for shard in range(count)})
+    return session
+
+
+def test_a_session_of_many_shards_is_taken_and_one_that_is_too_long_begins_again(call: Caller) -> None:
+    begun(call)
+    for count in (100, 300, 900):
+        token = shards(call, count).token
+        assert read(call, token).status == 200, len(token)
+    several = ",".join(shards(call, 300, mark).token for mark in range(10))
+    assert len(several) > MOST_CHARACTERS
+    refused = read(call, several)
+    assert refused.status == 409 and "begin a new session" in refused.json["detail"]
+    assert read(call, refused.headers["headwater-session"]).status == 200
+
+
+@pytest.mark.parametrize("count", [1, 900])
+def test_clients_carry_sessions_of_many_shards(call: Caller, count: int) -> None:
+    begun(call)
+    store = call.app.store
+    token = shards(call, count).token
+    with ThreadedServer(App(store, ServerSettings())) as server:
+        with hw.Client(server.url, timeout="60s") as client:
+            session = hw.Session.from_token(token)
+            assert client.get_online_features(**READ, session=session).to_dict()["n"] == [2**60]
+            assert len(session.marks) >= count
+
+        async def read_once() -> None:
+            async with hw.AsyncClient(server.url, timeout="60s") as client:
+                session = hw.Session.from_token(token)
+                found = await client.get_online_features(**READ, session=session)
+                assert found.to_dict()["n"] == [2**60] and len(session.marks) >= count
+
+        asyncio.run(read_once())
+
+
+def test_a_client_says_that_its_session_is_too_long(call: Caller) -> None:
+    session = hw.Session("a:b", {f"{shard:040x}": shard for shard in range(2_000)})
+    with ThreadedServer(App(call.app.store, ServerSettings())) as server, hw.Client(server.url) as client:
+        with pytest.raises(hw.ConsistencyLost, match="begin a new") as lost:
+            client.get_online_features(**READ, session=session)
+        client.get_online_features(**READ, session=lost.value.session)
+    assert lost.value.session.marks == {} and lost.value.session.store
