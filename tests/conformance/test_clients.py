@@ -24,6 +24,7 @@ from headwater.planning.summaries import ServiceSummary, ViewSummary
 from headwater.serving.app import App
 from headwater.serving.settings import ServerSettings
 from headwater.testing import SCALE
+from headwater.wire.words import for_client, over_http
 from tests.servers.threaded_server import ThreadedServer
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -165,14 +166,14 @@ class Doors:
         return first[1]
 
     def refuse(self, call: Callable[[Door], Any], kind: type[hw.HeadwaterError]) -> str:
-        """The message of an error, the same through all of them."""
+        """The message of an error, the same through all of them, but for what is another call with a client."""
         said = {}
         for door in self.all:
             with pytest.raises(hw.HeadwaterError) as caught:
                 call(door)
             assert type(caught.value) is kind, (door.name, caught.value)
             said[door.name] = str(caught.value)
-        assert len(set(said.values())) == 1, said
+        assert len({for_client(over_http(text)) for text in said.values()}) == 1, said
         return said["store"]
 
 

@@ -14,7 +14,8 @@ from headwater.online.stores.redis.slots import slot_of
 from headwater.online.stores.redis.store import RedisOnlineStore
 from headwater.online.stores.redis.url import parse_url
 from tests.consistency.clients import bounded, get, get_elsewhere, make_project, open_store, put, reading
-from tests.servers.redis import RedisCluster
+from tests.servers.redis import RedisCluster, RedisServer
+from tests.servers.waiting import wait_until
 
 LEVELS = ["eventual", "monotonic_read", "session", "strong"]
 USERS = range(60)
@@ -31,6 +32,11 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The cluster's one project: an online store belongs to one offline log."""
     return make_project(tmp_path_factory.mktemp("of_cluster") / "project")
+
+
+def shown(node: RedisServer) -> str:
+    """The map of a cluster that a node gives out."""
+    return str(node.client.execute_command("CLUSTER", "SLOTS"))
 
 
 def read_all(store: hw.FeatureStore, level: str, session: hw.Session | None) -> list[Any]:
@@ -63,6 +69,8 @@ def test_a_node_that_was_read_as_a_replica_is_none_where_it_is_taken_for_a_prima
     key = b"some key"
     (node,) = cluster.replicas[cluster.shards.index(cluster.owner(slot_of(key)))]
     address, eventual = ("127.0.0.1", node.port), hw.ConsistencyLevel.EVENTUAL
+    # a node is in nobody's map before the others have heard of it
+    wait_until(lambda: all(str(node.port) in shown(other) for other in cluster.nodes), "the replica to be known")
     store = RedisOnlineStore(cluster.url)
     for _ in range(5):
         store.read([key], eventual, None)

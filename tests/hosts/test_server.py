@@ -43,10 +43,11 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def served(server: HeadwaterServer) -> str:
-    """The version that a worker reads."""
-    answer = server("POST", "/v1/features:read", READ | {"include": ["versions"]})
-    return str(answer[1]["versions"]["events"])
+def served(server: HeadwaterServer) -> str | None:
+    """The version that the workers read; None: one has not followed yet."""
+    answers = [server("POST", "/v1/features:read", READ | {"include": ["versions"]})[1] for _ in range(12)]
+    versions = {str(answer["versions"]["events"]) for answer in answers}
+    return versions.pop() if len(versions) == 1 else None
 
 
 @pytest.fixture

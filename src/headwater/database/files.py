@@ -354,7 +354,9 @@ class DatabaseFile:
             self._wait_until_whole()
             mode = self.path.stat().st_mode & (0o700 if is_private(self.path) else 0o777)
             with closing(connect_immutable(self.path)) as source:
-                _write_new(copy, source.serialize(), mode)
+                # SQLite cannot serialize what a process left that was killed as it began to make the database
+                begun = self._known is None and not self.path.stat().st_size
+                _write_new(copy, b"" if begun else source.serialize(), mode)
             if log_counts(self._log) and self._owns_log(self.read_count() or Count(0, 0), greatest=False):
                 _write_new(beside[0], self._log.read_bytes(), mode)
             with closing(sqlite3.connect(copy)) as target:

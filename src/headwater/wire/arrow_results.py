@@ -159,7 +159,7 @@ def from_arrow_answer(data: bytes, batch: EntityBatch, max_age: int | None) -> t
     keys, features, views = len(request.asked.keys), len(request.asked.columns), len(request.views)
     columns = rows.columns
     for (name, dtype), column in zip(request.asked.keys.items(), columns, strict=False):
-        check_entities(column.equals(key_array(batch.columns[name], dtype.arrow)))
+        check_entities(column.equals(key_array(batch.values(name), dtype.arrow)))
     check_entities(len(rows) == batch.size)
     statuses, events, created, at = columns[keys + features :]
     codes = np.frombuffer(statuses.values.buffers()[1] or b"", np.uint8).reshape(-1, features)[: len(rows)]

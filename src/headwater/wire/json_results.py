@@ -171,7 +171,7 @@ def from_json_document(data: bytes, batch: EntityBatch, max_age: int | None) -> 
     request = received(bytes(document.schema))
     columns = document.columns
     for name, dtype in request.asked.keys.items():
-        check_entities(columns[name] == to_json(batch.columns[name], dtype))
+        check_entities(from_json(columns[name], dtype) == batch.values(name))
     check_entities(all(len(values) == batch.size for values in columns.values()))
     features = [pa.array(from_json(columns[c.name], c.dtype), c.dtype.arrow) for c in request.asked.columns]
     codes = {name: code for code, name in enumerate(request.schema.statuses)}

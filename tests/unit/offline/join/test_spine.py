@@ -79,7 +79,7 @@ def test_rows_and_columns_as_dicts(engine):
 def test_one_instant_for_all_rows(engine):
     micros = int(at(1).timestamp() * 1_000_000)
     assert temps(engine, {"airport": ["EWR", "JFK"]}, at=micros) == [2.0, 1.0]
-    with pytest.raises(UsageError, match="not both"):
+    with pytest.raises(UsageError, match="mutually exclusive"):
         temps(engine, spine(("JFK", 0)), at=micros, timestamp_column="timestamp")
 
 
