@@ -19,7 +19,7 @@ demo: .venv-demo/.stamp ## run the demo on real data: the core and what the demo
 	.venv-demo/bin/python demo/run.py
 
 test: lint servers ## check style, types and layers, then run all tests
-	env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest -n 3 --dist worksteal --timeout 300 --reruns 1 --max-suite-reruns 3 --durations 40
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest -n 3 --dist worksteal --timeout 300 --reruns 1 --max-suite-reruns 5 --durations 40
 	$(if $(wildcard src/headwater/cli/__init__.py),$(BIN)/python scripts/cli_reference.py --check)
 
 test-deep: lint servers ## the same with 50 times the rounds (hours)
