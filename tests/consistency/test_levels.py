@@ -205,6 +205,8 @@ def test_data_that_was_emptied_twice_in_a_moment_is_told(
             nodes.primary.client.flushall()
             if n % 2:
                 put(store, 8, n)
+            # until then a replica has all that the session has seen, and may answer
+            nodes.wait_level()
             for level in ("session", "monotonic_read"):
                 with pytest.raises(hw.ConsistencyLost):
                     read(7, level, hw.Session.from_token(early.token))
