@@ -13,11 +13,12 @@ import pyarrow as pa
 from headwater.serving.answers import invalid, other, too_large
 from headwater.serving.bodies import decoded
 from headwater.wire.arrow_streams import CONTENT_TYPE, METADATA, StreamRefused, read_stream
+from headwater.wire.names import IDEMPOTENCY_KEY
 
 S = TypeVar("S", bound=msgspec.Struct)
 ARROW = CONTENT_TYPE.encode()
 _JSON = re.compile(rb"application/(?:[\w.+-]+\+)?json\s*(?:;.*)?|\*/\*|", re.IGNORECASE)
-_SINGLE = frozenset({b"authorization", b"content-encoding", b"content-type", b"idempotency-key"})
+_SINGLE = frozenset({b"authorization", b"content-encoding", b"content-type", IDEMPOTENCY_KEY.encode()})
 _QUALITY = re.compile(rb";\s*q\s*=\s*([^\s;]*)", re.IGNORECASE)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from headwater.planning.windows.digest import digest
 from headwater.planning.windows.values import stored_form
-from headwater.testing.oracle import Delete, Key, LogRow, OracleView, SourceRow, facts, value_order
+from headwater.testing.oracle import Delete, Fact, Key, LogRow, OracleView, SourceRow, facts, value_order
 from headwater.types import DType, Status
 
 DOUBLE_MAX = Fraction(2) ** 1024 * (1 - Fraction(1, 2**54))
@@ -49,22 +49,8 @@ class WindowRequest:
     default: Any = None
 
 
-@dataclass(frozen=True)
-class Statement:
+class Statement(Fact):
     """A row of the source or the log that says that an event happened; microseconds."""
-
-    key: Key
-    values: Mapping[str, Any]
-    event: int
-    created: int
-    from_log: bool
-    position: int = 0
-    event_id: Any = None
-
-    @property
-    def known_at(self) -> int:
-        """The instant from which it counts."""
-        return max(self.event, self.created)
 
     @property
     def rank(self) -> tuple[Any, ...]:

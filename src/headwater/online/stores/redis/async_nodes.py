@@ -36,7 +36,7 @@ def check_client() -> None:
 
 
 class AsyncNode:
-    """The same for one event loop.
+    """A Redis server, asked over one connection on one event loop; see `Node`.
 
     Args:
         location: how to connect.
