@@ -169,9 +169,7 @@ class Flows(forks.OfOneProcess):
     def __init__(self, settings: ClientSettings) -> None:
         self.settings = settings
         self._described: dict[Wanted, ReceivedRequest] = {}
-        self._keys: dict[str, dict[str, DType]] = {}
-        self._denied: set[str] = set()
-        """Views whose join keys this client's API key may not read."""
+        self._keys: dict[str, dict[str, DType] | None] = {}
 
     def send(self, call: Call) -> Flow[Reply]:
         """A request, sent again where that is safe and may help; the answer to it.
@@ -283,21 +281,17 @@ class Flows(forks.OfOneProcess):
     def delete(self, view: str, entities: Any, purge: bool, session: Session | None) -> Flow[DeleteReport]:
         """Delete keys; see `FeatureStore.delete`."""
         arrow = self.settings.arrow
-        refused = None
+        refused = call = None
         try:
-            if view in self._denied:
-                raise AccessDenied("its join keys were refused before", authenticated=True)
             keys = yield from self._join_keys(view)
-            batch = entity_batch(entities, keys)
-            call = delete_call(view, batch, keys, purge, session, arrow)
+            if keys is not None:
+                call = delete_call(view, entity_batch(entities, keys), keys, purge, session, arrow)
         except EntityKeyError as bad:
             # they may be those of another version, which the server knows
-            refused, call = bad, raw_delete_call(view, entities, purge, session, arrow)
-        except (AccessDenied, UsageError) as bad:
-            # an API key that writes may not read what the join keys are
-            if isinstance(bad, AccessDenied) and bad.authenticated and len(self._denied) < KEPT:
-                self._denied.add(view)
-            call = raw_delete_call(view, entities, purge, session, arrow)
+            refused = bad
+        except UsageError:
+            pass  # which the server says better
+        call = call or raw_delete_call(view, entities, purge, session, arrow)
         try:
             reply = yield from self.send(replace(call, timeout=self.settings.write_timeout))
         except EntityKeyError:
@@ -307,16 +301,21 @@ class Flows(forks.OfOneProcess):
         advance(session, call, reply)
         return report_in(reply, DeleteReport)
 
-    def _join_keys(self, view: str) -> Flow[dict[str, DType]]:
-        """The join keys of a view's live version; asked for once."""
+    def _join_keys(self, view: str) -> Flow[dict[str, DType] | None]:
+        """The join keys of a view's live version; None: an API key that writes may not read them. Asked for once."""
         if not is_name(view):
             raise FeatureViewNotFound(f"no view {brief(view)} is registered")
-        keys = self._keys.get(view)
-        if keys is None:
+        if view in self._keys:
+            return self._keys[view]
+        keys = None
+        try:
             keys = keys_in((yield from self.send(Call("GET", named_path("views", view)))))
-            if len(self._keys) >= KEPT:
-                self._keys.clear()
-            self._keys[view] = keys
+        except AccessDenied as bad:
+            if not bad.authenticated:
+                return None
+        if len(self._keys) >= KEPT:
+            self._keys.clear()
+        self._keys[view] = keys
         return keys
 
     def feature_views(self) -> Flow[list[ViewSummary]]:
