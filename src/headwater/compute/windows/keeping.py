@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from headwater.compute.windows.merging import after_fold, holds_nothing, rebuilt
-from headwater.compute.windows.record import FillRecord, SourceThrough
 from headwater.compute.windows.requests import (
     Batch,
     Batches,
@@ -24,6 +23,7 @@ from headwater.compute.windows.requests import (
     Work,
 )
 from headwater.online.rows.windows.codec import next_sequence
+from headwater.online.rows.windows.record import FillRecord, SourceThrough
 from headwater.online.rows.windows.row import WindowRow, blank_row
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from headwater.compute.windows.record import FillRecord
 from headwater.compute.windows.requests import Batch, Due, End, Version
+from headwater.online.rows.windows.record import FillRecord
 from headwater.online.rows.windows.row import NEVER, WindowRow, add_statements, blank_row, build_row, empty
 from headwater.planning.windows.events import WindowEvent
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from headwater.compute.windows.merging import after_fold, after_put, begun
-from headwater.compute.windows.record import FillRecord
 from headwater.compute.windows.requests import (
     Batch,
     Batches,
@@ -22,6 +21,7 @@ from headwater.compute.windows.requests import (
     Work,
 )
 from headwater.online.rows.windows.codec import next_sequence
+from headwater.online.rows.windows.record import FillRecord
 from headwater.online.rows.windows.row import WindowRow
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, NamedTuple, TypeVar
 
-from headwater.compute.windows.record import FillRecord, SourceThrough
+from headwater.online.rows.windows.record import FillRecord, SourceThrough
 from headwater.online.rows.windows.row import WindowRow
 from headwater.planning.windows.events import WindowEvent
 from headwater.planning.windows.layout import WindowLayout

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from headwater.compute.windows.keeping import Run, keep
-from headwater.compute.windows.record import FillRecord
 from headwater.compute.windows.requests import (
     Due,
     End,
@@ -27,6 +26,7 @@ from headwater.compute.windows.requests import (
     WriteRecord,
     Written,
 )
+from headwater.online.rows.windows.record import FillRecord
 
 _BEGINS = 3
 """How often a run begins again where the store's epoch, or a later fill, came between."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headwater.compute.windows.record import FillRecord
+from headwater.online.rows.windows.record import FillRecord
 from headwater.online.rows.windows.row import WindowRow, blank_row
 from headwater.planning.windows.layout import WindowLayout
 

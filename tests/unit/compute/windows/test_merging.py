@@ -3,11 +3,11 @@
 import pytest
 
 from headwater.compute.windows.merging import after_fold, after_put, begun, deleted_through, holds_nothing, rebuilt
-from headwater.compute.windows.record import FillRecord, SourceThrough
 from headwater.compute.windows.requests import Batch, Due, End, Version
 from headwater.compute.windows.shown import shown
 from headwater.definitions.aggregation import Aggregation
 from headwater.online.rows.windows.reading import read_row
+from headwater.online.rows.windows.record import FillRecord, SourceThrough
 from headwater.online.rows.windows.row import NEVER, blank_row
 from headwater.planning.windows.events import WindowEvent
 from headwater.planning.windows.layout import window_layout

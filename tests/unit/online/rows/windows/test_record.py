@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwater.compute.windows.record import FillRecord, SourceThrough, decode_record, encode_record
 from headwater.errors import FormatError
 from headwater.online.rows.values import Damaged
+from headwater.online.rows.windows.record import FillRecord, SourceThrough, decode_record, encode_record
 
 NUMBERS, TIMES = st.integers(0, 2**63 - 1), st.integers(-(2**63), 2**63 - 1)
 RECORDS = st.builds(FillRecord, NUMBERS, NUMBERS, NUMBERS, TIMES, st.builds(SourceThrough, NUMBERS, TIMES))
