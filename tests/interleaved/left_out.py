@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from headwater.compute.windows import keeping, merging, putting, record, running, shown
-from headwater.online.rows.windows import row
+from headwater.compute.windows import keeping, merging, putting, running, shown
+from headwater.online.rows.windows import record, row
 
 Edit = tuple[Any, str, str, str]
 """Module or class, function, its text, and the text in place of that."""

@@ -3,7 +3,7 @@
     byte 0      codec version: 0xB0 | version            12..20  fill             36..44  known_through
     1           flags                                    20..28  run              44..52  newest event time
     2..6        fingerprint of the layout                28..36  applied_through  52..60  newest known_at
-    6..12       write sequence: 16 bits counter, 32 random
+    6..12       write sequence: 16 bits counter, 32 random                        60..64  where the ends of lists are
     DELETED     8 bytes D, 8 bytes P
     LISTED      how many positions, then each beyond the one before, the first beyond `applied_through`
     IDS         8 bytes `ids_after`, how many ids, then each: 8 bytes digest, event time, known_at, origin and position
@@ -43,7 +43,7 @@ LARGEST_ROW = 256 * 1024
 WIDE_BOUNDARIES, LIFETIME, LEFT_OUT, LIFETIME_LEFT_OUT = 4, 8, 16, 32
 """Flags of a list, beside those of `state_bytes`."""
 _SIGN = 1 << 63
-_HEADER = struct.Struct(">BB4s6sQQQQQQ")
+_HEADER = struct.Struct(">BB4s6sQQQQQQI")
 _PAIR = struct.Struct(">QQ")
 _U64 = struct.Struct(">Q")
 _U32 = struct.Struct("<I")
@@ -109,6 +109,7 @@ def _head(layout: WindowLayout, row: WindowRow, flags: int) -> bytes:
             row.run,
             row.applied_through,
             *(time + _SIGN for time in times),
+            _HEADER.size + len(to),
         )
         + to
     )
@@ -146,7 +147,7 @@ def _decode_head(layout: WindowLayout, data: bytes) -> tuple[WindowRow, list[int
     problem = row_problem(layout, data)
     if problem:
         raise Damaged(problem)
-    _, flags, _, sequence, fill, run, applied, *times = _HEADER.unpack_from(data)
+    _, flags, _, sequence, fill, run, applied, *times, ends_at = _HEADER.unpack_from(data)
     known, newest_event, newest_known = (time - _SIGN for time in times)
     row = WindowRow([], int.from_bytes(sequence, "big"), fill, run, applied, known_through=known)
     row.rebuild, row.newest_event, row.newest_known = bool(flags & REBUILD), newest_event, newest_known
@@ -162,6 +163,8 @@ def _decode_head(layout: WindowLayout, data: bytes) -> tuple[WindowRow, list[int
         row.listed = frozenset(positions)
     if flags & IDS:
         _take_ids(rest, row)
+    if rest.at != ends_at:
+        raise Damaged("a window row whose header is not as long as it says")
     ends = np.frombuffer(rest.take(4 * len(layout.lists)), "<u4").tolist()
     if any(a > b for a, b in pairwise(ends)) or rest.at + (ends[-1] if ends else 0) > len(data):
         raise Damaged("a window row cut short")
