@@ -7,13 +7,15 @@
     DELETED     8 bytes D, 8 bytes P
     LISTED      how many positions, then each beyond the one before, the first beyond `applied_through`
     IDS         8 bytes `ids_after`, how many ids, then each: 8 bytes digest, event time, known_at, origin and position
-    then        where each list ends (uint32, from the first list's beginning), and the lists
+    then        where each list ends (uint32, from the first list's beginning), and the lists, each at a multiple of
+                8 bytes of the row
     KEYED       the whole key and its length (uint32): the key it is stored under is only a digest of it
 
-A list: a byte of flags, the number of records (uint16), 8 bytes newest event time that was left out where one was; of
-records the first boundary (8 bytes) and each one's distance from it in steps of the layout (uint32, or uint64 where
-WIDE_BOUNDARIES), then the states, the lifetime's last. Header numbers are big-endian, times with their sign bit
-flipped; those of lists little-endian.
+A list: a byte of flags, a zero, the number of records (uint16), 4 zeros; 8 bytes newest event time that was left out
+where one was; of records the first boundary (8 bytes); the columns of 8 bytes of the states; each boundary's distance
+from the first in steps of the layout (uint32, or uint64 where WIDE_BOUNDARIES); what else states have, the lifetime's
+last. So numbers of 8 and 4 bytes stand at multiples of these, and NumPy reads them out of many rows laid end to end.
+Header numbers are big-endian, times with their sign bit flipped; those of lists little-endian.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from headwater.online.rows.values import Damaged
 from headwater.online.rows.windows.lists import RowList, give_way
 from headwater.online.rows.windows.packing import Bytes, put_number, put_signed
 from headwater.online.rows.windows.row import NEVER, MergedId, WindowRow
-from headwater.online.rows.windows.state_bytes import pack_states, unpack_states
+from headwater.online.rows.windows.state_bytes import pack_states, unpack_states, wide_size
 from headwater.planning.windows.layout import WHOLE, ListLayout, WindowLayout
 
 MAGIC = 0xB0
@@ -47,7 +49,7 @@ _HEADER = struct.Struct(">BB4s6sQQQQQQI")
 _PAIR = struct.Struct(">QQ")
 _U64 = struct.Struct(">Q")
 _U32 = struct.Struct("<I")
-_LIST = struct.Struct("<BH")
+_LIST = struct.Struct("<BBHI")
 _TIME = struct.Struct("<q")
 
 
@@ -71,7 +73,7 @@ def encode_row(layout: WindowLayout, row: WindowRow, *, key: bytes | None = None
     head = _head(layout, row, KEYED if key is not None else 0)
     tail = b"" if key is None else key + _U32.pack(len(key))
     lists = [pack_list(each, state, layout.step) for each, state in zip(layout.lists, row.lists, strict=True)]
-    fixed = len(head) + len(tail) + 4 * len(lists)
+    fixed = lists_start(len(head), len(lists)) + len(tail)
     while fixed + sum(map(len, lists)) > limit:
         largest = max(range(len(lists)), key=lambda i: (len(lists[i]), -i))
         before = len(lists[largest])
@@ -80,7 +82,17 @@ def encode_row(layout: WindowLayout, row: WindowRow, *, key: bytes | None = None
         if len(lists[largest]) >= before:
             break
     ends = np.cumsum([len(each) for each in lists], dtype="<u4").tobytes()
-    return b"".join((head, ends, *lists, tail))
+    return b"".join((head, ends, aligned(len(head) + len(ends)), *lists, tail))
+
+
+def aligned(size: int) -> bytes:
+    """The zeros that bring bytes to a multiple of 8."""
+    return bytes(-size % 8)
+
+
+def lists_start(ends_at: int, count: int) -> int:
+    """Where the first list begins, behind the ends of all."""
+    return ends_at + 4 * count + 7 & ~7
 
 
 def _head(layout: WindowLayout, row: WindowRow, flags: int) -> bytes:
@@ -166,9 +178,10 @@ def _decode_head(layout: WindowLayout, data: bytes) -> tuple[WindowRow, list[int
     if rest.at != ends_at:
         raise Damaged("a window row whose header is not as long as it says")
     ends = np.frombuffer(rest.take(4 * len(layout.lists)), "<u4").tolist()
-    if any(a > b for a, b in pairwise(ends)) or rest.at + (ends[-1] if ends else 0) > len(data):
+    start = lists_start(ends_at, len(ends))
+    if any(a > b for a, b in pairwise(ends)) or start + (ends[-1] if ends else 0) > len(data):
         raise Damaged("a window row cut short")
-    return row, ends, rest.at
+    return row, ends, start
 
 
 def _take_ids(rest: Bytes, row: WindowRow) -> None:
@@ -214,20 +227,21 @@ def pack_list(layout: ListLayout, given: RowList, step: int) -> bytes:
     """One list as it is stored."""
     lifetime = given.lifetime is not None
     states = [*given.states, given.lifetime] if lifetime else given.states
-    flags, body = pack_states(layout, states, step) if states else (0, b"")
+    flags, columns, rest = pack_states(layout, states, step) if states else (0, b"", b"")
     flags |= LIFETIME if lifetime else 0
     flags |= LIFETIME_LEFT_OUT if given.lifetime_left_out else 0
-    parts = []
+    left_out = first = steps = b""
     if given.left_out is not None:
         flags |= LEFT_OUT
-        parts.append(_TIME.pack(given.left_out))
+        left_out = _TIME.pack(given.left_out)
     if given.boundaries:
-        first = given.boundaries[0]
-        steps = [(boundary - first) // step for boundary in given.boundaries]
-        wide = steps[-1] > 0xFFFFFFFF
+        first = _TIME.pack(given.boundaries[0])
+        distances = [(boundary - given.boundaries[0]) // step for boundary in given.boundaries]
+        wide = distances[-1] > 0xFFFFFFFF
         flags |= WIDE_BOUNDARIES if wide else 0
-        parts += [_TIME.pack(first), np.array(steps, "<u8" if wide else "<u4").tobytes()]
-    return b"".join((_LIST.pack(flags, len(given.states)), *parts, body))
+        steps = np.array(distances, "<u8" if wide else "<u4").tobytes()
+    data = b"".join((_LIST.pack(flags, 0, len(given.states), 0), left_out, first, columns, steps, rest))
+    return data + aligned(len(data))
 
 
 def unpack_list(layout: ListLayout, data: Bytes, step: int) -> RowList:
@@ -236,16 +250,17 @@ def unpack_list(layout: ListLayout, data: Bytes, step: int) -> RowList:
     Raises:
         Damaged: bytes that are not such a list.
     """
-    flags, count = _LIST.unpack(data.take(_LIST.size))
+    flags, _, count, _ = _LIST.unpack(data.take(_LIST.size))
     made = RowList(lifetime_left_out=bool(flags & LIFETIME_LEFT_OUT))
     if flags & LEFT_OUT:
         (made.left_out,) = _TIME.unpack(data.take(8))
-    if count and layout.shape != WHOLE:
-        (first,) = _TIME.unpack(data.take(8))
-        width, form = (8, "<u8") if flags & WIDE_BOUNDARIES else (4, "<u4")
-        made.boundaries = [first + number * step for number in np.frombuffer(data.take(width * count), form).tolist()]
     lifetime = bool(flags & LIFETIME)
+    bounded = count if layout.shape != WHOLE else 0
+    first = _TIME.unpack(data.take(8))[0] if bounded else 0
+    columns = Bytes(data.take(wide_size(layout, flags) * (count + lifetime)))
+    width, form = (8, "<u8") if flags & WIDE_BOUNDARIES else (4, "<u4")
+    made.boundaries = [first + number * step for number in np.frombuffer(data.take(width * bounded), form).tolist()]
     if count + lifetime:
-        made.states = unpack_states(layout, flags, count + lifetime, data, step)
+        made.states = unpack_states(layout, flags, count + lifetime, columns, data, step)
         made.lifetime = made.states.pop() if lifetime else None
     return made

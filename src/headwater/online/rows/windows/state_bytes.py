@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -19,8 +20,8 @@ WIDE_COUNTS, WIDE_SUMS = 1, 2
 """Flags of a list: its counts have 8 bytes (else 4), its sums of integers 16 (else 8)."""
 
 
-def pack_states(layout: ListLayout, states: Sequence[Any], step: int) -> tuple[int, bytes]:
-    """Flags and bytes of states, none of them None.
+def pack_states(layout: ListLayout, states: Sequence[Any], step: int) -> tuple[int, bytes, bytes]:
+    """Flags and bytes of states, none of them None: columns of 8 bytes and more, then all else.
 
     Args:
         layout: the list's.
@@ -28,51 +29,83 @@ def pack_states(layout: ListLayout, states: Sequence[Any], step: int) -> tuple[i
         step: what boundaries are multiples of.
     """
     if layout.kind == COUNT:
-        return _counts(states)
+        flags, counts = _counts(states)
+        return flags, b"", counts
     if layout.kind == TOTAL:
         flags, counts = _counts([state[0] for state in states])
         wide, sums = _sums(layout, [state[1] for state in states])
-        return flags | wide, counts + sums
+        return flags | wide, sums, counts
     if layout.kind == SPREAD:
         flags, counts = _counts([state[0] for state in states])
         numbers = np.array([state[1:] for state in states], "<f8").reshape(-1, 2)
-        return flags, counts + numbers[:, 0].tobytes() + numbers[:, 1].tobytes()
+        return flags, numbers[:, 0].tobytes() + numbers[:, 1].tobytes(), counts
     if layout.kind in (MIN, MAX):
         assert layout.dtype is not None
-        if layout.dtype.numpy is not None:
-            return 0, np.array(states, layout.dtype.numpy).tobytes()
-        return 0, _pieces([state.encode() if isinstance(state, str) else state for state in states])
+        form = layout.dtype.numpy
+        if form is not None:
+            data = np.array(states, form).tobytes()
+            return (0, data, b"") if form.itemsize == 8 else (0, b"", data)
+        return 0, b"", _pieces([state.encode() if isinstance(state, str) else state for state in states])
     if layout.kind == BINS:
-        return 0, _pieces([_pack_bins(state) for state in states])
+        return 0, b"", _pieces([_pack_bins(state) for state in states])
     if layout.kind == DISTINCT:
-        return 0, _pieces([_pack_distinct(state, layout, step) for state in states])
-    return 0, _pieces([_pack_entries(state, layout) for state in states])
+        return 0, b"", _pieces([_pack_distinct(state, layout, step) for state in states])
+    return 0, b"", _pieces([_pack_entries(state, layout) for state in states])
 
 
-def unpack_states(layout: ListLayout, flags: int, count: int, data: Bytes, step: int) -> list[Any]:
+def wide_size(layout: ListLayout, flags: int) -> int:
+    """Bytes that a state takes of the columns that stand before the boundaries."""
+    if layout.kind == TOTAL:
+        return 16 if flags & WIDE_SUMS else 8
+    if layout.kind == SPREAD:
+        return 16
+    if layout.kind in (MIN, MAX) and layout.dtype is not None and layout.dtype.numpy is not None:
+        return 8 if layout.dtype.numpy.itemsize == 8 else 0
+    return 0
+
+
+def unpack_states(layout: ListLayout, flags: int, count: int, columns: Bytes, rest: Bytes, step: int) -> list[Any]:
     """What `pack_states` wrote.
+
+    Args:
+        layout: the list's.
+        flags: its flags.
+        count: how many states there are.
+        columns: of 8 bytes and more.
+        rest: all else.
+        step: what boundaries are multiples of.
 
     Raises:
         Damaged: bytes that are not of such states.
     """
     if layout.kind == COUNT:
-        return _take_counts(flags, count, data)
+        return _take_counts(flags, count, rest)
     if layout.kind == TOTAL:
-        return list(zip(_take_counts(flags, count, data), _take_sums(layout, flags, count, data), strict=True))
+        return list(zip(_take_counts(flags, count, rest), _take_sums(layout, flags, count, columns), strict=True))
     if layout.kind == SPREAD:
-        counts = _take_counts(flags, count, data)
-        return list(zip(counts, _numbers(data, count, "<f8"), _numbers(data, count, "<f8"), strict=True))
+        counts = _take_counts(flags, count, rest)
+        return list(zip(counts, _numbers(columns, count, "<f8"), _numbers(columns, count, "<f8"), strict=True))
     if layout.kind in (MIN, MAX):
         assert layout.dtype is not None
-        if layout.dtype.numpy is not None:
-            return _numbers(data, count, layout.dtype.numpy)
-        dtype = layout.dtype
-        return _take_pieces(count, data, lambda piece: _text(piece) if dtype.name == "string" else piece.data)
+        form = layout.dtype.numpy
+        if form is not None:
+            return _numbers(columns if form.itemsize == 8 else rest, count, form)
+        return _take_pieces(count, rest, partial(piece_state, layout, step))
+    return _take_pieces(count, rest, partial(piece_state, layout, step))
+
+
+def piece_state(layout: ListLayout, step: int, piece: Bytes) -> Any:
+    """A state of a list whose states are pieces, one after another.
+
+    Raises:
+        Damaged: bytes that are not of such a state.
+    """
+    if layout.kind in (MIN, MAX):
+        assert layout.dtype is not None
+        return _text(piece) if layout.dtype.name == "string" else piece.take(piece.end - piece.at)
     if layout.kind == BINS:
-        return _take_pieces(count, data, _unpack_bins)
-    if layout.kind == DISTINCT:
-        return _take_pieces(count, data, lambda piece: _unpack_distinct(piece, step))
-    return _take_pieces(count, data, lambda piece: _unpack_entries(piece, layout))
+        return _unpack_bins(piece)
+    return _unpack_distinct(piece, step) if layout.kind == DISTINCT else _unpack_entries(piece, layout)
 
 
 def _numbers(data: Bytes, count: int, form: Any) -> list[Any]:
@@ -121,7 +154,7 @@ def _take_pieces(count: int, data: Bytes, unpack: Callable[[Bytes], Any]) -> lis
 
 def _text(piece: Bytes) -> str:
     try:
-        return piece.data.decode()
+        return piece.take(piece.end - piece.at).decode()
     except UnicodeDecodeError as bad:
         raise Damaged("text that is not UTF-8") from bad
 
