@@ -42,6 +42,9 @@ Change = tuple[bytes, int, bytes | None]
 HighWater = tuple[bytes, int]
 """A meta key, and the number that is kept under it (8 bytes, big-endian) at least."""
 
+Epoch = tuple[bytes, bytes]
+"""A meta key, and what `OnlineStore.epoch` gave of it."""
+
 
 class Capabilities(Value, frozen=True):
     """What a store can do beyond the least; the core asks this, never the vendor.
@@ -151,6 +154,7 @@ class OnlineStore(OfOneProcess, ABC):
         *,
         until: int | None = None,
         high_water: HighWater | None = None,
+        epoch: Epoch | None = None,
     ) -> bool:
         """Replace the row whose write sequence is `sequence` (0: no row is there) as it is, or remove it (None).
 
@@ -163,9 +167,11 @@ class OnlineStore(OfOneProcess, ABC):
             row: what to store.
             until: as in `put`.
             high_water: as in `put`; raised also where the sequence is another.
+            epoch: as in `put_meta`, compared in the step that replaces the row: of a store of several parts that part
+                which has the key. Where nothing can be lost but with the whole store it may be compared just before.
 
         Returns:
-            Whether the stored sequence was that one.
+            Whether the stored sequence, and the epoch, was that one.
 
         Raises:
             FormatError: what is stored was written by a newer headwater.
@@ -173,7 +179,12 @@ class OnlineStore(OfOneProcess, ABC):
         """
 
     def compare_and_put_all(
-        self, changes: Sequence[Change], *, until: int | None = None, high_water: HighWater | None = None
+        self,
+        changes: Sequence[Change],
+        *,
+        until: int | None = None,
+        high_water: HighWater | None = None,
+        epoch: Epoch | None = None,
     ) -> list[bool]:
         """`compare_and_put` of many keys, each for itself; a store that can do many at once does better than this.
 
@@ -181,11 +192,12 @@ class OnlineStore(OfOneProcess, ABC):
             changes: key, sequence and row of each, as `compare_and_put` takes them; no key is there twice.
             until: as in `put`.
             high_water: as in `put`.
+            epoch: as in `compare_and_put`.
 
         Returns:
-            For each whether the stored sequence was the one given.
+            For each whether the stored sequence, and the epoch, was the one given.
         """
-        return [self.compare_and_put(*change, until=until, high_water=high_water) for change in changes]
+        return [self.compare_and_put(*change, until=until, high_water=high_water, epoch=epoch) for change in changes]
 
     @abstractmethod
     def put_meta(
@@ -193,7 +205,7 @@ class OnlineStore(OfOneProcess, ABC):
         entries: Mapping[bytes, bytes | None],
         *,
         expected: Mapping[bytes, bytes | None] | None = None,
-        epoch: tuple[bytes, bytes] | None = None,
+        epoch: Epoch | None = None,
         high_water: HighWater | None = None,
     ) -> bool:
         """Write meta entries (keys of `keys.META_PREFIX`) as they are, None removes one: all of them, or none.
@@ -274,9 +286,7 @@ def too_late(where: str) -> Unavailable:
     )
 
 
-def compared(
-    expected: Mapping[bytes, bytes | None] | None, epoch: tuple[bytes, bytes] | None
-) -> dict[bytes, bytes | None]:
+def compared(expected: Mapping[bytes, bytes | None] | None, epoch: Epoch | None) -> dict[bytes, bytes | None]:
     """What must be there for `put_meta`, of a store whose epoch is the token under its key and nothing else."""
     return dict(expected or {}) | (dict([epoch]) if epoch is not None else {})
 

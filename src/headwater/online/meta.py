@@ -17,7 +17,7 @@ from headwater.online.rows.keys import META_PREFIX, namespace
 from headwater.planning.watermark import Watermark
 
 META_VERSION = 2
-_WATERMARK, _LOG_ID, _GREATEST, _TOKEN, _MENDED, _PURGE, _EMPTIED, _PLACE = (
+_WATERMARK, _LOG_ID, _GREATEST, _TOKEN, _MENDED, _PURGE, _EMPTIED, _PLACE, _FILL = (
     b"w",
     b"l",
     b"g",
@@ -26,6 +26,7 @@ _WATERMARK, _LOG_ID, _GREATEST, _TOKEN, _MENDED, _PURGE, _EMPTIED, _PLACE = (
     b"p",
     b"e",
     b"r",
+    b"f",
 )
 _HEAD = struct.Struct(">BQQ")
 _SIGN = -MIN_MICROS
@@ -34,6 +35,11 @@ _SIGN = -MIN_MICROS
 def watermark_key(project: str, view: str, version: str) -> bytes:
     """Where the watermark of a view version is kept."""
     return META_PREFIX + _WATERMARK + namespace(project, view, version)
+
+
+def fill_record_key(project: str, view: str, version: str) -> bytes:
+    """Where the fill record of a window version is kept (`rows.windows.record`)."""
+    return META_PREFIX + _FILL + namespace(project, view, version)
 
 
 def pack_watermark(project: str, view: str, version: str, watermark: Watermark) -> bytes:

@@ -40,6 +40,7 @@ from headwater.testing.online_rows import (
 from headwater.testing.read_suite import OnlineReadSuite
 from headwater.testing.refill_suite import OnlineRefillSuite
 from headwater.testing.signatures import differing_signatures
+from headwater.testing.window_row_suite import OnlineWindowRowSuite
 from headwater.types import Bytes, ConsistencyLevel, Int64, String
 
 EXAMPLES = settings(
@@ -67,7 +68,7 @@ _STEPS = st.lists(
 )
 
 
-class OnlineStoreSuite(OnlineReadSuite, OnlineRefillSuite):
+class OnlineStoreSuite(OnlineReadSuite, OnlineRefillSuite, OnlineWindowRowSuite):
     """Subclass it, give the fixture `store`, and say how to reach its bytes past it.
 
     `raw_get` and `raw_set` go around the store's own methods: what it writes is checked apart from what it reads.

@@ -55,6 +55,11 @@ MAX_POSITION = (1 << 55) - 1
 OLD_VERSION_BYTE, OLD_HEADER_SIZE = MAGIC | 1, 47
 """Of codec 1."""
 
+WINDOW_MAGIC, WINDOW_CODEC_VERSION = 0xB0, 1
+WINDOW_VERSION_BYTE = WINDOW_MAGIC | WINDOW_CODEC_VERSION
+WINDOW_HEADER_SIZE, WINDOW_KEYED = 64, 16
+"""Of rows of window versions (`rows.windows.codec`): their write sequence is at the same bytes, nothing else is."""
+
 _FROM_LOG = 1 << 55
 _HEADER = struct.Struct(">BB4s6sQQ7s")
 _OLD_HEADER = struct.Struct(">BB4sQQQQBQ")
@@ -134,9 +139,16 @@ def is_row(row: bytes | None) -> bool:
     return row[0] == OLD_VERSION_BYTE and len(row) >= OLD_HEADER_SIZE
 
 
+def is_window_row(row: bytes | None) -> bool:
+    """Whether bytes begin with the header of a window version's row."""
+    return row is not None and len(row) >= WINDOW_HEADER_SIZE and row[0] == WINDOW_VERSION_BYTE
+
+
 def is_newer(row: bytes) -> bool:
     """Whether a later codec wrote the row; it must not be overwritten by this one."""
-    return len(row) > 0 and VERSION_BYTE < row[0] <= MAGIC | 0x0F
+    if not row:
+        return False
+    return VERSION_BYTE < row[0] <= MAGIC | 0x0F or WINDOW_VERSION_BYTE < row[0] <= WINDOW_MAGIC | 0x0F
 
 
 def current(row: bytes) -> bytes:
@@ -178,7 +190,11 @@ def tombstone(through: int, position: int) -> bytes:
 
 def sequence_of(row: bytes | None) -> int:
     """The write sequence of what is stored: 0 where there is no row of a known codec."""
-    if row is None or not is_row(row):
+    if row is None:
+        return 0
+    if is_window_row(row):
+        return int.from_bytes(row[SEQUENCE], "big")
+    if not is_row(row):
         return 0
     return int.from_bytes(row[SEQUENCE] if row[0] == VERSION_BYTE else row[8:14], "big")
 
@@ -228,12 +244,13 @@ def with_key(row: bytes, key: bytes) -> bytes:
 
 
 def long_key(row: bytes) -> bytes | None:
-    """The whole key that a row carries; None where it carries none, or is cut short."""
+    """The whole key that a row of any kind carries; None where it carries none, or is cut short."""
     end = len(row) - 4
-    if not is_row(row) or not row[1] & KEYED or end < HEADER_SIZE:
+    size, flag = (WINDOW_HEADER_SIZE, WINDOW_KEYED) if is_window_row(row) else (HEADER_SIZE, KEYED)
+    if (flag == KEYED and not is_row(row)) or not row[1] & flag or end < size:
         return None
     start = end - _U32.unpack_from(row, end)[0]
-    return row[start:end] if start >= HEADER_SIZE else None
+    return row[start:end] if start >= size else None
 
 
 def without_key(row: bytes) -> bytes:
@@ -241,7 +258,8 @@ def without_key(row: bytes) -> bytes:
     key = long_key(row)
     if key is None:
         return row
-    return row[:1] + bytes((row[1] & ~KEYED,)) + row[2 : len(row) - 4 - len(key)]
+    flag = WINDOW_KEYED if is_window_row(row) else KEYED
+    return row[:1] + bytes((row[1] & ~flag,)) + row[2 : len(row) - 4 - len(key)]
 
 
 def layout_mark(layout: RowLayout) -> bytes:

@@ -12,6 +12,7 @@ from headwater.clock import to_micros
 from headwater.errors import ConfigError, Unavailable
 from headwater.online.base import (
     Capabilities,
+    Epoch,
     HighWater,
     OnlineStore,
     PutOutcome,
@@ -87,9 +88,12 @@ class SQLiteOnlineStore(OnlineStore):
         *,
         until: int | None = None,
         high_water: HighWater | None = None,
+        epoch: Epoch | None = None,
     ) -> bool:
         with self._writing(until) as connection:
             self._raise(connection, high_water)
+            if epoch is not None and self._get(connection, epoch[0]) != epoch[1]:
+                return False
             if not stands_at(self._get(connection, key), sequence):
                 return False
             self._set(connection, key, row)
@@ -100,7 +104,7 @@ class SQLiteOnlineStore(OnlineStore):
         entries: Mapping[bytes, bytes | None],
         *,
         expected: Mapping[bytes, bytes | None] | None = None,
-        epoch: tuple[bytes, bytes] | None = None,
+        epoch: Epoch | None = None,
         high_water: HighWater | None = None,
     ) -> bool:
         wanted = compared(expected, epoch)

@@ -26,6 +26,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from headwater.online.rows.codec import WINDOW_HEADER_SIZE, WINDOW_KEYED, WINDOW_MAGIC, WINDOW_VERSION_BYTE
 from headwater.online.rows.values import Damaged
 from headwater.online.rows.windows.lists import RowList, give_way
 from headwater.online.rows.windows.packing import Bytes, put_number, put_signed
@@ -33,12 +34,9 @@ from headwater.online.rows.windows.row import NEVER, MergedId, WindowRow
 from headwater.online.rows.windows.state_bytes import pack_states, unpack_states, wide_size
 from headwater.planning.windows.layout import WHOLE, ListLayout, WindowLayout
 
-MAGIC = 0xB0
-CODEC_VERSION = 1
-VERSION_BYTE = MAGIC | CODEC_VERSION
-REBUILD, DELETED, LISTED, IDS, KEYED = 1, 2, 4, 8, 16
+MAGIC, VERSION_BYTE, KEYED = WINDOW_MAGIC, WINDOW_VERSION_BYTE, WINDOW_KEYED
+REBUILD, DELETED, LISTED, IDS = 1, 2, 4, 8
 FLAGS = REBUILD | DELETED | LISTED | IDS | KEYED
-SEQUENCE = slice(6, 12)
 LARGEST_ROW = 256 * 1024
 """Bytes; what exceeds it is left out, the largest list first."""
 
@@ -46,6 +44,7 @@ WIDE_BOUNDARIES, LIFETIME, LEFT_OUT, LIFETIME_LEFT_OUT = 4, 8, 16, 32
 """Flags of a list, beside those of `state_bytes`."""
 _SIGN = 1 << 63
 _HEADER = struct.Struct(">BB4s6sQQQQQQI")
+assert _HEADER.size == WINDOW_HEADER_SIZE
 _PAIR = struct.Struct(">QQ")
 _U64 = struct.Struct(">Q")
 _U32 = struct.Struct("<I")
@@ -206,21 +205,6 @@ def row_problem(layout: WindowLayout, data: bytes) -> str:
     if data[1] & ~FLAGS:
         return "written by a newer headwater"
     return "" if data[2:6] == layout.fingerprint else f"of another layout ({data[2:6].hex()})"
-
-
-def key_of(data: bytes) -> bytes | None:
-    """The whole key that a row has; None where it is stored under that itself.
-
-    Raises:
-        Damaged: it is not whole.
-    """
-    if len(data) < _HEADER.size or not data[1] & KEYED:
-        return None
-    end = len(data) - 4
-    (size,) = _U32.unpack_from(data, end)
-    if size > end - _HEADER.size:
-        raise Damaged("a window row cut short")
-    return data[end - size : end]
 
 
 def pack_list(layout: ListLayout, given: RowList, step: int) -> bytes:

@@ -4,7 +4,7 @@
     k   B   sort key: the key
     r   B   a row: its version, flags and fingerprint, then what follows the header; anything else: its bytes
     o   B   a row's order in 25 bytes: event and created time as the header has them, origin (1), log position (8)
-    s   N   a row's write sequence
+    s   N   a row's write sequence, also of a window version's row, whose other bytes are all in `r`
     d   B   a row's D; not there where it has none
     q   B   a row's P in 8 bytes; not there where it is zero
     t   N   when DynamoDB may drop the item, seconds since 1970
@@ -32,8 +32,10 @@ from headwater.online.rows.codec import (
     SEQUENCE,
     TOMBSTONE,
     VERSION_BYTE,
+    WINDOW_VERSION_BYTE,
     fresh_sequence,
     is_row,
+    is_window_row,
 )
 from headwater.online.rows.keys import NAMESPACE_SIZE
 
@@ -49,6 +51,7 @@ _HEAD = SEQUENCE.start
 _TIMES = slice(EVENT.start, CREATED.stop)
 _LOG_BIT = 0x80
 _SHORTEST, _LONGEST = bytes((OLD_VERSION_BYTE,)), bytes((VERSION_BYTE + 1,))
+_WINDOW, _BEYOND_WINDOW = bytes((WINDOW_VERSION_BYTE,)), bytes((WINDOW_VERSION_BYTE + 1,))
 _OURS = "r >= :v AND r < :w"
 _SET = "SET r = :r, o = :o, s = :s"
 _LOGGED = f"attribute_not_exists(k) OR ({_OURS} AND o <= :o AND "
@@ -114,6 +117,8 @@ def raw_item(key: bytes, data: bytes) -> Attributes:
 
 def _parts(row: bytes) -> Attributes | None:
     """The attributes of a row of this codec; None for any other bytes."""
+    if is_window_row(row):
+        return {"r": {"B": row}, "s": {"N": str(int.from_bytes(row[SEQUENCE], "big"))}}
     if not is_row(row) or row[0] != VERSION_BYTE:
         return None
     parts: Attributes = {
@@ -143,7 +148,7 @@ def bytes_of(item: Item) -> bytes:
     Of an item that has some attributes of a row and not all, or others, what is given is too short for a row.
     """
     rest = b"" if item.r is None or item.r.B is None else item.r.B
-    if item.o is None and item.s is None:
+    if item.o is None and (item.s is None or is_window_row(rest)):
         return rest
     try:
         found: Any = item
@@ -242,7 +247,9 @@ def at_sequence(sequence: int) -> dict[str, Any]:
     if not sequence:
         return {"ConditionExpression": "attribute_not_exists(k)"}
     values = {":s": {"N": str(sequence)}, ":v": {"B": _SHORTEST}, ":w": {"B": _LONGEST}}
-    return {"ConditionExpression": f"s = :s AND {_OURS}", "ExpressionAttributeValues": values}
+    values |= {":x": {"B": _WINDOW}, ":y": {"B": _BEYOND_WINDOW}}
+    condition = f"s = :s AND (({_OURS}) OR (r >= :x AND r < :y))"
+    return {"ConditionExpression": condition, "ExpressionAttributeValues": values}
 
 
 def unchanged(seen: Item | None) -> dict[str, Any]:

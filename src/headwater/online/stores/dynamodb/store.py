@@ -16,7 +16,17 @@ from headwater import forks
 from headwater.clock import Clock as WallClock
 from headwater.clock import system_clock, to_micros
 from headwater.errors import Unavailable, was_closed
-from headwater.online.base import Capabilities, Change, HighWater, OnlineStore, PutOutcome, Row, new_token, too_late
+from headwater.online.base import (
+    Capabilities,
+    Change,
+    Epoch,
+    HighWater,
+    OnlineStore,
+    PutOutcome,
+    Row,
+    new_token,
+    too_late,
+)
 from headwater.online.connections import ConnectionCounts
 from headwater.online.powers import UNREAD, Reading
 from headwater.online.rows.keys import NAMESPACE_SIZE
@@ -228,14 +238,23 @@ class DynamoDBOnlineStore(OnlineStore):
         *,
         until: int | None = None,
         high_water: HighWater | None = None,
+        epoch: Epoch | None = None,
     ) -> bool:
-        return self.compare_and_put_all([(key, sequence, row)], until=until, high_water=high_water)[0]
+        return self.compare_and_put_all([(key, sequence, row)], until=until, high_water=high_water, epoch=epoch)[0]
 
     def compare_and_put_all(
-        self, changes: Sequence[Change], *, until: int | None = None, high_water: HighWater | None = None
+        self,
+        changes: Sequence[Change],
+        *,
+        until: int | None = None,
+        high_water: HighWater | None = None,
+        epoch: Epoch | None = None,
     ) -> list[bool]:
         bound = self._bound(until)
         self._raise(high_water, bound)
+        # rows of a table are lost with the table alone, whose identity is part of the epoch
+        if epoch is not None and changes and self.epoch(epoch[0]) != epoch[1]:
+            return [False] * len(changes)
         done: list[bool] = []
         for start in range(0, len(changes), _WAVE):
             done += self._side_by_side(lambda change: self._swap(change, bound), changes[start : start + _WAVE])
@@ -250,7 +269,7 @@ class DynamoDBOnlineStore(OnlineStore):
         entries: Mapping[bytes, bytes | None],
         *,
         expected: Mapping[bytes, bytes | None] | None = None,
-        epoch: tuple[bytes, bytes] | None = None,
+        epoch: Epoch | None = None,
         high_water: HighWater | None = None,
     ) -> bool:
         """As `OnlineStore.put_meta`; entries and what is compared have at most 100 keys together."""

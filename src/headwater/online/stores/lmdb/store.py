@@ -21,6 +21,7 @@ from headwater.errors import ConfigError, nearest, was_closed
 from headwater.online.base import (
     Capabilities,
     Change,
+    Epoch,
     HighWater,
     OnlineStore,
     PutOutcome,
@@ -130,11 +131,17 @@ class LMDBOnlineStore(OnlineStore):
         *,
         until: int | None = None,
         high_water: HighWater | None = None,
+        epoch: Epoch | None = None,
     ) -> bool:
-        return self.compare_and_put_all([(key, sequence, row)], until=until, high_water=high_water)[0]
+        return self.compare_and_put_all([(key, sequence, row)], until=until, high_water=high_water, epoch=epoch)[0]
 
     def compare_and_put_all(
-        self, changes: Sequence[Change], *, until: int | None = None, high_water: HighWater | None = None
+        self,
+        changes: Sequence[Change],
+        *,
+        until: int | None = None,
+        high_water: HighWater | None = None,
+        epoch: Epoch | None = None,
     ) -> list[bool]:
         shared, done = self._open(), list[bool]()
         for start in range(0, len(changes), CHUNK_ROWS):
@@ -143,6 +150,8 @@ class LMDBOnlineStore(OnlineStore):
             def swap(txn: Any, part: Sequence[Change] = part) -> list[bool]:
                 self._check(until)
                 raise_high_water(txn, high_water)
+                if epoch is not None and txn.get(epoch[0]) != epoch[1]:
+                    return [False] * len(part)
                 return [compare_and_set(txn, *change) for change in part]
 
             done += shared.write(swap)
@@ -153,7 +162,7 @@ class LMDBOnlineStore(OnlineStore):
         entries: Mapping[bytes, bytes | None],
         *,
         expected: Mapping[bytes, bytes | None] | None = None,
-        epoch: tuple[bytes, bytes] | None = None,
+        epoch: Epoch | None = None,
         high_water: HighWater | None = None,
     ) -> bool:
         wanted = compared(expected, epoch)

@@ -11,6 +11,7 @@ from headwater.clock import to_micros
 from headwater.errors import was_closed
 from headwater.online.base import (
     Capabilities,
+    Epoch,
     HighWater,
     OnlineStore,
     PutOutcome,
@@ -74,10 +75,13 @@ class MemoryOnlineStore(OnlineStore):
         *,
         until: int | None = None,
         high_water: HighWater | None = None,
+        epoch: Epoch | None = None,
     ) -> bool:
         with self._lock:
             self._check(until)
             self._raise(high_water)
+            if epoch is not None and self._rows.get(epoch[0]) != epoch[1]:
+                return False
             if not stands_at(self._rows.get(key), sequence):
                 return False
             self._set(key, row)
@@ -88,7 +92,7 @@ class MemoryOnlineStore(OnlineStore):
         entries: Mapping[bytes, bytes | None],
         *,
         expected: Mapping[bytes, bytes | None] | None = None,
-        epoch: tuple[bytes, bytes] | None = None,
+        epoch: Epoch | None = None,
         high_water: HighWater | None = None,
     ) -> bool:
         with self._lock:

@@ -199,6 +199,17 @@ def unpack_epoch(data: bytes) -> list[StartShard]:
     ]
 
 
+def history_of(start: Iterable[StartShard], slot: int) -> bytes | None:
+    """The replication id of the shard that had a slot when an epoch began; None where none had."""
+    return next((shard.replication.encode() for shard in start if shard.slots >> slot & 1), None)
+
+
+def same_tokens(start: Iterable[StartShard], now: Iterable[StartShard]) -> bool:
+    """Whether the shards that were there when an epoch began, and are still, have the token that they had."""
+    tokens = {shard.id: shard.token for shard in now}
+    return all(tokens.get(shard.id, shard.token) == shard.token for shard in start)
+
+
 def spoken_for(start: Iterable[StartShard], reads: Sequence[ShardRead]) -> dict[str, int] | None:
     """Id of a shard → the slots whose rows a run may speak for that began in an epoch; None where rows may be lost.
 

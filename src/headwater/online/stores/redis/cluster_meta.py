@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from headwater.errors import Unavailable
-from headwater.online.base import HighWater, Row, new_token
+from headwater.online.base import Epoch, HighWater, Row, new_token
 from headwater.online.rows.keys import META_PREFIX
 from headwater.online.stores.redis.answers import Command
 from headwater.online.stores.redis.cluster_calls import PAUSES, ClusterCalls, meta_hash
@@ -94,7 +94,7 @@ class ClusterMeta:
         self,
         entries: Mapping[bytes, bytes | None],
         expected: Mapping[bytes, bytes | None],
-        epoch: tuple[bytes, bytes] | None,
+        epoch: Epoch | None,
         high_water: HighWater | None,
     ) -> bool:
         """As `OnlineStore.put_meta`, shard by shard: the owner of slot 0 first, which one alone of two writers gets.

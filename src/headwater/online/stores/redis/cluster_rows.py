@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from headwater.errors import ConsistencyLost, Unavailable
-from headwater.online.base import Change, HighWater, PutOutcome, Row
+from headwater.online.base import Change, Epoch, HighWater, PutOutcome, Row
 from headwater.online.powers import Reading
 from headwater.online.rows.keys import META_PREFIX
 from headwater.online.stores.redis.answers import Command
@@ -23,6 +23,7 @@ from headwater.online.stores.redis.batches import (
 )
 from headwater.online.stores.redis.cluster import read_cluster
 from headwater.online.stores.redis.cluster_calls import ClusterCalls
+from headwater.online.stores.redis.cluster_entries import history_of, same_tokens, unpack_epoch
 from headwater.online.stores.redis.cluster_meta import TAGGED, ClusterMeta
 from headwater.online.stores.redis.errors import Moved
 from headwater.online.stores.redis.reads import Deadline
@@ -52,6 +53,7 @@ from headwater.online.stores.redis.url import Address
 from headwater.types import ConsistencyLevel
 
 _POSITION: tuple[Command, ...] = (("INFO", "server"), ("INFO", "replication"))
+_YES = ord("1")
 _SCANS = 8
 """How often a scan begins again where slots are moved meanwhile."""
 
@@ -140,19 +142,58 @@ class ClusterRedis:
             self._put_parts(rows, alone, seconds, until, high_water, outcomes)
 
     def compare_and_put_all(
-        self, changes: Iterable[Change], until: Until | None, high_water: HighWater | None
+        self, changes: Iterable[Change], until: Until | None, high_water: HighWater | None, epoch: Epoch | None
     ) -> list[bool]:
-        """As `OnlineStore.compare_and_put_all`: a script for each key."""
+        """As `OnlineStore.compare_and_put_all`: the rows of a slot go in one script."""
+        start = None if epoch is None else unpack_epoch(epoch[1])
+        # a token lies in another slot than the rows: it is compared first, the replication with each row
+        if epoch is not None and start is not None and not same_tokens(start, unpack_epoch(self.epoch(epoch[0]))):
+            if high_water is not None:
+                self._calls.raise_everywhere(high_water)
+            return [False for _ in changes]
         done: list[bool] = []
         for some in cut(changes, change_sizes, WINDOW_ROWS, WINDOW_BYTES):
-            keys = [change[0] for change in some]
-            calls = [("EVALSHA", COMPARE.sha, *compare_call(c, c[:1], b"", until, None)) for c in some]
-            answers = self._calls.ask(keys, calls, (COMPARE,), high_water=high_water)
-            for answer in answers:
-                if isinstance(answer, Moved):
-                    raise answer
-            done += map(bool, answers)
+            results = [False] * len(some)
+            slots: dict[int, list[int]] = {}
+            for i, (key, _, _) in enumerate(some):
+                slots.setdefault(slot_of(key), []).append(i)
+            calls = list[tuple[list[int], bytes]]()
+            for slot, mine in slots.items():
+                replication = b"" if start is None else history_of(start, slot)
+                if replication is not None:
+                    sizes = partial(_change_sizes_at, some)
+                    calls += ((list(part), replication) for part in cut(mine, sizes, SCRIPT_ROWS, SCRIPT_BYTES))
+            self._compare_parts(some, calls, until, high_water, results)
+            done += results
         return done
+
+    def _compare_parts(
+        self,
+        changes: Sequence[Change],
+        parts: Sequence[tuple[list[int], bytes]],
+        until: Until | None,
+        high_water: HighWater | None,
+        done: list[bool],
+    ) -> None:
+        """Compare rows by their indices; those of a part lie in one slot, and go in one script."""
+        firsts, calls = [changes[part[0]][0] for part, _ in parts], list[Command]()
+        for first, (part, replication) in zip(firsts, parts, strict=True):
+            # there are no markers in a cluster: the first key stands where theirs does
+            call = compare_call([changes[i] for i in part], first, b"", until, None, None, replication)
+            calls.append(("EVALSHA", COMPARE.sha, *call))
+        alone: list[tuple[list[int], bytes]] = []
+        answers = self._calls.ask(firsts, calls, (COMPARE,), high_water=high_water)
+        for (part, replication), answer in zip(parts, answers, strict=True):
+            if not isinstance(answer, Moved):
+                for i, digit in zip(part, answer, strict=True):
+                    done[i] = digit == _YES
+            elif len(part) == 1:
+                raise answer
+            else:
+                # the slot is on its way: some keys are here and some there
+                alone += (([i], replication) for i in part)
+        if alone:
+            self._compare_parts(changes, alone, until, high_water, done)
 
     def delete(self, keys: Iterable[bytes]) -> None:
         """As `OnlineStore.delete`."""
@@ -251,6 +292,10 @@ class ClusterRedis:
         if any(some is not None and covers(there, some) is Cover.YES for some in (marks, here)):
             return 0
         return distance(there, {**here, **(marks or {})})
+
+
+def _change_sizes_at(changes: Sequence[Change], indices: Sequence[int]) -> list[int]:
+    return change_sizes([changes[i] for i in indices])
 
 
 def _sizes_at(rows: Sequence[Row], indices: Sequence[int]) -> list[int]:

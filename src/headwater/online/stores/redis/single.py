@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from headwater.errors import ConsistencyLost, Unavailable
-from headwater.online.base import Change, HighWater, PutOutcome, Row, new_token
+from headwater.online.base import Change, Epoch, HighWater, PutOutcome, Row, new_token
 from headwater.online.rows.keys import META_PREFIX
 from headwater.online.stores.redis.answers import Command
 from headwater.online.stores.redis.batches import SCRIPT_BYTES, SCRIPT_ROWS, WINDOW_BYTES, change_sizes, cut, row_sizes
@@ -43,6 +43,7 @@ _SCANNED, _FEW = 1_000, 16
 """Keys of a page of a scan, and how many are read before it is known how long the rows are."""
 _ID_SIZE = 40
 _SERVER, _REPLICATION = ("INFO", "server"), ("INFO", "replication")
+_YES = ord("1")
 OUTCOMES = {ord(str(int(outcome))): outcome for outcome in PutOutcome}
 """By the digit that the put script gives."""
 WAITING = META_PREFIX + b"waiting"
@@ -119,16 +120,20 @@ class SingleRedis:
         return [OUTCOMES[digit] for digits, _, _ in parts for digit in digits]
 
     def compare_and_put_all(
-        self, changes: Iterable[Change], until: Until | None, high_water: HighWater | None
+        self, changes: Iterable[Change], until: Until | None, high_water: HighWater | None, epoch: Epoch | None
     ) -> list[bool]:
-        """As `OnlineStore.compare_and_put_all`: a script for each key."""
+        """As `OnlineStore.compare_and_put_all`."""
         word, done = _word(), list[bool]()
-        for some in cut(changes, change_sizes, _SCANNED, WINDOW_BYTES):
-            calls = [compare_call(change, (MARKERS,), word, until, high_water) for change in some]
-            numbers = self._at_primary(lambda node, calls=calls: node.script(COMPARE, calls))  # type: ignore[misc]
-            if any(numbers):
-                self._last.marker = max(numbers), word
-            done += map(bool, numbers)
+        token, replication = None, b""
+        if epoch is not None:
+            token, replication = (epoch[0], epoch[1][:-_ID_SIZE]), epoch[1][-_ID_SIZE:]
+        for some in cut(changes, change_sizes, SCRIPT_ROWS, SCRIPT_BYTES):
+            call = compare_call(some, MARKERS, word, until, high_water, token, replication)
+            (answer,) = self._at_primary(lambda node, call=call: node.script(COMPARE, [call]))  # type: ignore[misc]
+            digits, _, number = answer.partition(b":")
+            if number:
+                self._last.marker = int(number), word
+            done += (digit == _YES for digit in digits)
         return done
 
     def delete(self, keys: Iterable[bytes]) -> None:
@@ -153,7 +158,7 @@ class SingleRedis:
         self,
         entries: Mapping[bytes, bytes | None],
         expected: Mapping[bytes, bytes | None],
-        epoch: tuple[bytes, bytes] | None,
+        epoch: Epoch | None,
         high_water: HighWater | None,
     ) -> bool:
         """As `OnlineStore.put_meta`: one script."""
@@ -256,14 +261,22 @@ def high_bytes(high_water: HighWater | None) -> tuple[bytes, bytes]:
 
 
 def compare_call(
-    change: Change, marker_keys: Sequence[bytes], word: bytes, until: Until | None, high_water: HighWater | None
+    changes: Sequence[Change],
+    marker_key: bytes,
+    word: bytes,
+    until: Until | None,
+    high_water: HighWater | None,
+    token: Epoch | None,
+    replication: bytes,
 ) -> Command:
-    """The arguments of the compare script."""
-    key, sequence, row = change
+    """The arguments of the compare script; `replication`: of the epoch, or empty."""
     mark, number = high_bytes(high_water)
-    keys = (*marker_keys, key, *([mark] if mark else []))
-    value = (b"0",) if row is None else (b"1", row)
-    return (len(keys), *keys, sequence.to_bytes(6, "big"), word, number, *value, until or b"")
+    keys = [marker_key, *(key for key, _, _ in changes)]
+    keys += [mark] if mark else []
+    keys += [token[0]] if token is not None else []
+    rows = (part for _, sequence, row in changes for part in (sequence.to_bytes(6, "big"), *flagged(row)))
+    fixed = (len(changes), word, number, b"" if token is None else token[1], replication)
+    return (len(keys), *keys, *fixed, *rows, until or b"")
 
 
 def _put_call(

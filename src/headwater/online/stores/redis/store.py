@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Self
 
 from headwater.clock import ticker
-from headwater.online.base import Capabilities, Change, HighWater, OnlineStore, PutOutcome, Row, too_late
+from headwater.online.base import Capabilities, Change, Epoch, HighWater, OnlineStore, PutOutcome, Row, too_late
 from headwater.online.connections import ConnectionCounts
 from headwater.online.hints import HintQueue
 from headwater.online.powers import Reading
@@ -85,20 +85,26 @@ class RedisOnlineStore(OnlineStore):
         *,
         until: int | None = None,
         high_water: HighWater | None = None,
+        epoch: Epoch | None = None,
     ) -> bool:
-        return self._redis.compare_and_put_all([(key, sequence, row)], self._until(until), high_water)[0]
+        return self._redis.compare_and_put_all([(key, sequence, row)], self._until(until), high_water, epoch)[0]
 
     def compare_and_put_all(
-        self, changes: Sequence[Change], *, until: int | None = None, high_water: HighWater | None = None
+        self,
+        changes: Sequence[Change],
+        *,
+        until: int | None = None,
+        high_water: HighWater | None = None,
+        epoch: Epoch | None = None,
     ) -> list[bool]:
-        return self._redis.compare_and_put_all(changes, self._until(until), high_water)
+        return self._redis.compare_and_put_all(changes, self._until(until), high_water, epoch)
 
     def put_meta(
         self,
         entries: Mapping[bytes, bytes | None],
         *,
         expected: Mapping[bytes, bytes | None] | None = None,
-        epoch: tuple[bytes, bytes] | None = None,
+        epoch: Epoch | None = None,
         high_water: HighWater | None = None,
     ) -> bool:
         return self._redis.put_meta(entries, expected or {}, epoch, high_water)

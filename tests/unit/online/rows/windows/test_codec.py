@@ -8,14 +8,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from headwater.definitions.aggregation import Aggregation
-from headwater.online.rows.codec import is_newer, is_row
+from headwater.online.rows.codec import is_newer, is_row, long_key
 from headwater.online.rows.values import Damaged
 from headwater.online.rows.windows.codec import (
     LARGEST_ROW,
     VERSION_BYTE,
     decode_row,
     encode_row,
-    key_of,
     next_sequence,
     row_problem,
 )
@@ -84,7 +83,7 @@ def test_what_is_written_is_read(layout, rows, seed, header, key):
         setattr(row, name, value)
     data = encode_row(layout, row, key=key)
     assert content(decode_row(layout, data)) == content(row)
-    assert key_of(data) == key
+    assert long_key(data) == key
     assert row_problem(layout, data) == ""
 
 

@@ -40,7 +40,7 @@ end
 -- The digit for a row over a stored one, and what to store where something changes.
 local function merge(old, row)
   local first = byte(old, 1)
-  if first > VERSION and first <= NEWEST then return nil end
+  if first > VERSION and first <= NEWEST or first > WINDOW_VERSION and first <= WINDOW_NEWEST then return nil end
   local a1, a2, a3, a4, a5, a6, tombstone, values = parse(old)
   if not a1 then return '1', row, '' end
   local b1, b2, b3, b4, b5, b6 = unpack_numbers('>I4I4I4I4I4I3', row, EVENT + 1)
