@@ -9,6 +9,7 @@ __version__ = "0.1.0"
 
 _DOOR = {
     "AccessDenied": "errors",
+    "Aggregation": "definitions.aggregation",
     "Array": "types",
     "AsyncClient": "client.async_client",
     "AsyncFeatureStore": "async_store",
@@ -87,6 +88,7 @@ _MODULES = ("errors", "freshness", "skew", "testing")
 
 __all__ = [
     "AccessDenied",
+    "Aggregation",
     "Array",
     "AsyncClient",
     "AsyncFeatureStore",
@@ -172,6 +174,7 @@ if TYPE_CHECKING:
     from headwater.async_store import AsyncFeatureStore
     from headwater.client.async_client import AsyncClient
     from headwater.client.client import Client
+    from headwater.definitions.aggregation import Aggregation
     from headwater.definitions.entity import Entity
     from headwater.definitions.feature import Feature
     from headwater.definitions.service import FeatureService

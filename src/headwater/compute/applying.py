@@ -23,6 +23,7 @@ from headwater.online.powers import Provisioned
 from headwater.planning import diff
 from headwater.planning.plan import Plan, check_same_plan
 from headwater.planning.pointers import PointerChange, pointer_change
+from headwater.planning.window_views import with_known_columns
 
 _PLANNED_AGAIN = 2
 """How often `apply` plans again where somebody else has changed the registry meanwhile."""
@@ -77,15 +78,16 @@ def plan(parts: StoreParts, definitions: Iterable[Any] | None, *, every_value: b
     if definitions is None:
         definitions = loader.load_definitions(parts.settings.folder, parts.settings.definitions)
     definitions = with_parts(definitions)
-    parts.sources.remember(definitions)
     snapshot, engine = parts.registry.refresh(), parts.open_engine()
     schemas = parts.sources.schemas(engine, definitions)
     now = parts.clock()
-    made = diff.plan(snapshot, definitions, schemas, whole_project=whole, now=now)
+    known = with_known_columns(snapshot, definitions, schemas)
+    parts.sources.remember(known)
+    made = diff.plan(snapshot, known, schemas, whole_project=whole, now=now)
     lacking = incomplete_rows.planned(snapshot, made, parts.open_log, now)
     made = replace(made, definitions=None if whole else tuple(definitions), warnings=(*made.warnings, *lacking))
     if every_value or new_text:
-        views = [d for d in definitions if isinstance(d, FeatureView)]
+        views = [d for d in known if isinstance(d, FeatureView)]
         check_values(engine, snapshot, views, parts.sources.source_of, now, every=every_value)
     return made
 

@@ -149,7 +149,7 @@ def _columns_of(view: FeatureView) -> dict[str, None]:
     """The columns of its source that a view reads: what an empty list of rows has."""
     keys = (view.key_column(key) for key in view.join_keys)
     times = (view.source.event_time, view.source.created_time, view.source.event_id)
-    return dict.fromkeys([*keys, *filter(None, times), *(f.source_column for f in view.feature_list)])
+    return dict.fromkeys([*keys, *filter(None, times), *view.columns_read])
 
 
 def _holds_table(source: Source) -> bool:

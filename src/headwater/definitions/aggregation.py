@@ -10,11 +10,14 @@ import msgspec
 from msgspec.structs import force_setattr, replace
 
 from headwater.clock import parse_duration
-from headwater.definitions.aggregate_functions import FUNCTIONS, MAX_DISTINCT
+from headwater.definitions.aggregate_functions import FUNCTIONS, MAX_DISTINCT, dtype_problem, result_dtype
 from headwater.definitions.coerce import as_dict, as_tuple
+from headwater.definitions.conditions import condition_columns
+from headwater.definitions.feature import Feature
 from headwater.definitions.place import Placed
 from headwater.definitions.window_hops import default_hop, micros_of
 from headwater.definitions.window_names import aggregation_name, value_suffix
+from headwater.types import DType
 
 ERRORS = ("raise", "null")
 
@@ -107,14 +110,51 @@ class Aggregation(_Window, frozen=True, kw_only=True):
             return self.name
         return aggregation_name(self.column, self.function, self.width, self.offset_micros)
 
+    @property
+    def columns_read(self) -> tuple[str, ...]:
+        """The columns of the source that it reads: its own, then those of its condition and of `over`."""
+        own = (self.column,) if isinstance(self.column, str) else ()
+        over = (self.over,) if isinstance(self.over, str) else ()
+        where = condition_columns(self.where) if isinstance(self.where, str) else ()
+        return tuple(dict.fromkeys([*own, *where, *over]))
+
+    def dtype(self, columns: Mapping[str, DType]) -> DType | None:
+        """The dtype of its values; None where that depends on a column of unknown dtype, or it has no values at all.
+
+        Args:
+            columns: the dtypes of the source's columns.
+        """
+        function = FUNCTIONS.get(self.function) if isinstance(self.function, str) else None
+        if function is None or isinstance(function.result, DType):
+            return None if function is None else function.result  # type: ignore[return-value]
+        column = columns.get(self.column) if isinstance(self.column, str) else None
+        if column is None or dtype_problem(function.name, column) is not None:
+            return None
+        return result_dtype(function.name, column)
+
+    def as_feature(self, columns: Mapping[str, DType]) -> Feature:
+        """The feature that its values are, as services and results know it.
+
+        Args:
+            columns: the dtypes of the source's columns; without that of its own the feature may have no dtype.
+        """
+        return Feature(
+            self.feature_name,
+            self.dtype(columns),  # type: ignore[arg-type]
+            default=self.default,
+            description=self.description,
+            tags=self.tags,
+            place=self.place,
+        )
+
     def expanded(self) -> tuple[Aggregation, ...]:
         """One aggregation for each value of `over`, named by it, with that condition; itself where there is none."""
-        if self.over is None or self.values is None:
+        if not isinstance(self.over, str) or self.values is None:
             return (self,)
         return tuple(
             replace(
                 self,
-                name=self.feature_name + value_suffix(value),
+                name=f"{self.feature_name}{value_suffix(value)}",
                 where=_equals(self.over, value, self.where),
                 over=None,
                 values=None,

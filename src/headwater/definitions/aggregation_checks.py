@@ -16,6 +16,8 @@ from headwater.definitions.aggregate_functions import (
     result_dtype,
 )
 from headwater.definitions.aggregation import ERRORS, Aggregation
+from headwater.definitions.condition_checks import condition_problem
+from headwater.definitions.conditions import ConditionError, parse_condition
 from headwater.definitions.names import is_text, name_problem, repeated
 from headwater.definitions.window_hops import hop_problem
 from headwater.definitions.window_names import value_suffix
@@ -46,6 +48,11 @@ def aggregation_problems(given: Aggregation) -> list[str]:
         problems.append(f"{function.name} cannot overflow: omit errors=")
     if given.where is not None and not is_text(given.where):
         problems.append('where must be a condition in text, such as "amount > 0"')
+    elif given.where is not None:
+        try:
+            parse_condition(given.where)
+        except ConditionError as bad:
+            problems.append(f"where: {bad}")
     if given.where is not None and given.name is None:
         problems.append("an aggregation with where= needs name=")
     for made in given.expanded():
@@ -141,7 +148,8 @@ def column_problems(given: Aggregation, columns: Mapping[str, DType]) -> list[st
         return [f"default {given.default!r} is not a value of {result!r}"]
     if given.errors == "null" and result.name != "int64":
         return ["a sum of floats cannot overflow: omit errors="]
-    return []
+    problem = None if given.where is None else condition_problem(given.where, columns)
+    return [] if problem is None else [problem]
 
 
 def view_problems(aggregations: Iterable[Aggregation]) -> list[str]:

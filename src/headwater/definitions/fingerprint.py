@@ -9,11 +9,15 @@ import msgspec
 
 from headwater.clock import duration_micros
 from headwater.deferred import deferred
-from headwater.definitions.defaults import encode_value
+from headwater.definitions.aggregate_functions import MAX_DISTINCT
+from headwater.definitions.aggregation import Aggregation
+from headwater.definitions.conditions import ConditionError, canonical_condition
+from headwater.definitions.defaults import canonical, encode_value
 from headwater.definitions.feature import Feature
 from headwater.definitions.sources import TEXT_SOURCES, CSVSource, JSONSource, PushSource, Source, SQLSource
 from headwater.definitions.view import FeatureView
 from headwater.digests import blake2b
+from headwater.types import DType
 
 if TYPE_CHECKING:
     from headwater.definitions import query_parts
@@ -70,8 +74,15 @@ def meaning(view: FeatureView) -> dict[str, Any]:
     return {
         **_row_meaning(view),
         "source": _source_meaning(view.source),
-        "features": {f.name: _feature_meaning(f) for f in sorted(view.feature_list, key=lambda f: f.name)},
+        "features": {name: _value_meaning(view, name) for name in sorted(view.feature_names)},
     }
+
+
+def _value_meaning(view: FeatureView, name: str) -> dict[str, Any]:
+    aggregation = view.aggregations_by_name.get(name)
+    if aggregation is not None:
+        return _aggregation_meaning(aggregation, view.columns)
+    return _feature_meaning(view.features_by_name[name])
 
 
 def _row_meaning(view: FeatureView) -> dict[str, Any]:
@@ -88,6 +99,43 @@ def _feature_meaning(feature: Feature) -> dict[str, Any]:
         "column": feature.source_column,
         "default": encode_value(feature.dtype, feature.default),
     }
+
+
+def _aggregation_meaning(given: Aggregation, columns: Mapping[str, DType]) -> dict[str, Any]:
+    """What of an aggregation makes its values; an option at its default is left out: a later release may add some."""
+    dtype = given.dtype(columns)
+    found: dict[str, Any] = {
+        "dtype": str(dtype),
+        "function": given.function,
+        "window": given.width,
+        "columns": {name: str(columns.get(name)) for name in sorted(given.columns_read)},
+    }
+    if given.column is not None:
+        found["column"] = given.column
+    if given.width is not None:
+        found["hop"] = given.hop_micros
+    if given.offset_micros:
+        found["offset"] = given.offset_micros
+    if given.where is not None:
+        found["where"] = _where_meaning(given.where)
+    if given.n is not None:
+        found["n"] = given.n
+    if given.q is not None:
+        found["q"] = float(given.q)
+    if given.max_distinct != MAX_DISTINCT:
+        found["max_distinct"] = given.max_distinct
+    if given.errors != "raise":
+        found["errors"] = given.errors
+    if given.default is not None:
+        found["default"] = given.default if dtype is None else encode_value(dtype, canonical(dtype, given.default))
+    return found
+
+
+def _where_meaning(where: str) -> str:
+    try:
+        return canonical_condition(where)
+    except ConditionError:
+        return where  # the checks say what is wrong with it
 
 
 def digest(data: Any) -> str:
@@ -114,7 +162,7 @@ class ColumnFingerprints(Mapping[str, str]):
 
     def __getitem__(self, name: str) -> str:
         if name not in self._known:
-            self._known[name] = _column_fingerprint(self._view, self._view.features_by_name[name])
+            self._known[name] = _column_fingerprint(self._view, name)
         return self._known[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -127,8 +175,10 @@ class ColumnFingerprints(Mapping[str, str]):
         return name in self._view.features_by_name
 
 
-def _column_fingerprint(view: FeatureView, feature: Feature) -> str:
-    source = view.source
+def _column_fingerprint(view: FeatureView, name: str) -> str:
+    source, aggregation = view.source, view.aggregations_by_name.get(name)
+    feature = view.features_by_name[name]  # of a name that is not there, a KeyError
+    read = (feature.source_column,) if aggregation is None else aggregation.columns_read
     times = (source.event_time, source.created_time, source.event_id, *map(view.key_column, view.join_keys))
-    columns = frozenset(name.lower() for name in (*times, feature.source_column) if name is not None)
-    return digest([_row_meaning(view), _source_meaning(source, columns), feature.name, _feature_meaning(feature)])
+    columns = frozenset(name.lower() for name in (*times, *read) if name is not None)
+    return digest([_row_meaning(view), _source_meaning(source, columns), name, _value_meaning(view, name)])

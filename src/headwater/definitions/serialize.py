@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from headwater.clock import MICROSECOND
 from headwater.deferred import deferred
-from headwater.definitions.defaults import decode_value, encode_value
+from headwater.definitions.aggregation import Aggregation
+from headwater.definitions.defaults import canonical, decode_value, encode_value
 from headwater.definitions.entity import Entity
 from headwater.definitions.feature import Feature
 from headwater.definitions.sources import (
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 else:
     csv_format = deferred("headwater.definitions.csv_format")
 
-FORMAT = 2
+FORMAT = 3
 """The greatest that is read here; a definition is written in the least that says all of it."""
 
 PLACE = "registry"
@@ -167,15 +168,66 @@ def feature_from_dict(data: Mapping[str, Any]) -> Feature:
     )
 
 
+def aggregation_to_dict(aggregation: Aggregation, columns: Mapping[str, DType]) -> dict[str, Any]:
+    """An aggregation of one feature (`over` expanded) as plain data; the default in the form of its dtype.
+
+    Args:
+        aggregation: the aggregation.
+        columns: the dtypes of the source's columns.
+    """
+    dtype = aggregation.dtype(columns)
+    return {
+        "name": aggregation.feature_name,
+        "function": aggregation.function,
+        "column": aggregation.column,
+        "window": _micros(aggregation.window),
+        "hop": aggregation.hop_micros or None,
+        "offset": _micros(aggregation.offset),
+        "where": aggregation.where,
+        "n": aggregation.n,
+        "q": aggregation.q,
+        "max_distinct": aggregation.max_distinct,
+        "errors": aggregation.errors,
+        "dtype": str(dtype),
+        "default": aggregation.default if dtype is None else encode_value(dtype, canonical(dtype, aggregation.default)),
+        "description": aggregation.description,
+        "tags": dict(aggregation.tags),
+    }
+
+
+def aggregation_from_dict(data: Mapping[str, Any]) -> Aggregation:
+    """The aggregation that `aggregation_to_dict` wrote."""
+    return Aggregation(
+        data["column"],
+        data["function"],
+        _duration(data["window"]),
+        name=data["name"],
+        where=data["where"],
+        hop=_duration(data["hop"]),
+        offset=_duration(data["offset"]),
+        n=data["n"],
+        q=data["q"],
+        max_distinct=data["max_distinct"],
+        errors=data["errors"],
+        default=None if data["default"] is None else decode_value(DType.parse(data["dtype"]), data["default"]),
+        description=data["description"],
+        tags=data["tags"],
+        place=PLACE,
+    )
+
+
 def view_to_dict(view: FeatureView) -> dict[str, Any]:
     """A view as plain data, its entities within, so that a version never changes with them."""
+    windows = {} if not view.aggregations else {"columns": _columns(view.columns)}
     return {
-        "format": 2 if _is_new(view.source) else 1,
+        "format": 3 if windows else 2 if _is_new(view.source) else 1,
         "name": view.name,
         "version": view.version,
         "entities": [entity_to_dict(entity) for entity in view.entities],
         "source": source_to_dict(view.source),
-        "features": [feature_to_dict(feature) for feature in view.feature_list],
+        "features": [aggregation_to_dict(made, view.columns) for made in view.aggregations]
+        or [feature_to_dict(feature) for feature in view.feature_list],
+        **windows,
         "join_key_map": dict(view.join_key_map),
         "ttl": _micros(view.ttl),
         "freshness_sla": _micros(view.freshness_sla),
@@ -197,9 +249,13 @@ def view_from_dict(data: Mapping[str, Any]) -> FeatureView:
         data["name"],
         entity=[entity_from_dict(entity) for entity in data["entities"]],
         source=source_from_dict(data["source"]),
-        features=[feature_from_dict(feature) for feature in data["features"]],
+        features=[
+            aggregation_from_dict(feature) if "function" in feature else feature_from_dict(feature)
+            for feature in data["features"]
+        ],
         version=data["version"],
         join_key_map=data["join_key_map"],
+        columns=_schema(data, "columns") or {},
         ttl=_duration(data["ttl"]),
         freshness_sla=_duration(data["freshness_sla"]),
         availability_sla=data["availability_sla"],

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import PurePath
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import sqlglot
@@ -37,6 +37,7 @@ from headwater.definitions.sources import (
 )
 from headwater.definitions.time_zones import time_zone
 from headwater.definitions.view import FeatureView
+from headwater.definitions.window_checks import aggregation_column_problems
 from headwater.errors import HeadwaterError, UsageError, listing, nearest
 from headwater.types import DType, Timestamp, castable, declare_hint, key_castable
 
@@ -212,6 +213,8 @@ def check_columns(view: FeatureView, schemas: Schemas | None) -> Iterator[tuple[
         yield from _check_times(view, read)
         yield from _check_keys(view, read)
         yield from _check_features(view, read)
+    if not isinstance(read, str):
+        yield from aggregation_column_problems(view, None if read is None else read.schema)
 
 
 def _check_date_keys(view: FeatureView) -> Iterator[tuple[None, str]]:
@@ -228,7 +231,7 @@ def _used_columns(view: FeatureView) -> dict[str, None]:
     """The columns of its source that a view reads."""
     keys = [view.key_column(key) for key in view.join_keys]
     times = [view.source.event_time, view.source.created_time, view.source.event_id]
-    return dict.fromkeys([*keys, *filter(None, times), *(f.source_column for f in view.feature_list)])
+    return dict.fromkeys([*keys, *filter(None, times), *view.columns_read])
 
 
 def _other_separator(read: Read) -> str | None:
@@ -257,7 +260,7 @@ def _check_csv_dtypes(view: FeatureView) -> Iterator[tuple[str | None, str]]:
         for key, dtype in view.join_keys.items()
         if dtype.name != "date" or view.key_column(key) not in times
     ]
-    features = [(f.name, f.source_column, f.dtype) for f in view.feature_list]
+    features = [(read.feature, read.column, read.dtype) for read in _values(view) if read.dtype is not None]
     for user, column, dtype in [*keys, *features]:
         wanted = "a time" if column in times and dtype.name == "timestamp" else str(dtype)
         first, held = users.setdefault(column, (user, wanted))
@@ -275,7 +278,7 @@ def undeclared_event_id(view: FeatureView) -> Iterator[str]:
     if not isinstance(source, TEXT_SOURCES) or not is_text(source.event_id):
         return
     keys = [view.key_column(key) for key in view.join_keys]
-    declared = {source.event_time, source.created_time, *keys, *(f.source_column for f in view.feature_list)}
+    declared = {source.event_time, source.created_time, *keys, *view.columns_read}
     if source.event_id not in declared | (source.schema or {}).keys():
         kind = type(source).__name__
         yield (
@@ -305,8 +308,8 @@ def _pushed(view: FeatureView, source: PushSource) -> Read | None:
         return None
     types = {name: Timestamp.arrow for name in (source.event_time, source.created_time) if name is not None}
     types |= {view.key_column(key): dtype.arrow for key, dtype in view.join_keys.items()}
-    for feature in view.feature_list:
-        types.setdefault(feature.source_column, feature.dtype.arrow)
+    for column, dtype in view.column_dtypes:
+        types.setdefault(column, dtype.arrow)
     return Read(pa.schema({**types, **{name: dtype.arrow for name, dtype in source.schema.items()}}), source)
 
 
@@ -405,7 +408,7 @@ def _renamed_hint(view: FeatureView, schema: pa.Schema, name: str, said: str) ->
     """Which column may be the one that a feature named before, where no name is near as it is written."""
     source = view.source
     used = {source.event_time, source.created_time, source.event_id, *map(view.key_column, view.join_keys)}
-    used |= {feature.source_column for feature in view.feature_list}
+    used |= set(view.columns_read)
     free = [other for other in schema.names if other not in used]
     if not free or "did you mean" in said:
         return ""
@@ -417,13 +420,30 @@ def _renamed_hint(view: FeatureView, schema: pa.Schema, name: str, said: str) ->
 
 
 def _check_features(view: FeatureView, read: Read) -> Iterator[tuple[str, str]]:
-    for feature in view.feature_list:
-        name, dtype = feature.source_column, feature.dtype
+    for value in _values(view):
+        name, dtype = value.column, value.dtype
         given = _column(read.schema, name, "column")
         if isinstance(given, str):
-            yield feature.name, given + _renamed_hint(view, read.schema, name, given)
-        elif not isinstance(read.source, TEXT_SOURCES) and not castable(given, dtype):
+            yield value.feature, given + _renamed_hint(view, read.schema, name, given)
+        elif dtype is not None and not isinstance(read.source, TEXT_SOURCES) and not castable(given, dtype):
             hint = _text_hint(given, name, repr(dtype), read.source) or declare_hint(given)
-            yield feature.name, f"column {name!r} is {given}, the feature is {dtype}{hint}"
+            yield value.feature, f"column {name!r} is {given}, {value.declared} {dtype}{hint}"
         elif (files := _lacking(read.schema, name)) is not None:
-            yield feature.name, Note(f"column {name!r} is missing in {files}: NULL in their rows")
+            yield value.feature, Note(f"column {name!r} is missing in {files}: NULL in their rows")
+
+
+class _Value(NamedTuple):
+    """A column of the source as a view reads it: for which feature first, as what, and what says so."""
+
+    feature: str
+    column: str
+    dtype: DType | None
+    declared: str
+
+
+def _values(view: FeatureView) -> list[_Value]:
+    if not view.aggregations:
+        return [_Value(f.name, f.source_column, f.dtype, "the feature is") for f in view.feature_list]
+    users = {name: made.feature_name for made in reversed(view.aggregations) for name in made.columns_read}
+    said = "columns= says"
+    return [_Value(users[name], name, view.columns.get(name), said) for name in view.columns_read]

@@ -9,6 +9,8 @@ from datetime import timedelta
 from typing import Any
 
 from headwater.clock import format_duration
+from headwater.definitions.aggregation import Aggregation
+from headwater.definitions.aggregation_checks import aggregation_problems
 from headwater.definitions.entity import Entity
 from headwater.definitions.feature import Feature
 from headwater.definitions.fingerprint import fingerprint
@@ -18,6 +20,7 @@ from headwater.definitions.service_checks import check_items
 from headwater.definitions.source_checks import RESERVED_COLUMN, Note, Schemas, check_columns, check_settings
 from headwater.definitions.text import text_problems
 from headwater.definitions.view import FeatureView
+from headwater.definitions.window_checks import window_view_problems
 from headwater.errors import nearest
 from headwater.types import DType, FeatureKind
 
@@ -177,6 +180,11 @@ def _check_view(found: Findings, view: FeatureView, schemas: Schemas | None) -> 
     found.report("view", view, problems)
     bad = bool(problems)
     for feature in view.features:
+        if isinstance(feature, Aggregation):
+            about = [*_aggregation_problems(feature, view), *text_problems(feature)]
+            found.report("view", view, about, feature.feature_name if is_text(feature.feature_name) else "a feature")
+            bad = bad or bool(about)
+            continue
         if not isinstance(feature, Feature):
             found.report("view", view, [f"{feature!r} is not a feature; write hw.Feature('name', hw.Float64)"])
             bad = True
@@ -201,9 +209,13 @@ def _check_view(found: Findings, view: FeatureView, schemas: Schemas | None) -> 
 def _has_form(view: FeatureView) -> bool:
     """Whether keys, features and source are what they should be, so that their columns can be looked up."""
     features = all(
-        isinstance(f, Feature) and isinstance(f.dtype, DType) and f.dtype.dim != 0 and is_text(f.source_column)
+        (isinstance(f, Aggregation) and not aggregation_problems(f))
+        or (isinstance(f, Feature) and isinstance(f.dtype, DType) and f.dtype.dim != 0 and is_text(f.source_column))
         for f in view.features
     )
+    if len({isinstance(f, Aggregation) for f in view.features}) > 1:
+        return False
+    features = features and all(isinstance(d, DType) and d.dim != 0 for d in view.columns.values())
     entities = all(
         isinstance(e, Entity)
         and isinstance(e.join_keys, dict)
@@ -229,7 +241,12 @@ def _view_problems(view: FeatureView, entities: Sequence[Entity]) -> Iterator[st
             yield f"join_key_map: {key!r} must map to the name of a column, not {column!r}"
     if not view.features and not view.problems:
         yield "a feature view must have at least one feature"
-    yield from _case_problems((feature.name for feature in view.feature_list), "feature")
+    if view.aggregations:
+        yield from window_view_problems(view)
+    else:
+        yield from _case_problems((feature.name for feature in view.feature_list), "feature")
+        if view.columns:
+            yield "columns: is for window views, whose features are aggregations; omit it"
     ttl, sla = view.ttl, view.freshness_sla
     if isinstance(ttl, timedelta) and ttl < timedelta(0):
         yield f"ttl: {format_duration(ttl)} is negative; omit it for no limit"
@@ -243,6 +260,21 @@ def _view_problems(view: FeatureView, entities: Sequence[Entity]) -> Iterator[st
 def _is_share(value: Any) -> bool:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return number and not math.isnan(value) and 0 <= value <= 1
+
+
+def _aggregation_problems(given: Aggregation, view: FeatureView) -> Iterator[str]:
+    own = aggregation_problems(given)
+    yield from own
+    names = [] if own else [made.feature_name for made in given.expanded()]
+    keys = {key.casefold(): key for key in view.join_keys if isinstance(key, str)}
+    for name in names:
+        if name.casefold() in keys:
+            yield f"join key {keys[name.casefold()]!r} has this name; give the aggregation another name="
+    if not isinstance(given.description, str):
+        yield f"description: must be text, not {given.description!r}"
+    for key, value in given.tags.items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            yield f"tags: must map text to text, not {key!r}: {value!r}"
 
 
 def _feature_problems(feature: Feature, view: FeatureView) -> Iterator[str]:

@@ -10,6 +10,7 @@ import msgspec
 from msgspec.structs import force_setattr
 
 from headwater.clock import parse_duration
+from headwater.definitions.aggregation import Aggregation
 from headwater.definitions.coerce import as_dict, as_tuple
 from headwater.definitions.entity import Entity
 from headwater.definitions.feature import Feature
@@ -36,9 +37,12 @@ class FeatureView(_Name, frozen=True, kw_only=True):
         name: the view's name, unique in the project.
         entity: an entity, a list of them, or `()` for global values.
         source: the source of the rows.
-        features: the features, in the order in which results have them.
+        features: the features, in the order in which results have them; or aggregations over the source's events, which
+            make it a window view.
         version: `major.minor.patch`; None: `apply` numbers the view.
         join_key_map: join key → the source's column, where the names differ.
+        columns: of a window view, the dtypes of the source's columns that its aggregations read; what is left out is
+            taken from the source's schema when the view is applied.
         ttl: the age beyond which a value is not used at all, a duration such as `"6h"` or a timedelta; None or 0: no
             limit.
         freshness_sla: the age at which a value becomes stale, likewise; None: never.
@@ -50,9 +54,10 @@ class FeatureView(_Name, frozen=True, kw_only=True):
 
     entity: Entity | Iterable[Entity]
     source: Source
-    features: Iterable[Feature]
+    features: Iterable[Feature | Aggregation]
     version: str | None = None
     join_key_map: Mapping[str, str] = msgspec.field(default_factory=dict)
+    columns: Mapping[str, DType] = msgspec.field(default_factory=dict)
     ttl: timedelta | str | None = None
     freshness_sla: timedelta | str | None = None
     availability_sla: float | None = None
@@ -74,6 +79,7 @@ class FeatureView(_Name, frozen=True, kw_only=True):
         force_setattr(self, "entity", entity)
         force_setattr(self, "features", as_tuple(self.features, "features", problems))
         force_setattr(self, "join_key_map", as_dict(self.join_key_map, "join_key_map", problems))
+        force_setattr(self, "columns", as_dict(self.columns, "columns", problems))
         force_setattr(self, "tags", as_dict(self.tags, "tags", problems))
         force_setattr(self, "problems", tuple(problems))
 
@@ -92,8 +98,38 @@ class FeatureView(_Name, frozen=True, kw_only=True):
 
     @lazy
     def feature_list(self) -> tuple[Feature, ...]:
-        """The features, typed."""
-        return tuple(feature for feature in self.features if isinstance(feature, Feature))
+        """The features, typed; of a window view one for each aggregation."""
+        own = tuple(feature for feature in self.features if isinstance(feature, Feature))
+        return (*own, *(made.as_feature(self.columns) for made in self.aggregations))
+
+    @lazy
+    def aggregations(self) -> tuple[Aggregation, ...]:
+        """The aggregations of a window view, one for each value of an `over`; empty for a plain view."""
+        given = (feature for feature in self.features if isinstance(feature, Aggregation))
+        return tuple(made for aggregation in given for made in aggregation.expanded())
+
+    @lazy
+    def aggregations_by_name(self) -> Mapping[str, Aggregation]:
+        """Feature → the aggregation that it is, the first of each name."""
+        return {made.feature_name: made for made in reversed(self.aggregations) if isinstance(made.feature_name, str)}
+
+    @lazy
+    def columns_read(self) -> tuple[str, ...]:
+        """The columns of a source's row that its features or aggregations read, each once."""
+        own = (feature.source_column for feature in self.features if isinstance(feature, Feature))
+        return tuple(dict.fromkeys([*own, *(name for made in self.aggregations for name in made.columns_read)]))
+
+    @lazy
+    def column_dtypes(self) -> tuple[tuple[str, DType], ...]:
+        """(column, dtype) of all that is read of a source's row beside keys and times; two features may share one."""
+        if self.aggregations:
+            return tuple(self.columns.items())
+        return tuple((feature.source_column, feature.dtype) for feature in self.feature_list)
+
+    @lazy
+    def source_columns(self) -> dict[str, DType]:
+        """Column → dtype of all that is read of a source's row beside keys and times; of two features the first's."""
+        return dict(reversed(self.column_dtypes))
 
     @lazy
     def feature_names(self) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from headwater.definitions.aggregation import Aggregation
 from headwater.definitions.entity import Entity
 from headwater.definitions.fingerprint import fingerprint
 from headwater.definitions.service import FeatureService
@@ -32,6 +33,7 @@ from headwater.planning.pointers import superseded
 from headwater.planning.service_reads import readers
 from headwater.planning.snapshot import AnyRecord, RegistrySnapshot, ViewRecord, ViewVersion
 from headwater.planning.stages import Action, Kind, Stage
+from headwater.planning.window_views import with_known_columns
 
 
 def plan(
@@ -56,6 +58,7 @@ def plan(
         VersionConflict: changed definitions under versions that are registered, together.
     """
     kept: dict[str, tuple[str, ...]] = {}
+    definitions = with_known_columns(snapshot, definitions, schemas)
     definitions = [_with_kept_types(snapshot, definition, schemas, kept) for definition in definitions]
     out_of_reach: list[str] = []
     if schemas is not None:
@@ -229,7 +232,14 @@ def _moved_with(record: ViewRecord, found: ViewVersion, moved: FeatureView) -> I
 
 def _in_order(view: FeatureView, stored: FeatureView) -> FeatureView:
     """The view with its features in the stored order, which `apply` does not change."""
+    if view.aggregations:
+        return replace(view, features=[_as_stored(view, made) for made in stored.aggregations])
     return replace(view, features=[view.feature(name) for name in stored.feature_names])
+
+
+def _as_stored(view: FeatureView, stored: Aggregation) -> Aggregation:
+    """An aggregation with the stored text of its condition: rows are laid out by it, however it is written."""
+    return replace(view.aggregations_by_name[stored.feature_name], where=stored.where)
 
 
 def _plan_removal(draft: Draft, findings: Findings) -> None:

@@ -22,7 +22,7 @@ from headwater.urls import shown_location
 
 _IN_PLACE = ("owner", "description", "tags", "freshness_sla", "availability_sla")
 _FEATURE_IN_PLACE = ("description", "kind", "freshness_sla", "owner", "tags")
-_DURATIONS = ("ttl", "delay", "freshness_sla")
+_DURATIONS = ("ttl", "delay", "freshness_sla", "window", "hop", "offset")
 
 
 class Bump(enum.StrEnum):
@@ -163,7 +163,7 @@ def _plain(value: Any) -> Any:
 
 
 def _part(data: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    return {name: data[name] for name in names}
+    return {name: data[name] for name in names if name in data}
 
 
 def _entity_lines(before: list[Any], after: list[Any]) -> Iterator[str]:
@@ -220,6 +220,8 @@ def _location_lines(prefix: str, before: Mapping[str, Any], after: Mapping[str, 
 
 
 def _show(name: str, value: Any) -> str:
+    if name == "window" and value is None:
+        return "lifetime"
     if name in _DURATIONS and isinstance(value, int):
         value = value * MICROSECOND if value else None
     if isinstance(value, timedelta):

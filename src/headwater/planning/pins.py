@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from headwater.deferred import deferred
 from headwater.definitions.service import FeatureService
 from headwater.definitions.view import FeatureSelection, FeatureView
 from headwater.errors import FeatureNotFound, UsageError, VersionNotFound, brief, nearest
 from headwater.planning.references import Reference, parse_reference
 from headwater.planning.snapshot import PinnedSelection, RegistrySnapshot, ServiceVersion, ViewRecord, ViewVersion
-
-if TYPE_CHECKING:
-    from headwater.definitions import fingerprint as fingerprints
-else:
-    fingerprints = deferred("headwater.definitions.fingerprint")
+from headwater.planning.window_views import versions_of
 
 
 def pin(snapshot: RegistrySnapshot, item: Any, *, prefer: Mapping[str, str] | None = None) -> PinnedSelection:
@@ -92,14 +87,13 @@ def _version_of(snapshot: RegistrySnapshot, view: FeatureView) -> ViewVersion:
     record = snapshot.view(view.name)
     if view.version is not None and view.version in record.versions:
         found = record.versions[view.version]
-        if found.view is view or found.fingerprint == fingerprints.fingerprint(view):
+        if found.view is view or versions_of(view, [found]):
             return found
         raise VersionNotFound(
             f"feature view {view.name!r}: version {view.version} is registered with another definition; "
             "apply it under a new version, or try it with FeatureStore.in_memory([…])"
         )
-    mark = fingerprints.fingerprint(view)
-    found_all = [v for v in record.versions.values() if v.fingerprint == mark and view.version in (None, v.version)]
+    found_all = versions_of(view, [v for v in record.versions.values() if view.version in (None, v.version)])
     if not found_all:
         raise VersionNotFound(
             f"no registered version of feature view {view.name!r} has this definition; "

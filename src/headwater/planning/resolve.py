@@ -24,8 +24,10 @@ from headwater.values import Value
 
 if TYPE_CHECKING:
     from headwater.planning import service_reads
+    from headwater.planning.windows import layout as window_layouts
 else:
     service_reads = deferred("headwater.planning.service_reads")
+    window_layouts = deferred("headwater.planning.windows.layout")
 
 FULL_NAMES = "pass full_names=True (the headwater command: --full-names),"
 """What to do about two columns of one name."""
@@ -103,6 +105,12 @@ class ResolvedView(Value, frozen=True, dict=True):
     def layout(self) -> RowLayout:
         """The layout of the version's online rows."""
         return RowLayout.of(self.view)
+
+    @lazy
+    def windows(self) -> window_layouts.WindowLayout | None:
+        """The lists that a window version keeps an entity, of all its features; None of a plain view."""
+        view = self.view
+        return window_layouts.window_layout(view.aggregations, view.columns) if view.aggregations else None
 
 
 class OutputColumn(Value, frozen=True):

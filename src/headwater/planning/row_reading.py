@@ -132,8 +132,8 @@ class RowVersion:
             needs.setdefault(self.reading.event, []).append(None)
         for key in self.view.keys:
             needs.setdefault(key.source_column, []).append(Int64 if key.dtype.name == "int32" else key.dtype)
-        for feature in self.view.view.feature_list:
-            needs.setdefault(feature.source_column, []).append(feature.dtype)
+        for column, dtype in self.view.view.column_dtypes:
+            needs.setdefault(column, []).append(dtype)
         return {name: tuple(dict.fromkeys(dtypes)) for name, dtypes in needs.items()}
 
     @lazy

@@ -34,8 +34,8 @@ def takes_the_rows_of(one: ViewVersion, other: ViewVersion) -> bool:
 
 def columns_beyond(one: ViewVersion, other: ViewVersion) -> tuple[str, ...]:
     """The columns of a written row that a version needs and another one does not."""
-    given = {f.source_column for f in other.view.feature_list}
-    return tuple(dict.fromkeys(f.source_column for f in one.view.feature_list if f.source_column not in given))
+    given = frozenset(other.view.columns_read)
+    return tuple(name for name in one.view.columns_read if name not in given)
 
 
 def version_read(record: ViewRecord, made_from: str, names: Iterable[str], *, history: bool = False) -> str:
