@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from datetime import date, datetime
 from typing import Any, NamedTuple
 
-from headwater.clock import to_micros
+import pyarrow as pa
+
+from headwater.clock import from_micros, to_micros
 from headwater.types import DType
 
 NAN = math.nan
@@ -72,3 +75,67 @@ def stored_form(dtype: DType, value: Any) -> Any:
 
 def _one_form(number: float) -> float:
     return NAN if number != number else number + 0.0
+
+
+def stored_values(dtype: DType, column: pa.Array | pa.ChunkedArray) -> list[Any]:
+    """A column's values as aggregates hold them (`stored_form`), all at once.
+
+    Args:
+        dtype: the column's.
+        column: in the dtype's Arrow type, or one that is cast to it.
+    """
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    array = array if array.type == dtype.arrow else array.cast(dtype.arrow)
+    match dtype.name:
+        case "float32" | "float64":
+            return [None if value is None else _one_form(value) for value in array.to_pylist()]
+        case "bool":
+            return array.cast(pa.int8()).to_pylist()  # type: ignore[no-any-return]
+        case "timestamp":
+            return array.cast(pa.int64()).to_pylist()  # type: ignore[no-any-return]
+        case "date":
+            return array.cast(pa.int32()).to_pylist()  # type: ignore[no-any-return]
+        case "array" | "embedding":
+            return [None if value is None else stored_form(dtype, value) for value in array.to_pylist()]
+    return array.to_pylist()  # type: ignore[no-any-return]
+
+
+def result_value(dtype: DType, stored: Any) -> Any:
+    """A stored value as results hold it: bool, int, float, text, bytes, datetime (UTC), date, lists of these; None."""
+    if stored is None:
+        return None
+    match dtype.name:
+        case "bool":
+            return bool(stored)
+        case "timestamp":
+            return from_micros(stored)
+        case "date":
+            return date.fromordinal(stored + _EPOCH_DAY)
+        case "array":
+            assert dtype.element is not None
+            return [result_value(dtype.element, element) for element in stored]
+        case "embedding":
+            return list(stored)
+    return stored
+
+
+def result_values(dtype: DType, stored: Iterable[Any]) -> list[Any]:
+    """Stored values as results hold them, in order."""
+    if dtype.name in ("bool", "timestamp", "date", "array", "embedding"):
+        return [result_value(dtype, value) for value in stored]
+    return list(stored)
+
+
+def result_array(dtype: DType, stored: Iterable[Any]) -> pa.Array:
+    """Stored values as a column of the dtype's Arrow type."""
+    return pa.array(_plain(dtype, stored), dtype.arrow)
+
+
+def _plain(dtype: DType, stored: Iterable[Any]) -> list[Any]:
+    """What Arrow makes a column of a dtype of: times are the numbers that are stored."""
+    if dtype.name == "bool":
+        return [None if value is None else bool(value) for value in stored]
+    if dtype.name == "array" and dtype.element is not None:
+        element = dtype.element
+        return [None if value is None else _plain(element, value) for value in stored]
+    return list(stored)
