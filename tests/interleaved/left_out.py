@@ -16,13 +16,13 @@ Edit = tuple[Any, str, str, str]
 """Module or class, function, its text, and the text in place of that."""
 
 _HERE = "__import__('tests.interleaved.left_out', fromlist=['x'])"
-_PUT_LISTS = "        new.listed = row.listed | {batch.position}\n        _add(version, new, key, [batch])"
+_PUT_LISTS = "        new.listed = row.listed | {batch.position}\n        _add(version, new, [batch])"
 _PUT_RAISES = (
     "\n        new.applied_through = max(row.applied_through, batch.position)"
     "\n        new.listed = frozenset(p for p in new.listed if p > new.applied_through)"
 )
 _HIDDEN_IDS = (
-    "\n        for e in batch.events.get(key, ()):\n            if e.id is not None and new.hides(e):\n"
+    "\n        for e in batch.events:\n            if e.id is not None and new.hides(e):\n"
     "                new.ids.setdefault(e.id, __import__('headwater.online.rows.windows.row', fromlist=['x'])"
     ".MergedId(e.event, e.known_at, True, e.position))"
 )
@@ -46,7 +46,7 @@ RULES: dict[str, list[Edit]] = {
     "what a delete hides is not merged": [(merging, "required", "and not row.hides(event)", "")],
     "what a delete hides is not in the table of ids": [(merging, "after_put", _PUT_LISTS, _PUT_LISTS + _HIDDEN_IDS)],
     "a delete merges again what comes after it": [
-        (merging, "after_put", "_add(version, new, key, again)", "pass"),
+        (merging, "after_put", "_add(version, new, again)", "pass"),
     ],
     "a fold does not lower a row": [
         (merging, "after_fold", "max(row.applied_through, end.position)", "end.position"),
@@ -70,13 +70,13 @@ RULES: dict[str, list[Edit]] = {
     ],
     "a run does not replace a row of a later fill": [(keeping, "_is_later", "row.fill > run.fill or", "")],
     "a rebuild reads the log's end after the row": [
-        (keeping, "_kept", "end: End = yield LogEnd()", "end: End = run.end")
+        (keeping, "_rebuilt", "end: End = yield LogEnd()", "end: End = run.end")
     ],
-    "a fold leaves no flag": [(keeping, "_kept", "if not new.rebuild:", "if True:")],
-    "each key that is named has a row": [(keeping, "keep", "key in run.unnamed and", "")],
+    "a fold leaves no flag": [(keeping, "_keep", "redo |= {key for key, new in made.items() if new.rebuild}", "pass")],
+    "each key that is named has a row": [(keeping, "_keep", "key in run.unnamed and", "")],
     "a run's puts hold within its epoch": [
-        (keeping, "keep", "new, run.epoch)", "new, None)"),
-        (keeping, "keep", "if waiting and snapshot.epoch != run.epoch:", "if False:"),
+        (keeping, "_keep", "new, run.epoch)", "new, None)"),
+        (keeping, "_keep", "if waiting and snapshot.epoch != run.epoch:", "if False:"),
     ],
     "a record is written within its epoch": [
         (running, "change_record", "WriteRecord(epoch,", "WriteRecord(snapshot.epoch,")
@@ -94,24 +94,38 @@ RULES: dict[str, list[Edit]] = {
         (running, "fill", "if not (yield from keep(version, Run(", "if False and not (yield from keep(version, Run(")
     ],
     "a fill takes what was withheld and became known meanwhile": [
-        (running, "fill", "yield _slice(base, end)", "yield _slice(base, End(end.position, base.known_through))")
+        (running, "fill", "yield _slice(start, end)", "yield _slice(start, End(end.position, start.known_through))")
     ],
     "a fill completes only its own": [
         (running, "fill", "if now is None or now.filling != own:\n            return None", "pass")
     ],
     "a fill names keys of deletes too": [],
     "the numbers of fills rise": [
-        (running, "fill", "if now.filling < own else None", ""),
+        (running, "_beginning", "if now.filling < own else None", ""),
     ],
     "a version from before a restore is filled again": [
         (running, "_from_before_a_restore", "return record.fill <= restored", "return False")
     ],
+    "a fill is gone on with from where it began": [
+        (running, "fill", "own, base = under_way", "own = under_way[0]"),
+        (
+            running,
+            "fill",
+            "    if under_way is None:\n        base = FillBase(",
+            "    if under_way is not None:\n        base = FillBase(view.end.position, view.end.clock, view.source)\n"
+            "    else:\n        base = FillBase(",
+        ),
+    ],
+    "a fill that is gone on with makes what writers began from history": [(keeping, "_is_done", "and row.run > 0", "")],
     "a row of an older fill counts as missing": [(shown, "shown", "and row.fill >= record.fill", "")],
-    "a row of an older fill is rebuilt": [(keeping, "_kept", "or row.fill < run.record.fill", "")],
+    "a row of an older fill is rebuilt": [(keeping, "_needs_history", "or row.fill < run.record.fill", "")],
 }
 """The name of each rule, and what leaves it out."""
 
 SCRIPTED: dict[str, list[Edit]] = {
+    "a fill of a log from before a restore is not gone on with": [
+        (running, "_under_way", "if record.filling > restored else None", "")
+    ],
     "a run that lost its lease ends": [
         (running, "run", "if not (yield HoldsLease(number)):", "if (yield HoldsLease(number)) is None:"),
         (running, "fill", "if not (yield HoldsLease(number)):", "if (yield HoldsLease(number)) is None:"),
@@ -151,6 +165,19 @@ CAUGHT: dict[str, int] = {
     "a fill names keys of deletes too": 3,
     "the numbers of fills rise": 0,
     "a version from before a restore is filled again": 56,
+    "a fill is gone on with from where it began": [
+        (running, "fill", "own, base = under_way", "own = under_way[0]"),
+        (
+            running,
+            "fill",
+            "    if under_way is None:\n        base = FillBase(",
+            "    if under_way is not None:\n        base = FillBase(view.end.position, view.end.clock, view.source)\n"
+            "    else:\n        base = FillBase(",
+        ),
+    ],
+    "a fill that is gone on with makes what writers began from history": [(keeping, "_is_done", "and row.run > 0", "")],
+    "a fill is gone on with from where it began": 15,
+    "a fill that is gone on with makes what writers began from history": 4240,
     "a row of an older fill counts as missing": 13,
     "a row of an older fill is rebuilt": 522,
 }

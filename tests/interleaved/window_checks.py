@@ -21,18 +21,18 @@ def invariant(w: World, row: WindowRow, key: bytes) -> list[int]:
     """What a row with this header holds, by the log and the source."""
     listed, known = w.taken.get(row.run, (0, NEVER))
     events = [e for k, e in w.source[:listed] if k == key and e.known_at <= known and not _hides(row, e)]
-    for batch in w.log:
+    for batch in w.batches(key):
         if _covers(row, batch.position):
             until = max(batch.arrival + TOLERANCE, row.known_through)
-            events += [e for e in batch.events.get(key, ()) if e.known_at <= until and not _hides(row, e)]
+            events += [e for e in batch.events if e.known_at <= until and not _hides(row, e)]
     return numbers(events)
 
 
 def history(w: World, key: bytes, at: int) -> list[WindowEvent]:
     """The events of a key at an instant."""
-    deletes = [(b.position, b.deletes[key]) for b in w.log if b.deletes.get(key, at + 1) <= at]
+    deletes = [(b.position, b.delete) for b in w.batches(key) if b.delete is not None and b.delete <= at]
     position, through = (max(part) for part in zip(*deletes, strict=True)) if deletes else (0, NEVER)
-    events = [e for k, e in w.source if k == key] + [e for b in w.log for e in b.events.get(key, ())]
+    events = [e for k, e in w.source if k == key] + [e for b in w.batches(key) for e in b.events]
     known = [e for e in events if e.known_at <= at]
     return counted(e for e in known if e.known_at > through and not (e.from_log and e.position < position))
 
@@ -46,7 +46,8 @@ def problems(w: World, keys: list[bytes]) -> list[str]:
         row = w.shown(key)
         assert row is not None
         stored = row.sequence != 0
-        deletes = [(b.position, b.deletes[key]) for b in w.log if key in b.deletes and _covers(row, b.position)]
+        named = w.batches(key)
+        deletes = [(b.position, b.delete) for b in named if b.delete is not None and _covers(row, b.position)]
         position, through = (max(part) for part in zip(*deletes, strict=True)) if deletes else (0, NEVER)
         if stored and (row.delete_position, row.deleted_through) != (position, through):
             wrong.append("header")
@@ -54,11 +55,10 @@ def problems(w: World, keys: list[bytes]) -> list[str]:
             wrong.append("clock")
         if not row.rebuild and held(row) != invariant(w, row, key):
             wrong.append("row")
-        named = [batch for batch in w.log if batch.names(key)]
         for batch in named:
             has = stored and _covers(row, batch.position)
             late = max(batch.arrival + TOLERANCE, row.known_through)
-            lacks = any(late < e.known_at <= record.known_through for e in batch.events.get(key, ()))
+            lacks = any(late < e.known_at <= record.known_through for e in batch.events)
             if batch.position <= record.low and (not has or lacks):
                 wrong.append("promise")
             if not has and (key, batch.position, batch.arrival) in w.acknowledged:

@@ -45,6 +45,14 @@ class Sourced(NamedTuple):
     event: WindowEvent
 
 
+class Appended(NamedTuple):
+    """What one transaction appended to the log: by key, each at its own last position; `position`: the last of all."""
+
+    position: int
+    arrival: int
+    batches: dict[bytes, asks.Batch]
+
+
 def held(row: WindowRow) -> list[int]:
     """The numbers of the events that are in a row."""
     states = row.lists[WHICH].states
@@ -62,7 +70,7 @@ class World:
     def __init__(self, r: random.Random, bad: str = "") -> None:
         self.r, self.bad = r, bad
         self.version = asks.Version(LAYOUT, TOLERANCE, most_listed=r.choice([2, 4]), tries=4)
-        self.log: list[asks.Batch] = []
+        self.log: list[Appended] = []
         self.source: list[Sourced] = []
         self.position, self.clock, self.epoch = 0, 20, 0
         self.lease = self.restored = self.lost = self.statements = 0
@@ -153,42 +161,52 @@ class World:
 
     # the log and the source
 
-    def append(self, events: dict[bytes, list[Any]], deletes: dict[bytes, int]) -> asks.Batch:
+    def append(self, events: dict[bytes, list[Any]], deletes: dict[bytes, int]) -> Appended:
         made: dict[bytes, list[WindowEvent]] = {}
-        for key, given in events.items():
-            for number, name, time, created in given:
-                self.position += 1
-                at = self.clock if created is None else created
-                made.setdefault(key, []).append(WindowEvent(time, at, True, self.position, {"n": number}, id=name))
-        self.position += bool(deletes)
-        batch = asks.Batch(self.position, self.clock, made, deletes)
-        self.log.append(batch)
+        given = [(key, each) for key, some in events.items() for each in some]
+        # rows of different keys take turns
+        self.r.shuffle(given)
+        for key, (number, name, time, created) in given:
+            self.position += 1
+            at = self.clock if created is None else created
+            made.setdefault(key, []).append(WindowEvent(time, at, True, self.position, {"n": number}, id=name))
+        batches = {key: asks.Batch(some[-1].position, self.clock, some) for key, some in made.items()}
+        for key, through in deletes.items():
+            self.position += 1
+            batches[key] = asks.Batch(self.position, self.clock, delete=through)
+        self.log.append(Appended(self.position, self.clock, batches))
         late = self.clock + TOLERANCE
         self.count["withheld"] += sum(e.known_at > late for each in made.values() for e in each)
-        return batch
+        return self.log[-1]
+
+    def batches(self, key: bytes, after: int = 0, through: int = 2**60) -> list[asks.Batch]:
+        """The batches of a key at positions in (after, through]."""
+        mine = [each.batches[key] for each in self.log if key in each.batches]
+        return [batch for batch in mine if after < batch.position <= through]
 
     def listed(self, through: SourceThrough) -> list[Sourced]:
         return [each for each in self.source[: through.listed] if each.event.known_at <= through.known_at]
 
     def slice(self, request: asks.Slice) -> dict[bytes, asks.Due]:
         due: dict[bytes, asks.Due] = {}
-        for batch in self.log:
+        for key, batch in [(key, batch) for each in self.log for key, batch in each.batches.items()]:
             if request.after < batch.position <= request.through:
-                for key in {*batch.events, *batch.deletes}:
-                    due.setdefault(key, asks.Due()).fresh.append(batch)
+                due.setdefault(key, asks.Due()).fresh.append(batch)
             if batch.position > request.through or (self.bad == "due-low" and batch.position <= request.after):
                 continue
             after = max(request.since, batch.arrival + TOLERANCE)
-            for key, events in batch.events.items():
-                if any(after < event.known_at <= request.until for event in events):
-                    due.setdefault(key, asks.Due()).withheld.append(batch)
+            if any(after < event.known_at <= request.until for event in batch.events):
+                due.setdefault(key, asks.Due()).withheld.append(batch)
         return due
 
     def named(self, request: asks.Named) -> set[bytes]:
-        batches = [batch for batch in self.log if batch.position <= request.through]
-        with_deletes = set() if self.bad == "fill-visible" else {key for batch in batches for key in batch.deletes}
-        keys = {key for batch in batches for key in batch.events}
-        return keys | with_deletes | {each.key for each in self.source[: request.source.listed]}
+        keys = {
+            key
+            for each in self.log
+            for key, batch in each.batches.items()
+            if batch.position <= request.through and (batch.delete is None or self.bad != "fill-visible")
+        }
+        return keys | {each.key for each in self.source[: request.source.listed]}
 
     def take_lease(self) -> int:
         self.lease = self.tick()
@@ -201,8 +219,8 @@ class World:
                 return self.write_record(request)
             case asks.LogEnd():
                 return asks.End(self.position, self.clock)
-            case asks.Batches(key, after, through):
-                return [batch for batch in self.log if after < batch.position <= through and batch.names(key)]
+            case asks.Batches(keys, after, through):
+                return {key: self.batches(key, after, through) for key in keys}
             case asks.Slice():
                 return self.slice(request)
             case asks.Number():
@@ -215,8 +233,9 @@ class World:
             case asks.SourceKeys(source, since):
                 old = {id(each) for each in self.listed(since)}
                 return {each.key for each in self.listed(source) if id(each) not in old}
-            case asks.SourceEvents(key, source):
-                return [each.event for each in self.listed(source) if each.key == key]
+            case asks.SourceEvents(keys, source):
+                listed = self.listed(source)
+                return {key: [each.event for each in listed if each.key == key] for key in keys}
             case asks.Named():
                 return self.named(request)
             case asks.TakeLease():
@@ -257,10 +276,11 @@ class World:
 
     # what processes do
 
-    def put(self, batch: asks.Batch) -> Generator[None, None, None]:
+    def put(self, given: Appended) -> Generator[None, None, None]:
         lost = self.lost
-        report = yield from self.steps(put(self.version, batch))
+        report = yield from self.steps(put(self.version, given.batches))
         for key in report.applied:
+            batch = given.batches[key]
             row = self.row(key)
             # not one that went with the store, nor one from before a restore, which the new fill may drop
             if lost == self.lost and row is not None and row.fill > self.restored:
@@ -271,8 +291,7 @@ class World:
         newest = {key: NEVER if row is None else row.newest_known for key, row in rows.items()}
         yield
         through = {key: deleted_through(self.clock, known, TOLERANCE) for key, known in newest.items()}
-        batch = self.append({}, through)
-        yield from self.put(batch)
+        yield from self.put(self.append({}, through))
 
     def run(self, *, source: bool = True, force: Any = ()) -> Generator[None, None, asks.End | None]:
         return (yield from self.steps(run(self.version, source=source, force=force)))

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from headwater.compute.windows.merging import after_fold, holds_nothing, rebuilt
+from headwater.compute.windows.putting import AT_ONCE
 from headwater.compute.windows.requests import (
     Batch,
     Batches,
+    DamagedRow,
     Due,
     End,
     LogEnd,
@@ -25,6 +27,9 @@ from headwater.compute.windows.requests import (
 from headwater.online.rows.windows.codec import next_sequence
 from headwater.online.rows.windows.record import FillRecord, SourceThrough
 from headwater.online.rows.windows.row import WindowRow, blank_row
+from headwater.planning.windows.events import WindowEvent
+
+Rows = Mapping[bytes, WindowRow | DamagedRow | None]
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,8 @@ class Run:
         record: as it read it.
         source: what it listed of the source.
         end: of the log, up to where it folds.
-        named: the keys of those asked for that neither source nor log names.
+        unnamed: the keys of those asked for that neither source nor log names.
+        goes_on: whether it goes on with a fill: rows that runs have rebuilt for that are left as they are.
     """
 
     number: int
@@ -48,10 +54,11 @@ class Run:
     source: SourceThrough
     end: End
     unnamed: AbstractSet[bytes] = frozenset()
+    goes_on: bool = False
 
 
 def keep(version: Version, run: Run, due: Mapping[bytes, Due], whole: AbstractSet[bytes] = frozenset()) -> Work[bool]:
-    """Bring the rows of keys up to the run's end.
+    """Bring the rows of keys up to the run's end, part by part.
 
     Args:
         version: the version.
@@ -62,19 +69,35 @@ def keep(version: Version, run: Run, due: Mapping[bytes, Due], whole: AbstractSe
     Returns:
         Whether all of them are; False: another run or fill has gone further, or the store's epoch is another.
     """
-    waiting = sorted({*due, *whole})
+    keys = sorted({*due, *whole})
+    for start in range(0, len(keys), AT_ONCE):
+        if not (yield from _keep(version, run, keys[start : start + AT_ONCE], due, whole)):
+            return False
+    return True
+
+
+def _keep(
+    version: Version, run: Run, keys: Sequence[bytes], due: Mapping[bytes, Due], whole: AbstractSet[bytes]
+) -> Work[bool]:
+    waiting = keys
     while waiting:
         snapshot: Snapshot = yield Read(waiting)
+        rows = snapshot.rows
+        if any(_is_later(run, row) for row in rows.values()):
+            return False
+        waiting = [key for key in waiting if not _is_done(run, rows[key])]
+        redo = {key for key in waiting if key in whole or _needs_history(run, rows[key])}
+        made: dict[bytes, WindowRow] = yield from _folded(version, run, rows, due, set(waiting) - redo)
+        redo |= {key for key, new in made.items() if new.rebuild}
+        made |= yield from _rebuilt(version, run, sorted(redo))
         swaps = []
         for key in waiting:
-            row = snapshot.rows[key]
-            if row is not None and _is_later(run, row):
-                return False
-            new = yield from _kept(version, run, key, row, due.get(key, Due()), redo=key in whole)
+            row, new = rows[key], made[key]
             if row is None and key in run.unnamed and holds_nothing(new):
                 continue
-            new.sequence = next_sequence(0 if row is None else row.sequence)
-            swaps.append(Swap(key, 0 if row is None else row.sequence, new, run.epoch))
+            sequence = 0 if row is None else row.sequence
+            new.sequence = next_sequence(sequence)
+            swaps.append(Swap(key, sequence, new, run.epoch))
         done: Sequence[bool] = (yield SwapAll(swaps)) if swaps else []
         waiting = [swap.key for swap, each in zip(swaps, done, strict=True) if not each]
         if waiting and snapshot.epoch != run.epoch:
@@ -82,26 +105,50 @@ def keep(version: Version, run: Run, due: Mapping[bytes, Due], whole: AbstractSe
     return True
 
 
-def _is_later(run: Run, row: WindowRow) -> bool:
+def _is_later(run: Run, row: WindowRow | DamagedRow | None) -> bool:
     """Whether a later fill has begun, or a later run has rebuilt the row."""
+    if row is None or isinstance(row, DamagedRow):
+        return False
     return row.fill > run.fill or (row.fill == run.fill and row.run > run.number)
 
 
-def _kept(version: Version, run: Run, key: bytes, row: WindowRow | None, due: Due, *, redo: bool) -> Work[WindowRow]:
-    redo = redo or (row is not None and (row.rebuild or row.fill < run.record.fill))
-    if not redo:
-        base = row
-        if base is None:
-            low, known = run.record.low, run.record.known_through
-            base = blank_row(version.layout, fill=run.fill, applied_through=low, known_through=known)
-        later: list[Batch] = []
-        if base.listed and any(key in batch.deletes for batch in due.fresh):
-            later = yield Batches(key, run.end.position, max(base.listed))
-        new = after_fold(version, base, key, due, run.record.known_through, run.end, later)
-        if not new.rebuild:
-            return new
-    # the end is read after the row, so that no put that the row has is beyond it
+def _is_done(run: Run, row: WindowRow | DamagedRow | None) -> bool:
+    """Whether the fill that is gone on with has rebuilt the row: one that a writer began has no run."""
+    return run.goes_on and isinstance(row, WindowRow) and row.fill == run.fill and row.run > 0
+
+
+def _needs_history(run: Run, row: WindowRow | DamagedRow | None) -> bool:
+    if isinstance(row, DamagedRow):
+        return True
+    return row is not None and (row.rebuild or row.fill < run.record.fill)
+
+
+def _folded(
+    version: Version, run: Run, rows: Rows, due: Mapping[bytes, Due], keys: AbstractSet[bytes]
+) -> Work[dict[bytes, WindowRow]]:
+    """Rows with what is due of them, and those that were missing."""
+    low, known = run.record.low, run.record.known_through
+    bases = {key: row for key in keys if isinstance(row := rows[key], WindowRow)}
+    for key in keys - bases.keys():
+        bases[key] = blank_row(version.layout, fill=run.fill, applied_through=low, known_through=known)
+    taken = {key: due.get(key, Due()) for key in keys}
+    listing = [k for k in sorted(keys) if bases[k].listed and any(b.delete is not None for b in taken[k].fresh)]
+    later: Mapping[bytes, list[Batch]] = {}
+    if listing:
+        later = yield Batches(listing, run.end.position, max(max(bases[key].listed) for key in listing))
+    return {
+        key: after_fold(version, bases[key], taken[key], known, run.end, later.get(key, ())) for key in sorted(keys)
+    }
+
+
+def _rebuilt(version: Version, run: Run, keys: Sequence[bytes]) -> Work[dict[bytes, WindowRow]]:
+    if not keys:
+        return {}
+    # the end is read after the rows, so that no put that a row has is beyond it
     end: End = yield LogEnd()
-    log: list[Batch] = yield Batches(key, 0, end.position)
-    source = yield SourceEvents(key, run.source)
-    return rebuilt(version, key, fill=run.fill, run=run.number, end=end, log=log, source=source)
+    log: Mapping[bytes, list[Batch]] = yield Batches(keys, 0, end.position)
+    source: Mapping[bytes, list[WindowEvent]] = yield SourceEvents(keys, run.source)
+    return {
+        key: rebuilt(version, fill=run.fill, run=run.number, end=end, log=log.get(key, ()), source=source.get(key, ()))
+        for key in keys
+    }

@@ -15,10 +15,10 @@ from headwater.online.rows.windows.row import NEVER, WindowRow, add_statements, 
 from headwater.planning.windows.events import WindowEvent
 
 
-def required(version: Version, row: WindowRow, batch: Batch, key: bytes) -> list[WindowEvent]:
+def required(version: Version, row: WindowRow, batch: Batch) -> list[WindowEvent]:
     """What the invariant asks for of a batch that is covered."""
     until = max(batch.arrival + version.tolerance, row.known_through)
-    return [event for event in batch.events.get(key, ()) if event.known_at <= until and not row.hides(event)]
+    return [event for event in batch.events if event.known_at <= until and not row.hides(event)]
 
 
 def begun(version: Version, record: FillRecord, arrival: int) -> WindowRow:
@@ -27,85 +27,75 @@ def begun(version: Version, record: FillRecord, arrival: int) -> WindowRow:
     return blank_row(version.layout, fill=fill, applied_through=record.low, known_through=record.known_through)
 
 
-def after_put(version: Version, row: WindowRow, batch: Batch, key: bytes, later: Sequence[Batch] = ()) -> WindowRow:
+def after_put(version: Version, row: WindowRow, batch: Batch, later: Sequence[Batch] = ()) -> WindowRow:
     """The row after a batch that it does not cover; it raises neither `applied_through` nor `known_through`.
 
     Args:
         version: the version.
         row: as it was read.
-        batch: with statements or a delete of the key.
-        key: the key.
-        later: for a delete, the batches of the key at positions after it.
+        batch: with statements or a delete.
+        later: for a delete, the key's batches at positions after it.
     """
     new = row.copy()
-    if key in batch.deletes:
-        empty(new, batch.deletes[key], batch.position)
+    if batch.delete is not None:
+        empty(new, batch.delete, batch.position)
         again = [each for each in later if each.position in row.listed and each.position > new.delete_position]
         new.listed = row.listed | {batch.position}
-        _add(version, new, key, again)
+        _add(version, new, again)
     else:
         new.listed = row.listed | {batch.position}
-        _add(version, new, key, [batch])
+        _add(version, new, [batch])
     return new
 
 
 def after_fold(
-    version: Version, row: WindowRow, key: bytes, due: Due, since: int, end: End, later: Sequence[Batch] = ()
+    version: Version, row: WindowRow, due: Due, since: int, end: End, later: Sequence[Batch] = ()
 ) -> WindowRow:
     """The row with what the invariant asks for at an end of the log and a clock, where they are greater than its own.
 
     Args:
         version: the version.
         row: as it was read, or a blank one.
-        key: the key.
-        due: its batches after the record's `low` up to that end, and those with withheld events known by that clock.
+        due: the key's batches after the record's `low` up to that end, and those with withheld events known by then.
         since: the record's `known_through`.
         end: up to where.
-        later: the batches of the key that the row lists beyond `end`; needed where a fresh batch is a delete.
+        later: the key's batches that the row lists beyond `end`; needed where a fresh batch is a delete.
     """
     new = row.copy()
     new.applied_through = max(row.applied_through, end.position)
     new.known_through = max(row.known_through, end.clock)
     new.listed = frozenset(position for position in row.listed if position > new.applied_through)
     fresh = [batch for batch in due.fresh if batch.position <= new.applied_through and not row.covers(batch.position)]
-    deletes = [batch for batch in fresh if key in batch.deletes]
+    deletes = [(batch.delete, batch.position) for batch in fresh if batch.delete is not None]
     if deletes:
-        for batch in deletes:
-            empty(new, batch.deletes[key], batch.position)
+        for through, position in deletes:
+            empty(new, through, position)
         batches = {batch.position: batch for batch in (*due.fresh, *later)}
         # a delete is later than `low`, so these are all that can count
         again = [b for p, b in sorted(batches.items()) if p > new.delete_position and new.covers(p)]
-        _add(version, new, key, again)
+        _add(version, new, again)
         return new
     late = [
-        event
-        for batch in due.withheld
-        if row.covers(batch.position)
-        for event in _due(version, row, new, batch, key, since)
+        event for batch in due.withheld if row.covers(batch.position) for event in _due(version, row, new, batch, since)
     ]
-    events = [event for batch in fresh for event in required(version, new, batch, key)]
+    events = [event for batch in fresh for event in required(version, new, batch)]
     add_statements(version.layout, new, events + late, version.tolerance)
     return new
 
 
-def _due(version: Version, row: WindowRow, new: WindowRow, batch: Batch, key: bytes, since: int) -> list[WindowEvent]:
+def _due(version: Version, row: WindowRow, new: WindowRow, batch: Batch, since: int) -> list[WindowEvent]:
     """The events of a covered batch that were withheld from the row, and are not any more."""
     after = max(batch.arrival + version.tolerance, row.known_through, since)
-    return [
-        event
-        for event in batch.events.get(key, ())
-        if after < event.known_at <= new.known_through and not new.hides(event)
-    ]
+    return [event for event in batch.events if after < event.known_at <= new.known_through and not new.hides(event)]
 
 
-def _add(version: Version, row: WindowRow, key: bytes, batches: Iterable[Batch]) -> None:
-    events = [event for batch in batches for event in required(version, row, batch, key)]
+def _add(version: Version, row: WindowRow, batches: Iterable[Batch]) -> None:
+    events = [event for batch in batches for event in required(version, row, batch)]
     add_statements(version.layout, row, events, version.tolerance)
 
 
 def rebuilt(
     version: Version,
-    key: bytes,
     *,
     fill: int,
     run: int,
@@ -117,20 +107,19 @@ def rebuilt(
 
     Args:
         version: the version.
-        key: the key.
         fill: of the row.
         run: the number of the run that rebuilds it.
         end: the log's end and clock, read after the row that it replaces.
-        log: all batches of the key up to that end.
+        log: all of the key's batches up to that end.
         source: the statements of the source as the run listed it.
     """
     row = blank_row(version.layout, fill=fill, applied_through=end.position, known_through=end.clock)
     row.run = run
     for batch in log:
-        if key in batch.deletes:
-            empty(row, batch.deletes[key], batch.position)
+        if batch.delete is not None:
+            empty(row, batch.delete, batch.position)
     statements = [event for event in source if not row.hides(event)]
-    statements += [event for batch in log for event in required(version, row, batch, key)]
+    statements += [event for batch in log for event in required(version, row, batch)]
     build_row(version.layout, row, statements, version.tolerance)
     return row
 

@@ -1,8 +1,8 @@
-"""What a writer does: one batch of the log into the rows of its keys. A retry or a replay changes nothing."""
+"""What a writer does: batches of the log into the rows of their keys. A retry or a replay changes nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +10,7 @@ from headwater.compute.windows.merging import after_fold, after_put, begun
 from headwater.compute.windows.requests import (
     Batch,
     Batches,
+    DamagedRow,
     Due,
     End,
     LogEnd,
@@ -24,31 +25,45 @@ from headwater.online.rows.windows.codec import next_sequence
 from headwater.online.rows.windows.record import FillRecord
 from headwater.online.rows.windows.row import WindowRow
 
+AT_ONCE = 2_000
+"""How many rows are read, merged and replaced together."""
+
 
 @dataclass
 class PutReport:
-    """What became of a batch.
+    """What became of batches.
 
     Attributes:
-        applied: the keys in whose rows it is.
-        left: those that the next fold or fill takes it into.
+        applied: the keys in whose rows they are.
+        left: those that the next fold or fill takes them into.
     """
 
     applied: set[bytes] = field(default_factory=set)
     left: set[bytes] = field(default_factory=set)
 
 
-def put(version: Version, batch: Batch, keys: Iterable[bytes] | None = None) -> Work[PutReport]:
-    """Merge a batch that was appended into the rows of its keys (None: all)."""
+def put(version: Version, batches: Mapping[bytes, Batch]) -> Work[PutReport]:
+    """Merge what one transaction appended, key by key, into the rows of the keys."""
     report = PutReport()
-    waiting = sorted({*batch.events, *batch.deletes} if keys is None else set(keys))
+    keys = sorted(batches)
+    for start in range(0, len(keys), AT_ONCE):
+        yield from _put(version, {key: batches[key] for key in keys[start : start + AT_ONCE]}, report)
+    return report
+
+
+def _put(version: Version, batches: Mapping[bytes, Batch], report: PutReport) -> Work[None]:
+    waiting = list(batches)
     for _ in range(version.tries):
         snapshot: Snapshot = yield Read(waiting)
         if snapshot.record is None or not snapshot.record.fill:
             break
         swaps = []
         for key in waiting:
-            swap = yield from _swap(version, batch, key, snapshot.epoch, snapshot.record, snapshot.rows[key], report)
+            row = snapshot.rows[key]
+            if isinstance(row, DamagedRow):
+                report.left.add(key)
+                continue
+            swap = yield from _swap(version, batches[key], key, snapshot.epoch, snapshot.record, row, report)
             if swap is not None:
                 swaps.append(swap)
         done: list[bool] = (yield SwapAll(swaps)) if swaps else []
@@ -57,7 +72,6 @@ def put(version: Version, batch: Batch, keys: Iterable[bytes] | None = None) -> 
         if not waiting:
             break
     report.left |= set(waiting)
-    return report
 
 
 def _swap(
@@ -80,9 +94,10 @@ def _swap(
         report.left.add(key)
         return None
     later: list[Batch] = []
-    if key in batch.deletes and base.listed:
-        later = yield Batches(key, batch.position, max(base.listed))
-    new = after_put(version, base, batch, key, later)
+    if batch.delete is not None and base.listed:
+        found: Mapping[bytes, list[Batch]] = yield Batches((key,), batch.position, max(base.listed))
+        later = found.get(key, [])
+    new = after_put(version, base, batch, later)
     folds = len(new.listed) > version.most_listed
     if folds:
         new = yield from _folded(version, new, key, record)
@@ -95,8 +110,11 @@ def _swap(
 def _folded(version: Version, row: WindowRow, key: bytes, record: FillRecord) -> Work[WindowRow]:
     """The row with fewer positions listed: a fold of one key, without a query of history."""
     end: End = yield LogEnd()
-    batches: list[Batch] = yield Batches(key, record.low, max(end.position, *row.listed))
+    # what comes before is in the row, and hidden by a delete that is not
+    after = max(record.low, row.applied_through)
+    found: Mapping[bytes, list[Batch]] = yield Batches((key,), after, max(end.position, *row.listed))
+    batches = found.get(key, [])
     due = Due([batch for batch in batches if batch.position <= max(end.position, row.applied_through)])
     # `known_through` as it is
     upto = End(end.position, row.known_through)
-    return after_fold(version, row, key, due, row.known_through, upto, batches)
+    return after_fold(version, row, due, row.known_through, upto, batches)

@@ -39,23 +39,23 @@ class Version:
 
 
 class Batch(NamedTuple):
-    """A batch of the log: statements, or one delete.
+    """What one transaction appended to the log of one key: statements, or a delete.
+
+    No two transactions that append to a view with window versions have the same arrival, so that the rows of one are
+    known by it wherever they are stored. All that is put, folded or rebuilt of a key goes by the key's own last
+    position in the transaction: nobody has to know the transaction's other rows.
 
     Attributes:
-        position: of its last row.
-        arrival: the log's clock in the transaction that appended it, microseconds.
-        events: key → statements.
-        deletes: key → D, microseconds.
+        position: of the last row that it has of the key.
+        arrival: the log's clock in the transaction, microseconds.
+        events: its statements.
+        delete: D, microseconds; None: it is no delete.
     """
 
     position: int
     arrival: int
-    events: Mapping[bytes, Sequence[WindowEvent]]
-    deletes: Mapping[bytes, int] = {}
-
-    def names(self, key: bytes) -> bool:
-        """Whether it has anything of a key."""
-        return key in self.events or key in self.deletes
+    events: Sequence[WindowEvent] = ()
+    delete: int | None = None
 
 
 class End(NamedTuple):
@@ -75,6 +75,12 @@ class View(NamedTuple):
 # the online store
 
 
+class DamagedRow(NamedTuple):
+    """Stands for bytes under a key that are not a row of the layout: a rebuild alone may replace them."""
+
+    sequence: int
+
+
 class Read(NamedTuple):
     """The epoch, the record and the rows of keys. Answer: `Snapshot`."""
 
@@ -86,7 +92,7 @@ class Snapshot(NamedTuple):
 
     epoch: Any
     record: FillRecord | None
-    rows: Mapping[bytes, WindowRow | None] = {}
+    rows: Mapping[bytes, WindowRow | DamagedRow | None] = {}
 
 
 class Swap(NamedTuple):
@@ -128,9 +134,9 @@ class LogEnd(NamedTuple):
 
 
 class Batches(NamedTuple):
-    """The batches that name a key, at positions in (after, through], ascending."""
+    """The batches of keys at positions in (after, through]. Answer: key → its batches, ascending."""
 
-    key: bytes
+    keys: Sequence[bytes]
     after: int
     through: int
 
@@ -185,9 +191,9 @@ class SourceKeys(NamedTuple):
 
 
 class SourceEvents(NamedTuple):
-    """The statements of a key in the listing `source`."""
+    """The statements of keys in the listing `source`. Answer: key → its statements."""
 
-    key: bytes
+    keys: Sequence[bytes]
     source: SourceThrough
 
 

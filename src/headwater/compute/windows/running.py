@@ -26,7 +26,7 @@ from headwater.compute.windows.requests import (
     WriteRecord,
     Written,
 )
-from headwater.online.rows.windows.record import FillRecord
+from headwater.online.rows.windows.record import FillBase, FillRecord
 
 _BEGINS = 3
 """How often a run begins again where the store's epoch, or a later fill, came between."""
@@ -48,7 +48,12 @@ def run(version: Version, *, source: bool = True, force: Iterable[bytes] = ()) -
         snapshot: Snapshot = yield Read()
         record = snapshot.record
         if record is None or not record.fill or (yield from _from_before_a_restore(record)):
-            return (yield from fill(version))
+            went_on = (yield from _under_way(record)) is not None
+            filled: End | None = yield from fill(version)
+            if filled is None or not went_on:
+                return filled
+            # it has the source as it was when it began
+            continue
         view: View = yield Look()
         if not (yield HoldsLease(number)):
             return None
@@ -89,40 +94,72 @@ def _slice(record: FillRecord, end: End) -> Slice:
 def fill(version: Version) -> Work[End | None]:
     """Make the rows of all keys from history, then take what came meanwhile, then write the record.
 
+    A fill that was begun and not completed is gone on with: the keys that it has rebuilt stay as they are.
+
     Returns:
         Up to where; None: another fill began, or the store's epoch is another.
     """
     number: int = yield TakeLease()
     snapshot: Snapshot = yield Read()
-    own: int = yield Number()
-
-    def begin(now: FillRecord | None) -> FillRecord | None:
-        """The record that says so, where no later fill has begun."""
-        now = now or FillRecord()
-        return now._replace(filling=own) if now.filling < own else None
-
-    if not (yield from change_record(snapshot.epoch, begin)):
-        return None
+    under_way = yield from _under_way(snapshot.record)
+    if under_way is None:
+        own: int = yield Number()
+        if not (yield from change_record(snapshot.epoch, _beginning(own))):
+            return None
+    else:
+        own, base = under_way
     view: View = yield Look()
     if not (yield HoldsLease(number)):
         return None
+    if under_way is None:
+        base = FillBase(view.end.position, view.end.clock, view.source)
+        if not (yield from change_record(snapshot.epoch, _based(own, base))):
+            return None
     keys: set[bytes] = yield Named(view.source, view.end.position)
-    base = FillRecord(own, own, view.end.position, view.end.clock, view.source)
-    whole = Run(number, own, snapshot.epoch, base, view.source, view.end)
+    start = FillRecord(own, own, base.low, base.known_through, base.source)
+    whole = Run(number, own, snapshot.epoch, start, view.source, view.end, goes_on=under_way is not None)
     if not (yield from keep(version, whole, {}, keys)):
         return None
     end: End = yield LogEnd()
-    due: Mapping[bytes, Due] = yield _slice(base, end)
-    if not (yield from keep(version, Run(number, own, snapshot.epoch, base, view.source, end), due)):
+    due: Mapping[bytes, Due] = yield _slice(start, end)
+    if not (yield from keep(version, Run(number, own, snapshot.epoch, start, view.source, end), due)):
         return None
 
     def close(now: FillRecord | None) -> FillRecord | None:
         """The record of the completed fill, where it is still the one under way."""
         if now is None or now.filling != own:
             return None
-        return FillRecord(own, own, end.position, end.clock, view.source)
+        if now.fill == own:
+            # completed by who was thought to have stopped
+            return now.raised(end.position, end.clock, base.source)
+        return FillRecord(own, own, end.position, end.clock, base.source)
 
     return end if (yield from change_record(snapshot.epoch, close)) else None
+
+
+def _under_way(record: FillRecord | None) -> Work[tuple[int, FillBase] | None]:
+    """Number and base of a fill that can be gone on with: not one of a log from before a restore."""
+    if record is None or record.base is None or record.filling <= record.fill:
+        return None
+    restored: int = yield Restored()
+    return (record.filling, record.base) if record.filling > restored else None
+
+
+def _beginning(own: int) -> Callable[[FillRecord | None], FillRecord | None]:
+    def begin(now: FillRecord | None) -> FillRecord | None:
+        """The record that says that a fill is under way, where no later one has begun."""
+        now = now or FillRecord()
+        return now._replace(filling=own, base=None) if now.filling < own else None
+
+    return begin
+
+
+def _based(own: int, base: FillBase) -> Callable[[FillRecord | None], FillRecord | None]:
+    def note(now: FillRecord | None) -> FillRecord | None:
+        """The record with the base of the fill under way."""
+        return now._replace(base=base) if now is not None and now.filling == own else None
+
+    return note
 
 
 def change_record(epoch: Any, change: Callable[[FillRecord | None], FillRecord | None]) -> Work[bool]:

@@ -15,7 +15,6 @@ from headwater.types import Int64
 
 LAYOUT = window_layout([Aggregation("n", "sum", None)], {"n": Int64})
 VERSION = Version(LAYOUT, tolerance=5)
-K = b"k"
 
 
 def event(number, time, position, created=None, name=None):
@@ -23,7 +22,7 @@ def event(number, time, position, created=None, name=None):
 
 
 def batch(position, arrival, *events):
-    return Batch(position, arrival, {K: list(events)})
+    return Batch(position, arrival, events)
 
 
 def total(row):
@@ -32,7 +31,7 @@ def total(row):
 
 def test_a_put_lists_its_position_and_raises_nothing():
     before = begun(VERSION, FillRecord(7, 7, 3, 40), arrival=50)
-    row = after_put(VERSION, before, batch(9, 50, event(2, 49, 9)), K)
+    row = after_put(VERSION, before, batch(9, 50, event(2, 49, 9)))
     assert (row.applied_through, row.listed, row.known_through, total(row)) == (3, {9}, 40, 2)
     assert before.listed == frozenset() and total(before) is None
     assert row.covers(3) and row.covers(9) and not row.covers(8)
@@ -41,19 +40,19 @@ def test_a_put_lists_its_position_and_raises_nothing():
 def test_a_put_withholds_what_is_known_later_than_the_tolerance():
     row = blank_row(LAYOUT)
     one = batch(2, 50, event(1, 55, 1), event(2, 56, 2))
-    row = after_put(VERSION, row, one, K)
+    row = after_put(VERSION, row, one)
     assert total(row) == 1
-    row = after_fold(VERSION, row, K, Due([one], [one]), NEVER, End(2, 56))
+    row = after_fold(VERSION, row, Due([one], [one]), NEVER, End(2, 56))
     assert (total(row), row.applied_through, row.listed, row.known_through) == (3, 2, frozenset(), 56)
 
 
 def test_a_delete_that_comes_late_keeps_what_came_after_it():
     first, second = batch(1, 50, event(1, 10, 1)), batch(3, 52, event(4, 52, 3))
-    delete = Batch(2, 51, {}, {K: 51})
+    delete = Batch(2, 51, delete=51)
     row = blank_row(LAYOUT)
     for each in (first, second):
-        row = after_put(VERSION, row, each, K)
-    row = after_put(VERSION, row, delete, K, [second])
+        row = after_put(VERSION, row, each)
+    row = after_put(VERSION, row, delete, [second])
     assert (total(row), row.delete_position, row.deleted_through, row.listed) == (4, 2, 51, {1, 2, 3})
     # and one that comes again changes nothing
     assert row.covers(2)
@@ -61,14 +60,14 @@ def test_a_delete_that_comes_late_keeps_what_came_after_it():
 
 def test_a_fold_never_lowers_a_row():
     row = blank_row(LAYOUT, applied_through=9, known_through=90)
-    folded = after_fold(VERSION, row, K, Due(), NEVER, End(5, 50))
+    folded = after_fold(VERSION, row, Due(), NEVER, End(5, 50))
     assert (folded.applied_through, folded.known_through) == (9, 90)
 
 
 def test_a_rebuild_takes_source_and_log():
-    log = [batch(1, 50, event(1, 10, 1)), Batch(2, 51, {}, {K: 20}), batch(3, 52, event(4, 52, 3, name=9))]
+    log = [batch(1, 50, event(1, 10, 1)), Batch(2, 51, delete=20), batch(3, 52, event(4, 52, 3, name=9))]
     source = [event(8, 30, 0), event(16, 20, 0), event(32, 52, 0, created=60, name=9)]
-    row = rebuilt(VERSION, K, fill=5, run=6, end=End(3, 70), log=log, source=source)
+    row = rebuilt(VERSION, fill=5, run=6, end=End(3, 70), log=log, source=source)
     assert total(row) == 12
     assert (row.fill, row.run, row.applied_through, row.known_through, len(row.ids)) == (5, 6, 3, 70, 1)
 

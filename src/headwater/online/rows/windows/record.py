@@ -12,6 +12,8 @@ from headwater.online.rows.values import Damaged
 RECORD_VERSION = 1
 _FORM = struct.Struct(">B3QqQq")
 """Version, fill, filling, low, known_through, the source's listing and known_at; big-endian."""
+_BASE = struct.Struct(">QqQq")
+"""Behind it, where there is one: the same last four of the fill under way."""
 
 
 class SourceThrough(NamedTuple):
@@ -26,6 +28,20 @@ class SourceThrough(NamedTuple):
     known_at: int = MIN_MICROS
 
 
+class FillBase(NamedTuple):
+    """What a fill under way read before it made its first row.
+
+    Attributes:
+        low: the log's end.
+        known_through: its clock, microseconds.
+        source: the source's listing.
+    """
+
+    low: int
+    known_through: int
+    source: SourceThrough
+
+
 class FillRecord(NamedTuple):
     """How far the rows of a version are complete.
 
@@ -35,6 +51,8 @@ class FillRecord(NamedTuple):
         low: every batch at a position up to this is in the rows.
         known_through: withheld events that became known up to this are in them, microseconds.
         source_through: what was taken of the source.
+        base: of the fill under way, so that another process can go on with it; None: there is none, or it has made no
+            row yet.
     """
 
     fill: int = 0
@@ -42,6 +60,7 @@ class FillRecord(NamedTuple):
     low: int = 0
     known_through: int = MIN_MICROS
     source_through: SourceThrough = SourceThrough()
+    base: FillBase | None = None
 
     @property
     def newest(self) -> int:
@@ -65,7 +84,11 @@ class FillRecord(NamedTuple):
 def encode_record(record: FillRecord) -> bytes:
     """A record as it is stored."""
     numbers = record.fill, record.filling, record.low, record.known_through
-    return _FORM.pack(RECORD_VERSION, *numbers, *record.source_through)
+    data = _FORM.pack(RECORD_VERSION, *numbers, *record.source_through)
+    if record.base is None:
+        return data
+    low, known, source = record.base
+    return data + _BASE.pack(low, known, *source)
 
 
 def decode_record(data: bytes) -> FillRecord:
@@ -77,7 +100,11 @@ def decode_record(data: bytes) -> FillRecord:
     """
     if data and data[0] > RECORD_VERSION:
         raise FormatError("the fill record was written by a newer headwater; upgrade this one")
-    if len(data) != _FORM.size or data[0] != RECORD_VERSION:
+    if len(data) not in (_FORM.size, _FORM.size + _BASE.size) or data[0] != RECORD_VERSION:
         raise Damaged(f"a fill record of {len(data)} bytes, not {_FORM.size}")
-    _, fill, filling, low, known, listed, known_at = _FORM.unpack(data)
-    return FillRecord(fill, filling, low, known, SourceThrough(listed, known_at))
+    _, fill, filling, low, known, listed, known_at = _FORM.unpack_from(data)
+    base = None
+    if len(data) > _FORM.size:
+        base_low, base_known, *source = _BASE.unpack_from(data, _FORM.size)
+        base = FillBase(base_low, base_known, SourceThrough(*source))
+    return FillRecord(fill, filling, low, known, SourceThrough(listed, known_at), base)
