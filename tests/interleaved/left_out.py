@@ -123,9 +123,6 @@ RULES: dict[str, list[Edit]] = {
 """The name of each rule, and what leaves it out."""
 
 SCRIPTED: dict[str, list[Edit]] = {
-    "a fill of a log from before a restore is not gone on with": [
-        (running, "_under_way", "if record.filling > restored else None", "")
-    ],
     "a run that lost its lease ends": [
         (running, "run", "if not (yield HoldsLease(number)):", "if (yield HoldsLease(number)) is None:"),
         (running, "fill", "if not (yield HoldsLease(number)):", "if (yield HoldsLease(number)) is None:"),
@@ -165,17 +162,6 @@ CAUGHT: dict[str, int] = {
     "a fill names keys of deletes too": 3,
     "the numbers of fills rise": 0,
     "a version from before a restore is filled again": 56,
-    "a fill is gone on with from where it began": [
-        (running, "fill", "own, base = under_way", "own = under_way[0]"),
-        (
-            running,
-            "fill",
-            "    if under_way is None:\n        base = FillBase(",
-            "    if under_way is not None:\n        base = FillBase(view.end.position, view.end.clock, view.source)\n"
-            "    else:\n        base = FillBase(",
-        ),
-    ],
-    "a fill that is gone on with makes what writers began from history": [(keeping, "_is_done", "and row.run > 0", "")],
     "a fill is gone on with from where it began": 15,
     "a fill that is gone on with makes what writers began from history": 4240,
     "a row of an older fill counts as missing": 13,

@@ -48,7 +48,7 @@ def run(version: Version, *, source: bool = True, force: Iterable[bytes] = ()) -
         snapshot: Snapshot = yield Read()
         record = snapshot.record
         if record is None or not record.fill or (yield from _from_before_a_restore(record)):
-            went_on = (yield from _under_way(record)) is not None
+            went_on = _under_way(record) is not None
             filled: End | None = yield from fill(version)
             if filled is None or not went_on:
                 return filled
@@ -101,7 +101,7 @@ def fill(version: Version) -> Work[End | None]:
     """
     number: int = yield TakeLease()
     snapshot: Snapshot = yield Read()
-    under_way = yield from _under_way(snapshot.record)
+    under_way = _under_way(snapshot.record)
     if under_way is None:
         own: int = yield Number()
         if not (yield from change_record(snapshot.epoch, _beginning(own))):
@@ -129,7 +129,7 @@ def fill(version: Version) -> Work[End | None]:
         """The record of the completed fill, where it is still the one under way."""
         if now is None or now.filling != own:
             return None
-        if now.fill == own:
+        if now is not None and now.fill == own:
             # completed by who was thought to have stopped
             return now.raised(end.position, end.clock, base.source)
         return FillRecord(own, own, end.position, end.clock, base.source)
@@ -137,12 +137,11 @@ def fill(version: Version) -> Work[End | None]:
     return end if (yield from change_record(snapshot.epoch, close)) else None
 
 
-def _under_way(record: FillRecord | None) -> Work[tuple[int, FillBase] | None]:
-    """Number and base of a fill that can be gone on with: not one of a log from before a restore."""
+def _under_way(record: FillRecord | None) -> tuple[int, FillBase] | None:
+    """Number and base of a fill that can be gone on with."""
     if record is None or record.base is None or record.filling <= record.fill:
         return None
-    restored: int = yield Restored()
-    return (record.filling, record.base) if record.filling > restored else None
+    return record.filling, record.base
 
 
 def _beginning(own: int) -> Callable[[FillRecord | None], FillRecord | None]:
