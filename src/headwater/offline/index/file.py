@@ -24,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from headwater.offline.index.sorting import Ints
+from headwater.offline.index.pieces import Ints
 
 Flags = NDArray[np.bool_]
 

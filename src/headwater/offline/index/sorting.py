@@ -1,4 +1,4 @@
-"""Rows of a source in order of key and known_at: some keys after the others, the rows of all in a file meanwhile.
+"""Rows of a source in order of key and known_at: some keys after the others, all of them held in pieces meanwhile.
 
 A key is a number here. Rows are parted by it as they come, and each part is sorted by one number of key and time. A
 part that is too large for this, as few keys have most of its rows, is dealt once more: by key and time, into ranges.
@@ -6,25 +6,18 @@ part that is too large for this, as few keys have most of its rows, is dealt onc
 
 from __future__ import annotations
 
-import itertools
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
-Ints = NDArray[np.int64]
+from headwater.offline.index.pieces import HELD, WIDTH, Ints, Pieces
 
 _PART = 40_000
 """Rows of a part, about: few enough that the processor's caches hold them."""
 _PARTS = 256
-_HELD = 2_000_000
-"""Of more rows the parts are in a file until they are sorted."""
 _SORTED = 2_000_000
 """So many rows are sorted at once."""
 _SAMPLED = 16
@@ -35,7 +28,6 @@ _DEALT = 500_000
 _TOGETHER = 4_000_000
 """Rows of a key that become known at one time are sorted together; of sources with more of them no index is made."""
 _BITS = 63
-_WIDTH = 4
 
 
 @dataclass(frozen=True)
@@ -81,19 +73,20 @@ def runs(rows: Unsorted, folder: Path) -> Iterator[Run]:
 
     Args:
         rows: the rows.
-        folder: where a file without a name may take 32 bytes a row meanwhile; another, those of a part that few keys
-            have most rows of.
+        folder: where a file without a name may take 32 bytes a row meanwhile, of rows beyond those that `HELD` bytes
+            hold; another, those of a part that few keys have most rows of.
 
     Raises:
         OSError: such a file cannot be written or read.
         Unsuitable: too many rows of a key become known at one time.
     """
     parts = min(_PARTS, 1 << (rows.count // _PART).bit_length())
-    with _file(folder) if rows.count > _HELD else nullcontext() as file:
-        pieces = _Pieces(file, parts)
+    with Pieces(parts, folder, HELD) as pieces:
         for batch in rows.batches():
-            added = np.stack([np.asarray(batch.column(i), np.int64) for i in range(_WIDTH)], axis=1)
-            pieces.add(added, (added[:, 0] & (parts - 1)).astype(np.uint8))
+            if batch.num_rows:
+                columns = [np.asarray(batch.column(i), np.int64) for i in range(WIDTH)]
+                pieces.add(columns, columns[0] & (parts - 1))
+        pieces.deal()
         for part in range(parts):
             if pieces.counts[part] > _SORTED:
                 yield from _in_ranges(pieces, part, folder, as_known=rows.as_known)
@@ -101,78 +94,8 @@ def runs(rows: Unsorted, folder: Path) -> Iterator[Run]:
                 yield _run(pieces.all_of(part), as_known=rows.as_known)
 
 
-def _file(folder: Path) -> IO[bytes]:
-    return tempfile.TemporaryFile(dir=folder, buffering=0)
-
-
-class _Pieces:
-    """Rows by part, in memory or in a file.
-
-    Attributes:
-        file: where they are; None: in memory.
-        counts: how many rows each part has.
-    """
-
-    def __init__(self, file: IO[bytes] | None, parts: int) -> None:
-        self.file, self._parts, self._end = file, parts, 0
-        self._pieces: list[list[Any]] = [[] for _ in range(parts)]
-        self.counts = [0] * parts
-
-    def add(self, rows: Ints, part: NDArray[Any]) -> None:
-        """Rows of any parts, and the part of each."""
-        cuts = np.array([0, len(rows)])
-        if self._parts > 1:
-            rows = np.take(rows, np.argsort(part, kind="stable"), axis=0)
-            cuts = np.concatenate([[0], np.cumsum(np.bincount(part, minlength=self._parts))])
-        for part_number, (begin, end) in enumerate(itertools.pairwise(cuts.tolist())):
-            if begin < end:
-                piece = (
-                    rows[begin:end] if self.file is None else (self._end + begin * rows.itemsize * _WIDTH, end - begin)
-                )
-                self._pieces[part_number].append(piece)
-                self.counts[part_number] += end - begin
-        if self.file is not None:
-            _all_of(self.file.write, rows)
-            self._end += rows.nbytes
-
-    def take(self, part: int, at_once: int) -> Iterator[Ints]:
-        """The rows of a part; of a file so many at once, or as many more as were added together."""
-        if self.file is None:
-            yield from self._pieces[part]
-            return
-        waiting = iter(self._pieces[part])
-        left = self.counts[part]
-        while left:
-            some, size = [], 0
-            while size < min(left, at_once):
-                some.append(next(waiting))
-                size += some[-1][1]
-            rows, at = np.empty((size, _WIDTH), np.int64), 0
-            for begin, count in some:
-                self.file.seek(begin)
-                _all_of(self.file.readinto, rows[at : at + count])  # type: ignore[attr-defined]
-                at += count
-            left -= size
-            yield rows
-
-    def all_of(self, part: int) -> Ints:
-        """The rows of a part that has some."""
-        found = self.take(part, self.counts[part])
-        return np.concatenate(list(found)) if self.file is None else next(found)
-
-
-def _all_of(move: Callable[[memoryview], int | None], rows: Ints) -> None:
-    """Read or write all bytes of some rows; a file without a buffer may take or give fewer at once."""
-    left = rows.data.cast("B")
-    while len(left):
-        done = move(left)
-        if not done:
-            raise OSError(f"a temporary file ends {len(left)} bytes early")
-        left = left[done:]
-
-
 def _run(rows: Ints, *, as_known: bool, whole: bool = True) -> Run:
-    key, event, created, ordinal = (np.ascontiguousarray(rows[:, i]) for i in range(_WIDTH))
+    key, event, created, ordinal = rows
     known = np.maximum(event, created) if as_known else event
     order = in_order(key, known)
     return Run(key[order], known[order], event[order], created[order], ordinal[order], whole)
@@ -180,17 +103,16 @@ def _run(rows: Ints, *, as_known: bool, whole: bool = True) -> Run:
 
 def _both(rows: Ints, as_known: bool) -> tuple[Ints, Ints]:
     """Key and known_at of rows."""
-    return rows[:, 0].copy(), np.maximum(rows[:, 1], rows[:, 2]) if as_known else rows[:, 1].copy()
+    return rows[0], np.maximum(rows[1], rows[2]) if as_known else rows[1]
 
 
-def _in_ranges(pieces: _Pieces, part: int, folder: Path, *, as_known: bool) -> Iterator[Run]:
+def _in_ranges(pieces: Pieces, part: int, folder: Path, *, as_known: bool) -> Iterator[Run]:
     """The runs of a part of too many rows for one: it is read twice, whatever it has, and written once."""
     ends = _ends(pieces, part, as_known)
-    number_type = np.min_scalar_type(len(ends[0]))
-    with _file(folder) if pieces.file is not None else nullcontext() as file:
-        ranges = _Pieces(file, len(ends[0]) + 1)
+    with Pieces(len(ends[0]) + 1, folder, HELD - pieces.held) as ranges:
         for rows in pieces.take(part, _DEALT):
-            ranges.add(rows, _before(ends, _both(rows, as_known)).astype(number_type))
+            ranges.add(list(rows), _before(ends, _both(rows, as_known)))
+        ranges.deal()
         if max(ranges.counts) > _TOGETHER:
             raise Unsuitable("too many rows of a key become known at one time")
         there = [number for number, count in enumerate(ranges.counts) if count]
@@ -198,13 +120,15 @@ def _in_ranges(pieces: _Pieces, part: int, folder: Path, *, as_known: bool) -> I
             yield _run(ranges.all_of(number), as_known=as_known, whole=number == there[-1])
 
 
-def _ends(pieces: _Pieces, part: int, as_known: bool) -> tuple[Ints, Ints]:
+def _ends(pieces: Pieces, part: int, as_known: bool) -> tuple[Ints, Ints]:
     """The last key and known_at of each range but the last one, of a part cut into ranges of half a run, about."""
-    one_of = max(_SAMPLED, pieces.counts[part] // _SAMPLE)
+    one_of = max(_SAMPLED, int(pieces.counts[part]) // _SAMPLE)
     # not each so-manieth: rows may repeat in the same way
     chance = np.random.default_rng(0)
-    some = [rows[chance.integers(0, len(rows), -(-len(rows) // one_of))] for rows in pieces.take(part, _DEALT)]
-    key, known = _both(np.concatenate(some), as_known)
+    some = [
+        rows[:, chance.integers(0, rows.shape[1], -(-rows.shape[1] // one_of))] for rows in pieces.take(part, _DEALT)
+    ]
+    key, known = _both(np.concatenate(some, axis=1), as_known)
     step = max(1, _SORTED // 2 // one_of)
     at = in_order(key, known)[step::step]
     key, known = key[at], known[at]

@@ -14,7 +14,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from headwater.offline.index import file as form
-from headwater.offline.index.sorting import Ints, Run, Unsorted, Unsuitable, in_order, runs
+from headwater.offline.index.pieces import Ints
+from headwater.offline.index.sorting import Run, Unsorted, Unsuitable, in_order, runs
 from headwater.state_files import opener
 
 Flags = NDArray[np.bool_]

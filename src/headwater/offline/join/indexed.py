@@ -14,7 +14,8 @@ from sqlglot import exp
 
 from headwater.errors import SourceError
 from headwater.offline.index.file import COUNTS, EQUAL, NEVER, IndexDamaged, IndexReader
-from headwater.offline.index.sorting import Ints, Unsorted
+from headwater.offline.index.pieces import Ints
+from headwater.offline.index.sorting import Unsorted
 from headwater.offline.join import missing
 from headwater.offline.join.pit import Join
 from headwater.offline.join.relations import column, number, table_named, union_all

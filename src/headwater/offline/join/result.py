@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     import polars
 
 BATCH = 65_536
-_ROW_GROUP = 131_072
+_WHOLE = 122_880
+"""Rows of a batch where the caller has no say: so many DuckDB gives at once, and batches of these are not copied."""
 _SHOWN = 20
 
 
@@ -246,7 +247,7 @@ class HistoryResult(OfOneProcess):
         Raises:
             SourceError, SpineError, LogDamaged, StoreError: see the class.
         """
-        return pa.Table.from_batches(self.to_batches(), self._run.schema)
+        return pa.Table.from_batches(self.to_batches(_WHOLE), self._run.schema)
 
     def to_pandas(self, types: str = "nullable") -> pandas.DataFrame:
         """The rows as a pandas frame; the columns and the index of a pandas spine are its own.
@@ -313,7 +314,7 @@ class HistoryResult(OfOneProcess):
             raise StoreError(f"cannot write {path}: folder {path.parent} does not exist; create it first")
         try:
             with whole_file(path) as partial, pq.ParquetWriter(partial, self._run.schema) as writer:
-                for batch in self.to_batches(_ROW_GROUP):
+                for batch in self.to_batches(_WHOLE):
                     writer.write_batch(batch)
         except pa.ArrowNotImplementedError as bad:
             raise UsageError(f"cannot write {path}: {bad}; cast that column of the spine, or leave it out") from bad

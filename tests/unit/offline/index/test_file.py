@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headwater.offline.index import file as index_file
-from headwater.offline.index import sorting, writing
+from headwater.offline.index import pieces, sorting, writing
 from headwater.offline.index.file import COUNTS, NEVER, IndexDamaged, IndexReader
 from headwater.offline.index.sorting import Unsorted, Unsuitable
 from headwater.offline.index.writing import IndexWriter
@@ -74,7 +74,7 @@ def last_event(given: list[Row], key: int, t: int) -> int:
 
 
 @pytest.mark.parametrize(
-    ("part", "held", "at_once"), [(150_000, 10**6, 10**6), (10, 0, 10**6), (10, 5, 6), (30, 40, 7)]
+    ("part", "held", "at_once"), [(150_000, 10**6, 10**6), (10, 0, 10**6), (10, 200, 6), (30, 700, 7)]
 )
 @settings(max_examples=40 * SCALE, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), size=st.integers(1, 20), text=st.booleans(), as_known=st.booleans())
@@ -89,8 +89,9 @@ def test_the_last_row_known_of_each_key(
     as_known: bool,
 ) -> None:
     """However many rows stand in a part, are held, and are sorted at once."""
-    for name, value in (("_PART", part), ("_HELD", held), ("_SORTED", at_once), ("_SAMPLED", 2), ("_DEALT", 9)):
+    for name, value in (("_PART", part), ("HELD", held), ("_SORTED", at_once), ("_SAMPLED", 2), ("_DEALT", 9)):
         monkeypatch.setattr(sorting, name, value)
+    monkeypatch.setattr(pieces, "_DEALT", 11)
     scale = data.draw(st.sampled_from([1, 10**6, 2**55]))
     given = data.draw(rows(scale))
     if not as_known:
@@ -141,13 +142,13 @@ def test_times_too_far_apart_and_no_rows_make_no_index(tmp_path: Path) -> None:
 def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """The bytes that are read from and written to the files in which rows wait."""
     moved = {"readinto": 0, "write": 0}
-    all_of = sorting._all_of
+    all_of = pieces._all_of
 
     def counting(move: Any, some: Any) -> None:
         moved[move.__name__] += some.nbytes
         all_of(move, some)
 
-    monkeypatch.setattr(sorting, "_all_of", counting)
+    monkeypatch.setattr(pieces, "_all_of", counting)
     return moved
 
 
@@ -156,12 +157,13 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
 def test_rows_are_read_as_often_however_many_a_key_has(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keys: int, late: bool
 ) -> None:
-    for name, value in (("_PART", 500), ("_HELD", 100), ("_SORTED", 1_000), ("_DEALT", 400)):
+    for name, value in (("_PART", 500), ("HELD", 0), ("_SORTED", 1_000), ("_DEALT", 400)):
         monkeypatch.setattr(sorting, name, value)
+    monkeypatch.setattr(pieces, "_DEALT", 600)
     moved, most, run = counted(monkeypatch), [0], sorting._run
 
     def sorted_at_once(some: Any, **options: Any) -> Any:
-        most.append(len(some))
+        most.append(some.shape[1])
         return run(some, **options)
 
     monkeypatch.setattr(sorting, "_run", sorted_at_once)
@@ -177,14 +179,14 @@ def test_rows_are_read_as_often_however_many_a_key_has(
             ],
             700,
         )
-        size = count * 32
+        size = count * 16
         assert moved["write"] <= 2 * size
         assert moved["readinto"] <= 3 * size
     assert max(most) <= 4_000
 
 
 def test_too_many_rows_of_a_key_at_one_time_make_no_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("_HELD", 10), ("_SORTED", 50), ("_TOGETHER", 100)):
+    for name, value in (("HELD", 0), ("_SORTED", 50), ("_TOGETHER", 100)):
         monkeypatch.setattr(sorting, name, value)
     with pytest.raises(Unsuitable, match="too many rows of a key"):
         write(tmp_path / "index", [Row(1, i, 1_000) for i in range(200)], 20)
@@ -192,7 +194,7 @@ def test_too_many_rows_of_a_key_at_one_time_make_no_index(tmp_path: Path, monkey
 
 
 def test_too_many_late_rows_of_a_key_make_no_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("_HELD", 10), ("_SORTED", 50)):
+    for name, value in (("HELD", 0), ("_SORTED", 50)):
         monkeypatch.setattr(sorting, name, value)
     monkeypatch.setattr(writing, "_LATE", 100)
     with pytest.raises(Unsuitable, match="too many late rows"):

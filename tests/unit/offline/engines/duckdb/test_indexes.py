@@ -170,7 +170,7 @@ def test_the_second_call_reads_no_narrow_columns_again(tmp_path, of) -> None:
 
 
 def test_rows_that_are_sorted_in_parts_and_ties_of_many(tmp_path, monkeypatch) -> None:
-    for name, value in (("_PART", 7), ("_HELD", 0), ("_SORTED", 60)):
+    for name, value in (("_PART", 7), ("HELD", 0), ("_SORTED", 60)):
         monkeypatch.setattr(sorting, name, value)
     monkeypatch.setattr(indexed, "_BUILT", 7)
     table = rows(1, 100)
