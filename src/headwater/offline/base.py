@@ -7,13 +7,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import pyarrow as pa
 
 from headwater.clock import MIN_MICROS
 from headwater.definitions.sources import Source
-from headwater.errors import ConfigError, nearest
+from headwater.errors import ConfigError, UsageError, nearest
 from headwater.forks import OfOneProcess
 from headwater.observer import Observer
 from headwater.planning.files import FileIdentity
@@ -214,6 +214,31 @@ class ChangesRequest:
 
 
 @dataclass(frozen=True)
+class EventsRequest:
+    """The events of a window version, one by one: the rows of its source and its log that have keys and times.
+
+    What deletes hide is among them, and so is each statement of an event id.
+
+    Attributes:
+        view: the view version, with its source and log.
+        keys: only these keys (columns named like the join keys); None: all.
+        source: which rows of the source; None: none of them.
+        log: of the log the rows with first < position ≤ second; None: none of them.
+        known_until: rows known later than this instant (microseconds) are left out; None: none are.
+        known_after: rows known at this instant (microseconds) or before are left out; None: none are.
+        by_key: whether the rows of a key come together.
+    """
+
+    view: ViewInput
+    keys: pa.Table | None = None
+    source: SourceScope | None = field(default_factory=lambda: SourceScope())
+    log: tuple[int, int] | None = (0, 2**63 - 1)
+    known_until: int | None = None
+    known_after: int | None = None
+    by_key: bool = False
+
+
+@dataclass(frozen=True)
 class SourceScope:
     """Which rows of a source a run reads.
 
@@ -357,6 +382,9 @@ class OfflineEngine(OfOneProcess, ABC):
         refuse_unknown(settings, [name for name in wanted if name not in ("folder", "observer")], cls.__name__)
         return cls(folder, **settings, observer=observer)  # type: ignore[call-arg]
 
+    windows: ClassVar[bool] = False
+    """Whether it computes window views: `events`, and `history` over them."""
+
     @abstractmethod
     def source_schema(self, source: Source) -> pa.Schema:
         """The columns of a source.
@@ -434,6 +462,27 @@ class OfflineEngine(OfOneProcess, ABC):
             SourceError: a source that cannot be read, or a value that does not fit its dtype.
             StoreError: the engine fails.
         """
+
+    def events(self, request: EventsRequest) -> Iterator[pa.RecordBatch]:
+        """The events of a window version, unaggregated; an engine whose `windows` is true gives them.
+
+        Args:
+            request: the view version, and which of its rows.
+
+        Returns:
+            Batches of the join keys by name; `__event` and `__created` (int64, microseconds); `__origin` (int8: 0
+            source, 1 log); `__position` and `__arrival` (int64; of source rows 0 and NULL); `__event_id` in its own
+            type (NULL where a row has none); every column of the version's `columns` by name, in its dtype.
+
+        Raises:
+            UsageError: the engine has no windows.
+            SourceError: a source that cannot be read, or a value that does not fit its dtype.
+            StoreError: the engine fails.
+        """
+        raise UsageError(
+            f"view {request.view.view.name!r} has window aggregations, which engine {type(self).__name__} cannot "
+            "compute; use engine = \"duckdb\""
+        )
 
     def forget(self) -> None:
         """Remove what is kept of sources from one call to the next: rows of theirs were erased."""

@@ -5,21 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from sqlglot import exp
 
 from headwater.clock import MIN_MICROS
 from headwater.definitions.feature import Feature
-from headwater.errors import EntityKeyError
 from headwater.offline.base import ChangeCounts, ChangesRequest, ViewInput
 from headwater.offline.join import ties
+from headwater.offline.join.keys import key_columns
 from headwater.offline.join.packing import Packing
 from headwater.offline.join.relations import Tree, ViewRelations, column, is_not_null, key_form, number, table_named
 from headwater.offline.join.workspace import Workspace, created
 from headwater.planning.resolve import ResolvedView
-from headwater.planning.tables import match_key
 
 _ROWS = 65_536
 
@@ -120,11 +118,7 @@ def _wanted(space: Workspace, request: ChangesRequest) -> tuple[str | None, int 
     given = request.keys if request.at is None else request.at
     if given is None:
         return None, None, None
-    columns = {}
-    for i, key in enumerate(request.view.view.keys):
-        values = match_key(given.column(key.name), key.dtype, f"key {key.name!r}", EntityKeyError)
-        columns[f"k{i}"] = values.cast(pa.int64()) if key.dtype.name == "timestamp" else values
-    columns = columns or {"k0": pa.array(np.zeros(given.num_rows, np.int64))}
+    columns = key_columns(given, request.view.view.keys)
     lower = upper = None
     if request.at is not None:
         columns |= {"event": given.column("__event"), "created": given.column("__created")}

@@ -45,6 +45,8 @@ class Relation:
         created: created time in microseconds, rounded up; None: `delay` after the event time.
         features: feature → its value in its dtype.
         event_id: what tells events of the same times apart, where the source names it; of the log's rows None.
+        arrival: of the log's rows, when they arrived (microseconds).
+        stated_id: of the log's rows, the event id that they carry, where the source names one.
         event_range: a filter for the engine's scan.
         bounds: the least and greatest event and created time, where files tell; at least as wide as the rows'.
         seekable: whether a range of ordinals is read without reading the others.
@@ -63,6 +65,8 @@ class Relation:
     seekable: bool = False
     fixed: bool = True
     event_id: Tree | None = None
+    arrival: Tree | None = None
+    stated_id: Tree | None = None
 
 
 @dataclass(frozen=True)
@@ -203,6 +207,28 @@ class ViewRelations:
                 needed = [*part.keys, part.event, part.created]
                 select = select.where(*[is_not_null(e.copy()) for e in needed if e is not None], copy=False)
             queries.append(select)
+        return union_all(queries)
+
+    def events(self, names: Sequence[str], lower: int | None = None, upper: int | None = None) -> exp.Query:
+        """All rows with keys and times, as events: k0…, event, created, origin, position, arrival, event_id, f0….
+
+        Args:
+            names: the columns, each a feature of the relations.
+            lower, upper: event times outside of these need not be read.
+        """
+        queries = []
+        for part, _ in self._parts():
+            of_log = part is not self.source
+            columns = [k.copy().as_(f"k{i}") for i, k in enumerate(part.keys)] or [big(0).as_("k0")]
+            columns += [*self._times(part), exp.cast(number(int(of_log)), TINYINT).as_("origin")]
+            columns.append((part.ordinal.copy() if of_log else big(0)).as_("position"))
+            arrival, event_id = part.arrival, part.stated_id if of_log else part.event_id
+            columns.append((exp.cast(exp.Null(), BIGINT) if arrival is None else arrival.copy()).as_("arrival"))
+            columns.append((exp.Null() if event_id is None else event_id.copy()).as_("event_id"))
+            columns += [part.features[name].copy().as_(f"f{i}") for i, name in enumerate(names)]
+            needed = [*part.keys, part.event, part.created]
+            select = _within(exp.select(*columns, copy=False).from_(part.table.copy(), copy=False), part, lower, upper)
+            queries.append(select.where(*[is_not_null(e.copy()) for e in needed if e is not None], copy=False))
         return union_all(queries)
 
     def _times(self, part: Relation) -> list[Tree]:

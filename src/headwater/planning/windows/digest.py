@@ -99,3 +99,61 @@ def digests_of_words(words: NDArray[Any]) -> NDArray[np.uint64]:
 
 def _turned(numbers: NDArray[np.uint64], bits: int) -> NDArray[np.uint64]:
     return numbers << np.uint64(bits) | numbers >> np.uint64(BITS - bits)
+
+
+def digests_of_rows(rows: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """XXH64 of each row of a matrix of bytes, seed 0."""
+    count, length = rows.shape
+    padded = np.zeros((count, -(-length // 8) * 8), np.uint8)
+    padded[:, :length] = rows
+    words = padded.view("<u8").astype(np.uint64)
+    acc, word = np.full(count, _P5, np.uint64), 0
+    if length >= 32:
+        lanes = [np.full(count, seed & MASK, np.uint64) for seed in (_P1 + _P2, _P2, 0, -_P1)]
+        for word in range(0, length // 32 * 4, 4):
+            lanes = [_rounds(lane, words[:, word + i]) for i, lane in enumerate(lanes)]
+        word += 4
+        acc = sum((_turned(lane, bits) for lane, bits in zip(lanes, (1, 7, 12, 18), strict=True)), np.uint64(0))
+        for lane in lanes:
+            acc = (acc ^ _rounds(np.zeros(count, np.uint64), lane)) * np.uint64(_P1) + np.uint64(_P4)
+    acc = acc + np.uint64(length)
+    for word in range(word, length // 8):
+        acc = _turned(acc ^ _rounds(np.zeros(count, np.uint64), words[:, word]), 27) * np.uint64(_P1) + np.uint64(_P4)
+    start = length // 8 * 8
+    if start + 4 <= length:
+        half = padded[:, start : start + 4].copy().view("<u4").astype(np.uint64)[:, 0]
+        acc = _turned(acc ^ half * np.uint64(_P1), 23) * np.uint64(_P2) + np.uint64(_P3)
+        start += 4
+    for byte in range(start, length):
+        acc = _turned(acc ^ padded[:, byte].astype(np.uint64) * np.uint64(_P5), 11) * np.uint64(_P1)
+    acc = (acc ^ acc >> np.uint64(33)) * np.uint64(_P2)
+    acc = (acc ^ acc >> np.uint64(29)) * np.uint64(_P3)
+    result: NDArray[np.uint64] = acc ^ acc >> np.uint64(32)
+    return result
+
+
+def _rounds(acc: NDArray[np.uint64], words: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    return _turned(acc + words * np.uint64(_P2), 31) * np.uint64(_P1)
+
+
+def digests_of_bytes(
+    offsets: NDArray[np.int64], data: NDArray[np.uint8], before: NDArray[np.uint8] | None = None
+) -> NDArray[np.uint64]:
+    """XXH64 of each of many byte strings, those of one length at once.
+
+    Args:
+        offsets: where each begins in `data`, and where the last ends.
+        data: the bytes.
+        before: a row of bytes to stand before each; None: nothing.
+    """
+    lengths = np.diff(offsets)
+    found = np.zeros(len(lengths), np.uint64)
+    for length in np.unique(lengths):
+        for chunk in _pieces(np.flatnonzero(lengths == length)):
+            rows = data[offsets[chunk][:, None] + np.arange(length)]
+            found[chunk] = digests_of_rows(rows if before is None else np.concatenate([before[chunk], rows], axis=1))
+    return found
+
+
+def _pieces(indexes: NDArray[np.int64], size: int = 65_536) -> list[NDArray[np.int64]]:
+    return [indexes[start : start + size] for start in range(0, len(indexes), size)]

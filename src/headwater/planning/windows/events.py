@@ -46,7 +46,12 @@ class WindowEvent(NamedTuple):
 
 
 def event_digest(event_id: Any, event: int) -> int:
-    """64 bits that tell one event of a key from another: of its id (in the stored form) and its event time."""
+    """64 bits that tell one event of a key from another: of its id (in the stored form) and its event time.
+
+    A whole float is the id that the integer is; `event_ids.event_digests` does whole columns.
+    """
+    if isinstance(event_id, float) and event_id.is_integer() and abs(event_id) < 2**63:
+        event_id = int(event_id)
     return xxh64(_TIME.pack(event) + digested_bytes(event_id))
 
 

@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwater.planning.windows.digest import digest, digested_bytes, digests_of_words, leading_zeros, xxh64
+from headwater.planning.windows.digest import (
+    digest,
+    digested_bytes,
+    digests_of_bytes,
+    digests_of_words,
+    leading_zeros,
+    xxh64,
+)
 
 VECTORS = {
     "": 0xEF46DB3751D8E999,
@@ -41,3 +48,10 @@ def test_whole_columns_have_the_digests_of_their_values(integers, floats):
 
 def test_leading_zeros():
     assert [leading_zeros(number) for number in (0, 1, 2**63, 2**64 - 1, 2**43)] == [64, 63, 0, 0, 20]
+
+
+@given(st.lists(st.binary(max_size=70), min_size=1))
+def test_many_byte_strings_have_the_digests_of_each(texts):
+    offsets = np.cumsum([0, *map(len, texts)])
+    data = np.frombuffer(b"".join(texts), np.uint8)
+    assert digests_of_bytes(offsets, data).tolist() == [xxh64(text) for text in texts]

@@ -22,6 +22,7 @@ from headwater.observer import Observer, silent
 from headwater.offline.base import (
     ChangeCounts,
     ChangesRequest,
+    EventsRequest,
     HistoryRequest,
     HistoryRun,
     OfflineEngine,
@@ -34,6 +35,7 @@ from headwater.offline.engines.duckdb.workspace import CLOSED, Connection, DuckD
 from headwater.offline.files.locations import is_remote
 from headwater.offline.index.folder import IndexRules, remove_all, size_of
 from headwater.offline.join.changes import run_changes
+from headwater.offline.join.events import run_events
 from headwater.offline.join.history import PointInTimeRun
 from headwater.offline.join.source_check import value_problems
 from headwater.offline.join.workspace import PackedLimits, Powers
@@ -60,6 +62,8 @@ class DuckDBEngine(OfflineEngine):
         powers: what the query may use; to be changed in tests alone.
         indexes: of which sources indexes are kept, and where; None: of none.
     """
+
+    windows = True
 
     def __init__(
         self,
@@ -134,6 +138,9 @@ class DuckDBEngine(OfflineEngine):
 
     def changes(self, request: ChangesRequest, counts: ChangeCounts) -> Iterator[pa.RecordBatch]:
         return run_changes(request, counts, self.workspace)
+
+    def events(self, request: EventsRequest) -> Iterator[pa.RecordBatch]:
+        return run_events(request, self.workspace)
 
     def forget(self) -> None:
         # also those of before the settings said that none are kept

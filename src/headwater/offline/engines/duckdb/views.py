@@ -284,8 +284,9 @@ def _named(
     columns = {f"k{i}": k for i, k in enumerate(relation.keys)} | {"ordinal": relation.ordinal}
     columns |= {n: e for n, e in (("event", relation.event), ("created", relation.created)) if e is not None}
     columns |= {f"f_{name}": e for name, e in relation.features.items()}
-    if relation.event_id is not None:
-        columns["event_id"] = relation.event_id
+    more = {"event_id": relation.event_id, "arrival": relation.arrival, "stated_id": relation.stated_id}
+    more = {name: tree for name, tree in more.items() if tree is not None}
+    columns |= more
     if reach is not None:
         columns[_REACH] = column(reach)
     chosen = ", ".join(f"{e.sql('duckdb')} AS {name_sql(n)}" for n, e in columns.items())
@@ -304,7 +305,7 @@ def _named(
         event=None if relation.event is None else column("event"),
         created=None if relation.created is None else column("created"),
         features={name: column(f"f_{name}") for name in relation.features},
-        event_id=None if relation.event_id is None else column("event_id"),
+        **{name: column(name) for name in more},
     )
 
 
@@ -343,4 +344,6 @@ def _part(session: Session, view: ResolvedView, shown: ShownPart, features: Sequ
         event=None if source.event_time is None else columns.time(source.event_time),
         created=tree(f"coalesce({', '.join([*created, arrival])})"),
         features=_values(features, columns, days_in_log(view, shown.schema), source_zone(source)),
+        arrival=tree(arrival),
+        stated_id=column(source.event_id) if source.event_id in types else None,
     )
