@@ -1,0 +1,166 @@
+"""The values of one feature at rows of a spine, from the aggregates over the events of its window."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from headwater.definitions.aggregate_functions import is_integer
+from headwater.offline.windows import edges
+from headwater.offline.windows.columns import Column, numbers_to_arrow
+from headwater.offline.windows.distinct import counted_one_by_one
+from headwater.offline.windows.lists import NONE
+from headwater.offline.windows.subsets import Rows, Subset
+from headwater.planning.windows.layout import WindowFeature
+from headwater.planning.windows.quantile_bins import midpoint
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Ints = NDArray[np.int64]
+    Mask = NDArray[np.bool_]
+
+_EXACT = 2**53
+
+
+@dataclass(frozen=True)
+class FeatureAnswer:
+    """The values of a feature at rows of a spine.
+
+    Attributes:
+        values: in the feature's dtype; NULL where the window has none, or an overflow.
+        overflow: where a sum of integers is beyond 64 bits; None: nowhere.
+    """
+
+    values: pa.Array
+    overflow: Mask | None = None
+
+    @classmethod
+    def joined(cls, parts: Sequence[FeatureAnswer], order: Ints) -> FeatureAnswer:
+        """The rows of several answers, one after the other, put into an order."""
+        values = pa.concat_arrays([part.values for part in parts]).take(pa.array(order))
+        if all(part.overflow is None for part in parts):
+            return cls(values)
+        masks = [np.zeros(len(p.values), bool) if p.overflow is None else p.overflow for p in parts]
+        return cls(values, np.concatenate(masks)[order])
+
+
+def answer_of(feature: WindowFeature, subset: Subset, rows: Rows) -> FeatureAnswer:
+    """A feature at some rows."""
+    made = _lists if feature.dtype.name == "array" and feature.function.endswith(("_n", "_n_distinct")) else _scalars
+    with np.errstate(all="ignore"):
+        return made(feature, subset, rows)
+
+
+def _scalars(feature: WindowFeature, subset: Subset, rows: Rows) -> FeatureAnswer:
+    function, window = feature.function, feature.window
+    if function == "count_distinct":
+        return _plain(feature, _distinct(feature, subset, rows))
+    hits, blocks = rows.hits(subset.runs, window)
+    counts = hits.counts()
+    some = counts > 0
+    match function:
+        case "count":
+            return _plain(feature, counts)
+        case "rate":
+            assert window.width is not None
+            return _plain(feature, _quotients(counts * 1_000_000, window.width))
+        case "sum" | "mean":
+            return _totals(feature, subset, rows, counts)
+        case "var_pop" | "var_samp" | "stddev_pop" | "stddev_samp":
+            squares = subset.spreads.of(hits, blocks)[2]
+            number = counts - 1 if function.endswith("samp") else counts
+            found = np.maximum(squares, 0.0) / np.maximum(number, 1)  # type: ignore[call-overload]
+            # a sum of squares may be a little below 0; NaN stays what it is
+            return _plain(feature, np.sqrt(found) if function.startswith("stddev") else found, number > 0)
+        case "min" | "max":
+            assert subset.column is not None
+            values = subset.extremes(greatest=function == "max").of(hits, blocks)[0]
+            return FeatureAnswer(subset.column.arrow(_where(some, values), some))
+        case "first" | "last":
+            assert subset.column is not None
+            places = subset.last_places if function == "last" else subset.first_places
+            place = _where(some, places.of(hits, blocks)[0])
+            if not len(subset.full_order):
+                return FeatureAnswer(pa.nulls(len(rows), feature.dtype.arrow))
+            return FeatureAnswer(subset.column.arrow(subset.values[subset.full_order[place]], some))
+        case "seconds_since_last":
+            newest = _where(some, subset.newest.of(hits, blocks)[0], rows.at)
+            return _plain(feature, _quotients(rows.at - newest, 1_000_000), some)
+        case "quantile":
+            return _quantiles(feature, subset, rows, counts)
+    raise ValueError(f"{function!r} is not a function")
+
+
+def _plain(feature: WindowFeature, values: NDArray[Any], valid: Mask | None = None) -> FeatureAnswer:
+    return FeatureAnswer(numbers_to_arrow(values, None if valid is None else ~valid, feature.dtype))
+
+
+def _where(some: Mask, values: NDArray[Any], otherwise: Any = 0) -> NDArray[Any]:
+    """The values, and another where there is none."""
+    return np.where(some, values, otherwise)
+
+
+def _quotients(numerators: Ints, denominator: int) -> NDArray[np.float64]:
+    """The nearest double of each quotient."""
+    if denominator < _EXACT and (not len(numerators) or int(np.abs(numerators).max()) < _EXACT):
+        return numerators / float(denominator)
+    return np.array([int(number) / denominator for number in numerators], np.float64)
+
+
+def _totals(feature: WindowFeature, subset: Subset, rows: Rows, counts: Ints) -> FeatureAnswer:
+    hits, blocks = rows.hits(subset.runs, feature.window)
+    some = counts > 0
+    if not is_integer(feature.column):
+        values: Any = subset.sums.of(hits, blocks)[0]
+        return _plain(feature, values / np.maximum(counts, 1) if feature.function == "mean" else values, some)
+    totals = subset.integer_sums.of(hits)
+    if feature.function == "mean":
+        return _plain(feature, totals.doubles() / np.maximum(counts, 1), some)
+    values, beyond = totals.integers()
+    answer = _plain(feature, values, some & ~beyond)
+    return FeatureAnswer(answer.values, beyond) if beyond.any() else answer
+
+
+def _quantiles(feature: WindowFeature, subset: Subset, rows: Rows, counts: Ints) -> FeatureAnswer:
+    assert feature.q is not None
+    some = counts > 0
+    if not some.any():
+        return FeatureAnswer(pa.nulls(len(rows), feature.dtype.arrow))
+    hits, _ = rows.hits(subset.runs, feature.window)
+    rank = np.maximum(1, np.ceil(feature.q * counts).astype(np.int64))
+    codes, inverse = np.unique(subset.ranks.of(hits, rank), return_inverse=True)
+    middles = np.array([midpoint(int(code)) for code in codes])
+    return _plain(feature, middles[inverse.reshape(-1)], some)
+
+
+def _distinct(feature: WindowFeature, subset: Subset, rows: Rows) -> Ints:
+    window = feature.window
+    if not window.offset:
+        return subset.records.counts(rows.group, edges.starts(window, rows.at), rows.at, feature.n)
+    hits, _ = rows.hits(subset.runs, window)
+    return counted_one_by_one(subset.runs, hits, subset.digests, feature.n)
+
+
+def _lists(feature: WindowFeature, subset: Subset, rows: Rows) -> FeatureAnswer:
+    assert subset.column is not None
+    bounds = rows.bounds(subset.ordered_runs, feature.window)
+    lists = subset.lists
+    taken = {"last_n": lists.last, "first_n": lists.first, "last_n_distinct": lists.last_distinct}[feature.function]
+    places = taken(bounds, rows.at, feature.n)
+    there = places != NONE
+    offsets = np.concatenate([[0], np.cumsum(there.sum(axis=1))])
+    return FeatureAnswer(_list_array(subset.column, subset, places[there], offsets, feature))
+
+
+def _list_array(column: Column, subset: Subset, places: Ints, offsets: Ints, feature: WindowFeature) -> pa.Array:
+    assert feature.dtype.element is not None
+    if not len(subset.full_order):
+        flat = pa.nulls(0, feature.dtype.element.arrow)
+    else:
+        flat = column.arrow(column.values[subset.full_order[places]])
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), flat).cast(feature.dtype.arrow)

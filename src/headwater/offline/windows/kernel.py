@@ -1,0 +1,102 @@
+"""The kernel: the features of a window version for rows of a spine, from the events of their keys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from headwater.offline.windows import edges
+from headwater.offline.windows.answers import FeatureAnswer, answer_of
+from headwater.offline.windows.events import Deletes, Groups, Statements, without_repeats
+from headwater.offline.windows.runs import Runs
+from headwater.offline.windows.subsets import Counted, Rows, Subset
+from headwater.planning.windows.layout import WindowFeature, WindowLayout
+from headwater.planning.windows.rule import BEFORE_ALL
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Ints = NDArray[np.int64]
+    Mask = NDArray[np.bool_]
+
+NO_EVENT = BEFORE_ALL
+"""The newest event time of a key without events."""
+_ROWS = 65_536
+_CELLS = 4_000_000
+"""Elements of lists that are gathered at once."""
+
+
+@dataclass(frozen=True)
+class PartAnswer:
+    """What a window version says to rows of a spine.
+
+    Attributes:
+        newest: the event time of the newest event that counts for each row's key; `NO_EVENT`: there is none.
+        features: of each feature its values.
+    """
+
+    newest: Ints
+    features: list[FeatureAnswer]
+
+
+def part_answer(
+    layout: WindowLayout,
+    features: Sequence[WindowFeature],
+    statements: Statements,
+    deletes: Deletes | None,
+    keys: int,
+    key: Ints,
+    at: Ints,
+    *,
+    as_known: bool = True,
+) -> PartAnswer:
+    """The features at each row, by the rule of windows.
+
+    Args:
+        layout: of the version.
+        features: those of it that are asked for.
+        statements: all of the rows' keys.
+        deletes: the tombstones of these keys.
+        keys: how many keys there are; they are numbers below that.
+        key: of each row.
+        at: its instant, microseconds.
+        as_known: whether only what was known at the instant counts.
+    """
+    groups = Groups(keys, deletes)
+    counted = _counted(layout, statements, groups, as_known=as_known)
+    group = groups.at(key, at)
+    order = np.lexsort((at, group))
+    lists = max((f.n for f in features if f.dtype.name == "array"), default=1)
+    rows = min(_ROWS, max(1, _CELLS // lists))
+    subsets: dict[tuple[str | None, str | None], Subset] = {}
+    by_mask: dict[bytes | None, Runs] = {}
+    newest = np.full(len(key), NO_EVENT, np.int64)
+    found: list[list[FeatureAnswer]] = [[] for _ in features]
+    for start in range(0, len(order), rows):
+        chosen = order[start : start + rows]
+        asked = Rows(group[chosen], at[chosen])
+        newest[chosen] = counted.newest(asked)
+        for i, feature in enumerate(features):
+            given = layout.lists[feature.list]
+            name = (given.where, given.column)
+            if name not in subsets:
+                subsets[name] = Subset(counted, given.where, given.column, by_mask)
+            found[i].append(answer_of(feature, subsets[name], asked))
+    inverse = np.empty(len(order), np.int64)
+    inverse[order] = np.arange(len(order))
+    return PartAnswer(newest, [FeatureAnswer.joined(parts, inverse) for parts in found])
+
+
+def _counted(layout: WindowLayout, statements: Statements, groups: Groups, *, as_known: bool) -> Counted:
+    """The events that count, in order."""
+    index, group = groups.seen(statements, as_known=as_known)
+    index, group = without_repeats(statements, index, group)
+    event = statements.event[index]
+    known = statements.known_at[index] if as_known else event
+    boundary = edges.boundaries(event, layout.hops)
+    order = np.lexsort((known, boundary, group))
+    return Counted(statements, groups.count, index[order], group[order], boundary[order], known[order])
+

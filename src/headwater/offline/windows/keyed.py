@@ -1,0 +1,53 @@
+"""(group, time) pairs as single integers in the same order, so that a plain binary search finds them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Ints = NDArray[np.int64]
+    Mask = NDArray[np.bool_]
+
+_MOST = 2**62
+
+
+class Keyed:
+    """What makes pairs of a group and a time ascending integers.
+
+    Args:
+        groups: how many groups there are.
+        times: every time that is kept; others may be asked for.
+    """
+
+    def __init__(self, groups: int, times: Ints) -> None:
+        least = int(times.min()) if len(times) else 0
+        greatest = int(times.max()) if len(times) else 0
+        self._least, self._greatest = least, greatest
+        self._ranks: Ints | None = None
+        self._span = greatest - least + 2
+        if groups * self._span >= _MOST:
+            self._ranks = np.unique(times)
+            self._span = len(self._ranks) + 1
+
+    def of(self, groups: Ints, times: Ints) -> Ints:
+        """The integer before which exactly the kept pairs with a lesser group, or a lesser time, have theirs."""
+        if self._ranks is not None:
+            return groups * self._span + np.searchsorted(self._ranks, times)
+        return groups * self._span + (np.clip(times, self._least, self._greatest + 1) - self._least)
+
+    def after(self, groups: Ints, times: Ints) -> Ints:
+        """The integer before which exactly the kept pairs up to this one have theirs."""
+        if self._ranks is not None:
+            return groups * self._span + np.searchsorted(self._ranks, times, side="right")
+        return groups * self._span + (np.clip(times, self._least - 1, self._greatest) + 1 - self._least)
+
+
+def ranges_of(sizes: Ints) -> tuple[Ints, Ints]:
+    """The indexes of many ranges, one after the other: which range each belongs to, and where in it each is."""
+    owners = np.repeat(np.arange(len(sizes)), sizes)
+    starts = np.cumsum(sizes) - sizes
+    return owners, np.arange(len(owners)) - starts[owners]

@@ -1,0 +1,206 @@
+"""The events that count for a condition and a column, in order, with the aggregates over them; each made once."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from headwater.offline.windows import edges
+from headwater.offline.windows.columns import Column
+from headwater.offline.windows.distinct import Records
+from headwater.offline.windows.events import Statements
+from headwater.offline.windows.exact import IntegerSums
+from headwater.offline.windows.lists import Lists
+from headwater.offline.windows.merging import Extremes, Spreads, Sums
+from headwater.offline.windows.ranges import Aggregates, Blocks, blocks_of
+from headwater.offline.windows.ranks import Ranks
+from headwater.offline.windows.runs import Bounds, Hits, Runs
+from headwater.planning.windows.quantile_bins import bins_of
+from headwater.planning.windows.rule import Window
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Ints = NDArray[np.int64]
+    Mask = NDArray[np.bool_]
+
+
+class Rows:
+    """Rows of a spine, with where the events of their windows are, found once.
+
+    Args:
+        group: of each row.
+        at: its instant.
+    """
+
+    def __init__(self, group: Ints, at: Ints) -> None:
+        self.group, self.at = group, at
+        self._hits: dict[tuple[int, Window], tuple[Hits, list[Blocks]]] = {}
+
+    def __len__(self) -> int:
+        return len(self.at)
+
+    def hits(self, runs: Runs, window: Window) -> tuple[Hits, list[Blocks]]:
+        """The events of a window, and the blocks of them in the chain."""
+        name = (id(runs), window)
+        if name not in self._hits:
+            starts, ends = edges.starts(window, self.at), edges.ends(window, self.at)
+            hits = runs.hits(self.group, starts, ends, self.at)
+            self._hits[name] = hits, blocks_of(hits)
+        return self._hits[name]
+
+    def bounds(self, runs: Runs, window: Window) -> Bounds:
+        """The ranges of a window."""
+        return runs.bounds(self.group, edges.starts(window, self.at), edges.ends(window, self.at), self.at)
+
+
+class Counted:
+    """The events that count, in order of (group, boundary, known).
+
+    Args:
+        statements: what they are of.
+        groups: how many groups there are.
+        index: the statement of each event.
+        group, boundary: of each event.
+        known: when it counts.
+    """
+
+    def __init__(self, statements: Statements, groups: int, index: Ints, group: Ints, boundary: Ints, known: Ints) -> None:
+        self.statements, self.groups = statements, groups
+        self.index, self.group, self.boundary, self.known = index, group, boundary, known
+
+    @cached_property
+    def runs(self) -> Runs:
+        """All of them."""
+        return Runs(self.groups, self.group, self.boundary, self.known)
+
+    @cached_property
+    def _newest(self) -> Aggregates:
+        return Aggregates(self.runs, Extremes(self.statements.event[self.index], greatest=True))
+
+    def newest(self, rows: Rows) -> Ints:
+        """The event time of the newest event of each row's group that is known; the least int64: there is none."""
+        return self._newest.of(*rows.hits(self.runs, Window(None)))[0]  # type: ignore[return-value]
+
+
+class Subset:
+    """The events for which a condition holds and whose column is not NULL.
+
+    Args:
+        counted: all events.
+        where: the condition; None: none.
+        column: the column; None: rows.
+        made: the runs of other subsets, by which events are in them.
+    """
+
+    def __init__(self, counted: Counted, where: str | None, column: str | None, made: dict[bytes | None, Runs]) -> None:
+        statements = counted.statements
+        inside = np.ones(len(counted.index), bool)
+        if where is not None:
+            inside &= statements.holds[where][counted.index]
+        if column is not None:
+            inside &= statements.columns[column].valid[counted.index]
+        self.groups = counted.groups
+        if inside.all():
+            self._index, self._group, self._boundary = counted.index, counted.group, counted.boundary
+            self._known, self.runs = counted.known, counted.runs
+        else:
+            self._index, self._group, self._boundary, self._known = (
+                each[inside] for each in (counted.index, counted.group, counted.boundary, counted.known)
+            )
+            name = np.packbits(inside).tobytes()
+            if name not in made:
+                made[name] = Runs(self.groups, self._group, self._boundary, self._known)
+            self.runs = made[name]
+        self._statements = statements
+        self.column: Column | None = None if column is None else statements.columns[column].take(self._index)
+        self._extremes: dict[bool, Aggregates] = {}
+
+    @property
+    def values(self) -> NDArray[Any]:
+        """The column's values, in order."""
+        assert self.column is not None
+        return self.column.values
+
+    @cached_property
+    def integer_sums(self) -> IntegerSums:
+        """Sums of integers."""
+        return IntegerSums(self.runs, self.values)
+
+    @cached_property
+    def sums(self) -> Aggregates:
+        """Sums of doubles."""
+        return Aggregates(self.runs, Sums(self.values))
+
+    @cached_property
+    def spreads(self) -> Aggregates:
+        """Variances."""
+        return Aggregates(self.runs, Spreads(self.values.astype(np.float64)))
+
+    def extremes(self, *, greatest: bool) -> Aggregates:
+        """The greatest or the least values."""
+        if greatest not in self._extremes:
+            self._extremes[greatest] = Aggregates(self.runs, Extremes(self.values, greatest=greatest))
+        return self._extremes[greatest]
+
+    @cached_property
+    def newest(self) -> Aggregates:
+        """The newest event times."""
+        return Aggregates(self.runs, Extremes(self._statements.event[self._index], greatest=True))
+
+    @cached_property
+    def full_order(self) -> Ints:
+        """The events in order of event time, created time, the log over the source, position, then value."""
+        statements, index = self._statements, self._index
+        values = [] if self.column is None else [self.column.values]
+        keys = (statements.position[index], statements.from_log[index], statements.created[index])
+        return np.lexsort((*values, *keys, statements.event[index], self._group))
+
+    @cached_property
+    def _place(self) -> Ints:
+        """The place of each event in the full order."""
+        order = self.full_order
+        place = np.empty(len(order), np.int64)
+        place[order] = np.arange(len(order))
+        return place
+
+    @cached_property
+    def last_places(self) -> Aggregates:
+        """The last place in the full order."""
+        return Aggregates(self.runs, Extremes(self._place, greatest=True))
+
+    @cached_property
+    def first_places(self) -> Aggregates:
+        """The first place in the full order."""
+        return Aggregates(self.runs, Extremes(self._place, greatest=False))
+
+    @cached_property
+    def ranks(self) -> Ranks:
+        """Quantiles, by the bins of values."""
+        return Ranks(self.runs, bins_of(self.values))
+
+    @cached_property
+    def digests(self) -> NDArray[np.uint64]:
+        """The digest of each value."""
+        assert self.column is not None
+        return self.column.digests()
+
+    @cached_property
+    def records(self) -> Records:
+        """Distinct counts."""
+        return Records(self.groups, self._group, self._boundary, self._known, self.digests)
+
+    @cached_property
+    def ordered_runs(self) -> Runs:
+        """The events in their full order."""
+        order = self.full_order
+        return Runs(self.groups, self._group[order], self._boundary[order], self._known[order])
+
+    @cached_property
+    def lists(self) -> Lists:
+        """Lists of events in their full order."""
+        order = self.full_order
+        codes = None if self.column is None else self.column.codes[order]
+        return Lists(self.ordered_runs, self._known[order], codes)

@@ -1,0 +1,125 @@
+"""The kernel beside the brute-force reference: any aggregations, events of several keys, deletes, event ids."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headwater.offline.windows.columns import Column
+from headwater.offline.windows.events import Deletes, Statements
+from headwater.offline.windows.kernel import NO_EVENT, part_answer
+from headwater.planning.windows.event_ids import event_digests
+from headwater.planning.windows.layout import WindowLayout
+from headwater.planning.windows.values import stored_form
+from headwater.testing import SCALE
+from headwater.testing.oracle import Delete
+from headwater.testing.window_oracle import Statement, WindowRequest, agrees, window_answer
+from headwater.types import Status
+from tests.unit.online.rows.windows.drawn import COLUMNS, CONDITIONS, layouts, statements
+
+KEYS = 3
+PLENTY = settings(max_examples=60 * SCALE, deadline=None)
+
+
+def arrays(rows: list[Statement]) -> Statements:
+    """Statements whose keys are numbers, as the kernel takes them."""
+    columns = {
+        name: Column.of(pa.array([row.values[name] for row in rows], dtype.arrow), dtype)
+        for name, dtype in COLUMNS.items()
+    }
+    event = np.array([row.event for row in rows], np.int64)
+    return Statements(
+        np.array([row.key[0] for row in rows], np.int64),
+        event,
+        np.array([row.created for row in rows], np.int64),
+        np.array([row.from_log for row in rows], bool),
+        np.array([row.position for row in rows], np.int64),
+        columns,
+        {name: np.array([bool(true(row.values)) for row in rows], bool) for name, true in CONDITIONS.items()},
+        event_digests(pa.array([row.event_id for row in rows], pa.int64()), event),
+    )
+
+
+def requests_of(layout: WindowLayout) -> list[WindowRequest]:
+    made = []
+    for feature in layout.features:
+        each, window = layout.lists[feature.list], feature.window
+        where = None if each.where is None else CONDITIONS[each.where]
+        made.append(
+            WindowRequest(
+                feature.function,
+                each.column,
+                each.dtype,
+                window.width,
+                window.hop,
+                window.offset,
+                where,
+                n=feature.n,
+                q=feature.q or 0.0,
+                max_distinct=feature.n,
+            )
+        )
+    return made
+
+
+@st.composite
+def keyed(draw: Any, ids: bool) -> tuple[list[Statement], list[Delete]]:
+    """Statements of several keys, and deletes of them."""
+    rows, deletes = [], []
+    for key in range(KEYS):
+        rows += [
+            Statement((key,), s.values, s.event, s.created, s.from_log, s.position, s.event_id)
+            for s in draw(statements(ids=ids))
+        ]
+        for _ in range(draw(st.sampled_from([0, 0, 1, 2]))):
+            deletes.append(Delete((key,), draw(st.integers(-30, 50)), draw(st.integers(0, 25))))
+    order = draw(st.permutations(range(len(rows)))) if len(rows) < 12 else range(len(rows))
+    return [rows[i] for i in order], deletes
+
+
+def check(layout: WindowLayout, rows: list[Statement], deletes: list[Delete], asked: Any, *, as_known: bool) -> None:
+    key = np.array([each[0] for each in asked], np.int64)
+    at = np.array([each[1] for each in asked], np.int64)
+    gone = Deletes(
+        np.array([d.key[0] for d in deletes], np.int64),
+        np.array([d.through for d in deletes], np.int64),
+        np.array([d.position for d in deletes], np.int64),
+    )
+    found = part_answer(layout, layout.features, arrays(rows), gone, KEYS, key, at, as_known=as_known)
+    for feature, request, answer in zip(layout.features, requests_of(layout), found.features, strict=True):
+        values = answer.values.to_pylist()
+        assert answer.values.type == feature.dtype.arrow
+        for i, (number, instant) in enumerate(asked):
+            right = window_answer(request, rows, deletes, (number,), instant, as_known=as_known)
+            overflow = answer.overflow is not None and bool(answer.overflow[i])
+            assert overflow == right.overflow
+            value = stored_form(feature.dtype, values[i])
+            told = (feature, number, instant, value, right)
+            assert (value is None) == (right.status is Status.NULL), told
+            assert value is None or agrees(right, value), told
+            newest = None if found.newest[i] == NO_EVENT else int(found.newest[i])
+            assert newest == right.event_time, told
+
+
+ASKED = st.lists(st.tuples(st.integers(0, KEYS - 1), st.integers(-40, 80)), min_size=1, max_size=12)
+
+
+@PLENTY
+@given(layout=layouts(), said=keyed(ids=False), asked=ASKED, as_known=st.booleans())
+def test_features_equal_the_reference(layout, said, asked, as_known):
+    check(layout, *said, asked, as_known=as_known)
+
+
+@PLENTY
+@given(layout=layouts(3), said=keyed(ids=True), asked=ASKED, as_known=st.booleans())
+def test_of_the_statements_of_one_event_the_least_counts(layout, said, asked, as_known):
+    check(layout, *said, asked, as_known=as_known)
+
+
+@pytest.mark.parametrize("as_known", [True, False])
+def test_no_events_at_all(as_known):
+    layout = layouts().example()
+    check(layout, [], [], [(0, 5), (2, -5)], as_known=as_known)
