@@ -481,7 +481,7 @@ class OfflineEngine(OfOneProcess, ABC):
         """
         raise UsageError(
             f"view {request.view.view.name!r} has window aggregations, which engine {type(self).__name__} cannot "
-            "compute; use engine = \"duckdb\""
+            'compute; use engine = "duckdb"'
         )
 
     def forget(self) -> None:

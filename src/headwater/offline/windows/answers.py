@@ -74,7 +74,7 @@ def _scalars(feature: WindowFeature, subset: Subset, rows: Rows) -> FeatureAnswe
         case "var_pop" | "var_samp" | "stddev_pop" | "stddev_samp":
             squares = subset.spreads.of(hits, blocks)[2]
             number = counts - 1 if function.endswith("samp") else counts
-            found = np.maximum(squares, 0.0) / np.maximum(number, 1)  # type: ignore[call-overload]
+            found = np.maximum(squares, 0.0) / np.maximum(number, 1)
             # a sum of squares may be a little below 0; NaN stays what it is
             return _plain(feature, np.sqrt(found) if function.startswith("stddev") else found, number > 0)
         case "min" | "max":

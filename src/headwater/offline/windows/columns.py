@@ -83,7 +83,8 @@ class Column:
             np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1],
             np.frombuffer(data, np.uint8) if data is not None and data.size else np.zeros(0, np.uint8),
         )
-        return numbers[self.values]
+        found: NDArray[np.uint64] = numbers[self.values]
+        return found
 
     def arrow(self, values: NDArray[Any], valid: Mask | None = None) -> pa.Array:
         """Values, in this column's form, as an Arrow array of its dtype; where they are not valid NULL."""

@@ -42,9 +42,8 @@ class Records:
         stamps = Keyed(int(value[-1]) + 1 if len(value) else 0, boundary).of(value, boundary)
         raises = np.ones(len(group), bool)
         raises[1:] = stamps[1:] > np.maximum.accumulate(stamps)[:-1]
-        group, boundary, known, digests, value = (
-            each[raises] for each in (group, boundary, known, digests, value)
-        )
+        group, boundary, known = group[raises], boundary[raises], known[raises]
+        digests, value = digests[raises], value[raises]
         followed = np.zeros(len(group), bool)
         followed[:-1] = value[1:] == value[:-1]
         ends = np.append(known[1:], 0)[: len(known)]
@@ -74,7 +73,8 @@ class Records:
 
     def _level(self, level: int) -> tuple[Runs, Runs]:
         while len(self._levels) <= level:
-            self._levels.append((self._runs(len(self._levels), *self._begun), self._runs(len(self._levels), *self._ended)))
+            at = len(self._levels)
+            self._levels.append((self._runs(at, *self._begun), self._runs(at, *self._ended)))
         return self._levels[level]
 
     def _runs(self, level: int, group: Ints, boundary: Ints, known: Ints, digests: NDArray[np.uint64]) -> Runs:

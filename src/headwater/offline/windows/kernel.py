@@ -99,4 +99,3 @@ def _counted(layout: WindowLayout, statements: Statements, groups: Groups, *, as
     boundary = edges.boundaries(event, layout.hops)
     order = np.lexsort((known, boundary, group))
     return Counted(statements, groups.count, index[order], group[order], boundary[order], known[order])
-

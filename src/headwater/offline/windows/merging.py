@@ -78,6 +78,7 @@ class Extremes:
 
     def __init__(self, values: NDArray[Any], *, greatest: bool) -> None:
         self._values = values
+        self._function: np.ufunc
         if values.dtype.kind == "f":
             self._function = np.maximum if greatest else np.fmin
             self._identity: float = -np.inf if greatest else np.nan
@@ -92,7 +93,7 @@ class Extremes:
         return (np.full(size, self._identity, self._values.dtype),)
 
     def merged(self, left: State, right: State) -> State:
-        return (self._function(left[0], right[0]),)  # type: ignore[arg-type]
+        return (self._function(left[0], right[0]),)
 
     def scanned(self, state: State) -> State:
-        return (self._function.accumulate(state[0], axis=1),)  # type: ignore[arg-type]
+        return (self._function.accumulate(state[0], axis=1),)

@@ -67,7 +67,9 @@ class Counted:
         known: when it counts.
     """
 
-    def __init__(self, statements: Statements, groups: int, index: Ints, group: Ints, boundary: Ints, known: Ints) -> None:
+    def __init__(
+        self, statements: Statements, groups: int, index: Ints, group: Ints, boundary: Ints, known: Ints
+    ) -> None:
         self.statements, self.groups = statements, groups
         self.index, self.group, self.boundary, self.known = index, group, boundary, known
 

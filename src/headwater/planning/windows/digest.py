@@ -113,12 +113,14 @@ def digests_of_rows(rows: NDArray[np.uint8]) -> NDArray[np.uint64]:
         for word in range(0, length // 32 * 4, 4):
             lanes = [_rounds(lane, words[:, word + i]) for i, lane in enumerate(lanes)]
         word += 4
-        acc = sum((_turned(lane, bits) for lane, bits in zip(lanes, (1, 7, 12, 18), strict=True)), np.uint64(0))
+        acc = np.zeros(count, np.uint64)
+        for lane, bits in zip(lanes, (1, 7, 12, 18), strict=True):
+            acc = acc + _turned(lane, bits)
         for lane in lanes:
             acc = (acc ^ _rounds(np.zeros(count, np.uint64), lane)) * np.uint64(_P1) + np.uint64(_P4)
     acc = acc + np.uint64(length)
-    for word in range(word, length // 8):
-        acc = _turned(acc ^ _rounds(np.zeros(count, np.uint64), words[:, word]), 27) * np.uint64(_P1) + np.uint64(_P4)
+    for left in range(word, length // 8):
+        acc = _turned(acc ^ _rounds(np.zeros(count, np.uint64), words[:, left]), 27) * np.uint64(_P1) + np.uint64(_P4)
     start = length // 8 * 8
     if start + 4 <= length:
         half = padded[:, start : start + 4].copy().view("<u4").astype(np.uint64)[:, 0]

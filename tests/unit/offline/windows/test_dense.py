@@ -1,4 +1,4 @@
-"""The kernel beside the brute-force reference with many events a key, most of them late, so that no structure is small."""
+"""The kernel beside the brute-force reference with many events a key, up to all of them late: no structure is small."""
 
 from datetime import timedelta
 from typing import Any

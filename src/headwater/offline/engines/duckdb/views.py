@@ -285,8 +285,7 @@ def _named(
     columns |= {n: e for n, e in (("event", relation.event), ("created", relation.created)) if e is not None}
     columns |= {f"f_{name}": e for name, e in relation.features.items()}
     more = {"event_id": relation.event_id, "arrival": relation.arrival, "stated_id": relation.stated_id}
-    more = {name: tree for name, tree in more.items() if tree is not None}
-    columns |= more
+    columns |= {name: given for name, given in more.items() if given is not None}
     if reach is not None:
         columns[_REACH] = column(reach)
     chosen = ", ".join(f"{e.sql('duckdb')} AS {name_sql(n)}" for n, e in columns.items())
@@ -305,7 +304,9 @@ def _named(
         event=None if relation.event is None else column("event"),
         created=None if relation.created is None else column("created"),
         features={name: column(f"f_{name}") for name in relation.features},
-        **{name: column(name) for name in more},
+        event_id=None if relation.event_id is None else column("event_id"),
+        arrival=None if relation.arrival is None else column("arrival"),
+        stated_id=None if relation.stated_id is None else column("stated_id"),
     )
 
 
@@ -345,5 +346,5 @@ def _part(session: Session, view: ResolvedView, shown: ShownPart, features: Sequ
         created=tree(f"coalesce({', '.join([*created, arrival])})"),
         features=_values(features, columns, days_in_log(view, shown.schema), source_zone(source)),
         arrival=tree(arrival),
-        stated_id=column(source.event_id) if source.event_id in types else None,
+        stated_id=column(source.event_id) if source.event_id is not None and source.event_id in types else None,
     )
