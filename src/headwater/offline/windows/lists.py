@@ -53,14 +53,15 @@ class Lists:
         """Of each row the newest events of the n distinct values that came last, as `last`."""
         assert self._codes is not None
         found = np.full((len(at), n), NONE, np.int64)
-        values = np.full((len(at), n), NONE, np.int64)
+        values = np.zeros((len(at), n), np.int64)
         sizes = np.zeros(len(at), np.int64)
         steps = self._backwards(bounds, at, skip=True)
         step = next(steps, None)
         while step is not None:
             rows, event = step
             code = self._codes[event]
-            new = (values[rows] != code[:, None]).all(axis=1)
+            taken = np.arange(n) < sizes[rows, None]
+            new = ~(taken & (values[rows] == code[:, None])).any(axis=1)
             chosen = rows[new]
             found[chosen, sizes[chosen]], values[chosen, sizes[chosen]] = event[new], code[new]
             sizes[chosen] += 1

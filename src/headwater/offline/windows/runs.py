@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from headwater.clock import MIN_MICROS
 from headwater.offline.windows.keyed import Keyed
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ class Runs:
             begin = finish = np.zeros(len(group), np.int64)
         else:
             if high is None:
-                high = self._by_boundary.of(group + 1, np.full(len(group), -NEVER_KNOWN))
+                high = self._by_boundary.of(group + 1, np.full(len(group), MIN_MICROS))
             begin, finish = np.searchsorted(self._rest_edges, low), np.searchsorted(self._rest_edges, high)
         return Bounds(first, np.maximum(first, last), begin, np.maximum(begin, finish))
 

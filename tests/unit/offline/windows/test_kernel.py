@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headwater.definitions.aggregation import Aggregation
 from headwater.offline.windows.columns import Column
 from headwater.offline.windows.events import Deletes, Statements
 from headwater.offline.windows.kernel import NO_EVENT, part_answer
 from headwater.planning.windows.event_ids import event_digests
-from headwater.planning.windows.layout import WindowLayout
+from headwater.planning.windows.layout import WindowLayout, window_layout
 from headwater.planning.windows.values import stored_form
 from headwater.testing import SCALE
 from headwater.testing.oracle import Delete
@@ -119,7 +120,14 @@ def test_of_the_statements_of_one_event_the_least_counts(layout, said, asked, as
     check(layout, *said, asked, as_known=as_known)
 
 
-@pytest.mark.parametrize("as_known", [True, False])
-def test_no_events_at_all(as_known):
-    layout = layouts().example()
+@given(layout=layouts(), as_known=st.booleans())
+def test_no_events_at_all(layout, as_known):
     check(layout, [], [], [(0, 5), (2, -5)], as_known=as_known)
+
+
+@pytest.mark.parametrize("function", ["last_n", "first_n", "last_n_distinct"])
+def test_a_lifetime_does_not_reach_into_the_next_key(function):
+    layout = window_layout([Aggregation("n", function, None, n=1)], COLUMNS)
+    values = {"x": None, "n": 1, "s": None, "b": None, "a": None}
+    rows = [Statement((1,), values, event, created, False) for event, created in ((0, 9), (0, 5), (1, 1), (0, 0))]
+    check(layout, rows, [], [(0, 30), (1, 30), (2, 30)], as_known=True)
