@@ -7,8 +7,8 @@
     DELETED     8 bytes D, 8 bytes P
     LISTED      how many positions, then each beyond the one before, the first beyond `applied_through`
     IDS         8 bytes `ids_after`, how many ids, then each: 8 bytes digest, event time, known_at, origin and position
-    then        where each list ends (uint32, from the first list's beginning), and the lists, each at a multiple of
-                8 bytes of the row
+    then        at multiples of 8 bytes of the row where each list ends (uint32, from the first list's beginning), and
+                the lists
     KEYED       the whole key and its length (uint32): the key it is stored under is only a digest of it
 
 A list: a byte of flags, a zero, the number of records (uint16), 4 zeros; 8 bytes newest event time that was left out
@@ -109,6 +109,7 @@ def _head(layout: WindowLayout, row: WindowRow, flags: int) -> bytes:
     if row.ids or row.ids_after != NEVER:
         flags |= IDS
         _put_ids(to, row)
+    to += aligned(len(to))
     times = (row.known_through, row.newest_event, row.newest_known)
     return (
         _HEADER.pack(
@@ -174,8 +175,9 @@ def _decode_head(layout: WindowLayout, data: bytes) -> tuple[WindowRow, list[int
         row.listed = frozenset(positions)
     if flags & IDS:
         _take_ids(rest, row)
-    if rest.at != ends_at:
+    if rest.at + -rest.at % 8 != ends_at:
         raise Damaged("a window row whose header is not as long as it says")
+    rest.at = ends_at
     ends = np.frombuffer(rest.take(4 * len(layout.lists)), "<u4").tolist()
     start = lists_start(ends_at, len(ends))
     if any(a > b for a, b in pairwise(ends)) or start + (ends[-1] if ends else 0) > len(data):

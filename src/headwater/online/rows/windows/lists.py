@@ -41,6 +41,10 @@ class RowList:
     left_out: int | None = None
     lifetime_left_out: bool = False
 
+    def index(self, time: int) -> int:
+        """The first record with a boundary at or after a time."""
+        return bisect_left(self.boundaries, time)
+
     def copy(self) -> RowList:
         """Another of the same content; states are never changed."""
         return RowList(list(self.boundaries), list(self.states), self.lifetime, self.left_out, self.lifetime_left_out)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from headwater.online.rows.windows.lists import RowList
 from headwater.online.rows.windows.row import WindowRow
@@ -12,6 +11,9 @@ from headwater.planning.windows.kinds import Overflow, Unanswerable, finish
 from headwater.planning.windows.layout import SUFFIXES, WHOLE, ListLayout, WindowFeature, WindowLayout
 from headwater.planning.windows.rule import BEFORE_ALL
 from headwater.types import Status
+
+if TYPE_CHECKING:
+    from headwater.online.rows.windows.stored import StoredList
 
 LEFT_OUT = "exceeds the bounds of a row: events of the window were left out"
 OVERFLOWS = "the sum of the window's integers is beyond 64 bits"
@@ -49,7 +51,7 @@ def read_row(
     ]
 
 
-def read_feature(feature: WindowFeature, layout: ListLayout, given: RowList, now: int) -> FeatureValue:
+def read_feature(feature: WindowFeature, layout: ListLayout, given: RowList | StoredList, now: int) -> FeatureValue:
     """The value of a feature at an instant, from its list."""
     window = feature.window
     start = window.start(now)
@@ -70,15 +72,15 @@ def read_feature(feature: WindowFeature, layout: ListLayout, given: RowList, now
     return FeatureValue(feature.default, Status.NULL) if value is None else FeatureValue(value, Status.PRESENT)
 
 
-def _state(layout: ListLayout, given: RowList, start: int, end: int | None) -> Any:
+def _state(layout: ListLayout, given: RowList | StoredList, start: int, end: int | None) -> Any:
     if layout.shape == WHOLE:
         return layout.states.since(given.states[0], start) if given.states else None
     if start == BEFORE_ALL:
         return given.lifetime
-    index = bisect_left(given.boundaries, start)
+    index = given.index(start)
     if layout.shape == SUFFIXES:
         return given.states[index] if index < len(given.states) else None
-    until = len(given.boundaries) if end is None else bisect_left(given.boundaries, end)
+    until = len(given.states) if end is None else given.index(end)
     state = None
     for each in given.states[index:until]:
         state = layout.states.merge(state, each)

@@ -1,0 +1,255 @@
+"""Many stored rows read at once, and each by itself, against the row decoded whole."""
+
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headwater.definitions.aggregation import Aggregation
+from headwater.online.powers import UNREAD
+from headwater.online.rows.values import Damaged
+from headwater.online.rows.windows import decoded as decoded_module
+from headwater.online.rows.windows.codec import decode_row, encode_row
+from headwater.online.rows.windows.decoded import DecodedWindowRows, WindowForm, window_form
+from headwater.online.rows.windows.reading import LEFT_OUT, NOT_FILLED, OVERFLOWS, FeatureValue, holds_from, read_row
+from headwater.online.rows.windows.record import FillRecord, SourceThrough, encode_record
+from headwater.online.rows.windows.row import WindowRow, add_statements, blank_row
+from headwater.planning.windows.layout import WindowLayout
+from headwater.testing import SCALE
+from headwater.testing.oracle import value_order
+from headwater.types import Status
+from tests.unit.online.rows.windows.drawn import event_of, is_right, layout_of, layouts, right_values, statements
+from tests.unit.online.rows.windows.test_rows import TOLERANCE, at, put
+
+FILL = 7
+RECORD = encode_record(FillRecord(FILL, FILL, 0, 3, SourceThrough(1, 2)))
+ANY = [1, 40]
+"""Below and above so many rows they are read by different ways."""
+
+
+def form_of(layout: WindowLayout) -> WindowForm:
+    return WindowForm(layout, [f.name for f in layout.features], batch=False)
+
+
+def named(layout: WindowLayout) -> WindowLayout:
+    """The layout with a name of its own for each feature."""
+    features = tuple(
+        feature.__class__(**{**{n: getattr(feature, n) for n in feature.__struct_fields__}, "name": f"f{i}"})
+        for i, feature in enumerate(layout.features)
+    )
+    return WindowLayout(features, layout.lists, layout.hops, layout.ids)
+
+
+def stored(layout: WindowLayout, row: WindowRow, key: bytes | None = None) -> bytes:
+    row.fill = FILL
+    return encode_row(layout, row, key=key)
+
+
+def status_of(rows: DecodedWindowRows, slot: int, place: int) -> Status:
+    if place in rows.absent:
+        return Status.NOT_FOUND
+    if place in rows.damaged or place in rows.left_out.get(slot, ()):
+        return Status.UNAVAILABLE
+    if place in rows.not_known:
+        return Status.NOT_KNOWN
+    nulls = rows.null_statuses(slot)
+    return Status.NULL if nulls is not None and nulls[place] else Status.PRESENT
+
+
+def plain(value: Any) -> Any:
+    """A value as results have it in its stored form again, for the dtypes that are drawn."""
+    return tuple(map(plain, value)) if isinstance(value, list) else value
+
+
+def check_row(layout: WindowLayout, rows: DecodedWindowRows, place: int, row: WindowRow, now: int) -> None:
+    columns = rows.columns()
+    for slot, right in enumerate(read_row(layout, row, now)):
+        assert status_of(rows, slot, place) is right.status, (slot, place)
+        assert rows.left_out.get(slot, {}).get(place, "") == right.problem
+        value = plain(columns[slot][place])
+        assert value_order(value) == value_order(right.value), (slot, place, value, right)
+        if right.value is not None:
+            assert type(value) is (bool if layout.features[slot].dtype.name == "bool" else type(right.value))
+
+
+@settings(max_examples=50 * SCALE)
+@given(layouts().map(named), st.lists(statements(ids=True), min_size=1, max_size=3), st.data())
+@pytest.mark.parametrize("many", ANY)
+def test_what_is_read_is_what_the_rows_say(many, layout, histories, data):
+    r = random.Random(data.draw(st.integers(0, 2**32)))
+    made = [put(layout, history, r) for history in histories]
+    for row in made:
+        row.listed = frozenset(row.applied_through + n for n in r.sample(range(1, 300), r.choice([0, 0, 3])))
+        if row.newest_known > 0 and r.random() < 0.2:
+            row.deleted_through, row.delete_position = row.newest_known - 1, 1
+    newest = max(map(holds_from, made))
+    now = data.draw(st.integers(max(newest, -1_000), max(newest, -1_000) + 90))
+    order = [r.choice([None, *range(len(made))]) for _ in range(many)]
+    given_rows = [None if i is None else stored(layout, made[i]) for i in order]
+    rows = DecodedWindowRows(form_of(layout), given_rows, RECORD, now)
+    assert not rows.damaged and not rows.gone
+    for place, i in enumerate(order):
+        row = blank_row(layout) if i is None else made[i]
+        check_row(layout, rows, place, row, now)
+        assert rows.events()[place] == row.newest_event
+        assert rows.created()[place] == row.newest_known
+        if i is not None and not row.rebuild:
+            for slot, right in enumerate(right_values(layout, histories[i], (), now)):
+                found = FeatureValue(plain(rows.columns()[slot][place]), status_of(rows, slot, place))
+                assert is_right(right, found) or layout.features[slot].dtype.name == "bool"
+
+
+@settings(max_examples=40 * SCALE)
+@given(layouts().map(named), statements(ids=True), st.data())
+@pytest.mark.parametrize("many", ANY)
+def test_damaged_rows_are_named_and_the_others_are_right(many, layout, history, data):
+    row = put(layout, history, random.Random(1))
+    whole = stored(layout, row)
+    now = max(holds_from(row), -1_000) + 5
+    bad: list[bytes] = []
+    for _ in range(3):
+        i = data.draw(st.integers(0, len(whole) - 1))
+        bad += [
+            whole[: data.draw(st.integers(0, len(whole) - 1))],
+            whole[:i] + bytes([data.draw(st.integers(0, 255))]) + whole[i + 1 :],
+            whole[:64] + data.draw(st.binary(max_size=99)),
+            bytes([whole[0] + 1]) + whole[1:],
+            UNREAD,
+        ]
+    rows = DecodedWindowRows(form_of(layout), [whole, None, *bad] * many, RECORD, now, ahead=10**9)
+    columns = rows.columns()
+    assert all(len(column) == rows.size for column in columns)
+    for place, given_row in enumerate([whole, None, *bad]):
+        if place < 2:
+            check_row(layout, rows, place, row if place == 0 else blank_row(layout), now)
+            continue
+        try:
+            right = decode_row(layout, given_row)
+        except Damaged:
+            # what is wrong outside of what was read is not seen
+            continue
+        if right.fill >= FILL and max(holds_from(right), now) == now:
+            check_row(layout, rows, place, right, now)
+    for slot in range(len(layout.features)):
+        assert rows.nulls(slot) is None or len(rows.nulls(slot)) == rows.size
+
+
+@pytest.fixture
+def layout():
+    return layout_of([Aggregation("x", "sum", "1h", name="total"), Aggregation("n", "sum", None, name="whole")])
+
+
+def row_with(layout: WindowLayout, *events: Any) -> WindowRow:
+    row = blank_row(layout)
+    add_statements(layout, row, [event_of(each) for each in events], TOLERANCE)
+    return row
+
+
+@pytest.mark.parametrize("many", ANY)
+def test_without_a_completed_fill_all_is_unavailable_but_null_keys(layout, many):
+    data = stored(layout, row_with(layout, at(5, 2.0)))
+    for record, problem in [
+        (None, NOT_FILLED),
+        (encode_record(FillRecord(0, 9)), NOT_FILLED),
+        (UNREAD, "not read in time"),
+        (b"\x02", "newer headwater"),
+        (b"\x01", "fill record of 1 bytes"),
+    ]:
+        rows = DecodedWindowRows(form_of(layout), [data, None] * many, record, 10**9, null=True)
+        assert set(rows.damaged) == set(range(2 * many - 1)) and all(problem in said for said in rows.damaged.values())
+        assert rows.absent == rows.missing == [2 * many - 1]
+        assert len(rows.columns()[0]) == 2 * many
+
+
+@pytest.mark.parametrize("many", ANY)
+def test_rows_of_an_older_fill_count_as_missing_and_of_a_newer_one_not(layout, many):
+    older, newer = row_with(layout, at(5, 2.0)), row_with(layout, at(5, 3.0))
+    older.fill, newer.fill = FILL - 1, FILL + 1
+    given_rows = [encode_row(layout, older), encode_row(layout, newer), None] * many
+    rows = DecodedWindowRows(form_of(layout), given_rows, RECORD, 10**9)
+    assert rows.columns()[0][:3] == [None, 3.0, None]
+    assert rows.null_statuses(0)[:3].tolist() == [True, False, True]
+    assert rows.events()[1] == 5_000_000 and rows.timeless >= {0, 2} and not rows.gone
+
+
+@pytest.mark.parametrize("many", ANY)
+def test_a_row_known_later_is_not_known_or_read_as_of_then(layout, many):
+    late = row_with(layout, at(100, 2.0))
+    deleted = row_with(layout, at(1, 1.0))
+    deleted.deleted_through, deleted.delete_position = 200_000_000, 4
+    given_rows = [stored(layout, late), stored(layout, deleted), None] * many
+    exact = DecodedWindowRows(form_of(layout), given_rows, RECORD, 50_000_000)
+    assert exact.not_known[:2] == [0, 1] and exact.columns()[0][2] is None
+    ahead = DecodedWindowRows(form_of(layout), given_rows, RECORD, 50_000_000, ahead=60_000_000)
+    assert set(ahead.not_known) == {3 * i + 1 for i in range(many)}
+    assert isinstance(ahead.at, np.ndarray) and ahead.at[:3].tolist() == [100_000_000, 50_000_000, 50_000_000]
+    assert ahead.columns()[0][0] == 2.0 and ahead.latest == 100_000_000
+
+
+@pytest.mark.parametrize("many", ANY)
+def test_a_row_under_a_digest_is_that_of_the_key_it_carries(layout, many):
+    data = stored(layout, row_with(layout, at(5, 2.0)), key=b"long")
+    keys = {4 * i + j: key for i in range(many) for j, key in enumerate([b"long", b"other"])}
+    keys |= {4 * i + 3: b"long" for i in range(many)}
+    bare = stored(layout, row_with(layout, at(5, 2.0)))
+    rows = DecodedWindowRows(form_of(layout), [data, data, data, bare] * many, RECORD, 10**9, long_keys=keys)
+    assert rows.columns()[0][:2] == [2.0, None]
+    assert "a key" in rows.damaged[2] and "whose" in rows.damaged[3] and not {0, 1} & set(rows.damaged)
+
+
+@pytest.mark.parametrize("many", ANY)
+def test_sums_that_overflow(many):
+    layout = layout_of(
+        [
+            Aggregation("n", "sum", "1h", name="raises", default=5),
+            Aggregation("n", "sum", "1h", name="null", errors="null", default=5),
+            Aggregation("n", "mean", "1h", name="mean"),
+        ]
+    )
+    over = stored(layout, row_with(layout, at(5, 2**62, "n"), at(6, 2**62, "n", 2)))
+    large = stored(layout, row_with(layout, at(5, 2**62, "n")))
+    rows = DecodedWindowRows(form_of(layout), [over, large, None] * many, RECORD, 10**8)
+    assert [column[:3] for column in rows.columns()] == [
+        [None, 2**62, 5],
+        [None, 2**62, 5],
+        [2.0**62, 2.0**62, None],
+    ]
+    assert rows.left_out[0][0] == OVERFLOWS and 1 not in rows.left_out
+    assert rows.null_statuses(1)[:3].tolist() == [True, False, True] and rows.nulls(1)[:3].tolist() == [True, False, False]
+
+
+@pytest.mark.parametrize("many", ANY)
+def test_what_was_left_out_is_unavailable(many):
+    layout = layout_of([Aggregation("s", "last", "1h", name="l"), Aggregation("s", "count", "1h", name="c")])
+    data = stored(layout, row_with(layout, at(5, "x" * 2_000, "s")))
+    rows = DecodedWindowRows(form_of(layout), [data, None] * many, RECORD, 10**8)
+    assert rows.left_out[0][0] == LEFT_OUT and rows.columns()[0][:2] == [None, None]
+    assert rows.columns()[1][:2] == [1, 0] and rows.nulls(1) is None
+
+
+def test_ages_count_from_what_is_complete(layout):
+    data = stored(layout, row_with(layout, at(5, 2.0)))
+    record = encode_record(FillRecord(FILL, FILL, 0, 30_000_000, SourceThrough(1, 20_000_000)))
+    for batch, since in [(False, 30_000_000), (True, 20_000_000)]:
+        form = WindowForm(layout, ["total"], batch=batch)
+        rows = DecodedWindowRows(form, [data, None], record, 50_000_000)
+        assert rows.aged_from().tolist() == [since, since]
+        assert rows.older_places(50_000_000 - since).tolist() == []
+        assert rows.older_places(50_000_000 - since - 1).tolist() == [0, 1]
+
+
+def test_the_numbers_of_columns(layout):
+    form = window_form(layout, ("whole", "total"), False)
+    assert form.__reduce__() == (window_form, (layout, ("whole", "total"), False))
+    data = stored(layout, row_with(layout, at(5, 2, "n")))
+    for many in ANY:
+        rows = DecodedWindowRows(form, [data, None] * many, RECORD, 50_000_000)
+        assert rows.numbers(0).dtype == np.int64 and rows.numbers(0)[0] == 2
+        assert rows.matrix((0, 1), "f8")[0, 0] == 2.0 and rows.nulls(0)[:2].tolist() == [False, True]
+
+
+def test_both_ways_are_tried():
+    assert ANY[0] < decoded_module.MANY < ANY[1]
