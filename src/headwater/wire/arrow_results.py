@@ -29,6 +29,8 @@ from headwater.wire.results import (
 
 PROBLEMS = b"headwater.problems"
 """The key of the metadata under which damaged rows stand, where there are any."""
+COMPLETE_THROUGH = b"headwater.complete_through"
+"""The key of the metadata under which it stands up to when window views are complete, where there are any."""
 _STATUSES = "__statuses"
 _SUFFIXES = {"event_times": "__event_times", "created_times": "__created_times", "read_at": "__read_at"}
 _FRESHNESS = "__freshness"
@@ -54,8 +56,13 @@ def to_arrow_answer(result: OnlineResult, include: Sequence[str]) -> bytes:
     schema = schema_of(result)
     problems = damage_documents(result) if "problems" in include else []
     fields, message = _schema_message(_ById(schema), tuple(arrays), wanted)
-    if problems:
-        metadata = {**fields.metadata, PROBLEMS: msgspec.json.encode(problems)}
+    through = result.complete_through() if "problems" in include else {}
+    if problems or through:
+        metadata = {**fields.metadata}
+        if problems:
+            metadata[PROBLEMS] = msgspec.json.encode(problems)
+        if through:
+            metadata[COMPLETE_THROUGH] = msgspec.json.encode(through)
         message = fields.with_metadata(metadata).serialize().to_pybytes()
     names = [*arrays, *wanted]
     return to_stream(message, pa.RecordBatch.from_arrays(columns, names=names))
@@ -155,6 +162,7 @@ def from_arrow_answer(data: bytes, batch: EntityBatch, max_age: int | None) -> t
         metadata = reader.schema.metadata
         rows = reader.read_next_batch()
     request = received(metadata[METADATA])
+    through = msgspec.json.decode(metadata.get(COMPLETE_THROUGH, b"{}"))
     problems = msgspec.json.decode(metadata[PROBLEMS]) if PROBLEMS in metadata else []
     keys, features, views = len(request.asked.keys), len(request.asked.columns), len(request.views)
     columns = rows.columns
@@ -166,5 +174,5 @@ def from_arrow_answer(data: bytes, batch: EntityBatch, max_age: int | None) -> t
     moments, births, instants = (numbers(each.values, Timestamp).reshape(-1, views) for each in (events, created, at))
     gone = null_mask(created.values).reshape(-1, views)
     times = [ReceivedTimes(moments[:, v], births[:, v], instants[:, v], gone[:, v]) for v in range(views)]
-    result = request.result(batch, columns[keys : keys + features], codes, times, problems, max_age)
+    result = request.result(batch, columns[keys : keys + features], codes, times, problems, max_age, through)
     return result, request

@@ -48,6 +48,8 @@ def to_json_document(result: OnlineResult, include: Sequence[str]) -> dict[str, 
     document: dict[str, Any] = {"columns": columns}
     for name in include:
         document[name] = EXTRAS[name](result)
+    if "schema" in include and (through := result.complete_through()):
+        document["complete_through"] = through
     return document
 
 
@@ -149,6 +151,7 @@ class _Document(msgspec.Struct):
     read_at: dict[str, list[str | None]]
     problems: list[dict[str, Any]]
     schema: msgspec.Raw
+    complete_through: dict[str, int] = {}
 
 
 _DESCRIBED, _DOCUMENT = msgspec.json.Decoder(_Described), msgspec.json.Decoder(_Document)
@@ -185,7 +188,9 @@ def from_json_document(data: bytes, batch: EntityBatch, max_age: int | None) -> 
         )
         gone = np.array([birth is None for birth in created], np.bool_)
         times.append(ReceivedTimes(_micros(events), _micros(created), _micros(at), gone))
-    return request.result(batch, features, matrix, times, document.problems, max_age), request
+    return request.result(
+        batch, features, matrix, times, document.problems, max_age, document.complete_through
+    ), request
 
 
 def _micros(times: Sequence[datetime | None]) -> NDArray[np.int64]:

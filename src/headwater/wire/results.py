@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from headwater.clock import EPOCH
+from headwater.clock import EPOCH, MIN_MICROS
 from headwater.freshness import Freshness, FreshnessFunction
 from headwater.online.reading.entities import EntityBatch
 from headwater.online.reading.result import OnlineResult
@@ -28,6 +28,7 @@ from headwater.online.rows.values import python_values
 from headwater.types import STATUSES, DType, Status, leaf_dtype
 from headwater.wire.json_values import to_json
 
+_NO_ROW = [STATUSES.index(status) for status in (Status.NOT_FOUND, Status.NOT_KNOWN)]
 _LONGEST = 1 << 62
 _KEPT = 256
 
@@ -107,8 +108,9 @@ def damage_documents(result: OnlineResult) -> list[dict[str, Any]]:
             "key": [
                 to_json([value], keys[name])[0] for name, value in zip(damage.view.key_columns, damage.key, strict=True)
             ],
-            "problem": f"{damage.view.label} {damage.view.version}: the stored row is {damage.what}",
+            "problem": damage.text,
         }
+        | ({"columns": damage.columns} if damage.columns else {})
         for damage in result.damages()
     ]
 
@@ -174,6 +176,7 @@ class ReceivedRequest:
         times: Sequence[ReceivedTimes],
         damages: Sequence[Mapping[str, Any]],
         max_age: int | None,
+        through: Mapping[str, int],
     ) -> OnlineResult:
         """The result again.
 
@@ -184,16 +187,26 @@ class ReceivedRequest:
             times: of each view.
             damages: as `damage_documents` makes them.
             max_age: the read's own freshness SLA, microseconds.
+            through: view label → up to when a window view is complete, microseconds.
         """
+        codes = self._codes[codes]
         reads = []
         for v, (view, dtypes) in enumerate(zip(self.views, self.dtypes, strict=True)):
             arrays = [features[i] for i, column in enumerate(self.asked.columns) if column.view == v]
-            said = f"{view.label} {view.version}: the stored row is "
-            damaged = {int(d["row"]): str(d["problem"]).removeprefix(said) for d in damages if d["view"] == view.label}
+            said = f"{view.label} {view.version}: "
+            own = [d for d in damages if d["view"] == view.label]
+            damaged = {int(d["row"]): str(d["problem"]).removeprefix(said) for d in own if not d.get("columns")}
             read = AnsweredView(view, None)
-            read.rows = ReceivedRows(arrays, dtypes, times[v], damaged)
+            rows = read.rows = ReceivedRows(arrays, dtypes, times[v], damaged)
+            names = [column.name for column in self.asked.columns if column.view == v]
+            for d in own:
+                for name in d.get("columns", ()):
+                    problem = str(d["problem"]).removeprefix(said).removeprefix(", ".join(d["columns"]) + ": ")
+                    rows.left_out.setdefault(names.index(name), {})[int(d["row"])] = problem
+            if view.label in through:
+                first = next(i for i, column in enumerate(self.asked.columns) if column.view == v)
+                rows.is_of_windows(through[view.label], codes[:, first])
             reads.append(read)
-        codes = self._codes[codes]
         by_name = {column.name: codes[:, i] for i, column in enumerate(self.asked.columns)}
         return OnlineResult(self.asked, batch, reads, False, max_age, by_name)
 
@@ -227,6 +240,8 @@ class ReceivedRows:
     See `AnsweredRows`.
     """
 
+    said: ClassVar[str] = ""
+
     def __init__(
         self, arrays: Sequence[pa.Array], dtypes: Sequence[DType], times: ReceivedTimes, damaged: dict[int, str]
     ) -> None:
@@ -238,11 +253,31 @@ class ReceivedRows:
         self.missing: list[int] = []
         self.not_known: list[int] = []
         self.damaged = damaged
+        self.left_out: dict[int, dict[int, str]] = {}
+        self.since: int | None = None
+        self._gone = times.gone
         self.has_nulls = any(array.null_count for array in arrays)
+
+    def is_of_windows(self, since: int, codes: NDArray[np.uint8]) -> None:
+        """The rows are those of a window view, of which some have no event time and are there all the same.
+
+        Args:
+            since: up to when the view is complete, microseconds.
+            codes: the statuses of one of its columns.
+        """
+        self.since = since
+        self._times.events = np.where(self._times.gone, MIN_MICROS, self._times.events)
+        self._gone = np.isin(codes, _NO_ROW)
+        self._gone[list(self.damaged)] = True
 
     @property
     def gone(self) -> set[int]:
         """Positions that have no row to show."""
+        return set(np.flatnonzero(self._gone).tolist())
+
+    @property
+    def timeless(self) -> set[int]:
+        """Positions without an event time to show."""
         return set(np.flatnonzero(self._times.gone).tolist())
 
     def events(self) -> NDArray[np.int64]:
@@ -255,7 +290,8 @@ class ReceivedRows:
 
     def older_places(self, age: int) -> NDArray[np.intp]:
         """The places of rows that are there and more than `age` microseconds old."""
-        old = self.events() < self._times.at - min(age, _LONGEST)
+        since = self.events() if self.since is None else np.maximum(self.events(), self.since)
+        old = since < self._times.at - min(age, _LONGEST)
         old[list(self.gone)] = False
         return np.flatnonzero(old)
 
@@ -278,6 +314,10 @@ class ReceivedRows:
         """Where a column is NULL; None where it never is."""
         array = self._arrays[column]
         return null_mask(array) if array.null_count else None
+
+    def null_statuses(self, column: int) -> NDArray[np.bool_] | None:
+        """As `nulls`: the statuses themselves were received."""
+        return self.nulls(column)
 
 
 def null_mask(array: pa.Array) -> NDArray[np.bool_]:

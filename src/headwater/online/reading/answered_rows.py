@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -11,7 +12,21 @@ if TYPE_CHECKING:
 
 
 class AnsweredRows(Protocol):
-    """The rows of one view as a result shows them; see `DecodedRows`, whose attributes these are."""
+    """The rows of one view as a result shows them; see `DecodedRows` and `DecodedWindowRows`, which have these.
+
+    Attributes:
+        said: what stands before a problem of `damaged`.
+        left_out: column → position → why that value alone is UNAVAILABLE.
+        since: of a window version up to which known_at it is complete: ages count from that or the event time,
+            whichever is later. None: from the event time.
+    """
+
+    @property
+    def said(self) -> str: ...
+    @property
+    def left_out(self) -> Mapping[int, Mapping[int, str]]: ...
+    @property
+    def since(self) -> int | None: ...
 
     size: int
     at: int | NDArray[np.int64]
@@ -25,6 +40,10 @@ class AnsweredRows(Protocol):
     @property
     def gone(self) -> set[int]:
         """Positions that have no row to show."""
+
+    @property
+    def timeless(self) -> set[int]:
+        """Positions without an event time to show."""
 
     def events(self) -> NDArray[np.int64]:
         """Event times, microseconds; anything where there is no row."""
@@ -45,4 +64,7 @@ class AnsweredRows(Protocol):
         """A fixed-width column as numbers; anything where there is no value."""
 
     def nulls(self, column: int) -> NDArray[np.bool_] | None:
-        """Where a column is NULL; None where it never is."""
+        """Where a column has no value of its own; None where it always has one."""
+
+    def null_statuses(self, column: int) -> NDArray[np.bool_] | None:
+        """Where the status of a column is NULL; None where it never is."""

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
 from headwater.clock import duration_micros
+from headwater.deferred import deferred
+from headwater.definitions.sources import PushSource
 from headwater.freshness import Freshness
 from headwater.online.base import OnlineStore
 from headwater.online.reading.entities import EntityBatch, entity_batch, half_pair, refuse_wide
@@ -32,6 +34,13 @@ from headwater.online.rows.row_format import row_format
 from headwater.online.rows.values import python_default
 from headwater.planning.resolve import ResolvedRequest, ResolvedView
 from headwater.types import DType, StalePolicy, is_utf8
+
+if TYPE_CHECKING:
+    from headwater.online import meta
+    from headwater.online.rows.windows import decoded as window_rows
+else:
+    meta = deferred("headwater.online.meta")
+    window_rows = deferred("headwater.online.rows.windows.decoded")
 
 AHEAD = 3_600_000_000
 """Microseconds by which a row may be known later than this host's clock and still be served: clocks of hosts differ."""
@@ -56,7 +65,7 @@ class ClockCounts(msgspec.Struct, eq=False):
     not_known: int = 0
     most: int = 0
 
-    def add(self, rows: DecodedRows, now: int) -> None:
+    def add(self, rows: DecodedRows | window_rows.DecodedWindowRows, now: int) -> None:
         """Count what a read at `now` found of a view."""
         self.later += int(np.count_nonzero(rows.at > now))
         self.not_known += len(rows.not_known)
@@ -68,7 +77,7 @@ class KeyPlan(msgspec.Struct, eq=False):
 
     Attributes:
         batch: the entities.
-        keys: the distinct keys of every view, one view after another.
+        keys: the distinct keys of every view, one view after another; behind a window view's that of its fill record.
         reads: each view's part, still without rows.
     """
 
@@ -167,6 +176,8 @@ class OnlineReader:
             else:
                 keys = whole
             reads.append(ViewReadResult(view, inverse, start, len(keys), long_keys))
+            if view.record_key:
+                keys.append(view.record_key)
         return KeyPlan(batch, keys, reads)
 
     def decode(
@@ -182,6 +193,9 @@ class OnlineReader:
         """The result of a plan and the rows that the store gave for its keys; arguments as in `read`."""
         for read in plan.reads:
             view = read.view
+            if view.form is None:
+                self._decode_windows(read, rows, now, ahead)
+                continue
             part = rows if len(plan.reads) == 1 else rows[read.start : read.stop]
             if read.inverse is not None:
                 part = [*part, None]
@@ -191,6 +205,19 @@ class OnlineReader:
             if (found.at is not now or found.not_known) and ahead and self.counts is not None:
                 self.counts.add(found, now)
         return OnlineResult(self._asked, plan.batch, plan.reads, stale is _DROP, max_age)
+
+    def _decode_windows(self, read: ViewReadResult, rows: Sequence[bytes | None], now: int, ahead: int) -> None:
+        """The rows of a window view, by the fill record that was fetched with them."""
+        form = read.view.windows
+        assert form is not None
+        part, null = list(rows[read.start : read.stop]), read.inverse is not None
+        if null:
+            part.append(None)
+        found = read.rows = window_rows.DecodedWindowRows(
+            form, part, rows[read.stop], now, ahead, null=null, long_keys=read.long_keys
+        )
+        if (found.at is not now or found.not_known) and ahead and self.counts is not None:
+            self.counts.add(found, now)
 
 
 def _alike(twin: ViewReadResult, keys: Sequence[bytes], view: ViewReadPlan) -> tuple[list[bytes], list[int] | None]:
@@ -229,15 +256,20 @@ def _read_views(project: str, views: Sequence[ResolvedView]) -> list[ViewReadPla
     for i, view in enumerate(views):
         space = KeySpace(namespace(project, view.name, view.version), [key.dtype for key in view.keys])
         twin = first.setdefault((tuple(key.column for key in view.keys), space.tags), i)
-        out.append(_read_view(view, space, twin if twin < i else None))
+        out.append(_read_view(project, view, space, twin if twin < i else None))
     return out
 
 
-def _read_view(view: ResolvedView, space: KeySpace, twin: int | None) -> ViewReadPlan:
+def _read_view(project: str, view: ResolvedView, space: KeySpace, twin: int | None) -> ViewReadPlan:
     definition = view.view
     timed = definition.source.event_time is not None
     sla = duration_micros(definition.sla_time) or None
     own = [duration_micros(f.freshness_sla) if f.freshness_sla is not None else sla for f in view.features]  # type: ignore[arg-type]
+    names = tuple(feature.name for feature in view.features)
+    windows, record = None, b""
+    if view.windows is not None:
+        windows = window_rows.window_form(view.windows, names, not isinstance(definition.source, PushSource))
+        record = meta.fill_record_key(project, view.name, view.version)
     return ViewReadPlan(
         name=view.name,
         label=view.label,
@@ -245,12 +277,14 @@ def _read_view(view: ResolvedView, space: KeySpace, twin: int | None) -> ViewRea
         key_columns=tuple(key.column for key in view.keys),
         space=space,
         twin=twin,
-        form=row_format(view.layout, tuple(feature.name for feature in view.features)),
+        form=row_format(view.layout, names) if windows is None else None,
         timed=timed,
         ttl=(duration_micros(definition.ttl_time) or None) if timed else None,
         slas=tuple(own) if timed else (None,) * len(own),
         sla=min((sla for sla in own if sla is not None), default=None) if timed else None,
         defaults=tuple(python_default(f.default, f.dtype) for f in view.features),
+        windows=windows,
+        record_key=record,
     )
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from headwater.online.reading import frames as html
     from headwater.online.reading import vector
+    from headwater.online.reading.answered_rows import AnsweredRows
     from headwater.planning import frames, shown
 else:
     html = deferred("headwater.online.reading.frames")
@@ -41,12 +42,27 @@ _CODE = {status: code for code, status in enumerate(STATUSES)}
 
 
 class DamagedRow(NamedTuple):
-    """A damaged row: of which view, for which row of the answer and which key, and what is wrong with it."""
+    """A damaged row, or values that cannot be given.
+
+    Attributes:
+        view: of which view.
+        row: for which row of the answer.
+        key: its key.
+        what: what is wrong.
+        columns: the columns whose values are not given; empty: all of the view.
+    """
 
     view: ViewAnswered
     row: int
     key: tuple[Any, ...]
     what: str
+    columns: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """With the view, its version and the columns."""
+        columns = f"{', '.join(self.columns)}: " if self.columns else ""
+        return f"{self.view.label} {self.view.version}: {columns}{self.what}"
 
 
 class ViewTimes(NamedTuple):
@@ -56,7 +72,7 @@ class ViewTimes(NamedTuple):
         events: event times; anything where `gone`.
         created: created times; anything where `gone`.
         at: the instant that the answer holds for.
-        gone: whether there is no row to show.
+        gone: whether there is no row to show, or none with an event time.
     """
 
     events: NDArray[np.int64]
@@ -195,10 +211,15 @@ class OnlineResult:
                 codes[stale] = _CODE[Status.STALE]
             # of nearly all features of a view: one array for them
             self._aged_codes[column.view, sla] = codes
-        nulls = read.rows.nulls(column.feature)
+        nulls = read.rows.null_statuses(column.feature)
         if nulls is not None:
             codes = codes.copy()
             codes[(self._row_codes[column.view] == _CODE[Status.PRESENT]) & nulls] = _CODE[Status.NULL]
+        left_out = read.rows.left_out.get(column.feature)
+        if left_out:
+            codes = codes.copy()
+            gone = read.rows.gone
+            codes[[place for place in left_out if place not in gone]] = _CODE[Status.UNAVAILABLE]
         return codes
 
     @lazy
@@ -262,7 +283,9 @@ class OnlineResult:
                 events = read.rows.events()
                 if gone:
                     events[list(gone)] = MIN_MICROS
-                out[read.view.name] = max(int(events.max()), out.get(read.view.name, MIN_MICROS))
+                newest = int(events.max())
+                if newest != MIN_MICROS:
+                    out[read.view.name] = max(newest, out.get(read.view.name, MIN_MICROS))
         return out
 
     def status_codes(self) -> dict[str, NDArray[np.uint8]]:
@@ -307,7 +330,8 @@ class OnlineResult:
         """View label → the freshness of each row, 0 to 1; None where there is no value.
 
         By the strictest SLA among the requested features (or the read's `max_age`), at `read_at`; 1 where there is
-        none, and where the view has no event time.
+        none, and where the view has no event time. Of a window view from when all that happened was taken into it, or
+        from the event time where that is later.
 
         Returns:
             View label → a number from 0 to 1, or None, for each row.
@@ -317,7 +341,7 @@ class OnlineResult:
             scores = np.ones(read.rows.size)
             if read.view.timed:
                 # in floats: no age overflows
-                ages = np.asarray(read.rows.at, np.float64) - read.rows.events().astype(np.float64)
+                ages = np.asarray(read.rows.at, np.float64) - _aged_from(read.rows).astype(np.float64)
                 scores = self._asked.freshness.score(ages, self._strictest(read.view))
             gone = read.rows.gone
             values = [None if i in gone else score for i, score in enumerate(scores.tolist())]
@@ -329,11 +353,14 @@ class OnlineResult:
 
     @property
     def problems(self) -> dict[Any, str]:
-        """Damaged rows: entity key (a tuple for several join keys) → view, version and what is wrong."""
+        """Damaged rows: entity key (a tuple for several join keys) → view, version and what is wrong.
+
+        Of window views also why values are UNAVAILABLE: the version is not filled, or a window exceeds a bound.
+        """
         out: dict[Any, str] = {}
         for damage in self.damages():
             key: Any = damage.key[0] if len(damage.key) == 1 else damage.key
-            text = f"{damage.view.label} {damage.view.version}: the stored row is {damage.what}"
+            text = damage.text
             known = out.get(key)
             if known is None or text not in known:
                 out[key] = text if known is None else f"{known}; {text}"
@@ -415,16 +442,40 @@ class OnlineResult:
             One for each view and row of the answer that has one.
         """
         out = []
-        for read in self._reads:
-            if not read.rows.damaged:
+        for place, read in enumerate(self._reads):
+            rows = read.rows
+            if not (rows.damaged or rows.left_out):
                 continue
+            left_out = self._left_out(place) if rows.left_out else {}
             columns = [self._batch.values(name) for name in read.view.key_columns]
             positions = range(len(self)) if read.inverse is None else read.inverse
             for row, position in enumerate(positions):
-                what = read.rows.damaged.get(position)
+                key = tuple(column[row] for column in columns)
+                what = rows.damaged.get(position)
                 if what is not None:
-                    out.append(DamagedRow(read.view, row, tuple(column[row] for column in columns), what))
+                    out.append(DamagedRow(read.view, row, key, rows.said + what))
+                    continue
+                for problem, names in left_out.get(position, {}).items():
+                    out.append(DamagedRow(read.view, row, key, problem, tuple(names)))
         return out
+
+    def _left_out(self, view: int) -> dict[int, dict[str, list[str]]]:
+        """Position → why values are UNAVAILABLE there → those of which columns."""
+        out: dict[int, dict[str, list[str]]] = {}
+        for column in self._asked.columns:
+            problems = self._reads[view].rows.left_out.get(column.feature) if column.view == view else None
+            for position, problem in (problems or {}).items():
+                out.setdefault(position, {}).setdefault(problem, []).append(column.name)
+        return out
+
+    def complete_through(self) -> dict[str, int]:
+        """Up to which known_at window views are complete.
+
+        Returns:
+            View label → microseconds since 1970, for window views that are filled; ages count from then, or from the
+            event time where that is later.
+        """
+        return {read.view.label: read.rows.since for read in self._reads if read.rows.since is not None}
 
     def view_times(self) -> list[ViewTimes]:
         """The times of each view's rows.
@@ -435,9 +486,9 @@ class OnlineResult:
         out = []
         for read in self._reads:
             rows = read.rows
-            gone = np.zeros(rows.size, np.bool_)
-            if rows.gone:
-                gone[list(rows.gone)] = True
+            gone, timeless = np.zeros(rows.size, np.bool_), rows.timeless
+            if timeless:
+                gone[list(timeless)] = True
             at = np.full(rows.size, rows.at) if isinstance(rows.at, int) else rows.at
             times = (rows.events(), rows.created(), at, gone)
             out.append(ViewTimes(*(times if read.inverse is None else (each[read.inverse] for each in times))))
@@ -620,7 +671,7 @@ class OnlineResult:
         """
         values, statuses, times = self.to_pylist(), self.statuses, self.event_times
         slas = [self._strictest(read.view) for read in self._reads]
-        events = [self._known(read, read.rows.events()) for read in self._reads]
+        events = [self._known(read, _aged_from(read.rows)) for read in self._reads]
         created = [self._known(read, read.rows.created()) for read in self._reads]
         instants = [self._instants(read) for read in self._reads]
         out = []
@@ -674,6 +725,11 @@ def _all_present(size: int) -> NDArray[np.uint8]:
     codes = np.full(size, _CODE[Status.PRESENT], np.uint8)
     codes.flags.writeable = False
     return codes
+
+
+def _aged_from(rows: AnsweredRows) -> NDArray[np.int64]:
+    """What ages count from, microseconds."""
+    return rows.events() if rows.since is None else np.maximum(rows.events(), rows.since)
 
 
 def _spread(column: Sequence[Any], inverse: list[int]) -> list[Any]:

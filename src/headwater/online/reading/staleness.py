@@ -28,7 +28,7 @@ def may_be_stale(plan: KeyPlan, max_age: int | None) -> bool:
     """Whether `stale_rows` may find some: told at once, and never wrongly denied."""
     for read in plan.reads:
         sla = _sla(read.view, max_age)
-        if sla is not None and read.rows.least < read.rows.latest - sla + SIGN:
+        if sla is not None and read.view.windows is None and read.rows.least < read.rows.latest - sla + SIGN:
             return True
     return False
 
@@ -49,7 +49,8 @@ def stale_rows(plan: KeyPlan, max_age: int | None) -> list[StaleRows]:
     found = []
     for place, read in enumerate(plan.reads):
         sla = _sla(read.view, max_age)
-        if sla is None:
+        if sla is None or read.view.windows is not None:
+            # rows of window views are kept by runs: newer ones cannot be asked for
             continue
         stale = _of_view(plan, read, place, sla)
         if stale is not None:

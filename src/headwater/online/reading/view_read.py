@@ -14,6 +14,7 @@ from headwater.values import Value
 if TYPE_CHECKING:
     from headwater.online.reading.answered_rows import AnsweredRows
     from headwater.online.rows.decoded import DecodedRows
+    from headwater.online.rows.windows.decoded import DecodedWindowRows, WindowForm
 
 
 class ViewAnswered(Value, frozen=True):
@@ -46,14 +47,18 @@ class ViewReadPlan(ViewAnswered, frozen=True):
     Attributes:
         space: its keys.
         twin: the first view of the request whose keys differ from its own by their prefix alone; None where it is that.
-        form: of its rows; its slots are the features asked for.
+        form: of its rows; its slots are the features asked for. Of a window view None.
         ttl: microseconds, None for no limit.
+        windows: the form of its rows where it is a window view.
+        record_key: where its fill record is, where it is one.
     """
 
     space: KeySpace
     twin: int | None
-    form: RowFormat
+    form: RowFormat | None
     ttl: int | None
+    windows: WindowForm | None = None
+    record_key: bytes = b""
 
 
 class ReadColumn(Value, frozen=True):
@@ -154,13 +159,14 @@ class ViewReadResult(AnsweredView):
     """One view's part of one read, by distinct key; a NULL key is at position `stop - start`.
 
     Attributes:
-        start, stop: where its distinct keys stand among those of the read.
+        start, stop: where its distinct keys stand among those of the read; of a window view its fill record is at
+            `stop`.
         long_keys: position in this part → whole key, for those asked for by digest.
     """
 
     __slots__ = ("long_keys", "start", "stop")
     view: ViewReadPlan
-    rows: DecodedRows
+    rows: DecodedRows | DecodedWindowRows
 
     def __init__(
         self, view: ViewReadPlan, inverse: list[int] | None, start: int, stop: int, long_keys: dict[int, bytes] | None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from itertools import pairwise
 from operator import le
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -95,6 +95,10 @@ class DecodedRows:
         has_nulls: whether some row has a NULL.
         least: as times stand in a header: no event time is earlier (0 where a row is not there).
     """
+
+    said: ClassVar[str] = "the stored row is "
+    left_out: ClassVar[Mapping[int, Mapping[int, str]]] = {}
+    since: ClassVar[int | None] = None
 
     __slots__ = (
         "_table",
@@ -284,6 +288,11 @@ class DecodedRows:
         """Places that have no value of a row to show."""
         return self._gone()
 
+    @property
+    def timeless(self) -> set[int]:
+        """Places without an event time to show."""
+        return self._gone()
+
     def _gone(self, expired: bool = False) -> set[int]:
         return {*(self.absent if expired else self.missing), *self.not_known, *self.damaged}
 
@@ -344,6 +353,10 @@ class DecodedRows:
         bit = self.form.slots[column].bit
         mask: NDArray[np.bool_] = (self._table["bits"][:, bit // 8] & np.uint8(1 << bit % 8)) != 0
         return mask if mask.any() else None
+
+    def null_statuses(self, column: int) -> NDArray[np.bool_] | None:
+        """As `nulls`."""
+        return self.nulls(column)
 
     def _check_times(self) -> None:
         for c, (first, last) in self.form.times.items():

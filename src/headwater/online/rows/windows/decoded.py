@@ -31,7 +31,7 @@ from headwater.online.rows.windows.record import FillRecord, decode_record
 from headwater.online.rows.windows.row import blank_row
 from headwater.planning.windows.layout import WindowFeature, WindowLayout
 from headwater.planning.windows.values import result_value
-from headwater.types import DType
+from headwater.types import DType, leaf_dtype
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -77,7 +77,7 @@ class WindowForm:
         self.other = [slot for slot, f in enumerate(self.features) if not is_quick(layout.lists[f.list])]
         self.others = RowReader(layout, [self.features[slot] for slot in self.other]) if self.other else None
         self.empty = [FUNCTIONS[feature.function].empty for feature in self.features]
-        self.times = [slot for slot, f in enumerate(self.features) if _leaf(f.dtype).name in TIME_RANGES]
+        self.times = [slot for slot, f in enumerate(self.features) if leaf_dtype(f.dtype).name in TIME_RANGES]
         self.blank = encode_row(layout, blank_row(layout, fill=SIGN - 1))
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -104,6 +104,7 @@ class DecodedWindowRows:
 
     Attributes:
         left_out: slot → position → why the value is UNAVAILABLE.
+        since: up to which known_at the version is complete, microseconds.
     """
 
     said: ClassVar[str] = ""
@@ -133,7 +134,7 @@ class DecodedWindowRows:
         self._overflowed: dict[int, set[int]] = {}
         self._values: list[Any] = []
         found = self._record(record)
-        self._since = MIN_MICROS if found is None else _since(found, form.batch)
+        self.since = MIN_MICROS if found is None else _since(found, form.batch)
         self._fill = SIGN - 1 if found is None else found.fill
         given = [form.blank] * self.size if found is None else rows
         if self.size < MANY:
@@ -282,7 +283,8 @@ class DecodedWindowRows:
 
     def _one(self, place: int, row: tuple[bytes, int], now: int, starts: Sequence[int]) -> Sequence[Any]:
         """The values of one row, in the features' order."""
-        one, notes = self.form.one, {}
+        one = self.form.one
+        notes: Notes = {}
         if not isinstance(self.at, int):
             now = self.at.item(place)
             starts = one.starts(now)
@@ -329,9 +331,11 @@ class DecodedWindowRows:
         data = b"".join(rows)
         base = np.cumsum(sizes) - sizes
         first = ends_at + (4 * count + 7) & ~7
-        ends = np.frombuffer(data, "<u4").take(
-            ((base + ends_at) >> 2)[:, None] + np.arange(count), mode="clip"
-        ).astype(np.int64)
+        ends = (
+            np.frombuffer(data, "<u4")
+            .take(((base + ends_at) >> 2)[:, None] + np.arange(count), mode="clip")
+            .astype(np.int64)
+        )
         bad = ((ends_at | np.bitwise_or.reduce(ends, axis=1)) & 7) != 0
         bad |= first + ends[:, -1] > sizes
         if count > 1:
@@ -358,7 +362,8 @@ class DecodedWindowRows:
             if place in alone or row is form.blank:
                 table.append(nothing)
                 continue
-            now, notes = instants if isinstance(instants, int) else instants.item(place), {}
+            now = instants if isinstance(instants, int) else instants.item(place)
+            notes: Notes = {}
             try:
                 table.append(others.read(row, at, now, starts, notes))
             except Damaged as bad:
@@ -449,14 +454,14 @@ class DecodedWindowRows:
         """When the newest events were known, microseconds; `MIN_MICROS` where there is none."""
         return self._created.copy()
 
-    def aged_from(self) -> NDArray[np.int64]:
+    def _aged_from(self) -> NDArray[np.int64]:
         """What ages count from: the later of the newest event, and of that up to which the version is complete."""
-        return np.maximum(self._events, self._since)
+        return np.maximum(self._events, self.since)
 
     @property
     def least(self) -> int:
         """No age counts from earlier; as `DecodedRows.least`."""
-        return (int(self.aged_from().min()) if self.size else LAST_MICROS) + SIGN
+        return (int(self._aged_from().min()) if self.size else LAST_MICROS) + SIGN
 
     @property
     def latest(self) -> int:
@@ -465,7 +470,7 @@ class DecodedWindowRows:
 
     def older_places(self, age: int, expired: bool = False) -> NDArray[np.intp]:
         """The positions of rows that are there and more than `age` microseconds old."""
-        old = self.aged_from() < self.at - min(age, _LONGEST)
+        old = self._aged_from() < self.at - min(age, _LONGEST)
         if not old.any():
             return _NOWHERE
         old[list(self.gone)] = False
@@ -523,16 +528,14 @@ class DecodedWindowRows:
         """A fixed-width column as stored numbers, an embedding as a matrix; anything where there is no value."""
         dtype, values = self.form.features[column].dtype, self._values[column]
         if not isinstance(values, list):
-            return values if values.dtype == dtype.numpy else values.astype(dtype.numpy)
+            numbers: NDArray[Any] = values if values.dtype == dtype.numpy else values.astype(dtype.numpy)
+            return numbers
         if dtype.name == "embedding":
             nothing = (0.0,) * (dtype.dim or 0)
-            return np.array([nothing if value is None else value for value in values], "<f4").reshape(-1, dtype.dim or 0)
+            return np.array([nothing if value is None else value for value in values], "<f4").reshape(
+                -1, dtype.dim or 0
+            )
         return np.array([0 if value is None else value for value in values], dtype.numpy)
-
-
-def _leaf(dtype: DType) -> DType:
-    """The dtype of an array's elements, or of those of theirs; itself of any other."""
-    return dtype if dtype.element is None else _leaf(dtype.element)
 
 
 def _since(record: FillRecord, batch: bool) -> int:

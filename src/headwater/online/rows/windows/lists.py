@@ -41,7 +41,7 @@ class RowList:
     left_out: int | None = None
     lifetime_left_out: bool = False
 
-    def index(self, time: int) -> int:
+    def first_from(self, time: int) -> int:
         """The first record with a boundary at or after a time."""
         return bisect_left(self.boundaries, time)
 

@@ -77,10 +77,10 @@ def _state(layout: ListLayout, given: RowList | StoredList, start: int, end: int
         return layout.states.since(given.states[0], start) if given.states else None
     if start == BEFORE_ALL:
         return given.lifetime
-    index = given.index(start)
+    index = given.first_from(start)
     if layout.shape == SUFFIXES:
         return given.states[index] if index < len(given.states) else None
-    until = len(given.states) if end is None else given.index(end)
+    until = len(given.states) if end is None else given.first_from(end)
     state = None
     for each in given.states[index:until]:
         state = layout.states.merge(state, each)

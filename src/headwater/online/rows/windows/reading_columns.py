@@ -37,9 +37,9 @@ class NumbersRead(NamedTuple):
 
 
 class _Lane(NamedTuple):
-    """A window of a list: the features that it answers."""
+    """A window of the list at a place among those that are read, and the features that it answers."""
 
-    list: int
+    place: int
     window: Window
     features: list[tuple[int, WindowFeature]]
 
@@ -62,7 +62,7 @@ class NumbersReader:
             lanes.setdefault(key, _Lane(*key, [])).features.append((slot, feature))
         self._bounded = [lane for lane in lanes.values() if lane.window.width is not None]
         self._lifetimes = [lane for lane in lanes.values() if lane.window.width is None]
-        self._of_lane = np.array([lane.list for lane in self._bounded], np.intp)
+        self._of_lane = np.array([lane.place for lane in self._bounded], np.intp)
         given = [layout.lists[index] for index in self.lists]
         self._layouts = given
         self._wide = np.array([_wide_columns(each) for each in given], np.int64)[:, None]
@@ -104,12 +104,12 @@ class NumbersReader:
             indexes = self._search(narrow, steps, count, first, most, now)
             for place, lane in enumerate(self._bounded):
                 index = indexes[place]
-                there = index < count[lane.list]
-                self._values(lane, index, there, columns[lane.list], total[lane.list], rest[lane.list], now, out)
+                own = lane.place
+                self._values(lane, index, index < count[own], columns[own], total[own], rest[own], now, out)
         for lane in self._lifetimes:
-            there = lifetime[lane.list] != 0
+            there = lifetime[lane.place] != 0
             self._values(
-                lane, count[lane.list], there, columns[lane.list], total[lane.list], rest[lane.list], now, out
+                lane, count[lane.place], there, columns[lane.place], total[lane.place], rest[lane.place], now, out
             )
         return out, odd.any(axis=0)
 
@@ -162,7 +162,7 @@ class NumbersReader:
         now: int | NDArray[np.int64],
         out: dict[int, NumbersRead],
     ) -> None:
-        layout = self._layouts[lane.list]
+        layout = self._layouts[lane.place]
         everywhere = bool(there.all())
         mask = None if everywhere else there
         if layout.kind in (MIN, MAX):

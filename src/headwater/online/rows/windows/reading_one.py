@@ -119,6 +119,7 @@ def _any_reader(layout: ListLayout, features: Sequence[tuple[int, WindowFeature]
 
 _COUNT, _SUM, _MEAN, _RATE, _VALUE, _SPREAD = range(6)
 _OPERATIONS = {"count": _COUNT, "sum": _SUM, "mean": _MEAN, "rate": _RATE, "min": _VALUE, "max": _VALUE}
+_PLAIN = (_SUM, _VALUE)
 _EMPTY = {_COUNT: 0, _RATE: 0.0}
 _Pick = tuple[int, int, Any, Any]
 """Slot, operation, its value of an empty window, and its argument."""
@@ -183,10 +184,10 @@ def _quick_reader(
                 continue
             number = U32.unpack_from(data, rest + 4 * index)[0] if counted else 0
             value = form.unpack_from(data, values_at + form.size * index)[0]
-            for slot, operation, none, argument in some:
+            for slot, operation, _, argument in some:
                 if operation == _COUNT:
                     out[slot] = number
-                elif operation == _SUM or operation == _VALUE:
+                elif operation in _PLAIN:
                     out[slot] = value
                 elif operation == _MEAN:
                     out[slot] = value / number

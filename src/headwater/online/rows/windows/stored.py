@@ -53,7 +53,9 @@ class StoredList(Sequence[Any]):
         if end - at < HEAD.size:
             raise Damaged("a window row cut short")
         self._layout, self._step, self._data, self._end = layout, step, data, end
-        self._flags, self._count = flags, count = HEAD.unpack_from(data, at)
+        flags, count = HEAD.unpack_from(data, at)
+        self._flags: int = flags
+        self._count: int = count
         at += HEAD.size
         self.left_out: int | None = None
         if flags & LEFT_OUT:
@@ -88,7 +90,7 @@ class StoredList(Sequence[Any]):
         """The states of its records, each decoded where it is taken."""
         return self
 
-    def index(self, time: int, *_: Any) -> int:
+    def first_from(self, time: int) -> int:
         """The first record with a boundary at or after a time."""
         # a time that a window begins or ends at is a whole number of steps from every boundary
         return bisect_left(self._steps, -((self._first - time) // self._step))

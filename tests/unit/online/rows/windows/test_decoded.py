@@ -218,7 +218,12 @@ def test_sums_that_overflow(many):
         [2.0**62, 2.0**62, None],
     ]
     assert rows.left_out[0][0] == OVERFLOWS and 1 not in rows.left_out
-    assert rows.null_statuses(1)[:3].tolist() == [True, False, True] and rows.nulls(1)[:3].tolist() == [True, False, False]
+    assert rows.null_statuses(1)[:3].tolist() == [True, False, True]
+    assert rows.nulls(1)[:3].tolist() == [
+        True,
+        False,
+        False,
+    ]
 
 
 @pytest.mark.parametrize("many", ANY)
