@@ -148,7 +148,7 @@ class DecodedWindowRows:
 
     def _record(self, data: bytes | None) -> FillRecord | None:
         """The fill record; where there is none to use, every row but that of NULL keys is UNAVAILABLE."""
-        problem = NOT_FILLED
+        problem = f"{NOT_FILLED}: run headwater materialize"
         try:
             if data == UNREAD:
                 problem = "the fill record was not read in time"
