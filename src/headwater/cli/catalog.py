@@ -6,11 +6,14 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from headwater.cli.later import windows
 from headwater.cli.sheet import Drawable, Fields, Sheet
 from headwater.clock import format_duration
 from headwater.errors import NotFound, listing, nearest
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from headwater.planning.snapshot import (
         RegistrySnapshot,
         ServiceRecord,
@@ -139,19 +142,20 @@ def described_feature(definition: FeatureDefinition) -> tuple[Row, list[Drawable
     return row, [_fields(row, f"feature {definition.feature_name}")]
 
 
-def described(snapshot: RegistrySnapshot, name: str) -> tuple[Row, list[Drawable]]:
+def described(snapshot: RegistrySnapshot, name: str, now: datetime) -> tuple[Row, list[Drawable]]:
     """All of one view, service or entity, as data and as drawn.
 
     Args:
         snapshot: the registry.
         name: its name; `name@1.0.0` for a version, else the live one (the newest where none is live).
+        now: the instant at which windows are explained (UTC).
 
     Raises:
         NotFound: no such name, with the nearest.
     """
     bare, _, version = name.partition("@")
     if bare in snapshot.views:
-        return _described_view(snapshot.views[bare], version)
+        return _described_view(snapshot.views[bare], version, now)
     if bare in snapshot.services:
         return _described_service(snapshot.services[bare], version)
     if bare in snapshot.entities:
@@ -167,7 +171,7 @@ def described(snapshot: RegistrySnapshot, name: str) -> tuple[Row, list[Drawable
     raise NotFound(f"no view, service or entity {bare!r}{nearest(bare, known)}{rest}")
 
 
-def _described_view(record: ViewRecord, version: str) -> tuple[Row, list[Drawable]]:
+def _described_view(record: ViewRecord, version: str, now: datetime) -> tuple[Row, list[Drawable]]:
     found = record.version(version or record.live or list(record.versions)[-1])
     view, source = found.view, found.view.source
     row = _view_row(record, found) | {
@@ -195,9 +199,13 @@ def _described_view(record: ViewRecord, version: str) -> tuple[Row, list[Drawabl
         }
         for feature in view.feature_list
     ]
+    shown = listed
+    if view.aggregations:
+        row |= windows.fields(view)
+        listed, shown = windows.features(view, now)
     drawn = _fields(row, f"feature view {view.name}")
     row["features"], row["versions"] = listed, _versions(record)
-    return row, [drawn, sheet("features", listed), sheet("versions", row["versions"])]
+    return row, [drawn, sheet("features", shown), sheet("versions", row["versions"])]
 
 
 def _described_service(record: ServiceRecord, version: str) -> tuple[Row, list[Drawable]]:

@@ -10,6 +10,7 @@ import typer
 from headwater.cli import catalog, complete
 from headwater.cli.run import Run, command
 from headwater.cli.sheet import Line, Lines
+from headwater.clock import system_clock
 from headwater.errors import RegistryConflict
 
 if TYPE_CHECKING:
@@ -137,5 +138,5 @@ def show(
         if ":" in name:
             data, drawn = catalog.described_feature(store.registry.get_feature_definition(name))
         else:
-            data, drawn = catalog.described(store.registry.snapshot(), name)
+            data, drawn = catalog.described(store.registry.snapshot(), name, system_clock())
     run.answer(data, *drawn)

@@ -61,7 +61,7 @@ def source_columns(view: FeatureView) -> dict[str, DType]:
     """The dtype of each column of a view's source that the definition says: keys, times, features, its schema."""
     columns = dict(getattr(view.source, "schema", None) or {})
     columns |= {view.key_column(key): dtype for key, dtype in view.join_keys.items()}
-    columns |= {feature.source_column: feature.dtype for feature in view.feature_list}
+    columns |= view.source_columns
     times = (view.source.event_time, view.source.created_time, "created_time")
     return columns | {name: Timestamp for name in times if name is not None and name not in columns}
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from headwater.cli import draw as draw
     from headwater.cli import files as files
     from headwater.cli import sample as sample
+    from headwater.cli import windows as windows
     from headwater.compute.writing import keys as keys
     from headwater.planning import shown as shown
     from headwater.registry import registry as registry
@@ -42,3 +43,4 @@ else:
     shown = deferred("headwater.planning.shown")
     tls = deferred("headwater.serving.tls")
     status = deferred("headwater.wire.status")
+    windows = deferred("headwater.cli.windows")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headwater import loader
 from headwater.clock import Clock
@@ -16,14 +16,18 @@ from headwater.compute.source_values import check_values
 from headwater.compute.sources import with_parts
 from headwater.config import load_settings
 from headwater.definitions.view import FeatureView
-from headwater.errors import FeatureViewNotFound, RegistryConflict, RemovalsRefused, nearest
+from headwater.errors import DefinitionError, FeatureViewNotFound, RegistryConflict, RemovalsRefused, nearest
 from headwater.observer import Observer
 from headwater.offline.index.folder import without_indexes
 from headwater.online.powers import Provisioned
 from headwater.planning import diff
+from headwater.planning.draft import where
 from headwater.planning.plan import Plan, check_same_plan
 from headwater.planning.pointers import PointerChange, pointer_change
 from headwater.planning.window_views import with_known_columns
+
+if TYPE_CHECKING:
+    from headwater.offline.base import OfflineEngine
 
 _PLANNED_AGAIN = 2
 """How often `apply` plans again where somebody else has changed the registry meanwhile."""
@@ -84,12 +88,33 @@ def plan(parts: StoreParts, definitions: Iterable[Any] | None, *, every_value: b
     known = with_known_columns(snapshot, definitions, schemas)
     parts.sources.remember(known)
     made = diff.plan(snapshot, known, schemas, whole_project=whole, now=now)
+    _check_windows(parts, engine, made)
     lacking = incomplete_rows.planned(snapshot, made, parts.open_log, now)
     made = replace(made, definitions=None if whole else tuple(definitions), warnings=(*made.warnings, *lacking))
     if every_value or new_text:
         views = [d for d in known if isinstance(d, FeatureView)]
         check_values(engine, snapshot, views, parts.sources.source_of, now, every=every_value)
     return made
+
+
+def _check_windows(parts: StoreParts, engine: OfflineEngine, made: Plan) -> None:
+    """Refuse new versions of window views where the engine or the online store has no windows.
+
+    Raises:
+        DefinitionError: naming views, engine and store.
+    """
+    views = [s.definition for s in made.stages if isinstance(s.definition, FeatureView) and s.definition.aggregations]
+    store, problems = parts.online, []
+    for view in views:
+        if not engine.windows:
+            problems.append(
+                f"{where(view)}: {type(engine).__name__} cannot compute window views; use engine = 'duckdb'"
+            )
+        if not store.capabilities.windows:
+            lacking = f"{type(store).__name__} does not keep the rows of window views"
+            problems.append(f"{where(view)}: {lacking}; use memory:, lmdb: or a single Redis")
+    if problems:
+        raise DefinitionError("window views that cannot be served:", problems)
 
 
 def apply(parts: StoreParts, changes: Iterable[Any] | Plan | None, *, promote: bool, allow_removals: bool) -> Plan:

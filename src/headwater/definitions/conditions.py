@@ -144,7 +144,7 @@ def canonical_condition(text: str) -> str:
 
 
 def condition_text(term: Term) -> str:
-    """A tree as text."""
+    """A tree as text, with as few parentheses as are needed, but that what NOT turns stands in some."""
     match term:
         case Column(name):
             plain = name.isidentifier() and name.upper() not in _WORDS
@@ -152,23 +152,51 @@ def condition_text(term: Term) -> str:
         case Literal(value, kind):
             text = "'" + value.replace("'", "''") + "'" if isinstance(value, str) else str(value).upper()
             return f"{kind.upper()} {text}" if kind else text
-        case Arithmetic(sign, left, right) | Comparison(sign, left, right):
-            return f"{_inner(left)} {sign} {_inner(right)}"
+        case Arithmetic(sign, left, right):
+            level = _level(term)
+            return f"{_at_least(level, left)} {sign} {_at_least(level + 1, right)}"
+        case Comparison(sign, left, right):
+            return f"{_at_least(_SUM, left)} {sign} {_at_least(_SUM, right)}"
         case OneOf(value, literals):
-            return f"{_inner(value)} IN ({', '.join(map(condition_text, literals))})"
+            return f"{_at_least(_SUM, value)} IN ({', '.join(map(condition_text, literals))})"
         case IsNull(value):
-            return f"{_inner(value)} IS NULL"
+            return f"{_at_least(_SUM, value)} IS NULL"
+        case Not(IsNull(value)):
+            return f"{_at_least(_SUM, value)} IS NOT NULL"
+        case Not(OneOf(value, literals)):
+            return f"{_at_least(_SUM, value)} NOT IN ({', '.join(map(condition_text, literals))})"
         case Not(value):
-            return f"NOT {_inner(value)}"
+            return f"NOT {_at_least(_ATOM, value)}"
         case Every(parts):
-            return " AND ".join(map(_inner, parts))
+            return " AND ".join(_at_least(_NOT, part) for part in parts)
         case Some(parts):
-            return " OR ".join(map(_inner, parts))
+            return " OR ".join(_at_least(_ALL, part) for part in parts)
 
 
-def _inner(term: Term) -> str:
+_ANY, _ALL, _NOT, _PREDICATE, _SUM, _PRODUCT, _ATOM = range(7)
+"""What holds how tight, the loosest first."""
+
+
+def _level(term: Term) -> int:
+    match term:
+        case Column() | Literal():
+            return _ATOM
+        case Arithmetic(sign):
+            return _PRODUCT if sign == "*" else _SUM
+        case Some():
+            return _ANY
+        case Every():
+            return _ALL
+        case Not(IsNull() | OneOf()):
+            return _PREDICATE
+        case Not():
+            return _NOT
+    return _PREDICATE
+
+
+def _at_least(level: int, term: Term) -> str:
     text = condition_text(term)
-    return text if isinstance(term, (Column, Literal)) else f"({text})"
+    return text if _level(term) >= level else f"({text})"
 
 
 class _Parser:

@@ -360,7 +360,13 @@ def refuse_unknown(settings: Mapping[str, Any], known: Sequence[str], engine: st
 
 
 class OfflineEngine(OfOneProcess, ABC):
-    """Runs the point-in-time query over sources and the log; holds no registry and resolves nothing."""
+    """Runs the point-in-time query over sources and the log; holds no registry and resolves nothing.
+
+    Attributes:
+        windows: whether it computes window views.
+    """
+
+    windows: ClassVar[bool] = False
 
     @classmethod
     def open(cls, folder: Path, settings: Mapping[str, Any], observer: Observer) -> OfflineEngine:

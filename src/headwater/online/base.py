@@ -56,6 +56,8 @@ class Capabilities(Value, frozen=True):
         max_row_bytes: the longest row that it takes, whatever its key; None: as long as there is room. Longer ones are
             named, counted and never put.
         max_key_bytes: the longest key that it takes; None: all (they have at most `keys.LONGEST` bytes).
+        windows: whether it keeps the rows of window views: `compare_and_put` knows their sequence, and holds within an
+            epoch; one entry tells how far all rows of a version are filled.
     """
 
     levels: frozenset[ConsistencyLevel]
@@ -63,6 +65,7 @@ class Capabilities(Value, frozen=True):
     local: bool = False
     max_row_bytes: int | None = None
     max_key_bytes: int | None = None
+    windows: bool = False
 
     def takes(self, key: bytes, row: bytes) -> bool:
         """Whether a row is within the limits."""

@@ -60,6 +60,7 @@ def view_info(record: ViewRecord, version: str | None = None) -> ViewInfo:
         source_kind=view.source.kind,
         ttl=view.ttl_time,
         freshness_sla=view.sla_time,
+        aggregations=view.aggregations,
         definition=view,
         registered=registered,
     )

@@ -34,6 +34,8 @@ from headwater.planning.service_reads import readers
 from headwater.planning.snapshot import AnyRecord, RegistrySnapshot, ViewRecord, ViewVersion
 from headwater.planning.stages import Action, Kind, Stage
 from headwater.planning.window_views import with_known_columns
+from headwater.planning.windows.layout import window_layout
+from headwater.planning.windows.sizes import EVENTS_A_DAY, row_sizes, shown_bytes
 
 
 def plan(
@@ -207,7 +209,8 @@ def _plan_view(draft: Draft, view: FeatureView) -> None:
     if choice.found is None:
         definition, base = replace(view, version=choice.version), choice.base
         in_place = in_place_difference(base.view, view).lines if isinstance(base, ViewVersion) else ()
-        draft.add_version(Kind.VIEW, record, choice, definition, automatic=automatic, details=in_place)
+        details = (*in_place, *_size_line(view))
+        draft.add_version(Kind.VIEW, record, choice, definition, automatic=automatic, details=details)
         return
     assert record is not None and isinstance(choice.found, ViewVersion)
     details = (*in_place_difference(choice.found.view, view).lines, *draft.kept.get(view.name, ()))
@@ -217,6 +220,15 @@ def _plan_view(draft: Draft, view: FeatureView) -> None:
         stages = [Stage(Action.UPDATE, Kind.VIEW, view.name, choice.version, details=details, definition=definition)]
         stages += _moved_with(record, choice.found, definition)
     draft.found(Kind.VIEW, record, choice.found, stages, automatic=automatic)
+
+
+def _size_line(view: FeatureView) -> Iterator[str]:
+    """How much a new version of a window view keeps of an entity."""
+    if view.aggregations:
+        layout = window_layout(view.aggregations, view.columns)
+        sizes = row_sizes(layout, event_ids=view.source.event_id is not None)
+        typical, largest = shown_bytes(sizes.typical), shown_bytes(sizes.largest)
+        yield f"bytes per entity: about {typical} at {EVENTS_A_DAY} events a day, at most {largest}"
 
 
 def _moved_with(record: ViewRecord, found: ViewVersion, moved: FeatureView) -> Iterator[Stage]:

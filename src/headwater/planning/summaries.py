@@ -9,7 +9,9 @@ from datetime import timedelta
 
 import pyarrow as pa
 
+from headwater.definitions.aggregation import Aggregation
 from headwater.definitions.feature import Feature
+from headwater.definitions.window_words import in_words
 from headwater.html_tables import html_table
 from headwater.types import DType
 
@@ -69,6 +71,7 @@ class ViewSummary(Summary):
         features: its features, in order.
         source_kind: `parquet`, `csv`, `json`, `sql`, `table` or `push`.
         ttl: the age beyond which a value is not used at all; None: no limit.
+        aggregations: of a window view what each of its features computes, in order; none of a plain view.
         freshness_sla: the age at which a value becomes stale; None: never.
     """
 
@@ -77,11 +80,14 @@ class ViewSummary(Summary):
     source_kind: str
     ttl: timedelta | None
     freshness_sla: timedelta | None
+    aggregations: tuple[Aggregation, ...] = ()
 
     @property
     def columns(self) -> list[tuple[str, DType, str]]:
-        """Name, dtype and description of each feature, in order."""
-        return [(f.name, f.dtype, f.description) for f in self.features]
+        """Name, dtype and description of each feature, in order; of a window view also what it computes."""
+        words = {made.feature_name: in_words(made) for made in self.aggregations}
+        notes = ("; ".join(filter(None, (words.get(f.name), f.description))) for f in self.features)
+        return [(f.name, f.dtype, note) for f, note in zip(self.features, notes, strict=True)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from typing import Any
 from headwater.definitions.feature import Feature
 from headwater.definitions.sources import Source, SQLSource
 from headwater.definitions.view import FeatureView
+from headwater.definitions.window_words import in_words, moves
 from headwater.planning.layout import RowLayout
 from headwater.planning.snapshot import ViewVersion
 from headwater.types import DType, FeatureKind
@@ -28,7 +29,8 @@ class FeatureDefinition:
         owner: the feature's, else the view's.
         tags: the view's, with the feature's over them.
         source_query: the query or read that gives the view's rows.
-        transformation_logic: the SQL that computes the feature; empty where a column is taken as it is.
+        transformation_logic: the SQL that computes the feature, and of a window view what is computed of its rows;
+            empty where a column is taken as it is.
         dependencies: the source columns or tables that it comes from, `place:column`.
         freshness_sla_minutes: how old it may be before it is stale, the feature's, else the view's; None where unset.
         availability_sla: the share of reads, 0 to 1, that should find a value; None where unset.
@@ -83,8 +85,8 @@ def define(version: ViewVersion, name: str) -> FeatureDefinition:
         owner=feature.owner or view.owner,
         tags=MappingProxyType({**view.tags, **feature.tags}),
         source_query=_source_query(view),
-        transformation_logic=view.source.query if isinstance(view.source, SQLSource) else "",
-        dependencies=_dependencies(view.source, feature),
+        transformation_logic=_transformation(view, name),
+        dependencies=_dependencies(view, feature),
         freshness_sla_minutes=sla.total_seconds() / 60 if isinstance(sla, timedelta) else None,
         availability_sla=view.availability_sla,
         version=version.version,
@@ -101,7 +103,8 @@ def _source_query(view: FeatureView) -> str:
         return source.query
     names = {view.key_column(key): key for key in view.join_keys}
     names |= {time: time for time in (source.event_time, source.created_time) if time is not None}
-    columns = [*names.items(), *((feature.source_column, feature.name) for feature in view.feature_list)]
+    features = [(feature.source_column, feature.name) for feature in view.feature_list]
+    columns = [*names.items(), *([(name, name) for name in view.columns_read] if view.aggregations else features)]
     listed = ", ".join(_quoted(c) if c == name else f"{_quoted(c)} AS {_quoted(name)}" for c, name in columns)
     return f"SELECT {listed} FROM {_place(source)}"
 
@@ -116,7 +119,19 @@ def _place(source: Source) -> str:
     return "'" + source.shown_location.replace("'", "''") + "'" if source.location else source.kind
 
 
-def _dependencies(source: Source, feature: Feature) -> tuple[str, ...]:
+def _transformation(view: FeatureView, name: str) -> str:
+    query = view.source.query if isinstance(view.source, SQLSource) else ""
+    computed = view.aggregations_by_name.get(name)
+    if computed is None:
+        return query
+    words = ", ".join(filter(None, (in_words(computed), moves(computed))))
+    return f"{words} of: {query}" if query else words
+
+
+def _dependencies(view: FeatureView, feature: Feature) -> tuple[str, ...]:
+    source, computed = view.source, view.aggregations_by_name.get(feature.name)
     if isinstance(source, SQLSource):
         return tuple(f"{name}: {table.shown_location or table.kind}" for name, table in source.tables.items())
-    return (f"{source.shown_location or source.kind}:{feature.source_column}",)
+    # a count of rows is one of their times
+    columns = (feature.source_column,) if computed is None else computed.columns_read or (source.event_time,)
+    return tuple(f"{source.shown_location or source.kind}:{column}" for column in columns)

@@ -79,7 +79,7 @@ def shown(store: FeatureStore, kind: str, name: str, version: str | None) -> dic
 def _feature(info: ViewInfo, name: str) -> dict[str, Any]:
     (feature,) = (f for f in info.features if f.name == name)
     return {
-        **feature_document(feature),
+        **feature_document(feature, info.definition.aggregations_by_name.get(name)),
         "name": f"{info.name}:{name}",
         "version": info.version,
         "join_keys": types_document(info.join_keys),

@@ -180,7 +180,7 @@ def _written(views: list[ViewInfo]) -> dict[str, Any] | None:
         return None
     definition = pushed.definition
     row = {definition.join_key_map.get(key, key): _example(dtype) for key, dtype in pushed.join_keys.items()}
-    row |= {feature.column or feature.name: _example(feature.dtype) for feature in pushed.features}
+    row |= {column: _example(dtype) for column, dtype in definition.source_columns.items()}
     if definition.source.event_time is not None:
         row[definition.source.event_time] = _EXAMPLES["timestamp"]
     return {"view": pushed.name, "rows": [row]}

@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from headwater.clock import format_duration, parse_duration
+from headwater.clock import MICROSECOND, format_duration, parse_duration
+from headwater.definitions.aggregate_functions import MAX_DISTINCT
+from headwater.definitions.aggregation import Aggregation
 from headwater.definitions.entity import Entity
 from headwater.definitions.feature import Feature
 from headwater.planning.summaries import ServiceSummary, Summary, ViewSummary
@@ -22,10 +24,11 @@ PLACE = "server"
 
 def view_document(view: ViewSummary) -> dict[str, Any]:
     """A version of a view as JSON."""
+    computed = {made.feature_name: made for made in view.aggregations}
     return {
         **_common(view),
         "entities": list(view.entities),
-        "features": [feature_document(feature) for feature in view.features],
+        "features": [feature_document(feature, computed.get(feature.name)) for feature in view.features],
         "source": view.source_kind,
         "ttl": _duration_text(view.ttl),
         "freshness_sla": _duration_text(view.freshness_sla),
@@ -41,6 +44,9 @@ def view_in(document: Mapping[str, Any]) -> ViewSummary:
         source_kind=document["source"],
         ttl=_duration_in(document["ttl"]),
         freshness_sla=_duration_in(document["freshness_sla"]),
+        aggregations=tuple(
+            _aggregation_in(feature) for feature in document["features"] if feature.get("aggregation") is not None
+        ),
     )
 
 
@@ -80,9 +86,15 @@ def entity_in(document: Mapping[str, Any]) -> Entity:
     )
 
 
-def feature_document(feature: Feature) -> dict[str, Any]:
-    """A feature as JSON; its default in the form of its dtype."""
+def feature_document(feature: Feature, computed: Aggregation | None = None) -> dict[str, Any]:
+    """A feature as JSON; its default in the form of its dtype.
+
+    Args:
+        feature: the feature.
+        computed: the aggregation that it is, in a window view.
+    """
     (default,) = to_json([feature.default], feature.dtype)
+    aggregation = {} if computed is None else {"aggregation": aggregation_document(computed)}
     return {
         "name": feature.name,
         "dtype": str(feature.dtype),
@@ -93,7 +105,35 @@ def feature_document(feature: Feature) -> dict[str, Any]:
         "freshness_sla": _duration_text(feature.freshness_sla),
         "owner": feature.owner,
         "tags": dict(feature.tags),
+        **aggregation,
     }
+
+
+def aggregation_document(given: Aggregation) -> dict[str, Any]:
+    """What an aggregation computes as JSON: the arguments of `hw.Aggregation`, those at their default left out."""
+    options: dict[str, Any] = {
+        "hop": _duration_text(given.hop_micros * MICROSECOND) if given.hop_micros else None,
+        "offset": _duration_text(given.offset),
+        **{name: getattr(given, name) for name in ("where", "n", "q")},
+        "max_distinct": given.max_distinct if given.max_distinct != MAX_DISTINCT else None,
+        "errors": given.errors if given.errors != "raise" else None,
+    }
+    window = _duration_text(given.window)
+    set_ = {name: value for name, value in options.items() if value is not None}
+    return {"column": given.column, "function": given.function, "window": window, **set_}
+
+
+def _aggregation_in(document: Mapping[str, Any]) -> Aggregation:
+    """The aggregation of a feature's document."""
+    feature = _feature_in(document)
+    return Aggregation(
+        **document["aggregation"],
+        name=feature.name,
+        default=feature.default,
+        description=feature.description,
+        tags=feature.tags,
+        place=PLACE,
+    )
 
 
 def _feature_in(document: Mapping[str, Any]) -> Feature:

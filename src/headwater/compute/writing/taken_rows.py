@@ -32,7 +32,13 @@ def unknown_column(name: str, versions: Sequence[RowVersion], known: Iterable[st
         for key in version.view.keys:
             if key.name == name:
                 return f"unknown column {name!r}: the source's column of that join key is {key.source_column!r}"
-        for feature in version.view.view.feature_list:
+        view = version.view.view
+        if name in view.aggregations_by_name:
+            columns = ", ".join(map(repr, view.columns_read)) or "its join keys and times alone"
+            return (
+                f"unknown column {name!r}: that feature is computed from events; write the source's columns: {columns}"
+            )
+        for feature in view.feature_list:
             if feature.name == name:
                 return f"unknown column {name!r}: the source's column of that feature is {feature.source_column!r}"
     if name in _INDEX_NAMES:
@@ -89,7 +95,8 @@ class TakenRows:
         keys, event = self.version.reading.keys, self.version.reading.event
         found = []
         for name in self.missing:
-            what = "time" if name == event else "key" if name in keys else "feature"
+            read = "feature" if not self.version.view.view.aggregations else "read by an aggregation"
+            what = "time" if name == event else "key" if name in keys else read
             found.append(f"no column {name!r} ({what}){index_hint(raw.given, name)}")
         for (name, dtype), bad in self.unfit.items():
             if bad[at]:

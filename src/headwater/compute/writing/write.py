@@ -96,6 +96,11 @@ def write(
     for _ in range(ATTEMPTS):
         record = snapshot.view(view)
         versions = active_versions(record)
+        if target is WriteTarget.ONLINE and any(version.view.view.aggregations for version in versions):
+            raise UsageError(
+                f"to='online': {view!r} is a window view: what it holds online is computed from the events of its "
+                "source and the offline log, and could not be rebuilt; write to='both'"
+            )
         checked = _checked(context, view, rows, versions, created)
         if checked.rejected and errors == "raise":
             snapshot = _refuse(context, snapshot, view, checked)

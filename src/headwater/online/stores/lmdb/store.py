@@ -65,7 +65,9 @@ class LMDBOnlineStore(OnlineStore):
         wait: seconds to wait at most for another process that writes or opens it, before `Unavailable`.
     """
 
-    capabilities = Capabilities(levels=frozenset(ConsistencyLevel), local=True, max_row_bytes=MAX_ROW_BYTES)
+    capabilities = Capabilities(
+        levels=frozenset(ConsistencyLevel), local=True, max_row_bytes=MAX_ROW_BYTES, windows=True
+    )
 
     def __init__(
         self, path: str | os.PathLike[str], *, map_size: int = MAP_SIZE, sync: bool = True, wait: float = WAIT

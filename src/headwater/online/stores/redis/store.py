@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -37,11 +38,15 @@ class RedisOnlineStore(OnlineStore):
         location: where Redis is; `from_url` reads one from a URL.
     """
 
-    capabilities = Capabilities(levels=frozenset(ConsistencyLevel), expiry=True, max_row_bytes=MAX_ROW_BYTES)
+    capabilities = Capabilities(
+        levels=frozenset(ConsistencyLevel), expiry=True, max_row_bytes=MAX_ROW_BYTES, windows=True
+    )
 
     def __init__(self, location: RedisLocation | str) -> None:
         self.location = parse_url(location) if isinstance(location, str) else location
         self._slots = Slots(self.location) if self.location.kind == "cluster" else None
+        if self._slots is not None:
+            self.capabilities = replace(self.capabilities, windows=False)
         self._nodes = Nodes(self.location)
         self._servers = Servers(self.location)
         self._redis: SingleRedis | ClusterRedis = (
