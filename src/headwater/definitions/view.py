@@ -129,7 +129,10 @@ class FeatureView(_Name, frozen=True, kw_only=True):
     @lazy
     def source_columns(self) -> dict[str, DType]:
         """Column → dtype of all that is read of a source's row beside keys and times; of two features the first's."""
-        return dict(reversed(self.column_dtypes))
+        found: dict[str, DType] = {}
+        for name, dtype in self.column_dtypes:
+            found.setdefault(name, dtype)
+        return found
 
     @lazy
     def feature_names(self) -> tuple[str, ...]:
