@@ -363,7 +363,7 @@ class OfflineEngine(OfOneProcess, ABC):
     """Runs the point-in-time query over sources and the log; holds no registry and resolves nothing.
 
     Attributes:
-        windows: whether it computes window views.
+        windows: whether it computes window views: `events`, and `history` over them.
     """
 
     windows: ClassVar[bool] = False
@@ -387,9 +387,6 @@ class OfflineEngine(OfOneProcess, ABC):
         wanted = inspect.signature(cls).parameters
         refuse_unknown(settings, [name for name in wanted if name not in ("folder", "observer")], cls.__name__)
         return cls(folder, **settings, observer=observer)  # type: ignore[call-arg]
-
-    windows: ClassVar[bool] = False
-    """Whether it computes window views: `events`, and `history` over them."""
 
     @abstractmethod
     def source_schema(self, source: Source) -> pa.Schema:

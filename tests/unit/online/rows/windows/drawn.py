@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 from hypothesis import strategies as st
 
-from headwater.definitions.aggregate_functions import FUNCTIONS, dtype_problem
 from headwater.definitions.aggregation import Aggregation
 from headwater.planning.windows.events import WindowEvent, event_digest
 from headwater.planning.windows.layout import WindowFeature, WindowLayout, window_layout
 from headwater.planning.windows.values import stored_form
+from headwater.testing import window_strategies
 from headwater.testing.oracle import value_order
 from headwater.testing.window_oracle import Statement, WindowAnswer, WindowRequest, agrees, window_answer
 from headwater.types import Array, Bool, DType, Float64, Int64, Status, String
@@ -28,33 +27,11 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "b": st.none() | st.booleans(),
     "a": st.none() | st.lists(st.none() | st.integers(0, 1), max_size=2),
 }
-HOPS = [1, 2, 5, 7, 10]
 
 
-@st.composite
-def aggregations(draw: Any, *, offsets: bool = True) -> Aggregation:
+def aggregations(*, offsets: bool = True) -> st.SearchStrategy[Aggregation]:
     """An aggregation over a few microseconds."""
-    function = draw(st.sampled_from(list(FUNCTIONS)))
-    takes = FUNCTIONS[function]
-    columns = [None] if takes.rows == "must" else [c for c in COLUMNS if dtype_problem(function, COLUMNS[c]) is None]
-    if takes.rows == "may":
-        columns.append(None)
-    options: dict[str, Any] = {}
-    if "n" in takes.options:
-        options["n"] = draw(st.integers(1, 3))
-    if "q" in takes.options:
-        options["q"] = draw(st.sampled_from([0.0, 0.5, 0.9, 1.0]))
-    if "max_distinct" in takes.options:
-        options["max_distinct"] = draw(st.sampled_from([16, 20]))
-    window = None
-    if not takes.lifetime or draw(st.integers(0, 3)):
-        hop = draw(st.sampled_from(HOPS))
-        window = timedelta(microseconds=hop + draw(st.integers(0, 40)))
-        options["hop"] = timedelta(microseconds=hop)
-        if offsets and draw(st.integers(0, 3)) == 0:
-            options["offset"] = timedelta(microseconds=draw(st.integers(1, 20)))
-    where = draw(st.sampled_from([None, None, POSITIVE]))
-    return Aggregation(draw(st.sampled_from(columns)), function, window, where=where, name="f", **options)
+    return window_strategies.aggregations(COLUMNS, conditions=[POSITIVE], offsets=offsets)
 
 
 def layouts(size: int = 6) -> st.SearchStrategy[WindowLayout]:
