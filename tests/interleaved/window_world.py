@@ -227,7 +227,7 @@ class World:
                 return self.r.randrange(1, 2 * self.clock) if self.bad == "fill-random" else self.tick()
             case asks.Restored():
                 return self.restored
-            case asks.Look():
+            case asks.Look(_):
                 end = asks.End(self.position, self.clock)
                 return asks.View(end, SourceThrough(len(self.source), self.clock))
             case asks.SourceKeys(source, since):

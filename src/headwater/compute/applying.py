@@ -11,6 +11,7 @@ from headwater import loader
 from headwater.clock import Clock
 from headwater.compute import incomplete_rows
 from headwater.compute.context import StoreContext
+from headwater.compute.materializing import window_fill
 from headwater.compute.opening import StoreParts
 from headwater.compute.source_values import check_values
 from headwater.compute.sources import with_parts
@@ -173,6 +174,7 @@ def _apply(context: StoreContext, made: Plan, allow_removals: bool) -> Plan:
     if isinstance(context.online, Provisioned):
         context.online.provision()
     context.registry.apply(made, now=context.clock(), log_head=context.log.head_position())
+    window_fill.fill_empty(context)
     return made
 
 

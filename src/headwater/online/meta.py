@@ -17,7 +17,7 @@ from headwater.online.rows.keys import META_PREFIX, namespace
 from headwater.planning.watermark import Watermark
 
 META_VERSION = 2
-_WATERMARK, _LOG_ID, _GREATEST, _TOKEN, _MENDED, _PURGE, _EMPTIED, _PLACE, _FILL = (
+_WATERMARK, _LOG_ID, _GREATEST, _TOKEN, _MENDED, _PURGE, _EMPTIED, _PLACE, _FILL, _WINDOW_RUN = (
     b"w",
     b"l",
     b"g",
@@ -27,6 +27,7 @@ _WATERMARK, _LOG_ID, _GREATEST, _TOKEN, _MENDED, _PURGE, _EMPTIED, _PLACE, _FILL
     b"e",
     b"r",
     b"f",
+    b"n",
 )
 _HEAD = struct.Struct(">BQQ")
 _SIGN = -MIN_MICROS
@@ -40,6 +41,11 @@ def watermark_key(project: str, view: str, version: str) -> bytes:
 def fill_record_key(project: str, view: str, version: str) -> bytes:
     """Where the fill record of a window version is kept (`rows.windows.record`)."""
     return META_PREFIX + _FILL + namespace(project, view, version)
+
+
+def window_run_key(project: str, view: str, version: str) -> bytes:
+    """Where the number of the last run over a window version is kept."""
+    return META_PREFIX + _WINDOW_RUN + namespace(project, view, version)
 
 
 def pack_watermark(project: str, view: str, version: str, watermark: Watermark) -> bytes:

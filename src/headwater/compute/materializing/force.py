@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from headwater.clock import MAX_MICROS, MIN_MICROS
 from headwater.compute.context import StoreContext
-from headwater.compute.materializing.inputs import with_log
+from headwater.compute.inputs import with_log
 from headwater.compute.materializing.lease import RunLease
 from headwater.compute.writing.delete import stored_rows
 from headwater.compute.writing.erase import purged_rows

@@ -16,6 +16,7 @@ from headwater.compute.incomplete_rows import gone_live
 from headwater.compute.materializing.mend import mend, on_one_registry
 from headwater.compute.materializing.run import Bounds, Run
 from headwater.compute.materializing.run_failures import RunFailures
+from headwater.compute.materializing.window_run import WindowRun
 from headwater.compute.reports import MaterializeReport, RunReport
 from headwater.compute.writing.erase import erase_purged, remove_retired
 from headwater.compute.writing.keys import keys_of_versions, shown_keys
@@ -64,7 +65,7 @@ def _materialize(
     targets = _targets(snapshot, views)
     mended = mend(context, snapshot)
     # keys are looked at for every view before the first run begins
-    planned = [Run(context, target, bounds, _keys(snapshot, target, entities)) for target in targets]
+    planned = [_planned(context, target, bounds, _keys(snapshot, target, entities)) for target in targets]
     names = sorted({target.name for target in targets})
     failures = RunFailures(context, bounds.force)
     _roll(context, names, failures)
@@ -83,6 +84,10 @@ def _materialize(
     return report
 
 
+def _planned(context: StoreContext, target: ResolvedView, bounds: Bounds, keys: pa.Table | None) -> Run | WindowRun:
+    return (Run if target.windows is None else WindowRun)(context, target, bounds, keys)
+
+
 def _roll(context: StoreContext, names: list[str], failures: RunFailures) -> None:
     """Compact the write buffer; where that fails, of each view by itself."""
     with suppress(Exception):
@@ -92,7 +97,7 @@ def _roll(context: StoreContext, names: list[str], failures: RunFailures) -> Non
             context.log.roll([name])
 
 
-def _run(planned: list[Run], failures: RunFailures) -> list[RunReport]:
+def _run(planned: list[Run | WindowRun], failures: RunFailures) -> list[RunReport]:
     """Run them in turn; all versions of a view as far as its first, so that none lags behind the live one."""
     reached: dict[str, Watermark] = {}
     reports = []

@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from headwater.clock import MIN_MICROS, duration_micros, from_micros
 from headwater.compute.context import StoreContext
+from headwater.compute.inputs import skipped_columns, skipped_rows, with_log
 from headwater.compute.materializing.force import Forced, make_equal
-from headwater.compute.materializing.inputs import skipped_columns, skipped_rows, with_log
 from headwater.compute.materializing.lease import RunLease
 from headwater.compute.materializing.run_files import RunFiles
 from headwater.compute.materializing.source_ties import Ties

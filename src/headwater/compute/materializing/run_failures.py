@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 
 from headwater.compute.context import StoreContext
 from headwater.compute.materializing.run import Run
+from headwater.compute.materializing.window_run import WindowRun
 from headwater.compute.reports import MaterializeReport, RunReport
 from headwater.errors import (
     ClockError,
@@ -49,7 +50,7 @@ class RunFailures:
         self.problems: dict[str, str] = {}
         self.ended = False
 
-    def run(self, run: Run, peer: Watermark | None) -> RunReport:
+    def run(self, run: Run | WindowRun, peer: Watermark | None) -> RunReport:
         """Run one version; where that fails, the report says why, and `status` until a run of it ends well.
 
         Raises:
@@ -86,7 +87,7 @@ class RunFailures:
             self._add(bad)
             self.problems[view] = _words(bad)
 
-    def forget(self, planned: Sequence[Run], reports: Sequence[RunReport]) -> None:
+    def forget(self, planned: Sequence[Run | WindowRun], reports: Sequence[RunReport]) -> None:
         """Forget earlier failures of the versions that were filled."""
         filled = [(r.view, r.version) for run, r in zip(planned, reports, strict=False) if run.fills and not r.error]
         with suppress(StoreError):

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from headwater.clock import MIN_MICROS
 from headwater.compute.context import StoreContext
-from headwater.compute.materializing.inputs import with_log
+from headwater.compute.inputs import with_log
 from headwater.compute.materializing.lease import RunLease
 from headwater.compute.writing.swap import swap_all
 from headwater.offline.base import ChangeCounts, ChangesRequest, LogSlice

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from headwater.compute.context import StoreContext
-from headwater.compute.materializing.inputs import view_input
+from headwater.compute.inputs import view_input
 from headwater.compute.sources import views_in
 from headwater.errors import UsageError, nearest
 from headwater.offline.base import HistoryRequest

@@ -180,7 +180,9 @@ class Restored(NamedTuple):
 
 
 class Look(NamedTuple):
-    """Lists the source. Answer: `View`."""
+    """Lists the source, beside what was listed of it before. Answer: `View`."""
+
+    since: SourceThrough = SourceThrough()
 
 
 class SourceKeys(NamedTuple):

@@ -26,19 +26,20 @@ from headwater.compute.windows.requests import (
     WriteRecord,
     Written,
 )
-from headwater.online.rows.windows.record import FillBase, FillRecord
+from headwater.online.rows.windows.record import FillBase, FillRecord, SourceThrough
 
 _BEGINS = 3
 """How often a run begins again where the store's epoch, or a later fill, came between."""
 
 
-def run(version: Version, *, source: bool = True, force: Iterable[bytes] = ()) -> Work[End | None]:
+def run(version: Version, *, source: bool = True, force: Iterable[bytes] = (), whole: bool = False) -> Work[End | None]:
     """Bring the rows up to the log's end, or fill them where no completed fill is there.
 
     Args:
         version: the version.
         source: whether new source rows are taken.
         force: keys to rebuild from history.
+        whole: whether all keys that source and log name are rebuilt too.
 
     Returns:
         Up to where; None: another run or fill goes on instead, or the store's epoch kept changing.
@@ -54,22 +55,44 @@ def run(version: Version, *, source: bool = True, force: Iterable[bytes] = ()) -
                 return filled
             # it has the source as it was when it began
             continue
-        view: View = yield Look()
+        view: View = yield Look(record.source_through)
         if not (yield HoldsLease(number)):
             return None
         due: Mapping[bytes, Due] = yield _slice(record, view.end)
-        whole, unnamed = set(force), set[bytes]()
-        if whole:
-            unnamed = whole - (yield Named(view.source, view.end.position))
+        redo, unnamed = set(force), set[bytes]()
+        if redo or whole:
+            named: set[bytes] = yield Named(view.source, view.end.position)
+            unnamed = redo - named
+            redo |= named if whole else set()
         if source:
-            whole |= yield SourceKeys(view.source, record.source_through)
+            redo |= yield SourceKeys(view.source, record.source_through)
         mine = Run(number, record.newest, snapshot.epoch, record, view.source, view.end, unnamed)
-        if (yield from keep(version, mine, due, whole)):
+        if (yield from keep(version, mine, due, redo)):
             taken = view.source if source else None
             closes = _closing(record, view.end, taken)
             if (yield from change_record(snapshot.epoch, closes)):
                 return view.end
     return None
+
+
+def rebuild(version: Version, keys: Iterable[bytes]) -> Work[End | None]:
+    """Rebuild keys from history, and leave the record as it is; all are made where no completed fill is there.
+
+    Returns:
+        As `run`.
+    """
+    number: int = yield TakeLease()
+    snapshot: Snapshot = yield Read()
+    record = snapshot.record
+    if record is None or not record.fill or (yield from _from_before_a_restore(record)):
+        return (yield from run(version))
+    view: View = yield Look(record.source_through)
+    if not (yield HoldsLease(number)):
+        return None
+    redo = set(keys)
+    unnamed = redo - (yield Named(view.source, view.end.position))
+    mine = Run(number, record.newest, snapshot.epoch, record, view.source, view.end, unnamed)
+    return view.end if (yield from keep(version, mine, {}, redo)) else None
 
 
 def _closing(record: FillRecord, end: End, source: Any) -> Callable[[FillRecord | None], FillRecord | None]:
@@ -108,7 +131,8 @@ def fill(version: Version) -> Work[End | None]:
             return None
     else:
         own, base = under_way
-    view: View = yield Look()
+    listed = snapshot.record.source_through if snapshot.record is not None else SourceThrough()
+    view: View = yield Look(listed if under_way is None else base.source)
     if not (yield HoldsLease(number)):
         return None
     if under_way is None:

@@ -13,6 +13,7 @@ from headwater.compute.recent import SAMPLE, RecentWrite, Sample
 from headwater.compute.reports import DeleteReport
 from headwater.compute.writing.acknowledged import acknowledge
 from headwater.compute.writing.keys import keys_of_versions, shown_keys
+from headwater.compute.writing.put_windows import delete_window_rows
 from headwater.compute.writing.registry_guard import ATTEMPTS, Changed, unchanged
 from headwater.compute.writing.swap import CHUNK, Until, update
 from headwater.errors import RegistryConflict, StoreError
@@ -21,8 +22,9 @@ from headwater.offline.log.requests import Recorded, Request
 from headwater.offline.log.state import LogRestored
 from headwater.online.guard import deleted_row
 from headwater.online.meta import greatest_key, purge_entry
-from headwater.online.rows.codec import header
+from headwater.online.rows.codec import header, is_window_row
 from headwater.online.rows.encoder import RowEncoder
+from headwater.online.rows.windows.codec import newest_known
 from headwater.online.session import Session
 from headwater.planning.resolve import ResolvedView, whole_view
 from headwater.planning.service_reads import readers
@@ -69,12 +71,21 @@ def delete(
         stored = [_stored(context, version, mine) for version, mine in versions]
         rows = list(zip(*(rows for _, rows in stored), strict=True))
         known = [max(map(_known, each)) for each in rows]
+        windows = any(version.windows is not None for version, _ in versions)
         try:
             others = [names for _, names in keys.same]
             check = unchanged(context, snapshot)
             if recorded is None:
                 marked = context.log.delete(
-                    view, keys.table, known, purge=purge, names=others, check=check, request=request
+                    view,
+                    keys.table,
+                    known,
+                    purge=purge,
+                    names=others,
+                    check=check,
+                    request=request,
+                    windows=[max(map(newest_known, each), default=MIN_MICROS) for each in rows] if windows else None,
+                    tolerance=duration_micros(context.settings.tolerance),
                 )
             else:
                 marked = context.log.deleted_before(view, recorded, purge=purge)
@@ -89,7 +100,10 @@ def delete(
             if purge:
                 note_purges(context, view, dict(zip(context.log.digests(keys.table), tombstones, strict=True)))
             for version, mine in versions:
-                hide_rows(context, version, mine, tombstones, until)
+                if version.windows is None:
+                    hide_rows(context, version, mine, tombstones, until)
+                else:
+                    delete_window_rows(context, version, mine, marked, until)
         except StoreError as bad:
             raise type(bad)(f"{bad}; the delete is in the offline log, the next materialize applies it online") from bad
         position = max(marked.positions)
@@ -159,6 +173,8 @@ def _known(row: bytes | None) -> int:
 
 
 def _has_values(row: bytes | None) -> bool:
+    if is_window_row(row):
+        return newest_known(row) > MIN_MICROS
     stored = header(row)
     return stored is not None and not stored.emptied
 

@@ -13,6 +13,7 @@ from headwater.planning.row_reading import RowVersion, known_at
 from headwater.types import DType
 
 EVENT_TIME, CREATED_TIME, ORIGIN, PLACE = "__event", "__created", "__origin", "__position"
+EVENT_ID = "__event_id"
 FROM_LOG = 1
 
 
@@ -24,7 +25,8 @@ def project(version: RowVersion, table: pa.Table) -> pa.RecordBatch:
         table: the rows in the log's types, with `__position` and `__arrival`.
 
     Returns:
-        Join keys by name, `__event`, `__created`, `__origin`, `__position`, and every feature by name.
+        Join keys by name, `__event`, `__created`, `__origin`, `__position`, and every feature by name; of a window
+        version `__arrival`, `__event_id` and every column that its aggregations read, as `OfflineEngine.events`.
     """
     names: list[str] = []
     columns: list[pa.Array] = []
@@ -42,14 +44,24 @@ def project(version: RowVersion, table: pa.Table) -> pa.RecordBatch:
         one_chunk(table.column(POSITION)),
     ]
     names += [EVENT_TIME, CREATED_TIME, ORIGIN, PLACE]
-    for feature in version.view.view.feature_list:
-        names.append(feature.name)
-        column = one_chunk(table.column(feature.source_column))
-        if version.holds_day(feature.source_column, feature.dtype, column.type):
-            columns.append(days_of(column, source_times(version.view.view.source.timezone)))
+    view = version.view.view
+    wanted = [(feature.name, feature.source_column, feature.dtype) for feature in view.feature_list]
+    if version.view.windows is not None:
+        wanted = [(name, name, dtype) for name, dtype in view.source_columns.items()]
+        names += [ARRIVAL, EVENT_ID]
+        columns += [one_chunk(table.column(ARRIVAL)), _event_ids(table, view.source.event_id)]
+    for name, source_column, dtype in wanted:
+        names.append(name)
+        column = one_chunk(table.column(source_column))
+        if version.holds_day(source_column, dtype, column.type):
+            columns.append(days_of(column, source_times(view.source.timezone)))
         else:
-            columns.append(widened(column, feature.dtype))
+            columns.append(widened(column, dtype))
     return pa.RecordBatch.from_arrays(columns, names)
+
+
+def _event_ids(table: pa.Table, name: str | None) -> pa.Array:
+    return pa.nulls(table.num_rows) if name not in table.schema.names else one_chunk(table.column(name))
 
 
 def known(batch: pa.RecordBatch) -> NDArray[np.int64]:

@@ -15,6 +15,7 @@ from headwater.compute.recent import Sample, sample
 from headwater.compute.reports import WriteReport
 from headwater.compute.writing.project import PLACE, known, project
 from headwater.compute.writing.put import put_rows
+from headwater.compute.writing.put_windows import put_window_rows
 from headwater.compute.writing.rows import Checked
 from headwater.compute.writing.too_large import named
 from headwater.offline.base import ARRIVAL
@@ -33,7 +34,7 @@ class Outcomes:
     Attributes:
         applied: rows put in a version.
         superseded: others, kept out of every version.
-        future: others, withheld in a version.
+        future: others, withheld in a version, or left to the next run of a window version that is not filled.
         too_large: rows that are too large for the store in a version, whatever came of them in others.
         problems: what is said of these, by row of the write.
         sample: some of the rows that were put.
@@ -68,6 +69,12 @@ def put_versions(
             continue
         batch, rows = _in_order(mine)
         taken[rows] = True
+        if version.view.windows is not None:
+            done = put_window_rows(context, version.view, batch, until)
+            put[rows[done.put]] = True
+            withheld[rows[done.later]] = True
+            some += done.sample
+            continue
         future = known(batch) > horizon(context, _arrived(groups))
         if future.any():
             withheld[rows[future]] = True

@@ -213,7 +213,9 @@ def _write_checked(
     appended: list[RowBatch] = []
     if checked.groups:
         readings = [version.reading for version in versions]
-        appended = context.log.append(view, checked.groups, readings, unchanged(context, snapshot), request)
+        windows = any(version.view.windows is not None for version in versions)
+        check = unchanged(context, snapshot)
+        appended = context.log.append(view, checked.groups, readings, check, request, apart=windows)
     position = max((a.table.column(POSITION)[-1].as_py() for a in appended if a.table.num_rows), default=0)
     kept = sum(a.table.num_rows for a in appended)
     purged = checked.count - checked.rejected - kept

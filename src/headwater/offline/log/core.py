@@ -268,6 +268,20 @@ class LogCore(forks.OfOneProcess):
             warnings.warn(problem, UserWarning, stacklevel=4)
         return clock
 
+    def take_number(self) -> int:
+        """A reading of the log's clock that nobody else is given: later than every arrival up to now, microseconds.
+
+        Raises:
+            ClockError: the log's clock is more than an hour ahead of now.
+        """
+        with self._writing() as log:
+            log.clock = self._stamp(log.state) + 1
+            return log.clock
+
+    def restored_at(self) -> int:
+        """The log's clock when it was noticed last that the database was restored; 0: it never was."""
+        return max((gap.noted_at for gap in self.gaps()), default=0)
+
     def begin_run(self) -> RunStart:
         """Take a run's `now` from the log's clock, before the run reads anything: no later arrival is earlier.
 

@@ -102,10 +102,12 @@ class Deleted:
     Attributes:
         through: D of each key, microseconds.
         positions: P of each key: its tombstone's position in the log.
+        arrival: the log's clock in its transaction, microseconds.
     """
 
     through: tuple[int, ...]
     positions: tuple[int, ...]
+    arrival: int = MIN_MICROS
 
     @property
     def position(self) -> int:
@@ -158,6 +160,8 @@ class OfflineLog(LogChecks):
         readings: Iterable[RowReading] = (),
         check: Check | None = None,
         request: Request | None = None,
+        *,
+        apart: bool = False,
     ) -> list[RowBatch]:
         """Add the rows of one write.
 
@@ -167,6 +171,7 @@ class OfflineLog(LogChecks):
             readings: how the view's versions find keys and times, to leave out what was purged.
             check: called within the transaction before anything is stored.
             request: that the rows are of, which is done once.
+            apart: let no later rows have the same arrival, so that it tells which rows came together.
 
         Returns:
             The batches with the rows that were kept; a purge hides the others.
@@ -184,13 +189,15 @@ class OfflineLog(LogChecks):
                 check_new(log.connection, request, log.state.now)
             state = view_state(log.connection, view)
             log.clock = arrival = self._stamp(log.state, _earliest(state))
+            log.clock += apart
             order = _order(groups)
             after = log.take(len(order))
             if request is not None:
                 done = Recorded(after, len(order), arrival, _places(order), 0, None)
                 record(log.connection, request, view, done, log.state.now)
             if state.purges:
-                groups = [self._without_purged(log, view, group, list(readings), state.purges) for group in groups]
+                mine = list(readings)
+                groups = [self._without_purged(log, view, g, arrival, mine, state.purges) for g in groups]
             appended = self._insert(log, view, groups, order, after, arrival)
             buffered = log.state.buffered + log.buffered
         if buffered > HEAD_ROWS:
@@ -200,9 +207,9 @@ class OfflineLog(LogChecks):
         return appended
 
     def _without_purged(
-        self, log: LogTransaction, view: str, group: RowBatch, readings: list[RowReading], purged: int
+        self, log: LogTransaction, view: str, group: RowBatch, arrival: int, readings: list[RowReading], purged: int
     ) -> RowBatch:
-        gone = purged_rows(log.connection, view, group.table, log.clock, readings, self.digests, purged)
+        gone = purged_rows(log.connection, view, group.table, arrival, readings, self.digests, purged)
         return group.only(~gone) if gone.any() else group
 
     def _insert(
@@ -268,6 +275,8 @@ class OfflineLog(LogChecks):
         names: Sequence[tuple[str, ...]] = (),
         check: Check | None = None,
         request: Request | None = None,
+        windows: Sequence[int] | None = None,
+        tolerance: int = 0,
     ) -> Deleted:
         """Add a tombstone for each key, with a position P of its own and D = the latest of the log's clock and `known`.
 
@@ -279,6 +288,9 @@ class OfflineLog(LogChecks):
             names: the join keys' other names, by which tombstones of them may be kept in clear.
             check: called within the transaction before anything is stored.
             request: that the delete is of, which is done once.
+            windows: when the newest event of each key in rows of window versions was known, microseconds: D reaches it
+                where it is not later than `tolerance` after the log's clock, else that. None: there are none.
+            tolerance: microseconds.
 
         Raises:
             ClockError: the log's clock, or a D, is more than an hour ahead of now; nothing was added.
@@ -295,6 +307,8 @@ class OfflineLog(LogChecks):
             state = view_state(log.connection, view)
             now = self._stamp(log.state, _earliest(state))
             through = [max(now, at) for at in known]
+            if windows is not None:
+                through = [max(d, min(at, now + tolerance)) for d, at in zip(through, windows, strict=True)]
             check_clock(max(through, default=now), log.state.now, self._engine, "what is to be deleted")
             after = log.take(len(digests))
             if request is not None:
@@ -303,7 +317,7 @@ class OfflineLog(LogChecks):
             positions = range(after + 1, log.position + 1)
             tombstones = list(zip(positions, through, strict=True))
             self._insert_tombstones(log, view, None if purge else keys, digests, tombstones, after, now, earlier)
-        return Deleted(tuple(through), tuple(positions))
+        return Deleted(tuple(through), tuple(positions), now)
 
     def deleted_before(self, view: str, recorded: Recorded, *, purge: bool) -> Deleted:
         """The tombstones that `delete` added for the request that is repeated; none where some are gone."""
@@ -314,7 +328,8 @@ class OfflineLog(LogChecks):
             found = sorted((int(position), int(through)) for position, through in connection.execute(query))
         if len(found) != recorded.count:  # by now runs have done what is left to do
             return Deleted((), ())
-        return Deleted(tuple(through for _, through in found), tuple(position for position, _ in found))
+        through, positions = tuple(through for _, through in found), tuple(position for position, _ in found)
+        return Deleted(through, positions, recorded.arrival)
 
     def _insert_tombstones(
         self,

@@ -175,7 +175,7 @@ class LogTransaction:
         clock = max(self.clock, self.state.now)
         raised = max(greatest, min(clock, _RAISED_TO))
         self.connection.execute(gaps.insert().values(lo=self.position, hi=raised, noted_at=clock))
-        self.position, self.generation = raised, str(uuid.uuid4())
+        self.position, self.generation, self.clock = raised, str(uuid.uuid4()), clock
         return True
 
 

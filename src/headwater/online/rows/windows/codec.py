@@ -26,7 +26,13 @@ from itertools import pairwise
 
 import numpy as np
 
-from headwater.online.rows.codec import WINDOW_HEADER_SIZE, WINDOW_KEYED, WINDOW_MAGIC, WINDOW_VERSION_BYTE
+from headwater.online.rows.codec import (
+    WINDOW_HEADER_SIZE,
+    WINDOW_KEYED,
+    WINDOW_MAGIC,
+    WINDOW_VERSION_BYTE,
+    is_window_row,
+)
 from headwater.online.rows.values import Damaged
 from headwater.online.rows.windows.lists import RowList, give_way
 from headwater.online.rows.windows.packing import Bytes, put_number, put_signed
@@ -207,6 +213,13 @@ def row_problem(layout: WindowLayout, data: bytes) -> str:
     if data[1] & ~FLAGS:
         return "written by a newer headwater"
     return "" if data[2:6] == layout.fingerprint else f"of another layout ({data[2:6].hex()})"
+
+
+def newest_known(data: bytes | None) -> int:
+    """The newest known_at of the events that a stored row has, microseconds; `NEVER` without one, or without a row."""
+    if data is None or not is_window_row(data):
+        return NEVER
+    return int(_HEADER.unpack_from(data)[9]) - _SIGN
 
 
 def pack_list(layout: ListLayout, given: RowList, step: int) -> bytes:

@@ -1,0 +1,211 @@
+"""Drives the work on window rows: each of its requests is answered by the store, the log, the source or the lease."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from headwater.clock import duration_micros
+from headwater.compute.context import StoreContext
+from headwater.compute.windows import requests as asks
+from headwater.compute.windows.history import WindowHistory
+from headwater.compute.windows.statements import Statements
+from headwater.online.base import Change
+from headwater.online.meta import (
+    fill_record_key,
+    greatest_key,
+    number_of,
+    token_key,
+    watermark_entry,
+    window_run_key,
+)
+from headwater.online.rows.codec import sequence_of
+from headwater.online.rows.values import Damaged
+from headwater.online.rows.windows.codec import decode_row, encode_row
+from headwater.online.rows.windows.record import FillRecord, decode_record, encode_record
+from headwater.online.rows.windows.row import WindowRow
+from headwater.planning.resolve import ResolvedView
+from headwater.planning.watermark import Watermark
+
+T = TypeVar("T")
+
+Until = int | Callable[[], int]
+"""The instant (microseconds) after which nothing must apply, or what gives it for each call of the store."""
+
+
+def record_of(data: bytes | None) -> FillRecord | None:
+    """A stored fill record; None where there is none, or nothing that can be read.
+
+    Raises:
+        FormatError: a newer headwater wrote it.
+    """
+    try:
+        return None if data is None else decode_record(data)
+    except Damaged:
+        return None
+
+
+class Driver:
+    """Answers the requests of work on the rows of one window version.
+
+    Args:
+        context: the store's parts and settings.
+        view: the version, whole.
+        until: see `Until`.
+        history: what the version's log and source have; None: the work is a writer's, which asks for the log alone.
+
+    Attributes:
+        version: what the work takes.
+        statements: its rows as statements.
+        number: of the run, once it has taken the lease.
+        put: how many rows were replaced.
+    """
+
+    def __init__(
+        self, context: StoreContext, view: ResolvedView, until: Until, history: WindowHistory | None = None
+    ) -> None:
+        assert view.windows is not None
+        self.context = context
+        self.view = view
+        self.history = history if history is not None else WindowHistory(context, view)
+        self.statements: Statements = self.history.statements
+        self.version = asks.Version(view.windows, duration_micros(context.settings.tolerance))
+        self.number = 0
+        self._until = until
+        self._token = token_key(context.project)
+        self._record = fill_record_key(context.project, view.name, view.version)
+        self._run = window_run_key(context.project, view.name, view.version)
+        self._stored: bytes | None = None
+        self.put = 0
+
+    def do(self, work: asks.Work[T]) -> T:
+        """Drive work to its end; what it comes to."""
+        answer: Any = None
+        while True:
+            try:
+                request = work.send(answer)
+            except StopIteration as done:
+                result: T = done.value
+                return result
+            answer = self._answer(request)
+
+    def _answer(self, request: Any) -> Any:
+        match request:
+            case asks.Read(keys):
+                return self._read(keys)
+            case asks.SwapAll(swaps):
+                return self._swap(swaps)
+            case asks.WriteRecord():
+                return self._write_record(request)
+            case asks.LogEnd():
+                return self._end()
+            case asks.Batches(keys, after, through):
+                return self.history.batches(keys, after, through)
+            case asks.Slice():
+                return self.history.due(request, self.version.tolerance)
+            case asks.Number():
+                return self.context.log.take_number()
+            case asks.Restored():
+                return self.context.log.restored_at()
+            case asks.Look(since):
+                end = self._end()
+                return asks.View(end, self.history.look(end.clock, since))
+            case asks.SourceKeys(_, since):
+                return self.history.new_keys(since)
+            case asks.SourceEvents(keys, source):
+                return self.history.source_events(keys, source)
+            case asks.Named(_, through):
+                return self.history.named(through)
+            case asks.TakeLease():
+                return self._take_lease()
+            case asks.HoldsLease(number):
+                return number_of(self.context.online.multi_get([self._run])[0]) <= number
+        raise AssertionError(request)
+
+    def _end(self) -> asks.End:
+        start = self.context.log.begin_run()
+        return asks.End(start.position, start.now)
+
+    # the online store
+
+    def _read(self, keys: Sequence[bytes]) -> asks.Snapshot:
+        online = self.context.online
+        # read before the record and the rows: what came between is found by the compare
+        epoch = online.epoch(self._token)
+        self._stored, *rows = online.multi_get([self._record, *keys])
+        decoded = {key: self._decoded(data) for key, data in zip(keys, rows, strict=True)}
+        return asks.Snapshot(epoch, record_of(self._stored), decoded)
+
+    def _decoded(self, data: bytes | None) -> WindowRow | asks.DamagedRow | None:
+        if data is None:
+            return None
+        sequence = sequence_of(data)
+        try:
+            return decode_row(self.version.layout, data)
+        except Damaged:
+            return asks.DamagedRow(sequence)
+
+    def _swap(self, swaps: Sequence[asks.Swap]) -> list[bool]:
+        done = [False] * len(swaps)
+        layout, long = self.version.layout, self.statements.long
+        for within in {swap.epoch for swap in swaps}:
+            mine = [i for i, swap in enumerate(swaps) if swap.epoch == within]
+            changes: list[Change] = [
+                (swaps[i].key, swaps[i].sequence, encode_row(layout, swaps[i].row, key=long.get(swaps[i].key)))
+                for i in mine
+            ]
+            greatest = max(_greatest(swaps[i].row) for i in mine)
+            swapped = self.context.online.compare_and_put_all(
+                changes,
+                until=self._until if isinstance(self._until, int) else self._until(),
+                high_water=(greatest_key(self.context.project), greatest),
+                epoch=None if within is None else (self._token, within),
+            )
+            for i, each in zip(mine, swapped, strict=True):
+                done[i] = each
+        self.put += sum(done)
+        return done
+
+    def _write_record(self, request: asks.WriteRecord) -> asks.Written:
+        online, where = self.context.online, (self._token, request.epoch)
+        expected = self._stored if record_of(self._stored) == request.expected else _encoded(request.expected)
+        record = self.history.closed(request.record)
+        entries: dict[bytes, bytes | None] = {self._record: encode_record(record)}
+        if record.fill:
+            (token,) = online.multi_get([self._token])
+            source = record.source_through
+            reached = Watermark(source.known_at, record.low, token or b"", source.listed)
+            entries |= watermark_entry(self.context.project, self.view.name, self.view.version, reached)
+        written = online.put_meta(
+            entries,
+            expected={self._record: expected},
+            epoch=where,
+            high_water=(greatest_key(self.context.project), record.low),
+        )
+        if written:
+            return asks.Written.DONE
+        return asks.Written.CHANGED if online.put_meta({}, epoch=where) else asks.Written.EPOCH
+
+    def _take_lease(self) -> int:
+        # behind the epoch that a run reads next: a log that takes the store over from here on renews it
+        self.context.claims.check_owner()
+        self.number = self.context.log.take_number()
+        self.context.online.put_meta({}, high_water=(self._run, self.number))
+        return self.number
+
+
+def _encoded(record: FillRecord | None) -> bytes | None:
+    return None if record is None else encode_record(record)
+
+
+def _greatest(row: WindowRow) -> int:
+    """The greatest log position that a row has."""
+    return max(row.applied_through, row.delete_position, *row.listed)
+
+
+def fill_records(
+    context: StoreContext, versions: Sequence[tuple[str, str]]
+) -> Mapping[tuple[str, str], FillRecord | None]:
+    """The fill records of (view, version) pairs; None where the store has none."""
+    stored = context.online.multi_get([fill_record_key(context.project, *pair) for pair in versions])
+    return {pair: record_of(data) for pair, data in zip(versions, stored, strict=True)}
