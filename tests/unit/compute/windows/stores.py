@@ -1,0 +1,171 @@
+"""A window view in a real store, its log and source read back, and what brute force says of them."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+import headwater as hw
+from headwater.clock import to_micros
+from headwater.compute.windows.driving import fill_records
+from headwater.compute.windows.shown import shown
+from headwater.offline.base import POSITION, THROUGH
+from headwater.online.base import OnlineStore
+from headwater.online.meta import fill_record_key
+from headwater.online.rows.encoder import RowEncoder
+from headwater.online.rows.windows.codec import decode_row
+from headwater.online.rows.windows.reading import holds_from, read_row
+from headwater.online.rows.windows.row import WindowRow
+from headwater.planning.resolve import ResolvedView, whole_view
+from headwater.testing.oracle import Delete, LogRow, OracleView, SourceRow
+from headwater.testing.window_oracle import WindowRequest, statements, window_answer
+from headwater.types import Int64
+
+BEGIN = datetime(2026, 6, 1, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+US = pa.timestamp("us", tz="UTC")
+SCHEMA = pa.schema(
+    [("k", pa.string()), ("at", US), ("seen", US), ("id", pa.string()), ("n", pa.int64()), ("kind", pa.string())]
+)
+THING = hw.Entity("thing", join_keys={"k": hw.String})
+AGGREGATIONS = [
+    hw.Aggregation("n", "sum", "30m", name="sum_30m"),
+    hw.Aggregation("n", "sum", None, name="sum_ever"),
+    hw.Aggregation(None, "count", "2h", name="count_2h"),
+    hw.Aggregation("n", "last_n", None, n=500, name="each"),
+    hw.Aggregation("n", "max", "2h", offset="30m", name="max_before"),
+    hw.Aggregation("n", "count", None, where="kind = 'a'", name="of_a"),
+]
+MICROS = 60_000_000
+REQUESTS = [
+    WindowRequest("sum", "n", Int64, 30 * MICROS, 5 * MICROS),
+    WindowRequest("sum", "n", Int64, None),
+    WindowRequest("count", None, None, 120 * MICROS, 5 * MICROS),
+    WindowRequest("last_n", "n", Int64, None, n=500),
+    WindowRequest("max", "n", Int64, 120 * MICROS, 5 * MICROS, 30 * MICROS),
+    WindowRequest("count", "n", Int64, None, where=lambda row: row["kind"] is not None and row["kind"] == "a"),
+]
+KEYS = ("a", "b", "c")
+
+
+def window_view(source: Any, **options: Any) -> hw.FeatureView:
+    """The view, of any source."""
+    return hw.FeatureView("v", entity=THING, source=source, features=AGGREGATIONS, **options)
+
+
+def push() -> hw.PushSource:
+    columns = {"id": hw.String, "n": hw.Int64, "kind": hw.String}
+    return hw.PushSource(event_time="at", created_time="seen", event_id="id", schema=columns)
+
+
+class WindowStore:
+    """A project with one window view.
+
+    Args:
+        folder: of the project.
+        online: the store.
+        files: whether it has a source of files, beside what is written.
+    """
+
+    def __init__(self, folder: Path, online: OnlineStore, *, files: bool = False) -> None:
+        self.folder, self.online, self.files = folder, online, files
+        self.clock = BEGIN
+        self.sourced: list[dict[str, Any]] = []
+        self.written = 0
+        (folder / "source").mkdir(parents=True, exist_ok=True)
+        (folder / "headwater.toml").write_text('project = "windows"\n')
+        if files:
+            self.grow_source([])
+        self.store = self.open()
+        self.store.apply([THING, self.definition()])
+
+    def definition(self, **options: Any) -> hw.FeatureView:
+        if not self.files:
+            return window_view(push(), **options)
+        source = hw.ParquetSource(str(self.folder / "source"), event_time="at", created_time="seen", event_id="id")
+        return window_view(source, **options)
+
+    def open(self) -> hw.FeatureStore:
+        return hw.FeatureStore(self.folder, online=self.online, clock=lambda: self.clock)
+
+    def grow_source(self, rows: list[dict[str, Any]]) -> None:
+        """One more file of the source."""
+        self.sourced += rows
+        self.written += 1
+        beside = self.folder / "new.parquet"
+        pq.write_table(pa.Table.from_pylist(rows, SCHEMA), beside)
+        os.utime(beside, ns=(self.written * 10**9, self.written * 10**9))
+        beside.replace(self.folder / "source" / f"{self.written}.parquet")
+
+    def view(self, version: str = "1.0.0") -> ResolvedView:
+        record = self.store.context.registry.refresh().view("v")
+        return whole_view(record, record.version(version))
+
+    def row(self, key: str, version: str = "1.0.0") -> WindowRow | None:
+        """What a read shows of a key; None: the version is not filled."""
+        view = self.view(version)
+        assert view.windows is not None
+        (stored,) = RowEncoder("windows", view).stored_keys(pa.table({"k": [key]}))
+        assert stored is not None
+        (data,) = self.online.multi_get([stored])
+        record = fill_records(self.store.context, [("v", version)])["v", version]
+        row = None if data is None else decode_row(view.windows, data)
+        return shown(view.windows, record, row)
+
+    def lose_record(self) -> None:
+        self.online.delete([fill_record_key("windows", "v", "1.0.0")])
+
+    # what is right
+
+    def answers(self, key: str, at: int) -> list[Any]:
+        """What brute force says to a key at an instant (microseconds), from the log and the source as stored."""
+        log, deletes = self.logged()
+        source = [
+            SourceRow(
+                (r["k"],), {"n": r["n"], "kind": r["kind"], "id": r["id"]}, _nanos(r["at"]), _nanos(r["seen"]), r["id"]
+            )
+            for r in self.sourced
+        ]
+        view = OracleView({"n": None, "kind": None, "id": None}, created_time=True)
+        rows = statements(view, source, log, "id")
+        return [window_answer(request, rows, deletes, (key,), at).value for request in REQUESTS]
+
+    def logged(self) -> tuple[list[LogRow], list[Delete]]:
+        part = self.store.context.log.slice("v", ["k"])
+        rows: list[LogRow] = []
+        for each in part.parts:
+            table = pa.concat_tables([pq.read_table(f) for f in each.files]) if each.files else each.table
+            assert table is not None
+            for r in table.to_pylist():
+                values = {"n": r["n"], "kind": r["kind"], "id": r.get("id")}
+                created = None if r.get("seen") is None else _nanos(r["seen"])
+                row = LogRow((r["k"],), values, _nanos(r["at"]), r["__arrival"], r[POSITION], created)
+                rows.append(row)
+        deletes = [] if part.deletes is None else part.deletes.to_pylist()
+        return rows, [Delete((r["k"],), r[THROUGH], r[POSITION]) for r in deletes]
+
+    def check(self, version: str = "1.0.0") -> int:
+        """Compare all keys with brute force; how many could be."""
+        layout, compared = self.view(version).windows, 0
+        assert layout is not None
+        for key in KEYS:
+            row = self.row(key, version)
+            assert row is not None, "not filled"
+            assert not row.rebuild
+            # the log's clock may be some microseconds ahead
+            at = max(to_micros(self.clock), min(holds_from(row), to_micros(self.clock) + 1_000))
+            if holds_from(row) > at:
+                continue
+            values = [value.value for value in read_row(layout, row, at)]
+            assert values[: len(REQUESTS)] == self.answers(key, at), (key, row)
+            compared += 1
+        return compared
+
+
+def _nanos(at: datetime) -> int:
+    return to_micros(at) * 1_000
