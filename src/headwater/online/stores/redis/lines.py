@@ -53,6 +53,7 @@ class Line(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._reader = hiredis.Reader(replyError=error_of, notEnoughData=_NOT_YET)
         self._asked: deque[_Asked] = deque()
+        self._unsent: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
         self.ended = False
@@ -80,10 +81,18 @@ class Line(asyncio.Protocol):
         until = now + (self._patience if timeout is None else min(timeout, self._patience))
         asked = _Asked(self._loop.create_future(), len(packed), now, until)
         self._asked.append(asked)
-        self._transport.write(packed[0] if len(packed) == 1 else b"".join(packed))
+        if not self._unsent:
+            self._loop.call_soon(self._send)
+        self._unsent += packed
         if self._timer is None or until < self._due:
             self._look_at(until)
         return await asked.future
+
+    def _send(self) -> None:
+        """Send what was asked in one turn of the event loop: each packet costs both ends more than a command does."""
+        unsent, self._unsent = self._unsent, []
+        if not self.ended:
+            self._transport.write(unsent[0] if len(unsent) == 1 else b"".join(unsent))
 
     def data_received(self, data: bytes) -> None:
         """Answers, or parts of one."""
