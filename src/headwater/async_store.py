@@ -515,7 +515,7 @@ class AsyncFeatureStore(forks.OfOneProcess):
             NotFound, UsageError, ChangeRefused: as `get_online_features`.
         """
         services = self.sync.services
-        inner = services.kept_reader(features, full_names)
+        inner = services.kept_reader(features, full_names, await services.async_registry.snapshot())
         if inner is None:
             # names are resolved on a thread: the registry may be asked
             inner = await LOOKUPS.run(services.reader, features, full_names)

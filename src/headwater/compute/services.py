@@ -13,14 +13,16 @@ from headwater.forks import lazy
 from headwater.interrupts import leaves_nothing
 from headwater.online.fetching.fetcher import Fetcher
 from headwater.online.meta import token_key
+from headwater.planning.snapshot import RegistrySnapshot
 
 if TYPE_CHECKING:
-    from headwater.compute.reading import async_clients
+    from headwater.compute.reading import async_clients, async_registry
     from headwater.compute.refreshing import refresh, worker
     from headwater.compute.refreshing import requests as refresh_requests
 else:
     # what a process that only serves never needs, or not unless it reads on an event loop
     async_clients = deferred("headwater.compute.reading.async_clients")
+    async_registry = deferred("headwater.compute.reading.async_registry")
     refresh = deferred("headwater.compute.refreshing.refresh")
     refresh_requests = deferred("headwater.compute.refreshing.requests")
     worker = deferred("headwater.compute.refreshing.worker")
@@ -59,6 +61,11 @@ class Services(forks.OfOneProcess):
     def async_clients(self) -> async_clients.AsyncClients:
         """Get rows for reads on event loops."""
         return async_clients.AsyncClients(self._context)
+
+    @lazy
+    def async_registry(self) -> async_registry.AsyncRegistry:
+        """The registry for event loops."""
+        return async_registry.AsyncRegistry(self._context.registry)
 
     @property
     def requests(self) -> refresh_requests.RefreshRequests:
@@ -99,21 +106,23 @@ class Services(forks.OfOneProcess):
     @leaves_nothing
     def reader(self, features: Any, full_names: bool | None = None) -> PreparedReader:
         """The reader of some features, which is kept for the next read of the same."""
-        key, reader = self._find(features, full_names)
+        key, reader = self._find(features, full_names, self._context.registry.snapshot())
         if reader is None:
             # the read that follows looks whose the store is: one that hangs is waited for once
             reader = PreparedReader(self._context, self, features, full_names=full_names, look=False)
             self._keep(key, reader)
         return reader
 
-    def kept_reader(self, features: Any, full_names: bool | None = None) -> PreparedReader | None:
-        """The reader that is kept for some features; None where none is."""
-        return self._find(features, full_names)[1]
+    def kept_reader(self, features: Any, full_names: bool | None, snapshot: RegistrySnapshot) -> PreparedReader | None:
+        """The reader that is kept for some features of a registry's snapshot; None where none is."""
+        return self._find(features, full_names, snapshot)[1]
 
-    def _find(self, features: Any, full_names: bool | None) -> tuple[Any, PreparedReader | None]:
+    def _find(
+        self, features: Any, full_names: bool | None, snapshot: RegistrySnapshot
+    ) -> tuple[Any, PreparedReader | None]:
         """What the reader of some features is kept under, and the reader."""
         features = tuple(features) if isinstance(features, list) else features
-        key = (features, full_names, self._context.registry.snapshot().revision)
+        key = (features, full_names, snapshot.revision)
         try:
             return key, self._readers.get(key)
         except TypeError:  # a set, say, has no hash

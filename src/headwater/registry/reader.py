@@ -137,6 +137,11 @@ class RegistryReader(forks.OfOneProcess):
         """The newest snapshot that was read; nothing is asked of the database."""
         return self._snapshot
 
+    @property
+    def due(self) -> bool:
+        """Whether `snapshot` would ask the database."""
+        return self._snapshot is None or not self._is_fresh(self._refresh)
+
     def refresh(self) -> RegistrySnapshot:
         """The registry as it is now.
 

@@ -13,7 +13,6 @@ from headwater.event_loops import LOOKUPS
 from headwater.planning.references import parse_reference
 from headwater.planning.snapshot import RegistrySnapshot
 from headwater.registry.api_keys import ADMIN, APIKey, is_key, key_id
-from headwater.registry.registry import FeatureRegistry
 from headwater.serving.answers import busy
 
 READ_EVERY = 1.0
@@ -50,7 +49,7 @@ class Access:
         if self.key is not None and not self.key.has(scope):
             raise forbidden()
 
-    def check_view(self, registry: FeatureRegistry, view: str) -> None:
+    def check_view(self, snapshot: RegistrySnapshot, view: str) -> None:
         """Refuse a view that the key's patterns do not cover, known or not.
 
         Raises:
@@ -61,17 +60,16 @@ class Access:
             return
         if not self.sees_view(view):
             raise forbidden()
-        snapshot = registry.snapshot()
         if view not in snapshot.views:
             self._visible(snapshot).view(view)
 
-    def check_features(self, registry: FeatureRegistry, references: Iterable[str]) -> None:
+    def check_features(self, snapshot: RegistrySnapshot, references: Iterable[str]) -> None:
         """Refuse references of which one is to a view that the patterns do not cover; raises as `check_view` does."""
         if self.limited:
             for name in dict.fromkeys(parse_reference(reference).name for reference in references):
-                self.check_view(registry, name)
+                self.check_view(snapshot, name)
 
-    def check_service(self, registry: FeatureRegistry, name: str) -> None:
+    def check_service(self, snapshot: RegistrySnapshot, name: str) -> None:
         """Refuse a service that the patterns cover neither by its name nor by all views behind it, known or not.
 
         Raises:
@@ -80,7 +78,6 @@ class Access:
         """
         if not self.limited:
             return
-        snapshot = registry.snapshot()
         if not self.sees_service(snapshot, name):
             raise forbidden()
         bare = name.partition("@")[0]
@@ -155,9 +152,8 @@ class KeyRing:
             AccessDenied: there is no valid key.
             Refused: 503: the registry cannot be read, so that no key can be checked.
         """
-        given = headers.get(b"authorization", b"")
-        kind, _, text = given.partition(b" ")
-        if kind.lower() != b"bearer":
+        kind, _, text = headers.get(b"authorization", b"").partition(b" ")
+        if kind != b"Bearer" and kind.lower() != b"bearer":
             raise AccessDenied(_NO_KEY)
         key = text.strip().decode("latin-1")
         access = self._keys.value.get(key_id(key) or "")

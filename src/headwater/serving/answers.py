@@ -80,6 +80,16 @@ def other(status: int, name: str, detail: str, headers: Mapping[str, str] | None
     return Refused(Problem(status, name, detail, headers=headers or {}))
 
 
+def headers_of(answer: Answer, request_id: bytes) -> list[tuple[bytes, bytes]]:
+    """The headers that an answer goes out with."""
+    return [
+        (b"content-type", answer.content_type),
+        (b"content-length", b"%d" % len(answer.body)),
+        (b"headwater-request-id", request_id),
+        *answer.headers,
+    ]
+
+
 async def send_answer(send: Send, answer: Answer, request_id: bytes, close: bool = False, bare: bool = False) -> None:
     """Send an answer.
 
@@ -90,12 +100,7 @@ async def send_answer(send: Send, answer: Answer, request_id: bytes, close: bool
         close: whether the connection ends with it.
         bare: whether the body stays away, as for HEAD; its length is said.
     """
-    headers = [
-        (b"content-type", answer.content_type),
-        (b"content-length", str(len(answer.body)).encode()),
-        (b"headwater-request-id", request_id),
-        *answer.headers,
-    ]
+    headers = headers_of(answer, request_id)
     if close:
         headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})

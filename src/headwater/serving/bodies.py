@@ -8,8 +8,8 @@ from typing import Any, TypeAlias, TypeVar
 import msgspec
 
 from headwater.errors import nearest
-from headwater.serving.answers import invalid, other, too_large
-from headwater.serving.deadlines import Deadlines
+from headwater.serving.answers import busy, invalid, other, too_large
+from headwater.serving.deadlines import Block, Deadlines
 
 S = TypeVar("S", bound=msgspec.Struct)
 Receive: TypeAlias = Any
@@ -90,66 +90,88 @@ _DECODERS: dict[type[msgspec.Struct], msgspec.json.Decoder[Any]] = {
 BODY = "headwater.body"
 """In a request's scope: its whole body, from a connection that had it at once."""
 READING = "headwater.reading"
-"""In the scope of a read: its task, which a connection cancels where its client goes away."""
+"""In a scope: that the request is a read, so that it ends where its client goes away."""
 GONE = "headwater.gone"
 """In a scope: that the connection did so."""
 
 
-async def read_body(
-    scope: Mapping[str, Any],
-    receive: Receive,
-    headers: Mapping[bytes, bytes],
-    most: int,
-    deadlines: Deadlines,
-    seconds: float,
-) -> bytes:
-    """The whole body.
+class Bodies:
+    """The bodies of requests, those on their way among them.
+
+    A body that comes with its request needs nothing of this. Of the others only so many are waited for: one more, and
+    the one that began first is given up, so that who sends halves of bodies keeps nobody else out.
 
     Args:
-        scope: ASGI's.
-        receive: ASGI's.
-        headers: of the request, names in lower case.
-        most: bytes.
-        deadlines: of the event loop.
+        most: bytes of a body.
         seconds: how long all of it may take to arrive.
-
-    Raises:
-        Refused: too long, or too slow.
-        Disconnected: the client went away.
+        most_arriving: how many are waited for at the same time.
+        deadlines: of the event loop.
     """
-    length = headers.get(b"content-length", b"")
-    if length.isdigit() and int(length) > most:
-        raise _too_long(most)
-    whole: bytes | None = scope.get(BODY)
-    if whole is not None:
-        if len(whole) > most:
-            raise _too_long(most)
-        return whole
-    try:
-        with deadlines.within(seconds):
-            return await _parts(receive, most)
-    except TimeoutError:
-        raise other(408, "RequestTimeout", "the body did not arrive in time") from None
 
+    def __init__(self, most: int, seconds: float, most_arriving: int, deadlines: Deadlines) -> None:
+        self._most, self._seconds, self._most_arriving = most, seconds, most_arriving
+        self._deadlines = deadlines
+        self._arriving: dict[Block, None] = {}
 
-async def _parts(receive: Receive, most: int) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        message: dict[str, Any] = await receive()
-        if message["type"] != "http.request":
-            raise Disconnected
-        body: bytes = message.get("body", b"")
-        size += len(body)
-        if size > most:
-            raise _too_long(most)
-        if not message.get("more_body"):
-            return b"".join([*parts, body]) if parts else body
-        parts.append(body)
+    @property
+    def arriving(self) -> int:
+        """How many are on their way."""
+        return len(self._arriving)
 
+    async def read(self, scope: Mapping[str, Any], receive: Receive, headers: Mapping[bytes, bytes]) -> bytes:
+        """The whole body.
 
-def _too_long(most: int) -> Exception:
-    return too_large(f"the body is longer than {most:,} bytes: send it in parts")
+        Args:
+            scope: ASGI's.
+            receive: ASGI's.
+            headers: of the request, names in lower case.
+
+        Raises:
+            Refused: too long, too slow, or given up for others.
+            Disconnected: the client went away.
+        """
+        length = headers.get(b"content-length", b"")
+        if length.isdigit() and int(length) > self._most:
+            raise self._too_long()
+        whole: bytes | None = scope.get(BODY)
+        if whole is not None:
+            if len(whole) > self._most:
+                raise self._too_long()
+            return whole
+        if len(self._arriving) >= self._most_arriving:
+            first = next(iter(self._arriving))
+            del self._arriving[first]
+            first.end()
+        block = self._deadlines.within(self._seconds)
+        self._arriving[block] = None
+        try:
+            with block:
+                return await self._parts(receive)
+        except TimeoutError:
+            if block in self._arriving:
+                raise other(408, "RequestTimeout", "the body did not arrive in time") from None
+            text = f"more than {self._most_arriving} bodies are on their way here, and this one began first: try again"
+            raise busy("TooMuchUnderWay", text) from None
+        finally:
+            self._arriving.pop(block, None)
+
+    async def _parts(self, receive: Receive) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            message: dict[str, Any] = await receive()
+            if message["type"] != "http.request":
+                raise Disconnected
+            body: bytes = message.get("body", b"")
+            size += len(body)
+            if size > self._most:
+                raise self._too_long()
+            if not message.get("more_body"):
+                return b"".join([*parts, body]) if parts else body
+            parts.append(body)
+
+    def _too_long(self) -> Exception:
+        return too_large(f"the body is longer than {self._most:,} bytes: send it in parts")
 
 
 def decoded(body: bytes, kind: type[S], what: str = "the body") -> S:

@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from headwater.compute.status import StoreStatus
-from headwater.planning.catalog import ViewInfo
+from headwater.planning.catalog import ViewInfo, live_views
 from headwater.planning.references import parse_reference
+from headwater.planning.snapshot import RegistrySnapshot
 from headwater.registry.api_keys import ADMIN
 from headwater.serving.access import Access, forbidden
 from headwater.store import FeatureStore
@@ -50,7 +51,7 @@ def covered(store: FeatureStore, status: StoreStatus, access: Access) -> StoreSt
     )
 
 
-def check_shown(store: FeatureStore, kind: str, name: str, access: Access) -> None:
+def check_shown(snapshot: RegistrySnapshot, kind: str, name: str, access: Access) -> None:
     """Refuse what a key may not read, before it is looked up.
 
     Raises:
@@ -59,12 +60,13 @@ def check_shown(store: FeatureStore, kind: str, name: str, access: Access) -> No
     if not access.limited:
         return
     if kind == "services":
-        access.check_service(store.registry, name)
+        access.check_service(snapshot, name)
     elif kind == "entities":
-        if name not in {entity["name"] for entity in listed(store, "entities", access)}:
+        views = (info for info in live_views(snapshot) if access.sees_view(info.name))
+        if name not in {entity for info in views for entity in info.entities}:
             raise forbidden()
     else:
-        access.check_view(store.registry, parse_reference(name).name)
+        access.check_view(snapshot, parse_reference(name).name)
 
 
 def shown(store: FeatureStore, kind: str, name: str, version: str | None) -> dict[str, Any]:

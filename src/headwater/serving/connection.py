@@ -12,8 +12,10 @@ import httptools
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from headwater.serving.exchange import Exchange
+from headwater.serving.answers import headers_of
+from headwater.serving.exchange import Exchange, head_of
 from headwater.serving.server_log import INVALID
+from headwater.wire.problems import Problem
 
 MOST_HEAD = 131_072
 """Bytes of a request's first line and headers: twice those of the longest session."""
@@ -21,12 +23,13 @@ HEAD_SECONDS = 10.0
 """In which they must have arrived, from their first byte on."""
 SILENT_SECONDS = 75.0
 """In which a new connection must begin its first request."""
-_REFUSED = (
-    b"HTTP/1.1 %d %s\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s"
-)
 _SHORT = 128
 """Bytes up to which a request's target is looked up among those that came before."""
-_TOO_LARGE = b"Request Header Fields Too Large"
+_NO_HTTP = Problem(400, "InvalidHTTP", "the request is not valid HTTP/1.1")
+_NO_HOST = Problem(400, "InvalidHTTP", "a request must have one Host header")
+_CONNECT = Problem(400, "InvalidHTTP", "CONNECT is for proxies; this is a server")
+_TOO_LARGE = Problem(431, "HeadTooLarge", f"the request's first line and headers are longer than {MOST_HEAD:,} bytes")
+_TOO_SLOW = Problem(408, "RequestTimeout", f"the request's headers did not arrive within {HEAD_SECONDS:g} s")
 
 
 class _Refusal(Exception):
@@ -36,8 +39,11 @@ class _Refusal(Exception):
 class BoundedConnection(HttpToolsProtocol):
     """A connection whose requests have bounded heads; what follows a head is bounded by the application.
 
-    One timer looks after it from its beginning to its end: at a head that is under way, else at how long nothing was
-    asked for.
+    The parser calls `on_…` as a request arrives. Once its head is complete an `Exchange` begins, which the application
+    answers in a task of its own; one that comes before the answer to the one before it waits in `pipeline`.
+
+    One timer looks after the connection from its beginning to its end: at a head that is under way, else at how long
+    nothing was asked for.
 
     No other protocol is switched to: `Upgrade` is passed over, as a server may. Java's client offers HTTP/2 in its
     first request; the parser takes a request that offers another protocol for one without a body.
@@ -53,19 +59,22 @@ class BoundedConnection(HttpToolsProtocol):
     """Whether the request that is being parsed offers another protocol: it is parsed again without that."""
     _deaf = False
     """Whether what comes is not listened to any more."""
-    _exchange: Exchange | None = None
-    """The last one that began."""
     _answering: Exchange | None = None
-    """The last one that was begun to be answered."""
+    """The last one that was begun to be answered; `cycle`, as uvicorn calls it, is the last one that came."""
     _timer: asyncio.TimerHandle | None = None
     _since = 0.0
     """When the last answer was given; at first, when the connection began."""
+
+    cycle: Any
+    pipeline: Any
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         proxied = isinstance(self.app, ProxyHeadersMiddleware)
         # of the two only requests that a proxy has forwarded need the first
         self._direct_app: Any = self.app.app if proxied else self.app
+
+    # its life
 
     def connection_made(self, transport: Any) -> None:
         """Wait for the first request, for a while."""
@@ -78,9 +87,47 @@ class BoundedConnection(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        super().connection_lost(exc)
-        if self._answering is not None and not self._answering.response_complete:
-            self._answering.leave()
+        self.connections.discard(self)
+        self.flow.resume_writing()
+        if exc is None:
+            self.transport.close()
+        # it holds on to this connection
+        self.parser = None  # type: ignore[assignment]
+        for exchange in {self._answering, self.cycle}:
+            if exchange is not None:
+                exchange.leave()
+
+    def _look(self) -> None:
+        """End a connection whose head is under way for too long, or on which nothing was asked for a while."""
+        since, patience = self._since, SILENT_SECONDS if self.cycle is None else self.timeout_keep_alive
+        if self._head_since is not None:
+            since, patience = self._head_since, HEAD_SECONDS
+        elif self._busy:
+            since = self.loop.time()
+        left = since + patience - self.loop.time()
+        if left > 0:
+            self._look_in(left)
+        elif self.transport.is_closing():
+            # what is left of the answer is not taken
+            self.transport.abort()
+        elif self._head_since is not None:
+            self._refuse(_TOO_SLOW)
+        else:
+            self.transport.close()
+            self._look_in(HEAD_SECONDS)
+
+    def _look_in(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        # an answer that is given meanwhile asks for no other timer
+        self._timer = self.loop.call_later(min(seconds, self.timeout_keep_alive), self._look)
+
+    @property
+    def _busy(self) -> bool:
+        """Whether a request is being answered."""
+        return self.cycle is not None and not self.cycle.response_complete
+
+    # a request, as it arrives
 
     def data_received(self, data: bytes) -> None:
         """Take some bytes; a head that is too long, or takes too long, ends the connection."""
@@ -94,12 +141,12 @@ class BoundedConnection(HttpToolsProtocol):
         except httptools.HttpParserError:
             if not self._deaf:
                 self.logger.warning(INVALID)
-                self._refuse(400, b"Bad Request", INVALID.encode())
+                self._refuse(_NO_HTTP)
             return
         if self._head_since is None:
             return
         if self._least > MOST_HEAD:
-            self._refuse(431, _TOO_LARGE)
+            self._refuse(_TOO_LARGE)
         elif not begun:
             self._look_in(HEAD_SECONDS)
 
@@ -123,47 +170,40 @@ class BoundedConnection(HttpToolsProtocol):
         """A head begins."""
         self._head_since = self.loop.time()
         self._most = self._segment
-        super().on_message_begin()
+        self.url, self.headers = b"", []
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header; those behind a body are passed over."""
         if self._head_since is not None:
-            super().on_header(name, value)
+            self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """It is complete."""
         self._head_since = None
-        scope, parser, version = self.scope, self.parser, self.parser.get_http_version()
+        parser, version = self.parser, self.parser.get_http_version()
         names = dict(self.headers)
-        if self._most > MOST_HEAD and self._head_size() > MOST_HEAD:
-            self._refuse(431, _TOO_LARGE)
-            raise _Refusal
-        if (b"host" not in names or len(names) < len(self.headers)) and not self._names_its_host(version):
-            self._refuse(400, b"Bad Request", b"A request must have one Host header.")
-            raise _Refusal
+        self._check_head(names, version)
         if parser.should_upgrade():
-            if b"upgrade" not in names:
-                self._refuse(400, b"Bad Request", b"CONNECT is for proxies.")
-                raise _Refusal
             self._offered = True
             return
-        scope["method"], scope["http_version"] = parser.get_method().decode("ascii"), version
-        target = _known_target if len(self.url) <= _SHORT else _target
-        scope["path"], scope["raw_path"], scope["query_string"] = target(self.url)
-        exchange = Exchange(
-            scope=scope,
-            transport=self.transport,
-            flow=self.flow,
-            logger=self.logger,
-            access_logger=self.access_logger,
-            access_log=False,
-            default_headers=self.server_state.default_headers,
-            message_event=asyncio.Event(),
-            expect_100_continue=self.expect_100_continue,
-            keep_alive=version != "1.0" and parser.should_keep_alive(),
-            on_response=self.on_response_complete,
-        )
-        before, self.cycle, self._exchange = self.cycle, exchange, exchange
+        path, raw_path, query = (_known_target if len(self.url) <= _SHORT else _target)(self.url)
+        scope = {
+            "type": "http",
+            "asgi": _ASGI,
+            "http_version": version,
+            "method": parser.get_method().decode("ascii"),
+            "scheme": self.scheme,
+            "path": path,
+            "raw_path": raw_path,
+            "query_string": query,
+            "root_path": "",
+            "headers": self.headers,
+            "server": self.server,
+            "client": self.client,
+        }
+        held_back = b"expect" in names and names[b"expect"].lower() == b"100-continue"
+        before, exchange = self.cycle, Exchange(self, scope, _is_kept(parser, version), held_back)
+        self.cycle = exchange
         app = self.app if b"x-forwarded-for" in names or b"x-forwarded-proto" in names else self._direct_app
         if before is None or before.response_complete:
             self._begin(exchange, app)
@@ -171,6 +211,24 @@ class BoundedConnection(HttpToolsProtocol):
             # a request that came before the answer to the one before it
             self.flow.pause_reading()
             self.pipeline.appendleft((exchange, app))
+
+    def _check_head(self, names: dict[bytes, bytes], version: str) -> None:
+        """Refuse a head that is too long, or does not name one host.
+
+        Args:
+            names: the headers; of several of a name the last one.
+            version: of HTTP.
+        """
+        refused = None
+        if self._most > MOST_HEAD and self._head_size() > MOST_HEAD:
+            refused = _TOO_LARGE
+        elif (b"host" not in names or len(names) < len(self.headers)) and not self._names_its_host(version):
+            refused = _NO_HOST
+        elif self.parser.should_upgrade() and b"upgrade" not in names:
+            refused = _CONNECT
+        if refused is not None:
+            self._refuse(refused)
+            raise _Refusal
 
     def _head_size(self) -> int:
         """Bytes of the request's first line and headers."""
@@ -181,14 +239,25 @@ class BoundedConnection(HttpToolsProtocol):
         hosts = sum(name == b"host" for name, _ in self.headers)
         return hosts == 1 or (hosts == 0 and version == "1.0")
 
+    def on_body(self, body: bytes) -> None:
+        """A part of the body; what comes after the answer is passed over."""
+        if not self.cycle.response_complete:
+            self.cycle.add(body)
+
     def on_message_complete(self) -> None:
         """The request is complete."""
         if self._offered:
             return
         self._least = 0
-        super().on_message_complete()
-        if self._exchange is not None and not self._exchange.response_complete:
-            self._exchange.offer()
+        if not self.cycle.response_complete:
+            self.cycle.complete()
+
+    # its answer
+
+    def _begin(self, exchange: Exchange, app: Any) -> None:
+        self._answering = exchange
+        exchange.task = self.loop.create_task(exchange.run(app))
+        self.tasks.add(exchange.task)
 
     def on_response_complete(self) -> None:
         """An answer is given: the next request of those that wait, or silence for a while."""
@@ -201,53 +270,20 @@ class BoundedConnection(HttpToolsProtocol):
             exchange, app = self.pipeline.pop()
             self._begin(exchange, app)
 
-    def _begin(self, exchange: Any, app: Any) -> None:
-        self._answering = exchange
-        # older releases of uvicorn have no method for this
-        task = self.loop.create_task(exchange.run_asgi(app))
-        task.add_done_callback(self.tasks.discard)
-        self.tasks.add(task)
-
-    @property
-    def _busy(self) -> bool:
-        """Whether a request is being answered."""
-        return self._exchange is not None and not self._exchange.response_complete
-
-    def _look(self) -> None:
-        """End a connection whose head is under way for too long, or on which nothing was asked for a while."""
-        since, patience = self._since, SILENT_SECONDS if self._exchange is None else self.timeout_keep_alive
-        if self._head_since is not None:
-            since, patience = self._head_since, HEAD_SECONDS
-        elif self._busy:
-            since = self.loop.time()
-        left = since + patience - self.loop.time()
-        if left > 0:
-            self._look_in(left)
-        elif self.transport.is_closing():
-            # what is left of the answer is not taken
-            self.transport.abort()
-        elif self._head_since is not None:
-            self._refuse(408, b"Request Timeout")
-        else:
-            self.transport.close()
-            self._look_in(HEAD_SECONDS)
-
-    def _look_in(self, seconds: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        # an answer that is given meanwhile asks for no other timer
-        self._timer = self.loop.call_later(min(seconds, self.timeout_keep_alive), self._look)
-
-    def _refuse(self, status: int, phrase: bytes, detail: bytes = b"") -> None:
+    def _refuse(self, problem: Problem) -> None:
         """Answer a request that cannot be answered otherwise, and end the connection."""
         self._deaf, self._head_since = True, None
-        if self._exchange is not None and self._busy and (self.pipeline or not self._exchange.more_body):
+        answer, request_id = self._direct_app.refusal(problem)
+        if self._busy and (self.pipeline or not self.cycle.more_body):
             # the answer to a request before it is the last one
-            self._exchange.keep_alive = False
+            self.cycle.keep_alive = False
         elif not self.transport.is_closing():
-            text = detail or phrase
-            self.transport.write(_REFUSED % (status, phrase, len(text), text))
+            headers = [*headers_of(answer, request_id), (b"connection", b"close")]
+            self.transport.write(head_of(answer.status, headers) + answer.body)
             self.transport.close()
+
+
+_ASGI = {"version": "3.0", "spec_version": "2.3"}
 
 
 def _parser(connection: BoundedConnection) -> Any:
@@ -256,6 +292,11 @@ def _parser(connection: BoundedConnection) -> Any:
     with suppress(AttributeError):
         made.set_dangerous_leniencies(lenient_data_after_close=True)
     return made
+
+
+def _is_kept(parser: Any, version: str) -> bool:
+    """Whether a connection is kept after the request that was parsed."""
+    return version != "1.0" and bool(parser.should_keep_alive())
 
 
 def _target(url: bytes) -> tuple[str, bytes, bytes]:

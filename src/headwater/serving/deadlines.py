@@ -8,24 +8,26 @@ from __future__ import annotations
 
 import asyncio
 from types import TracebackType
+from typing import Any
 
 TICK = 0.05
 """Seconds between two looks."""
 
 
-class _Block:
+class Block:
     """One bounded `with` block of a task."""
 
     __slots__ = ("_all", "fired", "task", "until")
 
-    def __init__(self, all_of_them: set[_Block], until: float) -> None:
-        self._all, self.until = all_of_them, until
+    def __init__(self, all_of_them: set[Block], task: asyncio.Task[Any], until: float) -> None:
+        self._all, self.task, self.until = all_of_them, task, until
         self.fired = False
 
+    def end(self) -> None:
+        """Let its time be over; it ends with the next look."""
+        self.until = float("-inf")
+
     def __enter__(self) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self.task = task
         self._all.add(self)
 
     def __exit__(
@@ -41,18 +43,21 @@ class Deadlines:
     """The bounded blocks of one event loop."""
 
     def __init__(self) -> None:
-        self._blocks: set[_Block] = set()
+        self._blocks: set[Block] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
 
-    def within(self, seconds: float) -> _Block:
+    def within(self, seconds: float) -> Block:
         """A `with` block of the running task that raises `TimeoutError` where it takes longer."""
+        # naming the loop spares a second look for it
         loop = asyncio.get_running_loop()
+        task = asyncio.current_task(loop)
+        assert task is not None
         if self._loop is not loop:
             self.close()
             self._loop = loop
             self._look()
-        return _Block(self._blocks, loop.time() + seconds)
+        return Block(self._blocks, task, loop.time() + seconds)
 
     def close(self) -> None:
         """End the looks."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
@@ -55,11 +56,7 @@ async def read_features(
     Raises:
         HeadwaterError, Refused: as the store says, or a request that means nothing.
     """
-    features = _features(body)
-    include = tuple(dict.fromkeys(body.include))
-    unknown = [name for name in include if name not in INCLUDABLE]
-    if unknown:
-        raise invalid(f"include: {brief(unknown[0])} is not one of {', '.join(INCLUDABLE)}")
+    features, include = _features(body), _included(body.include)
     own = _duration("deadline_ms", body.deadline_ms)
     budget = _duration("refresh_budget_ms", body.refresh_budget_ms)
     asked: Any = body.entities
@@ -98,6 +95,15 @@ def _features(body: ReadBody | ReadStream) -> Any:
     if (body.features is None) == (body.service is None):
         raise invalid("give either features (a list of references such as 'weather:temp') or service (a name)")
     return body.service if body.features is None else body.features
+
+
+@lru_cache(maxsize=64)
+def _included(names: tuple[str, ...]) -> tuple[str, ...]:
+    """What is included, each once."""
+    unknown = next((name for name in names if name not in INCLUDABLE), None)
+    if unknown is not None:
+        raise invalid(f"include: {brief(unknown)} is not one of {', '.join(INCLUDABLE)}")
+    return tuple(dict.fromkeys(names))
 
 
 def _duration(name: str, milliseconds: float | None) -> timedelta | None:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 
 from headwater.serving.logs import Log
-from headwater.serving.metrics import Metrics
 
 EVERY = 10.0
 """Seconds between two lines of the same text."""
@@ -20,13 +19,12 @@ class ServerLog(logging.Handler):
 
     Args:
         log: takes a line for each, at most one of a text in a while, with how many there were since the one before.
-        metrics: counts requests that are not HTTP.
         now: seconds, of a clock that never goes back.
     """
 
-    def __init__(self, log: Log, metrics: Metrics, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, log: Log, now: Callable[[], float] = time.monotonic) -> None:
         super().__init__(logging.WARNING)
-        self._log, self._metrics, self._now = log, metrics, now
+        self._log, self._now = log, now
         self._written: dict[str, float] = {}
         self._since: dict[str, int] = {}
 
@@ -38,8 +36,6 @@ class ServerLog(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Take one; arguments, which may hold what a client sent, are left out."""
         text = str(record.msg)
-        if text == INVALID:
-            self._metrics.refused("InvalidHTTP")
         now = self._now()
         if text not in self._written and len(self._written) >= _MOST_TEXTS:
             return

@@ -101,12 +101,12 @@ def serve(
         ssl_certfile=settings.certificate or None,
         ssl_keyfile=settings.private_key or None,
     )
-    ServerLog(app.log, app.metrics).install()
+    ServerLog(app.log).install()
     server = _Server(config, app, link)
 
     async def counted() -> None:
         # others see what this worker's reads did
-        app.count_reads()
+        app.routes.count_reads()
 
     async def run() -> None:
         _spare_the_collector()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 
@@ -28,10 +29,15 @@ from headwater.wire.arrow_streams import MOST_COLUMNS
 from headwater.wire.json_values import from_json, read_rows, to_json
 from headwater.wire.names import DELETE, WRITE
 
+Body: TypeAlias = WriteBody | WriteStream | DeleteBody | DeleteStream
+_Change: TypeAlias = Callable[
+    [pa.Table | None, Session | None, LogRequest | None], tuple[WriteReport | DeleteReport, bool]
+]
 
-async def write_rows(
+
+async def change_rows(
     store: AsyncFeatureStore,
-    body: WriteBody | WriteStream,
+    body: Body,
     session: Session | None,
     *,
     most: int,
@@ -39,25 +45,36 @@ async def write_rows(
     table: pa.Table | None = None,
     request: LogRequest | None = None,
 ) -> Answer:
-    """The answer to a write: its report.
+    """The answer to a write or delete: its report.
 
     Args:
         store: the store.
         body: the request.
         session: advanced in place.
-        most: rows of a write.
-        metrics: counts what is written.
-        table: the rows of an Arrow request.
+        most: rows of a write, or entities of a delete.
+        metrics: counts what is written or deleted.
+        table: the rows, or join keys, of an Arrow request.
         request: that it is, where it has an Idempotency-Key.
 
     Raises:
         HeadwaterError, Refused: as the store says, or a request that means nothing.
     """
-    count = _row_count(body.rows) if isinstance(body, WriteBody) else len(table or ())
+    change: _Change
+    if isinstance(body, WriteBody | WriteStream):
+        route, what, verb, change = WRITE, "rows", "write", partial(_write, store.sync, body)
+        count = len(table or ()) if isinstance(body, WriteStream) else _row_count(body.rows)
+    else:
+        route, what, verb, change = DELETE, "entities", "delete", partial(_delete, store.sync, body)
+        given: Any = body.entities
+        count = entity_count(given) if table is None else stream_entity_count(table, given)
     if count > most:
-        raise too_large(f"rows: {count:,} in one request, at most {most:,}: write them in parts")
-    metrics.batch(WRITE, "", count)
-    return _reported(*await WRITES.run(_write, store.sync, body, table, session, request))
+        raise too_large(f"{what}: {count:,} in one request, at most {most:,}: {verb} them in parts")
+    metrics.batch(route, "", count)
+    report, before = await WRITES.run(change, table, session, request)
+    answer = json_answer(report_document(report))
+    if before:
+        answer.headers.append(idempotency.REPEATED)
+    return answer
 
 
 def _write(
@@ -98,13 +115,6 @@ def _read_rows(store: FeatureStore, body: WriteBody) -> Any:
     return rows
 
 
-def _reported(report: WriteReport | DeleteReport, before: bool) -> Answer:
-    answer = json_answer(report_document(report))
-    if before:
-        answer.headers.append(idempotency.REPEATED)
-    return answer
-
-
 def _with_absent(table: pa.Table, absent: Mapping[str, Sequence[int]]) -> list[dict[str, Any]]:
     """Rows of which some lack columns."""
     unknown = next((name for name in absent if name not in table.column_names), None)
@@ -119,38 +129,6 @@ def _with_absent(table: pa.Table, absent: Mapping[str, Sequence[int]]) -> list[d
         {name: values[row] for name, values in columns.items() if row not in lacking.get(name, ())}
         for row in range(table.num_rows)
     ]
-
-
-async def delete_rows(
-    store: AsyncFeatureStore,
-    body: DeleteBody | DeleteStream,
-    session: Session | None,
-    *,
-    most: int,
-    metrics: Metrics,
-    table: pa.Table | None = None,
-    request: LogRequest | None = None,
-) -> Answer:
-    """The answer to a delete: its report; see `write_rows`.
-
-    Args:
-        store: the store.
-        body: the request.
-        session: advanced in place.
-        most: entities of a delete.
-        metrics: counts what is deleted.
-        table: the join keys of an Arrow request.
-        request: that it is, where it has an Idempotency-Key.
-
-    Raises:
-        HeadwaterError, Refused: as the store says, or a request that means nothing.
-    """
-    given: Any = body.entities
-    count = entity_count(given) if table is None else stream_entity_count(table, given)
-    if count > most:
-        raise too_large(f"entities: {count:,} in one request, at most {most:,}: delete them in parts")
-    metrics.batch(DELETE, "", count)
-    return _reported(*await WRITES.run(_delete, store.sync, body, table, session, request))
 
 
 def _delete(

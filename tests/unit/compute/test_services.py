@@ -123,10 +123,10 @@ def test_a_forked_child_begins_its_own_threads(stale: Bench) -> None:
 
 def test_readers_are_kept_by_features_and_revision(bench: Bench) -> None:
     bench.apply(AIRPORT, weather())
-    services = bench.store.services
-    assert services.kept_reader(["weather:temp"]) is None
+    services, snapshot = bench.store.services, bench.store.registry.snapshot()
+    assert services.kept_reader(["weather:temp"], None, snapshot) is None
     reader = services.reader(["weather:temp"])
-    assert services.reader(["weather:temp"]) is reader is services.kept_reader(["weather:temp"])
+    assert services.reader(["weather:temp"]) is reader is services.kept_reader(["weather:temp"], None, snapshot)
     assert services.reader(["weather:temp"], True) is not reader
     bench.apply(weather(features=[hw.Feature("temp", hw.Float64, column="temp_f"), hw.Feature("x", hw.Int64)]))
     assert services.reader(["weather:temp"]) is not reader

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -109,6 +109,10 @@ class Caller:
         names = {name.decode(): value.decode() for name, value in start["headers"]}
         assert int(names["content-length"]) == len(last["body"]) or method == "HEAD"
         return Reply(start["status"], names, last["body"])
+
+    def bound(self, **bounds: Any) -> None:
+        """Have an application with other bounds answer from now on."""
+        self.app = App(self.app.store, replace(self.app.settings, **bounds))
 
     def read(self, **body: Any) -> Reply:
         return self("POST", "/v1/features:read", body)

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 import headwater as hw
-from headwater.serving.settings import ServerSettings
 from tests.unit.serving.conftest import NOON, ROW, Caller
 
 
@@ -184,7 +183,7 @@ def test_a_request_id_that_is_given_is_kept(call: Caller) -> None:
 
 
 def test_bodies_are_bounded_in_size_and_time(call: Caller) -> None:
-    call.app.settings = ServerSettings(most_bytes=100, body_seconds=0.2)
+    call.bound(most_bytes=100, body_seconds=0.2)
     body = json.dumps({"features": ["events:n"], "entities": list(range(50))}).encode()
     headers = {"content-type": "application/json"}
     for parts in ([body], [body[:60], body[60:120], body[120:]]):
@@ -212,7 +211,7 @@ def test_bodies_are_bounded_in_size_and_time(call: Caller) -> None:
 
 
 def test_more_at_once_than_allowed_is_refused_and_health_is_not(call: Caller) -> None:
-    call.app.settings = ServerSettings(most_at_once=2)
+    call.bound(most_at_once=2)
     call.app.under_way = 2
     reply = call.read(features=["events:n"], entities=[1])
     assert (reply.status, reply.headers["retry-after"]) == (503, "1")
@@ -256,6 +255,6 @@ def test_stale_values_and_instants(call: Caller) -> None:
     [("localhost:8080", 200), ("127.0.0.1", 200), ("[::1]:8080", 200), ("evil.example", 421), ("", 421), ("[::1", 421)],
 )
 def test_a_server_of_this_host_is_asked_by_its_names_alone(call: Caller, host: str, status: int) -> None:
-    call.app.settings = ServerSettings(hosts=("localhost", "127.0.0.1", "[::1]"))
+    call.bound(hosts=("localhost", "127.0.0.1", "[::1]"))
     assert call("GET", "/v1/views", headers={"Host": host}).status == status
     assert call("GET", "/healthz", headers={"Host": host}).status == 200

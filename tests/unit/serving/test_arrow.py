@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.ipc as ipc
 import pytest
 
-from headwater.serving.settings import ServerSettings
 from headwater.types import STATUSES
 from tests.unit.serving.conftest import NOON, ROW, Caller, Reply
 
@@ -157,7 +156,7 @@ def test_the_metadata_must_be_there_and_the_body_plain(call: Caller) -> None:
 
 
 def test_limits_are_those_of_json(call: Caller) -> None:
-    call.app.settings = ServerSettings(most_rows=2, most_bytes=4_000)
+    call.bound(most_rows=2, most_bytes=4_000)
     columns = {"user": [1, 2, 3], "at": [AT] * 3, "n": [1, 2, 3]}
     assert post(call, "write", stream(columns, view="events")).status == 413
     assert post(call, "delete", stream({"user": [1, 2, 3]}, view="events")).status == 413

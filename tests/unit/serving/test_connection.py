@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -312,6 +312,67 @@ def test_a_request_names_one_host(head: bytes, status: bytes) -> None:
     with connected() as connection:
         connection.sendall(head + b"\r\n")
         assert answer(connection)[0][b"status"].split()[1] == status
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "title", "detail"),
+    [
+        (b"no HTTP\r\n\r\n", 400, "InvalidHTTP", "the request is not valid HTTP/1.1"),
+        (b"GET /healthz HTTP/1.1\r\n\r\n", 400, "InvalidHTTP", "a request must have one Host header"),
+        (b"GET /healthz HTTP/1.1\r\nX: " + b"a" * 140_000, 431, "HeadTooLarge", "longer than 131,072 bytes"),
+        (b"GET /healthz HTTP/1.1\r\nHost: x\r\n", 408, "RequestTimeout", "did not arrive within"),
+    ],
+    ids=["no HTTP", "no host", "long", "slow"],
+)
+def test_what_is_no_whole_request_gets_a_problem_document_and_is_counted(
+    sent: bytes, status: int, title: str, detail: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.2)
+    store = hw.FeatureStore.in_memory([EVENTS], clock=lambda: NOON)
+    app = App(hw.AsyncFeatureStore.of(store), ServerSettings())
+    with (
+        store,
+        ThreadedServer(app) as server,
+        socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection,
+    ):
+        connection.sendall(sent)
+        headers, body, _ = answer(connection)
+        document = json.loads(body)
+        assert headers[b"status"].split()[1] == b"%d" % status and headers[b"connection"] == b"close"
+        assert headers[b"content-type"] == b"application/problem+json"
+        assert document["status"] == status and detail in document["detail"]
+        assert document["request_id"].encode() == headers[b"headwater-request-id"]
+        assert merged(app.metrics.memory)["headwater_refused_requests", title] == [1.0]
+
+
+def test_halves_of_bodies_keep_nobody_out() -> None:
+    store = hw.FeatureStore.in_memory([EVENTS, DELAYS], clock=lambda: NOON)
+    store.write("events", [ROW])
+    app = App(hw.AsyncFeatureStore.of(store), ServerSettings(most_at_once=3))
+    with store, ThreadedServer(app, keep_alive=60) as server, ExitStack() as open_ones:
+
+        def connect() -> socket.socket:
+            return open_ones.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=60))
+
+        whole = read_of(0)
+        halves = []
+        for n in range(3):
+            halves.append(connect())
+            halves[-1].sendall(whole[:-5])
+            wait_until(lambda n=n: app.under_way == n + 1, "the half", 60)
+        for _ in range(5):
+            other = connect()
+            other.sendall(whole)
+            assert answer(other)[0][b"status"].endswith(b"200 OK")
+        # one more, and the one that began first is given up; the others go on
+        late = connect()
+        late.sendall(whole[:-5])
+        headers, body, _ = answer(halves[0])
+        assert headers[b"status"].split()[1] == b"503" and b"began first" in body
+        for one in (*halves[1:], late):
+            one.sendall(whole[-5:])
+            assert answer(one)[0][b"status"].endswith(b"200 OK")
+        wait_until(lambda: not app.under_way, "the end of all", 60)
 
 
 def test_a_refused_request_takes_no_answer_from_the_one_before_it() -> None:

@@ -38,7 +38,7 @@ def test_every_route_is_there_and_answers_as_it_says(call: Caller, document: Any
             assert reply.status != 405
             kind = reply.headers["content-type"].partition(";")[0]
             assert kind in route["responses"][str(reply.status)]["content"], (path, kind)
-    served = set(call.app._routes) | {prefix + "{name}" for prefix in call.app._prefixes}
+    served = set(call.app.routes.exact) | {prefix + "{name}" for prefix in call.app.routes.prefixes}
     assert served - {"/docs"} == set(document["paths"])
 
 

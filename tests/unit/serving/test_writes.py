@@ -7,7 +7,6 @@ import json
 import threading
 import tracemalloc
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,7 +18,8 @@ from hypothesis import strategies as st
 import headwater as hw
 from headwater.compute.reading.prepared import PreparedReader
 from headwater.definitions.names import CREATED
-from headwater.serving import app as app_module
+from headwater.serving import routes as routes_module
+from headwater.serving.access import KeyRing
 from headwater.serving.idempotency import _each_has_one
 from headwater.wire.arrow_streams import MOST_COLUMNS
 from headwater.wire.json_values import from_json, read_rows
@@ -43,7 +43,7 @@ def peak_of(work: Callable[[], Any]) -> tuple[Any, int]:
 
 @pytest.mark.parametrize("rows", [60_000, 90_000])
 def test_rows_that_lack_columns_take_no_memory_for_them(call: Caller, rows: int) -> None:
-    call.app.settings = replace(call.app.settings, most_rows=70_000)
+    call.bound(most_rows=70_000)
     wide = json.dumps({f"c{i}": 0 for i in range(400)})
     body = f'{{"view":"events","rows":[{wide}{",{}" * (rows - 1)}]}}'.encode()
     answer, peak = peak_of(lambda: call("POST", "/v1/features:write", body))
@@ -87,8 +87,8 @@ def test_a_large_body_is_read_on_a_thread(call: Caller, monkeypatch: pytest.Monk
         read_by.append((len(body) > 1_000_000, threading.current_thread() is threading.main_thread()))
         return decode(body, kind, *more)
 
-    decode = app_module.decoded
-    monkeypatch.setattr(app_module, "decoded", decoded)
+    decode = routes_module.decoded
+    monkeypatch.setattr(routes_module, "decoded", decoded)
     assert write(call, [ROW]).status == 200
     assert write(call, [{**ROW, "name": "x" * 1_000_000}]).status == 200
     assert read_by == [(False, True), (True, False)]
@@ -129,7 +129,7 @@ def test_writes_that_wait_keep_no_read_waiting(call: Caller, monkeypatch: pytest
 
 
 def test_who_gave_no_answer_is_named(call: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
-    call.app.settings = replace(call.app.settings, deadline=0.2)
+    call.bound(deadline=0.2)
     free = threading.Event()
     monkeypatch.setattr(call.app.store.sync.services, "reader", lambda *_: free.wait(60))
     try:
@@ -137,6 +137,48 @@ def test_who_gave_no_answer_is_named(call: Caller, monkeypatch: pytest.MonkeyPat
     finally:
         free.set()
     assert (answer.status, answer.json["detail"]) == (503, "the registry gave no answer within 0.2 s")
+
+
+@pytest.mark.parametrize("path", ["read", "write", "show"])
+def test_a_registry_that_does_not_answer_holds_up_no_other_request(call: Caller, path: str) -> None:
+    """Keys with patterns have it looked at, and it is read again in time: by one request, on a thread."""
+    registry, free, asking = call.app.store.sync.registry, threading.Event(), threading.Event()
+    key, _ = registry.api_keys.create("some", ["read", "write"], views=["events"])
+    call.app.keys = KeyRing(registry.api_keys.all, lambda: NOON)
+    call.runner.run(call.app.keys.read())
+    call.headers["Authorization"] = f"Bearer {key}"
+    assert call.read(features=["events:n"], entities=[7]).status == 200
+    real = registry.snapshot
+
+    def slow(*args: Any) -> Any:
+        asking.set()
+        assert free.wait(60)
+        return real(*args)
+
+    def ask() -> Any:
+        if path == "show":
+            return call.call("GET", "/v1/views/events", [b""], call.headers)
+        body = {"features": ["events:n"], "entities": [7]} if path == "read" else {"view": "events", "rows": [ROW]}
+        headers = {"content-type": "application/json"} | call.headers
+        return call.call("POST", f"/v1/features:{path}", [json.dumps(body).encode()], headers)
+
+    async def while_it_hangs() -> None:
+        registry.snapshot = slow  # type: ignore[method-assign]
+        registry._checked = float("-inf")
+        try:
+            waits = asyncio.create_task(ask())
+            while not asking.is_set():
+                await asyncio.sleep(0.01)
+            body = json.dumps({"features": ["events:n"], "entities": [7]}).encode()
+            headers = {"content-type": "application/json"} | call.headers
+            assert (await call.call("POST", "/v1/features:read", [body], headers)).status == 200
+            assert not waits.done()
+        finally:
+            free.set()
+            del registry.snapshot
+        assert (await waits).status == 200
+
+    call.runner.run(while_it_hangs())
 
 
 CREATED_AT = {CREATED: "2026-01-01T11:30:00Z"}

@@ -1,0 +1,36 @@
+"""The registry on an event loop: read again in time, and never there where its database may be waited for."""
+
+from __future__ import annotations
+
+from headwater.event_loops import LOOKUPS
+from headwater.planning.snapshot import RegistrySnapshot
+from headwater.registry.reader import RegistryReader
+
+
+class AsyncRegistry:
+    """A registry as it was read last.
+
+    Args:
+        registry: the registry.
+    """
+
+    def __init__(self, registry: RegistryReader) -> None:
+        self._registry = registry
+        self._asking = False
+
+    async def snapshot(self) -> RegistrySnapshot:
+        """As `RegistryReader.snapshot`; one call waits, on a thread, the others go on with what is known.
+
+        Raises:
+            StoreError: it was never read, and cannot be.
+        """
+        known = self._registry.latest
+        if known is None:
+            return await LOOKUPS.run(self._registry.snapshot)
+        if self._asking or not self._registry.due:
+            return known
+        self._asking = True
+        try:
+            return await LOOKUPS.run(self._registry.snapshot)
+        finally:
+            self._asking = False
