@@ -5,9 +5,11 @@ from __future__ import annotations
 import http.client
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,10 +18,17 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 import headwater as hw
+from headwater.online.stores.lmdb.opened import PLACE_CHECK
+from headwater.serving.settings import ServerSettings
+from headwater.serving.slots import make_memory
+from headwater.serving.supervisor import listen
+from headwater.serving.worker import READY
+from headwater.wire import names
 from tests.servers.certificates import self_signed
 from tests.servers.headwater_server import COMMAND, HeadwaterServer
 from tests.servers.waiting import wait_until
@@ -45,9 +54,18 @@ def project(tmp_path: Path) -> Path:
 
 def served(server: HeadwaterServer) -> str | None:
     """The version that the workers read; None: one has not followed yet."""
-    answers = [server("POST", "/v1/features:read", READ | {"include": ["versions"]})[1] for _ in range(12)]
-    versions = {str(answer["versions"]["events"]) for answer in answers}
-    return versions.pop() if len(versions) == 1 else None
+    versions = read_by(server)
+    return next(iter(versions.values())) if len(versions) == 2 and len(set(versions.values())) == 1 else None
+
+
+def read_by(server: HeadwaterServer) -> dict[str, str]:
+    """The version that each worker reads which answered now."""
+    asked = READ | {"include": ["versions"]}
+    answers = [server("POST", "/v1/features:read", asked) for _ in range(12)]
+    # its own part of a request id comes first
+    return {
+        named["headwater-request-id"].partition("-")[0]: answer["versions"]["events"] for _, answer, named in answers
+    }
 
 
 @pytest.fixture
@@ -98,6 +116,66 @@ def test_a_server_ends_by_itself_and_leaves_no_process(server: HeadwaterServer, 
     assert server.stop(number) == 0
     for worker in workers:
         assert not Path(f"/proc/{worker}/exe").exists()
+
+
+WORKER = """
+from pathlib import Path
+from headwater.serving import worker
+
+class Store(worker.AsyncFeatureStore):
+    async def close(self):
+        await super().close()
+        Path(self.here, "closed").touch()
+
+    def __init__(self, project):
+        super().__init__(project)
+        self.here = project
+
+worker.AsyncFeatureStore = Store
+worker.main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_worker_that_is_asked_to_end_closes_its_store(project: Path, number: signal.Signals) -> None:
+    settings = ServerSettings(port=0)
+    link, other = socket.socketpair()
+    memory = make_memory(2)
+    with listen(settings) as listening, link, other:
+        given = msgspec.json.encode(settings).decode()
+        line = [sys.executable, "-c", WORKER, str(project), given, str(listening.fileno()), str(memory), "1"]
+        descriptors = [listening.fileno(), memory, other.fileno()]
+        process = subprocess.Popen([*line, str(other.fileno())], pass_fds=descriptors)
+        try:
+            link.settimeout(60)
+            assert link.recv(1) == READY
+            process.send_signal(number)
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
+            process.wait()
+            os.close(memory)
+    assert (project / "closed").exists()
+
+
+def test_a_store_that_is_moved_away_is_an_error_until_it_is_back(project: Path, server: HeadwaterServer) -> None:
+    wait_until(lambda: len(read_by(server)) == 2, "two workers that have read")
+    online = project / ".headwater" / "online"
+    online.rename(project / "elsewhere")
+    time.sleep(2 * PLACE_CHECK)
+    for _ in range(6):
+        status, answer, _ = server("POST", "/v1/features:read", READ)
+        assert status == 503 and "was removed or moved while this process had it open" in answer["detail"]
+        assert server("GET", "/readyz")[0] == 503
+        server("GET", names.STATUS)
+    assert not online.exists()
+    (project / "elsewhere").rename(online)
+    assert server("POST", "/v1/features:read", READ)[1]["columns"]["n"] == [10, 20]
+    assert server("GET", "/readyz")[0] == 200
+    shutil.rmtree(online)
+    assert server("POST", "/v1/features:read", READ)[0] == 503
+    subprocess.run([COMMAND, "materialize", "--project", str(project)], check=True, capture_output=True)
+    assert server("POST", "/v1/features:read", READ)[1]["columns"]["n"] == [10, 20]
 
 
 def test_what_is_applied_promoted_and_rolled_back_is_followed(project: Path, server: HeadwaterServer) -> None:

@@ -26,6 +26,7 @@ from headwater.online.meta import (
     unpack_log_id,
     watermark_key,
 )
+from headwater.online.powers import Removable
 from headwater.planning.watermark import Watermark
 from headwater.registry.registry import FeatureRegistry
 
@@ -139,6 +140,8 @@ class Claims:
         Raises:
             LogMismatch: another log's rows are in it.
         """
+        if claim and isinstance(self.online, Removable):
+            self.online.begin_again()
         key = self.owner_key
         data, known = self.online.multi_get([key, self._location_key])
         if data is None and claim:

@@ -105,6 +105,19 @@ class Provisioned(Protocol):
 
 
 @runtime_checkable
+class Removable(Protocol):
+    """A store whose files may be removed under a process that uses it: its reads fail until somebody fills it again."""
+
+    def begin_again(self) -> None:
+        """Begin with an empty store where the files were removed: before a write, which needs none of what was there.
+
+        Raises:
+            StoreReadOnly, Unavailable: it cannot be made.
+        """
+        ...
+
+
+@runtime_checkable
 class Erasing(Protocol):
     """A store whose files on this host keep bytes of rows that were replaced or removed, and can be rid of them."""
 

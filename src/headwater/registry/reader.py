@@ -142,6 +142,11 @@ class RegistryReader(forks.OfOneProcess):
         """Whether `snapshot` would ask the database."""
         return self._snapshot is None or not self._is_fresh(self._refresh)
 
+    @property
+    def age(self) -> float:
+        """Seconds since the database was asked last."""
+        return time.monotonic() - self._checked
+
     def refresh(self) -> RegistrySnapshot:
         """The registry as it is now.
 

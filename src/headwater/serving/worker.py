@@ -60,9 +60,11 @@ class _Server(uvicorn.Server):
         self._app.draining = self.should_exit = True
 
     def handle_exit(self, sig: int, frame: Any) -> None:
-        """A signal to stop; the second one does not wait."""
-        self._app.draining = True
-        super().handle_exit(sig, frame)
+        """A signal to stop.
+
+        uvicorn's own notes it, and raises it once more at its end: the process would end before its store is closed.
+        """
+        self._app.draining = self.should_exit = True
 
 
 def serve(
@@ -108,11 +110,17 @@ def serve(
         # others see what this worker's reads did
         app.routes.count_reads()
 
+    async def opened() -> None:
+        # one that is opened by its first read only would take a store that was removed meanwhile for an empty one
+        with suppress(HeadwaterError):
+            await store.ping()
+
     async def run() -> None:
         _spare_the_collector()
         beside: list[asyncio.Task[None]] = [
             asyncio.create_task(repeat(app.log, "counting reads", _COUNTED_EVERY, counted)),
             asyncio.create_task(server.stop_with_supervisor()),
+            asyncio.create_task(opened()),
         ]
         if keys is not None:
             await keys.read()

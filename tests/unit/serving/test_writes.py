@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 import tracemalloc
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 import headwater as hw
 from headwater.compute.reading.prepared import PreparedReader
 from headwater.definitions.names import CREATED
+from headwater.registry.reader import REFRESH
 from headwater.serving import routes as routes_module
 from headwater.serving.access import KeyRing
 from headwater.serving.idempotency import _each_has_one
@@ -164,7 +166,7 @@ def test_a_registry_that_does_not_answer_holds_up_no_other_request(call: Caller,
 
     async def while_it_hangs() -> None:
         registry.snapshot = slow  # type: ignore[method-assign]
-        registry._checked = float("-inf")
+        registry._checked = time.monotonic() - 1.5 * REFRESH.total_seconds()
         try:
             waits = asyncio.create_task(ask())
             while not asking.is_set():

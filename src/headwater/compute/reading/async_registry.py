@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from headwater.event_loops import LOOKUPS
 from headwater.planning.snapshot import RegistrySnapshot
-from headwater.registry.reader import RegistryReader
+from headwater.registry.reader import REFRESH, RegistryReader
+
+_OLD = 2 * REFRESH.total_seconds()
+"""Seconds: what was read longer ago, before a while without requests, does for none of them."""
 
 
 class AsyncRegistry:
@@ -19,15 +22,13 @@ class AsyncRegistry:
         self._asking = False
 
     async def snapshot(self) -> RegistrySnapshot:
-        """As `RegistryReader.snapshot`; one call waits, on a thread, the others go on with what is known.
+        """As `RegistryReader.snapshot`; one call waits, on a thread, others go on with what is known, unless it is old.
 
         Raises:
             StoreError: it was never read, and cannot be.
         """
         known = self._registry.latest
-        if known is None:
-            return await LOOKUPS.run(self._registry.snapshot)
-        if self._asking or not self._registry.due:
+        if known is not None and (not self._registry.due or (self._asking and self._registry.age < _OLD)):
             return known
         self._asking = True
         try:

@@ -33,6 +33,10 @@ SLOT_CHECK = 0.01
 """Seconds after which a reader that waits to enter a slot looks whether another one is free."""
 
 _CLOSED = "it was closed"
+_GONE = (
+    "the online store {} was removed or moved while this process had it open: put it back, or fill a new one with "
+    "'headwater materialize'"
+)
 _IN_TRANSACTION = (
     "this process was forked within a transaction of its parent: fork outside of them, or start processes with "
     "multiprocessing's 'spawn' or 'forkserver'"
@@ -110,10 +114,21 @@ class Environment:
                 self.gate.leave(me, None)
         return self.read(lambda txn: list(map(txn.get, keys)))
 
+    def begin_again(self) -> None:
+        """Make the folder again, empty, where it was removed while this process had it open.
+
+        Raises:
+            StoreError: it cannot be made.
+        """
+        opened = self._opened
+        if opened is not None and not self._settings.data.exists():
+            self._reopen(opened)
+
     def read(self, work: Callable[[Any], _T]) -> _T:
         """Run work in a read transaction.
 
         Raises:
+            Unavailable: the folder was removed while this process had it open.
             StoreError: the environment cannot be opened or read.
         """
         return self._attempt(work, self._read)
@@ -141,6 +156,8 @@ class Environment:
             except lmdb.ReadersFullError:
                 self._free_slots(opened)
             except (lmdb.PanicError, lmdb.BadRslotError, _Moved):
+                if run == self._read and not self._settings.data.exists():
+                    raise Unavailable(_GONE.format(self.path)) from None
                 self._reopen(opened)
             except lmdb.BadValsizeError as bad:
                 raise UsageError(f"online store {self.path}: keys must have 1 to 511 bytes ({bad})") from bad

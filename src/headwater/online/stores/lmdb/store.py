@@ -103,6 +103,11 @@ class LMDBOnlineStore(OnlineStore):
     def multi_get(self, keys: Sequence[bytes]) -> list[bytes | None]:
         return self._shared.get(keys) if not self._closed else self._open().get(keys)
 
+    def begin_again(self) -> None:
+        """As `Removable.begin_again`."""
+        if not self._closed:
+            self._shared.begin_again()
+
     def put(
         self,
         rows: Iterable[Row],

@@ -157,7 +157,10 @@ def test_a_folder_deleted_or_replaced_is_seen_at_the_next_call(
     shutil.copytree(folder, tmp_path / "backup")
     store.put([(b"k", row(2))])
     shutil.rmtree(folder)
-    assert store.multi_get([b"k"]) == [None]
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="was removed or moved while this process had it open"):
+            store.multi_get([b"k"])
+        assert not folder.exists()
     assert store.put([(b"k", row(3))]) == [True]
     assert store.multi_get([b"k"]) == [row(3)]
     shutil.rmtree(folder)
@@ -166,6 +169,9 @@ def test_a_folder_deleted_or_replaced_is_seen_at_the_next_call(
     folder.rename(tmp_path / "moved")
     assert store.put([(b"new", row(4))]) == [True]
     assert store.multi_get([b"k", b"new"]) == [None, row(4)]
+    shutil.rmtree(folder)
+    store.begin_again()
+    assert store.multi_get([b"k"]) == [None]
 
 
 def test_many_processes_write_the_same_keys(store: LMDBOnlineStore, folder: Path) -> None:

@@ -22,7 +22,7 @@ class Wire(asyncio.Transport):
 
     def __init__(self) -> None:
         super().__init__()
-        self.sent = b""
+        self.sent, self.packets = b"", 0
         self.closed = False
         self.protocol: Any = None
 
@@ -31,6 +31,7 @@ class Wire(asyncio.Transport):
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.sent += bytes(data)
+        self.packets += 1
 
     def commands(self) -> list[list[bytes]]:
         """What was sent since the last call."""
@@ -55,6 +56,12 @@ def bulk(data: bytes) -> bytes:
     return b"$%d\r\n%s\r\n" % (len(data), data)
 
 
+async def sent() -> None:
+    """Wait until tasks that were begun have asked, and what they asked was sent: in the turn after."""
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+
+
 def echoed(commands: Sequence[Sequence[bytes]]) -> bytes:
     """The answer to each ECHO."""
     return b"".join(bulk(command[1]) for command in commands)
@@ -70,7 +77,7 @@ def test_each_gets_its_own_answers(asks: list[tuple[int, bool]], cuts: list[int]
         tasks = []
         for n, (count, _) in enumerate(asks):
             tasks.append(asyncio.create_task(line.ask([("ECHO", f"{n}.{i}") for i in range(count)])))
-        await asyncio.sleep(0)
+        await sent()
         data = echoed(wire.commands())
         for task, (_, cancelled) in zip(tasks, asks, strict=True):
             if cancelled:
@@ -86,11 +93,30 @@ def test_each_gets_its_own_answers(asks: list[tuple[int, bool]], cuts: list[int]
             else:
                 assert answers == [f"{n}.{i}".encode() for i in range(count)]
         after = asyncio.create_task(line.ask([("ECHO", "after")]))
-        await asyncio.sleep(0)
+        await sent()
         line.data_received(echoed(wire.commands()))
         assert await after == [b"after"]
         assert not line.ended
         line.end(ConnectionError())
+
+    asyncio.run(run())
+
+
+def test_what_is_asked_in_one_turn_is_sent_at_once() -> None:
+    async def run() -> None:
+        line, wire = line_of()
+        for turn in (1, 2):
+            tasks = [asyncio.create_task(line.ask([("ECHO", str(n))])) for n in range(5)]
+            await sent()
+            assert wire.packets == turn
+            line.data_received(echoed(wire.commands()))
+            assert await asyncio.gather(*tasks) == [[b"%d" % n] for n in range(5)]
+        ended = asyncio.create_task(line.ask([("ECHO", "x")]))
+        await asyncio.sleep(0)
+        line.end(ConnectionError("closed"))
+        with pytest.raises(ConnectionError, match="closed"):
+            await ended
+        assert wire.packets == 2
 
     asyncio.run(run())
 
@@ -100,7 +126,7 @@ def test_an_error_is_the_answer_of_its_command_alone() -> None:
         line, _ = line_of()
         first = asyncio.create_task(line.ask([("GET", "a"), ("GET", "b")]))
         second = asyncio.create_task(line.ask([("GET", "c")]))
-        await asyncio.sleep(0)
+        await sent()
         line.data_received(b"-WRONGTYPE of a\r\n$1\r\nb\r\n$-1\r\n")
         refused, value = await first
         assert (str(refused), value, await second) == ("WRONGTYPE of a", b"b", [None])
@@ -116,7 +142,7 @@ def test_who_waits_no_longer_leaves_the_line_to_the_others() -> None:
         with pytest.raises(TimeoutError):
             await line.ask([("ECHO", "late")], 0.01)
         after = asyncio.create_task(line.ask([("ECHO", "after")]))
-        await asyncio.sleep(0)
+        await sent()
         line.data_received(echoed(wire.commands()))
         assert (await others, await after) == ([b"slow"], [b"after"])
         line.end(ConnectionError())
@@ -152,7 +178,7 @@ def test_a_line_that_ends_says_so_to_all(ends: Any) -> None:
     async def run() -> None:
         line, wire = line_of()
         asked = [asyncio.create_task(line.ask([("GET", "a")])) for _ in range(2)]
-        await asyncio.sleep(0)
+        await sent()
         ends(line)
         found = await asyncio.gather(*asked, return_exceptions=True)
         assert all(isinstance(answer, ConnectionError) or answer == [b"OK"] for answer in found)
