@@ -482,9 +482,13 @@ class OfflineEngine(OfOneProcess, ABC):
             SourceError: a source that cannot be read, or a value that does not fit its dtype.
             StoreError: the engine fails.
         """
-        raise UsageError(
-            f"view {request.view.view.name!r} has window aggregations, which engine {type(self).__name__} cannot "
-            'compute; use engine = "duckdb"'
+        raise self.no_windows(request.view)
+
+    def no_windows(self, view: ViewInput) -> UsageError:
+        """The error of an engine that cannot compute a window view."""
+        return UsageError(
+            f"view {view.view.name!r} has window aggregations, which engine {type(self).__name__} cannot compute; "
+            'use engine = "duckdb"'
         )
 
     def forget(self) -> None:

@@ -122,6 +122,8 @@ class RemoteEngine(OfflineEngine):
 
     def history(self, request: HistoryRequest) -> HistoryRun:
         for view in request.views:
+            if view.view.windows is not None:
+                raise self.no_windows(view)
             held = None if view.source is None else self._held(view.source)
             if held is None or view.source is None:
                 self.embedded.check_view(view)

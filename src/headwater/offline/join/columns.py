@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -88,12 +89,15 @@ def _status(why: pa.Array, values: pa.Array) -> pa.Array:
     return _TEXTS.take(pa.array(codes.astype(np.int64)))
 
 
-def view_columns(view: ResolvedView, place: int, request: HistoryRequest) -> ViewColumns:
+Made = TypeVar("Made", bound=ViewColumns)
+
+
+def view_columns(made: type[Made], view: ResolvedView, place: int, request: HistoryRequest) -> Made:
     """What the view at a place in the request adds to the answer."""
     outputs: list[OutputColumn] = [c for c in request.columns if c.view == place]
     features = list({c.feature.name: c.feature for c in outputs}.values())
     at = {f.name: i for i, f in enumerate(features)}
-    return ViewColumns(
+    return made(
         features=tuple(features),
         outputs={c.name: at[c.feature.name] for c in outputs},
         event_time=f"{view.label.replace('@', '__')}__event_time",

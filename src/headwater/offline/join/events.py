@@ -27,6 +27,11 @@ def row_view(view: ViewInput) -> ViewInput:
     return replace(view, view=replace(resolved, definition=definition, features=plain.feature_list))
 
 
+def as_rows(view: ViewInput) -> ViewInput:
+    """A version as its rows are read: a window version as `row_view`, any other as it is."""
+    return view if view.view.windows is None else row_view(view)
+
+
 def run_events(request: EventsRequest, workspace: Callable[[str], Workspace]) -> Iterator[pa.RecordBatch]:
     """The events asked for; see `OfflineEngine.events`."""
     given = request.view

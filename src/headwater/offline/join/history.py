@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pyarrow as pa
 from sqlglot import exp
@@ -22,10 +23,12 @@ from headwater.offline.files.queried import in_project
 from headwater.offline.join import pit
 from headwater.offline.join.choose import answer, answer_schema, choose
 from headwater.offline.join.columns import ViewColumns, view_columns
+from headwater.offline.join.events import as_rows
 from headwater.offline.join.pit import Join
 from headwater.offline.join.placed_spine import PlacedSpine
 from headwater.offline.join.relations import BIGINT, ViewRelations, column, key_form, number, table_named
 from headwater.offline.join.spine import Seen, Spine, one_batch, open_spine
+from headwater.offline.join.windowed import BUDGET, Bounds, WindowColumns, WindowJoin
 from headwater.offline.join.workspace import CANCELLED, Workspace
 from headwater.planning.files import FileIdentity, moved_files
 from headwater.planning.resolve import FULL_NAMES
@@ -57,6 +60,7 @@ class PointInTimeRun:
         folder: for temporary files.
         base: the project's folder.
         files: what identifies the files of a source that statements read where they are.
+        budget: bytes of events of window views that are held in memory.
     """
 
     def __init__(
@@ -67,8 +71,10 @@ class PointInTimeRun:
         folder: Path,
         base: Path,
         files: Callable[[Source], Sequence[FileIdentity]] = lambda _: (),
+        budget: int = BUDGET,
     ) -> None:
         self._request = request
+        self._folder, self._budget = folder, budget
         self._files = files
         self._workspace = workspace
         self._keys: dict[str, DType] = {}
@@ -79,7 +85,10 @@ class PointInTimeRun:
         self._counts: dict[str, dict[str, int]] = {}
         self._lock, self._cancelled = forks.lock(), False
         self._spaces: weakref.WeakSet[Workspace] = weakref.WeakSet()
-        self._columns = [view_columns(view.view, i, request) for i, view in enumerate(request.views)]
+        self._columns = [
+            view_columns(ViewColumns if view.view.windows is None else WindowColumns, view.view, i, request)
+            for i, view in enumerate(request.views)
+        ]
         self.spine: Spine | None = None
         if request.spine is None:
             self._check_entities()
@@ -251,7 +260,7 @@ class PointInTimeRun:
         return changed | gone
 
     def _run(self, rows: int) -> Generator[pa.RecordBatch, None, None]:
-        with self._workspace("history") as space:
+        with self._workspace("history") as space, ExitStack() as stack:
             with self._lock:
                 self._spaces.add(space)
                 self._check_cancelled()
@@ -259,7 +268,8 @@ class PointInTimeRun:
             parts = self._prepared(space, seen)
             streams = []
             for i, part in enumerate(parts):
-                streams.append(_Aligned(self._joined(space, part, str(i), seen, rows), len(part.columns.features)))
+                joined = self._joined(space, part, str(i), seen, rows, stack)
+                streams.append(_Aligned(joined, len(part.columns.features)))
             self._counts = {part.label: part.counts for part in parts}
             self._statements = tuple(space.statements)
             done = 0
@@ -280,8 +290,9 @@ class PointInTimeRun:
             self.spine.place(space, seen)
         parts = []
         for i, (view, columns) in enumerate(zip(self._request.views, self._columns, strict=True)):
-            names = [f.name for f in view.view.view.feature_list]
-            parts.append(_Part(view, view.view.label, space.view_relations(view, str(i), names), columns))
+            read = as_rows(view)
+            names = [f.name for f in read.view.view.feature_list]
+            parts.append(_Part(view, view.view.label, space.view_relations(read, str(i), names), columns))
         if self.spine is None:
             self._list_entities(space, parts, seen)
         for part in parts:
@@ -332,17 +343,29 @@ class PointInTimeRun:
             else:
                 yield one_batch(pa.Table.from_batches([batch]).select([]), batch.num_rows)
 
-    def _joined(self, space: Workspace, part: _Part, label: str, seen: Seen, rows: int) -> Iterator[pa.RecordBatch]:
+    def _joined(
+        self, space: Workspace, part: _Part, label: str, seen: Seen, rows: int, stack: ExitStack
+    ) -> Iterator[pa.RecordBatch]:
         assert part.join is not None
         features, every = part.columns.features, part.input.view.view.feature_list
+        if part.input.view.windows is not None:
+            folder = Path(stack.enter_context(TemporaryDirectory(dir=self._folder)))
+            bounds = Bounds(folder, self._budget, self._check_cancelled)
+            windows = WindowJoin(space, label, part.input, part.join, [f.name for f in features], seen.rows, bounds)
+            windows.run()
+            self._count(part, windows.counts)
+            return windows.batches(rows)
         chosen = choose(space, label, part.join, seen.rows, every, len(features))
-        part.counts.update(chosen.counts, null_times=part.rows.null_times)
+        self._count(part, chosen.counts)
+        query = answer(part.join, chosen, [f.name for f in features], every)
+        return space.stream(query, answer_schema(features), rows)
+
+    def _count(self, part: _Part, counts: Mapping[str, int]) -> None:
+        part.counts.update(counts, null_times=part.rows.null_times)
         if part.rows.repeated_times or part.rows.skipped_times:
             part.counts.update(repeated_times=part.rows.repeated_times, skipped_times=part.rows.skipped_times)
         if part.rows.unreadable:
             part.counts["unreadable"] = part.rows.unreadable
-        query = answer(part.join, chosen, [f.name for f in features], every)
-        return space.stream(query, answer_schema(features), rows)
 
 
 def _names(paths: Iterable[str]) -> str:

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from headwater import forks
 from headwater.definitions.sources import ParquetSource, Source
-from headwater.errors import Unavailable
+from headwater.errors import ConfigError, Unavailable
 from headwater.observer import Observer, silent
 from headwater.offline.base import (
     ChangeCounts,
@@ -35,9 +35,10 @@ from headwater.offline.engines.duckdb.workspace import CLOSED, Connection, DuckD
 from headwater.offline.files.locations import is_remote
 from headwater.offline.index.folder import IndexRules, remove_all, size_of
 from headwater.offline.join.changes import run_changes
-from headwater.offline.join.events import run_events
+from headwater.offline.join.events import as_rows, run_events
 from headwater.offline.join.history import PointInTimeRun
 from headwater.offline.join.source_check import value_problems
+from headwater.offline.join.windowed import BUDGET
 from headwater.offline.join.workspace import PackedLimits, Powers
 from headwater.planning.files import FileIdentity
 from headwater.scratch import TempFolder
@@ -46,6 +47,7 @@ from headwater.state_files import STATE
 POWERS = Powers(packed=PackedLimits(pairs=60_000_000, looks=3_000_000), settles_ties=True)
 INDEX_SIZE = "2GB"
 """The most that kept indexes take, unless `[offline.duckdb] index_size` says otherwise."""
+_LEAST_BUDGET = 16 << 20
 _NICE = 5
 """By how much the engine's threads are nicer than the process."""
 
@@ -112,14 +114,29 @@ class DuckDBEngine(OfflineEngine):
         return list_files(source, self.folder, _place(source))
 
     def check_values(self, view: ViewInput, rows: int) -> list[str]:
+        view = as_rows(view)
         return value_problems(view, None if view.source is None else self.list_files(view.source), rows, self.workspace)
 
     def history(self, request: HistoryRequest) -> HistoryRun:
         for view in request.views:
             self.check_view(view)
         return PointInTimeRun(
-            request, self.workspace, folder=self.temp_folder, base=self.folder, files=self._files_in_place
+            request,
+            self.workspace,
+            folder=self.temp_folder,
+            base=self.folder,
+            files=self._files_in_place,
+            budget=self._budget,
         )
+
+    @property
+    def _budget(self) -> int:
+        """Bytes of events of window views that are held in memory: a share of the limit."""
+        given = self._settings["memory_limit"]
+        try:
+            return BUDGET if given is None else max(_LEAST_BUDGET, min(BUDGET, size_of(str(given)) // 5))
+        except ConfigError:  # an amount that only DuckDB knows, such as 80%
+            return BUDGET
 
     def check_view(self, view: ViewInput) -> None:
         """Refuse a source that lacks a column of the view, or holds one in a type that does not fit.
@@ -128,7 +145,7 @@ class DuckDBEngine(OfflineEngine):
             SourceError: naming view, column and both types.
         """
         with self.workspace() as space:
-            check_view(space, view, self.folder)
+            check_view(space, as_rows(view), self.folder)
 
     def _files_in_place(self, source: Source) -> Sequence[FileIdentity]:
         """The files that every statement about a source reads again, where it is a view over them."""

@@ -1,0 +1,295 @@
+"""Window views joined to a spine: events of the spine's keys are dealt into parts of whole keys, each aggregated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+from sqlglot import exp
+
+from headwater.definitions.feature import Feature
+from headwater.errors import DataError
+from headwater.offline.base import ViewInput
+from headwater.offline.join.columns import ViewColumns
+from headwater.offline.join.pit import Join
+from headwater.offline.join.relations import Tree, column, number, table_named
+from headwater.offline.join.workspace import Workspace, created
+from headwater.offline.windows.columns import Column
+from headwater.offline.windows.dealt import Dealt, groups_of_parts, local_keys, part_of
+from headwater.offline.windows.events import Deletes, Statements
+from headwater.offline.windows.gathered import OVERFLOWN, Gathered
+from headwater.offline.windows.kernel import NO_EVENT, part_answer
+from headwater.planning.windows.conditions import conditions
+from headwater.planning.windows.event_ids import event_digests
+from headwater.planning.windows.layout import WindowFeature, WindowLayout
+from headwater.types import STATUSES, Status
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Ints = NDArray[np.int64]
+
+_ROWS = 131_072
+_WORKING = 4
+"""How many times the bytes of its events a part takes while it is aggregated, about."""
+BUDGET = 512 << 20
+"""Bytes of events that are held in memory, unless a memory limit says otherwise."""
+_PART = 96 << 20
+"""Bytes of the events of parts that are worked on together."""
+_SHOWN = 10
+_SPINE = pa.schema([(name, pa.int64()) for name in ("n", "rn", "t")])
+_TEXTS = pa.array([str(status) for status in STATUSES])
+_NULL = STATUSES.index(Status.NULL)
+_PRESENT = STATUSES.index(Status.PRESENT)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a window join may take.
+
+    Attributes:
+        folder: for temporary files, gone with the run.
+        budget: bytes of events, and of answers, that are held in memory.
+        check: raises where the run was cancelled.
+    """
+
+    folder: Path
+    budget: int
+    check: Callable[[], None]
+
+
+class WindowJoin:
+    """A window version joined to the spine.
+
+    Args:
+        space: the run's tables; `spine` is among them.
+        label: part of the names of its tables.
+        view: the version.
+        join: the spine and the version's rows (those of `row_view`).
+        features: the names of the features asked for, in order.
+        size: how many rows the spine has.
+        bounds: what it may take.
+    """
+
+    def __init__(
+        self,
+        space: Workspace,
+        label: str,
+        view: ViewInput,
+        join: Join,
+        features: Sequence[str],
+        size: int,
+        bounds: Bounds,
+    ) -> None:
+        layout = view.view.windows
+        assert layout is not None
+        self._space, self._label, self._view, self._join, self._size = space, label, view, join, size
+        self._layout: WindowLayout = layout
+        by_name = {feature.name: feature for feature in layout.features}
+        self._features: list[WindowFeature] = [by_name[name] for name in features]
+        self._bounds = bounds
+        lists = [layout.lists[feature.list] for feature in self._features]
+        self._conditions = conditions(dict.fromkeys(each.where for each in lists if each.where), view.view.view.columns)
+        read = [*(each.column for each in lists if each.column is not None), *self._conditions.names]
+        self._ids = view.view.view.source.event_id is not None
+        # of the statements of one event that are equal in all else the values decide
+        columns = view.view.view.columns
+        self._columns = [name for name in columns if self._ids or name in read]
+        self._keys = created(space, f"keys_{label}", self._key_query())
+        self._gathered = Gathered(size, self._features, bounds.folder, bounds.budget)
+        self.counts = {"matched": 0, "no_row": 0, "expired": 0, "not_known": 0, "same_instant": 0}
+
+    def run(self) -> None:
+        """Read the events, and aggregate them."""
+        budget = self._bounds.budget
+        events, rows = (Dealt(s, self._bounds.folder, budget // 2) for s in (self._event_schema, _SPINE))
+        try:
+            for batch in self._space.stream(self._spine_query(), _SPINE, _ROWS):
+                rows.add(batch.cast(_SPINE))
+            for batch in self._space.stream(self._event_query(), self._event_schema, _ROWS):
+                events.add(self._event_batch(batch))
+                self._bounds.check()
+            events.finish()
+            rows.finish()
+            deletes = self._deletes()
+            most = min(_PART, budget // _WORKING)
+            for numbers in groups_of_parts([e + r for e, r in zip(events.bytes, rows.bytes, strict=True)], most):
+                self._aggregate(numbers, events, rows, deletes)
+                self._bounds.check()
+        finally:
+            events.close()
+            rows.close()
+        self.counts["no_row"] = self._size - self.counts["matched"]
+
+    def batches(self, rows: int) -> Iterator[pa.RecordBatch]:
+        """rn, event, and of each feature f… and its status s…, in the spine's order."""
+        for start in range(0, self._size, rows):
+            end = min(start + rows, self._size)
+            numbers = pa.array(np.arange(start, end, dtype=np.int64))
+            yield pa.RecordBatch.from_pydict({"rn": numbers, **self._gathered.columns(start, end)})
+
+    # what is read
+
+    @property
+    def _event_schema(self) -> pa.Schema:
+        columns = self._view.view.view.columns
+        fixed = [("n", pa.int64()), ("event", pa.int64()), ("created", pa.int64())]
+        fixed += [("origin", pa.int8()), ("position", pa.int64())]
+        ids = [("id", pa.uint64()), ("has_id", pa.bool_())] if self._ids else []
+        return pa.schema([*fixed, *ids, *[(f"f{i}", columns[name].arrow) for i, name in enumerate(self._columns)]])
+
+    def _key_query(self) -> exp.Query:
+        """Every key of the spine, numbered."""
+        keys = self._join.rows.key_names
+        each = exp.select(*[column(k) for k in keys]).distinct().from_(self._join.spine_rows().subquery("s"))
+        row = exp.Sub(this=exp.Window(this=exp.RowNumber()), expression=number(1))
+        return exp.select(row.as_("n"), *[column(k, "e") for k in keys]).from_(each.subquery("e"))
+
+    def _with_keys(self, select: exp.Select, name: str) -> exp.Select:
+        """Rows with the numbers of their keys, those of the spine's keys alone."""
+        same = [column(k, "w").eq(column(k, name)) for k in self._join.rows.key_names]
+        return select.join(table_named(self._keys).as_("w"), on=exp.and_(*same), copy=False)
+
+    def _spine_query(self) -> exp.Query:
+        select = exp.select(column("n", "w"), column("rn", "s"), column("t", "s"))
+        return self._with_keys(select.from_(self._join.spine_rows().subquery("s")), "s")
+
+    def _event_query(self) -> exp.Query:
+        names = ["event", "created", "origin", "position", *(["event_id"] if self._ids else [])]
+        names += [f"f{i}" for i in range(len(self._columns))]
+        rows = self._join.rows.events(self._columns, None, self._join.upper).subquery("r", copy=False)
+        select = exp.select(column("n", "w"), *[column(name, "r") for name in names]).from_(rows, copy=False)
+        last: list[Tree] = [column("event", "r") <= number(self._join.last)]
+        if self._join.as_known:
+            last.append(column("created", "r") <= number(self._join.last))
+        return self._with_keys(select, "r").where(*last)
+
+    def _deletes(self) -> Deletes | None:
+        given = self._join.rows.deletes
+        if given is None:
+            return None
+        schema = pa.schema([(name, pa.int64()) for name in ("n", "through", "position")])
+        select = exp.select(column("n", "w"), column("through", "d"), column("position", "d"))
+        query = self._with_keys(select.from_(table_named(given).as_("d")), "d")
+        found = pa.Table.from_batches([b.cast(schema) for b in self._space.stream(query, schema, _ROWS)], schema)
+        return Deletes(*(found.column(name).to_numpy() for name in schema.names))
+
+    # what is made of it
+
+    def _event_batch(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """A batch of events as it is dealt."""
+        schema = self._event_schema
+        given = {name: batch.column(name) for name in batch.schema.names}
+        if self._ids:
+            digests, present = event_digests(given["event_id"], np.asarray(given["event"]))
+            given["id"], given["has_id"] = pa.array(digests), pa.array(present)
+        arrays = [given[f.name] if given[f.name].type == f.type else given[f.name].cast(f.type) for f in schema]
+        return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+    def _aggregate(self, numbers: range, events: Dealt, rows: Dealt, deletes: Deletes | None) -> None:
+        """The answer of some parts."""
+        spine, given = rows.take(numbers), events.take(numbers)
+        if not spine.num_rows:
+            return
+        keys = local_keys(spine.column("n").to_numpy(), numbers)
+        at, places = spine.column("t").to_numpy(), spine.column("rn").to_numpy()
+        answer = part_answer(
+            self._layout,
+            self._features,
+            self._statements(given, numbers),
+            None if deletes is None else _of_parts(deletes, numbers),
+            int(keys.max()) + 1,
+            keys,
+            at,
+            as_known=self._join.as_known,
+        )
+        for feature, found in zip(self._features, answer.features, strict=True):
+            if found.overflow is not None and feature.errors == "raise":
+                self._refuse_overflow(feature, spine.column("n").to_numpy()[found.overflow])
+        self._gathered.put(places, answer)
+        matched = answer.newest != NO_EVENT
+        self.counts["matched"] += int(matched.sum())
+        self.counts["same_instant"] += int((matched & (answer.newest == at)).sum())
+
+    def _statements(self, given: pa.Table, numbers: range) -> Statements:
+        dtypes = self._view.view.view.columns
+        columns = {name: Column.of(given.column(f"f{i}"), dtypes[name]) for i, name in enumerate(self._columns)}
+        names = [f"f{i}" for i in range(len(self._columns))]
+        holds = (
+            self._conditions.holds(given.select(names).rename_columns(self._columns)) if self._layout.conditions else []
+        )
+        return Statements(
+            local_keys(given.column("n").to_numpy(), numbers),
+            given.column("event").to_numpy(),
+            given.column("created").to_numpy(),
+            given.column("origin").to_numpy() == 1,
+            given.column("position").to_numpy(),
+            columns,
+            dict(zip(self._conditions.texts, holds, strict=True)),
+            (given.column("id").to_numpy(), np.asarray(given.column("has_id"))) if self._ids else None,
+        )
+
+    def _refuse_overflow(self, feature: WindowFeature, keys: Ints) -> None:
+        """Refuse sums beyond 64 bits.
+
+        Raises:
+            DataError: always.
+        """
+        some = np.unique(keys)
+        names = [f"k{i}" for i in range(len(self._view.view.keys))]
+        shown = ""
+        if names:
+            first = [exp.convert(int(key)) for key in some[:_SHOWN]]
+            query = exp.select(*[column(k) for k in names]).from_(table_named(self._keys))
+            found = self._space.rows(query.where(column("n").isin(*first)).order_by(*[column(k) for k in names]))
+            shown = ", ".join(
+                ", ".join(f"{k.name}={v!r}" for k, v in zip(self._view.view.keys, row, strict=True)) for row in found
+            )
+            more = f" and {len(some) - _SHOWN:,} more" if len(some) > _SHOWN else ""
+            shown = f" for {shown}{more}"
+        view = self._view.view
+        raise DataError(
+            f"view {view.name!r} ({view.version}), feature {feature.name!r}: the sum of a window is beyond 64 "
+            f"bits{shown}; "
+            'errors="null" on the aggregation gives NULL there'
+        )
+
+
+def _of_parts(deletes: Deletes, numbers: range) -> Deletes:
+    """The tombstones of the keys of some parts, numbered among themselves."""
+    part = part_of(deletes.key)
+    there = (part >= numbers.start) & (part < numbers.stop)
+    return Deletes(local_keys(deletes.key[there], numbers), deletes.through[there], deletes.position[there])
+
+
+@dataclass(frozen=True)
+class WindowColumns(ViewColumns):
+    """What a window view adds to the answer: each feature has a status of its own."""
+
+    def arrays(self, batch: pa.RecordBatch, first: int) -> dict[str, pa.Array]:
+        status = [np.asarray(batch.column(f"s{i}")) for i in range(len(self.features))]
+        values = [
+            _with_default(batch.column(f"f{i}"), status[i] if feature.default is not None else None, feature)
+            for i, feature in enumerate(self.features)
+        ]
+        found = {name: values[i] for name, i in self.outputs.items()}
+        if "status" in self.include:
+            shown = [_TEXTS.take(pa.array(np.where(each == OVERFLOWN, _NULL, each))) for each in status]
+            found |= {f"{name}__status": shown[i] for name, i in self.outputs.items()}
+        if "event_time" in self.include:
+            found[self.event_time] = batch.column("event").cast(pa.timestamp("us", tz="UTC"))
+        return found
+
+
+def _with_default(values: pa.Array, status: NDArray[Any] | None, feature: Feature) -> pa.Array:
+    """The values, and the feature's default where a window has none; an overflow stays NULL."""
+    if status is None:
+        return values
+    default = pa.array([feature.default], feature.dtype.arrow)
+    absent = (status != _PRESENT) & (status != OVERFLOWN)
+    places = np.where(absent, len(values), np.arange(len(values)))
+    return pa.concat_arrays([values, default]).take(pa.array(places))
