@@ -17,6 +17,7 @@ NAMES = (
     "read_beside_writes",
     "materialize",
     "history",
+    "windows_history",
     "csv_files",
     "read_redis",
     "read_patterns",

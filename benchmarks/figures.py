@@ -72,11 +72,13 @@ class Options:
         quick: small sizes, to see that it runs; the figures mean little.
         seed: of all random data.
         runs: how often each slow measurement is repeated; None: the script's own number.
+        rows: how many rows of data; None: the script's own number.
     """
 
     quick: bool = False
     seed: int = SEED
     runs: int | None = None
+    rows: int | None = None
 
 
 class Bystanders:
@@ -141,7 +143,7 @@ def _version(name: str) -> str | None:
 def run_script(name: str, about: str, measure: Callable[[Options], list[Figure]]) -> None:
     """The command of one script: options, measurement, table, and what `publish` writes."""
     given = parser_of(name, about).parse_args()
-    publish(name, Options(given.quick, given.seed, given.runs), measure)
+    publish(name, Options(given.quick, given.seed, given.runs, given.rows), measure)
 
 
 def parser_of(name: str, about: str) -> argparse.ArgumentParser:
@@ -150,6 +152,7 @@ def parser_of(name: str, about: str) -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="small sizes: shows that it runs")
     parser.add_argument("--seed", type=int, default=SEED, help="of all random data")
     parser.add_argument("--runs", type=int, help="how often each slow measurement is repeated")
+    parser.add_argument("--rows", type=int, help="how many rows of data, where the script has a choice")
     return parser
 
 

@@ -40,6 +40,7 @@ from headwater.testing.forms import LAYOUTS, as_csv, as_frame, as_push, as_query
 from headwater.testing.oracle import Fact, OracleView, changes, counts, facts
 from headwater.testing.pools import MIDNIGHT
 from headwater.testing.strategies import entity_cases, history_cases, log_instants, view_cases
+from headwater.testing.window_history_suite import WindowHistorySuite
 from headwater.types import Float64, Int32, Int64, String
 
 EXAMPLES = settings(
@@ -99,7 +100,7 @@ class PointInTimeSuite:
         check_history(engine, dense_case(rows=1_000, spine=300, keys=2, span=600, as_known=False))
 
 
-class OfflineEngineSuite(PointInTimeSuite):
+class OfflineEngineSuite(PointInTimeSuite, WindowHistorySuite):
     """Everything that is asked of an engine; subclass it and give the fixture `engine`.
 
     Attributes:
