@@ -14,6 +14,7 @@ from headwater.forks import lazy
 from headwater.offline.log.log_id import read_log_id
 from headwater.online.base import OnlineStore, new_token
 from headwater.online.meta import (
+    fill_record_key,
     greatest_key,
     location_key,
     log_id_key,
@@ -25,6 +26,7 @@ from headwater.online.meta import (
     unpack_location,
     unpack_log_id,
     watermark_key,
+    window_run_key,
 )
 from headwater.online.powers import Removable
 from headwater.planning.watermark import Watermark
@@ -265,7 +267,8 @@ class Claims:
         self._log.raise_position(position)
         token = token_key(self._project)
         (old,) = self.online.multi_get([token])
-        entries: dict[bytes, bytes | None] = {watermark_key(self._project, *pair): None for pair in pairs}
+        void = (watermark_key, fill_record_key, window_run_key)
+        entries: dict[bytes, bytes | None] = {key(self._project, *pair): None for pair in pairs for key in void}
         entries |= {key: pack_log_id(self._project, self.log_id), token: new_token(), self._location_key: here}
         if not self.online.put_meta(entries, expected={key: data, token: old, self._location_key: known}):
             raise Unavailable("the online store was written to while it was taken over; nothing was changed, try again")

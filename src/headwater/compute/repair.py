@@ -11,6 +11,7 @@ from headwater.compute.context import StoreContext
 from headwater.compute.materializing.force import Forced, key_table, make_equal
 from headwater.compute.materializing.lease import RunLease
 from headwater.compute.materializing.mend import mend
+from headwater.compute.materializing.window_fill import void_windows
 from headwater.compute.refreshing.requests import LAST_RETRY
 from headwater.compute.reports import ClockRepairReport
 from headwater.compute.writing.swap import update
@@ -102,6 +103,9 @@ def repair_online(context: StoreContext, name: str, versions: list[ResolvedView]
     tolerance, count = duration_micros(context.settings.tolerance), 0
     for view in versions:
         rows = RowEncoder(context.project, view)
+        if view.windows is not None:
+            void_windows(context, view)
+            continue
         with RunLease(context, f"repair {view.name}@{view.version}") as lease:
             for ahead in _ahead(context, rows, moved.now):
                 count += len(ahead)

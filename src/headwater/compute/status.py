@@ -19,8 +19,8 @@ from headwater.html_tables import html_table
 from headwater.online.fetching.fetcher import ReadCounts
 from headwater.online.hints import QueueCounts
 from headwater.online.meta import read_watermarks
-from headwater.online.rows.codec import header
 from headwater.online.rows.keys import namespace
+from headwater.online.rows.newest import newest_event
 from headwater.planning.pointers import way_out
 from headwater.planning.snapshot import RegistrySnapshot, ServiceRecord, ViewRecord, ViewVersion
 from headwater.planning.watermark import Watermark
@@ -342,9 +342,7 @@ def _freshness(context: StoreContext, version: ViewVersion, now: int) -> tuple[d
     try:
         for _, row in islice(context.online.scan(namespace(context.project, view.name, version.version)), LOOKED_AT):
             looked_at += 1
-            found = header(row)
-            if found is not None and not found.emptied:
-                newest = max(newest, found.event)
+            newest = max(newest, newest_event(row))
     except StoreError:  # `status` has a warning of it already
         return None, None
     if newest == MIN_MICROS:

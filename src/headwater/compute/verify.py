@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -20,7 +20,9 @@ from headwater.online.rows.codec import long_key, without_key
 from headwater.online.rows.decoded import DecodedRows
 from headwater.online.rows.encoder import RowEncoder
 from headwater.online.rows.row_format import RowFormat
-from headwater.planning.resolve import whole_view
+from headwater.online.rows.values import Damaged
+from headwater.online.rows.windows.codec import decode_row
+from headwater.planning.resolve import ResolvedView, whole_view
 
 _CHUNK = 1_000
 _NAMED = 20
@@ -256,17 +258,43 @@ class _Online:
             for version in record.active:
                 view = whole_view(record, version)
                 rows = RowEncoder(self._context.project, view)
+                if view.windows is not None:
+                    yield from self._window_rows(rows, view)
+                    continue
                 form = RowFormat(view.layout, list(view.layout.by_name))
                 name = f"{view.name}@{view.version}"
                 yield from self._rows(rows, form, view.name, name)
 
+    def _window_rows(self, rows: RowEncoder, view: ResolvedView) -> Iterator[Damage]:
+        layout, name = view.windows, f"{view.name}@{view.version}"
+        assert layout is not None
+
+        def damaged(chunk: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, str]]:
+            for key, row in chunk:
+                try:
+                    rows.decode_key(key, row)
+                    decode_row(layout, row)
+                except (HeadwaterError, Damaged, ValueError) as bad:
+                    yield key, str(bad)
+
+        yield from self._found(rows, damaged, view.name, name)
+
     def _rows(self, rows: RowEncoder, form: RowFormat, view: str, name: str) -> Iterator[Damage]:
+        yield from self._found(rows, lambda chunk: _damaged_rows(rows, form, chunk), view, name)
+
+    def _found(
+        self,
+        rows: RowEncoder,
+        damaged_of: Callable[[Iterable[tuple[bytes, bytes]]], Iterable[tuple[bytes, str]]],
+        view: str,
+        name: str,
+    ) -> Iterator[Damage]:
         scanned = self._context.online.scan(rows.prefix)
         left, damaged = self._sample, 0
         while chunk := list(islice(scanned, _CHUNK if left is None else min(left, _CHUNK))):
             self.rows += len(chunk)
             left = None if left is None else left - len(chunk)
-            for key, reason in _damaged_rows(rows, form, chunk):
+            for key, reason in damaged_of(chunk):
                 damaged += 1
                 if damaged <= _NAMED:
                     shown = f"{name} key {key.hex()[:200]}"

@@ -16,7 +16,7 @@ from headwater.compute.incomplete_rows import gone_live
 from headwater.compute.materializing.mend import mend, on_one_registry
 from headwater.compute.materializing.run import Bounds, Run
 from headwater.compute.materializing.run_failures import RunFailures
-from headwater.compute.materializing.window_run import WindowRun
+from headwater.compute.materializing.window_run import WindowRun, run_of
 from headwater.compute.reports import MaterializeReport, RunReport
 from headwater.compute.writing.erase import erase_purged, remove_retired
 from headwater.compute.writing.keys import keys_of_versions, shown_keys
@@ -65,7 +65,7 @@ def _materialize(
     targets = _targets(snapshot, views)
     mended = mend(context, snapshot)
     # keys are looked at for every view before the first run begins
-    planned = [_planned(context, target, bounds, _keys(snapshot, target, entities)) for target in targets]
+    planned = [run_of(context, target, bounds, _keys(snapshot, target, entities)) for target in targets]
     names = sorted({target.name for target in targets})
     failures = RunFailures(context, bounds.force)
     _roll(context, names, failures)
@@ -82,10 +82,6 @@ def _materialize(
         report = _go_live(context, report)
     failures.check(report)
     return report
-
-
-def _planned(context: StoreContext, target: ResolvedView, bounds: Bounds, keys: pa.Table | None) -> Run | WindowRun:
-    return (Run if target.windows is None else WindowRun)(context, target, bounds, keys)
 
 
 def _roll(context: StoreContext, names: list[str], failures: RunFailures) -> None:

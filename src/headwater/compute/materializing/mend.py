@@ -25,6 +25,7 @@ from headwater.offline.log.state import LogRestored
 from headwater.online.meta import greatest_key, mended_key, number_of, read_purges, token_key
 from headwater.online.rows.codec import header
 from headwater.online.rows.encoder import RowEncoder
+from headwater.online.rows.windows.codec import row_facts
 from headwater.planning.resolve import ResolvedView, whole_view
 from headwater.planning.snapshot import RegistrySnapshot, ViewRecord
 
@@ -131,10 +132,9 @@ def _deletes_again(context: StoreContext, view: ResolvedView) -> int:
     missing: dict[bytes, bytes] = {}
     marks: list[Tombstone] = []
     for key, row in context.online.scan(rows.prefix):
-        stored = header(row)
-        if stored is None or stored.through == MIN_MICROS:
+        mark = _tombstone(row)
+        if mark is None:
             continue
-        mark = (stored.deleted_position, stored.through)
         if _covers(known.get(key), mark):
             continue
         try:
@@ -149,6 +149,15 @@ def _deletes_again(context: StoreContext, view: ResolvedView) -> int:
     added = context.log.append_again(view.name, key_table(rows, missing), marks)
     context.online.put_meta({}, high_water=(greatest_key(context.project), context.log.head_position()))
     return added
+
+
+def _tombstone(row: bytes) -> Tombstone | None:
+    """P and D of a stored row of either kind; None where it has none."""
+    facts = row_facts(row)
+    if facts is not None:
+        return None if facts.through == MIN_MICROS else (facts.position, facts.through)
+    stored = header(row)
+    return None if stored is None or stored.through == MIN_MICROS else (stored.deleted_position, stored.through)
 
 
 def _purges_again(context: StoreContext, record: ViewRecord) -> int:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from itertools import islice
 
 from headwater.compute.context import StoreContext
 from headwater.compute.materializing.run import Bounds
 from headwater.compute.materializing.window_run import WindowRun
 from headwater.compute.windows.driving import fill_records
+from headwater.compute.writing.swap import CHUNK
 from headwater.definitions.sources import PushSource
 from headwater.errors import StoreError
+from headwater.online.meta import fill_record_key, watermark_key, window_run_key
+from headwater.online.rows.encoder import RowEncoder
 from headwater.planning.resolve import ResolvedView, whole_view
 
 
@@ -44,3 +48,16 @@ def _is_empty(context: StoreContext, view: ResolvedView) -> bool:
     head = context.log.head_position()
     deletes = context.log.deletes_after(view.name, view.log_keys, 0, head)
     return deletes is None and not context.log.purges_after(view.name, 0, head)
+
+
+def void_windows(context: StoreContext, view: ResolvedView) -> None:
+    """Remove the rows of a window version, and what says how far they are complete: the next run fills it again.
+
+    Numbers of fills and runs were taken from a clock that was ahead: what is numbered from now on would count as
+    earlier.
+    """
+    name = (context.project, view.name, view.version)
+    context.online.put_meta({key(*name): None for key in (fill_record_key, watermark_key, window_run_key)})
+    rows = context.online.scan(RowEncoder(context.project, view).prefix)
+    while keys := [key for key, _ in islice(rows, CHUNK)]:
+        context.online.delete(keys)

@@ -12,7 +12,7 @@ from headwater.clock import MIN_MICROS, from_micros
 from headwater.compute.context import StoreContext
 from headwater.compute.inputs import skipped_columns, skipped_rows
 from headwater.compute.materializing.lease import RunLease
-from headwater.compute.materializing.run import Bounds
+from headwater.compute.materializing.run import Bounds, Run
 from headwater.compute.reports import RunReport
 from headwater.compute.windows.driving import Driver
 from headwater.compute.windows.history import WindowHistory
@@ -28,6 +28,15 @@ from headwater.planning.resolve import ResolvedView
 from headwater.planning.watermark import Watermark
 
 _ATTEMPTS = 3
+
+
+def run_of(context: StoreContext, view: ResolvedView, bounds: Bounds, keys: pa.Table | None = None) -> Run | WindowRun:
+    """One run of a version of either kind.
+
+    Raises:
+        UsageError: a bound that a window version does not take.
+    """
+    return (Run if view.windows is None else WindowRun)(context, view, bounds, keys)
 
 
 @dataclass

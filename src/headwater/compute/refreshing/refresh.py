@@ -11,16 +11,17 @@ from headwater import forks
 from headwater.clock import duration_micros
 from headwater.compute.context import StoreContext
 from headwater.compute.materializing.mend import mend_once, on_one_registry
-from headwater.compute.materializing.run import Bounds, Run
+from headwater.compute.materializing.run import Bounds
+from headwater.compute.materializing.window_run import run_of
 from headwater.compute.refreshing.requests import RefreshRequests, as_hints
 from headwater.compute.reports import RunReport
 from headwater.compute.writing.keys import key_table
 from headwater.errors import HeadwaterError, NotFound
 from headwater.online.hints import Hint
 from headwater.online.reading.staleness import StaleRows
-from headwater.online.rows.codec import header
 from headwater.online.rows.encoder import RowEncoder
 from headwater.online.rows.keys import digested
+from headwater.online.rows.newest import newest_event
 from headwater.planning.resolve import ResolvedView, whole_view
 
 _FAILED_REST = 5_000_000
@@ -59,7 +60,7 @@ def recompute(context: StoreContext, view: ResolvedView, keys: Iterable[bytes], 
 
     def run() -> RunReport:
         mend_once(context)
-        return Run(context, view, Bounds(end=end), table).run()
+        return run_of(context, view, Bounds(end=end), table).run()
 
     return on_one_registry(context, run, always=False)
 
@@ -67,12 +68,8 @@ def recompute(context: StoreContext, view: ResolvedView, keys: Iterable[bytes], 
 def newer_rows(context: StoreContext, events: Mapping[bytes, int]) -> set[bytes]:
     """The keys, of those given with an event time (microseconds), under which a row with a later one is stored."""
     keys = list(events)
-    stored = map(header, context.online.multi_get([digested(key) for key in keys]))
-    return {
-        key
-        for key, found in zip(keys, stored, strict=True)
-        if found is not None and not found.emptied and found.event > events[key]
-    }
+    stored = context.online.multi_get([digested(key) for key in keys])
+    return {key for key, row in zip(keys, stored, strict=True) if newest_event(row) > events[key]}
 
 
 @dataclass(eq=False)

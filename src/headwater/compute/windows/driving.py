@@ -19,7 +19,7 @@ from headwater.online.meta import (
     watermark_entry,
     window_run_key,
 )
-from headwater.online.rows.codec import sequence_of
+from headwater.online.rows.codec import long_key, sequence_of
 from headwater.online.rows.values import Damaged
 from headwater.online.rows.windows.codec import decode_row, encode_row
 from headwater.online.rows.windows.record import FillRecord, decode_record, encode_record
@@ -133,12 +133,15 @@ class Driver:
         # read before the record and the rows: what came between is found by the compare
         epoch = online.epoch(self._token)
         self._stored, *rows = online.multi_get([self._record, *keys])
-        decoded = {key: self._decoded(data) for key, data in zip(keys, rows, strict=True)}
+        decoded = {key: self._decoded(key, data) for key, data in zip(keys, rows, strict=True)}
         return asks.Snapshot(epoch, record_of(self._stored), decoded)
 
-    def _decoded(self, data: bytes | None) -> WindowRow | asks.DamagedRow | None:
+    def _decoded(self, key: bytes, data: bytes | None) -> WindowRow | asks.DamagedRow | None:
         if data is None:
             return None
+        whole = long_key(data)
+        if whole is not None:
+            self.statements.long[key] = whole
         sequence = sequence_of(data)
         try:
             return decode_row(self.version.layout, data)

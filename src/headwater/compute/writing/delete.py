@@ -24,7 +24,7 @@ from headwater.online.guard import deleted_row
 from headwater.online.meta import greatest_key, purge_entry
 from headwater.online.rows.codec import header, is_window_row
 from headwater.online.rows.encoder import RowEncoder
-from headwater.online.rows.windows.codec import newest_known
+from headwater.online.rows.windows.codec import row_facts
 from headwater.online.session import Session
 from headwater.planning.resolve import ResolvedView, whole_view
 from headwater.planning.service_reads import readers
@@ -84,7 +84,7 @@ def delete(
                     names=others,
                     check=check,
                     request=request,
-                    windows=[max(map(newest_known, each), default=MIN_MICROS) for each in rows] if windows else None,
+                    windows=[max(map(_newest_known, each), default=MIN_MICROS) for each in rows] if windows else None,
                     tolerance=duration_micros(context.settings.tolerance),
                 )
             else:
@@ -172,9 +172,15 @@ def _known(row: bytes | None) -> int:
     return max(stored.through, stored.known_at if not stored.emptied and not stored.position else MIN_MICROS)
 
 
+def _newest_known(row: bytes | None) -> int:
+    """When the newest event of a window version's row was known."""
+    facts = row_facts(row)
+    return MIN_MICROS if facts is None else facts.newest_known
+
+
 def _has_values(row: bytes | None) -> bool:
     if is_window_row(row):
-        return newest_known(row) > MIN_MICROS
+        return _newest_known(row) > MIN_MICROS
     stored = header(row)
     return stored is not None and not stored.emptied
 

@@ -11,11 +11,12 @@ import pyarrow as pa
 from headwater.clock import duration_micros, to_micros
 from headwater.compute.context import RUN, WRITE_TIME, StoreContext
 from headwater.compute.writing.delete import hide_stored, note_purges, stored_rows
+from headwater.compute.writing.erase_windows import purge_window_rows
 from headwater.compute.writing.swap import CHUNK, Until, update
 from headwater.errors import FormatError
 from headwater.offline.base import Tombstone
 from headwater.offline.log.tombstones import tombstone_under
-from headwater.online.meta import emptied_key, greatest_key, watermark_key
+from headwater.online.meta import emptied_key, fill_record_key, greatest_key, watermark_key, window_run_key
 from headwater.online.powers import Erasing
 from headwater.online.rows.codec import header
 from headwater.online.rows.encoder import RowEncoder
@@ -47,9 +48,9 @@ def _empty(context: StoreContext, record: ViewRecord, version: ViewVersion) -> i
         context.online.delete(keys)
         removed += len(keys)
     context.files.forget(record.name, number)
-    context.online.put_meta(
-        {watermark_key(project, record.name, number): None, emptied_key(project, record.name, number): b"\1"}
-    )
+    gone = (watermark_key, fill_record_key, window_run_key)
+    entries: dict[bytes, bytes | None] = {key(project, record.name, number): None for key in gone}
+    context.online.put_meta({**entries, emptied_key(project, record.name, number): b"\1"})
     return removed
 
 
@@ -117,6 +118,9 @@ def erase_purged(context: StoreContext, record: ViewRecord, pending: list[str] |
     note_purges(context, record.name, purges)
     for view in views:
         found = list(purged_rows(context, view, purges))
+        if view.windows is not None:
+            purge_window_rows(context, view, dict(found), context.write_until)
+            continue
         keys, tombstones = [key for key, _ in found], [tombstone for _, tombstone in found]
         hide_stored(context, keys, tombstones, context.write_until)
         _erase(context, keys, [position for position, _ in tombstones], context.write_until)

@@ -23,6 +23,7 @@ from __future__ import annotations
 import os
 import struct
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
@@ -215,11 +216,34 @@ def row_problem(layout: WindowLayout, data: bytes) -> str:
     return "" if data[2:6] == layout.fingerprint else f"of another layout ({data[2:6].hex()})"
 
 
-def newest_known(data: bytes | None) -> int:
-    """The newest known_at of the events that a stored row has, microseconds; `NEVER` without one, or without a row."""
+class RowFacts(NamedTuple):
+    """What the header of a stored row says; times in microseconds, `NEVER` for none.
+
+    Attributes:
+        fill: the number of the fill that it belongs to.
+        known_through: withheld events that became known up to this are in it.
+        newest_event, newest_known: the newest event time and known_at of its events.
+        through, position: D and P of its deletes.
+    """
+
+    fill: int
+    known_through: int
+    newest_event: int
+    newest_known: int
+    through: int = NEVER
+    position: int = 0
+
+
+def row_facts(data: bytes | None) -> RowFacts | None:
+    """The facts of a stored row, without a look at its lists; None where there is no row of a window version."""
     if data is None or not is_window_row(data):
-        return NEVER
-    return int(_HEADER.unpack_from(data)[9]) - _SIGN
+        return None
+    fields = _HEADER.unpack_from(data)
+    known, event, newest = (int(time) - _SIGN for time in fields[7:10])
+    if not fields[1] & DELETED or len(data) < _HEADER.size + _PAIR.size:
+        return RowFacts(int(fields[4]), known, event, newest)
+    through, position = _PAIR.unpack_from(data, _HEADER.size)
+    return RowFacts(int(fields[4]), known, event, newest, int(through) - _SIGN, int(position))
 
 
 def pack_list(layout: ListLayout, given: RowList, step: int) -> bytes:
