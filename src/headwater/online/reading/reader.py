@@ -213,9 +213,7 @@ class OnlineReader:
         part, null = list(rows[read.start : read.stop]), read.inverse is not None
         if null:
             part.append(None)
-        found = read.rows = window_rows.DecodedWindowRows(
-            form, part, rows[read.stop], now, ahead, null=null, long_keys=read.long_keys
-        )
+        found = read.rows = form.decode(part, rows[read.stop], now, ahead, null, read.long_keys)
         if (found.at is not now or found.not_known) and ahead and self.counts is not None:
             self.counts.add(found, now)
 

@@ -15,7 +15,7 @@ from headwater.errors import FormatError, HeadwaterError
 from headwater.online.powers import UNREAD
 from headwater.online.rows.codec import long_key, without_key
 from headwater.online.rows.row_format import TIME_RANGES
-from headwater.online.rows.values import Damaged, python_values
+from headwater.online.rows.values import Damaged
 from headwater.online.rows.windows.codec import (
     DELETED,
     FLAGS,
@@ -25,7 +25,7 @@ from headwater.online.rows.windows.codec import (
     row_problem,
 )
 from headwater.online.rows.windows.reading import NOT_FILLED
-from headwater.online.rows.windows.reading_columns import NumbersReader
+from headwater.online.rows.windows.reading_columns import NumbersReader, padding
 from headwater.online.rows.windows.reading_one import Notes, RowReader, is_quick
 from headwater.online.rows.windows.record import FillRecord, decode_record
 from headwater.online.rows.windows.row import blank_row
@@ -77,8 +77,21 @@ class WindowForm:
         self.other = [slot for slot, f in enumerate(self.features) if not is_quick(layout.lists[f.list])]
         self.others = RowReader(layout, [self.features[slot] for slot in self.other]) if self.other else None
         self.empty = [FUNCTIONS[feature.function].empty for feature in self.features]
+        self.converted = [slot for slot, f in enumerate(self.features) if f.dtype.name in _CONVERTED]
         self.times = [slot for slot, f in enumerate(self.features) if leaf_dtype(f.dtype).name in TIME_RANGES]
         self.blank = encode_row(layout, blank_row(layout, fill=SIGN - 1))
+
+    def decode(
+        self,
+        rows: Sequence[bytes | None],
+        record: bytes | None,
+        now: int,
+        ahead: int,
+        null: bool,
+        long_keys: Mapping[int, bytes] | None,
+    ) -> DecodedWindowRows:
+        """Rows as a result shows them; arguments as those of `DecodedWindowRows`."""
+        return DecodedWindowRows(self, rows, record, now, ahead, null=null, long_keys=long_keys)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return window_form, (self.layout, tuple(feature.name for feature in self.features), self.batch)
@@ -133,6 +146,9 @@ class DecodedWindowRows:
         self._through: dict[int, int] = {}
         self._overflowed: dict[int, set[int]] = {}
         self._values: list[Any] = []
+        self._events: Any = ()
+        self._created: Any = ()
+        self._empties = False
         found = self._record(record)
         self.since = MIN_MICROS if found is None else _since(found, form.batch)
         self._fill = SIGN - 1 if found is None else found.fill
@@ -141,7 +157,7 @@ class DecodedWindowRows:
             self._read_few(given, now, ahead)
         else:
             self._read_many(given, now, ahead)
-        self._nulls = self._take_defaults()
+        self._nulls = self._take_defaults() if self._empties else {}
         self.has_nulls = bool(self._nulls)
         for slot in form.times:
             self._check_times(slot)
@@ -153,7 +169,7 @@ class DecodedWindowRows:
             if data == UNREAD:
                 problem = "the fill record was not read in time"
             elif data is not None:
-                record = decode_record(data)
+                record = _record_of(data)
                 if record.fill:
                     return record
         except (Damaged, FormatError) as bad:
@@ -224,7 +240,7 @@ class DecodedWindowRows:
             if latest > now:
                 late[place] = latest
             given.append(None if row is form.blank else (row, ends_at))
-        self._events, self._created = np.array(events, np.int64), np.array(created, np.int64)
+        self._events, self._created = events, created
         if late:
             self._judge(late, now, ahead)
             for place in self.not_known:
@@ -232,15 +248,17 @@ class DecodedWindowRows:
         starts = form.one.starts(now)
         table = [form.empty if row is None else self._one(i, row, now, starts) for i, row in enumerate(given)]
         self._values = [list(column) for column in zip(*table, strict=True)] if table else [[] for _ in form.empty]
+        self._empties = any(None in row for row in table)
 
     def _read_many(self, rows: Sequence[bytes | None], now: int, ahead: int) -> None:
         given, table = self._sound(rows)
         self._events = (table["event"].astype(np.uint64) ^ np.uint64(SIGN)).view(np.int64)
-        self._created = (table["known"].astype(np.uint64) ^ np.uint64(SIGN)).view(np.int64)
+        created = (table["known"].astype(np.uint64) ^ np.uint64(SIGN)).view(np.int64)
+        self._created, self._empties = created, True
         late: dict[int, int] = {}
-        if self._created.item(self._created.argmax()) > now:
-            places = np.flatnonzero(self._created > now).tolist()
-            late = dict(zip(places, self._created[places].tolist(), strict=True))
+        if created.item(created.argmax()) > now:
+            places = np.flatnonzero(created > now).tolist()
+            late = dict(zip(places, created[places].tolist(), strict=True))
         deleted = np.flatnonzero(table["flags"] & DELETED).tolist() if (table["flags"] & DELETED).any() else ()
         for place in deleted:
             row = given[place]
@@ -328,7 +346,7 @@ class DecodedWindowRows:
             rows = [self.form.blank if bad else row for row, bad in zip(rows, odd.tolist(), strict=True)]
             ends_at = np.where(odd, _SIZE, ends_at)
             sizes = np.fromiter(map(len, rows), np.int64, self.size)
-        data = b"".join(rows)
+        data = b"".join((*rows, padding(int(sizes.max()))))
         base = np.cumsum(sizes) - sizes
         first = ends_at + (4 * count + 7) & ~7
         ends = (
@@ -448,15 +466,16 @@ class DecodedWindowRows:
 
     def events(self) -> NDArray[np.int64]:
         """The newest event time of each row, microseconds; `MIN_MICROS` where there is none."""
-        return self._events.copy()
+        return np.array(self._events, np.int64)
 
     def created(self) -> NDArray[np.int64]:
         """When the newest events were known, microseconds; `MIN_MICROS` where there is none."""
-        return self._created.copy()
+        return np.array(self._created, np.int64)
 
     def _aged_from(self) -> NDArray[np.int64]:
         """What ages count from: the later of the newest event, and of that up to which the version is complete."""
-        return np.maximum(self._events, self.since)
+        found: NDArray[np.int64] = np.maximum(self.events(), self.since)
+        return found
 
     @property
     def least(self) -> int:
@@ -484,7 +503,7 @@ class DecodedWindowRows:
     @property
     def timeless(self) -> set[int]:
         """Positions without an event time."""
-        return {*self.gone, *np.flatnonzero(self._events == MIN_MICROS).tolist()}
+        return {*self.gone, *np.flatnonzero(self.events() == MIN_MICROS).tolist()}
 
     # -- forms
 
@@ -496,26 +515,23 @@ class DecodedWindowRows:
 
     def columns(self) -> list[list[Any]]:
         """Python values of each column, fresh lists; None for a NULL, anything where there is no row."""
-        return [self._column(slot, feature.dtype) for slot, feature in enumerate(self.form.features)]
-
-    def _column(self, slot: int, dtype: DType) -> list[Any]:
-        column, absent = self._values[slot], self.nulls(slot)
-        convert = _converter(dtype)
-        values: list[Any]
-        if not isinstance(column, list) and dtype.name not in TIME_RANGES:
-            values = python_values(column, dtype)
-        elif convert is None:
-            values = list(column)
-        else:
-            gone = self.gone
-            values = [
-                None if v is None or i in gone or (absent is not None and absent[i]) else convert(v)
-                for i, v in enumerate(self._listed(slot))
-            ]
-        if absent is not None:
+        out = [list(column) if isinstance(column, list) else column.tolist() for column in self._values]
+        for slot in self.form.converted:
+            out[slot] = self._converted(slot)
+        for slot, (_, absent) in self._nulls.items():
             for place in np.flatnonzero(absent).tolist():
-                values[place] = None
-        return values
+                out[slot][place] = None
+        return out
+
+    def _converted(self, slot: int) -> list[Any]:
+        """A column whose stored form is not that of results; anything where there is no value."""
+        dtype, absent, gone = self.form.features[slot].dtype, self.nulls(slot), self.gone
+        convert = _converter(dtype)
+        assert convert is not None
+        return [
+            None if v is None or i in gone or (absent is not None and absent[i]) else convert(v)
+            for i, v in enumerate(self._listed(slot))
+        ]
 
     def matrix(self, columns: tuple[int, ...], dtype: Any) -> NDArray[Any]:
         """A new (rows, columns) matrix of numeric columns; anything where there is no value."""
@@ -536,6 +552,12 @@ class DecodedWindowRows:
                 -1, dtype.dim or 0
             )
         return np.array([0 if value is None else value for value in values], dtype.numpy)
+
+
+@lru_cache(maxsize=64)
+def _record_of(data: bytes) -> FillRecord:
+    """`decode_record`, once for many reads."""
+    return decode_record(data)
 
 
 def _since(record: FillRecord, batch: bool) -> int:

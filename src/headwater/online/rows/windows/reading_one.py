@@ -16,7 +16,6 @@ from headwater.online.rows.windows.reading import read_feature
 from headwater.online.rows.windows.stored import HEAD, U32, StoredList, is_numbers, number_form
 from headwater.planning.windows.kinds import MAX, MIN, SPREAD, TOTAL, finish
 from headwater.planning.windows.layout import SUFFIXES, ListLayout, WindowFeature, WindowLayout
-from headwater.planning.windows.rule import Window
 from headwater.types import Status
 
 Notes = dict[int, str]
@@ -24,7 +23,6 @@ Notes = dict[int, str]
 Starts = Sequence[int]
 _Reader = Callable[[bytes, int, int, int, Starts, list[Any], Notes], None]
 _Q = struct.Struct("<q")
-_D = struct.Struct("<d")
 _BAD = (Damaged, struct.error, IndexError, ValueError, OverflowError, TypeError)
 """What reading bytes that are no row may raise."""
 
@@ -47,6 +45,7 @@ class RowReader:
 
     def __init__(self, layout: WindowLayout, features: Sequence[WindowFeature]) -> None:
         self.windows = tuple({feature.window: None for feature in features if feature.window.width is not None})
+        self._backs = [(window.offset + (window.width or 0), window.hop) for window in self.windows]
         places = {window: place for place, window in enumerate(self.windows)}
         by_list: dict[int, list[int]] = {}
         for slot, feature in enumerate(features):
@@ -63,7 +62,7 @@ class RowReader:
 
     def starts(self, now: int) -> list[int]:
         """Where each of `windows` begins at an instant."""
-        return [_start(window, now) for window in self.windows]
+        return [(start := now - back) - start % hop for back, hop in self._backs]
 
     def read(self, data: bytes, ends_at: int, now: int, starts: Starts, notes: Notes) -> list[Any]:
         """The values of a row, in their stored form; None where there is none.
@@ -92,12 +91,6 @@ class RowReader:
         return out
 
 
-def _start(window: Window, now: int) -> int:
-    assert window.width is not None
-    start = now - window.offset - window.width
-    return start - start % window.hop
-
-
 def _any_reader(layout: ListLayout, features: Sequence[tuple[int, WindowFeature]], step: int) -> _Reader:
     """Reads a list of any kind."""
 
@@ -117,37 +110,59 @@ def _any_reader(layout: ListLayout, features: Sequence[tuple[int, WindowFeature]
     return read
 
 
-_COUNT, _SUM, _MEAN, _RATE, _VALUE, _SPREAD = range(6)
-_OPERATIONS = {"count": _COUNT, "sum": _SUM, "mean": _MEAN, "rate": _RATE, "min": _VALUE, "max": _VALUE}
-_PLAIN = (_SUM, _VALUE)
-_EMPTY = {_COUNT: 0, _RATE: 0.0}
-_Pick = tuple[int, int, Any, Any]
-"""Slot, operation, its value of an empty window, and its argument."""
+_FEW = 24
+"""Up to so many records all of a list is unpacked at once, which costs less than to look for some."""
+_EMPTY = {"count": 0, "rate": 0.0}
+
+
+class _Quick:
+    """What a list of columns of numbers has: how it is read.
+
+    Args:
+        layout: the list's.
+        features: slot, feature, and the position of its window; -1 of a lifetime.
+        step: what boundaries are multiples of.
+    """
+
+    def __init__(self, layout: ListLayout, features: Sequence[tuple[int, WindowFeature, int]], step: int) -> None:
+        self.step = step
+        self.counted = layout.kind not in (MIN, MAX)
+        if self.counted:
+            floats = layout.dtype is not None and layout.dtype.name.startswith("float")
+            self.columns = {TOTAL: 1, SPREAD: 2}.get(layout.kind, 0)
+            self.code = "d" if floats or layout.kind == SPREAD else "q"
+            self.behind = "I"
+        else:
+            code = number_form(layout).format.removeprefix("<")
+            self.columns = int(struct.calcsize("<" + code) == 8)
+            self.code, self.behind = code, "" if self.columns else code
+        self.wide = struct.Struct("<" + self.code)
+        self.narrow = struct.Struct("<" + self.behind) if self.behind else self.wide
+        self.slots = [(slot, _EMPTY.get(feature.function)) for slot, feature, _ in features]
+        by_window: dict[int, list[tuple[int, WindowFeature]]] = {}
+        for slot, feature, place in features:
+            by_window.setdefault(place, []).append((slot, feature))
+        self.windows = [(place, tuple(some)) for place, some in sorted(by_window.items())]
+        self._forms: dict[tuple[int, int], struct.Struct] = {}
+
+    def whole(self, count: int, total: int) -> struct.Struct:
+        """First boundary, columns, boundaries, what is behind, of so many records and states."""
+        form = self._forms.get((count, total))
+        if form is None:
+            first, behind = "q" if count else "", f"{total}{self.behind}" if self.behind else ""
+            text = f"<{first}{self.columns * total}{self.code if self.columns else 'x'}{count}I{behind}"
+            form = self._forms[count, total] = struct.Struct(text)
+        return form
 
 
 def _quick_reader(
     layout: ListLayout, features: Sequence[tuple[int, WindowFeature, int]], step: int, slow: _Reader
 ) -> _Reader:
     """Reads a list of columns of numbers."""
-    picks: dict[int, list[_Pick]] = {}
-    for slot, feature, place in features:
-        operation = _OPERATIONS.get(feature.function, _SPREAD)
-        argument = feature.window.width if operation == _RATE else feature.function
-        picks.setdefault(place, []).append((slot, operation, _EMPTY.get(operation), argument))
-    by_window = sorted(picks.items())
-    empty = [(slot, none) for _, some in by_window for slot, _, none, _ in some]
-    kind = layout.kind
-    columns = {TOTAL: 8, SPREAD: 16}.get(kind, 0)
-    form = U32
-    if kind in (MIN, MAX):
-        form = number_form(layout)
-        columns = 8 if form.size == 8 else 0
-    elif kind == TOTAL:
-        form = _D if layout.dtype is not None and layout.dtype.name.startswith("float") else _Q
-    # of what stands behind the boundaries
-    width = 4 if kind not in (MIN, MAX) else form.size - columns
-    values_first = bool(columns)
-    counted = kind not in (MIN, MAX)
+    quick = _Quick(layout, features, step)
+    take = _counted_taker(layout, quick) if quick.counted else _extreme_taker(quick)
+    whole, slots = quick.whole, quick.slots
+    columns, narrow = 8 * quick.columns, quick.narrow.size if quick.behind else 0
 
     def read(data: bytes, at: int, end: int, now: int, starts: Starts, out: list[Any], notes: Notes) -> None:
         """Take the features' values."""
@@ -159,42 +174,112 @@ def _quick_reader(
             return
         total = count + 1 if flags else count
         if not total:
-            for slot, none in empty:
-                out[slot] = none
+            for slot, empty in slots:
+                out[slot] = empty
             return
         at += 8
+        if at + (8 if count else 0) + columns * total + 4 * count + narrow * total > end:
+            raise Damaged("a window row cut short")
+        take(data, at, count, total, starts, out, whole(count, total) if count <= _FEW else None)
+
+    return read
+
+
+_Taker = Callable[[bytes, int, int, int, Starts, list[Any], "struct.Struct | None"], None]
+
+
+def _extreme_taker(quick: _Quick) -> _Taker:
+    """Takes the least or greatest value of each window."""
+    step, number = quick.step, quick.wide if quick.columns else quick.narrow
+    windows = [(place, tuple(slot for slot, _ in some)) for place, some in quick.windows]
+    wide = bool(quick.columns)
+
+    def take(
+        data: bytes, at: int, count: int, total: int, starts: Starts, out: list[Any], form: struct.Struct | None
+    ) -> None:
+        bounded = count > 0
+        steps: Any
+        if form is not None:
+            # columns, boundaries, and what is behind, one after another
+            steps = form.unpack_from(data, at)
+            first = steps[0] if bounded else 0
+            low = bounded + (total if wide else 0)
+            values, shift = steps, -total if wide else count
+        else:
+            (first,) = _Q.unpack_from(data, at)
+            begin = at + 8 + (8 * total if wide else 0)
+            steps, low = memoryview(data)[begin : begin + 4 * count].cast("I"), 0
+            values, shift = None, 0
+            base = at + 8 if wide else begin + 4 * count
+        high = low + count
+        for place, slots in windows:
+            if place < 0:
+                found = high if total > count else -1
+            else:
+                found = bisect_left(steps, (starts[place] - first) // step, low, high) if bounded else high
+                if found == high:
+                    found = -1
+            if found < 0:
+                value = None
+            elif values is not None:
+                value = values[found + shift]
+            else:
+                value = number.unpack_from(data, base + number.size * found)[0]
+            for slot in slots:
+                out[slot] = value
+
+    return take
+
+
+def _counted_taker(layout: ListLayout, quick: _Quick) -> _Taker:
+    """Takes what is made of counts and sums, or of counts and spreads."""
+    step, wide, kind = quick.step, quick.wide, layout.kind
+    second = kind == SPREAD
+    windows = [(place, _finisher(some)) for place, some in quick.windows]
+    has_columns = quick.columns > 0
+
+    def take(
+        data: bytes, at: int, count: int, total: int, starts: Starts, out: list[Any], form: struct.Struct | None
+    ) -> None:
+        first = 0
         if count:
             (first,) = _Q.unpack_from(data, at)
             at += 8
-        steps_at = at + columns * total
-        rest = steps_at + 4 * count
-        if rest + width * total > end:
-            raise Damaged("a window row cut short")
-        steps = memoryview(data)[steps_at:rest].cast("I")
-        values_at = at if values_first else rest
-        for place, some in by_window:
-            if place >= 0:
-                index = bisect_left(steps, (starts[place] - first) // step) if count else 0
-                there = index < count
+        begin = at + 8 * quick.columns * total
+        rest = begin + 4 * count
+        values = at + 8 * total if second else at
+        steps = memoryview(data)[begin:rest].cast("I")
+        for place, finish_all in windows:
+            found = count if place < 0 else bisect_left(steps, (starts[place] - first) // step)
+            if found < count or (place < 0 and total > count):
+                number = U32.unpack_from(data, rest + 4 * found)[0]
+                finish_all(out, number, wide.unpack_from(data, values + 8 * found)[0] if has_columns else None)
             else:
-                index, there = count, total > count
-            if not there:
-                for slot, _, none, _ in some:
-                    out[slot] = none
-                continue
-            number = U32.unpack_from(data, rest + 4 * index)[0] if counted else 0
-            value = form.unpack_from(data, values_at + form.size * index)[0]
-            for slot, operation, _, argument in some:
-                if operation == _COUNT:
-                    out[slot] = number
-                elif operation in _PLAIN:
-                    out[slot] = value
-                elif operation == _MEAN:
-                    out[slot] = value / number
-                elif operation == _RATE:
-                    out[slot] = number * 1_000_000 / argument
-                else:
-                    squares = _D.unpack_from(data, at + 8 * (total + index))[0]
-                    out[slot] = finish(argument, (number, 0.0, squares), start=0, at=0, width=None, n=0, q=None)
+                finish_all(out, 0, None)
 
-    return read
+    return take
+
+
+def _finisher(features: Sequence[tuple[int, WindowFeature]]) -> Callable[[list[Any], int, Any], None]:
+    """Puts what is made of a number of events, and of a sum or spread, into a row of values."""
+    counts = [slot for slot, feature in features if feature.function == "count"]
+    sums = [slot for slot, feature in features if feature.function == "sum"]
+    means = [slot for slot, feature in features if feature.function == "mean"]
+    rest = [(slot, f) for slot, f in features if f.function not in ("count", "sum", "mean")]
+
+    def put(out: list[Any], number: int, value: Any) -> None:
+        for slot in counts:
+            out[slot] = number
+        if number:
+            for slot in sums:
+                out[slot] = value
+            for slot in means:
+                out[slot] = value / number
+        for slot, feature in rest:
+            if feature.function == "rate":
+                out[slot] = finish("rate", number, start=0, at=0, width=feature.window.width, n=0, q=None)
+            elif number:
+                state = number, 0.0, value
+                out[slot] = finish(feature.function, state, start=0, at=0, width=None, n=0, q=None)
+
+    return put
