@@ -19,7 +19,7 @@ REFERENCE = {
     "Definitions": (
         "Entities, features, views, services, and the sources that they read.",
         [
-            *("Entity", "Feature", "FeatureKind", "FeatureView", "FeatureSelection", "FeatureService"),
+            *("Entity", "Feature", "Aggregation", "FeatureKind", "FeatureView", "FeatureSelection", "FeatureService"),
             *("ParquetSource", "CSVSource", "JSONSource", "SQLSource", "TableSource", "PushSource"),
         ],
     ),

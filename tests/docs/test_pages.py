@@ -14,6 +14,7 @@ from tests.servers.redis import RedisReplicas
 ROOT = Path(__file__).resolve().parents[2]
 SMALL_PAGES = [
     "definitions.md",
+    "windows.md",
     "history.md",
     "serving.md",
     "freshness.md",

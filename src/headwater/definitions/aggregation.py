@@ -119,10 +119,13 @@ class Aggregation(_Window, frozen=True, kw_only=True):
         return tuple(dict.fromkeys([*own, *where, *over]))
 
     def dtype(self, columns: Mapping[str, DType]) -> DType | None:
-        """The dtype of its values; None where that depends on a column of unknown dtype, or it has no values at all.
+        """The dtype of its values.
 
         Args:
             columns: the dtypes of the source's columns.
+
+        Returns:
+            The dtype; None where it depends on a column whose dtype is not known, or the function does not take it.
         """
         function = FUNCTIONS.get(self.function) if isinstance(self.function, str) else None
         if function is None or isinstance(function.result, DType):
@@ -136,7 +139,10 @@ class Aggregation(_Window, frozen=True, kw_only=True):
         """The feature that its values are, as services and results know it.
 
         Args:
-            columns: the dtypes of the source's columns; without that of its own the feature may have no dtype.
+            columns: the dtypes of the source's columns.
+
+        Returns:
+            The feature; without the dtype of its own column it may have none.
         """
         return Feature(
             self.feature_name,
@@ -148,7 +154,11 @@ class Aggregation(_Window, frozen=True, kw_only=True):
         )
 
     def expanded(self) -> tuple[Aggregation, ...]:
-        """One aggregation for each value of `over`, named by it, with that condition; itself where there is none."""
+        """One aggregation for each value of `over`.
+
+        Returns:
+            Each named by its value, with that value as a condition; without `over` the aggregation itself.
+        """
         if not isinstance(self.over, str) or self.values is None:
             return (self,)
         return tuple(
