@@ -22,11 +22,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
-from headwater.offline.index.pieces import Ints
-
-Flags = NDArray[np.bool_]
+from headwater.offline.index.pieces import Flags, Ints
 
 FORMAT = 3
 """Of the file; one of another is made again."""
@@ -274,12 +271,10 @@ class IndexReader:
 
 def _after(values: Ints, low: Ints, high: Ints, t: Ints) -> Ints:
     """The first position in [low, high) whose value is after t, else high; values rise within it."""
-    low, high = low.copy(), high.copy()
-    last = max(0, len(values) - 1)
-    for _ in range(int((high - low).max(initial=0)).bit_length()):
-        middle = (low + high) >> 1
-        open_ = low < high
-        reached = values[np.minimum(middle, last)] <= t if len(values) else np.zeros(len(low), np.bool_)
-        low = np.where(open_ & reached, middle + 1, low)
-        high = np.where(open_ & ~reached, middle, high)
-    return low
+    found = low.copy()
+    for bit in reversed(range(int((high - low).max(initial=0)).bit_length())):
+        further = found + (1 << bit)
+        reached = values[np.minimum(further, len(values)) - 1] <= t
+        reached &= further <= high
+        np.copyto(found, further, where=reached)
+    return found

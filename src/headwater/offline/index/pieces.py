@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import mmap
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
 _Words = NDArray[np.uint64]
 
 WIDTH = 4
@@ -32,10 +34,9 @@ class _Form:
     The delay is from event to created time. What of the event time does not fit the first word is in the second.
 
     Attributes:
-        bases, bits: of each of the four.
+        bits: of each of the four.
     """
 
-    bases: tuple[int, ...]
     bits: tuple[int, ...]
 
     @property
@@ -45,20 +46,20 @@ class _Form:
         upper = max(0, event - (_WORD - key))
         return upper, upper + delay, _WORD - key
 
-    def pack(self, columns: Sequence[Ints], words: Sequence[_Words]) -> None:
+    def pack(self, columns: Sequence[Ints], bases: Sequence[int], words: Sequence[_Words]) -> None:
         """Write rows, by column, as words."""
         key, event, created, ordinal = columns
         upper, delayed, begin = self._shifts
-        time = _distance(event, self.bases[1])
+        time = _distance(event, bases[1])
         first, second = words
         np.left_shift(time, _amount(self.bits[0]), out=first)
-        first |= _distance(key, self.bases[0])
-        np.left_shift(_distance(ordinal, self.bases[3]), _amount(delayed), out=second)
-        second |= _distance(created - event, self.bases[2]) << _amount(upper)
+        first |= _distance(key, bases[0])
+        np.left_shift(_distance(ordinal, bases[3]), _amount(delayed), out=second)
+        second |= _distance(created - event, bases[2]) << _amount(upper)
         if upper:
             second |= time >> _amount(begin)
 
-    def unpack(self, words: Sequence[_Words], columns: Ints) -> None:
+    def unpack(self, words: Sequence[_Words], bases: Sequence[Ints | int], columns: Ints) -> None:
         """Write words as rows, by column."""
         upper, delayed, begin = self._shifts
         key, event, created, ordinal = columns.view(np.uint64)
@@ -67,26 +68,32 @@ class _Form:
         np.right_shift(first, _amount(self.bits[0]), out=event)
         if upper:
             event |= second << _amount(begin)
-        event &= _mask(self.bits[1])
+            event &= _mask(self.bits[1])
         np.right_shift(second, _amount(upper), out=created)
         created &= _mask(self.bits[2])
         np.right_shift(second, _amount(delayed), out=ordinal)
-        for column, base in zip(columns, self.bases, strict=True):
+        for column, base in zip(columns, bases, strict=True):
             column += base
         columns[2] += columns[1]
 
 
-def _form_of(columns: Sequence[Sequence[Ints]]) -> _Form | None:
-    """The form of some rows, of which each column comes in pieces; None where they do not fit two words."""
+def _form_of(columns: Sequence[Sequence[Ints]], last: _Form | None) -> tuple[_Form | None, tuple[int, ...]]:
+    """The form of some rows, of which each column comes in pieces, and its bases; None where they do not fit two words.
+
+    It has as many bits as the last one where that fits too: rows of one form are unpacked together.
+    """
     delays = [created - event for event, created in zip(columns[1], columns[2], strict=True)]
     ranges = [_range(column) for column in columns]
     if max(abs(end) for times in ranges[1:3] for end in times) >= 1 << 62:
-        return None  # the delay may not be a number of 64 bits
+        return None, ()  # the delay may not be a number of 64 bits
     ranges[2] = _range(delays)
     bits = tuple((most - least).bit_length() for least, most in ranges)
     if max(bits) >= _WORD - 1 or sum(bits) > 2 * _WORD:
-        return None
-    return _Form(tuple(least for least, _ in ranges), bits)
+        return None, ()
+    if last is not None:
+        more = tuple(map(max, bits, last.bits))
+        bits = more if sum(more) <= 2 * _WORD else bits
+    return _Form(bits), tuple(least for least, _ in ranges)
 
 
 def _range(column: Sequence[Ints]) -> tuple[int, int]:
@@ -110,13 +117,14 @@ class _Piece:
     """Rows of one part that were dealt together.
 
     Attributes:
-        form: of their words; None: four columns of whole numbers.
+        form, bases: of their words; None: four columns of whole numbers.
         count: how many rows.
         words: in memory; None: in the file.
         places: where in the file each word or column begins.
     """
 
     form: _Form | None
+    bases: tuple[int, ...]
     count: int
     words: Sequence[NDArray[Any]] | None
     places: Sequence[int]
@@ -146,6 +154,7 @@ class Pieces:
         self._waiting: list[Sequence[Ints]] = []
         self._part: list[NDArray[Any]] = []
         self._words = np.zeros((2, 0), np.uint64)
+        self._form: _Form | None = None
 
     def __enter__(self) -> Pieces:
         return self
@@ -169,36 +178,42 @@ class Pieces:
         part = np.concatenate(self._part)
         columns = list(zip(*self._waiting, strict=True))
         self._waiting, self._part = [], []
-        form = _form_of(columns)
+        form, bases = _form_of(columns, self._form)
         words: Sequence[NDArray[Any]]
         if form is None:
             words = [np.concatenate(column) for column in columns]
         else:
-            words = self._packed(form, columns, len(part))
+            self._form = form
+            words = self._packed(form, bases, columns, len(part))
         order = np.argsort(part, kind="stable")
-        words = [np.take(word, order) for word in words]
+        size = sum(word.nbytes for word in words)
+        sorted_words = _memory(len(words), len(part), words[0].dtype)
+        for word, into in zip(words, sorted_words, strict=True):
+            np.take(word, order, out=into, mode="clip")  # "raise" would make a copy
+        words = list(sorted_words)
         counts = np.bincount(part, minlength=len(self.counts))
         self.counts += counts
-        size = sum(word.nbytes for word in words)
         held = self.held + size <= self._most
         for number, (begin, end) in enumerate(itertools.pairwise([0, *np.cumsum(counts).tolist()])):
             if begin < end:
                 places = [self._end + (i * len(part) + begin) * 8 for i in range(len(words))]
                 some = [word[begin:end] for word in words] if held else None
-                self._pieces[number].append(_Piece(form, end - begin, some, places))
+                self._pieces[number].append(_Piece(form, bases, end - begin, some, places))
         if held:
             self.held += size
         else:
             self._write(words)
 
-    def _packed(self, form: _Form, columns: Sequence[Sequence[Ints]], count: int) -> Sequence[_Words]:
+    def _packed(
+        self, form: _Form, bases: Sequence[int], columns: Sequence[Sequence[Ints]], count: int
+    ) -> Sequence[_Words]:
         if self._words.shape[1] < count:
             self._words = np.empty((2, count), np.uint64)
         at = 0
         first, second = self._words[:, :count]
         for some in zip(*columns, strict=True):
             end = at + len(some[0])
-            form.pack(some, (first[at:end], second[at:end]))
+            form.pack(some, bases, (first[at:end], second[at:end]))
             at = end
         return first, second
 
@@ -220,15 +235,22 @@ class Pieces:
                 some.append(next(waiting))
                 size += some[-1].count
             columns, at = np.empty((WIDTH, size), np.int64), 0
-            for piece in some:
-                words, into = self._read(piece), columns[:, at : at + piece.count]
-                if piece.form is None:
-                    into[:] = words
-                else:
-                    piece.form.unpack(words, into)
-                at += piece.count
+            for form, alike in itertools.groupby(some, lambda piece: piece.form):
+                together = list(alike)
+                end = at + sum(piece.count for piece in together)
+                self._fill(form, together, columns[:, at:end])
+                at = end
             left -= size
             yield columns
+
+    def _fill(self, form: _Form | None, pieces: Sequence[_Piece], columns: Ints) -> None:
+        """Write the rows of pieces of one form as columns."""
+        words = [np.concatenate(parts) for parts in zip(*map(self._read, pieces), strict=True)]
+        if form is None:
+            columns[:] = words
+            return
+        counts = [piece.count for piece in pieces]
+        form.unpack(words, [np.repeat(base, counts) for base in zip(*(p.bases for p in pieces), strict=True)], columns)
 
     def all_of(self, part: int) -> Ints:
         """The rows of a part that has some, by column."""
@@ -245,6 +267,11 @@ class Pieces:
             self._file.seek(begin)
             _all_of(self._file.readinto, words[-1])  # type: ignore[attr-defined]
         return words
+
+
+def _memory(rows: int, columns: int, kind: np.dtype[Any]) -> NDArray[Any]:
+    """An array that the system has back once it is gone: pieces of 4 MB would stay with the process."""
+    return np.frombuffer(mmap.mmap(-1, rows * columns * kind.itemsize), kind).reshape(rows, columns)
 
 
 def _all_of(move: Callable[[memoryview], int | None], rows: NDArray[Any]) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from headwater.offline.index.pieces import HELD, WIDTH, Ints, Pieces
+from headwater.offline.index.pieces import HELD, WIDTH, Flags, Ints, Pieces
 
 _PART = 40_000
 """Rows of a part, about: few enough that the processor's caches hold them."""
@@ -49,10 +49,13 @@ class Unsorted:
 
 @dataclass(frozen=True)
 class Run:
-    """Rows in order of key and known_at.
+    """Rows, and their order by key and known_at.
 
     Attributes:
-        key, known, event, created, ordinal: of each.
+        key, known, event, created, ordinal: of each row, in no order.
+        order: the rows in order.
+        new_key: whether the key of a row is another than that of the row before it in order; the first one's is.
+        new_time: whether its key or known_at is.
         whole: whether the last key has no more rows in the next run.
     """
 
@@ -61,6 +64,9 @@ class Run:
     event: Ints
     created: Ints
     ordinal: Ints
+    order: Ints
+    new_key: Flags
+    new_time: Flags
     whole: bool
 
 
@@ -97,8 +103,7 @@ def runs(rows: Unsorted, folder: Path) -> Iterator[Run]:
 def _run(rows: Ints, *, as_known: bool, whole: bool = True) -> Run:
     key, event, created, ordinal = rows
     known = np.maximum(event, created) if as_known else event
-    order = in_order(key, known)
-    return Run(key[order], known[order], event[order], created[order], ordinal[order], whole)
+    return Run(key, known, event, created, ordinal, *_in_order(key, known), whole)
 
 
 def _both(rows: Ints, as_known: bool) -> tuple[Ints, Ints]:
@@ -133,8 +138,7 @@ def _ends(pieces: Pieces, part: int, as_known: bool) -> tuple[Ints, Ints]:
     at = in_order(key, known)[step::step]
     key, known = key[at], known[at]
     # no row of a key and known_at stands apart from others of them
-    new = np.ones(len(at), np.bool_)
-    new[1:] = (key[1:] != key[:-1]) | (known[1:] != known[:-1])
+    new = _differs(key) | _differs(known)
     return key[new], known[new]
 
 
@@ -152,12 +156,40 @@ def _before(ends: tuple[Ints, Ints], pairs: tuple[Ints, Ints]) -> Ints:
 
 def in_order(major: Ints, minor: Ints) -> Ints:
     """The positions of pairs in order of the first, then the second number."""
+    both, _ = _one_number(major, minor)
+    return np.lexsort((minor, major)) if both is None else np.argsort(both)
+
+
+def _in_order(major: Ints, minor: Ints) -> tuple[Ints, Flags, Flags]:
+    """The positions of pairs in order, and whether the first number, and whether any, differs from the last pair's."""
+    both, bits = _one_number(major, minor)
+    if both is None:
+        order = np.lexsort((minor, major))
+        new_major = _differs(major[order])
+        return order, new_major, new_major | _differs(minor[order])
+    order = np.argsort(both)
+    both = both[order]
+    return order, _differs(both >> bits), _differs(both)
+
+
+def _one_number(major: Ints, minor: Ints) -> tuple[Ints | None, int]:
+    """Pairs as single numbers of the same order, and how many bits the second one takes; None: they do not fit."""
     if not len(major):
-        return np.zeros(0, np.int64)
+        return major, 0
     first, least = int(major.min()), int(minor.min())
     bits = (int(minor.max()) - least).bit_length()
     if (int(major.max()) - first).bit_length() + bits > _BITS:
         major, first = np.unique(major, return_inverse=True)[1].astype(np.int64), 0
     if (int(major.max()) - first).bit_length() + bits > _BITS:
-        return np.lexsort((minor, major))
-    return np.argsort(((major - first) << bits) | (minor - least))
+        return None, bits
+    both = major - first
+    both <<= bits
+    both |= minor - least
+    return both, bits
+
+
+def _differs(values: Ints) -> Flags:
+    """Whether each value is another than the one before it; the first is."""
+    new = np.ones(len(values), np.bool_)
+    np.not_equal(values[1:], values[:-1], out=new[1:])
+    return new

@@ -14,11 +14,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from headwater.offline.index import file as form
-from headwater.offline.index.pieces import Ints
+from headwater.offline.index.pieces import Flags, Ints
 from headwater.offline.index.sorting import Run, Unsorted, Unsuitable, in_order, runs
 from headwater.state_files import opener
-
-Flags = NDArray[np.bool_]
 
 _BITS = 62
 _EQUAL = 4_000_000
@@ -166,54 +164,56 @@ class IndexWriter:
 
     def _take(self, run: Run) -> None:
         """Keep of rows the greatest of each key and known_at, and of these those that raise their key's event time."""
-        goes_on = self._last == int(run.key[0])
-        new_key = np.empty(len(run.key), np.bool_)
-        new_key[0] = not goes_on
-        np.not_equal(run.key[1:], run.key[:-1], out=new_key[1:])
-        begins = new_key.copy()
-        begins[0] = True
-        begins[1:] |= run.known[1:] != run.known[:-1]
-        starts = np.flatnonzero(begins)
+        goes_on = self._last == int(run.key[run.order[0]])
+        run.new_key[0] = not goes_on
+        starts = np.flatnonzero(run.new_time)
         best, tied = self._best(run, starts)
-        event, of_key = run.event[best], new_key[starts]
+        rows, of_key = run.order[best], run.new_key[starts]
+        event = run.event[rows]
         firsts = np.flatnonzero(of_key)
         rising = _rising(event, of_key)
         going_on = int(firsts[0]) if len(firsts) else len(starts)
         rising[:going_on] &= event[:going_on] >= self._top
-        late, of = self._late_events(run, new_key, begins, best, event, rising)
-        self._count(run, starts, firsts, going_on, rising, of)
+        kept = np.flatnonzero(rising)
+        late, of = self._late_events(run, starts, firsts, best, event, rising)
+        self._count(run, starts, firsts, going_on, kept, of)
         tail = int(event[int(firsts[-1]) if len(firsts) else 0 :].max())
         self._top = tail if len(firsts) else max(tail, self._top)
-        self._last = int(run.key[-1])
+        self._last = int(run.key[run.order[-1]])
         self._late.add(late)
-        kept = (run.known[best], event, run.ordinal[best], run.created[best], tied)
-        self._steps.add(*(kept if rising.all() else [values[rising] for values in kept]))
+        rows = rows[kept]
+        self._steps.add(run.known[rows], event[kept], run.ordinal[rows], run.created[rows], tied[kept])
 
     def _best(self, run: Run, starts: Ints) -> tuple[Ints, Flags]:
-        """Of each group of rows of one key and known_at the greatest, and whether others have its times."""
+        """Of each group of rows of one key and known_at the position in order of the greatest, and whether others have
+        its times.
+        """
         sizes = np.diff(starts, append=len(run.key))
         best, tied = starts.copy(), np.zeros(len(starts), np.bool_)
         several = np.flatnonzero(sizes > 1)
         if not len(several):
             return best, tied
-        event, created, ordinal = run.event, run.created, run.ordinal
-        group = np.repeat(np.arange(len(several)), sizes[several])
-        within = np.arange(len(group)) - np.repeat(np.cumsum(sizes[several]) - sizes[several], sizes[several])
-        rows = starts[several][group] + within
-        rows = rows[np.lexsort((ordinal[rows], created[rows], event[rows], group))]
-        ends = np.cumsum(sizes[several]) - 1
-        one, other = rows[ends], rows[ends - 1]
-        best[several] = one
-        tied[several] = (event[one] == event[other]) & (created[one] == created[other])
-        equal = tied[several][group] & (event[rows] == event[one[group]]) & (created[rows] == created[one[group]])
-        self._equal.append(np.stack([ordinal[one[group[equal]]], ordinal[rows[equal]]], axis=1))
+        sizes = sizes[several]
+        group = np.repeat(np.arange(len(several)), sizes)
+        ends = np.cumsum(sizes)
+        at = np.arange(len(group)) + np.repeat(starts[several] - (ends - sizes), sizes)
+        rows = run.order[at]
+        event, created, ordinal = run.event[rows], run.created[rows], run.ordinal[rows]
+        within = np.lexsort((ordinal, created, event, group))
+        event, created, ordinal = event[within], created[within], ordinal[within]
+        one, other = ends - 1, ends - 2
+        best[several] = at[within[one]]
+        same = (event[one] == event[other]) & (created[one] == created[other])
+        tied[several] = same
+        equal = same[group] & (event == event[one][group]) & (created == created[one][group])
+        self._equal.append(np.stack([ordinal[one][group[equal]], ordinal[equal]], axis=1))
         self._equal_rows += len(self._equal[-1])
         if self._equal_rows > _EQUAL:
             raise Unsuitable("too many equal rows")
         return best, tied
 
     def _late_events(
-        self, run: Run, new_key: Flags, begins: Flags, best: Ints, event: Ints, rising: Flags
+        self, run: Run, starts: Ints, firsts: Ints, best: Ints, event: Ints, rising: Flags
     ) -> tuple[Ints, Ints]:
         """The event times that no kept row has, each once a key and in order; and how many of each key.
 
@@ -221,19 +221,20 @@ class IndexWriter:
         """
         left = np.ones(len(run.key), np.bool_)
         left[best[rising]] = False
-        if len(best) < len(left):
-            group = np.cumsum(begins) - 1
-            left &= ~(rising[group] & (run.event == event[group]))
         at = np.flatnonzero(left)
-        number = np.cumsum(new_key, dtype=np.int64)
-        of, late = number[at], run.event[at]
+        late = run.event[run.order[at]]
+        if len(best) < len(left):
+            group = np.searchsorted(starts, at, side="right") - 1
+            unlike = ~(rising[group] & (late == event[group]))
+            at, late = at[unlike], late[unlike]
+        of = np.searchsorted(starts[firsts], at, side="right")
         if len(late):
             order = in_order(of, late)
             of, late = of[order], late[order]
             new = np.ones(len(late), np.bool_)
             new[1:] = (of[1:] != of[:-1]) | (late[1:] != late[:-1])
             of, late = of[new], late[new]
-        last = int(number[-1])
+        last = len(firsts)
         if self._open_late and (last > 0 or run.whole):
             going_on = int(np.searchsorted(of, 1))
             first = _each_once([*self._open_late, late[:going_on]])
@@ -250,16 +251,16 @@ class IndexWriter:
             of, late = of[:closed], late[:closed]
         return late, np.bincount(of, minlength=last + 1)
 
-    def _count(self, run: Run, starts: Ints, firsts: Ints, going_on: int, rising: Flags, lates: Ints) -> None:
+    def _count(self, run: Run, starts: Ints, firsts: Ints, going_on: int, kept: Ints, lates: Ints) -> None:
         """Note the keys that begin, and how much there is of each key."""
         row_firsts = starts[firsts]
         if len(self._keys):
-            self._counts["steps"][-1][-1] += int(rising[:going_on].sum())
+            self._counts["steps"][-1][-1] += int(np.searchsorted(kept, going_on))
             self._counts["rows"][-1][-1] += int(row_firsts[0]) if len(firsts) else len(run.key)
             self._counts["lates"][-1][-1] += int(lates[0])
         if len(firsts):
-            self._keys.append(run.key[row_firsts])
-            self._counts["steps"].append(np.add.reduceat(rising.astype(np.int64), firsts))
+            self._keys.append(run.key[run.order[row_firsts]])
+            self._counts["steps"].append(np.diff(np.searchsorted(kept, [*firsts, len(starts)])))
             self._counts["rows"].append(np.diff(row_firsts, append=len(run.key)))
             self._counts["lates"].append(lates[1:].astype(np.int64))
 
