@@ -99,7 +99,10 @@ class WindowRun:
         )
 
     def _attempt(self, lease: RunLease) -> End | None:
-        context, (token,) = self.context, self.context.online.multi_get([token_key(self.context.project)])
+        context = self.context
+        # makes a token where there is none yet
+        context.online.epoch(token_key(context.project))
+        (token,) = context.online.multi_get([token_key(context.project)])
         self._listing = SourceListing(context, self.view, token or b"", self.bounds.end)
         history = WindowHistory(context, self.view, self._listing)
         driver = Driver(context, self.view, lease.until, history)

@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import headwater as hw
-from headwater.clock import to_micros
+from headwater.clock import duration_micros, to_micros
 from headwater.compute.windows.driving import fill_records
+from headwater.compute.windows.history import WindowHistory
 from headwater.compute.windows.shown import shown
 from headwater.offline.base import POSITION, THROUGH
 from headwater.online.base import OnlineStore
@@ -20,8 +21,9 @@ from headwater.online.meta import fill_record_key
 from headwater.online.rows.encoder import RowEncoder
 from headwater.online.rows.windows.codec import decode_row
 from headwater.online.rows.windows.reading import holds_from, read_row
-from headwater.online.rows.windows.row import WindowRow
+from headwater.online.rows.windows.row import NEVER, WindowRow, counted
 from headwater.planning.resolve import ResolvedView, whole_view
+from headwater.planning.windows.events import WindowEvent
 from headwater.testing.oracle import Delete, LogRow, OracleView, SourceRow
 from headwater.testing.window_oracle import WindowRequest, statements, window_answer
 from headwater.types import Int64
@@ -83,6 +85,15 @@ class WindowStore:
             self.grow_source([])
         self.store = self.open()
         self.store.apply([THING, self.definition()])
+
+    @classmethod
+    def again(cls, folder: Path, online: OnlineStore, clock: datetime, *, files: bool = False) -> WindowStore:
+        """The same project from another process."""
+        made = cls.__new__(cls)
+        made.folder, made.online, made.files, made.clock = folder, online, files, clock
+        made.sourced, made.written = [], 1
+        made.store = made.open()
+        return made
 
     def definition(self, **options: Any) -> hw.FeatureView:
         if not self.files:
@@ -149,6 +160,34 @@ class WindowStore:
         deletes = [] if part.deletes is None else part.deletes.to_pylist()
         return rows, [Delete((r["k"],), r[THROUGH], r[POSITION]) for r in deletes]
 
+    def problems(self, version: str = "1.0.0") -> list[str]:
+        """What is wrong with rows by their own headers: each has what the log and the source have for them."""
+        view, context = self.view(version), self.store.context
+        layout, tolerance = view.windows, duration_micros(context.settings.tolerance)
+        assert layout is not None
+        (each,) = (feature.list for feature in layout.features if feature.name == "each")
+        history = WindowHistory(context, view)
+        stored = dict(self.online.scan(RowEncoder("windows", view).prefix))
+        log = history.batches(sorted(stored), 0, context.log.head_position())
+        wrong = []
+        for key, data in stored.items():
+            row, batches = decode_row(layout, data), log.get(key, [])
+            deletes = [(b.position, b.delete) for b in batches if b.delete is not None and _covers(row, b.position)]
+            position, through = (max(part) for part in zip(*deletes, strict=True)) if deletes else (0, NEVER)
+            if (row.delete_position, row.deleted_through) != (position, through):
+                wrong.append(f"{key!r}: header")
+            events = []
+            for batch in batches:
+                until = max(batch.arrival + tolerance, row.known_through)
+                if _covers(row, batch.position):
+                    events += [e for e in batch.events if e.known_at <= until and not _hides(row, e)]
+            states = row.lists[each].states
+            held = sorted(entry.value for entry in states[0]) if states else []
+            wanted = sorted(e.values["n"] for e in counted(events) if e.values["n"] is not None)
+            if not row.rebuild and held != wanted:
+                wrong.append(f"{key!r}: has {held}, not {wanted}")
+        return wrong
+
     def check(self, version: str = "1.0.0") -> int:
         """Compare all keys with brute force; how many could be."""
         layout, compared = self.view(version).windows, 0
@@ -165,6 +204,14 @@ class WindowStore:
             assert values[: len(REQUESTS)] == self.answers(key, at), (key, row)
             compared += 1
         return compared
+
+
+def _covers(row: WindowRow, position: int) -> bool:
+    return position <= row.applied_through or position in row.listed
+
+
+def _hides(row: WindowRow, event: WindowEvent) -> bool:
+    return event.known_at <= row.deleted_through or event.position < row.delete_position
 
 
 def _nanos(at: datetime) -> int:
