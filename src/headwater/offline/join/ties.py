@@ -28,10 +28,10 @@ def heads(picked: str, spine: exp.Select, rows: ViewRelations) -> exp.Select:
     columns = [*[column(n, "s") for n in rows.key_names], column("event", "p"), column("tied", "p").as_("created")]
     return (
         exp.select(*columns, column("ordinal", "p"))
-        .distinct()
-        .from_(table_named(picked).as_("p"))
-        .join(spine.subquery("s"), on=column("rn", "p").eq(column("rn", "s")))
-        .where(is_tied(rows))
+        .distinct(copy=False)
+        .from_(table_named(picked).as_("p"), copy=False)
+        .join(spine.subquery("s", copy=False), on=column("rn", "p").eq(column("rn", "s")), copy=False)
+        .where(is_tied(rows), copy=False)
     )
 
 
@@ -39,18 +39,18 @@ def is_tied(rows: ViewRelations) -> Tree:
     """Whether an equal source row exists beside the picked row p; of log rows the position decides."""
     if rows.source is None:
         return exp.false()
-    return exp.and_(is_not_null(column("tied", "p")), column("ordinal", "p") < number(rows.source_size))
+    return exp.and_(is_not_null(column("tied", "p")), column("ordinal", "p") < number(rows.source_size), copy=False)
 
 
 def newest_heads(newest: str, rows: ViewRelations, lower: int | None = None, upper: int | None = None) -> exp.Select:
     """The same of a table of (the names of a row, tie) without times; see `members` for the bounds."""
     names = [*rows.key_names, "event", "created", "ordinal"]
-    ties = exp.select(*[column(n) for n in rows.row_names]).from_(table_named(newest))
-    ties = ties.where(column("tie"), column("ordinal") < number(rows.source_size))
+    ties = exp.select(*[column(n) for n in rows.row_names]).from_(table_named(newest), copy=False)
+    ties = ties.where(column("tie"), column("ordinal") < number(rows.source_size), copy=False)
     return (
         exp.select(*[column(n, "n") for n in names])
-        .from_(rows.narrow(lower, upper).subquery("n"))
-        .join(ties.subquery("x"), on=rows.same_row("n", "x"), join_type="semi")
+        .from_(rows.narrow(lower, upper).subquery("n", copy=False), copy=False)
+        .join(ties.subquery("x", copy=False), on=rows.same_row("n", "x"), join_type="semi", copy=False)
     )
 
 
@@ -58,30 +58,41 @@ def equal_rows(picked: str, rows: ViewRelations) -> exp.Select:
     """The picked ordinals beside which an equal source row stands, looked up by key and times."""
     keys = rows.key_names
     heads = (
-        exp.select(*[column(n) for n in (*keys, "event", "created", "ordinal")]).distinct().from_(table_named(picked))
+        exp.select(*[column(n) for n in (*keys, "event", "created", "ordinal")])
+        .distinct(copy=False)
+        .from_(table_named(picked), copy=False)
     )
-    heads = heads.where(column("ordinal") < number(rows.source_size))
+    heads = heads.where(column("ordinal") < number(rows.source_size), copy=False)
     on = _same(keys, "h", "r")
     return (
         exp.select(column("ordinal", "h").as_("ordinal"))
-        .distinct()
-        .from_(heads.subquery("h"))
-        .join(rows.narrow().subquery("r"), on=exp.and_(on, column("ordinal", "r") < column("ordinal", "h")))
+        .distinct(copy=False)
+        .from_(heads.subquery("h", copy=False), copy=False)
+        .join(
+            rows.narrow().subquery("r", copy=False),
+            on=exp.and_(on, column("ordinal", "r") < column("ordinal", "h"), copy=False),
+            copy=False,
+        )
     )
 
 
 def marked(picked: str, equal: str) -> exp.Select:
     """`picked` with `tied`, from the ordinals that have an equal row beside them."""
-    tied = exp.Case().when(is_not_null(column("ordinal", "x")), column("created", "p"))
+    tied = exp.Case().when(is_not_null(column("ordinal", "x")), column("created", "p"), copy=False)
     return (
-        exp.select(column("rn", "p"), column("ordinal", "p"), column("event", "p"), tied.as_("tied"))
-        .from_(table_named(picked).as_("p"))
-        .join(table_named(equal).as_("x"), on=column("ordinal", "p").eq(column("ordinal", "x")), join_type="left")
+        exp.select(column("rn", "p"), column("ordinal", "p"), column("event", "p"), tied.as_("tied", copy=False))
+        .from_(table_named(picked).as_("p"), copy=False)
+        .join(
+            table_named(equal).as_("x"),
+            on=column("ordinal", "p").eq(column("ordinal", "x")),
+            join_type="left",
+            copy=False,
+        )
     )
 
 
 def _same(keys: Sequence[str], left: str, right: str) -> Tree:
-    return exp.and_(*[column(n, left).eq(column(n, right)) for n in (*keys, "event", "created")])
+    return exp.and_(*[column(n, left).eq(column(n, right)) for n in (*keys, "event", "created")], copy=False)
 
 
 def members(
@@ -105,12 +116,13 @@ def members(
     within = [column(n, "r") for n in rows.row_names[:-1]]
     return (
         exp.select(*within, column("ordinal", "h").as_("head"), column("ordinal", "r").as_("ordinal"), *values)
-        .from_(table_named(heads).as_("h"))
+        .from_(table_named(heads).as_("h"), copy=False)
         .join(
-            rows.narrow(lower, upper, features=names, event_id=rows.event_id).subquery("r"),
+            rows.narrow(lower, upper, features=names, event_id=rows.event_id).subquery("r", copy=False),
             on=_same(rows.key_names, "h", "r"),
+            copy=False,
         )
-        .where(column("ordinal", "r") < number(rows.source_size))
+        .where(column("ordinal", "r") < number(rows.source_size), copy=False)
     )
 
 
@@ -118,9 +130,9 @@ def mates(rows: ViewRelations, heads: str, lower: int | None, upper: int | None)
     """(head, ordinal): every source row that ties with a head, the head among them, by keys and times alone."""
     return (
         exp.select(column("ordinal", "h").as_("head"), column("ordinal", "r").as_("ordinal"))
-        .from_(table_named(heads).as_("h"))
-        .join(rows.narrow(lower, upper).subquery("r"), on=_same(rows.key_names, "h", "r"))
-        .where(column("ordinal", "r") < number(rows.source_size))
+        .from_(table_named(heads).as_("h"), copy=False)
+        .join(rows.narrow(lower, upper).subquery("r", copy=False), on=_same(rows.key_names, "h", "r"), copy=False)
+        .where(column("ordinal", "r") < number(rows.source_size), copy=False)
     )
 
 
@@ -129,18 +141,23 @@ def mates_in(equal: str, heads: str) -> exp.Select:
     on = column("head", "m").eq(column("ordinal", "h"))
     return (
         exp.select(column("head", "m"), column("ordinal", "m"))
-        .from_(table_named(equal).as_("m"))
-        .join(table_named(heads).as_("h"), on=on, join_type="semi")
+        .from_(table_named(equal).as_("m"), copy=False)
+        .join(table_named(heads).as_("h"), on=on, join_type="semi", copy=False)
     )
 
 
 def read_once(rows: ViewRelations, picked: str, mates: str, names: Sequence[str]) -> exp.Select:
     """(ordinal, f0…): the features named, of picked rows and of those that tie with them, from one scan."""
-    ordinals = [exp.select(column("ordinal")).from_(table_named(table)) for table in (picked, mates)]
+    ordinals = [exp.select(column("ordinal")).from_(table_named(table), copy=False) for table in (picked, mates)]
     return (
         exp.select(exp.Star())
-        .from_(rows.wide(names).subquery("w"))
-        .join(union_all(ordinals).subquery("o"), on=column("ordinal", "w").eq(column("ordinal", "o")), join_type="semi")
+        .from_(rows.wide(names).subquery("w", copy=False), copy=False)
+        .join(
+            union_all(ordinals).subquery("o", copy=False),
+            on=column("ordinal", "w").eq(column("ordinal", "o")),
+            join_type="semi",
+            copy=False,
+        )
     )
 
 
@@ -149,8 +166,8 @@ def read_members(mates: str, read: str, features: int) -> exp.Select:
     values = [column(f"f{i}", "r") for i in range(features)]
     return (
         exp.select(column("head", "m"), column("ordinal", "m"), *values)
-        .from_(table_named(mates).as_("m"))
-        .join(table_named(read).as_("r"), on=column("ordinal", "m").eq(column("ordinal", "r")))
+        .from_(table_named(mates).as_("m"), copy=False)
+        .join(table_named(read).as_("r"), on=column("ordinal", "m").eq(column("ordinal", "r")), copy=False)
     )
 
 
@@ -209,9 +226,9 @@ def ranked(members: str, rows: ViewRelations, features: Sequence[Feature]) -> ex
     order = [exp.Ordered(this=key.copy(), desc=True) for key in (*ids, *values, column("ordinal", "m"))]
     place = exp.Window(this=exp.RowNumber(), partition_by=within, order=exp.Order(expressions=order))
     names = [f"e{i}" for i in range(len(ids))] + [f"v{i}" for i in range(len(values))]
-    keys = [key.as_(name, quoted=True) for key, name in zip([*ids, *values], names, strict=True)]
-    every = exp.select(*[n.copy() for n in within], column("ordinal", "m"), place.as_("place"), *keys)
-    return every.from_(table_named(members).as_("m"))
+    keys = [key.as_(name, quoted=True, copy=False) for key, name in zip([*ids, *values], names, strict=True)]
+    every = exp.select(*[n.copy() for n in within], column("ordinal", "m"), place.as_("place", copy=False), *keys)
+    return every.from_(table_named(members).as_("m"), copy=False)
 
 
 def winners(ranked: str, rows: ViewRelations, features: Sequence[Feature]) -> exp.Select:
@@ -229,29 +246,41 @@ def winners(ranked: str, rows: ViewRelations, features: Sequence[Feature]) -> ex
     same = [exp.NullSafeEQ(this=column(f"e{i}", "a"), expression=column(f"e{i}", "b")) for i in range(ids)]
     other = [exp.NullSafeNEQ(this=column(f"v{i}", "a"), expression=column(f"v{i}", "b")) for i in range(values)]
     there = column("place", "b") > number(1)
-    decided = exp.Max(this=exp.Case().when(exp.and_(there, *same, exp.or_(*other)), number(1)).else_(number(0)))
+    decided = exp.Max(
+        this=exp.Case()
+        .when(exp.and_(there, *same, exp.or_(*other, copy=False), copy=False), number(1), copy=False)
+        .else_(number(0), copy=False)
+    )
     return (
-        exp.select(*[column(n, "a") for n in within], column("ordinal", "a").as_("winner"), decided.as_("by_features"))
-        .from_(table_named(ranked).as_("a"))
-        .join(table_named(ranked).as_("b"), on=exp.and_(*[column(n, "a").eq(column(n, "b")) for n in within]))
-        .where(column("place", "a").eq(number(1)))
-        .group_by(*[column(n, "a") for n in within], column("ordinal", "a"))
+        exp.select(
+            *[column(n, "a") for n in within],
+            column("ordinal", "a").as_("winner"),
+            decided.as_("by_features", copy=False),
+        )
+        .from_(table_named(ranked).as_("a"), copy=False)
+        .join(
+            table_named(ranked).as_("b"),
+            on=exp.and_(*[column(n, "a").eq(column(n, "b")) for n in within], copy=False),
+            copy=False,
+        )
+        .where(column("place", "a").eq(number(1)), copy=False)
+        .group_by(*[column(n, "a") for n in within], column("ordinal", "a"), copy=False)
     )
 
 
 def _of_head(rows: ViewRelations) -> Tree:
     """The condition that w decides the picked row p."""
     same = [column(n, "p").eq(column(n, "w")) for n in rows.row_names[:-1]]
-    return exp.and_(*same, column("ordinal", "p").eq(column("head", "w")))
+    return exp.and_(*same, column("ordinal", "p").eq(column("head", "w")), copy=False)
 
 
 def by_features(picked: str, winners: str, rows: ViewRelations) -> exp.Select:
     """How many of the picked rows only the features decided."""
     return (
         exp.select(exp.Count(this=exp.Star()))
-        .from_(table_named(picked).as_("p"))
-        .join(table_named(winners).as_("w"), on=_of_head(rows))
-        .where(column("by_features", "w").eq(number(1)))
+        .from_(table_named(picked).as_("p"), copy=False)
+        .join(table_named(winners).as_("w"), on=_of_head(rows), copy=False)
+        .where(column("by_features", "w").eq(number(1)), copy=False)
     )
 
 
@@ -260,9 +289,9 @@ def settled(picked: str, winners: str, rows: ViewRelations, names: Sequence[str]
     names = [*names, *rows.row_names[:-1]]
     ordinal = exp.Coalesce(this=column("winner", "w"), expressions=[column("ordinal", "p")])
     return (
-        exp.select(*[column(name, "p") for name in names], ordinal.as_("ordinal"))
-        .from_(table_named(picked).as_("p"))
-        .join(table_named(winners).as_("w"), on=_of_head(rows), join_type="left")
+        exp.select(*[column(name, "p") for name in names], ordinal.as_("ordinal", copy=False))
+        .from_(table_named(picked).as_("p"), copy=False)
+        .join(table_named(winners).as_("w"), on=_of_head(rows), join_type="left", copy=False)
     )
 
 
@@ -272,9 +301,9 @@ def sort_keys(value: Tree, dtype: DType) -> list[Tree]:
     NULL lowest, then numbers, NaN highest; text by its UTF-8 bytes; arrays by element, a NULL element lowest, a
     beginning before the whole.
     """
-    present = exp.Case().when(is_not_null(value), number(1)).else_(number(0))
+    present = exp.Case().when(is_not_null(value), number(1), copy=False).else_(number(0), copy=False)
     if dtype.name in ("float32", "float64"):
-        nan = exp.Case().when(exp.IsNan(this=value.copy()), number(1)).else_(number(0))
+        nan = exp.Case().when(exp.IsNan(this=value.copy()), number(1), copy=False).else_(number(0), copy=False)
         return [present, nan, value.copy()]
     if dtype.name == "array" and dtype.element is not None:
         return [present, _elements(value.copy(), dtype.element)]
@@ -283,7 +312,7 @@ def sort_keys(value: Tree, dtype: DType) -> list[Tree]:
 
 def _event_id_keys(value: Tree) -> list[Tree]:
     """What orders event ids: NULL lowest, then by their own type, floats with NaN highest (DuckDB's own order)."""
-    return [exp.Case().when(is_not_null(value), number(1)).else_(number(0)), value.copy()]
+    return [exp.Case().when(is_not_null(value), number(1), copy=False).else_(number(0), copy=False), value.copy()]
 
 
 def _elements(value: Tree, dtype: DType) -> Tree:
