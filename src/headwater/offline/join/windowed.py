@@ -209,11 +209,11 @@ class WindowJoin:
         )
         for feature, found in zip(self._features, answer.features, strict=True):
             if found.overflow is not None and feature.errors == "raise":
-                self._refuse_overflow(feature, spine.column("n").to_numpy()[found.overflow])
+                self._refuse_overflow(feature, spine.column("n").to_numpy()[answer.rows][found.overflow])
         self._gathered.put(places, answer)
         matched = answer.newest != NO_EVENT
         self.counts["matched"] += int(matched.sum())
-        self.counts["same_instant"] += int((matched & (answer.newest == at)).sum())
+        self.counts["same_instant"] += int((matched & (answer.newest == at[answer.rows])).sum())
 
     def _statements(self, given: pa.Table, numbers: range) -> Statements:
         dtypes = self._view.view.view.columns

@@ -17,6 +17,7 @@ from headwater.offline.windows.lists import NONE
 from headwater.offline.windows.subsets import Rows, Subset
 from headwater.planning.windows.layout import WindowFeature
 from headwater.planning.windows.quantile_bins import midpoint
+from headwater.types import DType
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,21 +33,51 @@ class FeatureAnswer:
     """The values of a feature at rows of a spine.
 
     Attributes:
-        values: in the feature's dtype; NULL where the window has none, or an overflow.
+        dtype: the feature's.
+        values: numbers in their stored form, or an Arrow array of any other dtype.
+        valid: which of the numbers there are, of the others the window has none; None: all.
         overflow: where a sum of integers is beyond 64 bits; None: nowhere.
     """
 
-    values: pa.Array
+    dtype: DType
+    values: NDArray[Any] | pa.Array
+    valid: Mask | None = None
     overflow: Mask | None = None
 
     @classmethod
-    def joined(cls, parts: Sequence[FeatureAnswer], order: Ints) -> FeatureAnswer:
-        """The rows of several answers, one after the other, put into an order."""
-        values = pa.concat_arrays([part.values for part in parts]).take(pa.array(order))
-        if all(part.overflow is None for part in parts):
-            return cls(values)
-        masks = [np.zeros(len(p.values), bool) if p.overflow is None else p.overflow for p in parts]
-        return cls(values, np.concatenate(masks)[order])
+    def joined(cls, parts: Sequence[FeatureAnswer]) -> FeatureAnswer:
+        """The rows of several answers, one after the other."""
+        if len(parts) == 1:
+            return parts[0]
+        given = [part.values for part in parts]
+        values = pa.concat_arrays(given) if isinstance(given[0], pa.Array) else np.concatenate(given)
+        return cls(
+            parts[0].dtype,
+            values,
+            _joined([part.valid for part in parts], given, True),
+            _joined([part.overflow for part in parts], given, False),
+        )
+
+    def present(self) -> Mask:
+        """Where there is a value."""
+        if isinstance(self.values, pa.Array):
+            return np.asarray(self.values.is_valid())
+        return np.ones(len(self.values), bool) if self.valid is None else self.valid
+
+    def arrow(self) -> pa.Array:
+        """The values in the Arrow type of the dtype."""
+        if isinstance(self.values, pa.Array):
+            return self.values
+        return numbers_to_arrow(self.values, ~self.present(), self.dtype)
+
+
+def _joined(masks: Sequence[Mask | None], values: Sequence[Any], otherwise: bool) -> Mask | None:
+    if all(mask is None for mask in masks):
+        return None
+    filled = [
+        np.full(len(given), otherwise) if mask is None else mask for mask, given in zip(masks, values, strict=True)
+    ]
+    return np.concatenate(filled)
 
 
 def answer_of(feature: WindowFeature, subset: Subset, rows: Rows) -> FeatureAnswer:
@@ -80,14 +111,14 @@ def _scalars(feature: WindowFeature, subset: Subset, rows: Rows) -> FeatureAnswe
         case "min" | "max":
             assert subset.column is not None
             values = subset.extremes(greatest=function == "max").of(hits, blocks)[0]
-            return FeatureAnswer(subset.column.arrow(_where(some, values), some))
+            return _of_column(feature, subset.column, _where(some, values), some)
         case "first" | "last":
             assert subset.column is not None
             places = subset.last_places if function == "last" else subset.first_places
             place = _where(some, places.of(hits, blocks)[0])
-            if not len(subset.full_order):
-                return FeatureAnswer(pa.nulls(len(rows), feature.dtype.arrow))
-            return FeatureAnswer(subset.column.arrow(subset.values[subset.full_order[place]], some))
+            order = subset.full_order
+            values = subset.values[order[place]] if len(order) else np.zeros(len(rows), subset.values.dtype)
+            return _of_column(feature, subset.column, values, some)
         case "seconds_since_last":
             newest = _where(some, subset.newest.of(hits, blocks)[0], rows.at)
             return _plain(feature, _quotients(rows.at - newest, 1_000_000), some)
@@ -97,7 +128,14 @@ def _scalars(feature: WindowFeature, subset: Subset, rows: Rows) -> FeatureAnswe
 
 
 def _plain(feature: WindowFeature, values: NDArray[Any], valid: Mask | None = None) -> FeatureAnswer:
-    return FeatureAnswer(numbers_to_arrow(values, None if valid is None else ~valid, feature.dtype))
+    return FeatureAnswer(feature.dtype, values, valid)
+
+
+def _of_column(feature: WindowFeature, column: Column, values: NDArray[Any], valid: Mask) -> FeatureAnswer:
+    """Values of a column, as the column has them."""
+    if column.dictionary is None:
+        return FeatureAnswer(feature.dtype, values, valid)
+    return FeatureAnswer(feature.dtype, column.arrow(values, valid))
 
 
 def _where(some: Mask, values: NDArray[Any], otherwise: Any = 0) -> NDArray[Any]:
@@ -122,15 +160,14 @@ def _totals(feature: WindowFeature, subset: Subset, rows: Rows, counts: Ints) ->
     if feature.function == "mean":
         return _plain(feature, totals.doubles() / np.maximum(counts, 1), some)
     values, beyond = totals.integers()
-    answer = _plain(feature, values, some & ~beyond)
-    return FeatureAnswer(answer.values, beyond) if beyond.any() else answer
+    return FeatureAnswer(feature.dtype, values, some & ~beyond, beyond if beyond.any() else None)
 
 
 def _quantiles(feature: WindowFeature, subset: Subset, rows: Rows, counts: Ints) -> FeatureAnswer:
     assert feature.q is not None
     some = counts > 0
     if not some.any():
-        return FeatureAnswer(pa.nulls(len(rows), feature.dtype.arrow))
+        return FeatureAnswer(feature.dtype, np.zeros(len(rows)), some)
     hits, _ = rows.hits(subset.runs, feature.window)
     rank = np.maximum(1, np.ceil(feature.q * counts).astype(np.int64))
     codes, inverse = np.unique(subset.ranks.of(hits, rank), return_inverse=True)
@@ -154,7 +191,7 @@ def _lists(feature: WindowFeature, subset: Subset, rows: Rows) -> FeatureAnswer:
     places = taken(bounds, rows.at, feature.n)
     there = places != NONE
     offsets = np.concatenate([[0], np.cumsum(there.sum(axis=1))])
-    return FeatureAnswer(_list_array(subset.column, subset, places[there], offsets, feature))
+    return FeatureAnswer(feature.dtype, _list_array(subset.column, subset, places[there], offsets, feature))
 
 
 def _list_array(column: Column, subset: Subset, places: Ints, offsets: Ints, feature: WindowFeature) -> pa.Array:

@@ -39,7 +39,7 @@ class Dealt:
         part = part_of(np.asarray(batch.column("n")))
         order = np.argsort(part.astype(np.uint8), kind="stable")
         counts = np.bincount(part, minlength=PARTS)
-        dealt, start = batch.take(pa.array(order)), 0
+        dealt, start = _taken(batch, order), 0
         each = dealt.nbytes / batch.num_rows
         for number in np.flatnonzero(counts):
             size = int(counts[number])
@@ -90,6 +90,19 @@ class Dealt:
             if batches:
                 tables.append(pa.Table.from_batches(batches))
         return pa.concat_tables(tables) if tables else self.schema.empty_table()
+
+
+def _taken(batch: pa.RecordBatch, order: NDArray[np.int64]) -> pa.RecordBatch:
+    """The rows of a batch in another order; Arrow's own `take` is slower on numbers without NULLs."""
+    indices = pa.array(order)
+    columns = []
+    for column in batch.columns:
+        plain = pa.types.is_primitive(column.type) and not pa.types.is_boolean(column.type) and not column.null_count
+        if plain and not pa.types.is_temporal(column.type):
+            columns.append(pa.array(column.to_numpy()[order]))
+        else:
+            columns.append(column.take(indices))
+    return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
 
 
 def part_of(keys: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -42,7 +42,7 @@ class IntegerSums:
     """
 
     def __init__(self, runs: Runs, values: Ints) -> None:
-        self._chain = _summed(values[runs.chain])
+        self._chain = _summed(runs.on_chain(values))
         orders = [] if runs.tree is None else runs.tree.order
         self._levels = [_summed(values[runs.rest[order]]) for order in orders]
 

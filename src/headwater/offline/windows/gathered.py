@@ -62,19 +62,19 @@ class Gathered:
             rows: the numbers of its rows in the spine.
             answer: of these rows.
         """
-        self._newest[rows] = answer.newest
-        self._places.append(rows)
+        places = rows[answer.rows]
+        self._newest[places] = answer.newest
+        self._places.append(places)
         for i, found in enumerate(answer.features):
-            valid = np.asarray(found.values.is_valid())
-            status = np.where(valid, _PRESENT, _NULL)
+            status = np.where(found.present(), _PRESENT, _NULL)
             if found.overflow is not None:
                 status[found.overflow] = OVERFLOWN
-            self._status[i][rows] = status
+            self._status[i][places] = status
             values = self._values[i]
             if values is None:
-                self._lists[i].append(found.values)
+                self._lists[i].append(found.arrow())
             else:
-                values[rows] = _numbers(found.values)
+                values[places] = found.values
 
     def columns(self, start: int, end: int) -> dict[str, pa.Array]:
         """event, and for each feature f… and its status s…, of the rows from `start` to `end`."""
@@ -114,14 +114,3 @@ OVERFLOWN = -1
 
 def _fixed(feature: WindowFeature) -> bool:
     return feature.dtype.numpy is not None
-
-
-def _numbers(values: pa.Array) -> NDArray[Any]:
-    """The values of a column of fixed width; where it is NULL anything."""
-    if pa.types.is_timestamp(values.type):
-        values = values.cast(pa.int64())
-    elif pa.types.is_date(values.type):
-        values = values.cast(pa.int32())
-    elif pa.types.is_boolean(values.type):
-        values = values.cast(pa.uint8())
-    return np.asarray(values.fill_null(0))

@@ -11,6 +11,7 @@ import numpy as np
 from headwater.offline.windows import edges
 from headwater.offline.windows.answers import FeatureAnswer, answer_of
 from headwater.offline.windows.events import Deletes, Groups, Statements, without_repeats
+from headwater.offline.windows.keyed import Keyed, ascending
 from headwater.offline.windows.runs import Runs
 from headwater.offline.windows.subsets import Counted, Rows, Subset
 from headwater.planning.windows.layout import WindowFeature, WindowLayout
@@ -34,10 +35,12 @@ class PartAnswer:
     """What a window version says to rows of a spine.
 
     Attributes:
-        newest: the event time of the newest event that counts for each row's key; `NO_EVENT`: there is none.
+        rows: which row each answer is for.
+        newest: the event time of the newest event that counts for its key; `NO_EVENT`: there is none.
         features: of each feature its values.
     """
 
+    rows: Ints
     newest: Ints
     features: list[FeatureAnswer]
 
@@ -68,26 +71,25 @@ def part_answer(
     groups = Groups(keys, deletes)
     counted = _counted(layout, statements, groups, as_known=as_known)
     group = groups.at(key, at)
-    order = np.lexsort((at, group))
+    order = np.argsort(Keyed(groups.count, at).of(group, at))
     lists = max((f.n for f in features if f.dtype.name == "array"), default=1)
     rows = min(_ROWS, max(1, _CELLS // lists))
     subsets: dict[tuple[str | None, str | None], Subset] = {}
     by_mask: dict[bytes | None, Runs] = {}
-    newest = np.full(len(key), NO_EVENT, np.int64)
+    newest = []
     found: list[list[FeatureAnswer]] = [[] for _ in features]
     for start in range(0, len(order), rows):
         chosen = order[start : start + rows]
         asked = Rows(group[chosen], at[chosen])
-        newest[chosen] = counted.newest(asked)
+        newest.append(counted.newest(asked))
         for i, feature in enumerate(features):
             given = layout.lists[feature.list]
             name = (given.where, given.column)
             if name not in subsets:
                 subsets[name] = Subset(counted, given.where, given.column, by_mask)
             found[i].append(answer_of(feature, subsets[name], asked))
-    inverse = np.empty(len(order), np.int64)
-    inverse[order] = np.arange(len(order))
-    return PartAnswer(newest, [FeatureAnswer.joined(parts, inverse) for parts in found])
+    answers = [FeatureAnswer.joined(parts) for parts in found]
+    return PartAnswer(order, np.concatenate(newest), answers)
 
 
 def _counted(layout: WindowLayout, statements: Statements, groups: Groups, *, as_known: bool) -> Counted:
@@ -97,5 +99,12 @@ def _counted(layout: WindowLayout, statements: Statements, groups: Groups, *, as
     event = statements.event[index]
     known = statements.known_at[index] if as_known else event
     boundary = edges.boundaries(event, layout.hops)
-    order = np.lexsort((known, boundary, group))
+    order = in_order(groups.count, group, boundary, known)
     return Counted(statements, groups.count, index[order], group[order], boundary[order], known[order])
+
+
+def in_order(groups: int, group: Ints, boundary: Ints, known: Ints) -> Ints:
+    """The order by group, boundary and known_at: known_at first, since few are out of order then."""
+    order = np.argsort(Keyed(groups, known).of(group, known))
+    edges = Keyed(groups, boundary).of(group, boundary)[order]
+    return order if ascending(edges) else order[np.argsort(edges, kind="stable")]

@@ -45,6 +45,16 @@ class Keyed:
             return groups * self._span + np.searchsorted(self._ranks, times, side="right")
         return groups * self._span + (np.clip(times, self._least - 1, self._greatest) + 1 - self._least)
 
+    def times(self, stamps: Ints) -> Ints:
+        """The times of integers that `of` gave for kept pairs."""
+        places = stamps % self._span
+        return places + self._least if self._ranks is None else self._ranks[places]
+
+
+def ascending(stamps: Ints) -> bool:
+    """Whether integers are in order."""
+    return bool((stamps[1:] >= stamps[:-1]).all())
+
 
 def ranges_of(sizes: Ints) -> tuple[Ints, Ints]:
     """The indexes of many ranges, one after the other: which range each belongs to, and where in it each is."""

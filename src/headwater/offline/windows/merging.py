@@ -20,8 +20,8 @@ class Sums:
     def __init__(self, values: NDArray[np.float64]) -> None:
         self._values = values
 
-    def of(self, events: Ints) -> State:
-        return (self._values[events],)
+    def of(self, events: Ints | None) -> State:
+        return (self._values if events is None else self._values[events],)
 
     def none(self, size: int) -> State:
         return (np.zeros(size),)
@@ -39,8 +39,8 @@ class Spreads:
     def __init__(self, values: NDArray[np.float64]) -> None:
         self._values = values
 
-    def of(self, events: Ints) -> State:
-        values = self._values[events]
+    def of(self, events: Ints | None) -> State:
+        values = self._values if events is None else self._values[events]
         # 0.0 of a finite value, else NaN
         return np.ones(len(values)), values, values - values
 
@@ -86,8 +86,8 @@ class Extremes:
             self._function = np.maximum if greatest else np.minimum
             self._identity = np.iinfo(np.int64).min if greatest else np.iinfo(np.int64).max
 
-    def of(self, events: Ints) -> State:
-        return (self._values[events],)
+    def of(self, events: Ints | None) -> State:
+        return (self._values if events is None else self._values[events],)
 
     def none(self, size: int) -> State:
         return (np.full(size, self._identity, self._values.dtype),)

@@ -21,8 +21,8 @@ State = tuple["NDArray[np.generic]", ...]
 class Merging(Protocol):
     """How states are made of events, and merged."""
 
-    def of(self, events: Ints) -> State:
-        """The state of each event alone."""
+    def of(self, events: Ints | None) -> State:
+        """The state of each event alone; None: of all, in order."""
         ...
 
     def none(self, size: int) -> State:
@@ -76,7 +76,7 @@ class Aggregates:
 
     def __init__(self, runs: Runs, merging: Merging) -> None:
         self._merging = merging
-        self._levels = [merging.of(runs.chain)]
+        self._levels = [merging.of(None if runs.whole else runs.chain)]
         self._runs = runs
         self._scans: list[State] = [] if runs.tree is None else list(self._scanned())
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -145,7 +145,8 @@ class Runs:
         stamps = by_known.of(group, known)
         ahead = np.minimum.accumulate(stamps[::-1])[::-1]
         in_chain = stamps <= ahead
-        self.chain = np.flatnonzero(in_chain)
+        self.whole = bool(in_chain.all())
+        self.chain = np.arange(self.size) if self.whole else np.flatnonzero(in_chain)
         self.rest = np.flatnonzero(~in_chain)
         self._by_known, self._chain_known = by_known, stamps[self.chain]
         self._by_boundary = Keyed(groups, boundary)
@@ -156,12 +157,28 @@ class Runs:
             most = int(np.bincount(group[self.rest]).max())
             self.tree = Tree(known[self.rest], most)
 
-    def bounds(self, group: Ints, start: Ints, end: Ints | None, at: Ints) -> Bounds:
+    def on_chain(self, values: NDArray[Any]) -> NDArray[Any]:
+        """The values of the events of the chain."""
+        return values if self.whole else values[self.chain]
+
+    def known_stamps(self, group: Ints, known: Ints) -> Ints:
+        """Integers in the order of (group, known_at) of events."""
+        return self._by_known.of(group, known)
+
+    def known_after(self, group: Ints, at: Ints) -> Ints:
+        """The integer before which those of all events are that are known by an instant."""
+        return self._by_known.after(group, at)
+
+    def known_by(self, group: Ints, at: Ints) -> Ints:
+        """Where the events of the chain end that are known by an instant, for each row."""
+        return np.searchsorted(self._chain_known, self._by_known.after(group, at))
+
+    def bounds(self, group: Ints, start: Ints, end: Ints | None, at: Ints, known: Ints | None = None) -> Bounds:
         """Where the events with start ≤ boundary (< end) are, for each row; see `hits`."""
         low = self._by_boundary.of(group, start)
         high = None if end is None else self._by_boundary.of(group, end)
         first = np.searchsorted(self._chain_edges, low)
-        last = np.searchsorted(self._chain_known, self._by_known.after(group, at))
+        last = self.known_by(group, at) if known is None else known
         if high is not None:
             last = np.minimum(last, np.searchsorted(self._chain_edges, high))
         if self.tree is None:
@@ -172,7 +189,7 @@ class Runs:
             begin, finish = np.searchsorted(self._rest_edges, low), np.searchsorted(self._rest_edges, high)
         return Bounds(first, np.maximum(first, last), begin, np.maximum(begin, finish))
 
-    def hits(self, group: Ints, start: Ints, end: Ints | None, at: Ints) -> Hits:
+    def hits(self, group: Ints, start: Ints, end: Ints | None, at: Ints, known: Ints | None = None) -> Hits:
         """The events with start ≤ boundary (< end) that are known by an instant, for each row.
 
         Args:
@@ -180,8 +197,9 @@ class Runs:
             start: the first boundary of each row.
             end: the boundary before which its events are; None: all.
             at: its instant.
+            known: what `known_by` gave for these rows, where that is there.
         """
-        first, last, begin, finish = self.bounds(group, start, end, at)
+        first, last, begin, finish = self.bounds(group, start, end, at, known)
         found = Hits(first, last)
         if self.tree is not None:
             found.prefixes = list(self.tree.prefixes(begin, finish, at))

@@ -12,13 +12,14 @@ from headwater.offline.windows.columns import Column
 from headwater.offline.windows.distinct import Records
 from headwater.offline.windows.events import Statements
 from headwater.offline.windows.exact import IntegerSums
+from headwater.offline.windows.keyed import Keyed
 from headwater.offline.windows.lists import Lists
 from headwater.offline.windows.merging import Extremes, Spreads, Sums
 from headwater.offline.windows.ranges import Aggregates, Blocks, blocks_of
 from headwater.offline.windows.ranks import Ranks
 from headwater.offline.windows.runs import Bounds, Hits, Runs
 from headwater.planning.windows.quantile_bins import bins_of
-from headwater.planning.windows.rule import Window
+from headwater.planning.windows.rule import BEFORE_ALL, Window
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,6 +39,7 @@ class Rows:
     def __init__(self, group: Ints, at: Ints) -> None:
         self.group, self.at = group, at
         self._hits: dict[tuple[int, Window], tuple[Hits, list[Blocks]]] = {}
+        self._known: dict[int, Ints] = {}
 
     def __len__(self) -> int:
         return len(self.at)
@@ -47,9 +49,15 @@ class Rows:
         name = (id(runs), window)
         if name not in self._hits:
             starts, ends = edges.starts(window, self.at), edges.ends(window, self.at)
-            hits = runs.hits(self.group, starts, ends, self.at)
+            hits = runs.hits(self.group, starts, ends, self.at, self.known_by(runs))
             self._hits[name] = hits, blocks_of(hits)
         return self._hits[name]
+
+    def known_by(self, runs: Runs) -> Ints:
+        """Where what is known of the chain ends; the same for all windows."""
+        if id(runs) not in self._known:
+            self._known[id(runs)] = runs.known_by(self.group, self.at)
+        return self._known[id(runs)]
 
     def bounds(self, runs: Runs, window: Window) -> Bounds:
         """The ranges of a window."""
@@ -79,12 +87,41 @@ class Counted:
         return Runs(self.groups, self.group, self.boundary, self.known)
 
     @cached_property
-    def _newest(self) -> Aggregates:
-        return Aggregates(self.runs, Extremes(self.statements.event[self.index], greatest=True))
+    def event(self) -> Ints:
+        """The event time of each."""
+        return self.statements.event[self.index]
+
+    @cached_property
+    def _newest(self) -> tuple[Keyed, Ints, Ints, Ints]:
+        """Of the chain and of the others, by known_at: which group, and the newest event time so far."""
+        by_event = Keyed(self.groups, self.event)
+        stamps = by_event.of(self.group, self.event)
+        rest = self.runs.rest
+        rest = rest[np.lexsort((self.known[rest], self.group[rest]))]
+        by_known = self.runs.known_stamps(self.group[rest], self.known[rest])
+        return (
+            by_event,
+            np.maximum.accumulate(self.runs.on_chain(stamps)),
+            np.maximum.accumulate(stamps[rest]),
+            by_known,
+        )
 
     def newest(self, rows: Rows) -> Ints:
         """The event time of the newest event of each row's group that is known; the least int64: there is none."""
-        return self._newest.of(*rows.hits(self.runs, Window(None)))[0]  # type: ignore[return-value]
+        by_event, chain, rest, by_known = self._newest
+        found = self._at(chain, rows.known_by(self.runs), rows)
+        if len(rest):
+            until = np.searchsorted(by_known, self.runs.known_after(rows.group, rows.at))
+            found = np.maximum(found, self._at(rest, until, rows))
+        return np.where(found < 0, BEFORE_ALL, by_event.times(np.maximum(found, 0)))
+
+    def _at(self, stamps: Ints, until: Ints, rows: Rows) -> Ints:
+        """The stamp before a place, where it is of the row's own group, else -1."""
+        if not len(stamps):
+            return np.full(len(rows), -1)
+        found = stamps[np.maximum(until - 1, 0)]
+        own = (until > 0) & (found >= self._newest[0].of(rows.group, np.full(len(rows), BEFORE_ALL)))
+        return np.where(own, found, -1)
 
 
 class Subset:
@@ -156,9 +193,21 @@ class Subset:
     def full_order(self) -> Ints:
         """The events in order of event time, created time, the log over the source, position, then value."""
         statements, index = self._statements, self._index
-        values = [] if self.column is None else [self.column.values]
-        keys = (statements.position[index], statements.from_log[index], statements.created[index])
-        return np.lexsort((*values, *keys, statements.event[index], self._group))
+        event = statements.event[index]
+        stamps = Keyed(self.groups, event).of(self._group, event)
+        # in order of the hops already, so that little is left to do
+        order = np.argsort(stamps, kind="stable")
+        stamps = stamps[order]
+        tied = np.zeros(len(order) + 1, bool)
+        tied[1:-1] = stamps[1:] == stamps[:-1]
+        among = np.flatnonzero(tied[1:] | tied[:-1])
+        if len(among):
+            rows = order[among]
+            values = [] if self.column is None else [self.column.values[rows]]
+            of = index[rows]
+            keys = (statements.position[of], statements.from_log[of], statements.created[of], stamps[among])
+            order[among] = rows[np.lexsort((*values, *keys))]
+        return order
 
     @cached_property
     def _place(self) -> Ints:

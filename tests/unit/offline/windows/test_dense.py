@@ -98,7 +98,8 @@ def test_many_events_a_key(late, seed):
             q=feature.q or 0.0,
             max_distinct=feature.n,
         )
-        for i, value in enumerate(answer.values.to_pylist()):
+        values = answer.arrow().to_pylist()
+        for i, value in enumerate(values[place] for place in np.argsort(found.rows)):
             right = window_answer(request, rows, [], (int(asked[i]),), int(at[i]))
             stored = stored_form(feature.dtype, value)
             assert (stored is None) == (right.value is None), (feature, i)

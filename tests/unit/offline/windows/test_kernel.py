@@ -91,17 +91,19 @@ def check(layout: WindowLayout, rows: list[Statement], deletes: list[Delete], as
     )
     found = part_answer(layout, layout.features, arrays(rows), gone, KEYS, key, at, as_known=as_known)
     for feature, request, answer in zip(layout.features, requests_of(layout), found.features, strict=True):
-        values = answer.values.to_pylist()
-        assert answer.values.type == feature.dtype.arrow
+        back = np.argsort(found.rows)
+        values = [answer.arrow().to_pylist()[i] for i in back]
+        assert answer.arrow().type == feature.dtype.arrow
         for i, (number, instant) in enumerate(asked):
             right = window_answer(request, rows, deletes, (number,), instant, as_known=as_known)
-            overflow = answer.overflow is not None and bool(answer.overflow[i])
+            overflow = answer.overflow is not None and bool(answer.overflow[back[i]])
             assert overflow == right.overflow
             value = stored_form(feature.dtype, values[i])
             told = (feature, number, instant, value, right)
             assert (value is None) == (right.status is Status.NULL), told
             assert value is None or agrees(right, value), told
-            newest = None if found.newest[i] == NO_EVENT else int(found.newest[i])
+            event = int(found.newest[back[i]])
+            newest = None if event == NO_EVENT else event
             assert newest == right.event_time, told
 
 
