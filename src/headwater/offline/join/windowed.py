@@ -38,10 +38,10 @@ _WORKING = 4
 """How many times the bytes of its events a part takes while it is aggregated, about."""
 BUDGET = 512 << 20
 """Bytes of events that are held in memory, unless a memory limit says otherwise."""
-_PART = 96 << 20
+_PART = 40 << 20
 """Bytes of the events of parts that are worked on together."""
 _SHOWN = 10
-_SPINE = pa.schema([(name, pa.int64()) for name in ("n", "rn", "t")])
+_SPINE = pa.schema([("n", pa.int32()), ("rn", pa.int64()), ("t", pa.int64())])
 _TEXTS = pa.array([str(status) for status in STATUSES])
 _NULL = STATUSES.index(Status.NULL)
 _PRESENT = STATUSES.index(Status.PRESENT)
@@ -137,8 +137,9 @@ class WindowJoin:
     @property
     def _event_schema(self) -> pa.Schema:
         columns = self._view.view.view.columns
-        fixed = [("n", pa.int64()), ("event", pa.int64()), ("created", pa.int64())]
-        fixed += [("origin", pa.int8()), ("position", pa.int64())]
+        fixed = [("n", pa.int32()), ("event", pa.int64())]
+        fixed += [("created", pa.int64())] if self._join.rows.lag is None else []
+        fixed += [("origin", pa.int8()), ("position", pa.int64())] if self._join.rows.log else []
         ids = [("id", pa.uint64()), ("has_id", pa.bool_())] if self._ids else []
         return pa.schema([*fixed, *ids, *[(f"f{i}", columns[name].arrow) for i, name in enumerate(self._columns)]])
 
@@ -159,8 +160,8 @@ class WindowJoin:
         return self._with_keys(select.from_(self._join.spine_rows().subquery("s")), "s")
 
     def _event_query(self) -> exp.Query:
-        names = ["event", "created", "origin", "position", *(["event_id"] if self._ids else [])]
-        names += [f"f{i}" for i in range(len(self._columns))]
+        names = [name for name in self._event_schema.names if name not in ("n", "id", "has_id")]
+        names += ["event_id"] if self._ids else []
         rows = self._join.rows.events(self._columns, None, self._join.upper).subquery("r", copy=False)
         select = exp.select(column("n", "w"), *[column(name, "r") for name in names]).from_(rows, copy=False)
         last: list[Tree] = [column("event", "r") <= number(self._join.last)]
@@ -222,12 +223,14 @@ class WindowJoin:
         holds = (
             self._conditions.holds(given.select(names).rename_columns(self._columns)) if self._layout.conditions else []
         )
+        event, size = given.column("event").to_numpy(), given.num_rows
+        lag, log = self._join.rows.lag, bool(self._join.rows.log)
         return Statements(
             local_keys(given.column("n").to_numpy(), numbers),
-            given.column("event").to_numpy(),
-            given.column("created").to_numpy(),
-            given.column("origin").to_numpy() == 1,
-            given.column("position").to_numpy(),
+            event,
+            given.column("created").to_numpy() if lag is None else event + lag,
+            given.column("origin").to_numpy() == 1 if log else np.zeros(size, bool),
+            given.column("position").to_numpy() if log else np.zeros(size, np.int64),
             columns,
             dict(zip(self._conditions.texts, holds, strict=True)),
             (given.column("id").to_numpy(), np.asarray(given.column("has_id"))) if self._ids else None,

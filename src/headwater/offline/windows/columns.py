@@ -45,8 +45,10 @@ class Column:
         valid = np.asarray(given.is_valid())
         match dtype.name:
             case "float32" | "float64":
-                doubles = np.asarray(given.cast(pa.float64()).fill_null(0.0))
-                return cls(dtype, np.where(np.isnan(doubles), np.nan, doubles + 0.0), valid)
+                # −0.0 is 0.0, and there is one NaN
+                doubles = np.asarray(given.cast(pa.float64()).fill_null(0.0)) + 0.0
+                doubles[np.isnan(doubles)] = np.nan
+                return cls(dtype, doubles, valid)
             case "bool":
                 return cls(dtype, np.asarray(given.fill_null(False)).astype(np.int64), valid)
             case "date":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -105,13 +105,14 @@ def _taken(batch: pa.RecordBatch, order: NDArray[np.int64]) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
 
 
-def part_of(keys: NDArray[np.int64]) -> NDArray[np.int64]:
+def part_of(keys: NDArray[Any]) -> NDArray[Any]:
     """The part of each key, by its number, which says nothing about the key."""
     return keys % PARTS
 
 
-def local_keys(keys: NDArray[np.int64], numbers: range) -> NDArray[np.int64]:
+def local_keys(given: NDArray[Any], numbers: range) -> NDArray[np.int64]:
     """The keys of some parts numbered among themselves."""
+    keys = given.astype(np.int64)
     return keys // PARTS * len(numbers) + (keys % PARTS - numbers.start)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,7 +42,7 @@ class Statements:
     holds: Mapping[str, Mask] = field(default_factory=dict)
     ids: tuple[NDArray[np.uint64], Mask] | None = None
 
-    @property
+    @cached_property
     def known_at(self) -> Ints:
         """max(event time, created time)."""
         return np.maximum(self.event, self.created)
@@ -68,12 +69,16 @@ class Groups:
     Args:
         keys: how many keys there are.
         deletes: their tombstones; None: none.
+
+    Attributes:
+        count: how many groups there are.
+        divided: whether any key has more than one.
     """
 
     def __init__(self, keys: int, deletes: Deletes | None = None) -> None:
-        self._deletes = deletes is not None and len(deletes.key) > 0
+        self.divided = deletes is not None and len(deletes.key) > 0
         self.count = keys
-        if deletes is None or not self._deletes:
+        if deletes is None or not self.divided:
             return
         order = np.lexsort((deletes.position, deletes.through, deletes.key))
         key, through, position = deletes.key[order], deletes.through[order], deletes.position[order]
@@ -87,15 +92,14 @@ class Groups:
 
     def at(self, key: Ints, at: Ints) -> Ints:
         """The group of rows of a key at an instant."""
-        if not self._deletes:
+        if not self.divided:
             return key
         return key + np.searchsorted(self._throughs, self._by_through.after(key, at))
 
     def seen(self, statements: Statements, *, as_known: bool) -> tuple[Ints, Ints]:
         """The statements that are seen in each group: indexes of statements, and the group of each."""
-        every = np.arange(len(statements.key))
-        if not self._deletes:
-            return every, statements.key
+        if not self.divided:
+            return np.arange(len(statements.key)), statements.key
         key, known = statements.key, statements.known_at
         start = self._starts[key]
         # how many deletes there are before the first that hides it

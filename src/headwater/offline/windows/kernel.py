@@ -71,7 +71,7 @@ def part_answer(
     groups = Groups(keys, deletes)
     counted = _counted(layout, statements, groups, as_known=as_known)
     group = groups.at(key, at)
-    order = np.argsort(Keyed(groups.count, at).of(group, at))
+    order = np.argsort(Keyed(groups.count, at).kept(group, at))
     lists = max((f.n for f in features if f.dtype.name == "array"), default=1)
     rows = min(_ROWS, max(1, _CELLS // lists))
     subsets: dict[tuple[str | None, str | None], Subset] = {}
@@ -96,8 +96,9 @@ def _counted(layout: WindowLayout, statements: Statements, groups: Groups, *, as
     """The events that count, in order."""
     index, group = groups.seen(statements, as_known=as_known)
     index, group = without_repeats(statements, index, group)
-    event = statements.event[index]
-    known = statements.known_at[index] if as_known else event
+    event, known = statements.event, statements.known_at if as_known else statements.event
+    if groups.divided or statements.ids is not None:
+        event, known = event[index], known[index]
     boundary = edges.boundaries(event, layout.hops)
     order = in_order(groups.count, group, boundary, known)
     return Counted(statements, groups.count, index[order], group[order], boundary[order], known[order])
@@ -105,6 +106,6 @@ def _counted(layout: WindowLayout, statements: Statements, groups: Groups, *, as
 
 def in_order(groups: int, group: Ints, boundary: Ints, known: Ints) -> Ints:
     """The order by group, boundary and known_at: known_at first, since few are out of order then."""
-    order = np.argsort(Keyed(groups, known).of(group, known))
-    edges = Keyed(groups, boundary).of(group, boundary)[order]
-    return order if ascending(edges) else order[np.argsort(edges, kind="stable")]
+    order = np.argsort(Keyed(groups, known).kept(group, known))
+    by_boundary = Keyed(groups, boundary).kept(group, boundary)[order]
+    return order if ascending(by_boundary) else order[np.argsort(by_boundary, kind="stable")]

@@ -33,6 +33,12 @@ class Keyed:
             self._ranks = np.unique(times)
             self._span = len(self._ranks) + 1
 
+    def kept(self, groups: Ints, times: Ints) -> Ints:
+        """`of` pairs whose times are kept."""
+        if self._ranks is not None:
+            return self.of(groups, times)
+        return groups * self._span + (times - self._least)
+
     def of(self, groups: Ints, times: Ints) -> Ints:
         """The integer before which exactly the kept pairs with a lesser group, or a lesser time, have theirs."""
         if self._ranks is not None:

@@ -142,16 +142,16 @@ class Runs:
     def __init__(self, groups: int, group: Ints, boundary: Ints, known: Ints) -> None:
         self.size = len(group)
         by_known = Keyed(groups, known)
-        stamps = by_known.of(group, known)
+        stamps = by_known.kept(group, known)
         ahead = np.minimum.accumulate(stamps[::-1])[::-1]
         in_chain = stamps <= ahead
         self.whole = bool(in_chain.all())
         self.chain = np.arange(self.size) if self.whole else np.flatnonzero(in_chain)
         self.rest = np.flatnonzero(~in_chain)
-        self._by_known, self._chain_known = by_known, stamps[self.chain]
+        self._by_known, self._chain_known = by_known, self.on_chain(stamps)
         self._by_boundary = Keyed(groups, boundary)
-        edges = self._by_boundary.of(group, boundary)
-        self._chain_edges, self._rest_edges = edges[self.chain], edges[self.rest]
+        edges = self._by_boundary.kept(group, boundary)
+        self._chain_edges, self._rest_edges = self.on_chain(edges), edges[self.rest]
         self.tree: Tree | None = None
         if len(self.rest):
             most = int(np.bincount(group[self.rest]).max())
@@ -163,7 +163,7 @@ class Runs:
 
     def known_stamps(self, group: Ints, known: Ints) -> Ints:
         """Integers in the order of (group, known_at) of events."""
-        return self._by_known.of(group, known)
+        return self._by_known.kept(group, known)
 
     def known_after(self, group: Ints, at: Ints) -> Ints:
         """The integer before which those of all events are that are known by an instant."""

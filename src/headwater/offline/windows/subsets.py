@@ -95,7 +95,7 @@ class Counted:
     def _newest(self) -> tuple[Keyed, Ints, Ints, Ints]:
         """Of the chain and of the others, by known_at: which group, and the newest event time so far."""
         by_event = Keyed(self.groups, self.event)
-        stamps = by_event.of(self.group, self.event)
+        stamps = by_event.kept(self.group, self.event)
         rest = self.runs.rest
         rest = rest[np.lexsort((self.known[rest], self.group[rest]))]
         by_known = self.runs.known_stamps(self.group[rest], self.known[rest])
@@ -136,13 +136,14 @@ class Subset:
 
     def __init__(self, counted: Counted, where: str | None, column: str | None, made: dict[bytes | None, Runs]) -> None:
         statements = counted.statements
+        masks = [] if where is None else [statements.holds[where]]
+        masks += [] if column is None else [statements.columns[column].valid]
+        masks = [mask for mask in masks if not mask.all()]
         inside = np.ones(len(counted.index), bool)
-        if where is not None:
-            inside &= statements.holds[where][counted.index]
-        if column is not None:
-            inside &= statements.columns[column].valid[counted.index]
+        for mask in masks:
+            inside &= mask[counted.index]
         self.groups = counted.groups
-        if inside.all():
+        if not masks or inside.all():
             self._index, self._group, self._boundary = counted.index, counted.group, counted.boundary
             self._known, self.runs = counted.known, counted.runs
         else:
@@ -194,7 +195,7 @@ class Subset:
         """The events in order of event time, created time, the log over the source, position, then value."""
         statements, index = self._statements, self._index
         event = statements.event[index]
-        stamps = Keyed(self.groups, event).of(self._group, event)
+        stamps = Keyed(self.groups, event).kept(self._group, event)
         # in order of the hops already, so that little is left to do
         order = np.argsort(stamps, kind="stable")
         stamps = stamps[order]
