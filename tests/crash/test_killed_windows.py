@@ -23,8 +23,8 @@ from headwater.online.rows.encoder import RowEncoder
 from headwater.online.rows.windows.codec import decode_row
 from headwater.online.stores.lmdb.store import LMDBOnlineStore
 from headwater.online.stores.redis.store import RedisOnlineStore
+from headwater.testing.window_project import BEGIN, KEYS, MINUTE, WindowProject
 from tests.processes import PROCESSES
-from tests.unit.compute.windows.stores import BEGIN, KEYS, MINUTE, WindowStore
 
 HOSTS, WRITERS, BATCHES = 5, 10, 3
 NOW = BEGIN + timedelta(hours=3)
@@ -61,7 +61,7 @@ def rows_of(writer: int, batch: int) -> list[dict[str, Any]]:
 
 def write(folder: str, host: int, told: Connection) -> None:
     """Ten writers in a process of their own; each acknowledged batch is told."""
-    w = WindowStore.again(Path(folder), online_of(Path(folder)), NOW)
+    w = WindowProject.again(Path(folder), online_of(Path(folder)), NOW)
     lock = threading.Lock()
 
     def one(writer: int) -> None:
@@ -80,7 +80,7 @@ def write(folder: str, host: int, told: Connection) -> None:
 
 def run(folder: str, told: Connection) -> None:
     """Runs and deletes, one after another, until it is killed."""
-    w = WindowStore.again(Path(folder), online_of(Path(folder)), NOW)
+    w = WindowProject.again(Path(folder), online_of(Path(folder)), NOW)
     told.send(None)
     r = random.Random()
     while True:
@@ -113,7 +113,7 @@ def received(telling: Connection) -> list[Any]:
 
 
 def test_fifty_writers_and_runs_are_killed(folder: Path) -> None:
-    w = WindowStore(folder, online_of(folder))
+    w = WindowProject(folder, online_of(folder))
     w.clock = NOW
     hosts = [begin(write, str(folder), host) for host in range(HOSTS)]
     runs = [begin(run, str(folder)) for _ in range(2)]
@@ -144,7 +144,7 @@ MANY = 400
 def fill(folder: str, told: Connection) -> None:
     """A fill in small parts, slowly."""
     keep_keys()
-    w = WindowStore.again(Path(folder), online_of(Path(folder)), NOW, files=True)
+    w = WindowProject.again(Path(folder), online_of(Path(folder)), NOW, files=True)
     online = w.store.context.online
     swap = online.compare_and_put_all
 
@@ -166,7 +166,7 @@ def keep_keys() -> None:
 
 
 def test_a_fill_that_is_killed_goes_on_where_it_was(folder: Path) -> None:
-    w = WindowStore(folder, online_of(folder), files=True)
+    w = WindowProject(folder, online_of(folder), files=True)
     w.clock = NOW
     at = NOW - MINUTE
     w.grow_source(
@@ -198,7 +198,7 @@ def test_a_fill_that_is_killed_goes_on_where_it_was(folder: Path) -> None:
     w.online.close()
 
 
-def rebuilt_by(w: WindowStore) -> dict[bytes, int]:
+def rebuilt_by(w: WindowProject) -> dict[bytes, int]:
     """Key → the number of the run that made its row."""
     view = w.view()
     assert view.windows is not None

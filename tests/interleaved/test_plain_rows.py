@@ -67,9 +67,23 @@ class Mirrored(MemoryOnlineStore):
             epoch = key, data[:-4]
         return super().put_meta(entries, expected=expected, epoch=epoch, high_water=high_water)
 
+    def compare_and_put(self, key: bytes, sequence: int, row: bytes | None, **options: Any) -> bool:
+        epoch = options.pop("epoch", None)
+        if epoch is not None:
+            if epoch[1][-4:] != self.life.to_bytes(4, "big"):
+                return False
+            options["epoch"] = epoch[0], epoch[1][:-4]
+        return super().compare_and_put(key, sequence, row, **options)
+
 
 class World:
-    """One project, the hosts that work on it, and what happens to them."""
+    """One project, the hosts that work on it, and what happens to them.
+
+    Attributes:
+        schema: of the source's files.
+    """
+
+    schema = pa.schema([("k", pa.string()), ("at", US), ("seen", US), ("x", pa.int64())])
 
     def __init__(self, folder: Path, seed: int) -> None:
         self.random = random.Random(seed)
@@ -85,10 +99,13 @@ class World:
         (folder / "source").mkdir()
         self.rewrite("first.parquet", [self.row("a", -50)])
         with self.open(plain=True) as store:
-            store.apply([THING, view(folder)])
+            store.apply([THING, self.definition()])
         self.host: hw.FeatureStore | None = None
 
     # what they work on
+
+    def definition(self) -> hw.FeatureView:
+        return view(self.folder)
 
     def open(self, *, plain: bool = False) -> hw.FeatureStore:
         store = hw.FeatureStore(self.folder, online=self.online, clock=lambda: self.clock)
@@ -98,7 +115,8 @@ class World:
             claims = Claims(context.project, context.registry, context.open_log, online)
             store.context = replace(context, online=online, claims=claims)
             self.turns.wrap(context.log, "append", "delete", "begin_run", "slice", "erase", "roll", "deletes_after")
-            self.turns.wrap(context.engine, "changes", "list_files")
+            self.turns.wrap(context.log, "take_number", "restored_at")
+            self.turns.wrap(context.engine, "changes", "events", "list_files")
             self.turns.wrap(context.files, "record")
         self.stores.append(store)
         return store
@@ -111,10 +129,9 @@ class World:
 
     def rewrite(self, name: str, rows: list[dict[str, Any]]) -> None:
         self.files[name] = rows
-        schema = pa.schema([("k", pa.string()), ("at", US), ("seen", US), ("x", pa.int64())])
         # beside, and of another time than before, so that nobody takes it for one that is still written to
         beside = self.folder / "new.parquet"
-        pq.write_table(pa.Table.from_pylist(rows, schema), beside)
+        pq.write_table(pa.Table.from_pylist(rows, self.schema), beside)
         self.written += 1
         os.utime(beside, ns=(self.written * 10**9, self.written * 10**9))
         beside.replace(self.folder / "source" / name)
@@ -183,10 +200,13 @@ class World:
             # corrected under the same times
             i = self.random.randrange(len(rows))
             self.values += 1
-            rows[i] = {**rows[i], "x": self.values}
+            rows[i] = self.corrected(rows[i])
         else:
             rows.append(self.row(key, self.random.choice([-60, -20, -5, 0]), self.random.choice([None, -5, 0])))
         self.rewrite(name, rows)
+
+    def corrected(self, row: dict[str, Any]) -> dict[str, Any]:
+        return {**row, "x": self.values}
 
     def backup(self) -> None:
         with sqlite3.connect(self.folder / ".headwater/registry.db") as source:

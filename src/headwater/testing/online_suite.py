@@ -41,6 +41,7 @@ from headwater.testing.read_suite import OnlineReadSuite
 from headwater.testing.refill_suite import OnlineRefillSuite
 from headwater.testing.signatures import differing_signatures
 from headwater.testing.window_row_suite import OnlineWindowRowSuite
+from headwater.testing.window_suite import OnlineWindowSuite
 from headwater.types import Bytes, ConsistencyLevel, Int64, String
 
 EXAMPLES = settings(
@@ -68,7 +69,7 @@ _STEPS = st.lists(
 )
 
 
-class OnlineStoreSuite(OnlineReadSuite, OnlineRefillSuite, OnlineWindowRowSuite):
+class OnlineStoreSuite(OnlineReadSuite, OnlineRefillSuite, OnlineWindowRowSuite, OnlineWindowSuite):
     """Subclass it, give the fixture `store`, and say how to reach its bytes past it.
 
     `raw_get` and `raw_set` go around the store's own methods: what it writes is checked apart from what it reads.

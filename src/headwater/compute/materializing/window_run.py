@@ -82,6 +82,9 @@ class WindowRun:
     def run(self, peer: Watermark | None = None) -> RunReport:
         """Run it; begun again where another run or fill went on instead, or the online store lost rows.
 
+        Args:
+            peer: how far the run of another version of the view has just read: the watermark says no more.
+
         Raises:
             SourceError: the source is missing or does not fit the view.
             ClockError: the log's clock is far ahead of now.
@@ -91,14 +94,14 @@ class WindowRun:
         began = time.monotonic()
         with RunLease(self.context, self._name) as lease:
             for _ in range(_ATTEMPTS):
-                if self._attempt(lease) is not None:
+                if self._attempt(lease, peer) is not None:
                     return self._finish(time.monotonic() - began)
         raise Unavailable(
             f"materialize {self._name}: other runs of it began meanwhile, or the online store lost rows, {_ATTEMPTS} "
             "times; run it again"
         )
 
-    def _attempt(self, lease: RunLease) -> End | None:
+    def _attempt(self, lease: RunLease, peer: Watermark | None) -> End | None:
         context = self.context
         # makes a token where there is none yet
         context.online.epoch(token_key(context.project))
@@ -106,6 +109,7 @@ class WindowRun:
         self._listing = SourceListing(context, self.view, token or b"", self.bounds.end)
         history = WindowHistory(context, self.view, self._listing)
         driver = Driver(context, self.view, lease.until, history)
+        driver.peer = peer
         if self.keys is not None:
             wanted = {key for key in driver.statements.stored_keys(self.keys) if key is not None}
             work = rebuild(driver.version, wanted)

@@ -59,6 +59,7 @@ class Driver:
         statements: its rows as statements.
         number: of the run, once it has taken the lease.
         put: how many rows were replaced.
+        peer: how far another version of the view has just been brought: this one's watermark says no more.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Driver:
         self._run = window_run_key(context.project, view.name, view.version)
         self._stored: bytes | None = None
         self.put = 0
+        self.peer: Watermark | None = None
 
     def do(self, work: asks.Work[T]) -> T:
         """Drive work to its end; what it comes to."""
@@ -177,7 +179,10 @@ class Driver:
         if record.fill:
             (token,) = online.multi_get([self._token])
             source = record.source_through
-            reached = Watermark(source.known_at, record.low, token or b"", source.listed)
+            end, low = source.known_at, record.low
+            if self.peer is not None:
+                end, low = min(end, self.peer.end), min(low, self.peer.position)
+            reached = Watermark(end, low, token or b"", source.listed)
             entries |= watermark_entry(self.context.project, self.view.name, self.view.version, reached)
         written = online.put_meta(
             entries,

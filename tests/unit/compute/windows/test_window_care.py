@@ -17,26 +17,26 @@ from headwater.online.rows.codec import is_window_row
 from headwater.online.rows.encoder import RowEncoder
 from headwater.online.rows.windows.row import NEVER
 from headwater.online.stores.memory.store import MemoryOnlineStore
-from tests.unit.compute.windows.stores import KEYS, MINUTE, WindowStore
+from headwater.testing.window_project import KEYS, MINUTE, WindowProject
 
 
 @pytest.fixture
 def w(tmp_path: Path) -> Any:
-    made = WindowStore(tmp_path, MemoryOnlineStore())
+    made = WindowProject(tmp_path, MemoryOnlineStore())
     yield made
     made.store.close()
 
 
-def row(w: WindowStore, key: str, number: int, **more: Any) -> dict[str, Any]:
+def row(w: WindowProject, key: str, number: int, **more: Any) -> dict[str, Any]:
     given = {"k": key, "at": w.clock, "seen": w.clock, "id": None, "n": number, "kind": "a"}
     return given | more
 
 
-def stored(w: WindowStore) -> dict[bytes, bytes]:
+def stored(w: WindowProject) -> dict[bytes, bytes]:
     return dict(w.online.scan(RowEncoder("windows", w.view()).prefix))
 
 
-def test_a_purge_removes_the_row_once_nothing_old_is_in_flight(w: WindowStore) -> None:
+def test_a_purge_removes_the_row_once_nothing_old_is_in_flight(w: WindowProject) -> None:
     w.store.write("v", [row(w, key, i) for i, key in enumerate(KEYS)])
     w.store.materialize()
     w.store.delete("v", ["a"], purge=True)
@@ -53,7 +53,7 @@ def test_a_purge_removes_the_row_once_nothing_old_is_in_flight(w: WindowStore) -
     assert w.check() == 3
 
 
-def test_a_purge_of_a_long_key(w: WindowStore) -> None:
+def test_a_purge_of_a_long_key(w: WindowProject) -> None:
     long = "x" * 900
     w.store.write("v", [row(w, long, 1), row(w, "a", 2)])
     w.store.write("v", [row(w, long, 3)])
@@ -68,7 +68,7 @@ def test_a_purge_of_a_long_key(w: WindowStore) -> None:
     assert len(stored(w)) == 1
 
 
-def test_a_restored_registry_fills_the_version_again(w: WindowStore, tmp_path: Path) -> None:
+def test_a_restored_registry_fills_the_version_again(w: WindowProject, tmp_path: Path) -> None:
     w.store.write("v", [row(w, "a", 1)])
     w.store.close()
     kept = tmp_path / "kept"
@@ -89,7 +89,7 @@ def test_a_restored_registry_fills_the_version_again(w: WindowStore, tmp_path: P
     assert w.check() == 3
 
 
-def test_a_delete_that_a_restored_registry_has_lost_is_there_again(w: WindowStore, tmp_path: Path) -> None:
+def test_a_delete_that_a_restored_registry_has_lost_is_there_again(w: WindowProject, tmp_path: Path) -> None:
     w.store.write("v", [row(w, "a", 1)])
     w.store.close()
     shutil.copytree(tmp_path / ".headwater", tmp_path / "kept")
@@ -106,7 +106,7 @@ def test_a_delete_that_a_restored_registry_has_lost_is_there_again(w: WindowStor
     assert w.check() == 3
 
 
-def test_a_clock_set_right_fills_the_version_again(w: WindowStore) -> None:
+def test_a_clock_set_right_fills_the_version_again(w: WindowProject) -> None:
     right = w.clock
     w.clock += timedelta(days=3)
     w.store.write("v", [row(w, "a", 1)])
@@ -122,7 +122,7 @@ def test_a_clock_set_right_fills_the_version_again(w: WindowStore) -> None:
     assert w.check() == 3
 
 
-def test_rows_of_a_retired_version_go(w: WindowStore) -> None:
+def test_rows_of_a_retired_version_go(w: WindowProject) -> None:
     w.store.write("v", [row(w, "a", 1)])
     w.store.apply([w.definition(version="9.0.0", description="the same")])
     w.clock += MINUTE
@@ -136,7 +136,7 @@ def test_rows_of_a_retired_version_go(w: WindowStore) -> None:
     assert w.online.multi_get([record, emptied]) == [None, b"\1"]
 
 
-def test_a_damaged_row_is_named_left_alone_by_writes_and_made_again_by_force(w: WindowStore) -> None:
+def test_a_damaged_row_is_named_left_alone_by_writes_and_made_again_by_force(w: WindowProject) -> None:
     w.store.write("v", [row(w, "a", 1), row(w, "b", 2)])
     w.store.materialize()
     (key,) = [key for key in stored(w) if key.endswith(b"a")]
@@ -155,7 +155,7 @@ def test_a_damaged_row_is_named_left_alone_by_writes_and_made_again_by_force(w: 
     assert not w.store.verify().damaged
 
 
-def test_a_start_is_refused(w: WindowStore) -> None:
+def test_a_start_is_refused(w: WindowProject) -> None:
     with pytest.raises(UsageError, match="start cannot be used with a view of window aggregations"):
         w.store.materialize("v", start=w.clock)
     w.store.materialize("v", end=w.clock)
@@ -163,14 +163,14 @@ def test_a_start_is_refused(w: WindowStore) -> None:
 
 def test_another_log_takes_the_store_over(tmp_path: Path) -> None:
     online = MemoryOnlineStore()
-    first = WindowStore(tmp_path / "first", online)
+    first = WindowProject(tmp_path / "first", online)
     first.store.write("v", [row(first, "a", 1)])
     owner = first.store.context.log_id
     first.store.close()
     folder = tmp_path / "second"
     folder.mkdir()
     (folder / "headwater.toml").write_text('project = "windows"\n')
-    second = WindowStore.__new__(WindowStore)
+    second = WindowProject.__new__(WindowProject)
     second.__dict__.update(first.__dict__, folder=folder)
     second.clock += MINUTE
     second.store = second.open()
@@ -183,7 +183,7 @@ def test_another_log_takes_the_store_over(tmp_path: Path) -> None:
     second.store.close()
 
 
-def test_what_repeats_a_request_changes_nothing(w: WindowStore) -> None:
+def test_what_repeats_a_request_changes_nothing(w: WindowProject) -> None:
     rows = pa.Table.from_pylist([row(w, "a", 1)] * 3)
     w.store.write("v", rows)
     before = stored(w)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-import headwater as hw
 from headwater.clock import duration_micros, to_micros
 from headwater.compute.windows.driving import fill_records
 from headwater.compute.windows.history import WindowHistory
 from headwater.compute.windows.shown import shown
+from headwater.definitions.aggregation import Aggregation
+from headwater.definitions.entity import Entity
+from headwater.definitions.sources import ParquetSource, PushSource
+from headwater.definitions.view import FeatureView
 from headwater.offline.base import POSITION, THROUGH
 from headwater.online.base import OnlineStore
 from headwater.online.meta import fill_record_key
@@ -24,9 +28,10 @@ from headwater.online.rows.windows.reading import holds_from, read_row
 from headwater.online.rows.windows.row import NEVER, WindowRow, counted
 from headwater.planning.resolve import ResolvedView, whole_view
 from headwater.planning.windows.events import WindowEvent
+from headwater.store import FeatureStore
 from headwater.testing.oracle import Delete, LogRow, OracleView, SourceRow
 from headwater.testing.window_oracle import WindowRequest, statements, window_answer
-from headwater.types import Int64
+from headwater.types import Int64, String
 
 BEGIN = datetime(2026, 6, 1, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -34,14 +39,14 @@ US = pa.timestamp("us", tz="UTC")
 SCHEMA = pa.schema(
     [("k", pa.string()), ("at", US), ("seen", US), ("id", pa.string()), ("n", pa.int64()), ("kind", pa.string())]
 )
-THING = hw.Entity("thing", join_keys={"k": hw.String})
+THING = Entity("thing", join_keys={"k": String})
 AGGREGATIONS = [
-    hw.Aggregation("n", "sum", "30m", name="sum_30m"),
-    hw.Aggregation("n", "sum", None, name="sum_ever"),
-    hw.Aggregation(None, "count", "2h", name="count_2h"),
-    hw.Aggregation("n", "last_n", None, n=500, name="each"),
-    hw.Aggregation("n", "max", "2h", offset="30m", name="max_before"),
-    hw.Aggregation("n", "count", None, where="kind = 'a'", name="of_a"),
+    Aggregation("n", "sum", "30m", name="sum_30m"),
+    Aggregation("n", "sum", None, name="sum_ever"),
+    Aggregation(None, "count", "2h", name="count_2h"),
+    Aggregation("n", "last_n", None, n=500, name="each"),
+    Aggregation("n", "max", "2h", offset="30m", name="max_before"),
+    Aggregation("n", "count", None, where="kind = 'a'", name="of_a"),
 ]
 MICROS = 60_000_000
 REQUESTS = [
@@ -55,17 +60,18 @@ REQUESTS = [
 KEYS = ("a", "b", "c")
 
 
-def window_view(source: Any, **options: Any) -> hw.FeatureView:
+def window_view(source: Any, **options: Any) -> FeatureView:
     """The view, of any source."""
-    return hw.FeatureView("v", entity=THING, source=source, features=AGGREGATIONS, **options)
+    return FeatureView("v", entity=THING, source=source, features=AGGREGATIONS, **options)
 
 
-def push() -> hw.PushSource:
-    columns = {"id": hw.String, "n": hw.Int64, "kind": hw.String}
-    return hw.PushSource(event_time="at", created_time="seen", event_id="id", schema=columns)
+def push() -> PushSource:
+    """A source that is written alone."""
+    columns = {"id": String, "n": Int64, "kind": String}
+    return PushSource(event_time="at", created_time="seen", event_id="id", schema=columns)
 
 
-class WindowStore:
+class WindowProject:
     """A project with one window view.
 
     Args:
@@ -87,7 +93,7 @@ class WindowStore:
         self.store.apply([THING, self.definition()])
 
     @classmethod
-    def again(cls, folder: Path, online: OnlineStore, clock: datetime, *, files: bool = False) -> WindowStore:
+    def again(cls, folder: Path, online: OnlineStore, clock: datetime, *, files: bool = False) -> WindowProject:
         """The same project from another process."""
         made = cls.__new__(cls)
         made.folder, made.online, made.files, made.clock = folder, online, files, clock
@@ -95,14 +101,16 @@ class WindowStore:
         made.store = made.open()
         return made
 
-    def definition(self, **options: Any) -> hw.FeatureView:
+    def definition(self, **options: Any) -> FeatureView:
+        """The view."""
         if not self.files:
             return window_view(push(), **options)
-        source = hw.ParquetSource(str(self.folder / "source"), event_time="at", created_time="seen", event_id="id")
+        source = ParquetSource(str(self.folder / "source"), event_time="at", created_time="seen", event_id="id")
         return window_view(source, **options)
 
-    def open(self) -> hw.FeatureStore:
-        return hw.FeatureStore(self.folder, online=self.online, clock=lambda: self.clock)
+    def open(self) -> FeatureStore:
+        """The project's store, on the clock that a test moves."""
+        return FeatureStore(self.folder, online=self.online, clock=lambda: self.clock)
 
     def grow_source(self, rows: list[dict[str, Any]]) -> None:
         """One more file of the source."""
@@ -114,6 +122,7 @@ class WindowStore:
         beside.replace(self.folder / "source" / f"{self.written}.parquet")
 
     def view(self, version: str = "1.0.0") -> ResolvedView:
+        """A version, whole."""
         record = self.store.context.registry.refresh().view("v")
         return whole_view(record, record.version(version))
 
@@ -121,7 +130,7 @@ class WindowStore:
         """What a read shows of a key; None: the version is not filled."""
         view = self.view(version)
         assert view.windows is not None
-        (stored,) = RowEncoder("windows", view).stored_keys(pa.table({"k": [key]}))
+        (stored,) = RowEncoder(self.store.context.project, view).stored_keys(pa.table({"k": [key]}))
         assert stored is not None
         (data,) = self.online.multi_get([stored])
         record = fill_records(self.store.context, [("v", version)])["v", version]
@@ -129,7 +138,8 @@ class WindowStore:
         return shown(view.windows, record, row)
 
     def lose_record(self) -> None:
-        self.online.delete([fill_record_key("windows", "v", "1.0.0")])
+        """Let the store lose what says how far the rows are complete."""
+        self.online.delete([fill_record_key(self.store.context.project, "v", "1.0.0")])
 
     # what is right
 
@@ -147,6 +157,7 @@ class WindowStore:
         return [window_answer(request, rows, deletes, (key,), at).value for request in REQUESTS]
 
     def logged(self) -> tuple[list[LogRow], list[Delete]]:
+        """The rows and the deletes of the log."""
         part = self.store.context.log.slice("v", ["k"])
         rows: list[LogRow] = []
         for each in part.parts:
@@ -157,8 +168,13 @@ class WindowStore:
                 created = None if r.get("seen") is None else _nanos(r["seen"])
                 row = LogRow((r["k"],), values, _nanos(r["at"]), r["__arrival"], r[POSITION], created)
                 rows.append(row)
-        deletes = [] if part.deletes is None else part.deletes.to_pylist()
-        return rows, [Delete((r["k"],), r[THROUGH], r[POSITION]) for r in deletes]
+        told = [] if part.deletes is None else part.deletes.to_pylist()
+        deletes = [Delete((r["k"],), r[THROUGH], r[POSITION]) for r in told]
+        if part.digests is not None:
+            every = zip(KEYS, part.digests(pa.table({"k": list(KEYS)})), strict=True)
+            purged = [(key, mark) for key, digests in every for d in digests for mark in part.purges.get(d, ())]
+            deletes += [Delete((key,), through, position) for key, (position, through) in purged]
+        return rows, deletes
 
     def problems(self, version: str = "1.0.0") -> list[str]:
         """What is wrong with rows by their own headers: each has what the log and the source have for them."""
@@ -167,7 +183,7 @@ class WindowStore:
         assert layout is not None
         (each,) = (feature.list for feature in layout.features if feature.name == "each")
         history = WindowHistory(context, view)
-        stored = dict(self.online.scan(RowEncoder("windows", view).prefix))
+        stored = dict(self.online.scan(RowEncoder(self.store.context.project, view).prefix))
         log = history.batches(sorted(stored), 0, context.log.head_position())
         wrong = []
         for key, data in stored.items():
@@ -192,7 +208,9 @@ class WindowStore:
         """Compare all keys with brute force; how many could be."""
         layout, compared = self.view(version).windows, 0
         assert layout is not None
-        for key in KEYS:
+        names = [f"v@{version}:{each.feature_name}" for each in AGGREGATIONS]
+        read = self.store.get_online_features(names, list(KEYS)).to_dict()
+        for i, key in enumerate(KEYS):
             row = self.row(key, version)
             assert row is not None, "not filled"
             assert not row.rebuild
@@ -202,6 +220,8 @@ class WindowStore:
                 continue
             values = [value.value for value in read_row(layout, row, at)]
             assert values[: len(REQUESTS)] == self.answers(key, at), (key, row)
+            found = [read[each.feature_name][i] for each in AGGREGATIONS]
+            assert [tuple(v) if isinstance(v, list) else v for v in found] == values[: len(REQUESTS)], (key, found)
             compared += 1
         return compared
 
@@ -216,3 +236,66 @@ def _hides(row: WindowRow, event: WindowEvent) -> bool:
 
 def _nanos(at: datetime) -> int:
     return to_micros(at) * 1_000
+
+
+class RandomSteps:
+    """Random writes, deletes, files and runs.
+
+    Args:
+        project: what they are done to.
+        seed: of the random numbers.
+    """
+
+    def __init__(self, project: WindowProject, seed: int) -> None:
+        self.project, self.random = project, random.Random(seed)
+        self._number = 0
+        self._times: dict[str, Any] = {}
+
+    def row(self) -> dict[str, Any]:
+        """A row to write, or of the source: late, on time or in the future, some with an id that others have too."""
+        r, clock = self.random, self.project.clock
+        self._number += 1
+        key, at = r.choice(KEYS), clock + r.choice([-200, -90, -31, -30, -5, -1, 0, 0, 20]) * MINUTE
+        name = f"{key}{r.randrange(8)}" if r.random() < 0.5 else None
+        if name is not None:
+            at = self._times.setdefault(name, at)
+        seen = max(at, clock + r.choice([-40, -3, 0, 0, 7]) * MINUTE)
+        kind = r.choice(["a", "b", None])
+        return {"k": key, "at": at, "seen": seen, "id": name, "n": r.choice([self._number, None]), "kind": kind}
+
+    def step(self) -> None:
+        """Do one thing."""
+        project, r = self.project, self.random
+        project.clock += r.choice([0, 0, 1, 5, 30]) * MINUTE
+        what = r.random()
+        if what < 0.5:
+            rows = [self.row() for _ in range(r.choice([1, 1, 3, 8]))]
+            if r.random() < 0.4:
+                rows = [{name: value for name, value in row.items() if name != "seen"} for row in rows]
+            report = project.store.write("v", rows)
+            assert report.applied + report.future == len(rows)
+        elif what < 0.6:
+            project.store.delete("v", [r.choice(KEYS)])
+        elif what < 0.7 and project.files:
+            project.grow_source([self.row() for _ in range(r.choice([1, 4]))])
+        elif what < 0.72:
+            project.lose_record()
+        elif what < 0.78:
+            project.store.materialize(force=True)
+        elif what < 0.84:
+            project.store.materialize(entities=[r.choice(KEYS)])
+        else:
+            project.store.materialize()
+
+
+def steps_agree(project: WindowProject, seed: int, count: int) -> int:
+    """Do random steps, comparing with brute force after runs and at the end; how many keys were compared."""
+    steps, compared = RandomSteps(project, seed), 0
+    for _ in range(count):
+        steps.step()
+        if steps.random.random() < 0.2:
+            project.store.materialize()
+            compared += project.check()
+    project.clock += 60 * MINUTE
+    project.store.materialize()
+    return compared + project.check()
