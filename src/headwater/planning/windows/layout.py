@@ -10,7 +10,7 @@ from typing import Any
 from headwater.definitions.aggregate_functions import FUNCTIONS, result_dtype
 from headwater.definitions.aggregation import Aggregation
 from headwater.digests import blake2b
-from headwater.planning.windows.kinds import BINS, COUNT, KEPT_WHOLE, KIND_OF, TOTAL, state_kind
+from headwater.planning.windows.kinds import BINS, COUNT, KEPT_WHOLE, KIND_OF, MAX, MIN, SPREAD, TOTAL, state_kind
 from headwater.planning.windows.rule import Window
 from headwater.planning.windows.states.base import StateKind
 from headwater.planning.windows.values import stored_form
@@ -76,6 +76,13 @@ class ListLayout(Value, frozen=True, dict=True):
     def states(self) -> StateKind:
         """How its states are kept."""
         return state_kind(self.kind, self.n)
+
+    @cached_property
+    def columns(self) -> bool:
+        """Whether its states are columns of numbers in which a window is one record."""
+        numbers = self.kind in (COUNT, TOTAL, SPREAD)
+        extremes = self.kind in (MIN, MAX) and self.dtype is not None and self.dtype.numpy is not None
+        return self.shape == SUFFIXES and (numbers or extremes)
 
     @cached_property
     def lifetime(self) -> bool:

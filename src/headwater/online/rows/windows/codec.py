@@ -39,6 +39,7 @@ from headwater.online.rows.windows.lists import RowList, give_way
 from headwater.online.rows.windows.packing import Bytes, put_number, put_signed
 from headwater.online.rows.windows.row import NEVER, MergedId, WindowRow
 from headwater.online.rows.windows.state_bytes import pack_states, unpack_states, wide_size
+from headwater.online.rows.windows.suffixes_columns import stored_numbers
 from headwater.planning.windows.layout import WHOLE, ListLayout, WindowLayout
 
 MAGIC, VERSION_BYTE, KEYED = WINDOW_MAGIC, WINDOW_VERSION_BYTE, WINDOW_KEYED
@@ -78,7 +79,10 @@ def encode_row(layout: WindowLayout, row: WindowRow, *, key: bytes | None = None
     """
     head = _head(layout, row, KEYED if key is not None else 0)
     tail = b"" if key is None else key + _U32.pack(len(key))
-    lists = [pack_list(each, state, layout.step) for each, state in zip(layout.lists, row.lists, strict=True)]
+    lists = [
+        state.stored() or pack_list(each, state, layout.step)
+        for each, state in zip(layout.lists, row.lists, strict=True)
+    ]
     fixed = lists_start(len(head), len(lists)) + len(tail)
     while fixed + sum(map(len, lists)) > limit:
         largest = max(range(len(lists)), key=lambda i: (len(lists[i]), -i))
@@ -156,7 +160,9 @@ def decode_row(layout: WindowLayout, data: bytes) -> WindowRow:
     row, ends, data_start = _decode_head(layout, data)
     start = 0
     for each, end in zip(layout.lists, ends, strict=True):
-        row.lists.append(unpack_list(each, Bytes(data, data_start + start, data_start + end), layout.step))
+        part = data[data_start + start : data_start + end]
+        kept = stored_numbers(each, layout.step, part, _unpacked) if each.columns else None
+        row.lists.append(unpack_list(each, Bytes(part), layout.step) if kept is None else kept)
         start = end
     return row
 
@@ -265,6 +271,10 @@ def pack_list(layout: ListLayout, given: RowList, step: int) -> bytes:
         steps = np.array(distances, "<u8" if wide else "<u4").tobytes()
     data = b"".join((_LIST.pack(flags, 0, len(given.states), 0), left_out, first, columns, steps, rest))
     return data + aligned(len(data))
+
+
+def _unpacked(layout: ListLayout, step: int, data: bytes) -> RowList:
+    return unpack_list(layout, Bytes(data), step)
 
 
 def unpack_list(layout: ListLayout, data: Bytes, step: int) -> RowList:

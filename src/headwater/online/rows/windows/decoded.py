@@ -26,7 +26,7 @@ from headwater.online.rows.windows.codec import (
 )
 from headwater.online.rows.windows.reading import NOT_FILLED
 from headwater.online.rows.windows.reading_columns import NumbersReader, padding
-from headwater.online.rows.windows.reading_one import Notes, RowReader, is_quick
+from headwater.online.rows.windows.reading_one import Notes, RowReader
 from headwater.online.rows.windows.record import FillRecord, decode_record
 from headwater.online.rows.windows.row import blank_row
 from headwater.planning.windows.layout import WindowFeature, WindowLayout
@@ -72,9 +72,9 @@ class WindowForm:
         self.batch = batch
         self.features: tuple[WindowFeature, ...] = tuple(by_name[name] for name in names)
         self.one = RowReader(layout, self.features)
-        quick = [(slot, f) for slot, f in enumerate(self.features) if is_quick(layout.lists[f.list])]
+        quick = [(slot, f) for slot, f in enumerate(self.features) if layout.lists[f.list].columns]
         self.numbers = NumbersReader(layout, quick) if quick else None
-        self.other = [slot for slot, f in enumerate(self.features) if not is_quick(layout.lists[f.list])]
+        self.other = [slot for slot, f in enumerate(self.features) if not layout.lists[f.list].columns]
         self.others = RowReader(layout, [self.features[slot] for slot in self.other]) if self.other else None
         self.empty = [FUNCTIONS[feature.function].empty for feature in self.features]
         self.converted = [slot for slot, f in enumerate(self.features) if f.dtype.name in _CONVERTED]

@@ -13,9 +13,9 @@ from typing import Any
 from headwater.online.rows.values import Damaged
 from headwater.online.rows.windows.codec import LIFETIME, lists_start
 from headwater.online.rows.windows.reading import read_feature
-from headwater.online.rows.windows.stored import HEAD, U32, StoredList, is_numbers, number_form
+from headwater.online.rows.windows.stored import HEAD, U32, StoredList, number_form
 from headwater.planning.windows.kinds import MAX, MIN, SPREAD, TOTAL, finish
-from headwater.planning.windows.layout import SUFFIXES, ListLayout, WindowFeature, WindowLayout
+from headwater.planning.windows.layout import ListLayout, WindowFeature, WindowLayout
 from headwater.types import Status
 
 Notes = dict[int, str]
@@ -25,11 +25,6 @@ _Reader = Callable[[bytes, int, int, int, Starts, list[Any], Notes], None]
 _Q = struct.Struct("<q")
 _BAD = (Damaged, struct.error, IndexError, ValueError, OverflowError, TypeError)
 """What reading bytes that are no row may raise."""
-
-
-def is_quick(layout: ListLayout) -> bool:
-    """Whether a list is one of columns of numbers in which a window is one record."""
-    return layout.shape == SUFFIXES and is_numbers(layout)
 
 
 class RowReader:
@@ -58,7 +53,7 @@ class RowReader:
             given = layout.lists[index]
             slow = _any_reader(given, [(slot, features[slot]) for slot in slots], layout.step)
             quick = [(slot, features[slot], places.get(features[slot].window, -1)) for slot in slots]
-            self._readers.append((index, _quick_reader(given, quick, layout.step, slow) if is_quick(given) else slow))
+            self._readers.append((index, _quick_reader(given, quick, layout.step, slow) if given.columns else slow))
 
     def starts(self, now: int) -> list[int]:
         """Where each of `windows` begins at an instant."""

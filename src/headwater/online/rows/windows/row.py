@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from headwater.clock import MIN_MICROS
 from headwater.online.rows.windows.lists import RowList, add_entry, prune
+from headwater.online.rows.windows.suffixes_columns import Passed
 from headwater.planning.windows.events import WindowEvent, entry_for
 from headwater.planning.windows.layout import WindowLayout
 from headwater.planning.windows.rule import boundary_of
@@ -75,7 +76,11 @@ class WindowRow:
 
     def copy(self) -> WindowRow:
         """Another of the same content, to be changed."""
-        return replace(self, lists=[each.copy() for each in self.lists], ids=dict(self.ids))
+        new = WindowRow.__new__(WindowRow)
+        new.__dict__.update(self.__dict__)
+        new.lists = [each.copy() for each in self.lists]
+        new.ids = dict(self.ids)
+        return new
 
 
 def blank_row(
@@ -98,14 +103,16 @@ def add_statements(layout: WindowLayout, row: WindowRow, statements: Iterable[Wi
         statements: in any order.
         tolerance: by how much clocks may differ, microseconds.
     """
-    merged = False
+    merged, before = False, row.newest_known
     for event in sorted(statements, key=lambda each: each.order):
         if _is_new(layout, row, event):
             _add_event(layout, row, event)
             merged = True
     if merged:
+        passed = Passed(before, row.newest_known, tolerance)
         for each, state in zip(layout.lists, row.lists, strict=True):
-            prune(each, state, row.newest_known, tolerance)
+            if not state.pruned(passed):
+                prune(each, state, row.newest_known, tolerance)
 
 
 def build_row(layout: WindowLayout, row: WindowRow, statements: Iterable[WindowEvent], tolerance: int) -> None:
