@@ -38,9 +38,11 @@ from headwater.types import DType, StalePolicy, is_utf8
 if TYPE_CHECKING:
     from headwater.online import meta
     from headwater.online.rows.windows import decoded as window_rows
+    from headwater.online.rows.windows import form as window_forms
 else:
     meta = deferred("headwater.online.meta")
     window_rows = deferred("headwater.online.rows.windows.decoded")
+    window_forms = deferred("headwater.online.rows.windows.form")
 
 AHEAD = 3_600_000_000
 """Microseconds by which a row may be known later than this host's clock and still be served: clocks of hosts differ."""
@@ -116,6 +118,9 @@ class OnlineReader:
         self.counts = counts
         self._keys = dict(request.join_keys)
         self._views = _read_views(project, request.views)
+        # a read of plain views alone does not load it
+        windowed = any(view.windows is not None for view in self._views)
+        self._rows_of: Any = window_rows.DecodedWindowRows if windowed else None
         self._asked = _read_request(request, self._keys, freshness or Freshness())
 
     @property
@@ -213,7 +218,7 @@ class OnlineReader:
         part, null = list(rows[read.start : read.stop]), read.inverse is not None
         if null:
             part.append(None)
-        found = read.rows = form.decode(part, rows[read.stop], now, ahead, null, read.long_keys)
+        found = read.rows = self._rows_of(form, part, rows[read.stop], now, ahead, null=null, long_keys=read.long_keys)
         if (found.at is not now or found.not_known) and ahead and self.counts is not None:
             self.counts.add(found, now)
 
@@ -266,7 +271,7 @@ def _read_view(project: str, view: ResolvedView, space: KeySpace, twin: int | No
     names = tuple(feature.name for feature in view.features)
     windows, record = None, b""
     if view.windows is not None:
-        windows = window_rows.window_form(view.windows, names, not isinstance(definition.source, PushSource))
+        windows = window_forms.window_form(view.windows, names, not isinstance(definition.source, PushSource))
         record = meta.fill_record_key(project, view.name, view.version)
     return ViewReadPlan(
         name=view.name,

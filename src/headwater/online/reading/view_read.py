@@ -14,7 +14,8 @@ from headwater.values import Value
 if TYPE_CHECKING:
     from headwater.online.reading.answered_rows import AnsweredRows
     from headwater.online.rows.decoded import DecodedRows
-    from headwater.online.rows.windows.decoded import DecodedWindowRows, WindowForm
+    from headwater.online.rows.windows.decoded import DecodedWindowRows
+    from headwater.online.rows.windows.form import WindowForm
 
 
 class ViewAnswered(Value, frozen=True):

@@ -1,5 +1,5 @@
 """The online row of a window version: its lists of aggregates, its header, and how both are stored.
 
-These are the scalar forms. Those for many rows at once (NumPy) belong beside them and are tested against these: reads
-in `reading_columns`, updates of lists of numbers in `suffixes_columns`.
+`codec`, `row`, `lists` and `reading` are the scalar forms. `decoded` reads many rows at once (`reading_columns`), or one
+in place (`reading_one`); `stored_numbers` changes lists of numbers as they are stored. Both are tested against those.
 """

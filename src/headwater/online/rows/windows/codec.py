@@ -39,7 +39,7 @@ from headwater.online.rows.windows.lists import RowList, give_way
 from headwater.online.rows.windows.packing import Bytes, put_number, put_signed
 from headwater.online.rows.windows.row import NEVER, MergedId, WindowRow
 from headwater.online.rows.windows.state_bytes import pack_states, unpack_states, wide_size
-from headwater.online.rows.windows.suffixes_columns import stored_numbers
+from headwater.online.rows.windows.stored_numbers import stored_numbers
 from headwater.planning.windows.layout import WHOLE, ListLayout, WindowLayout
 
 MAGIC, VERSION_BYTE, KEYED = WINDOW_MAGIC, WINDOW_VERSION_BYTE, WINDOW_KEYED

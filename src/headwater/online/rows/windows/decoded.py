@@ -10,28 +10,24 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from headwater.clock import LAST_MICROS, MIN_MICROS
-from headwater.definitions.aggregate_functions import FUNCTIONS
 from headwater.errors import FormatError, HeadwaterError
 from headwater.online.powers import UNREAD
 from headwater.online.rows.codec import long_key, without_key
-from headwater.online.rows.row_format import TIME_RANGES
 from headwater.online.rows.values import Damaged
 from headwater.online.rows.windows.codec import (
     DELETED,
     FLAGS,
     KEYED,
     VERSION_BYTE,
-    encode_row,
     row_problem,
 )
+from headwater.online.rows.windows.form import CONVERTED, NEWEST_FILL, WindowForm
 from headwater.online.rows.windows.reading import NOT_FILLED
 from headwater.online.rows.windows.reading_columns import NumbersReader, padding
 from headwater.online.rows.windows.reading_one import Notes, RowReader
 from headwater.online.rows.windows.record import FillRecord, decode_record
-from headwater.online.rows.windows.row import blank_row
-from headwater.planning.windows.layout import WindowFeature, WindowLayout
 from headwater.planning.windows.values import result_value
-from headwater.types import DType, leaf_dtype
+from headwater.types import DType
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,55 +48,8 @@ _TABLE = np.dtype(
 )
 _PLAIN = FLAGS & ~KEYED
 _NOWHERE: NDArray[np.intp] = np.empty(0, np.intp)
-_CONVERTED = frozenset({"bool", "timestamp", "date", "array", "embedding"})
 _LONGEST = 1 << 62
 """More microseconds than lie between any two instants."""
-
-
-class WindowForm:
-    """How the rows of a layout are read for some of its features.
-
-    Args:
-        layout: the version's.
-        names: of the features asked for, in order.
-        batch: whether a batch source counts, so that ages count from what was taken of it too.
-    """
-
-    def __init__(self, layout: WindowLayout, names: Sequence[str], *, batch: bool) -> None:
-        by_name = {feature.name: feature for feature in layout.features}
-        self.layout = layout
-        self.batch = batch
-        self.features: tuple[WindowFeature, ...] = tuple(by_name[name] for name in names)
-        self.one = RowReader(layout, self.features)
-        quick = [(slot, f) for slot, f in enumerate(self.features) if layout.lists[f.list].columns]
-        self.numbers = NumbersReader(layout, quick) if quick else None
-        self.other = [slot for slot, f in enumerate(self.features) if not layout.lists[f.list].columns]
-        self.others = RowReader(layout, [self.features[slot] for slot in self.other]) if self.other else None
-        self.empty = [FUNCTIONS[feature.function].empty for feature in self.features]
-        self.converted = [slot for slot, f in enumerate(self.features) if f.dtype.name in _CONVERTED]
-        self.times = [slot for slot, f in enumerate(self.features) if leaf_dtype(f.dtype).name in TIME_RANGES]
-        self.blank = encode_row(layout, blank_row(layout, fill=SIGN - 1))
-
-    def decode(
-        self,
-        rows: Sequence[bytes | None],
-        record: bytes | None,
-        now: int,
-        ahead: int,
-        null: bool,
-        long_keys: Mapping[int, bytes] | None,
-    ) -> DecodedWindowRows:
-        """Rows as a result shows them; arguments as those of `DecodedWindowRows`."""
-        return DecodedWindowRows(self, rows, record, now, ahead, null=null, long_keys=long_keys)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return window_form, (self.layout, tuple(feature.name for feature in self.features), self.batch)
-
-
-@lru_cache(maxsize=512)
-def window_form(layout: WindowLayout, names: tuple[str, ...], batch: bool) -> WindowForm:
-    """The form of a layout's rows for some features, worked out once."""
-    return WindowForm(layout, names, batch=batch)
 
 
 class DecodedWindowRows:
@@ -151,7 +100,7 @@ class DecodedWindowRows:
         self._empties = False
         found = self._record(record)
         self.since = MIN_MICROS if found is None else _since(found, form.batch)
-        self._fill = SIGN - 1 if found is None else found.fill
+        self._fill = NEWEST_FILL if found is None else found.fill
         given = [form.blank] * self.size if found is None else rows
         if self.size < MANY:
             self._read_few(given, now, ahead)
@@ -568,4 +517,4 @@ def _since(record: FillRecord, batch: bool) -> int:
 @lru_cache(maxsize=256)
 def _converter(dtype: DType) -> Callable[[Any], Any] | None:
     """From the stored form of a value to the one that results have; None: it is the same."""
-    return partial(result_value, dtype) if dtype.name in _CONVERTED else None
+    return partial(result_value, dtype) if dtype.name in CONVERTED else None

@@ -17,7 +17,7 @@ from headwater.planning.windows.states.bins import MOST_BINS
 from headwater.planning.windows.values import Entry
 
 if TYPE_CHECKING:
-    from headwater.online.rows.windows.suffixes_columns import Passed
+    from headwater.online.rows.windows.passed import Passed
 
 LONGEST_TEXT = 1_024
 """Bytes of a text that a row takes."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from headwater.clock import MIN_MICROS
 from headwater.online.rows.windows.lists import RowList, add_entry, prune
-from headwater.online.rows.windows.suffixes_columns import Passed
+from headwater.online.rows.windows.passed import Passed
 from headwater.planning.windows.events import WindowEvent, entry_for
 from headwater.planning.windows.layout import WindowLayout
 from headwater.planning.windows.rule import boundary_of

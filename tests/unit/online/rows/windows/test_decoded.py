@@ -13,7 +13,8 @@ from headwater.online.powers import UNREAD
 from headwater.online.rows.values import Damaged
 from headwater.online.rows.windows import decoded as decoded_module
 from headwater.online.rows.windows.codec import decode_row, encode_row
-from headwater.online.rows.windows.decoded import DecodedWindowRows, WindowForm, window_form
+from headwater.online.rows.windows.decoded import DecodedWindowRows
+from headwater.online.rows.windows.form import WindowForm, window_form
 from headwater.online.rows.windows.reading import LEFT_OUT, NOT_FILLED, OVERFLOWS, FeatureValue, holds_from, read_row
 from headwater.online.rows.windows.record import FillRecord, SourceThrough, encode_record
 from headwater.online.rows.windows.row import WindowRow, add_statements, blank_row

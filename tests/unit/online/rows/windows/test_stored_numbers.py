@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from headwater.definitions.aggregation import Aggregation
 from headwater.online.rows.windows import codec
 from headwater.online.rows.windows.codec import decode_row, encode_row
+from headwater.online.rows.windows.passed import Passed, widths_of
 from headwater.online.rows.windows.row import WindowRow, add_statements, blank_row
-from headwater.online.rows.windows.suffixes_columns import Passed, StoredNumbers, widths_of
+from headwater.online.rows.windows.stored_numbers import StoredNumbers
 from headwater.planning.windows.layout import WindowLayout, window_layout
 from headwater.planning.windows.rule import floor_to
 from headwater.testing import SCALE
