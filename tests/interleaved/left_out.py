@@ -54,13 +54,13 @@ RULES: dict[str, list[Edit]] = {
     ],
     "a fold takes withheld events of every position": [],
     "a put leaves alone what a later fill has": [
-        (putting, "_swap", "if batch.arrival < base.fill:", "if False:"),
+        (putting, "_merge", "if batch.arrival < base.fill:", "if False:"),
         (record.FillRecord, "fill_for", "if self.filling <= arrival else self.fill", ""),
     ],
     "a row begins at the record's low": [
         (
             putting,
-            "_swap",
+            "_merge",
             "base.covers(batch.position):",
             f"base.covers(batch.position) or {_HERE}.begin_high(base, batch):",
         )
@@ -85,9 +85,9 @@ RULES: dict[str, list[Edit]] = {
         (
             running,
             "run",
-            "if (yield from keep(version, mine, due, whole)):",
+            "if (yield from keep(version, mine, due, redo)):",
             "yield from change_record(snapshot.epoch, _closing(record, view.end, view.source if source else None))\n"
-            "        if (yield from keep(version, mine, due, whole)):",
+            "        if (yield from keep(version, mine, due, redo)):",
         )
     ],
     "a fill takes what came meanwhile": [
@@ -107,14 +107,12 @@ RULES: dict[str, list[Edit]] = {
         (running, "_from_before_a_restore", "return record.fill <= restored", "return False")
     ],
     "a fill is gone on with from where it began": [
-        (running, "fill", "own, base = under_way", "own = under_way[0]"),
         (
             running,
             "fill",
-            "    if under_way is None:\n        base = FillBase(",
-            "    if under_way is not None:\n        base = FillBase(view.end.position, view.end.clock, view.source)\n"
-            "    else:\n        base = FillBase(",
-        ),
+            "FillRecord(own, own, base.low, base.known_through, base.source)",
+            "FillRecord(own, own, view.end.position, view.end.clock, base.source)",
+        )
     ],
     "a fill that is gone on with makes what writers began from history": [(keeping, "_is_done", "and row.run > 0", "")],
     "a row of an older fill counts as missing": [(shown, "shown", "and row.fill >= record.fill", "")],
@@ -127,9 +125,11 @@ SCRIPTED: dict[str, list[Edit]] = {
         (running, "run", "if not (yield HoldsLease(number)):", "if (yield HoldsLease(number)) is None:"),
         (running, "fill", "if not (yield HoldsLease(number)):", "if (yield HoldsLease(number)) is None:"),
     ],
-    "a row begins within the epoch of its record": [(putting, "_swap", "epoch if missing or folds", "epoch if folds")],
+    "a row begins within the epoch of its record": [
+        (putting, "_swaps", "epoch if missing or key in many", "epoch if key in many")
+    ],
     "a single fold holds within the epoch of its record": [
-        (putting, "_swap", "epoch if missing or folds", "epoch if missing")
+        (putting, "_swaps", "epoch if missing or key in many", "epoch if missing")
     ],
 }
 """Rules whose absence shows in rare orders alone (`test_window_orders`)."""

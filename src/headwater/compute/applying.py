@@ -113,7 +113,7 @@ def _check_windows(parts: StoreParts, engine: OfflineEngine, made: Plan) -> None
             )
         if not store.capabilities.windows:
             lacking = f"{type(store).__name__} does not keep the rows of window views"
-            problems.append(f"{where(view)}: {lacking}; use memory:, lmdb: or a single Redis")
+            problems.append(f"{where(view)}: {lacking}; use memory:, lmdb:, dynamodb: or a single Redis")
     if problems:
         raise DefinitionError("window views that cannot be served:", problems)
 

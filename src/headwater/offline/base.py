@@ -485,7 +485,14 @@ class OfflineEngine(OfOneProcess, ABC):
         raise self.no_windows(request.view)
 
     def no_windows(self, view: ViewInput) -> UsageError:
-        """The error of an engine that cannot compute a window view."""
+        """The error of an engine that cannot compute a window view.
+
+        Args:
+            view: the view.
+
+        Returns:
+            The error, which names view and engine.
+        """
         return UsageError(
             f"view {view.view.name!r} has window aggregations, which engine {type(self).__name__} cannot compute; "
             'use engine = "duckdb"'

@@ -43,6 +43,11 @@ def fill_record_key(project: str, view: str, version: str) -> bytes:
     return META_PREFIX + _FILL + namespace(project, view, version)
 
 
+def is_fill_record(key: bytes) -> bool:
+    """Whether a fill record is kept under a key: it is true of rows that are read no earlier than it."""
+    return key.startswith(META_PREFIX + _FILL)
+
+
 def window_run_key(project: str, view: str, version: str) -> bytes:
     """Where the number of the last run over a window version is kept."""
     return META_PREFIX + _WINDOW_RUN + namespace(project, view, version)

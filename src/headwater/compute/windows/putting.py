@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from headwater.compute.windows.merging import after_fold, after_put, begun
 from headwater.compute.windows.requests import (
@@ -57,15 +57,16 @@ def _put(version: Version, batches: Mapping[bytes, Batch], report: PutReport) ->
         snapshot: Snapshot = yield Read(waiting)
         if snapshot.record is None or not snapshot.record.fill:
             break
-        swaps = []
+        merges = []
         for key in waiting:
             row = snapshot.rows[key]
             if isinstance(row, DamagedRow):
                 report.left.add(key)
                 continue
-            swap = yield from _swap(version, batches[key], key, snapshot.epoch, snapshot.record, row, report)
-            if swap is not None:
-                swaps.append(swap)
+            merge = _merge(version, batches[key], key, snapshot.record, row, report)
+            if merge is not None:
+                merges.append(merge)
+        swaps: list[Swap] = yield from _swaps(version, merges, snapshot.epoch, snapshot.record)
         done: list[bool] = (yield SwapAll(swaps)) if swaps else []
         report.applied |= {swap.key for swap, each in zip(swaps, done, strict=True) if each}
         waiting = [swap.key for swap, each in zip(swaps, done, strict=True) if not each]
@@ -74,16 +75,20 @@ def _put(version: Version, batches: Mapping[bytes, Batch], report: PutReport) ->
     report.left |= set(waiting)
 
 
-def _swap(
-    version: Version,
-    batch: Batch,
-    key: bytes,
-    epoch: Any,
-    record: FillRecord,
-    row: WindowRow | None,
-    report: PutReport,
-) -> Work[Swap | None]:
-    """The swap that puts a batch into one row; None: there is nothing to do."""
+class _Merge(NamedTuple):
+    """A batch that a row lacks: the row as it was read, and what it is merged into."""
+
+    key: bytes
+    batch: Batch
+    row: WindowRow | None
+    base: WindowRow
+    missing: bool
+
+
+def _merge(
+    version: Version, batch: Batch, key: bytes, record: FillRecord, row: WindowRow | None, report: PutReport
+) -> _Merge | None:
+    """What a batch is merged into; None: there is nothing to do."""
     missing = row is None or row.fill < record.fill
     base = begun(version, record, batch.arrival) if row is None or missing else row
     if base.covers(batch.position):
@@ -93,28 +98,43 @@ def _swap(
         # the fill of the row began later: it has the batch, or the log no longer has it
         report.left.add(key)
         return None
-    later: list[Batch] = []
-    if batch.delete is not None and base.listed:
-        found: Mapping[bytes, list[Batch]] = yield Batches((key,), batch.position, max(base.listed))
-        later = found.get(key, [])
-    new = after_put(version, base, batch, later)
-    folds = len(new.listed) > version.most_listed
-    if folds:
-        new = yield from _folded(version, new, key, record)
-    new.sequence = next_sequence(0 if row is None else row.sequence)
-    # a row that is there goes back with the store; what was read of a record does not
-    within = epoch if missing or folds else None
-    return Swap(key, 0 if row is None else row.sequence, new, within)
+    return _Merge(key, batch, row, base, missing)
 
 
-def _folded(version: Version, row: WindowRow, key: bytes, record: FillRecord) -> Work[WindowRow]:
-    """The row with fewer positions listed: a fold of one key, without a query of history."""
+def _swaps(version: Version, merges: Sequence[_Merge], epoch: Any, record: FillRecord) -> Work[list[Swap]]:
+    deletes = [merge for merge in merges if merge.batch.delete is not None and merge.base.listed]
+    later: Mapping[bytes, list[Batch]] = {}
+    if deletes:
+        after = min(merge.batch.position for merge in deletes)
+        through = max(max(merge.base.listed) for merge in deletes)
+        later = yield Batches([merge.key for merge in deletes], after, through)
+    rows = {m.key: after_put(version, m.base, m.batch, later.get(m.key, ())) for m in merges}
+    many = {key: row for key, row in rows.items() if len(row.listed) > version.most_listed}
+    if many:
+        rows |= yield from _folded(version, many, record)
+    swaps = []
+    for key, batch, row, _, missing in merges:
+        new, sequence = rows[key], 0 if row is None else row.sequence
+        assert new.covers(batch.position)
+        new.sequence = next_sequence(sequence)
+        # a row that is there goes back with the store; what was read of a record does not
+        within = epoch if missing or key in many else None
+        swaps.append(Swap(key, sequence, new, within))
+    return swaps
+
+
+def _folded(version: Version, rows: Mapping[bytes, WindowRow], record: FillRecord) -> Work[dict[bytes, WindowRow]]:
+    """Rows with fewer positions listed: a fold of some keys, without a query of history."""
     end: End = yield LogEnd()
-    # what comes before is in the row, and hidden by a delete that is not
-    after = max(record.low, row.applied_through)
-    found: Mapping[bytes, list[Batch]] = yield Batches((key,), after, max(end.position, *row.listed))
-    batches = found.get(key, [])
-    due = Due([batch for batch in batches if batch.position <= max(end.position, row.applied_through)])
-    # `known_through` as it is
-    upto = End(end.position, row.known_through)
-    return after_fold(version, row, due, row.known_through, upto, batches)
+    # what comes before is in the rows, and hidden by a delete that is not
+    after = min(max(record.low, row.applied_through) for row in rows.values())
+    through = max(end.position, *(max(row.listed) for row in rows.values()))
+    found: Mapping[bytes, list[Batch]] = yield Batches(sorted(rows), after, through)
+    folded = {}
+    for key, row in rows.items():
+        batches = found.get(key, [])
+        due = Due([batch for batch in batches if batch.position <= max(end.position, row.applied_through)])
+        # `known_through` as it is
+        upto = End(end.position, row.known_through)
+        folded[key] = after_fold(version, row, due, row.known_through, upto, batches)
+    return folded

@@ -28,6 +28,7 @@ from headwater.online.base import (
     too_late,
 )
 from headwater.online.connections import ConnectionCounts
+from headwater.online.meta import is_fill_record
 from headwater.online.powers import UNREAD, Reading
 from headwater.online.rows.keys import NAMESPACE_SIZE
 from headwater.online.stores.dynamodb import reads as plans
@@ -59,7 +60,9 @@ class DynamoDBOnlineStore(OnlineStore):
         wall_clock: tells when rows may expire: the service drops them by the real time, whatever `clock` is.
     """
 
-    capabilities = Capabilities(levels=frozenset(ConsistencyLevel), expiry=True, max_row_bytes=MAX_ROW_BYTES)
+    capabilities = Capabilities(
+        levels=frozenset(ConsistencyLevel), expiry=True, max_row_bytes=MAX_ROW_BYTES, windows=True
+    )
 
     def __init__(self, location: DynamoDBLocation | str, wall_clock: WallClock = system_clock) -> None:
         self.location = parse_url(location) if isinstance(location, str) else location
@@ -186,6 +189,13 @@ class DynamoDBOnlineStore(OnlineStore):
         marks: Mapping[str, int] | None,
         deadline: float | None = None,
     ) -> Reading:
+        ahead, others = _in_two(keys)
+        if ahead:
+            began = time.monotonic()
+            first = self.read(ahead, level, marks, deadline)
+            left = None if deadline is None else max(0.0, deadline - (time.monotonic() - began))
+            # a row from before the fill that the record tells of would count as missing
+            return _joined(keys, ahead, first, others, self.read(others, ConsistencyLevel.STRONG, marks, left))
         chunks = plans.chunks(keys)
         consistent = level is not ConsistencyLevel.EVENTUAL
         if deadline is None:
@@ -379,6 +389,13 @@ class DynamoDBReads:
         deadline: float | None = None,
     ) -> Reading:
         """As `DynamoDBOnlineStore.read`."""
+        ahead, others = _in_two(keys)
+        if ahead:
+            began = time.monotonic()
+            first = await self.read(ahead, level, marks, deadline)
+            left = None if deadline is None else max(0.0, deadline - (time.monotonic() - began))
+            # a row from before the fill that the record tells of would count as missing
+            return _joined(keys, ahead, first, others, await self.read(others, ConsistencyLevel.STRONG, marks, left))
         chunks = plans.chunks(keys)
         if not chunks:
             return Reading([], {})
@@ -431,6 +448,20 @@ class DynamoDBReads:
         """End the connections; nothing is asked any more."""
         self._closed = True
         await self._wire.close()
+
+
+def _in_two(keys: Sequence[bytes]) -> tuple[list[bytes], list[bytes]]:
+    """Fill records, and what is read after them: the service reads keys in any order; none where one read is enough."""
+    ahead = [key for key in dict.fromkeys(keys) if is_fill_record(key)]
+    others = [key for key in keys if not is_fill_record(key)] if ahead else []
+    return (ahead, others) if others else ([], [])
+
+
+def _joined(
+    keys: Sequence[bytes], ahead: Sequence[bytes], first: Reading, others: Sequence[bytes], rest: Reading
+) -> Reading:
+    rows = dict(zip([*ahead, *others], [*first.rows, *rest.rows], strict=True))
+    return Reading([rows[key] for key in keys], {})
 
 
 def _in_time(done: Any) -> dict[bytes, bytes] | None:
