@@ -10,6 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import zip_longest
 from typing import Any
 
@@ -96,12 +97,12 @@ class Fact:
     position: int = 0
     event_id: Any = None
 
-    @property
+    @cached_property
     def known_at(self) -> int:
         """The instant from which the row counts."""
         return max(self.event, self.created)
 
-    @property
+    @cached_property
     def order(self) -> tuple[Any, ...]:
         """Rules 1 to 5: of two rows that count, the one with the greater order is the answer."""
         content = () if self.from_log else tuple(value_order(self.values[name]) for name in sorted(self.values))
@@ -185,7 +186,9 @@ def answer(
     view: OracleView, rows: Iterable[Fact], deletes: Sequence[Delete], key: Key, at: int, *, as_known: bool = True
 ) -> Answer:
     """What history says to a key at an instant (microseconds)."""
-    visible = [row for row in rows if row.key == key and None not in key and not _hidden(row, deletes, at)]
+    due = [tombstone for tombstone in deletes if tombstone.key == key and tombstone.through <= at]
+    own = [row for row in rows if row.key == key and None not in key]
+    visible = [row for row in own if not any(tombstone.hides(row) for tombstone in due)] if due else own
     in_time = [row for row in visible if row.event <= at and not _expired(view, row, at)]
     candidates = [row for row in in_time if _known(row, at, as_known)]
     if candidates:
