@@ -91,8 +91,8 @@ print("done")
 def test_a_process_that_is_interrupted_again_and_again_goes_on_and_ends(request, tmp_path, kind):
     make_project(tmp_path)
     online = registry = ""
-    # each of six works is interrupted eight times
-    rounds = 48 if SCALE == 1 else 150
+    # each of six works is interrupted four times
+    rounds = 24 if SCALE == 1 else 150
     if kind == "memory":
         online, registry = "memory:", "sqlite://"
     elif kind == "dynamodb":

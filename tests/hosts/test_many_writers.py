@@ -1,6 +1,6 @@
 """Many appliers and writers on several hosts: nothing lost, nothing out of order, the greatest row of each key stands.
 
-`HEADWATER_HOSTS` sets how many hosts (default 10), each with five writers.
+`HEADWATER_HOSTS` sets how many hosts (default 5), each with ten writers.
 """
 
 import os
@@ -21,7 +21,7 @@ from tests.hosts.conftest import USER, clicks
 from tests.hosts.working import KEYS, MOMENTS, T0, received, rows_of, work, write_until
 from tests.processes import PROCESSES
 
-HOSTS, WRITERS, BATCHES = int(os.environ.get("HEADWATER_HOSTS", "10")), 5, 3
+HOSTS, WRITERS, BATCHES = int(os.environ.get("HEADWATER_HOSTS", "5")), 10, 3
 
 
 def logged(log: OfflineLog) -> list[tuple[int, dict[str, Any]]]:

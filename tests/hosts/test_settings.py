@@ -80,10 +80,13 @@ def plainly(tmp_path_factory: pytest.TempPathFactory) -> Any:
         ("", {"TZ": "America/New_York", "LC_ALL": "tr_TR.UTF-8", "LANG": "tr_TR.UTF-8"}),
         ("", {"TZ": "Asia/Kathmandu", "LC_ALL": "de_DE.UTF-8"}),
         ("", {"TZ": "Europe/Berlin", "LC_ALL": "th_TH.UTF-8", "LANG": "th_TH"}),
-        ("duckdb.execute(\"SET GLOBAL TimeZone = 'Asia/Tokyo'\"); duckdb.execute('SET integer_division = true')", {}),
-        ("duckdb.execute(\"SET default_null_order = 'NULLS_FIRST'; SET default_collation = 'NOCASE'\")", {}),
+        (
+            "duckdb.execute(\"SET GLOBAL TimeZone = 'Asia/Tokyo'; SET integer_division = true; "
+            "SET default_null_order = 'NULLS_FIRST'; SET default_collation = 'NOCASE'\")",
+            {},
+        ),
     ],
-    ids=["new york, turkish", "kathmandu, german", "berlin, thai", "duckdb in tokyo", "duckdb orders otherwise"],
+    ids=["new york, turkish", "kathmandu, german", "berlin, thai", "duckdb in tokyo, in another order"],
 )
 def test_values_are_those_of_every_host(plainly: Any, tmp_path: Path, before: str, environment: dict[str, str]) -> None:
     (tmp_path / ".duckdbrc").write_text("SET TimeZone = 'Asia/Tokyo';\n")

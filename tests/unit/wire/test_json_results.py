@@ -7,12 +7,13 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import headwater as hw
 from headwater.serving.answers import json_answer
 from headwater.serving.metrics import VALUES, Metrics, merged
+from headwater.testing import SCALE
 from headwater.types import STATUSES
 from headwater.wire.json_results import to_json_document
 
@@ -34,6 +35,7 @@ ROWS = st.dictionaries(
 )
 
 
+@settings(max_examples=40 * SCALE, deadline=None)
 @given(ROWS, st.lists(st.integers(0, 6) | st.none(), max_size=40), st.sampled_from(["flag", "drop"]))
 def test_the_statuses_of_a_document_are_the_result_s(rows: dict[int, Any], users: list[int | None], stale: str) -> None:
     with hw.FeatureStore.in_memory([FIRST, SECOND], clock=lambda: NOON) as store:

@@ -1,6 +1,7 @@
 """Point-in-time joins by hand: each rule once, in small numbers; random cases are in tests/conformance."""
 
 from dataclasses import replace
+from itertools import product
 
 import pyarrow as pa
 import pytest
@@ -14,6 +15,7 @@ from headwater.testing import SCALE
 from headwater.testing.dense import dense_case
 from headwater.testing.offline_suite import FEW, check_history
 from headwater.testing.strategies import history_cases
+from tests.matrices import share
 from tests.unit.offline.asking import ask, at, spine, table, view
 
 
@@ -38,9 +40,7 @@ def test_windows_equal_the_oracle(windowed, case):
     check_history(windowed, case)
 
 
-@pytest.mark.parametrize("limit", [3_000, 30_000])
-@pytest.mark.parametrize("looks", [0, 3_000])
-@pytest.mark.parametrize("late", [0.0, 0.9])
+@pytest.mark.parametrize(("limit", "looks", "late"), share(product([3_000, 30_000], [0, 3_000], [0.0, 0.9]), 2))
 def test_windows_of_many_rows_equal_the_oracle(limit, looks, late):
     engine = DuckDBEngine(powers=replace(POWERS, packed=PackedLimits(limit, looks)))
     check_history(engine, dense_case(rows=2_000, spine=500, keys=2, span=600, late=late, ttl=0, seed=7))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ import pytest
 
 import headwater as hw
 from headwater.definitions.sources import Source
+from tests.matrices import share
 from tests.servers.s3 import S3Server
 
 NOON = datetime(2024, 3, 10, 12, tzinfo=UTC)
@@ -69,11 +71,10 @@ def push(_: Path) -> Source:
     return hw.PushSource(event_time="at")
 
 
-@pytest.mark.parametrize("above", ABOVE)
-@pytest.mark.parametrize(
-    "kind",
-    [parquet, parquet_folder, parquet_glob, parquet_absolute, csv, csv_folder, query_of_parquet, query_of_csv, push],
-)
+KINDS = [parquet, parquet_folder, parquet_glob, parquet_absolute, csv, csv_folder, query_of_parquet, query_of_csv, push]
+
+
+@pytest.mark.parametrize(("kind", "above"), share(product(KINDS, ABOVE), 2))
 def test_a_folder_above_the_project_replaces_no_column(
     tmp_path: Path, kind: Callable[[Path], Source], above: str
 ) -> None:

@@ -225,7 +225,7 @@ DAYS = [date(2018, 11, 4), date(2018, 3, 11), date(2026, 7, 1), date(2018, 11, 4
 """In Sao Paulo the first has no midnight, in Havana the last has two."""
 
 
-@pytest.mark.parametrize(("kind", "zone"), share(product(["parquet", "query", "memory", "push"], ZONES), 2))
+@pytest.mark.parametrize(("kind", "zone"), share(product(["parquet", "query", "memory", "push"], ZONES), 3))
 def test_a_day_that_is_a_time_too_is_the_day_that_was_given(tmp_path: Path, kind: str, zone: str | None) -> None:
     given = pa.table({"user": range(5), "day": DAYS, "x": [1.0] * 5})
     pq.write_table(given, tmp_path / "d.parquet")

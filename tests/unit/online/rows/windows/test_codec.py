@@ -75,7 +75,7 @@ def _plain(state: Any) -> Any:
     return (sorted(state.newest.items()), state.dropped) if hasattr(state, "newest") else state
 
 
-@settings(max_examples=150 * SCALE)
+@settings(max_examples=60 * SCALE)
 @given(layouts(), statements(ids=True), st.integers(0, 2**32), headers(), st.none() | st.binary(max_size=40))
 def test_what_is_written_is_read(layout, rows, seed, header, key):
     row = put(layout, rows, random.Random(seed))

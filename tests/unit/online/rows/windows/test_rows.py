@@ -44,7 +44,7 @@ def check(layout: WindowLayout, row: WindowRow, rows: list[Statement], deletes: 
             assert is_right(right, value), (now, right, value)
 
 
-@settings(max_examples=250 * SCALE)
+@settings(max_examples=100 * SCALE)
 @given(layouts(), statements(), st.integers(0, 2**32))
 def test_a_row_after_any_order_of_events_is_the_reference(layout, rows, seed):
     check(layout, put(layout, rows, random.Random(seed)), rows)
@@ -114,7 +114,7 @@ def test_a_delete_empties_the_row_and_the_rest_is_merged_again(layout, rows, thr
             assert is_right(right, value), (now, right, value)
 
 
-@settings(max_examples=120 * SCALE)
+@settings(max_examples=60 * SCALE)
 @given(layouts(), statements(), st.integers(0, 2**32), st.integers(150, 400))
 def test_what_is_left_out_is_unavailable_and_the_rest_is_right(layout, rows, seed, limit):
     r = random.Random(seed)

@@ -167,7 +167,7 @@ def test_nan_zeros_and_infinities_have_their_order(function, data, seed):
 USUAL_NUMBERS = {Float64: USUAL, Int64: st.integers(10**9, 10**9 + 10) | WHOLE}
 
 
-@settings(max_examples=300 * SCALE)
+@settings(max_examples=150 * SCALE)
 @given(cases(["sum", "mean", *SPREADS], USUAL_NUMBERS), st.integers(0, 99))
 def test_numbers_are_within_the_bound(case, seed):
     check(*case, seed)
