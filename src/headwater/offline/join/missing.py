@@ -30,8 +30,8 @@ def missed(join: Join, picked: str) -> exp.Select:
     keys = [column(name, "s").as_(f"k{i}") for i, name in enumerate(join.keys)] or [big(0).as_("k0")]
     return (
         exp.select(column("rn", "s"), column("t", "s"), *keys)
-        .from_(table_named(join.spine).as_("s"))
-        .join(table_named(picked).as_("p"), on=column("rn", "s").eq(column("rn", "p")), join_type="anti")
+        .from_(table_named(join.spine).as_("s"), copy=False)
+        .join(table_named(picked).as_("p"), on=column("rn", "s").eq(column("rn", "p")), join_type="anti", copy=False)
     )
 
 
@@ -66,11 +66,12 @@ def by_pairs(join: Join, table: str) -> exp.Select:
     reason = exp.Case().when(there, number(0)).else_(_reason(join))
     strongest = (
         exp.select(column("rn", "s"), exp.Max(this=reason).as_("reason"))
-        .from_(table_named(table).as_("s"))
-        .join(join.rows.visible().subquery("r"), on=_seen(join), join_type="left")
-        .group_by(column("rn", "s"))
+        .from_(table_named(table).as_("s"), copy=False)
+        .join(join.rows.visible().subquery("r", copy=False), on=_seen(join), join_type="left", copy=False)
+        .group_by(column("rn", "s"), copy=False)
+        .subquery("g", copy=False)
     )
-    return exp.select(column("rn"), _of_reason(column("reason")).as_("why")).from_(strongest.subquery("g"))
+    return exp.select(column("rn"), _of_reason(column("reason")).as_("why")).from_(strongest, copy=False)
 
 
 def by_running(join: Join, table: str) -> exp.Select:
@@ -86,19 +87,23 @@ def by_running(join: Join, table: str) -> exp.Select:
     lost = exp.select(*[column(k, "m") for k in keys], column("t", "m").as_("at"), number(1).as_("side"))
     lost = lost.select(nothing.as_("event"), nothing.copy().as_("known"), column("rn", "m"))
     both = union_all(
-        [rows.from_(_rows_of(join, table).subquery("r")), lost.from_(table_named(table).as_("m"))]
-    ).subquery("u")
+        [
+            rows.from_(_rows_of(join, table).subquery("r", copy=False), copy=False),
+            lost.from_(table_named(table).as_("m"), copy=False),
+        ]
+    ).subquery("u", copy=False)
     of_key = [column(k, "u") for k in keys]
     last = so_far(exp.Max(this=column("event", "u")), of_key)
     least = exp.Window(this=exp.Min(this=column("known", "u")), partition_by=[k.copy() for k in of_key])
-    found = exp.select(column("rn", "u"), column("at", "u"), last.as_("last"), least.as_("least")).from_(both)
+    found = exp.select(column("rn", "u"), column("at", "u"), last.as_("last"), least.as_("least"))
+    each = found.from_(both, copy=False).subquery("f", copy=False)
     t, event = column("at", "f"), column("last", "f")
     young: Tree = is_not_null(event)
     if join.ttl and join.rows.timed:
         young = event >= t - number(join.ttl)
     why = _code(young, column("least", "f") <= t, is_not_null(column("least", "f")))
-    said = exp.select(column("rn", "f"), why.as_("why")).from_(found.subquery("f"))
-    return said.where(is_not_null(column("rn", "f")))
+    said = exp.select(column("rn", "f"), why.as_("why")).from_(each, copy=False)
+    return said.where(is_not_null(column("rn", "f")), copy=False)
 
 
 def looked_at(join: Join, packing: Packing) -> exp.Select:

@@ -221,9 +221,9 @@ def hidden_rows(rows: ViewRelations, deletes: str) -> exp.Select:
     names = [column(name, "r") for name in rows.row_names]
     return (
         exp.select(*names, exp.Min(this=column("through", "d")).as_("until"))
-        .from_(rows.narrow().subquery("r"))
-        .join(table_named(deletes).as_("d"), on=exp.and_(*same, hides))
-        .group_by(*[name.copy() for name in names])
+        .from_(rows.narrow().subquery("r", copy=False), copy=False)
+        .join(table_named(deletes).as_("d"), on=exp.and_(*same, hides), copy=False)
+        .group_by(*[name.copy() for name in names], copy=False)
     )
 
 

@@ -250,11 +250,12 @@ class ViewRelations:
         columns = [column(name, "n") for name in (*self.key_names, "event", "created", "ordinal")]
         return (
             exp.select(*columns, column("until", "h"))
-            .from_(rows.subquery("n"))
+            .from_(rows.subquery("n", copy=False), copy=False)
             .join(
                 exp.to_table(self.hidden).as_("h"),
                 on=self.same_row("n", "h"),
                 join_type="left",
+                copy=False,
             )
         )
 
@@ -335,5 +336,5 @@ def is_not_null(value: Tree) -> Tree:
 
 
 def union_all(queries: Sequence[exp.Query]) -> exp.Query:
-    """The rows of all queries."""
-    return queries[0] if len(queries) == 1 else exp.union(*queries, distinct=False)
+    """The rows of all queries, which become part of the result."""
+    return queries[0] if len(queries) == 1 else exp.union(*queries, distinct=False, copy=False)

@@ -34,8 +34,8 @@ def ordered_rows(join: Join) -> exp.Select:
             _over(exp.RowNumber(), keys).as_("place"),
             exp.Case().when(exp.and_(*before), created).as_("tied"),
         )
-        .from_(join.rows.narrow(join.lower, join.upper).subquery("r"))
-        .where(reach(join))
+        .from_(join.rows.narrow(join.lower, join.upper).subquery("r", copy=False), copy=False)
+        .where(reach(join), copy=False)
     )
 
 
@@ -61,18 +61,22 @@ def pick_running(join: Join, ordered: str, only: Tree | None = None) -> exp.Sele
     spine = exp.select(*[column(k, "a") for k in keys], reached.as_("at"), number(1).as_("side"))
     spine = spine.select(exp.cast(exp.Null(), BIGINT).as_("place"), column("rn", "a"))
     both = union_all(
-        [rows.from_(table_named(ordered).as_("o")), spine.from_(join.spine_rows(only).subquery("a"))]
-    ).subquery("u")
+        [
+            rows.from_(table_named(ordered).as_("o"), copy=False),
+            spine.from_(join.spine_rows(only).subquery("a", copy=False), copy=False),
+        ]
+    ).subquery("u", copy=False)
     best = so_far(exp.Max(this=column("place", "u")), [column(k, "u") for k in keys])
     placed = exp.select(column("rn", "u"), column("at", "u"), *[column(k, "u") for k in keys], best.as_("best"))
     picked = (
         exp.select(column("rn", "w"), *[column(name, "o") for name in (*join.rows.row_names, "event", "tied")])
-        .from_(placed.from_(both).subquery("w"))
+        .from_(placed.from_(both, copy=False).subquery("w", copy=False), copy=False)
         .join(
             table_named(ordered).as_("o"),
             on=exp.and_(join.same_key("w", "o"), column("best", "w").eq(column("place", "o"))),
+            copy=False,
         )
-        .where(exp.Not(this=exp.Is(this=column("rn", "w"), expression=exp.Null())))
+        .where(exp.Not(this=exp.Is(this=column("rn", "w"), expression=exp.Null())), copy=False)
     )
     if not join.ttl or not join.rows.timed:
         return picked
