@@ -18,6 +18,7 @@ NAMES = (
     "materialize",
     "history",
     "windows_history",
+    "windows_online",
     "csv_files",
     "read_redis",
     "read_patterns",

@@ -72,15 +72,18 @@ def doubtful(
 ) -> list[int]:
     """The records that no window can select any more: only those that held an edge that passed can have become so."""
     count = len(steps)
-    looked = {bisect_left(steps, (edge - first + step - 1) // step) for edge in edges}
+    looked = []
+    for edge in edges:
+        looked.append(bisect_left(steps, (edge - first + step - 1) // step))
     for boundary in inserted:
         place = bisect_left(steps, (boundary - first) // step)
-        looked.add(place)
-        looked.add(place + 1)
-    gone = []
-    for place in looked:
-        if place >= count:
+        looked += (place, place + 1)
+    gone: list[int] = []
+    done = -1
+    for place in sorted(looked):
+        if place == done or place >= count:
             continue
+        done = place
         boundary = first + int(steps[place]) * step
         before = first + int(steps[place - 1]) * step if place else BEFORE_ALL
         for hop, start in starts:
@@ -89,5 +92,4 @@ def doubtful(
                 break
         else:
             gone.append(place)
-    gone.sort()
     return gone
