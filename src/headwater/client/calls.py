@@ -25,6 +25,8 @@ from headwater.planning.value_checks import NOT_TEXT
 from headwater.wire.names import SESSION
 from headwater.wire.problems import CONTENT_TYPE, error_of
 
+SOME_TIME = 0.001
+"""Seconds that an attempt, or what is left of an answer, has at least."""
 LONGEST_PAUSE = 10.0
 """Seconds: a server that asks for more is not waited for."""
 _FIRST_PAUSE = 0.05

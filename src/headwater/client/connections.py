@@ -10,11 +10,8 @@ import urllib3
 
 from headwater import forks
 from headwater.client.addresses import ServerAddress
-from headwater.client.calls import Call, Reply
+from headwater.client.calls import SOME_TIME, Call, Reply
 from headwater.errors import Unavailable, was_closed
-
-_SOME_TIME = 0.001
-"""Seconds that what is left of an answer has at least."""
 
 
 class Connections(forks.OfOneProcess):
@@ -109,7 +106,7 @@ def _body(answer: Any, until: float) -> bytes:
             if left <= 0 and answer.length_remaining != 0:
                 raise urllib3.exceptions.ReadTimeoutError(answer._pool, None, "an answer that comes too slowly")
             if answer.connection is not None and answer.connection.sock is not None:
-                answer.connection.sock.settimeout(max(left, _SOME_TIME))
+                answer.connection.sock.settimeout(max(left, SOME_TIME))
     except BaseException:
         answer.close()
         raise

@@ -18,7 +18,7 @@ import msgspec
 
 from headwater import forks
 from headwater.client.addresses import ServerAddress, parse_address
-from headwater.client.calls import Call, Pause, Reply, being_answered, checked, pause_before, reading
+from headwater.client.calls import SOME_TIME, Call, Pause, Reply, being_answered, checked, pause_before, reading
 from headwater.client.reading import (
     PLAIN,
     ReadOptions,
@@ -66,8 +66,6 @@ else:
 
 T = TypeVar("T")
 Flow: TypeAlias = Generator[Call | Pause, Reply, T]
-_SOME_TIME = 0.001
-"""Seconds that an attempt has at least."""
 KEPT = 1_000
 """Descriptions that a client keeps."""
 _NOT_FOUND: dict[str, type[NotFound]] = {
@@ -183,7 +181,7 @@ class Flows(forks.OfOneProcess):
         while True:
             attempt += 1
             if until is not None:
-                call = replace(call, timeout=max(until - time.monotonic(), _SOME_TIME))
+                call = replace(call, timeout=max(until - time.monotonic(), SOME_TIME))
             reply, lost = None, None
             try:
                 reply = yield call

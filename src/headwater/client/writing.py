@@ -16,8 +16,8 @@ from headwater.client.reading import JSON, entities_body
 from headwater.client.sessions import session_headers
 from headwater.clock import YEARS
 from headwater.compute.reports import DeleteReport, WriteReport
-from headwater.compute.writing.given_rows import given_groups
-from headwater.errors import EntityKeyError, RowsRejected, UsageError, brief
+from headwater.compute.writing.given_rows import given_groups, rejected
+from headwater.errors import EntityKeyError, UsageError, brief
 from headwater.online.reading.entities import EntityBatch
 from headwater.online.session import Session
 from headwater.planning.cast import Column, plain
@@ -90,7 +90,7 @@ def _refuse_rows(view: str, groups: Sequence[Any], count: int) -> None:
                     problems.setdefault(row, []).append(f"column {name!r}: {brief(value)} is {why}")
     if problems:
         lines = [f"row {row}: {'; '.join(problems[row])}" for row in sorted(problems)]
-        raise RowsRejected(f"{view}: {len(lines)} of {count} rows are invalid; nothing was written", lines)
+        raise rejected(view, lines, len(lines), count)
 
 
 def _never_stored(value: Any) -> str | None:

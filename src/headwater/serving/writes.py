@@ -91,7 +91,21 @@ def _write(
         rows = _read_rows(store, body)
     else:
         rows = _with_absent(table, body.absent) if body.absent else table
+    if isinstance(rows, list):
+        _check_sets(rows)
     return idempotency.write(store, request, body.view, rows, session, **options)
+
+
+_MOST_SETS = 1_000
+"""Sets of columns that the rows of a write may have: each set is checked by itself, which takes a millisecond."""
+
+
+def _check_sets(rows: list[dict[str, Any]]) -> None:
+    """Refuse rows with too many different sets of columns."""
+    count = len(set(map(frozenset, rows)))
+    if count > _MOST_SETS:
+        text = f"{count:,} different sets of columns in one request, at most {_MOST_SETS:,}"
+        raise too_large(f"rows: {text}: write rows with the same columns together, or send null for what a row lacks")
 
 
 def _row_count(rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]]) -> int:

@@ -73,6 +73,15 @@ def test_a_write_of_long_texts_is_refused_briefly(call: Caller, body: Any) -> No
     assert 400 <= reply.status < 500 and len(reply.body) < 10_000
 
 
+def test_rows_with_too_many_sets_of_columns_are_refused_before_they_are_checked(call: Caller) -> None:
+    rows = [{**ROW, f"c{i}": 1} for i in range(1_001)]
+    reply = call("POST", "/v1/features:write", {"view": "events", "rows": rows})
+    assert reply.status == 413
+    assert "1,001 different sets of columns in one request, at most 1,000" in reply.json["detail"]
+    reply = call("POST", "/v1/features:write", {"view": "events", "rows": rows[:1_000]})
+    assert reply.status == 422
+
+
 @pytest.mark.parametrize("kind", ["views", "features", "entities", "services"])
 def test_names_in_paths_are_not_echoed_at_length(call: Caller, kind: str) -> None:
     assert len(call("GET", f"/v1/{kind}/{LONG}").body) < 10_000

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from headwater.errors import DataError, listing
+from headwater.errors import DataError, RowsRejected, listing
 from headwater.planning.cast import Column, Fitted, fit, fit_time, plain
 from headwater.planning.data_kinds import is_column
 from headwater.planning.python_arrays import array_of_values, refuse_mixed
@@ -70,6 +70,18 @@ def given_groups(view: str, data: Any) -> tuple[list[GivenRows], int]:
         return raws, len(data)
     columns, count = _columns(view, data)
     return [GivenRows(columns, np.arange(count, dtype=np.int64), data)], count
+
+
+def rejected(view: str, problems: list[str], bad: int, count: int) -> RowsRejected:
+    """The error of a write that its bad rows end.
+
+    Args:
+        view: the view's name.
+        problems: a line for each bad row, or for the first of them.
+        bad: how many are bad.
+        count: how many were given.
+    """
+    return RowsRejected(f"{view}: {bad} of {count} rows are invalid; nothing was written", problems)
 
 
 def _columns(view: str, data: Any) -> tuple[dict[str, Column], int]:

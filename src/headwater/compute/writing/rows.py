@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from headwater.compute.writing.given_rows import GivenRows, Known, fit_column, given_groups
+from headwater.compute.writing.given_rows import GivenRows, Known, fit_column, given_groups, rejected
 from headwater.compute.writing.log_columns import known_at_event, log_columns
 from headwater.compute.writing.taken_rows import TakenRows, in_lines, unknown_column
 from headwater.definitions.names import CREATED, LOG_COLUMNS, date_key_problem, repeated, same_but_case
@@ -48,8 +48,7 @@ class Checked:
 
     def refused(self, view: str) -> RowsRejected:
         """The error of a write that its bad rows end."""
-        text = f"{view}: {self.rejected} of {self.count} rows are invalid; nothing was written"
-        return RowsRejected(text, self.problems)
+        return rejected(view, self.problems, self.rejected, self.count)
 
 
 def check_rows(
