@@ -37,7 +37,7 @@ class Settings(PartlyCompared, frozen=True):
         definitions: files that hold definitions.
         registry_url: SQLAlchemy URL of the registry.
         online_url: URL of the online store.
-        online_coalesce: whether concurrent small reads share round trips.
+        online_coalesce: whether concurrent small reads share round trips; None: those of event loops, over a network.
         online_cache: how long rows are kept in this process for eventual reads; zero: not at all.
         online_cache_rows: how many rows are kept at most.
         online_retries: how often a read that finds the online store unavailable is tried again.
@@ -78,7 +78,7 @@ class Settings(PartlyCompared, frozen=True):
     definitions: tuple[str, ...] = ("features.py",)
     registry_url: str = "sqlite:///.headwater/registry.db"
     online_url: str = "lmdb:.headwater/online"
-    online_coalesce: bool = False
+    online_coalesce: bool | None = None
     online_cache: timedelta = timedelta(0)
     online_cache_rows: int = 100_000
     online_retries: int = 1

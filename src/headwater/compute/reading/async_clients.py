@@ -28,7 +28,8 @@ class AsyncClients(forks.OfOneProcess):
     def _new(self) -> AsyncFetcher:
         context = self._context
         reads, settings = async_reads(context.online), context.settings.reads
-        return AsyncFetcher(reads, settings, lambda: context.store_name, token_key(context.project))
+        local = context.online.capabilities.local
+        return AsyncFetcher(reads, settings, lambda: context.store_name, token_key(context.project), local)
 
     def existing(self) -> AsyncFetcher | None:
         """What `fetcher` made for the running event loop; None where nothing was read on it."""

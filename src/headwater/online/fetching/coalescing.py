@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -120,10 +119,18 @@ class Coalescer:
             self._next = None
 
 
-class AsyncCoalescer:
-    """For tasks of one event loop: reads that come while a round trip is under way share the next one.
+class _LoopTurn(_Batch):
+    """The reads of one turn of an event loop, each with the future that it waits for."""
 
-    A task that is cancelled leaves the round trip to the others.
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting: list[tuple[Sequence[bytes], asyncio.Future[Rows]]] = []
+
+
+class AsyncCoalescer:
+    """For tasks of one event loop: reads that come in one turn of it share a round trip; none waits for another's.
+
+    A task that is cancelled leaves the round trip to the others. One that fails, fails for all who share it.
 
     Args:
         get: one round trip.
@@ -134,43 +141,49 @@ class AsyncCoalescer:
 
     def __init__(self, get: Callable[[Sequence[bytes]], Awaitable[Rows]]) -> None:
         self._get = get
-        # each with the rows that are to come; the last one takes further reads
-        self._waiting: deque[tuple[_Batch, asyncio.Future[Rows]]] = deque()
-        self._task: asyncio.Task[None] | None = None
+        self._next: _LoopTurn | None = None
+        self._under_way: set[asyncio.Task[None]] = set()
         self.reads = 0
         self.trips = 0
         forks.after_fork(self, AsyncCoalescer._in_child)
 
     def _in_child(self) -> None:
-        forks.abandon(self._task, self._waiting)
-        self._waiting, self._task = deque(), None
+        forks.abandon(self._next, self._under_way)
+        self._next, self._under_way = None, set()
 
     async def __call__(self, keys: Sequence[bytes]) -> Rows:
         """The rows of some keys, in order."""
         if len(keys) > MOST_KEYS:
             return await self._get(keys)
         self.reads += 1
-        if not self._waiting or len(self._waiting[-1][0].places) > MOST_KEYS:
-            self._waiting.append((_Batch(), asyncio.get_running_loop().create_future()))
-        batch, coming = self._waiting[-1]
-        batch.add(keys)
-        if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._work())
-        return batch.part(keys, await asyncio.shield(coming))
+        loop, turn = asyncio.get_running_loop(), self._next
+        if turn is None or len(turn.places) > MOST_KEYS:
+            turn = self._next = _LoopTurn()
+            loop.call_soon(self._begin, loop, turn)
+        coming: asyncio.Future[Rows] = loop.create_future()
+        turn.add(keys)
+        turn.waiting.append((keys, coming))
+        return await coming
 
-    async def _work(self) -> None:
-        """Round trips one after another, while reads wait."""
-        while self._waiting:
-            batch, coming = self._waiting.popleft()
-            self.trips += 1
-            try:
-                rows = await self._get(list(batch.places))
-            except BaseException as bad:
-                coming.set_exception(bad)
-                coming.exception()  # where every task that waited was cancelled nobody else would look at it
-                if not isinstance(bad, Exception):
-                    self._task = None
-                    raise
-            else:
-                coming.set_result(rows)
-        self._task = None
+    def _begin(self, loop: asyncio.AbstractEventLoop, turn: _LoopTurn) -> None:
+        if self._next is turn:
+            self._next = None
+        self.trips += 1
+        task = loop.create_task(self._run(turn))
+        # a loop itself holds its tasks but weakly
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+
+    async def _run(self, turn: _LoopTurn) -> None:
+        try:
+            rows = await self._get(list(turn.places))
+        except BaseException as bad:
+            for _, coming in turn.waiting:
+                if not coming.done():
+                    coming.set_exception(bad)
+            if not isinstance(bad, Exception):
+                raise
+        else:
+            for keys, coming in turn.waiting:
+                if not coming.done():
+                    coming.set_result(turn.part(keys, rows))

@@ -45,7 +45,7 @@ class ReadSettings(Value, frozen=True):
     """What stands between a read and the store.
 
     Attributes:
-        coalesce: concurrent small reads share round trips.
+        coalesce: concurrent small reads share round trips; None: those of event loops, of stores over a network.
         cache: seconds that rows are kept in this process for eventual reads: how far these may lag at most beyond the
             store's own; 0: none are.
         cache_rows: how many rows are kept at most.
@@ -54,7 +54,7 @@ class ReadSettings(Value, frozen=True):
         breaker_rest: seconds of that while.
     """
 
-    coalesce: bool = False
+    coalesce: bool | None = None
     cache: float = 0.0
     cache_rows: int = 100_000
     retries: int = 1
@@ -322,16 +322,22 @@ class AsyncFetcher(_Around):
     Args:
         reads: the client's reads.
         settings, name, token_key: as `Fetcher`.
+        local: whether the store is on this machine, so that a round trip costs nothing.
     """
 
     def __init__(
-        self, reads: AsyncReads, settings: ReadSettings, name: Callable[[], str], token_key: bytes = b""
+        self,
+        reads: AsyncReads,
+        settings: ReadSettings,
+        name: Callable[[], str],
+        token_key: bytes = b"",
+        local: bool = False,
     ) -> None:
         super().__init__(settings, name, token_key)
         self.reads = reads
         self._shared = (
             {level: coalescing.AsyncCoalescer(self._of(level)) for level in ConsistencyLevel}
-            if settings.coalesce
+            if settings.coalesce or (settings.coalesce is None and not local)
             else {}
         )
         self.coalescers = tuple(self._shared.values())

@@ -111,6 +111,33 @@ def test_what_comes_while_a_round_trip_takes_long_is_put_into_several():
     assert max(sizes) <= MOST_KEYS + 100
 
 
+def test_reads_of_one_turn_share_a_round_trip_and_none_waits_for_another_turn_s():
+    asked, free = [], []
+
+    async def get(keys):
+        asked.append(list(keys))
+        free.append(asyncio.get_running_loop().create_future())
+        await free[-1]
+        return rows_of(keys)
+
+    async def run():
+        shared = AsyncCoalescer(get)
+        first = [asyncio.create_task(shared(keys)) for keys in ([b"a", b"b"], [b"b", b"c"], [b"a"])]
+        while not asked:
+            await asyncio.sleep(0)
+        later = asyncio.create_task(shared([b"b"]))
+        while len(asked) < 2:
+            await asyncio.sleep(0)
+        assert asked == [[b"a", b"b", b"c"], [b"b"]] and (shared.reads, shared.trips) == (4, 2)
+        free[1].set_result(None)
+        assert await later == rows_of([b"b"])
+        assert not any(task.done() for task in first)
+        free[0].set_result(None)
+        assert await asyncio.gather(*first) == [rows_of([b"a", b"b"]), rows_of([b"b", b"c"]), rows_of([b"a"])]
+
+    asyncio.run(run())
+
+
 def test_a_cancelled_task_leaves_the_round_trip_to_the_others():
     async def run():
         store = Slow()
