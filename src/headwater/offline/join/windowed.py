@@ -38,7 +38,7 @@ _WORKING = 4
 """How many times the bytes of its events a part takes while it is aggregated, about."""
 BUDGET = 512 << 20
 """Bytes of events that are held in memory, unless a memory limit says otherwise."""
-_PART = 40 << 20
+_PART = 10 << 20
 """Bytes of the events of parts that are worked on together."""
 _SHOWN = 10
 _SPINE = pa.schema([("n", pa.int32()), ("rn", pa.int64()), ("t", pa.int64())])

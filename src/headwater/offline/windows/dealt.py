@@ -12,7 +12,7 @@ import pyarrow as pa
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-PARTS = 64
+PARTS = 256
 
 
 class Dealt:
