@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -73,9 +73,8 @@ def _fields(fields: Fields) -> Table:
     grid.title, grid.title_justify, grid.title_style = printable(fields.title) or None, "left", "bold"
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
-    for name, value in fields.pairs:
-        if value not in (None, "", (), [], {}):
-            grid.add_row(Text(printable(name)), _cell(value))
+    for name, value in fields.filled:
+        grid.add_row(Text(printable(name)), _cell(value))
     return grid
 
 
@@ -90,15 +89,11 @@ def _table(sheet: Sheet) -> Table:
         padding=(0, 1, 0, 0),
     )
     for i, name in enumerate(sheet.columns):
-        numbers = bool(sheet.rows) and all(_is_number(row[i]) or row[i] is None for row in sheet.rows)
-        table.add_column(Text(printable(name)), justify="right" if numbers else "left", overflow="fold")
+        justify: Literal["left", "right"] = "right" if sheet.is_numeric(i) else "left"
+        table.add_column(Text(printable(name)), justify=justify, overflow="fold")
     for row in sheet.rows:
         table.add_row(*(_cell(value) for value in row))
     return table
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _cell(value: Any) -> Text:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO, get_type_hints
 import typer
 
 import headwater as hw
+from headwater.cli.piped import text_of
 from headwater.cli.plain import dumps
 from headwater.cli.sheet import Drawable
 from headwater.config import FILE
@@ -72,12 +73,12 @@ class Run:
         if self.json:
             print_json(data)
         else:
-            draw.show(*drawables)
+            _show(*drawables)
 
     def say(self, *drawables: Drawable) -> None:
         """Draw something on the way, which JSON leaves out."""
         if not self.json:
-            draw.show(*drawables)
+            _show(*drawables)
 
     def confirm(self, question: str) -> bool:
         """Ask a person at the terminal; without one, or in JSON, the answer is no."""
@@ -90,6 +91,15 @@ class Run:
         if not self.json:
             for message in messages:
                 print(f"warning: {printable(message)}", file=sys.stderr)
+
+
+def _show(*drawables: Drawable) -> None:
+    """Draw on standard output; Rich is imported where that is a terminal."""
+    text = None if sys.stdout.isatty() else text_of(drawables)
+    if text is None:
+        draw.show(*drawables)
+    else:
+        print(text, end="", flush=True)
 
 
 def print_json(data: Any, indent: int | None = 2, file: TextIO | None = None) -> None:

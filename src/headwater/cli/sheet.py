@@ -51,6 +51,14 @@ class Sheet:
         filled = [i for i in range(len(columns)) if i == 0 or any(row[i] not in (None, "") for row in kept)]
         return cls([columns[i] for i in filled], [[row[i] for i in filled] for row in kept], title)
 
+    def is_numeric(self, column: int) -> bool:
+        """Whether a column has numbers, if anything."""
+        return bool(self.rows) and all(_is_number(row[column]) or row[column] is None for row in self.rows)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
 
 @dataclass(frozen=True)
 class Line:
@@ -66,6 +74,11 @@ class Fields:
 
     pairs: Sequence[tuple[str, Any]]
     title: str = ""
+
+    @property
+    def filled(self) -> list[tuple[str, Any]]:
+        """Those that are not empty."""
+        return [(name, value) for name, value in self.pairs if value not in (None, "", (), [], {})]
 
 
 @dataclass(frozen=True)
