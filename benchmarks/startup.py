@@ -1,11 +1,13 @@
 """Starting, medians of fresh processes: `import headwater` and `headwater --help`, beside Python that does nothing.
 
 And a process that only serves: it opens a store on LMDB, prepares and reads once; its processor time beside that of
-`import numpy, pyarrow, lmdb, msgspec`, with pandas installed.
+`import numpy, pyarrow, lmdb, msgspec`, with pandas installed. And `headwater get` of one key into a pipe, beside the
+same; what a command of Typer that does nothing takes beyond Python is taken off.
 """
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 import tempfile
@@ -36,6 +38,14 @@ with headwater.FeatureStore(sys.argv[1]) as store:
 print(time.process_time())
 """
 LIBRARIES = "import time, numpy, pyarrow, lmdb, msgspec; print(time.process_time())"
+TYPER = """
+import typer
+app = typer.Typer()
+for name in "ab":
+    @app.command(name)
+    def run(one: str = typer.Option("one")): ...
+app(["a"])
+"""
 NOTHING = [sys.executable, "-c", "pass"]
 
 
@@ -49,19 +59,38 @@ def measure(options: Options) -> list[Figure]:
         ours, nothing = zip(*pairs, strict=True)
         more = {"best": f"{min(ours):.3f}"}
         figures.append(Figure(what, median(ours), median(nothing), "s", target, "value", runs, more))
-    return [*figures, _serving(runs)]
+    return [*figures, *_serving(runs)]
 
 
-def _serving(runs: int) -> Figure:
+def _serving(runs: int) -> list[Figure]:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         filled_project(folder, [1, 2, 3], random_features(3, 1, 1)).close()
-        pairs = [(_cpu(SERVING, scratch), _cpu(LIBRARIES)) for _ in range(runs + 1)][1:]
-    ours, libraries = zip(*pairs, strict=True)
+        get = [COMMAND, "get", "--project", scratch, "--features", "view0:*", "--key", "user=1"]
+        commands = (get, [sys.executable, "-c", LIBRARIES], [sys.executable, "-c", TYPER], NOTHING)
+        rounds = [
+            (_cpu(SERVING, scratch), _cpu(LIBRARIES), *(_whole_cpu(command) for command in commands))
+            for _ in range(runs + 1)
+        ]
+    ours, libraries, gets, whole, typer, nothing = zip(*rounds[1:], strict=True)
+    beyond = [one - (other - least) for one, other, least in zip(gets, typer, nothing, strict=True)]
+    return [
+        _beside("serve from LMDB: start, prepare, read", ours, libraries, 1.3),
+        _beside("headwater get, one key, without Typer", beyond, whole, 1.5),
+    ]
+
+
+def _beside(what: str, ours: Sequence[float], libraries: Sequence[float], target: float) -> Figure:
     more = {"best": f"{min(ours):.3f} / {min(libraries):.3f}"}
-    return Figure(
-        "serve from LMDB: start, prepare, read", median(ours), median(libraries), "CPU s", 1.3, runs=runs, more=more
-    )
+    return Figure(what, median(ours), median(libraries), "CPU s", target, runs=len(ours), more=more)
+
+
+def _whole_cpu(command: Sequence[str]) -> float:
+    """Processor time of a process from its start to its end."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, env=environment())
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def _cpu(script: str, *arguments: str) -> float:
