@@ -127,7 +127,7 @@ class _Bench:
         assert self.view.windows is not None
         self.layout: WindowLayout = self.view.windows
         self.users = [f"user-{i:07d}" for i in range(entities)]
-        *self.keys, record_key = self.reader._reader.plan_keys(self.users).keys
+        record_key, *self.keys = self.reader._reader.plan_keys(self.users).keys
         self.own = rows or [stored_row(self.layout, 100, rng) for _ in range(4)]
         self.rows = [self.own[i % len(self.own)] for i in range(entities)]
         online = self.store.context.online

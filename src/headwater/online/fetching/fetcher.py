@@ -19,6 +19,7 @@ from headwater.online.base import OnlineStore
 from headwater.online.fetching.breaker import CircuitBreaker
 from headwater.online.powers import UNREAD, AsyncReads, LeveledReads, Reading
 from headwater.online.reading.reader import ClockCounts
+from headwater.online.rows.keys import META_PREFIX
 from headwater.online.session import Session
 from headwater.types import ConsistencyLevel
 from headwater.values import Value
@@ -164,6 +165,9 @@ class _Around(OfOneProcess):
     def kept(self, keys: Sequence[bytes], ask: Ask) -> tuple[Rows, list[int]] | None:
         """What is kept of the keys, and the places of the others; None where the read may not use it."""
         if self.cache is None or ask.level is not _EVENTUAL or ask.session is not None:
+            return None
+        if keys and keys[0].startswith(META_PREFIX):
+            # a row that was read before the fill record beside it may be of an older fill, and count as missing
             return None
         return self.cache.find(keys)
 

@@ -79,7 +79,8 @@ class KeyPlan(msgspec.Struct, eq=False):
 
     Attributes:
         batch: the entities.
-        keys: the distinct keys of every view, one view after another; behind a window view's that of its fill record.
+        keys: those of the fill records of window views, which must not be read after the rows that they speak for; then
+            the distinct keys of every view, one view after another.
         reads: each view's part, still without rows.
     """
 
@@ -118,6 +119,7 @@ class OnlineReader:
         self.counts = counts
         self._keys = dict(request.join_keys)
         self._views = _read_views(project, request.views)
+        self._records = list({view.record_key: None for view in self._views if view.record_key})
         # a read of plain views alone does not load it
         windowed = any(view.windows is not None for view in self._views)
         self._rows_of: Any = window_rows.DecodedWindowRows if windowed else None
@@ -167,7 +169,7 @@ class OnlineReader:
             EntityKeyError: join keys that are missing, unknown or of another type.
         """
         batch = entity_batch(entities, self._keys)
-        keys: list[bytes] = []
+        keys: list[bytes] = self._records.copy()
         reads: list[ViewReadResult] = []
         for view in self._views:
             whole, inverse = _distinct(batch, view) if view.twin is None else _alike(reads[view.twin], keys, view)
@@ -181,8 +183,6 @@ class OnlineReader:
             else:
                 keys = whole
             reads.append(ViewReadResult(view, inverse, start, len(keys), long_keys))
-            if view.record_key:
-                keys.append(view.record_key)
         return KeyPlan(batch, keys, reads)
 
     def decode(
@@ -201,7 +201,7 @@ class OnlineReader:
             if view.form is None:
                 self._decode_windows(read, rows, now, ahead)
                 continue
-            part = rows if len(plan.reads) == 1 else rows[read.start : read.stop]
+            part = rows if not read.start and len(plan.reads) == 1 else rows[read.start : read.stop]
             if read.inverse is not None:
                 part = [*part, None]
             if read.long_keys is not None:
@@ -218,7 +218,8 @@ class OnlineReader:
         part, null = list(rows[read.start : read.stop]), read.inverse is not None
         if null:
             part.append(None)
-        found = read.rows = self._rows_of(form, part, rows[read.stop], now, ahead, null=null, long_keys=read.long_keys)
+        record = rows[self._records.index(read.view.record_key)]
+        found = read.rows = self._rows_of(form, part, record, now, ahead, null=null, long_keys=read.long_keys)
         if (found.at is not now or found.not_known) and ahead and self.counts is not None:
             self.counts.add(found, now)
 

@@ -160,8 +160,7 @@ class ViewReadResult(AnsweredView):
     """One view's part of one read, by distinct key; a NULL key is at position `stop - start`.
 
     Attributes:
-        start, stop: where its distinct keys stand among those of the read; of a window view its fill record is at
-            `stop`.
+        start, stop: where its distinct keys stand among those of the read.
         long_keys: position in this part → whole key, for those asked for by digest.
     """
 

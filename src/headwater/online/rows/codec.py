@@ -58,6 +58,7 @@ OLD_VERSION_BYTE, OLD_HEADER_SIZE = MAGIC | 1, 47
 WINDOW_MAGIC, WINDOW_CODEC_VERSION = 0xB0, 1
 WINDOW_VERSION_BYTE = WINDOW_MAGIC | WINDOW_CODEC_VERSION
 WINDOW_HEADER_SIZE, WINDOW_KEYED = 64, 16
+_WINDOW_DELETED = 2
 """Of rows of window versions (`rows.windows.codec`): their write sequence is at the same bytes, nothing else is."""
 
 _FROM_LOG = 1 << 55
@@ -142,6 +143,14 @@ def is_row(row: bytes | None) -> bool:
 def is_window_row(row: bytes | None) -> bool:
     """Whether bytes begin with the header of a window version's row."""
     return row is not None and len(row) >= WINDOW_HEADER_SIZE and row[0] == WINDOW_VERSION_BYTE
+
+
+def window_known_at(row: bytes) -> int:
+    """From when a window version's row is known, microseconds: its newest event, or its delete."""
+    known = int.from_bytes(row[52:60], "big")
+    if row[1] & _WINDOW_DELETED:
+        known = max(known, int.from_bytes(row[64:72], "big"))
+    return known - SIGN
 
 
 def is_newer(row: bytes) -> bool:

@@ -18,8 +18,10 @@ from headwater.online.rows.codec import (
     flip_sign,
     header,
     is_row,
+    is_window_row,
     long_key,
     tombstone_of,
+    window_known_at,
     without_key,
     without_tombstone,
 )
@@ -67,6 +69,8 @@ def not_later(before: Sequence[bytes | None], after: Sequence[bytes | None], now
 
 
 def _is_later(row: bytes | None, now: int) -> bool:
+    if row is not None and is_window_row(row):
+        return window_known_at(row) > now
     head = header(row)
     return head is not None and max(head.through, MIN_MICROS if head.emptied else head.known_at) > now
 
