@@ -127,8 +127,8 @@ class HistoryResult(OfOneProcess):
 
     Whatever runs the join raises `SourceError` where a source cannot be read or has a value that does not fit its
     dtype, `SpineError` where a row of the spine has no usable timestamp or key, `LogDamaged` where a file of the
-    offline log is missing or damaged, `StoreError` or its subclasses where the engine fails, and `Cancelled` where
-    `cancel` was called.
+    offline log is missing or damaged, `StoreError` or its subclasses where the engine fails, `DataError` where the sum
+    of a window is beyond 64 bits, and `Cancelled` where `cancel` was called.
 
     Attributes:
         metadata: what the join was, and once it was consumed what it found.
