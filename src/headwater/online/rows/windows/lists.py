@@ -12,7 +12,7 @@ import numpy as np
 
 from headwater.planning.windows.kinds import BINS, DISTINCT, EARLIEST, LATEST, LATEST_DISTINCT, MAX, MIN
 from headwater.planning.windows.layout import SUFFIXES, TILES, WHOLE, ListLayout
-from headwater.planning.windows.rule import BEFORE_ALL
+from headwater.planning.windows.rule import BEFORE_ALL, Window
 from headwater.planning.windows.states.bins import MOST_BINS
 from headwater.planning.windows.values import Entry
 
@@ -65,8 +65,16 @@ class RowList:
         return RowList(list(self.boundaries), list(self.states), self.lifetime, self.left_out, self.lifetime_left_out)
 
 
-def add_entry(layout: ListLayout, to: RowList, entry: Entry, boundary: int) -> None:
-    """Merge an event into a list; what would exceed a bound is left out."""
+def add_entry(layout: ListLayout, to: RowList, entry: Entry, boundary: int, least: int = BEFORE_ALL) -> None:
+    """Merge an event into a list; what would exceed a bound is left out.
+
+    Args:
+        layout: the list's.
+        to: the list.
+        entry: the event, with its value.
+        boundary: the event's.
+        least: of an earlier boundary, which no window can select any more, an event is merged into a lifetime alone.
+    """
     if layout.kind in _WITH_VALUES and text_size(entry.value) > LONGEST_TEXT:
         leave_out(layout, to, entry.event)
         return
@@ -75,6 +83,8 @@ def add_entry(layout: ListLayout, to: RowList, entry: Entry, boundary: int) -> N
     if layout.shape != WHOLE and layout.lifetime and not to.lifetime_left_out:
         _add_to_lifetime(layout, to, entry)
     if to.left_out is not None and boundary <= to.left_out:
+        return
+    if boundary < least and (layout.shape != WHOLE or not layout.lifetime):
         return
     if layout.kind == DISTINCT:
         # a window holds an event where it holds its boundary, which takes half the bytes
@@ -150,7 +160,7 @@ def prune(layout: ListLayout, to: RowList, newest_known: int, tolerance: int) ->
         newest_known: the newest known_at of the row's events; by what is in the row, never by a clock.
         tolerance: by how much clocks may differ, microseconds; a hop comes to it.
     """
-    starts = [(window.hop, window.start(newest_known - window.hop - tolerance)) for window in layout.bounded]
+    starts = [(window.hop, _end_of(window, newest_known, tolerance)) for window in layout.bounded]
     if layout.shape == WHOLE:
         if to.states and not layout.lifetime:
             state = layout.states.since(to.states[0], min(start for _, start in starts))
@@ -164,6 +174,16 @@ def prune(layout: ListLayout, to: RowList, newest_known: int, tolerance: int) ->
         to.boundaries, to.states = list(compress(to.boundaries, selectable)), list(compress(to.states, selectable))
     if layout.kind in (MIN, MAX):
         _drop_equal(layout, to)
+
+
+def _end_of(window: Window, newest_known: int, tolerance: int) -> int:
+    """The earliest end that a window can have at an instant from which a row's reads hold."""
+    return window.start(newest_known - window.hop - tolerance)
+
+
+def least_boundary(layout: ListLayout, newest_known: int, tolerance: int) -> int:
+    """The earliest boundary that a window of a list can select, as `prune` drops what is before it."""
+    return min((_end_of(window, newest_known, tolerance) for window in layout.bounded), default=BEFORE_ALL)
 
 
 def selectable_of(boundaries: Sequence[int], starts: Sequence[tuple[int, int]]) -> list[bool]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from headwater.clock import MIN_MICROS
-from headwater.online.rows.windows.lists import RowList, add_entry, prune
+from headwater.online.rows.windows.lists import RowList, add_entry, least_boundary, prune
 from headwater.online.rows.windows.passed import Passed
 from headwater.planning.windows.events import WindowEvent, entry_for
 from headwater.planning.windows.layout import WindowLayout
-from headwater.planning.windows.rule import boundary_of
+from headwater.planning.windows.rule import BEFORE_ALL, boundary_of
 from headwater.planning.windows.values import rank
 
 NEVER = MIN_MICROS
@@ -125,8 +125,11 @@ def build_row(layout: WindowLayout, row: WindowRow, statements: Iterable[WindowE
         tolerance: by how much clocks may differ, microseconds.
     """
     events = counted(statements)
-    for event in events:
-        _add_event(layout, row, event)
+    row.newest_known = max([row.newest_known, *(event.known_at for event in events)])
+    least = [least_boundary(each, row.newest_known, tolerance) for each in layout.lists]
+    # the newest first: an event changes the records at or before it, of which there are none yet
+    for event in sorted(events, key=lambda each: each.event, reverse=True):
+        _add_event(layout, row, event, least)
     for each, state in zip(layout.lists, row.lists, strict=True):
         prune(each, state, row.newest_known, tolerance)
     named = sorted(((event.event, event.id, event) for event in events if event.id is not None), key=lambda n: n[:2])
@@ -169,14 +172,14 @@ def _is_new(layout: WindowLayout, row: WindowRow, event: WindowEvent) -> bool:
     return True
 
 
-def _add_event(layout: WindowLayout, row: WindowRow, event: WindowEvent) -> None:
+def _add_event(layout: WindowLayout, row: WindowRow, event: WindowEvent, least: Sequence[int] = ()) -> None:
     row.newest_event = max(row.newest_event, event.event)
     row.newest_known = max(row.newest_known, event.known_at)
     boundary = boundary_of(event.event, layout.hops)
-    for each, state in zip(layout.lists, row.lists, strict=True):
+    for i, (each, state) in enumerate(zip(layout.lists, row.lists, strict=True)):
         entry = entry_for(each, event)
         if entry is not None:
-            add_entry(each, state, entry, boundary)
+            add_entry(each, state, entry, boundary, least[i] if least else BEFORE_ALL)
 
 
 def empty(row: WindowRow, through: int, position: int) -> None:

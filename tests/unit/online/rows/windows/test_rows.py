@@ -12,8 +12,9 @@ from headwater.online.rows.windows import lists
 from headwater.online.rows.windows.codec import decode_row, encode_row
 from headwater.online.rows.windows.lists import selectable_of, selectable_of_many
 from headwater.online.rows.windows.reading import LEFT_OUT, OVERFLOWS, read_row
-from headwater.online.rows.windows.row import WindowRow, add_statements, blank_row, empty
+from headwater.online.rows.windows.row import WindowRow, add_statements, blank_row, build_row, empty
 from headwater.planning.windows.layout import WindowLayout
+from headwater.planning.windows.states.sums import Totals
 from headwater.testing import SCALE
 from headwater.testing.oracle import Delete
 from headwater.testing.window_oracle import Statement
@@ -237,3 +238,33 @@ def test_an_entity_that_was_never_seen_is_one_without_events():
         (0, Status.PRESENT),
         ((), Status.PRESENT),
     ]
+
+
+@settings(max_examples=60 * SCALE)
+@given(layouts(), statements(span=400), st.integers(0, 2**32))
+def test_a_row_that_is_built_at_once_equals_the_reference(layout, rows, seed):
+    row = blank_row(layout)
+    build_row(layout, row, map(event_of, random.Random(seed).sample(rows, len(rows))), TOLERANCE)
+    check(layout, row, rows)
+    check(layout, decode_row(layout, encode_row(layout, row)), rows)
+
+
+def test_a_row_is_built_in_time_that_grows_with_its_events(monkeypatch):
+    touched = []
+    add_to_each = Totals.add_to_each
+
+    def counted(self, states, entry):
+        touched.append(len(states))
+        return add_to_each(self, states, entry)
+
+    monkeypatch.setattr(Totals, "add_to_each", counted)
+    layout = layout_of([Aggregation("x", "mean", window) for window in ("1h", "7d", None)])
+    hour = 3_600_000_000
+    values = {**dict.fromkeys("nsba"), "x": 1.5}
+    rows = [Statement(KEY, values, i * hour // 7, i * hour // 7, False, 0) for i in range(7 * 24 * 60)]
+    row = blank_row(layout)
+    build_row(layout, row, [event_of(each) for each in rows], TOLERANCE)
+    assert sum(touched) <= len(rows)
+    assert len(row.lists[0].boundaries) < 200
+    assert [value.value for value in read_row(layout, row, rows[-1].event)] == [1.5, 1.5, 1.5]
+    assert row.lists[0].lifetime == (len(rows), 1.5 * len(rows))
