@@ -589,7 +589,8 @@ class FeatureStore(forks.OfOneProcess):
         """Let this registry's offline log own the online store, which belongs to another log.
 
         Rows and deletes of the other log stay until they are replaced, or `materialize(force=True)` removes what
-        history lacks; they may exist nowhere else. Runs of the other log fail from now on.
+        history lacks; they may exist nowhere else. Rows of window views are removed, and the next run fills these views
+        again. Runs of the other log fail from now on.
 
         Args:
             log_id: of the log that the store belongs to now, as the error names it.

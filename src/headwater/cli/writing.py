@@ -210,7 +210,7 @@ def claim_store(
     """Take over the online store of another offline log.
 
     Rows and deletes of the other log stay until they are replaced, or 'headwater materialize --force' removes what
-    this history lacks. They may exist nowhere else.
+    this history lacks. They may exist nowhere else. Rows of window views are removed; the next run fills them again.
     """
     if not yes and not run.confirm(
         "Rows and deletes of the other offline log stay in the online store until they are replaced; they may exist "

@@ -25,10 +25,11 @@ from headwater.online.meta import (
     token_key,
     unpack_location,
     unpack_log_id,
-    watermark_key,
-    window_run_key,
 )
 from headwater.online.powers import Removable
+from headwater.online.rows.windows.void import void_entries, void_rows
+from headwater.planning.resolve import whole_view
+from headwater.planning.snapshot import RegistrySnapshot
 from headwater.planning.watermark import Watermark
 from headwater.registry.registry import FeatureRegistry
 
@@ -238,7 +239,8 @@ class Claims:
 
         The position counter goes on above all that the store has, so that every row and delete of the other log has a
         lower position; watermarks are void, so that the next runs fill every version; the token is renewed. Rows and
-        deletes of the other log stay until they are replaced, or `force` removes what history lacks.
+        deletes of the other log stay until they are replaced, or `force` removes what history lacks. Rows of window
+        views go at once: they are numbered by the other log's clock, which may be ahead of this one's.
 
         Args:
             log_id: of the log that owns the store now.
@@ -248,6 +250,8 @@ class Claims:
 
         Raises:
             UsageError: the store is owned by a third log, by this one, or by none.
+            Unavailable: it was written to meanwhile; it still belongs to the other log, whose next run fills the window
+                views again.
         """
         key = log_id_key(self._project)
         data, known = self.online.multi_get([key, self._location_key])
@@ -260,20 +264,55 @@ class Claims:
         # the log's own positions are settled before they go on above the store's
         self.claim_log()
         (greatest,) = self.online.multi_get([greatest_key(self._project)])
-        views = self._registry.refresh().views.values()
+        snapshot = self._registry.refresh()
+        views = snapshot.views.values()
         pairs = [(view.name, version) for view in views for version in view.versions]
         marks = read_watermarks(self.online, self._project, pairs)
         position = max([number_of(greatest), *(mark.position for mark in marks.values() if mark is not None)])
         self._log.raise_position(position)
         token = token_key(self._project)
         (old,) = self.online.multi_get([token])
-        void = (watermark_key, fill_record_key, window_run_key)
-        entries: dict[bytes, bytes | None] = {key(self._project, *pair): None for pair in pairs for key in void}
+        entries: dict[bytes, bytes | None] = {}
+        for pair in pairs:
+            entries |= void_entries(self._project, *pair)
+        expected: dict[bytes, bytes | None] = {key: data, token: old, self._location_key: known}
+        expected |= self._void_windows(snapshot, expected)
         entries |= {key: pack_log_id(self._project, self.log_id), token: new_token(), self._location_key: here}
-        if not self.online.put_meta(entries, expected={key: data, token: old, self._location_key: known}):
-            raise Unavailable("the online store was written to while it was taken over; nothing was changed, try again")
+        if not self.online.put_meta(entries, expected=expected):
+            raise self._written_meanwhile()
         self.look_again()
         return position
+
+    def _void_windows(
+        self, snapshot: RegistrySnapshot, expected: dict[bytes, bytes | None]
+    ) -> dict[bytes, bytes | None]:
+        """Remove the rows of window views while the store is the other log's: who is killed here can begin again.
+
+        Returns:
+            What the store must have instead when it is taken over: no record of a fill that went on meanwhile.
+        """
+        windows = [
+            whole_view(record, version)
+            for record in snapshot.views.values()
+            for version in record.versions.values()
+            if version.view.aggregations
+        ]
+        if not windows:
+            return {}
+        token = token_key(self._project)
+        # runs and puts of the epoch before begin no row from here on
+        renewed: dict[bytes, bytes | None] = {token: new_token()}
+        entries = dict(renewed)
+        for view in windows:
+            entries |= void_entries(self._project, view.name, view.version)
+        if not self.online.put_meta(entries, expected=expected):
+            raise self._written_meanwhile()
+        for view in windows:
+            void_rows(self.online, self._project, view)
+        return renewed | {fill_record_key(self._project, view.name, view.version): None for view in windows}
+
+    def _written_meanwhile(self) -> Unavailable:
+        return Unavailable("the online store was written to while it was taken over; its owner is unchanged, try again")
 
     def look_again(self) -> None:
         """Let the next write and the next read look whose the online store is, however lately that was seen."""

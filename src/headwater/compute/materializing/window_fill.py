@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from itertools import islice
 
 from headwater.compute.context import StoreContext
 from headwater.compute.materializing.run import Bounds
 from headwater.compute.materializing.window_run import WindowRun
 from headwater.compute.windows.driving import fill_records
-from headwater.compute.writing.swap import CHUNK
 from headwater.definitions.sources import PushSource
 from headwater.errors import StoreError
-from headwater.online.meta import fill_record_key, watermark_key, window_run_key
-from headwater.online.rows.encoder import RowEncoder
+from headwater.online.rows.windows.void import void_entries, void_rows
 from headwater.planning.resolve import ResolvedView, whole_view
 
 
@@ -56,8 +53,5 @@ def void_windows(context: StoreContext, view: ResolvedView) -> None:
     Numbers of fills and runs were taken from a clock that was ahead: what is numbered from now on would count as
     earlier.
     """
-    name = (context.project, view.name, view.version)
-    context.online.put_meta({key(*name): None for key in (fill_record_key, watermark_key, window_run_key)})
-    rows = context.online.scan(RowEncoder(context.project, view).prefix)
-    while keys := [key for key, _ in islice(rows, CHUNK)]:
-        context.online.delete(keys)
+    context.online.put_meta(void_entries(context.project, view.name, view.version))
+    void_rows(context.online, context.project, view)

@@ -14,7 +14,7 @@ from headwater.compute.inputs import skipped_columns, skipped_rows
 from headwater.compute.materializing.lease import RunLease
 from headwater.compute.materializing.run import Bounds, Run
 from headwater.compute.reports import RunReport
-from headwater.compute.windows.driving import Driver
+from headwater.compute.windows.driving import Driver, fill_records
 from headwater.compute.windows.history import WindowHistory
 from headwater.compute.windows.listing import SourceListing
 from headwater.compute.windows.requests import End
@@ -109,6 +109,7 @@ class WindowRun:
         self._listing = SourceListing(context, self.view, token or b"", self.bounds.end)
         history = WindowHistory(context, self.view, self._listing)
         driver = Driver(context, self.view, lease.until, history)
+        seen = self._low()
         driver.peer = peer
         if self.keys is not None:
             wanted = {key for key in driver.statements.stored_keys(self.keys) if key is not None}
@@ -120,11 +121,19 @@ class WindowRun:
         end = driver.do(work)
         self._rows, self._put = history.rows, driver.put
         log = context.log.slice(self.view.name, self.view.log_keys, step_over=True)
-        self._skipped = skipped_rows(self.view, log, 0)
-        self._skipped_columns = skipped_columns(self.view, log, 0) if self._skipped else ()
+        self._skipped = skipped_rows(self.view, log, seen)
+        self._skipped_columns = skipped_columns(self.view, log, seen) if self._skipped else ()
         self._warnings = list(lost_files(log))
         context.observer(Progress(f"materialize {self._name}", self._rows, finished=True))
         return end
+
+    def _low(self) -> int:
+        """The log position up to which an earlier run has counted the rows that it skipped; 0: all are read again."""
+        if self.bounds.force or self.keys is not None:
+            return 0
+        pair = (self.view.name, self.view.version)
+        record = fill_records(self.context, [pair])[pair]
+        return record.low if record is not None and record.fill else 0
 
     def _stored_keys(self, driver: Driver) -> set[bytes]:
         """The keys that have a row: history may not have them any more."""

@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pytest
 
@@ -17,7 +18,7 @@ from headwater.online.rows.codec import is_window_row
 from headwater.online.rows.encoder import RowEncoder
 from headwater.online.rows.windows.row import NEVER
 from headwater.online.stores.memory.store import MemoryOnlineStore
-from headwater.testing.window_project import KEYS, MINUTE, WindowProject
+from headwater.testing.window_project import AGGREGATIONS, KEYS, MINUTE, WindowProject
 
 
 @pytest.fixture
@@ -161,9 +162,12 @@ def test_a_start_is_refused(w: WindowProject) -> None:
     w.store.materialize("v", end=w.clock)
 
 
-def test_another_log_takes_the_store_over(tmp_path: Path) -> None:
+def taken_over(tmp_path: Path, ahead: timedelta) -> WindowProject:
+    """A project with a log of its own that took the store of another over, whose clock was ahead of its own."""
     online = MemoryOnlineStore()
     first = WindowProject(tmp_path / "first", online)
+    right = first.clock
+    first.clock += ahead
     first.store.write("v", [row(first, "a", 1)])
     owner = first.store.context.log_id
     first.store.close()
@@ -172,15 +176,44 @@ def test_another_log_takes_the_store_over(tmp_path: Path) -> None:
     (folder / "headwater.toml").write_text('project = "windows"\n')
     second = WindowProject.__new__(WindowProject)
     second.__dict__.update(first.__dict__, folder=folder)
-    second.clock += MINUTE
+    second.clock = right + MINUTE
     second.store = second.open()
     second.store.apply([hw.Entity("thing", join_keys={"k": hw.String}), second.definition()])
     second.store.claim_store(owner)
-    assert second.row("a") is None
+    return second
+
+
+@pytest.mark.parametrize("ahead", [timedelta(0), timedelta(days=1)], ids=["behind", "ahead"])
+def test_another_log_takes_the_store_over(tmp_path: Path, ahead: timedelta) -> None:
+    second = taken_over(tmp_path, ahead)
+    assert second.row("a") is None and stored(second) == {}
     second.store.write("v", [row(second, "b", 5)])
     second.store.materialize()
     assert second.check() == 3
+    second.store.write("v", [row(second, "a", 6)])
+    assert second.check() == 3
     second.store.close()
+
+
+def test_a_row_that_a_version_skips_is_counted_by_one_run(w: WindowProject) -> None:
+    w.store.materialize()
+    w.clock += MINUTE
+    columns = {"id": hw.String, "n": hw.Int64, "kind": hw.String, "price": hw.Int64}
+    source = hw.PushSource(event_time="at", created_time="seen", event_id="id", schema=columns)
+    features = [*AGGREGATIONS, hw.Aggregation("price", "sum", "2h")]
+    view = msgspec.structs.replace(w.definition(), source=source, features=features, columns={})
+    w.store.write("v", [row(w, "a", 1)])
+    w.store.apply([view])
+
+    def skipped(**options: Any) -> int:
+        w.clock += MINUTE
+        return sum(run.skipped for run in w.store.materialize("v", **options).runs)
+
+    assert skipped() == 1
+    assert skipped() == 0
+    w.store.write("v", [row(w, "b", 2)])
+    assert skipped() == 1
+    assert skipped(force=True) == 2
 
 
 def test_what_repeats_a_request_changes_nothing(w: WindowProject) -> None:
