@@ -73,6 +73,25 @@ carrier_delay = delay_history("carrier_delay", carrier, last=20, ttl="1d")
 route_delay = delay_history("route_delay", route, last=10, ttl="7d")
 aircraft_delay = delay_history("aircraft_delay", aircraft, last=3, ttl="2d")
 
+
+def delay_windows(name: str, entity: hw.Entity) -> hw.FeatureView:
+    """The mean arrival delay, in minutes, of an entity's arrivals of the last hour, day and week."""
+    return hw.FeatureView(
+        name,
+        entity=entity,
+        description="minutes late, mean of the arrivals in a window of time",
+        source=hw.ParquetSource("data/arrivals.parquet", event_time="arrived_at", event_id="flight", delay="10m"),
+        features=[
+            hw.Aggregation("arr_delay", "mean", window, name=f"delay_{window}", description="minutes")
+            for window in ("1h", "1d", "7d")
+        ],
+    )
+
+
+carrier_windows = delay_windows("carrier_windows", carrier)
+route_windows = delay_windows("route_windows", route)
+aircraft_windows = delay_windows("aircraft_windows", aircraft)
+
 delay_model = hw.FeatureService(
     "delay_model",
     [
@@ -82,6 +101,7 @@ delay_model = hw.FeatureService(
         carrier_delay,
         route_delay,
         aircraft_delay,
+        *(view.alias(view.name) for view in (carrier_windows, route_windows, aircraft_windows)),
     ],
     description="what is known before departure",
 )

@@ -72,7 +72,7 @@ def plot_leak(results: Sequence[Scored], path: Path) -> None:
     """Save the ROC curves, and the areas under them as bars."""
     figure = Figure(figsize=(12, 5), layout="constrained")
     curves, bars = figure.subplots(1, 2, width_ratios=(1, 1.2))
-    for scored, color in zip(results, ("#999999", "#1b7837", "#c51b7d", "#f1b6da"), strict=True):
+    for scored, color in zip(results, ("#999999", "#7fbf7b", "#1b7837", "#c51b7d", "#f1b6da"), strict=True):
         false, true, _ = roc_curve(scored.late, scored.probability)
         curves.plot(false, true, color=color, label=scored.name)
         bars.barh(scored.name, scored.auc, color=color)
