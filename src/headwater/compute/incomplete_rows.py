@@ -117,11 +117,28 @@ def _planned(view: str, version: ViewVersion, found: IncompleteRows, *, waits: b
         if waits and version.automatic
         else ""
     )
+    lost = "are no events of" if version.view.aggregations else "have no value in"
     return (
-        f"{view} {number}: {found}: they have no value in this version. Once it is live, keys without another row are "
-        f"NOT_FOUND (the default). To keep them, write those rows again with {column_names(found.columns)} (NULL is a "
-        f"value){number_it}"
+        f"{view} {number}: {found}: they {lost} this version. Once it is live, {_lost(version)}. "
+        f"To keep them, {_again(version, found)}{number_it}"
     )
+
+
+def _lost(version: ViewVersion) -> str:
+    """What a read gives for the rows that are left out."""
+    if version.view.aggregations:
+        return "its windows do not count them"
+    return "keys without another row are NOT_FOUND (the default)"
+
+
+def _again(version: ViewVersion, found: IncompleteRows) -> str:
+    """How the rows come into the version."""
+    again = f"write those rows again with {column_names(found.columns)} (NULL is a value"
+    if not version.view.aggregations:
+        return f"{again})"
+    if version.view.source.event_id is None:
+        return f"{again}; without an event_id they count twice in the versions that have them)"
+    return f"{again}; with the same event_id and created times)"
 
 
 def gone_live(before: RegistrySnapshot, after: RegistrySnapshot, log: OfflineLog) -> Mapping[tuple[str, str], str]:
@@ -135,8 +152,7 @@ def gone_live(before: RegistrySnapshot, after: RegistrySnapshot, log: OfflineLog
         found = _found(lambda: log, record, version, live)
         if found:
             lines[name, version.version] = (
-                f"{name}@{version.version} is live, and {found}: keys without another row are NOT_FOUND (the default). "
-                f"Write those rows again with {column_names(found.columns)} (NULL is a value), or go back: headwater "
-                f"rollback {name}"
+                f"{name}@{version.version} is live, and {found}: {_lost(version)}. "
+                f"To keep them, {_again(version, found)}, or go back: headwater rollback {name}"
             )
     return lines

@@ -109,3 +109,18 @@ def test_what_somebody_writes_meanwhile_makes_no_other_plan(store: Any) -> None:
     store.write("turns", [row(2)])
     assert replace(store.plan([LOT, turns(NOTE)]), warnings=()) == replace(plan, warnings=())
     assert store.apply(plan).stages == plan.stages
+
+
+@pytest.mark.parametrize(("event_id", "again"), [(None, "count twice"), ("id", "the same event_id")])
+def test_of_windows_it_says_that_events_are_not_counted(store: Any, event_id: str | None, again: str) -> None:
+    source = hw.PushSource(event_time="at", event_id=event_id, schema={"x": hw.Int64, "y": hw.Int64, "id": hw.String})
+
+    def sums(*columns: str) -> hw.FeatureView:
+        return hw.FeatureView(
+            "sums", entity=LOT, source=source, features=[hw.Aggregation(c, "sum", None) for c in columns]
+        )
+
+    store.apply([sums("x")])
+    store.write("sums", [{"lot": 1, "at": T0 - timedelta(hours=1), "x": 1, "y": 2, "id": "a"}])
+    (line,) = store.plan([sums("x", "y")]).warnings
+    assert "its windows do not count them" in line and again in line and "NOT_FOUND" not in line
