@@ -24,6 +24,10 @@ from headwater.definitions.window_checks import window_view_problems
 from headwater.errors import nearest
 from headwater.types import DType, FeatureKind
 
+_RESERVED = (
+    f"column {RESERVED_COLUMN!r} is reserved for the created time of written rows: name it as created_time= "
+    "of the source, or use another column"
+)
 KEY_DTYPES = ("int32", "int64", "string", "bytes", "bool", "timestamp", "date")
 
 
@@ -270,6 +274,8 @@ def _aggregation_problems(given: Aggregation, view: FeatureView) -> Iterator[str
     for name in names:
         if name.casefold() in keys:
             yield f"join key {keys[name.casefold()]!r} has this name; give the aggregation another name="
+    if RESERVED_COLUMN in given.columns_read and getattr(view.source, "created_time", None) != RESERVED_COLUMN:
+        yield _RESERVED
     if not isinstance(given.description, str):
         yield f"description: must be text, not {given.description!r}"
     for key, value in given.tags.items():
@@ -285,10 +291,7 @@ def _feature_problems(feature: Feature, view: FeatureView) -> Iterator[str]:
     if feature.column is not None and not is_text(feature.column):
         yield f"column: must be the name of a column, not {feature.column!r}"
     elif feature.source_column == RESERVED_COLUMN and getattr(view.source, "created_time", None) != RESERVED_COLUMN:
-        yield (
-            f"column {RESERVED_COLUMN!r} is reserved for the created time of written rows: name it as created_time= "
-            "of the source, or use another column"
-        )
+        yield _RESERVED
     if not isinstance(feature.dtype, DType):
         yield f"{feature.dtype!r} is not a dtype; give one such as hw.Float64"
         return

@@ -114,6 +114,11 @@ def test_a_source_that_cannot_be_read_leaves_what_is_registered():
         ((hw.Aggregation(None, "count", "7d", name="n", where="delay >"),), {}, "stats.n: where: the condition ends"),
         ((hw.Aggregation(None, "count", "7d", name="n", where="kind > 1"),), {}, "kind is a text and 1 a number"),
         ((hw.Aggregation(None, "count", "7d", name="n", where="kin = 'a'"),), {}, "the source has no column 'kin'"),
+        (
+            (hw.Aggregation("created_time", "max", "1d"),),
+            {"columns": {"created_time": hw.Timestamp}},
+            "column 'created_time' is reserved for the created time of written rows",
+        ),
         ((hw.Aggregation("delay", "mean", "30d", hop="5m"),), {}, "more than 1,024: set hop='1h'"),
         ((MEAN,), {"source": hw.PushSource(event_time="at")}, "nothing declares what column 'delay' holds: give PushS"),
         ((MEAN,), {"source": hw.CSVSource("a.csv", event_time="at")}, "nothing declares what column 'delay' holds: gi"),
