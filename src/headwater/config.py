@@ -45,6 +45,7 @@ class Settings(PartlyCompared, frozen=True):
         online_breaker_rest: how long that while is.
         online_durable_within: how long a write that asks for durability waits for replicas.
         online_clock_tolerance: how far ahead of now a row may be known and still be put online: clocks differ.
+        online_allow_eviction: whether window views may be served from a Redis that evicts rows which never expire.
         online_gone_files: `warn` of rows that source files which are gone left online, or `keep` them silently.
         offline_engine: name of the offline engine.
         offline_memory_limit: how much memory the offline engine may use, e.g. `2GB`.
@@ -86,6 +87,7 @@ class Settings(PartlyCompared, frozen=True):
     online_breaker_rest: timedelta = timedelta(seconds=1)
     online_durable_within: timedelta = timedelta(seconds=2)
     online_clock_tolerance: timedelta = CLOCK_TOLERANCE
+    online_allow_eviction: bool = False
     online_gone_files: str = "warn"
     offline_engine: str = "duckdb"
     offline_memory_limit: str | None = None
@@ -231,6 +233,7 @@ _KEYS = {
     "online.breaker_rest": ("online_breaker_rest", _lasting),
     "online.durable_within": ("online_durable_within", _lasting),
     "online.clock_tolerance": ("online_clock_tolerance", parse_duration),
+    "online.allow_eviction": ("online_allow_eviction", _flag),
     "online.gone_files": ("online_gone_files", _gone_files),
     "offline.engine": ("offline_engine", _text),
     "offline.memory_limit": ("offline_memory_limit", _memory),

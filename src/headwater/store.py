@@ -631,6 +631,7 @@ class FeatureStore(forks.OfOneProcess):
             ConsistencyNotSupported: the online store does not offer the level.
             ChangeRefused: a version that is neither live nor materialized as far as the live one.
             LogMismatch: the online store belongs to another offline log.
+            ConfigError: window views, of a Redis that may evict their rows (`[online] allow_eviction`).
         """
         return PreparedReader(
             self.context,

@@ -20,6 +20,7 @@ from headwater.definitions.view import FeatureView
 from headwater.errors import DefinitionError, FeatureViewNotFound, RegistryConflict, RemovalsRefused, nearest
 from headwater.observer import Observer
 from headwater.offline.index.folder import without_indexes
+from headwater.online.eviction import eviction_problem
 from headwater.online.powers import Provisioned
 from headwater.planning import diff
 from headwater.planning.draft import where
@@ -99,7 +100,7 @@ def plan(parts: StoreParts, definitions: Iterable[Any] | None, *, every_value: b
 
 
 def _check_windows(parts: StoreParts, engine: OfflineEngine, made: Plan) -> None:
-    """Refuse new versions of window views where the engine or the online store has no windows.
+    """Refuse new versions of window views where the engine or the online store has no windows, or drops rows.
 
     Raises:
         DefinitionError: naming views, engine and store.
@@ -112,8 +113,11 @@ def _check_windows(parts: StoreParts, engine: OfflineEngine, made: Plan) -> None
                 f"{where(view)}: {type(engine).__name__} cannot compute window views; use engine = 'duckdb'"
             )
         if not store.capabilities.windows:
-            lacking = f"{type(store).__name__} does not keep the rows of window views"
+            lacking = f"{store.capabilities.product or type(store).__name__} does not support window views yet"
             problems.append(f"{where(view)}: {lacking}; use memory:, lmdb:, dynamodb: or a single Redis")
+    if views and not problems and not parts.settings.online_allow_eviction:
+        evicts = eviction_problem(store)
+        problems += [] if evicts is None else [f"{', '.join(map(where, views))}: {evicts}"]
     if problems:
         raise DefinitionError("window views that cannot be served:", problems)
 

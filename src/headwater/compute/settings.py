@@ -46,6 +46,7 @@ class ComputeSettings(Value, frozen=True):
         grace: how long past its ttl a row is kept by a store that drops rows by itself: until then its status is
             EXPIRED.
         durable_within: how long a write that asks for durability waits for replicas.
+        allow_eviction: whether window views may be served from a store that may drop rows which never expire.
         keep_gone_files: whether rows of source files that are gone are meant to stay, so that no run warns of them.
         freshness: how freshness is measured.
         reads: what stands between a read and the online store.
@@ -57,6 +58,7 @@ class ComputeSettings(Value, frozen=True):
     lease_time: timedelta = timedelta(minutes=10)
     grace: timedelta = timedelta(days=1)
     durable_within: timedelta = timedelta(seconds=2)
+    allow_eviction: bool = False
     keep_gone_files: bool = False
     freshness: Freshness = msgspec.field(default_factory=Freshness)
     reads: ReadSettings = msgspec.field(default_factory=ReadSettings)
@@ -69,6 +71,7 @@ class ComputeSettings(Value, frozen=True):
             lookback=settings.materialize_lookback,
             tolerance=settings.online_clock_tolerance,
             durable_within=settings.online_durable_within,
+            allow_eviction=settings.online_allow_eviction,
             keep_gone_files=settings.online_gone_files == "keep",
             freshness=Freshness(
                 FreshnessFunction(settings.freshness_function), duration_micros(settings.freshness_half_life) or None

@@ -58,6 +58,7 @@ class Capabilities(Value, frozen=True):
         max_key_bytes: the longest key that it takes; None: all (they have at most `keys.LONGEST` bytes).
         windows: whether it keeps the rows of window views: `compare_and_put` knows their sequence, and holds within an
             epoch; one entry tells how far all rows of a version are filled.
+        product: what messages call the store; empty: its class's name.
     """
 
     levels: frozenset[ConsistencyLevel]
@@ -66,6 +67,7 @@ class Capabilities(Value, frozen=True):
     max_row_bytes: int | None = None
     max_key_bytes: int | None = None
     windows: bool = False
+    product: str = ""
 
     def takes(self, key: bytes, row: bytes) -> bool:
         """Whether a row is within the limits."""

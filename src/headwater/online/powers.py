@@ -131,6 +131,19 @@ class Erasing(Protocol):
 
 
 @runtime_checkable
+class Evicting(Protocol):
+    """A store whose servers may be set to drop rows that never expire when their memory is full."""
+
+    def evicting(self) -> Sequence[str]:
+        """The servers that are set so, each with the setting; none where no server is.
+
+        Raises:
+            Unavailable: a server does not answer.
+        """
+        ...
+
+
+@runtime_checkable
 class AsyncReads(Protocol):
     """The reads of a store on an asynchronous client, of one event loop; nothing here blocks it."""
 

@@ -23,8 +23,9 @@ from headwater.compute.reading.read_arguments import (
 )
 from headwater.compute.reading.services import ReadServices
 from headwater.deferred import deferred
-from headwater.errors import ChangeRefused, Unavailable, UsageError, brief, listing
+from headwater.errors import ChangeRefused, ConfigError, Unavailable, UsageError, brief, listing
 from headwater.interrupts import leaves_nothing
+from headwater.online.eviction import eviction_problem
 from headwater.online.fetching.fetcher import PLAIN, Ask, Rows, surest
 from headwater.online.powers import UNREAD
 from headwater.online.reading.reader import AHEAD, ANY_TIME, KeyPlan, OnlineReader
@@ -66,6 +67,7 @@ class PreparedReader(forks.OfOneProcess):
         NotFound, UsageError: as `resolve` says.
         ConsistencyNotSupported: the store does not support the consistency level.
         ChangeRefused: a version that is neither live nor materialized as far as the live one.
+        ConfigError: window views, of a store that may evict their rows.
     """
 
     instead = "make one in each process: store.prepare(features)"
@@ -97,11 +99,21 @@ class PreparedReader(forks.OfOneProcess):
         self._next = time.monotonic() + self._refresh
         request = resolve(self._snapshot, features, full_names=full_names)
         check_active(context, self._snapshot, request)
+        if look:
+            self._refuse_eviction(request)
         self._reader = self._of(request)
         self._ends = rows_until(request)
         self._lost: frozenset[tuple[str, str]] = frozenset()
         """(view, version) of what a service reads whose rows the online store lost since."""
         self.warnings: tuple[str, ...] = ()
+
+    def _refuse_eviction(self, request: ResolvedRequest) -> None:
+        """Refuse window views of a store that may drop their rows."""
+        windows = sorted({view.name for view in request.views if view.windows is not None})
+        if windows and not self._context.settings.allow_eviction:
+            problem = eviction_problem(self._context.online)
+            if problem is not None:
+                raise ConfigError(f"{listing(windows)}: {problem}")
 
     def _of(self, request: ResolvedRequest) -> OnlineReader:
         context = self._context

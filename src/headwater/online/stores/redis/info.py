@@ -27,11 +27,16 @@ def followers(replication: bytes) -> tuple[Address, ...]:
     return tuple(found)
 
 
+def eviction_policy(memory: Mapping[str, str]) -> str:
+    """What a server does when its memory is full, `noeviction` where that is not bounded."""
+    return "noeviction" if memory.get("maxmemory", "0") == "0" else memory.get("maxmemory_policy", "noeviction")
+
+
 def warnings_of(address: Address, memory: Mapping[str, str], persistence: Mapping[str, str]) -> list[str]:
     """What is wrong with a server's settings for a store that should keep its rows."""
     found = []
-    policy = memory.get("maxmemory_policy", "noeviction")
-    if memory.get("maxmemory", "0") != "0" and policy != "noeviction":
+    policy = eviction_policy(memory)
+    if policy != "noeviction":
         found.append(f"{address[0]}:{address[1]} evicts rows when memory is full (maxmemory-policy {policy})")
     if persistence.get("aof_enabled") == "0" and persistence.get("rdb_saves", "0") == "0":
         found.append(

@@ -16,7 +16,7 @@ from headwater.online.stores.redis.async_reads import RedisReads
 from headwater.online.stores.redis.batches import MAX_ROW_BYTES
 from headwater.online.stores.redis.cluster import read_plan
 from headwater.online.stores.redis.cluster_rows import ClusterRedis
-from headwater.online.stores.redis.info import info, warnings_of
+from headwater.online.stores.redis.info import eviction_policy, info, warnings_of
 from headwater.online.stores.redis.queue import RedisHintQueue
 from headwater.online.stores.redis.reads import Nodes
 from headwater.online.stores.redis.servers import Servers
@@ -46,7 +46,7 @@ class RedisOnlineStore(OnlineStore):
         self.location = parse_url(location) if isinstance(location, str) else location
         self._slots = Slots(self.location) if self.location.kind == "cluster" else None
         if self._slots is not None:
-            self.capabilities = replace(self.capabilities, windows=False)
+            self.capabilities = replace(self.capabilities, windows=False, product="Redis Cluster")
         self._nodes = Nodes(self.location)
         self._servers = Servers(self.location)
         self._redis: SingleRedis | ClusterRedis = (
@@ -138,6 +138,17 @@ class RedisOnlineStore(OnlineStore):
             "bytes": used,
             "warnings": "; ".join(dict.fromkeys(warnings)),
         }
+
+    def evicting(self) -> Sequence[str]:
+        policies = {
+            address: eviction_policy(info(self._servers.node(address).run((("INFO", "memory"),))[0]))
+            for address in self._redis.primaries()
+        }
+        return [
+            f"{host}:{port} (maxmemory-policy {policy})"
+            for (host, port), policy in policies.items()
+            if policy.startswith("allkeys-")
+        ]
 
     def not_erased(self) -> Sequence[str]:
         return (
