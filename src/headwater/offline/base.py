@@ -475,7 +475,8 @@ class OfflineEngine(OfOneProcess, ABC):
         Returns:
             Batches of the join keys by name; `__event` and `__created` (int64, microseconds); `__origin` (int8: 0
             source, 1 log); `__position` and `__arrival` (int64; of source rows 0 and NULL); `__event_id` in its own
-            type (NULL where a row has none); every column of the version's `columns` by name, in its dtype.
+            type (NULL where a row has none); every column of the version's `columns` in its dtype, called as
+            `event_columns` of `planning.windows.events` says: by name, unless a join key has it.
 
         Raises:
             UsageError: the engine has no windows.

@@ -14,7 +14,7 @@ from headwater.forks import lazy
 from headwater.online.rows.encoder import RowEncoder
 from headwater.online.rows.keys import LONGEST, digested
 from headwater.planning.resolve import ResolvedView
-from headwater.planning.windows.events import WindowEvent
+from headwater.planning.windows.events import WindowEvent, event_columns
 from headwater.planning.windows.layout import WindowLayout
 from headwater.planning.windows.values import stored_values
 
@@ -54,6 +54,7 @@ class Statements:
         self.layout: WindowLayout = view.windows
         self.rows = RowEncoder(project, view)
         self.long: dict[bytes, bytes] = {}
+        self._called = event_columns(view.view.columns, self.rows.names)
 
     @lazy
     def _conditions(self) -> Any:
@@ -106,11 +107,16 @@ class Statements:
 
     def _contents(self, batch: pa.RecordBatch) -> tuple[list[dict[str, Any]], list[frozenset[str]], list[int | None]]:
         """Stored values, conditions that hold, and the digest of the event id, of each row."""
-        columns = self.view.view.columns
-        names, rows = list(columns), batch.num_rows
-        stored = [stored_values(dtype, batch.column(name)) for name, dtype in columns.items()]
-        values = [dict(zip(names, row, strict=True)) for row in zip(*stored, strict=True)] if stored else []
-        return values or [{} for _ in range(rows)], self._holding(batch), self._ids(batch)
+        columns, rows = self.view.view.columns, self._by_own_name(batch)
+        stored = [stored_values(dtype, rows.column(name)) for name, dtype in columns.items()]
+        values = [dict(zip(columns, row, strict=True)) for row in zip(*stored, strict=True)] if stored else []
+        return values or [{} for _ in range(rows.num_rows)], self._holding(rows), self._ids(batch)
+
+    def _by_own_name(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The version's columns by the names that conditions and lists have for them."""
+        if all(name == called for name, called in self._called.items()):
+            return batch
+        return pa.RecordBatch.from_pydict({name: batch.column(called) for name, called in self._called.items()})
 
     def _holding(self, batch: pa.RecordBatch) -> list[frozenset[str]]:
         texts = self.layout.conditions

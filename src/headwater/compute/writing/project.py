@@ -10,6 +10,7 @@ from headwater.clock import MIN_MICROS
 from headwater.offline.base import ARRIVAL, POSITION
 from headwater.planning.local_time import days_of, source_times
 from headwater.planning.row_reading import RowVersion, known_at
+from headwater.planning.windows.events import event_columns
 from headwater.types import DType
 
 EVENT_TIME, CREATED_TIME, ORIGIN, PLACE = "__event", "__created", "__origin", "__position"
@@ -26,7 +27,8 @@ def project(version: RowVersion, table: pa.Table) -> pa.RecordBatch:
 
     Returns:
         Join keys by name, `__event`, `__created`, `__origin`, `__position`, and every feature by name; of a window
-        version `__arrival`, `__event_id` and every column that its aggregations read, as `OfflineEngine.events`.
+        version `__arrival`, `__event_id` and every column that its aggregations read, called as `OfflineEngine.events`
+        calls them.
     """
     names: list[str] = []
     columns: list[pa.Array] = []
@@ -47,7 +49,8 @@ def project(version: RowVersion, table: pa.Table) -> pa.RecordBatch:
     view = version.view.view
     wanted = [(feature.name, feature.source_column, feature.dtype) for feature in view.feature_list]
     if version.view.windows is not None:
-        wanted = [(name, name, dtype) for name, dtype in view.source_columns.items()]
+        called = event_columns(view.source_columns, names)
+        wanted = [(called[name], name, dtype) for name, dtype in view.source_columns.items()]
         names += [ARRIVAL, EVENT_ID]
         columns += [one_chunk(table.column(ARRIVAL)), _event_ids(table, view.source.event_id)]
     for name, source_column, dtype in wanted:

@@ -14,6 +14,7 @@ from headwater.offline.base import EventsRequest, ViewInput
 from headwater.offline.join.keys import key_table
 from headwater.offline.join.relations import Tree, column, key_form, number, table_named
 from headwater.offline.join.workspace import Workspace
+from headwater.planning.windows.events import event_columns
 
 _ROWS = 65_536
 
@@ -79,5 +80,6 @@ def _shaped(batch: pa.RecordBatch, view: ViewInput, columns: tuple[Feature, ...]
     named = {key.name: batch.column(f"k{i}").cast(key.dtype.arrow) for i, key in enumerate(view.view.keys)}
     for name in ("event", "created", "origin", "position", "arrival", "event_id"):
         named[f"__{name}"] = batch.column(name)
-    named |= {f.name: batch.column(f"f{i}").cast(f.dtype.arrow) for i, f in enumerate(columns)}
+    called = event_columns((f.name for f in columns), named)
+    named |= {called[f.name]: batch.column(f"f{i}").cast(f.dtype.arrow) for i, f in enumerate(columns)}
     return pa.RecordBatch.from_pydict(named)

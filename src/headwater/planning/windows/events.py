@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from headwater.planning.windows.digest import digested_bytes, xxh64
@@ -43,6 +43,20 @@ class WindowEvent(NamedTuple):
     def order(self) -> tuple[int, bool, int]:
         """Of the statements of one event the least counts."""
         return max(self.event, self.created), self.from_log, self.position
+
+
+def event_columns(columns: Iterable[str], keys: Iterable[str]) -> dict[str, str]:
+    """What the columns that a version aggregates are called in batches of events, by name.
+
+    Each by its own name, but for those that a join key has, or a time could: a join key may be another column of the
+    source than the one of its name.
+
+    Args:
+        columns: the version's columns.
+        keys: the names of its join keys.
+    """
+    taken = frozenset(keys)
+    return {name: f"__column_{name}" if name in taken or name.startswith("__") else name for name in columns}
 
 
 def event_digest(event_id: Any, event: int) -> int:
