@@ -124,9 +124,9 @@ def _over_problems(given: Aggregation) -> list[str]:
         not_a_list = any(problem.startswith("values:") for problem in given.problems)
         return [] if not_a_list else ["values must not be empty"]
     problems = [
-        f"values: {value!r} must be text, a whole number or a bool"
+        f"values: {value!r} must be text, a whole number of 64 bits or a bool"
         for value in values
-        if not isinstance(value, (str, int))
+        if not isinstance(value, str) and not (isinstance(value, int) and -(2**63) <= value < 2**63)
     ]
     if not problems:
         pairs = repeated(value_suffix(value) for value in values)

@@ -10,6 +10,7 @@ import re
 from functools import lru_cache
 from typing import NamedTuple, NoReturn
 
+from headwater.errors import brief
 from headwater.values import Value
 
 _TOKEN = re.compile(
@@ -24,6 +25,7 @@ _COMPARISONS = {"=": "=", "<>": "<>", "!=": "<>", "<": "<", "<=": "<=", ">": ">"
 _WORDS = frozenset({"AND", "OR", "NOT", "IN", "BETWEEN", "IS", "NULL", "TRUE", "FALSE", "DATE", "TIMESTAMP"})
 _ALLOWED = "a condition has comparisons, AND, OR, NOT, IN, BETWEEN, IS NULL, +, - and * over columns and literals"
 _DEEPEST = 100
+_MOST_SIGNS = 100
 _TOO_LARGE = "the number is too large: whole numbers have 64 bits"
 
 
@@ -207,6 +209,7 @@ class _Parser:
         self._tokens = list(_tokens(text))
         self._next = 0
         self._depth = 0
+        self._signs = 0
 
     def whole(self) -> Term:
         found = self._any()
@@ -219,8 +222,8 @@ class _Parser:
         return self._tokens[self._next]
 
     def _refuse(self, token: _Token, advice: str = _ALLOWED) -> NoReturn:
-        what = "the condition ends too early" if token.kind == "end" else f"unexpected {token.text!r}"
-        raise ConditionError(f"{what} at character {token.at} of {self._text!r}; {advice}")
+        what = "the condition ends too early" if token.kind == "end" else f"unexpected {brief(token.text)}"
+        raise ConditionError(f"{what} at character {token.at} of {brief(self._text)}; {advice}")
 
     def _word(self, *words: str) -> bool:
         """Take the next tokens if they are these words."""
@@ -237,6 +240,15 @@ class _Parser:
             return None
         self._next += 1
         return token.text
+
+    def _operator(self, *signs: str) -> str | None:
+        """Take the next token if it is one of these signs of arithmetic, each of which makes the tree deeper."""
+        token = self._token
+        found = self._sign(*signs)
+        self._signs += found is not None
+        if self._signs > _MOST_SIGNS:
+            self._refuse(token, f"a condition has at most {_MOST_SIGNS} of +, - and *")
+        return found
 
     def _expect(self, sign: str) -> None:
         if self._sign(sign) is None:
@@ -309,13 +321,13 @@ class _Parser:
 
     def _sum(self) -> Term:
         left = self._product()
-        while (sign := self._sign("+", "-")) is not None:
+        while (sign := self._operator("+", "-")) is not None:
             left = Arithmetic(sign, left, self._product())
         return left
 
     def _product(self) -> Term:
         left = self._factor()
-        while self._sign("*") is not None:
+        while self._operator("*") is not None:
             left = Arithmetic("*", left, self._factor())
         return left
 
@@ -354,6 +366,8 @@ class _Parser:
         return found
 
     def _number(self, token: _Token) -> int | float:
+        if token.text.isdigit() and len(token.text.lstrip("0")) > len(str(2**63)):
+            self._refuse(token, _TOO_LARGE)
         number = int(token.text) if token.text.isdigit() else float(token.text)
         if (isinstance(number, float) and not math.isfinite(number)) or (isinstance(number, int) and number > 2**63):
             self._refuse(token, _TOO_LARGE)

@@ -13,6 +13,8 @@ HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 MOST_HOPS = 1_024
 """How many hops a window and its offset may span."""
+LONGEST = 3_652_059 * DAY
+"""How far back a window and its offset may reach: no two event times are further from one another."""
 
 _LADDER = [
     *(base * MILLISECOND for base in (1, 2, 5, 10, 20, 50, 100, 200, 500)),
@@ -45,6 +47,11 @@ def fitting_hop(width: int, offset: int) -> int | None:
 
 def hop_problem(width: int, hop: int, offset: int) -> str | None:
     """Why a window cannot have this hop and offset (microseconds); None where it can."""
+    if offset + width > LONGEST:
+        return (
+            f"a window of {shown(width)}{_before(offset)} reaches back further than {LONGEST // DAY:,} days, which no "
+            "event does: give window=None for all events"
+        )
     if hop <= 0:
         return f"hop {shown(hop)} must be longer than zero"
     if hop > width:
@@ -52,13 +59,17 @@ def hop_problem(width: int, hop: int, offset: int) -> str | None:
     if offset + width <= MOST_HOPS * hop:
         return None
     count = -(-(offset + width) // hop)
-    spans = f"a window of {shown(width)}" + (f" before {shown(offset)}" if offset else "")
+    spans = f"a window of {shown(width)}{_before(offset)}"
     fit = fitting_hop(width, offset)
     if fit is None:
         advice = "no hop fits, since a hop is at most the window: shorten offset= or lengthen the window"
     else:
         advice = f"set hop='{shown(fit)}'"
     return f"{spans} in hops of {shown(hop)} spans {count:,} hops, more than {MOST_HOPS:,}: {advice}"
+
+
+def _before(offset: int) -> str:
+    return f" before {shown(offset)}" if offset else ""
 
 
 def shown(micros: int) -> str:

@@ -64,6 +64,14 @@ def test_too_many_hops_name_one_that_fits():
     (problem,) = aggregation_problems(Aggregation("x", "sum", "1s", offset="1h"))
     assert "no hop fits, since a hop is at most the window" in problem
     assert aggregation_problems(Aggregation("x", "sum", "1024d", hop="1d")) == []
+
+
+def test_a_window_reaches_back_no_further_than_events_can_be():
+    assert aggregation_problems(Aggregation("x", "sum", "3652059d", hop="3652059d")) == []
+    (problem,) = aggregation_problems(Aggregation("x", "sum", "3652060d", hop="5000d"))
+    assert problem.startswith("a window of 3652060d reaches back further than 3,652,059 days")
+    (problem,) = aggregation_problems(Aggregation("x", "sum", "365d", hop="365d", offset="3652059d"))
+    assert "a window of 365d before 3652059d" in problem and "give window=None for all events" in problem
     assert aggregation_problems(Aggregation("x", "sum", "7h", hop="2h")) == []
 
 
@@ -99,7 +107,8 @@ def test_too_many_hops_name_one_that_fits():
         (Aggregation("x", "sum", "1d", over="c"), "over= and values= belong together"),
         (Aggregation("x", "sum", "1d", over="c", values=[]), "values must not be empty"),
         (Aggregation("x", "sum", "1d", over="c", values=["a-b", "a b"]), "two of them make the same name"),
-        (Aggregation("x", "sum", "1d", over="c", values=[1.5]), "values: 1.5 must be text, a whole number or a bool"),
+        (Aggregation("x", "sum", "1d", over="c", values=[1.5]), "values: 1.5 must be text, a whole number of"),
+        (Aggregation("x", "sum", "1d", over="c", values=[2**63]), "must be text, a whole number of 64 bits or a bool"),
         (Aggregation("x", "sum", "1d", over="c", values="ab"), "values: must be a list, not 'ab'"),
     ],
 )

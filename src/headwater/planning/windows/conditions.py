@@ -102,7 +102,7 @@ class _Rows:
         found = self._term(term)
         if isinstance(found, pa.Scalar):
             return np.full(self._table.num_rows, bool(found.as_py()))
-        found = pc.equal(found, 1) if pa.types.is_int8(found.type) else found
+        found = _as_bool(found)
         made: NDArray[np.bool_] = np.asarray(pc.fill_null(found, False))
         return made
 
@@ -128,8 +128,7 @@ class _Rows:
                 return self._joined(pc.or_kleene, parts)
 
     def _bool(self, term: Term) -> Operand:
-        found = self._term(term)
-        return pc.equal(found, 1) if pa.types.is_int8(found.type) else found
+        return _as_bool(self._term(term))
 
     def _joined(self, join: Any, parts: tuple[Term, ...]) -> Operand:
         found = self._bool(parts[0])
@@ -184,6 +183,10 @@ def _literal(literal: Literal, kind: str) -> pa.Scalar:
     return pa.scalar(value, _INT64 if isinstance(value, int) else _FLOAT64)
 
 
+def _as_bool(given: Operand) -> Operand:
+    return pc.equal(given, 1) if pa.types.is_int8(given.type) else given
+
+
 def _one_type(left: Operand, right: Operand) -> tuple[Operand, Operand]:
     """Two numbers, both whole or both floats."""
     if left.type == right.type:
@@ -220,7 +223,11 @@ def _within(exact: Any, left: Operand, right: Operand) -> Operand:
 
 
 def _compared(sign: str, left: Operand, right: Operand) -> Operand:
-    left, right = _one_type(left, right) if _number(left) and _number(right) else (left, right)
+    if _number(left) and _number(right):
+        left, right = _one_type(left, right)
+    elif left.type != right.type:
+        # a bool that was compared is one already, one of a column or literal is a number
+        left, right = _as_bool(left), _as_bool(right)
     match sign:
         case "<>":
             return pc.invert(_equal(left, right))

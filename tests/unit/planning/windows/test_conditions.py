@@ -59,12 +59,14 @@ def _compared(side):
     return st.builds(Comparison, signs, side, side)
 
 
+bools = st.sampled_from([Column("b"), Literal(True), Literal(False)]) | _compared(numbers)
 predicates = st.one_of(
     _compared(calculated),
     _compared(texts),
     st.builds(Comparison, signs, days, days),
     st.builds(Comparison, signs, st.just(Column("at")), instants),
-    st.builds(Comparison, signs, st.just(Column("b")), st.sampled_from([Column("b"), Literal(True)])),
+    _compared(bools),
+    st.builds(OneOf, bools, st.lists(st.sampled_from([True, False]).map(Literal), min_size=1, max_size=12).map(tuple)),
     st.just(Comparison("=", Column("raw"), Column("raw"))),
     st.builds(
         OneOf, calculated, st.lists(st.sampled_from([0, 1, 0.5, 7]).map(Literal), min_size=1, max_size=3).map(tuple)
