@@ -1,4 +1,4 @@
-"""Aggregations over columns that a join key has, or whose name a join key has: written, filled and in history the same."""
+"""Aggregations over columns that a join key has, or whose name one has: written, filled and in history the same."""
 
 from __future__ import annotations
 
