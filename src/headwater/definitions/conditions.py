@@ -24,7 +24,7 @@ _TOKEN = re.compile(
 _COMPARISONS = {"=": "=", "<>": "<>", "!=": "<>", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
 _WORDS = frozenset({"AND", "OR", "NOT", "IN", "BETWEEN", "IS", "NULL", "TRUE", "FALSE", "DATE", "TIMESTAMP"})
 _ALLOWED = "a condition has comparisons, AND, OR, NOT, IN, BETWEEN, IS NULL, +, - and * over columns and literals"
-_DEEPEST = 100
+_DEEPEST = 30
 _MOST_SIGNS = 100
 _TOO_LARGE = "the number is too large: whole numbers have 64 bits"
 

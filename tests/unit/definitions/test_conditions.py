@@ -78,7 +78,7 @@ def test_one_way_of_writing(text, canonical):
         ("a > 'b", 'unexpected "\'" at character 5'),
         ("1 < a < 3", "unexpected '<' at character 7"),
         ("- 'a' = b", "only a number can be negative"),
-        ("(" * 200 + "a" + ")" * 200, "at most 100 parentheses deep"),
+        ("(" * 200 + "a" + ")" * 200, "at most 30 parentheses deep"),
     ],
 )
 def test_other_texts_are_refused_with_the_position(text, problem):
