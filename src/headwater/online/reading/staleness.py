@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from headwater.clock import MIN_MICROS
 from headwater.online.reading.reader import KeyPlan
 from headwater.online.reading.view_read import ViewReadPlan, ViewReadResult
 from headwater.online.rows.codec import SIGN
@@ -28,7 +29,7 @@ def may_be_stale(plan: KeyPlan, max_age: int | None) -> bool:
     """Whether `stale_rows` may find some: told at once, and never wrongly denied."""
     for read in plan.reads:
         sla = _sla(read.view, max_age)
-        if sla is not None and read.view.windows is None and read.rows.least < read.rows.latest - sla + SIGN:
+        if sla is not None and read.rows.least < read.rows.latest - sla + SIGN:
             return True
     return False
 
@@ -49,8 +50,7 @@ def stale_rows(plan: KeyPlan, max_age: int | None) -> list[StaleRows]:
     found = []
     for place, read in enumerate(plan.reads):
         sla = _sla(read.view, max_age)
-        if sla is None or read.view.windows is not None:
-            # rows of window views are kept by runs: newer ones cannot be asked for
+        if sla is None:
             continue
         stale = _of_view(plan, read, place, sla)
         if stale is not None:
@@ -59,9 +59,12 @@ def stale_rows(plan: KeyPlan, max_age: int | None) -> list[StaleRows]:
 
 
 def _of_view(plan: KeyPlan, read: ViewReadResult, place: int, sla: int) -> StaleRows | None:
-    places = read.rows.older_places(sla, expired=True).tolist()
-    if not places:
+    places = read.rows.older_places(sla, expired=True)
+    if places.size:
+        # a row of a window view may have no event: like a key that was never seen it is left to runs
+        places = places[read.rows.events()[places] != MIN_MICROS]
+    if not places.size:
         return None
     long_keys = read.long_keys or {}
-    keys = [long_keys.get(i) or plan.keys[read.start + i] for i in places]
+    keys = [long_keys.get(i) or plan.keys[read.start + i] for i in places.tolist()]
     return StaleRows(place, keys, read.rows.events()[places].tolist(), max(1, sla))
