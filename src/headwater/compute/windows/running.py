@@ -153,7 +153,7 @@ def fill(version: Version) -> Work[End | None]:
         """The record of the completed fill, where it is still the one under way."""
         if now is None or now.filling != own:
             return None
-        if now is not None and now.fill == own:
+        if now.fill == own:
             # completed by who was thought to have stopped
             return now.raised(end.position, end.clock, base.source)
         return FillRecord(own, own, end.position, end.clock, base.source)
