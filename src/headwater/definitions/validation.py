@@ -202,6 +202,7 @@ def _check_view(found: Findings, view: FeatureView, schemas: Schemas | None) -> 
     if _has_form(view):
         for name, problem in check_columns(view, schemas):
             found.report("view", view, [problem], name)
+            bad = bad or (bool(view.aggregations) and not isinstance(problem, Note))
     if bad:
         return
     try:

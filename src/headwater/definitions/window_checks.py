@@ -46,6 +46,9 @@ def aggregation_column_problems(view: FeatureView, schema: pa.Schema | None) -> 
     Yields:
         (feature, problem).
     """
+    if view.problems:
+        # its dtypes are worked out once it has no other problem
+        return
     unknown: set[str] = set()
     for made in view.aggregations:
         lacking = [name for name in made.columns_read if name not in view.columns]

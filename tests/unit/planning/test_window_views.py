@@ -128,6 +128,16 @@ def test_what_is_wrong_is_told_at_plan(features, more, problem):
     assert problem in problems(view(*features, **more))
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"entity": None}, {"ttl": "soon"}, {"features": [hw.Aggregation("seats", "sum", "1d", default="z")]}],
+    ids=["entity", "ttl", "default"],
+)
+def test_one_mistake_is_one_problem(options):
+    given = {"entity": CARRIER, "features": [SEATS]} | options
+    assert problems(hw.FeatureView("v", source=PUSHED, **given)).startswith("1 problem ")
+
+
 def test_columns_are_for_window_views():
     plain = hw.FeatureView(
         "v", entity=CARRIER, source=PUSHED, features=[hw.Feature("delay", hw.Float64)], columns=SCHEMA
