@@ -151,12 +151,11 @@ def _quotients(numerators: Ints, denominator: int) -> NDArray[np.float64]:
 
 
 def _totals(feature: WindowFeature, subset: Subset, rows: Rows, counts: Ints) -> FeatureAnswer:
-    hits, blocks = rows.hits(subset.runs, feature.window)
     some = counts > 0
     if not is_integer(feature.column):
-        values: Any = subset.sums.of(hits, blocks)[0]
+        values: Any = rows.sums(subset.sums, subset.runs, feature.window)
         return _plain(feature, values / np.maximum(counts, 1) if feature.function == "mean" else values, some)
-    totals = subset.integer_sums.of(hits)
+    totals = subset.integer_sums.of(rows.hits(subset.runs, feature.window)[0])
     if feature.function == "mean":
         return _plain(feature, totals.doubles() / np.maximum(counts, 1), some)
     values, beyond = totals.integers()

@@ -68,9 +68,15 @@ class Hits:
     first: Ints
     last: Ints
     prefixes: list[Prefixes] = field(default_factory=list)
+    _counts: Ints | None = None
 
     def counts(self) -> Ints:
-        """How many events each row has."""
+        """How many events each row has; counted once."""
+        if self._counts is None:
+            self._counts = self._counted()
+        return self._counts
+
+    def _counted(self) -> Ints:
         found = self.last - self.first
         for each in self.prefixes:
             found[each.rows] += each.sizes
@@ -115,18 +121,25 @@ class Tree:
 
     def _known(self, rows: Ints, level: int, blocks: Ints, at: Ints) -> Iterator[Prefixes]:
         times, start = self.known[level], blocks << level
-        # how many members of the block are known: a binary search of as many steps as the level
-        sizes = np.zeros(len(rows), np.int64)
-        step = 1 << level
-        while step:
-            further = sizes + step
-            inside = further <= 1 << level
-            index = start + np.minimum(further, 1 << level) - 1
-            sizes = np.where(inside & (times[index] <= at), further, sizes)
-            step >>= 1
+        sizes = np.full(len(rows), 1 << level)
+        # of most blocks all members are known
+        partly = np.flatnonzero(times[start + (1 << level) - 1] > at)
+        sizes[partly] = self._known_of(times, level, start[partly], at[partly])
         some = sizes > 0
-        if some.any():
+        if some.all():
+            yield Prefixes(rows, level, blocks, sizes)
+        elif some.any():
             yield Prefixes(rows[some], level, blocks[some], sizes[some])
+
+    @staticmethod
+    def _known_of(times: Ints, level: int, start: Ints, at: Ints) -> Ints:
+        """How many members of blocks are known, not all: a binary search of as many steps as the level."""
+        sizes = np.zeros(len(start), np.int64)
+        step = 1 << level >> 1
+        while step:
+            sizes += np.where(times[start + sizes + (step - 1)] <= at, step, 0)
+            step >>= 1
+        return sizes
 
 
 class Runs:

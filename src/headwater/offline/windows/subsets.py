@@ -39,6 +39,7 @@ class Rows:
     def __init__(self, group: Ints, at: Ints) -> None:
         self.group, self.at = group, at
         self._hits: dict[tuple[int, Window], tuple[Hits, list[Blocks]]] = {}
+        self._sums: dict[tuple[int, Window], NDArray[Any]] = {}
         self._known: dict[int, Ints] = {}
 
     def __len__(self) -> int:
@@ -52,6 +53,13 @@ class Rows:
             hits = runs.hits(self.group, starts, ends, self.at, self.known_by(runs))
             self._hits[name] = hits, blocks_of(hits)
         return self._hits[name]
+
+    def sums(self, aggregates: Aggregates, runs: Runs, window: Window) -> NDArray[Any]:
+        """The sums of doubles over the events of a window, which a mean is made of too."""
+        name = (id(aggregates), window)
+        if name not in self._sums:
+            self._sums[name] = aggregates.of(*self.hits(runs, window))[0]
+        return self._sums[name]
 
     def known_by(self, runs: Runs) -> Ints:
         """Where what is known of the chain ends; the same for all windows."""
