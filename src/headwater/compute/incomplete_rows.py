@@ -117,7 +117,7 @@ def _planned(view: str, version: ViewVersion, found: IncompleteRows, *, waits: b
         if waits and version.automatic
         else ""
     )
-    lost = "are no events of" if version.view.aggregations else "have no value in"
+    lost = "are not events of" if version.view.aggregations else "have no value in"
     return (
         f"{view} {number}: {found}: they {lost} this version. Once it is live, {_lost(version)}. "
         f"To keep them, {_again(version, found)}{number_it}"
