@@ -116,7 +116,8 @@ def write(
 ) -> None:
     """Write rows to history and to the online store.
 
-    The rows have the columns of the source. If they carry a created time, writing them again is safe.
+    The rows have the columns of the source. If they carry a created time, writing them again is safe; of a window
+    view, if its source has an event id: otherwise each row counts again.
     """
     with run.store() as store:
         definition = store.registry.snapshot().view(view).version().view

@@ -36,7 +36,8 @@ class WriteReport:
         applied: rows put online in at least one version; with `to="offline"`, rows in the log.
         superseded: rows that a newer value, or a delete, kept out online, in every version that takes them.
         rejected: rows that no version can take (`errors="report"`).
-        future: rows not known yet: in the log, put online when their time comes.
+        future: rows not known yet: in the log, put online when their time comes. Of a window version that is not filled
+            every row: the next run brings it in.
         skipped: times that a version left out a row, since the row lacks its columns.
         too_large: rows that the online store cannot take in a version: they are in the log, and not online.
         unread: column → how many good rows had it, of columns that no version reads: they are not kept.

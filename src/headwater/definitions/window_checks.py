@@ -8,9 +8,9 @@ import pyarrow as pa
 
 from headwater.definitions.aggregation_checks import column_problems, view_problems
 from headwater.definitions.feature import Feature
-from headwater.definitions.names import of_those
 from headwater.definitions.sources import TEXT_SOURCES, PushSource, Source
 from headwater.definitions.view import FeatureView
+from headwater.errors import nearest
 from headwater.types import DType
 
 
@@ -30,7 +30,10 @@ def window_view_problems(view: FeatureView) -> list[str]:
         problems.append("source: a window view needs events, whose source names its event_time=")
     for name, dtype in view.columns.items():
         if name not in view.columns_read:
-            problems.append(f"columns: no aggregation reads {name!r}{of_those(name, view.columns_read, 'they')}")
+            read = ", ".join(view.columns_read) or "none"
+            problems.append(
+                f"columns: no aggregation reads {name!r}; they read {read}{nearest(name, view.columns_read)}"
+            )
         elif not isinstance(dtype, DType):
             problems.append(f"columns: {name!r} is {dtype!r}; give a dtype such as hw.Float64")
     return problems

@@ -105,7 +105,7 @@ def test_a_source_that_cannot_be_read_leaves_what_is_registered():
         ((MEAN, hw.Feature("x", hw.Int64)), {}, "'x' is a Feature and 'delay_mean_7d' an Aggregation"),
         ((MEAN,), {"ttl": "1d"}, "ttl: a window view takes none"),
         ((MEAN,), {"source": hw.PushSource(event_time=None, schema=SCHEMA)}, "needs events, whose source names its ev"),
-        ((MEAN,), {"columns": {"dela": hw.Float64}}, "columns: no aggregation reads 'dela'"),
+        ((MEAN,), {"columns": {"dela": hw.Float64}}, "no aggregation reads 'dela'; they read delay; did you mean"),
         ((MEAN,), {"columns": {"delay": "float"}}, "columns: 'delay' is 'float'; give a dtype"),
         ((MEAN, MEAN), {}, "two aggregations are named 'delay_mean_7d'; give one of them name="),
         ((hw.Aggregation("dela", "mean", "7d"),), {}, "the source has no column 'dela'"),

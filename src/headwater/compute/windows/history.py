@@ -40,7 +40,7 @@ class WindowHistory:
         self.statements = Statements(context.project, view)
         self._listing = listing
         self.rows = 0
-        """How many rows of log and source were looked at."""
+        """How many rows of log and source were taken for rows online."""
 
     # the log
 
@@ -69,7 +69,7 @@ class WindowHistory:
     def _withheld(self, asked: Slice, tolerance: int) -> ByKey:
         """Whole batches with events that were known in the range, and were withheld before."""
         known = {"known_after": None if asked.since == MIN_MICROS else asked.since, "known_until": asked.until}
-        rows = self._events(asked.through, source=None, log=(0, asked.through), **known)
+        rows = self._events(asked.through, source=None, log=(0, asked.through), counted=False, **known)
 
         def is_late(batch: Batch) -> bool:
             after = max(asked.since, batch.arrival + tolerance)
@@ -135,7 +135,7 @@ class WindowHistory:
         if scope is None:
             return set()
         until = self._listing.through.known_at
-        return self._keys_in(self._events(0, source=scope, log=None, known_until=until))
+        return self._keys_in(self._events(0, source=scope, log=None, known_until=until, counted=False))
 
     def source_events(self, keys: Sequence[bytes], source: SourceThrough) -> Mapping[bytes, list[WindowEvent]]:
         """The statements of keys in the listing."""
@@ -148,7 +148,7 @@ class WindowHistory:
     def named(self, through: int) -> set[bytes]:
         """The keys that the source, or the log up to a position, names, by an event or a delete."""
         scope = SourceScope() if self._listing is not None and self._listing.has_source else None
-        keys = self._keys_in(self._events(through, source=scope, log=(0, through)))
+        keys = self._keys_in(self._events(through, source=scope, log=(0, through), counted=False))
         return keys | {key for key, _ in self._deletes(0, through)}
 
     # both
@@ -162,7 +162,9 @@ class WindowHistory:
         log: tuple[int, int] | None,
         known_after: int | None = None,
         known_until: int | None = None,
+        counted: bool = True,
     ) -> Iterator[pa.RecordBatch]:
+        """Rows that are events; not counted where they only say which keys are to be looked at."""
         if log is not None and log[0] >= log[1] and source is None:
             return
         part = self._context.log.slice(self.view.name, self.view.log_keys, through if log is not None else 0)
@@ -175,7 +177,7 @@ class WindowHistory:
             return
         request = EventsRequest(given, keys, source, log, known_until, known_after)
         for batch in self._context.engine.events(request):
-            self.rows += batch.num_rows
+            self.rows += batch.num_rows if counted else 0
             yield batch
 
     def _keys_in(self, batches: Iterator[pa.RecordBatch]) -> set[bytes]:

@@ -37,6 +37,18 @@ def stored(w: WindowProject) -> dict[bytes, bytes]:
     return dict(w.online.scan(RowEncoder("windows", w.view()).prefix))
 
 
+def test_a_run_counts_each_row_that_it_takes_once(w: WindowProject) -> None:
+    w.store.materialize()
+    w.clock += MINUTE
+    w.store.write("v", [row(w, "a", 1), row(w, "b", 2)])
+    w.store.write("v", [row(w, "a", 3)])
+    w.clock += MINUTE
+    (run,) = w.store.materialize().runs
+    assert run.rows == 3
+    (run,) = w.store.materialize().runs
+    assert run.rows == 0
+
+
 def test_a_purge_removes_the_row_once_nothing_old_is_in_flight(w: WindowProject) -> None:
     w.store.write("v", [row(w, key, i) for i, key in enumerate(KEYS)])
     w.store.materialize()
