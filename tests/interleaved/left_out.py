@@ -97,7 +97,7 @@ RULES: dict[str, list[Edit]] = {
         (running, "fill", "yield _slice(start, end)", "yield _slice(start, End(end.position, start.known_through))")
     ],
     "a fill completes only its own": [
-        (running, "fill", "if now is None or now.filling != own:\n            return None", "pass")
+        (running, "fill", "if now is None or now.filling != own:", "if now is None:")
     ],
     "a fill names keys of deletes too": [],
     "the numbers of fills rise": [
