@@ -96,9 +96,7 @@ RULES: dict[str, list[Edit]] = {
     "a fill takes what was withheld and became known meanwhile": [
         (running, "fill", "yield _slice(start, end)", "yield _slice(start, End(end.position, start.known_through))")
     ],
-    "a fill completes only its own": [
-        (running, "fill", "if now is None or now.filling != own:", "if now is None:")
-    ],
+    "a fill completes only its own": [(running, "fill", "if now is None or now.filling != own:", "if now is None:")],
     "a fill names keys of deletes too": [],
     "the numbers of fills rise": [
         (running, "_beginning", "if now.filling < own else None", ""),
