@@ -3,11 +3,11 @@ counted twice. A fill that is killed goes on where it was."""
 
 from __future__ import annotations
 
-import os
 import random
-import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -94,12 +94,22 @@ def run(folder: str, told: Connection) -> None:
             time.sleep(0.01)
 
 
-def begin(work: Any, *args: Any) -> tuple[Any, Connection]:
-    telling, told = PROCESSES.Pipe(duplex=False)
-    process = PROCESSES.Process(target=work, args=(*args, told), daemon=True)
-    process.start()
-    told.close()
-    return process, telling
+@contextmanager
+def begun(*works: tuple[Any, ...]) -> Iterator[list[tuple[Any, Connection]]]:
+    """A process for each function and its arguments; none is left when the block ends."""
+    found: list[tuple[Any, Connection]] = []
+    try:
+        for work, *args in works:
+            telling, told = PROCESSES.Pipe(duplex=False)
+            process = PROCESSES.Process(target=work, args=(*args, told), daemon=True)
+            process.start()
+            told.close()
+            found.append((process, telling))
+        yield found
+    finally:
+        for process, _ in found:
+            process.kill()  # one that has ended is let alone
+            process.join(60)
 
 
 def received(telling: Connection) -> list[Any]:
@@ -115,19 +125,19 @@ def received(telling: Connection) -> list[Any]:
 def test_fifty_writers_and_runs_are_killed(folder: Path) -> None:
     w = WindowProject(folder, online_of(folder))
     w.clock = NOW
-    hosts = [begin(write, str(folder), host) for host in range(HOSTS)]
-    runs = [begin(run, str(folder)) for _ in range(2)]
-    for process, telling in runs:
-        telling.recv()
-        assert process.is_alive()
-    r = random.Random()
-    victims = [hosts[0], hosts[1], *runs]
-    for process, _ in victims:
-        time.sleep(r.random() * 1.5)
-        os.kill(process.pid, signal.SIGKILL)
-    acknowledged = [each for _, telling in hosts for each in received(telling)]
-    for process, _ in (*hosts, *runs):
-        process.join(60)
+    works = [(write, str(folder), host) for host in range(HOSTS)] + [(run, str(folder))] * 2
+    with begun(*works) as processes:
+        hosts, runs = processes[:HOSTS], processes[HOSTS:]
+        for process, telling in runs:
+            telling.recv()
+            assert process.is_alive()
+        r = random.Random()
+        for process, _ in (hosts[0], hosts[1], *runs):
+            time.sleep(r.random() * 0.7)
+            process.kill()
+        acknowledged = [each for _, telling in hosts for each in received(telling)]
+        for process, _ in processes:
+            process.join(60)
     assert w.problems() == []
     logged = {row.values["n"] for row in w.logged()[0]}
     assert {row["n"] for writer, batch in acknowledged for row in rows_of(writer, batch)} <= logged
@@ -173,11 +183,11 @@ def test_a_fill_that_is_killed_goes_on_where_it_was(folder: Path) -> None:
         [{"k": f"k{i}", "at": at, "seen": at, "id": None, "n": i, "kind": "a"} for i in range(MANY)]
         + [{"k": key, "at": at, "seen": at, "id": None, "n": 1, "kind": "b"} for key in KEYS]
     )
-    process, telling = begin(fill, str(folder))
-    for _ in range(6):
-        telling.recv()
-    os.kill(process.pid, signal.SIGKILL)
-    process.join(60)
+    with begun((fill, str(folder))) as ((process, telling),):
+        for _ in range(6):
+            telling.recv()
+        process.kill()
+        process.join(60)
     (record,) = fill_records(w.store.context, [("v", "1.0.0")]).values()
     assert record is not None and not record.fill and record.base is not None
     runs = rebuilt_by(w)
