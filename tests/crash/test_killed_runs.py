@@ -5,7 +5,6 @@
 
 import os
 import random
-import signal
 import time
 from datetime import timedelta
 from multiprocessing.connection import Connection
@@ -179,7 +178,7 @@ def test_kill_9_at_any_moment(kind: str, tmp_path: Path, request: pytest.Fixture
         if round_ <= KILLS:
             child.join(random_moments.random() * length)
             if child.is_alive():
-                os.kill(child.pid or 0, signal.SIGKILL)
+                child.kill()
                 killed += 1
             child.join()
         else:
