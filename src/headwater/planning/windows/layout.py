@@ -80,9 +80,13 @@ class ListLayout(Value, frozen=True, dict=True):
     @cached_property
     def columns(self) -> bool:
         """Whether its states are columns of numbers in which a window is one record."""
-        numbers = self.kind in (COUNT, TOTAL, SPREAD)
+        return self.shape == SUFFIXES and self.numbers
+
+    @cached_property
+    def numbers(self) -> bool:
+        """Whether its states are columns of numbers."""
         extremes = self.kind in (MIN, MAX) and self.dtype is not None and self.dtype.numpy is not None
-        return self.shape == SUFFIXES and (numbers or extremes)
+        return self.kind in (COUNT, TOTAL, SPREAD) or extremes
 
     @cached_property
     def lifetime(self) -> bool:

@@ -16,7 +16,7 @@ from headwater.online.rows.windows.codec import (
 )
 from headwater.online.rows.windows.packing import Bytes
 from headwater.online.rows.windows.state_bytes import WIDE_COUNTS, WIDE_SUMS, piece_state, wide_size
-from headwater.planning.windows.kinds import COUNT, MAX, MIN, SPREAD, TOTAL
+from headwater.planning.windows.kinds import COUNT, SPREAD, TOTAL
 from headwater.planning.windows.layout import WHOLE, ListLayout
 
 HEAD = struct.Struct("<BxHxxxx")
@@ -26,13 +26,6 @@ U64 = struct.Struct("<Q")
 DOUBLE = struct.Struct("<d")
 NUMBERED = frozenset({COUNT, TOTAL, SPREAD})
 """Kinds whose states have a count."""
-
-
-def is_numbers(layout: ListLayout) -> bool:
-    """Whether the states of a list are columns of numbers."""
-    return layout.kind in NUMBERED or (
-        layout.kind in (MIN, MAX) and layout.dtype is not None and layout.dtype.numpy is not None
-    )
 
 
 class StoredList(Sequence[Any]):
@@ -120,7 +113,7 @@ class StoredList(Sequence[Any]):
                 mean = self._number(DOUBLE, self._columns + 8 * place)
                 return count, mean, self._number(DOUBLE, self._columns + 8 * (self._total + place))
             return count, self._sum(place)
-        if is_numbers(self._layout):
+        if self._layout.numbers:
             form = number_form(self._layout)
             start = self._columns if form.size == 8 else self._rest
             return self._number(form, start + form.size * place)
