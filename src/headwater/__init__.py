@@ -57,11 +57,14 @@ _DOOR = {
     "LogMismatch": "errors",
     "MissingExtra": "errors",
     "NotFound": "errors",
+    "OnDemandError": "errors",
+    "OnDemandFeatureView": "definitions.on_demand",
     "ParquetSource": "definitions.sources",
     "PushSource": "definitions.sources",
     "RegistryConflict": "errors",
     "RegistryError": "errors",
     "RemovalsRefused": "errors",
+    "RequestField": "definitions.on_demand",
     "RequestInProgress": "errors",
     "RowsRejected": "errors",
     "SQLSource": "definitions.sources",
@@ -82,6 +85,7 @@ _DOOR = {
     "VersionConflict": "errors",
     "VersionNotFound": "errors",
     "WriteTarget": "types",
+    "on_demand": "definitions.on_demand",
 }
 
 _MODULES = ("errors", "freshness", "skew", "testing")
@@ -136,11 +140,14 @@ __all__ = [
     "LogMismatch",
     "MissingExtra",
     "NotFound",
+    "OnDemandError",
+    "OnDemandFeatureView",
     "ParquetSource",
     "PushSource",
     "RegistryConflict",
     "RegistryError",
     "RemovalsRefused",
+    "RequestField",
     "RequestInProgress",
     "RowsRejected",
     "SQLSource",
@@ -163,6 +170,7 @@ __all__ = [
     "WriteTarget",
     "errors",
     "freshness",
+    "on_demand",
     "skew",
 ]
 
@@ -177,6 +185,7 @@ if TYPE_CHECKING:
     from headwater.definitions.aggregation import Aggregation
     from headwater.definitions.entity import Entity
     from headwater.definitions.feature import Feature
+    from headwater.definitions.on_demand import OnDemandFeatureView, RequestField, on_demand
     from headwater.definitions.service import FeatureService
     from headwater.definitions.sources import CSVSource, JSONSource, ParquetSource, PushSource, SQLSource, TableSource
     from headwater.definitions.view import FeatureView
@@ -203,6 +212,7 @@ if TYPE_CHECKING:
         LogMismatch,
         MissingExtra,
         NotFound,
+        OnDemandError,
         RegistryConflict,
         RegistryError,
         RemovalsRefused,

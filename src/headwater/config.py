@@ -51,6 +51,7 @@ class Settings(PartlyCompared, frozen=True):
         offline_memory_limit: how much memory the offline engine may use, e.g. `2GB`.
         offline_threads: how many threads the offline engine may use; None: every core.
         offline_log: the offline log's folder.
+        offline_run_code: whether history runs functions that the registry keeps as source text.
         offline_settings: engine → its own settings, of `[offline.ENGINE]`; the engine says what they may be.
         materialize_lookback: how far back a run looks for source rows that came late.
         freshness_function: `linear` or `exponential`.
@@ -62,6 +63,7 @@ class Settings(PartlyCompared, frozen=True):
         freshness_refresh_tries: how often a hint is tried before it is a dead letter.
         freshness_refresh_lease: how long a worker may have a hint before another takes it over.
         freshness_refresh_worker: whether this process works the queue off too.
+        serving_run_code: whether online reads run functions that the registry keeps as source text.
         server_deadline: how long a request to the server may take.
         server_body: bytes of a request's body.
         server_body_timeout: how long a body may take to arrive.
@@ -93,6 +95,7 @@ class Settings(PartlyCompared, frozen=True):
     offline_memory_limit: str | None = None
     offline_threads: int | None = None
     offline_log: str = ".headwater/log"
+    offline_run_code: bool = True
     materialize_lookback: timedelta = timedelta(days=1)
     freshness_function: str = "linear"
     freshness_half_life: timedelta | None = None
@@ -103,6 +106,7 @@ class Settings(PartlyCompared, frozen=True):
     freshness_refresh_tries: int = 5
     freshness_refresh_lease: timedelta = timedelta(minutes=2)
     freshness_refresh_worker: bool = False
+    serving_run_code: bool = True
     server_deadline: timedelta = timedelta(seconds=2)
     server_body: int = 16 << 20
     server_body_timeout: timedelta = timedelta(seconds=10)
@@ -239,6 +243,7 @@ _KEYS = {
     "offline.memory_limit": ("offline_memory_limit", _memory),
     "offline.threads": ("offline_threads", _count),
     "offline.log": ("offline_log", _text),
+    "offline.run_code": ("offline_run_code", _flag),
     "materialize.lookback": ("materialize_lookback", _duration),
     "freshness.function": ("freshness_function", _function),
     "freshness.half_life": ("freshness_half_life", _lasting),
@@ -249,6 +254,7 @@ _KEYS = {
     "freshness.refresh_tries": ("freshness_refresh_tries", _count),
     "freshness.refresh_lease": ("freshness_refresh_lease", _lasting),
     "freshness.refresh_worker": ("freshness_refresh_worker", _flag),
+    "serving.run_code": ("serving_run_code", _flag),
     "server.deadline": ("server_deadline", _lasting),
     "server.body": ("server_body", _bytes),
     "server.body_timeout": ("server_body_timeout", _lasting),

@@ -15,7 +15,8 @@ HeadwaterError
 │   ├── SourceError               a source is missing, unreadable, or lacks a column
 │   ├── SpineError                the training rows: no timestamp, NaT, a key of another type
 │   ├── EntityKeyError            the keys of a read or delete
-│   └── RowsRejected              rows given to `write`; `.problems` lists them
+│   ├── RowsRejected              rows given to `write`; `.problems` lists them
+│   └── OnDemandError             an on-demand function raised, or returned what its features are not
 ├── RegistryError
 │   ├── RegistryConflict          somebody else applied first; nothing was changed
 │   ├── VersionConflict           a changed definition under a version that exists
@@ -155,6 +156,10 @@ class RequestInProgress(HeadwaterError):
     """
 
     seconds = 1.0
+
+
+class OnDemandError(DataError):
+    """An on-demand function raised, or returned what its features are not; it names function, row and inputs."""
 
 
 class RegistryError(HeadwaterError):

@@ -15,6 +15,7 @@ from typing import Any
 
 from headwater.deferred import deferred
 from headwater.definitions.entity import Entity
+from headwater.definitions.on_demand import OnDemandFeatureView
 from headwater.definitions.service import FeatureService
 from headwater.definitions.view import FeatureView
 from headwater.errors import ConfigError, DefinitionError, MissingExtra, nearest, needs_package
@@ -228,4 +229,4 @@ def _definitions(module: ModuleType) -> Iterator[Any]:
         if name.startswith("__"):
             continue
         values = value if isinstance(value, (list, tuple)) else value.values() if isinstance(value, dict) else (value,)
-        yield from (v for v in values if isinstance(v, (Entity, FeatureView, FeatureService)))
+        yield from (v for v in values if isinstance(v, (Entity, FeatureView, OnDemandFeatureView, FeatureService)))

@@ -304,6 +304,7 @@ class Status(enum.StrEnum):
     NOT_KNOWN = "NOT_KNOWN"
     NOT_FOUND = "NOT_FOUND"
     UNAVAILABLE = "UNAVAILABLE"
+    ERROR = "ERROR"
 
 
 STATUSES: tuple[Status, ...] = tuple(Status)

@@ -47,6 +47,8 @@ class ComputeSettings(Value, frozen=True):
             EXPIRED.
         durable_within: how long a write that asks for durability waits for replicas.
         allow_eviction: whether window views may be served from a store that may drop rows which never expire.
+        run_code: whether online reads run functions that the registry keeps as source text.
+        offline_run_code: whether history does.
         keep_gone_files: whether rows of source files that are gone are meant to stay, so that no run warns of them.
         freshness: how freshness is measured.
         reads: what stands between a read and the online store.
@@ -60,6 +62,8 @@ class ComputeSettings(Value, frozen=True):
     durable_within: timedelta = timedelta(seconds=2)
     allow_eviction: bool = False
     keep_gone_files: bool = False
+    run_code: bool = True
+    offline_run_code: bool = True
     freshness: Freshness = msgspec.field(default_factory=Freshness)
     reads: ReadSettings = msgspec.field(default_factory=ReadSettings)
     refreshing: RefreshSettings = msgspec.field(default_factory=RefreshSettings)
@@ -73,6 +77,8 @@ class ComputeSettings(Value, frozen=True):
             durable_within=settings.online_durable_within,
             allow_eviction=settings.online_allow_eviction,
             keep_gone_files=settings.online_gone_files == "keep",
+            run_code=settings.serving_run_code,
+            offline_run_code=settings.offline_run_code,
             freshness=Freshness(
                 FreshnessFunction(settings.freshness_function), duration_micros(settings.freshness_half_life) or None
             ),

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from headwater.deferred import deferred
 from headwater.definitions.entity import Entity
+from headwater.definitions.on_demand import OnDemandFeatureView
 from headwater.definitions.service import FeatureService
 from headwater.definitions.sources import PushSource, Source, SQLSource, TableSource
 from headwater.definitions.view import FeatureSelection, FeatureView
@@ -179,15 +180,26 @@ def with_parts(definitions: Iterable[Any]) -> list[Any]:
 def _parts(item: Any) -> Iterable[Any]:
     if isinstance(item, FeatureView):
         yield from (entity for entity in item.entities if isinstance(entity, Entity))
-    if isinstance(item, FeatureService):
-        for view in views_in(item):
+    if isinstance(item, (FeatureService, OnDemandFeatureView)):
+        for view in _views_of(item):
             yield from _parts(view)
             yield view
 
 
 def views_in(features: Any) -> list[FeatureView]:
-    """The view objects in a features argument."""
+    """The view objects in a features argument, inputs of on-demand views included."""
+    found: list[FeatureView] = []
+    for view in _views_of(features):
+        if isinstance(view, FeatureView):
+            found.append(view)
+        else:
+            found += views_in(view)
+    return found
+
+
+def _views_of(features: Any) -> list[FeatureView | OnDemandFeatureView]:
     items = features.items if isinstance(features, FeatureService) else features
+    items = features.inputs if isinstance(features, OnDemandFeatureView) else items
     items = items if isinstance(items, (list, tuple)) else (items,)
     views = (item.view if isinstance(item, FeatureSelection) else item for item in items)
-    return [view for view in views if isinstance(view, FeatureView)]
+    return [view for view in views if isinstance(view, (FeatureView, OnDemandFeatureView))]

@@ -41,7 +41,7 @@ class FeatureService(_Features, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         problems: list[str] = []
-        one = isinstance(self.features, (str, FeatureView, FeatureSelection))
+        one = isinstance(self.features, (str, FeatureView, FeatureSelection)) or hasattr(self.features, "function")
         features = (self.features,) if one else as_tuple(self.features, "features", problems)
         force_setattr(self, "features", features)
         force_setattr(self, "tags", as_dict(self.tags, "tags", problems))

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from headwater.definitions.names import name_problem, of_those
+from headwater.definitions.on_demand import OnDemandFeatureView
 from headwater.definitions.service import FeatureService
 from headwater.definitions.view import FeatureSelection, FeatureView
 from headwater.errors import nearest
 
 _REFERENCE = re.compile(r"(?P<view>[^@:\s]+)(?:@(?P<version>[^@:\s]+))?(?::(?P<feature>[^:\s]+))?$")
 
-Known = Mapping[str, Sequence[FeatureView]]
+Known = Mapping[str, Sequence[Any]]
 
 
 def check_items(service: FeatureService, known: Known) -> Iterator[str]:
@@ -28,11 +30,11 @@ def check_items(service: FeatureService, known: Known) -> Iterator[str]:
         match item:
             case str():
                 yield from _check_reference(item, known)
-            case FeatureView():
-                yield from _check_view(item, known)
+            case FeatureView() | OnDemandFeatureView():
+                yield from view_problems(item, known)
             case FeatureSelection():
-                yield from _check_view(item.view, known)
-                yield from _check_selection(item)
+                yield from view_problems(item.view, known)
+                yield from selection_problems(item)
             case FeatureService():
                 yield f"feature service {item.name!r} is inside a list; list its features instead"
             case _:
@@ -64,12 +66,14 @@ def _check_reference(text: str, known: Known) -> Iterator[str]:
         yield f"{text!r}: view {name!r} has no feature {feature!r}{of_those(feature, map(str, features), 'it')}"
 
 
-def _check_view(view: FeatureView, known: Known) -> Iterator[str]:
+def view_problems(view: Any, known: Known) -> Iterator[str]:
+    """Whether a view that is read is registered, or among the definitions."""
     if isinstance(view.name, str) and view.name not in known:
         yield f"feature view {view.name!r} is neither registered nor among the definitions{nearest(view.name, known)}"
 
 
-def _check_selection(item: FeatureSelection) -> Iterator[str]:
+def selection_problems(item: FeatureSelection) -> Iterator[str]:
+    """Problems of the alias, keys and renames of what is read of a view."""
     if item.alias is not None:
         problem = name_problem(item.alias, "an alias")
         if problem is not None:

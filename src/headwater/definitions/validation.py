@@ -15,6 +15,8 @@ from headwater.definitions.entity import Entity
 from headwater.definitions.feature import Feature
 from headwater.definitions.fingerprint import fingerprint
 from headwater.definitions.names import is_text, name_problem, of_those, repeated, version_problem
+from headwater.definitions.on_demand import OnDemandFeatureView
+from headwater.definitions.on_demand_checks import computed_feature_problems, on_demand_problems
 from headwater.definitions.service import FeatureService
 from headwater.definitions.service_checks import check_items
 from headwater.definitions.source_checks import RESERVED_COLUMN, Note, Schemas, check_columns, check_settings
@@ -37,14 +39,15 @@ class Findings:
 
     Attributes:
         entities: those given and those that views carry.
-        views, services: as given, each once.
+        views, on_demand, services: as given, each once.
         problems: one line each: `features.py:12 weather.temp: …`.
         notes: lines of the same form about what is not a problem, but good to know.
-        bad: (kind, name) of what has a problem, kind being `entity`, `view` or `service`.
+        bad: (kind, name) of what has a problem, kind being `entity`, `view`, `on_demand` or `service`.
     """
 
     entities: list[Entity] = field(default_factory=list)
     views: list[FeatureView] = field(default_factory=list)
+    on_demand: list[OnDemandFeatureView] = field(default_factory=list)
     services: list[FeatureService] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -53,7 +56,7 @@ class Findings:
     def report(self, kind: str, definition: Any, problems: Iterable[str], feature: str | None = None) -> None:
         """Take down the problems of a definition, or of one of its features."""
         for problem in problems:
-            subject = definition.name if is_text(definition.name) else f"a {kind}"
+            subject = definition.name if is_text(definition.name) else f"a {kind.replace('_', '-')}"
             place = getattr(definition, "place", "")
             full = f"{subject}.{feature}" if feature is not None else subject
             # an error must be text that can be written, whatever it speaks of
@@ -68,7 +71,7 @@ class Findings:
 def check(
     definitions: Iterable[Any],
     schemas: Schemas | None = None,
-    registered: Mapping[str, Sequence[FeatureView]] | None = None,
+    registered: Mapping[str, Sequence[Any]] | None = None,
 ) -> Findings:
     """Everything that is wrong with definitions; raises nothing.
 
@@ -82,10 +85,13 @@ def check(
         found.report("entity", entity, [*_entity_problems(entity), *text_problems(entity)])
     for view in found.views:
         _check_view(found, view, schemas)
-    known: dict[str, list[FeatureView]] = {}
-    for view in [*found.views, *(v for versions in (registered or {}).values() for v in versions)]:
+    known: dict[str, list[Any]] = {}
+    others = (v for versions in (registered or {}).values() for v in versions)
+    for view in [*found.views, *found.on_demand, *others]:
         if isinstance(view.name, str):
             known.setdefault(view.name, []).append(view)
+    for computed in found.on_demand:
+        _check_on_demand(found, computed, known)
     for service in found.services:
         # views among its items have problems of their own
         texts = text_problems(service, but=("items", "features"))
@@ -104,6 +110,8 @@ def _sorted(definitions: Iterable[Any]) -> Findings:
                 found.entities.append(definition)
             case FeatureView():
                 found.views.append(definition)
+            case OnDemandFeatureView():
+                found.on_demand.append(definition)
             case FeatureService():
                 found.services.append(definition)
             case _:
@@ -118,9 +126,10 @@ def _sorted(definitions: Iterable[Any]) -> Findings:
 
 
 def _check_repeats(found: Findings) -> None:
-    for kind, definitions in (("entity", found.entities), ("view", found.views), ("service", found.services)):
+    kinds = {"entity": found.entities, "view": found.views, "on_demand": found.on_demand, "service": found.services}
+    for kind, definitions in kinds.items():
         seen: dict[Any, Any] = {}
-        for definition in definitions:
+        for definition in definitions:  # type: ignore[attr-defined]
             name = definition.name if isinstance(definition.name, str) else None
             if name is None:
                 continue
@@ -131,10 +140,17 @@ def _check_repeats(found: Findings) -> None:
                 )
             seen.setdefault(name, definition)
     views = {view.name: view for view in found.views if isinstance(view.name, str)}
+    for kind, others in (("on_demand", found.on_demand), ("service", found.services)):
+        for definition in others:
+            if isinstance(definition.name, str) and definition.name in views:
+                place = views[definition.name].place
+                found.report(kind, definition, [f"a feature view has this name{f' ({place})' if place else ''}"])
+    computed = {view.name: view for view in found.on_demand if isinstance(view.name, str)}
     for service in found.services:
-        if isinstance(service.name, str) and service.name in views:
-            place = views[service.name].place
-            found.report("service", service, [f"a feature view has this name{f' ({place})' if place else ''}"])
+        if isinstance(service.name, str) and service.name in computed:
+            place = computed[service.name].place
+            words = f"an on-demand feature view has this name{f' ({place})' if place else ''}"
+            found.report("service", service, [words])
 
 
 def _common_problems(definition: Any, what: str) -> Iterator[str]:
@@ -211,6 +227,19 @@ def _check_view(found: Findings, view: FeatureView, schemas: Schemas | None) -> 
         found.report("view", view, [f"cannot be read: {bad_view}"])
 
 
+def _check_on_demand(found: Findings, view: OnDemandFeatureView, known: Mapping[str, Sequence[Any]]) -> None:
+    # views among its inputs have problems of their own
+    texts = text_problems(view, but=("inputs", "features", "selections"))
+    problems = [*_common_problems(view, "an on-demand feature view"), *on_demand_problems(view, known), *texts]
+    found.report("on_demand", view, problems)
+    for feature in view.features:
+        if not isinstance(feature, Feature):
+            found.report("on_demand", view, [f"{feature!r} is not a feature; write hw.Feature('name', hw.Float64)"])
+            continue
+        about = [*_feature_problems(feature, view), *computed_feature_problems(feature), *text_problems(feature)]
+        found.report("on_demand", view, about, feature.name if is_text(feature.name) else "a feature")
+
+
 def _has_form(view: FeatureView) -> bool:
     """Whether keys, features and source are what they should be, so that their columns can be looked up."""
     features = all(
@@ -284,7 +313,7 @@ def _aggregation_problems(given: Aggregation, view: FeatureView) -> Iterator[str
             yield f"tags: must map text to text, not {key!r}: {value!r}"
 
 
-def _feature_problems(feature: Feature, view: FeatureView) -> Iterator[str]:
+def _feature_problems(feature: Feature, view: FeatureView | OnDemandFeatureView) -> Iterator[str]:
     yield from _common_problems(feature, "a feature")
     keys = {key.casefold(): key for key in view.join_keys if isinstance(key, str)}
     if isinstance(feature.name, str) and feature.name.casefold() in keys:

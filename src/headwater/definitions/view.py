@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec.structs import force_setattr
@@ -20,6 +21,9 @@ from headwater.errors import FeatureNotFound, brief, listing, nearest
 from headwater.forks import lazy
 from headwater.types import DType
 from headwater.values import Value
+
+if TYPE_CHECKING:
+    from headwater.definitions.on_demand import OnDemandFeatureView
 
 _DURATIONS = ("ttl", "freshness_sla")
 
@@ -216,14 +220,14 @@ class FeatureSelection(Value, frozen=True):
     """Some features of a view, as a service or a request selects them.
 
     Attributes:
-        view: the view object.
+        view: the view object, or an on-demand view.
         names: the selected features; None: all of them.
         alias: the alias whose name the features carry, or None.
         join_key_map: join key → column of the request, for an alias.
         renames: feature → output column.
     """
 
-    view: FeatureView
+    view: FeatureView | OnDemandFeatureView
     names: tuple[str, ...] | None = None
     alias: str | None = None
     join_key_map: Mapping[str, str] = msgspec.field(default_factory=dict)

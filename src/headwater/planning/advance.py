@@ -10,9 +10,11 @@ from typing import Any, TypeVar
 from headwater.definitions.entity import Entity
 from headwater.definitions.sources import PushSource
 from headwater.definitions.view import FeatureView
-from headwater.planning.service_reads import settled
+from headwater.planning.service_reads import has_caught_up, settled
 from headwater.planning.snapshot import (
     AnyVersion,
+    OnDemandRecord,
+    OnDemandVersion,
     RegistrySnapshot,
     ServiceRecord,
     ServiceVersion,
@@ -22,7 +24,7 @@ from headwater.planning.snapshot import (
 )
 from headwater.planning.stages import Action, Kind, Stage
 
-R = TypeVar("R", ViewRecord, ServiceRecord)
+R = TypeVar("R", ViewRecord, OnDemandRecord, ServiceRecord)
 
 
 def advance(
@@ -40,7 +42,10 @@ def advance(
     if not stages:
         return snapshot
     revision = snapshot.revision + 1
-    entities, views, services = dict(snapshot.entities), dict(snapshot.views), dict(snapshot.services)
+    entities = dict(snapshot.entities)
+    views, services, on_demand = dict(snapshot.views), dict(snapshot.services), dict(snapshot.on_demand)
+    # what a new version is made from may be new itself
+    after = replace(snapshot, revision=revision, entities=entities, views=views, services=services, on_demand=on_demand)
     for stage in stages:
         match stage.kind:
             case Kind.ENTITY if stage.action is Action.REMOVE:
@@ -50,16 +55,20 @@ def advance(
                 entities[stage.name] = stage.definition
             case Kind.VIEW:
                 record = views.get(stage.name) or ViewRecord(stage.name, {}, None)
-                views[stage.name] = _advance_view(record, stage, now, revision, log_head)
+                views[stage.name] = _advance_view(after, record, stage, now, log_head)
+            case Kind.ON_DEMAND:
+                computed = on_demand.get(stage.name) or OnDemandRecord(stage.name, {}, None)
+                on_demand[stage.name] = _advance_on_demand(after, computed, stage, now)
             case Kind.SERVICE:
                 service = services.get(stage.name) or ServiceRecord(stage.name, {}, None)
                 services[stage.name] = _advance_service(service, stage, now, revision)
-    after = replace(snapshot, revision=revision, entities=entities, views=views, services=services)
-    touched = {kind: {stage.name for stage in stages if stage.kind is kind} for kind in (Kind.VIEW, Kind.SERVICE)}
-    return settled(after, touched[Kind.VIEW], touched[Kind.SERVICE])
+    views_changed = {stage.name for stage in stages if stage.kind in (Kind.VIEW, Kind.ON_DEMAND)}
+    return settled(after, views_changed, {stage.name for stage in stages if stage.kind is not Kind.ENTITY})
 
 
-def _advance_view(record: ViewRecord, stage: Stage, now: datetime, revision: int, log_head: int) -> ViewRecord:
+def _advance_view(
+    snapshot: RegistrySnapshot, record: ViewRecord, stage: Stage, now: datetime, log_head: int
+) -> ViewRecord:
     view = stage.definition
     if stage.action is Action.WRITE:
         return replace(record, written=True)
@@ -72,10 +81,27 @@ def _advance_view(record: ViewRecord, stage: Stage, now: datetime, revision: int
         # where versions that services read are left, they have rows, and a new one has none yet
         caught_up = stage.live and not record.active
         version = ViewVersion(
-            view, stage.automatic, now, now, revision=revision, log_head=log_head, caught_up=caught_up
+            view, stage.automatic, now, now, revision=snapshot.revision, log_head=log_head, caught_up=caught_up
         )
+        version = replace(version, upstream=snapshot.linked(version.selections))
     written = record.written or isinstance(view.source, PushSource)
     return _pointed(replace(record, versions={**record.versions, view.version: version}, written=written), stage)
+
+
+def _advance_on_demand(
+    snapshot: RegistrySnapshot, record: OnDemandRecord, stage: Stage, now: datetime
+) -> OnDemandRecord:
+    version = stage.definition
+    if version is None:
+        return _move(record, stage, now)
+    assert isinstance(version, OnDemandVersion)
+    if stage.action is Action.UPDATE:
+        version = replace(record.versions[version.version], view=version.view, updated_at=now)
+    else:
+        version = replace(version, created_at=now, updated_at=now, revision=snapshot.revision)
+        version = replace(version, upstream=snapshot.linked(version.selections))
+        version = replace(version, caught_up=stage.live or has_caught_up(snapshot, version))
+    return _pointed(replace(record, versions={**record.versions, version.version: version}), stage)
 
 
 def _advance_service(record: ServiceRecord, stage: Stage, now: datetime, revision: int) -> ServiceRecord:
@@ -124,7 +150,8 @@ def _move(record: R, stage: Stage, now: datetime) -> R:
         case Action.CATCH_UP | Action.LOSE_ROWS:
             return _changed(record, version, caught_up=stage.action is Action.CATCH_UP)
         case Action.GO_LIVE | Action.PROMOTE:
-            more: dict[str, Any] = {"caught_up": True} if isinstance(record, ViewRecord) and record.live else {}
+            kept_up = isinstance(record, OnDemandRecord) or (isinstance(record, ViewRecord) and record.live)
+            more: dict[str, Any] = {"caught_up": True} if kept_up else {}
             record = _changed(record, version, held=False, **more)
             if stage.action is Action.PROMOTE:
                 record = _without_newer(record, version)

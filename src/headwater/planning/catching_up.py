@@ -7,7 +7,16 @@ from datetime import timedelta
 
 from headwater.clock import from_micros
 from headwater.planning.service_reads import reads_of
-from headwater.planning.snapshot import AnyVersion, RegistrySnapshot, ServiceVersion, ViewRecord, ViewVersion
+from headwater.planning.snapshot import (
+    AnyVersion,
+    AnyViewRecord,
+    AnyViewVersion,
+    OnDemandRecord,
+    OnDemandVersion,
+    RegistrySnapshot,
+    ViewRecord,
+    ViewVersion,
+)
 from headwater.planning.watermark import Watermark
 
 RETIRED_ROWS = timedelta(minutes=10)
@@ -23,22 +32,26 @@ def behind(snapshot: RegistrySnapshot, version: AnyVersion, marks: Watermarks) -
     A service's version is as far where each version of a view that it reads was live or has caught up. Where the live
     version of a view was never materialized, the offline log's head when the version was applied counts instead.
     """
-    if isinstance(version, ServiceVersion):
-        for (view, _), read in reads_of(snapshot, version).items():
-            record = snapshot.view(view)
-            reason = unreadable(record, record.version(read), marks)
-            if reason is not None:
-                return f"{view} {reason}"
-        return None
-    return view_behind(snapshot.view(version.view.name), version, marks)
+    if isinstance(version, ViewVersion):
+        return view_behind(snapshot.view(version.view.name), version, marks)
+    for (view, _), read in reads_of(snapshot, version).items():
+        record = snapshot.any_view(view)
+        reason = unreadable(snapshot, record, record.version(read), marks)
+        if reason is not None:
+            return f"{view} {reason}"
+    return None
 
 
-def unreadable(record: ViewRecord, version: ViewVersion, marks: Watermarks) -> str | None:
+def unreadable(
+    snapshot: RegistrySnapshot, record: AnyViewRecord, version: AnyViewVersion, marks: Watermarks
+) -> str | None:
     """Why a service cannot read a version of a view: it was never live and has not caught up, or its rows are lost.
 
     A store that loses rows loses the watermark with them. Where no version of the view has one, rows come from `write`
-    alone, to every version.
+    alone, to every version. An on-demand view has no rows: what it reads must be readable.
     """
+    if isinstance(record, OnDemandRecord) or isinstance(version, OnDemandVersion):
+        return behind(snapshot, version, marks)
     filled = (record.name, version.version) in marks or not any(name == record.name for name, _ in marks)
     return None if version.caught_up and filled else view_behind(record, version, marks)
 

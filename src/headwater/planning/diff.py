@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
 from headwater.definitions.aggregation import Aggregation
 from headwater.definitions.entity import Entity
 from headwater.definitions.fingerprint import fingerprint
+from headwater.definitions.on_demand import OnDemandFeatureView
+from headwater.definitions.reading import names_read
 from headwater.definitions.service import FeatureService
 from headwater.definitions.source_checks import Read, Schemas, undeclared_event_id
 from headwater.definitions.sources import Source, at_new_location
 from headwater.definitions.validation import Findings, check
 from headwater.definitions.view import FeatureSelection, FeatureView
 from headwater.errors import DefinitionError, SourceError, VersionConflict
+from headwater.planning.dependencies import Circle, in_order
+from headwater.planning.diff_on_demand import plan_on_demand
 from headwater.planning.diff_services import plan_service
 from headwater.planning.differences import (
     Difference,
@@ -29,9 +33,9 @@ from headwater.planning.draft import Draft, where
 from headwater.planning.kept_types import kept_types
 from headwater.planning.numbering import choose
 from headwater.planning.plan import Plan, Unchanged
-from headwater.planning.pointers import superseded
+from headwater.planning.pointers import computed_in_order, superseded
 from headwater.planning.service_reads import readers
-from headwater.planning.snapshot import AnyRecord, RegistrySnapshot, ViewRecord, ViewVersion
+from headwater.planning.snapshot import AnyRecord, AnyViewRecord, RegistrySnapshot, ViewRecord, ViewVersion
 from headwater.planning.stages import Action, Kind, Stage
 from headwater.planning.window_views import with_known_columns
 from headwater.planning.windows.layout import window_layout
@@ -73,9 +77,12 @@ def plan(
     _check_names(draft, findings)
     for entity in findings.entities:
         _plan_entity(draft, entity)
-    for view in findings.views:
-        if (Kind.VIEW, view.name) not in findings.bad:
+    for view in _readable_order(draft, findings.views, draft.before.views):
+        if (Kind.VIEW, view.name) not in findings.bad and not _uses_bad(findings, view):
             draft.attempt(_plan_view, view)
+    for computed in _readable_order(draft, findings.on_demand, draft.before.on_demand):
+        if (Kind.ON_DEMAND, computed.name) not in findings.bad and not _uses_bad(findings, computed):
+            draft.attempt(plan_on_demand, computed)
     for service in findings.services:
         if (Kind.SERVICE, service.name) not in findings.bad and not _uses_bad(findings, service):
             draft.attempt(plan_service, service)
@@ -90,6 +97,30 @@ def plan(
     removals = _removals(snapshot, draft.after)
     warnings = (*out_of_reach, *findings.notes)
     return Plan(snapshot.project, snapshot.revision, tuple(draft.stages), tuple(draft.unchanged), warnings, removals)
+
+
+V = TypeVar("V", FeatureView, OnDemandFeatureView)
+
+
+def _readable_order(draft: Draft, views: list[V], records: Mapping[str, AnyViewRecord]) -> list[V]:
+    """Views, each after those that it reads; one in a circle of names is a problem."""
+    reads: dict[str, Iterable[str]] = {name: _names_registered(record) for name, record in records.items()}
+    reads |= {view.name: names_read(view) for view in views if isinstance(view.name, str)}
+    by_name: dict[str, list[V]] = {}
+    for view in views:
+        by_name.setdefault(view.name, []).append(view)
+    try:
+        return [view for name in in_order(by_name, reads) for view in by_name[name]]
+    except Circle as circle:
+        bad = next(view for view in views if view.name in circle.path)
+        draft.problems.append(f"{where(bad)}: feature views read one another in a circle: {circle}")
+        return [view for view in views if view.name not in circle.path and not set(names_read(view)) & set(circle.path)]
+
+
+def _names_registered(record: AnyViewRecord) -> list[str]:
+    """The views that the live version of a registered view reads."""
+    version = None if record.live is None else record.versions[record.live]
+    return [] if version is None else [s.view for s in version.selections]
 
 
 def _with_kept_types(
@@ -145,35 +176,48 @@ def _forgiving(schemas: Schemas, unchanged: Mapping[int, str], warnings: list[st
     return columns
 
 
-def _registered(snapshot: RegistrySnapshot, definitions: list[Any] | None) -> Mapping[str, list[FeatureView]]:
+def _registered(snapshot: RegistrySnapshot, definitions: list[Any] | None) -> Mapping[str, list[Any]]:
     """The registered versions that text references may mean; of a whole project, only those of its own views."""
-    names = None if definitions is None else {d.name for d in definitions if isinstance(d, FeatureView)}
+    kinds = (FeatureView, OnDemandFeatureView)
+    names = None if definitions is None else {d.name for d in definitions if isinstance(d, kinds)}
+    records: list[AnyViewRecord] = [*snapshot.views.values(), *snapshot.on_demand.values()]
     return {
-        name: [version.view for version in record.versions.values()]
-        for name, record in snapshot.views.items()
-        if names is None or name in names
+        record.name: [version.view for version in record.versions.values()]
+        for record in records
+        if names is None or record.name in names
     }
 
 
 def _check_names(draft: Draft, findings: Findings) -> None:
     """A view and a service share one space of names, with what is registered too."""
-    for kind, definitions, others in (
-        ("service", findings.views, draft.before.services),
-        ("view", findings.services, draft.before.views),
-    ):
-        for definition in definitions:
-            record = others.get(definition.name) if isinstance(definition.name, str) else None
-            if record is not None:
-                draft.problems.append(f"{where(definition)}: a feature {kind} of this name is registered")
+    before = draft.before
+    records: dict[Kind, Mapping[str, AnyRecord]] = {
+        Kind.VIEW: before.views,
+        Kind.ON_DEMAND: before.on_demand,
+        Kind.SERVICE: before.services,
+    }
+    given = {Kind.VIEW: findings.views, Kind.ON_DEMAND: findings.on_demand, Kind.SERVICE: findings.services}
+    for own, definitions in given.items():
+        for definition in definitions:  # type: ignore[attr-defined]
+            for kind, others in records.items():
+                if kind is not own and isinstance(definition.name, str) and definition.name in others:
+                    draft.problems.append(f"{where(definition)}: {_a(kind)} of this name is registered")
 
 
-def _uses_bad(findings: Findings, service: FeatureService) -> bool:
-    """Whether a service needs a view that is wrong itself, which would be told twice."""
-    names = [
-        item.partition(":")[0].partition("@")[0] if isinstance(item, str) else _view_name(item)
-        for item in service.items
-    ]
-    return any((Kind.VIEW, name) in findings.bad for name in names)
+def _a(kind: Kind) -> str:
+    return f"an {kind.words}" if kind is Kind.ON_DEMAND else f"a {kind.words}"
+
+
+def _uses_bad(findings: Findings, reader: FeatureService | OnDemandFeatureView | FeatureView) -> bool:
+    """Whether a service or a view needs a view that is wrong itself, which would be told twice."""
+    if isinstance(reader, FeatureService):
+        names: Iterable[Any] = [
+            item.partition(":")[0].partition("@")[0] if isinstance(item, str) else _view_name(item)
+            for item in reader.items
+        ]
+    else:
+        names = names_read(reader)
+    return any((kind, name) in findings.bad for name in names for kind in (Kind.VIEW, Kind.ON_DEMAND))
 
 
 def _view_name(item: Any) -> Any:
@@ -259,27 +303,38 @@ def _plan_removal(draft: Draft, findings: Findings) -> None:
     for name, service in draft.before.services.items():
         if name not in {s.name for s in findings.services}:
             draft.add(*(_removed(Kind.SERVICE, name, v.version) for v in service.active))
-    pins = readers(draft.after)
-    for name, view in draft.before.views.items():
-        if name in {v.name for v in findings.views}:
+    computed = reversed(computed_in_order(draft.before))
+    views: list[tuple[Kind, AnyViewRecord]] = [(Kind.ON_DEMAND, draft.before.on_demand[name]) for name in computed]
+    views += [(Kind.VIEW, record) for record in _readers_first(draft.before)]
+    there = {v.name for v in findings.views} | {v.name for v in findings.on_demand}
+    for kind, view in views:
+        if view.name in there:
             continue
+        pins = readers(draft.after)
         for version in view.active:
-            users = pins.get((name, version.version), ())
+            users = pins.get((view.name, version.version), ())
             if users:
                 note = f"no longer in the files, but read by {', '.join(users)}"
-                draft.unchanged.append(Unchanged(Kind.VIEW, name, version.version, note))
+                draft.unchanged.append(Unchanged(kind, view.name, version.version, note))
             else:
-                draft.add(_removed(Kind.VIEW, name, version.version))
+                draft.add(_removed(kind, view.name, version.version))
     used = {entity.name for view in draft.after.views.values() for v in view.active for entity in v.view.entities}
     for name in draft.before.entities:
         if name not in used and name not in {e.name for e in findings.entities}:
             draft.add(Stage(Action.REMOVE, Kind.ENTITY, name))
 
 
+def _readers_first(snapshot: RegistrySnapshot) -> list[ViewRecord]:
+    """The views, those over other views before these."""
+    reads = {name: [s.view for v in record.active for s in v.selections] for name, record in snapshot.views.items()}
+    return [snapshot.views[name] for name in reversed(in_order(snapshot.views, reads))]
+
+
 def _removals(before: RegistrySnapshot, after: RegistrySnapshot) -> tuple[str, ...]:
     """The views and services that had a live version and have none any more."""
     pairs: list[tuple[Mapping[str, AnyRecord], Mapping[str, AnyRecord]]] = [
         (before.views, after.views),
+        (before.on_demand, after.on_demand),
         (before.services, after.services),
     ]
     return tuple(

@@ -25,12 +25,12 @@ from headwater.planning.service_columns import (
 )
 from headwater.planning.service_reads import columns_by_version, same_columns, takes_the_rows_of, version_read
 from headwater.planning.snapshot import (
+    AnyViewRecord,
+    AnyViewVersion,
     PinnedSelection,
     RegistrySnapshot,
     ServiceRecord,
     ServiceVersion,
-    ViewRecord,
-    ViewVersion,
 )
 from headwater.planning.stages import Action, Kind, Stage
 
@@ -140,7 +140,7 @@ class _Before:
         for service in services:
             for view, number in columns_by_version(service):
                 self._made_from.setdefault(view, {})[number] = None
-        self._fewer: dict[tuple[str, str], list[ViewVersion]] = {}
+        self._fewer: dict[tuple[str, str], list[AnyViewVersion]] = {}
 
     def kept(self, selection: PinnedSelection) -> PinnedSelection:
         """A selection, of the version of its view that an earlier version of the service was made from.
@@ -149,9 +149,9 @@ class _Before:
         were given to `write`, or will be, and the service goes on serving them.
         """
         pair = (selection.view, selection.version)
-        own = self._snapshot.view(selection.view).versions[selection.version]
+        own = self._snapshot.any_view(selection.view).versions[selection.version]
         if pair not in self._fewer:
-            versions = self._snapshot.view(selection.view).versions
+            versions = self._snapshot.any_view(selection.view).versions
             made_from = [versions[number] for number in self._made_from.get(selection.view, ())]
             self._fewer[pair] = [version for version in made_from if not takes_the_rows_of(own, version)]
         for version in self._fewer[pair]:
@@ -165,11 +165,11 @@ def _of_one_version(snapshot: RegistrySnapshot, selections: list[PinnedSelection
     asked: dict[str, dict[str, dict[str, None]]] = {}
     for s in selections:
         asked.setdefault(s.view, {}).setdefault(s.version, {}).update(dict.fromkeys(s.names))
-    chosen = {view: _one_version(snapshot.view(view), names) for view, names in asked.items() if len(names) > 1}
+    chosen = {view: _one_version(snapshot.any_view(view), names) for view, names in asked.items() if len(names) > 1}
     return tuple(replace(s, version=chosen.get(s.view) or s.version) for s in selections)
 
 
-def _one_version(record: ViewRecord, names: Mapping[str, Iterable[str]]) -> str | None:
+def _one_version(record: AnyViewRecord, names: Mapping[str, Iterable[str]]) -> str | None:
     """The newest of some versions of a view that has the columns of all of them (version → names)."""
     for version in sorted(names, key=lambda v: -record.versions[v].revision):
         one = record.versions[version]
@@ -247,13 +247,13 @@ def _version(draft: Draft, service: FeatureService, selections: tuple[PinnedSele
 
 def _refuse_retired(snapshot: RegistrySnapshot, service: ServiceVersion) -> None:
     for selection in service.selections:
-        version = snapshot.view(selection.view).version(selection.version)
+        version = snapshot.any_view(selection.view).version(selection.version)
         if version.retired_at is not None and not _read_elsewhere(snapshot, service, selection):
             raise UsageError(f"'{selection.view}@{selection.version}' is retired: it is no longer updated")
 
 
 def _read_elsewhere(snapshot: RegistrySnapshot, service: ServiceVersion, selection: PinnedSelection) -> bool:
     """Whether an active version of the view has the columns of a retired one."""
-    record = snapshot.view(selection.view)
+    record = snapshot.any_view(selection.view)
     names = columns_by_version(service)[selection.view, selection.version]
     return record.versions[version_read(record, selection.version, names)].retired_at is None

@@ -17,7 +17,7 @@ from headwater.definitions.serialize import entity_to_dict, source_to_dict, view
 from headwater.definitions.view import FeatureView
 from headwater.planning.service_columns import columns
 from headwater.planning.service_reads import columns_beyond, reads_of
-from headwater.planning.snapshot import RegistrySnapshot, ServiceVersion, ViewRecord
+from headwater.planning.snapshot import AnyViewRecord, RegistrySnapshot, ServiceVersion
 from headwater.urls import shown_location
 
 _IN_PLACE = ("owner", "description", "tags", "freshness_sla", "availability_sla")
@@ -132,12 +132,12 @@ def _other_versions(snapshot: RegistrySnapshot, old: ServiceVersion, new: Servic
     found = {}
     for view, numbers in after.items():
         if view in before and before[view].keys() != numbers.keys():
-            lacking = _lacking(snapshot.view(view), before[view], numbers)
+            lacking = _lacking(snapshot.any_view(view), before[view], numbers)
             found[view] = f"{view} {', '.join(numbers)} (was {', '.join(before[view])}){lacking}"
     return found
 
 
-def _lacking(record: ViewRecord, before: Iterable[str], after: Iterable[str]) -> str:
+def _lacking(record: AnyViewRecord, before: Iterable[str], after: Iterable[str]) -> str:
     """What a service no longer reads where it goes over to other versions of a view that is written to."""
     if not record.written:
         return ""

@@ -12,7 +12,8 @@ from headwater.errors import HeadwaterError, VersionConflict
 from headwater.planning.advance import advance
 from headwater.planning.numbering import Choice
 from headwater.planning.plan import Unchanged
-from headwater.planning.snapshot import AnyRecord, AnyVersion, RegistrySnapshot, ServiceVersion
+from headwater.planning.service_reads import has_caught_up
+from headwater.planning.snapshot import AnyRecord, AnyVersion, OnDemandVersion, RegistrySnapshot, ServiceVersion
 from headwater.planning.stages import Action, Kind, Stage
 
 
@@ -59,13 +60,19 @@ class Draft:
         kind: Kind,
         record: AnyRecord | None,
         choice: Choice,
-        definition: FeatureView | ServiceVersion,
+        definition: FeatureView | OnDemandVersion | ServiceVersion,
         *,
         automatic: bool,
         details: tuple[str, ...],
     ) -> None:
-        """Take a new version: the first is live at once; a later one of a view that `apply` numbers once caught up."""
+        """Take a new version: the first is live at once; a later one of a view that `apply` numbers once caught up.
+
+        An on-demand view has no rows: it has caught up where what it reads has.
+        """
         first = record is None or record.live is None
+        by_itself = automatic and kind is not Kind.SERVICE
+        ready = isinstance(definition, OnDemandVersion) and has_caught_up(self.after, definition)
+        live = first or (by_itself and ready)
         stage = Stage(
             Action.ADD if record is None else Action.CHANGE,
             kind,
@@ -76,8 +83,8 @@ class Draft:
             base=None if first or choice.base is None else choice.base.version,
             bump=None if first else choice.difference.bump,
             automatic=automatic,
-            live=first,
-            waits=not first and automatic and kind is Kind.VIEW,
+            live=live,
+            waits=not live and by_itself,
         )
         self.add(stage)
         if record is not None and record.waiting is not None and automatic and not stage.waits and not stage.live:
@@ -114,12 +121,14 @@ class Draft:
         """
         if record.live is None and not found.held:
             return [Stage(Action.GO_LIVE, kind, record.name, found.version, live=True)]
-        by_itself = automatic and found.automatic and kind is Kind.VIEW
+        by_itself = automatic and found.automatic and kind is not Kind.SERVICE
         wanted = found.version if (by_itself or found.version == record.waiting) and not found.held else None
         if found.version == record.live:
             wanted = None
         elif not automatic and wanted is None:
             return []
+        if wanted is not None and isinstance(found, OnDemandVersion) and has_caught_up(self.after, found):
+            return [Stage(Action.GO_LIVE, kind, record.name, wanted, base=record.live, live=True)]
         if wanted == record.waiting:
             return []
         version = wanted or record.live

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
+from headwater.clock import EPOCH
+from headwater.deferred import deferred
 from headwater.definitions.service import FeatureService
 from headwater.definitions.view import FeatureSelection, FeatureView
 from headwater.errors import FeatureNotFound, UsageError, VersionNotFound, brief, nearest
 from headwater.planning.references import Reference, parse_reference
-from headwater.planning.snapshot import PinnedSelection, RegistrySnapshot, ServiceVersion, ViewRecord, ViewVersion
+from headwater.planning.snapshot import (
+    AnyViewRecord,
+    AnyViewVersion,
+    OnDemandVersion,
+    PinnedSelection,
+    RegistrySnapshot,
+    ServiceVersion,
+    ViewVersion,
+)
 from headwater.planning.window_views import versions_of
+
+if TYPE_CHECKING:
+    from headwater.definitions import on_demand
+else:
+    on_demand = deferred("headwater.definitions.on_demand")
 
 
 def pin(snapshot: RegistrySnapshot, item: Any, *, prefer: Mapping[str, str] | None = None) -> PinnedSelection:
@@ -28,15 +44,15 @@ def pin(snapshot: RegistrySnapshot, item: Any, *, prefer: Mapping[str, str] | No
     """
     if isinstance(item, PinnedSelection):
         return item
-    registered = getattr(item, "registered", None)  # what get_feature_view returns
-    if isinstance(registered, ViewVersion):
+    registered: Any = getattr(item, "registered", None)  # what get_feature_view returns
+    if isinstance(registered, (ViewVersion, OnDemandVersion)):
         return PinnedSelection(registered.view.name, registered.version, registered.view.feature_names)
     if isinstance(item, ServiceVersion | FeatureService) or isinstance(registered, ServiceVersion):
         name = item.name
         raise UsageError(f"feature service {name!r} is inside a list; pass the service alone, or list its features")
     if isinstance(item, str):
         return _pin_text(snapshot, parse_reference(item), prefer or {})
-    if isinstance(item, FeatureView):
+    if isinstance(item, FeatureView) or is_on_demand(item):
         item = FeatureSelection(item)
     if isinstance(item, FeatureSelection):
         version = _version_of(snapshot, item.view)
@@ -50,12 +66,14 @@ def _pin_text(snapshot: RegistrySnapshot, reference: Reference, prefer: Mapping[
     if reference.feature is None:
         if reference.name in snapshot.services:
             raise UsageError(f"{reference.name!r} is a feature service; pass it alone, not inside a list")
-        if reference.name in snapshot.views:
+        if reference.name in snapshot.views or reference.name in snapshot.on_demand:
             raise UsageError(f"{reference.name!r} is a view; write '{reference}:*' for all of its features")
-        hint = snapshot.holders(reference.name) or nearest(reference.name, [*snapshot.views, *snapshot.services])
+        hint = snapshot.holders(reference.name) or nearest(
+            reference.name, [*snapshot.views, *snapshot.on_demand, *snapshot.services]
+        )
         raise FeatureNotFound(f"{brief(reference.name)} is not a view{hint}; write features as 'view:feature'")
-    record = snapshot.view(reference.name)
-    version = record.version(reference.version)
+    record = snapshot.any_view(reference.name)
+    version: AnyViewVersion = record.version(reference.version)
     if (
         reference.version is None
         and reference.feature != "*"
@@ -70,9 +88,10 @@ def _pin_text(snapshot: RegistrySnapshot, reference: Reference, prefer: Mapping[
     return PinnedSelection(reference.name, version.version, names)
 
 
-def _refuse_text(record: ViewRecord, live: ViewVersion, reference: Reference) -> None:
+def _refuse_text(record: AnyViewRecord, live: AnyViewVersion, reference: Reference) -> None:
     """Say that the live version lacks the feature, and which version has it."""
-    for other in reversed(record.active):
+    others: Sequence[AnyViewVersion] = record.active
+    for other in reversed(others):
         if reference.feature in other.view.features_by_name:
             raise FeatureNotFound(
                 f"'{reference}': the live version {live.version} of view {record.name!r} has no {reference.feature!r}, "
@@ -82,18 +101,51 @@ def _refuse_text(record: ViewRecord, live: ViewVersion, reference: Reference) ->
     live.view.feature(str(reference.feature))
 
 
-def _version_of(snapshot: RegistrySnapshot, view: FeatureView) -> ViewVersion:
+def is_on_demand(item: Any) -> bool:
+    """Whether an object is an on-demand feature view; a process without any does not load their module."""
+    return hasattr(item, "function") and isinstance(item, on_demand.OnDemandFeatureView)
+
+
+def on_demand_version(
+    snapshot: RegistrySnapshot, view: on_demand.OnDemandFeatureView, *, prefer: Mapping[str, str] | None = None
+) -> OnDemandVersion:
+    """An on-demand view as a version would be made of it now, its inputs pinned.
+
+    Raises:
+        NotFound: an input of which no version is registered.
+    """
+    inputs = tuple(
+        item if isinstance(item, on_demand.RequestField) else pin(snapshot, item, prefer=prefer) for item in view.inputs
+    )
+    selections = [item for item in inputs if isinstance(item, PinnedSelection)]
+    kept = replace(view, inputs=(), function=None, version=view.version)
+    automatic, upstream = view.version is None, snapshot.linked(selections)
+    return OnDemandVersion(kept, inputs, automatic, EPOCH, EPOCH, upstream=upstream)
+
+
+def _versions_of(
+    snapshot: RegistrySnapshot, view: FeatureView | on_demand.OnDemandFeatureView, versions: Iterable[Any]
+) -> list[Any]:
+    """The registered versions that have an object's definition."""
+    if isinstance(view, FeatureView):
+        return versions_of(view, versions)
+    mark = on_demand_version(snapshot, view).fingerprint
+    return [version for version in versions if version.fingerprint == mark]
+
+
+def _version_of(snapshot: RegistrySnapshot, view: FeatureView | on_demand.OnDemandFeatureView) -> AnyViewVersion:
     """The registered version that has an object's definition, newest first."""
-    record = snapshot.view(view.name)
+    record: Any = snapshot.view(view.name) if isinstance(view, FeatureView) else snapshot.any_view(view.name)
     if view.version is not None and view.version in record.versions:
-        found = record.versions[view.version]
-        if found.view is view or versions_of(view, [found]):
+        found: AnyViewVersion = record.versions[view.version]
+        if found.view is view or _versions_of(snapshot, view, [found]):
             return found
         raise VersionNotFound(
             f"feature view {view.name!r}: version {view.version} is registered with another definition; "
             "apply it under a new version, or try it with FeatureStore.in_memory([…])"
         )
-    found_all = versions_of(view, [v for v in record.versions.values() if view.version in (None, v.version)])
+    candidates = [v for v in record.versions.values() if view.version in (None, v.version)]
+    found_all: list[AnyViewVersion] = _versions_of(snapshot, view, candidates)
     if not found_all:
         raise VersionNotFound(
             f"no registered version of feature view {view.name!r} has this definition; "

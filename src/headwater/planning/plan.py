@@ -11,7 +11,7 @@ from headwater.definitions.sources import reads_text
 from headwater.definitions.view import FeatureView
 from headwater.errors import RegistryConflict
 from headwater.html_tables import paragraphs
-from headwater.planning.snapshot import ServiceVersion
+from headwater.planning.snapshot import OnDemandVersion, ServiceVersion
 from headwater.planning.stages import Kind, Stage, stages_html
 
 
@@ -114,6 +114,8 @@ def _content(stage: Stage) -> tuple[Any, ...]:
         definition = view_to_dict(definition)
     elif isinstance(definition, ServiceVersion):
         definition = replace(definition, created_at=EPOCH, updated_at=EPOCH)
+    elif isinstance(definition, OnDemandVersion):
+        definition = replace(definition, created_at=EPOCH, updated_at=EPOCH, upstream={})
     return stage.to_dict(), definition
 
 

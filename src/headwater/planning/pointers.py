@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from headwater.clock import EPOCH
 from headwater.errors import ChangeRefused, FeatureViewNotFound, brief, nearest
 from headwater.planning.advance import advance
-from headwater.planning.catching_up import Watermarks, behind, unreadable, view_behind
+from headwater.planning.catching_up import Watermarks, behind, unreadable
+from headwater.planning.dependencies import in_order
 from headwater.planning.differences import Bump
 from headwater.planning.numbering import base_of, next_version
 from headwater.planning.plan import Plan
@@ -48,7 +49,9 @@ def find(snapshot: RegistrySnapshot, name: str) -> tuple[Kind, AnyRecord]:
             return Kind.VIEW, snapshot.views[name]
         if name in snapshot.services:
             return Kind.SERVICE, snapshot.services[name]
-    hint = nearest(name, [*snapshot.views, *snapshot.services])
+        if name in snapshot.on_demand:
+            return Kind.ON_DEMAND, snapshot.on_demand[name]
+    hint = nearest(name, [*snapshot.views, *snapshot.on_demand, *snapshot.services])
     raise FeatureViewNotFound(f"no feature view or feature service {brief(name)} is registered{hint}")
 
 
@@ -99,7 +102,12 @@ def request_promotion(snapshot: RegistrySnapshot, plan: Plan) -> tuple[Stage, ..
 
 
 def _records(snapshot: RegistrySnapshot, kind: Kind) -> Mapping[str, AnyRecord]:
-    return snapshot.views if kind is Kind.VIEW else snapshot.services
+    named: dict[Kind, Mapping[str, AnyRecord]] = {
+        Kind.VIEW: snapshot.views,
+        Kind.ON_DEMAND: snapshot.on_demand,
+        Kind.SERVICE: snapshot.services,
+    }
+    return named[kind]
 
 
 @dataclass(frozen=True)
@@ -128,15 +136,18 @@ def pointer_change(snapshot: RegistrySnapshot, name: str, stages: tuple[Stage, .
     kind, record = find(snapshot, name)
     moved = [stage for stage in stages if (stage.kind, stage.name) == (kind, name) and stage.live]
     left = moved[0].base if moved else None
-    lines = _still_reading(snapshot, name, left, str(record.live)) if left and kind is Kind.VIEW else ()
+    lines = _still_reading(snapshot, name, left, str(record.live)) if left and kind is not Kind.SERVICE else ()
     return PointerChange(kind, name, str(record.live), left, tuple(lines))
 
 
 def _still_reading(snapshot: RegistrySnapshot, view: str, left: str, live: str) -> Iterator[str]:
     for reader in readers(snapshot).get((view, left), ()):
         name, _, number = reader.partition("@")
-        record = snapshot.service(name)
         stays = f"{name} {number} still reads {view} {left}"
+        if name not in snapshot.services:
+            yield f"{stays}, not the live {live}"
+            continue
+        record = snapshot.service(name)
         if number != record.live:
             yield f"{stays}, not the live {live}"
             continue
@@ -153,7 +164,7 @@ def _still_reading(snapshot: RegistrySnapshot, view: str, left: str, live: str) 
 
 def _why_it_stays(snapshot: RegistrySnapshot, service: ServiceVersion, view: str, left: str, live: str) -> str:
     """Why no version of a service reads the live version of a view, and what to do about it."""
-    record = snapshot.view(view)
+    record = snapshot.any_view(view)
     if same_columns(record.version(left), record.version(live), _names(service, view)):
         lacking = ", ".join(columns_beyond(record.version(live), record.version(left)))
         return f", which leaves out written rows that lack {lacking}"
@@ -170,7 +181,7 @@ def _next_version(record: ServiceRecord) -> str:
 
 def _applies_as_another(snapshot: RegistrySnapshot, service: ServiceVersion, view: str, version: str) -> bool:
     """Whether the list of a service that reads a version of a view, as it is written, means another one by now."""
-    record, names = snapshot.view(view), _names(service, view)
+    record, names = snapshot.any_view(view), _names(service, view)
     by_name = service.text is None or any(item.startswith(f"{view}:") for item in service.text)
     there = set(names) <= set(record.version().view.features_by_name)
     return by_name and there and not same_columns(record.version(version), record.version(), names)
@@ -207,13 +218,19 @@ def way_out(snapshot: RegistrySnapshot, view: str, version: str) -> tuple[str, .
     A live service that reads it goes over to a later version of its own that does not: the newest that there is, else
     the one that the next `apply` makes.
     """
-    record = snapshot.views.get(view)
+    record = snapshot.views.get(view) or snapshot.on_demand.get(view)
     if record is None or record.live in (None, version):
         return ()
     commands: list[str] = []
     apply = "headwater apply"
     for reader in readers(snapshot).get((view, version), ()):
         name, _, number = reader.partition("@")
+        if name not in snapshot.services:
+            before = way_out(snapshot, name, number)
+            if not before:
+                return ()
+            commands += [command for command in before if command not in commands]
+            continue
         service = snapshot.service(name)
         if service.live == number:
             others = [v for v in service.active if v.version != number and (view, version) not in v.views_read]
@@ -246,7 +263,7 @@ def retire(snapshot: RegistrySnapshot, name: str, version: str) -> tuple[Stage, 
             "'headwater apply --allow-removals' retires it"
         )
         raise ChangeRefused(f"{kind.words} {name!r}: version {version} is live; {way}")
-    users = readers(snapshot).get((name, version), ()) if kind is Kind.VIEW else ()
+    users = readers(snapshot).get((name, version), ()) if kind is not Kind.SERVICE else ()
     if users:
         raise ChangeRefused(
             f"{kind.words} {name!r}: version {version} is read by {', '.join(users)}; retire those first"
@@ -267,13 +284,9 @@ def go_live(snapshot: RegistrySnapshot, marks: Watermarks) -> GoingLive:
     stages: list[Stage] = []
     reasons: dict[tuple[Kind, str], str] = {}
     after = snapshot
-    for kind in (Kind.VIEW, Kind.SERVICE):
-        if kind is Kind.SERVICE:
-            caught_up = tuple(_caught_up(after, marks))
-            stages += caught_up
-            after = advance(after, caught_up, now=EPOCH)
-        records: Mapping[str, AnyRecord] = after.views if kind is Kind.VIEW else after.services
-        for name, record in records.items():
+    for kind, names in _by_kind(snapshot):
+        for name in names:
+            record = _records(after, kind)[name]
             if record.waiting is None:
                 continue
             version = record.version(record.waiting)
@@ -284,18 +297,41 @@ def go_live(snapshot: RegistrySnapshot, marks: Watermarks) -> GoingLive:
             stage = Stage(Action.GO_LIVE, kind, name, record.waiting, base=record.live, live=True)
             stages.append(stage)
             after = advance(after, [stage], now=EPOCH)
+        if kind is not Kind.SERVICE:
+            caught_up = tuple(_caught_up(after, marks, names))
+            stages += caught_up
+            after = advance(after, caught_up, now=EPOCH)
     stages += superseded(after)
     return GoingLive(tuple(stages), reasons)
 
 
-def _caught_up(snapshot: RegistrySnapshot, marks: Watermarks) -> Iterator[Stage]:
+def _by_kind(snapshot: RegistrySnapshot) -> Iterator[tuple[Kind, tuple[str, ...]]]:
+    """The kinds of what goes live, each after what it reads: on-demand views one by one, in order of what they read."""
+    yield Kind.VIEW, tuple(snapshot.views)
+    for name in computed_in_order(snapshot):
+        yield Kind.ON_DEMAND, (name,)
+    yield Kind.SERVICE, tuple(snapshot.services)
+
+
+def computed_in_order(snapshot: RegistrySnapshot) -> list[str]:
+    """The on-demand views, each after those that any active version of it reads."""
+    reads = {
+        name: [s.view for version in record.active for s in version.selections if s.view in snapshot.on_demand]
+        for name, record in snapshot.on_demand.items()
+    }
+    return in_order(snapshot.on_demand, reads)
+
+
+def _caught_up(snapshot: RegistrySnapshot, marks: Watermarks, names: Iterable[str]) -> Iterator[Stage]:
     """Versions that are not live and are materialized as far as the live one now, or hold no rows any more."""
-    for name, record in snapshot.views.items():
+    for name in names:
+        record = snapshot.any_view(name)
+        kind = Kind.VIEW if name in snapshot.views else Kind.ON_DEMAND
         for version in record.active:
-            if version.caught_up and version.version != record.live and unreadable(record, version, marks):
-                yield Stage(Action.LOSE_ROWS, Kind.VIEW, name, version.version, base=record.live)
-            elif not (version.caught_up or _never(version, marks) or view_behind(record, version, marks)):
-                yield Stage(Action.CATCH_UP, Kind.VIEW, name, version.version, base=record.live)
+            if version.caught_up and version.version != record.live and unreadable(snapshot, record, version, marks):
+                yield Stage(Action.LOSE_ROWS, kind, name, version.version, base=record.live)
+            elif not (version.caught_up or _never(version, marks) or behind(snapshot, version, marks)):
+                yield Stage(Action.CATCH_UP, kind, name, version.version, base=record.live)
 
 
 def _never(version: AnyVersion, marks: Watermarks) -> str | None:
@@ -317,9 +353,20 @@ def superseded(snapshot: RegistrySnapshot) -> Iterator[Stage]:
             stage = _retired(Kind.SERVICE, name, old)
             after = advance(after, [stage], now=EPOCH)
             yield stage
-    read = readers(after)
-    for name, view in after.views.items():
-        yield from (_retired(Kind.VIEW, name, old) for old in _older(view) if (name, old.version) not in read)
+    # what reads others goes first, since only then does nothing read those any more
+    while True:
+        read = readers(after)
+        stages = [
+            _retired(kind, name, old)
+            for kind in (Kind.ON_DEMAND, Kind.VIEW)
+            for name, record in _records(after, kind).items()
+            for old in _older(record)
+            if (name, old.version) not in read
+        ]
+        if not stages:
+            return
+        yield from stages
+        after = advance(after, stages, now=EPOCH)
 
 
 def _older(record: AnyRecord) -> list[AnyVersion]:

@@ -15,17 +15,24 @@ from headwater.errors import UsageError, brief, nearest
 from headwater.forks import lazy
 from headwater.planning.key_forms import key_form, other_names
 from headwater.planning.layout import RowLayout
-from headwater.planning.pins import pin
+from headwater.planning.pins import is_on_demand, pin
 from headwater.planning.references import parse_reference
 from headwater.planning.service_columns import service_version
-from headwater.planning.snapshot import PinnedSelection, RegistrySnapshot, ViewRecord, ViewVersion
+from headwater.planning.snapshot import (
+    OnDemandVersion,
+    PinnedSelection,
+    RegistrySnapshot,
+    ViewRecord,
+    ViewVersion,
+)
 from headwater.types import DType, Int64
 from headwater.values import Value
 
 if TYPE_CHECKING:
-    from headwater.planning import service_reads
+    from headwater.planning import resolve_functions, service_reads
     from headwater.planning.windows import layout as window_layouts
 else:
+    resolve_functions = deferred("headwater.planning.resolve_functions")
     service_reads = deferred("headwater.planning.service_reads")
     window_layouts = deferred("headwater.planning.windows.layout")
 
@@ -129,18 +136,97 @@ class OutputColumn(Value, frozen=True):
     by_name: bool = False
 
 
+class Argument(Value, frozen=True):
+    """One argument of a function, and where its values are; one of the last three is given.
+
+    Attributes:
+        name: the argument.
+        dtype: of its values.
+        column: a column of the request's `columns`.
+        field: a request field.
+        computed: a function of the request, and a feature of it.
+    """
+
+    name: str
+    dtype: DType
+    column: str | None = None
+    field: str | None = None
+    computed: tuple[int, str] | None = None
+
+
+class ResolvedFunction(Value, frozen=True):
+    """One on-demand view version as a request uses it.
+
+    Attributes:
+        label: its name (`name@version` where two versions are asked for at once).
+        definition: the version.
+        live: whether it is the live version.
+        arguments: what its function is given, in order.
+    """
+
+    label: str
+    definition: OnDemandVersion
+    live: bool
+    arguments: tuple[Argument, ...]
+
+    @property
+    def name(self) -> str:
+        """The view's name."""
+        return self.definition.view.name
+
+    @property
+    def version(self) -> str:
+        """The view's version."""
+        return self.definition.version
+
+
+class ComputedColumn(Value, frozen=True):
+    """One column of the answer that a function computes.
+
+    Attributes:
+        name: the column's name.
+        function: the index of its function in the request.
+        feature: the feature.
+        by_name: whether it was asked for by a text reference without a version.
+    """
+
+    name: str
+    function: int
+    feature: Feature
+    by_name: bool = False
+
+
 class ResolvedRequest(Value, frozen=True, dict=True):
     """What a request means: versions, keys, layouts and output columns.
 
     Attributes:
-        views: the view versions to read, each once.
-        columns: the output columns in the order asked for.
+        views: the view versions to read, each once, those that functions alone read included.
+        columns: the columns that are read, in the order asked for; behind them those that functions alone read.
         service: (name, version) of the service asked for, or None.
+        functions: the on-demand view versions to compute, each after those that it reads.
+        shown: where there are functions, the output columns in the order asked for.
     """
 
     views: tuple[ResolvedView, ...]
     columns: tuple[OutputColumn, ...]
     service: tuple[str, str] | None = None
+    functions: tuple[ResolvedFunction, ...] = ()
+    shown: tuple[OutputColumn | ComputedColumn, ...] = ()
+
+    @property
+    def outputs(self) -> tuple[OutputColumn | ComputedColumn, ...]:
+        """The output columns in the order asked for."""
+        return self.shown if self.functions else self.columns
+
+    def owner(self, column: OutputColumn | ComputedColumn) -> ResolvedView | ResolvedFunction:
+        """What a column is of."""
+        return self.functions[column.function] if isinstance(column, ComputedColumn) else self.views[column.view]
+
+    @lazy
+    def request_fields(self) -> dict[str, DType]:
+        """Request field → dtype, in order of first use."""
+        arguments = (argument for function in self.functions for argument in function.arguments)
+        return {argument.field: argument.dtype for argument in arguments if argument.field is not None}
 
     @lazy
     def join_keys(self) -> dict[str, DType]:
@@ -154,7 +240,8 @@ class ResolvedRequest(Value, frozen=True, dict=True):
     @lazy
     def versions(self) -> dict[str, str]:
         """View label → version."""
-        return {view.label: view.version for view in self.views}
+        versions = {view.label: view.version for view in self.views}
+        return versions | {function.label: function.version for function in self.functions}
 
     def check_columns(self, taken: Iterable[str], what: str) -> None:
         """Refuse output columns named like a column of the spine or request.
@@ -163,21 +250,30 @@ class ResolvedRequest(Value, frozen=True, dict=True):
             UsageError: naming both, with the way out.
         """
         taken = set(taken)
-        for column in self.columns:
+        for column in self.outputs:
             if column.name in taken:
                 raise UsageError(
-                    f"feature '{self.views[column.view].name}:{column.feature.name}' would be named {column.name!r}, "
+                    f"feature '{self.owner(column).name}:{column.feature.name}' would be named {column.name!r}, "
                     f"like a column of the {what}; {FULL_NAMES} or rename() the feature"
                 )
 
 
-class _Draft(msgspec.Struct):
-    """Selections while they are gathered: views keyed by label, columns in order, and what each is named for."""
+class Gathered(msgspec.Struct):
+    """Selections while they are gathered: views keyed by label, columns in order, and what each is named for.
+
+    Attributes:
+        views: label → version, whether it is live, and its key map.
+        features: label → the features that are read of it.
+        columns: name, label, feature and `by_name` of each output column.
+        names: output column → the reference that it is of.
+        computed: label → version, and whether it is live, of on-demand views.
+    """
 
     views: dict[str, tuple[ViewVersion, bool, Mapping[str, str]]] = msgspec.field(default_factory=dict)
     features: dict[str, dict[str, Feature]] = msgspec.field(default_factory=dict)
     columns: list[tuple[str, str, Feature, bool]] = msgspec.field(default_factory=list)
     names: dict[str, str] = msgspec.field(default_factory=dict)
+    computed: dict[str, tuple[OnDemandVersion, bool]] = msgspec.field(default_factory=dict)
 
 
 def resolve(
@@ -200,14 +296,14 @@ def resolve(
     items: Iterable[Any]
     if service is not None:
         items = service.selections
-    elif isinstance(features, (str, FeatureView, FeatureSelection)) or hasattr(features, "registered"):
+    elif isinstance(features, (str, FeatureView, FeatureSelection)) or _is_one(features):
         items = (features,)
     elif isinstance(features, Iterable):
         items = tuple(features)
         _check_texts(items)
     else:
         raise UsageError(f"features: must be a list such as ['view:feature'] or a service, not {features!r}")
-    draft = _Draft()
+    draft = Gathered()
     full = service.full_names if full_names is None and service is not None else bool(full_names)
     # a service's labels are those of the versions that it was made from: they stay whichever is read
     pinned = _labelled([pin(snapshot, item) for item in items])
@@ -220,6 +316,7 @@ def resolve(
         raise UsageError("no features were requested; give a list such as ['view:feature'] or a service")
     for item, (label, selection) in zip(items, pinned, strict=True):
         _gather(snapshot, draft, label, selection, full, by_name=_by_name(item))
+    inner = resolve_functions.inner_parts(snapshot, draft, history=history) if draft.computed else None
     views = tuple(
         ResolvedView(
             label,
@@ -233,10 +330,18 @@ def resolve(
     )
     _check_keys(views)
     places = {label: i for i, label in enumerate(draft.views)}
+    asked = None if service is None else (service.name, service.version)
+    if inner is not None:
+        return inner.request(views, draft.columns, places, asked)
     columns = tuple(
         OutputColumn(name, places[label], feature, by_name) for name, label, feature, by_name in draft.columns
     )
-    return ResolvedRequest(views, columns, None if service is None else (service.name, service.version))
+    return ResolvedRequest(views, columns, asked)
+
+
+def _is_one(features: Any) -> bool:
+    """Whether an object is one view: registered, or on-demand."""
+    return hasattr(features, "registered") or is_on_demand(features)
 
 
 def _check_texts(items: tuple[Any, ...]) -> None:
@@ -263,9 +368,9 @@ def _labelled(selections: list[PinnedSelection]) -> list[tuple[str, PinnedSelect
 
 
 def _gather(
-    snapshot: RegistrySnapshot, draft: _Draft, label: str, selection: PinnedSelection, full: bool, *, by_name: bool
+    snapshot: RegistrySnapshot, draft: Gathered, label: str, selection: PinnedSelection, full: bool, *, by_name: bool
 ) -> None:
-    record = snapshot.view(selection.view)
+    record = snapshot.any_view(selection.view)
     version = record.version(selection.version)
     key_map = dict(selection.join_key_map)
     for name in key_map:
@@ -275,12 +380,17 @@ def _gather(
                 f"alias {label!r}: {name!r} is not a join key of view {record.name!r}, "
                 f"which has {', '.join(keys)}{nearest(name, keys)}"
             )
-    known = draft.views.setdefault(label, (version, version.version == record.live, key_map))
+    live = version.version == record.live
+    if not isinstance(version, ViewVersion):
+        known: Any = (*draft.computed.setdefault(label, (version, live)), key_map)
+    else:
+        known = draft.views.setdefault(label, (version, live, key_map))
     if known[0] is not version or known[2] != key_map:
         raise UsageError(f"{label!r} is requested twice with different views or keys; use a different alias for each")
     for name in selection.names:
         feature = version.view.feature(name)
-        draft.features.setdefault(label, {})[name] = feature
+        if isinstance(version, ViewVersion):
+            draft.features.setdefault(label, {})[name] = feature
         prefixed = selection.alias is not None or full
         output = selection.renames.get(name) or (f"{label.replace('@', '__')}__{name}" if prefixed else name)
         _check_name(draft, output, f"{label}:{name}")
@@ -306,7 +416,7 @@ def _check_keys(views: tuple[ResolvedView, ...]) -> None:
                 )
 
 
-def _check_name(draft: _Draft, name: str, reference: str) -> None:
+def _check_name(draft: Gathered, name: str, reference: str) -> None:
     """Refuse a column whose name another one has."""
     before = draft.names.get(name)
     if before is None:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from headwater.definitions.service import FeatureService
 from headwater.definitions.view import FeatureSelection, FeatureView
 from headwater.errors import NotFound, UsageError, VersionNotFound
-from headwater.planning.pins import pin
+from headwater.planning.pins import is_on_demand, pin
 from headwater.planning.references import Reference, parse_reference
 from headwater.planning.snapshot import PinnedSelection, RegistrySnapshot, ServiceVersion
 from headwater.values import PartlyCompared
@@ -44,7 +44,7 @@ def columns(snapshot: RegistrySnapshot, selections: Iterable[PinnedSelection]) -
     """Selections column by column: equal lists of columns are equal however they were grouped."""
     found = []
     for s in selections:
-        prints = snapshot.view(s.view).version(s.version).column_fingerprints
+        prints = snapshot.any_view(s.view).version(s.version).column_fingerprints
         keys = tuple(sorted(s.join_key_map.items()))
         found += [Column(s.view, n, s.alias, keys, s.renames.get(n), prints[n], s.version) for n in s.names]
     return tuple(found)
@@ -74,7 +74,7 @@ def service_version(snapshot: RegistrySnapshot, features: Any, *, history: bool 
     if isinstance(features, str):
         reference = parse_reference(features)
         if reference.feature is None:
-            if reference.name in snapshot.views and reference.name not in snapshot.services:
+            if reference.name in {*snapshot.views, *snapshot.on_demand} and reference.name not in snapshot.services:
                 raise UsageError(
                     f"{features!r} is a view; write ['{features}:*'] for all of its "
                     f"features (the headwater command: --features '{features}:*')"
@@ -109,7 +109,7 @@ def _item_text(item: Any) -> str:
     registered = getattr(item, "registered", None)  # what get_feature_view returns
     if registered is not None:
         return f"{registered.view.name}@{registered.version}:*"
-    selection = FeatureSelection(item) if isinstance(item, FeatureView) else item
+    selection = FeatureSelection(item) if isinstance(item, FeatureView) or is_on_demand(item) else item
     if not isinstance(selection, FeatureSelection):
         return repr(item)
     names = "*" if selection.names is None else ", ".join(selection.names)
@@ -198,7 +198,7 @@ def _asked(item: Any) -> PinnedSelection | None:
         reference = parse_reference(item)
         return PinnedSelection(reference.name, "", (reference.feature or "",))
     item = getattr(getattr(item, "registered", None), "view", item)
-    selection = FeatureSelection(item) if isinstance(item, FeatureView) else item
+    selection = FeatureSelection(item) if isinstance(item, FeatureView) or is_on_demand(item) else item
     if not isinstance(selection, FeatureSelection):
         return None
     names, keys = selection.feature_names, selection.join_key_map
@@ -207,7 +207,7 @@ def _asked(item: Any) -> PinnedSelection | None:
 
 def _is_whole(snapshot: RegistrySnapshot, run: Sequence[Column]) -> bool:
     """Whether columns are all features of the version that they are of."""
-    names = snapshot.view(run[0].view).version(run[0].version).view.feature_names
+    names = snapshot.any_view(run[0].view).version(run[0].version).view.feature_names
     return tuple(column.name for column in run) == names and len({column.version for column in run}) == 1
 
 

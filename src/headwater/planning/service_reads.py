@@ -1,21 +1,31 @@
-"""Which version of a view a service version reads: any that has its columns with the same fingerprints will do."""
+"""Which version of a view its readers read: any that has their columns with the same fingerprints will do.
+
+Readers are versions of services, of on-demand views, and of views over views.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from typing import Any, TypeVar
 
 from headwater.planning.snapshot import (
+    AnyRecord,
+    AnyVersion,
+    AnyViewRecord,
+    AnyViewVersion,
+    OnDemandRecord,
+    OnDemandVersion,
     PinnedSelection,
     RegistrySnapshot,
     ServiceRecord,
-    ServiceVersion,
     ViewRecord,
-    ViewVersion,
 )
 
+R = TypeVar("R", ViewRecord, OnDemandRecord, ServiceRecord)
 
-def same_columns(one: ViewVersion, other: ViewVersion, names: Iterable[str]) -> bool:
+
+def same_columns(one: AnyViewVersion, other: AnyViewVersion, names: Iterable[str]) -> bool:
     """Whether both versions have these columns, and what makes their values is the same."""
     if one is other:
         return all(name in one.view.features_by_name for name in names)
@@ -23,7 +33,7 @@ def same_columns(one: ViewVersion, other: ViewVersion, names: Iterable[str]) -> 
     return all(name in mine and mine[name] == theirs.get(name) for name in names)
 
 
-def takes_the_rows_of(one: ViewVersion, other: ViewVersion) -> bool:
+def takes_the_rows_of(one: AnyViewVersion, other: AnyViewVersion) -> bool:
     """Whether a version takes every written row that another one takes.
 
     A written row that lacks a column of a version is skipped by it: a producer may not know yet that a feature was
@@ -32,13 +42,15 @@ def takes_the_rows_of(one: ViewVersion, other: ViewVersion) -> bool:
     return not columns_beyond(one, other)
 
 
-def columns_beyond(one: ViewVersion, other: ViewVersion) -> tuple[str, ...]:
-    """The columns of a written row that a version needs and another one does not."""
+def columns_beyond(one: AnyViewVersion, other: AnyViewVersion) -> tuple[str, ...]:
+    """The columns of a written row that a version needs and another one does not; an on-demand view has no rows."""
+    if isinstance(one, OnDemandVersion) or isinstance(other, OnDemandVersion):
+        return ()
     given = frozenset(other.view.columns_read)
     return tuple(name for name in one.view.columns_read if name not in given)
 
 
-def version_read(record: ViewRecord, made_from: str, names: Iterable[str], *, history: bool = False) -> str:
+def version_read(record: AnyViewRecord, made_from: str, names: Iterable[str], *, history: bool = False) -> str:
     """The version of a view to read for columns of one of its versions: an active one with the same fingerprints.
 
     Where rows were written, first one that takes all that the version meant takes. Of those the live one, else the
@@ -52,7 +64,7 @@ def version_read(record: ViewRecord, made_from: str, names: Iterable[str], *, hi
     """
     names, wanted = tuple(names), record.versions[made_from]
 
-    def rank(version: ViewVersion) -> tuple[bool, bool, bool, int]:
+    def rank(version: AnyViewVersion) -> tuple[bool, bool, bool, int]:
         takes = not record.written or takes_the_rows_of(version, wanted)
         filled = version.caught_up and not history
         return takes, filled and version.version == record.live, filled, version.revision
@@ -61,63 +73,79 @@ def version_read(record: ViewRecord, made_from: str, names: Iterable[str], *, hi
     return max(fit, key=rank).version if fit else made_from
 
 
-def columns_by_version(service: ServiceVersion) -> dict[tuple[str, str], list[str]]:
-    """(view, version that a service version was made from) → its columns of it."""
+def columns_by_version(reader: AnyVersion) -> dict[tuple[str, str], list[str]]:
+    """(view, version that a reader was made from) → its columns of it."""
     found: dict[tuple[str, str], list[str]] = {}
-    for s in service.selections:
+    for s in reader.selections:
         found.setdefault((s.view, s.version), []).extend(s.names)
     return found
 
 
 Reads = Mapping[tuple[str, str], str]
-"""(view, version that a service version was made from) → the version to read for it."""
+"""(view, version that a reader was made from) → the version to read for it."""
 
 
-def reads_of(snapshot: RegistrySnapshot, service: ServiceVersion, *, history: bool = False) -> Reads:
-    """What the registry as it is makes a service version read; `history`: also what has not caught up yet."""
+def reads_of(snapshot: RegistrySnapshot, reader: AnyVersion, *, history: bool = False) -> Reads:
+    """What the registry as it is makes a reader read; `history`: also what has not caught up yet."""
     return {
-        (view, made_from): version_read(snapshot.view(view), made_from, names, history=history)
-        for (view, made_from), names in columns_by_version(service).items()
+        (view, made_from): version_read(snapshot.any_view(view), made_from, names, history=history)
+        for (view, made_from), names in columns_by_version(reader).items()
     }
 
 
-def settled(snapshot: RegistrySnapshot, views: set[str], services: set[str]) -> RegistrySnapshot:
-    """The snapshot with what service versions read worked out: of some services, and of those that read some views."""
-    found = dict(snapshot.services)
-    for name, record in snapshot.services.items():
-        after = _settled(snapshot, record, None if name in services else views)
-        if after is not record:
-            found[name] = after
-    return replace(snapshot, services=found) if found != snapshot.services else snapshot
+def has_caught_up(snapshot: RegistrySnapshot, reader: AnyVersion) -> bool:
+    """Whether all that a reader reads was live, or has caught up: so it is itself where it has no rows of its own."""
+    return all(
+        snapshot.any_view(view).version(version).caught_up for (view, _), version in reads_of(snapshot, reader).items()
+    )
 
 
-def _settled(snapshot: RegistrySnapshot, record: ServiceRecord, views: set[str] | None) -> ServiceRecord:
-    changed: dict[str, ServiceVersion] = {}
-    for service in record.active:
-        if views is None or not views.isdisjoint(s.view for s in service.selections):
-            reads = reads_of(snapshot, service)
-            if reads != service.reads:
-                changed[service.version] = replace(service, reads=reads)
-    return replace(record, versions={**record.versions, **changed}) if changed else record
+def settled(snapshot: RegistrySnapshot, views: set[str], readers: set[str]) -> RegistrySnapshot:
+    """The snapshot with what its readers read worked out: of those of some names, and of those that read some views."""
+
+    def worked_out(records: Mapping[str, R]) -> Mapping[str, R]:
+        found = {n: _settled(snapshot, record, None if n in readers else views) for n, record in records.items()}
+        return found if any(found[n] is not record for n, record in records.items()) else records
+
+    found = {
+        "views": worked_out(snapshot.views),
+        "on_demand": worked_out(snapshot.on_demand),
+        "services": worked_out(snapshot.services),
+    }
+    unchanged = all(records is getattr(snapshot, kind) for kind, records in found.items())
+    return snapshot if unchanged else replace(snapshot, **found)  # type: ignore[arg-type]
 
 
-def selections_read(service: ServiceVersion, reads: Reads | None = None) -> Iterator[PinnedSelection]:
-    """The selections of a service version, each of the version that is read.
+def _settled(snapshot: RegistrySnapshot, record: R, views: set[str] | None) -> R:
+    changed: dict[str, Any] = {}
+    active: Iterable[AnyVersion] = record.active
+    for reader in active:
+        if reader.selections and (views is None or not views.isdisjoint(s.view for s in reader.selections)):
+            reads = reads_of(snapshot, reader)
+            if reads != reader.reads:
+                changed[reader.version] = replace(reader, reads=reads)
+    versions: Mapping[str, Any] = record.versions
+    return replace(record, versions={**versions, **changed}) if changed else record
+
+
+def selections_read(reader: AnyVersion, reads: Reads | None = None) -> Iterator[PinnedSelection]:
+    """The selections of a reader, each of the version that is read.
 
     Args:
-        service: the service version.
+        reader: a version of a service, an on-demand view or a view over views.
         reads: what to read in place of what the registry says.
     """
-    for s in service.selections:
-        version = service.version_read(s) if reads is None else reads.get((s.view, s.version), s.version)
+    for s in reader.selections:
+        version = reader.version_read(s) if reads is None else reads.get((s.view, s.version), s.version)
         yield s if version == s.version else replace(s, version=version)
 
 
 def readers(snapshot: RegistrySnapshot) -> dict[tuple[str, str], tuple[str, ...]]:
-    """(view, version) → the service versions, not retired, that read it, as `service@1.0.0`."""
+    """(view, version) → the versions, not retired, that read it, as `service@1.0.0`."""
     found: dict[tuple[str, str], list[str]] = {}
-    for record in snapshot.services.values():
-        for service in record.active:
-            for read in service.views_read:
-                found.setdefault(read, []).append(f"{record.name}@{service.version}")
+    records: list[AnyRecord] = [*snapshot.services.values(), *snapshot.on_demand.values(), *snapshot.views.values()]
+    for record in records:
+        for reader in record.active:
+            for read in reader.views_read:
+                found.setdefault(read, []).append(f"{record.name}@{reader.version}")
     return {read: tuple(names) for read, names in found.items()}

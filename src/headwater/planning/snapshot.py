@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -28,8 +28,12 @@ from headwater.values import Value
 
 if TYPE_CHECKING:
     from headwater.definitions import fingerprint as fingerprints
+    from headwater.definitions.on_demand import OnDemandFeatureView, RequestField
+    from headwater.planning import on_demand_meaning
+    from headwater.types import DType
 else:
     fingerprints = deferred("headwater.definitions.fingerprint")
+    on_demand_meaning = deferred("headwater.planning.on_demand_meaning")
 
 
 def version_key(version: str) -> tuple[int, ...]:
@@ -42,60 +46,22 @@ class Kind(enum.StrEnum):
 
     ENTITY = "entity"
     VIEW = "view"
+    ON_DEMAND = "on_demand"
     SERVICE = "service"
 
     @property
     def words(self) -> str:
         """As messages write it: `feature view`."""
+        if self is Kind.ON_DEMAND:
+            return "on-demand feature view"
         return "entity" if self is Kind.ENTITY else f"feature {self}"
 
 
-class ViewVersion(Value, frozen=True, dict=True):
-    """One immutable version of a view.
-
-    Attributes:
-        view: the definition, with `version` filled in and what is changed in place up to date.
-        automatic: whether `apply` numbered it, so that it goes live by itself.
-        created_at, updated_at: when it was applied first, and changed in place last (UTC).
-        retired_at: when it was retired; None while it is active.
-        revision: the registry revision that added it.
-        held: whether it was rolled back from, so that only `promote` makes it live again.
-        log_head: the offline log's head when it was applied.
-        caught_up: whether it was live, or once materialized as far as the live one.
-    """
-
-    view: FeatureView
-    automatic: bool
-    created_at: datetime
-    updated_at: datetime
-    retired_at: datetime | None = None
-    revision: int = 0
-    held: bool = False
-    log_head: int = 0
-    caught_up: bool = False
-
-    @property
-    def version(self) -> str:
-        """`major.minor.patch`."""
-        assert self.view.version is not None
-        return self.view.version
-
-    @lazy
-    def fingerprint(self) -> str:
-        """The name of its meaning, worked out by this release: what SQL means is not said by the one that stored it."""
-        return fingerprints.fingerprint(self.view)
-
-    @lazy
-    def column_fingerprints(self) -> Mapping[str, str]:
-        """Feature → the name of what makes its values, each worked out when it is first asked for."""
-        return fingerprints.ColumnFingerprints(self.view)
-
-
 class PinnedSelection(Value, frozen=True):
-    """Features of one view version as a service stores them: expanded, in order.
+    """Features of one view version as a service or another view reads them: expanded, in order.
 
-    The version is the one that the service version was made from: its columns are those that the service has for ever.
-    Which version is read for them is said by `ServiceVersion.reads`.
+    The version is the one that the reader was made from: its columns are those that the reader has for ever. Which
+    version is read for them is said by `reads`.
     """
 
     view: str
@@ -110,7 +76,146 @@ class PinnedSelection(Value, frozen=True):
         return replace(self, names=names, renames={n: new for n, new in self.renames.items() if n in names})
 
 
-class ServiceVersion(Value, frozen=True):
+class Reads:
+    """What reads features of views: a version of a service, of an on-demand view, or of a view over views.
+
+    Attributes:
+        selections: what it reads, in order, each of the view version that it was made from.
+        reads: (view, version that it was made from) → the version that is read for it now, which has the same columns
+            with the same fingerprints; one that is missing is read itself.
+    """
+
+    __slots__ = ()
+    selections: tuple[PinnedSelection, ...]
+    reads: Mapping[tuple[str, str], str]
+
+    @property
+    def views_read(self) -> tuple[tuple[str, str], ...]:
+        """(view, version) of all that is read for its selections, each once, in order."""
+        return tuple(dict.fromkeys((s.view, self.version_read(s)) for s in self.selections))
+
+    def version_read(self, selection: PinnedSelection) -> str:
+        """The version of a view that is read for one of its selections."""
+        made = (selection.view, selection.version)
+        return self.reads.get(made, selection.version)
+
+
+Upstream = Mapping[tuple[str, str], Any]
+"""(view, version that a reader was made from) → that version itself, whose fingerprints are part of the reader's."""
+
+
+class ViewVersion(Reads, Value, frozen=True, dict=True):
+    """One immutable version of a view.
+
+    Attributes:
+        view: the definition, with `version` filled in and what is changed in place up to date.
+        automatic: whether `apply` numbered it, so that it goes live by itself.
+        created_at, updated_at: when it was applied first, and changed in place last (UTC).
+        retired_at: when it was retired; None while it is active.
+        revision: the registry revision that added it.
+        held: whether it was rolled back from, so that only `promote` makes it live again.
+        log_head: the offline log's head when it was applied.
+        caught_up: whether it was live, or once materialized as far as the live one.
+        reads: of a view over other views, which versions of those are read now; see `Reads`.
+        upstream: of such a view, the versions that it was made from.
+    """
+
+    view: FeatureView
+    automatic: bool
+    created_at: datetime
+    updated_at: datetime
+    retired_at: datetime | None = None
+    revision: int = 0
+    held: bool = False
+    log_head: int = 0
+    caught_up: bool = False
+    reads: Mapping[tuple[str, str], str] = msgspec.field(default_factory=dict)
+    upstream: Upstream = msgspec.field(default_factory=dict)
+
+    @property
+    def version(self) -> str:
+        """`major.minor.patch`."""
+        assert self.view.version is not None
+        return self.view.version
+
+    @property
+    def selections(self) -> tuple[PinnedSelection, ...]:  # type: ignore[override]
+        """What its query reads of other views; nothing where it reads sources alone."""
+        return ()
+
+    @lazy
+    def fingerprint(self) -> str:
+        """The name of its meaning, worked out by this release: what SQL means is not said by the one that stored it."""
+        return fingerprints.fingerprint(self.view)
+
+    @lazy
+    def column_fingerprints(self) -> Mapping[str, str]:
+        """Feature → the name of what makes its values, each worked out when it is first asked for."""
+        return fingerprints.ColumnFingerprints(self.view)
+
+
+class OnDemandVersion(Reads, Value, frozen=True, dict=True):
+    """One immutable version of an on-demand feature view.
+
+    Attributes:
+        view: the definition, with `version` filled in and what is changed in place up to date; its `inputs` are left
+            out.
+        inputs: request fields, and features of the versions that it was made from, in order.
+        automatic: whether `apply` numbered it, so that it goes live by itself.
+        created_at, updated_at: when it was applied first, and changed in place last (UTC).
+        retired_at: when it was retired; None while it is active.
+        revision: the registry revision that added it.
+        held: whether it was rolled back from, so that only `promote` makes it live again.
+        caught_up: whether it was live, or all that it reads once had caught up.
+        reads: which versions of its inputs are read now; see `Reads`.
+        upstream: the versions that it was made from.
+    """
+
+    view: OnDemandFeatureView
+    inputs: tuple[RequestField | PinnedSelection, ...]
+    automatic: bool
+    created_at: datetime
+    updated_at: datetime
+    retired_at: datetime | None = None
+    revision: int = 0
+    held: bool = False
+    caught_up: bool = False
+    reads: Mapping[tuple[str, str], str] = msgspec.field(default_factory=dict)
+    upstream: Upstream = msgspec.field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The view's name."""
+        return self.view.name
+
+    @property
+    def version(self) -> str:
+        """`major.minor.patch`."""
+        assert self.view.version is not None
+        return self.view.version
+
+    @lazy
+    def selections(self) -> tuple[PinnedSelection, ...]:
+        """The features among its inputs."""
+        return tuple(item for item in self.inputs if isinstance(item, PinnedSelection))
+
+    @lazy
+    def arguments(self) -> Mapping[str, DType]:
+        """What its function is given: name → dtype, in the order of the inputs."""
+        return on_demand_meaning.arguments(self)
+
+    @lazy
+    def fingerprint(self) -> str:
+        """The name of its meaning."""
+        return on_demand_meaning.fingerprint(self)
+
+    @lazy
+    def column_fingerprints(self) -> Mapping[str, str]:
+        """Feature → the name of what makes its values, that of its inputs included."""
+        return on_demand_meaning.column_fingerprints(self)
+
+
+class ServiceVersion(Reads, Value, frozen=True):
     """One immutable version of a service.
 
     Attributes:
@@ -138,16 +243,6 @@ class ServiceVersion(Value, frozen=True):
     held: bool = False
     text: tuple[str, ...] | None = None
     reads: Mapping[tuple[str, str], str] = msgspec.field(default_factory=dict)
-
-    @property
-    def views_read(self) -> tuple[tuple[str, str], ...]:
-        """(view, version) of all that is read for its selections, each once, in order."""
-        return tuple(dict.fromkeys((s.view, self.version_read(s)) for s in self.selections))
-
-    def version_read(self, selection: PinnedSelection) -> str:
-        """The version of a view that is read for one of its selections."""
-        made = (selection.view, selection.version)
-        return self.reads.get(made, selection.version)
 
 
 def _named(where: str, version: str | None, live: str | None, versions: Mapping[str, Any]) -> str:
@@ -225,6 +320,35 @@ class ViewRecord(_Record, Value, frozen=True, dict=True):
         return tuple(sorted(alive, key=lambda v: version_key(v.version)))
 
 
+class OnDemandRecord(_Record, Value, frozen=True):
+    """All versions of an on-demand feature view; its pointers are those of `ViewRecord`."""
+
+    name: str
+    versions: Mapping[str, OnDemandVersion]
+    live: str | None
+    previous: str | None = None
+    waiting: str | None = None
+
+    @property
+    def written(self) -> bool:
+        """False: it has no rows."""
+        return False
+
+    def version(self, version: str | None = None) -> OnDemandVersion:
+        """A version, the live one by default.
+
+        Raises:
+            VersionNotFound: naming the versions there are.
+        """
+        return self.versions[_named(f"on-demand feature view {self.name!r}", version, self.live, self.versions)]
+
+    @property
+    def active(self) -> tuple[OnDemandVersion, ...]:
+        """The versions not retired, oldest first."""
+        alive = [v for v in self.versions.values() if v.retired_at is None]
+        return tuple(sorted(alive, key=lambda v: version_key(v.version)))
+
+
 class ServiceRecord(_Record, Value, frozen=True):
     """All versions of a service; its pointers are those of `ViewRecord`."""
 
@@ -257,6 +381,24 @@ class RegistrySnapshot(Value, frozen=True):
     entities: Mapping[str, Entity] = msgspec.field(default_factory=dict)
     views: Mapping[str, ViewRecord] = msgspec.field(default_factory=dict)
     services: Mapping[str, ServiceRecord] = msgspec.field(default_factory=dict)
+    on_demand: Mapping[str, OnDemandRecord] = msgspec.field(default_factory=dict)
+
+    def any_view(self, name: str) -> ViewRecord | OnDemandRecord:
+        """The record of a view or an on-demand view.
+
+        Raises:
+            FeatureViewNotFound: with the nearest name.
+        """
+        found = self.on_demand.get(name) if isinstance(name, str) else None
+        return self.view(name) if found is None else found
+
+    def linked(self, selections: Iterable[PinnedSelection]) -> Upstream:
+        """The versions that a reader of some selections was made from.
+
+        Raises:
+            NotFound: there is no such view or version.
+        """
+        return {(s.view, s.version): self.any_view(s.view).version(s.version) for s in selections}
 
     def entity(self, name: str) -> Entity:
         """An entity.
@@ -278,8 +420,8 @@ class RegistrySnapshot(Value, frozen=True):
         """
         if not isinstance(name, str) or name not in self.views:
             raise FeatureViewNotFound(
-                f"no feature view {brief(name)}{self._meant(name) or nearest(name, self.views)}"
-                f"{_registered('views', self.views)}"
+                f"no feature view {brief(name)}{self._meant(name) or nearest(name, [*self.views, *self.on_demand])}"
+                f"{_registered('views', [*self.views, *self.on_demand])}"
             )
         return self.views[name]
 
@@ -288,22 +430,21 @@ class RegistrySnapshot(Value, frozen=True):
         if not isinstance(name, str):
             own = getattr(name, "name", None)
             return f"; give its name, {own!r}" if isinstance(own, str) and own in self.views else ""
+        if name in self.on_demand:
+            return f"; {name!r} is an on-demand feature view, which has no rows of its own"
         if name in self.services:
             return f"; {name!r} is a feature service"
         if name in self.entities:
             return f"; {name!r} is an entity"
         view, colon, feature = name.partition(":")
-        if colon and view.partition("@")[0] in self.views:
+        if colon and view.partition("@")[0] in {*self.views, *self.on_demand}:
             return f"; give the view alone, {view!r}, without the feature {brief(feature)}"
         return self.holders(name)
 
     def holders(self, feature: str) -> str:
         """The hint for a feature's name alone: which views have it, and how it is written; nothing where none has."""
-        views = [
-            record.name
-            for record in self.views.values()
-            if record.live is not None and feature in record.version().view.features_by_name
-        ]
+        records: list[ViewRecord | OnDemandRecord] = [*self.views.values(), *self.on_demand.values()]
+        views = [r.name for r in records if r.live is not None and feature in r.version().view.features_by_name]
         if not views:
             return ""
         return f"; feature {feature!r} is in view {listing(views)}: as a feature write '{views[0]}:{feature}'"
@@ -323,9 +464,11 @@ class RegistrySnapshot(Value, frozen=True):
         return self.services[name]
 
 
-def _registered(kind: str, names: Mapping[str, object]) -> str:
+def _registered(kind: str, names: Iterable[str]) -> str:
     return f"; registered {kind}: {listing(names)}" if names else f"; no {kind} are registered: run `headwater apply`"
 
 
-AnyRecord = ViewRecord | ServiceRecord
-AnyVersion = ViewVersion | ServiceVersion
+AnyRecord = ViewRecord | OnDemandRecord | ServiceRecord
+AnyVersion = ViewVersion | OnDemandVersion | ServiceVersion
+AnyViewRecord = ViewRecord | OnDemandRecord
+AnyViewVersion = ViewVersion | OnDemandVersion

@@ -12,7 +12,7 @@ from headwater.definitions.view import FeatureView
 from headwater.html_tables import below_each_other, html_table
 from headwater.planning.differences import Bump
 from headwater.planning.snapshot import Kind as Kind
-from headwater.planning.snapshot import ServiceVersion
+from headwater.planning.snapshot import OnDemandVersion, ServiceVersion
 
 
 class Action(enum.StrEnum):
@@ -73,7 +73,8 @@ class Stage:
         name: the entity, view or service.
         version: the version it writes or moves a pointer to; None for an entity.
         details: one line for each difference, or the reason.
-        definition: what it writes: an entity, a view with its version, a service version; None for a pointer.
+        definition: what it writes: an entity, a view with its version, a version of an on-demand view or a service;
+            None for a pointer.
         base: the version that it is compared with, or that was live before.
         bump: the bump that the difference needs, for a new version.
         automatic: whether `apply` numbered it.
@@ -86,7 +87,7 @@ class Stage:
     name: str
     version: str | None = None
     details: tuple[str, ...] = ()
-    definition: Entity | FeatureView | ServiceVersion | None = None
+    definition: Entity | FeatureView | OnDemandVersion | ServiceVersion | None = None
     base: str | None = None
     bump: Bump | None = None
     automatic: bool = False

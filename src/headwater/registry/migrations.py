@@ -72,11 +72,14 @@ _API_KEYS = (
     "created_at BIGINT NOT NULL, expires_at BIGINT, revoked_at BIGINT)",
 )
 
+# versions of another kind, `on_demand`, which former releases do not know
+_ON_DEMAND: tuple[str, ...] = ()
+
 MIGRATIONS = Migrations(
     "registry",
     "registry_schema",
     "INSERT INTO registry_schema (version, applied_at) VALUES (:version, :now)",
-    (_FIRST, _RUNS, _FILES, _FORCING, _FAILURES, _READS, _WRITTEN, _API_KEYS),
+    (_FIRST, _RUNS, _FILES, _FORCING, _FAILURES, _READS, _WRITTEN, _API_KEYS, _ON_DEMAND),
 )
 """In SQL that SQLite and PostgreSQL both take."""
 

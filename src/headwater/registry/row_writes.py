@@ -11,8 +11,18 @@ import sqlalchemy as sa
 from headwater.clock import to_micros
 from headwater.definitions.entity import Entity
 from headwater.definitions.serialize import entity_to_dict, view_to_dict
-from headwater.planning.snapshot import AnyRecord, AnyVersion, RegistrySnapshot, ServiceVersion, ViewRecord, ViewVersion
+from headwater.planning.snapshot import (
+    AnyRecord,
+    AnyVersion,
+    OnDemandVersion,
+    RegistrySnapshot,
+    ServiceVersion,
+    ViewRecord,
+    ViewVersion,
+)
 from headwater.planning.stages import Kind, Stage
+from headwater.registry.on_demand_rows import on_demand_to_dict
+from headwater.registry.selections import selection_to_dict
 from headwater.registry.tables import changes, entities, pointers, revisions, versions
 
 
@@ -25,6 +35,7 @@ def write_changes(connection: sa.Connection, before: RegistrySnapshot, after: Re
         _write_entity(connection, before.entities.get(name), entity)
     records: tuple[tuple[Kind, Mapping[str, AnyRecord], Mapping[str, AnyRecord]], ...] = (
         (Kind.VIEW, before.views, after.views),
+        (Kind.ON_DEMAND, before.on_demand, after.on_demand),
         (Kind.SERVICE, before.services, after.services),
     )
     for kind, old, new in records:
@@ -66,12 +77,12 @@ def _write_record(connection: sa.Connection, kind: Kind, old: AnyRecord | None, 
 
 
 def _version_row(kind: Kind, name: str, version: AnyVersion) -> dict[str, Any]:
-    data = view_to_dict(version.view) if isinstance(version, ViewVersion) else _service_dict(version)
+    reads = [[*made, read] for made, read in version.reads.items()]
     return {
         "kind": str(kind),
         "name": name,
         "version": version.version,
-        "definition": _json(data),
+        "definition": _json(_definition(version)),
         "automatic": int(version.automatic),
         "held": int(version.held),
         "log_head": version.log_head if isinstance(version, ViewVersion) else 0,
@@ -79,9 +90,15 @@ def _version_row(kind: Kind, name: str, version: AnyVersion) -> dict[str, Any]:
         "created_at": to_micros(version.created_at),
         "updated_at": to_micros(version.updated_at),
         "retired_at": None if version.retired_at is None else to_micros(version.retired_at),
-        "caught_up": int(version.caught_up) if isinstance(version, ViewVersion) else None,
-        "reads": None if isinstance(version, ViewVersion) else _json([[*made, v] for made, v in version.reads.items()]),
+        "caught_up": None if isinstance(version, ServiceVersion) else int(version.caught_up),
+        "reads": _json(reads) if reads or isinstance(version, ServiceVersion) else None,
     }
+
+
+def _definition(version: AnyVersion) -> dict[str, Any]:
+    if isinstance(version, ViewVersion):
+        return view_to_dict(version.view)
+    return on_demand_to_dict(version) if isinstance(version, OnDemandVersion) else _service_dict(version)
 
 
 def _service_dict(service: ServiceVersion) -> dict[str, Any]:
@@ -89,17 +106,7 @@ def _service_dict(service: ServiceVersion) -> dict[str, Any]:
         "format": 1,
         "name": service.name,
         "version": service.version,
-        "selections": [
-            {
-                "view": s.view,
-                "version": s.version,
-                "names": list(s.names),
-                "alias": s.alias,
-                "join_key_map": dict(s.join_key_map),
-                "renames": dict(s.renames),
-            }
-            for s in service.selections
-        ],
+        "selections": [selection_to_dict(selection) for selection in service.selections],
         "full_names": service.full_names,
         "owner": service.owner,
         "description": service.description,

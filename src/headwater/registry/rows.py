@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from headwater.clock import from_micros
 from headwater.database.plain import Reads
+from headwater.deferred import deferred
 from headwater.definitions.entity import Entity
 from headwater.definitions.serialize import FORMAT, entity_from_dict, view_from_dict
 from headwater.errors import FormatError, HeadwaterError, brief, printable
 from headwater.planning.snapshot import (
     Kind,
-    PinnedSelection,
+    OnDemandRecord,
+    OnDemandVersion,
     RegistrySnapshot,
     ServiceRecord,
     ServiceVersion,
@@ -23,7 +26,13 @@ from headwater.planning.snapshot import (
     ViewVersion,
     version_key,
 )
+from headwater.registry.selections import selection_from_dict
 from headwater.values import Value
+
+if TYPE_CHECKING:
+    from headwater.registry import on_demand_rows
+else:
+    on_demand_rows = deferred("headwater.registry.on_demand_rows")
 
 _DAMAGE = (
     *(HeadwaterError, ArithmeticError, AssertionError, AttributeError),
@@ -75,24 +84,46 @@ def read_snapshot(reads: Reads, project: str, known: RegistrySnapshot | None = N
     for row in reads.rows("SELECT name, definition FROM registry_entity ORDER BY name"):
         with sound(f"entity {brief(row.name)}"):
             found[row.name] = entity_from_dict(json_of(row.definition))
-    views: dict[str, dict[str, ViewVersion]] = {}
-    services: dict[str, dict[str, ServiceVersion]] = {}
+    kinds: dict[Kind, dict[str, dict[str, Any]]] = {kind: {} for kind in Kind}
     for row in reads.rows(_VERSIONS):
         with sound(f"{brief(row.kind)} {brief(row.name)}, version {brief(row.version)}"):
-            if Kind(row.kind) is Kind.VIEW:
-                views.setdefault(row.name, {})[row.version] = _view_version(row)
-            else:
-                services.setdefault(row.name, {})[row.version] = _service_version(row)
-    view_records: dict[str, ViewRecord] = {}
-    service_records: dict[str, ServiceRecord] = {}
+            kind = Kind(row.kind)
+            kinds[kind].setdefault(row.name, {})[row.version] = _VERSION_OF[kind](row)
+    with sound("what views read of others"):
+        _link(kinds[Kind.VIEW], kinds[Kind.ON_DEMAND])
+    views: dict[str, ViewRecord] = {}
+    services: dict[str, ServiceRecord] = {}
+    on_demand: dict[str, OnDemandRecord] = {}
     for row in reads.rows(_POINTERS):
         where = (row.live, row.previous, row.waiting)
         with sound(f"the pointer of {brief(row.kind)} {brief(row.name)}"):
-            if Kind(row.kind) is Kind.VIEW:
-                view_records[row.name] = ViewRecord(row.name, _ordered(views[row.name]), *where, bool(row.written))
+            kind = Kind(row.kind)
+            versions = _ordered(kinds[kind][row.name])
+            if kind is Kind.VIEW:
+                views[row.name] = ViewRecord(row.name, versions, *where, bool(row.written))
+            elif kind is Kind.ON_DEMAND:
+                on_demand[row.name] = OnDemandRecord(row.name, versions, *where)
             else:
-                service_records[row.name] = ServiceRecord(row.name, _ordered(services[row.name]), *where)
-    return RegistrySnapshot(project, revision, found, view_records, service_records)
+                services[row.name] = ServiceRecord(row.name, versions, *where)
+    return RegistrySnapshot(project, revision, found, views, services, on_demand)
+
+
+def _link(*kinds: dict[str, dict[str, Any]]) -> None:
+    """Give versions that read others the versions that they were made from, those first that read none."""
+    known = {(name, number): v for views in kinds for name, own in views.items() for number, v in own.items()}
+    linked: dict[tuple[str, str], Any] = {}
+
+    def link(pair: tuple[str, str]) -> Any:
+        if pair not in linked:
+            version = known[pair]
+            upstream = {(s.view, s.version): link((s.view, s.version)) for s in version.selections}
+            linked[pair] = replace(version, upstream=upstream) if upstream else version
+        return linked[pair]
+
+    for views in kinds:
+        for name, own in views.items():
+            for number in own:
+                own[number] = link((name, number))
 
 
 @contextmanager
@@ -129,17 +160,23 @@ def _ordered(found: dict[str, Any]) -> dict[str, Any]:
 
 def _view_version(row: Any) -> ViewVersion:
     view = view_from_dict(json_of(row.definition))
-    return ViewVersion(view, log_head=row.log_head, caught_up=bool(row.caught_up), **_common(row))
+    return ViewVersion(view, log_head=row.log_head, caught_up=bool(row.caught_up), reads=_reads(row), **_common(row))
+
+
+def _on_demand_version(row: Any) -> OnDemandVersion:
+    view, inputs = on_demand_rows.on_demand_from_dict(json_of(row.definition))
+    return OnDemandVersion(view, inputs, caught_up=bool(row.caught_up), reads=_reads(row), **_common(row))
+
+
+def _reads(row: Any) -> dict[tuple[str, str], str]:
+    return {(view, made_from): read for view, made_from, read in json_of(row.reads or "[]")}
 
 
 def _service_version(row: Any) -> ServiceVersion:
     data = json_of(row.definition)
     if data["format"] > FORMAT:
         raise FormatError(f"feature service {row.name!r} has format {data['format']}; this headwater reads {FORMAT}")
-    selections = tuple(
-        PinnedSelection(s["view"], s["version"], tuple(s["names"]), s["alias"], s["join_key_map"], s["renames"])
-        for s in data["selections"]
-    )
+    selections = tuple(map(selection_from_dict, data["selections"]))
     return ServiceVersion(
         row.name,
         row.version,
@@ -149,9 +186,16 @@ def _service_version(row: Any) -> ServiceVersion:
         description=data["description"],
         tags=data["tags"],
         text=None if data.get("text") is None else tuple(data["text"]),
-        reads={(view, made_from): read for view, made_from, read in json_of(row.reads or "[]")},
+        reads=_reads(row),
         **_common(row),
     )
+
+
+_VERSION_OF: dict[Kind, Callable[[Any], Any]] = {
+    Kind.VIEW: _view_version,
+    Kind.ON_DEMAND: _on_demand_version,
+    Kind.SERVICE: _service_version,
+}
 
 
 def _common(row: Any) -> dict[str, Any]:

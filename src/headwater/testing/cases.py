@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from headwater.clock import from_micros, to_micros
 from headwater.definitions.sources import Source
-from headwater.definitions.view import FeatureSelection
+from headwater.definitions.view import FeatureSelection, FeatureView
 from headwater.offline.base import HistoryRequest, LogPart, LogSlice, ViewInput
 from headwater.planning.resolve import ResolvedRequest, resolve
 from headwater.planning.snapshot import RegistrySnapshot, ViewRecord, ViewVersion
@@ -52,6 +52,12 @@ class ViewCase:
     parts: tuple[LogPart, ...] = ()
     deletes: tuple[Delete, ...] = ()
     purges: tuple[Delete, ...] = ()
+
+    @property
+    def view(self) -> FeatureView:
+        """The view that is asked for."""
+        assert isinstance(self.selection.view, FeatureView)
+        return self.selection.view
 
     @property
     def label(self) -> str:
@@ -146,9 +152,7 @@ class HistoryCase:
 
     def resolved(self) -> ResolvedRequest:
         """The request, resolved against a registry that holds just these views."""
-        versions = {
-            case.selection.view.name: ViewVersion(case.selection.view, True, _WHEN, _WHEN) for case in self.views
-        }
+        versions = {case.selection.view.name: ViewVersion(case.view, True, _WHEN, _WHEN) for case in self.views}
         records = {
             name: ViewRecord(name, {version.version: version}, version.version) for name, version in versions.items()
         }
@@ -160,7 +164,7 @@ class HistoryCase:
         """What an engine is asked for; `spine` and `sources` (by view) stand in for the tables of the case."""
         resolved = self.resolved()
         inputs = [
-            ViewInput(view, (sources or {}).get(view.name, case.selection.view.source), case.slice())
+            ViewInput(view, (sources or {}).get(view.name, case.view.source), case.slice())
             for view, case in zip(resolved.views, self.views, strict=True)
         ]
         return HistoryRequest(

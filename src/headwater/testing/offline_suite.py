@@ -613,7 +613,7 @@ def changes_input(case: ViewCase) -> ViewInput:
     """A view version, whole, with its source and log."""
     whole = replace(case, selection=FeatureSelection(case.selection.view))
     resolved = HistoryCase((whole,), None, at=MIDNIGHT // 1000).resolved().views[0]
-    return ViewInput(resolved, case.selection.view.source, case.slice())
+    return ViewInput(resolved, case.view.source, case.slice())
 
 
 def changed(engine: OfflineEngine, case: ViewCase, request: ChangesRequest) -> dict[Any, Any]:

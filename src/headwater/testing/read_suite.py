@@ -55,7 +55,9 @@ def read(
     """Read features of views as a prepared reader does."""
     records = {}
     for item in selections:
-        version = registered(item.view if isinstance(item, FeatureSelection) else item)
+        view = item.view if isinstance(item, FeatureSelection) else item
+        assert isinstance(view, FeatureView)
+        version = registered(view)
         records[version.view.name] = ViewRecord(version.view.name, {version.version: version}, version.version)
     request = resolve(RegistrySnapshot(PROJECT, views=records), list(selections), full_names=len(selections) > 1)
     return OnlineReader(request, store, PROJECT).read(entities, now=now, **options)

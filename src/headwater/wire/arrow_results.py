@@ -11,18 +11,16 @@ import pyarrow as pa
 import pyarrow.ipc as ipc
 from numpy.typing import NDArray
 
+from headwater.online.reading.array_rows import RowTimes, null_mask, numbers
 from headwater.online.reading.entities import EntityBatch, key_array
 from headwater.online.reading.result import OnlineResult, ViewTimes
 from headwater.types import DType, Timestamp
 from headwater.wire.arrow_streams import METADATA, to_stream
 from headwater.wire.results import (
     ReceivedRequest,
-    ReceivedTimes,
     ResultSchema,
     check_entities,
     damage_documents,
-    null_mask,
-    numbers,
     received,
     schema_of,
 )
@@ -173,6 +171,6 @@ def from_arrow_answer(data: bytes, batch: EntityBatch, max_age: int | None) -> t
     codes = np.frombuffer(statuses.values.buffers()[1] or b"", np.uint8).reshape(-1, features)[: len(rows)]
     moments, births, instants = (numbers(each.values, Timestamp).reshape(-1, views) for each in (events, created, at))
     gone = null_mask(created.values).reshape(-1, views)
-    times = [ReceivedTimes(moments[:, v], births[:, v], instants[:, v], gone[:, v]) for v in range(views)]
+    times = [RowTimes(moments[:, v], births[:, v], instants[:, v], gone[:, v]) for v in range(views)]
     result = request.result(batch, columns[keys : keys + features], codes, times, problems, max_age, through)
     return result, request

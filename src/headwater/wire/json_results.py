@@ -12,6 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from headwater.clock import FIRST_MICROS, LAST_MICROS, from_micros, to_micros
+from headwater.online.reading.array_rows import RowTimes
 from headwater.online.reading.entities import EntityBatch
 from headwater.online.reading.result import OnlineResult
 from headwater.online.reading.view_read import ReadRequest
@@ -19,7 +20,6 @@ from headwater.types import STATUSES, Timestamp
 from headwater.wire.json_values import column_writer, from_json, plain_numbers, to_json
 from headwater.wire.results import (
     ReceivedRequest,
-    ReceivedTimes,
     check_entities,
     damage_documents,
     received,
@@ -187,7 +187,7 @@ def from_json_document(data: bytes, batch: EntityBatch, max_age: int | None) -> 
             for column in (document.event_times, document.created_times, document.read_at)
         )
         gone = np.array([birth is None for birth in created], np.bool_)
-        times.append(ReceivedTimes(_micros(events), _micros(created), _micros(at), gone))
+        times.append(RowTimes(_micros(events), _micros(created), _micros(at), gone))
     return request.result(
         batch, features, matrix, times, document.problems, max_age, document.complete_through
     ), request

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import Any
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from headwater.clock import EPOCH, MIN_MICROS
 from headwater.freshness import Freshness, FreshnessFunction
+from headwater.online.reading.array_rows import ArrayRows, RowTimes
 from headwater.online.reading.entities import EntityBatch
 from headwater.online.reading.result import OnlineResult
 from headwater.online.reading.view_read import (
@@ -24,12 +23,9 @@ from headwater.online.reading.view_read import (
     ViewAnswered,
     columns_by_view,
 )
-from headwater.online.rows.values import python_values
-from headwater.types import STATUSES, DType, Status, leaf_dtype
+from headwater.types import STATUSES, DType, Status
 from headwater.wire.json_values import to_json
 
-_NO_ROW = [STATUSES.index(status) for status in (Status.NOT_FOUND, Status.NOT_KNOWN)]
-_LONGEST = 1 << 62
 _KEPT = 256
 
 
@@ -173,7 +169,7 @@ class ReceivedRequest:
         batch: EntityBatch,
         features: Sequence[pa.Array],
         codes: NDArray[np.uint8],
-        times: Sequence[ReceivedTimes],
+        times: Sequence[RowTimes],
         damages: Sequence[Mapping[str, Any]],
         max_age: int | None,
         through: Mapping[str, int],
@@ -197,14 +193,15 @@ class ReceivedRequest:
             own = [d for d in damages if d["view"] == view.label]
             damaged = {int(d["row"]): str(d["problem"]).removeprefix(said) for d in own if not d.get("columns")}
             read = AnsweredView(view, None)
-            rows = read.rows = ReceivedRows(arrays, dtypes, times[v], damaged)
+            rows = read.rows = ArrayRows(arrays, dtypes, times[v], damaged)
             names = [column.name for column in self.asked.columns if column.view == v]
             for d in own:
                 for name in d.get("columns", ()):
                     problem = str(d["problem"]).removeprefix(said).removeprefix(", ".join(d["columns"]) + ": ")
                     rows.left_out.setdefault(names.index(name), {})[int(d["row"])] = problem
-            if view.label in through:
-                first = next(i for i, column in enumerate(self.asked.columns) if column.view == v)
+            first = next((i for i, column in enumerate(self.asked.columns) if column.view == v), None)
+            # of a view that functions alone read no status was sent
+            if view.label in through and first is not None:
                 rows.is_of_windows(through[view.label], codes[:, first])
             reads.append(read)
         by_name = {column.name: codes[:, i] for i, column in enumerate(self.asked.columns)}
@@ -215,153 +212,3 @@ class ReceivedRequest:
 def received(document: bytes) -> ReceivedRequest:
     """What describes a result, of the JSON that came with it; made once."""
     return ReceivedRequest(msgspec.json.decode(document, type=ResultSchema))
-
-
-@dataclass(eq=False, slots=True)
-class ReceivedTimes:
-    """The times of a view's rows, microseconds.
-
-    Attributes:
-        events: event times; anything where there is none.
-        created: created times; anything where `gone`.
-        at: the instants that the answers hold for.
-        gone: where there is no row to show.
-    """
-
-    events: NDArray[np.int64]
-    created: NDArray[np.int64]
-    at: NDArray[np.int64]
-    gone: NDArray[np.bool_]
-
-
-class ReceivedRows:
-    """The rows of one view as a server sent them: what defaults, deletes and drops made of them is in their values.
-
-    See `AnsweredRows`.
-    """
-
-    said: ClassVar[str] = ""
-
-    def __init__(
-        self, arrays: Sequence[pa.Array], dtypes: Sequence[DType], times: ReceivedTimes, damaged: dict[int, str]
-    ) -> None:
-        self._arrays, self._dtypes, self._times = arrays, dtypes, times
-        self.size = len(times.at)
-        self.at: int | NDArray[np.int64] = times.at
-        self.absent: list[int] = []
-        self.expired: list[int] = []
-        self.missing: list[int] = []
-        self.not_known: list[int] = []
-        self.damaged = damaged
-        self.left_out: dict[int, dict[int, str]] = {}
-        self.since: int | None = None
-        self._gone = times.gone
-        self.has_nulls = any(array.null_count for array in arrays)
-
-    def is_of_windows(self, since: int, codes: NDArray[np.uint8]) -> None:
-        """The rows are those of a window view, of which some have no event time and are there all the same.
-
-        Args:
-            since: up to when the view is complete, microseconds.
-            codes: the statuses of one of its columns.
-        """
-        self.since = since
-        self._times.events = np.where(self._times.gone, MIN_MICROS, self._times.events)
-        self._gone = np.isin(codes, _NO_ROW)
-        self._gone[list(self.damaged)] = True
-
-    @property
-    def gone(self) -> set[int]:
-        """Positions that have no row to show."""
-        return set(np.flatnonzero(self._gone).tolist())
-
-    @property
-    def timeless(self) -> set[int]:
-        """Positions without an event time to show."""
-        return set(np.flatnonzero(self._times.gone).tolist())
-
-    def events(self) -> NDArray[np.int64]:
-        """Event times, microseconds."""
-        return self._times.events
-
-    def created(self) -> NDArray[np.int64]:
-        """Created times, microseconds."""
-        return self._times.created
-
-    def older_places(self, age: int) -> NDArray[np.intp]:
-        """The places of rows that are there and more than `age` microseconds old."""
-        since = self.events() if self.since is None else np.maximum(self.events(), self.since)
-        old = since < self._times.at - min(age, _LONGEST)
-        old[list(self.gone)] = False
-        return np.flatnonzero(old)
-
-    def columns(self) -> list[list[Any]]:
-        """Python values of each column."""
-        return [python_column(array, dtype) for array, dtype in zip(self._arrays, self._dtypes, strict=True)]
-
-    def matrix(self, columns: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-        """A new (rows, columns) matrix of numeric columns."""
-        out = np.empty((self.size, len(columns)), dtype)
-        for position, column in enumerate(columns):
-            out[:, position] = self.numbers(column)
-        return out
-
-    def numbers(self, column: int) -> NDArray[Any]:
-        """A fixed-width column as numbers; anything where it is NULL."""
-        return numbers(self._arrays[column], self._dtypes[column])
-
-    def nulls(self, column: int) -> NDArray[np.bool_] | None:
-        """Where a column is NULL; None where it never is."""
-        array = self._arrays[column]
-        return null_mask(array) if array.null_count else None
-
-    def null_statuses(self, column: int) -> NDArray[np.bool_] | None:
-        """As `nulls`: the statuses themselves were received."""
-        return self.nulls(column)
-
-
-def null_mask(array: pa.Array) -> NDArray[np.bool_]:
-    """Where an array is NULL."""
-    bits = array.buffers()[0]
-    if bits is None:
-        return np.zeros(len(array), np.bool_)
-    mask: NDArray[np.bool_] = _bits(bits, array.offset, len(array)) == 0
-    return mask
-
-
-def _bits(buffer: pa.Buffer, offset: int, count: int) -> NDArray[np.uint8]:
-    return np.unpackbits(np.frombuffer(buffer, np.uint8), bitorder="little")[offset : offset + count]
-
-
-def numbers(array: pa.Array, dtype: DType) -> NDArray[Any]:
-    """The numbers of a fixed-width array as its buffer has them, a matrix of an embedding; not to be changed."""
-    if dtype.name == "embedding":
-        assert dtype.dim is not None
-        flat = array.values
-        floats = np.frombuffer(flat.buffers()[1] or b"", "<f4")[flat.offset :]
-        return floats[array.offset * dtype.dim : (array.offset + len(array)) * dtype.dim].reshape(-1, dtype.dim)
-    data = array.buffers()[1]
-    if data is None:
-        return np.zeros(len(array), dtype.numpy)
-    if dtype.name == "bool":
-        return _bits(data, array.offset, len(array))
-    return np.frombuffer(data, dtype.numpy)[array.offset : array.offset + len(array)]
-
-
-def python_column(array: pa.Array, dtype: DType) -> list[Any]:
-    """Python values of a column, as results give them: times as datetimes in UTC, arrays and embeddings as lists."""
-    if dtype.name == "timestamp":
-        values = python_values(numbers(array, dtype), dtype)
-        for i in np.flatnonzero(null_mask(array)).tolist() if array.null_count else ():
-            values[i] = None
-        return values
-    listed: list[Any] = array.to_pylist()
-    if dtype.name == "array" and leaf_dtype(dtype).name == "timestamp":
-        return [_in_utc(value) for value in listed]
-    return listed
-
-
-def _in_utc(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_in_utc(item) for item in value]
-    return None if value is None else value.astimezone(EPOCH.tzinfo)

@@ -47,9 +47,13 @@ def check_active(context: StoreContext, snapshot: RegistrySnapshot, request: Res
     for view in inactive:
         if view.definition.retired_at is not None:
             raise ChangeRefused(_retired(snapshot, request, view))
-    marks, reason = context.watermarks(snapshot), unreadable if request.service else view_behind
+    marks = context.watermarks(snapshot)
     for view in inactive:
-        why = reason(snapshot.view(view.name), view.definition, marks)
+        record = snapshot.view(view.name)
+        if request.service or request.functions:
+            why = unreadable(snapshot, record, view.definition, marks)
+        else:
+            why = view_behind(record, view.definition, marks)
         if why is not None:
             instead = "'headwater status' says more" if request.service else f"or read '{view.name}:…'"
             raise ChangeRefused(f"feature view {view.name!r}: {why}; run 'headwater materialize', {instead}")

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headwater.compute.context import StoreContext
 from headwater.compute.inputs import view_input
 from headwater.compute.sources import views_in
-from headwater.errors import UsageError, nearest
+from headwater.deferred import deferred
+from headwater.errors import ConfigError, UsageError, listing, nearest
 from headwater.offline.base import HistoryRequest
 from headwater.offline.join.result import HistoryResult
 from headwater.planning.local_time import instant_in
 from headwater.planning.resolve import resolve
+
+if TYPE_CHECKING:
+    from headwater.compute.transforms import history
+else:
+    history = deferred("headwater.compute.transforms.history")
 
 INCLUDABLE = ("status", "event_time")
 """What history can show beside the features."""
@@ -57,6 +63,14 @@ def historical(
     request = resolve(context.registry.snapshot(), features, full_names=full_names, history=True)
     # one position for all views, so that a row is either in all of them or in none
     until = context.log.head_position()
+    computing = None
+    if request.functions:
+        if not context.settings.offline_run_code:
+            names = listing(f"{function.name} {function.version}" for function in request.functions)
+            raise ConfigError(
+                f"{names}: computed by code from the registry, which [offline] run_code = false refuses to run"
+            )
+        computing = history.HistoryFunctions(request)
     asked = HistoryRequest(
         spine=spine,
         views=tuple(view_input(context, view, until) for view in request.views),
@@ -67,4 +81,8 @@ def historical(
         include=include,
         timezone=timezone,
     )
-    return HistoryResult(context.engine, asked)
+    if computing is None:
+        return HistoryResult(context.engine, asked)
+    result = HistoryResult(history.ComputingEngine(context.engine, computing), asked)
+    result.metadata.versions = request.versions
+    return result

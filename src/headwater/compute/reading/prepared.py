@@ -39,9 +39,11 @@ from headwater.types import ConsistencyLevel, DType, StalePolicy
 
 if TYPE_CHECKING:
     from headwater.compute.reading import explained, follow
+    from headwater.compute.transforms import online as functions
     from headwater.online.reading import staleness
 else:
     explained = deferred("headwater.compute.reading.explained")
+    functions = deferred("headwater.compute.transforms.online")
     follow = deferred("headwater.compute.reading.follow")
     staleness = deferred("headwater.online.reading.staleness")
 
@@ -101,7 +103,7 @@ class PreparedReader(forks.OfOneProcess):
         check_active(context, self._snapshot, request)
         if look:
             self._refuse_eviction(request)
-        self._reader = self._of(request)
+        self._reader, self._functions = self._of(request)
         self._ends = rows_until(request)
         self._lost: frozenset[tuple[str, str]] = frozenset()
         """(view, version) of what a service reads whose rows the online store lost since."""
@@ -115,15 +117,23 @@ class PreparedReader(forks.OfOneProcess):
             if problem is not None:
                 raise ConfigError(f"{listing(windows)}: {problem}")
 
-    def _of(self, request: ResolvedRequest) -> OnlineReader:
+    def _of(self, request: ResolvedRequest) -> tuple[OnlineReader, functions.OnlineFunctions | None]:
         context = self._context
-        return OnlineReader(
+        reader = OnlineReader(
             request,
             context.online,
             context.project,
             freshness=context.settings.freshness,
             counts=self._fetcher.clock,
         )
+        if not request.functions:
+            return reader, None
+        if not context.settings.run_code:
+            names = listing(f"{function.name} {function.version}" for function in request.functions)
+            raise ConfigError(
+                f"{names}: computed by code from the registry, which [serving] run_code = false refuses to run"
+            )
+        return reader, functions.OnlineFunctions(reader)
 
     @property
     def services(self) -> ReadServices:
@@ -148,7 +158,7 @@ class PreparedReader(forks.OfOneProcess):
     @property
     def request_fields(self) -> Mapping[str, DType]:
         """Name → dtype of each value that `request` must have; none where no feature is computed on demand."""
-        return {}
+        return self._reader.request.request_fields
 
     @property
     def versions(self) -> Mapping[str, str]:
@@ -156,7 +166,7 @@ class PreparedReader(forks.OfOneProcess):
         return self._reader.versions
 
     def __repr__(self) -> str:
-        columns = ", ".join(column.name for column in self.request.columns)
+        columns = ", ".join(column.name for column in self.request.outputs)
         versions = ", ".join(f"{label} {version}" for label, version in self.versions.items())
         return f"<PreparedReader {columns} by {', '.join(self.join_keys) or 'no key'}: {versions}>"
 
@@ -185,7 +195,7 @@ class PreparedReader(forks.OfOneProcess):
         Args:
             entities: a list of dicts; a dict of lists, in which a scalar is repeated; a table; for a single join key a
                 plain list of values. Order and repeats are kept.
-            request: values for on-demand features.
+            request: values for on-demand features: field → one value for all rows, or one for each.
             consistency: for this read; None: as prepared, else eventual.
             session: this read sees everything that the session has seen, and the session then covers this read too.
             stale: `flag` or `drop` values past their SLA, or `refresh` their rows from the offline source before the
@@ -206,6 +216,8 @@ class PreparedReader(forks.OfOneProcess):
             SessionRequired: the consistency level needs a session.
             ConsistencyLost: the store has lost data that the session has seen; continue with the error's `.session`.
             ConsistencyNotSupported: the store does not support the consistency level.
+            UsageError: `request` lacks a field, has one that no feature takes, or a value that does not fit.
+            OnDemandError: an on-demand function failed, and its view says `errors="raise"`.
             StoreError: the store cannot be read.
         """
         if self.due:
@@ -296,7 +308,7 @@ class PreparedReader(forks.OfOneProcess):
     ) -> ReadArguments:
         """The arguments of a read, checked; where a look at the registry is `due`, it comes first."""
         if request:
-            self._refuse_request(request)
+            self._check_request(request)
         context = self._context
         ask = PLAIN
         if consistency is not None or session is not None or deadline is not None or self._level is not None:
@@ -312,7 +324,7 @@ class PreparedReader(forks.OfOneProcess):
             at, ahead = instant_of(now, "now"), 0
         policy = _FLAG if stale is _FLAG else policy_of(stale)
         age = None if max_age is None else duration_argument(max_age)
-        return ReadArguments(self._reader, ask, at, ahead, policy, age)
+        return ReadArguments(self._reader, ask, at, ahead, policy, age, self._functions, request)
 
     @property
     def due(self) -> bool:
@@ -378,7 +390,7 @@ class PreparedReader(forks.OfOneProcess):
             followed = follow.follow(snapshot, self._features, self._reader.request, self._full_names)
             self._lost = lost_rows(self._lost, self._reader.request, followed.request)
             if followed.request != self._reader.request:
-                self._reader = self._of(followed.request)
+                self._reader, self._functions = self._of(followed.request)
                 self._ends = rows_until(followed.request)
             fresh = [text for text in followed.warnings if text not in self.warnings]
             self.warnings = followed.warnings
@@ -386,5 +398,8 @@ class PreparedReader(forks.OfOneProcess):
         for text in fresh:
             python_warnings.warn(text, UserWarning, stacklevel=4)
 
-    def _refuse_request(self, request: Mapping[str, Any]) -> None:
-        raise UsageError(f"request: none of the requested features takes {listing(map(brief, request))}; omit request=")
+    def _check_request(self, request: Mapping[str, Any]) -> None:
+        if self._functions is None:
+            names = listing(map(brief, request))
+            raise UsageError(f"request: none of the requested features takes {names}; omit request=")
+        self._functions.check(request)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -23,6 +25,9 @@ from headwater.online.rows.decoded import not_later
 from headwater.online.session import Session
 from headwater.types import ConsistencyLevel, StalePolicy
 
+if TYPE_CHECKING:
+    from headwater.compute.transforms.online import OnlineFunctions
+
 LONGEST_WAIT = 1e7
 """Seconds (four months): a longer deadline or budget is held at it, since threads cannot wait for ever."""
 
@@ -37,6 +42,8 @@ class ReadArguments(msgspec.Struct, frozen=True, gc=False):
         ahead: by how much a row may be known later than that, microseconds; 0: the read is exact.
         policy: what it does with stale values.
         age: its own freshness SLA, microseconds.
+        functions: what computes on-demand features of what is read; None where there are none.
+        request: the values that it gives to them.
     """
 
     reader: OnlineReader
@@ -45,10 +52,15 @@ class ReadArguments(msgspec.Struct, frozen=True, gc=False):
     ahead: int
     policy: StalePolicy
     age: int | None
+    functions: OnlineFunctions | None = None
+    request: Mapping[str, Any] | None = None
 
     def result(self, plan: KeyPlan, rows: Rows) -> OnlineResult:
         """What the read gives of the rows of its keys."""
-        return self.reader.decode(plan, rows, now=self.at, ahead=self.ahead, stale=self.policy, max_age=self.age)
+        read = self.reader.decode(plan, rows, now=self.at, ahead=self.ahead, stale=self.policy, max_age=self.age)
+        if self.functions is None:
+            return read
+        return self.functions.complete(read, self.request, self.policy is StalePolicy.DROP, self.age, self.at)
 
     def again(self, plan: KeyPlan, before: Rows, after: Rows) -> OnlineResult:
         """The same of rows that were read again; an exact read has those that became later as it found them."""

@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,7 +17,7 @@ from headwater.errors import LogDamaged, SourceError, StorageFull, StoreError, U
 from headwater.forks import OfOneProcess
 from headwater.html_tables import html_table
 from headwater.interrupts import leaves_nothing
-from headwater.offline.base import HistoryRequest, HistoryRun, OfflineEngine, lost_files
+from headwater.offline.base import HistoryRequest, HistoryRun, lost_files
 from headwater.planning.data_kinds import is_pandas, is_polars
 from headwater.planning.frames import to_pandas, to_polars, with_zones
 from headwater.planning.shown import short_form
@@ -119,6 +119,14 @@ class HistoryMetadata:
     warnings: tuple[str, ...] = ()
 
 
+class Joins(Protocol):
+    """What runs a point-in-time join: an engine, or what computes further columns of what an engine joins."""
+
+    def history(self, request: HistoryRequest) -> HistoryRun:
+        """Fix a join; it runs when its batches are asked for."""
+        ...
+
+
 class HistoryResult(OfOneProcess):
     """A point-in-time join, fixed to the versions and the log position of the call; each use of it runs it.
 
@@ -136,7 +144,7 @@ class HistoryResult(OfOneProcess):
 
     instead = "send its rows, to_arrow() or to_parquet(path), or ask for it again in the other process"
 
-    def __init__(self, engine: OfflineEngine, request: HistoryRequest) -> None:
+    def __init__(self, engine: Joins, request: HistoryRequest) -> None:
         self._request = request
         self._rows: int | None = None
         with self._explained():

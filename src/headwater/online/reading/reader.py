@@ -126,6 +126,16 @@ class OnlineReader:
         self._asked = _read_request(request, self._keys, freshness or Freshness())
 
     @property
+    def views(self) -> Sequence[ViewReadPlan]:
+        """What is known of each view beforehand."""
+        return self._views
+
+    @property
+    def asked(self) -> ReadRequest:
+        """What is known of the answers, functions aside."""
+        return self._asked
+
+    @property
     def join_keys(self) -> Mapping[str, DType]:
         """Name → dtype of each key that `entities` must have."""
         return self.request.join_keys

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from operator import itemgetter
@@ -390,6 +390,24 @@ class OnlineResult:
                 out[place] = codes
         return out
 
+    @property
+    def answered(self) -> Sequence[AnsweredView]:
+        """What was read of each view."""
+        return self._reads
+
+    @property
+    def entities(self) -> EntityBatch:
+        """The entities that were asked for."""
+        return self._batch
+
+    def take_codes(self, codes: Mapping[str, NDArray[np.uint8]]) -> None:
+        """Take the statuses of columns that were computed.
+
+        Args:
+            codes: column → a place in `types.STATUSES` for each row of the answer.
+        """
+        self._known_codes.update(codes)
+
     def view_name(self, place: int) -> str:
         """The name of a view.
 
@@ -615,8 +633,22 @@ class OnlineResult:
         """
         batch = self._batch
         arrays = {name: key_array(batch.values(name), dtype.arrow) for name, dtype in self._asked.keys.items()}
+        return arrays | self.columns_as_arrays()
+
+    def columns_as_arrays(self, names: Container[str] | None = None) -> dict[str, pa.Array]:
+        """Feature columns as `to_arrow` has them.
+
+        Args:
+            names: the columns; None: all.
+
+        Returns:
+            Column → its values.
+        """
+        arrays: dict[str, pa.Array] = {}
         values: dict[int, list[list[Any]]] = {}
         for column in self._asked.columns:
+            if names is not None and column.name not in names:
+                continue
             if column.dtype.width is not None:
                 arrays[column.name] = self._fixed_array(column)
                 continue
