@@ -127,7 +127,7 @@ def _of_numpy(values: NDArray[Any]) -> pa.ChunkedArray | list[Any]:
         listed = [v.tolist() if isinstance(v, (np.ndarray, np.generic)) else v for v in plain]
         if mask is None:
             return listed
-        gone: list[bool] = list(np.asarray(mask).reshape(len(plain), -1).any(axis=1))
+        gone: list[bool] = [bool(np.any(row)) for row in mask]
         return [None if absent else value for value, absent in zip(listed, gone, strict=True)]
     return pa.chunked_array([pa.array(plain, mask=mask)])
 
